@@ -1,0 +1,118 @@
+"""What sessions and servers ask of a backend, and the currency that flows between them.
+
+Rules kept here:
+
+* A *chunk* is a memoryview that holds whole records in GET form, one after another: `int32 n | key (32) | payload`,
+  `n = 32 + len(payload)`, little-endian. It is never empty and never ends inside a record.
+* A chunk may lie in a buffer that is used again: it is valid until the next one is asked for. Who keeps it, copies it.
+* A *batch* is what a put carries of one cid: whole records in PUT form (`int32 n | mid moid cap | payload`, `n = 20 +
+  len(payload)`) or PUTA form (with acq after cap, `n = 28 + len(payload)`).
+* An append is durable when it returns, and is applied whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from types import TracebackType
+from typing import NamedTuple, Protocol
+
+import attrs
+from typing_extensions import Self
+
+from tsmodel.errors import LocalProtocolError
+from tsmodel.keys import KeyRange
+
+__all__ = ["AcqInterval", "Backend", "Batch", "Scan"]
+
+
+class AcqInterval(NamedTuple):
+    """The acquisition times that a put gave to its records: `acq_min <= acq <= acq_max`, ns since 2001."""
+
+    acq_min: int
+    acq_max: int
+
+
+@attrs.frozen
+class Batch:
+    """Records of one cid in PUT or PUTA form.
+
+    Attributes:
+        cid: client id of all records, 0 to 2**31 - 2.
+        records: whole records, without gaps.
+        count: how many records there are.
+        record_size: bytes that each record takes, its size field included; 0 when they differ.
+    """
+
+    cid: int
+    records: memoryview
+    count: int
+    record_size: int = 0
+
+
+class Scan:
+    """The chunks of a key range, as an iterator; `acq` is known once it is exhausted.
+
+    Close it (or leave its `with` block) when stopping early: it may hold a connection or a read transaction.
+
+    Args:
+        chunks: generator of chunks that returns the range's acq: records of the range with an acq below it never
+            change again.
+    """
+
+    def __init__(self, chunks: Generator[memoryview, None, int]) -> None:
+        self._chunks = chunks
+        self._acq: int | None = None
+
+    @property
+    def acq(self) -> int:
+        """The range's last full-commit acq, cut to the end of the range.
+
+        Raises:
+            LocalProtocolError: when the chunks have not all been taken.
+        """
+        if self._acq is None:
+            raise LocalProtocolError("the acq of a scan is known only after its last chunk")
+        return self._acq
+
+    def __iter__(self) -> Iterator[memoryview]:
+        return self
+
+    def __next__(self) -> memoryview:
+        try:
+            return next(self._chunks)
+        except StopIteration as end:
+            if self._acq is None:
+                self._acq = end.value
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """Stops the scan and releases what it holds."""
+        self._chunks.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Backend(Protocol):
+    """Anything that keeps records: the embedded store, a TStorage connection."""
+
+    def scan(self, box: KeyRange) -> Scan:
+        """The records inside `box`, in no particular order. An empty box gives no chunks and sends nothing."""
+        ...
+
+    def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
+        """Stores all records of `batches` (PUT form, or PUTA form `with_acq`), durably, whole or not at all."""
+        ...
+
+    def last_acq(self, box: KeyRange) -> int:
+        """min(box.max.acq, last full-commit acq): records of the box with an acq below it never change again."""
+        ...
+
+    def close(self) -> None:
+        """Releases files and connections; a second call does nothing."""
+        ...

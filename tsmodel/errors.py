@@ -1,0 +1,197 @@
+"""Every exception tsmodel raises, under one root.
+
+Rules kept here:
+
+* One root, `TSModelError`; a family for each thing that can go wrong, to be caught as widely as one means to.
+* *Local* protocol errors mean that this side misused the protocol; *remote* ones that the peer did.
+* What a program may want to act on (record number, field, key, status, offset) is an attribute, not only text.
+* Every error can be pickled: data are keyword arguments with defaults, so that the default reduction rebuilds them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tsmodel.keys import Key
+
+__all__ = [
+    "DecodeError",
+    "EncodeError",
+    "KeyRangeError",
+    "LocalProtocolError",
+    "MultipleResultsError",
+    "NoResultError",
+    "NoSessionError",
+    "ProtocolError",
+    "QueryError",
+    "RemoteProtocolError",
+    "SchemaError",
+    "ServerError",
+    "SessionError",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreFormatError",
+    "TSModelError",
+    "TimestampError",
+    "TransportError",
+    "UnflushedWarning",
+]
+
+
+class TSModelError(Exception):
+    """Root of all errors raised by tsmodel."""
+
+
+class SchemaError(TSModelError, TypeError):
+    """A model class cannot be built; names the class, the field and the mend.
+
+    Attributes:
+        model: name of the model class, or None.
+        field: name of the field at fault, or None.
+    """
+
+    def __init__(self, message: str, *, model: str | None = None, field: str | None = None) -> None:
+        super().__init__(message)
+        self.model = model
+        self.field = field
+
+
+class TimestampError(TSModelError, ValueError):
+    """A time cannot be expressed as int64 nanoseconds since 2001-01-01T00:00:00Z, or the other way round."""
+
+
+class KeyRangeError(TSModelError, ValueError):
+    """A key or key range holds a value that its field cannot have.
+
+    Attributes:
+        field: name of the key field at fault, or None.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class QueryError(TSModelError):
+    """A query is malformed: an unknown field, a value of the wrong type, an expression used as a truth value."""
+
+
+class NoResultError(QueryError):
+    """`one()` found no record."""
+
+
+class MultipleResultsError(QueryError):
+    """`one()` or `one_or_none()` found more than one record."""
+
+
+class SessionError(TSModelError):
+    """A session was used in a way it cannot be: closed, wrong kind of object, unknown target."""
+
+
+class NoSessionError(SessionError):
+    """`Model.query` was run while no session is open in this context."""
+
+
+class EncodeError(TSModelError, ValueError):
+    """A record cannot be written: a field has the wrong type or is out of range. Nothing was stored.
+
+    Attributes:
+        record: number of the record, counted from 0 over what was added since the last flush; None when single.
+        field: name of the field at fault, or None.
+        value: the value at fault.
+    """
+
+    def __init__(
+        self, message: str, *, record: int | None = None, field: str | None = None, value: object = None
+    ) -> None:
+        super().__init__(message)
+        self.record = record
+        self.field = field
+        self.value = value
+
+
+class DecodeError(TSModelError, ValueError):
+    """Stored bytes do not fit the model.
+
+    Attributes:
+        key: the key of the record, or None when only a payload was given.
+        payload: the payload's bytes.
+        offset: byte offset in the payload where decoding failed, or None.
+        field: name of the field at fault, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        key: Key | None = None,
+        payload: bytes = b"",
+        offset: int | None = None,
+        field: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.key = key
+        self.payload = payload
+        self.offset = offset
+        self.field = field
+
+
+class ProtocolError(TSModelError):
+    """The TStorage wire protocol was violated."""
+
+
+class LocalProtocolError(ProtocolError):
+    """This side tried to send what the protocol does not allow, or used a reader or writer out of turn."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent bytes that the protocol does not allow.
+
+    Attributes:
+        offset: byte offset in the peer's message, counted from its first byte, or None.
+    """
+
+    def __init__(self, message: str, *, offset: int | None = None) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+class ServerError(TSModelError):
+    """The server answered a request with an error status.
+
+    Attributes:
+        status: the status of the answer's header (negative; see `tsmodel.wire.Status`).
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class TransportError(TSModelError, OSError):
+    """The connection could not be made, was lost, or timed out; the cause is chained."""
+
+
+class StoreError(TSModelError):
+    """The embedded store could not do what was asked; the cause is chained.
+
+    Attributes:
+        path: path of the store's file, or None for a store in memory.
+    """
+
+    def __init__(self, message: str, *, path: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class StoreFormatError(StoreError):
+    """The file is not a tsmodel store, or was written by a newer version of tsmodel."""
+
+
+class StoreCorruptError(StoreError):
+    """The file is a tsmodel store whose content is damaged."""
+
+
+class UnflushedWarning(UserWarning):
+    """A session went away with records that were added but never stored."""

@@ -1,0 +1,160 @@
+"""The three forms in which records travel, and finding whole records in bytes.
+
+Rules kept here:
+
+* A record is `int32 n | key fields of its form | payload`; n does not count itself. Little-endian, no padding.
+* Size fields are never trusted: one outside a form's bounds ends the walk there, and nothing is allocated from it.
+* Records of one size are walked by NumPy over a strided view of their size fields; only a change of size costs a Python
+  step.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any, Final
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.errors import RemoteProtocolError
+from tsmodel.keys import LIMITS
+
+__all__ = ["GET_FORM", "MAX_PAYLOAD", "PUTA_FORM", "PUT_FORM", "RecordForm", "WholeRecords"]
+
+MAX_PAYLOAD: Final = 32 * 2**20
+"""Most bytes a payload may have."""
+
+_SIZE = struct.Struct("<i")
+_FIRST_WINDOW = 64
+
+
+@attrs.frozen
+class WholeRecords:
+    """Whole records found at the front of a buffer.
+
+    Attributes:
+        end: offset just behind the last whole record.
+        count: how many there are.
+        record_size: bytes of each one, size field included; 0 when they differ or there are none.
+    """
+
+    end: int
+    count: int
+    record_size: int
+
+
+@attrs.frozen
+class RecordForm:
+    """One of the forms in which a record travels.
+
+    Attributes:
+        name: the request it belongs to.
+        key_fields: the key components it carries, in order.
+        header: NumPy dtype of what precedes the payload: `n`, then the key fields.
+        least: value of n for an empty payload.
+        most: greatest valid value of n.
+    """
+
+    name: str
+    key_fields: tuple[str, ...]
+    header: np.dtype[Any] = attrs.field(init=False)
+    least: int = attrs.field(init=False)
+    most: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        header = np.dtype([("n", "<i4"), *((name, LIMITS[name].dtype) for name in self.key_fields)])
+        object.__setattr__(self, "header", header)
+        object.__setattr__(self, "least", header.itemsize - _SIZE.size)
+        object.__setattr__(self, "most", header.itemsize - _SIZE.size + MAX_PAYLOAD)
+
+    def whole_records(self, buffer: memoryview | bytes | bytearray) -> WholeRecords:
+        """The whole records at the front of `buffer`; the walk ends at a partial one or at a size out of bounds."""
+        end = count = 0
+        sizes = set()
+        for position, record_size, run in self._runs(buffer):
+            end = position + record_size * run
+            count += run
+            sizes.add(record_size)
+        return WholeRecords(end, count, sizes.pop() if len(sizes) == 1 else 0)
+
+    def offsets(self, buffer: memoryview | bytes | bytearray) -> npt.NDArray[np.int64]:
+        """Where each record of `buffer` starts, shape (count,).
+
+        Raises:
+            RemoteProtocolError: when `buffer` does not consist of whole records, with the offset of the first fault.
+        """
+        pieces = []
+        end = 0
+        for position, record_size, run in self._runs(buffer):
+            end = position + record_size * run
+            pieces.append(np.arange(position, end, record_size, dtype=np.int64))
+        if end != len(buffer):
+            raise self.fault(buffer, end)
+        return np.concatenate(pieces) if pieces else np.empty(0, np.int64)
+
+    def fault(self, buffer: memoryview | bytes | bytearray, offset: int) -> RemoteProtocolError:
+        """What is wrong with `buffer` at `offset`, where the walk over its records ended."""
+        rest = len(buffer) - offset
+        if rest < _SIZE.size:
+            return RemoteProtocolError(f"{self.name} records end inside a size field, at byte {offset}", offset=offset)
+        (n,) = _SIZE.unpack_from(buffer, offset)
+        if self.least <= n <= self.most:
+            return RemoteProtocolError(
+                f"{self.name} record at byte {offset} says {n} bytes, of which {rest - _SIZE.size} are there",
+                offset=offset,
+            )
+        return RemoteProtocolError(
+            f"{self.name} record at byte {offset} says {n} bytes; valid are {self.least} to {self.most}", offset=offset
+        )
+
+    def dtype(self, payload: npt.DTypeLike | int) -> np.dtype[Any]:
+        """Structured dtype of a whole record with the given payload: its dtype, or its size in bytes.
+
+        Fields: `n`, the key fields, `payload` (absent when it has no bytes).
+        """
+        kind = np.dtype(f"V{payload}") if isinstance(payload, int) else np.dtype(payload)
+        fields = [(name, self.header[name]) for name in self.header.names or ()]
+        return np.dtype([*fields, ("payload", kind)] if kind.itemsize else fields)
+
+    def _runs(self, buffer: memoryview | bytes | bytearray) -> Iterator[tuple[int, int, int]]:
+        """(position, record size, count) of each run of records that have the same size."""
+        position, total = 0, len(buffer)
+        while total - position >= _SIZE.size:
+            (n,) = _SIZE.unpack_from(buffer, position)
+            record_size = n + _SIZE.size
+            room = (total - position) // record_size if self.least <= n <= self.most else 0
+            if room == 0:
+                return
+            run = 1
+            if room > 1 and _SIZE.unpack_from(buffer, position + record_size)[0] == n:
+                run = _count_equal(buffer, position, n, room)
+            yield position, record_size, run
+            position += record_size * run
+
+
+def _count_equal(buffer: memoryview | bytes | bytearray, position: int, n: int, room: int) -> int:
+    """How many of the `room` records from `position` on have size `n`, looking in windows that grow."""
+    record_size = n + _SIZE.size
+    run, window = 1, _FIRST_WINDOW
+    while run < room:
+        look = min(window, room - run)
+        sizes: npt.NDArray[np.int32] = np.ndarray(look, "<i4", buffer, position + run * record_size, (record_size,))
+        differs = sizes != n
+        first = int(differs.argmax())
+        if differs[first]:
+            return run + first
+        run += look
+        window *= 8
+    return run
+
+
+GET_FORM: Final = RecordForm("GET", ("cid", "mid", "moid", "cap", "acq"))
+"""Form of records in a GET answer, and of chunks."""
+
+PUT_FORM: Final = RecordForm("PUT", ("mid", "moid", "cap"))
+"""Form of records in a PUT request, whose acq the server gives."""
+
+PUTA_FORM: Final = RecordForm("PUTA", ("mid", "moid", "cap", "acq"))
+"""Form of records in a PUTA request."""
