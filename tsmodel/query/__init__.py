@@ -1,1 +1,8 @@
+"""Queries: conditions become key ranges and a residual filter, and their records rows."""
 
+from tsmodel.query.explain import Explanation
+from tsmodel.query.planning import Plan
+from tsmodel.query.query import Query
+from tsmodel.query.stats import RunStats
+
+__all__ = ["Explanation", "Plan", "Query", "RunStats"]

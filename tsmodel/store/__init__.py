@@ -1,1 +1,5 @@
+"""The embedded engine: records kept in a file or in memory, behind the same interface as a TStorage server."""
 
+from tsmodel.store.store import EmbeddedStore, open_store
+
+__all__ = ["EmbeddedStore", "open_store"]

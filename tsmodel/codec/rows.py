@@ -1,0 +1,206 @@
+"""Rows from chunks of records, and batches of records from rows, for a payload of fixed layout.
+
+Rules kept here:
+
+* Rows are made a chunk at a time: one check of all size fields, then `struct` and the row class in C. Rows are written a
+  column at a time. Neither runs Python code per record.
+* A payload that does not have the layout's size never becomes a row: `fit` sets it apart, with its key.
+* A value that does not fit its field stops the encoding of all rows before anything is written.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import starmap
+from operator import attrgetter
+from typing import Any, Final, Generic, TypeVar
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.backend import Batch
+from tsmodel.codec.layout import Layout
+from tsmodel.codec.scalars import INT32, INT64, TIMESTAMP, Scalar
+from tsmodel.errors import EncodeError
+from tsmodel.keys import LIMITS, Key
+from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm
+
+__all__ = ["KEY_SCALARS", "Fit", "Misfit", "RowCodec"]
+
+RowT = TypeVar("RowT")
+
+SIZE_FIELD: Final = "_size"
+"""Name of a record's size field in structured arrays; no field of a model may begin with an underscore."""
+
+KEY_SCALARS: Final[dict[str, Scalar]] = {"cid": INT32, "mid": INT64, "moid": INT32, "cap": TIMESTAMP, "acq": TIMESTAMP}
+"""How each key component is stored."""
+
+
+@attrs.frozen
+class Misfit:
+    """A record whose payload does not have the layout's size."""
+
+    key: Key
+    payload: bytes
+
+
+@attrs.frozen
+class Fit:
+    """A chunk set apart into what fits the layout and what does not.
+
+    Attributes:
+        records: structured array, shape (n,): `_size`, the key fields, the payload's fields; a view where all fit.
+        misfits: the others.
+    """
+
+    records: npt.NDArray[Any]
+    misfits: tuple[Misfit, ...] = ()
+
+
+class RowCodec(Generic[RowT]):
+    """Turns records into rows and rows into records.
+
+    Args:
+        layout: where the payload's fields lie.
+        make: called with cid, mid, moid, cap, acq and the payload's fields, positionally; gives a row. A row has each
+            of them as an attribute.
+        fixed: key components that every row must have, by name.
+    """
+
+    def __init__(self, layout: Layout, make: Callable[..., RowT], fixed: Mapping[str, int] | None = None) -> None:
+        self.layout = layout
+        self.make = make
+        self.fixed = dict(fixed or {})
+        self.payload = struct.Struct(layout.struct_format)
+        self._codes = "".join(field.scalar.code for field in layout.fields)
+        self._unpack = struct.Struct(f"<4xiqiqq{self._codes}")
+        self.dtype = self._dtype(GET_FORM)
+
+    def fit(self, chunk: memoryview) -> Fit:
+        """The records of a chunk as a structured array, and those that do not have the layout's size.
+
+        Raises:
+            RemoteProtocolError: when the chunk does not consist of whole records.
+        """
+        whole = GET_FORM.whole_records(chunk)
+        if whole.end != len(chunk):
+            raise GET_FORM.fault(chunk, whole.end)
+        if whole.record_size == self.dtype.itemsize:
+            return Fit(np.frombuffer(chunk, self.dtype))
+        return self._split(chunk)
+
+    def rows(self, records: npt.NDArray[Any]) -> Iterator[RowT]:
+        """A row for each record of a structured array as `fit` gives it."""
+        if self.layout.byte_order == "big":
+            records = records.astype(self._dtype(GET_FORM, "little"))
+        return starmap(self.make, self._unpack.iter_unpack(_bytes_of(records)))
+
+    def encode(self, rows: Sequence[RowT], *, with_acq: bool = False, first: int = 0) -> list[Batch]:
+        """The rows as one batch for each cid, in PUT form (or PUTA form `with_acq`).
+
+        Args:
+            rows: what to write.
+            with_acq: whether records carry the acq of their rows.
+            first: number of the first row, for errors.
+
+        Raises:
+            EncodeError: when a field cannot be stored, with the record's number, the field, and what it may be.
+        """
+        if not rows:
+            return []
+        form = PUTA_FORM if with_acq else PUT_FORM
+        cids = self._key_column("cid", rows, first)
+        records = np.empty(len(rows), self._dtype(form))
+        records[SIZE_FIELD] = records.dtype.itemsize - 4
+        for name in form.key_fields:
+            records[name] = self._key_column(name, rows, first)
+        for field in self.layout.fields:
+            records[field.name] = self._column(field.name, field.scalar, rows, first)
+        return [_batch(cid, part) for cid, part in _by_cid(cids, records)]
+
+    def payload_of(self, row: RowT) -> bytes:
+        """The payload of one row.
+
+        Raises:
+            EncodeError: when a field cannot be stored.
+        """
+        values = [getattr(row, field.name) for field in self.layout.fields]
+        for field, value in zip(self.layout.fields, values, strict=True):
+            if fault := field.scalar.fault(value):
+                raise EncodeError(f"{type(row).__name__}.{field.name}: {fault}", field=field.name, value=value)
+        return self.payload.pack(*values)
+
+    def _dtype(self, form: RecordForm, byte_order: str | None = None) -> np.dtype[Any]:
+        payload = attrs.evolve(self.layout, byte_order=byte_order or self.layout.byte_order).dtype
+        key = [(name, form.header[name]) for name in form.key_fields]
+        return np.dtype([(SIZE_FIELD, "<i4"), *key, *((name, payload[name]) for name in payload.names or ())])
+
+    def _split(self, chunk: memoryview) -> Fit:
+        starts = GET_FORM.offsets(chunk)
+        sizes = np.diff(starts, append=len(chunk))
+        fits = sizes == self.dtype.itemsize
+        octets = np.frombuffer(chunk, np.uint8)
+        records = octets[starts[fits][:, None] + np.arange(self.dtype.itemsize)].view(self.dtype).reshape(-1)
+        header = GET_FORM.header.itemsize
+        misfits = tuple(
+            Misfit(Key.from_bytes(chunk[start + 4 : start + header]), bytes(chunk[start + header : start + size]))
+            for start, size in zip(starts[~fits].tolist(), sizes[~fits].tolist(), strict=True)
+        )
+        return Fit(records, misfits)
+
+    def _column(self, name: str, scalar: Scalar, rows: Sequence[RowT], first: int) -> npt.NDArray[Any]:
+        try:
+            values = list(map(attrgetter(name), rows))
+            return np.frombuffer(scalar.pack(values), scalar.dtype())
+        except (struct.error, OverflowError, TypeError, ValueError) as error:
+            for number, value in enumerate(values, first):
+                if fault := scalar.fault(value):
+                    raise EncodeError(
+                        f"record {number}: {type(rows[number - first]).__name__}.{name}: {fault}",
+                        record=number,
+                        field=name,
+                        value=value,
+                    ) from error
+            raise
+
+    def _key_column(self, name: str, rows: Sequence[RowT], first: int) -> npt.NDArray[Any]:
+        column = self._column(name, KEY_SCALARS[name], rows, first)
+        limits = LIMITS[name]
+        refused = (column < limits.least) | (column == limits.bound)
+        allowed = f"{limits.least} to {limits.bound - 1}"
+        if name in self.fixed:
+            refused |= column != self.fixed[name]
+            allowed = f"{self.fixed[name]}, which the class fixes"
+        if refused.any():
+            at = int(refused.argmax())
+            value = int(column[at])
+            hint = " (-1 stands for a component that was never set)" if value == -1 else ""
+            raise EncodeError(
+                f"record {first + at}: {type(rows[at]).__name__}.{name} is {value}{hint}; it must be {allowed}",
+                record=first + at,
+                field=name,
+                value=value,
+            )
+        return column
+
+
+def _by_cid(cids: npt.NDArray[Any], records: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """The records of each cid, in their order, cids ascending."""
+    if (cids == cids[0]).all():
+        yield int(cids[0]), records
+        return
+    order = np.argsort(cids, kind="stable")
+    cids, records = cids[order], records[order]
+    edges = np.flatnonzero(np.diff(cids)) + 1
+    for part in np.split(np.arange(len(cids)), edges):
+        yield int(cids[part[0]]), records[part[0] : part[-1] + 1]
+
+
+def _batch(cid: int, records: npt.NDArray[Any]) -> Batch:
+    return Batch(cid, _bytes_of(records), len(records), records.dtype.itemsize)
+
+
+def _bytes_of(records: npt.NDArray[Any]) -> memoryview:
+    return memoryview(np.ascontiguousarray(records).view(np.uint8)) if len(records) else memoryview(b"")

@@ -1,0 +1,110 @@
+"""The fixed-width scalars a payload field can be stored as.
+
+Rules kept here:
+
+* A scalar is described once: its struct code, NumPy kind, and limits. Rows, columns and documentation all read this.
+* Values are checked as `struct` checks them, which is strict: an int field takes no float, a float field no text.
+  Only Bool needs a check of its own, since `struct` would store the truth of anything.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+import attrs
+import numpy as np
+
+__all__ = ["BOOL", "FLOAT32", "FLOAT64", "INT32", "INT64", "SCALARS", "TIMESTAMP", "ByteOrder", "Scalar"]
+
+ByteOrder = Literal["little", "big"]
+Kind = Literal["int", "float", "bool", "time"]
+
+_BOOLS = {bool, np.bool_}
+
+
+@attrs.frozen
+class Scalar:
+    """A fixed-width value.
+
+    Attributes:
+        name: name of the field type, such as `Int32`.
+        code: `struct` code, also valid after `<` and `>`.
+        numpy: NumPy type without byte order, such as `i4`.
+        kind: how values behave: `int`, `float`, `bool`, or `time` (int ns since 2001, given as any time).
+    """
+
+    name: str
+    code: str
+    numpy: str
+    kind: Kind
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return struct.calcsize(f"<{self.code}")
+
+    @property
+    def limits(self) -> tuple[int, int] | None:
+        """Least and greatest value of an integer, both inclusive; None for floats and bools."""
+        if self.kind not in ("int", "time"):
+            return None
+        info = np.iinfo(self.numpy)
+        return int(info.min), int(info.max)
+
+    @property
+    def accepts(self) -> str:
+        """What a value may be, in words."""
+        if self.limits:
+            return "an int from {} to {}".format(*self.limits)
+        return "True or False" if self.kind == "bool" else f"a float ({self.size * 8}-bit)"
+
+    def dtype(self, byte_order: ByteOrder = "little") -> np.dtype[Any]:
+        """NumPy dtype in the given byte order."""
+        return np.dtype(self.numpy).newbyteorder("<" if byte_order == "little" else ">")
+
+    def pack(self, values: Sequence[object]) -> bytes:
+        """All values as one little-endian run of bytes.
+
+        Raises:
+            struct.error, OverflowError, TypeError: when some value does not fit; `fault` tells for a single one.
+        """
+        if self.kind == "bool" and not set(map(type, values)) <= _BOOLS:
+            raise TypeError("not a bool")
+        return struct.pack(f"<{len(values)}{self.code}", *values)
+
+    def fault(self, value: object) -> str | None:
+        """What is wrong with `value`, or None when it can be stored."""
+        try:
+            self.pack((value,))
+        except (struct.error, OverflowError, TypeError, ValueError):
+            return f"{value!r} ({type(value).__name__}) is not {self.accepts}"
+        return None
+
+
+SCALARS: Final[dict[str, Scalar]] = {
+    scalar.name: scalar
+    for scalar in (
+        Scalar("Int8", "b", "i1", "int"),
+        Scalar("Int16", "h", "i2", "int"),
+        Scalar("Int32", "i", "i4", "int"),
+        Scalar("Int64", "q", "i8", "int"),
+        Scalar("UInt8", "B", "u1", "int"),
+        Scalar("UInt16", "H", "u2", "int"),
+        Scalar("UInt32", "I", "u4", "int"),
+        Scalar("UInt64", "Q", "u8", "int"),
+        Scalar("Float32", "f", "f4", "float"),
+        Scalar("Float64", "d", "f8", "float"),
+        Scalar("Bool", "?", "?", "bool"),
+        Scalar("Timestamp", "q", "i8", "time"),
+    )
+}
+"""All scalars by the name of their field type."""
+
+INT32: Final = SCALARS["Int32"]
+INT64: Final = SCALARS["Int64"]
+FLOAT32: Final = SCALARS["Float32"]
+FLOAT64: Final = SCALARS["Float64"]
+BOOL: Final = SCALARS["Bool"]
+TIMESTAMP: Final = SCALARS["Timestamp"]

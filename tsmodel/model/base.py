@@ -1,0 +1,165 @@
+"""`TSModel`, the class that users derive their models from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from typing_extensions import Self
+
+from tsmodel.client.payload_type import PayloadType
+from tsmodel.client.record import Record
+from tsmodel.codec import Layout, RowCodec
+from tsmodel.errors import DecodeError, SchemaError
+from tsmodel.keys import KEY_FIELDS, Key
+from tsmodel.model.fields import Int32, Int64, Timestamp, field
+from tsmodel.model.hexdump import hexdump
+from tsmodel.model.meta import TSModelMeta, schema_of
+from tsmodel.model.payload import ModelPayloadType
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tsmodel.query import Query
+
+    class _Struct: ...
+
+else:
+    from msgspec import Struct as _Struct
+
+__all__ = ["TSModel", "codec_of", "query_factory"]
+
+M = TypeVar("M", bound="TSModel")
+
+query_factory: list[Callable[[type[Any]], Any]] = []
+"""Makes the query of a model. The query room stands below this one and puts its factory here when it is imported."""
+
+
+def codec_of(model: type[M]) -> RowCodec[M]:
+    """The codec of a concrete model.
+
+    Raises:
+        SchemaError: when the model is abstract.
+    """
+    codec = schema_of(model).codec
+    if codec is None:
+        raise SchemaError(
+            f"{model.__name__} is abstract and has no records: use a class derived from it", model=model.__name__
+        )
+    return codec
+
+
+class _Query:
+    def __get__(self, instance: object, owner: type[M]) -> Query[M]:
+        codec_of(owner)
+        query: Query[M] = query_factory[0](owner)
+        return query
+
+
+class _PayloadType:
+    def __get__(self, instance: object, owner: type[M]) -> PayloadType[M]:
+        return ModelPayloadType(codec_of(owner))
+
+
+class _Layout:
+    def __get__(self, instance: object, owner: type[M]) -> Layout:
+        return schema_of(owner).layout
+
+
+class _StructFormat:
+    def __get__(self, instance: object, owner: type[M]) -> str:
+        return schema_of(owner).layout.struct_format
+
+
+class _Dtype:
+    def __get__(self, instance: object, owner: type[M]) -> np.dtype[Any]:
+        return schema_of(owner).layout.dtype
+
+
+class TSModel(_Struct, metaclass=TSModelMeta, abstract=True):
+    """A kind of record: the key, and a payload of typed fields.
+
+    Declare the payload's fields by annotations; every model has the key's components (cid, mid, moid, cap, acq) first.
+    Objects are created with keyword arguments; acq is -1 until the database gives it.
+
+    Class keywords:
+        abstract: True for a class that only hands its fields down.
+        byte_order: byte order of the payload, "little" (default) or "big".
+        cid, mid, moid: fixes this component of the key: its default, checked on writing, and part of every query.
+
+    Class attributes:
+        query: a new `Query` for this model.
+        layout: the payload's byte layout; printing it gives a table.
+        struct_format: the payload as a `struct` format.
+        dtype: the payload as a NumPy structured dtype.
+        payload_type: the payload's serializer, a `PayloadType`, for channels.
+
+    Raises:
+        SchemaError: at class creation, when a field, a default or a keyword is not valid.
+
+    Example::
+
+        class Reading(TSModel):
+            counter: Int32
+            volts: Float32
+            valid: Bool = field(default=True)
+
+        reading = Reading(cid=1, mid=4, moid=7, cap=now_ns(), counter=3, volts=231.5)
+    """
+
+    if TYPE_CHECKING:
+        cid: Int32
+        mid: Int64
+        moid: Int32
+        cap: Timestamp
+        acq: Timestamp = field(default=-1)
+
+    query = _Query()
+    layout = _Layout()
+    struct_format = _StructFormat()
+    dtype = _Dtype()
+    payload_type = _PayloadType()
+
+    @property
+    def key(self) -> Key:
+        """The record's key."""
+        return Key(self.cid, self.mid, self.moid, self.cap, self.acq)
+
+    def to_record(self) -> Record[Self]:
+        """A client record with this object's key and the object as its value."""
+        return Record(self.key, self)
+
+    @classmethod
+    def from_record(cls, record: Record[Self] | Record[bytes]) -> Self:
+        """The object that a client record holds: its value may be the payload's bytes or an object of this class.
+
+        Raises:
+            DecodeError: when the bytes do not fit the model.
+        """
+        codec = codec_of(cls)
+        value = record.value
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            if len(value) != codec.payload.size:
+                raise misfit(cls, record.key, bytes(value))
+            return codec.make(*record.key.astuple(), *codec.payload.unpack(value))
+        if not isinstance(value, cls):
+            raise DecodeError(
+                f"a record of {cls.__name__} holds {type(value).__name__}; expected bytes or {cls.__name__}",
+                key=record.key,
+            )
+        fields = [getattr(value, placed.name) for placed in codec.layout.fields]
+        return codec.make(*record.key.astuple(), *fields)
+
+
+def misfit(model: type[TSModel], key: Key, payload: bytes) -> DecodeError:
+    """The error for a payload that does not have the size of the model's layout."""
+    size = schema_of(model).layout.size
+    named = ", ".join(f"{name} {value}" for name, value in zip(KEY_FIELDS, key.astuple(), strict=True))
+    shown = f"\n{hexdump(payload)}" if payload else ""
+    return DecodeError(
+        f"the payload of record {named} has {len(payload)} bytes; {model.__name__} takes {size}. Records of another kind "
+        f'may lie in this range: narrow the query, or use .on_error("skip"){shown}',
+        key=key,
+        payload=payload,
+        offset=min(len(payload), size),
+    )

@@ -1,0 +1,69 @@
+"""`Reading.volts`: a model's field, seen from its class, from which conditions are made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+from tsmodel.model.expressions import Between, Comparison, Expression, IsIn, Operator
+from tsmodel.model.operands import ColumnInfo
+from tsmodel.timestamps import TimeLike
+
+__all__ = ["Column"]
+
+T = TypeVar("T")
+
+
+class Column(Generic[T]):
+    """A field of a model. Comparing it gives an `Expression`, for `Model.query.where(...)`.
+
+    Columns of times (cap, acq, Timestamp fields) are compared with int ns since 2001, aware datetimes, ISO 8601 text or
+    `numpy.datetime64`.
+
+    >>> Reading.volts > 240              # doctest: +SKIP
+    >>> Reading.mid.between(1, 9)        # 1 <= mid < 9
+    >>> Reading.mid.is_in([1, 4])
+    """
+
+    __slots__ = ("info",)
+    __hash__ = object.__hash__
+
+    def __init__(self, info: ColumnInfo) -> None:
+        self.info = info
+
+    @property
+    def name(self) -> str:
+        """The field's name."""
+        return self.info.name
+
+    def __lt__(self, other: T | TimeLike) -> Expression:
+        return self._compare("<", other)
+
+    def __le__(self, other: T | TimeLike) -> Expression:
+        return self._compare("<=", other)
+
+    def __gt__(self, other: T | TimeLike) -> Expression:
+        return self._compare(">", other)
+
+    def __ge__(self, other: T | TimeLike) -> Expression:
+        return self._compare(">=", other)
+
+    def __eq__(self, other: object) -> Expression:  # type: ignore[override]
+        return self._compare("==", other)
+
+    def __ne__(self, other: object) -> Expression:  # type: ignore[override]
+        return self._compare("!=", other)
+
+    def between(self, low: T | TimeLike, high: T | TimeLike) -> Expression:
+        """`low <= column < high`: the lower end is inside, the upper is not."""
+        return Between(self.info, self.info.operand(low), self.info.operand(high))
+
+    def is_in(self, values: Iterable[T | TimeLike]) -> Expression:
+        """The column is one of `values`; never, when there are none."""
+        return IsIn(self.info, tuple(map(self.info.operand, values)))
+
+    def _compare(self, operator: Operator, value: object) -> Expression:
+        return Comparison(self.info, operator, self.info.operand(value))
+
+    def __repr__(self) -> str:
+        return f"<Column {self.info.model}.{self.info.name}: {self.info.scalar.name}>"

@@ -1,0 +1,115 @@
+"""Conditions on the columns of a model, as values.
+
+Rules kept here:
+
+* An expression is an immutable tree. It knows nothing of key ranges or arrays: the query room compiles it.
+* `&`, `|` and `~` combine expressions. `and`, `or`, `not` and `if` need a truth value, which an expression refuses to have.
+* Operands were checked and converted by their column before they come here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NoReturn
+
+import attrs
+
+from tsmodel.errors import QueryError
+from tsmodel.model.operands import ColumnInfo
+
+__all__ = ["And", "Between", "Comparison", "Expression", "IsIn", "Not", "Operator", "Or"]
+
+Operator = Literal["<", "<=", ">", ">=", "==", "!="]
+
+
+class Expression:
+    """A condition on records: `Reading.volts > 240`, combined by `&`, `|` and `~`."""
+
+    __slots__ = ()
+
+    def __and__(self, other: Expression) -> Expression:
+        return And((self, _expression(other, "&")))
+
+    def __or__(self, other: Expression) -> Expression:
+        return Or((self, _expression(other, "|")))
+
+    def __invert__(self) -> Expression:
+        return Not(self)
+
+    def __bool__(self) -> NoReturn:
+        raise QueryError(
+            f"({self}) is a condition, not a truth value: combine conditions with & | ~ and parentheses, "
+            "and use between() instead of a < x < b"
+        )
+
+
+def _expression(value: object, operator: str) -> Expression:
+    if not isinstance(value, Expression):
+        raise QueryError(f"{operator} combines conditions, not {value!r}; mind the parentheses: (a > 1) {operator} (b < 2)")
+    return value
+
+
+@attrs.frozen(eq=False)
+class Comparison(Expression):
+    """`column operator value`."""
+
+    column: ColumnInfo
+    operator: Operator
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.column.name} {self.operator} {self.value}"
+
+
+@attrs.frozen(eq=False)
+class Between(Expression):
+    """`low <= column < high`."""
+
+    column: ColumnInfo
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.low} <= {self.column.name} < {self.high}"
+
+
+@attrs.frozen(eq=False)
+class IsIn(Expression):
+    """`column` is one of `values`."""
+
+    column: ColumnInfo
+    values: tuple[float, ...]
+
+    def __str__(self) -> str:
+        shown = ", ".join(map(str, self.values[:5]))
+        more = f", … {len(self.values)} values" if len(self.values) > 5 else ""
+        return f"{self.column.name} in {{{shown}{more}}}"
+
+
+@attrs.frozen(eq=False)
+class And(Expression):
+    """All of `terms`."""
+
+    terms: tuple[Expression, ...]
+
+    def __str__(self) -> str:
+        return " & ".join(f"({term})" for term in self.terms)
+
+
+@attrs.frozen(eq=False)
+class Or(Expression):
+    """Any of `terms`."""
+
+    terms: tuple[Expression, ...]
+
+    def __str__(self) -> str:
+        return " | ".join(f"({term})" for term in self.terms)
+
+
+@attrs.frozen(eq=False)
+class Not(Expression):
+    """Not `term`."""
+
+    term: Expression
+
+    def __str__(self) -> str:
+        return f"~({self.term})"

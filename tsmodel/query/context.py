@@ -1,0 +1,57 @@
+"""Which backend `Model.query` reads: the innermost open session of this context."""
+
+from __future__ import annotations
+
+import weakref
+from contextvars import ContextVar
+from typing import Protocol
+
+from tsmodel.backend import Backend
+from tsmodel.errors import NoSessionError
+
+__all__ = ["Source", "current", "enter", "leave"]
+
+
+class Source(Protocol):
+    """What a query reads from; sessions are sources."""
+
+    @property
+    def backend(self) -> Backend:
+        """The backend to read.
+
+        Raises:
+            SessionError: when the source is closed.
+        """
+        ...
+
+
+_open: ContextVar[tuple[weakref.ref[Source], ...]] = ContextVar("tsmodel_open_sessions", default=())
+
+
+def enter(source: Source) -> None:
+    """Makes `source` the innermost one. It is not kept alive by that."""
+    _open.set((*_alive(), weakref.ref(source)))
+
+
+def leave(source: Source) -> None:
+    """Takes `source` out of this context, wherever it stands."""
+    _open.set(tuple(ref for ref in _alive() if ref() is not source))
+
+
+def current(model: str) -> Source:
+    """The innermost open source.
+
+    Raises:
+        NoSessionError: when there is none.
+    """
+    for ref in reversed(_open.get()):
+        if (source := ref()) is not None:
+            return source
+    raise NoSessionError(
+        f"no session is open here for {model}.query: open one by `with connect(...) as session:`, or name one by "
+        f"session.query({model}) or {model}.query.using(session); a new thread does not see the sessions of others"
+    )
+
+
+def _alive() -> tuple[weakref.ref[Source], ...]:
+    return tuple(ref for ref in _open.get() if ref() is not None)

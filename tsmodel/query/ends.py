@@ -1,0 +1,120 @@
+"""The ends of a query: what is made of its chunks.
+
+Rules kept here:
+
+* An end is fed chunks and says when it has enough. It does no I/O: sync and async drivers feed the same ends.
+* Records are filtered as columns before any object is made of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.codec import Misfit, RowCodec
+from tsmodel.errors import DecodeError
+from tsmodel.keys import KEY_DTYPE
+from tsmodel.model.base import TSModel, codec_of, misfit
+from tsmodel.query.planning import Plan
+from tsmodel.query.stats import RunStats
+
+__all__ = ["Count", "End", "OnError", "Rows", "Selection"]
+
+M = TypeVar("M", bound=TSModel)
+R = TypeVar("R", covariant=True)
+
+OnError = Literal["raise", "skip"]
+
+
+class Selection(Generic[M]):
+    """Picks the records of a query out of chunks, up to its limit, and counts."""
+
+    def __init__(self, model: type[M], plan: Plan, limit: int | None, on_error: OnError, stats: RunStats) -> None:
+        self.model = model
+        self.codec: RowCodec[M] = codec_of(model)
+        self.plan = plan
+        self.left = limit
+        self.on_error = on_error
+        self.stats = stats
+
+    @property
+    def full(self) -> bool:
+        """Whether the limit is reached."""
+        return self.left == 0
+
+    def of(self, chunk: memoryview) -> npt.NDArray[Any]:
+        """The selected records of a chunk; structured array, shape (n,).
+
+        Raises:
+            DecodeError: when a payload does not fit the model, unless such records are to be skipped.
+        """
+        fit = self.codec.fit(chunk)
+        self.stats.chunk(len(chunk), len(fit.records) + len(fit.misfits))
+        if fit.misfits:
+            self._meet(fit.misfits)
+        mask = self.plan.mask(fit.records)
+        records = fit.records if mask is None else fit.records[mask]
+        if self.left is not None:
+            records = records[: self.left]
+            self.left -= len(records)
+        self.stats.records_returned += len(records)
+        return records
+
+    def _meet(self, misfits: tuple[Misfit, ...]) -> None:
+        keys = np.array([each.key.astuple() for each in misfits], KEY_DTYPE)
+        mask = self.plan.key_mask(keys)
+        asked_for = [each for at, each in enumerate(misfits) if mask is None or mask[at]]
+        if asked_for and self.on_error == "raise":
+            raise self._error(asked_for[0])
+        self.stats.skipped += len(asked_for)
+
+    def _error(self, first: Misfit) -> DecodeError:
+        return misfit(self.model, first.key, first.payload)
+
+
+class End(Protocol[R]):
+    """Something that is made of chunks."""
+
+    def feed(self, chunk: memoryview) -> bool:
+        """Takes a chunk; returns whether it has enough."""
+        ...
+
+    def result(self) -> R:
+        """What came of the chunks so far; a stream's end gives what is new since the last call."""
+        ...
+
+
+class Rows(Generic[M]):
+    """The selected records as objects; `result` hands over those that came since it was last called."""
+
+    def __init__(self, selection: Selection[M]) -> None:
+        self._selection = selection
+        self._rows: list[M] = []
+
+    def feed(self, chunk: memoryview) -> bool:
+        """Takes a chunk; returns whether the limit is reached."""
+        self._rows.extend(self._selection.codec.rows(self._selection.of(chunk)))
+        return self._selection.full
+
+    def result(self) -> list[M]:
+        """The objects since the last call."""
+        rows, self._rows = self._rows, []
+        return rows
+
+
+class Count(Generic[M]):
+    """How many records are selected; no objects are made."""
+
+    def __init__(self, selection: Selection[M]) -> None:
+        self._selection = selection
+
+    def feed(self, chunk: memoryview) -> bool:
+        """Takes a chunk; returns whether the limit is reached."""
+        self._selection.of(chunk)
+        return self._selection.full
+
+    def result(self) -> int:
+        """The number of records so far."""
+        return self._selection.stats.records_returned

@@ -1,0 +1,61 @@
+"""A query's plan, and what its last run read, for a person to read."""
+
+from __future__ import annotations
+
+import attrs
+
+from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
+from tsmodel.query.planning import Plan
+from tsmodel.query.stats import RunStats
+from tsmodel.timestamps import to_iso
+
+__all__ = ["Explanation"]
+
+_MOST_SHOWN = 8
+
+
+@attrs.frozen(repr=False)
+class Explanation:
+    """How a query is answered; printing it gives a text.
+
+    Attributes:
+        model: the model's name.
+        plan: key ranges and residual filter.
+        limit: most records returned, or None.
+        stats: counts of the query's last run, or None before one.
+    """
+
+    model: str
+    plan: Plan
+    limit: int | None
+    stats: RunStats | None
+
+    def __str__(self) -> str:
+        lines = [f"query of {self.model}"]
+        boxes = self.plan.boxes
+        widened = ", widened because there would have been too many" if self.plan.widened else ""
+        lines.append(f"  key ranges: {len(boxes)}{widened}" + ("" if boxes else " (nothing can match: nothing is read)"))
+        lines += [f"    {number}. {_shown(box)}" for number, box in enumerate(boxes[:_MOST_SHOWN], 1)]
+        if len(boxes) > _MOST_SHOWN:
+            lines.append(f"    … {len(boxes) - _MOST_SHOWN} more")
+        residual = " & ".join(f"({term})" for term in (*self.plan.key_residual, *self.plan.residual))
+        lines.append(f"  residual filter: {residual or 'none'}")
+        if self.limit is not None:
+            lines.append(f"  limit: stops after {self.limit:,} records")
+        lines.append(f"  last run: {self.stats or 'none yet'}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def _shown(box: KeyRange) -> str:
+    parts = []
+    for name, (low, high) in zip(KEY_FIELDS, box.intervals(), strict=True):
+        limits = LIMITS[name]
+        if (low, high) == (limits.least, limits.bound):
+            continue
+        text = to_iso if name in ("cap", "acq") else str
+        start = "min" if low == limits.least else text(low)
+        stop = "max" if high == limits.bound else text(high)
+        parts.append(f"{name} {start}" if high == low + 1 else f"{name} [{start}, {stop})")
+    return ", ".join(parts) or "all keys"

@@ -1,0 +1,73 @@
+"""Conditions evaluated on columns: which records of a structured array meet them.
+
+A mask agrees with Python's comparison of the decoded values: singles are compared as the doubles they become, integers
+exactly, and NaN meets nothing but `!=`.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import eq, ge, gt, le, lt, ne
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.model.expressions import And, Between, Comparison, Expression, IsIn, Not, Or
+from tsmodel.query.intervals import Domain, Intervals, domain_of, of_condition
+
+__all__ = ["Mask", "mask_of"]
+
+Mask = npt.NDArray[np.bool_]
+
+_COMPARE: Final = {"<": lt, "<=": le, ">": gt, ">=": ge, "==": eq, "!=": ne}
+_FEW: Final = 4
+"""Up to this many intervals are compared one by one; more are looked up."""
+
+
+def mask_of(condition: Expression, records: npt.NDArray[Any]) -> Mask:
+    """Which of `records` (structured, shape (n,), a field for each column) meet the condition; shape (n,)."""
+    if isinstance(condition, Not):
+        return ~mask_of(condition.term, records)
+    if isinstance(condition, (And, Or)):
+        masks = (mask_of(term, records) for term in condition.terms)
+        return reduce(np.logical_and if isinstance(condition, And) else np.logical_or, masks)
+    assert isinstance(condition, (Comparison, Between, IsIn))
+    column = records[condition.column.name]
+    domain = domain_of(condition)
+    if domain is not None:
+        return _inside(column, of_condition(condition, domain), domain)
+    if condition.column.scalar.kind == "bool":
+        column = column.view(np.uint8) != 0
+    column = column.astype(np.float64)
+    if isinstance(condition, Between):
+        return (column >= condition.low) & (column < condition.high)
+    if isinstance(condition, IsIn):
+        return np.isin(column, np.array(condition.values, np.float64))
+    mask: Mask = _COMPARE[condition.operator](column, np.float64(condition.value))
+    return mask
+
+
+def _inside(column: npt.NDArray[Any], intervals: Intervals, domain: Domain) -> Mask:
+    if len(intervals) > _FEW:
+        return _looked_up(column, intervals, domain)
+    mask = np.zeros(len(column), np.bool_)
+    for low, high in intervals:
+        inside = np.ones(len(column), np.bool_)
+        if low > domain[0]:
+            inside &= column >= low
+        if high < domain[1]:
+            inside &= column < high
+        mask |= inside
+    return mask
+
+
+def _looked_up(column: npt.NDArray[Any], intervals: Intervals, domain: Domain) -> Mask:
+    """By binary search for the last interval that begins at or below each value."""
+    kind = column.dtype.newbyteorder("=")
+    lows = np.array([low for low, _ in intervals], kind)
+    lasts = np.array([high - 1 for _, high in intervals], kind)
+    values = column.astype(kind)
+    at = np.searchsorted(lows, values, side="right") - 1
+    mask: Mask = (at >= 0) & (values <= lasts[at])
+    return mask

@@ -1,0 +1,85 @@
+"""From a query's conditions to what is read and what is filtered.
+
+Rules kept here:
+
+* Conditions that the key ranges express exactly are not evaluated again; all others are the residual filter.
+* The residual is split: what it says about the key alone decides also for records whose payload cannot be decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+import attrs
+import numpy.typing as npt
+
+from tsmodel.keys import KeyRange
+from tsmodel.model.expressions import And, Expression
+from tsmodel.query.boxes import boxes_of
+from tsmodel.query.masks import Mask, mask_of
+from tsmodel.query.regions import is_key_condition, regions_of
+
+__all__ = ["DEFAULT_MAX_BOXES", "Plan", "plan"]
+
+DEFAULT_MAX_BOXES = 64
+"""Most key ranges that one query reads before neighbours are widened into one."""
+
+
+@attrs.frozen
+class Plan:
+    """How a query is answered.
+
+    Attributes:
+        boxes: disjoint key ranges to read; none when no key can match.
+        key_residual: conditions on the key that the boxes do not express.
+        residual: all other conditions that are left.
+        widened: whether the boxes hold more than was asked for because there would have been too many.
+    """
+
+    boxes: tuple[KeyRange, ...]
+    key_residual: tuple[Expression, ...]
+    residual: tuple[Expression, ...]
+    widened: bool
+
+    @property
+    def filters(self) -> bool:
+        """Whether records that are read may still be left out."""
+        return bool(self.key_residual or self.residual)
+
+    def key_mask(self, records: npt.NDArray[Any]) -> Mask | None:
+        """Which records meet the residual's conditions on the key; None when there are none."""
+        return _mask(self.key_residual, records)
+
+    def mask(self, records: npt.NDArray[Any]) -> Mask | None:
+        """Which records meet the whole residual; None when there is none."""
+        return _mask((*self.key_residual, *self.residual), records)
+
+
+def plan(conditions: Sequence[Expression], max_boxes: int = DEFAULT_MAX_BOXES) -> Plan:
+    """The plan for records that meet all `conditions`."""
+    terms = [term for condition in conditions for term in _conjuncts(condition)]
+    compiled = {term: regions_of(term) for term in terms}
+    together = regions_of(And(tuple(terms)))
+    boxes = boxes_of(together.regions, max_boxes)
+    covered = not boxes.widened and not together.relaxed
+    left = [term for term in terms if not (compiled[term].exact and covered)]
+    return Plan(
+        boxes.boxes,
+        tuple(term for term in left if is_key_condition(term)),
+        tuple(term for term in left if not is_key_condition(term)),
+        boxes.widened,
+    )
+
+
+def _conjuncts(condition: Expression) -> list[Expression]:
+    if isinstance(condition, And):
+        return [part for term in condition.terms for part in _conjuncts(term)]
+    return [condition]
+
+
+def _mask(terms: tuple[Expression, ...], records: npt.NDArray[Any]) -> Mask | None:
+    if not terms:
+        return None
+    return reduce(lambda mask, term: mask & mask_of(term, records), terms[1:], mask_of(terms[0], records))

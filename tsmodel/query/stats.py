@@ -1,0 +1,51 @@
+"""What a run of a query read and gave back."""
+
+from __future__ import annotations
+
+import time
+
+import attrs
+
+__all__ = ["RunStats"]
+
+
+@attrs.define
+class RunStats:
+    """Counts of one run, final once it has ended.
+
+    Attributes:
+        ranges: key ranges that were read, whole or in part.
+        chunks: chunks that arrived.
+        bytes_read: their bytes.
+        records_read: their records.
+        records_returned: records that met every condition and the limit.
+        skipped: records left out because their payload does not fit the model (`on_error("skip")`).
+        seconds: from the start of the run to its end or to the last chunk so far.
+    """
+
+    ranges: int = 0
+    chunks: int = 0
+    bytes_read: int = 0
+    records_read: int = 0
+    records_returned: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    _started: float = attrs.field(factory=time.perf_counter, repr=False)
+
+    def chunk(self, size: int, records: int) -> None:
+        """A chunk of `size` bytes that holds `records` records arrived."""
+        self.chunks += 1
+        self.bytes_read += size
+        self.records_read += records
+
+    def tick(self) -> None:
+        """Brings `seconds` up to date."""
+        self.seconds = time.perf_counter() - self._started
+
+    def __str__(self) -> str:
+        share = f" ({self.records_returned / self.records_read:.1%})" if self.records_read else ""
+        text = (
+            f"{self.ranges} of the ranges, {self.chunks} chunks, {self.bytes_read:,} bytes, {self.records_read:,} records "
+            f"read; {self.records_returned:,} returned{share} in {self.seconds * 1000:.1f} ms"
+        )
+        return f"{text}; {self.skipped:,} skipped" if self.skipped else text

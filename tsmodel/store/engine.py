@@ -1,0 +1,91 @@
+"""What the embedded store asks of an engine that keeps blocks.
+
+An engine knows transactions and blocks; it knows nothing of puts, acqs or merging.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import attrs
+
+from tsmodel.keys import KeyRange
+from tsmodel.store.blocks import Block
+
+__all__ = ["Engine", "Reading", "Run", "Writing"]
+
+
+@attrs.frozen
+class Run:
+    """A run of blocks of one cid: sorted, not overlapping.
+
+    Attributes:
+        number: the engine's name for it.
+        size: bytes of all its records.
+    """
+
+    number: int
+    size: int
+
+
+class Reading(Protocol):
+    """A snapshot: what is committed afterwards does not show."""
+
+    def last_acq(self) -> int:
+        """The greatest acq that was given or promised."""
+        ...
+
+    def blocks(self, box: KeyRange) -> Iterator[Block]:
+        """All blocks that may hold records inside `box`, one at a time."""
+        ...
+
+
+class Writing(Protocol):
+    """A transaction that is alone in writing; it is durable when its `with` block has ended, or undone by an error."""
+
+    def last_acq(self) -> int:
+        """The greatest acq that was given or promised."""
+        ...
+
+    def set_last_acq(self, acq: int) -> None:
+        """Records that acqs up to `acq` were given or promised."""
+        ...
+
+    def runs(self, cid: int) -> list[Run]:
+        """All runs of a cid."""
+        ...
+
+    def load(self, run: Run) -> list[Block]:
+        """The blocks of a run."""
+        ...
+
+    def remove(self, run: Run) -> None:
+        """Forgets a run."""
+        ...
+
+    def insert(self, cid: int, blocks: Iterable[Block]) -> None:
+        """Keeps blocks as a new run of `cid`."""
+        ...
+
+
+class Engine(Protocol):
+    """Keeps blocks. All methods may be called from any thread; errors are `StoreError`s."""
+
+    @property
+    def path(self) -> str | None:
+        """The file, or None for memory."""
+        ...
+
+    def reading(self) -> AbstractContextManager[Reading]:
+        """A snapshot to read from; several may be open at once, and while something is written."""
+        ...
+
+    def writing(self) -> AbstractContextManager[Writing]:
+        """A transaction to write with; waits for others to end."""
+        ...
+
+    def close(self) -> None:
+        """Releases everything; a second call does nothing."""
+        ...

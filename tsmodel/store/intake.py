@@ -1,0 +1,134 @@
+"""From the batches of a put to records as they are stored.
+
+Rules kept here (source: the TStorage protocol):
+
+* A record one of whose key components has its type's greatest value is skipped, and the others are stored.
+* Records of a PUT are given acqs that ascend by 1 ns in the order of their arrival, so that full keys are unique.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.backend import AcqInterval, Batch
+from tsmodel.errors import LocalProtocolError
+from tsmodel.keys import LIMITS
+from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm
+
+__all__ = ["Arrived", "arrived"]
+
+_HEADER = GET_FORM.header.itemsize
+
+
+@attrs.frozen
+class Arrived:
+    """Records of one cid in GET form, in the order of their arrival.
+
+    Attributes:
+        cid: their cid.
+        data: the records.
+        count: how many there are.
+        record_size: bytes of each one; 0 when they differ.
+        acqs: least and greatest acq.
+    """
+
+    cid: int
+    data: memoryview
+    count: int
+    record_size: int
+    acqs: AcqInterval
+
+
+def arrived(batches: Iterable[Batch], next_acq: int | None) -> list[Arrived]:
+    """The records of a put that can be stored, batch by batch; batches without any are left out.
+
+    Args:
+        batches: in PUT form, or in PUTA form when `next_acq` is None.
+        next_acq: acq of the first record of a PUT.
+
+    Raises:
+        LocalProtocolError: for a cid that cannot be stored.
+        RemoteProtocolError: for a batch that does not consist of whole records.
+        OverflowError: when there is no acq left to give.
+    """
+    form = PUTA_FORM if next_acq is None else PUT_FORM
+    found = []
+    for batch in batches:
+        if not LIMITS["cid"].least <= batch.cid <= LIMITS["cid"].bound:
+            raise LocalProtocolError(f"a batch has cid {batch.cid}; it must be 0 to {LIMITS['cid'].bound - 1}")
+        if batch.cid == LIMITS["cid"].bound or not batch.count:
+            continue
+        records = _uniform(batch, form, next_acq) if batch.record_size else _mixed(batch, form, next_acq)
+        if records is None:
+            continue
+        found.append(records)
+        if next_acq is not None:
+            next_acq += records.count
+    return found
+
+
+def _uniform(batch: Batch, form: RecordForm, next_acq: int | None) -> Arrived | None:
+    payload_size = batch.record_size - form.header.itemsize
+    came = np.frombuffer(batch.records, form.dtype(payload_size))
+    keep = _storable(came, form)
+    if keep is not None:
+        came = came[keep]
+    if not len(came):
+        return None
+    records = np.empty(len(came), GET_FORM.dtype(payload_size))
+    records["n"] = records.dtype.itemsize - 4
+    for name in (*form.key_fields, *(["payload"] if payload_size else [])):
+        records[name] = came[name]
+    acqs = _complete(records, batch.cid, next_acq)
+    return Arrived(batch.cid, memoryview(records.view(np.uint8)), len(records), records.dtype.itemsize, acqs)
+
+
+def _mixed(batch: Batch, form: RecordForm, next_acq: int | None) -> Arrived | None:
+    starts = form.offsets(batch.records)
+    ends = np.append(starts[1:], len(batch.records))
+    octets = np.frombuffer(batch.records, np.uint8)
+    header = form.header.itemsize
+    came = octets[starts[:, None] + np.arange(header)].view(form.header).reshape(-1)
+    keep = _storable(came, form)
+    if keep is not None:
+        came, starts, ends = came[keep], starts[keep], ends[keep]
+    if not len(came):
+        return None
+    headers = np.empty(len(came), GET_FORM.header)
+    headers["n"] = ends - starts + (GET_FORM.header.itemsize - header - 4)
+    for name in form.key_fields:
+        headers[name] = came[name]
+    acqs = _complete(headers, batch.cid, next_acq)
+    written = memoryview(headers.view(np.uint8))
+    pieces: list[memoryview] = []
+    for at, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        pieces += (written[at * _HEADER : (at + 1) * _HEADER], batch.records[start + header : end])
+    sizes = ends - starts
+    same = int(sizes[0]) - header + _HEADER if (sizes == sizes[0]).all() else 0
+    return Arrived(batch.cid, memoryview(b"".join(pieces)), len(came), same, acqs)
+
+
+def _storable(came: npt.NDArray[Any], form: RecordForm) -> npt.NDArray[np.bool_] | None:
+    """Which records can be stored; None for all."""
+    keep = None
+    for name in form.key_fields:
+        greatest = came[name] == LIMITS[name].bound
+        if greatest.any():
+            keep = ~greatest if keep is None else keep & ~greatest
+    return keep
+
+
+def _complete(records: npt.NDArray[Any], cid: int, next_acq: int | None) -> AcqInterval:
+    records["cid"] = cid
+    if next_acq is None:
+        return AcqInterval(int(records["acq"].min()), int(records["acq"].max()))
+    end = next_acq + len(records)
+    if end > LIMITS["acq"].bound:
+        raise OverflowError(f"no acquisition time is left after {next_acq - 1}")
+    records["acq"] = np.arange(next_acq, end, dtype=np.int64)
+    return AcqInterval(next_acq, end - 1)

@@ -1,0 +1,264 @@
+"""The engine behind a file: SQLite, one row a block.
+
+Rules kept here:
+
+* WAL and synchronous=FULL: a commit is on the disk when it returns, and readers never wait for the writer.
+* Blocks are picked by an index that holds all their bounds; only blocks that are read touch data pages.
+* The file says what it is (application id) and how it is laid out (user version); nothing else is opened or changed.
+* Every error of SQLite leaves this module as a `StoreError` that names the file.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError
+from tsmodel.keys import LIMITS, KeyRange
+from tsmodel.store.blocks import Block
+from tsmodel.store.engine import Run
+
+__all__ = ["APPLICATION_ID", "FORMAT_VERSION", "SQLiteEngine"]
+
+APPLICATION_ID: Final = 0x74736D64
+"""`tsmd`: what marks a SQLite file as a store of tsmodel."""
+
+FORMAT_VERSION: Final = 1
+
+_PAGE_SIZE: Final = 32768
+_LOCK_TIMEOUT: Final = 60.0
+_SQLITE_MAGIC: Final = b"SQLite format 3\0"
+
+_BOUNDS: Final = "cid, mid_min, mid_max, moid_min, moid_max, cap_min, cap_max, acq_min, acq_max"
+_BLOCK: Final = f"{_BOUNDS}, count, record_size, checksum, offsets, data"
+_SCHEMA: Final = (
+    "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), last_acq INTEGER NOT NULL)",
+    "CREATE TABLE runs (number INTEGER PRIMARY KEY AUTOINCREMENT, cid INTEGER NOT NULL, size INTEGER NOT NULL)",
+    "CREATE INDEX runs_of_cid ON runs (cid, size)",
+    f"CREATE TABLE blocks (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, {_BLOCK.replace(',', ' NOT NULL,')} NOT NULL)",
+    f"CREATE INDEX blocks_by_bounds ON blocks ({_BOUNDS})",
+    "CREATE INDEX blocks_of_run ON blocks (run)",
+    f"INSERT INTO state VALUES (1, {LIMITS['acq'].least})",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {FORMAT_VERSION}",
+)
+# The unary + keeps SQLite from choosing any column but cid and mid_min to enter the index by.
+_PICK: Final = (
+    "SELECT id FROM blocks INDEXED BY blocks_by_bounds WHERE {cid} AND mid_min < :mid_end AND +mid_max >= :mid"
+    " AND +moid_min < :moid_end AND +moid_max >= :moid AND +cap_min < :cap_end AND +cap_max >= :cap"
+    " AND +acq_min < :acq_end AND +acq_max >= :acq"
+)
+_PICK_ONE_CID: Final = _PICK.format(cid="cid = :cid")
+_PICK_CIDS: Final = _PICK.format(cid="cid >= :cid AND cid < :cid_end")
+_INSERT: Final = f"INSERT INTO blocks (run, {_BLOCK}) VALUES ({', '.join('?' * 15)})"
+
+
+class _Snapshot:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def last_acq(self) -> int:
+        row = self._connection.execute("SELECT last_acq FROM state").fetchone()
+        if row is None:
+            raise sqlite3.DatabaseError("the table state is empty")
+        return int(row[0])
+
+    def blocks(self, box: KeyRange) -> Iterator[Block]:
+        limits: dict[str, int] = {}
+        for name, (low, high) in zip(LIMITS, box.intervals(), strict=True):
+            limits[name], limits[f"{name}_end"] = low, high
+        one = limits["cid_end"] == limits["cid"] + 1
+        picked = self._connection.execute(_PICK_ONE_CID if one else _PICK_CIDS, limits).fetchall()
+        for (number,) in picked:
+            yield _block(self._connection.execute(f"SELECT {_BLOCK} FROM blocks WHERE id = ?", (number,)).fetchone())
+
+
+class _Transaction(_Snapshot):
+    def set_last_acq(self, acq: int) -> None:
+        self._connection.execute("UPDATE state SET last_acq = ?", (acq,))
+
+    def runs(self, cid: int) -> list[Run]:
+        return [Run(*row) for row in self._connection.execute("SELECT number, size FROM runs WHERE cid = ?", (cid,))]
+
+    def load(self, run: Run) -> list[Block]:
+        rows = self._connection.execute(f"SELECT {_BLOCK} FROM blocks WHERE run = ? ORDER BY id", (run.number,))
+        return [_block(row) for row in rows]
+
+    def remove(self, run: Run) -> None:
+        self._connection.execute("DELETE FROM blocks WHERE run = ?", (run.number,))
+        self._connection.execute("DELETE FROM runs WHERE number = ?", (run.number,))
+
+    def insert(self, cid: int, blocks: Iterable[Block]) -> None:
+        number = self._connection.execute("INSERT INTO runs (cid, size) VALUES (?, 0)", (cid,)).lastrowid
+        size = 0
+        for block in blocks:
+            size += len(block.data)
+            fixed = (block.count, block.record_size, block.checksum, block.offsets, block.data)
+            self._connection.execute(_INSERT, (number, *block.bounds, *fixed))
+        self._connection.execute("UPDATE runs SET size = ? WHERE number = ?", (size, number))
+
+
+def _block(row: tuple[object, ...] | None) -> Block:
+    if row is None:
+        raise sqlite3.DatabaseError("a block that the index names is not there")
+    *bounds, count, record_size, total, offsets, data = row
+    block = Block(tuple(bounds), count, record_size, memoryview(data), offsets, total)  # type: ignore[arg-type]
+    block.verify()
+    return block
+
+
+class SQLiteEngine:
+    """Keeps blocks in a file, which is created when there is none.
+
+    Args:
+        path: the file. Beside it SQLite keeps two more while it is open, with `-wal` and `-shm` behind its name.
+
+    Raises:
+        StoreFormatError: when the file is something else, or of a newer format.
+        StoreError: when it cannot be opened.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._process = os.getpid()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        self._check_file()
+        with self._errors():
+            self._writer = self._connect()
+            try:
+                self._prepare(self._writer)
+            except BaseException:
+                self._writer.close()
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[_Snapshot]:
+        """A snapshot, on a connection of its own."""
+        self._check_open()
+        with self._errors():
+            try:
+                connection = self._idle.get_nowait()
+            except queue.Empty:
+                connection = self._connect()
+            healthy = False
+            try:
+                connection.execute("BEGIN")
+                yield _Snapshot(connection)
+                healthy = True
+            except GeneratorExit:
+                healthy = True
+                raise
+            finally:
+                self._give_back(connection, healthy)
+
+    @contextmanager
+    def writing(self) -> Iterator[_Transaction]:
+        """A transaction on the one connection that writes."""
+        with self._lock, self._errors():
+            self._check_open()
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield _Transaction(self._writer)
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._closed or os.getpid() != self._process:
+            return
+        with self._lock, self._errors():
+            self._closed = True
+            while not self._idle.empty():
+                self._idle.get_nowait().close()
+            self._writer.close()
+
+    def _give_back(self, connection: sqlite3.Connection, healthy: bool) -> None:
+        if not healthy or self._closed:
+            connection.close()
+            return
+        connection.execute("ROLLBACK")
+        self._idle.put(connection)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        """Makes sure that the file is a store, or makes it one when it is empty."""
+        if self._identity(connection) == (0, 0, 0):
+            connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            if self._identity(connection) == (0, 0, 0):  # another process may have been faster
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+            connection.execute("COMMIT")
+        application, version, _ = self._identity(connection)
+        if application != APPLICATION_ID:
+            raise StoreFormatError(
+                f"{self.path} is a SQLite database of another application; choose another path", path=self.path
+            )
+        if version > FORMAT_VERSION:
+            raise StoreFormatError(
+                f"{self.path} has format {version}, written by a newer tsmodel; this one reads up to {FORMAT_VERSION}: "
+                "upgrade tsmodel",
+                path=self.path,
+            )
+        connection.execute("PRAGMA wal_autocheckpoint = 512")
+
+    def _identity(self, connection: sqlite3.Connection) -> tuple[int, int, int]:
+        """Application id, format version, number of tables and indexes."""
+        statements = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+        application, version, entries = (int(connection.execute(text).fetchone()[0]) for text in statements)
+        return application, version, entries
+
+    def _check_file(self) -> None:
+        path = Path(self.path)
+        if path.is_dir():
+            raise StoreError(f"{self.path} is a directory; give the path of a file in it", path=self.path)
+        if not path.parent.is_dir():
+            raise StoreError(f"{self.path}: there is no directory {path.parent}; create it first", path=self.path)
+        if not path.exists():
+            return
+        try:
+            with path.open("rb") as file:
+                start = file.read(len(_SQLITE_MAGIC))
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be read: {error}", path=self.path) from error
+        if start and start != _SQLITE_MAGIC:
+            raise StoreFormatError(
+                f"{self.path} is not a tsmodel store: it begins with {start!r}; choose another path", path=self.path
+            )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"the store {self.path} is closed", path=self.path)
+        if os.getpid() != self._process:
+            raise StoreError(
+                f"the store {self.path} was opened before this process was forked; open it again here", path=self.path
+            )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreCorruptError as error:
+            if error.path is not None:
+                raise
+            raise StoreCorruptError(f"{self.path} is damaged: {error}; restore a copy", path=self.path) from error
+        except sqlite3.OperationalError as error:
+            raise StoreError(f"{self.path}: {error}; nothing was stored by this call", path=self.path) from error
+        except sqlite3.DatabaseError as error:
+            raise StoreCorruptError(f"{self.path} is damaged: {error}; restore a copy", path=self.path) from error
