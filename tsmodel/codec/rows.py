@@ -192,7 +192,7 @@ def _by_cid(cids: npt.NDArray[Any], records: npt.NDArray[Any]) -> Iterator[tuple
         yield int(cids[0]), records
         return
     order = np.argsort(cids, kind="stable")
-    cids, records = cids[order], records[order]
+    cids, records = cids[order], np.take(records, order)
     edges = np.flatnonzero(np.diff(cids)) + 1
     for part in np.split(np.arange(len(cids)), edges):
         yield int(cids[part[0]]), records[part[0] : part[-1] + 1]

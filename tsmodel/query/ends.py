@@ -55,7 +55,7 @@ class Selection(Generic[M]):
         if fit.misfits:
             self._meet(fit.misfits)
         mask = self.plan.mask(fit.records)
-        records = fit.records if mask is None else fit.records[mask]
+        records = fit.records if mask is None else np.compress(mask, fit.records)
         if self.left is not None:
             records = records[: self.left]
             self.left -= len(records)

@@ -103,7 +103,7 @@ class Block:
             if high <= pairs[2 * at + 1]:
                 mask &= keys[name] < high
         if self.record_size:
-            return _octets(keys[mask])
+            return _octets(np.compress(mask, keys))
         starts = self.starts()
         ends = np.append(starts[1:], len(self.data))
         return memoryview(b"".join([self.data[a:b] for a, b in zip(starts[mask].tolist(), ends[mask].tolist(), strict=True)]))
@@ -146,7 +146,7 @@ def merged(blocks: Iterable[Block]) -> Iterator[Block]:
 def _uniform(records: npt.NDArray[Any]) -> Iterator[Block]:
     order = _order(records)
     if order is not None:
-        records = records[order]
+        records = np.take(records, order)
     record_size = records.dtype.itemsize
     length = max(1, min(BLOCK_RECORDS, BLOCK_BYTES // record_size))
     for start in range(0, len(records), length):
@@ -159,7 +159,7 @@ def _mixed(data: memoryview, starts: npt.NDArray[np.int64]) -> Iterator[Block]:
     ends = np.append(starts[1:], len(data))
     order = _order(keys)
     if order is not None:
-        keys, starts, ends = keys[order], starts[order], ends[order]
+        keys, starts, ends = np.take(keys, order), starts[order], ends[order]
     for first, last in _cuts(ends - starts):
         pieces = [data[a:b] for a, b in zip(starts[first:last].tolist(), ends[first:last].tolist(), strict=True)]
         sizes = ends[first:last] - starts[first:last]

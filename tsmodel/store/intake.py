@@ -77,7 +77,7 @@ def _uniform(batch: Batch, form: RecordForm, next_acq: int | None) -> Arrived | 
     came = np.frombuffer(batch.records, form.dtype(payload_size))
     keep = _storable(came, form)
     if keep is not None:
-        came = came[keep]
+        came = np.compress(keep, came)
     if not len(came):
         return None
     records = np.empty(len(came), GET_FORM.dtype(payload_size))
@@ -96,7 +96,7 @@ def _mixed(batch: Batch, form: RecordForm, next_acq: int | None) -> Arrived | No
     came = octets[starts[:, None] + np.arange(header)].view(form.header).reshape(-1)
     keep = _storable(came, form)
     if keep is not None:
-        came, starts, ends = came[keep], starts[keep], ends[keep]
+        came, starts, ends = np.compress(keep, came), starts[keep], ends[keep]
     if not len(came):
         return None
     headers = np.empty(len(came), GET_FORM.header)
