@@ -102,9 +102,7 @@ class EncodeError(TSModelError, ValueError):
         value: the value at fault.
     """
 
-    def __init__(
-        self, message: str, *, record: int | None = None, field: str | None = None, value: object = None
-    ) -> None:
+    def __init__(self, message: str, *, record: int | None = None, field: str | None = None, value: object = None) -> None:
         super().__init__(message)
         self.record = record
         self.field = field

@@ -223,9 +223,7 @@ def _parse(text: str) -> int:
     if match["time"] is None:
         raise TimestampError(f'{text!r} is a date; say the time of day and the offset too: "{match["date"]}T00:00:00Z"')
     if match["offset"] is None:
-        raise TimestampError(
-            f'{text!r} says no offset from UTC; end it in Z when it is UTC, or in one such as "+01:00"'
-        )
+        raise TimestampError(f'{text!r} says no offset from UTC; end it in Z when it is UTC, or in one such as "+01:00"')
     if match["second"] == "60":
         raise TimestampError(f"{text!r} is a leap second, which this time base does not count; use :59 or the next :00")
     fraction = match["fraction"] or ""

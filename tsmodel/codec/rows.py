@@ -22,10 +22,10 @@ import numpy.typing as npt
 
 from tsmodel.backend import Batch
 from tsmodel.codec.layout import Layout
-from tsmodel.codec.scalars import INT32, INT64, TIMESTAMP, Scalar
+from tsmodel.codec.scalars import INT32, INT64, TIMESTAMP, ByteOrder, Scalar
 from tsmodel.errors import EncodeError
 from tsmodel.keys import LIMITS, Key
-from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm
+from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, octets_of
 
 __all__ = ["KEY_SCALARS", "Fit", "Misfit", "RowCodec"]
 
@@ -95,7 +95,7 @@ class RowCodec(Generic[RowT]):
         """A row for each record of a structured array as `fit` gives it."""
         if self.layout.byte_order == "big":
             records = records.astype(self._dtype(GET_FORM, "little"))
-        return starmap(self.make, self._unpack.iter_unpack(_bytes_of(records)))
+        return starmap(self.make, self._unpack.iter_unpack(octets_of(records)))
 
     def encode(self, rows: Sequence[RowT], *, with_acq: bool = False, first: int = 0) -> list[Batch]:
         """The rows as one batch for each cid, in PUT form (or PUTA form `with_acq`).
@@ -132,7 +132,7 @@ class RowCodec(Generic[RowT]):
                 raise EncodeError(f"{type(row).__name__}.{field.name}: {fault}", field=field.name, value=value)
         return self.payload.pack(*values)
 
-    def _dtype(self, form: RecordForm, byte_order: str | None = None) -> np.dtype[Any]:
+    def _dtype(self, form: RecordForm, byte_order: ByteOrder | None = None) -> np.dtype[Any]:
         payload = attrs.evolve(self.layout, byte_order=byte_order or self.layout.byte_order).dtype
         key = [(name, form.header[name]) for name in form.key_fields]
         return np.dtype([(SIZE_FIELD, "<i4"), *key, *((name, payload[name]) for name in payload.names or ())])
@@ -199,8 +199,4 @@ def _by_cid(cids: npt.NDArray[Any], records: npt.NDArray[Any]) -> Iterator[tuple
 
 
 def _batch(cid: int, records: npt.NDArray[Any]) -> Batch:
-    return Batch(cid, _bytes_of(records), len(records), records.dtype.itemsize)
-
-
-def _bytes_of(records: npt.NDArray[Any]) -> memoryview:
-    return memoryview(np.ascontiguousarray(records).view(np.uint8)) if len(records) else memoryview(b"")
+    return Batch(cid, octets_of(records), len(records), records.dtype.itemsize)

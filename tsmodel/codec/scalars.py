@@ -62,7 +62,7 @@ class Scalar:
 
     def dtype(self, byte_order: ByteOrder = "little") -> np.dtype[Any]:
         """NumPy dtype in the given byte order."""
-        return np.dtype(self.numpy).newbyteorder("<" if byte_order == "little" else ">")
+        return np.dtype(("<" if byte_order == "little" else ">") + self.numpy)
 
     def pack(self, values: Sequence[object]) -> bytes:
         """All values as one little-endian run of bytes.

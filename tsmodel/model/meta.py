@@ -40,7 +40,7 @@ SCHEMA: Final = "__tsmodel_schema__"
 class TSModelMeta(StructMeta):
     """Metaclass of models; see `TSModel` for the class keywords it takes."""
 
-    def __new__(  # noqa: D102
+    def __new__(
         mcls,
         name: str,
         bases: tuple[type, ...],

@@ -60,4 +60,3 @@ class ColumnInfo:
             f"{self.model}.{self.name} ({self.scalar.name}) cannot be compared with {value!r} ({type(value).__name__})"
             + ("; give ns since 2001, an aware datetime, ISO 8601 text or a numpy.datetime64" if kind == "time" else "")
         )
-

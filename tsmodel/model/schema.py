@@ -70,8 +70,7 @@ class Schema:
     def __attrs_post_init__(self) -> None:
         scalars = {**KEY_SCALARS, **{field.name: field.scalar for field in self.fields}}
         columns = {
-            name: Column[Any](ColumnInfo(self.model, name, scalar, name in KEY_SCALARS))
-            for name, scalar in scalars.items()
+            name: Column[Any](ColumnInfo(self.model, name, scalar, name in KEY_SCALARS)) for name, scalar in scalars.items()
         }
         object.__setattr__(self, "columns", columns)
 
@@ -81,9 +80,7 @@ class Schema:
         return Layout.packed(((field.name, field.scalar) for field in self.fields), self.byte_order)
 
 
-def own_fields(
-    model: str, namespace: dict[str, Any], frame: FrameType | None, reserved: frozenset[str]
-) -> list[FieldSpec]:
+def own_fields(model: str, namespace: dict[str, Any], frame: FrameType | None, reserved: frozenset[str]) -> list[FieldSpec]:
     """The payload fields that a class body declares; takes their annotations and defaults out of `namespace`.
 
     Args:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import TypeAlias
 
 from tsmodel.model.expressions import Between, Comparison, IsIn
@@ -63,9 +64,7 @@ def narrow(intervals: Intervals, most: int) -> Intervals:
         return intervals
     gaps = sorted(range(1, len(intervals)), key=lambda i: intervals[i][0] - intervals[i - 1][1], reverse=True)
     starts = [0, *sorted(gaps[: most - 1]), len(intervals)]
-    return tuple(
-        (intervals[start][0], intervals[end - 1][1]) for start, end in zip(starts, starts[1:], strict=False)
-    )
+    return tuple((intervals[start][0], intervals[end - 1][1]) for start, end in pairwise(starts))
 
 
 def domain_of(condition: Comparison | Between | IsIn) -> Domain | None:

@@ -50,7 +50,7 @@ def mask_of(condition: Expression, records: npt.NDArray[Any]) -> Mask:
 
 def _inside(column: npt.NDArray[Any], intervals: Intervals, domain: Domain) -> Mask:
     if len(intervals) > _FEW:
-        return _looked_up(column, intervals, domain)
+        return _looked_up(column, intervals)
     mask = np.zeros(len(column), np.bool_)
     for low, high in intervals:
         inside = np.ones(len(column), np.bool_)
@@ -62,7 +62,7 @@ def _inside(column: npt.NDArray[Any], intervals: Intervals, domain: Domain) -> M
     return mask
 
 
-def _looked_up(column: npt.NDArray[Any], intervals: Intervals, domain: Domain) -> Mask:
+def _looked_up(column: npt.NDArray[Any], intervals: Intervals) -> Mask:
     """By binary search for the last interval that begins at or below each value."""
     kind = column.dtype.newbyteorder("=")
     lows = np.array([low for low, _ in intervals], kind)

@@ -34,9 +34,7 @@ def encoded(rows: Sequence[TSModel], first: int) -> list[Batch]:
     Raises:
         EncodeError: when a field of some object cannot be stored.
     """
-    return [
-        batch for model, at, part in _stretches(rows) for batch in codec_of(model).encode(part, first=first + at)
-    ]
+    return [batch for model, at, part in _stretches(rows) for batch in codec_of(model).encode(part, first=first + at)]
 
 
 def _stretches(rows: Sequence[TSModel]) -> Iterator[tuple[type[TSModel], int, Sequence[TSModel]]]:

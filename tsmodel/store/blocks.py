@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import KEY_DTYPE, KEY_FIELDS, KeyRange
-from tsmodel.wire.records import GET_FORM
+from tsmodel.wire.records import GET_FORM, octets_of
 
 __all__ = ["BLOCK_BYTES", "BLOCK_RECORDS", "Block", "Bounds", "checksum", "merged", "sorted_blocks"]
 
@@ -103,10 +103,12 @@ class Block:
             if high <= pairs[2 * at + 1]:
                 mask &= keys[name] < high
         if self.record_size:
-            return _octets(np.compress(mask, keys))
+            return octets_of(np.compress(mask, keys))
         starts = self.starts()
         ends = np.append(starts[1:], len(self.data))
-        return memoryview(b"".join([self.data[a:b] for a, b in zip(starts[mask].tolist(), ends[mask].tolist(), strict=True)]))
+        return memoryview(
+            b"".join([self.data[a:b] for a, b in zip(starts[mask].tolist(), ends[mask].tolist(), strict=True)])
+        )
 
 
 def checksum(data: memoryview, offsets: bytes) -> int:
@@ -151,7 +153,7 @@ def _uniform(records: npt.NDArray[Any]) -> Iterator[Block]:
     length = max(1, min(BLOCK_RECORDS, BLOCK_BYTES // record_size))
     for start in range(0, len(records), length):
         part = records[start : start + length]
-        yield _block(part, record_size, _octets(part), b"")
+        yield _block(part, record_size, octets_of(part), b"")
 
 
 def _mixed(data: memoryview, starts: npt.NDArray[np.int64]) -> Iterator[Block]:
@@ -213,8 +215,5 @@ def _is_sorted(columns: Sequence[npt.NDArray[Any]]) -> bool:
 def _headers(data: memoryview, starts: npt.NDArray[np.int64]) -> Keys:
     octets = np.frombuffer(data, np.uint8)
     key = octets[starts[:, None] + np.arange(4, 4 + KEY_DTYPE.itemsize)]
-    return key.view(KEY_DTYPE).reshape(-1)
-
-
-def _octets(records: npt.NDArray[Any]) -> memoryview:
-    return memoryview(np.ascontiguousarray(records).view(np.uint8)) if len(records) else memoryview(b"")
+    keys: Keys = key.view(KEY_DTYPE).reshape(-1)
+    return keys

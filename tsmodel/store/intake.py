@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tsmodel.backend import AcqInterval, Batch
 from tsmodel.errors import LocalProtocolError
 from tsmodel.keys import LIMITS
-from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm
+from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, octets_of
 
 __all__ = ["Arrived", "arrived"]
 
@@ -85,7 +85,7 @@ def _uniform(batch: Batch, form: RecordForm, next_acq: int | None) -> Arrived | 
     for name in (*form.key_fields, *(["payload"] if payload_size else [])):
         records[name] = came[name]
     acqs = _complete(records, batch.cid, next_acq)
-    return Arrived(batch.cid, memoryview(records.view(np.uint8)), len(records), records.dtype.itemsize, acqs)
+    return Arrived(batch.cid, octets_of(records), len(records), records.dtype.itemsize, acqs)
 
 
 def _mixed(batch: Batch, form: RecordForm, next_acq: int | None) -> Arrived | None:
@@ -104,7 +104,7 @@ def _mixed(batch: Batch, form: RecordForm, next_acq: int | None) -> Arrived | No
     for name in form.key_fields:
         headers[name] = came[name]
     acqs = _complete(headers, batch.cid, next_acq)
-    written = memoryview(headers.view(np.uint8))
+    written = octets_of(headers)
     pieces: list[memoryview] = []
     for at, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
         pieces += (written[at * _HEADER : (at + 1) * _HEADER], batch.records[start + header : end])

@@ -38,9 +38,7 @@ class _Snapshot:
             for _, blocks in runs:
                 for block in blocks:
                     pairs = block.bounds[1:]
-                    if all(
-                        low <= pairs[2 * at + 1] and pairs[2 * at] < high for at, (low, high) in enumerate(intervals)
-                    ):
+                    if all(low <= pairs[2 * at + 1] and pairs[2 * at] < high for at, (low, high) in enumerate(intervals)):
                         yield block
 
 

@@ -47,9 +47,7 @@ class EmbeddedStore:
         policy: when runs are merged.
     """
 
-    def __init__(
-        self, engine: Engine, *, clock: Callable[[], int] = now_ns, policy: MergePolicy | None = None
-    ) -> None:
+    def __init__(self, engine: Engine, *, clock: Callable[[], int] = now_ns, policy: MergePolicy | None = None) -> None:
         self._engine = engine
         self._clock = clock
         self._policy = policy or MergePolicy()

@@ -1,1 +1,16 @@
+"""The TStorage protocol, sans I/O, for both roles: bytes to events, events to bytes. Payloads are opaque here."""
 
+from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm, WholeRecords
+from tsmodel.wire.status import Command, Status, describe
+
+__all__ = [
+    "GET_FORM",
+    "MAX_PAYLOAD",
+    "PUTA_FORM",
+    "PUT_FORM",
+    "Command",
+    "RecordForm",
+    "Status",
+    "WholeRecords",
+    "describe",
+]

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from tsmodel.errors import RemoteProtocolError
 from tsmodel.keys import LIMITS
 
-__all__ = ["GET_FORM", "MAX_PAYLOAD", "PUTA_FORM", "PUT_FORM", "RecordForm", "WholeRecords"]
+__all__ = ["GET_FORM", "MAX_PAYLOAD", "PUTA_FORM", "PUT_FORM", "RecordForm", "WholeRecords", "octets_of"]
 
 MAX_PAYLOAD: Final = 32 * 2**20
 """Most bytes a payload may have."""
@@ -148,6 +148,14 @@ def _count_equal(buffer: memoryview | bytes | bytearray, position: int, n: int, 
         run += look
         window *= 8
     return run
+
+
+def octets_of(records: npt.NDArray[Any]) -> memoryview:
+    """The bytes of a structured array of records, shape (n,); not copied when it is contiguous."""
+    if not len(records):
+        return memoryview(b"")
+    octets: Any = np.ascontiguousarray(records).view(np.uint8)
+    return memoryview(octets)
 
 
 GET_FORM: Final = RecordForm("GET", ("cid", "mid", "moid", "cap", "acq"))

@@ -1,0 +1,286 @@
+"""`Channel`: the official client's synchronous channel. Also the one module that drives operations over a socket.
+
+Rules kept here:
+
+* Calls answer with a Response and do not raise for what a server or a network does; entering a `with` block does.
+* A put is encoded whole before its first byte is sent, so that an invalid record stops it while nothing has happened.
+* After any failure of a request the connection is closed: a half-read answer is never read on.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from typing_extensions import Self
+
+from tsmodel.client.encoding import encode_records
+from tsmodel.client.failures import transport_error
+from tsmodel.client.operations import Emit, Operation, Receive, Send, get_acq, put
+from tsmodel.client.outcome import GetOutcome, acq_response, failure, put_response
+from tsmodel.client.payload_type import PayloadType
+from tsmodel.client.record import Key, Record
+from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
+from tsmodel.errors import EncodeError, TransportError, TSModelError
+from tsmodel.wire.messages import Refusal
+from tsmodel.wire.reading import DEFAULT_BUFFER_SIZE
+from tsmodel.wire.requests import MAX_BATCH_SIZE, Buffers
+
+__all__ = ["Channel", "Connection"]
+
+T = TypeVar("T")
+E = TypeVar("E")
+
+_MOST_BUFFERS = 512
+"""Buffers given to one sendmsg call; systems take at least 1,024."""
+
+
+class Connection:
+    """A socket that carries out operations, one at a time.
+
+    Args:
+        host: name or address of the server.
+        port: its port.
+        timeout: seconds that connecting and each wait for bytes may take; None for no limit.
+
+    Raises:
+        TransportError: when the server cannot be reached.
+    """
+
+    def __init__(self, host: str, port: int, timeout: float | None = None) -> None:
+        self._host, self._port = host, port
+        try:
+            self._socket = socket.create_connection((host, port), timeout)
+        except OSError as error:
+            raise transport_error(host, port, "connecting to", error) from error
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.open = True
+
+    def run(self, operation: Operation[E]) -> Generator[E, None, None]:
+        """Carries out an operation; what is meant for the caller comes out.
+
+        The connection is closed when the operation fails, is refused, or is left before its end.
+
+        Raises:
+            TransportError: when the connection is lost or a wait takes too long.
+            RemoteProtocolError: when the server sends what the protocol does not allow.
+        """
+        self.open = refused = False
+        try:
+            step = next(operation.steps)
+            while True:
+                if isinstance(step, Send):
+                    step = self._send(operation, step.buffers)
+                elif isinstance(step, Receive):
+                    step = operation.steps.send(self._receive(step.buffer))
+                else:
+                    refused = isinstance(step.event, Refusal)
+                    yield step.event
+                    step = next(operation.steps)
+        except StopIteration:
+            self.open = not refused
+        finally:
+            operation.steps.close()
+            if not self.open:
+                self._socket.close()
+
+    def result(self, operation: Operation[E]) -> E:
+        """Carries out an operation that has one event, and returns that."""
+        *_, event = self.run(operation)
+        return event
+
+    def set_timeout(self, timeout: float | None) -> None:
+        """Seconds that each wait may take from now on."""
+        self._socket.settimeout(timeout)
+
+    def close(self) -> None:
+        """Closes the socket."""
+        self.open = False
+        self._socket.close()
+
+    def _send(self, operation: Operation[E], buffers: Buffers) -> Send | Receive | Emit[E]:
+        waiting = [memoryview(buffer) for buffer in reversed(buffers)]
+        try:
+            while waiting:
+                sent = self._socket.sendmsg(waiting[: -_MOST_BUFFERS - 1 : -1])
+                while waiting and sent >= len(waiting[-1]):
+                    sent -= len(waiting.pop())
+                if sent:
+                    waiting[-1] = waiting[-1][sent:]
+        except OSError as error:
+            # The operation may know better: a server that refuses a put closes before it has read all of it.
+            return operation.steps.throw(transport_error(self._host, self._port, "sending to", error))
+        return next(operation.steps)
+
+    def _receive(self, buffer: memoryview) -> int:
+        try:
+            return self._socket.recv_into(buffer)
+        except OSError as error:
+            raise transport_error(self._host, self._port, "receiving from", error) from error
+
+
+class Channel(Generic[T]):
+    """A connection to a TStorage server, for records with values of one payload type. One thread at a time.
+
+    Args:
+        host: name or address of the server.
+        port: its port.
+        payload_type: between values and bytes.
+        timeout: seconds that connecting and each wait for bytes may take; None for no limit.
+        memory_limit: most bytes of records that `get` and `get_iter` take in, and that `get_stream` buffers; None for no
+            limit.
+
+    Example::
+
+        with Channel("localhost", 2025, TuplePayloadType("<if?")) as channel:
+            response = channel.put([Record(Key(1, 4, 7, now_ns()), (10, 24.0, True))])
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        payload_type: PayloadType[T],
+        timeout: float | None = None,
+        memory_limit: int | None = None,
+    ) -> None:
+        self._host, self._port = host, port
+        self._payload_type = payload_type
+        self._timeout = timeout
+        self._memory_limit = memory_limit
+        self._connection: Connection | None = None
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that each wait may take; None for no limit."""
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float | None) -> None:
+        self._timeout = seconds
+        if self._connection is not None and self._connection.open:
+            self._connection.set_timeout(seconds)
+
+    @property
+    def memory_limit(self) -> int | None:
+        """Most bytes of records that are held; None for no limit."""
+        return self._memory_limit
+
+    @memory_limit.setter
+    def memory_limit(self, size: int | None) -> None:
+        self._memory_limit = size
+
+    def connect(self) -> Response:
+        """Connects; a channel that is connected connects anew. On failure the response carries the `error`."""
+        self.close()
+        try:
+            self._connection = Connection(self._host, self._port, self._timeout)
+        except TransportError as error:
+            return Response(ResponseStatus.ERROR, error=error)
+        return Response()
+
+    def close(self) -> None:
+        """Disconnects; later calls answer DISCONNECTED."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def get(self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE) -> ResponseGet[T]:
+        """All records of the half-open box between two keys."""
+        outcome = GetOutcome(self._payload_type, self._memory_limit)
+        data = [record for records in self._read(outcome, key_min, key_max, recv_buffer_size) for record in records]
+        return outcome.response(data)
+
+    def get_stream(
+        self,
+        key_min: Key,
+        key_max: Key,
+        callback: Callable[[list[Record[T]]], object],
+        recv_buffer_size: int = DEFAULT_BUFFER_SIZE,
+    ) -> ResponseAcq:
+        """Calls `callback` with the records of the box, some at a time. What it raises comes out of here."""
+        outcome = GetOutcome(self._payload_type, self._memory_limit, streaming=True)
+        with closing(self._read(outcome, key_min, key_max, recv_buffer_size)) as batches:
+            for records in batches:
+                callback(records)
+        return outcome.response_acq()
+
+    def get_iter(
+        self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE
+    ) -> Iterator[Record[T] | ResponseAcq]:
+        """The records of the box one by one, and last a ResponseAcq that says how it went."""
+        outcome = GetOutcome(self._payload_type, self._memory_limit)
+        with closing(self._read(outcome, key_min, key_max, recv_buffer_size)) as batches:
+            for records in batches:
+                yield from records
+        yield outcome.response_acq()
+
+    def put(self, data: list[Record[T]], max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False) -> Response:
+        """Stores records; the server gives their acq.
+
+        Args:
+            data: the records.
+            max_batch_size: most bytes of records in one batch on the wire.
+            skip_invalid: leaves out records whose key cannot be stored or whose value cannot be serialized, and counts
+                them in `skipped`; otherwise the first one makes the answer BAD_REQUEST, and nothing is sent.
+        """
+        return self._put(data, max_batch_size, skip_invalid, with_acq=False)
+
+    def puta(self, data: list[Record[T]], max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False) -> Response:
+        """Stores records with the acq of their keys; otherwise as `put`."""
+        return self._put(data, max_batch_size, skip_invalid, with_acq=True)
+
+    def get_acq(self, key_min: Key, key_max: Key) -> ResponseAcq:
+        """The last acq of the half-open box between two keys."""
+        if (connection := self._connected()) is None:
+            return ResponseAcq(ResponseStatus.DISCONNECTED)
+        try:
+            return acq_response(connection.result(get_acq(key_min, key_max)))
+        except TSModelError as error:
+            return ResponseAcq(**failure(error))
+
+    def __enter__(self) -> Self:
+        response = self.connect()
+        if response.error is not None:
+            raise response.error
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _connected(self) -> Connection | None:
+        connection = self._connection
+        return connection if connection is not None and connection.open else None
+
+    def _read(
+        self, outcome: GetOutcome[T], key_min: Key, key_max: Key, buffer_size: int
+    ) -> Generator[list[Record[T]], None, None]:
+        """The records of a GET, some at a time; `outcome` tells afterwards how it went."""
+        if (connection := self._connected()) is None:
+            outcome.fail(ResponseStatus.DISCONNECTED)
+            return
+        try:
+            with closing(connection.run(outcome.operation(key_min, key_max, buffer_size))) as events:
+                for event in events:
+                    if records := outcome.take(event):
+                        yield records
+                    if outcome.failed:
+                        break
+        except (TSModelError, MemoryError) as error:
+            outcome.fail(error)
+
+    def _put(self, data: list[Record[T]], max_batch_size: int, skip_invalid: bool, *, with_acq: bool) -> Response:
+        if (connection := self._connected()) is None:
+            return Response(ResponseStatus.DISCONNECTED)
+        try:
+            encoded = encode_records(data, self._payload_type, with_acq=with_acq, skip_invalid=skip_invalid)
+        except EncodeError as error:
+            return Response(**failure(error))
+        operation = put(encoded.batches, with_acq=with_acq, max_batch_size=max_batch_size)
+        try:
+            return put_response(encoded, connection.result(operation))
+        except TSModelError as error:
+            return Response(**failure(error))

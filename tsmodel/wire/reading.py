@@ -1,0 +1,201 @@
+"""What all incremental readers share: a buffer to receive into, and a parser that runs as far as the bytes go.
+
+Rules kept here:
+
+* A parser is a generator. It yields an event when there is one and None when it needs more bytes, so it reads as straight
+  code, and any cutting of the bytes gives the same events.
+* The buffer holds what is not parsed yet. It grows only when it is full, by what really arrived, never by what a size
+  field says.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Generator, Iterator
+from typing import Final, Generic, TypeAlias, TypeVar
+
+from tsmodel.errors import LocalProtocolError, RemoteProtocolError
+from tsmodel.wire.records import GET_FORM, RecordForm, WholeRecords
+
+__all__ = ["DEFAULT_BUFFER_SIZE", "Parser", "Reader", "ReceiveBuffer"]
+
+EventT = TypeVar("EventT")
+T = TypeVar("T")
+Parser: TypeAlias = Generator["EventT | None", None, T]
+
+DEFAULT_BUFFER_SIZE: Final = 2**20
+_LEAST_BUFFER_SIZE: Final = 128
+_MOST_BUFFER_SIZE: Final = 2 * (GET_FORM.most + 4)
+
+_HEADER: Final = struct.Struct("<iQ")
+_SIZE: Final = struct.Struct("<i")
+
+
+class ReceiveBuffer:
+    """Bytes that have arrived and are not parsed.
+
+    Args:
+        size: bytes of room at first.
+        most: bytes of room it may grow to, for a record larger than that.
+    """
+
+    def __init__(self, size: int = DEFAULT_BUFFER_SIZE, most: int | None = None) -> None:
+        size = max(size, _LEAST_BUFFER_SIZE)
+        self.consumed = 0
+        self._most = max(_MOST_BUFFER_SIZE if most is None else most, size)
+        self._view = memoryview(bytearray(size))
+        self._start = self._end = 0
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    def room(self) -> memoryview:
+        """Where to receive into; never empty. What was looked at before is no longer valid.
+
+        Raises:
+            MemoryError: when a record does not fit into the most that the buffer may grow to.
+        """
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._start and 2 * self._end > len(self._view):
+            held = bytes(self._view[self._start : self._end])
+            self._view[: len(held)] = held
+            self._start, self._end = 0, len(held)
+        if self._end == len(self._view):
+            if len(self._view) >= self._most:
+                raise MemoryError(f"a record is larger than the {self._most} bytes that may be buffered")
+            # A new one, for chunks that were handed out may still look into the old one.
+            grown = memoryview(bytearray(min(2 * len(self._view), self._most)))
+            grown[: self._end] = self._view[: self._end]
+            self._view = grown
+        return self._view[self._end :]
+
+    def received(self, count: int) -> None:
+        """Notes that `count` bytes were written into `room()`."""
+        if not 0 <= count <= len(self._view) - self._end:
+            raise LocalProtocolError(f"{count} bytes cannot have been received into {len(self._view) - self._end}")
+        self._end += count
+
+    def peek(self) -> memoryview:
+        """All that is there."""
+        return self._view[self._start : self._end]
+
+    def take(self, count: int) -> memoryview:
+        """The first `count` bytes, or all when there are fewer; they count as parsed."""
+        count = min(count, len(self))
+        taken = self._view[self._start : self._start + count]
+        self._start += count
+        self.consumed += count
+        return taken
+
+
+class Reader(Generic[EventT]):
+    """Turns bytes into events, however they are cut. Subclasses give the parser.
+
+    Args:
+        buffer_size: bytes of the receive buffer at first.
+        most: bytes it may grow to.
+    """
+
+    what = "a message"
+
+    def __init__(self, buffer_size: int = DEFAULT_BUFFER_SIZE, most: int | None = None) -> None:
+        self._buffer = ReceiveBuffer(buffer_size, most)
+        self._parser = self._parse()
+        self._at_rest = False
+        self.done = False
+
+    def get_buffer(self) -> memoryview:
+        """Where to receive into; never empty. Views in earlier events are no longer valid.
+
+        Raises:
+            MemoryError: when a record does not fit into the most that may be buffered.
+        """
+        return self._buffer.room()
+
+    def received(self, count: int) -> list[EventT]:
+        """Takes `count` bytes that were received into `get_buffer()`; 0 stands for the end of the stream.
+
+        Raises:
+            RemoteProtocolError: for bytes that the protocol does not allow, or an end in the middle of a message.
+        """
+        if count == 0 and not (self._at_rest or self.done):
+            at = self._buffer.consumed + len(self._buffer)
+            raise RemoteProtocolError(f"the connection ended in the middle of {self.what}, at byte {at}", offset=at)
+        self._buffer.received(count)
+        events: list[EventT] = []
+        for event in self._parser:
+            if event is None:
+                return events
+            events.append(event)
+        self.done = True
+        if len(self._buffer):
+            at = self._buffer.consumed
+            raise RemoteProtocolError(f"{len(self._buffer)} bytes follow {self.what}, from byte {at}", offset=at)
+        return events
+
+    def feed(self, data: bytes) -> Iterator[EventT]:
+        """The events of bytes that were received elsewhere; views in them are valid until the next event."""
+        rest = memoryview(data)
+        while rest:
+            room = self.get_buffer()[: len(rest)]
+            room[:] = rest[: len(room)]
+            rest = rest[len(room) :]
+            yield from self.received(len(room))
+
+    def _parse(self) -> Parser[EventT, None]:
+        raise NotImplementedError
+
+    def _bytes(self, count: int) -> Parser[EventT, bytes]:
+        """`count` bytes, few enough to wait for."""
+        while len(self._buffer) < count:
+            yield None
+        return bytes(self._buffer.take(count))
+
+    def _skip(self, count: int) -> Parser[EventT, None]:
+        """Drops `count` bytes as they come, however many."""
+        while count:
+            while not len(self._buffer):
+                yield None
+            count -= len(self._buffer.take(count))
+
+    def _drop(self) -> None:
+        """Drops what has arrived and is not parsed."""
+        self._buffer.take(len(self._buffer))
+
+    def _header(self) -> Parser[EventT, tuple[int, int]]:
+        """Command or status, and size."""
+        first, size = _HEADER.unpack((yield from self._bytes(_HEADER.size)))
+        return first, size
+
+    def _values(self, values: struct.Struct, size: int) -> Parser[EventT, tuple[int, ...]]:
+        """Integers at the front of a header's data of `size` bytes; what is behind them is skipped."""
+        if size < values.size:
+            raise RemoteProtocolError(
+                f"{self.what} has {size} bytes of data where {values.size} are needed", offset=self._buffer.consumed
+            )
+        found: tuple[int, ...] = values.unpack((yield from self._bytes(values.size)))
+        yield from self._skip(size - values.size)
+        return found
+
+    def _whole_records(self, form: RecordForm, most: int | None = None) -> tuple[memoryview, WholeRecords]:
+        """Takes the whole records, possibly none, among the next `most` bytes."""
+        found = form.whole_records(self._buffer.peek()[:most])
+        return self._buffer.take(found.end), found
+
+    def _next_size(self, form: RecordForm) -> int | None:
+        """The size field that comes next, or None when it is not there yet.
+
+        Raises:
+            RemoteProtocolError: when it is neither 0 nor a size of this form.
+        """
+        view = self._buffer.peek()
+        if len(view) < _SIZE.size:
+            return None
+        (n,) = _SIZE.unpack_from(view)
+        if n and not form.least <= n <= form.most:
+            at = self._buffer.consumed
+            raise RemoteProtocolError(
+                f"a {form.name} record at byte {at} says {n} bytes; valid are {form.least} to {form.most}", offset=at
+            )
+        return int(n)

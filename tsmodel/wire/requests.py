@@ -1,0 +1,80 @@
+"""Requests as bytes: lists of buffers, which are never joined."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeAlias
+
+from tsmodel.backend import Batch
+from tsmodel.errors import LocalProtocolError
+from tsmodel.keys import KEY_SIZE, LIMITS, Key
+from tsmodel.wire.records import PUT_FORM, PUTA_FORM, RecordForm
+from tsmodel.wire.status import Command
+
+__all__ = ["MAX_BATCH_SIZE", "Buffers", "get_acq_request", "get_request", "put_request"]
+
+Buffers: TypeAlias = list["bytes | memoryview"]
+
+MAX_BATCH_SIZE: Final = 2**31 - 1
+"""Most bytes of records that one batch of a put can announce."""
+
+_HEADER: Final = struct.Struct("<iQ")
+_BATCH: Final = struct.Struct("<ii")
+_GUARD: Final = struct.pack("<i", -1)
+
+
+def get_request(key_min: Key, key_max: Key) -> Buffers:
+    """A GET of the half-open box between two keys."""
+    return [_HEADER.pack(Command.GET, 2 * KEY_SIZE) + key_min.to_bytes() + key_max.to_bytes()]
+
+
+def get_acq_request(key_min: Key, key_max: Key) -> Buffers:
+    """A GETACQ of the half-open box between two keys."""
+    return [_HEADER.pack(Command.GETACQ, 2 * KEY_SIZE) + key_min.to_bytes() + key_max.to_bytes()]
+
+
+def put_request(batches: Sequence[Batch], *, with_acq: bool, max_batch_size: int = MAX_BATCH_SIZE) -> Buffers:
+    """A PUT, or a PUTA `with_acq`.
+
+    Args:
+        batches: records in PUT form, or PUTA form `with_acq`.
+        with_acq: whether the records carry their acq.
+        max_batch_size: most bytes of records in one batch on the wire; larger ones are split between records.
+
+    Raises:
+        LocalProtocolError: for a cid that would end the put early, a size no batch can have, or a record that is larger.
+        RemoteProtocolError: for a batch that does not consist of whole records.
+    """
+    if not 1 <= max_batch_size <= MAX_BATCH_SIZE:
+        raise LocalProtocolError(f"max_batch_size is {max_batch_size}; it must be 1 to {MAX_BATCH_SIZE}")
+    form = PUTA_FORM if with_acq else PUT_FORM
+    buffers: Buffers = [_HEADER.pack(Command.PUTA if with_acq else Command.PUT, 0)]
+    for batch in batches:
+        if not LIMITS["cid"].least <= batch.cid <= LIMITS["cid"].bound:
+            raise LocalProtocolError(f"a batch has cid {batch.cid}, which would end the put early")
+        for piece in _pieces(batch, form, max_batch_size):
+            buffers += (_BATCH.pack(batch.cid, len(piece)), piece)
+    buffers.append(_GUARD)
+    return buffers
+
+
+def _pieces(batch: Batch, form: RecordForm, most: int) -> Iterator[memoryview]:
+    """The batch's records in pieces of at most `most` bytes; a record that is larger stands alone."""
+    total = len(batch.records)
+    if total <= most:
+        if total:
+            yield batch.records
+        return
+    if batch.record_size:
+        length = max(1, most // batch.record_size) * batch.record_size
+        for start in range(0, total, length):
+            yield batch.records[start : start + length]
+        return
+    ends = [*form.offsets(batch.records).tolist()[1:], total]
+    start = 0
+    for before, end in zip([0, *ends], ends, strict=False):
+        if end - start > most and before > start:
+            yield batch.records[start:before]
+            start = before
+    yield batch.records[start:]
