@@ -1,0 +1,150 @@
+"""The house: rooms import only rooms above them, and only driver modules know sockets."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tsmodel
+
+ROOMS = (
+    "errors",
+    "timestamps",
+    "keys",
+    "backend",
+    "wire",
+    "codec",
+    "client",
+    "model",
+    "store",
+    "query",
+    "session",
+    "frames",
+    "server",
+    "codegen",
+    "cli",
+    "testing",
+)
+DRIVERS = {"client/channel.py", "client/channel_async.py", "server/listener.py"}
+IO_MODULES = {"socket", "ssl", "asyncio", "select", "selectors"}
+ONLY_FOR_TYPES = {("errors", "keys"), ("model", "query")}
+MOST_LINES = 350
+
+
+def faults(package: Path) -> Iterator[str]:
+    """All violations of the house rules in a package's tree."""
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package).as_posix()
+        source = path.read_text()
+        if (lines := source.count("\n")) > MOST_LINES:
+            yield f"{name}: {lines} lines; look for a second responsibility"
+        room = name.split("/")[0].removesuffix(".py")
+        if room in ("__init__", "__main__"):
+            continue
+        if room not in ROOMS:
+            yield f"{name}: {room} is not a room"
+            continue
+        tree = ast.parse(source)
+        for_types = {
+            id(node)
+            for block in ast.walk(tree)
+            if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+            for statement in block.body
+            for node in ast.walk(statement)
+        }
+        for node, imported in imports(tree):
+            top, _, rest = imported.partition(".")
+            if top in IO_MODULES and name not in DRIVERS:
+                yield f"{name}:{node.lineno}: imports {imported}; only drivers know sockets"
+            if top != package.name:
+                continue
+            other = rest.split(".")[0]
+            if other not in ROOMS:
+                yield f"{name}:{node.lineno}: imports {imported}, which is not in a room"
+            elif ROOMS.index(other) > ROOMS.index(room) and not (id(node) in for_types and (room, other) in ONLY_FOR_TYPES):
+                yield f"{name}:{node.lineno}: {room} imports {other}, which stands below it"
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[ast.stmt, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node, node.module or ""
+
+
+def cycles(package: Path) -> list[list[str]]:
+    """Import cycles between modules, imports for types only left out."""
+    edges: dict[str, set[str]] = {}
+    for path in package.rglob("*.py"):
+        module = ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
+        tree = ast.parse(path.read_text())
+        for block in ast.walk(tree):
+            if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING":
+                block.body = [ast.Pass()]
+        edges[module] = {imported for _, imported in imports(tree)}
+    found = []
+
+    def visit(module: str, path: list[str]) -> None:
+        if module in path:
+            found.append([*path[path.index(module) :], module])
+            return
+        if module not in done:
+            for imported in edges.get(module, ()):
+                if imported in edges and imported != package.name:
+                    visit(imported, [*path, module])
+            done.add(module)
+
+    done: set[str] = set()
+    for module in edges:
+        visit(module, [])
+    return found
+
+
+def test_rooms_import_only_rooms_above() -> None:
+    assert list(faults(Path(tsmodel.__file__).parent)) == []
+
+
+def test_no_import_cycles() -> None:
+    assert cycles(Path(tsmodel.__file__).parent) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "fault"),
+    [
+        ("wire/x.py", "from tsmodel.codec import Layout", "wire imports codec"),
+        ("wire/x.py", "def f():\n    import tsmodel.session", "wire imports session"),
+        ("codec/x.py", "import socket", "only drivers know sockets"),
+        ("store/x.py", "from asyncio import run", "only drivers know sockets"),
+        ("model/x.py", "from tsmodel.query import Query", "model imports query"),
+        ("attic/x.py", "", "attic is not a room"),
+        ("keys.py", "x = 1\n" * 351, "351 lines"),
+        ("query/x.py", "from tsmodel import Key", "not in a room"),
+    ],
+)
+def test_faults_are_found(tmp_path: Path, path: str, source: str, fault: str) -> None:
+    file = tmp_path / "tsmodel" / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(source)
+    found = list(faults(tmp_path / "tsmodel"))
+    assert len(found) == 1
+    assert fault in found[0]
+
+
+def test_imports_for_types_are_allowed_where_listed(tmp_path: Path) -> None:
+    file = tmp_path / "tsmodel" / "model" / "x.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("if TYPE_CHECKING:\n    from tsmodel.query import Query")
+    assert list(faults(tmp_path / "tsmodel")) == []
+
+
+def test_cycles_are_found(tmp_path: Path) -> None:
+    room = tmp_path / "tsmodel" / "keys"
+    room.mkdir(parents=True)
+    (room / "a.py").write_text("import tsmodel.keys.b")
+    (room / "b.py").write_text("import tsmodel.keys.a")
+    assert cycles(tmp_path / "tsmodel")
