@@ -108,10 +108,12 @@ class TSModel(_Struct, metaclass=TSModelMeta, abstract=True):
     """
 
     if TYPE_CHECKING:
-        cid: Int32
-        mid: Int64
-        moid: Int32
-        cap: Timestamp
+        # A checker does not see which components the class keywords fix, so none is required for it; at run time a
+        # component that is neither fixed nor given is a TypeError.
+        cid: Int32 = field(default=-1)
+        mid: Int64 = field(default=-1)
+        moid: Int32 = field(default=-1)
+        cap: Timestamp = field(default=-1)
         acq: Timestamp = field(default=-1)
 
     query = _Query()
@@ -151,14 +153,13 @@ class TSModel(_Struct, metaclass=TSModelMeta, abstract=True):
         return codec.make(*record.key.astuple(), *fields)
 
 
-def misfit(model: type[TSModel], key: Key, payload: bytes) -> DecodeError:
-    """The error for a payload that does not have the size of the model's layout."""
+def misfit(model: type[TSModel], key: Key, payload: bytes, hint: str = "") -> DecodeError:
+    """The error for a payload that does not have the size of the model's layout; `hint` says what to do about it."""
     size = schema_of(model).layout.size
     named = ", ".join(f"{name} {value}" for name, value in zip(KEY_FIELDS, key.astuple(), strict=True))
     shown = f"\n{hexdump(payload)}" if payload else ""
     return DecodeError(
-        f"the payload of record {named} has {len(payload)} bytes; {model.__name__} takes {size}. Records of another kind "
-        f'may lie in this range: narrow the query, or use .on_error("skip"){shown}',
+        f"the payload of record {named} has {len(payload)} bytes; {model.__name__} takes {size}{hint}{shown}",
         key=key,
         payload=payload,
         offset=min(len(payload), size),

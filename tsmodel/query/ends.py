@@ -8,13 +8,12 @@ Rules kept here:
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tsmodel.codec import Misfit, RowCodec
-from tsmodel.errors import DecodeError
 from tsmodel.keys import KEY_DTYPE
 from tsmodel.model.base import TSModel, codec_of, misfit
 from tsmodel.query.planning import Plan
@@ -26,6 +25,8 @@ M = TypeVar("M", bound=TSModel)
 R = TypeVar("R", covariant=True)
 
 OnError = Literal["raise", "skip"]
+
+_MISFIT_HINT: Final = '; if records of another kind lie in this range, narrow the query or use .on_error("skip")'
 
 
 class Selection(Generic[M]):
@@ -67,11 +68,8 @@ class Selection(Generic[M]):
         mask = self.plan.key_mask(keys)
         asked_for = [each for at, each in enumerate(misfits) if mask is None or mask[at]]
         if asked_for and self.on_error == "raise":
-            raise self._error(asked_for[0])
+            raise misfit(self.model, asked_for[0].key, asked_for[0].payload, _MISFIT_HINT)
         self.stats.skipped += len(asked_for)
-
-    def _error(self, first: Misfit) -> DecodeError:
-        return misfit(self.model, first.key, first.payload)
 
 
 class End(Protocol[R]):

@@ -45,7 +45,11 @@ class RunStats:
     def __str__(self) -> str:
         share = f" ({self.records_returned / self.records_read:.1%})" if self.records_read else ""
         text = (
-            f"{self.ranges} of the ranges, {self.chunks} chunks, {self.bytes_read:,} bytes, {self.records_read:,} records "
-            f"read; {self.records_returned:,} returned{share} in {self.seconds * 1000:.1f} ms"
+            f"read {self.records_read:,} records, {self.bytes_read:,} bytes, from {_counted(self.chunks, 'chunk')} of "
+            f"{_counted(self.ranges, 'key range')}; returned {self.records_returned:,}{share}, {self.seconds * 1000:.1f} ms"
         )
-        return f"{text}; {self.skipped:,} skipped" if self.skipped else text
+        return f"{text}; skipped {self.skipped:,}" if self.skipped else text
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
