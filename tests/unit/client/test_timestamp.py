@@ -1,0 +1,80 @@
+"""The official client's time functions, exact on both sides of 1970 and 2001."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tsmodel.client import timestamp
+from tsmodel.client.timestamp import Tstoragedatetime
+from tsmodel.timestamps import to_ns
+
+DAY = 86_400 * 10**9
+
+
+def test_the_epochs_are_2001_and_1970() -> None:
+    assert timestamp.to_unix(0) == 978_307_200
+    assert timestamp.to_unix_ns(1) == 978_307_200_000_000_001
+    assert timestamp.from_unix(978_307_200.5) == 0.5
+    assert timestamp.from_unix_ns(978_307_199_999_999_999) == -1
+
+
+def test_now_is_between_two_clock_readings() -> None:
+    before = dt.datetime.now(dt.timezone.utc)
+    now = Tstoragedatetime.from_tstorage_ns(timestamp.now_ns())
+    assert before <= now.datetime <= dt.datetime.now(dt.timezone.utc)
+
+
+def test_a_naive_datetime_is_local_time() -> None:
+    local = dt.datetime.fromisoformat("2016-08-09 12:34:00")
+    assert Tstoragedatetime(datetime=local, nanoseconds=0).to_tstorage_ns() == to_ns(local.astimezone())
+
+
+def test_an_aware_datetime_keeps_its_offset() -> None:
+    east = dt.datetime(2001, 1, 1, 2, tzinfo=dt.timezone(dt.timedelta(hours=2)))
+    assert Tstoragedatetime(east).to_tstorage_ns() == 0
+
+
+@pytest.mark.parametrize("ns", [-1, -999_999_999, -500_000_000, -1_500_000_001, 0, 1, 1_999_999_999])
+def test_fractions_around_1970(ns: int) -> None:
+    time = Tstoragedatetime.from_unix_ns(ns)
+    assert time.to_unix_ns() == ns
+    assert time.nanoseconds == ns % 10**9
+    assert time.datetime.microsecond == time.nanoseconds // 1000
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_nanoseconds_go_through_unchanged(ns: int) -> None:
+    assert Tstoragedatetime.from_tstorage_ns(ns).to_tstorage_ns() == ns
+
+
+@given(st.integers(-(10**9), 10**9), st.integers(0, 2**20 - 1))
+def test_seconds_as_floats_that_can_be_exact_are(whole: int, fraction: int) -> None:
+    seconds = whole + fraction / 2**20
+    assert Tstoragedatetime.from_unix(seconds).to_unix() == pytest.approx(seconds, abs=1e-9)
+    assert Tstoragedatetime.from_tstorage(seconds).to_tstorage() == pytest.approx(seconds, abs=1e-9)
+
+
+def test_the_largest_fraction_of_a_float_carries() -> None:
+    assert Tstoragedatetime.from_unix(1 - 2**-53).to_unix_ns() == 10**9
+
+
+def test_nanoseconds_are_the_whole_fraction() -> None:
+    half = dt.datetime(2020, 1, 1, 0, 0, 0, 500_000, tzinfo=dt.timezone.utc)
+    assert Tstoragedatetime(half).nanoseconds == 500_000_000
+    assert Tstoragedatetime(half, 250_000_001).datetime.microsecond == 250_000
+    assert Tstoragedatetime(half, 0).datetime.microsecond == 0
+
+
+@pytest.mark.parametrize("nanoseconds", [-1, 10**9])
+def test_nanoseconds_beyond_a_second_are_refused(nanoseconds: int) -> None:
+    with pytest.raises(ValueError, match="0 to 999999999"):
+        Tstoragedatetime(dt.datetime(2020, 1, 1), nanoseconds)
+
+
+def test_a_time_that_no_datetime_holds() -> None:
+    with pytest.raises(OverflowError):
+        Tstoragedatetime.from_unix_ns(DAY * 10**7)
