@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from typing import TypeAlias
 
 Play: TypeAlias = Callable[[socket.socket], None]
@@ -31,7 +32,7 @@ def playing(*plays: Play) -> Iterator[tuple[str, int]]:
                     play(connection)
                 except (BrokenPipeError, ConnectionResetError):
                     pass
-                except BaseException as error:
+                except Exception as error:  # noqa: BLE001 - told to the test's own thread
                     failures.append(error)
 
     thread = threading.Thread(target=listen, daemon=True)
@@ -63,7 +64,7 @@ def answering(request_size: int, answer: bytes, *, cuts: Sequence[int] = (), res
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         receive(connection, request_size)
         edges = [0, *sorted(cuts), len(answer)]
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in pairwise(edges):
             connection.sendall(answer[start:end])
             if cuts:
                 time.sleep(0.0005)

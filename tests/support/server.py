@@ -1,4 +1,4 @@
-"""A small server that speaks the protocol over an embedded store: a thread for each connection, no limits, for tests only."""
+"""A small server that speaks the protocol over an embedded store: a thread a connection, no limits; for tests only."""
 
 from __future__ import annotations
 

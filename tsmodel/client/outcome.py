@@ -109,7 +109,8 @@ class GetOutcome(Generic[T]):
         elif self._left is not None:
             self._left -= len(chunk)
         try:
-            records.extend(self._payload_type.read(chunk))
+            if len(chunk):
+                records.extend(self._payload_type.read(chunk))
         except DecodeError as error:
             self.fail(error)
         return records

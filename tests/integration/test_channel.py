@@ -1,0 +1,362 @@
+"""The synchronous channel against a server over the embedded store, and against peers that misbehave."""
+
+from __future__ import annotations
+
+import random
+import struct
+import time
+from collections.abc import Iterator
+
+import pytest
+from support.peer import answering, playing, receive, silent
+from support.server import serving
+
+from tsmodel import Float32, Int32, TSModel
+from tsmodel.client.channel import Channel
+from tsmodel.client.payload_type import (
+    BytesPayloadType,
+    PayloadType,
+    StructPayloadType,
+    TuplePayloadType,
+    UnitPayloadType,
+)
+from tsmodel.client.record import Key, Record
+from tsmodel.client.response import Response, ResponseAcq, ResponseStatus
+from tsmodel.errors import DecodeError, RemoteProtocolError, ServerError, TransportError
+from tsmodel.timestamps import now_ns
+
+Address = tuple[str, int]
+GET_REQUEST = 12 + 64
+OK = struct.pack("<iQ", 0, 0)
+
+
+class Reading(TSModel):
+    counter: Int32
+    volts: Float32
+
+
+class Text(PayloadType[str]):
+    """What users write: a payload type of their own, of variable size."""
+
+    def to_bytes(self, value: str) -> bytes:
+        return value.encode()
+
+    def from_bytes(self, buffer: bytes) -> str | None:
+        return None if buffer.startswith(b"\xff") else buffer.decode()
+
+
+@pytest.fixture
+def address() -> Iterator[Address]:
+    with serving() as address:
+        yield address
+
+
+def record(key: tuple[int, ...], payload: bytes) -> bytes:
+    return struct.pack("<iiqiqq", 32 + len(payload), *key) + payload
+
+
+def get_answer(*records: bytes, acq: int = 99) -> bytes:
+    return OK + b"".join(records) + struct.pack("<iiQq", 0, 0, 8, acq)
+
+
+@pytest.mark.parametrize(
+    ("payload_type", "values"),
+    [
+        (TuplePayloadType("<if?"), [(1, 2.5, True), (-1, 0.0, False)]),
+        (TuplePayloadType("if?"), [(1, 2.5, True)]),
+        (TuplePayloadType(""), [(), ()]),
+        (StructPayloadType("<d"), [1.5, -2.0]),
+        (BytesPayloadType(), [b"", b"a", b"bc" * 1000]),
+        (UnitPayloadType(), [(), ()]),
+        (Text(), ["", "zażółć", "x" * 70_000]),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, PayloadType) else "",
+)
+def test_values_come_back(address: Address, payload_type: PayloadType[object], values: list[object]) -> None:
+    before = now_ns()
+    with Channel(*address, payload_type) as channel:
+        put = channel.put([Record(Key(3, -5, 7, cap), value) for cap, value in enumerate(values)])
+        got = channel.get(Key.min(), Key.max())
+    assert put.is_ok()
+    assert put.count == len(values)
+    assert got.is_ok()
+    assert [each.value for each in got.data] == values
+    assert [each.key.astuple()[:4] for each in got.data] == [(3, -5, 7, cap) for cap in range(len(values))]
+    assert put.acq_min is not None
+    assert put.acq_max is not None
+    assert before <= put.acq_min <= put.acq_max <= now_ns()
+    assert {each.key.acq for each in got.data} == set(range(put.acq_min, put.acq_max + 1))
+
+
+def test_a_model_is_a_payload_type(address: Address) -> None:
+    reading = Reading(cid=1, mid=2, moid=3, cap=4, counter=5, volts=6.0)
+    with Channel(*address, Reading.payload_type) as channel:
+        assert channel.put([reading.to_record()])
+        (got,) = channel.get(Key.min(), Key.max()).data
+    assert (got.value.counter, got.value.volts) == (5, 6.0)
+    assert got.value.key == Key()
+    assert Reading.from_record(got).key == got.key
+
+
+def test_puta_keeps_the_acq_and_get_acq_cuts_it(address: Address) -> None:
+    with Channel(*address, UnitPayloadType()) as channel:
+        assert channel.puta([Record(Key(1, 2, 3, 4, acq), ()) for acq in (50, 10)])
+        got = channel.get(Key.min(), Key.max())
+        assert sorted(each.key.acq for each in got.data) == [10, 50]
+        assert channel.get_acq(Key.min(), Key.max()).acq == 51
+        assert channel.get_acq(Key.min(), Key(9, 9, 9, 9, 20)).acq == 20
+
+
+def test_records_of_several_cids_in_any_order(address: Address) -> None:
+    keys = [Key(cid, mid, 0, 0) for mid in range(50) for cid in (2, 0, 1)]
+    with Channel(*address, UnitPayloadType()) as channel:
+        assert channel.put([Record(key, ()) for key in keys], max_batch_size=100).count == 150
+        got = channel.get(Key.min(), Key.max()).data
+    assert {each.key.astuple()[:2] for each in got} == {key.astuple()[:2] for key in keys}
+    assert len(got) == 150
+
+
+def test_get_iter_ends_with_the_acq(address: Address) -> None:
+    with Channel(*address, StructPayloadType("<i")) as channel:
+        channel.put([Record(Key(1, 1, 1, cap), cap) for cap in range(10)])
+        *records, last = channel.get_iter(Key.min(), Key.max())
+    assert [each.value for each in records if isinstance(each, Record)] == list(range(10))
+    assert isinstance(last, ResponseAcq)
+    assert last.is_ok()
+    assert last.acq == max(each.key.acq for each in records if isinstance(each, Record)) + 1
+
+
+def test_get_iter_left_early_closes_the_connection(address: Address) -> None:
+    with Channel(*address, StructPayloadType("<i")) as channel:
+        channel.put([Record(Key(1, 1, 1, cap), cap) for cap in range(10)])
+        records = channel.get_iter(Key.min(), Key.max())
+        next(records)
+        records.close()  # type: ignore[attr-defined]
+        assert channel.get_acq(Key.min(), Key.max()).status is ResponseStatus.DISCONNECTED
+        assert channel.connect()
+        assert len(channel.get(Key.min(), Key.max()).data) == 10
+
+
+def test_get_stream_hands_over_batches(address: Address) -> None:
+    batches: list[list[Record[bytes]]] = []
+    with Channel(*address, BytesPayloadType()) as channel:
+        channel.put([Record(Key(1, 1, 1, cap), bytes(100)) for cap in range(1000)])
+        assert channel.get_stream(Key.min(), Key.max(), batches.append, recv_buffer_size=4096).is_ok()
+    assert sorted(each.key.cap for batch in batches for each in batch) == list(range(1000))
+    assert max(map(len, batches)) <= 4096 // 136 + 1
+
+
+def test_what_the_callback_raises_comes_out(address: Address) -> None:
+    def refuse(_: object) -> None:
+        raise KeyError("enough")
+
+    with Channel(*address, UnitPayloadType()) as channel:
+        channel.put([Record(Key(1, 1, 1, 1), ())])
+        with pytest.raises(KeyError, match="enough"):
+            channel.get_stream(Key.min(), Key.max(), refuse)
+        assert channel.get_acq(Key.min(), Key.max()).status is ResponseStatus.DISCONNECTED
+
+
+@pytest.mark.parametrize(
+    ("bad", "wording"),
+    [
+        (Record(Key(-1, 1, 1, 1), 1.0), "cid is -1; it must be 0 to 2147483646"),
+        (Record(Key(1, 2**63 - 1, 1, 1), 1.0), "mid is 9223372036854775807"),
+        (Record(Key(1, 1, 2**40, 1), 1.0), "moid is 1099511627776"),
+        (Record(Key(1, 1, 1, 1), "text"), "required argument is not a float"),
+    ],
+)
+def test_an_invalid_record_stops_a_put_before_it_is_sent(address: Address, bad: Record[float], wording: str) -> None:
+    good = [Record(Key(1, 1, 1, cap), float(cap)) for cap in range(3)]
+    with Channel(*address, StructPayloadType("<d")) as channel:
+        refused = channel.put([*good, bad, *good])
+        assert refused.status is ResponseStatus.BAD_REQUEST
+        assert "record 3" in str(refused.error)
+        assert wording in str(refused.error)
+        assert channel.get(Key.min(), Key.max()).data == []
+
+        lenient = channel.put([*good, bad, *good], skip_invalid=True)
+        assert lenient.is_ok()
+        assert (lenient.count, lenient.skipped) == (6, 1)
+        assert len(channel.get(Key.min(), Key.max()).data) == 6
+
+
+def test_a_payload_of_another_type(address: Address) -> None:
+    with Channel(*address, BytesPayloadType()) as channel:
+        channel.put([Record(Key(1, 1, 1, 1), b"12345678"), Record(Key(1, 1, 1, 2), b"123"), Record(Key(1, 1, 1, 3), b"")])
+    with Channel(*address, StructPayloadType("<d")) as channel:
+        got = channel.get(Key.min(), Key.max())
+        assert got.status is ResponseStatus.UNPARSEABLE_ENTITY
+        assert [each.key.cap for each in got.data] == [1]
+        assert got.key is not None
+        assert got.key.cap == 2
+        assert isinstance(got.error, DecodeError)
+        assert channel.get(Key.min(), Key.max()).status is ResponseStatus.DISCONNECTED
+
+
+def test_a_payload_type_that_raises(address: Address) -> None:
+    with Channel(*address, BytesPayloadType()) as channel:
+        channel.put([Record(Key(1, 1, 1, 1), b"\x80")])
+    with Channel(*address, Text()) as channel:
+        got = channel.get(Key.min(), Key.max())
+    assert got.status is ResponseStatus.UNPARSEABLE_ENTITY
+    assert isinstance(got.error, DecodeError)
+    assert isinstance(got.error.__cause__, UnicodeDecodeError)
+
+
+def test_the_memory_limit(address: Address) -> None:
+    with Channel(*address, BytesPayloadType()) as channel:
+        channel.put([Record(Key(1, 1, 1, cap), bytes(164)) for cap in range(100)])
+        channel.memory_limit = 2050
+        assert channel.memory_limit == 2050
+        got = channel.get(Key.min(), Key.max())
+        assert got.status is ResponseStatus.NO_MEMORY
+        assert len(got.data) == 10
+        channel.connect()
+        *records, last = channel.get_iter(Key.min(), Key.max())
+        assert isinstance(last, Response)
+        assert last.status is ResponseStatus.NO_MEMORY
+        assert len(records) == 10
+
+        channel.connect()
+        sizes: list[int] = []
+        assert channel.get_stream(Key.min(), Key.max(), lambda batch: sizes.append(len(batch))).is_ok()
+        assert sum(sizes) == 100
+        assert max(sizes) <= 10
+
+        channel.memory_limit = 199
+        assert channel.get_stream(Key.min(), Key.max(), sizes.append).status is ResponseStatus.NO_MEMORY
+
+
+def test_an_unreachable_server() -> None:
+    with playing() as address:
+        pass
+    channel = Channel(*address, UnitPayloadType(), timeout=5)
+    response = channel.connect()
+    assert response.status is ResponseStatus.ERROR
+    assert isinstance(response.error, TransportError)
+    assert isinstance(response.error.__cause__, ConnectionRefusedError)
+    with pytest.raises(OSError, match=f"connecting to {address[0]}:{address[1]} failed"), channel:
+        pass
+    assert channel.get(Key.min(), Key.max()).status is ResponseStatus.DISCONNECTED
+    assert channel.put([]).status is ResponseStatus.DISCONNECTED
+
+
+def test_calls_before_connecting_and_after_closing(address: Address) -> None:
+    channel = Channel(*address, UnitPayloadType())
+    assert channel.get(Key.min(), Key.max()).status is ResponseStatus.DISCONNECTED
+    assert channel.connect()
+    assert channel.get(Key.min(), Key.max()).is_ok()
+    channel.close()
+    channel.close()
+    assert channel.get_acq(Key.min(), Key.max()).status is ResponseStatus.DISCONNECTED
+
+
+@pytest.mark.parametrize("call", ["get", "get_acq", "put"])
+def test_a_server_that_never_answers(call: str) -> None:
+    with playing(silent) as address, Channel(*address, UnitPayloadType(), timeout=0.2) as channel:
+        started = time.monotonic()
+        arguments = ([Record(Key(1, 1, 1, 1), ())],) if call == "put" else (Key.min(), Key.max())
+        response = getattr(channel, call)(*arguments)
+        assert time.monotonic() - started < 10
+        assert response.status is ResponseStatus.ERROR
+        assert "timed out" in str(response.error)
+        assert isinstance(response.error.__cause__, TimeoutError)
+        assert getattr(channel, call)(*arguments).status is ResponseStatus.DISCONNECTED
+
+
+def test_the_timeout_can_be_changed_while_connected() -> None:
+    with playing(silent) as address, Channel(*address, UnitPayloadType()) as channel:
+        assert channel.timeout is None
+        channel.timeout = 0.1
+        assert "timed out" in str(channel.get_acq(Key.min(), Key.max()).error)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        struct.pack("<iQ", -7, 0),
+        OK + record((1, 1, 1, 1, 1), b"") + struct.pack("<iiQ", 0, -7, 0),
+        OK + struct.pack("<iiQ", 0, -7, 3) + b"abc",
+    ],
+    ids=["at the beginning", "at the end", "with data"],
+)
+def test_a_refused_get(answer: bytes) -> None:
+    with playing(answering(GET_REQUEST, answer)) as address, Channel(*address, UnitPayloadType()) as channel:
+        got = channel.get(Key.min(), Key.max())
+        assert got.status is ResponseStatus.ERROR
+        assert got.server_status == -7
+        assert isinstance(got.error, ServerError)
+        assert "NOPERM" in str(got.error)
+        assert channel.get_acq(Key.min(), Key.max()).status is ResponseStatus.DISCONNECTED
+
+
+def test_a_server_that_refuses_a_put_before_it_has_read_it() -> None:
+    def refusing(connection) -> None:  # type: ignore[no-untyped-def]
+        receive(connection, 100)
+        connection.sendall(struct.pack("<iQ", -5, 0))
+        connection.shutdown(1)
+        time.sleep(0.2)
+
+    data = [Record(Key(1, 1, 1, cap), bytes(2**20)) for cap in range(64)]
+    with playing(refusing) as address, Channel(*address, BytesPayloadType(), timeout=10) as channel:
+        response = channel.put(data)
+    assert response.status is ResponseStatus.ERROR
+    assert response.server_status == -5 or isinstance(response.error, TransportError)
+
+
+DIALOGUE = get_answer(
+    *(record((1, mid, 7, 10 * mid, mid), bytes([mid]) * (mid % 5)) for mid in range(1, 30)),
+    acq=77,
+)
+
+
+@pytest.mark.parametrize("size", [1, 3, 12, 45])
+def test_an_answer_cut_anywhere(size: int) -> None:
+    cuts = range(size, len(DIALOGUE), size)
+    with (
+        playing(answering(GET_REQUEST, DIALOGUE, cuts=cuts)) as address,
+        Channel(*address, BytesPayloadType(), timeout=20) as channel,
+    ):
+        got = channel.get(Key.min(), Key.max(), recv_buffer_size=128)
+    assert got.is_ok(), got
+    assert got.acq == 77
+    assert [each.value for each in got.data] == [bytes([mid]) * (mid % 5) for mid in range(1, 30)]
+
+
+def test_an_answer_that_ends_too_early_anywhere() -> None:
+    ends = [0, 1, 4, 11, 12, 13, 15, 16, 48, 49, *random.Random(1).sample(range(50, len(DIALOGUE)), 40)]
+    plays = [answering(GET_REQUEST, DIALOGUE[:end], reset=end % 2 == 1) for end in ends]
+    with playing(*plays) as address:
+        for end in ends:
+            with Channel(*address, BytesPayloadType(), timeout=20) as channel:
+                got = channel.get(Key.min(), Key.max())
+                assert got.status is ResponseStatus.ERROR, (end, got)
+                assert isinstance(got.error, (RemoteProtocolError, TransportError))
+                assert [each.key.mid for each in got.data] == list(range(1, len(got.data) + 1))
+                assert channel.get_acq(Key.min(), Key.max()).status is ResponseStatus.DISCONNECTED
+
+
+@pytest.mark.parametrize(
+    ("answer", "wording"),
+    [
+        (OK + struct.pack("<i", -5), "says -5 bytes"),
+        (OK + struct.pack("<i", 31), "says 31 bytes"),
+        (OK + struct.pack("<i", 2**31 - 1), "says 2147483647 bytes"),
+        (OK + struct.pack("<iiQ", 0, 0, 4) + bytes(4), "4 bytes of data where 8 are needed"),
+        (DIALOGUE + b"more", "follow"),
+    ],
+)
+def test_an_answer_that_the_protocol_does_not_allow(answer: bytes, wording: str) -> None:
+    with playing(answering(GET_REQUEST, answer)) as address, Channel(*address, BytesPayloadType(), timeout=20) as channel:
+        got = channel.get(Key.min(), Key.max())
+    assert got.status is ResponseStatus.ERROR
+    assert isinstance(got.error, RemoteProtocolError)
+    assert wording in str(got.error)
+
+
+def test_unknown_data_in_headers_is_skipped() -> None:
+    answer = struct.pack("<iQ", 0, 5) + b"extra" + struct.pack("<iiQq", 0, 0, 12, 8) + b"more"
+    with playing(answering(GET_REQUEST, answer)) as address, Channel(*address, UnitPayloadType(), timeout=20) as channel:
+        got = channel.get(Key.min(), Key.max())
+    assert (got.status, got.acq, got.data) == (ResponseStatus.OK, 8, [])
