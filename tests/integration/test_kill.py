@@ -1,0 +1,66 @@
+"""kill -9 in the middle of writes: what was acknowledged is there, nothing is there in part, and the file goes on."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from support.batches import scanned
+
+from tsmodel.store import open_store
+
+WRITER = """
+import sys
+from support.batches import batches
+from tsmodel.store import EmbeddedStore
+from tsmodel.store.merging import MergePolicy
+from tsmodel.store.sqlite import SQLiteEngine
+
+store = EmbeddedStore(SQLiteEngine(sys.argv[1]), policy=MergePolicy(fan_in=2, final=2**20))
+number = int(sys.argv[2])
+while True:
+    count = 1 + number * 37 % 300
+    store.append(batches([(number % 3, number, 0, n, b"%08d" % number * (1 + n % 2)) for n in range(count)]))
+    print(number, count, flush=True)
+    number += 1
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is what is tested")
+def test_kill_9_in_the_middle_of_writes(tmp_path: Path) -> None:
+    path = tmp_path / "store.tsdb"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    rng = random.Random(9)
+    acknowledged: dict[int, int] = {}
+    for attempt in range(8):
+        first = 1_000_000 * attempt
+        command = [sys.executable, "-c", WRITER, str(path), str(first)]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            lines = [writer.stdout.readline()]
+            time.sleep(rng.uniform(0, 0.2))
+            writer.kill()
+            lines += writer.stdout.readlines()
+        for line in lines:
+            if line.endswith("\n"):
+                number, count = map(int, line.split())
+                acknowledged[number] = count
+
+        store = open_store(path)
+        rows = scanned(store)
+        store.close()
+        found = Counter(row[1] for row in rows)
+        assert acknowledged.items() <= found.items()
+        unacknowledged = found.keys() - acknowledged.keys()
+        assert len(unacknowledged) <= attempt + 1
+        for number in unacknowledged:
+            assert found[number] == 1 + number * 37 % 300
+        assert len({row[4] for row in rows}) == len(rows)
+        assert all(row[5] == b"%08d" % row[1] * (1 + row[3] % 2) for row in rows)
+    assert len(acknowledged) >= 8

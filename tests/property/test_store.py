@@ -1,0 +1,83 @@
+"""Random puts, reopenings and merges against a plain list: every scan sees each record of its box just once."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.batches import Row, batches, scanned
+
+from tsmodel.keys import LIMITS, Key, KeyRange
+from tsmodel.store import EmbeddedStore
+from tsmodel.store.memory import MemoryEngine
+from tsmodel.store.merging import MergePolicy
+from tsmodel.store.sqlite import SQLiteEngine
+
+small = st.integers(0, 3)
+extreme = {name: st.sampled_from([limits.least, limits.bound - 1, limits.bound]) for name, limits in LIMITS.items()}
+payloads = st.binary(max_size=3) | st.integers(0, 3000).map(bytes)
+
+
+def component(name: str) -> st.SearchStrategy[int]:
+    return st.one_of(small, small, small, extreme[name])
+
+
+rows = st.tuples(*(component(name) for name in LIMITS), payloads)
+puts = st.tuples(st.booleans(), st.lists(rows, max_size=8))
+boxes = st.builds(
+    KeyRange,
+    st.builds(Key, *(component(name) for name in LIMITS)),
+    st.builds(Key, *(component(name) for name in LIMITS)),
+)
+steps = st.lists(puts | st.just("reopen") | boxes, max_size=25)
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@settings(max_examples=60, deadline=None)
+@given(steps=steps, fan_in=st.sampled_from([2, 3, 8]), final=st.sampled_from([100, 2000, 2**23]))
+def test_scans_see_what_a_list_holds(kind: str, steps: list[object], fan_in: int, final: int) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        clock = random.Random(1)
+
+        def opened() -> EmbeddedStore:
+            engine = MemoryEngine() if kind == "memory" else SQLiteEngine(str(Path(directory, "store.tsdb")))
+            return EmbeddedStore(engine, clock=lambda: clock.randrange(4), policy=MergePolicy(fan_in, final))
+
+        store, model = opened(), list[Row]()
+        settled: dict[int, list[Row]] = {}
+        for step in steps:
+            if step == "reopen":
+                if kind == "sqlite":
+                    store.close()
+                    store = opened()
+            elif isinstance(step, KeyRange):
+                inside = sorted(row for row in model if Key(*row[:5]) in step)
+                assert scanned(store, step) == inside
+            else:
+                with_acq, put = step  # type: ignore[misc]
+                _apply(store, model, put, with_acq)
+                if not with_acq:
+                    answer = store.last_acq(KeyRange())
+                    settled[answer] = sorted(row for row in model if row[4] < answer)
+        assert scanned(store) == sorted(model)
+        store.close()
+        putas = any(isinstance(step, tuple) and step[0] for step in steps)
+        for answer, then in settled.items():
+            assert putas or then == sorted(row for row in model if row[4] < answer)
+
+
+def _apply(store: EmbeddedStore, model: list[Row], put: list[Row], with_acq: bool) -> None:
+    """Puts into the store, and the records that can be stored into the list."""
+    sent = put if with_acq else [(*row[:4], row[5]) for row in put]
+    interval = store.append(batches(sent, with_acq=with_acq), with_acq=with_acq)
+    checked = list(LIMITS)[: 5 if with_acq else 4]
+    kept = [row for row in put if all(row[at] < LIMITS[name].bound for at, name in enumerate(checked))]
+    if not with_acq:
+        kept = [(*row[:4], interval.acq_min + at, row[5]) for at, row in enumerate(kept)]
+    if kept:
+        assert interval == (min(row[4] for row in kept), max(row[4] for row in kept))
+    model.extend(kept)

@@ -1,0 +1,60 @@
+"""When runs are merged: how many a series is spread over, and how often a record is rewritten."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from tsmodel.store.merging import MergePolicy
+
+
+def simulate(sizes: list[int], policy: MergePolicy) -> tuple[int, float, int]:
+    """Most runs at any time, how often a byte was written on average, and the largest merge."""
+    runs: list[int] = []
+    most = written = largest = 0
+    for size in sizes:
+        together = [*runs, size]
+        chosen = policy.choose(together)
+        if len(runs) in chosen:
+            merged = sum(together[at] for at in chosen)
+            runs = [each for at, each in enumerate(together) if at not in chosen] + [merged]
+            written += merged
+            largest = max(largest, merged)
+        else:
+            assert chosen == []
+            runs = together
+            written += size
+        most = max(most, len([run for run in runs if run < policy.final]))
+    return most, written / sum(sizes), largest
+
+
+@pytest.mark.parametrize("size", [45, 4_500, 45_000])
+def test_small_puts_of_one_size(size: int) -> None:
+    policy = MergePolicy()
+    most, writes, largest = simulate([size] * 20_000, policy)
+    tiers = math.ceil(math.log(policy.final / size, policy.fan_in)) + 1
+    assert most <= tiers * (policy.fan_in - 1)
+    assert writes <= tiers + 1
+    assert largest <= policy.fan_in * policy.final
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_puts_of_random_sizes(seed: int) -> None:
+    rng = random.Random(seed)
+    most, writes, largest = simulate([int(2 ** rng.uniform(4, 24)) for _ in range(3000)], MergePolicy())
+    assert most <= 60
+    assert writes <= 8
+    assert largest <= 9 * MergePolicy().final
+
+
+def test_a_large_run_is_left_alone() -> None:
+    policy = MergePolicy(fan_in=2, final=100)
+    assert policy.choose([100, 500, 100]) == []
+    assert policy.choose([500, 60, 500, 60]) == [1, 3]
+
+
+def test_smaller_runs_go_along() -> None:
+    assert MergePolicy(fan_in=3, final=10**9).choose([100, 1, 100, 100]) == [0, 1, 2, 3]
+    assert MergePolicy(fan_in=3, final=10**9).choose([100, 1, 100]) == []

@@ -1,0 +1,239 @@
+"""The file: reopening, several processes, and files that are something else or damaged."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from support.batches import batches, scanned
+
+from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError
+from tsmodel.keys import KeyRange
+from tsmodel.store import EmbeddedStore, open_store
+from tsmodel.store.merging import MergePolicy
+from tsmodel.store.sqlite import APPLICATION_ID, FORMAT_VERSION, SQLiteEngine
+
+PYTHONPATH = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.tsdb"
+
+
+def fill(path: Path, records: int = 5000, size: int = 20) -> None:
+    store = open_store(path)
+    store.append(batches([(1, n, 0, n, b"%0*d" % (size, n)) for n in range(records)]))
+    store.close()
+
+
+def child(code: str, path: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", code, str(path)], env=PYTHONPATH, stdout=subprocess.PIPE, text=True)
+
+
+def test_what_was_stored_is_there_after_reopening(path: Path) -> None:
+    fill(path)
+    store = open_store(path)
+    assert len(scanned(store)) == 5000
+    assert store.path == str(path)
+    store.close()
+    assert sorted(file.name for file in path.parent.iterdir()) == ["store.tsdb"]
+
+
+def test_acqs_ascend_across_restarts_with_a_clock_that_stepped_back(path: Path) -> None:
+    given = []
+    for time in (1000, 10, 500, 2000, 0):
+        store = EmbeddedStore(SQLiteEngine(str(path)), clock=lambda time=time: time)
+        given.append(store.append(batches([(1, 1, 1, n, b"") for n in range(3)])))
+        store.close()
+    assert given == [(1000, 1002), (1003, 1005), (1006, 1008), (2000, 2002), (2003, 2005)]
+
+
+def test_a_promise_holds_across_restarts(path: Path) -> None:
+    store = EmbeddedStore(SQLiteEngine(str(path)), clock=lambda: 5)
+    store.advance(1000)
+    store.close()
+    store = EmbeddedStore(SQLiteEngine(str(path)), clock=lambda: 5)
+    assert store.last_acq(KeyRange()) == 1000
+    assert store.append(batches([(1, 1, 1, 1, b"")])).acq_min == 1000
+    store.close()
+
+
+READ = """
+import sys
+from support.batches import scanned
+from tsmodel.store import open_store
+store = open_store(sys.argv[1])
+last = 0
+for _ in range(40):
+    count = len(scanned(store))
+    assert count % 100 == 0 and count >= last, (count, last)
+    last = count
+print(last)
+store.close()
+"""
+
+WRITE = """
+import sys
+from support.batches import batches
+from tsmodel.store import open_store
+store = open_store(sys.argv[1])
+for n in range(40):
+    interval = store.append(batches([(1, n, 0, m, b"payload") for m in range(100)]))
+    print(*interval)
+store.close()
+"""
+
+
+def test_processes_read_while_others_write(path: Path) -> None:
+    fill(path, 100)
+    readers = [child(READ, path) for _ in range(2)]
+    writers = [child(WRITE, path) for _ in range(2)]
+    intervals = []
+    for process in (*readers, *writers):
+        out, _ = process.communicate(timeout=100)
+        assert process.returncode == 0
+        if process in writers:
+            intervals += [tuple(map(int, line.split())) for line in out.splitlines()]
+    store = open_store(path)
+    assert len(scanned(store)) == 100 + 2 * 40 * 100
+    store.close()
+    intervals.sort()
+    assert len(intervals) == 80
+    for (_, last), (first, _) in pairwise(intervals):
+        assert last < first
+
+
+def test_a_process_that_is_gone_left_its_journal(path: Path) -> None:
+    leave = "import os, sys; from support.batches import batches; from tsmodel.store import open_store\n"
+    leave += "open_store(sys.argv[1]).append(batches([(1, 1, 1, 1, b'left')])); os._exit(0)"
+    subprocess.run([sys.executable, "-c", leave, str(path)], env=PYTHONPATH, timeout=60, check=True)
+    assert path.with_name("store.tsdb-wal").exists()
+    store = open_store(path)
+    assert [row[-1] for row in scanned(store)] == [b"left"]
+    store.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_process_must_open_the_file_itself(path: Path) -> None:
+    fill(path, 10)
+    store = open_store(path)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            store.append(batches([(1, 1, 1, 1, b"")]))
+            os._exit(1)
+        except StoreError as error:
+            os._exit(0 if "forked; open it again" in str(error) else 2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert len(scanned(store)) == 10
+    store.close()
+
+
+def test_a_file_of_another_kind(path: Path) -> None:
+    path.write_bytes(b"cid,mid,moid,cap\n" * 100)
+    with pytest.raises(StoreFormatError, match=r"store.tsdb is not a tsmodel store: it begins with b'cid,mid"):
+        open_store(path)
+    assert path.read_bytes() == b"cid,mid,moid,cap\n" * 100
+
+
+def test_a_database_of_another_application(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreFormatError, match="another application"):
+        open_store(path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_of_a_newer_format(path: Path) -> None:
+    fill(path, 10)
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA user_version = {FORMAT_VERSION + 1}")
+    connection.close()
+    with pytest.raises(StoreFormatError, match=rf"format {FORMAT_VERSION + 1}.*upgrade tsmodel"):
+        open_store(path)
+
+
+def test_the_file_says_what_it_is(path: Path) -> None:
+    fill(path, 1)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+
+
+def test_an_empty_file_becomes_a_store(path: Path) -> None:
+    path.touch()
+    fill(path, 10)
+    store = open_store(path)
+    assert len(scanned(store)) == 10
+    store.close()
+
+
+@pytest.mark.parametrize("share", [0.9, 0.5, 0.1])
+def test_a_truncated_file(path: Path, share: float) -> None:
+    fill(path, 20_000)
+    with path.open("r+b") as file:
+        file.truncate(int(path.stat().st_size * share))
+    with pytest.raises(StoreError, match=r"store\.tsdb"), closing(open_store(path)) as store:
+        scanned(store)
+
+
+def test_flipped_bytes_are_found(path: Path) -> None:
+    fill(path, 2000)
+    content = path.read_bytes()
+    at = content.index(b"%020d" % 777)
+    path.write_bytes(content[:at] + b"1" + content[at + 1 :])
+    store = open_store(path)
+    with pytest.raises(StoreCorruptError, match=r"store\.tsdb is damaged: .*checksum.*restore a copy") as caught:
+        scanned(store)
+    assert caught.value.path == str(path)
+    store.append(batches([(5, 1, 1, 1, b"")]))
+    assert len(scanned(store, KeyRange.of(cid=(5, 6)))) == 1
+    store.close()
+
+
+def test_damage_stops_a_merge_and_loses_nothing(path: Path) -> None:
+    fill(path, 100)
+    content = path.read_bytes()
+    at = content.index(b"%020d" % 77)
+    path.write_bytes(content[:at] + b"1" + content[at + 1 :])
+    store = EmbeddedStore(SQLiteEngine(str(path)), policy=MergePolicy(fan_in=2, final=2**20))
+    with pytest.raises(StoreCorruptError):
+        store.append(batches([(1, n, 0, n, b"%020d" % n) for n in range(100)]))
+    store.append(batches([(2, 1, 1, 1, b"")]))
+    assert len(scanned(store, KeyRange.of(cid=(2, 3)))) == 1
+    store.close()
+
+
+def test_a_directory(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="is a directory"):
+        open_store(tmp_path)
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="create it first"):
+        open_store(tmp_path / "none" / "store.tsdb")
+
+
+def test_a_store_that_somebody_else_has_locked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsmodel.store.sqlite._LOCK_TIMEOUT", 0.1)
+    store = open_store(path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="locked") as caught:
+        store.append(batches([(1, 1, 1, 1, b"")]))
+    assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
+    other.execute("ROLLBACK")
+    other.close()
+    store.append(batches([(1, 1, 1, 1, b"")]))
+    store.close()

@@ -1,0 +1,266 @@
+"""The embedded store over each of its engines: what a put promises, what a scan sees, and how time goes on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.batches import batch, batches, scanned
+
+from tsmodel.backend import Batch
+from tsmodel.errors import LocalProtocolError, RemoteProtocolError, StoreError
+from tsmodel.keys import LIMITS, Key, KeyRange
+from tsmodel.store import EmbeddedStore, open_store
+from tsmodel.store.engine import Engine
+from tsmodel.store.memory import MemoryEngine
+from tsmodel.store.merging import MergePolicy
+from tsmodel.store.sqlite import SQLiteEngine
+
+EAGER = MergePolicy(fan_in=2, final=4000)
+
+
+class Clock:
+    """Stands still until it is set."""
+
+    def __init__(self, time: int = 1000) -> None:
+        self.time = time
+
+    def __call__(self) -> int:
+        return self.time
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    return MemoryEngine() if request.param == "memory" else SQLiteEngine(str(tmp_path / "store.tsdb"))
+
+
+@pytest.fixture
+def store(engine: Engine, clock: Clock) -> Iterator[EmbeddedStore]:
+    store = EmbeddedStore(engine, clock=clock, policy=EAGER)
+    yield store
+    store.close()
+
+
+def test_a_put_is_given_acqs_in_its_order(store: EmbeddedStore) -> None:
+    given = store.append(batches([(1, 5, 0, 9, b"a"), (1, 4, 0, 8, b"b"), (0, 3, 0, 7, b"c")]))
+    assert given == (1000, 1002)
+    assert scanned(store) == [(0, 3, 0, 7, 1002, b"c"), (1, 4, 0, 8, 1001, b"b"), (1, 5, 0, 9, 1000, b"a")]
+
+
+def test_the_same_cid_more_than_once(store: EmbeddedStore) -> None:
+    store.append(batches([(1, 1, 0, 0, b"a"), (2, 1, 0, 0, b"b"), (1, 2, 0, 0, b"c"), (1, 3, 0, 0, b"longer")]))
+    assert scanned(store) == [
+        (1, 1, 0, 0, 1000, b"a"),
+        (1, 2, 0, 0, 1002, b"c"),
+        (1, 3, 0, 0, 1003, b"longer"),
+        (2, 1, 0, 0, 1001, b"b"),
+    ]
+
+
+def test_a_puta_keeps_its_acqs(store: EmbeddedStore) -> None:
+    given = store.append(batches([(1, 1, 0, 0, 77, b"a"), (1, 1, 0, 0, -5, b"b")], with_acq=True), with_acq=True)
+    assert given == (-5, 77)
+    assert scanned(store) == [(1, 1, 0, 0, -5, b"b"), (1, 1, 0, 0, 77, b"a")]
+
+
+@pytest.mark.parametrize("nothing", [[], [batch(1, [])], [batch(LIMITS["cid"].bound, [(1, 1, 1, b"")])]])
+def test_nothing_to_store(store: EmbeddedStore, nothing: list[Batch]) -> None:
+    assert store.append(nothing) == (-1, -1)
+    assert scanned(store) == []
+    assert store.append(batches([(1, 1, 0, 0, b"")])) == (1000, 1000)
+
+
+@pytest.mark.parametrize("payloads", [(b"x", b"y", b"z"), (b"x", b"", b"yes")], ids=["one size", "mixed sizes"])
+def test_records_with_a_greatest_value_are_skipped(store: EmbeddedStore, payloads: tuple[bytes, ...]) -> None:
+    for at, name in enumerate(("cid", "mid", "moid", "cap", "acq")):
+        bad = [1, 1, 1, 1, 1]
+        bad[at] = LIMITS[name].bound
+        rows = [(1, at, 0, 0, 5, payloads[0]), (*bad, payloads[1]), (1, at, 1, 0, 6, payloads[2])]
+        with_acq = name == "acq"
+        store.append(
+            batches(rows if with_acq else [(*row[:4], row[5]) for row in rows], with_acq=with_acq), with_acq=with_acq
+        )
+    assert [row[1:3] for row in scanned(store)] == [(at, moid) for at in range(5) for moid in (0, 1)]
+    assert {row[-1] for row in scanned(store)} == {payloads[0], payloads[2]}
+
+
+def test_greatest_storable_values_are_stored_and_read(store: EmbeddedStore) -> None:
+    key = tuple(limits.bound - 1 for limits in LIMITS.values())
+    least = tuple(limits.least for limits in LIMITS.values())
+    store.append(batches([(*key, b"greatest"), (*least, b"least")], with_acq=True), with_acq=True)
+    assert scanned(store) == [(*least, b"least"), (*key, b"greatest")]
+
+
+@pytest.mark.parametrize("cid", [-1, -2, 2**31])
+def test_a_cid_that_cannot_be(store: EmbeddedStore, cid: int) -> None:
+    with pytest.raises(LocalProtocolError, match=f"cid {cid}"):
+        store.append([batch(1, [(1, 1, 1, b"")]), batch(cid, [(1, 1, 1, b"")])])
+    assert scanned(store) == []
+
+
+def test_a_batch_that_is_no_batch(store: EmbeddedStore) -> None:
+    with pytest.raises(RemoteProtocolError):
+        store.append([batch(1, [(1, 1, 1, b"")]), Batch(1, memoryview(b"\5\0\0\0"), 1)])
+    assert scanned(store) == []
+
+
+@pytest.mark.parametrize("sizes", [[0], [0, 1, 0], [32 * 2**20], [32 * 2**20, 0, 3, 2**20, 2**20 + 1]])
+def test_payloads_of_any_size(store: EmbeddedStore, sizes: list[int]) -> None:
+    rows = [(1, at, 0, 0, bytes([at]) * size) for at, size in enumerate(sizes)]
+    store.append(batches(rows))
+    store.append(batches(rows))
+    assert [(row[1], row[5]) for row in scanned(store)] == sorted((row[1], row[4]) for row in rows * 2)
+
+
+def test_acqs_ascend_when_the_clock_steps_back(store: EmbeddedStore, clock: Clock) -> None:
+    assert store.append(batches([(1, 1, 1, n, b"") for n in range(10)])) == (1000, 1009)
+    clock.time = 5
+    assert store.append(batches([(1, 1, 1, 1, b"")])) == (1010, 1010)
+    clock.time = 2000
+    assert store.append(batches([(1, 1, 1, 1, b"")])) == (2000, 2000)
+
+
+def test_last_acq(store: EmbeddedStore, clock: Clock) -> None:
+    everything = KeyRange()
+    assert store.last_acq(everything) == LIMITS["acq"].least
+    store.append(batches([(1, 1, 1, n, b"") for n in range(10)]))
+    assert store.last_acq(everything) == 1010
+    assert store.last_acq(KeyRange.of(acq=(0, 1004))) == 1004
+    with store.scan(KeyRange.of(cap=(0, 5))) as scan:
+        list(scan)
+        assert scan.acq == 1010
+
+
+def test_a_puta_moves_time_on_but_not_beyond_the_clock(store: EmbeddedStore) -> None:
+    store.append(batches([(1, 1, 1, 1, 700, b"")], with_acq=True), with_acq=True)
+    assert store.last_acq(KeyRange()) == 701
+    store.append(batches([(1, 1, 1, 1, 10**15, b"")], with_acq=True), with_acq=True)
+    assert store.last_acq(KeyRange()) == 1001
+    assert store.append(batches([(1, 1, 1, 1, b"")])) == (1001, 1001)
+
+
+def test_advance_is_a_promise(store: EmbeddedStore) -> None:
+    store.advance(5000)
+    assert store.last_acq(KeyRange()) == 5000
+    assert store.append(batches([(1, 1, 1, 1, b"")])) == (5000, 5000)
+    store.advance(10)
+    assert store.last_acq(KeyRange()) == 5001
+    with pytest.raises(StoreError, match="beyond"):
+        store.advance(2**63)
+
+
+def test_no_acq_is_left(store: EmbeddedStore) -> None:
+    store.advance(LIMITS["acq"].bound - 1)
+    assert store.append(batches([(1, 1, 1, 1, b"")])) == (LIMITS["acq"].bound - 1, LIMITS["acq"].bound - 1)
+    with pytest.raises(StoreError, match="no acquisition time is left"):
+        store.append(batches([(1, 1, 1, 1, b"")]))
+    assert len(scanned(store)) == 1
+
+
+def test_a_scan_sees_what_was_there_when_it_began(store: EmbeddedStore) -> None:
+    store.append(batches([(1, n, 0, 0, b"%05d" % n) for n in range(5000)]))
+    with store.scan(KeyRange()) as scan:
+        first = bytes(next(scan))
+        for n in range(20):
+            store.append(batches([(1, n, 1, n, bytes(n))]))
+        rest = b"".join(map(bytes, scan))
+    assert len(first + rest) == 5000 * 41
+    assert len(scanned(store)) == 5020
+
+
+def test_a_scan_that_is_left_early_holds_nothing(store: EmbeddedStore) -> None:
+    store.append(batches([(1, n, 0, 0, b"") for n in range(10_000)]))
+    for _ in range(50):
+        with store.scan(KeyRange()) as scan:
+            next(scan)
+    store.append(batches([(2, 0, 0, 0, b"")]))
+    assert len(scanned(store)) == 10_001
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        KeyRange.of(cid=(2, 2)),
+        KeyRange.of(cap=(5, 1)),
+        KeyRange(Key(0, 0, 0, 0, 0), Key(0, 9, 9, 9, 9)),
+    ],
+)
+def test_an_empty_box(store: EmbeddedStore, box: KeyRange) -> None:
+    store.append(batches([(2, 0, 0, 0, b"")]))
+    assert scanned(store, box) == []
+
+
+def test_boxes_are_half_open_in_each_component(store: EmbeddedStore) -> None:
+    keys = [(c, m, o, t, a) for c in (1, 2) for m in (1, 2) for o in (1, 2) for t in (1, 2) for a in (1, 2)]
+    store.append(batches([(*key, b"") for key in keys], with_acq=True), with_acq=True)
+    for name in LIMITS:
+        at = list(LIMITS).index(name)
+        assert {row[at] for row in scanned(store, KeyRange.of(**{name: (1, 2)}))} == {1}
+        assert len(scanned(store, KeyRange.of(**{name: (1, 2)}))) == 16
+    assert len(scanned(store, KeyRange(Key(1, 1, 1, 1, 1), Key(2, 2, 2, 2, 2)))) == 1
+
+
+def test_many_threads_at_once(store: EmbeddedStore) -> None:
+    failures: list[BaseException] = []
+
+    def guarded(work: Callable[[], None]) -> threading.Thread:
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - told to the test's own thread
+                failures.append(error)
+
+        return threading.Thread(target=run)
+
+    def write(cid: int) -> None:
+        for n in range(20):
+            store.append(batches([(cid, n, 0, m, b"12345") for m in range(50)]))
+
+    def read() -> None:
+        for _ in range(30):
+            rows = scanned(store)
+            assert len(rows) % 50 == 0
+            assert len({row[4] for row in rows}) == len(rows)
+
+    threads = [guarded(lambda cid=cid: write(cid)) for cid in range(3)] + [guarded(read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len(scanned(store)) == 3 * 20 * 50
+
+
+def test_a_closed_store(store: EmbeddedStore) -> None:
+    store.close()
+    store.close()
+    for call in (
+        lambda: store.append(batches([(1, 1, 1, 1, b"")])),
+        lambda: scanned(store),
+        lambda: store.last_acq(KeyRange()),
+    ):
+        with pytest.raises(StoreError, match="closed"):
+            call()
+
+
+def test_a_failing_engine_stores_nothing(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.append(batches([(1, 1, 1, 1, b"")]))
+    monkeypatch.setattr(store, "_add", lambda *_: (_ for _ in ()).throw(MemoryError("full")))
+    with pytest.raises(MemoryError):
+        store.append(batches([(1, 2, 1, 1, b""), (2, 2, 1, 1, b"")]))
+    monkeypatch.undo()
+    assert len(scanned(store)) == 1
+    assert store.append(batches([(1, 1, 1, 1, b"")])) == (1001, 1001)
+
+
+def test_open_store_without_a_path_is_in_memory() -> None:
+    store = open_store(None)
+    assert store.path is None
+    store.close()
