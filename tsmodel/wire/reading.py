@@ -98,11 +98,12 @@ class Reader(Generic[EventT]):
     """
 
     what = "a message"
+    _at_rest = False
+    """Whether the stream may end here."""
 
     def __init__(self, buffer_size: int = DEFAULT_BUFFER_SIZE, most: int | None = None) -> None:
         self._buffer = ReceiveBuffer(buffer_size, most)
         self._parser = self._parse()
-        self._at_rest = False
         self.done = False
 
     def get_buffer(self) -> memoryview:

@@ -35,6 +35,7 @@ class RequestReader(Reader[Request]):
     """Reads the requests of a connection, one after another. The end of the stream is fine between two of them."""
 
     what = "a request"
+    _at_rest = True
 
     def _parse(self) -> Parser[Request, None]:
         while True:

@@ -1,0 +1,75 @@
+"""The errors: one root, families, data as attributes, and all of them picklable."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from tsmodel import errors
+from tsmodel.errors import TSModelError
+from tsmodel.keys import Key
+
+CLASSES = [getattr(errors, name) for name in errors.__all__]
+EXCEPTIONS = [each for each in CLASSES if not issubclass(each, Warning)]
+
+DATA: dict[str, dict[str, object]] = {
+    "SchemaError": {"model": "Reading", "field": "volts"},
+    "KeyRangeError": {"field": "cid"},
+    "EncodeError": {"record": 3, "field": "volts", "value": "x"},
+    "DecodeError": {"key": Key(1, 2, 3, 4, 5), "payload": b"abc", "offset": 1, "field": "volts"},
+    "RemoteProtocolError": {"offset": 12},
+    "ServerError": {"status": -7},
+    "StoreError": {"path": "a.tsdb"},
+    "StoreFormatError": {"path": "a.tsdb"},
+    "StoreCorruptError": {"path": "a.tsdb"},
+}
+
+
+@pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name__)
+def test_every_error_has_the_one_root_and_can_be_pickled(kind: type[TSModelError]) -> None:
+    assert issubclass(kind, TSModelError)
+    data = DATA.get(kind.__name__, {})
+    error = kind("what went wrong", **data)
+    for copy in (error, pickle.loads(pickle.dumps(error))):
+        assert type(copy) is kind
+        assert str(copy) == "what went wrong"
+        assert {name: getattr(copy, name) for name in data} == data
+
+
+def test_data_may_be_left_out() -> None:
+    for kind in EXCEPTIONS:
+        error = kind("message")
+        assert all(getattr(error, name) in (None, b"") for name in DATA.get(kind.__name__, {}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "builtin"),
+    [
+        (errors.SchemaError, TypeError),
+        (errors.TimestampError, ValueError),
+        (errors.KeyRangeError, ValueError),
+        (errors.EncodeError, ValueError),
+        (errors.DecodeError, ValueError),
+        (errors.TransportError, OSError),
+        (errors.UnflushedWarning, UserWarning),
+    ],
+)
+def test_errors_are_also_what_python_would_raise(kind: type[Exception], builtin: type[Exception]) -> None:
+    assert issubclass(kind, builtin)
+
+
+@pytest.mark.parametrize(
+    ("kind", "family"),
+    [
+        (errors.NoResultError, errors.QueryError),
+        (errors.MultipleResultsError, errors.QueryError),
+        (errors.NoSessionError, errors.SessionError),
+        (errors.LocalProtocolError, errors.ProtocolError),
+        (errors.RemoteProtocolError, errors.ProtocolError),
+        (errors.StoreFormatError, errors.StoreError),
+        (errors.StoreCorruptError, errors.StoreError),
+    ],
+)
+def test_families(kind: type[Exception], family: type[Exception]) -> None:
+    assert issubclass(kind, family)

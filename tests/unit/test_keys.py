@@ -1,0 +1,137 @@
+"""Keys and key ranges: wire form, order, what can be stored, and ranges that cannot be built invalid."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from itertools import pairwise
+
+import pytest
+
+from tsmodel.errors import KeyRangeError
+from tsmodel.keys import KEY_DTYPE, KEY_SIZE, LIMITS, Key, KeyRange
+
+LEAST = Key(0, -(2**63), -(2**31), -(2**63), -(2**63))
+GREATEST = Key(2**31 - 1, 2**63 - 1, 2**31 - 1, 2**63 - 1, 2**63 - 1)
+
+
+def test_a_component_that_is_not_set_is_minus_one() -> None:
+    assert Key().astuple() == (-1, -1, -1, -1, -1)
+    assert Key(mid=5) == Key(-1, 5, -1, -1, -1)
+
+
+def test_min_and_max() -> None:
+    assert Key.min() == LEAST
+    assert Key.max() == GREATEST
+
+
+def test_keys_are_values() -> None:
+    key = Key(1, 2, 3, 4, 5)
+    assert len({key, Key(1, 2, 3, 4, 5)}) == 1
+    assert pickle.loads(pickle.dumps(key)) == key
+    with pytest.raises(AttributeError):
+        key.cid = 2  # type: ignore[misc]
+
+
+def test_keys_are_ordered_by_their_components_in_wire_order() -> None:
+    keys = [Key(0, 9, 9, 9, 9), Key(1, 0, 9, 9, 9), Key(1, 1, 0, 9, 9), Key(1, 1, 1, 0, 9), Key(1, 1, 1, 1, 0)]
+    assert max(keys) == keys[-1]
+    assert all(one < other for one, other in pairwise(keys))
+
+
+@pytest.mark.parametrize(
+    ("with_cid", "with_acq", "packed"),
+    [(True, True, "<iqiqq"), (True, False, "<iqiq"), (False, True, "<qiqq"), (False, False, "<qiq")],
+)
+def test_wire_form(with_cid: bool, with_acq: bool, packed: str) -> None:
+    values = (1, -2, 3, -4, 5)[0 if with_cid else 1 : 5 if with_acq else 4]
+    assert Key(1, -2, 3, -4, 5).to_bytes(with_cid=with_cid, with_acq=with_acq) == struct.pack(packed, *values)
+
+
+@pytest.mark.parametrize("key", [Key(), LEAST, GREATEST, Key(1, -2, 3, -4, 5)])
+def test_from_bytes(key: Key) -> None:
+    assert Key.from_bytes(key.to_bytes()) == key
+    assert Key.from_bytes(memoryview(key.to_bytes() + b"more")) == key
+
+
+def test_bytes_that_are_no_key() -> None:
+    with pytest.raises(KeyRangeError, match="32 bytes, not 31"):
+        Key.from_bytes(bytes(31))
+
+
+def test_a_component_that_does_not_fit_the_wire() -> None:
+    with pytest.raises(KeyRangeError, match="does not fit the wire"):
+        Key(2**31).to_bytes()
+
+
+def test_the_dtype_has_the_wire_form() -> None:
+    assert KEY_DTYPE.itemsize == KEY_SIZE == 32
+    assert KEY_DTYPE.names == ("cid", "mid", "moid", "cap", "acq")
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_valid(name: str) -> None:
+    limits = LIMITS[name]
+    good = {"cid": 1, "mid": 1, "moid": 1, "cap": 1, "acq": 1}
+    for value in (limits.least, limits.bound - 1):
+        assert Key(**{**good, name: value}).valid()
+    for value in (limits.least - 1, limits.bound):
+        assert not Key(**{**good, name: value}).valid()
+        assert Key(**{**good, name: value}).valid(with_acq=False) is (name == "acq")
+
+
+def test_a_range_holds_everything_unless_told_otherwise() -> None:
+    assert KeyRange() == KeyRange(LEAST, GREATEST)
+    assert str(KeyRange()) == "all keys"
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_range_takes_what_its_components_can_be(name: str) -> None:
+    limits = LIMITS[name]
+    assert KeyRange.of(**{name: (limits.least, limits.bound)}) == KeyRange()
+    for interval, end in (((limits.least - 1, 5), "min"), ((0, limits.bound + 1), "max")):
+        with pytest.raises(KeyRangeError, match=rf"{end}\.{name} is .* a range takes") as caught:
+            KeyRange.of(**{name: interval})
+        assert caught.value.field == name
+
+
+@pytest.mark.parametrize("value", [1.0, "1", None, True])
+def test_a_range_takes_ints(value: object) -> None:
+    with pytest.raises(KeyRangeError, match="must be an int"):
+        KeyRange(Key(value, 0, 0, 0, 0))  # type: ignore[arg-type]
+
+
+def test_an_unset_cid_is_explained() -> None:
+    with pytest.raises(KeyRangeError, match="-1 stands for a component that is not set"):
+        KeyRange(Key(), Key.max())
+
+
+def test_an_unknown_component() -> None:
+    with pytest.raises(KeyRangeError, match="'cip' is not a key component"):
+        KeyRange.of(cip=(1, 2))
+
+
+def test_a_range_is_a_box_and_not_lexicographic() -> None:
+    box = KeyRange(Key(1, 10, 0, 0, 0), Key(3, 20, 9, 9, 9))
+    assert Key(2, 15, 1, 1, 1) in box
+    assert Key(2, 5, 1, 1, 1) not in box
+    assert Key(2, 20, 1, 1, 1) not in box
+
+
+def test_ranges_are_values() -> None:
+    box = KeyRange.of(cid=(1, 2))
+    assert len({box, KeyRange.of(cid=(1, 2))}) == 1
+    assert pickle.loads(pickle.dumps(box)) == box
+
+
+def test_ranges_show_what_they_limit() -> None:
+    box = KeyRange.of(cid=(1, 2), mid=(5, 9), moid=(-(2**31), 3), cap=(0, 2**63 - 1))
+    assert str(box) == "cid 1, mid [5, 9), moid [min, 3), cap [0, max)"
+
+
+def test_subtracting_what_covers_leaves_nothing() -> None:
+    box = KeyRange.of(cid=(1, 5))
+    assert box.subtract(KeyRange()) == []
+    assert box.subtract(KeyRange.of(cid=(5, 9))) == [box]
+    assert box.subtract(KeyRange.of(cid=(2, 3))) == [KeyRange.of(cid=(1, 2)), KeyRange.of(cid=(3, 5))]
+    assert KeyRange.of(cid=(5, 1)).subtract(KeyRange()) == []

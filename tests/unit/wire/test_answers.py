@@ -1,0 +1,140 @@
+"""Answers as a client reads them: whole, cut at every place, cut off at every place, with more behind, and lying."""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+from support.wiring import OK, cut, fed, get_answer, get_record
+
+from tsmodel.errors import LocalProtocolError, RemoteProtocolError
+from tsmodel.wire.answers import GetAcqAnswerReader, GetAnswerReader, PutAnswerReader
+from tsmodel.wire.messages import AcqAnswer, PutAnswer, RangeEnd, Refusal
+from tsmodel.wire.reading import Reader
+
+RECORDS = [get_record(bytes([n]) * (n % 4), 1, n, 3, 4, 5) for n in range(10)]
+Make = Callable[[], Reader[object]]
+
+ANSWERS: dict[str, tuple[Make, bytes, list[object]]] = {
+    "records": (GetAnswerReader, get_answer(*RECORDS), [b"".join(RECORDS), RangeEnd(99)]),
+    "no records": (GetAnswerReader, get_answer(acq=-5), [RangeEnd(-5)]),
+    "more in the headers": (
+        GetAnswerReader,
+        struct.pack("<iQ", 0, 3) + b"abc" + RECORDS[0] + struct.pack("<iiQq", 0, 0, 20, 7) + bytes(12),
+        [RECORDS[0], RangeEnd(7)],
+    ),
+    "refused at once": (GetAnswerReader, struct.pack("<iQ", -7, 0), [Refusal(-7)]),
+    "refused at the end": (GetAnswerReader, OK + RECORDS[0] + struct.pack("<iiQ", 0, -5, 0), [RECORDS[0], Refusal(-5)]),
+    "acq": (GetAcqAnswerReader, struct.pack("<iQq", 0, 8, 5), [AcqAnswer(5)]),
+    "acq and more": (GetAcqAnswerReader, struct.pack("<iQqi", 0, 12, 5, 1), [AcqAnswer(5)]),
+    "acq refused": (GetAcqAnswerReader, struct.pack("<iQ", -2, 0), [Refusal(-2)]),
+    "put": (PutAnswerReader, struct.pack("<iQqq", 0, 16, 5, 6), [PutAnswer(5, 6)]),
+    "put refused": (PutAnswerReader, struct.pack("<iQ", -6, 0), [Refusal(-6)]),
+}
+
+
+@pytest.fixture(params=ANSWERS)
+def case(request: pytest.FixtureRequest) -> tuple[Make, bytes, list[object]]:
+    return ANSWERS[request.param]
+
+
+def test_whole_and_byte_by_byte(case: tuple[Make, bytes, list[object]]) -> None:
+    make, answer, events = case
+    for pieces in ([answer], cut(answer, range(len(answer)))):
+        reader = make()
+        assert fed(reader, pieces) == events
+        assert reader.done
+
+
+def test_cut_once_at_every_place(case: tuple[Make, bytes, list[object]]) -> None:
+    make, answer, events = case
+    for edge in range(1, len(answer)):
+        assert fed(make(), cut(answer, [edge])) == events
+
+
+def test_cut_off_at_every_place(case: tuple[Make, bytes, list[object]]) -> None:
+    make, answer, _ = case
+    for end in range(len(answer)):
+        reader = make()
+        fed(reader, [answer[:end]] if end else [])
+        assert not reader.done
+        with pytest.raises(
+            RemoteProtocolError, match=rf"ended in the middle of the answer to a \w+, at byte {end}"
+        ) as caught:
+            reader.received(0)
+        assert caught.value.offset == end
+
+
+def test_more_behind_the_answer(case: tuple[Make, bytes, list[object]]) -> None:
+    make, answer, events = case
+    if isinstance(events[-1], Refusal):
+        assert fed(make(), [answer + b"whatever"]) == events
+    else:
+        with pytest.raises(RemoteProtocolError, match=f"4 bytes follow the answer to a .*, from byte {len(answer)}"):
+            fed(make(), [answer + b"more"])
+
+
+@pytest.mark.parametrize("n", [-1, 31, -(2**31), 2**31 - 1, 32 + 2**25 + 1])
+def test_a_lying_record_size(n: int) -> None:
+    with pytest.raises(RemoteProtocolError, match=rf"at byte 48 says {n} bytes") as caught:
+        fed(GetAnswerReader(), [OK + RECORDS[0] + struct.pack("<i", n)])
+    assert caught.value.offset == 48
+
+
+@pytest.mark.parametrize(
+    ("make", "answer"),
+    [
+        (GetAnswerReader, OK + struct.pack("<iiQ", 0, 0, 7)),
+        (GetAcqAnswerReader, struct.pack("<iQ", 0, 0)),
+        (PutAnswerReader, struct.pack("<iQ", 0, 15)),
+    ],
+)
+def test_too_little_data_in_a_header(make: Make, answer: bytes) -> None:
+    with pytest.raises(RemoteProtocolError, match="are needed"):
+        fed(make(), [answer])
+
+
+@pytest.mark.parametrize("make", [GetAnswerReader, GetAcqAnswerReader, PutAnswerReader])
+def test_a_lying_header_size_takes_no_memory(make: Make) -> None:
+    reader = make()
+    tracemalloc.start()
+    for start in (struct.pack("<iQ", 0, 2**64 - 1), *[bytes(2**16)] * 200):
+        fed(reader, [start])
+    assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    tracemalloc.stop()
+
+
+def test_a_large_record_makes_the_buffer_grow_by_what_arrived() -> None:
+    reader = GetAnswerReader(4096)
+    announced = struct.pack("<i", 32 + 2**25)
+    fed(reader, [OK + announced])
+    assert len(reader.get_buffer()) <= 4096
+    fed(reader, [bytes(100_000)])
+    assert len(reader.get_buffer()) <= 4 * 100_000
+    rest = 32 + 2**25 - 100_000
+    events = fed(reader, [bytes(rest) + struct.pack("<iiQq", 0, 0, 8, 1)])
+    assert len(events[0]) == 36 + 2**25  # type: ignore[arg-type]
+    assert events[1] == RangeEnd(1)
+
+
+def test_a_record_larger_than_what_may_be_buffered() -> None:
+    reader = GetAnswerReader(1000, 1000)
+    with pytest.raises(MemoryError, match="larger than the 1000 bytes"):
+        fed(reader, [OK + get_record(bytes(2000), 1, 2, 3, 4, 5)])
+
+
+def test_views_stay_valid_until_the_next_buffer() -> None:
+    reader = GetAnswerReader(4096)
+    answer = get_answer(*RECORDS)
+    reader.get_buffer()[: len(answer)] = answer
+    chunk, end = reader.received(len(answer))
+    assert end == RangeEnd(99)
+    assert bytes(chunk.records) == b"".join(RECORDS)  # type: ignore[union-attr]
+
+
+def test_more_than_the_buffer_holds_cannot_have_arrived() -> None:
+    reader = GetAnswerReader(128)
+    with pytest.raises(LocalProtocolError):
+        reader.received(len(reader.get_buffer()) + 1)

@@ -1,0 +1,147 @@
+"""Requests as a server reads them, several on one connection, and answers as it writes them."""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+from itertools import accumulate
+
+import pytest
+from support.wiring import cut, fed, get_record, put_of, put_record
+
+from tsmodel.errors import RemoteProtocolError
+from tsmodel.keys import Key
+from tsmodel.wire.answers import GetAcqAnswerReader, GetAnswerReader, PutAnswerReader
+from tsmodel.wire.messages import (
+    AcqAnswer,
+    GetAcqRequest,
+    GetRequest,
+    PutAnswer,
+    PutBegin,
+    PutEnd,
+    RangeEnd,
+    Refusal,
+)
+from tsmodel.wire.requests import get_acq_request, get_request
+from tsmodel.wire.serving import RequestReader, acq_answer, get_begin, get_end, put_answer, refusal
+
+KEYS = Key(1, 2, 3, 4, 5), Key(6, 7, 8, 9, 10)
+PUT = [put_record(bytes(n), 1, 2, n) for n in range(5)]
+PUTA = [put_record(b"xyz", 1, 2, 3, n) for n in range(5)]
+
+REQUESTS = [
+    b"".join(get_request(*KEYS)),
+    put_of((1, PUT), (2, PUT[:1]), (1, PUT[1:2])),
+    put_of(),
+    put_of((0, []), (5, PUTA), command=6),
+    struct.pack("<iQ", 1, 70) + b"excess" + KEYS[0].to_bytes() + KEYS[1].to_bytes(),
+    struct.pack("<iQ", 5, 3) + b"abc" + put_of((9, PUT[:1]))[12:],
+    b"".join(get_acq_request(*KEYS)),
+]
+DIALOGUE = b"".join(REQUESTS)
+BETWEEN = {0, *accumulate(map(len, REQUESTS))}
+EVENTS = [
+    GetRequest(*KEYS),
+    PutBegin(False),
+    (1, b"".join(PUT), 5),
+    (2, PUT[0], 1),
+    (1, PUT[1], 1),
+    PutEnd(),
+    PutBegin(False),
+    PutEnd(),
+    PutBegin(True),
+    (5, b"".join(PUTA), 5),
+    PutEnd(),
+    GetRequest(*KEYS),
+    PutBegin(False),
+    (9, PUT[0], 1),
+    PutEnd(),
+    GetAcqRequest(*KEYS),
+]
+
+
+def test_a_dialogue_whole_and_byte_by_byte() -> None:
+    assert fed(RequestReader(), [DIALOGUE]) == EVENTS
+    assert fed(RequestReader(), cut(DIALOGUE, range(len(DIALOGUE)))) == EVENTS
+
+
+def test_a_dialogue_cut_once_at_every_place() -> None:
+    for edge in range(1, len(DIALOGUE)):
+        assert fed(RequestReader(128), cut(DIALOGUE, [edge])) == EVENTS
+
+
+def test_a_connection_may_end_between_requests_and_nowhere_else() -> None:
+    for end in range(len(DIALOGUE) + 1):
+        reader = RequestReader()
+        fed(reader, [DIALOGUE[:end]] if end else [])
+        if end in BETWEEN:
+            assert reader.received(0) == []
+        else:
+            with pytest.raises(RemoteProtocolError, match=f"ended in the middle of a request, at byte {end}$"):
+                reader.received(0)
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "wording"),
+    [
+        (struct.pack("<iQ", 2, 0), "unknown command 2"),
+        (struct.pack("<iQ", -1, 0), "unknown command -1"),
+        (struct.pack("<iQ", 1, 63) + bytes(63), "has 63 bytes; two keys take 64"),
+        (struct.pack("<iQ", 7, 0), "has 0 bytes; two keys take 64"),
+        (struct.pack("<iQi", 5, 0, -2), "has cid -2"),
+        (struct.pack("<iQii", 5, 0, 1, -1), "says -1 bytes"),
+        (put_of((1, [struct.pack("<i", -4) + bytes(40)])), "says -4 bytes; valid are 20 to"),
+        (put_of((1, [struct.pack("<i", 19) + bytes(19)])), "says 19 bytes"),
+        (put_of((1, [struct.pack("<i", 21 + 2**25)]), (1, [])), "valid are"),
+        (put_of((1, [PUT[0][:-1]])), "does not fit"),
+        (put_of((1, [PUT[0], bytes(4)])), "does not fit"),
+        (put_of((1, [PUT[0], bytes(3)])), "does not fit"),
+        (put_of((1, [PUT[0], PUT[1][:-1]])), "does not fit"),
+        (put_of((1, PUT), command=6), "valid are 28 to"),
+    ],
+)
+def test_requests_that_the_protocol_does_not_allow(request_bytes: bytes, wording: str) -> None:
+    for pieces in ([request_bytes], cut(request_bytes, range(len(request_bytes)))):
+        with pytest.raises(RemoteProtocolError, match=wording):
+            fed(RequestReader(), pieces)
+
+
+@pytest.mark.parametrize("command", [1, 5, 6, 7])
+def test_a_lying_size_takes_no_memory(command: int) -> None:
+    reader = RequestReader()
+    tracemalloc.start()
+    fed(reader, [struct.pack("<iQ", command, 2**64 - 1)])
+    for _ in range(200):
+        fed(reader, [bytes(2**16)])
+    assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    tracemalloc.stop()
+
+
+def test_a_put_of_any_size_takes_no_memory() -> None:
+    reader = RequestReader(2**16)
+    record = put_record(bytes(1000), 1, 2, 3)
+    count = 2**31 // len(record) - 1
+    fed(reader, [struct.pack("<iQii", 5, 0, 1, count * len(record))])
+    piece = record * 100
+    tracemalloc.start()
+    for _ in range(300):
+        for event in reader.feed(piece):
+            assert event.found.count  # type: ignore[union-attr]
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def test_answers_as_the_client_reads_them() -> None:
+    record = get_record(b"abc", 1, 2, 3, 4, 5)
+    answer = [*get_begin(), record, *get_end(-7)]
+    assert fed(GetAnswerReader(), map(bytes, answer)) == [record, RangeEnd(-7)]
+    assert fed(GetAcqAnswerReader(), map(bytes, acq_answer(5))) == [AcqAnswer(5)]
+    assert fed(PutAnswerReader(), map(bytes, put_answer(5, 6))) == [PutAnswer(5, 6)]
+    assert fed(PutAnswerReader(), map(bytes, refusal(-7))) == [Refusal(-7)]
+
+
+def test_answers_byte_for_byte() -> None:
+    assert b"".join([*get_begin(), *get_end(7)]) == struct.pack("<iQiiQq", 0, 0, 0, 0, 8, 7)
+    assert b"".join(acq_answer(7)) == struct.pack("<iQq", 0, 8, 7)
+    assert b"".join(put_answer(7, 8)) == struct.pack("<iQqq", 0, 16, 7, 8)
+    assert b"".join(refusal(-1)) == struct.pack("<iQ", -1, 0)
