@@ -137,7 +137,9 @@ def _resolve(model: str, name: str, annotation: object, namespace: dict[str, Any
     if frame is not None:
         scope = {**scope, **frame.f_globals, **frame.f_locals}
     try:
-        return eval(annotation, scope, dict(namespace))  # noqa: S307 - the class body's own annotation
+        while isinstance(annotation, str):  # a quoted one is text within text under `from __future__ import annotations`
+            annotation = eval(annotation, scope, dict(namespace))  # noqa: S307 - the class body's own annotation
+        return annotation
     except Exception as error:
         raise SchemaError(
             f"{model}.{name}: the annotation {annotation!r} cannot be resolved ({error}); import its names in the "

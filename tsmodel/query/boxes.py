@@ -47,7 +47,8 @@ def _narrowed(region: Region, most: int) -> Region:
     counts = list(map(len, region))
     while prod(counts) > most:
         longest = counts.index(max(counts))
-        counts[longest] //= 2
+        others = prod(counts) // counts[longest]
+        counts[longest] = max(most // others, counts[longest] // 2)
     return tuple(narrow(intervals, count) for intervals, count in zip(region, counts, strict=True))
 
 

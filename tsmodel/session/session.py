@@ -180,8 +180,9 @@ class Session:
 
 def _warn(name: str, pending: list[TSModel]) -> None:
     if pending:
+        count = "1 record" if len(pending) == 1 else f"{len(pending)} records"
         warnings.warn(
-            f"a session on {name} ended with {len(pending)} records that were added and never stored, the first of them "
+            f"a session on {name} ended with {count} added and never stored, the first of them "
             f"{pending[0]}: call flush() or close(), or leave its with block without an exception",
             UnflushedWarning,
             stacklevel=3,

@@ -1,0 +1,67 @@
+"""The examples run as their first lines say, on what they say."""
+
+from __future__ import annotations
+
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_quickstart(tmp_path: Path) -> None:
+    done = run(EXAMPLES / "quickstart.py", "kept.tsdb", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    stored = re.search(r"stored (\d+) records", done.stdout)
+    found = re.search(r"found (.*) in ", done.stdout)
+    assert stored is not None
+    assert found is not None
+    assert sum(map(int, re.findall(r"(\d+) \w", found[1]))) == int(stored[1]) >= 120
+    assert re.search(r"1\. cid 1, mid 0, moid 1, cap \[20", done.stdout)
+    assert 15 <= len(re.findall(r"^  20\d\d-.*Z +\d", done.stdout, re.MULTILINE)) <= 25
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.tsdb"]
+
+
+def test_importing_the_sample(tmp_path: Path) -> None:
+    done = run(EXAMPLES / "import_csv.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = (EXAMPLES / "readings.csv").read_text().split()
+    assert f"stored {len(lines)} records" in done.stdout
+    values = [struct.unpack("<d", bytes.fromhex(line.split(",")[4]))[0] for line in lines if line.startswith("2,90,7,")]
+    assert f"  2      90     7  {len(values):5}  {sum(values) / len(values):10.4f}" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_into_a_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("".join(f"1,2,3,{cap},{struct.pack('<d', cap).hex()}\n" for cap in range(10)))
+    for _ in range(2):
+        done = run(EXAMPLES / "import_csv.py", "mine.csv", "kept.tsdb", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "  1       2     3     10      4.5000" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "wording"),
+    [
+        ("1,2,3,4", "not enough values"),
+        ("1,2,3,4,00", "has 1 bytes; Measurement takes 8"),
+        ("1,2,x,4,0000000000000000", "invalid literal for int"),
+        ("1,2,3,4,zz", "non-hexadecimal"),
+        ("-1,2,3,4,0000000000000000", "record 1: Measurement.cid is -1"),
+    ],
+)
+def test_a_line_that_cannot_be_imported(tmp_path: Path, line: str, wording: str) -> None:
+    (tmp_path / "mine.csv").write_text(f"1,2,3,4,0000000000000000\n{line}\n")
+    done = run(EXAMPLES / "import_csv.py", "mine.csv", cwd=tmp_path)
+    assert done.returncode != 0
+    assert wording in done.stderr
+    assert "stored" not in done.stdout

@@ -1,0 +1,101 @@
+"""Targets: what `connect` opens, and what it says about those that it does not know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.peer import playing
+from support.server import serving
+
+from tsmodel import Int16, TSModel, connect
+from tsmodel.errors import SessionError, StoreError, TransportError
+
+
+class Reading(TSModel):
+    counter: Int16
+
+
+def store_one(target: str | Path | None) -> None:
+    with connect(target) as session:
+        session.add(Reading(cid=1, mid=1, moid=1, cap=1, counter=1))
+        session.flush()
+
+
+def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for target in (tmp_path / "a.tsdb", str(tmp_path / "a.tsdb"), "a.tsdb", "./a.tsdb", Path("a.tsdb")):
+        store_one(target)
+    with connect("a.tsdb"):
+        assert Reading.query.count() == 5
+
+
+def test_memory_is_gone_with_its_session() -> None:
+    store_one("memory:")
+    with connect("memory:"):
+        assert Reading.query.count() == 0
+
+
+def test_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TSMODEL_URL", str(tmp_path / "a.tsdb"))
+    store_one(None)
+    assert (tmp_path / "a.tsdb").exists()
+    for empty in ("", None):
+        monkeypatch.setenv("TSMODEL_URL", empty) if empty is not None else monkeypatch.delenv("TSMODEL_URL")
+        with pytest.raises(SessionError, match="TSMODEL_URL, which is not set"):
+            connect()
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "?timeout=5", "/?timeout=0.5"])
+def test_a_server(suffix: str) -> None:
+    with serving() as (host, port):
+        store_one(f"tstorage://{host}:{port}{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("target", "wording"),
+    [
+        ("", "a target is a path, 'memory:' or a tstorage:// URL, not ''"),
+        (b"a.tsdb", "not b'a.tsdb'"),
+        ("http://host", "unknown target http:; known are paths, 'memory:' and tstorage://host:port"),
+        ("memory", None),
+        ("sqlite:x", r"unknown target sqlite:.*given as pathlib.Path\('sqlite:x'\)"),
+        ("tstorage://", "is not a URL such as tstorage://host:2025"),
+        ("tstorage://:2025", "is not a URL"),
+        ("tstorage://host:port", "is not a URL"),
+        ("tstorage://host:99999", "is not a URL"),
+        ("tstorage://host/db", "is not a URL"),
+        ("tstorage://user@host", "is not a URL"),
+        ("tstorage://host?timeout=0", "timeout='0' is not a number of seconds above 0"),
+        ("tstorage://host?timeout=soon", "timeout='soon' is not a number"),
+        ("tstorage://host?timeout=inf", "is not a number of seconds"),
+        ("tstorage://host?timeout=1&timeout=2", "unknown or repeated option 'timeout'"),
+        ("tstorage://host?timeuot=1", "unknown or repeated option 'timeuot'; known are timeout"),
+    ],
+)
+def test_targets_that_are_none(target: str, wording: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    if wording is None:
+        connect(target).close()
+    else:
+        with pytest.raises(SessionError, match=wording):
+            connect(target)
+
+
+def test_a_windows_drive_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    connect("C:readings.tsdb").close()
+
+
+def test_an_unreachable_server_keeps_the_cause() -> None:
+    with playing() as (host, port):
+        pass
+    with pytest.raises(TransportError, match=f"connecting to {host}:{port} failed: .*refused") as caught:
+        connect(f"tstorage://{host}:{port}?timeout=5")
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+    assert isinstance(caught.value, OSError)
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"there is no directory .*create it first"):
+        connect(tmp_path / "none" / "a.tsdb")

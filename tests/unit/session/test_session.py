@@ -1,0 +1,309 @@
+"""Sessions: what was added is stored whole or kept, receipts are true, and nothing is dropped in silence."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tsmodel import Bool, Float32, Int16, Receipt, Session, TSModel, connect, now_ns
+from tsmodel.backend import AcqInterval, Batch
+from tsmodel.errors import EncodeError, NoSessionError, SessionError, StoreError, UnflushedWarning
+from tsmodel.store import EmbeddedStore, open_store
+
+
+class Reading(TSModel):
+    counter: Int16
+    volts: Float32
+
+
+class Event(TSModel, moid=7):
+    on: Bool
+
+
+def reading(n: int = 1, **values: object) -> Reading:
+    return Reading(**{"cid": 1, "mid": 1, "moid": 1, "cap": n, "counter": n % 1000, "volts": 1.5, **values})  # type: ignore[arg-type]
+
+
+class Failing:
+    """A backend whose puts fail as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.store: EmbeddedStore = open_store(None)
+        self.fails = True
+        self.scan, self.last_acq, self.close = self.store.scan, self.store.last_acq, self.store.close
+
+    def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
+        if self.fails:
+            raise StoreError("the disk is full")
+        return self.store.append(batches, with_acq=with_acq)
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    with connect("memory:") as session:
+        yield session
+
+
+def test_a_receipt_says_what_was_stored(session: Session) -> None:
+    session.add(reading())
+    session.add_all(reading(n) for n in range(9))
+    before = now_ns()
+    receipt = session.flush()
+    assert receipt.count == 10
+    assert receipt.bytes == 10 * (24 + 6)
+    assert receipt.seconds > 0
+    assert before <= receipt.acq_min
+    assert receipt.acq_max == receipt.acq_min + 9
+    assert session.pending == ()
+
+
+def test_a_flush_of_nothing(session: Session) -> None:
+    assert session.flush() == Receipt()
+    assert (Receipt().count, Receipt().acq_min, Receipt().acq_max) == (0, -1, -1)
+
+
+def test_receipts_add_up() -> None:
+    total = Receipt(1, 5, 6, 10, 1.0) + Receipt() + Receipt(2, 3, 4, 10, 0.5)
+    assert total == Receipt(3, 3, 6, 20, 1.5)
+
+
+def test_full_batches_are_stored_without_being_asked() -> None:
+    with connect("memory:", batch_size=10) as session:
+        session.add_all(reading(n) for n in range(25))
+        assert len(session.pending) == 5
+        assert Reading.query.count() == 20
+        for n in range(5):
+            session.add(reading(n))
+        assert session.pending == ()
+        assert session.flush().count == 30
+        assert session.flush().count == 0
+
+
+def test_a_generator_is_taken_in_batches() -> None:
+    taken = 0
+
+    def source() -> Iterator[Reading]:
+        nonlocal taken
+        for n in range(1000):
+            assert taken - Reading.query.count() <= 100
+            taken += 1
+            yield reading(n)
+
+    with connect("memory:", batch_size=100) as session:
+        session.add_all(source())
+        assert session.flush().count == 1000
+
+
+def test_the_order_of_addition_is_the_order_of_acqs_within_a_cid(session: Session) -> None:
+    rows = [reading(n) if n % 3 else Event(cid=1, mid=1, cap=n, on=True) for n in range(30)]
+    session.add_all(rows)
+    session.flush()
+    stored = [*Reading.query.moid(1), *Event.query]
+    assert [row.cap for row in sorted(stored, key=lambda row: row.acq)] == list(range(30))
+
+
+@pytest.mark.parametrize("position", [0, 5, 9])
+def test_a_record_that_cannot_be_stored(session: Session, position: int) -> None:
+    rows = [reading(n) for n in range(10)]
+    rows[position].counter = 40_000
+    session.add_all(rows)
+    for _ in range(2):
+        with pytest.raises(
+            EncodeError, match=rf"record {position}: Reading.counter: 40000 \(int\) is not an int"
+        ) as caught:
+            session.flush()
+        assert (caught.value.record, caught.value.field, caught.value.value) == (position, "counter", 40_000)
+        assert Reading.query.count() == 0
+        assert session.pending == tuple(rows)
+    rows[position].counter = 4
+    assert session.flush().count == 10
+
+
+def test_record_numbers_count_on_over_batches_and_models() -> None:
+    with connect("memory:", batch_size=10) as session:
+        session.add_all(reading(n) for n in range(12))
+        session.add(Event(cid=1, mid=1, cap=1, on=True))
+        session.add(Event(cid=1, mid=1, moid=8, cap=1, on=True))
+        with pytest.raises(EncodeError, match="record 13: Event.moid is 8; it must be 7, which the class fixes") as caught:
+            session.flush()
+        assert caught.value.record == 13
+        assert len(session.discard()) == 4
+        assert session.flush().count == 10
+
+
+@pytest.mark.parametrize("cid", [-1, 2**31 - 1])
+def test_a_key_that_cannot_be_stored(session: Session, cid: int) -> None:
+    session.add(reading(cid=cid))
+    with pytest.raises(EncodeError, match=f"record 0: Reading.cid is {cid}.*it must be 0 to 2147483646"):
+        session.flush()
+    session.discard()
+
+
+def test_a_backend_that_fails_loses_nothing() -> None:
+    backend = Failing()
+    with Session(backend, batch_size=10) as session:
+        session.add_all(reading(n) for n in range(9))
+        with pytest.raises(StoreError, match="disk is full"):
+            session.add(reading(9))
+        with pytest.raises(StoreError, match="disk is full"):
+            session.flush()
+        assert len(session.pending) == 10
+        backend.fails = False
+        assert session.flush().count == 10
+        assert Reading.query.count() == 10
+
+
+def test_an_add_all_that_fails_in_the_middle_of_a_generator() -> None:
+    backend = Failing()
+    with Session(backend, batch_size=10) as session:
+        source = (reading(n) for n in range(25))
+        with pytest.raises(StoreError):
+            session.add_all(source)
+        backend.fails = False
+        session.add_all(source)
+        assert session.flush().count == 25
+        assert sorted(row.cap for row in Reading.query) == list(range(25))
+
+
+@pytest.mark.parametrize(
+    ("what", "hint"), [(3, ""), ([reading()], "; use add_all for several"), (Reading, ""), (None, ""), ({"cid": 1}, "")]
+)
+def test_only_objects_of_models_are_added(session: Session, what: object, hint: str) -> None:
+    with pytest.raises(SessionError, match=rf"a session stores objects of models, not .*{hint}$"):
+        session.add(what)  # type: ignore[arg-type]
+    with pytest.raises(SessionError, match="objects of models"):
+        session.add_all([reading(), what])  # type: ignore[list-item]
+    assert session.pending == (reading(),)
+
+
+def test_leaving_the_block_flushes_and_closes(tmp_path: Path) -> None:
+    with connect(tmp_path / "a.tsdb") as session:
+        session.add(reading())
+    with pytest.raises(SessionError, match="closed"):
+        session.add(reading())
+    with connect(tmp_path / "a.tsdb"):
+        assert Reading.query.count() == 1
+
+
+def test_leaving_the_block_by_an_exception_stores_nothing_more_and_warns() -> None:
+    store = open_store(None)
+    with pytest.warns(UnflushedWarning, match=r"ended with 1 record added.* Reading\(cid=1"), pytest.raises(KeyError):
+        with Session(store) as session:
+            session.add(reading())
+            raise KeyError
+    with pytest.raises(SessionError, match="closed"):
+        session.flush()
+
+
+def test_a_flush_that_fails_on_leaving_comes_out() -> None:
+    with pytest.raises(EncodeError), connect("memory:") as session:
+        session.add(reading(cid=-5))
+    with pytest.raises(SessionError, match="closed"):
+        session.flush()
+
+
+def test_close_flushes_and_may_be_repeated(tmp_path: Path) -> None:
+    session = connect(tmp_path / "a.tsdb")
+    session.add(reading())
+    session.close()
+    session.close()
+    assert "closed" in repr(session)
+    with connect(tmp_path / "a.tsdb"):
+        assert Reading.query.count() == 1
+
+
+def test_a_close_that_cannot_flush_leaves_the_session_open() -> None:
+    session = connect("memory:")
+    session.add(reading(cid=-5))
+    with pytest.raises(EncodeError):
+        session.close()
+    assert repr(session) == "<Session on memory:: 1 pending>"
+    (row,) = session.discard()
+    assert row.cid == -5
+    session.close()
+
+
+def test_a_session_that_is_forgotten_warns() -> None:
+    session = connect("memory:")
+    session.add(reading())
+    with pytest.warns(UnflushedWarning, match="a session on memory: ended with 1 record added and never stored"):
+        del session
+        gc.collect()
+
+
+def test_a_session_that_is_forgotten_without_records_does_not() -> None:
+    session = connect("memory:")
+    session.add(reading())
+    session.flush()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del session
+        gc.collect()
+
+
+def test_the_innermost_open_session_answers() -> None:
+    with connect("memory:") as outer:
+        outer.add(reading())
+        outer.flush()
+        with connect("memory:") as inner:
+            assert Reading.query.count() == 0
+            assert outer.query(Reading).count() == 1
+            inner.add_all([reading(), reading()])
+            inner.flush()
+            assert Reading.query.count() == 2
+        assert Reading.query.count() == 1
+    with pytest.raises(NoSessionError):
+        Reading.query.count()
+
+
+def test_sessions_closed_out_of_order() -> None:
+    first, second = connect("memory:"), connect("memory:")
+    first.add(reading())
+    first.flush()
+    second.close()
+    assert Reading.query.count() == 1
+    first.close()
+    with pytest.raises(NoSessionError):
+        Reading.query.count()
+
+
+def test_a_thread_does_not_see_the_sessions_of_others(session: Session) -> None:
+    seen: list[object] = []
+
+    def look() -> None:
+        try:
+            Reading.query.count()
+        except NoSessionError as error:
+            seen.append(str(error))
+        seen.append(session.query(Reading).count())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert "a new thread does not see the sessions of others" in str(seen[0])
+    assert seen[1] == 0
+
+
+def test_a_query_outlives_the_place_where_it_was_made(session: Session) -> None:
+    query = Reading.query.cid(1)
+    session.add(reading())
+    session.flush()
+    assert query.count() == 1
+    with connect("memory:"):
+        assert query.count() == 0
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 1.5, True, None])
+def test_a_batch_size_that_cannot_be(batch_size: object) -> None:
+    with pytest.raises(SessionError, match="batch_size takes an int from 1"):
+        connect("memory:", batch_size=batch_size)  # type: ignore[arg-type]
+
+
+def test_query_takes_models_only(session: Session) -> None:
+    with pytest.raises(Exception, match="is not a model: give a subclass of TSModel"):
+        session.query(int)  # type: ignore[type-var]
