@@ -41,8 +41,8 @@ def tables(draw: st.DrawFn) -> tuple[Layout, list[tuple[object, ...]]]:
 
 
 def stored(rows: list[tuple[object, ...]], codec: RowCodec[Row], store: EmbeddedStore) -> None:
-    names = ["cid", "mid", "moid", "cap", *(field.name for field in codec.layout.fields)]
-    store.append(codec.encode([Row(names, row) for row in rows]))
+    names = ["cid", "mid", "moid", "cap", "acq", *(field.name for field in codec.layout.fields)]
+    store.append(codec.encode([Row(names, (*row[:4], -1, *row[4:])) for row in rows]))
 
 
 @settings(deadline=None, max_examples=150)

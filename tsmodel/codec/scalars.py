@@ -16,12 +16,13 @@ from typing import Any, Final, Literal
 import attrs
 import numpy as np
 
-__all__ = ["BOOL", "FLOAT32", "FLOAT64", "INT32", "INT64", "SCALARS", "TIMESTAMP", "ByteOrder", "Scalar"]
+__all__ = ["BOOL", "BOOLS", "FLOAT32", "FLOAT64", "INT32", "INT64", "SCALARS", "TIMESTAMP", "ByteOrder", "Scalar"]
 
 ByteOrder = Literal["little", "big"]
 Kind = Literal["int", "float", "bool", "time"]
 
-_BOOLS = {bool, np.bool_}
+BOOLS: Final[frozenset[type]] = frozenset({bool, np.bool_})
+"""Types of which a Bool takes values."""
 
 
 @attrs.frozen
@@ -70,7 +71,7 @@ class Scalar:
         Raises:
             struct.error, OverflowError, TypeError: when some value does not fit; `fault` tells for a single one.
         """
-        if self.kind == "bool" and not set(map(type, values)) <= _BOOLS:
+        if self.kind == "bool" and not BOOLS.issuperset(map(type, values)):
             raise TypeError("not a bool")
         return struct.pack(f"<{len(values)}{self.code}", *values)
 

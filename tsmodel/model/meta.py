@@ -67,7 +67,9 @@ class TSModelMeta(StructMeta):
         namespace.setdefault("__annotations__", {}).update(_struct_annotations(schema))
         namespace.update(_struct_defaults(schema))
         cls = super().__new__(mcls, name, bases, namespace, gc=False)
-        type.__setattr__(cls, SCHEMA, attrs.evolve(schema, codec=RowCodec(schema.layout, cls, schema.fixed)))
+        type.__setattr__(
+            cls, SCHEMA, attrs.evolve(schema, codec=RowCodec(schema.layout, cls, schema.fixed, msgspec.structs.astuple))
+        )
         return cls
 
     if not TYPE_CHECKING:

@@ -19,7 +19,7 @@ from tsmodel.keys import KeyRange
 from tsmodel.model.expressions import And, Expression
 from tsmodel.query.boxes import boxes_of
 from tsmodel.query.masks import Mask, mask_of
-from tsmodel.query.regions import is_key_condition, regions_of
+from tsmodel.query.regions import all_of, is_key_condition, regions_of
 
 __all__ = ["DEFAULT_MAX_BOXES", "Plan", "plan"]
 
@@ -61,7 +61,7 @@ def plan(conditions: Sequence[Expression], max_boxes: int = DEFAULT_MAX_BOXES) -
     """The plan for records that meet all `conditions`."""
     terms = [term for condition in conditions for term in _conjuncts(condition)]
     compiled = {term: regions_of(term) for term in terms}
-    together = regions_of(And(tuple(terms)))
+    together = all_of(list(compiled.values()))
     boxes = boxes_of(together.regions, max_boxes)
     covered = not boxes.widened and not together.relaxed
     left = [term for term in terms if not (compiled[term].exact and covered)]

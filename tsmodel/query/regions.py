@@ -20,7 +20,7 @@ from tsmodel.keys import KEY_FIELDS, LIMITS
 from tsmodel.model.expressions import And, Between, Comparison, Expression, IsIn, Not, Or
 from tsmodel.query.intervals import Intervals, complement, domain_of, intersect, of_condition, union
 
-__all__ = ["EVERYTHING", "KeyRegions", "Region", "is_key_condition", "regions_of"]
+__all__ = ["EVERYTHING", "KeyRegions", "Region", "all_of", "is_key_condition", "regions_of"]
 
 Region: TypeAlias = tuple[Intervals, ...]
 """An interval set for each key component, in wire order; none is empty."""
@@ -66,7 +66,7 @@ def _compile(condition: Expression, *, negated: bool) -> KeyRegions:
         return _compile(condition.term, negated=not negated)
     if isinstance(condition, (And, Or)):
         parts = [_compile(term, negated=negated) for term in condition.terms]
-        return _all(parts) if isinstance(condition, And) != negated else _any(parts)
+        return all_of(parts) if isinstance(condition, And) != negated else _any(parts)
     assert isinstance(condition, (Comparison, Between, IsIn))
     if not condition.column.is_key:
         return KeyRegions((EVERYTHING,), exact=False)
@@ -80,7 +80,8 @@ def _compile(condition: Expression, *, negated: bool) -> KeyRegions:
     return KeyRegions((region,) if intervals else (), exact=True)
 
 
-def _all(parts: list[KeyRegions]) -> KeyRegions:
+def all_of(parts: list[KeyRegions]) -> KeyRegions:
+    """The regions where all of several conditions may be true."""
     regions: tuple[Region, ...] = (EVERYTHING,)
     relaxed = any(part.relaxed for part in parts)
     for part in parts:
@@ -104,6 +105,8 @@ def _cover(regions: Iterable[Region]) -> Region:
 def _coalesced(regions: Iterable[Region]) -> tuple[Region, ...]:
     """The same keys in fewer regions: those that differ in one component only are united."""
     current = tuple(dict.fromkeys(regions))
+    if len(current) < 2:
+        return current
     for at in range(len(KEY_FIELDS)):
         groups: dict[Region, list[Intervals]] = {}
         for region in current:

@@ -95,20 +95,39 @@ class Block:
         if self.inside(box):
             return self.data
         keys = self.keys()
-        mask = np.ones(self.count, np.bool_)
-        pairs = self.bounds[1:]
-        for at, (name, (low, high)) in enumerate(zip(_SORTED_BY, list(box.intervals())[1:], strict=True)):
-            if low > pairs[2 * at]:
-                mask &= keys[name] >= low
-            if high <= pairs[2 * at + 1]:
-                mask &= keys[name] < high
+        first, last = self._within_mid(keys, box)
+        mask = self._mask(keys[first:last], box)
         if self.record_size:
-            return octets_of(np.compress(mask, keys))
+            if mask is None:
+                return self.data[first * self.record_size : last * self.record_size]
+            return octets_of(np.compress(mask, keys[first:last]))
         starts = self.starts()
         ends = np.append(starts[1:], len(self.data))
+        picked = slice(first, last) if mask is None else first + np.flatnonzero(mask)
         return memoryview(
-            b"".join([self.data[a:b] for a, b in zip(starts[mask].tolist(), ends[mask].tolist(), strict=True)])
+            b"".join([self.data[a:b] for a, b in zip(starts[picked].tolist(), ends[picked].tolist(), strict=True)])
         )
+
+    def _within_mid(self, keys: Keys, box: KeyRange) -> tuple[int, int]:
+        """Where the records whose mid is inside begin and end: they are sorted by it."""
+        least, greatest = self.bounds[1:3]
+        if box.min.mid <= least and greatest < box.max.mid:
+            return 0, self.count
+        first, last = np.searchsorted(keys["mid"], (box.min.mid, box.max.mid)).tolist()
+        return first, max(first, last)
+
+    def _mask(self, keys: Keys, box: KeyRange) -> npt.NDArray[np.bool_] | None:
+        """Which of the keys are inside, mid aside; None for all."""
+        mask = None
+        pairs = self.bounds[3:]
+        for at, (name, (low, high)) in enumerate(zip(_SORTED_BY[1:], list(box.intervals())[2:], strict=True)):
+            if low > pairs[2 * at]:
+                above = keys[name] >= low
+                mask = above if mask is None else mask & above
+            if high <= pairs[2 * at + 1]:
+                below = keys[name] < high
+                mask = below if mask is None else mask & below
+        return mask
 
 
 def checksum(data: memoryview, offsets: bytes) -> int:

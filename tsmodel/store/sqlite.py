@@ -15,7 +15,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -50,12 +50,13 @@ _SCHEMA: Final = (
 )
 # The unary + keeps SQLite from choosing any column but cid and mid_min to enter the index by.
 _PICK: Final = (
-    "SELECT id FROM blocks INDEXED BY blocks_by_bounds WHERE {cid} AND mid_min < :mid_end AND +mid_max >= :mid"
+    f"SELECT {_BLOCK} FROM blocks WHERE id IN (SELECT id FROM blocks INDEXED BY blocks_by_bounds"
+    " WHERE {cid} AND mid_min < :mid_end AND +mid_max >= :mid"
     " AND +moid_min < :moid_end AND +moid_max >= :moid AND +cap_min < :cap_end AND +cap_max >= :cap"
-    " AND +acq_min < :acq_end AND +acq_max >= :acq"
+    " AND +acq_min < :acq_end AND +acq_max >= :acq)"
 )
-_PICK_ONE_CID: Final = _PICK.format(cid="cid = :cid")
-_PICK_CIDS: Final = _PICK.format(cid="cid >= :cid AND cid < :cid_end")
+_PICK_ONE_CID: Final = _PICK.replace("{cid}", "cid = :cid")
+_PICK_CIDS: Final = _PICK.replace("{cid}", "cid >= :cid AND cid < :cid_end")
 _INSERT: Final = f"INSERT INTO blocks (run, {_BLOCK}) VALUES ({', '.join('?' * 15)})"
 
 
@@ -74,9 +75,8 @@ class _Snapshot:
         for name, (low, high) in zip(LIMITS, box.intervals(), strict=True):
             limits[name], limits[f"{name}_end"] = low, high
         one = limits["cid_end"] == limits["cid"] + 1
-        picked = self._connection.execute(_PICK_ONE_CID if one else _PICK_CIDS, limits).fetchall()
-        for (number,) in picked:
-            yield _block(self._connection.execute(f"SELECT {_BLOCK} FROM blocks WHERE id = ?", (number,)).fetchone())
+        with closing(self._connection.execute(_PICK_ONE_CID if one else _PICK_CIDS, limits)) as rows:
+            yield from map(_block, rows)
 
 
 class _Transaction(_Snapshot):
@@ -104,9 +104,7 @@ class _Transaction(_Snapshot):
         self._connection.execute("UPDATE runs SET size = ? WHERE number = ?", (size, number))
 
 
-def _block(row: tuple[object, ...] | None) -> Block:
-    if row is None:
-        raise sqlite3.DatabaseError("a block that the index names is not there")
+def _block(row: tuple[object, ...]) -> Block:
     *bounds, count, record_size, total, offsets, data = row
     block = Block(tuple(bounds), count, record_size, memoryview(data), offsets, total)  # type: ignore[arg-type]
     block.verify()

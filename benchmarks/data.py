@@ -1,0 +1,40 @@
+"""What is measured with: a model of 9 payload bytes (45 on the wire), objects, and chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tsmodel import Bool, Float32, Int32, KeyRange, TSModel
+from tsmodel.model.base import codec_of
+from tsmodel.store import EmbeddedStore, open_store
+
+
+class Reading(TSModel):
+    counter: Int32
+    volts: Float32
+    valid: Bool
+
+
+def readings(count: int, first: int = 0, meters: int = 1000) -> list[Reading]:
+    """Readings in order of time, one meter after another, as a collector sees them."""
+    return [
+        Reading(cid=1, mid=n % meters, moid=7, cap=n // meters * 10**9, counter=n, volts=n / 2, valid=n % 3 == 0)
+        for n in range(first, first + count)
+    ]
+
+
+def put(store: EmbeddedStore, rows: list[Reading]) -> None:
+    """Stores rows in one put."""
+    store.append(codec_of(Reading).encode(rows))
+
+
+def chunks_of(rows: list[Reading]) -> list[memoryview]:
+    """The chunks that a store in memory would give for these rows."""
+    store = open_store(None)
+    put(store, rows)
+    return copied(store.scan(KeyRange()))
+
+
+def copied(chunks: Iterable[memoryview]) -> list[memoryview]:
+    """Chunks that stay."""
+    return [memoryview(bytes(chunk)) for chunk in chunks]

@@ -1,0 +1,120 @@
+"""Decoding chunks to models, against what users write by hand, and encoding them."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import attrs
+
+from benchmarks.data import Reading, chunks_of, readings
+from benchmarks.harness import Result, compared, race
+from tsmodel.codec import RowCodec
+from tsmodel.model.base import codec_of
+
+COUNT = 200_000
+
+
+@dataclass
+class PlainKey:
+    cid: int
+    mid: int
+    moid: int
+    cap: int
+    acq: int
+
+
+@dataclass
+class PlainValue:
+    counter: int
+    volts: float
+    valid: bool
+
+
+@dataclass
+class PlainRecord:
+    key: PlainKey
+    value: PlainValue
+
+
+@attrs.define
+class AttrsReading:
+    cid: int
+    mid: int
+    moid: int
+    cap: int
+    acq: int
+    counter: int
+    volts: float
+    valid: bool
+
+
+class PlainPayloadType:
+    """What users write for the official client."""
+
+    def to_bytes(self, value: PlainValue) -> bytes:
+        return struct.pack("<if?", value.counter, value.volts, value.valid)
+
+    def from_bytes(self, buffer: memoryview) -> PlainValue:
+        return PlainValue(*struct.unpack("<if?", buffer))
+
+
+def plain_decode(chunk: memoryview, payload_type: PlainPayloadType) -> list[PlainRecord]:
+    """One record after another: its size, its key, its payload."""
+    rows = []
+    at = 0
+    while at < len(chunk):
+        (n,) = struct.unpack("<i", chunk[at : at + 4])
+        at += 4
+        key = PlainKey(*struct.unpack("<iqiqq", chunk[at : at + 32]))
+        rows.append(PlainRecord(key, payload_type.from_bytes(chunk[at + 32 : at + n])))
+        at += n
+    return rows
+
+
+def plain_encode(rows: list[PlainRecord], payload_type: PlainPayloadType) -> bytes:
+    """One record after another, as a put wants them."""
+    pieces = []
+    for row in rows:
+        payload = payload_type.to_bytes(row.value)
+        pieces.append(struct.pack("<iqiq", 20 + len(payload), row.key.mid, row.key.moid, row.key.cap) + payload)
+    return b"".join(pieces)
+
+
+def measure() -> list[Result]:
+    """Decoding chunk by chunk, as they arrive, and encoding."""
+    rows = readings(COUNT)
+    chunks = chunks_of(rows)
+    codec = codec_of(Reading)
+    with_attrs = RowCodec(codec.layout, AttrsReading)
+    payload_type = PlainPayloadType()
+    plain_rows = [row for chunk in chunks for row in plain_decode(chunk, payload_type)]
+
+    def models() -> None:
+        for chunk in chunks:
+            list(codec.rows(codec.fit(chunk).records))
+
+    def attrs_classes() -> None:
+        for chunk in chunks:
+            list(with_attrs.rows(with_attrs.fit(chunk).records))
+
+    def plain() -> None:
+        for chunk in chunks:
+            plain_decode(chunk, payload_type)
+
+    times = race(
+        {
+            "models": models,
+            "attrs": attrs_classes,
+            "plain": plain,
+            "encode": lambda: codec.encode(rows),
+            "plain encode": lambda: plain_encode(plain_rows, payload_type),
+        }
+    )
+    decoded, encoded = (f"{COUNT / min(times[name]) / 1e6:.1f} M records/s" for name in ("models", "encode"))
+    loop = "peer: a loop of struct.unpack, dataclass key, value and record"
+    return [
+        compared("decode a chunk to models", times, "models", "plain", 10, f"{decoded}; {loop}"),
+        compared("the same to attrs classes", times, "models", "attrs", 1, "peer: our codec, another class"),
+        compared("encode models", times, "encode", "plain encode", 1.5, f"{encoded}; peer: a loop of struct.pack"),
+    ]

@@ -1,0 +1,73 @@
+"""Timing side by side: contestants take turns, so that what else the machine does hits them alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from statistics import median
+from typing import Final
+
+import attrs
+
+__all__ = ["Result", "compared", "race", "seconds"]
+
+LEAST: Final = 0.4
+
+
+@attrs.frozen
+class Result:
+    """One row of the report.
+
+    Attributes:
+        name: what was measured.
+        ours: median seconds.
+        peer: what it is compared with.
+        theirs: median seconds of that, or None when the goal is absolute.
+        ratio: median over the rounds of theirs / ours: above 1 we are faster.
+        goal: what the ratio, or our seconds, should be.
+        met: whether it is.
+        note: rates and sizes.
+    """
+
+    name: str
+    ours: float
+    peer: str
+    theirs: float | None
+    ratio: float | None
+    goal: str
+    met: bool
+    note: str = ""
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long one call takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def race(contestants: Mapping[str, Callable[[], object]], rounds: int = 7) -> dict[str, list[float]]:
+    """Seconds of a call of each contestant in each round.
+
+    In its turn a contestant is called for at least LEAST seconds, so that short ones do not pay for the caches and the
+    memory that the one before has left behind. A first round is not counted.
+    """
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for number in range(rounds + 1):
+        for name, work in contestants.items():
+            start, calls, taken = time.perf_counter(), 0, 0.0
+            while taken < LEAST:
+                work()
+                calls += 1
+                taken = time.perf_counter() - start
+            if number:
+                times[name].append(taken / calls)
+    return times
+
+
+def compared(name: str, times: Mapping[str, list[float]], ours: str, peer: str, at_least: float, note: str = "") -> Result:
+    """Our times against a peer's, as the median of the ratios within each round."""
+    ratio = median(theirs / own for own, theirs in zip(times[ours], times[peer], strict=True))
+    return Result(
+        name, median(times[ours]), peer, median(times[peer]), ratio, f"at least {at_least:g} x", ratio >= at_least, note
+    )
