@@ -112,7 +112,7 @@ def test_processes_read_while_others_write(path: Path) -> None:
 
 def test_a_process_that_is_gone_left_its_journal(path: Path) -> None:
     leave = "import os, sys; from support.batches import batches; from tsmodel.store import open_store\n"
-    leave += "open_store(sys.argv[1]).append(batches([(1, 1, 1, 1, b'left')])); os._exit(0)"
+    leave += "store = open_store(sys.argv[1]); store.append(batches([(1, 1, 1, 1, b'left')])); os._exit(0)"
     subprocess.run([sys.executable, "-c", leave, str(path)], env=PYTHONPATH, timeout=60, check=True)
     assert path.with_name("store.tsdb-wal").exists()
     store = open_store(path)
