@@ -181,16 +181,23 @@ def duration_ns(value: DurationLike) -> int:
     else:
         ns = _integer(value, 'a duration is an int of nanoseconds, text such as "15m", timedelta or numpy.timedelta64')
     if not _LEAST <= ns <= _GREATEST:
-        raise TimestampError(f"{value} is longer than int64 nanoseconds can say, which is 292 years")
+        raise TimestampError(f"{_shown(value)} is longer than int64 nanoseconds can say, which is 292 years")
     return ns
 
 
 def _within_int64(ns: int, value: object) -> int:
     if not _LEAST <= ns <= _GREATEST:
         raise TimestampError(
-            f"{value} is outside int64 nanoseconds since 2001, which are {to_iso(_LEAST)} to {to_iso(_GREATEST)}"
+            f"{_shown(value)} is outside int64 nanoseconds since 2001, which are {to_iso(_LEAST)} to {to_iso(_GREATEST)}"
         )
     return ns
+
+
+def _shown(value: object) -> str:
+    try:
+        return str(value)
+    except OverflowError:  # NumPy cannot print all of its own times
+        return f"a {type(value).__name__}"
 
 
 def _integer(value: object, expected: str) -> int:
@@ -264,7 +271,7 @@ def _datetime64_ns(value: np.datetime64) -> int:
         try:
             first = dt.date(1970 + years, month + 1, 1)
         except (ValueError, OverflowError) as error:
-            raise TimestampError(f"{value} is outside int64 nanoseconds since 2001") from error
+            raise TimestampError(f"{_shown(value)} is outside int64 nanoseconds since 2001") from error
         return (first.toordinal() - EPOCH.toordinal()) * _UNITS["d"]
     return _scaled(count, unit, value) - EPOCH_UNIX_NS
 
@@ -285,5 +292,5 @@ def _scaled(count: int, unit: str, value: object) -> int:
         return count * _NUMPY_UNITS[unit]
     ns, rest = divmod(count, _NUMPY_FRACTIONS[unit])
     if rest:
-        raise TimestampError(f"{value!r} is not a whole number of nanoseconds")
+        raise TimestampError(f"{_shown(value)} is not a whole number of nanoseconds")
     return ns

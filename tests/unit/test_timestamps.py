@@ -109,9 +109,9 @@ def test_to_ns_is_exact(value: int | str | dt.datetime | np.datetime64, ns: int)
         ("0001-01-01T00:00:00+23:59", "outside int64"),
         (dt.datetime.max.replace(tzinfo=dt.timezone(dt.timedelta(hours=-23))), "outside int64"),
         (dt.datetime.min.replace(tzinfo=dt.timezone(dt.timedelta(hours=23))), "outside int64"),
-        (np.datetime64("NaT"), "NaT"),
+        (np.datetime64("NaT", "ns"), "NaT"),
         (np.datetime64(1, "ps"), "not a whole number of nanoseconds"),
-        (np.datetime64("2293", "Y") + 1, "outside int64"),
+        (np.datetime64("2294", "Y"), "outside int64"),
         (np.datetime64(2**62, "Y"), "outside int64"),
         (np.datetime64(-(2**62), "M"), "outside int64"),
         (np.datetime64(2**62, "s"), "outside int64"),
@@ -249,8 +249,7 @@ def test_duration_ns_is_exact(value: int | str | dt.timedelta | np.timedelta64, 
         ("300000w", "longer than int64"),
         (2**63, "longer than int64"),
         (dt.timedelta.max, "longer than int64"),
-        (np.timedelta64("NaT"), "NaT"),
-        (np.timedelta64(1), "has no unit"),
+        (np.timedelta64("NaT", "ns"), "NaT"),
         (np.timedelta64(1, "M"), "a unit whose length varies"),
         (np.timedelta64(1, "Y"), "a unit whose length varies"),
         (np.timedelta64(1, "fs"), "not a whole number of nanoseconds"),
@@ -260,3 +259,9 @@ def test_duration_ns_is_exact(value: int | str | dt.timedelta | np.timedelta64, 
 def test_duration_ns_refuses(value: object, message: str) -> None:
     with pytest.raises(TimestampError, match=message):
         duration_ns(value)  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_timedelta64_without_a_unit() -> None:
+    with pytest.raises(TimestampError, match="has no unit"):
+        duration_ns(np.timedelta64(1))
