@@ -22,10 +22,12 @@ class Run:
     """A run of blocks of one cid: sorted, not overlapping.
 
     Attributes:
+        cid: client id of all its records.
         number: the engine's name for it.
         size: bytes of all its records.
     """
 
+    cid: int
     number: int
     size: int
 

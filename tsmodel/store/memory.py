@@ -1,10 +1,12 @@
-"""The engine behind `memory:`: blocks in immutable tuples, replaced whole when a transaction ends."""
+"""The engine behind `memory:`: blocks in dictionaries that are replaced when a transaction ends."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
+from typing import TypeAlias
 
 import attrs
 
@@ -16,51 +18,63 @@ from tsmodel.store.engine import Run
 __all__ = ["MemoryEngine"]
 
 
+_Runs: TypeAlias = dict[int, dict[Run, tuple[Block, ...]]]
+
+
 @attrs.frozen
 class _State:
     last_acq: int = LIMITS["acq"].least
     next_run: int = 0
-    runs: Mapping[int, tuple[tuple[Run, tuple[Block, ...]], ...]] = attrs.field(factory=dict)
+    runs: _Runs = attrs.field(factory=dict)
 
 
 class _Snapshot:
     def __init__(self, state: _State) -> None:
-        self.state = state
+        self._state = state
 
     def last_acq(self) -> int:
-        return self.state.last_acq
+        return self._state.last_acq
 
     def blocks(self, box: KeyRange) -> Iterator[Block]:
         (first, end), *intervals = box.intervals()
-        for cid, runs in self.state.runs.items():
+        for cid, runs in self._state.runs.items():
             if not first <= cid < end:
                 continue
-            for _, blocks in runs:
-                for block in blocks:
-                    pairs = block.bounds[1:]
-                    if all(low <= pairs[2 * at + 1] and pairs[2 * at] < high for at, (low, high) in enumerate(intervals)):
-                        yield block
+            for block in chain.from_iterable(runs.values()):
+                pairs = block.bounds[1:]
+                if all(low <= pairs[2 * at + 1] and pairs[2 * at] < high for at, (low, high) in enumerate(intervals)):
+                    yield block
 
 
-class _Transaction(_Snapshot):
+class _Transaction:
+    """Changes a copy; the runs of a cid are copied when they are changed, so that snapshots keep theirs."""
+
+    def __init__(self, state: _State) -> None:
+        self._last_acq, self._next_run, self._runs = state.last_acq, state.next_run, dict(state.runs)
+
+    def last_acq(self) -> int:
+        return self._last_acq
+
     def set_last_acq(self, acq: int) -> None:
-        self.state = attrs.evolve(self.state, last_acq=acq)
+        self._last_acq = acq
 
     def runs(self, cid: int) -> list[Run]:
-        return [run for run, _ in self.state.runs.get(cid, ())]
+        return list(self._runs.get(cid, ()))
 
     def load(self, run: Run) -> list[Block]:
-        return [block for runs in self.state.runs.values() for each, blocks in runs if each is run for block in blocks]
+        return list(self._runs[run.cid][run])
 
     def remove(self, run: Run) -> None:
-        runs = {cid: tuple(each for each in runs if each[0] is not run) for cid, runs in self.state.runs.items()}
-        self.state = attrs.evolve(self.state, runs=runs)
+        self._runs[run.cid] = {each: blocks for each, blocks in self._runs[run.cid].items() if each != run}
 
     def insert(self, cid: int, blocks: Iterable[Block]) -> None:
         kept = tuple(blocks)
-        run = Run(self.state.next_run, sum(len(block.data) for block in kept))
-        runs = {**self.state.runs, cid: (*self.state.runs.get(cid, ()), (run, kept))}
-        self.state = attrs.evolve(self.state, runs=runs, next_run=run.number + 1)
+        run = Run(cid, self._next_run, sum(len(block.data) for block in kept))
+        self._runs[cid] = {**self._runs.get(cid, {}), run: kept}
+        self._next_run += 1
+
+    def state(self) -> _State:
+        return _State(self._last_acq, self._next_run, self._runs)
 
 
 class MemoryEngine:
@@ -83,7 +97,7 @@ class MemoryEngine:
         with self._lock:
             transaction = _Transaction(self._opened())
             yield transaction
-            self._state = transaction.state
+            self._state = transaction.state()
 
     def close(self) -> None:
         """Forgets everything."""

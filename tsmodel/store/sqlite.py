@@ -84,7 +84,7 @@ class _Transaction(_Snapshot):
         self._connection.execute("UPDATE state SET last_acq = ?", (acq,))
 
     def runs(self, cid: int) -> list[Run]:
-        return [Run(*row) for row in self._connection.execute("SELECT number, size FROM runs WHERE cid = ?", (cid,))]
+        return [Run(*row) for row in self._connection.execute("SELECT cid, number, size FROM runs WHERE cid = ?", (cid,))]
 
     def load(self, run: Run) -> list[Block]:
         rows = self._connection.execute(f"SELECT {_BLOCK} FROM blocks WHERE run = ? ORDER BY id", (run.number,))
@@ -160,7 +160,7 @@ class SQLiteEngine:
     @contextmanager
     def writing(self) -> Iterator[_Transaction]:
         """A transaction on the one connection that writes."""
-        with self._lock, self._errors():
+        with self._lock, self._errors("; nothing was stored by this call"):
             self._check_open()
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -253,7 +253,7 @@ class SQLiteEngine:
             )
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, consequence: str = "") -> Iterator[None]:
         try:
             yield
         except StoreCorruptError as error:
@@ -261,6 +261,6 @@ class SQLiteEngine:
                 raise
             raise StoreCorruptError(f"{self.path} is damaged: {error}; restore a copy", path=self.path) from error
         except sqlite3.OperationalError as error:
-            raise StoreError(f"{self.path}: {error}; nothing was stored by this call", path=self.path) from error
+            raise StoreError(f"{self.path}: {error}{consequence}", path=self.path) from error
         except sqlite3.DatabaseError as error:
             raise StoreCorruptError(f"{self.path} is damaged: {error}; restore a copy", path=self.path) from error
