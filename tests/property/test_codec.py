@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.batches import scanned
 
-from tsmodel.codec import SCALARS, Layout, RowCodec, Scalar
+from tsmodel.backend import Batch
+from tsmodel.codec import KEY_SCALARS, SCALARS, Layout, RowCodec, Scalar
+from tsmodel.errors import EncodeError
 from tsmodel.keys import KeyRange
 from tsmodel.store import open_store
 from tsmodel.store.store import EmbeddedStore
@@ -59,3 +63,67 @@ def test_rows_go_through_unchanged(table: tuple[Layout, list[tuple[object, ...]]
     with store.scan(KeyRange()) as scan:
         back = [row[:4] + row[5:] for chunk in scan for row in codec.rows(codec.fit(chunk).records)]
     assert sorted(map(repr, back)) == sorted(map(repr, rows))
+
+
+def in_get_form(batches: list[Batch]) -> bytes:
+    """The records of puts, as a scan would give them: with their cid, and an acq of 77."""
+    answer = b""
+    for batch in batches:
+        for at in range(0, len(batch.records), batch.record_size):
+            record = bytes(batch.records[at : at + batch.record_size])
+            mid, moid, cap = struct.unpack_from("<qiq", record, 4)
+            payload = record[24:]
+            answer += struct.pack("<iiqiqq", 32 + len(payload), batch.cid, mid, moid, cap, 77) + payload
+    return answer
+
+
+@settings(deadline=None, max_examples=150)
+@given(tables())
+def test_bytes_are_those_of_struct_and_of_the_dtype(table: tuple[Layout, list[tuple[object, ...]]]) -> None:
+    layout, rows = table
+    names = ["cid", "mid", "moid", "cap", "acq", *(field.name for field in layout.fields)]
+    codec: RowCodec[tuple[object, ...]] = RowCodec(layout, lambda *values: values)
+    batches = codec.encode([Row(names, (*row[:4], -1, *row[4:])) for row in rows])  # type: ignore[misc]
+    by_cid = sorted(rows, key=lambda row: int(row[0]))  # type: ignore[call-overload]
+    assert [batch.cid for batch in batches] == sorted({row[0] for row in rows})  # type: ignore[type-var]
+    assert sum(batch.count for batch in batches) == len(rows)
+
+    chunk = in_get_form(batches)
+    fit = codec.fit(memoryview(chunk))
+    assert fit.misfits == ()
+    assert list(codec.rows(fit.records)) == [(*row[:4], 77, *row[4:]) for row in by_cid]
+
+    size = 36 + layout.size
+    for at, row in enumerate(by_cid):
+        payload = chunk[size * at + 36 : size * (at + 1)]
+        assert payload == struct.pack(layout.struct_format, *row[4:])
+        assert payload == codec.payload_of(Row(names, (*row[:4], -1, *row[4:])))  # type: ignore[arg-type]
+        if layout.fields:
+            assert np.frombuffer(payload, layout.dtype)[0].tolist() == row[4:]
+    for place, field in enumerate(layout.fields, 4):
+        assert fit.records[field.name].tolist() == [row[place] for row in by_cid]
+        assert fit.records.dtype[field.name] == layout.dtype[field.name]
+
+
+@settings(deadline=None, max_examples=100)
+@given(tables(), st.data())
+def test_one_value_out_of_place_stops_everything(
+    table: tuple[Layout, list[tuple[object, ...]]], data: st.DataObject
+) -> None:
+    layout, rows = table
+    names = ["cid", "mid", "moid", "cap", "acq", *(field.name for field in layout.fields)]
+    objects = [Row(names, (*row[:4], -1, *row[4:])) for row in rows]
+    at = data.draw(st.integers(0, len(rows) - 1))
+    name = data.draw(st.sampled_from(names))
+    scalar = {**KEY_SCALARS, **{field.name: field.scalar for field in layout.fields}}[name]
+    wrong: st.SearchStrategy[object] = st.none() | st.text()
+    if scalar.limits:
+        least, greatest = scalar.limits
+        wrong |= st.integers(max_value=least - 1) | st.integers(min_value=greatest + 1) | st.floats()
+    value = data.draw(wrong)
+    setattr(objects[at], name, value)
+    codec: RowCodec[Row] = RowCodec(layout, lambda *values: Row(names, values))
+    with pytest.raises(EncodeError, match=f"^record {at}: Row.{name}: ") as caught:
+        codec.encode(objects)
+    assert (caught.value.record, caught.value.field, caught.value.value) == (at, name, value)
+    assert str(caught.value).endswith(f"is not {scalar.accepts}")

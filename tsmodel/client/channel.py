@@ -10,24 +10,24 @@ Rules kept here:
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from typing_extensions import Self
 
-from tsmodel.client.encoding import encode_records
 from tsmodel.client.failures import transport_error
+from tsmodel.client.mixin import ChannelMixin
 from tsmodel.client.operations import Emit, Operation, Receive, Send, get_acq, put
 from tsmodel.client.outcome import GetOutcome, acq_response, failure, put_response
-from tsmodel.client.payload_type import PayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
-from tsmodel.errors import EncodeError, TransportError, TSModelError
+from tsmodel.errors import TransportError, TSModelError
 from tsmodel.wire.messages import Refusal
 from tsmodel.wire.reading import DEFAULT_BUFFER_SIZE
-from tsmodel.wire.requests import MAX_BATCH_SIZE, Buffers
+from tsmodel.wire.requests import MAX_BATCH_SIZE, Buffers, gathered
 
 __all__ = ["Channel", "Connection"]
 
@@ -45,18 +45,28 @@ class Connection:
         host: name or address of the server.
         port: its port.
         timeout: seconds that connecting and each wait for bytes may take; None for no limit.
+        ssl_context: for TLS; None for plain TCP.
 
     Raises:
         TransportError: when the server cannot be reached.
     """
 
-    def __init__(self, host: str, port: int, timeout: float | None = None) -> None:
+    def __init__(
+        self, host: str, port: int, timeout: float | None = None, ssl_context: ssl.SSLContext | None = None
+    ) -> None:
         self._host, self._port = host, port
         try:
             self._socket = socket.create_connection((host, port), timeout)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise transport_error(host, port, "connecting to", error) from error
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if ssl_context is not None:
+                self._socket = ssl_context.wrap_socket(self._socket, server_hostname=host)
+        except OSError as error:
+            self._socket.close()
+            raise transport_error(host, port, "securing the connection to", error) from error
+        self._write = self._gather if ssl_context is not None else self._scatter
         self.open = True
 
     def run(self, operation: Operation[E]) -> Generator[E, None, None]:
@@ -102,18 +112,27 @@ class Connection:
         self._socket.close()
 
     def _send(self, operation: Operation[E], buffers: Buffers) -> Send | Receive | Emit[E]:
-        waiting = [memoryview(buffer) for buffer in reversed(buffers)]
         try:
-            while waiting:
-                sent = self._socket.sendmsg(waiting[: -_MOST_BUFFERS - 1 : -1])
-                while waiting and sent >= len(waiting[-1]):
-                    sent -= len(waiting.pop())
-                if sent:
-                    waiting[-1] = waiting[-1][sent:]
+            self._write(buffers)
         except OSError as error:
             # The operation may know better: a server that refuses a put closes before it has read all of it.
             return operation.steps.throw(transport_error(self._host, self._port, "sending to", error))
         return next(operation.steps)
+
+    def _scatter(self, buffers: Buffers) -> None:
+        """Sends many buffers with few system calls."""
+        waiting = [memoryview(buffer) for buffer in reversed(buffers)]
+        while waiting:
+            sent = self._socket.sendmsg(waiting[: -_MOST_BUFFERS - 1 : -1])
+            while waiting and sent >= len(waiting[-1]):
+                sent -= len(waiting.pop())
+            if sent:
+                waiting[-1] = waiting[-1][sent:]
+
+    def _gather(self, buffers: Buffers) -> None:
+        """Sends through TLS, which takes one buffer at a time."""
+        for buffer in gathered(buffers):
+            self._socket.sendall(buffer)
 
     def _receive(self, buffer: memoryview) -> int:
         try:
@@ -122,16 +141,10 @@ class Connection:
             raise transport_error(self._host, self._port, "receiving from", error) from error
 
 
-class Channel(Generic[T]):
+class Channel(ChannelMixin[T]):
     """A connection to a TStorage server, for records with values of one payload type. One thread at a time.
 
-    Args:
-        host: name or address of the server.
-        port: its port.
-        payload_type: between values and bytes.
-        timeout: seconds that connecting and each wait for bytes may take; None for no limit.
-        memory_limit: most bytes of records that `get` and `get_iter` take in, and that `get_stream` buffers; None for no
-            limit.
+    Arguments and properties: see `ChannelMixin`.
 
     Example::
 
@@ -139,45 +152,13 @@ class Channel(Generic[T]):
             response = channel.put([Record(Key(1, 4, 7, now_ns()), (10, 24.0, True))])
     """
 
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        payload_type: PayloadType[T],
-        timeout: float | None = None,
-        memory_limit: int | None = None,
-    ) -> None:
-        self._host, self._port = host, port
-        self._payload_type = payload_type
-        self._timeout = timeout
-        self._memory_limit = memory_limit
-        self._connection: Connection | None = None
-
-    @property
-    def timeout(self) -> float | None:
-        """Seconds that each wait may take; None for no limit."""
-        return self._timeout
-
-    @timeout.setter
-    def timeout(self, seconds: float | None) -> None:
-        self._timeout = seconds
-        if self._connection is not None and self._connection.open:
-            self._connection.set_timeout(seconds)
-
-    @property
-    def memory_limit(self) -> int | None:
-        """Most bytes of records that are held; None for no limit."""
-        return self._memory_limit
-
-    @memory_limit.setter
-    def memory_limit(self, size: int | None) -> None:
-        self._memory_limit = size
+    _connection: Connection | None = None
 
     def connect(self) -> Response:
         """Connects; a channel that is connected connects anew. On failure the response carries the `error`."""
         self.close()
         try:
-            self._connection = Connection(self._host, self._port, self._timeout)
+            self._connection = Connection(self._host, self._port, self._timeout, self._ssl_context)
         except TransportError as error:
             return Response(ResponseStatus.ERROR, error=error)
         return Response()
@@ -190,7 +171,7 @@ class Channel(Generic[T]):
 
     def get(self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE) -> ResponseGet[T]:
         """All records of the half-open box between two keys."""
-        outcome = GetOutcome(self._payload_type, self._memory_limit)
+        outcome = self._outcome()
         data = [record for records in self._read(outcome, key_min, key_max, recv_buffer_size) for record in records]
         return outcome.response(data)
 
@@ -202,7 +183,7 @@ class Channel(Generic[T]):
         recv_buffer_size: int = DEFAULT_BUFFER_SIZE,
     ) -> ResponseAcq:
         """Calls `callback` with the records of the box, some at a time. What it raises comes out of here."""
-        outcome = GetOutcome(self._payload_type, self._memory_limit, streaming=True)
+        outcome = self._outcome(streaming=True)
         with closing(self._read(outcome, key_min, key_max, recv_buffer_size)) as batches:
             for records in batches:
                 callback(records)
@@ -212,7 +193,7 @@ class Channel(Generic[T]):
         self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE
     ) -> Iterator[Record[T] | ResponseAcq]:
         """The records of the box one by one, and last a ResponseAcq that says how it went."""
-        outcome = GetOutcome(self._payload_type, self._memory_limit)
+        outcome = self._outcome()
         with closing(self._read(outcome, key_min, key_max, recv_buffer_size)) as batches:
             for records in batches:
                 yield from records
@@ -235,7 +216,8 @@ class Channel(Generic[T]):
 
     def get_acq(self, key_min: Key, key_max: Key) -> ResponseAcq:
         """The last acq of the half-open box between two keys."""
-        if (connection := self._connected()) is None:
+        connection = self._connection
+        if connection is None or not connection.open:
             return ResponseAcq(ResponseStatus.DISCONNECTED)
         try:
             return acq_response(connection.result(get_acq(key_min, key_max)))
@@ -251,15 +233,12 @@ class Channel(Generic[T]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _connected(self) -> Connection | None:
-        connection = self._connection
-        return connection if connection is not None and connection.open else None
-
     def _read(
         self, outcome: GetOutcome[T], key_min: Key, key_max: Key, buffer_size: int
     ) -> Generator[list[Record[T]], None, None]:
         """The records of a GET, some at a time; `outcome` tells afterwards how it went."""
-        if (connection := self._connected()) is None:
+        connection = self._connection
+        if connection is None or not connection.open:
             outcome.fail(ResponseStatus.DISCONNECTED)
             return
         try:
@@ -273,14 +252,12 @@ class Channel(Generic[T]):
             outcome.fail(error)
 
     def _put(self, data: list[Record[T]], max_batch_size: int, skip_invalid: bool, *, with_acq: bool) -> Response:
-        if (connection := self._connected()) is None:
+        connection = self._connection
+        if connection is None or not connection.open:
             return Response(ResponseStatus.DISCONNECTED)
         try:
-            encoded = encode_records(data, self._payload_type, with_acq=with_acq, skip_invalid=skip_invalid)
-        except EncodeError as error:
-            return Response(**failure(error))
-        operation = put(encoded.batches, with_acq=with_acq, max_batch_size=max_batch_size)
-        try:
+            encoded = self._encoded(data, skip_invalid, with_acq)
+            operation = put(encoded.batches, with_acq=with_acq, max_batch_size=max_batch_size)
             return put_response(encoded, connection.result(operation))
         except TSModelError as error:
             return Response(**failure(error))

@@ -9,7 +9,7 @@ from tsmodel.wire.status import describe
 __all__ = ["refusal_error", "transport_error"]
 
 
-def transport_error(host: str, port: int, doing: str, cause: OSError) -> TransportError:
+def transport_error(host: str, port: int, doing: str, cause: Exception) -> TransportError:
     """The error for a connection that could not be made or was lost, with its cause chained."""
     reason = "timed out" if isinstance(cause, TimeoutError) else str(cause) or type(cause).__name__
     error = TransportError(f"{doing} {host}:{port} failed: {reason}")

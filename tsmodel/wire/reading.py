@@ -98,7 +98,7 @@ class Reader(Generic[EventT]):
     """
 
     what = "a message"
-    _at_rest = False
+    at_rest = False
     """Whether the stream may end here."""
 
     def __init__(self, buffer_size: int = DEFAULT_BUFFER_SIZE, most: int | None = None) -> None:
@@ -120,7 +120,7 @@ class Reader(Generic[EventT]):
         Raises:
             RemoteProtocolError: for bytes that the protocol does not allow, or an end in the middle of a message.
         """
-        if count == 0 and not (self._at_rest or self.done):
+        if count == 0 and not (self.at_rest or self.done):
             at = self._buffer.consumed + len(self._buffer)
             raise RemoteProtocolError(f"the connection ended in the middle of {self.what}, at byte {at}", offset=at)
         self._buffer.received(count)

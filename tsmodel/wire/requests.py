@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 from tsmodel.backend import Batch
@@ -12,13 +12,14 @@ from tsmodel.keys import KEY_SIZE, LIMITS, Key
 from tsmodel.wire.records import PUT_FORM, PUTA_FORM, RecordForm
 from tsmodel.wire.status import Command
 
-__all__ = ["MAX_BATCH_SIZE", "Buffers", "get_acq_request", "get_request", "put_request"]
+__all__ = ["MAX_BATCH_SIZE", "Buffers", "gathered", "get_acq_request", "get_request", "put_request"]
 
 Buffers: TypeAlias = list["bytes | memoryview"]
 
 MAX_BATCH_SIZE: Final = 2**31 - 1
 """Most bytes of records that one batch of a put can announce."""
 
+_SMALL: Final = 2**14
 _HEADER: Final = struct.Struct("<iQ")
 _BATCH: Final = struct.Struct("<ii")
 _GUARD: Final = struct.pack("<i", -1)
@@ -57,6 +58,23 @@ def put_request(batches: Sequence[Batch], *, with_acq: bool, max_batch_size: int
             buffers += (_BATCH.pack(batch.cid, len(piece)), piece)
     buffers.append(_GUARD)
     return buffers
+
+
+def gathered(buffers: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """The same bytes for a writer that takes a buffer at a time: small neighbours are joined, large ones not copied."""
+    small: list[bytes | memoryview] = []
+    size = 0
+    for buffer in buffers:
+        if small and size + len(buffer) > _SMALL:
+            yield b"".join(small)
+            small, size = [], 0
+        if len(buffer) > _SMALL:
+            yield buffer
+        else:
+            small.append(buffer)
+            size += len(buffer)
+    if small:
+        yield b"".join(small)
 
 
 def _pieces(batch: Batch, form: RecordForm, most: int) -> Iterator[memoryview]:

@@ -21,9 +21,10 @@ from tsmodel.wire.records import PUT_FORM, PUTA_FORM, RecordForm
 from tsmodel.wire.requests import Buffers
 from tsmodel.wire.status import Command
 
-__all__ = ["RequestReader", "acq_answer", "get_begin", "get_end", "put_answer", "refusal"]
+__all__ = ["Request", "RequestReader", "acq_answer", "get_begin", "get_break", "get_end", "put_answer", "refusal"]
 
 Request: TypeAlias = GetRequest | GetAcqRequest | PutBegin | PutRecords | PutEnd
+"""What a server reads."""
 
 _HEADER: Final = struct.Struct("<iQ")
 _INT: Final = struct.Struct("<i")
@@ -35,14 +36,14 @@ class RequestReader(Reader[Request]):
     """Reads the requests of a connection, one after another. The end of the stream is fine between two of them."""
 
     what = "a request"
-    _at_rest = True
+    at_rest = True
 
     def _parse(self) -> Parser[Request, None]:
         while True:
-            self._at_rest = True
+            self.at_rest = True
             while not len(self._buffer):
                 yield None
-            self._at_rest = False
+            self.at_rest = False
             start = self._buffer.consumed
             command, size = yield from self._header()
             if command in (Command.GET, Command.GETACQ):
@@ -100,6 +101,11 @@ def get_begin() -> Buffers:
     return [_HEADER.pack(0, 0)]
 
 
+def get_break() -> Buffers:
+    """Ends the records of a GET answer early; a refusal follows."""
+    return [_INT.pack(0)]
+
+
 def get_end(acq: int) -> Buffers:
     """The end of a GET answer."""
     return [_INT.pack(0) + _HEADER.pack(0, 8) + struct.pack("<q", acq)]
@@ -116,5 +122,5 @@ def put_answer(acq_min: int, acq_max: int) -> Buffers:
 
 
 def refusal(status: int) -> Buffers:
-    """An error status instead of an answer. In place of a GET answer's end, the end of records goes before it."""
+    """An error status instead of an answer, or behind `get_break`."""
     return [_HEADER.pack(status, 0)]

@@ -11,7 +11,7 @@ from support.batches import rows_in
 from support.wiring import get_record
 
 from tsmodel.backend import Batch
-from tsmodel.codec import SCALARS, ByteOrder, Layout, RowCodec
+from tsmodel.codec import SCALARS, ByteOrder, Layout, RowCodec, Scalar
 from tsmodel.errors import EncodeError, RemoteProtocolError
 from tsmodel.keys import LIMITS, Key
 
@@ -182,3 +182,130 @@ def test_what_is_encoded_is_what_is_read_back() -> None:
     )
     assert len(list(rows_in(chunk))) == 100
     assert list(codec().rows(codec().fit(chunk).records)) == rows
+
+
+WRONG_KINDS: dict[str, tuple[object, ...]] = {
+    "int": (1.0, "1", None, b"\1", [1]),
+    "time": (1.0, "2026-01-31T00:00:00Z", None, np.datetime64(0, "ns")),
+    "float": ("1.5", None, b"\0" * 8, 1j, [0.5]),
+    "bool": (0, 1, None, "True", 1.0),
+}
+
+
+def single(scalar: Scalar, byte_order: ByteOrder = "little") -> RowCodec[Single]:
+    return RowCodec(Layout.packed([("value", scalar)], byte_order), Single)
+
+
+class Single(NamedTuple):
+    cid: int
+    mid: int
+    moid: int
+    cap: int
+    acq: int
+    value: Any
+
+
+@pytest.mark.parametrize("byte_order", ["little", "big"])
+@pytest.mark.parametrize("scalar", [each for each in SCALARS.values() if each.limits], ids=lambda each: each.name)
+def test_integers_at_and_beyond_both_ends(scalar: Scalar, byte_order: ByteOrder) -> None:
+    assert scalar.limits is not None
+    made = single(scalar, byte_order)
+    (batch,) = made.encode([Single(1, 2, 3, 4, 5, value) for value in scalar.limits])
+    payloads = [bytes(batch.records[at + 24 : at + batch.record_size]) for at in (0, batch.record_size)]
+    assert [int.from_bytes(each, byte_order, signed=scalar.limits[0] < 0) for each in payloads] == list(scalar.limits)
+    for value in (scalar.limits[0] - 1, scalar.limits[1] + 1):
+        with pytest.raises(EncodeError) as caught:
+            made.encode([Single(1, 2, 3, 4, 5, scalar.limits[0]), Single(1, 2, 3, 4, 5, value)])
+        expected = f"record 1: Single.value: {value} (int) is not an int from {scalar.limits[0]} to {scalar.limits[1]}"
+        assert str(caught.value) == expected
+        assert (caught.value.record, caught.value.field, caught.value.value) == (1, "value", value)
+
+
+@pytest.mark.parametrize(
+    ("scalar", "value"),
+    [(scalar, value) for scalar in SCALARS.values() for value in WRONG_KINDS[scalar.kind]],
+    ids=lambda each: each.name if isinstance(each, Scalar) else type(each).__name__,
+)
+def test_a_value_of_another_kind(scalar: Scalar, value: object) -> None:
+    made = single(scalar)
+    wrong = Single(1, 2, 3, 4, 5, value)
+    for attempt in (lambda: made.encode([wrong]), lambda: made.payload_of(wrong)):
+        with pytest.raises(EncodeError) as caught:
+            attempt()
+        assert f"Single.value: {value!r} ({type(value).__name__}) is not {scalar.accepts}" in str(caught.value)
+        assert (caught.value.field, caught.value.value) == ("value", value)
+
+
+def test_a_double_beyond_singles() -> None:
+    with pytest.raises(EncodeError, match=r"record 0: Single.value: 1e\+39 \(float\) is not a float \(32-bit\)"):
+        single(SCALARS["Float32"]).encode([Single(1, 2, 3, 4, 5, 1e39)])
+
+
+def test_an_int_too_long_to_print() -> None:
+    with pytest.raises(EncodeError, match="Single.value"):
+        single(SCALARS["Int64"]).encode([Single(1, 2, 3, 4, 5, 10**5000)])
+
+
+@pytest.mark.parametrize("at", [0, 1, 510, 511, 512, 513, 1023, 1024, 1299])
+@pytest.mark.parametrize(("name", "value"), [("number", "six"), ("good", 1), ("cap", None), ("mid", 2**63 - 1)])
+def test_the_number_of_a_record_among_many(at: int, name: str, value: object) -> None:
+    rows = [row(mid=number) for number in range(1300)]
+    rows[at] = row(**{name: value})
+    rows += [row(**{name: value})]
+    with pytest.raises(EncodeError, match=f"^record {at + 7}: Row.{name}") as caught:
+        codec().encode(rows, first=7)
+    assert caught.value.record == at + 7
+
+
+@pytest.mark.parametrize("count", [1, 511, 512, 513, 1025])
+def test_as_many_records_as_there_are_rows(count: int) -> None:
+    (batch,) = codec().encode([row(mid=at, number=at % 100) for at in range(count)])
+    assert (batch.count, len(batch.records)) == (count, 35 * count)
+    assert mids(batch) == list(range(count))
+
+
+def test_neighbouring_and_extreme_cids() -> None:
+    cids = [2**31 - 2, 0, 1, 2**31 - 2, 0]
+    batches = codec().encode([row(cid=cid, mid=at) for at, cid in enumerate(cids)])
+    assert [(batch.cid, mids(batch)) for batch in batches] == [(0, [1, 4]), (1, [2]), (2**31 - 2, [0, 3])]
+
+
+@pytest.mark.parametrize("name", ["mid", "moid", "cap", "acq"])
+def test_minus_one_is_a_value_like_others_except_as_cid(name: str) -> None:
+    assert codec().encode([row(**{name: -1})], with_acq=True)
+
+
+def test_several_fixed_components() -> None:
+    made = codec(cid=1, mid=2, moid=3)
+    assert made.encode([row()])
+    for name in ("cid", "mid", "moid"):
+        with pytest.raises(EncodeError, match=f"Row.{name} is 9; it must be [123], which the class fixes") as caught:
+            made.encode([row(**{name: 9})])
+        assert (caught.value.record, caught.value.field, caught.value.value) == (0, name, 9)
+
+
+@pytest.mark.parametrize("byte_order", ["little", "big"])
+def test_rows_of_a_part_of_the_records(byte_order: ByteOrder) -> None:
+    made = codec(byte_order)
+    payload = made.payload_of(row())
+    records = made.fit(chunk_of(*[payload] * 6)).records
+    assert [each.mid for each in made.rows(records[records["mid"] > 3])] == [4, 5]
+    assert [each.mid for each in made.rows(records[1::2])] == [1, 3, 5]
+    assert [each.mid for each in made.rows(records[::-1])] == [5, 4, 3, 2, 1, 0]
+    assert list(made.rows(records[:0])) == []
+    assert next(made.rows(records)) == row(mid=0)
+
+
+def test_no_record_fits() -> None:
+    for payloads in ([b"x", b"y"], [b"x", b""]):
+        fit = codec().fit(chunk_of(*payloads))
+        assert list(codec().rows(fit.records)) == []
+        assert [misfit.payload for misfit in fit.misfits] == payloads
+
+
+def test_numpy_scalars_are_values() -> None:
+    made = codec()
+    plain = row(cid=1, number=-7, level=0.5, good=True)
+    typed = row(cid=np.int32(1), number=np.int16(-7), level=np.float32(0.5), good=np.True_)
+    assert made.payload_of(typed) == made.payload_of(plain)
+    assert bytes(made.encode([typed])[0].records) == bytes(made.encode([plain])[0].records)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import datetime as dt
+import pickle
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tsmodel import Bool, Column, Expression, Float32, Int16, Timestamp, TSModel, UInt64
-from tsmodel.errors import QueryError
+from tsmodel import Bool, Column, Expression, Float32, Int16, Timestamp, TSModel, UInt64, connect, to_ns
+from tsmodel.errors import QueryError, TimestampError
 
 
 class Reading(TSModel):
@@ -110,3 +116,162 @@ def test_only_conditions_are_combined() -> None:
 def test_a_reflected_comparison() -> None:
     assert str(5 < Reading.mid) == "mid > 5"  # noqa: SIM300
     assert str(5 == Reading.mid) == "mid == 5"  # noqa: SIM300
+
+
+def test_a_column_has_no_truth_value() -> None:
+    """Else `Reading.valid and Reading.volts > 1` is `Reading.volts > 1`, and the first half is lost in silence."""
+    with pytest.raises(QueryError, match="Reading.valid"):
+        bool(Reading.valid)
+    with pytest.raises(QueryError):
+        _ = Reading.valid and Reading.volts > 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        5,
+        np.int64(5),
+        MILLENNIUM + dt.timedelta(hours=1),
+        MILLENNIUM.astimezone(dt.timezone(dt.timedelta(hours=5, minutes=30))),
+        "2001-01-01T00:00:00.000000005Z",
+        "2001-01-01T05:30+05:30",
+        np.datetime64("2020-01-01"),
+        np.datetime64("2020-01-01T00:00:00"),
+        np.datetime64("2020-01-01T00:00:00.000000005"),
+    ],
+    ids=repr,
+)
+def test_a_time_of_any_kind_on_either_side(value: Any) -> None:
+    assert str(Reading.cap == value) == f"cap == {to_ns(value)}"
+    assert str(Reading.cap > value) == f"cap > {to_ns(value)}"
+    assert str(value < Reading.cap) == f"cap > {to_ns(value)}"
+    assert str(value == Reading.cap) == f"cap == {to_ns(value)}"
+    assert str(Reading.until.between(value, value)) == f"{to_ns(value)} <= until < {to_ns(value)}"
+    assert str(Reading.acq.is_in([value])) == f"acq in {{{to_ns(value)}}}"
+
+
+@pytest.mark.parametrize("value", [np.int8(5), np.uint64(5), np.float64(5), np.float32(5)], ids=repr)
+def test_a_numpy_number_on_the_left(value: Any) -> None:
+    assert str(value < Reading.volts) == str(Reading.volts > value)
+    assert str(value >= Reading.mid) == str(Reading.mid <= value)
+    assert str(value != Reading.mid) == str(Reading.mid != value)
+
+
+@pytest.mark.parametrize(
+    "value", ["2400-01-01T00:00:00Z", dt.datetime.max.replace(tzinfo=dt.timezone.utc), "yesterday", ""]
+)
+def test_a_time_that_cannot_be(value: object) -> None:
+    with pytest.raises(QueryError, match=r"^Reading\.cap: ") as caught:
+        _ = Reading.cap == value
+    assert isinstance(caught.value.__cause__, TimestampError)
+
+
+def test_numbers_outside_a_column_s_range_may_be_asked_for() -> None:
+    assert str(Reading.counter < 10**6) == "counter < 1000000"
+    assert str(Reading.total >= -1) == "total >= -1"
+    assert str(Reading.mid < float("inf")) == "mid < inf"
+    assert str(Reading.volts < Fraction(1, 2)) == "volts < 0.5"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.array([1, 2]), [1], (1, 2), {1}, b"1", Reading.counter, Reading, Decimal(1)],
+    ids=lambda each: repr(each)[:9],
+)
+@pytest.mark.parametrize("column", [Reading.counter, Reading.volts, Reading.valid, Reading.cap], ids=lambda each: each.name)
+def test_values_that_no_column_takes(column: Column[Any], value: object) -> None:
+    for compare in (lambda: column == value, lambda: column != value, lambda: column.between(value, 1)):
+        with pytest.raises(QueryError, match=rf"Reading\.{column.name} \(\w+\) cannot be compared with"):
+            compare()
+
+
+def test_an_array_on_the_left() -> None:
+    with pytest.raises(QueryError, match="cannot be compared with array"):
+        _ = np.array([1, 2]) < Reading.mid
+
+
+@pytest.mark.parametrize("value", [Fraction(10**400), -Fraction(10**400)], ids=["great", "small"])
+@pytest.mark.parametrize("column", [Reading.volts, Reading.mid], ids=lambda each: each.name)
+def test_a_fraction_beyond_doubles(column: Column[Any], value: Fraction) -> None:
+    with contextlib.suppress(QueryError):  # either is an answer; an OverflowError from within is none
+        assert str(column > value).startswith(f"{column.name} > ")
+
+
+def test_an_int_beyond_doubles_is_beyond_every_float() -> None:
+    row = Reading(cid=1, mid=2, moid=3, cap=4, counter=5, total=6, volts=7.5, valid=True, until=8)
+    with connect("memory:") as session:
+        session.add(row)
+        session.flush()
+        for great in (10**400, 10**6):
+            assert Reading.query.where(Reading.volts < great).count() == 1
+            assert Reading.query.where(Reading.volts > great).count() == 0
+            assert Reading.query.where(Reading.counter < great).count() == 1
+            assert Reading.query.where(Reading.volts.is_in([great])).count() == 0
+
+
+def test_is_in_takes_any_iterable() -> None:
+    for values in ([1, 4], (1, 4), iter([1, 4]), np.array([1, 4]), {1: "a", 4: "b"}):
+        assert str(Reading.mid.is_in(values)) == "mid in {1, 4}"
+    assert str(Reading.mid.is_in([])) == "mid in {}"
+    assert str(Reading.mid.is_in(range(5))) == "mid in {0, 1, 2, 3, 4}"
+    assert str(Reading.mid.is_in(range(6))) == "mid in {0, 1, 2, 3, 4, … 6 values}"
+
+
+def test_is_in_wants_several_values() -> None:
+    with pytest.raises(QueryError, match="Reading.mid"):
+        Reading.mid.is_in(5)  # type: ignore[arg-type]
+    with pytest.raises(QueryError, match="Reading.cap"):
+        Reading.cap.is_in("2020-01-01T00:00:00Z")
+
+
+def test_the_other_end_of_a_chained_comparison() -> None:
+    for chained in (lambda: 1 <= Reading.mid <= 5, lambda: 1 < Reading.cap < 5, lambda: Reading.mid == 1 == 1):
+        with pytest.raises(QueryError, match=r"use between\(\) instead of a < x < b"):
+            chained()
+
+
+@pytest.mark.parametrize("use", [list.__contains__, list.index, list.count], ids=lambda each: each.__name__)
+def test_columns_in_a_list_are_not_looked_for_by_comparison(use: Any) -> None:
+    assert use([Reading.mid], Reading.mid) in (True, 0, 1)
+    with pytest.raises(QueryError, match="cannot be compared with <Column Reading.volts: Float32>"):
+        use([Reading.mid], Reading.volts)
+
+
+def test_columns_are_keys_of_dicts() -> None:
+    assert {Reading.mid: 1, Reading.volts: 2}[Reading.volts] == 2
+    assert Reading.volts is Reading.volts
+
+
+def test_conditions_are_values() -> None:
+    condition = (Reading.mid > 1) & ~(Reading.volts.between(1, 2) | Reading.valid.is_in([True]))
+    text = "(mid > 1) & (~((1 <= volts < 2) | (valid in {1})))"
+    assert str(condition) == text
+    assert str(pickle.loads(pickle.dumps(condition))) == text
+    assert str(copy.deepcopy(condition)) == text
+    with pytest.raises(AttributeError):
+        condition.terms = ()  # type: ignore[attr-defined]
+
+
+def test_combining_leaves_the_parts_as_they_were() -> None:
+    first, second = Reading.mid > 1, Reading.volts > 2
+    _ = first & second, first | second, ~first
+    assert (str(first), str(second)) == ("mid > 1", "volts > 2")
+
+
+def test_columns_of_an_abstract_model() -> None:
+    class Metered(TSModel, abstract=True):
+        counter: Int16
+
+    class Heat(Metered):
+        watts: Float32
+
+    assert repr(Metered.counter) == "<Column Metered.counter: Int16>"
+    assert repr(Heat.counter) == "<Column Heat.counter: Int16>"
+    with pytest.raises(AttributeError, match="Metered has no field or attribute 'watts'"):
+        _ = Metered.watts  # type: ignore[attr-defined]
+
+
+def test_a_field_of_an_object_is_its_value() -> None:
+    row = Reading(cid=1, mid=2, moid=3, cap=4, counter=5, total=6, volts=7.5, valid=True, until=8)
+    assert (row.cap, row.volts, row.valid) == (4, 7.5, True)
+    assert isinstance(type(row).volts, Column)

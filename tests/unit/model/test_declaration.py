@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import pickle
+import struct
+import typing
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 from tsmodel import (
@@ -241,8 +244,8 @@ def test_annotations_that_are_types_and_not_text() -> None:
     assert namespace["Typed"].struct_format == "<h"  # type: ignore[attr-defined]
 
 
-def declare(body: str, header: str = "TSModel") -> type[TSModel]:
-    names: dict[str, Any] = {**globals()}
+def declare(body: str, header: str = "TSModel", **known: Any) -> type[TSModel]:
+    names: dict[str, Any] = {**globals(), **known}
     exec(f"class Broken({header}):\n    {body}\n", names)
     made: type[TSModel] = names["Broken"]
     return made
@@ -302,3 +305,327 @@ def test_a_field_that_a_base_has_already() -> None:
 def test_field_takes_a_default_or_a_factory() -> None:
     with pytest.raises(TypeError, match="not both"):
         field(default=1, default_factory=int)
+
+
+KEY_ARGUMENTS = {"cid": 1, "mid": 2, "moid": 3, "cap": 4}
+
+
+def test_arguments_in_any_order() -> None:
+    assert Reading(volts=1.5, counter=5, cap=4, moid=3, mid=2, cid=1) == reading()
+
+
+def test_an_explicit_acq() -> None:
+    assert reading(acq=9).key == Key(1, 2, 3, 4, 9)
+
+
+def test_a_factory_is_called_for_each_object() -> None:
+    numbers = iter(range(10))
+
+    class Event(TSModel):
+        number: Int16 = field(default_factory=lambda: next(numbers))
+
+    assert [Event(**KEY_ARGUMENTS).number for _ in range(3)] == [0, 1, 2]
+    assert Event(**KEY_ARGUMENTS, number=7).number == 7
+
+
+def test_field_without_a_default_is_required() -> None:
+    class Event(TSModel):
+        code: Int16 = field()
+
+    with pytest.raises(TypeError, match="missing required argument 'code'"):
+        Event(**KEY_ARGUMENTS)
+
+
+@pytest.mark.parametrize(
+    "fixed", [{"cid": 1}, {"mid": 2}, {"moid": 3}, {"cid": 1, "mid": 2, "moid": 3}, {"cid": 1, "moid": 3}]
+)
+def test_components_that_are_not_fixed_are_required(fixed: dict[str, int]) -> None:
+    header = ", ".join(["TSModel", *(f"{name}={value}" for name, value in fixed.items())])
+    model: Any = declare("code: Int16", header)
+    given = {name: value for name, value in KEY_ARGUMENTS.items() if name not in fixed}
+    assert model(**given, code=1).key == Key(1, 2, 3, 4, -1)
+    for name in given:
+        with pytest.raises(TypeError, match=f"[Mm]issing required argument '{name}'"):
+            model(**{other: value for other, value in given.items() if other != name}, code=1)
+
+
+def test_the_ends_of_what_a_class_may_fix() -> None:
+    model: Any = declare("code: Int16", "TSModel, cid=2**31 - 2, mid=-(2**63), moid=-(2**31)")
+    assert model(cap=4, code=1).key == Key(2**31 - 2, -(2**63), -(2**31), 4, -1)
+
+
+def test_a_derived_model_may_fix_another_value() -> None:
+    class Site(TSModel, abstract=True, cid=5, moid=6):
+        pass
+
+    class Event(Site, moid=7):
+        code: Int16
+
+    assert Event(mid=1, cap=2, code=3).key == Key(5, 1, 7, 2, -1)
+
+
+def test_two_bases_that_fix_one_component_differently() -> None:
+    class First(TSModel, abstract=True, moid=1):
+        pass
+
+    class Second(TSModel, abstract=True, moid=2):
+        pass
+
+    class Mended(First, Second, moid=3):
+        pass
+
+    assert Mended(cid=1, mid=2, cap=4).moid == 3
+    with pytest.raises(SchemaError, match="Broken.*moid"):
+        type("Broken", (First, Second), {})
+
+
+def test_a_base_reached_by_two_ways_gives_its_fields_once() -> None:
+    class Left(Base, abstract=True):
+        volts: Float32
+
+    class Right(Base, abstract=True):
+        valid: Bool
+
+    class Both(Left, Right):
+        code: Int8
+
+    assert [each.name for each in Both.layout.fields] == ["counter", "volts", "valid", "code"]
+
+
+def test_two_bases_that_declare_one_name_differently() -> None:
+    class Left(TSModel, abstract=True):
+        level: Float32
+
+    class Right(TSModel, abstract=True):
+        level: Float64
+
+    with pytest.raises(SchemaError, match=r"Broken.level is already declared by a base class; .*rename one") as caught:
+        type("Broken", (Left, Right), {})
+    assert (caught.value.model, caught.value.field) == ("Broken", "level")
+
+
+def test_defaults_are_handed_down() -> None:
+    class Event(TSModel, abstract=True):
+        code: Int16 = field(default=7)
+        number: Int16 = field(default_factory=lambda: 8)
+
+    class Alarm(Event):
+        level: Int8
+
+    alarm = Alarm(**KEY_ARGUMENTS, level=1)
+    assert (alarm.code, alarm.number) == (7, 8)
+
+
+def test_a_derived_model_may_choose_its_byte_order() -> None:
+    class Big(TSModel, abstract=True, byte_order="big"):
+        code: Int16
+
+    class Heir(Big):
+        pass
+
+    class Little(Big, byte_order="little"):
+        pass
+
+    assert (Heir.struct_format, Little.struct_format) == (">h", "<h")
+
+
+def test_what_is_done_after_the_construction() -> None:
+    seen = []
+
+    class Noted(TSModel, abstract=True):
+        code: Int16
+
+        def __post_init__(self) -> None:
+            seen.append(self.code)
+
+    class Event(Noted):
+        pass
+
+    with pytest.raises(TypeError, match="Noted is abstract"):
+        Noted(**KEY_ARGUMENTS, code=1)
+    Event(**KEY_ARGUMENTS, code=2)
+    assert seen == [2]
+
+
+def test_tsmodel_itself_has_no_objects() -> None:
+    with pytest.raises(TypeError, match="TSModel is abstract"):
+        TSModel()
+
+
+def test_methods_from_a_class_that_is_no_model() -> None:
+    class Slotted:
+        __slots__ = ()
+
+        def doubled(self) -> int:
+            return 2 * self.counter  # type: ignore[attr-defined, no-any-return]
+
+    class Meter(Slotted, TSModel):
+        counter: Int32
+
+    assert Meter(**KEY_ARGUMENTS, counter=4).doubled() == 8
+
+
+@pytest.mark.parametrize("header", ["Loose, TSModel", "TSModel, Loose", "Loose, TSModel, abstract=True"])
+def test_a_class_that_is_no_model_needs_slots(header: str) -> None:
+    class Loose:
+        pass
+
+    with pytest.raises(SchemaError, match="Broken.*__slots__"):
+        declare("counter: Int32", header, Loose=Loose)
+
+
+@pytest.mark.parametrize(
+    "annotation", ["ClassVar[float]", "typing.ClassVar[float]", "t.ClassVar[float]", "Alias", "'ClassVar'"]
+)
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"], ids=["types", "texts"])
+def test_ways_to_write_classvar(annotation: str, future: str) -> None:
+    names: dict[str, Any] = {**globals(), "typing": typing, "t": typing, "Alias": ClassVar[float]}
+    source = f"{future}class Meter(TSModel):\n    scale: {annotation} = 0.1\n    counter: Int32\n"
+    exec(compile(source, "elsewhere", "exec", dont_inherit=True), names)
+    meter = names["Meter"](**KEY_ARGUMENTS, counter=5)
+    assert meter.scale == names["Meter"].scale == 0.1
+    assert names["Meter"].struct_format == "<i"
+    assert "scale" not in repr(meter)
+
+
+def test_names_that_only_a_function_knows() -> None:
+    def make() -> type[TSModel]:
+        from tsmodel import UInt8 as Octet
+
+        class Local(TSModel):
+            first: Octet
+            second: "Octet"  # noqa: UP037
+
+        return Local
+
+    assert make().struct_format == "<BB"
+
+
+def test_names_that_only_the_class_body_knows() -> None:
+    class Own(TSModel):
+        Kind: ClassVar = Int8
+        first: Kind  # type: ignore[valid-type]
+
+    assert Own.struct_format == "<b"
+
+
+def test_a_model_made_by_calling_type() -> None:
+    made: Any = type("Made", (TSModel,), {"__annotations__": {"code": Int16}, "code": 3})
+    assert made(**KEY_ARGUMENTS).code == 3
+    assert made.struct_format == "<h"
+
+
+@pytest.mark.parametrize("name", ["mro", "name", "self", "cls", "type", "größe", "encode", "min", "x" * 200])
+def test_unusual_names_of_fields(name: str) -> None:
+    model: Any = declare(f"{name}: Int16")
+    row = model(**KEY_ARGUMENTS, **{name: 5})
+    assert getattr(row, name) == 5
+    assert repr(getattr(model, name)) == f"<Column Broken.{name}: Int16>"
+    assert model.from_record(row.to_record()) == row
+    assert model.payload_type.to_bytes(row) == b"\5\0"
+    assert model.dtype.names == (name,)
+
+
+def test_many_fields() -> None:
+    model: Any = declare("\n    ".join(f"field{at}: Int32 = {at}" for at in range(500)))
+    assert model.layout.size == 2000
+    assert struct.unpack("<500i", model.payload_type.to_bytes(model(**KEY_ARGUMENTS))) == tuple(range(500))
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_pickled_by_every_protocol(protocol: int) -> None:
+    assert pickle.loads(pickle.dumps([reading(), reading(acq=9)], protocol)) == [reading(), reading(acq=9)]
+
+
+def test_copies_are_apart() -> None:
+    row = reading()
+    for other in (copy.copy(row), copy.deepcopy(row), msgspec.structs.replace(row)):
+        other.counter = 99
+        assert row.counter == 5
+
+
+def test_replacing_fields() -> None:
+    assert msgspec.structs.replace(reading(), counter=9) == reading(counter=9)
+
+
+def test_objects_of_two_models_are_not_equal() -> None:
+    class Twin(TSModel):
+        counter: Int32
+        volts: Float32
+        valid: Bool = field(default=True)
+
+    assert Twin(**KEY_ARGUMENTS, counter=5, volts=1.5) != reading()
+    assert reading() != "something else"
+    for name, value in {**KEY_ARGUMENTS, "acq": -1, "counter": 5, "volts": 1.5, "valid": True}.items():
+        assert reading(**{name: value + 1}) != reading()
+
+
+def test_objects_can_change_and_so_have_no_hash() -> None:
+    with pytest.raises(TypeError, match="unhashable"):
+        {reading()}
+
+
+def test_objects_go_through_json() -> None:
+    text = msgspec.json.encode(reading())
+    assert msgspec.json.decode(text, type=Reading) == reading()
+    with pytest.raises(msgspec.ValidationError, match=r"Expected `int`, got `str` - at `\$.counter`"):
+        msgspec.json.decode(text.replace(b"5", b'"5"', 1), type=Reading)
+
+
+@pytest.mark.parametrize("name", ["cid", "mid", "moid", "cap", "acq"])
+@pytest.mark.parametrize("body", ["{} = 5", "def {}(self): return 5", "{} = field(default=5)"])
+def test_a_key_component_set_in_the_class_body(name: str, body: str) -> None:
+    with pytest.raises(SchemaError) as caught:
+        declare(body.format(name))
+    assert f"Broken.{name}" in str(caught.value)
+    assert (caught.value.model, caught.value.field) == ("Broken", name)
+
+
+@pytest.mark.parametrize("body", ["counter = 5", "def counter(self): return 5"])
+def test_an_inherited_field_set_in_the_class_body(body: str) -> None:
+    with pytest.raises(SchemaError, match="Broken.counter") as caught:
+        declare(body, "Base")
+    assert (caught.value.model, caught.value.field) == ("Broken", "counter")
+
+
+@pytest.mark.parametrize("options", ["default_factory=5", "default_factory='now'"])
+def test_a_factory_that_cannot_be_called(options: str) -> None:
+    with pytest.raises((SchemaError, TypeError), match="default_factory") as caught:
+        declare(f"code: Int16 = field({options})")
+    assert isinstance(caught.value, SchemaError)
+    assert "Broken.code" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    ["Int8 | None", "list[Int8]", "Int8()", "None", "5", "Any", "TSModel", "Key", "type[Int8]", "'Int8 | None'"],
+)
+def test_annotations_that_are_no_field_types(annotation: str) -> None:
+    with pytest.raises(SchemaError, match=r"^Broken.code: .* is not a field type; known are Int8, .*Timestamp") as caught:
+        declare(f"code: {annotation}")
+    assert (caught.value.model, caught.value.field) == ("Broken", "code")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default"),
+    [
+        ("Int8", "-129"),
+        ("UInt8", "-1"),
+        ("UInt64", "2**64"),
+        ("Float32", "1e39"),
+        ("Bool", "1"),
+        ("Timestamp", "'now'"),
+        ("Int8", "[]"),
+    ],
+)
+def test_defaults_that_the_field_cannot_hold(annotation: str, default: str) -> None:
+    for body in (f"code: {annotation} = {default}", f"code: {annotation} = field(default={default})"):
+        with pytest.raises(SchemaError, match="^Broken.code: the default .* is not ") as caught:
+            declare(body)
+        assert (caught.value.model, caught.value.field) == ("Broken", "code")
+
+
+def test_a_broken_class_leaves_nothing_behind() -> None:
+    with pytest.raises(SchemaError):
+        declare("volts: float")
+    assert declare("volts: Float32").struct_format == "<f"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 
-from tsmodel import Bool, Float32, Int32, TSModel
+from tsmodel import Bool, Float32, Float64, Int16, Int32, TSModel, UInt64
 from tsmodel.client.payload_type import PayloadType
 from tsmodel.client.record import Key, Record
-from tsmodel.errors import DecodeError, EncodeError
+from tsmodel.errors import DecodeError, EncodeError, SchemaError
+from tsmodel.model.hexdump import hexdump
 
 
 class Reading(TSModel):
@@ -89,3 +93,125 @@ def test_the_layout() -> None:
     assert Reading.struct_format == "<if?"
     assert Reading.dtype.itemsize == 9
     assert ROW.layout == Reading.layout
+
+
+class Wide(TSModel, byte_order="big"):
+    code: Int16
+    level: Float64
+    total: UInt64
+
+
+WIDE = Wide(cid=1, mid=2, moid=3, cap=4, acq=5, code=-2, level=0.25, total=2**64 - 1)
+
+
+def test_a_big_endian_payload() -> None:
+    payload = struct.pack(">hdQ", -2, 0.25, 2**64 - 1)
+    assert Wide.payload_type.to_bytes(WIDE) == payload
+    back = Wide.payload_type.from_bytes(payload)
+    assert back is not None
+    assert (back.code, back.level, back.total) == (-2, 0.25, 2**64 - 1)
+    assert Wide.from_record(Record(KEY, payload)) == WIDE
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_bytes_of_any_kind(kind: Any) -> None:
+    row = Reading.payload_type.from_bytes(kind(PAYLOAD))
+    assert row is not None
+    assert row.counter == 7
+    assert Reading.from_record(Record(KEY, kind(PAYLOAD))) == ROW
+    with pytest.raises(DecodeError) as caught:
+        Reading.from_record(Record(KEY, kind(b"abc")))
+    assert caught.value.payload == b"abc"
+
+
+def test_an_object_read_from_a_buffer_does_not_change_with_it() -> None:
+    buffer = bytearray(PAYLOAD)
+    row = Reading.payload_type.from_bytes(memoryview(buffer))
+    buffer[:] = bytes(len(buffer))
+    assert row is not None
+    assert (row.counter, row.volts, row.valid) == (7, 1.5, True)
+
+
+def test_floats_are_kept_to_the_bit() -> None:
+    class Levels(TSModel):
+        single: Float32
+        double: Float64
+
+    for text in ("nan", "inf", "-inf", "-0.0", "5e-324", "1e-45"):
+        row = Levels(cid=1, mid=2, moid=3, cap=4, single=float(text), double=float(text))
+        payload = Levels.payload_type.to_bytes(row)
+        assert payload == struct.pack("<fd", float(text), float(text))
+        back = Levels.payload_type.from_bytes(payload)
+        assert back is not None
+        assert struct.pack("<fd", back.single, back.double) == payload
+
+
+def test_a_model_without_fields_has_an_empty_payload() -> None:
+    class Mark(TSModel):
+        pass
+
+    mark = Mark(cid=1, mid=2, moid=3, cap=4, acq=5)
+    assert Mark.payload_type.to_bytes(mark) == b""
+    assert Mark.payload_type.from_bytes(b"") is not None
+    assert Mark.payload_type.from_bytes(b"x") is None
+    assert Mark.from_record(Record(KEY, b"")) == mark
+
+
+def test_a_fixed_component_does_not_hide_what_a_record_says() -> None:
+    class Event(TSModel, moid=7):
+        code: Int16
+
+    keyless = Event.payload_type.from_bytes(b"\5\0")
+    assert keyless is not None
+    assert keyless.key == Key()
+    assert Event.from_record(Record(KEY, b"\5\0")).key == KEY
+
+
+@pytest.mark.parametrize("length", [0, 1, 8, 10, 200])
+def test_the_error_for_a_payload_of_another_size(length: int) -> None:
+    payload = bytes(range(48, 48 + length))
+    with pytest.raises(DecodeError) as caught:
+        Reading.from_record(Record(KEY, payload))
+    first, *dump = str(caught.value).splitlines()
+    assert first == f"the payload of record cid 1, mid 2, moid 3, cap 4, acq 5 has {length} bytes; Reading takes 9"
+    assert dump == hexdump(payload).splitlines()
+    assert (caught.value.key, caught.value.payload, caught.value.offset) == (KEY, payload, min(length, 9))
+
+
+@pytest.mark.parametrize("value", [None, 5, "text", (7, 1.5, True)])
+def test_a_record_of_something_else(value: Any) -> None:
+    with pytest.raises(DecodeError, match=rf"a record of Reading holds {type(value).__name__}; expected bytes or Reading"):
+        Reading.from_record(Record(KEY, value))
+
+
+def test_a_record_holds_the_object_itself() -> None:
+    assert ROW.to_record().value is ROW
+
+
+def test_the_payload_is_the_same_by_every_way() -> None:
+    payload = Wide.payload_type.to_bytes(WIDE)
+    assert payload == struct.pack(Wide.struct_format, WIDE.code, WIDE.level, WIDE.total)
+    assert np.frombuffer(payload, Wide.dtype)[0].tolist() == (WIDE.code, WIDE.level, WIDE.total)
+    for field in Wide.layout.fields:
+        (value,) = struct.unpack_from(">" + field.scalar.code, payload, field.offset)
+        assert value == getattr(WIDE, field.name)
+
+
+def test_an_abstract_model_has_a_layout_and_no_records() -> None:
+    class Base(TSModel, abstract=True):
+        counter: Int32
+
+    assert (Base.struct_format, Base.layout.size, Base.dtype.names) == ("<i", 4, ("counter",))
+    with pytest.raises(SchemaError, match="Base is abstract and has no records: use a class derived from it"):
+        Base.from_record(Record(KEY, PAYLOAD[:4]))
+
+
+@pytest.mark.parametrize(
+    "change", [{"counter": None}, {"volts": "high"}, {"volts": 1e39}, {"valid": 1}, {"counter": -(2**31) - 1}]
+)
+def test_a_field_that_was_set_to_what_it_cannot_hold(change: dict[str, Any]) -> None:
+    ((name, value),) = change.items()
+    row = msgspec.structs.replace(ROW, **change)
+    with pytest.raises(EncodeError, match=f"^Reading.{name}: ") as caught:
+        Reading.payload_type.to_bytes(row)
+    assert (caught.value.record, caught.value.field, caught.value.value) == (None, name, value)

@@ -1,0 +1,71 @@
+"""`tsmodel serve`: a TStorage server on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+from typing import TYPE_CHECKING
+
+from tsmodel.server import Listener
+from tsmodel.server.listener import DEFAULT_MAX_CONNECTIONS
+from tsmodel.server.tls import server_context
+from tsmodel.session.connect import DEFAULT_PORT
+from tsmodel.store import open_store
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+__all__ = ["add_to"]
+
+
+def add_to(commands: Commands) -> None:
+    """Adds the command to a parser."""
+    parser = commands.add_parser(
+        "serve",
+        help="serve TStorage clients of any language from a file or from memory",
+        description="Serves the TStorage protocol, for the official clients in any language and for tsmodel, from an "
+        "embedded store. Stops on SIGTERM or SIGINT.",
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--data", metavar="PATH", default="tsmodel.tsdb", help="file of the store (default: %(default)s)")
+    where.add_argument("--memory", action="store_true", help="keep records in memory only")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port; 0 for a free one (default: %(default)s)")
+    parser.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM): serve TLS")
+    parser.add_argument("--tls-key", metavar="FILE", help="its private key (PEM); default: in the same file")
+    parser.add_argument("--tls-client-ca", metavar="FILE", help="let in only clients with a certificate of this authority")
+    parser.add_argument("--max-connections", type=_positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N", help="at once")
+    parser.add_argument("--idle-timeout", type=float, metavar="SECONDS", help="close connections that let us wait longer")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.INFO)
+    context = server_context(options.tls_cert, options.tls_key, options.tls_client_ca)
+    store = open_store(None if options.memory else options.data)
+    try:
+        listener = Listener(
+            store,
+            options.host,
+            options.port,
+            ssl_context=context,
+            max_connections=options.max_connections,
+            idle_timeout=options.idle_timeout,
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: listener.stop())
+        host, port = listener.address
+        what = "memory" if options.memory else options.data
+        print(f"serving {what} at {host}:{port}{' (TLS)' if context else ''}", flush=True)
+        listener.serve()
+    finally:
+        store.close()
+    return 0
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not a number from 1")
+    return number

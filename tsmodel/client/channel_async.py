@@ -1,0 +1,353 @@
+"""`AsyncChannel`: the official client's asynchronous channel. Also the module that drives operations over asyncio.
+
+Rules kept here: those of `channel`, and
+
+* Whatever ends a call in its middle, cancellation included, closes the connection: a half-read answer is never read on.
+* Bytes that are there are taken without going through the event loop, but never many times in a row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import socket
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from types import TracebackType
+from typing import Final, Protocol, TypeVar
+
+from typing_extensions import Self
+
+from tsmodel.client.failures import transport_error
+from tsmodel.client.mixin import ChannelMixin
+from tsmodel.client.operations import Emit, Operation, Receive, Send, get_acq, put
+from tsmodel.client.outcome import GetOutcome, acq_response, failure, put_response
+from tsmodel.client.record import Key, Record
+from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
+from tsmodel.errors import TransportError, TSModelError
+from tsmodel.wire.messages import Refusal
+from tsmodel.wire.reading import DEFAULT_BUFFER_SIZE
+from tsmodel.wire.requests import MAX_BATCH_SIZE, Buffers, gathered
+
+__all__ = ["AsyncChannel", "AsyncConnection"]
+
+T = TypeVar("T")
+E = TypeVar("E")
+
+_IN_A_ROW: Final = 8
+"""Receives that may succeed at once before others in the event loop get their turn."""
+
+
+class _Stream(Protocol):
+    """Bytes in both directions."""
+
+    async def receive(self, buffer: memoryview, timeout: float | None) -> int:
+        """Receives at least one byte; 0 at the end."""
+        ...
+
+    async def send(self, buffers: Buffers, timeout: float | None) -> None:
+        """Sends all bytes."""
+        ...
+
+    def close(self) -> None:
+        """Closes at once."""
+        ...
+
+
+class _Plain:
+    """A socket, received from straight into the operation's buffer."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._in_a_row = 0
+
+    async def receive(self, buffer: memoryview, timeout: float | None) -> int:
+        loop = asyncio.get_running_loop()
+        if self._in_a_row < _IN_A_ROW:
+            try:
+                received = self._socket.recv_into(buffer)
+            except (BlockingIOError, InterruptedError):
+                pass
+            else:
+                self._in_a_row += 1
+                return received
+        self._in_a_row = 0
+        await asyncio.sleep(0)
+        return await _within(loop.sock_recv_into(self._socket, buffer), timeout)
+
+    async def send(self, buffers: Buffers, timeout: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        for buffer in gathered(buffers):
+            await _within(loop.sock_sendall(self._socket, buffer), timeout)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class _Secured:
+    """A TLS stream of asyncio."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def receive(self, buffer: memoryview, timeout: float | None) -> int:
+        data = await _within(self._reader.read(len(buffer)), timeout)
+        buffer[: len(data)] = data
+        return len(data)
+
+    async def send(self, buffers: Buffers, timeout: float | None) -> None:
+        for buffer in gathered(buffers):
+            self._writer.write(buffer)
+            await _within(self._writer.drain(), timeout)
+
+    def close(self) -> None:
+        self._writer.transport.abort()
+
+
+class AsyncConnection:
+    """A stream that carries out operations, one at a time. Made by `connect`."""
+
+    def __init__(self, host: str, port: int, stream: _Stream, timeout: float | None) -> None:
+        self._host, self._port = host, port
+        self._stream = stream
+        self._timeout = timeout
+        self.open = True
+
+    @classmethod
+    async def connect(
+        cls, host: str, port: int, timeout: float | None = None, ssl_context: ssl.SSLContext | None = None
+    ) -> Self:
+        """Connects.
+
+        Args:
+            host: name or address of the server.
+            port: its port.
+            timeout: seconds that connecting and each wait for bytes may take; None for no limit.
+            ssl_context: for TLS; None for plain TCP.
+
+        Raises:
+            TransportError: when the server cannot be reached.
+        """
+        try:
+            stream = await _within(_opened(host, port, ssl_context), timeout)
+        except (OSError, OverflowError) as error:
+            raise transport_error(host, port, "connecting to", error) from error
+        return cls(host, port, stream, timeout)
+
+    async def run(self, operation: Operation[E]) -> AsyncGenerator[E, None]:
+        """Carries out an operation; what is meant for the caller comes out.
+
+        The connection is closed when the operation fails, is refused, cancelled, or left before its end.
+
+        Raises:
+            TransportError: when the connection is lost or a wait takes too long.
+            RemoteProtocolError: when the server sends what the protocol does not allow.
+        """
+        self.open = refused = False
+        try:
+            step = next(operation.steps)
+            while True:
+                if isinstance(step, Send):
+                    step = await self._send(operation, step.buffers)
+                elif isinstance(step, Receive):
+                    step = operation.steps.send(await self._receive(step.buffer))
+                else:
+                    refused = isinstance(step.event, Refusal)
+                    yield step.event
+                    step = next(operation.steps)
+        except StopIteration:
+            self.open = not refused
+        finally:
+            operation.steps.close()
+            if not self.open:
+                self._stream.close()
+
+    async def result(self, operation: Operation[E]) -> E:
+        """Carries out an operation that has one event, and returns that."""
+        async with aclosing(self.run(operation)) as events:
+            *_, event = [event async for event in events]
+        return event
+
+    def set_timeout(self, timeout: float | None) -> None:
+        """Seconds that each wait may take from now on."""
+        self._timeout = timeout
+
+    def close(self) -> None:
+        """Closes at once."""
+        self.open = False
+        self._stream.close()
+
+    async def _send(self, operation: Operation[E], buffers: Buffers) -> Send | Receive | Emit[E]:
+        try:
+            await self._stream.send(buffers, self._timeout)
+        except OSError as error:
+            # The operation may know better: a server that refuses a put closes before it has read all of it.
+            return operation.steps.throw(transport_error(self._host, self._port, "sending to", error))
+        return next(operation.steps)
+
+    async def _receive(self, buffer: memoryview) -> int:
+        try:
+            return await self._stream.receive(buffer, self._timeout)
+        except OSError as error:
+            raise transport_error(self._host, self._port, "receiving from", error) from error
+
+
+class AsyncChannel(ChannelMixin[T]):
+    """A connection to a TStorage server, for records with values of one payload type. One task at a time.
+
+    Arguments and properties: see `ChannelMixin`.
+
+    Example::
+
+        async with AsyncChannel("localhost", 2025, TuplePayloadType("<if?")) as channel:
+            response = await channel.put([Record(Key(1, 4, 7, now_ns()), (10, 24.0, True))])
+    """
+
+    _connection: AsyncConnection | None = None
+
+    async def connect(self) -> Response:
+        """Connects; a channel that is connected connects anew. On failure the response carries the `error`."""
+        await self.close()
+        try:
+            self._connection = await AsyncConnection.connect(self._host, self._port, self._timeout, self._ssl_context)
+        except TransportError as error:
+            return Response(ResponseStatus.ERROR, error=error)
+        return Response()
+
+    async def close(self) -> None:
+        """Disconnects; later calls answer DISCONNECTED."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    async def get(self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE) -> ResponseGet[T]:
+        """All records of the half-open box between two keys."""
+        outcome = self._outcome()
+        data: list[Record[T]] = []
+        async with aclosing(self._read(outcome, key_min, key_max, recv_buffer_size)) as batches:
+            async for records in batches:
+                data.extend(records)
+        return outcome.response(data)
+
+    async def get_stream(
+        self,
+        key_min: Key,
+        key_max: Key,
+        callback: Callable[[list[Record[T]]], object],
+        recv_buffer_size: int = DEFAULT_BUFFER_SIZE,
+    ) -> ResponseAcq:
+        """Calls `callback` with the records of the box, some at a time, and awaits what it returns when that can be
+        awaited. What it raises comes out of here."""
+        outcome = self._outcome(streaming=True)
+        async with aclosing(self._read(outcome, key_min, key_max, recv_buffer_size)) as batches:
+            async for records in batches:
+                called = callback(records)
+                if inspect.isawaitable(called):
+                    await called
+        return outcome.response_acq()
+
+    async def get_iter(
+        self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE
+    ) -> AsyncIterator[Record[T] | ResponseAcq]:
+        """The records of the box one by one, and last a ResponseAcq that says how it went."""
+        outcome = self._outcome()
+        async with aclosing(self._read(outcome, key_min, key_max, recv_buffer_size)) as batches:
+            async for records in batches:
+                for record in records:
+                    yield record
+        yield outcome.response_acq()
+
+    async def put(
+        self, data: list[Record[T]], max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False
+    ) -> Response:
+        """Stores records; the server gives their acq. Arguments: see `Channel.put`."""
+        return await self._put(data, max_batch_size, skip_invalid, with_acq=False)
+
+    async def puta(
+        self, data: list[Record[T]], max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False
+    ) -> Response:
+        """Stores records with the acq of their keys; otherwise as `put`."""
+        return await self._put(data, max_batch_size, skip_invalid, with_acq=True)
+
+    async def get_acq(self, key_min: Key, key_max: Key) -> ResponseAcq:
+        """The last acq of the half-open box between two keys."""
+        connection = self._connection
+        if connection is None or not connection.open:
+            return ResponseAcq(ResponseStatus.DISCONNECTED)
+        try:
+            return acq_response(await connection.result(get_acq(key_min, key_max)))
+        except TSModelError as error:
+            return ResponseAcq(**failure(error))
+
+    async def __aenter__(self) -> Self:
+        response = await self.connect()
+        if response.error is not None:
+            raise response.error
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _read(
+        self, outcome: GetOutcome[T], key_min: Key, key_max: Key, buffer_size: int
+    ) -> AsyncGenerator[list[Record[T]], None]:
+        """The records of a GET, some at a time; `outcome` tells afterwards how it went."""
+        connection = self._connection
+        if connection is None or not connection.open:
+            outcome.fail(ResponseStatus.DISCONNECTED)
+            return
+        try:
+            async with aclosing(connection.run(outcome.operation(key_min, key_max, buffer_size))) as events:
+                async for event in events:
+                    if records := outcome.take(event):
+                        yield records
+                    if outcome.failed:
+                        break
+        except (TSModelError, MemoryError) as error:
+            outcome.fail(error)
+
+    async def _put(self, data: list[Record[T]], max_batch_size: int, skip_invalid: bool, *, with_acq: bool) -> Response:
+        connection = self._connection
+        if connection is None or not connection.open:
+            return Response(ResponseStatus.DISCONNECTED)
+        try:
+            encoded = self._encoded(data, skip_invalid, with_acq)
+            operation = put(encoded.batches, with_acq=with_acq, max_batch_size=max_batch_size)
+            return put_response(encoded, await connection.result(operation))
+        except TSModelError as error:
+            return Response(**failure(error))
+
+
+async def _opened(host: str, port: int, ssl_context: ssl.SSLContext | None) -> _Stream:
+    if ssl_context is not None:
+        return _Secured(*await asyncio.open_connection(host, port, ssl=ssl_context, server_hostname=host))
+    loop = asyncio.get_running_loop()
+    failures: list[OSError] = []
+    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        connected = socket.socket(family, kind, protocol)
+        try:
+            connected.setblocking(False)
+            await loop.sock_connect(connected, address)
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            connected.close()
+            failures.append(error)
+        except BaseException:
+            connected.close()
+            raise
+        else:
+            return _Plain(connected)
+    raise failures[-1]
+
+
+async def _within(awaitable: Awaitable[T], timeout: float | None) -> T:
+    """The result, or TimeoutError after `timeout` seconds."""
+    if timeout is None:
+        return await awaitable
+    try:
+        return await asyncio.wait_for(awaitable, timeout)
+    except asyncio.TimeoutError as error:
+        raise TimeoutError(f"nothing for {timeout:g} s") from error

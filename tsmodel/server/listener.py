@@ -1,0 +1,251 @@
+"""Accepts connections and carries out their conversations, a thread each. The server's one module that knows sockets.
+
+Rules kept here:
+
+* A thread each, since a conversation waits for its peer and for the disk in turn: a slow peer stops nobody else.
+* Stopping lets requests that are under way end, for a while; connections at rest are closed at once. What was acknowledged
+  is durable anyway.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+
+import attrs
+
+from tsmodel.backend import Backend
+from tsmodel.client.operations import Receive
+from tsmodel.errors import TransportError
+from tsmodel.server.conversation import Conversation
+from tsmodel.session.connect import open_backend
+from tsmodel.wire.requests import Buffers, gathered
+
+__all__ = ["DEFAULT_MAX_CONNECTIONS", "DEFAULT_MAX_PUT", "Listener", "serve_in_thread"]
+
+DEFAULT_MAX_CONNECTIONS = 1000
+DEFAULT_MAX_PUT = 2**30
+
+_HANDSHAKE_TIMEOUT = 10.0
+_GRACE = 10.0
+
+_log = logging.getLogger("tsmodel.server")
+
+
+@attrs.define(eq=False)
+class _Connection:
+    """One that is open."""
+
+    socket: socket.socket
+    conversation: Conversation
+    thread: threading.Thread | None = None
+
+    @property
+    def peer(self) -> str:
+        return self.conversation.peer
+
+
+class Listener:
+    """A server on one address. It listens when it has been made; `serve` answers.
+
+    Args:
+        backend: where records live; not closed by the listener.
+        host: address to listen at; `::` for all addresses of both IP versions where the system allows it.
+        port: port to listen at; 0 for any that is free.
+        ssl_context: for TLS; a server context.
+        max_connections: connections at once; one more is closed as soon as it comes.
+        idle_timeout: seconds that a peer may let the server wait: for a request, for more of it, or for room to answer;
+            None for no limit.
+        max_put: most bytes of records that one put may have.
+
+    Raises:
+        TransportError: when it cannot listen there.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        max_connections: int = DEFAULT_MAX_CONNECTIONS,
+        idle_timeout: float | None = None,
+        max_put: int = DEFAULT_MAX_PUT,
+    ) -> None:
+        self._backend = backend
+        self._ssl_context = ssl_context
+        self._max_connections = max_connections
+        self._idle_timeout = idle_timeout
+        self._max_put = max_put
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._open: set[_Connection] = set()
+        self._numbers = count(1)
+        try:
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+            dual = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+            self._socket = socket.create_server((host, port), family=family, backlog=512, dualstack_ipv6=dual)
+        except (OSError, OverflowError) as error:
+            raise TransportError(f"cannot listen at {host}:{port}: {error}") from error
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that it listens at."""
+        host, port, *_ = self._socket.getsockname()
+        return str(host), int(port)
+
+    def serve(self) -> None:
+        """Answers until `stop` is called; returns when all connections are closed."""
+        with suppress(OSError):
+            while not self._stopping.is_set():
+                self._accept()
+        self._socket.close()
+        self._finish()
+
+    def stop(self) -> None:
+        """Makes `serve` return. May be called from any thread and from a signal handler, more than once."""
+        self._stopping.set()
+        # Wakes accept(): by shutdown where the system does that, by a connection elsewhere.
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            socket.create_connection(self.address, 1).close()
+
+    def _accept(self) -> None:
+        accepted, address = self._socket.accept()
+        peer = f"connection {next(self._numbers)} from {address[0]}:{address[1]}"
+        connection = _Connection(accepted, Conversation(self._backend, self._max_put, peer))
+        with self._lock:
+            if self._stopping.is_set() or len(self._open) >= self._max_connections:
+                accepted.close()
+                if not self._stopping.is_set():
+                    _log.warning("%s: closed, there are %d connections already", peer, self._max_connections)
+                return
+            self._open.add(connection)
+        connection.thread = threading.Thread(target=self._converse, args=(connection,), name=peer, daemon=True)
+        connection.thread.start()
+
+    def _converse(self, connection: _Connection) -> None:
+        _log.info("%s: opened", connection.peer)
+        try:
+            self._secure(connection)
+            self._drive(connection.socket, connection.conversation)
+            _log.info("%s: closed", connection.peer)
+        except TimeoutError:
+            _log.info("%s: closed, it let the server wait too long", connection.peer)
+        except OSError as error:
+            _log.info("%s: lost: %s", connection.peer, error)
+        except Exception:  # noqa: BLE001 - a fault in one conversation must not end the others
+            _log.exception("%s: closed by a fault of the server", connection.peer)
+        finally:
+            _close(connection.socket)
+            with self._lock:
+                self._open.discard(connection)
+
+    def _secure(self, connection: _Connection) -> None:
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._ssl_context is not None:
+            connection.socket.settimeout(_HANDSHAKE_TIMEOUT)
+            connection.socket = self._ssl_context.wrap_socket(connection.socket, server_side=True)
+        connection.socket.settimeout(self._idle_timeout)
+
+    def _drive(self, connection: socket.socket, conversation: Conversation) -> None:
+        steps = conversation.steps()
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, Receive):
+                    if self._stopping.is_set() and conversation.at_rest:
+                        return
+                    step = steps.send(connection.recv_into(step.buffer))
+                else:
+                    _send(connection, step.buffers)
+                    step = next(steps)
+        except StopIteration:
+            pass
+        finally:
+            steps.close()
+
+    def _finish(self) -> None:
+        """Ends the connections: those at rest at once, others when their request has ended or patience has."""
+        deadline = time.monotonic() + _GRACE
+        while True:
+            with self._lock:
+                left = list(self._open)
+            if not left:
+                return
+            late = time.monotonic() > deadline
+            for connection in left:
+                if late or connection.conversation.at_rest:
+                    with suppress(OSError):
+                        connection.socket.shutdown(socket.SHUT_RDWR)
+                if connection.thread is not None:
+                    connection.thread.join(0.02)
+
+
+def _send(connection: socket.socket, buffers: Buffers) -> None:
+    for buffer in gathered(buffers):
+        connection.sendall(buffer)
+
+
+def _close(connection: socket.socket) -> None:
+    """Closes so that what was sent still arrives, though the peer may have sent more than was read."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(0.2)
+        while connection.recv(65536):
+            pass
+    connection.close()
+
+
+@contextmanager
+def serve_in_thread(
+    target: str | Backend = "memory:",
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    max_connections: int = DEFAULT_MAX_CONNECTIONS,
+    idle_timeout: float | None = None,
+) -> Iterator[tuple[str, int]]:
+    """A server in a thread of its own, for as long as the `with` block lasts; gives its host and port.
+
+    Args:
+        target: what `connect` takes (a path, `"memory:"`, a URL), closed in the end; or a backend, which is left open.
+        host: address to listen at.
+        port: port to listen at; 0 for any that is free.
+        ssl_context: for TLS; a server context.
+        max_connections: connections at once.
+        idle_timeout: seconds that a peer may let the server wait; None for no limit.
+
+    >>> with serve_in_thread() as (host, port):
+    ...     host
+    '127.0.0.1'
+    """
+    backend = open_backend(target) if isinstance(target, str) else target
+    try:
+        listener = Listener(
+            backend,
+            host,
+            port,
+            ssl_context=ssl_context,
+            max_connections=max_connections,
+            idle_timeout=idle_timeout,
+        )
+        thread = threading.Thread(target=listener.serve, name="tsmodel server", daemon=True)
+        thread.start()
+        try:
+            yield listener.address
+        finally:
+            listener.stop()
+            thread.join()
+    finally:
+        if isinstance(target, str):
+            backend.close()

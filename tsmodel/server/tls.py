@@ -1,0 +1,35 @@
+"""TLS of a server."""
+
+from __future__ import annotations
+
+import ssl
+
+from tsmodel.errors import TransportError
+
+__all__ = ["server_context"]
+
+
+def server_context(cert: str | None, key: str | None, client_ca: str | None) -> ssl.SSLContext | None:
+    """A context from PEM files, or None without any.
+
+    Args:
+        cert: the certificate chain.
+        key: its private key; None when it is in the same file.
+        client_ca: authority whose certificates clients must have; None to let in all.
+
+    Raises:
+        TransportError: when a file cannot be used, or there is a key or an authority without a certificate.
+    """
+    if cert is None:
+        if key or client_ca:
+            raise TransportError("TLS needs a certificate: give --tls-cert as well")
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(cert, key)
+        if client_ca is not None:
+            context.load_verify_locations(client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except OSError as error:
+        raise TransportError(f"TLS cannot use {', '.join(filter(None, (cert, key, client_ca)))}: {error}") from error
+    return context
