@@ -33,11 +33,13 @@ from tsmodel.model import (
     UInt64,
     field,
 )
-from tsmodel.query import Query
-from tsmodel.session import Receipt, Session, connect
+from tsmodel.query import AsyncQuery, Query
+from tsmodel.session import AsyncSession, Receipt, Session, connect, connect_async
 from tsmodel.timestamps import now_ns, to_datetime, to_iso, to_ns
 
 __all__ = [
+    "AsyncQuery",
+    "AsyncSession",
     "Bool",
     "Column",
     "Expression",
@@ -60,6 +62,7 @@ __all__ = [
     "UInt32",
     "UInt64",
     "connect",
+    "connect_async",
     "field",
     "now_ns",
     "to_datetime",

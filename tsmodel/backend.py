@@ -12,7 +12,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
@@ -22,7 +22,7 @@ from typing_extensions import Self
 from tsmodel.errors import LocalProtocolError
 from tsmodel.keys import KeyRange
 
-__all__ = ["AcqInterval", "Backend", "Batch", "Scan"]
+__all__ = ["AcqInterval", "AsyncBackend", "AsyncScan", "Backend", "Batch", "Scan"]
 
 
 class AcqInterval(NamedTuple):
@@ -96,6 +96,48 @@ class Scan:
         self.close()
 
 
+class AsyncScan:
+    """The chunks of a key range, as an asynchronous iterator; otherwise as `Scan`.
+
+    Args:
+        chunks: generator of chunks and, last, of the range's acq.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[memoryview | int, None]) -> None:
+        self._chunks = chunks
+        self._acq: int | None = None
+
+    @property
+    def acq(self) -> int:
+        """See `Scan.acq`."""
+        if self._acq is None:
+            raise LocalProtocolError("the acq of a scan is known only after its last chunk")
+        return self._acq
+
+    def __aiter__(self) -> AsyncIterator[memoryview]:
+        return self
+
+    async def __anext__(self) -> memoryview:
+        found = await anext(self._chunks)
+        if isinstance(found, int):
+            self._acq = found
+            await self._chunks.aclose()
+            raise StopAsyncIteration
+        return found
+
+    async def close(self) -> None:
+        """Stops the scan and releases what it holds."""
+        await self._chunks.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
 class Backend(Protocol):
     """Anything that keeps records: the embedded store, a TStorage connection."""
 
@@ -113,4 +155,24 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Releases files and connections; a second call does nothing."""
+        ...
+
+
+class AsyncBackend(Protocol):
+    """A `Backend` whose waits are awaited."""
+
+    def scan(self, box: KeyRange) -> AsyncScan:
+        """See `Backend.scan`."""
+        ...
+
+    async def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
+        """See `Backend.append`."""
+        ...
+
+    async def last_acq(self, box: KeyRange) -> int:
+        """See `Backend.last_acq`."""
+        ...
+
+    async def close(self) -> None:
+        """See `Backend.close`."""
         ...

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import random
 import struct
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.batches import batch
+from support.batches import batch, rows_in
 from support.wiring import cut, fed, get_answer, get_record
 
 from tsmodel.errors import RemoteProtocolError
+from tsmodel.keys import Key
+from tsmodel.wire import PUT_FORM
 from tsmodel.wire.answers import GetAcqAnswerReader, GetAnswerReader, PutAnswerReader
-from tsmodel.wire.messages import PutBegin, PutEnd, RangeEnd
+from tsmodel.wire.messages import GetRequest, PutAnswer, PutBegin, PutEnd, PutRecords, RangeEnd, Refusal
 from tsmodel.wire.reading import Reader
-from tsmodel.wire.requests import put_request
-from tsmodel.wire.serving import RequestReader
+from tsmodel.wire.requests import get_request, put_request
+from tsmodel.wire.serving import RequestReader, get_begin, get_end, put_answer
 
 sizes = st.lists(st.sampled_from([0, 1, 9, 9, 9, 200]) | st.integers(0, 3000), max_size=30)
 buffer_sizes = st.sampled_from([1, 128, 1000, 2**16])
@@ -71,6 +74,102 @@ def test_garbage_is_the_fault_of_the_peer(make: type[Reader[object]], data: byte
     pieces = cut(data, rng.sample(range(len(data) + 1), min(3, len(data))))
     offset = fault_in(make(), pieces)
     assert 0 <= offset <= len(data)
+
+
+answers = sizes.map(
+    lambda sizes: get_answer(*(get_record(bytes([at]) * size, 1, at, 0, 0, 0) for at, size in enumerate(sizes[:6])))
+)
+puts = st.tuples(sizes, st.booleans()).map(
+    lambda put: b"".join(
+        put_request(
+            [batch(1, [(at, 0, 0, *(7,) * put[1], bytes(size)) for at, size in enumerate(put[0][:6])], with_acq=put[1])],
+            with_acq=put[1],
+        )
+    )
+)
+damage = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=3)
+
+
+@pytest.mark.parametrize(("make", "messages"), [(GetAnswerReader, answers), (RequestReader, puts)])
+@settings(deadline=None)
+@given(data=st.data(), damage=damage, edges=st.lists(st.floats(0, 1), max_size=5))
+def test_damaged_messages_end_alike_however_they_are_cut(
+    make: type[Reader[object]],
+    messages: st.SearchStrategy[bytes],
+    data: st.DataObject,
+    damage: list[tuple[float, int]],
+    edges: list[float],
+) -> None:
+    message = bytearray(data.draw(messages))
+    for place, mask in damage:
+        message[int(place * len(message))] ^= mask
+    ends = {
+        ending(make(buffer_size), cut(bytes(message), places))
+        for buffer_size in (128, 2**16)
+        for places in ([], [int(edge * len(message)) for edge in edges])
+    }
+    assert len(ends) == 1
+
+
+def ending(reader: Reader[object], pieces: list[bytes]) -> str:
+    """How it ends when all pieces have come: with a fault, unless a refusal came, or in what the last event says."""
+    last: object = None
+    try:
+        for piece in pieces:
+            for event in reader.feed(piece):
+                last = event
+                if isinstance(event, Refusal):
+                    return str(event)
+    except RemoteProtocolError as error:
+        return str(error) if "follow" not in str(error) else "more behind the message"
+    return type(last).__name__ if reader.done else f"waits, {reader.at_rest}"
+
+
+records_to_keep = st.lists(
+    st.tuples(
+        st.integers(0, 3), st.integers(-(2**63), 2**63 - 1), st.integers(-5, 5), st.integers(0, 9), st.binary(max_size=40)
+    ),
+    max_size=20,
+)
+
+
+@settings(deadline=None)
+@given(records_to_keep, st.integers(1, 300), st.lists(st.integers(0, 1500), max_size=8), buffer_sizes)
+def test_what_is_put_comes_back_from_a_server_in_memory(
+    rows: list[tuple[int, int, int, int, bytes]], most: int, edges: list[int], buffer_size: int
+) -> None:
+    """Both roles joined: what a client writes is what the server reads, and the other way round."""
+    server = RequestReader(buffer_size)
+    kept: list[bytes] = []
+
+    def serve(request: bytes) -> bytes:
+        """The answer of a server that keeps every record, acquired at 100, 101, …"""
+        answer = b""
+        for event in (event for piece in cut(request, inside(request)) for event in server.feed(piece)):
+            if isinstance(event, PutRecords):
+                starts = [*PUT_FORM.offsets(event.records).tolist(), len(event.records)]
+                for start, end in pairwise(starts):
+                    mid, moid, cap = struct.unpack_from("<qiq", event.records, start + 4)
+                    kept.append(
+                        get_record(bytes(event.records[start + 24 : end]), event.cid, mid, moid, cap, 100 + len(kept))
+                    )
+            elif isinstance(event, PutEnd):
+                answer += b"".join(put_answer(100, 99 + len(kept)))
+            elif isinstance(event, GetRequest):
+                answer += b"".join([*get_begin(), *kept, *get_end(event.key_max.acq)])
+        return answer
+
+    def inside(data: bytes) -> list[int]:
+        return [edge for edge in edges if edge < len(data)]
+
+    sent = [batch(cid, [(mid, moid, cap, payload)]) for cid, mid, moid, cap, payload in rows]
+    answer = serve(b"".join(put_request(sent, with_acq=False, max_batch_size=most)))
+    assert fed(PutAnswerReader(), cut(answer, inside(answer))) == [PutAnswer(100, 99 + len(rows))]
+    answer = serve(b"".join(get_request(Key.min(), Key.max())))
+    *chunks, end = fed(GetAnswerReader(buffer_size), cut(answer, inside(answer)))
+    assert end == RangeEnd(2**63 - 1)
+    expected = [(*row[:4], 100 + at, row[4]) for at, row in enumerate(rows)]
+    assert [row for chunk in chunks for row in rows_in(chunk)] == expected  # type: ignore[arg-type]
 
 
 def fault_in(reader: Reader[object], pieces: list[bytes]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 
 import pytest
@@ -35,6 +36,18 @@ def test_every_error_has_the_one_root_and_can_be_pickled(kind: type[TSModelError
         assert type(copy) is kind
         assert str(copy) == "what went wrong"
         assert {name: getattr(copy, name) for name in data} == data
+
+
+def test_every_error_of_the_module_is_listed() -> None:
+    defined = {name for name, each in vars(errors).items() if isinstance(each, type) and each.__module__ == errors.__name__}
+    assert set(errors.__all__) == defined
+
+
+@pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name__)
+def test_the_data_of_every_error_are_tried_here(kind: type[TSModelError]) -> None:
+    parameters = inspect.signature(kind).parameters.values()
+    named = {each.name for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
+    assert named == set(DATA.get(kind.__name__, {}))
 
 
 def test_data_may_be_left_out() -> None:

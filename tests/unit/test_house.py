@@ -28,7 +28,16 @@ ROOMS = (
     "cli",
     "testing",
 )
-DRIVERS = {"client/channel.py", "client/channel_async.py", "client/tls.py", "server/listener.py", "server/tls.py"}
+DRIVERS = {
+    "client/channel.py",
+    "client/channel_async.py",
+    "client/streams.py",
+    "client/tls.py",
+    "server/listener.py",
+    "server/tls.py",
+    "session/session_async.py",
+    "session/threads.py",
+}
 IO_MODULES = {"socket", "ssl", "asyncio", "select", "selectors"}
 ONLY_FOR_TYPES = {("errors", "keys"), ("model", "query")}
 MOST_LINES = 350

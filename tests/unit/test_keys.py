@@ -129,6 +129,24 @@ def test_ranges_show_what_they_limit() -> None:
     assert str(box) == "cid 1, mid [5, 9), moid [min, 3), cap [0, max)"
 
 
+def test_the_hull_of_ranges() -> None:
+    assert KeyRange.of(cid=(1, 2)).hull(KeyRange.of(cid=(5, 9))) == KeyRange.of(cid=(1, 9))
+    assert KeyRange.of(cid=(1, 2)).hull(KeyRange.of(mid=(5, 9))) == KeyRange()
+
+
+@pytest.mark.parametrize("empty", [(9, 9), (9, 4), (0, 0)])
+def test_an_empty_range_adds_nothing_to_a_hull(empty: tuple[int, int]) -> None:
+    box, nothing = KeyRange.of(cid=(1, 2)), KeyRange.of(cid=empty)
+    assert box.hull(nothing) == nothing.hull(box) == box
+
+
+def test_every_range_covers_an_empty_one() -> None:
+    nothing = KeyRange.of(cap=(9, 9))
+    assert KeyRange.of(cid=(1, 2)).covers(nothing)
+    assert nothing.covers(KeyRange.of(mid=(4, 1)))
+    assert not nothing.covers(KeyRange.of(cid=(1, 2)))
+
+
 def test_subtracting_what_covers_leaves_nothing() -> None:
     box = KeyRange.of(cid=(1, 5))
     assert box.subtract(KeyRange()) == []

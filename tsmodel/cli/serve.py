@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tsmodel.server import Listener
 from tsmodel.server.listener import DEFAULT_MAX_CONNECTIONS
 from tsmodel.server.tls import server_context
-from tsmodel.session.connect import DEFAULT_PORT
+from tsmodel.session.target import DEFAULT_PORT
 from tsmodel.store import open_store
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from tsmodel.backend import AcqInterval, Batch, Scan
 from tsmodel.client.channel import Connection
@@ -22,6 +22,9 @@ from tsmodel.client.operations import Operation, get, get_acq, put
 from tsmodel.errors import SessionError
 from tsmodel.keys import KeyRange
 from tsmodel.wire.messages import Chunk, Refusal
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 __all__ = ["TStorageBackend"]
 
@@ -35,13 +38,16 @@ class TStorageBackend:
         host: name or address of the server.
         port: its port.
         timeout: seconds that connecting and each wait for bytes may take; None for no limit.
+        ssl_context: for TLS; None for plain TCP.
 
     Raises:
         TransportError: when the server cannot be reached.
     """
 
-    def __init__(self, host: str, port: int, *, timeout: float | None = None) -> None:
-        self._host, self._port, self._timeout = host, port, timeout
+    def __init__(
+        self, host: str, port: int, *, timeout: float | None = None, ssl_context: SSLContext | None = None
+    ) -> None:
+        self._host, self._port, self._timeout, self._ssl_context = host, port, timeout, ssl_context
         self._closed = False
         self._resting = [self._connect()]
 
@@ -114,7 +120,7 @@ class TStorageBackend:
             self._resting.append(connection)
 
     def _connect(self) -> Connection:
-        return Connection(self._host, self._port, self._timeout)
+        return Connection(self._host, self._port, self._timeout, self._ssl_context)
 
     def _refused(self, refusal: Refusal) -> NoReturn:
         raise refusal_error(refusal, f"{self._host}:{self._port}")

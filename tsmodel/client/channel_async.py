@@ -1,21 +1,17 @@
 """`AsyncChannel`: the official client's asynchronous channel. Also the module that drives operations over asyncio.
 
-Rules kept here: those of `channel`, and
-
-* Whatever ends a call in its middle, cancellation included, closes the connection: a half-read answer is never read on.
-* Bytes that are there are taken without going through the event loop, but never many times in a row.
+Rules kept here are those of `channel`; and whatever ends a call in its middle, cancellation included, closes the
+connection: a half-read answer is never read on.
 """
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from types import TracebackType
-from typing import Final, Protocol, TypeVar
+from typing import TypeVar
 
 from typing_extensions import Self
 
@@ -25,90 +21,22 @@ from tsmodel.client.operations import Emit, Operation, Receive, Send, get_acq, p
 from tsmodel.client.outcome import GetOutcome, acq_response, failure, put_response
 from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
+from tsmodel.client.streams import Stream, open_stream
 from tsmodel.errors import TransportError, TSModelError
 from tsmodel.wire.messages import Refusal
 from tsmodel.wire.reading import DEFAULT_BUFFER_SIZE
-from tsmodel.wire.requests import MAX_BATCH_SIZE, Buffers, gathered
+from tsmodel.wire.requests import MAX_BATCH_SIZE, Buffers
 
 __all__ = ["AsyncChannel", "AsyncConnection"]
 
 T = TypeVar("T")
 E = TypeVar("E")
 
-_IN_A_ROW: Final = 8
-"""Receives that may succeed at once before others in the event loop get their turn."""
-
-
-class _Stream(Protocol):
-    """Bytes in both directions."""
-
-    async def receive(self, buffer: memoryview, timeout: float | None) -> int:
-        """Receives at least one byte; 0 at the end."""
-        ...
-
-    async def send(self, buffers: Buffers, timeout: float | None) -> None:
-        """Sends all bytes."""
-        ...
-
-    def close(self) -> None:
-        """Closes at once."""
-        ...
-
-
-class _Plain:
-    """A socket, received from straight into the operation's buffer."""
-
-    def __init__(self, connected: socket.socket) -> None:
-        self._socket = connected
-        self._in_a_row = 0
-
-    async def receive(self, buffer: memoryview, timeout: float | None) -> int:
-        loop = asyncio.get_running_loop()
-        if self._in_a_row < _IN_A_ROW:
-            try:
-                received = self._socket.recv_into(buffer)
-            except (BlockingIOError, InterruptedError):
-                pass
-            else:
-                self._in_a_row += 1
-                return received
-        self._in_a_row = 0
-        await asyncio.sleep(0)
-        return await _within(loop.sock_recv_into(self._socket, buffer), timeout)
-
-    async def send(self, buffers: Buffers, timeout: float | None) -> None:
-        loop = asyncio.get_running_loop()
-        for buffer in gathered(buffers):
-            await _within(loop.sock_sendall(self._socket, buffer), timeout)
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-class _Secured:
-    """A TLS stream of asyncio."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-
-    async def receive(self, buffer: memoryview, timeout: float | None) -> int:
-        data = await _within(self._reader.read(len(buffer)), timeout)
-        buffer[: len(data)] = data
-        return len(data)
-
-    async def send(self, buffers: Buffers, timeout: float | None) -> None:
-        for buffer in gathered(buffers):
-            self._writer.write(buffer)
-            await _within(self._writer.drain(), timeout)
-
-    def close(self) -> None:
-        self._writer.transport.abort()
-
 
 class AsyncConnection:
     """A stream that carries out operations, one at a time. Made by `connect`."""
 
-    def __init__(self, host: str, port: int, stream: _Stream, timeout: float | None) -> None:
+    def __init__(self, host: str, port: int, stream: Stream, timeout: float | None) -> None:
         self._host, self._port = host, port
         self._stream = stream
         self._timeout = timeout
@@ -130,7 +58,7 @@ class AsyncConnection:
             TransportError: when the server cannot be reached.
         """
         try:
-            stream = await _within(_opened(host, port, ssl_context), timeout)
+            stream = await open_stream(host, port, timeout, ssl_context)
         except (OSError, OverflowError) as error:
             raise transport_error(host, port, "connecting to", error) from error
         return cls(host, port, stream, timeout)
@@ -319,35 +247,3 @@ class AsyncChannel(ChannelMixin[T]):
             return put_response(encoded, await connection.result(operation))
         except TSModelError as error:
             return Response(**failure(error))
-
-
-async def _opened(host: str, port: int, ssl_context: ssl.SSLContext | None) -> _Stream:
-    if ssl_context is not None:
-        return _Secured(*await asyncio.open_connection(host, port, ssl=ssl_context, server_hostname=host))
-    loop = asyncio.get_running_loop()
-    failures: list[OSError] = []
-    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        connected = socket.socket(family, kind, protocol)
-        try:
-            connected.setblocking(False)
-            await loop.sock_connect(connected, address)
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as error:
-            connected.close()
-            failures.append(error)
-        except BaseException:
-            connected.close()
-            raise
-        else:
-            return _Plain(connected)
-    raise failures[-1]
-
-
-async def _within(awaitable: Awaitable[T], timeout: float | None) -> T:
-    """The result, or TimeoutError after `timeout` seconds."""
-    if timeout is None:
-        return await awaitable
-    try:
-        return await asyncio.wait_for(awaitable, timeout)
-    except asyncio.TimeoutError as error:
-        raise TimeoutError(f"nothing for {timeout:g} s") from error

@@ -80,8 +80,16 @@ class Scalar:
         try:
             self.pack((value,))
         except (struct.error, OverflowError, TypeError, ValueError):
-            return f"{value!r} ({type(value).__name__}) is not {self.accepts}"
+            hint = "; to_ns() makes one of a time" if self.kind == "time" and not isinstance(value, int) else ""
+            return f"{_shown(value)} ({type(value).__name__}) is not {self.accepts}{hint}"
         return None
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # an int of more digits than Python prints
+        return f"an int of {value.bit_length()} bits" if isinstance(value, int) else "a value that cannot be shown"
 
 
 SCALARS: Final[dict[str, Scalar]] = {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
+from tsmodel.errors import QueryError
 from tsmodel.model.expressions import Between, Comparison, Expression, IsIn, Operator
 from tsmodel.model.operands import ColumnInfo
 from tsmodel.timestamps import TimeLike
@@ -27,6 +28,7 @@ class Column(Generic[T]):
 
     __slots__ = ("info",)
     __hash__ = object.__hash__
+    __array_ufunc__ = None  # NumPy's scalars and arrays leave it to the column to be compared with them
 
     def __init__(self, info: ColumnInfo) -> None:
         self.info = info
@@ -60,10 +62,18 @@ class Column(Generic[T]):
 
     def is_in(self, values: Iterable[T | TimeLike]) -> Expression:
         """The column is one of `values`; never, when there are none."""
+        if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+            raise QueryError(f"{self.info.model}.{self.name}: is_in() takes several values, such as a list, not {values!r}")
         return IsIn(self.info, tuple(map(self.info.operand, values)))
 
     def _compare(self, operator: Operator, value: object) -> Expression:
         return Comparison(self.info, operator, self.info.operand(value))
+
+    def __bool__(self) -> NoReturn:
+        raise QueryError(
+            f"{self.info.model}.{self.name} is a column, not a truth value: compare it (== True for a Bool), and combine "
+            "conditions with & | ~ and parentheses"
+        )
 
     def __repr__(self) -> str:
         return f"<Column {self.info.model}.{self.info.name}: {self.info.scalar.name}>"

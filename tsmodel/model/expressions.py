@@ -35,6 +35,9 @@ class Expression:
     def __invert__(self) -> Expression:
         return Not(self)
 
+    def __repr__(self) -> str:
+        return f"<condition {self}>"
+
     def __bool__(self) -> NoReturn:
         raise QueryError(
             f"({self}) is a condition, not a truth value: combine conditions with & | ~ and parentheses, "
@@ -48,7 +51,7 @@ def _expression(value: object, operator: str) -> Expression:
     return value
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Comparison(Expression):
     """`column operator value`."""
 
@@ -60,7 +63,7 @@ class Comparison(Expression):
         return f"{self.column.name} {self.operator} {self.value}"
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Between(Expression):
     """`low <= column < high`."""
 
@@ -72,7 +75,7 @@ class Between(Expression):
         return f"{self.low} <= {self.column.name} < {self.high}"
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class IsIn(Expression):
     """`column` is one of `values`."""
 
@@ -85,7 +88,7 @@ class IsIn(Expression):
         return f"{self.column.name} in {{{shown}{more}}}"
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class And(Expression):
     """All of `terms`."""
 
@@ -95,7 +98,7 @@ class And(Expression):
         return " & ".join(f"({term})" for term in self.terms)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Or(Expression):
     """Any of `terms`."""
 
@@ -105,7 +108,7 @@ class Or(Expression):
         return " | ".join(f"({term})" for term in self.terms)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Not(Expression):
     """Not `term`."""
 

@@ -53,12 +53,14 @@ class TSModelMeta(StructMeta):
         inherited = _inherited(name, bases)
         reserved = frozenset(key for base in bases for cls in base.__mro__[:-1] for key in vars(cls))
         fields = _joined(name, inherited.fields, own_fields(name, namespace, sys._getframe(1), reserved))
+        _check_hidden(name, inherited.fields, namespace)
+        _check_mixins(name, bases)
         if byte_order not in ("little", "big", None):
             raise SchemaError(f"class {name}: byte_order={byte_order!r}; it is 'little' or 'big'", model=name)
         schema = Schema(
             name,
             fields,
-            {**inherited.fixed, **read_fixed(name, options)},
+            _fixed(name, bases, options),
             byte_order or inherited.byte_order,
             abstract,
         )
@@ -141,12 +143,47 @@ def _inherited(name: str, bases: tuple[type, ...]) -> Schema:
                 model=name,
             )
     fields: tuple[FieldSpec, ...] = ()
-    fixed: dict[str, int] = {}
     for schema in schemas:
         fields = _joined(name, fields, schema.fields)
-        fixed.update(schema.fixed)
     orders = {schema.byte_order for schema in schemas}
-    return Schema(name, fields, fixed, "big" if "big" in orders else "little", True)
+    return Schema(name, fields, {}, "big" if "big" in orders else "little", True)
+
+
+def _fixed(name: str, bases: tuple[type, ...], options: dict[str, object]) -> dict[str, int]:
+    """The key components that the class fixes, and those that its bases do."""
+    own = read_fixed(name, options)
+    fixed: dict[str, int] = {}
+    for base in bases:
+        schema = getattr(base, SCHEMA, None)
+        for component, value in schema.fixed.items() if isinstance(schema, Schema) else ():
+            if component not in own and fixed.setdefault(component, value) != value:
+                raise SchemaError(
+                    f"class {name}: its bases fix {component} as {fixed[component]} and as {value}; say which, by class "
+                    f"{name}(..., {component}={value})",
+                    model=name,
+                    field=component,
+                )
+    return {**fixed, **own}
+
+
+def _check_hidden(name: str, inherited: tuple[FieldSpec, ...], namespace: dict[str, Any]) -> None:
+    """What a class body assigns must not take the place of a field."""
+    for taken in (*KEY_FIELDS, *(spec.name for spec in inherited)):
+        if taken in namespace:
+            mend = f"to fix it write class {name}(TSModel, {taken}=…)" if taken in KEY_FIELDS[:3] else "choose another name"
+            raise SchemaError(f"{name}.{taken}: this name is a field already; {mend}", model=name, field=taken)
+
+
+def _check_mixins(name: str, bases: tuple[type, ...]) -> None:
+    for base in bases:
+        if not hasattr(base, "__struct_fields__"):
+            for cls in base.__mro__[:-1]:
+                if "__slots__" not in vars(cls):
+                    raise SchemaError(
+                        f"class {name}: its base {cls.__name__} gives objects a __dict__, which those of a model do not "
+                        f"have; write __slots__ = () in {cls.__name__}",
+                        model=name,
+                    )
 
 
 def _joined(

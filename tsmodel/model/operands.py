@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import numbers
+from typing import SupportsFloat
 
 import attrs
 import numpy as np
@@ -51,12 +52,21 @@ class ColumnInfo:
             if kind == "bool":
                 return int(value)
         elif isinstance(value, numbers.Integral) and kind != "bool":
-            return int(value)
+            exact = int(value)
+            return exact if kind != "float" or math.isfinite(_double(exact)) else _double(exact)
         elif isinstance(value, numbers.Real) and kind in ("int", "float"):
-            number = float(value)
+            number = _double(value)
             if kind == "float" or not math.isnan(number):
                 return number
         raise QueryError(
             f"{self.model}.{self.name} ({self.scalar.name}) cannot be compared with {value!r} ({type(value).__name__})"
             + ("; give ns since 2001, an aware datetime, ISO 8601 text or a numpy.datetime64" if kind == "time" else "")
         )
+
+
+def _double(value: SupportsFloat) -> float:
+    """The value as a double; beyond the greatest one, infinite, which compares in the same way with any that is stored."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]

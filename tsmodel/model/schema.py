@@ -94,12 +94,13 @@ def own_fields(model: str, namespace: dict[str, Any], frame: FrameType | None, r
     for name, annotation in list(annotations.items()):
         annotation = _resolve(model, name, annotation, namespace, frame)
         if annotation is ClassVar or get_origin(annotation) is ClassVar:
+            annotations[name] = annotation  # msgspec does not see through all texts that mean it
             continue
         field_type = _field_type(model, name, annotation)
         _check_name(model, name, reserved)
         default = namespace.pop(name, attrs.NOTHING)
         options = default if isinstance(default, FieldOptions) else FieldOptions(default)
-        _check_default(model, name, field_type.scalar, options.default)
+        _check_default(model, name, field_type.scalar, options)
         del annotations[name]
         specs.append(FieldSpec(name, field_type.scalar, field_type.python, options))
     for name, value in namespace.items():
@@ -171,8 +172,13 @@ def _check_name(model: str, name: str, reserved: frozenset[str]) -> None:
         raise SchemaError(f"{model}.{name}: {why}; choose another name for the field", model=model, field=name)
 
 
-def _check_default(model: str, name: str, scalar: Scalar, default: object) -> None:
-    if default is attrs.NOTHING:
-        return
-    if fault := scalar.fault(default):
+def _check_default(model: str, name: str, scalar: Scalar, options: FieldOptions) -> None:
+    if options.default_factory is not None and not callable(options.default_factory):
+        raise SchemaError(
+            f"{model}.{name}: default_factory={options.default_factory!r} cannot be called; give a function, or a value as "
+            "default=",
+            model=model,
+            field=name,
+        )
+    if options.default is not attrs.NOTHING and (fault := scalar.fault(options.default)):
         raise SchemaError(f"{model}.{name}: the default {fault}", model=model, field=name)

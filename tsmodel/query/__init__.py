@@ -3,6 +3,7 @@
 from tsmodel.query.explain import Explanation
 from tsmodel.query.planning import Plan
 from tsmodel.query.query import Query
+from tsmodel.query.query_async import AsyncQuery
 from tsmodel.query.stats import RunStats
 
-__all__ = ["Explanation", "Plan", "Query", "RunStats"]
+__all__ = ["AsyncQuery", "Explanation", "Plan", "Query", "RunStats"]

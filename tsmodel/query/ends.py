@@ -8,6 +8,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from tsmodel.model.base import TSModel, codec_of, misfit
 from tsmodel.query.planning import Plan
 from tsmodel.query.stats import RunStats
 
-__all__ = ["Count", "End", "OnError", "Rows", "Selection"]
+__all__ = ["Count", "End", "OnError", "Regrouped", "Rows", "Selection"]
 
 M = TypeVar("M", bound=TSModel)
 R = TypeVar("R", covariant=True)
@@ -116,3 +117,24 @@ class Count(Generic[M]):
     def result(self) -> int:
         """The number of records so far."""
         return self._selection.stats.records_returned
+
+
+class Regrouped(Generic[M]):
+    """Lists of rows, as they come, made lists of one size."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._held: list[M] = []
+
+    def take(self, rows: list[M]) -> Iterator[list[M]]:
+        """Takes rows; gives the lists that are full."""
+        self._held += rows
+        full = len(self._held) - len(self._held) % self._size
+        for start in range(0, full, self._size):
+            yield self._held[start : start + self._size]
+        del self._held[:full]
+
+    def rest(self) -> Iterator[list[M]]:
+        """The last list, unless it would be empty."""
+        if self._held:
+            yield self._held

@@ -16,7 +16,7 @@ from tsmodel.model.expressions import And, Between, Comparison, Expression, IsIn
 from tsmodel.model.meta import schema_of
 from tsmodel.query.context import Source, current
 from tsmodel.query.drive import run, stream
-from tsmodel.query.ends import Count, End, OnError, Rows, Selection
+from tsmodel.query.ends import Count, End, OnError, Regrouped, Rows, Selection
 from tsmodel.query.explain import Explanation
 from tsmodel.query.planning import DEFAULT_MAX_BOXES, Plan, plan
 from tsmodel.query.stats import RunStats
@@ -37,7 +37,7 @@ class QueryBuilder(Generic[M]):
 
     __slots__ = ("_conditions", "_limit", "_max_boxes", "_model", "_on_error", "_plan", "_source", "_stats")
 
-    def __init__(self, model: type[M], source: Source | None = None) -> None:
+    def __init__(self, model: type[M], source: object = None) -> None:
         self._model = model
         self._source = source
         fixed = schema_of(model).fixed
@@ -47,10 +47,6 @@ class QueryBuilder(Generic[M]):
         self._on_error: OnError = "raise"
         self._plan: Plan | None = None
         self._stats: RunStats | None = None
-
-    def using(self, source: Source) -> Self:
-        """Reads from `source`, a session, instead of the innermost open one."""
-        return self._with(_source=source)
 
     def cid(self, *values: int | Iterable[int]) -> Self:
         """Client ids: one, several, or a range."""
@@ -166,8 +162,29 @@ class QueryBuilder(Generic[M]):
             self._plan = plan(self._conditions, self._max_boxes)
         return self._plan
 
-    def _backend(self) -> Backend:
-        return (self._source or current(self._model.__name__)).backend
+    def _boxes(self) -> tuple[KeyRange, ...]:
+        return () if self._limit == 0 else self._planned().boxes
+
+    def _boxes_to_ask(self) -> tuple[KeyRange, ...]:
+        if boxes := self._planned().boxes:
+            return boxes
+        raise QueryError("last_acq() of a query that nothing can match")
+
+    def _only(self, rows: list[M]) -> M | None:
+        """The row of at most one."""
+        if len(rows) > 1:
+            raise MultipleResultsError(f"expected one record, found several, such as {rows[0]} and {rows[1]}: {self!r}")
+        return rows[0] if rows else None
+
+    def _required(self, row: M | None) -> M:
+        if row is None:
+            raise NoResultError(f"one() found no record: {self!r}")
+        return row
+
+    def _checked_size(self, size: int) -> int:
+        if type(size) is not int or size < 1:
+            raise QueryError(f"batches takes an int from 1, not {size!r}")
+        return size
 
     def _selection(self, limit: int | None) -> Selection[M]:
         limits = [each for each in (limit, self._limit) if each is not None]
@@ -216,6 +233,10 @@ class Query(QueryBuilder[M]):
 
     __slots__ = ()
 
+    def using(self, source: Source) -> Self:
+        """Reads from `source`, a session, instead of the innermost open one."""
+        return self._with(_source=source)
+
     def all(self) -> list[M]:
         """All matching records, in no particular order."""
         return self._run(Rows(self._selection(None)))
@@ -232,10 +253,7 @@ class Query(QueryBuilder[M]):
             NoResultError: when there is none.
             MultipleResultsError: when there are several.
         """
-        row = self.one_or_none()
-        if row is None:
-            raise NoResultError(f"one() found no record: {self!r}")
-        return row
+        return self._required(self.one_or_none())
 
     def one_or_none(self) -> M | None:
         """The only matching record, or None.
@@ -243,10 +261,7 @@ class Query(QueryBuilder[M]):
         Raises:
             MultipleResultsError: when there are several.
         """
-        rows = self._run(Rows(self._selection(2)))
-        if len(rows) > 1:
-            raise MultipleResultsError(f"expected one record, found several, such as {rows[0]} and {rows[1]}: {self!r}")
-        return rows[0] if rows else None
+        return self._only(self._run(Rows(self._selection(2))))
 
     def count(self) -> int:
         """How many records match. They are read, but no objects are made."""
@@ -267,9 +282,7 @@ class Query(QueryBuilder[M]):
         Raises:
             QueryError: when `size` is not at least 1.
         """
-        if type(size) is not int or size < 1:
-            raise QueryError(f"batches takes an int from 1, not {size!r}")
-        return self._batches(size)
+        return self._batches(Regrouped(self._checked_size(size)))
 
     def last_acq(self) -> int:
         """An acq, ns since 2001, below which the records of this query never change again.
@@ -277,30 +290,23 @@ class Query(QueryBuilder[M]):
         Reading `acq_between(a, q.last_acq())` and going on from there sees every record once.
         """
         backend = self._backend()
-        answers = [backend.last_acq(box) for box in self._planned().boxes]
-        if not answers:
-            raise QueryError("last_acq() of a query that nothing can match")
-        return min(answers)
+        return min(backend.last_acq(box) for box in self._boxes_to_ask())
 
-    def _batches(self, size: int) -> Iterator[list[M]]:
-        held: list[M] = []
+    def _batches(self, regrouped: Regrouped[M]) -> Iterator[list[M]]:
         for rows in self._stream(Rows(self._selection(None))):
-            held += rows
-            full = len(held) - len(held) % size
-            for start in range(0, full, size):
-                yield held[start : start + size]
-            del held[:full]
-        if held:
-            yield held
+            yield from regrouped.take(rows)
+        yield from regrouped.rest()
+
+    def _backend(self) -> Backend:
+        source: Any = self._source
+        backend: Backend = (source or current(self._model.__name__)).backend
+        return backend
 
     def _run(self, end: End[R]) -> R:
         return run(self._backend(), self._boxes(), end, self.stats)
 
     def _stream(self, end: End[R]) -> Iterator[R]:
         return stream(self._backend(), self._boxes(), end, self.stats)
-
-    def _boxes(self) -> tuple[KeyRange, ...]:
-        return () if self._limit == 0 else self._planned().boxes
 
 
 query_factory.append(Query)

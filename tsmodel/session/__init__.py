@@ -1,7 +1,8 @@
 """Sessions: connecting, adding, flushing, querying."""
 
-from tsmodel.session.connect import connect
+from tsmodel.session.connect import connect, connect_async
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.session import Session
+from tsmodel.session.session_async import AsyncSession
 
-__all__ = ["Receipt", "Session", "connect"]
+__all__ = ["AsyncSession", "Receipt", "Session", "connect", "connect_async"]

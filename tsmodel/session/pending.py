@@ -1,40 +1,124 @@
-"""Objects that were added and are not stored yet, and their way into batches."""
+"""Objects that were added to a session and are not stored yet.
+
+Rules kept here:
+
+* An object stays until it is stored. Batches hold those that were there when they were encoded, in the order of addition.
+* Records are numbered from the last receipt on, so that an error names the place in what the user added.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
-from tsmodel.backend import Batch
-from tsmodel.errors import SessionError
+import attrs
+
+from tsmodel.backend import AcqInterval, Batch
+from tsmodel.errors import SessionError, UnflushedWarning
 from tsmodel.model import TSModel
 from tsmodel.model.base import codec_of
+from tsmodel.session.receipt import Receipt
 
-__all__ = ["checked", "encoded"]
+__all__ = ["DEFAULT_BATCH_SIZE", "Encoded", "Pending"]
+
+DEFAULT_BATCH_SIZE = 100_000
+"""Records that a session collects before it stores them without being asked."""
 
 
-def checked(row: object) -> TSModel:
-    """The object itself, when it is one that a session can store.
+@attrs.frozen
+class Encoded:
+    """The first `count` pending objects as batches."""
+
+    batches: list[Batch]
+    count: int
+
+
+class Pending:
+    """What a session holds back.
+
+    Args:
+        name: what the session is on, for warnings.
+        batch_size: objects that make it full.
 
     Raises:
-        SessionError: when it is not an object of a model.
+        SessionError: when `batch_size` is not a number from 1.
     """
+
+    def __init__(self, name: str, batch_size: int) -> None:
+        if type(batch_size) is not int or batch_size < 1:
+            raise SessionError(f"batch_size takes an int from 1, not {batch_size!r}")
+        self._name = name
+        self._batch_size = batch_size
+        self._receipt = Receipt()
+        self.rows: list[TSModel] = []
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to store."""
+        return len(self.rows) >= self._batch_size
+
+    def add(self, row: object) -> None:
+        """Takes an object.
+
+        Raises:
+            SessionError: when it is not an object of a model.
+        """
+        self.rows.append(_checked(row))
+
+    def fill(self, source: Iterator[object]) -> bool:
+        """Takes objects until it is full; returns whether there may be more. Raises as `add`; those before are taken."""
+        room = max(1, self._batch_size - len(self.rows))
+        before = len(self.rows)
+        self.rows.extend(map(_checked, islice(source, room)))
+        return len(self.rows) - before == room
+
+    def encoded(self) -> Encoded:
+        """All objects as batches, each model's by itself.
+
+        Raises:
+            EncodeError: when a field of some object cannot be stored.
+        """
+        first = self._receipt.count
+        batches = [
+            batch for model, at, part in _stretches(self.rows) for batch in codec_of(model).encode(part, first=first + at)
+        ]
+        return Encoded(batches, len(self.rows))
+
+    def stored(self, encoded: Encoded, interval: AcqInterval, seconds: float) -> None:
+        """Notes that batches are stored, and lets go of their objects."""
+        size = sum(len(batch.records) for batch in encoded.batches)
+        self._receipt += Receipt(encoded.count, interval.acq_min, interval.acq_max, size, seconds)
+        del self.rows[: encoded.count]
+
+    def receipt(self) -> Receipt:
+        """What was stored since the last receipt."""
+        receipt, self._receipt = self._receipt, Receipt()
+        return receipt
+
+    def discard(self) -> list[TSModel]:
+        """Lets go of all objects, and returns them."""
+        rows = list(self.rows)
+        self.rows.clear()
+        return rows
+
+    def warn(self) -> None:
+        """Warns of objects that will never be stored."""
+        if self.rows:
+            count = "1 record" if len(self.rows) == 1 else f"{len(self.rows)} records"
+            warnings.warn(
+                f"a session on {self._name} ended with {count} added and never stored, the first of them {self.rows[0]}: "
+                "call flush() or close(), or leave its with block without an exception",
+                UnflushedWarning,
+                stacklevel=3,
+            )
+
+
+def _checked(row: object) -> TSModel:
     if isinstance(row, TSModel):
         return row
     hint = "; use add_all for several" if isinstance(row, (list, tuple, Iterator)) else ""
     raise SessionError(f"a session stores objects of models, not {row!r} ({type(row).__name__}){hint}")
-
-
-def encoded(rows: Sequence[TSModel], first: int) -> list[Batch]:
-    """All rows as batches, each model's by itself.
-
-    Args:
-        rows: objects of any models.
-        first: number of the first one, for errors.
-
-    Raises:
-        EncodeError: when a field of some object cannot be stored.
-    """
-    return [batch for model, at, part in _stretches(rows) for batch in codec_of(model).encode(part, first=first + at)]
 
 
 def _stretches(rows: Sequence[TSModel]) -> Iterator[tuple[type[TSModel], int, Sequence[TSModel]]]:

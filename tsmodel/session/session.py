@@ -11,29 +11,24 @@ Rules kept here:
 from __future__ import annotations
 
 import time
-import warnings
 import weakref
 from collections.abc import Iterable
-from itertools import islice
 from types import TracebackType
 from typing import TypeVar
 
 from typing_extensions import Self
 
 from tsmodel.backend import Backend
-from tsmodel.errors import SessionError, UnflushedWarning
+from tsmodel.errors import SessionError
 from tsmodel.model import TSModel
 from tsmodel.query import Query
 from tsmodel.query.context import enter, leave
-from tsmodel.session.pending import checked, encoded
+from tsmodel.session.pending import DEFAULT_BATCH_SIZE, Pending
 from tsmodel.session.receipt import Receipt
 
-__all__ = ["DEFAULT_BATCH_SIZE", "Session"]
+__all__ = ["Session"]
 
 M = TypeVar("M", bound=TSModel)
-
-DEFAULT_BATCH_SIZE = 100_000
-"""Records that a session collects before it stores them without being asked."""
 
 
 class Session:
@@ -46,14 +41,10 @@ class Session:
     """
 
     def __init__(self, backend: Backend, *, name: str = "session", batch_size: int = DEFAULT_BATCH_SIZE) -> None:
-        if type(batch_size) is not int or batch_size < 1:
-            raise SessionError(f"batch_size takes an int from 1, not {batch_size!r}")
+        self._pending = Pending(name, batch_size)
         self._backend: Backend | None = backend
         self._name = name
-        self._batch_size = batch_size
-        self._pending: list[TSModel] = []
-        self._receipt = Receipt()
-        self._finalizer = weakref.finalize(self, _warn, name, self._pending)
+        self._finalizer = weakref.finalize(self, self._pending.warn)
         enter(self)
 
     @property
@@ -70,7 +61,7 @@ class Session:
     @property
     def pending(self) -> tuple[TSModel, ...]:
         """What was added and is not stored yet."""
-        return tuple(self._pending)
+        return tuple(self._pending.rows)
 
     def add(self, row: TSModel) -> None:
         """Adds one object to what the next flush stores.
@@ -79,8 +70,8 @@ class Session:
             SessionError: when it is not an object of a model, or the session is closed.
         """
         _ = self.backend
-        self._pending.append(checked(row))
-        if len(self._pending) >= self._batch_size:
+        self._pending.add(row)
+        if self._pending.is_full:
             self._store()
 
     def add_all(self, rows: Iterable[TSModel]) -> None:
@@ -92,14 +83,9 @@ class Session:
         """
         _ = self.backend
         source = iter(rows)
-        while True:
-            room = max(1, self._batch_size - len(self._pending))
-            before = len(self._pending)
-            self._pending.extend(map(checked, islice(source, room)))
-            if len(self._pending) >= self._batch_size:
+        while self._pending.fill(source):
+            if self._pending.is_full:
                 self._store()
-            elif len(self._pending) - before < room:
-                return
 
     def flush(self) -> Receipt:
         """Stores what was added, durably and, on one backend, whole or not at all.
@@ -112,16 +98,12 @@ class Session:
             StoreError, TransportError, ServerError: when the backend failed; the session still holds the records.
         """
         _ = self.backend
-        if self._pending:
-            self._store()
-        receipt, self._receipt = self._receipt, Receipt()
-        return receipt
+        self._store()
+        return self._pending.receipt()
 
     def discard(self) -> list[TSModel]:
         """Gives up what was added and is not stored yet, and returns it."""
-        rows = list(self._pending)
-        self._pending.clear()
-        return rows
+        return self._pending.discard()
 
     def query(self, model: type[M]) -> Query[M]:
         """A query of `model` on this session. It sees what was flushed."""
@@ -142,29 +124,23 @@ class Session:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is None and self._backend is not None:
-            try:
+        if self._backend is None:
+            return
+        try:
+            if error is None:
                 self.flush()
-            except BaseException:
-                self._release()
-                raise
-        if self._backend is not None:
-            _warn(self._name, self._pending)
+            else:
+                self._pending.warn()
+        finally:
             self._release()
 
     def _store(self) -> None:
+        if not self._pending.rows:
+            return
         started = time.perf_counter()
-        batches = encoded(self._pending, self._receipt.count)
-        interval = self.backend.append(batches)
-        stored = Receipt(
-            len(self._pending),
-            interval.acq_min,
-            interval.acq_max,
-            sum(len(batch.records) for batch in batches),
-            time.perf_counter() - started,
-        )
-        self._pending.clear()
-        self._receipt += stored
+        encoded = self._pending.encoded()
+        interval = self.backend.append(encoded.batches)
+        self._pending.stored(encoded, interval, time.perf_counter() - started)
 
     def _release(self) -> None:
         leave(self)
@@ -174,16 +150,5 @@ class Session:
             backend.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._backend is None else f"{len(self._pending)} pending"
+        state = "closed" if self._backend is None else f"{len(self._pending.rows)} pending"
         return f"<Session on {self._name}: {state}>"
-
-
-def _warn(name: str, pending: list[TSModel]) -> None:
-    if pending:
-        count = "1 record" if len(pending) == 1 else f"{len(pending)} records"
-        warnings.warn(
-            f"a session on {name} ended with {count} added and never stored, the first of them "
-            f"{pending[0]}: call flush() or close(), or leave its with block without an exception",
-            UnflushedWarning,
-            stacklevel=3,
-        )

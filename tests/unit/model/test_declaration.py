@@ -442,7 +442,7 @@ def test_what_is_done_after_the_construction() -> None:
         pass
 
     with pytest.raises(TypeError, match="Noted is abstract"):
-        Noted(**KEY_ARGUMENTS, code=1)
+        Noted()
     Event(**KEY_ARGUMENTS, code=2)
     assert seen == [2]
 
@@ -590,10 +590,8 @@ def test_an_inherited_field_set_in_the_class_body(body: str) -> None:
 
 @pytest.mark.parametrize("options", ["default_factory=5", "default_factory='now'"])
 def test_a_factory_that_cannot_be_called(options: str) -> None:
-    with pytest.raises((SchemaError, TypeError), match="default_factory") as caught:
+    with pytest.raises(SchemaError, match="Broken.code.*default_factory"):
         declare(f"code: Int16 = field({options})")
-    assert isinstance(caught.value, SchemaError)
-    assert "Broken.code" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_a_server(suffix: str) -> None:
         ("tstorage://host?timeout=soon", "timeout='soon' is not a number"),
         ("tstorage://host?timeout=inf", "is not a number of seconds"),
         ("tstorage://host?timeout=1&timeout=2", "unknown or repeated option 'timeout'"),
-        ("tstorage://host?timeuot=1", "unknown or repeated option 'timeuot'; known are timeout"),
+        ("tstorage://host?timeuot=1", "unknown or repeated option 'timeuot'; known are timeout, tls, ca, cert, key"),
     ],
 )
 def test_targets_that_are_none(target: str, wording: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 from support.wiring import OK, cut, fed, get_answer, get_record
 
 from tsmodel.errors import LocalProtocolError, RemoteProtocolError
+from tsmodel.wire import Status, describe
 from tsmodel.wire.answers import GetAcqAnswerReader, GetAnswerReader, PutAnswerReader
 from tsmodel.wire.messages import AcqAnswer, PutAnswer, RangeEnd, Refusal
 from tsmodel.wire.reading import Reader
@@ -74,6 +75,39 @@ def test_more_behind_the_answer(case: tuple[Make, bytes, list[object]]) -> None:
     else:
         with pytest.raises(RemoteProtocolError, match=f"4 bytes follow the answer to a .*, from byte {len(answer)}"):
             fed(make(), [answer + b"more"])
+
+
+REFUSED = [name for name, (_, _, events) in ANSWERS.items() if isinstance(events[-1], Refusal)]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_follows_a_refusal_is_not_looked_at_wherever_it_is_cut(name: str) -> None:
+    make, answer, events = ANSWERS[name]
+    whatever = b"\xff" * 20
+    for edge in range(1, len(answer + whatever)):
+        assert fed(make(), cut(answer + whatever, [edge])) == events
+
+
+def test_more_behind_the_answer_in_a_piece_of_its_own(case: tuple[Make, bytes, list[object]]) -> None:
+    make, answer, events = case
+    if not isinstance(events[-1], Refusal):
+        reader = make()
+        assert fed(reader, [answer]) == events
+        with pytest.raises(RemoteProtocolError, match=f"4 bytes follow the answer to a .*, from byte {len(answer)}"):
+            fed(reader, [b"more"])
+
+
+def test_the_end_of_the_stream_behind_the_answer_is_fine(case: tuple[Make, bytes, list[object]]) -> None:
+    make, answer, _ = case
+    reader = make()
+    fed(reader, [answer])
+    assert reader.received(0) == []
+
+
+def test_a_refusal_in_words() -> None:
+    assert describe(-7) == "NOPERM (-7): not permitted"
+    assert describe(-10) == "status -10, which this client does not know"
+    assert all(f"{status.name} ({status.value}): " in describe(status) for status in Status if status)
 
 
 @pytest.mark.parametrize("n", [-1, 31, -(2**31), 2**31 - 1, 32 + 2**25 + 1])

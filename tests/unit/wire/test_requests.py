@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
 import pytest
 from support.batches import batch
 from support.wiring import fed, put_of, put_record
@@ -12,7 +13,7 @@ from tsmodel.backend import Batch
 from tsmodel.errors import LocalProtocolError, RemoteProtocolError
 from tsmodel.keys import Key
 from tsmodel.wire.messages import PutBegin, PutEnd
-from tsmodel.wire.requests import get_acq_request, get_request, put_request
+from tsmodel.wire.requests import MAX_BATCH_SIZE, gathered, get_acq_request, get_request, put_request
 from tsmodel.wire.serving import RequestReader
 
 
@@ -56,9 +57,25 @@ def test_batches_are_cut_between_records(sizes: list[int], most: int) -> None:
     assert (begin, end) == (PutBegin(False), PutEnd())
     assert (cid, records, count) == (7, bytes(sent.records), len(sizes))
     pieces = [len(buffer) for buffer in request if isinstance(buffer, memoryview)]
-    longest = 24 + max(sizes)
-    assert all(size <= max(most, longest) for size in pieces)
-    assert len(pieces) <= 1 or max(pieces) <= max(most, longest)
+    assert all(size <= most or size in [24 + each for each in sizes] for size in pieces)
+
+
+def test_batches_are_filled_as_far_as_they_go() -> None:
+    sent = batch(1, [(at, 0, 0, bytes(size)) for at, size in enumerate([0, 16, 6, 0, 0, 0])])
+    request = put_request([sent], with_acq=False, max_batch_size=72)
+    assert [len(buffer) for buffer in request if isinstance(buffer, memoryview)] == [64, 54, 48]
+
+
+def test_a_batch_that_no_size_field_can_announce() -> None:
+    records = memoryview(np.zeros(2**31 + 2000, np.uint8))  # untouched, so it takes no memory
+    count = len(records) // 1216
+    request = put_request([Batch(1, records[: count * 1216], count, 1216)], with_acq=False)
+    sizes = [len(buffer) for buffer in request if isinstance(buffer, memoryview)]
+    assert len(sizes) == 2
+    assert sum(sizes) == count * 1216
+    assert all(size <= MAX_BATCH_SIZE and size % 1216 == 0 for size in sizes)
+    announced = [struct.unpack("<ii", buffer) for buffer in request[1:-1:2]]
+    assert announced == [(1, size) for size in sizes]
 
 
 @pytest.mark.parametrize("most", [0, -1, 2**31])
@@ -71,6 +88,37 @@ def test_a_batch_size_that_cannot_be(most: int) -> None:
 def test_a_cid_that_would_end_the_put(cid: int) -> None:
     with pytest.raises(LocalProtocolError, match="end the put early"):
         put_request([batch(cid, [(1, 1, 1, b"")])], with_acq=False)
+
+
+def test_a_cid_that_no_int32_holds() -> None:
+    with pytest.raises(LocalProtocolError, match="cid 2147483648"):
+        put_request([batch(2**31, [(1, 1, 1, b"")])], with_acq=False)
+
+
+def test_a_cid_that_a_server_skips_does_not_end_the_put() -> None:
+    sent = [batch(2**31 - 1, [(1, 1, 1, b"")]), batch(1, [(1, 1, 1, b"")])]
+    events = fed(RequestReader(), map(bytes, put_request(sent, with_acq=False)))
+    assert [event[0] for event in events[1:-1]] == [2**31 - 1, 1]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "joined"),
+    [
+        ([], []),
+        ([3, 4, 5], [12]),
+        ([2**14 - 1, 1, 1], [2**14, 1]),
+        ([3, 20_000, 4, 5], [3, 20_000, 9]),
+        ([20_000, 20_000], [20_000, 20_000]),
+        ([3, 0, 20_000], [3, 20_000]),
+    ],
+)
+def test_small_buffers_go_together_and_large_ones_are_not_copied(sizes: list[int], joined: list[int]) -> None:
+    buffers = [bytes([at]) * size for at, size in enumerate(sizes)]
+    found = list(gathered(buffers))
+    assert b"".join(found) == b"".join(buffers)
+    assert [len(buffer) for buffer in found] == joined
+    large = [id(buffer) for buffer in buffers if len(buffer) == 20_000]
+    assert [id(buffer) for buffer in found if len(buffer) == 20_000] == large
 
 
 def test_a_batch_that_is_not_whole() -> None:

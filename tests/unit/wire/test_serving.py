@@ -23,7 +23,7 @@ from tsmodel.wire.messages import (
     Refusal,
 )
 from tsmodel.wire.requests import get_acq_request, get_request
-from tsmodel.wire.serving import RequestReader, acq_answer, get_begin, get_end, put_answer, refusal
+from tsmodel.wire.serving import RequestReader, acq_answer, get_begin, get_break, get_end, put_answer, refusal
 
 KEYS = Key(1, 2, 3, 4, 5), Key(6, 7, 8, 9, 10)
 PUT = [put_record(bytes(n), 1, 2, n) for n in range(5)]
@@ -93,6 +93,10 @@ def test_a_connection_may_end_between_requests_and_nowhere_else() -> None:
         (put_of((1, [struct.pack("<i", -4) + bytes(40)])), "says -4 bytes; valid are 20 to"),
         (put_of((1, [struct.pack("<i", 19) + bytes(19)])), "says 19 bytes"),
         (put_of((1, [struct.pack("<i", 21 + 2**25)]), (1, [])), "valid are"),
+        (struct.pack("<iQiii", 5, 0, 1, 2**31 - 1, 2**31 - 1), "at byte 20 says 2147483647 bytes; valid are 20 to"),
+        (struct.pack("<iQiii", 6, 0, 1, 2**31 - 1, -(2**31)), "at byte 20 says -2147483648 bytes; valid are 28 to"),
+        (struct.pack("<iQii", 5, 0, -(2**31), 0), "at byte 12 has cid -2147483648"),
+        (put_of() + struct.pack("<iQ", 0, 0), "unknown command 0 at byte 16"),
         (put_of((1, [PUT[0][:-1]])), "does not fit"),
         (put_of((1, [PUT[0], bytes(4)])), "does not fit"),
         (put_of((1, [PUT[0], bytes(3)])), "does not fit"),
@@ -117,6 +121,26 @@ def test_a_lying_size_takes_no_memory(command: int) -> None:
     tracemalloc.stop()
 
 
+def test_a_large_record_makes_the_buffer_grow_by_what_arrived() -> None:
+    reader = RequestReader(4096)
+    size = 24 + 2**25
+    fed(reader, [struct.pack("<iQiii", 5, 0, 1, size, size - 4)])
+    assert len(reader.get_buffer()) <= 4096
+    fed(reader, [bytes(100_000)])
+    assert len(reader.get_buffer()) <= 4 * 100_000
+
+
+def test_a_record_larger_than_what_may_be_buffered() -> None:
+    reader = RequestReader(1000, 1000)
+    with pytest.raises(MemoryError, match="larger than the 1000 bytes"):
+        fed(reader, [put_of((1, [put_record(bytes(2000), 1, 2, 3)]))])
+
+
+def test_a_put_that_breaks_off_has_no_end() -> None:
+    for end in range(len(REQUESTS[1])):
+        assert PutEnd() not in fed(RequestReader(), [REQUESTS[1][:end]] if end else [])
+
+
 def test_a_put_of_any_size_takes_no_memory() -> None:
     reader = RequestReader(2**16)
     record = put_record(bytes(1000), 1, 2, 3)
@@ -135,6 +159,8 @@ def test_answers_as_the_client_reads_them() -> None:
     record = get_record(b"abc", 1, 2, 3, 4, 5)
     answer = [*get_begin(), record, *get_end(-7)]
     assert fed(GetAnswerReader(), map(bytes, answer)) == [record, RangeEnd(-7)]
+    broken = [*get_begin(), record, *get_break(), *refusal(-5)]
+    assert fed(GetAnswerReader(), map(bytes, broken)) == [record, Refusal(-5)]
     assert fed(GetAcqAnswerReader(), map(bytes, acq_answer(5))) == [AcqAnswer(5)]
     assert fed(PutAnswerReader(), map(bytes, put_answer(5, 6))) == [PutAnswer(5, 6)]
     assert fed(PutAnswerReader(), map(bytes, refusal(-7))) == [Refusal(-7)]
@@ -142,6 +168,7 @@ def test_answers_as_the_client_reads_them() -> None:
 
 def test_answers_byte_for_byte() -> None:
     assert b"".join([*get_begin(), *get_end(7)]) == struct.pack("<iQiiQq", 0, 0, 0, 0, 8, 7)
+    assert b"".join([*get_begin(), *get_break(), *refusal(-1)]) == struct.pack("<iQiiQ", 0, 0, 0, -1, 0)
     assert b"".join(acq_answer(7)) == struct.pack("<iQq", 0, 8, 7)
     assert b"".join(put_answer(7, 8)) == struct.pack("<iQqq", 0, 16, 7, 8)
     assert b"".join(refusal(-1)) == struct.pack("<iQ", -1, 0)

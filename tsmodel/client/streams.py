@@ -1,0 +1,132 @@
+"""Streams of bytes over asyncio, plain and through TLS.
+
+Rules kept here:
+
+* Bytes that are there are taken without going through the event loop, but never many times in a row.
+* Every wait ends after its timeout, with a TimeoutError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable
+from typing import Final, Protocol, TypeVar
+
+from tsmodel.wire.requests import Buffers, gathered
+
+__all__ = ["Stream", "open_stream"]
+
+T = TypeVar("T")
+
+_IN_A_ROW: Final = 8
+"""Receives that may succeed at once before others in the event loop get their turn."""
+
+
+class Stream(Protocol):
+    """Bytes in both directions."""
+
+    async def receive(self, buffer: memoryview, timeout: float | None) -> int:
+        """Receives at least one byte; 0 at the end."""
+        ...
+
+    async def send(self, buffers: Buffers, timeout: float | None) -> None:
+        """Sends all bytes."""
+        ...
+
+    def close(self) -> None:
+        """Closes at once."""
+        ...
+
+
+class _Plain:
+    """A socket, received from straight into the operation's buffer."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._in_a_row = 0
+
+    async def receive(self, buffer: memoryview, timeout: float | None) -> int:
+        loop = asyncio.get_running_loop()
+        if self._in_a_row < _IN_A_ROW:
+            try:
+                received = self._socket.recv_into(buffer)
+            except (BlockingIOError, InterruptedError):
+                pass
+            else:
+                self._in_a_row += 1
+                return received
+        self._in_a_row = 0
+        await asyncio.sleep(0)
+        return await _within(loop.sock_recv_into(self._socket, buffer), timeout)
+
+    async def send(self, buffers: Buffers, timeout: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        for buffer in gathered(buffers):
+            await _within(loop.sock_sendall(self._socket, buffer), timeout)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class _Secured:
+    """A TLS stream of asyncio."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def receive(self, buffer: memoryview, timeout: float | None) -> int:
+        data = await _within(self._reader.read(len(buffer)), timeout)
+        buffer[: len(data)] = data
+        return len(data)
+
+    async def send(self, buffers: Buffers, timeout: float | None) -> None:
+        for buffer in gathered(buffers):
+            self._writer.write(buffer)
+            await _within(self._writer.drain(), timeout)
+
+    def close(self) -> None:
+        self._writer.transport.abort()
+
+
+async def open_stream(host: str, port: int, timeout: float | None, ssl_context: ssl.SSLContext | None) -> Stream:
+    """Connects.
+
+    Raises:
+        OSError: when the server cannot be reached.
+        OverflowError: when the port is none.
+    """
+    return await _within(_opened(host, port, ssl_context), timeout)
+
+
+async def _opened(host: str, port: int, ssl_context: ssl.SSLContext | None) -> Stream:
+    if ssl_context is not None:
+        return _Secured(*await asyncio.open_connection(host, port, ssl=ssl_context, server_hostname=host))
+    loop = asyncio.get_running_loop()
+    failures: list[OSError] = []
+    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        connected = socket.socket(family, kind, protocol)
+        try:
+            connected.setblocking(False)
+            await loop.sock_connect(connected, address)
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            connected.close()
+            failures.append(error)
+        except BaseException:
+            connected.close()
+            raise
+        else:
+            return _Plain(connected)
+    raise failures[-1]
+
+
+async def _within(awaitable: Awaitable[T], timeout: float | None) -> T:
+    """The result, or TimeoutError after `timeout` seconds."""
+    if timeout is None:
+        return await awaitable
+    try:
+        return await asyncio.wait_for(awaitable, timeout)
+    except asyncio.TimeoutError as error:
+        raise TimeoutError(f"nothing for {timeout:g} s") from error

@@ -1,0 +1,68 @@
+"""A backend that blocks, driven by threads so that an event loop need not wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from itertools import islice
+from typing import Final, TypeVar
+
+from tsmodel.backend import AcqInterval, AsyncScan, Batch, Scan
+from tsmodel.keys import KeyRange
+from tsmodel.store import EmbeddedStore
+
+__all__ = ["ThreadedStore"]
+
+R = TypeVar("R")
+
+_CHUNKS_AT_ONCE: Final = 8
+"""Chunks fetched by one visit to a thread, which costs about as much as decoding a small one."""
+
+
+class ThreadedStore:
+    """An embedded store as an asynchronous backend. May be used by several tasks at once.
+
+    Its chunks are blocks of the store, which stay as they are: several are fetched at once.
+    """
+
+    def __init__(self, store: EmbeddedStore) -> None:
+        self._store = store
+
+    def scan(self, box: KeyRange) -> AsyncScan:
+        """See `Backend.scan`."""
+        return AsyncScan(self._chunks(box))
+
+    async def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
+        """See `Backend.append`. Once begun it goes on to its end, also when the task that waits for it is cancelled."""
+        return await _in_thread(lambda: self._store.append(batches, with_acq=with_acq))
+
+    async def last_acq(self, box: KeyRange) -> int:
+        """See `Backend.last_acq`."""
+        return await _in_thread(lambda: self._store.last_acq(box))
+
+    async def close(self) -> None:
+        """See `Backend.close`."""
+        await _in_thread(self._store.close)
+
+    async def _chunks(self, box: KeyRange) -> AsyncGenerator[memoryview | int, None]:
+        scan: Scan = self._store.scan(box)
+        try:
+            while chunks := await _in_thread(lambda: list(islice(scan, _CHUNKS_AT_ONCE))):
+                for chunk in chunks:
+                    yield chunk
+            yield scan.acq
+        finally:
+            scan.close()
+
+
+async def _in_thread(work: Callable[[], R]) -> R:
+    """The result of `work`. A cancelled task waits for the thread too: what it works on must not be touched before."""
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        while not working.done():
+            await asyncio.wait([working])
+        if not working.cancelled():
+            working.exception()
+        raise
