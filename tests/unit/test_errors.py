@@ -45,8 +45,8 @@ def test_every_error_of_the_module_is_listed() -> None:
 
 @pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name__)
 def test_the_data_of_every_error_are_tried_here(kind: type[TSModelError]) -> None:
-    parameters = inspect.signature(kind).parameters.values()
-    named = {each.name for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
+    init = kind.__init__
+    named = set(inspect.getfullargspec(init).kwonlyargs) if inspect.isfunction(init) else set()
     assert named == set(DATA.get(kind.__name__, {}))
 
 

@@ -9,6 +9,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import datetime as dt
 import struct
 from collections.abc import Sequence
 from typing import Any, Final, Literal
@@ -80,7 +81,8 @@ class Scalar:
         try:
             self.pack((value,))
         except (struct.error, OverflowError, TypeError, ValueError):
-            hint = "; to_ns() makes one of a time" if self.kind == "time" and not isinstance(value, int) else ""
+            is_time = self.kind == "time" and isinstance(value, (str, dt.datetime, np.datetime64))
+            hint = "; to_ns() makes one of a time" if is_time else ""
             return f"{_shown(value)} ({type(value).__name__}) is not {self.accepts}{hint}"
         return None
 

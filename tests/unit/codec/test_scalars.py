@@ -39,7 +39,7 @@ def test_integers(name: str) -> None:
         fault = scalar.fault(value)
         assert fault is not None
         assert fault.startswith(f"{value!r} ({type(value).__name__}) is not an int from {least} to {greatest}")
-        assert ("to_ns()" in fault) is (name == "Timestamp")
+        assert ("to_ns()" in fault) is (name == "Timestamp" and isinstance(value, str))
 
 
 @pytest.mark.parametrize(("name", "size"), [("Float32", 4), ("Float64", 8)])
