@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.conditions import Condition, conditions
 from support.models import Sample, samples
-from support.server import serving
 
 from tsmodel import Bool, Float32, Int32, Session, TSModel, connect, now_ns
 from tsmodel.errors import (
@@ -22,6 +21,7 @@ from tsmodel.errors import (
     NoResultError,
     SessionError,
 )
+from tsmodel.server import serve_in_thread
 
 
 class Reading(TSModel):
@@ -41,7 +41,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     elif request.param == "file":
         yield str(tmp_path / "readings.tsdb")
     else:
-        with serving() as (host, port):
+        with serve_in_thread() as (host, port):
             yield f"tstorage://{host}:{port}?timeout=20"
 
 

@@ -1,4 +1,4 @@
-"""The synchronous channel against a server over the embedded store, and against peers that misbehave."""
+"""The channels, synchronous and asynchronous, against a server over TCP and TLS, and against peers that misbehave."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import random
 import struct
 import time
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import pytest
+from support.channels import BlockingChannel, client_tls, server_tls
 from support.peer import answering, playing, receive, silent
-from support.server import serving
 
 from tsmodel import Float32, Int32, TSModel
-from tsmodel.client.channel import Channel
+from tsmodel.client.channel import Channel as SyncChannel
 from tsmodel.client.payload_type import (
     BytesPayloadType,
     PayloadType,
@@ -23,6 +25,7 @@ from tsmodel.client.payload_type import (
 from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseStatus
 from tsmodel.errors import DecodeError, RemoteProtocolError, ServerError, TransportError
+from tsmodel.server import serve_in_thread
 from tsmodel.timestamps import now_ns
 
 Address = tuple[str, int]
@@ -45,10 +48,32 @@ class Text(PayloadType[str]):
         return None if buffer.startswith(b"\xff") else buffer.decode()
 
 
+@pytest.fixture(params=["sync", "async"])
+def kind(request: pytest.FixtureRequest) -> Any:
+    return SyncChannel if request.param == "sync" else BlockingChannel
+
+
 @pytest.fixture
-def address() -> Iterator[Address]:
-    with serving() as address:
+def peer_channel(kind: Any) -> Any:
+    """Makes channels to peers that speak plain TCP."""
+    return kind
+
+
+@pytest.fixture(params=["tcp", "tls"])
+def transport(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def address(transport: str) -> Iterator[Address]:
+    with serve_in_thread(ssl_context=server_tls() if transport == "tls" else None) as address:
         yield address
+
+
+@pytest.fixture
+def server_channel(kind: Any, transport: str) -> Any:
+    """Makes channels to the server."""
+    return partial(kind, ssl_context=client_tls() if transport == "tls" else None)
 
 
 def record(key: tuple[int, ...], payload: bytes) -> bytes:
@@ -72,9 +97,11 @@ def get_answer(*records: bytes, acq: int = 99) -> bytes:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, PayloadType) else "",
 )
-def test_values_come_back(address: Address, payload_type: PayloadType[object], values: list[object]) -> None:
+def test_values_come_back(
+    address: Address, payload_type: PayloadType[object], values: list[object], server_channel: Any
+) -> None:
     before = now_ns()
-    with Channel(*address, payload_type) as channel:
+    with server_channel(*address, payload_type) as channel:
         put = channel.put([Record(Key(3, -5, 7, cap), value) for cap, value in enumerate(values)])
         got = channel.get(Key.min(), Key.max())
     assert put.is_ok()
@@ -88,9 +115,9 @@ def test_values_come_back(address: Address, payload_type: PayloadType[object], v
     assert {each.key.acq for each in got.data} == set(range(put.acq_min, put.acq_max + 1))
 
 
-def test_a_model_is_a_payload_type(address: Address) -> None:
+def test_a_model_is_a_payload_type(address: Address, server_channel: Any) -> None:
     reading = Reading(cid=1, mid=2, moid=3, cap=4, counter=5, volts=6.0)
-    with Channel(*address, Reading.payload_type) as channel:
+    with server_channel(*address, Reading.payload_type) as channel:
         assert channel.put([reading.to_record()])
         (got,) = channel.get(Key.min(), Key.max()).data
     assert (got.value.counter, got.value.volts) == (5, 6.0)
@@ -98,26 +125,26 @@ def test_a_model_is_a_payload_type(address: Address) -> None:
     assert Reading.from_record(got).key == got.key
 
 
-def test_puta_keeps_the_acq_and_get_acq_cuts_it(address: Address) -> None:
-    with Channel(*address, UnitPayloadType()) as channel:
+def test_puta_keeps_the_acq_and_get_acq_cuts_it(address: Address, server_channel: Any) -> None:
+    with server_channel(*address, UnitPayloadType()) as channel:
         assert channel.puta([Record(Key(1, 2, 3, 4, acq), ()) for acq in (50, 10)])
         got = channel.get(Key.min(), Key.max())
         assert sorted(each.key.acq for each in got.data) == [10, 50]
-        assert channel.get_acq(Key.min(), Key.max()).acq == 51
+        assert 51 <= channel.get_acq(Key.min(), Key.max()).acq <= now_ns()
         assert channel.get_acq(Key.min(), Key(9, 9, 9, 9, 20)).acq == 20
 
 
-def test_records_of_several_cids_in_any_order(address: Address) -> None:
+def test_records_of_several_cids_in_any_order(address: Address, server_channel: Any) -> None:
     keys = [Key(cid, mid, 0, 0) for mid in range(50) for cid in (2, 0, 1)]
-    with Channel(*address, UnitPayloadType()) as channel:
+    with server_channel(*address, UnitPayloadType()) as channel:
         assert channel.put([Record(key, ()) for key in keys], max_batch_size=100).count == 150
         got = channel.get(Key.min(), Key.max()).data
     assert {each.key.astuple()[:2] for each in got} == {key.astuple()[:2] for key in keys}
     assert len(got) == 150
 
 
-def test_get_iter_ends_with_the_acq(address: Address) -> None:
-    with Channel(*address, StructPayloadType("<i")) as channel:
+def test_get_iter_ends_with_the_acq(address: Address, server_channel: Any) -> None:
+    with server_channel(*address, StructPayloadType("<i")) as channel:
         channel.put([Record(Key(1, 1, 1, cap), cap) for cap in range(10)])
         *records, last = channel.get_iter(Key.min(), Key.max())
     assert [each.value for each in records if isinstance(each, Record)] == list(range(10))
@@ -126,8 +153,8 @@ def test_get_iter_ends_with_the_acq(address: Address) -> None:
     assert last.acq == max(each.key.acq for each in records if isinstance(each, Record)) + 1
 
 
-def test_get_iter_left_early_closes_the_connection(address: Address) -> None:
-    with Channel(*address, StructPayloadType("<i")) as channel:
+def test_get_iter_left_early_closes_the_connection(address: Address, server_channel: Any) -> None:
+    with server_channel(*address, StructPayloadType("<i")) as channel:
         channel.put([Record(Key(1, 1, 1, cap), cap) for cap in range(10)])
         records = channel.get_iter(Key.min(), Key.max())
         next(records)
@@ -137,20 +164,20 @@ def test_get_iter_left_early_closes_the_connection(address: Address) -> None:
         assert len(channel.get(Key.min(), Key.max()).data) == 10
 
 
-def test_get_stream_hands_over_batches(address: Address) -> None:
+def test_get_stream_hands_over_batches(address: Address, server_channel: Any) -> None:
     batches: list[list[Record[bytes]]] = []
-    with Channel(*address, BytesPayloadType()) as channel:
+    with server_channel(*address, BytesPayloadType()) as channel:
         channel.put([Record(Key(1, 1, 1, cap), bytes(100)) for cap in range(1000)])
         assert channel.get_stream(Key.min(), Key.max(), batches.append, recv_buffer_size=4096).is_ok()
     assert sorted(each.key.cap for batch in batches for each in batch) == list(range(1000))
     assert max(map(len, batches)) <= 4096 // 136 + 1
 
 
-def test_what_the_callback_raises_comes_out(address: Address) -> None:
+def test_what_the_callback_raises_comes_out(address: Address, server_channel: Any) -> None:
     def refuse(_: object) -> None:
         raise KeyError("enough")
 
-    with Channel(*address, UnitPayloadType()) as channel:
+    with server_channel(*address, UnitPayloadType()) as channel:
         channel.put([Record(Key(1, 1, 1, 1), ())])
         with pytest.raises(KeyError, match="enough"):
             channel.get_stream(Key.min(), Key.max(), refuse)
@@ -166,9 +193,11 @@ def test_what_the_callback_raises_comes_out(address: Address) -> None:
         (Record(Key(1, 1, 1, 1), "text"), "required argument is not a float"),
     ],
 )
-def test_an_invalid_record_stops_a_put_before_it_is_sent(address: Address, bad: Record[float], wording: str) -> None:
+def test_an_invalid_record_stops_a_put_before_it_is_sent(
+    address: Address, bad: Record[float], wording: str, server_channel: Any
+) -> None:
     good = [Record(Key(1, 1, 1, cap), float(cap)) for cap in range(3)]
-    with Channel(*address, StructPayloadType("<d")) as channel:
+    with server_channel(*address, StructPayloadType("<d")) as channel:
         refused = channel.put([*good, bad, *good])
         assert refused.status is ResponseStatus.BAD_REQUEST
         assert "record 3" in str(refused.error)
@@ -181,10 +210,10 @@ def test_an_invalid_record_stops_a_put_before_it_is_sent(address: Address, bad: 
         assert len(channel.get(Key.min(), Key.max()).data) == 6
 
 
-def test_a_payload_of_another_type(address: Address) -> None:
-    with Channel(*address, BytesPayloadType()) as channel:
+def test_a_payload_of_another_type(address: Address, server_channel: Any) -> None:
+    with server_channel(*address, BytesPayloadType()) as channel:
         channel.put([Record(Key(1, 1, 1, 1), b"12345678"), Record(Key(1, 1, 1, 2), b"123"), Record(Key(1, 1, 1, 3), b"")])
-    with Channel(*address, StructPayloadType("<d")) as channel:
+    with server_channel(*address, StructPayloadType("<d")) as channel:
         got = channel.get(Key.min(), Key.max())
         assert got.status is ResponseStatus.UNPARSEABLE_ENTITY
         assert [each.key.cap for each in got.data] == [1]
@@ -194,18 +223,18 @@ def test_a_payload_of_another_type(address: Address) -> None:
         assert channel.get(Key.min(), Key.max()).status is ResponseStatus.DISCONNECTED
 
 
-def test_a_payload_type_that_raises(address: Address) -> None:
-    with Channel(*address, BytesPayloadType()) as channel:
+def test_a_payload_type_that_raises(address: Address, server_channel: Any) -> None:
+    with server_channel(*address, BytesPayloadType()) as channel:
         channel.put([Record(Key(1, 1, 1, 1), b"\x80")])
-    with Channel(*address, Text()) as channel:
+    with server_channel(*address, Text()) as channel:
         got = channel.get(Key.min(), Key.max())
     assert got.status is ResponseStatus.UNPARSEABLE_ENTITY
     assert isinstance(got.error, DecodeError)
     assert isinstance(got.error.__cause__, UnicodeDecodeError)
 
 
-def test_the_memory_limit(address: Address) -> None:
-    with Channel(*address, BytesPayloadType()) as channel:
+def test_the_memory_limit(address: Address, server_channel: Any) -> None:
+    with server_channel(*address, BytesPayloadType()) as channel:
         channel.put([Record(Key(1, 1, 1, cap), bytes(164)) for cap in range(100)])
         channel.memory_limit = 2050
         assert channel.memory_limit == 2050
@@ -228,10 +257,10 @@ def test_the_memory_limit(address: Address) -> None:
         assert channel.get_stream(Key.min(), Key.max(), sizes.append).status is ResponseStatus.NO_MEMORY
 
 
-def test_an_unreachable_server() -> None:
+def test_an_unreachable_server(peer_channel: Any) -> None:
     with playing() as address:
         pass
-    channel = Channel(*address, UnitPayloadType(), timeout=5)
+    channel = peer_channel(*address, UnitPayloadType(), timeout=5)
     response = channel.connect()
     assert response.status is ResponseStatus.ERROR
     assert isinstance(response.error, TransportError)
@@ -242,8 +271,8 @@ def test_an_unreachable_server() -> None:
     assert channel.put([]).status is ResponseStatus.DISCONNECTED
 
 
-def test_calls_before_connecting_and_after_closing(address: Address) -> None:
-    channel = Channel(*address, UnitPayloadType())
+def test_calls_before_connecting_and_after_closing(address: Address, server_channel: Any) -> None:
+    channel = server_channel(*address, UnitPayloadType())
     assert channel.get(Key.min(), Key.max()).status is ResponseStatus.DISCONNECTED
     assert channel.connect()
     assert channel.get(Key.min(), Key.max()).is_ok()
@@ -253,8 +282,8 @@ def test_calls_before_connecting_and_after_closing(address: Address) -> None:
 
 
 @pytest.mark.parametrize("call", ["get", "get_acq", "put"])
-def test_a_server_that_never_answers(call: str) -> None:
-    with playing(silent) as address, Channel(*address, UnitPayloadType(), timeout=0.2) as channel:
+def test_a_server_that_never_answers(call: str, peer_channel: Any) -> None:
+    with playing(silent) as address, peer_channel(*address, UnitPayloadType(), timeout=0.2) as channel:
         started = time.monotonic()
         arguments = ([Record(Key(1, 1, 1, 1), ())],) if call == "put" else (Key.min(), Key.max())
         response = getattr(channel, call)(*arguments)
@@ -265,8 +294,8 @@ def test_a_server_that_never_answers(call: str) -> None:
         assert getattr(channel, call)(*arguments).status is ResponseStatus.DISCONNECTED
 
 
-def test_the_timeout_can_be_changed_while_connected() -> None:
-    with playing(silent) as address, Channel(*address, UnitPayloadType()) as channel:
+def test_the_timeout_can_be_changed_while_connected(peer_channel: Any) -> None:
+    with playing(silent) as address, peer_channel(*address, UnitPayloadType()) as channel:
         assert channel.timeout is None
         channel.timeout = 0.1
         assert "timed out" in str(channel.get_acq(Key.min(), Key.max()).error)
@@ -281,8 +310,8 @@ def test_the_timeout_can_be_changed_while_connected() -> None:
     ],
     ids=["at the beginning", "at the end", "with data"],
 )
-def test_a_refused_get(answer: bytes) -> None:
-    with playing(answering(GET_REQUEST, answer)) as address, Channel(*address, UnitPayloadType()) as channel:
+def test_a_refused_get(answer: bytes, peer_channel: Any) -> None:
+    with playing(answering(GET_REQUEST, answer)) as address, peer_channel(*address, UnitPayloadType()) as channel:
         got = channel.get(Key.min(), Key.max())
         assert got.status is ResponseStatus.ERROR
         assert got.server_status == -7
@@ -291,7 +320,7 @@ def test_a_refused_get(answer: bytes) -> None:
         assert channel.get_acq(Key.min(), Key.max()).status is ResponseStatus.DISCONNECTED
 
 
-def test_a_server_that_refuses_a_put_before_it_has_read_it() -> None:
+def test_a_server_that_refuses_a_put_before_it_has_read_it(peer_channel: Any) -> None:
     def refusing(connection) -> None:  # type: ignore[no-untyped-def]
         receive(connection, 100)
         connection.sendall(struct.pack("<iQ", -5, 0))
@@ -299,7 +328,7 @@ def test_a_server_that_refuses_a_put_before_it_has_read_it() -> None:
         time.sleep(0.2)
 
     data = [Record(Key(1, 1, 1, cap), bytes(2**20)) for cap in range(64)]
-    with playing(refusing) as address, Channel(*address, BytesPayloadType(), timeout=10) as channel:
+    with playing(refusing) as address, peer_channel(*address, BytesPayloadType(), timeout=10) as channel:
         response = channel.put(data)
     assert response.status is ResponseStatus.ERROR
     assert response.server_status == -5 or isinstance(response.error, TransportError)
@@ -312,11 +341,11 @@ DIALOGUE = get_answer(
 
 
 @pytest.mark.parametrize("size", [1, 3, 12, 45])
-def test_an_answer_cut_anywhere(size: int) -> None:
+def test_an_answer_cut_anywhere(size: int, peer_channel: Any) -> None:
     cuts = range(size, len(DIALOGUE), size)
     with (
         playing(answering(GET_REQUEST, DIALOGUE, cuts=cuts)) as address,
-        Channel(*address, BytesPayloadType(), timeout=20) as channel,
+        peer_channel(*address, BytesPayloadType(), timeout=20) as channel,
     ):
         got = channel.get(Key.min(), Key.max(), recv_buffer_size=128)
     assert got.is_ok(), got
@@ -324,12 +353,12 @@ def test_an_answer_cut_anywhere(size: int) -> None:
     assert [each.value for each in got.data] == [bytes([mid]) * (mid % 5) for mid in range(1, 30)]
 
 
-def test_an_answer_that_ends_too_early_anywhere() -> None:
+def test_an_answer_that_ends_too_early_anywhere(peer_channel: Any) -> None:
     ends = [0, 1, 4, 11, 12, 13, 15, 16, 48, 49, *random.Random(1).sample(range(50, len(DIALOGUE)), 40)]
     plays = [answering(GET_REQUEST, DIALOGUE[:end], reset=end % 2 == 1) for end in ends]
     with playing(*plays) as address:
         for end in ends:
-            with Channel(*address, BytesPayloadType(), timeout=20) as channel:
+            with peer_channel(*address, BytesPayloadType(), timeout=20) as channel:
                 got = channel.get(Key.min(), Key.max())
                 assert got.status is ResponseStatus.ERROR, (end, got)
                 assert isinstance(got.error, (RemoteProtocolError, TransportError))
@@ -347,16 +376,22 @@ def test_an_answer_that_ends_too_early_anywhere() -> None:
         (DIALOGUE + b"more", "follow"),
     ],
 )
-def test_an_answer_that_the_protocol_does_not_allow(answer: bytes, wording: str) -> None:
-    with playing(answering(GET_REQUEST, answer)) as address, Channel(*address, BytesPayloadType(), timeout=20) as channel:
+def test_an_answer_that_the_protocol_does_not_allow(answer: bytes, wording: str, peer_channel: Any) -> None:
+    with (
+        playing(answering(GET_REQUEST, answer)) as address,
+        peer_channel(*address, BytesPayloadType(), timeout=20) as channel,
+    ):
         got = channel.get(Key.min(), Key.max())
     assert got.status is ResponseStatus.ERROR
     assert isinstance(got.error, RemoteProtocolError)
     assert wording in str(got.error)
 
 
-def test_unknown_data_in_headers_is_skipped() -> None:
+def test_unknown_data_in_headers_is_skipped(peer_channel: Any) -> None:
     answer = struct.pack("<iQ", 0, 5) + b"extra" + struct.pack("<iiQq", 0, 0, 12, 8) + b"more"
-    with playing(answering(GET_REQUEST, answer)) as address, Channel(*address, UnitPayloadType(), timeout=20) as channel:
+    with (
+        playing(answering(GET_REQUEST, answer)) as address,
+        peer_channel(*address, UnitPayloadType(), timeout=20) as channel,
+    ):
         got = channel.get(Key.min(), Key.max())
     assert (got.status, got.acq, got.data) == (ResponseStatus.OK, 8, [])

@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from typing_extensions import Self
 
@@ -172,21 +172,23 @@ class Channel(ChannelMixin[T]):
     def get(self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE) -> ResponseGet[T]:
         """All records of the half-open box between two keys."""
         outcome = self._outcome()
-        data = [record for records in self._read(outcome, key_min, key_max, recv_buffer_size) for record in records]
-        return outcome.response(data)
+        collector = self._payload_type.collector()
+        for batch in self._read(outcome, key_min, key_max, recv_buffer_size):
+            collector.add(batch)
+        return outcome.response(collector.result())
 
     def get_stream(
         self,
         key_min: Key,
         key_max: Key,
-        callback: Callable[[list[Record[T]]], object],
+        callback: Callable[[Any], object],
         recv_buffer_size: int = DEFAULT_BUFFER_SIZE,
     ) -> ResponseAcq:
         """Calls `callback` with the records of the box, some at a time. What it raises comes out of here."""
         outcome = self._outcome(streaming=True)
         with closing(self._read(outcome, key_min, key_max, recv_buffer_size)) as batches:
-            for records in batches:
-                callback(records)
+            for batch in batches:
+                callback(self._payload_type.kept(batch))
         return outcome.response_acq()
 
     def get_iter(
@@ -195,22 +197,22 @@ class Channel(ChannelMixin[T]):
         """The records of the box one by one, and last a ResponseAcq that says how it went."""
         outcome = self._outcome()
         with closing(self._read(outcome, key_min, key_max, recv_buffer_size)) as batches:
-            for records in batches:
-                yield from records
+            for batch in batches:
+                yield from self._payload_type.kept(batch)
         yield outcome.response_acq()
 
-    def put(self, data: list[Record[T]], max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False) -> Response:
+    def put(self, data: Any, max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False) -> Response:
         """Stores records; the server gives their acq.
 
         Args:
-            data: the records.
+            data: the records: a list of Record, or what the payload type takes.
             max_batch_size: most bytes of records in one batch on the wire.
             skip_invalid: leaves out records whose key cannot be stored or whose value cannot be serialized, and counts
                 them in `skipped`; otherwise the first one makes the answer BAD_REQUEST, and nothing is sent.
         """
         return self._put(data, max_batch_size, skip_invalid, with_acq=False)
 
-    def puta(self, data: list[Record[T]], max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False) -> Response:
+    def puta(self, data: Any, max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False) -> Response:
         """Stores records with the acq of their keys; otherwise as `put`."""
         return self._put(data, max_batch_size, skip_invalid, with_acq=True)
 
@@ -233,10 +235,8 @@ class Channel(ChannelMixin[T]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _read(
-        self, outcome: GetOutcome[T], key_min: Key, key_max: Key, buffer_size: int
-    ) -> Generator[list[Record[T]], None, None]:
-        """The records of a GET, some at a time; `outcome` tells afterwards how it went."""
+    def _read(self, outcome: GetOutcome[T], key_min: Key, key_max: Key, buffer_size: int) -> Generator[Any, None, None]:
+        """The records of a GET in batches; `outcome` tells afterwards how it went."""
         connection = self._connection
         if connection is None or not connection.open:
             outcome.fail(ResponseStatus.DISCONNECTED)
@@ -244,14 +244,13 @@ class Channel(ChannelMixin[T]):
         try:
             with closing(connection.run(outcome.operation(key_min, key_max, buffer_size))) as events:
                 for event in events:
-                    if records := outcome.take(event):
-                        yield records
+                    yield from outcome.take(event)
                     if outcome.failed:
                         break
         except (TSModelError, MemoryError) as error:
             outcome.fail(error)
 
-    def _put(self, data: list[Record[T]], max_batch_size: int, skip_invalid: bool, *, with_acq: bool) -> Response:
+    def _put(self, data: Any, max_batch_size: int, skip_invalid: bool, *, with_acq: bool) -> Response:
         connection = self._connection
         if connection is None or not connection.open:
             return Response(ResponseStatus.DISCONNECTED)

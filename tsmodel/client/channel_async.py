@@ -11,7 +11,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from typing_extensions import Self
 
@@ -152,25 +152,25 @@ class AsyncChannel(ChannelMixin[T]):
     async def get(self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE) -> ResponseGet[T]:
         """All records of the half-open box between two keys."""
         outcome = self._outcome()
-        data: list[Record[T]] = []
+        collector = self._payload_type.collector()
         async with aclosing(self._read(outcome, key_min, key_max, recv_buffer_size)) as batches:
-            async for records in batches:
-                data.extend(records)
-        return outcome.response(data)
+            async for batch in batches:
+                collector.add(batch)
+        return outcome.response(collector.result())
 
     async def get_stream(
         self,
         key_min: Key,
         key_max: Key,
-        callback: Callable[[list[Record[T]]], object],
+        callback: Callable[[Any], object],
         recv_buffer_size: int = DEFAULT_BUFFER_SIZE,
     ) -> ResponseAcq:
         """Calls `callback` with the records of the box, some at a time, and awaits what it returns when that can be
         awaited. What it raises comes out of here."""
         outcome = self._outcome(streaming=True)
         async with aclosing(self._read(outcome, key_min, key_max, recv_buffer_size)) as batches:
-            async for records in batches:
-                called = callback(records)
+            async for batch in batches:
+                called = callback(self._payload_type.kept(batch))
                 if inspect.isawaitable(called):
                     await called
         return outcome.response_acq()
@@ -181,20 +181,16 @@ class AsyncChannel(ChannelMixin[T]):
         """The records of the box one by one, and last a ResponseAcq that says how it went."""
         outcome = self._outcome()
         async with aclosing(self._read(outcome, key_min, key_max, recv_buffer_size)) as batches:
-            async for records in batches:
-                for record in records:
+            async for batch in batches:
+                for record in self._payload_type.kept(batch):
                     yield record
         yield outcome.response_acq()
 
-    async def put(
-        self, data: list[Record[T]], max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False
-    ) -> Response:
+    async def put(self, data: Any, max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False) -> Response:
         """Stores records; the server gives their acq. Arguments: see `Channel.put`."""
         return await self._put(data, max_batch_size, skip_invalid, with_acq=False)
 
-    async def puta(
-        self, data: list[Record[T]], max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False
-    ) -> Response:
+    async def puta(self, data: Any, max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False) -> Response:
         """Stores records with the acq of their keys; otherwise as `put`."""
         return await self._put(data, max_batch_size, skip_invalid, with_acq=True)
 
@@ -221,8 +217,8 @@ class AsyncChannel(ChannelMixin[T]):
 
     async def _read(
         self, outcome: GetOutcome[T], key_min: Key, key_max: Key, buffer_size: int
-    ) -> AsyncGenerator[list[Record[T]], None]:
-        """The records of a GET, some at a time; `outcome` tells afterwards how it went."""
+    ) -> AsyncGenerator[Any, None]:
+        """The records of a GET in batches; `outcome` tells afterwards how it went."""
         connection = self._connection
         if connection is None or not connection.open:
             outcome.fail(ResponseStatus.DISCONNECTED)
@@ -230,14 +226,14 @@ class AsyncChannel(ChannelMixin[T]):
         try:
             async with aclosing(connection.run(outcome.operation(key_min, key_max, buffer_size))) as events:
                 async for event in events:
-                    if records := outcome.take(event):
-                        yield records
+                    for batch in outcome.take(event):
+                        yield batch
                     if outcome.failed:
                         break
         except (TSModelError, MemoryError) as error:
             outcome.fail(error)
 
-    async def _put(self, data: list[Record[T]], max_batch_size: int, skip_invalid: bool, *, with_acq: bool) -> Response:
+    async def _put(self, data: Any, max_batch_size: int, skip_invalid: bool, *, with_acq: bool) -> Response:
         connection = self._connection
         if connection is None or not connection.open:
             return Response(ResponseStatus.DISCONNECTED)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import attrs
 
 from tsmodel.backend import Batch
-from tsmodel.client.payload_type import PayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.errors import EncodeError
 from tsmodel.keys import KEY_FIELDS, LIMITS
@@ -18,8 +17,17 @@ from tsmodel.wire.records import MAX_PAYLOAD, PUT_FORM, PUTA_FORM
 __all__ = ["Encoded", "encode_records"]
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 _SIZE = struct.Struct("<i")
+
+
+class Serializer(Protocol[T_contra]):
+    """What of a payload type writing needs."""
+
+    def to_bytes(self, value: T_contra) -> bytes:
+        """The payload for a value."""
+        ...
 
 
 @attrs.frozen
@@ -38,7 +46,7 @@ class Encoded:
 
 
 def encode_records(
-    data: Iterable[Record[T]], payload_type: PayloadType[T], *, with_acq: bool, skip_invalid: bool = False
+    data: Iterable[Record[T]], payload_type: Serializer[T], *, with_acq: bool, skip_invalid: bool = False
 ) -> Encoded:
     """Serializes all records of a put.
 
@@ -60,7 +68,7 @@ def encode_records(
     return Encoded([_batch(cid, each) for cid, each in pieces.items()], number - skipped, skipped)
 
 
-def _encoded(record: Record[T], payload_type: PayloadType[T], with_acq: bool) -> bytes:
+def _encoded(record: Record[T], payload_type: Serializer[T], with_acq: bool) -> bytes:
     key = record.key
     _check(key, with_acq)
     payload = payload_type.to_bytes(record.value)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from tsmodel.client.encoding import Encoded, encode_records
+from tsmodel.client.encoding import Encoded
 from tsmodel.client.outcome import GetOutcome
-from tsmodel.client.payload_type import PayloadType
+from tsmodel.client.payload_types import PayloadType
 from tsmodel.client.record import Record
 
 if TYPE_CHECKING:
@@ -78,4 +78,4 @@ class ChannelMixin(Generic[T]):
         return GetOutcome(self._payload_type, self._memory_limit, streaming=streaming)
 
     def _encoded(self, data: Iterable[Record[T]], skip_invalid: bool, with_acq: bool) -> Encoded:
-        return encode_records(data, self._payload_type, with_acq=with_acq, skip_invalid=skip_invalid)
+        return self._payload_type.encode(data, with_acq=with_acq, skip_invalid=skip_invalid)

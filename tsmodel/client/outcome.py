@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 from tsmodel.client.encoding import Encoded
 from tsmodel.client.failures import refusal_error
 from tsmodel.client.operations import Operation, get
-from tsmodel.client.payload_type import PayloadType
-from tsmodel.client.record import Key, Record
+from tsmodel.client.payload_types import PayloadType
+from tsmodel.client.record import Key
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
 from tsmodel.errors import DecodeError, EncodeError, KeyRangeError, LocalProtocolError
 from tsmodel.wire.answers import GetEvent
@@ -79,21 +80,20 @@ class GetOutcome(Generic[T]):
             return get(key_min, key_max, buffer_size)
         return get(key_min, key_max, min(buffer_size, max(self._limit, 1)), self._limit)
 
-    def take(self, event: GetEvent) -> list[Record[T]]:
-        """The records of an event."""
+    def take(self, event: GetEvent) -> Iterator[Any]:
+        """The batches of records of an event, valid until the next event."""
         if isinstance(event, RangeEnd):
             self._acq = event.acq
         elif isinstance(event, Refusal):
             self._failure = failure(event)
         else:
-            return self._read(event.records)
-        return []
+            yield from self._read(event.records)
 
     def fail(self, cause: Exception | ResponseStatus) -> None:
         """Notes that the GET ended by an exception, or could not begin."""
         self._failure = {"status": cause} if isinstance(cause, ResponseStatus) else failure(cause)
 
-    def response(self, data: list[Record[T]]) -> ResponseGet[T]:
+    def response(self, data: Any) -> ResponseGet[T]:
         """The response with all records."""
         return ResponseGet(**(self._failure or {"acq": self._acq}), data=data)
 
@@ -101,8 +101,7 @@ class GetOutcome(Generic[T]):
         """The response without records."""
         return ResponseAcq(**(self._failure or {"acq": self._acq}))
 
-    def _read(self, chunk: memoryview) -> list[Record[T]]:
-        records: list[Record[T]] = []
+    def _read(self, chunk: memoryview) -> Iterator[Any]:
         if self._left is not None and len(chunk) > self._left:
             self.fail(MemoryError(f"more than the {self._limit} bytes of the memory limit arrived"))
             chunk = chunk[: GET_FORM.whole_records(chunk[: self._left]).end]
@@ -110,7 +109,6 @@ class GetOutcome(Generic[T]):
             self._left -= len(chunk)
         try:
             if len(chunk):
-                records.extend(self._payload_type.read(chunk))
+                yield from self._payload_type.batches(chunk)
         except DecodeError as error:
             self.fail(error)
-        return records

@@ -1,165 +1,19 @@
-"""Payload types: between a channel's values and the bytes of a payload.
+"""Payload types, under the official client's module name."""
 
-Rules kept here:
+from tsmodel.client.numpy_payload_type import NumpyPayloadType
+from tsmodel.client.payload_types import (
+    BytesPayloadType,
+    PayloadType,
+    StructPayloadType,
+    TuplePayloadType,
+    UnitPayloadType,
+)
 
-* A `struct` format without a byte-order mark keeps its native meaning, alignment included, as in the official client.
-  Note that a packed NumPy dtype of the same fields has another size wherever alignment pads.
-* Records of one size are read a chunk at a time, without Python code for each. Subclasses that know more than `to_bytes`
-  and `from_bytes` override `read`.
-"""
-
-from __future__ import annotations
-
-import struct
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from itertools import repeat, starmap
-from operator import itemgetter
-from typing import Any, Generic, TypeVar
-
-import numpy as np
-
-from tsmodel.client.record import Key, Record
-from tsmodel.errors import DecodeError
-from tsmodel.wire.records import GET_FORM
-
-__all__ = ["BytesPayloadType", "PayloadType", "StructPayloadType", "TuplePayloadType", "UnitPayloadType"]
-
-T = TypeVar("T")
-
-_KEY = struct.Struct("<iqiqq")
-_HEADER = GET_FORM.header.itemsize
-
-
-class PayloadType(ABC, Generic[T]):
-    """Interface of serializers. Derive from it for a type of your own."""
-
-    @abstractmethod
-    def to_bytes(self, value: T) -> bytes:
-        """The payload for a value."""
-
-    @abstractmethod
-    def from_bytes(self, buffer: bytes) -> T | None:
-        """The value of a payload, or None when it is not a payload of this type."""
-
-    def read(self, chunk: memoryview) -> Iterator[Record[T]]:
-        """The records of a chunk, one by one.
-
-        Raises:
-            DecodeError: at the first payload that is not of this type, with its key; the records before it were yielded.
-        """
-        starts = GET_FORM.offsets(chunk).tolist()
-        for start, end in zip(starts, [*starts[1:], len(chunk)], strict=True):
-            key = Key.from_bytes(chunk[start + 4 : start + _HEADER])
-            payload = bytes(chunk[start + _HEADER : end])
-            yield Record(key, self._value(key, payload))
-
-    def _value(self, key: Key, payload: bytes) -> T:
-        try:
-            value = self.from_bytes(payload)
-        except Exception as error:
-            raise self._unreadable(key, payload, f": {error}") from error
-        if value is None:
-            raise self._unreadable(key, payload, "")
-        return value
-
-    def _unreadable(self, key: Key, payload: bytes, why: str) -> DecodeError:
-        return DecodeError(
-            f"the payload of record {key} ({len(payload)} bytes) cannot be read as {type(self).__name__}{why}",
-            key=key,
-            payload=payload,
-        )
-
-
-class TuplePayloadType(PayloadType[Any]):
-    """A tuple of values, by a `struct` format such as `"<if?"`. Without `<` or `>` the format is native, and may pad."""
-
-    def __init__(self, format: str) -> None:  # noqa: A002 - the official client's name
-        self._struct = struct.Struct(format)
-
-    def to_bytes(self, value: Any) -> bytes:
-        """The payload for a tuple.
-
-        Raises:
-            struct.error: when a value does not fit the format.
-        """
-        return self._struct.pack(*value)
-
-    def from_bytes(self, buffer: bytes) -> Any | None:
-        """The tuple, or None when the payload has another size."""
-        return self._struct.unpack(buffer) if len(buffer) == self._struct.size else None
-
-    def read(self, chunk: memoryview) -> Iterator[Record[Any]]:
-        """See `PayloadType.read`; records of this format's size are read all at once."""
-        found = GET_FORM.whole_records(chunk)
-        size = self._struct.size
-        if found.end != len(chunk) or found.record_size != _HEADER + size:
-            return super().read(chunk)
-        return map(Record, _keys(chunk, size), self._values(_payloads(chunk, size), found.count))
-
-    def _values(self, payloads: bytes, count: int) -> Iterable[Any]:
-        return self._struct.iter_unpack(payloads) if self._struct.size else repeat((), count)
-
-
-class StructPayloadType(TuplePayloadType):
-    """One value, by a `struct` format such as `"<d"`. Without `<` or `>` the format is native."""
-
-    def __init__(self, format: str) -> None:  # noqa: A002 - the official client's name
-        super().__init__(format)
-        values = len(self._struct.unpack(bytes(self._struct.size)))
-        if values != 1:
-            raise ValueError(f"{format!r} holds {values} values; a StructPayloadType takes one: use TuplePayloadType")
-
-    def to_bytes(self, value: Any) -> bytes:
-        """The payload for a value.
-
-        Raises:
-            struct.error: when the value does not fit the format.
-        """
-        return self._struct.pack(value)
-
-    def from_bytes(self, buffer: bytes) -> Any | None:
-        """The value, or None when the payload has another size."""
-        values = super().from_bytes(buffer)
-        return None if values is None else values[0]
-
-    def _values(self, payloads: bytes, count: int) -> Iterable[Any]:
-        return map(itemgetter(0), super()._values(payloads, count))
-
-
-class BytesPayloadType(PayloadType[bytes]):
-    """The payload's bytes as they are."""
-
-    def to_bytes(self, value: bytes) -> bytes:
-        """The same bytes."""
-        return bytes(value)
-
-    def from_bytes(self, buffer: bytes) -> bytes | None:
-        """The same bytes."""
-        return bytes(buffer)
-
-
-class UnitPayloadType(PayloadType[tuple[()]]):
-    """No payload: the key says everything. Its value is the empty tuple."""
-
-    def to_bytes(self, value: tuple[()]) -> bytes:  # noqa: ARG002
-        """No bytes."""
-        return b""
-
-    def from_bytes(self, buffer: bytes) -> tuple[()] | None:
-        """The empty tuple, or None when there is a payload."""
-        return None if len(buffer) else ()
-
-
-def _keys(chunk: memoryview, payload_size: int) -> Iterator[Key]:
-    records = np.frombuffer(chunk, np.dtype(f"V{_HEADER + payload_size}"))
-    keys = np.ndarray(len(records), "V32", chunk, 4, (records.itemsize,)).tobytes()
-    return starmap(Key, _KEY.iter_unpack(keys))
-
-
-def _payloads(chunk: memoryview, payload_size: int) -> bytes:
-    if not payload_size:
-        return b""
-    count = len(chunk) // (_HEADER + payload_size)
-    payloads = np.ndarray(count, f"V{payload_size}", chunk, _HEADER, (_HEADER + payload_size,))
-    return bytes(payloads.tobytes())
+__all__ = [
+    "BytesPayloadType",
+    "NumpyPayloadType",
+    "PayloadType",
+    "StructPayloadType",
+    "TuplePayloadType",
+    "UnitPayloadType",
+]

@@ -11,7 +11,8 @@ Rules kept here:
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain, islice, starmap
 from operator import attrgetter
 from typing import Any, Final, Generic, NoReturn, TypeVar
@@ -21,45 +22,23 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.backend import Batch
+from tsmodel.codec.batching import batches_by_cid
+from tsmodel.codec.fitting import SIZE_FIELD, Fit, fit
 from tsmodel.codec.layout import Layout
 from tsmodel.codec.scalars import BOOLS, INT32, INT64, TIMESTAMP, ByteOrder, Scalar
 from tsmodel.errors import EncodeError
-from tsmodel.keys import LIMITS, Key
+from tsmodel.keys import LIMITS
 from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, octets_of
 
-__all__ = ["KEY_SCALARS", "Fit", "Misfit", "RowCodec"]
+__all__ = ["KEY_SCALARS", "RowCodec"]
 
 RowT = TypeVar("RowT")
-
-SIZE_FIELD: Final = "_size"
-"""Name of a record's size field in structured arrays; no field of a model may begin with an underscore."""
 
 _STRETCH: Final = 512
 """Rows packed by one call: enough that the call costs nothing, few enough that their values stay in the cache."""
 
 KEY_SCALARS: Final[dict[str, Scalar]] = {"cid": INT32, "mid": INT64, "moid": INT32, "cap": TIMESTAMP, "acq": TIMESTAMP}
 """How each key component is stored."""
-
-
-@attrs.frozen
-class Misfit:
-    """A record whose payload does not have the layout's size."""
-
-    key: Key
-    payload: bytes
-
-
-@attrs.frozen
-class Fit:
-    """A chunk set apart into what fits the layout and what does not.
-
-    Attributes:
-        records: structured array, shape (n,): `_size`, the key fields, the payload's fields; a view where all fit.
-        misfits: the others.
-    """
-
-    records: npt.NDArray[Any]
-    misfits: tuple[Misfit, ...] = ()
 
 
 class RowCodec(Generic[RowT]):
@@ -70,7 +49,7 @@ class RowCodec(Generic[RowT]):
         make: called with cid, mid, moid, cap, acq and the payload's fields, positionally; gives a row. A row has each
             of them as an attribute.
         fixed: key components that every row must have, by name.
-        astuple: gives the arguments of `make` back from a row.
+        tuples: gives the arguments of `make` back from each of some rows.
     """
 
     def __init__(
@@ -78,14 +57,14 @@ class RowCodec(Generic[RowT]):
         layout: Layout,
         make: Callable[..., RowT],
         fixed: Mapping[str, int] | None = None,
-        astuple: Callable[[RowT], tuple[Any, ...]] | None = None,
+        tuples: Callable[[Iterable[RowT]], Iterable[tuple[Any, ...]]] | None = None,
     ) -> None:
         self.layout = layout
         self.make = make
         self.fixed = dict(fixed or {})
         self.payload = struct.Struct(layout.struct_format)
         self._scalars = {**KEY_SCALARS, **{field.name: field.scalar for field in layout.fields}}
-        self._astuple = astuple or attrgetter(*self._scalars)
+        self._tuples = tuples or partial(map, attrgetter(*self._scalars))
         self._codes = "".join(scalar.code for scalar in self._scalars.values())
         self._bools = [at for at, scalar in enumerate(self._scalars.values()) if scalar.kind == "bool"]
         self._unpack = struct.Struct(f"<4x{self._codes}")
@@ -98,12 +77,7 @@ class RowCodec(Generic[RowT]):
         Raises:
             RemoteProtocolError: when the chunk does not consist of whole records.
         """
-        whole = GET_FORM.whole_records(chunk)
-        if whole.end != len(chunk):
-            raise GET_FORM.fault(chunk, whole.end)
-        if whole.record_size == self.dtype.itemsize:
-            return Fit(np.frombuffer(chunk, self.dtype))
-        return self._split(chunk)
+        return fit(chunk, self.dtype)
 
     def rows(self, records: npt.NDArray[Any]) -> Iterator[RowT]:
         """A row for each record of a structured array as `fit` gives it."""
@@ -132,7 +106,7 @@ class RowCodec(Generic[RowT]):
         records[SIZE_FIELD] = records.dtype.itemsize - 4
         for name in records.dtype.names[1:]:
             records[name] = values[name]
-        return [_batch(cid, part) for cid, part in _by_cid(values["cid"], records)]
+        return batches_by_cid(values["cid"], records)
 
     def payload_of(self, row: RowT) -> bytes:
         """The payload of one row.
@@ -151,22 +125,9 @@ class RowCodec(Generic[RowT]):
         key = [(name, form.header[name]) for name in form.key_fields]
         return np.dtype([(SIZE_FIELD, "<i4"), *key, *((name, payload[name]) for name in payload.names or ())])
 
-    def _split(self, chunk: memoryview) -> Fit:
-        starts = GET_FORM.offsets(chunk)
-        sizes = np.diff(starts, append=len(chunk))
-        fits = sizes == self.dtype.itemsize
-        octets = np.frombuffer(chunk, np.uint8)
-        records = octets[starts[fits][:, None] + np.arange(self.dtype.itemsize)].view(self.dtype).reshape(-1)
-        header = GET_FORM.header.itemsize
-        misfits = tuple(
-            Misfit(Key.from_bytes(chunk[start + 4 : start + header]), bytes(chunk[start + header : start + size]))
-            for start, size in zip(starts[~fits].tolist(), sizes[~fits].tolist(), strict=True)
-        )
-        return Fit(records, misfits)
-
     def _values(self, rows: Sequence[RowT], first: int) -> npt.NDArray[Any]:
         """All fields of all rows, the key's first, as a structured array in little-endian order."""
-        flat = chain.from_iterable(map(self._astuple, rows))
+        flat = chain.from_iterable(self._tuples(rows))
         width = len(self._scalars)
         packed = []
         for start in range(0, len(rows), _STRETCH):
@@ -184,8 +145,8 @@ class RowCodec(Generic[RowT]):
 
     def _explain(self, rows: Sequence[RowT], first: int, error: Exception) -> NoReturn:
         """Raises an error that names the first value that its field cannot hold."""
-        for number, row in enumerate(rows, first):
-            for (name, scalar), value in zip(self._scalars.items(), self._astuple(row), strict=True):
+        for number, (row, values) in enumerate(zip(rows, self._tuples(rows), strict=True), first):
+            for (name, scalar), value in zip(self._scalars.items(), values, strict=True):
                 if fault := scalar.fault(value):
                     raise EncodeError(
                         f"record {number}: {type(row).__name__}.{name}: {fault}", record=number, field=name, value=value
@@ -209,19 +170,3 @@ class RowCodec(Generic[RowT]):
                 field=name,
                 value=value,
             )
-
-
-def _by_cid(cids: npt.NDArray[Any], records: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-    """The records of each cid, in their order, cids ascending."""
-    if (cids == cids[0]).all():
-        yield int(cids[0]), records
-        return
-    order = np.argsort(cids, kind="stable")
-    cids, records = cids[order], np.take(records, order)
-    edges = np.flatnonzero(np.diff(cids)) + 1
-    for part in np.split(np.arange(len(cids)), edges):
-        yield int(cids[part[0]]), records[part[0] : part[-1] + 1]
-
-
-def _batch(cid: int, records: npt.NDArray[Any]) -> Batch:
-    return Batch(cid, octets_of(records), len(records), records.dtype.itemsize)

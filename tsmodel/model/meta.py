@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import attrs
@@ -70,7 +71,9 @@ class TSModelMeta(StructMeta):
         namespace.update(_struct_defaults(schema))
         cls = super().__new__(mcls, name, bases, namespace, gc=False)
         type.__setattr__(
-            cls, SCHEMA, attrs.evolve(schema, codec=RowCodec(schema.layout, cls, schema.fixed, msgspec.structs.astuple))
+            cls,
+            SCHEMA,
+            attrs.evolve(schema, codec=RowCodec(schema.layout, cls, schema.fixed, partial(map, msgspec.structs.astuple))),
         )
         return cls
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from support.peer import playing
-from support.server import serving
 
 from tsmodel import Int16, TSModel, connect
 from tsmodel.errors import SessionError, StoreError, TransportError
+from tsmodel.server import serve_in_thread
 
 
 class Reading(TSModel):
@@ -48,7 +48,7 @@ def test_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("suffix", ["", "/", "?timeout=5", "/?timeout=0.5"])
 def test_a_server(suffix: str) -> None:
-    with serving() as (host, port):
+    with serve_in_thread() as (host, port):
         store_one(f"tstorage://{host}:{port}{suffix}")
 
 

@@ -1,0 +1,234 @@
+"""Payload types: between a channel's values and the bytes of a payload.
+
+Rules kept here:
+
+* A `struct` format without a byte-order mark keeps its native meaning, alignment included, as in the official client.
+  Note that a packed NumPy dtype of the same fields has another size wherever alignment pads.
+* Records of one size are read a chunk at a time, without Python code for each. Subclasses that know more than `to_bytes`
+  and `from_bytes` override `read`.
+"""
+
+from __future__ import annotations
+
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from itertools import repeat, starmap
+from operator import itemgetter
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+
+from tsmodel.client.encoding import Encoded, encode_records
+from tsmodel.client.record import Key, Record
+from tsmodel.errors import DecodeError
+from tsmodel.wire.records import GET_FORM
+
+__all__ = [
+    "BytesPayloadType",
+    "Collector",
+    "PayloadType",
+    "StructPayloadType",
+    "TuplePayloadType",
+    "UnitPayloadType",
+    "keys_of",
+    "payloads_of",
+]
+
+T = TypeVar("T")
+
+_KEY = struct.Struct("<iqiqq")
+_HEADER = GET_FORM.header.itemsize
+
+
+class Collector(Protocol):
+    """Makes one of several batches."""
+
+    def add(self, batch: Any) -> None:
+        """Takes a batch; it need not stay valid."""
+        ...
+
+    def result(self) -> Any:
+        """All of them."""
+        ...
+
+
+class ListCollector:
+    """Collects lists."""
+
+    def __init__(self) -> None:
+        self._all: list[Any] = []
+
+    def add(self, batch: list[Any]) -> None:
+        """Takes a list."""
+        self._all += batch
+
+    def result(self) -> list[Any]:
+        """All items."""
+        return self._all
+
+
+class PayloadType(ABC, Generic[T]):
+    """Interface of serializers. Derive from it for a type of your own."""
+
+    @abstractmethod
+    def to_bytes(self, value: T) -> bytes:
+        """The payload for a value."""
+
+    @abstractmethod
+    def from_bytes(self, buffer: bytes) -> T | None:
+        """The value of a payload, or None when it is not a payload of this type."""
+
+    def read(self, chunk: memoryview) -> Iterator[Record[T]]:
+        """The records of a chunk, one by one.
+
+        Raises:
+            DecodeError: at the first payload that is not of this type, with its key; the records before it were yielded.
+        """
+        starts = GET_FORM.offsets(chunk).tolist()
+        for start, end in zip(starts, [*starts[1:], len(chunk)], strict=True):
+            key = Key.from_bytes(chunk[start + 4 : start + _HEADER])
+            payload = bytes(chunk[start + _HEADER : end])
+            yield Record(key, self._value(key, payload))
+
+    def batches(self, chunk: memoryview) -> Iterator[Any]:
+        """The records of a chunk as a channel hands them on, valid as long as the chunk is; here one list, which stays.
+
+        Raises:
+            DecodeError: as `read`, after a batch of the records before.
+        """
+        records: list[Record[T]] = []
+        try:
+            records.extend(self.read(chunk))
+        except DecodeError:
+            yield records
+            raise
+        yield records
+
+    def collector(self) -> Collector:
+        """Makes one of several batches: what `get` answers."""
+        return ListCollector()
+
+    def kept(self, batch: Any) -> Any:
+        """A batch that stays when its chunk does not."""
+        return batch
+
+    def encode(self, data: Iterable[Any], *, with_acq: bool, skip_invalid: bool = False) -> Encoded:
+        """What `put` is given, as batches.
+
+        Raises:
+            EncodeError: for the first record that cannot be stored, with its number; not when such are skipped.
+        """
+        return encode_records(data, self, with_acq=with_acq, skip_invalid=skip_invalid)
+
+    def _value(self, key: Key, payload: bytes) -> T:
+        try:
+            value = self.from_bytes(payload)
+        except Exception as error:
+            raise self._unreadable(key, payload, f": {error}") from error
+        if value is None:
+            raise self._unreadable(key, payload, "")
+        return value
+
+    def _unreadable(self, key: Key, payload: bytes, why: str) -> DecodeError:
+        return DecodeError(
+            f"the payload of record {key} ({len(payload)} bytes) cannot be read as {type(self).__name__}{why}",
+            key=key,
+            payload=payload,
+        )
+
+
+class TuplePayloadType(PayloadType[Any]):
+    """A tuple of values, by a `struct` format such as `"<if?"`. Without `<` or `>` the format is native, and may pad."""
+
+    def __init__(self, format: str) -> None:  # noqa: A002 - the official client's name
+        self._struct = struct.Struct(format)
+
+    def to_bytes(self, value: Any) -> bytes:
+        """The payload for a tuple.
+
+        Raises:
+            struct.error: when a value does not fit the format.
+        """
+        return self._struct.pack(*value)
+
+    def from_bytes(self, buffer: bytes) -> Any | None:
+        """The tuple, or None when the payload has another size."""
+        return self._struct.unpack(buffer) if len(buffer) == self._struct.size else None
+
+    def read(self, chunk: memoryview) -> Iterator[Record[Any]]:
+        """See `PayloadType.read`; records of this format's size are read all at once."""
+        found = GET_FORM.whole_records(chunk)
+        size = self._struct.size
+        if found.end != len(chunk) or found.record_size != _HEADER + size:
+            return super().read(chunk)
+        return map(Record, keys_of(chunk, size), self._values(payloads_of(chunk, size), found.count))
+
+    def _values(self, payloads: bytes, count: int) -> Iterable[Any]:
+        return self._struct.iter_unpack(payloads) if self._struct.size else repeat((), count)
+
+
+class StructPayloadType(TuplePayloadType):
+    """One value, by a `struct` format such as `"<d"`. Without `<` or `>` the format is native."""
+
+    def __init__(self, format: str) -> None:  # noqa: A002 - the official client's name
+        super().__init__(format)
+        values = len(self._struct.unpack(bytes(self._struct.size)))
+        if values != 1:
+            raise ValueError(f"{format!r} holds {values} values; a StructPayloadType takes one: use TuplePayloadType")
+
+    def to_bytes(self, value: Any) -> bytes:
+        """The payload for a value.
+
+        Raises:
+            struct.error: when the value does not fit the format.
+        """
+        return self._struct.pack(value)
+
+    def from_bytes(self, buffer: bytes) -> Any | None:
+        """The value, or None when the payload has another size."""
+        values = super().from_bytes(buffer)
+        return None if values is None else values[0]
+
+    def _values(self, payloads: bytes, count: int) -> Iterable[Any]:
+        return map(itemgetter(0), super()._values(payloads, count))
+
+
+class BytesPayloadType(PayloadType[bytes]):
+    """The payload's bytes as they are."""
+
+    def to_bytes(self, value: bytes) -> bytes:
+        """The same bytes."""
+        return bytes(value)
+
+    def from_bytes(self, buffer: bytes) -> bytes | None:
+        """The same bytes."""
+        return bytes(buffer)
+
+
+class UnitPayloadType(PayloadType[tuple[()]]):
+    """No payload: the key says everything. Its value is the empty tuple."""
+
+    def to_bytes(self, value: tuple[()]) -> bytes:  # noqa: ARG002
+        """No bytes."""
+        return b""
+
+    def from_bytes(self, buffer: bytes) -> tuple[()] | None:
+        """The empty tuple, or None when there is a payload."""
+        return None if len(buffer) else ()
+
+
+def keys_of(chunk: memoryview, payload_size: int) -> Iterator[Key]:
+    """The keys of a chunk whose payloads all have this size."""
+    records = np.frombuffer(chunk, np.dtype(f"V{_HEADER + payload_size}"))
+    keys = np.ndarray(len(records), "V32", chunk, 4, (records.itemsize,)).tobytes()
+    return starmap(Key, _KEY.iter_unpack(keys))
+
+
+def payloads_of(chunk: memoryview, payload_size: int) -> bytes:
+    """The payloads of a chunk, all of this size, one after another."""
+    if not payload_size:
+        return b""
+    count = len(chunk) // (_HEADER + payload_size)
+    payloads = np.ndarray(count, f"V{payload_size}", chunk, _HEADER, (_HEADER + payload_size,))
+    return bytes(payloads.tobytes())
