@@ -190,7 +190,9 @@ class KeyRange:
         return KeyRange(low, high)
 
     def hull(self, other: KeyRange) -> KeyRange:
-        """The smallest range that covers both."""
+        """The smallest range that covers both; an empty one adds nothing."""
+        if self.is_empty or other.is_empty:
+            return other if self.is_empty else self
         low = Key(*map(min, self.min.astuple(), other.min.astuple()))
         high = Key(*map(max, self.max.astuple(), other.max.astuple()))
         return KeyRange(low, high)

@@ -126,4 +126,4 @@ def test_one_value_out_of_place_stops_everything(
     with pytest.raises(EncodeError, match=f"^record {at}: Row.{name}: ") as caught:
         codec.encode(objects)
     assert (caught.value.record, caught.value.field, caught.value.value) == (at, name, value)
-    assert str(caught.value).endswith(f"is not {scalar.accepts}")
+    assert f"is not {scalar.accepts}" in str(caught.value)

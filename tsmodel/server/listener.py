@@ -88,11 +88,13 @@ class Listener:
         self._lock = threading.Lock()
         self._open: set[_Connection] = set()
         self._numbers = count(1)
+        if not 0 <= port <= 65535:
+            raise TransportError(f"cannot listen at {host}:{port}: a port is 0 to 65535")
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             dual = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
             self._socket = socket.create_server((host, port), family=family, backlog=512, dualstack_ipv6=dual)
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             raise TransportError(f"cannot listen at {host}:{port}: {error}") from error
 
     @property

@@ -104,7 +104,7 @@ class Reader(Generic[EventT]):
     def __init__(self, buffer_size: int = DEFAULT_BUFFER_SIZE, most: int | None = None) -> None:
         self._buffer = ReceiveBuffer(buffer_size, most)
         self._parser = self._parse()
-        self.done = False
+        self.done = self._deaf = False
 
     def get_buffer(self) -> memoryview:
         """Where to receive into; never empty. Views in earlier events are no longer valid.
@@ -130,7 +130,9 @@ class Reader(Generic[EventT]):
                 return events
             events.append(event)
         self.done = True
-        if len(self._buffer):
+        if self._deaf:
+            self._buffer.take(len(self._buffer))
+        elif len(self._buffer):
             at = self._buffer.consumed
             raise RemoteProtocolError(f"{len(self._buffer)} bytes follow {self.what}, from byte {at}", offset=at)
         return events
@@ -161,8 +163,8 @@ class Reader(Generic[EventT]):
             count -= len(self._buffer.take(count))
 
     def _drop(self) -> None:
-        """Drops what has arrived and is not parsed."""
-        self._buffer.take(len(self._buffer))
+        """Drops what has arrived and is not parsed, and whatever else may come."""
+        self._deaf = True
 
     def _header(self) -> Parser[EventT, tuple[int, int]]:
         """Command or status, and size."""

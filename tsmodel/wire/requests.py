@@ -41,11 +41,12 @@ def put_request(batches: Sequence[Batch], *, with_acq: bool, max_batch_size: int
     Args:
         batches: records in PUT form, or PUTA form `with_acq`.
         with_acq: whether the records carry their acq.
-        max_batch_size: most bytes of records in one batch on the wire; larger ones are split between records.
+        max_batch_size: most bytes of records in one batch on the wire; larger ones are split between records. A record that
+            is larger travels alone.
 
     Raises:
-        LocalProtocolError: for a cid that would end the put early, a size no batch can have, or a record that is larger.
-        RemoteProtocolError: for a batch that does not consist of whole records.
+        LocalProtocolError: for a cid that no record can have, or a size that no batch can have.
+        RemoteProtocolError: when a batch that must be split does not consist of whole records.
     """
     if not 1 <= max_batch_size <= MAX_BATCH_SIZE:
         raise LocalProtocolError(f"max_batch_size is {max_batch_size}; it must be 1 to {MAX_BATCH_SIZE}")
@@ -53,7 +54,9 @@ def put_request(batches: Sequence[Batch], *, with_acq: bool, max_batch_size: int
     buffers: Buffers = [_HEADER.pack(Command.PUTA if with_acq else Command.PUT, 0)]
     for batch in batches:
         if not LIMITS["cid"].least <= batch.cid <= LIMITS["cid"].bound:
-            raise LocalProtocolError(f"a batch has cid {batch.cid}, which would end the put early")
+            raise LocalProtocolError(
+                f"a batch has cid {batch.cid}; it must be 0 to {LIMITS['cid'].bound}; a negative one would end the put"
+            )
         for piece in _pieces(batch, form, max_batch_size):
             buffers += (_BATCH.pack(batch.cid, len(piece)), piece)
     buffers.append(_GUARD)

@@ -54,6 +54,8 @@ def describe(status: int) -> str:
     >>> describe(-3)
     'RETRY (-3): try again'
     """
+    if status == Status.OK:
+        return "OK (0)"
     if status not in _MEANINGS:
         return f"status {status}, which this client does not know"
     known = Status(status)

@@ -1,0 +1,380 @@
+"""The server as its peers see it: byte for byte, with bad peers, slow peers, many peers, and when it is told to stop."""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.batches import batches, scanned
+from support.wiring import OK, get_record, put_of, put_record
+
+from tsmodel import Int32, TSModel, connect, now_ns
+from tsmodel.client.channel import Channel
+from tsmodel.client.payload_type import BytesPayloadType, UnitPayloadType
+from tsmodel.client.record import Key, Record
+from tsmodel.errors import TransportError
+from tsmodel.keys import KEY_FIELDS, LIMITS
+from tsmodel.server import Listener, serve_in_thread
+from tsmodel.store import EmbeddedStore, open_store
+
+Address = tuple[str, int]
+EVERYTHING = Key.min().to_bytes() + Key.max().to_bytes()
+CONTRACT = Path(__file__).parent / "seed_usage.py"
+
+
+@pytest.fixture
+def store() -> Iterator[EmbeddedStore]:
+    store = open_store(None)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def address(store: EmbeddedStore) -> Iterator[Address]:
+    with serve_in_thread(store) as address:
+        yield address
+
+
+def said(address: Address, request: bytes, *, end: bool = True) -> bytes:
+    """What the server answers until it closes; `end`: the peer says that it will send no more."""
+    with socket.create_connection(address, 10) as connection:
+        connection.sendall(request)
+        if end:
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    return answer
+
+
+def serves(address: Address) -> bool:
+    with Channel(*address, BytesPayloadType(), timeout=10) as channel:
+        return channel.get(Key.min(), Key.max()).is_ok()
+
+
+def test_a_dialogue_byte_for_byte(address: Address) -> None:
+    before = now_ns()
+    request = put_of((1, [put_record(b"abc", 2, 3, 4)]))
+    status, size, acq_min, acq_max = struct.unpack("<iQqq", said(address, request))
+    assert (status, size) == (0, 16)
+    assert before <= acq_min == acq_max <= now_ns()
+
+    answer = said(address, struct.pack("<iQ", 1, 64) + EVERYTHING)
+    record = get_record(b"abc", 1, 2, 3, 4, acq_min)
+    assert answer[: len(OK) + len(record) + 16] == OK + record + struct.pack("<iiQ", 0, 0, 8)
+    (acq,) = struct.unpack_from("<q", answer, len(OK) + len(record) + 16)
+    assert acq_max < acq <= now_ns()
+    assert len(answer) == len(OK) + len(record) + 24
+
+    status, size, again = struct.unpack("<iQq", said(address, struct.pack("<iQ", 7, 64) + EVERYTHING))
+    assert (status, size) == (0, 8)
+    assert acq <= again <= now_ns()
+
+
+def test_many_requests_on_one_connection(address: Address) -> None:
+    puta = put_of((5, [put_record(b"", 1, 1, 1, 9), put_record(b"x", 2, 1, 1, 8)]), command=6)
+    get = struct.pack("<iQ", 1, 70) + b"excess" + EVERYTHING
+    answer = said(address, puta + get + puta + get)
+    assert answer.count(get_record(b"x", 5, 2, 1, 1, 8)) == 3
+    assert answer.startswith(struct.pack("<iQqq", 0, 16, 8, 9) + OK)
+
+
+def test_records_with_a_greatest_value_are_skipped(address: Address, store: EmbeddedStore) -> None:
+    greatest = {name: limits.bound for name, limits in LIMITS.items()}
+    records = [put_record(b"", 1, 1, 1), put_record(b"", greatest["mid"], 1, 1), put_record(b"", 1, greatest["moid"], 1)]
+    records.append(put_record(b"", 1, 1, greatest["cap"]))
+    answer = said(address, put_of((1, records), (greatest["cid"], records[:1])))
+    assert answer[:12] == struct.pack("<iQ", 0, 16)
+    assert len(scanned(store)) == 1
+
+
+@pytest.mark.parametrize(
+    ("key_min", "key_max"),
+    [
+        (Key(-1, 0, 0, 0, 0), Key(9, 9, 9, 9, 9)),
+        (Key(0, 0, 0, 0, 0), Key(-5, 9, 9, 9, 9)),
+        (Key(1, 0, 0, 0, 0), Key(1, 9, 9, 9, 9)),
+        (Key(0, 5, 0, 0, 0), Key(9, 1, 9, 9, 9)),
+        (Key(0, 0, 0, 0, 2**62), Key(9, 9, 9, 9, 2**63 - 1)),
+    ],
+    ids=["negative cid", "negative end", "empty", "reversed", "from the future"],
+)
+def test_bad_ranges_are_refused(address: Address, key_min: Key, key_max: Key) -> None:
+    keys = key_min.to_bytes() + key_max.to_bytes()
+    refused = struct.pack("<iQ", -1, 0)
+    assert said(address, struct.pack("<iQ", 1, 64) + keys, end=False) == OK + struct.pack("<i", 0) + refused
+    assert said(address, struct.pack("<iQ", 7, 64) + keys, end=False) == refused
+
+
+def test_a_range_that_begins_just_now_is_served(address: Address) -> None:
+    with Channel(*address, UnitPayloadType(), timeout=10) as channel:
+        for _ in range(20):
+            key_min = Key(0, 0, 0, 0, now_ns())
+            assert channel.get(key_min, Key.max()).is_ok()
+            assert channel.get_acq(key_min, Key.max()).acq >= key_min.acq
+
+
+def test_time_passes_while_nothing_is_put(address: Address) -> None:
+    with Channel(*address, UnitPayloadType(), timeout=10) as channel:
+        first = channel.get_acq(Key.min(), Key.max()).acq
+        time.sleep(0.15)
+        second = channel.get_acq(Key.min(), Key.max()).acq
+        put = channel.put([Record(Key(1, 1, 1, 1), ())])
+    assert first < second
+    assert put.acq_min is not None
+    assert put.acq_min >= second
+
+
+BAD = [
+    struct.pack("<iQ", 2, 0),
+    struct.pack("<iQ", -1, 2**64 - 1),
+    struct.pack("<iQ", 1, 3) + b"abc",
+    struct.pack("<iQi", 5, 0, -2),
+    struct.pack("<iQii", 5, 0, 1, -4),
+    put_of((1, [struct.pack("<i", -4) + bytes(40)])),
+    put_of((1, [struct.pack("<i", 21 + 2**25)])),
+    put_of((1, [put_record(b"abc", 1, 1, 1)[:-1]])),
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("request_bytes", BAD)
+def test_what_the_protocol_does_not_allow(address: Address, store: EmbeddedStore, request_bytes: bytes) -> None:
+    (status, size) = struct.unpack("<iQ", said(address, request_bytes))
+    assert status < 0
+    assert size == 0
+    assert scanned(store) == []
+    assert serves(address)
+
+
+def test_requests_cut_off_anywhere_do_nothing(address: Address, store: EmbeddedStore) -> None:
+    records = [put_record(bytes(n), 1, 2, n) for n in range(4)]
+    request = put_of((1, records), (2, records))
+    for end in range(len(request)):
+        said(address, request[:end])
+    assert scanned(store) == []
+    said(address, request)
+    assert len(scanned(store)) == 8
+
+
+def test_random_bytes(address: Address) -> None:
+    rng = random.Random(5)
+    for _ in range(150):
+        start = rng.choice([b"", struct.pack("<iQ", rng.choice([1, 5, 6, 7]), rng.choice([0, 64, 2**63]))])
+        said(address, start + rng.randbytes(rng.randrange(200)))
+    assert serves(address)
+
+
+def test_a_connection_that_dies_in_the_middle_of_a_put_stores_nothing(address: Address, store: EmbeddedStore) -> None:
+    records = [put_record(bytes(100), 1, 1, cap) for cap in range(10_000)]
+    with socket.create_connection(address, 10) as connection:
+        connection.sendall(put_of((1, records))[:-4])
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    time.sleep(0.1)
+    assert scanned(store) == []
+    assert serves(address)
+
+
+def test_a_peer_that_does_not_read_stops_nobody(address: Address, store: EmbeddedStore) -> None:
+    store.append(batches([(1, n, 0, 0, bytes(2**20)) for n in range(64)]))
+    with socket.create_connection(address, 10) as stubborn:
+        stubborn.sendall(struct.pack("<iQ", 1, 64) + EVERYTHING)
+        time.sleep(0.1)
+        with Channel(*address, BytesPayloadType(), timeout=10) as channel:
+            assert len(channel.get(Key.min(), Key.max()).data) == 64
+            assert channel.put([Record(Key(2, 1, 1, 1), b"")]).is_ok()
+
+
+def test_a_put_that_is_too_large(store: EmbeddedStore) -> None:
+    listener = Listener(store, max_put=1000)
+    thread = threading.Thread(target=listener.serve)
+    thread.start()
+    records = [put_record(bytes(100), 1, 1, cap) for cap in range(20)]
+    try:
+        assert said(listener.address, put_of((1, records))) == struct.pack("<iQ", -5, 0)
+        assert said(listener.address, put_of((1, records[:5])))[:4] == bytes(4)
+    finally:
+        listener.stop()
+        thread.join()
+    assert len(scanned(store)) == 5
+
+
+def test_one_connection_too_many(store: EmbeddedStore) -> None:
+    with serve_in_thread(store, max_connections=2) as address:
+        with (
+            Channel(*address, UnitPayloadType(), timeout=10) as first,
+            Channel(*address, UnitPayloadType(), timeout=10) as second,
+        ):
+            assert first.get(Key.min(), Key.max()).is_ok()
+            assert second.get(Key.min(), Key.max()).is_ok()
+            with Channel(*address, UnitPayloadType(), timeout=10) as third:
+                assert not third.get(Key.min(), Key.max()).is_ok()
+        for _ in range(100):
+            try:
+                assert serves(address)
+                break
+            except (AssertionError, OSError):
+                time.sleep(0.05)
+        assert serves(address)
+
+
+def test_an_idle_connection_is_closed() -> None:
+    with serve_in_thread(idle_timeout=0.1) as address:
+        assert said(address, b"", end=False) == b""
+        assert said(address, struct.pack("<iQ", 5, 0), end=False) == b""
+
+
+def test_many_connections_at_once(address: Address, store: EmbeddedStore) -> None:
+    store.append(batches([(1, n, 0, 0, b"123456789") for n in range(1000)]))
+    counts: list[int] = []
+
+    def read() -> None:
+        with Channel(*address, BytesPayloadType(), timeout=60) as channel:
+            counts.append(len(channel.get(Key.min(), Key.max()).data))
+
+    threads = [threading.Thread(target=read) for _ in range(60)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counts == [1000] * 60
+
+
+def test_it_goes_on_with_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "served.tsdb"
+    for count in (1, 2):
+        with serve_in_thread(str(path)) as address, Channel(*address, UnitPayloadType(), timeout=10) as channel:
+            channel.put([Record(Key(1, 1, 1, 1), ())])
+            assert len(channel.get(Key.min(), Key.max()).data) == count
+
+
+def test_an_address_that_is_taken(address: Address, store: EmbeddedStore) -> None:
+    with pytest.raises(TransportError, match=f"cannot listen at 127.0.0.1:{address[1]}"):
+        Listener(store, *address)
+    with pytest.raises(TransportError, match="cannot listen"):
+        Listener(store, port=99999)
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_ip_version_6() -> None:
+    try:
+        server = serve_in_thread(host="::1")
+        with server as (host, port), connect(f"tstorage://[{host}]:{port}?timeout=10") as session:
+            assert session.query(Mark).count() == 0
+    except TransportError:
+        pytest.skip("this machine has no ::1")
+
+
+class Mark(TSModel):
+    number: Int32
+
+
+def command(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tsmodel", "serve", *map(str, arguments)],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def listening(process: subprocess.Popen[str]) -> Address:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    host, port = line.split()[3].rsplit(":", 1)
+    return host, int(port)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are what is tested")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_stops_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    process = command("--data", "served.tsdb", "--port", "0", cwd=tmp_path)
+    with connect("tstorage://{}:{}?timeout=10".format(*listening(process))) as session:
+        session.add(Mark(cid=1, mid=1, moid=1, cap=1, number=5))
+        session.flush()
+        process.send_signal(number)
+        out, log = process.communicate(timeout=20)
+    assert (process.returncode, out) == (0, "")
+    assert "INFO    connection 1 from 127.0.0.1:" in log
+    assert "Traceback" not in log
+    assert [path.name for path in tmp_path.iterdir()] == ["served.tsdb"]
+    with connect(tmp_path / "served.tsdb"):
+        assert Mark.query.one().number == 5
+
+
+def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
+    for arguments, wording in (
+        (("--port", "99999", "--memory"), "cannot listen at 127.0.0.1:99999"),
+        (("--data", "none/served.tsdb"), "create it first"),
+        (("--memory", "--tls-key", "key.pem"), "give --tls-cert as well"),
+        (("--memory", "--tls-cert", "none.pem"), "TLS cannot use none.pem"),
+    ):
+        out, error = command(*arguments, cwd=tmp_path).communicate(timeout=20)
+        assert out == ""
+        assert error.startswith("tsmodel: ")
+        assert wording in error
+        assert "Traceback" not in error
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_lying_sizes_take_no_memory(tmp_path: Path) -> None:
+    process = command("--memory", "--port", "0", cwd=tmp_path)
+    address = listening(process)
+    said(address, struct.pack("<iQ", 1, 64) + EVERYTHING)
+
+    def resident() -> int:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+    before = resident()
+    lies = [struct.pack("<iQ", code, 2**63) for code in (1, 5, 6, 7)]
+    lies.append(struct.pack("<iQiii", 5, 0, 1, 2**31 - 1, 2**25))
+    for lie in lies:
+        with socket.create_connection(address, 10) as connection:
+            connection.sendall(lie + bytes(2**16))
+            time.sleep(0.05)
+            assert resident() - before < 10 * 2**20
+    process.terminate()
+    process.communicate(timeout=20)
+
+
+def test_the_official_usage(tmp_path: Path) -> None:
+    process = command("--memory", "--port", "0", cwd=tmp_path)
+    host, port = listening(process)
+    done = subprocess.run(
+        [sys.executable, CONTRACT, host, str(port)], capture_output=True, text=True, timeout=60, check=False
+    )
+    process.terminate()
+    process.communicate(timeout=20)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("ok\n")
+
+
+def test_the_example_application(tmp_path: Path, address: Address) -> None:
+    (tmp_path / "records.csv").write_text("1,2,3,4,00ff\n1,2,3,5,\n")
+    arguments = [*map(str, address), "1", "2", "3", "0", str(LIMITS["acq"].least), *["9"] * 4, str(LIMITS["acq"].bound)]
+    application = [sys.executable, "-m", "tsmodel.client", *arguments]
+
+    def run(name: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*application, name], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+
+    done = run("records.csv")
+    assert done.returncode == 0, done.stderr
+    lines = [line.split(",") for line in done.stdout.splitlines()]
+    assert [line[:4] + line[5:] for line in lines] == [["1", "2", "3", "4", "00ff"], ["1", "2", "3", "5", ""]]
+    assert len(KEY_FIELDS) == len(lines[0]) - 1
+    (tmp_path / "records.csv").write_text("1,2,3,4,00ff\n1,2,3,5,zz\n")
+    done = run("records.csv")
+    assert done.returncode == 1
+    assert "records.csv, line 2: non-hexadecimal" in done.stderr
+    assert "none.csv" in run("none.csv").stderr
