@@ -1,4 +1,4 @@
-"""`python -m benchmarks [ROW …]`: measures, and prints a table of ratios. Rows: decode, ingest, scan; all by default."""
+"""`python -m benchmarks [ROW …]`: measures, and prints a table of ratios. Rows: decode, ingest, scan, network."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import platform
 import sys
 from collections.abc import Callable
 
-from benchmarks import decode, ingest, scan
+from benchmarks import decode, ingest, network, scan
 from benchmarks.harness import Result
 
 ROWS: dict[str, Callable[[], list[Result]]] = {
     "decode": decode.measure,
     "ingest": ingest.measure,
     "scan": scan.measure,
+    "network": network.measure,
 }
 
 

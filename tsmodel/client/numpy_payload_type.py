@@ -9,7 +9,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -21,13 +21,14 @@ from tsmodel.codec.batching import batches_by_cid
 from tsmodel.codec.fitting import SIZE_FIELD
 from tsmodel.errors import DecodeError, EncodeError
 from tsmodel.keys import KEY_FIELDS, LIMITS, Key
-from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm, octets_of
+from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm
 
 __all__ = ["NumpyPayloadType"]
 
 Array = npt.NDArray[Any]
 
 _HEADER: Final = GET_FORM.header.itemsize
+_BLOCK: Final = 2**14
 
 
 class NumpyPayloadType(PayloadType[Any]):
@@ -95,9 +96,11 @@ class NumpyPayloadType(PayloadType[Any]):
             payload=payload,
         )
 
-    def collector(self) -> Collector:
-        """Makes one array of several."""
-        return _ArrayCollector(self.parsing_dtype)
+    gathers = True
+
+    def collector(self, gathered: Callable[[int], memoryview]) -> Collector:
+        """Makes one array of several: of the memory that they were received into."""
+        return _ArrayCollector(self.parsing_dtype, gathered)
 
     def kept(self, batch: Array) -> Array:
         """A copy."""
@@ -117,21 +120,40 @@ class NumpyPayloadType(PayloadType[Any]):
         target = self._of(form)
         columns = _columns(data, ("cid", *form.key_fields, *(self.dtype.names or ())))
         count = len(columns["cid"])
-        invalid = np.zeros(count, np.bool_)
-        for name, column in columns.items():
+        cids = np.empty(count, "<i4")
+        records = (np.zeros if _has_gaps(target) else np.empty)(count, target)
+        records[SIZE_FIELD] = target.itemsize - 4
+        kept = 0
+        # In blocks that stay in the cache: checking and copying go over each column several times.
+        for start in range(0, count, _BLOCK):
+            block = {name: column[start : start + _BLOCK] for name, column in columns.items()}
+            invalid = self._invalid(block, start, skip_invalid)
+            if invalid is not None:
+                block = {name: column[~invalid] for name, column in block.items()}
+            stop = kept + len(block["cid"])
+            cids[kept:stop] = block["cid"]
+            for name in target.names[1:] if target.names else ():
+                records[name][kept:stop] = block[name]
+            kept = stop
+        return Encoded(batches_by_cid(cids[:kept], records[:kept]), kept, count - kept)
+
+    def _invalid(self, block: dict[str, Array], first: int, skip: bool) -> npt.NDArray[np.bool_] | None:
+        """Which records cannot be stored; None for none.
+
+        Raises:
+            EncodeError: for the first of them, unless they are to be skipped.
+        """
+        invalid = None
+        for name, column in block.items():
             kind = np.dtype(LIMITS[name].dtype) if name in LIMITS else self.dtype[name]
             refused = _refused(name, column, kind)
-            if refused is not None and refused.any():
-                if not skip_invalid:
-                    raise _error(name, column, int(refused.argmax()), kind)
-                invalid |= refused
-        if invalid.any():
-            columns = {name: column[~invalid] for name, column in columns.items()}
-        records = np.zeros(count - int(invalid.sum()), target)
-        records[SIZE_FIELD] = target.itemsize - 4
-        for name in target.names[1:] if target.names else ():
-            records[name] = columns[name]
-        return Encoded(batches_by_cid(columns["cid"].astype("<i4"), records), len(records), int(invalid.sum()))
+            if refused is None or not refused.any():
+                continue
+            if not skip:
+                at = int(refused.argmax())
+                raise _error(name, column[at], first + at, kind)
+            invalid = refused if invalid is None else invalid | refused
+        return invalid
 
     def _of(self, form: RecordForm) -> np.dtype[Any]:
         """dtype of a whole record; the payload's fields keep their places, gaps included."""
@@ -150,17 +172,16 @@ class NumpyPayloadType(PayloadType[Any]):
 
 
 class _ArrayCollector:
-    """One growing buffer: that is a remap, where joining arrays would copy them again."""
-
-    def __init__(self, dtype: np.dtype[Any]) -> None:
+    def __init__(self, dtype: np.dtype[Any], gathered: Callable[[int], memoryview]) -> None:
         self._dtype = dtype
-        self._octets = bytearray()
+        self._gathered = gathered
+        self._count = 0
 
     def add(self, batch: Array) -> None:
-        self._octets += octets_of(batch)
+        self._count += len(batch)
 
     def result(self) -> Array:
-        return np.frombuffer(self._octets, self._dtype)
+        return np.frombuffer(self._gathered(self._count * self._dtype.itemsize), self._dtype)
 
 
 def _columns(data: Array | Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Array]:
@@ -183,9 +204,11 @@ def _refused(name: str, column: Array, kind: np.dtype[Any]) -> npt.NDArray[np.bo
         kind = kind.subdtype[0]
     if column.dtype.kind in "iu" and kind.kind in "iu":
         least, bound = (LIMITS[name].least, LIMITS[name].bound - 1) if name in LIMITS else _range(kind)
-        if not column.size or (least <= int(column.min()) and int(column.max()) <= bound):
-            return None
         low, high = _range(column.dtype)
+        if not column.size or (
+            (least <= low or least <= int(column.min())) and (high <= bound or int(column.max()) <= bound)
+        ):
+            return None
         outside = np.zeros(column.shape, np.bool_)
         if low < least:
             outside |= column < column.dtype.type(least)
@@ -211,11 +234,15 @@ def _range(kind: np.dtype[Any]) -> tuple[int, int]:
     return int(info.min), int(info.max)
 
 
-def _error(name: str, column: Array, at: int, kind: np.dtype[Any]) -> EncodeError:
-    value = column[at]
+def _error(name: str, value: Any, record: int, kind: np.dtype[Any]) -> EncodeError:
     allowed = f"{kind}"
     if name in LIMITS:
         allowed = f"{LIMITS[name].least} to {LIMITS[name].bound - 1}"
     elif kind.kind in "iu":
         allowed = "{} to {}".format(*_range(kind))
-    return EncodeError(f"record {at}: {name} is {value}; it must be {allowed}", record=at, field=name, value=value)
+    return EncodeError(f"record {record}: {name} is {value}; it must be {allowed}", record=record, field=name, value=value)
+
+
+def _has_gaps(dtype: np.dtype[Any]) -> bool:
+    """Whether there are bytes between the fields, or behind them, that no field writes."""
+    return sum(kind[0].itemsize for kind in (dtype.fields or {}).values()) != dtype.itemsize

@@ -58,13 +58,20 @@ class Operation(Generic[E]):
 
     Attributes:
         steps: the generator that a pump drives.
+        reader: what reads the answer.
     """
 
     steps: Steps[E]
+    reader: Reader[E]
 
 
 def get(
-    key_min: Key, key_max: Key, buffer_size: int = DEFAULT_BUFFER_SIZE, most_buffered: int | None = None
+    key_min: Key,
+    key_max: Key,
+    buffer_size: int = DEFAULT_BUFFER_SIZE,
+    most_buffered: int | None = None,
+    *,
+    gather: bool = False,
 ) -> Operation[GetEvent]:
     """Reads the box between two keys: chunks, then RangeEnd or Refusal.
 
@@ -73,8 +80,9 @@ def get(
         key_max: upper ends, exclusive.
         buffer_size: bytes of the buffer that is received into.
         most_buffered: bytes it may grow to for a large record; MemoryError past it.
+        gather: whether all records stay, in one piece, for the reader's `gathered`.
     """
-    return _operation(get_request(key_min, key_max), GetAnswerReader(buffer_size, most_buffered))
+    return _operation(get_request(key_min, key_max), GetAnswerReader(buffer_size, most_buffered, gather=gather))
 
 
 def get_acq(key_min: Key, key_max: Key) -> Operation[AcqAnswer | Refusal]:
@@ -91,7 +99,7 @@ def put(
 
 
 def _operation(request: Buffers, reader: Reader[E]) -> Operation[E]:
-    return Operation(_ask(request, reader))
+    return Operation(_ask(request, reader), reader)
 
 
 def _ask(request: Buffers, reader: Reader[E]) -> Steps[E]:

@@ -8,12 +8,13 @@ from typing import Any, Generic, TypeVar
 from tsmodel.client.encoding import Encoded
 from tsmodel.client.failures import refusal_error
 from tsmodel.client.operations import Operation, get
-from tsmodel.client.payload_types import PayloadType
+from tsmodel.client.payload_types import Collector, PayloadType
 from tsmodel.client.record import Key
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
 from tsmodel.errors import DecodeError, EncodeError, KeyRangeError, LocalProtocolError
-from tsmodel.wire.answers import GetEvent
+from tsmodel.wire.answers import GetAnswerReader, GetEvent
 from tsmodel.wire.messages import AcqAnswer, PutAnswer, RangeEnd, Refusal
+from tsmodel.wire.reading import Reader
 from tsmodel.wire.records import GET_FORM
 
 __all__ = ["GetOutcome", "acq_response", "failure", "put_response"]
@@ -68,6 +69,8 @@ class GetOutcome(Generic[T]):
         self._left = None if streaming else memory_limit
         self._failure: dict[str, Any] = {}
         self._acq = -1
+        self._collecting = False
+        self._reader: Reader[GetEvent] = GetAnswerReader(0)
 
     @property
     def failed(self) -> bool:
@@ -76,9 +79,23 @@ class GetOutcome(Generic[T]):
 
     def operation(self, key_min: Key, key_max: Key, buffer_size: int) -> Operation[GetEvent]:
         """The operation to carry out."""
-        if self._limit is None:
-            return get(key_min, key_max, buffer_size)
-        return get(key_min, key_max, min(buffer_size, max(self._limit, 1)), self._limit)
+        if self._collecting and self._payload_type.gathers:
+            operation = get(key_min, key_max, gather=True)
+        elif self._limit is None:
+            operation = get(key_min, key_max, buffer_size)
+        else:
+            operation = get(key_min, key_max, min(buffer_size, max(self._limit, 1)), self._limit)
+        self._reader = operation.reader
+        return operation
+
+    def collector(self) -> Collector:
+        """Makes one of all batches; to be asked for before the operation, if at all."""
+        self._collecting = True
+        return self._payload_type.collector(self._gathered)
+
+    def _gathered(self, size: int) -> memoryview:
+        assert isinstance(self._reader, GetAnswerReader)
+        return self._reader.gathered(size)
 
     def take(self, event: GetEvent) -> Iterator[Any]:
         """The batches of records of an event, valid until the next event."""

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import repeat, starmap
 from operator import itemgetter
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -105,8 +105,15 @@ class PayloadType(ABC, Generic[T]):
             raise
         yield records
 
-    def collector(self) -> Collector:
-        """Makes one of several batches: what `get` answers."""
+    gathers: ClassVar[bool] = False
+    """Whether `get` reads all records into one piece of memory."""
+
+    def collector(self, gathered: Callable[[int], memoryview]) -> Collector:  # noqa: ARG002
+        """Makes one of several batches: what `get` answers.
+
+        Args:
+            gathered: gives the first so many bytes of the records that came, when this type `gathers`.
+        """
         return ListCollector()
 
     def kept(self, batch: Any) -> Any:

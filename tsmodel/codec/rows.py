@@ -11,9 +11,10 @@ Rules kept here:
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain, islice, starmap
+from itertools import starmap
 from operator import attrgetter
 from typing import Any, Final, Generic, NoReturn, TypeVar
 
@@ -127,19 +128,20 @@ class RowCodec(Generic[RowT]):
 
     def _values(self, rows: Sequence[RowT], first: int) -> npt.NDArray[Any]:
         """All fields of all rows, the key's first, as a structured array in little-endian order."""
-        flat = chain.from_iterable(self._tuples(rows))
         width = len(self._scalars)
         packed = []
         for start in range(0, len(rows), _STRETCH):
-            values = list(islice(flat, _STRETCH * width))
-            count = len(values) // width
-            pack = self._stretch if count == _STRETCH else struct.Struct("<" + self._codes * count)
+            part = rows[start : start + _STRETCH]
+            # Flattens in C: chain.from_iterable takes as long for each value as this does for each row.
+            values: list[Any] = []
+            deque(map(values.extend, self._tuples(part)), maxlen=0)
+            pack = self._stretch if len(part) == _STRETCH else struct.Struct("<" + self._codes * len(part))
             try:
                 if not all(BOOLS.issuperset(map(type, values[at::width])) for at in self._bools):
                     raise TypeError("not a bool")
                 packed.append(pack.pack(*values))
             except (struct.error, OverflowError, TypeError, ValueError) as error:
-                self._explain(rows[start : start + count], first + start, error)
+                self._explain(part, first + start, error)
         dtype = np.dtype([(name, scalar.dtype()) for name, scalar in self._scalars.items()])
         return np.frombuffer(b"".join(packed), dtype)
 

@@ -9,8 +9,10 @@ Rules kept here:
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import attrs
 
@@ -69,9 +71,15 @@ class Pending:
     def fill(self, source: Iterator[object]) -> bool:
         """Takes objects until it is full; returns whether there may be more. Raises as `add`; those before are taken."""
         room = max(1, self._batch_size - len(self.rows))
-        before = len(self.rows)
-        self.rows.extend(map(_checked, islice(source, room)))
-        return len(self.rows) - before == room
+        taken: list[Any] = []
+        try:
+            taken.extend(islice(source, room))
+        finally:  # what came before the source failed is taken
+            if all(issubclass(kind, TSModel) for kind in set(map(type, taken))):
+                self.rows += taken
+            else:
+                deque(map(self.add, taken), maxlen=0)
+        return len(taken) == room
 
     def encoded(self) -> Encoded:
         """All objects as batches, each model's by itself.
@@ -124,11 +132,14 @@ def _checked(row: object) -> TSModel:
 def _stretches(rows: Sequence[TSModel]) -> Iterator[tuple[type[TSModel], int, Sequence[TSModel]]]:
     """Neighbours of one model, with the position of their first: so the order of addition, and so acq, is kept."""
     models = list(map(type, rows))
+    if len(set(models)) == 1:
+        yield models[0], 0, rows
+        return
     start = 0
     while start < len(rows):
         model = models[start]
         end = start + 1
         while end < len(rows) and models[end] is model:
             end += 1
-        yield model, start, rows if end - start == len(rows) else rows[start:end]
+        yield model, start, rows[start:end]
         start = end

@@ -170,6 +170,16 @@ def test_an_add_all_that_fails_in_the_middle_of_a_generator() -> None:
         assert sorted(row.cap for row in Reading.query) == list(range(25))
 
 
+def test_a_source_that_fails_in_its_middle(session: Session) -> None:
+    def source() -> Iterator[Reading]:
+        yield from (reading(n) for n in range(7))
+        raise KeyError("the line is dead")
+
+    with pytest.raises(KeyError, match="the line is dead"):
+        session.add_all(source())
+    assert [row.cap for row in session.pending] == list(range(7))
+
+
 @pytest.mark.parametrize(
     ("what", "hint"), [(3, ""), ([reading()], "; use add_all for several"), (Reading, ""), (None, ""), ({"cid": 1}, "")]
 )

@@ -1,0 +1,294 @@
+"""Over TCP on this machine, against a bare socket that moves the same bytes, and against a loop as users write it.
+
+The other side is a process of its own: a peer that sends recorded answers at full speed, or takes requests and answers at
+once. So what is measured is our side alone; the server is measured as the sender.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.data import Reading, put, readings
+from benchmarks.decode import PlainPayloadType, PlainRecord, plain_decode, plain_encode
+from benchmarks.harness import Result, compared, race
+from tsmodel import KeyRange, connect
+from tsmodel.client.channel import Channel
+from tsmodel.client.channel_async import AsyncChannel
+from tsmodel.client.payload_type import NumpyPayloadType
+from tsmodel.client.record import Key, Record
+from tsmodel.store import open_store
+from tsmodel.wire.serving import get_begin, get_end, put_answer
+
+COUNT = 1_000_000
+OBJECTS = 200_000
+RANGE = Key.min(), Key.max()
+PAYLOAD = [("counter", "<i4"), ("volts", "<f4"), ("valid", "?")]
+GET = struct.pack("<iQ", 1, 64) + Key.min().to_bytes() + Key.max().to_bytes()
+
+
+def records_in_get_form(count: int) -> bytes:
+    """A chunk of 45-byte records."""
+    records = np.zeros(count, NumpyPayloadType(PAYLOAD).parsing_dtype)
+    n = np.arange(count)
+    records["_size"], records["cid"], records["moid"] = 41, 1, 7
+    records["mid"], records["cap"], records["acq"] = n % 1000, n // 1000 * 10**9, n
+    records["counter"], records["volts"], records["valid"] = n, n / 2, n % 3 == 0
+    return records.tobytes()
+
+
+def answer_gets(listener: socket.socket, answer: bytes, batch: bytes) -> None:
+    """The peer: answers each GET with one recorded answer, and each PUT when its last bytes have come."""
+    buffer = memoryview(bytearray(2**20))
+    stored = b"".join(put_answer(1, 2))
+    while True:
+        connection, _ = listener.accept()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        threading.Thread(target=_answer, args=(connection, answer, stored, buffer, len(batch)), daemon=True).start()
+
+
+def _answer(connection: socket.socket, answer: bytes, stored: bytes, buffer: memoryview, batch: int) -> None:
+    with connection:
+        while received := connection.recv_into(buffer, len(GET)):
+            if buffer[0] == 1:
+                connection.sendall(answer)
+                continue
+            left = batch - received
+            while left > 0:
+                left -= connection.recv_into(buffer, min(left, len(buffer)))
+            connection.sendall(stored)
+
+
+@contextmanager
+def peer(answer: bytes, request: bytes) -> Iterator[tuple[str, int]]:
+    """A peer in a process of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        process = multiprocessing.get_context("fork").Process(
+            target=answer_gets, args=(listener, answer, request), daemon=True
+        )
+        process.start()
+        try:
+            yield listener.getsockname()
+        finally:
+            process.terminate()
+            process.join()
+
+
+def receive_bare(address: tuple[str, int], size: int) -> None:
+    """The least that a client can do: take the bytes."""
+    buffer = memoryview(bytearray(2**20))
+    with socket.create_connection(address) as connection:
+        connection.sendall(GET)
+        left = size
+        while left:
+            left -= connection.recv_into(buffer)
+
+
+def send_bare(address: tuple[str, int], request: bytes) -> None:
+    """The least that a client can do: send the bytes, and wait for the answer."""
+    with socket.create_connection(address) as connection:
+        connection.sendall(request)
+        connection.recv(64)
+
+
+def receive_plain(address: tuple[str, int], size: int) -> list[PlainRecord]:
+    """What users write: receive, then a loop over the records."""
+    data = bytearray()
+    with socket.create_connection(address) as connection:
+        connection.sendall(GET)
+        while len(data) < size:
+            data += connection.recv(65536)
+    return plain_decode(memoryview(data)[12:-24], PlainPayloadType())
+
+
+def request_of(records: np.ndarray[Any, Any]) -> bytes:
+    """The bytes of a put of these columns."""
+    batches = NumpyPayloadType(PAYLOAD).encode(records, with_acq=False).batches
+    body = b"".join(struct.pack("<ii", batch.cid, len(batch.records)) + bytes(batch.records) for batch in batches)
+    return struct.pack("<iQ", 5, 0) + body + struct.pack("<i", -1)
+
+
+def with_channel(address: tuple[str, int], payload_type: Any, call: Callable[[Channel[Any]], object]) -> Callable[[], None]:
+    """A call on a new channel."""
+
+    def work() -> None:
+        with Channel(*address, payload_type) as channel:
+            assert call(channel)
+
+    return work
+
+
+def with_async_channel(
+    address: tuple[str, int], payload_type: Any, call: Callable[[AsyncChannel[Any]], Awaitable[object]]
+) -> Callable[[], None]:
+    """The same, asynchronously."""
+
+    async def main() -> None:
+        async with AsyncChannel(*address, payload_type) as channel:
+            assert await call(channel)
+
+    return lambda: asyncio.run(main())
+
+
+def client_rows() -> list[Result]:
+    """GET and PUT of columns and of objects."""
+    chunk = records_in_get_form(COUNT)
+    answer = b"".join([*get_begin(), chunk, *get_end(1)])
+    columns = np.frombuffer(chunk, NumpyPayloadType(PAYLOAD).parsing_dtype)
+    numpy_type = NumpyPayloadType(PAYLOAD)
+    with peer(answer, request := request_of(columns)) as address:
+        times = race(
+            {
+                "bare receive": lambda: receive_bare(address, len(answer)),
+                "get": with_channel(address, numpy_type, lambda channel: channel.get(*RANGE)),
+                "async get": with_async_channel(address, numpy_type, lambda channel: channel.get(*RANGE)),
+                "bare send": lambda: send_bare(address, request),
+                "put": with_channel(address, numpy_type, lambda channel: channel.put(columns)),
+                "async put": with_async_channel(address, numpy_type, lambda channel: channel.put(columns)),
+            }
+        )
+    rate = f"{COUNT / min(times['get']) / 1e6:.0f} M records/s"
+    sent = f"{COUNT / min(times['put']) / 1e6:.0f} M records/s"
+    return [
+        compared("GET to columns", times, "get", "bare receive", 0.6, f"{rate}; peer: a bare socket, receiving"),
+        compared("GET to columns, async", times, "async get", "get", 0.9, "peer: sync"),
+        compared("PUT of columns", times, "put", "bare send", 0.5, f"{sent}; peer: a bare socket, sending"),
+        compared("PUT of columns, async", times, "async put", "put", 0.9, "peer: sync"),
+    ]
+
+
+def object_rows() -> list[Result]:
+    """The same with objects."""
+    chunk = records_in_get_form(OBJECTS)
+    answer = b"".join([*get_begin(), chunk, *get_end(1)])
+    rows = readings(OBJECTS)
+    plain = plain_decode(memoryview(chunk), PlainPayloadType())
+    request = request_of(np.frombuffer(chunk, NumpyPayloadType(PAYLOAD).parsing_dtype))
+    payload_type = Reading.payload_type
+    keyed = [Record(row.key, row) for row in rows]
+    with peer(answer, request) as address, connect("tstorage://{}:{}".format(*address), batch_size=10 * OBJECTS) as session:
+        query = session.query(Reading)
+
+        def stream() -> None:
+            for _ in query.batches(10_000):
+                pass
+
+        def put_models() -> None:
+            session.add_all(rows)
+            session.flush()
+
+        def put_plain() -> None:
+            body = plain_encode(plain, PlainPayloadType())
+            send_bare(address, struct.pack("<iQii", 5, 0, 1, len(body)) + body + struct.pack("<i", -1))
+
+        times = race(
+            {
+                "plain get": lambda: receive_plain(address, len(answer)),
+                "all": query.all,
+                "stream": stream,
+                "records": with_channel(address, payload_type, lambda channel: channel.get(*RANGE)),
+                "plain put": put_plain,
+                "put": put_models,
+                "put records": with_channel(address, payload_type, lambda channel: channel.put(keyed)),
+            },
+            rounds=5,
+        )
+    loop = "peer: receive, then a loop of struct.unpack"
+    return [
+        compared("GET to models, streamed", times, "stream", "plain get", 10, loop),
+        compared("GET to models, all()", times, "all", "plain get", 10, loop),
+        compared("GET to Record(Key, model)", times, "records", "plain get", 5, loop),
+        compared("PUT of models", times, "put", "plain put", 3, "peer: a loop of struct.pack, then send"),
+        compared(
+            "PUT of Record(Key, model)", times, "put records", "plain put", 2, "peer: a loop of struct.pack, then send"
+        ),
+    ]
+
+
+@contextmanager
+def served(path: Path) -> Iterator[tuple[str, int]]:
+    """Our server, in a process of its own."""
+    command = [sys.executable, "-m", "tsmodel", "serve", "--data", str(path), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        host, port = process.stdout.readline().split()[3].rsplit(":", 1)
+        try:
+            yield host, int(port)
+        finally:
+            process.terminate()
+
+
+def server_rows() -> list[Result]:
+    """What the server sends, and how it does with 200 at once."""
+    with tempfile.TemporaryDirectory(dir=".") as directory:
+        path = Path(directory, "served.tsdb")
+        store = open_store(path)
+        for first in range(0, COUNT, 100_000):
+            put(store, readings(100_000, first))
+        with store.scan(KeyRange()) as scan:
+            answer = b"".join([*get_begin(), *map(bytes, scan), *get_end(1)])
+        store.close()
+        with peer(answer, b"") as bare, served(path) as ours:
+            times = race(
+                {
+                    "bare": lambda: receive_bare(bare, len(answer)),
+                    "ours": lambda: receive_bare(ours, len(answer)),
+                }
+            )
+            latencies, failed = crowd(ours)
+    rate = f"{COUNT / min(times['ours']) / 1e6:.0f} M records/s"
+    ordered = sorted(latencies)
+    p99 = ordered[int(len(ordered) * 0.99)]
+    return [
+        compared("server: GET of whole blocks", times, "ours", "bare", 0.7, f"{rate}; peer: a bare socket, sending"),
+        Result(
+            "server: 200 connections at once",
+            statistics.median(latencies),
+            "",
+            None,
+            None,
+            "none fails",
+            failed == 0,
+            f"each connects and reads 1,000 records; p99 {p99 * 1000:.0f} ms, {failed} failed",
+        ),
+    ]
+
+
+def crowd(address: tuple[str, int]) -> tuple[list[float], int]:
+    """Seconds that each of 200 clients took, all at once, and how many failed."""
+    taken: list[float] = []
+    gate = threading.Barrier(200)
+
+    def read(mid: int) -> None:
+        gate.wait()
+        start = time.perf_counter()
+        with Channel(*address, NumpyPayloadType(PAYLOAD), timeout=60) as channel:
+            got = channel.get(Key(1, mid, 0, 0, 0), Key(2, mid + 1, 9, 2**62, 2**62))
+        if got.is_ok() and len(got.data) == 1000:
+            taken.append(time.perf_counter() - start)
+
+    threads = [threading.Thread(target=read, args=(mid,)) for mid in range(200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return taken, 200 - len(taken)
+
+
+def measure() -> list[Result]:
+    """All of it."""
+    return [*client_rows(), *object_rows(), *server_rows()]
