@@ -123,17 +123,17 @@ class NumpyPayloadType(PayloadType[Any]):
         cids = np.empty(count, "<i4")
         records = (np.zeros if _has_gaps(target) else np.empty)(count, target)
         records[SIZE_FIELD] = target.itemsize - 4
+        pieces = _pieces(data, columns, records)
         kept = 0
         # In blocks that stay in the cache: checking and copying go over each column several times.
         for start in range(0, count, _BLOCK):
             block = {name: column[start : start + _BLOCK] for name, column in columns.items()}
             invalid = self._invalid(block, start, skip_invalid)
-            if invalid is not None:
-                block = {name: column[~invalid] for name, column in block.items()}
-            stop = kept + len(block["cid"])
-            cids[kept:stop] = block["cid"]
-            for name in target.names[1:] if target.names else ():
-                records[name][kept:stop] = block[name]
+            valid = slice(None) if invalid is None else ~invalid
+            stop = kept + len(block["cid"][valid])
+            cids[kept:stop] = block["cid"][valid]
+            for source, place in pieces:
+                place[kept:stop] = source[start : start + _BLOCK][valid]
             kept = stop
         return Encoded(batches_by_cid(cids[:kept], records[:kept]), kept, count - kept)
 
@@ -196,6 +196,39 @@ def _columns(data: Array | Mapping[str, Any], names: tuple[str, ...]) -> dict[st
         if length != count:
             raise EncodeError(f"column {name} has {length} values, others have {count}", field=name)
     return {name: column if column.ndim else np.broadcast_to(column, count) for name, column in columns.items()}
+
+
+def _pieces(data: Any, columns: dict[str, Array], records: Array) -> list[tuple[Array, Array]]:
+    """What is copied where: columns, or several at once that lie side by side in both arrays and need no conversion."""
+    names = (records.dtype.names or ())[1:]
+    if not isinstance(data, np.ndarray):
+        return [(columns[name], records[name]) for name in names]
+    spans: list[list[int]] = []
+    for name in names:
+        (kind, start), (target, place) = data.dtype.fields[name][:2], records.dtype.fields[name][:2]  # type: ignore[index]
+        last = spans[-1] if spans else [0, 0, 0]
+        if kind != target:
+            return [(columns[each], records[each]) for each in names]
+        if spans and start == last[0] + last[2] and place == last[1] + last[2]:
+            last[2] += kind.itemsize
+        else:
+            spans.append([start, place, kind.itemsize])
+    sources = _as_spans(data, [(start, size) for start, _, size in spans])
+    return list(zip(sources, _as_spans(records, [(place, size) for _, place, size in spans]), strict=True))
+
+
+def _as_spans(records: Array, spans: list[tuple[int, int]]) -> list[Array]:
+    names = [f"span{at}" for at in range(len(spans))]
+    dtype = np.dtype(
+        {
+            "names": names,
+            "formats": [f"V{size}" for _, size in spans],
+            "offsets": [start for start, _ in spans],
+            "itemsize": records.dtype.itemsize,
+        }
+    )
+    seen = np.asarray(records).view(dtype)
+    return [seen[name] for name in names]
 
 
 def _refused(name: str, column: Array, kind: np.dtype[Any]) -> npt.NDArray[np.bool_] | None:
