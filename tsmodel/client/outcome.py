@@ -70,7 +70,7 @@ class GetOutcome(Generic[T]):
         self._failure: dict[str, Any] = {}
         self._acq = -1
         self._collecting = False
-        self._reader: Reader[GetEvent] = GetAnswerReader(0)
+        self._reader: Reader[GetEvent] | None = None
 
     @property
     def failed(self) -> bool:
@@ -94,8 +94,8 @@ class GetOutcome(Generic[T]):
         return self._payload_type.collector(self._gathered)
 
     def _gathered(self, size: int) -> memoryview:
-        assert isinstance(self._reader, GetAnswerReader)
-        return self._reader.gathered(size)
+        # Without a reader nothing was asked for, so nothing came.
+        return self._reader.gathered(size) if isinstance(self._reader, GetAnswerReader) else memoryview(b"")
 
     def take(self, event: GetEvent) -> Iterator[Any]:
         """The batches of records of an event, valid until the next event."""

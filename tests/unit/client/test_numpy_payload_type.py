@@ -213,3 +213,20 @@ def test_nothing_to_put(address: tuple[str, int]) -> None:
     assert got.is_ok()
     assert len(got.data) == 0
     assert got.data.dtype.names[1] == "cid"
+
+
+def test_an_answer_larger_than_the_memory_it_began_with(address: tuple[str, int]) -> None:
+    payload_type = NumpyPayloadType([("number", "<i4"), ("rest", "V1000000")])
+    data = np.zeros(40, payload_type.parsing_dtype)
+    data["cid"], data["number"] = 1, np.arange(40)
+    with Channel(*address, payload_type, timeout=60) as channel:
+        assert channel.put(data).is_ok()
+        got = channel.get(Key.min(), Key.max())
+    assert got.data["number"].tolist() == list(range(40))
+
+
+def test_a_channel_that_is_not_connected() -> None:
+    payload_type = NumpyPayloadType("i4")
+    got = Channel("localhost", 1, payload_type).get(Key.min(), Key.max())
+    assert got.status is ResponseStatus.DISCONNECTED
+    assert (len(got.data), got.data.dtype) == (0, payload_type.parsing_dtype)
