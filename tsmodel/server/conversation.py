@@ -5,7 +5,7 @@ Rules kept here:
 * A conversation is a generator that yields `Send` and `Receive` for a driver to carry out, as the client's operations do.
 * A put is kept until its end has arrived, and then stored whole: one that breaks off has not happened. What is kept is
   what has arrived, never what was announced, and never more than `max_put`.
-* Chunks are read as they are sent, a few ahead: a peer that does not read its answer costs no more than these.
+* A chunk is sent before the next one is read: a peer that does not read its answer costs one chunk.
 * What the protocol does not allow is answered with a status; then the connection is closed. The reason goes to the log.
 """
 
@@ -21,8 +21,6 @@ from tsmodel.backend import Backend, Batch
 from tsmodel.client.operations import Receive, Send
 from tsmodel.errors import KeyRangeError, RemoteProtocolError, StoreError, TSModelError
 from tsmodel.keys import Key, KeyRange
-from tsmodel.server.ahead import ahead
-from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.messages import GetAcqRequest, GetRequest, PutBegin, PutEnd, PutRecords
 from tsmodel.wire.requests import Buffers
@@ -108,10 +106,8 @@ class Conversation:
                 raise _refused(error) from error
 
     def _get(self, request: GetRequest) -> Steps:
-        scan = self.backend.scan(self._range(request.key_min, request.key_max))
-        stays = isinstance(self.backend, EmbeddedStore)
-        with ahead(scan) if stays else scan as chunks:
-            for chunk in chunks:
+        with self.backend.scan(self._range(request.key_min, request.key_max)) as scan:
+            for chunk in scan:
                 yield Send([chunk])
             yield Send(get_end(scan.acq))
 
