@@ -37,6 +37,9 @@ E = TypeVar("E")
 _MOST_BUFFERS = 512
 """Buffers given to one sendmsg call; systems take at least 1,024."""
 
+_ENOUGH = 2**19
+"""Bytes worth a call."""
+
 
 class Connection:
     """A socket that carries out operations, one at a time.
@@ -120,14 +123,16 @@ class Connection:
         return next(operation.steps)
 
     def _scatter(self, buffers: Buffers) -> None:
-        """Sends many buffers with few system calls."""
-        waiting = [memoryview(buffer) for buffer in reversed(buffers)]
-        while waiting:
-            sent = self._socket.sendmsg(waiting[: -_MOST_BUFFERS - 1 : -1])
-            while waiting and sent >= len(waiting[-1]):
-                sent -= len(waiting.pop())
-            if sent:
-                waiting[-1] = waiting[-1][sent:]
+        """Sends many buffers with few system calls, as they are made."""
+        source = (memoryview(buffer) for buffer in buffers)
+        while waiting := _some(source):
+            waiting.reverse()
+            while waiting:
+                sent = self._socket.sendmsg(waiting[::-1])
+                while waiting and sent >= len(waiting[-1]):
+                    sent -= len(waiting.pop())
+                if sent:
+                    waiting[-1] = waiting[-1][sent:]
 
     def _gather(self, buffers: Buffers) -> None:
         """Sends through TLS, which takes one buffer at a time."""
@@ -139,6 +144,18 @@ class Connection:
             return self._socket.recv_into(buffer)
         except OSError as error:
             raise transport_error(self._host, self._port, "receiving from", error) from error
+
+
+def _some(buffers: Iterator[memoryview]) -> list[memoryview]:
+    """The next buffers: as many as one call takes, or half a MiB."""
+    some: list[memoryview] = []
+    size = 0
+    for buffer in buffers:
+        some.append(buffer)
+        size += len(buffer)
+        if size >= _ENOUGH or len(some) == _MOST_BUFFERS:
+            break
+    return some
 
 
 class Channel(ChannelMixin[T]):

@@ -35,12 +35,12 @@ class Encoded:
     """A put that is ready to be sent.
 
     Attributes:
-        batches: one for each cid, in the order in which cids appeared.
+        batches: in an order that keeps that of the records of each cid; each iteration gives them all.
         count: how many records they hold.
         skipped: how many were left out as invalid.
     """
 
-    batches: list[Batch]
+    batches: Iterable[Batch]
     count: int
     skipped: int
 

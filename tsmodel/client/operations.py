@@ -10,7 +10,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable
 from typing import Generic, TypeAlias, TypeVar
 
 import attrs
@@ -91,7 +91,7 @@ def get_acq(key_min: Key, key_max: Key) -> Operation[AcqAnswer | Refusal]:
 
 
 def put(
-    batches: Sequence[Batch], *, with_acq: bool, max_batch_size: int = MAX_BATCH_SIZE
+    batches: Iterable[Batch], *, with_acq: bool, max_batch_size: int = MAX_BATCH_SIZE
 ) -> Operation[PutAnswer | Refusal]:
     """Stores batches in PUT form, or PUTA form `with_acq`."""
     request = put_request(batches, with_acq=with_acq, max_batch_size=max_batch_size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final, TypeAlias
 
 from tsmodel.backend import Batch
@@ -14,7 +14,8 @@ from tsmodel.wire.status import Command
 
 __all__ = ["MAX_BATCH_SIZE", "Buffers", "gathered", "get_acq_request", "get_request", "put_request"]
 
-Buffers: TypeAlias = list["bytes | memoryview"]
+Buffers: TypeAlias = Iterable["bytes | memoryview"]
+"""Bytes to be sent in their order; may be made as they are sent."""
 
 MAX_BATCH_SIZE: Final = 2**31 - 1
 """Most bytes of records that one batch of a put can announce."""
@@ -35,8 +36,8 @@ def get_acq_request(key_min: Key, key_max: Key) -> Buffers:
     return [_HEADER.pack(Command.GETACQ, 2 * KEY_SIZE) + key_min.to_bytes() + key_max.to_bytes()]
 
 
-def put_request(batches: Sequence[Batch], *, with_acq: bool, max_batch_size: int = MAX_BATCH_SIZE) -> Buffers:
-    """A PUT, or a PUTA `with_acq`.
+def put_request(batches: Iterable[Batch], *, with_acq: bool, max_batch_size: int = MAX_BATCH_SIZE) -> Buffers:
+    """A PUT, or a PUTA `with_acq`. Its buffers are made as they are asked for.
 
     Args:
         batches: records in PUT form, or PUTA form `with_acq`.
@@ -45,22 +46,26 @@ def put_request(batches: Sequence[Batch], *, with_acq: bool, max_batch_size: int
             is larger travels alone.
 
     Raises:
-        LocalProtocolError: for a cid that no record can have, or a size that no batch can have.
-        RemoteProtocolError: when a batch that must be split does not consist of whole records.
+        LocalProtocolError: for a size that no batch can have; from the buffers, for a cid that no record can have.
+        RemoteProtocolError: from the buffers, when a batch that must be split does not consist of whole records.
     """
     if not 1 <= max_batch_size <= MAX_BATCH_SIZE:
         raise LocalProtocolError(f"max_batch_size is {max_batch_size}; it must be 1 to {MAX_BATCH_SIZE}")
+    return _put_buffers(batches, with_acq, max_batch_size)
+
+
+def _put_buffers(batches: Iterable[Batch], with_acq: bool, max_batch_size: int) -> Iterator[bytes | memoryview]:
     form = PUTA_FORM if with_acq else PUT_FORM
-    buffers: Buffers = [_HEADER.pack(Command.PUTA if with_acq else Command.PUT, 0)]
+    yield _HEADER.pack(Command.PUTA if with_acq else Command.PUT, 0)
     for batch in batches:
         if not LIMITS["cid"].least <= batch.cid <= LIMITS["cid"].bound:
             raise LocalProtocolError(
                 f"a batch has cid {batch.cid}; it must be 0 to {LIMITS['cid'].bound}; a negative one would end the put"
             )
         for piece in _pieces(batch, form, max_batch_size):
-            buffers += (_BATCH.pack(batch.cid, len(piece)), piece)
-    buffers.append(_GUARD)
-    return buffers
+            yield _BATCH.pack(batch.cid, len(piece))
+            yield piece
+    yield _GUARD
 
 
 def gathered(buffers: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,11 @@ from tsmodel.keys import Key
 from tsmodel.wire.messages import PutBegin, PutEnd
 from tsmodel.wire.requests import MAX_BATCH_SIZE, gathered, get_acq_request, get_request, put_request
 from tsmodel.wire.serving import RequestReader
+
+
+def requested(batches: list[Batch], **options: Any) -> list[bytes | memoryview]:
+    """All buffers of a put, which are otherwise made as they are sent."""
+    return list(put_request(batches, **options))
 
 
 def test_get_and_get_acq() -> None:
@@ -34,17 +40,17 @@ def test_a_put_byte_for_byte(with_acq: bool) -> None:
         (0, [put_record(b"c", -1, -2, -3, *acq)]),
         command=6 if with_acq else 5,
     )
-    assert b"".join(put_request(sent, with_acq=with_acq)) == expected
+    assert b"".join(requested(sent, with_acq=with_acq)) == expected
 
 
 def test_a_put_of_nothing() -> None:
-    assert b"".join(put_request([], with_acq=False)) == put_of()
-    assert b"".join(put_request([batch(1, [])], with_acq=False)) == put_of()
+    assert b"".join(requested([], with_acq=False)) == put_of()
+    assert b"".join(requested([batch(1, [])], with_acq=False)) == put_of()
 
 
 def test_records_are_not_copied() -> None:
     sent = batch(1, [(1, 2, 3, bytes(1000))] * 100)
-    views = [buffer for buffer in put_request([sent], with_acq=False) if isinstance(buffer, memoryview)]
+    views = [buffer for buffer in requested([sent], with_acq=False) if isinstance(buffer, memoryview)]
     assert [view.obj for view in views] == [sent.records.obj]
 
 
@@ -52,7 +58,7 @@ def test_records_are_not_copied() -> None:
 @pytest.mark.parametrize("most", [1, 29, 30, 58, 60, 100, 10_000])
 def test_batches_are_cut_between_records(sizes: list[int], most: int) -> None:
     sent = batch(7, [(at, 0, 0, bytes(size)) for at, size in enumerate(sizes)])
-    request = put_request([sent], with_acq=False, max_batch_size=most)
+    request = requested([sent], with_acq=False, max_batch_size=most)
     begin, (cid, records, count), end = fed(RequestReader(), map(bytes, request))
     assert (begin, end) == (PutBegin(False), PutEnd())
     assert (cid, records, count) == (7, bytes(sent.records), len(sizes))
@@ -62,14 +68,14 @@ def test_batches_are_cut_between_records(sizes: list[int], most: int) -> None:
 
 def test_batches_are_filled_as_far_as_they_go() -> None:
     sent = batch(1, [(at, 0, 0, bytes(size)) for at, size in enumerate([0, 16, 6, 0, 0, 0])])
-    request = put_request([sent], with_acq=False, max_batch_size=64)
+    request = requested([sent], with_acq=False, max_batch_size=64)
     assert [len(buffer) for buffer in request if isinstance(buffer, memoryview)] == [64, 54, 48]
 
 
 def test_a_batch_that_no_size_field_can_announce() -> None:
     records = memoryview(np.zeros(2**31 + 2000, np.uint8))  # untouched, so it takes no memory
     count = len(records) // 1216
-    request = put_request([Batch(1, records[: count * 1216], count, 1216)], with_acq=False)
+    request = requested([Batch(1, records[: count * 1216], count, 1216)], with_acq=False)
     sizes = [len(buffer) for buffer in request if isinstance(buffer, memoryview)]
     assert len(sizes) == 2
     assert sum(sizes) == count * 1216
@@ -81,23 +87,23 @@ def test_a_batch_that_no_size_field_can_announce() -> None:
 @pytest.mark.parametrize("most", [0, -1, 2**31])
 def test_a_batch_size_that_cannot_be(most: int) -> None:
     with pytest.raises(LocalProtocolError, match="max_batch_size"):
-        put_request([], with_acq=False, max_batch_size=most)
+        requested([], with_acq=False, max_batch_size=most)
 
 
 @pytest.mark.parametrize("cid", [-1, -5])
 def test_a_cid_that_would_end_the_put(cid: int) -> None:
     with pytest.raises(LocalProtocolError, match="would end the put"):
-        put_request([batch(cid, [(1, 1, 1, b"")])], with_acq=False)
+        requested([batch(cid, [(1, 1, 1, b"")])], with_acq=False)
 
 
 def test_a_cid_that_no_int32_holds() -> None:
     with pytest.raises(LocalProtocolError, match="cid 2147483648"):
-        put_request([batch(2**31, [(1, 1, 1, b"")])], with_acq=False)
+        requested([batch(2**31, [(1, 1, 1, b"")])], with_acq=False)
 
 
 def test_a_cid_that_a_server_skips_does_not_end_the_put() -> None:
     sent = [batch(2**31 - 1, [(1, 1, 1, b"")]), batch(1, [(1, 1, 1, b"")])]
-    events = fed(RequestReader(), map(bytes, put_request(sent, with_acq=False)))
+    events = fed(RequestReader(), map(bytes, requested(sent, with_acq=False)))
     assert [event[0] for event in events[1:-1]] == [2**31 - 1, 1]  # type: ignore[index]
 
 
@@ -124,4 +130,4 @@ def test_small_buffers_go_together_and_large_ones_are_not_copied(sizes: list[int
 def test_a_batch_that_is_not_whole() -> None:
     broken = Batch(1, batch(1, [(1, 1, 1, bytes(50)), (1, 1, 1, b"")]).records[:-1], 2)
     with pytest.raises(RemoteProtocolError):
-        put_request([broken], with_acq=False, max_batch_size=10)
+        requested([broken], with_acq=False, max_batch_size=10)
