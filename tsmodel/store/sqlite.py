@@ -3,7 +3,7 @@
 Rules kept here:
 
 * WAL and synchronous=FULL: a commit is on the disk when it returns, and readers never wait for the writer.
-* Blocks are picked by an index that holds all their bounds; only blocks that are read touch data pages.
+* Blocks are picked by an index that holds all their bounds, run by run; only blocks that are read touch data pages.
 * The file says what it is (application id) and how it is laid out (user version); nothing else is opened or changed.
 * Every error of SQLite leaves this module as a `StoreError` that names the file.
 """
@@ -42,21 +42,22 @@ _SCHEMA: Final = (
     "CREATE TABLE runs (number INTEGER PRIMARY KEY AUTOINCREMENT, cid INTEGER NOT NULL, size INTEGER NOT NULL)",
     "CREATE INDEX runs_of_cid ON runs (cid, size)",
     f"CREATE TABLE blocks (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, {_BLOCK.replace(',', ' NOT NULL,')} NOT NULL)",
-    f"CREATE INDEX blocks_by_bounds ON blocks ({_BOUNDS})",
-    "CREATE INDEX blocks_of_run ON blocks (run)",
+    f"CREATE INDEX blocks_by_bounds ON blocks ({_BOUNDS.replace('cid,', 'cid, run,')})",
     f"INSERT INTO state VALUES (1, {LIMITS['acq'].least})",
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {FORMAT_VERSION}",
 )
-# The unary + keeps SQLite from choosing any column but cid and mid_min to enter the index by.
+# The blocks of a run ascend and do not overlap: the first that can hold a mid is the last one that begins below it. A
+# unary + tells SQLite not to look at a term when it chooses how to enter an index; without them it scans all of it.
 _PICK: Final = (
-    f"SELECT {_BLOCK} FROM blocks WHERE id IN (SELECT id FROM blocks INDEXED BY blocks_by_bounds"
-    " WHERE {cid} AND mid_min < :mid_end AND +mid_max >= :mid"
-    " AND +moid_min < :moid_end AND +moid_max >= :moid AND +cap_min < :cap_end AND +cap_max >= :cap"
-    " AND +acq_min < :acq_end AND +acq_max >= :acq)"
+    f"SELECT {_BLOCK} FROM blocks WHERE id IN ("
+    "SELECT b.id FROM runs AS r CROSS JOIN blocks AS b INDEXED BY blocks_by_bounds"
+    " WHERE r.cid >= :cid AND r.cid < :cid_end AND b.cid = +r.cid AND b.run = +r.number AND b.mid_min < :mid_end"
+    " AND b.mid_min >= coalesce((SELECT max(c.mid_min) FROM blocks AS c INDEXED BY blocks_by_bounds"
+    " WHERE c.cid = +r.cid AND c.run = +r.number AND c.mid_min < :mid), :mid)"
+    " AND +b.mid_max >= :mid AND +b.moid_min < :moid_end AND +b.moid_max >= :moid"
+    " AND +b.cap_min < :cap_end AND +b.cap_max >= :cap AND +b.acq_min < :acq_end AND +b.acq_max >= :acq)"
 )
-_PICK_ONE_CID: Final = _PICK.replace("{cid}", "cid = :cid")
-_PICK_CIDS: Final = _PICK.replace("{cid}", "cid >= :cid AND cid < :cid_end")
 _INSERT: Final = f"INSERT INTO blocks (run, {_BLOCK}) VALUES ({', '.join('?' * 15)})"
 
 
@@ -74,8 +75,7 @@ class _Snapshot:
         limits: dict[str, int] = {}
         for name, (low, high) in zip(LIMITS, box.intervals(), strict=True):
             limits[name], limits[f"{name}_end"] = low, high
-        one = limits["cid_end"] == limits["cid"] + 1
-        with closing(self._connection.execute(_PICK_ONE_CID if one else _PICK_CIDS, limits)) as rows:
+        with closing(self._connection.execute(_PICK, limits)) as rows:
             yield from map(_block, rows)
 
 
@@ -87,11 +87,13 @@ class _Transaction(_Snapshot):
         return [Run(*row) for row in self._connection.execute("SELECT cid, number, size FROM runs WHERE cid = ?", (cid,))]
 
     def load(self, run: Run) -> list[Block]:
-        rows = self._connection.execute(f"SELECT {_BLOCK} FROM blocks WHERE run = ? ORDER BY id", (run.number,))
+        rows = self._connection.execute(
+            f"SELECT {_BLOCK} FROM blocks WHERE cid = ? AND run = ? ORDER BY id", (run.cid, run.number)
+        )
         return [_block(row) for row in rows]
 
     def remove(self, run: Run) -> None:
-        self._connection.execute("DELETE FROM blocks WHERE run = ?", (run.number,))
+        self._connection.execute("DELETE FROM blocks WHERE cid = ? AND run = ?", (run.cid, run.number))
         self._connection.execute("DELETE FROM runs WHERE number = ?", (run.number,))
 
     def insert(self, cid: int, blocks: Iterable[Block]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import pytest
 from support.batches import batches, scanned
 
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError
-from tsmodel.keys import KeyRange
+from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.store import EmbeddedStore, open_store
+from tsmodel.store import sqlite as engine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import APPLICATION_ID, FORMAT_VERSION, SQLiteEngine
 
@@ -237,3 +239,16 @@ def test_a_store_that_somebody_else_has_locked(path: Path, monkeypatch: pytest.M
     other.close()
     store.append(batches([(1, 1, 1, 1, b"")]))
     store.close()
+
+
+def test_blocks_are_picked_without_scanning_the_index(path: Path) -> None:
+    fill(path, 20_000)
+    limits = {f"{name}{end}": 5 for name in LIMITS for end in ("", "_end")}
+    with sqlite3.connect(path) as connection:
+        plan = "\n".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {engine._PICK}", limits))
+    connection.close()
+    assert re.search(
+        r"SEARCH .*b USING COVERING INDEX blocks_by_bounds \(cid=\? AND run=\? AND mid_min>\? AND mid_min<\?\)", plan
+    )
+    assert re.search(r"SEARCH .*c USING COVERING INDEX blocks_by_bounds \(cid=\? AND run=\? AND mid_min<\?\)", plan)
+    assert "SCAN" not in plan
