@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 import attrs
@@ -27,7 +28,7 @@ MAX_PAYLOAD: Final = 32 * 2**20
 """Most bytes a payload may have."""
 
 _SIZE = struct.Struct("<i")
-_FIRST_WINDOW = 64
+_FIRST_WINDOW = 512
 
 
 @attrs.frozen
@@ -45,7 +46,7 @@ class WholeRecords:
     record_size: int
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class RecordForm:
     """One of the forms in which a record travels.
 
@@ -114,7 +115,9 @@ class RecordForm:
 
         Fields: `n`, the key fields, `payload` (absent when it has no bytes).
         """
-        kind = np.dtype(f"V{payload}") if isinstance(payload, int) else np.dtype(payload)
+        if isinstance(payload, int):
+            return _sized(self, payload)
+        kind = np.dtype(payload)
         fields = [(name, self.header[name]) for name in self.header.names or ()]
         return np.dtype([*fields, ("payload", kind)] if kind.itemsize else fields)
 
@@ -156,6 +159,12 @@ def octets_of(records: npt.NDArray[Any]) -> memoryview:
         return memoryview(b"")
     octets: Any = np.ascontiguousarray(records).view(np.uint8)
     return memoryview(octets)
+
+
+@lru_cache(maxsize=256)
+def _sized(form: RecordForm, payload_size: int) -> np.dtype[Any]:
+    """Kept, for making one takes as long as reading a small block."""
+    return form.dtype(np.dtype(f"V{payload_size}"))
 
 
 GET_FORM: Final = RecordForm("GET", ("cid", "mid", "moid", "cap", "acq"))
