@@ -9,7 +9,7 @@ import attrs
 
 from benchmarks.data import Reading, chunks_of, readings
 from benchmarks.harness import Result, compared, race
-from tsmodel.codec import RowCodec
+from tsmodel.codec import row_codec
 from tsmodel.model.base import codec_of
 
 COUNT = 200_000
@@ -86,7 +86,7 @@ def measure() -> list[Result]:
     rows = readings(COUNT)
     chunks = chunks_of(rows)
     codec = codec_of(Reading)
-    with_attrs = RowCodec(codec.layout, AttrsReading)
+    with_attrs = row_codec(codec.layout, AttrsReading)
     payload_type = PlainPayloadType()
     plain_rows = [row for chunk in chunks for row in plain_decode(chunk, payload_type)]
 

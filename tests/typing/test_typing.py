@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -13,36 +11,17 @@ from pathlib import Path
 
 import pytest
 
-import tsmodel
-
 HERE = Path(__file__).parent
 CONTRACT = HERE / "typing_contract.py"
-PROMISED = HERE / "promised.py"
-
-
-def promised() -> set[str]:
-    """Names of the contract that the stand-ins give."""
-    defined = (ast.ClassDef, ast.FunctionDef)
-    names = {node.name for node in ast.parse(PROMISED.read_text()).body if isinstance(node, defined)}
-    return names & imported()
-
-
-def imported() -> set[str]:
-    imports = (node for node in ast.parse(CONTRACT.read_text()).body if isinstance(node, ast.ImportFrom))
-    return {alias.name for node in imports if node.module == "tsmodel" for alias in node.names}
+FILES = ["contract.py", "field_types.py"]
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the contract, of which only the import of what is promised is changed."""
+    """A directory with the contract and the rows of the field types."""
     directory = tmp_path_factory.mktemp("typing")
-    shutil.copy(PROMISED, directory)
-    source = CONTRACT.read_text()
-    for name in promised():
-        source, found = re.subn(rf"^    {name},\n", "", source, flags=re.MULTILINE)
-        assert found == 1
-    later = f"from promised import {', '.join(sorted(promised()))}\n" if promised() else ""
-    (directory / "contract.py").write_text(source.replace("from tsmodel import (", f"{later}from tsmodel import (", 1))
+    shutil.copy(CONTRACT, directory / "contract.py")
+    shutil.copy(HERE / "field_types.py", directory)
     return directory
 
 
@@ -51,15 +30,10 @@ def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_what_is_promised_is_not_there_yet() -> None:
-    assert not promised() & set(tsmodel.__all__)
-    assert imported() - promised() <= set(tsmodel.__all__)
-
-
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed")
 def test_mypy(project: Path) -> None:
-    done = run("mypy", "--strict", "--warn-unused-ignores", "--config-file=", "contract.py", cwd=project)
+    done = run("mypy", "--strict", "--warn-unused-ignores", "--config-file=", *FILES, cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -69,7 +43,7 @@ def test_pyright(project: Path) -> None:
     if run("pyright", "--version", cwd=project).returncode:
         pytest.skip("pyright cannot start: it takes Node.js, which it fetches at its first start")
     config = {
-        "include": ["contract.py"],
+        "include": FILES,
         "typeCheckingMode": "basic",
         "reportUnnecessaryTypeIgnoreComment": True,
     }
@@ -82,6 +56,5 @@ def test_pyright(project: Path) -> None:
 def test_a_broken_contract_is_noticed(project: Path, tmp_path: Path) -> None:
     broken = (project / "contract.py").read_text().replace("assert_type(r.volts, float)", "assert_type(r.volts, int)")
     (tmp_path / "contract.py").write_text(broken)
-    shutil.copy(PROMISED, tmp_path)
     done = run("mypy", "--strict", "--config-file=", "contract.py", cwd=tmp_path)
     assert 'Expression is of type "float", not "int"' in done.stdout

@@ -1,8 +1,56 @@
 """Byte layouts and the codecs compiled from them. No I/O, no models."""
 
-from tsmodel.codec.fitting import Fit, Misfit
-from tsmodel.codec.layout import Layout, LayoutField
-from tsmodel.codec.rows import KEY_SCALARS, RowCodec
-from tsmodel.codec.scalars import SCALARS, ByteOrder, Scalar
+from __future__ import annotations
 
-__all__ = ["KEY_SCALARS", "SCALARS", "ByteOrder", "Fit", "Layout", "LayoutField", "Misfit", "RowCodec", "Scalar"]
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from tsmodel.codec.constraints import Constraints
+from tsmodel.codec.field import FieldCodec, FieldFault, FixedCodec
+from tsmodel.codec.fitting import Fit, Misfit
+from tsmodel.codec.fixed_rows import FixedRowCodec
+from tsmodel.codec.layout import Align, Layout, LayoutError, LayoutField, Padding
+from tsmodel.codec.placing import laid_out, packed
+from tsmodel.codec.rows import KEY_CODECS, KEY_SCALARS, RowCodec
+from tsmodel.codec.scalars import SCALARS, ByteOrder, Scalar
+from tsmodel.codec.variable_rows import VariableRecords, VariableRowCodec
+
+__all__ = [
+    "KEY_CODECS",
+    "KEY_SCALARS",
+    "SCALARS",
+    "Align",
+    "ByteOrder",
+    "Constraints",
+    "FieldCodec",
+    "FieldFault",
+    "Fit",
+    "FixedCodec",
+    "Layout",
+    "LayoutError",
+    "LayoutField",
+    "Misfit",
+    "Padding",
+    "RowCodec",
+    "Scalar",
+    "VariableRecords",
+    "laid_out",
+    "packed",
+    "row_codec",
+]
+
+RowT = TypeVar("RowT")
+
+
+def row_codec(
+    layout: Layout,
+    make: Callable[..., RowT],
+    fixed: Mapping[str, int] | None = None,
+    tuples: Callable[[Iterable[RowT]], Iterable[tuple[Any, ...]]] | None = None,
+    constraints: Mapping[str, Constraints] | None = None,
+    *,
+    strict_read: bool = False,
+) -> RowCodec[RowT]:
+    """The codec for rows of a layout; see `RowCodec` for the arguments."""
+    kind: type[RowCodec[RowT]] = VariableRowCodec if layout.size is None else FixedRowCodec
+    return kind(layout, make, fixed, tuples, constraints, strict_read=strict_read)

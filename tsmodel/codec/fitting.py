@@ -8,21 +8,31 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from tsmodel.codec.field import FieldFault
 from tsmodel.keys import Key
 from tsmodel.wire.records import GET_FORM
 
-__all__ = ["SIZE_FIELD", "Fit", "Misfit", "fit"]
+__all__ = ["SIZE_FIELD", "Fit", "Misfit", "fit", "heads", "misfits_at"]
 
 SIZE_FIELD: Final = "_size"
 """Name of a record's size field in structured arrays; no field of a model may begin with an underscore."""
 
+_HEADER: Final = GET_FORM.header.itemsize
+
 
 @attrs.frozen
 class Misfit:
-    """A record whose payload does not have the layout's size."""
+    """A record whose payload is none of the layout's.
+
+    Attributes:
+        key: its key.
+        payload: its payload.
+        fault: which field is at fault, where, and why; None when the payload does not have the layout's size.
+    """
 
     key: Key
     payload: bytes
+    fault: FieldFault | None = None
 
 
 @attrs.frozen
@@ -30,11 +40,12 @@ class Fit:
     """A chunk set apart into what fits the layout and what does not.
 
     Attributes:
-        records: structured array, shape (n,): `_size`, the key fields, the payload's fields; a view where all fit.
+        records: what fits, n records, to be indexed by a field's name, a slice or a mask. Of a layout of fixed size a
+            structured array, shape (n,): `_size`, the key fields, the payload's fields; a view where all fit.
         misfits: the others.
     """
 
-    records: npt.NDArray[Any]
+    records: Any
     misfits: tuple[Misfit, ...] = ()
 
 
@@ -62,9 +73,19 @@ def _split(chunk: memoryview, dtype: np.dtype[Any]) -> Fit:
     fits = sizes == dtype.itemsize
     octets = np.frombuffer(chunk, np.uint8)
     records = octets[starts[fits][:, None] + np.arange(dtype.itemsize)].view(dtype).reshape(-1)
-    header = GET_FORM.header.itemsize
-    misfits = tuple(
-        Misfit(Key.from_bytes(chunk[start + 4 : start + header]), bytes(chunk[start + header : start + size]))
-        for start, size in zip(starts[~fits].tolist(), sizes[~fits].tolist(), strict=True)
+    return Fit(records, misfits_at(chunk, starts[~fits], sizes[~fits]))
+
+
+def misfits_at(chunk: memoryview, starts: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> tuple[Misfit, ...]:
+    """The records of these offsets and sizes (shape (n,)) as misfits."""
+    return tuple(
+        Misfit(Key.from_bytes(chunk[start + 4 : start + _HEADER]), bytes(chunk[start + _HEADER : start + size]))
+        for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)
     )
-    return Fit(records, misfits)
+
+
+def heads(chunk: memoryview, starts: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """The size and key of the records at these offsets (shape (n,)), as a structured array: `n`, then the key fields."""
+    octets = np.frombuffer(chunk, np.uint8)
+    gathered: npt.NDArray[Any] = octets[starts[:, None] + np.arange(_HEADER)].view(GET_FORM.header).reshape(-1)
+    return gathered

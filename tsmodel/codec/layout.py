@@ -2,21 +2,49 @@
 
 Rules kept here:
 
-* Fields follow one another in the order of their declaration, packed: no padding, no alignment.
-* The byte order is the layout's own, stated, and never the machine's.
+* The byte order is the layout's own, stated, and never the machine's. A field may have another.
+* Fields that may be absent share a bitmap of as few bytes as it takes, in front of everything: bit 0 of the first byte is
+  the first such field's, and is 1 when the value is there.
+* Behind a field of variable length, nothing has a fixed offset.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import struct
+from collections.abc import Sequence
+from typing import Any, Final, Literal
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
+from tsmodel.codec.field import MARKS, FieldCodec, FieldFault, FixedCodec, Mask
+from tsmodel.codec.nullable import NullableCodec
+from tsmodel.codec.numbers import BitsCodec, ScalarCodec
 from tsmodel.codec.scalars import ByteOrder, Scalar
 
-__all__ = ["Layout", "LayoutField"]
+__all__ = ["PRESENT", "Align", "Layout", "LayoutError", "LayoutField", "Padding", "Slot", "placed_dtype"]
+
+Align = Literal["packed", "c"]
+
+PRESENT: Final = "_present"
+"""Name of the bitmap of present fields in structured arrays."""
+
+
+def placed_dtype(names: list[str], kinds: list[np.dtype[Any]], offsets: list[int], size: int) -> np.dtype[Any]:
+    """A structured dtype of `size` bytes with fields at these offsets."""
+    return np.dtype({"names": names, "formats": kinds, "offsets": offsets, "itemsize": size})
+
+
+class LayoutError(ValueError):
+    """Fields cannot be laid out; the message says which and why."""
+
+
+@attrs.frozen
+class Padding:
+    """Bytes that mean nothing: written as zeros, not looked at when read."""
+
+    size: int
 
 
 @attrs.frozen
@@ -25,18 +53,65 @@ class LayoutField:
 
     Attributes:
         name: the field's name.
-        scalar: how it is stored.
-        offset: its first byte, counted from the payload's first.
+        codec: how its values are stored.
+        offset: its first byte, counted from the payload's first; None behind a field of variable length.
+        slot: what holds it in structured arrays: its own name, or that of an integer that several bit-fields share.
+        bit: its bit in the bitmap of present fields; None for a field that is never absent.
     """
 
     name: str
-    scalar: Scalar
-    offset: int
+    codec: FieldCodec
+    offset: int | None
+    slot: str
+    bit: int | None = None
 
     @property
-    def size(self) -> int:
-        """Bytes."""
-        return self.scalar.size
+    def size(self) -> int | None:
+        """Bytes; None when that depends on the value."""
+        return self.codec.size
+
+    @property
+    def item(self) -> FieldCodec:
+        """How a value that is present is stored."""
+        return self.codec.item if isinstance(self.codec, NullableCodec) else self.codec
+
+    def present(self, records: npt.NDArray[Any]) -> Mask:
+        """In which records (structured, shape (n,)) a field with a bit is there; shape (n,)."""
+        assert self.bit is not None
+        mask: Mask = _bitmap(records)[:, self.bit // 8] & (1 << self.bit % 8) != 0
+        return mask
+
+    @property
+    def scalar(self) -> Scalar:
+        """The scalar of a field that is one."""
+        assert isinstance(self.codec, ScalarCodec)
+        return self.codec.scalar
+
+
+@attrs.frozen
+class Slot:
+    """What `struct` reads as one value.
+
+    Attributes:
+        name: its name in structured arrays.
+        offset: its first byte; None behind a field of variable length.
+        codec: of one of the fields it holds; None for the bitmap.
+        code: its `struct` code.
+        dtype: in structured arrays.
+        gap: bytes of padding in front of it.
+    """
+
+    name: str
+    offset: int | None
+    codec: FixedCodec | None
+    code: str
+    dtype: np.dtype[Any]
+    gap: int = 0
+
+    @property
+    def byte_order(self) -> ByteOrder:
+        """Byte order; of no meaning for single bytes."""
+        return self.codec.byte_order if self.codec else "little"
 
 
 @attrs.frozen
@@ -45,38 +120,199 @@ class Layout:
 
     Attributes:
         fields: the fields in order.
-        byte_order: `little` or `big`, of every field.
-        size: bytes of the whole payload.
+        byte_order: `little` or `big`; a field may have its own.
+        size: bytes of the whole payload; None when that depends on its values.
+        align: `packed` or `c`.
+        parts: in order of the payload: values that `struct` reads, and fields of variable length.
+        alignment: what its first byte's address is to be a multiple of, inside of a C struct.
+        tail: bytes of padding behind the last field.
     """
 
     fields: tuple[LayoutField, ...]
     byte_order: ByteOrder
-    size: int
+    size: int | None
+    align: Align = "packed"
+    parts: tuple[Slot | LayoutField, ...] = attrs.field(default=(), repr=False, eq=False)
+    alignment: int = 1
+    tail: int = 0
 
-    @classmethod
-    def packed(cls, fields: Iterable[tuple[str, Scalar]], byte_order: ByteOrder = "little") -> Layout:
-        """The layout of named scalars one after another without gaps."""
-        placed = []
-        offset = 0
-        for name, scalar in fields:
-            placed.append(LayoutField(name, scalar, offset))
-            offset += scalar.size
-        return cls(tuple(placed), byte_order, offset)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the fields."""
+        return tuple(field.name for field in self.fields)
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """What `struct` reads, in order."""
+        return tuple(part for part in self.parts if isinstance(part, Slot))
 
     @property
     def struct_format(self) -> str:
-        """The payload as a `struct` format, byte order first."""
-        order = "<" if self.byte_order == "little" else ">"
-        return order + "".join(field.scalar.code for field in self.fields)
+        """The payload as a `struct` format, byte order first; fields that are no numbers appear as bytes (`s`).
+
+        Raises:
+            LayoutError: when the size depends on the values, or there are fields of both byte orders.
+        """
+        if self.size is None:
+            raise LayoutError("a payload of variable size has no struct format")
+        if any(slot.byte_order != self.byte_order and slot.dtype.byteorder != "|" for slot in self.slots):
+            raise LayoutError("fields of both byte orders have no struct format")
+        return MARKS[self.byte_order] + self.codes
+
+    @property
+    def codes(self) -> str:
+        """The `struct` codes of all slots, padding among them."""
+        tail = f"{self.tail}x" if self.tail else ""
+        return "".join(f"{slot.gap}x{slot.code}" if slot.gap else slot.code for slot in self.slots) + tail
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The payload as a packed NumPy structured dtype, one field each."""
-        return np.dtype([(field.name, field.scalar.dtype(self.byte_order)) for field in self.fields])
+        """The payload as a NumPy structured dtype: the fields, and before them what holds bits of them.
+
+        Raises:
+            LayoutError: when the size depends on the values.
+        """
+        return self._dtype([slot.dtype for slot in self.slots])
+
+    @property
+    def stored(self) -> np.dtype[Any]:
+        """As `dtype`, but all that is not a number as opaque bytes."""
+        return self._dtype([slot.codec.stored if slot.codec else slot.dtype for slot in self.slots])
+
+    def _dtype(self, kinds: list[np.dtype[Any]]) -> np.dtype[Any]:
+        if self.size is None:
+            raise LayoutError("a payload of variable size has no dtype")
+        slots = self.slots
+        return placed_dtype([slot.name for slot in slots], kinds, [slot.offset or 0 for slot in slots], self.size)
+
+    @property
+    def bitmap(self) -> int:
+        """Bytes of the bitmap of present fields."""
+        return -(-sum(field.bit is not None for field in self.fields) // 8)
+
+    def faulty(self, records: npt.NDArray[Any]) -> Mask | None:
+        """Which payloads (structured array of `dtype`, or with its fields; shape (n,)) hold a value that is none."""
+        masks = [mask for field in self.fields if (mask := self._faulty(field, records)) is not None]
+        if spare := self._spare(records):
+            masks.append(spare[0])
+        return np.logical_or.reduce(masks) if masks else None
+
+    def _faulty(self, field: LayoutField, records: npt.NDArray[Any]) -> Mask | None:
+        item = field.item
+        assert isinstance(item, FixedCodec)
+        column = records[field.slot]
+        mask = item.faulty(column)
+        if field.bit is None:
+            return mask
+        present = field.present(records)
+        octets = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), item.size)
+        return np.where(present, False if mask is None else mask, octets.any(axis=1))
+
+    def _spare(self, records: npt.NDArray[Any]) -> list[Mask]:
+        """Bits of the bitmap that stand for nothing are 0."""
+        used = sum(field.bit is not None for field in self.fields)
+        if used % 8 == 0:
+            return []
+        return [_bitmap(records)[:, -1] >> (used % 8) != 0]
+
+    def read(self, payload: bytes) -> tuple[Any, ...]:
+        """The values of a whole payload, field by field: slow, but it tells where a fault is.
+
+        Raises:
+            FieldFault: with the field and the byte offset.
+        """
+        values, at = self.read_from(payload, 0, len(payload))
+        if at != len(payload):
+            raise FieldFault(f"the payload goes on for {len(payload) - at} bytes behind its last field", at)
+        return values
+
+    def read_from(self, payload: bytes, start: int, end: int) -> tuple[tuple[Any, ...], int]:
+        """The values of a payload that begins at `start`, and where it ends."""
+        if start + self.bitmap > end:
+            raise FieldFault(f"the bitmap of present fields takes {self.bitmap} bytes, {end - start} are there", start)
+        bits = int.from_bytes(payload[start : start + self.bitmap], "little")
+        if bits >> sum(field.bit is not None for field in self.fields):
+            raise FieldFault("the bitmap of present fields has bits that stand for no field", start)
+        at = start + self.bitmap
+        values = []
+        for field in self.fields:
+            if field.offset is not None:
+                at = start + field.offset
+            try:
+                value, at = self._read_field(field, bits, payload, at, end)
+            except FieldFault as fault:
+                raise FieldFault(
+                    fault.why, fault.offset, f"{field.name}.{fault.field}" if fault.field else field.name
+                ) from None
+            values.append(value)
+        if self.size is not None and self.fields:
+            at = start + self.size
+        if at > end:
+            raise FieldFault(f"the payload takes {self.size} bytes, of which {end - start} are there", end)
+        return tuple(values), at
+
+    def _read_field(self, field: LayoutField, bits: int, payload: bytes, at: int, end: int) -> tuple[Any, int]:
+        if field.bit is None or bits >> field.bit & 1:
+            return field.item.read(payload, at, end)
+        size = field.size or 0
+        if at + size > end:
+            raise FieldFault(f"{field.codec.label} takes {size} bytes, of which {max(0, end - at)} are there", at)
+        if any(payload[at : at + size]):
+            raise FieldFault("the bitmap says that the value is absent, yet its bytes are not zero", at)
+        return None, at + size
+
+    def write(self, values: Sequence[Any]) -> bytes:
+        """The payload of a value for each field, field by field.
+
+        Raises:
+            FieldFault: with the field.
+        """
+        pieces: list[bytes] = []
+        numbers: dict[str, int] = {}
+        bits = sum(
+            1 << field.bit
+            for field, value in zip(self.fields, values, strict=True)
+            if field.bit is not None and value is not None
+        )
+        octets = {}
+        for field, value in zip(self.fields, values, strict=True):
+            try:
+                if field.bit is not None and value is None:
+                    octets[field.name] = bytes(field.size or 0)
+                elif isinstance(field.codec, BitsCodec):
+                    numbers[field.slot] = numbers.get(field.slot, 0) | field.codec.dump(value)
+                else:
+                    octets[field.name] = field.item.write(value)
+            except FieldFault as fault:
+                raise fault.within(field.name) from fault.__cause__
+        for part in self.parts:
+            if isinstance(part, LayoutField):
+                pieces.append(octets[part.name])
+                continue
+            pieces.append(bytes(part.gap))
+            if part.codec is None:
+                pieces.append(bits.to_bytes(self.bitmap, "little"))
+            elif isinstance(part.codec, BitsCodec):
+                pieces.append(struct.pack(MARKS[part.byte_order] + part.code, numbers[part.name]))
+            else:
+                pieces.append(octets[part.name])
+        return b"".join([*pieces, bytes(self.tail)])
 
     def __str__(self) -> str:
         rows = [("offset", "size", "type", "field")]
-        rows += [(str(f.offset), str(f.size), f.scalar.name, f.name) for f in self.fields]
+        if self.bitmap:
+            rows.append(("0", str(self.bitmap), "bitmap of present fields", ""))
+        rows += [(_shown(f.offset), _shown(f.size), f.codec.label, f.name) for f in self.fields]
         wide = [max(len(row[column]) for row in rows) for column in range(3)]
-        lines = [f"{a:>{wide[0]}}  {b:>{wide[1]}}  {c:<{wide[2]}}  {name}" for a, b, c, name in rows]
-        return "\n".join([*lines, f"{self.size} bytes, {self.byte_order}-endian, packed"])
+        lines = [f"{a:>{wide[0]}}  {b:>{wide[1]}}  {c:<{wide[2]}}  {name}".rstrip() for a, b, c, name in rows]
+        size = "variable size" if self.size is None else f"{self.size} bytes"
+        placed = "packed" if self.align == "packed" else "aligned as in C"
+        return "\n".join([*lines, f"{size}, {self.byte_order}-endian, {placed}"])
+
+
+def _bitmap(records: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(records[PRESENT]).view(np.uint8).reshape(len(records), -1)
+
+
+def _shown(number: int | None) -> str:
+    return "…" if number is None else str(number)

@@ -1,49 +1,45 @@
-"""Rows from chunks of records, and batches of records from rows, for a payload of fixed layout.
+"""Rows from chunks of records, and batches of records from rows: what is the same for every layout.
 
 Rules kept here:
 
-* Rows are made a chunk at a time: one check of all size fields, then `struct` and the row class in C. Rows are written a
-  stretch of some hundred at a time, by one `struct` call. Neither runs Python code per record.
-* A payload that does not have the layout's size never becomes a row: `fit` sets it apart, with its key.
+* A payload that is none of the layout's never becomes a row: `fit` sets it apart, with its key and what is wrong.
 * A value that does not fit its field stops the encoding of all rows before anything is written.
 """
 
 from __future__ import annotations
 
-import struct
-from collections import deque
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import starmap
 from operator import attrgetter
 from typing import Any, Final, Generic, NoReturn, TypeVar
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
 from tsmodel.backend import Batch
-from tsmodel.codec.batching import batches_by_cid
-from tsmodel.codec.fitting import SIZE_FIELD, Fit, fit
+from tsmodel.codec.constraints import Constraints
+from tsmodel.codec.field import FieldCodec, FieldFault
+from tsmodel.codec.fitting import Fit, Misfit
 from tsmodel.codec.layout import Layout
-from tsmodel.codec.scalars import BOOLS, INT32, INT64, TIMESTAMP, ByteOrder, Scalar
+from tsmodel.codec.numbers import ScalarCodec
+from tsmodel.codec.scalars import INT32, INT64, TIMESTAMP, Scalar, shown
 from tsmodel.errors import EncodeError
-from tsmodel.keys import LIMITS
-from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, octets_of
+from tsmodel.keys import KEY_FIELDS, LIMITS, Key
 
-__all__ = ["KEY_SCALARS", "RowCodec"]
+__all__ = ["KEY_CODECS", "KEY_SCALARS", "RowCodec"]
 
 RowT = TypeVar("RowT")
-
-_STRETCH: Final = 512
-"""Rows packed by one call: enough that the call costs nothing, few enough that their values stay in the cache."""
 
 KEY_SCALARS: Final[dict[str, Scalar]] = {"cid": INT32, "mid": INT64, "moid": INT32, "cap": TIMESTAMP, "acq": TIMESTAMP}
 """How each key component is stored."""
 
+KEY_CODECS: Final[dict[str, FieldCodec]] = {name: ScalarCodec(scalar) for name, scalar in KEY_SCALARS.items()}
+"""The same as codecs of fields."""
 
-class RowCodec(Generic[RowT]):
-    """Turns records into rows and rows into records.
+
+class RowCodec(ABC, Generic[RowT]):
+    """Turns records into rows and rows into records. `row_codec` makes the one for a layout.
 
     Args:
         layout: where the payload's fields lie.
@@ -51,6 +47,8 @@ class RowCodec(Generic[RowT]):
             of them as an attribute.
         fixed: key components that every row must have, by name.
         tuples: gives the arguments of `make` back from each of some rows.
+        constraints: what is asked of the values of fields when they are written, by name.
+        strict_read: whether the same is asked of what is read.
     """
 
     def __init__(
@@ -59,33 +57,36 @@ class RowCodec(Generic[RowT]):
         make: Callable[..., RowT],
         fixed: Mapping[str, int] | None = None,
         tuples: Callable[[Iterable[RowT]], Iterable[tuple[Any, ...]]] | None = None,
+        constraints: Mapping[str, Constraints] | None = None,
+        *,
+        strict_read: bool = False,
     ) -> None:
         self.layout = layout
         self.make = make
         self.fixed = dict(fixed or {})
-        self.payload = struct.Struct(layout.struct_format)
-        self._scalars = {**KEY_SCALARS, **{field.name: field.scalar for field in layout.fields}}
-        self._tuples = tuples or partial(map, attrgetter(*self._scalars))
-        self._codes = "".join(scalar.code for scalar in self._scalars.values())
-        self._bools = [at for at, scalar in enumerate(self._scalars.values()) if scalar.kind == "bool"]
-        self._unpack = struct.Struct(f"<4x{self._codes}")
-        self._stretch = struct.Struct("<" + self._codes * _STRETCH)
-        self.dtype = self._dtype(GET_FORM)
+        self.constraints = {name: each for name, each in (constraints or {}).items() if each}
+        self.strict_read = strict_read
+        self._codecs = {**KEY_CODECS, **{field.name: field.codec for field in layout.fields}}
+        self._tuples = tuples or partial(map, attrgetter(*self._codecs))
 
     def fit(self, chunk: memoryview) -> Fit:
-        """The records of a chunk as a structured array, and those that do not have the layout's size.
+        """The records of a chunk, and those whose payload is none of the layout's.
 
         Raises:
             RemoteProtocolError: when the chunk does not consist of whole records.
         """
-        return fit(chunk, self.dtype)
+        found = self._fit(chunk)
+        return self._strict(found) if self.strict_read and self.constraints else found
 
-    def rows(self, records: npt.NDArray[Any]) -> Iterator[RowT]:
-        """A row for each record of a structured array as `fit` gives it."""
-        if self.layout.byte_order == "big":
-            records = records.astype(self._dtype(GET_FORM, "little"))
-        return starmap(self.make, self._unpack.iter_unpack(octets_of(records)))
+    @abstractmethod
+    def _fit(self, chunk: memoryview) -> Fit:
+        """See `fit`; without regard to constraints."""
 
+    @abstractmethod
+    def rows(self, records: Any) -> Iterator[RowT]:
+        """A row for each of the records that `fit` gave, or of some of them."""
+
+    @abstractmethod
     def encode(self, rows: Sequence[RowT], *, with_acq: bool = False, first: int = 0) -> list[Batch]:
         """The rows as one batch for each cid, in PUT form (or PUTA form `with_acq`).
 
@@ -97,17 +98,14 @@ class RowCodec(Generic[RowT]):
         Raises:
             EncodeError: when a field cannot be stored, with the record's number, the field, and what it may be.
         """
-        if not rows:
-            return []
-        form = PUTA_FORM if with_acq else PUT_FORM
-        values = self._values(rows, first)
-        for name in ("cid", *form.key_fields):
-            self._check_key(name, values[name], rows, first)
-        records = np.empty(len(rows), self._dtype(form))
-        records[SIZE_FIELD] = records.dtype.itemsize - 4
-        for name in records.dtype.names[1:]:
-            records[name] = values[name]
-        return batches_by_cid(values["cid"], records)
+
+    def values_of(self, payload: bytes) -> tuple[Any, ...]:
+        """The values of the payload's fields.
+
+        Raises:
+            FieldFault: when it is not a payload of the layout; says where and why.
+        """
+        return self.layout.read(payload)
 
     def payload_of(self, row: RowT) -> bytes:
         """The payload of one row.
@@ -115,45 +113,46 @@ class RowCodec(Generic[RowT]):
         Raises:
             EncodeError: when a field cannot be stored.
         """
-        values = [getattr(row, field.name) for field in self.layout.fields]
-        for field, value in zip(self.layout.fields, values, strict=True):
-            if fault := field.scalar.fault(value):
-                raise EncodeError(f"{type(row).__name__}.{field.name}: {fault}", field=field.name, value=value)
-        return self.payload.pack(*values)
+        values = [getattr(row, name) for name in self.layout.names]
+        for (name, constraint), value in self._constrained(values):
+            if why := constraint.violation(value):
+                raise EncodeError(f"{type(row).__name__}.{name}: {why}", field=name, value=value)
+        try:
+            return self.layout.write(values)
+        except FieldFault as fault:
+            name = fault.field.partition(".")[0]
+            raise EncodeError(
+                f"{type(row).__name__}.{fault.field}: {fault.why}", field=name, value=getattr(row, name)
+            ) from fault
 
-    def _dtype(self, form: RecordForm, byte_order: ByteOrder | None = None) -> np.dtype[Any]:
-        payload = attrs.evolve(self.layout, byte_order=byte_order or self.layout.byte_order).dtype
-        key = [(name, form.header[name]) for name in form.key_fields]
-        return np.dtype([(SIZE_FIELD, "<i4"), *key, *((name, payload[name]) for name in payload.names or ())])
+    def _strict(self, found: Fit) -> Fit:
+        """Sets apart what a constraint refuses."""
+        at = {name: place for place, name in enumerate(self.layout.names)}
+        kept = np.ones(len(found.records), np.bool_)
+        misfits = []
+        for number, payload in enumerate(self._payloads(found.records)):
+            values = self.layout.read(payload)
+            for name, constraint in self.constraints.items():
+                if why := constraint.violation(values[at[name]]):
+                    offset = self.layout.fields[at[name]].offset or 0
+                    kept[number] = False
+                    key = Key(*(int(found.records[field][number]) for field in KEY_FIELDS))
+                    misfits.append(Misfit(key, payload, FieldFault(why, offset, name)))
+                    break
+        return Fit(found.records[kept], (*found.misfits, *misfits)) if misfits else found
 
-    def _values(self, rows: Sequence[RowT], first: int) -> npt.NDArray[Any]:
-        """All fields of all rows, the key's first, as a structured array in little-endian order."""
-        width = len(self._scalars)
-        packed = []
-        for start in range(0, len(rows), _STRETCH):
-            part = rows[start : start + _STRETCH]
-            # Flattens in C: chain.from_iterable takes as long for each value as this does for each row.
-            values: list[Any] = []
-            deque(map(values.extend, self._tuples(part)), maxlen=0)
-            pack = self._stretch if len(part) == _STRETCH else struct.Struct("<" + self._codes * len(part))
-            try:
-                if not all(BOOLS.issuperset(map(type, values[at::width])) for at in self._bools):
-                    raise TypeError("not a bool")
-                packed.append(pack.pack(*values))
-            except (struct.error, OverflowError, TypeError, ValueError) as error:
-                self._explain(part, first + start, error)
-        dtype = np.dtype([(name, scalar.dtype()) for name, scalar in self._scalars.items()])
-        return np.frombuffer(b"".join(packed), dtype)
+    @abstractmethod
+    def _payloads(self, records: Any) -> Iterable[bytes]:
+        """The payload of each of the records that `fit` gave."""
 
-    def _explain(self, rows: Sequence[RowT], first: int, error: Exception) -> NoReturn:
-        """Raises an error that names the first value that its field cannot hold."""
-        for number, (row, values) in enumerate(zip(rows, self._tuples(rows), strict=True), first):
-            for (name, scalar), value in zip(self._scalars.items(), values, strict=True):
-                if fault := scalar.fault(value):
-                    raise EncodeError(
-                        f"record {number}: {type(row).__name__}.{name}: {fault}", record=number, field=name, value=value
-                    ) from error
-        raise error
+    def _constrained(self, values: Sequence[Any]) -> Iterator[tuple[tuple[str, Constraints], Any]]:
+        by_name = dict(zip(self.layout.names, values, strict=True))
+        for name, constraint in self.constraints.items():
+            yield (name, constraint), by_name[name]
+
+    def _check_keys(self, names: Iterable[str], columns: Any, rows: Sequence[RowT], first: int) -> None:
+        for name in names:
+            self._check_key(name, columns[name], rows, first)
 
     def _check_key(self, name: str, column: npt.NDArray[Any], rows: Sequence[RowT], first: int) -> None:
         limits = LIMITS[name]
@@ -172,3 +171,16 @@ class RowCodec(Generic[RowT]):
                 field=name,
                 value=value,
             )
+
+    def _explain(self, rows: Sequence[RowT], first: int, error: Exception) -> NoReturn:
+        """Raises an error that names the first value that its field cannot hold."""
+        for number, (row, values) in enumerate(zip(rows, self._tuples(rows), strict=True), first):
+            for (name, codec), value in zip(self._codecs.items(), values, strict=True):
+                fault = codec.fault(value)
+                if fault is None and name in self.constraints:
+                    fault = self.constraints[name].violation(value)
+                if fault:
+                    raise EncodeError(
+                        f"record {number}: {type(row).__name__}.{name}: {fault}", record=number, field=name, value=value
+                    ) from error
+        raise EncodeError(f"records {first} to {first + len(rows) - 1}: {shown(error)}") from error

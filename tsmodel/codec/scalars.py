@@ -17,13 +17,15 @@ from typing import Any, Final, Literal
 import attrs
 import numpy as np
 
-__all__ = ["BOOL", "BOOLS", "FLOAT32", "FLOAT64", "INT32", "INT64", "SCALARS", "TIMESTAMP", "ByteOrder", "Scalar"]
+__all__ = ["BOOL", "BOOLS", "FLOAT32", "FLOAT64", "INT32", "INT64", "SCALARS", "TIMESTAMP", "ByteOrder", "Scalar", "shown"]
 
 ByteOrder = Literal["little", "big"]
 Kind = Literal["int", "float", "bool", "time"]
 
 BOOLS: Final[frozenset[type]] = frozenset({bool, np.bool_})
 """Types of which a Bool takes values."""
+
+_MOST_SHOWN: Final = 200
 
 
 @attrs.frozen
@@ -83,13 +85,15 @@ class Scalar:
         except (struct.error, OverflowError, TypeError, ValueError):
             is_time = self.kind == "time" and isinstance(value, (str, dt.datetime, np.datetime64))
             hint = "; to_ns() makes one of a time" if is_time else ""
-            return f"{_shown(value)} ({type(value).__name__}) is not {self.accepts}{hint}"
+            return f"{shown(value)} ({type(value).__name__}) is not {self.accepts}{hint}"
         return None
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """The value for a message, shortened where it is long."""
     try:
-        return repr(value)
+        text = repr(value)
+        return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
     except ValueError:  # an int of more digits than Python prints
         return f"an int of {value.bit_length()} bits" if isinstance(value, int) else "a value that cannot be shown"
 
@@ -105,6 +109,7 @@ SCALARS: Final[dict[str, Scalar]] = {
         Scalar("UInt16", "H", "u2", "int"),
         Scalar("UInt32", "I", "u4", "int"),
         Scalar("UInt64", "Q", "u8", "int"),
+        Scalar("Float16", "e", "f2", "float"),
         Scalar("Float32", "f", "f4", "float"),
         Scalar("Float64", "d", "f8", "float"),
         Scalar("Bool", "?", "?", "bool"),

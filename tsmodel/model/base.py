@@ -9,7 +9,7 @@ from typing_extensions import Self
 
 from tsmodel.client.payload_type import PayloadType
 from tsmodel.client.record import Record
-from tsmodel.codec import Layout, RowCodec
+from tsmodel.codec import FieldFault, Layout, LayoutError, RowCodec
 from tsmodel.errors import DecodeError, SchemaError
 from tsmodel.keys import KEY_FIELDS, Key
 from tsmodel.model.fields import Int32, Int64, Timestamp, field
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 else:
     from msgspec import Struct as _Struct
 
-__all__ = ["TSModel", "codec_of", "query_factory"]
+__all__ = ["TSModel", "TSStruct", "codec_of", "query_factory"]
 
 M = TypeVar("M", bound="TSModel")
 
@@ -68,12 +68,18 @@ class _Layout:
 
 class _StructFormat:
     def __get__(self, instance: object, owner: type[M]) -> str:
-        return schema_of(owner).layout.struct_format
+        try:
+            return schema_of(owner).layout.struct_format
+        except LayoutError as error:
+            raise SchemaError(f"{owner.__name__}: {error}", model=owner.__name__) from error
 
 
 class _Dtype:
     def __get__(self, instance: object, owner: type[M]) -> np.dtype[Any]:
-        return schema_of(owner).layout.dtype
+        try:
+            return schema_of(owner).layout.dtype
+        except LayoutError as error:
+            raise SchemaError(f"{owner.__name__}: {error}", model=owner.__name__) from error
 
 
 class TSModel(_Struct, metaclass=TSModelMeta, abstract=True):
@@ -85,6 +91,11 @@ class TSModel(_Struct, metaclass=TSModelMeta, abstract=True):
     Class keywords:
         abstract: True for a class that only hands its fields down.
         byte_order: byte order of the payload, "little" (default) or "big".
+        align: "packed" (default), or "c" for the offsets and the size that a C compiler for x86-64 gives.
+        encoding: "struct" (default) for a byte layout; "msgpack" or "json" for a message, a map of the fields by name.
+        frozen: True for objects that cannot be changed and can be hashed.
+        strict_read: True to check what `field()` asks of values (`ge=` and others) on reading, too.
+        post_init_on_read: True to call `__post_init__` also for objects that are read, not only for constructed ones.
         cid, mid, moid: fixes this component of the key: its default, checked on writing, and part of every query.
 
     Class attributes:
@@ -141,26 +152,70 @@ class TSModel(_Struct, metaclass=TSModelMeta, abstract=True):
         codec = codec_of(cls)
         value = record.value
         if isinstance(value, (bytes, bytearray, memoryview)):
-            if len(value) != codec.payload.size:
-                raise misfit(cls, record.key, bytes(value))
-            return codec.make(*record.key.astuple(), *codec.payload.unpack(value))
+            payload = bytes(value)
+            try:
+                return codec.make(*record.key.astuple(), *codec.values_of(payload))
+            except FieldFault as fault:
+                raise misfit(cls, record.key, payload, fault) from fault
         if not isinstance(value, cls):
             raise DecodeError(
                 f"a record of {cls.__name__} holds {type(value).__name__}; expected bytes or {cls.__name__}",
                 key=record.key,
             )
-        fields = [getattr(value, placed.name) for placed in codec.layout.fields]
+        fields = [getattr(value, name) for name in codec.layout.names]
         return codec.make(*record.key.astuple(), *fields)
 
 
-def misfit(model: type[TSModel], key: Key, payload: bytes, hint: str = "") -> DecodeError:
-    """The error for a payload that does not have the size of the model's layout; `hint` says what to do about it."""
+class TSStruct(_Struct, metaclass=TSModelMeta, abstract=True, has_key=False):
+    """A structure in the payload of models, without a key: `phase: Nested[Phase]` with `class Phase(TSStruct)`.
+
+    Class keywords:
+        abstract, byte_order, align, encoding, frozen: as for `TSModel`.
+
+    Class attributes:
+        layout, struct_format, dtype: as for `TSModel`.
+
+    Example::
+
+        class Phase(TSStruct):
+            volts: Float32
+            amps: Float32
+
+        class Reading(TSModel):
+            l1: Nested[Phase]
+    """
+
+    layout = _Layout()
+    struct_format = _StructFormat()
+    dtype = _Dtype()
+
+
+def misfit(
+    model: type[TSModel], key: Key, payload: bytes, fault: FieldFault | None = None, *, hint: str = ""
+) -> DecodeError:
+    """The error for a payload that is none of the model's.
+
+    Args:
+        fault: what is wrong; None when the payload does not have the layout's size.
+        hint: what to do about it.
+    """
     size = schema_of(model).layout.size
     named = ", ".join(f"{name} {value}" for name, value in zip(KEY_FIELDS, key.astuple(), strict=True))
     shown = f"\n{hexdump(payload)}" if payload else ""
+    if size is not None and (fault is None or len(payload) != size):
+        return DecodeError(
+            f"the payload of record {named} has {len(payload)} bytes; {model.__name__} takes {size}{hint}{shown}",
+            key=key,
+            payload=payload,
+            offset=min(len(payload), size),
+        )
+    assert fault is not None
+    name = f"{model.__name__}.{fault.field}" if fault.field else model.__name__
     return DecodeError(
-        f"the payload of record {named} has {len(payload)} bytes; {model.__name__} takes {size}{hint}{shown}",
+        f"the payload of record {named}, {len(payload)} bytes, cannot be read: {name}, at byte {fault.offset}: {fault.why}"
+        f"{hint}{shown}",
         key=key,
         payload=payload,
-        offset=min(len(payload), size),
+        offset=fault.offset,
+        field=fault.field or None,
     )

@@ -36,7 +36,7 @@ class Column(Generic[T]):
     @property
     def name(self) -> str:
         """The field's name."""
-        return self.info.name
+        return self.info.alias
 
     def __lt__(self, other: T | TimeLike) -> Expression:
         return self._compare("<", other)
@@ -76,4 +76,4 @@ class Column(Generic[T]):
         )
 
     def __repr__(self) -> str:
-        return f"<Column {self.info.model}.{self.info.name}: {self.info.scalar.name}>"
+        return f"<Column {self.info.model}.{self.info.alias}: {self.info.codec.label}>"

@@ -9,7 +9,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 import attrs
 
@@ -57,10 +57,10 @@ class Comparison(Expression):
 
     column: ColumnInfo
     operator: Operator
-    value: float
+    value: Any
 
     def __str__(self) -> str:
-        return f"{self.column.name} {self.operator} {self.value}"
+        return f"{self.column.alias} {self.operator} {self.value}"
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -68,11 +68,11 @@ class Between(Expression):
     """`low <= column < high`."""
 
     column: ColumnInfo
-    low: float
-    high: float
+    low: Any
+    high: Any
 
     def __str__(self) -> str:
-        return f"{self.low} <= {self.column.name} < {self.high}"
+        return f"{self.low} <= {self.column.alias} < {self.high}"
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -80,12 +80,12 @@ class IsIn(Expression):
     """`column` is one of `values`."""
 
     column: ColumnInfo
-    values: tuple[float, ...]
+    values: tuple[Any, ...]
 
     def __str__(self) -> str:
         shown = ", ".join(map(str, self.values[:5]))
         more = f", … {len(self.values)} values" if len(self.values) > 5 else ""
-        return f"{self.column.name} in {{{shown}{more}}}"
+        return f"{self.column.alias} in {{{shown}{more}}}"
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -13,16 +13,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import attrs
 import msgspec
 
-from tsmodel.codec import ByteOrder, RowCodec
+from tsmodel.codec import Align, ByteOrder, row_codec
+from tsmodel.codec.messages import Encoding
 from tsmodel.errors import QueryError, SchemaError
 from tsmodel.keys import KEY_FIELDS
-from tsmodel.model.fields import field
-from tsmodel.model.schema import FieldSpec, Schema, own_fields, read_fixed
+from tsmodel.model.fields import field, padding
+from tsmodel.model.inheritance import (
+    check_hidden,
+    check_mixins,
+    check_options,
+    fixed_components,
+    inherited_schema,
+    joined,
+)
+from tsmodel.model.members import struct_members
+from tsmodel.model.schema import SCHEMA, Schema, read_body
 
 if TYPE_CHECKING:
     # A checker that saw msgspec's metaclass would apply msgspec's own rules for constructors on top of ours.
@@ -34,10 +45,8 @@ from typing_extensions import dataclass_transform
 
 __all__ = ["SCHEMA", "TSModelMeta", "schema_of"]
 
-SCHEMA: Final = "__tsmodel_schema__"
 
-
-@dataclass_transform(kw_only_default=True, field_specifiers=(field,))
+@dataclass_transform(kw_only_default=True, field_specifiers=(field, padding))
 class TSModelMeta(StructMeta):
     """Metaclass of models; see `TSModel` for the class keywords it takes."""
 
@@ -48,41 +57,76 @@ class TSModelMeta(StructMeta):
         namespace: dict[str, Any],
         *,
         abstract: bool = False,
+        has_key: bool | None = None,
         byte_order: ByteOrder | None = None,
+        align: Align | None = None,
+        encoding: Encoding | None = None,
+        frozen: bool | None = None,
+        strict_read: bool | None = None,
+        post_init_on_read: bool = False,
         **options: object,
     ) -> Any:
-        inherited = _inherited(name, bases)
+        inherited = inherited_schema(name, bases)
         reserved = frozenset(key for base in bases for cls in base.__mro__[:-1] for key in vars(cls))
-        fields = _joined(name, inherited.fields, own_fields(name, namespace, sys._getframe(1), reserved))
-        _check_hidden(name, inherited.fields, namespace)
-        _check_mixins(name, bases)
-        if byte_order not in ("little", "big", None):
-            raise SchemaError(f"class {name}: byte_order={byte_order!r}; it is 'little' or 'big'", model=name)
+        body = read_body(name, namespace, sys._getframe(1), reserved)
+        check_hidden(name, inherited, namespace)
+        check_mixins(name, bases)
+        check_options(name, byte_order=byte_order, align=align, encoding=encoding)
+        has_key = inherited.has_key if has_key is None else has_key
+        if not has_key and (options or body.aliases):
+            wrong = ", ".join([*options, *body.aliases.values()])
+            raise SchemaError(f"class {name}: a TSStruct has no key, so no {wrong}", model=name)
         schema = Schema(
             name,
-            fields,
-            _fixed(name, bases, options),
+            joined(name, inherited.specs, body.specs),
+            fixed_components(name, bases, options),
             byte_order or inherited.byte_order,
             abstract,
+            has_key,
+            align or inherited.align,
+            encoding or inherited.encoding,
+            {**inherited.aliases, **body.aliases},
+            inherited.strict_read if strict_read is None else strict_read,
+            inherited.frozen if frozen is None else frozen,
+            {**inherited.key_defaults, **body.defaults},
         )
         if abstract:
             return _abstract(schema, lambda: super(TSModelMeta, mcls).__new__(mcls, name, bases, namespace), namespace)
-        namespace.setdefault("__annotations__", {}).update(_struct_annotations(schema))
-        namespace.update(_struct_defaults(schema))
-        cls = super().__new__(mcls, name, bases, namespace, gc=False)
-        type.__setattr__(
-            cls,
-            SCHEMA,
-            attrs.evolve(schema, codec=RowCodec(schema.layout, cls, schema.fixed, partial(map, msgspec.structs.astuple))),
-        )
+        annotations, defaults = struct_members(schema)
+        namespace.setdefault("__annotations__", {}).update(annotations)
+        namespace.update(defaults)
+        for component, alias in schema.aliases.items():
+            if alias != component:
+                namespace[component] = property(attrgetter(alias))
+        immutable = all(placed.codec.immutable for placed in schema.layout.fields)
+
+        def create(metaclass: type) -> Any:
+            return super(TSModelMeta, mcls).__new__(
+                metaclass, name, bases, namespace, gc=not immutable, frozen=schema.frozen
+            )
+
+        post_init = None if post_init_on_read else _post_init(bases, namespace)
+        cls = _without_post_init(create, namespace) if post_init else create(mcls)
+        if schema.has_key:
+            make = partial(StructMeta.__call__, cls) if post_init else cls
+            codec = row_codec(
+                schema.layout,
+                make,
+                schema.fixed,
+                partial(map, msgspec.structs.astuple),
+                schema.constraints,
+                strict_read=schema.strict_read,
+            )
+            schema = attrs.evolve(schema, codec=codec)
+        type.__setattr__(cls, SCHEMA, schema)
         return cls
 
     if not TYPE_CHECKING:
 
         def __getattribute__(cls, name):
             value = super().__getattribute__(name)
-            if name[:2] != "__" and type(value) is _SLOT:
-                return super().__getattribute__(SCHEMA).columns[name]
+            if name[:2] != "__" and (type(value) is _SLOT or name in KEY_FIELDS):
+                return super().__getattribute__(SCHEMA).columns.get(name, value)
             return value
 
         def __getattr__(cls, name):
@@ -90,6 +134,17 @@ class TSModelMeta(StructMeta):
             if schema is not None and name in schema.columns:
                 return schema.columns[name]
             raise AttributeError(f"{cls.__name__} has no field or attribute {name!r}" + _known(schema))
+
+
+class PostInitMeta(TSModelMeta):
+    """Metaclass of models with a `__post_init__`: calls it when an object is constructed, not when one is read."""
+
+    if not TYPE_CHECKING:
+
+        def __call__(cls, *args, **kwargs):
+            made = super().__call__(*args, **kwargs)
+            made.__post_init__()
+            return made
 
 
 class _Probe(msgspec.Struct):
@@ -136,96 +191,22 @@ def _abstract(schema: Schema, create: Callable[[], Any], namespace: dict[str, An
     return cls
 
 
-def _inherited(name: str, bases: tuple[type, ...]) -> Schema:
-    schemas = [schema for base in bases if isinstance(schema := getattr(base, SCHEMA, None), Schema)]
-    for schema in schemas:
-        if not schema.abstract:
-            raise SchemaError(
-                f"class {name}: {schema.model} is a model with records of its own, which a subclass would not fit; move "
-                f"what they share into class Base(TSModel, abstract=True) and derive both from it",
-                model=name,
-            )
-    fields: tuple[FieldSpec, ...] = ()
-    for schema in schemas:
-        fields = _joined(name, fields, schema.fields)
-    orders = {schema.byte_order for schema in schemas}
-    return Schema(name, fields, {}, "big" if "big" in orders else "little", True)
+def _post_init(bases: tuple[type, ...], namespace: dict[str, Any]) -> Any:
+    """The `__post_init__` of a class that is being made, or None."""
+    own = namespace.get("__post_init__")
+    return own or next((found for base in bases if (found := getattr(base, "__post_init__", None)) is not None), None)
 
 
-def _fixed(name: str, bases: tuple[type, ...], options: dict[str, object]) -> dict[str, int]:
-    """The key components that the class fixes, and those that its bases do."""
-    own = read_fixed(name, options)
-    fixed: dict[str, int] = {}
-    for base in bases:
-        schema = getattr(base, SCHEMA, None)
-        for component, value in schema.fixed.items() if isinstance(schema, Schema) else ():
-            if component not in own and fixed.setdefault(component, value) != value:
-                raise SchemaError(
-                    f"class {name}: its bases fix {component} as {fixed[component]} and as {value}; say which, by class "
-                    f"{name}(..., {component}={value})",
-                    model=name,
-                    field=component,
-                )
-    return {**fixed, **own}
+def _without_post_init(create: Callable[[type], Any], namespace: dict[str, Any]) -> Any:
+    """A class whose `__post_init__` msgspec does not know.
 
-
-def _check_hidden(name: str, inherited: tuple[FieldSpec, ...], namespace: dict[str, Any]) -> None:
-    """What a class body assigns must not take the place of a field."""
-    for taken in (*KEY_FIELDS, *(spec.name for spec in inherited)):
-        if taken in namespace:
-            mend = f"to fix it write class {name}(TSModel, {taken}=…)" if taken in KEY_FIELDS[:3] else "choose another name"
-            raise SchemaError(f"{name}.{taken}: this name is a field already; {mend}", model=name, field=taken)
-
-
-def _check_mixins(name: str, bases: tuple[type, ...]) -> None:
-    for base in bases:
-        if not hasattr(base, "__struct_fields__"):
-            for cls in base.__mro__[:-1]:
-                if "__slots__" not in vars(cls):
-                    raise SchemaError(
-                        f"class {name}: its base {cls.__name__} gives objects a __dict__, which those of a model do not "
-                        f"have; write __slots__ = () in {cls.__name__}",
-                        model=name,
-                    )
-
-
-def _joined(
-    name: str, first: tuple[FieldSpec, ...], second: tuple[FieldSpec, ...] | list[FieldSpec]
-) -> tuple[FieldSpec, ...]:
-    known = {spec.name for spec in first}
-    for spec in second:
-        if spec.name in known and spec not in first:
-            raise SchemaError(
-                f"{name}.{spec.name} is already declared by a base class; a layout cannot hold it twice: rename one",
-                model=name,
-                field=spec.name,
-            )
-    return (*first, *(spec for spec in second if spec.name not in known))
-
-
-def _struct_annotations(schema: Schema) -> dict[str, type]:
-    return {**dict.fromkeys(KEY_FIELDS, int), **{spec.name: spec.python for spec in schema.fields}}
-
-
-def _struct_defaults(schema: Schema) -> dict[str, object]:
-    defaults: dict[str, object] = {**schema.fixed, "acq": -1}
-    behind_default = False
-    for name in KEY_FIELDS[:4]:
-        behind_default = behind_default or name in schema.fixed
-        if behind_default and name not in schema.fixed:
-            defaults[name] = msgspec.field(default_factory=_missing(name))
-    for spec in schema.fields:
-        if spec.options.default_factory is not None:
-            defaults[spec.name] = msgspec.field(default_factory=spec.options.default_factory)
-        elif spec.options.default is not attrs.NOTHING:
-            defaults[spec.name] = spec.options.default
-        else:
-            defaults[spec.name] = msgspec.field(default_factory=_missing(spec.name))
-    return defaults
-
-
-def _missing(name: str) -> Callable[[], NoReturn]:
-    def missing() -> NoReturn:
-        raise TypeError(f"missing required argument '{name}'")
-
-    return missing
+    What msgspec finds while it makes the class is a function in C without effect, so reading costs almost nothing.
+    """
+    own = namespace.get("__post_init__")
+    namespace["__post_init__"] = id
+    cls = create(PostInitMeta)
+    if own is None:
+        type.__delattr__(cls, "__post_init__")
+    else:
+        type.__setattr__(cls, "__post_init__", own)
+    return cls

@@ -1,23 +1,22 @@
-"""What a column is, and which values may be compared with it.
-
-A column's operand becomes a number here: an int for integers, ns since 2001 for times, 0 or 1 for bools.
-"""
+"""What a column is, which values may be compared with it, and where its values are in records."""
 
 from __future__ import annotations
 
-import datetime as dt
-import math
-import numbers
-from typing import SupportsFloat
+from typing import Any
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
-from tsmodel.codec import Scalar
-from tsmodel.errors import QueryError, TimestampError
-from tsmodel.timestamps import to_ns
+from tsmodel.codec import FieldCodec, FieldFault, FixedCodec, LayoutField, VariableRecords
+from tsmodel.codec.nullable import SentinelCodec
+from tsmodel.codec.numbers import BitsCodec
+from tsmodel.codec.scalars import shown
+from tsmodel.errors import QueryError
 
 __all__ = ["ColumnInfo"]
+
+Mask = npt.NDArray[np.bool_]
 
 
 @attrs.frozen
@@ -26,47 +25,83 @@ class ColumnInfo:
 
     Attributes:
         model: the model's name, for messages.
-        name: the field's name.
-        scalar: how it is stored.
+        name: the field's name, or that of the key component.
+        codec: how it is stored.
         is_key: whether it is a component of the key.
+        alias: the model's own name of it.
+        field: its place in the payload; None for a component of the key.
     """
 
     model: str
     name: str
-    scalar: Scalar
+    codec: FieldCodec
     is_key: bool
+    alias: str
+    field: LayoutField | None = None
 
-    def operand(self, value: object) -> float:
-        """`value` as what the column is compared with.
+    def operand(self, value: object) -> Any:
+        """`value` as what the column is compared with: a number where stored numbers are, otherwise a value.
 
         Raises:
             QueryError: when the column can never be compared with such a value.
         """
-        kind = self.scalar.kind
-        if kind == "time" and isinstance(value, (str, dt.datetime, np.datetime64)):
-            try:
-                return to_ns(value)
-            except TimestampError as error:
-                raise QueryError(f"{self.model}.{self.name}: {error}") from error
-        if isinstance(value, (bool, np.bool_)):
-            if kind == "bool":
-                return int(value)
-        elif isinstance(value, numbers.Integral) and kind != "bool":
-            exact = int(value)
-            return exact if kind != "float" or math.isfinite(_double(exact)) else _double(exact)
-        elif isinstance(value, numbers.Real) and kind in ("int", "float"):
-            number = _double(value)
-            if kind == "float" or not math.isnan(number):
-                return number
-        raise QueryError(
-            f"{self.model}.{self.name} ({self.scalar.name}) cannot be compared with {value!r} ({type(value).__name__})"
-            + ("; give ns since 2001, an aware datetime, ISO 8601 text or a numpy.datetime64" if kind == "time" else "")
-        )
+        if value is None and self.is_nullable:
+            return None
+        try:
+            if self.codec.number is not None:
+                return self.codec.operand(value)
+            if fault := self.codec.fault(value):
+                raise FieldFault(f"cannot be compared with {shown(value)}: {fault}")
+        except FieldFault as fault:
+            label = f" ({self.codec.label}) " if fault.why.startswith("cannot") else ": "
+            raise QueryError(f"{self.model}.{self.alias}{label}{fault.why}") from fault.__cause__ or fault
+        return value
 
+    @property
+    def is_nullable(self) -> bool:
+        """Whether values may be None."""
+        return isinstance(self.codec, SentinelCodec) or (self.field is not None and self.field.bit is not None)
 
-def _double(value: SupportsFloat) -> float:
-    """The value as a double; beyond the greatest one, infinite, which compares in the same way with any that is stored."""
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
+    def values(self, records: Any) -> npt.NDArray[Any]:
+        """The column of some records that a codec's `fit` gave, shape (n,): stored numbers where the codec has a `number`
+        (any number where the value is absent), otherwise values as objects (None where absent)."""
+        if isinstance(records, VariableRecords) and not self.is_key:
+            column: npt.NDArray[Any] = records[self.name]
+            return column if self.codec.number is None else self._numbers(column)
+        if self.field is None:
+            return records[self.name]  # type: ignore[no-any-return]
+        column = records[self.field.slot]
+        item = self.field.item
+        if isinstance(item, BitsCodec):
+            return item.of(column)
+        if self.codec.number is not None:
+            return column
+        assert isinstance(item, FixedCodec)
+        objects = np.empty(len(column), object)
+        objects[:] = [item.load(each) for each in column.view(item.stored).tolist()]
+        if self.field.bit is not None:
+            objects[~self._layout_present(records)] = None
+        return objects
+
+    def present(self, records: Any) -> Mask | None:
+        """In which of some records there is a value, shape (n,); None when it is everywhere."""
+        if not self.is_nullable:
+            return None
+        if isinstance(records, VariableRecords):
+            present: Mask = np.array([value is not None for value in records[self.name]], np.bool_)
+            return present
+        if isinstance(self.codec, SentinelCodec):
+            return ~self.codec.absent(records[self.name])
+        return self._layout_present(records)
+
+    def _layout_present(self, records: npt.NDArray[Any]) -> Mask:
+        assert self.field is not None
+        return self.field.present(records)
+
+    def _numbers(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        item = self.field.item if self.field else self.codec
+        assert isinstance(item, FixedCodec)
+        if isinstance(item, BitsCodec):
+            return np.array(values.tolist(), item.dtype)
+        stored = [item.zero if value is None else item.dump(value) for value in values.tolist()]
+        return np.array(stored, item.dtype)

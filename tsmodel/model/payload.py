@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator
-from functools import partial
-from itertools import repeat, starmap
+from itertools import starmap
 from operator import add, attrgetter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import attrs
+import numpy.typing as npt
 from msgspec.structs import astuple
 
 from tsmodel.client.encoding import Encoded
-from tsmodel.client.payload_types import PayloadType, keys_of, payloads_of
-from tsmodel.client.record import Record
-from tsmodel.codec import RowCodec
-from tsmodel.wire.records import GET_FORM
+from tsmodel.client.payload_types import PayloadType, keys_of
+from tsmodel.client.record import Key, Record
+from tsmodel.codec import FieldFault, RowCodec, VariableRecords, row_codec
+from tsmodel.keys import KEY_FIELDS
+from tsmodel.wire.records import GET_FORM, octets_of
 
 if TYPE_CHECKING:
     from tsmodel.model.base import TSModel
@@ -23,8 +26,9 @@ __all__ = ["ModelPayloadType"]
 
 M = TypeVar("M", bound="TSModel")
 
-_HEADER = GET_FORM.header.itemsize
-_UNSET_KEY = (-1, -1, -1, -1, -1)
+_HEADER: Final = GET_FORM.header.itemsize
+_HEAD: Final = struct.Struct("<4xiqiqq")
+_UNSET_KEY: Final = (-1, -1, -1, -1, -1)
 
 
 class ModelPayloadType(PayloadType[M]):
@@ -32,7 +36,6 @@ class ModelPayloadType(PayloadType[M]):
 
     def __init__(self, codec: RowCodec[M]) -> None:
         self._codec = codec
-        self._keyless = partial(codec.make, *_UNSET_KEY)
 
     def to_bytes(self, value: M) -> bytes:
         """The payload fields of `value`; its key is not part of it.
@@ -43,20 +46,24 @@ class ModelPayloadType(PayloadType[M]):
         return self._codec.payload_of(value)
 
     def from_bytes(self, buffer: bytes | memoryview) -> M | None:
-        """An object whose key is unset (all -1), or None when `buffer` does not have the layout's size."""
-        payload = self._codec.payload
-        if len(buffer) != payload.size:
+        """An object whose key is unset (all -1), or None when `buffer` is no payload of the model."""
+        try:
+            return self._codec.make(*_UNSET_KEY, *self._codec.values_of(bytes(buffer)))
+        except FieldFault:
             return None
-        return self._codec.make(*_UNSET_KEY, *payload.unpack(buffer))
 
     def read(self, chunk: memoryview) -> Iterator[Record[M]]:
-        """See `PayloadType.read`; records of the layout's size are read all at once."""
-        found = GET_FORM.whole_records(chunk)
-        payload = self._codec.payload
-        if found.end != len(chunk) or found.record_size != _HEADER + payload.size:
-            return super().read(chunk)
-        payloads = payload.iter_unpack(payloads_of(chunk, payload.size)) if payload.size else repeat((), found.count)
-        return map(Record, keys_of(chunk, payload.size), starmap(self._keyless, payloads))
+        """See `PayloadType.read`; records that fit the model are read all at once."""
+        fit = self._codec.fit(chunk)
+        if fit.misfits:
+            return super().read(chunk)  # one by one, so that those before the first misfit come
+        if isinstance(fit.records, VariableRecords):
+            keys: Iterator[Key] = starmap(Key, _HEAD.iter_unpack(octets_of(fit.records.heads)))
+            keyless: Any = attrs.evolve(fit.records, heads=_unset(fit.records.heads))
+        else:
+            keys = keys_of(chunk, fit.records.dtype.itemsize - _HEADER)
+            keyless = _unset(fit.records)
+        return map(Record, keys, self._codec.rows(keyless))
 
     def encode(self, data: Iterable[Record[M]], *, with_acq: bool, skip_invalid: bool = False) -> Encoded:
         """See `PayloadType.encode`; the key is that of the record."""
@@ -68,7 +75,7 @@ class ModelPayloadType(PayloadType[M]):
 
     @property
     def _records_codec(self) -> RowCodec[Record[M]]:
-        names = [field.name for field in self._codec.layout.fields]
+        names = self._codec.layout.names
 
         def tuples(records: Iterable[Record[M]]) -> Iterator[tuple[Any, ...]]:
             records = list(records)
@@ -78,4 +85,12 @@ class ModelPayloadType(PayloadType[M]):
                 return map(add, keys, map(attrgetter(*names), values))
             return ((*key, *(getattr(value, name) for name in names)) for key, value in zip(keys, values, strict=True))
 
-        return RowCodec(self._codec.layout, Record, self._codec.fixed, tuples)
+        return row_codec(self._codec.layout, Record, self._codec.fixed, tuples, self._codec.constraints)
+
+
+def _unset(records: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A copy of records whose keys are unset."""
+    records = records.copy()
+    for name in KEY_FIELDS:
+        records[name] = -1
+    return records

@@ -6,43 +6,73 @@ Every fault in a class body is a `SchemaError` that names the class, the field, 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, ClassVar, Final, get_origin
 
 import attrs
 
-from tsmodel.codec import KEY_SCALARS, SCALARS, ByteOrder, Layout, RowCodec, Scalar
+from tsmodel.codec import (
+    KEY_CODECS,
+    Align,
+    ByteOrder,
+    Constraints,
+    FieldCodec,
+    Layout,
+    LayoutError,
+    Padding,
+    RowCodec,
+    laid_out,
+)
+from tsmodel.codec.messages import Encoding, MessageLayout
 from tsmodel.errors import SchemaError
 from tsmodel.keys import KEY_FIELDS, LIMITS
 from tsmodel.model.columns import Column
-from tsmodel.model.fields import FieldOptions, FieldType
+from tsmodel.model.fields import FIELD_TYPES, Declaration, FieldOptions, KeyComponent, Options, declaration_of
+from tsmodel.model.fields import Padding as PaddingType
+from tsmodel.model.fields.composites import SCHEMA
 from tsmodel.model.operands import ColumnInfo
 
-__all__ = ["FieldSpec", "Schema", "own_fields", "read_fixed"]
+__all__ = ["SCHEMA", "FieldSpec", "Schema", "read_body", "read_fixed"]
 
 _PLAIN_HINTS: Final = {
     float: "Float64 (8 bytes) or Float32 (4 bytes)",
     int: "Int32, Int64 or another integer type",
     bool: "Bool",
+    str: "Text",
+    bytes: "Blob",
+    list: "Array[float] = field(item=Float32)",
+    dict: "Packed[dict[str, str]]",
 }
 
 
 @attrs.frozen
 class FieldSpec:
-    """A payload field as declared.
+    """A field of the payload, or padding, as declared.
 
     Attributes:
         name: the field's name.
-        scalar: how it is stored.
-        python: type of its values.
-        options: its default.
+        declaration: its type.
+        options: its default, and what else `field()` was told.
     """
 
     name: str
-    scalar: Scalar
-    python: type
+    declaration: Declaration
     options: FieldOptions
+
+    def codec(self, model: str, byte_order: ByteOrder) -> FieldCodec | Padding:
+        """How it is stored.
+
+        Raises:
+            SchemaError: when an option is missing, wrong, or of no use to the type.
+        """
+        options = Options(self.options.options, byte_order)
+        try:
+            codec = self.declaration.codec(options)
+            options.done(self.declaration.field_type.__name__)
+        except ValueError as error:
+            raise SchemaError(f"{model}.{self.name}: {error}", model=model, field=self.name) from error
+        return codec
 
 
 @attrs.frozen
@@ -51,37 +81,91 @@ class Schema:
 
     Attributes:
         model: the class' name.
-        fields: payload fields in wire order.
+        specs: payload fields and padding in wire order.
         fixed: key components that the class fixes, by name.
         byte_order: byte order of the payload.
         abstract: whether the class only hands its fields down.
+        has_key: whether it is a kind of record; a `TSStruct` is not.
+        align: `packed`, or `c` for offsets as in C.
+        encoding: `struct` for a byte layout, or the message format of the payload.
+        aliases: the model's own names of key components, by component.
+        strict_read: whether constraints are checked on reading, too.
+        frozen: whether objects cannot be changed, and can be hashed.
+        key_defaults: defaults of key components, by component.
+        layout: where the payload's fields lie.
         columns: class-level columns by name, key components first.
         codec: rows from records and back; absent in an abstract class.
     """
 
     model: str
-    fields: tuple[FieldSpec, ...]
+    specs: tuple[FieldSpec, ...]
     fixed: Mapping[str, int]
     byte_order: ByteOrder
     abstract: bool
+    has_key: bool = True
+    align: Align = "packed"
+    encoding: Encoding = "struct"
+    aliases: Mapping[str, str] = attrs.field(factory=dict)
+    strict_read: bool = False
+    frozen: bool = False
+    key_defaults: Mapping[str, FieldOptions] = attrs.field(factory=dict)
+    layout: Layout = attrs.field(init=False, repr=False)
     columns: Mapping[str, Column[Any]] = attrs.field(init=False, repr=False)
     codec: RowCodec[Any] | None = None
 
     def __attrs_post_init__(self) -> None:
-        scalars = {**KEY_SCALARS, **{field.name: field.scalar for field in self.fields}}
-        columns = {
-            name: Column[Any](ColumnInfo(self.model, name, scalar, name in KEY_SCALARS)) for name, scalar in scalars.items()
-        }
+        object.__setattr__(self, "layout", self._laid_out())
+        columns: dict[str, Column[Any]] = {}
+        for name, codec in KEY_CODECS.items() if self.has_key else ():
+            info = ColumnInfo(self.model, name, codec, is_key=True, alias=self.aliases.get(name, name))
+            columns[name] = columns[info.alias] = Column[Any](info)
+        for placed in self.layout.fields:
+            columns[placed.name] = Column[Any](
+                ColumnInfo(self.model, placed.name, placed.codec, False, placed.name, placed)
+            )
         object.__setattr__(self, "columns", columns)
 
     @property
-    def layout(self) -> Layout:
-        """Where the payload's fields lie."""
-        return Layout.packed(((field.name, field.scalar) for field in self.fields), self.byte_order)
+    def fields(self) -> tuple[FieldSpec, ...]:
+        """The payload's fields, without padding, in wire order."""
+        return tuple(spec for spec in self.specs if spec.name in self.layout.names)
+
+    @property
+    def constraints(self) -> dict[str, Constraints]:
+        """What is asked of values, by field."""
+        return {spec.name: spec.options.constraints for spec in self.fields if spec.options.constraints}
+
+    def _factories(self) -> dict[str, Callable[[], object]]:
+        """What gives the defaults of those fields that have one."""
+        return {spec.name: factory for spec in self.specs if (factory := spec.options.factory) is not None}
+
+    def _laid_out(self) -> Layout:
+        codecs = [(spec.name, spec.codec(self.model, self.byte_order)) for spec in self.specs]
+        try:
+            if self.encoding != "struct":
+                return MessageLayout.of_message(codecs, self.encoding, self.model, self._factories())
+            return laid_out(codecs, self.byte_order, self.align)
+        except LayoutError as error:
+            raise SchemaError(f"class {self.model}: {error}", model=self.model) from error
 
 
-def own_fields(model: str, namespace: dict[str, Any], frame: FrameType | None, reserved: frozenset[str]) -> list[FieldSpec]:
-    """The payload fields that a class body declares; takes their annotations and defaults out of `namespace`.
+@attrs.frozen
+class Body:
+    """What a class body declares.
+
+    Attributes:
+        specs: payload fields and padding, in order.
+        aliases: the model's own names of key components, by component.
+        defaults: defaults of key components, by component.
+    """
+
+    specs: list[FieldSpec]
+    aliases: dict[str, str]
+    defaults: dict[str, FieldOptions]
+
+
+def read_body(model: str, namespace: dict[str, Any], frame: FrameType | None, reserved: frozenset[str]) -> Body:
+    """What a class body declares; takes annotations and defaults of fields out of `namespace`.
 
     Args:
         model: the class' name.
@@ -90,25 +174,32 @@ def own_fields(model: str, namespace: dict[str, Any], frame: FrameType | None, r
         reserved: names that a field cannot have.
     """
     annotations = namespace.get("__annotations__", {})
-    specs = []
+    body = Body([], {}, {})
     for name, annotation in list(annotations.items()):
         annotation = _resolve(model, name, annotation, namespace, frame)
         if annotation is ClassVar or get_origin(annotation) is ClassVar:
             annotations[name] = annotation  # msgspec does not see through all texts that mean it
             continue
-        field_type = _field_type(model, name, annotation)
-        _check_name(model, name, reserved)
+        declaration = _declaration(model, name, annotation)
         default = namespace.pop(name, attrs.NOTHING)
         options = default if isinstance(default, FieldOptions) else FieldOptions(default)
-        _check_default(model, name, field_type.scalar, options)
         del annotations[name]
-        specs.append(FieldSpec(name, field_type.scalar, field_type.python, options))
+        if issubclass(declaration.field_type, KeyComponent):
+            component = declaration.field_type.component
+            _check_alias(model, name, component, reserved, body.aliases)
+            body.aliases[component] = name
+            body.defaults[component] = options
+            continue
+        _check_name(model, name, reserved, is_padding=declaration.field_type is PaddingType)
+        spec = FieldSpec(name, declaration, options)
+        _check_default(model, spec)
+        body.specs.append(spec)
     for name, value in namespace.items():
         if isinstance(value, FieldOptions):
             raise SchemaError(
                 f"{model}.{name} = field(...) has no type: write {name}: Int32 = field(...)", model=model, field=name
             )
-    return specs
+    return body
 
 
 def read_fixed(model: str, options: Mapping[str, object]) -> dict[str, int]:
@@ -116,7 +207,7 @@ def read_fixed(model: str, options: Mapping[str, object]) -> dict[str, int]:
     fixed: dict[str, int] = {}
     for name, value in options.items():
         if name not in KEY_FIELDS[:3]:
-            known = "abstract, byte_order, cid, mid, moid"
+            known = "abstract, byte_order, align, encoding, frozen, strict_read, post_init_on_read, cid, mid, moid"
             raise SchemaError(f"class {model}: unknown option {name}={value!r}; known are {known}", model=model)
         limits = LIMITS[name]
         if type(value) is not int or not limits.least <= value < limits.bound:
@@ -150,16 +241,28 @@ def _resolve(model: str, name: str, annotation: object, namespace: dict[str, Any
         ) from error
 
 
-def _field_type(model: str, name: str, annotation: object) -> type[FieldType[Any]]:
-    if isinstance(annotation, type) and issubclass(annotation, FieldType) and hasattr(annotation, "scalar"):
-        return annotation
+def _declaration(model: str, name: str, annotation: object) -> Declaration:
+    found = declaration_of(annotation)
+    if found is not None:
+        return found
     hint = next((text for plain, text in _PLAIN_HINTS.items() if annotation is plain), None)
-    mend = f"write {hint}" if hint else f"known are {', '.join(SCALARS)}; write ClassVar[...] if it is not a field"
+    if isinstance(annotation, type) and not getattr(getattr(annotation, SCHEMA, None), "has_key", True):
+        hint = f"Nested[{annotation.__name__}]"
+    mend = f"write {hint}" if hint else f"known are {', '.join(FIELD_TYPES)}; write ClassVar[...] if it is not a field"
     shown = annotation.__name__ if isinstance(annotation, type) else repr(annotation)
     raise SchemaError(f"{model}.{name}: {shown} is not a field type; {mend}", model=model, field=name)
 
 
-def _check_name(model: str, name: str, reserved: frozenset[str]) -> None:
+def _check_alias(model: str, name: str, component: str, reserved: frozenset[str], known: Mapping[str, str]) -> None:
+    if component in known:
+        raise SchemaError(f"{model}.{name}: {component} is named {known[component]} already", model=model, field=name)
+    if name in KEY_FIELDS and name != component:
+        raise SchemaError(f"{model}.{name}: this is the name of another key component", model=model, field=name)
+    if name != component:
+        _check_name(model, name, reserved)
+
+
+def _check_name(model: str, name: str, reserved: frozenset[str], *, is_padding: bool = False) -> None:
     if name in KEY_FIELDS:
         raise SchemaError(
             f"{model}.{name}: every model has this key component; to fix its value write class {model}(TSModel, "
@@ -167,18 +270,26 @@ def _check_name(model: str, name: str, reserved: frozenset[str]) -> None:
             model=model,
             field=name,
         )
+    if is_padding and name.startswith("_") and name not in reserved:
+        return
     if name in reserved or name.startswith("_"):
         why = "models use this name themselves" if name in reserved else "names with a leading underscore are not fields"
         raise SchemaError(f"{model}.{name}: {why}; choose another name for the field", model=model, field=name)
 
 
-def _check_default(model: str, name: str, scalar: Scalar, options: FieldOptions) -> None:
+def _check_default(model: str, spec: FieldSpec) -> None:
+    options = spec.options
     if options.default_factory is not None and not callable(options.default_factory):
         raise SchemaError(
-            f"{model}.{name}: default_factory={options.default_factory!r} cannot be called; give a function, or a value as "
-            "default=",
+            f"{model}.{spec.name}: default_factory={options.default_factory!r} cannot be called; give a function, or a "
+            "value as default=",
             model=model,
-            field=name,
+            field=spec.name,
         )
-    if options.default is not attrs.NOTHING and (fault := scalar.fault(options.default)):
-        raise SchemaError(f"{model}.{name}: the default {fault}", model=model, field=name)
+    codec = spec.codec(model, "little")
+    if options.default is attrs.NOTHING:
+        return
+    if isinstance(codec, Padding):
+        raise SchemaError(f"{model}.{spec.name}: padding has no default", model=model, field=spec.name)
+    if fault := codec.fault(options.default) or options.constraints.violation(options.default):
+        raise SchemaError(f"{model}.{spec.name}: the default {fault}", model=model, field=spec.name)

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from tsmodel.codec import Misfit, RowCodec
 from tsmodel.keys import KEY_DTYPE
@@ -46,8 +45,8 @@ class Selection(Generic[M]):
         """Whether the limit is reached."""
         return self.left == 0
 
-    def of(self, chunk: memoryview) -> npt.NDArray[Any]:
-        """The selected records of a chunk; structured array, shape (n,).
+    def of(self, chunk: memoryview) -> Any:
+        """The selected records of a chunk, as the codec's `fit` gives them.
 
         Raises:
             DecodeError: when a payload does not fit the model, unless such records are to be skipped.
@@ -57,7 +56,7 @@ class Selection(Generic[M]):
         if fit.misfits:
             self._meet(fit.misfits)
         mask = self.plan.mask(fit.records)
-        records = fit.records if mask is None else np.compress(mask, fit.records)
+        records = fit.records if mask is None else fit.records[mask]
         if self.left is not None:
             records = records[: self.left]
             self.left -= len(records)
@@ -69,7 +68,8 @@ class Selection(Generic[M]):
         mask = self.plan.key_mask(keys)
         asked_for = [each for at, each in enumerate(misfits) if mask is None or mask[at]]
         if asked_for and self.on_error == "raise":
-            raise misfit(self.model, asked_for[0].key, asked_for[0].payload, _MISFIT_HINT)
+            first = asked_for[0]
+            raise misfit(self.model, first.key, first.payload, first.fault, hint=_MISFIT_HINT)
         self.stats.skipped += len(asked_for)
 
 

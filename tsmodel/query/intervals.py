@@ -69,7 +69,8 @@ def narrow(intervals: Intervals, most: int) -> Intervals:
 
 def domain_of(condition: Comparison | Between | IsIn) -> Domain | None:
     """The domain of the condition's column when it holds integers or times, otherwise None."""
-    limits = condition.column.scalar.limits
+    number = condition.column.codec.number
+    limits = number.limits if number is not None else None
     if limits is None:
         return None
     # The greatest value of a key component is never stored: as the end of a range it stands for "no limit".

@@ -6,6 +6,7 @@ exactly, and NaN meets nothing but `!=`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Final
@@ -25,27 +26,67 @@ _FEW: Final = 4
 """Up to this many intervals are compared one by one; more are looked up."""
 
 
-def mask_of(condition: Expression, records: npt.NDArray[Any]) -> Mask:
-    """Which of `records` (structured, shape (n,), a field for each column) meet the condition; shape (n,)."""
+def mask_of(condition: Expression, records: Any) -> Mask:
+    """Which of some records, n of them as a codec's `fit` gives them, meet the condition; shape (n,)."""
     if isinstance(condition, Not):
         return ~mask_of(condition.term, records)
     if isinstance(condition, (And, Or)):
         masks = (mask_of(term, records) for term in condition.terms)
         return reduce(np.logical_and if isinstance(condition, And) else np.logical_or, masks)
     assert isinstance(condition, (Comparison, Between, IsIn))
-    column = records[condition.column.name]
+    present = condition.column.present(records)
+    if asks_for_none(condition):
+        return _is_none(condition, present, len(records))
+    mask = _of_values(condition, condition.column.values(records))
+    if present is None:
+        return mask
+    # As with NaN, what is absent meets nothing but "!=".
+    met: Mask = mask | ~present if isinstance(condition, Comparison) and condition.operator == "!=" else mask & present
+    return met
+
+
+def _of_values(condition: Comparison | Between | IsIn, column: npt.NDArray[Any]) -> Mask:
+    """Which values of a column meet the condition, absent ones left aside."""
+    number = condition.column.codec.number
+    if number is None:
+        return _of_objects(condition, column)
     domain = domain_of(condition)
     if domain is not None:
         return _inside(column, of_condition(condition, domain), domain)
-    if condition.column.scalar.kind == "bool":
+    if number.kind == "bool":
         column = column.view(np.uint8) != 0
     column = column.astype(np.float64)
     if isinstance(condition, Between):
-        return (column >= condition.low) & (column < condition.high)
+        between: Mask = (column >= condition.low) & (column < condition.high)
+        return between
     if isinstance(condition, IsIn):
         return np.isin(column, np.array(condition.values, np.float64))
     mask: Mask = _COMPARE[condition.operator](column, np.float64(condition.value))
     return mask
+
+
+def _of_objects(condition: Comparison | Between | IsIn, column: npt.NDArray[Any]) -> Mask:
+    """The same for values that have no stored number: compared one by one, as Python does."""
+    holds: Callable[[Any], bool]
+    if isinstance(condition, IsIn):
+        holds = condition.values.__contains__
+    elif isinstance(condition, Between):
+        holds = lambda value: condition.low <= value < condition.high  # noqa: E731
+    else:
+        compare, operand = _COMPARE[condition.operator], condition.value
+        holds = lambda value: compare(value, operand)  # noqa: E731
+    return np.fromiter((value is not None and holds(value) for value in column), np.bool_, len(column))
+
+
+def asks_for_none(condition: Comparison | Between | IsIn) -> bool:
+    """Whether the condition is about values that are absent."""
+    return isinstance(condition, Comparison) and condition.value is None
+
+
+def _is_none(condition: Comparison | Between | IsIn, present: Mask | None, count: int) -> Mask:
+    assert isinstance(condition, Comparison)
+    there: Mask = np.ones(count, np.bool_) if present is None else present
+    return np.logical_not(there) if condition.operator == "==" else there
 
 
 def _inside(column: npt.NDArray[Any], intervals: Intervals, domain: Domain) -> Mask:

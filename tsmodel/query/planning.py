@@ -13,7 +13,6 @@ from functools import reduce
 from typing import Any
 
 import attrs
-import numpy.typing as npt
 
 from tsmodel.keys import KeyRange
 from tsmodel.model.expressions import And, Expression
@@ -48,11 +47,11 @@ class Plan:
         """Whether records that are read may still be left out."""
         return bool(self.key_residual or self.residual)
 
-    def key_mask(self, records: npt.NDArray[Any]) -> Mask | None:
+    def key_mask(self, records: Any) -> Mask | None:
         """Which records meet the residual's conditions on the key; None when there are none."""
         return _mask(self.key_residual, records)
 
-    def mask(self, records: npt.NDArray[Any]) -> Mask | None:
+    def mask(self, records: Any) -> Mask | None:
         """Which records meet the whole residual; None when there is none."""
         return _mask((*self.key_residual, *self.residual), records)
 
@@ -79,7 +78,7 @@ def _conjuncts(condition: Expression) -> list[Expression]:
     return [condition]
 
 
-def _mask(terms: tuple[Expression, ...], records: npt.NDArray[Any]) -> Mask | None:
+def _mask(terms: tuple[Expression, ...], records: Any) -> Mask | None:
     if not terms:
         return None
     return reduce(lambda mask, term: mask & mask_of(term, records), terms[1:], mask_of(terms[0], records))

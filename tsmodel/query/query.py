@@ -216,7 +216,7 @@ class QueryBuilder(Generic[M]):
         elif isinstance(condition, (Comparison, Between, IsIn)):
             column = condition.column
             known = schema_of(self._model).columns.get(column.name)
-            if known is None or known.info.scalar != column.scalar:
+            if known is None or known.info.codec != column.codec:
                 raise QueryError(
                     f"{column.model}.{column.name} is not a column of {self._model.__name__}, which has "
                     f"{', '.join(schema_of(self._model).columns)}"

@@ -11,7 +11,7 @@ from support.batches import rows_in
 from support.wiring import get_record
 
 from tsmodel.backend import Batch
-from tsmodel.codec import SCALARS, ByteOrder, Layout, RowCodec, Scalar
+from tsmodel.codec import SCALARS, ByteOrder, RowCodec, Scalar, packed, row_codec
 from tsmodel.errors import EncodeError, RemoteProtocolError
 from tsmodel.keys import LIMITS, Key
 
@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
 def codec(byte_order: ByteOrder = "little", **fixed: int) -> RowCodec[Row]:
     fields = [("number", SCALARS["Int16"]), ("level", SCALARS["Float64"]), ("good", SCALARS["Bool"])]
-    return RowCodec(Layout.packed(fields, byte_order), Row, fixed)
+    return row_codec(packed(fields, byte_order), Row, fixed)
 
 
 def row(**values: object) -> Row:
@@ -91,7 +91,7 @@ def test_no_rows() -> None:
 
 
 def test_a_payload_without_fields() -> None:
-    empty: RowCodec[tuple[int, ...]] = RowCodec(Layout.packed([]), lambda *values: values)
+    empty: RowCodec[tuple[int, ...]] = row_codec(packed([]), lambda *values: values)
     fit = empty.fit(chunk_of(b"", b"x", b""))
     assert list(empty.rows(fit.records)) == [(1, 0, 3, 4, 5), (1, 2, 3, 4, 5)]
     assert [misfit.payload for misfit in fit.misfits] == [b"x"]
@@ -193,7 +193,7 @@ WRONG_KINDS: dict[str, tuple[object, ...]] = {
 
 
 def single(scalar: Scalar, byte_order: ByteOrder = "little") -> RowCodec[Single]:
-    return RowCodec(Layout.packed([("value", scalar)], byte_order), Single)
+    return row_codec(packed([("value", scalar)], byte_order), Single)
 
 
 class Single(NamedTuple):

@@ -1,0 +1,229 @@
+"""Python source for the payloads of a layout, made once for each and compiled.
+
+Rules kept here:
+
+* What is generated registers with `linecache`, so that a traceback shows it.
+* Values of a layout of fixed size are known to be sound when they come here, so loading them checks nothing; those of a
+  layout of variable size are checked as they are read. Whoever gets an error asks the layout's own slow `read` or `write`,
+  which tells the field.
+"""
+
+from __future__ import annotations
+
+import linecache
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tsmodel.codec.field import MARKS, FixedCodec, Scope
+from tsmodel.codec.layout import PRESENT, Layout, LayoutField, Slot
+from tsmodel.codec.numbers import BitsCodec, ScalarCodec
+
+__all__ = ["compiled", "dumper", "is_plain", "loader", "reader", "writer"]
+
+_count = iter(range(1, 2**62))
+
+
+def is_plain(layout: Layout) -> bool:
+    """Whether what `struct` reads are the values of the fields, so that nothing needs to be generated."""
+    return layout.size is not None and all(
+        isinstance(field.codec, ScalarCodec) and field.bit is None for field in layout.fields
+    )
+
+
+def loader(layout: Layout, keys: int) -> Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], list[Any]]:
+    """Makes rows: `load(make, unpacked)` calls `make` with `keys` leading values and the fields' values, for each tuple of
+    what `struct` read (of a layout of fixed size, all of it sound)."""
+    scope = Scope()
+    slots = {slot.name: f"s{at}" for at, slot in enumerate(layout.slots)}
+    leading = [f"k{at}" for at in range(keys)]
+    names = ", ".join([*leading, *slots.values()]) + ","
+    bits = _Bits(layout, slots)
+    values = ", ".join([*leading, *(_value(field, slots, bits, scope) for field in layout.fields)])
+    return _function(  # type: ignore[no-any-return]
+        "load", "make, unpacked", [f"return [make({values}) for {names} in unpacked]"], scope, layout
+    )
+
+
+def compiled(layout: Layout, make: Callable[..., Any]) -> Callable[[bytes], Any]:
+    """Makes one value of the bytes of a layout of fixed size, known to be sound; `make` takes keyword arguments."""
+    scope = Scope()
+    slots = {slot.name: f"s{at}" for at, slot in enumerate(layout.slots)}
+    lines, at = [], 0
+    for code, names, size in _runs(layout.slots, layout.tail):
+        unpack = scope.add(struct.Struct(code).unpack_from)
+        if names:
+            lines.append(f"{''.join(slots[name] + ', ' for name in names)}= {unpack}(payload, {at})")
+        at += size
+    bits = _Bits(layout, slots)
+    arguments = ", ".join(f"{field.name}={_value(field, slots, bits, scope)}" for field in layout.fields)
+    lines.append(f"return {scope.add(make)}({arguments})")
+    return _function("make", "payload", lines, scope, layout)  # type: ignore[no-any-return]
+
+
+def dumper(layout: Layout, keys: int) -> Callable[[Iterable[tuple[Any, ...]]], list[tuple[Any, ...]]]:
+    """What to give `struct` for each row, given as a tuple of `keys` leading values and the fields' values."""
+    scope = Scope()
+    leading = [f"k{at}" for at in range(keys)]
+    fields = {field.name: f"v{at}" for at, field in enumerate(layout.fields)}
+    stored = [*leading, *(_stored(slot, layout, fields, scope) for slot in layout.slots)]
+    names = ", ".join([*leading, *fields.values()]) + ","
+    return _function(  # type: ignore[no-any-return]
+        "dump", "rows", [f"return [({', '.join(stored)},) for {names} in rows]"], scope, layout
+    )
+
+
+def reader(layout: Layout) -> Callable[[bytes], tuple[Any, ...]]:
+    """Reads a payload of any layout; raises `ValueError` or `struct.error` when it is not one."""
+    scope = Scope()
+    slots = {slot.name: f"s{at}" for at, slot in enumerate(layout.slots)}
+    bits = _Bits(layout, slots)
+    lines = ["at, end = 0, len(payload)"]
+    for run, part in _stretches(layout):
+        for code, names, size in _runs(run, 0 if part else layout.tail, raw=True):
+            unpack = scope.add(struct.Struct(code).unpack_from)
+            if names:
+                lines.append(f"{''.join(slots[name] + ', ' for name in names)}= {unpack}(payload, at)")
+            lines.append(f"at += {size}")
+        if part is not None:
+            read = f"{scope.add(part.item.read)}(payload, at, end)"
+            value = read if part.bit is None else f"{read} if {bits.of(part)} else (None, at)"
+            lines.append(f"v_{part.name}, at = {value}")
+    lines.append(f"if at != end: raise {scope.add(ValueError)}('the payload does not end here')")
+    if layout.bitmap:
+        lines.append(f"if {bits.spare}: raise {scope.add(ValueError)}('bits of no field')")
+    values = []
+    for field in layout.fields:
+        if not isinstance(field.item, FixedCodec):
+            values.append(f"v_{field.name}")
+            continue
+        value = _checked(field.item, slots[field.slot], scope)
+        if field.bit is not None:
+            zero = f"{scope.add(_is_zero)}({slots[field.slot]})"
+            lines.append(f"if not {bits.of(field)} and not {zero}: raise {scope.add(ValueError)}('absent, but not zero')")
+            value = f"({value} if {bits.of(field)} else None)"
+        values.append(value)
+    lines.append(f"return ({''.join(value + ', ' for value in values)})")
+    return _function("read", "payload", lines, scope, layout)  # type: ignore[no-any-return]
+
+
+def writer(layout: Layout) -> Callable[..., bytes]:
+    """Writes a payload of any layout, given the fields' values; raises whatever a value that does not fit makes of it."""
+    scope = Scope()
+    fields = {field.name: f"v{at}" for at, field in enumerate(layout.fields)}
+    pieces = []
+    for run, part in _stretches(layout):
+        slots = {slot.name: slot for slot in run}
+        for code, names, _ in _runs(run, 0 if part else layout.tail):
+            stored = ", ".join(_stored(slots[name], layout, fields, scope, strict=True) for name in names)
+            pieces.append(f"{scope.add(struct.Struct(code).pack)}({stored})")
+        if part is not None:
+            name = fields[part.name]
+            write = f"{scope.add(part.item.write)}({name})"
+            pieces.append(write if part.bit is None else f'(b"" if {name} is None else {write})')
+    joined = f'b"".join(({"".join(piece + ", " for piece in pieces)}))'
+    return _function(  # type: ignore[no-any-return]
+        "write", ", ".join(fields.values()), [f"return {pieces[0] if len(pieces) == 1 else joined}"], scope, layout
+    )
+
+
+def _stretches(layout: Layout) -> list[tuple[tuple[Slot, ...], LayoutField | None]]:
+    """Neighbouring slots, each with the field of variable length behind them; the last without one."""
+    stretches: list[tuple[tuple[Slot, ...], LayoutField | None]] = []
+    run: list[Slot] = []
+    for part in layout.parts:
+        if isinstance(part, Slot):
+            run.append(part)
+        else:
+            stretches.append((tuple(run), part))
+            run = []
+    return [*stretches, (tuple(run), None)]
+
+
+class _Bits:
+    """Expressions that ask the bitmap of present fields."""
+
+    def __init__(self, layout: Layout, slots: dict[str, str]) -> None:
+        self._slot = slots.get(PRESENT, "")
+        self._size = layout.bitmap
+        self._used = sum(field.bit is not None for field in layout.fields)
+
+    def of(self, field: LayoutField) -> str:
+        """Whether a field is there."""
+        assert field.bit is not None
+        byte = self._slot if self._size == 1 else f"{self._slot}[{field.bit // 8}]"
+        return f"{byte} & {1 << field.bit % 8}"
+
+    @property
+    def spare(self) -> str:
+        """Whether bits are set that stand for no field."""
+        last = self._slot if self._size == 1 else f"{self._slot}[-1]"
+        return f"{last} >> {(self._used - 1) % 8 + 1}"
+
+
+def _value(field: LayoutField, slots: dict[str, str], bits: _Bits, scope: Scope) -> str:
+    """The value of a field whose slot is sound."""
+    assert isinstance(field.item, FixedCodec)
+    value = field.item.load_code(slots[field.slot], scope)
+    return value if field.bit is None else f"({value} if {bits.of(field)} else None)"
+
+
+def _checked(item: FixedCodec, slot: str, scope: Scope) -> str:
+    """The value of a slot, checked when it is loaded; bools come as the bytes they are."""
+    if isinstance(item, ScalarCodec):
+        return f"{scope.add(_bool)}({slot})" if item.scalar.kind == "bool" else slot
+    return item.load_code(slot, scope) if isinstance(item, BitsCodec) else f"{scope.add(item.load)}({slot})"
+
+
+def _bool(stored: int) -> bool:
+    if stored > 1:
+        raise ValueError("no bool")
+    return stored == 1
+
+
+def _is_zero(stored: object) -> bool:
+    """Whether all bytes are zero; those of -0.0 are not."""
+    return not any(stored) if isinstance(stored, bytes) else str(stored) in ("0", "0.0")
+
+
+def _stored(slot: Slot, layout: Layout, fields: dict[str, str], scope: Scope, *, strict: bool = False) -> str:
+    """What `struct` is given for a slot; `strict` also where it would take a value that the field must not."""
+    if slot.codec is None:
+        bits = " | ".join(f"({fields[f.name]} is not None) << {f.bit}" for f in layout.fields if f.bit is not None)
+        return bits if layout.bitmap == 1 else f"({bits}).to_bytes({layout.bitmap}, 'little')"
+    terms = []
+    for field in layout.fields:
+        if field.slot == slot.name:
+            item = field.item
+            assert isinstance(item, FixedCodec)
+            value = fields[field.name]
+            stored = f"{scope.add(item.dump)}({value})" if strict and slot.code == "?" else item.dump_code(value, scope)
+            terms.append(stored if field.bit is None else f"({item.zero!r} if {value} is None else {stored})")
+    return " | ".join(terms)
+
+
+def _runs(slots: tuple[Slot, ...], tail: int, *, raw: bool = False) -> list[tuple[str, list[str], int]]:
+    """Neighbours of one byte order: their `struct` format, names, and bytes; `raw` reads bools as the bytes they are."""
+    runs: list[tuple[str, list[str]]] = []
+    for slot in slots:
+        code = "B" if raw and slot.code == "?" else slot.code
+        code = f"{slot.gap}x{code}" if slot.gap else code
+        mark = MARKS[slot.byte_order] if slot.dtype.byteorder != "|" else ""
+        if runs and (not mark or runs[-1][0][0] in (mark, "=")):
+            known, names = runs[-1]
+            runs[-1] = ((mark if mark and known[0] == "=" else known[0]) + known[1:] + code, [*names, slot.name])
+        else:
+            runs.append(((mark or "=") + code, [slot.name]))
+    if tail:
+        known, names = runs.pop() if runs else ("=", [])
+        runs.append((f"{known}{tail}x", names))
+    return [(known, names, struct.calcsize(known)) for known, names in runs]
+
+
+def _function(name: str, arguments: str, lines: list[str], scope: Scope, layout: Layout) -> Any:
+    source = f"def {name}({arguments}):\n" + "".join(f"    {line}\n" for line in lines if line)
+    file = f"<tsmodel {name} {next(_count)}: {', '.join(layout.names)[:60]}>"
+    namespace: dict[str, Any] = {**scope.names}
+    exec(compile(source, file, "exec"), namespace)  # noqa: S102 - written above, of names that were checked
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    return namespace[name]

@@ -1,0 +1,197 @@
+"""Rows of a payload of fixed size.
+
+Rules kept here:
+
+* Rows are made a chunk at a time: checks by NumPy, then `struct` and the row class in C. Rows are written a stretch of some
+  hundred at a time, by one `struct` call. Neither runs Python code per record, unless a field's values are not what is
+  stored: then one comprehension does.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import starmap
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.backend import Batch
+from tsmodel.codec.batching import batches_by_cid
+from tsmodel.codec.compiling import dumper, is_plain, loader
+from tsmodel.codec.constraints import Bounds, Constraints
+from tsmodel.codec.field import UNSUITABLE, FieldFault
+from tsmodel.codec.fitting import SIZE_FIELD, Fit, Misfit, fit
+from tsmodel.codec.layout import Layout, placed_dtype
+from tsmodel.codec.rows import KEY_SCALARS, RowCodec
+from tsmodel.codec.scalars import BOOLS
+from tsmodel.keys import KEY_FIELDS, Key
+from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, octets_of
+
+__all__ = ["FixedRowCodec"]
+
+RowT = TypeVar("RowT")
+
+_STRETCH: Final = 512
+"""Rows packed by one call: enough that the call costs nothing, few enough that their values stay in the cache."""
+
+_KEYS: Final = len(KEY_FIELDS)
+
+
+class FixedRowCodec(RowCodec[RowT]):
+    """See `RowCodec`."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        make: Callable[..., RowT],
+        fixed: Mapping[str, int] | None = None,
+        tuples: Callable[[Iterable[RowT]], Iterable[tuple[Any, ...]]] | None = None,
+        constraints: Mapping[str, Constraints] | None = None,
+        *,
+        strict_read: bool = False,
+    ) -> None:
+        super().__init__(layout, make, fixed, tuples, constraints, strict_read=strict_read)
+        slots = layout.slots
+        plain = is_plain(layout)
+        self._load = None if plain else loader(layout, _KEYS)
+        self._dump = None if plain else dumper(layout, _KEYS)
+        key_codes = "".join(scalar.code for scalar in KEY_SCALARS.values())
+        self._codes = key_codes + layout.codes
+        self._width = _KEYS + len(slots)
+        self._bools = [at for at, slot in enumerate(slots, _KEYS) if slot.code == "?"]
+        self._unpack = struct.Struct(f"<4x{self._codes}")
+        self._stretch = struct.Struct("<" + self._codes * _STRETCH)
+        self._values_dtype = self._packed_dtype()
+        self._swapped = None
+        little = _dtype(GET_FORM, layout, stored=True, little=True)
+        if little != _dtype(GET_FORM, layout, stored=True):
+            self._swapped = little
+        self.dtype = _dtype(GET_FORM, layout)
+        at_slot = {slot.name: at for at, slot in enumerate(slots, _KEYS)}
+        bounds = {
+            field: self.constraints[field.name].bounds(field.codec)
+            for field in layout.fields
+            if field.name in self.constraints
+        }
+        self._bounds: list[tuple[int, Bounds]] = [(at_slot[field.slot], each) for field, each in bounds.items() if each]
+        self._slow = [
+            (layout.names.index(field.name) + _KEYS, self.constraints[field.name])
+            for field, each in bounds.items()
+            if not each
+        ]
+
+    def _fit(self, chunk: memoryview) -> Fit:
+        found = fit(chunk, self.dtype)
+        faulty = self.layout.faulty(found.records) if len(found.records) else None
+        if faulty is None or not faulty.any():
+            return found
+        return Fit(found.records[~faulty], (*found.misfits, *self._faults(found.records[faulty])))
+
+    def rows(self, records: npt.NDArray[Any]) -> Iterator[RowT]:
+        """See `RowCodec.rows`."""
+        if self._swapped is not None:
+            records = records.view(_dtype(GET_FORM, self.layout, stored=True)).astype(self._swapped)
+        unpacked = self._unpack.iter_unpack(octets_of(records))
+        return starmap(self.make, unpacked) if self._load is None else iter(self._load(self.make, unpacked))
+
+    def encode(self, rows: Sequence[RowT], *, with_acq: bool = False, first: int = 0) -> list[Batch]:
+        """See `RowCodec.encode`."""
+        if not rows:
+            return []
+        form = PUTA_FORM if with_acq else PUT_FORM
+        values = self._values(rows, first)
+        self._check_keys(("cid", *form.key_fields), values, rows, first)
+        dtype = _dtype(form, self.layout, stored=True)
+        records = np.zeros(len(rows), dtype) if "x" in self._codes else np.empty(len(rows), dtype)
+        records[SIZE_FIELD] = dtype.itemsize - 4
+        for name in (dtype.names or ())[1:]:
+            records[name] = values[name]
+        return batches_by_cid(values["cid"], records)
+
+    def _payloads(self, records: npt.NDArray[Any]) -> Iterable[bytes]:
+        header = GET_FORM.header.itemsize
+        return (record.tobytes()[header:] for record in records)
+
+    def _faults(self, records: npt.NDArray[Any]) -> list[Misfit]:
+        """Records of the right size, each of which has a value that is none."""
+        misfits = []
+        header = GET_FORM.header.itemsize
+        for record in records:
+            octets = record.tobytes()
+            try:
+                self.layout.read(octets[header:])
+            except FieldFault as fault:
+                misfits.append(Misfit(Key.from_bytes(octets[4:header]), octets[header:], fault))
+        assert len(misfits) == len(records), "NumPy's check and the field's own disagree"
+        return misfits
+
+    def _packed_dtype(self) -> np.dtype[Any]:
+        """What `_values` packs: the key, then the payload, little-endian."""
+        payload = _little(self.layout.stored)
+        key = [(name, scalar.dtype()) for name, scalar in KEY_SCALARS.items()]
+        return _joined(key, payload)
+
+    def _values(self, rows: Sequence[RowT], first: int) -> npt.NDArray[Any]:
+        """All fields of all rows, the key's first, as a structured array in little-endian order."""
+        width = self._width
+        packed = []
+        for start in range(0, len(rows), _STRETCH):
+            part = rows[start : start + _STRETCH]
+            # Flattens in C: chain.from_iterable takes as long for each value as this does for each row.
+            values: list[Any] = []
+            pack = self._stretch if len(part) == _STRETCH else struct.Struct("<" + self._codes * len(part))
+            try:
+                tuples = self._tuples(part)
+                if self._slow:
+                    tuples = list(tuples)
+                    self._check_slowly(tuples)
+                deque(map(values.extend, tuples if self._dump is None else self._dump(tuples)), maxlen=0)
+                if not all(BOOLS.issuperset(map(type, values[at::width])) for at in self._bools):
+                    raise TypeError("not a bool")
+                packed.append(pack.pack(*values))
+                if not all(bounds.hold(values[at::width]) for at, bounds in self._bounds):
+                    raise ValueError("a value that a constraint refuses")
+            except UNSUITABLE as error:
+                self._explain(part, first + start, error)
+        return np.frombuffer(b"".join(packed), self._values_dtype)
+
+    def _check_slowly(self, tuples: list[tuple[Any, ...]]) -> None:
+        for at, constraint in self._slow:
+            for values in tuples:
+                if why := constraint.violation(values[at]):
+                    raise ValueError(why)
+
+
+def _dtype(form: RecordForm, layout: Layout, *, stored: bool = False, little: bool = False) -> np.dtype[Any]:
+    """A whole record as a structured dtype: its size, the key fields of its form, the payload."""
+    payload = layout.stored if stored else layout.dtype
+    return _joined(
+        [(SIZE_FIELD, np.dtype("<i4")), *((name, form.header[name]) for name in form.key_fields)],
+        _little(payload) if little else payload,
+    )
+
+
+def _joined(leading: list[tuple[str, np.dtype[Any]]], payload: np.dtype[Any]) -> np.dtype[Any]:
+    head = np.dtype(leading)
+    names, fields = payload.names or (), payload.fields
+    parts: list[tuple[str, np.dtype[Any], int]] = [(name, kind, _offset(head, name)) for name, kind in leading]
+    parts += [(name, fields[name][0], head.itemsize + _offset(payload, name)) for name in names] if fields else []
+    return placed_dtype(
+        [name for name, _, _ in parts],
+        [kind for _, kind, _ in parts],
+        [offset for _, _, offset in parts],
+        head.itemsize + payload.itemsize,
+    )
+
+
+def _offset(dtype: np.dtype[Any], name: str) -> int:
+    assert dtype.fields is not None
+    return dtype.fields[name][1]
+
+
+def _little(payload: np.dtype[Any]) -> np.dtype[Any]:
+    little: np.dtype[Any] = payload.newbyteorder("<")
+    return little

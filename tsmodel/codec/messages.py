@@ -1,0 +1,110 @@
+"""Payloads that are one message, MessagePack or JSON: a map from the fields' names to their values.
+
+Rules kept here:
+
+* Fields are found by name: a message may lack one that has a default, and may have others, which are not looked at. So
+  what is read need not be written back as the same bytes.
+* A value must be one that its field type holds, as in a byte layout, though a message has no widths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import attrs
+import msgspec
+
+from tsmodel.codec.field import FieldCodec, FieldFault
+from tsmodel.codec.layout import Layout, LayoutError, LayoutField, Padding
+from tsmodel.codec.nullable import NullableCodec, SentinelCodec
+from tsmodel.codec.numbers import BitsCodec, ScalarCodec
+from tsmodel.codec.octets import IpCodec
+
+__all__ = ["Encoding", "MessageLayout"]
+
+Encoding = Literal["struct", "msgpack", "json"]
+
+
+@attrs.frozen
+class MessageLayout(Layout):
+    """The fields of a message.
+
+    Attributes:
+        encoding: `msgpack` or `json`.
+    """
+
+    encoding: Encoding = "msgpack"
+    _encode: Any = attrs.field(default=None, repr=False, eq=False)
+    _decode: Any = attrs.field(default=None, repr=False, eq=False)
+
+    @classmethod
+    def of_message(
+        cls,
+        fields: Sequence[tuple[str, FieldCodec | Padding]],
+        encoding: Encoding,
+        name: str,
+        defaults: Mapping[str, Callable[[], object]],
+    ) -> MessageLayout:
+        """The layout of named fields; `defaults` gives the value of those that a message may lack.
+
+        Raises:
+            LayoutError: when a field has no place in a message.
+        """
+        placed = []
+        for field, codec in fields:
+            item = codec.item if isinstance(codec, (NullableCodec, SentinelCodec)) else codec
+            if isinstance(item, (Padding, IpCodec, BitsCodec)) or isinstance(codec, SentinelCodec):
+                raise LayoutError(f"{field} has no place in a message; use another type, or encoding='struct'")
+            assert isinstance(codec, FieldCodec)
+            placed.append(LayoutField(field, codec, None, field))
+        members: list[Any] = [
+            (field.name, _annotation(field.codec), msgspec.field(default_factory=defaults[field.name]))
+            if field.name in defaults
+            else (field.name, _annotation(field.codec))
+            for field in placed
+        ]
+        message = msgspec.defstruct(name, members, kw_only=True)
+        module: Any = getattr(msgspec, encoding)
+        return cls(
+            tuple(placed),
+            "little",
+            None,
+            encoding=encoding,
+            encode=module.Encoder().encode,
+            decode=module.Decoder(message).decode,
+        )
+
+    def read(self, payload: bytes) -> tuple[Any, ...]:
+        """See `Layout.read`."""
+        try:
+            message = self._decode(payload)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise FieldFault(f"it is no {self.encoding} message of these fields: {error}") from None
+        values = msgspec.structs.astuple(message)
+        for field, value in zip(self.fields, values, strict=True):
+            if fault := field.codec.fault(value):
+                raise FieldFault(fault).within(field.name)
+        return values
+
+    def write(self, values: Sequence[Any]) -> bytes:
+        """See `Layout.write`."""
+        for field, value in zip(self.fields, values, strict=True):
+            if fault := field.codec.fault(value):
+                raise FieldFault(fault).within(field.name)
+        octets: bytes = self._encode(dict(zip(self.names, values, strict=True)))
+        return octets
+
+    def __str__(self) -> str:
+        rows = [("type", "field"), *((field.codec.label, field.name) for field in self.fields)]
+        wide = max(len(row[0]) for row in rows)
+        return "\n".join([*(f"{label:<{wide}}  {name}" for label, name in rows), f"a map, as {self.encoding}"])
+
+
+def _annotation(codec: FieldCodec) -> Any:
+    item = codec.item if isinstance(codec, NullableCodec) else codec
+    python = item.python
+    if isinstance(item, ScalarCodec) and item.scalar.kind in ("int", "time") and item.scalar.name != "UInt64":
+        assert item.scalar.limits is not None
+        python = Annotated[int, msgspec.Meta(ge=item.scalar.limits[0], le=item.scalar.limits[1])]
+    return python | None if isinstance(codec, NullableCodec) else python

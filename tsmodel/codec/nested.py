@@ -1,0 +1,148 @@
+"""Structures in place: the fields of another layout, as one field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.codec.compiling import compiled, writer
+from tsmodel.codec.field import UNSUITABLE, FieldCodec, FieldFault, FixedCodec, Mask, Scope, VariableCodec
+from tsmodel.codec.layout import Layout
+from tsmodel.codec.scalars import ByteOrder, shown
+
+__all__ = ["NestedCodec", "VariableNestedCodec", "nested"]
+
+
+def nested(kind: type, layout: Layout) -> FieldCodec:
+    """The codec of a structure: objects of `kind`, whose constructor takes the layout's fields as keyword arguments."""
+    return VariableNestedCodec(kind, layout) if layout.size is None else NestedCodec(kind, layout)
+
+
+class _Structure:
+    """What structures of fixed and of variable size have in common."""
+
+    kind: type
+    layout: Layout
+    _write: Callable[..., bytes]
+
+    @property
+    def python(self) -> Any:
+        return self.kind
+
+    @property
+    def immutable(self) -> bool:
+        return False
+
+    @property
+    def byte_order(self) -> ByteOrder:
+        return self.layout.byte_order
+
+    @property
+    def label(self) -> str:
+        return f"Nested[{self.kind.__name__}]"
+
+    @property
+    def accepts(self) -> str:
+        return f"a {self.kind.__name__}"
+
+    def made(self, values: Iterable[Any]) -> Any:
+        """A structure of these fields."""
+        return self.kind(**dict(zip(self.layout.names, values, strict=True)))
+
+    def octets(self, value: Any) -> bytes:
+        """The bytes of a structure."""
+        if not isinstance(value, self.kind):
+            raise FieldFault(f"{shown(value)} ({type(value).__name__}) is not a {self.kind.__name__}")
+        names = self.layout.names
+        values = (getattr(value, names[0]),) if len(names) == 1 else attrgetter(*names)(value) if names else ()
+        try:
+            return self._write(*values)
+        except UNSUITABLE:
+            return self.layout.write(values)  # raises what tells the field
+
+
+@attrs.frozen
+class NestedCodec(_Structure, FixedCodec):
+    """A structure of fixed size.
+
+    Attributes:
+        kind: its class.
+        layout: where its fields lie.
+    """
+
+    kind: type
+    layout: Layout
+    _write: Callable[..., bytes] = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_write", writer(self.layout))
+
+    @property
+    def size(self) -> int:
+        assert self.layout.size is not None
+        return self.layout.size
+
+    @property
+    def zero(self) -> object:
+        return bytes(self.size)
+
+    @property
+    def align(self) -> int:
+        return self.layout.alignment
+
+    @property
+    def code(self) -> str:
+        return f"{self.size}s"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.layout.dtype
+
+    @property
+    def stored(self) -> np.dtype[Any]:
+        return np.dtype(f"V{self.size}")
+
+    def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
+        return self.layout.faulty(column)
+
+    def load(self, stored: Any) -> Any:
+        return self.made(self.layout.read(bytes(stored)))
+
+    def load_code(self, stored: str, scope: Scope) -> str:
+        return f"{scope.add(compiled(self.layout, self.kind))}({stored})"
+
+    def dump(self, value: Any) -> Any:
+        return self.octets(value)
+
+
+@attrs.frozen
+class VariableNestedCodec(_Structure, VariableCodec):
+    """A structure whose size depends on its values.
+
+    Attributes:
+        kind: its class.
+        layout: where its fields lie.
+    """
+
+    kind: type
+    layout: Layout
+    _write: Callable[..., bytes] = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_write", writer(self.layout))
+
+    @property
+    def takes_rest(self) -> bool:
+        return bool(self.layout.fields) and self.layout.fields[-1].codec.takes_rest
+
+    def read(self, payload: bytes, at: int, end: int) -> tuple[Any, int]:
+        values, after = self.layout.read_from(payload, at, end)
+        return self.made(values), after
+
+    def write(self, value: Any) -> bytes:
+        return self.octets(value)

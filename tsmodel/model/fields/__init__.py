@@ -1,0 +1,118 @@
+"""The field types, and what can be said about a field."""
+
+from typing import Any
+
+from tsmodel.model.fields.base import Declaration, FieldOptions, FieldType, Options, declaration_of
+from tsmodel.model.fields.composites import Array, Nested, Nullable, Packed, Padding
+from tsmodel.model.fields.keys import Acq, Cap, Cid, KeyComponent, Mid, Moid
+from tsmodel.model.fields.numbers import (
+    Bits,
+    Bool,
+    Float16,
+    Float32,
+    Float64,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    Scaled,
+    Timestamp,
+    UInt8,
+    UInt16,
+    UInt32,
+    UInt64,
+)
+from tsmodel.model.fields.specifiers import field, padding
+from tsmodel.model.fields.times import Date, DateTime, Duration, UnixTime
+from tsmodel.model.fields.values import Blob, Char, Enumerated, Flags, IpAddress, Text, Uuid
+
+__all__ = [
+    "FIELD_TYPES",
+    "Acq",
+    "Array",
+    "Bits",
+    "Blob",
+    "Bool",
+    "Cap",
+    "Char",
+    "Cid",
+    "Date",
+    "DateTime",
+    "Declaration",
+    "Duration",
+    "Enumerated",
+    "FieldOptions",
+    "FieldType",
+    "Flags",
+    "Float16",
+    "Float32",
+    "Float64",
+    "Int8",
+    "Int16",
+    "Int32",
+    "Int64",
+    "IpAddress",
+    "KeyComponent",
+    "Mid",
+    "Moid",
+    "Nested",
+    "Nullable",
+    "Options",
+    "Packed",
+    "Padding",
+    "Scaled",
+    "Text",
+    "Timestamp",
+    "UInt8",
+    "UInt16",
+    "UInt32",
+    "UInt64",
+    "UnixTime",
+    "Uuid",
+    "declaration_of",
+    "field",
+    "padding",
+]
+
+FIELD_TYPES: dict[str, type[FieldType[Any]]] = {
+    kind.__name__: kind
+    for kind in (
+        Acq,
+        Array,
+        Bits,
+        Blob,
+        Bool,
+        Cap,
+        Char,
+        Cid,
+        Date,
+        DateTime,
+        Duration,
+        Enumerated,
+        Flags,
+        Float16,
+        Float32,
+        Float64,
+        Int8,
+        Int16,
+        Int32,
+        Int64,
+        IpAddress,
+        Mid,
+        Moid,
+        Nested,
+        Nullable,
+        Packed,
+        Padding,
+        Scaled,
+        Text,
+        Timestamp,
+        UInt8,
+        UInt16,
+        UInt32,
+        UInt64,
+        UnixTime,
+        Uuid,
+    )
+}
+"""All field types by name."""

@@ -1,0 +1,109 @@
+"""What a model class takes over from its bases, and what it may not.
+
+Every fault is a `SchemaError` that names the class, the field, and the mend.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tsmodel.errors import SchemaError
+from tsmodel.keys import KEY_FIELDS
+from tsmodel.model.fields import FieldOptions
+from tsmodel.model.schema import SCHEMA, FieldSpec, Schema, read_fixed
+
+__all__ = ["check_hidden", "check_mixins", "check_options", "fixed_components", "inherited_schema", "joined"]
+
+
+def inherited_schema(name: str, bases: tuple[type, ...]) -> Schema:
+    """What the bases of a class hand down."""
+    schemas = [schema for base in bases if isinstance(schema := getattr(base, SCHEMA, None), Schema)]
+    for schema in schemas:
+        if not schema.abstract:
+            raise SchemaError(
+                f"class {name}: {schema.model} is a model with records of its own, which a subclass would not fit; move "
+                f"what they share into class Base(TSModel, abstract=True) and derive both from it",
+                model=name,
+            )
+    specs: tuple[FieldSpec, ...] = ()
+    aliases: dict[str, str] = {}
+    key_defaults: dict[str, FieldOptions] = {}
+    for schema in schemas:
+        specs = joined(name, specs, schema.specs)
+        aliases |= schema.aliases
+        key_defaults |= schema.key_defaults
+    return Schema(
+        name,
+        specs,
+        {},
+        "big" if any(schema.byte_order == "big" for schema in schemas) else "little",
+        True,
+        all(schema.has_key for schema in schemas),
+        "c" if any(schema.align == "c" for schema in schemas) else "packed",
+        next((schema.encoding for schema in schemas if schema.encoding != "struct"), "struct"),
+        aliases,
+        any(schema.strict_read for schema in schemas),
+        any(schema.frozen for schema in schemas),
+        key_defaults,
+    )
+
+
+def fixed_components(name: str, bases: tuple[type, ...], options: dict[str, object]) -> dict[str, int]:
+    """The key components that the class fixes, and those that its bases do."""
+    own = read_fixed(name, options)
+    fixed: dict[str, int] = {}
+    for base in bases:
+        schema = getattr(base, SCHEMA, None)
+        for component, value in schema.fixed.items() if isinstance(schema, Schema) else ():
+            if component not in own and fixed.setdefault(component, value) != value:
+                raise SchemaError(
+                    f"class {name}: its bases fix {component} as {fixed[component]} and as {value}; say which, by class "
+                    f"{name}(..., {component}={value})",
+                    model=name,
+                    field=component,
+                )
+    return {**fixed, **own}
+
+
+def check_hidden(name: str, inherited: Schema, namespace: dict[str, Any]) -> None:
+    """What a class body assigns must not take the place of a field."""
+    keys = KEY_FIELDS if inherited.has_key else ()
+    for taken in (*keys, *inherited.aliases.values(), *(spec.name for spec in inherited.specs)):
+        if taken in namespace:
+            mend = f"to fix it write class {name}(TSModel, {taken}=…)" if taken in KEY_FIELDS[:3] else "choose another name"
+            raise SchemaError(f"{name}.{taken}: this name is a field already; {mend}", model=name, field=taken)
+
+
+def check_mixins(name: str, bases: tuple[type, ...]) -> None:
+    for base in bases:
+        if not hasattr(base, "__struct_fields__"):
+            for cls in base.__mro__[:-1]:
+                if "__slots__" not in vars(cls):
+                    raise SchemaError(
+                        f"class {name}: its base {cls.__name__} gives objects a __dict__, which those of a model do not "
+                        f"have; write __slots__ = () in {cls.__name__}",
+                        model=name,
+                    )
+
+
+def joined(
+    name: str, first: tuple[FieldSpec, ...], second: tuple[FieldSpec, ...] | list[FieldSpec]
+) -> tuple[FieldSpec, ...]:
+    known = {spec.name for spec in first}
+    for spec in second:
+        if spec.name in known and spec not in first:
+            raise SchemaError(
+                f"{name}.{spec.name} is already declared by a base class; a layout cannot hold it twice: rename one",
+                model=name,
+                field=spec.name,
+            )
+    return (*first, *(spec for spec in second if spec.name not in known))
+
+
+def check_options(name: str, **options: object) -> None:
+    """Class keywords of which only some values are known."""
+    known = {"byte_order": ("little", "big"), "align": ("packed", "c"), "encoding": ("struct", "msgpack", "json")}
+    for option, value in options.items():
+        if value is not None and value not in known[option]:
+            allowed = " or ".join(map(repr, known[option]))
+            raise SchemaError(f"class {name}: {option}={value!r}; it is {allowed}", model=name)
