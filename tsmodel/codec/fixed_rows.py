@@ -88,7 +88,7 @@ class FixedRowCodec(RowCodec[RowT]):
         faulty = self.layout.faulty(found.records) if len(found.records) else None
         if faulty is None or not faulty.any():
             return found
-        return Fit(found.records[~faulty], (*found.misfits, *self._faults(found.records[faulty])))
+        return Fit(found.records[~faulty], (*found.misfits, *self._faults(_octets(found.records)[faulty])))
 
     def rows(self, records: npt.NDArray[Any]) -> Iterator[RowT]:
         """See `RowCodec.rows`."""
@@ -113,14 +113,13 @@ class FixedRowCodec(RowCodec[RowT]):
 
     def _payloads(self, records: npt.NDArray[Any]) -> Iterable[bytes]:
         header = GET_FORM.header.itemsize
-        return (record.tobytes()[header:] for record in records)
+        return (octets.tobytes()[header:] for octets in _octets(records))
 
-    def _faults(self, records: npt.NDArray[Any]) -> list[Misfit]:
+    def _faults(self, records: npt.NDArray[np.void]) -> list[Misfit]:
         """Records of the right size, each of which has a value that is none."""
         misfits = []
         header = GET_FORM.header.itemsize
-        for record in records:
-            octets = record.tobytes()
+        for octets in map(bytes, records):
             try:
                 self.layout.read(octets[header:])
             except FieldFault as fault:
@@ -163,6 +162,11 @@ class FixedRowCodec(RowCodec[RowT]):
             for values in tuples:
                 if why := constraint.violation(values[at]):
                     raise ValueError(why)
+
+
+def _octets(records: npt.NDArray[Any]) -> npt.NDArray[np.void]:
+    """Whole records: NumPy does not copy the padding between the fields of a structure."""
+    return records.view(np.dtype((np.void, records.dtype.itemsize)))
 
 
 def _dtype(form: RecordForm, layout: Layout, *, stored: bool = False, little: bool = False) -> np.dtype[Any]:

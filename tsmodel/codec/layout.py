@@ -245,7 +245,7 @@ class Layout:
                     fault.why, fault.offset, f"{field.name}.{fault.field}" if fault.field else field.name
                 ) from None
             values.append(value)
-        if self.size is not None and self.fields:
+        if self.size is not None:
             at = start + self.size
         if at > end:
             raise FieldFault(f"the payload takes {self.size} bytes, of which {end - start} are there", end)

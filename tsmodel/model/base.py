@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from typing_extensions import Self
 
@@ -12,6 +13,7 @@ from tsmodel.client.record import Record
 from tsmodel.codec import FieldFault, Layout, LayoutError, RowCodec
 from tsmodel.errors import DecodeError, SchemaError
 from tsmodel.keys import KEY_FIELDS, Key
+from tsmodel.model.existing import members_of_dtype, members_of_format
 from tsmodel.model.fields import Int32, Int64, Timestamp, field
 from tsmodel.model.hexdump import hexdump
 from tsmodel.model.meta import TSModelMeta, schema_of
@@ -19,6 +21,7 @@ from tsmodel.model.payload import ModelPayloadType
 
 if TYPE_CHECKING:
     import numpy as np
+    import numpy.typing as npt
 
     from tsmodel.query import Query
 
@@ -143,6 +146,37 @@ class TSModel(_Struct, metaclass=TSModelMeta, abstract=True):
         return Record(self.key, self)
 
     @classmethod
+    def from_format(cls, format: str, names: Sequence[str] | None = None, *, name: str = "Existing") -> type[Any]:  # noqa: A002
+        """A model of records whose payload is a `struct` format, such as those of the official client.
+
+        Without a byte-order mark the format is native, as for `TuplePayloadType`: this machine's byte order, and the
+        padding that a C compiler puts between fields. `c` and `s` become `Blob`.
+
+        Args:
+            format: as `struct` takes it.
+            names: of the fields; f0, f1, … when nothing is said.
+            name: the class' name.
+
+        Raises:
+            SchemaError: when it is no format, or the number of names is another.
+        """
+        return _class_of(cls, name, *members_of_format(name, format, names))
+
+    @classmethod
+    def from_dtype(cls, dtype: npt.DTypeLike, *, name: str = "Existing") -> type[Any]:
+        """A model of records whose payload is a structured NumPy dtype: its fields, where it places them.
+
+        Args:
+            dtype: what `numpy.dtype` takes, such as `"i4,f8"` or one with `align=True`. Fields that are arrays become
+                `Array`, structures `Nested`, `S` and `V` become `Blob`.
+            name: the class' name.
+
+        Raises:
+            SchemaError: when the dtype is not structured, or a field of it has no field type.
+        """
+        return _class_of(cls, name, *members_of_dtype(name, dtype, partial(_class_of, TSStruct)))
+
+    @classmethod
     def from_record(cls, record: Record[Self] | Record[bytes]) -> Self:
         """The object that a client record holds: its value may be the payload's bytes or an object of this class.
 
@@ -188,6 +222,11 @@ class TSStruct(_Struct, metaclass=TSModelMeta, abstract=True, has_key=False):
     layout = _Layout()
     struct_format = _StructFormat()
     dtype = _Dtype()
+
+
+def _class_of(base: Any, name: str, annotations: dict[str, Any], values: dict[str, Any]) -> type[Any]:
+    """A class derived from `base` with these fields."""
+    return cast("type[Any]", type(base)(name, (base,), {"__annotations__": annotations, "__module__": __name__, **values}))
 
 
 def misfit(

@@ -1,0 +1,142 @@
+"""Any model that can be put together from the field types: what is written is read back, and what cannot have been written
+is refused with field and offset."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.fields import models, rows, variable_models
+from support.wiring import get_record
+
+from tsmodel import TSModel
+from tsmodel.client.record import Record
+from tsmodel.codec import Fit
+from tsmodel.codec.numbers import BitsCodec
+from tsmodel.errors import DecodeError, EncodeError
+from tsmodel.model.base import codec_of
+
+any_model = models() | variable_models()
+
+relaxed = settings(
+    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
+
+
+def chunk_of(batches: list[Any]) -> memoryview:
+    """Batches as a scan would give them, with an acq of 77."""
+    answer = b""
+    for batch in batches:
+        octets, at = bytes(batch.records), 0
+        while at < len(octets):
+            (size,) = struct.unpack_from("<i", octets, at)
+            mid, moid, cap = struct.unpack_from("<qiq", octets, at + 4)
+            answer += get_record(octets[at + 24 : at + 4 + size], batch.cid, mid, moid, cap, 77)
+            at += 4 + size
+    return memoryview(answer)
+
+
+def shown(row: TSModel) -> str:
+    return repr(msgspec.structs.replace(row, acq=77))
+
+
+@relaxed
+@given(any_model, st.data())
+def test_what_is_written_is_read_back(made: Any, data: st.DataObject) -> None:
+    model, kinds = made
+    written = data.draw(rows(model, kinds))
+    codec = codec_of(model)
+    fit = codec.fit(chunk_of(codec.encode(written)))
+    assert fit.misfits == ()
+    by_cid = sorted(written, key=lambda row: row.cid)
+    assert [repr(row) for row in codec.rows(fit.records)] == list(map(shown, by_cid))
+    assert [repr(row) for row in codec.rows(fit.records[1:])] == list(map(shown, by_cid))[1:]
+    for row in written:
+        payload = codec.payload_of(row)
+        assert codec.layout.size in (None, len(payload))
+        again = model.from_record(Record(row.key, payload))
+        assert repr(again) == repr(row)
+
+
+def is_exempt(model: type[TSModel], values: tuple[Any, ...]) -> bool:
+    """Messages have many spellings of one value, NaN many bit patterns."""
+    labels = [field.codec.label for field in codec_of(model).layout.fields]
+    return "nan" in repr(values) or any("Packed" in label for label in labels)
+
+
+def padding_blanked(model: type[TSModel], payload: bytes) -> bytes:
+    """The payload with zeros where bytes, or bits of the integers that bit-fields share, mean nothing."""
+    blank = bytearray(payload)
+    layout = codec_of(model).layout
+    used: dict[str, int] = {}
+    for field in layout.fields:
+        if isinstance(field.codec, BitsCodec):
+            used[field.slot] = used.get(field.slot, 0) | (2**field.codec.bits - 1) << field.codec.shift
+    for slot in layout.slots:
+        if slot.name in used and slot.offset is not None:
+            end = slot.offset + struct.calcsize(slot.code)
+            order = slot.byte_order
+            kept = int.from_bytes(blank[slot.offset : end], order) & used[slot.name]
+            blank[slot.offset : end] = kept.to_bytes(end - slot.offset, order)
+    for slot in layout.slots:
+        if slot.gap and slot.offset is not None:
+            blank[slot.offset - slot.gap : slot.offset] = bytes(slot.gap)
+    if layout.tail:
+        blank[-layout.tail :] = bytes(layout.tail)
+    return bytes(blank)
+
+
+@relaxed
+@given(any_model, st.data())
+def test_any_bytes_are_read_as_what_is_written_so_or_refused(made: Any, data: st.DataObject) -> None:
+    model, kinds = made
+    codec = codec_of(model)
+    size = codec.layout.size
+    exact = st.binary(min_size=size, max_size=size) if size is not None else st.binary(max_size=40)
+    written = codec.payload_of(data.draw(rows(model, kinds, most=1))[0])
+    spoilt = st.builds(
+        lambda at, octet: written[:at] + bytes([octet]) + written[at + 1 :],
+        st.integers(0, max(0, len(written) - 1)),
+        st.integers(0, 255),
+    )
+    payload = data.draw(exact | spoilt | st.binary(max_size=20))
+    chunk = memoryview(get_record(payload, 1, 2, 3, 4, 5) + get_record(written, 1, 2, 3, 4, 5))
+    fit: Fit = codec.fit(chunk)
+    assert len(fit.records) + len(fit.misfits) == 2
+    if fit.misfits:
+        (misfit,) = fit.misfits
+        assert misfit.payload == payload
+        with pytest.raises(DecodeError) as caught:
+            model.from_record(Record(misfit.key, payload))
+        assert 0 <= (caught.value.offset if caught.value.offset is not None else -1) <= len(payload)
+        if misfit.fault is not None and size is not None:
+            assert (caught.value.field or "").split(".")[0] in (*codec.layout.names, "")
+        return
+    values = codec.values_of(payload)
+    row = next(codec.rows(fit.records))
+    assert repr(tuple(getattr(row, name) for name in codec.layout.names)) == repr(values)
+    if not is_exempt(model, values):
+        assert codec.payload_of(row) == padding_blanked(model, payload)
+
+
+@relaxed
+@given(any_model, st.data())
+def test_a_value_of_another_type_is_refused_and_named(made: Any, data: st.DataObject) -> None:
+    model, kinds = made
+    written = data.draw(rows(model, kinds))
+    at = data.draw(st.integers(0, len(written) - 1))
+    name = data.draw(st.sampled_from(codec_of(model).layout.names))
+
+    class Alien:
+        pass
+
+    setattr(written[at], name, Alien())
+    with pytest.raises(EncodeError, match=rf"^record {at}: Made\.{name}: ") as caught:
+        codec_of(model).encode(written)
+    assert (caught.value.record, caught.value.field) == (at, name)
+    with pytest.raises(EncodeError, match=rf"^Made\.{name}"):
+        codec_of(model).payload_of(written[at])
