@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -102,6 +102,11 @@ class FieldCodec(ABC):
         return False
 
     @property
+    def comparisons(self) -> Literal["all", "equality", "none"]:
+        """How values can be compared with one another."""
+        return "all"
+
+    @property
     def takes_rest(self) -> bool:
         """Whether it goes up to the end of what holds it, so that nothing can follow."""
         return False
@@ -139,6 +144,10 @@ class FieldCodec(ABC):
         except FieldFault as fault:
             return f"{fault.field}: {fault.why}" if fault.field else fault.why
         return None
+
+    def comparable(self, value: Any) -> Any:
+        """A value in the form in which values are compared, where they have no `number`."""
+        return value
 
     def operand(self, value: object) -> Any:
         """`value` as the stored number, or fraction of one, to compare columns with.
@@ -185,6 +194,13 @@ class FixedCodec(FieldCodec):
     def stored(self) -> np.dtype[Any]:
         """The stored value in structured arrays: the number, or opaque bytes."""
         return self.dtype if self.code[-1] not in "sx" else np.dtype(f"V{self.size}")
+
+    def stored_of(self, column: npt.NDArray[Any]) -> list[Any]:
+        """The stored values of a column (shape (n,), of `dtype`), as `struct` gives them."""
+        if self.code[-1] != "s":
+            return column.tolist()  # type: ignore[no-any-return]
+        octets = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), self.size)
+        return [each.tobytes() for each in octets]
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
         """Which values of a column (shape (n,), of `dtype`) are none of the field's; None when all are sound."""

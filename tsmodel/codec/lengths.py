@@ -162,6 +162,10 @@ class ArrayCodec(LengthCodec):
         return False
 
     @property
+    def comparisons(self) -> Literal["all", "equality", "none"]:
+        return "none" if self.as_numpy else "equality"
+
+    @property
     def accepts(self) -> str:
         return f"a sequence of items, each {self.item.accepts}"
 
@@ -202,6 +206,10 @@ class PackedCodec(LengthCodec):
     @property
     def immutable(self) -> bool:
         return False
+
+    @property
+    def comparisons(self) -> Literal["all", "equality", "none"]:
+        return "equality"
 
     @property
     def accepts(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from operator import attrgetter
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import numpy as np
@@ -45,6 +45,10 @@ class _Structure:
     @property
     def label(self) -> str:
         return f"Nested[{self.kind.__name__}]"
+
+    @property
+    def comparisons(self) -> Literal["all", "equality", "none"]:
+        return "equality"
 
     @property
     def accepts(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import numpy as np
@@ -51,6 +51,13 @@ class NullableCodec(FieldCodec):
     @property
     def number(self) -> Scalar | None:
         return self.item.number
+
+    @property
+    def comparisons(self) -> Literal["all", "equality", "none"]:
+        return self.item.comparisons
+
+    def comparable(self, value: Any) -> Any:
+        return None if value is None else self.item.comparable(value)
 
     @property
     def size(self) -> int | None:
@@ -113,6 +120,13 @@ class SentinelCodec(FixedCodec):
     @property
     def number(self) -> Scalar | None:
         return self.item.number
+
+    @property
+    def comparisons(self) -> Literal["all", "equality", "none"]:
+        return self.item.comparisons
+
+    def comparable(self, value: Any) -> Any:
+        return None if value is None else self.item.comparable(value)
 
     @property
     def code(self) -> str:

@@ -210,6 +210,10 @@ class IpCodec(_OctetsCodec):
         wanted = {4: "an ipaddress.IPv4Address", 6: "an ipaddress.IPv6Address"}
         return wanted.get(self.version or 0, "an ipaddress.IPv4Address or IPv6Address")
 
+    def comparable(self, value: Any) -> Any:
+        """Addresses of both versions are compared as they are stored; Python does not order them."""
+        return self.dump(value)
+
     def load(self, stored: Any) -> Any:
         if self.version == 4:
             return ipaddress.IPv4Address(stored)

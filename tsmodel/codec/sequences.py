@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import numpy as np
@@ -114,6 +114,10 @@ class FixedArrayCodec(FixedCodec):
     @property
     def immutable(self) -> bool:
         return False
+
+    @property
+    def comparisons(self) -> Literal["all", "equality", "none"]:
+        return "none" if self.as_numpy else "equality"
 
     @property
     def accepts(self) -> str:

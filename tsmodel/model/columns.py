@@ -58,7 +58,8 @@ class Column(Generic[T]):
 
     def between(self, low: T | TimeLike, high: T | TimeLike) -> Expression:
         """`low <= column < high`: the lower end is inside, the upper is not."""
-        return Between(self.info, self.info.operand(low), self.info.operand(high))
+        low, high = (self.info.operand(end, ordering=True) for end in (low, high))
+        return Between(self.info, low, high)
 
     def is_in(self, values: Iterable[T | TimeLike]) -> Expression:
         """The column is one of `values`; never, when there are none."""
@@ -67,7 +68,7 @@ class Column(Generic[T]):
         return IsIn(self.info, tuple(map(self.info.operand, values)))
 
     def _compare(self, operator: Operator, value: object) -> Expression:
-        return Comparison(self.info, operator, self.info.operand(value))
+        return Comparison(self.info, operator, self.info.operand(value, ordering=operator not in ("==", "!=")))
 
     def __bool__(self) -> NoReturn:
         raise QueryError(

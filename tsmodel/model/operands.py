@@ -39,13 +39,18 @@ class ColumnInfo:
     alias: str
     field: LayoutField | None = None
 
-    def operand(self, value: object) -> Any:
+    def operand(self, value: object, *, ordering: bool = False) -> Any:
         """`value` as what the column is compared with: a number where stored numbers are, otherwise a value.
+
+        `ordering` says that more than equality is asked.
 
         Raises:
             QueryError: when the column can never be compared with such a value.
         """
-        if value is None and self.is_nullable:
+        if self.codec.comparisons == "none" or (ordering and self.codec.comparisons == "equality"):
+            how = "compared" if self.codec.comparisons == "none" else "ordered; == and != can be asked"
+            raise QueryError(f"{self.model}.{self.alias} ({self.codec.label}) cannot be {how}")
+        if value is None and self.is_nullable and not ordering:
             return None
         try:
             if self.codec.number is not None:
@@ -55,7 +60,7 @@ class ColumnInfo:
         except FieldFault as fault:
             label = f" ({self.codec.label}) " if fault.why.startswith("cannot") else ": "
             raise QueryError(f"{self.model}.{self.alias}{label}{fault.why}") from fault.__cause__ or fault
-        return value
+        return self.codec.comparable(value)
 
     @property
     def is_nullable(self) -> bool:
@@ -67,7 +72,7 @@ class ColumnInfo:
         (any number where the value is absent), otherwise values as objects (None where absent)."""
         if isinstance(records, VariableRecords) and not self.is_key:
             column: npt.NDArray[Any] = records[self.name]
-            return column if self.codec.number is None else self._numbers(column)
+            return self._comparables(column) if self.codec.number is None else self._numbers(column)
         if self.field is None:
             return records[self.name]  # type: ignore[no-any-return]
         column = records[self.field.slot]
@@ -78,10 +83,10 @@ class ColumnInfo:
             return column
         assert isinstance(item, FixedCodec)
         objects = np.empty(len(column), object)
-        objects[:] = [item.load(each) for each in column.view(item.stored).tolist()]
+        objects[:] = [item.load(stored) for stored in item.stored_of(column)]
         if self.field.bit is not None:
             objects[~self._layout_present(records)] = None
-        return objects
+        return self._comparables(objects)
 
     def present(self, records: Any) -> Mask | None:
         """In which of some records there is a value, shape (n,); None when it is everywhere."""
@@ -97,6 +102,11 @@ class ColumnInfo:
     def _layout_present(self, records: npt.NDArray[Any]) -> Mask:
         assert self.field is not None
         return self.field.present(records)
+
+    def _comparables(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        comparables = np.empty(len(values), object)
+        comparables[:] = [None if value is None else self.codec.comparable(value) for value in values]
+        return comparables
 
     def _numbers(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         item = self.field.item if self.field else self.codec
