@@ -17,6 +17,7 @@ from typing import Any
 
 from tsmodel.codec.field import MARKS, FixedCodec, Scope
 from tsmodel.codec.layout import PRESENT, Layout, LayoutField, Slot
+from tsmodel.codec.lengths import LengthCodec
 from tsmodel.codec.numbers import BitsCodec, ScalarCodec
 
 __all__ = ["compiled", "dumper", "is_plain", "loader", "reader", "writer"]
@@ -46,7 +47,7 @@ def loader(layout: Layout, keys: int) -> Callable[[Callable[..., Any], Iterable[
 
 
 def compiled(layout: Layout, make: Callable[..., Any]) -> Callable[[bytes], Any]:
-    """Makes one value of the bytes of a layout of fixed size, known to be sound; `make` takes keyword arguments."""
+    """Makes one value of the bytes of a layout of fixed size, known to be sound; `make` takes the fields' values."""
     scope = Scope()
     slots = {slot.name: f"s{at}" for at, slot in enumerate(layout.slots)}
     lines, at = [], 0
@@ -56,17 +57,22 @@ def compiled(layout: Layout, make: Callable[..., Any]) -> Callable[[bytes], Any]
             lines.append(f"{''.join(slots[name] + ', ' for name in names)}= {unpack}(payload, {at})")
         at += size
     bits = _Bits(layout, slots)
-    arguments = ", ".join(f"{field.name}={_value(field, slots, bits, scope)}" for field in layout.fields)
+    arguments = ", ".join(_value(field, slots, bits, scope) for field in layout.fields)
     lines.append(f"return {scope.add(make)}({arguments})")
     return _function("make", "payload", lines, scope, layout)  # type: ignore[no-any-return]
 
 
-def dumper(layout: Layout, keys: int) -> Callable[[Iterable[tuple[Any, ...]]], list[tuple[Any, ...]]]:
-    """What to give `struct` for each row, given as a tuple of `keys` leading values and the fields' values."""
+def dumper(
+    layout: Layout, keys: int, *, strict: bool = False
+) -> Callable[[Iterable[tuple[Any, ...]]], list[tuple[Any, ...]]]:
+    """What to give `struct` for each row, given as a tuple of `keys` leading values and the fields' values.
+
+    `strict` checks each value as it is dumped, and takes all that `dump` takes.
+    """
     scope = Scope()
     leading = [f"k{at}" for at in range(keys)]
     fields = {field.name: f"v{at}" for at, field in enumerate(layout.fields)}
-    stored = [*leading, *(_stored(slot, layout, fields, scope) for slot in layout.slots)]
+    stored = [*leading, *(_stored(slot, layout, fields, scope, strict=strict) for slot in layout.slots)]
     names = ", ".join([*leading, *fields.values()]) + ","
     return _function(  # type: ignore[no-any-return]
         "dump", "rows", [f"return [({', '.join(stored)},) for {names} in rows]"], scope, layout
@@ -80,15 +86,15 @@ def reader(layout: Layout) -> Callable[[bytes], tuple[Any, ...]]:
     bits = _Bits(layout, slots)
     lines = ["at, end = 0, len(payload)"]
     for run, part in _stretches(layout):
+        counted = _count_slot(part)
+        run = (*run, counted) if counted else run
         for code, names, size in _runs(run, 0 if part else layout.tail, raw=True):
             unpack = scope.add(struct.Struct(code).unpack_from)
             if names:
-                lines.append(f"{''.join(slots[name] + ', ' for name in names)}= {unpack}(payload, at)")
+                lines.append(f"{''.join(slots.get(name, 'count') + ', ' for name in names)}= {unpack}(payload, at)")
             lines.append(f"at += {size}")
         if part is not None:
-            read = f"{scope.add(part.item.read)}(payload, at, end)"
-            value = read if part.bit is None else f"{read} if {bits.of(part)} else (None, at)"
-            lines.append(f"v_{part.name}, at = {value}")
+            lines += _read_lines(part, bits, scope, is_counted=counted is not None)
     lines.append(f"if at != end: raise {scope.add(ValueError)}('the payload does not end here')")
     if layout.bitmap:
         lines.append(f"if {bits.spare}: raise {scope.add(ValueError)}('bits of no field')")
@@ -107,23 +113,48 @@ def reader(layout: Layout) -> Callable[[bytes], tuple[Any, ...]]:
     return _function("read", "payload", lines, scope, layout)  # type: ignore[no-any-return]
 
 
+def _read_lines(part: LayoutField, bits: _Bits, scope: Scope, *, is_counted: bool) -> list[str]:
+    """Reads a field of variable length; its length was read before when it `is_counted`."""
+    value, item = f"v_{part.name}", part.item
+    if isinstance(item, LengthCodec) and is_counted:
+        unit = f"count * {item.unit}" if item.unit > 1 else "count"
+        return [
+            f"stop = at + {unit}",
+            f"if stop > end: raise {scope.add(ValueError)}('a length goes beyond the payload')",
+            f"{value} = {item.content_code('payload[at:stop]', scope)}",
+            "at = stop",
+        ]
+    read = f"{scope.add(item.read)}(payload, at, end)"
+    return [f"{value}, at = {read}" if part.bit is None else f"{value}, at = {read} if {bits.of(part)} else (None, at)"]
+
+
 def writer(layout: Layout) -> Callable[..., bytes]:
-    """Writes a payload of any layout, given the fields' values; raises whatever a value that does not fit makes of it."""
+    """Writes a payload of any layout, given the fields' values; raises whatever a value that does not fit makes of it, and
+    may refuse more values than `layout.write`."""
     scope = Scope()
     fields = {field.name: f"v{at}" for at, field in enumerate(layout.fields)}
-    pieces = []
+    lines, pieces = [], []
     for run, part in _stretches(layout):
+        counted = _count_slot(part)
         slots = {slot.name: slot for slot in run}
+        if counted is not None:
+            assert part is not None
+            assert isinstance(part.item, LengthCodec)
+            lines.append(f"b_{part.name} = {part.item.octets_code(fields[part.name], scope)}")
+            count = f"len(b_{part.name})" + (f" // {part.item.unit}" if part.item.unit > 1 else "")
+            run = (*run, counted)
         for code, names, _ in _runs(run, 0 if part else layout.tail):
-            stored = ", ".join(_stored(slots[name], layout, fields, scope, strict=True) for name in names)
-            pieces.append(f"{scope.add(struct.Struct(code).pack)}({stored})")
+            stored = [
+                _stored(slots[name], layout, fields, scope, strict=True) if name in slots else count for name in names
+            ]
+            pieces.append(f"{scope.add(struct.Struct(code).pack)}({', '.join(stored)})")
         if part is not None:
             name = fields[part.name]
-            write = f"{scope.add(part.item.write)}({name})"
+            write = f"b_{part.name}" if counted else f"{scope.add(part.item.write)}({name})"
             pieces.append(write if part.bit is None else f'(b"" if {name} is None else {write})')
-    joined = f'b"".join(({"".join(piece + ", " for piece in pieces)}))'
+    body = " + ".join(pieces) if len(pieces) < 4 else f'b"".join(({", ".join(pieces)}))'
     return _function(  # type: ignore[no-any-return]
-        "write", ", ".join(fields.values()), [f"return {pieces[0] if len(pieces) == 1 else joined}"], scope, layout
+        "write", ", ".join(fields.values()), [*lines, f"return {body or repr(b'')}"], scope, layout
     )
 
 
@@ -138,6 +169,14 @@ def _stretches(layout: Layout) -> list[tuple[tuple[Slot, ...], LayoutField | Non
             stretches.append((tuple(run), part))
             run = []
     return [*stretches, (tuple(run), None)]
+
+
+def _count_slot(part: LayoutField | None) -> Slot | None:
+    """The length before a field, as one more of the slots before it; None when there is none, or not always."""
+    if part is None or part.bit is not None or not isinstance(part.item, LengthCodec) or part.item.prefix is None:
+        return None
+    codec = ScalarCodec(part.item.prefix, part.item.byte_order)
+    return Slot("", None, codec, codec.code, codec.dtype)
 
 
 class _Bits:
@@ -197,7 +236,7 @@ def _stored(slot: Slot, layout: Layout, fields: dict[str, str], scope: Scope, *,
             item = field.item
             assert isinstance(item, FixedCodec)
             value = fields[field.name]
-            stored = f"{scope.add(item.dump)}({value})" if strict and slot.code == "?" else item.dump_code(value, scope)
+            stored = f"{scope.add(item.dump)}({value})" if strict else item.dump_code(value, scope)
             terms.append(stored if field.bit is None else f"({item.zero!r} if {value} is None else {stored})")
     return " | ".join(terms)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -117,8 +118,8 @@ class FieldCodec(ABC):
         """Bytes in the payload; None when that depends on the value."""
 
     @property
-    def immutable(self) -> bool:
-        """Whether values can never hold a reference to what holds them."""
+    def acyclic(self) -> bool:
+        """Whether values hold no reference to what holds them, unless somebody means harm: the collector need not look."""
         return True
 
     @abstractmethod
@@ -227,8 +228,20 @@ class FixedCodec(FieldCodec):
         return f"{scope.add(self.load)}({stored})"
 
     def dump_code(self, value: str, scope: Scope) -> str:
-        """An expression for what is stored for a value, given as an expression."""
+        """An expression for what is stored for a value, given as an expression.
+
+        It may refuse more values than `dump`, and may leave checks to `holds`, for many values at once.
+        """
         return f"{scope.add(self.dump)}({value})"
+
+    @property
+    def defers(self) -> bool:
+        """Whether `dump_code` leaves checks to `holds`."""
+        return False
+
+    def holds(self, stored: Sequence[Any]) -> bool:
+        """Whether all of some stored values (at least one) that `dump_code` gave are what `dump` would have given."""
+        return True
 
     def read(self, payload: bytes, at: int, end: int) -> tuple[Any, int]:
         """See `FieldCodec.read`."""

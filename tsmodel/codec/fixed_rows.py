@@ -13,7 +13,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import starmap
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,6 @@ from tsmodel.codec.field import UNSUITABLE, FieldFault
 from tsmodel.codec.fitting import SIZE_FIELD, Fit, Misfit, fit
 from tsmodel.codec.layout import Layout, placed_dtype
 from tsmodel.codec.rows import KEY_SCALARS, RowCodec
-from tsmodel.codec.scalars import BOOLS
 from tsmodel.keys import KEY_FIELDS, Key
 from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, octets_of
 
@@ -38,6 +37,9 @@ _STRETCH: Final = 512
 """Rows packed by one call: enough that the call costs nothing, few enough that their values stay in the cache."""
 
 _KEYS: Final = len(KEY_FIELDS)
+
+_Dump: TypeAlias = Callable[[Iterable[tuple[Any, ...]]], Iterable[tuple[Any, ...]]]
+_Holds: TypeAlias = list[tuple[int, Callable[[Sequence[Any]], bool]]]
 
 
 class FixedRowCodec(RowCodec[RowT]):
@@ -61,7 +63,8 @@ class FixedRowCodec(RowCodec[RowT]):
         key_codes = "".join(scalar.code for scalar in KEY_SCALARS.values())
         self._codes = key_codes + layout.codes
         self._width = _KEYS + len(slots)
-        self._bools = [at for at, slot in enumerate(slots, _KEYS) if slot.code == "?"]
+        self._strict_dump = dumper(layout, _KEYS, strict=True)
+        self._holds = [(at, slot.codec.holds) for at, slot in enumerate(slots, _KEYS) if slot.codec and slot.codec.defers]
         self._unpack = struct.Struct(f"<4x{self._codes}")
         self._stretch = struct.Struct("<" + self._codes * _STRETCH)
         self._values_dtype = self._packed_dtype()
@@ -135,27 +138,34 @@ class FixedRowCodec(RowCodec[RowT]):
 
     def _values(self, rows: Sequence[RowT], first: int) -> npt.NDArray[Any]:
         """All fields of all rows, the key's first, as a structured array in little-endian order."""
-        width = self._width
         packed = []
         for start in range(0, len(rows), _STRETCH):
             part = rows[start : start + _STRETCH]
-            # Flattens in C: chain.from_iterable takes as long for each value as this does for each row.
-            values: list[Any] = []
-            pack = self._stretch if len(part) == _STRETCH else struct.Struct("<" + self._codes * len(part))
             try:
-                tuples = self._tuples(part)
-                if self._slow:
-                    tuples = list(tuples)
-                    self._check_slowly(tuples)
-                deque(map(values.extend, tuples if self._dump is None else self._dump(tuples)), maxlen=0)
-                if not all(BOOLS.issuperset(map(type, values[at::width])) for at in self._bools):
-                    raise TypeError("not a bool")
-                packed.append(pack.pack(*values))
-                if not all(bounds.hold(values[at::width]) for at, bounds in self._bounds):
-                    raise ValueError("a value that a constraint refuses")
+                try:
+                    packed.append(self._packed(part, self._dump, self._holds))
+                except UNSUITABLE:  # the fast way refuses some values that a field takes
+                    packed.append(self._packed(part, self._strict_dump, []))
             except UNSUITABLE as error:
                 self._explain(part, first + start, error)
         return np.frombuffer(b"".join(packed), self._values_dtype)
+
+    def _packed(self, rows: Sequence[RowT], dump: _Dump | None, holds: _Holds) -> bytes:
+        width = self._width
+        tuples = self._tuples(rows)
+        if self._slow:
+            tuples = list(tuples)
+            self._check_slowly(tuples)
+        # Flattens in C: chain.from_iterable takes as long for each value as this does for each row.
+        values: list[Any] = []
+        deque(map(values.extend, tuples if dump is None else dump(tuples)), maxlen=0)
+        if not all(held(values[at::width]) for at, held in holds):
+            raise ValueError("a value that its field cannot hold")
+        pack = self._stretch if len(rows) == _STRETCH else struct.Struct("<" + self._codes * len(rows))
+        octets = pack.pack(*values)
+        if not all(bounds.hold(values[at::width]) for at, bounds in self._bounds):
+            raise ValueError("a value that a constraint refuses")
+        return octets
 
     def _check_slowly(self, tuples: list[tuple[Any, ...]]) -> None:
         for at, constraint in self._slow:

@@ -17,7 +17,7 @@ import attrs
 import msgspec
 import numpy as np
 
-from tsmodel.codec.field import MARKS, FieldFault, FixedCodec, VariableCodec
+from tsmodel.codec.field import MARKS, FieldFault, FixedCodec, Scope, VariableCodec
 from tsmodel.codec.octets import text_of
 from tsmodel.codec.scalars import ByteOrder, Scalar, shown
 from tsmodel.codec.sequences import Sequence
@@ -53,6 +53,14 @@ class LengthCodec(VariableCodec):
     def unit(self) -> int:
         """Bytes that the length counts as one."""
         return 1
+
+    def content_code(self, octets: str, scope: Scope) -> str:
+        """An expression for the value of bytes, given as an expression; as `content`."""
+        return f"{scope.add(self.content)}({octets})"
+
+    def octets_code(self, value: str, scope: Scope) -> str:
+        """An expression for the bytes of a value, given as an expression; may refuse more values than `octets`."""
+        return f"{scope.add(self.octets)}({value})"
 
     @abstractmethod
     def content(self, octets: bytes) -> Any:
@@ -104,6 +112,12 @@ class TextCodec(LengthCodec):
     what = "Text"
     accepts = "a text"
 
+    def content_code(self, octets: str, scope: Scope) -> str:
+        return f"{octets}.decode()"
+
+    def octets_code(self, value: str, scope: Scope) -> str:
+        return f"{value}.encode()"
+
     def content(self, octets: bytes) -> Any:
         return text_of(octets)
 
@@ -123,6 +137,12 @@ class BlobCodec(LengthCodec):
     python = bytes
     what = "Blob"
     accepts = "bytes"
+
+    def content_code(self, octets: str, scope: Scope) -> str:
+        return octets
+
+    def octets_code(self, value: str, scope: Scope) -> str:
+        return f"({value} if type({value}) is bytes else {scope.add(self.octets)}({value}))"
 
     def content(self, octets: bytes) -> Any:
         return octets
@@ -144,6 +164,10 @@ class ArrayCodec(LengthCodec):
 
     item: FixedCodec = attrs.field(kw_only=True)
     as_numpy: bool = attrs.field(default=False, kw_only=True)
+    _sequence: Sequence = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_sequence", Sequence(self.item, None, self.as_numpy))
 
     @property
     def what(self) -> str:
@@ -158,10 +182,6 @@ class ArrayCodec(LengthCodec):
         return np.ndarray if self.as_numpy else list[self.item.python]  # type: ignore[name-defined]
 
     @property
-    def immutable(self) -> bool:
-        return False
-
-    @property
     def comparisons(self) -> Literal["all", "equality", "none"]:
         return "none" if self.as_numpy else "equality"
 
@@ -170,10 +190,10 @@ class ArrayCodec(LengthCodec):
         return f"a sequence of items, each {self.item.accepts}"
 
     def content(self, octets: bytes) -> Any:
-        return Sequence(self.item, len(octets) // self.unit, self.as_numpy).load(octets)
+        return self._sequence.load(octets)
 
     def octets(self, value: Any) -> bytes:
-        return Sequence(self.item, None, self.as_numpy).dump(value)
+        return self._sequence.dump(value)
 
 
 @attrs.frozen
@@ -204,7 +224,7 @@ class PackedCodec(LengthCodec):
         return self.kind
 
     @property
-    def immutable(self) -> bool:
+    def acyclic(self) -> bool:
         return False
 
     @property

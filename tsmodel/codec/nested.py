@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import astuple
 
 from tsmodel.codec.compiling import compiled, writer
 from tsmodel.codec.field import UNSUITABLE, FieldCodec, FieldFault, FixedCodec, Mask, Scope, VariableCodec
@@ -19,7 +20,7 @@ __all__ = ["NestedCodec", "VariableNestedCodec", "nested"]
 
 
 def nested(kind: type, layout: Layout) -> FieldCodec:
-    """The codec of a structure: objects of `kind`, whose constructor takes the layout's fields as keyword arguments."""
+    """The codec of a structure: objects of `kind`, a msgspec Struct that has the layout's fields in this order."""
     return VariableNestedCodec(kind, layout) if layout.size is None else NestedCodec(kind, layout)
 
 
@@ -35,8 +36,8 @@ class _Structure:
         return self.kind
 
     @property
-    def immutable(self) -> bool:
-        return False
+    def acyclic(self) -> bool:
+        return all(field.codec.acyclic for field in self.layout.fields)
 
     @property
     def byte_order(self) -> ByteOrder:
@@ -56,14 +57,13 @@ class _Structure:
 
     def made(self, values: Iterable[Any]) -> Any:
         """A structure of these fields."""
-        return self.kind(**dict(zip(self.layout.names, values, strict=True)))
+        return self.kind(*values)
 
     def octets(self, value: Any) -> bytes:
         """The bytes of a structure."""
         if not isinstance(value, self.kind):
             raise FieldFault(f"{shown(value)} ({type(value).__name__}) is not a {self.kind.__name__}")
-        names = self.layout.names
-        values = (getattr(value, names[0]),) if len(names) == 1 else attrgetter(*names)(value) if names else ()
+        values = astuple(cast("msgspec.Struct", value))
         try:
             return self._write(*values)
         except UNSUITABLE:

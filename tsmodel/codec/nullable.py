@@ -41,8 +41,8 @@ class NullableCodec(FieldCodec):
         return _optional(self.item.python)
 
     @property
-    def immutable(self) -> bool:
-        return self.item.immutable
+    def acyclic(self) -> bool:
+        return self.item.acyclic
 
     @property
     def accepts(self) -> str:
@@ -110,8 +110,8 @@ class SentinelCodec(FixedCodec):
         return _optional(self.item.python)
 
     @property
-    def immutable(self) -> bool:
-        return self.item.immutable
+    def acyclic(self) -> bool:
+        return self.item.acyclic
 
     @property
     def accepts(self) -> str:

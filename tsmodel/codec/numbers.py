@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import numbers
+from collections.abc import Sequence
 from decimal import Context, Decimal, Inexact
 from fractions import Fraction
 from typing import Any, Final, SupportsFloat
@@ -102,6 +103,14 @@ class ScalarCodec(FixedCodec):
     def dump_code(self, value: str, scope: Scope) -> str:
         return value
 
+    @property
+    def defers(self) -> bool:
+        """`struct` takes the truth of anything for a bool."""
+        return self.scalar.kind == "bool"
+
+    def holds(self, stored: Sequence[Any]) -> bool:
+        return self.scalar.kind != "bool" or BOOLS.issuperset(map(type, stored))
+
     def dump(self, value: Any) -> Any:
         if self.scalar.kind == "bool" and type(value) not in BOOLS:
             raise self.refused(value)
@@ -190,7 +199,17 @@ class ScaledCodec(FixedCodec):
             return f"{stored} / {10**self.digits}"
         return f"{scope.add(Decimal)}({stored}).scaleb({-self.digits}, {scope.add(_EXACT)})"
 
+    def dump_code(self, value: str, scope: Scope) -> str:
+        if self.as_float:
+            return f"{scope.add(self.dump)}({value})"
+        exact = scope.add(_EXACT)
+        return f"{scope.add(int)}({value}.scaleb({self.digits}, {exact}).to_integral_exact(None, {exact}))"
+
     def dump(self, value: Any) -> Any:
+        if self.as_float and type(value) is float:
+            number = round(value * 10**self.digits) if math.isfinite(value) else 0
+            if number / 10**self.digits == value and abs(number) <= _DOUBLE_DIGITS:
+                return number
         units = self._units(value)
         if units.denominator != 1:
             raise FieldFault(f"{shown(value)} has more than {self.digits} decimal places: round it first")

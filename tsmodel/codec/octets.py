@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import uuid
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import attrs
@@ -114,6 +115,17 @@ class FixedTextCodec(_OctetsCodec):
     def load_code(self, stored: str, scope: Scope) -> str:
         return f'{stored}.rstrip(b"\\0").decode()'
 
+    def dump_code(self, value: str, scope: Scope) -> str:
+        return f"{value}.encode()"
+
+    @property
+    def defers(self) -> bool:
+        return True
+
+    def holds(self, stored: Sequence[Any]) -> bool:
+        """None is too long, and none has a NUL."""
+        return max(map(len, stored)) <= self.size and b"\0" not in b"".join(stored)
+
     def dump(self, value: Any) -> Any:
         if not isinstance(value, str):
             raise self.refused(value)
@@ -153,6 +165,17 @@ class FixedBlobCodec(_OctetsCodec):
 
     def load(self, stored: Any) -> Any:
         return stored
+
+    def dump_code(self, value: str, scope: Scope) -> str:
+        return value
+
+    @property
+    def defers(self) -> bool:
+        return True
+
+    def holds(self, stored: Sequence[Any]) -> bool:
+        """All are bytes, and none are too many."""
+        return set(map(type, stored)) == {bytes} and max(map(len, stored)) <= self.size
 
     def dump(self, value: Any) -> Any:
         if not isinstance(value, (bytes, bytearray, memoryview)):

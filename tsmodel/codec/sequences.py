@@ -29,6 +29,10 @@ class Sequence:
     item: FixedCodec
     length: int | None
     as_numpy: bool
+    _format: str = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_format", f"{MARKS[self.item.byte_order]}%d{self.item.code}")
 
     def load(self, octets: bytes) -> Any:
         """The items of some bytes; raises `FieldFault` at the first that is none."""
@@ -40,7 +44,7 @@ class Sequence:
             if self.item.scalar.kind == "bool":
                 self._check(np.frombuffer(octets, self.item.dtype))
             count = len(octets) // self.item.size
-            return list(struct.unpack(f"{MARKS[self.item.byte_order]}{count}{self.item.code}", octets))
+            return list(struct.unpack(self._format % count, octets))
         read, size, end = self.item.read, self.item.size, len(octets)
         values = []
         for at in range(0, end, size):
@@ -62,7 +66,7 @@ class Sequence:
         self._count(len(items))
         if isinstance(self.item, ScalarCodec) and (self.item.scalar.kind != "bool" or BOOLS.issuperset(map(type, items))):
             try:
-                return struct.pack(f"{MARKS[self.item.byte_order]}{len(items)}{self.item.code}", *items)
+                return struct.pack(self._format % len(items), *items)
             except (struct.error, OverflowError, TypeError, ValueError):
                 pass  # the loop below finds which item it was
         octets = []
@@ -98,10 +102,10 @@ class FixedArrayCodec(FixedCodec):
     length: int
     as_numpy: bool = False
     byte_order: ByteOrder = "little"
+    _sequence: Sequence = attrs.field(init=False, repr=False, eq=False)
 
-    @property
-    def _sequence(self) -> Sequence:
-        return Sequence(self.item, self.length, self.as_numpy)
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_sequence", Sequence(self.item, self.length, self.as_numpy))
 
     @property
     def label(self) -> str:
@@ -110,10 +114,6 @@ class FixedArrayCodec(FixedCodec):
     @property
     def python(self) -> Any:
         return np.ndarray if self.as_numpy else list[self.item.python]  # type: ignore[name-defined]
-
-    @property
-    def immutable(self) -> bool:
-        return False
 
     @property
     def comparisons(self) -> Literal["all", "equality", "none"]:

@@ -28,6 +28,7 @@ Resolution = Literal["s", "ms", "us", "ns"]
 UNITS_NS: Final[dict[str, int]] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 """Nanoseconds of each unit that times are stored in."""
 
+_MICROSECOND: Final = dt.timedelta(microseconds=1)
 _DAY_NS: Final = 86_400 * 10**9
 _FIRST_DAY: Final = dt.date(2001, 1, 1).toordinal()
 _MOST_DELTA_US: Final = dt.timedelta.max // dt.timedelta(microseconds=1)
@@ -112,6 +113,9 @@ class DateTimeCodec(_TimeCodec):
 
     def load_code(self, stored: str, scope: Scope) -> str:
         return f"{scope.add(EPOCH)} + {scope.add(dt.timedelta)}(0, 0, {stored} // 1000)"
+
+    def dump_code(self, value: str, scope: Scope) -> str:
+        return f"({value} - {scope.add(EPOCH)}) // {scope.add(_MICROSECOND)} * 1000"
 
     def dump(self, value: Any) -> Any:
         if not isinstance(value, dt.datetime):
@@ -222,6 +226,11 @@ class DurationCodec(_TimeCodec):
     def load_code(self, stored: str, scope: Scope) -> str:
         micros = f"{stored} // 1000" if self.resolution == "ns" else f"{stored} * {self._unit // 1000}"
         return f"{scope.add(dt.timedelta)}(0, 0, {micros})"
+
+    def dump_code(self, value: str, scope: Scope) -> str:
+        if self._unit > 1000:  # a remainder must be seen
+            return super().dump_code(value, scope)
+        return f"{value} // {scope.add(_MICROSECOND)}" + (" * 1000" if self.resolution == "ns" else "")
 
     def dump(self, value: Any) -> Any:
         if not isinstance(value, dt.timedelta):

@@ -123,22 +123,29 @@ class VariableRowCodec(RowCodec[RowT]):
                 for values in tuples:
                     if why := constraint.violation(values[at]):
                         raise ValueError(why)
-            payloads = [self._write(*values[_KEYS:]) for values in tuples]
+            payloads = self._written(tuples)
             keys = np.frombuffer(b"".join([_KEY_PACK(*values[:_KEYS]) for values in tuples]), self._key_dtype)
         except UNSUITABLE as error:
             self._explain(rows, first, error)
         self._check_keys(("cid", *form.key_fields), keys, rows, first)
-        pieces: dict[int, list[bytes]] = {}
+        if max(map(len, payloads)) > MAX_PAYLOAD:
+            at = next(at for at, payload in enumerate(payloads) if len(payload) > MAX_PAYLOAD)
+            raise EncodeError(
+                f"record {first + at}: its payload has {len(payloads[at])} bytes; at most {MAX_PAYLOAD} can be stored",
+                record=first + at,
+            )
         head = struct.Struct("<iqiqq" if with_acq else "<iqiq").pack
-        last = _KEYS if with_acq else _KEYS - 1
-        for at, (values, payload) in enumerate(zip(tuples, payloads, strict=True)):
-            if len(payload) > MAX_PAYLOAD:
-                raise EncodeError(
-                    f"record {first + at}: its payload has {len(payload)} bytes; at most {MAX_PAYLOAD} can be stored",
-                    record=first + at,
-                )
-            pieces.setdefault(values[0], []).append(head(form.least + len(payload), *values[1:last]) + payload)
-        return [_batch(cid, pieces[cid]) for cid in sorted(pieces)]
+        last, least = (_KEYS if with_acq else _KEYS - 1), form.least
+        records = [
+            head(least + len(payload), *values[1:last]) + payload for values, payload in zip(tuples, payloads, strict=True)
+        ]
+        return _batches(keys["cid"], records)
+
+    def _written(self, tuples: list[tuple[Any, ...]]) -> list[bytes]:
+        try:
+            return [self._write(*values[_KEYS:]) for values in tuples]
+        except UNSUITABLE:  # the fast way refuses some values that a field takes
+            return [self.layout.write(values[_KEYS:]) for values in tuples]
 
     def values_of(self, payload: bytes) -> tuple[Any, ...]:
         """See `RowCodec.values_of`."""
@@ -165,6 +172,16 @@ class VariableRowCodec(RowCodec[RowT]):
 
 def _spread(write: Callable[[tuple[Any, ...]], bytes]) -> Callable[..., bytes]:
     return lambda *values: write(values)
+
+
+def _batches(cids: npt.NDArray[Any], records: list[bytes]) -> list[Batch]:
+    """One batch for each cid, cids ascending; the records of each in their order."""
+    if (cids == cids[0]).all():
+        return [_batch(int(cids[0]), records)]
+    order = np.argsort(cids, kind="stable")
+    edges = np.flatnonzero(np.diff(cids[order])) + 1
+    parts = np.split(order, edges)
+    return [_batch(int(cids[part[0]]), [records[at] for at in part.tolist()]) for part in parts]
 
 
 def _batch(cid: int, pieces: list[bytes]) -> Batch:

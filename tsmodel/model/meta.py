@@ -98,12 +98,10 @@ class TSModelMeta(StructMeta):
         for component, alias in schema.aliases.items():
             if alias != component:
                 namespace[component] = property(attrgetter(alias))
-        immutable = all(placed.codec.immutable for placed in schema.layout.fields)
+        acyclic = all(placed.codec.acyclic for placed in schema.layout.fields)
 
         def create(metaclass: type) -> Any:
-            return super(TSModelMeta, mcls).__new__(
-                metaclass, name, bases, namespace, gc=not immutable, frozen=schema.frozen
-            )
+            return super(TSModelMeta, mcls).__new__(metaclass, name, bases, namespace, gc=not acyclic, frozen=schema.frozen)
 
         post_init = None if post_init_on_read else _post_init(bases, namespace)
         cls = _without_post_init(create, namespace) if post_init else create(mcls)
