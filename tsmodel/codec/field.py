@@ -47,10 +47,13 @@ class FieldFault(ValueError):  # noqa: N818 - it becomes part of an error
         self.offset = offset
         self.field = field
 
+    def named(self, field: str) -> str:
+        """The name of what is at fault, in a field of this name."""
+        return f"{field}.{self.field}" if self.field else field
+
     def within(self, field: str, offset: int = 0) -> FieldFault:
         """The same fault, seen from what holds the field at `offset`."""
-        name = f"{field}.{self.field}" if self.field else field
-        return FieldFault(self.why, self.offset + offset, name)
+        return FieldFault(self.why, self.offset + offset, self.named(field))
 
 
 class Scope:
@@ -138,12 +141,12 @@ class FieldCodec(ABC):
             FieldFault: when the field cannot hold the value.
         """
 
-    def fault(self, value: object) -> str | None:
+    def fault(self, value: object) -> FieldFault | None:
         """What is wrong with `value`, or None when it can be stored."""
         try:
             self.write(value)
         except FieldFault as fault:
-            return f"{fault.field}: {fault.why}" if fault.field else fault.why
+            return fault
         return None
 
     def comparable(self, value: Any) -> Any:

@@ -39,7 +39,7 @@ _STRETCH: Final = 512
 _KEYS: Final = len(KEY_FIELDS)
 
 _Dump: TypeAlias = Callable[[Iterable[tuple[Any, ...]]], Iterable[tuple[Any, ...]]]
-_Holds: TypeAlias = list[tuple[int, Callable[[Sequence[Any]], bool]]]
+_Holds: TypeAlias = Sequence[tuple[int, Callable[[Sequence[Any]], bool]]]
 
 
 class FixedRowCodec(RowCodec[RowT]):

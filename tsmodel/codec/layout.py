@@ -241,9 +241,7 @@ class Layout:
             try:
                 value, at = self._read_field(field, bits, payload, at, end)
             except FieldFault as fault:
-                raise FieldFault(
-                    fault.why, fault.offset, f"{field.name}.{fault.field}" if fault.field else field.name
-                ) from None
+                raise fault.within(field.name) from None
             values.append(value)
         if self.size is not None:
             at = start + self.size

@@ -50,6 +50,11 @@ class LengthCodec(VariableCodec):
         return self.prefix is None
 
     @property
+    def counted(self) -> str:
+        """What the length counts, in words."""
+        return "bytes"
+
+    @property
     def unit(self) -> int:
         """Bytes that the length counts as one."""
         return 1
@@ -98,7 +103,7 @@ class LengthCodec(VariableCodec):
         assert self.prefix.limits is not None
         if count > self.prefix.limits[1]:
             raise FieldFault(
-                f"{count} {'bytes' if self.unit == 1 else 'items'} are too many for a length in {self.prefix.name}: give "
+                f"{count} {self.counted} are too many for a length in {self.prefix.name}: give "
                 "field(prefix=...) a wider type"
             )
         return struct.pack(MARKS[self.byte_order] + self.prefix.code, count) + octets
@@ -172,6 +177,10 @@ class ArrayCodec(LengthCodec):
     @property
     def what(self) -> str:
         return f"Array of {self.item.label}"
+
+    @property
+    def counted(self) -> str:
+        return "items"
 
     @property
     def unit(self) -> int:

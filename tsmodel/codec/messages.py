@@ -84,14 +84,14 @@ class MessageLayout(Layout):
         values = msgspec.structs.astuple(message)
         for field, value in zip(self.fields, values, strict=True):
             if fault := field.codec.fault(value):
-                raise FieldFault(fault).within(field.name)
+                raise fault.within(field.name)
         return values
 
     def write(self, values: Sequence[Any]) -> bytes:
         """See `Layout.write`."""
         for field, value in zip(self.fields, values, strict=True):
             if fault := field.codec.fault(value):
-                raise FieldFault(fault).within(field.name)
+                raise fault.within(field.name)
         octets: bytes = self._encode(dict(zip(self.names, values, strict=True)))
         return octets
 

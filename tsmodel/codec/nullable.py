@@ -76,7 +76,7 @@ class NullableCodec(FieldCodec):
     def write(self, value: Any) -> bytes:
         return self.item.write(value)
 
-    def fault(self, value: object) -> str | None:
+    def fault(self, value: object) -> FieldFault | None:
         return None if value is None else self.item.fault(value)
 
 

@@ -121,12 +121,9 @@ class ScalarCodec(FixedCodec):
             raise FieldFault(f"byte {payload[at]} is neither 0 nor 1, so no Bool", at)
         return super().read(payload, at, end)
 
-    def fault(self, value: object) -> str | None:
-        return self.scalar.fault(value)
-
     def write(self, value: Any) -> bytes:
-        if fault := self.scalar.fault(value):
-            raise FieldFault(fault)
+        if why := self.scalar.fault(value):
+            raise FieldFault(why)
         return super().write(value)
 
 

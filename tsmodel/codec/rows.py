@@ -177,10 +177,13 @@ class RowCodec(ABC, Generic[RowT]):
         for number, (row, values) in enumerate(zip(rows, self._tuples(rows), strict=True), first):
             for (name, codec), value in zip(self._codecs.items(), values, strict=True):
                 fault = codec.fault(value)
-                if fault is None and name in self.constraints:
-                    fault = self.constraints[name].violation(value)
-                if fault:
+                if fault is None and name in self.constraints and (why := self.constraints[name].violation(value)):
+                    fault = FieldFault(why)
+                if fault is not None:
                     raise EncodeError(
-                        f"record {number}: {type(row).__name__}.{name}: {fault}", record=number, field=name, value=value
+                        f"record {number}: {type(row).__name__}.{fault.named(name)}: {fault.why}",
+                        record=number,
+                        field=name,
+                        value=value,
                     ) from error
         raise EncodeError(f"records {first} to {first + len(rows) - 1}: {shown(error)}") from error

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.codec import FieldCodec, FieldFault, FixedCodec, LayoutField, VariableRecords
-from tsmodel.codec.nullable import SentinelCodec
+from tsmodel.codec.nullable import NullableCodec, SentinelCodec
 from tsmodel.codec.numbers import BitsCodec
 from tsmodel.codec.scalars import shown
 from tsmodel.errors import QueryError
@@ -56,7 +56,7 @@ class ColumnInfo:
             if self.codec.number is not None:
                 return self.codec.operand(value)
             if fault := self.codec.fault(value):
-                raise FieldFault(f"cannot be compared with {shown(value)}: {fault}")
+                raise FieldFault(f"cannot be compared with {shown(value)}: {fault.why}")
         except FieldFault as fault:
             label = f" ({self.codec.label}) " if fault.why.startswith("cannot") else ": "
             raise QueryError(f"{self.model}.{self.alias}{label}{fault.why}") from fault.__cause__ or fault
@@ -65,7 +65,7 @@ class ColumnInfo:
     @property
     def is_nullable(self) -> bool:
         """Whether values may be None."""
-        return isinstance(self.codec, SentinelCodec) or (self.field is not None and self.field.bit is not None)
+        return isinstance(self.codec, (NullableCodec, SentinelCodec))
 
     def values(self, records: Any) -> npt.NDArray[Any]:
         """The column of some records that a codec's `fit` gave, shape (n,): stored numbers where the codec has a `number`
