@@ -20,6 +20,7 @@ __all__ = [
     "EncodeError",
     "KeyRangeError",
     "LocalProtocolError",
+    "MissingLibraryError",
     "MultipleResultsError",
     "NoResultError",
     "NoSessionError",
@@ -189,6 +190,18 @@ class StoreFormatError(StoreError):
 
 class StoreCorruptError(StoreError):
     """The file is a tsmodel store whose content is damaged."""
+
+
+class MissingLibraryError(TSModelError, ImportError):
+    """Something needs a library that is not installed; the message says how to install it.
+
+    Attributes:
+        library: the library's name.
+    """
+
+    def __init__(self, message: str, *, library: str | None = None) -> None:
+        super().__init__(message)
+        self.library = library
 
 
 class UnflushedWarning(UserWarning):

@@ -21,6 +21,7 @@ DATA: dict[str, dict[str, object]] = {
     "DecodeError": {"key": Key(1, 2, 3, 4, 5), "payload": b"abc", "offset": 1, "field": "volts"},
     "RemoteProtocolError": {"offset": 12},
     "ServerError": {"status": -7},
+    "MissingLibraryError": {"library": "pyarrow"},
     "StoreError": {"path": "a.tsdb"},
     "StoreFormatError": {"path": "a.tsdb"},
     "StoreCorruptError": {"path": "a.tsdb"},

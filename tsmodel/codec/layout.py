@@ -309,7 +309,8 @@ class Layout:
 
 
 def _bitmap(records: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    return np.ascontiguousarray(records[PRESENT]).view(np.uint8).reshape(len(records), -1)
+    bitmap = np.ascontiguousarray(records[PRESENT])
+    return bitmap.view(np.uint8).reshape(len(records), bitmap.dtype.itemsize)
 
 
 def _shown(number: int | None) -> str:

@@ -129,6 +129,10 @@ class SentinelCodec(FixedCodec):
         return None if value is None else self.item.comparable(value)
 
     @property
+    def zero(self) -> object:
+        return self._stored
+
+    @property
     def code(self) -> str:
         return self.item.code
 
@@ -188,7 +192,7 @@ class SentinelCodec(FixedCodec):
 
 
 def _octets(column: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    return np.ascontiguousarray(column).view(np.uint8).reshape(len(column), -1)
+    return np.ascontiguousarray(column).view(np.uint8).reshape(len(column), column.dtype.itemsize)
 
 
 def _optional(python: Any) -> Any:

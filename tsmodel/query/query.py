@@ -18,6 +18,7 @@ from tsmodel.query.context import Source, current
 from tsmodel.query.drive import run, stream
 from tsmodel.query.ends import Count, End, OnError, Regrouped, Rows, Selection
 from tsmodel.query.explain import Explanation
+from tsmodel.query.frames import FrameEnds
 from tsmodel.query.planning import DEFAULT_MAX_BOXES, Plan, plan
 from tsmodel.query.stats import RunStats
 from tsmodel.timestamps import TimeLike
@@ -228,7 +229,7 @@ class QueryBuilder(Generic[M]):
             )
 
 
-class Query(QueryBuilder[M]):
+class Query(FrameEnds[M], QueryBuilder[M]):
     """A query of a model. Immutable; reads when an end is called: `all`, `first`, `one`, `count`, iteration and others."""
 
     __slots__ = ()

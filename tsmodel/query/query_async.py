@@ -10,6 +10,7 @@ from tsmodel.backend import AsyncBackend
 from tsmodel.model.base import TSModel
 from tsmodel.query.drive import run_async, stream_async
 from tsmodel.query.ends import Count, End, Regrouped, Rows
+from tsmodel.query.frames import AsyncFrameEnds
 from tsmodel.query.query import QueryBuilder
 
 __all__ = ["AsyncQuery", "AsyncSource"]
@@ -31,7 +32,7 @@ class AsyncSource(Protocol):
         ...
 
 
-class AsyncQuery(QueryBuilder[M]):
+class AsyncQuery(AsyncFrameEnds[M], QueryBuilder[M]):
     """A query of a model on an asynchronous session: built as `Query` is, its ends are awaited."""
 
     __slots__ = ()

@@ -1,0 +1,70 @@
+"""Columns of any model, made without looking at values one by one, are those of its objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from support.fields import models, rows, variable_models
+
+from tsmodel import TSModel, connect
+from tsmodel.errors import DecodeError
+from tsmodel.frames.arrow import _plain_value, arrow_type
+from tsmodel.model.meta import schema_of
+
+GREATEST_TIME = 2**63 - 1 - 978_307_200 * 10**9
+
+
+def by_value(model: type[TSModel], name: str, objects: list[TSModel]) -> Any:
+    """A column made of the objects' values, each by itself."""
+    codec = schema_of(model).columns[name].info.codec
+    return pa.array([_plain_value(codec, getattr(row, name)) for row in objects], arrow_type(codec))
+
+
+def are_equal(one: Any, other: Any) -> bool:
+    """Dictionaries may differ in their order, and are compared value by value."""
+    assert one.type == other.type
+    return one.to_pylist() == other.to_pylist() if "dictionary" in str(one.type) else bool(one.equals(other))
+
+
+def has_time_beyond_arrow(objects: list[TSModel]) -> bool:
+    return any(
+        type(value) is int and value > GREATEST_TIME
+        for row in objects
+        for name in row.__struct_fields__
+        for value in (getattr(row, name) if isinstance(getattr(row, name), list) else [getattr(row, name)])
+    )
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@given(models() | variable_models(), st.data())
+def test_frames_of_any_model(made: Any, data: st.DataObject) -> None:
+    model, kinds = made
+    written = data.draw(rows(model, kinds))
+    with connect("memory:") as session:
+        session.add_all(written)
+        receipt = session.flush()
+        query = model.query.acq_between(receipt.acq_min, receipt.acq_max + 1)
+        objects = query.all()
+        try:
+            table = query.to_arrow()
+        except (DecodeError, pa.ArrowInvalid, OverflowError):
+            assume(not has_time_beyond_arrow(objects))
+            raise
+        assert table.num_rows == len(objects)
+        for name in table.column_names:
+            assert are_equal(table[name].combine_chunks(), by_value(model, name, objects)), name
+        columns = query.columns()
+        assert list(columns) == table.column_names
+        for name, column in columns.items():
+            info = schema_of(model).columns[name].info
+            assert len(column) == len(objects)
+            absent = np.ma.getmaskarray(column).tolist()
+            assert absent == [getattr(row, name) is None for row in objects] or info.codec.number is None
+        if schema_of(model).layout.size is not None:
+            array = query.to_numpy()
+            assert array["cap"].tolist() == [row.cap for row in objects]
+            assert len(array) == len(objects)

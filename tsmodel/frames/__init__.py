@@ -1,0 +1,1 @@
+"""Records as columns: NumPy, Arrow, pandas and polars, in and out."""

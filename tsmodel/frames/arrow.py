@@ -1,0 +1,226 @@
+"""Records as Arrow arrays, column by column.
+
+Rules kept here:
+
+* No Python code runs per value, unless a type has no other way (addresses, structures that hold such, fields of a payload
+  of variable size): integers, times, decimals, enums, text and arrays are made of NumPy's buffers.
+* Times become timestamps in UTC. One that Arrow cannot hold is an error, never wrapped around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.codec import FieldCodec, FixedCodec, Layout, VariableRecords
+from tsmodel.codec.enums import EnumCodec, FlagsCodec
+from tsmodel.codec.lengths import ArrayCodec, BlobCodec, PackedCodec, TextCodec
+from tsmodel.codec.nested import NestedCodec
+from tsmodel.codec.nullable import NullableCodec, SentinelCodec
+from tsmodel.codec.numbers import BitsCodec, ScalarCodec, ScaledCodec
+from tsmodel.codec.octets import CharCodec, FixedBlobCodec, FixedTextCodec, IpCodec, UuidCodec
+from tsmodel.codec.sequences import FixedArrayCodec
+from tsmodel.codec.times import DateCodec, DateTimeCodec, DurationCodec, UnixTimeCodec
+from tsmodel.errors import DecodeError
+from tsmodel.frames.libraries import library
+from tsmodel.model.meta import schema_of
+from tsmodel.model.operands import ColumnInfo
+from tsmodel.timestamps import EPOCH_UNIX_NS
+
+__all__ = ["arrow_batch", "arrow_schema", "arrow_type"]
+
+_EPOCH_DAYS: Final = EPOCH_UNIX_NS // (86_400 * 10**9)
+_DIGITS: Final = {1: 3, 2: 5, 4: 10, 8: 20}
+"""Decimal digits that integers of so many bytes have at most."""
+
+
+def arrow_type(codec: FieldCodec) -> Any:
+    """The Arrow type of a field's values."""
+    pa = library("pyarrow", "Arrow")
+    if isinstance(codec, (NullableCodec, SentinelCodec)):
+        return arrow_type(codec.item)
+    if isinstance(codec, ScalarCodec):
+        if codec.scalar.kind == "time":
+            return pa.timestamp("ns", "UTC")
+        return pa.bool_() if codec.scalar.kind == "bool" else pa.from_numpy_dtype(np.dtype(codec.scalar.numpy))
+    if isinstance(codec, DateTimeCodec):
+        return pa.timestamp("ns", "UTC")
+    if isinstance(codec, UnixTimeCodec):
+        return pa.timestamp(codec.resolution, "UTC")
+    if isinstance(codec, DurationCodec):
+        return pa.duration(codec.resolution)
+    if isinstance(codec, DateCodec):
+        return pa.date32()
+    if isinstance(codec, ScaledCodec):
+        return pa.float64() if codec.as_float else pa.decimal128(max(_DIGITS[codec.size], codec.digits), codec.digits)
+    if isinstance(codec, EnumCodec) and not codec.keep:
+        return pa.dictionary(pa.int32(), pa.string())
+    if isinstance(codec, (CharCodec, FixedTextCodec, TextCodec, IpCodec)):
+        return pa.string()
+    if isinstance(codec, (FixedBlobCodec, UuidCodec)):
+        return pa.binary(codec.size)
+    if isinstance(codec, (BlobCodec, PackedCodec)):
+        return pa.binary()
+    if isinstance(codec, FixedArrayCodec):
+        return pa.list_(arrow_type(codec.item), codec.length)
+    if isinstance(codec, ArrayCodec):
+        return pa.list_(arrow_type(codec.item))
+    if codec.number is not None:
+        return pa.from_numpy_dtype(np.dtype(codec.number.numpy))
+    layout: Layout = getattr(codec, "layout")  # noqa: B009 - a structure: there is no other kind
+    return pa.struct([(field.name, arrow_type(field.codec)) for field in layout.fields])
+
+
+def arrow_schema(model: type[Any], infos: Sequence[ColumnInfo]) -> Any:
+    """The Arrow schema of columns of a model: units and docs in the metadata of its fields, the model's name in its own."""
+    pa = library("pyarrow", "Arrow")
+    options = {spec.name: spec.options for spec in schema_of(model).specs}
+    fields = []
+    for info in infos:
+        said = options.get(info.name)
+        notes = {"unit": said.unit, "doc": said.doc} if said else {}
+        metadata = {name: text for name, text in notes.items() if text}
+        fields.append(pa.field(info.alias, arrow_type(info.codec), info.is_nullable, metadata or None))
+    return pa.schema(fields, {"tsmodel": model.__name__})
+
+
+def arrow_batch(schema: Any, infos: Sequence[ColumnInfo], records: Any) -> Any:
+    """A record batch of records that a codec's `fit` gave.
+
+    Raises:
+        DecodeError: when a time lies outside of what Arrow holds.
+    """
+    pa = library("pyarrow", "Arrow")
+    return pa.RecordBatch.from_arrays([_array(pa, info, records) for info in infos], schema=schema)
+
+
+def _array(pa: Any, info: ColumnInfo, records: Any) -> Any:
+    if isinstance(records, VariableRecords) and not info.is_key:
+        values = [_plain_value(info.codec, value) for value in records[info.name]]
+        return pa.array(values, arrow_type(info.codec), from_pandas=False)
+    if info.codec.number is not None and not isinstance(info.codec, (NullableCodec, SentinelCodec)):
+        return _numbers(pa, info.alias, info.codec, info.values(records))
+    item = info.field.item if info.field else info.codec
+    array = _fixed(pa, info.alias, item, records[info.field.slot if info.field else info.name])
+    present = info.present(records)
+    if present is None or present.all():
+        return array
+    return library("pyarrow.compute", "Arrow").if_else(pa.array(present), array, pa.scalar(None, array.type))
+
+
+def _plain_value(codec: FieldCodec, value: Any) -> Any:
+    """A value as Arrow takes it, where it does not take the value itself."""
+    if value is None:
+        return None
+    item = codec.item if isinstance(codec, (NullableCodec, SentinelCodec)) else codec
+    if isinstance(item, EnumCodec):
+        return value.name if not item.keep else getattr(value, "value", value)
+    if isinstance(item, PackedCodec):
+        return item.octets(value)
+    if isinstance(item, UuidCodec):
+        return value.bytes
+    if isinstance(item, IpCodec):
+        return str(value)
+    if isinstance(item, (ArrayCodec, FixedArrayCodec)):
+        return [_plain_value(item.item, each) for each in value]
+    layout = getattr(item, "layout", None)
+    if layout is not None:
+        return {field.name: _plain_value(field.codec, getattr(value, field.name)) for field in layout.fields}
+    if isinstance(item, ScalarCodec):
+        return value + EPOCH_UNIX_NS if item.scalar.kind == "time" else value
+    return item.dump(value) if isinstance(item, (UnixTimeCodec, FlagsCodec)) else value
+
+
+def _fixed(pa: Any, name: str, codec: FieldCodec, column: npt.NDArray[Any]) -> Any:
+    """An array of a column of fixed width (shape (n,), of the codec's dtype)."""
+    if isinstance(codec, SentinelCodec):
+        array, present = _fixed(pa, name, codec.item, column), pa.array(~codec.absent(column))
+        return library("pyarrow.compute", "Arrow").if_else(present, array, pa.scalar(None, array.type))
+    assert isinstance(codec, FixedCodec)
+    if codec.number is not None:
+        return _numbers(pa, name, codec, column)
+    count = len(column)
+    if isinstance(codec, NestedCodec):
+        parts = [_member(pa, name, field, column) for field in codec.layout.fields]
+        return pa.StructArray.from_arrays(parts, fields=list(arrow_type(codec)))
+    if isinstance(codec, FixedArrayCodec):
+        items = np.ascontiguousarray(column).reshape(-1)
+        return pa.FixedSizeListArray.from_arrays(_fixed(pa, name, codec.item, items), codec.length)
+    octets = np.ascontiguousarray(column).view(np.uint8).reshape(count, codec.size)
+    if isinstance(codec, FixedTextCodec):
+        filled = octets != 0
+        return _strings(pa, filled.sum(axis=1), octets[filled])
+    if isinstance(codec, CharCodec):
+        wide = np.where(octets < 128, 1, 2).reshape(-1)
+        return _strings(pa, wide, np.frombuffer(octets.tobytes().decode("latin-1").encode(), np.uint8))
+    if isinstance(codec, IpCodec):
+        return pa.array([str(codec.load(stored)) for stored in codec.stored_of(column)], pa.string())
+    return pa.Array.from_buffers(pa.binary(codec.size), count, [None, pa.py_buffer(octets.tobytes())])
+
+
+def _member(pa: Any, name: str, field: Any, column: npt.NDArray[Any]) -> Any:
+    values = column[field.slot]
+    if isinstance(field.item, BitsCodec):
+        return pa.array(field.item.of(values).astype(field.item.storage.dtype().newbyteorder("=")))
+    array = _fixed(pa, f"{name}.{field.name}", field.item, values)
+    if field.bit is None:
+        return array
+    return library("pyarrow.compute", "Arrow").if_else(pa.array(field.present(column)), array, pa.scalar(None, array.type))
+
+
+def _strings(pa: Any, lengths: npt.NDArray[Any], octets: npt.NDArray[np.uint8]) -> Any:
+    offsets = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return pa.StringArray.from_buffers(len(lengths), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(octets)))
+
+
+def _numbers(pa: Any, name: str, codec: FieldCodec, column: npt.NDArray[Any]) -> Any:
+    """An array of stored numbers."""
+    values = np.ascontiguousarray(column.astype(column.dtype.newbyteorder("="), copy=column.dtype.isnative))
+    kind = arrow_type(codec)
+    if isinstance(codec, DateCodec):
+        return pa.array(values + np.int32(_EPOCH_DAYS), kind)
+    if isinstance(codec, (DateTimeCodec, DurationCodec, UnixTimeCodec)) or kind == pa.timestamp("ns", "UTC"):
+        shift = EPOCH_UNIX_NS if kind == pa.timestamp("ns", "UTC") and not isinstance(codec, UnixTimeCodec) else 0
+        return _times(pa, name, kind, values, shift)
+    if isinstance(codec, ScaledCodec):
+        return pa.array(values / 10.0**codec.digits) if codec.as_float else _decimals(pa, kind, values)
+    if isinstance(codec, EnumCodec) and not codec.keep:
+        return _dictionary(pa, codec, values)
+    return pa.array(values)
+
+
+def _times(pa: Any, name: str, kind: Any, values: npt.NDArray[Any], shift: int) -> Any:
+    if values.dtype.itemsize == 8 and len(values):
+        greatest, limit = int(values.max()), 2**63 - 1 - shift
+        if greatest > limit:
+            raise DecodeError(
+                f"{name} holds {greatest}, which is beyond Arrow's {kind}: take the column by columns(), which gives "
+                "integers, or narrow the query",
+                field=name,
+            )
+    return pa.array(values.astype(np.int64) + shift).view(kind)
+
+
+def _decimals(pa: Any, kind: Any, values: npt.NDArray[Any]) -> Any:
+    """128-bit integers of two halves, the lower first."""
+    halves = np.zeros((len(values), 2), np.uint64)
+    if values.dtype.kind == "u":
+        halves[:, 0] = values
+    else:
+        signed = values.astype(np.int64)
+        halves[:, 0] = signed.view(np.uint64)
+        halves[:, 1] = (signed >> 63).view(np.uint64)
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(halves)])
+
+
+def _dictionary(pa: Any, codec: EnumCodec, values: npt.NDArray[Any]) -> Any:
+    members = sorted(codec.kind, key=lambda member: member.value)
+    stored = np.array([member.value for member in members], values.dtype)
+    places = np.searchsorted(stored, values).astype(np.int32)
+    # An absent value may stand for no member; what hides it comes later.
+    places = np.minimum(places, len(stored) - 1)
+    return pa.DictionaryArray.from_arrays(pa.array(places), pa.array([member.name for member in members]))

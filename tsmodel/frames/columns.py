@@ -1,0 +1,124 @@
+"""Records as NumPy columns.
+
+Rules kept here:
+
+* Numbers are given as they are stored, in the machine's byte order: times as ns since 2001, enums and decimals as their
+  integers. What has no stored number is given as text or objects.
+* A column that may be absent is a masked array.
+* What is given does not lie in a chunk, which is used again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.codec import FixedCodec, VariableRecords
+from tsmodel.codec.layout import PRESENT
+from tsmodel.codec.octets import FixedTextCodec
+from tsmodel.errors import QueryError
+from tsmodel.model.columns import Column
+from tsmodel.model.meta import schema_of
+from tsmodel.model.operands import ColumnInfo
+
+__all__ = ["Wanted", "chosen", "column_of", "filled", "joined", "structured"]
+
+Wanted = Column[Any] | str
+"""A column of a model, or its name."""
+
+
+def chosen(model: type[Any], wanted: Iterable[Wanted]) -> list[ColumnInfo]:
+    """The columns of a model that are asked for; all of them, in wire order, when none is named.
+
+    Raises:
+        QueryError: when one is not a column of the model, or is asked for twice.
+    """
+    known = schema_of(model).columns
+    infos = []
+    for each in wanted:
+        name = each.name if isinstance(each, Column) else each
+        if name not in known or (isinstance(each, Column) and known[name].info != each.info):
+            raise QueryError(f"{each!r} is not a column of {model.__name__}, which has {', '.join(names_of(model))}")
+        infos.append(known[name].info)
+    if len({info.name for info in infos}) < len(infos):
+        raise QueryError(f"a column is asked for twice: {', '.join(info.alias for info in infos)}")
+    return infos or [known[name].info for name in names_of(model)]
+
+
+def names_of(model: type[Any]) -> list[str]:
+    """Names of all columns of a model in wire order, key components under the model's own names."""
+    return list(dict.fromkeys(column.info.alias for column in schema_of(model).columns.values()))
+
+
+def column_of(info: ColumnInfo, records: Any) -> npt.NDArray[Any]:
+    """A column of records that a codec's `fit` gave, shape (n,); contiguous, in the machine's byte order."""
+    values = _plain(info, records)
+    present = info.present(records)
+    return values if present is None else np.ma.MaskedArray(values, ~present)
+
+
+def _plain(info: ColumnInfo, records: Any) -> npt.NDArray[Any]:
+    if info.codec.number is not None:
+        values = info.values(records)
+        native: npt.NDArray[Any] = values.astype(values.dtype.newbyteorder("="), order="C", copy=True)
+        return native
+    item = info.field.item if info.field else info.codec
+    if isinstance(records, VariableRecords):
+        objects: npt.NDArray[Any] = records[info.name]
+        return objects
+    assert info.field is not None
+    assert isinstance(item, FixedCodec)
+    column = records[info.field.slot]
+    if isinstance(item, FixedTextCodec):
+        decoded: npt.NDArray[Any] = np.char.decode(column)
+        return decoded
+    if column.ndim > 1 and column.dtype.kind in "iufb":
+        items: npt.NDArray[Any] = column.astype(column.dtype.newbyteorder("="), order="C", copy=True)
+        return items
+    objects = np.empty(len(column), object)
+    objects[:] = [item.load(stored) for stored in item.stored_of(column)]
+    return objects
+
+
+def joined(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Parts of one column, one after another."""
+    if len(parts) == 1:
+        return parts[0]
+    if any(isinstance(part, np.ma.MaskedArray) for part in parts):
+        return np.ma.concatenate(parts)  # type: ignore[no-untyped-call, no-any-return]
+    return np.concatenate(parts)
+
+
+def structured(model: type[Any], infos: Sequence[ColumnInfo]) -> np.dtype[Any]:
+    """What `to_numpy` gives: key components and payload fields as they are stored, packed; behind them the bitmap of
+    present fields, `_present`, where one of them may be absent.
+
+    Raises:
+        QueryError: when the model has no fixed size.
+    """
+    layout = schema_of(model).layout
+    if layout.size is None:
+        raise QueryError(f"{model.__name__} has payloads of variable size, which no structured array holds: use columns()")
+    fields = [(info.alias, _structured_dtype(info)) for info in infos]
+    if any(info.field is not None and info.field.bit is not None for info in infos):
+        fields.append((PRESENT, layout.dtype[PRESENT]))
+    return np.dtype(fields)
+
+
+def _structured_dtype(info: ColumnInfo) -> np.dtype[Any]:
+    item = info.field.item if info.field else info.codec
+    assert isinstance(item, FixedCodec)
+    return item.dtype
+
+
+def filled(dtype: np.dtype[Any], infos: Sequence[ColumnInfo], records: Any) -> npt.NDArray[Any]:
+    """Records that a codec's `fit` gave as an array of the dtype that `structured` gives."""
+    taken = np.empty(len(records), dtype)
+    for info in infos:
+        taken[info.alias] = info.values(records) if info.codec.number is not None else records[info.name]
+    if PRESENT in (dtype.names or ()):
+        taken[PRESENT] = records[PRESENT]
+    return taken

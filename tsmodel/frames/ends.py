@@ -1,0 +1,94 @@
+"""What a query's records become when they become frames: fed with selected records, a chunk's worth at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.frames.arrow import arrow_batch, arrow_schema
+from tsmodel.frames.columns import Wanted, chosen, column_of, filled, joined, structured
+from tsmodel.frames.libraries import library
+from tsmodel.wire.records import octets_of
+
+__all__ = ["ArrowFrame", "ColumnsFrame", "Frame", "StructuredFrame"]
+
+
+class Frame:
+    """Something made of records.
+
+    Args:
+        model: the records' model.
+        wanted: the columns to take; all of them when none is named.
+    """
+
+    def __init__(self, model: type[Any], wanted: Sequence[Wanted]) -> None:
+        self.model = model
+        self.infos = chosen(model, wanted)
+
+    def add(self, records: Any) -> None:
+        """Takes records that a codec's `fit` gave; they need not stay valid."""
+        raise NotImplementedError
+
+    def result(self) -> Any:
+        """What came of the records since it was last asked."""
+        raise NotImplementedError
+
+
+class ColumnsFrame(Frame):
+    """A dict of arrays, one for each column."""
+
+    def __init__(self, model: type[Any], wanted: Sequence[Wanted]) -> None:
+        super().__init__(model, wanted)
+        self._parts: list[list[npt.NDArray[Any]]] = []
+
+    def add(self, records: Any) -> None:
+        """See `Frame.add`."""
+        self._parts.append([column_of(info, records) for info in self.infos])
+
+    def result(self) -> dict[str, npt.NDArray[Any]]:
+        """See `Frame.result`."""
+        parts, self._parts = self._parts or [self._empty()], []
+        return {info.alias: joined([part[at] for part in parts]) for at, info in enumerate(self.infos)}
+
+    def _empty(self) -> list[npt.NDArray[Any]]:
+        return [np.empty(0, info.codec.number.numpy if info.codec.number else object) for info in self.infos]
+
+
+class StructuredFrame(Frame):
+    """One structured array of the fields as they are stored, in one piece of memory that grows."""
+
+    def __init__(self, model: type[Any], wanted: Sequence[Wanted]) -> None:
+        super().__init__(model, wanted)
+        self.dtype = structured(model, self.infos)
+        self._octets = bytearray()
+
+    def add(self, records: Any) -> None:
+        """See `Frame.add`."""
+        self._octets += octets_of(filled(self.dtype, self.infos, records))
+
+    def result(self) -> npt.NDArray[Any]:
+        """See `Frame.result`."""
+        octets, self._octets = self._octets, bytearray()
+        return np.frombuffer(octets, self.dtype)
+
+
+class ArrowFrame(Frame):
+    """Arrow record batches, one for each chunk's worth of records."""
+
+    def __init__(self, model: type[Any], wanted: Sequence[Wanted]) -> None:
+        super().__init__(model, wanted)
+        self.schema = arrow_schema(model, self.infos)
+        self._batches: list[Any] = []
+
+    def add(self, records: Any) -> None:
+        """See `Frame.add`."""
+        if len(records):
+            self._batches.append(arrow_batch(self.schema, self.infos, records))
+
+    def result(self) -> Any:
+        """See `Frame.result`; a `pyarrow.Table`."""
+        batches, self._batches = self._batches, []
+        return library("pyarrow", "to_arrow()").Table.from_batches(batches, self.schema)
