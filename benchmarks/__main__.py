@@ -1,4 +1,4 @@
-"""`python -m benchmarks [ROW …]`: measures, and prints a table of ratios. Rows: decode, ingest, scan, network."""
+"""`python -m benchmarks [ROW …]`: measures, and prints a table of ratios. Rows: decode, fields, ingest, scan, network."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import platform
 import sys
 from collections.abc import Callable
 
-from benchmarks import decode, ingest, network, scan
+from benchmarks import decode, fields, ingest, network, scan
 from benchmarks.harness import Result
 
 ROWS: dict[str, Callable[[], list[Result]]] = {
     "decode": decode.measure,
+    "fields": fields.measure,
     "ingest": ingest.measure,
     "scan": scan.measure,
     "network": network.measure,

@@ -11,8 +11,8 @@ from tsmodel.codec.fitting import Fit, Misfit
 from tsmodel.codec.fixed_rows import FixedRowCodec
 from tsmodel.codec.layout import Align, Layout, LayoutError, LayoutField, Padding
 from tsmodel.codec.placing import laid_out, packed
-from tsmodel.codec.rows import KEY_CODECS, KEY_SCALARS, RowCodec
-from tsmodel.codec.scalars import SCALARS, ByteOrder, Scalar
+from tsmodel.codec.rows import KEY_CODECS, RowCodec
+from tsmodel.codec.scalars import KEY_SCALARS, SCALARS, ByteOrder, Scalar
 from tsmodel.codec.variable_rows import VariableRecords, VariableRowCodec
 
 __all__ = [

@@ -19,6 +19,9 @@ from tsmodel.codec.field import MARKS, FixedCodec, Scope
 from tsmodel.codec.layout import PRESENT, Layout, LayoutField, Slot
 from tsmodel.codec.lengths import LengthCodec
 from tsmodel.codec.numbers import BitsCodec, ScalarCodec
+from tsmodel.codec.scalars import INT32, KEY_SCALARS
+from tsmodel.keys import KEY_FIELDS
+from tsmodel.wire.records import RecordForm
 
 __all__ = ["compiled", "dumper", "is_plain", "loader", "reader", "writer"]
 
@@ -128,34 +131,64 @@ def _read_lines(part: LayoutField, bits: _Bits, scope: Scope, *, is_counted: boo
     return [f"{value}, at = {read}" if part.bit is None else f"{value}, at = {read} if {bits.of(part)} else (None, at)"]
 
 
-def writer(layout: Layout) -> Callable[..., bytes]:
-    """Writes a payload of any layout, given the fields' values; raises whatever a value that does not fit makes of it, and
-    may refuse more values than `layout.write`."""
+def writer(layout: Layout, form: RecordForm | None = None) -> Callable[..., bytes]:
+    """Writes a payload of any layout, given the fields' values; with a `form` a whole record, given all five components of
+    the key before them.
+
+    It raises whatever a value that does not fit makes of it, and may refuse more values than `layout.write`.
+    """
     scope = Scope()
     fields = {field.name: f"v{at}" for at, field in enumerate(layout.fields)}
-    lines, pieces = [], []
-    for run, part in _stretches(layout):
+    stretches = _stretches(layout)
+    lines = [f"b_{part.name} = {_octets_code(part, fields[part.name], scope)}" for _, part in stretches if part]
+    pieces, fixed = [], 0
+    leading = () if form is None else _head_slots(form)
+    for run, part in stretches:
         counted = _count_slot(part)
         slots = {slot.name: slot for slot in run}
-        if counted is not None:
-            assert part is not None
-            assert isinstance(part.item, LengthCodec)
-            lines.append(f"b_{part.name} = {part.item.octets_code(fields[part.name], scope)}")
-            count = f"len(b_{part.name})" + (f" // {part.item.unit}" if part.item.unit > 1 else "")
-            run = (*run, counted)
-        for code, names, _ in _runs(run, 0 if part else layout.tail):
+        run = (*leading, *run, counted) if counted else (*leading, *run)
+        leading = ()
+        for code, names, size in _runs(run, 0 if part else layout.tail):
             stored = [
-                _stored(slots[name], layout, fields, scope, strict=True) if name in slots else count for name in names
+                _stored(slots[name], layout, fields, scope, strict=True) if name in slots else _counted(name, part)
+                for name in names
             ]
             pieces.append(f"{scope.add(struct.Struct(code).pack)}({', '.join(stored)})")
-        if part is not None:
-            name = fields[part.name]
-            write = f"b_{part.name}" if counted else f"{scope.add(part.item.write)}({name})"
-            pieces.append(write if part.bit is None else f'(b"" if {name} is None else {write})')
+            fixed += size
+        pieces += [f"b_{part.name}"] if part else []
+    if form is not None:
+        sizes = [str(fixed - 4), *(f"len(b_{part.name})" for _, part in stretches if part)]
+        lines.append(f"n = {' + '.join(sizes)}")
     body = " + ".join(pieces) if len(pieces) < 4 else f'b"".join(({", ".join(pieces)}))'
+    arguments = [*(KEY_FIELDS if form else ()), *fields.values()]
     return _function(  # type: ignore[no-any-return]
-        "write", ", ".join(fields.values()), [*lines, f"return {body or repr(b'')}"], scope, layout
+        "write", ", ".join(arguments), [*lines, f"return {body or repr(b'')}"], scope, layout
     )
+
+
+def _octets_code(part: LayoutField, value: str, scope: Scope) -> str:
+    """The bytes of a field of variable length, without a length that is written among the slots before it."""
+    item = part.item
+    if isinstance(item, LengthCodec) and (_count_slot(part) is not None or item.prefix is None):
+        written = item.octets_code(value, scope)
+    else:
+        written = f"{scope.add(item.write)}({value})"
+    return written if part.bit is None else f'(b"" if {value} is None else {written})'
+
+
+def _counted(name: str, part: LayoutField | None) -> str:
+    """What stands in a slot that is no field's: the record's size, a component of its key, or the length of a field."""
+    if name:
+        return name
+    assert part is not None
+    assert isinstance(part.item, LengthCodec)
+    return f"len(b_{part.name})" + (f" // {part.item.unit}" if part.item.unit > 1 else "")
+
+
+def _head_slots(form: RecordForm) -> tuple[Slot, ...]:
+    """What stands before a payload: its size, and the key's components that the form has."""
+    codecs = {"n": ScalarCodec(INT32), **{name: ScalarCodec(KEY_SCALARS[name]) for name in form.key_fields}}
+    return tuple(Slot(name, None, codec, codec.code, codec.dtype) for name, codec in codecs.items())
 
 
 def _stretches(layout: Layout) -> list[tuple[tuple[Slot, ...], LayoutField | None]]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tsmodel.codec.field import FieldFault
 from tsmodel.keys import Key
-from tsmodel.wire.records import GET_FORM
+from tsmodel.wire.records import GET_FORM, RecordForm
 
 __all__ = ["SIZE_FIELD", "Fit", "Misfit", "fit", "heads", "misfits_at"]
 
@@ -84,8 +84,8 @@ def misfits_at(chunk: memoryview, starts: npt.NDArray[np.int64], sizes: npt.NDAr
     )
 
 
-def heads(chunk: memoryview, starts: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+def heads(octets: memoryview | bytes, starts: npt.NDArray[np.int64], form: RecordForm = GET_FORM) -> npt.NDArray[Any]:
     """The size and key of the records at these offsets (shape (n,)), as a structured array: `n`, then the key fields."""
-    octets = np.frombuffer(chunk, np.uint8)
-    gathered: npt.NDArray[Any] = octets[starts[:, None] + np.arange(_HEADER)].view(GET_FORM.header).reshape(-1)
-    return gathered
+    gathered = np.frombuffer(octets, np.uint8)[starts[:, None] + np.arange(form.header.itemsize)]
+    records: npt.NDArray[Any] = gathered.view(form.header).reshape(-1)
+    return records

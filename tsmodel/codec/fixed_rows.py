@@ -25,7 +25,8 @@ from tsmodel.codec.constraints import Bounds, Constraints
 from tsmodel.codec.field import UNSUITABLE, FieldFault
 from tsmodel.codec.fitting import SIZE_FIELD, Fit, Misfit, fit
 from tsmodel.codec.layout import Layout, placed_dtype
-from tsmodel.codec.rows import KEY_SCALARS, RowCodec
+from tsmodel.codec.rows import RowCodec
+from tsmodel.codec.scalars import KEY_SCALARS
 from tsmodel.keys import KEY_FIELDS, Key
 from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, octets_of
 

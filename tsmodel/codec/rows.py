@@ -23,16 +23,13 @@ from tsmodel.codec.field import FieldCodec, FieldFault
 from tsmodel.codec.fitting import Fit, Misfit
 from tsmodel.codec.layout import Layout
 from tsmodel.codec.numbers import ScalarCodec
-from tsmodel.codec.scalars import INT32, INT64, TIMESTAMP, Scalar, shown
+from tsmodel.codec.scalars import KEY_SCALARS, shown
 from tsmodel.errors import EncodeError
 from tsmodel.keys import KEY_FIELDS, LIMITS, Key
 
 __all__ = ["KEY_CODECS", "KEY_SCALARS", "RowCodec"]
 
 RowT = TypeVar("RowT")
-
-KEY_SCALARS: Final[dict[str, Scalar]] = {"cid": INT32, "mid": INT64, "moid": INT32, "cap": TIMESTAMP, "acq": TIMESTAMP}
-"""How each key component is stored."""
 
 KEY_CODECS: Final[dict[str, FieldCodec]] = {name: ScalarCodec(scalar) for name, scalar in KEY_SCALARS.items()}
 """The same as codecs of fields."""

@@ -17,7 +17,20 @@ from typing import Any, Final, Literal
 import attrs
 import numpy as np
 
-__all__ = ["BOOL", "BOOLS", "FLOAT32", "FLOAT64", "INT32", "INT64", "SCALARS", "TIMESTAMP", "ByteOrder", "Scalar", "shown"]
+__all__ = [
+    "BOOL",
+    "BOOLS",
+    "FLOAT32",
+    "FLOAT64",
+    "INT32",
+    "INT64",
+    "KEY_SCALARS",
+    "SCALARS",
+    "TIMESTAMP",
+    "ByteOrder",
+    "Scalar",
+    "shown",
+]
 
 ByteOrder = Literal["little", "big"]
 Kind = Literal["int", "float", "bool", "time"]
@@ -124,3 +137,6 @@ FLOAT32: Final = SCALARS["Float32"]
 FLOAT64: Final = SCALARS["Float64"]
 BOOL: Final = SCALARS["Bool"]
 TIMESTAMP: Final = SCALARS["Timestamp"]
+
+KEY_SCALARS: Final[dict[str, Scalar]] = {"cid": INT32, "mid": INT64, "moid": INT32, "cap": TIMESTAMP, "acq": TIMESTAMP}
+"""How each key component is stored."""

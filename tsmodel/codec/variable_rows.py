@@ -17,10 +17,10 @@ from tsmodel.codec.field import UNSUITABLE, FieldFault
 from tsmodel.codec.fitting import Fit, Misfit, heads
 from tsmodel.codec.layout import Layout
 from tsmodel.codec.messages import MessageLayout
-from tsmodel.codec.rows import KEY_SCALARS, RowCodec
+from tsmodel.codec.rows import RowCodec
 from tsmodel.errors import EncodeError
 from tsmodel.keys import KEY_FIELDS, Key
-from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, octets_of
+from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm, octets_of
 
 __all__ = ["VariableRecords", "VariableRowCodec"]
 
@@ -28,7 +28,6 @@ RowT = TypeVar("RowT")
 
 _HEADER: Final = GET_FORM.header.itemsize
 _KEY: Final = struct.Struct("<4xiqiqq")
-_KEY_PACK: Final = struct.Struct("<iqiqq").pack
 _KEYS: Final = len(KEY_FIELDS)
 
 
@@ -90,8 +89,7 @@ class VariableRowCodec(RowCodec[RowT]):
         super().__init__(layout, make, fixed, tuples, constraints, strict_read=strict_read)
         is_message = isinstance(layout, MessageLayout)
         self._read: Callable[[bytes], tuple[Any, ...]] = layout.read if is_message else reader(layout)
-        self._write: Callable[..., bytes] = _spread(layout.write) if is_message else writer(layout)
-        self._key_dtype = np.dtype([(name, scalar.dtype()) for name, scalar in KEY_SCALARS.items()])
+        self._writers = {} if is_message else {form.name: writer(layout, form) for form in (PUT_FORM, PUTA_FORM)}
         self._checked = [(layout.names.index(name) + _KEYS, each) for name, each in self.constraints.items()]
 
     def _fit(self, chunk: memoryview) -> Fit:
@@ -123,29 +121,41 @@ class VariableRowCodec(RowCodec[RowT]):
                 for values in tuples:
                     if why := constraint.violation(values[at]):
                         raise ValueError(why)
-            payloads = self._written(tuples)
-            keys = np.frombuffer(b"".join([_KEY_PACK(*values[:_KEYS]) for values in tuples]), self._key_dtype)
+            cids = np.frombuffer(struct.pack(f"<{len(rows)}i", *[values[0] for values in tuples]), "<i4")
+            records = self._written(tuples, form)
         except UNSUITABLE as error:
             self._explain(rows, first, error)
-        self._check_keys(("cid", *form.key_fields), keys, rows, first)
-        if max(map(len, payloads)) > MAX_PAYLOAD:
-            at = next(at for at, payload in enumerate(payloads) if len(payload) > MAX_PAYLOAD)
+        sizes = np.fromiter(map(len, records), np.int64, len(records))
+        if int(sizes.max()) > form.most + 4:
+            at = int(sizes.argmax())
             raise EncodeError(
-                f"record {first + at}: its payload has {len(payloads[at])} bytes; at most {MAX_PAYLOAD} can be stored",
+                f"record {first + at}: its payload has {int(sizes[at]) - form.least - 4} bytes; at most {MAX_PAYLOAD} can "
+                "be stored",
                 record=first + at,
             )
-        head = struct.Struct("<iqiqq" if with_acq else "<iqiq").pack
-        last, least = (_KEYS if with_acq else _KEYS - 1), form.least
-        records = [
-            head(least + len(payload), *values[1:last]) + payload for values, payload in zip(tuples, payloads, strict=True)
-        ]
-        return _batches(keys["cid"], records)
+        octets = b"".join(records)
+        keys = heads(octets, np.cumsum(sizes) - sizes, form)
+        self._check_keys(("cid",), {"cid": cids}, rows, first)
+        self._check_keys(form.key_fields, keys, rows, first)
+        if (cids == cids[0]).all():
+            return [_batch(int(cids[0]), octets, sizes)]
+        return list(_batches(cids, records, sizes))
 
-    def _written(self, tuples: list[tuple[Any, ...]]) -> list[bytes]:
+    def _written(self, tuples: list[tuple[Any, ...]], form: RecordForm) -> list[bytes]:
+        """Whole records."""
+        write = self._writers.get(form.name)
         try:
-            return [self._write(*values[_KEYS:]) for values in tuples]
-        except UNSUITABLE:  # the fast way refuses some values that a field takes
-            return [self.layout.write(values[_KEYS:]) for values in tuples]
+            if write is not None:
+                return [write(*values) for values in tuples]
+        except UNSUITABLE:
+            pass  # the fast way refuses some values that a field takes
+        head = struct.Struct("<iqiqq" if form is PUTA_FORM else "<iqiq").pack
+        last = len(form.key_fields) + 1
+        payloads = (self.layout.write(values[_KEYS:]) for values in tuples)
+        return [
+            head(form.least + len(payload), *values[1:last]) + payload
+            for values, payload in zip(tuples, payloads, strict=True)
+        ]
 
     def values_of(self, payload: bytes) -> tuple[Any, ...]:
         """See `RowCodec.values_of`."""
@@ -174,16 +184,13 @@ def _spread(write: Callable[[tuple[Any, ...]], bytes]) -> Callable[..., bytes]:
     return lambda *values: write(values)
 
 
-def _batches(cids: npt.NDArray[Any], records: list[bytes]) -> list[Batch]:
+def _batches(cids: npt.NDArray[Any], records: list[bytes], sizes: npt.NDArray[np.int64]) -> Iterator[Batch]:
     """One batch for each cid, cids ascending; the records of each in their order."""
-    if (cids == cids[0]).all():
-        return [_batch(int(cids[0]), records)]
     order = np.argsort(cids, kind="stable")
-    edges = np.flatnonzero(np.diff(cids[order])) + 1
-    parts = np.split(order, edges)
-    return [_batch(int(cids[part[0]]), [records[at] for at in part.tolist()]) for part in parts]
+    for part in np.split(order, np.flatnonzero(np.diff(cids[order])) + 1):
+        yield _batch(int(cids[part[0]]), b"".join([records[at] for at in part.tolist()]), sizes[part])
 
 
-def _batch(cid: int, pieces: list[bytes]) -> Batch:
-    sizes = set(map(len, pieces))
-    return Batch(cid, memoryview(b"".join(pieces)), len(pieces), sizes.pop() if len(sizes) == 1 else 0)
+def _batch(cid: int, octets: bytes, sizes: npt.NDArray[np.int64]) -> Batch:
+    size = int(sizes[0])
+    return Batch(cid, memoryview(octets), len(sizes), size if (sizes == size).all() else 0)

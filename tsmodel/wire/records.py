@@ -4,14 +4,12 @@ Rules kept here:
 
 * A record is `int32 n | key fields of its form | payload`; n does not count itself. Little-endian, no padding.
 * Size fields are never trusted: one outside a form's bounds ends the walk there, and nothing is allocated from it.
-* Records of one size are walked by NumPy over a strided view of their size fields; only a change of size costs a Python
-  step.
+* Runs of records of one size are walked by NumPy over a strided view of their size fields; others cost a Python step each.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final
 
@@ -29,6 +27,8 @@ MAX_PAYLOAD: Final = 32 * 2**20
 
 _SIZE = struct.Struct("<i")
 _FIRST_WINDOW = 512
+_ALIKE = 3
+"""So many records after another one of the same size make it worth while to look for more at once."""
 
 
 @attrs.frozen
@@ -72,13 +72,8 @@ class RecordForm:
 
     def whole_records(self, buffer: memoryview | bytes | bytearray) -> WholeRecords:
         """The whole records at the front of `buffer`; the walk ends at a partial one or at a size out of bounds."""
-        end = count = 0
-        sizes = set()
-        for position, record_size, run in self._runs(buffer):
-            end = position + record_size * run
-            count += run
-            sizes.add(record_size)
-        return WholeRecords(end, count, sizes.pop() if len(sizes) == 1 else 0)
+        pieces, end, sizes = self._walk(buffer)
+        return WholeRecords(end, sum(map(len, pieces)), sizes.pop() + _SIZE.size if len(sizes) == 1 else 0)
 
     def offsets(self, buffer: memoryview | bytes | bytearray) -> npt.NDArray[np.int64]:
         """Where each record of `buffer` starts, shape (count,).
@@ -86,14 +81,10 @@ class RecordForm:
         Raises:
             RemoteProtocolError: when `buffer` does not consist of whole records, with the offset of the first fault.
         """
-        pieces = []
-        end = 0
-        for position, record_size, run in self._runs(buffer):
-            end = position + record_size * run
-            pieces.append(np.arange(position, end, record_size, dtype=np.int64))
+        pieces, end, _ = self._walk(buffer)
         if end != len(buffer):
             raise self.fault(buffer, end)
-        return np.concatenate(pieces) if pieces else np.empty(0, np.int64)
+        return np.concatenate([np.array(piece, np.int64) for piece in pieces]) if pieces else np.empty(0, np.int64)
 
     def fault(self, buffer: memoryview | bytes | bytearray, offset: int) -> RemoteProtocolError:
         """What is wrong with `buffer` at `offset`, where the walk over its records ended."""
@@ -121,20 +112,38 @@ class RecordForm:
         fields = [(name, self.header[name]) for name in self.header.names or ()]
         return np.dtype([*fields, ("payload", kind)] if kind.itemsize else fields)
 
-    def _runs(self, buffer: memoryview | bytes | bytearray) -> Iterator[tuple[int, int, int]]:
-        """(position, record size, count) of each run of records that have the same size."""
-        position, total = 0, len(buffer)
-        while total - position >= _SIZE.size:
-            (n,) = _SIZE.unpack_from(buffer, position)
-            record_size = n + _SIZE.size
-            room = (total - position) // record_size if self.least <= n <= self.most else 0
-            if room == 0:
-                return
-            run = 1
-            if room > 1 and _SIZE.unpack_from(buffer, position + record_size)[0] == n:
-                run = _count_equal(buffer, position, n, room)
-            yield position, record_size, run
-            position += record_size * run
+    def _walk(self, buffer: memoryview | bytes | bytearray) -> tuple[list[range | list[int]], int, set[int]]:
+        """Offsets of the whole records at the front of `buffer`, where the last of them ends, and their sizes.
+
+        Records are looked at one by one until some in a row have one size; then a whole run of that size is found at once.
+        """
+        unpack, least, most = _SIZE.unpack_from, self.least, self.most
+        pieces: list[range | list[int]] = []
+        starts: list[int] = []
+        sizes: set[int] = set()
+        at, previous, alike = 0, -1, 0
+        last = len(buffer) - _SIZE.size
+        while at <= last:
+            (n,) = unpack(buffer, at)
+            after = at + _SIZE.size + n
+            if not least <= n <= most or after > len(buffer):
+                break
+            if n != previous:
+                previous, alike = n, 0
+                sizes.add(n)
+            else:
+                alike += 1
+                if alike == _ALIKE:
+                    size = _SIZE.size + n
+                    run = _count_equal(buffer, at, n, (len(buffer) - at) // size)
+                    pieces += [starts, range(at, at + run * size, size)]
+                    starts, alike = [], 0
+                    at += run * size
+                    continue
+            starts.append(at)
+            at = after
+        pieces.append(starts)
+        return pieces, at, sizes
 
 
 def _count_equal(buffer: memoryview | bytes | bytearray, position: int, n: int, room: int) -> int:
