@@ -189,10 +189,9 @@ class Channel(ChannelMixin[T]):
     def get(self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE) -> ResponseGet[T]:
         """All records of the half-open box between two keys."""
         outcome = self._outcome()
-        collector = outcome.collector()
         for batch in self._read(outcome, key_min, key_max, recv_buffer_size):
-            collector.add(batch)
-        return outcome.response(collector.result())
+            outcome.collect(batch)
+        return outcome.response()
 
     def get_stream(
         self,
