@@ -38,6 +38,7 @@ COUNT = 1_000_000
 OBJECTS = 200_000
 RANGE = Key.min(), Key.max()
 PAYLOAD = [("counter", "<i4"), ("volts", "<f4"), ("valid", "?")]
+GUARD = struct.pack("<i", -1)
 GET = struct.pack("<iQ", 1, 64) + Key.min().to_bytes() + Key.max().to_bytes()
 
 
@@ -51,35 +52,36 @@ def records_in_get_form(count: int) -> bytes:
     return records.tobytes()
 
 
-def answer_gets(listener: socket.socket, answer: bytes, batch: bytes) -> None:
-    """The peer: answers each GET with one recorded answer, and each PUT when its last bytes have come."""
-    buffer = memoryview(bytearray(2**20))
+def answer_all(listener: socket.socket, answer: bytes) -> None:
+    """The peer: answers each GET with one recorded answer, and each PUT when its end guard has come."""
     stored = b"".join(put_answer(1, 2))
     while True:
         connection, _ = listener.accept()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        threading.Thread(target=_answer, args=(connection, answer, stored, buffer, len(batch)), daemon=True).start()
+        threading.Thread(target=_answer, args=(connection, answer, stored), daemon=True).start()
 
 
-def _answer(connection: socket.socket, answer: bytes, stored: bytes, buffer: memoryview, batch: int) -> None:
+def _answer(connection: socket.socket, answer: bytes, stored: bytes) -> None:
+    buffer = memoryview(bytearray(2**20))
     with connection:
         while received := connection.recv_into(buffer, len(GET)):
             if buffer[0] == 1:
                 connection.sendall(answer)
                 continue
-            left = batch - received
-            while left > 0:
-                left -= connection.recv_into(buffer, min(left, len(buffer)))
+            # What is put here holds no guard but the last four bytes, however it is cut into batches.
+            end = bytes(buffer[:received])
+            while not end.endswith(GUARD):
+                received = connection.recv_into(buffer)
+                end = (end + bytes(buffer[max(0, received - len(GUARD)) : received]))[-len(GUARD) :]
             connection.sendall(stored)
 
 
 @contextmanager
-def peer(answer: bytes, request: bytes) -> Iterator[tuple[str, int]]:
-    """A peer in a process of its own."""
+def peer(answer: bytes, request: bytes = GUARD) -> Iterator[tuple[str, int]]:
+    """A peer in a process of its own, for puts of the records in `request`."""
+    assert request.index(GUARD) == len(request) - len(GUARD)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        process = multiprocessing.get_context("fork").Process(
-            target=answer_gets, args=(listener, answer, request), daemon=True
-        )
+        process = multiprocessing.get_context("fork").Process(target=answer_all, args=(listener, answer), daemon=True)
         process.start()
         try:
             yield listener.getsockname()
@@ -119,7 +121,7 @@ def request_of(records: np.ndarray[Any, Any]) -> bytes:
     """The bytes of a put of these columns."""
     batches = NumpyPayloadType(PAYLOAD).encode(records, with_acq=False).batches
     body = b"".join(struct.pack("<ii", batch.cid, len(batch.records)) + bytes(batch.records) for batch in batches)
-    return struct.pack("<iQ", 5, 0) + body + struct.pack("<i", -1)
+    return struct.pack("<iQ", 5, 0) + body + GUARD
 
 
 def with_channel(address: tuple[str, int], payload_type: Any, call: Callable[[Channel[Any]], object]) -> Callable[[], None]:
@@ -193,7 +195,7 @@ def object_rows() -> list[Result]:
 
         def put_plain() -> None:
             body = plain_encode(plain, PlainPayloadType())
-            send_bare(address, struct.pack("<iQii", 5, 0, 1, len(body)) + body + struct.pack("<i", -1))
+            send_bare(address, struct.pack("<iQii", 5, 0, 1, len(body)) + body + GUARD)
 
         times = race(
             {
@@ -242,7 +244,7 @@ def server_rows() -> list[Result]:
         with store.scan(KeyRange()) as scan:
             answer = b"".join([*get_begin(), *map(bytes, scan), *get_end(1)])
         store.close()
-        with peer(answer, b"") as bare, served(path) as ours:
+        with peer(answer) as bare, served(path) as ours:
             times = race(
                 {
                     "bare": lambda: receive_bare(bare, len(answer)),

@@ -4,7 +4,8 @@ Rules kept here:
 
 * A *chunk* is a memoryview that holds whole records in GET form, one after another: `int32 n | key (32) | payload`,
   `n = 32 + len(payload)`, little-endian. It is never empty and never ends inside a record.
-* A chunk may lie in a buffer that is used again: it is valid until the next one is asked for. Who keeps it, copies it.
+* A chunk may lie in a buffer that is used again: it is valid until the next one is asked for. Who keeps it, copies it,
+  unless the scan says that its chunks last.
 * A *batch* is what a put carries of one cid: whole records in PUT form (`int32 n | mid moid cap | payload`, `n = 20 +
   len(payload)`) or PUTA form (with acq after cap, `n = 28 + len(payload)`).
 * An append is durable when it returns, and is applied whole or not at all.
@@ -57,10 +58,12 @@ class Scan:
     Args:
         chunks: generator of chunks that returns the range's acq: records of the range with an acq below it never
             change again.
+        lasting: whether chunks stay valid when the next one is asked for.
     """
 
-    def __init__(self, chunks: Generator[memoryview, None, int]) -> None:
+    def __init__(self, chunks: Generator[memoryview, None, int], *, lasting: bool = False) -> None:
         self._chunks = chunks
+        self.lasting = lasting
         self._acq: int | None = None
 
     @property

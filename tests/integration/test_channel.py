@@ -143,6 +143,14 @@ def test_records_of_several_cids_in_any_order(address: Address, server_channel: 
     assert len(got) == 150
 
 
+def test_a_put_larger_than_a_socket_takes_at_once(address: Address, server_channel: Any) -> None:
+    sent = [Record(Key(1, n, 0, 0), bytes([n % 256]) * 100_000) for n in range(200)]
+    with server_channel(*address, BytesPayloadType(), timeout=60) as channel:
+        assert channel.put(sent).count == 200
+        got = channel.get(Key.min(), Key.max())
+    assert sorted((record.key.mid, record.value) for record in got.data) == [(each.key.mid, each.value) for each in sent]
+
+
 def test_get_iter_ends_with_the_acq(address: Address, server_channel: Any) -> None:
     with server_channel(*address, StructPayloadType("<i")) as channel:
         channel.put([Record(Key(1, 1, 1, cap), cap) for cap in range(10)])

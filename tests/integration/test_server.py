@@ -10,19 +10,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.batches import batches, scanned
 from support.wiring import OK, get_record, put_of, put_record
 
 from tsmodel import Int32, TSModel, connect, now_ns
+from tsmodel.backend import Scan
 from tsmodel.client.channel import Channel
 from tsmodel.client.payload_type import BytesPayloadType, UnitPayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.errors import TransportError
-from tsmodel.keys import KEY_FIELDS, LIMITS
+from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.server import Listener, serve_in_thread
 from tsmodel.store import EmbeddedStore, open_store
 
@@ -192,6 +194,35 @@ def test_a_peer_that_does_not_read_stops_nobody(address: Address, store: Embedde
         with Channel(*address, BytesPayloadType(), timeout=10) as channel:
             assert len(channel.get(Key.min(), Key.max()).data) == 64
             assert channel.put([Record(Key(2, 1, 1, 1), b"")]).is_ok()
+
+
+class Reusing:
+    """A backend whose chunks lie in a buffer that is used again."""
+
+    def __init__(self, store: EmbeddedStore) -> None:
+        self._store = store
+
+    def scan(self, box: KeyRange) -> Scan:
+        return Scan(self._chunks(box))
+
+    def _chunks(self, box: KeyRange) -> Generator[memoryview, None, int]:
+        buffer = bytearray(2**20)
+        with self._store.scan(box) as scan:
+            for chunk in scan:
+                buffer[: len(chunk)] = chunk
+                yield memoryview(buffer)[: len(chunk)]
+            return scan.acq
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def test_chunks_that_do_not_last_are_sent_one_by_one(store: EmbeddedStore) -> None:
+    for cid in range(20):
+        store.append(batches([(cid, cid, 0, 0, b"%d" % cid)]))
+    with serve_in_thread(Reusing(store)) as address, Channel(*address, BytesPayloadType(), timeout=10) as channel:
+        got = channel.get(Key.min(), Key.max())
+    assert sorted((record.key.cid, record.value) for record in got.data) == [(cid, b"%d" % cid) for cid in range(20)]
 
 
 def test_a_put_that_is_too_large(store: EmbeddedStore) -> None:

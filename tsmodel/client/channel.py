@@ -27,18 +27,12 @@ from tsmodel.client.response import Response, ResponseAcq, ResponseGet, Response
 from tsmodel.errors import TransportError, TSModelError
 from tsmodel.wire.messages import Refusal
 from tsmodel.wire.reading import DEFAULT_BUFFER_SIZE
-from tsmodel.wire.requests import MAX_BATCH_SIZE, Buffers, gathered
+from tsmodel.wire.requests import MAX_BATCH_SIZE, Buffers, gathered, portions, unsent
 
 __all__ = ["Channel", "Connection"]
 
 T = TypeVar("T")
 E = TypeVar("E")
-
-_MOST_BUFFERS = 512
-"""Buffers given to one sendmsg call; systems take at least 1,024."""
-
-_ENOUGH = 2**19
-"""Bytes worth a call."""
 
 
 class Connection:
@@ -69,7 +63,8 @@ class Connection:
         except OSError as error:
             self._socket.close()
             raise transport_error(host, port, "securing the connection to", error) from error
-        self._write = self._gather if ssl_context is not None else self._scatter
+        scatters = ssl_context is None and hasattr(self._socket, "sendmsg")
+        self._write = self._scatter if scatters else self._gather
         self.open = True
 
     def run(self, operation: Operation[E]) -> Generator[E, None, None]:
@@ -124,18 +119,12 @@ class Connection:
 
     def _scatter(self, buffers: Buffers) -> None:
         """Sends many buffers with few system calls, as they are made."""
-        source = (memoryview(buffer) for buffer in buffers)
-        while waiting := _some(source):
-            waiting.reverse()
-            while waiting:
-                sent = self._socket.sendmsg(waiting[::-1])
-                while waiting and sent >= len(waiting[-1]):
-                    sent -= len(waiting.pop())
-                if sent:
-                    waiting[-1] = waiting[-1][sent:]
+        for portion in portions(buffers):
+            while portion:
+                portion = unsent(portion, self._socket.sendmsg(portion))
 
     def _gather(self, buffers: Buffers) -> None:
-        """Sends through TLS, which takes one buffer at a time."""
+        """Sends where one buffer is taken at a time: through TLS, and where the system has no sendmsg."""
         for buffer in gathered(buffers):
             self._socket.sendall(buffer)
 
@@ -144,18 +133,6 @@ class Connection:
             return self._socket.recv_into(buffer)
         except OSError as error:
             raise transport_error(self._host, self._port, "receiving from", error) from error
-
-
-def _some(buffers: Iterator[memoryview]) -> list[memoryview]:
-    """The next buffers: as many as one call takes, or half a MiB."""
-    some: list[memoryview] = []
-    size = 0
-    for buffer in buffers:
-        some.append(buffer)
-        size += len(buffer)
-        if size >= _ENOUGH or len(some) == _MOST_BUFFERS:
-            break
-    return some
 
 
 class Channel(ChannelMixin[T]):
@@ -189,10 +166,9 @@ class Channel(ChannelMixin[T]):
     def get(self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE) -> ResponseGet[T]:
         """All records of the half-open box between two keys."""
         outcome = self._outcome()
-        collector = outcome.collector()
         for batch in self._read(outcome, key_min, key_max, recv_buffer_size):
-            collector.add(batch)
-        return outcome.response(collector.result())
+            outcome.collect(batch)
+        return outcome.response()
 
     def get_stream(
         self,

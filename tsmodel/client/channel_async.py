@@ -152,11 +152,10 @@ class AsyncChannel(ChannelMixin[T]):
     async def get(self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE) -> ResponseGet[T]:
         """All records of the half-open box between two keys."""
         outcome = self._outcome()
-        collector = outcome.collector()
         async with aclosing(self._read(outcome, key_min, key_max, recv_buffer_size)) as batches:
             async for batch in batches:
-                collector.add(batch)
-        return outcome.response(collector.result())
+                outcome.collect(batch)
+        return outcome.response()
 
     async def get_stream(
         self,

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Final
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -21,8 +22,9 @@ from tsmodel.codec.batching import batches_by_cid
 from tsmodel.codec.fitting import SIZE_FIELD
 from tsmodel.errors import EncodeError
 from tsmodel.keys import LIMITS
+from tsmodel.wire.records import octets_of
 
-__all__ = ["ColumnBatches", "columns_of", "valid_rows"]
+__all__ = ["Checked", "ColumnBatches", "checked_rows", "columns_of"]
 
 Array = npt.NDArray[Any]
 Columns = Mapping[str, Array]
@@ -38,41 +40,36 @@ class ColumnBatches:
         data: the array that the columns are fields of, or what else they came from.
         columns: cid, the other key fields, and the payload's, all of one length.
         target: dtype of a whole record as it is sent.
-        valid: which rows to send; None for all.
+        checked: what was found about the rows.
     """
 
-    def __init__(self, data: object, columns: Columns, target: np.dtype[Any], valid: npt.NDArray[np.bool_] | None) -> None:
-        self._columns = columns
-        self._target = target
-        self._spans = _spans(data.dtype, target) if isinstance(data, np.ndarray) else None
-        self._data = data
-        cids = columns["cid"]
-        rows = None if valid is None else np.flatnonzero(valid)
+    def __init__(self, data: object, columns: Columns, target: np.dtype[Any], checked: Checked) -> None:
+        cids, rows = columns["cid"], None if checked.valid is None else np.flatnonzero(checked.valid)
         self.count = len(cids) if rows is None else len(rows)
-        if self.count and (cids[:1] != cids).any():
+        if checked.cid is None:
             rows = np.argsort(cids, kind="stable") if rows is None else rows[np.argsort(cids[rows], kind="stable")]
-        self._rows = rows
+        self._cid, self._cids, self._rows = checked.cid, cids, rows
+        self._dtype = target
+        self._pieces = {name: columns[name] for name in (target.names or ())[1:]}
+        if isinstance(data, np.ndarray) and (spans := _spans(data.dtype, target)) is not None:
+            self._dtype, self._pieces = _by_span(data, target, spans)
 
     def __iter__(self) -> Iterator[Batch]:
-        make = np.zeros if _has_gaps(self._target) else np.empty
+        size = self._dtype.itemsize
+        # Holds what is the same in all blocks: the size fields, and zeros in gaps. Copying it is faster than writing that.
+        empty = np.zeros(min(_BLOCK, self.count), self._dtype)
+        empty[SIZE_FIELD] = size - 4
+        octets = empty.view(np.uint8)
         for start in range(0, self.count, _BLOCK):
             stop = min(start + _BLOCK, self.count)
             rows: Any = slice(start, stop) if self._rows is None else self._rows[start:stop]
-            records: Array = make(stop - start, self._target)
-            records[SIZE_FIELD] = self._target.itemsize - 4
-            for source, place in self._pieces(records):
-                place[...] = source[rows]
-            yield from batches_by_cid(self._columns["cid"][rows], records)
-
-    def _pieces(self, records: Array) -> Iterator[tuple[Array, Array]]:
-        """What is copied where: columns, or several at once that lie side by side in both arrays."""
-        if self._spans is None:
-            for name in (self._target.names or ())[1:]:
-                yield self._columns[name], records[name]
-            return
-        data: Any = self._data
-        for start, place, size in self._spans:
-            yield _span(data, start, size), _span(records, place, size)
+            records: Array = octets[: (stop - start) * size].copy().view(self._dtype)
+            for name, source in self._pieces.items():
+                records[name] = source[rows]
+            if self._cid is None:
+                yield from batches_by_cid(self._cids[rows], records)
+            else:
+                yield Batch(self._cid, octets_of(records), len(records), size)
 
 
 def _spans(source: np.dtype[Any], target: np.dtype[Any]) -> list[tuple[int, int, int]] | None:
@@ -89,25 +86,57 @@ def _spans(source: np.dtype[Any], target: np.dtype[Any]) -> list[tuple[int, int,
     return spans
 
 
-def _span(records: Array, start: int, size: int) -> Array:
-    """Some bytes of each record."""
-    dtype = np.dtype({"names": ["span"], "formats": [f"V{size}"], "offsets": [start], "itemsize": records.dtype.itemsize})
-    span: Array = np.asarray(records).view(dtype)["span"]
-    return span
+def _by_span(
+    source: Array, target: np.dtype[Any], spans: list[tuple[int, int, int]]
+) -> tuple[np.dtype[Any], dict[str, Array]]:
+    """A dtype of the target's size with a field for each span, and what of each source record belongs there."""
+    names = [f"span {at}" for at in range(len(spans))]
+    formats = [f"V{size}" for _, _, size in spans]
+    dtype = np.dtype(
+        {
+            "names": [SIZE_FIELD, *names],
+            "formats": [target[SIZE_FIELD], *formats],
+            "offsets": [0, *(place for _, place, _ in spans)],
+            "itemsize": target.itemsize,
+        }
+    )
+    offsets = [start for start, _, _ in spans]
+    given = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": source.dtype.itemsize})
+    records = np.asarray(source).view(given)
+    return dtype, {name: records[name] for name in names}
 
 
-def valid_rows(columns: Columns, payload: np.dtype[Any], *, skip_invalid: bool) -> npt.NDArray[np.bool_] | None:
-    """Which rows can be stored; None for all.
+@attrs.frozen(eq=False)
+class Checked:
+    """What was found about rows.
+
+    Attributes:
+        valid: which of them can be stored; None for all.
+        cid: the one cid of all of them; None when they differ, or there are none.
+    """
+
+    valid: npt.NDArray[np.bool_] | None
+    cid: int | None
+
+
+def checked_rows(columns: Columns, payload: np.dtype[Any], *, skip_invalid: bool) -> Checked:
+    """Looks at all rows, before anything is sent.
 
     Raises:
-        EncodeError: for the first row that cannot, unless such are skipped.
+        EncodeError: for the first row that cannot be stored, unless such are skipped.
     """
-    count = len(columns["cid"])
+    cids = columns["cid"]
+    count = len(cids)
     valid = None
     kinds = {name: np.dtype(LIMITS[name].dtype) if name in LIMITS else payload[name] for name in columns}
     doubtful = [name for name, column in columns.items() if _is_doubtful(name, column.dtype, kinds[name])]
+    cid = int(cids[0]) if count else None
     for start in range(0, count, _BLOCK):
+        if cid is not None and (cids[start : start + _BLOCK] != cid).any():
+            cid = None
         for name in doubtful:
+            if name == "cid" and cid is not None and LIMITS["cid"].least <= cid < LIMITS["cid"].bound:
+                continue
             kind, block = kinds[name], columns[name][start : start + _BLOCK]
             refused = _refused(name, block, kind)
             if refused is None or not refused.any():
@@ -117,7 +146,7 @@ def valid_rows(columns: Columns, payload: np.dtype[Any], *, skip_invalid: bool) 
                 raise _error(name, block[at], start + at, kind)
             valid = np.ones(count, np.bool_) if valid is None else valid
             valid[start : start + _BLOCK] &= ~refused
-    return valid
+    return Checked(valid, cid)
 
 
 def columns_of(data: Array | Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Array]:
@@ -194,8 +223,3 @@ def _error(name: str, value: Any, record: int, kind: np.dtype[Any]) -> EncodeErr
     elif kind.kind in "iu":
         allowed = "{} to {}".format(*_range(kind))
     return EncodeError(f"record {record}: {name} is {value}; it must be {allowed}", record=record, field=name, value=value)
-
-
-def _has_gaps(dtype: np.dtype[Any]) -> bool:
-    """Whether there are bytes between the fields, or behind them, that no field writes."""
-    return sum(kind[0].itemsize for kind in (dtype.fields or {}).values()) != dtype.itemsize

@@ -70,8 +70,6 @@ def get(
     key_max: Key,
     buffer_size: int = DEFAULT_BUFFER_SIZE,
     most_buffered: int | None = None,
-    *,
-    gather: bool = False,
 ) -> Operation[GetEvent]:
     """Reads the box between two keys: chunks, then RangeEnd or Refusal.
 
@@ -80,9 +78,8 @@ def get(
         key_max: upper ends, exclusive.
         buffer_size: bytes of the buffer that is received into.
         most_buffered: bytes it may grow to for a large record; MemoryError past it.
-        gather: whether all records stay, in one piece, for the reader's `gathered`.
     """
-    return _operation(get_request(key_min, key_max), GetAnswerReader(buffer_size, most_buffered, gather=gather))
+    return _operation(get_request(key_min, key_max), GetAnswerReader(buffer_size, most_buffered))
 
 
 def get_acq(key_min: Key, key_max: Key) -> Operation[AcqAnswer | Refusal]:

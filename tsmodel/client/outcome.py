@@ -8,13 +8,12 @@ from typing import Any, Generic, TypeVar
 from tsmodel.client.encoding import Encoded
 from tsmodel.client.failures import refusal_error
 from tsmodel.client.operations import Operation, get
-from tsmodel.client.payload_types import Collector, PayloadType
+from tsmodel.client.payload_types import PayloadType
 from tsmodel.client.record import Key
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
 from tsmodel.errors import DecodeError, EncodeError, KeyRangeError, LocalProtocolError
-from tsmodel.wire.answers import GetAnswerReader, GetEvent
-from tsmodel.wire.messages import AcqAnswer, PutAnswer, RangeEnd, Refusal
-from tsmodel.wire.reading import Reader
+from tsmodel.wire.answers import GetEvent
+from tsmodel.wire.messages import AcqAnswer, Chunk, PutAnswer, RangeEnd, Refusal
 from tsmodel.wire.records import GET_FORM
 
 __all__ = ["GetOutcome", "acq_response", "failure", "put_response"]
@@ -69,8 +68,7 @@ class GetOutcome(Generic[T]):
         self._left = None if streaming else memory_limit
         self._failure: dict[str, Any] = {}
         self._acq = -1
-        self._collecting = False
-        self._reader: Reader[GetEvent] | None = None
+        self._collector = payload_type.collector()
 
     @property
     def failed(self) -> bool:
@@ -79,23 +77,9 @@ class GetOutcome(Generic[T]):
 
     def operation(self, key_min: Key, key_max: Key, buffer_size: int) -> Operation[GetEvent]:
         """The operation to carry out."""
-        if self._collecting and self._payload_type.gathers:
-            operation = get(key_min, key_max, gather=True)
-        elif self._limit is None:
-            operation = get(key_min, key_max, buffer_size)
-        else:
-            operation = get(key_min, key_max, min(buffer_size, max(self._limit, 1)), self._limit)
-        self._reader = operation.reader
-        return operation
-
-    def collector(self) -> Collector:
-        """Makes one of all batches; to be asked for before the operation, if at all."""
-        self._collecting = True
-        return self._payload_type.collector(self._gathered)
-
-    def _gathered(self, size: int) -> memoryview:
-        # Without a reader nothing was asked for, so nothing came.
-        return self._reader.gathered(size) if isinstance(self._reader, GetAnswerReader) else memoryview(b"")
+        if self._limit is None:
+            return get(key_min, key_max, buffer_size)
+        return get(key_min, key_max, min(buffer_size, max(self._limit, 1)), self._limit)
 
     def take(self, event: GetEvent) -> Iterator[Any]:
         """The batches of records of an event, valid until the next event."""
@@ -104,21 +88,29 @@ class GetOutcome(Generic[T]):
         elif isinstance(event, Refusal):
             self._failure = failure(event)
         else:
-            yield from self._read(event.records)
+            yield from self._read(event)
 
     def fail(self, cause: Exception | ResponseStatus) -> None:
         """Notes that the GET ended by an exception, or could not begin."""
         self._failure = {"status": cause} if isinstance(cause, ResponseStatus) else failure(cause)
 
-    def response(self, data: Any) -> ResponseGet[T]:
-        """The response with all records."""
-        return ResponseGet(**(self._failure or {"acq": self._acq}), data=data)
+    def collect(self, batch: Any) -> None:
+        """Keeps a batch for the response; a batch that there is no memory for makes the GET fail."""
+        try:
+            self._collector.add(batch)
+        except MemoryError as error:
+            self.fail(error)
+
+    def response(self) -> ResponseGet[T]:
+        """The response with all records that were collected."""
+        return ResponseGet(**(self._failure or {"acq": self._acq}), data=self._collector.result())
 
     def response_acq(self) -> ResponseAcq:
         """The response without records."""
         return ResponseAcq(**(self._failure or {"acq": self._acq}))
 
-    def _read(self, chunk: memoryview) -> Iterator[Any]:
+    def _read(self, event: Chunk) -> Iterator[Any]:
+        chunk = event.records
         if self._left is not None and len(chunk) > self._left:
             self.fail(MemoryError(f"more than the {self._limit} bytes of the memory limit arrived"))
             chunk = chunk[: GET_FORM.whole_records(chunk[: self._left]).end]
@@ -126,6 +118,6 @@ class GetOutcome(Generic[T]):
             self._left -= len(chunk)
         try:
             if len(chunk):
-                yield from self._payload_type.batches(chunk)
+                yield from self._payload_type.batches(chunk, event.record_size)
         except DecodeError as error:
             self.fail(error)

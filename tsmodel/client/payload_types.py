@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import repeat, starmap
 from operator import itemgetter
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -45,7 +45,11 @@ class Collector(Protocol):
     """Makes one of several batches."""
 
     def add(self, batch: Any) -> None:
-        """Takes a batch; it need not stay valid."""
+        """Takes a batch; it need not stay valid.
+
+        Raises:
+            MemoryError: when there is no room for it; those before it are kept.
+        """
         ...
 
     def result(self) -> Any:
@@ -91,8 +95,12 @@ class PayloadType(ABC, Generic[T]):
             payload = bytes(chunk[start + _HEADER : end])
             yield Record(key, self._value(key, payload))
 
-    def batches(self, chunk: memoryview) -> Iterator[Any]:
+    def batches(self, chunk: memoryview, record_size: int = 0) -> Iterator[Any]:  # noqa: ARG002
         """The records of a chunk as a channel hands them on, valid as long as the chunk is; here one list, which stays.
+
+        Args:
+            chunk: whole records in GET form.
+            record_size: bytes of each one, where it is known that they all have this size; 0 where it is not.
 
         Raises:
             DecodeError: as `read`, after a batch of the records before.
@@ -105,15 +113,8 @@ class PayloadType(ABC, Generic[T]):
             raise
         yield records
 
-    gathers: ClassVar[bool] = False
-    """Whether `get` reads all records into one piece of memory."""
-
-    def collector(self, gathered: Callable[[int], memoryview]) -> Collector:  # noqa: ARG002
-        """Makes one of several batches: what `get` answers.
-
-        Args:
-            gathered: gives the first so many bytes of the records that came, when this type `gathers`.
-        """
+    def collector(self) -> Collector:
+        """Makes one of several batches: what `get` answers."""
         return ListCollector()
 
     def kept(self, batch: Any) -> Any:

@@ -14,14 +14,14 @@ import ssl
 from collections.abc import Awaitable
 from typing import Final, Protocol, TypeVar
 
-from tsmodel.wire.requests import Buffers, gathered
+from tsmodel.wire.requests import Buffers, gathered, portions, unsent
 
 __all__ = ["Stream", "open_stream"]
 
 T = TypeVar("T")
 
 _IN_A_ROW: Final = 8
-"""Receives that may succeed at once before others in the event loop get their turn."""
+"""Calls that may succeed at once before others in the event loop get their turn."""
 
 
 class Stream(Protocol):
@@ -63,11 +63,24 @@ class _Plain:
 
     async def send(self, buffers: Buffers, timeout: float | None) -> None:
         loop = asyncio.get_running_loop()
-        for buffer in gathered(buffers):
-            await _within(loop.sock_sendall(self._socket, buffer), timeout)
+        for number, portion in enumerate(portions(buffers), 1):
+            left = self._sent_at_once(portion)
+            for buffer in left:
+                await _within(loop.sock_sendall(self._socket, buffer), timeout)
+            if not left and number % _IN_A_ROW == 0:
+                await asyncio.sleep(0)
 
     def close(self) -> None:
         self._socket.close()
+
+    def _sent_at_once(self, portion: list[memoryview]) -> list[memoryview]:
+        """Sends what can be sent without waiting; returns the rest."""
+        if not hasattr(self._socket, "sendmsg"):
+            return portion
+        try:
+            return unsent(portion, self._socket.sendmsg(portion))
+        except (BlockingIOError, InterruptedError):
+            return portion
 
 
 class _Secured:

@@ -5,7 +5,8 @@ Rules kept here:
 * A conversation is a generator that yields `Send` and `Receive` for a driver to carry out, as the client's operations do.
 * A put is kept until its end has arrived, and then stored whole: one that breaks off has not happened. What is kept is
   what has arrived, never what was announced, and never more than `max_put`.
-* A chunk is sent before the next one is read: a peer that does not read its answer costs one chunk.
+* Chunks are sent as they are read, half a MiB at a time: a peer that does not read its answer costs no more than that, or
+  one chunk.
 * What the protocol does not allow is answered with a status; then the connection is closed. The reason goes to the log.
 """
 
@@ -23,7 +24,7 @@ from tsmodel.errors import KeyRangeError, RemoteProtocolError, StoreError, TSMod
 from tsmodel.keys import Key, KeyRange
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.messages import GetAcqRequest, GetRequest, PutBegin, PutEnd, PutRecords
-from tsmodel.wire.requests import Buffers
+from tsmodel.wire.requests import Buffers, portions
 from tsmodel.wire.serving import Request, RequestReader, acq_answer, get_begin, get_break, get_end, put_answer, refusal
 from tsmodel.wire.status import Status
 
@@ -107,8 +108,8 @@ class Conversation:
 
     def _get(self, request: GetRequest) -> Steps:
         with self.backend.scan(self._range(request.key_min, request.key_max)) as scan:
-            for chunk in scan:
-                yield Send([chunk])
+            for chunks in portions(scan) if scan.lasting else ([chunk] for chunk in scan):
+                yield Send(chunks)
             yield Send(get_end(scan.acq))
 
     def _last_acq(self, request: GetAcqRequest) -> Buffers:

@@ -25,7 +25,7 @@ from tsmodel.client.operations import Receive
 from tsmodel.errors import TransportError
 from tsmodel.server.conversation import Conversation
 from tsmodel.session.connect import open_backend
-from tsmodel.wire.requests import Buffers, gathered
+from tsmodel.wire.requests import Buffers, gathered, portions, unsent
 
 __all__ = ["DEFAULT_MAX_CONNECTIONS", "DEFAULT_MAX_PUT", "Listener", "serve_in_thread"]
 
@@ -193,8 +193,13 @@ class Listener:
 
 
 def _send(connection: socket.socket, buffers: Buffers) -> None:
-    for buffer in gathered(buffers):
-        connection.sendall(buffer)
+    if isinstance(connection, ssl.SSLSocket) or not hasattr(connection, "sendmsg"):  # takes one buffer at a time
+        for buffer in gathered(buffers):
+            connection.sendall(buffer)
+        return
+    for portion in portions(buffers):
+        while portion:
+            portion = unsent(portion, connection.sendmsg(portion))
 
 
 def _close(connection: socket.socket) -> None:

@@ -59,7 +59,7 @@ class EmbeddedStore:
 
     def scan(self, box: KeyRange) -> Scan:
         """The records inside `box`, as they are when the first chunk is taken. See `Backend.scan`."""
-        return Scan(self._chunks(box))
+        return Scan(self._chunks(box), lasting=True)
 
     def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
         """Stores records durably, whole or not at all. See `Backend.append`.

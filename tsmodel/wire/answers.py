@@ -26,11 +26,6 @@ class GetAnswerReader(Reader[GetEvent]):
     """Reads the answer to a GET: chunks, then RangeEnd or Refusal."""
 
     what = "the answer to a GET"
-    _records_start = 0
-
-    def gathered(self, size: int) -> memoryview:
-        """The first `size` bytes of the records that have arrived; for a reader that gathers."""
-        return self._buffer.held(self._records_start, self._records_start + size)
 
     def _parse(self) -> Parser[GetEvent, None]:
         status, size = yield from self._header()
@@ -39,11 +34,10 @@ class GetAnswerReader(Reader[GetEvent]):
             yield Refusal(status)
             return
         yield from self._skip(size)
-        self._records_start = self._buffer.consumed
         while True:
             records, found = self._whole_records(GET_FORM)
             if found.count:
-                yield Chunk(records)
+                yield Chunk(records, found.record_size)
             if self._next_size(GET_FORM) == 0:
                 break
             yield None

@@ -60,9 +60,15 @@ class PutEnd:
 
 @attrs.frozen
 class Chunk:
-    """Whole records of a GET answer. The view is valid until the reader's next buffer is asked for."""
+    """Whole records of a GET answer. The view is valid until the reader's next buffer is asked for.
+
+    Attributes:
+        records: the records.
+        record_size: bytes of each one, size field included; 0 when they differ.
+    """
 
     records: memoryview
+    record_size: int
 
 
 @attrs.frozen

@@ -29,15 +29,12 @@ DEFAULT_BUFFER_SIZE: Final = 2**20
 _LEAST_BUFFER_SIZE: Final = 128
 _MOST_BUFFER_SIZE: Final = 2 * (GET_FORM.most + 4)
 
-_GATHER_SIZE: Final = 2**24
-"""Bytes of room at first when all is gathered; the system gives memory only where something is written."""
-
 _HEADER: Final = struct.Struct("<iQ")
 _SIZE: Final = struct.Struct("<i")
 
 
 def _memory(size: int) -> memoryview:
-    # NumPy asks the system for large pages, which a bytearray does not: half the time of receiving into new memory.
+    # Not filled with zeros, as a bytearray is.
     memory: Any = np.empty(size, np.uint8)
     return memoryview(memory)
 
@@ -48,13 +45,11 @@ class ReceiveBuffer:
     Args:
         size: bytes of room at first.
         most: bytes of room it may grow to, for a record larger than that.
-        gather: whether all bytes stay, in one piece of memory, whatever was parsed; `most` is not looked at then.
     """
 
-    def __init__(self, size: int = DEFAULT_BUFFER_SIZE, most: int | None = None, *, gather: bool = False) -> None:
-        size = max(size, _LEAST_BUFFER_SIZE if not gather else _GATHER_SIZE)
+    def __init__(self, size: int = DEFAULT_BUFFER_SIZE, most: int | None = None) -> None:
+        size = max(size, _LEAST_BUFFER_SIZE)
         self.consumed = 0
-        self._gather = gather
         self._most = max(_MOST_BUFFER_SIZE if most is None else most, size)
         self._view = _memory(size)
         self._start = self._end = 0
@@ -68,10 +63,6 @@ class ReceiveBuffer:
         Raises:
             MemoryError: when a record does not fit into the most that the buffer may grow to.
         """
-        if self._gather:
-            if self._end == len(self._view):
-                self._grow(4 * len(self._view))
-            return self._view[self._end :]
         if self._start == self._end:
             self._start = self._end = 0
         elif self._start and 2 * self._end > len(self._view):
@@ -83,10 +74,6 @@ class ReceiveBuffer:
                 raise MemoryError(f"a record is larger than the {self._most} bytes that may be buffered")
             self._grow(min(2 * len(self._view), self._most))
         return self._view[self._end :]
-
-    def held(self, start: int, stop: int) -> memoryview:
-        """What was received from byte `start` to byte `stop`, when all is gathered."""
-        return self._view[start:stop]
 
     def _grow(self, size: int) -> None:
         # A new one, for chunks that were handed out may still look into the old one.
@@ -119,15 +106,14 @@ class Reader(Generic[EventT]):
     Args:
         buffer_size: bytes of the receive buffer at first.
         most: bytes it may grow to.
-        gather: whether all bytes stay; see `ReceiveBuffer`.
     """
 
     what = "a message"
     at_rest = False
     """Whether the stream may end here."""
 
-    def __init__(self, buffer_size: int = DEFAULT_BUFFER_SIZE, most: int | None = None, *, gather: bool = False) -> None:
-        self._buffer = ReceiveBuffer(buffer_size, most, gather=gather)
+    def __init__(self, buffer_size: int = DEFAULT_BUFFER_SIZE, most: int | None = None) -> None:
+        self._buffer = ReceiveBuffer(buffer_size, most)
         self._parser = self._parse()
         self.done = self._deaf = False
 

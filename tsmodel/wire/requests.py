@@ -12,7 +12,7 @@ from tsmodel.keys import KEY_SIZE, LIMITS, Key
 from tsmodel.wire.records import PUT_FORM, PUTA_FORM, RecordForm
 from tsmodel.wire.status import Command
 
-__all__ = ["MAX_BATCH_SIZE", "Buffers", "gathered", "get_acq_request", "get_request", "put_request"]
+__all__ = ["MAX_BATCH_SIZE", "Buffers", "gathered", "get_acq_request", "get_request", "portions", "put_request", "unsent"]
 
 Buffers: TypeAlias = Iterable["bytes | memoryview"]
 """Bytes to be sent in their order; may be made as they are sent."""
@@ -21,6 +21,10 @@ MAX_BATCH_SIZE: Final = 2**31 - 1
 """Most bytes of records that one batch of a put can announce."""
 
 _SMALL: Final = 2**14
+_PORTION_BYTES: Final = 2**19
+_PORTION_BUFFERS: Final = 512
+"""Systems take at least 1,024 in one call."""
+
 _HEADER: Final = struct.Struct("<iQ")
 _BATCH: Final = struct.Struct("<ii")
 _GUARD: Final = struct.pack("<i", -1)
@@ -83,6 +87,32 @@ def gathered(buffers: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryvi
             size += len(buffer)
     if small:
         yield b"".join(small)
+
+
+def portions(buffers: Iterable[bytes | memoryview]) -> Iterator[list[memoryview]]:
+    """The same bytes for a writer that takes many buffers at a time: as many as one call takes, or half a MiB."""
+    portion: list[memoryview] = []
+    size = 0
+    for buffer in buffers:
+        portion.append(memoryview(buffer))
+        size += len(buffer)
+        if size >= _PORTION_BYTES or len(portion) == _PORTION_BUFFERS:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
+
+
+def unsent(portion: list[memoryview], sent: int) -> list[memoryview]:
+    """What is left of a portion of which `sent` bytes were written."""
+    at = 0
+    while at < len(portion) and sent >= len(portion[at]):
+        sent -= len(portion[at])
+        at += 1
+    left = portion[at:]
+    if sent:
+        left[0] = left[0][sent:]
+    return left
 
 
 def _pieces(batch: Batch, form: RecordForm, most: int) -> Iterator[memoryview]:

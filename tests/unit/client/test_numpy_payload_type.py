@@ -215,7 +215,8 @@ def test_nothing_to_put(address: tuple[str, int]) -> None:
     assert got.data.dtype.names[1] == "cid"
 
 
-def test_an_answer_larger_than_the_memory_it_began_with(address: tuple[str, int]) -> None:
+def test_an_answer_larger_than_the_memory_it_began_with(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsmodel.client.numpy_payload_type._ROOM", 2**21)
     payload_type = NumpyPayloadType([("number", "<i4"), ("rest", "V1000000")])
     data = np.zeros(40, payload_type.parsing_dtype)
     data["cid"], data["number"] = 1, np.arange(40)
@@ -223,6 +224,47 @@ def test_an_answer_larger_than_the_memory_it_began_with(address: tuple[str, int]
         assert channel.put(data).is_ok()
         got = channel.get(Key.min(), Key.max())
     assert got.data["number"].tolist() == list(range(40))
+
+
+def test_an_answer_that_there_is_no_memory_for(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsmodel.client.numpy_payload_type._ROOM", 2**60)
+    payload_type = NumpyPayloadType("i4,f8")
+    with Channel(*address, payload_type, timeout=20) as channel:
+        assert channel.put(columns())
+        got = channel.get(Key.min(), Key.max(), recv_buffer_size=4096)
+        after = channel.get_acq(Key.min(), Key.max())
+    assert got.status is ResponseStatus.NO_MEMORY
+    assert isinstance(got.error, MemoryError)
+    assert 0 < len(got.data) < COUNT
+    assert after.status is ResponseStatus.DISCONNECTED
+
+
+def test_cids_that_differ_only_far_behind_the_first(address: tuple[str, int]) -> None:
+    count = 40_000
+    data = {"cid": np.zeros(count, np.int64), "mid": np.arange(count), "moid": 0, "cap": 0, "f0": 1, "f1": 0.5}
+    data["cid"][-1] = 5
+    with Channel(*address, NumpyPayloadType("i4,f8"), timeout=20) as channel:
+        assert channel.put(data).count == count
+        got = channel.get(Key(5, 0, 0, 0, 0), Key.max())
+        data["cid"][-2] = -1
+        refused = channel.put(data)
+        skipped = channel.put(data, skip_invalid=True)
+    assert got.data["mid"].tolist() == [count - 1]
+    assert refused.status is ResponseStatus.BAD_REQUEST
+    assert isinstance(refused.error, EncodeError)
+    assert (refused.error.record, refused.error.field) == (count - 2, "cid")
+    assert (skipped.count, skipped.skipped) == (count - 1, 1)
+
+
+def test_one_cid_that_cannot_be_stored(address: tuple[str, int]) -> None:
+    data = columns() | {"cid": -7}
+    with Channel(*address, NumpyPayloadType("i4,f8"), timeout=20) as channel:
+        refused = channel.put(data)
+        skipped = channel.put(data, skip_invalid=True)
+        got = channel.get(Key.min(), Key.max())
+    assert isinstance(refused.error, EncodeError)
+    assert refused.error.field == "cid"
+    assert (skipped.count, skipped.skipped, len(got.data)) == (0, COUNT, 0)
 
 
 def test_a_channel_that_is_not_connected() -> None:

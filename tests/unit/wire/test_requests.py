@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.batches import batch
 from support.wiring import fed, put_of, put_record
 
@@ -14,7 +17,15 @@ from tsmodel.backend import Batch
 from tsmodel.errors import LocalProtocolError, RemoteProtocolError
 from tsmodel.keys import Key
 from tsmodel.wire.messages import PutBegin, PutEnd
-from tsmodel.wire.requests import MAX_BATCH_SIZE, gathered, get_acq_request, get_request, put_request
+from tsmodel.wire.requests import (
+    MAX_BATCH_SIZE,
+    gathered,
+    get_acq_request,
+    get_request,
+    portions,
+    put_request,
+    unsent,
+)
 from tsmodel.wire.serving import RequestReader
 
 
@@ -125,6 +136,46 @@ def test_small_buffers_go_together_and_large_ones_are_not_copied(sizes: list[int
     assert [len(buffer) for buffer in found] == joined
     large = [id(buffer) for buffer in buffers if len(buffer) == 20_000]
     assert [id(buffer) for buffer in found if len(buffer) == 20_000] == large
+
+
+@pytest.mark.parametrize(
+    ("sizes", "counts"),
+    [
+        ([], []),
+        ([0], [1]),
+        ([4] * 1000, [512, 488]),
+        ([2**19], [1]),
+        ([2**18] * 5, [2, 2, 1]),
+        ([8, 2**19 + 1, 8], [2, 1]),
+    ],
+)
+def test_portions_are_half_a_mib_or_what_one_call_takes(sizes: list[int], counts: list[int]) -> None:
+    buffers = [bytes([at % 256]) * size for at, size in enumerate(sizes)]
+    found = list(portions(iter(buffers)))
+    assert [len(portion) for portion in found] == counts
+    assert b"".join(buffer for portion in found for buffer in portion) == b"".join(buffers)
+
+
+def test_portions_ask_for_no_more_than_they_hold() -> None:
+    asked = []
+
+    def made() -> Iterator[bytes]:
+        for number in range(10):
+            asked.append(number)
+            yield bytes(2**18)
+
+    next(portions(made()))
+    assert asked == [0, 1]
+
+
+@given(st.lists(st.binary(max_size=5), max_size=6), st.data())
+def test_what_was_not_sent_is_left(buffers: list[bytes], data: st.DataObject) -> None:
+    whole = b"".join(buffers)
+    sent = data.draw(st.integers(0, len(whole)))
+    left = unsent([memoryview(buffer) for buffer in buffers], sent)
+    assert b"".join(left) == whole[sent:]
+    if sent == len(whole):
+        assert not left
 
 
 def test_a_batch_that_is_not_whole() -> None:
