@@ -78,7 +78,10 @@ def reader(layout: Layout) -> Callable[[bytes], tuple[Any, ...]]:
     scope = Scope()
     slots = {slot.name: f"s{at}" for at, slot in enumerate(layout.slots)}
     bits = _Bits(layout, slots)
-    lines = ["at, end = 0, len(payload)"]
+    lines = [f"at, end = {layout.leading}, len(payload)"]
+    if layout.version is not None:
+        another = f"raise {scope.add(ValueError)}('another version')"
+        lines.append(f"if payload[:1] != {bytes([layout.version])!r}: {another}")
     for run, part in _stretches(layout):
         for code, names, size in _runs(run, 0 if part else layout.tail, raw=True):
             unpack = scope.add(struct.Struct(code).unpack_from)
@@ -111,7 +114,7 @@ def writer(layout: Layout) -> Callable[..., bytes]:
     """Writes a payload of any layout, given the fields' values; raises whatever a value that does not fit makes of it."""
     scope = Scope()
     fields = {field.name: f"v{at}" for at, field in enumerate(layout.fields)}
-    pieces = []
+    pieces = [] if layout.version is None else [repr(bytes([layout.version]))]
     for run, part in _stretches(layout):
         slots = {slot.name: slot for slot in run}
         for code, names, _ in _runs(run, 0 if part else layout.tail):

@@ -117,16 +117,7 @@ class VariableRowCodec(RowCodec[RowT]):
         if not rows:
             return []
         form = PUTA_FORM if with_acq else PUT_FORM
-        tuples = list(self._tuples(rows))
-        try:
-            for at, constraint in self._checked:
-                for values in tuples:
-                    if why := constraint.violation(values[at]):
-                        raise ValueError(why)
-            payloads = [self._write(*values[_KEYS:]) for values in tuples]
-            keys = np.frombuffer(b"".join([_KEY_PACK(*values[:_KEYS]) for values in tuples]), self._key_dtype)
-        except UNSUITABLE as error:
-            self._explain(rows, first, error)
+        tuples, payloads, keys = self._written(rows, first)
         self._check_keys(("cid", *form.key_fields), keys, rows, first)
         pieces: dict[int, list[bytes]] = {}
         head = struct.Struct("<iqiqq" if with_acq else "<iqiq").pack
@@ -139,6 +130,30 @@ class VariableRowCodec(RowCodec[RowT]):
                 )
             pieces.setdefault(values[0], []).append(head(form.least + len(payload), *values[1:last]) + payload)
         return [_batch(cid, pieces[cid]) for cid in sorted(pieces)]
+
+    def chunk_of(self, rows: Sequence[RowT], keys: Any) -> memoryview:
+        """See `RowCodec.chunk_of`."""
+        _, payloads, _ = self._written(rows, 0)
+        columns = zip(*(keys[name].tolist() for name in KEY_FIELDS), strict=True)
+        pack, least = struct.Struct("<iiqiqq").pack, GET_FORM.least
+        records = zip(payloads, columns, strict=True)
+        return memoryview(b"".join([pack(least + len(payload), *key) + payload for payload, key in records]))
+
+    def _written(
+        self, rows: Sequence[RowT], first: int
+    ) -> tuple[list[tuple[Any, ...]], list[bytes], npt.NDArray[Any]]:
+        """The values of each row, its payload, and all keys as a structured array."""
+        tuples = list(self._tuples(rows))
+        try:
+            for at, constraint in self._checked:
+                for values in tuples:
+                    if why := constraint.violation(values[at]):
+                        raise ValueError(why)
+            payloads = [self._write(*values[_KEYS:]) for values in tuples]
+            keys = np.frombuffer(b"".join([_KEY_PACK(*values[:_KEYS]) for values in tuples]), self._key_dtype)
+        except UNSUITABLE as error:
+            self._explain(rows, first, error)
+        return tuples, payloads, keys
 
     def values_of(self, payload: bytes) -> tuple[Any, ...]:
         """See `RowCodec.values_of`."""
