@@ -126,11 +126,15 @@ class _Records:
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """A key component of each, shape (n,)."""
-        kind, offset, *_ = (GET_FORM.header.fields or {})[name]
+        fields = GET_FORM.header.fields
+        assert fields is not None
+        kind, offset, *_ = fields[name]
         if self.same_size:
-            return np.ndarray(self.count, kind, self._chunk, offset, (self.same_size,))
+            strided: npt.NDArray[Any] = np.ndarray(self.count, kind, self._chunk, offset, (self.same_size,))
+            return strided
         places = self._starts[:, None] + np.arange(offset, offset + kind.itemsize)
-        return self._octets[places].view(kind).reshape(-1)
+        gathered: npt.NDArray[Any] = self._octets[places].view(kind).reshape(-1)
+        return gathered
 
     def begins_with(self, octet: int) -> Mask:
         """Which payloads begin with a byte of this value; shape (n,)."""

@@ -4,8 +4,8 @@ Rules kept here:
 
 * The same layout gives the same data in every process and version of Python: nothing that depends on a class' module, on
   `repr`, or on the order of a set. Fingerprints are made of it, so what is here once stays as it is.
-* In are names, places, stored types and what the stored numbers stand for. Out is what may change while the bytes keep their
-  meaning: the Python type of a value (`as_numpy`, float or Decimal), `unknown="keep"`, constraints, defaults, units, docs.
+* In are names, places, stored types and what the stored numbers stand for. Out is what may change while the bytes keep
+  their meaning: the Python type of a value (`as_numpy`, float or Decimal), `unknown="keep"`, constraints, defaults, docs.
 """
 
 from __future__ import annotations
@@ -126,12 +126,12 @@ def _(codec: DateCodec) -> Description:
 
 
 @_type.register
-def _(codec: CharCodec) -> Description:
+def _(_codec: CharCodec) -> Description:
     return {"type": "Char"}
 
 
 @_type.register
-def _(codec: UuidCodec) -> Description:
+def _(_codec: UuidCodec) -> Description:
     return {"type": "Uuid"}
 
 
@@ -202,7 +202,21 @@ def _(codec: PackedCodec) -> Description:
 
 
 _UNSTORED = frozenset(
-    "cls default default_factory gt ge lt le multiple_of min_length max_length pattern forbid_unknown_fields tz".split()
+    (
+        "cls",
+        "default",
+        "default_factory",
+        "gt",
+        "ge",
+        "lt",
+        "le",
+        "multiple_of",
+        "min_length",
+        "max_length",
+        "pattern",
+        "tz",
+        "forbid_unknown_fields",
+    )
 )
 
 
@@ -213,8 +227,7 @@ def _content(kind: Any) -> Any:
 
 def _shape(node: Any, within: tuple[Any, ...]) -> Any:
     if isinstance(node, (list, tuple)):
-        shapes = [_shape(each, within) for each in node]
-        return shapes
+        return [_shape(each, within) for each in node]
     if isinstance(node, inspect.EnumType):
         return {"kind": "Enum", "values": sorted(str(member.value) for member in node.cls)}
     if isinstance(node, inspect.CustomType):

@@ -178,8 +178,9 @@ class EvolvingRowCodec(RowCodec[RowT]):
             try:
                 pieces.append(self._own.chunk_of([self._made(next(self._old.rows(record)))], record))
             except Exception as error:  # noqa: BLE001 - becomes the cause of an UpgradeError
-                why = f"the upgrade from {self._old_name} to {self._name} failed: {type(error).__name__}: {shown_error(error)}"
-                fault = UpgradeFault(why, self._old_name, self._name)
+                why = f"{type(error).__name__}: {str(error).removeprefix('record 0: ')}"
+                whole = f"the upgrade from {self._old_name} to {self._name} failed: {why}"
+                fault = UpgradeFault(whole, self._old_name, self._name)
                 fault.__cause__ = error
                 key = Key(*(int(record[name][0]) for name in KEY_FIELDS))
                 misfits.append(Misfit(key, payload, fault))
@@ -193,18 +194,11 @@ class EvolvingRowCodec(RowCodec[RowT]):
         return made
 
 
-def shown_error(error: Exception) -> str:
-    """What an error says, without the number of a record that nobody counts."""
-    return str(error).removeprefix("record 0: ")
-
-
 def before(claims: Iterable[Claim], cap: int | None) -> tuple[Claim, ...]:
     """The same claims on records that were captured before `cap` only."""
     if cap is None:
         return tuple(claims)
-    return tuple(
-        attrs.evolve(claim, until=cap if claim.until is None else min(cap, claim.until)) for claim in claims
-    )
+    return tuple(attrs.evolve(claim, until=cap if claim.until is None else min(cap, claim.until)) for claim in claims)
 
 
 def labelled(misfits: Iterable[Misfit], name: str) -> tuple[Misfit, ...]:

@@ -90,9 +90,7 @@ class _Placing:
             tail += -self.at % self.alignment
             self.at += -self.at % self.alignment
         parts = tuple(self.parts)
-        return Layout(
-            tuple(self.fields), self.byte_order, self.at, self.align, parts, self.alignment, tail, self.version
-        )
+        return Layout(tuple(self.fields), self.byte_order, self.at, self.align, parts, self.alignment, tail, self.version)
 
     def _skip(self, size: int) -> None:
         self._close_bits()

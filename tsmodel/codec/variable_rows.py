@@ -139,9 +139,7 @@ class VariableRowCodec(RowCodec[RowT]):
         records = zip(payloads, columns, strict=True)
         return memoryview(b"".join([pack(least + len(payload), *key) + payload for payload, key in records]))
 
-    def _written(
-        self, rows: Sequence[RowT], first: int
-    ) -> tuple[list[tuple[Any, ...]], list[bytes], npt.NDArray[Any]]:
+    def _written(self, rows: Sequence[RowT], first: int) -> tuple[list[tuple[Any, ...]], list[bytes], npt.NDArray[Any]]:
         """The values of each row, its payload, and all keys as a structured array."""
         tuples = list(self._tuples(rows))
         try:

@@ -75,7 +75,9 @@ def read_evolution(
     if version is not None and (type(version) is not int or not 0 <= version <= 255):
         raise SchemaError(f"class {name}: version={version!r} is not an int from 0 to 255", model=name)
     if version is not None and versioned is False:
-        raise SchemaError(f"class {name}: version={version} is the value of the byte that versioned=False denies", model=name)
+        raise SchemaError(
+            f"class {name}: version={version} is the value of the byte that versioned=False denies", model=name
+        )
     if since is not None and old is None:
         raise SchemaError(
             f"class {name}: since= is the capture time from which on records are of this version rather than of an older "
@@ -87,7 +89,9 @@ def read_evolution(
         versioned = version is not None or any(each is not None and each.versioned for each in (earlier, inherited))
     number = version if version is not None else earlier.number + 1 if earlier else 1
     if versioned and number > 255:
-        raise SchemaError(f"class {name}: a version byte ends at 255; say version=, with a value no longer in use", model=name)
+        raise SchemaError(
+            f"class {name}: a version byte ends at 255; say version=, with a value no longer in use", model=name
+        )
     return Evolution(old, versioned, number, None if since is None else _time(name, since))
 
 
@@ -152,8 +156,8 @@ def _check_fixed(schema: Schema, old: Schema) -> None:
         if schema.fixed.get(name) != value:
             says = f"fixes {name} as {schema.fixed[name]}" if name in schema.fixed else f"does not fix {name}"
             raise SchemaError(
-                f"class {schema.model}: it {says}, and {old.model}, which it replaces, fixes {name} as {value}; an upgraded "
-                f"record keeps its key: write {name}={value} here, too",
+                f"class {schema.model}: it {says}, and {old.model}, which it replaces, fixes {name} as {value}; an "
+                f"upgraded record keeps its key: write {name}={value} here, too",
                 model=schema.model,
                 field=name,
             )
@@ -175,9 +179,7 @@ def _ambiguous(schema: Schema, own: Claim, old: Schema, claim: Claim) -> str:
             if own.version is None
             else f"say another version by {head}, version={longer.version})"
         )
-    mends.append(
-        f'say from which capture time on records are of {name}, by {head}, since="2026-01-01T00:00:00Z")'
-    )
+    mends.append(f'say from which capture time on records are of {name}, by {head}, since="2026-01-01T00:00:00Z")')
     return f"class {name}: its records cannot be told from those of {claim.model}: {same}. Either " + ", or ".join(mends)
 
 

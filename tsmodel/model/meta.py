@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
-from types import UnionType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, overload
 
 import attrs
@@ -42,7 +41,6 @@ from tsmodel.timestamps import TimeLike
 if TYPE_CHECKING:
     # A checker that saw msgspec's metaclass would apply msgspec's own rules for constructors on top of ours.
     StructMeta = type
-    from tsmodel.model.base import TSModel
 else:
     from msgspec import StructMeta
 
@@ -50,8 +48,8 @@ from typing_extensions import dataclass_transform
 
 __all__ = ["SCHEMA", "TSModelMeta", "schema_of"]
 
-A = TypeVar("A", bound="TSModel")
-B = TypeVar("B", bound="TSModel")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(field, padding))
@@ -145,9 +143,9 @@ class TSModelMeta(StructMeta):
     if TYPE_CHECKING:
         # Python makes a `types.UnionType` of `Reading | Event`; a checker is told what queries make of that.
         @overload  # type: ignore[override]
-        def __or__(cls: type[A], other: type[B]) -> type[A] | type[B]: ...
+        def __or__(cls: type[A], other: None) -> type[A | None]: ...
         @overload
-        def __or__(cls, other: object) -> UnionType: ...
+        def __or__(cls: type[A], other: type[B]) -> type[A | B]: ...
         def __or__(cls, other: object) -> Any: ...
 
     if not TYPE_CHECKING:

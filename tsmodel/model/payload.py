@@ -58,7 +58,8 @@ class ModelPayloadType(PayloadType[M]):
             row = self._codec.row_of(key, payload)
         except FieldFault as fault:
             raise self._unreadable(key, payload, f": {fault.why}" if isinstance(fault, Refusal) else "") from fault
-        return self._codec.make(*_UNSET_KEY, *astuple(row)[len(KEY_FIELDS) :])
+        values: Any = row
+        return self._codec.make(*_UNSET_KEY, *astuple(values)[len(KEY_FIELDS) :])
 
     def read(self, chunk: memoryview) -> Iterator[Record[M]]:
         """See `PayloadType.read`; records that fit the model are read all at once."""

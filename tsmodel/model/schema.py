@@ -219,8 +219,8 @@ def read_fixed(model: str, options: Mapping[str, object]) -> dict[str, int]:
     for name, value in options.items():
         if name not in KEY_FIELDS[:3]:
             known = (
-                "abstract, byte_order, align, encoding, frozen, strict_read, post_init_on_read, replaces, versioned, version, "
-                "since, cid, mid, moid"
+                "abstract, byte_order, align, encoding, frozen, strict_read, post_init_on_read, replaces, versioned, "
+                "version, since, cid, mid, moid"
             )
             raise SchemaError(f"class {model}: unknown option {name}={value!r}; known are {known}", model=model)
         limits = LIMITS[name]
