@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -99,7 +100,7 @@ class VariableRowCodec(RowCodec[RowT]):
         octets = bytes(chunk)
         offsets = starts.tolist()
         read = self._read
-        payloads = [octets[start + _HEADER : end] for start, end in zip(offsets, [*offsets[1:], len(octets)], strict=True)]
+        payloads = [octets[start + _HEADER : end] for start, end in pairwise([*offsets, len(octets)])]
         try:
             values = list(map(read, payloads))
             return Fit(VariableRecords(heads(chunk, starts), payloads, values, self.layout.names))

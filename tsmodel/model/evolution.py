@@ -180,7 +180,8 @@ def _ambiguous(schema: Schema, own: Claim, old: Schema, claim: Claim) -> str:
             else f"say another version by {head}, version={longer.version})"
         )
     mends.append(f'say from which capture time on records are of {name}, by {head}, since="2026-01-01T00:00:00Z")')
-    return f"class {name}: its records cannot be told from those of {claim.model}: {same}. Either " + ", or ".join(mends)
+    mend = f"Either {mends[0]}, or {mends[1]}" if len(mends) > 1 else f"{mends[0][0].upper()}{mends[0][1:]}"
+    return f"class {name}: its records cannot be told from those of {claim.model}: {same}. {mend}"
 
 
 def upgrading(schema: Schema, old: type) -> Callable[[F], F]:

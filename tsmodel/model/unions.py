@@ -14,6 +14,8 @@ from itertools import combinations
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
 
+import attrs
+
 from tsmodel.codec.claims import Claim
 from tsmodel.codec.union_rows import UnionRowCodec
 from tsmodel.errors import QueryError
@@ -78,7 +80,7 @@ def _common(schemas: list[Schema]) -> dict[str, int]:
 
 
 def _ambiguous(one: str, claim: Claim, other: str, against: Claim) -> str:
-    if claim == against:
+    if attrs.evolve(claim, until=None) == attrs.evolve(against, until=None):
         return f"{one} | {other}: both read records of {claim.model}; leave out the older version of the two"
     return (
         f"{one} | {other}: their records cannot be told apart: {claim}, and {against}. Fix a key component in each, as in "

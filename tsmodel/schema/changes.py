@@ -15,8 +15,8 @@ import attrs
 __all__ = ["Change", "Changes", "Severity"]
 
 Severity = Literal["compatible", "readable-with-upgrade", "breaking"]
-"""`compatible`: the model reads stored records as they are. `readable-with-upgrade`: it does once it replaces a class that has
-the old layout, since old records can be told from new ones. `breaking`: stored records cannot be read, or would be read
+"""`compatible`: the model reads stored records as they are. `readable-with-upgrade`: it does once it replaces a class with
+the old layout, for old records can be told from new ones. `breaking`: stored records cannot be read, or would be read
 wrongly."""
 
 _RANK: Final[dict[Severity, int]] = {"compatible": 0, "readable-with-upgrade": 1, "breaking": 2}

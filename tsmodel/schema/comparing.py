@@ -67,10 +67,9 @@ def _replaced(locked: dict[str, Entry], models: dict[str, Entry]) -> set[str]:
 
 
 def _older(old: Entry, new: Entry, models: dict[str, Entry]) -> str | None:
-    """Which of the classes that a model replaces has the records that are locked under its name."""
-    name, seen = new.get("replaces"), set()
-    while name is not None and name not in seen:
-        seen.add(name)
+    """Which of the classes that a model newly replaces has the records that are locked under its name."""
+    name = new.get("replaces")
+    while name is not None and name != old.get("replaces"):
         if models[name]["fingerprint"] == old["fingerprint"]:
             return str(name)
         name = models[name].get("replaces")
@@ -78,17 +77,18 @@ def _older(old: Entry, new: Entry, models: dict[str, Entry]) -> str | None:
 
 
 def _of_model(name: str, old: Entry, new: Entry, models: dict[str, Entry]) -> Iterator[Change]:
+    older = _older(old, new, models)
+    if older is not None:
+        yield Change(
+            name,
+            None,
+            "compatible",
+            f"it replaces {older}, which has the layout that is locked as {name}",
+            "stored records are read as such and upgraded: freeze it",
+        )
+        yield from _of_units(older, old, models[older])
+        return
     if old["fingerprint"] != new["fingerprint"]:
-        older = _older(old, new, models)
-        if older is not None:
-            yield Change(
-                name,
-                None,
-                "compatible",
-                f"it replaces {older}, which has the layout that is locked as {name}",
-                "stored records are read as such and upgraded: freeze it",
-            )
-            return
         yield from _of_layout(name, old, new)
     yield from _of_units(name, old, new)
     yield from _of_versions(name, old, new)
