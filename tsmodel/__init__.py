@@ -13,6 +13,7 @@ Declare a model, open a session, store objects, query them::
         rows = Reading.query.cid(1).cap_between(a, b).all()
 """
 
+from tsmodel import schema
 from tsmodel.errors import TSModelError
 from tsmodel.keys import Key, KeyRange
 from tsmodel.model import (
@@ -117,6 +118,7 @@ __all__ = [
     "field",
     "now_ns",
     "padding",
+    "schema",
     "to_datetime",
     "to_iso",
     "to_ns",

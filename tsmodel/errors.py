@@ -37,6 +37,7 @@ __all__ = [
     "TimestampError",
     "TransportError",
     "UnflushedWarning",
+    "UpgradeError",
 ]
 
 
@@ -134,6 +135,24 @@ class DecodeError(TSModelError, ValueError):
         self.payload = payload
         self.offset = offset
         self.field = field
+
+
+class UpgradeError(DecodeError):
+    """A record of an older version could not be upgraded; what the upgrade raised is chained.
+
+    Raised also where `on_error("skip")` leaves out payloads that do not fit: it is not the payload that is at fault.
+
+    Attributes:
+        old: name of the older version.
+        new: name of the newer version.
+    """
+
+    def __init__(
+        self, message: str, *, key: Key | None = None, payload: bytes = b"", old: str | None = None, new: str | None = None
+    ) -> None:
+        super().__init__(message, key=key, payload=payload)
+        self.old = old
+        self.new = new
 
 
 class ProtocolError(TSModelError):

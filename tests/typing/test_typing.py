@@ -13,15 +13,16 @@ import pytest
 
 HERE = Path(__file__).parent
 CONTRACT = HERE / "typing_contract.py"
-FILES = ["contract.py", "field_types.py"]
+FILES = ["contract.py", "field_types.py", "evolution.py"]
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the contract and the rows of the field types."""
+    """A directory with the contract, the rows of the field types, and those of versions and unions."""
     directory = tmp_path_factory.mktemp("typing")
     shutil.copy(CONTRACT, directory / "contract.py")
-    shutil.copy(HERE / "field_types.py", directory)
+    for name in FILES[1:]:
+        shutil.copy(HERE / name, directory)
     return directory
 
 

@@ -19,6 +19,7 @@ DATA: dict[str, dict[str, object]] = {
     "KeyRangeError": {"field": "cid"},
     "EncodeError": {"record": 3, "field": "volts", "value": "x"},
     "DecodeError": {"key": Key(1, 2, 3, 4, 5), "payload": b"abc", "offset": 1, "field": "volts"},
+    "UpgradeError": {"key": Key(1, 2, 3, 4, 5), "payload": b"abc", "old": "ReadingV1", "new": "ReadingV2"},
     "RemoteProtocolError": {"offset": 12},
     "ServerError": {"status": -7},
     "MissingLibraryError": {"library": "pyarrow"},

@@ -19,6 +19,7 @@ ROOMS = (
     "codec",
     "client",
     "model",
+    "schema",
     "store",
     "frames",
     "query",

@@ -15,6 +15,8 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from tsmodel.codec.field import MARKS, FixedCodec, Scope
 from tsmodel.codec.layout import PRESENT, Layout, LayoutField, Slot
 from tsmodel.codec.lengths import LengthCodec
@@ -87,7 +89,10 @@ def reader(layout: Layout) -> Callable[[bytes], tuple[Any, ...]]:
     scope = Scope()
     slots = {slot.name: f"s{at}" for at, slot in enumerate(layout.slots)}
     bits = _Bits(layout, slots)
-    lines = ["at, end = 0, len(payload)"]
+    lines = [f"at, end = {layout.leading}, len(payload)"]
+    if layout.version is not None:
+        another = f"raise {scope.add(ValueError)}('another version')"
+        lines.append(f"if payload[:1] != {bytes([layout.version])!r}: {another}")
     for run, part in _stretches(layout):
         counted = _count_slot(part)
         run = (*run, counted) if counted else run
@@ -143,6 +148,8 @@ def writer(layout: Layout, form: RecordForm | None = None) -> Callable[..., byte
     lines = [f"b_{part.name} = {_octets_code(part, fields[part.name], scope)}" for _, part in stretches if part]
     pieces, fixed = [], 0
     leading = () if form is None else _head_slots(form)
+    if layout.version is not None:
+        leading = (*leading, Slot(str(layout.version), 0, None, "B", np.dtype("u1")))
     for run, part in stretches:
         counted = _count_slot(part)
         slots = {slot.name: slot for slot in run}
@@ -177,7 +184,7 @@ def _octets_code(part: LayoutField, value: str, scope: Scope) -> str:
 
 
 def _counted(name: str, part: LayoutField | None) -> str:
-    """What stands in a slot that is no field's: the record's size, a component of its key, or the length of a field."""
+    """What stands in a slot that is no field's: the record's size, a component of its key, the version, or a length."""
     if name:
         return name
     assert part is not None

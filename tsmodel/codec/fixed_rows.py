@@ -24,7 +24,7 @@ from tsmodel.codec.compiling import dumper, is_plain, loader
 from tsmodel.codec.constraints import Bounds, Constraints
 from tsmodel.codec.field import UNSUITABLE, FieldFault
 from tsmodel.codec.fitting import SIZE_FIELD, Fit, Misfit, fit
-from tsmodel.codec.layout import Layout, placed_dtype
+from tsmodel.codec.layout import VERSION, Layout, placed_dtype
 from tsmodel.codec.rows import RowCodec
 from tsmodel.codec.scalars import KEY_SCALARS
 from tsmodel.keys import KEY_FIELDS, Key
@@ -108,12 +108,24 @@ class FixedRowCodec(RowCodec[RowT]):
         form = PUTA_FORM if with_acq else PUT_FORM
         values = self._values(rows, first)
         self._check_keys(("cid", *form.key_fields), values, rows, first)
+        return batches_by_cid(values["cid"], self._records(form, values))
+
+    def chunk_of(self, rows: Sequence[RowT], keys: Any) -> memoryview:
+        """See `RowCodec.chunk_of`."""
+        records = self._records(GET_FORM, self._values(rows, 0))
+        for name in KEY_FIELDS:
+            records[name] = keys[name]
+        return octets_of(records)
+
+    def _records(self, form: RecordForm, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         dtype = _dtype(form, self.layout, stored=True)
-        records = np.zeros(len(rows), dtype) if "x" in self._codes else np.empty(len(rows), dtype)
+        records = np.zeros(len(values), dtype) if "x" in self._codes else np.empty(len(values), dtype)
         records[SIZE_FIELD] = dtype.itemsize - 4
         for name in (dtype.names or ())[1:]:
             records[name] = values[name]
-        return batches_by_cid(values["cid"], records)
+        if self.layout.version is not None:
+            records[VERSION] = self.layout.version
+        return records
 
     def _payloads(self, records: npt.NDArray[Any]) -> Iterable[bytes]:
         header = GET_FORM.header.itemsize

@@ -3,7 +3,8 @@
 Rules kept here:
 
 * The byte order is the layout's own, stated, and never the machine's. A field may have another.
-* Fields that may be absent share a bitmap of as few bytes as it takes, in front of everything: bit 0 of the first byte is
+* A version byte is the payload's first. What is read must have the layout's own.
+* Fields that may be absent share a bitmap of as few bytes as it takes, in front of all fields: bit 0 of the first byte is
   the first such field's, and is 1 when the value is there.
 * Behind a field of variable length, nothing has a fixed offset.
 """
@@ -23,12 +24,15 @@ from tsmodel.codec.nullable import NullableCodec
 from tsmodel.codec.numbers import BitsCodec, ScalarCodec
 from tsmodel.codec.scalars import ByteOrder, Scalar
 
-__all__ = ["PRESENT", "Align", "Layout", "LayoutError", "LayoutField", "Padding", "Slot", "placed_dtype"]
+__all__ = ["PRESENT", "VERSION", "Align", "Layout", "LayoutError", "LayoutField", "Padding", "Slot", "placed_dtype"]
 
 Align = Literal["packed", "c"]
 
 PRESENT: Final = "_present"
 """Name of the bitmap of present fields in structured arrays."""
+
+VERSION: Final = "_version"
+"""Name of the version byte in structured arrays."""
 
 
 def placed_dtype(names: list[str], kinds: list[np.dtype[Any]], offsets: list[int], size: int) -> np.dtype[Any]:
@@ -126,6 +130,7 @@ class Layout:
         parts: in order of the payload: values that `struct` reads, and fields of variable length.
         alignment: what its first byte's address is to be a multiple of, inside of a C struct.
         tail: bytes of padding behind the last field.
+        version: value of the version byte; None when there is none.
     """
 
     fields: tuple[LayoutField, ...]
@@ -135,6 +140,7 @@ class Layout:
     parts: tuple[Slot | LayoutField, ...] = attrs.field(default=(), repr=False, eq=False)
     alignment: int = 1
     tail: int = 0
+    version: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -157,13 +163,14 @@ class Layout:
             raise LayoutError("a payload of variable size has no struct format")
         if any(slot.byte_order != self.byte_order and slot.dtype.byteorder != "|" for slot in self.slots):
             raise LayoutError("fields of both byte orders have no struct format")
-        return MARKS[self.byte_order] + self.codes
+        return MARKS[self.byte_order] + (self.codes if self.version is None else "B" + self.codes[1:])
 
     @property
     def codes(self) -> str:
-        """The `struct` codes of all slots, padding among them."""
+        """The `struct` codes of all slots, with padding among them and in the place of the version byte."""
         tail = f"{self.tail}x" if self.tail else ""
-        return "".join(f"{slot.gap}x{slot.code}" if slot.gap else slot.code for slot in self.slots) + tail
+        version = "x" * self.leading
+        return version + "".join(f"{slot.gap}x{slot.code}" if slot.gap else slot.code for slot in self.slots) + tail
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -182,8 +189,15 @@ class Layout:
     def _dtype(self, kinds: list[np.dtype[Any]]) -> np.dtype[Any]:
         if self.size is None:
             raise LayoutError("a payload of variable size has no dtype")
-        slots = self.slots
-        return placed_dtype([slot.name for slot in slots], kinds, [slot.offset or 0 for slot in slots], self.size)
+        names, offsets = [slot.name for slot in self.slots], [slot.offset or 0 for slot in self.slots]
+        if self.version is not None:
+            names, kinds, offsets = [VERSION, *names], [np.dtype("u1"), *kinds], [0, *offsets]
+        return placed_dtype(names, kinds, offsets, self.size)
+
+    @property
+    def leading(self) -> int:
+        """Bytes of the version byte: 1 or 0."""
+        return int(self.version is not None)
 
     @property
     def bitmap(self) -> int:
@@ -195,6 +209,8 @@ class Layout:
         masks = [mask for field in self.fields if (mask := self._faulty(field, records)) is not None]
         if spare := self._spare(records):
             masks.append(spare[0])
+        if self.version is not None:
+            masks.append(records[VERSION] != self.version)
         return np.logical_or.reduce(masks) if masks else None
 
     def _faulty(self, field: LayoutField, records: npt.NDArray[Any]) -> Mask | None:
@@ -228,12 +244,14 @@ class Layout:
 
     def read_from(self, payload: bytes, start: int, end: int) -> tuple[tuple[Any, ...], int]:
         """The values of a payload that begins at `start`, and where it ends."""
-        if start + self.bitmap > end:
-            raise FieldFault(f"the bitmap of present fields takes {self.bitmap} bytes, {end - start} are there", start)
-        bits = int.from_bytes(payload[start : start + self.bitmap], "little")
+        self.check_version(payload[start:end])
+        at = start + self.leading + self.bitmap
+        first = at - self.bitmap
+        if at > end:
+            raise FieldFault(f"the bitmap of present fields takes {self.bitmap} bytes, {end - first} are there", first)
+        bits = int.from_bytes(payload[first:at], "little")
         if bits >> sum(field.bit is not None for field in self.fields):
-            raise FieldFault("the bitmap of present fields has bits that stand for no field", start)
-        at = start + self.bitmap
+            raise FieldFault("the bitmap of present fields has bits that stand for no field", first)
         values = []
         for field in self.fields:
             if field.offset is not None:
@@ -248,6 +266,12 @@ class Layout:
         if at > end:
             raise FieldFault(f"the payload takes {self.size} bytes, of which {end - start} are there", end)
         return tuple(values), at
+
+    def check_version(self, payload: bytes) -> None:
+        """Raises a `FieldFault` when the version byte is not the layout's."""
+        if self.version is not None and payload[:1] != bytes([self.version]):
+            found = f"is {payload[0]}" if payload else "is missing"
+            raise FieldFault(f"the version byte {found}; it is {self.version} here")
 
     def _read_field(self, field: LayoutField, bits: int, payload: bytes, at: int, end: int) -> tuple[Any, int]:
         if field.bit is None or bits >> field.bit & 1:
@@ -265,7 +289,7 @@ class Layout:
         Raises:
             FieldFault: with the field.
         """
-        pieces: list[bytes] = []
+        pieces = [b"" if self.version is None else bytes([self.version])]
         numbers: dict[str, int] = {}
         bits = sum(
             1 << field.bit
@@ -298,8 +322,10 @@ class Layout:
 
     def __str__(self) -> str:
         rows = [("offset", "size", "type", "field")]
+        if self.version is not None:
+            rows.append(("0", "1", f"version {self.version}", ""))
         if self.bitmap:
-            rows.append(("0", str(self.bitmap), "bitmap of present fields", ""))
+            rows.append((str(self.leading), str(self.bitmap), "bitmap of present fields", ""))
         rows += [(_shown(f.offset), _shown(f.size), f.codec.label, f.name) for f in self.fields]
         wide = [max(len(row[column]) for row in rows) for column in range(3)]
         lines = [f"{a:>{wide[0]}}  {b:>{wide[1]}}  {c:<{wide[2]}}  {name}".rstrip() for a, b, c, name in rows]

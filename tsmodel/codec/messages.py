@@ -45,6 +45,7 @@ class MessageLayout(Layout):
         encoding: Encoding,
         name: str,
         defaults: Mapping[str, Callable[[], object]],
+        version: int | None = None,
     ) -> MessageLayout:
         """The layout of named fields; `defaults` gives the value of those that a message may lack.
 
@@ -70,6 +71,7 @@ class MessageLayout(Layout):
             tuple(placed),
             "little",
             None,
+            version=version,
             encoding=encoding,
             encode=module.Encoder().encode,
             decode=module.Decoder(message).decode,
@@ -77,8 +79,9 @@ class MessageLayout(Layout):
 
     def read(self, payload: bytes) -> tuple[Any, ...]:
         """See `Layout.read`."""
+        self.check_version(payload)
         try:
-            message = self._decode(payload)
+            message = self._decode(payload[self.leading :])
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise FieldFault(f"it is no {self.encoding} message of these fields: {error}") from None
         values = msgspec.structs.astuple(message)
@@ -93,12 +96,13 @@ class MessageLayout(Layout):
             if fault := field.codec.fault(value):
                 raise fault.within(field.name)
         octets: bytes = self._encode(dict(zip(self.names, values, strict=True)))
-        return octets
+        return octets if self.version is None else bytes([self.version]) + octets
 
     def __str__(self) -> str:
         rows = [("type", "field"), *((field.codec.label, field.name) for field in self.fields)]
         wide = max(len(row[0]) for row in rows)
-        return "\n".join([*(f"{label:<{wide}}  {name}" for label, name in rows), f"a map, as {self.encoding}"])
+        behind = "" if self.version is None else f", behind a byte that says version {self.version}"
+        return "\n".join([*(f"{label:<{wide}}  {name}" for label, name in rows), f"a map, as {self.encoding}{behind}"])
 
 
 def _annotation(codec: FieldCodec) -> Any:

@@ -24,15 +24,18 @@ __all__ = ["laid_out", "packed"]
 
 
 def laid_out(
-    fields: Sequence[tuple[str, FieldCodec | Padding]], byte_order: ByteOrder = "little", align: Align = "packed"
+    fields: Sequence[tuple[str, FieldCodec | Padding]],
+    byte_order: ByteOrder = "little",
+    align: Align = "packed",
+    version: int | None = None,
 ) -> Layout:
-    """The layout of named fields.
+    """The layout of named fields, behind a version byte when there is a `version`.
 
     Raises:
         LayoutError: when something follows a field that goes up to the payload's end, or an alignment as in C is asked
             for fields that have no place in a C struct.
     """
-    return _Placing(byte_order, align).place(fields)
+    return _Placing(byte_order, align, version).place(fields)
 
 
 def packed(fields: Iterable[tuple[str, Scalar]], byte_order: ByteOrder = "little") -> Layout:
@@ -43,10 +46,12 @@ def packed(fields: Iterable[tuple[str, Scalar]], byte_order: ByteOrder = "little
 class _Placing:
     """Lays fields out, one after another."""
 
-    def __init__(self, byte_order: ByteOrder, align: Align) -> None:
+    def __init__(self, byte_order: ByteOrder, align: Align, version: int | None) -> None:
         self.byte_order = byte_order
         self.align = align
-        self.at: int | None = 0
+        self.version = version
+        self.leading = int(version is not None)
+        self.at: int | None = self.leading
         self.gap = 0
         self.alignment = 1
         self.fields: list[LayoutField] = []
@@ -61,8 +66,8 @@ class _Placing:
         if absent:
             size = -(-len(absent) // 8)
             dtype = np.dtype("u1") if size == 1 else np.dtype(f"V{size}")
-            self.parts.append(Slot(PRESENT, 0, None, "B" if size == 1 else f"{size}s", dtype))
-            self.at = size
+            self.parts.append(Slot(PRESENT, self.leading, None, "B" if size == 1 else f"{size}s", dtype))
+            self.at = self.leading + size
         for name, codec in fields:
             if self.ended_by is not None:
                 raise LayoutError(
@@ -84,7 +89,8 @@ class _Placing:
         if self.align == "c" and self.at is not None:
             tail += -self.at % self.alignment
             self.at += -self.at % self.alignment
-        return Layout(tuple(self.fields), self.byte_order, self.at, self.align, tuple(self.parts), self.alignment, tail)
+        parts = tuple(self.parts)
+        return Layout(tuple(self.fields), self.byte_order, self.at, self.align, parts, self.alignment, tail, self.version)
 
     def _skip(self, size: int) -> None:
         self._close_bits()

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.backend import Batch
+from tsmodel.codec.claims import Claim
 from tsmodel.codec.constraints import Constraints
 from tsmodel.codec.field import FieldCodec, FieldFault
 from tsmodel.codec.fitting import Fit, Misfit
@@ -46,6 +47,10 @@ class RowCodec(ABC, Generic[RowT]):
         tuples: gives the arguments of `make` back from each of some rows.
         constraints: what is asked of the values of fields when they are written, by name.
         strict_read: whether the same is asked of what is read.
+
+    Attributes:
+        claims: what tells its records from those of other models, one for each version; none when nobody asks.
+        caps: capture times that rows may have, low end inside and high end not; None where any may be.
     """
 
     def __init__(
@@ -64,6 +69,8 @@ class RowCodec(ABC, Generic[RowT]):
         self.constraints = {name: each for name, each in (constraints or {}).items() if each}
         self.strict_read = strict_read
         self._codecs = {**KEY_CODECS, **{field.name: field.codec for field in layout.fields}}
+        self.claims: tuple[Claim, ...] = ()
+        self.caps: tuple[int, int] | None = None
         self._tuples = tuples or partial(map, attrgetter(*self._codecs))
 
     def fit(self, chunk: memoryview) -> Fit:
@@ -74,6 +81,10 @@ class RowCodec(ABC, Generic[RowT]):
         """
         found = self._fit(chunk)
         return self._strict(found) if self.strict_read and self.constraints else found
+
+    def fit_keys(self, chunk: memoryview) -> Fit:
+        """As `fit`, for who asks nothing but key components of the records."""
+        return self.fit(chunk)
 
     @abstractmethod
     def _fit(self, chunk: memoryview) -> Fit:
@@ -95,6 +106,26 @@ class RowCodec(ABC, Generic[RowT]):
         Raises:
             EncodeError: when a field cannot be stored, with the record's number, the field, and what it may be.
         """
+
+    @abstractmethod
+    def chunk_of(self, rows: Sequence[RowT], keys: Any) -> memoryview:
+        """The rows as a chunk, under other keys.
+
+        Args:
+            rows: n rows, at least one.
+            keys: n records that `fit` gave; the key components of each.
+
+        Raises:
+            EncodeError: as `encode`.
+        """
+
+    def row_of(self, key: Key, payload: bytes) -> RowT:
+        """The row of one record.
+
+        Raises:
+            FieldFault: when the payload is none of the layout.
+        """
+        return self.make(*key.astuple(), *self.values_of(payload))
 
     def values_of(self, payload: bytes) -> tuple[Any, ...]:
         """The values of the payload's fields.
@@ -147,6 +178,10 @@ class RowCodec(ABC, Generic[RowT]):
         for name, constraint in self.constraints.items():
             yield (name, constraint), by_name[name]
 
+    def end_at(self, cap: int) -> None:
+        """From this capture time on, records are of another version: rows may not have it, or a later one."""
+        self.caps = (self.caps[0] if self.caps else LIMITS["cap"].least, cap)
+
     def _check_keys(self, names: Iterable[str], columns: Any, rows: Sequence[RowT], first: int) -> None:
         for name in names:
             self._check_key(name, columns[name], rows, first)
@@ -158,6 +193,9 @@ class RowCodec(ABC, Generic[RowT]):
         if name in self.fixed:
             refused |= column != self.fixed[name]
             allowed = f"{self.fixed[name]}, which the class fixes"
+        if name == "cap" and self.caps is not None:
+            refused |= (column < self.caps[0]) | (column >= self.caps[1])
+            allowed = f"{self.caps[0]} to {self.caps[1] - 1}, for since= says that other records are of another version"
         if refused.any():
             at = int(refused.argmax())
             value = int(column[at])

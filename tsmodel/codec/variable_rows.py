@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -18,6 +19,7 @@ from tsmodel.codec.fitting import Fit, Misfit, heads
 from tsmodel.codec.layout import Layout
 from tsmodel.codec.messages import MessageLayout
 from tsmodel.codec.rows import RowCodec
+from tsmodel.codec.scalars import KEY_SCALARS
 from tsmodel.errors import EncodeError
 from tsmodel.keys import KEY_FIELDS, Key
 from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm, octets_of
@@ -89,7 +91,7 @@ class VariableRowCodec(RowCodec[RowT]):
         super().__init__(layout, make, fixed, tuples, constraints, strict_read=strict_read)
         is_message = isinstance(layout, MessageLayout)
         self._read: Callable[[bytes], tuple[Any, ...]] = layout.read if is_message else reader(layout)
-        self._writers = {} if is_message else {form.name: writer(layout, form) for form in (PUT_FORM, PUTA_FORM)}
+        self._writers = {} if is_message else {form.name: writer(layout, form) for form in (PUT_FORM, PUTA_FORM, GET_FORM)}
         self._checked = [(layout.names.index(name) + _KEYS, each) for name, each in self.constraints.items()]
 
     def _fit(self, chunk: memoryview) -> Fit:
@@ -97,7 +99,7 @@ class VariableRowCodec(RowCodec[RowT]):
         octets = bytes(chunk)
         offsets = starts.tolist()
         read = self._read
-        payloads = [octets[start + _HEADER : end] for start, end in zip(offsets, [*offsets[1:], len(octets)], strict=True)]
+        payloads = [octets[start + _HEADER : end] for start, end in pairwise([*offsets, len(octets)])]
         try:
             values = list(map(read, payloads))
             return Fit(VariableRecords(heads(chunk, starts), payloads, values, self.layout.names))
@@ -116,15 +118,8 @@ class VariableRowCodec(RowCodec[RowT]):
             return []
         form = PUTA_FORM if with_acq else PUT_FORM
         tuples = list(self._tuples(rows))
-        try:
-            for at, constraint in self._checked:
-                for values in tuples:
-                    if why := constraint.violation(values[at]):
-                        raise ValueError(why)
-            cids = np.frombuffer(struct.pack(f"<{len(rows)}i", *[values[0] for values in tuples]), "<i4")
-            records = self._written(tuples, form)
-        except UNSUITABLE as error:
-            self._explain(rows, first, error)
+        records = self._written(rows, tuples, form, first)
+        cids = np.array([values[0] for values in tuples], "<i4")
         sizes = np.fromiter(map(len, records), np.int64, len(records))
         if int(sizes.max()) > form.most + 4:
             at = int(sizes.argmax())
@@ -141,19 +136,36 @@ class VariableRowCodec(RowCodec[RowT]):
             return [_batch(int(cids[0]), octets, sizes)]
         return list(_batches(cids, records, sizes))
 
-    def _written(self, tuples: list[tuple[Any, ...]], form: RecordForm) -> list[bytes]:
-        """Whole records."""
-        write = self._writers.get(form.name)
+    def chunk_of(self, rows: Sequence[RowT], keys: Any) -> memoryview:
+        """See `RowCodec.chunk_of`."""
+        columns = zip(*(keys[name].tolist() for name in KEY_FIELDS), strict=True)
+        tuples = [(*key, *values[_KEYS:]) for key, values in zip(columns, self._tuples(rows), strict=True)]
+        return memoryview(b"".join(self._written(rows, tuples, GET_FORM, 0)))
+
+    def _written(self, rows: Sequence[RowT], tuples: list[tuple[Any, ...]], form: RecordForm, first: int) -> list[bytes]:
+        """Whole records of rows, given as their values."""
         try:
-            if write is not None:
-                return [write(*values) for values in tuples]
-        except UNSUITABLE:
-            pass  # the fast way refuses some values that a field takes
-        head = struct.Struct("<iqiqq" if form is PUTA_FORM else "<iqiq").pack
-        last = len(form.key_fields) + 1
+            for at, constraint in self._checked:
+                for values in tuples:
+                    if why := constraint.violation(values[at]):
+                        raise ValueError(why)
+            struct.pack(f"<{len(tuples)}i", *[values[0] for values in tuples])  # not every form carries the cid
+            write = self._writers.get(form.name)
+            try:
+                if write is not None:
+                    return [write(*values) for values in tuples]
+            except UNSUITABLE:
+                pass  # the fast way refuses some values that a field takes
+            return self._written_slowly(tuples, form)
+        except UNSUITABLE as error:
+            self._explain(rows, first, error)
+
+    def _written_slowly(self, tuples: list[tuple[Any, ...]], form: RecordForm) -> list[bytes]:
+        key = [KEY_FIELDS.index(name) for name in form.key_fields]
+        head = struct.Struct("<i" + "".join(KEY_SCALARS[name].code for name in form.key_fields)).pack
         payloads = (self.layout.write(values[_KEYS:]) for values in tuples)
         return [
-            head(form.least + len(payload), *values[1:last]) + payload
+            head(form.least + len(payload), *(values[at] for at in key)) + payload
             for values, payload in zip(tuples, payloads, strict=True)
         ]
 

@@ -11,10 +11,14 @@ from typing_extensions import Self
 from tsmodel.client.payload_type import PayloadType
 from tsmodel.client.record import Record
 from tsmodel.codec import FieldFault, Layout, LayoutError, RowCodec
-from tsmodel.errors import DecodeError, SchemaError
+from tsmodel.codec.claims import Refusal
+from tsmodel.codec.evolving_rows import UpgradeFault
+from tsmodel.errors import DecodeError, SchemaError, UpgradeError
 from tsmodel.keys import KEY_FIELDS, Key
+from tsmodel.model.evolution import upgrading
 from tsmodel.model.existing import members_of_dtype, members_of_format
 from tsmodel.model.fields import Int32, Int64, Timestamp, field
+from tsmodel.model.fingerprint import fingerprint_of
 from tsmodel.model.hexdump import hexdump
 from tsmodel.model.meta import TSModelMeta, schema_of
 from tsmodel.model.payload import ModelPayloadType
@@ -33,6 +37,7 @@ else:
 __all__ = ["TSModel", "TSStruct", "codec_of", "query_factory"]
 
 M = TypeVar("M", bound="TSModel")
+O = TypeVar("O", bound="TSModel")  # noqa: E741 - the old version
 
 query_factory: list[Callable[[type[Any]], Any]] = []
 """Makes the query of a model. The query room stands below this one and puts its factory here when it is imported."""
@@ -69,6 +74,11 @@ class _Layout:
         return schema_of(owner).layout
 
 
+class _Fingerprint:
+    def __get__(self, instance: object, owner: type[Any]) -> str:
+        return fingerprint_of(schema_of(owner))
+
+
 class _StructFormat:
     def __get__(self, instance: object, owner: type[M]) -> str:
         try:
@@ -99,6 +109,10 @@ class TSModel(_Struct, metaclass=TSModelMeta, abstract=True):
         frozen: True for objects that cannot be changed and can be hashed.
         strict_read: True to check what `field()` asks of values (`ge=` and others) on reading, too.
         post_init_on_read: True to call `__post_init__` also for objects that are read, not only for constructed ones.
+        replaces: the class whose records this one reads as well, as an older version; see `upgrade_from`.
+        versioned: True for payloads that begin with a byte saying the version; inherited from what it replaces.
+        version: value of that byte, 0 to 255, instead of 1 for the first version and one more for each further one.
+        since: capture time from which on records are of this version, and before which of what it replaces.
         cid, mid, moid: fixes this component of the key: its default, checked on writing, and part of every query.
 
     Class attributes:
@@ -107,6 +121,8 @@ class TSModel(_Struct, metaclass=TSModelMeta, abstract=True):
         struct_format: the payload as a `struct` format.
         dtype: the payload as a NumPy structured dtype.
         payload_type: the payload's serializer, a `PayloadType`, for channels.
+        fingerprint: 16 hexadecimal digits that are the same wherever records have the same bytes and fields of the same
+            names and types. Names of classes, defaults, units, docs and constraints have no part in it.
 
     Raises:
         SchemaError: at class creation, when a field, a default or a keyword is not valid.
@@ -135,6 +151,24 @@ class TSModel(_Struct, metaclass=TSModelMeta, abstract=True):
     struct_format = _StructFormat()
     dtype = _Dtype()
     payload_type = _PayloadType()
+    fingerprint = _Fingerprint()
+
+    @classmethod
+    def upgrade_from(cls, old: type[O]) -> Callable[[Callable[[O], Self]], Callable[[O], Self]]:
+        """Decorates the function that makes an object of this class of one of `old`, the class that this one `replaces`.
+
+        The object made keeps the key of the old one, whatever key the function gives it.
+
+        Raises:
+            SchemaError: when this class does not replace `old`.
+
+        Example::
+
+            @ReadingV2.upgrade_from(ReadingV1)
+            def volts_of_millivolts(old: ReadingV1) -> ReadingV2:
+                return ReadingV2(cid=old.cid, mid=old.mid, moid=old.moid, cap=old.cap, volts=old.millivolts / 1000)
+        """
+        return upgrading(schema_of(cls), old)
 
     @property
     def key(self) -> Key:
@@ -188,7 +222,7 @@ class TSModel(_Struct, metaclass=TSModelMeta, abstract=True):
         if isinstance(value, (bytes, bytearray, memoryview)):
             payload = bytes(value)
             try:
-                return codec.make(*record.key.astuple(), *codec.values_of(payload))
+                return codec.row_of(record.key, payload)
             except FieldFault as fault:
                 raise misfit(cls, record.key, payload, fault) from fault
         if not isinstance(value, cls):
@@ -207,7 +241,7 @@ class TSStruct(_Struct, metaclass=TSModelMeta, abstract=True, has_key=False):
         abstract, byte_order, align, encoding, frozen: as for `TSModel`.
 
     Class attributes:
-        layout, struct_format, dtype: as for `TSModel`.
+        layout, struct_format, dtype, fingerprint: as for `TSModel`.
 
     Example::
 
@@ -222,6 +256,7 @@ class TSStruct(_Struct, metaclass=TSModelMeta, abstract=True, has_key=False):
     layout = _Layout()
     struct_format = _StructFormat()
     dtype = _Dtype()
+    fingerprint = _Fingerprint()
 
 
 def _class_of(base: Any, name: str, annotations: dict[str, Any], values: dict[str, Any]) -> type[Any]:
@@ -241,6 +276,15 @@ def misfit(
     size = schema_of(model).layout.size
     named = ", ".join(f"{name} {value}" for name, value in zip(KEY_FIELDS, key.astuple(), strict=True))
     shown = f"\n{hexdump(payload)}" if payload else ""
+    if isinstance(fault, Refusal):
+        text = f"the payload of record {named}, {len(payload)} bytes, cannot be read: {fault.why}{hint}{shown}"
+        if isinstance(fault, UpgradeFault):
+            error: DecodeError = UpgradeError(
+                f"record {named}: {fault.why}{shown}", key=key, payload=payload, old=fault.old, new=fault.new
+            )
+            error.__cause__ = fault.__cause__
+            return error
+        return DecodeError(text, key=key, payload=payload, offset=fault.offset, field=fault.field or None)
     if size is not None and (fault is None or len(payload) != size):
         return DecodeError(
             f"the payload of record {named} has {len(payload)} bytes; {model.__name__} takes {size}{hint}{shown}",

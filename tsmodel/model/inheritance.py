@@ -45,6 +45,7 @@ def inherited_schema(name: str, bases: tuple[type, ...]) -> Schema:
         any(schema.strict_read for schema in schemas),
         any(schema.frozen for schema in schemas),
         key_defaults,
+        next((schema.evolution for schema in schemas if schema.evolution and schema.evolution.versioned), None),
     )
 
 

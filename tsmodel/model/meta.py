@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, overload
 
 import attrs
 import msgspec
@@ -23,6 +23,7 @@ from tsmodel.codec import Align, ByteOrder, row_codec
 from tsmodel.codec.messages import Encoding
 from tsmodel.errors import QueryError, SchemaError
 from tsmodel.keys import KEY_FIELDS
+from tsmodel.model.evolution import read_evolution, with_versions
 from tsmodel.model.fields import field, padding
 from tsmodel.model.inheritance import (
     check_hidden,
@@ -34,6 +35,8 @@ from tsmodel.model.inheritance import (
 )
 from tsmodel.model.members import struct_members
 from tsmodel.model.schema import SCHEMA, Schema, read_body
+from tsmodel.model.unions import ModelUnion
+from tsmodel.timestamps import TimeLike
 
 if TYPE_CHECKING:
     # A checker that saw msgspec's metaclass would apply msgspec's own rules for constructors on top of ours.
@@ -44,6 +47,9 @@ else:
 from typing_extensions import dataclass_transform
 
 __all__ = ["SCHEMA", "TSModelMeta", "schema_of"]
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(field, padding))
@@ -64,6 +70,10 @@ class TSModelMeta(StructMeta):
         frozen: bool | None = None,
         strict_read: bool | None = None,
         post_init_on_read: bool = False,
+        replaces: type | None = None,
+        versioned: bool | None = None,
+        version: int | None = None,
+        since: TimeLike | None = None,
         **options: object,
     ) -> Any:
         inherited = inherited_schema(name, bases)
@@ -89,6 +99,15 @@ class TSModelMeta(StructMeta):
             inherited.strict_read if strict_read is None else strict_read,
             inherited.frozen if frozen is None else frozen,
             {**inherited.key_defaults, **body.defaults},
+            read_evolution(
+                name,
+                inherited.evolution,
+                plain=abstract or not has_key,
+                replaces=replaces,
+                versioned=versioned,
+                version=version,
+                since=since,
+            ),
         )
         if abstract:
             return _abstract(schema, lambda: super(TSModelMeta, mcls).__new__(mcls, name, bases, namespace), namespace)
@@ -115,9 +134,17 @@ class TSModelMeta(StructMeta):
                 schema.constraints,
                 strict_read=schema.strict_read,
             )
-            schema = attrs.evolve(schema, codec=codec)
+            schema = attrs.evolve(schema, codec=with_versions(schema, codec, cls))
         type.__setattr__(cls, SCHEMA, schema)
         return cls
+
+    if TYPE_CHECKING:
+        # Python makes a `types.UnionType` of `Reading | Event`; a checker is told what queries make of that.
+        @overload  # type: ignore[override]
+        def __or__(cls: type[A], other: None) -> type[A | None]: ...
+        @overload
+        def __or__(cls: type[A], other: type[B]) -> type[A | B]: ...
+        def __or__(cls, other: object) -> Any: ...
 
     if not TYPE_CHECKING:
 
@@ -158,7 +185,7 @@ def schema_of(model: type) -> Schema:
     Raises:
         QueryError: when `model` is not a model class.
     """
-    schema = getattr(model, SCHEMA, None) if isinstance(model, type) else None
+    schema = getattr(model, SCHEMA, None) if isinstance(model, (type, ModelUnion)) else None
     if not isinstance(schema, Schema):
         raise QueryError(f"{model!r} is not a model: give a subclass of TSModel")
     return schema

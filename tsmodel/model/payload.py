@@ -16,6 +16,7 @@ from tsmodel.client.encoding import Encoded
 from tsmodel.client.payload_types import PayloadType, keys_of
 from tsmodel.client.record import Key, Record
 from tsmodel.codec import FieldFault, RowCodec, VariableRecords, row_codec
+from tsmodel.codec.claims import Refusal
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.wire.records import GET_FORM, octets_of
 
@@ -52,6 +53,14 @@ class ModelPayloadType(PayloadType[M]):
         except FieldFault:
             return None
 
+    def _value(self, key: Key, payload: bytes) -> M:
+        try:
+            row = self._codec.row_of(key, payload)
+        except FieldFault as fault:
+            raise self._unreadable(key, payload, f": {fault.why}" if isinstance(fault, Refusal) else "") from fault
+        values: Any = row
+        return self._codec.make(*_UNSET_KEY, *astuple(values)[len(KEY_FIELDS) :])
+
     def read(self, chunk: memoryview) -> Iterator[Record[M]]:
         """See `PayloadType.read`; records that fit the model are read all at once."""
         fit = self._codec.fit(chunk)
@@ -61,7 +70,7 @@ class ModelPayloadType(PayloadType[M]):
             keys: Iterator[Key] = starmap(Key, _HEAD.iter_unpack(octets_of(fit.records.heads)))
             keyless: Any = attrs.evolve(fit.records, heads=_unset(fit.records.heads))
         else:
-            keys = keys_of(chunk, fit.records.dtype.itemsize - _HEADER)
+            keys = keys_of(octets_of(fit.records), fit.records.dtype.itemsize - _HEADER)
             keyless = _unset(fit.records)
         return map(Record, keys, self._codec.rows(keyless))
 
@@ -85,7 +94,9 @@ class ModelPayloadType(PayloadType[M]):
                 return map(add, keys, map(attrgetter(*names), values))
             return ((*key, *(getattr(value, name) for name in names)) for key, value in zip(keys, values, strict=True))
 
-        return row_codec(self._codec.layout, Record, self._codec.fixed, tuples, self._codec.constraints)
+        codec = row_codec(self._codec.layout, Record, self._codec.fixed, tuples, self._codec.constraints)
+        codec.caps = self._codec.caps
+        return codec
 
 
 def _unset(records: npt.NDArray[Any]) -> npt.NDArray[Any]:

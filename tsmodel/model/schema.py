@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from types import FrameType
-from typing import Any, ClassVar, Final, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Final, get_origin
 
 import attrs
 
@@ -32,6 +32,9 @@ from tsmodel.model.fields import FIELD_TYPES, Declaration, FieldOptions, KeyComp
 from tsmodel.model.fields import Padding as PaddingType
 from tsmodel.model.fields.composites import SCHEMA
 from tsmodel.model.operands import ColumnInfo
+
+if TYPE_CHECKING:
+    from tsmodel.model.evolution import Evolution
 
 __all__ = ["SCHEMA", "FieldSpec", "Schema", "read_body", "read_fixed"]
 
@@ -92,6 +95,7 @@ class Schema:
         strict_read: whether constraints are checked on reading, too.
         frozen: whether objects cannot be changed, and can be hashed.
         key_defaults: defaults of key components, by component.
+        evolution: its place among its versions; None for a class that has none.
         layout: where the payload's fields lie.
         columns: class-level columns by name, key components first.
         codec: rows from records and back; absent in an abstract class.
@@ -109,6 +113,7 @@ class Schema:
     strict_read: bool = False
     frozen: bool = False
     key_defaults: Mapping[str, FieldOptions] = attrs.field(factory=dict)
+    evolution: Evolution | None = attrs.field(default=None, repr=False)
     layout: Layout = attrs.field(init=False, repr=False)
     columns: Mapping[str, Column[Any]] = attrs.field(init=False, repr=False)
     codec: RowCodec[Any] | None = None
@@ -135,6 +140,12 @@ class Schema:
         """What is asked of values, by field."""
         return {spec.name: spec.options.constraints for spec in self.fields if spec.options.constraints}
 
+    @property
+    def version(self) -> int | None:
+        """Value of the version byte; None when there is none."""
+        concrete = self.evolution is not None and self.evolution.versioned and self.has_key and not self.abstract
+        return self.evolution.number if concrete and self.evolution is not None else None
+
     def _factories(self) -> dict[str, Callable[[], object]]:
         """What gives the defaults of those fields that have one."""
         return {spec.name: factory for spec in self.specs if (factory := spec.options.factory) is not None}
@@ -143,8 +154,8 @@ class Schema:
         codecs = [(spec.name, spec.codec(self.model, self.byte_order)) for spec in self.specs]
         try:
             if self.encoding != "struct":
-                return MessageLayout.of_message(codecs, self.encoding, self.model, self._factories())
-            return laid_out(codecs, self.byte_order, self.align)
+                return MessageLayout.of_message(codecs, self.encoding, self.model, self._factories(), self.version)
+            return laid_out(codecs, self.byte_order, self.align, self.version)
         except LayoutError as error:
             raise SchemaError(f"class {self.model}: {error}", model=self.model) from error
 
@@ -207,7 +218,10 @@ def read_fixed(model: str, options: Mapping[str, object]) -> dict[str, int]:
     fixed: dict[str, int] = {}
     for name, value in options.items():
         if name not in KEY_FIELDS[:3]:
-            known = "abstract, byte_order, align, encoding, frozen, strict_read, post_init_on_read, cid, mid, moid"
+            known = (
+                "abstract, byte_order, align, encoding, frozen, strict_read, post_init_on_read, replaces, versioned, "
+                "version, since, cid, mid, moid"
+            )
             raise SchemaError(f"class {model}: unknown option {name}={value!r}; known are {known}", model=model)
         limits = LIMITS[name]
         if type(value) is not int or not limits.least <= value < limits.bound:

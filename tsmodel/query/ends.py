@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 import numpy as np
 
 from tsmodel.codec import Misfit, RowCodec
+from tsmodel.codec.evolving_rows import UpgradeFault
 from tsmodel.keys import KEY_DTYPE
 from tsmodel.model.base import TSModel, codec_of, misfit
 from tsmodel.query.planning import Plan
@@ -45,13 +46,13 @@ class Selection(Generic[M]):
         """Whether the limit is reached."""
         return self.left == 0
 
-    def of(self, chunk: memoryview) -> Any:
-        """The selected records of a chunk, as the codec's `fit` gives them.
+    def of(self, chunk: memoryview, *, keys_only: bool = False) -> Any:
+        """The selected records of a chunk, as the codec's `fit` gives them; `keys_only` when no payload is asked for.
 
         Raises:
             DecodeError: when a payload does not fit the model, unless such records are to be skipped.
         """
-        fit = self.codec.fit(chunk)
+        fit = self.codec.fit_keys(chunk) if keys_only and not self.plan.residual else self.codec.fit(chunk)
         self.stats.chunk(len(chunk), len(fit.records) + len(fit.misfits))
         if fit.misfits:
             self._meet(fit.misfits)
@@ -67,8 +68,9 @@ class Selection(Generic[M]):
         keys = np.array([each.key.astuple() for each in misfits], KEY_DTYPE)
         mask = self.plan.key_mask(keys)
         asked_for = [each for at, each in enumerate(misfits) if mask is None or mask[at]]
-        if asked_for and self.on_error == "raise":
-            first = asked_for[0]
+        fatal = [each for each in asked_for if self.on_error == "raise" or isinstance(each.fault, UpgradeFault)]
+        if fatal:
+            first = fatal[0]
             raise misfit(self.model, first.key, first.payload, first.fault, hint=_MISFIT_HINT)
         self.stats.skipped += len(asked_for)
 
@@ -111,7 +113,7 @@ class Count(Generic[M]):
 
     def feed(self, chunk: memoryview) -> bool:
         """Takes a chunk; returns whether the limit is reached."""
-        self._selection.of(chunk)
+        self._selection.of(chunk, keys_only=True)
         return self._selection.full
 
     def result(self) -> int:

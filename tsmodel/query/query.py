@@ -14,13 +14,15 @@ from tsmodel.model.base import TSModel, query_factory
 from tsmodel.model.columns import Column
 from tsmodel.model.expressions import And, Between, Comparison, Expression, IsIn, Not, Or
 from tsmodel.model.meta import schema_of
+from tsmodel.model.unions import models_of, queried
 from tsmodel.query.context import Source, current
 from tsmodel.query.drive import run, stream
 from tsmodel.query.ends import Count, End, OnError, Regrouped, Rows, Selection
 from tsmodel.query.explain import Explanation
 from tsmodel.query.frames import FrameEnds
-from tsmodel.query.planning import DEFAULT_MAX_BOXES, Plan, plan
+from tsmodel.query.planning import DEFAULT_MAX_BOXES, Plan
 from tsmodel.query.stats import RunStats
+from tsmodel.query.unions import column_named, plan_of
 from tsmodel.timestamps import TimeLike
 
 __all__ = ["Query", "QueryBuilder"]
@@ -39,9 +41,9 @@ class QueryBuilder(Generic[M]):
     __slots__ = ("_conditions", "_limit", "_max_boxes", "_model", "_on_error", "_plan", "_source", "_stats")
 
     def __init__(self, model: type[M], source: object = None) -> None:
-        self._model = model
+        self._model: type[M] = queried(model)
         self._source = source
-        fixed = schema_of(model).fixed
+        fixed = schema_of(self._model).fixed
         self._conditions: tuple[Expression, ...] = tuple(self._column(name) == value for name, value in fixed.items())
         self._limit: int | None = None
         self._max_boxes = DEFAULT_MAX_BOXES
@@ -160,7 +162,7 @@ class QueryBuilder(Generic[M]):
 
     def _planned(self) -> Plan:
         if self._plan is None:
-            self._plan = plan(self._conditions, self._max_boxes)
+            self._plan = plan_of(self._model, self._conditions, self._max_boxes)
         return self._plan
 
     def _boxes(self) -> tuple[KeyRange, ...]:
@@ -216,11 +218,10 @@ class QueryBuilder(Generic[M]):
             self._check(condition.term)
         elif isinstance(condition, (Comparison, Between, IsIn)):
             column = condition.column
-            known = schema_of(self._model).columns.get(column.name)
-            if known is None or known.info.codec != column.codec:
+            if not column_named(self._model, column):
+                known = dict.fromkeys(name for each in models_of(self._model) for name in schema_of(each).columns)
                 raise QueryError(
-                    f"{column.model}.{column.name} is not a column of {self._model.__name__}, which has "
-                    f"{', '.join(schema_of(self._model).columns)}"
+                    f"{column.model}.{column.name} is not a column of {self._model.__name__}, which has {', '.join(known)}"
                 )
         else:
             raise QueryError(

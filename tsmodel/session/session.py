@@ -13,8 +13,8 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Iterable
-from types import TracebackType
-from typing import TypeVar
+from types import TracebackType, UnionType
+from typing import Any, TypeVar, overload
 
 from typing_extensions import Self
 
@@ -105,8 +105,16 @@ class Session:
         """Gives up what was added and is not stored yet, and returns it."""
         return self._pending.discard()
 
-    def query(self, model: type[M]) -> Query[M]:
-        """A query of `model` on this session. It sees what was flushed."""
+    @overload
+    def query(self, model: type[M]) -> Query[M]: ...
+    @overload
+    def query(self, model: UnionType) -> Query[Any]: ...
+    def query(self, model: Any) -> Query[Any]:
+        """A query of `model` on this session; of several models, `Reading | Event`, too. It sees what was flushed.
+
+        Raises:
+            QueryError: when records of several models cannot be told apart.
+        """
         return Query(model, self)
 
     def close(self) -> None:

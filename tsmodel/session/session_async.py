@@ -10,8 +10,8 @@ import asyncio
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterable
-from types import TracebackType
-from typing import TypeVar
+from types import TracebackType, UnionType
+from typing import Any, TypeVar, overload
 
 from typing_extensions import Self
 
@@ -107,8 +107,16 @@ class AsyncSession:
         """See `Session.discard`."""
         return self._pending.discard()
 
-    def query(self, model: type[M]) -> AsyncQuery[M]:
-        """A query of `model` on this session. It sees what was flushed."""
+    @overload
+    def query(self, model: type[M]) -> AsyncQuery[M]: ...
+    @overload
+    def query(self, model: UnionType) -> AsyncQuery[Any]: ...
+    def query(self, model: Any) -> AsyncQuery[Any]:
+        """A query of `model` on this session; of several models, `Reading | Event`, too. It sees what was flushed.
+
+        Raises:
+            QueryError: when records of several models cannot be told apart.
+        """
         return AsyncQuery(model, self)
 
     async def close(self) -> None:

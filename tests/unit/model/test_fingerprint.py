@@ -1,0 +1,233 @@
+"""Fingerprints: the same everywhere, other as soon as stored bytes or names are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from enum import IntEnum, IntFlag
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tsmodel import (
+    Array,
+    Bits,
+    Blob,
+    Char,
+    Date,
+    DateTime,
+    Duration,
+    Enumerated,
+    Flags,
+    Float32,
+    Int16,
+    Int32,
+    IpAddress,
+    Nested,
+    Nullable,
+    Packed,
+    Padding,
+    Scaled,
+    Text,
+    TSModel,
+    TSStruct,
+    UInt8,
+    UInt32,
+    UnixTime,
+    Uuid,
+    field,
+    padding,
+)
+from tsmodel.codec.describing import described
+from tsmodel.codec.field import FieldCodec
+from tsmodel.model.fields import FIELD_TYPES
+
+
+class State(IntEnum):
+    ON = 1
+    OFF = 0
+
+
+class Lamp(IntFlag):
+    RED = 1
+    GREEN = 2
+    BOTH = 3
+
+
+class Tag(msgspec.Struct, tag="t"):
+    name: str
+    above: "Tag | None" = None  # noqa: UP037 - resolved by msgspec
+    state: State = State.OFF
+
+
+class Phase(TSStruct):
+    volts: Float32
+    amps: Float32
+
+
+class Everything(TSModel, moid=7, version=3):
+    state: Enumerated[State] = field(storage=UInt8)
+    lamp: Flags[Lamp] = field(storage=UInt8)
+    price: Scaled = field(digits=2, storage=Int32)
+    low: Bits = field(bits=4, storage=UInt8)
+    high: Bits = field(bits=4, storage=UInt8)
+    _gap: Padding = padding(3)
+    seen: UnixTime = field(resolution="ms")
+    at: DateTime
+    took: Duration
+    day: Date
+    letter: Char
+    who: Uuid
+    where: IpAddress
+    name: Text = field(size=8)
+    blob: Blob = field(size=4)
+    samples: Array[float] = field(item=Float32, length=3, byte_order="big")
+    phase: Nested[Phase]
+    maybe: Nullable[int] = field(item=Int16)
+    sentinel: Nullable[float] = field(item=Float32, null=-999.0)
+    text: Text
+    more: Array[int] = field(item=Int16, prefix=UInt8)
+    tag: Packed[Tag]
+    rest: Blob = field(rest=True)
+
+
+GOLDEN = "491ffe37ea80abf5"
+"""Written down once: a fingerprint that changes says that stored files and other programs no longer agree."""
+
+
+def test_the_fingerprint_is_the_same_for_ever() -> None:
+    assert Everything.fingerprint == GOLDEN
+    assert First.fingerprint == "84117423b6993554"
+
+
+class First(TSModel):
+    counter: Int32
+    volts: Float32
+
+
+@pytest.mark.parametrize("seed", ["0", "1", "2"])
+def test_it_does_not_depend_on_the_process(seed: str) -> None:
+    code = "from test_fingerprint import Everything; print(Everything.fingerprint)"
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == GOLDEN
+
+
+def model(**keywords: Any) -> type[Any]:
+    """A model with a volts field; `annotation` and what `field()` takes may be given."""
+    annotation = keywords.pop("annotation", Float32)
+    name = keywords.pop("name", "volts")
+    options = {
+        key: keywords.pop(key) for key in list(keywords) if key in ("unit", "doc", "ge", "default", "item", "byte_order_of")
+    }
+    namespace: dict[str, Any] = {"__annotations__": {"counter": Int32, name: annotation}, name: field(**options)}
+    return type(TSModel)("Reading", (TSModel,), namespace, **keywords)
+
+
+def test_what_does_not_enter() -> None:
+    same = [
+        model(unit="V"),
+        model(doc="volts of the mains"),
+        model(ge=0),
+        model(default=1.0),
+        model(frozen=True),
+        model(strict_read=True),
+        model(post_init_on_read=True),
+        First,
+    ]
+    assert {each.fingerprint for each in same} == {model().fingerprint}
+
+
+def test_what_does_enter() -> None:
+    other = [
+        model(),
+        model(name="amps"),
+        model(annotation=Int32),
+        model(annotation=UInt32),
+        model(annotation=Nullable[float], item=Float32),
+        model(byte_order="big"),
+        model(moid=7),
+        model(moid=8),
+        model(cid=7),
+        model(versioned=True),
+        model(version=2),
+        model(encoding="msgpack"),
+        model(encoding="json"),
+    ]
+    assert len({each.fingerprint for each in other}) == len(other)
+
+
+def test_members_of_enumerations_enter() -> None:
+    class Named(IntEnum):
+        NO = 0
+        ON = 1
+
+    class Renumbered(IntEnum):
+        OFF = 0
+        ON = 2
+
+    class Reordered(IntEnum):
+        OFF = 0
+        ON = 1
+
+    prints = [model(annotation=Enumerated[kind]).fingerprint for kind in (State, Named, Renumbered, Reordered)]
+    assert len(set(prints)) == 3
+    assert prints[0] == prints[3]
+
+
+def test_padding_moves_what_follows() -> None:
+    class Padded(TSModel):
+        counter: Int32
+        _gap: Padding = padding(1)
+        volts: Float32
+
+    class Longer(TSModel):
+        counter: Int32
+        volts: Float32
+        _gap: Padding = padding(1)
+
+    assert len({First.fingerprint, Padded.fingerprint, Longer.fingerprint}) == 3
+
+
+def test_structures_and_abstract_models_have_one_too() -> None:
+    assert Phase.fingerprint != First.fingerprint
+
+    class Base(TSModel, abstract=True):
+        counter: Int32
+        volts: Float32
+
+    assert Base.fingerprint == First.fingerprint
+
+
+def test_contents_of_messages_enter() -> None:
+    class Other(msgspec.Struct):
+        name: str
+
+    kinds: list[Any] = [Tag, Other, dict[str, str], dict[str, int], list[str], list[int] | None, str | int]
+    assert len({model(annotation=Packed[kind]).fingerprint for kind in kinds}) == len(kinds)
+    assert model(annotation=Packed[int | str]).fingerprint == model(annotation=Packed[str | int]).fingerprint
+
+
+def test_every_field_type_is_described() -> None:
+    kinds = {each["type"] for each in described(Everything.layout)["fields"]}
+    plain = {"Acq", "Cap", "Cid", "Mid", "Moid", "Padding"}
+    for name, kind in FIELD_TYPES.items():
+        if hasattr(kind, "scalar"):
+            assert described(model(annotation=kind).layout)["fields"][1]["type"] == name
+            plain.add(name)
+    assert kinds | plain == set(FIELD_TYPES)
+
+
+def test_every_codec_is_described() -> None:
+    from tsmodel.codec.describing import _type
+
+    def leaves(kind: type) -> set[type]:
+        below = kind.__subclasses__()
+        return {kind} if not below else set().union(*map(leaves, below))
+
+    ours = {each for each in leaves(FieldCodec) if each.__module__.startswith("tsmodel.")}
+    assert {each.__name__ for each in ours if _type.dispatch(each) is _type.dispatch(object)} == set()

@@ -1,0 +1,405 @@
+"""What the lock file says, and how each change of a model is judged against it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from enum import IntEnum, IntFlag
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tsmodel import (
+    Array,
+    Enumerated,
+    Flags,
+    Float32,
+    Float64,
+    Int16,
+    Int32,
+    Nested,
+    Nullable,
+    Padding,
+    Scaled,
+    Text,
+    TSModel,
+    TSStruct,
+    UInt8,
+    UInt16,
+    UInt32,
+    field,
+    padding,
+    schema,
+)
+from tsmodel.errors import SchemaError
+
+
+class Two(IntEnum):
+    OFF = 0
+    ON = 1
+
+
+class Three(IntEnum):
+    OFF = 0
+    ON = 1
+    FAULT = 2
+
+
+class Swapped(IntEnum):
+    OFF = 1
+    ON = 0
+
+
+class Renamed(IntEnum):
+    OFF = 0
+    RUNNING = 1
+
+
+class Phase(TSStruct):
+    volts: Float32
+    amps: Float32
+
+
+class PhaseRenamed(TSStruct):
+    u: Float32
+    amps: Float32
+
+
+class PhaseOther(TSStruct):
+    volts: Float32
+    amps: Int32
+
+
+Fields = dict[str, Any]
+"""Annotations by name, each alone or with what `field()` takes."""
+
+
+def model(fields: Fields, name: str = "Reading", **keywords: Any) -> type[TSModel]:
+    namespace: dict[str, Any] = {"__annotations__": {}, "__module__": __name__}
+    for each, declared in fields.items():
+        annotation, options = declared if isinstance(declared, tuple) else (declared, None)
+        namespace["__annotations__"][each] = annotation
+        if options is not None:
+            namespace[each] = options
+    made: type[TSModel] = type(TSModel)(name, (TSModel,), namespace, **keywords)
+    return made
+
+
+def state(kind: Any) -> Any:
+    return (Enumerated[kind], field(storage=UInt8))
+
+
+SAME, UPGRADE, BREAKING = "compatible", "readable-with-upgrade", "breaking"
+A, B = {"counter": Int32, "volts": Float32}, {"counter": Int32, "amps": Float32}
+MSG = {"encoding": "msgpack"}
+CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, Any]], list[tuple[str, str | None, str]]]] = [
+    ("nothing", (A, {}), (A, {}), []),
+    ("renamed field", (A, {}), (B, {}), [(SAME, "volts", "it is named amps now")]),
+    ("type of one size", (A, {}), ({**A, "volts": Int32}, {}), [(BREAKING, "volts", "Float32 .* became Int32")]),
+    ("sign", (A, {}), ({**A, "counter": UInt32}, {}), [(BREAKING, "counter", "Int32 .* became UInt32")]),
+    ("wider", (A, {}), ({**A, "volts": Float64}, {}), [(UPGRADE, "volts", "Float32 .* became Float64")]),
+    ("byte order", (A, {}), (A, {"byte_order": "big"}), [(BREAKING, "counter", "big"), (BREAKING, "volts", "big")]),
+    (
+        "appended",
+        (A, {}),
+        ({**A, "more": Int16}, {}),
+        [(UPGRADE, "more", "new; .* Old payloads have 8 bytes, new ones 10")],
+    ),
+    ("removed", (A, {}), ({"counter": Int32}, {}), [(UPGRADE, "volts", "it is gone")]),
+    (
+        "order",
+        (A, {}),
+        ({"volts": Float32, "counter": Int32}, {}),
+        [
+            (BREAKING, "counter", "at byte 0"),
+            (BREAKING, "volts", "at byte 4"),
+            (BREAKING, "volts, counter", "another order"),
+        ],
+    ),
+    (
+        "order of texts",
+        ({"a": Text, "b": Text}, {}),
+        ({"b": Text, "a": Text}, {}),
+        [(BREAKING, "a", "varying place"), (BREAKING, "b", "is at 0"), (BREAKING, "b, a", "another order")],
+    ),
+    ("text appended", ({"a": Text}, {}), ({"a": Text, "b": Text}, {}), [(BREAKING, "b", "versioned=True")]),
+    (
+        "unit",
+        ({"v": (Int32, field(unit="V"))}, {}),
+        ({"v": (Int32, field(unit="mV"))}, {}),
+        [(BREAKING, "v", "was V and is mV")],
+    ),
+    ("unit said", ({"v": Int32}, {}), ({"v": (Int32, field(unit="mV"))}, {}), [(SAME, "v", "has the unit mV now")]),
+    (
+        "digits",
+        ({"v": (Scaled, field(digits=1, storage=Int32))}, {}),
+        ({"v": (Scaled, field(digits=2, storage=Int32))}, {}),
+        [(BREAKING, "v", "digits 1")],
+    ),
+    ("member added", ({"s": state(Two)}, {}), ({"s": state(Three)}, {}), [(SAME, "s", r"FAULT \(2\) is new")]),
+    ("member gone", ({"s": state(Three)}, {}), ({"s": state(Two)}, {}), [(BREAKING, "s", "FAULT .* is gone; .*keep")]),
+    (
+        "members swapped",
+        ({"s": state(Two)}, {}),
+        ({"s": state(Swapped)}, {}),
+        [(BREAKING, "s", "OFF was 0 and is 1"), (BREAKING, "s", "ON was 1")],
+    ),
+    ("member renamed", ({"s": state(Two)}, {}), ({"s": state(Renamed)}, {}), [(SAME, "s", r"ON \(1\) is named RUNNING")]),
+    (
+        "member storage",
+        ({"s": state(Two)}, {}),
+        ({"s": (Enumerated[Two], field(storage=UInt16))}, {}),
+        [(UPGRADE, "s", "UInt8")],
+    ),
+    ("nested renamed", ({"p": Nested[Phase]}, {}), ({"p": Nested[PhaseRenamed]}, {}), [(SAME, "p.volts", "named u")]),
+    ("nested type", ({"p": Nested[Phase]}, {}), ({"p": Nested[PhaseOther]}, {}), [(BREAKING, "p.amps", "became Int32")]),
+    (
+        "longer",
+        ({"a": (Array[int], field(item=Int16, length=2))}, {}),
+        ({"a": (Array[int], field(item=Int16, length=3))}, {}),
+        [(UPGRADE, "a", "length 2")],
+    ),
+    (
+        "members in an array",
+        ({"a": (Array[Any], field(item=Enumerated[Two], length=2))}, {}),
+        ({"a": (Array[Any], field(item=Enumerated[Three], length=2))}, {}),
+        [(SAME, "a", "FAULT")],
+    ),
+    (
+        "in padding",
+        ({"a": Int16, "_gap": (Padding, padding(2))}, {}),
+        ({"a": Int16, "b": Int16}, {}),
+        [(BREAKING, "b", "new; .* padding")],
+    ),
+    (
+        "padding behind",
+        ({"a": Int16}, {}),
+        ({"a": Int16, "_gap": (Padding, padding(2))}, {}),
+        [(UPGRADE, None, "2 and 4 bytes")],
+    ),
+    (
+        "nullable",
+        (A, {}),
+        ({**A, "volts": (Nullable[float], field(item=Float32))}, {}),
+        [
+            (UPGRADE, "counter", "at byte 0 and is at 1"),
+            (UPGRADE, "volts", "at byte 4 and is at 5"),
+            (UPGRADE, "volts", "Nullable"),
+        ],
+    ),
+    (
+        "sentinel",
+        ({"a": (Nullable[int], field(item=Int16, null=-1))}, {}),
+        ({"a": (Nullable[int], field(item=Int16, null=-2))}, {}),
+        [(BREAKING, "a", "null ffff")],
+    ),
+    ("moid", (A, {"moid": 7}), (A, {"moid": 8}), [(BREAKING, "moid", "fixed as 7 and is 8")]),
+    ("moid fixed", (A, {}), (A, {"moid": 8}), [(BREAKING, "moid", "fixed as 8 now")]),
+    ("moid free", (A, {"moid": 7}), (A, {}), [(SAME, "moid", "is free now")]),
+    ("version byte", (A, {}), (A, {"versioned": True}), [(UPGRADE, None, "begin with a version byte, 1")]),
+    (
+        "version",
+        (A, {"version": 1}),
+        ({**A, "volts": Int32}, {"version": 2}),
+        [(UPGRADE, None, "was 1 and is 2"), (UPGRADE, "volts", "Int32")],
+    ),
+    ("version gone", (A, {"version": 1}), (A, {}), [(UPGRADE, None, "no version byte, which was 1")]),
+    ("version kept", (A, {"version": 1}), ({**A, "volts": Int32}, {"version": 1}), [(BREAKING, "volts", "version=2")]),
+    ("to a message", (A, {}), (A, MSG), [(BREAKING, None, "were struct and are msgpack")]),
+    (
+        "to another message",
+        (A, {**MSG, "version": 1}),
+        (A, {"encoding": "json", "version": 2}),
+        [(UPGRADE, None, "msgpack")],
+    ),
+    (
+        "message: added with a default",
+        (A, MSG),
+        ({**A, "b": (Int16, field(default=1))}, MSG),
+        [(SAME, "b", "with a default")],
+    ),
+    ("message: added without", (A, MSG), ({**A, "b": Int16}, MSG), [(BREAKING, "b", "a default makes this compatible")]),
+    ("message: removed", (A, MSG), ({"counter": Int32}, MSG), [(SAME, "volts", "gone; .*older programs")]),
+    ("message: renamed", (A, MSG), (B, MSG), [(BREAKING, "volts", "seems to be named amps")]),
+    ("message: order", (A, MSG), ({"volts": Float32, "counter": Int32}, MSG), [(SAME, "volts, counter", "another order")]),
+    ("message: wider", (A, MSG), ({"counter": Int32, "volts": Float64}, MSG), [(SAME, "volts", "Float64")]),
+    ("message: wider int", ({"a": UInt8}, MSG), ({"a": Int16}, MSG), [(SAME, "a", "Int16")]),
+    ("message: narrower", ({"a": Int16}, MSG), ({"a": UInt8}, MSG), [(BREAKING, "a", "UInt8")]),
+    ("message: nullable", ({"a": Int16}, MSG), ({"a": (Nullable[int], field(item=Int32))}, MSG), [(SAME, "a", "Nullable")]),
+    (
+        "message: nested renamed",
+        ({"p": Nested[Phase]}, MSG),
+        ({"p": Nested[PhaseRenamed]}, MSG),
+        [(BREAKING, "p.volts", "seems")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_each_change(tmp_path: Path, old: Any, new: Any, expected: Any) -> None:
+    lock = tmp_path / "schema.lock"
+    before, after = model(old[0], **old[1]), model(new[0], **new[1])
+    schema.freeze([before], lock)
+    assert not schema.check([before], lock)
+    changes = schema.check([after], lock)
+    assert sorted((change.severity, change.field or "") for change in changes) == sorted(
+        (severity, field or "") for severity, field, _ in expected
+    )
+    for severity, name, text in expected:
+        assert any(
+            (change.severity, change.field) == (severity, name) and _found(text, f"{change.what}; {change.why}")
+            for change in changes
+        ), changes
+    schema.freeze([after], lock)
+    assert not schema.check([after], lock)
+
+
+def _found(pattern: str, text: str) -> bool:
+    return re.search(pattern, text) is not None
+
+
+def test_severities_agree_with_what_reading_does(tmp_path: Path) -> None:
+    """A change is readable with an upgrade just when a class that replaces the old one can be made as it stands."""
+    for name, old, new, expected in CASES:
+        if any(field and field.startswith("moid") for _, field, _ in expected) or not expected:
+            continue
+        before = model(old[0], "Old", **old[1])
+        severities = {severity for severity, _, _ in expected}
+        if severities == {UPGRADE}:
+            model(new[0], "New", replaces=before, **new[1])
+        elif BREAKING in severities and "gone" not in name:
+            keywords = {"versioned": False, **new[1]} if "version" not in new[1] else new[1]
+            with pytest.raises(SchemaError, match="cannot be told"):
+                model(new[0], "New", replaces=before, **keywords)
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    return tmp_path / "schema.lock"
+
+
+def test_a_model_that_replaces_what_is_locked(lock: Path) -> None:
+    schema.freeze([model(A)], lock)
+    first = model(A, "ReadingV1")
+    now = model({**A, "volts": Int32}, replaces=first, versioned=True)
+    (change,) = schema.check([now], lock)
+    assert (change.severity, change.field) == (SAME, None)
+    assert "it replaces ReadingV1, which has the layout that is locked as Reading" in change.what
+    third = model(
+        {**A, "more": Int32},
+        "Reading",
+        replaces=model({**A, "volts": Int32}, "ReadingV2", replaces=first, versioned=True),
+    )
+    assert [each.severity for each in schema.check([third], lock)] == [SAME, SAME]
+    schema.freeze([now], lock)
+    assert list(json.loads(lock.read_text())["models"]) == ["Reading", "ReadingV1"]
+    assert not schema.check([now], lock)
+    (gone, alone) = sorted(schema.check([model({**A, "volts": Int32}, version=2)], lock), key=str)
+    assert (gone.model, alone.model) == ("Reading", "ReadingV1")
+    assert {gone.severity, alone.severity} == {BREAKING}
+
+
+def test_the_same_layout_with_another_meaning_since_some_time(lock: Path) -> None:
+    schema.freeze([model({"v": (Int32, field(unit="V"))})], lock)
+    old = model({"v": (Int32, field(unit="V"))}, "ReadingV1")
+    assert [
+        each.severity for each in schema.check([model({"v": (Int32, field(unit="mV"))}, replaces=old, since=5)], lock)
+    ] == [SAME]
+    schema.freeze([model({"v": (Int32, field(unit="mV"))}, replaces=old, since=5)], lock)
+    (change,) = schema.check([model({"v": (Int32, field(unit="mV"))}, replaces=old, since=6)], lock)
+    assert (change.severity, "since= was 2001-01-01T00:00:00.000000005Z" in change.what) == (BREAKING, True)
+
+
+def test_models_that_come_and_go(lock: Path) -> None:
+    schema.freeze([model(A), model(B, "Other")], lock)
+    changes = schema.check([model(A), model({"x": UInt8}, "Another")], lock)
+    assert [(change.severity, change.model) for change in changes] == [(BREAKING, "Other"), (SAME, "Another")]
+    (renamed,) = schema.check([model(A), model(B, "Another")], lock)
+    assert (renamed.severity, renamed.what) == (SAME, "the class is named Another now")
+
+
+def test_changes_are_sorted_and_can_be_picked(lock: Path) -> None:
+    schema.freeze([model({**A, "x": Int16, "y": Int16})], lock)
+    changes = schema.check([model({**B, "x": UInt16, "y": Int16, "z": UInt8}, moid=3)], lock)
+    assert [change.severity for change in changes] == [BREAKING, UPGRADE, UPGRADE, SAME]
+    assert len(changes.breaking) == 1
+    assert len(changes.above(SAME)) == 3
+    assert [str(change).partition(":")[0] for change in changes[:2]] == [BREAKING, UPGRADE]
+    assert len(str(changes).splitlines()) == 4
+    assert str(schema.check([model(A)], lock).breaking[:0]) == "no changes"
+    assert repr(changes).startswith("<Changes: breaking: Reading.moid: it is fixed as 3 now; ")
+
+
+def test_the_file_is_readable_and_sorted(lock: Path) -> None:
+    schema.freeze([model(B, "Zulu"), model({"volts": (Float32, field(unit="V"))}, "Alpha", moid=3, version=4)], lock)
+    text = lock.read_text()
+    assert text.index('"Alpha"') < text.index('"Zulu"')
+    assert (
+        '        {"name": "volts", "type": "Float32", "byte_order": "little", "offset": 1, "size": 4, "unit": "V"}\n'
+        in text
+    )
+    assert text.endswith("}\n")
+    written = json.loads(text)["models"]["Alpha"]
+    assert (written["key"], written["version"], written["size"]) == ({"moid": 3}, 4, 5)
+    schema.freeze([model({"volts": (Float32, field(unit="V"))}, "Alpha", moid=3, version=4), model(B, "Zulu")], lock)
+    assert lock.read_text() == text
+    schema.freeze([model({}, "Empty")], lock)
+    assert json.loads(lock.read_text())["models"]["Empty"]["fields"] == []
+    schema.freeze([], lock)
+    assert json.loads(lock.read_text())["models"] == {}
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    schema.freeze([model(A)], lock)
+    before = lock.read_bytes()
+    monkeypatch.setattr("os.fsync", _full)
+    with pytest.raises(OSError, match="no space"):
+        schema.freeze([model(B)], lock)
+    assert lock.read_bytes() == before
+    assert list(lock.parent.iterdir()) == [lock]
+
+
+def _full(_: int) -> None:
+    raise OSError("no space left")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "there is no lock file"),
+        ("{", "cannot be read as a lock file"),
+        ("[]", "is no lock file"),
+        ('{"models": {}}', "is no lock file"),
+        ('{"tsmodel_schema": 2, "models": {}}', "form 2, and this tsmodel knows form 1: upgrade"),
+        ('{"tsmodel_schema": 1}', "is damaged"),
+        ('{"tsmodel_schema": 1, "models": {"Reading": {"fingerprint": "0"}}}', "is damaged"),
+        (
+            '{"tsmodel_schema": 1, "models": {"R": {"fingerprint": "0", "encoding": "struct", "key": {}, "fields": [{}]}}}',
+            "damaged",
+        ),
+    ],
+)
+def test_files_that_are_none(lock: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        lock.write_text(text)
+    with pytest.raises(SchemaError, match=message):
+        schema.check([model(A)], lock)
+
+
+@pytest.mark.parametrize("call", [schema.freeze, schema.check])
+def test_models_that_cannot_be_locked(lock: Path, call: Callable[..., Any]) -> None:
+    with pytest.raises(SchemaError, match="two models are named Reading"):
+        call([model(A), model(B)], lock)
+    with pytest.raises(SchemaError, match="TSModel is abstract"):
+        call([TSModel], lock)
+
+
+def test_flags_are_judged_as_enumerations_are(lock: Path) -> None:
+    def lamp(**members: int) -> Any:
+        return (Flags[IntFlag("Lamp", members)], field(storage=UInt8))  # type: ignore[misc]
+
+    schema.freeze([model({"s": lamp(RED=1, GREEN=2)})], lock)
+    assert [each.severity for each in schema.check([model({"s": lamp(RED=1, GREEN=2, BLUE=4)})], lock)] == [SAME]
+    assert [each.severity for each in schema.check([model({"s": lamp(RED=1, GREEN=4)})], lock)] == [BREAKING]

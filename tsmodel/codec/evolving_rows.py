@@ -1,0 +1,224 @@
+"""Rows of a model that replaces an older one, out of records of both.
+
+Rules kept here:
+
+* A chunk is sorted by claims. Records of the newest version are read as they lie there; those of older ones become rows,
+  are upgraded, and are laid out as the newest version lays them out. So whatever is done with records, it is done with
+  records of one layout, and a value that the newest version could not store is a fault.
+* An upgraded record keeps its key, whatever key the upgrade gives.
+* Where only key components are asked for, nothing is upgraded.
+* What is written is always the newest version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, TypeVar
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.backend import Batch
+from tsmodel.codec.claims import Claim, Refusal, sorted_by
+from tsmodel.codec.field import FieldFault
+from tsmodel.codec.fitting import Fit, Misfit
+from tsmodel.codec.rows import RowCodec
+from tsmodel.codec.scalars import shown
+from tsmodel.errors import SchemaError
+from tsmodel.keys import KEY_FIELDS, Key
+from tsmodel.wire.records import GET_FORM
+
+__all__ = ["EvolvingRowCodec", "UpgradeFault", "keys_of", "labelled"]
+
+RowT = TypeVar("RowT")
+
+_UNSET: Final = Key(-1, -1, -1, -1, -1)
+
+
+class UpgradeFault(Refusal):
+    """A record of an older version that could not be upgraded: not what is stored is at fault, but the upgrade.
+
+    Attributes:
+        old: name of the older version.
+        new: name of the newer version.
+    """
+
+    def __init__(self, why: str, old: str = "", new: str = "") -> None:
+        super().__init__(why)
+        self.old = old
+        self.new = new
+
+
+class EvolvingRowCodec(RowCodec[RowT]):
+    """See `RowCodec`.
+
+    Args:
+        own: the codec of the newest version, with its claim.
+        old: the codec of the version that it replaces, which may itself be evolving, with its claims.
+        kind: the newest version's class, whose objects an upgrade gives.
+
+    Attributes:
+        upgrade: makes a row of the newest version of one of `old`; None until it is known.
+    """
+
+    def __init__(self, own: RowCodec[RowT], old: RowCodec[Any], kind: type[RowT]) -> None:
+        self._own = own
+        self._old = old
+        self._kind = kind
+        super().__init__(own.layout, own.make, own.fixed, own._tuples, own.constraints, strict_read=own.strict_read)
+        self.upgrade: Callable[[Any], RowT] | None = None
+        (claim,) = own.claims
+        self._groups = (before(old.claims, claim.since), own.claims)
+        self.claims = (*self._groups[0], claim)
+        self.caps = own.caps
+
+    def fit(self, chunk: memoryview) -> Fit:
+        """See `RowCodec.fit`."""
+        (old, own), misfits = self._sorted(chunk)
+        if len(old):
+            found = self._old.fit(old)
+            misfits += labelled(found.misfits, self._old_name)
+            upgraded, unable = self._upgraded(found.records)
+            misfits += unable
+            own = upgraded if not len(own) else memoryview(b"".join([upgraded, own]))
+        found = self._own.fit(own)
+        return Fit(found.records, (*misfits, *found.misfits))
+
+    def fit_keys(self, chunk: memoryview) -> Fit:
+        """See `RowCodec.fit_keys`; the records have key components only, unless all are of the newest version."""
+        (old, own), misfits = self._sorted(chunk)
+        if not len(old):
+            found = self._own.fit_keys(own)
+            return Fit(found.records, (*misfits, *found.misfits))
+        fits = [self._old.fit_keys(old), self._own.fit_keys(own)]
+        misfits += (*labelled(fits[0].misfits, self._old_name), *fits[1].misfits)
+        return Fit(np.concatenate([keys_of(each.records) for each in fits]), misfits)
+
+    def _fit(self, chunk: memoryview) -> Fit:
+        return self.fit(chunk)
+
+    def rows(self, records: Any) -> Iterator[RowT]:
+        """See `RowCodec.rows`."""
+        return self._own.rows(records)
+
+    def encode(self, rows: Sequence[RowT], *, with_acq: bool = False, first: int = 0) -> list[Batch]:
+        """See `RowCodec.encode`."""
+        return self._own.encode(rows, with_acq=with_acq, first=first)
+
+    def chunk_of(self, rows: Sequence[RowT], keys: Any) -> memoryview:
+        """See `RowCodec.chunk_of`."""
+        return self._own.chunk_of(rows, keys)
+
+    def payload_of(self, row: RowT) -> bytes:
+        """See `RowCodec.payload_of`."""
+        return self._own.payload_of(row)
+
+    def row_of(self, key: Key, payload: bytes) -> RowT:
+        """See `RowCodec.row_of`; of a payload of any version."""
+        return next(self.rows(self._single(key, payload)))
+
+    def values_of(self, payload: bytes) -> tuple[Any, ...]:
+        """See `RowCodec.values_of`; of a payload of any version.
+
+        Raises:
+            FieldFault: also when nothing but the record's key tells the version.
+        """
+        if any(claim.since is not None or claim.until is not None for claim in self.claims):
+            raise Refusal(f"only a record's capture time tells versions of {self._name} apart, and a payload has none")
+        (octets,) = self._own._payloads(self._single(_UNSET, payload))
+        return self._own.values_of(octets)
+
+    def end_at(self, cap: int) -> None:
+        """From this capture time on, records are of a version that replaces this one."""
+        self._own.end_at(cap)
+        self.caps = self._own.caps
+
+    def _payloads(self, records: Any) -> Iterable[bytes]:
+        return self._own._payloads(records)
+
+    @property
+    def _name(self) -> str:
+        return self._kind.__name__
+
+    @property
+    def _old_name(self) -> str:
+        return self._groups[0][-1].model
+
+    def _sorted(self, chunk: memoryview) -> tuple[list[memoryview], tuple[Misfit, ...]]:
+        if self.upgrade is None:
+            raise SchemaError(
+                f"{self._name} replaces {self._old_name}, but nothing says how: write a function under "
+                f"@{self._name}.upgrade_from({self._old_name}) that makes one of the other",
+                model=self._name,
+            )
+        return sorted_by(chunk, self._groups, self._name)
+
+    def _single(self, key: Key, payload: bytes) -> Any:
+        head = (GET_FORM.least + len(payload)).to_bytes(4, "little") + key.to_bytes()
+        found = self.fit(memoryview(head + payload))
+        for misfit in found.misfits:
+            raise misfit.fault or Refusal(f"{len(payload)} bytes are no payload of {self._name}")
+        return found.records
+
+    def _upgraded(self, records: Any) -> tuple[memoryview, tuple[Misfit, ...]]:
+        """Records that `old` found, as a chunk of the newest version."""
+        if not len(records):
+            return memoryview(b""), ()
+        try:
+            return self._own.chunk_of(list(map(self._made, self._old.rows(records))), records), ()
+        except Exception:  # noqa: BLE001 - the user's function may raise anything; each record's own is told below
+            return self._one_by_one(records)
+
+    def _one_by_one(self, records: Any) -> tuple[memoryview, tuple[Misfit, ...]]:
+        pieces, misfits = [], []
+        payloads = list(self._old._payloads(records))
+        for at, payload in enumerate(payloads):
+            record = records[at : at + 1]
+            try:
+                pieces.append(self._own.chunk_of([self._made(next(self._old.rows(record)))], record))
+            except Exception as error:  # noqa: BLE001 - becomes the cause of an UpgradeError
+                why = f"{type(error).__name__}: {str(error).removeprefix('record 0: ')}"
+                whole = f"the upgrade from {self._old_name} to {self._name} failed: {why}"
+                fault = UpgradeFault(whole, self._old_name, self._name)
+                fault.__cause__ = error
+                key = Key(*(int(record[name][0]) for name in KEY_FIELDS))
+                misfits.append(Misfit(key, payload, fault))
+        return memoryview(b"".join(pieces)), tuple(misfits)
+
+    def _made(self, row: Any) -> RowT:
+        assert self.upgrade is not None
+        made = self.upgrade(row)
+        if type(made) is not self._kind:
+            raise TypeError(f"it gave {shown(made)}, not a {self._name}")
+        return made
+
+
+def before(claims: Iterable[Claim], cap: int | None) -> tuple[Claim, ...]:
+    """The same claims on records that were captured before `cap` only."""
+    if cap is None:
+        return tuple(claims)
+    return tuple(attrs.evolve(claim, until=cap if claim.until is None else min(cap, claim.until)) for claim in claims)
+
+
+def labelled(misfits: Iterable[Misfit], name: str) -> tuple[Misfit, ...]:
+    """Misfits of one of several versions or models; their faults say of which."""
+    return tuple(attrs.evolve(each, fault=_labelled(each.fault, name)) for each in misfits)
+
+
+def _labelled(fault: FieldFault | None, name: str) -> FieldFault:
+    if isinstance(fault, Refusal):
+        return fault
+    if fault is None:
+        return Refusal(f"it is none of {name}")
+    named = Refusal(f"{name}.{fault.field}, at byte {fault.offset}: {fault.why}" if fault.field else f"{name}: {fault.why}")
+    named.field, named.offset = fault.field, fault.offset
+    return named
+
+
+def keys_of(records: Any) -> npt.NDArray[Any]:
+    """Sizes and keys of some records; structured array, shape (n,)."""
+    keys = np.zeros(len(records), GET_FORM.header)
+    for name in KEY_FIELDS:
+        keys[name] = records[name]
+    return keys

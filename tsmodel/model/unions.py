@@ -1,0 +1,89 @@
+"""`Reading | Event`: several models in one range.
+
+Rules kept here:
+
+* Records of every two of the models, each in all its versions, must be told apart: by key components that the classes fix,
+  by a version byte, or by the payload's size. A union where that cannot be is refused before anything is read.
+* What a union's records have in common is the key. A condition on a column of one model is met by none of the others'.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import combinations
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin
+
+import attrs
+
+from tsmodel.codec.claims import Claim
+from tsmodel.codec.union_rows import UnionRowCodec
+from tsmodel.errors import QueryError
+from tsmodel.model.schema import SCHEMA, Schema
+
+__all__ = ["ModelUnion", "models_of", "queried"]
+
+
+class ModelUnion:
+    """Several models, in the place of one.
+
+    Attributes:
+        models: the classes.
+    """
+
+    def __init__(self, models: tuple[type, ...]) -> None:
+        schemas = [_schema(model) for model in models]
+        self.models: Final = models
+        self.__name__ = " | ".join(schema.model for schema in schemas)
+        members = [(schema.model, schema.codec) for schema in schemas if schema.codec is not None]
+        for (one, first), (other, second) in combinations(members, 2):
+            for claim in first.claims:
+                for against in second.claims:
+                    if not claim.is_apart(against):
+                        raise QueryError(_ambiguous(one, claim, other, against))
+        schema = Schema(self.__name__, (), _common(schemas), "little", False, codec=UnionRowCodec(self.__name__, members))
+        setattr(self, SCHEMA, schema)
+
+    def __repr__(self) -> str:
+        return self.__name__
+
+
+def queried(model: Any) -> Any:
+    """What a query is of: a model class as it is, a `ModelUnion` for `Reading | Event`.
+
+    Raises:
+        QueryError: when members of a union are no models, or their records cannot be told apart.
+    """
+    return _union(get_args(model)) if get_origin(model) in (Union, UnionType) else model
+
+
+def models_of(model: Any) -> tuple[type, ...]:
+    """The model classes that a query is of."""
+    return model.models if isinstance(model, ModelUnion) else (model,)
+
+
+@lru_cache(maxsize=128)
+def _union(models: tuple[type, ...]) -> ModelUnion:
+    return ModelUnion(models)
+
+
+def _schema(model: Any) -> Schema:
+    schema = getattr(model, SCHEMA, None) if isinstance(model, type) else None
+    if not isinstance(schema, Schema) or schema.codec is None:
+        raise QueryError(f"{getattr(model, '__name__', model)} in a union is not a model with records")
+    return schema
+
+
+def _common(schemas: list[Schema]) -> dict[str, int]:
+    first, *others = (schema.fixed for schema in schemas)
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
+
+
+def _ambiguous(one: str, claim: Claim, other: str, against: Claim) -> str:
+    if attrs.evolve(claim, until=None) == attrs.evolve(against, until=None):
+        return f"{one} | {other}: both read records of {claim.model}; leave out the older version of the two"
+    return (
+        f"{one} | {other}: their records cannot be told apart: {claim}, and {against}. Fix a key component in each, as in "
+        f"class {one}(TSModel, moid=7) and class {other}(TSModel, moid=8), or give each a version byte of its own, as in "
+        f"class {one}(TSModel, version=1) and class {other}(TSModel, version=2)"
+    )

@@ -1,0 +1,13 @@
+"""A lock file for models: what the bytes of records are, to be compared with what the code says.
+
+schema.freeze([Reading, Event], "schema.lock")          # once, and after each change that was meant
+
+def test_stored_records_stay_readable():                # in the tests
+    changes = schema.check([Reading, Event], "schema.lock")
+    assert not changes, changes
+"""
+
+from tsmodel.schema.changes import Change, Changes, Severity
+from tsmodel.schema.lock import check, freeze
+
+__all__ = ["Change", "Changes", "Severity", "check", "freeze"]

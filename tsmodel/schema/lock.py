@@ -1,0 +1,152 @@
+"""The lock file: JSON, models by name, a line for each field, so that a review sees what changed.
+
+Rules kept here:
+
+* A file is replaced whole or not at all.
+* A model brings those along that it replaces, for their records are read, too.
+* A file that is no lock file, or one of a later form, is an error that says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from tsmodel.errors import SchemaError
+from tsmodel.model import TSModel
+from tsmodel.model.evolution import chain_of
+from tsmodel.model.fingerprint import description_of, fingerprint_of
+from tsmodel.model.meta import schema_of
+from tsmodel.model.schema import Schema
+from tsmodel.schema.changes import Changes
+from tsmodel.schema.comparing import Entry, compared
+from tsmodel.timestamps import to_iso
+
+__all__ = ["check", "freeze"]
+
+_FORM: Final = 1
+
+
+def freeze(models: Iterable[type[TSModel]], path: str | os.PathLike[str]) -> None:
+    """Writes what the bytes of the models' records are to a lock file, in the place of what was there.
+
+    Args:
+        models: classes with records; those that they replace come along.
+        path: the file; commit it with the code.
+
+    Raises:
+        SchemaError: when two of the models have one name, or a class has no records.
+        OSError: when the file cannot be written; what was there is then as it was.
+    """
+    text = _text({name: _entry(schema) for name, schema in _by_name(models).items()})
+    target = Path(path)
+    handle, scratch = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(scratch).chmod(0o666 & ~umask)
+        Path(scratch).replace(target)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
+def check(models: Iterable[type[TSModel]], path: str | os.PathLike[str]) -> Changes:
+    """What is different between the models and a lock file.
+
+    Returns:
+        The changes, the worst first; none, so false, when the file says what the models say. A compatible change is a
+        change, too: freeze again when it was meant.
+
+    Raises:
+        SchemaError: when there is no such file, it is no lock file, or two of the models have one name.
+
+    Example::
+
+        changes = schema.check([Reading, Event], "schema.lock")
+        assert not changes, changes
+    """
+    schemas = _by_name(models)
+    return Changes(compared(_read(Path(path)), {name: _entry(schema) for name, schema in schemas.items()}))
+
+
+def _by_name(models: Iterable[type[TSModel]]) -> dict[str, Schema]:
+    by_name: dict[str, Schema] = {}
+    for model in models:
+        for schema in chain_of(schema_of(model)):
+            if schema.codec is None:
+                raise SchemaError(f"{schema.model} is abstract: give the classes derived from it", model=schema.model)
+            if by_name.setdefault(schema.model, schema) is not schema:
+                raise SchemaError(
+                    f"two models are named {schema.model}: a lock file tells models by name", model=schema.model
+                )
+    return dict(sorted(by_name.items()))
+
+
+def _entry(schema: Schema) -> Entry:
+    """What the file says of a model."""
+    evolution = schema.evolution
+    entry: dict[str, Any] = {"fingerprint": fingerprint_of(schema)}
+    if evolution is not None and evolution.replaces is not None:
+        entry["replaces"] = evolution.replaces.model
+    if evolution is not None and evolution.since is not None:
+        entry["since"] = to_iso(evolution.since)
+    entry |= description_of(schema)
+    units = {spec.name: spec.options.unit for spec in schema.fields if spec.options.unit is not None}
+    defaults = {spec.name for spec in schema.fields if spec.options.factory is not None}
+    for field in entry["fields"]:
+        if field["name"] in units:
+            field["unit"] = units[field["name"]]
+        if schema.encoding != "struct" and field["name"] in defaults:
+            field["default"] = True
+    return entry
+
+
+def _text(entries: dict[str, Entry]) -> str:
+    """The file's text: what has no fields below it stands on one line."""
+    models = []
+    for name, entry in entries.items():
+        lines = [f"      {json.dumps(key)}: {json.dumps(value)}" for key, value in entry.items() if key != "fields"]
+        fields = ",\n".join(f"        {json.dumps(field)}" for field in entry["fields"])
+        lines.append(f'      "fields": [\n{fields}\n      ]' if fields else '      "fields": []')
+        models.append(f"    {json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n    }")
+    return f'{{\n  "tsmodel_schema": {_FORM},\n  "models": {{\n' + ",\n".join(models) + "\n  }\n}\n"
+
+
+def _read(path: Path) -> dict[str, Entry]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SchemaError(
+            f"there is no lock file {path}: write one by tsmodel.schema.freeze(models, {str(path)!r})"
+        ) from error
+    except (ValueError, OSError) as error:
+        raise SchemaError(f"{path} cannot be read as a lock file: {error}") from error
+    form = content.get("tsmodel_schema") if isinstance(content, dict) else None
+    if form is None:
+        raise SchemaError(f"{path} is no lock file: it does not say tsmodel_schema")
+    if form != _FORM:
+        raise SchemaError(f"{path} is a lock file of form {form!r}, and this tsmodel knows form {_FORM}: upgrade tsmodel")
+    models = content.get("models")
+    if not isinstance(models, dict) or not all(map(_is_entry, models.values())):
+        raise SchemaError(f"{path} is damaged: freeze the models as they were, or take the file from version control")
+    return models
+
+
+def _is_entry(entry: object) -> bool:
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("fingerprint"), str)
+        and isinstance(entry.get("encoding"), str)
+        and isinstance(entry.get("key"), dict)
+        and isinstance(entry.get("fields"), list)
+        and all(isinstance(field, dict) and {"name", "type"} <= field.keys() for field in entry["fields"])
+    )
