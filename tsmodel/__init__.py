@@ -13,7 +13,8 @@ Declare a model, open a session, store objects, query them::
         rows = Reading.query.cid(1).cap_between(a, b).all()
 """
 
-from tsmodel.errors import TSModelError
+from tsmodel.client.retry import Retry
+from tsmodel.errors import TSModelError, WriteError
 from tsmodel.keys import Key, KeyRange
 from tsmodel.model import (
     Bool,
@@ -34,11 +35,12 @@ from tsmodel.model import (
     field,
 )
 from tsmodel.query import AsyncQuery, Query
-from tsmodel.session import AsyncSession, Receipt, Session, connect, connect_async
+from tsmodel.session import AsyncReceipt, AsyncSession, Receipt, Session, connect, connect_async
 from tsmodel.timestamps import now_ns, to_datetime, to_iso, to_ns
 
 __all__ = [
     "AsyncQuery",
+    "AsyncReceipt",
     "AsyncSession",
     "Bool",
     "Column",
@@ -53,6 +55,7 @@ __all__ = [
     "KeyRange",
     "Query",
     "Receipt",
+    "Retry",
     "Session",
     "TSModel",
     "TSModelError",
@@ -61,6 +64,7 @@ __all__ = [
     "UInt16",
     "UInt32",
     "UInt64",
+    "WriteError",
     "connect",
     "connect_async",
     "field",

@@ -6,6 +6,7 @@ import inspect
 import pickle
 
 import pytest
+from support.models import Sample
 
 from tsmodel import errors
 from tsmodel.errors import TSModelError
@@ -24,6 +25,14 @@ DATA: dict[str, dict[str, object]] = {
     "StoreError": {"path": "a.tsdb"},
     "StoreFormatError": {"path": "a.tsdb"},
     "StoreCorruptError": {"path": "a.tsdb"},
+    "CommitTimeoutError": {"acq": 5, "wanted": 6},
+    "WriteError": {
+        "stored": 2,
+        "not_stored": (Sample(cid=1, mid=2, moid=3, cap=4, level=1, volts=1.5, valid=True, total=2),),
+        "unknown": (Sample(cid=1, mid=2, moid=3, cap=5, level=1, volts=1.5, valid=True, total=2),),
+        "not_stored_numbers": range(2, 3),
+        "unknown_numbers": range(3, 4),
+    },
 }
 
 
@@ -53,7 +62,7 @@ def test_the_data_of_every_error_are_tried_here(kind: type[TSModelError]) -> Non
 def test_data_may_be_left_out() -> None:
     for kind in EXCEPTIONS:
         error = kind("message")
-        assert all(getattr(error, name) in (None, b"") for name in DATA.get(kind.__name__, {}))
+        assert all(getattr(error, name) in (None, b"", 0, ()) for name in DATA.get(kind.__name__, {}))
 
 
 @pytest.mark.parametrize(
@@ -65,6 +74,7 @@ def test_data_may_be_left_out() -> None:
         (errors.EncodeError, ValueError),
         (errors.DecodeError, ValueError),
         (errors.TransportError, OSError),
+        (errors.CommitTimeoutError, TimeoutError),
         (errors.UnflushedWarning, UserWarning),
     ],
 )

@@ -5,17 +5,28 @@ from __future__ import annotations
 from tsmodel.backend import AsyncBackend, Backend
 from tsmodel.client.backend import TStorageBackend
 from tsmodel.client.backend_async import AsyncTStorageBackend
-from tsmodel.session.pending import DEFAULT_BATCH_SIZE
+from tsmodel.client.retry import Retry
+from tsmodel.session.base import SessionOptions
+from tsmodel.session.limits import DEFAULT_BATCH_SIZE
 from tsmodel.session.session import Session
 from tsmodel.session.session_async import AsyncSession
 from tsmodel.session.target import StoreFile, Target, TargetLike, parse
 from tsmodel.session.threads import ThreadedStore
 from tsmodel.store import open_store
+from tsmodel.timestamps import DurationLike
 
 __all__ = ["connect", "connect_async", "open_backend"]
 
 
-def connect(target: TargetLike = None, *, batch_size: int = DEFAULT_BATCH_SIZE) -> Session:
+def connect(
+    target: TargetLike = None,
+    *,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_bytes: int | None = None,
+    batch_age: DurationLike | None = None,
+    flush_every: DurationLike | None = None,
+    retry: Retry | None = None,
+) -> Session:
     """Opens a session; use it in a `with` block.
 
     Args:
@@ -24,9 +35,14 @@ def connect(target: TargetLike = None, *, batch_size: int = DEFAULT_BATCH_SIZE) 
             variable TSMODEL_URL. A URL takes options behind a `?`: `timeout=seconds` for each wait, `tls=1` for TLS, then
             `ca=file` for the authorities to trust, `cert=file` and `key=file` for a certificate of one's own.
         batch_size: records collected before they are stored without waiting for `flush`.
+        batch_bytes: the same in bytes of their records; those of models of variable size are estimated. None: no limit.
+        batch_age: stores when the oldest record has waited this long, "30s" say. Looked at whenever something is added.
+        flush_every: stores in the background, by a thread (or a task), every so often. When that fails the next call that
+            adds raises it, and nothing is tried in the background until it has.
+        retry: what is tried again after a failure, and what becomes of a put without an answer. None: nothing is.
 
     Raises:
-        SessionError: when the target is not one of these.
+        SessionError: when the target is not one of these, or an option is not valid.
         StoreError: when the file cannot be opened, is not a tsmodel store, or was written by a newer version.
         TransportError: when the server cannot be reached.
 
@@ -35,10 +51,21 @@ def connect(target: TargetLike = None, *, batch_size: int = DEFAULT_BATCH_SIZE) 
     0
     """
     parsed = parse(target)
-    return Session(_backend(parsed), name=_named(target, parsed), batch_size=batch_size)
+    options = SessionOptions(
+        batch_size=batch_size, batch_bytes=batch_bytes, batch_age=batch_age, flush_every=flush_every, retry=retry
+    )
+    return Session(_backend(parsed), name=_named(target, parsed), options=options)
 
 
-def connect_async(target: TargetLike = None, *, batch_size: int = DEFAULT_BATCH_SIZE) -> AsyncSession:
+def connect_async(
+    target: TargetLike = None,
+    *,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_bytes: int | None = None,
+    batch_age: DurationLike | None = None,
+    flush_every: DurationLike | None = None,
+    retry: Retry | None = None,
+) -> AsyncSession:
     """Gives a session whose waits are awaited; use it in an `async with` block, which opens it.
 
     Arguments as for `connect`. An embedded store is driven by threads.
@@ -55,7 +82,10 @@ def connect_async(target: TargetLike = None, *, batch_size: int = DEFAULT_BATCH_
         await backend.connect()
         return backend
 
-    return AsyncSession(opener, name=_named(target, parsed), batch_size=batch_size)
+    options = SessionOptions(
+        batch_size=batch_size, batch_bytes=batch_bytes, batch_age=batch_age, flush_every=flush_every, retry=retry
+    )
+    return AsyncSession(opener, name=_named(target, parsed), options=options)
 
 
 def open_backend(target: TargetLike) -> Backend:
