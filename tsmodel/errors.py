@@ -26,6 +26,7 @@ __all__ = [
     "MultipleResultsError",
     "NoResultError",
     "NoSessionError",
+    "PoolTimeoutError",
     "ProtocolError",
     "QueryError",
     "RemoteProtocolError",
@@ -218,6 +219,20 @@ class ServerError(TSModelError):
 
 class TransportError(TSModelError, OSError):
     """The connection could not be made, was lost, or timed out; the cause is chained."""
+
+
+class PoolTimeoutError(TransportError, TimeoutError):
+    """No connection of a pool became free in time. Nothing was sent.
+
+    Attributes:
+        busy: how many connections are in use.
+        size: how many there may be.
+    """
+
+    def __init__(self, message: str, *, busy: int | None = None, size: int | None = None) -> None:
+        super().__init__(message)
+        self.busy = busy
+        self.size = size
 
 
 class StoreError(TSModelError):

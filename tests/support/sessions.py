@@ -45,7 +45,11 @@ class BlockingSession(_Blocking):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         session = connect_async(*arguments, **options)
         super().__init__(asyncio.new_event_loop(), session)
-        self._loop.run_until_complete(self._what.open())
+        try:
+            self._loop.run_until_complete(self._what.open())
+        except BaseException:
+            self._end()
+            raise
 
     def wait(self, seconds: float) -> None:
         """Lets tasks in the background run."""

@@ -25,6 +25,7 @@ DATA: dict[str, dict[str, object]] = {
     "StoreError": {"path": "a.tsdb"},
     "StoreFormatError": {"path": "a.tsdb"},
     "StoreCorruptError": {"path": "a.tsdb"},
+    "PoolTimeoutError": {"busy": 8, "size": 8},
     "CommitTimeoutError": {"acq": 5, "wanted": 6},
     "WriteError": {
         "stored": 2,
@@ -75,6 +76,7 @@ def test_data_may_be_left_out() -> None:
         (errors.DecodeError, ValueError),
         (errors.TransportError, OSError),
         (errors.CommitTimeoutError, TimeoutError),
+        (errors.PoolTimeoutError, TimeoutError),
         (errors.UnflushedWarning, UserWarning),
     ],
 )
@@ -90,6 +92,7 @@ def test_errors_are_also_what_python_would_raise(kind: type[Exception], builtin:
         (errors.NoSessionError, errors.SessionError),
         (errors.LocalProtocolError, errors.ProtocolError),
         (errors.RemoteProtocolError, errors.ProtocolError),
+        (errors.PoolTimeoutError, errors.TransportError),
         (errors.StoreFormatError, errors.StoreError),
         (errors.StoreCorruptError, errors.StoreError),
     ],

@@ -29,8 +29,10 @@ ROOMS = (
     "testing",
 )
 DRIVERS = {
+    "client/backend_async.py",
     "client/channel.py",
     "client/channel_async.py",
+    "client/pool.py",
     "client/streams.py",
     "client/tls.py",
     "server/listener.py",

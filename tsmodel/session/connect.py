@@ -5,7 +5,7 @@ from __future__ import annotations
 from tsmodel.backend import AsyncBackend, Backend
 from tsmodel.client.backend import TStorageBackend
 from tsmodel.client.backend_async import AsyncTStorageBackend
-from tsmodel.client.retry import Retry
+from tsmodel.client.retry import ONCE, Retry
 from tsmodel.session.base import SessionOptions
 from tsmodel.session.limits import DEFAULT_BATCH_SIZE
 from tsmodel.session.session import Session
@@ -31,9 +31,11 @@ def connect(
 
     Args:
         target: path of an embedded file, created when absent; `"memory:"` for a store that lives as long as the session;
-            `"tstorage://host:port"` (port 2025 by default) for a TStorage server; None for the value of the environment
-            variable TSMODEL_URL. A URL takes options behind a `?`: `timeout=seconds` for each wait, `tls=1` for TLS, then
-            `ca=file` for the authorities to trust, `cert=file` and `key=file` for a certificate of one's own.
+            `"tstorage://host:port"` (port 2025 by default) for a TStorage server, or `"tstorage://a:2025,b:2025"` for one
+            with several connectors, over which operations are spread; None for the value of the environment variable
+            TSMODEL_URL. A URL takes options behind a `?`: `timeout=seconds` for each wait, `pool=16` for the most
+            connections at once, `pool_timeout=seconds` (30 by default) for waiting until one of them is free, `tls=1` for
+            TLS, then `ca=file` for the authorities to trust, `cert=file` and `key=file` for a certificate of one's own.
         batch_size: records collected before they are stored without waiting for `flush`.
         batch_bytes: the same in bytes of their records; those of models of variable size are estimated. None: no limit.
         batch_age: stores when the oldest record has waited this long, "30s" say. Looked at whenever something is added.
@@ -54,7 +56,7 @@ def connect(
     options = SessionOptions(
         batch_size=batch_size, batch_bytes=batch_bytes, batch_age=batch_age, flush_every=flush_every, retry=retry
     )
-    return Session(_backend(parsed), name=_named(target, parsed), options=options)
+    return Session(_backend(parsed, retry), name=_named(target, parsed), options=options)
 
 
 def connect_async(
@@ -78,7 +80,7 @@ def connect_async(
     async def opener() -> AsyncBackend:
         if isinstance(parsed, StoreFile):
             return ThreadedStore(open_store(parsed.path))
-        backend = AsyncTStorageBackend(parsed.host, parsed.port, timeout=parsed.timeout, ssl_context=parsed.ssl_context)
+        backend = AsyncTStorageBackend(parsed, retry or ONCE)
         await backend.connect()
         return backend
 
@@ -93,13 +95,13 @@ def open_backend(target: TargetLike) -> Backend:
     return _backend(parse(target))
 
 
-def _backend(target: Target) -> Backend:
+def _backend(target: Target, retry: Retry | None = None) -> Backend:
     if isinstance(target, StoreFile):
         return open_store(target.path)
-    return TStorageBackend(target.host, target.port, timeout=target.timeout, ssl_context=target.ssl_context)
+    return TStorageBackend(target, retry or ONCE)
 
 
 def _named(target: TargetLike, parsed: Target) -> str:
     if target is not None:
         return str(target)
-    return f"{parsed.host}:{parsed.port}" if not isinstance(parsed, StoreFile) else parsed.path or "memory:"
+    return str(parsed) if not isinstance(parsed, StoreFile) else parsed.path or "memory:"

@@ -100,8 +100,8 @@ class Pending:
         """What is in doubt and not under way, in the order of addition."""
         return tuple(map(itemgetter(1), _numbered([doubt.put.segment for doubt in self.doubts])))
 
-    def add(self, row: object, *, keep_acq: bool) -> None:
-        """Takes an object.
+    def add(self, row: object, *, keep_acq: bool) -> bool:
+        """Takes an object; returns whether it is time to store.
 
         Raises:
             SessionError: when it is not an object of a model.
@@ -109,12 +109,16 @@ class Pending:
         if not isinstance(row, TSModel):
             hint = "; use add_all for several" if isinstance(row, (list, tuple, Iterator)) else ""
             raise SessionError(f"a session stores objects of models, not {row!r} ({type(row).__name__}){hint}")
-        if self._open.keep_acq is not keep_acq:
+        segment = self._open
+        if segment.keep_acq is not keep_acq:
             self._close_segment(keep_acq)
-        rows = self._open.rows
+            segment = self._open
+        rows = segment.rows
         if not rows and not self._others:
             self._since = time.monotonic()
         rows.append(row)
+        limits = self._limits
+        return self._others + len(rows) >= limits.count or (limits.is_more and self._is_more())
 
     def taken(self, source: Iterator[object]) -> tuple[list[Any], bool, BaseException | None]:
         """Objects of a source, as many as fit: those, whether there may be more, and what the source raised."""

@@ -78,9 +78,11 @@ class Session(SessionBase):
             WriteError, EncodeError: when a batch was full and could not be stored, or the background flusher has failed.
         """
         with self._lock:
-            _ = self.backend
-            self._pending.add(row, keep_acq=keep_acq)
-        self._added()
+            if self._backend is None:
+                _ = self.backend
+            full = self._pending.add(row, keep_acq=keep_acq)
+        if full or self._failure is not None:
+            self._added()
 
     def add_all(self, rows: Iterable[TSModel], *, keep_acq: bool = False) -> None:
         """Adds many objects; a generator is taken in batches and may be of any length.

@@ -82,8 +82,8 @@ class AsyncSession(SessionBase):
     async def add(self, row: TSModel, *, keep_acq: bool = False) -> None:
         """See `Session.add`."""
         _ = self.backend
-        self._pending.add(row, keep_acq=keep_acq)
-        await self._added()
+        if self._pending.add(row, keep_acq=keep_acq) or self._failure is not None:
+            await self._added()
 
     async def add_all(self, rows: Iterable[TSModel], *, keep_acq: bool = False) -> None:
         """See `Session.add_all`."""
