@@ -11,6 +11,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Generator
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Address", "Check", "Dial", "Discard", "Lease", "Ledger", "PoolOptions", "Wait"]
 
 C = TypeVar("C")
+
+_log = logging.getLogger("tsmodel.client")
 
 _FIRST_BACKOFF: Final = 0.05
 _LONGEST_BACKOFF: Final = 5.0
@@ -168,7 +171,7 @@ class Ledger(Generic[C]):
                     dialed = yield Dial(found.address)
                 except TransportError as error:
                     found.busy -= 1
-                    self._failed(found)
+                    self._failed(found, error)
                     failures[found.address] = error
                     if len(failures) == len(self._connectors):
                         raise self._unreachable(error) from error.__cause__
@@ -210,10 +213,12 @@ class Ledger(Generic[C]):
         waiting = [each.not_before - now for each in self._connectors.values() if each.not_before > now]
         return float(min(waiting, default=float("inf"))) if total < self._options.size else float("inf")
 
-    def _failed(self, connector: _Connector[C]) -> None:
+    def _failed(self, connector: _Connector[C], error: TransportError) -> None:
         greatest = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(connector.failures, 32))
         connector.failures += 1
-        connector.not_before = self._clock() + random.uniform(greatest / 2, greatest)  # noqa: S311 - spreads clients
+        pause = random.uniform(greatest / 2, greatest)  # noqa: S311 - spreads clients
+        connector.not_before = self._clock() + pause
+        _log.warning("%s is left alone for %.3g s: %s", connector.address, pause, error)
 
     def _try_others(self, failures: dict[Address, TransportError]) -> None:
         """One failed: those that were left alone are tried after all before an operation gives up."""

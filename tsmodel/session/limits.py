@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from tsmodel.client.retry import seconds_of
@@ -47,19 +47,17 @@ class Limits:
         self._age = None if batch_age is None else seconds_of(batch_age, "batch_age")
         self.is_more = self._bytes is not None or self._age is not None
         self._sizes: dict[type[TSModel], float] = {}
-        self._counted: Sequence[TSModel] = ()
-        self._seen, self._counted_size = 0, 0.0
 
-    def reached(self, segments: Sequence[Sequence[TSModel]], since: float) -> bool:
+    def reached(self, size: float, since: float) -> bool:
         """Whether what is held has reached a limit other than the count.
 
         Args:
-            segments: what is held.
+            size: bytes of what is held.
             since: when the oldest of it came, on the monotonic clock.
         """
         if self._age is not None and time.monotonic() - since >= self._age:
             return True
-        return self._bytes is not None and self._size(segments) >= self._bytes
+        return self._bytes is not None and size >= self._bytes
 
     def learn(self, put: Put) -> None:
         """Takes the size of a model's records from what was encoded of it: those of variable size are guessed by it."""
@@ -67,14 +65,9 @@ class Limits:
             size = sum(len(batch.records) for batch in batches)
             self._sizes[type(put.segment.rows[at])] = size / len(cids)
 
-    def _size(self, segments: Sequence[Sequence[TSModel]]) -> float:
-        """Bytes of what is held. Only what came since the last look is looked at."""
-        *others, last = segments
-        if last is not self._counted:
-            self._counted, self._seen, self._counted_size = last, 0, 0.0
-        self._counted_size += sum(map(self._size_of, map(type, last[self._seen :])))
-        self._seen = len(last)
-        return self._counted_size + sum(self._size_of(type(row)) for rows in others for row in rows)
+    def size(self, rows: Iterable[TSModel]) -> float:
+        """Bytes of the records of some objects; 0 when nothing depends on it."""
+        return 0.0 if self._bytes is None else sum(map(self._size_of, map(type, rows)))
 
     def _size_of(self, model: type[TSModel]) -> float:
         known = self._sizes.get(model)

@@ -65,7 +65,9 @@ class Pending:
         self._segments: list[Segment] = []
         self._doubts: list[Doubt] = []
         self._open = Segment(0, keep_acq=False)
+        self._counted = 0
         self._others = 0
+        self._others_size = 0.0
         self._next = 0
         self._since = 0.0
 
@@ -162,6 +164,7 @@ class Pending:
             return None
         self._segments.remove(put.segment)
         self._others -= len(put.segment.rows)
+        self._others_size -= put.segment.size
         doubt = Doubt(put, bound)
         self._doubts.append(doubt)
         return doubt
@@ -170,6 +173,10 @@ class Pending:
         """A put is stored; lets go of its objects."""
         self._doubts.remove(doubt)
         self._receipt += receipt
+
+    def holds(self, doubt: Doubt) -> bool:
+        """Whether a put is in doubt still, and was not discarded."""
+        return doubt in self._doubts
 
     def returned(self, doubt: Doubt) -> Put:
         """A put is not stored, or is to be sent once more; its objects are held again."""
@@ -205,7 +212,7 @@ class Pending:
             segments += self._held()
             self._close_segment(keep_acq=False)
             self._segments.clear()
-            self._others = 0
+            self._others, self._others_size = 0, 0.0
         return [row for _, row in _numbered(segments)]
 
     def error(self, cause: BaseException, name: str) -> WriteError:
@@ -241,7 +248,14 @@ class Pending:
             )
 
     def _is_more(self) -> bool:
-        return self._limits.reached([segment.rows for segment in self._held()], self._since)
+        return self._limits.reached(self._others_size + self._counted_open(), self._since)
+
+    def _counted_open(self) -> float:
+        """Bytes of what is in the open segment. Only what came since the last look is looked at."""
+        segment = self._open
+        segment.size += self._limits.size(segment.rows[self._counted :])
+        self._counted = len(segment.rows)
+        return segment.size
 
     def _held(self) -> list[Segment]:
         return [*self._segments, self._open] if self._open.rows else self._segments
@@ -249,16 +263,20 @@ class Pending:
     def _hold(self, segment: Segment) -> None:
         if not self._others and not self._open.rows:
             self._since = time.monotonic()
+        segment.size = self._limits.size(segment.rows)
         self._segments.insert(0, segment)
         self._others += len(segment.rows)
+        self._others_size += segment.size
 
     def _close_segment(self, keep_acq: bool) -> None:
         """What is added from now on belongs to another put."""
         if self._open.rows:
+            self._others_size += self._counted_open()
             self._segments.append(self._open)
             self._others += len(self._open.rows)
             self._next += len(self._open.rows)
         self._open = Segment(self._next, keep_acq)
+        self._counted = 0
 
 
 def _joined(segments: list[Segment]) -> list[Segment]:
@@ -267,6 +285,7 @@ def _joined(segments: list[Segment]) -> list[Segment]:
     for segment in sorted(segments, key=lambda segment: segment.numbers[0]):
         if joined and joined[-1].goes_on_with(segment):
             joined[-1].rows += segment.rows
+            joined[-1].size += segment.size
         else:
             joined.append(segment)
     return joined

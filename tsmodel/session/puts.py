@@ -29,12 +29,14 @@ class Segment:
         keep_acq: whether they are stored with the acq they have.
         rows: the objects.
         returned: numbers of the objects, where they are not `first` and those behind it.
+        size: bytes of their records, as far as anybody has counted.
     """
 
     first: int
     keep_acq: bool
     rows: list[TSModel] = attrs.field(factory=list)
     returned: list[int] | None = None
+    size: float = 0.0
 
     @property
     def numbers(self) -> Sequence[int]:

@@ -28,6 +28,7 @@ from tsmodel.session.base import SessionBase, SessionOptions, corrected
 from tsmodel.session.flushing import Flusher
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.steps import Steps, run
+from tsmodel.store import EmbeddedStore
 
 __all__ = ["Session"]
 
@@ -49,6 +50,7 @@ class Session(SessionBase):
     ) -> None:
         super().__init__(name, options or SessionOptions(**named))
         self._backend: Backend | None = backend
+        self._writer.is_remote = not isinstance(backend, EmbeddedStore)
         self._lock = threading.RLock()
         self._writing = threading.RLock()
         self._finalizer = weakref.finalize(self, self._pending.warn)

@@ -11,6 +11,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Final
 
@@ -28,6 +29,8 @@ from tsmodel.timestamps import now_ns
 from tsmodel.wire.status import Status
 
 __all__ = ["Writer"]
+
+_log = logging.getLogger("tsmodel.session")
 
 _LONGEST_WAIT: Final = 60.0
 """Seconds for which a database may take to commit what was before a failure."""
@@ -47,12 +50,16 @@ class Writer:
         pending: what a session holds.
         name: what the session is on.
         retry: what is tried again.
+
+    Attributes:
+        is_remote: whether a put may go on after it has failed here. That of an embedded store has come to its end.
     """
 
     def __init__(self, pending: Pending, name: str, retry: Retry = ONCE) -> None:
         self._pending = pending
         self._name = name
         self._retry = retry
+        self.is_remote = True
 
     def flush(self, on_unknown: OnUnknown | None = None) -> Steps[None]:
         """Stores everything, what is in doubt included where `on_unknown` (by default the policy's) says how."""
@@ -108,6 +115,8 @@ class Writer:
                 pause = attempts.pause(error)
                 if pause is None or (doubt is not None and how == "raise" and not doubt.put.with_acq):
                     raise self._error(error) from error
+                reason = error
+            _log.warning("storing on %s failed, next attempt in %.3g s: %s", self._name, pause, reason)
             yield Pause(pause)
 
     def _sent(self, doubt: Doubt) -> Steps[None]:
@@ -119,13 +128,18 @@ class Writer:
         except BaseException as error:
             if not _stored_nothing(error, sent):
                 doubt.ended, doubt.cause = now_ns(), error
+                _log.warning("%s records are in doubt on %s: %r", len(doubt.put.segment.rows), self._name, error)
             elif not isinstance(error, Exception):
                 self._pending.returned(doubt)
             raise
-        self._pending.stored(doubt, doubt.put.receipt(interval, time.perf_counter() - started))
+        receipt = doubt.put.receipt(interval, time.perf_counter() - started)
+        self._pending.stored(doubt, receipt)
+        _log.debug("stored %d records on %s in %.3g s", receipt.count, self._name, receipt.seconds)
 
     def _settled(self, doubt: Doubt, how: OnUnknown) -> Steps[Put | None]:
         """Takes a put out of doubt. What is missing of it is pending again, and is what comes back."""
+        if not self._pending.holds(doubt):
+            return None
         if how == "duplicate" and not doubt.put.with_acq:
             return self._pending.returned(doubt)
         looking = Looking(doubt.put)
@@ -138,7 +152,11 @@ class Writer:
             assert doubt.bound is not None
             box = looking.box(doubt.bound, LIMITS["acq"].bound)
         yield Look(box, looking.feed)
-        segment = self._pending.found(doubt, looking.found())
+        if not self._pending.holds(doubt):
+            return None
+        found = looking.found()
+        segment = self._pending.found(doubt, found)
+        _log.info("%d of %d records in doubt are stored on %s", found.receipt.count, len(found.stored), self._name)
         return None if segment is None else encoded(segment)
 
     def _unchanging(self, doubt: Doubt) -> Steps[None]:
@@ -149,6 +167,8 @@ class Writer:
                 'retry=Retry(on_unknown="check"). This put went out without that; retry(on_unknown="duplicate") sends it '
                 "again, discard(in_doubt_only=True) gives it up"
             )
+        if not self.is_remote:
+            return
         settle = seconds_of(self._retry.settle, "settle")
         yield Pause(max(0.0, (doubt.ended - now_ns()) / 1e9 + settle))
         try:

@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 from support.peer import playing, silent
+from support.proxy import Cut, proxied
 from support.sessions import OPENERS, Opener, abandoned
 
-from tsmodel import Int16, Session, TSModel, WriteError, connect, connect_async
+from tsmodel import Int16, Retry, Session, TSModel, WriteError, connect, connect_async
 from tsmodel.backend import AcqInterval, Batch
 from tsmodel.errors import EncodeError, SessionError, StoreError, TransportError, UnflushedWarning
-from tsmodel.store import open_store
+from tsmodel.server import serve_in_thread
+from tsmodel.store import EmbeddedStore, open_store
+from tsmodel.store.memory import MemoryEngine
 
 
 class Reading(TSModel):
@@ -77,6 +80,37 @@ def test_an_interrupted_put_is_in_doubt(when: str, error: BaseException) -> None
         session.flush()
     session.discard()
     session.close()
+
+
+class Interrupted(EmbeddedStore):
+    """An embedded store whose next put is interrupted."""
+
+    before = after = False
+
+    def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
+        batches = list(batches)
+        if self.before:
+            raise KeyboardInterrupt
+        interval = super().append(batches, with_acq=with_acq)
+        if self.after:
+            raise KeyboardInterrupt
+        return interval
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interrupted_put_to_an_embedded_store_can_be_checked(when: str, caplog: pytest.LogCaptureFixture) -> None:
+    store = Interrupted(MemoryEngine())
+    setattr(store, when, True)
+    with Session(store, retry=Retry(on_unknown="check"), name="memory:") as session:
+        session.add_all(rows(3))
+        with pytest.raises(KeyboardInterrupt):
+            session.flush()
+        setattr(store, when, False)
+        assert "3 records are in doubt on memory:: KeyboardInterrupt()" in caplog.text
+        session.add_all(rows(1, first=3))
+        receipt = session.retry()
+        assert receipt.count == 4
+        assert sorted(row.cap for row in session.query(Reading)) == [0, 1, 2, 3]
 
 
 def test_an_interrupted_put_that_never_left_is_pending() -> None:
@@ -178,6 +212,33 @@ def test_by_bytes_with_puts_of_both_kinds(opened: Opener) -> None:
             assert len(session.pending) == n
             session.add(row, keep_acq=n % 2 == 0)
         assert session.pending == ()
+
+
+def test_many_puts_of_both_kinds_are_counted_once() -> None:
+    with connect("memory:", batch_bytes=10**9, batch_size=10**6) as session:
+        for n, row in enumerate(rows(4000, acq=5)):
+            session.add(row, keep_acq=n % 2 == 0)
+        assert session._pending._others_size + session._pending._counted_open() == 4000 * 26
+        session.discard()
+        assert session._pending._others_size + session._pending._counted_open() == 0
+
+
+def test_what_is_discarded_while_it_is_looked_for_is_not_stored() -> None:
+    async def main() -> None:
+        with serve_in_thread() as address, proxied(*address) as proxy:
+            target = "tstorage://{}:{}".format(*proxy.address)
+            policy = Retry(on_unknown="check", settle="300ms", first="1ms")
+            proxy.cuts = [Cut(to_server=76 + 30)]
+            async with connect_async(target, retry=policy) as session:
+                await session.add_all(rows(2))
+                flushing = asyncio.ensure_future(session.flush())
+                while not session.in_doubt:
+                    await asyncio.sleep(0.01)
+                assert len(session.discard()) == 2
+                assert (await flushing).count == 0
+                assert await session.query(Reading).count() == 0
+
+    asyncio.run(main())
 
 
 def test_by_age(opened: Opener) -> None:
