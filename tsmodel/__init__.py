@@ -14,7 +14,8 @@ Declare a model, open a session, store objects, query them::
 """
 
 from tsmodel import schema
-from tsmodel.errors import TSModelError
+from tsmodel.client.retry import Retry
+from tsmodel.errors import TSModelError, WriteError
 from tsmodel.keys import Key, KeyRange
 from tsmodel.model import (
     Acq,
@@ -100,6 +101,7 @@ __all__ = [
     "Padding",
     "Query",
     "Receipt",
+    "Retry",
     "Scaled",
     "Session",
     "TSModel",
@@ -113,6 +115,7 @@ __all__ = [
     "UInt64",
     "UnixTime",
     "Uuid",
+    "WriteError",
     "connect",
     "connect_async",
     "field",

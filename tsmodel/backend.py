@@ -149,7 +149,10 @@ class Backend(Protocol):
         ...
 
     def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
-        """Stores all records of `batches` (PUT form, or PUTA form `with_acq`), durably, whole or not at all."""
+        """Stores all records of `batches` (PUT form, or PUTA form `with_acq`), durably, whole or not at all.
+
+        A backend that fails before it has taken any batch from `batches` has sent nothing: sessions rely on it.
+        """
         ...
 
     def last_acq(self, box: KeyRange) -> int:

@@ -10,12 +10,15 @@ Rules kept here:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tsmodel.keys import Key
+    from tsmodel.model import TSModel
 
 __all__ = [
+    "CommitTimeoutError",
     "DecodeError",
     "EncodeError",
     "KeyRangeError",
@@ -24,6 +27,7 @@ __all__ = [
     "MultipleResultsError",
     "NoResultError",
     "NoSessionError",
+    "PoolTimeoutError",
     "ProtocolError",
     "QueryError",
     "RemoteProtocolError",
@@ -38,6 +42,7 @@ __all__ = [
     "TransportError",
     "UnflushedWarning",
     "UpgradeError",
+    "WriteError",
 ]
 
 
@@ -155,6 +160,51 @@ class UpgradeError(DecodeError):
         self.new = new
 
 
+class WriteError(TSModelError):
+    """Not all of what a session holds could be stored. The cause is chained.
+
+    Every record added since the last receipt is in one of three states. The session keeps those that are not surely stored.
+
+    Attributes:
+        stored: how many are surely stored.
+        not_stored: the objects that are surely not stored, in the order of addition; the next `flush` stores them.
+        unknown: the objects that were sent and never answered for; `retry` says how to settle them.
+        not_stored_numbers: their numbers, counted from 0 over what was added since the last receipt.
+        unknown_numbers: the same for `unknown`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stored: int = 0,
+        not_stored: tuple[TSModel, ...] = (),
+        unknown: tuple[TSModel, ...] = (),
+        not_stored_numbers: Sequence[int] = (),
+        unknown_numbers: Sequence[int] = (),
+    ) -> None:
+        super().__init__(message)
+        self.stored = stored
+        self.not_stored = not_stored
+        self.unknown = unknown
+        self.not_stored_numbers = not_stored_numbers
+        self.unknown_numbers = unknown_numbers
+
+
+class CommitTimeoutError(TSModelError, TimeoutError):
+    """What was waited for was not fully committed in time.
+
+    Attributes:
+        acq: the last full-commit acq that the database answered, ns since 2001.
+        wanted: the acq that it should have passed.
+    """
+
+    def __init__(self, message: str, *, acq: int | None = None, wanted: int | None = None) -> None:
+        super().__init__(message)
+        self.acq = acq
+        self.wanted = wanted
+
+
 class ProtocolError(TSModelError):
     """The TStorage wire protocol was violated."""
 
@@ -189,6 +239,20 @@ class ServerError(TSModelError):
 
 class TransportError(TSModelError, OSError):
     """The connection could not be made, was lost, or timed out; the cause is chained."""
+
+
+class PoolTimeoutError(TransportError, TimeoutError):
+    """No connection of a pool became free in time. Nothing was sent.
+
+    Attributes:
+        busy: how many connections are in use.
+        size: how many there may be.
+    """
+
+    def __init__(self, message: str, *, busy: int | None = None, size: int | None = None) -> None:
+        super().__init__(message)
+        self.busy = busy
+        self.size = size
 
 
 class StoreError(TSModelError):

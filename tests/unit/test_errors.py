@@ -6,6 +6,7 @@ import inspect
 import pickle
 
 import pytest
+from support.models import Sample
 
 from tsmodel import errors
 from tsmodel.errors import TSModelError
@@ -26,6 +27,15 @@ DATA: dict[str, dict[str, object]] = {
     "StoreError": {"path": "a.tsdb"},
     "StoreFormatError": {"path": "a.tsdb"},
     "StoreCorruptError": {"path": "a.tsdb"},
+    "PoolTimeoutError": {"busy": 8, "size": 8},
+    "CommitTimeoutError": {"acq": 5, "wanted": 6},
+    "WriteError": {
+        "stored": 2,
+        "not_stored": (Sample(cid=1, mid=2, moid=3, cap=4, level=1, volts=1.5, valid=True, total=2),),
+        "unknown": (Sample(cid=1, mid=2, moid=3, cap=5, level=1, volts=1.5, valid=True, total=2),),
+        "not_stored_numbers": range(2, 3),
+        "unknown_numbers": range(3, 4),
+    },
 }
 
 
@@ -55,7 +65,7 @@ def test_the_data_of_every_error_are_tried_here(kind: type[TSModelError]) -> Non
 def test_data_may_be_left_out() -> None:
     for kind in EXCEPTIONS:
         error = kind("message")
-        assert all(getattr(error, name) in (None, b"") for name in DATA.get(kind.__name__, {}))
+        assert all(getattr(error, name) in (None, b"", 0, ()) for name in DATA.get(kind.__name__, {}))
 
 
 @pytest.mark.parametrize(
@@ -67,6 +77,8 @@ def test_data_may_be_left_out() -> None:
         (errors.EncodeError, ValueError),
         (errors.DecodeError, ValueError),
         (errors.TransportError, OSError),
+        (errors.CommitTimeoutError, TimeoutError),
+        (errors.PoolTimeoutError, TimeoutError),
         (errors.UnflushedWarning, UserWarning),
     ],
 )
@@ -82,6 +94,7 @@ def test_errors_are_also_what_python_would_raise(kind: type[Exception], builtin:
         (errors.NoSessionError, errors.SessionError),
         (errors.LocalProtocolError, errors.ProtocolError),
         (errors.RemoteProtocolError, errors.ProtocolError),
+        (errors.PoolTimeoutError, errors.TransportError),
         (errors.StoreFormatError, errors.StoreError),
         (errors.StoreCorruptError, errors.StoreError),
     ],

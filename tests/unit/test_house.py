@@ -30,17 +30,21 @@ ROOMS = (
     "testing",
 )
 DRIVERS = {
+    "client/backend_async.py",
     "client/channel.py",
     "client/channel_async.py",
+    "client/pool.py",
     "client/streams.py",
     "client/tls.py",
     "server/listener.py",
     "server/tls.py",
+    "session/flushing.py",
     "session/session_async.py",
+    "session/steps.py",
     "session/threads.py",
 }
 IO_MODULES = {"socket", "ssl", "asyncio", "select", "selectors"}
-ONLY_FOR_TYPES = {("errors", "keys"), ("model", "query")}
+ONLY_FOR_TYPES = {("errors", "keys"), ("errors", "model"), ("model", "query")}
 MOST_LINES = 350
 
 

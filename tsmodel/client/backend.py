@@ -2,29 +2,29 @@
 
 Rules kept here:
 
-* A connection serves one operation at a time. Those at rest are kept for the next one; an operation that finds none opens
-  another, so that a scan may go on while something else is asked.
-* A connection whose operation failed, was refused or was left early has closed itself and is not kept.
-* A request that would have to go out a second time is never sent again by itself: a put whose answer was lost may be
-  stored.
+* A connection serves one operation at a time. A pool keeps those at rest, so that a scan may go on while something else is
+  asked.
+* A connection whose operation failed, was refused or was left early has closed itself and is not used again.
+* Reads are tried again, where the policy says so, as long as they have handed nothing over. A put never is here: it may be
+  stored. Who knows what it carries decides that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import time
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from tsmodel.backend import AcqInterval, Batch, Scan
-from tsmodel.client.channel import Connection
 from tsmodel.client.failures import refusal_error
+from tsmodel.client.ledger import PoolOptions
 from tsmodel.client.operations import Operation, get, get_acq, put
-from tsmodel.errors import SessionError
+from tsmodel.client.pool import Pool
+from tsmodel.client.retry import ONCE, Attempts, Retry
+from tsmodel.errors import TSModelError
 from tsmodel.keys import KeyRange
 from tsmodel.wire.messages import Chunk, Refusal
-
-if TYPE_CHECKING:
-    from ssl import SSLContext
 
 __all__ = ["TStorageBackend"]
 
@@ -32,24 +32,21 @@ E = TypeVar("E")
 
 
 class TStorageBackend:
-    """A TStorage server. Not for several threads at once.
+    """A TStorage server. May be used by several threads at once.
 
     Args:
-        host: name or address of the server.
-        port: its port.
-        timeout: seconds that connecting and each wait for bytes may take; None for no limit.
-        ssl_context: for TLS; None for plain TCP.
+        options: how to reach it.
+        retry: how connecting and reads are tried again.
 
     Raises:
-        TransportError: when the server cannot be reached.
+        TransportError: when it cannot be reached.
     """
 
-    def __init__(
-        self, host: str, port: int, *, timeout: float | None = None, ssl_context: SSLContext | None = None
-    ) -> None:
-        self._host, self._port, self._timeout, self._ssl_context = host, port, timeout, ssl_context
-        self._closed = False
-        self._resting = [self._connect()]
+    def __init__(self, options: PoolOptions, retry: Retry = ONCE) -> None:
+        self._options = options
+        self._retry = retry
+        self._pool = Pool(options)
+        self._again(self._reached)
 
     def scan(self, box: KeyRange) -> Scan:
         """See `Backend.scan`. For an empty box nothing is sent, and `acq` is the end of the box."""
@@ -65,8 +62,6 @@ class TStorageBackend:
         if not batches:
             return AcqInterval(-1, -1)
         answer = self._result(put(batches, with_acq=with_acq))
-        if isinstance(answer, Refusal):
-            self._refused(answer)
         return AcqInterval(answer.acq_min, answer.acq_max)
 
     def last_acq(self, box: KeyRange) -> int:
@@ -76,51 +71,56 @@ class TStorageBackend:
             TransportError: when the connection is lost.
             ServerError: when the server refuses.
         """
-        answer = self._result(get_acq(box.min, box.max))
-        if isinstance(answer, Refusal):
-            self._refused(answer)
-        return answer.acq
+        return self._again(lambda: self._result(get_acq(box.min, box.max))).acq
 
     def close(self) -> None:
         """Disconnects."""
-        self._closed = True
-        while self._resting:
-            self._resting.pop().close()
+        self._pool.close()
 
     def _chunks(self, box: KeyRange) -> Generator[memoryview, None, int]:
         if box.is_empty:
             return box.max.acq
-        connection = self._take()
-        with closing(connection.run(get(box.min, box.max))) as events:
-            for event in events:
-                if isinstance(event, Refusal):
-                    self._refused(event)
-                if not isinstance(event, Chunk):
-                    acq = event.acq
-                    continue
-                yield event.records
-        self._give_back(connection)
-        return acq
+        attempts = Attempts(self._retry)
+        while True:
+            handed_over = False
+            try:
+                with self._pool.connection() as connection, closing(connection.run(get(box.min, box.max))) as events:
+                    for event in events:
+                        if isinstance(event, Refusal):
+                            self._refused(event)
+                        if isinstance(event, Chunk):
+                            handed_over = True
+                            yield event.records
+                        else:
+                            acq = event.acq
+                return acq
+            except TSModelError as error:
+                pause = None if handed_over else attempts.pause(error)
+                if pause is None:
+                    raise
+            time.sleep(pause)
 
-    def _result(self, operation: Operation[E]) -> E:
-        connection = self._take()
-        result = connection.result(operation)
-        self._give_back(connection)
-        return result
+    def _again(self, work: Callable[[], E]) -> E:
+        """What `work` gives, in as many attempts as the policy allows."""
+        attempts = Attempts(self._retry)
+        while True:
+            try:
+                return work()
+            except TSModelError as error:
+                if (pause := attempts.pause(error)) is None:
+                    raise
+            time.sleep(pause)
 
-    def _take(self) -> Connection:
-        if self._closed:
-            raise SessionError(f"the connection to {self._host}:{self._port} is closed")
-        return self._resting.pop() if self._resting else self._connect()
+    def _reached(self) -> None:
+        with self._pool.connection():
+            pass
 
-    def _give_back(self, connection: Connection) -> None:
-        if self._closed:
-            connection.close()
-        elif connection.open:
-            self._resting.append(connection)
-
-    def _connect(self) -> Connection:
-        return Connection(self._host, self._port, self._timeout, self._ssl_context)
+    def _result(self, operation: Operation[E | Refusal]) -> E:
+        with self._pool.connection() as connection:
+            answer = connection.result(operation)
+        if isinstance(answer, Refusal):
+            self._refused(answer)
+        return answer
 
     def _refused(self, refusal: Refusal) -> NoReturn:
-        raise refusal_error(refusal, f"{self._host}:{self._port}")
+        raise refusal_error(refusal, str(self._options))

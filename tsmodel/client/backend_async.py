@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from tsmodel.backend import AcqInterval, AsyncScan, Batch
-from tsmodel.client.channel_async import AsyncConnection
 from tsmodel.client.failures import refusal_error
+from tsmodel.client.ledger import PoolOptions
 from tsmodel.client.operations import Operation, get, get_acq, put
-from tsmodel.errors import SessionError
+from tsmodel.client.pool import AsyncPool
+from tsmodel.client.retry import ONCE, Attempts, Retry
+from tsmodel.errors import TSModelError
 from tsmodel.keys import KeyRange
 from tsmodel.wire.messages import Chunk, Refusal
-
-if TYPE_CHECKING:
-    from ssl import SSLContext
 
 __all__ = ["AsyncTStorageBackend"]
 
@@ -26,18 +26,14 @@ class AsyncTStorageBackend:
     """A TStorage server. May be used by several tasks at once: each operation has a connection of its own.
 
     Args:
-        host: name or address of the server.
-        port: its port.
-        timeout: seconds that connecting and each wait for bytes may take; None for no limit.
-        ssl_context: for TLS; None for plain TCP.
+        options: how to reach it.
+        retry: how connecting and reads are tried again.
     """
 
-    def __init__(
-        self, host: str, port: int, *, timeout: float | None = None, ssl_context: SSLContext | None = None
-    ) -> None:
-        self._host, self._port, self._timeout, self._ssl_context = host, port, timeout, ssl_context
-        self._closed = False
-        self._resting: list[AsyncConnection] = []
+    def __init__(self, options: PoolOptions, retry: Retry = ONCE) -> None:
+        self._options = options
+        self._retry = retry
+        self._pool = AsyncPool(options)
 
     async def connect(self) -> None:
         """Makes sure that the server can be reached.
@@ -45,7 +41,7 @@ class AsyncTStorageBackend:
         Raises:
             TransportError: when it cannot.
         """
-        self._give_back(await self._take())
+        await self._again(self._reached)
 
     def scan(self, box: KeyRange) -> AsyncScan:
         """See `TStorageBackend.scan`."""
@@ -56,58 +52,64 @@ class AsyncTStorageBackend:
         if not batches:
             return AcqInterval(-1, -1)
         answer = await self._result(put(batches, with_acq=with_acq))
-        if isinstance(answer, Refusal):
-            self._refused(answer)
         return AcqInterval(answer.acq_min, answer.acq_max)
 
     async def last_acq(self, box: KeyRange) -> int:
         """See `TStorageBackend.last_acq`."""
-        answer = await self._result(get_acq(box.min, box.max))
-        if isinstance(answer, Refusal):
-            self._refused(answer)
-        return answer.acq
+        return (await self._again(lambda: self._result(get_acq(box.min, box.max)))).acq
 
     async def close(self) -> None:
         """Disconnects."""
-        self._closed = True
-        while self._resting:
-            self._resting.pop().close()
+        self._pool.close()
 
     async def _chunks(self, box: KeyRange) -> AsyncGenerator[memoryview | int, None]:
         if box.is_empty:
             yield box.max.acq
             return
-        connection = await self._take()
-        acq = -1
-        async with aclosing(connection.run(get(box.min, box.max))) as events:
-            async for event in events:
-                if isinstance(event, Refusal):
-                    self._refused(event)
-                if isinstance(event, Chunk):
-                    yield event.records
-                else:
-                    acq = event.acq
-        self._give_back(connection)
+        attempts = Attempts(self._retry)
+        acq: int | None = None
+        while acq is None:
+            handed_over = False
+            try:
+                async with (
+                    self._pool.connection() as connection,
+                    aclosing(connection.run(get(box.min, box.max))) as events,
+                ):
+                    async for event in events:
+                        if isinstance(event, Refusal):
+                            self._refused(event)
+                        if isinstance(event, Chunk):
+                            handed_over = True
+                            yield event.records
+                        else:
+                            acq = event.acq
+            except TSModelError as error:
+                pause = None if handed_over else attempts.pause(error)
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
         yield acq
 
-    async def _result(self, operation: Operation[E]) -> E:
-        connection = await self._take()
-        result = await connection.result(operation)
-        self._give_back(connection)
-        return result
+    async def _again(self, work: Callable[[], Awaitable[E]]) -> E:
+        attempts = Attempts(self._retry)
+        while True:
+            try:
+                return await work()
+            except TSModelError as error:
+                if (pause := attempts.pause(error)) is None:
+                    raise
+            await asyncio.sleep(pause)
 
-    async def _take(self) -> AsyncConnection:
-        if self._closed:
-            raise SessionError(f"the connection to {self._host}:{self._port} is closed")
-        if self._resting:
-            return self._resting.pop()
-        return await AsyncConnection.connect(self._host, self._port, self._timeout, self._ssl_context)
+    async def _reached(self) -> None:
+        async with self._pool.connection():
+            pass
 
-    def _give_back(self, connection: AsyncConnection) -> None:
-        if self._closed:
-            connection.close()
-        elif connection.open:
-            self._resting.append(connection)
+    async def _result(self, operation: Operation[E | Refusal]) -> E:
+        async with self._pool.connection() as connection:
+            answer = await connection.result(operation)
+        if isinstance(answer, Refusal):
+            self._refused(answer)
+        return answer
 
     def _refused(self, refusal: Refusal) -> NoReturn:
-        raise refusal_error(refusal, f"{self._host}:{self._port}")
+        raise refusal_error(refusal, str(self._options))

@@ -104,6 +104,19 @@ class Connection:
         """Seconds that each wait may take from now on."""
         self._socket.settimeout(timeout)
 
+    def is_usable(self) -> bool:
+        """Whether a connection at rest is still there: the server has not closed it, nor sent what nobody asked for."""
+        timeout = self._socket.gettimeout()
+        try:
+            self._socket.settimeout(0)
+            self._socket.recv(1)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            self._socket.settimeout(timeout)
+            return self.open
+        except OSError:
+            return False
+        return False
+
     def close(self) -> None:
         """Closes the socket."""
         self.open = False

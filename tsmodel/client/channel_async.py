@@ -101,6 +101,10 @@ class AsyncConnection:
         """Seconds that each wait may take from now on."""
         self._timeout = timeout
 
+    def is_usable(self) -> bool:
+        """See `Connection.is_usable`."""
+        return self.open and self._stream.rests()
+
     def close(self) -> None:
         """Closes at once."""
         self.open = False

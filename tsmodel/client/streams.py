@@ -35,6 +35,10 @@ class Stream(Protocol):
         """Sends all bytes."""
         ...
 
+    def rests(self) -> bool:
+        """Whether the other side is still there, and has sent nothing that was not received."""
+        ...
+
     def close(self) -> None:
         """Closes at once."""
         ...
@@ -70,6 +74,15 @@ class _Plain:
             if not left and number % _IN_A_ROW == 0:
                 await asyncio.sleep(0)
 
+    def rests(self) -> bool:
+        try:
+            self._socket.recv(1)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError:
+            return False
+        return False
+
     def close(self) -> None:
         self._socket.close()
 
@@ -98,6 +111,9 @@ class _Secured:
         for buffer in gathered(buffers):
             self._writer.write(buffer)
             await _within(self._writer.drain(), timeout)
+
+    def rests(self) -> bool:
+        return not (self._writer.transport.is_closing() or self._reader.at_eof())
 
     def close(self) -> None:
         self._writer.transport.abort()

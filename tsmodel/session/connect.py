@@ -5,28 +5,46 @@ from __future__ import annotations
 from tsmodel.backend import AsyncBackend, Backend
 from tsmodel.client.backend import TStorageBackend
 from tsmodel.client.backend_async import AsyncTStorageBackend
-from tsmodel.session.pending import DEFAULT_BATCH_SIZE
+from tsmodel.client.retry import ONCE, Retry
+from tsmodel.session.base import SessionOptions
+from tsmodel.session.limits import DEFAULT_BATCH_SIZE
 from tsmodel.session.session import Session
 from tsmodel.session.session_async import AsyncSession
 from tsmodel.session.target import StoreFile, Target, TargetLike, parse
 from tsmodel.session.threads import ThreadedStore
 from tsmodel.store import open_store
+from tsmodel.timestamps import DurationLike
 
 __all__ = ["connect", "connect_async", "open_backend"]
 
 
-def connect(target: TargetLike = None, *, batch_size: int = DEFAULT_BATCH_SIZE) -> Session:
+def connect(
+    target: TargetLike = None,
+    *,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_bytes: int | None = None,
+    batch_age: DurationLike | None = None,
+    flush_every: DurationLike | None = None,
+    retry: Retry | None = None,
+) -> Session:
     """Opens a session; use it in a `with` block.
 
     Args:
         target: path of an embedded file, created when absent; `"memory:"` for a store that lives as long as the session;
-            `"tstorage://host:port"` (port 2025 by default) for a TStorage server; None for the value of the environment
-            variable TSMODEL_URL. A URL takes options behind a `?`: `timeout=seconds` for each wait, `tls=1` for TLS, then
-            `ca=file` for the authorities to trust, `cert=file` and `key=file` for a certificate of one's own.
+            `"tstorage://host:port"` (port 2025 by default) for a TStorage server, or `"tstorage://a:2025,b:2025"` for one
+            with several connectors, over which operations are spread; None for the value of the environment variable
+            TSMODEL_URL. A URL takes options behind a `?`: `timeout=seconds` for each wait, `pool=16` for the most
+            connections at once, `pool_timeout=seconds` (30 by default) for waiting until one of them is free, `tls=1` for
+            TLS, then `ca=file` for the authorities to trust, `cert=file` and `key=file` for a certificate of one's own.
         batch_size: records collected before they are stored without waiting for `flush`.
+        batch_bytes: the same in bytes of their records; those of models of variable size are estimated. None: no limit.
+        batch_age: stores when the oldest record has waited this long, "30s" say. Looked at whenever something is added.
+        flush_every: stores in the background, by a thread (or a task), every so often. When that fails the next call that
+            adds raises it, and nothing is tried in the background until it has.
+        retry: what is tried again after a failure, and what becomes of a put without an answer. None: nothing is.
 
     Raises:
-        SessionError: when the target is not one of these.
+        SessionError: when the target is not one of these, or an option is not valid.
         StoreError: when the file cannot be opened, is not a tsmodel store, or was written by a newer version.
         TransportError: when the server cannot be reached.
 
@@ -35,10 +53,21 @@ def connect(target: TargetLike = None, *, batch_size: int = DEFAULT_BATCH_SIZE) 
     0
     """
     parsed = parse(target)
-    return Session(_backend(parsed), name=_named(target, parsed), batch_size=batch_size)
+    options = SessionOptions(
+        batch_size=batch_size, batch_bytes=batch_bytes, batch_age=batch_age, flush_every=flush_every, retry=retry
+    )
+    return Session(_backend(parsed, retry), name=_named(target, parsed), options=options)
 
 
-def connect_async(target: TargetLike = None, *, batch_size: int = DEFAULT_BATCH_SIZE) -> AsyncSession:
+def connect_async(
+    target: TargetLike = None,
+    *,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_bytes: int | None = None,
+    batch_age: DurationLike | None = None,
+    flush_every: DurationLike | None = None,
+    retry: Retry | None = None,
+) -> AsyncSession:
     """Gives a session whose waits are awaited; use it in an `async with` block, which opens it.
 
     Arguments as for `connect`. An embedded store is driven by threads.
@@ -51,11 +80,14 @@ def connect_async(target: TargetLike = None, *, batch_size: int = DEFAULT_BATCH_
     async def opener() -> AsyncBackend:
         if isinstance(parsed, StoreFile):
             return ThreadedStore(open_store(parsed.path))
-        backend = AsyncTStorageBackend(parsed.host, parsed.port, timeout=parsed.timeout, ssl_context=parsed.ssl_context)
+        backend = AsyncTStorageBackend(parsed, retry or ONCE)
         await backend.connect()
         return backend
 
-    return AsyncSession(opener, name=_named(target, parsed), batch_size=batch_size)
+    options = SessionOptions(
+        batch_size=batch_size, batch_bytes=batch_bytes, batch_age=batch_age, flush_every=flush_every, retry=retry
+    )
+    return AsyncSession(opener, name=_named(target, parsed), options=options)
 
 
 def open_backend(target: TargetLike) -> Backend:
@@ -63,13 +95,13 @@ def open_backend(target: TargetLike) -> Backend:
     return _backend(parse(target))
 
 
-def _backend(target: Target) -> Backend:
+def _backend(target: Target, retry: Retry | None = None) -> Backend:
     if isinstance(target, StoreFile):
         return open_store(target.path)
-    return TStorageBackend(target.host, target.port, timeout=target.timeout, ssl_context=target.ssl_context)
+    return TStorageBackend(target, retry or ONCE)
 
 
 def _named(target: TargetLike, parsed: Target) -> str:
     if target is not None:
         return str(target)
-    return f"{parsed.host}:{parsed.port}" if not isinstance(parsed, StoreFile) else parsed.path or "memory:"
+    return str(parsed) if not isinstance(parsed, StoreFile) else parsed.path or "memory:"

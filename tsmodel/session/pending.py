@@ -1,39 +1,53 @@
-"""Objects that were added to a session and are not stored yet.
+"""Objects that were added to a session and are not surely stored.
 
 Rules kept here:
 
-* An object stays until it is stored. Batches hold those that were there when they were encoded, in the order of addition.
+* An object stays until it is stored. A put holds those that were there when it was encoded, in the order of addition.
+* While a put is under way its objects are in doubt: whatever interrupts it, they are never taken for stored or for not
+  stored. Only an answer, or a failure that is known to have stored nothing, takes them out of doubt.
 * Records are numbered from the last receipt on, so that an error names the place in what the user added.
 """
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from operator import itemgetter
+from typing import Any, Final
 
 import attrs
 
-from tsmodel.backend import AcqInterval, Batch
-from tsmodel.errors import SessionError, UnflushedWarning
+from tsmodel.errors import SessionError, UnflushedWarning, WriteError
 from tsmodel.model import TSModel
-from tsmodel.model.base import codec_of
+from tsmodel.session.limits import Limits
+from tsmodel.session.looking import Found
+from tsmodel.session.puts import Put, Segment, encoded
 from tsmodel.session.receipt import Receipt
+from tsmodel.timestamps import now_ns
 
-__all__ = ["DEFAULT_BATCH_SIZE", "Encoded", "Pending"]
+__all__ = ["Doubt", "Pending"]
 
-DEFAULT_BATCH_SIZE = 100_000
-"""Records that a session collects before it stores them without being asked."""
+_PIECE: Final = 256
+"""Objects taken at once from a source, where their age matters."""
 
 
-@attrs.frozen
-class Encoded:
-    """The first `count` pending objects as batches."""
+@attrs.define(eq=False)
+class Doubt:
+    """A put whose outcome is not known.
 
-    batches: list[Batch]
-    count: int
+    Attributes:
+        put: what was sent, or is about to be.
+        bound: an acq that was committed before: what the put stored has none below it. None when it was not asked for.
+        ended: when it failed, ns since 2001; None while it is under way.
+        cause: how it failed.
+    """
+
+    put: Put
+    bound: int | None
+    ended: int | None = None
+    cause: BaseException | None = None
 
 
 class Pending:
@@ -41,105 +55,263 @@ class Pending:
 
     Args:
         name: what the session is on, for warnings.
-        batch_size: objects that make it full.
-
-    Raises:
-        SessionError: when `batch_size` is not a number from 1.
+        limits: when it is time to store.
     """
 
-    def __init__(self, name: str, batch_size: int) -> None:
-        if type(batch_size) is not int or batch_size < 1:
-            raise SessionError(f"batch_size takes an int from 1, not {batch_size!r}")
+    def __init__(self, name: str, limits: Limits) -> None:
         self._name = name
-        self._batch_size = batch_size
+        self._limits = limits
         self._receipt = Receipt()
-        self.rows: list[TSModel] = []
+        self._segments: list[Segment] = []
+        self._doubts: list[Doubt] = []
+        self._open = Segment(0, keep_acq=False)
+        self._counted = 0
+        self._others = 0
+        self._others_size = 0.0
+        self._next = 0
+        self._since = 0.0
 
     @property
     def is_full(self) -> bool:
         """Whether it is time to store."""
-        return len(self.rows) >= self._batch_size
+        count = self._others + len(self._open.rows)
+        return count >= self._limits.count or (self._limits.is_more and count > 0 and self._is_more())
 
-    def add(self, row: object) -> None:
-        """Takes an object.
+    @property
+    def stored_count(self) -> int:
+        """How many are stored since the last receipt."""
+        return self._receipt.count
+
+    @property
+    def doubts(self) -> list[Doubt]:
+        """What is in doubt and not under way."""
+        return [doubt for doubt in self._doubts if doubt.ended is not None]
+
+    def interrupted(self) -> None:
+        """Nothing is under way any more: what seems to be was interrupted before its outcome could be noted."""
+        for doubt in self._doubts:
+            if doubt.ended is None:
+                doubt.ended, doubt.cause = now_ns(), SessionError("a put was interrupted")
+
+    def rows(self) -> tuple[TSModel, ...]:
+        """What is not stored, or under way, in the order of addition."""
+        under_way = [doubt.put.segment for doubt in self._doubts if doubt.ended is None]
+        return tuple(map(itemgetter(1), _numbered([*under_way, *self._held()])))
+
+    def in_doubt(self) -> tuple[TSModel, ...]:
+        """What is in doubt and not under way, in the order of addition."""
+        return tuple(map(itemgetter(1), _numbered([doubt.put.segment for doubt in self.doubts])))
+
+    def add(self, row: object, *, keep_acq: bool) -> bool:
+        """Takes an object; returns whether it is time to store.
 
         Raises:
             SessionError: when it is not an object of a model.
         """
-        self.rows.append(_checked(row))
+        if not isinstance(row, TSModel):
+            hint = "; use add_all for several" if isinstance(row, (list, tuple, Iterator)) else ""
+            raise SessionError(f"a session stores objects of models, not {row!r} ({type(row).__name__}){hint}")
+        segment = self._open
+        if segment.keep_acq is not keep_acq:
+            self._close_segment(keep_acq)
+            segment = self._open
+        rows = segment.rows
+        if not rows and not self._others:
+            self._since = time.monotonic()
+        rows.append(row)
+        limits = self._limits
+        return self._others + len(rows) >= limits.count or (limits.is_more and self._is_more())
 
-    def fill(self, source: Iterator[object]) -> bool:
-        """Takes objects until it is full; returns whether there may be more. Raises as `add`; those before are taken."""
-        room = max(1, self._batch_size - len(self.rows))
-        taken: list[Any] = []
+    def taken(self, source: Iterator[object]) -> tuple[list[Any], bool, BaseException | None]:
+        """Objects of a source, as many as fit: those, whether there may be more, and what the source raised."""
+        room = max(1, self._limits.count - self._others - len(self._open.rows))
+        if self._limits.is_more:
+            room = min(room, _PIECE)
+        rows: list[Any] = []
         try:
-            taken.extend(islice(source, room))
-        finally:  # what came before the source failed is taken
-            if all(issubclass(kind, TSModel) for kind in set(map(type, taken))):
-                self.rows += taken
-            else:
-                deque(map(self.add, taken), maxlen=0)
-        return len(taken) == room
+            rows.extend(islice(source, room))
+        except BaseException as error:  # noqa: BLE001 - the caller raises it, when it has taken what came before
+            return rows, False, error
+        return rows, len(rows) == room, None
 
-    def encoded(self) -> Encoded:
-        """All objects as batches, each model's by itself.
+    def extend(self, rows: list[Any], *, keep_acq: bool) -> None:
+        """Takes objects. Raises as `add`; those before are taken."""
+        if not rows:
+            return
+        if all(issubclass(kind, TSModel) for kind in set(map(type, rows))):
+            self.add(rows[0], keep_acq=keep_acq)
+            self._open.rows += rows[1:]
+        else:
+            for row in rows:
+                self.add(row, keep_acq=keep_acq)
+
+    def puts(self) -> list[Put]:
+        """All objects that are not stored, as puts; none is sent before all are encoded.
 
         Raises:
             EncodeError: when a field of some object cannot be stored.
         """
-        first = self._receipt.count
-        batches = [
-            batch for model, at, part in _stretches(self.rows) for batch in codec_of(model).encode(part, first=first + at)
-        ]
-        return Encoded(batches, len(self.rows))
+        self._close_segment(self._open.keep_acq)
+        self._segments = _joined(self._segments)
+        puts = [encoded(segment) for segment in self._segments]
+        for put in puts:
+            self._limits.learn(put)
+        return puts
 
-    def stored(self, encoded: Encoded, interval: AcqInterval, seconds: float) -> None:
-        """Notes that batches are stored, and lets go of their objects."""
-        size = sum(len(batch.records) for batch in encoded.batches)
-        self._receipt += Receipt(encoded.count, interval.acq_min, interval.acq_max, size, seconds)
-        del self.rows[: encoded.count]
+    def begin(self, put: Put, bound: int | None) -> Doubt | None:
+        """A put is about to be sent; None when its objects were discarded meanwhile."""
+        if put.segment not in self._segments:
+            return None
+        self._segments.remove(put.segment)
+        self._others -= len(put.segment.rows)
+        self._others_size -= put.segment.size
+        doubt = Doubt(put, bound)
+        self._doubts.append(doubt)
+        return doubt
+
+    def stored(self, doubt: Doubt, receipt: Receipt) -> None:
+        """A put is stored; lets go of its objects."""
+        self._doubts.remove(doubt)
+        self._receipt += receipt
+
+    def holds(self, doubt: Doubt) -> bool:
+        """Whether a put is in doubt still, and was not discarded."""
+        return doubt in self._doubts
+
+    def returned(self, doubt: Doubt) -> Put:
+        """A put is not stored, or is to be sent once more; its objects are held again."""
+        self._doubts.remove(doubt)
+        self._hold(doubt.put.segment)
+        return doubt.put
+
+    def found(self, doubt: Doubt, found: Found) -> Segment | None:
+        """A put was looked for; what is missing is held again, and is what comes back."""
+        self._doubts.remove(doubt)
+        self._receipt += found.receipt
+        if all(found.stored):
+            return None
+        segment = doubt.put.segment.part([not stored for stored in found.stored])
+        self._hold(segment)
+        return segment
 
     def receipt(self) -> Receipt:
-        """What was stored since the last receipt."""
+        """What was stored since the last receipt. Numbers begin anew with what is held now."""
         receipt, self._receipt = self._receipt, Receipt()
+        segments = [*self._held(), *(doubt.put.segment for doubt in self._doubts)]
+        by = min((min(segment.numbers) for segment in segments if segment.rows), default=self._next + len(self._open.rows))
+        for segment in {id(segment): segment for segment in [*segments, self._open]}.values():
+            segment.renumber(by)
+        self._next -= by
         return receipt
 
-    def discard(self) -> list[TSModel]:
-        """Lets go of all objects, and returns them."""
-        rows = list(self.rows)
-        self.rows.clear()
-        return rows
+    def discard(self, *, in_doubt_only: bool = False) -> list[TSModel]:
+        """Lets go of all objects that are not under way, or of those in doubt, and returns them."""
+        segments = [doubt.put.segment for doubt in self.doubts]
+        self._doubts = [doubt for doubt in self._doubts if doubt.ended is None]
+        if not in_doubt_only:
+            segments += self._held()
+            self._close_segment(keep_acq=False)
+            self._segments.clear()
+            self._others, self._others_size = 0, 0.0
+        return [row for _, row in _numbered(segments)]
+
+    def error(self, cause: BaseException, name: str) -> WriteError:
+        """The account of what is held, after a failure."""
+        not_stored = _numbered(self._held())
+        unknown = _numbered([doubt.put.segment for doubt in self.doubts])
+        return WriteError(
+            f"storing on {name} failed: {str(cause) or type(cause).__name__}. "
+            + _account(self._receipt.count, len(not_stored), len(unknown)),
+            stored=self._receipt.count,
+            not_stored=tuple(row for _, row in not_stored),
+            unknown=tuple(row for _, row in unknown),
+            not_stored_numbers=_compact([number for number, _ in not_stored]),
+            unknown_numbers=_compact([number for number, _ in unknown]),
+        )
+
+    def state(self) -> str:
+        """How much is held, for a session's repr."""
+        doubtful = len(self.in_doubt())
+        return f"{len(self.rows())} pending" + (f", {doubtful} in doubt" if doubtful else "")
 
     def warn(self) -> None:
         """Warns of objects that will never be stored."""
-        if self.rows:
-            count = "1 record" if len(self.rows) == 1 else f"{len(self.rows)} records"
+        rows = [*self.in_doubt(), *self.rows()]
+        if rows:
+            count = "1 record" if len(rows) == 1 else f"{len(rows)} records"
+            doubtful = f" ({len(self.in_doubt())} of them in doubt)" if self._doubts else ""
             warnings.warn(
-                f"a session on {self._name} ended with {count} added and never stored, the first of them {self.rows[0]}: "
-                "call flush() or close(), or leave its with block without an exception",
+                f"a session on {self._name} ended with {count} added and never stored{doubtful}, the first of them "
+                f"{rows[0]}: call flush() or close(), or leave its with block without an exception",
                 UnflushedWarning,
                 stacklevel=3,
             )
 
+    def _is_more(self) -> bool:
+        return self._limits.reached(self._others_size + self._counted_open(), self._since)
 
-def _checked(row: object) -> TSModel:
-    if isinstance(row, TSModel):
-        return row
-    hint = "; use add_all for several" if isinstance(row, (list, tuple, Iterator)) else ""
-    raise SessionError(f"a session stores objects of models, not {row!r} ({type(row).__name__}){hint}")
+    def _counted_open(self) -> float:
+        """Bytes of what is in the open segment. Only what came since the last look is looked at."""
+        segment = self._open
+        segment.size += self._limits.size(segment.rows[self._counted :])
+        self._counted = len(segment.rows)
+        return segment.size
+
+    def _held(self) -> list[Segment]:
+        return [*self._segments, self._open] if self._open.rows else self._segments
+
+    def _hold(self, segment: Segment) -> None:
+        if not self._others and not self._open.rows:
+            self._since = time.monotonic()
+        segment.size = self._limits.size(segment.rows)
+        self._segments.insert(0, segment)
+        self._others += len(segment.rows)
+        self._others_size += segment.size
+
+    def _close_segment(self, keep_acq: bool) -> None:
+        """What is added from now on belongs to another put."""
+        if self._open.rows:
+            self._others_size += self._counted_open()
+            self._segments.append(self._open)
+            self._others += len(self._open.rows)
+            self._next += len(self._open.rows)
+        self._open = Segment(self._next, keep_acq)
+        self._counted = 0
 
 
-def _stretches(rows: Sequence[TSModel]) -> Iterator[tuple[type[TSModel], int, Sequence[TSModel]]]:
-    """Neighbours of one model, with the position of their first: so the order of addition, and so acq, is kept."""
-    models = list(map(type, rows))
-    if len(set(models)) == 1:
-        yield models[0], 0, rows
-        return
-    start = 0
-    while start < len(rows):
-        model = models[start]
-        end = start + 1
-        while end < len(rows) and models[end] is model:
-            end += 1
-        yield model, start, rows[start:end]
-        start = end
+def _joined(segments: list[Segment]) -> list[Segment]:
+    """The same objects in the order of addition, in as few segments as can be: each is stored whole or not at all."""
+    joined: list[Segment] = []
+    for segment in sorted(segments, key=lambda segment: segment.numbers[0]):
+        if joined and joined[-1].goes_on_with(segment):
+            joined[-1].rows += segment.rows
+            joined[-1].size += segment.size
+        else:
+            joined.append(segment)
+    return joined
+
+
+def _numbered(segments: list[Segment]) -> list[tuple[int, TSModel]]:
+    """All objects with their numbers, in the order of addition."""
+    pairs = [pair for segment in segments for pair in zip(segment.numbers, segment.rows, strict=True)]
+    return sorted(pairs, key=itemgetter(0)) if len(segments) > 1 else pairs
+
+
+def _compact(numbers: list[int]) -> range | tuple[int, ...]:
+    """Numbers as a range where they are one."""
+    if not numbers:
+        return range(0)
+    whole = range(numbers[0], numbers[-1] + 1)
+    return whole if len(whole) == len(numbers) else tuple(numbers)
+
+
+def _account(stored: int, not_stored: int, unknown: int) -> str:
+    """How it stands, and what to do about it."""
+    total = stored + not_stored + unknown
+    said = f"Of {total} added since the last receipt, {stored} are stored, {not_stored} are not, {unknown} are in doubt"
+    if unknown:
+        return (
+            f"{said}: sent, and never answered for. The session holds what is not surely stored: flush() stores what is "
+            'not, retry(on_unknown="check") or "duplicate" settles what is in doubt, discard(in_doubt_only=True) drops it'
+        )
+    return f"{said}. The session holds what is not stored: flush() tries again"

@@ -1,10 +1,35 @@
-"""What a flush stored."""
+"""What a flush stored, and waiting until that is fully committed."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Final
+
 import attrs
 
-__all__ = ["Receipt"]
+from tsmodel.client.retry import seconds_of
+from tsmodel.errors import CommitTimeoutError, SessionError
+from tsmodel.keys import KeyRange
+from tsmodel.session.steps import LastAcq, Pause, Steps, run
+from tsmodel.timestamps import DurationLike
+
+if TYPE_CHECKING:
+    from tsmodel.backend import Backend
+
+__all__ = ["Receipt", "committed"]
+
+_FIRST_PAUSE: Final = 0.005
+_LONGEST_PAUSE: Final = 0.5
+
+
+def _unbound() -> Backend:
+    raise SessionError("this receipt did not come from a session's flush: there is no database to ask")
+
+
+def _awaited() -> Backend:
+    raise SessionError("this receipt is of an asynchronous session: use `await session.wait_committed(receipt)`")
 
 
 @attrs.frozen
@@ -12,10 +37,10 @@ class Receipt:
     """Records that are stored durably.
 
     Attributes:
-        count: how many, since the last receipt; those that left earlier because the batch size was reached included.
-        acq_min: least acquisition time they were given, ns since 2001; -1 when there are none.
+        count: how many, since the last receipt; those that left earlier because a batch was full included.
+        acq_min: least acquisition time they have, ns since 2001; -1 when there are none.
         acq_max: greatest one; -1 when there are none.
-        bytes: what they take in PUT form, size fields included.
+        bytes: what they take in a put, size fields included.
         seconds: time spent encoding and storing them.
     """
 
@@ -24,14 +49,73 @@ class Receipt:
     acq_max: int = -1
     bytes: int = 0
     seconds: float = 0.0
+    _cids: range = attrs.field(default=range(0), repr=False, eq=False)
+    _backend: Callable[[], Backend] = attrs.field(default=_unbound, repr=False, eq=False)
 
     def __add__(self, other: Receipt) -> Receipt:
         """Both together."""
         filled = [receipt for receipt in (self, other) if receipt.count]
-        return Receipt(
-            self.count + other.count,
-            min((receipt.acq_min for receipt in filled), default=-1),
-            max((receipt.acq_max for receipt in filled), default=-1),
-            self.bytes + other.bytes,
-            self.seconds + other.seconds,
+        cids = [receipt._cids for receipt in filled if receipt._cids]
+        return attrs.evolve(
+            self,
+            count=self.count + other.count,
+            acq_min=min((receipt.acq_min for receipt in filled), default=-1),
+            acq_max=max((receipt.acq_max for receipt in filled), default=-1),
+            bytes=self.bytes + other.bytes,
+            seconds=self.seconds + other.seconds,
+            cids=range(min(each.start for each in cids), max(each.stop for each in cids)) if cids else range(0),
         )
+
+    def of(self, backend: Callable[[], Backend]) -> Receipt:
+        """The same, of a session whose backend is given by `backend`."""
+        return attrs.evolve(self, backend=backend)
+
+    def of_async(self) -> Receipt:
+        """The same, of an asynchronous session, which waits by `AsyncSession.wait_committed`."""
+        return attrs.evolve(self, backend=_awaited)
+
+    def wait_committed(self, timeout: DurationLike | None = None) -> int:
+        """Waits until these records are fully committed: until no record can appear any more that has an acq up to theirs.
+
+        With an asynchronous session: `await session.wait_committed(receipt, timeout)`.
+
+        Args:
+            timeout: how long, "5s" say; None for no limit.
+
+        Returns:
+            The last full-commit acq of their cids, ns since 2001, which is greater than `acq_max`.
+
+        Raises:
+            CommitTimeoutError: when they are not committed in time. They are stored all the same.
+            SessionError: when the receipt is empty, or the session is closed.
+            TransportError, ServerError: when the database could not be asked.
+        """
+        return run(self.waiting(timeout), self._backend, nullcontext())
+
+    def waiting(self, timeout: DurationLike | None) -> Steps[int]:
+        """The work of `wait_committed`, to be carried out by a session."""
+        if not self.count:
+            raise SessionError("nothing was stored by this receipt, so there is no commit to wait for")
+        box = KeyRange.of(cid=(self._cids.start, self._cids.stop)) if self._cids else KeyRange()
+        return committed(box, self.acq_max, timeout)
+
+
+def committed(box: KeyRange, acq: int, timeout: DurationLike | None) -> Steps[int]:
+    """Waits until the last full-commit acq of a range is beyond `acq`, and returns it.
+
+    Raises:
+        CommitTimeoutError: when it is not in time.
+    """
+    limit = None if timeout is None else time.monotonic() + seconds_of(timeout, "timeout")
+    pause = _FIRST_PAUSE
+    while True:
+        answer: int = yield LastAcq(box)
+        if answer > acq:
+            return answer
+        left = _LONGEST_PAUSE if limit is None else limit - time.monotonic()
+        if left <= 0:
+            raise CommitTimeoutError(
+                f"the last full-commit acq is {answer} after {timeout}; it should pass {acq}", acq=answer, wanted=acq
+            )
+        yield Pause(min(pause, left))
+        pause = min(2 * pause, _LONGEST_PAUSE)

@@ -2,49 +2,61 @@
 
 Rules kept here:
 
-* What was added stays with the session until it is stored: a flush that fails loses nothing, and can be repeated.
+* What was added stays with the session until it is surely stored: a flush that fails loses nothing, and can be repeated.
 * Nothing is dropped in silence: closing flushes; leaving a `with` block by an exception, or losing the last reference,
   warns of what was never stored.
-* A session belongs to one thread at a time.
+* Several threads may add and flush: one put is under way at a time, and adding does not wait for it unless a batch is full.
 """
 
 from __future__ import annotations
 
-import time
+import threading
 import weakref
 from collections.abc import Iterable
+from contextlib import nullcontext
 from types import TracebackType, UnionType
 from typing import Any, TypeVar, overload
 
 from typing_extensions import Self
 
 from tsmodel.backend import Backend
-from tsmodel.errors import SessionError
+from tsmodel.client.retry import OnUnknown
+from tsmodel.errors import SessionError, TSModelError
 from tsmodel.model import TSModel
 from tsmodel.query import Query
 from tsmodel.query.context import enter, leave
-from tsmodel.session.pending import DEFAULT_BATCH_SIZE, Pending
+from tsmodel.session.base import SessionBase, SessionOptions, corrected
+from tsmodel.session.flushing import Flusher
 from tsmodel.session.receipt import Receipt
+from tsmodel.session.steps import Steps, run
+from tsmodel.store import EmbeddedStore
+from tsmodel.timestamps import DurationLike
 
 __all__ = ["Session"]
 
 M = TypeVar("M", bound=TSModel)
 
 
-class Session:
+class Session(SessionBase):
     """A unit of work on a backend: a file, memory, or a TStorage server. Usually made by `connect`.
 
     Args:
         backend: where records live; closed with the session.
         name: what the backend is called in messages.
-        batch_size: records collected before they are stored without waiting for `flush`.
+        options: how it writes.
+        named: the same by name, as `connect` takes them.
     """
 
-    def __init__(self, backend: Backend, *, name: str = "session", batch_size: int = DEFAULT_BATCH_SIZE) -> None:
-        self._pending = Pending(name, batch_size)
+    def __init__(
+        self, backend: Backend, *, name: str = "session", options: SessionOptions | None = None, **named: Any
+    ) -> None:
+        super().__init__(name, options or SessionOptions(**named))
         self._backend: Backend | None = backend
-        self._name = name
+        self._writer.is_remote = not isinstance(backend, EmbeddedStore)
+        self._lock = threading.RLock()
+        self._writing = threading.RLock()
         self._finalizer = weakref.finalize(self, self._pending.warn)
+        self._flusher = None if self._flush_seconds is None else Flusher(self._flush_seconds, self._flush_in_background)
         enter(self)
 
     @property
@@ -58,52 +70,92 @@ class Session:
             raise SessionError(f"the session on {self._name} is closed: open a new one by connect(...)")
         return self._backend
 
-    @property
-    def pending(self) -> tuple[TSModel, ...]:
-        """What was added and is not stored yet."""
-        return tuple(self._pending.rows)
+    def add(self, row: TSModel, *, keep_acq: bool = False) -> None:
+        """Adds one object to what the next flush stores. What was given stays with the session, also when this raises.
 
-    def add(self, row: TSModel) -> None:
-        """Adds one object to what the next flush stores.
+        Args:
+            row: the object.
+            keep_acq: stores it with the acq it has, instead of one that the database gives: for replication and backfill.
 
         Raises:
             SessionError: when it is not an object of a model, or the session is closed.
+            WriteError, EncodeError: when a batch was full and could not be stored, or the background flusher has failed.
         """
-        _ = self.backend
-        self._pending.add(row)
-        if self._pending.is_full:
-            self._store()
+        with self._lock:
+            if self._backend is None:
+                _ = self.backend
+            full = self._pending.add(row, keep_acq=keep_acq)
+        if full or self._failure is not None:
+            self._added()
 
-    def add_all(self, rows: Iterable[TSModel]) -> None:
+    def add_all(self, rows: Iterable[TSModel], *, keep_acq: bool = False) -> None:
         """Adds many objects; a generator is taken in batches and may be of any length.
 
         Raises:
             SessionError: when one is not an object of a model; those before it are added.
-            EncodeError: when a batch was full and could not be stored; its objects are still `pending`.
+            WriteError, EncodeError: as for `add`; all that was taken from `rows` is still with the session.
         """
         _ = self.backend
         source = iter(rows)
-        while self._pending.fill(source):
-            if self._pending.is_full:
-                self._store()
+        more = True
+        while more:
+            taken, more, failure = self._pending.taken(source)
+            with self._lock:
+                _ = self.backend
+                self._pending.extend(taken, keep_acq=keep_acq)
+            if failure is not None:
+                raise failure
+            self._added()
+
+    def correct(self, row: M, **changes: Any) -> M:
+        """Adds a correction of a stored record: a copy with the same cid, mid, moid and cap, and other values.
+
+        The database keeps both. The newer acq says which one is the correction: see "Corrections" in the documentation.
+
+        Returns:
+            The copy that was added.
+
+        Raises:
+            SessionError: when a change is of the key, or of a field that there is not.
+        """
+        correction = corrected(row, changes)
+        self.add(correction)
+        return correction
 
     def flush(self) -> Receipt:
-        """Stores what was added, durably and, on one backend, whole or not at all.
+        """Stores what was added, durably. One put is stored whole or not at all; objects that keep their acq and objects
+        that do not go in puts of their own.
 
         Returns:
             What was stored since the last receipt.
 
         Raises:
             EncodeError: when a field cannot be stored; nothing of this flush was, and the session still holds it all.
-            StoreError, TransportError, ServerError: when the backend failed; the session still holds the records.
+            WriteError: when not everything is surely stored. It says what is stored, what is not, and what is in doubt;
+                the session still holds all but the first. Flushing again stores what is not stored; what is in doubt it
+                leaves alone, and raises again, unless the session's `retry` says otherwise.
         """
-        _ = self.backend
-        self._store()
-        return self._pending.receipt()
+        return self._flush(None)
 
-    def discard(self) -> list[TSModel]:
-        """Gives up what was added and is not stored yet, and returns it."""
-        return self._pending.discard()
+    def retry(self, on_unknown: OnUnknown = "check") -> Receipt:
+        """Flushes, and settles what is in doubt.
+
+        Args:
+            on_unknown: "check" asks the database what it stored, and sends only the rest; it takes a session opened with
+                retry=Retry(on_unknown="check"). "duplicate" sends all again, which may store records twice. "raise" is
+                a plain flush.
+
+        Returns:
+            What was stored since the last receipt, what was found included.
+
+        Raises:
+            WriteError, EncodeError: as for `flush`.
+        """
+        return self._flush(on_unknown)
+
+    def wait_committed(self, receipt: Receipt, timeout: DurationLike | None = None) -> int:
+        """Waits until the records of a receipt are fully committed. See `Receipt.wait_committed`."""
+        return run(receipt.waiting(timeout), lambda: self.backend, nullcontext())
 
     @overload
     def query(self, model: type[M]) -> Query[M]: ...
@@ -126,6 +178,7 @@ class Session:
             return
         self.flush()
         self._release()
+        self._pending.warn()
 
     def __enter__(self) -> Self:
         _ = self.backend
@@ -137,26 +190,51 @@ class Session:
         try:
             if error is None:
                 self.flush()
-            else:
-                self._pending.warn()
         finally:
             self._release()
+        self._pending.warn()
 
-    def _store(self) -> None:
-        if not self._pending.rows:
+    def _added(self) -> None:
+        self._tell()
+        if self._pending.is_full:
+            with self._writing:
+                if self._pending.is_full:  # another thread may have stored it meanwhile
+                    self._carry_out(self._writer.store())
+
+    def _flush(self, on_unknown: OnUnknown | None) -> Receipt:
+        _ = self.backend
+        with self._writing:
+            self._carry_out(self._writer.flush(on_unknown))
+            with self._lock:
+                self._failure = None  # what it could not store is stored now
+                stored = self._pending.receipt()
+        return stored.of(lambda: self.backend)
+
+    def _carry_out(self, work: Steps[None]) -> None:
+        with self._writing:
+            run(work, lambda: self.backend, self._lock)
+
+    def _flush_in_background(self) -> None:
+        if self._failure is not None or self._backend is None:
             return
-        started = time.perf_counter()
-        encoded = self._pending.encoded()
-        interval = self.backend.append(encoded.batches)
-        self._pending.stored(encoded, interval, time.perf_counter() - started)
+        try:
+            self._carry_out(self._writer.store())
+        except TSModelError as error:
+            self._failed(error)
+
+    def _stop_flusher(self) -> None:
+        flusher, self._flusher = self._flusher, None
+        if flusher is not None:
+            flusher.stop()
 
     def _release(self) -> None:
+        self._stop_flusher()
         leave(self)
         self._finalizer.detach()
-        backend, self._backend = self._backend, None
+        with self._lock:
+            backend, self._backend = self._backend, None
         if backend is not None:
             backend.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._backend is None else f"{len(self._pending.rows)} pending"
-        return f"<Session on {self._name}: {state}>"
+        return f"<Session on {self._name}: {'closed' if self._backend is None else self._pending.state()}>"

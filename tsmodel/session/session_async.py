@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType, UnionType
@@ -16,25 +15,30 @@ from typing import Any, TypeVar, overload
 from typing_extensions import Self
 
 from tsmodel.backend import AsyncBackend
-from tsmodel.errors import SessionError
+from tsmodel.client.retry import OnUnknown
+from tsmodel.errors import SessionError, TSModelError
 from tsmodel.model import TSModel
 from tsmodel.query import AsyncQuery
-from tsmodel.session.pending import DEFAULT_BATCH_SIZE, Pending
+from tsmodel.session.base import SessionBase, SessionOptions, corrected
+from tsmodel.session.flushing import AsyncFlusher
 from tsmodel.session.receipt import Receipt
+from tsmodel.session.steps import Steps, run_async
 from tsmodel.session.threads import ThreadedStore
+from tsmodel.timestamps import DurationLike
 
 __all__ = ["AsyncSession"]
 
 M = TypeVar("M", bound=TSModel)
 
 
-class AsyncSession:
+class AsyncSession(SessionBase):
     """A unit of work on an asynchronous backend. Usually made by `connect_async`.
 
     Args:
         opener: opens the backend, which is closed with the session.
         name: what the backend is called in messages.
-        batch_size: records collected before they are stored without waiting for `flush`.
+        options: how it writes.
+        named: the same by name, as `connect` takes them.
     """
 
     def __init__(
@@ -42,13 +46,14 @@ class AsyncSession:
         opener: Callable[[], Awaitable[AsyncBackend]],
         *,
         name: str = "session",
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        options: SessionOptions | None = None,
+        **named: Any,
     ) -> None:
-        self._pending = Pending(name, batch_size)
+        super().__init__(name, options or SessionOptions(**named))
         self._opener = opener
         self._backend: AsyncBackend | None = None
-        self._name = name
-        self._lock = asyncio.Lock()
+        self._writing = asyncio.Lock()
+        self._flusher: AsyncFlusher | None = None
         self._finalizer = weakref.finalize(self, self._pending.warn)
 
     @property
@@ -62,11 +67,6 @@ class AsyncSession:
             raise SessionError(f"the session on {self._name} is not open: use it inside `async with connect_async(...)`")
         return self._backend
 
-    @property
-    def pending(self) -> tuple[TSModel, ...]:
-        """What was added and is not stored yet."""
-        return tuple(self._pending.rows)
-
     async def open(self) -> Self:
         """Opens the backend, unless it is open.
 
@@ -76,36 +76,49 @@ class AsyncSession:
         """
         if self._backend is None:
             self._backend = await self._opener()
+            self._writer.is_remote = not isinstance(self._backend, ThreadedStore)
+            if self._flush_seconds is not None:
+                self._flusher = AsyncFlusher(self._flush_seconds, self._flush_in_background)
         return self
 
-    async def add(self, row: TSModel) -> None:
+    async def add(self, row: TSModel, *, keep_acq: bool = False) -> None:
         """See `Session.add`."""
         _ = self.backend
-        self._pending.add(row)
-        if self._pending.is_full:
-            await self._store()
+        if self._pending.add(row, keep_acq=keep_acq) or self._failure is not None:
+            await self._added()
 
-    async def add_all(self, rows: Iterable[TSModel]) -> None:
+    async def add_all(self, rows: Iterable[TSModel], *, keep_acq: bool = False) -> None:
         """See `Session.add_all`."""
         _ = self.backend
         source = iter(rows)
-        while self._pending.fill(source):
-            if self._pending.is_full:
-                await self._store()
+        more = True
+        while more:
+            taken, more, failure = self._pending.taken(source)
+            self._pending.extend(taken, keep_acq=keep_acq)
+            if failure is not None:
+                raise failure
+            await self._added()
+
+    async def correct(self, row: M, **changes: Any) -> M:
+        """See `Session.correct`."""
+        correction = corrected(row, changes)
+        await self.add(correction)
+        return correction
 
     async def flush(self) -> Receipt:
         """See `Session.flush`.
 
-        When it is cancelled, a put to the embedded store first comes to its end. A server may have stored the put or not;
-        the session then still holds the records.
+        When it is cancelled, a put to the embedded store first comes to its end. A put to a server is then in doubt.
         """
-        _ = self.backend
-        await self._store()
-        return self._pending.receipt()
+        return await self._flush(None)
 
-    def discard(self) -> list[TSModel]:
-        """See `Session.discard`."""
-        return self._pending.discard()
+    async def retry(self, on_unknown: OnUnknown = "check") -> Receipt:
+        """See `Session.retry`."""
+        return await self._flush(on_unknown)
+
+    async def wait_committed(self, receipt: Receipt, timeout: DurationLike | None = None) -> int:
+        """Waits until the records of a receipt are fully committed. See `Receipt.wait_committed`."""
+        return await run_async(receipt.waiting(timeout), lambda: self.backend)
 
     @overload
     def query(self, model: type[M]) -> AsyncQuery[M]: ...
@@ -125,6 +138,7 @@ class AsyncSession:
             return
         await self.flush()
         await self._release()
+        self._pending.warn()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -137,36 +151,53 @@ class AsyncSession:
         try:
             if error is None:
                 await self.flush()
-            else:
-                self._pending.warn()
         finally:
             await self._release()
+        self._pending.warn()
 
-    async def _store(self) -> None:
-        async with self._lock:
-            if not self._pending.rows:
-                return
-            appending = asyncio.ensure_future(self._append(self.backend))
-            try:
-                await asyncio.shield(appending)
-            except asyncio.CancelledError:
-                if not isinstance(self._backend, ThreadedStore):
-                    appending.cancel()
-                await asyncio.wait([appending])
-                raise
+    async def _added(self) -> None:
+        self._tell()
+        if self._pending.is_full:
+            async with self._writing:
+                if self._pending.is_full:  # another task may have stored it meanwhile
+                    await self._carry_out(self._writer.store())
 
-    async def _append(self, backend: AsyncBackend) -> None:
-        started = time.perf_counter()
-        encoded = self._pending.encoded()
-        interval = await backend.append(encoded.batches)
-        self._pending.stored(encoded, interval, time.perf_counter() - started)
+    async def _flush(self, on_unknown: OnUnknown | None) -> Receipt:
+        _ = self.backend
+        async with self._writing:
+            await self._carry_out(self._writer.flush(on_unknown))
+            self._failure = None  # what it could not store is stored now
+            stored = self._pending.receipt()
+        return stored.of_async()
+
+    async def _carry_out(self, work: Steps[None]) -> None:
+        """To its end, also when it is cancelled: but a put to a server and a pause are given up then."""
+        working = asyncio.ensure_future(run_async(work, lambda: self.backend))
+        try:
+            await asyncio.shield(working)
+        except asyncio.CancelledError:
+            if not isinstance(self._backend, ThreadedStore):
+                working.cancel()
+            await asyncio.wait([working])
+            raise
+
+    async def _flush_in_background(self) -> None:
+        if self._failure is not None or self._backend is None:
+            return
+        try:
+            async with self._writing:
+                await self._carry_out(self._writer.store())
+        except TSModelError as error:
+            self._failed(error)
 
     async def _release(self) -> None:
+        flusher, self._flusher = self._flusher, None
+        if flusher is not None:
+            await flusher.stop()
         self._finalizer.detach()
         backend, self._backend = self._backend, None
         if backend is not None:
             await backend.close()
 
     def __repr__(self) -> str:
-        state = "not open" if self._backend is None else f"{len(self._pending.rows)} pending"
-        return f"<AsyncSession on {self._name}: {state}>"
+        return f"<AsyncSession on {self._name}: {'not open' if self._backend is None else self._pending.state()}>"

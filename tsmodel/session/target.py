@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import attrs
 
+from tsmodel.client.ledger import Address, PoolOptions
 from tsmodel.client.tls import client_context
 from tsmodel.errors import SessionError
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ["DEFAULT_PORT", "Server", "StoreFile", "Target", "TargetLike", "parse"]
+__all__ = ["DEFAULT_PORT", "StoreFile", "Target", "TargetLike", "parse"]
 
 TargetLike: TypeAlias = "str | os.PathLike[str] | None"
 """What stands for a target."""
@@ -25,7 +26,8 @@ DEFAULT_PORT = 2025
 _MEMORY = "memory:"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _EXAMPLE = "tstorage://host:2025?timeout=5"
-_OPTIONS = ("timeout", "tls", "ca", "cert", "key")
+_HOST = re.compile(r"([^\[\]:@\s]+|\[[0-9A-Fa-f:.%]+\])(?::([0-9]{1,6}))?")
+_OPTIONS = ("timeout", "pool", "pool_timeout", "tls", "ca", "cert", "key")
 
 
 @attrs.frozen
@@ -39,24 +41,7 @@ class StoreFile:
     path: str | None
 
 
-@attrs.frozen
-class Server:
-    """A TStorage server.
-
-    Attributes:
-        host: name or address.
-        port: its port.
-        timeout: seconds that each wait may take; None for no limit.
-        ssl_context: for TLS; None for plain TCP.
-    """
-
-    host: str
-    port: int
-    timeout: float | None = None
-    ssl_context: SSLContext | None = None
-
-
-Target: TypeAlias = StoreFile | Server
+Target: TypeAlias = StoreFile | PoolOptions
 
 
 def parse(target: TargetLike) -> Target:
@@ -85,30 +70,54 @@ def parse(target: TargetLike) -> Target:
     return StoreFile(text)
 
 
-def _server(url: str) -> Server:
+def _server(url: str) -> PoolOptions:
+    hosts, separator, rest = re.match(r"tstorage://([^/?#]*)(/?\??)(.*)", url, re.DOTALL).groups()  # type: ignore[union-attr]
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-        found = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        if rest and not separator.endswith("?"):
+            raise ValueError(f"{rest!r} stands behind the hosts")
+        addresses = tuple(_address(each) for each in hosts.split(","))
+        found = parse_qs(rest, keep_blank_values=True, strict_parsing=bool(rest))
     except ValueError as error:
         raise SessionError(f"{url!r} is not a URL such as {_EXAMPLE}: {error}") from error
-    if not host or parts.path not in ("", "/") or parts.fragment or parts.username is not None:
-        raise SessionError(f"{url!r} is not a URL such as {_EXAMPLE}")
+    if len(set(addresses)) < len(addresses):
+        raise SessionError(f"{url!r} names a connector twice")
     for name, values in found.items():
         if name not in _OPTIONS or len(values) > 1:
             raise SessionError(f"{url!r}: unknown or repeated option {name!r}; known are {', '.join(_OPTIONS)}")
     options: dict[str, Any] = {name: values[0] for name, values in found.items()}
-    timeout = _seconds(url, options["timeout"]) if "timeout" in options else None
-    return Server(host, DEFAULT_PORT if port is None else port, timeout, _tls(url, options))
+    given: dict[str, Any] = {}
+    if "timeout" in options:
+        given["timeout"] = _seconds(url, "timeout", options["timeout"])
+    if "pool_timeout" in options:
+        given["wait"] = _seconds(url, "pool_timeout", options["pool_timeout"])
+    if "pool" in options:
+        given["size"] = _count(url, "pool", options["pool"])
+    return PoolOptions(addresses=addresses, ssl_context=_tls(url, options), **given)
 
 
-def _seconds(url: str, text: str) -> float:
+def _address(text: str) -> Address:
+    found = _HOST.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not host or host:port")
+    port = DEFAULT_PORT if found[2] is None else int(found[2])
+    if not 0 < port < 2**16:
+        raise ValueError(f"{port} is not a port")
+    return Address(found[1].strip("[]"), port)
+
+
+def _count(url: str, name: str, text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
+        raise SessionError(f"{url!r}: {name}={text!r} is not a number of connections from 1")
+    return int(text)
+
+
+def _seconds(url: str, name: str, text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
     if not 0 < seconds < float("inf"):
-        raise SessionError(f"{url!r}: timeout={text!r} is not a number of seconds above 0")
+        raise SessionError(f"{url!r}: {name}={text!r} is not a number of seconds above 0")
     return seconds
 
 

@@ -66,11 +66,22 @@ def test_a_server(suffix: str) -> None:
         ("tstorage://host:99999", "is not a URL"),
         ("tstorage://host/db", "is not a URL"),
         ("tstorage://user@host", "is not a URL"),
+        ("tstorage://a,,b", "'' is not host or host:port"),
+        ("tstorage://a:1,b:x", "'b:x' is not host or host:port"),
+        ("tstorage://::1", "is not host or host:port"),
+        ("tstorage://a:1,a:1", "names a connector twice"),
+        ("tstorage://a#b", "is not a URL"),
+        ("tstorage://a?pool=0", "pool='0' is not a number of connections from 1"),
+        ("tstorage://a?pool=many", "pool='many' is not a number of connections"),
+        ("tstorage://a?pool_timeout=0", "pool_timeout='0' is not a number of seconds"),
         ("tstorage://host?timeout=0", "timeout='0' is not a number of seconds above 0"),
         ("tstorage://host?timeout=soon", "timeout='soon' is not a number"),
         ("tstorage://host?timeout=inf", "is not a number of seconds"),
         ("tstorage://host?timeout=1&timeout=2", "unknown or repeated option 'timeout'"),
-        ("tstorage://host?timeuot=1", "unknown or repeated option 'timeuot'; known are timeout, tls, ca, cert, key"),
+        (
+            "tstorage://host?timeuot=1",
+            "unknown or repeated option 'timeuot'; known are timeout, pool, pool_timeout, tls, ca, cert, key",
+        ),
     ],
 )
 def test_targets_that_are_none(target: str, wording: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tsmodel import Bool, Float32, Int16, Receipt, Session, TSModel, connect, now_ns
 from tsmodel.backend import AcqInterval, Batch
-from tsmodel.errors import EncodeError, NoSessionError, SessionError, StoreError, UnflushedWarning
+from tsmodel.errors import EncodeError, NoSessionError, SessionError, StoreError, UnflushedWarning, WriteError
 from tsmodel.store import EmbeddedStore, open_store
 
 
@@ -148,9 +148,12 @@ def test_a_backend_that_fails_loses_nothing() -> None:
     backend = Failing()
     with Session(backend, batch_size=10) as session:
         session.add_all(reading(n) for n in range(9))
-        with pytest.raises(StoreError, match="disk is full"):
+        with pytest.raises(WriteError, match="disk is full") as caught:
             session.add(reading(9))
-        with pytest.raises(StoreError, match="disk is full"):
+        assert isinstance(caught.value.__cause__, StoreError)
+        with pytest.raises(
+            WriteError, match="Of 10 added since the last receipt, 0 are stored, 10 are not, 0 are in doubt"
+        ):
             session.flush()
         assert len(session.pending) == 10
         backend.fails = False
@@ -162,7 +165,7 @@ def test_an_add_all_that_fails_in_the_middle_of_a_generator() -> None:
     backend = Failing()
     with Session(backend, batch_size=10) as session:
         source = (reading(n) for n in range(25))
-        with pytest.raises(StoreError):
+        with pytest.raises(WriteError):
             session.add_all(source)
         backend.fails = False
         session.add_all(source)

@@ -1,0 +1,90 @@
+"""An asynchronous session behind the calls of a synchronous one, so that one suite runs over both."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from typing_extensions import Self
+
+from tsmodel import connect, connect_async
+
+Opener: TypeAlias = Callable[..., Any]
+"""`connect`, or what looks like it."""
+
+
+class _Blocking:
+    """An object whose coroutine functions block."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, what: Any) -> None:
+        self._loop, self._what = loop, what
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._what, name)
+        if inspect.iscoroutinefunction(value):
+            return lambda *arguments, **options: self._wrapped(self._loop.run_until_complete(value(*arguments, **options)))
+        if inspect.ismethod(value):
+            return lambda *arguments, **options: self._wrapped(value(*arguments, **options))
+        return value
+
+    def _wrapped(self, value: Any) -> Any:
+        is_own = type(value).__name__.startswith("Async")
+        return _Blocking(self._loop, value) if is_own else value
+
+    def __repr__(self) -> str:
+        return repr(self._what)
+
+
+class BlockingSession(_Blocking):
+    """An `AsyncSession` whose calls block, with an event loop of its own that runs only meanwhile."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        session = connect_async(*arguments, **options)
+        super().__init__(asyncio.new_event_loop(), session)
+        try:
+            self._loop.run_until_complete(self._what.open())
+        except BaseException:
+            self._end()
+            raise
+
+    def wait(self, seconds: float) -> None:
+        """Lets tasks in the background run."""
+        self._loop.run_until_complete(asyncio.sleep(seconds))
+
+    def close(self) -> None:
+        """As `Session.close`; the loop stays, for the session may be still open."""
+        self._loop.run_until_complete(self._what.close())
+        self._end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._loop.is_closed():
+            return
+        try:
+            self._loop.run_until_complete(self._what.__aexit__(kind, error, trace))
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+
+OPENERS: dict[str, Opener] = {"sync": connect, "async": BlockingSession}
+
+
+@contextmanager
+def abandoned(session: Any) -> Iterator[Any]:
+    """A session whose records are given up at the end of the block."""
+    try:
+        yield session
+    finally:
+        session.discard()
+        session.close()

@@ -1,0 +1,224 @@
+"""The decisions of a pool, without sockets: never too many connections, none lost, none used twice, all connectors used."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+
+from tsmodel.client.ledger import Address, Check, Dial, Discard, Lease, Ledger, PoolOptions, Wait
+from tsmodel.errors import PoolTimeoutError, SessionError, TransportError
+
+A, B, C = Address("a", 1), Address("b", 2), Address("::1", 3)
+
+
+class World:
+    """A clock, and connectors that can be down."""
+
+    def __init__(self, *addresses: Address, size: int = 4, wait: float = 30.0) -> None:
+        self.now = 0.0
+        self.down: set[Address] = set()
+        self.broken: set[str] = set()
+        self.dialed: list[Address] = []
+        self.discarded: list[str] = []
+        self.ledger: Ledger[str] = Ledger(PoolOptions(addresses=addresses, size=size, wait=wait), lambda: self.now)
+
+    def lease(self) -> Lease[str]:
+        """Leases, letting time pass while it waits."""
+        steps = self.ledger.lease()
+        step = next(steps)
+        while True:
+            try:
+                step = self.carried_out(steps, step)
+            except StopIteration as end:
+                lease: Lease[str] = end.value
+                return lease
+
+    def carried_out(self, steps: Generator[Any, Any, Any], step: object) -> Any:
+        if isinstance(step, Dial):
+            self.dialed.append(step.address)
+            if step.address in self.down:
+                return steps.throw(TransportError(f"connecting to {step.address} failed"))
+            return steps.send(f"{step.address}#{len(self.dialed)}")
+        if isinstance(step, Check):
+            return steps.send(step.connection not in self.broken)
+        if isinstance(step, Discard):
+            self.discarded.append(step.connection)
+            return steps.send(None)
+        assert isinstance(step, Wait)
+        self.now += min(step.seconds, 1000.0)
+        return steps.send(None)
+
+
+def test_connectors_take_turns_and_connections_are_used_again() -> None:
+    world = World(A, B)
+    for _ in range(6):
+        world.ledger.give_back(world.lease(), usable=True)
+    assert world.dialed == [A, B]
+    leases = [world.lease() for _ in range(4)]
+    assert sorted(str(lease.address) for lease in leases) == ["a:1", "a:1", "b:2", "b:2"]
+
+
+def test_a_connection_that_broke_while_it_rested_is_not_used() -> None:
+    world = World(A)
+    first = world.lease()
+    world.ledger.give_back(first, usable=True)
+    world.broken.add(first.connection)
+    assert world.lease().connection != first.connection
+    assert world.discarded == [first.connection]
+
+
+def test_a_connection_that_rested_for_long_is_not_used() -> None:
+    world = World(A)
+    first = world.lease()
+    world.ledger.give_back(first, usable=True)
+    world.now += 1000
+    assert world.lease().connection != first.connection
+
+
+def test_one_that_cannot_be_used_is_given_up() -> None:
+    world = World(A, size=1)
+    first = world.lease()
+    assert world.ledger.give_back(first, usable=False) == [first.connection]
+    assert world.lease().connection != first.connection
+
+
+def test_the_next_connector_stands_in() -> None:
+    world = World(A, B)
+    world.down.add(A)
+    assert [world.lease().address for _ in range(3)] == [B, B, B]
+    assert world.dialed.count(A) == 1
+    world.down.clear()
+    world.now += 100
+    assert world.lease().address == A
+
+
+def test_one_connector_that_cannot_be_reached_says_so_itself() -> None:
+    world = World(C)
+    world.down.add(C)
+    with pytest.raises(TransportError, match=r"^connecting to \[::1\]:3 failed$"):
+        world.lease()
+
+
+def test_none_of_several() -> None:
+    world = World(A, B)
+    world.down |= {A, B}
+    with pytest.raises(TransportError, match=r"none of the 2 connectors a:1,b:2 can be reached: connecting to"):
+        world.lease()
+    assert sorted(map(str, world.dialed)) == ["a:1", "b:2"]
+
+
+def test_pauses_grow_and_end() -> None:
+    world = World(A)
+    world.down.add(A)
+    pauses = []
+    for _ in range(14):
+        before = world.now
+        with pytest.raises(TransportError):
+            world.lease()
+        pauses.append(world.now - before)
+    assert pauses[0] == 0
+    for number, pause in enumerate(pauses[1:]):
+        greatest = min(5.0, 0.05 * 2**number)
+        assert greatest / 2 <= pause <= greatest
+    assert len(set(pauses)) == len(pauses)
+    world.down.clear()
+    world.ledger.give_back(world.lease(), usable=False)
+    before = world.now
+    world.lease()
+    assert world.now == before
+
+
+def test_waiting_ends() -> None:
+    world = World(A, size=2, wait=5)
+    world.lease()
+    lease = world.lease()
+    steps = world.ledger.lease()
+    assert next(steps) == Wait(5.0)
+    world.now += 5
+    with pytest.raises(PoolTimeoutError, match=r"to a:1 became free in 5 s: 2 of 2 are in use\. Finish or close") as caught:
+        steps.send(None)
+    assert (caught.value.busy, caught.value.size) == (2, 2)
+    waiting = world.ledger.lease()
+    next(waiting)
+    world.ledger.give_back(lease, usable=True)
+    assert isinstance(waiting.send(None), Check)
+
+
+def test_a_closed_pool_gives_nothing() -> None:
+    world = World(A, size=2)
+    busy, resting = world.lease(), world.lease()
+    world.ledger.give_back(resting, usable=True)
+    waiting = world.ledger.lease()
+    assert isinstance(next(waiting), Check)
+    waiting.close()
+    assert world.ledger.close() == []
+    assert world.ledger.give_back(busy, usable=True) == [busy.connection]
+    with pytest.raises(SessionError, match="the connection to a:1 is closed"):
+        world.lease()
+
+
+@given(st.sampled_from([KeyboardInterrupt, ValueError, GeneratorExit]), st.booleans())
+def test_what_is_interrupted_is_not_counted(kind: type[BaseException], rested: bool) -> None:
+    world = World(A, size=1, wait=1)
+    if rested:
+        world.ledger.give_back(world.lease(), usable=True)
+    steps = world.ledger.lease()
+    next(steps)
+    with pytest.raises(kind):
+        steps.throw(kind())
+    assert world.lease()
+
+
+class Pools(RuleBasedStateMachine):
+    """Any order of events."""
+
+    leases = Bundle("leases")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(A, B, C, size=3, wait=60)
+        self.used: dict[str, Lease[str]] = {}
+
+    @rule(target=leases)
+    def lease(self) -> Any:
+        try:
+            lease = self.world.lease()
+        except PoolTimeoutError:
+            assert len(self.used) == 3
+            return multiple()
+        except TransportError:
+            assert len(self.world.down) == 3
+            return multiple()
+        assert lease.connection not in self.used
+        assert lease.connection not in self.world.broken
+        assert lease.connection not in self.world.discarded
+        self.used[lease.connection] = lease
+        return lease
+
+    @rule(lease=consumes(leases), usable=st.booleans())
+    def give_back(self, lease: Lease[str], usable: bool) -> None:
+        del self.used[lease.connection]
+        self.world.discarded += self.world.ledger.give_back(lease, usable=usable)
+
+    @rule(address=st.sampled_from([A, B, C]))
+    def toggle(self, address: Address) -> None:
+        self.world.down ^= {address}
+        self.world.broken |= {f"{address}#{n}" for n in range(len(self.world.dialed) + 1)} - set(self.used)
+
+    @rule(seconds=st.sampled_from([0.01, 1.0, 400.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.world.now += seconds
+
+    @invariant()
+    def never_too_many(self) -> None:
+        connectors = self.world.ledger._connectors.values()
+        assert sum(each.busy for each in connectors) == len(self.used)
+        assert sum(each.busy + len(each.resting) for each in connectors) <= 3
+
+
+TestPools = Pools.TestCase

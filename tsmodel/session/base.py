@@ -1,0 +1,129 @@
+"""What sessions that block and sessions that await have in common."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
+
+import attrs
+import msgspec
+
+from tsmodel.client.retry import ONCE, Retry, seconds_of
+from tsmodel.errors import SessionError
+from tsmodel.keys import KEY_FIELDS
+from tsmodel.model import TSModel
+from tsmodel.session.limits import DEFAULT_BATCH_SIZE, Limits
+from tsmodel.session.pending import Pending
+from tsmodel.session.writing import Writer
+from tsmodel.timestamps import DurationLike
+
+__all__ = ["SessionBase", "SessionOptions"]
+
+M = TypeVar("M", bound=TSModel)
+
+_log = logging.getLogger("tsmodel.session")
+
+
+@attrs.frozen(kw_only=True)
+class SessionOptions:
+    """How a session writes; `connect` says what each of them is."""
+
+    batch_size: int = DEFAULT_BATCH_SIZE
+    batch_bytes: int | None = None
+    batch_age: DurationLike | None = None
+    flush_every: DurationLike | None = None
+    retry: Retry | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.retry is not None and not isinstance(self.retry, Retry):
+            raise SessionError(f"retry takes a Retry, not {self.retry!r}")
+        self.limits()
+        _ = self.flush_seconds
+
+    def limits(self) -> Limits:
+        """When a session stores without being asked.
+
+        Raises:
+            SessionError: when one of them cannot be.
+        """
+        return Limits(self.batch_size, self.batch_bytes, self.batch_age)
+
+    @property
+    def flush_seconds(self) -> float | None:
+        """Seconds between flushes in the background; None for none.
+
+        Raises:
+            SessionError: when `flush_every` is no duration.
+        """
+        return None if self.flush_every is None else seconds_of(self.flush_every, "flush_every")
+
+
+class SessionBase:
+    """What a session holds, and what its background flusher has to tell.
+
+    Args:
+        name: what the backend is called in messages.
+        options: how it writes.
+    """
+
+    def __init__(self, name: str, options: SessionOptions) -> None:
+        self._name = name
+        self._pending = Pending(name, options.limits())
+        self._writer = Writer(self._pending, name, options.retry or ONCE)
+        self._flush_seconds = options.flush_seconds
+        self._failure: Exception | None = None
+        self._lock: AbstractContextManager[object] = nullcontext()
+
+    @property
+    def pending(self) -> tuple[TSModel, ...]:
+        """What was added and is not stored yet, in the order of addition. What is in doubt is not among it."""
+        with self._lock:
+            return self._pending.rows()
+
+    @property
+    def in_doubt(self) -> tuple[TSModel, ...]:
+        """What was sent and never answered for: it may be stored or not. `retry` settles it."""
+        with self._lock:
+            return self._pending.in_doubt()
+
+    def discard(self, *, in_doubt_only: bool = False) -> list[TSModel]:
+        """Gives up what was added and is not surely stored, or only what is in doubt, and returns it."""
+        with self._lock:
+            return self._pending.discard(in_doubt_only=in_doubt_only)
+
+    def _failed(self, error: Exception) -> None:
+        """Keeps a failure of the background flusher for the next call."""
+        _log.warning("flushing %s in the background failed: %s", self._name, error)
+        self._failure = error
+
+    def _tell(self) -> None:
+        """Raises the failure of the background flusher, once."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+
+def corrected(row: M, changes: dict[str, Any]) -> M:
+    """A copy of a record with other values, whose acq is not set.
+
+    Raises:
+        SessionError: when a change is none, or of the key.
+    """
+    if not isinstance(row, TSModel):
+        raise SessionError(f"a correction is of an object of a model, not of {row!r} ({type(row).__name__})")
+    model = type(row).__name__
+    fields = [field.name for field in type(row).layout.fields]
+    for name in changes:
+        if name in KEY_FIELDS:
+            raise SessionError(
+                f"a correction keeps the key, and the database gives its acq: {name} cannot change. Add a new {model} "
+                "instead"
+            )
+        if name not in fields:
+            raise SessionError(f"{model} has no field {name!r}; it has {', '.join(fields)}")
+    if not changes:
+        raise SessionError(f"a correction says what changes: correct(row, {fields[0] if fields else 'field'}=...)")
+    struct: Any = row  # checkers do not see that models are Structs
+    correction: M = msgspec.structs.replace(struct, acq=-1, **changes)
+    return correction

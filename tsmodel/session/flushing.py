@@ -1,0 +1,68 @@
+"""Flushing in the background: a thread or a task that stores what a session holds every so often.
+
+Rules kept here:
+
+* It keeps no session alive: it ends when the session is closed or gone.
+* It tells nobody of failures. The session keeps them for the next call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+__all__ = ["AsyncFlusher", "Flusher"]
+
+
+class Flusher:
+    """A thread that calls a method every `seconds`, until it is stopped or the method's object is gone."""
+
+    def __init__(self, seconds: float, method: Callable[[], object]) -> None:
+        self._stop = threading.Event()
+        arguments = (self._stop, seconds, weakref.WeakMethod(method))
+        self._thread = threading.Thread(target=_flush, args=arguments, name="tsmodel-flusher", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops, after a flush that is under way."""
+        self._stop.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+
+def _flush(stop: threading.Event, seconds: float, method: weakref.WeakMethod[Callable[[], object]]) -> None:
+    while not stop.wait(seconds):
+        flush = method()
+        if flush is None:
+            return
+        flush()
+        del flush
+
+
+class AsyncFlusher:
+    """A task that does the same for a method that is awaited."""
+
+    def __init__(self, seconds: float, method: Callable[[], Awaitable[object]]) -> None:
+        self._stop = asyncio.Event()
+        flushing = _flush_async(self._stop, seconds, weakref.WeakMethod(method))
+        self._task = asyncio.create_task(flushing, name="tsmodel-flusher")
+
+    async def stop(self) -> None:
+        """See `Flusher.stop`."""
+        self._stop.set()
+        await asyncio.wait([self._task])
+
+
+async def _flush_async(
+    stop: asyncio.Event, seconds: float, method: weakref.WeakMethod[Callable[[], Awaitable[object]]]
+) -> None:
+    while True:
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stop.wait(), seconds)
+        if stop.is_set() or (flush := method()) is None:
+            return
+        await flush()
+        del flush

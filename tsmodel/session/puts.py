@@ -1,0 +1,158 @@
+"""Objects on their way to storage: as they were added, and encoded.
+
+A put carries neighbours in the order of addition, all with their acq or all without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
+
+import attrs
+
+from tsmodel.backend import AcqInterval, Batch
+from tsmodel.codec import RowCodec
+from tsmodel.errors import EncodeError
+from tsmodel.model import TSModel
+from tsmodel.model.base import codec_of
+from tsmodel.session.receipt import Receipt
+
+__all__ = ["Put", "Segment", "encoded"]
+
+
+@attrs.define(eq=False)
+class Segment:
+    """Objects that are stored by one put.
+
+    Attributes:
+        first: number of the first object, counted over what was added since the last receipt.
+        keep_acq: whether they are stored with the acq they have.
+        rows: the objects.
+        returned: numbers of the objects, where they are not `first` and those behind it.
+        size: bytes of their records, as far as anybody has counted.
+    """
+
+    first: int
+    keep_acq: bool
+    rows: list[TSModel] = attrs.field(factory=list)
+    returned: list[int] | None = None
+    size: float = 0.0
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """Number of each object."""
+        return range(self.first, self.first + len(self.rows)) if self.returned is None else self.returned
+
+    def goes_on_with(self, other: Segment) -> bool:
+        """Whether `other` can be joined to this one."""
+        plain = self.returned is None and other.returned is None and self.keep_acq is other.keep_acq
+        return plain and self.first + len(self.rows) == other.first
+
+    def renumber(self, by: int) -> None:
+        """Takes `by` off all numbers."""
+        self.first -= by
+        if self.returned is not None:
+            self.returned = [number - by for number in self.returned]
+
+    def part(self, keep: Sequence[bool]) -> Segment:
+        """Those objects for which `keep` is true."""
+        chosen = [at for at, kept in enumerate(keep) if kept]
+        numbers = self.numbers
+        return Segment(self.first, self.keep_acq, [self.rows[at] for at in chosen], [numbers[at] for at in chosen])
+
+
+@attrs.frozen(eq=False)
+class Put:
+    """A segment as it is sent.
+
+    Attributes:
+        segment: the objects.
+        stretches: for neighbours of one model, the position of the first, their cids, and their batches.
+    """
+
+    segment: Segment
+    stretches: list[tuple[int, list[int], list[Batch]]]
+
+    @property
+    def with_acq(self) -> bool:
+        """Whether records carry their acq."""
+        return self.segment.keep_acq
+
+    @property
+    def batches(self) -> list[Batch]:
+        """All batches, in the order in which they are sent."""
+        return [batch for _, _, batches in self.stretches for batch in batches]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all records."""
+        return sum(len(batch.records) for batch in self.batches)
+
+    def receipt(self, interval: AcqInterval, seconds: float) -> Receipt:
+        """What is stored when all of it is. The database says acqs only of a put whose records had none."""
+        rows = self.segment.rows
+        if self.with_acq:
+            acqs = list(map(attrgetter("acq"), rows))
+            interval = AcqInterval(min(acqs), max(acqs))
+        return Receipt(len(rows), *interval, self.size, seconds, self._cids())
+
+    def _cids(self) -> range:
+        cids = [batch.cid for batch in self.batches]
+        return range(min(cids), max(cids) + 1)
+
+
+def encoded(segment: Segment) -> Put:
+    """A segment as it is sent.
+
+    Raises:
+        EncodeError: when a field of some object cannot be stored, with the object's number.
+    """
+    if segment.keep_acq:
+        _check_acqs(segment)
+    stretches = []
+    for model, at, rows in _stretches(segment.rows):
+        batches = _batches(codec_of(model), rows, segment, at)
+        stretches.append((at, list(map(attrgetter("cid"), rows)), batches))
+    return Put(segment, stretches)
+
+
+def _batches(codec: RowCodec[TSModel], rows: Sequence[TSModel], segment: Segment, at: int) -> list[Batch]:
+    if segment.returned is None:
+        return codec.encode(rows, with_acq=segment.keep_acq, first=segment.first + at)
+    try:
+        return codec.encode(rows, with_acq=segment.keep_acq)
+    except EncodeError as error:
+        if error.record is not None:  # once more, for an error that names its own number
+            number = segment.returned[at + error.record]
+            codec.encode(rows[error.record : error.record + 1], with_acq=segment.keep_acq, first=number)
+        raise
+
+
+def _check_acqs(segment: Segment) -> None:
+    acqs = list(map(attrgetter("acq"), segment.rows))
+    if -1 in acqs:
+        at = acqs.index(-1)
+        number = segment.numbers[at]
+        raise EncodeError(
+            f"record {number}: {type(segment.rows[at]).__name__}.acq was never set; keep_acq stores objects with the acq "
+            "they have",
+            record=number,
+            field="acq",
+            value=-1,
+        )
+
+
+def _stretches(rows: Sequence[TSModel]) -> Iterator[tuple[type[TSModel], int, Sequence[TSModel]]]:
+    """Neighbours of one model, with the position of their first: so the order of addition, and so acq, is kept."""
+    models = list(map(type, rows))
+    if len(set(models)) == 1:
+        yield models[0], 0, rows
+        return
+    start = 0
+    while start < len(rows):
+        model = models[start]
+        end = start + 1
+        while end < len(rows) and models[end] is model:
+            end += 1
+        yield model, start, rows[start:end]
+        start = end
