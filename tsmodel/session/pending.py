@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -36,6 +36,14 @@ class Encoded:
     count: int
 
 
+@attrs.define
+class _Stretch:
+    """Neighbours of one model: encoded together, so that the order of addition, and so of acq, is kept."""
+
+    model: type[TSModel]
+    count: int
+
+
 class Pending:
     """What a session holds back.
 
@@ -54,6 +62,7 @@ class Pending:
         self._batch_size = batch_size
         self._receipt = Receipt()
         self.rows: list[TSModel] = []
+        self._stretches: list[_Stretch] = []
 
     @property
     def is_full(self) -> bool:
@@ -66,7 +75,8 @@ class Pending:
         Raises:
             SessionError: when it is not an object of a model.
         """
-        self.rows.append(_checked(row))
+        checked = _checked(row)
+        self._take([checked], type(checked))
 
     def fill(self, source: Iterator[object]) -> bool:
         """Takes objects until it is full; returns whether there may be more. Raises as `add`; those before are taken."""
@@ -75,8 +85,10 @@ class Pending:
         try:
             taken.extend(islice(source, room))
         finally:  # what came before the source failed is taken
-            if all(issubclass(kind, TSModel) for kind in set(map(type, taken))):
-                self.rows += taken
+            # Objects are looked at once, here: each look at so many of them waits for their memory.
+            models = list(map(type, taken))
+            if models and models.count(models[0]) == len(models) and issubclass(models[0], TSModel):
+                self._take(taken, models[0])
             else:
                 deque(map(self.add, taken), maxlen=0)
         return len(taken) == room
@@ -88,9 +100,12 @@ class Pending:
             EncodeError: when a field of some object cannot be stored.
         """
         first = self._receipt.count
-        batches = [
-            batch for model, at, part in _stretches(self.rows) for batch in codec_of(model).encode(part, first=first + at)
-        ]
+        batches: list[Batch] = []
+        at = 0
+        for stretch in self._stretches:
+            part = self.rows if len(self._stretches) == 1 else self.rows[at : at + stretch.count]
+            batches += codec_of(stretch.model).encode(part, first=first + at)
+            at += stretch.count
         return Encoded(batches, len(self.rows))
 
     def stored(self, encoded: Encoded, interval: AcqInterval, seconds: float) -> None:
@@ -98,6 +113,13 @@ class Pending:
         size = sum(len(batch.records) for batch in encoded.batches)
         self._receipt += Receipt(encoded.count, interval.acq_min, interval.acq_max, size, seconds)
         del self.rows[: encoded.count]
+        left, done = encoded.count, 0
+        while left and self._stretches[done].count <= left:
+            left -= self._stretches[done].count
+            done += 1
+        del self._stretches[:done]
+        if left:
+            self._stretches[0].count -= left
 
     def receipt(self) -> Receipt:
         """What was stored since the last receipt."""
@@ -108,7 +130,15 @@ class Pending:
         """Lets go of all objects, and returns them."""
         rows = list(self.rows)
         self.rows.clear()
+        self._stretches.clear()
         return rows
+
+    def _take(self, rows: list[TSModel], model: type[TSModel]) -> None:
+        self.rows += rows
+        if self._stretches and self._stretches[-1].model is model:
+            self._stretches[-1].count += len(rows)
+        else:
+            self._stretches.append(_Stretch(model, len(rows)))
 
     def warn(self) -> None:
         """Warns of objects that will never be stored."""
@@ -127,19 +157,3 @@ def _checked(row: object) -> TSModel:
         return row
     hint = "; use add_all for several" if isinstance(row, (list, tuple, Iterator)) else ""
     raise SessionError(f"a session stores objects of models, not {row!r} ({type(row).__name__}){hint}")
-
-
-def _stretches(rows: Sequence[TSModel]) -> Iterator[tuple[type[TSModel], int, Sequence[TSModel]]]:
-    """Neighbours of one model, with the position of their first: so the order of addition, and so acq, is kept."""
-    models = list(map(type, rows))
-    if len(set(models)) == 1:
-        yield models[0], 0, rows
-        return
-    start = 0
-    while start < len(rows):
-        model = models[start]
-        end = start + 1
-        while end < len(rows) and models[end] is model:
-            end += 1
-        yield model, start, rows[start:end]
-        start = end
