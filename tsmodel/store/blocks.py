@@ -34,6 +34,7 @@ Keys: TypeAlias = npt.NDArray[Any]
 
 _HEADER = GET_FORM.header.itemsize
 _SORTED_BY = KEY_FIELDS[1:]
+_WORD = np.dtype("<u8")
 
 
 @attrs.frozen
@@ -84,10 +85,19 @@ class Block:
 
     def inside(self, box: KeyRange) -> bool:
         """Whether the box holds every record of the block."""
-        cid, *pairs = self.bounds
-        intervals = list(box.intervals())
-        return intervals[0][0] <= cid < intervals[0][1] and all(
-            low <= pairs[2 * at] and pairs[2 * at + 1] < high for at, (low, high) in enumerate(intervals[1:])
+        cid, mid_min, mid_max, moid_min, moid_max, cap_min, cap_max, acq_min, acq_max = self.bounds
+        low, high = box.min, box.max
+        # Written out: every block of a scan passes here.
+        return (
+            low.cid <= cid < high.cid
+            and low.mid <= mid_min
+            and mid_max < high.mid
+            and low.moid <= moid_min
+            and moid_max < high.moid
+            and low.cap <= cap_min
+            and cap_max < high.cap
+            and low.acq <= acq_min
+            and acq_max < high.acq
         )
 
     def select(self, box: KeyRange) -> memoryview:
@@ -135,13 +145,14 @@ def checksum(data: memoryview, offsets: bytes) -> int:
 
     It finds flipped bits, zeroed pages and truncation.
     """
-    total = len(data)
-    for part in (data, memoryview(offsets)):
-        words = len(part) // 8
-        if words:
-            total += int(np.frombuffer(part, "<u8", words).sum(dtype=np.uint64))
-        total += int.from_bytes(part[words * 8 :], "little")
+    total = len(data) + _sum(data) + (_sum(memoryview(offsets)) if offsets else 0)
     return (total & (2**64 - 1)) - 2**63
+
+
+def _sum(part: memoryview) -> int:
+    words = len(part) // 8
+    rest = int.from_bytes(part[words * 8 :], "little")
+    return rest + int(np.add.reduce(np.frombuffer(part, _WORD, words))) if words else rest
 
 
 def sorted_blocks(data: memoryview, record_size: int) -> Iterator[Block]:

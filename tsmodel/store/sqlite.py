@@ -107,8 +107,8 @@ class _Transaction(_Snapshot):
 
 
 def _block(row: tuple[object, ...]) -> Block:
-    *bounds, count, record_size, total, offsets, data = row
-    block = Block(tuple(bounds), count, record_size, memoryview(data), offsets, total)  # type: ignore[arg-type]
+    count, record_size, total, offsets, data = row[9:]
+    block = Block(row[:9], count, record_size, memoryview(data), offsets, total)  # type: ignore[arg-type]
     block.verify()
     return block
 
