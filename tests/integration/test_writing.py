@@ -220,7 +220,7 @@ def test_a_server_that_is_gone_leaves_none(opened: Opener) -> None:
         connection.sendall(bytes(12)[:4] + (8).to_bytes(8, "little") + bytes(8))
 
     with playing(hang_up) as address:
-        with abandoned(opened(url(address))) as session:
+        with abandoned(opened(url(address, timeout=1))) as session:
             assert session.query(Reading).last_acq() == 0
             time.sleep(0.05)
             session.add_all(rows(2))
