@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.codec.field import FieldFault, FixedCodec, Mask, Scope
-from tsmodel.codec.scalars import BOOLS, ByteOrder, Scalar, shown
+from tsmodel.codec.scalars import BOOLS, ByteOrder, Scalar, are_bools, shown
 from tsmodel.errors import TimestampError
 from tsmodel.timestamps import to_ns
 
@@ -109,7 +109,7 @@ class ScalarCodec(FixedCodec):
         return self.scalar.kind == "bool"
 
     def holds(self, stored: Sequence[Any]) -> bool:
-        return self.scalar.kind != "bool" or BOOLS.issuperset(map(type, stored))
+        return self.scalar.kind != "bool" or are_bools(stored)
 
     def dump(self, value: Any) -> Any:
         if self.scalar.kind == "bool" and type(value) not in BOOLS:

@@ -12,9 +12,11 @@ from __future__ import annotations
 import datetime as dt
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, Literal
 
 import attrs
+import msgspec
 import numpy as np
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "TIMESTAMP",
     "ByteOrder",
     "Scalar",
+    "are_bools",
     "shown",
 ]
 
@@ -37,6 +40,8 @@ Kind = Literal["int", "float", "bool", "time"]
 
 BOOLS: Final[frozenset[type]] = frozenset({bool, np.bool_})
 """Types of which a Bool takes values."""
+
+_MESSAGE: Final = msgspec.msgpack.Encoder()
 
 _MOST_SHOWN: Final = 200
 
@@ -87,7 +92,7 @@ class Scalar:
         Raises:
             struct.error, OverflowError, TypeError: when some value does not fit; `fault` tells for a single one.
         """
-        if self.kind == "bool" and not BOOLS.issuperset(map(type, values)):
+        if self.kind == "bool" and not are_bools(values):
             raise TypeError("not a bool")
         return struct.pack(f"<{len(values)}{self.code}", *values)
 
@@ -100,6 +105,17 @@ class Scalar:
             hint = "; to_ns() makes one of a time" if is_time else ""
             return f"{shown(value)} ({type(value).__name__}) is not {self.accepts}{hint}"
         return None
+
+
+def are_bools(values: Sequence[object]) -> bool:
+    """Whether all values of a list or tuple are of `BOOLS`."""
+    # As MessagePack, Python's own bools are a byte each, told apart from all else: half the time of looking at their types.
+    with suppress(TypeError, ValueError, OverflowError, RecursionError):
+        octets = _MESSAGE.encode(values)
+        count = len(values)
+        if len(octets) == count + (1 if count < 16 else 3 if count < 2**16 else 5):
+            return not octets[-count:].strip(b"\xc2\xc3") if count else True
+    return BOOLS.issuperset(map(type, values))
 
 
 def shown(value: object) -> str:

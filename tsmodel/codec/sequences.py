@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tsmodel.codec.field import MARKS, FieldFault, FixedCodec, Mask, Scope
 from tsmodel.codec.numbers import ScalarCodec
-from tsmodel.codec.scalars import BOOLS, ByteOrder, shown
+from tsmodel.codec.scalars import ByteOrder, are_bools, shown
 
 __all__ = ["FixedArrayCodec", "Sequence"]
 
@@ -64,7 +64,7 @@ class Sequence:
         if not isinstance(items, (list, tuple)):
             raise FieldFault(f"{shown(value)} ({type(value).__name__}) is no list of items")
         self._count(len(items))
-        if isinstance(self.item, ScalarCodec) and (self.item.scalar.kind != "bool" or BOOLS.issuperset(map(type, items))):
+        if isinstance(self.item, ScalarCodec) and (self.item.scalar.kind != "bool" or are_bools(items)):
             try:
                 return struct.pack(self._format % len(items), *items)
             except (struct.error, OverflowError, TypeError, ValueError):

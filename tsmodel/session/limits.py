@@ -61,9 +61,8 @@ class Limits:
 
     def learn(self, put: Put) -> None:
         """Takes the size of a model's records from what was encoded of it: those of variable size are guessed by it."""
-        for at, cids, batches in put.stretches:
-            size = sum(len(batch.records) for batch in batches)
-            self._sizes[type(put.segment.rows[at])] = size / len(cids)
+        for stretch in put.stretches:
+            self._sizes[stretch.model] = stretch.size / len(stretch.cids)
 
     def size(self, rows: Iterable[TSModel]) -> float:
         """Bytes of the records of some objects; 0 when nothing depends on it."""

@@ -48,7 +48,7 @@ class Looking:
     def __init__(self, put: Put) -> None:
         self._put = put
         self._form = PUTA_FORM if put.with_acq else PUT_FORM
-        self._sent = [[self._identities(batch) for batch in batches] for _, _, batches in put.stretches]
+        self._sent = [[self._identities(batch) for batch in stretch.batches] for stretch in put.stretches]
         self._missing = Counter(each for batches in self._sent for batch in batches for each in batch)
         self._acqs: list[int] = []
 
@@ -83,11 +83,11 @@ class Looking:
         missing = +self._missing
         size = 0
         cids = []
-        for (at, row_cids, batches), sent in zip(self._put.stretches, self._sent, strict=True):
+        for stretch, sent in zip(self._put.stretches, self._sent, strict=True):
             positions: dict[int, deque[int]] = {}
-            for position, cid in enumerate(row_cids, at):
+            for position, cid in enumerate(stretch.cids, stretch.at):
                 positions.setdefault(cid, deque()).append(position)
-            for batch, identities in zip(batches, sent, strict=True):
+            for batch, identities in zip(stretch.batches, sent, strict=True):
                 # Of equal records it is the last that are missing.
                 for back, identity in enumerate(reversed(identities), 1):
                     position = positions[batch.cid][len(identities) - back]
@@ -112,7 +112,7 @@ class Looking:
 
     def _keys(self) -> Iterator[tuple[int, ...]]:
         key = _KEYS[self._put.with_acq]
-        for (_, _, batches), sent in zip(self._put.stretches, self._sent, strict=True):
-            for batch, identities in zip(batches, sent, strict=True):
+        for stretch, sent in zip(self._put.stretches, self._sent, strict=True):
+            for batch, identities in zip(stretch.batches, sent, strict=True):
                 for identity in identities:
                     yield batch.cid, *key.unpack_from(identity, 4)

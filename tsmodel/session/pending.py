@@ -119,6 +119,7 @@ class Pending:
         if not rows and not self._others:
             self._since = time.monotonic()
         rows.append(row)
+        segment.models.add(type(row))
         limits = self._limits
         return self._others + len(rows) >= limits.count or (limits.is_more and self._is_more())
 
@@ -138,9 +139,11 @@ class Pending:
         """Takes objects. Raises as `add`; those before are taken."""
         if not rows:
             return
-        if all(issubclass(kind, TSModel) for kind in set(map(type, rows))):
+        kinds = set(map(type, rows))
+        if all(issubclass(kind, TSModel) for kind in kinds):
             self.add(rows[0], keep_acq=keep_acq)
-            self._open.rows += rows[1:]
+            self._open.rows += islice(rows, 1, None)
+            self._open.models |= kinds
         else:
             for row in rows:
                 self.add(row, keep_acq=keep_acq)
@@ -286,6 +289,7 @@ def _joined(segments: list[Segment]) -> list[Segment]:
         if joined and joined[-1].goes_on_with(segment):
             joined[-1].rows += segment.rows
             joined[-1].size += segment.size
+            joined[-1].models |= segment.models
         else:
             joined.append(segment)
     return joined

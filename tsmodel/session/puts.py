@@ -6,6 +6,7 @@ A put carries neighbours in the order of addition, all with their acq or all wit
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from operator import attrgetter
 
 import attrs
@@ -30,6 +31,7 @@ class Segment:
         rows: the objects.
         returned: numbers of the objects, where they are not `first` and those behind it.
         size: bytes of their records, as far as anybody has counted.
+        models: their classes.
     """
 
     first: int
@@ -37,6 +39,7 @@ class Segment:
     rows: list[TSModel] = attrs.field(factory=list)
     returned: list[int] | None = None
     size: float = 0.0
+    models: set[type[TSModel]] = attrs.field(factory=set)
 
     @property
     def numbers(self) -> Sequence[int]:
@@ -58,7 +61,30 @@ class Segment:
         """Those objects for which `keep` is true."""
         chosen = [at for at, kept in enumerate(keep) if kept]
         numbers = self.numbers
-        return Segment(self.first, self.keep_acq, [self.rows[at] for at in chosen], [numbers[at] for at in chosen])
+        rows = [self.rows[at] for at in chosen]
+        return Segment(self.first, self.keep_acq, rows, [numbers[at] for at in chosen], models=set(map(type, rows)))
+
+
+@attrs.frozen(eq=False)
+class Stretch:
+    """Neighbours of one model as they are sent.
+
+    Attributes:
+        at: position of the first in its segment.
+        model: their class.
+        cids: of each, in the order of addition.
+        batches: what is sent.
+    """
+
+    at: int
+    model: type[TSModel]
+    cids: Sequence[int]
+    batches: list[Batch]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the records."""
+        return sum(len(batch.records) for batch in self.batches)
 
 
 @attrs.frozen(eq=False)
@@ -67,11 +93,11 @@ class Put:
 
     Attributes:
         segment: the objects.
-        stretches: for neighbours of one model, the position of the first, their cids, and their batches.
+        stretches: the same as neighbours of one model.
     """
 
     segment: Segment
-    stretches: list[tuple[int, list[int], list[Batch]]]
+    stretches: list[Stretch]
 
     @property
     def with_acq(self) -> bool:
@@ -81,12 +107,12 @@ class Put:
     @property
     def batches(self) -> list[Batch]:
         """All batches, in the order in which they are sent."""
-        return [batch for _, _, batches in self.stretches for batch in batches]
+        return [batch for stretch in self.stretches for batch in stretch.batches]
 
     @property
     def size(self) -> int:
         """Bytes of all records."""
-        return sum(len(batch.records) for batch in self.batches)
+        return sum(stretch.size for stretch in self.stretches)
 
     def receipt(self, interval: AcqInterval, seconds: float) -> Receipt:
         """What is stored when all of it is. The database says acqs only of a put whose records had none."""
@@ -110,9 +136,10 @@ def encoded(segment: Segment) -> Put:
     if segment.keep_acq:
         _check_acqs(segment)
     stretches = []
-    for model, at, rows in _stretches(segment.rows):
+    for model, at, rows in _neighbours(segment):
         batches = _batches(codec_of(model), rows, segment, at)
-        stretches.append((at, list(map(attrgetter("cid"), rows)), batches))
+        cids = [batches[0].cid] * len(rows) if len(batches) == 1 else list(map(attrgetter("cid"), rows))
+        stretches.append(Stretch(at, model, cids, batches))
     return Put(segment, stretches)
 
 
@@ -142,17 +169,13 @@ def _check_acqs(segment: Segment) -> None:
         )
 
 
-def _stretches(rows: Sequence[TSModel]) -> Iterator[tuple[type[TSModel], int, Sequence[TSModel]]]:
+def _neighbours(segment: Segment) -> Iterator[tuple[type[TSModel], int, Sequence[TSModel]]]:
     """Neighbours of one model, with the position of their first: so the order of addition, and so acq, is kept."""
-    models = list(map(type, rows))
-    if len(set(models)) == 1:
-        yield models[0], 0, rows
+    if len(segment.models) == 1:
+        yield next(iter(segment.models)), 0, segment.rows
         return
     start = 0
-    while start < len(rows):
-        model = models[start]
-        end = start + 1
-        while end < len(rows) and models[end] is model:
-            end += 1
-        yield model, start, rows[start:end]
-        start = end
+    for model, rows in groupby(segment.rows, type):
+        group = list(rows)
+        yield model, start, group
+        start += len(group)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tsmodel.codec import SCALARS, Scalar
+from tsmodel.codec.scalars import are_bools
 
 INTEGERS = {
     "Int8": (1, True),
@@ -78,3 +79,14 @@ def test_struct_and_numpy_agree(scalar: Scalar) -> None:
 def test_a_run_of_values() -> None:
     assert SCALARS["Int16"].pack([1, -1, 256]) == b"\1\0\xff\xff\0\1"
     assert SCALARS["Float64"].pack([]) == b""
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 512, 65_535, 65_536])
+def test_are_bools(count: int) -> None:
+    bools = [at % 3 == 0 for at in range(count)]
+    assert are_bools(bools)
+    assert are_bools(tuple(bools))
+    for alien in (1, 0, None, -62, -61, b"\xc3", "\u00c3", [True], {}, 0.0, object(), 2**70):
+        for at in {0, count // 2, count}:
+            assert not are_bools([*bools[:at], alien, *bools[at:]])
+    assert are_bools([*bools, np.True_])
