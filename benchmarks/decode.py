@@ -73,12 +73,15 @@ def plain_decode(chunk: memoryview, payload_type: PlainPayloadType) -> list[Plai
 
 
 def plain_encode(rows: list[PlainRecord], payload_type: PlainPayloadType) -> bytes:
-    """One record after another, as a put wants them."""
-    pieces = []
+    """One record after another, as a put wants them: in batches of one cid."""
+    batches: dict[int, list[bytes]] = {}
     for row in rows:
+        key = row.key
         payload = payload_type.to_bytes(row.value)
-        pieces.append(struct.pack("<iqiq", 20 + len(payload), row.key.mid, row.key.moid, row.key.cap) + payload)
-    return b"".join(pieces)
+        record = struct.pack("<iqiq", 20 + len(payload), key.mid, key.moid, key.cap) + payload
+        batches.setdefault(key.cid, []).append(record)
+    bodies = {cid: b"".join(records) for cid, records in batches.items()}
+    return b"".join(struct.pack("<ii", cid, len(body)) + body for cid, body in bodies.items())
 
 
 def measure() -> list[Result]:

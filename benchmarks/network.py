@@ -195,7 +195,7 @@ def object_rows() -> list[Result]:
 
         def put_plain() -> None:
             body = plain_encode(plain, PlainPayloadType())
-            send_bare(address, struct.pack("<iQii", 5, 0, 1, len(body)) + body + GUARD)
+            send_bare(address, struct.pack("<iQ", 5, 0) + body + GUARD)
 
         times = race(
             {

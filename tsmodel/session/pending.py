@@ -111,17 +111,11 @@ class Pending:
         if not isinstance(row, TSModel):
             hint = "; use add_all for several" if isinstance(row, (list, tuple, Iterator)) else ""
             raise SessionError(f"a session stores objects of models, not {row!r} ({type(row).__name__}){hint}")
-        segment = self._open
-        if segment.keep_acq is not keep_acq:
-            self._close_segment(keep_acq)
-            segment = self._open
-        rows = segment.rows
-        if not rows and not self._others:
-            self._since = time.monotonic()
-        rows.append(row)
+        segment = self._segment(keep_acq)
+        segment.rows.append(row)
         segment.models.add(type(row))
         limits = self._limits
-        return self._others + len(rows) >= limits.count or (limits.is_more and self._is_more())
+        return self._others + len(segment.rows) >= limits.count or (limits.is_more and self._is_more())
 
     def taken(self, source: Iterator[object]) -> tuple[list[Any], bool, BaseException | None]:
         """Objects of a source, as many as fit: those, whether there may be more, and what the source raised."""
@@ -136,14 +130,17 @@ class Pending:
         return rows, len(rows) == room, None
 
     def extend(self, rows: list[Any], *, keep_acq: bool) -> None:
-        """Takes objects. Raises as `add`; those before are taken."""
+        """Takes a list of objects, which may become its own. Raises as `add`; those before are taken."""
         if not rows:
             return
         kinds = set(map(type, rows))
         if all(issubclass(kind, TSModel) for kind in kinds):
-            self.add(rows[0], keep_acq=keep_acq)
-            self._open.rows += islice(rows, 1, None)
-            self._open.models |= kinds
+            segment = self._segment(keep_acq)
+            segment.models |= kinds
+            if segment.rows:
+                segment.rows += rows
+            else:
+                segment.rows = rows
         else:
             for row in rows:
                 self.add(row, keep_acq=keep_acq)
@@ -249,6 +246,14 @@ class Pending:
                 UnflushedWarning,
                 stacklevel=3,
             )
+
+    def _segment(self, keep_acq: bool) -> Segment:
+        """The segment that objects are added to now."""
+        if self._open.keep_acq is not keep_acq:
+            self._close_segment(keep_acq)
+        if not self._open.rows and not self._others:
+            self._since = time.monotonic()
+        return self._open
 
     def _is_more(self) -> bool:
         return self._limits.reached(self._others_size + self._counted_open(), self._since)
