@@ -8,17 +8,22 @@ import pickle
 import pytest
 
 from tsmodel import errors
-from tsmodel.errors import TSModelError
+from tsmodel.errors import ConversionFault, TSModelError
 from tsmodel.keys import Key
 
 CLASSES = [getattr(errors, name) for name in errors.__all__]
-EXCEPTIONS = [each for each in CLASSES if not issubclass(each, Warning)]
+EXCEPTIONS = [each for each in CLASSES if issubclass(each, Exception) and not issubclass(each, Warning)]
 
 DATA: dict[str, dict[str, object]] = {
     "SchemaError": {"model": "Reading", "field": "volts"},
     "KeyRangeError": {"field": "cid"},
     "EncodeError": {"record": 3, "field": "volts", "value": "x"},
     "DecodeError": {"key": Key(1, 2, 3, 4, 5), "payload": b"abc", "offset": 1, "field": "volts"},
+    "ConversionError": {
+        "faults": (ConversionFault("is no int", "mid", "x", 3, "Meter"),),
+        "line": 3,
+        "record": {"mid": "x"},
+    },
     "RemoteProtocolError": {"offset": 12},
     "ServerError": {"status": -7},
     "StoreError": {"path": "a.tsdb"},
@@ -53,7 +58,7 @@ def test_the_data_of_every_error_are_tried_here(kind: type[TSModelError]) -> Non
 def test_data_may_be_left_out() -> None:
     for kind in EXCEPTIONS:
         error = kind("message")
-        assert all(getattr(error, name) in (None, b"") for name in DATA.get(kind.__name__, {}))
+        assert all(getattr(error, name) in (None, b"", ()) for name in DATA.get(kind.__name__, {}))
 
 
 @pytest.mark.parametrize(
@@ -64,6 +69,7 @@ def test_data_may_be_left_out() -> None:
         (errors.KeyRangeError, ValueError),
         (errors.EncodeError, ValueError),
         (errors.DecodeError, ValueError),
+        (errors.ConversionError, ValueError),
         (errors.TransportError, OSError),
         (errors.UnflushedWarning, UserWarning),
     ],
@@ -86,3 +92,18 @@ def test_errors_are_also_what_python_would_raise(kind: type[Exception], builtin:
 )
 def test_families(kind: type[Exception], family: type[Exception]) -> None:
     assert issubclass(kind, family)
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (ConversionFault("it is no object"), "it is no object"),
+        (ConversionFault("is missing", "phase.volts"), "phase.volts: is missing"),
+        (ConversionFault("is missing", "mid", line=3), "line 3, mid: is missing"),
+        (ConversionFault("is no int", "mid", "x", 3, "mid"), "line 3, column 'mid': is no int"),
+        (ConversionFault("is no int", "mid", "x", 3, "Meter"), "line 3, column 'Meter' (mid): is no int"),
+        (ConversionFault("has 3 cells", line=3), "line 3: has 3 cells"),
+    ],
+)
+def test_a_fault_says_where_it_is(fault: ConversionFault, text: str) -> None:
+    assert str(fault) == text

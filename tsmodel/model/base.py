@@ -12,6 +12,7 @@ from tsmodel.client.record import Record
 from tsmodel.codec import FieldFault, Layout, LayoutError, RowCodec
 from tsmodel.errors import DecodeError, SchemaError
 from tsmodel.keys import KEY_FIELDS, Key
+from tsmodel.model.conversion.methods import FileConversions, ObjectConversions
 from tsmodel.model.fields import Int32, Int64, Timestamp, field
 from tsmodel.model.hexdump import hexdump
 from tsmodel.model.meta import TSModelMeta, schema_of
@@ -82,7 +83,7 @@ class _Dtype:
             raise SchemaError(f"{owner.__name__}: {error}", model=owner.__name__) from error
 
 
-class TSModel(_Struct, metaclass=TSModelMeta, abstract=True):
+class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
     """A kind of record: the key, and a payload of typed fields.
 
     Declare the payload's fields by annotations; every model has the key's components (cid, mid, moid, cap, acq) first.
@@ -166,7 +167,7 @@ class TSModel(_Struct, metaclass=TSModelMeta, abstract=True):
         return codec.make(*record.key.astuple(), *fields)
 
 
-class TSStruct(_Struct, metaclass=TSModelMeta, abstract=True, has_key=False):
+class TSStruct(_Struct, ObjectConversions, metaclass=TSModelMeta, abstract=True, has_key=False):
     """A structure in the payload of models, without a key: `phase: Nested[Phase]` with `class Phase(TSStruct)`.
 
     Class keywords:
