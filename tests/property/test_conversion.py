@@ -10,8 +10,9 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.fields import fixed, models, nullables, rows, texts, variable_models
 from support.fields import State as Level
+from support.json_schema import fault
+from support.fields import fixed, models, nullables, rows, texts, variable_models
 
 from tsmodel import (
     Array,
@@ -21,7 +22,6 @@ from tsmodel import (
     Enumerated,
     Float32,
     Int16,
-    Nested,
     Nullable,
     Scaled,
     Text,
@@ -51,6 +51,16 @@ def test_dicts_and_json(table: tuple[Any, list[Any]], spelling: dict[str, Any]) 
         assert json.loads(each.to_json(**spelling)) == data
         assert model.from_json(each.to_json(**spelling), binary=binary) == each
         assert model.from_dict({name: getattr(each, name) for name in data}) == each, "values themselves are taken"
+
+
+@settings(deadline=None, max_examples=200)
+@given(tables, spellings)
+def test_what_is_written_is_what_the_schema_says(table: tuple[Any, list[Any]], spelling: dict[str, Any]) -> None:
+    model, objects = table
+    schema = model.json_schema(**spelling)
+    json.dumps(schema, allow_nan=False)
+    for each in objects:
+        assert fault(each.to_dict(**spelling), schema, schema.get("$defs", {})) is None
 
 
 @settings(deadline=None, max_examples=300)
@@ -105,7 +115,7 @@ def cells(*usual: str) -> st.SearchStrategy[str]:
         "true",
         "ON",
         "99999999999999999999",
-        "١",
+        "\u0661",
         '"',
         "é",
     ]

@@ -122,9 +122,10 @@ class FloatConversion(Conversion):
         if isinstance(data, (bool, np.bool_)) or not isinstance(data, (numbers.Real, Decimal)):
             raise self.refused(data)
         value = float(data)
-        if math.isinf(value) and data != value:  # which float makes of a Decimal beyond all floats
+        # A Decimal beyond all floats becomes infinite.
+        if (math.isinf(value) and data != value) or self.codec.fault(value):
             raise self.refused(data)
-        return self.held(value)
+        return value
 
     def parse(self, text: str) -> Any:
         return self._of(point(text) if self.spelling.decimal == "," else text)
@@ -132,9 +133,9 @@ class FloatConversion(Conversion):
     def _of(self, text: str) -> float:
         if _NUMBER.fullmatch(text):
             value = float(text)
-            if math.isinf(value):
+            if math.isinf(value) or self.codec.fault(value):
                 raise self.refused(text)
-            return self.held(value)  # type: ignore[no-any-return]
+            return value
         if _NOT_FINITE.fullmatch(text):
             return float(text)
         raise self.refused(text)
