@@ -11,7 +11,7 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from tsmodel.keys import Key
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CommitTimeoutError",
+    "ConversionError",
+    "ConversionFault",
     "DecodeError",
     "EncodeError",
     "KeyRangeError",
@@ -158,6 +160,53 @@ class UpgradeError(DecodeError):
         super().__init__(message, key=key, payload=payload)
         self.old = old
         self.new = new
+
+
+class ConversionFault(NamedTuple):
+    """One thing that is wrong with outside data.
+
+    Attributes:
+        why: what is wrong, in words.
+        path: the field, with dots where it lies within another, such as `phase.volts` or `samples.3`; empty for the whole.
+        value: the value at fault; None when it is missing.
+        line: line of the file, counted from 1, or None.
+        column: the file's name for the column, or None.
+    """
+
+    why: str
+    path: str = ""
+    value: object = None
+    line: int | None = None
+    column: str | None = None
+
+    def __str__(self) -> str:
+        column = f"column {self.column!r}" if self.column is not None else ""
+        named = f"{column} ({self.path})" if column and self.path not in ("", self.column) else column or self.path
+        where = ", ".join(filter(None, [f"line {self.line}" if self.line is not None else "", named]))
+        return f"{where}: {self.why}" if where else self.why
+
+
+class ConversionError(TSModelError, ValueError):
+    """Outside data (a dict, JSON, CSV) are not what the model takes. Nothing was made of the data at fault.
+
+    Attributes:
+        faults: all that is wrong, or the first so many of a file.
+        line: line of the file, when all is in one line; counted from 1.
+        record: the data at fault as they were given, when they are one record's.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        faults: tuple[ConversionFault, ...] = (),
+        line: int | None = None,
+        record: object = None,
+    ) -> None:
+        super().__init__(message)
+        self.faults = faults
+        self.line = line
+        self.record = record
 
 
 class WriteError(TSModelError):

@@ -9,11 +9,11 @@ import pytest
 from support.models import Sample
 
 from tsmodel import errors
-from tsmodel.errors import TSModelError
+from tsmodel.errors import ConversionFault, TSModelError
 from tsmodel.keys import Key
 
 CLASSES = [getattr(errors, name) for name in errors.__all__]
-EXCEPTIONS = [each for each in CLASSES if not issubclass(each, Warning)]
+EXCEPTIONS = [each for each in CLASSES if issubclass(each, Exception) and not issubclass(each, Warning)]
 
 DATA: dict[str, dict[str, object]] = {
     "SchemaError": {"model": "Reading", "field": "volts"},
@@ -21,6 +21,11 @@ DATA: dict[str, dict[str, object]] = {
     "EncodeError": {"record": 3, "field": "volts", "value": "x"},
     "DecodeError": {"key": Key(1, 2, 3, 4, 5), "payload": b"abc", "offset": 1, "field": "volts"},
     "UpgradeError": {"key": Key(1, 2, 3, 4, 5), "payload": b"abc", "old": "ReadingV1", "new": "ReadingV2"},
+    "ConversionError": {
+        "faults": (ConversionFault("is no int", "mid", "x", 3, "Meter"),),
+        "line": 3,
+        "record": {"mid": "x"},
+    },
     "RemoteProtocolError": {"offset": 12},
     "ServerError": {"status": -7},
     "MissingLibraryError": {"library": "pyarrow"},
@@ -76,6 +81,7 @@ def test_data_may_be_left_out() -> None:
         (errors.KeyRangeError, ValueError),
         (errors.EncodeError, ValueError),
         (errors.DecodeError, ValueError),
+        (errors.ConversionError, ValueError),
         (errors.TransportError, OSError),
         (errors.CommitTimeoutError, TimeoutError),
         (errors.PoolTimeoutError, TimeoutError),
@@ -101,3 +107,18 @@ def test_errors_are_also_what_python_would_raise(kind: type[Exception], builtin:
 )
 def test_families(kind: type[Exception], family: type[Exception]) -> None:
     assert issubclass(kind, family)
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (ConversionFault("it is no object"), "it is no object"),
+        (ConversionFault("is missing", "phase.volts"), "phase.volts: is missing"),
+        (ConversionFault("is missing", "mid", line=3), "line 3, mid: is missing"),
+        (ConversionFault("is no int", "mid", "x", 3, "mid"), "line 3, column 'mid': is no int"),
+        (ConversionFault("is no int", "mid", "x", 3, "Meter"), "line 3, column 'Meter' (mid): is no int"),
+        (ConversionFault("has 3 cells", line=3), "line 3: has 3 cells"),
+    ],
+)
+def test_a_fault_says_where_it_is(fault: ConversionFault, text: str) -> None:
+    assert str(fault) == text

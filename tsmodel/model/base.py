@@ -15,6 +15,7 @@ from tsmodel.codec.claims import Refusal
 from tsmodel.codec.evolving_rows import UpgradeFault
 from tsmodel.errors import DecodeError, SchemaError, UpgradeError
 from tsmodel.keys import KEY_FIELDS, Key
+from tsmodel.model.conversion.methods import FileConversions, ObjectConversions
 from tsmodel.model.evolution import upgrading
 from tsmodel.model.existing import members_of_dtype, members_of_format
 from tsmodel.model.fields import Int32, Int64, Timestamp, field
@@ -95,7 +96,7 @@ class _Dtype:
             raise SchemaError(f"{owner.__name__}: {error}", model=owner.__name__) from error
 
 
-class TSModel(_Struct, metaclass=TSModelMeta, abstract=True):
+class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
     """A kind of record: the key, and a payload of typed fields.
 
     Declare the payload's fields by annotations; every model has the key's components (cid, mid, moid, cap, acq) first.
@@ -234,7 +235,7 @@ class TSModel(_Struct, metaclass=TSModelMeta, abstract=True):
         return codec.make(*record.key.astuple(), *fields)
 
 
-class TSStruct(_Struct, metaclass=TSModelMeta, abstract=True, has_key=False):
+class TSStruct(_Struct, ObjectConversions, metaclass=TSModelMeta, abstract=True, has_key=False):
     """A structure in the payload of models, without a key: `phase: Nested[Phase]` with `class Phase(TSStruct)`.
 
     Class keywords:

@@ -1,0 +1,262 @@
+"""Any model goes through dicts, JSON and CSV unchanged; many at once become what one by one would."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import json
+import math
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.fields import State as Level
+from support.fields import fixed, models, nullables, rows, texts, variable_models
+from support.json_schema import fault
+
+from tsmodel import (
+    Array,
+    Bool,
+    DateTime,
+    Duration,
+    Enumerated,
+    Float32,
+    Int16,
+    Nullable,
+    Scaled,
+    Text,
+    TSModel,
+    TSStruct,
+    UInt64,
+    field,
+)
+from tsmodel.errors import ConversionError, TimestampError
+from tsmodel.model.conversion.iso import iso_texts, ns_of_texts
+from tsmodel.timestamps import to_iso, to_ns
+
+tables = st.one_of(models(), models(fixed | nullables()), variable_models()).flatmap(
+    lambda made: rows(*made).map(lambda objects: (made[0], objects))
+)
+spellings = st.fixed_dictionaries({"times": st.sampled_from(["iso", "ns"]), "binary": st.sampled_from(["hex", "base64"])})
+
+
+@settings(deadline=None, max_examples=300)
+@given(tables, spellings)
+def test_dicts_and_json(table: tuple[Any, list[Any]], spelling: dict[str, Any]) -> None:
+    model, objects = table
+    binary = spelling["binary"]
+    for each in objects:
+        data = each.to_dict(**spelling)
+        assert model.from_dict(data, binary=binary) == each
+        assert json.loads(each.to_json(**spelling)) == data
+        assert model.from_json(each.to_json(**spelling), binary=binary) == each
+        assert model.from_dict({name: getattr(each, name) for name in data}) == each, "values themselves are taken"
+
+
+@settings(deadline=None, max_examples=200)
+@given(tables, spellings)
+def test_what_is_written_is_what_the_schema_says(table: tuple[Any, list[Any]], spelling: dict[str, Any]) -> None:
+    model, objects = table
+    schema = model.json_schema(**spelling)
+    json.dumps(schema, allow_nan=False)
+    for each in objects:
+        assert fault(each.to_dict(**spelling), schema, schema.get("$defs", {})) is None
+
+
+@settings(deadline=None, max_examples=300)
+@given(tables, spellings, st.sampled_from([",", ";", "\t"]), st.sampled_from([".", ","]))
+def test_files(table: tuple[Any, list[Any]], spelling: dict[str, Any], delimiter: str, decimal: Any) -> None:
+    model, objects = table
+    objects = objects * 3
+    jsonl = io.BytesIO()
+    assert model.dump_jsonl(objects, jsonl, **spelling) == len(objects)
+    jsonl.seek(0)
+    assert list(model.load_jsonl(jsonl, binary=spelling["binary"])) == objects
+    form: dict[str, Any] = {"delimiter": delimiter, "decimal": decimal, "null": "<null>", "binary": spelling["binary"]}
+    csv = io.StringIO(newline="")
+    assert model.dump_csv(objects, csv, times=spelling["times"], **form) == len(objects)
+    csv.seek(0)
+    assert list(model.load_csv(csv, **form)) == objects
+
+
+class Phase(TSStruct):
+    volts: Float32
+    level: Enumerated[Level] = field(default=Level.OFF)
+
+
+class Reading(TSModel, cid=1):
+    count: Int16 = field(ge=-5, default=3)
+    volts: Float32
+    valid: Bool
+    total: UInt64 = field(multiple_of=2)
+    level: Enumerated[Level]
+    price: Scaled = field(digits=2)
+    note: Text = field(size=4)
+    temp: Nullable[float] = field(item=Float32)
+    when: DateTime
+    took: Duration
+    xs: Array[int] = field(item=Int16)
+    phase: Nullable[Phase] = field(item=Phase)
+
+
+def cells(*usual: str) -> st.SearchStrategy[str]:
+    """Mostly usual ones, so that whole stretches are sound now and then."""
+    odd = [
+        "",
+        " 1",
+        "1_0",
+        "0x1f",
+        "-1",
+        "nan",
+        "inf",
+        "1e999",
+        "x",
+        "1.5",
+        "true",
+        "ON",
+        "99999999999999999999",
+        "\u0661",
+        '"',
+        "é",
+    ]
+    return st.sampled_from([*usual, *usual, *usual, *usual, *usual, *odd])
+
+
+NAMES = ["mid", "moid", "cap", "count", "volts", "valid", "total", "level", "price", "note", "temp", "when", "took", "xs"]
+LINES = st.tuples(
+    cells("1", "2"),
+    cells("7"),
+    cells("5", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00.5+01:00", "2026-02-30T00:00:00Z"),
+    cells("4", "5", "-6"),
+    cells("1.5", "3"),
+    cells("true", "no"),
+    cells("2", "4"),
+    cells("ON", "0"),
+    cells("1.25", "3", "1.255"),
+    cells("abc", "äö", "äöü"),
+    cells("", "2.5"),
+    cells("2026-01-01T00:00:00Z", "1970-01-01T00:00:00.000001Z", "2026-01-01"),
+    cells("15m", "PT1.5S", "1000"),
+    cells("[1, 2]", "[]", '["a"]'),
+    cells("1.5", ""),
+    cells("ON", ""),
+)
+HEADER = [*NAMES, "phase.volts", "phase.level"]
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(LINES, min_size=1, max_size=6), st.booleans(), st.integers(1, 40))
+def test_lines_at_once_are_what_each_is_by_itself(lines: list[tuple[str, ...]], quoted: bool, size: int) -> None:
+    import csv
+    from unittest import mock
+
+    from tsmodel.model.conversion import csv_cells
+
+    want: list[Any] = []
+    for line in lines:
+        try:
+            want.append(Reading.from_row(line, names=HEADER))
+        except ConversionError as error:
+            want.append([(fault.path, fault.why) for fault in error.faults])
+    text = io.StringIO(newline="")
+    csv.writer(text, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL).writerows([HEADER, *lines])
+    text.seek(0)
+    errors: list[ConversionError] = []
+    with mock.patch.object(csv_cells, "_BLOCK", size * 7), mock.patch.object(csv_cells, "_LINES", size):
+        got = list(Reading.load_csv(text, errors=errors.append))
+    assert got == [each for each in want if isinstance(each, Reading)]
+    assert [error.line for error in errors] == [at for at, each in enumerate(want, 2) if isinstance(each, list)]
+    assert [[(fault.path, fault.why) for fault in error.faults] for error in errors] == [
+        each for each in want if isinstance(each, list)
+    ]
+
+
+DATA = st.fixed_dictionaries(
+    {
+        "mid": st.sampled_from([1, "2", 1.5, None]),
+        "moid": st.sampled_from([7, 7, 7, True]),
+        "cap": st.sampled_from([5, "2026-01-01T00:00:00Z", 5.0]),
+        "volts": st.sampled_from([1.5, 3, "NaN", "x", 10**400]),
+        "valid": st.sampled_from([True, 1, "yes", 2]),
+        "total": st.sampled_from([2, 4, 5, 2**64 - 2, 2**64]),
+        "level": st.sampled_from(["ON", 0, "x", [], 7]),
+        "price": st.sampled_from(["1.25", 1.25, 3, 1.255, 1e300, True]),
+        "note": st.sampled_from(["abc", "äö", "äöü", 3, "a\0"]),
+        "temp": st.sampled_from([None, 2.5, "x"]),
+        "when": st.sampled_from(["2026-01-01T00:00:00Z", 1000, 1]),
+        "took": st.sampled_from(["15m", 1000, 1, 1.5, "PT"]),
+        "xs": st.sampled_from([[1, 2], [], ["3"], [40000], 3, None]),
+        "phase": st.sampled_from([None, {"volts": 1}, {"volts": 1, "level": 9}, {"level": "ON"}, {"volts": 1, "x": 1}, 3]),
+    },
+    optional={"count": st.sampled_from([4, -5, -6]), "cid": st.sampled_from([1, 2]), "other": st.just(3)},
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(DATA, min_size=1, max_size=5))
+def test_objects_at_once_are_what_each_is_by_itself(data: list[dict[str, Any]]) -> None:
+    want: list[Any] = []
+    for each in data:
+        try:
+            want.append(Reading.from_json(json.dumps(each)))
+        except ConversionError as error:
+            want.append(error.faults)
+    errors: list[ConversionError] = []
+    got = list(Reading.load_jsonl(map(json.dumps, data), errors=errors.append))
+    assert repr(got) == repr([each for each in want if isinstance(each, Reading)])  # of which some have a NaN
+    assert [tuple(fault._replace(line=None) for fault in error.faults) for error in errors] == [
+        each for each in want if isinstance(each, tuple)
+    ]
+    assert [error.line for error in errors] == [at for at, each in enumerate(want, 1) if isinstance(each, tuple)]
+
+
+int64 = st.integers(-(2**63), 2**63 - 1) | st.integers(-(10**10), 10**10).map(lambda n: n * 10**8)
+offsets = st.sampled_from(["Z", "+00:00", "-00:30", "+05:45", "-23:59"])
+days = st.datetimes(dt.datetime(1709, 1, 1), dt.datetime(2291, 12, 30)).map(lambda moment: moment.isoformat()[:19])
+fractions = st.integers(0, 9).flatmap(lambda n: st.text("0123456789", min_size=n, max_size=n)).map(lambda f: f and "." + f)
+
+
+@given(st.lists(int64, min_size=1))
+def test_iso_texts_are_those_of_one(ns: list[int]) -> None:
+    assert iso_texts(ns) == list(map(to_iso, ns))
+
+
+def shaped(offset: st.SearchStrategy[str]) -> st.SearchStrategy[list[str]]:
+    """Times that are written alike, but for the number of digits."""
+    return st.lists(st.builds("{}{}{}".format, days, fractions, offset), min_size=1)
+
+
+@given(shaped(st.just("Z")) | shaped(offsets.filter(lambda offset: offset != "Z")))
+def test_times_of_texts_are_those_of_one(written: list[str]) -> None:
+    assert ns_of_texts(written) == list(map(to_ns, written))
+
+
+@settings(max_examples=300)
+@given(st.builds("{}{}{}".format, days, fractions, offsets), st.integers(0, 40), st.sampled_from("0369:-+.Z T1,_é"))
+def test_a_time_with_a_slip_is_refused_or_right(text: str, at: int, slip: str) -> None:
+    text = text[:at] + slip + text[at + 1 :]
+    try:
+        want = to_ns(text)
+    except TimestampError:
+        want = None
+    try:
+        got = ns_of_texts(["2026-01-01T00:00:00Z", text])[1]
+    except ValueError:
+        return  # one by one, it is found out
+    assert got == want
+
+
+@given(st.floats(), texts)
+def test_floats_that_are_not_finite_and_any_text(value: float, text: str) -> None:
+    class Point(TSModel):
+        x: Float32
+        note: Text
+
+    if math.isfinite(value) and abs(value) > 1e38:
+        return
+    point = Point(cid=1, mid=1, moid=1, cap=1, x=value, note=text)
+    file = io.StringIO(newline="")
+    Point.dump_csv([point] * 2, file)
+    file.seek(0)
+    for back in (Point.from_json(point.to_json()), *Point.load_csv(file)):
+        assert repr(back) == repr(point)

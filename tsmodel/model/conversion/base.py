@@ -1,0 +1,168 @@
+"""How the values of one field look outside: what the conversion of every kind of field implements.
+
+Rules kept here:
+
+* *Plain data* are what JSON knows: None, bool, int, float, str, list, dict. `load` takes them in every usual spelling, and
+  values themselves; `dump` gives one spelling, which `load` takes back to an equal value. `parse` and `show` do the same
+  for the cells of CSV.
+* What `load` and `parse` give, the field can hold. What it could not hold is refused, never rounded, cut or guessed.
+* The methods for columns give what those for one value would, for many, faster. They may fail for any reason: whoever calls
+  them then goes value by value, which tells what is wrong and where.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import attrs
+
+from tsmodel.codec import FieldCodec, FieldFault
+from tsmodel.codec.field import UNSUITABLE
+from tsmodel.codec.scalars import shown
+from tsmodel.errors import ConversionFault
+
+__all__ = ["Binary", "Conversion", "Misfits", "Spelling", "Times", "Unknown", "faults_of"]
+
+Times = Literal["iso", "ns"]
+Binary = Literal["hex", "base64"]
+Unknown = Literal["error", "ignore"]
+
+
+@attrs.frozen
+class Spelling:
+    """Which of several spellings is meant.
+
+    Attributes:
+        times: `iso` writes times as ISO 8601 text and durations as text such as "1h30m"; `ns` writes ints of nanoseconds.
+            Both are read.
+        binary: how bytes are written and read.
+        decimal: the decimal point of numbers in CSV.
+        unknown: what becomes of names that the model does not have.
+    """
+
+    times: Times = "iso"
+    binary: Binary = "hex"
+    decimal: Literal[".", ","] = "."
+    unknown: Unknown = "error"
+
+    def __attrs_post_init__(self) -> None:
+        allowed = {
+            "times": ("iso", "ns"),
+            "binary": ("hex", "base64"),
+            "decimal": (".", ","),
+            "unknown": ("error", "ignore"),
+        }
+        for name, values in allowed.items():
+            if (value := getattr(self, name)) not in values:
+                raise ValueError(f"{name}={value!r}; it is {' or '.join(map(repr, values))}")
+
+
+class Misfits(ValueError):  # noqa: N818 - they become part of an error
+    """Data are no value of a field, or of a model.
+
+    Attributes:
+        faults: all that is wrong with them.
+    """
+
+    def __init__(self, faults: Sequence[ConversionFault]) -> None:
+        super().__init__("; ".join(map(str, faults)))
+        self.faults = tuple(faults)
+
+
+class Conversion(ABC):
+    """How the values of one field look outside."""
+
+    nullable = False
+    """Whether None, null and the empty cell are values, or stand for one."""
+
+    absent: Any = None
+    """The value that those stand for."""
+
+    shareable = True
+    """Whether several objects can have the same value: not one that can be changed."""
+
+    takes_empty = False
+    """Whether an empty cell is a value, such as an empty text."""
+
+    def __init__(self, codec: FieldCodec, spelling: Spelling) -> None:
+        self.codec = codec
+        self.spelling = spelling
+
+    @property
+    def accepts(self) -> str:
+        """What data may be, in words."""
+        return self.codec.accepts
+
+    @abstractmethod
+    def load(self, data: Any) -> Any:
+        """The value of plain data.
+
+        Raises:
+            Misfits, FieldFault, or what the nature of the data makes of it: when they are none.
+        """
+
+    def parse(self, text: str) -> Any:
+        """The value of a cell; raises as `load` does."""
+        return self.load(text)
+
+    @abstractmethod
+    def dump(self, value: Any) -> Any:
+        """A value as plain data.
+
+        Raises:
+            FieldFault: when the field cannot hold the value.
+        """
+
+    def show(self, value: Any) -> Any:
+        """A value as a cell: text, or a number whose `str` it is; raises as `dump` does."""
+        return self.dump(value)
+
+    def load_column(self, data: Sequence[Any]) -> list[Any]:
+        """See `load`."""
+        return [self.load(each) for each in data]
+
+    def parse_column(self, texts: Sequence[str]) -> list[Any]:
+        """See `parse`."""
+        return [self.parse(text) for text in texts]
+
+    def dump_column(self, values: Sequence[Any]) -> Sequence[Any]:
+        """See `dump`."""
+        return [self.dump(value) for value in values]
+
+    def show_column(self, values: Sequence[Any]) -> Sequence[Any]:
+        """See `show`."""
+        return [self.show(value) for value in values]
+
+    @abstractmethod
+    def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
+        """What `dump` gives, as JSON Schema; what it refers to goes into `definitions`."""
+
+    def held(self, value: Any) -> Any:
+        """The value, if the field can hold it."""
+        if why := self.codec.fault(value):
+            raise FieldFault(why)
+        return value
+
+    def refused(self, data: object) -> FieldFault:
+        """The fault of data that are no value."""
+        return FieldFault(f"{shown(data)} ({type(data).__name__}) is not {self.accepts}")
+
+
+def faults_of(conversion: Conversion, name: str, data: object, how: Callable[[Any], Any]) -> tuple[ConversionFault, ...]:
+    """What is wrong with data that `how` refuses; nothing when it takes them."""
+    try:
+        how(data)
+    except Misfits as misfits:
+        return tuple(fault._replace(path=joined(name, fault.path)) for fault in misfits.faults)
+    except FieldFault as fault:
+        return (ConversionFault(fault.why, joined(name, fault.field), data),)
+    except UNSUITABLE:
+        return (ConversionFault(conversion.refused(data).why, name, data),)
+    return ()
+
+
+def joined(name: str, path: str) -> str:
+    """A path from one level further out."""
+    return f"{name}.{path}" if name and path else name or path
