@@ -1,4 +1,4 @@
-"""`python -m benchmarks [ROW …]`: measures, and prints a table of ratios. Rows: decode, fields, ingest, scan, network."""
+"""`python -m benchmarks [ROW …]`: measures, and prints a table of ratios. `ROWS` names the rows."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import platform
 import sys
 from collections.abc import Callable
 
-from benchmarks import decode, fields, ingest, network, scan
+from benchmarks import conversion, decode, fields, ingest, network, scan
 from benchmarks.harness import Result
 
 ROWS: dict[str, Callable[[], list[Result]]] = {
     "decode": decode.measure,
     "fields": fields.measure,
+    "conversion": conversion.measure,
     "ingest": ingest.measure,
     "scan": scan.measure,
     "network": network.measure,

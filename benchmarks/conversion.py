@@ -64,7 +64,7 @@ def write(path: Path, times: Literal["ns", "iso"]) -> None:
 
 
 def measure() -> list[Result]:
-    """A million lines on disk: times as ISO 8601 text, and as nanoseconds."""
+    """Lines on disk: times as ISO 8601 text, and as nanoseconds."""
     results = []
     with tempfile.TemporaryDirectory(dir=".") as directory:
         path = Path(directory, "readings.csv")

@@ -13,12 +13,12 @@ import pytest
 
 HERE = Path(__file__).parent
 CONTRACT = HERE / "typing_contract.py"
-FILES = ["contract.py", "field_types.py", "evolution.py"]
+FILES = ["contract.py", "conversion.py", "field_types.py", "evolution.py"]
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the contract, the rows of the field types, and those of versions and unions."""
+    """A directory with the contract, and the rows of conversions, field types, versions and unions."""
     directory = tmp_path_factory.mktemp("typing")
     shutil.copy(CONTRACT, directory / "contract.py")
     for name in FILES[1:]:

@@ -141,8 +141,8 @@ class Conversion(ABC):
 
     def held(self, value: Any) -> Any:
         """The value, if the field can hold it."""
-        if why := self.codec.fault(value):
-            raise FieldFault(why)
+        if fault := self.codec.fault(value):
+            raise fault
         return value
 
     def refused(self, data: object) -> FieldFault:

@@ -115,7 +115,7 @@ class NestedConversion(Conversion):
 
     def dump(self, value: Any) -> Any:
         if not isinstance(value, self.structure.model):
-            raise FieldFault(self.codec.fault(value) or "")
+            raise self.codec.fault(value) or self.refused(value)
         return self.structure.dump(value)
 
     def show(self, value: Any) -> Any:

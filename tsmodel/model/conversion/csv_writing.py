@@ -116,7 +116,7 @@ class _Nested(_Writer):
     def cells(self, values: Sequence[Any]) -> Cells:
         for place, value in enumerate(values):
             if not isinstance(value, self._structure.model) and not (self._conversion.nullable and value is None):
-                raise Refused(place, FieldFault(self._conversion.codec.fault(value) or ""), value)
+                raise Refused(place, self._conversion.codec.fault(value) or self._conversion.refused(value), value)
         places = [place for place, value in enumerate(values) if value is not None]
         present = [values[place] for place in places]
         columns: Cells = []

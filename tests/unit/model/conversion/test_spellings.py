@@ -298,7 +298,7 @@ def test_written(kind: str, value: Any, iso: Any, ns: Any) -> None:
         ("enum", "ON", "Made.x: 'ON' (str) is not a member of State"),
         ("nested", Phase(volts="x"), "Made.x.volts: 'x' (str) is not a float (32-bit)"),  # type: ignore[arg-type]
         ("nested", None, "Made.x: None (NoneType) is not a Phase"),
-        ("array", [1, "x"], "Made.x: 1: 'x' (str) is not an int"),
+        ("array", [1, "x"], "Made.x.1: 'x' (str) is not an int"),
         ("packed", {"a": 1.5}, "Made.x: "),
     ],
 )
