@@ -71,7 +71,9 @@ class Claim:
     @property
     def size(self) -> str:
         """Its bytes, in words."""
-        return f"{self.least} bytes" if self.most == self.least else f"{self.least} bytes or more"
+        if self.most == self.least:
+            return f"{self.least} bytes"
+        return f"{self.least} bytes or more" if self.most is None else f"{self.least} to {self.most} bytes"
 
     def __str__(self) -> str:
         parts = [self.size]
@@ -152,6 +154,8 @@ class _Records:
         """Which of them a claim fits: for each, shape (n,), or for all at once."""
         mask: Any = np.bool_(True)
         mask &= self.sizes >= claim.least if claim.most != claim.least else self.sizes == claim.least
+        if claim.most not in (None, claim.least):
+            mask = mask & (self.sizes <= claim.most)
         if claim.version is not None:
             mask = mask & self.begins_with(claim.version)
         if claim.since is not None:
