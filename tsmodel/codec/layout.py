@@ -326,7 +326,14 @@ class Layout:
             rows.append(("0", "1", f"version {self.version}", ""))
         if self.bitmap:
             rows.append((str(self.leading), str(self.bitmap), "bitmap of present fields", ""))
-        rows += [(_shown(f.offset), _shown(f.size), f.codec.label, f.name) for f in self.fields]
+        gaps = {slot.name: slot for slot in self.slots if slot.gap}
+        for field in self.fields:
+            if slot := gaps.pop(field.slot, None):
+                start = None if slot.offset is None else slot.offset - slot.gap
+                rows.append((_shown(start), str(slot.gap), "padding", ""))
+            rows.append((_shown(field.offset), _shown(field.size), field.codec.label, field.name))
+        if self.tail:
+            rows.append((_shown(None if self.size is None else self.size - self.tail), str(self.tail), "padding", ""))
         wide = [max(len(row[column]) for row in rows) for column in range(3)]
         lines = [f"{a:>{wide[0]}}  {b:>{wide[1]}}  {c:<{wide[2]}}  {name}".rstrip() for a, b, c, name in rows]
         size = "variable size" if self.size is None else f"{self.size} bytes"

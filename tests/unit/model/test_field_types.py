@@ -662,3 +662,45 @@ def test_arrays_read_as_numpy_cannot_be_compared() -> None:
     made = model(ts.Array[int], item=ts.Int8, as_numpy=True)
     with pytest.raises(QueryError, match="cannot be compared"):
         _ = made.value == [1]
+
+
+def test_a_layout_shows_all_its_bytes() -> None:
+    class Phase(TSStruct, align="c"):
+        volts: Float64
+
+    class Aligned(TSModel, align="c"):
+        kind: UInt8
+        count: Int32
+        low: Bits = field(bits=3)
+        high: Bits = field(bits=3)
+        phase: Nested[Phase]
+        last: UInt8
+
+    assert str(Aligned.layout) == (
+        "offset  size  type                  field\n"
+        "     0     1  UInt8                 kind\n"
+        "     1     3  padding\n"
+        "     4     4  Int32                 count\n"
+        "     8     1  Bits 0 to 2 of UInt8  low\n"
+        "     8     1  Bits 3 to 5 of UInt8  high\n"
+        "     9     7  padding\n"
+        "    16     8  Nested[Phase]         phase\n"
+        "    24     1  UInt8                 last\n"
+        "    25     7  padding\n"
+        "32 bytes, little-endian, aligned as in C"
+    )
+
+    class Loose(TSModel):
+        name: Text
+        gap: Padding = padding(2)
+        last: UInt8
+        end: Padding = padding(4)
+
+    assert str(Loose.layout) == (
+        "offset  size  type                field\n"
+        "     0     …  Text behind UInt16  name\n"
+        "     …     2  padding\n"
+        "     …     1  UInt8               last\n"
+        "     …     4  padding\n"
+        "variable size, little-endian, packed"
+    )
