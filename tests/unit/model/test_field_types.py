@@ -666,15 +666,15 @@ def test_arrays_read_as_numpy_cannot_be_compared() -> None:
 
 def test_a_layout_shows_all_its_bytes() -> None:
     class Phase(TSStruct, align="c"):
-        volts: Float64
+        volts: ts.Float64
 
     class Aligned(TSModel, align="c"):
-        kind: UInt8
-        count: Int32
-        low: Bits = field(bits=3)
-        high: Bits = field(bits=3)
-        phase: Nested[Phase]
-        last: UInt8
+        kind: ts.UInt8
+        count: ts.Int32
+        low: ts.Bits = field(bits=3)
+        high: ts.Bits = field(bits=3)
+        phase: ts.Nested[Phase]
+        last: ts.UInt8
 
     assert str(Aligned.layout) == (
         "offset  size  type                  field\n"
@@ -691,10 +691,10 @@ def test_a_layout_shows_all_its_bytes() -> None:
     )
 
     class Loose(TSModel):
-        name: Text
-        gap: Padding = padding(2)
-        last: UInt8
-        end: Padding = padding(4)
+        name: ts.Text
+        gap: ts.Padding = padding(2)
+        last: ts.UInt8
+        end: ts.Padding = padding(4)
 
     assert str(Loose.layout) == (
         "offset  size  type                field\n"
