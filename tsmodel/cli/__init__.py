@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from tsmodel.cli.codegen import add_to as add_codegen
 from tsmodel.cli.schema import add_to as add_schema
 from tsmodel.cli.serve import add_to as add_serve
 from tsmodel.errors import TSModelError
@@ -19,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_serve(commands)
     add_schema(commands)
+    add_codegen(commands)
     options = parser.parse_args(arguments)
     try:
         status: int = options.run(options)

@@ -1,0 +1,127 @@
+"""Generated payload types of random models make of any bytes what Python makes of them."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.fields import models, rows, variable_models
+from support.foreign import TOOLS, has_tool, program
+
+import tsmodel.client.payload_type
+from tsmodel import TSModel
+from tsmodel.client.record import Record
+from tsmodel.codegen import render
+from tsmodel.errors import DecodeError, SchemaError
+from tsmodel.keys import Key
+from tsmodel.model.base import codec_of
+
+KEY = Key(1, 2, 3, 4, 5)
+NUMBERS = itertools.count()
+REFUSALS = ("16-bit float", "stands for None", "two types are called")
+COUNTS = {"c": 16, "c++": 6, "java": 20}
+
+
+@st.composite
+def vectors(draw: st.DrawFn, any_model: Any) -> tuple[type[TSModel], list[bytes]]:
+    """A model, and payloads: some that it writes, and some with bytes changed, cut or appended."""
+    model, kinds = draw(any_model)
+    model.__name__ = f"Made{next(NUMBERS)}"
+    written = [codec_of(model).payload_of(row) for row in draw(rows(model, kinds, most=3))]
+    payloads = list(written)
+    for payload in written:
+        at = draw(st.integers(0, max(0, len(payload) - 1)))
+        octet = draw(st.sampled_from([0, 1, 2, 0x41, 0x80, 0xFF]))
+        payloads += [payload[:at] + bytes([octet]) + payload[at + 1 :], payload[:at], payload + bytes([octet])]
+    return model, payloads
+
+
+def is_refusal(error: SchemaError) -> bool:
+    """Whether it is about what the languages cannot express."""
+    return any(reason in str(error) for reason in REFUSALS)
+
+
+def by_python(model: type[TSModel], payload: bytes) -> tuple[str, Any]:
+    """What Python answers, and the object."""
+    try:
+        row = model.from_record(Record(KEY, payload))
+    except DecodeError:
+        return "refused", None
+    return f"ok {codec_of(model).payload_of(row).hex()}".strip(), row
+
+
+def check(model: type[TSModel], payload: bytes, answer: str, language: str) -> None:
+    """Other languages keep times and messages as they are stored, so they may read what Python has no value for."""
+    expected, row = by_python(model, payload)
+    what = f"{language} of {model.layout}\nreads {payload.hex()}"
+    if expected == "refused" or "nan" in repr(row):
+        return
+    if "msgpack" not in str(model.layout) and "json" not in str(model.layout):
+        assert answer == expected, what
+    else:
+        assert answer != "refused", what
+
+
+@pytest.mark.parametrize("language", list(TOOLS))
+def test_other_languages(language: str, tmp_path: Path) -> None:
+    if not has_tool(language):
+        pytest.skip(f"{TOOLS[language]} is not installed")
+    found: list[tuple[type[TSModel], list[bytes]]] = []
+
+    @settings(deadline=None, max_examples=4 * COUNTS[language], database=None, suppress_health_check=list(HealthCheck))
+    @given(vectors(models() if language == "c" else models() | variable_models()))
+    def collect(made: tuple[type[TSModel], list[bytes]]) -> None:
+        model, _ = made
+        if len(found) < COUNTS[language] and len(model.layout.fields) > 1:
+            try:
+                render(model, language)
+            except SchemaError as error:
+                if not is_refusal(error):
+                    raise
+            else:
+                found.append(made)
+
+    collect()
+    assert len(found) == COUNTS[language]
+    answers = program(language, [model for model, _ in found], tmp_path)
+    asked = [(at, payload) for at, (_, payloads) in enumerate(found) for payload in payloads]
+    answered = answers(asked)
+    assert len(answered) == len(asked)
+    for (at, payload), answer in zip(asked, answered, strict=True):
+        check(found[at][0], payload, answer, language)
+
+
+@pytest.fixture
+def official_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our payload types under the official client's name."""
+    monkeypatch.setitem(sys.modules, "tstorage_client", types.ModuleType("tstorage_client"))
+    monkeypatch.setitem(sys.modules, "tstorage_client.payload_type", tsmodel.client.payload_type)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(vectors(models() | variable_models()))
+def test_python(official_client: None, made: tuple[type[TSModel], list[bytes]]) -> None:
+    model, payloads = made
+    try:
+        source = render(model, "python")
+    except SchemaError as error:
+        if is_refusal(error):
+            return
+        raise
+    module = types.ModuleType("generated")
+    sys.modules["generated"] = module
+    try:
+        exec(compile(source, "generated", "exec"), module.__dict__)
+        payload_type = getattr(module, f"{model.__name__}PayloadType")()
+        for payload in payloads:
+            value = payload_type.from_bytes(payload)
+            answer = "refused" if value is None else f"ok {payload_type.to_bytes(value).hex()}".strip()
+            check(model, payload, answer, "Python")
+    finally:
+        del sys.modules["generated"]

@@ -1,0 +1,44 @@
+"""`tsmodel codegen`: the serializer of a model in another language, from a shell."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tsmodel.cli.models import models_of
+from tsmodel.codegen import LANGUAGES, render
+from tsmodel.errors import SchemaError
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+__all__ = ["add_to"]
+
+
+def add_to(commands: Commands) -> None:
+    """Adds the command to a parser."""
+    text = "writes a model's payload type for the official client of another language"
+    parser = commands.add_parser("codegen", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.add_argument("model", metavar="MODULE:MODEL", help="the model")
+    parser.add_argument("language", choices=LANGUAGES, help="the language")
+    parser.add_argument("-o", "--output", metavar="PATH", help="the file to write (default: standard output)")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    found = models_of([options.model])
+    if len(found) > 1:
+        names = ", ".join(f"{options.model}:{model.__name__}" for model in found)
+        raise SchemaError(f"{options.model} defines several models; say one of {names}")
+    source = render(found[0], options.language)
+    if options.output is None:
+        sys.stdout.write(source)
+        return 0
+    try:
+        Path(options.output).write_text(source, encoding="utf-8", newline="\n")
+    except OSError as error:
+        print(f"tsmodel: {options.output} cannot be written: {error}", file=sys.stderr)
+        return 1
+    return 0
