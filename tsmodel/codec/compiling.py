@@ -84,15 +84,16 @@ def dumper(
     )
 
 
-def reader(layout: Layout) -> Callable[[bytes], tuple[Any, ...]]:
-    """Reads a payload of any layout; raises `ValueError` or `struct.error` when it is not one."""
+def reader(layout: Layout) -> Callable[[bytes, Iterable[int], Iterable[int]], list[tuple[Any, ...]]]:
+    """Reads payloads of any layout, as `read(octets, starts, ends)`; raises `ValueError` or `struct.error` for one that is
+    none."""
     scope = Scope()
     slots = {slot.name: f"s{at}" for at, slot in enumerate(layout.slots)}
     bits = _Bits(layout, slots)
-    lines = [f"at, end = {layout.leading}, len(payload)"]
+    lines = []
     if layout.version is not None:
         another = f"raise {scope.add(ValueError)}('another version')"
-        lines.append(f"if payload[:1] != {bytes([layout.version])!r}: {another}")
+        lines += [f"if at == end or payload[at] != {layout.version}: {another}", "at += 1"]
     for run, part in _stretches(layout):
         counted = _count_slot(part)
         run = (*run, counted) if counted else run
@@ -117,8 +118,10 @@ def reader(layout: Layout) -> Callable[[bytes], tuple[Any, ...]]:
             lines.append(f"if not {bits.of(field)} and not {zero}: raise {scope.add(ValueError)}('absent, but not zero')")
             value = f"({value} if {bits.of(field)} else None)"
         values.append(value)
-    lines.append(f"return ({''.join(value + ', ' for value in values)})")
-    return _function("read", "payload", lines, scope, layout)  # type: ignore[no-any-return]
+    lines.append(f"add(({''.join(value + ', ' for value in values)}))")
+    # One loop: a call for each payload would take a fifth of the time.
+    lines = ["read = []", "add = read.append", "for at, end in zip(starts, ends):", *(f"    {line}" for line in lines)]
+    return _function("read", "payload, starts, ends", [*lines, "return read"], scope, layout)  # type: ignore[no-any-return]
 
 
 def _read_lines(part: LayoutField, bits: _Bits, scope: Scope, *, is_counted: bool) -> list[str]:
@@ -136,9 +139,9 @@ def _read_lines(part: LayoutField, bits: _Bits, scope: Scope, *, is_counted: boo
     return [f"{value}, at = {read}" if part.bit is None else f"{value}, at = {read} if {bits.of(part)} else (None, at)"]
 
 
-def writer(layout: Layout, form: RecordForm | None = None) -> Callable[..., bytes]:
-    """Writes a payload of any layout, given the fields' values; with a `form` a whole record, given all five components of
-    the key before them.
+def writer(layout: Layout, form: RecordForm | None = None) -> Callable[[Iterable[tuple[Any, ...]]], list[bytes]]:
+    """Writes payloads of any layout, given tuples of the fields' values; with a `form` whole records, given all five
+    components of the key before them.
 
     It raises whatever a value that does not fit makes of it, and may refuse more values than `layout.write`.
     """
@@ -167,10 +170,10 @@ def writer(layout: Layout, form: RecordForm | None = None) -> Callable[..., byte
         sizes = [str(fixed - 4), *(f"len(b_{part.name})" for _, part in stretches if part)]
         lines.append(f"n = {' + '.join(sizes)}")
     body = " + ".join(pieces) if len(pieces) < 4 else f'b"".join(({", ".join(pieces)}))'
-    arguments = [*(KEY_FIELDS if form else ()), *fields.values()]
-    return _function(  # type: ignore[no-any-return]
-        "write", ", ".join(arguments), [*lines, f"return {body or repr(b'')}"], scope, layout
-    )
+    arguments = "".join(f"{name}, " for name in (*(KEY_FIELDS if form else ()), *fields.values()))
+    lines = [*lines, f"add({body or repr(b'')})"]
+    loop = ["written = []", "add = written.append", f"for {arguments or '_ '}in rows:", *(f"    {line}" for line in lines)]
+    return _function("write", "rows", [*loop, "return written"], scope, layout)  # type: ignore[no-any-return]
 
 
 def _octets_code(part: LayoutField, value: str, scope: Scope) -> str:

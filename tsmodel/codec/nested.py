@@ -29,7 +29,7 @@ class _Structure:
 
     kind: type
     layout: Layout
-    _write: Callable[..., bytes]
+    _write: Callable[[Iterable[tuple[Any, ...]]], list[bytes]]
 
     @property
     def python(self) -> Any:
@@ -65,9 +65,10 @@ class _Structure:
             raise FieldFault(f"{shown(value)} ({type(value).__name__}) is not a {self.kind.__name__}")
         values = astuple(cast("msgspec.Struct", value))
         try:
-            return self._write(*values)
+            (octets,) = self._write((values,))
         except UNSUITABLE:
             return self.layout.write(values)  # raises what tells the field
+        return octets
 
 
 @attrs.frozen
@@ -81,7 +82,7 @@ class NestedCodec(_Structure, FixedCodec):
 
     kind: type
     layout: Layout
-    _write: Callable[..., bytes] = attrs.field(init=False, repr=False, eq=False)
+    _write: Callable[[Iterable[tuple[Any, ...]]], list[bytes]] = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_write", writer(self.layout))
@@ -135,7 +136,7 @@ class VariableNestedCodec(_Structure, VariableCodec):
 
     kind: type
     layout: Layout
-    _write: Callable[..., bytes] = attrs.field(init=False, repr=False, eq=False)
+    _write: Callable[[Iterable[tuple[Any, ...]]], list[bytes]] = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_write", writer(self.layout))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import compress, starmap
+from operator import add
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -39,15 +40,25 @@ class VariableRecords:
 
     Attributes:
         heads: sizes and keys; structured array, shape (n,).
-        payloads: the payload of each.
+        octets: the records, and perhaps others.
+        starts: where each begins; int64, shape (n,).
+        ends: where each ends; int64, shape (n,).
         values: the values of each one's payload.
         names: names of those values.
     """
 
     heads: npt.NDArray[Any]
-    payloads: list[bytes]
+    octets: bytes
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
     values: list[tuple[Any, ...]]
     names: tuple[str, ...]
+
+    @property
+    def payloads(self) -> list[bytes]:
+        """The payload of each."""
+        octets = self.octets
+        return [octets[a:b] for a, b in zip((self.starts + _HEADER).tolist(), self.ends.tolist(), strict=True)]
 
     def __len__(self) -> int:
         return len(self.values)
@@ -62,12 +73,8 @@ class VariableRecords:
             column = np.empty(len(self.values), object)
             column[:] = [values[at] for values in self.values]
             return column
-        if isinstance(asked, slice):
-            return VariableRecords(self.heads[asked], self.payloads[asked], self.values[asked], self.names)
-        kept = np.flatnonzero(asked).tolist()
-        return VariableRecords(
-            self.heads[asked], [self.payloads[at] for at in kept], [self.values[at] for at in kept], self.names
-        )
+        values = self.values[asked] if isinstance(asked, slice) else list(compress(self.values, asked.tolist()))
+        return VariableRecords(self.heads[asked], self.octets, self.starts[asked], self.ends[asked], values, self.names)
 
 
 class VariableRowCodec(RowCodec[RowT]):
@@ -90,27 +97,24 @@ class VariableRowCodec(RowCodec[RowT]):
     ) -> None:
         super().__init__(layout, make, fixed, tuples, constraints, strict_read=strict_read)
         is_message = isinstance(layout, MessageLayout)
-        self._read: Callable[[bytes], tuple[Any, ...]] = layout.read if is_message else reader(layout)
+        self._read = _messages(layout) if is_message else reader(layout)
         self._writers = {} if is_message else {form.name: writer(layout, form) for form in (PUT_FORM, PUTA_FORM, GET_FORM)}
         self._checked = [(layout.names.index(name) + _KEYS, each) for name, each in self.constraints.items()]
 
     def _fit(self, chunk: memoryview) -> Fit:
         starts = GET_FORM.offsets(chunk)
+        ends = np.append(starts[1:], len(chunk))
         octets = bytes(chunk)
-        offsets = starts.tolist()
-        read = self._read
-        payloads = [octets[start + _HEADER : end] for start, end in pairwise([*offsets, len(octets)])]
         try:
-            values = list(map(read, payloads))
-            return Fit(VariableRecords(heads(chunk, starts), payloads, values, self.layout.names))
+            values = self._read(octets, (starts + _HEADER).tolist(), ends.tolist())
         except UNSUITABLE:
-            return self._sorted_out(chunk, starts, payloads)
+            return self._sorted_out(octets, starts, ends)
+        return Fit(VariableRecords(heads(chunk, starts), octets, starts, ends, values, self.layout.names))
 
     def rows(self, records: VariableRecords) -> Iterator[RowT]:
         """See `RowCodec.rows`."""
-        make = self.make
         keys = _KEY.iter_unpack(octets_of(records.heads))
-        return (make(*key, *values) for key, values in zip(keys, records.values, strict=True))
+        return starmap(self.make, map(add, keys, records.values))
 
     def encode(self, rows: Sequence[RowT], *, with_acq: bool = False, first: int = 0) -> list[Batch]:
         """See `RowCodec.encode`."""
@@ -153,7 +157,7 @@ class VariableRowCodec(RowCodec[RowT]):
             write = self._writers.get(form.name)
             try:
                 if write is not None:
-                    return [write(*values) for values in tuples]
+                    return write(tuples)
             except UNSUITABLE:
                 pass  # the fast way refuses some values that a field takes
             return self._written_slowly(tuples, form)
@@ -172,28 +176,30 @@ class VariableRowCodec(RowCodec[RowT]):
     def values_of(self, payload: bytes) -> tuple[Any, ...]:
         """See `RowCodec.values_of`."""
         try:
-            return self._read(payload)
+            (values,) = self._read(payload, (0,), (len(payload),))
+            return values
         except UNSUITABLE:
             return super().values_of(payload)
 
     def _payloads(self, records: VariableRecords) -> Iterable[bytes]:
         return records.payloads
 
-    def _sorted_out(self, chunk: memoryview, starts: npt.NDArray[np.int64], payloads: list[bytes]) -> Fit:
-        values, sound, misfits = [], np.ones(len(payloads), np.bool_), []
-        for at, payload in enumerate(payloads):
+    def _sorted_out(self, octets: bytes, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> Fit:
+        values, sound, misfits = [], np.ones(len(starts), np.bool_), []
+        for at, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+            payload = octets[start + _HEADER : end]
             try:
                 values.append(self.values_of(payload))
             except FieldFault as fault:
                 sound[at] = False
-                start = int(starts[at])
-                misfits.append(Misfit(Key.from_bytes(chunk[start + 4 : start + _HEADER]), payload, fault))
-        kept = [payload for payload, is_sound in zip(payloads, sound.tolist(), strict=True) if is_sound]
-        return Fit(VariableRecords(heads(chunk, starts[sound]), kept, values, self.layout.names), tuple(misfits))
+                misfits.append(Misfit(Key.from_bytes(octets[start + 4 : start + _HEADER]), payload, fault))
+        starts, ends = starts[sound], ends[sound]
+        records = VariableRecords(heads(octets, starts), octets, starts, ends, values, self.layout.names)
+        return Fit(records, tuple(misfits))
 
 
-def _spread(write: Callable[[tuple[Any, ...]], bytes]) -> Callable[..., bytes]:
-    return lambda *values: write(values)
+def _messages(layout: Layout) -> Callable[[bytes, Iterable[int], Iterable[int]], list[tuple[Any, ...]]]:
+    return lambda octets, starts, ends: [layout.read(octets[a:b]) for a, b in zip(starts, ends, strict=True)]
 
 
 def _batches(cids: npt.NDArray[Any], records: list[bytes], sizes: npt.NDArray[np.int64]) -> Iterator[Batch]:
