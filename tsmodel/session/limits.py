@@ -9,6 +9,7 @@ from typing import Final
 from tsmodel.client.retry import seconds_of
 from tsmodel.errors import SessionError
 from tsmodel.model import TSModel
+from tsmodel.session.column_rows import ColumnRows
 from tsmodel.session.puts import Put
 from tsmodel.timestamps import DurationLike
 from tsmodel.wire.records import PUT_FORM
@@ -61,6 +62,8 @@ class Limits:
 
     def learn(self, put: Put) -> None:
         """Takes the size of a model's records from what was encoded of it: those of variable size are guessed by it."""
+        if self._bytes is None or isinstance(put.segment.rows, ColumnRows):
+            return
         for at, cids, batches in put.stretches:
             size = sum(len(batch.records) for batch in batches)
             self._sizes[type(put.segment.rows[at])] = size / len(cids)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
+from typing import Any
 
 import attrs
 
@@ -15,6 +16,7 @@ from tsmodel.codec import RowCodec
 from tsmodel.errors import EncodeError
 from tsmodel.model import TSModel
 from tsmodel.model.base import codec_of
+from tsmodel.session.column_rows import ColumnRows
 from tsmodel.session.receipt import Receipt
 
 __all__ = ["Put", "Segment", "encoded"]
@@ -27,14 +29,14 @@ class Segment:
     Attributes:
         first: number of the first object, counted over what was added since the last receipt.
         keep_acq: whether they are stored with the acq they have.
-        rows: the objects.
+        rows: the objects; those that were given as columns are made when somebody asks for them.
         returned: numbers of the objects, where they are not `first` and those behind it.
         size: bytes of their records, as far as anybody has counted.
     """
 
     first: int
     keep_acq: bool
-    rows: list[TSModel] = attrs.field(factory=list)
+    rows: list[TSModel] | ColumnRows = attrs.field(factory=list)
     returned: list[int] | None = None
     size: float = 0.0
 
@@ -43,10 +45,20 @@ class Segment:
         """Number of each object."""
         return range(self.first, self.first + len(self.rows)) if self.returned is None else self.returned
 
-    def goes_on_with(self, other: Segment) -> bool:
-        """Whether `other` can be joined to this one."""
+    def goes_on_with(self, other: Segment, most: int) -> bool:
+        """Whether `other` can be joined to this one; columns are joined up to `most` records."""
         plain = self.returned is None and other.returned is None and self.keep_acq is other.keep_acq
+        if isinstance(self.rows, ColumnRows) or isinstance(other.rows, ColumnRows):
+            both = isinstance(self.rows, ColumnRows) and isinstance(other.rows, ColumnRows)
+            plain = plain and both and self.rows.goes_on_with(other.rows) and len(self.rows) + len(other.rows) <= most
         return plain and self.first + len(self.rows) == other.first
+
+    def take(self, other: Segment) -> None:
+        """Joins `other`, which this one goes on with."""
+        rows: Any = self.rows
+        rows += other.rows
+        self.rows = rows
+        self.size += other.size
 
     def renumber(self, by: int) -> None:
         """Takes `by` off all numbers."""
@@ -58,7 +70,8 @@ class Segment:
         """Those objects for which `keep` is true."""
         chosen = [at for at, kept in enumerate(keep) if kept]
         numbers = self.numbers
-        return Segment(self.first, self.keep_acq, [self.rows[at] for at in chosen], [numbers[at] for at in chosen])
+        rows = self.rows.chosen(chosen) if isinstance(self.rows, ColumnRows) else [self.rows[at] for at in chosen]
+        return Segment(self.first, self.keep_acq, rows, [numbers[at] for at in chosen])
 
 
 @attrs.frozen(eq=False)
@@ -71,7 +84,7 @@ class Put:
     """
 
     segment: Segment
-    stretches: list[tuple[int, list[int], list[Batch]]]
+    stretches: list[tuple[int, Sequence[int], list[Batch]]]
 
     @property
     def with_acq(self) -> bool:
@@ -91,7 +104,9 @@ class Put:
     def receipt(self, interval: AcqInterval, seconds: float) -> Receipt:
         """What is stored when all of it is. The database says acqs only of a put whose records had none."""
         rows = self.segment.rows
-        if self.with_acq:
+        if self.with_acq and isinstance(rows, ColumnRows):
+            interval = rows.acqs
+        elif self.with_acq:
             acqs = list(map(attrgetter("acq"), rows))
             interval = AcqInterval(min(acqs), max(acqs))
         return Receipt(len(rows), *interval, self.size, seconds, self._cids())
@@ -107,9 +122,11 @@ def encoded(segment: Segment) -> Put:
     Raises:
         EncodeError: when a field of some object cannot be stored, with the object's number.
     """
+    if isinstance(segment.rows, ColumnRows):
+        return Put(segment, [(0, segment.rows.cids.tolist(), segment.rows.batches())])
     if segment.keep_acq:
         _check_acqs(segment)
-    stretches = []
+    stretches: list[tuple[int, Sequence[int], list[Batch]]] = []
     for model, at, rows in _stretches(segment.rows):
         batches = _batches(codec_of(model), rows, segment, at)
         stretches.append((at, list(map(attrgetter("cid"), rows)), batches))
