@@ -27,7 +27,7 @@ from tsmodel.errors import EncodeError
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, octets_of
 
-__all__ = ["Given", "records_of", "rows_of", "rows_of_columns"]
+__all__ = ["Given", "fill", "rows_of", "rows_of_columns"]
 
 RowT = TypeVar("RowT")
 Array = npt.NDArray[Any]
@@ -66,29 +66,29 @@ class Given:
         return cls(name, values, None if present.all() else present)
 
 
-def records_of(
-    codec: FixedRowCodec[Any], model: str, columns: Mapping[str, Given], count: int, *, with_acq: bool, first: int = 0
-) -> tuple[Array, Array]:
-    """The cid of each record, shape (count,), and the records: structured array in PUT form, or PUTA form `with_acq`.
+def fill(
+    codec: FixedRowCodec[Any], model: str, columns: Mapping[str, Given], cids: Array, records: Array, *, first: int = 0
+) -> None:
+    """Fills in records, and the cid of each.
 
     Args:
         codec: of records of fixed size.
         model: its name, for errors.
-        columns: each key component of the form, and each field, by name; of `count` rows each.
-        count: how many rows.
-        with_acq: whether records carry the acq of their rows.
+        columns: each key component of the records, and each field, by name; of n rows each.
+        cids: shape (n,).
+        records: blank ones in PUT or PUTA form; structured array, shape (n,).
         first: number of the first row, for errors.
 
     Raises:
         EncodeError: when a value cannot be stored, with the row's number and the field.
     """
-    form = PUTA_FORM if with_acq else PUT_FORM
-    records = codec.blank(form, count)
     column = _Columns(codec, model, columns, first)
-    for name in form.key_fields:
-        records[name] = column.key(name)
+    cids[:] = column.key("cid")
+    for name in KEY_FIELDS[1:]:
+        if name in (records.dtype.names or ()):
+            records[name] = column.key(name)
     bits: dict[str, Array] = {}
-    bitmap = np.zeros((count, codec.layout.bitmap), np.uint8)
+    bitmap = np.zeros((len(records), codec.layout.bitmap), np.uint8)
     for field in codec.layout.fields:
         stored, present = column.stored(field)
         if field.bit is not None:
@@ -101,11 +101,10 @@ def records_of(
         records[slot] = stored
     if codec.layout.bitmap:
         records[PRESENT] = bitmap.view(records.dtype[PRESENT]).reshape(-1)
-    return np.array(column.key("cid")), records  # what is given may change later
 
 
 def rows_of(codec: FixedRowCodec[RowT], cids: Array, records: Array, *, with_acq: bool) -> Iterator[RowT]:
-    """Rows of what `records_of` gave; without an acq their acq is -1."""
+    """Rows of what `fill` filled in; without an acq their acq is -1."""
     whole = codec.blank(GET_FORM, len(records))
     for name in (records.dtype.names or ())[1:]:
         whole[name] = records[name]
@@ -118,7 +117,8 @@ def rows_of(codec: FixedRowCodec[RowT], cids: Array, records: Array, *, with_acq
 def rows_of_columns(
     codec: RowCodec[RowT], model: str, columns: Mapping[str, Given], count: int, *, with_acq: bool, first: int = 0
 ) -> list[RowT]:
-    """A row for each of `count` rows of columns, for payloads that have no columns of bytes. Arguments as `records_of`."""
+    """A row for each of `count` rows of columns, for payloads that have no columns of bytes. Arguments as `fill`;
+    `with_acq` says that rows have the acq that is given."""
     column = _Columns(codec, model, columns, first)
     form = PUTA_FORM if with_acq else PUT_FORM
     keys = [column.key(name).tolist() if name in ("cid", *form.key_fields) else [-1] * count for name in KEY_FIELDS]

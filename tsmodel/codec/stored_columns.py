@@ -133,7 +133,9 @@ def _written(codec: FixedCodec, value: Any) -> bytes:
     if isinstance(codec, (EnumCodec, FlagsCodec)) and isinstance(value, str):
         value = _member(codec, value)
     if getattr(value, "nanosecond", 0):
-        raise FieldFault(f"{value} is finer than a datetime: give its column as datetime64[ns], or the frame to add_frame()")
+        raise FieldFault(
+            f"{value} is finer than a datetime: give its column as datetime64[ns], or the frame to add_frame()"
+        )
     if isinstance(codec, ScalarCodec) and codec.scalar.kind == "time" and isinstance(value, _TIMES):
         try:
             value = to_ns(value)
@@ -220,7 +222,9 @@ def _units(codec: ScaledCodec, values: Array) -> Array:
         units = np.rint(wide * 10.0**codec.digits)
         whole = (units / 10.0**codec.digits).astype(values.dtype) == values
     refuse(~whole, values, lambda at: f"{_plain(values, at)!r} has more than {codec.digits} decimal places: round it first")
-    refuse(np.abs(units) > _DIGITS, values, lambda at: f"{_plain(values, at)!r} has more digits than a float holds for sure")
+    refuse(
+        np.abs(units) > _DIGITS, values, lambda at: f"{_plain(values, at)!r} has more digits than a float holds for sure"
+    )
     return _integers(codec, units.astype(np.int64))
 
 
@@ -236,7 +240,7 @@ def _times(codec: FixedCodec, values: Array) -> Array | None:
 
 def _rescaled(codec: FixedCodec, values: Array, unit: str, shift: int) -> Array:
     """Times or lengths of time in another unit, exactly."""
-    refuse(np.isnat(values), values, lambda at: "NaT is no time")
+    refuse(np.isnat(values), values, lambda _: "NaT is no time")
     scaled = values.astype(unit)
     refuse(
         (scaled.astype(values.dtype) != values) | np.isnat(scaled),

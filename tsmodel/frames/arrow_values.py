@@ -150,8 +150,7 @@ def _texts(pa: Any, codec: FixedCodec, array: Any) -> Array:
         return values[places] if len(values) else np.zeros(len(array), codec.stored)
     if not isinstance(codec, (FixedTextCodec, FixedBlobCodec)):
         raise Unfit(f"a column of {array.type} holds no values of {codec.label}: give {codec.accepts}")
-    octets = _padded(array.cast(pa.large_string()).view(pa.large_binary()), codec.size, False)
-    return octets
+    return _padded(array.cast(pa.large_string()), codec.size, False)
 
 
 def _coded(codec: FixedCodec, distinct: list[Any], places: Array) -> Array:
@@ -232,7 +231,9 @@ def _items(pa: Any, codec: FixedArrayCodec, array: Any) -> Array:
 
 def _of_present(array: Any, flat: Any, length: int) -> Any:
     """The items of those lists that are there."""
-    return flat.filter(library("pyarrow", "Arrow").array(np.repeat(array.is_valid().to_numpy(zero_copy_only=False), length)))
+    return flat.filter(
+        library("pyarrow", "Arrow").array(np.repeat(array.is_valid().to_numpy(zero_copy_only=False), length))
+    )
 
 
 def _objects(codec: Any, array: Any) -> list[Any]:

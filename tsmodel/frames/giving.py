@@ -102,7 +102,7 @@ def _array(values: Any, codec: Any) -> Any:
         return values
     if isinstance(values, (list, tuple, range)):
         return _of_list(values, codec)
-    if hasattr(values, "__array__") and getattr(values, "ndim", 0):
+    if hasattr(values, "__array__") and len(getattr(values, "shape", ())) > 0:
         return np.asarray(values)
     return _Single(values)
 

@@ -100,9 +100,9 @@ def _checked(pa: Any, batches: Any) -> Iterator[Any]:
 
 def _has_nans(frame: Any) -> frozenset[str]:
     """Columns of a pandas frame in which NaN may be a number as well as nothing."""
-    dtypes = getattr(frame, "dtypes", None)
-    if type(frame).__module__.partition(".")[0] != "pandas" or dtypes is None:
+    if type(frame).__module__.partition(".")[0] != "pandas" or not hasattr(frame, "dtypes"):
         return frozenset()
+    dtypes = frame.dtypes
     return frozenset(str(name) for name, dtype in dtypes.items() if str(dtype) in ("float16", "float32", "float64"))
 
 

@@ -1,4 +1,4 @@
-"""Records that were given as columns, held by a session as they will be sent; objects are made when somebody asks for them."""
+"""Records that were given as columns, held as they will be sent; objects are made when somebody asks for them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from tsmodel.backend import AcqInterval, Batch
 from tsmodel.codec.batching import batches_by_cid
-from tsmodel.codec.column_rows import Given, records_of, rows_of, rows_of_columns
+from tsmodel.codec.column_rows import Given, fill, rows_of, rows_of_columns
 from tsmodel.codec.fixed_rows import FixedRowCodec
 from tsmodel.frames.giving import with_defaults
 from tsmodel.model import TSModel
 from tsmodel.model.base import codec_of
+from tsmodel.wire.records import PUT_FORM, PUTA_FORM
 
 __all__ = ["ColumnRows", "made_of"]
 
@@ -70,7 +71,8 @@ class ColumnRows(Sequence[TSModel]):
         """Whether `other` can be joined to these."""
         return self.model is other.model and self.with_acq is other.with_acq
 
-    def __iadd__(self, other: ColumnRows) -> ColumnRows:
+    def joined(self, other: ColumnRows) -> ColumnRows:
+        """These and those of `other`; the records are joined once, when they are asked for."""
         joined = ColumnRows(self.model, self.with_acq, self._cids[0], self._records[0])
         joined._cids = [*self._cids, *other._cids]
         joined._records = [*self._records, *other._records]
@@ -118,14 +120,13 @@ def made_of(
     if not isinstance(codec, FixedRowCodec):
         whole = with_defaults(model, columns, count, with_acq=with_acq)
         return rows_of_columns(codec, model.__name__, whole, count, with_acq=with_acq, first=first)
-    pieces = []
+    cids, records = np.empty(count, np.int32), codec.blank(PUTA_FORM if with_acq else PUT_FORM, count)
     for start in range(0, max(count, 1), _STRETCH):
-        part = {name: given[start : start + _STRETCH] for name, given in columns.items()}
-        size = min(_STRETCH, count - start)
-        whole = with_defaults(model, part, size, with_acq=with_acq)
-        pieces.append(records_of(codec, model.__name__, whole, size, with_acq=with_acq, first=first + start))
-    cids, records = zip(*pieces, strict=True)
-    return ColumnRows(model, with_acq, _joined(cids), _joined(records))
+        stretch = slice(start, start + _STRETCH)
+        part = {name: given[stretch] for name, given in columns.items()}
+        whole = with_defaults(model, part, len(records[stretch]), with_acq=with_acq)
+        fill(codec, model.__name__, whole, cids[stretch], records[stretch], first=first + start)
+    return ColumnRows(model, with_acq, cids, records)
 
 
 def _fixed_codec(model: type[TSModel]) -> FixedRowCodec[TSModel]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
-from typing import Any
 
 import attrs
 
@@ -48,16 +47,20 @@ class Segment:
     def goes_on_with(self, other: Segment, most: int) -> bool:
         """Whether `other` can be joined to this one; columns are joined up to `most` records."""
         plain = self.returned is None and other.returned is None and self.keep_acq is other.keep_acq
-        if isinstance(self.rows, ColumnRows) or isinstance(other.rows, ColumnRows):
-            both = isinstance(self.rows, ColumnRows) and isinstance(other.rows, ColumnRows)
-            plain = plain and both and self.rows.goes_on_with(other.rows) and len(self.rows) + len(other.rows) <= most
-        return plain and self.first + len(self.rows) == other.first
+        one, two = self.rows, other.rows
+        if isinstance(one, ColumnRows) and isinstance(two, ColumnRows):
+            plain = plain and one.goes_on_with(two) and len(one) + len(two) <= most
+        elif isinstance(one, ColumnRows) or isinstance(two, ColumnRows):
+            return False
+        return plain and self.first + len(one) == other.first
 
     def take(self, other: Segment) -> None:
         """Joins `other`, which this one goes on with."""
-        rows: Any = self.rows
-        rows += other.rows
-        self.rows = rows
+        if isinstance(self.rows, ColumnRows):
+            assert isinstance(other.rows, ColumnRows)
+            self.rows = self.rows.joined(other.rows)
+        else:
+            self.rows += other.rows
         self.size += other.size
 
     def renumber(self, by: int) -> None:
