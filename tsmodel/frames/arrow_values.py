@@ -51,7 +51,7 @@ def given_of(name: str, codec: FieldCodec, array: Any, *, nans: bool = False) ->
     is_nullable = isinstance(codec, (NullableCodec, SentinelCodec))
     item: Any = codec.item if isinstance(codec, (NullableCodec, SentinelCodec)) else codec
     if array.null_count and nans and not is_nullable:
-        array = library("pyarrow.compute", "Arrow").fill_null(array, float("nan"))
+        return Given(name, array.to_numpy(zero_copy_only=False))  # which gives NaN for nulls
     present = None
     if array.null_count:
         present = array.is_valid().to_numpy(zero_copy_only=False)
@@ -75,6 +75,9 @@ def _fixed(codec: FixedCodec, array: Any) -> Array:
     if isinstance(codec, ScaledCodec) and (types.is_decimal(kind) or types.is_integer(kind)):
         return _units(pa, codec, array)
     if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
+        if types.is_float16(kind):  # pyarrow before 21 fills no nulls of it; NaN stands in their place
+            halves: Array = array.to_numpy(zero_copy_only=False)
+            return halves
         values: Array = array.fill_null(False if types.is_boolean(kind) else 0).to_numpy(zero_copy_only=False)
         return values
     if types.is_temporal(kind):

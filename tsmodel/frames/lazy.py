@@ -47,6 +47,7 @@ _MIRRORED: Final = {"Eq": "Eq", "Lt": "Gt", "LtEq": "GtEq", "Gt": "Lt", "GtEq": 
 _STRANGE: Final = (KeyError, IndexError, TypeError, ValueError, AttributeError, TSModelError)
 """What comes of a form that is not known, or of values that no key has."""
 
+_OLDEST: Final = (1, 24)
 _MOST_MEMBERS: Final = 10_000
 
 
@@ -68,11 +69,10 @@ def lazy_frame(schema: Any, scan: Scan) -> pl.LazyFrame:
     try:
         register = library("polars.io.plugins", "lazy()").register_io_source
     except (MissingLibraryError, AttributeError) as error:
-        raise MissingLibraryError(
-            f"lazy() needs a polars that has polars.io.plugins.register_io_source, which {polars.__version__} has not: "
-            "pip install -U polars",
-            library="polars",
-        ) from error
+        raise _too_old(polars) from error
+    # Some that have it forget conditions that they cannot hand over, and give all rows.
+    if tuple(int(part) for part in polars.__version__.split(".")[:2]) < _OLDEST:
+        raise _too_old(polars)
 
     def source(
         names: list[str] | None, predicate: pl.Expr | None, most: int | None, _size: int | None
@@ -101,6 +101,13 @@ def lazy_frame(schema: Any, scan: Scan) -> pl.LazyFrame:
 
     whole: pl.LazyFrame = register(source, schema=polars.from_arrow(schema.empty_table()).schema)
     return whole
+
+
+def _too_old(polars: Any) -> MissingLibraryError:
+    return MissingLibraryError(
+        f"lazy() needs polars {_OLDEST[0]}.{_OLDEST[1]} or newer, and this is {polars.__version__}: pip install -U polars",
+        library="polars",
+    )
 
 
 def pushed(model: type[Any], predicate: pl.Expr) -> Expression | None:

@@ -121,12 +121,13 @@ def test_sql(query: Query[Reading]) -> None:
     del readings
 
 
-def test_lazy_needs_a_session_and_a_polars_that_has_it(query: Query[Reading], monkeypatch: pytest.MonkeyPatch) -> None:
-    class Alone(TSModel):
-        volts: Float32
-
+def test_lazy_needs_a_polars_that_has_it(query: Query[Reading], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tsmodel.frames.lazy.library", without_plugins)
-    with pytest.raises(MissingLibraryError, match=r"lazy\(\) needs a polars that has polars.io.plugins.register_io_source"):
+    with pytest.raises(MissingLibraryError, match=r"lazy\(\) needs polars 1.24 or newer, and this is"):
+        query.lazy()
+    monkeypatch.undo()
+    monkeypatch.setattr(pl, "__version__", "1.20.0")
+    with pytest.raises(MissingLibraryError, match=r"lazy\(\) needs polars 1.24 or newer, and this is 1.20.0"):
         query.lazy()
 
 
