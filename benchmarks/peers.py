@@ -215,4 +215,4 @@ def over_tcp(size: int) -> list[Result]:
 
 def measure(size: int = 1_000_000) -> list[Result]:
     """All of it, with so many records."""
-    return [ingest_of_columns(size), ingest_of_objects(min(size, 200_000)), *reads(size), *over_tcp(size)]
+    return [ingest_of_columns(size), ingest_of_objects(min(size, 50_000)), *reads(size), *over_tcp(size)]
