@@ -1,33 +1,64 @@
-"""`python -m benchmarks [ROW …]`: measures, and prints a table of ratios. `ROWS` names the rows."""
+"""`python -m benchmarks [ROW …]`: measures, and prints a table of ratios. `ROWS` names the rows.
+
+`--size N` is the number of records of the row peers, `--json FILE` writes the table, `--chart FILE` draws the ratios.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import platform
-import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
 
 from benchmarks import conversion, decode, fields, ingest, network, scan
 from benchmarks.harness import Result
 
-ROWS: dict[str, Callable[[], list[Result]]] = {
-    "decode": decode.measure,
-    "fields": fields.measure,
-    "conversion": conversion.measure,
-    "ingest": ingest.measure,
-    "scan": scan.measure,
-    "network": network.measure,
+
+def peers(size: int) -> list[Result]:
+    """The row that needs libraries of others, which are imported only for it."""
+    try:
+        from benchmarks import peers as others
+    except ImportError as error:
+        raise SystemExit(f"the row peers needs {error.name}: pip install 'tstorage-model[bench]'") from error
+    return others.measure(size)
+
+
+ROWS: dict[str, Callable[[int], list[Result]]] = {
+    "decode": lambda _: decode.measure(),
+    "fields": lambda _: fields.measure(),
+    "conversion": lambda _: conversion.measure(),
+    "ingest": lambda _: ingest.measure(),
+    "scan": lambda _: scan.measure(),
+    "network": lambda _: network.measure(),
+    "peers": peers,
 }
 
 
-def main(names: list[str]) -> None:
-    unknown = [name for name in names if name not in ROWS]
-    if unknown:
-        raise SystemExit(f"unknown: {', '.join(unknown)}; rows are {', '.join(ROWS)}")
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"one of: {', '.join(ROWS)}; all but peers by default")
+    parser.add_argument("--size", type=int, default=1_000_000, help="records of the row peers (default 1,000,000)")
+    parser.add_argument("--json", type=Path, help="file to write the table to")
+    parser.add_argument("--chart", type=Path, help="PNG file to draw the ratios in; needs matplotlib")
+    options = parser.parse_args()
+    if unknown := [name for name in options.rows if name not in ROWS]:
+        parser.error(f"unknown: {', '.join(unknown)}; rows are {', '.join(ROWS)}")
     print(f"Python {platform.python_version()}, {platform.machine()}; medians; ratios above 1: tsmodel is faster\n")
     print(f"{'row':<34} {'ours':>10} {'peer':>10} {'ratio':>7}  {'goal':<24} met  note")
-    for name in names or list(ROWS):
-        for result in ROWS[name]():
+    results: list[Result] = []
+    for name in options.rows or [name for name in ROWS if name != "peers"]:
+        for result in ROWS[name](options.size):
             print(shown(result), flush=True)
+            results.append(result)
+    if options.json:
+        whole: dict[str, Any] = {"python": platform.python_version(), "machine": platform.machine(), "size": options.size}
+        options.json.write_text(json.dumps({**whole, "results": [attrs.asdict(result) for result in results]}, indent=2))
+    if options.chart:
+        draw(results, options.chart)
 
 
 def shown(result: Result) -> str:
@@ -39,5 +70,22 @@ def shown(result: Result) -> str:
     )
 
 
+def draw(results: list[Result], path: Path) -> None:
+    """The ratios as bars; a line at 1, where both take the same time."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise SystemExit("--chart needs matplotlib: pip install 'tstorage-model[bench]'") from error
+    drawn = [result for result in results if result.ratio is not None][::-1]
+    figure = Figure(figsize=(9, 1 + 0.35 * len(drawn)), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh([f"{r.name} / {r.peer}" for r in drawn], [r.ratio or 0.0 for r in drawn], color="#3b6ea5")
+    axes.bar_label(bars, fmt="%.2f", padding=3)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_xlabel("ratio to the peer; above 1 tsmodel is faster")
+    figure.savefig(path, dpi=150)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

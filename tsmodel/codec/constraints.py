@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
 from tsmodel.codec.field import FieldCodec
 from tsmodel.codec.numbers import ScalarCodec
@@ -35,9 +36,12 @@ class Bounds:
 
     def hold(self, stored: Sequence[Any]) -> bool:
         """Whether all stored numbers lie within; NaN lies nowhere."""
-        column = np.array(stored)
-        within = bool(((column >= self.least) & (column <= self.greatest)).all())
-        return within and (not self.step or not (column % self.step).any())
+        return not self.refused(np.array(stored)).any()
+
+    def refused(self, column: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Which stored numbers (shape (n,)) do not; shape (n,)."""
+        mask: npt.NDArray[np.bool_] = ~((column >= self.least) & (column <= self.greatest))
+        return mask | (column % self.step != 0) if self.step else mask
 
 
 @attrs.frozen

@@ -129,6 +129,11 @@ class EvolvingRowCodec(RowCodec[RowT]):
         (octets,) = self._own._payloads(self._single(_UNSET, payload))
         return self._own.values_of(octets)
 
+    @property
+    def writing(self) -> RowCodec[RowT]:
+        """See `RowCodec.writing`."""
+        return self._own.writing
+
     def end_at(self, cap: int) -> None:
         """From this capture time on, records are of a version that replaces this one."""
         self._own.end_at(cap)

@@ -117,14 +117,20 @@ class FixedRowCodec(RowCodec[RowT]):
             records[name] = keys[name]
         return octets_of(records)
 
-    def _records(self, form: RecordForm, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def blank(self, form: RecordForm, count: int) -> npt.NDArray[Any]:
+        """So many records whose fields are yet to be filled in; structured array, shape (count,), of what is stored."""
         dtype = _dtype(form, self.layout, stored=True)
-        records = np.zeros(len(values), dtype) if "x" in self._codes else np.empty(len(values), dtype)
+        records = np.zeros(count, dtype) if "x" in self._codes else np.empty(count, dtype)
         records[SIZE_FIELD] = dtype.itemsize - 4
-        for name in (dtype.names or ())[1:]:
-            records[name] = values[name]
         if self.layout.version is not None:
             records[VERSION] = self.layout.version
+        return records
+
+    def _records(self, form: RecordForm, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        records = self.blank(form, len(values))
+        for name in (records.dtype.names or ())[1:]:
+            if name != VERSION:
+                records[name] = values[name]
         return records
 
     def _payloads(self, records: npt.NDArray[Any]) -> Iterable[bytes]:

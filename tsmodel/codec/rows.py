@@ -178,6 +178,11 @@ class RowCodec(ABC, Generic[RowT]):
         for name, constraint in self.constraints.items():
             yield (name, constraint), by_name[name]
 
+    @property
+    def writing(self) -> RowCodec[RowT]:
+        """The codec of the version that is written."""
+        return self
+
     def end_at(self, cap: int) -> None:
         """From this capture time on, records are of another version: rows may not have it, or a later one."""
         self.caps = (self.caps[0] if self.caps else LIMITS["cap"].least, cap)
@@ -187,6 +192,18 @@ class RowCodec(ABC, Generic[RowT]):
             self._check_key(name, columns[name], rows, first)
 
     def _check_key(self, name: str, column: npt.NDArray[Any], rows: Sequence[RowT], first: int) -> None:
+        if fault := self.key_fault(name, column):
+            at, why = fault
+            raise EncodeError(
+                f"record {first + at}: {type(rows[at]).__name__}.{name} {why}",
+                record=first + at,
+                field=name,
+                value=int(column[at]),
+            )
+
+    def key_fault(self, name: str, column: npt.NDArray[Any]) -> tuple[int, str] | None:
+        """The first value of a key component's column (shape (n,)) that no record of this codec may have: its place, and
+        what is wrong with it; None when there is none."""
         limits = LIMITS[name]
         refused = (column < limits.least) | (column == limits.bound)
         allowed = f"{limits.least} to {limits.bound - 1}"
@@ -196,16 +213,11 @@ class RowCodec(ABC, Generic[RowT]):
         if name == "cap" and self.caps is not None:
             refused |= (column < self.caps[0]) | (column >= self.caps[1])
             allowed = f"{self.caps[0]} to {self.caps[1] - 1}, for since= says that other records are of another version"
-        if refused.any():
-            at = int(refused.argmax())
-            value = int(column[at])
-            hint = " (-1 stands for a component that was never set)" if value == -1 else ""
-            raise EncodeError(
-                f"record {first + at}: {type(rows[at]).__name__}.{name} is {value}{hint}; it must be {allowed}",
-                record=first + at,
-                field=name,
-                value=value,
-            )
+        if not refused.any():
+            return None
+        at = int(refused.argmax())
+        hint = " (-1 stands for a component that was never set)" if column[at] == -1 else ""
+        return at, f"is {int(column[at])}{hint}; it must be {allowed}"
 
     def _explain(self, rows: Sequence[RowT], first: int, error: Exception) -> NoReturn:
         """Raises an error that names the first value that its field cannot hold."""

@@ -108,6 +108,14 @@ def _array(pa: Any, info: ColumnInfo, records: Any) -> Any:
     present = info.present(records)
     if present is None or present.all():
         return array
+    return _masked(pa, array, present)
+
+
+def _masked(pa: Any, array: Any, present: npt.NDArray[np.bool_]) -> Any:
+    """The same array, with nothing where `present` is false."""
+    if array.type == pa.float16():  # which pyarrow before 21 has no if_else for
+        bits = np.packbits(present, bitorder="little")
+        return pa.Array.from_buffers(array.type, len(array), [pa.py_buffer(bits), array.buffers()[1]])
     return library("pyarrow.compute", "Arrow").if_else(pa.array(present), array, pa.scalar(None, array.type))
 
 
@@ -130,6 +138,8 @@ def _plain_value(codec: FieldCodec, value: Any) -> Any:
     if layout is not None:
         return {field.name: _plain_value(field.codec, getattr(value, field.name)) for field in layout.fields}
     if isinstance(item, ScalarCodec):
+        if item.scalar.numpy == "f2":  # pyarrow before 21 makes no halves of Python's floats
+            return np.float16(value)
         return value + EPOCH_UNIX_NS if item.scalar.kind == "time" else value
     return item.dump(value) if isinstance(item, (UnixTimeCodec, FlagsCodec)) else value
 
@@ -137,8 +147,7 @@ def _plain_value(codec: FieldCodec, value: Any) -> Any:
 def _fixed(pa: Any, name: str, codec: FieldCodec, column: npt.NDArray[Any]) -> Any:
     """An array of a column of fixed width (shape (n,), of the codec's dtype)."""
     if isinstance(codec, SentinelCodec):
-        array, present = _fixed(pa, name, codec.item, column), pa.array(~codec.absent(column))
-        return library("pyarrow.compute", "Arrow").if_else(present, array, pa.scalar(None, array.type))
+        return _masked(pa, _fixed(pa, name, codec.item, column), ~codec.absent(column))
     assert isinstance(codec, FixedCodec)
     if codec.number is not None:
         return _numbers(pa, name, codec, column)
@@ -168,7 +177,7 @@ def _member(pa: Any, name: str, field: Any, column: npt.NDArray[Any]) -> Any:
     array = _fixed(pa, f"{name}.{field.name}", field.item, values)
     if field.bit is None:
         return array
-    return library("pyarrow.compute", "Arrow").if_else(pa.array(field.present(column)), array, pa.scalar(None, array.type))
+    return _masked(pa, array, field.present(column))
 
 
 def _strings(pa: Any, lengths: npt.NDArray[Any], octets: npt.NDArray[np.uint8]) -> Any:

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy.typing as npt
+from typing_extensions import Self
 
 from tsmodel.frames.columns import Wanted
 from tsmodel.frames.ends import ArrowFrame, ColumnsFrame, Frame, StructuredFrame
+from tsmodel.frames.lazy import lazy_frame, pushed
 from tsmodel.frames.libraries import library
 from tsmodel.frames.parquet import write_parquet
 from tsmodel.frames.tables import Rebatched, pandas_of, polars_of
 from tsmodel.model.base import TSModel
+from tsmodel.model.expressions import Expression
 from tsmodel.query.ends import End, Selection
 
 if TYPE_CHECKING:
@@ -70,6 +73,10 @@ class FrameEnds(_Framing[M]):
 
         def _run(self, end: End[Any]) -> Any: ...
         def _stream(self, end: End[Any]) -> Iterator[Any]: ...
+        def _bound(self) -> Self: ...
+        def _is_limited(self) -> bool: ...
+        def _at_most(self, most: int) -> Self: ...
+        def where(self, *conditions: Expression) -> Self: ...
 
     def to_numpy(self, *columns: Wanted) -> npt.NDArray[Any]:
         """One structured array of the fields as they are stored, shape (n,): enums and decimals as their integers, times
@@ -149,6 +156,35 @@ class FrameEnds(_Framing[M]):
             QueryError, DecodeError: as `to_arrow`.
         """
         return write_parquet(self.to_reader(*columns, batch_size=batch_size), path, compression=compression)
+
+    def lazy(self) -> pl.LazyFrame:
+        """A polars `LazyFrame`, which reads when it is collected, and only what it needs: conditions on cid, mid, moid, cap
+        and acq (comparisons, `is_in`, `is_between`, joined by `&` and `|`) become key ranges, columns that are not asked
+        for are not decoded, and `head` stops reading. polars does the rest.
+
+        `pushed_down` shows what becomes of a condition.
+
+        Raises:
+            MissingLibraryError: when polars or pyarrow is not installed, or polars is too old.
+        """
+        query = self._bound()
+        return lazy_frame(ArrowFrame(self._model, ()).schema, query._scanned)
+
+    def pushed_down(self, predicate: pl.Expr) -> Self:
+        """The query that a lazy frame reads where polars filters it by `predicate`; its `explain()` shows the key ranges.
+
+        Raises:
+            MissingLibraryError: when polars is not installed.
+        """
+        condition = None if self._is_limited() else pushed(self._model, predicate)
+        return self if condition is None else self.where(condition)
+
+    def _scanned(self, names: list[str] | None, predicate: pl.Expr | None, most: int | None) -> Iterator[pa.RecordBatch]:
+        query = self if predicate is None else self.pushed_down(predicate)
+        if most is not None:
+            query = query._at_most(most)
+        # No column at all may be asked for: then rows are counted by one.
+        return query.iter_arrow(*(names if names is None or names else ("cid",)) or ())
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """The Arrow PyCapsule interface: DuckDB, polars and others take a query as it is."""

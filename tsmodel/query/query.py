@@ -304,6 +304,16 @@ class Query(FrameEnds[M], QueryBuilder[M]):
         backend: Backend = (source or current(self._model.__name__)).backend
         return backend
 
+    def _bound(self) -> Self:
+        source: Any = self._source
+        return self.using(source or current(self._model.__name__))
+
+    def _is_limited(self) -> bool:
+        return self._limit is not None
+
+    def _at_most(self, most: int) -> Self:
+        return self.limit(most if self._limit is None else min(most, self._limit))
+
     def _run(self, end: End[R]) -> R:
         return run(self._backend(), self._boxes(), end, self.stats)
 

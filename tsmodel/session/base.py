@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
@@ -11,8 +12,11 @@ import msgspec
 
 from tsmodel.client.retry import ONCE, Retry, seconds_of
 from tsmodel.errors import SessionError
+from tsmodel.frames.giving import given_columns
+from tsmodel.frames.intake import frame_columns
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.model import TSModel
+from tsmodel.session.column_rows import ColumnRows, made_of
 from tsmodel.session.limits import DEFAULT_BATCH_SIZE, Limits
 from tsmodel.session.pending import Pending
 from tsmodel.session.writing import Writer
@@ -92,6 +96,27 @@ class SessionBase:
         with self._lock:
             return self._pending.discard(in_doubt_only=in_doubt_only)
 
+    def _columns(
+        self, model: type[Any], columns: Mapping[str, Any] | None, named: Mapping[str, Any], keep_acq: bool
+    ) -> ColumnRows | list[Any]:
+        """What is held of columns, once all of it is checked."""
+        given, count = given_columns(_model(model, "add_columns"), {**(columns or {}), **named})
+        return made_of(model, given, count, with_acq=keep_acq)
+
+    def _framed(
+        self, model: type[Any], frame: Any, columns: Mapping[str, str] | None, keep_acq: bool
+    ) -> Iterator[ColumnRows | list[Any]]:
+        """The same of a frame, part by part."""
+        for first, given, count in frame_columns(_model(model, "add_frame"), frame, columns):
+            yield made_of(model, given, count, with_acq=keep_acq, first=first)
+
+    def _take(self, rows: ColumnRows | list[Any], keep_acq: bool) -> None:
+        with self._lock:
+            if isinstance(rows, list):
+                self._pending.extend(rows, keep_acq=keep_acq)
+            else:
+                self._pending.take_columns(rows, keep_acq=keep_acq)
+
     def _failed(self, error: Exception) -> None:
         """Keeps a failure of the background flusher for the next call."""
         _log.warning("flushing %s in the background failed: %s", self._name, error)
@@ -102,6 +127,12 @@ class SessionBase:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+
+
+def _model(model: Any, method: str) -> type[TSModel]:
+    if not (isinstance(model, type) and issubclass(model, TSModel)):
+        raise SessionError(f"{method} takes a model first, not {model!r} ({type(model).__name__})")
+    return model
 
 
 def corrected(row: M, changes: dict[str, Any]) -> M:

@@ -61,6 +61,8 @@ class Limits:
 
     def learn(self, put: Put) -> None:
         """Takes the size of a model's records from what was encoded of it: those of variable size are guessed by it."""
+        if self._bytes is None:
+            return
         for stretch in put.stretches:
             self._sizes[stretch.model] = stretch.size / len(stretch.cids)
 

@@ -21,6 +21,7 @@ import attrs
 
 from tsmodel.errors import SessionError, UnflushedWarning, WriteError
 from tsmodel.model import TSModel
+from tsmodel.session.column_rows import ColumnRows
 from tsmodel.session.limits import Limits
 from tsmodel.session.looking import Found
 from tsmodel.session.puts import Put, Segment, encoded
@@ -64,7 +65,8 @@ class Pending:
         self._receipt = Receipt()
         self._segments: list[Segment] = []
         self._doubts: list[Doubt] = []
-        self._open = Segment(0, keep_acq=False)
+        self._rows: list[TSModel] = []
+        self._open = Segment(0, False, self._rows)
         self._counted = 0
         self._others = 0
         self._others_size = 0.0
@@ -112,10 +114,10 @@ class Pending:
             hint = "; use add_all for several" if isinstance(row, (list, tuple, Iterator)) else ""
             raise SessionError(f"a session stores objects of models, not {row!r} ({type(row).__name__}){hint}")
         segment = self._segment(keep_acq)
-        segment.rows.append(row)
         segment.models.add(type(row))
+        self._rows.append(row)
         limits = self._limits
-        return self._others + len(segment.rows) >= limits.count or (limits.is_more and self._is_more())
+        return self._others + len(self._rows) >= limits.count or (limits.is_more and self._is_more())
 
     def taken(self, source: Iterator[object]) -> tuple[list[Any], bool, BaseException | None]:
         """Objects of a source, as many as fit: those, whether there may be more, and what the source raised."""
@@ -137,13 +139,27 @@ class Pending:
         if all(issubclass(kind, TSModel) for kind in kinds):
             segment = self._segment(keep_acq)
             segment.models |= kinds
-            if segment.rows:
-                segment.rows += rows
+            if self._rows:
+                self._rows += rows
             else:
-                segment.rows = rows
+                self._rows = segment.rows = rows
         else:
             for row in rows:
                 self.add(row, keep_acq=keep_acq)
+
+    def take_columns(self, rows: ColumnRows, *, keep_acq: bool) -> None:
+        """Takes records that were given as columns: a put of its own for each batch."""
+        self._close_segment(self._open.keep_acq)
+        most = self._limits.count
+        for start in range(0, len(rows), most):
+            part = rows if len(rows) <= most else rows[start : start + most]
+            if not self._others:
+                self._since = time.monotonic()
+            self._segments.append(Segment(self._next, keep_acq, part, size=part.nbytes, models={part.model}))
+            self._others += len(part)
+            self._others_size += part.nbytes
+            self._next += len(part)
+        self._close_segment(self._open.keep_acq)
 
     def puts(self) -> list[Put]:
         """All objects that are not stored, as puts; none is sent before all are encoded.
@@ -152,7 +168,7 @@ class Pending:
             EncodeError: when a field of some object cannot be stored.
         """
         self._close_segment(self._open.keep_acq)
-        self._segments = _joined(self._segments)
+        self._segments = _joined(self._segments, self._limits.count)
         puts = [encoded(segment) for segment in self._segments]
         for put in puts:
             self._limits.learn(put)
@@ -231,8 +247,9 @@ class Pending:
 
     def state(self) -> str:
         """How much is held, for a session's repr."""
-        doubtful = len(self.in_doubt())
-        return f"{len(self.rows())} pending" + (f", {doubtful} in doubt" if doubtful else "")
+        doubtful = sum(len(doubt.put.segment.rows) for doubt in self.doubts)
+        under_way = sum(len(doubt.put.segment.rows) for doubt in self._doubts if doubt.ended is None)
+        return f"{under_way + self._others + len(self._rows)} pending" + (f", {doubtful} in doubt" if doubtful else "")
 
     def warn(self) -> None:
         """Warns of objects that will never be stored."""
@@ -261,7 +278,7 @@ class Pending:
     def _counted_open(self) -> float:
         """Bytes of what is in the open segment. Only what came since the last look is looked at."""
         segment = self._open
-        segment.size += self._limits.size(segment.rows[self._counted :])
+        segment.size += self._limits.size(self._rows[self._counted :])
         self._counted = len(segment.rows)
         return segment.size
 
@@ -271,7 +288,7 @@ class Pending:
     def _hold(self, segment: Segment) -> None:
         if not self._others and not self._open.rows:
             self._since = time.monotonic()
-        segment.size = self._limits.size(segment.rows)
+        segment.size = segment.rows.nbytes if isinstance(segment.rows, ColumnRows) else self._limits.size(segment.rows)
         self._segments.insert(0, segment)
         self._others += len(segment.rows)
         self._others_size += segment.size
@@ -283,18 +300,17 @@ class Pending:
             self._segments.append(self._open)
             self._others += len(self._open.rows)
             self._next += len(self._open.rows)
-        self._open = Segment(self._next, keep_acq)
+        self._rows = []
+        self._open = Segment(self._next, keep_acq, self._rows)
         self._counted = 0
 
 
-def _joined(segments: list[Segment]) -> list[Segment]:
+def _joined(segments: list[Segment], most: int) -> list[Segment]:
     """The same objects in the order of addition, in as few segments as can be: each is stored whole or not at all."""
     joined: list[Segment] = []
     for segment in sorted(segments, key=lambda segment: segment.numbers[0]):
-        if joined and joined[-1].goes_on_with(segment):
-            joined[-1].rows += segment.rows
-            joined[-1].size += segment.size
-            joined[-1].models |= segment.models
+        if joined and joined[-1].goes_on_with(segment, most):
+            joined[-1].take(segment)
         else:
             joined.append(segment)
     return joined

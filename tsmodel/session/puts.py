@@ -16,6 +16,7 @@ from tsmodel.codec import RowCodec
 from tsmodel.errors import EncodeError
 from tsmodel.model import TSModel
 from tsmodel.model.base import codec_of
+from tsmodel.session.column_rows import ColumnRows
 from tsmodel.session.receipt import Receipt
 
 __all__ = ["Put", "Segment", "encoded"]
@@ -28,7 +29,7 @@ class Segment:
     Attributes:
         first: number of the first object, counted over what was added since the last receipt.
         keep_acq: whether they are stored with the acq they have.
-        rows: the objects.
+        rows: the objects; those that were given as columns are made when somebody asks for them.
         returned: numbers of the objects, where they are not `first` and those behind it.
         size: bytes of their records, as far as anybody has counted.
         models: their classes.
@@ -36,7 +37,7 @@ class Segment:
 
     first: int
     keep_acq: bool
-    rows: list[TSModel] = attrs.field(factory=list)
+    rows: list[TSModel] | ColumnRows = attrs.field(factory=list)
     returned: list[int] | None = None
     size: float = 0.0
     models: set[type[TSModel]] = attrs.field(factory=set)
@@ -46,10 +47,25 @@ class Segment:
         """Number of each object."""
         return range(self.first, self.first + len(self.rows)) if self.returned is None else self.returned
 
-    def goes_on_with(self, other: Segment) -> bool:
-        """Whether `other` can be joined to this one."""
+    def goes_on_with(self, other: Segment, most: int) -> bool:
+        """Whether `other` can be joined to this one; columns are joined up to `most` records."""
         plain = self.returned is None and other.returned is None and self.keep_acq is other.keep_acq
-        return plain and self.first + len(self.rows) == other.first
+        one, two = self.rows, other.rows
+        if isinstance(one, ColumnRows) and isinstance(two, ColumnRows):
+            plain = plain and one.goes_on_with(two) and len(one) + len(two) <= most
+        elif isinstance(one, ColumnRows) or isinstance(two, ColumnRows):
+            return False
+        return plain and self.first + len(one) == other.first
+
+    def take(self, other: Segment) -> None:
+        """Joins `other`, which this one goes on with."""
+        if isinstance(self.rows, ColumnRows):
+            assert isinstance(other.rows, ColumnRows)
+            self.rows = self.rows.joined(other.rows)
+        else:
+            self.rows += other.rows
+        self.size += other.size
+        self.models |= other.models
 
     def renumber(self, by: int) -> None:
         """Takes `by` off all numbers."""
@@ -61,8 +77,12 @@ class Segment:
         """Those objects for which `keep` is true."""
         chosen = [at for at, kept in enumerate(keep) if kept]
         numbers = self.numbers
-        rows = [self.rows[at] for at in chosen]
-        return Segment(self.first, self.keep_acq, rows, [numbers[at] for at in chosen], models=set(map(type, rows)))
+        if isinstance(self.rows, ColumnRows):
+            rows: list[TSModel] | ColumnRows = self.rows.chosen(chosen)
+        else:
+            rows = [self.rows[at] for at in chosen]
+        models = {self.rows.model} if isinstance(self.rows, ColumnRows) else set(map(type, rows))
+        return Segment(self.first, self.keep_acq, rows, [numbers[at] for at in chosen], models=models)
 
 
 @attrs.frozen(eq=False)
@@ -117,7 +137,9 @@ class Put:
     def receipt(self, interval: AcqInterval, seconds: float) -> Receipt:
         """What is stored when all of it is. The database says acqs only of a put whose records had none."""
         rows = self.segment.rows
-        if self.with_acq:
+        if self.with_acq and isinstance(rows, ColumnRows):
+            interval = rows.acqs
+        elif self.with_acq:
             acqs = list(map(attrgetter("acq"), rows))
             interval = AcqInterval(min(acqs), max(acqs))
         return Receipt(len(rows), *interval, self.size, seconds, self._cids())
@@ -133,6 +155,9 @@ def encoded(segment: Segment) -> Put:
     Raises:
         EncodeError: when a field of some object cannot be stored, with the object's number.
     """
+    if isinstance(segment.rows, ColumnRows):
+        given = segment.rows
+        return Put(segment, [Stretch(0, given.model, given.cids.tolist(), given.batches())])
     if segment.keep_acq:
         _check_acqs(segment)
     stretches = []

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from types import TracebackType, UnionType
 from typing import Any, TypeVar, overload
 
@@ -22,6 +23,7 @@ from typing_extensions import Self
 from tsmodel.backend import Backend
 from tsmodel.client.retry import OnUnknown
 from tsmodel.errors import SessionError, TSModelError
+from tsmodel.frames.intake import parquet_reader
 from tsmodel.model import TSModel
 from tsmodel.query import Query
 from tsmodel.query.context import enter, leave
@@ -106,6 +108,78 @@ class Session(SessionBase):
             if failure is not None:
                 raise failure
             self._added()
+
+    def add_columns(
+        self, model: type[M], columns: Mapping[str, Any] | None = None, /, *, keep_acq: bool = False, **named: Any
+    ) -> int:
+        """Adds records that are given as columns, without making objects: `add_columns(Reading, cid=1, mid=mids, …)`.
+
+        Arrays of integers hold stored numbers, as `query.columns()` gives them: times as ns since 2001, enums and decimals
+        as their integers. Lists and single values hold what the constructor takes. What is masked, or None, is absent.
+
+        Args:
+            model: the model.
+            columns: columns by name, which may be given as keywords, too: arrays and lists of one length, n, and
+                single values, which stand for all rows. `acq` may be left out, and what has a default.
+            keep_acq: as for `add`; takes a column `acq`.
+
+        Returns:
+            How many records: n, or 1 when there are only single values.
+
+        Raises:
+            SessionError: when a column is missing or unknown, or the session is closed.
+            EncodeError: when columns differ in length, or a value cannot be stored: says the row, counted from 0 in these
+                columns, and the field. Nothing of them is added then.
+            WriteError: as for `add`. All of the columns are with the session, and accounted for as objects are.
+        """
+        _ = self.backend
+        rows = self._columns(model, columns, named, keep_acq)
+        self._take(rows, keep_acq)
+        self._added()
+        return len(rows)
+
+    def add_frame(
+        self, model: type[M], frame: Any, *, columns: Mapping[str, str] | None = None, keep_acq: bool = False
+    ) -> int:
+        """Adds the rows of a frame, without making objects. A reader is taken batch by batch, and may be of any length.
+
+        Args:
+            model: the model.
+            frame: a pandas or polars frame, an Arrow table, record batch or reader, anything with `__arrow_c_stream__` or
+                `__dataframe__`, or Arrow batches.
+            columns: for columns of the model, the name of the frame's: `{"mid": "meter"}`. Others bear the same name.
+            keep_acq: as for `add`; takes a column `acq`.
+
+        Returns:
+            How many records.
+
+        Raises:
+            SessionError, EncodeError, WriteError: as for `add_columns`; rows of batches before are added.
+            MissingLibraryError: when pyarrow is not installed.
+        """
+        _ = self.backend
+        count = 0
+        for rows in self._framed(model, frame, columns, keep_acq):
+            self._take(rows, keep_acq)
+            self._added()
+            count += len(rows)
+        return count
+
+    def load_parquet(
+        self,
+        model: type[M],
+        path: str | Path,
+        *,
+        columns: Mapping[str, str] | None = None,
+        keep_acq: bool = False,
+        batch_size: int = 65_536,
+    ) -> int:
+        """Adds the rows of a Parquet file, such as `dump_parquet` writes, in bounded memory. See `add_frame`.
+
+        Raises:
+            OSError: when the file cannot be read.
+        """
+        return self.add_frame(model, parquet_reader(path, batch_size), columns=columns, keep_acq=keep_acq)
 
     def correct(self, row: M, **changes: Any) -> M:
         """Adds a correction of a stored record: a copy with the same cid, mid, moid and cap, and other values.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
 from types import TracebackType, UnionType
 from typing import Any, TypeVar, overload
 
@@ -17,6 +18,7 @@ from typing_extensions import Self
 from tsmodel.backend import AsyncBackend
 from tsmodel.client.retry import OnUnknown
 from tsmodel.errors import SessionError, TSModelError
+from tsmodel.frames.intake import parquet_reader
 from tsmodel.model import TSModel
 from tsmodel.query import AsyncQuery
 from tsmodel.session.base import SessionBase, SessionOptions, corrected
@@ -98,6 +100,40 @@ class AsyncSession(SessionBase):
             if failure is not None:
                 raise failure
             await self._added()
+
+    async def add_columns(
+        self, model: type[M], columns: Mapping[str, Any] | None = None, /, *, keep_acq: bool = False, **named: Any
+    ) -> int:
+        """See `Session.add_columns`."""
+        _ = self.backend
+        rows = self._columns(model, columns, named, keep_acq)
+        self._take(rows, keep_acq)
+        await self._added()
+        return len(rows)
+
+    async def add_frame(
+        self, model: type[M], frame: Any, *, columns: Mapping[str, str] | None = None, keep_acq: bool = False
+    ) -> int:
+        """See `Session.add_frame`."""
+        _ = self.backend
+        count = 0
+        for rows in self._framed(model, frame, columns, keep_acq):
+            self._take(rows, keep_acq)
+            await self._added()
+            count += len(rows)
+        return count
+
+    async def load_parquet(
+        self,
+        model: type[M],
+        path: str | Path,
+        *,
+        columns: Mapping[str, str] | None = None,
+        keep_acq: bool = False,
+        batch_size: int = 65_536,
+    ) -> int:
+        """See `Session.load_parquet`."""
+        return await self.add_frame(model, parquet_reader(path, batch_size), columns=columns, keep_acq=keep_acq)
 
     async def correct(self, row: M, **changes: Any) -> M:
         """See `Session.correct`."""

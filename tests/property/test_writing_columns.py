@@ -1,0 +1,56 @@
+"""Columns and frames of any model, stored without objects, are read back as the objects that they stand for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.fields import models, rows, variable_models
+
+from tsmodel import TSModel, connect
+from tsmodel.errors import DecodeError
+from tsmodel.model.meta import schema_of
+
+
+def of_objects(model: type[TSModel], objects: list[TSModel], names: Any) -> dict[str, list[Any]]:
+    return {name: [getattr(row, name) for row in objects] for name in names}
+
+
+def keyed(objects: list[TSModel]) -> list[str]:
+    """Objects without their acq, which the database gives, in one order."""
+    return sorted(repr([getattr(row, name) for name in row.__struct_fields__ if name != "acq"]) for row in objects)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(models(most=3) | variable_models(), st.data())
+def test_columns_of_any_model_are_stored_as_its_objects(made: Any, data: st.DataObject) -> None:
+    model, kinds = made
+    written = data.draw(rows(model, kinds, most=4))
+    with connect("memory:") as session:
+        session.add_all(written)
+        session.flush()
+        query = session.query(model)
+        columns, expected = query.columns(), keyed(written)
+        names = ("cid", "mid", "moid", "cap", *schema_of(model).layout.names)
+        sources: list[Any] = [columns, of_objects(model, written, names)]
+        for source in sources:
+            with connect("memory:") as other:
+                assert other.add_columns(model, source) == len(written)
+                assert keyed(list(other.pending)) == expected  # type: ignore[arg-type]
+                other.flush()
+                assert keyed(other.query(model).all()) == expected
+        try:
+            table = query.to_arrow()
+        except (DecodeError, pa.ArrowInvalid, OverflowError):
+            return  # a time beyond Arrow's: there is no such frame
+        with connect("memory:") as other:
+            assert other.add_frame(model, table.slice(0, 1)) == min(1, len(written))
+            assert other.add_frame(model, table.slice(1)) == len(written) - 1
+            other.flush()
+            assert keyed(other.query(model).all()) == expected
+            if schema_of(model).layout.size is not None:
+                with pytest.raises(ValueError):
+                    other.add_columns(model, {**columns, "mid": [2**63] * len(written)})

@@ -1,0 +1,325 @@
+"""Columns and frames that are added to a session: what they may be, and what is said of those that may not."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from decimal import Decimal
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from support.peer import playing, silent
+from support.sessions import OPENERS, Opener, abandoned
+
+from tsmodel import (
+    Bits,
+    Bool,
+    Enumerated,
+    Float32,
+    Int32,
+    Mid,
+    Nullable,
+    Scaled,
+    Text,
+    TSModel,
+    UInt8,
+    WriteError,
+    connect,
+    field,
+    to_ns,
+)
+from tsmodel.errors import EncodeError, SessionError
+from tsmodel.server import serve_in_thread
+
+START = to_ns("2026-03-01T00:00:00Z")
+HOUR = 3600 * 10**9
+TIMES = np.datetime64("2026-03-01T00:00:00", "ns") + np.arange(6) * np.timedelta64(1, "h")
+
+
+class State(IntEnum):
+    OFF = 0
+    ON = 1
+
+
+class Reading(TSModel, moid=7):
+    meter: Mid
+    volts: Float32 = field(ge=0, le=1000)
+    state: Enumerated[State] = field(default=State.OFF, storage=UInt8)
+    price: Scaled = field(default=Decimal(0), digits=2)
+    temp: Nullable[int] = field(default=None, item=Int32, ge=-40)
+    name: Text = field(default="", size=8)
+    low: Bits = field(default=0, bits=3)
+    high: Bits = field(default=0, bits=5)
+    valid: Bool = field(default=True)
+
+
+class Note(TSModel, moid=8):
+    text: Text = field(max_length=5)
+    count: Int32
+
+
+def columns(**changes: Any) -> dict[str, Any]:
+    whole: dict[str, Any] = {
+        "cid": 1,
+        "meter": np.arange(6) // 2,
+        "cap": TIMES,
+        "volts": np.arange(6) / 2,
+        "state": np.array(["ON", "OFF"] * 3),
+        "price": np.arange(6) / 100,
+        "temp": np.ma.MaskedArray(np.arange(6), [True] + [False] * 5),
+        "name": np.array([f"né{at}" for at in range(6)]),
+        "low": 3,
+        "high": np.arange(6, dtype=np.int8),
+    }
+    return {**whole, **changes}
+
+
+def objects() -> list[Reading]:
+    return [
+        Reading(
+            cid=1,
+            meter=at // 2,
+            cap=START + at * HOUR,
+            volts=at / 2,
+            state=State((at + 1) % 2),
+            price=Decimal(at).scaleb(-2),
+            temp=at or None,
+            name=f"né{at}",
+            low=3,
+            high=at,
+        )
+        for at in range(6)
+    ]
+
+
+def same(stored: list[Any], expected: list[Any]) -> bool:
+    def plain(rows: list[Any]) -> list[str]:
+        return [repr([getattr(row, name) for name in row.__struct_fields__ if name != "acq"]) for row in rows]
+
+    return sorted(plain(stored)) == sorted(plain(expected))
+
+
+@pytest.fixture(params=["memory", "file", "server"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "server":
+        with serve_in_thread() as (host, port):
+            yield f"tstorage://{host}:{port}"
+    else:
+        yield "memory:" if request.param == "memory" else str(tmp_path / "own.tsdb")
+
+
+@pytest.mark.parametrize("opener", OPENERS.values(), ids=OPENERS)
+def test_columns_and_frames_over_every_backend(target: str, opener: Opener, tmp_path: Path) -> None:
+    with opener(target) as session:
+        assert session.add_columns(Reading, **columns()) == 6
+        assert same(list(session.pending), objects())
+        receipt = session.flush()
+        assert receipt.count == 6
+        assert same(session.query(Reading).all(), objects())
+        table = session.query(Reading).to_arrow()
+        frame = session.query(Reading).to_pandas(tz="Europe/Vienna", index=("meter", "cap"))
+        for source in (table, table.to_reader(), frame, pl.from_arrow(table), pl.from_arrow(table).lazy()):
+            assert session.add_frame(Reading, source) == 6
+        assert session.flush().count == 30
+        assert same(session.query(Reading).all(), objects() * 6)
+
+
+def test_parquet_there_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "readings.parquet"
+    with connect("memory:") as session:
+        session.add_all(objects())
+        session.flush()
+        session.query(Reading).dump_parquet(path, batch_size=4)
+        acqs = sorted(row.acq for row in session.query(Reading).all())
+    with connect("memory:") as session:
+        assert session.load_parquet(Reading, path, keep_acq=True, batch_size=3) == 6
+        receipt = session.flush()
+        assert (receipt.acq_min, receipt.acq_max) == (acqs[0], acqs[-1])
+        assert same(session.query(Reading).all(), objects())
+        assert sorted(row.acq for row in session.query(Reading).all()) == acqs
+        with pytest.raises(OSError, match="nowhere"):
+            session.load_parquet(Reading, tmp_path / "nowhere.parquet")
+
+
+def test_a_frame_whose_columns_have_other_names() -> None:
+    frame = pd.DataFrame({"when": pd.to_datetime(["2026-03-01T00:00Z"]), "id": [5], "u": [230.5]})
+    frame["cid"] = 1
+    with connect("memory:") as session:
+        assert session.add_frame(Reading, frame, columns={"cap": "when", "mid": "id", "volts": "u"}) == 1
+        session.flush()
+        (row,) = session.query(Reading).all()
+    assert (row.meter, row.cap, row.volts, row.temp) == (5, START, 230.5, None)
+
+
+def test_integers_for_a_decimal_field() -> None:
+    """In arrays they are what is stored, as reading gives it; in frames and lists they are numbers."""
+    given = columns(price=np.array([150] * 6))
+    with connect("memory:") as session:
+        session.add_columns(Reading, given)
+        session.add_columns(Reading, columns(price=[2] * 6))
+        session.add_frame(Reading, pl.DataFrame({"cid": 1, "mid": 1, "cap": [START], "volts": 1.0, "price": 3}))
+        assert {row.price for row in session.pending} == {Decimal("1.50"), Decimal(2), Decimal(3)}
+        session.discard()
+
+
+def test_payloads_of_variable_size() -> None:
+    with connect("memory:") as session:
+        session.add_columns(Note, cid=1, mid=range(3), cap=START, text=["a", "é", ""], count=np.arange(3))
+        frame = pa.table({"cid": [1], "mid": [9], "cap": [START], "text": ["abc"], "count": [7]})
+        session.add_frame(Note, frame)
+        session.flush()
+        rows = sorted(session.query(Note).all(), key=lambda row: row.mid)
+        assert [(row.mid, row.text, row.count) for row in rows] == [(0, "a", 0), (1, "é", 1), (2, "", 2), (9, "abc", 7)]
+        with pytest.raises(EncodeError, match=r"row 1: Note.text: 'toolong' is not of a length of at most 5") as caught:
+            session.add_columns(Note, cid=1, mid=[1, 2], cap=START, text=["a", "toolong"], count=1)
+        assert (caught.value.record, caught.value.field) == (1, "text")
+
+
+@pytest.mark.parametrize(
+    ("changes", "row", "wording"),
+    [
+        ({"volts": np.array([1, 2, 3, -1, 2, 2.0])}, 3, "row 3: Reading.volts: -1.0 is not at least 0"),
+        ({"volts": np.array([1, 2, 3, 1e39, 2, 2.0])}, 3, "row 3: Reading.volts: 1e+39 is not a float"),
+        ({"volts": np.array(["1"] * 6)}, None, "Reading.volts: a column of <U1 holds no values of Float32: give a float"),
+        ({"high": np.arange(6) + 27}, 5, "row 5: Reading.high: 32 is not an int from 0 to 31"),
+        ({"low": 9}, 0, "row 0: Reading.low: 9 (int) is not an int from 0 to 7"),
+        ({"state": np.array([0, 1, 2, 0, 0, 0])}, 2, "row 2: Reading.state: 2 is no value of State"),
+        ({"state": np.array(["ON"] * 5 + ["MAYBE"])}, 5, "row 5: Reading.state: 'MAYBE' is no name in State: OFF, ON"),
+        ({"price": np.array([1, 2, 3, 4, 5.001, 6])}, 4, "row 4: Reading.price: 5.001 has more than 2 decimal places"),
+        ({"temp": np.ma.MaskedArray([-50, 0, 0, -41, 0, 0], [1, 0, 0, 0, 0, 0])}, 3, "row 3: Reading.temp: -41 is not at"),
+        ({"temp": [None, 1, 2, "x", 3, 4]}, 3, "row 3: Reading.temp: 'x' (str) is not an int from"),
+        ({"name": np.array(["é" * 5] * 6)}, 0, "has 10 bytes, and 8 can be stored"),
+        ({"name": ["a\0b"] * 6}, 0, "has a NUL character"),
+        ({"valid": np.ones(6)}, None, "Reading.valid: a column of float64 holds no values of Bool: give True or False"),
+        ({"cap": [dt.datetime(2026, 1, 1)] * 6}, 0, "row 0: Reading.cap"),
+        ({"cap": np.full(6, np.datetime64("NaT", "ns"))}, 0, "NaT is no time"),
+        ({"cap": np.full(6, np.datetime64("3000-01-01", "s"))}, 0, "too far away"),
+        ({"cid": -1}, 0, "row 0: Reading.cid: is -1 (-1 stands for a component that was never set); it must be 0 to"),
+        ({"meter": np.array([0, 0, 0, 0, 0, 2**63], np.uint64)}, 5, "row 5: Reading.mid: 9223372036854775808 is not"),
+        ({"meter": np.ma.MaskedArray(np.arange(6), [0, 0, 1, 0, 0, 0])}, 2, "row 2: Reading.mid (column 'meter'): there"),
+        ({"meter": np.array([0.0, 1.5, 2, 3, 4, 5])}, 1, "1.5 (float) is not an int"),
+        ({"moid": 8}, 0, "row 0: Reading.moid: is 8; it must be 7, which the class fixes"),
+        ({"volts": np.arange(5.0)}, None, "columns of Reading differ in length: meter 6, cap 6, volts 5"),
+    ],
+)
+def test_values_that_cannot_be_stored(changes: Any, row: int | None, wording: str) -> None:
+    with connect("memory:") as session:
+        with pytest.raises(EncodeError) as caught:
+            session.add_columns(Reading, **columns(**changes))
+        assert wording.replace(": Reading.mid:", ": Reading.mid (column 'meter'):") in str(caught.value)
+        assert caught.value.record == row
+        assert session.pending == ()
+
+
+def test_columns_that_are_missing_or_unknown() -> None:
+    with connect("memory:") as session:
+        with pytest.raises(SessionError, match="Reading needs columns that are not given: cid, volts"):
+            session.add_columns(Reading, meter=1, cap=START)
+        with pytest.raises(SessionError, match="'amps' is not a column of Reading, which has cid, mid, meter, moid"):
+            session.add_columns(Reading, columns(amps=1))
+        with pytest.raises(SessionError, match="'mid' and 'meter' are the same column"):
+            session.add_columns(Reading, columns(mid=1))
+        with pytest.raises(SessionError, match="needs columns that are not given: acq"):
+            session.add_columns(Reading, columns(), keep_acq=True)
+        with pytest.raises(SessionError, match="add_columns takes a model first, not 5"):
+            session.add_columns(5, cid=1)  # type: ignore[type-var]
+        with pytest.raises(SessionError, match="add_frame takes a pandas or polars frame, .* not dict"):
+            session.add_frame(Reading, {})
+        with pytest.raises(SessionError, match="columns= names 'id', which the frame does not have: cid"):
+            session.add_frame(Reading, pa.table({"cid": [1]}), columns={"mid": "id"})
+        empty: Any = {name: np.array(values)[:0] if np.ndim(values) else values for name, values in columns().items()}
+        assert session.add_columns(Reading, empty) == 0
+        assert session.flush().count == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "wording"),
+    [
+        ("cap", pa.array([0], pa.timestamp("ns")), "has times without a zone"),
+        ("volts", pa.array([None], pa.float32()), "row 0: Reading.volts: there is no value, and the field is not Nullable"),
+        ("volts", pa.array(["x"]), "Reading.volts: a column of string holds no values of Float32"),
+        ("price", pa.array([Decimal("1.234")]), "row 0: Reading.price"),
+        ("state", pa.array(["MAYBE"]), "row 0: Reading.state: 'MAYBE' is no name in State"),
+        ("name", pa.array(["123456789"]), "row 0: Reading.name: '123456789' has 9 bytes, and 8 can be stored"),
+        ("mid", pa.array([[1]]), "Reading.mid: a column of list<item: int64> holds no values of Int64"),
+    ],
+)
+def test_frames_that_cannot_be_stored(column: str, values: Any, wording: str) -> None:
+    whole = {"cid": pa.array([1]), "mid": pa.array([1]), "cap": pa.array([START]), "volts": pa.array([1.0]), column: values}
+    with connect("memory:") as session:
+        with pytest.raises(EncodeError) as caught:
+            session.add_frame(Reading, pa.table(whole))
+        assert wording in str(caught.value).replace("list<element:", "list<item:")
+        assert session.pending == ()
+
+
+def test_rows_of_a_frame_are_counted_through_its_batches() -> None:
+    good, bad = (
+        {"cid": [1] * 3, "mid": [1] * 3, "cap": [START] * 3, "volts": volts} for volts in ([1.0] * 3, [1, 2, -3.0])
+    )
+    with connect("memory:") as session:
+        with pytest.raises(EncodeError, match=r"row 5: Reading.volts") as caught:
+            session.add_frame(Reading, [pa.table(good), pa.table(bad)])
+        assert caught.value.record == 5
+        assert len(session.discard()) == 3
+
+
+def test_nan_of_pandas() -> None:
+    class Loose(TSModel):
+        volts: Float32
+        amps: Nullable[float] = field(item=Float32)
+
+    frame = pd.DataFrame({"cid": 1, "mid": [1], "moid": 1, "cap": [START], "volts": [np.nan], "amps": [np.nan]})
+    with connect("memory:") as session:
+        session.add_frame(Loose, frame)
+        (row,) = session.discard()
+    assert np.isnan(row.volts)  # type: ignore[attr-defined]
+    assert row.amps is None  # type: ignore[attr-defined]
+
+
+def test_batches_and_order() -> None:
+    """A put for each batch, objects and columns in the order of addition."""
+    with connect("memory:", batch_size=4) as session:
+        session.add(objects()[0])
+        session.add_columns(Reading, columns(), cid=2)
+        session.add(objects()[1])
+        assert [row.cid for row in session.pending] == [1]
+        assert session.flush().count == 8
+        rows = sorted(session.query(Reading).all(), key=lambda row: row.acq)
+        assert [row.cid for row in rows] == [1, *[2] * 6, 1]
+        for meter in range(3):
+            session.add_columns(Reading, cid=3, meter=meter, cap=START, volts=1)
+        assert "3 pending" in repr(session)
+        assert session.flush().count == 3
+
+
+@pytest.mark.parametrize("opener", OPENERS.values(), ids=OPENERS)
+def test_a_write_that_fails_is_accounted_for(opener: Opener) -> None:
+    with (
+        playing(silent) as (host, port),
+        abandoned(opener(f"tstorage://{host}:{port}?timeout=0.3", batch_size=4)) as session,
+    ):
+        session_error: Any = None
+        try:
+            session.add_columns(Reading, columns())
+        except WriteError as error:
+            session_error = error
+        assert session_error.stored == 0
+        assert same([*session_error.unknown, *session_error.not_stored], objects())
+        assert len(session_error.unknown) == 4
+        assert list(session_error.not_stored_numbers) == [4, 5]
+        assert same([*session.in_doubt, *session.pending], objects())
+
+
+def test_what_was_given_may_change_afterwards() -> None:
+    cids, meters = np.ones(6, np.int32), np.arange(6)
+    with connect("memory:") as session:
+        session.add_columns(Reading, columns(cid=cids, meter=meters))
+        cids[:], meters[:] = 5, 9
+        assert sorted((row.cid, row.meter) for row in session.discard()) == [(1, at) for at in range(6)]  # type: ignore[attr-defined]

@@ -1,0 +1,132 @@
+"""Frames as columns to be stored: whatever is an Arrow stream, or can be made one.
+
+Rules kept here:
+
+* A frame is taken batch by batch: a reader of any length is read in bounded memory.
+* Values mean what they say: an integer for a decimal field is that number. A time has a zone; without one it is refused.
+* What is missing is absent; it is an error where the field is not Nullable. pandas marks missing floats by NaN: these stay
+  NaN where the field is not Nullable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from tsmodel.codec.column_rows import Given
+from tsmodel.errors import EncodeError, SessionError
+from tsmodel.frames.arrow_values import Unfit, given_of
+from tsmodel.frames.giving import check_names, names_in
+from tsmodel.frames.libraries import library
+from tsmodel.model.meta import schema_of
+
+__all__ = ["frame_columns", "parquet_reader"]
+
+_ROWS: Final = 65_536
+"""Most rows taken at once."""
+
+
+def frame_columns(
+    model: type[Any], frame: Any, mapping: Mapping[str, str] | None
+) -> Iterator[tuple[int, dict[str, Given], int]]:
+    """The columns of a frame, part by part: number of the part's first row, columns by their name in storage, rows.
+
+    Args:
+        model: the model.
+        frame: a pandas or polars frame, an Arrow table, batch or reader, an object with `__arrow_c_stream__` or
+            `__dataframe__`, or an iterable of Arrow batches.
+        mapping: for columns of the model, the name of the frame's column; others have the same name in both.
+
+    Raises:
+        SessionError: when it is no frame, or its columns are not those of the model.
+        EncodeError: when a column's type has no values of its field.
+        MissingLibraryError: when pyarrow is not installed.
+    """
+    pa = library("pyarrow", "add_frame()")
+    nans = _has_nans(frame)
+    first = 0
+    for source in _batches(pa, frame):
+        for start in range(0, source.num_rows, _ROWS):
+            batch = source.slice(start, _ROWS)
+            yield first + start, _columns(model, batch, mapping or {}, nans, first + start), batch.num_rows
+        first += source.num_rows
+
+
+def parquet_reader(path: Any, batch_size: int) -> Iterator[Any]:
+    """The record batches of a Parquet file, in bounded memory."""
+    parquet = library("pyarrow.parquet", "load_parquet()")
+    with parquet.ParquetFile(path) as file:
+        yield from file.iter_batches(batch_size=batch_size)
+
+
+def _batches(pa: Any, frame: Any) -> Iterator[Any]:
+    if isinstance(frame, pa.RecordBatch):
+        return iter([frame])
+    if isinstance(frame, pa.Table):
+        return iter(frame.to_batches())
+    if isinstance(frame, pa.RecordBatchReader):
+        return iter(frame)
+    module = type(frame).__module__.partition(".")[0]
+    if module == "pandas" and hasattr(frame, "columns"):
+        named = any(frame.index.names)
+        return iter(pa.Table.from_pandas(frame, preserve_index=named).to_batches())
+    if module == "polars" and hasattr(frame, "collect"):
+        frame = frame.collect()
+    if module == "polars" and hasattr(frame, "to_arrow") and hasattr(frame, "columns"):
+        return iter(frame.to_arrow().to_batches())
+    if hasattr(frame, "__arrow_c_stream__"):
+        return iter(pa.RecordBatchReader.from_stream(frame))
+    if hasattr(frame, "__arrow_c_array__"):
+        return iter([pa.record_batch(frame)])
+    if hasattr(frame, "__dataframe__"):
+        return iter(library("pyarrow.interchange", "add_frame()").from_dataframe(frame).to_batches())
+    if hasattr(frame, "__iter__") and not isinstance(frame, (str, bytes, Mapping)):
+        return _checked(pa, frame)
+    raise SessionError(
+        f"add_frame takes a pandas or polars frame, an Arrow table, batches of one, or what has __arrow_c_stream__ or "
+        f"__dataframe__, not {type(frame).__name__}; add_columns takes arrays"
+    )
+
+
+def _checked(pa: Any, batches: Any) -> Iterator[Any]:
+    for batch in batches:
+        if isinstance(batch, pa.Table):
+            yield from batch.to_batches()
+        elif isinstance(batch, pa.RecordBatch):
+            yield batch
+        else:
+            raise SessionError(f"add_frame takes Arrow batches, not {type(batch).__name__}")
+
+
+def _has_nans(frame: Any) -> frozenset[str]:
+    """Columns of a pandas frame in which NaN may be a number as well as nothing."""
+    if type(frame).__module__.partition(".")[0] != "pandas" or not hasattr(frame, "dtypes"):
+        return frozenset()
+    dtypes = frame.dtypes
+    return frozenset(str(name) for name, dtype in dtypes.items() if str(dtype) in ("float16", "float32", "float64"))
+
+
+def _columns(
+    model: type[Any], batch: Any, mapping: Mapping[str, str], nans: frozenset[str], first: int
+) -> dict[str, Given]:
+    columns = schema_of(model).columns
+    renamed = {theirs: ours for ours, theirs in mapping.items()}
+    there = set(batch.schema.names)
+    if absent := [theirs for theirs in renamed if theirs not in there]:
+        raise SessionError(f"columns= names {absent[0]!r}, which the frame does not have: {', '.join(batch.schema.names)}")
+    names = [renamed.get(theirs, theirs) for theirs in batch.schema.names]
+    check_names(model, names)
+    stored = names_in(model)
+    given = {}
+    for name, theirs, array in zip(names, batch.schema.names, batch.columns, strict=True):
+        info = columns[name].info
+        try:
+            given[stored[name]] = given_of(theirs, info.codec, array, nans=theirs in nans)
+        except Unfit as unfit:
+            row = None if unfit.row is None else first + unfit.row
+            where = "" if row is None else f"row {row}: "
+            label = "" if theirs == name else f" (column {theirs!r})"
+            raise EncodeError(
+                f"{where}{model.__name__}.{name}{label}: {unfit}", record=row, field=info.name, value=unfit.value
+            ) from unfit
+    return given
