@@ -19,6 +19,7 @@ from tsmodel.query.context import Source, current
 from tsmodel.query.drive import run, stream
 from tsmodel.query.ends import Count, End, OnError, Regrouped, Rows, Selection
 from tsmodel.query.explain import Explanation
+from tsmodel.query.follow import FollowEnds
 from tsmodel.query.frames import FrameEnds
 from tsmodel.query.planning import DEFAULT_MAX_BOXES, Plan
 from tsmodel.query.stats import RunStats
@@ -230,7 +231,7 @@ class QueryBuilder(Generic[M]):
             )
 
 
-class Query(FrameEnds[M], QueryBuilder[M]):
+class Query(FollowEnds[M], FrameEnds[M], QueryBuilder[M]):
     """A query of a model. Immutable; reads when an end is called: `all`, `first`, `one`, `count`, iteration and others."""
 
     __slots__ = ()
@@ -300,9 +301,11 @@ class Query(FrameEnds[M], QueryBuilder[M]):
         yield from regrouped.rest()
 
     def _backend(self) -> Backend:
-        source: Any = self._source
-        backend: Backend = (source or current(self._model.__name__)).backend
+        backend: Backend = self._reading().backend
         return backend
+
+    def _reading(self) -> Any:
+        return self._source or current(self._model.__name__)
 
     def _run(self, end: End[R]) -> R:
         return run(self._backend(), self._boxes(), end, self.stats)
