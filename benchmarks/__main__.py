@@ -1,4 +1,4 @@
-"""`python -m benchmarks [ROW …]`: measures, and prints a table of ratios. Rows: decode, fields, ingest, scan, network."""
+"""`python -m benchmarks [ROW …]`: measures, and prints a table of ratios. Rows: see ROWS."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from benchmarks import decode, fields, ingest, network, scan
+from benchmarks import decode, fields, ingest, network, resample, scan
 from benchmarks.harness import Result
 
 ROWS: dict[str, Callable[[], list[Result]]] = {
@@ -15,6 +15,7 @@ ROWS: dict[str, Callable[[], list[Result]]] = {
     "ingest": ingest.measure,
     "scan": scan.measure,
     "network": network.measure,
+    "resample": resample.measure,
 }
 
 

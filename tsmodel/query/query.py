@@ -22,6 +22,7 @@ from tsmodel.query.explain import Explanation
 from tsmodel.query.follow import FollowEnds
 from tsmodel.query.frames import FrameEnds
 from tsmodel.query.planning import DEFAULT_MAX_BOXES, Plan
+from tsmodel.query.resample import ResampleEnds
 from tsmodel.query.stats import RunStats
 from tsmodel.query.unions import column_named, plan_of
 from tsmodel.timestamps import TimeLike
@@ -231,7 +232,7 @@ class QueryBuilder(Generic[M]):
             )
 
 
-class Query(FollowEnds[M], FrameEnds[M], QueryBuilder[M]):
+class Query(FollowEnds[M], ResampleEnds[M], FrameEnds[M], QueryBuilder[M]):
     """A query of a model. Immutable; reads when an end is called: `all`, `first`, `one`, `count`, iteration and others."""
 
     __slots__ = ()

@@ -13,6 +13,7 @@ from tsmodel.query.ends import Count, End, Regrouped, Rows
 from tsmodel.query.follow import AsyncFollowEnds
 from tsmodel.query.frames import AsyncFrameEnds
 from tsmodel.query.query import QueryBuilder
+from tsmodel.query.resample import AsyncResampleEnds
 
 __all__ = ["AsyncQuery", "AsyncSource"]
 
@@ -33,7 +34,7 @@ class AsyncSource(Protocol):
         ...
 
 
-class AsyncQuery(AsyncFollowEnds[M], AsyncFrameEnds[M], QueryBuilder[M]):
+class AsyncQuery(AsyncFollowEnds[M], AsyncResampleEnds[M], AsyncFrameEnds[M], QueryBuilder[M]):
     """A query of a model on an asynchronous session: built as `Query` is, its ends are awaited."""
 
     __slots__ = ()
