@@ -81,6 +81,7 @@ def tuples(windows: Any) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("merge_at", [0, windowed._MERGE_AT])
 def test_windows_of_any_records(merge_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(windowed, "_MERGE_AT", merge_at)
+    monkeypatch.setattr(windowed, "_TOGETHER", merge_at)
 
     @settings(max_examples=40, deadline=None)
     @given(st.lists(st.lists(records, max_size=15), max_size=4), st.integers(1, 50), st.integers(-100, 100))

@@ -28,6 +28,9 @@ GROUP: Final = ("cid", "mid", "moid", "start")
 """What tells one window from another, in the order of the result."""
 
 _MERGE_AT = 200_000
+_TOGETHER = 50_000
+"""Records of small chunks that are aggregated at once: each time costs the same for few as for many."""
+
 _EXACT = 2.0**62
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -73,23 +76,39 @@ class WindowAggregates:
         self._grid = grid
         self._aggregates = aggregates
         self._parts: list[Table] = []
+        self._held: list[Array] = []
+        self._held_count = 0
         self._pending = 0
         self._merged = 0
 
     def feed(self, chunk: memoryview) -> bool:
         """Takes a chunk; returns whether the limit is reached."""
         records = self._selection.of(chunk)
-        if len(records):
-            part = self._partial(records)
-            self._parts.append(part)
-            self._pending += len(part["start"])
-            if self._pending > max(_MERGE_AT, 2 * self._merged):
-                self._parts = [self._merge()]
-                self._pending = self._merged = len(self._parts[0]["start"])
+        if isinstance(records, np.ndarray):
+            self._held.append(records.copy())
+            self._held_count += len(records)
+            if self._held_count >= _TOGETHER:
+                self._take_held()
+        elif len(records):
+            self._take(records)
         return self._selection.full
+
+    def _take_held(self) -> None:
+        held, self._held, self._held_count = self._held, [], 0
+        if sum(map(len, held)):
+            self._take(np.concatenate(held))
+
+    def _take(self, records: Any) -> None:
+        part = self._partial(records)
+        self._parts.append(part)
+        self._pending += len(part["start"])
+        if self._pending > max(_MERGE_AT, 2 * self._merged):
+            self._parts = [self._merge()]
+            self._pending = self._merged = len(self._parts[0]["start"])
 
     def result(self) -> Table:
         """The windows that have records, by cid, mid, moid and start; masked arrays where there are nulls."""
+        self._take_held()
         if not self._parts:
             empty = {name: np.empty(0, LIMITS[name].dtype) for name in GROUP[:3]}
             return {**empty, "start": np.empty(0, np.int64), **{name: np.empty(0) for name in self._aggregates}}
@@ -104,15 +123,18 @@ class WindowAggregates:
         order, heads = _grouped(keys, caps, acqs)
         part: Table = {name: values[order][heads] for name, values in keys.items()}
         caps, acqs = caps[order], acqs[order]
+        columns: dict[str, tuple[Array, Array]] = {}
         for name, aggregate in self._aggregates.items():
             info = aggregate.column
             if info is None:
                 part[f"{name}.n"] = np.diff(heads, append=len(order))
                 continue
-            column = info.values(records)
-            values = column.astype(column.dtype.newbyteorder("="))[order]
-            present = info.present(records)
-            there = np.ones(len(order), np.bool_) if present is None else present[order]
+            if info.name not in columns:
+                column = info.values(records)
+                present = info.present(records)
+                there = np.ones(len(order), np.bool_) if present is None else present[order]
+                columns[info.name] = column.astype(column.dtype.newbyteorder("="))[order], there
+            values, there = columns[info.name]
             part |= {
                 f"{name}.{each}": made for each, made in _made(aggregate.kind, values, there, heads, caps, acqs).items()
             }
