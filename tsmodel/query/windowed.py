@@ -21,6 +21,7 @@ from tsmodel.errors import QueryError
 from tsmodel.keys import LIMITS
 from tsmodel.model.aggregates import Aggregate
 from tsmodel.query.ends import Selection
+from tsmodel.wire.records import octets_of
 
 __all__ = ["GROUP", "Grid", "WindowAggregates"]
 
@@ -28,8 +29,8 @@ GROUP: Final = ("cid", "mid", "moid", "start")
 """What tells one window from another, in the order of the result."""
 
 _MERGE_AT = 200_000
-_TOGETHER = 50_000
-"""Records of small chunks that are aggregated at once: each time costs the same for few as for many."""
+_TOGETHER = 2**21
+"""Bytes of small chunks that are aggregated at once: each time costs the same for few as for many."""
 
 _EXACT = 2.0**62
 
@@ -76,8 +77,8 @@ class WindowAggregates:
         self._grid = grid
         self._aggregates = aggregates
         self._parts: list[Table] = []
-        self._held: list[Array] = []
-        self._held_count = 0
+        self._held = bytearray()
+        self._held_dtype: np.dtype[Any] | None = None
         self._pending = 0
         self._merged = 0
 
@@ -85,18 +86,20 @@ class WindowAggregates:
         """Takes a chunk; returns whether the limit is reached."""
         records = self._selection.of(chunk)
         if isinstance(records, np.ndarray):
-            self._held.append(records.copy())
-            self._held_count += len(records)
-            if self._held_count >= _TOGETHER:
+            if records.dtype != self._held_dtype:
+                self._take_held()
+                self._held_dtype = records.dtype
+            self._held += octets_of(records)
+            if len(self._held) >= _TOGETHER:
                 self._take_held()
         elif len(records):
             self._take(records)
         return self._selection.full
 
     def _take_held(self) -> None:
-        held, self._held, self._held_count = self._held, [], 0
-        if sum(map(len, held)):
-            self._take(np.concatenate(held))
+        held, self._held = self._held, bytearray()
+        if held:
+            self._take(np.frombuffer(held, self._held_dtype))
 
     def _take(self, records: Any) -> None:
         part = self._partial(records)
