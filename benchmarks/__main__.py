@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from benchmarks import conversion, decode, fields, ingest, network, scan
+from benchmarks import conversion, decode, fields, ingest, network, resample, scan
 from benchmarks.harness import Result
 
 
@@ -34,6 +34,7 @@ ROWS: dict[str, Callable[[int], list[Result]]] = {
     "ingest": lambda _: ingest.measure(),
     "scan": lambda _: scan.measure(),
     "network": lambda _: network.measure(),
+    "resample": lambda _: resample.measure(),
     "peers": peers,
 }
 

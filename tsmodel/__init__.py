@@ -61,6 +61,7 @@ from tsmodel.model import (
     field,
     padding,
 )
+from tsmodel.model.aggregates import count
 from tsmodel.query import AsyncQuery, Query
 from tsmodel.session import AsyncSession, Receipt, Session, connect, connect_async
 from tsmodel.timestamps import now_ns, to_datetime, to_iso, to_ns
@@ -118,6 +119,7 @@ __all__ = [
     "WriteError",
     "connect",
     "connect_async",
+    "count",
     "field",
     "now_ns",
     "padding",

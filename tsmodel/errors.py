@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tsmodel.model import TSModel
 
 __all__ = [
+    "CheckpointError",
     "CommitTimeoutError",
     "ConversionError",
     "ConversionFault",
@@ -92,6 +93,10 @@ class NoResultError(QueryError):
 
 class MultipleResultsError(QueryError):
     """`one()` or `one_or_none()` found more than one record."""
+
+
+class CheckpointError(TSModelError):
+    """A checkpoint file is of something else, is damaged, or cannot be read or written."""
 
 
 class SessionError(TSModelError):

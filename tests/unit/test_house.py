@@ -36,11 +36,11 @@ DRIVERS = {
     "client/pool.py",
     "client/streams.py",
     "client/tls.py",
+    "query/steps.py",
     "server/listener.py",
     "server/tls.py",
     "session/flushing.py",
     "session/session_async.py",
-    "session/steps.py",
     "session/threads.py",
 }
 IO_MODULES = {"socket", "ssl", "asyncio", "select", "selectors"}

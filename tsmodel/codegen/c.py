@@ -28,8 +28,6 @@ class CEmitter(CFamilyEmitter):
             raise self.refused(field, "it has a variable length, and C has no owner for the memory; give it a size=")
         if isinstance(kind, Items) and kind.length is None:
             raise self.refused(field, "it has a variable length, and C has no owner for the memory; give it a length=")
-        if isinstance(kind, Items):
-            self.check(kind.item, field)
         if isinstance(kind, Choice) and self._is_enum(kind) and not all(-(2**31) <= value < 2**31 for value in kind.values):
             raise self.refused(field, "an enumerator of C must fit int; say unknown='keep' for a plain integer")
 

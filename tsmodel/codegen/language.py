@@ -120,6 +120,8 @@ class Language(ABC):
                 if isinstance(step, FieldStep):
                     field = step.name if structure is self.structure else f"{structure.name}.{step.name}"
                     self.check(step.kind, field)
+                    if isinstance(step.kind, Items):
+                        self.check(step.kind.item, field)
 
     def check(self, kind: Kind, field: str) -> None:  # noqa: B027 - some refuse nothing
         """Refuses what the language cannot express."""

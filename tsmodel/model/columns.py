@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Generic, NoReturn, TypeVar
 
 from tsmodel.errors import QueryError
+from tsmodel.model.aggregates import Aggregate
 from tsmodel.model.expressions import Between, Comparison, Expression, IsIn, Operator
 from tsmodel.model.operands import ColumnInfo
 from tsmodel.timestamps import TimeLike
@@ -66,6 +67,34 @@ class Column(Generic[T]):
         if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
             raise QueryError(f"{self.info.model}.{self.name}: is_in() takes several values, such as a list, not {values!r}")
         return IsIn(self.info, tuple(map(self.info.operand, values)))
+
+    def sum(self) -> Aggregate:
+        """The sum of the column's values in a window, for `query.resample(...).agg(...)`."""
+        return Aggregate("sum", self.info)
+
+    def mean(self) -> Aggregate:
+        """Their arithmetic mean, for `query.resample(...).agg(...)`."""
+        return Aggregate("mean", self.info)
+
+    def min(self) -> Aggregate:
+        """The least of them, for `query.resample(...).agg(...)`."""
+        return Aggregate("min", self.info)
+
+    def max(self) -> Aggregate:
+        """The greatest of them, for `query.resample(...).agg(...)`."""
+        return Aggregate("max", self.info)
+
+    def std(self) -> Aggregate:
+        """Their standard deviation, of a sample, for `query.resample(...).agg(...)`."""
+        return Aggregate("std", self.info)
+
+    def first(self) -> Aggregate:
+        """The value captured first, for `query.resample(...).agg(...)`."""
+        return Aggregate("first", self.info)
+
+    def last(self) -> Aggregate:
+        """The value captured last, for `query.resample(...).agg(...)`."""
+        return Aggregate("last", self.info)
 
     def _compare(self, operator: Operator, value: object) -> Expression:
         return Comparison(self.info, operator, self.info.operand(value, ordering=operator not in ("==", "!=")))

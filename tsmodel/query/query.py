@@ -19,8 +19,10 @@ from tsmodel.query.context import Source, current
 from tsmodel.query.drive import run, stream
 from tsmodel.query.ends import Count, End, OnError, Regrouped, Rows, Selection
 from tsmodel.query.explain import Explanation
+from tsmodel.query.follow import FollowEnds
 from tsmodel.query.frames import FrameEnds
 from tsmodel.query.planning import DEFAULT_MAX_BOXES, Plan
+from tsmodel.query.resample import ResampleEnds
 from tsmodel.query.stats import RunStats
 from tsmodel.query.unions import column_named, plan_of
 from tsmodel.timestamps import TimeLike
@@ -230,7 +232,7 @@ class QueryBuilder(Generic[M]):
             )
 
 
-class Query(FrameEnds[M], QueryBuilder[M]):
+class Query(FollowEnds[M], ResampleEnds[M], FrameEnds[M], QueryBuilder[M]):
     """A query of a model. Immutable; reads when an end is called: `all`, `first`, `one`, `count`, iteration and others."""
 
     __slots__ = ()
@@ -300,13 +302,14 @@ class Query(FrameEnds[M], QueryBuilder[M]):
         yield from regrouped.rest()
 
     def _backend(self) -> Backend:
-        source: Any = self._source
-        backend: Backend = (source or current(self._model.__name__)).backend
+        backend: Backend = self._reading().backend
         return backend
 
+    def _reading(self) -> Any:
+        return self._source or current(self._model.__name__)
+
     def _bound(self) -> Self:
-        source: Any = self._source
-        return self.using(source or current(self._model.__name__))
+        return self.using(self._reading())
 
     def _is_limited(self) -> bool:
         return self._limit is not None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from tsmodel.backend import AsyncBackend
 from tsmodel.model.base import TSModel
 from tsmodel.query.drive import run_async, stream_async
 from tsmodel.query.ends import Count, End, Regrouped, Rows
+from tsmodel.query.follow import AsyncFollowEnds
 from tsmodel.query.frames import AsyncFrameEnds
 from tsmodel.query.query import QueryBuilder
+from tsmodel.query.resample import AsyncResampleEnds
 
 __all__ = ["AsyncQuery", "AsyncSource"]
 
@@ -32,7 +34,7 @@ class AsyncSource(Protocol):
         ...
 
 
-class AsyncQuery(AsyncFrameEnds[M], QueryBuilder[M]):
+class AsyncQuery(AsyncFollowEnds[M], AsyncResampleEnds[M], AsyncFrameEnds[M], QueryBuilder[M]):
     """A query of a model on an asynchronous session: built as `Query` is, its ends are awaited."""
 
     __slots__ = ()
@@ -97,10 +99,12 @@ class AsyncQuery(AsyncFrameEnds[M], QueryBuilder[M]):
             yield last
 
     def _backend(self) -> AsyncBackend:
-        source = self._source
-        assert source is not None
-        backend: AsyncBackend = source.backend  # type: ignore[attr-defined]
+        backend: AsyncBackend = self._reading().backend
         return backend
+
+    def _reading(self) -> Any:
+        assert self._source is not None
+        return self._source
 
     async def _run(self, end: End[R]) -> R:
         return await run_async(self._backend(), self._boxes(), end, self.stats)

@@ -74,10 +74,21 @@ class SessionBase:
     def __init__(self, name: str, options: SessionOptions) -> None:
         self._name = name
         self._pending = Pending(name, options.limits())
-        self._writer = Writer(self._pending, name, options.retry or ONCE)
+        self._retry = options.retry or ONCE
+        self._writer = Writer(self._pending, name, self._retry)
         self._flush_seconds = options.flush_seconds
         self._failure: Exception | None = None
         self._lock: AbstractContextManager[object] = nullcontext()
+
+    @property
+    def name(self) -> str:
+        """What the backend is called in messages."""
+        return self._name
+
+    @property
+    def retries(self) -> Retry:
+        """The policy for trying again."""
+        return self._retry
 
     @property
     def pending(self) -> tuple[TSModel, ...]:

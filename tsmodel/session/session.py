@@ -10,6 +10,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Iterable, Mapping
@@ -24,11 +25,14 @@ from tsmodel.backend import Backend
 from tsmodel.client.retry import OnUnknown
 from tsmodel.errors import SessionError, TSModelError
 from tsmodel.frames.intake import parquet_reader
+from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import Query
 from tsmodel.query.context import enter, leave
 from tsmodel.session.base import SessionBase, SessionOptions, corrected
+from tsmodel.session.copying import Copied, Copying, OnCopied
 from tsmodel.session.flushing import Flusher
+from tsmodel.session.pairs import Pair
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.steps import Steps, run
 from tsmodel.store import EmbeddedStore
@@ -242,6 +246,36 @@ class Session(SessionBase):
             QueryError: when records of several models cannot be told apart.
         """
         return Query(model, self)
+
+    def copy(
+        self,
+        what: Query[Any] | KeyRange,
+        to: Session,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        progress: OnCopied | None = None,
+    ) -> Copied:
+        """Copies the records of a query, or of a key range, to another session's backend, with the keys and acq that they
+        have. Payloads are not decoded: those that do not fit the query's model are copied too.
+
+        What is fully committed when it begins is copied. What sessions hold unflushed is not.
+
+        Args:
+            what: the records; a query without limit and conditions on fields.
+            to: an open session; not the same backend.
+            checkpoint: file that keeps how far it came; the same call goes on from there, and repeats nothing. Without it a
+                copy that failed and is repeated stores the same records twice.
+            progress: called with what was copied so far after every window of up to 32 MiB.
+
+        Raises:
+            QueryError: when the query has a limit, or conditions on fields.
+            CheckpointError: when the file is of another copy, or damaged.
+            TransportError, ServerError, StoreError: when either side fails; reads are tried again as `retry` says.
+        """
+        copying = Copying(what, self, to.name, self.retries, checkpoint, progress)
+        there = run(copying.keys_there(), lambda: to.backend, nullcontext())
+        pair = Pair(self.backend, to.backend)
+        return run(copying.steps(there), lambda: pair, nullcontext())
 
     def close(self) -> None:
         """Flushes and releases the backend; a second call does nothing.

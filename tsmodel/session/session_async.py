@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
@@ -19,10 +20,13 @@ from tsmodel.backend import AsyncBackend
 from tsmodel.client.retry import OnUnknown
 from tsmodel.errors import SessionError, TSModelError
 from tsmodel.frames.intake import parquet_reader
+from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import AsyncQuery
 from tsmodel.session.base import SessionBase, SessionOptions, corrected
+from tsmodel.session.copying import Copied, Copying, OnCopied
 from tsmodel.session.flushing import AsyncFlusher
+from tsmodel.session.pairs import AsyncPair
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.steps import Steps, run_async
 from tsmodel.session.threads import ThreadedStore
@@ -167,6 +171,20 @@ class AsyncSession(SessionBase):
             QueryError: when records of several models cannot be told apart.
         """
         return AsyncQuery(model, self)
+
+    async def copy(
+        self,
+        what: AsyncQuery[Any] | KeyRange,
+        to: AsyncSession,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        progress: OnCopied | None = None,
+    ) -> Copied:
+        """See `Session.copy`."""
+        copying = Copying(what, self, to.name, self.retries, checkpoint, progress)
+        there = await run_async(copying.keys_there(), lambda: to.backend)
+        pair = AsyncPair(self.backend, to.backend)
+        return await run_async(copying.steps(there), lambda: pair)
 
     async def close(self) -> None:
         """See `Session.close`."""

@@ -9,8 +9,6 @@ Rules kept here:
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 import attrs
 
 from tsmodel.backend import AsyncBackend, Backend, Batch
-from tsmodel.keys import KeyRange
+from tsmodel.query.steps import LastAcq, Look, Pause, carried_out, carried_out_async
 
 __all__ = ["Append", "LastAcq", "Look", "Pause", "Sent", "Steps", "run", "run_async"]
 
@@ -58,28 +56,6 @@ class Append:
     with_acq: bool
 
 
-@attrs.frozen
-class LastAcq:
-    """Asks for the last full-commit acq of a range."""
-
-    box: KeyRange
-
-
-@attrs.frozen(eq=False)
-class Look:
-    """Asks to feed all chunks of a range to a function."""
-
-    box: KeyRange
-    feed: Callable[[memoryview], object]
-
-
-@attrs.frozen
-class Pause:
-    """Asks to wait for some seconds."""
-
-    seconds: float
-
-
 if TYPE_CHECKING:
     Steps: TypeAlias = Generator[Append | LastAcq | Look | Pause, Any, R]
 else:
@@ -107,14 +83,8 @@ def run(steps: Steps[R], backend: Callable[[], Backend], lock: AbstractContextMa
         try:
             if isinstance(step, Append):
                 answer = backend().append(step.batches, with_acq=step.with_acq)
-            elif isinstance(step, LastAcq):
-                answer = backend().last_acq(step.box)
-            elif isinstance(step, Look):
-                with backend().scan(step.box) as scan:
-                    for chunk in scan:
-                        step.feed(chunk)
             else:
-                time.sleep(step.seconds)
+                answer = carried_out(step, backend)
         except BaseException as error:  # noqa: BLE001 - the generator is told, and raises it or what it makes of it
             failure = error
 
@@ -133,13 +103,7 @@ async def run_async(steps: Steps[R], backend: Callable[[], AsyncBackend]) -> R:
         try:
             if isinstance(step, Append):
                 answer = await backend().append(step.batches, with_acq=step.with_acq)
-            elif isinstance(step, LastAcq):
-                answer = await backend().last_acq(step.box)
-            elif isinstance(step, Look):
-                async with backend().scan(step.box) as scan:
-                    async for chunk in scan:
-                        step.feed(chunk)
             else:
-                await asyncio.sleep(step.seconds)
+                answer = await carried_out_async(step, backend)
         except BaseException as error:  # noqa: BLE001 - as in `run`
             failure = error

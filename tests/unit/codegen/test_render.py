@@ -151,6 +151,8 @@ class Small(TSStruct):
         (ts.Float16, {}, "c", "no 16-bit float"),
         (ts.Float16, {}, "c++", "no 16-bit float"),
         (ts.Float16, {}, "java", "no 16-bit float"),
+        (ts.Array[float], {"item": ts.Float16, "length": 2}, "c++", "no 16-bit float"),
+        (ts.Nullable[float], {"item": ts.Float16}, "java", "no 16-bit float"),
         (ts.Enumerated[Wide], {"storage": ts.Int64}, "c", "an enumerator of C must fit int"),
     ],
 )

@@ -1,0 +1,116 @@
+"""Reading what is new, in windows of acquisition times: what never changes again, each record once, in one order.
+
+Rules kept here:
+
+* A window ends at the last full-commit acq at most. No record appears below it any more, so a window that was read once
+  is the same ever after; a position in it means the same records in every run.
+* A window is read whole before anything of it is handed over: a connection lost meanwhile costs reading it again.
+* A window holds about `MOST` records; a larger one is cut, unless all of its records have the same acq.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from tsmodel.client.retry import Attempts, Retry
+from tsmodel.keys import KEY_DTYPE, KEY_FIELDS, LIMITS, KeyRange
+from tsmodel.query.ends import Selection
+from tsmodel.query.steps import LastAcq, Pause, ReadStep
+
+__all__ = ["MOST", "Collected", "cut_to", "last_acq", "tried"]
+
+R = TypeVar("R")
+
+MOST = 65_536
+"""Records of a window before it is cut."""
+
+_ORDER = ("cap", "moid", "mid", "cid", "acq")
+_log = logging.getLogger("tsmodel.follow")
+
+
+class Collected:
+    """The selected records of a window, as objects.
+
+    Args:
+        selection: picks them.
+        most: number of records from which on no more are wanted; None for no limit.
+    """
+
+    def __init__(self, selection: Selection[Any], most: int | None) -> None:
+        self._selection = selection
+        self._most = most
+        self._rows: list[Any] = []
+        self._keys: list[np.ndarray[Any, Any]] = []
+
+    def feed(self, chunk: memoryview) -> bool:
+        """Takes a chunk; returns whether there are too many."""
+        records = self._selection.of(chunk)
+        keys = np.empty(len(records), KEY_DTYPE)
+        for name in KEY_FIELDS:
+            keys[name] = records[name]
+        self._keys.append(keys)
+        self._rows.extend(self._selection.codec.rows(records))
+        return self.is_full
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are too many."""
+        return self._most is not None and len(self._rows) > self._most
+
+    def acq_in_the_middle(self) -> int:
+        """An acq with about as many of the records below as above it."""
+        return int(np.median(np.concatenate(self._keys)["acq"]))
+
+    def ordered(self) -> tuple[list[int], list[Any]]:
+        """The acq of each record, and the records, by acq and then by key."""
+        if not self._rows:
+            return [], []
+        keys = np.concatenate(self._keys)
+        order = np.lexsort([keys[name] for name in _ORDER])
+        keys = keys[order]
+        rows = [self._rows[at] for at in order.tolist()]
+        for at in np.flatnonzero(keys[1:] == keys[:-1]).tolist():
+            rows[at : at + 2] = sorted(rows[at : at + 2], key=repr)  # the same full key twice: any order that is the same
+        return keys["acq"].tolist(), rows
+
+
+def cut_to(boxes: Sequence[KeyRange], start: int, end: int) -> list[KeyRange]:
+    """What of some boxes has `start <= acq < end`; empty ones left out."""
+    low, high = ({"acq": max(each, LIMITS["acq"].least)} for each in (start, end))
+    cut = (
+        box.intersect(
+            KeyRange(
+                msgspec.structs.replace(KeyRange().min, **low),
+                msgspec.structs.replace(KeyRange().max, **high),
+            )
+        )
+        for box in boxes
+    )
+    return [box for box in cut if not box.is_empty]
+
+
+def tried(work: Callable[[], Generator[ReadStep, Any, R]], retry: Retry, of: str) -> Generator[ReadStep, Any, R]:
+    """What `work` comes to, begun anew after failures that may pass."""
+    attempts = Attempts(retry)
+    while True:
+        try:
+            return (yield from work())
+        except Exception as error:
+            pause = attempts.pause(error)
+            if pause is None:
+                raise
+            _log.warning("reading %s failed, next attempt in %.3g s: %s", of, pause, error)
+        yield Pause(pause)
+
+
+def last_acq(boxes: Sequence[KeyRange]) -> Generator[ReadStep, Any, int]:
+    """The acq below which no record of the boxes changes any more."""
+    least: int = LIMITS["acq"].bound
+    for box in boxes:
+        least = min(least, (yield LastAcq(box)))
+    return least

@@ -1,0 +1,242 @@
+"""Copying a range of records from one backend to another, keys and acq intact, without decoding payloads.
+
+Rules kept here:
+
+* What is copied lies below the last full-commit acq, so it never changes while it is copied.
+* It goes in windows of acq, each put whole: what a checkpoint says was copied is durable at the target.
+* Who goes on from a checkpoint first asks the target which keys from there on it has: a put whose answer was lost is
+  not repeated.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from typing import Any, Final, TypeAlias
+
+import attrs
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.backend import Batch
+from tsmodel.client.retry import Retry
+from tsmodel.codec.batching import batches_by_cid
+from tsmodel.errors import QueryError
+from tsmodel.keys import KEY_DTYPE, KEY_FIELDS, LIMITS, KeyRange
+from tsmodel.query.checkpoint import Checkpoint, Position
+from tsmodel.query.follow import identity_of
+from tsmodel.query.planning import Plan
+from tsmodel.query.query import QueryBuilder
+from tsmodel.query.windows import cut_to, last_acq, tried
+from tsmodel.session.steps import Append, Look, Sent, Steps
+from tsmodel.wire.records import GET_FORM, PUTA_FORM
+
+__all__ = ["Copied", "Copying", "OnCopied"]
+
+WINDOW_BYTES: Final = 32 * 2**20
+"""Bytes of a window before it is cut."""
+
+_HEADER: Final = GET_FORM.header.itemsize
+
+
+@attrs.frozen
+class Copied:
+    """What a copy came to, so far.
+
+    Attributes:
+        records: how many were stored at the target.
+        bytes: their size as they were read.
+        acq: everything of the range below this acq is copied.
+        end: the acq at which the copy will end.
+    """
+
+    records: int
+    bytes: int
+    acq: int
+    end: int
+
+
+OnCopied: TypeAlias = Callable[[Copied], object]
+"""Called after each window."""
+
+
+class Collected:
+    """Raw records of a window, by their payloads' sizes.
+
+    Args:
+        plan: what of them is wanted; None for all.
+        most: bytes from which on no more are wanted; None for no limit.
+    """
+
+    def __init__(self, plan: Plan | None, most: int | None) -> None:
+        self._plan = plan
+        self._most = most
+        self._parts: dict[int, list[npt.NDArray[Any]]] = {}
+        self.bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are too many."""
+        return self._most is not None and self.bytes > self._most
+
+    def feed(self, chunk: memoryview) -> bool:
+        """Takes a chunk; returns whether there are too many."""
+        for size, records in by_size(chunk):
+            mask = None if self._plan is None else self._plan.key_mask(records)
+            wanted = records.copy() if mask is None else records[mask]
+            self.bytes += wanted.nbytes
+            self._parts.setdefault(size, []).append(wanted)
+        return self.is_full
+
+    def acq_in_the_middle(self) -> int:
+        """An acq with about as many of the records below as above it."""
+        return int(np.median(np.concatenate([part["acq"] for parts in self._parts.values() for part in parts])))
+
+    def batches(self, there: npt.NDArray[Any] | None) -> list[Batch]:
+        """The records in PUTA form, without those whose keys are `there`, which are sorted."""
+        batches: list[Batch] = []
+        for size, parts in self._parts.items():
+            records = np.concatenate(parts)
+            if there is not None and len(there):
+                records = records[~np.isin(keys_of(records), there)]
+            moved = np.empty(len(records), PUTA_FORM.dtype(size))
+            moved["n"] = PUTA_FORM.least + size
+            for name in (*PUTA_FORM.key_fields, *(["payload"] if size else [])):
+                moved[name] = records[name]
+            batches += batches_by_cid(records["cid"], moved)
+        return batches
+
+
+def by_size(chunk: memoryview) -> list[tuple[int, npt.NDArray[Any]]]:
+    """The records of a chunk as structured arrays, one for each size of payloads."""
+    whole = GET_FORM.whole_records(chunk)
+    if whole.end == len(chunk) and whole.record_size:
+        size = whole.record_size - _HEADER
+        return [(size, np.frombuffer(chunk, GET_FORM.dtype(size)))]
+    starts = GET_FORM.offsets(chunk)
+    sizes = np.diff(starts, append=len(chunk))
+    octets = np.frombuffer(chunk, np.uint8)
+    return [
+        (
+            size - _HEADER,
+            octets[starts[sizes == size][:, None] + np.arange(size)].view(GET_FORM.dtype(size - _HEADER))[:, 0],
+        )
+        for size in np.unique(sizes).tolist()
+    ]
+
+
+def keys_of(records: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The full keys of records, each as one value that compares by its bytes, shape (n,)."""
+    keys = np.empty(len(records), KEY_DTYPE)
+    for name in KEY_FIELDS:
+        keys[name] = records[name]
+    return keys.view(f"V{KEY_DTYPE.itemsize}")
+
+
+class Copying:
+    """One copy: its steps, for a backend that reads from the source and appends to the target.
+
+    Args:
+        what: a query, or a key range.
+        source: the session that is read.
+        target: name of the session that is written.
+        retry: policy for reads.
+        checkpoint: file that keeps how far the copy came; None for none.
+        progress: called after each window.
+
+    Raises:
+        QueryError: when the query has a limit, or filters by payload.
+        CheckpointError: when the file is of another copy, or damaged.
+    """
+
+    def __init__(
+        self,
+        what: QueryBuilder[Any] | KeyRange,
+        source: Any,
+        target: str,
+        retry: Retry,
+        checkpoint: str | os.PathLike[str] | None,
+        progress: OnCopied | None,
+    ) -> None:
+        self._plan = None if isinstance(what, KeyRange) else _plan_of(what)
+        boxes = (what,) if isinstance(what, KeyRange) else _plan_of(what).boxes
+        self._boxes = [box for box in boxes if not box.is_empty]
+        self._retry = retry
+        self._name = source.name
+        self._progress = progress
+        of = {"target": source.name.partition("?")[0], "model": "any", "query": str(what)}
+        if isinstance(what, QueryBuilder):
+            of = identity_of(what._model, what._conditions, source)
+        self._file = None if checkpoint is None else Checkpoint(checkpoint, {**of, "copy to": target.partition("?")[0]})
+        kept = self._file.load() if self._file else None
+        start = min((box.min.acq for box in self._boxes), default=LIMITS["acq"].least)
+        self._resumed = kept is not None
+        self._acq = kept.acq if kept else start
+        self._records = self._bytes = 0
+        self._width: int | None = None
+
+    def keys_there(self) -> Steps[npt.NDArray[Any] | None]:
+        """The keys that the target has from the checkpoint on; None when there was none. To be run on the target."""
+        if not self._resumed:
+            return None
+        parts: list[npt.NDArray[Any]] = []
+
+        def look(chunk: memoryview) -> None:
+            parts.extend(keys_of(records) for _, records in by_size(chunk))
+
+        for box in cut_to(self._boxes, self._acq, LIMITS["acq"].bound):
+            yield Look(box, look)
+        return np.concatenate(parts) if parts else None
+
+    def steps(self, there: npt.NDArray[Any] | None) -> Steps[Copied]:
+        """The copy. `there` is what `keys_there` came to."""
+        if self._file and not self._resumed:
+            self._file.save(Position(self._acq))
+        full = [_of_any_acq(box) for box in self._boxes]
+        last: int = (yield from tried(lambda: last_acq(full), self._retry, self._name)) if full else self._acq
+        end = min([last, max((box.max.acq for box in self._boxes), default=last)])
+        while self._acq < end:
+            until, collected = yield from tried(lambda: self._read(end), self._retry, self._name)
+            batches = collected.batches(there)
+            if batches:
+                yield Append(Sent(batches), with_acq=True)
+            self._acq = until
+            self._records += sum(batch.count for batch in batches)
+            self._bytes += collected.bytes
+            if self._file:
+                self._file.save(Position(until))
+            if self._progress:
+                self._progress(Copied(self._records, self._bytes, until, end))
+        return Copied(self._records, self._bytes, self._acq, end)
+
+    def _read(self, end: int) -> Generator[Any, Any, tuple[int, Collected]]:
+        start = self._acq
+        until = end if self._width is None else min(end, start + self._width)
+        while True:
+            collected = Collected(self._plan, WINDOW_BYTES if until > start + 1 else None)
+            for box in cut_to(self._boxes, start, until):
+                yield Look(box, collected.feed)
+                if collected.is_full:
+                    break
+            if not collected.is_full:
+                if self._width is not None:
+                    self._width = min(2 * self._width, 2**63)
+                return until, collected
+            until = min(max(collected.acq_in_the_middle(), start + 1), until - 1)
+            self._width = until - start
+
+
+def _plan_of(query: QueryBuilder[Any]) -> Plan:
+    plan = query._planned()
+    if query._limit is not None or plan.residual:
+        raise QueryError(
+            "copy() moves records without looking into payloads: take the limit and the conditions on fields off the query"
+        )
+    return plan
+
+
+def _of_any_acq(box: KeyRange) -> KeyRange:
+    limits = LIMITS["acq"]
+    low = msgspec.structs.replace(box.min, acq=limits.least)
+    return KeyRange(low, msgspec.structs.replace(box.max, acq=limits.bound))

@@ -1,0 +1,63 @@
+"""Two backends as one: reads from the first, appends to the second. Closing it closes neither."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from tsmodel.backend import AcqInterval, AsyncBackend, AsyncScan, Backend, Batch, Scan
+from tsmodel.keys import KeyRange
+
+__all__ = ["AsyncPair", "Pair"]
+
+
+@attrs.frozen(eq=False)
+class Pair:
+    """See `Backend`.
+
+    Attributes:
+        source: is read.
+        target: is appended to.
+    """
+
+    source: Backend
+    target: Backend
+
+    def scan(self, box: KeyRange) -> Scan:
+        """See `Backend.scan`."""
+        return self.source.scan(box)
+
+    def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
+        """See `Backend.append`."""
+        return self.target.append(batches, with_acq=with_acq)
+
+    def last_acq(self, box: KeyRange) -> int:
+        """See `Backend.last_acq`."""
+        return self.source.last_acq(box)
+
+    def close(self) -> None:
+        """Does nothing: both belong to their sessions."""
+
+
+@attrs.frozen(eq=False)
+class AsyncPair:
+    """See `Pair`."""
+
+    source: AsyncBackend
+    target: AsyncBackend
+
+    def scan(self, box: KeyRange) -> AsyncScan:
+        """See `Backend.scan`."""
+        return self.source.scan(box)
+
+    async def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
+        """See `Backend.append`."""
+        return await self.target.append(batches, with_acq=with_acq)
+
+    async def last_acq(self, box: KeyRange) -> int:
+        """See `Backend.last_acq`."""
+        return await self.source.last_acq(box)
+
+    async def close(self) -> None:
+        """Does nothing: both belong to their sessions."""
