@@ -9,6 +9,7 @@ from tsmodel.errors import QueryError
 from tsmodel.model.aggregates import Aggregate
 from tsmodel.model.expressions import Between, Comparison, Expression, IsIn, Operator
 from tsmodel.model.operands import ColumnInfo
+from tsmodel.model.ordering import Order
 from tsmodel.timestamps import TimeLike
 
 __all__ = ["Column"]
@@ -67,6 +68,14 @@ class Column(Generic[T]):
         if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
             raise QueryError(f"{self.info.model}.{self.name}: is_in() takes several values, such as a list, not {values!r}")
         return IsIn(self.info, tuple(map(self.info.operand, values)))
+
+    def desc(self) -> Order:
+        """This column, the greatest value first, for `query.order_by(...)`."""
+        return Order(self.info, descending=True)
+
+    def asc(self) -> Order:
+        """This column, the least value first, which is what `order_by` takes a column for."""
+        return Order(self.info)
 
     def sum(self) -> Aggregate:
         """The sum of the column's values in a window, for `query.resample(...).agg(...)`."""

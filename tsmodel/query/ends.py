@@ -33,13 +33,23 @@ _MISFIT_HINT: Final = '; if records of another kind lie in this range, narrow th
 class Selection(Generic[M]):
     """Picks the records of a query out of chunks, up to its limit, and counts."""
 
-    def __init__(self, model: type[M], plan: Plan, limit: int | None, on_error: OnError, stats: RunStats) -> None:
+    def __init__(
+        self,
+        model: type[M],
+        plan: Plan,
+        limit: int | None,
+        on_error: OnError,
+        stats: RunStats,
+        *,
+        counts: bool = True,
+    ) -> None:
         self.model = model
         self.codec: RowCodec[M] = codec_of(model)
         self.plan = plan
         self.left = limit
         self.on_error = on_error
         self.stats = stats
+        self.counts = counts
 
     @property
     def full(self) -> bool:
@@ -53,7 +63,8 @@ class Selection(Generic[M]):
             DecodeError: when a payload does not fit the model, unless such records are to be skipped.
         """
         fit = self.codec.fit_keys(chunk) if keys_only and not self.plan.residual else self.codec.fit(chunk)
-        self.stats.chunk(len(chunk), len(fit.records) + len(fit.misfits))
+        if self.counts:
+            self.stats.chunk(len(chunk), len(fit.records) + len(fit.misfits))
         if fit.misfits:
             self._meet(fit.misfits)
         mask = self.plan.mask(fit.records)

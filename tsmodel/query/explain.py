@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
+from tsmodel.query.arranging import Arrangement
 from tsmodel.query.planning import Plan
 from tsmodel.query.stats import RunStats
 from tsmodel.timestamps import to_iso
@@ -29,6 +30,7 @@ class Explanation:
     plan: Plan
     limit: int | None
     stats: RunStats | None
+    arrangement: Arrangement = attrs.field(factory=Arrangement)
 
     def __str__(self) -> str:
         lines = [f"query of {self.model}"]
@@ -40,7 +42,11 @@ class Explanation:
             lines.append(f"    … {len(boxes) - _MOST_SHOWN} more")
         residual = " & ".join(f"({term})" for term in (*self.plan.key_residual, *self.plan.residual))
         lines.append(f"  residual filter: {residual or 'none'}")
-        if self.limit is not None:
+        if self.arrangement:
+            lines.append(f"  then: {self.arrangement}")
+        if self.limit is not None and self.arrangement.order:
+            lines.append(f"  limit: the first {self.limit:,} records; no more are held")
+        elif self.limit is not None:
             lines.append(f"  limit: stops after {self.limit:,} records")
         lines.append(f"  last run: {self.stats or 'none yet'}")
         return "\n".join(lines)

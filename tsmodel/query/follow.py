@@ -42,6 +42,7 @@ class _Followed(Generic[M]):
         _conditions: tuple[Expression, ...]
 
         def _planned(self) -> Plan: ...
+        def _plainly(self, what: str) -> None: ...
         def _selection(self, limit: int | None) -> Selection[M]: ...
         def _reading(self) -> Any: ...
 
@@ -53,6 +54,7 @@ class _Followed(Generic[M]):
         every: int,
         wait: bool,
     ) -> FollowPlan:
+        self._plainly("follow()")
         if self._limit is not None:
             raise QueryError("follow() gives every record: take the limit off the query, and stop iterating instead")
         whole = (LIMITS["acq"].least, LIMITS["acq"].bound)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
 from tsmodel.backend import AsyncBackend
 from tsmodel.model.base import TSModel
+from tsmodel.query.arranging import fed, fed_whole
+from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.drive import run_async, stream_async
 from tsmodel.query.ends import Count, End, Regrouped, Rows
 from tsmodel.query.follow import AsyncFollowEnds
 from tsmodel.query.frames import AsyncFrameEnds
-from tsmodel.query.query import QueryBuilder
 from tsmodel.query.resample import AsyncResampleEnds
+from tsmodel.query.series import Series, SeriesFound
 
 __all__ = ["AsyncQuery", "AsyncSource"]
 
@@ -106,8 +108,24 @@ class AsyncQuery(AsyncFollowEnds[M], AsyncResampleEnds[M], AsyncFrameEnds[M], Qu
         assert self._source is not None
         return self._source
 
-    async def _run(self, end: End[R]) -> R:
-        return await run_async(self._backend(), self._boxes(), end, self.stats)
+    async def series(self) -> list[Series]:
+        """See `Query.series`."""
+        return await self._run(SeriesFound(self._selection(None)))
 
-    def _stream(self, end: End[R]) -> AsyncGenerator[R, None]:
-        return stream_async(self._backend(), self._boxes(), end, self.stats)
+    async def _run(self, end: End[R]) -> R:
+        if not self._arrangement:
+            return await run_async(self._backend(), self._boxes(), end, self.stats)
+        return fed_whole(await self._chunks(), end)
+
+    async def _stream(self, end: End[R]) -> AsyncGenerator[R, None]:
+        if self._arrangement:
+            for result in fed(await self._chunks(), end):
+                yield result
+            return
+        async with aclosing(stream_async(self._backend(), self._boxes(), end, self.stats)) as results:
+            async for result in results:
+                yield result
+
+    async def _chunks(self) -> Iterable[memoryview]:
+        first, *others = self._collectors()
+        return self._through(await run_async(self._backend(), self._boxes(), first, self.stats), others)

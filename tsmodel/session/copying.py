@@ -24,10 +24,10 @@ from tsmodel.client.retry import Retry
 from tsmodel.codec.batching import batches_by_cid
 from tsmodel.errors import QueryError
 from tsmodel.keys import KEY_DTYPE, KEY_FIELDS, LIMITS, KeyRange
+from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.checkpoint import Checkpoint, Position
 from tsmodel.query.follow import identity_of
 from tsmodel.query.planning import Plan
-from tsmodel.query.query import QueryBuilder
 from tsmodel.query.windows import cut_to, last_acq, tried
 from tsmodel.session.steps import Append, Look, Sent, Steps
 from tsmodel.wire.records import GET_FORM, PUTA_FORM
@@ -228,6 +228,7 @@ class Copying:
 
 
 def _plan_of(query: QueryBuilder[Any]) -> Plan:
+    query._plainly("copy()")
     plan = query._planned()
     if query._limit is not None or plan.residual:
         raise QueryError(

@@ -1,0 +1,64 @@
+"""The series of a query: which meters have records, how many, and from when to when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tsmodel.query.ends import Selection
+
+__all__ = ["Series", "SeriesFound"]
+
+
+@attrs.frozen
+class Series:
+    """Records of one client, meter, and meter object.
+
+    Attributes:
+        cid, mid, moid: of all of them.
+        count: how many there are.
+        cap_min, cap_max: least and greatest capture time, both of records; ns since 2001.
+    """
+
+    cid: int
+    mid: int
+    moid: int
+    count: int
+    cap_min: int
+    cap_max: int
+
+
+class SeriesFound:
+    """Counts the selected records by series, by NumPy; an end."""
+
+    def __init__(self, selection: Selection[Any]) -> None:
+        self._selection = selection
+        self._found: dict[tuple[int, int, int], tuple[int, int, int]] = {}
+
+    def feed(self, chunk: memoryview) -> bool:
+        """Takes a chunk; returns whether the limit is reached."""
+        records = self._selection.of(chunk, keys_only=True)
+        if len(records):
+            self._take(*(np.asarray(records[name]) for name in ("cid", "mid", "moid", "cap")))
+        return self._selection.full
+
+    def result(self) -> list[Series]:
+        """All series so far, sorted."""
+        return [Series(*key, *counts) for key, counts in sorted(self._found.items())]
+
+    def _take(self, cid: Any, mid: Any, moid: Any, cap: Any) -> None:
+        order = np.lexsort((moid, mid, cid))
+        cid, mid, moid, cap = cid[order], mid[order], moid[order], cap[order]
+        differs = (cid[1:] != cid[:-1]) | (mid[1:] != mid[:-1]) | (moid[1:] != moid[:-1])
+        starts = np.concatenate([[0], np.flatnonzero(differs) + 1])
+        counts = np.diff(starts, append=len(cap))
+        columns = (cid[starts], mid[starts], moid[starts])
+        sums = (counts, np.minimum.reduceat(cap, starts), np.maximum.reduceat(cap, starts))
+        found = self._found
+        for c, m, o, count, least, greatest in zip(*(each.tolist() for each in (*columns, *sums)), strict=True):
+            known = found.get((c, m, o))
+            if known is not None:
+                count, least, greatest = known[0] + count, min(known[1], least), max(known[2], greatest)
+            found[c, m, o] = (count, least, greatest)
