@@ -102,8 +102,8 @@ class ArrangementSteps(Generic[M]):
             raise QueryError(f"{order.column.model}.{order.column.alias} is not a column of {self._model.__name__}")
         if order.column.codec.comparisons != "all":
             raise QueryError(f"{order.column.model}.{order.column.alias} ({order.column.codec.label}) has no order")
-        if not order.column.is_key and not self._is_plain:
-            raise QueryError(f"records of several models or versions are put in order by the key only, not by {order}")
+        if not self._is_plain:
+            raise QueryError("records of several models or versions are not put in order: sort what all() gives")
         return order
 
     @property

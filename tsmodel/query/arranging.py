@@ -144,7 +144,7 @@ class ByKey:
 
     Args:
         plan: says which keys are asked for.
-        arrangement: what is done: the newest versions are found, or else the records are put in order.
+        arrangement: what is done: the newest versions are found, or else the first or last of each series.
         stats: counts what is read; None when it was read before.
     """
 
@@ -167,8 +167,6 @@ class ByKey:
             chosen = np.flatnonzero(mask)
             octets, sizes, keys = _gathered(octets, sizes, chosen), sizes[chosen], keys[chosen]
         columns = {name: keys[name] for name in (*_KEY, "acq")}
-        for at, order in enumerate(self._arrangement.order):
-            columns |= {f"order{at}": keys[order.column.name], f"absent{at}": np.zeros(len(keys), np.bool_)}
         self._held.add(octets, sizes, columns)
         return False
 

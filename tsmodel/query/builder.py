@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from typing_extensions import Self
 
 from tsmodel.errors import MultipleResultsError, NoResultError, QueryError
-from tsmodel.keys import LIMITS, KeyRange
+from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.model.base import TSModel
 from tsmodel.model.columns import Column
 from tsmodel.model.expressions import And, Between, Comparison, Expression, IsIn, Not, Or
@@ -18,7 +18,7 @@ from tsmodel.model.unions import models_of, queried
 from tsmodel.query.arrangement import ArrangementSteps
 from tsmodel.query.arranging import Arrangement
 from tsmodel.query.days import day_of
-from tsmodel.query.ends import OnError, Selection
+from tsmodel.query.ends import OnError, Quarantined, Selection
 from tsmodel.query.explain import Explanation
 from tsmodel.query.planning import DEFAULT_MAX_BOXES, Plan
 from tsmodel.query.stats import RunStats
@@ -29,6 +29,13 @@ __all__ = ["QueryBuilder"]
 
 M = TypeVar("M", bound=TSModel)
 R = TypeVar("R")
+
+
+def is_full_scan(box: KeyRange) -> bool:
+    """Whether a key range leaves out nothing by client, meter or time: by moid alone a database cannot narrow much."""
+    names = ("cid", "mid", "cap", "acq")
+    intervals = dict(zip(KEY_FIELDS, box.intervals(), strict=True))
+    return all(intervals[name] == (LIMITS[name].least, LIMITS[name].bound) for name in names)
 
 
 class QueryBuilder(ArrangementSteps[M], Generic[M]):
@@ -150,10 +157,10 @@ class QueryBuilder(ArrangementSteps[M], Generic[M]):
         return self._with(_limit=most)
 
     def on_error(self, action: OnError) -> Self:
-        """What becomes of records whose payload does not fit the model: "raise" (default) or "skip", which counts them
-        in `stats.skipped`."""
-        if action not in ("raise", "skip"):
-            raise QueryError(f'on_error takes "raise" or "skip", not {action!r}')
+        """What becomes of records whose payload does not fit the model: "raise" (default); "skip", which counts them in
+        `stats.skipped`; or "quarantine", which keeps them, all of them, in `quarantined` as well."""
+        if action not in ("raise", "skip", "quarantine"):
+            raise QueryError(f'on_error takes "raise", "skip" or "quarantine", not {action!r}')
         return self._with(_on_error=action)
 
     def max_boxes(self, most: int) -> Self:
@@ -169,6 +176,18 @@ class QueryBuilder(ArrangementSteps[M], Generic[M]):
     def explain(self) -> Explanation:
         """The key ranges, the residual filter, and what the last run of this very query read."""
         return Explanation(self._model.__name__, self._planned(), self._limit, self._stats, self._arrangement)
+
+    @property
+    def quarantined(self) -> list[Quarantined]:
+        """Records that the last run of this very query left out because their payload does not fit the model: key, payload
+        and reason of each.
+
+        Raises:
+            QueryError: when it was not run, or does not say `on_error("quarantine")`.
+        """
+        if self._on_error != "quarantine":
+            raise QueryError('quarantined is for queries with .on_error("quarantine")')
+        return self.stats.quarantined
 
     @property
     def stats(self) -> RunStats:
@@ -198,7 +217,17 @@ class QueryBuilder(ArrangementSteps[M], Generic[M]):
         return self._plan
 
     def _boxes(self) -> tuple[KeyRange, ...]:
-        return () if self._limit == 0 else self._planned().boxes
+        boxes = self._planned().boxes
+        if not getattr(self._reading(), "allow_full_scan", True) and any(map(is_full_scan, boxes)):
+            raise QueryError(
+                f"this query of {self._model.__name__} reads all that there is, which the session does not allow: "
+                "narrow it by cid, mid, cap or acq, or connect with allow_full_scan=True"
+            )
+        return () if self._limit == 0 else boxes
+
+    def _reading(self) -> Any:
+        """What is read from."""
+        raise NotImplementedError
 
     def _boxes_to_ask(self) -> tuple[KeyRange, ...]:
         if boxes := self._planned().boxes:

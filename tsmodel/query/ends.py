@@ -11,21 +11,38 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
+import attrs
 import numpy as np
 
 from tsmodel.codec import Misfit, RowCodec
 from tsmodel.codec.evolving_rows import UpgradeFault
-from tsmodel.keys import KEY_DTYPE
+from tsmodel.keys import KEY_DTYPE, Key
 from tsmodel.model.base import TSModel, codec_of, misfit
 from tsmodel.query.planning import Plan
 from tsmodel.query.stats import RunStats
 
-__all__ = ["Count", "End", "OnError", "Regrouped", "Rows", "Selection"]
+__all__ = ["Count", "End", "OnError", "Quarantined", "Regrouped", "Rows", "Selection"]
 
 M = TypeVar("M", bound=TSModel)
 R = TypeVar("R", covariant=True)
 
-OnError = Literal["raise", "skip"]
+OnError = Literal["raise", "skip", "quarantine"]
+
+
+@attrs.frozen
+class Quarantined:
+    """A record whose payload does not fit the model.
+
+    Attributes:
+        key: its key.
+        payload: its payload.
+        reason: what is wrong with it.
+    """
+
+    key: Key
+    payload: bytes
+    reason: str
+
 
 _MISFIT_HINT: Final = '; if records of another kind lie in this range, narrow the query or use .on_error("skip")'
 
@@ -84,6 +101,10 @@ class Selection(Generic[M]):
             first = fatal[0]
             raise misfit(self.model, first.key, first.payload, first.fault, hint=_MISFIT_HINT)
         self.stats.skipped += len(asked_for)
+        if self.on_error == "quarantine":
+            for each in asked_for:
+                error = misfit(self.model, each.key, each.payload, each.fault)
+                self.stats.quarantined.append(Quarantined(each.key, each.payload, str(error).partition("\n")[0]))
 
 
 class End(Protocol[R]):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import attrs
+
+if TYPE_CHECKING:
+    from tsmodel.query.ends import Quarantined
 
 __all__ = ["RunStats"]
 
@@ -19,7 +23,8 @@ class RunStats:
         bytes_read: their bytes.
         records_read: their records.
         records_returned: records that met every condition and the limit.
-        skipped: records left out because their payload does not fit the model (`on_error("skip")`).
+        skipped: records left out because their payload does not fit the model (`on_error("skip")` or `"quarantine"`).
+        quarantined: those, when the query says `on_error("quarantine")`.
         seconds: from the start of the run to its end or to the last chunk so far.
     """
 
@@ -29,6 +34,7 @@ class RunStats:
     records_read: int = 0
     records_returned: int = 0
     skipped: int = 0
+    quarantined: list[Quarantined] = attrs.field(factory=list, repr=False)
     seconds: float = 0.0
     _started: float = attrs.field(factory=time.perf_counter, repr=False)
 

@@ -38,6 +38,7 @@ class SessionOptions:
     batch_age: DurationLike | None = None
     flush_every: DurationLike | None = None
     retry: Retry | None = None
+    allow_full_scan: bool = True
 
     def __attrs_post_init__(self) -> None:
         if self.retry is not None and not isinstance(self.retry, Retry):
@@ -78,6 +79,7 @@ class SessionBase:
         self._writer = Writer(self._pending, name, self._retry)
         self._flush_seconds = options.flush_seconds
         self._failure: Exception | None = None
+        self.allow_full_scan = options.allow_full_scan
         self._lock: AbstractContextManager[object] = nullcontext()
 
     @property

@@ -26,6 +26,7 @@ def connect(
     batch_age: DurationLike | None = None,
     flush_every: DurationLike | None = None,
     retry: Retry | None = None,
+    allow_full_scan: bool = True,
 ) -> Session:
     """Opens a session; use it in a `with` block.
 
@@ -42,6 +43,7 @@ def connect(
         flush_every: stores in the background, by a thread (or a task), every so often. When that fails the next call that
             adds raises it, and nothing is tried in the background until it has.
         retry: what is tried again after a failure, and what becomes of a put without an answer. None: nothing is.
+        allow_full_scan: whether queries may read without any bounds on cid, mid, cap and acq; they raise otherwise.
 
     Raises:
         SessionError: when the target is not one of these, or an option is not valid.
@@ -54,7 +56,12 @@ def connect(
     """
     parsed = parse(target)
     options = SessionOptions(
-        batch_size=batch_size, batch_bytes=batch_bytes, batch_age=batch_age, flush_every=flush_every, retry=retry
+        batch_size=batch_size,
+        batch_bytes=batch_bytes,
+        batch_age=batch_age,
+        flush_every=flush_every,
+        retry=retry,
+        allow_full_scan=allow_full_scan,
     )
     return Session(_backend(parsed, retry), name=_named(target, parsed), options=options)
 
@@ -67,6 +74,7 @@ def connect_async(
     batch_age: DurationLike | None = None,
     flush_every: DurationLike | None = None,
     retry: Retry | None = None,
+    allow_full_scan: bool = True,
 ) -> AsyncSession:
     """Gives a session whose waits are awaited; use it in an `async with` block, which opens it.
 
@@ -85,7 +93,12 @@ def connect_async(
         return backend
 
     options = SessionOptions(
-        batch_size=batch_size, batch_bytes=batch_bytes, batch_age=batch_age, flush_every=flush_every, retry=retry
+        batch_size=batch_size,
+        batch_bytes=batch_bytes,
+        batch_age=batch_age,
+        flush_every=flush_every,
+        retry=retry,
+        allow_full_scan=allow_full_scan,
     )
     return AsyncSession(opener, name=_named(target, parsed), options=options)
 
