@@ -166,6 +166,8 @@ def test_against_brute_force(session: Any, data: st.DataObject) -> None:
     assert str(streamed(asked)) == str(found)
     assert str(asked.columns()["acq"].tolist()) == str([row.acq for row in found])
     assert asked.stats.records_returned == len(found)
+    columns = [getattr(model, name) for name in ("mid", "acq", *ORDERS[model])]
+    assert str(asked.select(*columns).all()) == str([tuple(getattr(row, each.name) for each in columns) for row in found])
     whole: dict[Any, list[int]] = {}
     for row in found:
         whole.setdefault((cid, row.mid, row.moid), []).append(row.cap)

@@ -20,6 +20,10 @@ def ordered(session: Session) -> None:
     assert_type(query.as_of("2026-01-01T00:00:00Z").first_per_series().first(), Reading | None)
     assert_type(query.on(dt.date(2026, 1, 1), "Europe/Warsaw").last("15m").series(), list[Series])
     assert_type(query.on_error("quarantine").quarantined, list[Quarantined])
+    assert_type(query.select(Reading.mid, Reading.volts).all(), list[tuple[int, float]])
+    for mid, volts in query.select(Reading.mid, Reading.volts):
+        assert_type(mid, int)
+        assert_type(volts, float)
     query.order_by("cap")  # type: ignore[arg-type]
     query.on_error("ignore")  # type: ignore[arg-type]
 
@@ -27,3 +31,4 @@ def ordered(session: Session) -> None:
 async def awaited(session: AsyncSession) -> None:
     assert_type(await session.query(Reading).revisions().all(), list[Reading])
     assert_type(await session.query(Reading).latest().series(), list[Series])
+    assert_type(await session.query(Reading).select(Reading.volts).first(), tuple[float] | None)

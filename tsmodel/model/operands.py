@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tsmodel.codec import FieldCodec, FieldFault, FixedCodec, LayoutField, VariableRecords
 from tsmodel.codec.nullable import NullableCodec, SentinelCodec
-from tsmodel.codec.numbers import BitsCodec
+from tsmodel.codec.numbers import BitsCodec, ScalarCodec
 from tsmodel.codec.scalars import shown
 from tsmodel.errors import QueryError
 
@@ -87,6 +87,21 @@ class ColumnInfo:
         if self.field.bit is not None:
             objects[~self._layout_present(records)] = None
         return self._comparables(objects)
+
+    def objects(self, records: Any) -> list[Any]:
+        """The values of some records that a codec's `fit` gave, as objects of the model have them."""
+        if isinstance(records, VariableRecords) and not self.is_key:
+            at = records.names.index(self.name)
+            return [values[at] for values in records.values]
+        if self.field is None:
+            return records[self.name].tolist()  # type: ignore[no-any-return]
+        item = self.field.item
+        assert isinstance(item, FixedCodec)
+        stored = item.stored_of(records[self.field.slot])
+        if self.field.bit is None:
+            return stored if isinstance(item, ScalarCodec) else list(map(item.load, stored))
+        present = self._layout_present(records).tolist()
+        return [item.load(each) if there else None for each, there in zip(stored, present, strict=True)]
 
     def present(self, records: Any) -> Mask | None:
         """In which of some records there is a value, shape (n,); None when it is everywhere."""

@@ -17,6 +17,7 @@ from tsmodel.query.ends import Count, End, Regrouped, Rows
 from tsmodel.query.follow import FollowEnds
 from tsmodel.query.frames import FrameEnds
 from tsmodel.query.resample import ResampleEnds
+from tsmodel.query.select import SelectStep
 from tsmodel.query.series import Series, SeriesFound
 
 __all__ = ["Query"]
@@ -25,7 +26,7 @@ M = TypeVar("M", bound=TSModel)
 R = TypeVar("R")
 
 
-class Query(FollowEnds[M], ResampleEnds[M], FrameEnds[M], QueryBuilder[M]):
+class Query(SelectStep, FollowEnds[M], ResampleEnds[M], FrameEnds[M], QueryBuilder[M]):
     """A query of a model. Immutable; reads when an end is called: `all`, `first`, `one`, `count`, iteration and others."""
 
     __slots__ = ()

@@ -15,6 +15,7 @@ from tsmodel.query.ends import Count, End, Regrouped, Rows
 from tsmodel.query.follow import AsyncFollowEnds
 from tsmodel.query.frames import AsyncFrameEnds
 from tsmodel.query.resample import AsyncResampleEnds
+from tsmodel.query.select import AsyncSelectStep
 from tsmodel.query.series import Series, SeriesFound
 
 __all__ = ["AsyncQuery", "AsyncSource"]
@@ -36,7 +37,7 @@ class AsyncSource(Protocol):
         ...
 
 
-class AsyncQuery(AsyncFollowEnds[M], AsyncResampleEnds[M], AsyncFrameEnds[M], QueryBuilder[M]):
+class AsyncQuery(AsyncSelectStep, AsyncFollowEnds[M], AsyncResampleEnds[M], AsyncFrameEnds[M], QueryBuilder[M]):
     """A query of a model on an asynchronous session: built as `Query` is, its ends are awaited."""
 
     __slots__ = ()

@@ -196,6 +196,26 @@ def test_days_that_are_none() -> None:
             Reading.query.on(day)  # type: ignore[arg-type]
 
 
+def test_select() -> None:
+    with connect("memory:") as session:
+        session.add_all([*readings(3), *readings(1, mid=2)])
+        session.flush()
+        query = session.query(Reading).where(Reading.cap >= 1).order_by(Reading.cap.desc())
+        assert query.select(Reading.cap, Reading.volts).all() == [(2, 2.0), (1, 1.0)]
+        assert query.stats.records_returned == 2
+        assert query.limit(1).select(Reading.xs).all() == [([0, 0],)]
+        assert session.query(Reading).mid(7).select(Reading.cap).first() is None
+        with pytest.raises(QueryError, match=r"select takes columns, such as select\(Reading.mid"):
+            query.select()
+        with pytest.raises(QueryError, match="select takes columns, such as Reading.cap, not 'cap'"):
+            query.select("cap")  # type: ignore[arg-type]
+        with pytest.raises(QueryError, match="Event.code is not a column of Reading"):
+            query.select(Event.code)
+        both = session.query(Meter | Event)
+        with pytest.raises(QueryError, match="of several models or versions select takes key components, not volts"):
+            both.select(Meter.volts)
+
+
 def test_last() -> None:
     (box,) = Reading.query.last("15m").key_ranges()
     assert abs(to_ns(dt.datetime.now(dt.timezone.utc)) - 15 * 60 * 10**9 - box.min.cap) < 60 * 10**9
