@@ -171,7 +171,7 @@ def test_class_fixed_components_are_part_of_every_query() -> None:
         (lambda: Reading.query.limit(True), "limit takes an int"),
         (lambda: Reading.query.batches(0), "batches takes an int from 1, not 0"),
         (lambda: Reading.query.max_boxes(0), "max_boxes takes an int from 1"),
-        (lambda: Reading.query.on_error("ignore"), 'on_error takes "raise" or "skip"'),
+        (lambda: Reading.query.on_error("ignore"), 'on_error takes "raise", "skip" or "quarantine"'),
         (lambda: Reading.query.stats, "was not run yet"),
     ],
 )
