@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tsmodel import TSModel, connect
 from tsmodel.errors import DecodeError
 from tsmodel.frames.arrow import _plain_value, arrow_type
 from tsmodel.model.meta import schema_of
+from tsmodel.timestamps import to_ns
 
 GREATEST_TIME = 2**63 - 1 - 978_307_200 * 10**9
 
@@ -32,7 +34,7 @@ def are_equal(one: Any, other: Any) -> bool:
 
 def has_time_beyond_arrow(objects: list[TSModel]) -> bool:
     return any(
-        type(value) is int and value > GREATEST_TIME
+        (type(value) is int and value > GREATEST_TIME) or (isinstance(value, dt.datetime) and to_ns(value) > GREATEST_TIME)
         for row in objects
         for name in row.__struct_fields__
         for value in (getattr(row, name) if isinstance(getattr(row, name), list) else [getattr(row, name)])

@@ -253,18 +253,24 @@ class Layout:
         if bits >> sum(field.bit is not None for field in self.fields):
             raise FieldFault("the bitmap of present fields has bits that stand for no field", first)
         values = []
+        slots = {slot.name: slot for slot in self.slots}
+        begun, begins = "", at
         for field in self.fields:
             if field.offset is not None:
                 at = start + field.offset
+            elif field.slot and field.slot == begun:
+                at = begins  # bit-fields share an integer
+            else:
+                at += slots[field.slot].gap if field.slot in slots else 0
+            begun, begins = field.slot, at
             try:
                 value, at = self._read_field(field, bits, payload, at, end)
             except FieldFault as fault:
                 raise fault.within(field.name) from None
             values.append(value)
-        if self.size is not None:
-            at = start + self.size
+        at = start + self.size if self.size is not None else at + self.tail
         if at > end:
-            raise FieldFault(f"the payload takes {self.size} bytes, of which {end - start} are there", end)
+            raise FieldFault(f"the payload takes {at - start} bytes, of which {end - start} are there", end)
         return tuple(values), at
 
     def check_version(self, payload: bytes) -> None:

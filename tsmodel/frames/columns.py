@@ -18,13 +18,14 @@ import numpy.typing as npt
 
 from tsmodel.codec import FixedCodec, VariableRecords
 from tsmodel.codec.layout import PRESENT
+from tsmodel.codec.numbers import BitsCodec
 from tsmodel.codec.octets import FixedTextCodec
 from tsmodel.errors import QueryError
 from tsmodel.model.columns import Column
 from tsmodel.model.meta import schema_of
 from tsmodel.model.operands import ColumnInfo
 
-__all__ = ["Wanted", "chosen", "column_of", "filled", "joined", "structured"]
+__all__ = ["Wanted", "chosen", "column_of", "filled", "joined", "lying_within", "structured"]
 
 Wanted = Column[Any] | str
 """A column of a model, or its name."""
@@ -112,6 +113,24 @@ def _structured_dtype(info: ColumnInfo) -> np.dtype[Any]:
     item = info.field.item if info.field else info.codec
     assert isinstance(item, FixedCodec)
     return item.dtype
+
+
+def lying_within(dtype: np.dtype[Any], infos: Sequence[ColumnInfo], whole: np.dtype[Any]) -> np.dtype[Any] | None:
+    """A dtype of the same fields for whole records as they lie there; None when some field does not lie there as it is, or
+    less than three quarters of a record are asked for."""
+    if 4 * dtype.itemsize < 3 * whole.itemsize or whole.fields is None or dtype.fields is None:
+        return None
+    if any(info.field is not None and isinstance(info.field.item, BitsCodec) for info in infos):
+        return None
+    slots = {info.alias: info.field.slot if info.field is not None else info.name for info in infos}
+    offsets = []
+    for name in dtype.names or ():
+        found = whole.fields.get(slots.get(name, name))
+        if found is None or found[0] != dtype.fields[name][0]:
+            return None
+        offsets.append(found[1])
+    formats = [dtype.fields[name][0] for name in dtype.names or ()]
+    return np.dtype({"names": list(dtype.names or ()), "formats": formats, "offsets": offsets, "itemsize": whole.itemsize})
 
 
 def filled(dtype: np.dtype[Any], infos: Sequence[ColumnInfo], records: Any) -> npt.NDArray[Any]:

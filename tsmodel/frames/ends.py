@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.frames.arrow import arrow_batch, arrow_schema
-from tsmodel.frames.columns import Wanted, chosen, column_of, filled, joined, structured
+from tsmodel.frames.columns import Wanted, chosen, column_of, filled, joined, lying_within, structured
 from tsmodel.frames.libraries import library
 from tsmodel.wire.records import octets_of
 
@@ -62,21 +62,35 @@ class ColumnsFrame(Frame):
 
 
 class StructuredFrame(Frame):
-    """One structured array of the fields as they are stored, in one piece of memory that grows."""
+    """One structured array of the fields as they are stored, in one piece of memory that grows.
+
+    Where nearly all of a record is asked for, whole records are taken, and the array's dtype has gaps for what is not: they
+    are copied once, and at once.
+    """
 
     def __init__(self, model: type[Any], wanted: Sequence[Wanted]) -> None:
         super().__init__(model, wanted)
         self.dtype = structured(model, self.infos)
         self._octets = bytearray()
+        self._within: tuple[np.dtype[Any], np.dtype[Any]] | None = None
 
     def add(self, records: Any) -> None:
         """See `Frame.add`."""
+        if not self._octets and isinstance(records, np.ndarray):
+            lying = lying_within(self.dtype, self.infos, records.dtype)
+            self._within = None if lying is None else (records.dtype, lying)
+        if self._within is not None:
+            if isinstance(records, np.ndarray) and records.dtype == self._within[0]:
+                self._octets += octets_of(records)
+                return
+            packed = np.frombuffer(self._octets, self._within[1]).astype(self.dtype)
+            self._octets, self._within = bytearray(octets_of(packed)), None
         self._octets += octets_of(filled(self.dtype, self.infos, records))
 
     def result(self) -> npt.NDArray[Any]:
         """See `Frame.result`."""
         octets, self._octets = self._octets, bytearray()
-        return np.frombuffer(octets, self.dtype)
+        return np.frombuffer(octets, self.dtype if self._within is None else self._within[1])
 
 
 class ArrowFrame(Frame):

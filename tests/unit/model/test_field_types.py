@@ -19,6 +19,7 @@ from tsmodel import TSModel, TSStruct, connect, field, padding
 from tsmodel.client.record import Record
 from tsmodel.errors import DecodeError, EncodeError, QueryError, SchemaError
 from tsmodel.keys import Key
+from tsmodel.model.base import codec_of
 from tsmodel.timestamps import EPOCH
 
 
@@ -704,3 +705,29 @@ def test_a_layout_shows_all_its_bytes() -> None:
         "     …     4  padding\n"
         "variable size, little-endian, packed"
     )
+
+
+def test_what_lies_behind_a_field_of_variable_length_is_told_where_it_is() -> None:
+    """Bit-fields that share an integer, gaps, and padding at the end, when a payload is read slowly to find its fault."""
+
+    class Loose(TSModel):
+        name: ts.Text
+        low: ts.Bits = field(bits=4)
+        high: ts.Bits = field(bits=1)
+        gap: ts.Padding = padding(2)
+        last: ts.Bool
+        end: ts.Padding = padding(3)
+
+    payload = codec_of(Loose).payload_of(Loose(cid=1, mid=1, moid=1, cap=1, name="ab", low=9, high=1, last=True))
+    assert payload == b"\x02\0ab\x19\0\0\x01\0\0\0"
+    assert codec_of(Loose).layout.read(payload) == ("ab", 9, 1, True)
+    key = Key(1, 1, 1, 1, 1)
+    for spoilt, offset in (
+        (payload[:7] + b"\x02" + payload[8:], 7),
+        (payload[:-1], 10),
+        (payload + b"\0", 11),
+        (payload[:4] + b"\0" + payload[4:], 11),
+    ):
+        with pytest.raises(DecodeError) as caught:
+            Loose.from_record(Record(key, spoilt))
+        assert caught.value.offset == offset
