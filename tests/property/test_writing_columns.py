@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.fields import models, rows, variable_models
 
 from tsmodel import TSModel, connect
-from tsmodel.errors import DecodeError
+from tsmodel.errors import DecodeError, EncodeError
 from tsmodel.model.meta import schema_of
 
 
@@ -47,8 +47,14 @@ def test_columns_of_any_model_are_stored_as_its_objects(made: Any, data: st.Data
         except (DecodeError, pa.ArrowInvalid, OverflowError):
             return  # a time beyond Arrow's: there is no such frame
         with connect("memory:") as other:
-            assert other.add_frame(model, table.slice(0, 1)) == min(1, len(written))
-            assert other.add_frame(model, table.slice(1)) == len(written) - 1
+            try:
+                assert other.add_frame(model, table.slice(0, 1)) == min(1, len(written))
+                assert other.add_frame(model, table.slice(1)) == len(written) - 1
+            except EncodeError as error:
+                if "NaT is no time" not in str(error):
+                    raise
+                other.discard()  # the least int64 of some unit: NumPy has no such time, and says so
+                return
             other.flush()
             assert keyed(other.query(model).all()) == expected
             if schema_of(model).layout.size is not None:

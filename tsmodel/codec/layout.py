@@ -23,6 +23,7 @@ from tsmodel.codec.field import MARKS, FieldCodec, FieldFault, FixedCodec, Mask
 from tsmodel.codec.nullable import NullableCodec
 from tsmodel.codec.numbers import BitsCodec, ScalarCodec
 from tsmodel.codec.scalars import ByteOrder, Scalar
+from tsmodel.codec.tables import table_of
 
 __all__ = ["PRESENT", "VERSION", "Align", "Layout", "LayoutError", "LayoutField", "Padding", "Slot", "placed_dtype"]
 
@@ -327,30 +328,9 @@ class Layout:
         return b"".join([*pieces, bytes(self.tail)])
 
     def __str__(self) -> str:
-        rows = [("offset", "size", "type", "field")]
-        if self.version is not None:
-            rows.append(("0", "1", f"version {self.version}", ""))
-        if self.bitmap:
-            rows.append((str(self.leading), str(self.bitmap), "bitmap of present fields", ""))
-        gaps = {slot.name: slot for slot in self.slots if slot.gap}
-        for field in self.fields:
-            if slot := gaps.pop(field.slot, None):
-                start = None if slot.offset is None else slot.offset - slot.gap
-                rows.append((_shown(start), str(slot.gap), "padding", ""))
-            rows.append((_shown(field.offset), _shown(field.size), field.codec.label, field.name))
-        if self.tail:
-            rows.append((_shown(None if self.size is None else self.size - self.tail), str(self.tail), "padding", ""))
-        wide = [max(len(row[column]) for row in rows) for column in range(3)]
-        lines = [f"{a:>{wide[0]}}  {b:>{wide[1]}}  {c:<{wide[2]}}  {name}".rstrip() for a, b, c, name in rows]
-        size = "variable size" if self.size is None else f"{self.size} bytes"
-        placed = "packed" if self.align == "packed" else "aligned as in C"
-        return "\n".join([*lines, f"{size}, {self.byte_order}-endian, {placed}"])
+        return table_of(self)
 
 
 def _bitmap(records: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     bitmap = np.ascontiguousarray(records[PRESENT])
     return bitmap.view(np.uint8).reshape(len(records), bitmap.dtype.itemsize)
-
-
-def _shown(number: int | None) -> str:
-    return "…" if number is None else str(number)

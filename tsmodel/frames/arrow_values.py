@@ -246,6 +246,8 @@ def _objects(codec: Any, array: Any) -> list[Any]:
     if isinstance(codec, (NullableCodec, SentinelCodec)):
         return _objects(codec.item, array)
     if isinstance(codec, FixedCodec) and not hasattr(codec, "layout"):
+        if array.null_count == len(array):
+            return [None] * len(array)
         try:
             stored = stored_column(codec, _fixed(codec, array.drop_null()))
         except RowFault as fault:

@@ -17,6 +17,7 @@ import pytest
 from support.peer import playing, silent
 from support.sessions import OPENERS, Opener, abandoned
 
+import tsmodel as ts
 from tsmodel import (
     Bits,
     Bool,
@@ -323,3 +324,20 @@ def test_what_was_given_may_change_afterwards() -> None:
         session.add_columns(Reading, columns(cid=cids, meter=meters))
         cids[:], meters[:] = 5, 9
         assert sorted((row.cid, row.meter) for row in session.discard()) == [(1, at) for at in range(6)]  # type: ignore[attr-defined]
+
+
+def test_a_structure_whose_member_is_absent_everywhere() -> None:
+    """An empty column of characters has no type to be told by."""
+
+    class Part(ts.TSStruct):
+        letter: ts.Nullable[str] = ts.field(item=ts.Char)
+
+    class Whole(ts.TSModel):
+        part: ts.Nested[Part]
+
+    with ts.connect("memory:") as session, ts.connect("memory:") as other:
+        session.add(Whole(cid=1, mid=1, moid=1, cap=1, part=Part(letter=None)))
+        session.flush()
+        assert other.add_frame(Whole, session.query(Whole).to_arrow()) == 1
+        other.flush()
+        assert other.query(Whole).one().part.letter is None
