@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import attrs
 
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
@@ -52,6 +54,18 @@ class Explanation:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks."""
+        title, *lines = str(self).splitlines()
+        rows = []
+        for line in lines:
+            name, _, value = line.strip().partition(": ")
+            if line.startswith("    "):
+                rows.append(f"<tr><td></td><td><code>{escape(line.strip())}</code></td></tr>")
+            else:
+                rows.append(f"<tr><th style='text-align: left'>{escape(name)}</th><td>{escape(value)}</td></tr>")
+        return f"<table><caption>{escape(title)}</caption>{''.join(rows)}</table>"
 
 
 def _shown(box: KeyRange) -> str:

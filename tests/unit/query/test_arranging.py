@@ -99,6 +99,12 @@ def test_explain_says_what_is_done() -> None:
         assert "limit: the first 4 records; no more are held" in text
         assert "read 10 records" in text
         assert "returned 4" in text
+        html = session.query(Reading).where(Reading.volts > 1).cid(1, 3).explain()._repr_html_()
+        assert html.startswith(
+            "<table><caption>query of Reading</caption><tr><th style='text-align: left'>key ranges</th><td>2</td>"
+        )
+        assert "<code>1. cid 1</code>" in html
+        assert "(volts &gt; 1)" in html
 
 
 def test_several_models() -> None:
