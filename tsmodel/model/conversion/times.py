@@ -18,7 +18,7 @@ import numpy as np
 
 from tsmodel.codec import FieldCodec, FieldFault
 from tsmodel.codec.numbers import ScalarCodec
-from tsmodel.codec.times import timedelta_ns
+from tsmodel.codec.times import UnixTimeCodec, timedelta_ns
 from tsmodel.errors import TimestampError
 from tsmodel.model.conversion.base import Conversion, Spelling
 from tsmodel.model.conversion.iso import iso_texts, ns_of_texts
@@ -122,9 +122,12 @@ class TimeConversion(Conversion):
         return self.dump_column(values)
 
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
-        if self.spelling.times == "iso":
-            return {"type": "string", "format": "date-time"}
-        return {"type": "integer", "description": "ns since 2001-01-01T00:00:00Z"}
+        ns = {"type": "integer", "description": "ns since 2001-01-01T00:00:00Z"}
+        if self.spelling.times == "ns":
+            return ns
+        text = {"type": "string", "format": "date-time"}
+        # Times that int64 does not hold in ns have no ISO text here, and are written as ints.
+        return {"anyOf": [text, ns]} if isinstance(self.codec, UnixTimeCodec) and self.codec.storage.size == 8 else text
 
 
 class AcqConversion(TimeConversion):

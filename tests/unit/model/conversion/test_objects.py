@@ -21,6 +21,8 @@ from tsmodel import (
     Text,
     TSModel,
     TSStruct,
+    UInt32,
+    UnixTime,
     field,
 )
 from tsmodel.errors import ConversionError, QueryError, SchemaError, TSModelError
@@ -251,3 +253,16 @@ def test_errors_have_the_one_root() -> None:
     with pytest.raises(TSModelError) as caught:
         Reading.from_dict({})
     assert isinstance(caught.value, ValueError)
+
+
+def test_json_schema_of_times_that_have_no_text() -> None:
+    class Old(TSModel):
+        seen: UnixTime = field(resolution="ms")
+        late: UnixTime = field(storage=UInt32)
+
+    long_ago = Old(cid=1, mid=1, moid=1, cap=1, seen=-(2**70) // 10**6 * 10**6, late=0)
+    schema = Old.json_schema()
+    assert long_ago.to_dict()["seen"] == long_ago.seen
+    assert fault(long_ago.to_dict(), schema, {}) is None
+    assert schema["properties"]["late"] == {"type": "string", "format": "date-time"}
+    assert Old.json_schema(times="ns")["properties"]["seen"]["type"] == "integer"
