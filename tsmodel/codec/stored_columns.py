@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from typing import Any, Final
 
@@ -241,9 +242,9 @@ def _times(codec: FixedCodec, values: Array) -> Array | None:
 def _rescaled(codec: FixedCodec, values: Array, unit: str, shift: int) -> Array:
     """Times or lengths of time in another unit, exactly."""
     refuse(np.isnat(values), values, lambda _: "NaT is no time")
-    scaled = values.astype(unit)
+    scaled = _recast(values, unit)
     refuse(
-        (scaled.astype(values.dtype) != values) | np.isnat(scaled),
+        (_recast(scaled, values.dtype) != values) | np.isnat(scaled),
         values,
         lambda at: f"{values[at]} is no whole number of {np.datetime_data(unit)[0]}, or too far away",
     )
@@ -251,6 +252,18 @@ def _rescaled(codec: FixedCodec, values: Array, unit: str, shift: int) -> Array:
     if len(counts) and shift < 0:
         refuse(counts < np.iinfo(np.int64).min - shift, values, lambda at: f"{values[at]} is too early")
     return _integers(codec, counts + shift)
+
+
+def _recast(values: Array, unit: npt.DTypeLike) -> Array:
+    """Times in another unit; NaT, or a wrong time, for what is beyond its reach: NumPy wraps, and from 2.5 on raises."""
+    try:
+        return values.astype(unit)
+    except OverflowError:
+        recast = np.full(len(values), "NaT", unit)
+        for row, value in enumerate(values):
+            with suppress(OverflowError):
+                recast[row] = value.astype(unit)
+        return recast
 
 
 def _characters(codec: CharCodec, values: Array) -> Array:
