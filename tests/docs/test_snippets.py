@@ -1,7 +1,7 @@
 """Every Python block of the README and the docs runs, and prints what it is said to print.
 
-Blocks of one file share a namespace and run in their order, in an empty directory, and close what they open. A fence `python no-run` is only
-compiled. A fence `text output` behind a block is what that block prints; `...` stands for anything.
+Blocks of one file share a namespace and run in their order, in an empty directory, and close what they open. A fence
+`python no-run` is only compiled. A fence `text output` behind a block is what that block prints; `...` stands for anything.
 """
 
 from __future__ import annotations
