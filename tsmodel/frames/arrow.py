@@ -25,12 +25,13 @@ from tsmodel.codec.octets import CharCodec, FixedBlobCodec, FixedTextCodec, IpCo
 from tsmodel.codec.sequences import FixedArrayCodec
 from tsmodel.codec.times import DateCodec, DateTimeCodec, DurationCodec, UnixTimeCodec
 from tsmodel.errors import DecodeError
+from tsmodel.frames.growing import Growing
 from tsmodel.frames.libraries import library
 from tsmodel.model.meta import schema_of
 from tsmodel.model.operands import ColumnInfo
 from tsmodel.timestamps import EPOCH_UNIX_NS
 
-__all__ = ["arrow_batch", "arrow_schema", "arrow_type"]
+__all__ = ["ArrowColumn", "arrow_schema", "arrow_type"]
 
 _EPOCH_DAYS: Final = EPOCH_UNIX_NS // (86_400 * 10**9)
 _DIGITS: Final = {1: 3, 2: 5, 4: 10, 8: 20}
@@ -87,14 +88,75 @@ def arrow_schema(model: type[Any], infos: Sequence[ColumnInfo]) -> Any:
     return pa.schema(fields, {"tsmodel": model.__name__})
 
 
-def arrow_batch(schema: Any, infos: Sequence[ColumnInfo], records: Any) -> Any:
-    """A record batch of records that a codec's `fit` gave.
+class ArrowColumn:
+    """A column of an Arrow table, of records that come a chunk at a time.
 
-    Raises:
-        DecodeError: when a time lies outside of what Arrow holds.
+    Numbers that Arrow has as they are stored, or moved to another epoch, grow in memory that becomes Arrow's; of others,
+    each chunk becomes an array.
+
+    Args:
+        info: which one.
     """
-    pa = library("pyarrow", "Arrow")
-    return pa.RecordBatch.from_arrays([_array(pa, info, records) for info in infos], schema=schema)
+
+    def __init__(self, info: ColumnInfo) -> None:
+        self._pa = library("pyarrow", "Arrow")
+        self._info = info
+        self._kind = arrow_type(info.codec)
+        self._shift = _shift(self._pa, info.codec, self._kind)
+        self._numbers = Growing(np.uint8)
+        self._present = Growing(np.bool_)
+        self._arrays: list[Any] = []
+
+    def add(self, records: Any) -> None:
+        """Takes records that a codec's `fit` gave; they need not stay valid.
+
+        Raises:
+            DecodeError: when a time lies outside of what Arrow holds.
+        """
+        if self._shift is None or (isinstance(records, VariableRecords) and not self._info.is_key):
+            self._end_numbers()
+            self._arrays.append(_array(self._pa, self._info, records))
+        else:
+            self._add_numbers(self._info.values(records), self._info.present(records), self._shift)
+
+    def result(self) -> Any:
+        """The column so far, a `pyarrow.ChunkedArray`; the next one begins empty."""
+        self._end_numbers()
+        arrays, self._arrays = self._arrays, []
+        return self._pa.chunked_array(arrays, self._kind)
+
+    def _add_numbers(self, values: npt.NDArray[Any], present: npt.NDArray[np.bool_] | None, shift: int) -> None:
+        dtype = values.dtype.newbyteorder("=")
+        if dtype != self._numbers.dtype:
+            self._end_numbers()
+            self._numbers = Growing(dtype)
+        room = self._numbers.room(len(values))
+        if shift:
+            _check_times(self._info.alias, self._kind, values if present is None else values[present], shift)
+            np.add(values, dtype.type(shift), out=room)
+        else:
+            room[:] = values
+        if self._info.is_nullable:
+            self._present.room(len(values))[:] = True if present is None else present
+
+    def _end_numbers(self) -> None:
+        numbers, present = self._numbers.result(), self._present.result()
+        if len(numbers):
+            bits = None if present.all() else self._pa.py_buffer(np.packbits(present, bitorder="little"))
+            buffers = [bits, self._pa.py_buffer(numbers)]
+            self._arrays.append(self._pa.Array.from_buffers(self._kind, len(numbers), buffers))
+
+
+def _shift(pa: Any, codec: FieldCodec, kind: Any) -> int | None:
+    """What makes stored numbers Arrow's values of some type, by addition; None where more than that is to be done."""
+    item = codec.item if isinstance(codec, (NullableCodec, SentinelCodec)) else codec
+    if item.number is None or isinstance(item, (ScaledCodec, BitsCodec)):
+        return None
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return 0
+    if item.number.numpy == ("i4" if pa.types.is_date32(kind) else "i8") and pa.types.is_temporal(kind):
+        return _epoch(item)
+    return None
 
 
 def _array(pa: Any, info: ColumnInfo, records: Any) -> Any:
@@ -190,11 +252,11 @@ def _numbers(pa: Any, name: str, codec: FieldCodec, column: npt.NDArray[Any]) ->
     """An array of stored numbers."""
     values = np.ascontiguousarray(column.astype(column.dtype.newbyteorder("="), copy=column.dtype.isnative))
     kind = arrow_type(codec)
-    if isinstance(codec, DateCodec):
-        return pa.array(values + np.int32(_EPOCH_DAYS), kind)
-    if isinstance(codec, (DateTimeCodec, DurationCodec, UnixTimeCodec)) or kind == pa.timestamp("ns", "UTC"):
-        shift = EPOCH_UNIX_NS if kind == pa.timestamp("ns", "UTC") and not isinstance(codec, UnixTimeCodec) else 0
-        return _times(pa, name, kind, values, shift)
+    if pa.types.is_temporal(kind):
+        shift = _epoch(codec)
+        _check_times(name, kind, values, shift)
+        width = np.int32 if pa.types.is_date32(kind) else np.int64
+        return pa.array(values.astype(width) + width(shift)).view(kind)
     if isinstance(codec, ScaledCodec):
         return pa.array(values / 10.0**codec.digits) if codec.as_float else _decimals(pa, kind, values)
     if isinstance(codec, EnumCodec) and not codec.keep:
@@ -202,16 +264,21 @@ def _numbers(pa: Any, name: str, codec: FieldCodec, column: npt.NDArray[Any]) ->
     return pa.array(values)
 
 
-def _times(pa: Any, name: str, kind: Any, values: npt.NDArray[Any], shift: int) -> Any:
-    if values.dtype.itemsize == 8 and len(values):
-        greatest, limit = int(values.max()), 2**63 - 1 - shift
-        if greatest > limit:
-            raise DecodeError(
-                f"{name} holds {greatest}, which is beyond Arrow's {kind}: take the column by columns(), which gives "
-                "integers, or narrow the query",
-                field=name,
-            )
-    return pa.array(values.astype(np.int64) + shift).view(kind)
+def _epoch(codec: FieldCodec) -> int:
+    """How long Arrow's epoch lies before that of stored numbers, in their unit."""
+    if isinstance(codec, DateCodec):
+        return _EPOCH_DAYS
+    return 0 if isinstance(codec, (DurationCodec, UnixTimeCodec)) else EPOCH_UNIX_NS
+
+
+def _check_times(name: str, kind: Any, values: npt.NDArray[Any], shift: int) -> None:
+    greatest = int(values.max()) if len(values) else 0
+    if greatest > 2 ** (kind.bit_width - 1) - 1 - shift:
+        raise DecodeError(
+            f"{name} holds {greatest}, which is beyond Arrow's {kind}: take the column by columns(), which gives integers, "
+            "or narrow the query",
+            field=name,
+        )
 
 
 def _decimals(pa: Any, kind: Any, values: npt.NDArray[Any]) -> Any:

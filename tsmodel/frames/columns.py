@@ -21,11 +21,12 @@ from tsmodel.codec.layout import PRESENT
 from tsmodel.codec.numbers import BitsCodec
 from tsmodel.codec.octets import FixedTextCodec
 from tsmodel.errors import QueryError
+from tsmodel.frames.growing import Growing
 from tsmodel.model.columns import Column
 from tsmodel.model.meta import schema_of
 from tsmodel.model.operands import ColumnInfo
 
-__all__ = ["Wanted", "chosen", "column_of", "filled", "joined", "lying_within", "structured"]
+__all__ = ["GrowingColumn", "Wanted", "chosen", "fill", "lying_within", "structured"]
 
 Wanted = Column[Any] | str
 """A column of a model, or its name."""
@@ -54,23 +55,56 @@ def names_of(model: type[Any]) -> list[str]:
     return list(dict.fromkeys(column.info.alias for column in schema_of(model).columns.values()))
 
 
-def column_of(info: ColumnInfo, records: Any) -> npt.NDArray[Any]:
-    """A column of records that a codec's `fit` gave, shape (n,); contiguous, in the machine's byte order."""
-    values = _plain(info, records)
-    present = info.present(records)
-    return values if present is None else np.ma.MaskedArray(values, ~present)
+class GrowingColumn:
+    """A column of records that come a chunk at a time.
+
+    Args:
+        info: which one.
+    """
+
+    def __init__(self, info: ColumnInfo) -> None:
+        self._info = info
+        self._parts: list[npt.NDArray[Any]] = []
+        self._numbers = Growing(info.codec.number.numpy if info.codec.number else object)
+        self._absent = Growing(np.bool_)
+
+    def add(self, records: Any) -> None:
+        """Takes records that a codec's `fit` gave; they need not stay valid."""
+        if self._info.codec.number is None:
+            self._parts.append(_objects(self._info, records))
+        else:
+            self._add_numbers(self._info.values(records))
+        if self._info.is_nullable:
+            present = self._info.present(records)
+            self._absent.room(len(records))[:] = False if present is None else ~present
+
+    def result(self) -> npt.NDArray[Any]:
+        """The column so far, shape (n, ...), contiguous, in the machine's byte order; the next one begins empty."""
+        self._end_numbers()
+        parts, self._parts = self._parts or [self._numbers.result()], []
+        values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return np.ma.MaskedArray(values, self._absent.result()) if self._info.is_nullable else values
+
+    def _add_numbers(self, values: npt.NDArray[Any]) -> None:
+        dtype = values.dtype.newbyteorder("=")
+        if dtype != self._numbers.dtype:
+            self._end_numbers()
+            self._numbers = Growing(dtype)
+        self._numbers.room(len(values))[:] = values
+
+    def _end_numbers(self) -> None:
+        numbers = self._numbers.result()
+        if len(numbers):
+            self._parts.append(numbers)
 
 
-def _plain(info: ColumnInfo, records: Any) -> npt.NDArray[Any]:
-    if info.codec.number is not None:
-        values = info.values(records)
-        native: npt.NDArray[Any] = values.astype(values.dtype.newbyteorder("="), order="C", copy=True)
-        return native
-    item = info.field.item if info.field else info.codec
+def _objects(info: ColumnInfo, records: Any) -> npt.NDArray[Any]:
+    """A column of what is not a plain number."""
     if isinstance(records, VariableRecords):
-        objects: npt.NDArray[Any] = records[info.name]
-        return objects
+        values: npt.NDArray[Any] = records[info.name]
+        return values
     assert info.field is not None
+    item = info.field.item
     assert isinstance(item, FixedCodec)
     column = records[info.field.slot]
     if isinstance(item, FixedTextCodec):
@@ -82,15 +116,6 @@ def _plain(info: ColumnInfo, records: Any) -> npt.NDArray[Any]:
     objects = np.empty(len(column), object)
     objects[:] = [item.load(stored) for stored in item.stored_of(column)]
     return objects
-
-
-def joined(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Parts of one column, one after another."""
-    if len(parts) == 1:
-        return parts[0]
-    if any(isinstance(part, np.ma.MaskedArray) for part in parts):
-        return np.ma.concatenate(parts)  # type: ignore[no-untyped-call, no-any-return]
-    return np.concatenate(parts)
 
 
 def structured(model: type[Any], infos: Sequence[ColumnInfo]) -> np.dtype[Any]:
@@ -133,11 +158,9 @@ def lying_within(dtype: np.dtype[Any], infos: Sequence[ColumnInfo], whole: np.dt
     return np.dtype({"names": list(dtype.names or ()), "formats": formats, "offsets": offsets, "itemsize": whole.itemsize})
 
 
-def filled(dtype: np.dtype[Any], infos: Sequence[ColumnInfo], records: Any) -> npt.NDArray[Any]:
-    """Records that a codec's `fit` gave as an array of the dtype that `structured` gives."""
-    taken = np.empty(len(records), dtype)
+def fill(taken: npt.NDArray[Any], infos: Sequence[ColumnInfo], records: Any) -> None:
+    """Copies records that a codec's `fit` gave into an array of the dtype that `structured` or `lying_within` gives."""
     for info in infos:
         taken[info.alias] = info.values(records) if info.codec.number is not None else records[info.name]
-    if PRESENT in (dtype.names or ()):
+    if PRESENT in (taken.dtype.names or ()):
         taken[PRESENT] = records[PRESENT]
-    return taken

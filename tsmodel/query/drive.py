@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import aclosing, closing
 from typing import TypeVar
 
 from tsmodel.backend import AsyncBackend, Backend
 from tsmodel.keys import KeyRange
 from tsmodel.query.ends import End
+from tsmodel.query.gathering import Gathering
 from tsmodel.query.stats import RunStats
 
 __all__ = ["run", "run_async", "stream", "stream_async"]
@@ -17,27 +19,20 @@ R = TypeVar("R")
 
 def stream(backend: Backend, boxes: tuple[KeyRange, ...], end: End[R], stats: RunStats) -> Iterator[R]:
     """What `end` gives after each chunk. Closing the iterator stops the scan and releases what it holds."""
-    for box in boxes:
-        stats.ranges += 1
-        with backend.scan(box) as scan:
-            for chunk in scan:
-                enough = end.feed(chunk)
-                stats.tick()
-                yield end.result()
-                if enough:
-                    return
-        stats.tick()
+    with closing(_chunks(backend, boxes, stats)) as chunks:
+        for chunk in chunks:
+            enough = end.feed(chunk)
+            stats.tick()
+            yield end.result()
+            if enough:
+                return
 
 
 def run(backend: Backend, boxes: tuple[KeyRange, ...], end: End[R], stats: RunStats) -> R:
     """What `end` gives after all chunks, or as soon as it has enough."""
-    for box in boxes:
-        stats.ranges += 1
-        with backend.scan(box) as scan:
-            enough = any(map(end.feed, scan))
-        stats.tick()
-        if enough:
-            break
+    with closing(_chunks(backend, boxes, stats)) as chunks:
+        any(map(end.feed, chunks))
+    stats.tick()
     return end.result()
 
 
@@ -45,28 +40,46 @@ async def stream_async(
     backend: AsyncBackend, boxes: tuple[KeyRange, ...], end: End[R], stats: RunStats
 ) -> AsyncGenerator[R, None]:
     """As `stream`."""
-    for box in boxes:
-        stats.ranges += 1
-        async with backend.scan(box) as scan:
-            async for chunk in scan:
-                enough = end.feed(chunk)
-                stats.tick()
-                yield end.result()
-                if enough:
-                    return
-        stats.tick()
+    async with aclosing(_chunks_async(backend, boxes, stats)) as chunks:
+        async for chunk in chunks:
+            enough = end.feed(chunk)
+            stats.tick()
+            yield end.result()
+            if enough:
+                return
 
 
 async def run_async(backend: AsyncBackend, boxes: tuple[KeyRange, ...], end: End[R], stats: RunStats) -> R:
     """As `run`."""
+    async with aclosing(_chunks_async(backend, boxes, stats)) as chunks:
+        async for chunk in chunks:
+            if end.feed(chunk):
+                break
+    stats.tick()
+    return end.result()
+
+
+def _chunks(backend: Backend, boxes: tuple[KeyRange, ...], stats: RunStats) -> Generator[memoryview, None, None]:
+    gathering = Gathering()
     for box in boxes:
         stats.ranges += 1
-        enough = False
+        with backend.scan(box) as scan:
+            for chunk in scan:
+                yield from gathering.push(chunk)
+        stats.tick()
+    yield from gathering.rest()
+
+
+async def _chunks_async(
+    backend: AsyncBackend, boxes: tuple[KeyRange, ...], stats: RunStats
+) -> AsyncGenerator[memoryview, None]:
+    gathering = Gathering()
+    for box in boxes:
+        stats.ranges += 1
         async with backend.scan(box) as scan:
             async for chunk in scan:
-                if enough := end.feed(chunk):
-                    break
+                for ready in gathering.push(chunk):
+                    yield ready
         stats.tick()
-        if enough:
-            break
-    return end.result()
+    for ready in gathering.rest():
+        yield ready
