@@ -31,7 +31,7 @@ from tsmodel.model.meta import schema_of
 from tsmodel.model.operands import ColumnInfo
 from tsmodel.timestamps import EPOCH_UNIX_NS
 
-__all__ = ["ArrowColumn", "arrow_schema", "arrow_type"]
+__all__ = ["ArrowColumn", "arrow_schema", "arrow_type", "check_times"]
 
 _EPOCH_DAYS: Final = EPOCH_UNIX_NS // (86_400 * 10**9)
 _DIGITS: Final = {1: 3, 2: 5, 4: 10, 8: 20}
@@ -132,7 +132,7 @@ class ArrowColumn:
             self._numbers = Growing(dtype)
         room = self._numbers.room(len(values))
         if shift:
-            _check_times(self._info.alias, self._kind, values if present is None else values[present], shift)
+            check_times(self._info.alias, self._kind, values if present is None else values[present], shift)
             np.add(values, dtype.type(shift), out=room)
         else:
             room[:] = values
@@ -254,7 +254,7 @@ def _numbers(pa: Any, name: str, codec: FieldCodec, column: npt.NDArray[Any]) ->
     kind = arrow_type(codec)
     if pa.types.is_temporal(kind):
         shift = _epoch(codec)
-        _check_times(name, kind, values, shift)
+        check_times(name, kind, values, shift)
         width = np.int32 if pa.types.is_date32(kind) else np.int64
         return pa.array(values.astype(width) + width(shift)).view(kind)
     if isinstance(codec, ScaledCodec):
@@ -271,7 +271,12 @@ def _epoch(codec: FieldCodec) -> int:
     return 0 if isinstance(codec, (DurationCodec, UnixTimeCodec)) else EPOCH_UNIX_NS
 
 
-def _check_times(name: str, kind: Any, values: npt.NDArray[Any], shift: int) -> None:
+def check_times(name: str, kind: Any, values: npt.NDArray[Any], shift: int) -> None:
+    """Refuses times that leave an Arrow type when they are shifted.
+
+    Raises:
+        DecodeError: when one does.
+    """
     greatest = int(values.max()) if len(values) else 0
     if greatest > 2 ** (kind.bit_width - 1) - 1 - shift:
         raise DecodeError(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from tsmodel.errors import QueryError
+from tsmodel.frames.arrow import check_times
 from tsmodel.frames.libraries import library
+from tsmodel.timestamps import EPOCH_UNIX_NS
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Rebatched", "pandas_of", "polars_of"]
+__all__ = ["Rebatched", "pandas_of", "polars_of", "windows_table"]
 
 
 class Rebatched:
@@ -45,6 +50,26 @@ class Rebatched:
         for start in range(0, table.num_rows, self._size):
             (batch,) = table.slice(start, self._size).combine_chunks().to_batches()
             yield batch
+
+
+def windows_table(columns: Mapping[str, npt.NDArray[Any]]) -> Any:
+    """An Arrow table of columns, masked where values are missing; `start` in ns since 2001.
+
+    Raises:
+        MissingLibraryError: when pyarrow is not installed.
+        DecodeError: when a start lies after what Arrow holds.
+    """
+    pa = library("pyarrow", "Arrow")
+    arrays = {}
+    for name, values in columns.items():
+        if name == "start":
+            kind = pa.timestamp("ns", "UTC")
+            check_times(name, kind, values, EPOCH_UNIX_NS)
+            arrays[name] = pa.array(values + np.int64(EPOCH_UNIX_NS)).view(kind)
+        else:
+            mask = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
+            arrays[name] = pa.array(np.ma.getdata(values), mask=mask)
+    return pa.table(arrays)
 
 
 def pandas_of(table: Any, tz: str, index: str | tuple[str, ...] | None) -> Any:

@@ -10,7 +10,7 @@ from tsmodel.model.aggregates import Aggregate
 from tsmodel.model.expressions import Between, Comparison, Expression, IsIn, Operator
 from tsmodel.model.operands import ColumnInfo
 from tsmodel.model.ordering import Order
-from tsmodel.timestamps import TimeLike
+from tsmodel.timestamps import DurationLike, TimeLike, duration_ns
 
 __all__ = ["Column"]
 
@@ -104,6 +104,60 @@ class Column(Generic[T]):
     def last(self) -> Aggregate:
         """The value captured last, for `query.resample(...).agg(...)`."""
         return Aggregate("last", self.info)
+
+    def count(self) -> Aggregate:
+        """How many values there are, not counting None, for `query.resample(...).agg(...)`."""
+        return Aggregate("count", self.info)
+
+    def quantile(self, q: float, *, error: float | None = None) -> Aggregate:
+        """The value below which the part `q` of them lies, for `query.resample(...).agg(...)`.
+
+        Args:
+            q: from 0 to 1.
+            error: None for the exact one, on the line between two values where it lies between them, as NumPy's: for
+                it, all values are held in memory. Otherwise the relative error by which it may miss the value that
+                is nearest to it, such as 0.01: then only how many values have which size is held.
+
+        Raises:
+            QueryError: when `q` or `error` is not such a number.
+        """
+        if not isinstance(q, (int, float)) or not 0 <= q <= 1:
+            raise QueryError(f"quantile takes a number from 0 to 1, such as 0.95, not {q!r}")
+        if error is None:
+            return Aggregate("quantile", self.info, float(q))
+        if not isinstance(error, (int, float)) or not 1e-6 <= error <= 0.5:
+            raise QueryError(f"quantile(error=...) takes a relative error from 1e-6 to 0.5, such as 0.01, not {error!r}")
+        return Aggregate("rough_quantile", self.info, float(q), float(error))
+
+    def median(self, *, error: float | None = None) -> Aggregate:
+        """Their median: `quantile(0.5)`."""
+        return self.quantile(0.5, error=error)
+
+    def delta(self) -> Aggregate:
+        """By how much a counter grew, for `query.resample(...).agg(...)`.
+
+        It grows from each value to the next one of the series, by their difference, or, where the next one is less, by the
+        whole of that: then the counter began again at zero. What it grows by from a value on counts in that value's window.
+        """
+        return Aggregate("delta", self.info)
+
+    def rate(self, per: DurationLike = "1s") -> Aggregate:
+        """How fast a counter grew: its `delta` by the time in which it grew so, in units of time `per`, for
+        `query.resample(...).agg(...)`.
+
+        Raises:
+            QueryError: when `per` is not longer than nothing.
+        """
+        unit = duration_ns(per)
+        if unit <= 0:
+            raise QueryError(f"rate takes a unit of time such as '1h', not {per!r}")
+        return Aggregate("rate", self.info, float(unit))
+
+    def time_weighted_mean(self) -> Aggregate:
+        """The mean over time of what holds from each value until the next one of the series, for
+        `query.resample(...).agg(...)`. What holds when a window begins counts in it; what the last value of a series is
+        followed by is not known, and does not count."""
+        return Aggregate("time_weighted_mean", self.info)
 
     def _compare(self, operator: Operator, value: object) -> Expression:
         return Comparison(self.info, operator, self.info.operand(value, ordering=operator not in ("==", "!=")))

@@ -1,4 +1,4 @@
-"""Days by the clocks of a time zone."""
+"""Time zones, and days by their clocks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,24 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from tsmodel.errors import QueryError
 from tsmodel.timestamps import to_ns
 
-__all__ = ["day_of"]
+__all__ = ["day_of", "zone_of"]
+
+
+def zone_of(tz: str | dt.tzinfo) -> dt.tzinfo:
+    """The time zone of a name.
+
+    Raises:
+        QueryError: when there is none here.
+    """
+    if isinstance(tz, dt.tzinfo):
+        return tz
+    try:
+        return ZoneInfo(tz)
+    except (ZoneInfoNotFoundError, ValueError, OSError, TypeError) as error:
+        raise QueryError(
+            f'there is no time zone {tz!r} here; names are such as "Europe/Warsaw" (where the system has none, the package '
+            "tzdata brings them)"
+        ) from error
 
 
 def day_of(date: dt.date | str, tz: str | dt.tzinfo) -> tuple[int, int]:
@@ -17,13 +34,7 @@ def day_of(date: dt.date | str, tz: str | dt.tzinfo) -> tuple[int, int]:
     Raises:
         QueryError: when there is no such day or time zone.
     """
-    try:
-        zone = ZoneInfo(tz) if isinstance(tz, str) else tz
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise QueryError(
-            f'there is no time zone {tz!r} here; names are such as "Europe/Warsaw" (where the system has none, the package '
-            "tzdata brings them)"
-        ) from error
+    zone = zone_of(tz)
     try:
         day = dt.date.fromisoformat(date) if isinstance(date, str) else date
         if type(day) is not dt.date:

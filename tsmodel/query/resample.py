@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import attrs
 import msgspec
+import numpy as np
 import numpy.typing as npt
 
-from tsmodel.codec.numbers import BitsCodec, ScalarCodec
+from tsmodel.codec.numbers import BitsCodec, ScalarCodec, ScaledCodec
 from tsmodel.errors import QueryError
 from tsmodel.frames.libraries import library
+from tsmodel.frames.tables import pandas_of, polars_of, windows_table
+from tsmodel.keys import LIMITS
 from tsmodel.model.aggregates import Aggregate
 from tsmodel.model.base import TSModel
 from tsmodel.model.meta import schema_of
 from tsmodel.model.unions import models_of
-from tsmodel.query.ends import Selection
+from tsmodel.query.aggregation.filling import FILLS, Fill, Gaps
+from tsmodel.query.aggregation.grids import grid_of
+from tsmodel.query.aggregation.groups import GROUP
+from tsmodel.query.aggregation.windows import WindowAggregates
+from tsmodel.query.planning import Plan
 from tsmodel.query.unions import column_named
-from tsmodel.query.windowed import GROUP, Grid, WindowAggregates
-from tsmodel.timestamps import DurationLike, TimeLike, duration_ns, to_ns
+from tsmodel.timestamps import DurationLike, TimeLike
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars as pl
+    import pyarrow as pa
 
 __all__ = ["AsyncResampleEnds", "AsyncResampling", "ResampleEnds", "Resampling", "Windows"]
 
@@ -29,29 +39,55 @@ M = TypeVar("M", bound=TSModel)
 
 
 class Windows:
-    """Windows with their aggregates: `columns()`, or iterated as objects with cid, mid, moid, start (ns since 2001, as cap)
-    and the named values; ordered by these four. A value that there is none of is None, or masked in columns.
+    """Windows with their aggregates, ordered by cid, mid, moid and start: iterated as objects with these four (`start` in
+    ns since 2001, as cap) and the named values, or taken as columns. A value that there is none of is None, or masked in
+    columns.
 
     Args:
         table: arrays of shape (n,) by name.
+        tz: time zone of times in frames.
     """
 
-    def __init__(self, table: Mapping[str, npt.NDArray[Any]]) -> None:
+    def __init__(self, table: Mapping[str, npt.NDArray[Any]], tz: str | dt.tzinfo | None = None) -> None:
         self._table = dict(table)
+        self._tz = "UTC" if tz is None else tz
         self._row = msgspec.defstruct("Window", list(self._table), frozen=True)
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
-        """The columns, shape (n,) each; a masked array where values are missing."""
+        """The columns, shape (n,) each; a masked array where values are missing. `start` is in ns since 2001."""
         return dict(self._table)
 
-    def to_pandas(self) -> pd.DataFrame:
-        """A `pandas.DataFrame` of the columns; missing values are NA, `start` is int ns since 2001.
+    def to_arrow(self) -> pa.Table:
+        """A `pyarrow.Table` of the columns; `start` is a timestamp in UTC.
 
         Raises:
-            MissingLibraryError: when pandas is not installed.
+            MissingLibraryError: when pyarrow is not installed.
+            DecodeError: when a window starts after what Arrow holds, in 2262.
         """
-        pandas = library("pandas", "to_pandas()")
-        return pandas.DataFrame({name: pandas.array(values.tolist()) for name, values in self._table.items()})
+        return windows_table(self._table)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A `pandas.DataFrame` of the columns; missing values are NA, `start` is a timestamp in the windows' time zone.
+
+        Raises:
+            MissingLibraryError: when pandas or pyarrow is not installed.
+            DecodeError: as `to_arrow`.
+        """
+        frame = pandas_of(self.to_arrow(), "UTC", None)
+        frame["start"] = frame["start"].dt.tz_convert(self._tz)
+        for name, values in self._table.items():
+            if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "iu":  # floats would not be exact
+                frame[name] = library("pandas", "to_pandas()").array(values.tolist(), dtype=f"{values.dtype.name}".title())
+        return frame
+
+    def to_polars(self) -> pl.DataFrame:
+        """A `polars.DataFrame` of the columns; `start` is a timestamp in UTC.
+
+        Raises:
+            MissingLibraryError: when polars or pyarrow is not installed.
+            DecodeError: as `to_arrow`.
+        """
+        return polars_of(self.to_arrow())
 
     def __len__(self) -> int:
         return len(self._table["start"])
@@ -66,18 +102,35 @@ class Windows:
 class _Resampled:
     """A query and its windows, without the aggregates."""
 
-    def __init__(self, query: Any, grid: Grid) -> None:
+    def __init__(
+        self, query: Any, every: DurationLike, origin: TimeLike | None, tz: str | dt.tzinfo | None, fill: Fill | None
+    ) -> None:
+        if fill is not None and fill not in FILLS:
+            raise QueryError(f"fill takes one of {', '.join(map(repr, FILLS))}, not {fill!r}")
         self._query = query
-        self._grid = grid
+        self._grid = grid_of(every, origin, tz)
+        self._tz = tz
+        self._fill: Fill | None = fill
 
     def _end(self, named: Mapping[str, Aggregate]) -> WindowAggregates:
-        model = self._query._model
+        query = self._query
+        model = query._model
         if len(models_of(model)) > 1:
             raise QueryError(f"resample() takes a query of one model, not of {model.__name__}")
         if not named:
             raise QueryError("agg() takes what to make of each window, such as agg(n=count())")
-        selection: Selection[Any] = self._query._selection(None)
-        return WindowAggregates(selection, self._grid, {name: _bound(model, name, each) for name, each in named.items()})
+        most = query._arrangement.most
+        gaps = None if self._fill is None else Gaps(self._fill, *_asked(query._planned()), most)
+        aggregates = {name: _bound(model, name, each) for name, each in named.items()}
+        return WindowAggregates(query._selection(None), self._grid, aggregates, gaps, most)
+
+
+def _asked(plan: Plan) -> tuple[int | None, int | None]:
+    """The first and the last capture time that is asked for; None where it is not said."""
+    limits = LIMITS["cap"]
+    low = min((box.min.cap for box in plan.boxes), default=limits.least)
+    high = max((box.max.cap for box in plan.boxes), default=limits.bound)
+    return None if low <= limits.least else low, None if high >= limits.bound else high - 1
 
 
 def _bound(model: Any, name: str, aggregate: object) -> Aggregate:
@@ -93,11 +146,11 @@ def _bound(model: Any, name: str, aggregate: object) -> Aggregate:
     own = schema_of(model).columns[info.name].info
     codec: Any = own.codec
     item = getattr(codec, "item", codec) if own.is_nullable else codec
-    if type(item) not in (ScalarCodec, BitsCodec):
-        raise QueryError(f"agg({name}=...): {info.model}.{info.alias} ({codec.label}) is not a plain number")
-    if aggregate.kind == "sum" and item.dtype.kind == "u" and item.dtype.itemsize == 8:
+    if type(item) not in (ScalarCodec, BitsCodec, ScaledCodec):
+        raise QueryError(f"agg({name}=...): {info.model}.{info.alias} ({codec.label}) is not a number")
+    if aggregate.kind == "sum" and type(item) is not ScaledCodec and item.dtype.kind == "u" and item.dtype.itemsize == 8:
         raise QueryError(f"agg({name}=...): a sum of {codec.label} may leave int64; take the mean()")
-    return Aggregate(aggregate.kind, own)
+    return attrs.evolve(aggregate, column=own)
 
 
 class Resampling(_Resampled):
@@ -106,17 +159,20 @@ class Resampling(_Resampled):
     def agg(self, **named: Aggregate) -> Windows:
         """Reads the records and makes the named aggregates of each series and window that has any.
 
-        Aggregates are made of columns that are plain numbers: `Reading.volts.mean()`, and `sum min max std first last`;
-        `count()` counts records. Values that are absent are left out, and where there is none the aggregate is None. NaN is
-        a value, and makes NaN. `first` and `last` go by cap, and among equal ones by acq. `std` is of a sample; None below
-        two values. Memory grows with the number of windows, not of records.
+        Aggregates are made of columns that are numbers: `Reading.volts.mean()`, and `sum count min max std first last`;
+        `count()` counts records. Decimal numbers are aggregated as floats. Values that are absent are left out, and where
+        there is none the aggregate is None. NaN is a value, and makes NaN. `first` and `last` go by cap, and among equal
+        ones by acq. `std` is of a sample; None below two values. Memory grows with the number of windows, not of records.
+
+        `quantile median delta rate time_weighted_mean` hold the values that they are made of in memory, as many as
+        `max_rows_in_memory`.
 
         Raises:
-            QueryError: when a name is cid, mid, moid or start; a column is of another model or no plain number; or a sum of
-                integers leaves int64.
+            QueryError: when a name is cid, mid, moid or start; a column is of another model or no number; a sum of
+                integers leaves int64; more values or windows come together than `max_rows_in_memory`.
             DecodeError: when a payload does not fit the model, unless such records are to be skipped.
         """
-        return Windows(self._query._run(self._end(named)))
+        return Windows(self._query._run(self._end(named)), self._tz)
 
 
 class AsyncResampling(_Resampled):
@@ -124,37 +180,48 @@ class AsyncResampling(_Resampled):
 
     async def agg(self, **named: Aggregate) -> Windows:
         """See `Resampling.agg`."""
-        return Windows(await self._query._run(self._end(named)))
-
-
-def _grid(every: DurationLike, origin: TimeLike) -> Grid:
-    length = duration_ns(every)
-    if not 0 < length < 2**62:
-        raise QueryError(f"resample({every!r}): windows are longer than nothing, and shorter than 146 years")
-    return Grid(length, to_ns(origin) % length)
+        return Windows(await self._query._run(self._end(named)), self._tz)
 
 
 class ResampleEnds(Generic[M]):
     """The end of `Query` that makes windows."""
 
-    def resample(self, every: DurationLike, *, origin: TimeLike = 0) -> Resampling:
-        """Half-open windows `[start, start + every)` of cap, for each series (cid, mid, moid); `agg` says what is made of
-        them.
+    def resample(
+        self,
+        every: DurationLike,
+        *,
+        origin: TimeLike | None = None,
+        tz: str | dt.tzinfo | None = None,
+        fill: Fill | None = None,
+    ) -> Resampling:
+        """Half-open windows of cap, for each series (cid, mid, moid); `agg` says what is made of them.
 
         Args:
-            every: their length, as "15m", a timedelta, or int ns.
-            origin: a time at which one of them starts; by default midnight UTC of 2001-01-01.
+            every: their length, as "15m", a timedelta, or int ns; or whole calendar months and years, as "3mo" and "1y".
+            origin: a time at which one of them begins; by default midnight of Monday, 2001-01-01.
+            tz: the time zone by whose clocks windows begin, so that "1d" is from midnight to midnight there, 23 and 25
+                hours long twice a year; by default UTC.
+            fill: gives windows without records too, from the first to the last of each series, or of the whole range of cap
+                that the query asks for. What stands for a value that there is none of: nothing ("null"), the one
+                before ("previous"), or a float on the line between its neighbours ("linear"). Counts are 0.
 
         Raises:
-            QueryError: when windows cannot have that length.
+            QueryError: when windows cannot have that length, or there is no such time zone or way to fill.
             TimestampError: when `every` is no duration, or `origin` no time.
         """
-        return Resampling(self, _grid(every, origin))
+        return Resampling(self, every, origin, tz, fill)
 
 
 class AsyncResampleEnds(Generic[M]):
     """The end of `AsyncQuery` that makes windows."""
 
-    def resample(self, every: DurationLike, *, origin: TimeLike = 0) -> AsyncResampling:
+    def resample(
+        self,
+        every: DurationLike,
+        *,
+        origin: TimeLike | None = None,
+        tz: str | dt.tzinfo | None = None,
+        fill: Fill | None = None,
+    ) -> AsyncResampling:
         """See `Query.resample`; its `agg` is awaited."""
-        return AsyncResampling(self, _grid(every, origin))
+        return AsyncResampling(self, every, origin, tz, fill)

@@ -1,0 +1,1 @@
+"""Aggregates of records by series and window of capture time."""
