@@ -13,6 +13,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
 from types import TracebackType
 from typing import NamedTuple, Protocol
@@ -23,7 +24,7 @@ from typing_extensions import Self
 from tsmodel.errors import LocalProtocolError
 from tsmodel.keys import KeyRange
 
-__all__ = ["AcqInterval", "AsyncBackend", "AsyncScan", "Backend", "Batch", "Scan"]
+__all__ = ["AcqInterval", "AsyncBackend", "AsyncScan", "Backend", "Batch", "Scan", "Spare"]
 
 
 class AcqInterval(NamedTuple):
@@ -141,8 +142,40 @@ class AsyncScan:
         await self.close()
 
 
+class Spare:
+    """How many scans may go on beside the one that each query has anyway: what a backend has to spare for those who
+    read several key ranges. Several threads may share it.
+
+    Args:
+        count: how many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+        self._lock = threading.Lock()
+
+    def take(self, most: int) -> int:
+        """Takes `most`, or what is left; returns how many. Never waits."""
+        with self._lock:
+            taken = max(min(most, self._left), 0)
+            self._left -= taken
+        return taken
+
+    def give_back(self, count: int) -> None:
+        """Gives back what was taken."""
+        with self._lock:
+            self._left += count
+
+
 class Backend(Protocol):
-    """Anything that keeps records: the embedded store, a TStorage connection."""
+    """Anything that keeps records: the embedded store, a TStorage connection.
+
+    Attributes:
+        spare: scans that may go on beside others, where that is of use.
+    """
+
+    @property
+    def spare(self) -> Spare: ...
 
     def scan(self, box: KeyRange) -> Scan:
         """The records inside `box`, in no particular order. An empty box gives no chunks and sends nothing."""
@@ -166,6 +199,9 @@ class Backend(Protocol):
 
 class AsyncBackend(Protocol):
     """A `Backend` whose waits are awaited."""
+
+    @property
+    def spare(self) -> Spare: ...
 
     def scan(self, box: KeyRange) -> AsyncScan:
         """See `Backend.scan`."""

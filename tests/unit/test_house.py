@@ -36,6 +36,7 @@ DRIVERS = {
     "client/pool.py",
     "client/streams.py",
     "client/tls.py",
+    "query/fetching.py",
     "query/steps.py",
     "server/listener.py",
     "server/tls.py",

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import NoReturn, TypeVar
 
-from tsmodel.backend import AcqInterval, Batch, Scan
+from tsmodel.backend import AcqInterval, Batch, Scan, Spare
 from tsmodel.client.failures import refusal_error
 from tsmodel.client.ledger import PoolOptions
 from tsmodel.client.operations import Operation, get, get_acq, put
@@ -46,6 +46,8 @@ class TStorageBackend:
         self._options = options
         self._retry = retry
         self._pool = Pool(options)
+        # Never all: somebody who waits for a query's next record may ask for something else meanwhile.
+        self.spare = Spare(options.size // 2)
         self._again(self._reached)
 
     def scan(self, box: KeyRange) -> Scan:

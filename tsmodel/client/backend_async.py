@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import NoReturn, TypeVar
 
-from tsmodel.backend import AcqInterval, AsyncScan, Batch
+from tsmodel.backend import AcqInterval, AsyncScan, Batch, Spare
 from tsmodel.client.failures import refusal_error
 from tsmodel.client.ledger import PoolOptions
 from tsmodel.client.operations import Operation, get, get_acq, put
@@ -34,6 +34,8 @@ class AsyncTStorageBackend:
         self._options = options
         self._retry = retry
         self._pool = AsyncPool(options)
+        # Never all: somebody who waits for a query's next record may ask for something else meanwhile.
+        self.spare = Spare(options.size // 2)
 
     async def connect(self) -> None:
         """Makes sure that the server can be reached.

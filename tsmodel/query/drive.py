@@ -9,6 +9,7 @@ from typing import TypeVar
 from tsmodel.backend import AsyncBackend, Backend
 from tsmodel.keys import KeyRange
 from tsmodel.query.ends import End
+from tsmodel.query.fetching import fetched, fetched_async
 from tsmodel.query.gathering import Gathering
 from tsmodel.query.stats import RunStats
 
@@ -60,6 +61,9 @@ async def run_async(backend: AsyncBackend, boxes: tuple[KeyRange, ...], end: End
 
 
 def _chunks(backend: Backend, boxes: tuple[KeyRange, ...], stats: RunStats) -> Generator[memoryview, None, None]:
+    if helpers := backend.spare.take(len(boxes) - 1):
+        yield from fetched(backend, boxes, stats, helpers=helpers)
+        return
     gathering = Gathering()
     for box in boxes:
         stats.ranges += 1
@@ -73,6 +77,11 @@ def _chunks(backend: Backend, boxes: tuple[KeyRange, ...], stats: RunStats) -> G
 async def _chunks_async(
     backend: AsyncBackend, boxes: tuple[KeyRange, ...], stats: RunStats
 ) -> AsyncGenerator[memoryview, None]:
+    if helpers := backend.spare.take(len(boxes) - 1):
+        async with aclosing(fetched_async(backend, boxes, stats, helpers=helpers)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+        return
     gathering = Gathering()
     for box in boxes:
         stats.ranges += 1

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from tsmodel.backend import AcqInterval, AsyncBackend, AsyncScan, Backend, Batch, Scan
+from tsmodel.backend import AcqInterval, AsyncBackend, AsyncScan, Backend, Batch, Scan, Spare
 from tsmodel.keys import KeyRange
 
 __all__ = ["AsyncPair", "Pair"]
@@ -23,6 +23,11 @@ class Pair:
 
     source: Backend
     target: Backend
+
+    @property
+    def spare(self) -> Spare:
+        """See `Backend`."""
+        return self.source.spare
 
     def scan(self, box: KeyRange) -> Scan:
         """See `Backend.scan`."""
@@ -46,6 +51,11 @@ class AsyncPair:
 
     source: AsyncBackend
     target: AsyncBackend
+
+    @property
+    def spare(self) -> Spare:
+        """See `Backend`."""
+        return self.source.spare
 
     def scan(self, box: KeyRange) -> AsyncScan:
         """See `Backend.scan`."""

@@ -27,6 +27,7 @@ class ThreadedStore:
 
     def __init__(self, store: EmbeddedStore) -> None:
         self._store = store
+        self.spare = store.spare
 
     def scan(self, box: KeyRange) -> AsyncScan:
         """See `Backend.scan`."""

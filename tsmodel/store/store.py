@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Sequence
 
-from tsmodel.backend import AcqInterval, Batch, Scan
+from tsmodel.backend import AcqInterval, Batch, Scan, Spare
 from tsmodel.errors import StoreError
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.store.blocks import Block, merged, sorted_blocks
@@ -51,6 +51,7 @@ class EmbeddedStore:
         self._engine = engine
         self._clock = clock
         self._policy = policy or MergePolicy()
+        self.spare = Spare(0)  # blocks are decoded in this process: several at once are no faster
 
     @property
     def path(self) -> str | None:

@@ -1,0 +1,170 @@
+"""Several key ranges are fetched beside each other, and what is spared for that comes back, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncGenerator, Generator
+
+import pytest
+
+from tsmodel import AsyncSession, Int32, Session, TSModel
+from tsmodel.backend import AcqInterval, AsyncScan, Scan, Spare
+from tsmodel.errors import TransportError
+from tsmodel.keys import KeyRange
+from tsmodel.store import open_store
+
+
+class Reading(TSModel):
+    n: Int32
+
+
+class Meeting:
+    """A store whose scans begin only when as many are under way as are expected."""
+
+    def __init__(self, spare: int, meet: int) -> None:
+        self.store = open_store(None)
+        self.spare = Spare(spare)
+        self.barrier = threading.Barrier(meet)
+        self.arrived = 0
+        self.fails_at: int | None = None
+        self.open = 0
+
+    def scan(self, box: KeyRange) -> Scan:
+        return Scan(self._chunks(box))
+
+    def _chunks(self, box: KeyRange) -> Generator[memoryview, None, int]:
+        self.open += 1
+        try:
+            if self.barrier.parties > 1:
+                self.barrier.wait(timeout=20)
+            if box.min.mid == self.fails_at:
+                raise TransportError("lost")
+            with self.store.scan(box) as scan:
+                yield from scan
+                return scan.acq
+        finally:
+            self.open -= 1
+
+    def append(self, batches: object, *, with_acq: bool = False) -> AcqInterval:
+        return self.store.append(batches, with_acq=with_acq)  # type: ignore[arg-type]
+
+    def last_acq(self, box: KeyRange) -> int:
+        return self.store.last_acq(box)
+
+    def close(self) -> None:
+        self.store.close()
+
+
+class AwaitedMeeting(Meeting):
+    def scan(self, box: KeyRange) -> AsyncScan:  # type: ignore[override]
+        return AsyncScan(self._awaited(box))
+
+    async def _awaited(self, box: KeyRange) -> AsyncGenerator[memoryview | int, None]:
+        self.open += 1
+        try:
+            self.arrived += 1
+            while self.arrived < self.barrier.parties:
+                await asyncio.sleep(0.001)
+            if box.min.mid == self.fails_at:
+                raise TransportError("lost")
+            with self.store.scan(box) as scan:
+                for chunk in scan:
+                    yield chunk
+                yield scan.acq
+        finally:
+            self.open -= 1
+
+    async def append(self, batches: object, *, with_acq: bool = False) -> AcqInterval:  # type: ignore[override]
+        return self.store.append(batches, with_acq=with_acq)  # type: ignore[arg-type]
+
+    async def close(self) -> None:  # type: ignore[override]
+        self.store.close()
+
+
+def rows() -> list[Reading]:
+    return [Reading(cid=1, mid=mid, moid=1, cap=cap, n=cap) for mid in range(0, 16, 2) for cap in range(500)]
+
+
+def settled(backend: Meeting, spare: int) -> bool:
+    for _ in range(2000):
+        if backend.spare.take(100) == spare and not backend.open:
+            return True
+        time.sleep(0.005)
+    return False
+
+
+def test_as_many_scans_as_there_are_to_spare() -> None:
+    backend = Meeting(spare=3, meet=4)
+    with Session(backend) as session:
+        session.add_all(rows())
+        session.flush()
+        query = session.query(Reading).mid(0, 2, 4, 6, 8, 10, 12, 14)
+        assert sorted(row.n for row in query.all()) == sorted(row.n for row in rows())
+        assert query.stats.ranges == 8
+        assert query.stats.records_read == 4000
+        assert query.where(Reading.n == 3).count() == 8
+        assert settled(backend, 3)
+
+
+def test_stopping_early_gives_back_what_was_spared() -> None:
+    backend = Meeting(spare=3, meet=1)
+    with Session(backend) as session:
+        session.add_all(rows())
+        session.flush()
+        query = session.query(Reading).mid(0, 2, 4, 6)
+        assert query.first() is not None
+        assert query.exists()
+        for _ in query:
+            break
+        assert query.limit(3).all()
+        assert settled(backend, 3)
+
+
+def test_a_failure_of_any_is_raised() -> None:
+    backend = Meeting(spare=3, meet=4)
+    with Session(backend) as session:
+        session.add_all(rows())
+        session.flush()
+        backend.fails_at = 4
+        with pytest.raises(TransportError, match="lost"):
+            session.query(Reading).mid(0, 2, 4, 6).all()
+        assert settled(backend, 3)
+
+
+def test_none_to_spare_is_one_after_the_other() -> None:
+    backend = Meeting(spare=0, meet=1)
+    with Session(backend) as session:
+        session.add_all(rows())
+        session.flush()
+        assert session.query(Reading).mid(0, 2, 4, 6).count() == 2000
+        assert threading.active_count() < 20
+
+
+def test_tasks_do_the_same() -> None:
+    async def check() -> None:
+        backend = AwaitedMeeting(spare=3, meet=4)
+
+        async def opened() -> AwaitedMeeting:
+            return backend
+
+        async with AsyncSession(opened) as session:  # type: ignore[arg-type]
+            await session.add_all(rows())
+            await session.flush()
+            query = session.query(Reading).mid(0, 2, 4, 6)
+            assert await query.count() == 2000
+            assert query.stats.ranges == 4
+            assert await query.first() is not None
+            assert backend.open == 0
+            backend.fails_at = 2
+            with pytest.raises(TransportError, match="lost"):
+                await query.all()
+            assert backend.open == 0
+            assert backend.spare.take(100) == 3
+
+    asyncio.run(check())
+
+
+def test_the_store_spares_none() -> None:
+    assert open_store(None).spare.take(5) == 0
