@@ -1,4 +1,4 @@
-"""Libraries that only frames need: imported when they are used, with what to do when one is missing."""
+"""Libraries that only some need: imported when they are used, with what to do when one is missing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tsmodel.errors import MissingLibraryError
 
 __all__ = ["library"]
 
-_EXTRAS = {"pyarrow": "arrow", "pandas": "pandas", "polars": "polars"}
+_EXTRAS = {"pyarrow": "arrow", "pandas": "pandas", "polars": "polars", "opentelemetry": "opentelemetry"}
 
 
 def library(name: str, what: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -18,7 +19,9 @@ from tsmodel.keys import KEY_FIELDS
 from tsmodel.model import TSModel
 from tsmodel.session.column_rows import ColumnRows, made_of
 from tsmodel.session.limits import DEFAULT_BATCH_SIZE, Limits
+from tsmodel.session.observing import CallableHooks, Hooks, OnRequest, OnResponse
 from tsmodel.session.pending import Pending
+from tsmodel.session.telemetry import OpenTelemetry
 from tsmodel.session.writing import Writer
 from tsmodel.timestamps import DurationLike
 
@@ -39,12 +42,34 @@ class SessionOptions:
     flush_every: DurationLike | None = None
     retry: Retry | None = None
     allow_full_scan: bool = True
+    on_request: OnRequest | None = None
+    on_response: OnResponse | None = None
+    telemetry: Hooks | bool = False
 
     def __attrs_post_init__(self) -> None:
         if self.retry is not None and not isinstance(self.retry, Retry):
             raise SessionError(f"retry takes a Retry, not {self.retry!r}")
         self.limits()
         _ = self.flush_seconds
+        for name in ("on_request", "on_response"):
+            hook = getattr(self, name)
+            if hook is not None and (not callable(hook) or inspect.iscoroutinefunction(hook)):
+                raise SessionError(f"{name} takes a function, in asynchronous sessions too, not {hook!r}")
+        if not isinstance(self.telemetry, bool) and not hasattr(self.telemetry, "on_response"):
+            raise SessionError(f"telemetry takes True or an OpenTelemetry, not {self.telemetry!r}")
+
+    def hooks(self) -> tuple[Hooks, ...]:
+        """What is told of requests.
+
+        Raises:
+            MissingLibraryError: when `telemetry` is asked for, and opentelemetry-api is not installed.
+        """
+        found: list[Hooks] = []
+        if self.telemetry:
+            found.append(OpenTelemetry() if self.telemetry is True else self.telemetry)
+        if self.on_request is not None or self.on_response is not None:
+            found.append(CallableHooks(self.on_request, self.on_response))
+        return tuple(found)
 
     def limits(self) -> Limits:
         """When a session stores without being asked.
@@ -80,6 +105,7 @@ class SessionBase:
         self._flush_seconds = options.flush_seconds
         self._failure: Exception | None = None
         self.allow_full_scan = options.allow_full_scan
+        self._hooks = options.hooks()
         self._lock: AbstractContextManager[object] = nullcontext()
 
     @property

@@ -8,6 +8,7 @@ from tsmodel.client.backend_async import AsyncTStorageBackend
 from tsmodel.client.retry import ONCE, Retry
 from tsmodel.session.base import SessionOptions
 from tsmodel.session.limits import DEFAULT_BATCH_SIZE
+from tsmodel.session.observing import Hooks, OnRequest, OnResponse
 from tsmodel.session.session import Session
 from tsmodel.session.session_async import AsyncSession
 from tsmodel.session.target import StoreFile, Target, TargetLike, parse
@@ -27,6 +28,9 @@ def connect(
     flush_every: DurationLike | None = None,
     retry: Retry | None = None,
     allow_full_scan: bool = True,
+    on_request: OnRequest | None = None,
+    on_response: OnResponse | None = None,
+    telemetry: Hooks | bool = False,
 ) -> Session:
     """Opens a session; use it in a `with` block.
 
@@ -44,11 +48,16 @@ def connect(
             adds raises it, and nothing is tried in the background until it has.
         retry: what is tried again after a failure, and what becomes of a put without an answer. None: nothing is.
         allow_full_scan: whether queries may read without any bounds on cid, mid, cap and acq; they raise otherwise.
+        on_request: called with a `Request` before each request is sent; what it raises stops the request.
+        on_response: called with a `Response` when a request came to its end or failed; what it raises is logged.
+        telemetry: True for an OpenTelemetry span of each request, and metrics, by the global providers; or an
+            `OpenTelemetry` with others.
 
     Raises:
         SessionError: when the target is not one of these, or an option is not valid.
         StoreError: when the file cannot be opened, is not a tsmodel store, or was written by a newer version.
         TransportError: when the server cannot be reached.
+        MissingLibraryError: when `telemetry` is asked for and opentelemetry-api is not installed.
 
     >>> with connect("memory:") as session:
     ...     session.flush().count
@@ -62,6 +71,9 @@ def connect(
         flush_every=flush_every,
         retry=retry,
         allow_full_scan=allow_full_scan,
+        on_request=on_request,
+        on_response=on_response,
+        telemetry=telemetry,
     )
     return Session(_backend(parsed, retry), name=_named(target, parsed), options=options)
 
@@ -75,6 +87,9 @@ def connect_async(
     flush_every: DurationLike | None = None,
     retry: Retry | None = None,
     allow_full_scan: bool = True,
+    on_request: OnRequest | None = None,
+    on_response: OnResponse | None = None,
+    telemetry: Hooks | bool = False,
 ) -> AsyncSession:
     """Gives a session whose waits are awaited; use it in an `async with` block, which opens it.
 
@@ -99,6 +114,9 @@ def connect_async(
         flush_every=flush_every,
         retry=retry,
         allow_full_scan=allow_full_scan,
+        on_request=on_request,
+        on_response=on_response,
+        telemetry=telemetry,
     )
     return AsyncSession(opener, name=_named(target, parsed), options=options)
 

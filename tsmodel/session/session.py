@@ -32,6 +32,7 @@ from tsmodel.query.context import enter, leave
 from tsmodel.session.base import SessionBase, SessionOptions, corrected
 from tsmodel.session.copying import Copied, Copying, OnCopied
 from tsmodel.session.flushing import Flusher
+from tsmodel.session.observing import Observed
 from tsmodel.session.pairs import Pair
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.steps import Steps, run
@@ -57,7 +58,7 @@ class Session(SessionBase):
         self, backend: Backend, *, name: str = "session", options: SessionOptions | None = None, **named: Any
     ) -> None:
         super().__init__(name, options or SessionOptions(**named))
-        self._backend: Backend | None = backend
+        self._backend: Backend | None = Observed(backend, self._hooks, name) if self._hooks else backend
         self._writer.is_remote = not isinstance(backend, EmbeddedStore)
         self._lock = threading.RLock()
         self._writing = threading.RLock()

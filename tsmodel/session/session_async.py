@@ -26,6 +26,7 @@ from tsmodel.query import AsyncQuery
 from tsmodel.session.base import SessionBase, SessionOptions, corrected
 from tsmodel.session.copying import Copied, Copying, OnCopied
 from tsmodel.session.flushing import AsyncFlusher
+from tsmodel.session.observing import AsyncObserved
 from tsmodel.session.pairs import AsyncPair
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.steps import Steps, run_async
@@ -81,8 +82,9 @@ class AsyncSession(SessionBase):
             TransportError: when the server cannot be reached.
         """
         if self._backend is None:
-            self._backend = await self._opener()
-            self._writer.is_remote = not isinstance(self._backend, ThreadedStore)
+            backend = await self._opener()
+            self._writer.is_remote = not isinstance(backend, ThreadedStore)
+            self._backend = AsyncObserved(backend, self._hooks, self._name) if self._hooks else backend
             if self._flush_seconds is not None:
                 self._flusher = AsyncFlusher(self._flush_seconds, self._flush_in_background)
         return self
@@ -230,7 +232,7 @@ class AsyncSession(SessionBase):
         try:
             await asyncio.shield(working)
         except asyncio.CancelledError:
-            if not isinstance(self._backend, ThreadedStore):
+            if self._writer.is_remote:
                 working.cancel()
             await asyncio.wait([working])
             raise
