@@ -1,6 +1,7 @@
 """`python -m benchmarks [ROW …]`: measures, and prints a table of ratios. `ROWS` names the rows.
 
-`--size N` is the number of records of the row peers, `--json FILE` writes the table, `--chart FILE` draws the ratios.
+`--size N` is the number of records of the rows peers and queries (its memory), `--json FILE` writes the table,
+`--chart FILE` draws the ratios.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from benchmarks import conversion, decode, fields, ingest, network, resample, scan
+from benchmarks import conversion, decode, fields, ingest, network, queries, resample, scan
 from benchmarks.harness import Result
 
 
@@ -34,6 +35,7 @@ ROWS: dict[str, Callable[[int], list[Result]]] = {
     "ingest": lambda _: ingest.measure(),
     "scan": lambda _: scan.measure(),
     "network": lambda _: network.measure(),
+    "queries": queries.measure,
     "resample": lambda _: resample.measure(),
     "peers": peers,
 }
@@ -42,7 +44,12 @@ ROWS: dict[str, Callable[[int], list[Result]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"one of: {', '.join(ROWS)}; all but peers by default")
-    parser.add_argument("--size", type=int, default=1_000_000, help="records of the row peers (default 1,000,000)")
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=1_000_000,
+        help="records of the row peers, and of the memory of queries (default 1,000,000)",
+    )
     parser.add_argument("--json", type=Path, help="file to write the table to")
     parser.add_argument("--chart", type=Path, help="PNG file to draw the ratios in; needs matplotlib")
     options = parser.parse_args()
