@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.fields import models, rows, variable_models
 
-from tsmodel import TSModel, connect
+from tsmodel import Enumerated, Int16, Nullable, Text, TSModel, connect, field
 from tsmodel.errors import DecodeError, EncodeError
 from tsmodel.model.meta import schema_of
 
@@ -60,3 +62,18 @@ def test_columns_of_any_model_are_stored_as_its_objects(made: Any, data: st.Data
             if schema_of(model).layout.size is not None:
                 with pytest.raises(ValueError):
                     other.add_columns(model, {**columns, "mid": [2**63] * len(written)})
+
+
+def test_an_absent_value_need_not_be_one() -> None:
+    class Mode(enum.IntEnum):
+        LEFT = 5
+
+    class Switched(TSModel):
+        name: Text
+        mode: Nullable[Mode] = field(item=Enumerated[Mode], storage=Int16)
+
+    with connect("memory:") as session:
+        modes = np.ma.MaskedArray([5, 0], [False, True])
+        session.add_columns(Switched, cid=1, mid=1, moid=1, cap=[1, 2], name=["a", "b"], mode=modes)
+        session.flush()
+        assert sorted((row.cap, row.mode) for row in session.query(Switched)) == [(1, Mode.LEFT), (2, None)]

@@ -13,6 +13,7 @@ from tsmodel.codec.layout import Align, Layout, LayoutError, LayoutField, Paddin
 from tsmodel.codec.placing import laid_out, packed
 from tsmodel.codec.rows import KEY_CODECS, RowCodec
 from tsmodel.codec.scalars import KEY_SCALARS, SCALARS, ByteOrder, Scalar
+from tsmodel.codec.spans import SpanRecords
 from tsmodel.codec.variable_rows import VariableRecords, VariableRowCodec
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Padding",
     "RowCodec",
     "Scalar",
+    "SpanRecords",
     "VariableRecords",
     "laid_out",
     "packed",

@@ -180,10 +180,10 @@ class _Columns:
         item = field.item
         if isinstance(item, FixedCodec):
             stored, present = self.stored(field)
-            values = _loaded(item, stored)
             if present is None or isinstance(item, SentinelCodec):
-                return values
-            return [value if there else None for value, there in zip(values, present.tolist(), strict=True)]
+                return _loaded(item, stored)
+            there = iter(_loaded(item, stored[present]))  # what is absent need not be a value
+            return [next(there) if is_there else None for is_there in present.tolist()]
         given = self._columns[field.name]
         values = given.values.tolist() if given.values.ndim == 1 else list(given.values)
         if given.present is not None:

@@ -206,11 +206,13 @@ class Layout:
         return -(-sum(field.bit is not None for field in self.fields) // 8)
 
     def faulty(self, records: npt.NDArray[Any]) -> Mask | None:
-        """Which payloads (structured array of `dtype`, or with its fields; shape (n,)) hold a value that is none."""
-        masks = [mask for field in self.fields if (mask := self._faulty(field, records)) is not None]
+        """Which payloads (structured array of `dtype`, or with its fields; shape (n,)) hold a value that is none, in fields
+        of fixed width."""
+        fixed = [field for field in self.fields if isinstance(field.item, FixedCodec)]
+        masks = [mask for field in fixed if (mask := self._faulty(field, records)) is not None]
         if spare := self._spare(records):
             masks.append(spare[0])
-        if self.version is not None:
+        if self.version is not None and self.size is not None:
             masks.append(records[VERSION] != self.version)
         return np.logical_or.reduce(masks) if masks else None
 

@@ -82,9 +82,13 @@ class RowCodec(ABC, Generic[RowT]):
         found = self._fit(chunk)
         return self._strict(found) if self.strict_read and self.constraints else found
 
+    def fit_columns(self, chunk: memoryview) -> Fit:
+        """As `fit`, for who makes no rows of the records, but asks for columns."""
+        return self.fit(chunk)
+
     def fit_keys(self, chunk: memoryview) -> Fit:
         """As `fit`, for who asks nothing but key components of the records."""
-        return self.fit(chunk)
+        return self.fit_columns(chunk)
 
     @abstractmethod
     def _fit(self, chunk: memoryview) -> Fit:

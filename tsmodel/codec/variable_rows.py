@@ -21,6 +21,7 @@ from tsmodel.codec.layout import Layout
 from tsmodel.codec.messages import MessageLayout
 from tsmodel.codec.rows import RowCodec
 from tsmodel.codec.scalars import KEY_SCALARS
+from tsmodel.codec.spans import has_spans, spans_of
 from tsmodel.errors import EncodeError
 from tsmodel.keys import KEY_FIELDS, Key
 from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm, octets_of
@@ -99,6 +100,7 @@ class VariableRowCodec(RowCodec[RowT]):
         is_message = isinstance(layout, MessageLayout)
         self._read = _messages(layout) if is_message else reader(layout)
         self._writers = {} if is_message else {form.name: writer(layout, form) for form in (PUT_FORM, PUTA_FORM, GET_FORM)}
+        self._has_spans = not is_message and has_spans(layout) and not (self.strict_read and self.constraints)
         self._checked = [(layout.names.index(name) + _KEYS, each) for name, each in self.constraints.items()]
 
     def _fit(self, chunk: memoryview) -> Fit:
@@ -110,6 +112,14 @@ class VariableRowCodec(RowCodec[RowT]):
         except UNSUITABLE:
             return self._sorted_out(octets, starts, ends)
         return Fit(VariableRecords(heads(chunk, starts), octets, starts, ends, values, self.layout.names))
+
+    def fit_columns(self, chunk: memoryview) -> Fit:
+        """See `RowCodec.fit_columns`; where all records fit they are `SpanRecords`."""
+        if not self._has_spans:
+            return self.fit(chunk)
+        starts = GET_FORM.offsets(chunk)
+        records = spans_of(self.layout, chunk, starts, np.append(starts[1:], len(chunk)))
+        return self.fit(chunk) if records is None else Fit(records)
 
     def rows(self, records: VariableRecords) -> Iterator[RowT]:
         """See `RowCodec.rows`."""

@@ -2,8 +2,9 @@
 
 Rules kept here:
 
-* No Python code runs per value, unless a type has no other way (addresses, structures that hold such, fields of a payload
-  of variable size): integers, times, decimals, enums, text and arrays are made of NumPy's buffers.
+* No Python code runs per value, unless a type has no other way (addresses, packed messages, structures that hold such,
+  and all fields beside them in a payload of variable size): integers, times, decimals, enums, text, bytes and arrays are
+  made of NumPy's buffers.
 * Times become timestamps in UTC. One that Arrow cannot hold is an error, never wrapped around.
 """
 
@@ -15,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.codec import FieldCodec, FixedCodec, Layout, VariableRecords
+from tsmodel.codec import FieldCodec, FixedCodec, Layout, SpanRecords, VariableRecords
 from tsmodel.codec.enums import EnumCodec, FlagsCodec
 from tsmodel.codec.lengths import ArrayCodec, BlobCodec, PackedCodec, TextCodec
 from tsmodel.codec.nested import NestedCodec
@@ -161,8 +162,15 @@ def _shift(pa: Any, codec: FieldCodec, kind: Any) -> int | None:
 
 def _array(pa: Any, info: ColumnInfo, records: Any) -> Any:
     if isinstance(records, VariableRecords) and not info.is_key:
-        values = [_plain_value(info.codec, value) for value in records[info.name]]
-        return pa.array(values, arrow_type(info.codec), from_pandas=False)
+        kind = arrow_type(info.codec)
+        try:
+            return pa.array([_plain_value(info.codec, value) for value in records[info.name]], kind, from_pandas=False)
+        except (OverflowError, pa.ArrowInvalid) as error:
+            raise DecodeError(
+                f"{info.alias} holds a value which is beyond Arrow's {kind}: {error}", field=info.alias
+            ) from error
+    if info.has_spans(records):
+        return _variable(pa, info, records)
     if info.codec.number is not None and not isinstance(info.codec, (NullableCodec, SentinelCodec)):
         return _numbers(pa, info.alias, info.codec, info.values(records))
     item = info.field.item if info.field else info.codec
@@ -171,6 +179,22 @@ def _array(pa: Any, info: ColumnInfo, records: Any) -> Any:
     if present is None or present.all():
         return array
     return _masked(pa, array, present)
+
+
+def _variable(pa: Any, info: ColumnInfo, records: SpanRecords) -> Any:
+    """An array of text, bytes or arrays, as they lie in the records."""
+    assert info.field is not None
+    item = info.field.item
+    offsets, octets = records.contents(info.field)
+    present = info.present(records)
+    bits = None if present is None or present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))
+    if isinstance(item, ArrayCodec):
+        column = octets.view(item.item.dtype.base).reshape(-1, *item.item.dtype.shape)
+        items = _fixed(pa, info.alias, item.item, column)
+        places = pa.py_buffer((offsets // item.unit).astype(np.int32))
+        return pa.ListArray.from_buffers(arrow_type(item), len(records), [bits, places], children=[items])
+    buffers = [bits, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(octets)]
+    return pa.Array.from_buffers(arrow_type(item), len(records), buffers)
 
 
 def _masked(pa: Any, array: Any, present: npt.NDArray[np.bool_]) -> Any:

@@ -100,13 +100,20 @@ class GrowingColumn:
 
 def _objects(info: ColumnInfo, records: Any) -> npt.NDArray[Any]:
     """A column of what is not a plain number."""
-    if isinstance(records, VariableRecords):
-        values: npt.NDArray[Any] = records[info.name]
-        return values
     assert info.field is not None
     item = info.field.item
-    assert isinstance(item, FixedCodec)
-    column = records[info.field.slot]
+    if not isinstance(item, FixedCodec):
+        objects = np.empty(len(records), object)
+        objects[:] = info.objects(records)
+        return objects
+    if isinstance(records, VariableRecords):  # as it would be stored, so that all records have columns of one kind
+        absent = bytes(item.size)
+        octets = [
+            absent if value is None and info.field.bit is not None else item.write(value) for value in records[info.name]
+        ]
+        column = np.frombuffer(b"".join(octets), item.dtype)
+    else:
+        column = records[info.field.slot]
     if isinstance(item, FixedTextCodec):
         decoded: npt.NDArray[Any] = np.char.decode(column)
         return decoded

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.codec import FieldCodec, FieldFault, FixedCodec, LayoutField, VariableRecords
+from tsmodel.codec import FieldCodec, FieldFault, FixedCodec, LayoutField, SpanRecords, VariableRecords
 from tsmodel.codec.nullable import NullableCodec, SentinelCodec
 from tsmodel.codec.numbers import BitsCodec, ScalarCodec
 from tsmodel.codec.scalars import shown
@@ -75,6 +76,8 @@ class ColumnInfo:
             return self._comparables(column) if self.codec.number is None else self._numbers(column)
         if self.field is None:
             return records[self.name]  # type: ignore[no-any-return]
+        if self.has_spans(records):
+            return self._comparables(records.objects(self.field))
         column = records[self.field.slot]
         item = self.field.item
         if isinstance(item, BitsCodec):
@@ -95,6 +98,8 @@ class ColumnInfo:
             return [values[at] for values in records.values]
         if self.field is None:
             return records[self.name].tolist()  # type: ignore[no-any-return]
+        if self.has_spans(records):
+            return records.objects(self.field)  # type: ignore[no-any-return]
         item = self.field.item
         assert isinstance(item, FixedCodec)
         stored = item.stored_of(records[self.field.slot])
@@ -102,6 +107,10 @@ class ColumnInfo:
             return stored if isinstance(item, ScalarCodec) else list(map(item.load, stored))
         present = self._layout_present(records).tolist()
         return [item.load(each) if there else None for each, there in zip(stored, present, strict=True)]
+
+    def has_spans(self, records: Any) -> bool:
+        """Whether the values are of variable length, and it is known where each lies in the records."""
+        return isinstance(records, SpanRecords) and self.field is not None and self.field.name in records.spans
 
     def present(self, records: Any) -> Mask | None:
         """In which of some records there is a value, shape (n,); None when it is everywhere."""
@@ -118,7 +127,7 @@ class ColumnInfo:
         assert self.field is not None
         return self.field.present(records)
 
-    def _comparables(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def _comparables(self, values: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[Any]:
         comparables = np.empty(len(values), object)
         comparables[:] = [None if value is None else self.codec.comparable(value) for value in values]
         return comparables

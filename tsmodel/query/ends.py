@@ -73,13 +73,17 @@ class Selection(Generic[M]):
         """Whether the limit is reached."""
         return self.left == 0
 
-    def of(self, chunk: memoryview, *, keys_only: bool = False) -> Any:
-        """The selected records of a chunk, as the codec's `fit` gives them; `keys_only` when no payload is asked for.
+    def of(self, chunk: memoryview, *, keys_only: bool = False, columns: bool = False) -> Any:
+        """The selected records of a chunk, as the codec's `fit` gives them; `keys_only` when no payload is asked for,
+        `columns` when no rows are made of them.
 
         Raises:
             DecodeError: when a payload does not fit the model, unless such records are to be skipped.
         """
-        fit = self.codec.fit_keys(chunk) if keys_only and not self.plan.residual else self.codec.fit(chunk)
+        if keys_only and not self.plan.residual:
+            fit = self.codec.fit_keys(chunk)
+        else:
+            fit = self.codec.fit_columns(chunk) if keys_only or columns else self.codec.fit(chunk)
         if self.counts:
             self.stats.chunk(len(chunk), len(fit.records) + len(fit.misfits))
         if fit.misfits:

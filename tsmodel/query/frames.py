@@ -42,7 +42,7 @@ class Framed(End[Any]):
 
     def feed(self, chunk: memoryview) -> bool:
         """Takes a chunk; returns whether the limit is reached."""
-        self._frame.add(self._selection.of(chunk))
+        self._frame.add(self._selection.of(chunk, columns=True))
         return self._selection.full
 
     def result(self) -> Any:

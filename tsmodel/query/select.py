@@ -42,7 +42,7 @@ class Tuples:
     def feed(self, chunk: memoryview) -> bool:
         """Takes a chunk; returns whether the limit is reached."""
         keys_only = all(column.is_key for column in self._columns)
-        records = self._selection.of(chunk, keys_only=keys_only)
+        records = self._selection.of(chunk, keys_only=keys_only, columns=True)
         if len(records):
             self._tuples.extend(zip(*(column.objects(records) for column in self._columns), strict=True))
         return self._selection.full

@@ -27,8 +27,10 @@ MAX_PAYLOAD: Final = 32 * 2**20
 
 _SIZE = struct.Struct("<i")
 _FIRST_WINDOW = 512
-_ALIKE = 3
-"""So many records after another one of the same size make it worth while to look for more at once."""
+_ALIKE = 8
+"""So many records of the same size in a row make it worth while to look for more at once."""
+_STRETCH = 1024
+"""Records gone through one by one before runs are looked for again."""
 
 
 @attrs.frozen
@@ -72,8 +74,8 @@ class RecordForm:
 
     def whole_records(self, buffer: memoryview | bytes | bytearray) -> WholeRecords:
         """The whole records at the front of `buffer`; the walk ends at a partial one or at a size out of bounds."""
-        pieces, end, sizes = self._walk(buffer)
-        return WholeRecords(end, sum(map(len, pieces)), sizes.pop() + _SIZE.size if len(sizes) == 1 else 0)
+        pieces, end, size = self._walk(buffer)
+        return WholeRecords(end, sum(map(len, pieces)), size)
 
     def offsets(self, buffer: memoryview | bytes | bytearray) -> npt.NDArray[np.int64]:
         """Where each record of `buffer` starts, shape (count,).
@@ -84,7 +86,9 @@ class RecordForm:
         pieces, end, _ = self._walk(buffer)
         if end != len(buffer):
             raise self.fault(buffer, end)
-        return np.concatenate([np.array(piece, np.int64) for piece in pieces]) if pieces else np.empty(0, np.int64)
+        if not pieces:
+            return np.empty(0, np.int64)
+        return np.concatenate([np.arange(p.start, p.stop, p.step) if isinstance(p, range) else p for p in pieces])
 
     def fault(self, buffer: memoryview | bytes | bytearray, offset: int) -> RemoteProtocolError:
         """What is wrong with `buffer` at `offset`, where the walk over its records ended."""
@@ -112,38 +116,46 @@ class RecordForm:
         fields = [(name, self.header[name]) for name in self.header.names or ()]
         return np.dtype([*fields, ("payload", kind)] if kind.itemsize else fields)
 
-    def _walk(self, buffer: memoryview | bytes | bytearray) -> tuple[list[range | list[int]], int, set[int]]:
-        """Offsets of the whole records at the front of `buffer`, where the last of them ends, and their sizes.
-
-        Records are looked at one by one until some in a row have one size; then a whole run of that size is found at once.
-        """
-        unpack, least, most = _SIZE.unpack_from, self.least, self.most
-        pieces: list[range | list[int]] = []
-        starts: list[int] = []
+    def _walk(self, buffer: memoryview | bytes | bytearray) -> tuple[list[range | npt.NDArray[np.int64]], int, int]:
+        """Offsets of the whole records at the front of `buffer`, where the last of them ends, and the bytes of each one; 0
+        when these differ."""
+        pieces: list[range | npt.NDArray[np.int64]] = []
         sizes: set[int] = set()
-        at, previous, alike = 0, -1, 0
-        last = len(buffer) - _SIZE.size
+        at, last = 0, len(buffer) - _SIZE.size
         while at <= last:
-            (n,) = unpack(buffer, at)
-            after = at + _SIZE.size + n
-            if not least <= n <= most or after > len(buffer):
+            (n,) = _SIZE.unpack_from(buffer, at)
+            size = _SIZE.size + n
+            if not self.least <= n <= self.most or at + size > len(buffer):
                 break
-            if n != previous:
-                previous, alike = n, 0
-                sizes.add(n)
-            else:
-                alike += 1
-                if alike == _ALIKE:
-                    size = _SIZE.size + n
-                    run = _count_equal(buffer, at, n, (len(buffer) - at) // size)
-                    pieces += [starts, range(at, at + run * size, size)]
-                    starts, alike = [], 0
-                    at += run * size
-                    continue
-            starts.append(at)
+            run = _count_equal(buffer, at, n, min(_ALIKE, (len(buffer) - at) // size))
+            if run == _ALIKE:
+                run = _count_equal(buffer, at, n, (len(buffer) - at) // size)
+                pieces.append(range(at, at + run * size, size))
+                sizes.add(size)
+                at += run * size
+                continue
+            starts, end = self._one_by_one(buffer, at)
+            pieces.append(starts)
+            sizes.update(np.unique(np.diff(starts, append=end)).tolist())
+            at = end
+        return pieces, at, sizes.pop() if len(sizes) == 1 else 0
+
+    def _one_by_one(self, buffer: memoryview | bytes | bytearray, at: int) -> tuple[npt.NDArray[np.int64], int]:
+        """Offsets of some whole records from `at` on, whatever their sizes, and where the last of them ends."""
+        unpack, least, most, end = _SIZE.unpack_from, self.least, self.most, len(buffer)
+        last = end - _SIZE.size
+        starts: list[int] = []
+        add = starts.append
+        for _ in range(_STRETCH):
+            if at > last:
+                break
+            (n,) = unpack(buffer, at)
+            after = at + 4 + n
+            if not least <= n <= most or after > end:
+                break
+            add(at)
             at = after
-        pieces.append(starts)
-        return pieces, at, sizes
+        return np.array(starts, np.int64), at
 
 
 def _count_equal(buffer: memoryview | bytes | bytearray, position: int, n: int, room: int) -> int:

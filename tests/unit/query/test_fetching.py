@@ -29,13 +29,13 @@ class Meeting:
         self.barrier = threading.Barrier(meet)
         self.arrived = 0
         self.fails_at: int | None = None
-        self.open = 0
+        self.under_way: set[KeyRange] = set()  # of which each change is atomic
 
     def scan(self, box: KeyRange) -> Scan:
         return Scan(self._chunks(box))
 
     def _chunks(self, box: KeyRange) -> Generator[memoryview, None, int]:
-        self.open += 1
+        self.under_way.add(box)
         try:
             if self.barrier.parties > 1:
                 self.barrier.wait(timeout=20)
@@ -45,7 +45,7 @@ class Meeting:
                 yield from scan
                 return scan.acq
         finally:
-            self.open -= 1
+            self.under_way.discard(box)
 
     def append(self, batches: object, *, with_acq: bool = False) -> AcqInterval:
         return self.store.append(batches, with_acq=with_acq)  # type: ignore[arg-type]
@@ -62,7 +62,7 @@ class AwaitedMeeting(Meeting):
         return AsyncScan(self._awaited(box))
 
     async def _awaited(self, box: KeyRange) -> AsyncGenerator[memoryview | int, None]:
-        self.open += 1
+        self.under_way.add(box)
         try:
             self.arrived += 1
             while self.arrived < self.barrier.parties:
@@ -74,7 +74,7 @@ class AwaitedMeeting(Meeting):
                     yield chunk
                 yield scan.acq
         finally:
-            self.open -= 1
+            self.under_way.discard(box)
 
     async def append(self, batches: object, *, with_acq: bool = False) -> AcqInterval:  # type: ignore[override]
         return self.store.append(batches, with_acq=with_acq)  # type: ignore[arg-type]
@@ -89,7 +89,9 @@ def rows() -> list[Reading]:
 
 def settled(backend: Meeting, spare: int) -> bool:
     for _ in range(2000):
-        if backend.spare.take(100) == spare and not backend.open:
+        free = backend.spare.take(100)
+        backend.spare.give_back(free)
+        if free == spare and not backend.under_way:
             return True
         time.sleep(0.005)
     return False
@@ -156,11 +158,11 @@ def test_tasks_do_the_same() -> None:
             assert await query.count() == 2000
             assert query.stats.ranges == 4
             assert await query.first() is not None
-            assert backend.open == 0
+            assert not backend.under_way
             backend.fails_at = 2
             with pytest.raises(TransportError, match="lost"):
                 await query.all()
-            assert backend.open == 0
+            assert not backend.under_way
             assert backend.spare.take(100) == 3
 
     asyncio.run(check())

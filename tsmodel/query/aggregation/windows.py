@@ -131,7 +131,7 @@ class WindowAggregates:
 
     def feed(self, chunk: memoryview) -> bool:
         """Takes a chunk; returns whether the limit is reached."""
-        records = self._selection.of(chunk)
+        records = self._selection.of(chunk, columns=True)
         if len(records):
             with _quiet():
                 part = self._partial(records)
