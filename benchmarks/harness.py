@@ -65,9 +65,11 @@ def race(contestants: Mapping[str, Callable[[], object]], rounds: int = 7) -> di
     return times
 
 
-def compared(name: str, times: Mapping[str, list[float]], ours: str, peer: str, at_least: float, note: str = "") -> Result:
-    """Our times against a peer's, as the median of the ratios within each round."""
+def compared(
+    name: str, times: Mapping[str, list[float]], ours: str, peer: str, at_least: float | None, note: str = ""
+) -> Result:
+    """Our times against a peer's, as the median of the ratios within each round; None when no goal is set."""
     ratio = median(theirs / own for own, theirs in zip(times[ours], times[peer], strict=True))
-    return Result(
-        name, median(times[ours]), peer, median(times[peer]), ratio, f"at least {at_least:g} x", ratio >= at_least, note
-    )
+    goal = "" if at_least is None else f"at least {at_least:g} x"
+    met = at_least is None or ratio >= at_least
+    return Result(name, median(times[ours]), peer, median(times[peer]), ratio, goal, met, note)

@@ -5,6 +5,7 @@ All peers are as durable as we are: a file, each batch committed. Needs the libr
 
 from __future__ import annotations
 
+import csv
 import random
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from sqlalchemy import orm
 from benchmarks.data import Reading, readings
 from benchmarks.harness import Result, compared, race, seconds
 from benchmarks.network import peer, receive_bare, records_in_get_form
-from tsmodel import connect
+from tsmodel import connect, to_iso
 from tsmodel.wire.serving import get_begin, get_end
 
 __all__ = ["measure"]
@@ -185,9 +186,96 @@ def reads(size: int) -> list[Result]:
     note = f"of {size / 1e6:g} M records"
     return [
         compared("embedded scan to Arrow", times, "ours", "DuckDB", 1.0, f"{rate}; DuckDB: SELECT *"),
-        compared("embedded scan to Arrow", times, "ours", "Parquet", 0.0, "Parquet: read_table, zstd"),
+        compared("embedded scan to Arrow", times, "ours", "Parquet", None, "Parquet: read_table, zstd"),
         compared("a series of 1,000 to Arrow", medians, "ours", "DuckDB", 2.0, note),
-        compared("a series of 1,000 to Arrow", medians, "ours", "Parquet", 0.0, f"{note}; a filter on a data set"),
+        compared("a series of 1,000 to Arrow", medians, "ours", "Parquet", None, f"{note}; a filter on a data set"),
+    ]
+
+
+def windows(size: int) -> list[Result]:
+    """Parts of everything, to Arrow: a hundredth of the time of all series, the last put, and the newest versions."""
+    given = columns(size)
+    times_of = given["cap"]
+    low, high = int(times_of[-1] * 0.5), int(times_of[-1] * 0.51)
+    with (
+        tempfile.TemporaryDirectory(dir=".") as directory,
+        connect(Path(directory, "ours.tsdb")) as session,
+        closing(duckdb.connect(f"{directory}/duck.db")) as connection,
+    ):
+        for start in range(0, size, BATCH):
+            session.add_columns(Reading, {name: values[start : start + BATCH] for name, values in given.items()})
+            last = session.flush()
+        query = session.query(Reading)
+        connection.register("given", query.to_arrow())
+        connection.execute("CREATE TABLE readings AS SELECT * FROM given ORDER BY acq")
+
+        def theirs(condition: str) -> Callable[[], object]:
+            return lambda: connection.sql(f"SELECT * FROM readings {condition}").to_arrow_table()
+
+        time = "'{}'::TIMESTAMPTZ_NS"
+        cap = f"WHERE cap >= {time.format(to_iso(low))} AND cap < {time.format(to_iso(high))}"
+        newest = "QUALIFY row_number() OVER (PARTITION BY cid, mid, moid, cap ORDER BY acq DESC) = 1"
+        rows: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+            "1 % of the time of all series": (query.cap_between(low, high).to_arrow, theirs(cap)),
+            "the last put, by acq": (
+                query.acq_since(last.acq_min).to_arrow,
+                theirs(f"WHERE acq >= {time.format(to_iso(last.acq_min))}"),
+            ),
+            "newest versions": (query.latest().to_arrow, theirs(newest)),
+        }
+        found = []
+        for name, (ours, peer_query) in rows.items():
+            assert len(ours()) == len(peer_query()), name  # type: ignore[arg-type]
+            times = race({"ours": ours, "DuckDB": peer_query}, rounds=3)
+            found.append(compared(f"{name}, to Arrow", times, "ours", "DuckDB", None, f"of {size / 1e6:g} M records"))
+    return found
+
+
+def exchange(size: int) -> list[Result]:
+    """Parquet and CSV, out and in."""
+    given = columns(size)
+    with fresh_files() as fresh, tempfile.TemporaryDirectory(dir=".") as directory:
+        parquet, other, text = (Path(directory, name) for name in ("ours.parquet", "theirs.parquet", "ours.csv"))
+        with (
+            connect(Path(directory, "ours.tsdb")) as session,
+            closing(duckdb.connect(f"{directory}/duck.db")) as connection,
+        ):
+            session.add_columns(Reading, given)
+            session.flush()
+            query = session.query(Reading)
+            connection.register("given", query.to_arrow())
+            connection.execute("CREATE TABLE readings AS SELECT * FROM given")
+            copy = "COPY readings TO '{}' (FORMAT parquet, COMPRESSION zstd)"
+            out = race(
+                {"ours": lambda: query.dump_parquet(parquet), "DuckDB": lambda: connection.execute(copy.format(other))},
+                rounds=3,
+            )
+            rows = query.limit(min(size, BATCH)).all()
+        count = len(rows)
+
+        def read(path: Path) -> None:
+            with connect(path) as session:
+                session.load_parquet(Reading, parquet)
+
+        def read_theirs(path: Path) -> None:
+            with closing(duckdb.connect(str(path))) as connection:
+                connection.execute(f"CREATE TABLE readings AS SELECT * FROM '{parquet}'")
+
+        def write_lines() -> None:
+            with other.open("w", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(["cid", "mid", "moid", "cap", "acq", "counter", "volts", "valid"])
+                writer.writerows(
+                    (r.cid, r.mid, r.moid, to_iso(r.cap), to_iso(r.acq), r.counter, r.volts, r.valid) for r in rows
+                )
+
+        into = race({"ours": lambda: read(fresh()), "DuckDB": lambda: read_theirs(fresh())}, rounds=3)
+        lines = race({"ours": lambda: Reading.dump_csv(rows, text), "csv": write_lines}, rounds=3)
+    rate = f"{{:.1f}} M records/s; {size / 1e6:g} M records"
+    return [
+        compared("Parquet out", out, "ours", "DuckDB", None, rate.format(size / min(out["ours"]) / 1e6)),
+        compared("Parquet in", into, "ours", "DuckDB", None, rate.format(size / min(into["ours"]) / 1e6)),
+        compared("CSV out", lines, "ours", "csv", None, f"{count / min(lines['ours']) / 1e6:.1f} M records/s; csv.writer"),
     ]
 
 
@@ -215,4 +303,11 @@ def over_tcp(size: int) -> list[Result]:
 
 def measure(size: int = 1_000_000) -> list[Result]:
     """All of it, with so many records."""
-    return [ingest_of_columns(size), ingest_of_objects(min(size, 50_000)), *reads(size), *over_tcp(size)]
+    return [
+        ingest_of_columns(size),
+        ingest_of_objects(min(size, 50_000)),
+        *reads(size),
+        *windows(size),
+        *exchange(size),
+        *over_tcp(size),
+    ]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import math
 import statistics
 from collections import defaultdict
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.sessions import OPENERS, Opener
 
 from tsmodel import (
     Bool,
@@ -61,6 +64,8 @@ records = st.builds(
     on=st.booleans(),
     maybe=st.none() | numbers,
 )
+BACKENDS = ("memory", "file", "tcp")
+EXAMPLES = itertools.count()
 PER = 7
 ASKED: dict[str, Any] = {
     "n": count(),
@@ -164,23 +169,38 @@ def tuples(windows: Any) -> list[tuple[Any, ...]]:
     return [tuple(getattr(row, name) for name in row.__struct_fields__) for row in windows]
 
 
+@pytest.fixture(scope="module", params=[(backend, kind) for backend in BACKENDS for kind in OPENERS], ids="-".join)
+def anywhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    backend, kind = request.param
+    opened: Opener = OPENERS[kind]
+    with contextlib.ExitStack() as stack:
+        target = "memory:"
+        if backend == "file":
+            target = str(tmp_path_factory.mktemp("resample") / "r.tsdb")
+        elif backend == "tcp":
+            target = "tstorage://{}:{}".format(*stack.enter_context(serve_in_thread("memory:")))
+        yield stack.enter_context(opened(target))
+
+
 @pytest.mark.parametrize("merge_at", [0, aggregating._MERGE_AT])
-def test_windows_of_any_records(merge_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_of_any_records(anywhere: Any, merge_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aggregating, "_MERGE_AT", merge_at)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.lists(records, max_size=15), max_size=4), st.integers(1, 50), st.integers(-100, 100))
     def check(puts: list[list[Reading]], every: int, origin: int) -> None:
-        with connect("memory:") as session:
-            for rows in puts:
-                session.add_all(rows)
-                session.flush()
-            query = session.query(Reading)
-            expected = brute(query.all(), every, origin)
-            alike(tuples(query.resample(every, origin=origin).agg(**ASKED)), expected)
-            several = query.cid(0, 2).max_boxes(2)
-            kept = [row for row in expected if row[0] != 1]
-            alike(tuples(several.resample(every, origin=origin).agg(**ASKED)), kept)
+        first = 3 * next(EXAMPLES)
+        for rows in puts:
+            for row in rows:
+                row.cid += first
+            anywhere.add_all(rows)
+            anywhere.flush()
+        query = anywhere.query(Reading).cid(*range(first, first + 3))
+        expected = brute(query.all(), every, origin)
+        alike(tuples(query.resample(every, origin=origin).agg(**ASKED)), expected)
+        several = query.cid(first, first + 2).max_boxes(2)
+        kept = [row for row in expected if row[0] != first + 1]
+        alike(tuples(several.resample(every, origin=origin).agg(**ASKED)), kept)
 
     check()
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import aclosing, closing
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tsmodel.backend import AsyncBackend, Backend
 from tsmodel.keys import KeyRange
@@ -22,7 +23,7 @@ def stream(backend: Backend, boxes: tuple[KeyRange, ...], end: End[R], stats: Ru
     """What `end` gives after each chunk. Closing the iterator stops the scan and releases what it holds."""
     with closing(_chunks(backend, boxes, stats)) as chunks:
         for chunk in chunks:
-            enough = end.feed(chunk)
+            enough = _fed(end, chunk, stats)
             stats.tick()
             yield end.result()
             if enough:
@@ -32,7 +33,9 @@ def stream(backend: Backend, boxes: tuple[KeyRange, ...], end: End[R], stats: Ru
 def run(backend: Backend, boxes: tuple[KeyRange, ...], end: End[R], stats: RunStats) -> R:
     """What `end` gives after all chunks, or as soon as it has enough."""
     with closing(_chunks(backend, boxes, stats)) as chunks:
-        any(map(end.feed, chunks))
+        for chunk in chunks:
+            if _fed(end, chunk, stats):
+                break
     stats.tick()
     return end.result()
 
@@ -43,7 +46,7 @@ async def stream_async(
     """As `stream`."""
     async with aclosing(_chunks_async(backend, boxes, stats)) as chunks:
         async for chunk in chunks:
-            enough = end.feed(chunk)
+            enough = _fed(end, chunk, stats)
             stats.tick()
             yield end.result()
             if enough:
@@ -54,10 +57,20 @@ async def run_async(backend: AsyncBackend, boxes: tuple[KeyRange, ...], end: End
     """As `run`."""
     async with aclosing(_chunks_async(backend, boxes, stats)) as chunks:
         async for chunk in chunks:
-            if end.feed(chunk):
+            if _fed(end, chunk, stats):
                 break
     stats.tick()
     return end.result()
+
+
+def _fed(end: End[Any], chunk: memoryview, stats: RunStats) -> bool:
+    since = time.perf_counter()
+    known = stats.steps.get("checking", 0.0) + stats.steps.get("filtering", 0.0)
+    enough = end.feed(chunk)
+    # What is not spent on these is spent on making something of the records.
+    known -= stats.steps.get("checking", 0.0) + stats.steps.get("filtering", 0.0)
+    stats.spent("making", since - known)
+    return enough
 
 
 def _chunks(backend: Backend, boxes: tuple[KeyRange, ...], stats: RunStats) -> Generator[memoryview, None, None]:
@@ -68,8 +81,11 @@ def _chunks(backend: Backend, boxes: tuple[KeyRange, ...], stats: RunStats) -> G
     for box in boxes:
         stats.ranges += 1
         with backend.scan(box) as scan:
+            since = time.perf_counter()
             for chunk in scan:
+                stats.spent("fetching", since)
                 yield from gathering.push(chunk)
+                since = time.perf_counter()
         stats.tick()
     yield from gathering.rest()
 
@@ -86,9 +102,12 @@ async def _chunks_async(
     for box in boxes:
         stats.ranges += 1
         async with backend.scan(box) as scan:
+            since = time.perf_counter()
             async for chunk in scan:
+                stats.spent("fetching", since)
                 for ready in gathering.push(chunk):
                     yield ready
+                since = time.perf_counter()
         stats.tick()
     for ready in gathering.rest():
         yield ready

@@ -8,6 +8,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
@@ -80,6 +81,7 @@ class Selection(Generic[M]):
         Raises:
             DecodeError: when a payload does not fit the model, unless such records are to be skipped.
         """
+        since = time.perf_counter()
         if keys_only and not self.plan.residual:
             fit = self.codec.fit_keys(chunk)
         else:
@@ -88,8 +90,12 @@ class Selection(Generic[M]):
             self.stats.chunk(len(chunk), len(fit.records) + len(fit.misfits))
         if fit.misfits:
             self._meet(fit.misfits)
+        since = self.stats.spent("checking", since)
         mask = self.plan.mask(fit.records)
-        records = fit.records if mask is None else fit.records[mask]
+        records = fit.records
+        if mask is not None:
+            records = records[mask]
+            self.stats.spent("filtering", since)
         if self.left is not None:
             records = records[: self.left]
             self.left -= len(records)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import Final
@@ -114,7 +115,9 @@ def fetched(
             threading.Thread(target=context.run, args=(work, started > 0), name=name, daemon=True).start()
             started += 1
         while left:
+            since = time.perf_counter()
             item = mailbox.take()
+            stats.spent("fetching", since)
             if isinstance(item, memoryview):
                 yield item
             elif isinstance(item, BaseException):
@@ -154,7 +157,9 @@ async def fetched_async(
     try:
         left = len(tasks)
         while left:
+            since = time.perf_counter()
             item = await ready_chunks.get()
+            stats.spent("fetching", since)
             if isinstance(item, memoryview):
                 yield item
             elif item is not None:

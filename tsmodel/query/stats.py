@@ -26,6 +26,8 @@ class RunStats:
         skipped: records left out because their payload does not fit the model (`on_error("skip")` or `"quarantine"`).
         quarantined: those, when the query says `on_error("quarantine")`.
         seconds: from the start of the run to its end or to the last chunk so far.
+        steps: seconds of each step: `fetching` chunks from the backend, `checking` that payloads are the model's,
+            `filtering` records by conditions that key ranges do not express, and `making` what is asked for of them.
     """
 
     ranges: int = 0
@@ -36,6 +38,7 @@ class RunStats:
     skipped: int = 0
     quarantined: list[Quarantined] = attrs.field(factory=list, repr=False)
     seconds: float = 0.0
+    steps: dict[str, float] = attrs.field(factory=dict)
     _started: float = attrs.field(factory=time.perf_counter, repr=False)
 
     def chunk(self, size: int, records: int) -> None:
@@ -43,6 +46,12 @@ class RunStats:
         self.chunks += 1
         self.bytes_read += size
         self.records_read += records
+
+    def spent(self, step: str, since: float) -> float:
+        """Adds the time from `since` on to that of a step; returns the time now. Both are of `time.perf_counter`."""
+        now = time.perf_counter()
+        self.steps[step] = self.steps.get(step, 0.0) + now - since
+        return now
 
     def tick(self) -> None:
         """Brings `seconds` up to date."""
@@ -54,6 +63,8 @@ class RunStats:
             f"read {self.records_read:,} records, {self.bytes_read:,} bytes, from {_counted(self.chunks, 'chunk')} of "
             f"{_counted(self.ranges, 'key range')}; returned {self.records_returned:,}{share}, {self.seconds * 1000:.1f} ms"
         )
+        if self.steps:
+            text += f" ({', '.join(f'{step} {seconds * 1000:.1f}' for step, seconds in self.steps.items())})"
         return f"{text}; skipped {self.skipped:,}" if self.skipped else text
 
 

@@ -259,6 +259,11 @@ def test_explain(session: Session) -> None:
     ]
     query.all()
     assert "last run: read " in str(query.explain())
+    steps = query.stats.steps
+    assert list(steps) == ["fetching", "checking", "filtering", "making"]
+    assert all(seconds >= 0 for seconds in steps.values())
+    assert sum(steps.values()) <= query.stats.seconds
+    assert "ms (fetching " in str(query.explain())
     assert "returned 7" in str(query.explain())
     assert "nothing can match: nothing is read" in str(Reading.query.cid().explain())
     many = Reading.query.mid(*range(0, 1000, 2))
