@@ -7,9 +7,11 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+
+import msgspec
 
 from tsmodel.errors import QueryError
 from tsmodel.model.columns import Column
@@ -32,11 +34,20 @@ T = TypeVar("T")
 
 
 class Tuples:
-    """Columns of the selected records as tuples; `result` hands over those that came since it was last called."""
+    """Columns of the selected records as tuples; `result` hands over those that came since it was last called.
 
-    def __init__(self, selection: Selection[Any], columns: tuple[ColumnInfo, ...]) -> None:
+    Args:
+        selection: picks the records.
+        columns: of which columns.
+        make: makes something else of the values of each; None for tuples.
+    """
+
+    def __init__(
+        self, selection: Selection[Any], columns: tuple[ColumnInfo, ...], make: Callable[..., Any] | None = None
+    ) -> None:
         self._selection = selection
         self._columns = columns
+        self._make = make
         self._tuples: list[Any] = []
 
     def feed(self, chunk: memoryview) -> bool:
@@ -44,7 +55,8 @@ class Tuples:
         keys_only = all(column.is_key for column in self._columns)
         records = self._selection.of(chunk, keys_only=keys_only, columns=True)
         if len(records):
-            self._tuples.extend(zip(*(column.objects(records) for column in self._columns), strict=True))
+            values = [column.objects(records) for column in self._columns]
+            self._tuples.extend(zip(*values, strict=True) if self._make is None else map(self._make, *values))
         return self._selection.full
 
     def result(self) -> list[Any]:
@@ -54,19 +66,21 @@ class Tuples:
 
 
 class _Selected(Generic[T]):
-    def __init__(self, query: Any, columns: tuple[ColumnInfo, ...]) -> None:
+    def __init__(self, query: Any, columns: tuple[ColumnInfo, ...], names: tuple[str, ...] = ()) -> None:
         self._query = query
         self._columns = columns
+        self._make = msgspec.defstruct("Selected", names, frozen=True) if names else None
 
     def _end(self, limit: int | None) -> Tuples:
-        return Tuples(self._query._selection(limit), self._columns)
+        return Tuples(self._query._selection(limit), self._columns, self._make)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} ({', '.join(column.alias for column in self._columns)}) of {self._query!r}>"
 
 
 class Selected(_Selected[T]):
-    """Tuples of columns of a query's records; each end is that of the query, which keeps its `stats` and `explain()`."""
+    """Tuples, or structs, of columns of a query's records; each end is that of the query, which keeps its `stats` and
+    `explain()`."""
 
     if TYPE_CHECKING:
         _query: Query[Any]
@@ -146,8 +160,11 @@ class _Selecting:
         @property
         def _is_plain(self) -> bool: ...
 
-    def _infos(self, columns: tuple[Any, ...]) -> tuple[ColumnInfo, ...]:
+    def _infos(self, columns: tuple[Any, ...], named: dict[str, Any]) -> tuple[ColumnInfo, ...]:
         name = self._model.__name__
+        if columns and named:
+            raise QueryError(f"select takes columns, or columns by name such as select(at={name}.cap), not both")
+        columns = columns or tuple(named.values())
         if not columns:
             raise QueryError(f"select takes columns, such as select({name}.mid, {name}.cap)")
         for column in columns:
@@ -179,14 +196,17 @@ class SelectStep(_Selecting):
     ) -> Selected[tuple[A, B, C, D, E]]: ...
     @overload
     def select(self, *columns: Column[Any]) -> Selected[tuple[Any, ...]]: ...
-    def select(self, *columns: Column[Any]) -> Selected[Any]:
-        """Tuples of some columns instead of objects: `select(Reading.mid, Reading.volts).all()`. It comes last: conditions,
-        order and limit go before it.
+    @overload
+    def select(self, **named: Column[Any]) -> Selected[Any]: ...
+    def select(self, *columns: Column[Any], **named: Column[Any]) -> Selected[Any]:
+        """Tuples of some columns instead of objects: `select(Reading.mid, Reading.volts).all()`; or, with names, frozen
+        structs with these attributes: `select(meter=Reading.mid, volts=Reading.volts)`. It comes last: conditions, order
+        and limit go before it.
 
         Raises:
             QueryError: for what is no column of the model.
         """
-        return Selected(self, self._infos(columns))
+        return Selected(self, self._infos(columns, named), tuple(named))
 
 
 class AsyncSelectStep(_Selecting):
@@ -208,6 +228,8 @@ class AsyncSelectStep(_Selecting):
     ) -> AsyncSelected[tuple[A, B, C, D, E]]: ...
     @overload
     def select(self, *columns: Column[Any]) -> AsyncSelected[tuple[Any, ...]]: ...
-    def select(self, *columns: Column[Any]) -> AsyncSelected[Any]:
+    @overload
+    def select(self, **named: Column[Any]) -> AsyncSelected[Any]: ...
+    def select(self, *columns: Column[Any], **named: Column[Any]) -> AsyncSelected[Any]:
         """See `Query.select`."""
-        return AsyncSelected(self, self._infos(columns))
+        return AsyncSelected(self, self._infos(columns, named), tuple(named))
