@@ -23,6 +23,7 @@ from tsmodel.codec import VariableRecords
 from tsmodel.codec.fitting import heads
 from tsmodel.errors import QueryError
 from tsmodel.model.ordering import Order
+from tsmodel.query.aggregation.groups import is_sorted
 from tsmodel.query.ends import End, Selection
 from tsmodel.query.planning import Plan
 from tsmodel.query.stats import RunStats
@@ -179,8 +180,13 @@ class ByKey:
 
 
 def _newest(columns: dict[str, npt.NDArray[Any]]) -> Indexes:
-    order = np.lexsort([columns["acq"], *(columns[name] for name in reversed(_KEY))])
+    order = _sorted([*(columns[name] for name in _KEY), columns["acq"]])
     return order[_ends_of_groups(columns, order, _KEY)]
+
+
+def _sorted(keys: list[npt.NDArray[Any]]) -> Indexes:
+    """Places in ascending order of keys, the most significant first. What comes from a merged store lies in order."""
+    return np.arange(len(keys[0])) if is_sorted(keys) else np.lexsort(keys[::-1])
 
 
 def _ends_of_groups(columns: dict[str, npt.NDArray[Any]], order: Indexes, names: tuple[str, ...]) -> npt.NDArray[np.bool_]:
@@ -239,7 +245,7 @@ def _arranged(columns: dict[str, npt.NDArray[Any]], arrangement: Arrangement, li
     """The places of the records that stay, in order."""
     places: Indexes = np.arange(len(next(iter(columns.values()))))
     if arrangement.per_series:
-        places = np.lexsort([columns["acq"], columns["cap"], *(columns[name] for name in reversed(_SERIES))])
+        places = _sorted([*(columns[name] for name in _KEY), columns["acq"]])
         if arrangement.per_series == "first":
             places = places[::-1]
         places = np.sort(places[_ends_of_groups(columns, places, _SERIES)])
