@@ -49,13 +49,13 @@ class Growing:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _set_aside(self, count: int) -> None:
-        size = max(self._last.itemsize * self._last[:1].size, 1)
+        size = max(self.dtype.itemsize, 1)
         least = self._used + count
         more = self._empty(2 * least if least * size <= _SMALL else max(2 * least, _LARGE // size))
-        if self._used * size > _SMALL:
+        if self._used * size >= _LARGE // 2:
             self._full.append(self._shrunk())
             self._used = 0
-        else:
+        else:  # or a little would make the whole a thing of two parts, which are put together at the end
             more[: self._used] = self._last[: self._used]
         self._last = more
 
