@@ -132,11 +132,10 @@ class ArrowColumn:
             self._end_numbers()
             self._numbers = Growing(dtype)
         room = self._numbers.room(len(values))
+        room[:] = values
         if shift:
-            check_times(self._info.alias, self._kind, values if present is None else values[present], shift)
-            np.add(values, dtype.type(shift), out=room)
-        else:
-            room[:] = values
+            check_times(self._info.alias, self._kind, room if present is None else room[present], shift)
+            room += dtype.type(shift)
         if self._info.is_nullable:
             self._present.room(len(values))[:] = True if present is None else present
 
