@@ -23,7 +23,7 @@ from tsmodel.codec import VariableRecords
 from tsmodel.codec.fitting import heads
 from tsmodel.errors import QueryError
 from tsmodel.model.ordering import Order
-from tsmodel.query.aggregation.groups import is_sorted
+from tsmodel.query.aggregation.groups import order_of
 from tsmodel.query.ends import End, Selection
 from tsmodel.query.planning import Plan
 from tsmodel.query.stats import RunStats
@@ -186,7 +186,8 @@ def _newest(columns: dict[str, npt.NDArray[Any]]) -> Indexes:
 
 def _sorted(keys: list[npt.NDArray[Any]]) -> Indexes:
     """Places in ascending order of keys, the most significant first. What comes from a merged store lies in order."""
-    return np.arange(len(keys[0])) if is_sorted(keys) else np.lexsort(keys[::-1])
+    order = order_of(keys)
+    return np.arange(len(keys[0])) if order is None else order
 
 
 def _ends_of_groups(columns: dict[str, npt.NDArray[Any]], order: Indexes, names: tuple[str, ...]) -> npt.NDArray[np.bool_]:

@@ -17,6 +17,7 @@ __all__ = [
     "heads_of",
     "is_sorted",
     "lengths_of",
+    "order_of",
     "places_of",
     "scattered",
     "sorted_by",
@@ -57,12 +58,18 @@ def is_sorted(columns: Sequence[Array]) -> bool:
     return True
 
 
+def order_of(columns: Sequence[Array]) -> npt.NDArray[np.intp] | None:
+    """Places of rows in ascending order by columns, the most significant first; equal ones stay as they came. None when
+    they are in order."""
+    differing = [column for column in columns if len(column) and (column != column[0]).any()]
+    return None if not differing or is_sorted(differing) else np.lexsort(differing[::-1])
+
+
 def sorted_by(table: Table, names: Sequence[str]) -> Table:
     """The rows in ascending order of columns, the most significant first; equal ones stay as they came."""
-    columns = [table[name] for name in names]
-    if is_sorted(columns):
+    order = order_of([table[name] for name in names])
+    if order is None:
         return table
-    order = np.lexsort(columns[::-1])
     return {name: values[order] for name, values in table.items()}
 
 

@@ -30,6 +30,7 @@ from tsmodel.query.aggregation.groups import (
     concatenated,
     heads_of,
     lengths_of,
+    order_of,
     sorted_by,
 )
 from tsmodel.query.aggregation.points import HELD, Points
@@ -206,7 +207,7 @@ class WindowAggregates:
             falls[heads[1:] - 1] = False
             if not falls.any():
                 return None
-        return np.lexsort((acqs, caps, *(keys[name] for name in reversed(GROUP))))
+        return order_of([*(keys[name] for name in GROUP), caps, acqs])
 
     def _merge(self) -> Table:
         """All parts as one, each window once, sorted."""
