@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -12,11 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.fields import State
-from support.sessions import OPENERS, Opener
+from support.sessions import EVERYWHERE, opened_at
 
 from tsmodel import Enumerated, Float64, Nullable, Text, TSModel, UInt8, field
 from tsmodel.query.series import Series
-from tsmodel.server import serve_in_thread
 
 
 class Fixed(TSModel):
@@ -30,21 +28,13 @@ class Varying(TSModel):
     name: Text
 
 
-BACKENDS = ("memory", "file", "tcp")
 CIDS = itertools.count()
 
 
-@pytest.fixture(scope="module", params=[(backend, kind) for backend in BACKENDS for kind in OPENERS], ids="-".join)
+@pytest.fixture(scope="module", params=EVERYWHERE, ids="-".join)
 def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    backend, kind = request.param
-    opened: Opener = OPENERS[kind]
-    with contextlib.ExitStack() as stack:
-        target = "memory:"
-        if backend == "file":
-            target = str(tmp_path_factory.mktemp("arranging") / "a.tsdb")
-        elif backend == "tcp":
-            target = "tstorage://{}:{}".format(*stack.enter_context(serve_in_thread("memory:")))
-        yield stack.enter_context(opened(target))
+    with opened_at(*request.param, tmp_path_factory.mktemp("arranging")) as session:
+        yield session
 
 
 numbers = st.sampled_from([-1.5, 0.0, 2.0, math.nan])

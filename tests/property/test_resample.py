@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import math
 import statistics
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.sessions import OPENERS, Opener
+from support.sessions import EVERYWHERE, opened_at
 
 from tsmodel import (
     Bool,
@@ -64,7 +63,6 @@ records = st.builds(
     on=st.booleans(),
     maybe=st.none() | numbers,
 )
-BACKENDS = ("memory", "file", "tcp")
 EXAMPLES = itertools.count()
 PER = 7
 ASKED: dict[str, Any] = {
@@ -169,17 +167,10 @@ def tuples(windows: Any) -> list[tuple[Any, ...]]:
     return [tuple(getattr(row, name) for name in row.__struct_fields__) for row in windows]
 
 
-@pytest.fixture(scope="module", params=[(backend, kind) for backend in BACKENDS for kind in OPENERS], ids="-".join)
+@pytest.fixture(scope="module", params=EVERYWHERE, ids="-".join)
 def anywhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    backend, kind = request.param
-    opened: Opener = OPENERS[kind]
-    with contextlib.ExitStack() as stack:
-        target = "memory:"
-        if backend == "file":
-            target = str(tmp_path_factory.mktemp("resample") / "r.tsdb")
-        elif backend == "tcp":
-            target = "tstorage://{}:{}".format(*stack.enter_context(serve_in_thread("memory:")))
-        yield stack.enter_context(opened(target))
+    with opened_at(*request.param, tmp_path_factory.mktemp("resample")) as session:
+        yield session
 
 
 @pytest.mark.parametrize("merge_at", [0, aggregating._MERGE_AT])

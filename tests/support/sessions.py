@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
 
 from typing_extensions import Self
 
 from tsmodel import connect, connect_async
+from tsmodel.server import serve_in_thread
 
 Opener: TypeAlias = Callable[..., Any]
 """`connect`, or what looks like it."""
@@ -78,6 +80,20 @@ class BlockingSession(_Blocking):
 
 
 OPENERS: dict[str, Opener] = {"sync": connect, "async": BlockingSession}
+EVERYWHERE = [(backend, kind) for backend in ("memory", "file", "tcp") for kind in OPENERS]
+"""Each backend with each kind of session, for `opened_at`."""
+
+
+@contextmanager
+def opened_at(backend: str, kind: str, directory: Path) -> Iterator[Any]:
+    """A session of some kind on a new backend of some kind."""
+    with ExitStack() as stack:
+        target = "memory:"
+        if backend == "file":
+            target = str(directory / "readings.tsdb")
+        elif backend == "tcp":
+            target = "tstorage://{}:{}".format(*stack.enter_context(serve_in_thread("memory:")))
+        yield stack.enter_context(OPENERS[kind](target))
 
 
 @contextmanager
