@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 
 from benchmarks.data import Reading, readings
@@ -40,19 +42,24 @@ def sqlite_rows(path: Path, batches: list[list[Reading]], key: str) -> None:
             connection.execute("COMMIT")
 
 
-def measure() -> list[Result]:
-    """Ingest of batches of 100,000."""
-    batches = [readings(BATCH, first) for first in range(0, BATCH * BATCHES, BATCH)]
+@contextmanager
+def fresh_files() -> Iterator[Callable[[], Path]]:
+    """Gives new paths on the disk of the current directory; what was there before is gone."""
     with tempfile.TemporaryDirectory(dir=".") as directory:
-        number = 0
+        numbers = count()
 
         def fresh() -> Path:
-            nonlocal number
-            number += 1
             for old in Path(directory).iterdir():
                 old.unlink()
-            return Path(directory, f"{number}.tsdb")
+            return Path(directory, f"{next(numbers)}.tsdb")
 
+        yield fresh
+
+
+def of_batches(size: int, number: int) -> list[Result]:
+    """Ingest of so many batches of one size, each committed."""
+    batches = [readings(size, first) for first in range(0, size * number, size)]
+    with fresh_files() as fresh:
         times = race(
             {
                 "ours": lambda: ours(fresh(), batches),
@@ -61,8 +68,14 @@ def measure() -> list[Result]:
             },
             rounds=5,
         )
-    rate = f"{BATCH * BATCHES / min(times['ours']) / 1e6:.2f} M records/s"
+    rate = f"{size * number / min(times['ours']) / 1e6:.3g} M records/s; peer: executemany"
+    name, large = f"ingest of models, batches of {size:,}", size >= BATCH
     return [
-        compared("embedded ingest of models", times, "ours", "indexed", 4, f"{rate}; peer: executemany, key as index"),
-        compared("embedded ingest of models", times, "ours", "bare", 1, "peer: executemany, a heap without any index"),
+        compared(name, times, "ours", "indexed", 4 if large else None, f"{rate}, key as index"),
+        compared(name, times, "ours", "bare", 1 if large else None, "peer: executemany, a heap without any index"),
     ]
+
+
+def measure() -> list[Result]:
+    """Ingest of models in batches of 1, 1,000 and 100,000."""
+    return [*of_batches(1, 300), *of_batches(1000, 100), *of_batches(BATCH, BATCHES)]

@@ -8,9 +8,8 @@ from __future__ import annotations
 import csv
 import random
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from itertools import count
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,6 +24,7 @@ from sqlalchemy import orm
 
 from benchmarks.data import Reading, readings
 from benchmarks.harness import Result, compared, race, seconds
+from benchmarks.ingest import fresh_files
 from benchmarks.network import peer, receive_bare, records_in_get_form
 from tsmodel import connect, to_iso
 from tsmodel.wire.serving import get_begin, get_end
@@ -67,20 +67,6 @@ def columns(size: int) -> dict[str, Any]:
         "volts": (n / 2).astype(np.float32),
         "valid": n % 3 == 0,
     }
-
-
-@contextmanager
-def fresh_files() -> Iterator[Callable[[], Path]]:
-    """Gives new paths on the disk of the current directory; what was there before is gone."""
-    with tempfile.TemporaryDirectory(dir=".") as directory:
-        numbers = count()
-
-        def fresh() -> Path:
-            for old in Path(directory).iterdir():
-                old.unlink()
-            return Path(directory, f"{next(numbers)}.file")
-
-        yield fresh
 
 
 def ingest_of_columns(size: int) -> Result:
