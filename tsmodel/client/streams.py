@@ -126,7 +126,18 @@ async def open_stream(host: str, port: int, timeout: float | None, ssl_context: 
         OSError: when the server cannot be reached.
         OverflowError: when the port is none.
     """
-    return await _within(_opened(host, port, ssl_context), timeout)
+    opening = asyncio.ensure_future(_opened(host, port, ssl_context))
+    try:
+        return await _within(opening, timeout)
+    except BaseException:
+        opening.add_done_callback(_closed)
+        raise
+
+
+def _closed(opening: asyncio.Future[Stream]) -> None:
+    """Closes what was opened and is wanted no more."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 async def _opened(host: str, port: int, ssl_context: ssl.SSLContext | None) -> Stream:
@@ -152,10 +163,22 @@ async def _opened(host: str, port: int, ssl_context: ssl.SSLContext | None) -> S
 
 
 async def _within(awaitable: Awaitable[T], timeout: float | None) -> T:
-    """The result, or TimeoutError after `timeout` seconds."""
+    """The result, or TimeoutError after `timeout` seconds.
+
+    `asyncio.wait_for` before Python 3.12 loses a cancellation that comes just when there is a result.
+    """
     if timeout is None:
         return await awaitable
+    work = asyncio.ensure_future(awaitable)
     try:
-        return await asyncio.wait_for(awaitable, timeout)
-    except asyncio.TimeoutError as error:
-        raise TimeoutError(f"nothing for {timeout:g} s") from error
+        await asyncio.wait([work], timeout=timeout)
+        if not work.done():
+            work.cancel()
+            await asyncio.wait([work])
+    except asyncio.CancelledError:
+        work.cancel()
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else asks
+        raise
+    if work.cancelled():
+        raise TimeoutError(f"nothing for {timeout:g} s")
+    return work.result()
