@@ -181,9 +181,10 @@ def _uniform(records: npt.NDArray[Any]) -> Iterator[Block]:
         records = np.take(records, order)
     record_size = records.dtype.itemsize
     length = max(1, min(BLOCK_RECORDS, BLOCK_BYTES // record_size))
-    for start in range(0, len(records), length):
+    starts = range(0, len(records), length)
+    for start, bounds in zip(starts, _bounds(records, starts), strict=True):
         part = records[start : start + length]
-        yield _block(part, record_size, octets_of(part), b"")
+        yield _block(bounds, len(part), record_size, octets_of(part), b"")
 
 
 def _mixed(data: memoryview, starts: npt.NDArray[np.int64]) -> Iterator[Block]:
@@ -192,13 +193,14 @@ def _mixed(data: memoryview, starts: npt.NDArray[np.int64]) -> Iterator[Block]:
     order = _order(keys)
     if order is not None:
         keys, starts, ends = np.take(keys, order), starts[order], ends[order]
-    for first, last in _cuts(ends - starts):
+    cuts = list(_cuts(ends - starts))
+    for (first, last), bounds in zip(cuts, _bounds(keys, [first for first, _ in cuts]), strict=True):
         pieces = [data[a:b] for a, b in zip(starts[first:last].tolist(), ends[first:last].tolist(), strict=True)]
         sizes = ends[first:last] - starts[first:last]
         same = bool((sizes == sizes[0]).all())
         offsets = b"" if same else (np.cumsum(sizes) - sizes).astype("<u4").tobytes()
         block_data = pieces[0] if len(pieces) == 1 else memoryview(b"".join(pieces))
-        yield _block(keys[first:last], int(sizes[0]) if same else 0, block_data, offsets)
+        yield _block(bounds, last - first, int(sizes[0]) if same else 0, block_data, offsets)
 
 
 def _cuts(sizes: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
@@ -213,12 +215,20 @@ def _cuts(sizes: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def _block(keys: Keys, record_size: int, data: memoryview, offsets: bytes) -> Block:
-    bounds = [int(keys["cid"][0])]
-    for name in _SORTED_BY:
-        column = keys[name]
-        bounds += [int(column.min()), int(column.max())]
-    return Block(tuple(bounds), len(keys), record_size, data, offsets, checksum(data, offsets))
+def _bounds(keys: Keys, starts: Sequence[int]) -> list[Bounds]:
+    """What sorted keys lie between from each of the starts to the next."""
+    if not len(starts):
+        return []
+    cid, mids = int(keys["cid"][0]), keys["mid"]
+    ends: list[list[int]] = [mids[starts].tolist(), mids[[*(start - 1 for start in starts[1:]), -1]].tolist()]
+    for name in _SORTED_BY[1:]:
+        column = np.ascontiguousarray(keys[name])
+        ends += [np.minimum.reduceat(column, starts).tolist(), np.maximum.reduceat(column, starts).tolist()]
+    return [(cid, *each) for each in zip(*ends, strict=True)]
+
+
+def _block(bounds: Bounds, count: int, record_size: int, data: memoryview, offsets: bytes) -> Block:
+    return Block(bounds, count, record_size, data, offsets, checksum(data, offsets))
 
 
 def _order(keys: Keys) -> npt.NDArray[np.intp] | None:

@@ -70,6 +70,16 @@ def test_a_block_is_full_at_a_number_of_records() -> None:
     assert [block.count for block in mixed] == [BLOCK_RECORDS, BLOCK_RECORDS, 1]
 
 
+@pytest.mark.parametrize("spread", [1, 2], ids=["of one size", "of two sizes"])
+def test_each_of_several_blocks_knows_what_its_own_keys_lie_between(spread: int) -> None:
+    count = 2 * BLOCK_RECORDS + 1
+    blocks = blocks_of([(n // 50, -n % 3, n * 7919 % count, count - n, bytes(n % spread)) for n in range(count)])
+    assert len(blocks) == 3
+    for block in blocks:
+        columns = list(zip(*(row[1:5] for row in rows_in(block.data)), strict=True))
+        assert block.bounds == (7, *(edge for column in columns for edge in (min(column), max(column))))
+
+
 @pytest.mark.parametrize("sizes", [[100_000] * 30, [100_000 + n for n in range(30)], [BLOCK_BYTES + 1, 0, BLOCK_BYTES]])
 def test_a_block_is_full_at_a_number_of_bytes(sizes: list[int]) -> None:
     blocks = blocks_of([(n, 0, 0, 0, bytes(size)) for n, size in enumerate(sizes)])
