@@ -120,18 +120,27 @@ class FixedRowCodec(RowCodec[RowT]):
     def blank(self, form: RecordForm, count: int) -> npt.NDArray[Any]:
         """So many records whose fields are yet to be filled in; structured array, shape (count,), of what is stored."""
         dtype = _dtype(form, self.layout, stored=True)
-        records = np.zeros(count, dtype) if "x" in self._codes else np.empty(count, dtype)
-        records[SIZE_FIELD] = dtype.itemsize - 4
+        return self._marked(np.zeros(count, dtype) if "x" in self._codes else np.empty(count, dtype))
+
+    def _marked(self, records: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        records[SIZE_FIELD] = records.dtype.itemsize - 4
         if self.layout.version is not None:
             records[VERSION] = self.layout.version
         return records
 
     def _records(self, form: RecordForm, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        records = self.blank(form, len(values))
-        for name in (records.dtype.names or ())[1:]:
-            if name != VERSION:
-                records[name] = values[name]
-        return records
+        if self._swapped is not None:
+            records = self.blank(form, len(values))
+            for name in (records.dtype.names or ())[1:]:
+                if name != VERSION:
+                    records[name] = values[name]
+            return records
+        records = np.empty(len(values), _dtype(form, self.layout, stored=True))
+        first = _offset(self._values_dtype, form.key_fields[0])
+        key, payload = form.header.itemsize - 4, self.layout.size
+        for size, source, target in ((key, first, 4), (payload, GET_FORM.header.itemsize - 4, form.header.itemsize)):
+            _block(records, target, size)[:] = _block(values, source, size)
+        return self._marked(records)
 
     def _payloads(self, records: npt.NDArray[Any]) -> Iterable[bytes]:
         header = GET_FORM.header.itemsize
@@ -157,19 +166,21 @@ class FixedRowCodec(RowCodec[RowT]):
 
     def _values(self, rows: Sequence[RowT], first: int) -> npt.NDArray[Any]:
         """All fields of all rows, the key's first, as a structured array in little-endian order."""
-        packed = []
+        packed = np.empty(len(rows), self._values_dtype)
+        octets = octets_of(packed)
         for start in range(0, len(rows), _STRETCH):
             part = rows[start : start + _STRETCH]
+            at = start * self._values_dtype.itemsize
             try:
                 try:
-                    packed.append(self._packed(part, self._dump, self._holds))
+                    self._pack(octets, at, part, self._dump, self._holds)
                 except UNSUITABLE:  # the fast way refuses some values that a field takes
-                    packed.append(self._packed(part, self._strict_dump, []))
+                    self._pack(octets, at, part, self._strict_dump, [])
             except UNSUITABLE as error:
                 self._explain(part, first + start, error)
-        return np.frombuffer(b"".join(packed), self._values_dtype)
+        return packed
 
-    def _packed(self, rows: Sequence[RowT], dump: _Dump | None, holds: _Holds) -> bytes:
+    def _pack(self, octets: memoryview, start: int, rows: Sequence[RowT], dump: _Dump | None, holds: _Holds) -> None:
         width = self._width
         tuples = self._tuples(rows)
         if self._slow:
@@ -181,16 +192,21 @@ class FixedRowCodec(RowCodec[RowT]):
         if not all(held(values[at::width]) for at, held in holds):
             raise ValueError("a value that its field cannot hold")
         pack = self._stretch if len(rows) == _STRETCH else struct.Struct("<" + self._codes * len(rows))
-        octets = pack.pack(*values)
+        pack.pack_into(octets, start, *values)
         if not all(bounds.hold(values[at::width]) for at, bounds in self._bounds):
             raise ValueError("a value that a constraint refuses")
-        return octets
 
     def _check_slowly(self, tuples: list[tuple[Any, ...]]) -> None:
         for at, constraint in self._slow:
             for values in tuples:
                 if why := constraint.violation(values[at]):
                     raise ValueError(why)
+
+
+def _block(records: npt.NDArray[Any], offset: int, size: int) -> npt.NDArray[np.void]:
+    """The same bytes of each record: fields that lie beside each other are moved at once."""
+    block = placed_dtype(["block"], [np.dtype((np.void, size))], [offset], records.dtype.itemsize)
+    return records.view(block)["block"]
 
 
 def _octets(records: npt.NDArray[Any]) -> npt.NDArray[np.void]:

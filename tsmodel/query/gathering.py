@@ -18,7 +18,7 @@ class Gathering:
     """Makes chunks of a good size.
 
     The first chunk goes through as it is, and then ever more are held back: a query that needs little is not made to read
-    much.
+    much. Large chunks always go through: copying them would take a fifth of what receiving them takes.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Gathering:
     def push(self, chunk: memoryview) -> Iterator[memoryview]:
         """Takes a chunk, which need not stay valid; gives those that are ready, each valid until the next."""
         size = len(chunk)
-        if self._held + size > self._room:
+        if self._held + size > self._room or size > self._room // 2:
             yield from self.rest()
             self._grow()
             if size > self._room // 2:

@@ -48,6 +48,11 @@ class Limits:
         self.is_more = self._bytes is not None or self._age is not None
         self._sizes: dict[type[TSModel], float] = {}
 
+    @property
+    def counts_bytes(self) -> bool:
+        """Whether anything depends on how large the records are."""
+        return self._bytes is not None
+
     def reached(self, size: float, since: float) -> bool:
         """Whether what is held has reached a limit other than the count.
 
@@ -68,7 +73,7 @@ class Limits:
 
     def size(self, rows: Iterable[TSModel]) -> float:
         """Bytes of the records of some objects; 0 when nothing depends on it."""
-        return 0.0 if self._bytes is None else sum(map(self._size_of, map(type, rows)))
+        return sum(map(self._size_of, map(type, rows))) if self.counts_bytes else 0.0
 
     def _size_of(self, model: type[TSModel]) -> float:
         known = self._sizes.get(model)

@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from itertools import islice
-from operator import itemgetter
+from operator import countOf, itemgetter
 from typing import Any, Final
 
 import attrs
@@ -135,7 +135,8 @@ class Pending:
         """Takes a list of objects, which may become its own. Raises as `add`; those before are taken."""
         if not rows:
             return
-        kinds = set(map(type, rows))
+        first = type(rows[0])
+        kinds = {first} if countOf(map(type, rows), first) == len(rows) else set(map(type, rows))
         if all(issubclass(kind, TSModel) for kind in kinds):
             segment = self._segment(keep_acq)
             segment.models |= kinds
@@ -278,8 +279,9 @@ class Pending:
     def _counted_open(self) -> float:
         """Bytes of what is in the open segment. Only what came since the last look is looked at."""
         segment = self._open
-        segment.size += self._limits.size(self._rows[self._counted :])
-        self._counted = len(segment.rows)
+        if self._limits.counts_bytes:
+            segment.size += self._limits.size(self._rows[self._counted :])
+            self._counted = len(segment.rows)
         return segment.size
 
     def _held(self) -> list[Segment]:

@@ -220,7 +220,7 @@ class SQLiteEngine:
                 "upgrade tsmodel",
                 path=self.path,
             )
-        connection.execute("PRAGMA wal_autocheckpoint = 512")
+        connection.execute("PRAGMA wal_autocheckpoint = 1024")
 
     def _identity(self, connection: sqlite3.Connection) -> tuple[int, int, int]:
         """Application id, format version, number of tables and indexes."""
