@@ -222,9 +222,9 @@ def object_rows() -> list[Result]:
 
 
 @contextmanager
-def served(path: Path) -> Iterator[tuple[str, int]]:
+def served(path: Path, *options: str) -> Iterator[tuple[str, int]]:
     """Our server, in a process of its own."""
-    command = [sys.executable, "-m", "tsmodel", "serve", "--data", str(path), "--port", "0"]
+    command = [sys.executable, "-m", "tsmodel", "serve", "--data", str(path), "--port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         host, port = process.stdout.readline().split()[3].rsplit(":", 1)
@@ -244,19 +244,21 @@ def server_rows() -> list[Result]:
         with store.scan(KeyRange()) as scan:
             answer = b"".join([*get_begin(), *map(bytes, scan), *get_end(1)])
         store.close()
-        with peer(answer) as bare, served(path) as ours:
+        with peer(answer) as bare, served(path) as ours, served(path, "--cache-bytes", "0") as uncached:
             times = race(
                 {
                     "bare": lambda: receive_bare(bare, len(answer)),
                     "ours": lambda: receive_bare(ours, len(answer)),
+                    "uncached": lambda: receive_bare(uncached, len(answer)),
                 }
             )
             latencies, failed = crowd(ours)
-    rate = f"{COUNT / min(times['ours']) / 1e6:.0f} M records/s"
+    rate, slower = (f"{COUNT / min(times[name]) / 1e6:.0f} M records/s" for name in ("ours", "uncached"))
     ordered = sorted(latencies)
     p99 = ordered[int(len(ordered) * 0.99)]
     return [
         compared("server: GET of whole blocks", times, "ours", "bare", 0.7, f"{rate}; peer: a bare socket, sending"),
+        compared("the same without its cache", times, "uncached", "bare", 0.7, f"{slower}; peer: a bare socket, sending"),
         Result(
             "server: 200 connections at once",
             statistics.median(latencies),

@@ -138,6 +138,7 @@ def reads(size: int) -> list[Result]:
         parquet = Path(directory, "readings.parquet")
         with (
             connect(Path(directory, "ours.tsdb")) as session,
+            connect(Path(directory, "ours.tsdb"), cache_bytes=0) as uncached,
             closing(duckdb.connect(f"{directory}/duck.db")) as connection,
         ):
             for start in range(0, size, BATCH):
@@ -151,6 +152,7 @@ def reads(size: int) -> list[Result]:
             times = race(
                 {
                     "ours": query.to_arrow,
+                    "uncached": uncached.query(Reading).to_arrow,
                     "DuckDB": lambda: connection.sql("SELECT * FROM readings").to_arrow_table(),
                     "Parquet": lambda: pq.read_table(parquet),
                 },
@@ -168,10 +170,11 @@ def reads(size: int) -> list[Result]:
                 series["Parquet"].append(seconds(lambda wanted=wanted: dataset.to_table(filter=wanted)))  # type: ignore[misc]
             assert query.mid(0).to_arrow().num_rows == min(SERIES, size)
     medians = {name: [median(taken)] for name, taken in series.items()}
-    rate = f"{size / min(times['ours']) / 1e6:.0f} M records/s"
+    rate, slower = (f"{size / min(times[name]) / 1e6:.0f} M records/s" for name in ("ours", "uncached"))
     note = f"of {size / 1e6:g} M records"
     return [
         compared("embedded scan to Arrow", times, "ours", "DuckDB", 1.0, f"{rate}; DuckDB: SELECT *"),
+        compared("the same without our cache", times, "uncached", "DuckDB", 1.0, f"{slower}; DuckDB: SELECT *"),
         compared("embedded scan to Arrow", times, "ours", "Parquet", None, "Parquet: read_table, zstd"),
         compared("a series of 1,000 to Arrow", medians, "ours", "DuckDB", 2.0, note),
         compared("a series of 1,000 to Arrow", medians, "ours", "Parquet", None, f"{note}; a filter on a data set"),

@@ -24,9 +24,9 @@ FILTERED = 500_000
 
 
 @contextmanager
-def filled(target: str | Path, size: int) -> Iterator[Session]:
+def filled(target: str | Path, size: int, cache_bytes: int | None = None) -> Iterator[Session]:
     """A session on so many records, whose volts are spread evenly from 0 to 1000."""
-    with connect(target) as session:
+    with connect(target, cache_bytes=cache_bytes) as session:
         meters = max(1, size // SERIES)
         for first in range(0, size, BATCH):
             n = np.arange(first, min(first + BATCH, size))
@@ -39,9 +39,9 @@ def filled(target: str | Path, size: int) -> Iterator[Session]:
         yield session
 
 
-def filters(target: str | Path, where: str) -> list[Result]:
+def filters(target: str | Path, where: str, cache_bytes: int | None = None) -> list[Result]:
     """A condition on a field, and a count, against the same over objects."""
-    with filled(target, FILTERED) as session:
+    with filled(target, FILTERED, cache_bytes) as session:
         query = session.query(Reading)
         kept = query.where(Reading.volts < 10)
         assert 0.009 < kept.count() / FILTERED < 0.011
@@ -109,4 +109,5 @@ def measure(size: int = 1_000_000) -> list[Result]:
     """All of it; `size` is the number of records that memory is measured with."""
     with tempfile.TemporaryDirectory(dir=".") as directory:
         in_file = filters(Path(directory, "filter.tsdb"), "in a file")
-    return [*filters("memory:", "in memory"), *in_file, *memory(size)]
+        uncached = filters(Path(directory, "uncached.tsdb"), "in a file, without cache", 0)
+    return [*filters("memory:", "in memory"), *in_file, *uncached, *memory(size)]

@@ -343,6 +343,14 @@ def test_the_command_stops_cleanly(tmp_path: Path, number: signal.Signals) -> No
         assert Mark.query.one().number == 5
 
 
+def test_the_command_refuses_sizes_that_cannot_be(tmp_path: Path) -> None:
+    for arguments in (("--cache-bytes", "-1"), ("--max-connections", "0"), ("--cache-bytes", "much")):
+        process = command("--memory", *arguments, cwd=tmp_path)
+        _, error = process.communicate(timeout=20)
+        assert process.returncode == 2
+        assert f"argument {arguments[0]}" in error
+
+
 def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
     for arguments, wording in (
         (("--port", "99999", "--memory"), "cannot listen at 127.0.0.1:99999"),

@@ -36,7 +36,7 @@ boxes = st.builds(
 steps = st.lists(puts | st.just("reopen") | boxes, max_size=25)
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "sqlite with a small cache"])
 @settings(max_examples=60, deadline=None)
 @given(steps=steps, fan_in=st.sampled_from([2, 3, 8]), final=st.sampled_from([100, 2000, 2**23]))
 def test_scans_see_what_a_list_holds(kind: str, steps: list[object], fan_in: int, final: int) -> None:
@@ -44,14 +44,15 @@ def test_scans_see_what_a_list_holds(kind: str, steps: list[object], fan_in: int
         clock = random.Random(1)
 
         def opened() -> EmbeddedStore:
-            engine = MemoryEngine() if kind == "memory" else SQLiteEngine(str(Path(directory, "store.tsdb")))
+            path, cache = str(Path(directory, "store.tsdb")), 200 if "cache" in kind else 2**20
+            engine = MemoryEngine() if kind == "memory" else SQLiteEngine(path, cache)
             return EmbeddedStore(engine, clock=lambda: clock.randrange(4), policy=MergePolicy(fan_in, final))
 
         store, model = opened(), list[Row]()
         settled: dict[int, list[Row]] = {}
         for step in steps:
             if step == "reopen":
-                if kind == "sqlite":
+                if kind != "memory":
                     store.close()
                     store = opened()
             elif isinstance(step, KeyRange):

@@ -11,7 +11,7 @@ from tsmodel.server import Listener
 from tsmodel.server.listener import DEFAULT_MAX_CONNECTIONS
 from tsmodel.server.tls import server_context
 from tsmodel.session.target import DEFAULT_PORT
-from tsmodel.store import open_store
+from tsmodel.store import DEFAULT_CACHE, open_store
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -37,13 +37,20 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("--tls-client-ca", metavar="FILE", help="let in only clients with a certificate of this authority")
     parser.add_argument("--max-connections", type=_positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N", help="at once")
     parser.add_argument("--idle-timeout", type=float, metavar="SECONDS", help="close connections that let us wait longer")
+    parser.add_argument(
+        "--cache-bytes",
+        type=_natural,
+        default=DEFAULT_CACHE,
+        metavar="N",
+        help="most bytes of what was read from the file that are kept in memory; 0 for none (default: %(default)s)",
+    )
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.INFO)
     context = server_context(options.tls_cert, options.tls_key, options.tls_client_ca)
-    store = open_store(None if options.memory else options.data)
+    store = open_store(None if options.memory else options.data, options.cache_bytes)
     try:
         listener = Listener(
             store,
@@ -65,7 +72,15 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _positive(text: str) -> int:
+    return _from(1, text)
+
+
+def _natural(text: str) -> int:
+    return _from(0, text)
+
+
+def _from(least: int, text: str) -> int:
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not a number from 1")
+    if number < least:
+        raise argparse.ArgumentTypeError(f"{number} is not a number from {least}")
     return number

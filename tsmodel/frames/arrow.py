@@ -11,6 +11,7 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -78,10 +79,17 @@ def arrow_type(codec: FieldCodec) -> Any:
 
 def arrow_schema(model: type[Any], infos: Sequence[ColumnInfo]) -> Any:
     """The Arrow schema of columns of a model: units and docs in the metadata of its fields, the model's name in its own."""
+    return _schema(model, tuple(info.name for info in infos))
+
+
+@lru_cache(maxsize=256)
+def _schema(model: type[Any], names: tuple[str, ...]) -> Any:
+    """Kept, for making one takes as long as reading a small block."""
     pa = library("pyarrow", "Arrow")
     options = {spec.name: spec.options for spec in schema_of(model).specs}
     fields = []
-    for info in infos:
+    for name in names:
+        info = schema_of(model).columns[name].info
         said = options.get(info.name)
         notes = {"unit": said.unit, "doc": said.doc} if said else {}
         metadata = {name: text for name, text in notes.items() if text}
@@ -97,12 +105,13 @@ class ArrowColumn:
 
     Args:
         info: which one.
+        kind: its Arrow type.
     """
 
-    def __init__(self, info: ColumnInfo) -> None:
+    def __init__(self, info: ColumnInfo, kind: Any) -> None:
         self._pa = library("pyarrow", "Arrow")
         self._info = info
-        self._kind = arrow_type(info.codec)
+        self._kind = kind
         self._shift = _shift(self._pa, info.codec, self._kind)
         self._numbers = Growing(np.uint8)
         self._present = Growing(np.bool_)
@@ -140,11 +149,13 @@ class ArrowColumn:
             self._present.room(len(values))[:] = True if present is None else present
 
     def _end_numbers(self) -> None:
-        numbers, present = self._numbers.result(), self._present.result()
-        if len(numbers):
-            bits = None if present.all() else self._pa.py_buffer(np.packbits(present, bitorder="little"))
-            buffers = [bits, self._pa.py_buffer(numbers)]
-            self._arrays.append(self._pa.Array.from_buffers(self._kind, len(numbers), buffers))
+        if not len(self._numbers):
+            return
+        numbers, bits = self._numbers.result(), None
+        if self._info.is_nullable and not (present := self._present.result()).all():
+            bits = self._pa.py_buffer(np.packbits(present, bitorder="little"))
+        buffers = [bits, self._pa.py_buffer(numbers)]
+        self._arrays.append(self._pa.Array.from_buffers(self._kind, len(numbers), buffers))
 
 
 def _shift(pa: Any, codec: FieldCodec, kind: Any) -> int | None:

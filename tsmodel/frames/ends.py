@@ -92,7 +92,7 @@ class ArrowFrame(Frame):
     def __init__(self, model: type[Any], wanted: Sequence[Wanted]) -> None:
         super().__init__(model, wanted)
         self.schema = arrow_schema(model, self.infos)
-        self._columns = [ArrowColumn(info) for info in self.infos]
+        self._columns = [ArrowColumn(info, kind) for info, kind in zip(self.infos, self.schema.types, strict=True)]
 
     def add(self, records: Any) -> None:
         """See `Frame.add`."""

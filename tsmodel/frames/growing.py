@@ -35,6 +35,9 @@ class Growing:
         self._last = np.empty(0, self.dtype)
         self._used = 0
 
+    def __len__(self) -> int:
+        return sum(map(len, self._full)) + self._used
+
     def room(self, count: int) -> npt.NDArray[Any]:
         """The next `count` places, to be filled before more is asked for."""
         if self._used + count > len(self._last):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+import sys
+from types import ModuleType
+from typing import Any, Final
 
 from tsmodel.errors import MissingLibraryError
 
 __all__ = ["library"]
 
 _EXTRAS = {"pyarrow": "arrow", "pandas": "pandas", "polars": "polars", "opentelemetry": "opentelemetry"}
+_known: Final[dict[str, ModuleType]] = {}
 
 
 def library(name: str, what: str) -> Any:
@@ -18,8 +21,11 @@ def library(name: str, what: str) -> Any:
     Raises:
         MissingLibraryError: when it is not installed.
     """
+    if (known := _known.get(name)) is not None and sys.modules.get(name) is known:  # import_module takes ten times as long
+        return known
     try:
-        return importlib.import_module(name)
+        _known[name] = importlib.import_module(name)
+        return _known[name]
     except ImportError as error:
         package = name.split(".")[0]
         raise MissingLibraryError(

@@ -31,6 +31,7 @@ class ColumnInfo:
         is_key: whether it is a component of the key.
         alias: the model's own name of it.
         field: its place in the payload; None for a component of the key.
+        is_nullable: whether values may be None.
     """
 
     model: str
@@ -39,6 +40,11 @@ class ColumnInfo:
     is_key: bool
     alias: str
     field: LayoutField | None = None
+    is_nullable: bool = attrs.field(init=False, eq=False, repr=False)
+
+    @is_nullable.default
+    def _may_be_none(self) -> bool:
+        return isinstance(self.codec, (NullableCodec, SentinelCodec))
 
     def operand(self, value: object, *, ordering: bool = False) -> Any:
         """`value` as what the column is compared with: a number where stored numbers are, otherwise a value.
@@ -62,11 +68,6 @@ class ColumnInfo:
             label = f" ({self.codec.label}) " if fault.why.startswith("cannot") else ": "
             raise QueryError(f"{self.model}.{self.alias}{label}{fault.why}") from fault.__cause__ or fault
         return self.codec.comparable(value)
-
-    @property
-    def is_nullable(self) -> bool:
-        """Whether values may be None."""
-        return isinstance(self.codec, (NullableCodec, SentinelCodec))
 
     def values(self, records: Any) -> npt.NDArray[Any]:
         """The column of some records that a codec's `fit` gave, shape (n,): stored numbers where the codec has a `number`

@@ -6,6 +6,7 @@ from tsmodel.backend import AsyncBackend, Backend
 from tsmodel.client.backend import TStorageBackend
 from tsmodel.client.backend_async import AsyncTStorageBackend
 from tsmodel.client.retry import ONCE, Retry
+from tsmodel.errors import SessionError
 from tsmodel.session.base import SessionOptions
 from tsmodel.session.limits import DEFAULT_BATCH_SIZE
 from tsmodel.session.observing import Hooks, OnRequest, OnResponse
@@ -13,7 +14,7 @@ from tsmodel.session.session import Session
 from tsmodel.session.session_async import AsyncSession
 from tsmodel.session.target import StoreFile, Target, TargetLike, parse
 from tsmodel.session.threads import ThreadedStore
-from tsmodel.store import open_store
+from tsmodel.store import DEFAULT_CACHE, EmbeddedStore, open_store
 from tsmodel.timestamps import DurationLike
 
 __all__ = ["connect", "connect_async", "open_backend"]
@@ -28,6 +29,7 @@ def connect(
     flush_every: DurationLike | None = None,
     retry: Retry | None = None,
     allow_full_scan: bool = True,
+    cache_bytes: int | None = None,
     on_request: OnRequest | None = None,
     on_response: OnResponse | None = None,
     telemetry: Hooks | bool = False,
@@ -48,6 +50,8 @@ def connect(
             adds raises it, and nothing is tried in the background until it has.
         retry: what is tried again after a failure, and what becomes of a put without an answer. None: nothing is.
         allow_full_scan: whether queries may read without any bounds on cid, mid, cap and acq; they raise otherwise.
+        cache_bytes: most bytes of what was read from an embedded file that are kept in memory, and need not be read and
+            checked again; 0 for none. None: 64 MiB.
         on_request: called with a `Request` before each request is sent; what it raises stops the request.
         on_response: called with a `Response` when a request came to its end or failed; what it raises is logged.
         telemetry: True for an OpenTelemetry span of each request, and metrics, by the global providers; or an
@@ -64,6 +68,7 @@ def connect(
     0
     """
     parsed = parse(target)
+    _check_cache(parsed, cache_bytes)
     options = SessionOptions(
         batch_size=batch_size,
         batch_bytes=batch_bytes,
@@ -75,7 +80,7 @@ def connect(
         on_response=on_response,
         telemetry=telemetry,
     )
-    return Session(_backend(parsed, retry), name=_named(target, parsed), options=options)
+    return Session(_backend(parsed, retry, cache_bytes), name=_named(target, parsed), options=options)
 
 
 def connect_async(
@@ -87,6 +92,7 @@ def connect_async(
     flush_every: DurationLike | None = None,
     retry: Retry | None = None,
     allow_full_scan: bool = True,
+    cache_bytes: int | None = None,
     on_request: OnRequest | None = None,
     on_response: OnResponse | None = None,
     telemetry: Hooks | bool = False,
@@ -99,10 +105,11 @@ def connect_async(
         SessionError: when the target is not one of these. Whatever else `connect` raises comes on entering the block.
     """
     parsed = parse(target)
+    _check_cache(parsed, cache_bytes)
 
     async def opener() -> AsyncBackend:
         if isinstance(parsed, StoreFile):
-            return ThreadedStore(open_store(parsed.path))
+            return ThreadedStore(_store(parsed, cache_bytes))
         backend = AsyncTStorageBackend(parsed, retry or ONCE)
         await backend.connect()
         return backend
@@ -126,10 +133,23 @@ def open_backend(target: TargetLike) -> Backend:
     return _backend(parse(target))
 
 
-def _backend(target: Target, retry: Retry | None = None) -> Backend:
+def _backend(target: Target, retry: Retry | None = None, cache_bytes: int | None = None) -> Backend:
     if isinstance(target, StoreFile):
-        return open_store(target.path)
+        return _store(target, cache_bytes)
     return TStorageBackend(target, retry or ONCE)
+
+
+def _store(target: StoreFile, cache_bytes: int | None) -> EmbeddedStore:
+    return open_store(target.path, DEFAULT_CACHE if cache_bytes is None else cache_bytes)
+
+
+def _check_cache(target: Target, cache_bytes: int | None) -> None:
+    if cache_bytes is None:
+        return
+    if type(cache_bytes) is not int or cache_bytes < 0:
+        raise SessionError(f"cache_bytes takes an int from 0, not {cache_bytes!r}")
+    if not isinstance(target, StoreFile) or target.path is None:
+        raise SessionError("cache_bytes is for embedded files: only what is read from one is kept")
 
 
 def _named(target: TargetLike, parsed: Target) -> str:

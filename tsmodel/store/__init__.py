@@ -1,5 +1,6 @@
 """The embedded engine: records kept in a file or in memory, behind the same interface as a TStorage server."""
 
+from tsmodel.store.sqlite import DEFAULT_CACHE
 from tsmodel.store.store import EmbeddedStore, open_store
 
-__all__ = ["EmbeddedStore", "open_store"]
+__all__ = ["DEFAULT_CACHE", "EmbeddedStore", "open_store"]

@@ -131,11 +131,15 @@ class Block:
         mask = None
         pairs = self.bounds[3:]
         for at, (name, (low, high)) in enumerate(zip(_SORTED_BY[1:], list(box.intervals())[2:], strict=True)):
-            if low > pairs[2 * at]:
-                above = keys[name] >= low
+            least, greatest = pairs[2 * at : 2 * at + 2]
+            if low <= least and greatest < high:
+                continue
+            column = keys[name].copy()  # side by side and aligned: two comparisons of what lies scattered take longer
+            if low > least:
+                above = column >= low
                 mask = above if mask is None else mask & above
-            if high <= pairs[2 * at + 1]:
-                below = keys[name] < high
+            if high <= greatest:
+                below = column < high
                 mask = below if mask is None else mask & below
         return mask
 

@@ -3,7 +3,8 @@
 Rules kept here:
 
 * WAL and synchronous=FULL: a commit is on the disk when it returns, and readers never wait for the writer.
-* Blocks are picked by an index that holds all their bounds, run by run; only blocks that are read touch data pages.
+* Blocks are picked by an index that holds all their bounds, run by run; only blocks that are read touch data pages, and
+  those that were read lately need not be.
 * The file says what it is (application id) and how it is laid out (user version); nothing else is opened or changed.
 * Every error of SQLite leaves this module as a `StoreError` that names the file.
 """
@@ -22,14 +23,18 @@ from typing import Final
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.store.blocks import Block
+from tsmodel.store.cache import BlockCache
 from tsmodel.store.engine import Run
 
-__all__ = ["APPLICATION_ID", "FORMAT_VERSION", "SQLiteEngine"]
+__all__ = ["APPLICATION_ID", "DEFAULT_CACHE", "FORMAT_VERSION", "SQLiteEngine"]
 
 APPLICATION_ID: Final = 0x74736D64
 """`tsmd`: what marks a SQLite file as a store of tsmodel."""
 
 FORMAT_VERSION: Final = 1
+
+DEFAULT_CACHE: Final = 64 * 2**20
+"""Bytes of blocks that are kept in memory when they were read."""
 
 _PAGE_SIZE: Final = 32768
 _LOCK_TIMEOUT: Final = 60.0
@@ -50,20 +55,21 @@ _SCHEMA: Final = (
 # The blocks of a run ascend and do not overlap: the first that can hold a mid is the last one that begins below it. A
 # unary + tells SQLite not to look at a term when it chooses how to enter an index; without them it scans all of it.
 _PICK: Final = (
-    f"SELECT {_BLOCK} FROM blocks WHERE id IN ("
-    "SELECT b.id FROM runs AS r CROSS JOIN blocks AS b INDEXED BY blocks_by_bounds"
+    f"SELECT b.id, b.run, b.{_BOUNDS.replace(' ', ' b.')} FROM runs AS r CROSS JOIN blocks AS b INDEXED BY blocks_by_bounds"
     " WHERE r.cid >= :cid AND r.cid < :cid_end AND b.cid = +r.cid AND b.run = +r.number AND b.mid_min < :mid_end"
     " AND b.mid_min >= coalesce((SELECT max(c.mid_min) FROM blocks AS c INDEXED BY blocks_by_bounds"
     " WHERE c.cid = +r.cid AND c.run = +r.number AND c.mid_min < :mid), :mid)"
     " AND +b.mid_max >= :mid AND +b.moid_min < :moid_end AND +b.moid_max >= :moid"
-    " AND +b.cap_min < :cap_end AND +b.cap_max >= :cap AND +b.acq_min < :acq_end AND +b.acq_max >= :acq)"
+    " AND +b.cap_min < :cap_end AND +b.cap_max >= :cap AND +b.acq_min < :acq_end AND +b.acq_max >= :acq"
 )
+_READ: Final = f"SELECT {_BLOCK} FROM blocks WHERE id = ?"
 _INSERT: Final = f"INSERT INTO blocks (run, {_BLOCK}) VALUES ({', '.join('?' * 15)})"
 
 
 class _Snapshot:
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, cache: BlockCache) -> None:
         self._connection = connection
+        self._cache = cache
 
     def last_acq(self) -> int:
         row = self._connection.execute("SELECT last_acq FROM state").fetchone()
@@ -75,8 +81,21 @@ class _Snapshot:
         limits: dict[str, int] = {}
         for name, (low, high) in zip(LIMITS, box.intervals(), strict=True):
             limits[name], limits[f"{name}_end"] = low, high
-        with closing(self._connection.execute(_PICK, limits)) as rows:
-            yield from map(_block, rows)
+        cached = self._cache.scan()
+        with closing(self._connection.execute(_PICK, limits)) as picked:
+            # A block never changes, and this names it: ids are given again, but not with the same acqs.
+            for name in picked:
+                block = cached.get(name)
+                if block is None:
+                    block = self._read(name)
+                    cached.keep(name, block)
+                yield block
+
+    def _read(self, name: tuple[int, ...]) -> Block:
+        row = self._connection.execute(_READ, name[:1]).fetchone()
+        if row is None or row[:9] != name[2:]:
+            raise StoreCorruptError(f"the index of blocks is not that of block {name[0]}")
+        return _block(row)
 
 
 class _Transaction(_Snapshot):
@@ -118,14 +137,16 @@ class SQLiteEngine:
 
     Args:
         path: the file. Beside it SQLite keeps two more while it is open, with `-wal` and `-shm` behind its name.
+        cache_bytes: most bytes of blocks that are kept in memory when they were read; 0 for none.
 
     Raises:
         StoreFormatError: when the file is something else, or of a newer format.
         StoreError: when it cannot be opened.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, cache_bytes: int = DEFAULT_CACHE) -> None:
         self.path = path
+        self._cache = BlockCache(cache_bytes)
         self._process = os.getpid()
         self._closed = False
         self._lock = threading.Lock()
@@ -151,7 +172,7 @@ class SQLiteEngine:
             healthy = False
             try:
                 connection.execute("BEGIN")
-                yield _Snapshot(connection)
+                yield _Snapshot(connection, self._cache)
                 healthy = True
             except GeneratorExit:
                 healthy = True
@@ -166,7 +187,7 @@ class SQLiteEngine:
             self._check_open()
             self._writer.execute("BEGIN IMMEDIATE")
             try:
-                yield _Transaction(self._writer)
+                yield _Transaction(self._writer, self._cache)
                 self._writer.execute("COMMIT")
             except BaseException:
                 if self._writer.in_transaction:
@@ -182,6 +203,7 @@ class SQLiteEngine:
             while not self._idle.empty():
                 self._idle.get_nowait().close()
             self._writer.close()
+            self._cache.clear()
 
     def _give_back(self, connection: sqlite3.Connection, healthy: bool) -> None:
         if not healthy or self._closed:

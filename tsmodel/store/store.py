@@ -22,20 +22,24 @@ from tsmodel.store.engine import Engine, Writing
 from tsmodel.store.intake import Arrived, arrived
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
-from tsmodel.store.sqlite import SQLiteEngine
+from tsmodel.store.sqlite import DEFAULT_CACHE, SQLiteEngine
 from tsmodel.timestamps import now_ns
 
 __all__ = ["EmbeddedStore", "open_store"]
 
 
-def open_store(path: str | os.PathLike[str] | None) -> EmbeddedStore:
+def open_store(path: str | os.PathLike[str] | None, cache_bytes: int = DEFAULT_CACHE) -> EmbeddedStore:
     """The store in a file, created when absent; in memory for None.
+
+    Args:
+        path: the file.
+        cache_bytes: most bytes of what was read from the file that are kept in memory.
 
     Raises:
         StoreFormatError: when the file is something else, or of a newer format.
         StoreError: when it cannot be opened.
     """
-    return EmbeddedStore(MemoryEngine() if path is None else SQLiteEngine(os.fspath(path)))
+    return EmbeddedStore(MemoryEngine() if path is None else SQLiteEngine(os.fspath(path), cache_bytes))
 
 
 class EmbeddedStore:

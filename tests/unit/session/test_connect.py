@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.peer import playing
 
-from tsmodel import Int16, TSModel, connect
+from tsmodel import Int16, TSModel, connect, connect_async
 from tsmodel.errors import SessionError, StoreError, TransportError
 from tsmodel.server import serve_in_thread
+from tsmodel.store import DEFAULT_CACHE
+from tsmodel.store.cache import BlockCache
 
 
 class Reading(TSModel):
@@ -110,3 +113,30 @@ def test_an_unreachable_server_keeps_the_cause() -> None:
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"there is no directory .*create it first"):
         connect(tmp_path / "none" / "a.tsdb")
+
+
+@pytest.mark.parametrize("opening", [connect, connect_async])
+@pytest.mark.parametrize(
+    ("target", "cache_bytes", "wording"),
+    [
+        ("a.tsdb", -1, "cache_bytes takes an int from 0, not -1"),
+        ("a.tsdb", 1e6, "cache_bytes takes an int from 0, not 1000000.0"),
+        ("a.tsdb", True, "cache_bytes takes an int from 0, not True"),
+        ("memory:", 0, "cache_bytes is for embedded files"),
+        ("tstorage://host", 10**6, "cache_bytes is for embedded files"),
+    ],
+)
+def test_caches_that_cannot_be(opening: Callable[..., object], target: str, cache_bytes: int, wording: str) -> None:
+    with pytest.raises(SessionError, match=wording):
+        opening(target, cache_bytes=cache_bytes)
+
+
+def test_a_cache_of_a_size_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    monkeypatch.setattr("tsmodel.store.sqlite.BlockCache", lambda most: made.append(most) or BlockCache(most))
+    for cache_bytes in (0, 1000, None):
+        with connect(tmp_path / "a.tsdb", cache_bytes=cache_bytes) as session:
+            session.add(Reading(cid=1, mid=1, moid=1, cap=1, counter=1))
+        with connect(tmp_path / "a.tsdb", cache_bytes=cache_bytes):
+            assert Reading.query.count() == Reading.query.count() == len(made) // 2
+    assert made == [0, 0, 1000, 1000, DEFAULT_CACHE, DEFAULT_CACHE]

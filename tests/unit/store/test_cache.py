@@ -1,0 +1,159 @@
+"""Blocks kept in memory: never more than allowed, never others than asked for, and no scan drives out its own."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.batches import batches, scanned
+
+from tsmodel.errors import StoreCorruptError
+from tsmodel.keys import KeyRange
+from tsmodel.store import EmbeddedStore
+from tsmodel.store.blocks import Block
+from tsmodel.store.cache import BlockCache
+from tsmodel.store.merging import MergePolicy
+from tsmodel.store.sqlite import SQLiteEngine
+
+
+def block(name: int, size: int) -> Block:
+    return Block((name,) * 9, 1, size, memoryview(bytes(size)), b"", 0)
+
+
+uses = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(1, 60)), max_size=80)
+
+
+@given(uses=uses, most=st.integers(0, 150))
+def test_it_holds_what_was_used_last_and_never_too_much(uses: list[tuple[int, int, int]], most: int) -> None:
+    cache = BlockCache(most)
+    scans = [cache.scan() for _ in range(3)]
+    held: dict[int, tuple[int, int]] = {}  # size and last user, in the order of use
+    for at, name, size in uses:
+        found = scans[at].get(name)
+        assert (found is not None) == (name in held)
+        if found is not None:
+            assert found.bounds[0] == name
+            held[name] = (held.pop(name)[0], at)
+            continue
+        scans[at].keep(name, block(name, size))
+        if size <= most:
+            while sum(each for each, _ in held.values()) + size > most and held[next(iter(held))][1] != at:
+                del held[next(iter(held))]
+            if sum(each for each, _ in held.values()) + size <= most:
+                held[name] = (size, at)
+        assert cache.size == sum(each for each, _ in held.values()) <= most
+
+
+def test_a_scan_larger_than_the_cache_leaves_its_beginning() -> None:
+    cache = BlockCache(100)
+    for _ in range(2):
+        scan = cache.scan()
+        found = [scan.get(name) is not None or scan.keep(name, block(name, 10)) for name in range(50)]
+    assert found == [True] * 10 + [None] * 40
+
+
+def test_threads_share_it() -> None:
+    cache = BlockCache(1000)
+    wrong: list[object] = []
+
+    def use(seed: int) -> None:
+        for turn in range(3000):
+            scan, name = cache.scan(), (turn * 7 + seed) % 50
+            found = scan.get(name)
+            if found is None:
+                scan.keep(name, block(name, 20 + name))
+            elif found.bounds[0] != name:
+                wrong.append(found)
+
+    threads = [threading.Thread(target=use, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    held = [found for name in range(50) if (found := cache.scan().get(name))]
+    assert cache.size == sum(len(each.data) for each in held) <= 1000
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.tsdb"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[EmbeddedStore]:
+    store = EmbeddedStore(SQLiteEngine(str(path)), policy=MergePolicy(fan_in=2, final=10_000))
+    yield store
+    store.close()
+
+
+def put(store: EmbeddedStore, first: int, count: int = 10) -> None:
+    store.append(batches([(1, n, 0, n, b"%06d" % n) for n in range(first, first + count)]))
+
+
+def test_what_was_read_is_read_from_memory(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, 0)
+    before = scanned(store)
+    monkeypatch.setattr(Block, "verify", lambda self: pytest.fail("a block was read from the file"))
+    assert scanned(store) == before
+    assert len(scanned(store, KeyRange.of(mid=(3, 5)))) == 2
+
+
+def test_none_is_kept_where_none_may_be(path: Path) -> None:
+    store = EmbeddedStore(SQLiteEngine(str(path), cache_bytes=0))
+    put(store, 0)
+    verified: list[Block] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Block, "verify", lambda self: verified.append(self))
+        assert len(scanned(store)) == len(scanned(store)) == 10
+    assert len(verified) == 2
+    store.close()
+
+
+def test_puts_and_merges_show(store: EmbeddedStore, path: Path) -> None:
+    with closing(EmbeddedStore(SQLiteEngine(str(path)))) as other:  # as another process would
+        for first in range(0, 200, 10):
+            put(store if first % 20 else other, first)
+            for each in (store, other):
+                assert [row[1] for row in scanned(each)] == list(range(first + 10))
+
+
+def test_a_put_that_is_undone_leaves_nothing(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, 0)
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
+        patch.setattr(EmbeddedStore, "_add", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        put(store, 10)
+    assert len(scanned(store)) == 10
+    put(store, 20)
+    assert [row[1] for row in scanned(store)] == [*range(10), *range(20, 30)]
+
+
+def test_a_copy_restored_over_an_open_file(tmp_path: Path) -> None:
+    """Ids and runs of the two are the same, what they hold is not."""
+    paths = [tmp_path / name for name in ("a.tsdb", "b.tsdb")]
+    for at, each in enumerate(paths):
+        with closing(EmbeddedStore(SQLiteEngine(str(each)), clock=lambda at=at: 1000 + at)) as filled:  # type: ignore[misc]
+            put(filled, 10 * at)
+    with closing(EmbeddedStore(SQLiteEngine(str(paths[0])))) as store:
+        assert [row[1] for row in scanned(store)] == list(range(10))
+        with closing(sqlite3.connect(paths[1])) as source, closing(sqlite3.connect(paths[0])) as target:
+            source.backup(target)
+        assert [row[1] for row in scanned(store)] == list(range(10, 20))
+
+
+def test_an_index_that_is_not_that_of_the_blocks(store: EmbeddedStore, path: Path) -> None:
+    put(store, 0)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        (bounds,) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'blocks_by_bounds'").fetchone()
+        connection.execute("DROP INDEX blocks_by_bounds")
+        connection.execute("PRAGMA writable_schema = 1")
+        connection.execute(bounds.replace("mid_max", "mid_max + 5"))
+        connection.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'blocks_by_bounds'", (bounds,))
+    with pytest.raises(StoreCorruptError, match="the index of blocks is not that of block 1"):
+        scanned(store)
