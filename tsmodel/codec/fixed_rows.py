@@ -136,10 +136,10 @@ class FixedRowCodec(RowCodec[RowT]):
                     records[name] = values[name]
             return records
         records = np.empty(len(values), _dtype(form, self.layout, stored=True))
-        first = _offset(self._values_dtype, form.key_fields[0])
-        key, payload = form.header.itemsize - 4, self.layout.size
-        for size, source, target in ((key, first, 4), (payload, GET_FORM.header.itemsize - 4, form.header.itemsize)):
-            _block(records, target, size)[:] = _block(values, source, size)
+        header, size = form.header.itemsize, self._values_dtype.itemsize
+        key_at, payload_at = _offset(self._values_dtype, form.key_fields[0]), GET_FORM.header.itemsize - 4
+        _block(records, 4, header - 4)[:] = _block(values, key_at, header - 4)
+        _block(records, header, size - payload_at)[:] = _block(values, payload_at, size - payload_at)
         return self._marked(records)
 
     def _payloads(self, records: npt.NDArray[Any]) -> Iterable[bytes]:

@@ -110,7 +110,7 @@ class Block:
         if self.record_size:
             if mask is None:
                 return self.data[first * self.record_size : last * self.record_size]
-            return octets_of(np.compress(mask, keys[first:last]))
+            return octets_of(keys[first:last].compress(mask))
         starts = self.starts()
         ends = np.append(starts[1:], len(self.data))
         picked = slice(first, last) if mask is None else first + np.flatnonzero(mask)
@@ -131,15 +131,11 @@ class Block:
         mask = None
         pairs = self.bounds[3:]
         for at, (name, (low, high)) in enumerate(zip(_SORTED_BY[1:], list(box.intervals())[2:], strict=True)):
-            least, greatest = pairs[2 * at : 2 * at + 2]
-            if low <= least and greatest < high:
-                continue
-            column = keys[name].copy()  # side by side and aligned: two comparisons of what lies scattered take longer
-            if low > least:
-                above = column >= low
+            if low > pairs[2 * at]:
+                above = keys[name] >= low
                 mask = above if mask is None else mask & above
-            if high <= greatest:
-                below = column < high
+            if high <= pairs[2 * at + 1]:
+                below = keys[name] < high
                 mask = below if mask is None else mask & below
         return mask
 
