@@ -50,11 +50,14 @@ def race(contestants: Mapping[str, Callable[[], object]], rounds: int = 7) -> di
     """Seconds of a call of each contestant in each round.
 
     In its turn a contestant is called for at least LEAST seconds, so that short ones do not pay for the caches and the
-    memory that the one before has left behind. A first round is not counted.
+    memory that the one before has left behind. Each round begins with another one, and a first round is not counted.
     """
     times: dict[str, list[float]] = {name: [] for name in contestants}
+    names = list(contestants)
     for number in range(rounds + 1):
-        for name, work in contestants.items():
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            work = contestants[name]
             start, calls, taken = time.perf_counter(), 0, 0.0
             while taken < LEAST:
                 work()
