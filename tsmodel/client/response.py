@@ -37,7 +37,7 @@ class ResponseStatus(IntEnum):
         return self.is_ok()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Response:
     """How a call went, and what is known beyond that.
 
@@ -69,7 +69,7 @@ class Response:
         return self.is_ok()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ResponseAcq(Response):
     """A response with an acquisition time.
 
@@ -80,7 +80,7 @@ class ResponseAcq(Response):
     acq: int = -1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ResponseGet(ResponseAcq, Generic[T]):
     """A response with records.
 
