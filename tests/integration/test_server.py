@@ -103,18 +103,40 @@ def test_records_with_a_greatest_value_are_skipped(address: Address, store: Embe
     ("key_min", "key_max"),
     [
         (Key(-1, 0, 0, 0, 0), Key(9, 9, 9, 9, 9)),
-        (Key(0, 0, 0, 0, 0), Key(-5, 9, 9, 9, 9)),
-        (Key(1, 0, 0, 0, 0), Key(1, 9, 9, 9, 9)),
-        (Key(0, 5, 0, 0, 0), Key(9, 1, 9, 9, 9)),
+        (Key(-1, 0, 0, 0, 0), Key(-1, 0, 0, 0, 0)),
         (Key(0, 0, 0, 0, 2**62), Key(9, 9, 9, 9, 2**63 - 1)),
+        (Key(1, 0, 0, 0, 2**62), Key(1, 9, 9, 9, 5)),
     ],
-    ids=["negative cid", "negative end", "empty", "reversed", "from the future"],
+    ids=["negative cid", "negative cid, empty", "from the future", "from the future, empty"],
 )
 def test_bad_ranges_are_refused(address: Address, key_min: Key, key_max: Key) -> None:
     keys = key_min.to_bytes() + key_max.to_bytes()
     refused = struct.pack("<iQ", -1, 0)
     assert said(address, struct.pack("<iQ", 1, 64) + keys, end=False) == OK + struct.pack("<i", 0) + refused
     assert said(address, struct.pack("<iQ", 7, 64) + keys, end=False) == refused
+
+
+@pytest.mark.parametrize(
+    ("key_min", "key_max", "acq"),
+    [
+        (Key(0, 0, 0, 0, 0), Key(-5, 9, 9, 9, 9), 9),
+        (Key(1, 0, 0, 0, 0), Key(1, 9, 9, 9, 9), 9),
+        (Key(0, 5, 0, 0, 0), Key(9, 1, 9, 9, 9), 9),
+        (Key(0, 0, 0, 0, 8), Key(9, 9, 9, 9, 3), 3),
+        (Key(0, 0, 0, 0, 0), Key(0, *Key.max().astuple()[1:]), None),
+    ],
+    ids=["negative end", "empty", "reversed", "acq reversed", "no end of acq"],
+)
+def test_an_empty_range_has_a_last_acq_and_no_records(
+    address: Address, key_min: Key, key_max: Key, acq: int | None
+) -> None:
+    keys = key_min.to_bytes() + key_max.to_bytes()
+    before = now_ns()
+    status, size, answer = struct.unpack("<iQq", said(address, struct.pack("<iQ", 7, 64) + keys))
+    assert (status, size) == (0, 8)
+    assert before <= answer <= now_ns() if acq is None else answer == acq
+    refused = OK + struct.pack("<iiQ", 0, -1, 0)
+    assert said(address, struct.pack("<iQ", 1, 64) + keys, end=False) == refused
 
 
 def test_a_range_that_begins_just_now_is_served(address: Address) -> None:

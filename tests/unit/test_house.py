@@ -33,6 +33,7 @@ DRIVERS = {
     "client/backend_async.py",
     "client/channel.py",
     "client/channel_async.py",
+    "client/failures.py",
     "client/pool.py",
     "client/streams.py",
     "client/tls.py",

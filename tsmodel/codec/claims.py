@@ -22,7 +22,7 @@ from tsmodel.codec.layout import Layout
 from tsmodel.codec.lengths import LengthCodec
 from tsmodel.codec.nested import VariableNestedCodec
 from tsmodel.codec.nullable import NullableCodec
-from tsmodel.keys import Key
+from tsmodel.keys import unpack_key
 from tsmodel.timestamps import to_iso
 from tsmodel.wire.records import GET_FORM, octets_of
 
@@ -209,6 +209,6 @@ def sorted_by(
     rest, misfits, at = bytes(records.taken(left)), [], 0
     while at < len(rest):
         end = at + 4 + int.from_bytes(rest[at : at + 4], "little")
-        misfits.append(Misfit(Key.from_bytes(rest[at + 4 : at + _HEADER]), rest[at + _HEADER : end], Refusal(why)))
+        misfits.append(Misfit(unpack_key(rest[at + 4 : at + _HEADER]), rest[at + _HEADER : end], Refusal(why)))
         at = end
     return chunks, tuple(misfits)

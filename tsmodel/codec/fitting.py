@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.codec.field import FieldFault
-from tsmodel.keys import Key
+from tsmodel.keys import Key, unpack_key
 from tsmodel.wire.records import GET_FORM, RecordForm
 
 __all__ = ["SIZE_FIELD", "Fit", "Misfit", "fit", "heads", "misfits_at"]
@@ -79,7 +79,7 @@ def _split(chunk: memoryview, dtype: np.dtype[Any]) -> Fit:
 def misfits_at(chunk: memoryview, starts: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> tuple[Misfit, ...]:
     """The records of these offsets and sizes (shape (n,)) as misfits."""
     return tuple(
-        Misfit(Key.from_bytes(chunk[start + 4 : start + _HEADER]), bytes(chunk[start + _HEADER : start + size]))
+        Misfit(unpack_key(chunk[start + 4 : start + _HEADER]), bytes(chunk[start + _HEADER : start + size]))
         for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)
     )
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator
 from typing import Final, TypeAlias
 
 import attrs
+import msgspec
 
 from tsmodel.backend import Backend, Batch
 from tsmodel.client.operations import Receive, Send
@@ -107,13 +108,18 @@ class Conversation:
                 raise _refused(error) from error
 
     def _get(self, request: GetRequest) -> Steps:
-        with self.backend.scan(self._range(request.key_min, request.key_max)) as scan:
+        box = self._range(request.key_min, request.key_max)
+        if box.is_empty:
+            raise KeyRangeError(f"the range is empty: {box}")
+        with self.backend.scan(box) as scan:
             for chunks in portions(scan) if scan.lasting else ([chunk] for chunk in scan):
                 yield Send(chunks)
             yield Send(get_end(scan.acq))
 
     def _last_acq(self, request: GetAcqRequest) -> Buffers:
-        return acq_answer(self.backend.last_acq(self._range(request.key_min, request.key_max)))
+        # Whatever lies at or below its beginning, a range is only empty; its end need not be a place of a range.
+        key_max = msgspec.structs.replace(request.key_max, cid=max(request.key_max.cid, 0))
+        return acq_answer(self.backend.last_acq(self._range(request.key_min, key_max)))
 
     def _stored(self) -> Buffers:
         batches, self._put = self._put, []
@@ -130,11 +136,9 @@ class Conversation:
         """The range of a request.
 
         Raises:
-            KeyRangeError: when it cannot be served: a key that cannot be, an empty range, or one that begins in the future.
+            KeyRangeError: when it cannot be served: a key that cannot be, or a beginning in the future.
         """
         box = KeyRange(key_min, key_max)
-        if box.is_empty:
-            raise KeyRangeError(f"the range is empty: {box}")
         committed = self._committed(box.min.acq)
         if box.min.acq > committed:
             raise KeyRangeError(f"the range begins at acq {box.min.acq}, after the last commit, {committed}", field="acq")

@@ -14,7 +14,7 @@ import struct
 from typing import Final, TypeAlias
 
 from tsmodel.errors import RemoteProtocolError
-from tsmodel.keys import KEY_SIZE, Key
+from tsmodel.keys import KEY_SIZE, unpack_key
 from tsmodel.wire.messages import GetAcqRequest, GetRequest, PutBegin, PutEnd, PutRecords
 from tsmodel.wire.reading import Parser, Reader
 from tsmodel.wire.records import PUT_FORM, PUTA_FORM, RecordForm
@@ -58,8 +58,8 @@ class RequestReader(Reader[Request]):
         if size < _KEYS:
             raise RemoteProtocolError(f"the range at byte {start} has {size} bytes; two keys take {_KEYS}", offset=start)
         yield from self._skip(size - _KEYS)
-        key_min = Key.from_bytes((yield from self._bytes(KEY_SIZE)))
-        key_max = Key.from_bytes((yield from self._bytes(KEY_SIZE)))
+        key_min = unpack_key((yield from self._bytes(KEY_SIZE)))
+        key_max = unpack_key((yield from self._bytes(KEY_SIZE)))
         yield (GetRequest if command == Command.GET else GetAcqRequest)(key_min, key_max)
 
     def _put(self, *, with_acq: bool) -> Parser[Request, None]:
