@@ -234,7 +234,7 @@ def test_last() -> None:
 def test_a_limit_of_series_waits_for_all_records(step: str) -> None:
     """More records than are held before any are let go of; then come some that are further from the edge, and some that are
     nearer and have other values."""
-    count, sign = 70_000, 1 if step == "last_per_series" else -1
+    count, sign = 200_000, 1 if step == "last_per_series" else -1
     mids = np.arange(count) % 10
     caps = sign * np.arange(count)
     volts = 100.0 - mids
