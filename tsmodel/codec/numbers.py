@@ -242,12 +242,11 @@ class ScaledCodec(FixedCodec):
         if isinstance(number, float):
             if math.isinf(number):
                 return number
-            is_exact = not isinstance(value, (float, np.floating))
-            number = Fraction(number) if is_exact else Decimal(str(value) if isinstance(value, np.floating) else repr(number))
+            number = Decimal(str(value) if isinstance(value, np.floating) else repr(number))
         if isinstance(number, Decimal):
             if number.adjusted() > _MOST_DIGITS:
                 return math.copysign(math.inf, number)
-            if number and number.adjusted() < -_MOST_DIGITS:
+            if number.adjusted() < -_MOST_DIGITS:
                 return Fraction(1 if number > 0 else -1, 2)  # any part of a unit compares alike with whole units
         return Fraction(number) * 10**self.digits
 
@@ -258,9 +257,9 @@ class ScaledCodec(FixedCodec):
             raise TypeError("not a number")
         elif isinstance(value, np.integer):
             value = int(value)
-        if isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) > _MOST_DIGITS:
+        if isinstance(value, Decimal) and value.is_finite() and value and abs(value.adjusted()) > _MOST_DIGITS:
             raise OverflowError("such a Decimal takes very long to make a fraction of")
-        return Fraction(value) * Fraction(10**self.digits)
+        return Fraction(value or 0) * Fraction(10**self.digits)
 
 
 _EXACT: Final = Context(prec=100, traps=[Inexact])
@@ -338,29 +337,27 @@ class BitsCodec(FixedCodec):
 def real(value: object) -> Real | None:
     """A constant of any numeric type as one of a few, of the same value; None for what is no real number, as bools are none.
 
-    Floats stay floats. Of other types only NaN and the infinities become floats, and fractions that are doubles.
+    Floats stay floats, of other types only NaN and the infinities become floats.
     """
     if isinstance(value, (bool, np.bool_)):
         return None
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, Decimal):
-        return value if value.is_finite() else math.nan if value.is_nan() else math.copysign(math.inf, value)
+        return (value or 0) if value.is_finite() else math.nan if value.is_nan() else math.copysign(math.inf, value)
     if isinstance(value, numbers.Rational):
-        return _fraction(Fraction(int(value.numerator), int(value.denominator)))
+        return Fraction(int(value.numerator), int(value.denominator))
     if isinstance(value, np.longdouble) and np.isfinite(value):
-        return _fraction(Fraction(*value.as_integer_ratio()))
+        return Fraction(*value.as_integer_ratio())
     return float(value) if isinstance(value, numbers.Real) else None
-
-
-def _fraction(exact: Fraction) -> Real:
-    low, high = neighbours(exact, "f8")
-    return float(low) if low == high else exact
 
 
 def rounded(number: Real, numpy: str) -> Real | np.floating[Any]:
     """A constant as columns of floats of this NumPy type are compared with it: a float is rounded to that width, to nearest
     even, unless it is finite and would become infinite; any other number stays as it is."""
+    if isinstance(number, Fraction):
+        low, high = neighbours(number, "f8")
+        return float(low) if low == high else number  # which is shorter to read
     if not isinstance(number, float):
         return number
     with np.errstate(over="ignore"):
@@ -377,11 +374,11 @@ def neighbours(number: Real | np.floating[Any], numpy: str) -> tuple[np.floating
             near = kind(float(number))
         except OverflowError:
             near = kind(math.inf if number > 0 else -math.inf)
-    low = high = near
-    while _above(low, number):
-        low = np.nextafter(low, kind(-math.inf))
-    while _above(number, high):
-        high = np.nextafter(high, kind(math.inf))
+        low = high = near
+        while _above(low, number):
+            low = np.nextafter(low, kind(-math.inf))
+        while _above(number, high):
+            high = np.nextafter(high, kind(math.inf))
     return low, high
 
 
