@@ -19,7 +19,7 @@ from tsmodel.codec.scalars import BOOLS, ByteOrder, Scalar, are_bools, shown
 from tsmodel.errors import TimestampError
 from tsmodel.timestamps import to_ns
 
-__all__ = ["BitsCodec", "Real", "ScalarCodec", "ScaledCodec", "neighbours"]
+__all__ = ["EXACT", "BitsCodec", "Real", "ScalarCodec", "ScaledCodec", "neighbours"]
 
 Real: TypeAlias = int | float | Fraction | Decimal
 """What constants become."""
@@ -188,7 +188,7 @@ class ScaledCodec(FixedCodec):
     @property
     def accepts(self) -> str:
         assert self.storage.limits is not None
-        least, greatest = (Decimal(limit).scaleb(-self.digits, _EXACT) for limit in self.storage.limits)
+        least, greatest = (Decimal(limit).scaleb(-self.digits, EXACT) for limit in self.storage.limits)
         return f"a number of at most {self.digits} decimal places from {least} to {greatest}"
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
@@ -200,7 +200,7 @@ class ScaledCodec(FixedCodec):
 
     def load(self, stored: Any) -> Any:
         if not self.as_float:
-            return Decimal(stored).scaleb(-self.digits, _EXACT)
+            return Decimal(stored).scaleb(-self.digits, EXACT)
         if abs(stored) > _DOUBLE_DIGITS:
             raise FieldFault(f"{stored} units of 1e-{self.digits} have more digits than a float: use Scaled with Decimal")
         return stored / 10**self.digits
@@ -208,12 +208,12 @@ class ScaledCodec(FixedCodec):
     def load_code(self, stored: str, scope: Scope) -> str:
         if self.as_float:
             return f"{stored} / {10**self.digits}"
-        return f"{scope.add(Decimal)}({stored}).scaleb({-self.digits}, {scope.add(_EXACT)})"
+        return f"{scope.add(Decimal)}({stored}).scaleb({-self.digits}, {scope.add(EXACT)})"
 
     def dump_code(self, value: str, scope: Scope) -> str:
         if self.as_float:
             return f"{scope.add(self.dump)}({value})"
-        exact = scope.add(_EXACT)
+        exact = scope.add(EXACT)
         return f"{scope.add(int)}({value}.scaleb({self.digits}, {exact}).to_integral_exact(None, {exact}))"
 
     def dump(self, value: Any) -> Any:
@@ -262,7 +262,8 @@ class ScaledCodec(FixedCodec):
         return Fraction(value or 0) * Fraction(10**self.digits)
 
 
-_EXACT: Final = Context(prec=100, traps=[Inexact])
+EXACT: Final = Context(prec=100, traps=[Inexact])
+"""In which decimals are made of their units."""
 _DOUBLE_DIGITS: Final = 10**15
 _MOST_DIGITS: Final = 1000
 """No stored number has so many."""
