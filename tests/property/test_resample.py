@@ -369,7 +369,7 @@ class Priced(TSModel):
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(-(2**59), 2**59) | st.integers(0, 100)), min_size=1, max_size=6))
 def test_decimals_are_exact(anywhere: Any, units: list[tuple[int, int]]) -> None:
-    cid = next(EXAMPLES)
+    cid = 10**6 + next(EXAMPLES)
     rows = [
         Priced(cid=cid, mid=1, moid=1, cap=2 * n, price=Decimal(unit).scaleb(-2), maybe=Decimal(1) / 8 if skip else None)
         for n, (skip, unit) in enumerate(units)
@@ -454,7 +454,7 @@ def added(values: list[int], modulus: int | None, on_drop: str) -> tuple[int, in
     st.integers(1, 7),
 )
 def test_counters(anywhere: Any, series: list[list[int]], modulus: int | None, on_drop: Any, every: int) -> None:
-    cid = next(EXAMPLES)
+    cid = 10**6 + next(EXAMPLES)
     anywhere.add_all(
         Meter(cid=cid, mid=mid, moid=1, cap=n, small=value, big=value, whole=value, real=value, price=Decimal(value) / 10)
         for mid, values in enumerate(series)

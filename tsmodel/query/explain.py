@@ -7,6 +7,7 @@ from html import escape
 import attrs
 
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
+from tsmodel.model.expressions import shortened
 from tsmodel.query.arranging import Arrangement
 from tsmodel.query.planning import Plan
 from tsmodel.query.stats import RunStats
@@ -42,7 +43,7 @@ class Explanation:
         lines += [f"    {number}. {_shown(box)}" for number, box in enumerate(boxes[:_MOST_SHOWN], 1)]
         if len(boxes) > _MOST_SHOWN:
             lines.append(f"    … {len(boxes) - _MOST_SHOWN} more")
-        residual = " & ".join(f"({term})" for term in (*self.plan.key_residual, *self.plan.residual))
+        residual = shortened(" & ".join(f"({term})" for term in (*self.plan.key_residual, *self.plan.residual)))
         lines.append(f"  residual filter: {residual or 'none'}")
         if self.arrangement:
             lines.append(f"  then: {self.arrangement}")

@@ -7,7 +7,8 @@ rounded to the width of a column of floats when the condition was made. NaN meet
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial, reduce
+from functools import partial
+from itertools import chain as chained
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Final
 
@@ -16,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.codec.numbers import neighbours
-from tsmodel.model.expressions import And, Between, Comparison, Expression, IsIn, Not, Or
-from tsmodel.query.intervals import Domain, Intervals, domain_of, of_condition
+from tsmodel.model.expressions import Between, Chain, Comparison, Expression, IsIn, Leaf, chain_of, folded
+from tsmodel.model.operands import ColumnInfo
+from tsmodel.query.intervals import Domain, Intervals, complement, domain_of, intersection, of_condition, union
 
 __all__ = ["Mask", "mask_of"]
 
@@ -30,12 +32,42 @@ _FEW: Final = 4
 
 def mask_of(condition: Expression, records: Any) -> Mask:
     """Which of some records, n of them as a codec's `fit` gives them, meet the condition; shape (n,)."""
-    if isinstance(condition, Not):
-        return ~mask_of(condition.term, records)
-    if isinstance(condition, (And, Or)):
-        masks = (mask_of(term, records) for term in condition.terms)
-        return reduce(np.logical_and if isinstance(condition, And) else np.logical_or, masks)
-    assert isinstance(condition, (Comparison, Between, IsIn))
+    if isinstance(condition, (Comparison, Between, IsIn)):
+        return _of_leaf(condition, records)
+    return folded(chain_of(condition), _join, lambda chain, held: _of_chain(chain, held, records))
+
+
+def _join(chain: Chain, held: list[Mask], mask: Mask) -> None:
+    """Takes one more mask of a chain: they are held as one."""
+    if not held:
+        held.append(mask)
+    elif chain.is_all:
+        held[0] = held[0] & mask
+    else:
+        held[0] = held[0] | mask
+
+
+def _of_chain(chain: Chain, held: list[Mask], records: Any) -> Mask:
+    """The mask of a chain, of which that of the chains within it is held."""
+    among: dict[str, tuple[Domain, ColumnInfo, list[Intervals]]] = {}
+    for leaf, negated in chain.leaves:
+        column = leaf.column
+        domain = None if column.is_nullable else domain_of(leaf)
+        if domain is None:
+            mask = _of_leaf(leaf, records)
+            _join(chain, held, ~mask if negated else mask)
+        else:  # what many leaves say about integers is looked up at once
+            intervals = of_condition(leaf, domain)
+            among.setdefault(column.name, (domain, column, []))[2].append(
+                complement(intervals, domain) if negated else intervals
+            )
+    for domain, column, sets in among.values():
+        within = intersection(sets, domain) if chain.is_all else union(chained.from_iterable(sets))
+        _join(chain, held, _inside(column.values(records), within, domain))
+    return held[0]
+
+
+def _of_leaf(condition: Leaf, records: Any) -> Mask:
     present = condition.column.present(records)
     if asks_for_none(condition):
         return _is_none(condition, present, len(records))
@@ -114,7 +146,7 @@ def _is_none(condition: Comparison | Between | IsIn, present: Mask | None, count
 def _is_none_or_in(condition: IsIn, present: Mask | None, records: Any) -> Mask:
     """As `==` with each of the values, of which some are None."""
     others = attrs.evolve(condition, values=tuple(value for value in condition.values if value is not None))
-    mask = mask_of(others, records)
+    mask = _of_leaf(others, records)
     return mask if present is None else mask | ~present
 
 
