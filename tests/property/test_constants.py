@@ -132,7 +132,9 @@ exact = (
     | floats.map(Decimal)
     | floats.filter(math.isfinite).map(lambda value: Decimal(repr(value)))
     | floats.filter(math.isfinite).map(int)
-    | st.sampled_from([Decimal("1e400"), Decimal("-1e999999999"), Decimal("1e-400"), Decimal("-1e-999999999"), Fraction(1, 3)])
+    | st.sampled_from(
+        [Decimal("1e400"), Decimal("-1e999999999"), Decimal("1e-400"), Decimal("-1e-999999999"), Fraction(1, 3)]
+    )
 )
 typed = floats.map(np.float64) | st.floats(width=32).map(np.float32) | st.floats(width=16).map(np.float16)
 constants = floats | exact | typed
@@ -244,7 +246,11 @@ def test_items_of_arrays_and_structures_alike(model: Any) -> None:
         if model is Listed:
             assert query.where(model.maybe == Pos(231.7, 0.1)).count() == 1
             assert query.where(model.maybe.is_in([None, Pos(231.7, 0.1)])).count() == 1
-        for wrong, why in ((["a", 1, 2], r"item 0 cannot be compared with 'a'"), ([1.0], "1 items are given"), (5, "no list")):
+        for wrong, why in (
+            (["a", 1, 2], r"item 0 cannot be compared with 'a'"),
+            ([1.0], "1 items are given"),
+            (5, "no list"),
+        ):
             with pytest.raises(QueryError, match=rf"{model.__name__}.three .*cannot be compared with .*{why}"):
                 _ = model.three == wrong
 
@@ -271,8 +277,22 @@ numbers = (
     | whole.map(np.int64)
     | st.floats(width=32).filter(lambda value: value == value).map(np.float32)
     | st.sampled_from(
-        [math.inf, -math.inf, Decimal("inf"), Decimal("1e999999999"), Decimal("-1e-999999999"), 10**400, Fraction(-(10**400))]
-        + [np.longdouble(2**63) + 1, Decimal("0e999999999"), 0.005, Decimal("9007199254740993"), Decimal("9007199254740992.5")]
+        [
+            math.inf,
+            -math.inf,
+            Decimal("inf"),
+            Decimal("1e999999999"),
+            Decimal("-1e-999999999"),
+            10**400,
+            Fraction(-(10**400)),
+        ]
+        + [
+            np.longdouble(2**63) + 1,
+            Decimal("0e999999999"),
+            0.005,
+            Decimal("9007199254740993"),
+            Decimal("9007199254740992.5"),
+        ]
     )
 )
 
@@ -345,7 +365,10 @@ def test_nan_is_no_integer_and_infinity_is_greater(name: str) -> None:
         session.flush()
         for above in (math.inf, np.float16("inf"), Decimal("inf"), 10**400):
             assert session.query(Whole).where(column < above, column != above, column.between(-above, above)).count() == 1
-            assert session.query(Whole).where((column == above) | (column > above) | column.is_in([above, -above])).count() == 0
+            assert (
+                session.query(Whole).where((column == above) | (column > above) | column.is_in([above, -above])).count()
+                == 0
+            )
 
 
 def test_none_is_one_of_the_values() -> None:

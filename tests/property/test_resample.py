@@ -402,7 +402,10 @@ def test_decimals_are_exact(anywhere: Any, units: list[tuple[int, int]]) -> None
     assert (row.first, row.last, row.up) == (prices[0], prices[-1], up if len(prices) > 1 else None)
     assert row.mean == pytest.approx(float(sum(prices)) / len(prices))
     assert (row.rough, row.huge, row.maybe) == (0.5 * len(rows), len(rows) / Decimal(10), sum(there) if there else None)
-    assert [type(value) for value in (row.sum, row.min, row.last, row.huge, row.rough, row.n)] == [Decimal] * 4 + [float, int]
+    assert [type(value) for value in (row.sum, row.min, row.last, row.huge, row.rough, row.n)] == [Decimal] * 4 + [
+        float,
+        int,
+    ]
     assert windows.columns()["sum"].tolist() == [row.sum]
     for made in (windows.to_arrow().to_pylist(), windows.to_pandas().to_dict("records"), windows.to_polars().to_dicts()):
         assert [(each["sum"], each["last"], each["maybe"]) for each in made] == [(row.sum, row.last, row.maybe)]
@@ -471,7 +474,9 @@ def test_counters(anywhere: Any, series: list[list[int]], modulus: int | None, o
     rates = {f"{name}_rate": Meter.small.rate(1, modulus=modulus, on_drop=on_drop) for name in ("small",)}
     windows = anywhere.query(Meter).cid(cid).resample(every)
     if on_drop == "raise" and any(drops for _, drops, _ in expected):
-        with pytest.raises(QueryError, match=rf"small: the counter of cid {cid}, mid \d, moid 1 drops at 2001-01-01T.*on_drop="):
+        with pytest.raises(
+            QueryError, match=rf"small: the counter of cid {cid}, mid \d, moid 1 drops at 2001-01-01T.*on_drop="
+        ):
             windows.agg(**ups)
         return
     made = windows.agg(**ups, **rates)
@@ -515,7 +520,9 @@ def test_the_faults_of_meters() -> None:
     for modulus in (0, -5, 0.5, math.inf):
         with pytest.raises(QueryError, match=r"Meter.small: delta\(modulus=...\) takes the number at which"):
             Meter.small.delta(modulus=modulus)  # type: ignore[arg-type]
-    with pytest.raises(QueryError, match=r'rate\(on_drop=...\) takes "reset", "ignore" or "raise", not "drop"|not \'drop\''):
+    with pytest.raises(
+        QueryError, match=r'rate\(on_drop=...\) takes "reset", "ignore" or "raise", not "drop"|not \'drop\''
+    ):
         Meter.small.rate(on_drop="drop")  # type: ignore[arg-type]
 
 

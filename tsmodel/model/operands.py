@@ -67,6 +67,7 @@ class ColumnInfo:
         except FieldFault as fault:
             label = f" ({self.codec.label}) " if fault.why.startswith("cannot") else ": "
             raise QueryError(f"{self.model}.{self.alias}{label}{fault.why}") from fault.__cause__ or fault
+
     def values(self, records: Any) -> npt.NDArray[Any]:
         """The column of some records that a codec's `fit` gave, shape (n,): stored numbers where the codec has a `number`
         (any number where the value is absent), otherwise values as objects (None where absent)."""

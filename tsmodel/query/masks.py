@@ -101,9 +101,7 @@ def _of_values(condition: Comparison | Between | IsIn, column: npt.NDArray[Any])
     return _compared(condition, column, partial(neighbours, numpy=number.numpy))
 
 
-def _compared(
-    condition: Comparison | Between, column: npt.NDArray[Any], ends: Callable[[Any], tuple[Any, Any]]
-) -> Mask:
+def _compared(condition: Comparison | Between, column: npt.NDArray[Any], ends: Callable[[Any], tuple[Any, Any]]) -> Mask:
     """The same for numbers of a column, given what encloses a constant among the numbers that there are: the greatest that is
     not above it, and the least that is not below it."""
     mask: Mask

@@ -19,7 +19,17 @@ import attrs
 
 from tsmodel.keys import KEY_FIELDS, LIMITS
 from tsmodel.model.expressions import Chain, Expression, chain_of, folded, leaves
-from tsmodel.query.intervals import Domain, Intervals, complement, domain_of, intersect, intersection, narrow, of_condition, union
+from tsmodel.query.intervals import (
+    Domain,
+    Intervals,
+    complement,
+    domain_of,
+    intersect,
+    intersection,
+    narrow,
+    of_condition,
+    union,
+)
 
 __all__ = ["EVERYTHING", "KeyRegions", "Region", "all_of", "is_key_condition", "regions_of"]
 

@@ -145,9 +145,7 @@ class _Resampled:
 
     def _windows(self, table: Mapping[str, npt.NDArray[Any]], end: WindowAggregates) -> Windows:
         decimals = end.decimals
-        made = {
-            name: _of_units(values, decimals[name]) if name in decimals else values for name, values in table.items()
-        }
+        made = {name: _of_units(values, decimals[name]) if name in decimals else values for name, values in table.items()}
         digits = {name: codec.digits for name, codec in decimals.items() if made[name].dtype == object}
         return Windows(made, self._tz, end.drops, end.rollovers, digits)
 

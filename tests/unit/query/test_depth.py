@@ -47,11 +47,11 @@ CASES: dict[str, tuple[Callable[[], Any], Callable[[int], bool]]] = {
     "negations": (lambda: negated(Reading.counter < 7, MANY), lambda n: n < 7),
     "an odd number": (lambda: negated(Reading.mid < 7, 3001), lambda n: n >= 7),
     "alternating": (
-        lambda: nested(lambda c, n: (Reading.mid == 2 * n) | c if n % 2 else c & (Reading.cap >= -n), MANY),
+        lambda: nested(lambda c, n: (Reading.mid == 2 * n) | c if n % 2 else c & (Reading.cap >= -n), MANY // 5),
         lambda n: n % 4 == 2 or n == 0,
     ),
     "to the right": (
-        lambda: nested(lambda c, n: (Reading.counter == 2 * n) | ~((Reading.volts < 0) | ~c), MANY // 2),
+        lambda: nested(lambda c, n: (Reading.counter == 2 * n) | ~((Reading.volts < 0) | ~c), MANY // 5),
         lambda n: n % 2 == 0,
     ),
 }

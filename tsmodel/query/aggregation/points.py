@@ -113,11 +113,12 @@ class Points:
                 made[name] = _time_weighted(points, follows, self._grid, windows)
         return {name: made[name] for name in named}
 
-
     def _increments(self, counter: Counter, named: dict[str, Aggregate], points: Table, windows: Table) -> Table:
         name = next(iter(named))
         values = points["value"]
-        wide = values.astype(np.uint64 if values.dtype.kind == "u" else np.int64 if values.dtype.kind == "i" else np.float64)
+        wide = values.astype(
+            np.uint64 if values.dtype.kind == "u" else np.int64 if values.dtype.kind == "i" else np.float64
+        )
         points = {**points, "value": wide}
         if counter.modulus is not None:
             _check_register(name, counter.modulus, wide)
@@ -184,10 +185,14 @@ def _follows(points: Table) -> npt.NDArray[np.bool_]:
 def _check_register(name: str, modulus: float, values: Array) -> None:
     outside = (values < 0) | (values >= modulus)
     if outside.any():
-        raise QueryError(f"{name}: a counter with modulus={modulus} never has the value {values[outside][0]}, which is stored")
+        raise QueryError(
+            f"{name}: a counter with modulus={modulus} never has the value {values[outside][0]}, which is stored"
+        )
 
 
-def _falls(counter: Counter, values: Array, at: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+def _falls(
+    counter: Counter, values: Array, at: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """At which of some places the next value is less; and at which of these the counter began again at its modulus."""
     before, after = values[at], values[at + 1]
     falls = after < before

@@ -151,7 +151,9 @@ class WindowAggregates:
     @property
     def decimals(self) -> dict[str, ScaledCodec]:
         """Which values are decimals, in units, by name."""
-        codecs = {name: _item(each.column) for name, each in self._aggregates.items() if each.column and each.kind != "count"}
+        codecs = {
+            name: _item(each.column) for name, each in self._aggregates.items() if each.column and each.kind != "count"
+        }
         return {name: codec for name, codec in codecs.items() if isinstance(codec, ScaledCodec)}
 
     @property
