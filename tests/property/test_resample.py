@@ -396,7 +396,7 @@ def test_decimals_are_exact(anywhere: Any, units: list[tuple[int, int]]) -> None
         )
     )
     (row,) = windows
-    up = sum((after - before if after >= before else after) for before, after in zip(prices, prices[1:], strict=False))
+    up = sum((after - before if after >= before else after) for before, after in itertools.pairwise(prices))
     there = [row.maybe for row in rows if row.maybe is not None]
     assert (row.sum, row.min, row.max, row.n) == (sum(prices), min(prices), max(prices), len(prices))
     assert (row.first, row.last, row.up) == (prices[0], prices[-1], up if len(prices) > 1 else None)

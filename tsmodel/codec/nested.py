@@ -56,7 +56,7 @@ class _Structure:
         return f"a {self.kind.__name__}"
 
     def comparable(self, value: Any) -> Any:
-        """See `FieldCodec.comparable`: structures are compared as they are stored, their floats in the width that they have."""
+        """See `FieldCodec.comparable`: structures are compared as they are stored, floats in their width."""
         return self.made(self.layout.read(self.octets(value)))
 
     def made(self, values: Iterable[Any]) -> Any:

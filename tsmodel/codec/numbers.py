@@ -84,9 +84,9 @@ class ScalarCodec(FixedCodec):
                     raise FieldFault(str(error)) from error
         if kind == "bool" and isinstance(value, (bool, np.bool_)):
             return int(value)
-        if kind == "time" and isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_)):
-            return int(value)
-        number = real(value) if kind in ("int", "float") else None
+        number = None if kind == "bool" else real(value)
+        if kind == "time" and not isinstance(number, int):
+            number = None
         if number is None:
             raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__}){hint}")
         return rounded(number, self.scalar.numpy) if kind == "float" else _integral(number, value)
@@ -336,7 +336,7 @@ class BitsCodec(FixedCodec):
 
 
 def real(value: object) -> Real | None:
-    """A constant of any numeric type as one of a few, of the same value; None for what is no real number, as bools are none.
+    """A constant of any numeric type as one of a few, of the same value; None for what is no real number, or a bool.
 
     Floats stay floats, of other types only NaN and the infinities become floats.
     """
@@ -387,9 +387,9 @@ def _above(first: Any, second: Any) -> bool:
     """`first > second`, exactly; Python compares all others so, and Decimals with floats unless a context forbids it."""
     first, second = (float(each) if isinstance(each, np.floating) else each for each in (first, second))
     if isinstance(first, Decimal):
-        second = Decimal.from_float(second)
+        second = Decimal.from_float(second)  # noqa: FURB164 - Decimal() may signal
     elif isinstance(second, Decimal):
-        first = Decimal.from_float(first)
+        first = Decimal.from_float(first)  # noqa: FURB164 - as above
     return bool(first > second)
 
 

@@ -53,8 +53,8 @@ class Rebatched:
 
 
 def windows_table(columns: Mapping[str, npt.NDArray[Any]], digits: Mapping[str, int]) -> Any:
-    """An Arrow table of columns, masked where values are missing; `start` in ns since 2001; `digits` are the decimal places of
-    those that are Decimals.
+    """An Arrow table of columns, masked where values are missing; `start` in ns since 2001; `digits` are the decimal places
+    of those that are Decimals.
 
     Raises:
         MissingLibraryError: when pyarrow is not installed.

@@ -33,8 +33,8 @@ class Counter:
     """What it means that a counter's value is less than the one before.
 
     Attributes:
-        modulus: where the counter begins again at zero, as the column stores it; None when it never does. A drop is a rollover
-            when the step over this edge is less than half the modulus.
+        modulus: where the counter begins again at zero, as the column stores it; None when it never does. A drop is a
+            rollover when the step over this edge is less than half the modulus.
         on_drop: what any other drop means: the counter was reset to zero, the value is ignored, or an error.
     """
 

@@ -141,8 +141,8 @@ class Column(Generic[T]):
         first of the two. The result's `drops` and `rollovers` say how often a value was less than the one before.
 
         Args:
-            modulus: the value at which the counter begins again at zero, such as `2**32`. A drop is then a rollover when the
-                step over this edge is less than half the modulus.
+            modulus: the value at which the counter begins again at zero, such as `2**32`. A drop is then a rollover when
+                the step over this edge is less than half the modulus.
             on_drop: what any other drop means. "reset": the counter began again at zero, and grew by the whole new value.
                 "ignore": the value is left out, and so are those after it that are less than the last one before it.
                 "raise": a `QueryError` when the query runs.

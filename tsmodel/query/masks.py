@@ -102,8 +102,8 @@ def _of_values(condition: Comparison | Between | IsIn, column: npt.NDArray[Any])
 
 
 def _compared(condition: Comparison | Between, column: npt.NDArray[Any], ends: Callable[[Any], tuple[Any, Any]]) -> Mask:
-    """The same for numbers of a column, given what encloses a constant among the numbers that there are: the greatest that is
-    not above it, and the least that is not below it."""
+    """The same for numbers of a column, given what encloses a constant among the numbers that there are: the greatest that
+    is not above it, and the least that is not below it."""
     mask: Mask
     if isinstance(condition, Between):
         mask = (column >= ends(condition.low)[1]) & (column < ends(condition.high)[1])

@@ -72,8 +72,8 @@ class Windows:
         self._row = msgspec.defstruct("Window", list(self._table), frozen=True)
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
-        """The columns, shape (n,) each; a masked array where values are missing. `start` is in ns since 2001, exact decimals
-        are objects."""
+        """The columns, shape (n,) each; a masked array where values are missing. `start` is in ns since 2001, exact
+        decimals are objects."""
         return dict(self._table)
 
     def to_arrow(self) -> pa.Table:
@@ -194,8 +194,8 @@ class Resampling(_Resampled):
         """Reads the records and makes the named aggregates of each series and window that has any.
 
         Aggregates are made of columns that are numbers: `Reading.volts.mean()`, and `sum count min max std first last`;
-        `count()` counts records. Of decimal numbers, sums and whatever is one of the values or a difference of them are exact
-        Decimals; all others are floats. Values that are absent are left out, and where
+        `count()` counts records. Of decimal numbers, `sum min max first last delta` are exact Decimals, the others
+        floats. Values that are absent are left out, and where
         there is none the aggregate is None. NaN is a value, and makes NaN. `first` and `last` go by cap, and among equal
         ones by acq. `std` is of a sample; None below two values. Memory grows with the number of windows, not of records.
 
