@@ -198,6 +198,12 @@ class ArrayCodec(LengthCodec):
     def accepts(self) -> str:
         return f"a sequence of items, each {self.item.accepts}"
 
+    def constant(self, value: Any) -> Any:
+        return self._sequence.constant(value)
+
+    def comparable(self, value: Any) -> Any:
+        return self._sequence.comparable(value)
+
     def content(self, octets: bytes) -> Any:
         return self._sequence.load(octets)
 

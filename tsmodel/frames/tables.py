@@ -52,8 +52,9 @@ class Rebatched:
             yield batch
 
 
-def windows_table(columns: Mapping[str, npt.NDArray[Any]]) -> Any:
-    """An Arrow table of columns, masked where values are missing; `start` in ns since 2001.
+def windows_table(columns: Mapping[str, npt.NDArray[Any]], digits: Mapping[str, int]) -> Any:
+    """An Arrow table of columns, masked where values are missing; `start` in ns since 2001; `digits` are the decimal places
+    of those that are Decimals.
 
     Raises:
         MissingLibraryError: when pyarrow is not installed.
@@ -68,7 +69,8 @@ def windows_table(columns: Mapping[str, npt.NDArray[Any]]) -> Any:
             arrays[name] = pa.array(values + np.int64(EPOCH_UNIX_NS)).view(kind)
         else:
             mask = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
-            arrays[name] = pa.array(np.ma.getdata(values), mask=mask)
+            kind = pa.decimal128(38, digits[name]) if name in digits else None
+            arrays[name] = pa.array(np.ma.getdata(values), kind, mask=mask)
     return pa.table(arrays)
 
 
