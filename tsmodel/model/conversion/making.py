@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import attrs
@@ -11,6 +11,7 @@ import attrs
 from tsmodel.codec import KEY_CODECS, Constraints, FieldCodec
 from tsmodel.codec.enums import EnumCodec, FlagsCodec
 from tsmodel.codec.lengths import ArrayCodec, BlobCodec, PackedCodec, TextCodec
+from tsmodel.codec.messages import MessageLayout
 from tsmodel.codec.nested import NestedCodec, VariableNestedCodec
 from tsmodel.codec.nullable import NullableCodec, SentinelCodec
 from tsmodel.codec.numbers import BitsCodec, ScalarCodec, ScaledCodec
@@ -149,5 +150,7 @@ def _structure_of(model: Any, spelling: Spelling) -> Structure:
     for field in schema.layout.fields:
         known = options[field.name]
         constraints: Constraints = known.constraints
-        members.append(Member(field.name, conversion_of(field.codec, spelling), known, constraints))
+        is_json = isinstance(schema.layout, MessageLayout) and schema.layout.encoding == "json"
+        fault = partial(schema.layout.fault, field) if is_json else None
+        members.append(Member(field.name, conversion_of(field.codec, spelling), known, constraints, fault=fault))
     return Structure(model, tuple(members), spelling)

@@ -39,6 +39,7 @@ class Member:
         constraints: what is asked of its values.
         fixed: the only value that it may have, or None.
         component: the key component that it is, or None.
+        fault: what is wrong with a value that the conversion takes, if there is more that can be.
         doc, unit: what it means.
     """
 
@@ -51,6 +52,7 @@ class Member:
         *,
         fixed: int | None = None,
         component: str | None = None,
+        fault: Callable[[Any], FieldFault | None] | None = None,
     ) -> None:
         self.name = name
         self.conversion = conversion
@@ -58,6 +60,7 @@ class Member:
         self.component = component
         self.doc, self.unit = default.doc, default.unit
         self._fixed = fixed
+        self._fault = fault
         self._default = default
         codec = conversion.codec
         self._bounds: Bounds | None = constraints.bounds(codec) if constraints and isinstance(codec, ScalarCodec) else None
@@ -92,6 +95,8 @@ class Member:
     def _violation(self, value: Any) -> str | None:
         if self._fixed is not None and value != self._fixed:
             return f"{value} is not {self._fixed}, which the class fixes"
+        if self._fault is not None and (fault := self._fault(value)):
+            return fault.why
         return self.constraints.violation(value) if self.constraints else None
 
     def values(
@@ -123,6 +128,8 @@ class Member:
 
     def _all_meet(self, values: list[Any]) -> bool:
         if self._fixed is not None and values.count(self._fixed) != len(values):
+            return False
+        if self._fault is not None and any(map(self._fault, values)):
             return False
         if not self.constraints:
             return True
