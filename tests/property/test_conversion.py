@@ -6,8 +6,10 @@ import datetime as dt
 import io
 import json
 import math
+from decimal import Context, Decimal
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fields import State as Level
@@ -21,8 +23,10 @@ from tsmodel import (
     Duration,
     Enumerated,
     Float32,
+    Float64,
     Int16,
     Nullable,
+    Packed,
     Scaled,
     Text,
     TSModel,
@@ -30,7 +34,7 @@ from tsmodel import (
     UInt64,
     field,
 )
-from tsmodel.errors import ConversionError, TimestampError
+from tsmodel.errors import ConversionError, EncodeError, TimestampError
 from tsmodel.model.conversion.iso import iso_texts, ns_of_texts
 from tsmodel.timestamps import to_iso, to_ns
 
@@ -260,3 +264,102 @@ def test_floats_that_are_not_finite_and_any_text(value: float, text: str) -> Non
     file.seek(0)
     for back in (Point.from_json(point.to_json()), *Point.load_csv(file)):
         assert repr(back) == repr(point)
+
+
+class Money(TSStruct):
+    amount: Scaled = field(digits=3)
+    rate: Float64 = field(default=0.0)
+
+
+class Priced(TSModel, cid=1, mid=1, moid=1):
+    price: Scaled = field(digits=2)
+    maybe: Nullable[Decimal] = field(item=Scaled, digits=2, default=None)
+    rounded: Scaled[float] = field(digits=2, default=0.0)
+    few: Array[Decimal] = field(item=Scaled, digits=2, default_factory=list)
+    money: Nullable[Money] = field(item=Money, default=None)
+    moneys: Array[Money] = field(item=Money, default_factory=list)
+    packed: Packed[dict[str, Decimal]] = field(default_factory=dict)
+    loose: Packed[Any] = field(default_factory=dict)
+
+
+NUMBERS = st.one_of(
+    st.decimals(-(10**18), 10**18, places=2).map(str),
+    st.decimals(-(10**3), 10**3, places=25).map(str),
+    st.decimals(allow_nan=False, allow_infinity=False).map(str),
+    st.integers(-(2**70), 2**70).map(str),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.sampled_from(
+        [
+            "0.1000000000000000055",
+            "90071992547409931.23",
+            "1e2",
+            "1.5E-1",
+            "0e999999",
+            "1e999999999",
+            "1e-999999999",
+            "-0.0",
+        ]
+    ),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(NUMBERS)
+def test_decimal_numbers_in_json_are_those_that_are_written(text: str) -> None:
+    number = Decimal(text)
+    units = number.scaleb(2, Context(prec=500, Emax=10**9 + 9, Emin=-(10**9) - 9)) if number else Decimal(0)
+    is_held = units.adjusted() <= 20 and units == int(units) and -(2**63) <= units < 2**63
+    for name, template in {
+        "price": '{"cap":1,"price":%s}',
+        "maybe": '{"cap":1,"price":0,"maybe":%s}',
+        "few": '{"cap":1,"price":0,"few":[0,%s]}',
+    }.items():
+        line = template % text
+        cells = {"cap": "1", "price": "0", name: f"[0,{text}]" if name == "few" else text}
+        for read in (
+            lambda line=line: Priced.from_json(line),
+            lambda line=line: next(iter(Priced.load_jsonl([line, line]))),
+            lambda line=line: next(iter(Priced.load_jsonl([line, '{"price":1,"cap":1}']))),
+            lambda cells=cells: Priced.from_row(cells),
+        ):
+            try:
+                value = getattr(read(), name)
+            except ConversionError:
+                assert not is_held
+            else:
+                value = value[1] if name == "few" else value
+                assert is_held
+                assert (value, value.as_tuple().exponent) == (number, -2)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.decimals(-(10**15), 10**15, places=3), st.floats(allow_nan=False, allow_infinity=False))
+def test_numbers_beside_decimals_are_floats(amount: Decimal, rate: float) -> None:
+    money = f'{{"amount":{amount},"rate":{rate!r}}}'
+    more = f'"packed":{{"a":{amount}}},"loose":[{rate!r},{{"b":{rate!r}}}]'
+    text = f'{{"cap":1,"price":0,"money":{money},"moneys":[{money}],{more}}}'
+    for read in (Priced.from_json(text), *Priced.load_jsonl([text] * 2)):
+        assert read.money == Money(amount=amount, rate=rate)
+        assert read.moneys == [read.money]
+        assert read.packed == {"a": amount}
+        assert repr(read.loose) == repr([rate, {"b": rate}])
+    cells = {"cap": "1", "price": "0", "money.amount": str(amount), "money.rate": repr(rate), "moneys": f"[{money}]"}
+    assert Priced.from_row(cells).moneys == [Money(amount=amount, rate=rate)]
+
+
+def test_a_number_beside_decimals_that_no_float_holds_is_refused() -> None:
+    for number in ("1e400", "1e99999999999999999999"):
+        text = f'{{"cap":1,"price":0,"money":{{"amount":1,"rate":{number}}}}}'
+        with pytest.raises(ConversionError):
+            Priced.from_json(text)
+        with pytest.raises(ConversionError, match="line 2"):
+            list(Priced.load_jsonl([text.replace(number, "1.5"), text]))
+
+
+@pytest.mark.parametrize("exponent", [999_999_999, -999_999_999])
+def test_a_decimal_of_a_great_exponent_is_refused_at_once(exponent: int) -> None:
+    price = Decimal(f"1e{exponent}")
+    with pytest.raises(ConversionError, match="price"):
+        Priced.from_dict({"cap": 1, "price": price})
+    with pytest.raises(EncodeError, match="price"):
+        Priced.payload_type.to_bytes(Priced(cap=1, price=price))

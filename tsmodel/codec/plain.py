@@ -10,7 +10,7 @@ from msgspec import inspect
 
 from tsmodel.codec.field import FieldFault
 
-__all__ = ["may_not_be_finite", "not_finite", "unencodable"]
+__all__ = ["may_not_be_finite", "not_finite", "parts_of", "unencodable"]
 
 
 def unencodable(kind: Any, module: Any) -> str | None:
@@ -22,20 +22,25 @@ def unencodable(kind: Any, module: Any) -> str | None:
     """
     try:
         module.Decoder(kind)
-        waiting: list[Any] = [inspect.type_info(kind)]
+        parts = parts_of(kind)
     except (TypeError, ValueError) as error:
         return str(error)
+    own = [each.cls for each in parts if isinstance(each, inspect.CustomType)]
+    return f"msgspec does not encode {getattr(own[0], '__name__', own[0])}" if own else None
+
+
+def parts_of(kind: Any) -> list[inspect.Type]:
+    """A type, and all that its values may hold, as msgspec sees them."""
     known: list[Any] = []
+    waiting: list[Any] = [inspect.type_info(kind)]
     while waiting:
         each = waiting.pop()
-        if isinstance(each, inspect.CustomType):
-            return f"msgspec does not encode {getattr(each.cls, '__name__', each.cls)}"
         if isinstance(each, (list, tuple)):
             waiting += each
         elif isinstance(each, (inspect.Type, inspect.Field)) and not any(each is one for one in known):
             known.append(each)
             waiting += [getattr(each, name) for name in each.__struct_fields__]
-    return None
+    return known
 
 
 def may_not_be_finite(octets: bytes) -> bool:

@@ -20,7 +20,7 @@ from tsmodel.codec.field import UNSUITABLE
 from tsmodel.codec.numbers import ScalarCodec
 from tsmodel.codec.scalars import shown
 from tsmodel.errors import ConversionFault
-from tsmodel.model.conversion.base import Conversion, Misfits, Spelling, faults_of, joined
+from tsmodel.model.conversion.base import Conversion, Misfits, Spelling, faults_of, joined, with_floats
 from tsmodel.model.fields import FieldOptions
 
 __all__ = ["MISSING", "Member", "Structure", "unknown_name"]
@@ -259,6 +259,21 @@ class Structure:
             return self.model(*values)
         except ValueError as error:
             raise Misfits([ConversionFault(str(error) or type(error).__name__)]) from error
+
+    @property
+    def has_decimals(self) -> bool:
+        """See `Conversion.has_decimals`."""
+        return any(member.conversion.has_decimals for member in self.members)
+
+    def plain(self, data: Any) -> Any:
+        """See `Conversion.plain`."""
+        if not isinstance(data, dict):
+            return with_floats(data)
+        members = self.by_name
+        return {
+            name: members[name].conversion.plain(each) if name in members else with_floats(each)
+            for name, each in data.items()
+        }
 
     @property
     def makes_freely(self) -> bool:
