@@ -134,7 +134,8 @@ def _times(pa: Any, codec: FixedCodec, array: Any) -> Array:
     if pa.types.is_date(kind):
         return counts.view("M8[D]" if pa.types.is_date32(kind) else "M8[ms]")  # type: ignore[no-any-return]
     if isinstance(codec, (UnixTimeCodec, DurationCodec)) and codec.resolution == kind.unit:
-        return counts  # as they are stored
+        stored: Array = counts
+        return stored
     nothing = counts == np.iinfo(np.int64).min
     if nothing.any():  # NumPy would take it for NaT
         row = int(nothing.argmax())

@@ -137,8 +137,10 @@ def _checked(pa: Any, batches: Any) -> Iterator[Any]:
 
 
 def _has_nans(frame: Any) -> dict[str, Nans]:
-    """Columns of a pandas frame in which NaN may be a number as well as nothing, as values or as items of lists: Arrow makes
-    null of it."""
+    """Columns of a pandas frame in which NaN may be a number as well as nothing, as values or as items of lists.
+
+    Arrow makes null of NaN.
+    """
     if type(frame).__module__.partition(".")[0] != "pandas" or not hasattr(frame, "dtypes"):
         return {}
     nans: dict[str, Nans] = {}

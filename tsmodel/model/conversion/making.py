@@ -39,6 +39,7 @@ from tsmodel.model.conversion.times import (
 )
 from tsmodel.model.conversion.values import (
     BlobConversion,
+    CharConversion,
     EnumConversion,
     FlagsConversion,
     IpConversion,
@@ -91,7 +92,7 @@ _MAKERS: dict[type[FieldCodec], Callable[[Any, Spelling], Conversion]] = {
     DateCodec: DateConversion,
     EnumCodec: EnumConversion,
     FlagsCodec: FlagsConversion,
-    CharCodec: TextConversion,
+    CharCodec: CharConversion,
     FixedTextCodec: TextConversion,
     TextCodec: TextConversion,
     FixedBlobCodec: BlobConversion,
