@@ -4,7 +4,7 @@ Rules kept here:
 
 * *Plain data* are what JSON knows: None, bool, int, float, str, list, dict. `load` takes them in every usual spelling, and
   values themselves; `dump` gives one spelling, which `load` takes back to an equal value. `parse` and `show` do the same
-  for the cells of CSV.
+  for the cells of CSV. (In text, a float has as many digits as its field's width takes: it is equal once it is stored.)
 * What `load` and `parse` give, the field can hold. What it could not hold is refused, never rounded, cut or guessed.
 * The methods for columns give what those for one value would, for many, faster. They may fail for any reason: whoever calls
   them then goes value by value, which tells what is wrong and where.
@@ -53,12 +53,14 @@ class Spelling:
         binary: how bytes are written and read.
         decimal: the decimal point of numbers in CSV.
         unknown: what becomes of names that the model does not have.
+        shortest: whether floats become text, and need no more digits than lead back to what is stored.
     """
 
     times: Times = "iso"
     binary: Binary = "hex"
     decimal: Literal[".", ","] = "."
     unknown: Unknown = "error"
+    shortest: bool = False
 
     def __attrs_post_init__(self) -> None:
         allowed = {

@@ -16,6 +16,7 @@ import msgspec.inspect
 import numpy as np
 
 from tsmodel.codec import FieldCodec, FieldFault
+from tsmodel.codec.field import UNSUITABLE
 from tsmodel.codec.lengths import ArrayCodec, PackedCodec
 from tsmodel.codec.numbers import ScalarCodec
 from tsmodel.codec.plain import parts_of
@@ -88,7 +89,10 @@ class ArrayConversion(Conversion):
             value = Items(self.codec.item, self._length, False).load(octets)
         if isinstance(self.codec.item, ScalarCodec) and isinstance(value, np.ndarray):
             value = value.tolist()
-        return [self._item.dump(each) for each in value]
+        try:
+            return list(self._item.dump_column(value))
+        except UNSUITABLE:
+            return [self._item.dump(each) for each in value]
 
     def show(self, value: Any) -> Any:
         return _to_json(self.dump(value))

@@ -147,6 +147,8 @@ def _structure_of(model: Any, spelling: Spelling) -> Structure:
             given = attrs.evolve(given, default=-1)
         name = schema.aliases.get(component, component)
         members.append(Member(name, conversion, given, given.constraints, fixed=fixed, component=component))
+    if isinstance(schema.layout, MessageLayout):  # which has no widths: all floats are stored with all of their digits
+        spelling = attrs.evolve(spelling, shortest=False)
     options = {spec.name: spec.options for spec in schema.specs}
     for field in schema.layout.fields:
         known = options[field.name]

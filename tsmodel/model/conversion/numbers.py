@@ -23,6 +23,7 @@ import numpy as np
 from tsmodel.codec import FieldCodec, FieldFault
 from tsmodel.codec.numbers import ScalarCodec, ScaledCodec
 from tsmodel.codec.scalars import BOOLS, shown
+from tsmodel.codec.shortest import shortest
 from tsmodel.model.conversion.base import Conversion, Spelling
 
 __all__ = ["INTEGER", "BoolConversion", "FloatConversion", "IntConversion", "ScaledConversion"]
@@ -168,7 +169,13 @@ class FloatConversion(Conversion):
 
     def dump(self, value: Any) -> Any:
         number = float(self.held(value))
-        return number if math.isfinite(number) else _special(number)
+        if not math.isfinite(number):
+            return _special(number)
+        return self._shortest([number])[0] if self.spelling.shortest else number
+
+    def _shortest(self, values: Sequence[float]) -> Sequence[float]:
+        assert isinstance(self.codec, ScalarCodec)
+        return shortest(values, self.codec.scalar.numpy)
 
     def show(self, value: Any) -> Any:
         data = self.dump(value)
@@ -178,7 +185,7 @@ class FloatConversion(Conversion):
         if set(map(type, values)) != {float} or not math.isfinite(sum(values)):
             return super().dump_column(values)
         self._pack(values)
-        return values
+        return self._shortest(values) if self.spelling.shortest and self.codec.size != 8 else values
 
     def show_column(self, values: Sequence[Any]) -> Sequence[Any]:
         return self.dump_column(values) if self.spelling.decimal == "." else super().show_column(values)
