@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["shortest"]
+__all__ = ["shortest", "shortest_of"]
 
 _DIGITS: Final = {"f4": range(6, 10), "f2": range(3, 6)}
 """How many digits the shortest number can have: a number of fewer is also found with the least."""
@@ -50,6 +50,15 @@ def shortest(values: Sequence[float], numpy: str) -> list[float]:
         found[at] = float(str(narrow[at]))
     result: list[float] = found.tolist()
     return result
+
+
+def shortest_of(value: float, numpy: str) -> float:
+    """The same for a single value."""
+    if numpy not in _DIGITS:
+        return value
+    with np.errstate(over="ignore"):
+        narrow = np.float32(value) if numpy == "f4" else np.float16(value)
+    return float(str(narrow)) if narrow == value else value
 
 
 def _rounded(values: npt.NDArray[np.float64], places: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

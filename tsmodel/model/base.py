@@ -18,7 +18,7 @@ from tsmodel.codec.messages import MessageLayout
 from tsmodel.codec.nullable import SentinelCodec
 from tsmodel.codec.numbers import ScalarCodec
 from tsmodel.codec.sequences import FixedArrayCodec
-from tsmodel.codec.shortest import shortest
+from tsmodel.codec.shortest import shortest_of
 from tsmodel.errors import DecodeError, SchemaError, UpgradeError
 from tsmodel.keys import KEY_FIELDS, Key
 from tsmodel.model.conversion.methods import FileConversions, ObjectConversions
@@ -284,7 +284,7 @@ def _shown_value(codec: FieldCodec | None, value: Any) -> str:
     if isinstance(codec, SentinelCodec):
         codec = codec.item
     if isinstance(codec, ScalarCodec) and codec.scalar.kind == "float" and type(value) is float:
-        return repr(shortest([value], codec.scalar.numpy)[0])
+        return repr(shortest_of(value, codec.scalar.numpy))
     if isinstance(codec, (ArrayCodec, FixedArrayCodec)) and type(value) is list:
         return f"[{', '.join(_shown_value(codec.item, each) for each in value)}]"
     return repr(value)

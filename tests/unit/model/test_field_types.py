@@ -851,3 +851,49 @@ def test_what_lies_behind_a_field_of_variable_length_is_told_where_it_is() -> No
         with pytest.raises(DecodeError) as caught:
             Loose.from_record(Record(key, spoilt))
         assert caught.value.offset == offset
+
+
+@pytest.mark.parametrize("holder", ["fixed", "variable", "nested", "nested in a message"])
+@pytest.mark.parametrize(
+    ("item", "options", "null", "equal"),
+    [
+        (ts.Float64, {}, -999.0, -999),
+        (ts.Float32, {}, 231.7, float(np.float32(231.7))),
+        (ts.Float32, {}, 0.0, -0.0),
+        (ts.Float16, {}, math.nan, math.nan),
+        (ts.Int32, {"byte_order": "big"}, -1, -1),
+        (ts.Bool, {}, False, False),
+        (ts.Scaled, {"digits": 2}, Decimal("9.99"), Decimal("9.990")),
+        (ts.Date, {}, dt.date(2001, 1, 1), dt.date(2001, 1, 1)),
+        (ts.Text, {"size": 3}, "", ""),
+        (ts.Blob, {"size": 2}, b"\0\0", b"\0"),
+        (ts.Uuid, {}, uuid.UUID(int=0), uuid.UUID(int=0)),
+        (ts.Enumerated[State], {}, State.OFF, State.OFF),
+    ],
+)
+def test_a_value_that_is_the_sentinel_is_refused(holder: str, item: Any, options: Any, null: Any, equal: Any) -> None:
+    annotations: dict[str, Any] = {"value": ts.Nullable[object]}
+    body = {"__annotations__": annotations, "__module__": __name__, "value": field(item=item, null=null, **options)}
+    base: Any = TSModel if holder in ("fixed", "variable") else TSStruct
+    if holder == "variable":
+        annotations["text"], body["text"] = ts.Text, field(default="")
+    made: Any = type(base)("Made", (base,), body)
+    model, wrap, path = made, lambda value: {"value": value}, "value"
+    if base is TSStruct:
+        outer = {"__annotations__": {"inner": ts.Nested[made]}, "__module__": __name__}
+        encoding = "msgpack" if holder == "nested in a message" else "struct"
+        model = type(TSModel)("Outer", (TSModel,), outer, encoding=encoding)
+        wrap, path = lambda value: {"inner": made(value=value)}, "inner.value"
+    why = f"{path}: .* is what stands for None; give None"
+    key = {"cid": 1, "mid": 1, "moid": 1, "cap": 1}
+    with pytest.raises(EncodeError, match=why):
+        model.payload_type.to_bytes(model(**key, **wrap(equal)))
+    with connect("memory:") as session:
+        session.add_all([model(**key, **wrap(None)), model(**key, **wrap(equal))])
+        with pytest.raises(EncodeError, match=f"record 1: .*{why}"):
+            session.flush()
+        session.discard()
+        with pytest.raises(EncodeError, match=f"row 1: .*{why}"):
+            session.add_columns(model, **key, **{name: [wrap(None)[name], value] for name, value in wrap(equal).items()})
+        with pytest.raises(ConversionError, match=why):
+            model.from_dict({**key, **wrap(equal)})

@@ -23,7 +23,7 @@ import numpy as np
 from tsmodel.codec import FieldCodec, FieldFault
 from tsmodel.codec.numbers import ScalarCodec, ScaledCodec
 from tsmodel.codec.scalars import BOOLS, shown
-from tsmodel.codec.shortest import shortest
+from tsmodel.codec.shortest import shortest, shortest_of
 from tsmodel.model.conversion.base import Conversion, Spelling
 
 __all__ = ["INTEGER", "BoolConversion", "FloatConversion", "IntConversion", "ScaledConversion"]
@@ -171,11 +171,8 @@ class FloatConversion(Conversion):
         number = float(self.held(value))
         if not math.isfinite(number):
             return _special(number)
-        return self._shortest([number])[0] if self.spelling.shortest else number
-
-    def _shortest(self, values: Sequence[float]) -> Sequence[float]:
         assert isinstance(self.codec, ScalarCodec)
-        return shortest(values, self.codec.scalar.numpy)
+        return shortest_of(number, self.codec.scalar.numpy) if self.spelling.shortest else number
 
     def show(self, value: Any) -> Any:
         data = self.dump(value)
@@ -185,7 +182,8 @@ class FloatConversion(Conversion):
         if set(map(type, values)) != {float} or not math.isfinite(sum(values)):
             return super().dump_column(values)
         self._pack(values)
-        return self._shortest(values) if self.spelling.shortest and self.codec.size != 8 else values
+        assert isinstance(self.codec, ScalarCodec)
+        return shortest(values, self.codec.scalar.numpy) if self.spelling.shortest else values
 
     def show_column(self, values: Sequence[Any]) -> Sequence[Any]:
         return self.dump_column(values) if self.spelling.decimal == "." else super().show_column(values)

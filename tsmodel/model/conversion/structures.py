@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import attrs
@@ -269,11 +270,11 @@ class Structure:
         """See `Conversion.plain`."""
         if not isinstance(data, dict):
             return with_floats(data)
-        members = self.by_name
-        return {
-            name: members[name].conversion.plain(each) if name in members else with_floats(each)
-            for name, each in data.items()
-        }
+        for name, each in data.items():
+            if type(each) in (Decimal, list, dict):
+                member = self.by_name.get(name)
+                data[name] = with_floats(each) if member is None else member.conversion.plain(each)
+        return data
 
     @property
     def makes_freely(self) -> bool:
