@@ -221,6 +221,8 @@ class ScaledCodec(FixedCodec):
             number = round(value * 10**self.digits) if math.isfinite(value) else 0
             if number / 10**self.digits == value and abs(number) <= _DOUBLE_DIGITS:
                 return number
+        if isinstance(value, Decimal) and value and value.is_finite() and not -99 < value.adjusted() < 99:
+            raise self.refused(value)  # before its digits are written out, of which an exponent can make any number
         units = self._units(value)
         if units.denominator != 1:
             raise FieldFault(f"{shown(value)} has more than {self.digits} decimal places: round it first")

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 import msgspec
-import numpy as np
 import numpy.typing as npt
 
 from tsmodel.codec.numbers import EXACT, BitsCodec, ScalarCodec, ScaledCodec
 from tsmodel.errors import QueryError
-from tsmodel.frames.libraries import library
 from tsmodel.frames.tables import pandas_of, polars_of, windows_table
 from tsmodel.keys import LIMITS
 from tsmodel.model.aggregates import Aggregate
@@ -94,9 +92,6 @@ class Windows:
         """
         frame = pandas_of(self.to_arrow(), "UTC", None)
         frame["start"] = frame["start"].dt.tz_convert(self._tz)
-        for name, values in self._table.items():
-            if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "iu":  # floats would not be exact
-                frame[name] = library("pandas", "to_pandas()").array(values.tolist(), dtype=f"{values.dtype.name}".title())
         return frame
 
     def to_polars(self) -> pl.DataFrame:
