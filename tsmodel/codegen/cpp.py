@@ -82,7 +82,7 @@ class CppEmitter(CFamilyEmitter):
             f"class {name}PayloadType : public tstorage::PayloadType<{name}> {{",
             "public:",
             "    // How many bytes a value takes; they are written when they fit. Throws std::length_error for a text, a",
-            "    // sequence or a bit-field that is too large, and std::invalid_argument for what else no reader would take.",
+            "    // sequence or a bit-field that is too large, and std::invalid_argument for others that no reader takes.",
             f"    std::size_t toBytes(const {value}& val, void* buffer, std::size_t size) override {{",
             "        tsmodel_runtime::Out out{static_cast<std::uint8_t*>(buffer), size, 0};",
             "        write(out, val);",
@@ -156,7 +156,7 @@ class CppEmitter(CFamilyEmitter):
         if "#endif" in lines:
             lines.insert(
                 0,
-                "    // Some header may make a macro of a name in capitals: the one with an underscore behind it is always there.",
+                "    // A header may make a macro of a name in capitals: that with an underscore is always there.",
             )
         return [f"enum class {name} : {self.number_type(self.whole(kind))} {{", *lines, "};"]
 

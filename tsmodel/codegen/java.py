@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Final
 
 from tsmodel.codec import Scalar
@@ -51,6 +52,12 @@ _LANG: Final = (
 """What every file of Java imports: a class of this name would take its place for all files beside it."""
 
 _RUNTIME: Final = runtime("runtime.java.txt")
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    octets = found[0].encode("utf-16-be")
+    return "".join(f"\\u{octets[at : at + 2].hex()}" for at in range(0, len(octets), 2))
 
 
 class JavaEmitter(ManagedEmitter):
@@ -82,7 +89,12 @@ class JavaEmitter(ManagedEmitter):
             inside += [*indented(self.fields(structure)), "}", ""]
         inside += [*self.fields(self.structure), "", *self._payload_type(name), ""]
         lines = [*self.header(), "", f"public final class {name} {{", *indented(inside), *_RUNTIME, "}"]
-        return "\n".join(lines) + "\n"
+        # javac takes the encoding of the machine for that of the file.
+        return _NOT_ASCII.sub(_escaped, "\n".join(lines) + "\n")
+
+    def commented(self, line: str) -> str:
+        """See `Language.commented`; Java looks for \\uXXXX in comments, too, though not behind another backslash."""
+        return super().commented(line.replace("\\", "\\\\"))
 
     def _payload_type(self, name: str) -> Lines:
         inside: Lines = []
