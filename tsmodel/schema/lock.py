@@ -24,6 +24,7 @@ from tsmodel.model.meta import schema_of
 from tsmodel.model.schema import Schema
 from tsmodel.schema.changes import Changes
 from tsmodel.schema.comparing import Entry, compared
+from tsmodel.schema.reading import annotate, limits_of
 from tsmodel.timestamps import to_iso
 
 __all__ = ["check", "freeze"]
@@ -99,14 +100,15 @@ def _entry(schema: Schema) -> Entry:
         entry["replaces"] = evolution.replaces.model
     if evolution is not None and evolution.since is not None:
         entry["since"] = to_iso(evolution.since)
+    if getattr(schema.codec, "upgrade", None) is not None:
+        entry["upgrade"] = True
     entry |= description_of(schema)
-    units = {spec.name: spec.options.unit for spec in schema.fields if spec.options.unit is not None}
-    defaults = {spec.name for spec in schema.fields if spec.options.factory is not None}
-    for field in entry["fields"]:
-        if field["name"] in units:
-            field["unit"] = units[field["name"]]
-        if schema.encoding != "struct" and field["name"] in defaults:
-            field["default"] = True
+    annotate(entry["fields"], schema, in_message=schema.encoding != "struct")
+    if schema.strict_read:
+        entry["strict_read"] = True
+        for field in entry["fields"]:
+            if constraints := schema.constraints.get(field["name"]):
+                field["constraints"] = limits_of(constraints)
     return entry
 
 
