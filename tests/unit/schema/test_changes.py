@@ -576,3 +576,56 @@ def test_flags_are_judged_as_enumerations_are(lock: Path) -> None:
     schema.freeze([model({"s": lamp(RED=1, GREEN=2)})], lock)
     assert [each.severity for each in schema.check([model({"s": lamp(RED=1, GREEN=2, BLUE=4)})], lock)] == [SAME]
     assert [each.severity for each in schema.check([model({"s": lamp(RED=1, GREEN=4)})], lock)] == [BREAKING]
+
+
+def _damage(entry: dict[str, Any], at: list[Any], value: Any) -> None:
+    for step in at[:-1]:
+        entry = entry[step]
+    entry[at[-1]] = value
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [
+        (["fields", 0, "name"], ["a", "list"]),
+        (["fields", 0, "name"], "s"),
+        (["fields", 0, "type"], {}),
+        (["fields", 0, "offset"], "far"),
+        (["fields", 0, "unit"], ["V"]),
+        (["fields", 1, "members"], ["OFF"]),
+        (["fields", 1, "members", "OFF"], []),
+        (["fields", 2, "layout"], []),
+        (["fields", 2, "layout", "fields", 0, "name"], None),
+        (["fields", 3, "item"], 3),
+        (["fields", 0, "constraints"], []),
+        (["key"], {"moid": []}),
+        (["replaces"], []),
+        (["version"], "1"),
+        (["size"], []),
+        (["encoding"], []),
+    ],
+)
+def test_files_that_are_damaged_within(lock: Path, at: list[Any], value: Any) -> None:
+    made = model(
+        {"a": Int32, "s": state(Two), "p": Nested[Phase], "n": (Nullable[int], field(item=Int16))}, moid=3, version=1
+    )
+    schema.freeze([made], lock)
+    content = json.loads(lock.read_text())
+    _damage(content["models"]["Reading"], at, value)
+    lock.write_text(json.dumps(content))
+    with pytest.raises(SchemaError, match="is damaged"):
+        schema.check([model({"b": Int16}, moid=3)], lock)
+
+
+@pytest.mark.parametrize("depth", [150, 900, 100_000])
+def test_files_that_are_nested_too_deeply(lock: Path, depth: int) -> None:
+    item = '{"type": "Array", "item": ' * depth + '{"type": "Int8"}' + "}" * depth
+    lock.write_text(
+        '{"tsmodel_schema": 1, "models": {"Reading": {"fingerprint": "0", "encoding": "struct", "key": {}, "fields": '
+        f'[{{"name": "a", "type": "Array", "item": {item}}}]}}}}}}'
+    )
+    with pytest.raises(SchemaError, match=r"is damaged|cannot be read"):
+        schema.check([model({"a": Int16})], lock)
+    lock.write_text("[" * depth + "]" * depth)
+    with pytest.raises(SchemaError, match="lock file"):
+        schema.check([model({"a": Int16})], lock)
