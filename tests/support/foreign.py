@@ -142,10 +142,39 @@ public final class Main {{
 }}
 """
 
-HEADERS = (
-    "assert complex ctype errno fenv float inttypes limits locale math setjmp signal stdarg stddef stdint stdio stdlib string "
-    "time wchar wctype unistd fcntl sys/types sys/stat sys/socket netinet/in netdb pthread sched strings"
-).split()
+HEADERS = [
+    "assert",
+    "complex",
+    "ctype",
+    "errno",
+    "fenv",
+    "float",
+    "inttypes",
+    "limits",
+    "locale",
+    "math",
+    "setjmp",
+    "signal",
+    "stdarg",
+    "stddef",
+    "stdint",
+    "stdio",
+    "stdlib",
+    "string",
+    "time",
+    "wchar",
+    "wctype",
+    "unistd",
+    "fcntl",
+    "sys/types",
+    "sys/stat",
+    "sys/socket",
+    "netinet/in",
+    "netdb",
+    "pthread",
+    "sched",
+    "strings",
+]
 """What a program may include before a generated header, with all macros that come along."""
 INCLUDED = "".join(f"#include <{name}.h>\n" for name in HEADERS)
 

@@ -113,10 +113,13 @@ class CFamilyEmitter(Emitter):
     def constant(self, value: int | float, number: Number) -> str:
         """See `Emitter.constant`."""
         if isinstance(value, float):
-            if math.isinf(value):
+            if not math.isfinite(value):
                 bits = number.scalar.size * 8
-                pattern = {32: "0x7f800000U", 64: "0x7ff0000000000000ULL"}[bits]
-                return f"{'' if value > 0 else '-'}{self.runtime(f'float{bits}_of')}({pattern})"
+                inf, nan = {32: ("0x7f800000U", "0x7fc00000U"), 64: ("0x7ff0000000000000ULL", "0x7ff8000000000000ULL")}[
+                    bits
+                ]
+                pattern = nan if math.isnan(value) else inf
+                return f"{'-' if value < 0 else ''}{self.runtime(f'float{bits}_of')}({pattern})"
             return repr(value) + ("f" if number.scalar.size == 4 else "")
         if value == -(2**63):
             return "(-9223372036854775807LL - 1)"
