@@ -108,7 +108,7 @@ def test_other_languages(language: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("language", list(TOOLS))
 def test_names_that_mean_something_else(language: str, tmp_path: Path) -> None:
-    """Names, units and docs from lists of those that languages, headers and the generated code use: everything compiles, and
+    """Names, units and docs from lists of those that languages, headers and the generated code use: all compiles, and
     nothing of them becomes code. Each model stands alone: several of one name would clash in a program."""
     if not has_tool(language):
         pytest.skip(f"{TOOLS[language]} is not installed")

@@ -86,8 +86,8 @@ class Checkpoint:
         limits = LIMITS["acq"]
         if not limits.least <= kept.acq <= limits.bound or kept.taken < 0:
             raise CheckpointError(
-                f"{self._path} is damaged: no record has acq {kept.acq}, or {kept.taken} of them were taken; restore a copy, "
-                "or remove the file to begin anew"
+                f"{self._path} is damaged: no record has acq {kept.acq}, or {kept.taken} of them were taken; restore a "
+                "copy, or remove the file to begin anew"
             )
         return Position(kept.acq, kept.taken)
 

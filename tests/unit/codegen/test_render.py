@@ -197,30 +197,42 @@ WRITTEN = {
 }
 WRITERS = {
     "c": (
-        '#include <stdio.h>\n#include "Guarded.h"\n'
-        'int main(void) {\n    const Guarded fine = {.bits = 4095, .mode = Mode_LEFT, .name = "abcd"};\n'
-        '    printf("%d %zu\\n", Guarded_refused(&fine) == NULL, Guarded_toBytes(&fine, NULL, 0));\n',
-        "    {{\n        Guarded value = fine;\n        {change}\n"
-        '        printf("%s %d\\n", Guarded_refused(&value), Guarded_toBytes(&value, NULL, 0) == TSMODEL_REFUSED);\n    }}\n',
+        (
+            '#include <stdio.h>\n#include "Guarded.h"\n'
+            'int main(void) {\n    const Guarded fine = {.bits = 4095, .mode = Mode_LEFT, .name = "abcd"};\n'
+            '    printf("%d %zu\\n", Guarded_refused(&fine) == NULL, Guarded_toBytes(&fine, NULL, 0));\n'
+        ),
+        (
+            "    {{\n        Guarded value = fine;\n        {change}\n"
+            '        printf("%s %d\\n", Guarded_refused(&value), Guarded_toBytes(&value, NULL, 0) == TSMODEL_REFUSED);\n    }}\n'  # noqa: E501
+        ),
         "    return 0;\n}\n",
     ),
     "c++": (
-        '#include <cmath>\n#include <iostream>\n#include "Guarded.hpp"\n'
-        'int main() {\n    Guarded fine;\n    fine.bits = 4095;\n    fine.mode = Mode::LEFT;\n    fine.name = "abcd";\n'
-        '    GuardedPayloadType type;\n    std::cout << type.toBytes(fine, nullptr, 0) << "\\n";\n',
-        "    try {{\n        Guarded value = fine;\n        {change}\n        type.toBytes(value, nullptr, 0);\n"
-        '    }} catch (const std::length_error& error) {{\n        std::cout << "length_error: " << error.what() << "\\n";\n'
-        '    }} catch (const std::invalid_argument& error) {{\n        std::cout << "invalid_argument: " << error.what() '
-        '<< "\\n";\n    }}\n',
+        (
+            '#include <cmath>\n#include <iostream>\n#include "Guarded.hpp"\n'
+            'int main() {\n    Guarded fine;\n    fine.bits = 4095;\n    fine.mode = Mode::LEFT;\n    fine.name = "abcd";\n'
+            '    GuardedPayloadType type;\n    std::cout << type.toBytes(fine, nullptr, 0) << "\\n";\n'
+        ),
+        (
+            "    try {{\n        Guarded value = fine;\n        {change}\n        type.toBytes(value, nullptr, 0);\n"
+            '    }} catch (const std::length_error& error) {{\n        std::cout << "length_error: " << error.what() << "\\n";\n'  # noqa: E501
+            '    }} catch (const std::invalid_argument& error) {{\n        std::cout << "invalid_argument: " << error.what() '  # noqa: E501
+            '<< "\\n";\n    }}\n'
+        ),
         "    return 0;\n}\n",
     ),
     "java": (
-        "public final class Main {\n    private static Guarded fine() {\n        Guarded value = new Guarded();\n"
-        '        value.bits = 4095;\n        value.mode = Guarded.Mode.LEFT;\n        value.name = "abcd";\n'
-        "        return value;\n    }\n\n    public static void main(String[] arguments) {\n"
-        "        Guarded.PayloadType type = new Guarded.PayloadType();\n        System.out.println(type.toBytes(fine()).length);\n",
-        "        try {{\n            Guarded value = fine();\n            {change}\n            type.toBytes(value);\n"
-        "        }} catch (IllegalArgumentException error) {{\n            System.out.println(error.getMessage());\n        }}\n",
+        (
+            "public final class Main {\n    private static Guarded fine() {\n        Guarded value = new Guarded();\n"
+            '        value.bits = 4095;\n        value.mode = Guarded.Mode.LEFT;\n        value.name = "abcd";\n'
+            "        return value;\n    }\n\n    public static void main(String[] arguments) {\n"
+            "        Guarded.PayloadType type = new Guarded.PayloadType();\n        System.out.println(type.toBytes(fine()).length);\n"  # noqa: E501
+        ),
+        (
+            "        try {{\n            Guarded value = fine();\n            {change}\n            type.toBytes(value);\n"
+            "        }} catch (IllegalArgumentException error) {{\n            System.out.println(error.getMessage());\n        }}\n"  # noqa: E501
+        ),
         "    }\n}\n",
     ),
 }
@@ -322,7 +334,7 @@ def test_a_namespace(tmp_path: Path) -> None:
         made = type(TSModel)(name, (TSModel,), {"__annotations__": {"x": ts.Int32}, "__module__": __name__})
         (tmp_path / f"{name}.hpp").write_text(render(made, "c++", namespace="acme::meters"))
     uses = "".join(
-        f"    acme::meters::{name} {name.lower()};\n    if (acme::meters::{name}PayloadType().toBytes({name.lower()}, nullptr, 0) != 4) "
+        f"    acme::meters::{name} {name.lower()};\n    if (acme::meters::{name}PayloadType().toBytes({name.lower()}, nullptr, 0) != 4) "  # noqa: E501
         "return 1;\n"
         for name in names
     )
