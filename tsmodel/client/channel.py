@@ -55,7 +55,7 @@ class Connection:
         self._host, self._port = host, port
         try:
             self._socket = socket.create_connection((host, port), timeout)
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:
             raise transport_error(host, port, "connecting to", error) from error
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

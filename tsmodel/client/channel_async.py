@@ -60,7 +60,7 @@ class AsyncConnection:
         """
         try:
             stream = await open_stream(host, port, timeout, ssl_context)
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:
             raise transport_error(host, port, "connecting to", error) from error
         return cls(host, port, stream, timeout)
 

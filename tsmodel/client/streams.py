@@ -125,6 +125,7 @@ async def open_stream(host: str, port: int, timeout: float | None, ssl_context: 
     Raises:
         OSError: when the server cannot be reached.
         OverflowError: when the port is none.
+        UnicodeError: when the host's name is none.
     """
     opening = asyncio.ensure_future(_opened(host, port, ssl_context))
     try:

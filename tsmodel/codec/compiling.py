@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import linecache
 import struct
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -308,4 +309,5 @@ def _function(name: str, arguments: str, lines: list[str], scope: Scope, layout:
     namespace: dict[str, Any] = {**scope.names}
     exec(compile(source, file, "exec"), namespace)  # noqa: S102 - written above, of names that were checked
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    weakref.finalize(namespace[name], linecache.cache.pop, file, None).atexit = False
     return namespace[name]

@@ -146,7 +146,7 @@ class _Placing:
         elif self.bits is not None and self.bits[2] + item.bits > width:
             self.bits = None
         if self.bits is None:
-            slot = f"_{name}"
+            slot = f"_{name}_" if name in ("present", "size", "version") else f"_{name}"  # columns of whole records
             before = self.at
             self._slot(slot, item)
             if self.align == "c" and before is not None and before % item.align:

@@ -252,17 +252,17 @@ class SQLiteEngine:
 
     def _check_file(self) -> None:
         path = Path(self.path)
-        if path.is_dir():
-            raise StoreError(f"{self.path} is a directory; give the path of a file in it", path=self.path)
-        if not path.parent.is_dir():
-            raise StoreError(f"{self.path}: there is no directory {path.parent}; create it first", path=self.path)
-        if not path.exists():
-            return
         try:
+            if path.is_dir():
+                raise StoreError(f"{self.path} is a directory; give the path of a file in it", path=self.path)
+            if not path.parent.is_dir():
+                raise StoreError(f"{self.path}: there is no directory {path.parent}; create it first", path=self.path)
+            if not path.exists():
+                return
             with path.open("rb") as file:
                 start = file.read(len(_SQLITE_MAGIC))
-        except OSError as error:
-            raise StoreError(f"{self.path} cannot be read: {error}", path=self.path) from error
+        except (OSError, ValueError) as error:  # the path may be none: too long, or with a NUL in it
+            raise StoreError(f"{self.path!r} cannot be read: {error}", path=self.path) from error
         if start and start != _SQLITE_MAGIC:
             raise StoreFormatError(
                 f"{self.path} is not a tsmodel store: it begins with {start!r}; choose another path", path=self.path
