@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 import msgspec
+import numpy as np
 import numpy.typing as npt
 
 from tsmodel.codec.numbers import EXACT, BitsCodec, ScalarCodec, ScaledCodec
