@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import signal
 import socket
+import sqlite3
 import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -417,3 +420,75 @@ def test_the_example_application(tmp_path: Path, address: Address) -> None:
     assert done.returncode == 1
     assert "records.csv, line 2: non-hexadecimal" in done.stderr
     assert "none.csv" in run("none.csv").stderr
+
+
+class Flaky:
+    """A listening socket that cannot accept a few times."""
+
+    def __init__(self, listening: socket.socket, failures: list[OSError]) -> None:
+        self._listening, self._failures = listening, failures
+
+    def accept(self) -> Any:
+        if self._failures:
+            raise self._failures.pop()
+        return self._listening.accept()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._listening, name)
+
+
+def test_a_failure_to_accept_does_not_end_the_server(store: EmbeddedStore, caplog: pytest.LogCaptureFixture) -> None:
+    listener = Listener(store)
+    failures = [OSError(errno.EMFILE, "Too many open files"), OSError(errno.ECONNABORTED, "aborted")] * 2
+    listener._socket = Flaky(listener._socket, failures)  # type: ignore[assignment]
+    thread = threading.Thread(target=listener.serve)
+    thread.start()
+    assert serves(listener.address)
+    assert not failures
+    listener.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+    said = [record.message for record in caplog.records if "accepted" in record.message]
+    assert len(said) == 2  # when it begins, and when it is over
+    assert "cannot be accepted" in said[0]
+
+
+def test_a_thread_that_cannot_start_costs_one_connection(
+    address: Address, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = threading.Thread.start
+    refused: list[str] = []
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name.startswith("connection") and not refused:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    assert said(address, b"") == b""
+    assert serves(address)
+    assert len(refused) == 1
+    assert "there is no thread for it" in caplog.text
+
+
+@pytest.mark.parametrize("where", ["memory", "file", "another process"])
+def test_a_reader_does_not_wait_for_a_writer(where: str, tmp_path: Path) -> None:
+    store = open_store(None if where == "memory" else tmp_path / "store.tsdb")
+    store.append(batches([(1, 1, 1, 1, b"x")]))
+    committed = store.last_acq(KeyRange())
+    with serve_in_thread(store) as address, ExitStack() as stack:
+        if where == "another process":
+            other = stack.enter_context(closing(sqlite3.connect(tmp_path / "store.tsdb", isolation_level=None)))
+            other.execute("BEGIN IMMEDIATE")
+        else:
+            stack.enter_context(store._engine.writing())
+        time.sleep(0.2)  # so that the clock is ahead of the mark
+        with Channel(*address, BytesPayloadType(), timeout=10) as channel:
+            empty = channel.get(Key.min(), Key(1, *Key.max().astuple()[1:]))
+            assert (empty.is_ok(), empty.acq) == (True, committed)
+            assert channel.get_acq(Key.min(), Key.max()).acq == committed
+        stack.close()
+        with Channel(*address, BytesPayloadType(), timeout=10) as channel:
+            assert channel.get_acq(Key.min(), Key.max()).acq > committed
+    store.close()

@@ -141,14 +141,20 @@ class Conversation:
         return box
 
     def _committed(self, needed: int) -> int:
-        """The last full-commit acq of everything. In a store that rests it follows the clock."""
+        """The last full-commit acq of everything. In a store that rests it follows the clock.
+
+        While somebody writes it stays where it is, so readers do not wait for writers, unless the range begins after it.
+        """
         committed = self.backend.last_acq(KeyRange())
         advance = getattr(self.backend, "advance", None)
         now = self.clock()
         if advance is None or now <= committed or (needed <= committed and now - committed < _RESOLUTION):
             return committed
-        advance(now)
-        return now
+        try:
+            return now if advance(now, wait=needed > committed) else committed
+        except StoreError as error:  # a store that can be read and not written answers what was committed
+            _log.debug("%s: the commit mark stays at %d: %s", self.peer, committed, error)
+            return committed
 
 
 def _refused(error: TSModelError) -> RefusedError:

@@ -17,7 +17,7 @@ from tsmodel.errors import StoreError
 from tsmodel.forking import in_child
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.store.blocks import Block
-from tsmodel.store.engine import Run
+from tsmodel.store.engine import Run, held
 
 __all__ = ["MemoryEngine"]
 
@@ -97,9 +97,9 @@ class MemoryEngine:
         yield _Snapshot(self._opened())
 
     @contextmanager
-    def writing(self) -> Iterator[_Transaction]:
+    def writing(self, *, wait: bool = True) -> Iterator[_Transaction]:
         """A transaction."""
-        with self._lock:
+        with held(self._lock, wait=wait):
             transaction = _Transaction(self._opened())
             yield transaction
             self._state = transaction.state()

@@ -28,7 +28,7 @@ from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.store.blocks import Block
 from tsmodel.store.cache import BlockCache
-from tsmodel.store.engine import Run
+from tsmodel.store.engine import EngineBusyError, Run, held
 
 __all__ = ["APPLICATION_ID", "DEFAULT_CACHE", "FORMAT_VERSION", "SQLiteEngine"]
 
@@ -183,12 +183,12 @@ class SQLiteEngine:
                 self._give_back(connection, healthy)
 
     @contextmanager
-    def writing(self) -> Iterator[_Transaction]:
+    def writing(self, *, wait: bool = True) -> Iterator[_Transaction]:
         """A transaction on the one connection that writes."""
-        with self._lock, self._errors("; nothing was stored by this call"):
+        with held(self._lock, wait=wait), self._errors("; nothing was stored by this call"):
             self._check_open()
             writer = self._opened_writer()
-            writer.execute("BEGIN IMMEDIATE")
+            self._begin(writer, wait)
             try:
                 yield _Transaction(writer, self._cache)
                 writer.execute("COMMIT")
@@ -208,6 +208,20 @@ class SQLiteEngine:
             if self._writer is not None:
                 self._disconnect(self._writer)
             self._cache.clear()
+
+    def _begin(self, writer: sqlite3.Connection, wait: bool) -> None:
+        if wait:
+            writer.execute("BEGIN IMMEDIATE")
+            return
+        writer.execute("PRAGMA busy_timeout = 0")
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):  # by another process
+                raise EngineBusyError from error
+            raise
+        finally:
+            writer.execute(f"PRAGMA busy_timeout = {int(_LOCK_TIMEOUT * 1000)}")
 
     @property
     def is_at_work(self) -> bool:
