@@ -23,10 +23,11 @@ from support.wiring import OK, get_record, put_of, put_record
 
 from tsmodel import Int32, TSModel, connect, now_ns
 from tsmodel.backend import Scan
+from tsmodel.cli import main
 from tsmodel.client.channel import Channel
 from tsmodel.client.payload_type import BytesPayloadType, UnitPayloadType
 from tsmodel.client.record import Key, Record
-from tsmodel.errors import TransportError
+from tsmodel.errors import SessionError, TransportError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.server import Listener, serve_in_thread
 from tsmodel.store import EmbeddedStore, open_store
@@ -330,7 +331,7 @@ def listening(process: subprocess.Popen[str]) -> Address:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are what is tested")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", None)])
 def test_the_command_stops_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     process = command("--data", "served.tsdb", "--port", "0", cwd=tmp_path)
     with connect("tstorage://{}:{}?timeout=10".format(*listening(process))) as session:
@@ -492,3 +493,44 @@ def test_a_reader_does_not_wait_for_a_writer(where: str, tmp_path: Path) -> None
         with Channel(*address, BytesPayloadType(), timeout=10) as channel:
             assert channel.get_acq(Key.min(), Key.max()).acq > committed
     store.close()
+
+
+def test_a_refused_peer_that_goes_on_sending_loses_its_place(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsmodel.server.listener._LINGER", 0.1)
+    with serve_in_thread(store, max_connections=1) as address, socket.create_connection(address, 20) as peer:
+        peer.sendall(struct.pack("<iQ", 99, 0))
+        for _ in range(400):  # a byte now and then, for longer than the test may take
+            try:
+                peer.sendall(b"x")
+            except OSError:
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("the server goes on listening to a peer that it has refused")
+        assert serves(address)
+
+
+@pytest.mark.parametrize(
+    ("options", "wording"),
+    [({"idle_timeout": -1}, "idle_timeout takes seconds above 0"), ({"idle_timeout": float("nan")}, "idle_timeout takes")]
+    + [({name: 0}, f"{name} is at least 1") for name in ("max_connections", "max_put")],
+)
+def test_limits_that_cannot_be(store: EmbeddedStore, options: dict[str, Any], wording: str) -> None:
+    with pytest.raises(SessionError, match=wording):
+        Listener(store, **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wording"),
+    [
+        (["--idle-timeout", "-1"], "'-1' is not a number of seconds above 0"),
+        (["--idle-timeout", "nan"], "'nan' is not a number of seconds above 0"),
+        (["--idle-timeout", "soon"], "'soon' is not a number of seconds above 0"),
+        (["--cache-bytes", "64MB"], "'64MB' is not a whole number from 0; write 64 MB as 64000000"),
+        (["--max-connections", "0"], "'0' is not a whole number from 1"),
+    ],
+)
+def test_arguments_that_cannot_be(arguments: list[str], wording: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--memory", *arguments])
+    assert wording in capsys.readouterr().err

@@ -29,7 +29,7 @@ except ImportError:  # not on Windows
 
 from tsmodel.backend import Backend
 from tsmodel.client.operations import Receive
-from tsmodel.errors import TransportError
+from tsmodel.errors import SessionError, TransportError
 from tsmodel.server.conversation import Conversation
 from tsmodel.session.connect import open_backend
 from tsmodel.wire.requests import Buffers, gathered, portions, unsent
@@ -44,6 +44,7 @@ _DESCRIPTORS = 3
 """Of a connection that reads a file: its own, and two of SQLite's."""
 _DESCRIPTORS_BESIDE = 32
 _HANDSHAKE_TIMEOUT = 10.0
+_LINGER = 2.0
 _GRACE = 10.0
 
 _log = logging.getLogger("tsmodel.server")
@@ -77,6 +78,7 @@ class Listener:
 
     Raises:
         TransportError: when it cannot listen there.
+        SessionError: when a limit is none.
     """
 
     def __init__(
@@ -90,6 +92,11 @@ class Listener:
         idle_timeout: float | None = None,
         max_put: int = DEFAULT_MAX_PUT,
     ) -> None:
+        if idle_timeout is not None and not 0 < idle_timeout <= threading.TIMEOUT_MAX:
+            raise SessionError(f"idle_timeout takes seconds above 0, or None for no limit, not {idle_timeout!r}")
+        for name, most in (("max_connections", max_connections), ("max_put", max_put)):
+            if most < 1:
+                raise SessionError(f"{name} is at least 1, not {most!r}")
         self._backend = backend
         self._ssl_context = ssl_context
         self._max_connections = max_connections
@@ -245,11 +252,13 @@ def _send(connection: socket.socket, buffers: Buffers) -> None:
 
 
 def _close(connection: socket.socket) -> None:
-    """Closes so that what was sent still arrives, though the peer may have sent more than was read."""
+    """Closes so that what was sent still arrives, though the peer may have sent more than was read. Not for long: a peer
+    that goes on sending loses the answer in the end."""
+    until = time.monotonic() + _LINGER
     with suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
         connection.settimeout(0.2)
-        while connection.recv(65536):
+        while connection.recv(65536) and time.monotonic() < until:
             pass
     connection.close()
 
