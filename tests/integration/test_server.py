@@ -25,11 +25,13 @@ from tsmodel import Int32, TSModel, connect, now_ns
 from tsmodel.backend import Scan
 from tsmodel.cli import main
 from tsmodel.client.channel import Channel
+from tsmodel.client.operations import Receive, Send
 from tsmodel.client.payload_type import BytesPayloadType, UnitPayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.errors import SessionError, TransportError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.server import Listener, serve_in_thread
+from tsmodel.server.conversation import Conversation
 from tsmodel.store import EmbeddedStore, open_store
 
 Address = tuple[str, int]
@@ -534,3 +536,20 @@ def test_arguments_that_cannot_be(arguments: list[str], wording: str, capsys: py
     with pytest.raises(SystemExit):
         main(["serve", "--memory", *arguments])
     assert wording in capsys.readouterr().err
+
+
+def test_pieces_of_a_put_count_with_what_they_take(store: EmbeddedStore) -> None:
+    conversation = Conversation(store, max_put=100_000, peer="peer")
+    steps = conversation.steps()
+    step = next(steps)
+    record = put_record(b"", 1, 1, 1)
+    data = struct.pack("<iQ", 5, 0) + b"".join(put_of((cid, [record]))[12:-4] for cid in range(1000))
+    for part in range(0, len(data), 1000):  # 32 kB of records, a piece for each of them
+        assert isinstance(step, Receive)
+        piece = data[part : part + 1000]
+        step.buffer[: len(piece)] = piece
+        step = steps.send(len(piece))
+        if isinstance(step, Send):
+            break
+    assert isinstance(step, Send)
+    assert b"".join(step.buffers) == struct.pack("<iQ", -5, 0)

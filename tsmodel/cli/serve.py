@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from tsmodel.server import Listener
-from tsmodel.server.listener import DEFAULT_MAX_CONNECTIONS
+from tsmodel.server.listener import DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PUT
 from tsmodel.server.tls import server_context
 from tsmodel.session.target import DEFAULT_PORT
 from tsmodel.store import DEFAULT_CACHE, open_store
@@ -41,6 +41,13 @@ def add_to(commands: Commands) -> None:
         "--idle-timeout", type=_seconds, metavar="SECONDS", help="close connections that let us wait longer"
     )
     parser.add_argument(
+        "--max-put",
+        type=_positive,
+        default=DEFAULT_MAX_PUT,
+        metavar="N",
+        help="most bytes that one put may take while it arrives; larger ones are refused (default: %(default)s)",
+    )
+    parser.add_argument(
         "--cache-bytes",
         type=_natural,
         default=DEFAULT_CACHE,
@@ -62,6 +69,7 @@ def _run(options: argparse.Namespace) -> int:
             ssl_context=context,
             max_connections=options.max_connections,
             idle_timeout=options.idle_timeout,
+            max_put=options.max_put,
         )
         for name in ("SIGTERM", "SIGINT", "SIGHUP"):  # the last is not on Windows
             if number := getattr(signal, name, None):

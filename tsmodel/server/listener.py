@@ -74,7 +74,7 @@ class Listener:
         max_connections: connections at once; one more is closed as soon as it comes.
         idle_timeout: seconds that a peer may let the server wait: for a request, for more of it, or for room to answer;
             None for no limit.
-        max_put: most bytes of records that one put may have.
+        max_put: most bytes that one put may take in memory while it arrives; storing it takes a few times as much.
 
     Raises:
         TransportError: when it cannot listen there.
