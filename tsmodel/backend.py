@@ -22,6 +22,7 @@ import attrs
 from typing_extensions import Self
 
 from tsmodel.errors import LocalProtocolError
+from tsmodel.forking import in_child
 from tsmodel.keys import KeyRange
 
 __all__ = ["AcqInterval", "AsyncBackend", "AsyncScan", "Backend", "Batch", "Scan", "Spare"]
@@ -151,7 +152,12 @@ class Spare:
     """
 
     def __init__(self, count: int) -> None:
-        self._left = count
+        self._count = count
+        self._begin()
+        in_child(self._begin)
+
+    def _begin(self) -> None:
+        self._left = self._count
         self._lock = threading.Lock()
 
     def take(self, most: int) -> int:
