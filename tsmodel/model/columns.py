@@ -60,14 +60,13 @@ class Column(Generic[T]):
 
     def between(self, low: T | TimeLike, high: T | TimeLike) -> Expression:
         """`low <= column < high`: the lower end is inside, the upper is not."""
-        low, high = (self.info.operand(end, ordering=True) for end in (low, high))
-        return Between(self.info, low, high)
+        return Between(self.info, (low, high))
 
     def is_in(self, values: Iterable[T | TimeLike]) -> Expression:
         """The column is one of `values`; never, when there are none."""
         if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
             raise QueryError(f"{self.info.model}.{self.name}: is_in() takes several values, such as a list, not {values!r}")
-        return IsIn(self.info, tuple(map(self.info.operand, values)))
+        return IsIn(self.info, tuple(values))
 
     def desc(self) -> Order:
         """This column, the greatest value first, for `query.order_by(...)`."""
@@ -160,7 +159,7 @@ class Column(Generic[T]):
         return Aggregate("time_weighted_mean", self.info)
 
     def _compare(self, operator: Operator, value: object) -> Expression:
-        return Comparison(self.info, operator, self.info.operand(value, ordering=operator not in ("==", "!=")))
+        return Comparison(self.info, operator, value)
 
     def __bool__(self) -> NoReturn:
         raise QueryError(

@@ -4,7 +4,8 @@ Rules kept here:
 
 * An expression is an immutable tree. It knows nothing of key ranges or arrays: the query room compiles it.
 * `&`, `|` and `~` combine expressions. `and`, `or`, `not` and `if` need a truth value, which an expression refuses to have.
-* Operands were checked and converted by their column before they come here.
+* Operands are checked and converted by the column when the condition is made. What was given is kept as well: asked of
+  another column, such as that of a newer version, the condition converts it as that column does.
 """
 
 from __future__ import annotations
@@ -53,11 +54,24 @@ def _expression(value: object, operator: str) -> Expression:
 
 @attrs.frozen(eq=False, repr=False)
 class Comparison(Expression):
-    """`column operator value`."""
+    """`column operator given`; `value` is what the column makes of it."""
 
     column: ColumnInfo
     operator: Operator
-    value: Any
+    given: Any
+    value: Any = attrs.field(init=False)
+
+    @value.default
+    def _value(self) -> Any:
+        return self.column.operand(self.given, ordering=self.operator not in ("==", "!="))
+
+    def of(self, column: ColumnInfo) -> Comparison:
+        """The same, asked of another column.
+
+        Raises:
+            QueryError: when that column cannot be compared with such a value.
+        """
+        return Comparison(column, self.operator, self.given)
 
     def __str__(self) -> str:
         return f"{self.column.alias} {self.operator} {self.value}"
@@ -65,11 +79,24 @@ class Comparison(Expression):
 
 @attrs.frozen(eq=False, repr=False)
 class Between(Expression):
-    """`low <= column < high`."""
+    """`low <= column < high`; `given` are the two as they were given."""
 
     column: ColumnInfo
-    low: Any
-    high: Any
+    given: tuple[Any, Any]
+    low: Any = attrs.field(init=False)
+    high: Any = attrs.field(init=False)
+
+    @low.default
+    def _low(self) -> Any:
+        return self.column.operand(self.given[0], ordering=True)
+
+    @high.default
+    def _high(self) -> Any:
+        return self.column.operand(self.given[1], ordering=True)
+
+    def of(self, column: ColumnInfo) -> Between:
+        """See `Comparison.of`."""
+        return Between(column, self.given)
 
     def __str__(self) -> str:
         return f"{self.low} <= {self.column.alias} < {self.high}"
@@ -77,10 +104,19 @@ class Between(Expression):
 
 @attrs.frozen(eq=False, repr=False)
 class IsIn(Expression):
-    """`column` is one of `values`."""
+    """`column` is one of `values`; `given` are these as they were given."""
 
     column: ColumnInfo
-    values: tuple[Any, ...]
+    given: tuple[Any, ...]
+    values: tuple[Any, ...] = attrs.field(init=False)
+
+    @values.default
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(map(self.column.operand, self.given))
+
+    def of(self, column: ColumnInfo) -> IsIn:
+        """See `Comparison.of`."""
+        return IsIn(column, self.given)
 
     def __str__(self) -> str:
         shown = ", ".join(map(str, self.values[:5]))

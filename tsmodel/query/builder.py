@@ -22,7 +22,7 @@ from tsmodel.query.ends import OnError, Quarantined, Selection
 from tsmodel.query.explain import Explanation
 from tsmodel.query.planning import DEFAULT_MAX_BOXES, Plan
 from tsmodel.query.stats import RunStats
-from tsmodel.query.unions import column_named, plan_of
+from tsmodel.query.unions import own_column, plan_of
 from tsmodel.timestamps import DurationLike, TimeLike, duration_ns, now_ns
 
 __all__ = ["QueryBuilder"]
@@ -280,7 +280,10 @@ class QueryBuilder(ArrangementSteps[M], Generic[M]):
             self._check(condition.term)
         elif isinstance(condition, (Comparison, Between, IsIn)):
             column = condition.column
-            if not column_named(self._model, column):
+            owns = [own for each in models_of(self._model) if (own := own_column(each, column)) is not None]
+            for own in owns:
+                condition.of(own)  # says now what cannot be compared
+            if not owns:
                 known = dict.fromkeys(name for each in models_of(self._model) for name in schema_of(each).columns)
                 raise QueryError(
                     f"{column.model}.{column.name} is not a column of {self._model.__name__}, which has {', '.join(known)}"
