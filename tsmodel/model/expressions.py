@@ -61,9 +61,9 @@ class Comparison(Expression):
     given: Any
     value: Any = attrs.field(init=False)
 
-    @value.default
-    def _value(self) -> Any:
-        return self.column.operand(self.given, ordering=self.operator not in ("==", "!="))
+    def __attrs_post_init__(self) -> None:
+        value = self.column.operand(self.given, ordering=self.operator not in ("==", "!="))
+        object.__setattr__(self, "value", value)
 
     def of(self, column: ColumnInfo) -> Comparison:
         """The same, asked of another column.
@@ -86,13 +86,9 @@ class Between(Expression):
     low: Any = attrs.field(init=False)
     high: Any = attrs.field(init=False)
 
-    @low.default
-    def _low(self) -> Any:
-        return self.column.operand(self.given[0], ordering=True)
-
-    @high.default
-    def _high(self) -> Any:
-        return self.column.operand(self.given[1], ordering=True)
+    def __attrs_post_init__(self) -> None:
+        for name, given in zip(("low", "high"), self.given, strict=True):
+            object.__setattr__(self, name, self.column.operand(given, ordering=True))
 
     def of(self, column: ColumnInfo) -> Between:
         """See `Comparison.of`."""
@@ -110,9 +106,8 @@ class IsIn(Expression):
     given: tuple[Any, ...]
     values: tuple[Any, ...] = attrs.field(init=False)
 
-    @values.default
-    def _values(self) -> tuple[Any, ...]:
-        return tuple(map(self.column.operand, self.given))
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(map(self.column.operand, self.given)))
 
     def of(self, column: ColumnInfo) -> IsIn:
         """See `Comparison.of`."""

@@ -77,7 +77,7 @@ class FieldType(Generic[T]):
     """A way to store a value of type T. Used as an annotation in a model, never instantiated."""
 
     takes: ClassVar[tuple[str, ...]] = ()
-    """Names of its options, for documentation."""
+    """Names of its options, for documentation and messages."""
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FieldCodec | Padding:
