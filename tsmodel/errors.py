@@ -43,6 +43,7 @@ __all__ = [
     "TSModelError",
     "TimestampError",
     "TransportError",
+    "UnavailableError",
     "UnflushedWarning",
     "UpgradeError",
     "WriteError",
@@ -65,6 +66,10 @@ class SchemaError(TSModelError, TypeError):
         super().__init__(message)
         self.model = model
         self.field = field
+
+
+class UnavailableError(SchemaError, AttributeError):
+    """A model has no such attribute, and why: a payload of varying size has no `dtype`, an abstract class no `query`."""
 
 
 class TimestampError(TSModelError, ValueError):
