@@ -44,6 +44,7 @@ __all__ = [
     "TimestampError",
     "TransportError",
     "TruncatedError",
+    "UnavailableError",
     "UnflushedWarning",
     "UpgradeError",
     "WriteError",
@@ -66,6 +67,10 @@ class SchemaError(TSModelError, TypeError):
         super().__init__(message)
         self.model = model
         self.field = field
+
+
+class UnavailableError(SchemaError, AttributeError):
+    """A model has no such attribute, and why: a payload of varying size has no `dtype`, an abstract class no `query`."""
 
 
 class TimestampError(TSModelError, ValueError):

@@ -17,6 +17,7 @@ EXCEPTIONS = [each for each in CLASSES if issubclass(each, Exception) and not is
 
 DATA: dict[str, dict[str, object]] = {
     "SchemaError": {"model": "Reading", "field": "volts"},
+    "UnavailableError": {"model": "Reading", "field": "volts"},
     "KeyRangeError": {"field": "cid"},
     "EncodeError": {"record": 3, "field": "volts", "value": "x"},
     "DecodeError": {"key": Key(1, 2, 3, 4, 5), "payload": b"abc", "offset": 1, "field": "volts"},
