@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.backend import Batch
+from tsmodel.wire.chunk import Batch
 from tsmodel.wire.records import octets_of
 
 __all__ = ["batches_by_cid"]
