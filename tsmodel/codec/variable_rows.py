@@ -25,6 +25,7 @@ from tsmodel.errors import EncodeError
 from tsmodel.keys import KEY_FIELDS, Key
 from tsmodel.wire.chunk import Batch, Chunk, RowChunk
 from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm, octets_of
+from tsmodel.wire.sorting import run_starts
 
 __all__ = ["VariableRecords", "VariableRowCodec"]
 
@@ -219,7 +220,7 @@ def _messages(layout: Layout) -> Callable[[bytes, Iterable[int], Iterable[int]],
 def _batches(cids: npt.NDArray[Any], records: list[bytes], sizes: npt.NDArray[np.int64]) -> Iterator[Batch]:
     """One batch for each cid, cids ascending; the records of each in their order."""
     order = np.argsort(cids, kind="stable")
-    for part in np.split(order, np.flatnonzero(np.diff(cids[order])) + 1):
+    for part in np.split(order, run_starts([cids[order]])[1:]):
         yield _batch(int(cids[part[0]]), b"".join([records[at] for at in part.tolist()]), sizes[part])
 
 

@@ -27,7 +27,7 @@ from tsmodel.query.planning import Plan
 from tsmodel.query.stats import RunStats
 from tsmodel.wire.chunk import Chunk, ColumnRecords, RowChunk, joined
 from tsmodel.wire.records import octets_of
-from tsmodel.wire.sorting import order_of
+from tsmodel.wire.sorting import order_of, run_lasts, run_starts
 
 __all__ = ["Arranged", "Arrangement", "ByKey", "collectors", "fed", "fed_whole", "through"]
 
@@ -159,7 +159,7 @@ class ByKey:
 
 def _newest(columns: dict[str, npt.NDArray[Any]]) -> Indexes:
     order = _sorted([*(columns[name] for name in _KEY), columns["acq"]])
-    return order[_ends_of_groups(columns, order, _KEY)]
+    return _last_of_each(columns, order, _KEY)
 
 
 def _sorted(keys: list[npt.NDArray[Any]]) -> Indexes:
@@ -168,14 +168,10 @@ def _sorted(keys: list[npt.NDArray[Any]]) -> Indexes:
     return np.arange(len(keys[0])) if order is None else order
 
 
-def _ends_of_groups(columns: dict[str, npt.NDArray[Any]], order: Indexes, names: tuple[str, ...]) -> npt.NDArray[np.bool_]:
-    """Which of the places in order are the last of their group."""
-    last = np.zeros(len(order), np.bool_)
-    last[-1:] = True
-    for name in names:
-        column = columns[name][order]
-        last[:-1] |= column[1:] != column[:-1]
-    return last
+def _last_of_each(columns: dict[str, npt.NDArray[Any]], order: Indexes, names: tuple[str, ...]) -> Indexes:
+    """Of places in order, the last of each group."""
+    starts = run_starts([columns[name][order] for name in names])
+    return order[run_lasts(starts, len(order))]
 
 
 class Arranged:
@@ -230,7 +226,7 @@ def _arranged(columns: dict[str, npt.NDArray[Any]], arrangement: Arrangement, li
         places = _sorted([*(columns[name] for name in _KEY), columns["acq"]])
         if arrangement.per_series == "first":
             places = places[::-1]
-        places = np.sort(places[_ends_of_groups(columns, places, _SERIES)])
+        places = np.sort(_last_of_each(columns, places, _SERIES))
     keys = [
         _ranks(columns[f"order{at}"][places], columns[f"absent{at}"][places], descending=order.descending)
         for at, order in enumerate(arrangement.order)

@@ -189,7 +189,8 @@ class RowChunk(Chunk):
             column: Array = self.keys()[name]
             return column
         kind, offset, *_ = _KEYS[name]
-        return np.ndarray(self._count, kind, self._rows, offset, (self.record_size,))
+        strided: Array = np.ndarray(self._count, kind, self._rows, offset, (self.record_size,))
+        return strided
 
     def keys(self) -> Array:
         """See `Chunk.keys`."""

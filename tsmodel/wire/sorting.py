@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["is_sorted", "order_of", "run_lengths", "run_starts"]
+__all__ = ["is_sorted", "order_of", "run_lasts", "run_lengths", "run_starts"]
 
 Array: TypeAlias = npt.NDArray[Any]
 Places: TypeAlias = npt.NDArray[np.intp]
@@ -50,3 +50,8 @@ def run_starts(columns: Sequence[Array]) -> Places:
 def run_lengths(starts: Places, count: int) -> npt.NDArray[np.int64]:
     """How many rows each run has, of `count` rows in all, shape (runs,)."""
     return np.diff(starts, append=count).astype(np.int64, copy=False)
+
+
+def run_lasts(starts: Places, count: int) -> Places:
+    """The last row of each run, of `count` rows in all, shape (runs,)."""
+    return starts + run_lengths(starts, count) - 1
