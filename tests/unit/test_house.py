@@ -14,6 +14,7 @@ ROOMS = (
     "errors",
     "timestamps",
     "keys",
+    "forking",
     "wire",
     "backend",
     "codec",

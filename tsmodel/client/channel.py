@@ -5,6 +5,8 @@ Rules kept here:
 * Calls answer with a Response and do not raise for what a server or a network does; entering a `with` block does.
 * A put is encoded whole before its first byte is sent, so that an invalid record stops it while nothing has happened.
 * After any failure of a request the connection is closed: a half-read answer is never read on.
+* A connection belongs to the process that made it. In a forked one it is closed at once, by its descriptor alone: the
+  parent goes on with it.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from tsmodel.client.payload_types import PayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
 from tsmodel.errors import TransportError, TSModelError
+from tsmodel.forking import in_child
 from tsmodel.wire.messages import Refusal
 from tsmodel.wire.reading import DEFAULT_BUFFER_SIZE
 from tsmodel.wire.requests import MAX_BATCH_SIZE, Buffers, gathered, portions, unsent
@@ -67,6 +70,7 @@ class Connection:
         scatters = ssl_context is None and hasattr(self._socket, "sendmsg")
         self._write = self._scatter if scatters else self._gather
         self.open = True
+        in_child(self.close)
 
     def run(self, operation: Operation[E]) -> Generator[E, None, None]:
         """Carries out an operation; what is meant for the caller comes out.
@@ -119,7 +123,7 @@ class Connection:
         return False
 
     def close(self) -> None:
-        """Closes the socket."""
+        """Closes the socket, and tells the other side nothing more."""
         self.open = False
         self._socket.close()
 
@@ -151,6 +155,8 @@ class Connection:
 
 class Channel(ChannelMixin[T]):
     """A connection to a TStorage server, for records with values of one payload type. One thread at a time.
+
+    In a forked process it is not connected: `connect` there.
 
     Args:
         host: name or address of the server.

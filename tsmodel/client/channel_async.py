@@ -24,6 +24,7 @@ from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
 from tsmodel.client.streams import Stream, open_stream
 from tsmodel.errors import TransportError, TSModelError
+from tsmodel.forking import in_child
 from tsmodel.wire.messages import Refusal
 from tsmodel.wire.reading import DEFAULT_BUFFER_SIZE
 from tsmodel.wire.requests import MAX_BATCH_SIZE, Buffers
@@ -42,6 +43,7 @@ class AsyncConnection:
         self._stream = stream
         self._timeout = timeout
         self.open = True
+        in_child(self._forsake)
 
     @classmethod
     async def connect(
@@ -111,6 +113,11 @@ class AsyncConnection:
         self.open = False
         self._stream.close()
 
+    def _forsake(self) -> None:
+        """Closes the copy of a forked process; the parent goes on with its own."""
+        self.open = False
+        self._stream.forsake()
+
     async def _send(self, operation: Operation[E], buffers: Buffers) -> Send | Receive | Emit[E]:
         try:
             await self._stream.send(buffers, self._timeout)
@@ -128,6 +135,8 @@ class AsyncConnection:
 
 class AsyncChannel(ChannelMixin[T]):
     """A connection to a TStorage server, for records with values of one payload type. One task at a time.
+
+    In a forked process it is not connected: `connect` there.
 
     Args:
         host: name or address of the server.

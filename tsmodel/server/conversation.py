@@ -34,6 +34,8 @@ __all__ = ["Conversation", "RefusedError", "Steps"]
 Steps: TypeAlias = Generator[Send | Receive, int | None, None]
 
 _BUFFER: Final = 256 * 1024
+_HELD: Final = 256
+"""Bytes that a piece of a put takes beside its records: what is counted is what is held."""
 _RESOLUTION: Final = 10**8
 """ns by which the answer to GETACQ may be behind the clock."""
 
@@ -54,7 +56,7 @@ class Conversation:
 
     Attributes:
         backend: where records live.
-        max_put: most bytes of records that one put may have.
+        max_put: most bytes that one put may take while it arrives.
         peer: the other side, for the log.
         clock: gives the time, ns since 2001.
         at_rest: whether no request is under way.
@@ -132,9 +134,9 @@ class Conversation:
         return put_answer(*self.backend.append(batches, with_acq=self._with_acq))
 
     def _keep(self, request: PutRecords) -> None:
-        self._put_size += len(request.records)
+        self._put_size += len(request.records) + _HELD
         if self._put_size > self.max_put:
-            raise RefusedError(Status.NOMEM, f"a put has more than {self.max_put} bytes; send it in several")
+            raise RefusedError(Status.NOMEM, f"a put takes more than {self.max_put} bytes; send it in several")
         found = request.found
         records = memoryview(bytes(request.records))
         self._put.append(Batch(request.cid, records, found.count, found.record_size, found.offsets))
@@ -152,14 +154,20 @@ class Conversation:
         return box
 
     def _committed(self, needed: int) -> int:
-        """The last full-commit acq of everything. In a store that rests it follows the clock."""
+        """The last full-commit acq of everything. In a store that rests it follows the clock.
+
+        While somebody writes it stays where it is, so readers do not wait for writers, unless the range begins after it.
+        """
         committed = self.backend.last_acq(KeyRange())
         advance = getattr(self.backend, "advance", None)
         now = self.clock()
         if advance is None or now <= committed or (needed <= committed and now - committed < _RESOLUTION):
             return committed
-        advance(now)
-        return now
+        try:
+            return now if advance(now, wait=needed > committed) else committed
+        except StoreError as error:  # a store that can be read and not written answers what was committed
+            _log.debug("%s: the commit mark stays at %d: %s", self.peer, committed, error)
+            return committed
 
 
 def _refused(error: TSModelError) -> RefusedError:
