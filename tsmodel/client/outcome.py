@@ -22,8 +22,8 @@ from tsmodel.errors import (
     TruncatedError,
 )
 from tsmodel.wire.answers import GetEvent
-from tsmodel.wire.messages import AcqAnswer, Chunk, PutAnswer, Refusal
-from tsmodel.wire.records import GET_FORM
+from tsmodel.wire.chunk import Chunk, joined
+from tsmodel.wire.messages import AcqAnswer, PutAnswer, Refusal
 
 __all__ = ["GetOutcome", "acq_response", "failure", "put_response"]
 
@@ -117,7 +117,7 @@ class GetOutcome(Generic[T]):
         """The batch that was still being filled when the GET ended, well or not."""
         if self._batching is not None:
             for chunk in self._batching.rest():
-                yield from self._read(chunk.records, chunk.record_size)
+                yield from self._read(chunk)
 
     def fail(self, cause: Exception | Refusal | ResponseStatus) -> None:
         """Notes that the GET ended by an exception, or could not begin. The first failure stands."""
@@ -143,31 +143,31 @@ class GetOutcome(Generic[T]):
         """The response without records."""
         return ResponseAcq(**(self._failure or {"acq": self._acq}))
 
-    def _records(self, event: Chunk) -> Iterator[list[Any]]:
+    def _records(self, chunk: Chunk) -> Iterator[list[Any]]:
         if self._batching is None:
-            yield from self._read(*self._within_limit(event))
+            yield from self._read(self._within_limit(chunk))
             return
         try:
-            for chunk in self._batching.add(event):
-                yield from self._read(chunk.records, chunk.record_size)
+            for batch in self._batching.add(chunk):
+                yield from self._read(batch)
                 if self.failed:
                     return
         except MemoryError as error:
             self.fail(error)
 
-    def _within_limit(self, event: Chunk) -> tuple[memoryview, int]:
-        chunk = event.records
-        if self._left is not None and len(chunk) > self._left:
+    def _within_limit(self, chunk: Chunk) -> Chunk:
+        if self._left is not None and chunk.nbytes > self._left:
             self.fail(MemoryError(f"more than the {self._limit} bytes of the memory limit arrived"))
-            chunk = chunk[: GET_FORM.whole_records(chunk[: max(self._left, 0)]).end]
-        elif self._left is not None:
-            self._left -= len(chunk)
-        return chunk, event.record_size
+            ends = chunk.offsets() + chunk.sizes()
+            return chunk.take(slice(int(np.searchsorted(ends, self._left, side="right"))))
+        if self._left is not None:
+            self._left -= chunk.nbytes
+        return chunk
 
-    def _read(self, chunk: memoryview, record_size: int) -> Iterator[list[Any]]:
+    def _read(self, chunk: Chunk) -> Iterator[list[Any]]:
         try:
             if len(chunk):
-                yield from self._payload_type.batches(chunk, record_size)
+                yield from self._payload_type.batches(chunk)
         except DecodeError as error:
             self.fail(error)
 
@@ -184,7 +184,7 @@ class Batching:
     def __init__(self, limit: int | None, least: int = 2**16) -> None:
         self._limit = limit
         self.least = least
-        self._held: list[bytes] = []
+        self._held: list[Chunk] = []
         self._size = 0
 
     def add(self, chunk: Chunk) -> Iterator[Chunk]:
@@ -193,37 +193,32 @@ class Batching:
         Raises:
             MemoryError: when a record is larger than the limit; those before it were yielded.
         """
-        size = len(chunk.records)
+        size = chunk.nbytes
         if self._limit is None and self._size + size > self.least:
             yield from self.rest()
             if size >= self.least:
                 yield chunk
                 return
-        self._held.append(bytes(chunk.records))
+        self._held.append(chunk.kept())
         self._size += size
         if self._limit is not None and self._size > self._limit:
             yield from self._full(self._limit)
 
     def rest(self) -> Iterator[Chunk]:
         """What is held, as one batch."""
-        if records := self._take():
-            yield Chunk(records, GET_FORM.whole_records(records).record_size)
-
-    def _take(self) -> memoryview:
-        records = memoryview(self._held[0] if len(self._held) == 1 else b"".join(self._held))
-        self._held, self._size = [], 0
-        return records
+        held, self._held, self._size = self._held, [], 0
+        if held:
+            yield joined(held)
 
     def _full(self, limit: int) -> Iterator[Chunk]:
-        held = self._take()
-        record_size = GET_FORM.whole_records(held).record_size
-        ends = np.append(GET_FORM.offsets(held)[1:], len(held))
-        start = 0
-        while len(held) - start > limit:
-            at = int(np.searchsorted(ends, start + limit, "right"))
-            end = int(ends[at - 1]) if at else 0
-            if end <= start:
+        (held,) = self.rest()
+        ends = held.offsets() + held.sizes()
+        first = start = 0
+        while held.nbytes - start > limit:
+            after = int(np.searchsorted(ends, start + limit, "right"))
+            if after <= first:
                 raise MemoryError(f"a record is larger than the {limit} bytes of the memory limit")
-            yield Chunk(held[start:end], record_size)
-            start = end
-        self._held, self._size = [bytes(held[start:])], len(held) - start
+            yield held.take(slice(first, after))
+            first, start = after, int(ends[after - 1])
+        rest = held.take(slice(first, len(held))).kept()
+        self._held, self._size = [rest], rest.nbytes

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.backend import Batch
+from tsmodel.wire.chunk import Batch
 from tsmodel.wire.records import octets_of
+from tsmodel.wire.sorting import order_of, run_starts
 
 __all__ = ["batches_by_cid"]
 
@@ -23,11 +24,10 @@ def batches_by_cid(cids: npt.NDArray[Any], records: npt.NDArray[Any]) -> list[Ba
     """
     if not len(cids):
         return []
-    if (cids == cids[0]).all():
-        return [_batch(int(cids[0]), records)]
-    order = np.argsort(cids, kind="stable")
-    cids, records = cids[order], np.take(records, order)
-    edges = [0, *(np.flatnonzero(np.diff(cids)) + 1).tolist(), len(cids)]
+    order = order_of([cids])
+    if order is not None:
+        cids, records = cids[order], np.take(records, order)
+    edges = [*run_starts([cids]).tolist(), len(cids)]
     return [_batch(int(cids[start]), records[start:end]) for start, end in pairwise(edges)]
 
 

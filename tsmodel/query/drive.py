@@ -12,6 +12,7 @@ from tsmodel.keys import KeyRange
 from tsmodel.query.ends import End
 from tsmodel.query.fetching import fetched, fetched_async
 from tsmodel.query.stats import RunStats
+from tsmodel.wire.chunk import Chunk
 
 __all__ = ["run", "run_async", "stream", "stream_async"]
 
@@ -62,7 +63,7 @@ async def run_async(backend: AsyncBackend, boxes: tuple[KeyRange, ...], end: End
     return end.result()
 
 
-def _fed(end: End[Any], chunk: memoryview, stats: RunStats) -> bool:
+def _fed(end: End[Any], chunk: Chunk, stats: RunStats) -> bool:
     since = time.perf_counter()
     known = stats.steps.get("checking", 0.0) + stats.steps.get("filtering", 0.0)
     enough = end.feed(chunk)

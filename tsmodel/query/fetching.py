@@ -25,6 +25,7 @@ from tsmodel.backend import AsyncBackend, Backend, Spare
 from tsmodel.keys import KeyRange
 from tsmodel.query.gathering import Gathering
 from tsmodel.query.stats import RunStats
+from tsmodel.wire.chunk import Chunk
 
 __all__ = ["fetched", "fetched_async"]
 
@@ -97,7 +98,7 @@ def _taken(spare: Spare, most: int) -> list[_Share]:
     return [_Share(spare) for _ in range(spare.take(most))]
 
 
-def fetched(backend: Backend, boxes: Sequence[KeyRange], stats: RunStats) -> Generator[memoryview, None, None]:
+def fetched(backend: Backend, boxes: Sequence[KeyRange], stats: RunStats) -> Generator[Chunk, None, None]:
     """Chunks of some key ranges, each valid until the next.
 
     Args:
@@ -112,7 +113,7 @@ def fetched(backend: Backend, boxes: Sequence[KeyRange], stats: RunStats) -> Gen
         yield from _fetched_in_turn(backend, boxes, stats)
 
 
-def _fetched_in_turn(backend: Backend, boxes: Sequence[KeyRange], stats: RunStats) -> Generator[memoryview, None, None]:
+def _fetched_in_turn(backend: Backend, boxes: Sequence[KeyRange], stats: RunStats) -> Generator[Chunk, None, None]:
     gathering = Gathering()
     for box in boxes:
         stats.ranges += 1
@@ -128,7 +129,7 @@ def _fetched_in_turn(backend: Backend, boxes: Sequence[KeyRange], stats: RunStat
 
 def _fetched_together(
     backend: Backend, boxes: Sequence[KeyRange], stats: RunStats, shares: list[_Share]
-) -> Generator[memoryview, None, None]:
+) -> Generator[Chunk, None, None]:
     todo = deque(boxes)
     mailbox = _Mailbox(_AHEAD * (len(shares) + 1))
 
@@ -144,10 +145,10 @@ def _fetched_together(
                 with backend.scan(box) as scan:
                     for chunk in scan:
                         for ready in gathering.push(chunk):
-                            if not mailbox.put(memoryview(bytes(ready))):
+                            if not mailbox.put(ready.kept()):
                                 return
             for ready in gathering.rest():
-                mailbox.put(memoryview(bytes(ready)))
+                mailbox.put(ready.kept())
         except BaseException as error:  # noqa: BLE001 - raised where the chunks are taken
             mailbox.put(error)
         finally:
@@ -179,7 +180,7 @@ def _fetched_together(
             since = time.perf_counter()
             item = mailbox.take()
             stats.spent("fetching", since)
-            if isinstance(item, memoryview):
+            if isinstance(item, Chunk):
                 yield item
             elif isinstance(item, BaseException):
                 raise item
@@ -197,9 +198,7 @@ def _give_back(shares: list[_Share]) -> None:
         shares.pop().give_back()
 
 
-async def fetched_async(
-    backend: AsyncBackend, boxes: Sequence[KeyRange], stats: RunStats
-) -> AsyncGenerator[memoryview, None]:
+async def fetched_async(backend: AsyncBackend, boxes: Sequence[KeyRange], stats: RunStats) -> AsyncGenerator[Chunk, None]:
     """As `fetched`, by tasks."""
     if shares := _taken(backend.spare, len(boxes) - 1):
         chunks = _fetched_together_async(backend, boxes, stats, shares)
@@ -212,7 +211,7 @@ async def fetched_async(
 
 async def _fetched_in_turn_async(
     backend: AsyncBackend, boxes: Sequence[KeyRange], stats: RunStats
-) -> AsyncGenerator[memoryview, None]:
+) -> AsyncGenerator[Chunk, None]:
     gathering = Gathering()
     for box in boxes:
         stats.ranges += 1
@@ -230,9 +229,9 @@ async def _fetched_in_turn_async(
 
 async def _fetched_together_async(
     backend: AsyncBackend, boxes: Sequence[KeyRange], stats: RunStats, shares: list[_Share]
-) -> AsyncGenerator[memoryview, None]:
+) -> AsyncGenerator[Chunk, None]:
     todo = deque(boxes)
-    ready_chunks: asyncio.Queue[memoryview | BaseException | None] = asyncio.Queue(_AHEAD * (len(shares) + 1))
+    ready_chunks: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue(_AHEAD * (len(shares) + 1))
 
     async def work() -> None:
         try:
@@ -242,9 +241,9 @@ async def _fetched_together_async(
                 async with backend.scan(todo.popleft()) as scan:
                     async for chunk in scan:
                         for ready in gathering.push(chunk):
-                            await ready_chunks.put(memoryview(bytes(ready)))
+                            await ready_chunks.put(ready.kept())
             for ready in gathering.rest():
-                await ready_chunks.put(memoryview(bytes(ready)))
+                await ready_chunks.put(ready.kept())
             await ready_chunks.put(None)
         except Exception as error:  # noqa: BLE001 - raised where the chunks are taken
             await ready_chunks.put(error)
@@ -261,7 +260,7 @@ async def _fetched_together_async(
             since = time.perf_counter()
             item = await ready_chunks.get()
             stats.spent("fetching", since)
-            if isinstance(item, memoryview):
+            if isinstance(item, Chunk):
                 yield item
             elif item is not None:
                 raise item

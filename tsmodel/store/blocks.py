@@ -11,15 +11,16 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import StoreCorruptError
-from tsmodel.keys import KEY_DTYPE, KEY_FIELDS, KeyRange
-from tsmodel.wire.records import GET_FORM, octets_of
+from tsmodel.keys import KEY_FIELDS, KeyRange
+from tsmodel.wire.chunk import Chunk, RowChunk, joined
+from tsmodel.wire.sorting import order_of
 
 __all__ = ["BLOCK_BYTES", "BLOCK_RECORDS", "Block", "Bounds", "checksum", "merged", "sorted_blocks"]
 
@@ -29,10 +30,6 @@ BLOCK_BYTES: Final = 2**20
 Bounds: TypeAlias = tuple[int, ...]
 """cid, then least and greatest mid, moid, cap, acq; both ends inclusive."""
 
-Keys: TypeAlias = npt.NDArray[Any]
-"""Structured array of keys, shape (n,), dtype KEY_DTYPE or one that holds its fields."""
-
-_HEADER = GET_FORM.header.itemsize
 _SORTED_BY = KEY_FIELDS[1:]
 _WORD = np.dtype("<u8")
 
@@ -71,17 +68,11 @@ class Block:
         if found != self.checksum:
             raise StoreCorruptError(f"a block of {self.count} records has checksum {found}, not {self.checksum}")
 
-    def starts(self) -> npt.NDArray[np.int64]:
-        """Where each record starts, shape (count,)."""
-        if self.record_size:
-            return np.arange(0, len(self.data), self.record_size, dtype=np.int64)
-        return np.frombuffer(self.offsets, "<u4").astype(np.int64)
-
-    def keys(self) -> Keys:
-        """The records' keys, shape (count,)."""
-        if self.record_size:
-            return np.frombuffer(self.data, GET_FORM.dtype(self.record_size - _HEADER))
-        return _headers(self.data, self.starts())
+    @property
+    def chunk(self) -> RowChunk:
+        """The records."""
+        starts = None if self.record_size else np.frombuffer(self.offsets, "<u4").astype(np.int64)
+        return RowChunk(self.data, self.count, self.record_size, starts, lasting=True)
 
     def inside(self, box: KeyRange) -> bool:
         """Whether the box holds every record of the block."""
@@ -100,42 +91,33 @@ class Block:
             and acq_max < high.acq
         )
 
-    def select(self, box: KeyRange) -> memoryview:
-        """The records inside `box`, possibly none, in GET form."""
+    def select(self, box: KeyRange) -> RowChunk:
+        """The records inside `box`, possibly none."""
+        chunk = self.chunk
         if self.inside(box):
-            return self.data
-        keys = self.keys()
-        first, last = self._within_mid(keys, box)
-        mask = self._mask(keys[first:last], box)
-        if self.record_size:
-            if mask is None:
-                return self.data[first * self.record_size : last * self.record_size]
-            return octets_of(keys[first:last].compress(mask))
-        starts = self.starts()
-        ends = np.append(starts[1:], len(self.data))
-        picked = slice(first, last) if mask is None else first + np.flatnonzero(mask)
-        return memoryview(
-            b"".join([self.data[a:b] for a, b in zip(starts[picked].tolist(), ends[picked].tolist(), strict=True)])
-        )
+            return chunk
+        chunk = chunk.take(self._within_mid(chunk, box))
+        mask = self._mask(chunk, box)
+        return chunk if mask is None else chunk.take(mask)
 
-    def _within_mid(self, keys: Keys, box: KeyRange) -> tuple[int, int]:
-        """Where the records whose mid is inside begin and end: they are sorted by it."""
+    def _within_mid(self, chunk: RowChunk, box: KeyRange) -> slice:
+        """Where the records whose mid is inside lie: they are sorted by it."""
         least, greatest = self.bounds[1:3]
         if box.min.mid <= least and greatest < box.max.mid:
-            return 0, self.count
-        first, last = np.searchsorted(keys["mid"], (box.min.mid, box.max.mid)).tolist()
-        return first, max(first, last)
+            return slice(None)
+        first, last = np.searchsorted(chunk.key("mid"), (box.min.mid, box.max.mid)).tolist()
+        return slice(first, max(first, last))
 
-    def _mask(self, keys: Keys, box: KeyRange) -> npt.NDArray[np.bool_] | None:
-        """Which of the keys are inside, mid aside; None for all."""
+    def _mask(self, chunk: RowChunk, box: KeyRange) -> npt.NDArray[np.bool_] | None:
+        """Which of the records are inside, mid aside; None for all."""
         mask = None
         pairs = self.bounds[3:]
         for at, (name, (low, high)) in enumerate(zip(_SORTED_BY[1:], list(box.intervals())[2:], strict=True)):
             if low > pairs[2 * at]:
-                above = keys[name] >= low
+                above = chunk.key(name) >= low
                 mask = above if mask is None else mask & above
             if high <= pairs[2 * at + 1]:
-                below = keys[name] < high
+                below = chunk.key(name) < high
                 mask = below if mask is None else mask & below
         return mask
 
@@ -155,105 +137,47 @@ def _sum(part: memoryview) -> int:
     return rest + int(np.add.reduce(np.frombuffer(part, _WORD, words))) if words else rest
 
 
-def sorted_blocks(data: memoryview, record_size: int) -> Iterator[Block]:
-    """Records of one cid in GET form, in any order, as sorted blocks.
-
-    Args:
-        data: whole records.
-        record_size: bytes of each one; 0 when they differ.
-    """
-    if record_size:
-        return _uniform(np.frombuffer(data, GET_FORM.dtype(record_size - _HEADER)))
-    return _mixed(data, GET_FORM.offsets(data))
+def sorted_blocks(chunk: Chunk) -> Iterator[Block]:
+    """Records of one cid, in any order, as sorted blocks."""
+    if not len(chunk):
+        return
+    order = order_of([chunk.key(name) for name in _SORTED_BY])
+    if order is not None:
+        chunk = chunk.take(order)
+    cuts = list(_cuts(chunk))
+    for (first, last), bounds in zip(cuts, _bounds(chunk, [first for first, _ in cuts]), strict=True):
+        part = chunk.take(slice(first, last))
+        offsets = b"" if part.record_size else part.offsets().astype("<u4").tobytes()
+        yield Block(bounds, len(part), part.record_size, part.rows(), offsets, checksum(part.rows(), offsets))
 
 
 def merged(blocks: Iterable[Block]) -> Iterator[Block]:
     """The records of several blocks of one cid as sorted blocks that do not overlap."""
-    listed = list(blocks)
-    sizes = {block.record_size for block in listed}
-    data = memoryview(b"".join([block.data for block in listed]))
-    return sorted_blocks(data, sizes.pop() if len(sizes) == 1 else 0)
+    return sorted_blocks(joined([block.chunk for block in blocks]))
 
 
-def _uniform(records: npt.NDArray[Any]) -> Iterator[Block]:
-    order = _order(records)
-    if order is not None:
-        records = np.take(records, order)
-    record_size = records.dtype.itemsize
-    length = max(1, min(BLOCK_RECORDS, BLOCK_BYTES // record_size))
-    starts = range(0, len(records), length)
-    for start, bounds in zip(starts, _bounds(records, starts), strict=True):
-        part = records[start : start + length]
-        yield _block(bounds, len(part), record_size, octets_of(part), b"")
-
-
-def _mixed(data: memoryview, starts: npt.NDArray[np.int64]) -> Iterator[Block]:
-    keys = _headers(data, starts)
-    ends = np.append(starts[1:], len(data))
-    order = _order(keys)
-    if order is not None:
-        keys, starts, ends = np.take(keys, order), starts[order], ends[order]
-    cuts = list(_cuts(ends - starts))
-    for (first, last), bounds in zip(cuts, _bounds(keys, [first for first, _ in cuts]), strict=True):
-        pieces = [data[a:b] for a, b in zip(starts[first:last].tolist(), ends[first:last].tolist(), strict=True)]
-        sizes = ends[first:last] - starts[first:last]
-        same = bool((sizes == sizes[0]).all())
-        offsets = b"" if same else (np.cumsum(sizes) - sizes).astype("<u4").tobytes()
-        block_data = pieces[0] if len(pieces) == 1 else memoryview(b"".join(pieces))
-        yield _block(bounds, last - first, int(sizes[0]) if same else 0, block_data, offsets)
-
-
-def _cuts(sizes: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+def _cuts(chunk: Chunk) -> Iterator[tuple[int, int]]:
     """Where blocks begin and end: at most BLOCK_RECORDS records, and BLOCK_BYTES unless it is a single record."""
-    total = np.cumsum(sizes)
+    count, size = len(chunk), chunk.record_size
+    starts = None if size else chunk.offsets()
     first = 0
-    while first < len(sizes):
-        before = int(total[first - 1]) if first else 0
-        fitting = int(np.searchsorted(total, before + BLOCK_BYTES, side="right"))
-        last = max(first + 1, min(first + BLOCK_RECORDS, fitting))
+    while first < count:
+        if starts is None:
+            fitting = first + BLOCK_BYTES // size
+        else:
+            fitting = int(np.searchsorted(starts, starts[first] + BLOCK_BYTES, side="right")) - 1
+            if chunk.nbytes - starts[first] <= BLOCK_BYTES:
+                fitting = count
+        last = max(first + 1, min(first + BLOCK_RECORDS, fitting, count))
         yield first, last
         first = last
 
 
-def _bounds(keys: Keys, starts: Sequence[int]) -> list[Bounds]:
+def _bounds(chunk: Chunk, starts: Sequence[int]) -> list[Bounds]:
     """What sorted keys lie between from each of the starts to the next."""
-    if not len(starts):
-        return []
-    cid, mids = int(keys["cid"][0]), keys["mid"]
+    cid, mids = int(chunk.key("cid")[0]), chunk.key("mid")
     ends: list[list[int]] = [mids[starts].tolist(), mids[[*(start - 1 for start in starts[1:]), -1]].tolist()]
     for name in _SORTED_BY[1:]:
-        column = np.ascontiguousarray(keys[name])
+        column = np.ascontiguousarray(chunk.key(name))
         ends += [np.minimum.reduceat(column, starts).tolist(), np.maximum.reduceat(column, starts).tolist()]
     return [(cid, *each) for each in zip(*ends, strict=True)]
-
-
-def _block(bounds: Bounds, count: int, record_size: int, data: memoryview, offsets: bytes) -> Block:
-    return Block(bounds, count, record_size, data, offsets, checksum(data, offsets))
-
-
-def _order(keys: Keys) -> npt.NDArray[np.intp] | None:
-    """The permutation that sorts the keys, or None when they are sorted."""
-    columns = [column for name in _SORTED_BY if (column := keys[name]).size and (column != column[0]).any()]
-    if not columns or _is_sorted(columns):
-        return None
-    return np.lexsort(columns[::-1])
-
-
-def _is_sorted(columns: Sequence[npt.NDArray[Any]]) -> bool:
-    """Whether rows of the columns ascend lexicographically."""
-    tied = np.ones(len(columns[0]) - 1, np.bool_)
-    for column in columns:
-        before, after = column[:-1][tied], column[1:][tied]
-        if (before > after).any():
-            return False
-        tied[tied] = before == after
-        if not tied.any():
-            return True
-    return True
-
-
-def _headers(data: memoryview, starts: npt.NDArray[np.int64]) -> Keys:
-    octets = np.frombuffer(data, np.uint8)
-    key = octets[starts[:, None] + np.arange(4, 4 + KEY_DTYPE.itemsize)]
-    keys: Keys = key.view(KEY_DTYPE).reshape(-1)
-    return keys

@@ -24,6 +24,7 @@ from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import DEFAULT_CACHE, SQLiteEngine
 from tsmodel.timestamps import now_ns
+from tsmodel.wire.chunk import Chunk, joined
 
 __all__ = ["EmbeddedStore", "open_store"]
 
@@ -64,7 +65,7 @@ class EmbeddedStore:
 
     def scan(self, box: KeyRange) -> Scan:
         """The records inside `box`, as they are when the first chunk is taken. See `Backend.scan`."""
-        return Scan(self._chunks(box), lasting=True)
+        return Scan(self._chunks(box))
 
     def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
         """Stores records durably, whole or not at all. See `Backend.append`.
@@ -120,7 +121,7 @@ class EmbeddedStore:
         """Closes the file, or forgets what is in memory."""
         self._engine.close()
 
-    def _chunks(self, box: KeyRange) -> Generator[memoryview, None, int]:
+    def _chunks(self, box: KeyRange) -> Generator[Chunk, None, int]:
         with self._engine.reading() as snapshot:
             answer = _answer(box, snapshot.last_acq())
             if not box.is_empty:
@@ -155,8 +156,4 @@ def _by_cid(came: Sequence[Arrived]) -> dict[int, list[Arrived]]:
 
 
 def _sorted(records: list[Arrived]) -> list[Block]:
-    if len(records) == 1:
-        return list(sorted_blocks(records[0].data, records[0].record_size))
-    sizes = {each.record_size for each in records}
-    data = memoryview(b"".join([each.data for each in records]))
-    return list(sorted_blocks(data, sizes.pop() if len(sizes) == 1 else 0))
+    return list(sorted_blocks(joined([each.chunk for each in records])))

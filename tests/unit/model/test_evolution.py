@@ -12,6 +12,7 @@ from tsmodel import Bits, Bool, Float32, Float64, Int16, Int32, Nullable, Text, 
 from tsmodel.client.record import Key, Record
 from tsmodel.errors import DecodeError, EncodeError, QueryError, SchemaError
 from tsmodel.model.base import codec_of
+from tsmodel.wire.chunk import RowChunk
 
 
 class First(TSModel):
@@ -147,8 +148,8 @@ def test_a_record_of_any_version_becomes_an_object() -> None:
         Second.from_record(Record(KEY, b"\1\0\0\0\0"))
 
 
-def chunk_of(*records: tuple[Key, bytes]) -> memoryview:
-    return memoryview(b"".join(struct.pack("<i", 32 + len(body)) + key.to_bytes() + body for key, body in records))
+def chunk_of(*records: tuple[Key, bytes]) -> RowChunk:
+    return RowChunk.of([struct.pack("<i", 32 + len(body)) + key.to_bytes() + body for key, body in records])
 
 
 def test_channels_read_all_versions() -> None:

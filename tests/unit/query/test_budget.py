@@ -15,6 +15,7 @@ from tsmodel.keys import KeyRange
 from tsmodel.query.fetching import fetched, fetched_async
 from tsmodel.query.stats import RunStats
 from tsmodel.store import open_store
+from tsmodel.wire.chunk import Chunk
 
 BOXES = [KeyRange.of(mid=(mid, mid + 1)) for mid in range(6)]
 SPARE = 3
@@ -44,7 +45,7 @@ class AsyncBackend(Backend):
     def scan(self, box: KeyRange) -> AsyncScan:  # type: ignore[override]
         return AsyncScan(self._chunks(box))
 
-    async def _chunks(self, box: KeyRange) -> AsyncGenerator[memoryview | int, None]:
+    async def _chunks(self, box: KeyRange) -> AsyncGenerator[Chunk | int, None]:
         try:
             await asyncio.sleep(0)
             with self.store.scan(box) as scan:
@@ -59,7 +60,7 @@ class AsyncBackend(Backend):
 async def count(backend: AsyncBackend) -> int:
     found = 0
     async for chunk in fetched_async(backend, BOXES, RunStats()):  # type: ignore[arg-type]
-        found += len(list(rows_in(chunk)))
+        found += len(list(rows_in(chunk.rows())))
     return found
 
 
@@ -119,8 +120,8 @@ def test_an_event_loop_that_ends_first() -> None:
     assert backend.free == SPARE
 
 
-def drained(chunks: Generator[memoryview, None, None]) -> int:
-    return sum(len(list(rows_in(chunk))) for chunk in chunks)
+def drained(chunks: Generator[Chunk, None, None]) -> int:
+    return sum(len(list(rows_in(chunk.rows()))) for chunk in chunks)
 
 
 @pytest.mark.parametrize("most", range(5))

@@ -11,22 +11,16 @@ from support.batches import Row, rows_in
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import Key, KeyRange
 from tsmodel.store.blocks import BLOCK_BYTES, BLOCK_RECORDS, Block, merged, sorted_blocks
+from tsmodel.wire.chunk import RowChunk
 
 small = st.integers(-2, 2)
 rows_of_one_size = st.lists(st.tuples(small, small, small, small, st.binary(min_size=3, max_size=3)), min_size=1)
 rows_of_any_size = st.lists(st.tuples(small, small, small, small, st.binary(max_size=5)), min_size=1)
 
 
-def in_get_form(cid: int, rows: list[Row]) -> memoryview:
-    pieces = []
-    for *key, payload in rows:
-        pieces.append((32 + len(payload)).to_bytes(4, "little") + Key(cid, *key).to_bytes() + payload)
-    return memoryview(b"".join(pieces))
-
-
 def blocks_of(rows: list[Row], cid: int = 7) -> list[Block]:
-    sizes = {36 + len(row[-1]) for row in rows}
-    return list(sorted_blocks(in_get_form(cid, rows), sizes.pop() if len(sizes) == 1 else 0))
+    records = [(32 + len(payload)).to_bytes(4, "little") + Key(cid, *key).to_bytes() + payload for *key, payload in rows]
+    return list(sorted_blocks(RowChunk.of(records)))
 
 
 def rows_of(blocks: list[Block]) -> list[Row]:

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from tsmodel.errors import QueryError
 from tsmodel.query.aggregation.grids import Grid
-from tsmodel.query.aggregation.groups import GROUP, SERIES, Array, Table, heads_of, lengths_of
+from tsmodel.query.aggregation.groups import GROUP, SERIES, Array, Table
+from tsmodel.wire.sorting import run_lasts, run_lengths, run_starts
 
 __all__ = ["FILLS", "Fill", "Gaps"]
 
@@ -51,8 +52,8 @@ class Gaps:
             return table
         low = int(starts.min()) if self.first is None else int(grid.starts(np.array([self.first], np.int64))[0])
         high = int(starts.max()) if self.last is None else int(grid.starts(np.array([self.last], np.int64))[0])
-        heads = heads_of([table[name] for name in SERIES])
-        tails = np.append(heads[1:], len(starts)) - 1
+        heads = run_starts([table[name] for name in SERIES])
+        tails = run_lasts(heads, len(starts))
         self._check(grid.most(low, high))
         edges = grid.edges(low, high)
         begins = np.zeros(len(heads), np.int64) if self.first is not None else np.searchsorted(edges, starts[heads])
@@ -63,7 +64,7 @@ class Gaps:
         series = np.repeat(np.arange(len(heads)), counted)
         filled: Table = {name: table[name][heads][series] for name in SERIES}
         filled["start"] = edges[np.arange(len(series)) - bases[series] + begins[series]]
-        of = np.repeat(np.arange(len(heads)), lengths_of(heads, len(starts)))
+        of = np.repeat(np.arange(len(heads)), run_lengths(heads, len(starts)))
         places = np.searchsorted(edges, starts) - begins[of] + bases[of]
         for name in table.keys() - set(GROUP):
             if name in counts:

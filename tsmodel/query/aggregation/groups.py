@@ -8,16 +8,14 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from tsmodel.wire.sorting import order_of
+
 __all__ = [
     "GROUP",
     "SERIES",
     "Array",
     "Table",
     "concatenated",
-    "heads_of",
-    "is_sorted",
-    "lengths_of",
-    "order_of",
     "places_of",
     "scattered",
     "sorted_by",
@@ -30,39 +28,6 @@ Table: TypeAlias = dict[str, Array]
 SERIES: Final = ("cid", "mid", "moid")
 GROUP: Final = (*SERIES, "start")
 """What tells one window from another, in the order of the result."""
-
-
-def heads_of(columns: Sequence[Array]) -> npt.NDArray[np.intp]:
-    """Where each run of rows with equal values begins; the columns are not empty."""
-    begins = np.empty(len(columns[0]), np.bool_)
-    begins[0] = True
-    tail = begins[1:]
-    np.not_equal(columns[0][1:], columns[0][:-1], out=tail)
-    for column in columns[1:]:
-        tail |= column[1:] != column[:-1]
-    return np.flatnonzero(begins)
-
-
-def lengths_of(heads: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.int64]:
-    """How many rows each run has, of `count` rows in all."""
-    return np.diff(heads, append=count).astype(np.int64, copy=False)
-
-
-def is_sorted(columns: Sequence[Array]) -> bool:
-    """Whether rows ascend by columns, the most significant first."""
-    equal: Any = np.True_
-    for values in columns:
-        if (equal & (values[1:] < values[:-1])).any():
-            return False
-        equal = equal & (values[1:] == values[:-1])
-    return True
-
-
-def order_of(columns: Sequence[Array]) -> npt.NDArray[np.intp] | None:
-    """Places of rows in ascending order by columns, the most significant first; equal ones stay as they came. None when
-    they are in order."""
-    differing = [column for column in columns if len(column) and (column != column[0]).any()]
-    return None if not differing or is_sorted(differing) else np.lexsort(differing[::-1])
 
 
 def sorted_by(table: Table, names: Sequence[str]) -> Table:

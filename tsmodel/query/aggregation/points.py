@@ -24,13 +24,12 @@ from tsmodel.query.aggregation.groups import (
     SERIES,
     Array,
     Table,
-    heads_of,
-    lengths_of,
     places_of,
     scattered,
     sorted_by,
 )
 from tsmodel.timestamps import to_iso
+from tsmodel.wire.sorting import run_lasts, run_lengths, run_starts
 
 __all__ = ["HELD", "Points"]
 
@@ -150,8 +149,8 @@ def _windows(points: Table, heads: npt.NDArray[np.intp], windows: Table) -> npt.
 
 
 def _quantiles(named: dict[str, Aggregate], points: Table, windows: Table) -> Table:
-    heads = heads_of([points[name] for name in GROUP])
-    lengths = lengths_of(heads, len(points["start"]))
+    heads = run_starts([points[name] for name in GROUP])
+    lengths = run_lengths(heads, len(points["start"]))
     values = points["value"].astype(np.float64)
     values = values[np.lexsort((values, np.repeat(np.arange(len(heads)), lengths)))]
     places = _windows(points, heads, windows)
@@ -170,14 +169,14 @@ def _quantiles(named: dict[str, Aggregate], points: Table, windows: Table) -> Ta
 
 def _newest(points: Table) -> Table:
     """Of each series and capture time the newest version."""
-    last = np.append(heads_of([points[name] for name in (*SERIES, "cap")])[1:], len(points["cap"])) - 1
+    last = run_lasts(run_starts([points[name] for name in (*SERIES, "cap")]), len(points["cap"]))
     return points if len(last) == len(points["cap"]) else {name: column[last] for name, column in points.items()}
 
 
 def _follows(points: Table) -> npt.NDArray[np.bool_]:
     """Which points are followed by another of their series."""
     follows = np.ones(len(points["cap"]), np.bool_)
-    follows[heads_of([points[name] for name in SERIES])[1:] - 1] = False
+    follows[run_starts([points[name] for name in SERIES])[1:] - 1] = False
     follows[-1:] = False
     return follows
 
@@ -207,7 +206,7 @@ def _falls(
 def _accepted(counter: Counter, points: Table) -> tuple[npt.NDArray[np.bool_], int]:
     """Which values are no drop from the last accepted one of their series, or a rollover; and how many are not."""
     accepted = np.ones(len(points["cap"]), np.bool_)
-    starts = [*heads_of([points[name] for name in SERIES]).tolist(), len(accepted)]
+    starts = [*run_starts([points[name] for name in SERIES]).tolist(), len(accepted)]
     falls = np.append(False, points["value"][1:] < points["value"][:-1])
     modulus = counter.modulus
     for start, end in pairwise(starts):
@@ -246,7 +245,7 @@ def _grown(
         over = after + rest
     grown = np.where(turns, over, np.where(falls, after, after - before))
     taken = {name: points[name][at] for name in GROUP}
-    heads = heads_of([taken[name] for name in GROUP])
+    heads = run_starts([taken[name] for name in GROUP])
     places = _windows(taken, heads, windows)
     if wide.dtype.kind == "f":
         deltas: Array = np.add.reduceat(grown, heads)
@@ -268,7 +267,7 @@ def _time_weighted(points: Table, follows: npt.NDArray[np.bool_], grid: Grid, wi
     caps, starts, values = points["cap"], points["start"], points["value"].astype(np.float64)
     until = np.where(follows, np.append(caps[1:], 0), caps)
     held = np.minimum(until, grid.ends(starts)) - caps
-    heads = heads_of([points[name] for name in GROUP])
+    heads = run_starts([points[name] for name in GROUP])
     carried = np.zeros(len(heads), np.int64)
     before = np.maximum(heads - 1, 0)
     is_carried = follows[before] & (heads > 0)

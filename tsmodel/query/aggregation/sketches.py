@@ -18,12 +18,11 @@ from tsmodel.query.aggregation.groups import (
     Array,
     Table,
     concatenated,
-    heads_of,
-    lengths_of,
     places_of,
     scattered,
     sorted_by,
 )
+from tsmodel.wire.sorting import run_lasts, run_lengths, run_starts
 
 __all__ = ["Sketch"]
 
@@ -58,7 +57,7 @@ class Sketch:
             present: where they are there, shape (n,); None for everywhere.
             heads: where each run begins.
         """
-        runs = np.repeat(np.arange(len(heads)), lengths_of(heads, len(values)))
+        runs = np.repeat(np.arange(len(heads)), run_lengths(heads, len(values)))
         if present is not None:
             runs, values = runs[present], values[present]
         if not len(values):
@@ -66,9 +65,9 @@ class Sketch:
         buckets = self._buckets(values)
         order = np.lexsort((buckets, runs))
         runs, buckets = runs[order], buckets[order]
-        firsts = heads_of([runs, buckets])
+        firsts = run_starts([runs, buckets])
         part = {name: column[runs[firsts]] for name, column in keys.items()}
-        self._parts.append({**part, "bucket": buckets[firsts], "count": lengths_of(firsts, len(buckets))})
+        self._parts.append({**part, "bucket": buckets[firsts], "count": run_lengths(firsts, len(buckets))})
         self._pending += len(firsts)
         if self._pending > max(_MERGE_AT, 2 * self._merged):
             self._parts = [self._merge()]
@@ -82,12 +81,12 @@ class Sketch:
             return {name: scattered(np.empty(0), np.empty(0, np.intp), count) for name in named}
         table = self._merge()
         self._parts = [table]
-        heads = heads_of([table[name] for name in GROUP])
+        heads = run_starts([table[name] for name in GROUP])
         places = places_of({name: table[name][heads] for name in GROUP}, windows)
         ends = np.cumsum(table["count"])
         totals = np.add.reduceat(table["count"], heads)
         bases = ends[heads] - table["count"][heads]
-        greatest = table["bucket"][np.append(heads[1:], len(ends)) - 1]
+        greatest = table["bucket"][run_lasts(heads, len(ends))]
         made: Table = {}
         for name, aggregate in named.items():
             ranks = np.floor((totals - 1) * aggregate.parameter + 0.5).astype(np.int64)
@@ -99,7 +98,7 @@ class Sketch:
     def _merge(self) -> Table:
         names = (*GROUP, "bucket")
         whole = sorted_by(concatenated(self._parts), names)
-        heads = heads_of([whole[name] for name in names])
+        heads = run_starts([whole[name] for name in names])
         merged = {name: whole[name][heads] for name in names}
         return {**merged, "count": np.add.reduceat(whole["count"], heads)}
 

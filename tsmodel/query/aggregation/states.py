@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from tsmodel.errors import QueryError
 from tsmodel.model.aggregates import AggregateKind
-from tsmodel.query.aggregation.groups import Array, Table, lengths_of
+from tsmodel.query.aggregation.groups import Array, Table
+from tsmodel.wire.sorting import run_lasts, run_lengths
 
 __all__ = ["STREAMED", "ColumnStates"]
 
@@ -70,7 +71,7 @@ class ColumnStates:
         table: Table = {}
         if present is not None and present.all():
             present = None
-        lengths = lengths_of(heads, len(values))
+        lengths = run_lengths(heads, len(values))
         n = lengths if present is None else np.add.reduceat(present, heads, dtype=np.int64)
         if self._is_nullable:
             table["n"] = n
@@ -111,14 +112,14 @@ class ColumnStates:
             if name in own:
                 joined[name] = np.add.reduceat(own[name], heads)
         if "std" in self._kinds:
-            off = self._mean(own, parts) - np.repeat(self._mean(joined, n), lengths_of(heads, count))
+            off = self._mean(own, parts) - np.repeat(self._mean(joined, n), run_lengths(heads, count))
             joined["squares"] = np.add.reduceat(own["squares"] + np.where(parts > 0, parts * off * off, 0.0), heads)
         for kind in ("min", "max"):
             if kind in self._kinds:
                 joined[kind] = _extreme(kind, own[kind], present, heads)
         for kind in _EDGES:
             if kind in self._kinds:
-                groups = np.repeat(np.arange(len(heads)), lengths_of(heads, count))
+                groups = np.repeat(np.arange(len(heads)), run_lengths(heads, count))
                 order = np.lexsort((own[f"{kind}.acq"], own[f"{kind}.cap"], groups))
                 at = order[_edge(kind, None if present is None else present[order], heads, count)]
                 joined |= {each: own[each][at] for each in (kind, f"{kind}.cap", f"{kind}.acq")}
@@ -185,7 +186,7 @@ def _idle(dtype: np.dtype[Any], *, least: bool) -> Any:
 def _edge(kind: str, present: Array | None, heads: Heads, count: int) -> Heads:
     """Where the first or the last value of each run is; anywhere in it when it has none."""
     if present is None:
-        return heads if kind == "first" else np.append(heads[1:], count) - 1
+        return heads if kind == "first" else run_lasts(heads, count)
     places = np.arange(count)
     if kind == "first":
         found = np.minimum.reduceat(np.where(present, places, count), heads)

@@ -28,15 +28,14 @@ from tsmodel.query.aggregation.groups import (
     Array,
     Table,
     concatenated,
-    heads_of,
-    lengths_of,
-    order_of,
     sorted_by,
 )
 from tsmodel.query.aggregation.points import HELD, Points
 from tsmodel.query.aggregation.sketches import Sketch
 from tsmodel.query.aggregation.states import STREAMED, ColumnStates
 from tsmodel.query.ends import Selection
+from tsmodel.wire.chunk import Chunk
+from tsmodel.wire.sorting import order_of, run_lengths, run_starts
 
 __all__ = ["WindowAggregates"]
 
@@ -127,7 +126,7 @@ class WindowAggregates:
         self._pending = 0
         self._merged = 0
 
-    def feed(self, chunk: memoryview) -> bool:
+    def feed(self, chunk: Chunk) -> bool:
         """Takes a chunk; returns whether the limit is reached."""
         records = self._selection.of(chunk, columns=True)
         if len(records):
@@ -202,14 +201,14 @@ class WindowAggregates:
             if column.points is not None:
                 series = {name: np.ascontiguousarray(keys[name]) for name in SERIES}
                 column.points.add({**series, "cap": caps, "acq": acqs}, values, present)
-        heads = heads_of([keys[name] for name in reversed(GROUP)])
+        heads = run_starts([keys[name] for name in reversed(GROUP)])
         order = self._order(keys, caps, acqs, heads)
         if order is not None:
             keys = {name: values[order] for name, values in keys.items()}
             caps, acqs = caps[order], acqs[order]
-            heads = heads_of([keys[name] for name in GROUP])
+            heads = run_starts([keys[name] for name in GROUP])
         part: Table = {name: values[heads] for name, values in keys.items()}
-        part["rows"] = lengths_of(heads, len(caps))
+        part["rows"] = run_lengths(heads, len(caps))
         for column, values, present in columns:
             if order is not None:
                 values, present = values[order], None if present is None else present[order]
@@ -234,7 +233,7 @@ class WindowAggregates:
     def _merge(self) -> Table:
         """All parts as one, each window once, sorted."""
         whole = sorted_by(concatenated(self._parts), GROUP)
-        heads = heads_of([whole[name] for name in GROUP])
+        heads = run_starts([whole[name] for name in GROUP])
         merged: Table = {name: whole[name][heads] for name in GROUP}
         merged["rows"] = np.add.reduceat(whole["rows"], heads)
         for column in self._columns:
