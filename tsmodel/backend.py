@@ -16,9 +16,10 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
 from types import TracebackType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import attrs
+import numpy as np
 from typing_extensions import Self
 
 from tsmodel.errors import LocalProtocolError
@@ -43,12 +44,14 @@ class Batch:
         records: whole records, without gaps.
         count: how many records there are.
         record_size: bytes that each record takes, its size field included; 0 when they differ.
+        payload: dtype of every payload, where all have one and it is known: a store keeps its fields apart.
     """
 
     cid: int
     records: memoryview
     count: int
     record_size: int = 0
+    payload: np.dtype[Any] | None = None
 
 
 class Scan:

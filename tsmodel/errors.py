@@ -40,6 +40,7 @@ __all__ = [
     "StoreCorruptError",
     "StoreError",
     "StoreFormatError",
+    "StoreInDoubtError",
     "TSModelError",
     "TimestampError",
     "TransportError",
@@ -327,6 +328,10 @@ class StoreFormatError(StoreError):
 
 class StoreCorruptError(StoreError):
     """The file is a tsmodel store whose content is damaged."""
+
+
+class StoreInDoubtError(StoreError):
+    """Storing came to its end in an error, and what was to be stored may be there all the same. Open the store again to see."""
 
 
 class MissingLibraryError(TSModelError, ImportError):

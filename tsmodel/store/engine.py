@@ -5,7 +5,7 @@ An engine knows transactions and blocks; it knows nothing of puts, acqs or mergi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -67,8 +67,8 @@ class Writing(Protocol):
         """Forgets a run."""
         ...
 
-    def insert(self, cid: int, blocks: Iterable[Block]) -> None:
-        """Keeps blocks as a new run of `cid`."""
+    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False) -> None:
+        """Keeps blocks as a new run of `cid`; those that were merged may be compressed harder, for they stay longer."""
         ...
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from tsmodel.backend import AcqInterval, Batch
 from tsmodel.errors import LocalProtocolError
 from tsmodel.keys import LIMITS
+from tsmodel.store.blocks import Layout, layout_of
 from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, octets_of
 
 __all__ = ["Arrived", "arrived"]
@@ -35,6 +36,7 @@ class Arrived:
         count: how many there are.
         record_size: bytes of each one; 0 when they differ.
         acqs: least and greatest acq.
+        layout: the pieces of their payloads; None for one piece.
     """
 
     cid: int
@@ -42,6 +44,7 @@ class Arrived:
     count: int
     record_size: int
     acqs: AcqInterval
+    layout: Layout | None = None
 
 
 def arrived(batches: Iterable[Batch], next_acq: int | None) -> list[Arrived]:
@@ -85,7 +88,9 @@ def _uniform(batch: Batch, form: RecordForm, next_acq: int | None) -> Arrived | 
     for name in (*form.key_fields, *(["payload"] if payload_size else [])):
         records[name] = came[name]
     acqs = _complete(records, batch.cid, next_acq)
-    return Arrived(batch.cid, octets_of(records), len(records), records.dtype.itemsize, acqs)
+    fits = batch.payload is not None and batch.payload.itemsize == payload_size
+    layout = layout_of(batch.payload) if fits and batch.payload is not None else None
+    return Arrived(batch.cid, octets_of(records), len(records), records.dtype.itemsize, acqs, layout)
 
 
 def _mixed(batch: Batch, form: RecordForm, next_acq: int | None) -> Arrived | None:
