@@ -331,7 +331,7 @@ class StoreCorruptError(StoreError):
 
 
 class StoreInDoubtError(StoreError):
-    """Storing came to its end in an error, and what was to be stored may be there all the same. Open the store again to see."""
+    """Storing ended in an error, and what was to be stored may be there all the same. Open the store again to see."""
 
 
 class MissingLibraryError(TSModelError, ImportError):

@@ -19,7 +19,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -75,7 +74,7 @@ Layout: TypeAlias = tuple[Piece, ...]
 _HEADER = GET_FORM.header.itemsize
 _SORTED_BY = KEY_FIELDS[1:]
 _KEYS = len(_SORTED_BY)
-_OFFSETS = [int((GET_FORM.header.fields or {})[name][1]) for name in _SORTED_BY]
+_OFFSETS = [int(GET_FORM.header.fields[name][1]) for name in _SORTED_BY] if GET_FORM.header.fields else []
 _DTYPES = [KEY_DTYPE[name] for name in _SORTED_BY]
 
 _ROWS: Final = 1
@@ -258,10 +257,8 @@ class Block:
         ends = np.cumsum(lengths)
         starts, kept = (ends - lengths)[places], lengths[places]
         data = self.payloads()
-        if isinstance(places, slice):
-            data = data[starts[0] : starts[-1] + kept[-1]]
-        else:
-            data = _gathered(data, starts, kept)
+        is_slice = isinstance(places, slice)
+        data = data[starts[0] : starts[-1] + kept[-1]] if is_slice else _gathered(data, starts, kept)
         columns = [*(self._column(at)[places] for at in range(_KEYS)), kept, data]
         return Block(self.bounds, len(kept), 0, len(data) + len(kept) * _HEADER, (), columns=columns)
 
@@ -314,7 +311,7 @@ class Block:
             raise StoreCorruptError(f"a block's layout does not have {record_size - _HEADER} bytes")
         listed = list(parts.read_parts(data[at:]))
         if form == _ROWS and len(listed) == 1:
-            rows = memoryview(parts.decode_bytes(listed[0], size))
+            rows = _view(parts.decode_bytes(listed[0], size))
             _check_rows(rows, count, record_size)
             return cls(bounds, count, record_size, size, layout, rows=rows)
         if form != _PARTS:
@@ -332,8 +329,10 @@ class Block:
 
     def _from_part(self, part: Part, at: int) -> npt.NDArray[Any]:
         count = self.count
+        values: npt.NDArray[Any]
         if at < _KEYS:
-            return parts.decode_integers(part, count).astype(_DTYPES[at], copy=False)
+            values = parts.decode_integers(part, count).astype(_DTYPES[at], copy=False)
+            return values
         if not self.record_size:
             total = self.size - count * _HEADER
             if at > _KEYS:
@@ -344,22 +343,27 @@ class Block:
             return lengths
         piece = self._layout[at - _KEYS]
         if piece.is_integer:
-            return parts.decode_integers(part, count).astype(f"<i{piece.width}", copy=False)
+            values = parts.decode_integers(part, count).astype(f"<i{piece.width}", copy=False)
+            return values
         return parts.decode_items(part, count, piece.width)
 
     def _from_rows(self, at: int) -> npt.NDArray[Any]:
         """A column as a view of rows, which a copy is made of only where payloads differ in size."""
-        rows = self._rows
-        assert rows is not None
+        rows: Any = self._rows
         if not self.record_size:
             return self._from_mixed_rows(at)
+        step, view = self.record_size, np.ndarray
+        column: npt.NDArray[Any]
         if at < _KEYS:
-            return np.ndarray(self.count, _DTYPES[at], rows, _OFFSETS[at], (self.record_size,))
+            column = view(self.count, _DTYPES[at], rows, _OFFSETS[at], (step,))
+            return column
         piece = self._layout[at - _KEYS]
         offset = _HEADER + sum(each.width for each in self._layout[: at - _KEYS])
         if piece.is_integer:
-            return np.ndarray(self.count, f"<i{piece.width}", rows, offset, (self.record_size,))
-        return np.ndarray((self.count, piece.width), np.uint8, rows, offset, (self.record_size, 1))
+            column = view(self.count, f"<i{piece.width}", rows, offset, (step,))
+        else:
+            column = view((self.count, piece.width), np.uint8, rows, offset, (step, 1))
+        return column
 
     def _from_mixed_rows(self, at: int) -> npt.NDArray[Any]:
         rows = self._rows
@@ -367,10 +371,11 @@ class Block:
         starts = GET_FORM.offsets(rows)
         if at < _KEYS:
             return np.ascontiguousarray(_headers(rows, starts)[_SORTED_BY[at]])
-        lengths = np.diff(starts, append=len(rows)) - _HEADER
+        lengths: npt.NDArray[np.int64] = np.diff(starts, append=len(rows)) - _HEADER
         if at == _KEYS:
             return lengths
-        return _gathered(np.frombuffer(rows, np.uint8), starts + _HEADER, lengths)
+        payloads: npt.NDArray[np.uint8] = _gathered(np.frombuffer(rows, np.uint8), starts + _HEADER, lengths)
+        return payloads
 
     def _within_mid(self, box: KeyRange) -> tuple[int, int]:
         """Where the records whose mid is inside begin and end: they are sorted by it."""
@@ -429,7 +434,7 @@ def merged(blocks: Iterable[Block]) -> list[Block]:
     layout = layouts.pop() if len(layouts) == 1 else max(listed, key=lambda block: len(block.layout)).layout
     if len({block.layout for block in listed}) > 1:
         listed = [block if block.layout == layout else _laid_out(block, layout) for block in listed]
-    columns = [np.concatenate([block._column(at) for block in listed]) for at in range(_KEYS + len(layout))]  # noqa: SLF001
+    columns = [np.concatenate([block._column(at) for block in listed]) for at in range(_KEYS + len(layout))]
     order = _order(columns[:_KEYS])
     if order is not None:
         columns = [column.take(order, axis=0) for column in columns]
@@ -463,7 +468,7 @@ def _mixed(data: memoryview, starts: npt.NDArray[np.int64]) -> list[Block]:
     if order is not None:
         keys, starts, ends = np.take(keys, order), starts[order], ends[order]
     sizes = ends - starts
-    rows = memoryview(_gathered(np.frombuffer(data, np.uint8), starts, sizes)) if order is not None else data
+    rows = _view(_gathered(np.frombuffer(data, np.uint8), starts, sizes)) if order is not None else data
     at = np.append(0, np.cumsum(sizes)).tolist()
     cuts = list(_cuts(sizes))
     made = []
@@ -566,7 +571,7 @@ def _assembled_mixed(block: Block, columns: Sequence[npt.NDArray[Any]]) -> memor
     for name, column in zip(_SORTED_BY, keys, strict=True):
         headers[name] = column
     if block.size > block.count * _LONG:
-        written, data, at = octets_of(headers), memoryview(payloads), 0
+        written, data, at = octets_of(headers), _view(payloads), 0
         pieces: list[memoryview] = []
         for number, length in enumerate(lengths.tolist()):
             pieces += (written[number * _HEADER : (number + 1) * _HEADER], data[at : at + length])
@@ -578,18 +583,23 @@ def _assembled_mixed(block: Block, columns: Sequence[npt.NDArray[Any]]) -> memor
     rows[places] = headers.view(np.uint8).reshape(-1, _HEADER)
     is_payload[places] = False
     rows[is_payload] = payloads
-    return memoryview(rows)
+    return _view(rows)
 
 
 def _gathered(data: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> Any:
     """Slices of `data`, one after another, as an array of bytes."""
     total = int(sizes.sum())
     if total > len(sizes) * _LONG:
-        view = memoryview(data)
+        view = _view(data)
         pairs = zip(starts.tolist(), (starts + sizes).tolist(), strict=True)
         return np.frombuffer(b"".join([view[a:b] for a, b in pairs]), np.uint8)
     shift = np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
     return data[shift + np.arange(total)]
+
+
+def _view(data: Any) -> memoryview:
+    """The bytes of an array, not copied. Arrays are buffers, and do not say so before Python 3.12."""
+    return memoryview(data)
 
 
 def _as_bytes(column: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

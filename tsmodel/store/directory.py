@@ -2,9 +2,9 @@
 
 Rules kept here:
 
-* A run has one directory: an array with an entry for each block, checked as a whole. It holds the checksum of each block, so
+* A run has one directory: an array with an entry for each block, checked as a whole. It holds the checksum of each block:
   a block that is damaged, lost or exchanged for another one is found.
-* The state holds a digest of the set of directories: the sum of their checksums. It is kept up when a run comes or goes, so a
+* The state holds a digest of the set of directories: the sum of their checksums. It is kept up when a run comes or goes: a
   directory that is damaged, lost, or belongs to another state of the file is found.
 * Nothing is used before its checksum was compared. Later versions may add what follows the fields known here, never change
   them.
@@ -40,8 +40,8 @@ ENTRY: Final = np.dtype(
         *((name, "<i8") for name in _BOUND_NAMES),
     ]
 )
-"""What a directory says of a block: XXH3 of what is stored; bytes of its records in GET form; bytes that are stored; how many
-records; bytes of each, 0 when they differ; least and greatest value of each key component."""
+"""What a directory says of a block: XXH3 of what is stored; bytes of its records in GET form; bytes that are stored; how
+many records; bytes of each, 0 when they differ; least and greatest value of each key component."""
 
 _DIRECTORY = struct.Struct("<HHIqqI4x")
 _DIRECTORY_VERSION: Final = 1

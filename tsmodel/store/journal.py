@@ -37,14 +37,14 @@ def check_journal(path: Path) -> None:
     data = path.read_bytes() if path.exists() else b""
     if len(data) <= _HEADER.size:
         return
-    magic, version, page_size, _, salt1, salt2, *header_sums = _HEADER.unpack_from(data)
+    magic, _, page_size, _, salt1, salt2, *header_sums = _HEADER.unpack_from(data)
     size = _FRAME.size + page_size
     order = ">" if magic & 1 else "<"
     count = (len(data) - _HEADER.size) // size if 512 <= page_size <= 65536 else 0
     good_header = magic & ~1 == _MAGIC and _sums(data[:24], order, (0, 0)) == tuple(header_sums) and count >= 0
     if not good_header:
         # A new header is synced before any frame that follows it. Frames that go together prove that one was there.
-        if _has_commits(data, order):
+        if _has_commits(data):
             raise StoreCorruptError(f"the head of the journal {path} is damaged; records that were stored would be lost")
         return
     before = {tuple(header_sums)}
@@ -56,7 +56,7 @@ def check_journal(path: Path) -> None:
         fits = (found1, found2) == (salt1, salt2) and tuple(stored) in computed
         if not is_good and fits and before_commits:
             raise StoreCorruptError(
-                f"the journal {path} is damaged, and later ones of its frames are not; records that were stored would be lost"
+                f"the journal {path} is damaged, and later ones of its frames are not: stored records would be lost"
             )
         is_good = is_good and fits
         before_commits = bool(commits)
@@ -66,7 +66,7 @@ def check_journal(path: Path) -> None:
             before = {tuple(stored)}
 
 
-def _has_commits(data: bytes, order: str) -> bool:
+def _has_commits(data: bytes) -> bool:
     """Whether frames behind a damaged header continue from one another over a commit."""
     for power in range(9, 17):
         size = _FRAME.size + 2**power

@@ -86,7 +86,7 @@ class Part(NamedTuple):
         codec: what its bytes are compressed by.
         planes: bytes of each packed integer.
         width: bytes of each item; 0 for integers.
-        count: how many integers or items are packed.
+        stored: how many integers or items are packed.
         base: added to each packed integer.
         first: the first integer, where differences are stored.
         scale: what each packed integer is multiplied by.
@@ -97,7 +97,7 @@ class Part(NamedTuple):
     codec: int
     planes: int
     width: int
-    count: int
+    stored: int
     base: int
     first: int
     scale: int
@@ -159,8 +159,8 @@ def decode_items(part: Part, count: int, width: int) -> Bytes:
     Raises:
         StoreCorruptError: when the part does not hold exactly so many of that size.
     """
-    if part.width != width or part.count != count:
-        raise StoreCorruptError(f"a part has {part.count} items of {part.width} bytes, not {count} of {width}")
+    if part.width != width or part.stored != count:
+        raise StoreCorruptError(f"a part has {part.stored} items of {part.width} bytes, not {count} of {width}")
     if part.form == _Form.CONSTANT:
         if len(part.data) != width:
             raise StoreCorruptError(f"a part repeats {len(part.data)} bytes, not {width}")
@@ -251,10 +251,10 @@ def _decoded(part: Part, count: int, depth: int) -> Integers:
     if stored < 1:
         raise StoreCorruptError(f"a part of {count} integers holds differences")
     if form == _Form.CONSTANT:
-        _expect(part.count, stored)
+        _expect(part.stored, stored)
         values = np.full(stored, part.base, np.int64)
     elif form == _Form.PLANES:
-        _expect(part.count, stored)
+        _expect(part.stored, stored)
         values = _unpacked(part, stored)
     elif form == _Form.RUNS:
         values = _repeated(part, stored, depth)
@@ -265,7 +265,8 @@ def _decoded(part: Part, count: int, depth: int) -> Integers:
     whole = np.empty(count, np.int64)
     whole[0] = part.first
     whole[1:] = values
-    return np.cumsum(whole, out=whole)
+    np.cumsum(whole, out=whole)
+    return whole
 
 
 def _unpacked(part: Part, count: int) -> Integers:
@@ -277,13 +278,13 @@ def _unpacked(part: Part, count: int) -> Integers:
     if room == 1:
         above = planes[0].astype(np.uint64)
     else:
-        octets = (np.empty if room == width else np.zeros)((count, room), np.uint8)
+        octets = np.zeros((count, room), np.uint8)
         for at in range(width):
             octets[:, at] = planes[at]
         above = octets.view(f"<u{room}").reshape(count).astype(np.uint64, copy=False)
     if part.scale != 1:
         above *= np.uint64(part.scale)
-    values = above.view(np.int64)
+    values: Integers = above.view(np.int64)
     if part.base:
         values += np.int64(part.base)
     return values
@@ -291,12 +292,12 @@ def _unpacked(part: Part, count: int) -> Integers:
 
 def _repeated(part: Part, count: int, depth: int) -> Integers:
     nested = list(read_parts(part.data))
-    if depth >= _NESTED or len(nested) != 2 or not 1 <= part.count <= count:
-        raise StoreCorruptError(f"a part of {count} integers says {part.count} runs, in {len(nested)} parts")
-    lengths = _decoded(nested[1], part.count, depth + 1)
+    if depth >= _NESTED or len(nested) != 2 or not 1 <= part.stored <= count:
+        raise StoreCorruptError(f"a part of {count} integers says {part.stored} runs, in {len(nested)} parts")
+    lengths = _decoded(nested[1], part.stored, depth + 1)
     if lengths.min() < 1 or lengths.max() > count or int(lengths.sum()) != count:
         raise StoreCorruptError(f"runs of a part do not add up to {count} integers")
-    return np.repeat(_decoded(nested[0], part.count, depth + 1), lengths)
+    return np.repeat(_decoded(nested[0], part.stored, depth + 1), lengths)
 
 
 def _expect(found: int, count: int) -> None:
@@ -315,10 +316,11 @@ def _compressed(raw: Bytes, codec: Codec) -> tuple[Codec, bytes]:
     """What is stored of `raw`, and how: as it is where compression saves less than a sixteenth."""
     if codec is Codec.NONE or len(raw) < _MANY:
         return Codec.NONE, raw.tobytes()
+    given: Any = raw  # arrays are buffers, and do not say so before Python 3.12
     if codec is Codec.LZ4:
-        stored = cramjam.lz4.compress_block(raw, store_size=False)
+        stored = cramjam.lz4.compress_block(given, store_size=False)
     else:
-        stored = cramjam.zstd.compress(raw, _ZSTD_LEVEL)
+        stored = cramjam.zstd.compress(given, _ZSTD_LEVEL)
     if len(stored) > len(raw) - len(raw) // 16:
         return Codec.NONE, raw.tobytes()
     return codec, bytes(stored)
@@ -331,7 +333,7 @@ def _raw(part: Part, size: int) -> Bytes:
         if len(data) != size:
             raise StoreCorruptError(f"a part stores {len(data)} bytes, not {size}")
         return np.frombuffer(data, np.uint8)
-    raw = np.empty(size, np.uint8)
+    raw: Any = np.empty(size, np.uint8)
     try:
         if part.codec == Codec.LZ4:
             found = cramjam.lz4.decompress_block_into(data, raw, output_len=size)
@@ -344,12 +346,13 @@ def _raw(part: Part, size: int) -> Bytes:
         raise StoreCorruptError(f"a part cannot be decompressed to {size} bytes: {error}") from error
     if found != size:
         raise StoreCorruptError(f"a part has {found} bytes when decompressed, not {size}")
-    return raw
+    whole: Bytes = raw
+    return whole
 
 
 def _check_window(data: memoryview) -> None:
     """Refuses a zstd frame that would make the decompressor allocate a large window (RFC 8878, 3.1.1.1)."""
-    if len(data) < 6 or data[:4] != _ZSTD_MAGIC:
+    if len(data) < 6 or bytes(data[:4]) != _ZSTD_MAGIC:
         raise StoreCorruptError("a part is no zstd frame")
     if not data[4] & 0x20 and 10 + (data[5] >> 3) > _ZSTD_WINDOW:
         raise StoreCorruptError(f"a zstd frame asks for a window of 2**{10 + (data[5] >> 3)} bytes")

@@ -72,7 +72,7 @@ class _Snapshot:
         self._engine = engine
         self._connection = connection
         self._state = _read_state(connection)
-        self._table = engine._table_of(connection, self._state)  # noqa: SLF001 - one module, one thing
+        self._table = engine._table_of(connection, self._state)
 
     def last_acq(self) -> int:
         return self._state.last_acq
@@ -81,7 +81,7 @@ class _Snapshot:
         cached = self._engine.cache.scan()
         for run in self._table.within(box):
             for at in run.picked(box).tolist():
-                # A block never changes, and this names it: the digest covers the number of the run and what its blocks hold.
+                # A block never changes, and this names it: the digest covers the run's number and what its blocks hold.
                 name = (run.digest, at)
                 block = cached.get(name)
                 if block is None:
@@ -160,6 +160,7 @@ class SQLiteEngine:
         cache_bytes: most bytes of blocks that are kept in memory when they were read; 0 for none.
         read_only: neither writes nor creates any file.
         create: whether a file that does not exist is created.
+        as_copy: takes what is there of a file that was copied while it was open, without its journal.
 
     Raises:
         StoreFormatError: when the file is something else, or of another format.
@@ -168,7 +169,13 @@ class SQLiteEngine:
     """
 
     def __init__(
-        self, path: str, cache_bytes: int = DEFAULT_CACHE, *, read_only: bool = False, create: bool = True
+        self,
+        path: str,
+        cache_bytes: int = DEFAULT_CACHE,
+        *,
+        read_only: bool = False,
+        create: bool = True,
+        as_copy: bool = False,
     ) -> None:
         self.path = path
         self.cache = BlockCache(cache_bytes)
@@ -185,7 +192,8 @@ class SQLiteEngine:
         with self._errors():
             _check_place(Path(path), create and not read_only)
             _check_header(Path(path))
-            self._check_copy()
+            if not as_copy:
+                self._check_copy()
             self._writer = self._open_read_only() if read_only else self._open()
 
     @contextmanager
@@ -236,10 +244,10 @@ class SQLiteEngine:
             self._closed = True
             while not self._idle.empty():
                 self._idle.get_nowait().close()
-            if not self._read_only and self._failure is None and self._moved() is None:
-                self._leave()
-            else:
+            if self._read_only or self._moved(1) is not None:
                 self._writer.close()
+            else:
+                self._leave()
             self.cache.clear()
             self._table = Table({})
 
@@ -270,9 +278,10 @@ class SQLiteEngine:
             with suppress(sqlite3.Error):
                 self._writer.execute("ROLLBACK")
 
-    def _moved(self) -> str | None:
-        """What is wrong with the file or its journal, where it is no longer the one that was opened; None for nothing."""
-        for path, identity in self._files:
+    def _moved(self, first: int = 2) -> str | None:
+        """What is wrong with the file or its journal, or the first of them, where it is no longer the one that was opened;
+        None for nothing."""
+        for path, identity in self._files[:first]:
             try:
                 found = os.stat(path)  # noqa: PTH116 - half the time of Path.stat
             except OSError:
@@ -402,6 +411,9 @@ class SQLiteEngine:
         connection, done = self._writer, False
         try:
             done = _said_closed(connection)
+        except sqlite3.Error:
+            if self._failure is None:
+                raise
         finally:
             connection.close()
         if done or self._journal.exists() or not Path(self.path).exists():
@@ -582,14 +594,14 @@ def _check_header(path: Path) -> None:
         raise StoreFormatError(f"{name} is a SQLite database of another application; choose another path", path=name)
     if header.version == 1:
         raise StoreFormatError(
-            f"{name} has format 1, which this version no longer reads; `python -m tsmodel.store.convert {name} NEW` copies it "
-            "to a file of the present format",
+            f"{name} has format 1, which this version no longer reads; `python -m tsmodel.store.convert {name} NEW` copies "
+            "it to a file of the present format",
             path=name,
         )
     if header.version != FORMAT_VERSION:
         raise StoreFormatError(
-            f"{name} has format {header.version}, written by a newer tsmodel; this one reads format {FORMAT_VERSION}: upgrade "
-            "tsmodel",
+            f"{name} has format {header.version}, written by a newer tsmodel; this one reads format {FORMAT_VERSION}: "
+            "upgrade tsmodel",
             path=name,
         )
 

@@ -60,7 +60,7 @@ def test_a_server(suffix: str) -> None:
     [
         ("", "a target is a path, 'memory:' or a tstorage:// URL, not ''"),
         (b"a.tsdb", "not b'a.tsdb'"),
-        ("http://host", "unknown target http:; known are paths, 'memory:' and tstorage://host:port"),
+        ("http://host", "unknown target http:; known are paths, file:, 'memory:' and tstorage://host:port"),
         ("memory", None),
         ("sqlite:x", r"unknown target sqlite:.*given as pathlib.Path\('sqlite:x'\)"),
         ("tstorage://", "is not a URL such as tstorage://host:2025"),
