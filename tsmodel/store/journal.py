@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,7 +73,7 @@ def _has_commits(data: bytes) -> bool:
         size = _FRAME.size + 2**power
         starts = range(_HEADER.size, len(data) - size + 1, size)
         frames = [_FRAME.unpack_from(data, at) for at in starts[:64]]
-        for at, (before, frame) in zip(starts[1:], zip(frames, frames[1:], strict=False), strict=False):
+        for at, (before, frame) in zip(starts[1:], pairwise(frames), strict=False):
             body = data[at : at + 8] + data[at + _FRAME.size : at + size]
             if frame[2:4] == before[2:4] and any(_sums(body, each, before[4:]) == frame[4:] for each in "<>"):
                 return True

@@ -67,7 +67,7 @@ class _Transaction:
     def remove(self, run: Run) -> None:
         self._runs[run.cid] = {each: blocks for each, blocks in self._runs[run.cid].items() if each != run}
 
-    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False) -> None:
+    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False) -> None:  # noqa: ARG002
         # Rows: what is asked for most often, and columns are views of them.
         kept = tuple(Block.of_rows(each.bounds, each.rows(), each.count, each.record_size, each.layout) for each in blocks)
         run = Run(cid, self._next_run, sum(block.size for block in kept))
