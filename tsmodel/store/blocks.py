@@ -24,8 +24,17 @@ import numpy.typing as npt
 
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import KEY_DTYPE, KEY_FIELDS, KeyRange
-from tsmodel.store import parts
-from tsmodel.store.parts import Codec, Part
+from tsmodel.store.parts import (
+    Codec,
+    Part,
+    decode_bytes,
+    decode_integers,
+    decode_items,
+    encode_bytes,
+    encode_integers,
+    encode_items,
+    read_parts,
+)
 from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, octets_of
 
 __all__ = [
@@ -265,16 +274,16 @@ class Block:
     def encoded(self, codec: Codec) -> bytes:
         """What is stored of the block."""
         if self.count < _FEW:
-            rows = parts.encode_bytes(np.frombuffer(self.rows(), np.uint8), codec)
+            rows = encode_bytes(np.frombuffer(self.rows(), np.uint8), codec)
             return _START.pack(_ROWS, 0, len(self._layout)) + _layout_bytes(self._layout) + rows
         columns = [self._column(at) for at in range(len(self._columns))]
-        stored = [parts.encode_integers(column, codec) for column in columns[:_KEYS]]
+        stored = [encode_integers(column, codec) for column in columns[:_KEYS]]
         if self.record_size:
             for piece, column in zip(self._layout, columns[_KEYS:], strict=True):
-                encode = parts.encode_integers if piece.is_integer else parts.encode_items
+                encode = encode_integers if piece.is_integer else encode_items
                 stored.append(encode(column, codec))
         else:
-            stored += [parts.encode_integers(columns[_KEYS], codec), parts.encode_bytes(columns[_KEYS + 1], codec)]
+            stored += [encode_integers(columns[_KEYS], codec), encode_bytes(columns[_KEYS + 1], codec)]
         return b"".join([_START.pack(_PARTS, 0, len(self._layout)), _layout_bytes(self._layout), *stored])
 
     @classmethod
@@ -309,9 +318,9 @@ class Block:
         layout = _layout_from(bytes(data[_START.size : at]))
         if sum(piece.width for piece in layout) != (record_size - _HEADER if record_size else 0):
             raise StoreCorruptError(f"a block's layout does not have {record_size - _HEADER} bytes")
-        listed = list(parts.read_parts(data[at:]))
+        listed = list(read_parts(data[at:]))
         if form == _ROWS and len(listed) == 1:
-            rows = _view(parts.decode_bytes(listed[0], size))
+            rows = _view(decode_bytes(listed[0], size))
             _check_rows(rows, count, record_size)
             return cls(bounds, count, record_size, size, layout, rows=rows)
         if form != _PARTS:
@@ -331,21 +340,21 @@ class Block:
         count = self.count
         values: npt.NDArray[Any]
         if at < _KEYS:
-            values = parts.decode_integers(part, count).astype(_DTYPES[at], copy=False)
+            values = decode_integers(part, count).astype(_DTYPES[at], copy=False)
             return values
         if not self.record_size:
             total = self.size - count * _HEADER
             if at > _KEYS:
-                return parts.decode_bytes(part, total)
-            lengths = parts.decode_integers(part, count)
+                return decode_bytes(part, total)
+            lengths = decode_integers(part, count)
             if lengths.min() < 0 or lengths.max() > total or int(lengths.sum()) != total:
                 raise StoreCorruptError(f"lengths of payloads do not add up to {total} bytes")
             return lengths
         piece = self._layout[at - _KEYS]
         if piece.is_integer:
-            values = parts.decode_integers(part, count).astype(f"<i{piece.width}", copy=False)
+            values = decode_integers(part, count).astype(f"<i{piece.width}", copy=False)
             return values
-        return parts.decode_items(part, count, piece.width)
+        return decode_items(part, count, piece.width)
 
     def _from_rows(self, at: int) -> npt.NDArray[Any]:
         """A column as a view of rows, which a copy is made of only where payloads differ in size."""
