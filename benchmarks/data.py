@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from tsmodel import Bool, Float32, Int32, KeyRange, TSModel
 from tsmodel.model.base import codec_of
 from tsmodel.store import EmbeddedStore, open_store
+from tsmodel.wire.chunk import Chunk
 
 
 class Reading(TSModel):
@@ -28,13 +29,13 @@ def put(store: EmbeddedStore, rows: list[Reading]) -> None:
     store.append(codec_of(Reading).encode(rows))
 
 
-def chunks_of(rows: list[Reading]) -> list[memoryview]:
+def chunks_of(rows: list[Reading]) -> list[Chunk]:
     """The chunks that a store in memory would give for these rows."""
     store = open_store(None)
     put(store, rows)
     return copied(store.scan(KeyRange()))
 
 
-def copied(chunks: Iterable[memoryview]) -> list[memoryview]:
+def copied(chunks: Iterable[Chunk]) -> list[Chunk]:
     """Chunks that stay."""
-    return [memoryview(bytes(chunk)) for chunk in chunks]
+    return [chunk.kept() for chunk in chunks]

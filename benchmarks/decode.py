@@ -91,7 +91,7 @@ def measure() -> list[Result]:
     codec = codec_of(Reading)
     with_attrs = row_codec(codec.layout, AttrsReading)
     payload_type = PlainPayloadType()
-    plain_rows = [row for chunk in chunks for row in plain_decode(chunk, payload_type)]
+    plain_rows = [row for chunk in chunks for row in plain_decode(chunk.rows(), payload_type)]
 
     def models() -> None:
         for chunk in chunks:
@@ -103,7 +103,7 @@ def measure() -> list[Result]:
 
     def plain() -> None:
         for chunk in chunks:
-            plain_decode(chunk, payload_type)
+            plain_decode(chunk.rows(), payload_type)
 
     times = race(
         {

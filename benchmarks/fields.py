@@ -18,6 +18,7 @@ from tsmodel import DateTime, Enumerated, Int32, Scaled, Text, TSModel, UInt8, f
 from tsmodel.codec import RowCodec
 from tsmodel.model.base import codec_of
 from tsmodel.timestamps import EPOCH
+from tsmodel.wire.chunk import RowChunk, parsed
 from tsmodel.wire.records import GET_FORM
 
 COUNT = 50_000
@@ -143,7 +144,7 @@ def plain_encode(rows: list[PlainRecord], pack: Callable[[PlainValue], bytes]) -
     return b"".join(pieces)
 
 
-def _read(codec: RowCodec[Any], chunk: memoryview) -> list[Any]:
+def _read(codec: RowCodec[Any], chunk: RowChunk) -> list[Any]:
     return list(codec.rows(codec.fit(chunk).records))
 
 
@@ -162,7 +163,7 @@ def measure() -> list[Result]:
         plain_rows = plain_decode(chunk, kind.unpack)
         times = race(
             {
-                "read": partial(_read, codec, memoryview(chunk)),
+                "read": partial(_read, codec, parsed(memoryview(chunk))),
                 "plain read": partial(plain_decode, chunk, kind.unpack),
                 "write": partial(codec.encode, rows),
                 "plain write": partial(plain_encode, plain_rows, kind.pack),

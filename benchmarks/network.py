@@ -242,7 +242,7 @@ def server_rows() -> list[Result]:
         for first in range(0, COUNT, 100_000):
             put(store, readings(100_000, first))
         with store.scan(KeyRange()) as scan:
-            answer = b"".join([*get_begin(), *map(bytes, scan), *get_end(1)])
+            answer = b"".join([*get_begin(), *(chunk.rows() for chunk in scan), *get_end(1)])
         store.close()
         with peer(answer) as bare, served(path) as ours, served(path, "--cache-bytes", "0") as uncached:
             times = race(

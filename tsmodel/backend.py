@@ -2,10 +2,8 @@
 
 Rules kept here:
 
-* A *chunk* is a memoryview that holds whole records in GET form, one after another: `int32 n | key (32) | payload`,
-  `n = 32 + len(payload)`, little-endian. It is never empty and never ends inside a record.
-* A chunk may lie in a buffer that is used again: it is valid until the next one is asked for. Who keeps it, copies it,
-  unless the scan says that its chunks last.
+* What is read comes in `Chunk`s, none of which is empty. One that is not `lasting` is valid until the next is asked for:
+  whoever keeps it asks for it `kept()`.
 * A *batch* is what a put carries of one cid: whole records in PUT form (`int32 n | mid moid cap | payload`, `n = 20 +
   len(payload)`) or PUTA form (with acq after cap, `n = 28 + len(payload)`).
 * An append is durable when it returns, and is applied whole or not at all.
@@ -16,14 +14,13 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-import attrs
-import numpy as np
 from typing_extensions import Self
 
 from tsmodel.errors import LocalProtocolError
 from tsmodel.keys import KeyRange
+from tsmodel.wire.chunk import Batch, Chunk
 
 __all__ = ["AcqInterval", "AsyncBackend", "AsyncScan", "Backend", "Batch", "Scan", "Spare"]
 
@@ -35,25 +32,6 @@ class AcqInterval(NamedTuple):
     acq_max: int
 
 
-@attrs.frozen
-class Batch:
-    """Records of one cid in PUT or PUTA form.
-
-    Attributes:
-        cid: client id of all records, 0 to 2**31 - 2.
-        records: whole records, without gaps.
-        count: how many records there are.
-        record_size: bytes that each record takes, its size field included; 0 when they differ.
-        payload: dtype of every payload, where all have one and it is known: a store keeps its fields apart.
-    """
-
-    cid: int
-    records: memoryview
-    count: int
-    record_size: int = 0
-    payload: np.dtype[Any] | None = None
-
-
 class Scan:
     """The chunks of a key range, as an iterator; `acq` is known once it is exhausted.
 
@@ -62,12 +40,10 @@ class Scan:
     Args:
         chunks: generator of chunks that returns the range's acq: records of the range with an acq below it never
             change again.
-        lasting: whether chunks stay valid when the next one is asked for.
     """
 
-    def __init__(self, chunks: Generator[memoryview, None, int], *, lasting: bool = False) -> None:
+    def __init__(self, chunks: Generator[Chunk, None, int]) -> None:
         self._chunks = chunks
-        self.lasting = lasting
         self._acq: int | None = None
 
     @property
@@ -81,10 +57,10 @@ class Scan:
             raise LocalProtocolError("the acq of a scan is known only after its last chunk")
         return self._acq
 
-    def __iter__(self) -> Iterator[memoryview]:
+    def __iter__(self) -> Iterator[Chunk]:
         return self
 
-    def __next__(self) -> memoryview:
+    def __next__(self) -> Chunk:
         try:
             return next(self._chunks)
         except StopIteration as end:
@@ -110,7 +86,7 @@ class AsyncScan:
         chunks: generator of chunks and, last, of the range's acq.
     """
 
-    def __init__(self, chunks: AsyncGenerator[memoryview | int, None]) -> None:
+    def __init__(self, chunks: AsyncGenerator[Chunk | int, None]) -> None:
         self._chunks = chunks
         self._acq: int | None = None
 
@@ -121,10 +97,10 @@ class AsyncScan:
             raise LocalProtocolError("the acq of a scan is known only after its last chunk")
         return self._acq
 
-    def __aiter__(self) -> AsyncIterator[memoryview]:
+    def __aiter__(self) -> AsyncIterator[Chunk]:
         return self
 
-    async def __anext__(self) -> memoryview:
+    async def __anext__(self) -> Chunk:
         found = await anext(self._chunks)
         if isinstance(found, int):
             self._acq = found

@@ -27,6 +27,7 @@ from tsmodel.errors import TransportError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.server import Listener, serve_in_thread
 from tsmodel.store import EmbeddedStore, open_store
+from tsmodel.wire.chunk import Chunk, RowChunk
 
 Address = tuple[str, int]
 EVERYTHING = Key.min().to_bytes() + Key.max().to_bytes()
@@ -205,12 +206,12 @@ class Reusing:
     def scan(self, box: KeyRange) -> Scan:
         return Scan(self._chunks(box))
 
-    def _chunks(self, box: KeyRange) -> Generator[memoryview, None, int]:
+    def _chunks(self, box: KeyRange) -> Generator[Chunk, None, int]:
         buffer = bytearray(2**20)
         with self._store.scan(box) as scan:
             for chunk in scan:
-                buffer[: len(chunk)] = chunk
-                yield memoryview(buffer)[: len(chunk)]
+                buffer[: chunk.nbytes] = chunk.rows()
+                yield RowChunk(memoryview(buffer)[: chunk.nbytes], len(chunk), chunk.record_size)
             return scan.acq
 
     def __getattr__(self, name: str) -> Any:

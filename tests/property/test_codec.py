@@ -16,6 +16,7 @@ from tsmodel.errors import EncodeError
 from tsmodel.keys import KeyRange
 from tsmodel.store import open_store
 from tsmodel.store.store import EmbeddedStore
+from tsmodel.wire.chunk import parsed
 
 
 def values(scalar: Scalar) -> st.SearchStrategy[object]:
@@ -89,7 +90,7 @@ def test_bytes_are_those_of_struct_and_of_the_dtype(table: tuple[Layout, list[tu
     assert sum(batch.count for batch in batches) == len(rows)
 
     chunk = in_get_form(batches)
-    fit = codec.fit(memoryview(chunk))
+    fit = codec.fit(parsed(memoryview(chunk)))
     assert fit.misfits == ()
     assert list(codec.rows(fit.records)) == [(*row[:4], 77, *row[4:]) for row in by_cid]
 

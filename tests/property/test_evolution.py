@@ -14,6 +14,7 @@ from tsmodel.codec.claims import Claim, sorted_by
 from tsmodel.errors import SchemaError
 from tsmodel.keys import Key
 from tsmodel.model.base import codec_of
+from tsmodel.wire.chunk import parsed
 
 KINDS: dict[Any, st.SearchStrategy[Any]] = {
     Int16: st.integers(-3, 3),
@@ -137,9 +138,9 @@ def test_claims_sort_as_they_say(one: Claim, other: Claim, rows: list[tuple[Key,
         assert both == []
     chunk = b"".join(struct.pack("<i", 32 + len(payload)) + key.to_bytes() + payload for key, payload in rows)
     for keys in (False, True):
-        (first, second), misfits = sorted_by(memoryview(chunk), [[one], [other]], "A", keys=keys)
+        (first, second), misfits = sorted_by(parsed(memoryview(chunk)), [[one], [other]], "A", keys=keys)
         for part, claim in ((first, one), (second, other)):
-            assert bytes(part) == b"".join(
+            assert bytes(part.rows()) == b"".join(
                 struct.pack("<i", 32 + len(payload)) + key.to_bytes() + payload
                 for key, payload in rows
                 if meets(claim, key, payload, keys=keys)

@@ -19,6 +19,7 @@ from tsmodel.codec import Fit
 from tsmodel.codec.numbers import BitsCodec
 from tsmodel.errors import DecodeError, EncodeError
 from tsmodel.model.base import codec_of
+from tsmodel.wire.chunk import RowChunk, parsed
 
 any_model = models() | variable_models()
 
@@ -27,7 +28,7 @@ relaxed = settings(
 )
 
 
-def chunk_of(batches: list[Any]) -> memoryview:
+def chunk_of(batches: list[Any]) -> RowChunk:
     """Batches as a scan would give them, with an acq of 77."""
     answer = b""
     for batch in batches:
@@ -37,7 +38,7 @@ def chunk_of(batches: list[Any]) -> memoryview:
             mid, moid, cap = struct.unpack_from("<qiq", octets, at + 4)
             answer += get_record(octets[at + 24 : at + 4 + size], batch.cid, mid, moid, cap, 77)
             at += 4 + size
-    return memoryview(answer)
+    return parsed(memoryview(answer))
 
 
 def shown(row: TSModel) -> str:
@@ -104,7 +105,7 @@ def test_any_bytes_are_read_as_what_is_written_so_or_refused(made: Any, data: st
         st.integers(0, 255),
     )
     payload = data.draw(exact | spoilt | st.binary(max_size=20))
-    chunk = memoryview(get_record(payload, 1, 2, 3, 4, 5) + get_record(written, 1, 2, 3, 4, 5))
+    chunk = RowChunk.of([get_record(payload, 1, 2, 3, 4, 5), get_record(written, 1, 2, 3, 4, 5)])
     fit: Fit = codec.fit(chunk)
     assert len(fit.records) + len(fit.misfits) == 2
     if fit.misfits:

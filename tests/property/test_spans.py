@@ -17,6 +17,7 @@ from tsmodel.errors import DecodeError
 from tsmodel.frames.ends import ArrowFrame, ColumnsFrame
 from tsmodel.model.base import codec_of
 from tsmodel.model.meta import schema_of
+from tsmodel.wire.chunk import Chunk, parsed
 from tsmodel.wire.records import GET_FORM
 
 
@@ -29,7 +30,7 @@ class Event(TSModel):
     rest: Blob = field(prefix=None)
 
 
-def chunk_of(model: Any, objects: list[Any]) -> memoryview:
+def chunk_of(model: Any, objects: list[Any]) -> Chunk:
     keys = np.zeros(len(objects), [(name, GET_FORM.header[name]) for name in GET_FORM.key_fields])
     for name in GET_FORM.key_fields:
         keys[name] = [getattr(row, name) for row in objects]
@@ -106,7 +107,7 @@ def test_such_payloads_are_read_as_columns() -> None:
 def test_damaged_payloads_are_told_as_they_are_record_by_record() -> None:
     """Whatever byte of a payload is another one, the same records and misfits come out."""
     codec = codec_of(Event)
-    whole = bytes(chunk_of(Event, EVENTS[:6]))
+    whole = bytes(chunk_of(Event, EVENTS[:6]).rows())
     heads = {at + offset for at in GET_FORM.offsets(whole).tolist() for offset in range(36)}
     generator = random.Random(11)
     seen = set()
@@ -114,7 +115,7 @@ def test_damaged_payloads_are_told_as_they_are_record_by_record() -> None:
         if at in heads:
             continue
         for value in {0, 1, 0x80, 0xFF, generator.randrange(256)}:
-            damaged = memoryview(whole[:at] + bytes([value]) + whole[at + 1 :])
+            damaged = parsed(memoryview(whole[:at] + bytes([value]) + whole[at + 1 :]))
             slow, fast = codec.fit(damaged), codec.fit_columns(damaged)
             seen.add(type(fast.records))
             assert [repr(each) for each in fast.misfits] == [repr(each) for each in slow.misfits]
@@ -125,9 +126,9 @@ def test_damaged_payloads_are_told_as_they_are_record_by_record() -> None:
 def test_cut_payloads_are_told_as_they_are_record_by_record() -> None:
     codec = codec_of(Event)
     for event in EVENTS[:8]:
-        record = bytes(chunk_of(Event, [event]))
+        record = bytes(chunk_of(Event, [event]).rows())
         for length in range(36, len(record)):
-            cut = memoryview((length - 4).to_bytes(4, "little") + record[4:length])
+            cut = parsed(memoryview((length - 4).to_bytes(4, "little") + record[4:length]))
             slow, fast = codec.fit(cut), codec.fit_columns(cut)
             assert [repr(each) for each in fast.misfits] == [repr(each) for each in slow.misfits]
             assert len(fast.records) == len(slow.records)

@@ -10,6 +10,7 @@ from typing import Any
 
 from tsmodel.backend import Backend, Batch
 from tsmodel.keys import KeyRange
+from tsmodel.wire.chunk import Chunk
 
 Row = tuple[Any, ...]
 
@@ -27,14 +28,14 @@ def batches(rows: Iterable[Row], *, with_acq: bool = False) -> list[Batch]:
     return [batch(cid, [row[1:] for row in group], with_acq=with_acq) for cid, group in groupby(rows, key=itemgetter(0))]
 
 
-def rows_in(chunk: bytes | memoryview) -> Iterator[Row]:
-    """The rows of a chunk: (cid, mid, moid, cap, acq, payload)."""
-    at = 0
-    while at < len(chunk):
-        (n,) = struct.unpack_from("<i", chunk, at)
-        yield (*struct.unpack_from("<iqiqq", chunk, at + 4), bytes(chunk[at + 36 : at + 4 + n]))
+def rows_in(chunk: bytes | memoryview | Chunk) -> Iterator[Row]:
+    """The rows of a chunk, or of its bytes: (cid, mid, moid, cap, acq, payload)."""
+    data, at = chunk.rows() if isinstance(chunk, Chunk) else chunk, 0
+    while at < len(data):
+        (n,) = struct.unpack_from("<i", data, at)
+        yield (*struct.unpack_from("<iqiqq", data, at + 4), bytes(data[at + 36 : at + 4 + n]))
         at += 4 + n
-    assert at == len(chunk)
+    assert at == len(data)
 
 
 def scanned(backend: Backend, box: KeyRange | None = None) -> list[Row]:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import TypeVar
 
-from tsmodel.wire.messages import Chunk, PutRecords
+from tsmodel.wire.chunk import Chunk
+from tsmodel.wire.messages import PutRecords
 from tsmodel.wire.reading import Reader
 
 E = TypeVar("E")
@@ -57,7 +58,7 @@ def fed(reader: Reader[E], pieces: Iterable[bytes]) -> list[object]:
 def _add(events: list[object], event: object) -> None:
     last = events[-1] if events else None
     if isinstance(event, Chunk):
-        records = bytes(event.records)
+        records = bytes(event.rows())
         if isinstance(last, bytes):
             events[-1] = last + records
         else:

@@ -24,7 +24,8 @@ from tsmodel.client.pool import Pool
 from tsmodel.client.retry import ONCE, Attempts, Retry
 from tsmodel.errors import TSModelError
 from tsmodel.keys import KeyRange
-from tsmodel.wire.messages import Chunk, Refusal
+from tsmodel.wire.chunk import Chunk
+from tsmodel.wire.messages import Refusal
 
 __all__ = ["TStorageBackend"]
 
@@ -79,7 +80,7 @@ class TStorageBackend:
         """Disconnects."""
         self._pool.close()
 
-    def _chunks(self, box: KeyRange) -> Generator[memoryview, None, int]:
+    def _chunks(self, box: KeyRange) -> Generator[Chunk, None, int]:
         if box.is_empty:
             return box.max.acq
         attempts = Attempts(self._retry)
@@ -92,7 +93,7 @@ class TStorageBackend:
                             self._refused(event)
                         if isinstance(event, Chunk):
                             handed_over = True
-                            yield event.records
+                            yield event
                         else:
                             acq = event.acq
                 return acq

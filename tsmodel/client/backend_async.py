@@ -15,7 +15,8 @@ from tsmodel.client.pool import AsyncPool
 from tsmodel.client.retry import ONCE, Attempts, Retry
 from tsmodel.errors import TSModelError
 from tsmodel.keys import KeyRange
-from tsmodel.wire.messages import Chunk, Refusal
+from tsmodel.wire.chunk import Chunk
+from tsmodel.wire.messages import Refusal
 
 __all__ = ["AsyncTStorageBackend"]
 
@@ -64,7 +65,7 @@ class AsyncTStorageBackend:
         """Disconnects."""
         self._pool.close()
 
-    async def _chunks(self, box: KeyRange) -> AsyncGenerator[memoryview | int, None]:
+    async def _chunks(self, box: KeyRange) -> AsyncGenerator[Chunk | int, None]:
         if box.is_empty:
             yield box.max.acq
             return
@@ -82,7 +83,7 @@ class AsyncTStorageBackend:
                             self._refused(event)
                         if isinstance(event, Chunk):
                             handed_over = True
-                            yield event.records
+                            yield event
                         else:
                             acq = event.acq
             except TSModelError as error:

@@ -20,7 +20,8 @@ from tsmodel.client.numpy_columns import ColumnBatches, checked_rows, columns_of
 from tsmodel.client.payload_types import Collector, PayloadType
 from tsmodel.codec.fitting import SIZE_FIELD
 from tsmodel.errors import DecodeError
-from tsmodel.keys import KEY_FIELDS, Key
+from tsmodel.keys import KEY_FIELDS
+from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm, octets_of
 
 __all__ = ["NumpyPayloadType"]
@@ -75,25 +76,19 @@ class NumpyPayloadType(PayloadType[Any]):
         """The payload as an element of a structured array, or None when it has another size."""
         return np.frombuffer(buffer, self.dtype)[0] if len(buffer) == self.dtype.itemsize else None
 
-    def batches(self, chunk: memoryview, record_size: int = 0) -> Iterator[Array]:
+    def batches(self, chunk: Chunk) -> Iterator[Array]:
         """The records of a chunk as one array, a view.
 
         Raises:
             DecodeError: at the first payload of another size, after the records before it.
         """
-        if record_size == self.parsing_dtype.itemsize:
-            yield np.frombuffer(chunk, self.parsing_dtype)
+        if chunk.record_size == self.parsing_dtype.itemsize:
+            yield np.frombuffer(chunk.rows(), self.parsing_dtype)
             return
-        starts = GET_FORM.offsets(chunk)
-        ends = np.append(starts[1:], len(chunk))
-        differs = ends - starts != self.parsing_dtype.itemsize
-        if not differs.any():
-            yield np.frombuffer(chunk, self.parsing_dtype)
-            return
-        first = int(differs.argmax())
-        yield np.frombuffer(chunk[: starts[first]], self.parsing_dtype)
-        key = Key.from_bytes(chunk[starts[first] + 4 : starts[first] + _HEADER])
-        payload = bytes(chunk[starts[first] + _HEADER : ends[first]])
+        first = int((chunk.sizes() != self.parsing_dtype.itemsize).argmax())
+        before = chunk.take(slice(first))
+        yield np.frombuffer(before.rows(), self.parsing_dtype)
+        key, payload = next(chunk.take(slice(first, first + 1)).pairs())
         raise DecodeError(
             f"the payload of record {key} has {len(payload)} bytes; {self.dtype} takes {self.dtype.itemsize}",
             key=key,

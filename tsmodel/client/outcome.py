@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from tsmodel.client.encoding import Encoded
 from tsmodel.client.failures import refusal_error
 from tsmodel.client.operations import Operation, get
@@ -13,8 +15,8 @@ from tsmodel.client.record import Key
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
 from tsmodel.errors import DecodeError, EncodeError, KeyRangeError, LocalProtocolError
 from tsmodel.wire.answers import GetEvent
-from tsmodel.wire.messages import AcqAnswer, Chunk, PutAnswer, RangeEnd, Refusal
-from tsmodel.wire.records import GET_FORM
+from tsmodel.wire.chunk import Chunk
+from tsmodel.wire.messages import AcqAnswer, PutAnswer, RangeEnd, Refusal
 
 __all__ = ["GetOutcome", "acq_response", "failure", "put_response"]
 
@@ -109,15 +111,15 @@ class GetOutcome(Generic[T]):
         """The response without records."""
         return ResponseAcq(**(self._failure or {"acq": self._acq}))
 
-    def _read(self, event: Chunk) -> Iterator[Any]:
-        chunk = event.records
-        if self._left is not None and len(chunk) > self._left:
+    def _read(self, chunk: Chunk) -> Iterator[Any]:
+        if self._left is not None and chunk.nbytes > self._left:
             self.fail(MemoryError(f"more than the {self._limit} bytes of the memory limit arrived"))
-            chunk = chunk[: GET_FORM.whole_records(chunk[: self._left]).end]
+            ends = chunk.offsets() + chunk.sizes()
+            chunk = chunk.take(slice(int(np.searchsorted(ends, self._left, side="right"))))
         elif self._left is not None:
-            self._left -= len(chunk)
+            self._left -= chunk.nbytes
         try:
             if len(chunk):
-                yield from self._payload_type.batches(chunk, event.record_size)
+                yield from self._payload_type.batches(chunk)
         except DecodeError as error:
             self.fail(error)

@@ -22,6 +22,7 @@ import numpy as np
 from tsmodel.client.encoding import Encoded, encode_records
 from tsmodel.client.record import Key, Record
 from tsmodel.errors import DecodeError
+from tsmodel.wire.chunk import Chunk, keys_of
 from tsmodel.wire.records import GET_FORM
 
 __all__ = [
@@ -31,8 +32,7 @@ __all__ = [
     "StructPayloadType",
     "TuplePayloadType",
     "UnitPayloadType",
-    "keys_of",
-    "payloads_of",
+    "key_objects",
 ]
 
 T = TypeVar("T")
@@ -83,24 +83,17 @@ class PayloadType(ABC, Generic[T]):
     def from_bytes(self, buffer: bytes) -> T | None:
         """The value of a payload, or None when it is not a payload of this type."""
 
-    def read(self, chunk: memoryview) -> Iterator[Record[T]]:
+    def read(self, chunk: Chunk) -> Iterator[Record[T]]:
         """The records of a chunk, one by one.
 
         Raises:
             DecodeError: at the first payload that is not of this type, with its key; the records before it were yielded.
         """
-        starts = GET_FORM.offsets(chunk).tolist()
-        for start, end in zip(starts, [*starts[1:], len(chunk)], strict=True):
-            key = Key.from_bytes(chunk[start + 4 : start + _HEADER])
-            payload = bytes(chunk[start + _HEADER : end])
+        for key, payload in chunk.pairs():
             yield Record(key, self._value(key, payload))
 
-    def batches(self, chunk: memoryview, record_size: int = 0) -> Iterator[Any]:  # noqa: ARG002
+    def batches(self, chunk: Chunk) -> Iterator[Any]:
         """The records of a chunk as a channel hands them on, valid as long as the chunk is; here one list, which stays.
-
-        Args:
-            chunk: whole records in GET form.
-            record_size: bytes of each one, where it is known that they all have this size; 0 where it is not.
 
         Raises:
             DecodeError: as `read`, after a batch of the records before.
@@ -164,13 +157,13 @@ class TuplePayloadType(PayloadType[Any]):
         """The tuple, or None when the payload has another size."""
         return self._struct.unpack(buffer) if len(buffer) == self._struct.size else None
 
-    def read(self, chunk: memoryview) -> Iterator[Record[Any]]:
+    def read(self, chunk: Chunk) -> Iterator[Record[Any]]:
         """See `PayloadType.read`; records of this format's size are read all at once."""
-        found = GET_FORM.whole_records(chunk)
         size = self._struct.size
-        if found.end != len(chunk) or found.record_size != _HEADER + size:
+        if chunk.record_size != _HEADER + size:
             return super().read(chunk)
-        return map(Record, keys_of(chunk, size), self._values(payloads_of(chunk, size), found.count))
+        payloads = chunk.column(0, np.dtype(f"V{size}")).tobytes() if size else b""
+        return map(Record, key_objects(chunk.keys()), self._values(payloads, len(chunk)))
 
     def _values(self, payloads: bytes, count: int) -> Iterable[Any]:
         return self._struct.iter_unpack(payloads) if self._struct.size else repeat((), count)
@@ -226,17 +219,6 @@ class UnitPayloadType(PayloadType[tuple[()]]):
         return None if len(buffer) else ()
 
 
-def keys_of(chunk: memoryview, payload_size: int) -> Iterator[Key]:
-    """The keys of a chunk whose payloads all have this size."""
-    records = np.frombuffer(chunk, np.dtype(f"V{_HEADER + payload_size}"))
-    keys = np.ndarray(len(records), "V32", chunk, 4, (records.itemsize,)).tobytes()
-    return starmap(Key, _KEY.iter_unpack(keys))
-
-
-def payloads_of(chunk: memoryview, payload_size: int) -> bytes:
-    """The payloads of a chunk, all of this size, one after another."""
-    if not payload_size:
-        return b""
-    count = len(chunk) // (_HEADER + payload_size)
-    payloads = np.ndarray(count, f"V{payload_size}", chunk, _HEADER, (_HEADER + payload_size,))
-    return bytes(payloads.tobytes())
+def key_objects(records: Any) -> Iterator[Key]:
+    """The keys of some records, which are indexed by the name of a component."""
+    return starmap(Key, _KEY.iter_unpack(keys_of(records).tobytes()))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.backend import Batch
+from tsmodel.wire.chunk import Batch
 from tsmodel.wire.records import octets_of
 
 __all__ = ["batches_by_cid"]
@@ -33,4 +33,4 @@ def batches_by_cid(cids: npt.NDArray[Any], records: npt.NDArray[Any]) -> list[Ba
 
 def _batch(cid: int, records: npt.NDArray[Any]) -> Batch:
     payload = records.dtype["payload"] if "payload" in (records.dtype.names or ()) else None
-    return Batch(cid, octets_of(records), len(records), records.dtype.itemsize, payload)
+    return Batch(cid, octets_of(records), len(records), records.dtype.itemsize, payload=payload)

@@ -14,17 +14,16 @@ from typing import Any, Final
 
 import attrs
 import numpy as np
-import numpy.typing as npt
 
 from tsmodel.codec.field import FieldCodec, FieldFault, Mask
-from tsmodel.codec.fitting import Misfit
+from tsmodel.codec.fitting import Misfit, misfits_of
 from tsmodel.codec.layout import Layout
 from tsmodel.codec.lengths import LengthCodec
 from tsmodel.codec.nested import VariableNestedCodec
 from tsmodel.codec.nullable import NullableCodec
-from tsmodel.keys import Key
 from tsmodel.timestamps import to_iso
-from tsmodel.wire.records import GET_FORM, octets_of
+from tsmodel.wire.chunk import Chunk
+from tsmodel.wire.records import GET_FORM
 
 __all__ = ["Claim", "Refusal", "payload_sizes", "sorted_by"]
 
@@ -108,107 +107,50 @@ def _least(codec: FieldCodec) -> int:
     return 0
 
 
-class _Records:
-    """The records of a chunk, looked at from outside."""
+def _begins_with(chunk: Chunk, first: int) -> Mask:
+    """Which payloads begin with a byte of this value; shape (n,)."""
+    mask: Mask = chunk.sizes() > _HEADER if chunk.record_size <= _HEADER else np.ones(len(chunk), np.bool_)
+    mask[mask] = chunk.take(mask).column(0, np.dtype(np.uint8)) == first
+    return mask
 
-    def __init__(self, chunk: memoryview) -> None:
-        whole = GET_FORM.whole_records(chunk)
-        if whole.end != len(chunk):
-            raise GET_FORM.fault(chunk, whole.end)
-        self._chunk = chunk
-        self.count = whole.count
-        self.same_size = whole.record_size
-        self._octets = np.frombuffer(chunk, np.uint8)
-        if self.same_size:
-            self._starts = np.empty(0, np.int64)
-            self.sizes: int | npt.NDArray[np.int64] = self.same_size - _HEADER
-        else:
-            self._starts = GET_FORM.offsets(chunk)
-            self.sizes = np.diff(self._starts, append=len(chunk)) - _HEADER
 
-    def column(self, name: str) -> npt.NDArray[Any]:
-        """A key component of each, shape (n,)."""
-        fields = GET_FORM.header.fields
-        assert fields is not None
-        kind, offset, *_ = fields[name]
-        if self.same_size:
-            strided: npt.NDArray[Any] = np.ndarray(self.count, kind, self._chunk, offset, (self.same_size,))
-            return strided
-        places = self._starts[:, None] + np.arange(offset, offset + kind.itemsize)
-        gathered: npt.NDArray[Any] = self._octets[places].view(kind).reshape(-1)
-        return gathered
-
-    def begins_with(self, octet: int) -> Mask:
-        """Which payloads begin with a byte of this value; shape (n,)."""
-        mask: Mask
-        if self.same_size:
-            if self.same_size == _HEADER:
-                return np.zeros(self.count, np.bool_)
-            mask = np.ndarray(self.count, np.uint8, self._chunk, _HEADER, (self.same_size,)) == octet
-        else:
-            firsts = self._octets[np.minimum(self._starts + _HEADER, len(self._octets) - 1)]
-            mask = (firsts == octet) & (self.sizes > 0)
-        return mask
-
-    def meeting(self, claim: Claim, keys: bool) -> Mask | np.bool_:
-        """Which of them a claim fits: for each, shape (n,), or for all at once."""
-        mask: Any = np.bool_(True)
-        mask &= self.sizes >= claim.least if claim.most != claim.least else self.sizes == claim.least
-        if claim.most not in (None, claim.least):
-            mask = mask & (self.sizes <= claim.most)
-        if claim.version is not None:
-            mask = mask & self.begins_with(claim.version)
-        if claim.since is not None:
-            mask = mask & (self.column("cap") >= claim.since)
-        if claim.until is not None:
-            mask = mask & (self.column("cap") < claim.until)
-        for name, value in claim.keys.items() if keys else ():
-            mask = mask & (self.column(name) == value)
-        return mask  # type: ignore[no-any-return]
-
-    def taken(self, mask: Mask) -> memoryview:
-        """Those that a mask of shape (n,) picks, as a chunk."""
-        if mask.all():
-            return self._chunk
-        if self.same_size:
-            return octets_of(np.frombuffer(self._chunk, f"V{self.same_size}")[mask])
-        ends = np.append(self._starts[1:], len(self._chunk))
-        starts, ends = self._starts[mask], ends[mask]
-        sizes = ends - starts
-        if len(sizes) and (sizes == sizes[0]).all():
-            return octets_of(self._octets[starts[:, None] + np.arange(sizes[0])].reshape(-1))
-        return memoryview(b"".join(map(self._chunk.__getitem__, map(slice, starts.tolist(), ends.tolist()))))
+def _meeting(chunk: Chunk, claim: Claim, keys: bool) -> Mask | np.bool_:
+    """Which records a claim fits: for each, shape (n,), or for all at once."""
+    sizes = np.int64(chunk.record_size) if chunk.record_size else chunk.sizes()
+    mask: Any = sizes >= claim.least + _HEADER
+    if claim.most is not None:
+        mask = mask & (sizes <= claim.most + _HEADER)
+    if claim.version is not None:
+        mask = mask & _begins_with(chunk, claim.version)
+    if claim.since is not None:
+        mask = mask & (chunk.key("cap") >= claim.since)
+    if claim.until is not None:
+        mask = mask & (chunk.key("cap") < claim.until)
+    for name, value in claim.keys.items() if keys else ():
+        mask = mask & (chunk.key(name) == value)
+    return mask  # type: ignore[no-any-return]
 
 
 def sorted_by(
-    chunk: memoryview, groups: Sequence[Sequence[Claim]], what: str, *, keys: bool = False
-) -> tuple[list[memoryview], tuple[Misfit, ...]]:
+    chunk: Chunk, groups: Sequence[Sequence[Claim]], what: str, *, keys: bool = False
+) -> tuple[list[Chunk], tuple[Misfit, ...]]:
     """The records of a chunk, one chunk for each group of claims; and those that no claim fits.
 
     Args:
-        chunk: whole records in GET form.
+        chunk: the records.
         groups: claims, every two of them apart.
         what: what the groups are of, for messages.
         keys: whether the key components that claims name are to be looked at.
-
-    Raises:
-        RemoteProtocolError: when the chunk does not consist of whole records.
     """
-    records = _Records(chunk)
-    left = np.ones(records.count, np.bool_)
+    left = np.ones(len(chunk), np.bool_)
     chunks = []
     for claims in groups:
-        mask = np.zeros(records.count, np.bool_)
+        mask = np.zeros(len(chunk), np.bool_)
         for claim in claims:
-            mask |= records.meeting(claim, keys)
+            mask |= _meeting(chunk, claim, keys)
         left &= ~mask
-        chunks.append(records.taken(mask) if mask.any() else chunk[:0])
+        chunks.append(chunk.take(mask))
     if not left.any():
         return chunks, ()
     why = f"{what} has no such records: " + "; ".join(str(claim) for claims in groups for claim in claims)
-    rest, misfits, at = bytes(records.taken(left)), [], 0
-    while at < len(rest):
-        end = at + 4 + int.from_bytes(rest[at : at + 4], "little")
-        misfits.append(Misfit(Key.from_bytes(rest[at + 4 : at + _HEADER]), rest[at + _HEADER : end], Refusal(why)))
-        at = end
-    return chunks, tuple(misfits)
+    return chunks, misfits_of(chunk.take(left), Refusal(why))

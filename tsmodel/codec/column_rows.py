@@ -25,6 +25,7 @@ from tsmodel.codec.rows import KEY_CODECS, RowCodec
 from tsmodel.codec.stored_columns import RowFault, stored_column
 from tsmodel.errors import EncodeError
 from tsmodel.keys import KEY_FIELDS
+from tsmodel.wire.chunk import RowChunk
 from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, octets_of
 
 __all__ = ["Given", "fill", "rows_of", "rows_of_columns"]
@@ -111,7 +112,7 @@ def rows_of(codec: FixedRowCodec[RowT], cids: Array, records: Array, *, with_acq
     whole["cid"] = cids
     if not with_acq:
         whole["acq"] = -1
-    return codec.rows(codec.fit(octets_of(whole)).records)
+    return codec.rows(codec.fit(RowChunk(octets_of(whole), len(whole), whole.dtype.itemsize)).records)
 
 
 def rows_of_columns(

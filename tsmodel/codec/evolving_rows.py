@@ -17,9 +17,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 import numpy as np
-import numpy.typing as npt
 
-from tsmodel.backend import Batch
 from tsmodel.codec.claims import Claim, Refusal, sorted_by
 from tsmodel.codec.field import FieldFault
 from tsmodel.codec.fitting import Fit, Misfit
@@ -27,13 +25,15 @@ from tsmodel.codec.rows import RowCodec
 from tsmodel.codec.scalars import shown
 from tsmodel.errors import SchemaError
 from tsmodel.keys import KEY_FIELDS, Key
+from tsmodel.wire.chunk import Batch, Chunk, RowChunk, joined, keys_of, parsed
 from tsmodel.wire.records import GET_FORM
 
-__all__ = ["EvolvingRowCodec", "UpgradeFault", "keys_of", "labelled"]
+__all__ = ["EvolvingRowCodec", "UpgradeFault", "labelled"]
 
 RowT = TypeVar("RowT")
 
 _UNSET: Final = Key(-1, -1, -1, -1, -1)
+_NONE: Final = parsed(memoryview(b""))
 
 
 class UpgradeFault(Refusal):
@@ -73,7 +73,7 @@ class EvolvingRowCodec(RowCodec[RowT]):
         self.claims = (*self._groups[0], claim)
         self.caps = own.caps
 
-    def fit(self, chunk: memoryview) -> Fit:
+    def fit(self, chunk: Chunk) -> Fit:
         """See `RowCodec.fit`."""
         (old, own), misfits = self._sorted(chunk)
         if len(old):
@@ -81,11 +81,11 @@ class EvolvingRowCodec(RowCodec[RowT]):
             misfits += labelled(found.misfits, self._old_name)
             upgraded, unable = self._upgraded(found.records)
             misfits += unable
-            own = upgraded if not len(own) else memoryview(b"".join([upgraded, own]))
+            own = upgraded if not len(own) else joined([upgraded, own])
         found = self._own.fit(own)
         return Fit(found.records, (*misfits, *found.misfits))
 
-    def fit_keys(self, chunk: memoryview) -> Fit:
+    def fit_keys(self, chunk: Chunk) -> Fit:
         """See `RowCodec.fit_keys`; the records have key components only, unless all are of the newest version."""
         (old, own), misfits = self._sorted(chunk)
         if not len(old):
@@ -95,7 +95,7 @@ class EvolvingRowCodec(RowCodec[RowT]):
         misfits += (*labelled(fits[0].misfits, self._old_name), *fits[1].misfits)
         return Fit(np.concatenate([keys_of(each.records) for each in fits]), misfits)
 
-    def _fit(self, chunk: memoryview) -> Fit:
+    def _fit(self, chunk: Chunk) -> Fit:
         return self.fit(chunk)
 
     def rows(self, records: Any) -> Iterator[RowT]:
@@ -106,7 +106,7 @@ class EvolvingRowCodec(RowCodec[RowT]):
         """See `RowCodec.encode`."""
         return self._own.encode(rows, with_acq=with_acq, first=first)
 
-    def chunk_of(self, rows: Sequence[RowT], keys: Any) -> memoryview:
+    def chunk_of(self, rows: Sequence[RowT], keys: Any) -> Chunk:
         """See `RowCodec.chunk_of`."""
         return self._own.chunk_of(rows, keys)
 
@@ -150,7 +150,7 @@ class EvolvingRowCodec(RowCodec[RowT]):
     def _old_name(self) -> str:
         return self._groups[0][-1].model
 
-    def _sorted(self, chunk: memoryview) -> tuple[list[memoryview], tuple[Misfit, ...]]:
+    def _sorted(self, chunk: Chunk) -> tuple[list[Chunk], tuple[Misfit, ...]]:
         if self.upgrade is None:
             raise SchemaError(
                 f"{self._name} replaces {self._old_name}, but nothing says how: write a function under "
@@ -161,21 +161,21 @@ class EvolvingRowCodec(RowCodec[RowT]):
 
     def _single(self, key: Key, payload: bytes) -> Any:
         head = (GET_FORM.least + len(payload)).to_bytes(4, "little") + key.to_bytes()
-        found = self.fit(memoryview(head + payload))
+        found = self.fit(RowChunk(memoryview(head + payload), 1, len(head) + len(payload), lasting=True))
         for misfit in found.misfits:
             raise misfit.fault or Refusal(f"{len(payload)} bytes are no payload of {self._name}")
         return found.records
 
-    def _upgraded(self, records: Any) -> tuple[memoryview, tuple[Misfit, ...]]:
+    def _upgraded(self, records: Any) -> tuple[Chunk, tuple[Misfit, ...]]:
         """Records that `old` found, as a chunk of the newest version."""
         if not len(records):
-            return memoryview(b""), ()
+            return _NONE, ()
         try:
             return self._own.chunk_of(list(map(self._made, self._old.rows(records))), records), ()
         except Exception:  # noqa: BLE001 - the user's function may raise anything; each record's own is told below
             return self._one_by_one(records)
 
-    def _one_by_one(self, records: Any) -> tuple[memoryview, tuple[Misfit, ...]]:
+    def _one_by_one(self, records: Any) -> tuple[Chunk, tuple[Misfit, ...]]:
         pieces, misfits = [], []
         payloads = list(self._old._payloads(records))
         for at, payload in enumerate(payloads):
@@ -189,7 +189,7 @@ class EvolvingRowCodec(RowCodec[RowT]):
                 fault.__cause__ = error
                 key = Key(*(int(record[name][0]) for name in KEY_FIELDS))
                 misfits.append(Misfit(key, payload, fault))
-        return memoryview(b"".join(pieces)), tuple(misfits)
+        return joined(pieces or [_NONE]), tuple(misfits)
 
     def _made(self, row: Any) -> RowT:
         assert self.upgrade is not None
@@ -219,11 +219,3 @@ def _labelled(fault: FieldFault | None, name: str) -> FieldFault:
     named = Refusal(f"{name}.{fault.field}, at byte {fault.offset}: {fault.why}" if fault.field else f"{name}: {fault.why}")
     named.field, named.offset = fault.field, fault.offset
     return named
-
-
-def keys_of(records: Any) -> npt.NDArray[Any]:
-    """Sizes and keys of some records; structured array, shape (n,)."""
-    keys = np.zeros(len(records), GET_FORM.header)
-    for name in KEY_FIELDS:
-        keys[name] = records[name]
-    return keys

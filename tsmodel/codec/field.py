@@ -206,6 +206,11 @@ class FixedCodec(FieldCodec):
         octets = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), self.size)
         return [each.tobytes() for each in octets]
 
+    @property
+    def may_be_faulty(self) -> bool:
+        """Whether any value of a column may be none of the field's; columns of others need not be decoded to be checked."""
+        return type(self).faulty is not FixedCodec.faulty
+
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
         """Which values of a column (shape (n,), of `dtype`) are none of the field's; None when all are sound."""
         return None

@@ -18,7 +18,6 @@ from typing import Any, Final, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.backend import Batch
 from tsmodel.codec.batching import batches_by_cid
 from tsmodel.codec.compiling import dumper, is_plain, loader
 from tsmodel.codec.constraints import Bounds, Constraints
@@ -28,6 +27,7 @@ from tsmodel.codec.layout import VERSION, Layout, placed_dtype
 from tsmodel.codec.rows import RowCodec
 from tsmodel.codec.scalars import KEY_SCALARS
 from tsmodel.keys import KEY_FIELDS, Key
+from tsmodel.wire.chunk import Batch, Chunk, RowChunk
 from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, octets_of
 
 __all__ = ["FixedRowCodec"]
@@ -87,17 +87,17 @@ class FixedRowCodec(RowCodec[RowT]):
             if not each
         ]
 
-    def _fit(self, chunk: memoryview) -> Fit:
+    def _fit(self, chunk: Chunk) -> Fit:
         found = fit(chunk, self.dtype)
         faulty = self.layout.faulty(found.records) if len(found.records) else None
         if faulty is None or not faulty.any():
             return found
-        return Fit(found.records[~faulty], (*found.misfits, *self._faults(_octets(found.records)[faulty])))
+        return Fit(found.records[~faulty], (*found.misfits, *self._faults(_octets(np.asarray(found.records[faulty])))))
 
-    def rows(self, records: npt.NDArray[Any]) -> Iterator[RowT]:
+    def rows(self, records: Any) -> Iterator[RowT]:
         """See `RowCodec.rows`."""
         if self._swapped is not None:
-            records = records.view(_dtype(GET_FORM, self.layout, stored=True)).astype(self._swapped)
+            records = np.asarray(records).view(_dtype(GET_FORM, self.layout, stored=True)).astype(self._swapped)
         unpacked = self._unpack.iter_unpack(octets_of(records))
         return starmap(self.make, unpacked) if self._load is None else iter(self._load(self.make, unpacked))
 
@@ -110,12 +110,12 @@ class FixedRowCodec(RowCodec[RowT]):
         self._check_keys(("cid", *form.key_fields), values, rows, first)
         return batches_by_cid(values["cid"], self._records(form, values))
 
-    def chunk_of(self, rows: Sequence[RowT], keys: Any) -> memoryview:
+    def chunk_of(self, rows: Sequence[RowT], keys: Any) -> Chunk:
         """See `RowCodec.chunk_of`."""
         records = self._records(GET_FORM, self._values(rows, 0))
         for name in KEY_FIELDS:
             records[name] = keys[name]
-        return octets_of(records)
+        return RowChunk(octets_of(records), len(records), records.dtype.itemsize, lasting=True)
 
     def blank(self, form: RecordForm, count: int) -> npt.NDArray[Any]:
         """So many records whose fields are yet to be filled in; structured array, shape (count,), of what is stored."""
@@ -142,9 +142,9 @@ class FixedRowCodec(RowCodec[RowT]):
         _block(records, header, size - payload_at)[:] = _block(values, payload_at, size - payload_at)
         return self._marked(records)
 
-    def _payloads(self, records: npt.NDArray[Any]) -> Iterable[bytes]:
+    def _payloads(self, records: Any) -> Iterable[bytes]:
         header = GET_FORM.header.itemsize
-        return (octets.tobytes()[header:] for octets in _octets(records))
+        return (octets.tobytes()[header:] for octets in _octets(np.asarray(records)))
 
     def _faults(self, records: npt.NDArray[np.void]) -> list[Misfit]:
         """Records of the right size, each of which has a value that is none."""

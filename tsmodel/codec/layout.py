@@ -219,6 +219,8 @@ class Layout:
     def _faulty(self, field: LayoutField, records: npt.NDArray[Any]) -> Mask | None:
         item = field.item
         assert isinstance(item, FixedCodec)
+        if field.bit is None and not item.may_be_faulty:
+            return None
         column = records[field.slot]
         mask = item.faulty(column)
         if field.bit is None:

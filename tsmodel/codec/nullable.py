@@ -167,6 +167,11 @@ class SentinelCodec(FixedCodec):
     def _is_nan(self) -> bool:
         return bool(self._stored != self._stored)
 
+    @property
+    def may_be_faulty(self) -> bool:
+        """See `FixedCodec.may_be_faulty`."""
+        return self.item.may_be_faulty
+
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
         mask = self.item.faulty(column)
         return None if mask is None else mask & ~self.absent(column)

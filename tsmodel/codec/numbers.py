@@ -90,9 +90,14 @@ class ScalarCodec(FixedCodec):
                 return number
         raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__}){hint}")
 
+    @property
+    def may_be_faulty(self) -> bool:
+        """See `FixedCodec.may_be_faulty`."""
+        return self.scalar.kind == "bool"
+
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
         """A bool is 0 or 1."""
-        if self.scalar.kind != "bool":
+        if not self.may_be_faulty:
             return None
         mask: Mask = np.ascontiguousarray(column).view(np.uint8) > 1
         return mask
@@ -177,9 +182,14 @@ class ScaledCodec(FixedCodec):
         least, greatest = (Decimal(limit).scaleb(-self.digits, _EXACT) for limit in self.storage.limits)
         return f"a number of at most {self.digits} decimal places from {least} to {greatest}"
 
+    @property
+    def may_be_faulty(self) -> bool:
+        """See `FixedCodec.may_be_faulty`."""
+        return self.as_float and self.storage.size == 8
+
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
         """Past 15 digits, a double need not lead back to the integer that it was made of."""
-        if not self.as_float or self.storage.size < 8:
+        if not self.may_be_faulty:
             return None
         mask: Mask = (column > _DOUBLE_DIGITS) | (column < -_DOUBLE_DIGITS if column.dtype.kind == "i" else False)
         return mask

@@ -17,7 +17,6 @@ from typing import Any, Final, Generic, NoReturn, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.backend import Batch
 from tsmodel.codec.claims import Claim
 from tsmodel.codec.constraints import Constraints
 from tsmodel.codec.field import FieldCodec, FieldFault
@@ -27,6 +26,7 @@ from tsmodel.codec.numbers import ScalarCodec
 from tsmodel.codec.scalars import KEY_SCALARS, shown
 from tsmodel.errors import EncodeError
 from tsmodel.keys import KEY_FIELDS, LIMITS, Key
+from tsmodel.wire.chunk import Batch, Chunk
 
 __all__ = ["KEY_CODECS", "KEY_SCALARS", "RowCodec"]
 
@@ -73,25 +73,21 @@ class RowCodec(ABC, Generic[RowT]):
         self.caps: tuple[int, int] | None = None
         self._tuples = tuples or partial(map, attrgetter(*self._codecs))
 
-    def fit(self, chunk: memoryview) -> Fit:
-        """The records of a chunk, and those whose payload is none of the layout's.
-
-        Raises:
-            RemoteProtocolError: when the chunk does not consist of whole records.
-        """
+    def fit(self, chunk: Chunk) -> Fit:
+        """The records of a chunk, and those whose payload is none of the layout's."""
         found = self._fit(chunk)
         return self._strict(found) if self.strict_read and self.constraints else found
 
-    def fit_columns(self, chunk: memoryview) -> Fit:
+    def fit_columns(self, chunk: Chunk) -> Fit:
         """As `fit`, for who makes no rows of the records, but asks for columns."""
         return self.fit(chunk)
 
-    def fit_keys(self, chunk: memoryview) -> Fit:
+    def fit_keys(self, chunk: Chunk) -> Fit:
         """As `fit`, for who asks nothing but key components of the records."""
         return self.fit_columns(chunk)
 
     @abstractmethod
-    def _fit(self, chunk: memoryview) -> Fit:
+    def _fit(self, chunk: Chunk) -> Fit:
         """See `fit`; without regard to constraints."""
 
     @abstractmethod
@@ -112,7 +108,7 @@ class RowCodec(ABC, Generic[RowT]):
         """
 
     @abstractmethod
-    def chunk_of(self, rows: Sequence[RowT], keys: Any) -> memoryview:
+    def chunk_of(self, rows: Sequence[RowT], keys: Any) -> Chunk:
         """The rows as a chunk, under other keys.
 
         Args:

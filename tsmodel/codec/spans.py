@@ -20,6 +20,7 @@ from tsmodel.codec.field import MARKS
 from tsmodel.codec.layout import Layout, LayoutField, Slot
 from tsmodel.codec.lengths import ArrayCodec, BlobCodec, LengthCodec, TextCodec
 from tsmodel.keys import KEY_FIELDS
+from tsmodel.wire.chunk import gathered
 from tsmodel.wire.records import GET_FORM
 
 __all__ = ["SpanRecords", "has_spans", "spans_of"]
@@ -84,32 +85,31 @@ class SpanRecords:
         return [value if there else None for value, there in zip(values, field.present(self.fixed).tolist(), strict=True)]
 
 
-def spans_of(layout: Layout, chunk: memoryview, starts: Places, ends: Places) -> SpanRecords | None:
-    """The records of a chunk; None when any of them is none of the layout's.
+def spans_of(layout: Layout, octets: bytes, starts: Places, ends: Places) -> SpanRecords | None:
+    """Records as columns; None when any of them is none of the layout's.
 
     Args:
         layout: one that `has_spans`.
-        chunk: whole records in GET form.
+        octets: whole records in GET form.
         starts: where each begins, shape (n,).
         ends: where each ends.
     """
-    octets = bytes(chunk)
     fixed = np.empty(len(starts), _fixed_dtype(layout))
     at = starts + _HEADER.itemsize + layout.leading
     if (at > ends).any() or (
-        layout.version is not None and (_gathered(octets, at - 1, np.dtype("u1")) != layout.version).any()
+        layout.version is not None and (gathered(octets, at - 1, np.dtype("u1")) != layout.version).any()
     ):
         return None
     for name in KEY_FIELDS:
         kind, offset = _PLACED[name][:2]
-        fixed[name] = _gathered(octets, starts + offset, kind)
+        fixed[name] = gathered(octets, starts + offset, kind)
     spans = {}
     for part in layout.parts:
         if isinstance(part, Slot):
             stop = at + part.gap + part.dtype.itemsize
             if (stop > ends).any():
                 return None
-            fixed[part.name] = _gathered(octets, at + part.gap, part.dtype)
+            fixed[part.name] = gathered(octets, at + part.gap, part.dtype)
         else:
             present = None if part.bit is None else part.present(fixed)
             span = _span(part.item, present, octets, at, ends)
@@ -133,15 +133,6 @@ def _fixed_dtype(layout: Layout) -> np.dtype[Any]:
     return np.dtype([*keys, *((slot.name, slot.dtype) for slot in layout.slots)])
 
 
-def _gathered(octets: bytes, at: Places, kind: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Values that lie anywhere, shape (n,) and that of the kind."""
-    if not len(at):
-        return np.empty(0, kind)
-    opaque = f"V{kind.itemsize}"
-    everywhere: npt.NDArray[Any] = np.ndarray(len(octets) - kind.itemsize + 1, opaque, octets, 0, (1,))
-    return everywhere[at].view(kind.base).reshape(len(at), *kind.shape) if kind.shape else everywhere[at].view(kind)
-
-
 def _span(
     item: Any, present: npt.NDArray[np.bool_] | None, octets: bytes, at: Places, ends: Places
 ) -> tuple[Places, Places] | None:
@@ -158,11 +149,11 @@ def _span(
         return None
     kind = np.dtype(MARKS[item.byte_order] + item.prefix.numpy)
     if present is None:
-        counts = _gathered(octets, at, kind).astype(np.int64)
+        counts = gathered(octets, at, kind).astype(np.int64)
     else:
         starts = np.where(present, starts, at)
         counts = np.zeros(len(at), np.int64)
-        counts[present] = _gathered(octets, at[present], kind)
+        counts[present] = gathered(octets, at[present], kind)
     stops = starts + counts * item.unit
     return None if (stops > ends).any() else (starts, stops)
 
@@ -199,7 +190,7 @@ def _contents(octets: bytes, starts: Places, stops: Places) -> tuple[Places, npt
         joined = b"".join(map(octets.__getitem__, starmap(slice, zip(starts.tolist(), stops.tolist(), strict=True))))
         return offsets, np.frombuffer(joined, np.uint8)
     if (lengths == lengths[0]).all():
-        return offsets, _gathered(octets, starts, np.dtype(f"V{lengths[0]}")).view(np.uint8)
+        return offsets, gathered(octets, starts, np.dtype(f"V{lengths[0]}")).view(np.uint8)
     places = np.repeat(starts - offsets[:-1], lengths)
     places += np.arange(total)
     return offsets, np.frombuffer(octets, np.uint8)[places]

@@ -15,12 +15,12 @@ from typing import Any, NoReturn
 import attrs
 import numpy as np
 
-from tsmodel.backend import Batch
 from tsmodel.codec.claims import sorted_by
 from tsmodel.codec.evolving_rows import labelled
 from tsmodel.codec.fitting import Fit
 from tsmodel.codec.placing import packed
 from tsmodel.codec.rows import RowCodec
+from tsmodel.wire.chunk import Batch, Chunk
 
 __all__ = ["UnionRecords", "UnionRowCodec"]
 
@@ -66,18 +66,18 @@ class UnionRowCodec(RowCodec[Any]):
         self._groups = [codec.claims for _, codec in members]
         self.claims = tuple(chain.from_iterable(self._groups))
 
-    def fit(self, chunk: memoryview) -> Fit:
+    def fit(self, chunk: Chunk) -> Fit:
         """See `RowCodec.fit`; the records are `UnionRecords`."""
         return self._fitted(chunk, keys_only=False)
 
-    def fit_keys(self, chunk: memoryview) -> Fit:
+    def fit_keys(self, chunk: Chunk) -> Fit:
         """See `RowCodec.fit_keys`."""
         return self._fitted(chunk, keys_only=True)
 
-    def _fit(self, chunk: memoryview) -> Fit:
+    def _fit(self, chunk: Chunk) -> Fit:
         return self.fit(chunk)
 
-    def _fitted(self, chunk: memoryview, *, keys_only: bool) -> Fit:
+    def _fitted(self, chunk: Chunk, *, keys_only: bool) -> Fit:
         chunks, misfits = sorted_by(chunk, self._groups, self._name, keys=True)
         parts = []
         for (name, codec), part in zip(self._members, chunks, strict=True):
@@ -99,7 +99,7 @@ class UnionRowCodec(RowCodec[Any]):
         """Raises: objects are written by the codec of their own class."""
         self._unmade()
 
-    def chunk_of(self, rows: Sequence[Any], keys: Any) -> memoryview:
+    def chunk_of(self, rows: Sequence[Any], keys: Any) -> Chunk:
         """Raises: objects are written by the codec of their own class."""
         self._unmade()
 

@@ -12,11 +12,10 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.backend import Batch
 from tsmodel.codec.compiling import reader, writer
 from tsmodel.codec.constraints import Constraints
 from tsmodel.codec.field import UNSUITABLE, FieldFault
-from tsmodel.codec.fitting import Fit, Misfit, heads
+from tsmodel.codec.fitting import Fit, Misfit
 from tsmodel.codec.layout import Layout
 from tsmodel.codec.messages import MessageLayout
 from tsmodel.codec.rows import RowCodec
@@ -24,6 +23,7 @@ from tsmodel.codec.scalars import KEY_SCALARS
 from tsmodel.codec.spans import has_spans, spans_of
 from tsmodel.errors import EncodeError
 from tsmodel.keys import KEY_FIELDS, Key
+from tsmodel.wire.chunk import Batch, Chunk, RowChunk
 from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm, octets_of
 
 __all__ = ["VariableRecords", "VariableRowCodec"]
@@ -103,22 +103,19 @@ class VariableRowCodec(RowCodec[RowT]):
         self._has_spans = not is_message and has_spans(layout) and not (self.strict_read and self.constraints)
         self._checked = [(layout.names.index(name) + _KEYS, each) for name, each in self.constraints.items()]
 
-    def _fit(self, chunk: memoryview) -> Fit:
-        starts = GET_FORM.offsets(chunk)
-        ends = np.append(starts[1:], len(chunk))
-        octets = bytes(chunk)
+    def _fit(self, chunk: Chunk) -> Fit:
+        octets, starts, ends = _placed(chunk)
         try:
             values = self._read(octets, (starts + _HEADER).tolist(), ends.tolist())
         except UNSUITABLE:
             return self._sorted_out(octets, starts, ends)
-        return Fit(VariableRecords(heads(chunk, starts), octets, starts, ends, values, self.layout.names))
+        return Fit(VariableRecords(GET_FORM.headers(octets, starts), octets, starts, ends, values, self.layout.names))
 
-    def fit_columns(self, chunk: memoryview) -> Fit:
+    def fit_columns(self, chunk: Chunk) -> Fit:
         """See `RowCodec.fit_columns`; where all records fit they are `SpanRecords`."""
         if not self._has_spans:
             return self.fit(chunk)
-        starts = GET_FORM.offsets(chunk)
-        records = spans_of(self.layout, chunk, starts, np.append(starts[1:], len(chunk)))
+        records = spans_of(self.layout, *_placed(chunk))
         return self.fit(chunk) if records is None else Fit(records)
 
     def rows(self, records: VariableRecords) -> Iterator[RowT]:
@@ -143,18 +140,19 @@ class VariableRowCodec(RowCodec[RowT]):
                 record=first + at,
             )
         octets = b"".join(records)
-        keys = heads(octets, np.cumsum(sizes) - sizes, form)
+        keys = form.headers(octets, np.cumsum(sizes) - sizes)
         self._check_keys(("cid",), {"cid": cids}, rows, first)
         self._check_keys(form.key_fields, keys, rows, first)
         if (cids == cids[0]).all():
             return [_batch(int(cids[0]), octets, sizes)]
         return list(_batches(cids, records, sizes))
 
-    def chunk_of(self, rows: Sequence[RowT], keys: Any) -> memoryview:
+    def chunk_of(self, rows: Sequence[RowT], keys: Any) -> Chunk:
         """See `RowCodec.chunk_of`."""
         columns = zip(*(keys[name].tolist() for name in KEY_FIELDS), strict=True)
         tuples = [(*key, *values[_KEYS:]) for key, values in zip(columns, self._tuples(rows), strict=True)]
-        return memoryview(b"".join(self._written(rows, tuples, GET_FORM, 0)))
+        records = self._written(rows, tuples, GET_FORM, 0)
+        return RowChunk.of(records)
 
     def _written(self, rows: Sequence[RowT], tuples: list[tuple[Any, ...]], form: RecordForm, first: int) -> list[bytes]:
         """Whole records of rows, given as their values."""
@@ -204,8 +202,14 @@ class VariableRowCodec(RowCodec[RowT]):
                 sound[at] = False
                 misfits.append(Misfit(Key.from_bytes(octets[start + 4 : start + _HEADER]), payload, fault))
         starts, ends = starts[sound], ends[sound]
-        records = VariableRecords(heads(octets, starts), octets, starts, ends, values, self.layout.names)
+        records = VariableRecords(GET_FORM.headers(octets, starts), octets, starts, ends, values, self.layout.names)
         return Fit(records, tuple(misfits))
+
+
+def _placed(chunk: Chunk) -> tuple[bytes, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The rows of a chunk, as bytes that stay, and where each begins and ends."""
+    starts = chunk.offsets()
+    return bytes(chunk.rows()), starts, np.append(starts[1:], chunk.nbytes)
 
 
 def _messages(layout: Layout) -> Callable[[bytes, Iterable[int], Iterable[int]], list[tuple[Any, ...]]]:
@@ -221,4 +225,5 @@ def _batches(cids: npt.NDArray[Any], records: list[bytes], sizes: npt.NDArray[np
 
 def _batch(cid: int, octets: bytes, sizes: npt.NDArray[np.int64]) -> Batch:
     size = int(sizes[0])
-    return Batch(cid, memoryview(octets), len(sizes), size if (sizes == size).all() else 0)
+    same = bool((sizes == size).all())
+    return Batch(cid, memoryview(octets), len(sizes), size if same else 0, None if same else np.cumsum(sizes) - sizes)

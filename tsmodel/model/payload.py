@@ -9,16 +9,18 @@ from operator import add, attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
+import numpy as np
 import numpy.typing as npt
 from msgspec.structs import astuple
 
 from tsmodel.client.encoding import Encoded
-from tsmodel.client.payload_types import PayloadType, keys_of
+from tsmodel.client.payload_types import PayloadType, key_objects
 from tsmodel.client.record import Key, Record
 from tsmodel.codec import FieldFault, RowCodec, VariableRecords, row_codec
 from tsmodel.codec.claims import Refusal
 from tsmodel.keys import KEY_FIELDS
-from tsmodel.wire.records import GET_FORM, octets_of
+from tsmodel.wire.chunk import Chunk
+from tsmodel.wire.records import octets_of
 
 if TYPE_CHECKING:
     from tsmodel.model.base import TSModel
@@ -27,7 +29,6 @@ __all__ = ["ModelPayloadType"]
 
 M = TypeVar("M", bound="TSModel")
 
-_HEADER: Final = GET_FORM.header.itemsize
 _HEAD: Final = struct.Struct("<4xiqiqq")
 _UNSET_KEY: Final = (-1, -1, -1, -1, -1)
 
@@ -61,7 +62,7 @@ class ModelPayloadType(PayloadType[M]):
         values: Any = row
         return self._codec.make(*_UNSET_KEY, *astuple(values)[len(KEY_FIELDS) :])
 
-    def read(self, chunk: memoryview) -> Iterator[Record[M]]:
+    def read(self, chunk: Chunk) -> Iterator[Record[M]]:
         """See `PayloadType.read`; records that fit the model are read all at once."""
         fit = self._codec.fit(chunk)
         if fit.misfits:
@@ -70,8 +71,8 @@ class ModelPayloadType(PayloadType[M]):
             keys: Iterator[Key] = starmap(Key, _HEAD.iter_unpack(octets_of(fit.records.heads)))
             keyless: Any = attrs.evolve(fit.records, heads=_unset(fit.records.heads))
         else:
-            keys = keys_of(octets_of(fit.records), fit.records.dtype.itemsize - _HEADER)
-            keyless = _unset(fit.records)
+            keys = key_objects(fit.records)
+            keyless = _unset(np.asarray(fit.records))
         return map(Record, keys, self._codec.rows(keyless))
 
     def encode(self, data: Iterable[Record[M]], *, with_acq: bool, skip_invalid: bool = False) -> Encoded:

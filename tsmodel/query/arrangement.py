@@ -22,6 +22,7 @@ from tsmodel.query.planning import Plan
 from tsmodel.query.stats import RunStats
 from tsmodel.query.unions import column_named
 from tsmodel.timestamps import TimeLike
+from tsmodel.wire.chunk import Chunk
 
 __all__ = ["ArrangementSteps"]
 
@@ -124,7 +125,7 @@ class ArrangementSteps(Generic[M]):
         if self._arrangement:
             raise QueryError(f"{what} goes along records as they come, without {self._arrangement}")
 
-    def _through(self, chunks: Iterable[memoryview], others: list[ByKey | Arranged]) -> Iterable[memoryview]:
+    def _through(self, chunks: Iterable[Chunk], others: list[ByKey | Arranged]) -> Iterable[Chunk]:
         """Chunks after they have gone through collectors; what these picked is counted when it is given back."""
         chunks = through(chunks, others)
         self.stats.records_returned = 0

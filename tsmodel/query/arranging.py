@@ -20,14 +20,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.codec import VariableRecords
-from tsmodel.codec.fitting import heads
 from tsmodel.errors import QueryError
 from tsmodel.model.ordering import Order
-from tsmodel.query.aggregation.groups import order_of
 from tsmodel.query.ends import End, Selection
 from tsmodel.query.planning import Plan
 from tsmodel.query.stats import RunStats
-from tsmodel.wire.records import GET_FORM, octets_of
+from tsmodel.wire.chunk import Chunk, ColumnRecords, RowChunk, joined
+from tsmodel.wire.records import octets_of
+from tsmodel.wire.sorting import order_of
 
 __all__ = ["Arranged", "Arrangement", "ByKey", "collectors", "fed", "fed_whole", "through"]
 
@@ -87,20 +87,18 @@ class _Held:
         self._keep = keep
         self._most = most
         self._what = what
-        self._octets: list[bytes] = []
-        self._sizes: list[npt.NDArray[np.int64]] = []
+        self._chunks: list[Chunk] = []
         self._columns: list[dict[str, npt.NDArray[Any]]] = []
         self._count = 0
         self._look = _FIRST_LOOK
 
-    def add(self, octets: bytes, sizes: npt.NDArray[np.int64], columns: dict[str, npt.NDArray[Any]]) -> None:
-        """Takes records that lie one after another."""
-        if not len(sizes):
+    def add(self, chunk: Chunk, columns: dict[str, npt.NDArray[Any]]) -> None:
+        """Takes records, and columns that stay."""
+        if not len(chunk):
             return
-        self._octets.append(octets)
-        self._sizes.append(sizes)
+        self._chunks.append(chunk.kept())
         self._columns.append(columns)
-        self._count += len(sizes)
+        self._count += len(chunk)
         if self._count >= self._look:
             self._let_go()
             self._look = max(_FIRST_LOOK, 2 * self._count)
@@ -110,34 +108,20 @@ class _Held:
                     "give it a limit, or allow more by max_rows_in_memory()"
                 )
 
-    def chunks(self) -> Iterator[memoryview]:
+    def chunks(self) -> Iterator[Chunk]:
         """Those that stay, in order, as chunks."""
         self._let_go()
-        for octets, sizes in zip(self._octets, self._sizes, strict=True):
-            ends = np.cumsum(sizes)
-            for first in range(0, len(sizes), _CHUNK):
-                start = int(ends[first - 1]) if first else 0
-                yield memoryview(octets)[start : int(ends[min(first + _CHUNK, len(sizes)) - 1])]
+        for chunk in self._chunks:
+            for first in range(0, len(chunk), _CHUNK):
+                yield chunk.take(slice(first, first + _CHUNK))
 
     def _let_go(self) -> None:
         if not self._count:
             return
-        sizes = np.concatenate(self._sizes)
         columns = {name: np.concatenate([each[name] for each in self._columns]) for name in self._columns[0]}
         kept = self._keep(columns)
-        octets = _gathered(b"".join(self._octets), sizes, kept)
-        self._octets, self._sizes, self._count = [octets], [sizes[kept]], len(kept)
+        self._chunks, self._count = [joined(self._chunks).take(kept).kept()], len(kept)
         self._columns = [{name: column[kept] for name, column in columns.items()}]
-
-
-def _gathered(octets: bytes, sizes: npt.NDArray[np.int64], places: Indexes) -> bytes:
-    """The records at some places, in that order."""
-    if (sizes == sizes[0]).all():
-        return octets_of(np.take(np.frombuffer(octets, f"V{sizes[0]}"), places)).tobytes()
-    ends = np.cumsum(sizes)
-    starts = ends - sizes
-    pairs = zip(starts[places].tolist(), ends[places].tolist(), strict=True)
-    return b"".join([octets[start:end] for start, end in pairs])
 
 
 class ByKey:
@@ -155,23 +139,17 @@ class ByKey:
         self._stats = stats
         self._held = _Held(self._kept, arrangement.most, str(arrangement))
 
-    def feed(self, chunk: memoryview) -> bool:
+    def feed(self, chunk: Chunk) -> bool:
         """Takes a chunk."""
-        starts = GET_FORM.offsets(chunk)
-        keys = heads(chunk, starts)
         if self._stats is not None:
-            self._stats.chunk(len(chunk), len(keys))
-        mask = self._plan.key_mask(keys)
-        sizes = np.diff(starts, append=len(chunk))
-        octets = bytes(chunk)
-        if mask is not None and not mask.all():
-            chosen = np.flatnonzero(mask)
-            octets, sizes, keys = _gathered(octets, sizes, chosen), sizes[chosen], keys[chosen]
-        columns = {name: keys[name] for name in (*_KEY, "acq")}
-        self._held.add(octets, sizes, columns)
+            self._stats.chunk(chunk.nbytes, len(chunk))
+        mask = self._plan.key_mask(chunk.keys())
+        if mask is not None:
+            chunk = chunk.take(mask)
+        self._held.add(chunk, {name: np.array(chunk.key(name)) for name in (*_KEY, "acq")})
         return False
 
-    def result(self) -> Iterable[memoryview]:
+    def result(self) -> Iterable[Chunk]:
         """The chunks."""
         return self._held.chunks()
 
@@ -215,31 +193,34 @@ class Arranged:
         self._limit = limit
         self._held = _Held(self._kept, arrangement.most, str(arrangement))
 
-    def feed(self, chunk: memoryview) -> bool:
+    def feed(self, chunk: Chunk) -> bool:
         """Takes a chunk."""
-        records = self._selection.of(memoryview(bytes(chunk)))
+        records = self._selection.of(chunk)
         if not len(records):
             return False
         columns = {name: np.array(records[name]) for name in (*_KEY, "acq")} if self._arrangement.per_series else {}
         for at, order in enumerate(self._arrangement.order):
             values, present = _sortable(order, records)
             columns |= {f"order{at}": values, f"absent{at}": ~present}
-        if isinstance(records, VariableRecords):
-            sizes = records.ends - records.starts
-            pairs = zip(records.starts.tolist(), records.ends.tolist(), strict=True)
-            octets = b"".join([records.octets[start:end] for start, end in pairs])
-        else:
-            octets = octets_of(records).tobytes()
-            sizes = np.full(len(records), records.dtype.itemsize)
-        self._held.add(octets, sizes, columns)
+        self._held.add(_chunk_of(records), columns)
         return False
 
-    def result(self) -> Iterable[memoryview]:
+    def result(self) -> Iterable[Chunk]:
         """The chunks."""
         return self._held.chunks()
 
     def _kept(self, columns: dict[str, npt.NDArray[Any]]) -> Indexes:
         return _arranged(columns, self._arrangement, self._limit)
+
+
+def _chunk_of(records: Any) -> Chunk:
+    """Records that a codec's `fit` gave."""
+    if isinstance(records, ColumnRecords):
+        return records.chunk
+    if isinstance(records, VariableRecords):
+        places = map(slice, records.starts.tolist(), records.ends.tolist())
+        return RowChunk.of(list(map(records.octets.__getitem__, places)))
+    return RowChunk(octets_of(records), len(records), records.dtype.itemsize)
 
 
 def _arranged(columns: dict[str, npt.NDArray[Any]], arrangement: Arrangement, limit: int | None) -> Indexes:
@@ -302,7 +283,7 @@ def collectors(
     return found
 
 
-def through(chunks: Iterable[memoryview], collectors: Iterable[ByKey | Arranged]) -> Iterable[memoryview]:
+def through(chunks: Iterable[Chunk], collectors: Iterable[ByKey | Arranged]) -> Iterable[Chunk]:
     """What is left of chunks after they have gone through collectors, one after the other."""
     for collector in collectors:
         for chunk in chunks:
@@ -311,7 +292,7 @@ def through(chunks: Iterable[memoryview], collectors: Iterable[ByKey | Arranged]
     return chunks
 
 
-def fed(chunks: Iterable[memoryview], end: End[R]) -> Iterator[R]:
+def fed(chunks: Iterable[Chunk], end: End[R]) -> Iterator[R]:
     """What an end gives after each chunk, until it has enough."""
     for chunk in chunks:
         enough = end.feed(chunk)
@@ -320,7 +301,7 @@ def fed(chunks: Iterable[memoryview], end: End[R]) -> Iterator[R]:
             return
 
 
-def fed_whole(chunks: Iterable[memoryview], end: End[R]) -> R:
+def fed_whole(chunks: Iterable[Chunk], end: End[R]) -> R:
     """What an end gives after all chunks, or as soon as it has enough."""
     any(map(end.feed, chunks))
     return end.result()

@@ -13,6 +13,7 @@ from tsmodel.query.ends import End
 from tsmodel.query.fetching import fetched, fetched_async
 from tsmodel.query.gathering import Gathering
 from tsmodel.query.stats import RunStats
+from tsmodel.wire.chunk import Chunk
 
 __all__ = ["run", "run_async", "stream", "stream_async"]
 
@@ -63,7 +64,7 @@ async def run_async(backend: AsyncBackend, boxes: tuple[KeyRange, ...], end: End
     return end.result()
 
 
-def _fed(end: End[Any], chunk: memoryview, stats: RunStats) -> bool:
+def _fed(end: End[Any], chunk: Chunk, stats: RunStats) -> bool:
     since = time.perf_counter()
     known = stats.steps.get("checking", 0.0) + stats.steps.get("filtering", 0.0)
     enough = end.feed(chunk)
@@ -73,7 +74,7 @@ def _fed(end: End[Any], chunk: memoryview, stats: RunStats) -> bool:
     return enough
 
 
-def _chunks(backend: Backend, boxes: tuple[KeyRange, ...], stats: RunStats) -> Generator[memoryview, None, None]:
+def _chunks(backend: Backend, boxes: tuple[KeyRange, ...], stats: RunStats) -> Generator[Chunk, None, None]:
     if helpers := backend.spare.take(len(boxes) - 1):
         yield from fetched(backend, boxes, stats, helpers=helpers)
         return
@@ -90,9 +91,7 @@ def _chunks(backend: Backend, boxes: tuple[KeyRange, ...], stats: RunStats) -> G
     yield from gathering.rest()
 
 
-async def _chunks_async(
-    backend: AsyncBackend, boxes: tuple[KeyRange, ...], stats: RunStats
-) -> AsyncGenerator[memoryview, None]:
+async def _chunks_async(backend: AsyncBackend, boxes: tuple[KeyRange, ...], stats: RunStats) -> AsyncGenerator[Chunk, None]:
     if helpers := backend.spare.take(len(boxes) - 1):
         async with aclosing(fetched_async(backend, boxes, stats, helpers=helpers)) as chunks:
             async for chunk in chunks:

@@ -21,6 +21,7 @@ from tsmodel.keys import KEY_DTYPE, Key
 from tsmodel.model.base import TSModel, codec_of, misfit
 from tsmodel.query.planning import Plan
 from tsmodel.query.stats import RunStats
+from tsmodel.wire.chunk import Chunk
 
 __all__ = ["Count", "End", "OnError", "Quarantined", "Regrouped", "Rows", "Selection"]
 
@@ -74,7 +75,7 @@ class Selection(Generic[M]):
         """Whether the limit is reached."""
         return self.left == 0
 
-    def of(self, chunk: memoryview, *, keys_only: bool = False, columns: bool = False) -> Any:
+    def of(self, chunk: Chunk, *, keys_only: bool = False, columns: bool = False) -> Any:
         """The selected records of a chunk, as the codec's `fit` gives them; `keys_only` when no payload is asked for,
         `columns` when no rows are made of them.
 
@@ -87,7 +88,7 @@ class Selection(Generic[M]):
         else:
             fit = self.codec.fit_columns(chunk) if keys_only or columns else self.codec.fit(chunk)
         if self.counts:
-            self.stats.chunk(len(chunk), len(fit.records) + len(fit.misfits))
+            self.stats.chunk(chunk.nbytes, len(chunk))
         if fit.misfits:
             self._meet(fit.misfits)
         since = self.stats.spent("checking", since)
@@ -120,7 +121,7 @@ class Selection(Generic[M]):
 class End(Protocol[R]):
     """Something that is made of chunks."""
 
-    def feed(self, chunk: memoryview) -> bool:
+    def feed(self, chunk: Chunk) -> bool:
         """Takes a chunk; returns whether it has enough."""
         ...
 
@@ -136,7 +137,7 @@ class Rows(Generic[M]):
         self._selection = selection
         self._rows: list[M] = []
 
-    def feed(self, chunk: memoryview) -> bool:
+    def feed(self, chunk: Chunk) -> bool:
         """Takes a chunk; returns whether the limit is reached."""
         self._rows.extend(self._selection.codec.rows(self._selection.of(chunk)))
         return self._selection.full
@@ -153,7 +154,7 @@ class Count(Generic[M]):
     def __init__(self, selection: Selection[M]) -> None:
         self._selection = selection
 
-    def feed(self, chunk: memoryview) -> bool:
+    def feed(self, chunk: Chunk) -> bool:
         """Takes a chunk; returns whether the limit is reached."""
         self._selection.of(chunk, keys_only=True)
         return self._selection.full

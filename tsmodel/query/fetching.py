@@ -21,6 +21,7 @@ from tsmodel.backend import AsyncBackend, Backend
 from tsmodel.keys import KeyRange
 from tsmodel.query.gathering import Gathering
 from tsmodel.query.stats import RunStats
+from tsmodel.wire.chunk import Chunk
 
 __all__ = ["fetched", "fetched_async"]
 
@@ -69,9 +70,7 @@ class _Mailbox:
             self._changed.notify_all()
 
 
-def fetched(
-    backend: Backend, boxes: Sequence[KeyRange], stats: RunStats, *, helpers: int
-) -> Generator[memoryview, None, None]:
+def fetched(backend: Backend, boxes: Sequence[KeyRange], stats: RunStats, *, helpers: int) -> Generator[Chunk, None, None]:
     """Chunks of some key ranges, in no particular order; each lasts.
 
     Args:
@@ -95,10 +94,10 @@ def fetched(
                 with backend.scan(box) as scan:
                     for chunk in scan:
                         for ready in gathering.push(chunk):
-                            if not mailbox.put(memoryview(bytes(ready))):
+                            if not mailbox.put(ready.kept()):
                                 return
             for ready in gathering.rest():
-                mailbox.put(memoryview(bytes(ready)))
+                mailbox.put(ready.kept())
         except BaseException as error:  # noqa: BLE001 - raised where the chunks are taken
             mailbox.put(error)
         finally:
@@ -118,7 +117,7 @@ def fetched(
             since = time.perf_counter()
             item = mailbox.take()
             stats.spent("fetching", since)
-            if isinstance(item, memoryview):
+            if isinstance(item, Chunk):
                 yield item
             elif isinstance(item, BaseException):
                 raise item
@@ -133,10 +132,10 @@ def fetched(
 
 async def fetched_async(
     backend: AsyncBackend, boxes: Sequence[KeyRange], stats: RunStats, *, helpers: int
-) -> AsyncGenerator[memoryview, None]:
+) -> AsyncGenerator[Chunk, None]:
     """As `fetched`, by tasks."""
     todo = deque(boxes)
-    ready_chunks: asyncio.Queue[memoryview | BaseException | None] = asyncio.Queue(_AHEAD * (helpers + 1))
+    ready_chunks: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue(_AHEAD * (helpers + 1))
 
     async def work() -> None:
         try:
@@ -146,9 +145,9 @@ async def fetched_async(
                 async with backend.scan(todo.popleft()) as scan:
                     async for chunk in scan:
                         for ready in gathering.push(chunk):
-                            await ready_chunks.put(memoryview(bytes(ready)))
+                            await ready_chunks.put(ready.kept())
             for ready in gathering.rest():
-                await ready_chunks.put(memoryview(bytes(ready)))
+                await ready_chunks.put(ready.kept())
             await ready_chunks.put(None)
         except Exception as error:  # noqa: BLE001 - raised where the chunks are taken
             await ready_chunks.put(error)
@@ -160,7 +159,7 @@ async def fetched_async(
             since = time.perf_counter()
             item = await ready_chunks.get()
             stats.spent("fetching", since)
-            if isinstance(item, memoryview):
+            if isinstance(item, Chunk):
                 yield item
             elif item is not None:
                 raise item

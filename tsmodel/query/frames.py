@@ -19,6 +19,7 @@ from tsmodel.frames.tables import Rebatched, pandas_of, polars_of
 from tsmodel.model.base import TSModel
 from tsmodel.model.expressions import Expression
 from tsmodel.query.ends import End, Selection
+from tsmodel.wire.chunk import Chunk
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,7 @@ class Framed(End[Any]):
         self._selection = selection
         self._frame = frame
 
-    def feed(self, chunk: memoryview) -> bool:
+    def feed(self, chunk: Chunk) -> bool:
         """Takes a chunk; returns whether the limit is reached."""
         self._frame.add(self._selection.of(chunk, columns=True))
         return self._selection.full

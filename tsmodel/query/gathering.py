@@ -1,4 +1,4 @@
-"""Small chunks put together before an end is fed with them: each time costs about the same for few records as for many."""
+"""Small chunks put together before a sink is fed with them: each time costs about the same for few records as for many."""
 
 from __future__ import annotations
 
@@ -7,42 +7,64 @@ from typing import Final
 
 import numpy as np
 
+from tsmodel.wire.chunk import Chunk, ColumnChunk, RowChunk, joined
+
 __all__ = ["Gathering"]
 
 _FIRST: Final = 2**17
 _MOST: Final = 2**20
 """Bytes: enough that what each time costs is nothing, few enough that they stay in a processor's cache."""
+_HELD: Final = 16 * _MOST
+"""Bytes that columns held back may keep alive: few records may have been picked out of many."""
 
 
 class Gathering:
     """Makes chunks of a good size.
 
     The first chunk goes through as it is, and then ever more are held back: a query that needs little is not made to read
-    much. Large chunks always go through: copying them would take a fifth of what receiving them takes.
+    much. Large chunks always go through: copying them would take a fifth of what receiving them takes. Rows are copied as
+    they come, into a buffer that is used again; columns are joined when they are decoded.
     """
 
     def __init__(self) -> None:
         self._room = 0
         self._buffer = memoryview(b"")
-        self._held = 0
+        self._parts: list[Chunk] = []
+        self._size = self._held = 0
 
-    def push(self, chunk: memoryview) -> Iterator[memoryview]:
-        """Takes a chunk, which need not stay valid; gives those that are ready, each valid until the next."""
-        size = len(chunk)
-        if self._held + size > self._room or size > self._room // 2:
+    def push(self, chunk: Chunk) -> Iterator[Chunk]:
+        """Takes a chunk; gives those that are ready, each valid until the next."""
+        size = chunk.nbytes
+        held = chunk.held if isinstance(chunk, ColumnChunk) else 0
+        if (
+            self._size + size > self._room
+            or size > self._room // 2
+            or self._held + held > _HELD
+            or not self._goes_on(chunk)
+        ):
             yield from self.rest()
             self._grow()
             if size > self._room // 2:
                 yield chunk
                 return
-        self._buffer[self._held : self._held + size] = chunk
-        self._held += size
+        if isinstance(chunk, RowChunk):
+            copy = self._buffer[self._size : self._size + size]
+            copy[:] = chunk.rows()
+            chunk = chunk.moved(copy)
+        self._parts.append(chunk)
+        self._size += size
+        self._held += held
 
-    def rest(self) -> Iterator[memoryview]:
+    def rest(self) -> Iterator[Chunk]:
         """Gives what is held back."""
-        held, self._held = self._held, 0
-        if held:
-            yield self._buffer[:held]
+        parts, size = self._parts, self._size
+        self._parts, self._size, self._held = [], 0, 0
+        if parts:
+            yield joined(parts, self._buffer[:size])
+
+    def _goes_on(self, chunk: Chunk) -> bool:
+        """Whether the chunk has the form of those that are held back."""
+        return not self._parts or isinstance(chunk, ColumnChunk) == isinstance(self._parts[-1], ColumnChunk)
 
     def _grow(self) -> None:
         if self._room < _MOST:

@@ -19,6 +19,7 @@ from tsmodel.query.frames import FrameEnds
 from tsmodel.query.resample import ResampleEnds
 from tsmodel.query.select import SelectStep
 from tsmodel.query.series import Series, SeriesFound
+from tsmodel.wire.chunk import Chunk
 
 __all__ = ["Query"]
 
@@ -127,7 +128,7 @@ class Query(SelectStep, FollowEnds[M], ResampleEnds[M], FrameEnds[M], QueryBuild
             return stream(self._backend(), self._boxes(), end, self.stats)
         return fed(self._chunks(), end)
 
-    def _chunks(self) -> Iterable[memoryview]:
+    def _chunks(self) -> Iterable[Chunk]:
         first, *others = self._collectors()
         return self._through(run(self._backend(), self._boxes(), first, self.stats), others)
 

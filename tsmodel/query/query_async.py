@@ -17,6 +17,7 @@ from tsmodel.query.frames import AsyncFrameEnds
 from tsmodel.query.resample import AsyncResampleEnds
 from tsmodel.query.select import AsyncSelectStep
 from tsmodel.query.series import Series, SeriesFound
+from tsmodel.wire.chunk import Chunk
 
 __all__ = ["AsyncQuery", "AsyncSource"]
 
@@ -127,6 +128,6 @@ class AsyncQuery(AsyncSelectStep, AsyncFollowEnds[M], AsyncResampleEnds[M], Asyn
             async for result in results:
                 yield result
 
-    async def _chunks(self) -> Iterable[memoryview]:
+    async def _chunks(self) -> Iterable[Chunk]:
         first, *others = self._collectors()
         return self._through(await run_async(self._backend(), self._boxes(), first, self.stats), others)

@@ -18,6 +18,7 @@ from tsmodel.model.columns import Column
 from tsmodel.model.operands import ColumnInfo
 from tsmodel.query.ends import Regrouped, Selection
 from tsmodel.query.unions import column_named
+from tsmodel.wire.chunk import Chunk
 
 if TYPE_CHECKING:
     from tsmodel.query.query import Query
@@ -50,7 +51,7 @@ class Tuples:
         self._make = make
         self._tuples: list[Any] = []
 
-    def feed(self, chunk: memoryview) -> bool:
+    def feed(self, chunk: Chunk) -> bool:
         """Takes a chunk; returns whether the limit is reached."""
         keys_only = all(column.is_key for column in self._columns)
         records = self._selection.of(chunk, keys_only=keys_only, columns=True)

@@ -8,6 +8,8 @@ import attrs
 import numpy as np
 
 from tsmodel.query.ends import Selection
+from tsmodel.wire.chunk import Chunk
+from tsmodel.wire.sorting import order_of, run_lengths, run_starts
 
 __all__ = ["Series", "SeriesFound"]
 
@@ -37,7 +39,7 @@ class SeriesFound:
         self._selection = selection
         self._found: dict[tuple[int, int, int], tuple[int, int, int]] = {}
 
-    def feed(self, chunk: memoryview) -> bool:
+    def feed(self, chunk: Chunk) -> bool:
         """Takes a chunk; returns whether the limit is reached."""
         records = self._selection.of(chunk, keys_only=True)
         if len(records):
@@ -49,11 +51,11 @@ class SeriesFound:
         return [Series(*key, *counts) for key, counts in sorted(self._found.items())]
 
     def _take(self, cid: Any, mid: Any, moid: Any, cap: Any) -> None:
-        order = np.lexsort((moid, mid, cid))
-        cid, mid, moid, cap = cid[order], mid[order], moid[order], cap[order]
-        differs = (cid[1:] != cid[:-1]) | (mid[1:] != mid[:-1]) | (moid[1:] != moid[:-1])
-        starts = np.concatenate([[0], np.flatnonzero(differs) + 1])
-        counts = np.diff(starts, append=len(cap))
+        order = order_of([cid, mid, moid])
+        if order is not None:
+            cid, mid, moid, cap = cid[order], mid[order], moid[order], cap[order]
+        starts = run_starts([cid, mid, moid])
+        counts = run_lengths(starts, len(cap))
         columns = (cid[starts], mid[starts], moid[starts])
         sums = (counts, np.minimum.reduceat(cap, starts), np.maximum.reduceat(cap, starts))
         found = self._found

@@ -14,6 +14,7 @@ import attrs
 
 from tsmodel.backend import AsyncBackend, Backend
 from tsmodel.keys import KeyRange
+from tsmodel.wire.chunk import Chunk
 
 __all__ = ["LastAcq", "Look", "Pause", "ReadStep", "advanced", "advanced_async", "carried_out", "carried_out_async"]
 
@@ -30,7 +31,7 @@ class Look:
     """Asks to feed the chunks of a range to a function: all of them, or until it returns True."""
 
     box: KeyRange
-    feed: Callable[[memoryview], object]
+    feed: Callable[[Chunk], object]
 
 
 @attrs.frozen

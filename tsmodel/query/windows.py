@@ -18,9 +18,10 @@ import msgspec
 import numpy as np
 
 from tsmodel.client.retry import Attempts, Retry
-from tsmodel.keys import KEY_DTYPE, KEY_FIELDS, LIMITS, KeyRange
+from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.query.ends import Selection
 from tsmodel.query.steps import LastAcq, Pause, ReadStep
+from tsmodel.wire.chunk import Chunk, keys_of
 
 __all__ = ["MOST", "Collected", "cut_to", "last_acq", "tried"]
 
@@ -47,13 +48,10 @@ class Collected:
         self._rows: list[Any] = []
         self._keys: list[np.ndarray[Any, Any]] = []
 
-    def feed(self, chunk: memoryview) -> bool:
+    def feed(self, chunk: Chunk) -> bool:
         """Takes a chunk; returns whether there are too many."""
         records = self._selection.of(chunk)
-        keys = np.empty(len(records), KEY_DTYPE)
-        for name in KEY_FIELDS:
-            keys[name] = records[name]
-        self._keys.append(keys)
+        self._keys.append(keys_of(records))
         self._rows.extend(self._selection.codec.rows(records))
         return self.is_full
 

@@ -24,7 +24,7 @@ from tsmodel.errors import KeyRangeError, RemoteProtocolError, StoreError, TSMod
 from tsmodel.keys import Key, KeyRange
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.messages import GetAcqRequest, GetRequest, PutBegin, PutEnd, PutRecords
-from tsmodel.wire.requests import Buffers, portions
+from tsmodel.wire.requests import PORTION_BUFFERS, PORTION_BYTES, Buffers
 from tsmodel.wire.serving import Request, RequestReader, acq_answer, get_begin, get_break, get_end, put_answer, refusal
 from tsmodel.wire.status import Status
 
@@ -108,9 +108,15 @@ class Conversation:
 
     def _get(self, request: GetRequest) -> Steps:
         with self.backend.scan(self._range(request.key_min, request.key_max)) as scan:
-            for chunks in portions(scan) if scan.lasting else ([chunk] for chunk in scan):
-                yield Send(chunks)
-            yield Send(get_end(scan.acq))
+            portion: list[memoryview] = []
+            size = 0
+            for chunk in scan:
+                portion.append(chunk.rows())
+                size += chunk.nbytes
+                if not chunk.lasting or size >= PORTION_BYTES or len(portion) == PORTION_BUFFERS:
+                    yield Send(portion)
+                    portion, size = [], 0
+            yield Send([*portion, *get_end(scan.acq)])
 
     def _last_acq(self, request: GetAcqRequest) -> Buffers:
         return acq_answer(self.backend.last_acq(self._range(request.key_min, request.key_max)))
@@ -124,7 +130,8 @@ class Conversation:
         if self._put_size > self.max_put:
             raise RefusedError(Status.NOMEM, f"a put has more than {self.max_put} bytes; send it in several")
         found = request.found
-        self._put.append(Batch(request.cid, memoryview(bytes(request.records)), found.count, found.record_size))
+        records = memoryview(bytes(request.records))
+        self._put.append(Batch(request.cid, records, found.count, found.record_size, found.offsets))
 
     def _range(self, key_min: Key, key_max: Key) -> KeyRange:
         """The range of a request.

@@ -19,17 +19,17 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.backend import Batch
 from tsmodel.client.retry import Retry
 from tsmodel.codec.batching import batches_by_cid
 from tsmodel.errors import QueryError
-from tsmodel.keys import KEY_DTYPE, KEY_FIELDS, LIMITS, KeyRange
+from tsmodel.keys import KEY_DTYPE, LIMITS, KeyRange
 from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.checkpoint import Checkpoint, Position
 from tsmodel.query.follow import identity_of
 from tsmodel.query.planning import Plan
 from tsmodel.query.windows import cut_to, last_acq, tried
 from tsmodel.session.steps import Append, Look, Sent, Steps
+from tsmodel.wire.chunk import Batch, Chunk, joined, keys_of
 from tsmodel.wire.records import GET_FORM, PUTA_FORM
 
 __all__ = ["Copied", "Copying", "OnCopied"]
@@ -72,7 +72,7 @@ class Collected:
     def __init__(self, plan: Plan | None, most: int | None) -> None:
         self._plan = plan
         self._most = most
-        self._parts: dict[int, list[npt.NDArray[Any]]] = {}
+        self._parts: dict[int, list[Chunk]] = {}
         self.bytes = 0
 
     @property
@@ -80,58 +80,43 @@ class Collected:
         """Whether there are too many."""
         return self._most is not None and self.bytes > self._most
 
-    def feed(self, chunk: memoryview) -> bool:
+    def feed(self, chunk: Chunk) -> bool:
         """Takes a chunk; returns whether there are too many."""
-        for size, records in by_size(chunk):
-            mask = None if self._plan is None else self._plan.key_mask(records)
-            wanted = records.copy() if mask is None else records[mask]
-            self.bytes += wanted.nbytes
-            self._parts.setdefault(size, []).append(wanted)
+        mask = None if self._plan is None else self._plan.key_mask(chunk.keys())
+        if mask is not None:
+            chunk = chunk.take(mask)
+        for size in [chunk.record_size] if chunk.record_size else np.unique(chunk.sizes()).tolist():
+            part = chunk if chunk.record_size else chunk.take(chunk.sizes() == size)
+            self.bytes += part.nbytes
+            self._parts.setdefault(size, []).append(part.kept())
         return self.is_full
 
     def acq_in_the_middle(self) -> int:
         """An acq with about as many of the records below as above it."""
-        return int(np.median(np.concatenate([part["acq"] for parts in self._parts.values() for part in parts])))
+        return int(np.median(np.concatenate([part.key("acq") for parts in self._parts.values() for part in parts])))
 
     def batches(self, there: npt.NDArray[Any] | None) -> list[Batch]:
         """The records in PUTA form, without those whose keys are `there`, which are sorted."""
         batches: list[Batch] = []
         for size, parts in self._parts.items():
-            records = np.concatenate(parts)
+            chunk = joined(parts)
             if there is not None and len(there):
-                records = records[~np.isin(keys_of(records), there)]
-            moved = np.empty(len(records), PUTA_FORM.dtype(size))
-            moved["n"] = PUTA_FORM.least + size
-            for name in (*PUTA_FORM.key_fields, *(["payload"] if size else [])):
-                moved[name] = records[name]
-            batches += batches_by_cid(records["cid"], moved)
+                chunk = chunk.take(~np.isin(identities(chunk), there))
+            payload = np.dtype(f"V{size - _HEADER}")
+            moved = np.empty(len(chunk), PUTA_FORM.dtype(payload))
+            moved["n"] = PUTA_FORM.least + payload.itemsize
+            for name in PUTA_FORM.key_fields:
+                moved[name] = chunk.key(name)
+            if payload.itemsize:
+                moved["payload"] = chunk.column(0, payload)
+            batches += batches_by_cid(chunk.key("cid"), moved)
         return batches
 
 
-def by_size(chunk: memoryview) -> list[tuple[int, npt.NDArray[Any]]]:
-    """The records of a chunk as structured arrays, one for each size of payloads."""
-    whole = GET_FORM.whole_records(chunk)
-    if whole.end == len(chunk) and whole.record_size:
-        size = whole.record_size - _HEADER
-        return [(size, np.frombuffer(chunk, GET_FORM.dtype(size)))]
-    starts = GET_FORM.offsets(chunk)
-    sizes = np.diff(starts, append=len(chunk))
-    octets = np.frombuffer(chunk, np.uint8)
-    return [
-        (
-            size - _HEADER,
-            octets[starts[sizes == size][:, None] + np.arange(size)].view(GET_FORM.dtype(size - _HEADER))[:, 0],
-        )
-        for size in np.unique(sizes).tolist()
-    ]
-
-
-def keys_of(records: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def identities(chunk: Chunk) -> npt.NDArray[Any]:
     """The full keys of records, each as one value that compares by its bytes, shape (n,)."""
-    keys = np.empty(len(records), KEY_DTYPE)
-    for name in KEY_FIELDS:
-        keys[name] = records[name]
-    return keys.view(f"V{KEY_DTYPE.itemsize}")
+    keys: npt.NDArray[Any] = keys_of(chunk.keys()).view(f"V{KEY_DTYPE.itemsize}")
+    return keys
 
 
 class Copying:
@@ -182,8 +167,8 @@ class Copying:
             return None
         parts: list[npt.NDArray[Any]] = []
 
-        def look(chunk: memoryview) -> None:
-            parts.extend(keys_of(records) for _, records in by_size(chunk))
+        def look(chunk: Chunk) -> None:
+            parts.append(identities(chunk))
 
         for box in cut_to(self._boxes, self._acq, LIMITS["acq"].bound):
             yield Look(box, look)

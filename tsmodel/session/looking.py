@@ -16,7 +16,8 @@ from tsmodel.backend import AcqInterval, Batch
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.session.puts import Put
 from tsmodel.session.receipt import Receipt
-from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM
+from tsmodel.wire.chunk import Chunk
+from tsmodel.wire.records import PUT_FORM, PUTA_FORM
 
 __all__ = ["Found", "Looking"]
 
@@ -66,16 +67,16 @@ class Looking:
         *_, acqs = zip(*self._keys(), strict=True)
         return AcqInterval(min(acqs), max(acqs))
 
-    def feed(self, chunk: memoryview) -> None:
+    def feed(self, chunk: Chunk) -> None:
         """Takes records that the database holds."""
-        edges = [*GET_FORM.offsets(chunk).tolist(), len(chunk)]
+        rows, edges = chunk.rows(), [*chunk.offsets().tolist(), chunk.nbytes]
         missing, with_acq = self._missing, self._put.with_acq
         for start, end in pairwise(edges):
             key_end = start + (36 if with_acq else 28)
-            identity = bytes(chunk[start + 4 : key_end]) + bytes(chunk[start + 36 : end])
+            identity = bytes(rows[start + 4 : key_end]) + bytes(rows[start + 36 : end])
             if missing.get(identity, 0) > 0:
                 missing[identity] -= 1
-                self._acqs += _ACQ.unpack_from(chunk, start + 28)
+                self._acqs += _ACQ.unpack_from(rows, start + 28)
 
     def found(self) -> Found:
         """What was found, after all chunks."""

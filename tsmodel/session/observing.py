@@ -19,7 +19,7 @@ import attrs
 
 from tsmodel.backend import AcqInterval, AsyncBackend, AsyncScan, Backend, Batch, Scan, Spare
 from tsmodel.keys import KeyRange
-from tsmodel.wire.records import GET_FORM
+from tsmodel.wire.chunk import Chunk
 
 __all__ = ["AsyncObserved", "Hooks", "Observed", "OnRequest", "OnResponse", "Request", "Response"]
 
@@ -160,10 +160,10 @@ class _Watch:
             _log.exception("on_response failed for a %s of %s", response.request.operation, response.request.target)
 
     @staticmethod
-    def count(response: Response, chunk: memoryview) -> None:
+    def count(response: Response, chunk: Chunk) -> None:
         """A chunk was received."""
-        response.records += len(GET_FORM.offsets(chunk))
-        response.bytes += len(chunk)
+        response.records += len(chunk)
+        response.bytes += chunk.nbytes
 
 
 @attrs.frozen(eq=False)
@@ -205,7 +205,7 @@ class Observed:
     def scan(self, box: KeyRange) -> Scan:
         """See `Backend.scan`."""
         scan = self._backend.scan(box)
-        return Scan(self._chunks(scan, box), lasting=scan.lasting)
+        return Scan(self._chunks(scan, box))
 
     def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
         """See `Backend.append`."""
@@ -225,7 +225,7 @@ class Observed:
         """See `Backend.close`."""
         self._backend.close()
 
-    def _chunks(self, scan: Scan, box: KeyRange) -> Generator[memoryview, None, int]:
+    def _chunks(self, scan: Scan, box: KeyRange) -> Generator[Chunk, None, int]:
         with self._watch.over("GET", box) as response, scan:
             for chunk in scan:
                 self._watch.count(response, chunk)
@@ -269,7 +269,7 @@ class AsyncObserved:
         """See `Backend.close`."""
         await self._backend.close()
 
-    async def _chunks(self, box: KeyRange) -> AsyncGenerator[memoryview | int, None]:
+    async def _chunks(self, box: KeyRange) -> AsyncGenerator[Chunk | int, None]:
         with self._watch.over("GET", box) as response:
             async with self._backend.scan(box) as scan:
                 async for chunk in scan:

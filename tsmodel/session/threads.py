@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from tsmodel.backend import AcqInterval, AsyncScan, Batch, Scan
 from tsmodel.keys import KeyRange
 from tsmodel.store import EmbeddedStore
+from tsmodel.wire.chunk import Chunk
 
 __all__ = ["ThreadedStore"]
 
@@ -45,7 +46,7 @@ class ThreadedStore:
         """See `Backend.close`."""
         await _in_thread(self._store.close)
 
-    async def _chunks(self, box: KeyRange) -> AsyncGenerator[memoryview | int, None]:
+    async def _chunks(self, box: KeyRange) -> AsyncGenerator[Chunk | int, None]:
         scan: Scan = self._store.scan(box)
         try:
             while chunks := await _in_thread(lambda: list(islice(scan, _CHUNKS_AT_ONCE))):

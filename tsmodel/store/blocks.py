@@ -35,7 +35,9 @@ from tsmodel.store.parts import (
     encode_items,
     read_parts,
 )
+from tsmodel.wire.chunk import Chunk, ColumnChunk, RowChunk
 from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, octets_of
+from tsmodel.wire.sorting import order_of
 
 __all__ = [
     "BLOCK_BYTES",
@@ -234,42 +236,16 @@ class Block:
             return slice(first + int(found[0]), first + int(found[-1]) + 1)
         return found + first
 
-    def select(self, box: KeyRange) -> memoryview:
-        """The records inside `box`, possibly none, in GET form."""
-        if self.inside(box):
-            return self.rows()
-        places = self.places(box)
-        if isinstance(places, slice) and places.start == places.stop:
-            return memoryview(b"")
+    def chunk(self) -> Chunk:
+        """The records: as rows where they lie as rows, otherwise as columns, which are decoded when they are asked for."""
         if self._rows is None:
-            return self.taken(places).rows()
-        if not self.record_size:
-            starts = self.starts()
-            ends = np.append(starts[1:], self.size)
-            if isinstance(places, slice):
-                return self._rows[starts[places.start] : ends[places.stop - 1]]
-            pairs = zip(starts[places].tolist(), ends[places].tolist(), strict=True)
-            return memoryview(b"".join([self._rows[a:b] for a, b in pairs]))
-        if isinstance(places, slice):
-            return self._rows[places.start * self.record_size : places.stop * self.record_size]
-        return octets_of(np.frombuffer(self._rows, f"V{self.record_size}").take(places))
+            return ColumnChunk(_Columns(self))
+        return RowChunk(self._rows, self.count, self.record_size, None if self.record_size else self.starts(), lasting=True)
 
-    def taken(self, places: slice | npt.NDArray[np.intp]) -> Block:
-        """Some of the records, in their order; bounds are left as they are. At least one."""
-        if isinstance(places, slice) and places == slice(0, self.count):
-            return self
-        if self.record_size:
-            columns: list[npt.NDArray[Any] | None] = [self._column(at)[places] for at in range(len(self._columns))]
-            count = len(columns[0])  # type: ignore[arg-type]
-            return Block(self.bounds, count, self.record_size, count * self.record_size, self._layout, columns=columns)
-        lengths = self.lengths()
-        ends = np.cumsum(lengths)
-        starts, kept = (ends - lengths)[places], lengths[places]
-        data = self.payloads()
-        is_slice = isinstance(places, slice)
-        data = data[starts[0] : starts[-1] + kept[-1]] if is_slice else _gathered(data, starts, kept)
-        columns = [*(self._column(at)[places] for at in range(_KEYS)), kept, data]
-        return Block(self.bounds, len(kept), 0, len(data) + len(kept) * _HEADER, (), columns=columns)
+    def select(self, box: KeyRange) -> Chunk:
+        """The records inside `box`, possibly none."""
+        chunk = self.chunk()
+        return chunk if self.inside(box) else chunk.take(self.places(box))
 
     def encoded(self, codec: Codec) -> bytes:
         """What is stored of the block."""
@@ -408,6 +384,36 @@ class Block:
         return mask
 
 
+class _Columns:
+    """The columns of a block, for a chunk."""
+
+    def __init__(self, block: Block) -> None:
+        self._block = block
+        self.dtype = _payload_dtype(block.layout) if block.record_size else None
+
+    def __len__(self) -> int:
+        return self._block.count
+
+    def key(self, name: str) -> npt.NDArray[Any]:
+        return self._block.key(name)
+
+    def field(self, at: int) -> npt.NDArray[Any]:
+        column = self._block.piece(at)
+        if column.ndim == 1:
+            return column
+        return np.ascontiguousarray(column).view(f"V{column.shape[1]}").reshape(-1)
+
+    def payloads(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        return self._block.payloads(), np.cumsum(self._block.lengths())
+
+
+@lru_cache(maxsize=256)
+def _payload_dtype(layout: Layout) -> np.dtype[Any]:
+    return np.dtype(
+        [(f"piece {at}", f"<i{each.width}" if each.is_integer else f"V{each.width}") for at, each in enumerate(layout)]
+    )
+
+
 def sorted_blocks(data: memoryview, record_size: int, layout: Layout | None = None) -> list[Block]:
     """Records of one cid in GET form, in any order, as sorted blocks.
 
@@ -419,7 +425,7 @@ def sorted_blocks(data: memoryview, record_size: int, layout: Layout | None = No
     if not record_size:
         return _mixed(data, GET_FORM.offsets(data))
     records = np.frombuffer(data, GET_FORM.dtype(record_size - _HEADER))
-    order = _order([records[name] for name in _SORTED_BY])
+    order = order_of([records[name] for name in _SORTED_BY])
     if order is not None:
         records = records.view(f"V{record_size}").take(order).view(records.dtype)
     rows = octets_of(records)
@@ -444,7 +450,7 @@ def merged(blocks: Iterable[Block]) -> list[Block]:
     if len({block.layout for block in listed}) > 1:
         listed = [block if block.layout == layout else _laid_out(block, layout) for block in listed]
     columns = [np.concatenate([block._column(at) for block in listed]) for at in range(_KEYS + len(layout))]
-    order = _order(columns[:_KEYS])
+    order = order_of(columns[:_KEYS])
     if order is not None:
         columns = [column.take(order, axis=0) for column in columns]
     length = _length(record_size)
@@ -473,7 +479,7 @@ def _length(record_size: int) -> int:
 def _mixed(data: memoryview, starts: npt.NDArray[np.int64]) -> list[Block]:
     keys = _headers(data, starts)
     ends = np.append(starts[1:], len(data))
-    order = _order([keys[name] for name in _SORTED_BY])
+    order = order_of([keys[name] for name in _SORTED_BY])
     if order is not None:
         keys, starts, ends = np.take(keys, order), starts[order], ends[order]
     sizes = ends - starts
@@ -510,38 +516,6 @@ def _bounds(cid: int, columns: Sequence[npt.NDArray[Any]], starts: Sequence[int]
         values = np.ascontiguousarray(column)
         ends += [np.minimum.reduceat(values, starts).tolist(), np.maximum.reduceat(values, starts).tolist()]
     return [(cid, *each) for each in zip(*ends, strict=True)]
-
-
-def _order(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.intp] | None:
-    """The permutation that sorts keys, or None when they are sorted.
-
-    What arrives in the order of time needs only one stable sort by meter: trailing columns that ascend already are left
-    to the order of arrival.
-    """
-    differing = [np.ascontiguousarray(column) for column in columns if len(column) and (column != column[0]).any()]
-    first = len(differing)
-    while first and _is_sorted(differing[first - 1 :]):
-        first -= 1
-    if not first:
-        return None
-    return np.argsort(differing[0], kind="stable") if first == 1 else np.lexsort(differing[:first][::-1])
-
-
-def _is_sorted(columns: Sequence[npt.NDArray[Any]]) -> bool:
-    """Whether rows of the columns ascend lexicographically."""
-    column = columns[0]
-    before, after = column[:-1], column[1:]
-    if (before > after).any():
-        return False
-    tied = before == after
-    for column in columns[1:]:
-        if not tied.any():
-            return True
-        before, after = column[:-1][tied], column[1:][tied]
-        if (before > after).any():
-            return False
-        tied[tied] = before == after
-    return True
 
 
 def _assembled(block: Block, columns: Sequence[npt.NDArray[Any]]) -> memoryview:

@@ -23,11 +23,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from tsmodel.backend import Batch
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError
 from tsmodel.keys import KeyRange
 from tsmodel.store.sqlite import APPLICATION_ID, FORMAT_VERSION, SQLiteEngine
 from tsmodel.store.store import EmbeddedStore, open_store
+from tsmodel.wire.chunk import Batch
 from tsmodel.wire.records import GET_FORM, PUTA_FORM
 
 __all__ = ["convert", "main"]

@@ -19,6 +19,7 @@ from tsmodel.backend import AcqInterval, Batch
 from tsmodel.errors import LocalProtocolError
 from tsmodel.keys import LIMITS
 from tsmodel.store.blocks import Layout, layout_of
+from tsmodel.wire.chunk import RowChunk
 from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, octets_of
 
 __all__ = ["Arrived", "arrived"]
@@ -32,17 +33,13 @@ class Arrived:
 
     Attributes:
         cid: their cid.
-        data: the records.
-        count: how many there are.
-        record_size: bytes of each one; 0 when they differ.
+        chunk: the records.
         acqs: least and greatest acq.
         layout: the pieces of their payloads; None for one piece.
     """
 
     cid: int
-    data: memoryview
-    count: int
-    record_size: int
+    chunk: RowChunk
     acqs: AcqInterval
     layout: Layout | None = None
 
@@ -71,7 +68,7 @@ def arrived(batches: Iterable[Batch], next_acq: int | None) -> list[Arrived]:
             continue
         found.append(records)
         if next_acq is not None:
-            next_acq += records.count
+            next_acq += len(records.chunk)
     return found
 
 
@@ -90,15 +87,15 @@ def _uniform(batch: Batch, form: RecordForm, next_acq: int | None) -> Arrived | 
     acqs = _complete(records, batch.cid, next_acq)
     fits = batch.payload is not None and batch.payload.itemsize == payload_size
     layout = layout_of(batch.payload) if fits and batch.payload is not None else None
-    return Arrived(batch.cid, octets_of(records), len(records), records.dtype.itemsize, acqs, layout)
+    chunk = RowChunk(octets_of(records), len(records), records.dtype.itemsize, lasting=True)
+    return Arrived(batch.cid, chunk, acqs, layout)
 
 
 def _mixed(batch: Batch, form: RecordForm, next_acq: int | None) -> Arrived | None:
-    starts = form.offsets(batch.records)
+    starts = form.offsets(batch.records) if batch.offsets is None else batch.offsets
     ends = np.append(starts[1:], len(batch.records))
-    octets = np.frombuffer(batch.records, np.uint8)
     header = form.header.itemsize
-    came = octets[starts[:, None] + np.arange(header)].view(form.header).reshape(-1)
+    came = form.headers(batch.records, starts)
     keep = _storable(came, form)
     if keep is not None:
         came, starts, ends = np.compress(keep, came), starts[keep], ends[keep]
@@ -113,9 +110,11 @@ def _mixed(batch: Batch, form: RecordForm, next_acq: int | None) -> Arrived | No
     pieces: list[memoryview] = []
     for at, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
         pieces += (written[at * _HEADER : (at + 1) * _HEADER], batch.records[start + header : end])
-    sizes = ends - starts
-    same = int(sizes[0]) - header + _HEADER if (sizes == sizes[0]).all() else 0
-    return Arrived(batch.cid, memoryview(b"".join(pieces)), len(came), same, acqs)
+    sizes = ends - starts + (_HEADER - header)
+    same = int(sizes[0]) if (sizes == sizes[0]).all() else 0
+    offsets = None if same else np.cumsum(sizes) - sizes
+    chunk = RowChunk(memoryview(b"".join(pieces)), len(came), same, offsets, lasting=True)
+    return Arrived(batch.cid, chunk, acqs)
 
 
 def _storable(came: npt.NDArray[Any], form: RecordForm) -> npt.NDArray[np.bool_] | None:

@@ -23,6 +23,7 @@ import struct
 import threading
 import time
 import urllib.parse
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -65,6 +66,10 @@ _SCHEMA: Final = (
 )
 _CANNOT: Final = ("locked", "disk I/O", "full", "readonly", "unable to open", "interrupted", "too big", "busy")
 """What SQLite says when something stops it that is no damage. Its error codes are not known to Python 3.10."""
+
+_OPENING = threading.Lock()
+_OPENED: Counter[tuple[int, int]] = Counter()
+"""How often this process has a file open, by its device and inode."""
 
 
 class _Snapshot:
@@ -189,12 +194,19 @@ class SQLiteEngine:
         self._files: list[tuple[Path, tuple[int, int]]] = []
         self._journal = Path(f"{path}-wal")
         self._options = "mode=rw"
+        self._lacks_journal = False
         with self._errors():
             _check_place(Path(path), create and not read_only)
-            _check_header(Path(path))
-            if not as_copy:
-                self._check_copy()
-            self._writer = self._open_read_only() if read_only else self._open()
+            self._key = _identity(Path(path))
+            with _OPENING:
+                if not _OPENED[self._key]:
+                    self._look(as_copy)
+                _OPENED[self._key] += 1
+            try:
+                self._writer = self._open_read_only() if read_only else self._open()
+            except BaseException:
+                self._forget()
+                raise
 
     @contextmanager
     def reading(self) -> Iterator[_Snapshot]:
@@ -244,12 +256,28 @@ class SQLiteEngine:
             self._closed = True
             while not self._idle.empty():
                 self._idle.get_nowait().close()
-            if self._read_only or self._moved(1) is not None:
+            if self._read_only or self._moved() is not None:
+                if not self._read_only and self._moved(1) is None:
+                    with suppress(sqlite3.Error):  # what the lost journal held is still known to this connection
+                        self._writer.execute("PRAGMA journal_mode = DELETE")
                 self._writer.close()
             else:
                 self._leave()
+            self._forget()
             self.cache.clear()
             self._table = Table({})
+
+    def _look(self, as_copy: bool) -> None:
+        """Looks at the file past SQLite, which nobody may do while this process has it open: closing a file gives up all
+        locks on it that the process has (https://www.sqlite.org/howtocorrupt.html, 2.2)."""
+        _check_header(Path(self.path))
+        if not as_copy:
+            self._check_copy()
+        self._lacks_journal = _read_header(Path(self.path)).has_journal and not self._journal.exists()
+
+    def _forget(self) -> None:
+        with _OPENING:
+            _OPENED[self._key] -= 1
 
     def _commit(self) -> None:
         try:
@@ -375,7 +403,7 @@ class SQLiteEngine:
                     "without read_only, and close it",
                     path=self.path,
                 )
-        elif _read_header(Path(self.path)).has_journal:
+        elif self._lacks_journal:
             self._options = "mode=ro&immutable=1"
         connection = self._connect()
         try:
@@ -408,14 +436,19 @@ class SQLiteEngine:
 
     def _leave(self) -> None:
         """Closes the file for good where no other process has it open; otherwise whoever is last does."""
-        connection, done = self._writer, False
+        done = False
         try:
-            done = _said_closed(connection)
+            # A new connection: one that leaves the journal may go on to believe pages it read from it long ago.
+            connection = self._connect()
+            self._writer.close()
+            try:
+                done = _said_closed(connection)
+            finally:
+                connection.close()
         except sqlite3.Error:
+            self._writer.close()
             if self._failure is None:
                 raise
-        finally:
-            connection.close()
         if done or self._journal.exists() or not Path(self.path).exists():
             return
         # The last two closed it at the same moment: SQLite removed the journal, and the file still says that it is open.

@@ -24,6 +24,7 @@ from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import DEFAULT_CACHE, SQLiteEngine
 from tsmodel.timestamps import now_ns
+from tsmodel.wire.chunk import Chunk, joined
 
 __all__ = ["EmbeddedStore", "open_store"]
 
@@ -75,7 +76,7 @@ class EmbeddedStore:
 
     def scan(self, box: KeyRange) -> Scan:
         """The records inside `box`, as they are when the first chunk is taken. See `Backend.scan`."""
-        return Scan(self._chunks(box), lasting=True)
+        return Scan(self._chunks(box))
 
     def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
         """Stores records durably, whole or not at all. See `Backend.append`.
@@ -119,7 +120,7 @@ class EmbeddedStore:
         """Closes the file, or forgets what is in memory."""
         self._engine.close()
 
-    def _chunks(self, box: KeyRange) -> Generator[memoryview, None, int]:
+    def _chunks(self, box: KeyRange) -> Generator[Chunk, None, int]:
         with self._engine.reading() as snapshot:
             answer = _answer(box, snapshot.last_acq())
             if not box.is_empty:
@@ -154,9 +155,6 @@ def _by_cid(came: Sequence[Arrived]) -> dict[int, list[Arrived]]:
 
 
 def _sorted(records: list[Arrived]) -> list[Block]:
-    if len(records) == 1:
-        return sorted_blocks(records[0].data, records[0].record_size, records[0].layout)
-    sizes, layouts = {each.record_size for each in records}, {each.layout for each in records}
-    data = memoryview(b"".join([each.data for each in records]))
-    layout = layouts.pop() if len(layouts) == 1 else None
-    return sorted_blocks(data, sizes.pop() if len(sizes) == 1 else 0, layout)
+    whole = joined([each.chunk for each in records])
+    layouts = {each.layout for each in records}
+    return sorted_blocks(whole.rows(), whole.record_size, layouts.pop() if len(layouts) == 1 else None)

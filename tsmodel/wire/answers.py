@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 from typing import Final, TypeAlias
 
-from tsmodel.wire.messages import AcqAnswer, Chunk, PutAnswer, RangeEnd, Refusal
+from tsmodel.wire.chunk import RowChunk
+from tsmodel.wire.messages import AcqAnswer, PutAnswer, RangeEnd, Refusal
 from tsmodel.wire.reading import Parser, Reader
 from tsmodel.wire.records import GET_FORM
 
@@ -19,7 +20,8 @@ _SIZE_FIELD: Final = 4
 _ACQ: Final = struct.Struct("<q")
 _ACQ_PAIR: Final = struct.Struct("<qq")
 
-GetEvent: TypeAlias = Chunk | RangeEnd | Refusal
+GetEvent: TypeAlias = RowChunk | RangeEnd | Refusal
+"""A chunk is valid until the reader's next buffer is asked for."""
 
 
 class GetAnswerReader(Reader[GetEvent]):
@@ -37,7 +39,7 @@ class GetAnswerReader(Reader[GetEvent]):
         while True:
             records, found = self._whole_records(GET_FORM)
             if found.count:
-                yield Chunk(records, found.record_size)
+                yield RowChunk(records, found.count, found.record_size, found.offsets)
             if self._next_size(GET_FORM) == 0:
                 break
             yield None

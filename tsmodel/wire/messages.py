@@ -9,7 +9,6 @@ from tsmodel.wire.records import WholeRecords
 
 __all__ = [
     "AcqAnswer",
-    "Chunk",
     "GetAcqRequest",
     "GetRequest",
     "PutAnswer",
@@ -56,19 +55,6 @@ class PutRecords:
 @attrs.frozen
 class PutEnd:
     """A put has arrived whole, with the guard at its end."""
-
-
-@attrs.frozen
-class Chunk:
-    """Whole records of a GET answer. The view is valid until the reader's next buffer is asked for.
-
-    Attributes:
-        records: the records.
-        record_size: bytes of each one, size field included; 0 when they differ.
-    """
-
-    records: memoryview
-    record_size: int
 
 
 @attrs.frozen

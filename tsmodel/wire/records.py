@@ -41,11 +41,13 @@ class WholeRecords:
         end: offset just behind the last whole record.
         count: how many there are.
         record_size: bytes of each one, size field included; 0 when they differ or there are none.
+        offsets: where each one starts, shape (count,), unless they have one size.
     """
 
     end: int
     count: int
     record_size: int
+    offsets: npt.NDArray[np.int64] | None = attrs.field(default=None, eq=False, repr=False)
 
 
 @attrs.frozen(eq=False)
@@ -74,8 +76,29 @@ class RecordForm:
 
     def whole_records(self, buffer: memoryview | bytes | bytearray) -> WholeRecords:
         """The whole records at the front of `buffer`; the walk ends at a partial one or at a size out of bounds."""
-        pieces, end, size = self._walk(buffer)
-        return WholeRecords(end, sum(map(len, pieces)), size)
+        pieces: list[range | npt.NDArray[np.int64]] = []
+        sizes: set[int] = set()
+        at, last = 0, len(buffer) - _SIZE.size
+        while at <= last:
+            (n,) = _SIZE.unpack_from(buffer, at)
+            size = _SIZE.size + n
+            if not self.least <= n <= self.most or at + size > len(buffer):
+                break
+            run = _count_equal(buffer, at, n, min(_ALIKE, (len(buffer) - at) // size))
+            if run == _ALIKE:
+                run = _count_equal(buffer, at, n, (len(buffer) - at) // size)
+                pieces.append(range(at, at + run * size, size))
+                sizes.add(size)
+                at += run * size
+                continue
+            starts, end = self._one_by_one(buffer, at)
+            pieces.append(starts)
+            sizes.update(np.unique(np.diff(starts, append=end)).tolist())
+            at = end
+        if len(sizes) == 1:
+            return WholeRecords(at, sum(map(len, pieces)), sizes.pop())
+        offsets = [np.arange(p.start, p.stop, p.step) if isinstance(p, range) else p for p in pieces]
+        return WholeRecords(at, sum(map(len, pieces)), 0, np.concatenate(offsets) if offsets else np.empty(0, np.int64))
 
     def offsets(self, buffer: memoryview | bytes | bytearray) -> npt.NDArray[np.int64]:
         """Where each record of `buffer` starts, shape (count,).
@@ -83,12 +106,18 @@ class RecordForm:
         Raises:
             RemoteProtocolError: when `buffer` does not consist of whole records, with the offset of the first fault.
         """
-        pieces, end, _ = self._walk(buffer)
-        if end != len(buffer):
-            raise self.fault(buffer, end)
-        if not pieces:
-            return np.empty(0, np.int64)
-        return np.concatenate([np.arange(p.start, p.stop, p.step) if isinstance(p, range) else p for p in pieces])
+        found = self.whole_records(buffer)
+        if found.end != len(buffer):
+            raise self.fault(buffer, found.end)
+        if found.offsets is not None:
+            return found.offsets
+        return np.arange(found.count, dtype=np.int64) * found.record_size
+
+    def headers(self, buffer: memoryview | bytes, starts: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Sizes and keys of the records at these offsets (shape (n,)): a structured array of dtype `header`, shape (n,)."""
+        places = starts[:, None] + np.arange(self.header.itemsize)
+        headers: npt.NDArray[Any] = np.frombuffer(buffer, np.uint8)[places].view(self.header).reshape(-1)
+        return headers
 
     def fault(self, buffer: memoryview | bytes | bytearray, offset: int) -> RemoteProtocolError:
         """What is wrong with `buffer` at `offset`, where the walk over its records ended."""
@@ -115,30 +144,6 @@ class RecordForm:
         kind = np.dtype(payload)
         fields = [(name, self.header[name]) for name in self.header.names or ()]
         return np.dtype([*fields, ("payload", kind)] if kind.itemsize else fields)
-
-    def _walk(self, buffer: memoryview | bytes | bytearray) -> tuple[list[range | npt.NDArray[np.int64]], int, int]:
-        """Offsets of the whole records at the front of `buffer`, where the last of them ends, and the bytes of each one; 0
-        when these differ."""
-        pieces: list[range | npt.NDArray[np.int64]] = []
-        sizes: set[int] = set()
-        at, last = 0, len(buffer) - _SIZE.size
-        while at <= last:
-            (n,) = _SIZE.unpack_from(buffer, at)
-            size = _SIZE.size + n
-            if not self.least <= n <= self.most or at + size > len(buffer):
-                break
-            run = _count_equal(buffer, at, n, min(_ALIKE, (len(buffer) - at) // size))
-            if run == _ALIKE:
-                run = _count_equal(buffer, at, n, (len(buffer) - at) // size)
-                pieces.append(range(at, at + run * size, size))
-                sizes.add(size)
-                at += run * size
-                continue
-            starts, end = self._one_by_one(buffer, at)
-            pieces.append(starts)
-            sizes.update(np.unique(np.diff(starts, append=end)).tolist())
-            at = end
-        return pieces, at, sizes.pop() if len(sizes) == 1 else 0
 
     def _one_by_one(self, buffer: memoryview | bytes | bytearray, at: int) -> tuple[npt.NDArray[np.int64], int]:
         """Offsets of some whole records from `at` on, whatever their sizes, and where the last of them ends."""

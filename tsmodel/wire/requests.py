@@ -6,13 +6,24 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeAlias
 
-from tsmodel.backend import Batch
 from tsmodel.errors import LocalProtocolError
 from tsmodel.keys import KEY_SIZE, LIMITS, Key
+from tsmodel.wire.chunk import Batch
 from tsmodel.wire.records import PUT_FORM, PUTA_FORM, RecordForm
 from tsmodel.wire.status import Command
 
-__all__ = ["MAX_BATCH_SIZE", "Buffers", "gathered", "get_acq_request", "get_request", "portions", "put_request", "unsent"]
+__all__ = [
+    "MAX_BATCH_SIZE",
+    "PORTION_BUFFERS",
+    "PORTION_BYTES",
+    "Buffers",
+    "gathered",
+    "get_acq_request",
+    "get_request",
+    "portions",
+    "put_request",
+    "unsent",
+]
 
 Buffers: TypeAlias = Iterable["bytes | memoryview"]
 """Bytes to be sent in their order; may be made as they are sent."""
@@ -21,8 +32,8 @@ MAX_BATCH_SIZE: Final = 2**31 - 1
 """Most bytes of records that one batch of a put can announce."""
 
 _SMALL: Final = 2**14
-_PORTION_BYTES: Final = 2**19
-_PORTION_BUFFERS: Final = 512
+PORTION_BYTES: Final = 2**19
+PORTION_BUFFERS: Final = 512
 """Systems take at least 1,024 in one call."""
 
 _HEADER: Final = struct.Struct("<iQ")
@@ -96,7 +107,7 @@ def portions(buffers: Iterable[bytes | memoryview]) -> Iterator[list[memoryview]
     for buffer in buffers:
         portion.append(memoryview(buffer))
         size += len(buffer)
-        if size >= _PORTION_BYTES or len(portion) == _PORTION_BUFFERS:
+        if size >= PORTION_BYTES or len(portion) == PORTION_BUFFERS:
             yield portion
             portion, size = [], 0
     if portion:
@@ -127,7 +138,8 @@ def _pieces(batch: Batch, form: RecordForm, most: int) -> Iterator[memoryview]:
         for start in range(0, total, length):
             yield batch.records[start : start + length]
         return
-    ends = [*form.offsets(batch.records).tolist()[1:], total]
+    offsets = form.offsets(batch.records) if batch.offsets is None else batch.offsets
+    ends = [*offsets.tolist()[1:], total]
     start = 0
     for before, end in zip([0, *ends], ends, strict=False):
         if end - start > most and before > start:

@@ -14,6 +14,7 @@ from tsmodel.backend import Batch
 from tsmodel.codec import SCALARS, ByteOrder, RowCodec, Scalar, packed, row_codec
 from tsmodel.errors import EncodeError, RemoteProtocolError
 from tsmodel.keys import LIMITS, Key
+from tsmodel.wire.chunk import RowChunk, parsed
 
 
 class Row(NamedTuple):
@@ -36,8 +37,8 @@ def row(**values: object) -> Row:
     return Row(**{"cid": 1, "mid": 2, "moid": 3, "cap": 4, "acq": 5, "number": 6, "level": 0.5, "good": True, **values})
 
 
-def chunk_of(*payloads: bytes) -> memoryview:
-    return memoryview(b"".join(get_record(payload, 1, at, 3, 4, 5) for at, payload in enumerate(payloads)))
+def chunk_of(*payloads: bytes) -> RowChunk:
+    return RowChunk.of([get_record(payload, 1, at, 3, 4, 5) for at, payload in enumerate(payloads)])
 
 
 def test_a_layout_is_packed_and_prints_as_a_table() -> None:
@@ -164,12 +165,12 @@ def test_payloads_of_other_sizes_are_set_apart() -> None:
 
 def test_records_that_fit_are_not_copied() -> None:
     chunk = chunk_of(*[bytes(11)] * 3)
-    assert np.shares_memory(codec().fit(chunk).records, np.frombuffer(chunk, np.uint8))
+    assert np.shares_memory(codec().fit(chunk).records, np.frombuffer(chunk.rows(), np.uint8))
 
 
 def test_a_chunk_that_is_not_whole() -> None:
     with pytest.raises(RemoteProtocolError, match="at byte 47"):
-        codec().fit(chunk_of(bytes(11), bytes(11))[:-1])
+        parsed(chunk_of(bytes(11), bytes(11)).rows()[:-1])
 
 
 def test_what_is_encoded_is_what_is_read_back() -> None:
@@ -177,9 +178,7 @@ def test_what_is_encoded_is_what_is_read_back() -> None:
     (batch,) = codec().encode(rows)
     size = batch.record_size
     pieces = [batch.records[at : at + size] for at in range(0, len(batch.records), size)]
-    chunk = memoryview(
-        b"".join(get_record(bytes(piece[24:]), 1, *struct.unpack_from("<qiq", piece, 4), 5) for piece in pieces)
-    )
+    chunk = RowChunk.of([get_record(bytes(piece[24:]), 1, *struct.unpack_from("<qiq", piece, 4), 5) for piece in pieces])
     assert len(list(rows_in(chunk))) == 100
     assert list(codec().rows(codec().fit(chunk).records)) == rows
 

@@ -11,6 +11,7 @@ import pytest
 from tsmodel import Bits, Bool, Float32, Int16, Int32, Nullable, Text, TSModel, TSStruct, UInt8, connect, field
 from tsmodel.client.record import Key, Record
 from tsmodel.errors import DecodeError, EncodeError, QueryError, SchemaError
+from tsmodel.wire.chunk import RowChunk
 
 
 class First(TSModel):
@@ -146,8 +147,8 @@ def test_a_record_of_any_version_becomes_an_object() -> None:
         Second.from_record(Record(KEY, b"\1\0\0\0\0"))
 
 
-def chunk_of(*records: tuple[Key, bytes]) -> memoryview:
-    return memoryview(b"".join(struct.pack("<i", 32 + len(body)) + key.to_bytes() + body for key, body in records))
+def chunk_of(*records: tuple[Key, bytes]) -> RowChunk:
+    return RowChunk.of([struct.pack("<i", 32 + len(body)) + key.to_bytes() + body for key, body in records])
 
 
 def test_channels_read_all_versions() -> None:

@@ -14,6 +14,7 @@ from tsmodel.backend import AcqInterval, AsyncScan, Scan, Spare
 from tsmodel.errors import TransportError
 from tsmodel.keys import KeyRange
 from tsmodel.store import open_store
+from tsmodel.wire.chunk import Chunk
 
 
 class Reading(TSModel):
@@ -34,7 +35,7 @@ class Meeting:
     def scan(self, box: KeyRange) -> Scan:
         return Scan(self._chunks(box))
 
-    def _chunks(self, box: KeyRange) -> Generator[memoryview, None, int]:
+    def _chunks(self, box: KeyRange) -> Generator[Chunk, None, int]:
         self.under_way.add(box)
         try:
             if self.barrier.parties > 1:
@@ -61,7 +62,7 @@ class AwaitedMeeting(Meeting):
     def scan(self, box: KeyRange) -> AsyncScan:  # type: ignore[override]
         return AsyncScan(self._awaited(box))
 
-    async def _awaited(self, box: KeyRange) -> AsyncGenerator[memoryview | int, None]:
+    async def _awaited(self, box: KeyRange) -> AsyncGenerator[Chunk | int, None]:
         self.under_way.add(box)
         try:
             self.arrived += 1

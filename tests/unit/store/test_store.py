@@ -167,10 +167,10 @@ def test_no_acq_is_left(store: EmbeddedStore) -> None:
 def test_a_scan_sees_what_was_there_when_it_began(store: EmbeddedStore) -> None:
     store.append(batches([(1, n, 0, 0, b"%05d" % n) for n in range(5000)]))
     with store.scan(KeyRange()) as scan:
-        first = bytes(next(scan))
+        first = bytes(next(scan).rows())
         for n in range(20):
             store.append(batches([(1, n, 1, n, bytes(n))]))
-        rest = b"".join(map(bytes, scan))
+        rest = b"".join(chunk.rows() for chunk in scan)
     assert len(first + rest) == 5000 * 41
     assert len(scanned(store)) == 5020
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -214,6 +216,33 @@ def test_two_that_close_a_file_at_the_same_moment(path: Path, monkeypatch: pytes
     assert len(calls) == 3
     with closing(open_store(path)) as store:
         assert mids(store) == list(range(10))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locks belong to files there, not to processes")
+def test_a_file_opened_twice_keeps_its_locks(path: Path) -> None:
+    """To open and close a file past SQLite would give up the locks of all who have it open in this process."""
+    code = "import sys; from tsmodel.store import open_store; open_store(sys.argv[1]).close()"
+    with closing(open_store(path)) as store:
+        put(store, 0)
+        open_store(path).close()
+        open_store(path, read_only=True).close()
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+        subprocess.run([sys.executable, "-c", code, str(path)], timeout=60, check=True, env=environment)
+        assert Path(f"{path}-wal").exists()
+        put(store, 10)
+    with closing(open_store(path)) as store:
+        assert mids(store) == list(range(20))
+
+
+def test_who_closes_last_does_not_write_what_it_read_first(path: Path) -> None:
+    first = open_store(path)
+    put(first, 0)
+    with closing(open_store(path)) as second:
+        for n in range(1, 40):
+            put(second, 10 * n)
+    first.close()
+    with closing(open_store(path)) as store:
+        assert mids(store) == list(range(400))
 
 
 def test_the_journal_is_cut_back(path: Path) -> None:

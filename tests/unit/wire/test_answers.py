@@ -165,7 +165,7 @@ def test_views_stay_valid_until_the_next_buffer() -> None:
     reader.get_buffer()[: len(answer)] = answer
     chunk, end = reader.received(len(answer))
     assert end == RangeEnd(99)
-    assert bytes(chunk.records) == b"".join(RECORDS)  # type: ignore[union-attr]
+    assert bytes(chunk.rows()) == b"".join(RECORDS)  # type: ignore[union-attr]
 
 
 def test_more_than_the_buffer_holds_cannot_have_arrived() -> None:

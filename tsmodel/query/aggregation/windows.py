@@ -37,6 +37,7 @@ from tsmodel.query.aggregation.points import HELD, Points
 from tsmodel.query.aggregation.sketches import Sketch
 from tsmodel.query.aggregation.states import STREAMED, ColumnStates
 from tsmodel.query.ends import Selection
+from tsmodel.wire.chunk import Chunk
 
 __all__ = ["WindowAggregates"]
 
@@ -130,7 +131,7 @@ class WindowAggregates:
         self._pending = 0
         self._merged = 0
 
-    def feed(self, chunk: memoryview) -> bool:
+    def feed(self, chunk: Chunk) -> bool:
         """Takes a chunk; returns whether the limit is reached."""
         records = self._selection.of(chunk, columns=True)
         if len(records):

@@ -1,0 +1,661 @@
+"""`Chunk`: whole records on their way from a socket or a file to objects, to columns or to another socket.
+
+Rules kept here:
+
+* A chunk is immutable. Whoever makes it knows how many records it has and how large they are; nobody finds that out again.
+* It has one of two forms, rows or columns, and gives either. What is not asked for is neither decoded nor assembled.
+* Rows are in GET form: `int32 n | key (32 bytes) | payload`, little-endian, one record after another.
+* A chunk says how long it may be used: one that is not `lasting` lies in a buffer that is used again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, Final, Protocol, TypeAlias
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.keys import KEY_DTYPE, KEY_FIELDS, Key
+from tsmodel.wire.records import GET_FORM, octets_of
+
+__all__ = [
+    "Batch",
+    "Chunk",
+    "ColumnChunk",
+    "ColumnRecords",
+    "Columns",
+    "RowChunk",
+    "gathered",
+    "joined",
+    "keys_of",
+    "parsed",
+]
+
+Array: TypeAlias = npt.NDArray[Any]
+Places: TypeAlias = npt.NDArray[np.int64]
+Picked: TypeAlias = "slice | npt.NDArray[np.bool_] | npt.NDArray[np.intp]"
+"""Some of the records: a slice with a step of 1, a mask of shape (n,), or their places in any order."""
+
+_HEADER: Final = GET_FORM.header.itemsize
+_KEYS: Final[dict[str, Any]] = dict(GET_FORM.header.fields or {})
+
+
+@attrs.frozen
+class Batch:
+    """Records of one cid in PUT or PUTA form: what a put carries.
+
+    Attributes:
+        cid: client id of all records, 0 to 2**31 - 2.
+        records: whole records, without gaps.
+        count: how many records there are.
+        record_size: bytes that each record takes, its size field included; 0 when they differ.
+        offsets: where each record starts, shape (count,), when their sizes differ and it is known.
+        payload: dtype of every payload, where it is known that all have one: a store keeps its fields apart.
+    """
+
+    cid: int
+    records: memoryview
+    count: int
+    record_size: int = 0
+    offsets: Places | None = attrs.field(default=None, eq=False, repr=False)
+    payload: np.dtype[Any] | None = None
+
+
+class Chunk:
+    """Whole records; `RowChunk` or `ColumnChunk`.
+
+    Attributes:
+        record_size: bytes of each record as a row, its size field included; 0 when they differ, or there are none.
+        lasting: whether the chunk stays valid when the next one of its scan is asked for.
+    """
+
+    __slots__ = ("_count", "lasting", "record_size")
+
+    record_size: int
+    lasting: bool
+    _count: int
+
+    def __len__(self) -> int:
+        """How many records there are."""
+        return self._count
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all records as rows."""
+        return self._count * self.record_size if self.record_size else len(self.rows())
+
+    def rows(self) -> memoryview:
+        """The records in GET form; assembled once when the chunk has columns."""
+        raise NotImplementedError
+
+    def offsets(self) -> Places:
+        """Where each record starts in `rows()`, shape (n,)."""
+        raise NotImplementedError
+
+    def sizes(self) -> Places:
+        """Bytes of each record as a row, shape (n,)."""
+        if self.record_size:
+            return np.full(self._count, self.record_size, np.int64)
+        return np.diff(self.offsets(), append=self.nbytes)
+
+    def key(self, name: str) -> Array:
+        """A key component of each record, shape (n,)."""
+        raise NotImplementedError
+
+    def keys(self) -> Any:
+        """The keys, n records to be indexed by the name of a component, a slice or a mask; `np.asarray` makes a structured
+        array of them, shape (n,), dtype KEY_DTYPE."""
+        raise NotImplementedError
+
+    def column(self, offset: int, dtype: np.dtype[Any]) -> Array:
+        """What lies `offset` bytes into each payload, shape (n, ...). Every payload must reach that far."""
+        raise NotImplementedError
+
+    def records(self, dtype: np.dtype[Any]) -> Any:
+        """The records as those of a dtype, to be indexed by a field's name, a slice or a mask: a structured array that is a
+        view of rows, or `ColumnRecords`.
+
+        Args:
+            dtype: of a whole record, size field and key included; its size is `record_size`.
+        """
+        raise NotImplementedError
+
+    def take(self, picked: Picked) -> Chunk:
+        """Some of the records. A slice of rows is a view; other rows are copied. Columns are picked from when asked for."""
+        raise NotImplementedError
+
+    def kept(self) -> Chunk:
+        """The same records to be kept: always valid, and holding about as much memory as they need."""
+        raise NotImplementedError
+
+    def pairs(self) -> Iterator[tuple[Key, bytes]]:
+        """Key and payload of each record."""
+        rows, edges = self.rows(), [*self.offsets().tolist(), self.nbytes]
+        for start, end in pairwise(edges):
+            yield Key.from_bytes(rows[start + 4 : start + _HEADER]), bytes(rows[start + _HEADER : end])
+
+
+class RowChunk(Chunk):
+    """Records as rows.
+
+    Args:
+        rows: whole records in GET form, without gaps.
+        count: how many there are.
+        record_size: bytes of each one; 0 when they differ, or there are none.
+        offsets: where each one starts, shape (count,); needed when they differ.
+        lasting: whether `rows` stays as it is.
+    """
+
+    __slots__ = ("_keys", "_offsets", "_rows")
+
+    def __init__(
+        self, rows: memoryview, count: int, record_size: int, offsets: Places | None = None, *, lasting: bool = False
+    ) -> None:
+        self._rows = rows
+        self._count = count
+        self.record_size = record_size
+        self._offsets = offsets
+        self.lasting = lasting
+        self._keys: Array | None = None
+
+    @classmethod
+    def of(cls, records: Sequence[bytes | memoryview]) -> RowChunk:
+        """Whole records in GET form, one by one."""
+        sizes = np.fromiter(map(len, records), np.int64, len(records))
+        same = _same(sizes)
+        offsets = None if same else np.cumsum(sizes) - sizes
+        return cls(memoryview(b"".join(records)), len(records), same, offsets, lasting=True)
+
+    @property
+    def nbytes(self) -> int:
+        """See `Chunk.nbytes`."""
+        return len(self._rows)
+
+    def rows(self) -> memoryview:
+        """See `Chunk.rows`."""
+        return self._rows
+
+    def offsets(self) -> Places:
+        """See `Chunk.offsets`."""
+        if self._offsets is None:
+            self._offsets = np.arange(self._count, dtype=np.int64) * self.record_size
+        return self._offsets
+
+    def key(self, name: str) -> Array:
+        """See `Chunk.key`."""
+        if not self.record_size:
+            column: Array = self.keys()[name]
+            return column
+        kind, offset, *_ = _KEYS[name]
+        return np.ndarray(self._count, kind, self._rows, offset, (self.record_size,))
+
+    def keys(self) -> Array:
+        """See `Chunk.keys`."""
+        if self._keys is None:
+            if self.record_size:
+                self._keys = np.ndarray(self._count, KEY_DTYPE, self._rows, 4, (self.record_size,))
+            elif not self._count:
+                self._keys = np.empty(0, KEY_DTYPE)
+            else:
+                heads: Any = GET_FORM.headers(self._rows, self.offsets())
+                self._keys = np.ndarray(self._count, KEY_DTYPE, heads, 4, (_HEADER,))
+        return self._keys
+
+    def column(self, offset: int, dtype: np.dtype[Any]) -> Array:
+        """See `Chunk.column`."""
+        if not self._count:
+            return np.empty((0, *dtype.shape), dtype.base)
+        if self.record_size:
+            placed = _placed(_HEADER + offset, dtype, self.record_size)
+            return np.frombuffer(self._rows, placed)["column"]
+        return gathered(self._rows, self.offsets() + (_HEADER + offset), dtype)
+
+    def records(self, dtype: np.dtype[Any]) -> Array:
+        """See `Chunk.records`."""
+        return np.frombuffer(self._rows, dtype) if self._count else np.empty(0, dtype)
+
+    def take(self, picked: Picked) -> RowChunk:
+        """See `Chunk.take`."""
+        if isinstance(picked, slice):
+            return self._part(*picked.indices(self._count))
+        if picked.dtype == np.bool_:
+            if picked.all():
+                return self
+            if not self.record_size:
+                picked = np.flatnonzero(picked)
+        if self.record_size:
+            opaque = np.frombuffer(self._rows, _opaque(self.record_size))
+            taken = opaque.compress(picked) if picked.dtype == np.bool_ else opaque.take(picked)
+            return RowChunk(octets_of(taken), len(taken), self.record_size if len(taken) else 0, _none(taken), lasting=True)
+        starts, sizes = self.offsets()[picked], self.sizes()[picked]
+        if same := _same(sizes):
+            return RowChunk(octets_of(gathered(self._rows, starts, _opaque(same))), len(sizes), same, lasting=True)
+        return RowChunk.of(list(map(self._rows.__getitem__, map(slice, starts.tolist(), (starts + sizes).tolist()))))
+
+    def kept(self) -> RowChunk:
+        """See `Chunk.kept`."""
+        held: Any = self._rows.obj
+        if self.lasting and isinstance(held, bytes) and len(held) == len(self._rows):
+            return self
+        return RowChunk(memoryview(bytes(self._rows)), self._count, self.record_size, self._offsets, lasting=True)
+
+    def moved(self, rows: memoryview) -> RowChunk:
+        """The same records where they were copied to, in memory that is used again."""
+        return RowChunk(rows, self._count, self.record_size, self._offsets)
+
+    def _part(self, start: int, stop: int, _step: int) -> RowChunk:
+        count = max(stop - start, 0)
+        if count == self._count:
+            return self
+        if not count:
+            return RowChunk(memoryview(b""), 0, 0, np.empty(0, np.int64), lasting=True)
+        if size := self.record_size:
+            return RowChunk(self._rows[start * size : stop * size], count, size, lasting=self.lasting)
+        starts = self.offsets()
+        first, end = int(starts[start]), len(self._rows) if stop == self._count else int(starts[stop])
+        starts = starts[start:stop] - first
+        same = _same(np.diff(starts, append=end - first))
+        return RowChunk(self._rows[first:end], count, same, None if same else starts, lasting=self.lasting)
+
+
+class Columns(Protocol):
+    """Where the columns of a `ColumnChunk` come from. Each is asked for at most once, and always the same.
+
+    Attributes:
+        dtype: of a payload: a structured one whose fields are columns, or `V<size>`, which is one column without a meaning;
+            None when payloads differ in size. Bytes between its fields are 0.
+    """
+
+    dtype: np.dtype[Any] | None
+
+    def __len__(self) -> int:
+        """How many records there are."""
+        ...
+
+    def key(self, name: str) -> Array:
+        """A key component of each record, shape (n,)."""
+        ...
+
+    def field(self, at: int) -> Array:
+        """The field of `dtype` at this place, shape (n, ...); of `V<size>` the payloads."""
+        ...
+
+    def payloads(self) -> tuple[npt.NDArray[np.uint8], Places]:
+        """All payloads, one after another, and where each ends, shape (n,). Only asked for when they differ in size."""
+        ...
+
+
+class ColumnChunk(Chunk):
+    """Records as columns, which are decoded when they are asked for, once.
+
+    Args:
+        columns: decodes them. What it gives stays as it is.
+        held: bytes of memory that `columns` keeps alive; None for about what the records need.
+    """
+
+    __slots__ = ("_assembled", "_columns", "_decoded", "_held", "_offsets")
+
+    def __init__(self, columns: Columns, held: int | None = None) -> None:
+        self._columns = columns
+        self._count = len(columns)
+        self.record_size = _HEADER + columns.dtype.itemsize if columns.dtype is not None and self._count else 0
+        self.lasting = True
+        self._decoded: dict[str | int, Array] = {}
+        self._assembled: memoryview | None = None
+        self._offsets: Places | None = None
+        self._held = held
+
+    @property
+    def dtype(self) -> np.dtype[Any] | None:
+        """See `Columns.dtype`."""
+        return self._columns.dtype
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that are kept alive by it."""
+        return self.nbytes if self._held is None else self._held
+
+    @property
+    def nbytes(self) -> int:
+        """See `Chunk.nbytes`."""
+        if self.record_size or not self._count:
+            return self._count * self.record_size
+        return self._count * _HEADER + int(self.payloads()[1][-1])
+
+    def rows(self) -> memoryview:
+        """See `Chunk.rows`."""
+        if self._assembled is None:
+            self._assembled = octets_of(self._whole()) if self.record_size else self._mixed()
+        return self._assembled
+
+    def offsets(self) -> Places:
+        """See `Chunk.offsets`."""
+        if self._offsets is None:
+            if self.record_size or not self._count:
+                self._offsets = np.arange(self._count, dtype=np.int64) * self.record_size
+            else:
+                ends = self.payloads()[1]
+                self._offsets = np.arange(self._count, dtype=np.int64) * _HEADER
+                self._offsets[1:] += ends[:-1]
+        return self._offsets
+
+    def key(self, name: str) -> Array:
+        """See `Chunk.key`."""
+        return self._once(name, self._columns.key, name)
+
+    def keys(self) -> ColumnRecords:
+        """See `Chunk.keys`."""
+        return ColumnRecords(self, KEY_DTYPE)
+
+    def field(self, at: int) -> Array:
+        """See `Columns.field`."""
+        return self._once(at, self._columns.field, at)
+
+    def payloads(self) -> tuple[npt.NDArray[np.uint8], Places]:
+        """See `Columns.payloads`."""
+        if "payloads" not in self._decoded:
+            self._decoded["payloads"], self._decoded["ends"] = self._columns.payloads()
+        return self._decoded["payloads"], self._decoded["ends"]
+
+    def column(self, offset: int, dtype: np.dtype[Any]) -> Array:
+        """See `Chunk.column`; that of a field with this place and size when there is one, otherwise cut out of payloads."""
+        if not self._count:
+            return np.empty((0, *dtype.shape), dtype.base)
+        if self.dtype is None:
+            payloads, ends = self.payloads()
+            starts = np.concatenate([[0], ends[:-1]])
+            return gathered(payloads.data, starts + offset, dtype)
+        found = _lookup(self.dtype, offset, dtype.itemsize)
+        if found is None:
+            return self._packed(offset, dtype)
+        at, size, within = found
+        column = self.field(at)
+        if size == dtype.itemsize and column.dtype == dtype.base and column.shape[1:] == dtype.shape:
+            return column
+        cut: Array = np.frombuffer(octets_of(column), _placed(within, dtype, size))["column"]
+        return cut
+
+    def records(self, dtype: np.dtype[Any]) -> ColumnRecords:
+        """See `Chunk.records`."""
+        return ColumnRecords(self, dtype)
+
+    def take(self, picked: Picked) -> ColumnChunk:
+        """See `Chunk.take`."""
+        if isinstance(picked, slice):
+            if picked.indices(self._count)[:2] == (0, self._count):
+                return self
+        elif picked.dtype == np.bool_:
+            if picked.all():
+                return self
+            picked = np.flatnonzero(picked)
+        return ColumnChunk(_Taken(self, picked), self.held)
+
+    def kept(self) -> ColumnChunk:
+        """See `Chunk.kept`."""
+        return self if self.held <= 2 * self.nbytes else ColumnChunk(_Copied(self))
+
+    def _once(self, name: str | int, decode: Callable[..., Array], asked: object) -> Array:
+        found = self._decoded.get(name)
+        if found is None:
+            found = self._decoded[name] = decode(asked)
+        return found
+
+    def _whole(self) -> Array:
+        """The records as a structured array, shape (n,), whose payload fields are `field 0` and so on."""
+        assert self.dtype is not None
+        dtype = _whole(self.dtype)
+        whole: Array = np.zeros(self._count, dtype)
+        whole["n"] = dtype.itemsize - 4
+        for name in KEY_FIELDS:
+            whole[name] = self.key(name)
+        for at in range(len(dtype.names or ()) - 1 - len(KEY_FIELDS)):
+            whole[f"field {at}"] = self.field(at)
+        return whole
+
+    def _mixed(self) -> memoryview:
+        if not self._count:
+            return memoryview(b"")
+        payloads, ends = self.payloads()
+        heads = np.empty(self._count, GET_FORM.header)
+        heads["n"] = np.diff(ends, prepend=0) + GET_FORM.least
+        for name in KEY_FIELDS:
+            heads[name] = self.key(name)
+        rows = np.empty(self.nbytes, np.uint8)
+        starts = self.offsets()
+        is_payload = np.ones(len(rows), np.bool_)
+        places = (starts[:, None] + np.arange(_HEADER)).reshape(-1)
+        is_payload[places] = False
+        rows[places] = np.frombuffer(octets_of(heads), np.uint8)
+        rows[is_payload] = payloads
+        return octets_of(rows)
+
+    def _packed(self, offset: int, dtype: np.dtype[Any]) -> Array:
+        """A column that no field has whole: cut out of the payloads, of which no more is decoded than it needs."""
+        assert self.dtype is not None
+        whole: Array = np.zeros(self._count, self.dtype)
+        for at, (name, (kind, start, *_)) in enumerate(_fields(self.dtype)):
+            if start < offset + dtype.itemsize and offset < start + kind.itemsize:
+                whole[name] = self.field(at)
+        return np.frombuffer(octets_of(whole), _placed(offset, dtype, self.dtype.itemsize))["column"]
+
+
+class ColumnRecords:
+    """Records of a `ColumnChunk` as those of a dtype, indexed by a field's name, a slice or a mask like a structured array.
+    A column is decoded when it is asked for. `np.asarray` makes a structured array of them.
+
+    Attributes:
+        chunk: the records.
+        dtype: of a whole record, or of its key.
+    """
+
+    __slots__ = ("chunk", "dtype")
+
+    def __init__(self, chunk: ColumnChunk, dtype: np.dtype[Any]) -> None:
+        self.chunk = chunk
+        self.dtype = dtype
+
+    def __len__(self) -> int:
+        return len(self.chunk)
+
+    def __getitem__(self, asked: Any) -> Any:
+        """A column, shape (n, ...), or some of the records."""
+        if not isinstance(asked, str):
+            return ColumnRecords(self.chunk.take(asked), self.dtype)
+        if asked in KEY_FIELDS:
+            return self.chunk.key(asked)
+        assert self.dtype.fields is not None
+        kind, offset, *_ = self.dtype.fields[asked]
+        if offset < _HEADER:
+            return np.full(len(self), self.dtype.itemsize - 4, kind)
+        return self.chunk.column(offset - _HEADER, kind)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if self.dtype is KEY_DTYPE:
+            records = keys_of(self)
+        else:
+            records = np.frombuffer(self.chunk.rows(), self.dtype) if len(self) else np.empty(0, self.dtype)
+        return np.array(records, dtype, copy=True) if copy else np.asarray(records, dtype)
+
+
+class _Taken:
+    """Some of the records of a chunk."""
+
+    def __init__(self, chunk: ColumnChunk, picked: Any) -> None:
+        self._chunk = chunk
+        self._picked = picked
+        self.dtype = chunk.dtype
+        self._count = len(range(len(chunk))[picked]) if isinstance(picked, slice) else len(picked)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def key(self, name: str) -> Array:
+        return self._chunk.key(name)[self._picked]  # type: ignore[no-any-return]
+
+    def field(self, at: int) -> Array:
+        return self._chunk.field(at)[self._picked]  # type: ignore[no-any-return]
+
+    def payloads(self) -> tuple[npt.NDArray[np.uint8], Places]:
+        payloads, ends = self._chunk.payloads()
+        starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])[self._picked]
+        ends = ends[self._picked]
+        pieces = map(payloads.data.__getitem__, map(slice, starts.tolist(), ends.tolist()))
+        return np.frombuffer(b"".join(pieces), np.uint8), np.cumsum(ends - starts)
+
+
+class _Joined:
+    """The records of several chunks whose payloads are of one dtype."""
+
+    def __init__(self, chunks: Sequence[ColumnChunk]) -> None:
+        self._chunks = chunks
+        self.dtype = chunks[0].dtype
+        self._count = sum(map(len, chunks))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def key(self, name: str) -> Array:
+        return np.concatenate([chunk.key(name) for chunk in self._chunks])
+
+    def field(self, at: int) -> Array:
+        return np.concatenate([chunk.field(at) for chunk in self._chunks])
+
+    def payloads(self) -> tuple[npt.NDArray[np.uint8], Places]:
+        parts = [chunk.payloads() for chunk in self._chunks]
+        befores = np.cumsum([0, *(len(payloads) for payloads, _ in parts)]).tolist()
+        ends = [ends + before for (_, ends), before in zip(parts, befores, strict=False)]
+        return np.concatenate([payloads for payloads, _ in parts]), np.concatenate(ends)
+
+
+class _Copied:
+    """The columns of a chunk, all decoded, and without what they were picked from."""
+
+    def __init__(self, chunk: ColumnChunk) -> None:
+        self.dtype = chunk.dtype
+        self._count = len(chunk)
+        self._keys = {name: np.array(chunk.key(name)) for name in KEY_FIELDS}
+        self._payloads = None if self.dtype is not None else chunk.payloads()
+        fields = [] if self.dtype is None else _fields(self.dtype)
+        self._fields = [np.array(chunk.field(at)) for at in range(len(fields))]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def key(self, name: str) -> Array:
+        return self._keys[name]
+
+    def field(self, at: int) -> Array:
+        return self._fields[at]
+
+    def payloads(self) -> tuple[npt.NDArray[np.uint8], Places]:
+        assert self._payloads is not None
+        return self._payloads
+
+
+def parsed(rows: memoryview, *, lasting: bool = True) -> RowChunk:
+    """A chunk of rows about which nothing is known.
+
+    Raises:
+        RemoteProtocolError: when they are not whole records in GET form, with the offset of the first fault.
+    """
+    found = GET_FORM.whole_records(rows)
+    if found.end != len(rows):
+        raise GET_FORM.fault(rows, found.end)
+    return RowChunk(rows, found.count, found.record_size, found.offsets, lasting=lasting)
+
+
+def joined(chunks: Sequence[Chunk], rows: memoryview | None = None) -> Chunk:
+    """The records of several chunks, one after another; columns stay columns when all payloads have one dtype.
+
+    Args:
+        chunks: at least one.
+        rows: the rows of all, when they lie one after another already; they may be used again.
+    """
+    if len(chunks) == 1:
+        return chunks[0]
+    columns = [chunk for chunk in chunks if isinstance(chunk, ColumnChunk)]
+    if len(columns) == len(chunks) and all(chunk.dtype == columns[0].dtype for chunk in columns):
+        return ColumnChunk(_Joined(columns), sum(chunk.held for chunk in columns))
+    lasting = rows is None
+    if rows is None:
+        rows = memoryview(b"".join([chunk.rows() for chunk in chunks]))
+    count = sum(map(len, chunks))
+    sizes = {chunk.record_size for chunk in chunks if len(chunk)}
+    if len(sizes) == 1 and (same := sizes.pop()):
+        return RowChunk(rows, count, same, lasting=lasting)
+    befores = np.cumsum([0, *(chunk.nbytes for chunk in chunks)]).tolist()
+    offsets = [chunk.offsets() + before for chunk, before in zip(chunks, befores, strict=False)]
+    return RowChunk(rows, count, 0, np.concatenate(offsets), lasting=lasting)
+
+
+def keys_of(records: Any) -> Array:
+    """The keys of some records, which are indexed by the name of a component; structured array, shape (n,), KEY_DTYPE."""
+    keys: Array = np.empty(len(records), KEY_DTYPE)
+    for name in KEY_FIELDS:
+        keys[name] = records[name]
+    return keys
+
+
+def gathered(data: memoryview | bytes, at: Places, dtype: np.dtype[Any]) -> Array:
+    """Values that lie anywhere in some bytes, shape (n,) and that of the dtype."""
+    if not len(at):
+        return np.empty((0, *dtype.shape), dtype.base)
+    everywhere: Array = np.ndarray(len(data) - dtype.itemsize + 1, _opaque(dtype.itemsize), data, 0, (1,))
+    found = everywhere[at]
+    if dtype.kind == "V" and dtype.names is None and dtype.subdtype is None:
+        return found
+    return found.view(dtype.base).reshape(len(at), *dtype.shape) if dtype.shape else found.view(dtype)
+
+
+def _same(sizes: Places) -> int:
+    """The one size of all; 0 when there are several or none."""
+    return int(sizes[0]) if len(sizes) and (sizes == sizes[0]).all() else 0
+
+
+def _none(taken: Array) -> Places | None:
+    return None if len(taken) else np.empty(0, np.int64)
+
+
+@lru_cache(maxsize=256)
+def _opaque(size: int) -> np.dtype[Any]:
+    return np.dtype((np.void, size))
+
+
+@lru_cache(maxsize=1024)
+def _placed(offset: int, dtype: np.dtype[Any], itemsize: int) -> np.dtype[Any]:
+    return np.dtype({"names": ["column"], "formats": [dtype], "offsets": [offset], "itemsize": itemsize})
+
+
+def _fields(dtype: np.dtype[Any]) -> list[tuple[str, Any]]:
+    """Names, and dtype and offset, of the fields of a payload's dtype."""
+    if dtype.fields is None:
+        return [("", (dtype, 0))] if dtype.itemsize else []
+    return [(name, dtype.fields[name]) for name in dtype.names or ()]
+
+
+@lru_cache(maxsize=1024)
+def _lookup(payload: np.dtype[Any], offset: int, size: int) -> tuple[int, int, int] | None:
+    """The field that holds so many bytes at an offset: its place, its size, and where in it they begin."""
+    for at, (_, (kind, start, *_)) in enumerate(_fields(payload)):
+        if start <= offset and offset + size <= start + kind.itemsize:
+            return at, kind.itemsize, offset - start
+    return None
+
+
+@lru_cache(maxsize=256)
+def _whole(payload: np.dtype[Any]) -> np.dtype[Any]:
+    """A whole record in GET form: `n`, the key, `field 0` and so on."""
+    fields = _fields(payload)
+    places = [_HEADER + start for _, (_, start, *_) in fields]
+    return np.dtype(
+        {
+            "names": [*_KEYS, *(f"field {at}" for at in range(len(fields)))],
+            "formats": [*(kind for kind, *_ in _KEYS.values()), *(kind for _, (kind, *_) in fields)],
+            "offsets": [*(start for _, start, *_ in _KEYS.values()), *places],
+            "itemsize": _HEADER + payload.itemsize,
+        }
+    )

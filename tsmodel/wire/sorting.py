@@ -1,0 +1,60 @@
+"""Sorted records: whether they are, how to sort them, and where runs of equal ones begin.
+
+Rules kept here:
+
+* Columns are given the most significant first, all of one length. Orders are stable: equal rows stay as they came.
+* What is sorted already is recognized, which costs a small part of sorting it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["is_sorted", "order_of", "run_lengths", "run_starts"]
+
+Array: TypeAlias = npt.NDArray[Any]
+Places: TypeAlias = npt.NDArray[np.intp]
+
+
+def is_sorted(columns: Sequence[Array]) -> bool:
+    """Whether rows ascend."""
+    equal: Any = np.True_
+    for values in columns:
+        if (equal & (values[1:] < values[:-1])).any():
+            return False
+        equal = equal & (values[1:] == values[:-1])
+    return True
+
+
+def order_of(columns: Sequence[Array]) -> Places | None:
+    """Places of rows in ascending order, shape (n,); None when they are in order.
+
+    What arrives in the order of time needs only one stable sort by meter: trailing columns that ascend stay as they came.
+    """
+    differing = [np.ascontiguousarray(column) for column in columns if len(column) and (column != column[0]).any()]
+    first = len(differing)
+    while first and is_sorted(differing[first - 1 :]):
+        first -= 1
+    if not first:
+        return None
+    return np.argsort(differing[0], kind="stable") if first == 1 else np.lexsort(differing[:first][::-1])
+
+
+def run_starts(columns: Sequence[Array]) -> Places:
+    """Where each run of rows with equal values begins, shape (runs,); none when there are no rows."""
+    begins = np.empty(len(columns[0]), np.bool_)
+    begins[:1] = True
+    tail = begins[1:]
+    np.not_equal(columns[0][1:], columns[0][:-1], out=tail)
+    for column in columns[1:]:
+        tail |= column[1:] != column[:-1]
+    return np.flatnonzero(begins)
+
+
+def run_lengths(starts: Places, count: int) -> npt.NDArray[np.int64]:
+    """How many rows each run has, of `count` rows in all, shape (runs,)."""
+    return np.diff(starts, append=count).astype(np.int64, copy=False)
