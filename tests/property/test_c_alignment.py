@@ -124,3 +124,11 @@ def test_bits_lie_where_the_compiler_puts_them(tmp_path: Path) -> None:
     value = model.payload_type.from_bytes(octets)
     assert value is not None
     assert (value.f0, value.f1, value.f2, value.f3) == (5, 17, 100, 300)
+
+
+def test_a_bit_field_that_a_compiler_puts_into_the_integer_before_it_is_refused() -> None:
+    # Bit 249 lies in a uint64_t that begins at byte 24, although byte 32 is where the next whole one begins.
+    members = [kind(ts.Array[int], item=ts.UInt8, length=31), kind(ts.Bits, bits=1)]
+    declared(TSModel, [*members, kind(ts.UInt64)], align="c")
+    with pytest.raises(SchemaError, match="puts f2 into the bits that the bit-fields before it leave free"):
+        declared(TSModel, [*members, kind(ts.Bits, bits=1, storage=ts.UInt64)], align="c")

@@ -133,7 +133,16 @@ class _Placing:
     def _bits(self, name: str, item: BitsCodec) -> None:
         width = item.storage.size * 8
         if self.bits is not None and self.bits[1].storage != item.storage:
-            self._close_bits(item.align if self.bits[2] == self.bits[1].storage.size * 8 else 1)
+            _, before, used = self.bits
+            full = used == before.storage.size * 8
+            self._close_bits(item.align if full else 1)
+            if self.align == "c" and self.at is not None and not full:
+                bit = (self.at - before.storage.size) * 8 + used
+                if bit % width + item.bits <= width:
+                    raise LayoutError(
+                        f"a C compiler puts {name} into the bits that the bit-fields before it leave free: fill their "
+                        f"{before.storage.name} with a field of {before.storage.size * 8 - used} more bits"
+                    )
         elif self.bits is not None and self.bits[2] + item.bits > width:
             self.bits = None
         if self.bits is None:

@@ -70,6 +70,8 @@ class StructuredFrame(Frame):
 
     def add(self, records: Any) -> None:
         """See `Frame.add`."""
+        if not len(records):
+            return
         dtype = records.dtype if isinstance(records, np.ndarray) else None
         if self._taken is None:
             lying = None if dtype is None else lying_within(self.dtype, self.infos, dtype)

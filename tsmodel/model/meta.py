@@ -109,6 +109,12 @@ class TSModelMeta(StructMeta):
                 since=since,
             ),
         )
+        if body.without_effect and not (abstract or schema.specs or schema.aliases):
+            raise SchemaError(
+                f"class {name}: its annotations take no effect, for the conditions around them do not hold; declare fields "
+                "outside of if TYPE_CHECKING",
+                model=name,
+            )
         if abstract:
             return _abstract(schema, lambda: super(TSModelMeta, mcls).__new__(mcls, name, bases, namespace), namespace)
         annotations, defaults = struct_members(schema)

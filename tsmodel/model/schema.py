@@ -5,7 +5,6 @@ Every fault in a class body is a `SchemaError` that names the class, the field, 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, get_origin
@@ -27,6 +26,7 @@ from tsmodel.codec import (
 from tsmodel.codec.messages import Encoding, MessageLayout
 from tsmodel.errors import SchemaError
 from tsmodel.keys import KEY_FIELDS, LIMITS
+from tsmodel.model.annotations import resolved, take_annotations
 from tsmodel.model.columns import Column
 from tsmodel.model.fields import FIELD_TYPES, Declaration, FieldOptions, KeyComponent, Options, declaration_of
 from tsmodel.model.fields import Padding as PaddingType
@@ -168,11 +168,13 @@ class Body:
         specs: payload fields and padding, in order.
         aliases: the model's own names of key components, by component.
         defaults: defaults of key components, by component.
+        without_effect: whether a class statement has annotations, all under conditions that do not hold.
     """
 
     specs: list[FieldSpec]
     aliases: dict[str, str]
     defaults: dict[str, FieldOptions]
+    without_effect: bool
 
 
 def read_body(model: str, namespace: dict[str, Any], frame: FrameType | None, reserved: frozenset[str]) -> Body:
@@ -184,10 +186,11 @@ def read_body(model: str, namespace: dict[str, Any], frame: FrameType | None, re
         frame: where the class statement runs: names of string annotations are looked up there.
         reserved: names that a field cannot have.
     """
-    annotations = namespace.get("__annotations__", {})
-    body = Body([], {}, {})
+    annotations = take_annotations(model, namespace)
+    body = Body([], {}, {}, without_effect=annotations == {} and "__qualname__" in namespace)
+    annotations = annotations if annotations is not None else {}
     for name, annotation in list(annotations.items()):
-        annotation = _resolve(model, name, annotation, namespace, frame)
+        annotation = resolved(model, name, annotation, namespace, frame)
         if annotation is ClassVar or get_origin(annotation) is ClassVar:
             annotations[name] = annotation  # msgspec does not see through all texts that mean it
             continue
@@ -233,26 +236,6 @@ def read_fixed(model: str, options: Mapping[str, object]) -> dict[str, int]:
             )
         fixed[name] = value
     return fixed
-
-
-def _resolve(model: str, name: str, annotation: object, namespace: dict[str, Any], frame: FrameType | None) -> object:
-    if not isinstance(annotation, str):
-        return annotation
-    module = sys.modules.get(namespace.get("__module__", ""))
-    scope = {**vars(module)} if module else {}
-    if frame is not None:
-        scope = {**scope, **frame.f_globals, **frame.f_locals}
-    try:
-        while isinstance(annotation, str):  # a quoted one is text within text under `from __future__ import annotations`
-            annotation = eval(annotation, scope, dict(namespace))  # noqa: S307 - the class body's own annotation
-        return annotation
-    except Exception as error:
-        raise SchemaError(
-            f"{model}.{name}: the annotation {annotation!r} cannot be resolved ({error}); import its names in the "
-            "module or in the function that declares the class, not only under TYPE_CHECKING",
-            model=model,
-            field=name,
-        ) from error
 
 
 def _declaration(model: str, name: str, annotation: object) -> Declaration:

@@ -60,7 +60,7 @@ class Gathering:
         parts, size = self._parts, self._size
         self._parts, self._size, self._held = [], 0, 0
         if parts:
-            yield joined(parts, self._buffer[:size])
+            yield joined(parts, self._buffer[:size] if isinstance(parts[0], RowChunk) else None)
 
     def _goes_on(self, chunk: Chunk) -> bool:
         """Whether the chunk has the form of those that are held back."""

@@ -260,3 +260,14 @@ def test_a_session_stays_usable(query: Query[Reading]) -> None:
         assert batch.num_rows == 1
         break
     assert query.count() == 10
+
+
+def test_to_numpy_of_nothing_that_a_filter_leaves() -> None:
+    class Plain(TSModel):
+        number: Int32
+        volts: Float32
+
+    with connect("memory:") as session:
+        session.add_all(Plain(cid=1, mid=1, moid=1, cap=cap, number=cap, volts=cap) for cap in range(5))
+        session.flush()
+        assert session.query(Plain).where(Plain.volts > 9).to_numpy().shape == (0,)
