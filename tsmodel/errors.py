@@ -40,6 +40,7 @@ __all__ = [
     "StoreCorruptError",
     "StoreError",
     "StoreFormatError",
+    "StoreInDoubtError",
     "TSModelError",
     "TimestampError",
     "TransportError",
@@ -340,6 +341,10 @@ class StoreFormatError(StoreError):
 
 class StoreCorruptError(StoreError):
     """The file is a tsmodel store whose content is damaged."""
+
+
+class StoreInDoubtError(StoreError):
+    """Storing ended in an error, and what was to be stored may be there all the same. Open the store again to see."""
 
 
 class MissingLibraryError(TSModelError, ImportError):

@@ -33,6 +33,7 @@ DATA: dict[str, dict[str, object]] = {
     "MissingLibraryError": {"library": "pyarrow"},
     "StoreError": {"path": "a.tsdb"},
     "StoreFormatError": {"path": "a.tsdb"},
+    "StoreInDoubtError": {"path": "a.tsdb"},
     "StoreCorruptError": {"path": "a.tsdb"},
     "PoolTimeoutError": {"busy": 8, "size": 8},
     "CommitTimeoutError": {"acq": 5, "wanted": 6},
@@ -105,6 +106,7 @@ def test_errors_are_also_what_python_would_raise(kind: type[Exception], builtin:
         (errors.TruncatedError, errors.RemoteProtocolError),
         (errors.PoolTimeoutError, errors.TransportError),
         (errors.StoreFormatError, errors.StoreError),
+        (errors.StoreInDoubtError, errors.StoreError),
         (errors.StoreCorruptError, errors.StoreError),
     ],
 )
