@@ -100,7 +100,7 @@ class Comparison(Expression):
         return Comparison(column, self.operator, self.given)
 
     def __str__(self) -> str:
-        return f"{self.column.alias} {self.operator} {self.value}"
+        return f"{self.column.alias} {self.operator} {self.value!s}"
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -121,7 +121,7 @@ class Between(Expression):
         return Between(column, self.given)
 
     def __str__(self) -> str:
-        return f"{self.low} <= {self.column.alias} < {self.high}"
+        return f"{self.low!s} <= {self.column.alias} < {self.high!s}"
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -65,7 +65,7 @@ class Explanation:
         for term in (*self.plan.key_residual, *self.plan.residual):
             for leaf in leaves(term):
                 for value in constants_of(leaf):
-                    if isinstance(value, np.floating) and float(str(value)) != value:
+                    if isinstance(value, np.floating) and float(str(value)) != float(value):
                         found[f"{leaf.column.alias} {value} is {float(value)}"] = None
                 if len(found) > _MOST_SHOWN:
                     return ", ".join([*found][:_MOST_SHOWN]) + ", …"
