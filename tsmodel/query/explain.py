@@ -66,7 +66,7 @@ class Explanation:
             for leaf in leaves(term):
                 for value in constants_of(leaf):
                     if isinstance(value, np.floating) and float(str(value)) != float(value):
-                        found[f"{leaf.column.alias} {value} is {float(value)}"] = None
+                        found[f"{leaf.column.alias} {value!s} is {float(value)}"] = None
                 if len(found) > _MOST_SHOWN:
                     return ", ".join([*found][:_MOST_SHOWN]) + ", …"
         return ", ".join(found)
