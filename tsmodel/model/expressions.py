@@ -31,6 +31,7 @@ __all__ = [
     "Operator",
     "Or",
     "chain_of",
+    "comparable",
     "folded",
     "leaves",
     "replaced",
@@ -201,6 +202,21 @@ def leaves(condition: Expression) -> Iterator[Any]:
             left += parts[::-1]
         else:
             yield node
+
+
+def comparable(condition: Expression) -> tuple[Any, ...]:
+    """A value that is equal for conditions that ask for the same in the same words: they themselves are equal to none."""
+    found: list[Any] = []
+    left = [condition]
+    while left:
+        node = left.pop()
+        found.append(type(node))
+        if parts := _parts(node):
+            left += parts[::-1]
+        else:
+            column, *operands = attrs.astuple(cast("Any", node), recurse=False)
+            found.append((column.model, column.name, *operands))
+    return tuple(found)
 
 
 def replaced(condition: Expression, leaf: Callable[[Leaf], Expression]) -> Expression:

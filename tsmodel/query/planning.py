@@ -1,29 +1,38 @@
-"""From a query's conditions to what is read and what is filtered.
+"""The planner: from a spec to disjoint key ranges, and a residual filter.
 
 Rules kept here:
 
 * Conditions that the key ranges express exactly are not evaluated again; all others are the residual filter.
 * The residual is split: what it says about the key alone decides also for records whose payload cannot be decoded.
+* Each of several models' records are asked what its own columns say. A column that a model does not have is absent from its
+  records, as None is: it meets nothing but `!=`.
+* The key ranges of several models are those where any of them may have such records. That a record has the key components
+  that its class fixes is known before the filter: its model was found by them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
+from operator import and_, or_
 from typing import Any
 
 import attrs
+import numpy as np
 
 from tsmodel.keys import KeyRange
-from tsmodel.model.expressions import And, Expression
+from tsmodel.model.columns import Column
+from tsmodel.model.expressions import And, Comparison, Expression, Leaf, replaced
+from tsmodel.model.meta import schema_of
+from tsmodel.model.unions import ModelUnion
 from tsmodel.query.boxes import boxes_of
 from tsmodel.query.masks import Mask, mask_of
 from tsmodel.query.regions import all_of, is_key_condition, regions_of
+from tsmodel.query.spec import QuerySpec
 
-__all__ = ["DEFAULT_MAX_BOXES", "Plan", "plan"]
+__all__ = ["Plan", "UnionPlan", "plan", "plan_of"]
 
-DEFAULT_MAX_BOXES = 64
-"""Most key ranges that one query reads before neighbours are widened into one."""
+Columns = Mapping[str, Column[Any]]
 
 
 @attrs.frozen
@@ -56,7 +65,65 @@ class Plan:
         return _mask((*self.key_residual, *self.residual), records)
 
 
-def plan(conditions: Sequence[Expression], max_boxes: int = DEFAULT_MAX_BOXES) -> Plan:
+@attrs.frozen
+class UnionPlan(Plan):
+    """See `Plan`.
+
+    Attributes:
+        members: for each model, what is left to ask of its records.
+    """
+
+    members: tuple[tuple[Expression, ...], ...] = ()
+
+    def mask(self, records: Any) -> Mask | None:
+        """See `Plan.mask`; of `UnionRecords`, or of records of which nothing but the key is asked."""
+        if not self.residual:
+            return self.key_mask(records)
+        pairs = zip(self.members, records.parts, strict=True)
+        return np.concatenate([reduce(and_, [mask_of(term, part) for term in terms]) for terms, part in pairs])
+
+
+def plan_of(spec: QuerySpec[Any]) -> Plan:
+    """The plan of a spec."""
+    model: Any = spec.model
+    conditions, max_boxes = spec.all_conditions, spec.max_boxes
+    if not isinstance(model, ModelUnion):
+        columns = schema_of(model).columns
+        return plan([replaced(each, lambda leaf: _rebound(leaf, columns)) for each in conditions], max_boxes)
+    schemas = [schema_of(each) for each in model.models]
+    names = frozenset(schema.model for schema in schemas)
+    nothing = schemas[0].columns["cid"].is_in([])
+
+    def asked_of(model: str, columns: Columns, condition: Expression) -> Expression:
+        return replaced(condition, lambda leaf: _asked(leaf, model, columns, names, nothing))
+
+    whole = reduce(
+        or_,
+        [
+            reduce(
+                and_,
+                [
+                    ~nothing,
+                    *(schema.columns[name] == value for name, value in schema.fixed.items()),
+                    *(asked_of(schema.model, schema.columns, each) for each in conditions),
+                ],
+            )
+            for schema in schemas
+        ],
+    )
+    read = plan([whole], max_boxes)
+    covered = not read.widened and not regions_of(whole).relaxed
+    left = [each for each in conditions if not (covered and is_key_condition(each) and regions_of(each).exact)]
+    return UnionPlan(
+        read.boxes,
+        tuple(each for each in left if is_key_condition(each)),
+        tuple(each for each in left if not is_key_condition(each)),
+        read.widened,
+        tuple(tuple(asked_of(schema.model, schema.columns, each) for each in left) for schema in schemas),
+    )
+
+
+def plan(conditions: Sequence[Expression], max_boxes: int = 64) -> Plan:
     """The plan for records that meet all `conditions`."""
     terms = [term for condition in conditions for term in _conjuncts(condition)]
     compiled = {term: regions_of(term) for term in terms}
@@ -87,3 +154,23 @@ def _mask(terms: tuple[Expression, ...], records: Any) -> Mask | None:
     if not terms:
         return None
     return mask_of(reduce(And, terms), records)
+
+
+def _rebound(condition: Leaf, columns: Columns) -> Expression:
+    """The same, asked of a model's own column: one of a base class may have another place in the payload."""
+    info = columns[condition.column.name].info
+    return condition if info is condition.column else attrs.evolve(condition, column=info)
+
+
+def _asked(condition: Leaf, model: str, columns: Columns, models: frozenset[str], nothing: Expression) -> Expression:
+    """What a condition asks of one model's records."""
+    column = condition.column
+    if column.is_key:
+        return condition
+    own = columns.get(column.name)
+    is_meant = column.model == model or column.model not in models
+    if is_meant and own is not None and own.info.codec == column.codec:
+        return _rebound(condition, columns)
+    if isinstance(condition, Comparison) and (condition.operator, condition.value is None) in (("!=", False), ("==", True)):
+        return ~nothing
+    return nothing

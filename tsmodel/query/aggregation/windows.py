@@ -33,7 +33,7 @@ from tsmodel.query.aggregation.groups import (
 from tsmodel.query.aggregation.points import HELD, Points
 from tsmodel.query.aggregation.sketches import Sketch
 from tsmodel.query.aggregation.states import STREAMED, ColumnStates
-from tsmodel.query.ends import Selection
+from tsmodel.query.sinks import Selection
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.sorting import order_of, run_lengths, run_starts
 
