@@ -4,15 +4,16 @@ Rules kept here:
 
 * Conditions that the key ranges express exactly are not evaluated again; all others are the residual filter.
 * The residual is split: what it says about the key alone decides also for records whose payload cannot be decoded.
-* Each of several models' records are asked what its own columns say. A column that a model does not have is absent from its
-  records, as None is: it meets nothing but `!=`.
+* Each model's records are asked what its own columns say, also when the condition names the column of a base class or of
+  an older version: that one may have another place in the payload, or another type. A column that a model does not have is
+  absent from its records, as None is: it meets nothing but `!=`.
 * The key ranges of several models are those where any of them may have such records. That a record has the key components
   that its class fixes is known before the filter: its model was found by them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from operator import and_, or_
 from typing import Any
@@ -21,18 +22,15 @@ import attrs
 import numpy as np
 
 from tsmodel.keys import KeyRange
-from tsmodel.model.columns import Column
 from tsmodel.model.expressions import And, Comparison, Expression, Leaf, replaced
 from tsmodel.model.meta import schema_of
 from tsmodel.model.unions import ModelUnion
 from tsmodel.query.boxes import boxes_of
 from tsmodel.query.masks import Mask, mask_of
 from tsmodel.query.regions import all_of, is_key_condition, regions_of
-from tsmodel.query.spec import QuerySpec
+from tsmodel.query.spec import QuerySpec, own_column
 
-__all__ = ["Plan", "UnionPlan", "plan", "plan_of"]
-
-Columns = Mapping[str, Column[Any]]
+__all__ = ["Plan", "UnionPlan", "bound_to", "plan", "plan_of"]
 
 
 @attrs.frozen
@@ -88,14 +86,13 @@ def plan_of(spec: QuerySpec[Any]) -> Plan:
     model: Any = spec.model
     conditions, max_boxes = spec.all_conditions, spec.max_boxes
     if not isinstance(model, ModelUnion):
-        columns = schema_of(model).columns
-        return plan([replaced(each, lambda leaf: _rebound(leaf, columns)) for each in conditions], max_boxes)
+        return plan([bound_to(model, each) for each in conditions], max_boxes)
     schemas = [schema_of(each) for each in model.models]
     names = frozenset(schema.model for schema in schemas)
     nothing = schemas[0].columns["cid"].is_in([])
 
-    def asked_of(model: str, columns: Columns, condition: Expression) -> Expression:
-        return replaced(condition, lambda leaf: _asked(leaf, model, columns, names, nothing))
+    def asked_of(model: type[Any], condition: Expression) -> Expression:
+        return replaced(condition, lambda leaf: _asked(leaf, model, names, nothing))
 
     whole = reduce(
         or_,
@@ -105,10 +102,10 @@ def plan_of(spec: QuerySpec[Any]) -> Plan:
                 [
                     ~nothing,
                     *(schema.columns[name] == value for name, value in schema.fixed.items()),
-                    *(asked_of(schema.model, schema.columns, each) for each in conditions),
+                    *(asked_of(each, condition) for condition in conditions),
                 ],
             )
-            for schema in schemas
+            for each, schema in zip(model.models, schemas, strict=True)
         ],
     )
     read = plan([whole], max_boxes)
@@ -119,8 +116,23 @@ def plan_of(spec: QuerySpec[Any]) -> Plan:
         tuple(each for each in left if is_key_condition(each)),
         tuple(each for each in left if not is_key_condition(each)),
         read.widened,
-        tuple(tuple(asked_of(schema.model, schema.columns, each) for each in left) for schema in schemas),
+        tuple(tuple(asked_of(each, condition) for condition in left) for each in model.models),
     )
+
+
+def bound_to(model: type[Any], condition: Expression) -> Expression:
+    """The condition, asked of a model's own columns, of which it names all.
+
+    Raises:
+        QueryError: when an own column cannot be compared with what was given for the one that it stands for.
+    """
+
+    def bound(leaf: Leaf) -> Expression:
+        own = own_column(model, leaf.column)
+        assert own is not None
+        return leaf if own is leaf.column else leaf.of(own)
+
+    return replaced(condition, bound)
 
 
 def plan(conditions: Sequence[Expression], max_boxes: int = 64) -> Plan:
@@ -156,21 +168,15 @@ def _mask(terms: tuple[Expression, ...], records: Any) -> Mask | None:
     return mask_of(reduce(And, terms), records)
 
 
-def _rebound(condition: Leaf, columns: Columns) -> Expression:
-    """The same, asked of a model's own column: one of a base class may have another place in the payload."""
-    info = columns[condition.column.name].info
-    return condition if info is condition.column else attrs.evolve(condition, column=info)
-
-
-def _asked(condition: Leaf, model: str, columns: Columns, models: frozenset[str], nothing: Expression) -> Expression:
+def _asked(condition: Leaf, model: type[Any], models: frozenset[str], nothing: Expression) -> Expression:
     """What a condition asks of one model's records."""
     column = condition.column
     if column.is_key:
         return condition
-    own = columns.get(column.name)
-    is_meant = column.model == model or column.model not in models
-    if is_meant and own is not None and own.info.codec == column.codec:
-        return _rebound(condition, columns)
+    is_meant = column.model == schema_of(model).model or column.model not in models
+    own = own_column(model, column) if is_meant else None
+    if own is not None:
+        return condition.of(own)
     if isinstance(condition, Comparison) and (condition.operator, condition.value is None) in (("!=", False), ("==", True)):
         return ~nothing
     return nothing

@@ -17,7 +17,6 @@ from tsmodel.errors import QueryError
 from tsmodel.frames.tables import pandas_of, polars_of, windows_table
 from tsmodel.keys import LIMITS
 from tsmodel.model.aggregates import Aggregate
-from tsmodel.model.meta import schema_of
 from tsmodel.model.unions import models_of
 from tsmodel.query.aggregation.filling import FILLS, Fill, Gaps
 from tsmodel.query.aggregation.grids import grid_of
@@ -26,7 +25,7 @@ from tsmodel.query.aggregation.windows import WindowAggregates
 from tsmodel.query.executor import AsyncExecutor, Execution, Executor
 from tsmodel.query.planning import Plan
 from tsmodel.query.sinks import Selection
-from tsmodel.query.spec import has_column
+from tsmodel.query.spec import own_column
 from tsmodel.timestamps import DurationLike, TimeLike
 
 if TYPE_CHECKING:
@@ -186,9 +185,9 @@ def _bound(model: Any, name: str, aggregate: object) -> Aggregate:
     info = aggregate.column
     if info is None:
         return aggregate
-    if not has_column(model, info):
+    own = own_column(model, info)
+    if own is None:
         raise QueryError(f"agg({name}=...): {info.model}.{info.alias} is not a column of {model.__name__}")
-    own = schema_of(model).columns[info.name].info
     codec: Any = own.codec
     item = getattr(codec, "item", codec) if own.is_nullable else codec
     if type(item) not in (ScalarCodec, BitsCodec, ScaledCodec):

@@ -18,7 +18,7 @@ from tsmodel.model.columns import Column
 from tsmodel.model.operands import ColumnInfo
 from tsmodel.query.executor import AsyncExecutor, Execution, Executor
 from tsmodel.query.sinks import Regrouped, Selection
-from tsmodel.query.spec import QuerySpec, has_column, has_one_layout
+from tsmodel.query.spec import QuerySpec, has_one_layout, own_column
 from tsmodel.wire.chunk import Chunk
 
 __all__ = ["AsyncSelected", "Selected"]
@@ -153,11 +153,14 @@ def _chosen(spec: QuerySpec[Any], columns: tuple[Any, ...], named: Mapping[str, 
     columns = columns or tuple(named.values())
     if not columns:
         raise QueryError(f"select takes columns, such as select({name}.mid, {name}.cap)")
+    infos = []
     for column in columns:
         if not isinstance(column, Column):
             raise QueryError(f"select takes columns, such as {name}.cap, not {column!r}")
-        if not has_column(spec.model, column.info):
+        own = own_column(spec.model, column.info)
+        if own is None:
             raise QueryError(f"{column.info.model}.{column.name} is not a column of {name}")
         if not column.info.is_key and not has_one_layout(spec.model):
             raise QueryError(f"of records of several models or versions select takes key components, not {column.name}")
-    return tuple(column.info for column in columns)
+        infos.append(own)
+    return tuple(infos)

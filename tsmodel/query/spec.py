@@ -18,13 +18,14 @@ from tsmodel.codec.variable_rows import VariableRowCodec
 from tsmodel.errors import QueryError
 from tsmodel.model.base import TSModel, codec_of
 from tsmodel.model.columns import Column
+from tsmodel.model.evolution import chain_of
 from tsmodel.model.expressions import Between, Comparison, Expression, IsIn, comparable, leaves, shortened
-from tsmodel.model.meta import schema_of
+from tsmodel.model.meta import SCHEMA, schema_of
 from tsmodel.model.operands import ColumnInfo
 from tsmodel.model.ordering import Order
 from tsmodel.model.unions import models_of, queried
 
-__all__ = ["OnError", "PerSeries", "QuerySpec", "Versions", "at_least", "has_column", "has_one_layout"]
+__all__ = ["OnError", "PerSeries", "QuerySpec", "Versions", "at_least", "has_one_layout", "own_column"]
 
 M = TypeVar("M", bound=TSModel)
 
@@ -120,10 +121,14 @@ def at_least(least: int, value: object, what: str) -> Any:
     return value
 
 
-def has_column(model: Any, column: ColumnInfo) -> bool:
-    """Whether a model, or one of a union, has this column."""
-    found = (schema_of(each).columns.get(column.name) for each in models_of(model))
-    return any(each is not None and each.info.codec == column.codec for each in found)
+def own_column(model: Any, column: ColumnInfo) -> ColumnInfo | None:
+    """The column of a model, or of the first of a union that has one, that `column` stands for: the one of this name, when
+    `column` is the model's own, or one of its base classes or older versions, or is stored in the same way."""
+    for each in models_of(model):
+        own = schema_of(each).columns.get(column.name)
+        if own is not None and (own.info.codec == column.codec or _is_inherited(each, column)):
+            return own.info
+    return None
 
 
 def has_one_layout(model: Any) -> bool:
@@ -131,23 +136,32 @@ def has_one_layout(model: Any) -> bool:
     return isinstance(codec_of(model), (FixedRowCodec, VariableRowCodec))
 
 
+def _is_inherited(model: type[Any], column: ColumnInfo) -> bool:
+    bases = (each for each in map(vars, model.__mro__) if SCHEMA in each)
+    lineage = (*(each[SCHEMA] for each in bases), *chain_of(schema_of(model)))
+    return any(column.name in each.columns and each.columns[column.name].info == column for each in lineage)
+
+
 def _checked_conditions(model: Any, conditions: Iterable[object]) -> tuple[Any, ...]:
     conditions = tuple(conditions)
-    known: set[int] = set()
+    known: dict[int, list[ColumnInfo]] = {}
     for leaf in (leaf for each in conditions for leaf in (leaves(each) if isinstance(each, Expression) else [each])):
         if not isinstance(leaf, (Comparison, Between, IsIn)):
             raise QueryError(
                 f"where() takes conditions such as {model.__name__}.cap > 0, not {leaf!r} ({type(leaf).__name__})"
             )
         column = leaf.column
-        if id(column) in known:
-            continue
-        known.add(id(column))
-        if not has_column(model, column):
-            names = dict.fromkeys(name for each in models_of(model) for name in schema_of(each).columns)
-            raise QueryError(
-                f"{column.model}.{column.name} is not a column of {model.__name__}, which has {', '.join(names)}"
-            )
+        if id(column) not in known:
+            models = models_of(model)
+            owns = [own for each in models if (own := own_column(each, column)) is not None]
+            if not owns:
+                names = dict.fromkeys(name for each in models for name in schema_of(each).columns)
+                raise QueryError(
+                    f"{column.model}.{column.name} is not a column of {model.__name__}, which has {', '.join(names)}"
+                )
+            known[id(column)] = [own for own in owns if own is not column]
+        for own in known[id(column)]:
+            leaf.of(own)  # says now what cannot be compared
     return conditions
 
 
@@ -155,8 +169,10 @@ def _checked_order(model: Any, column: object) -> Order:
     order = Order(column.info) if isinstance(column, Column) else column
     if not isinstance(order, Order):
         raise QueryError(f"order_by takes columns, such as {model.__name__}.cap, not {column!r}")
-    if not has_column(model, order.column):
+    own = own_column(model, order.column)
+    if own is None:
         raise QueryError(f"{order.column.model}.{order.column.alias} is not a column of {model.__name__}")
+    order = attrs.evolve(order, column=own)
     if order.column.codec.comparisons != "all":
         raise QueryError(f"{order.column.model}.{order.column.alias} ({order.column.codec.label}) has no order")
     if not has_one_layout(model):
