@@ -31,6 +31,15 @@ class Note(TSModel, moid=8):
     text: Text
 
 
+class Tank(TSModel, moid=10):
+    level: Float32
+
+
+class TankInMetres(TSModel, moid=10, replaces=Tank):
+    level: Int32
+    place: Int32
+
+
 FULL = Query(Reading).cid(1).mid(1, 2, 5).where((Reading.volts > 1.5) | ~(Reading.counter == 3)).limit(7).on_error("skip")
 
 BUILT: dict[str, Callable[[], Query[Any]]] = {
@@ -44,6 +53,7 @@ BUILT: dict[str, Callable[[], Query[Any]]] = {
     "options": lambda: Query(Reading).on_error("quarantine").max_boxes(3).max_rows_in_memory(10),
     "fixed": lambda: Query(Event).where(Event.cost > 5),
     "text": lambda: Query(Note).where(Note.text == "a"),
+    "older version": lambda: Query(TankInMetres).where(Tank.level > 2.5),
     "union": lambda: Query(Event | Note).where(Event.code == 1),
 }
 
