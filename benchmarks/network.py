@@ -282,7 +282,8 @@ def crowd(address: tuple[str, int]) -> tuple[list[float], int]:
         start = time.perf_counter()
         with Channel(*address, NumpyPayloadType(PAYLOAD), timeout=60) as channel:
             got = channel.get(Key(1, mid, 0, 0, 0), Key(2, mid + 1, 9, 2**62, 2**62))
-        if got.is_ok() and len(got.data) == 1000:
+        arrays: list[Any] = got.data
+        if got.is_ok() and sum(map(len, arrays)) == 1000:
             taken.append(time.perf_counter() - start)
 
     threads = [threading.Thread(target=read, args=(mid,)) for mid in range(200)]

@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 from typing_extensions import Self
 
 from tsmodel.errors import LocalProtocolError
+from tsmodel.forking import in_child
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Batch, Chunk
 
@@ -130,7 +131,12 @@ class Spare:
     """
 
     def __init__(self, count: int) -> None:
-        self._left = count
+        self._count = count
+        self._begin()
+        in_child(self._begin)
+
+    def _begin(self) -> None:
+        self._left = self._count
         self._lock = threading.Lock()
 
     def take(self, most: int) -> int:

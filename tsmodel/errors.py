@@ -43,6 +43,7 @@ __all__ = [
     "TSModelError",
     "TimestampError",
     "TransportError",
+    "TruncatedError",
     "UnflushedWarning",
     "UpgradeError",
     "WriteError",
@@ -279,6 +280,10 @@ class RemoteProtocolError(ProtocolError):
         self.offset = offset
 
 
+class TruncatedError(RemoteProtocolError):
+    """The peer ended the connection in the middle of a message."""
+
+
 class ServerError(TSModelError):
     """The server answered a request with an error status.
 
@@ -292,7 +297,10 @@ class ServerError(TSModelError):
 
 
 class TransportError(TSModelError, OSError):
-    """The connection could not be made, was lost, or timed out; the cause is chained."""
+    """The connection could not be made, was lost, or timed out; the cause is chained.
+
+    It is also what Python itself raises for what happened, such as a `ConnectionRefusedError`.
+    """
 
 
 class PoolTimeoutError(TransportError, TimeoutError):

@@ -9,9 +9,10 @@ Rules kept here (source: the TStorage protocol as its official clients speak it)
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import attrs
 import msgspec
@@ -19,7 +20,17 @@ import numpy as np
 
 from tsmodel.errors import KeyRangeError
 
-__all__ = ["KEY_DTYPE", "KEY_FIELDS", "KEY_SIZE", "LIMITS", "Key", "KeyLimits", "KeyRange"]
+__all__ = [
+    "KEY_DTYPE",
+    "KEY_FIELDS",
+    "KEY_SIZE",
+    "LIMITS",
+    "Key",
+    "KeyLimits",
+    "KeyRange",
+    "pose_as_dataclass",
+    "unpack_key",
+]
 
 
 @attrs.frozen
@@ -59,8 +70,22 @@ _FORMATS = {
 }
 
 
+def pose_as_dataclass(struct_class: type[msgspec.Struct]) -> None:
+    """Lets a frozen, ordered struct pass for a dataclass: `dataclasses.replace`, `asdict` and `fields` take it."""
+    fields: list[tuple[str, Any, Any]] = []
+    for each in msgspec.structs.fields(struct_class):
+        default = dataclasses.MISSING if each.default is msgspec.NODEFAULT else each.default
+        fields.append((each.name, each.type, dataclasses.field(default=default)))
+    made: Any = dataclasses.make_dataclass(struct_class.__name__, fields, frozen=True, order=True)
+    target: Any = struct_class
+    target.__dataclass_fields__ = made.__dataclass_fields__
+    target.__dataclass_params__ = made.__dataclass_params__
+
+
 class Key(msgspec.Struct, frozen=True, order=True, gc=False):
     """Identifies a record. Ordered by cid, mid, moid, cap, acq; a component that is not set is -1.
+
+    A key also passes for a dataclass: `dataclasses.replace(Key.max(), cid=0)` works.
 
     Attributes:
         cid: client id, 0 to 2**31 - 2.
@@ -69,6 +94,8 @@ class Key(msgspec.Struct, frozen=True, order=True, gc=False):
         cap: capture time, nanoseconds since 2001-01-01T00:00:00Z.
         acq: acquisition time, same unit; given by the server unless it is written explicitly.
     """
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     cid: int = -1
     mid: int = -1
@@ -86,8 +113,12 @@ class Key(msgspec.Struct, frozen=True, order=True, gc=False):
         """The greatest key; as the end of a range it stands for "no limit". Can never be stored."""
         return cls(*[limits.bound for limits in LIMITS.values()])
 
-    def valid(self, *, with_acq: bool = True) -> bool:
-        """Whether a record with this key can be stored (`with_acq=False`: whatever its acq)."""
+    def valid(self) -> bool:
+        """Whether the cid is not negative. See `is_storable` for whether a record with this key can be stored."""
+        return self.cid >= 0
+
+    def is_storable(self, *, with_acq: bool = True) -> bool:
+        """Whether a record with this key can be stored: a range can hold it (`with_acq=False`: whatever its acq)."""
         names = KEY_FIELDS if with_acq else KEY_FIELDS[:-1]
         return all(LIMITS[name].least <= getattr(self, name) < LIMITS[name].bound for name in names)
 
@@ -95,7 +126,7 @@ class Key(msgspec.Struct, frozen=True, order=True, gc=False):
         """The components in wire order."""
         return self.cid, self.mid, self.moid, self.cap, self.acq
 
-    def to_bytes(self, with_cid: bool = True, with_acq: bool = True) -> bytes:
+    def to_bytes(self, *, with_cid: bool = True, with_acq: bool = True) -> bytes:
         """The key in wire form: 32 bytes, less 4 without cid, less 8 without acq.
 
         Raises:
@@ -108,15 +139,32 @@ class Key(msgspec.Struct, frozen=True, order=True, gc=False):
             raise KeyRangeError(f"{self} does not fit the wire: {error}") from error
 
     @classmethod
-    def from_bytes(cls, buffer: bytes | bytearray | memoryview) -> Key:
-        """The key whose wire form the first 32 bytes of `buffer` are.
+    def from_bytes(cls, data: bytes | bytearray | memoryview, offset: int = 0) -> Key | None:
+        """The key whose wire form begins at `offset`; None when there are fewer than 32 bytes, or its cid is negative."""
+        try:
+            key = cls(*_FULL.unpack_from(data, offset))
+        except struct.error:
+            return None
+        return key if key.valid() else None
 
-        Raises:
-            KeyRangeError: when there are fewer than 32 bytes.
-        """
-        if len(buffer) < KEY_SIZE:
-            raise KeyRangeError(f"a key takes {KEY_SIZE} bytes, not {len(buffer)}")
-        return cls(*_FULL.unpack_from(buffer))
+    @classmethod
+    def bytes_count(cls) -> int:
+        """Bytes of a key's wire form: 32."""
+        return KEY_SIZE
+
+
+pose_as_dataclass(Key)
+
+
+def unpack_key(data: bytes | bytearray | memoryview, offset: int = 0) -> Key:
+    """The key whose wire form begins at `offset`, whether it is valid or not.
+
+    Raises:
+        KeyRangeError: when there are fewer than 32 bytes.
+    """
+    if len(data) - offset < KEY_SIZE:
+        raise KeyRangeError(f"a key takes {KEY_SIZE} bytes, not {len(data) - offset}")
+    return Key(*_FULL.unpack_from(data, offset))
 
 
 def _check(key: Key, end: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import struct
 import time
@@ -15,6 +16,7 @@ from support.peer import answering, playing, receive, silent
 
 from tsmodel import Float32, Int32, TSModel
 from tsmodel.client.channel import Channel as SyncChannel
+from tsmodel.client.channel_async import AsyncChannel
 from tsmodel.client.payload_type import (
     BytesPayloadType,
     PayloadType,
@@ -24,7 +26,7 @@ from tsmodel.client.payload_type import (
 )
 from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseStatus
-from tsmodel.errors import DecodeError, RemoteProtocolError, ServerError, TransportError
+from tsmodel.errors import DecodeError, RemoteProtocolError, ServerError, TransportError, TruncatedError
 from tsmodel.server import serve_in_thread
 from tsmodel.timestamps import now_ns
 
@@ -181,6 +183,87 @@ def test_get_stream_hands_over_batches(address: Address, server_channel: Any) ->
     assert max(map(len, batches)) <= 4096 // 136 + 1
 
 
+def test_a_short_answer_is_one_batch_however_it_was_cut(peer_channel: Any) -> None:
+    batches: list[list[Record[bytes]]] = []
+    with (
+        playing(answering(GET_REQUEST, DIALOGUE, cuts=range(7, len(DIALOGUE), 7))) as address,
+        peer_channel(*address, BytesPayloadType(), timeout=20) as channel,
+    ):
+        assert channel.get_stream(Key.min(), Key.max(), batches.append).acq == 77
+    assert [each.key.mid for each in batches[0]] == list(range(1, 30))
+    assert len(batches) == 1
+
+
+@pytest.mark.parametrize("limit", [*range(41), 79, 80, 81, 90, 119, 120, 121, 319, 320, 321, 10_000])
+def test_the_memory_limit_is_exact(address: Address, server_channel: Any, limit: int) -> None:
+    sent = [Record(Key(1, 2, 3, cap), cap) for cap in range(8)]  # 40 bytes each on the wire
+    batches: list[list[Record[int]]] = []
+    with server_channel(*address, StructPayloadType("<i"), timeout=20) as channel:
+        channel.put(sent)
+        channel.memory_limit = limit
+        streamed = channel.get_stream(Key.min(), Key.max(), batches.append)
+        assert channel.connect()
+        got = channel.get(Key.min(), Key.max())
+        assert channel.connect()
+        *iterated, last = channel.get_iter(Key.min(), Key.max())
+    fit = limit // 40
+    assert streamed.status is (ResponseStatus.OK if fit else ResponseStatus.NO_MEMORY)
+    if fit:
+        full, rest = divmod(8, fit)
+        assert [len(batch) for batch in batches] == [fit] * full + [rest] * bool(rest)
+        assert [each.value for batch in batches for each in batch] == list(range(8))
+    else:
+        assert batches == []
+    assert got.status is last.status is (ResponseStatus.OK if fit >= 8 else ResponseStatus.NO_MEMORY)
+    assert [each.value for each in got.data] == [each.value for each in iterated] == list(range(8))[:fit]
+
+
+def test_a_record_larger_than_the_memory_limit_behind_others(address: Address, server_channel: Any) -> None:
+    batches: list[list[Record[bytes]]] = []
+    with server_channel(*address, BytesPayloadType(), timeout=20) as channel:
+        channel.put([Record(Key(1, 1, 1, cap), bytes(size)) for cap, size in enumerate([0, 10, 64, 65, 0])])
+        channel.memory_limit = 100
+        response = channel.get_stream(Key.min(), Key.max(), batches.append)
+        assert response.status is ResponseStatus.NO_MEMORY
+        assert [[each.key.cap for each in batch] for batch in batches] == [[0, 1], [2]]
+        assert channel.close() == Response(ResponseStatus.ERROR)
+
+
+def test_records_before_a_lost_connection_are_handed_over(peer_channel: Any) -> None:
+    batches: list[list[Record[bytes]]] = []
+    with (
+        playing(answering(GET_REQUEST, DIALOGUE[:-9])) as address,
+        peer_channel(*address, BytesPayloadType(), timeout=20) as channel,
+    ):
+        assert channel.get_stream(Key.min(), Key.max(), batches.append).status is ResponseStatus.DISCONNECTED
+    assert [each.key.mid for batch in batches for each in batch] == list(range(1, 30))
+
+
+def test_no_batch_is_empty(address: Address, server_channel: Any) -> None:
+    batches: list[object] = []
+    with server_channel(*address, BytesPayloadType()) as channel:
+        channel.put([Record(Key(1, 1, 1, 1), b"123")])
+    with server_channel(*address, StructPayloadType("<d")) as channel:
+        response = channel.get_stream(Key.min(), Key.max(), batches.append)
+    assert response.status is ResponseStatus.UNPARSEABLE_ENTITY
+    assert batches == []
+
+
+def test_the_record_that_could_not_be_written_is_named(address: Address, server_channel: Any) -> None:
+    with server_channel(*address, StructPayloadType("<d")) as channel:
+        assert channel.put([Record(Key(1, 2, 3, 4), 1.0), Record(Key(-5, 2), 1.0)]).failed_key == Key(-5, 2)
+
+
+def test_arguments_by_position() -> None:
+    context = client_tls()
+    sync = SyncChannel("localhost", 1, UnitPayloadType(), 2.5, 1000, context)
+    assert (sync.timeout, sync.memory_limit) == (2.5, 1000)
+    other = AsyncChannel("localhost", 1, UnitPayloadType(), 1000, context, timeout=2.5)
+    assert (other.timeout, other.memory_limit) == (2.5, 1000)
+    with pytest.raises(TypeError):
+        AsyncChannel("localhost", 1, UnitPayloadType(), 1000, context, 2.5)  # type: ignore[misc]
+
+
 def test_what_the_callback_raises_comes_out(address: Address, server_channel: Any) -> None:
     def refuse(_: object) -> None:
         raise KeyError("enough")
@@ -225,8 +308,8 @@ def test_a_payload_of_another_type(address: Address, server_channel: Any) -> Non
         got = channel.get(Key.min(), Key.max())
         assert got.status is ResponseStatus.UNPARSEABLE_ENTITY
         assert [each.key.cap for each in got.data] == [1]
-        assert got.key is not None
-        assert got.key.cap == 2
+        assert got.failed_key is not None
+        assert got.failed_key.cap == 2
         assert isinstance(got.error, DecodeError)
         assert channel.get(Key.min(), Key.max()).status is ResponseStatus.DISCONNECTED
 
@@ -273,8 +356,10 @@ def test_an_unreachable_server(peer_channel: Any) -> None:
     assert response.status is ResponseStatus.ERROR
     assert isinstance(response.error, TransportError)
     assert isinstance(response.error.__cause__, ConnectionRefusedError)
-    with pytest.raises(OSError, match=f"connecting to {address[0]}:{address[1]} failed"), channel:
+    with pytest.raises(ConnectionRefusedError, match=f"connecting to {address[0]}:{address[1]} failed") as refused, channel:
         pass
+    assert isinstance(refused.value, TransportError)
+    assert refused.value.errno == errno.ECONNREFUSED
     assert channel.get(Key.min(), Key.max()).status is ResponseStatus.DISCONNECTED
     assert channel.put([]).status is ResponseStatus.DISCONNECTED
 
@@ -284,8 +369,8 @@ def test_calls_before_connecting_and_after_closing(address: Address, server_chan
     assert channel.get(Key.min(), Key.max()).status is ResponseStatus.DISCONNECTED
     assert channel.connect()
     assert channel.get(Key.min(), Key.max()).is_ok()
-    channel.close()
-    channel.close()
+    assert channel.close() == Response(ResponseStatus.OK)
+    assert channel.close() == Response(ResponseStatus.ERROR)
     assert channel.get_acq(Key.min(), Key.max()).status is ResponseStatus.DISCONNECTED
 
 
@@ -296,7 +381,7 @@ def test_a_server_that_never_answers(call: str, peer_channel: Any) -> None:
         arguments = ([Record(Key(1, 1, 1, 1), ())],) if call == "put" else (Key.min(), Key.max())
         response = getattr(channel, call)(*arguments)
         assert time.monotonic() - started < 10
-        assert response.status is ResponseStatus.ERROR
+        assert response.status is ResponseStatus.DISCONNECTED
         assert "timed out" in str(response.error)
         assert isinstance(response.error.__cause__, TimeoutError)
         assert getattr(channel, call)(*arguments).status is ResponseStatus.DISCONNECTED
@@ -310,18 +395,18 @@ def test_the_timeout_can_be_changed_while_connected(peer_channel: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "status"),
     [
-        struct.pack("<iQ", -7, 0),
-        OK + record((1, 1, 1, 1, 1), b"") + struct.pack("<iiQ", 0, -7, 0),
-        OK + struct.pack("<iiQ", 0, -7, 3) + b"abc",
+        (struct.pack("<iQ", -7, 0), ResponseStatus.BAD_REQUEST),
+        (OK + record((1, 1, 1, 1, 1), b"") + struct.pack("<iiQ", 0, -7, 0), ResponseStatus.ERROR),
+        (OK + struct.pack("<iiQ", 0, -7, 3) + b"abc", ResponseStatus.ERROR),
     ],
     ids=["at the beginning", "at the end", "with data"],
 )
-def test_a_refused_get(answer: bytes, peer_channel: Any) -> None:
+def test_a_refused_get(answer: bytes, status: ResponseStatus, peer_channel: Any) -> None:
     with playing(answering(GET_REQUEST, answer)) as address, peer_channel(*address, UnitPayloadType()) as channel:
         got = channel.get(Key.min(), Key.max())
-        assert got.status is ResponseStatus.ERROR
+        assert got.status is status
         assert got.server_status == -7
         assert isinstance(got.error, ServerError)
         assert "NOPERM" in str(got.error)
@@ -338,8 +423,11 @@ def test_a_server_that_refuses_a_put_before_it_has_read_it(peer_channel: Any) ->
     data = [Record(Key(1, 1, 1, cap), bytes(2**20)) for cap in range(64)]
     with playing(refusing) as address, peer_channel(*address, BytesPayloadType(), timeout=10) as channel:
         response = channel.put(data)
-    assert response.status is ResponseStatus.ERROR
-    assert response.server_status == -5 or isinstance(response.error, TransportError)
+    if response.server_status is None:
+        assert response.status is ResponseStatus.DISCONNECTED
+        assert isinstance(response.error, TransportError)
+    else:
+        assert (response.status, response.server_status) == (ResponseStatus.ERROR, -5)
 
 
 DIALOGUE = get_answer(
@@ -368,8 +456,8 @@ def test_an_answer_that_ends_too_early_anywhere(peer_channel: Any) -> None:
         for end in ends:
             with peer_channel(*address, BytesPayloadType(), timeout=20) as channel:
                 got = channel.get(Key.min(), Key.max())
-                assert got.status is ResponseStatus.ERROR, (end, got)
-                assert isinstance(got.error, (RemoteProtocolError, TransportError))
+                assert got.status is ResponseStatus.DISCONNECTED, (end, got)
+                assert isinstance(got.error, (TruncatedError, TransportError))
                 assert [each.key.mid for each in got.data] == list(range(1, len(got.data) + 1))
                 assert channel.get_acq(Key.min(), Key.max()).status is ResponseStatus.DISCONNECTED
 

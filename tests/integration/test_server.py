@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import signal
 import socket
+import sqlite3
 import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,15 @@ from support.wiring import OK, get_record, put_of, put_record
 
 from tsmodel import Int32, TSModel, connect, now_ns
 from tsmodel.backend import Scan
+from tsmodel.cli import main
 from tsmodel.client.channel import Channel
+from tsmodel.client.operations import Receive, Send
 from tsmodel.client.payload_type import BytesPayloadType, UnitPayloadType
 from tsmodel.client.record import Key, Record
-from tsmodel.errors import TransportError
+from tsmodel.errors import SessionError, TransportError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.server import Listener, serve_in_thread
+from tsmodel.server.conversation import Conversation
 from tsmodel.store import EmbeddedStore, open_store
 from tsmodel.wire.chunk import Chunk, RowChunk
 
@@ -104,18 +110,40 @@ def test_records_with_a_greatest_value_are_skipped(address: Address, store: Embe
     ("key_min", "key_max"),
     [
         (Key(-1, 0, 0, 0, 0), Key(9, 9, 9, 9, 9)),
-        (Key(0, 0, 0, 0, 0), Key(-5, 9, 9, 9, 9)),
-        (Key(1, 0, 0, 0, 0), Key(1, 9, 9, 9, 9)),
-        (Key(0, 5, 0, 0, 0), Key(9, 1, 9, 9, 9)),
+        (Key(-1, 0, 0, 0, 0), Key(-1, 0, 0, 0, 0)),
         (Key(0, 0, 0, 0, 2**62), Key(9, 9, 9, 9, 2**63 - 1)),
+        (Key(1, 0, 0, 0, 2**62), Key(1, 9, 9, 9, 5)),
     ],
-    ids=["negative cid", "negative end", "empty", "reversed", "from the future"],
+    ids=["negative cid", "negative cid, empty", "from the future", "from the future, empty"],
 )
 def test_bad_ranges_are_refused(address: Address, key_min: Key, key_max: Key) -> None:
     keys = key_min.to_bytes() + key_max.to_bytes()
     refused = struct.pack("<iQ", -1, 0)
     assert said(address, struct.pack("<iQ", 1, 64) + keys, end=False) == OK + struct.pack("<i", 0) + refused
     assert said(address, struct.pack("<iQ", 7, 64) + keys, end=False) == refused
+
+
+@pytest.mark.parametrize(
+    ("key_min", "key_max", "acq"),
+    [
+        (Key(0, 0, 0, 0, 0), Key(-5, 9, 9, 9, 9), 9),
+        (Key(1, 0, 0, 0, 0), Key(1, 9, 9, 9, 9), 9),
+        (Key(0, 5, 0, 0, 0), Key(9, 1, 9, 9, 9), 9),
+        (Key(0, 0, 0, 0, 8), Key(9, 9, 9, 9, 3), 3),
+        (Key(0, 0, 0, 0, 0), Key(0, *Key.max().astuple()[1:]), None),
+    ],
+    ids=["negative end", "empty", "reversed", "acq reversed", "no end of acq"],
+)
+def test_an_empty_range_has_a_last_acq_and_no_records(
+    address: Address, key_min: Key, key_max: Key, acq: int | None
+) -> None:
+    keys = key_min.to_bytes() + key_max.to_bytes()
+    before = now_ns()
+    status, size, answer = struct.unpack("<iQq", said(address, struct.pack("<iQ", 7, 64) + keys))
+    assert (status, size) == (0, 8)
+    assert before <= answer <= now_ns() if acq is None else answer == acq
+    refused = OK + struct.pack("<iiQ", 0, -1, 0)
+    assert said(address, struct.pack("<iQ", 1, 64) + keys, end=False) == refused
 
 
 def test_a_range_that_begins_just_now_is_served(address: Address) -> None:
@@ -328,7 +356,7 @@ def listening(process: subprocess.Popen[str]) -> Address:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are what is tested")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", None)])
 def test_the_command_stops_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     process = command("--data", "served.tsdb", "--port", "0", cwd=tmp_path)
     with connect("tstorage://{}:{}?timeout=10".format(*listening(process))) as session:
@@ -418,3 +446,133 @@ def test_the_example_application(tmp_path: Path, address: Address) -> None:
     assert done.returncode == 1
     assert "records.csv, line 2: non-hexadecimal" in done.stderr
     assert "none.csv" in run("none.csv").stderr
+
+
+class Flaky:
+    """A listening socket that cannot accept a few times."""
+
+    def __init__(self, listening: socket.socket, failures: list[OSError]) -> None:
+        self._listening, self._failures = listening, failures
+
+    def accept(self) -> Any:
+        if self._failures:
+            raise self._failures.pop()
+        return self._listening.accept()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._listening, name)
+
+
+def test_a_failure_to_accept_does_not_end_the_server(store: EmbeddedStore, caplog: pytest.LogCaptureFixture) -> None:
+    listener = Listener(store)
+    failures = [OSError(errno.EMFILE, "Too many open files"), OSError(errno.ECONNABORTED, "aborted")] * 2
+    listener._socket = Flaky(listener._socket, failures)  # type: ignore[assignment]
+    thread = threading.Thread(target=listener.serve)
+    thread.start()
+    assert serves(listener.address)
+    assert not failures
+    listener.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+    said = [record.message for record in caplog.records if "accepted" in record.message]
+    assert len(said) == 2  # when it begins, and when it is over
+    assert "cannot be accepted" in said[0]
+
+
+def test_a_thread_that_cannot_start_costs_one_connection(
+    address: Address, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = threading.Thread.start
+    refused: list[str] = []
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name.startswith("connection") and not refused:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    assert said(address, b"") == b""
+    assert serves(address)
+    assert len(refused) == 1
+    assert "there is no thread for it" in caplog.text
+
+
+@pytest.mark.parametrize("where", ["memory", "file", "another process"])
+def test_a_reader_does_not_wait_for_a_writer(where: str, tmp_path: Path) -> None:
+    store = open_store(None if where == "memory" else tmp_path / "store.tsdb")
+    store.append(batches([(1, 1, 1, 1, b"x")]))
+    committed = store.last_acq(KeyRange())
+    with serve_in_thread(store) as address, ExitStack() as stack:
+        if where == "another process":
+            other = stack.enter_context(closing(sqlite3.connect(tmp_path / "store.tsdb", isolation_level=None)))
+            other.execute("BEGIN IMMEDIATE")
+        else:
+            stack.enter_context(store._engine.writing())
+        time.sleep(0.2)  # so that the clock is ahead of the mark
+        with Channel(*address, BytesPayloadType(), timeout=10) as channel:
+            empty = channel.get(Key.min(), Key(1, *Key.max().astuple()[1:]))
+            assert (empty.is_ok(), empty.acq) == (True, committed)
+            assert channel.get_acq(Key.min(), Key.max()).acq == committed
+        stack.close()
+        with Channel(*address, BytesPayloadType(), timeout=10) as channel:
+            assert channel.get_acq(Key.min(), Key.max()).acq > committed
+    store.close()
+
+
+def test_a_refused_peer_that_goes_on_sending_loses_its_place(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsmodel.server.listener._LINGER", 0.1)
+    with serve_in_thread(store, max_connections=1) as address, socket.create_connection(address, 20) as peer:
+        peer.sendall(struct.pack("<iQ", 99, 0))
+        for _ in range(400):  # a byte now and then, for longer than the test may take
+            try:
+                peer.sendall(b"x")
+            except OSError:
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("the server goes on listening to a peer that it has refused")
+        assert serves(address)
+
+
+@pytest.mark.parametrize(
+    ("options", "wording"),
+    [({"idle_timeout": -1}, "idle_timeout takes seconds above 0"), ({"idle_timeout": float("nan")}, "idle_timeout takes")]
+    + [({name: 0}, f"{name} is at least 1") for name in ("max_connections", "max_put")],
+)
+def test_limits_that_cannot_be(store: EmbeddedStore, options: dict[str, Any], wording: str) -> None:
+    with pytest.raises(SessionError, match=wording):
+        Listener(store, **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wording"),
+    [
+        (["--idle-timeout", "-1"], "'-1' is not a number of seconds above 0"),
+        (["--idle-timeout", "nan"], "'nan' is not a number of seconds above 0"),
+        (["--idle-timeout", "soon"], "'soon' is not a number of seconds above 0"),
+        (["--cache-bytes", "64MB"], "'64MB' is not a whole number from 0; write 64 MB as 64000000"),
+        (["--max-connections", "0"], "'0' is not a whole number from 1"),
+    ],
+)
+def test_arguments_that_cannot_be(arguments: list[str], wording: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--memory", *arguments])
+    assert wording in capsys.readouterr().err
+
+
+def test_pieces_of_a_put_count_with_what_they_take(store: EmbeddedStore) -> None:
+    conversation = Conversation(store, max_put=100_000, peer="peer")
+    steps = conversation.steps()
+    step = next(steps)
+    record = put_record(b"", 1, 1, 1)
+    data = struct.pack("<iQ", 5, 0) + b"".join(put_of((cid, [record]))[12:-4] for cid in range(1000))
+    for part in range(0, len(data), 1000):  # 32 kB of records, a piece for each of them
+        assert isinstance(step, Receive)
+        piece = data[part : part + 1000]
+        step.buffer[: len(piece)] = piece
+        step = steps.send(len(piece))
+        if isinstance(step, Send):
+            break
+    assert isinstance(step, Send)
+    assert b"".join(step.buffers) == struct.pack("<iQ", -5, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import types
 from pathlib import Path
@@ -13,11 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.fields import models, rows, variable_models
 from support.foreign import TOOLS, has_tool, program
+from support.hostile import hostile_models
 
 import tsmodel.client.payload_type
 from tsmodel import TSModel
 from tsmodel.client.record import Record
-from tsmodel.codegen import render
+from tsmodel.codegen import file_name, render
 from tsmodel.errors import DecodeError, SchemaError
 from tsmodel.keys import Key
 from tsmodel.model.base import codec_of
@@ -26,6 +28,8 @@ KEY = Key(1, 2, 3, 4, 5)
 NUMBERS = itertools.count()
 REFUSALS = ("16-bit float", "stands for None", "two types are called")
 COUNTS = {"c": 16, "c++": 6, "java": 20}
+HOSTILE = int(os.environ.get("TSMODEL_HOSTILE_MODELS", "1"))
+"""TSMODEL_HOSTILE_MODELS=10 takes ten times as many of the models with names that mean something else."""
 
 
 @st.composite
@@ -40,6 +44,11 @@ def vectors(draw: st.DrawFn, any_model: Any) -> tuple[type[TSModel], list[bytes]
         octet = draw(st.sampled_from([0, 1, 2, 0x41, 0x80, 0xFF]))
         payloads += [payload[:at] + bytes([octet]) + payload[at + 1 :], payload[:at], payload + bytes([octet])]
     return model, payloads
+
+
+def written(made: tuple[type[TSModel], list[TSModel]]) -> tuple[type[TSModel], list[bytes]]:
+    model, objects = made
+    return model, [codec_of(model).payload_of(each) for each in objects]
 
 
 def is_refusal(error: SchemaError) -> bool:
@@ -97,6 +106,37 @@ def test_other_languages(language: str, tmp_path: Path) -> None:
         check(found[at][0], payload, answer, language)
 
 
+@pytest.mark.parametrize("language", list(TOOLS))
+def test_names_that_mean_something_else(language: str, tmp_path: Path) -> None:
+    """Names, units and docs from lists of those that languages, headers and the generated code use: all compiles, and
+    nothing of them becomes code. Each model stands alone: several of one name would clash in a program."""
+    if not has_tool(language):
+        pytest.skip(f"{TOOLS[language]} is not installed")
+    found: list[tuple[type[TSModel], list[bytes]]] = []
+    names = set()
+
+    @settings(deadline=None, max_examples=20 * COUNTS[language], database=None, suppress_health_check=list(HealthCheck))
+    @given(hostile_models())
+    def collect(made: tuple[type[TSModel], list[TSModel]]) -> None:
+        model, objects = made
+        try:
+            name = file_name(model, language)
+        except SchemaError as error:
+            if not is_refusal(error):
+                raise
+            return
+        if len(found) < HOSTILE * COUNTS[language] and name not in names and len(model.layout.fields) > 1:
+            names.add(name)
+            found.append((model, [codec_of(model).payload_of(each) for each in objects]))
+
+    collect()
+    assert len(found) > COUNTS[language] // 2
+    answers = program(language, [model for model, _ in found], tmp_path)
+    asked = [(at, payload) for at, (_, payloads) in enumerate(found) for payload in payloads]
+    for (at, payload), answer in zip(asked, answers(asked), strict=True):
+        check(found[at][0], payload, answer, language)
+
+
 @pytest.fixture
 def official_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """Our payload types under the official client's name."""
@@ -105,7 +145,7 @@ def official_client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
-@given(vectors(models() | variable_models()))
+@given(vectors(models() | variable_models()) | hostile_models().map(written))
 def test_python(official_client: None, made: tuple[type[TSModel], list[bytes]]) -> None:
     model, payloads = made
     try:
@@ -118,7 +158,7 @@ def test_python(official_client: None, made: tuple[type[TSModel], list[bytes]]) 
     sys.modules["generated"] = module
     try:
         exec(compile(source, "generated", "exec"), module.__dict__)
-        payload_type = getattr(module, f"{model.__name__}PayloadType")()
+        payload_type = getattr(module, f"{file_name(model, 'python')[:-3]}PayloadType")()
         for payload in payloads:
             value = payload_type.from_bytes(payload)
             answer = "refused" if value is None else f"ok {payload_type.to_bytes(value).hex()}".strip()

@@ -6,8 +6,12 @@ import datetime as dt
 import io
 import json
 import math
+from decimal import Context, Decimal
 from typing import Any
 
+import numpy as np
+import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fields import State as Level
@@ -20,9 +24,12 @@ from tsmodel import (
     DateTime,
     Duration,
     Enumerated,
+    Float16,
     Float32,
+    Float64,
     Int16,
     Nullable,
+    Packed,
     Scaled,
     Text,
     TSModel,
@@ -30,7 +37,8 @@ from tsmodel import (
     UInt64,
     field,
 )
-from tsmodel.errors import ConversionError, TimestampError
+from tsmodel.codec.shortest import shortest
+from tsmodel.errors import ConversionError, EncodeError, TimestampError
 from tsmodel.model.conversion.iso import iso_texts, ns_of_texts
 from tsmodel.timestamps import to_iso, to_ns
 
@@ -38,6 +46,19 @@ tables = st.one_of(models(), models(fixed | nullables()), variable_models()).fla
     lambda made: rows(*made).map(lambda objects: (made[0], objects))
 )
 spellings = st.fixed_dictionaries({"times": st.sampled_from(["iso", "ns"]), "binary": st.sampled_from(["hex", "base64"])})
+
+
+def are_close(one: Any, other: Any) -> bool:
+    """The same plain data, up to what a half can tell of floats."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(are_close(one[name], other[name]) for name in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(are_close, one, other))
+    return one == other or (isinstance(one, float) and math.isclose(one, other, rel_tol=2**-11, abs_tol=2**-25))
+
+
+def are_stored_alike(one: Any, other: Any) -> bool:
+    return one.key == other.key and one.payload_type.to_bytes(one) == other.payload_type.to_bytes(other)
 
 
 @settings(deadline=None, max_examples=300)
@@ -48,8 +69,8 @@ def test_dicts_and_json(table: tuple[Any, list[Any]], spelling: dict[str, Any]) 
     for each in objects:
         data = each.to_dict(**spelling)
         assert model.from_dict(data, binary=binary) == each
-        assert json.loads(each.to_json(**spelling)) == data
-        assert model.from_json(each.to_json(**spelling), binary=binary) == each
+        assert are_close(json.loads(each.to_json(**spelling)), data)
+        assert are_stored_alike(model.from_json(each.to_json(**spelling), binary=binary), each)
         assert model.from_dict({name: getattr(each, name) for name in data}) == each, "values themselves are taken"
 
 
@@ -71,12 +92,12 @@ def test_files(table: tuple[Any, list[Any]], spelling: dict[str, Any], delimiter
     jsonl = io.BytesIO()
     assert model.dump_jsonl(objects, jsonl, **spelling) == len(objects)
     jsonl.seek(0)
-    assert list(model.load_jsonl(jsonl, binary=spelling["binary"])) == objects
+    assert all(map(are_stored_alike, model.load_jsonl(jsonl, binary=spelling["binary"]), objects))
     form: dict[str, Any] = {"delimiter": delimiter, "decimal": decimal, "null": "<null>", "binary": spelling["binary"]}
     csv = io.StringIO(newline="")
     assert model.dump_csv(objects, csv, times=spelling["times"], **form) == len(objects)
     csv.seek(0)
-    assert list(model.load_csv(csv, **form)) == objects
+    assert all(map(are_stored_alike, model.load_csv(csv, **form), objects))
 
 
 class Phase(TSStruct):
@@ -260,3 +281,183 @@ def test_floats_that_are_not_finite_and_any_text(value: float, text: str) -> Non
     file.seek(0)
     for back in (Point.from_json(point.to_json()), *Point.load_csv(file)):
         assert repr(back) == repr(point)
+        assert are_stored_alike(back, point) or math.isnan(value)
+
+
+class Widths(TSModel, cid=1, mid=1, moid=1):
+    half: Float16
+    single: Float32
+    double: Float64
+    items: Array[float] = field(item=Float32)
+    maybe: Nullable[float] = field(item=Float32)
+    marked: Nullable[float] = field(item=Float16, null=-999.0)
+
+
+def same(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.lists(st.tuples(st.floats(width=16), st.floats(width=32), st.floats()), min_size=1, max_size=5))
+def test_floats_have_the_digits_of_their_width(numbers: list[tuple[float, float, float]]) -> None:
+    import csv
+
+    rows = [
+        Widths(cap=1, half=half, single=single, double=double, items=[single, half], maybe=single, marked=half)
+        for half, single, double in numbers
+        if half != -999
+    ]
+    cells, lines = io.StringIO(newline=""), io.StringIO()
+    Widths.dump_csv(rows, cells)
+    Widths.dump_jsonl(rows, lines)
+    cells.seek(0)
+    table = list(csv.DictReader(cells))
+    frame = pd.DataFrame({"single": [row.single for row in rows]}, dtype="float32")
+    of_pandas = [text for (text,) in csv.reader(io.StringIO(frame.to_csv(index=False, na_rep="nan"))) if text != "single"]
+    for row, line, written, by_pandas in zip(rows, lines.getvalue().splitlines(), table, of_pandas, strict=True):
+        want = {
+            "half": float(str(np.float16(row.half))),
+            "single": float(str(np.float32(row.single))),
+            "double": float(str(row.double)),
+        }
+        want |= {"maybe": want["single"], "marked": want["half"]}
+        assert same(want["single"], float(by_pandas))
+        for data in (json.loads(line), json.loads(row.to_json())):
+            assert all(same(float(data[name]), number) for name, number in want.items())
+            assert all(map(same, map(float, data["items"]), (want["single"], float(str(np.float32(row.half))))))
+        assert all(same(float(written[name]), number) for name, number in want.items())
+        assert f"half={want['half']!r}, single={want['single']!r}, double={want['double']!r}, items=[" in repr(row)
+        assert repr(row.to_dict()["single"]) == repr(row.single) or not math.isfinite(row.single), (
+            "a dict has what is there"
+        )
+
+
+def test_all_halves_have_the_shortest_text() -> None:
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)]
+    assert shortest(halves.tolist(), "f2") == [float(str(half)) for half in halves]
+
+
+def test_singles_have_the_shortest_text() -> None:
+    bits = np.random.default_rng(7).integers(0, 2**32, 20_000, np.uint32)
+    powers = np.arange(0, 255, dtype=np.uint32) << 23
+    tens = np.array([10.0**power for power in range(-44, 39)], np.float32).view(np.uint32)
+    around = np.concatenate([powers, powers + 1, powers[1:] - 1, tens, tens + 1, tens - 1])
+    singles = np.concatenate([bits, around]).view(np.float32)
+    singles = singles[np.isfinite(singles)]
+    assert shortest(singles.tolist(), "f4") == [float(str(single)) for single in singles]
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.floats(allow_nan=False, allow_infinity=False), st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_what_is_not_stored_as_a_single_keeps_its_digits(number: float, single: float) -> None:
+    class Loose(TSModel, cid=1, mid=1, moid=1, encoding="msgpack"):
+        x: Float32
+        y: Float32
+
+    if abs(number) < 3e38:
+        point = Loose(cap=1, x=number, y=single)
+        assert Loose.from_json(point.to_json()) == point, "a message has no widths"
+    assert shortest([number], "f4")[0] == number or np.float32(number) == number
+    assert f"single={number!r}" in repr(Widths(cap=1, half=1, single=number, double=1, items=[], maybe=1, marked=1)) or (
+        np.float32(number) == number
+    )
+
+
+class Money(TSStruct):
+    amount: Scaled = field(digits=3)
+    rate: Float64 = field(default=0.0)
+
+
+class Priced(TSModel, cid=1, mid=1, moid=1):
+    price: Scaled = field(digits=2)
+    maybe: Nullable[Decimal] = field(item=Scaled, digits=2, default=None)
+    rounded: Scaled[float] = field(digits=2, default=0.0)
+    few: Array[Decimal] = field(item=Scaled, digits=2, default_factory=list)
+    money: Nullable[Money] = field(item=Money, default=None)
+    moneys: Array[Money] = field(item=Money, default_factory=list)
+    packed: Packed[dict[str, Decimal]] = field(default_factory=dict)
+    loose: Packed[Any] = field(default_factory=dict)
+
+
+NUMBERS = st.one_of(
+    st.decimals(-(10**18), 10**18, places=2).map(str),
+    st.decimals(-(10**3), 10**3, places=25).map(str),
+    st.decimals(allow_nan=False, allow_infinity=False).map(str),
+    st.integers(-(2**70), 2**70).map(str),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.sampled_from(
+        [
+            "0.1000000000000000055",
+            "90071992547409931.23",
+            "1e2",
+            "1.5E-1",
+            "0e999999",
+            "1e999999999",
+            "1e-999999999",
+            "-0.0",
+        ]
+    ),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(NUMBERS)
+def test_decimal_numbers_in_json_are_those_that_are_written(text: str) -> None:
+    number = Decimal(text)
+    units = number.scaleb(2, Context(prec=500, Emax=10**9 + 9, Emin=-(10**9) - 9)) if number else Decimal(0)
+    is_held = units.adjusted() <= 20 and units == int(units) and -(2**63) <= units < 2**63
+    for name, template in {
+        "price": '{"cap":1,"price":%s}',
+        "maybe": '{"cap":1,"price":0,"maybe":%s}',
+        "few": '{"cap":1,"price":0,"few":[0,%s]}',
+    }.items():
+        line = template % text
+        cells = {"cap": "1", "price": "0", name: f"[0,{text}]" if name == "few" else text}
+        for read in (
+            lambda line=line: Priced.from_json(line),
+            lambda line=line: next(iter(Priced.load_jsonl([line, line]))),
+            lambda line=line: next(iter(Priced.load_jsonl([line, '{"price":1,"cap":1}']))),
+            lambda cells=cells: Priced.from_row(cells),
+        ):
+            try:
+                value = getattr(read(), name)
+            except ConversionError:
+                assert not is_held
+            else:
+                value = value[1] if name == "few" else value
+                assert is_held
+                assert (value, value.as_tuple().exponent) == (number, -2)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.decimals(-(10**15), 10**15, places=3), st.floats(allow_nan=False, allow_infinity=False))
+def test_numbers_beside_decimals_are_floats(amount: Decimal, rate: float) -> None:
+    money = f'{{"amount":{amount},"rate":{rate!r}}}'
+    more = f'"packed":{{"a":{amount}}},"loose":[{rate!r},{{"b":{rate!r}}}]'
+    text = f'{{"cap":1,"price":0,"money":{money},"moneys":[{money}],{more}}}'
+    for read in (Priced.from_json(text), *Priced.load_jsonl([text] * 2)):
+        assert read.money == Money(amount=amount, rate=rate)
+        assert read.moneys == [read.money]
+        assert read.packed == {"a": amount}
+        assert repr(read.loose) == repr([rate, {"b": rate}])
+    cells = {"cap": "1", "price": "0", "money.amount": str(amount), "money.rate": repr(rate), "moneys": f"[{money}]"}
+    assert Priced.from_row(cells).moneys == [Money(amount=amount, rate=rate)]
+
+
+def test_a_number_beside_decimals_that_no_float_holds_is_refused() -> None:
+    for number in ("1e400", "1e99999999999999999999"):
+        text = f'{{"cap":1,"price":0,"money":{{"amount":1,"rate":{number}}}}}'
+        with pytest.raises(ConversionError):
+            Priced.from_json(text)
+        with pytest.raises(ConversionError, match="line 2"):
+            list(Priced.load_jsonl([text.replace(number, "1.5"), text]))
+
+
+@pytest.mark.parametrize("exponent", [999_999_999, -999_999_999])
+def test_a_decimal_of_a_great_exponent_is_refused_at_once(exponent: int) -> None:
+    price = Decimal(f"1e{exponent}")
+    with pytest.raises(ConversionError, match="price"):
+        Priced.from_dict({"cap": 1, "price": price})
+    with pytest.raises(EncodeError, match="price"):
+        Priced.payload_type.to_bytes(Priced(cap=1, price=price))

@@ -359,19 +359,171 @@ def test_a_counter_that_begins_again() -> None:
         assert next(iter(ups)).rate == pytest.approx(14 / 20)
 
 
-def test_decimals_are_floats() -> None:
-    class Priced(TSModel):
-        price: Scaled = field(storage=Int32, digits=2)
+class Priced(TSModel):
+    price: Scaled = field(digits=2)
+    rough: Scaled[float] = field(storage=Int32, digits=2, default=0.5)
+    huge: Scaled = field(storage=UInt64, digits=1, default=Decimal("0.1"))
+    maybe: Nullable[Decimal] = field(item=Scaled, digits=3, default=None)
 
-    with connect("memory:") as session:
-        session.add_all(Priced(cid=1, mid=1, moid=1, cap=n, price=Decimal(n) / 4) for n in range(5))
-        session.flush()
-        (row,) = (
-            session.query(Priced)
-            .resample("1h")
-            .agg(sum=Priced.price.sum(), max=Priced.price.max(), up=Priced.price.delta())
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(-(2**59), 2**59) | st.integers(0, 100)), min_size=1, max_size=6))
+def test_decimals_are_exact(anywhere: Any, units: list[tuple[int, int]]) -> None:
+    cid = 10**6 + next(EXAMPLES)
+    rows = [
+        Priced(cid=cid, mid=1, moid=1, cap=2 * n, price=Decimal(unit).scaleb(-2), maybe=Decimal(1) / 8 if skip else None)
+        for n, (skip, unit) in enumerate(units)
+    ]
+    anywhere.add_all(rows)
+    anywhere.flush()
+    prices = [row.price for row in rows]
+    windows = (
+        anywhere.query(Priced)
+        .cid(cid)
+        .resample("1h", fill="previous")
+        .agg(
+            sum=Priced.price.sum(),
+            min=Priced.price.min(),
+            max=Priced.price.max(),
+            first=Priced.price.first(),
+            last=Priced.price.last(),
+            up=Priced.price.delta(),
+            mean=Priced.price.mean(),
+            rough=Priced.rough.sum(),
+            huge=Priced.huge.sum(),
+            maybe=Priced.maybe.sum(),
+            n=Priced.price.count(),
         )
-        assert (row.sum, row.max, row.up) == (2.5, 1.0, 1.0)
+    )
+    (row,) = windows
+    up = sum((after - before if after >= before else after) for before, after in itertools.pairwise(prices))
+    there = [row.maybe for row in rows if row.maybe is not None]
+    assert (row.sum, row.min, row.max, row.n) == (sum(prices), min(prices), max(prices), len(prices))
+    assert (row.first, row.last, row.up) == (prices[0], prices[-1], up if len(prices) > 1 else None)
+    assert row.mean == pytest.approx(float(sum(prices)) / len(prices))
+    assert (row.rough, row.huge, row.maybe) == (0.5 * len(rows), len(rows) / Decimal(10), sum(there) if there else None)
+    assert [type(value) for value in (row.sum, row.min, row.last, row.huge, row.rough, row.n)] == [Decimal] * 4 + [
+        float,
+        int,
+    ]
+    assert windows.columns()["sum"].tolist() == [row.sum]
+    for made in (windows.to_arrow().to_pylist(), windows.to_pandas().to_dict("records"), windows.to_polars().to_dicts()):
+        assert [(each["sum"], each["last"], each["maybe"]) for each in made] == [(row.sum, row.last, row.maybe)]
+
+
+def test_a_sum_of_decimals_that_leaves_int64() -> None:
+    with connect("memory:") as session:
+        huge = Decimal(2**64 - 1).scaleb(-1)
+        session.add_all(Priced(cid=1, mid=1, moid=1, cap=n, price=Decimal(0), huge=huge) for n in range(2))
+        session.flush()
+        windows = session.query(Priced).resample("1h")
+        assert [row.most for row in windows.agg(most=Priced.huge.max())] == [huge]
+        with pytest.raises(QueryError, match="total: a sum of integers leaves int64"):
+            windows.agg(total=Priced.huge.sum())
+
+
+class Meter(TSModel):
+    small: Int32
+    big: UInt64
+    whole: Int64
+    real: Float32
+    price: Scaled = field(digits=1)
+
+
+def added(values: list[int], modulus: int | None, on_drop: str) -> tuple[int, int, int]:
+    """By how much a counter grew, its drops, its rollovers."""
+    total = drops = rollovers = 0
+    last = values[0]
+    for value in values[1:]:
+        if value >= last:
+            total += value - last
+        elif modulus is not None and 2 * (value - last + modulus) < modulus:
+            total += value - last + modulus
+            rollovers += 1
+        else:
+            drops += 1
+            if on_drop == "ignore":
+                continue
+            total += value
+        last = value
+    return total, drops, rollovers
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(st.lists(st.integers(0, 20), min_size=1, max_size=12), min_size=1, max_size=3),
+    st.sampled_from([None, 21, 24, 2**40, 2**63]),
+    st.sampled_from(["reset", "ignore", "raise"]),
+    st.integers(1, 7),
+)
+def test_counters(anywhere: Any, series: list[list[int]], modulus: int | None, on_drop: Any, every: int) -> None:
+    cid = 10**6 + next(EXAMPLES)
+    anywhere.add_all(
+        Meter(cid=cid, mid=mid, moid=1, cap=n, small=value, big=value, whole=value, real=value, price=Decimal(value) / 10)
+        for mid, values in enumerate(series)
+        for n, value in enumerate(values)
+    )
+    anywhere.flush()
+    expected = [added(values, modulus, on_drop) for values in series]
+    per_price = None if modulus is None else Decimal(modulus) / 10
+    ups = {
+        name: column.delta(modulus=per_price if name == "price" else modulus, on_drop=on_drop)
+        for name, column in (("small", Meter.small), ("big", Meter.big), ("whole", Meter.whole), ("real", Meter.real))
+    }
+    ups |= {"price": Meter.price.delta(modulus=per_price, on_drop=on_drop)}
+    rates = {f"{name}_rate": Meter.small.rate(1, modulus=modulus, on_drop=on_drop) for name in ("small",)}
+    windows = anywhere.query(Meter).cid(cid).resample(every)
+    if on_drop == "raise" and any(drops for _, drops, _ in expected):
+        with pytest.raises(
+            QueryError, match=rf"small: the counter of cid {cid}, mid \d, moid 1 drops at 2001-01-01T.*on_drop="
+        ):
+            windows.agg(**ups)
+        return
+    made = windows.agg(**ups, **rates)
+    drops, rollovers = (sum(each[at] for each in expected) for at in (1, 2))
+    assert made.drops == dict.fromkeys([*ups, *rates], drops)
+    assert made.rollovers == dict.fromkeys([*ups, *rates], rollovers)
+    for name in ups:
+        for mid, (total, _, _) in enumerate(expected):
+            grown = sum(getattr(row, name) for row in made if row.mid == mid and getattr(row, name) is not None)
+            assert grown == (Decimal(total) / 10 if name == "price" else total)
+    for values, mid in zip(series, range(len(series)), strict=True):
+        if on_drop == "reset" and every > len(values) > 1:
+            (rate,) = [row.small_rate for row in made if row.mid == mid]
+            assert rate == pytest.approx(expected[mid][0] / (len(values) - 1))
+
+
+def test_the_faults_of_meters() -> None:
+    """A dropout, and a register that begins again at 2**31."""
+    with connect("memory:") as session:
+        for mid, values in enumerate([(14000, 14010, 0, 0, 14020, 14030), (2147483628, 2147483638, 5)]):
+            blank = {"big": 0, "whole": 0, "real": 0.0, "price": Decimal(0)}
+            session.add_all(Meter(cid=1, mid=mid, moid=1, cap=n, small=value, **blank) for n, value in enumerate(values))
+        session.flush()
+        for mid, options, up, drops, rollovers in [
+            (0, {}, 10 + 0 + 0 + 14020 + 10, 1, 0),
+            (0, {"on_drop": "ignore"}, 30, 2, 0),
+            (0, {"on_drop": "ignore", "modulus": 2**31}, 30, 2, 0),
+            (1, {}, 15, 1, 0),
+            (1, {"modulus": 2**31}, 25, 0, 1),
+            (1, {"modulus": 2**31, "on_drop": "raise"}, 25, 0, 1),
+        ]:
+            windows = session.query(Meter).mid(mid).resample("1h").agg(up=Meter.small.delta(**options))
+            assert [row.up for row in windows] == [up]
+            assert (windows.drops, windows.rollovers) == ({"up": drops}, {"up": rollovers})
+        both = session.query(Meter).mid(0).resample("1h")
+        made = both.agg(reset=Meter.small.delta(), ignored=Meter.small.delta(on_drop="ignore"))
+        assert [(row.reset, row.ignored) for row in made] == [(14040, 30)]
+        assert made.drops == {"reset": 1, "ignored": 2}
+        with pytest.raises(QueryError, match=r"up: a counter with modulus=100 never has the value 14000"):
+            both.agg(up=Meter.small.delta(modulus=100))
+    for modulus in (0, -5, 0.5, math.inf):
+        with pytest.raises(QueryError, match=r"Meter.small: delta\(modulus=...\) takes the number at which"):
+            Meter.small.delta(modulus=modulus)  # type: ignore[arg-type]
+    with pytest.raises(
+        QueryError, match=r'rate\(on_drop=...\) takes "reset", "ignore" or "raise", not "drop"|not \'drop\''
+    ):
+        Meter.small.rate(on_drop="drop")  # type: ignore[arg-type]
 
 
 def test_rough_quantiles_hold_sizes_not_values(monkeypatch: pytest.MonkeyPatch) -> None:

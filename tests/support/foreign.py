@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tsmodel.codegen import render
+from tsmodel.codegen import file_name, render
 
 CLIENTS = Path(__file__).parent / "clients"
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic")
@@ -142,8 +142,43 @@ public final class Main {{
 }}
 """
 
+HEADERS = [
+    "assert",
+    "complex",
+    "ctype",
+    "errno",
+    "fenv",
+    "float",
+    "inttypes",
+    "limits",
+    "locale",
+    "math",
+    "setjmp",
+    "signal",
+    "stdarg",
+    "stddef",
+    "stdint",
+    "stdio",
+    "stdlib",
+    "string",
+    "time",
+    "wchar",
+    "wctype",
+    "unistd",
+    "fcntl",
+    "sys/types",
+    "sys/stat",
+    "sys/socket",
+    "netinet/in",
+    "netdb",
+    "pthread",
+    "sched",
+    "strings",
+]
+"""What a program may include before a generated header, with all macros that come along."""
+INCLUDED = "".join(f"#include <{name}.h>\n" for name in HEADERS)
+
 TOOLS = {"c": "gcc", "c++": "g++", "java": "javac"}
-SUFFIXES = {"c": "h", "c++": "hpp", "java": "java"}
 
 
 def run(*command: object, cwd: Path, given: str = "") -> str:
@@ -159,7 +194,12 @@ def has_tool(language: str) -> bool:
 
 
 def write(model: type[Any], language: str, directory: Path) -> None:
-    (directory / f"{model.__name__}.{SUFFIXES[language]}").write_text(render(model, language), encoding="utf-8")
+    (directory / file_name(model, language)).write_text(render(model, language), encoding="utf-8")
+
+
+def name_of(model: type[Any], language: str) -> str:
+    """The name of a model's class in a language."""
+    return Path(file_name(model, language)).stem
 
 
 def program(language: str, models: Sequence[type[Any]], directory: Path) -> Callable[[list[tuple[int, bytes]]], list[str]]:
@@ -181,10 +221,10 @@ def program(language: str, models: Sequence[type[Any]], directory: Path) -> Call
 def _c(models: Sequence[type[Any]], directory: Path) -> list[str]:
     declared, names, units = [], [], []
     for at, model in enumerate(models):
-        name = model.__name__
+        name = name_of(model, "c")
         unit = directory / f"unit{at}.c"
         unit.write_text(
-            f'#include "{name}.h"\nconst TSCLIENT_PayloadType* type_{at}(void);\n'
+            f'{INCLUDED}#include "{name}.h"\nconst TSCLIENT_PayloadType* type_{at}(void);\n'
             f"const TSCLIENT_PayloadType* type_{at}(void) {{ return &{name}_payloadType; }}\n"
         )
         units.append(unit.name)
@@ -199,7 +239,7 @@ def _cpp(models: Sequence[type[Any]], directory: Path) -> list[str]:
     declared, names, units = [], [], []
     for at, model in enumerate(models):
         unit = directory / f"unit{at}.cpp"
-        unit.write_text(CPP_UNIT.format(name=model.__name__, at=at))
+        unit.write_text(INCLUDED + CPP_UNIT.format(name=name_of(model, "c++"), at=at))
         units.append(unit.name)
         declared.append(f"bool again_{at}(const Octets& octets, Octets& again);")
         names.append(f"again_{at}")
@@ -209,9 +249,9 @@ def _cpp(models: Sequence[type[Any]], directory: Path) -> list[str]:
 
 
 def _java(models: Sequence[type[Any]], directory: Path) -> list[str]:
-    made = ", ".join(f"new {model.__name__}.PayloadType()" for model in models)
+    made = ", ".join(f"new {name_of(model, 'java')}.PayloadType()" for model in models)
     (directory / "Main.java").write_text(JAVA_MAIN.format(made=made))
-    sources = [f"{model.__name__}.java" for model in models]
+    sources = [file_name(model, "java") for model in models]
     interface = CLIENTS / "java/industries/atende/ts/driver/PayloadType.java"
     run("javac", "-Xlint:all", "-Werror", "-d", "classes", interface, "Main.java", *sources, cwd=directory)
     return ["java", "-cp", "classes", "Main"]

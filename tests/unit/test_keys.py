@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import struct
 from itertools import pairwise
@@ -9,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from tsmodel.errors import KeyRangeError
-from tsmodel.keys import KEY_DTYPE, KEY_SIZE, LIMITS, Key, KeyRange
+from tsmodel.keys import KEY_DTYPE, KEY_FIELDS, KEY_SIZE, LIMITS, Key, KeyRange, unpack_key
 
 LEAST = Key(0, -(2**63), -(2**31), -(2**63), -(2**63))
 GREATEST = Key(2**31 - 1, 2**63 - 1, 2**31 - 1, 2**63 - 1, 2**63 - 1)
@@ -50,13 +51,18 @@ def test_wire_form(with_cid: bool, with_acq: bool, packed: str) -> None:
 
 @pytest.mark.parametrize("key", [Key(), LEAST, GREATEST, Key(1, -2, 3, -4, 5)])
 def test_from_bytes(key: Key) -> None:
-    assert Key.from_bytes(key.to_bytes()) == key
-    assert Key.from_bytes(memoryview(key.to_bytes() + b"more")) == key
+    expected = key if key.cid >= 0 else None
+    assert Key.from_bytes(key.to_bytes()) == expected
+    assert Key.from_bytes(memoryview(b"some" + key.to_bytes() + b"more"), 4) == expected
+    assert unpack_key(b"some" + key.to_bytes(), 4) == key
 
 
 def test_bytes_that_are_no_key() -> None:
+    assert Key.from_bytes(bytes(31)) is None
+    assert Key.from_bytes(bytes(32), 1) is None
+    assert Key.bytes_count() == 32
     with pytest.raises(KeyRangeError, match="32 bytes, not 31"):
-        Key.from_bytes(bytes(31))
+        unpack_key(bytes(32), 1)
 
 
 def test_a_component_that_does_not_fit_the_wire() -> None:
@@ -70,14 +76,49 @@ def test_the_dtype_has_the_wire_form() -> None:
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_valid(name: str) -> None:
+def test_is_storable(name: str) -> None:
     limits = LIMITS[name]
     good = {"cid": 1, "mid": 1, "moid": 1, "cap": 1, "acq": 1}
     for value in (limits.least, limits.bound - 1):
-        assert Key(**{**good, name: value}).valid()
+        assert Key(**{**good, name: value}).is_storable()
     for value in (limits.least - 1, limits.bound):
-        assert not Key(**{**good, name: value}).valid()
-        assert Key(**{**good, name: value}).valid(with_acq=False) is (name == "acq")
+        assert not Key(**{**good, name: value}).is_storable()
+        assert Key(**{**good, name: value}).is_storable(with_acq=False) is (name == "acq")
+
+
+@pytest.mark.parametrize(("key", "valid"), [(Key(), False), (Key(-1, 0), False), (Key(0), True), (Key(cid=1), True)])
+def test_a_key_is_valid_when_its_cid_is_not_negative(key: Key, valid: bool) -> None:
+    assert key.valid() is valid
+
+
+def test_ends_of_ranges_are_valid_and_the_upper_one_is_not_storable() -> None:
+    assert (LEAST.valid(), LEAST.is_storable()) == (True, True)
+    assert (GREATEST.valid(), GREATEST.is_storable()) == (True, False)
+
+
+def test_a_key_passes_for_a_dataclass() -> None:
+    assert dataclasses.is_dataclass(Key)
+    assert dataclasses.replace(Key.max(), cid=0, acq=7) == Key(0, 2**63 - 1, 2**31 - 1, 2**63 - 1, 7)
+    assert dataclasses.asdict(Key(1, 2, 3, 4, 5)) == {"cid": 1, "mid": 2, "moid": 3, "cap": 4, "acq": 5}
+    assert dataclasses.astuple(Key(1, 2, 3, 4, 5)) == (1, 2, 3, 4, 5)
+    assert [(each.name, each.type, each.default) for each in dataclasses.fields(Key)] == [
+        (name, int, -1) for name in KEY_FIELDS
+    ]
+    with pytest.raises(TypeError, match="cip"):
+        dataclasses.replace(Key(), cip=1)  # type: ignore[call-arg]
+
+
+def test_keys_match_patterns() -> None:
+    match Key(1, 2, 3):
+        case Key(cid=1, mid=mid):
+            assert mid == 2
+        case _:
+            raise AssertionError
+    match Key(1, 2, 3):
+        case Key(1, 2, moid):
+            assert moid == 3
+        case _:
+            raise AssertionError
 
 
 def test_a_range_holds_everything_unless_told_otherwise() -> None:

@@ -95,7 +95,7 @@ def test_to_ns_is_exact(value: int | str | dt.datetime | np.datetime64, ns: int)
         ("2001-01-01T00:00:00", r'end it in Z when it is UTC, or in one such as "\+01:00"'),
         ("2016-12-31T23:59:60Z", "leap second"),
         ("2001-01-01T00:00:00.1234567890Z", "10 fractional digits; nanoseconds are 9"),
-        ("2001-02-29T00:00:00Z", "is not a time: day is out of range"),
+        ("2001-02-29T00:00:00Z", "is not a time: day"),
         ("2001-01-01T24:00:00Z", "is not a time: hour"),
         ("2001-01-01T00:00:61Z", "is not a time: second"),
         ("0000-01-01T00:00:00Z", "is not a time: year"),

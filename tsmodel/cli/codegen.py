@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tsmodel.cli.models import models_of
-from tsmodel.codegen import LANGUAGES, render
+from tsmodel.codegen import LANGUAGES, file_name, render
 from tsmodel.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ def add_to(commands: Commands) -> None:
     parser = commands.add_parser("codegen", help=text, description=f"{text[0].upper()}{text[1:]}.")
     parser.add_argument("model", metavar="MODULE:MODEL", help="the model")
     parser.add_argument("language", choices=LANGUAGES, help="the language")
-    parser.add_argument("-o", "--output", metavar="PATH", help="the file to write (default: standard output)")
+    parser.add_argument(
+        "-o", "--output", metavar="PATH", help="the file to write, or a directory for it (default: standard output)"
+    )
+    parser.add_argument("--namespace", metavar="NAME", help="the namespace of C++ code, such as acme::meters")
     parser.set_defaults(run=_run)
 
 
@@ -32,13 +35,16 @@ def _run(options: argparse.Namespace) -> int:
     if len(found) > 1:
         names = ", ".join(f"{options.model}:{model.__name__}" for model in found)
         raise SchemaError(f"{options.model} defines several models; say one of {names}")
-    source = render(found[0], options.language)
+    source = render(found[0], options.language, namespace=options.namespace)
     if options.output is None:
         sys.stdout.write(source)
         return 0
+    path = Path(options.output)
+    if path.is_dir():
+        path /= file_name(found[0], options.language)
     try:
-        Path(options.output).write_text(source, encoding="utf-8", newline="\n")
+        path.write_text(source, encoding="utf-8", newline="\n")
     except OSError as error:
-        print(f"tsmodel: {options.output} cannot be written: {error}", file=sys.stderr)
+        print(f"tsmodel: {path} cannot be written: {error}", file=sys.stderr)
         return 1
     return 0

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
+import threading
 from typing import TYPE_CHECKING
 
 from tsmodel.server import Listener
-from tsmodel.server.listener import DEFAULT_MAX_CONNECTIONS
+from tsmodel.server.listener import DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PUT
 from tsmodel.server.tls import server_context
 from tsmodel.session.target import DEFAULT_PORT
 from tsmodel.store import DEFAULT_CACHE, open_store
@@ -25,7 +26,7 @@ def add_to(commands: Commands) -> None:
         "serve",
         help="serve TStorage clients of any language from a file or from memory",
         description="Serves the TStorage protocol, for the official clients in any language and for tsmodel, from an "
-        "embedded store. Stops on SIGTERM or SIGINT.",
+        "embedded store. Stops on SIGTERM, SIGINT or SIGHUP.",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--data", metavar="PATH", default="tsmodel.tsdb", help="file of the store (default: %(default)s)")
@@ -36,7 +37,16 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("--tls-key", metavar="FILE", help="its private key (PEM); default: in the same file")
     parser.add_argument("--tls-client-ca", metavar="FILE", help="let in only clients with a certificate of this authority")
     parser.add_argument("--max-connections", type=_positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N", help="at once")
-    parser.add_argument("--idle-timeout", type=float, metavar="SECONDS", help="close connections that let us wait longer")
+    parser.add_argument(
+        "--idle-timeout", type=_seconds, metavar="SECONDS", help="close connections that let us wait longer"
+    )
+    parser.add_argument(
+        "--max-put",
+        type=_positive,
+        default=DEFAULT_MAX_PUT,
+        metavar="N",
+        help="most bytes that one put may take while it arrives; larger ones are refused (default: %(default)s)",
+    )
     parser.add_argument(
         "--cache-bytes",
         type=_natural,
@@ -59,9 +69,11 @@ def _run(options: argparse.Namespace) -> int:
             ssl_context=context,
             max_connections=options.max_connections,
             idle_timeout=options.idle_timeout,
+            max_put=options.max_put,
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: listener.stop())
+        for name in ("SIGTERM", "SIGINT", "SIGHUP"):  # the last is not on Windows
+            if number := getattr(signal, name, None):
+                signal.signal(number, lambda *_: listener.stop())
         host, port = listener.address
         what = "memory" if options.memory else options.data
         print(f"serving {what} at {host}:{port}{' (TLS)' if context else ''}", flush=True)
@@ -80,7 +92,20 @@ def _natural(text: str) -> int:
 
 
 def _from(least: int, text: str) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
     if number < least:
-        raise argparse.ArgumentTypeError(f"{number} is not a number from {least}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}; write 64 MB as 64000000, say")
     return number
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= threading.TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0; leave it out for no limit")
+    return seconds

@@ -5,6 +5,8 @@ Rules kept here:
 * Calls answer with a Response and do not raise for what a server or a network does; entering a `with` block does.
 * A put is encoded whole before its first byte is sent, so that an invalid record stops it while nothing has happened.
 * After any failure of a request the connection is closed: a half-read answer is never read on.
+* A connection belongs to the process that made it. In a forked one it is closed at once, by its descriptor alone: the
+  parent goes on with it.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ from tsmodel.client.failures import transport_error
 from tsmodel.client.mixin import ChannelMixin
 from tsmodel.client.operations import Emit, Operation, Receive, Send, get_acq, put
 from tsmodel.client.outcome import GetOutcome, acq_response, failure, put_response
+from tsmodel.client.payload_types import PayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
 from tsmodel.errors import TransportError, TSModelError
+from tsmodel.forking import in_child
 from tsmodel.wire.messages import Refusal
 from tsmodel.wire.reading import DEFAULT_BUFFER_SIZE
 from tsmodel.wire.requests import MAX_BATCH_SIZE, Buffers, gathered, portions, unsent
@@ -54,7 +58,7 @@ class Connection:
         self._host, self._port = host, port
         try:
             self._socket = socket.create_connection((host, port), timeout)
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:
             raise transport_error(host, port, "connecting to", error) from error
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -66,6 +70,7 @@ class Connection:
         scatters = ssl_context is None and hasattr(self._socket, "sendmsg")
         self._write = self._scatter if scatters else self._gather
         self.open = True
+        in_child(self.close)
 
     def run(self, operation: Operation[E]) -> Generator[E, None, None]:
         """Carries out an operation; what is meant for the caller comes out.
@@ -118,7 +123,7 @@ class Connection:
         return False
 
     def close(self) -> None:
-        """Closes the socket."""
+        """Closes the socket, and tells the other side nothing more."""
         self.open = False
         self._socket.close()
 
@@ -151,7 +156,16 @@ class Connection:
 class Channel(ChannelMixin[T]):
     """A connection to a TStorage server, for records with values of one payload type. One thread at a time.
 
-    Arguments and properties: see `ChannelMixin`.
+    In a forked process it is not connected: `connect` there.
+
+    Args:
+        host: name or address of the server.
+        port: its port.
+        payload_type: between values and bytes.
+        timeout: seconds that connecting and each wait for bytes may take; None for no limit.
+        memory_limit: most bytes of records, size fields included, that `get` and `get_iter` take in, and that a batch of
+            `get_stream` has; None for no limit.
+        ssl_context: for TLS; None for plain TCP.
 
     Example::
 
@@ -160,6 +174,17 @@ class Channel(ChannelMixin[T]):
     """
 
     _connection: Connection | None = None
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        payload_type: PayloadType[T],
+        timeout: float | None = None,
+        memory_limit: int | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__(host, port, payload_type, timeout, memory_limit, ssl_context)
 
     def connect(self) -> Response:
         """Connects; a channel that is connected connects anew. On failure the response carries the `error`."""
@@ -170,11 +195,9 @@ class Channel(ChannelMixin[T]):
             return Response(ResponseStatus.ERROR, error=error)
         return Response()
 
-    def close(self) -> None:
-        """Disconnects; later calls answer DISCONNECTED."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+    def close(self) -> Response:
+        """Disconnects; later calls answer DISCONNECTED. Answers ERROR when the channel is not connected."""
+        return self._closed()
 
     def get(self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE) -> ResponseGet[T]:
         """All records of the half-open box between two keys."""
@@ -194,7 +217,7 @@ class Channel(ChannelMixin[T]):
         outcome = self._outcome(streaming=True)
         with closing(self._read(outcome, key_min, key_max, recv_buffer_size)) as batches:
             for batch in batches:
-                callback(self._payload_type.kept(batch))
+                callback(outcome.kept(batch))
         return outcome.response_acq()
 
     def get_iter(
@@ -204,7 +227,7 @@ class Channel(ChannelMixin[T]):
         outcome = self._outcome()
         with closing(self._read(outcome, key_min, key_max, recv_buffer_size)) as batches:
             for batch in batches:
-                yield from self._payload_type.kept(batch)
+                yield from outcome.kept(batch)
         yield outcome.response_acq()
 
     def put(self, data: Any, max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False) -> Response:
@@ -255,6 +278,7 @@ class Channel(ChannelMixin[T]):
                         break
         except (TSModelError, MemoryError) as error:
             outcome.fail(error)
+        yield from outcome.rest()
 
     def _put(self, data: Any, max_batch_size: int, skip_invalid: bool, *, with_acq: bool) -> Response:
         connection = self._connection

@@ -19,10 +19,12 @@ from tsmodel.client.failures import transport_error
 from tsmodel.client.mixin import ChannelMixin
 from tsmodel.client.operations import Emit, Operation, Receive, Send, get_acq, put
 from tsmodel.client.outcome import GetOutcome, acq_response, failure, put_response
+from tsmodel.client.payload_types import PayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
 from tsmodel.client.streams import Stream, open_stream
 from tsmodel.errors import TransportError, TSModelError
+from tsmodel.forking import in_child
 from tsmodel.wire.messages import Refusal
 from tsmodel.wire.reading import DEFAULT_BUFFER_SIZE
 from tsmodel.wire.requests import MAX_BATCH_SIZE, Buffers
@@ -41,6 +43,7 @@ class AsyncConnection:
         self._stream = stream
         self._timeout = timeout
         self.open = True
+        in_child(self._forsake)
 
     @classmethod
     async def connect(
@@ -59,7 +62,7 @@ class AsyncConnection:
         """
         try:
             stream = await open_stream(host, port, timeout, ssl_context)
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:
             raise transport_error(host, port, "connecting to", error) from error
         return cls(host, port, stream, timeout)
 
@@ -110,6 +113,11 @@ class AsyncConnection:
         self.open = False
         self._stream.close()
 
+    def _forsake(self) -> None:
+        """Closes the copy of a forked process; the parent goes on with its own."""
+        self.open = False
+        self._stream.forsake()
+
     async def _send(self, operation: Operation[E], buffers: Buffers) -> Send | Receive | Emit[E]:
         try:
             await self._stream.send(buffers, self._timeout)
@@ -128,7 +136,16 @@ class AsyncConnection:
 class AsyncChannel(ChannelMixin[T]):
     """A connection to a TStorage server, for records with values of one payload type. One task at a time.
 
-    Arguments and properties: see `ChannelMixin`.
+    In a forked process it is not connected: `connect` there.
+
+    Args:
+        host: name or address of the server.
+        port: its port.
+        payload_type: between values and bytes.
+        timeout: seconds that connecting and each wait for bytes may take; None for no limit. By keyword only.
+        memory_limit: most bytes of records, size fields included, that `get` and `get_iter` take in, and that a batch of
+            `get_stream` has; None for no limit.
+        ssl_context: for TLS; None for plain TCP.
 
     Example::
 
@@ -137,6 +154,18 @@ class AsyncChannel(ChannelMixin[T]):
     """
 
     _connection: AsyncConnection | None = None
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        payload_type: PayloadType[T],
+        memory_limit: int | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        super().__init__(host, port, payload_type, timeout, memory_limit, ssl_context)
 
     async def connect(self) -> Response:
         """Connects; a channel that is connected connects anew. On failure the response carries the `error`."""
@@ -147,11 +176,9 @@ class AsyncChannel(ChannelMixin[T]):
             return Response(ResponseStatus.ERROR, error=error)
         return Response()
 
-    async def close(self) -> None:
-        """Disconnects; later calls answer DISCONNECTED."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+    async def close(self) -> Response:
+        """Disconnects; later calls answer DISCONNECTED. Answers ERROR when the channel is not connected."""
+        return self._closed()
 
     async def get(self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE) -> ResponseGet[T]:
         """All records of the half-open box between two keys."""
@@ -173,7 +200,7 @@ class AsyncChannel(ChannelMixin[T]):
         outcome = self._outcome(streaming=True)
         async with aclosing(self._read(outcome, key_min, key_max, recv_buffer_size)) as batches:
             async for batch in batches:
-                called = callback(self._payload_type.kept(batch))
+                called = callback(outcome.kept(batch))
                 if inspect.isawaitable(called):
                     await called
         return outcome.response_acq()
@@ -185,7 +212,7 @@ class AsyncChannel(ChannelMixin[T]):
         outcome = self._outcome()
         async with aclosing(self._read(outcome, key_min, key_max, recv_buffer_size)) as batches:
             async for batch in batches:
-                for record in self._payload_type.kept(batch):
+                for record in outcome.kept(batch):
                     yield record
         yield outcome.response_acq()
 
@@ -235,6 +262,8 @@ class AsyncChannel(ChannelMixin[T]):
                         break
         except (TSModelError, MemoryError) as error:
             outcome.fail(error)
+        for batch in outcome.rest():
+            yield batch
 
     async def _put(self, data: Any, max_batch_size: int, skip_invalid: bool, *, with_acq: bool) -> Response:
         connection = self._connection

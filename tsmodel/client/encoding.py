@@ -79,7 +79,7 @@ def _encoded(record: Record[T], payload_type: Serializer[T], with_acq: bool) -> 
 
 
 def _check(key: Key, with_acq: bool) -> None:
-    if key.valid(with_acq=with_acq):
+    if key.is_storable(with_acq=with_acq):
         return
     for name in KEY_FIELDS if with_acq else KEY_FIELDS[:-1]:
         value, limits = getattr(key, name), LIMITS[name]

@@ -1,6 +1,14 @@
-"""How the failures of a connection read."""
+"""How the failures of a connection read.
+
+Rules kept here:
+
+* A program that catches what the system's sockets raise catches ours: an unreachable port is a `ConnectionRefusedError`.
+"""
 
 from __future__ import annotations
+
+import socket
+import ssl
 
 from tsmodel.errors import ServerError, TransportError
 from tsmodel.wire.messages import Refusal
@@ -9,11 +17,51 @@ from tsmodel.wire.status import describe
 __all__ = ["refusal_error", "transport_error"]
 
 
+class _RefusedError(TransportError, ConnectionRefusedError): ...
+
+
+class _ResetError(TransportError, ConnectionResetError): ...
+
+
+class _BrokenPipeError(TransportError, BrokenPipeError): ...
+
+
+class _AbortedError(TransportError, ConnectionAbortedError): ...
+
+
+class _TimeoutError(TransportError, TimeoutError): ...
+
+
+class _AddressError(TransportError, socket.gaierror): ...
+
+
+class _CertificateError(TransportError, ssl.SSLCertVerificationError):
+    __str__ = OSError.__str__  # an SSLError without an errno shows its arguments
+
+
+class _SecurityError(TransportError, ssl.SSLError):
+    __str__ = OSError.__str__
+
+
+_KINDS: tuple[tuple[type[Exception], type[TransportError]], ...] = (
+    (ConnectionRefusedError, _RefusedError),
+    (ConnectionResetError, _ResetError),
+    (BrokenPipeError, _BrokenPipeError),
+    (ConnectionAbortedError, _AbortedError),
+    (TimeoutError, _TimeoutError),
+    (socket.gaierror, _AddressError),
+    (ssl.SSLCertVerificationError, _CertificateError),
+    (ssl.SSLError, _SecurityError),
+)
+
+
 def transport_error(host: str, port: int, doing: str, cause: Exception) -> TransportError:
     """The error for a connection that could not be made or was lost, with its cause chained."""
     reason = "timed out" if isinstance(cause, TimeoutError) else str(cause) or type(cause).__name__
-    error = TransportError(f"{doing} {host}:{port} failed: {reason}")
+    kind = next((ours for theirs, ours in _KINDS if isinstance(cause, theirs)), TransportError)
+    error = kind(f"{doing} {host}:{port} failed: {reason}")
     error.__cause__ = cause
+    error.errno = getattr(cause, "errno", None)
     return error
 
 

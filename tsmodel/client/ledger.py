@@ -135,6 +135,12 @@ class Ledger(Generic[C]):
         self._turn = 0
         self.closed = False
 
+    def anew(self) -> Ledger[C]:
+        """A ledger of the same pool that knows of no connection."""
+        other: Ledger[C] = Ledger(self._options, self._clock)
+        other.closed = self.closed
+        return other
+
     def lease(self) -> Steps[C]:
         """Comes by a connection.
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from tsmodel.client.encoding import Encoded
 from tsmodel.client.outcome import GetOutcome
-from tsmodel.client.payload_types import PayloadType
+from tsmodel.client.payload_types import PayloadType, adapted
 from tsmodel.client.record import Record
+from tsmodel.client.response import Response, ResponseStatus
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -23,19 +24,11 @@ class _Connection(Protocol):
 
     def set_timeout(self, timeout: float | None) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class ChannelMixin(Generic[T]):
-    """The settings of a channel.
-
-    Args:
-        host: name or address of the server.
-        port: its port.
-        payload_type: between values and bytes.
-        timeout: seconds that connecting and each wait for bytes may take; None for no limit.
-        memory_limit: most bytes of records that `get` and `get_iter` take in, and that `get_stream` buffers; None for no
-            limit.
-        ssl_context: for TLS; None for plain TCP.
-    """
+    """The settings of a channel."""
 
     _connection: _Connection | None = None
 
@@ -44,9 +37,9 @@ class ChannelMixin(Generic[T]):
         host: str,
         port: int,
         payload_type: PayloadType[T],
-        timeout: float | None = None,
-        memory_limit: int | None = None,
-        ssl_context: SSLContext | None = None,
+        timeout: float | None,
+        memory_limit: int | None,
+        ssl_context: SSLContext | None,
     ) -> None:
         self._host, self._port = host, port
         self._payload_type = payload_type
@@ -75,7 +68,15 @@ class ChannelMixin(Generic[T]):
         self._memory_limit = size
 
     def _outcome(self, *, streaming: bool = False) -> GetOutcome[T]:
-        return GetOutcome(self._payload_type, self._memory_limit, streaming=streaming)
+        return GetOutcome(adapted(self._payload_type), self._memory_limit, streaming=streaming)
 
     def _encoded(self, data: Iterable[Record[T]], skip_invalid: bool, with_acq: bool) -> Encoded:
-        return self._payload_type.encode(data, with_acq=with_acq, skip_invalid=skip_invalid)
+        return adapted(self._payload_type).encode(data, with_acq=with_acq, skip_invalid=skip_invalid)
+
+    def _closed(self) -> Response:
+        """Disconnects; the response says whether there was a connection to close."""
+        connection, self._connection = self._connection, None
+        if connection is None or not connection.open:
+            return Response(ResponseStatus.ERROR)
+        connection.close()
+        return Response()

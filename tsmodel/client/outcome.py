@@ -10,13 +10,20 @@ import numpy as np
 from tsmodel.client.encoding import Encoded
 from tsmodel.client.failures import refusal_error
 from tsmodel.client.operations import Operation, get
-from tsmodel.client.payload_types import PayloadType
+from tsmodel.client.payload_types import ChunkPayloadType
 from tsmodel.client.record import Key
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
-from tsmodel.errors import DecodeError, EncodeError, KeyRangeError, LocalProtocolError
+from tsmodel.errors import (
+    DecodeError,
+    EncodeError,
+    KeyRangeError,
+    LocalProtocolError,
+    TransportError,
+    TruncatedError,
+)
 from tsmodel.wire.answers import GetEvent
-from tsmodel.wire.chunk import Chunk
-from tsmodel.wire.messages import AcqAnswer, PutAnswer, RangeEnd, Refusal
+from tsmodel.wire.chunk import Chunk, joined
+from tsmodel.wire.messages import AcqAnswer, PutAnswer, Refusal
 
 __all__ = ["GetOutcome", "acq_response", "failure", "put_response"]
 
@@ -28,6 +35,8 @@ _STATUSES: tuple[tuple[type[Exception], ResponseStatus], ...] = (
     (EncodeError, ResponseStatus.BAD_REQUEST),
     (KeyRangeError, ResponseStatus.BAD_REQUEST),
     (LocalProtocolError, ResponseStatus.BAD_REQUEST),
+    (TransportError, ResponseStatus.DISCONNECTED),
+    (TruncatedError, ResponseStatus.DISCONNECTED),
 )
 
 
@@ -35,10 +44,17 @@ def failure(cause: Exception | Refusal) -> dict[str, Any]:
     """The arguments of a response that tells of a failure."""
     if isinstance(cause, Refusal):
         error = refusal_error(cause)
-        return {"status": ResponseStatus.ERROR, "error": error, "server_status": cause.status}
+        status = ResponseStatus.BAD_REQUEST if cause.before_records else ResponseStatus.ERROR
+        return {"status": status, "error": error, "server_status": cause.status}
     status = next((status for kind, status in _STATUSES if isinstance(cause, kind)), ResponseStatus.ERROR)
-    key = cause.key if isinstance(cause, DecodeError) else None
-    return {"status": status, "error": cause, "key": key}
+    return {"status": status, "error": cause, "failed_key": _failed_key(cause)}
+
+
+def _failed_key(cause: Exception) -> Key | None:
+    if isinstance(cause, DecodeError):
+        return cause.key
+    key = getattr(cause.value, "key", None) if isinstance(cause, EncodeError) else None
+    return key if isinstance(key, Key) else None
 
 
 def put_response(encoded: Encoded, answer: PutAnswer | Refusal) -> Response:
@@ -60,14 +76,15 @@ class GetOutcome(Generic[T]):
 
     Args:
         payload_type: reads the payloads.
-        memory_limit: most bytes of records; None for no limit.
-        streaming: whether records are handed over as they come, so that the limit concerns only what is buffered.
+        memory_limit: most bytes of records, size fields included; None for no limit.
+        streaming: whether records are handed over as they come, so that the limit concerns each batch, not all of them.
     """
 
-    def __init__(self, payload_type: PayloadType[T], memory_limit: int | None, *, streaming: bool = False) -> None:
+    def __init__(self, payload_type: ChunkPayloadType[T], memory_limit: int | None, *, streaming: bool = False) -> None:
         self._payload_type = payload_type
         self._limit = memory_limit
         self._left = None if streaming else memory_limit
+        self._batching = Batching(memory_limit) if streaming else None
         self._failure: dict[str, Any] = {}
         self._acq = -1
         self._collector = payload_type.collector()
@@ -79,29 +96,44 @@ class GetOutcome(Generic[T]):
 
     def operation(self, key_min: Key, key_max: Key, buffer_size: int) -> Operation[GetEvent]:
         """The operation to carry out."""
+        if self._batching is not None:
+            self._batching.least = min(buffer_size, self._batching.least)
         if self._limit is None:
             return get(key_min, key_max, buffer_size)
         return get(key_min, key_max, min(buffer_size, max(self._limit, 1)), self._limit)
 
-    def take(self, event: GetEvent) -> Iterator[Any]:
+    def take(self, event: GetEvent) -> Iterator[list[Any]]:
         """The batches of records of an event, valid until the next event."""
-        if isinstance(event, RangeEnd):
-            self._acq = event.acq
-        elif isinstance(event, Refusal):
-            self._failure = failure(event)
+        if isinstance(event, Chunk):
+            yield from self._records(event)
+            return
+        yield from self.rest()
+        if isinstance(event, Refusal):
+            self.fail(event)
         else:
-            yield from self._read(event)
+            self._acq = event.acq
 
-    def fail(self, cause: Exception | ResponseStatus) -> None:
-        """Notes that the GET ended by an exception, or could not begin."""
-        self._failure = {"status": cause} if isinstance(cause, ResponseStatus) else failure(cause)
+    def rest(self) -> Iterator[list[Any]]:
+        """The batch that was still being filled when the GET ended, well or not."""
+        if self._batching is not None:
+            for chunk in self._batching.rest():
+                yield from self._read(chunk)
 
-    def collect(self, batch: Any) -> None:
+    def fail(self, cause: Exception | Refusal | ResponseStatus) -> None:
+        """Notes that the GET ended by an exception, or could not begin. The first failure stands."""
+        if not self._failure:
+            self._failure = {"status": cause} if isinstance(cause, ResponseStatus) else failure(cause)
+
+    def collect(self, batch: list[Any]) -> None:
         """Keeps a batch for the response; a batch that there is no memory for makes the GET fail."""
         try:
             self._collector.add(batch)
         except MemoryError as error:
             self.fail(error)
+
+    def kept(self, batch: list[Any]) -> list[Any]:
+        """A batch that stays valid."""
+        return self._payload_type.kept(batch)
 
     def response(self) -> ResponseGet[T]:
         """The response with all records that were collected."""
@@ -111,15 +143,85 @@ class GetOutcome(Generic[T]):
         """The response without records."""
         return ResponseAcq(**(self._failure or {"acq": self._acq}))
 
-    def _read(self, chunk: Chunk) -> Iterator[Any]:
+    def _records(self, chunk: Chunk) -> Iterator[list[Any]]:
+        if self._batching is None:
+            yield from self._read(self._within_limit(chunk))
+            return
+        try:
+            for batch in self._batching.add(chunk):
+                yield from self._read(batch)
+                if self.failed:
+                    return
+        except MemoryError as error:
+            self.fail(error)
+
+    def _within_limit(self, chunk: Chunk) -> Chunk:
         if self._left is not None and chunk.nbytes > self._left:
             self.fail(MemoryError(f"more than the {self._limit} bytes of the memory limit arrived"))
-            ends = chunk.offsets() + chunk.sizes()
-            chunk = chunk.take(slice(int(np.searchsorted(ends, self._left, side="right"))))
-        elif self._left is not None:
+            return chunk.take(slice(int(np.searchsorted(chunk.ends(), self._left, "right"))))
+        if self._left is not None:
             self._left -= chunk.nbytes
+        return chunk
+
+    def _read(self, chunk: Chunk) -> Iterator[list[Any]]:
         try:
             if len(chunk):
                 yield from self._payload_type.batches(chunk)
         except DecodeError as error:
             self.fail(error)
+
+
+class Batching:
+    """Makes batches of chunks as they come.
+
+    Args:
+        limit: most bytes of a batch; None for none. Every batch but the last is as full as whole records can make it.
+        least: without a limit, bytes up to which small chunks are put together: a short answer is one batch, however the
+            network cut it.
+    """
+
+    def __init__(self, limit: int | None, least: int = 2**16) -> None:
+        self._limit = limit
+        self.least = least
+        self._held: list[Chunk] = []
+        self._size = 0
+
+    def add(self, chunk: Chunk) -> Iterator[Chunk]:
+        """The batches that are full.
+
+        Raises:
+            MemoryError: when a record is larger than the limit; those before it were yielded.
+        """
+        if self._limit is None and self._size + chunk.nbytes > self.least:
+            yield from self.rest()
+            if chunk.nbytes >= self.least:
+                yield chunk
+                return
+        self._held.append(chunk.kept())
+        self._size += chunk.nbytes
+        if self._limit is not None and self._size > self._limit:
+            yield from self._full(self._limit)
+
+    def rest(self) -> Iterator[Chunk]:
+        """What is held, as one batch."""
+        if self._held:
+            yield self._take()
+
+    def _take(self) -> Chunk:
+        held = joined(self._held)
+        self._held, self._size = [], 0
+        return held
+
+    def _full(self, limit: int) -> Iterator[Chunk]:
+        held = self._take()
+        ends = held.ends()
+        first = start = 0
+        while held.nbytes - start > limit:
+            last = int(np.searchsorted(ends, start + limit, "right"))
+            if last == first:
+                raise MemoryError(f"a record is larger than the {limit} bytes of the memory limit")
+            yield held.take(slice(first, last))
+            first, start = last, int(ends[last - 1])
+        rest = held.take(slice(first, None))
+        if len(rest):
+            self._held, self._size = [rest.kept()], rest.nbytes

@@ -4,8 +4,8 @@ Rules kept here:
 
 * A `struct` format without a byte-order mark keeps its native meaning, alignment included, as in the official client.
   Note that a packed NumPy dtype of the same fields has another size wherever alignment pads.
-* Records of one size are read a chunk at a time, without Python code for each. Subclasses that know more than `to_bytes`
-  and `from_bytes` override `read`.
+* Of a user's payload type only `to_bytes` and `from_bytes` are called: it may give its own methods any other name. Those of
+  this package are `ChunkPayloadType`s, which read records of one size a chunk at a time, without Python code for each.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from tsmodel.wire.records import GET_FORM
 
 __all__ = [
     "BytesPayloadType",
+    "ChunkPayloadType",
     "Collector",
     "PayloadType",
     "StructPayloadType",
     "TuplePayloadType",
     "UnitPayloadType",
+    "adapted",
     "key_objects",
 ]
 
@@ -83,6 +85,10 @@ class PayloadType(ABC, Generic[T]):
     def from_bytes(self, buffer: bytes) -> T | None:
         """The value of a payload, or None when it is not a payload of this type."""
 
+
+class ChunkPayloadType(PayloadType[T]):
+    """What a channel works with: reads the records of a chunk, and encodes those of a put."""
+
     def read(self, chunk: Chunk) -> Iterator[Record[T]]:
         """The records of a chunk, one by one.
 
@@ -92,17 +98,18 @@ class PayloadType(ABC, Generic[T]):
         for key, payload in chunk.pairs():
             yield Record(key, self._value(key, payload))
 
-    def batches(self, chunk: Chunk) -> Iterator[Any]:
+    def batches(self, chunk: Chunk) -> Iterator[list[Any]]:
         """The records of a chunk as a channel hands them on, valid as long as the chunk is; here one list, which stays.
 
         Raises:
-            DecodeError: as `read`, after a batch of the records before.
+            DecodeError: as `read`, after a batch of the records before. No batch is empty.
         """
         records: list[Record[T]] = []
         try:
             records.extend(self.read(chunk))
         except DecodeError:
-            yield records
+            if records:
+                yield records
             raise
         yield records
 
@@ -110,7 +117,7 @@ class PayloadType(ABC, Generic[T]):
         """Makes one of several batches: what `get` answers."""
         return ListCollector()
 
-    def kept(self, batch: Any) -> Any:
+    def kept(self, batch: list[Any]) -> list[Any]:
         """A batch that stays when its chunk does not."""
         return batch
 
@@ -133,19 +140,59 @@ class PayloadType(ABC, Generic[T]):
 
     def _unreadable(self, key: Key, payload: bytes, why: str) -> DecodeError:
         return DecodeError(
-            f"the payload of record {key} ({len(payload)} bytes) cannot be read as {type(self).__name__}{why}",
+            f"the payload of record {key} ({len(payload)} bytes) cannot be read as {self._name()}{why}",
             key=key,
             payload=payload,
         )
 
+    def _name(self) -> str:
+        return type(self).__name__
 
-class TuplePayloadType(PayloadType[Any]):
-    """A tuple of values, by a `struct` format such as `"<if?"`. Without `<` or `>` the format is native, and may pad."""
+
+class _Adapted(ChunkPayloadType[T]):
+    """A payload type that has `to_bytes` and `from_bytes` only."""
+
+    def __init__(self, payload_type: PayloadType[T]) -> None:
+        self._adapted = payload_type
+
+    def to_bytes(self, value: T) -> bytes:
+        return self._adapted.to_bytes(value)
+
+    def from_bytes(self, buffer: bytes) -> T | None:
+        return self._adapted.from_bytes(buffer)
+
+    def _name(self) -> str:
+        return type(self._adapted).__name__
+
+
+def adapted(payload_type: PayloadType[T]) -> ChunkPayloadType[T]:
+    """A payload type, whoever wrote it, as what a channel works with."""
+    return payload_type if isinstance(payload_type, ChunkPayloadType) else _Adapted(payload_type)
+
+
+class _Formatted(ChunkPayloadType[T]):
+    """Payloads of a `struct` format."""
 
     def __init__(self, format: str) -> None:  # noqa: A002 - the official client's name
         self._struct = struct.Struct(format)
 
-    def to_bytes(self, value: Any) -> bytes:
+    def read(self, chunk: Chunk) -> Iterator[Record[T]]:
+        """See `ChunkPayloadType.read`; records of this format's size are read all at once."""
+        size = self._struct.size
+        if chunk.record_size != _HEADER + size:
+            return super().read(chunk)
+        payloads = chunk.column(0, np.dtype(f"V{size}")).tobytes() if size else b""
+        tuples = self._struct.iter_unpack(payloads) if size else repeat((), len(chunk))
+        return map(Record, key_objects(chunk.keys()), self._values(tuples))
+
+    def _values(self, tuples: Iterable[tuple[Any, ...]]) -> Iterable[Any]:
+        return tuples
+
+
+class TuplePayloadType(_Formatted[tuple[Any, ...]]):
+    """A tuple of values, by a `struct` format such as `"<if?"`. Without `<` or `>` the format is native, and may pad."""
+
+    def to_bytes(self, value: tuple[Any, ...]) -> bytes:
         """The payload for a tuple.
 
         Raises:
@@ -153,24 +200,13 @@ class TuplePayloadType(PayloadType[Any]):
         """
         return self._struct.pack(*value)
 
-    def from_bytes(self, buffer: bytes) -> Any | None:
+    def from_bytes(self, buffer: bytes) -> tuple[Any, ...] | None:
         """The tuple, or None when the payload has another size."""
         return self._struct.unpack(buffer) if len(buffer) == self._struct.size else None
 
-    def read(self, chunk: Chunk) -> Iterator[Record[Any]]:
-        """See `PayloadType.read`; records of this format's size are read all at once."""
-        size = self._struct.size
-        if chunk.record_size != _HEADER + size:
-            return super().read(chunk)
-        payloads = chunk.column(0, np.dtype(f"V{size}")).tobytes() if size else b""
-        return map(Record, key_objects(chunk.keys()), self._values(payloads, len(chunk)))
 
-    def _values(self, payloads: bytes, count: int) -> Iterable[Any]:
-        return self._struct.iter_unpack(payloads) if self._struct.size else repeat((), count)
-
-
-class StructPayloadType(TuplePayloadType):
-    """One value, by a `struct` format such as `"<d"`. Without `<` or `>` the format is native."""
+class StructPayloadType(_Formatted[T]):
+    """One value, by a `struct` format: `StructPayloadType[float]("<d")`. Without `<` or `>` the format is native."""
 
     def __init__(self, format: str) -> None:  # noqa: A002 - the official client's name
         super().__init__(format)
@@ -178,7 +214,7 @@ class StructPayloadType(TuplePayloadType):
         if values != 1:
             raise ValueError(f"{format!r} holds {values} values; a StructPayloadType takes one: use TuplePayloadType")
 
-    def to_bytes(self, value: Any) -> bytes:
+    def to_bytes(self, value: T) -> bytes:
         """The payload for a value.
 
         Raises:
@@ -186,37 +222,40 @@ class StructPayloadType(TuplePayloadType):
         """
         return self._struct.pack(value)
 
-    def from_bytes(self, buffer: bytes) -> Any | None:
+    def from_bytes(self, buffer: bytes) -> T | None:
         """The value, or None when the payload has another size."""
-        values = super().from_bytes(buffer)
-        return None if values is None else values[0]
+        if len(buffer) != self._struct.size:
+            return None
+        value: T
+        (value,) = self._struct.unpack(buffer)
+        return value
 
-    def _values(self, payloads: bytes, count: int) -> Iterable[Any]:
-        return map(itemgetter(0), super()._values(payloads, count))
+    def _values(self, tuples: Iterable[tuple[Any, ...]]) -> Iterable[Any]:
+        return map(itemgetter(0), tuples)
 
 
-class BytesPayloadType(PayloadType[bytes]):
+class BytesPayloadType(ChunkPayloadType[bytes]):
     """The payload's bytes as they are."""
 
-    def to_bytes(self, value: bytes) -> bytes:
+    def to_bytes(self, value: bytes | bytearray | memoryview) -> bytes:
         """The same bytes."""
         return bytes(value)
 
-    def from_bytes(self, buffer: bytes) -> bytes | None:
+    def from_bytes(self, buffer: bytes) -> bytes:
         """The same bytes."""
         return bytes(buffer)
 
 
-class UnitPayloadType(PayloadType[tuple[()]]):
-    """No payload: the key says everything. Its value is the empty tuple."""
+class UnitPayloadType(ChunkPayloadType[tuple[()]]):
+    """No payload: the key says everything. Its value is the empty tuple, whatever a payload holds."""
 
-    def to_bytes(self, value: tuple[()]) -> bytes:  # noqa: ARG002
+    def to_bytes(self, value: object) -> bytes:  # noqa: ARG002
         """No bytes."""
         return b""
 
-    def from_bytes(self, buffer: bytes) -> tuple[()] | None:
-        """The empty tuple, or None when there is a payload."""
-        return None if len(buffer) else ()
+    def from_bytes(self, buffer: bytes) -> tuple[()]:  # noqa: ARG002
+        """The empty tuple."""
+        return ()
 
 
 def key_objects(records: Any) -> Iterator[Key]:

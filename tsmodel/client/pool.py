@@ -1,4 +1,7 @@
-"""Pools of connections: to block, and to await. What they decide stands in `ledger`."""
+"""Pools of connections: to block, and to await. What they decide stands in `ledger`.
+
+In a forked process a pool begins anew: the parent's connections close themselves there, and others are dialed.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from tsmodel.client.channel import Connection
 from tsmodel.client.channel_async import AsyncConnection
 from tsmodel.client.ledger import Check, Dial, Discard, Lease, Ledger, PoolOptions, Wait
+from tsmodel.forking import in_child
 
 __all__ = ["AsyncPool", "Pool"]
 
@@ -25,16 +29,18 @@ class Pool:
         self._options = options
         self._ledger: Ledger[Connection] = Ledger(options)
         self._changed = threading.Condition()
+        in_child(self._begin_anew)
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """A connection that nobody else uses meanwhile. What `Ledger.lease` raises comes out."""
         lease = self._lease()
+        ledger = self._ledger
         try:
             yield lease.connection
         finally:
             with self._changed:
-                closing = self._ledger.give_back(lease, usable=lease.connection.open)
+                closing = ledger.give_back(lease, usable=lease.connection.open)
                 self._changed.notify()
             _close(closing)
 
@@ -44,6 +50,9 @@ class Pool:
             closing = self._ledger.close()
             self._changed.notify_all()
         _close(closing)
+
+    def _begin_anew(self) -> None:
+        self._ledger, self._changed = self._ledger.anew(), threading.Condition()
 
     def _lease(self) -> Lease[Connection]:
         steps = self._ledger.lease()
@@ -86,21 +95,26 @@ class AsyncPool:
         self._options = options
         self._ledger: Ledger[AsyncConnection] = Ledger(options)
         self._waiting: list[asyncio.Future[None]] = []
+        in_child(self._begin_anew)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
         """See `Pool.connection`."""
         lease = await self._lease()
+        ledger = self._ledger
         try:
             yield lease.connection
         finally:
-            _close(self._ledger.give_back(lease, usable=lease.connection.open))
+            _close(ledger.give_back(lease, usable=lease.connection.open))
             self._notify()
 
     def close(self) -> None:
         """See `Pool.close`."""
         _close(self._ledger.close())
         self._notify()
+
+    def _begin_anew(self) -> None:
+        self._ledger, self._waiting = self._ledger.anew(), []
 
     async def _lease(self) -> Lease[AsyncConnection]:
         steps = self._ledger.lease()

@@ -1,13 +1,28 @@
-"""`RecordsSet`: some records. A plain list does; the name is for annotations."""
+"""`RecordsSet`: what holds records. A plain list does; the names are for annotations."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
 
 from tsmodel.client.record import Record
 
-__all__ = ["RecordsSet"]
+__all__ = ["GetCallback", "RecordsSet"]
 
 T = TypeVar("T")
 
-RecordsSet = list[Record[T]]
+
+class RecordsSet(Protocol[T]):
+    """Records that can be iterated over, counted, and appended to."""
+
+    def __iter__(self) -> Iterator[Record[T]]: ...
+
+    def __len__(self) -> int: ...
+
+    def append(self, value: Record[T], /) -> None:
+        """Adds a record."""
+        ...
+
+
+GetCallback = Callable[[RecordsSet[T]], None]
+"""What `get_stream` calls with each batch of records."""

@@ -1,11 +1,16 @@
-"""What a channel's calls return."""
+"""What a channel's calls return.
+
+Rules kept here:
+
+* What the official client's responses have comes first, in its order, and alone decides whether two responses are equal.
+* No response has an attribute `key`: programs tell records from responses by it.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Generic, TypeVar
-
-import attrs
 
 from tsmodel.client.record import Key, Record
 
@@ -24,11 +29,15 @@ class ResponseStatus(IntEnum):
     UNPARSEABLE_ENTITY = 130
     NO_MEMORY = 131
 
-    def __bool__(self) -> bool:
+    def is_ok(self) -> bool:
+        """Whether the call went well."""
         return self is ResponseStatus.OK
 
+    def __bool__(self) -> bool:
+        return self.is_ok()
 
-@attrs.frozen
+
+@dataclass(frozen=True)
 class Response:
     """How a call went, and what is known beyond that.
 
@@ -40,27 +49,27 @@ class Response:
         acq_max: greatest one.
         count: records that a put sent.
         skipped: invalid records that a put left out, as it was told to.
-        key: the key of the record that could not be read or written, or None.
+        failed_key: the key of the record that could not be read or written, or None.
     """
 
     status: ResponseStatus = ResponseStatus.OK
-    error: Exception | None = attrs.field(default=None, kw_only=True)
-    server_status: int | None = attrs.field(default=None, kw_only=True)
-    acq_min: int | None = attrs.field(default=None, kw_only=True)
-    acq_max: int | None = attrs.field(default=None, kw_only=True)
-    count: int = attrs.field(default=0, kw_only=True)
-    skipped: int = attrs.field(default=0, kw_only=True)
-    key: Key | None = attrs.field(default=None, kw_only=True)
+    error: Exception | None = field(default=None, kw_only=True, compare=False)
+    server_status: int | None = field(default=None, kw_only=True, compare=False)
+    acq_min: int | None = field(default=None, kw_only=True, compare=False)
+    acq_max: int | None = field(default=None, kw_only=True, compare=False)
+    count: int = field(default=0, kw_only=True, compare=False)
+    skipped: int = field(default=0, kw_only=True, compare=False)
+    failed_key: Key | None = field(default=None, kw_only=True, compare=False)
 
     def is_ok(self) -> bool:
         """Whether the call did what it was asked to."""
-        return bool(self.status)
+        return self.status.is_ok()
 
     def __bool__(self) -> bool:
         return self.is_ok()
 
 
-@attrs.frozen
+@dataclass(frozen=True)
 class ResponseAcq(Response):
     """A response with an acquisition time.
 
@@ -68,10 +77,10 @@ class ResponseAcq(Response):
         acq: records of the range with an acq below it never change again; -1 when the call failed.
     """
 
-    acq: int = attrs.field(default=-1, kw_only=True)
+    acq: int = -1
 
 
-@attrs.frozen
+@dataclass(frozen=True)
 class ResponseGet(ResponseAcq, Generic[T]):
     """A response with records.
 
@@ -79,4 +88,4 @@ class ResponseGet(ResponseAcq, Generic[T]):
         data: the records; when the call failed, those that came before.
     """
 
-    data: list[Record[T]] = attrs.field(factory=list, kw_only=True)
+    data: list[Record[T]] = field(default_factory=list)

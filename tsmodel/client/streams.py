@@ -4,14 +4,18 @@ Rules kept here:
 
 * Bytes that are there are taken without going through the event loop, but never many times in a row.
 * Every wait ends after its timeout, with a TimeoutError.
+* A socket is closed only when the event loop does not watch it any more: the next one may get the same descriptor.
+* A forked process shares the event loop's watch with its parent: there, nothing but the descriptor is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Final, Protocol, TypeVar
 
 from tsmodel.wire.requests import Buffers, gathered, portions, unsent
@@ -43,16 +47,21 @@ class Stream(Protocol):
         """Closes at once."""
         ...
 
+    def forsake(self) -> None:
+        """Closes the copy that a forked process has."""
+        ...
+
 
 class _Plain:
     """A socket, received from straight into the operation's buffer."""
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
+        self._loop = asyncio.get_running_loop()
         self._in_a_row = 0
 
     async def receive(self, buffer: memoryview, timeout: float | None) -> int:
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         if self._in_a_row < _IN_A_ROW:
             try:
                 received = self._socket.recv_into(buffer)
@@ -66,7 +75,7 @@ class _Plain:
         return await _within(loop.sock_recv_into(self._socket, buffer), timeout)
 
     async def send(self, buffers: Buffers, timeout: float | None) -> None:
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         for number, portion in enumerate(portions(buffers), 1):
             left = self._sent_at_once(portion)
             for buffer in left:
@@ -84,6 +93,14 @@ class _Plain:
         return False
 
     def close(self) -> None:
+        # A wait that was given up ends only in the loop's next round; until then the loop watches the descriptor.
+        if self._socket.fileno() >= 0 and not self._loop.is_closed():
+            with suppress(NotImplementedError):  # loops that watch no descriptors
+                self._loop.remove_reader(self._socket)
+                self._loop.remove_writer(self._socket)
+        self._socket.close()
+
+    def forsake(self) -> None:
         self._socket.close()
 
     def _sent_at_once(self, portion: list[memoryview]) -> list[memoryview]:
@@ -118,6 +135,14 @@ class _Secured:
     def close(self) -> None:
         self._writer.transport.abort()
 
+    def forsake(self) -> None:
+        # The transport keeps the number, and closes it some day: it gets another file.
+        descriptor = self._writer.get_extra_info("socket").fileno()
+        if descriptor >= 0:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, descriptor, inheritable=False)
+            os.close(nothing)
+
 
 async def open_stream(host: str, port: int, timeout: float | None, ssl_context: ssl.SSLContext | None) -> Stream:
     """Connects.
@@ -125,6 +150,7 @@ async def open_stream(host: str, port: int, timeout: float | None, ssl_context: 
     Raises:
         OSError: when the server cannot be reached.
         OverflowError: when the port is none.
+        UnicodeError: when the host's name is none.
     """
     opening = asyncio.ensure_future(_opened(host, port, ssl_context))
     try:

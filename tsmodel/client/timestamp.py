@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import time
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
-import attrs
 from typing_extensions import Self
 
 from tsmodel.timestamps import EPOCH_UNIX_NS, now_ns
 
-__all__ = ["Tstoragedatetime", "from_unix", "from_unix_ns", "now_ns", "to_unix", "to_unix_ns"]
+__all__ = ["Tstoragedatetime", "from_unix", "from_unix_ns", "now", "now_ns", "to_unix", "to_unix_ns"]
 
 Number = TypeVar("Number", int, float)
 
 _SECOND: Final = 10**9
 _EPOCH_UNIX: Final = EPOCH_UNIX_NS // _SECOND
 _UNIX: Final = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+_MICROSECOND: Final = dt.timedelta(microseconds=1)
 
 
 def to_unix(timestamp: Number) -> Number:
@@ -46,61 +48,54 @@ def from_unix_ns(timestamp: int) -> int:
     return timestamp - EPOCH_UNIX_NS
 
 
-@attrs.frozen
+def now() -> float:
+    """The current time in seconds since 2001."""
+    return from_unix(time.time())
+
+
+@dataclass(order=True)
 class Tstoragedatetime:
-    """A `datetime` with all nine digits of its second.
+    """A `datetime` with the nanoseconds that it cannot hold.
 
     Attributes:
-        datetime: the time. A naive one is this machine's local time; its microseconds are set from `nanoseconds`.
-        nanoseconds: the fraction of the second, 0 to 999,999,999. Default: the microseconds of `datetime`.
-
-    Raises:
-        ValueError: when `nanoseconds` is not a fraction of a second.
+        datetime: the time, to the microsecond. A naive one is this machine's local time.
+        nanoseconds: what remains below a microsecond, 0 to 999.
     """
 
     datetime: dt.datetime
-    nanoseconds: int = attrs.field()
-
-    @nanoseconds.default
-    def _fraction(self) -> int:
-        return self.datetime.microsecond * 1000
-
-    def __attrs_post_init__(self) -> None:
-        if not 0 <= self.nanoseconds < _SECOND:
-            raise ValueError(f"nanoseconds is {self.nanoseconds}; it is the fraction of a second, 0 to {_SECOND - 1}")
-        object.__setattr__(self, "datetime", self.datetime.replace(microsecond=self.nanoseconds // 1000))
+    nanoseconds: int = 0
 
     @classmethod
-    def from_unix_ns(cls, timestamp: int) -> Self:
-        """The time, in UTC, that is `timestamp` nanoseconds after 1970.
+    def from_unix_ns(cls, timestamp: int, *, tzinfo: dt.tzinfo | None = dt.timezone.utc) -> Self:
+        """The time that is `timestamp` nanoseconds after 1970, in the given time zone; None: naive, in this machine's.
 
         Raises:
             OverflowError: when no `datetime` can hold it.
         """
-        seconds, nanoseconds = divmod(timestamp, _SECOND)
-        return cls(_UNIX + dt.timedelta(seconds=seconds), nanoseconds)
+        microseconds, nanoseconds = divmod(timestamp, 1000)
+        moment = _UNIX + microseconds * _MICROSECOND
+        return cls(
+            moment.astimezone(tzinfo) if tzinfo is not None else moment.astimezone().replace(tzinfo=None), nanoseconds
+        )
 
     @classmethod
-    def from_unix(cls, timestamp: float) -> Self:
-        """The time, in UTC, that is `timestamp` seconds after 1970, to the nearest nanosecond."""
-        whole = math.floor(timestamp)
-        return cls.from_unix_ns(whole * _SECOND + round((timestamp - whole) * _SECOND))
+    def from_unix(cls, timestamp: float, *, tzinfo: dt.tzinfo | None = dt.timezone.utc) -> Self:
+        """The time that is `timestamp` seconds after 1970, to the nearest nanosecond."""
+        return cls.from_unix_ns(_nanoseconds(timestamp), tzinfo=tzinfo)
 
     @classmethod
-    def from_tstorage_ns(cls, timestamp: int) -> Self:
-        """The time, in UTC, that is `timestamp` nanoseconds after 2001."""
-        return cls.from_unix_ns(to_unix_ns(timestamp))
+    def from_tstorage_ns(cls, timestamp: int, *, tzinfo: dt.tzinfo | None = dt.timezone.utc) -> Self:
+        """The time that is `timestamp` nanoseconds after 2001."""
+        return cls.from_unix_ns(to_unix_ns(timestamp), tzinfo=tzinfo)
 
     @classmethod
-    def from_tstorage(cls, timestamp: float) -> Self:
-        """The time, in UTC, that is `timestamp` seconds after 2001, to the nearest nanosecond."""
-        whole = math.floor(timestamp)
-        return cls.from_tstorage_ns(whole * _SECOND + round((timestamp - whole) * _SECOND))
+    def from_tstorage(cls, timestamp: float, *, tzinfo: dt.tzinfo | None = dt.timezone.utc) -> Self:
+        """The time that is `timestamp` seconds after 2001, to the nearest nanosecond."""
+        return cls.from_tstorage_ns(_nanoseconds(timestamp), tzinfo=tzinfo)
 
     def to_unix_ns(self) -> int:
         """Nanoseconds since 1970."""
-        passed = self.datetime.replace(microsecond=0).astimezone(dt.timezone.utc) - _UNIX
-        return (passed.days * 86_400 + passed.seconds) * _SECOND + self.nanoseconds
+        return (self.datetime.astimezone(dt.timezone.utc) - _UNIX) // _MICROSECOND * 1000 + self.nanoseconds
 
     def to_unix(self) -> float:
         """Seconds since 1970."""
@@ -113,3 +108,8 @@ class Tstoragedatetime:
     def to_tstorage(self) -> float:
         """Seconds since 2001."""
         return self.to_tstorage_ns() / _SECOND
+
+
+def _nanoseconds(seconds: float) -> int:
+    whole = math.floor(seconds)
+    return whole * _SECOND + round((seconds - whole) * _SECOND)

@@ -19,7 +19,8 @@ from tsmodel.codec.constraints import Constraints
 from tsmodel.codec.field import FieldCodec, FieldFault, FixedCodec
 from tsmodel.codec.fixed_rows import FixedRowCodec
 from tsmodel.codec.layout import PRESENT, LayoutField
-from tsmodel.codec.nullable import SentinelCodec
+from tsmodel.codec.messages import MessageLayout
+from tsmodel.codec.nullable import NullableCodec, SentinelCodec
 from tsmodel.codec.numbers import BitsCodec
 from tsmodel.codec.rows import KEY_CODECS, RowCodec
 from tsmodel.codec.stored_columns import RowFault, stored_column
@@ -157,7 +158,7 @@ class _Columns:
         absent = None if given.present is None else ~given.present
         if absent is not None and not absent.any():
             absent = None
-        if absent is not None and field.bit is None and not isinstance(item, SentinelCodec):
+        if absent is not None and not isinstance(field.codec, (NullableCodec, SentinelCodec)):
             self._all_there(given, field.name)
         try:
             stored = stored_column(item, given.values if absent is None else given.values[~absent])
@@ -179,19 +180,25 @@ class _Columns:
     def objects(self, field: LayoutField) -> list[Any]:
         """The values of a field as rows have them."""
         item = field.item
+        given = self._columns[field.name]
         if isinstance(item, FixedCodec):
             stored, present = self.stored(field)
             if present is None or isinstance(item, SentinelCodec):
-                return _loaded(item, stored)
-            there = iter(_loaded(item, stored[present]))  # what is absent need not be a value
-            return [next(there) if is_there else None for is_there in present.tolist()]
-        given = self._columns[field.name]
+                values = _loaded(item, stored)
+            else:
+                there = iter(_loaded(item, stored[present]))  # what is absent need not be a value
+                values = [next(there) if is_there else None for is_there in present.tolist()]
+            if isinstance(self._codec.layout, MessageLayout):  # which takes less than the field itself
+                for row, value in enumerate(values):
+                    if fault := self._codec.layout.fault(field, value):
+                        self._refuse(given, field.name, RowFault(row, fault.why, value, fault.field))
+            return values
         values = given.values.tolist() if given.values.ndim == 1 else list(given.values)
         if given.present is not None:
             values = [value if there else None for value, there in zip(values, given.present.tolist(), strict=True)]
         constraint = self._codec.constraints.get(field.name, Constraints())
         for row, value in enumerate(values):
-            if fault := field.codec.fault(value) or _fault_of(constraint, value):
+            if fault := self._codec.layout.fault(field, value) or _fault_of(constraint, value):
                 self._refuse(given, field.name, RowFault(row, fault.why, value, fault.field))
         return values
 

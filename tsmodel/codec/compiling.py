@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import linecache
 import struct
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -168,7 +169,7 @@ def writer(layout: Layout, form: RecordForm | None = None) -> Callable[[Iterable
         pieces += [f"b_{part.name}"] if part else []
     if form is not None:
         sizes = [str(fixed - 4), *(f"len(b_{part.name})" for _, part in stretches if part)]
-        lines.append(f"n = {' + '.join(sizes)}")
+        lines.append(f"_size = {' + '.join(sizes)}")
     body = " + ".join(pieces) if len(pieces) < 4 else f'b"".join(({", ".join(pieces)}))'
     arguments = "".join(f"{name}, " for name in (*(KEY_FIELDS if form else ()), *fields.values()))
     lines = [*lines, f"add({body or repr(b'')})"]
@@ -197,7 +198,7 @@ def _counted(name: str, part: LayoutField | None) -> str:
 
 def _head_slots(form: RecordForm) -> tuple[Slot, ...]:
     """What stands before a payload: its size, and the key's components that the form has."""
-    codecs = {"n": ScalarCodec(INT32), **{name: ScalarCodec(KEY_SCALARS[name]) for name in form.key_fields}}
+    codecs = {"_size": ScalarCodec(INT32), **{name: ScalarCodec(KEY_SCALARS[name]) for name in form.key_fields}}
     return tuple(Slot(name, None, codec, codec.code, codec.dtype) for name, codec in codecs.items())
 
 
@@ -308,4 +309,5 @@ def _function(name: str, arguments: str, lines: list[str], scope: Scope, layout:
     namespace: dict[str, Any] = {**scope.names}
     exec(compile(source, file, "exec"), namespace)  # noqa: S102 - written above, of names that were checked
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    weakref.finalize(namespace[name], linecache.cache.pop, file, None).atexit = False
     return namespace[name]

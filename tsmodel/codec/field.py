@@ -153,6 +153,16 @@ class FieldCodec(ABC):
         """A value in the form in which values are compared, where they have no `number`."""
         return value
 
+    def constant(self, value: Any) -> Any:
+        """`value` as what the field's values, as `comparable` gives them, are compared with, where they have no `number`.
+
+        Raises:
+            FieldFault: when values of the field can never be compared with it.
+        """
+        if fault := self.fault(value):
+            raise FieldFault(f"cannot be compared with {shown(value)}: {fault.why}")
+        return self.comparable(value)
+
     def operand(self, value: object) -> Any:
         """`value` as the stored number, or fraction of one, to compare columns with.
 

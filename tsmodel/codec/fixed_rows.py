@@ -26,7 +26,7 @@ from tsmodel.codec.fitting import SIZE_FIELD, Fit, Misfit, fit
 from tsmodel.codec.layout import VERSION, Layout, placed_dtype
 from tsmodel.codec.rows import RowCodec
 from tsmodel.codec.scalars import KEY_SCALARS
-from tsmodel.keys import KEY_FIELDS, Key
+from tsmodel.keys import KEY_FIELDS, unpack_key
 from tsmodel.wire.chunk import Batch, Chunk, RowChunk
 from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, octets_of
 
@@ -154,7 +154,7 @@ class FixedRowCodec(RowCodec[RowT]):
             try:
                 self.layout.read(octets[header:])
             except FieldFault as fault:
-                misfits.append(Misfit(Key.from_bytes(octets[4:header]), octets[header:], fault))
+                misfits.append(Misfit(unpack_key(octets[4:header]), octets[header:], fault))
         assert len(misfits) == len(records), "NumPy's check and the field's own disagree"
         return misfits
 

@@ -294,6 +294,10 @@ class Layout:
             raise FieldFault("the bitmap says that the value is absent, yet its bytes are not zero", at)
         return None, at + size
 
+    def fault(self, field: LayoutField, value: object) -> FieldFault | None:
+        """What is wrong with the value of a field, or None when it can be stored."""
+        return field.codec.fault(value)
+
     def write(self, values: Sequence[Any]) -> bytes:
         """The payload of a value for each field, field by field.
 

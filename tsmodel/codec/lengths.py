@@ -19,6 +19,7 @@ import numpy as np
 
 from tsmodel.codec.field import MARKS, FieldFault, FixedCodec, Scope, VariableCodec
 from tsmodel.codec.octets import text_of
+from tsmodel.codec.plain import may_not_be_finite, not_finite, unencodable
 from tsmodel.codec.scalars import ByteOrder, Scalar, shown
 from tsmodel.codec.sequences import Sequence
 
@@ -198,6 +199,12 @@ class ArrayCodec(LengthCodec):
     def accepts(self) -> str:
         return f"a sequence of items, each {self.item.accepts}"
 
+    def constant(self, value: Any) -> Any:
+        return self._sequence.constant(value)
+
+    def comparable(self, value: Any) -> Any:
+        return self._sequence.comparable(value)
+
     def content(self, octets: bytes) -> Any:
         return self._sequence.load(octets)
 
@@ -221,6 +228,8 @@ class PackedCodec(LengthCodec):
 
     def __attrs_post_init__(self) -> None:
         module: Any = getattr(msgspec, self.encoding)
+        if why := unencodable(self.kind, module):
+            raise TypeError(why)
         object.__setattr__(self, "_encode", module.Encoder().encode)
         object.__setattr__(self, "_decode", module.Decoder(self.kind).decode)
 
@@ -253,7 +262,11 @@ class PackedCodec(LengthCodec):
     def octets(self, value: Any) -> bytes:
         try:
             octets: bytes = self._encode(value)
+            if self.encoding == "json" and may_not_be_finite(octets) and (fault := not_finite(value)):
+                raise fault
             self._decode(octets)  # so that what is stored can be read back
+        except FieldFault:
+            raise
         except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise FieldFault(f"{shown(value)} cannot be stored as {self.what}: {error}") from error
         return octets

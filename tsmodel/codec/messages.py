@@ -5,6 +5,7 @@ Rules kept here:
 * Fields are found by name: a message may lack one that has a default, and may have others, which are not looked at. So
   what is read need not be written back as the same bytes.
 * A value must be one that its field type holds, as in a byte layout, though a message has no widths.
+* JSON has no number for a float that is not finite. Such floats are refused wherever they stand: they would become null.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tsmodel.codec.layout import Layout, LayoutError, LayoutField, Padding
 from tsmodel.codec.nullable import NullableCodec, SentinelCodec
 from tsmodel.codec.numbers import BitsCodec, ScalarCodec
 from tsmodel.codec.octets import IpCodec
+from tsmodel.codec.plain import may_not_be_finite, not_finite, unencodable
 
 __all__ = ["Encoding", "MessageLayout"]
 
@@ -53,11 +55,14 @@ class MessageLayout(Layout):
             LayoutError: when a field has no place in a message.
         """
         placed = []
+        module: Any = getattr(msgspec, encoding)
         for field, codec in fields:
             item = codec.item if isinstance(codec, (NullableCodec, SentinelCodec)) else codec
-            if isinstance(item, (Padding, IpCodec, BitsCodec)) or isinstance(codec, SentinelCodec):
+            if isinstance(item, (Padding, BitsCodec)) or isinstance(codec, SentinelCodec):
                 raise LayoutError(f"{field} has no place in a message; use another type, or encoding='struct'")
             assert isinstance(codec, FieldCodec)
+            if why := _unencodable(codec, module):
+                raise LayoutError(f"{field} has no place in a message: {why}; use another type, or encoding='struct'")
             placed.append(LayoutField(field, codec, None, field))
         members: list[Any] = [
             (field.name, _annotation(field.codec), msgspec.field(default_factory=defaults[field.name]))
@@ -66,7 +71,6 @@ class MessageLayout(Layout):
             for field in placed
         ]
         message = msgspec.defstruct(name, members, kw_only=True)
-        module: Any = getattr(msgspec, encoding)
         return cls(
             tuple(placed),
             "little",
@@ -90,12 +94,21 @@ class MessageLayout(Layout):
                 raise fault.within(field.name)
         return values
 
+    def fault(self, field: LayoutField, value: object) -> FieldFault | None:
+        """See `Layout.fault`."""
+        fault = super().fault(field, value)
+        return fault or (not_finite(value) if self.encoding == "json" else None)
+
     def write(self, values: Sequence[Any]) -> bytes:
         """See `Layout.write`."""
         for field, value in zip(self.fields, values, strict=True):
             if fault := field.codec.fault(value):
                 raise fault.within(field.name)
         octets: bytes = self._encode(dict(zip(self.names, values, strict=True)))
+        if self.encoding == "json" and may_not_be_finite(octets):
+            for field, value in zip(self.fields, values, strict=True):
+                if fault := self.fault(field, value):
+                    raise fault.within(field.name)
         return octets if self.version is None else bytes([self.version]) + octets
 
     def __str__(self) -> str:
@@ -103,6 +116,18 @@ class MessageLayout(Layout):
         wide = max(len(row[0]) for row in rows)
         behind = "" if self.version is None else f", behind a byte that says version {self.version}"
         return "\n".join([*(f"{label:<{wide}}  {name}" for label, name in rows), f"a map, as {self.encoding}{behind}"])
+
+
+def _unencodable(codec: FieldCodec, module: Any) -> str | None:
+    """Why no message can hold a field's values; None when one can."""
+    waiting: list[Any] = [codec]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, IpCodec):
+            return f"msgspec does not encode {each.label}"
+        layout: Layout | None = getattr(each, "layout", None)
+        waiting += [each.item] if hasattr(each, "item") else [field.codec for field in layout.fields] if layout else []
+    return unencodable(_annotation(codec), module)
 
 
 def _annotation(codec: FieldCodec) -> Any:

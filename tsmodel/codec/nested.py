@@ -55,6 +55,10 @@ class _Structure:
     def accepts(self) -> str:
         return f"a {self.kind.__name__}"
 
+    def comparable(self, value: Any) -> Any:
+        """See `FieldCodec.comparable`: structures are compared as they are stored, floats in their width."""
+        return self.made(self.layout.read(self.octets(value)))
+
     def made(self, values: Iterable[Any]) -> Any:
         """A structure of these fields."""
         return self.kind(*values)

@@ -59,6 +59,9 @@ class NullableCodec(FieldCodec):
     def comparable(self, value: Any) -> Any:
         return None if value is None else self.item.comparable(value)
 
+    def constant(self, value: Any) -> Any:
+        return None if value is None else self.item.constant(value)
+
     @property
     def size(self) -> int | None:
         return self.item.size
@@ -127,6 +130,9 @@ class SentinelCodec(FixedCodec):
 
     def comparable(self, value: Any) -> Any:
         return None if value is None else self.item.comparable(value)
+
+    def constant(self, value: Any) -> Any:
+        return None if value is None else self.item.constant(value)
 
     @property
     def zero(self) -> object:

@@ -8,7 +8,7 @@ import numbers
 from collections.abc import Sequence
 from decimal import Context, Decimal, Inexact
 from fractions import Fraction
-from typing import Any, Final, SupportsFloat
+from typing import Any, Final, TypeAlias
 
 import attrs
 import numpy as np
@@ -19,7 +19,10 @@ from tsmodel.codec.scalars import BOOLS, ByteOrder, Scalar, are_bools, shown
 from tsmodel.errors import TimestampError
 from tsmodel.timestamps import to_ns
 
-__all__ = ["BitsCodec", "ScalarCodec", "ScaledCodec"]
+__all__ = ["EXACT", "BitsCodec", "Real", "ScalarCodec", "ScaledCodec", "neighbours"]
+
+Real: TypeAlias = int | float | Fraction | Decimal
+"""What constants become."""
 
 _TYPES: Final = {"int": int, "time": int, "float": float, "bool": bool}
 
@@ -68,7 +71,8 @@ class ScalarCodec(FixedCodec):
         return self.scalar.kind != "bool"
 
     def operand(self, value: object) -> Any:
-        """See `FieldCodec.operand`: an int for integers, ns since 2001 for times, 0 or 1 for bools."""
+        """See `FieldCodec.operand`: ns since 2001 for times, 0 or 1 for bools. For floats, a float of the field's width, or
+        an exact number; for integers any exact number, or an infinite float."""
         kind = self.scalar.kind
         hint = ""
         if kind == "time":
@@ -78,17 +82,27 @@ class ScalarCodec(FixedCodec):
                     return to_ns(value)
                 except TimestampError as error:
                     raise FieldFault(str(error)) from error
-        if isinstance(value, (bool, np.bool_)):
-            if kind == "bool":
-                return int(value)
-        elif isinstance(value, numbers.Integral) and kind != "bool":
-            exact = int(value)
-            return exact if kind != "float" or math.isfinite(_double(exact)) else _double(exact)
-        elif isinstance(value, (numbers.Real, Decimal)) and kind in ("int", "float"):
-            number = _double(value)
-            if kind == "float" or not math.isnan(number):
-                return number
-        raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__}){hint}")
+        if kind == "bool" and isinstance(value, (bool, np.bool_)):
+            return int(value)
+        number = None if kind == "bool" else real(value)
+        if kind == "time" and not isinstance(number, int):
+            number = None
+        if number is None:
+            raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__}){hint}")
+        return rounded(number, self.scalar.numpy) if kind == "float" else _integral(number, value)
+
+    def constant(self, value: Any) -> Any:
+        """See `FieldCodec.constant`: for the items of arrays and structures, which are Python's own numbers."""
+        if self.scalar.kind != "float":
+            return super().constant(value)
+        number = self.operand(value)
+        return float(number) if isinstance(number, np.floating) else number
+
+    def comparable(self, value: Any) -> Any:
+        """See `FieldCodec.comparable`: messages hold floats wider than the field is."""
+        if self.scalar.kind != "float" or self.scalar.size == 8:
+            return value
+        return float(np.dtype(self.scalar.numpy).type(value))
 
     @property
     def may_be_faulty(self) -> bool:
@@ -179,7 +193,7 @@ class ScaledCodec(FixedCodec):
     @property
     def accepts(self) -> str:
         assert self.storage.limits is not None
-        least, greatest = (Decimal(limit).scaleb(-self.digits, _EXACT) for limit in self.storage.limits)
+        least, greatest = (Decimal(limit).scaleb(-self.digits, EXACT) for limit in self.storage.limits)
         return f"a number of at most {self.digits} decimal places from {least} to {greatest}"
 
     @property
@@ -196,7 +210,7 @@ class ScaledCodec(FixedCodec):
 
     def load(self, stored: Any) -> Any:
         if not self.as_float:
-            return Decimal(stored).scaleb(-self.digits, _EXACT)
+            return Decimal(stored).scaleb(-self.digits, EXACT)
         if abs(stored) > _DOUBLE_DIGITS:
             raise FieldFault(f"{stored} units of 1e-{self.digits} have more digits than a float: use Scaled with Decimal")
         return stored / 10**self.digits
@@ -204,12 +218,12 @@ class ScaledCodec(FixedCodec):
     def load_code(self, stored: str, scope: Scope) -> str:
         if self.as_float:
             return f"{stored} / {10**self.digits}"
-        return f"{scope.add(Decimal)}({stored}).scaleb({-self.digits}, {scope.add(_EXACT)})"
+        return f"{scope.add(Decimal)}({stored}).scaleb({-self.digits}, {scope.add(EXACT)})"
 
     def dump_code(self, value: str, scope: Scope) -> str:
         if self.as_float:
             return f"{scope.add(self.dump)}({value})"
-        exact = scope.add(_EXACT)
+        exact = scope.add(EXACT)
         return f"{scope.add(int)}({value}.scaleb({self.digits}, {exact}).to_integral_exact(None, {exact}))"
 
     def dump(self, value: Any) -> Any:
@@ -217,6 +231,8 @@ class ScaledCodec(FixedCodec):
             number = round(value * 10**self.digits) if math.isfinite(value) else 0
             if number / 10**self.digits == value and abs(number) <= _DOUBLE_DIGITS:
                 return number
+        if isinstance(value, Decimal) and value and value.is_finite() and not -99 < value.adjusted() < 99:
+            raise self.refused(value)  # before its digits are written out, of which an exponent can make any number
         units = self._units(value)
         if units.denominator != 1:
             raise FieldFault(f"{shown(value)} has more than {self.digits} decimal places: round it first")
@@ -229,11 +245,22 @@ class ScaledCodec(FixedCodec):
         return number
 
     def operand(self, value: object) -> Any:
-        """See `FieldCodec.operand`: a fraction of units, so that the comparison is exact."""
-        try:
-            return self._units(value)
-        except (TypeError, ValueError, OverflowError):
-            raise FieldFault(f"cannot be compared with {shown(value)}; give a number") from None
+        """See `FieldCodec.operand`: a fraction of units, so that the comparison is exact; or an infinite float. A float
+        is taken for the decimal number that it is shown as."""
+        number = real(value)
+        if number is None:
+            raise FieldFault(f"cannot be compared with {shown(value)}; give a number")
+        number = _integral(number, value)
+        if isinstance(number, float):
+            if math.isinf(number):
+                return number
+            number = Decimal(str(value) if isinstance(value, np.floating) else repr(number))
+        if isinstance(number, Decimal):
+            if number.adjusted() > _MOST_DIGITS:
+                return math.copysign(math.inf, number)
+            if number.adjusted() < -_MOST_DIGITS:
+                return Fraction(1 if number > 0 else -1, 2)  # any part of a unit compares alike with whole units
+        return Fraction(number) * 10**self.digits
 
     def _units(self, value: Any) -> Fraction:
         if isinstance(value, float):
@@ -242,11 +269,16 @@ class ScaledCodec(FixedCodec):
             raise TypeError("not a number")
         elif isinstance(value, np.integer):
             value = int(value)
-        return Fraction(value) * Fraction(10**self.digits)
+        if isinstance(value, Decimal) and value.is_finite() and value and abs(value.adjusted()) > _MOST_DIGITS:
+            raise OverflowError("such a Decimal takes very long to make a fraction of")
+        return Fraction(value or 0) * Fraction(10**self.digits)
 
 
-_EXACT: Final = Context(prec=100, traps=[Inexact])
+EXACT: Final = Context(prec=100, traps=[Inexact])
+"""In which decimals are made of their units."""
 _DOUBLE_DIGITS: Final = 10**15
+_MOST_DIGITS: Final = 1000
+"""No stored number has so many."""
 
 
 @attrs.frozen
@@ -296,10 +328,11 @@ class BitsCodec(FixedCodec):
         return values
 
     def operand(self, value: object) -> Any:
-        """See `FieldCodec.operand`: an int."""
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        """See `FieldCodec.operand`: any exact number, or an infinite float."""
+        number = real(value)
+        if number is None:
             raise FieldFault(f"cannot be compared with {shown(value)}; give an int")
-        return Fraction(float(value)) if not isinstance(value, numbers.Rational) else Fraction(value)
+        return _integral(number, value)
 
     def load(self, stored: Any) -> Any:
         return (stored >> self.shift) & (2**self.bits - 1)
@@ -314,9 +347,66 @@ class BitsCodec(FixedCodec):
         return int(value) << self.shift
 
 
-def _double(value: SupportsFloat) -> float:
-    """The value as a double; beyond the greatest one, infinite, which compares in the same way with any that is stored."""
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
+def real(value: object) -> Real | None:
+    """A constant of any numeric type as one of a few, of the same value; None for what is no real number, or a bool.
+
+    Floats stay floats, of other types only NaN and the infinities become floats.
+    """
+    if isinstance(value, (bool, np.bool_)):
+        return None
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, Decimal):
+        return (value or 0) if value.is_finite() else math.nan if value.is_nan() else math.copysign(math.inf, value)
+    if isinstance(value, numbers.Rational):
+        return Fraction(int(value.numerator), int(value.denominator))
+    if isinstance(value, np.longdouble) and np.isfinite(value):
+        return Fraction(*value.as_integer_ratio())
+    return float(value) if isinstance(value, numbers.Real) else None
+
+
+def rounded(number: Real, numpy: str) -> Real | np.floating[Any]:
+    """A constant as columns of floats of this NumPy type are compared with it: a float is rounded to that width, to nearest
+    even, unless it is finite and would become infinite; any other number stays as it is."""
+    if isinstance(number, Fraction):
+        low, high = neighbours(number, "f8")
+        return float(low) if low == high else number  # which is shorter to read
+    if not isinstance(number, float):
+        return number
+    with np.errstate(over="ignore"):
+        narrow: np.floating[Any] = np.dtype(numpy).type(number)
+    return number if np.dtype(numpy).itemsize == 8 or np.isinf(narrow) else narrow
+
+
+def neighbours(number: Real | np.floating[Any], numpy: str) -> tuple[np.floating[Any], np.floating[Any]]:
+    """The greatest float of a NumPy type that is not above a number, and the least that is not below it: the number itself,
+    twice, when it is such a float, or NaN."""
+    kind: Any = np.dtype(numpy).type
+    with np.errstate(over="ignore"):
+        try:
+            near = kind(float(number))
+        except OverflowError:
+            near = kind(math.inf if number > 0 else -math.inf)
+        low = high = near
+        while _above(low, number):
+            low = np.nextafter(low, kind(-math.inf))
+        while _above(number, high):
+            high = np.nextafter(high, kind(math.inf))
+    return low, high
+
+
+def _above(first: Any, second: Any) -> bool:
+    """`first > second`, exactly; Python compares all others so, and Decimals with floats unless a context forbids it."""
+    first, second = (float(each) if isinstance(each, np.floating) else each for each in (first, second))
+    if isinstance(first, Decimal):
+        second = Decimal.from_float(second)  # noqa: FURB164 - Decimal() may signal
+    elif isinstance(second, Decimal):
+        first = Decimal.from_float(first)  # noqa: FURB164 - as above
+    return bool(first > second)
+
+
+def _integral(number: Real, value: object) -> Real:
+    """A constant that integers are compared with."""
+    if isinstance(number, float) and math.isnan(number):
+        raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__}): integers are never NaN")
+    return number

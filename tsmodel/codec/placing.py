@@ -133,20 +133,20 @@ class _Placing:
     def _bits(self, name: str, item: BitsCodec) -> None:
         width = item.storage.size * 8
         if self.bits is not None and self.bits[1].storage != item.storage:
-            _, before, used = self.bits
-            full = used == before.storage.size * 8
+            _, other, used = self.bits
+            full = used == other.storage.size * 8
             self._close_bits(item.align if full else 1)
             if self.align == "c" and self.at is not None and not full:
-                bit = (self.at - before.storage.size) * 8 + used
+                bit = (self.at - other.storage.size) * 8 + used
                 if bit % width + item.bits <= width:
                     raise LayoutError(
                         f"a C compiler puts {name} into the bits that the bit-fields before it leave free: fill their "
-                        f"{before.storage.name} with a field of {before.storage.size * 8 - used} more bits"
+                        f"{other.storage.name} with a field of {other.storage.size * 8 - used} more bits"
                     )
         elif self.bits is not None and self.bits[2] + item.bits > width:
             self.bits = None
         if self.bits is None:
-            slot = f"_{name}"
+            slot = f"_{name}_" if name in ("present", "size", "version") else f"_{name}"  # columns of whole records
             before = self.at
             self._slot(slot, item)
             if self.align == "c" and before is not None and before % item.align:

@@ -221,9 +221,10 @@ class RowCodec(ABC, Generic[RowT]):
 
     def _explain(self, rows: Sequence[RowT], first: int, error: Exception) -> NoReturn:
         """Raises an error that names the first value that its field cannot hold."""
+        fields = {field.name: field for field in self.layout.fields}
         for number, (row, values) in enumerate(zip(rows, self._tuples(rows), strict=True), first):
             for (name, codec), value in zip(self._codecs.items(), values, strict=True):
-                fault = codec.fault(value)
+                fault = self.layout.fault(fields[name], value) if name in fields else codec.fault(value)
                 if fault is None and name in self.constraints and (why := self.constraints[name].violation(value)):
                     fault = FieldFault(why)
                 if fault is not None:

@@ -77,6 +77,27 @@ class Sequence:
                 raise fault.within(str(at)) from None
         return b"".join(octets)
 
+    def constant(self, value: Any) -> list[Any]:
+        """See `FieldCodec.constant`: item by item."""
+        items = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
+        if not isinstance(items, (list, tuple)):
+            raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__}), which is no list of items")
+        try:
+            self._count(len(items))
+        except FieldFault as fault:
+            raise FieldFault(f"cannot be compared with {shown(value)}: {fault.why}") from None
+        constants = []
+        for at, item in enumerate(items):
+            try:
+                constants.append(self.item.constant(item))
+            except FieldFault as fault:
+                raise FieldFault(f"cannot be compared with {shown(value)}: item {at} {fault.why}") from fault
+        return constants
+
+    def comparable(self, value: Any) -> list[Any]:
+        """See `FieldCodec.comparable`: item by item."""
+        return list(map(self.item.comparable, value))
+
     def _count(self, count: int) -> None:
         if self.length is not None and count != self.length:
             raise FieldFault(f"{count} items are given; the array has {self.length}")
@@ -161,3 +182,9 @@ class FixedArrayCodec(FixedCodec):
 
     def dump(self, value: Any) -> Any:
         return self._sequence.dump(value)
+
+    def constant(self, value: Any) -> Any:
+        return self._sequence.constant(value)
+
+    def comparable(self, value: Any) -> Any:
+        return self._sequence.comparable(value)

@@ -68,6 +68,8 @@ def stored_column(codec: FixedCodec, values: Array) -> Array:
     Raises:
         RowFault: for the first value that cannot be stored.
     """
+    if not len(values):  # as where no value is there: then nobody can tell of which type they would be
+        return np.empty(0, codec.stored)
     if isinstance(codec, SentinelCodec):
         return _other_than_sentinel(codec, values)
     if values.ndim == 1 and values.strides == (0,) and len(values) > 1:  # one value for all rows

@@ -22,7 +22,7 @@ from tsmodel.codec.rows import RowCodec
 from tsmodel.codec.scalars import KEY_SCALARS
 from tsmodel.codec.spans import has_spans, spans_of
 from tsmodel.errors import EncodeError
-from tsmodel.keys import KEY_FIELDS, Key
+from tsmodel.keys import KEY_FIELDS, unpack_key
 from tsmodel.wire.chunk import Batch, Chunk, RowChunk
 from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm, octets_of
 from tsmodel.wire.sorting import run_starts
@@ -201,7 +201,7 @@ class VariableRowCodec(RowCodec[RowT]):
                 values.append(self.values_of(payload))
             except FieldFault as fault:
                 sound[at] = False
-                misfits.append(Misfit(Key.from_bytes(octets[start + 4 : start + _HEADER]), payload, fault))
+                misfits.append(Misfit(unpack_key(octets[start + 4 : start + _HEADER]), payload, fault))
         starts, ends = starts[sound], ends[sound]
         records = VariableRecords(GET_FORM.headers(octets, starts), octets, starts, ends, values, self.layout.names)
         return Fit(records, tuple(misfits))

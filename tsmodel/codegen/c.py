@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from tsmodel.codec import Scalar
@@ -20,6 +21,8 @@ class CEmitter(CFamilyEmitter):
 
     language = "C"
     keywords = C_KEYWORDS
+    suffix = "h"
+    _within: Structure
 
     def check(self, kind: Kind, field: str) -> None:
         """See `Emitter.check`."""
@@ -34,34 +37,45 @@ class CEmitter(CFamilyEmitter):
     def source(self) -> str:
         """See `Emitter.source`."""
         name = self.type_name(self.structure.name)
-        guard = f"TSMODEL_{name.upper()}_H"
-        lines = [*self.header(), f"#ifndef {guard}", f"#define {guard}", ""]
-        lines += ["#include <math.h>", "#include <stdbool.h>", "#include <stddef.h>", "#include <stdint.h>"]
-        lines += ["#include <string.h>", "", "#include <tstorage-client/client.h>", "", *_RUNTIME, ""]
+        lines = ["", "#include <stdbool.h>", "#include <stddef.h>", "#include <stdint.h>", "#include <string.h>", ""]
+        lines += ["#include <tstorage-client/client.h>", "", *self.once("RUNTIME_C", _RUNTIME), ""]
         for choice in self.structure.choices():
             lines += [*self.once(choice.kind.__name__, self._choice(choice)), ""]
         for structure in self.structures:
             definitions = [*self._struct(structure), "", *self._functions(structure)]
             lines += [*self.once(structure.name, definitions), ""]
-        lines += [*self._pair(name), "", "#endif"]
-        return "\n".join(lines) + "\n"
+        lines += [*self._pair(name), ""]
+        return "\n".join([*self.header(), *self.guarded(name, "_H", lines)]) + "\n"
+
+    def made_of(self, structure: Structure) -> list[Callable[[str], str]]:
+        """See `Language.made_of`."""
+        ends = ["_read", "_write"]
+        if structure is self.structure:
+            ends += ["Record", "_refused", "_toBytes", "_fromBytes", "_payloadType"]
+        return [f"{{}}{end}".format for end in ends]
 
     def _pair(self, name: str) -> Lines:
         return [
-            "/* A record of the official client: what its functions fill and take. */",
+            "// A record of the official client: what its functions fill and take.",
             "typedef struct {",
             "    TSCLIENT_Record record;",
             f"    {name} payload;",
             f"}} {name}Record;",
             "",
-            "/* The bytes of a payload; returns how many it takes, and writes no more than size. */",
-            f"static inline size_t {name}_toBytes(const void* restrict val, void* restrict buffer, size_t size) {{",
-            "    tsmodel_out out = {(uint8_t*)buffer, size, 0};",
-            f"    {name}_write(&out, (const {name}*)val);",
-            "    return out.needed;",
+            "// The name of a field whose value cannot be stored, because no reader would take it; NULL when all can.",
+            f"static inline const char* {name}_refused(const {name}* value) {{",
+            "    tsmodel_out out = {NULL, 0, 0};",
+            f"    return {name}_write(&out, value);",
             "}",
             "",
-            f"/* The payload of some bytes; returns 0, or -1 when they are not those of a {name}. */",
+            "// The bytes of a payload; returns how many it takes, and writes no more than size. When a value cannot be",
+            "// stored it returns TSMODEL_REFUSED: no channel has room for as much, so that its put fails.",
+            f"static inline size_t {name}_toBytes(const void* restrict val, void* restrict buffer, size_t size) {{",
+            "    tsmodel_out out = {(uint8_t*)buffer, size, 0};",
+            f"    return {name}_write(&out, (const {name}*)val) != NULL ? TSMODEL_REFUSED : out.needed;",
+            "}",
+            "",
+            f"// The payload of some bytes; returns 0, or -1 when they are not those of a {name}.",
             f"static inline int {name}_fromBytes(void* restrict val, const void* restrict buffer, size_t size) {{",
             "    static const uint8_t nothing = 0;",
             "    const uint8_t* at = buffer != NULL ? (const uint8_t*)buffer : &nothing;",
@@ -80,16 +94,15 @@ class CEmitter(CFamilyEmitter):
         for step in structure.fields:
             lines += indented(self._declared(structure, step))
         if not structure.fields:
-            lines.append("    char nothing; /* C has no empty structs */")
+            lines.append("    char nothing; // C has no empty structs")
         return [*lines, f"}} {self.type_name(structure.name)};"]
 
     def _declared(self, structure: Structure, step: FieldStep | BitField) -> Lines:
         name = self.identifier(structure, step.name)
         if isinstance(step, BitField):
-            return [f"{self.number_type(self._unit_of(structure, step))} {name}; /* {step.bits} bits */"]
+            return self.described(step, f"{self.number_type(self._unit_of(structure, step))} {name};")
         has = [f"bool {self.flag(structure, step.name)};"] if step.is_optional else []
-        note = getattr(step.kind, "note", "")
-        return [*has, f"{self._declaration(step.kind, name)};{f' /* {note} */' if note else ''}"]
+        return [*has, *self.described(step, f"{self._declaration(step.kind, name)};")]
 
     def _unit_of(self, structure: Structure, field: BitField) -> Scalar:
         return next(unit.scalar for unit in structure.units if field in unit.fields)
@@ -113,13 +126,14 @@ class CEmitter(CFamilyEmitter):
 
     def _choice(self, kind: Choice) -> Lines:
         type_name = self.type_name(kind.kind.__name__)
-        members = [(f"{kind.kind.__name__}_{name}", value) for name, value in self.members(kind)]
+        members = self.prefixed(kind)
         if self._is_enum(kind):
             return ["typedef enum {", *(f"    {name} = {value}," for name, value in members), f"}} {type_name};"]
         return [f"#define {name} {value}" for name, value in members]
 
     def _functions(self, structure: Structure) -> Lines:
         name = self.type_name(structure.name)
+        self._within = structure
         reading, writing = self.reading(structure, "value"), self.writing(structure, "value")
         return [
             f"static inline int {name}_read(tsmodel_in* in, {name}* value) {{",
@@ -128,9 +142,11 @@ class CEmitter(CFamilyEmitter):
             "    return 0;",
             "}",
             "",
-            f"static inline void {name}_write(tsmodel_out* out, const {name}* value) {{",
+            "// NULL, or the name of a field whose value no reader would take.",
+            f"static inline const char* {name}_write(tsmodel_out* out, const {name}* value) {{",
             *indented(writing or ["(void)out;"]),
             *([] if structure.fields else ["    (void)value;"]),
+            "    return NULL;",
             "}",
         ]
 
@@ -161,6 +177,14 @@ class CEmitter(CFamilyEmitter):
         """See `Emitter.fail`."""
         return "return -1;"
 
+    def is_unknown(self, kind: Choice, value: str) -> str:
+        """See `Emitter.is_unknown`; what keeps other numbers is a number here."""
+        return "" if kind.keep else super().is_unknown(kind, value)
+
+    def refusal(self, field: str, why: str, *, too_long: bool = False) -> str:
+        """See `Emitter.refusal`."""
+        return f'return "{self._within.name}.{field}";'
+
     def skip(self, size: int, *, zero: bool) -> Lines:
         """See `Emitter.skip`."""
         return [f"if (!tsmodel_zeros(in, {size})) return -1;" if zero else f"(void)tsmodel_next(in, {size});"]
@@ -185,8 +209,9 @@ class CEmitter(CFamilyEmitter):
 
     def write_octets(self, kind: Text | Octets, value: str, field: str) -> Lines:
         """See `Emitter.write_octets`."""
-        give = "tsmodel_give_text" if isinstance(kind, Text) else "tsmodel_give"
-        return [f"{give}(out, {value}, {kind.size});"]
+        if isinstance(kind, Text):
+            return [f"if (!tsmodel_give_text(out, {value}, {kind.size})) {self.refusal(field, '')}"]
+        return [f"tsmodel_give(out, {value}, {kind.size});"]
 
     def read_structure(self, kind: Structure, target: str) -> Lines:
         """See `Emitter.read_structure`."""
@@ -194,7 +219,11 @@ class CEmitter(CFamilyEmitter):
 
     def write_structure(self, kind: Structure, value: str) -> Lines:
         """See `Emitter.write_structure`."""
-        return [f"{self.type_name(kind.name)}_write(out, &{value});"]
+        refused = self.fresh("refused")
+        return [
+            f"const char* const {refused} = {self.type_name(kind.name)}_write(out, &{value});",
+            f"if ({refused} != NULL) return {refused};",
+        ]
 
     def make_items(self, kind: Items, count: str, target: str) -> Lines:
         """See `Emitter.make_items`."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Final
 
 from tsmodel.codec import Scalar
 from tsmodel.codegen.c_family import C_KEYWORDS, CFamilyEmitter
-from tsmodel.codegen.language import Lines, indented
+from tsmodel.codegen.language import Lines, Names, indented
 from tsmodel.codegen.plan import BitField, Choice, FieldStep, Items, Kind, Number, Octets, Structure, Text
 from tsmodel.codegen.runtime import runtime
+from tsmodel.errors import SchemaError
 
 __all__ = ["CppEmitter"]
 
@@ -22,6 +25,8 @@ _KEYWORDS: Final = C_KEYWORDS | frozenset(
 )
 
 _RUNTIME: Final = runtime("runtime.hpp")
+_NAME: Final = re.compile("[A-Za-z][A-Za-z0-9_]*")
+_BASE: Final = "PayloadType"
 
 
 class CppEmitter(CFamilyEmitter):
@@ -30,45 +35,66 @@ class CppEmitter(CFamilyEmitter):
     language = "C++"
     keywords = _KEYWORDS
     prefix = "std::"
+    suffix = "hpp"
 
     def source(self) -> str:
         """See `Emitter.source`."""
         name = self.type_name(self.structure.name)
-        guard = f"TSMODEL_{name.upper()}_HPP"
-        lines = [*self.header(), f"#ifndef {guard}", f"#define {guard}", ""]
-        lines += [
-            f"#include <{each}>" for each in ("array", "cmath", "cstddef", "cstdint", "cstring", "stdexcept", "string")
-        ]
-        lines += ["#include <vector>", "", "#include <tstorageclient++/PayloadType.h>", "", *_RUNTIME, ""]
+        for each in self.namespace:
+            if not _NAME.fullmatch(each) or self.safe(each) != each or each in ("std", "tstorage", "tsmodel_runtime"):
+                raise SchemaError(f"{each!r} cannot be a namespace of generated C++; give names such as acme::meters")
+        included = ("array", "cstddef", "cstdint", "cstring", "stdexcept", "string", "vector")
+        lines = ["", *(f"#include <{each}>" for each in included), "", "#include <tstorageclient++/PayloadType.h>", ""]
+        lines += [*self.once("RUNTIME_CPP", _RUNTIME), ""]
+        if self.namespace:
+            lines += [" ".join(f"namespace {each} {{" for each in self.namespace), ""]
         for choice in self.structure.choices():
             lines += [*self.once(choice.kind.__name__, self._choice(choice)), ""]
         for structure in self.structures:
             lines += [*self.once(structure.name, self._struct(structure)), ""]
-        lines += [*self._class(name), "", "#endif"]
-        return "\n".join(lines) + "\n"
+        lines += [*self._class(name), ""]
+        if self.namespace:
+            lines += [f"{'}' * len(self.namespace)}  // namespace {'::'.join(self.namespace)}", ""]
+        return "\n".join([*self.header(), *self.guarded(name, "_HPP", lines)]) + "\n"
+
+    def made_of(self, structure: Structure) -> list[Callable[[str], str]]:
+        """See `Language.made_of`."""
+        ends = ["PayloadType"] if structure is self.structure else []
+        return [f"{{}}{end}".format for end in [*ends, *(["Value"] if structure.name == _BASE else [])]]
+
+    def _inside(self, name: str) -> str:
+        """A type as its payload type says it, which has the name of its own base class for that."""
+        return f"{name}Value" if name == _BASE else name
 
     def _class(self, name: str) -> Lines:
         inside: Lines = []
         for structure in self.structures:
             inside += ["", *self._functions(structure)]
+        value = self._inside(name)
+        alias = (
+            [f"using {_BASE}Value = {_BASE};", ""]
+            if _BASE in map(self.type_name, (each.name for each in self.structures))
+            else []
+        )
         return [
+            *alias,
             f"// Makes a {name} of the bytes of a payload, and the bytes of a {name}.",
             f"class {name}PayloadType : public tstorage::PayloadType<{name}> {{",
             "public:",
-            "    // How many bytes a value takes; they are written when they fit. Throws std::length_error for a text or a",
-            "    // sequence that its field cannot hold.",
-            f"    std::size_t toBytes(const {name}& val, void* buffer, std::size_t size) override {{",
+            "    // How many bytes a value takes; they are written when they fit. Throws std::length_error for a text, a",
+            "    // sequence or a bit-field that is too large, and std::invalid_argument for others that no reader takes.",
+            f"    std::size_t toBytes(const {value}& val, void* buffer, std::size_t size) override {{",
             "        tsmodel_runtime::Out out{static_cast<std::uint8_t*>(buffer), size, 0};",
             "        write(out, val);",
             "        return out.needed;",
             "    }",
             "",
             f"    // False when the bytes are not those of a {name}.",
-            f"    bool fromBytes({name}& out, const void* buffer, std::size_t size) override {{",
+            f"    bool fromBytes({value}& out, const void* buffer, std::size_t size) override {{",
             "        static const std::uint8_t nothing = 0;",
             "        const std::uint8_t* at = buffer != nullptr ? static_cast<const std::uint8_t*>(buffer) : &nothing;",
             "        tsmodel_runtime::In in{at, at + size, true};",
-            f"        out = {name}{{}};",
+            f"        out = {value}{{}};",
             "        return read(in, out) && in.ok && in.at == in.end;",
             "    }",
             "",
@@ -83,12 +109,11 @@ class CppEmitter(CFamilyEmitter):
             name = self.identifier(structure, step.name)
             if isinstance(step, BitField):
                 unit = next(unit.scalar for unit in structure.units if step in unit.fields)
-                lines.append(f"    {self.number_type(unit)} {name}{{}}; // {step.bits} bits")
+                lines += indented(self.described(step, f"{self.number_type(unit)} {name}{{}};"))
                 continue
             if step.is_optional:
                 lines.append(f"    bool {self.flag(structure, step.name)}{{}};")
-            note = getattr(step.kind, "note", "")
-            lines.append(f"    {self.kind_type(step.kind)} {name}{{}};{f' // {note}' if note else ''}")
+            lines += indented(self.described(step, f"{self.kind_type(step.kind)} {name}{{}};"))
         return [*lines, "};"]
 
     def kind_type(self, kind: Kind) -> str:
@@ -111,17 +136,32 @@ class CppEmitter(CFamilyEmitter):
     def _choice(self, kind: Choice) -> Lines:
         name = self.type_name(kind.kind.__name__)
         if kind.is_set:
-            lines = [f"    {kind.kind.__name__}_{member} = {value}," for member, value in self.members(kind)]
+            lines = [f"    {member} = {value}," for member, value in self.prefixed(kind)]
             return [f"enum {name} {{", *lines, "};"]
         # As wide whatever it is stored in: headers of several models may define it.
-        storage = "std::uint64_t" if kind.values[-1] >= 2**63 else "std::int64_t"
-        lines = [
-            f"    {f'{member}_' if member in self.keywords else member} = {value}," for member, value in self.members(kind)
-        ]
-        return [f"enum class {name} : {storage} {{", *lines, "};"]
+        lines, what = [], f"{kind.kind.__name__} has a member, and its name"
+        names = Names()
+        pairs = [(names.give(self.checked_name(member, what)), value) for member, value in kind.members]
+        for plain, value in pairs:
+            ((_, number),) = self.shown([(plain, value)])
+            if plain.upper() == plain:
+                lines += [
+                    f"#ifndef {plain}",
+                    f"    {plain} = {number},",
+                    "#endif",
+                    f"    {names.give(plain + '_')} = {number},",
+                ]
+            else:
+                lines.append(f"    {plain if self.safe(plain) == plain else names.give(self.safe(plain))} = {number},")
+        if "#endif" in lines:
+            lines.insert(
+                0,
+                "    // A header may make a macro of a name in capitals: that with an underscore is always there.",
+            )
+        return [f"enum class {name} : {self.number_type(self.whole(kind))} {{", *lines, "};"]
 
     def _functions(self, structure: Structure) -> Lines:
-        name = self.type_name(structure.name)
+        name = self._inside(self.type_name(structure.name))
         reading, writing = self.reading(structure, "value"), self.writing(structure, "value")
         unused = [] if structure.fields else ["    (void)value;"]
         return [
@@ -156,6 +196,10 @@ class CppEmitter(CFamilyEmitter):
     def cast(self, scalar: Scalar, value: str) -> str:
         """See `Emitter.cast`."""
         return f"static_cast<{self.number_type(scalar)}>({value})"
+
+    def refusal(self, field: str, why: str, *, too_long: bool = False) -> str:
+        """See `Emitter.refusal`."""
+        return f'throw std::{"length_error" if too_long else "invalid_argument"}("{field} {why}");'
 
     def fail(self) -> str:
         """See `Emitter.fail`."""
@@ -194,10 +238,10 @@ class CppEmitter(CFamilyEmitter):
                 f'tsmodel_runtime::check_text({value}, {kind.size}, "{field}");',
                 f"out.give_text({value}, {kind.size});",
             ]
-        lines: Lines = []
+        lines = [f'tsmodel_runtime::check_utf8({value}, "{field}");'] if isinstance(kind, Text) else []
         if kind.prefix is not None:
             count = f'tsmodel_runtime::at_most({value}.size(), {2 ** (8 * kind.prefix.size) - 1}ULL, "{field}")'
-            lines = [self.put(Number(kind.prefix, kind.byte_order), count)]
+            lines.append(self.put(Number(kind.prefix, kind.byte_order), count))
         return [*lines, f"out.give({value}.data(), {value}.size());"]
 
     def read_structure(self, kind: Structure, target: str) -> Lines:

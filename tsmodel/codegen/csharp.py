@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 from tsmodel.codec import Scalar
@@ -39,6 +40,7 @@ class CSharpEmitter(ManagedEmitter):
 
     language = "C#"
     length = "Length"
+    suffix = "cs"
     keywords = frozenset(
         "abstract as base bool break byte case catch char checked class const continue decimal default delegate do double "
         "else enum event explicit extern false finally fixed float for foreach goto if implicit in int interface "
@@ -47,8 +49,13 @@ class CSharpEmitter(ManagedEmitter):
         "return sbyte "
         "sealed short sizeof stackalloc static string struct switch this throw true try typeof uint ulong unchecked unsafe "
         "ushort using virtual void volatile while Input Output Utf8 TStorage System Half Array Equals GetHashCode GetType "
-        "ToString MemberwiseClone Finalize ReferenceEquals".split()
+        "ToString MemberwiseClone Finalize ReferenceEquals ArgumentException BitConverter DecoderFallbackException "
+        "Exception Flags FlagsAttribute FormatException MemoryStream ReadOnlySpan UTF8Encoding".split()
     )
+
+    def made_of(self, structure: Structure) -> list[Callable[[str], str]]:
+        """See `Language.made_of`."""
+        return ["{}PayloadType".format] if structure is self.structure else []
 
     def source(self) -> str:
         """See `Emitter.source`."""
@@ -75,6 +82,10 @@ class CSharpEmitter(ManagedEmitter):
             "    /// <summary>Throws ArgumentException when a field cannot hold its value.</summary>",
             f"    public byte[] ToBytes({name} value)",
             "    {",
+            "        if (value is null)",
+            "        {",
+            f"            {self.refusal('value', 'is null')}",
+            "        }",
             "        Output output = new();",
             f"        Write{name}(output, value);",
             "        return output.ToArray();",
@@ -125,10 +136,7 @@ class CSharpEmitter(ManagedEmitter):
 
     def _choice(self, kind: Choice) -> Lines:
         number = Number(kind.scalar, kind.byte_order)
-        members = [
-            f"    {f'{member}_' if member in self.keywords else member} = {self.constant(value, number)},"
-            for member, value in kind.members
-        ]
+        members = [f"    {member} = {self.constant(value, number)}," for member, value in self.member_names(kind)]
         flags = ["[Flags]"] if kind.is_set else []
         return [
             *flags,
@@ -151,6 +159,10 @@ class CSharpEmitter(ManagedEmitter):
 
     def is_number(self, kind: Choice) -> bool:
         """See `ManagedEmitter.is_number`."""
+        return False
+
+    def is_reference(self, kind: Choice) -> bool:
+        """See `ManagedEmitter.is_reference`."""
         return False
 
     def number_type(self, scalar: Scalar) -> str:
@@ -250,6 +262,19 @@ class CSharpEmitter(ManagedEmitter):
             values = " or ".join(self.constant(value, number) for value in kind.values)
             lines = self.block(f"{stored} is not ({values})", [self.fail()])
         return [*lines, self.assign(target, f"({self._full(kind.kind.__name__)}){stored}")]
+
+    def is_unknown(self, kind: Choice, value: str) -> str:
+        """See `Emitter.is_unknown`."""
+        whole = next(each for each in self.structure.choices() if each.kind is kind.kind)
+        number = Number(whole.scalar, kind.byte_order)
+        given = f"({self.number_type(whole.scalar)}){value}"
+        if kind.keep:
+            assert kind.scalar.limits is not None
+            least, most = (self.constant(limit, number) for limit in kind.scalar.limits)
+            return "" if whole.scalar.size == kind.scalar.size else f"{given} is < {least} or > {most}"
+        if kind.is_set:
+            return f"({given} & ~{self.constant(kind.known, number)}) != 0"
+        return f"{given} is not ({' or '.join(self.constant(value, number) for value in kind.values)})"
 
     def choice_number(self, kind: Choice, value: str) -> str:
         """See `Emitter.choice_number`."""

@@ -4,6 +4,7 @@ Rules kept here:
 
 * What is read is checked as Python checks it: sizes, bools, members, bits that stand for nothing, absent values that are
   not zero, and that nothing follows. What fails a check is the failure that the official client of the language knows.
+* What no reader takes is not written: one such record would spoil every query that finds it.
 * Byte order is written out, whatever the machine's.
 """
 
@@ -103,7 +104,8 @@ class Emitter(Language):
         terms = []
         for each in unit.fields:
             member, most = self._member(structure, each, value), self.constant(2**each.bits - 1, number)
-            lines += self.check_bits(member, most, each)
+            if each.bits < 8 * unit.scalar.size:
+                lines += self.refuse(f"({member} & ~{most}) != 0", each.name, f"has {each.bits} bits", too_long=True)
             part = f"({member} & {most})"
             terms.append(f"({part} << {each.shift})" if each.shift else part)
         return [*lines, self.put(number, self.cast(unit.scalar, f"({' | '.join(terms)})"))]
@@ -118,21 +120,34 @@ class Emitter(Language):
         assert isinstance(step.kind, (Number, Choice))
         stored, number = self.fresh("stored"), number_of(step.kind)
         there = [*self._of_stored(step.kind, stored, target), *self.said(structure, step, True)]
-        is_null = f"{stored} != {stored}" if step.null != step.null else f"{stored} == {self.constant(step.null, number)}"
         return [
             self.local(number, stored, self.get(number)),
-            *self.block(is_null, self.said(structure, step, False), there),
+            *self.block(self._is_null(step, stored), self.said(structure, step, False), there),
         ]
+
+    def _is_null(self, step: FieldStep, stored: str) -> str:
+        assert isinstance(step.kind, (Number, Choice))
+        assert step.null is not None
+        if step.null != step.null:
+            return f"{stored} != {stored}"
+        return f"{stored} == {self.constant(step.null, number_of(step.kind))}"
 
     def _write_field(self, structure: Structure, step: FieldStep, value: str) -> Lines:
         if not step.is_optional:
             return self.write_value(step.kind, value, step.name)
-        there = self.write_value(step.kind, self.present(step, value), step.name)
+        there = self.write_value(step.kind, self.present(step, value), step.name, is_set=True)
         absent = [self.pad(step.size)] if step.size else []
         if step.null is not None:
             assert isinstance(step.kind, (Number, Choice))
-            number = number_of(step.kind)
+            number, stored = number_of(step.kind), self.fresh("stored")
             absent = [self.put(number, self.constant(step.null, number))]
+            given = self.present(step, value)
+            there = [
+                *self.checked(step.kind, given, step.name, is_set=True),
+                self.local(number, stored, self.as_stored(number, self.number_value(step.kind, given))),
+                *self.refuse(self._is_null(step, stored), step.name, "has the value that stands for none"),
+                self.put(number, stored),
+            ]
         return self.block(self.is_there(structure, step, value), there, absent)
 
     def read_value(self, kind: Kind, target: str, field: str) -> Lines:
@@ -153,22 +168,38 @@ class Emitter(Language):
         lines, count = self._counted(kind.size, 1, kind.prefix, kind.byte_order)
         return [*lines, *self.read_octets(kind, count, target)]
 
-    def write_value(self, kind: Kind, value: str, field: str) -> Lines:
-        """Writes a value of any kind."""
-        if isinstance(kind, Choice):
-            return [self.put(number_of(kind), self.choice_number(kind, value))]
-        if isinstance(kind, Number):
-            is_bool = kind.scalar.kind == "bool"
-            return [self.put(number_of(kind), self.cast(OCTET.scalar, self.either(value, "1", "0")) if is_bool else value)]
+    def write_value(self, kind: Kind, value: str, field: str, *, is_set: bool = False) -> Lines:
+        """Writes a value of any kind; `is_set` when it is known that there is one."""
+        checks = self.checked(kind, value, field, is_set=is_set)
+        if isinstance(kind, (Choice, Number)):
+            return [*checks, self.put(number_of(kind), self.number_value(kind, value))]
         if isinstance(kind, Structure):
-            return self.write_structure(kind, value)
+            return [*checks, *self.write_structure(kind, value)]
         if isinstance(kind, Items):
             lines, count = self.count_items(kind, value, field)
             index = self.fresh("i")
             item = self.write_value(kind.item, self.item(value, index), field)
             prefix = [self.put(Number(kind.prefix, kind.byte_order), self.cast(kind.prefix, count))] if kind.prefix else []
-            return [*lines, *prefix, *self.loop(index, count, item)]
-        return self.write_octets(kind, value, field)
+            return [*checks, *lines, *prefix, *self.loop(index, count, item)]
+        return [*checks, *self.write_octets(kind, value, field)]
+
+    def checked(self, kind: Kind, value: str, field: str, *, is_set: bool = False) -> Lines:
+        """Refuses a value that was never given, and members or flags that readers refuse."""
+        lines = [] if is_set else self.check_set(kind, value, field)
+        if isinstance(kind, Choice) and (unknown := self.is_unknown(kind, value)):
+            what = "has bits that stand for nothing" if kind.is_set else f"is no member of {kind.kind.__name__}"
+            lines += self.refuse(unknown, field, what)
+        return lines
+
+    def number_value(self, kind: Number | Choice, value: str) -> str:
+        """The number that is stored for a value; an expression."""
+        if isinstance(kind, Choice):
+            return self.choice_number(kind, value)
+        return self.cast(OCTET.scalar, self.either(value, "1", "0")) if kind.scalar.kind == "bool" else value
+
+    def refuse(self, condition: str, field: str, why: str, *, too_long: bool = False) -> Lines:
+        """Ends writing when a condition holds."""
+        return self.block(condition, [self.refusal(field, why, too_long=too_long)])
 
     def _of_stored(self, kind: Number | Choice, stored: str, target: str) -> Lines:
         if isinstance(kind, Choice):

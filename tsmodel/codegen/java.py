@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Final
 
 from tsmodel.codec import Scalar
-from tsmodel.codegen.language import Lines, indented
+from tsmodel.codegen.language import Lines, Names, indented
 from tsmodel.codegen.managed import ManagedEmitter
 from tsmodel.codegen.plan import Choice, FieldStep, Kind, Number, Structure
 from tsmodel.codegen.runtime import runtime
@@ -27,9 +28,36 @@ _TYPES: Final = {
     "Float32": "float",
     "Float64": "double",
 }
+_WIDENED: Final = ("UInt8", "UInt16", "UInt32")
 _BOXED: Final = {"int": "Integer"}
 
+_LANG: Final = (
+    "Appendable AutoCloseable CharSequence Cloneable Comparable Iterable ProcessHandle Readable Runnable StringTemplate "
+    "Boolean Byte Character Class ClassLoader ClassValue Compiler Double Enum Float IO InheritableThreadLocal Integer Long "
+    "Math Module ModuleLayer Number Object Package Process ProcessBuilder Record Runtime RuntimePermission ScopedValue "
+    "SecurityManager Short StackTraceElement StackWalker StrictMath String StringBuffer StringBuilder System Thread "
+    "ThreadGroup ThreadLocal Throwable Void ArithmeticException ArrayIndexOutOfBoundsException ArrayStoreException "
+    "ClassCastException ClassNotFoundException CloneNotSupportedException EnumConstantNotPresentException Exception "
+    "IllegalAccessException IllegalArgumentException IllegalCallerException IllegalMonitorStateException "
+    "IllegalStateException IllegalThreadStateException IndexOutOfBoundsException InstantiationException "
+    "InterruptedException LayerInstantiationException MatchException NegativeArraySizeException NoSuchFieldException "
+    "NoSuchMethodException NullPointerException NumberFormatException ReflectiveOperationException RuntimeException "
+    "SecurityException StringIndexOutOfBoundsException TypeNotPresentException UnsupportedOperationException "
+    "WrongThreadException AbstractMethodError AssertionError BootstrapMethodError ClassCircularityError ClassFormatError "
+    "Error ExceptionInInitializerError IllegalAccessError IncompatibleClassChangeError InstantiationError InternalError "
+    "LinkageError NoClassDefFoundError NoSuchFieldError NoSuchMethodError OutOfMemoryError StackOverflowError ThreadDeath "
+    "UnknownError UnsatisfiedLinkError UnsupportedClassVersionError VerifyError VirtualMachineError Deprecated "
+    "FunctionalInterface Override SafeVarargs SuppressWarnings".split()
+)
+"""What every file of Java imports: a class of this name would take its place for all files beside it."""
+
 _RUNTIME: Final = runtime("runtime.java.txt")
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    octets = found[0].encode("utf-16-be")
+    return "".join(f"\\u{octets[at : at + 2].hex()}" for at in range(0, len(octets), 2))
 
 
 class JavaEmitter(ManagedEmitter):
@@ -37,13 +65,13 @@ class JavaEmitter(ManagedEmitter):
 
     language = "Java"
     length = "length"
+    suffix = "java"
     keywords = frozenset(
         "abstract assert boolean break byte case catch char class const continue default do double else enum extends false "
         "final finally float for goto if implements import instanceof int interface long native new null package private "
         "protected public return short static strictfp super switch synchronized this throw throws transient true try void "
-        "volatile while _ In Out PayloadType String Integer Long Short Byte Float Double Boolean Object java "
-        "industries".split()
-    )
+        "volatile while _ java industries In Out PayloadType".split()
+    ) | frozenset(_LANG)
 
     def check(self, kind: Kind, field: str) -> None:
         """See `Emitter.check`."""
@@ -61,7 +89,12 @@ class JavaEmitter(ManagedEmitter):
             inside += [*indented(self.fields(structure)), "}", ""]
         inside += [*self.fields(self.structure), "", *self._payload_type(name), ""]
         lines = [*self.header(), "", f"public final class {name} {{", *indented(inside), *_RUNTIME, "}"]
-        return "\n".join(lines) + "\n"
+        # javac takes the encoding of the machine for that of the file.
+        return _NOT_ASCII.sub(_escaped, "\n".join(lines) + "\n")
+
+    def commented(self, line: str) -> str:
+        """See `Language.commented`; Java looks for \\uXXXX in comments, too, though not behind another backslash."""
+        return super().commented(line.replace("\\", "\\\\"))
 
     def _payload_type(self, name: str) -> Lines:
         inside: Lines = []
@@ -73,6 +106,9 @@ class JavaEmitter(ManagedEmitter):
             "    /** Throws IllegalArgumentException when a field cannot hold its value. */",
             "    @Override",
             f"    public byte[] toBytes({name} value) {{",
+            "        if (value == null) {",
+            f"            {self.refusal('value', 'is null')}",
+            "        }",
             "        Out out = new Out();",
             f"        write{name}(out, value);",
             "        return out.octets.toByteArray();",
@@ -110,10 +146,8 @@ class JavaEmitter(ManagedEmitter):
 
     def _choice(self, kind: Choice) -> Lines:
         name, number = self.type_name(kind.kind.__name__), Number(kind.scalar, kind.byte_order)
-        members = [
-            (f"{member}_" if member in self.keywords else member, self.constant(value, number), value)
-            for member, value in kind.members
-        ]
+        pairs = self.member_names(kind, Names(["number"]))
+        members = [(member, self.constant(value, number), value) for member, value in pairs]
         if self.is_number(kind):  # wherever it is a field
             constants = [
                 f"    public static final {self.number_type(kind.scalar)} {each} = {shown};" for each, shown, _ in members
@@ -204,8 +238,7 @@ class JavaEmitter(ManagedEmitter):
         if scalar.kind == "float":
             bits = "Float.floatToRawIntBits" if scalar.size == 4 else "Double.doubleToRawLongBits"
             return f"out.give({bits}({value}), {rest}"
-        is_widened = scalar.name in ("UInt8", "UInt16", "UInt32")
-        return f"out.{'giveUnsigned' if is_widened else 'give'}({value}, {rest}"
+        return f"out.{'giveUnsigned' if scalar.name in _WIDENED else 'give'}({value}, {rest}"
 
     def cast(self, scalar: Scalar, value: str) -> str:
         """See `Emitter.cast`."""
@@ -237,7 +270,19 @@ class JavaEmitter(ManagedEmitter):
 
     def choice_number(self, kind: Choice, value: str) -> str:
         """See `Emitter.choice_number`."""
-        return value if self.is_number(kind) else f"{value}.number"
+        if self.is_number(kind):
+            return value
+        stored = self.number_type(kind.scalar)
+        return f"{value}.number" if stored == "long" else f"({stored}) {value}.number"
+
+    def is_unknown(self, kind: Choice, value: str) -> str:
+        """See `Emitter.is_unknown`; of an enum there are no other values."""
+        if kind.keep or not kind.is_set:
+            return ""
+        number = Number(kind.scalar, kind.byte_order)
+        if kind.scalar.name in _WIDENED:  # writing it refuses what is above
+            return f"({value} & {self.constant(2 ** (8 * kind.scalar.size) - 1 & ~kind.known, number)}) != 0"
+        return f"({value} & ~{self.constant(kind.known, number)}) != 0"
 
     def read_structure(self, kind: Structure, target: str) -> Lines:
         """See `Emitter.read_structure`."""

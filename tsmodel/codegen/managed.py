@@ -27,6 +27,10 @@ class ManagedEmitter(Emitter):
     def is_number(self, kind: Choice) -> bool:
         """Whether a field of an enumeration is a plain number."""
 
+    def is_reference(self, kind: Choice) -> bool:
+        """Whether a field of an enumeration may be null."""
+        return not self.is_number(kind)
+
     @abstractmethod
     def error(self, message: str) -> str:
         """Throws an error; a statement. `message` is an expression."""
@@ -61,10 +65,9 @@ class ManagedEmitter(Emitter):
         for step in structure.fields:
             name = self.identifier(structure, step.name)
             if isinstance(step, BitField):
-                lines.append(f"public {self.bit_type(structure, step)} {name}; // {step.bits} bits")
-                continue
-            note = getattr(step.kind, "note", "")
-            lines.append(f"public {self.declared(step)} {name}{self.initial(step)};{f' // {note}' if note else ''}")
+                lines += self.described(step, f"public {self.bit_type(structure, step)} {name};")
+            else:
+                lines += self.described(step, f"public {self.declared(step)} {name}{self.initial(step)};")
         return lines
 
     @abstractmethod
@@ -149,9 +152,15 @@ class ManagedEmitter(Emitter):
         most = 2 ** (8 * kind.prefix.size) - 1
         return self.block(f"{count} > {most}", [self.error(f'"{field} takes at most {most} items"')]), count
 
-    def check_bits(self, value: str, most: str, field: BitField) -> Lines:
-        """See `Emitter.check_bits`."""
-        return self.block(f"({value} & ~{most}) != 0", [self.error(f'"{field.name} has {field.bits} bits"')])
+    def refusal(self, field: str, why: str, *, too_long: bool = False) -> str:
+        """See `Emitter.refusal`."""
+        return self.error(f'"{field} {why}"')
+
+    def check_set(self, kind: Kind, value: str, field: str) -> Lines:
+        """See `Emitter.check_set`."""
+        if isinstance(kind, Number) or (isinstance(kind, Choice) and not self.is_reference(kind)):
+            return []
+        return self.refuse(f"{value} == null", field, "is not set")
 
     def loop(self, index: str, count: str, body: Lines) -> Lines:
         """See `Emitter.loop`."""

@@ -68,8 +68,9 @@ class Choice:
 
     @property
     def known(self) -> int:
-        """All bits of flags."""
-        return reduce(or_, self.values, 0)
+        """All bits of flags that can be stored: a set is no negative number."""
+        assert self.scalar.limits is not None
+        return reduce(or_, self.values, 0) & self.scalar.limits[1]
 
 
 @attrs.frozen
@@ -135,6 +136,8 @@ class FieldStep:
         size: bytes, when they are always as many.
         bit: its bit in the bitmap.
         null: the stored number that stands for an absent value; None when none does.
+        unit: its unit of measure.
+        doc: what it means.
     """
 
     name: str
@@ -142,6 +145,8 @@ class FieldStep:
     size: int | None
     bit: int | None = None
     null: int | float | None = None
+    unit: str | None = None
+    doc: str | None = None
 
     @property
     def is_optional(self) -> bool:
@@ -156,6 +161,8 @@ class BitField:
     name: str
     bits: int
     shift: int
+    unit: str | None = None
+    doc: str | None = None
 
 
 @attrs.frozen

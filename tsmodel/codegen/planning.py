@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 from tsmodel.codec import FieldCodec, Layout, LayoutField, Scalar
 from tsmodel.codec.enums import EnumCodec, FlagsCodec
@@ -33,9 +34,13 @@ from tsmodel.codegen.plan import (
     Version,
 )
 from tsmodel.errors import SchemaError
+from tsmodel.model.fields import FieldOptions
 from tsmodel.model.meta import schema_of
 
 __all__ = ["planned"]
+
+Said: TypeAlias = Mapping[str, FieldOptions]
+"""What `field()` was told, by field."""
 
 
 def planned(model: type[Any]) -> Structure:
@@ -51,10 +56,11 @@ def planned(model: type[Any]) -> Structure:
             "byte layouts",
             model=model.__name__,
         )
-    return _structure(model.__name__, layout)
+    return _structure(model.__name__, layout, model)
 
 
-def _structure(name: str, layout: Layout) -> Structure:
+def _structure(name: str, layout: Layout, kind: type[Any]) -> Structure:
+    said = {spec.name: spec.options for spec in schema_of(kind).fields}
     steps: list[Step] = [] if layout.version is None else [Version(layout.version)]
     fields = {field.slot: field for field in layout.fields}
     for part in layout.parts:
@@ -64,25 +70,26 @@ def _structure(name: str, layout: Layout) -> Structure:
             if part.codec is None:
                 steps.append(Bitmap(layout.bitmap, sum(field.bit is not None for field in layout.fields)))
             elif isinstance(part.codec, BitsCodec):
-                steps.append(_unit(part.codec, [field for field in layout.fields if field.slot == part.name]))
+                steps.append(_unit(part.codec, [field for field in layout.fields if field.slot == part.name], said))
             else:
-                steps.append(_field(name, fields[part.name]))
+                steps.append(_field(name, fields[part.name], said))
         else:
-            steps.append(_field(name, part))
+            steps.append(_field(name, part, said))
     if layout.tail:
         steps.append(Gap(layout.tail))
     return Structure(name, tuple(steps), layout.size)
 
 
-def _unit(first: BitsCodec, fields: list[LayoutField]) -> BitUnit:
+def _unit(first: BitsCodec, fields: list[LayoutField], said: Said) -> BitUnit:
     members = []
     for field in fields:
         assert isinstance(field.codec, BitsCodec)
-        members.append(BitField(field.name, field.codec.bits, field.codec.shift))
+        options = said[field.name]
+        members.append(BitField(field.name, field.codec.bits, field.codec.shift, options.unit, options.doc))
     return BitUnit(first.storage, first.byte_order, tuple(members))
 
 
-def _field(model: str, field: LayoutField) -> FieldStep:
+def _field(model: str, field: LayoutField, said: Said) -> FieldStep:
     item, null = field.item, None
     if isinstance(item, SentinelCodec):
         if item.number is None:
@@ -91,8 +98,10 @@ def _field(model: str, field: LayoutField) -> FieldStep:
                 model=model,
                 field=field.name,
             )
-        null, item = item.item.dump(item.sentinel), item.item
-    return FieldStep(field.name, _kind(item), item.size, field.bit, null)
+        zero: Any = item.zero  # as it is read, so rounded to the width of the float
+        null, item = (int(zero) if isinstance(zero, bool) else zero), item.item
+    options = said[field.name]
+    return FieldStep(field.name, _kind(item), item.size, field.bit, null, options.unit, options.doc)
 
 
 def _kind(codec: FieldCodec) -> Kind:
@@ -105,7 +114,7 @@ def _kind(codec: FieldCodec) -> Kind:
     if isinstance(codec, FixedArrayCodec):
         return Items(_kind(codec.item), codec.item.size, codec.length)
     if isinstance(codec, (NestedCodec, VariableNestedCodec)):
-        return _structure(codec.kind.__name__, codec.layout)
+        return _structure(codec.kind.__name__, codec.layout, codec.kind)
     if isinstance(codec, LengthCodec):
         if isinstance(codec, TextCodec):
             return Text(None, codec.prefix, codec.byte_order)

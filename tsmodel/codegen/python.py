@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import math
+from collections.abc import Callable
 from typing import Final
 
 from tsmodel.codec import Scalar
@@ -25,16 +26,19 @@ class PythonEmitter(Emitter):
     language = "Python"
     comment = "#"
     statement_end = ""
-    keywords = frozenset(keyword.kwlist) | {
-        "struct",
-        "dataclass",
-        "IntEnum",
-        "IntFlag",
-        "PayloadType",
-        "int",
-        "float",
-        "list",
-    }
+    suffix = "py"
+    keywords = frozenset(keyword.kwlist) | frozenset(
+        "IntEnum IntFlag PayloadType TypeError ValueError OverflowError "
+        "AttributeError In Out int float list struct dataclass".split()
+    )
+
+    def is_letter(self, character: str) -> bool:
+        """See `Language.is_letter`."""
+        return True
+
+    def made_of(self, structure: Structure) -> list[Callable[[str], str]]:
+        """See `Language.made_of`."""
+        return ["{}PayloadType".format] if structure is self.structure else []
 
     def source(self) -> str:
         """See `Emitter.source`."""
@@ -62,9 +66,12 @@ class PythonEmitter(Emitter):
             f'    """Makes a {name} of the bytes of a payload, and the bytes of a {name}."""',
             "",
             f"    def to_bytes(self, value: {name}) -> bytes:",
-            '        """Raises ValueError or struct.error when a field cannot hold its value."""',
+            '        """Raises ValueError when a field cannot hold its value."""',
             "        output = _Out()",
-            f"        _write_{name}(output, value)",
+            "        try:",
+            f"            _write_{name}(output, value)",
+            "        except (AttributeError, OverflowError, TypeError, struct.error) as error:",
+            f'            raise ValueError(f"this {self.structure.name} cannot be stored: {{error}}") from error',
             '        return b"".join(output.pieces)',
             "",
             f"    def from_bytes(self, buffer: bytes) -> {name} | None:",
@@ -82,11 +89,10 @@ class PythonEmitter(Emitter):
         for step in structure.fields:
             name = self.identifier(structure, step.name)
             if isinstance(step, BitField):
-                lines.append(f"    {name}: int  # {step.bits} bits")
+                lines += indented(self.described(step, f"{name}: int"))
                 continue
-            note = getattr(step.kind, "note", "")
             absent = " | None" if step.is_optional else ""
-            lines.append(f"    {name}: {self._annotation(step.kind)}{absent}{f'  # {note}' if note else ''}")
+            lines += indented(self.described(step, f"{name}: {self._annotation(step.kind)}{absent}"))
         return lines if structure.fields else [*lines, "    pass"]
 
     def _annotation(self, kind: Kind) -> str:
@@ -102,7 +108,7 @@ class PythonEmitter(Emitter):
 
     def _choice(self, kind: Choice) -> Lines:
         base = "IntFlag" if kind.is_set else "IntEnum"
-        members = [f"    {name} = {value}" for name, value in kind.members]
+        members = [f"    {name} = {value}" for name, value in self.member_names(kind)]
         return [f"class {self.type_name(kind.kind.__name__)}({base}):", *members]
 
     def _functions(self, structure: Structure) -> Lines:
@@ -179,9 +185,23 @@ class PythonEmitter(Emitter):
         """See `Emitter.remaining`."""
         return "input_.remaining()"
 
-    def check_bits(self, value: str, most: str, field: BitField) -> Lines:
-        """See `Emitter.check_bits`."""
-        return self.block(f"{value} & ~{most}", [self._error(f"{field.name} has {field.bits} bits")])
+    def refusal(self, field: str, why: str, *, too_long: bool = False) -> str:
+        """See `Emitter.refusal`."""
+        return self._error(f"{field} {why}")
+
+    def is_unknown(self, kind: Choice, value: str) -> str:
+        """See `Emitter.is_unknown`; the enumeration itself refuses what is no member."""
+        return f"{value} & ~{kind.known}" if kind.is_set and not kind.keep else ""
+
+    def checked(self, kind: Kind, value: str, field: str, *, is_set: bool = False) -> Lines:
+        """See `Emitter.checked`; here, the truth of anything would be taken for a bool."""
+        if isinstance(kind, Number) and kind.scalar.kind == "bool":
+            return self.refuse(f"{value} not in (False, True)", field, "is no bool")
+        return super().checked(kind, value, field, is_set=is_set)
+
+    def as_stored(self, number: Number, value: str) -> str:
+        """See `Emitter.as_stored`."""
+        return f"_as_stored({self._code(number)}, {value})"
 
     def read_choice(self, kind: Choice, stored: str, target: str) -> Lines:
         """See `Emitter.read_choice`."""

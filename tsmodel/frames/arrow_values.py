@@ -6,7 +6,7 @@ No Python code runs per value, unless a type has no other way: structures, addre
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +20,14 @@ from tsmodel.codec.numbers import ScaledCodec
 from tsmodel.codec.octets import CharCodec, FixedBlobCodec, FixedTextCodec, IpCodec, UuidCodec
 from tsmodel.codec.sequences import FixedArrayCodec
 from tsmodel.codec.stored_columns import RowFault, stored_column
+from tsmodel.codec.times import DurationCodec, UnixTimeCodec
 from tsmodel.frames.libraries import library
 
-__all__ = ["Unfit", "given_of"]
+__all__ = ["Nans", "Unfit", "given_of"]
 
 Array = npt.NDArray[Any]
+
+Nans: TypeAlias = Literal["values", "items"]
 
 
 class Unfit(ValueError):  # noqa: N818 - it becomes part of an error
@@ -36,22 +39,26 @@ class Unfit(ValueError):  # noqa: N818 - it becomes part of an error
         self.value = value
 
 
-def given_of(name: str, codec: FieldCodec, array: Any, *, nans: bool = False) -> Given:
+def given_of(name: str, codec: FieldCodec, array: Any, *, nans: Nans | None = None) -> Given:
     """An Arrow array as a column of a field.
 
     Args:
         name: what the column is called.
         codec: of the field.
         array: the values.
-        nans: whether what is missing is NaN, where the field must have a value.
+        nans: whether missing values, or missing items of lists, are NaN where there must be one.
 
     Raises:
         Unfit: when the array's type has no values of the field.
     """
     is_nullable = isinstance(codec, (NullableCodec, SentinelCodec))
     item: Any = codec.item if isinstance(codec, (NullableCodec, SentinelCodec)) else codec
-    if array.null_count and nans and not is_nullable:
+    if is_nullable and array.null_count == len(array):  # of whatever type the column is
+        return Given(name, np.empty(len(array), object), np.zeros(len(array), np.bool_))
+    if nans == "values" and array.null_count and not is_nullable:
         return Given(name, array.to_numpy(zero_copy_only=False))  # which gives NaN for nulls
+    if nans == "items" and isinstance(item, (ArrayCodec, FixedArrayCodec)):
+        array = _with_nans(array)
     present = None
     if array.null_count:
         present = array.is_valid().to_numpy(zero_copy_only=False)
@@ -60,6 +67,15 @@ def given_of(name: str, codec: FieldCodec, array: Any, *, nans: bool = False) ->
     objects = np.empty(len(array), object)
     objects[:] = _objects(item, array)
     return Given(name, objects, present)
+
+
+def _with_nans(array: Any) -> Any:
+    """The same lists, with NaN for items that are missing floats."""
+    pa = library("pyarrow", "Arrow")
+    if not _is_list(pa.types, array.type) or not pa.types.is_floating(array.type.value_type) or not array.values.null_count:
+        return array
+    items = pa.array(array.values.to_numpy(zero_copy_only=False), from_pandas=False)  # which gives NaN for nulls
+    return pa.Array.from_buffers(array.type, len(array), array.buffers()[:2], offset=array.offset, children=[items])
 
 
 def _fixed(codec: FixedCodec, array: Any) -> Array:
@@ -81,7 +97,7 @@ def _fixed(codec: FixedCodec, array: Any) -> Array:
         values: Array = array.fill_null(False if types.is_boolean(kind) else 0).to_numpy(zero_copy_only=False)
         return values
     if types.is_temporal(kind):
-        return _times(pa, array)
+        return _times(pa, codec, array)
     if _is_text(types, kind) or types.is_dictionary(kind):
         return _texts(pa, codec, array)
     if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
@@ -107,7 +123,7 @@ def _is_list(types: Any, kind: Any) -> bool:
     return bool(types.is_list(kind) or types.is_large_list(kind))
 
 
-def _times(pa: Any, array: Any) -> Array:
+def _times(pa: Any, codec: FixedCodec, array: Any) -> Array:
     kind = array.type
     if pa.types.is_time(kind):
         raise Unfit(f"a column of {kind} holds times of day")
@@ -117,6 +133,15 @@ def _times(pa: Any, array: Any) -> Array:
     counts = array.view(width).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     if pa.types.is_date(kind):
         return counts.view("M8[D]" if pa.types.is_date32(kind) else "M8[ms]")  # type: ignore[no-any-return]
+    if isinstance(codec, (UnixTimeCodec, DurationCodec)) and codec.resolution == kind.unit:
+        stored: Array = counts
+        return stored
+    nothing = counts == np.iinfo(np.int64).min
+    if nothing.any():  # NumPy would take it for NaT
+        row = int(nothing.argmax())
+        raise Unfit(
+            f"{int(counts[row])} {kind.unit} in a column of {kind} is too far away for {codec.label}", row, int(counts[row])
+        )
     letter = "m" if pa.types.is_duration(kind) else "M"
     return counts.view(f"{letter}8[{kind.unit}]")  # type: ignore[no-any-return]
 

@@ -102,9 +102,37 @@ def _array(values: Any, codec: Any) -> Any:
         return values
     if isinstance(values, (list, tuple, range)):
         return _of_list(values, codec)
+    if hasattr(values, "isna") and not isinstance(getattr(values, "dtype", np.dtype("O")), np.dtype):
+        return _of_pandas(values)
+    if hasattr(values, "null_count") and (array := _with_nulls(values, codec)) is not None:
+        return array
     if hasattr(values, "__array__") and len(getattr(values, "shape", ())) > 0:
         return np.asarray(values)
     return _Single(values)
+
+
+def _of_pandas(values: Any) -> Any:
+    """A column of one of pandas' own types, which have a mark of their own for what is missing."""
+    absent = np.asarray(values.isna(), np.bool_)
+    numbers = getattr(values.dtype, "numpy_dtype", np.dtype("O"))
+    if numbers.kind in "iufb":
+        return np.ma.MaskedArray(values.to_numpy(numbers, na_value=numbers.type(0)), absent)
+    array = np.asarray(values)
+    if array.dtype.kind == "O" and absent.any():
+        array = array.copy()
+        array[absent] = None
+    return array
+
+
+def _with_nulls(values: Any, codec: Any) -> Any:
+    """A polars series or an Arrow array that lacks values, which NumPy would make floats of; None when it lacks none."""
+    count = values.null_count
+    if not (count() if callable(count) else count):
+        return None
+    array = np.asarray(values)
+    if array.dtype.kind in "mM":
+        return np.ma.MaskedArray(array, np.asarray(values.is_null(), np.bool_))
+    return _of_list(values.to_list() if hasattr(values, "to_list") else values.to_pylist(), codec)
 
 
 def _of_list(values: Any, codec: Any) -> Any:

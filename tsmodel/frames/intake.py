@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from tsmodel.codec.column_rows import Given
 from tsmodel.errors import EncodeError, SessionError
-from tsmodel.frames.arrow_values import Unfit, given_of
+from tsmodel.frames.arrow_values import Nans, Unfit, given_of
 from tsmodel.frames.giving import check_names, names_in
 from tsmodel.frames.libraries import library
 from tsmodel.model.meta import schema_of
@@ -45,7 +45,7 @@ def frame_columns(
     pa = library("pyarrow", "add_frame()")
     nans = _has_nans(frame)
     first = 0
-    for source in _batches(pa, frame):
+    for source in _taken(pa, frame):
         for start in range(0, source.num_rows, _ROWS):
             batch = source.slice(start, _ROWS)
             yield first + start, _columns(model, batch, mapping or {}, nans, first + start), batch.num_rows
@@ -57,6 +57,19 @@ def parquet_reader(path: Any, batch_size: int) -> Iterator[Any]:
     parquet = library("pyarrow.parquet", "load_parquet()")
     with parquet.ParquetFile(path) as file:
         yield from file.iter_batches(batch_size=batch_size)
+
+
+def _taken(pa: Any, frame: Any) -> Iterator[Any]:
+    """The batches of a frame.
+
+    Raises:
+        SessionError: when Arrow does not take it.
+    """
+    try:
+        batches = _batches(pa, frame)
+    except (pa.ArrowException, OverflowError, NotImplementedError) as error:
+        raise SessionError(f"Arrow does not take the frame: {error}") from error
+    return batches
 
 
 def _batches(pa: Any, frame: Any) -> Iterator[Any]:
@@ -73,7 +86,7 @@ def _batches(pa: Any, frame: Any) -> Iterator[Any]:
     if module == "polars" and hasattr(frame, "collect"):
         frame = frame.collect()
     if module == "polars" and hasattr(frame, "to_arrow") and hasattr(frame, "columns"):
-        return iter(frame.to_arrow().to_batches())
+        return iter(_narrowed(frame).to_arrow().to_batches())
     if hasattr(frame, "__arrow_c_stream__"):
         return iter(pa.RecordBatchReader.from_stream(frame))
     if hasattr(frame, "__arrow_c_array__"):
@@ -88,6 +101,31 @@ def _batches(pa: Any, frame: Any) -> Iterator[Any]:
     )
 
 
+def _narrowed(frame: Any) -> Any:
+    """A polars frame without integers of 128 bits, which Arrow does not have and no field holds all of.
+
+    Raises:
+        EncodeError: when one has more than 64 bits.
+    """
+    polars = library("polars", "add_frame()")
+    narrow = {}
+    for name, dtype in frame.schema.items():
+        if str(dtype) not in ("Int128", "UInt128"):
+            continue
+        column = frame[name]
+        fits = polars.UInt64 if (column.max() or 0) >= 2**63 else polars.Int64
+        least, greatest = (0, 2**64 - 1) if fits == polars.UInt64 else (-(2**63), 2**63 - 1)
+        beyond = ((column < least) | (column > greatest)).fill_null(False)
+        if beyond.any():
+            row = int(beyond.arg_max())
+            value = column[row]
+            raise EncodeError(
+                f"row {row}: column {name!r}: {value} has more than 64 bits", record=row, field=name, value=value
+            )
+        narrow[name] = fits
+    return frame.cast(narrow) if narrow else frame
+
+
 def _checked(pa: Any, batches: Any) -> Iterator[Any]:
     for batch in batches:
         if isinstance(batch, pa.Table):
@@ -98,16 +136,24 @@ def _checked(pa: Any, batches: Any) -> Iterator[Any]:
             raise SessionError(f"add_frame takes Arrow batches, not {type(batch).__name__}")
 
 
-def _has_nans(frame: Any) -> frozenset[str]:
-    """Columns of a pandas frame in which NaN may be a number as well as nothing."""
+def _has_nans(frame: Any) -> dict[str, Nans]:
+    """Columns of a pandas frame in which NaN may be a number as well as nothing, as values or as items of lists.
+
+    Arrow makes null of NaN.
+    """
     if type(frame).__module__.partition(".")[0] != "pandas" or not hasattr(frame, "dtypes"):
-        return frozenset()
-    dtypes = frame.dtypes
-    return frozenset(str(name) for name, dtype in dtypes.items() if str(dtype) in ("float16", "float32", "float64"))
+        return {}
+    nans: dict[str, Nans] = {}
+    for name, dtype in frame.dtypes.items():
+        if str(dtype) in ("float16", "float32", "float64"):
+            nans[str(name)] = "values"
+        elif str(dtype) == "object" and not any(None in each for each in frame[name] if isinstance(each, (list, tuple))):
+            nans[str(name)] = "items"
+    return nans
 
 
 def _columns(
-    model: type[Any], batch: Any, mapping: Mapping[str, str], nans: frozenset[str], first: int
+    model: type[Any], batch: Any, mapping: Mapping[str, str], nans: Mapping[str, Nans], first: int
 ) -> dict[str, Given]:
     columns = schema_of(model).columns
     renamed = {theirs: ours for ours, theirs in mapping.items()}
@@ -121,7 +167,7 @@ def _columns(
     for name, theirs, array in zip(names, batch.schema.names, batch.columns, strict=True):
         info = columns[name].info
         try:
-            given[stored[name]] = given_of(theirs, info.codec, array, nans=theirs in nans)
+            given[stored[name]] = given_of(theirs, info.codec, array, nans=nans.get(theirs))
         except Unfit as unfit:
             row = None if unfit.row is None else first + unfit.row
             where = "" if row is None else f"row {row}: "

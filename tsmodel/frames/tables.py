@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.errors import QueryError
+from tsmodel.errors import DecodeError, QueryError
 from tsmodel.frames.arrow import check_times
 from tsmodel.frames.libraries import library
 from tsmodel.timestamps import EPOCH_UNIX_NS
@@ -16,7 +16,10 @@ from tsmodel.timestamps import EPOCH_UNIX_NS
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Rebatched", "pandas_of", "polars_of", "windows_table"]
+__all__ = ["DtypeBackend", "Rebatched", "pandas_of", "polars_of", "windows_table"]
+
+DtypeBackend: TypeAlias = Literal["pyarrow"]
+"""What holds the columns of a pandas frame, as pandas names it."""
 
 
 class Rebatched:
@@ -52,15 +55,16 @@ class Rebatched:
             yield batch
 
 
-def windows_table(columns: Mapping[str, npt.NDArray[Any]]) -> Any:
-    """An Arrow table of columns, masked where values are missing; `start` in ns since 2001.
+def windows_table(columns: Mapping[str, npt.NDArray[Any]], digits: Mapping[str, int]) -> Any:
+    """An Arrow table of columns, masked where values are missing; `start` in ns since 2001; `digits` are the decimal places
+    of those that are Decimals.
 
     Raises:
         MissingLibraryError: when pyarrow is not installed.
         DecodeError: when a start lies after what Arrow holds.
     """
     pa = library("pyarrow", "Arrow")
-    arrays = {}
+    arrays, fields = {}, []
     for name, values in columns.items():
         if name == "start":
             kind = pa.timestamp("ns", "UTC")
@@ -68,19 +72,27 @@ def windows_table(columns: Mapping[str, npt.NDArray[Any]]) -> Any:
             arrays[name] = pa.array(values + np.int64(EPOCH_UNIX_NS)).view(kind)
         else:
             mask = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
-            arrays[name] = pa.array(np.ma.getdata(values), mask=mask)
-    return pa.table(arrays)
+            kind = pa.decimal128(38, digits[name]) if name in digits else None
+            arrays[name] = pa.array(np.ma.getdata(values), kind, mask=mask)
+        fields.append(pa.field(name, arrays[name].type, isinstance(values, np.ma.MaskedArray)))
+    return pa.table(arrays, schema=pa.schema(fields))
 
 
-def pandas_of(table: Any, tz: str, index: str | tuple[str, ...] | None) -> Any:
+def pandas_of(table: Any, tz: str, index: str | tuple[str, ...] | None, dtype_backend: DtypeBackend | None = None) -> Any:
     """A pandas frame of an Arrow table, times in the zone `tz`, with an index.
+
+    Integers and bools that may be missing become pandas' masked types, whether or not one is missing: as floats, large
+    integers would be rounded.
 
     Raises:
         MissingLibraryError: when pandas is not installed.
-        QueryError: when a column of the index is not there, or the time zone is unknown.
+        QueryError: when a column of the index is not there, or the time zone or the backend is unknown.
+        DecodeError: when a time is the number by which pandas marks a missing one.
     """
     library("pandas", "to_pandas()")
     pa = library("pyarrow", "to_pandas()")
+    if dtype_backend not in (None, "pyarrow"):
+        raise QueryError(f'dtype_backend={dtype_backend!r}; it is "pyarrow", or None for NumPy and masked types')
     wanted = (index,) if isinstance(index, str) else tuple(index or ())
     if unknown := [name for name in wanted if name not in table.column_names]:
         raise QueryError(f"index names {unknown[0]!r}, which is not among the columns {', '.join(table.column_names)}")
@@ -91,10 +103,56 @@ def pandas_of(table: Any, tz: str, index: str | tuple[str, ...] | None) -> Any:
         ]
         table = table.cast(pa.schema(zoned, table.schema.metadata))
     try:
-        frame = table.to_pandas()
+        pa.array([0], pa.timestamp("ns", tz)).to_pandas()  # Arrow itself takes any text for a time zone
+        frame = _in_arrow(table) if dtype_backend == "pyarrow" else _in_memory(pa, table)
     except (pa.ArrowException, KeyError, ValueError) as error:
+        if isinstance(error, DecodeError):
+            raise
         raise QueryError(f"to_pandas(tz={tz!r}): {error}") from error
     return frame.set_index(list(wanted)) if wanted else frame
+
+
+def _in_arrow(table: Any) -> Any:
+    return table.to_pandas(types_mapper=library("pandas", "to_pandas()").ArrowDtype)
+
+
+def _in_memory(pa: Any, table: Any) -> Any:
+    """A frame of NumPy's types, and of pandas' masked ones."""
+    masked = [
+        at
+        for at, field in enumerate(table.schema)
+        if field.nullable and (pa.types.is_integer(field.type) or pa.types.is_boolean(field.type))
+    ]
+    for field, column in zip(table.schema, table.columns, strict=True):
+        _check_missing(pa, field.name, column)
+    if not masked:
+        return table.to_pandas()
+    pandas = library("pandas", "to_pandas()")
+    frame = pandas.DataFrame(index=pandas.RangeIndex(table.num_rows))
+    plain = [name for at, name in enumerate(table.column_names) if at not in masked]
+    if plain:
+        frame = table.select(plain).to_pandas()
+    for at in masked:
+        field = table.schema.field(at)
+        title = "Boolean" if pa.types.is_boolean(field.type) else str(field.type).title().replace("Ui", "UI")
+        dtype = getattr(pandas, f"{title}Dtype")()
+        frame.insert(at, field.name, table[field.name].to_pandas(types_mapper={field.type: dtype}.get))
+    return frame
+
+
+def _check_missing(pa: Any, name: str, column: Any) -> None:
+    """Refuses times that pandas would take for none, as no Arrow type does."""
+    kind = column.type
+    if not (pa.types.is_timestamp(kind) or pa.types.is_duration(kind)):
+        return
+    nothing = np.iinfo(np.int64).min
+    least = library("pyarrow.compute", "to_pandas()").min(column.cast(pa.int64())).as_py()
+    if least == nothing:
+        raise DecodeError(
+            f"{name} holds {nothing} {kind.unit}, which is pandas' mark for a missing time: take dtype_backend='pyarrow', "
+            "or the column by columns(), which gives integers",
+            field=name,
+        )
 
 
 def polars_of(table: Any) -> pl.DataFrame:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Generic, NoReturn, TypeVar
 
 from tsmodel.errors import QueryError
-from tsmodel.model.aggregates import Aggregate
+from tsmodel.model.aggregates import Aggregate, Counter, OnDrop
 from tsmodel.model.expressions import Between, Comparison, Expression, IsIn, Operator
 from tsmodel.model.operands import ColumnInfo
 from tsmodel.model.ordering import Order
@@ -133,31 +134,60 @@ class Column(Generic[T]):
         """Their median: `quantile(0.5)`."""
         return self.quantile(0.5, error=error)
 
-    def delta(self) -> Aggregate:
-        """By how much a counter grew, for `query.resample(...).agg(...)`.
+    def delta(self, *, modulus: T | None = None, on_drop: OnDrop = "reset") -> Aggregate:
+        """Increase of a counter, for `query.resample(...).agg(...)`.
 
-        It grows from each value to the next one of the series, by their difference, or, where the next one is less, by the
-        whole of that: then the counter began again at zero. What it grows by from a value on counts in that value's window.
+        A counter grows from each value to the next one of the series by their difference, which counts in the window of the
+        first of the two. The result's `drops` and `rollovers` say how often a value was less than the one before.
+
+        Args:
+            modulus: the value at which the counter begins again at zero, such as `2**32`. A drop is then a rollover when
+                the step over this edge is less than half the modulus.
+            on_drop: what any other drop means. "reset": the counter began again at zero, and grew by the whole new value.
+                "ignore": the value is left out, and so are those after it that are less than the last one before it.
+                "raise": a `QueryError` when the query runs.
+
+        Raises:
+            QueryError: when `modulus` is not a number above zero, or `on_drop` is unknown.
         """
-        return Aggregate("delta", self.info)
+        return Aggregate("delta", self.info, counter=self._counter("delta", modulus, on_drop))
 
-    def rate(self, per: DurationLike = "1s") -> Aggregate:
+    def rate(self, per: DurationLike = "1s", *, modulus: T | None = None, on_drop: OnDrop = "reset") -> Aggregate:
         """How fast a counter grew: its `delta` by the time in which it grew so, in units of time `per`, for
         `query.resample(...).agg(...)`.
 
+        Args:
+            per: the unit of time.
+            modulus, on_drop: as in `delta`.
+
         Raises:
-            QueryError: when `per` is not longer than nothing.
+            QueryError: when `per` is not longer than nothing, or as `delta`.
         """
         unit = duration_ns(per)
         if unit <= 0:
             raise QueryError(f"rate takes a unit of time such as '1h', not {per!r}")
-        return Aggregate("rate", self.info, float(unit))
+        return Aggregate("rate", self.info, float(unit), counter=self._counter("rate", modulus, on_drop))
 
     def time_weighted_mean(self) -> Aggregate:
         """The mean over time of what holds from each value until the next one of the series, for
         `query.resample(...).agg(...)`. What holds when a window begins counts in it; what the last value of a series is
         followed by is not known, and does not count."""
         return Aggregate("time_weighted_mean", self.info)
+
+    def _counter(self, kind: str, modulus: object, on_drop: OnDrop) -> Counter:
+        if on_drop not in ("reset", "ignore", "raise"):
+            raise QueryError(f'{kind}(on_drop=...) takes "reset", "ignore" or "raise", not {on_drop!r}')
+        if modulus is None:
+            return Counter(None, on_drop)
+        stored = self.info.operand(modulus, ordering=True)
+        number = self.info.codec.number
+        is_float = number is not None and number.kind == "float"
+        if not 0 < stored < sys.float_info.max or number is None or (not is_float and stored % 1):
+            raise QueryError(
+                f"{self.info.model}.{self.name}: {kind}(modulus=...) takes the number at which the counter begins again at "
+                f"zero, such as 2**32, not {modulus!r}"
+            )
+        return Counter(float(stored) if is_float else int(stored), on_drop)
 
     def _compare(self, operator: Operator, value: object) -> Expression:
         return Comparison(self.info, operator, self.info.operand(value, ordering=operator not in ("==", "!=")))

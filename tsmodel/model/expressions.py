@@ -5,18 +5,37 @@ Rules kept here:
 * An expression is an immutable tree. It knows nothing of key ranges or arrays: the query room compiles it.
 * `&`, `|` and `~` combine expressions. `and`, `or`, `not` and `if` need a truth value, which an expression refuses to have.
 * Operands were checked and converted by their column before they come here.
+* Nothing recurses: conditions may be as deep as memory allows. Walks are linear in the number of terms.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, NoReturn
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Literal, NoReturn, TypeAlias, TypeVar, cast
 
 import attrs
+from typing_extensions import Self
 
 from tsmodel.errors import QueryError
 from tsmodel.model.operands import ColumnInfo
 
-__all__ = ["And", "Between", "Comparison", "Expression", "IsIn", "Not", "Operator", "Or"]
+__all__ = [
+    "And",
+    "Between",
+    "Chain",
+    "Comparison",
+    "Expression",
+    "IsIn",
+    "Leaf",
+    "Not",
+    "Operator",
+    "Or",
+    "chain_of",
+    "folded",
+    "leaves",
+    "replaced",
+    "shortened",
+]
 
 Operator = Literal["<", "<=", ">", ">=", "==", "!="]
 
@@ -27,20 +46,26 @@ class Expression:
     __slots__ = ()
 
     def __and__(self, other: Expression) -> Expression:
-        return And((self, _expression(other, "&")))
+        return And(self, _expression(other, "&"))
 
     def __or__(self, other: Expression) -> Expression:
-        return Or((self, _expression(other, "|")))
+        return Or(self, _expression(other, "|"))
 
     def __invert__(self) -> Expression:
         return Not(self)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     def __repr__(self) -> str:
         return f"<condition {self}>"
 
     def __bool__(self) -> NoReturn:
         raise QueryError(
-            f"({self}) is a condition, not a truth value: combine conditions with & | ~ and parentheses, "
+            f"({shortened(str(self))}) is a condition, not a truth value: combine conditions with & | ~ and parentheses, "
             "and use between() instead of a < x < b"
         )
 
@@ -88,31 +113,190 @@ class IsIn(Expression):
         return f"{self.column.alias} in {{{shown}{more}}}"
 
 
-@attrs.frozen(eq=False, repr=False)
-class And(Expression):
-    """All of `terms`."""
+class _Combined(Expression):
+    """What `&`, `|` and `~` make."""
 
-    terms: tuple[Expression, ...]
-
-    def __str__(self) -> str:
-        return " & ".join(f"({term})" for term in self.terms)
-
-
-@attrs.frozen(eq=False, repr=False)
-class Or(Expression):
-    """Any of `terms`."""
-
-    terms: tuple[Expression, ...]
+    __slots__ = ()
 
     def __str__(self) -> str:
-        return " | ".join(f"({term})" for term in self.terms)
+        texts: list[str] = []
+        left: list[Expression | str] = [self]
+        while left:
+            node = left.pop()
+            if isinstance(node, Not):
+                left += (")", node.term, "~(")
+            elif isinstance(node, (And, Or)):
+                symbol = " & " if isinstance(node, And) else " | "
+                left += (")", node.right, f"{symbol}(")
+                # (a | b) | c reads as a | b | c
+                left += (node.left,) if type(node.left) is type(node) else (")", node.left, "(")
+            else:
+                texts.append(str(node))
+        return "".join(texts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As a list of steps, for pickle recurses into what it finds."""
+        steps: list[Any] = []
+        places: dict[int, int] = {}
+        left: list[Expression] = [self]
+        while left:
+            node = left[-1]
+            parts = _parts(node)
+            if id(node) in places:
+                left.pop()
+            elif missing := [part for part in parts if id(part) not in places]:
+                left += missing
+            else:
+                left.pop()
+                places[id(node)] = len(steps)
+                steps.append((type(node), *(places[id(part)] for part in parts)) if parts else node)
+        return _of_steps, (steps,)
 
 
-@attrs.frozen(eq=False, repr=False)
-class Not(Expression):
+@attrs.frozen(eq=False, repr=False, str=False)
+class And(_Combined):
+    """Both `left` and `right`."""
+
+    left: Expression
+    right: Expression
+
+
+@attrs.frozen(eq=False, repr=False, str=False)
+class Or(_Combined):
+    """`left`, `right`, or both."""
+
+    left: Expression
+    right: Expression
+
+
+@attrs.frozen(eq=False, repr=False, str=False)
+class Not(_Combined):
     """Not `term`."""
 
     term: Expression
 
-    def __str__(self) -> str:
-        return f"~({self.term})"
+
+Leaf: TypeAlias = Comparison | Between | IsIn
+
+
+def _parts(node: Expression) -> tuple[Expression, ...]:
+    if isinstance(node, Not):
+        return (node.term,)
+    return (node.left, node.right) if isinstance(node, (And, Or)) else ()
+
+
+def _of_steps(steps: list[Any]) -> Expression:
+    made: list[Expression] = []
+    for step in steps:
+        made.append(step[0](*(made[place] for place in step[1:])) if isinstance(step, tuple) else step)
+    return made[-1]
+
+
+def leaves(condition: Expression) -> Iterator[Any]:
+    """What a condition combines, from left to right."""
+    left = [condition]
+    while left:
+        node = left.pop()
+        if parts := _parts(node):
+            left += parts[::-1]
+        else:
+            yield node
+
+
+def replaced(condition: Expression, leaf: Callable[[Leaf], Expression]) -> Expression:
+    """The same with other conditions in place of those that it combines."""
+    left: list[Expression | type] = [condition]
+    made: list[Expression] = []
+    while left:
+        node = left.pop()
+        if isinstance(node, type):
+            count = 1 if node is Not else 2
+            made[-count:] = [node(*made[-count:])]
+        elif parts := _parts(node):
+            left += (type(node), *parts[::-1])
+        else:
+            made.append(leaf(cast("Leaf", node)))
+    return made[0]
+
+
+@attrs.frozen
+class Chain:
+    """Conditions that all hold, or of which any does.
+
+    Attributes:
+        is_all: whether all of them.
+        leaves: those that combine no others, each with whether it is negated.
+        chains: the others; first those of which a walk holds most at once.
+        height: of how many chains a walk holds something at once, at least.
+        depth: how many chains lie within one another.
+    """
+
+    is_all: bool
+    leaves: list[tuple[Leaf, bool]]
+    chains: list[Chain]
+    height: int
+    depth: int
+
+
+def chain_of(condition: Expression) -> Chain:
+    """A condition as chains within chains, in which `&` and `|` alternate; negations are pushed down to the leaves."""
+    root = _Open(is_all=True)
+    # Each with the chain that it belongs to, and whether it is negated; a chain alone when all of it was seen.
+    left: list[tuple[Expression | None, bool, _Open]] = [(condition, False, root)]
+    while left:
+        node, negated, chain = left.pop()
+        while isinstance(node, Not):
+            node, negated = node.term, not negated
+        if node is None:
+            assert chain.parent is not None
+            chain.parent.chains.append(chain.closed())
+        elif isinstance(node, (And, Or)):
+            is_all = isinstance(node, And) != negated
+            if is_all != chain.is_all:
+                chain = _Open(is_all=is_all, parent=chain)
+                left.append((None, False, chain))
+            left += ((node.right, negated, chain), (node.left, negated, chain))
+        else:
+            chain.leaves.append((cast("Leaf", node), negated))
+    return root.closed()
+
+
+@attrs.define
+class _Open:
+    is_all: bool
+    parent: _Open | None = None
+    leaves: list[tuple[Leaf, bool]] = attrs.field(factory=list)
+    chains: list[Chain] = attrs.field(factory=list)
+
+    def closed(self) -> Chain:
+        # While a chain is walked, what came of those before it is held: the one that holds most goes first.
+        chains = sorted(self.chains, key=lambda chain: -chain.height)
+        height = max((chain.height + (at > 0) for at, chain in enumerate(chains)), default=0) or 1
+        return Chain(self.is_all, self.leaves, chains, height, 1 + max((chain.depth for chain in chains), default=0))
+
+
+C = TypeVar("C")
+
+
+def folded(chain: Chain, add: Callable[[Chain, list[C], C], object], value: Callable[[Chain, list[C]], C]) -> C:
+    """What comes of a chain: `value` of it and of the list to which `add` took what came of the chains within it."""
+    walk: list[tuple[Chain, Iterator[Chain], list[C]]] = [(chain, iter(chain.chains), [])]
+    while True:
+        node, rest, held = walk[-1]
+        inner = next(rest, None)
+        if inner is not None:
+            walk.append((inner, iter(inner.chains), []))
+            continue
+        made = value(node, held)
+        walk.pop()
+        if not walk:
+            return made
+        add(walk[-1][0], walk[-1][2], made)
+
+
+_MOST_SHOWN: Final = 2000
+
+
+def shortened(text: str) -> str:
+    """The text of a condition for a person to read, who reads no thousands of terms."""
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]} … {len(text):,} characters"

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from tsmodel.codec import FieldCodec, FieldFault, FixedCodec, LayoutField, SpanRecords, VariableRecords
 from tsmodel.codec.nullable import NullableCodec, SentinelCodec
 from tsmodel.codec.numbers import BitsCodec, ScalarCodec
-from tsmodel.codec.scalars import shown
 from tsmodel.errors import QueryError
 
 __all__ = ["ColumnInfo"]
@@ -57,17 +56,17 @@ class ColumnInfo:
         if self.codec.comparisons == "none" or (ordering and self.codec.comparisons == "equality"):
             how = "compared" if self.codec.comparisons == "none" else "ordered; == and != can be asked"
             raise QueryError(f"{self.model}.{self.alias} ({self.codec.label}) cannot be {how}")
-        if value is None and self.is_nullable and not ordering:
+        if value is None and self.is_nullable:
+            if ordering:
+                raise QueryError(f"{self.model}.{self.alias} cannot be ordered with None; == and != can be asked")
             return None
         try:
             if self.codec.number is not None:
                 return self.codec.operand(value)
-            if fault := self.codec.fault(value):
-                raise FieldFault(f"cannot be compared with {shown(value)}: {fault.why}")
+            return self.codec.constant(value)
         except FieldFault as fault:
             label = f" ({self.codec.label}) " if fault.why.startswith("cannot") else ": "
             raise QueryError(f"{self.model}.{self.alias}{label}{fault.why}") from fault.__cause__ or fault
-        return self.codec.comparable(value)
 
     def values(self, records: Any) -> npt.NDArray[Any]:
         """The column of some records that a codec's `fit` gave, shape (n,): stored numbers where the codec has a `number`

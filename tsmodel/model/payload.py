@@ -14,7 +14,7 @@ import numpy.typing as npt
 from msgspec.structs import astuple
 
 from tsmodel.client.encoding import Encoded
-from tsmodel.client.payload_types import PayloadType, key_objects
+from tsmodel.client.payload_types import ChunkPayloadType, key_objects
 from tsmodel.client.record import Key, Record
 from tsmodel.codec import FieldFault, RowCodec, VariableRecords, row_codec
 from tsmodel.codec.claims import Refusal
@@ -33,7 +33,7 @@ _HEAD: Final = struct.Struct("<4xiqiqq")
 _UNSET_KEY: Final = (-1, -1, -1, -1, -1)
 
 
-class ModelPayloadType(PayloadType[M]):
+class ModelPayloadType(ChunkPayloadType[M]):
     """Serializes the payload fields of a model; `Reading.payload_type` is one, for any channel of the official shape."""
 
     def __init__(self, codec: RowCodec[M]) -> None:
@@ -63,7 +63,7 @@ class ModelPayloadType(PayloadType[M]):
         return self._codec.make(*_UNSET_KEY, *astuple(values)[len(KEY_FIELDS) :])
 
     def read(self, chunk: Chunk) -> Iterator[Record[M]]:
-        """See `PayloadType.read`; records that fit the model are read all at once."""
+        """See `ChunkPayloadType.read`; records that fit the model are read all at once."""
         fit = self._codec.fit(chunk)
         if fit.misfits:
             return super().read(chunk)  # one by one, so that those before the first misfit come
@@ -76,7 +76,7 @@ class ModelPayloadType(PayloadType[M]):
         return map(Record, keys, self._codec.rows(keyless))
 
     def encode(self, data: Iterable[Record[M]], *, with_acq: bool, skip_invalid: bool = False) -> Encoded:
-        """See `PayloadType.encode`; the key is that of the record."""
+        """See `ChunkPayloadType.encode`; the key is that of the record."""
         if skip_invalid:
             return super().encode(data, with_acq=with_acq, skip_invalid=True)
         records = list(data)

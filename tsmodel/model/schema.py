@@ -154,10 +154,19 @@ class Schema:
         codecs = [(spec.name, spec.codec(self.model, self.byte_order)) for spec in self.specs]
         try:
             if self.encoding != "struct":
-                return MessageLayout.of_message(codecs, self.encoding, self.model, self._factories(), self.version)
+                return self._message(codecs)
             return laid_out(codecs, self.byte_order, self.align, self.version)
         except LayoutError as error:
             raise SchemaError(f"class {self.model}: {error}", model=self.model) from error
+
+    def _message(self, codecs: list[tuple[str, FieldCodec | Padding]]) -> Layout:
+        layout = MessageLayout.of_message(codecs, self.encoding, self.model, self._factories(), self.version)
+        defaults = {spec.name: spec.options.default for spec in self.specs}
+        for field in layout.fields:
+            default = defaults[field.name]
+            if default is not attrs.NOTHING and (fault := layout.fault(field, default)):
+                raise SchemaError(f"{self.model}.{field.name}: the default {fault}", model=self.model, field=field.name)
+        return layout
 
 
 @attrs.frozen

@@ -38,7 +38,7 @@ Indexes: TypeAlias = npt.NDArray[np.intp]
 _SERIES: Final = ("cid", "mid", "moid")
 _KEY: Final = (*_SERIES, "cap")
 _FIRST_LOOK: Final = 65_536
-"""Records held before any are let go of for the first time."""
+"""Records held before any are let go of for the first time, unless fewer may be held."""
 _CHUNK: Final = 16_384
 """Records of a chunk that is given back."""
 
@@ -90,7 +90,8 @@ class _Held:
         self._chunks: list[Chunk] = []
         self._columns: list[dict[str, npt.NDArray[Any]]] = []
         self._count = 0
-        self._look = _FIRST_LOOK
+        self._least = min(_FIRST_LOOK, most + 1)
+        self._look = self._least
 
     def add(self, chunk: Chunk, columns: dict[str, npt.NDArray[Any]]) -> None:
         """Takes records, and columns that stay."""
@@ -101,15 +102,14 @@ class _Held:
         self._count += len(chunk)
         if self._count >= self._look:
             self._let_go()
-            self._look = max(_FIRST_LOOK, 2 * self._count)
-            if self._count > self._most:
-                raise QueryError(
-                    f"{self._what} holds {self._count:,} records in memory, and may hold {self._most:,}: narrow the query, "
-                    "give it a limit, or allow more by max_rows_in_memory()"
-                )
+            self._look = max(self._least, 2 * self._count)
 
     def chunks(self) -> Iterator[Chunk]:
-        """Those that stay, in order, as chunks."""
+        """Those that stay, in order, as chunks.
+
+        Raises:
+            QueryError: when there are more than may be held.
+        """
         self._let_go()
         for chunk in self._chunks:
             for first in range(0, len(chunk), _CHUNK):
@@ -122,6 +122,11 @@ class _Held:
         kept = self._keep(columns)
         self._chunks, self._count = [joined(self._chunks).take(kept).kept()], len(kept)
         self._columns = [{name: column[kept] for name, column in columns.items()}]
+        if self._count > self._most:
+            raise QueryError(
+                f"{self._what} holds {self._count:,} records in memory, and may hold {self._most:,}: narrow the query, "
+                "give it a limit, or allow more by max_rows_in_memory()"
+            )
 
 
 class ByKey:
@@ -206,7 +211,9 @@ class Arranged:
         return self._held.chunks()
 
     def _kept(self, columns: dict[str, npt.NDArray[Any]]) -> Indexes:
-        return _arranged(columns, self._arrangement, self._limit)
+        # While there are records to come, those of any series may still take another's place: the end that reads the chunks
+        # has the limit as well.
+        return _arranged(columns, self._arrangement, None if self._arrangement.per_series else self._limit)
 
 
 def _chunk_of(records: Any) -> Chunk:

@@ -12,7 +12,7 @@ from tsmodel.errors import MultipleResultsError, NoResultError, QueryError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.model.base import TSModel
 from tsmodel.model.columns import Column
-from tsmodel.model.expressions import And, Between, Comparison, Expression, IsIn, Not, Or
+from tsmodel.model.expressions import Between, Comparison, Expression, IsIn, leaves, shortened
 from tsmodel.model.meta import schema_of
 from tsmodel.model.unions import models_of, queried
 from tsmodel.query.arrangement import ArrangementSteps
@@ -201,7 +201,7 @@ class QueryBuilder(ArrangementSteps[M], Generic[M]):
         return self._stats
 
     def __repr__(self) -> str:
-        conditions = " & ".join(f"({condition})" for condition in self._conditions) or "all records"
+        conditions = shortened(" & ".join(f"({condition})" for condition in self._conditions)) or "all records"
         return f"<{type(self).__name__} of {self._model.__name__}: {conditions}>"
 
     def _with(self, **changes: Any) -> Self:
@@ -273,20 +273,18 @@ class QueryBuilder(ArrangementSteps[M], Generic[M]):
         return self.where(condition)
 
     def _check(self, condition: object) -> None:
-        if isinstance(condition, (And, Or)):
-            for term in condition.terms:
-                self._check(term)
-        elif isinstance(condition, Not):
-            self._check(condition.term)
-        elif isinstance(condition, (Comparison, Between, IsIn)):
-            column = condition.column
-            if not column_named(self._model, column):
-                known = dict.fromkeys(name for each in models_of(self._model) for name in schema_of(each).columns)
+        known: set[int] = set()
+        for leaf in leaves(condition) if isinstance(condition, Expression) else [condition]:
+            if not isinstance(leaf, (Comparison, Between, IsIn)):
                 raise QueryError(
-                    f"{column.model}.{column.name} is not a column of {self._model.__name__}, which has {', '.join(known)}"
+                    f"where() takes conditions such as {self._model.__name__}.cap > 0, not {leaf!r} ({type(leaf).__name__})"
                 )
-        else:
-            raise QueryError(
-                f"where() takes conditions such as {self._model.__name__}.cap > 0, not {condition!r} "
-                f"({type(condition).__name__})"
-            )
+            column = leaf.column
+            if id(column) in known:
+                continue
+            known.add(id(column))
+            if not column_named(self._model, column):
+                names = dict.fromkeys(name for each in models_of(self._model) for name in schema_of(each).columns)
+                raise QueryError(
+                    f"{column.model}.{column.name} is not a column of {self._model.__name__}, which has {', '.join(names)}"
+                )

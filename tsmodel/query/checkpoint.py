@@ -16,6 +16,7 @@ import attrs
 import msgspec
 
 from tsmodel.errors import CheckpointError
+from tsmodel.keys import LIMITS
 
 __all__ = ["Checkpoint", "Position"]
 
@@ -69,7 +70,7 @@ class Checkpoint:
             raise CheckpointError(f"the checkpoint {self._path} cannot be read: {error}") from error
         try:
             kept = msgspec.json.decode(content, type=_File)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise CheckpointError(f"{self._path} is not a checkpoint: {error}; nothing was changed") from error
         if kept.tsmodel_checkpoint != _VERSION:
             raise CheckpointError(
@@ -82,6 +83,12 @@ class Checkpoint:
                     f"the checkpoint {self._path} is of another {name}: it has {theirs!r}, this is {ours!r}; name another "
                     "file, or remove this one to begin anew"
                 )
+        limits = LIMITS["acq"]
+        if not limits.least <= kept.acq <= limits.bound or kept.taken < 0:
+            raise CheckpointError(
+                f"{self._path} is damaged: no record has acq {kept.acq}, or {kept.taken} of them were taken; restore a "
+                "copy, or remove the file to begin anew"
+            )
         return Position(kept.acq, kept.taken)
 
     def save(self, position: Position) -> None:

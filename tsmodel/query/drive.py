@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, closing
 from typing import Any, TypeVar
 
@@ -11,7 +11,6 @@ from tsmodel.backend import AsyncBackend, Backend
 from tsmodel.keys import KeyRange
 from tsmodel.query.ends import End
 from tsmodel.query.fetching import fetched, fetched_async
-from tsmodel.query.gathering import Gathering
 from tsmodel.query.stats import RunStats
 from tsmodel.wire.chunk import Chunk
 
@@ -22,7 +21,7 @@ R = TypeVar("R")
 
 def stream(backend: Backend, boxes: tuple[KeyRange, ...], end: End[R], stats: RunStats) -> Iterator[R]:
     """What `end` gives after each chunk. Closing the iterator stops the scan and releases what it holds."""
-    with closing(_chunks(backend, boxes, stats)) as chunks:
+    with closing(fetched(backend, boxes, stats)) as chunks:
         for chunk in chunks:
             enough = _fed(end, chunk, stats)
             stats.tick()
@@ -33,7 +32,7 @@ def stream(backend: Backend, boxes: tuple[KeyRange, ...], end: End[R], stats: Ru
 
 def run(backend: Backend, boxes: tuple[KeyRange, ...], end: End[R], stats: RunStats) -> R:
     """What `end` gives after all chunks, or as soon as it has enough."""
-    with closing(_chunks(backend, boxes, stats)) as chunks:
+    with closing(fetched(backend, boxes, stats)) as chunks:
         for chunk in chunks:
             if _fed(end, chunk, stats):
                 break
@@ -45,7 +44,7 @@ async def stream_async(
     backend: AsyncBackend, boxes: tuple[KeyRange, ...], end: End[R], stats: RunStats
 ) -> AsyncGenerator[R, None]:
     """As `stream`."""
-    async with aclosing(_chunks_async(backend, boxes, stats)) as chunks:
+    async with aclosing(fetched_async(backend, boxes, stats)) as chunks:
         async for chunk in chunks:
             enough = _fed(end, chunk, stats)
             stats.tick()
@@ -56,7 +55,7 @@ async def stream_async(
 
 async def run_async(backend: AsyncBackend, boxes: tuple[KeyRange, ...], end: End[R], stats: RunStats) -> R:
     """As `run`."""
-    async with aclosing(_chunks_async(backend, boxes, stats)) as chunks:
+    async with aclosing(fetched_async(backend, boxes, stats)) as chunks:
         async for chunk in chunks:
             if _fed(end, chunk, stats):
                 break
@@ -72,41 +71,3 @@ def _fed(end: End[Any], chunk: Chunk, stats: RunStats) -> bool:
     known -= stats.steps.get("checking", 0.0) + stats.steps.get("filtering", 0.0)
     stats.spent("making", since - known)
     return enough
-
-
-def _chunks(backend: Backend, boxes: tuple[KeyRange, ...], stats: RunStats) -> Generator[Chunk, None, None]:
-    if helpers := backend.spare.take(len(boxes) - 1):
-        yield from fetched(backend, boxes, stats, helpers=helpers)
-        return
-    gathering = Gathering()
-    for box in boxes:
-        stats.ranges += 1
-        with backend.scan(box) as scan:
-            since = time.perf_counter()
-            for chunk in scan:
-                stats.spent("fetching", since)
-                yield from gathering.push(chunk)
-                since = time.perf_counter()
-        stats.tick()
-    yield from gathering.rest()
-
-
-async def _chunks_async(backend: AsyncBackend, boxes: tuple[KeyRange, ...], stats: RunStats) -> AsyncGenerator[Chunk, None]:
-    if helpers := backend.spare.take(len(boxes) - 1):
-        async with aclosing(fetched_async(backend, boxes, stats, helpers=helpers)) as chunks:
-            async for chunk in chunks:
-                yield chunk
-        return
-    gathering = Gathering()
-    for box in boxes:
-        stats.ranges += 1
-        async with backend.scan(box) as scan:
-            since = time.perf_counter()
-            async for chunk in scan:
-                stats.spent("fetching", since)
-                for ready in gathering.push(chunk):
-                    yield ready
-                since = time.perf_counter()
-        stats.tick()
-    for ready in gathering.rest():
-        yield ready

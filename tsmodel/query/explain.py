@@ -5,8 +5,10 @@ from __future__ import annotations
 from html import escape
 
 import attrs
+import numpy as np
 
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
+from tsmodel.model.expressions import IsIn, leaves, shortened
 from tsmodel.query.arranging import Arrangement
 from tsmodel.query.planning import Plan
 from tsmodel.query.stats import RunStats
@@ -42,8 +44,10 @@ class Explanation:
         lines += [f"    {number}. {_shown(box)}" for number, box in enumerate(boxes[:_MOST_SHOWN], 1)]
         if len(boxes) > _MOST_SHOWN:
             lines.append(f"    … {len(boxes) - _MOST_SHOWN} more")
-        residual = " & ".join(f"({term})" for term in (*self.plan.key_residual, *self.plan.residual))
+        residual = shortened(" & ".join(f"({term})" for term in (*self.plan.key_residual, *self.plan.residual)))
         lines.append(f"  residual filter: {residual or 'none'}")
+        if rounded := self._rounded():
+            lines.append(f"  rounded to the column's width: {rounded}")
         if self.arrangement:
             lines.append(f"  then: {self.arrangement}")
         if self.limit is not None and self.arrangement.order:
@@ -54,6 +58,19 @@ class Explanation:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    def _rounded(self) -> str:
+        """Constants that are not quite what they are shown as, because they have the width of their column."""
+        found: dict[str, None] = {}
+        for term in (*self.plan.key_residual, *self.plan.residual):
+            for leaf in leaves(term):
+                constants = leaf.values if isinstance(leaf, IsIn) else attrs.astuple(leaf, recurse=False)[1:]
+                for value in constants:
+                    if isinstance(value, np.floating) and float(str(value)) != value:
+                        found[f"{leaf.column.alias} {value} is {float(value)}"] = None
+                if len(found) > _MOST_SHOWN:
+                    return ", ".join([*found][:_MOST_SHOWN]) + ", …"
+        return ", ".join(found)
 
     def _repr_html_(self) -> str:
         """The same as a table, for notebooks."""

@@ -5,25 +5,31 @@ Rules kept here:
 * What is fetched and not taken is bounded: a few chunks for each scan.
 * The first failure ends the fetching, and is raised. Who stops early leaves scans that end at their next chunk; what they
   hold they release themselves, and nobody waits for them.
+* What was taken from a backend's `spare` comes back, however and wherever the fetching ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import aclosing
+from functools import partial
 from typing import Final
 
-from tsmodel.backend import AsyncBackend, Backend
+from tsmodel.backend import AsyncBackend, Backend, Spare
 from tsmodel.keys import KeyRange
 from tsmodel.query.gathering import Gathering
 from tsmodel.query.stats import RunStats
 from tsmodel.wire.chunk import Chunk
 
 __all__ = ["fetched", "fetched_async"]
+
+_log = logging.getLogger("tsmodel.query")
 
 _AHEAD: Final = 2
 """Chunks for each scan that may wait to be taken."""
@@ -70,19 +76,64 @@ class _Mailbox:
             self._changed.notify_all()
 
 
-def fetched(backend: Backend, boxes: Sequence[KeyRange], stats: RunStats, *, helpers: int) -> Generator[Chunk, None, None]:
-    """Chunks of some key ranges, in no particular order; each lasts.
+class _Share:
+    """One of the scans that a backend has to spare. It is given back once: when that is said, or when nobody holds it."""
+
+    def __init__(self, spare: Spare) -> None:
+        self._spare = spare
+        self._held = [True]
+
+    def give_back(self) -> None:
+        """Gives it back, unless it was."""
+        try:
+            self._held.pop()  # one thread succeeds
+        except IndexError:
+            return
+        self._spare.give_back(1)
+
+    __del__ = give_back
+
+
+def _taken(spare: Spare, most: int) -> list[_Share]:
+    return [_Share(spare) for _ in range(spare.take(most))]
+
+
+def fetched(backend: Backend, boxes: Sequence[KeyRange], stats: RunStats) -> Generator[Chunk, None, None]:
+    """Chunks of some key ranges, each valid until the next.
 
     Args:
-        backend: is scanned.
+        backend: is scanned: once, and by as many threads beside as its `spare` has.
         boxes: the key ranges.
         stats: counts them.
-        helpers: scans beside the first one, taken from the backend's `spare`; they are given back.
     """
-    todo = deque(boxes)
-    mailbox = _Mailbox(_AHEAD * (helpers + 1))
+    shares = _taken(backend.spare, len(boxes) - 1)
+    if shares:
+        yield from _fetched_together(backend, boxes, stats, shares)
+    else:
+        yield from _fetched_in_turn(backend, boxes, stats)
 
-    def work(is_helper: bool) -> None:
+
+def _fetched_in_turn(backend: Backend, boxes: Sequence[KeyRange], stats: RunStats) -> Generator[Chunk, None, None]:
+    gathering = Gathering()
+    for box in boxes:
+        stats.ranges += 1
+        with backend.scan(box) as scan:
+            since = time.perf_counter()
+            for chunk in scan:
+                stats.spent("fetching", since)
+                yield from gathering.push(chunk)
+                since = time.perf_counter()
+        stats.tick()
+    yield from gathering.rest()
+
+
+def _fetched_together(
+    backend: Backend, boxes: Sequence[KeyRange], stats: RunStats, shares: list[_Share]
+) -> Generator[Chunk, None, None]:
+    todo = deque(boxes)
+    mailbox = _Mailbox(_AHEAD * (len(shares) + 1))
+
+    def work(share: _Share | None) -> None:
         try:
             gathering = Gathering()
             while todo and not mailbox.is_closed:
@@ -101,18 +152,30 @@ def fetched(backend: Backend, boxes: Sequence[KeyRange], stats: RunStats, *, hel
         except BaseException as error:  # noqa: BLE001 - raised where the chunks are taken
             mailbox.put(error)
         finally:
-            if is_helper:
-                backend.spare.give_back(1)
+            if share is not None:
+                share.give_back()
             mailbox.put(_Ended)
 
-    left = helpers + 1
-    started = 0
+    left = 0
     try:
-        while started < left:
-            context = contextvars.copy_context()
-            name = f"tsmodel-fetch-{started + 1}"
-            threading.Thread(target=context.run, args=(work, started > 0), name=name, daemon=True).start()
-            started += 1
+        while shares or not left:
+            # The first thread takes the place of the caller, who only waits.
+            share = shares.pop() if left else None
+            name = f"tsmodel-fetch-{left + 1}"
+            thread = threading.Thread(target=contextvars.copy_context().run, args=(work, share), name=name, daemon=True)
+            try:
+                thread.start()
+            except BaseException as error:
+                if share is not None and thread.ident is None:  # it does not run, and so will not do it itself
+                    share.give_back()
+                if not isinstance(error, RuntimeError):
+                    raise
+                _log.warning("a query goes on with %d threads, no more can be started: %s", left, error)
+                break
+            left += 1
+        if not left:
+            _give_back(shares)
+            yield from _fetched_in_turn(backend, boxes, stats)
         while left:
             since = time.perf_counter()
             item = mailbox.take()
@@ -127,15 +190,48 @@ def fetched(backend: Backend, boxes: Sequence[KeyRange], stats: RunStats, *, hel
                 left -= 1
     finally:
         mailbox.close()
-        backend.spare.give_back(helpers + 1 - max(started, 1))
+        _give_back(shares)
 
 
-async def fetched_async(
-    backend: AsyncBackend, boxes: Sequence[KeyRange], stats: RunStats, *, helpers: int
-) -> AsyncGenerator[Chunk, None]:
+def _give_back(shares: list[_Share]) -> None:
+    while shares:
+        shares.pop().give_back()
+
+
+async def fetched_async(backend: AsyncBackend, boxes: Sequence[KeyRange], stats: RunStats) -> AsyncGenerator[Chunk, None]:
     """As `fetched`, by tasks."""
+    if shares := _taken(backend.spare, len(boxes) - 1):
+        chunks = _fetched_together_async(backend, boxes, stats, shares)
+    else:
+        chunks = _fetched_in_turn_async(backend, boxes, stats)
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            yield chunk
+
+
+async def _fetched_in_turn_async(
+    backend: AsyncBackend, boxes: Sequence[KeyRange], stats: RunStats
+) -> AsyncGenerator[Chunk, None]:
+    gathering = Gathering()
+    for box in boxes:
+        stats.ranges += 1
+        async with backend.scan(box) as scan:
+            since = time.perf_counter()
+            async for chunk in scan:
+                stats.spent("fetching", since)
+                for ready in gathering.push(chunk):
+                    yield ready
+                since = time.perf_counter()
+        stats.tick()
+    for ready in gathering.rest():
+        yield ready
+
+
+async def _fetched_together_async(
+    backend: AsyncBackend, boxes: Sequence[KeyRange], stats: RunStats, shares: list[_Share]
+) -> AsyncGenerator[Chunk, None]:
     todo = deque(boxes)
-    ready_chunks: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue(_AHEAD * (helpers + 1))
+    ready_chunks: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue(_AHEAD * (len(shares) + 1))
 
     async def work() -> None:
         try:
@@ -152,8 +248,13 @@ async def fetched_async(
         except Exception as error:  # noqa: BLE001 - raised where the chunks are taken
             await ready_chunks.put(error)
 
-    tasks = [asyncio.create_task(work()) for _ in range(helpers + 1)]
+    tasks = [asyncio.create_task(work())]
     try:
+        for share in shares:
+            task = asyncio.create_task(work())
+            # When its scan has ended, whatever becomes of this generator: it may be cancelled while it waits for that.
+            task.add_done_callback(partial(_task_ended, share))
+            tasks.append(task)
         left = len(tasks)
         while left:
             since = time.perf_counter()
@@ -169,4 +270,7 @@ async def fetched_async(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        backend.spare.give_back(helpers)
+
+
+def _task_ended(share: _Share, _: asyncio.Task[None]) -> None:
+    share.give_back()

@@ -15,7 +15,7 @@ from tsmodel.frames.ends import ArrowFrame, ColumnsFrame, Frame, StructuredFrame
 from tsmodel.frames.lazy import lazy_frame, pushed
 from tsmodel.frames.libraries import library
 from tsmodel.frames.parquet import write_parquet
-from tsmodel.frames.tables import Rebatched, pandas_of, polars_of
+from tsmodel.frames.tables import DtypeBackend, Rebatched, pandas_of, polars_of
 from tsmodel.model.base import TSModel
 from tsmodel.model.expressions import Expression
 from tsmodel.query.ends import End, Selection
@@ -113,19 +113,29 @@ class FrameEnds(_Framing[M]):
         """
         return self._run(self._framed(ArrowFrame(self._model, columns)))
 
-    def to_pandas(self, *columns: Wanted, tz: str = "UTC", index: str | tuple[str, ...] | None = None) -> pd.DataFrame:
+    def to_pandas(
+        self,
+        *columns: Wanted,
+        tz: str = "UTC",
+        index: str | tuple[str, ...] | None = None,
+        dtype_backend: DtypeBackend | None = None,
+    ) -> pd.DataFrame:
         """A `pandas.DataFrame`.
+
+        Nullable integers and bools get pandas' masked types, such as `Int64`. In a Nullable float column pandas cannot tell
+        NaN from a missing value, unless Arrow holds it.
 
         Args:
             columns: the columns to give.
             tz: time zone of times.
             index: column or columns that become the index, such as `("mid", "cap")`.
+            dtype_backend: "pyarrow" for columns that Arrow holds (`pandas.ArrowDtype`), which lose nothing.
 
         Raises:
             MissingLibraryError: when pandas or pyarrow is not installed.
-            QueryError, DecodeError: as `to_arrow`.
+            QueryError, DecodeError: as `to_arrow`; also when a time is the number that pandas takes for a missing one.
         """
-        return pandas_of(self.to_arrow(*columns), tz, index)
+        return pandas_of(self.to_arrow(*columns), tz, index, dtype_backend)
 
     def to_polars(self, *columns: Wanted) -> pl.DataFrame:
         """A `polars.DataFrame`.
@@ -225,10 +235,14 @@ class AsyncFrameEnds(_Framing[M]):
         return await self._run(self._framed(ArrowFrame(self._model, columns)))
 
     async def to_pandas(
-        self, *columns: Wanted, tz: str = "UTC", index: str | tuple[str, ...] | None = None
+        self,
+        *columns: Wanted,
+        tz: str = "UTC",
+        index: str | tuple[str, ...] | None = None,
+        dtype_backend: DtypeBackend | None = None,
     ) -> pd.DataFrame:
         """See `FrameEnds.to_pandas`."""
-        return pandas_of(await self.to_arrow(*columns), tz, index)
+        return pandas_of(await self.to_arrow(*columns), tz, index, dtype_backend)
 
     async def to_polars(self, *columns: Wanted) -> pl.DataFrame:
         """See `FrameEnds.to_polars`."""

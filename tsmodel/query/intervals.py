@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from tsmodel.model.expressions import Between, Comparison, IsIn
 
-__all__ = ["Domain", "Intervals", "complement", "domain_of", "intersect", "narrow", "of_condition", "union"]
+__all__ = ["Domain", "Intervals", "complement", "domain_of", "intersect", "intersection", "narrow", "of_condition", "union"]
 
 Intervals: TypeAlias = tuple[tuple[int, int], ...]
 """Disjoint half-open intervals, ascending."""
@@ -56,6 +56,12 @@ def complement(intervals: Intervals, domain: Domain) -> Intervals:
     """What is in the domain and not in the set."""
     edges = [domain[0], *(edge for interval in intervals for edge in interval), domain[1]]
     return tuple((low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if low < high)
+
+
+def intersection(sets: Iterable[Intervals], domain: Domain) -> Intervals:
+    """What is in all of many sets within a domain."""
+    outside = union(interval for intervals in sets for interval in complement(intervals, domain))
+    return complement(outside, domain)
 
 
 def narrow(intervals: Intervals, most: int) -> Intervals:

@@ -73,12 +73,17 @@ def plan(conditions: Sequence[Expression], max_boxes: int = DEFAULT_MAX_BOXES) -
 
 
 def _conjuncts(condition: Expression) -> list[Expression]:
-    if isinstance(condition, And):
-        return [part for term in condition.terms for part in _conjuncts(term)]
-    return [condition]
+    left, found = [condition], []
+    while left:
+        term = left.pop()
+        if isinstance(term, And):
+            left += (term.right, term.left)
+        else:
+            found.append(term)
+    return found
 
 
 def _mask(terms: tuple[Expression, ...], records: Any) -> Mask | None:
     if not terms:
         return None
-    return reduce(lambda mask, term: mask & mask_of(term, records), terms[1:], mask_of(terms[0], records))
+    return mask_of(reduce(And, terms), records)

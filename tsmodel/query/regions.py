@@ -10,15 +10,26 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain as chained
 from itertools import product
 from typing import Final, TypeAlias
 
 import attrs
 
 from tsmodel.keys import KEY_FIELDS, LIMITS
-from tsmodel.model.expressions import And, Between, Comparison, Expression, IsIn, Not, Or
-from tsmodel.query.intervals import Intervals, complement, domain_of, intersect, of_condition, union
+from tsmodel.model.expressions import Chain, Expression, chain_of, folded, leaves
+from tsmodel.query.intervals import (
+    Domain,
+    Intervals,
+    complement,
+    domain_of,
+    intersect,
+    intersection,
+    narrow,
+    of_condition,
+    union,
+)
 
 __all__ = ["EVERYTHING", "KeyRegions", "Region", "all_of", "is_key_condition", "regions_of"]
 
@@ -29,6 +40,8 @@ EVERYTHING: Final[Region] = tuple(((limits.least, limits.bound),) for limits in 
 
 _MOST_REGIONS: Final = 4096
 """Past this many, a product of alternatives is covered by one region and filtered."""
+_MOST_WORK: Final = 2_000_000
+"""About how many regions, and intervals of one, are kept of a condition of one chain, before they are covered by fewer."""
 
 
 @attrs.frozen
@@ -46,55 +59,74 @@ class KeyRegions:
     relaxed: bool = False
 
 
+_ANY_PAYLOAD: Final = KeyRegions((EVERYTHING,), exact=False)
+
+
 def regions_of(condition: Expression) -> KeyRegions:
     """The regions of a condition."""
-    return _compile(condition, negated=False)
+    chain = chain_of(condition)
+    # Regions of a chain are gone through for each chain that it lies in: the deeper, the fewer.
+    most = max(1, _MOST_WORK // chain.depth**2)
+    return folded(chain, lambda _, held, part: held.append(part), lambda each, parts: _compile(each, parts, most))
 
 
 def is_key_condition(condition: Expression) -> bool:
     """Whether the condition asks for nothing but key components."""
-    if isinstance(condition, Not):
-        return is_key_condition(condition.term)
-    if isinstance(condition, (And, Or)):
-        return all(map(is_key_condition, condition.terms))
-    assert isinstance(condition, (Comparison, Between, IsIn))
-    return condition.column.is_key
+    return all(leaf.column.is_key for leaf in leaves(condition))
 
 
-def _compile(condition: Expression, *, negated: bool) -> KeyRegions:
-    if isinstance(condition, Not):
-        return _compile(condition.term, negated=not negated)
-    if isinstance(condition, (And, Or)):
-        parts = [_compile(term, negated=negated) for term in condition.terms]
-        return all_of(parts) if isinstance(condition, And) != negated else _any(parts)
-    assert isinstance(condition, (Comparison, Between, IsIn))
-    if not condition.column.is_key:
-        return KeyRegions((EVERYTHING,), exact=False)
-    domain = domain_of(condition)
-    assert domain is not None
-    intervals = of_condition(condition, domain)
-    if negated:
-        intervals = complement(intervals, domain)
-    at = KEY_FIELDS.index(condition.column.name)
-    region = (*EVERYTHING[:at], intervals, *EVERYTHING[at + 1 :])
-    return KeyRegions((region,) if intervals else (), exact=True)
+def _compile(chain: Chain, parts: list[KeyRegions], most: int) -> KeyRegions:
+    """The regions of a chain, given those of the chains within it."""
+    sets: dict[int, tuple[Domain, list[Intervals]]] = {}
+    parts = list(parts)
+    for leaf, negated in chain.leaves:
+        if leaf.column.is_key:
+            domain = domain_of(leaf)
+            assert domain is not None
+            intervals = of_condition(leaf, domain)
+            at = KEY_FIELDS.index(leaf.column.name)
+            sets.setdefault(at, (domain, []))[1].append(complement(intervals, domain) if negated else intervals)
+        elif not parts or parts[-1] is not _ANY_PAYLOAD:
+            parts.append(_ANY_PAYLOAD)
+    for at, (domain, each) in sets.items():
+        within = intersection(each, domain) if chain.is_all else union(chained.from_iterable(each))
+        within = intersect(within, EVERYTHING[at])
+        region = (*EVERYTHING[:at], within, *EVERYTHING[at + 1 :])
+        parts.append(KeyRegions((region,) if within else (), exact=True))
+    made = all_of(parts, min(most, _MOST_REGIONS)) if chain.is_all else _any(parts)
+    regions = made.regions if len(made.regions) <= most else (_cover(made.regions),)
+    regions = tuple(tuple(narrow(intervals, most) for intervals in region) for region in regions)
+    return made if regions == made.regions else KeyRegions(regions, exact=False, relaxed=True)
 
 
-def all_of(parts: list[KeyRegions]) -> KeyRegions:
+def all_of(parts: Sequence[KeyRegions], most: int = _MOST_REGIONS) -> KeyRegions:
     """The regions where all of several conditions may be true."""
-    regions: tuple[Region, ...] = (EVERYTHING,)
     relaxed = any(part.relaxed for part in parts)
+    regions = _common([part.regions[0] for part in parts if len(part.regions) == 1])
     for part in parts:
         alternatives = part.regions
-        if len(regions) * len(alternatives) > _MOST_REGIONS:
+        if len(alternatives) == 1:
+            continue
+        if len(regions) * len(alternatives) > most:
             alternatives, relaxed = (_cover(alternatives),), True
         pairs = (tuple(map(intersect, a, b)) for a, b in product(regions, alternatives))
         regions = _coalesced(pair for pair in pairs if all(pair))
     return KeyRegions(regions, not relaxed and all(part.exact for part in parts), relaxed)
 
 
-def _any(parts: list[KeyRegions]) -> KeyRegions:
+def _common(regions: Sequence[Region]) -> tuple[Region, ...]:
+    """What is in all of many regions, as one or none."""
+    common = []
+    for at, everything in enumerate(EVERYTHING):
+        sets = [region[at] for region in regions if region[at] != everything]
+        common.append(everything if not sets else sets[0] if len(sets) == 1 else intersection(sets, everything[0]))
+    return (tuple(common),) if all(common) else ()
+
+
+def _any(parts: Sequence[KeyRegions]) -> KeyRegions:
     regions = _coalesced(region for part in parts for region in part.regions)
+    if EVERYTHING in regions:
+        regions = (EVERYTHING,)
     return KeyRegions(regions, all(part.exact for part in parts), any(part.relaxed for part in parts))
 
 

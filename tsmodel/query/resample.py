@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
@@ -11,9 +12,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.codec.numbers import BitsCodec, ScalarCodec, ScaledCodec
+from tsmodel.codec.numbers import EXACT, BitsCodec, ScalarCodec, ScaledCodec
 from tsmodel.errors import QueryError
-from tsmodel.frames.libraries import library
 from tsmodel.frames.tables import pandas_of, polars_of, windows_table
 from tsmodel.keys import LIMITS
 from tsmodel.model.aggregates import Aggregate
@@ -46,15 +46,33 @@ class Windows:
     Args:
         table: arrays of shape (n,) by name.
         tz: time zone of times in frames.
+        drops, rollovers: see the attributes.
+        digits: decimal places of the columns that are Decimals.
+
+    Attributes:
+        drops: for each `delta` and `rate`, by name, how often a counter's value was less than the one before it (or, with
+            `on_drop="ignore"`, than the last one that was not ignored). Rollovers are no drops.
+        rollovers: for each of them how often the counter began again at its `modulus`.
     """
 
-    def __init__(self, table: Mapping[str, npt.NDArray[Any]], tz: str | dt.tzinfo | None = None) -> None:
+    def __init__(
+        self,
+        table: Mapping[str, npt.NDArray[Any]],
+        tz: str | dt.tzinfo | None = None,
+        drops: Mapping[str, int] | None = None,
+        rollovers: Mapping[str, int] | None = None,
+        digits: Mapping[str, int] | None = None,
+    ) -> None:
+        self._digits = dict(digits or {})
         self._table = dict(table)
+        self.drops = dict(drops or {})
+        self.rollovers = dict(rollovers or {})
         self._tz = "UTC" if tz is None else tz
         self._row = msgspec.defstruct("Window", list(self._table), frozen=True)
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
-        """The columns, shape (n,) each; a masked array where values are missing. `start` is in ns since 2001."""
+        """The columns, shape (n,) each; a masked array where values are missing. `start` is in ns since 2001, exact
+        decimals are objects."""
         return dict(self._table)
 
     def to_arrow(self) -> pa.Table:
@@ -64,7 +82,7 @@ class Windows:
             MissingLibraryError: when pyarrow is not installed.
             DecodeError: when a window starts after what Arrow holds, in 2262.
         """
-        return windows_table(self._table)
+        return windows_table(self._table, self._digits)
 
     def to_pandas(self) -> pd.DataFrame:
         """A `pandas.DataFrame` of the columns; missing values are NA, `start` is a timestamp in the windows' time zone.
@@ -75,9 +93,6 @@ class Windows:
         """
         frame = pandas_of(self.to_arrow(), "UTC", None)
         frame["start"] = frame["start"].dt.tz_convert(self._tz)
-        for name, values in self._table.items():
-            if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "iu":  # floats would not be exact
-                frame[name] = library("pandas", "to_pandas()").array(values.tolist(), dtype=f"{values.dtype.name}".title())
         return frame
 
     def to_polars(self) -> pl.DataFrame:
@@ -124,6 +139,21 @@ class _Resampled:
         aggregates = {name: _bound(model, name, each) for name, each in named.items()}
         return WindowAggregates(query._selection(None), self._grid, aggregates, gaps, most)
 
+    def _windows(self, table: Mapping[str, npt.NDArray[Any]], end: WindowAggregates) -> Windows:
+        decimals = end.decimals
+        made = {name: _of_units(values, decimals[name]) if name in decimals else values for name, values in table.items()}
+        digits = {name: codec.digits for name, codec in decimals.items() if made[name].dtype == object}
+        return Windows(made, self._tz, end.drops, end.rollovers, digits)
+
+
+def _of_units(values: npt.NDArray[Any], codec: ScaledCodec) -> npt.NDArray[Any]:
+    """Decimals of their units: exact, where these are, unless the field's values are floats."""
+    if values.dtype.kind == "f" or codec.as_float:
+        return values / 10.0**codec.digits
+    made = np.empty(len(values), object)
+    made[:] = [Decimal(units).scaleb(-codec.digits, EXACT) for units in np.ma.getdata(values).tolist()]
+    return np.ma.MaskedArray(made, values.mask) if isinstance(values, np.ma.MaskedArray) else made
+
 
 def _asked(plan: Plan) -> tuple[int | None, int | None]:
     """The first and the last capture time that is asked for; None where it is not said."""
@@ -160,7 +190,8 @@ class Resampling(_Resampled):
         """Reads the records and makes the named aggregates of each series and window that has any.
 
         Aggregates are made of columns that are numbers: `Reading.volts.mean()`, and `sum count min max std first last`;
-        `count()` counts records. Decimal numbers are aggregated as floats. Values that are absent are left out, and where
+        `count()` counts records. Of decimal numbers, `sum min max first last delta` are exact Decimals, the others
+        floats. Values that are absent are left out, and where
         there is none the aggregate is None. NaN is a value, and makes NaN. `first` and `last` go by cap, and among equal
         ones by acq. `std` is of a sample; None below two values. Memory grows with the number of windows, not of records.
 
@@ -172,7 +203,8 @@ class Resampling(_Resampled):
                 integers leaves int64; more values or windows come together than `max_rows_in_memory`.
             DecodeError: when a payload does not fit the model, unless such records are to be skipped.
         """
-        return Windows(self._query._run(self._end(named)), self._tz)
+        end = self._end(named)
+        return self._windows(self._query._run(end), end)
 
 
 class AsyncResampling(_Resampled):
@@ -180,7 +212,8 @@ class AsyncResampling(_Resampled):
 
     async def agg(self, **named: Aggregate) -> Windows:
         """See `Resampling.agg`."""
-        return Windows(await self._query._run(self._end(named)), self._tz)
+        end = self._end(named)
+        return self._windows(await self._query._run(end), end)
 
 
 class ResampleEnds(Generic[M]):

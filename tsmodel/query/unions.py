@@ -10,16 +10,16 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
-from operator import and_
+from operator import and_, or_
 from typing import Any
 
 import attrs
 import numpy as np
 
 from tsmodel.model.columns import Column
-from tsmodel.model.expressions import And, Between, Comparison, Expression, IsIn, Not, Or
+from tsmodel.model.expressions import Comparison, Expression, Leaf, replaced
 from tsmodel.model.meta import schema_of
 from tsmodel.model.operands import ColumnInfo
 from tsmodel.model.unions import ModelUnion, models_of
@@ -30,7 +30,6 @@ from tsmodel.query.regions import is_key_condition, regions_of
 __all__ = ["UnionPlan", "column_named", "plan_of"]
 
 Columns = Mapping[str, Column[Any]]
-Leaf = Comparison | Between | IsIn
 
 
 @attrs.frozen
@@ -55,25 +54,27 @@ def plan_of(model: Any, conditions: Sequence[Expression], max_boxes: int) -> Pla
     """The plan for the records of a model, or of a union of models, that meet all `conditions`."""
     if not isinstance(model, ModelUnion):
         columns = schema_of(model).columns
-        return plan([_bound(each, lambda leaf: _rebound(leaf, columns)) for each in conditions], max_boxes)
+        return plan([replaced(each, lambda leaf: _rebound(leaf, columns)) for each in conditions], max_boxes)
     schemas = [schema_of(each) for each in model.models]
     names = frozenset(schema.model for schema in schemas)
     nothing = schemas[0].columns["cid"].is_in([])
 
     def asked_of(model: str, columns: Columns, condition: Expression) -> Expression:
-        return _bound(condition, lambda leaf: _asked(leaf, model, columns, names, nothing))
+        return replaced(condition, lambda leaf: _asked(leaf, model, columns, names, nothing))
 
-    whole = Or(
-        tuple(
-            And(
-                (
+    whole = reduce(
+        or_,
+        [
+            reduce(
+                and_,
+                [
                     ~nothing,
                     *(schema.columns[name] == value for name, value in schema.fixed.items()),
                     *(asked_of(schema.model, schema.columns, each) for each in conditions),
-                )
+                ],
             )
             for schema in schemas
-        )
+        ],
     )
     read = plan([whole], max_boxes)
     covered = not read.widened and not regions_of(whole).relaxed
@@ -91,15 +92,6 @@ def column_named(model: Any, column: ColumnInfo) -> bool:
     """Whether a model, or one of a union, has this column."""
     found = (schema_of(each).columns.get(column.name) for each in models_of(model))
     return any(each is not None and each.info.codec == column.codec for each in found)
-
-
-def _bound(condition: Expression, leaf: Callable[[Leaf], Expression]) -> Expression:
-    if isinstance(condition, Not):
-        return Not(_bound(condition.term, leaf))
-    if isinstance(condition, (And, Or)):
-        return type(condition)(tuple(_bound(term, leaf) for term in condition.terms))
-    assert isinstance(condition, (Comparison, Between, IsIn))
-    return leaf(condition)
 
 
 def _rebound(condition: Leaf, columns: Columns) -> Expression:

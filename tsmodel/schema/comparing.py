@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
+import attrs
+
 from tsmodel.schema.changes import Change, Severity
-from tsmodel.schema.fields import Verdict, in_message, in_place
+from tsmodel.schema.fields import Verdict, in_message, in_place, in_reading
 
 __all__ = ["Entry", "compared"]
 
@@ -86,11 +88,11 @@ def _of_model(name: str, old: Entry, new: Entry, models: dict[str, Entry]) -> It
             f"it replaces {older}, which has the layout that is locked as {name}",
             "stored records are read as such and upgraded: freeze it",
         )
-        yield from _of_units(older, old, models[older])
+        yield from _of_reading(older, old, models[older])
         return
     if old["fingerprint"] != new["fingerprint"]:
         yield from _of_layout(name, old, new)
-    yield from _of_units(name, old, new)
+    yield from _of_reading(name, old, new)
     yield from _of_versions(name, old, new)
 
 
@@ -103,6 +105,22 @@ def _of_versions(name: str, old: Entry, new: Entry) -> Iterator[Change]:
             f"since= was {old.get('since', 'not there')} and is {new.get('since', 'not there')}",
             "records captured between would be read as another version than the one they were written as",
         )
+    if old.get("upgrade") and not new.get("upgrade") and new.get("replaces") is not None:
+        yield Change(
+            name,
+            None,
+            "breaking",
+            f"it has no upgrade_from({new['replaces']}) any more",
+            f"records of {new['replaces']} cannot be read without: keep the function",
+        )
+    elif new.get("upgrade") and not old.get("upgrade") and old.get("replaces") is not None:
+        yield Change(
+            name,
+            None,
+            "compatible",
+            f"it has an upgrade_from({new.get('replaces')}) now",
+            "records that could not be read before can",
+        )
     if old.get("replaces") is not None and new.get("replaces") is None:
         yield Change(
             name,
@@ -113,24 +131,27 @@ def _of_versions(name: str, old: Entry, new: Entry) -> Iterator[Change]:
         )
 
 
-def _of_units(name: str, old: Entry, new: Entry) -> Iterator[Change]:
-    units = {field["name"]: field.get("unit") for field in new["fields"]}
-    for field in old["fields"]:
-        was, now = field.get("unit"), units.get(field["name"])
-        if field["name"] not in units or was == now:
-            continue
-        if was is None or now is None:
-            said = f"has the unit {now} now" if was is None else f"had the unit {was}, and none is said now"
-            yield Change(name, field["name"], "compatible", said, "the bytes stay; freeze it")
-        else:
-            yield Change(
-                name,
-                field["name"],
-                "breaking",
-                f"its unit was {was} and is {now}",
-                "stored numbers would be taken for others: convert them in an upgrade, with a version byte or since=, to "
-                "tell old ones; freeze again when only the spelling is new",
-            )
+def _of_reading(name: str, old: Entry, new: Entry) -> Iterator[Change]:
+    """What is read from the same bytes."""
+    if old.get("strict_read", False) != new.get("strict_read", False):
+        now = new.get("strict_read", False)
+        yield Change(
+            name,
+            None,
+            "compatible",
+            f"strict_read= is {now}",
+            "what is asked of values is checked on reading now; fields below say where that matters"
+            if now
+            else "records that were refused before are read",
+        )
+    if old["encoding"] != new["encoding"]:
+        return
+    severity, mend = _severity(name, old, new)
+    leading = (new.get("version") is not None) - (old.get("version") is not None)
+    is_message = old["encoding"] != "struct"
+    for verdict in in_reading(old["fields"], new["fields"], is_message=is_message, moved=leading):
+        change = _change(name, verdict, severity, mend)
+        yield change if verdict.by_upgrade else attrs.evolve(change, why=verdict.why or change.why)
 
 
 def _of_layout(name: str, old: Entry, new: Entry) -> Iterator[Change]:

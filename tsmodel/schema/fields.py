@@ -12,11 +12,13 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-__all__ = ["Verdict", "in_message", "in_place"]
+from tsmodel.schema.reading import ASIDE, tightened
+
+__all__ = ["Verdict", "in_message", "in_place", "in_reading"]
 
 Field: TypeAlias = dict[str, Any]
 
-_ASIDE: Final = frozenset({"name", "offset", "size", "bit", "unit", "default"})
+_ASIDE: Final = frozenset({"name", "offset", "size", "bit", "constraints"}) | ASIDE
 _RANGES: Final = {
     f"{sign}Int{bits}": (0 if sign else -(2 ** (bits - 1)), 2 ** (bits if sign else bits - 1) - 1)
     for sign in ("", "U")
@@ -48,11 +50,7 @@ def in_place(old: list[Field], new: list[Field], *, moved: int = 0, within: str 
     """Differences of fields in a byte layout; `moved` is by how many bytes all of them moved together."""
     by_name = {field["name"]: field for field in new}
     names = {field["name"] for field in old}
-    renamed = {}
-    for field, other in zip(old, new, strict=False):
-        same = _type(field) == _type(other) and _place(field, moved) == _place(other)
-        if field["name"] not in by_name and other["name"] not in names and same:
-            renamed[field["name"]] = other["name"]
+    renamed = _renamed(old, new, moved)
     for field in old:
         name = field["name"]
         path = f"{within}{name}"
@@ -77,6 +75,112 @@ def in_place(old: list[Field], new: list[Field], *, moved: int = 0, within: str 
             yield Verdict(
                 f"{within}{field['name']}", "it is new", why="stored records have no such bytes, or padding there"
             )
+
+
+def _renamed(old: list[Field], new: list[Field], moved: int = 0) -> dict[str, str]:
+    """New names of fields that are in the same place as before, and stored in the same way."""
+    names, others = ({field["name"] for field in fields} for fields in (old, new))
+    return {
+        field["name"]: other["name"]
+        for field, other in zip(old, new, strict=False)
+        if field["name"] not in others
+        and other["name"] not in names
+        and _type(field) == _type(other)
+        and _place(field, moved) == _place(other)
+    }
+
+
+def in_reading(
+    old: list[Field], new: list[Field], *, is_message: bool, moved: int = 0, within: str = ""
+) -> Iterator[Verdict]:
+    """Differences in what is read from the same bytes: units, defaults, unknown members, types of values, limits."""
+    by_name = {field["name"]: field for field in new}
+    renamed = {} if is_message else _renamed(old, new, moved)
+    for field in old:
+        other = by_name.get(renamed.get(field["name"], field["name"]))
+        if other is None:
+            continue
+        path = f"{within}{field['name']}"
+        yield from _of_unit(path, field.get("unit"), other.get("unit"))
+        if is_message and field.get("default") and not other.get("default"):
+            yield Verdict(
+                path, "it has no default any more", why="stored messages may lack it: keep the default", by_upgrade=False
+            )
+        yield from _of_limits(path, field.get("constraints", {}), other.get("constraints", {}))
+        yield from _of_values(path, field, other, is_message=is_message)
+
+
+def _of_unit(path: str, was: str | None, now: str | None) -> Iterator[Verdict]:
+    if was == now:
+        return
+    if was is None or now is None:
+        said = f"has the unit {now} now" if was is None else f"had the unit {was}, and none is said now"
+        yield Verdict(path, said, "the bytes stay; freeze it")
+    else:
+        yield Verdict(
+            path,
+            f"its unit was {was} and is {now}",
+            why="stored numbers would be taken for others: convert them in an upgrade, with a version byte or since=, to "
+            "tell old ones; freeze again when only the spelling is new",
+            by_upgrade=False,
+        )
+
+
+def _of_limits(path: str, was: dict[str, Any], now: dict[str, Any]) -> Iterator[Verdict]:
+    if was == now:
+        return
+    if refused := tightened(was, now):
+        yield Verdict(
+            path,
+            f"its values must meet {', '.join(refused)} when they are read",
+            why="stored values that do not cannot be read any more: keep what was asked, or convert them in an upgrade",
+            by_upgrade=False,
+        )
+    else:
+        yield Verdict(path, "less is asked of its values when they are read", "all that could be read still can")
+
+
+def _of_values(path: str, old: Field, new: Field, *, is_message: bool) -> Iterator[Verdict]:
+    if old["type"] != new["type"]:
+        return
+    if old["type"] in ("Enumerated", "Flags"):
+        if old.get("keep") and not new.get("keep"):
+            yield Verdict(
+                path,
+                'it does not say unknown="keep" any more',
+                why="stored numbers that stand for no member cannot be read any more: keep it",
+                by_upgrade=False,
+            )
+        elif new.get("keep") and not old.get("keep"):
+            yield Verdict(path, 'it says unknown="keep" now', "members are read as before, and other numbers as numbers")
+        elif new.get("plain") and old["members"].keys() != new["members"].keys():
+            added = set(new["members"].values()) - set(old["members"].values())
+            if added:
+                yield Verdict(
+                    path,
+                    f"{', '.join(map(str, sorted(added)))} became members",
+                    why="stored ones were read as numbers, and are read as members, which are not equal to numbers: derive "
+                    "the enumeration from IntEnum or IntFlag",
+                    by_upgrade=False,
+                )
+    if old.get("as", "Decimal") != new.get("as", "Decimal"):
+        was, now = old.get("as", "Decimal"), new.get("as", "Decimal")
+        why = (
+            "stored numbers with more digits than a float holds cannot be read any more, and sums are not exact"
+            if now == "float"
+            else "code that computes with floats gets Decimals"
+        )
+        yield Verdict(path, f"its values were {was} and are {now}", why=why)
+    if old["type"] == "Packed":
+        was_limits, now_limits = old.get("limits", {}), new.get("limits", {})
+        for where in sorted(was_limits.keys() | now_limits.keys()):
+            at = path if where == "." else f"{path}{where}"
+            yield from _of_limits(at, was_limits.get(where, {}), now_limits.get(where, {}))
+    if "layout" in old and "layout" in new:
+        fields = old["layout"]["fields"], new["layout"]["fields"]
+        yield from in_reading(*fields, is_message=is_message, within=f"{path}.")
+    if "item" in old and "item" in new:
+        yield from _of_values(path, old["item"], new["item"], is_message=is_message)
 
 
 def in_message(old: list[Field], new: list[Field], *, within: str = "") -> Iterator[Verdict]:
@@ -127,9 +231,9 @@ def _of_type(path: str, old: Field, new: Field, *, is_message: bool) -> Iterator
         yield from _of_members(path, was["members"], now["members"])
     elif was["type"] == now["type"] == "Nested":
         compare = in_message if is_message else in_place
-        yield from compare(was["layout"]["fields"], now["layout"]["fields"], within=f"{path}.")
+        yield from compare(old["layout"]["fields"], new["layout"]["fields"], within=f"{path}.")
     elif "item" in was and "item" in now and _without(was, "item") == _without(now, "item"):
-        yield from _of_type(path, was["item"], now["item"], is_message=is_message)
+        yield from _of_type(path, old["item"], new["item"], is_message=is_message)
     elif is_message and (widened := _widened(was, now)):
         yield Verdict(path, f"{_shown(was)} became {_shown(now)}", widened)
     else:
@@ -194,7 +298,17 @@ def _widened_or_same(old: Field, new: Field) -> bool:
 
 
 def _type(field: Field) -> Field:
-    return {name: value for name, value in field.items() if name not in _ASIDE}
+    """How a field is stored, without its place and what else is known of it."""
+    return {name: value for name, value in _stored(field).items() if name not in _ASIDE}
+
+
+def _stored(kind: Field) -> Field:
+    bare = {name: value for name, value in kind.items() if name not in ASIDE}
+    if "item" in bare:
+        bare["item"] = _stored(bare["item"])
+    if "layout" in bare:
+        bare["layout"] = {**bare["layout"], "fields": [_stored(field) for field in bare["layout"]["fields"]]}
+    return bare
 
 
 def _without(field: Field, name: str) -> Field:

@@ -24,11 +24,13 @@ from tsmodel.model.meta import schema_of
 from tsmodel.model.schema import Schema
 from tsmodel.schema.changes import Changes
 from tsmodel.schema.comparing import Entry, compared
+from tsmodel.schema.reading import annotate, limits_of
 from tsmodel.timestamps import to_iso
 
 __all__ = ["check", "freeze"]
 
 _FORM: Final = 1
+_DEEPEST: Final = 100
 
 
 def freeze(models: Iterable[type[TSModel]], path: str | os.PathLike[str]) -> None:
@@ -99,14 +101,15 @@ def _entry(schema: Schema) -> Entry:
         entry["replaces"] = evolution.replaces.model
     if evolution is not None and evolution.since is not None:
         entry["since"] = to_iso(evolution.since)
+    if getattr(schema.codec, "upgrade", None) is not None:
+        entry["upgrade"] = True
     entry |= description_of(schema)
-    units = {spec.name: spec.options.unit for spec in schema.fields if spec.options.unit is not None}
-    defaults = {spec.name for spec in schema.fields if spec.options.factory is not None}
-    for field in entry["fields"]:
-        if field["name"] in units:
-            field["unit"] = units[field["name"]]
-        if schema.encoding != "struct" and field["name"] in defaults:
-            field["default"] = True
+    annotate(entry["fields"], schema, in_message=schema.encoding != "struct")
+    if schema.strict_read:
+        entry["strict_read"] = True
+        for field in entry["fields"]:
+            if constraints := schema.constraints.get(field["name"]):
+                field["constraints"] = limits_of(constraints)
     return entry
 
 
@@ -128,7 +131,7 @@ def _read(path: Path) -> dict[str, Entry]:
         raise SchemaError(
             f"there is no lock file {path}: write one by tsmodel.schema.freeze(models, {str(path)!r})"
         ) from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise SchemaError(f"{path} cannot be read as a lock file: {error}") from error
     form = content.get("tsmodel_schema") if isinstance(content, dict) else None
     if form is None:
@@ -142,11 +145,48 @@ def _read(path: Path) -> dict[str, Entry]:
 
 
 def _is_entry(entry: object) -> bool:
+    if not isinstance(entry, dict) or not _is_layout(entry, _DEEPEST):
+        return False
+    key, others = entry.get("key"), [entry.get(name) for name in ("replaces", "since")]
     return (
-        isinstance(entry, dict)
-        and isinstance(entry.get("fingerprint"), str)
-        and isinstance(entry.get("encoding"), str)
-        and isinstance(entry.get("key"), dict)
-        and isinstance(entry.get("fields"), list)
-        and all(isinstance(field, dict) and {"name", "type"} <= field.keys() for field in entry["fields"])
+        isinstance(entry.get("fingerprint"), str)
+        and isinstance(key, dict)
+        and all(type(value) is int for value in key.values())
+        and all(each is None or isinstance(each, str) for each in others)
     )
+
+
+def _is_layout(layout: object, depth: int) -> bool:
+    """Whether data has the form of a layout; `depth` bounds how deep structures may be within each other."""
+    if not isinstance(layout, dict) or not isinstance(layout.get("fields"), list):
+        return False
+    return (
+        isinstance(layout.get("encoding"), str)
+        and all(layout.get(name) is None or type(layout[name]) is int for name in ("version", "size"))
+        and all(isinstance(field, dict) and isinstance(field.get("name"), str) for field in layout["fields"])
+        and all(_is_type(field, depth) for field in layout["fields"])
+        and len({field["name"] for field in layout["fields"]}) == len(layout["fields"])
+    )
+
+
+def _is_type(kind: object, depth: int) -> bool:
+    if not isinstance(kind, dict) or not isinstance(kind.get("type"), str) or depth == 0:
+        return False
+    members = kind.get("members", {})
+    limits = [kind.get("constraints", {}), *(kind["limits"].values() if isinstance(kind.get("limits"), dict) else [])]
+    return (
+        all(kind.get(name) is None or type(kind[name]) is int for name in ("offset", "size", "bit"))
+        and (kind.get("unit") is None or isinstance(kind["unit"], str))
+        and isinstance(members, dict)
+        and all(type(value) is int for value in members.values())
+        and ("members" in kind or kind["type"] not in ("Enumerated", "Flags"))
+        and isinstance(kind.get("limits", {}), dict)
+        and all(isinstance(each, dict) and not any(map(_is_nested, each.values())) for each in limits)
+        and ("layout" in kind) == (kind["type"] == "Nested")
+        and ("layout" not in kind or _is_layout(kind["layout"], depth - 1))
+        and ("item" not in kind or _is_type(kind["item"], depth - 1))
+    )
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, (dict, list))

@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator
 from typing import Final, TypeAlias
 
 import attrs
+import msgspec
 
 from tsmodel.backend import Backend, Batch
 from tsmodel.client.operations import Receive, Send
@@ -33,6 +34,8 @@ __all__ = ["Conversation", "RefusedError", "Steps"]
 Steps: TypeAlias = Generator[Send | Receive, int | None, None]
 
 _BUFFER: Final = 256 * 1024
+_HELD: Final = 256
+"""Bytes that a piece of a put takes beside its records: what is counted is what is held."""
 _RESOLUTION: Final = 10**8
 """ns by which the answer to GETACQ may be behind the clock."""
 
@@ -53,7 +56,7 @@ class Conversation:
 
     Attributes:
         backend: where records live.
-        max_put: most bytes of records that one put may have.
+        max_put: most bytes that one put may take while it arrives.
         peer: the other side, for the log.
         clock: gives the time, ns since 2001.
         at_rest: whether no request is under way.
@@ -107,7 +110,10 @@ class Conversation:
                 raise _refused(error) from error
 
     def _get(self, request: GetRequest) -> Steps:
-        with self.backend.scan(self._range(request.key_min, request.key_max)) as scan:
+        box = self._range(request.key_min, request.key_max)
+        if box.is_empty:
+            raise KeyRangeError(f"the range is empty: {box}")
+        with self.backend.scan(box) as scan:
             portion: list[memoryview] = []
             size = 0
             for chunk in scan:
@@ -119,16 +125,18 @@ class Conversation:
             yield Send([*portion, *get_end(scan.acq)])
 
     def _last_acq(self, request: GetAcqRequest) -> Buffers:
-        return acq_answer(self.backend.last_acq(self._range(request.key_min, request.key_max)))
+        # Whatever lies at or below its beginning, a range is only empty; its end need not be a place of a range.
+        key_max = msgspec.structs.replace(request.key_max, cid=max(request.key_max.cid, 0))
+        return acq_answer(self.backend.last_acq(self._range(request.key_min, key_max)))
 
     def _stored(self) -> Buffers:
         batches, self._put = self._put, []
         return put_answer(*self.backend.append(batches, with_acq=self._with_acq))
 
     def _keep(self, request: PutRecords) -> None:
-        self._put_size += len(request.records)
+        self._put_size += len(request.records) + _HELD
         if self._put_size > self.max_put:
-            raise RefusedError(Status.NOMEM, f"a put has more than {self.max_put} bytes; send it in several")
+            raise RefusedError(Status.NOMEM, f"a put takes more than {self.max_put} bytes; send it in several")
         found = request.found
         records = memoryview(bytes(request.records))
         self._put.append(Batch(request.cid, records, found.count, found.record_size, found.offsets))
@@ -137,25 +145,29 @@ class Conversation:
         """The range of a request.
 
         Raises:
-            KeyRangeError: when it cannot be served: a key that cannot be, an empty range, or one that begins in the future.
+            KeyRangeError: when it cannot be served: a key that cannot be, or a beginning in the future.
         """
         box = KeyRange(key_min, key_max)
-        if box.is_empty:
-            raise KeyRangeError(f"the range is empty: {box}")
         committed = self._committed(box.min.acq)
         if box.min.acq > committed:
             raise KeyRangeError(f"the range begins at acq {box.min.acq}, after the last commit, {committed}", field="acq")
         return box
 
     def _committed(self, needed: int) -> int:
-        """The last full-commit acq of everything. In a store that rests it follows the clock."""
+        """The last full-commit acq of everything. In a store that rests it follows the clock.
+
+        While somebody writes it stays where it is, so readers do not wait for writers, unless the range begins after it.
+        """
         committed = self.backend.last_acq(KeyRange())
         advance = getattr(self.backend, "advance", None)
         now = self.clock()
         if advance is None or now <= committed or (needed <= committed and now - committed < _RESOLUTION):
             return committed
-        advance(now)
-        return now
+        try:
+            return now if advance(now, wait=needed > committed) else committed
+        except StoreError as error:  # a store that can be read and not written answers what was committed
+            _log.debug("%s: the commit mark stays at %d: %s", self.peer, committed, error)
+            return committed
 
 
 def _refused(error: TSModelError) -> RefusedError:

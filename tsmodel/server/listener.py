@@ -3,6 +3,8 @@
 Rules kept here:
 
 * A thread each, since a conversation waits for its peer and for the disk in turn: a slow peer stops nobody else.
+* Nothing that happens to one connection ends the server: neither that it cannot be accepted, for want of descriptors, nor
+  that there is no thread for it.
 * Stopping lets requests that are under way end, for a while; connections at rest are closed at once. What was acknowledged
   is durable anyway.
 """
@@ -20,9 +22,14 @@ from itertools import count
 
 import attrs
 
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
+
 from tsmodel.backend import Backend
 from tsmodel.client.operations import Receive
-from tsmodel.errors import TransportError
+from tsmodel.errors import SessionError, TransportError
 from tsmodel.server.conversation import Conversation
 from tsmodel.session.connect import open_backend
 from tsmodel.wire.requests import Buffers, gathered, portions, unsent
@@ -32,7 +39,12 @@ __all__ = ["DEFAULT_MAX_CONNECTIONS", "DEFAULT_MAX_PUT", "Listener", "serve_in_t
 DEFAULT_MAX_CONNECTIONS = 1000
 DEFAULT_MAX_PUT = 2**30
 
+_ACCEPT_PAUSE = 0.2
+_DESCRIPTORS = 3
+"""Of a connection that reads a file: its own, and two of SQLite's."""
+_DESCRIPTORS_BESIDE = 32
 _HANDSHAKE_TIMEOUT = 10.0
+_LINGER = 2.0
 _GRACE = 10.0
 
 _log = logging.getLogger("tsmodel.server")
@@ -62,10 +74,11 @@ class Listener:
         max_connections: connections at once; one more is closed as soon as it comes.
         idle_timeout: seconds that a peer may let the server wait: for a request, for more of it, or for room to answer;
             None for no limit.
-        max_put: most bytes of records that one put may have.
+        max_put: most bytes that one put may take in memory while it arrives; storing it takes a few times as much.
 
     Raises:
         TransportError: when it cannot listen there.
+        SessionError: when a limit is none.
     """
 
     def __init__(
@@ -79,6 +92,11 @@ class Listener:
         idle_timeout: float | None = None,
         max_put: int = DEFAULT_MAX_PUT,
     ) -> None:
+        if idle_timeout is not None and not 0 < idle_timeout <= threading.TIMEOUT_MAX:
+            raise SessionError(f"idle_timeout takes seconds above 0, or None for no limit, not {idle_timeout!r}")
+        for name, most in (("max_connections", max_connections), ("max_put", max_put)):
+            if most < 1:
+                raise SessionError(f"{name} is at least 1, not {most!r}")
         self._backend = backend
         self._ssl_context = ssl_context
         self._max_connections = max_connections
@@ -105,9 +123,23 @@ class Listener:
 
     def serve(self) -> None:
         """Answers until `stop` is called; returns when all connections are closed."""
-        with suppress(OSError):
-            while not self._stopping.is_set():
-                self._accept()
+        self._count_descriptors()
+        failing = False
+        while not self._stopping.is_set():
+            try:
+                accepted, address = self._socket.accept()
+            except OSError as error:
+                if self._stopping.is_set():
+                    break
+                if not failing:
+                    _log.error("connections cannot be accepted, trying again every %g s: %s", _ACCEPT_PAUSE, error)
+                failing = True
+                self._stopping.wait(_ACCEPT_PAUSE)
+                continue
+            if failing:
+                _log.warning("connections are accepted again")
+                failing = False
+            self._take(accepted, f"connection {next(self._numbers)} from {address[0]}:{address[1]}")
         self._socket.close()
         self._finish()
 
@@ -120,9 +152,18 @@ class Listener:
         with suppress(OSError):
             socket.create_connection(self.address, 1).close()
 
-    def _accept(self) -> None:
-        accepted, address = self._socket.accept()
-        peer = f"connection {next(self._numbers)} from {address[0]}:{address[1]}"
+    def _count_descriptors(self) -> None:
+        needed = _DESCRIPTORS * self._max_connections + _DESCRIPTORS_BESIDE
+        if resource is not None and 0 <= (most := resource.getrlimit(resource.RLIMIT_NOFILE)[0]) < needed:
+            _log.warning(
+                "%d connections may need %d descriptors, and this process may have %d: raise that (ulimit -n), or serve "
+                "fewer connections; those beyond wait to be accepted",
+                self._max_connections,
+                needed,
+                most,
+            )
+
+    def _take(self, accepted: socket.socket, peer: str) -> None:
         connection = _Connection(accepted, Conversation(self._backend, self._max_put, peer))
         with self._lock:
             if self._stopping.is_set() or len(self._open) >= self._max_connections:
@@ -131,8 +172,16 @@ class Listener:
                     _log.warning("%s: closed, there are %d connections already", peer, self._max_connections)
                 return
             self._open.add(connection)
-        connection.thread = threading.Thread(target=self._converse, args=(connection,), name=peer, daemon=True)
-        connection.thread.start()
+        thread = threading.Thread(target=self._converse, args=(connection,), name=peer, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            with self._lock:
+                self._open.discard(connection)
+            accepted.close()
+            _log.error("%s: closed, there is no thread for it: %s", peer, error)
+            return
+        connection.thread = thread
 
     def _converse(self, connection: _Connection) -> None:
         _log.info("%s: opened", connection.peer)
@@ -203,11 +252,13 @@ def _send(connection: socket.socket, buffers: Buffers) -> None:
 
 
 def _close(connection: socket.socket) -> None:
-    """Closes so that what was sent still arrives, though the peer may have sent more than was read."""
+    """Closes so that what was sent still arrives, though the peer may have sent more than was read. Not for long: a peer
+    that goes on sending loses the answer in the end."""
+    until = time.monotonic() + _LINGER
     with suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
         connection.settimeout(0.2)
-        while connection.recv(65536):
+        while connection.recv(65536) and time.monotonic() < until:
             pass
     connection.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ import msgspec
 
 from tsmodel.client.retry import ONCE, Retry, seconds_of
 from tsmodel.errors import SessionError
+from tsmodel.forking import in_child
 from tsmodel.frames.giving import given_columns
 from tsmodel.frames.intake import frame_columns
 from tsmodel.keys import KEY_FIELDS
@@ -99,14 +101,14 @@ class SessionBase:
 
     def __init__(self, name: str, options: SessionOptions) -> None:
         self._name = name
-        self._pending = Pending(name, options.limits())
+        self._limits = options.limits()
         self._retry = options.retry or ONCE
-        self._writer = Writer(self._pending, name, self._retry)
+        self._begin(is_remote=True)
         self._flush_seconds = options.flush_seconds
-        self._failure: Exception | None = None
         self.allow_full_scan = options.allow_full_scan
         self._hooks = options.hooks()
         self._lock: AbstractContextManager[object] = nullcontext()
+        in_child(self._forked)
 
     @property
     def name(self) -> str:
@@ -134,6 +136,19 @@ class SessionBase:
         """Gives up what was added and is not surely stored, or only what is in doubt, and returns it."""
         with self._lock:
             return self._pending.discard(in_doubt_only=in_doubt_only)
+
+    def _begin(self, *, is_remote: bool) -> None:
+        """Holds nothing."""
+        self._pending = Pending(self._name, self._limits)
+        self._writer = Writer(self._pending, self._name, self._retry)
+        self._writer.is_remote = is_remote
+        self._failure: Exception | None = None
+        self._finalizer = weakref.finalize(self, self._pending.warn)
+
+    def _forked(self) -> None:
+        """In a forked process. What was added before is the parent's to store: here it would be stored twice."""
+        self._finalizer.detach()
+        self._begin(is_remote=self._writer.is_remote)
 
     def _columns(
         self, model: type[Any], columns: Mapping[str, Any] | None, named: Mapping[str, Any], keep_acq: bool

@@ -6,13 +6,13 @@ Rules kept here:
 * Nothing is dropped in silence: closing flushes; leaving a `with` block by an exception, or losing the last reference,
   warns of what was never stored.
 * Several threads may add and flush: one put is under way at a time, and adding does not wait for it unless a batch is full.
+* A forked process has the session as if it were new: with connections of its own, and nothing added.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -62,7 +62,6 @@ class Session(SessionBase):
         self._writer.is_remote = not isinstance(backend, EmbeddedStore)
         self._lock = threading.RLock()
         self._writing = threading.RLock()
-        self._finalizer = weakref.finalize(self, self._pending.warn)
         self._flusher = None if self._flush_seconds is None else Flusher(self._flush_seconds, self._flush_in_background)
         enter(self)
 
@@ -330,6 +329,12 @@ class Session(SessionBase):
             self._carry_out(self._writer.store())
         except TSModelError as error:
             self._failed(error)
+
+    def _forked(self) -> None:
+        self._lock, self._writing = threading.RLock(), threading.RLock()
+        super()._forked()
+        if self._flusher is not None and self._flush_seconds is not None:
+            self._flusher = Flusher(self._flush_seconds, self._flush_in_background)
 
     def _stop_flusher(self) -> None:
         flusher, self._flusher = self._flusher, None

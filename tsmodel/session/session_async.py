@@ -1,14 +1,14 @@
 """`AsyncSession`: a session whose waits are awaited. Its rules are those of `Session`; and
 
 * several tasks may use one session: their flushes wait for one another;
-* opening takes a wait, so it happens on entering `async with`, or by awaiting `open()`.
+* opening takes a wait, so it happens on entering `async with`, or by awaiting `open()`;
+* in a forked process it is not open: its event loop stayed behind.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import weakref
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType, UnionType
@@ -61,7 +61,7 @@ class AsyncSession(SessionBase):
         self._backend: AsyncBackend | None = None
         self._writing = asyncio.Lock()
         self._flusher: AsyncFlusher | None = None
-        self._finalizer = weakref.finalize(self, self._pending.warn)
+        self._was_forked = False
 
     @property
     def backend(self) -> AsyncBackend:
@@ -71,7 +71,10 @@ class AsyncSession(SessionBase):
             SessionError: when the session is not open.
         """
         if self._backend is None:
-            raise SessionError(f"the session on {self._name} is not open: use it inside `async with connect_async(...)`")
+            how = (
+                "was opened before this process was forked: open another here, and" if self._was_forked else "is not open:"
+            )
+            raise SessionError(f"the session on {self._name} {how} use it inside `async with connect_async(...)`")
         return self._backend
 
     async def open(self) -> Self:
@@ -254,6 +257,11 @@ class AsyncSession(SessionBase):
         backend, self._backend = self._backend, None
         if backend is not None:
             await backend.close()
+
+    def _forked(self) -> None:
+        super()._forked()
+        self._was_forked = self._was_forked or self._backend is not None
+        self._backend, self._flusher, self._writing = None, None, asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"<AsyncSession on {self._name}: {'not open' if self._backend is None else self._pending.state()}>"

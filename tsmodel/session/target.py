@@ -58,6 +58,8 @@ def parse(target: TargetLike) -> Target:
     text = os.fspath(target)
     if not isinstance(text, str) or not text:
         raise SessionError(f"a target is a path, {_MEMORY!r} or a tstorage:// URL, not {target!r}")
+    if "\0" in text:
+        raise SessionError(f"{text!r} has a NUL character, which no path and no URL can have")
     if text == _MEMORY:
         return StoreFile(None)
     if text.startswith("tstorage://"):
@@ -81,6 +83,8 @@ def _server(url: str) -> PoolOptions:
         raise SessionError(f"{url!r} is not a URL such as {_EXAMPLE}: {error}") from error
     if len(set(addresses)) < len(addresses):
         raise SessionError(f"{url!r} names a connector twice")
+    if any("\0" in value for values in found.values() for value in values):
+        raise SessionError(f"{url!r}: an option has a NUL character")
     for name, values in found.items():
         if name not in _OPTIONS or len(values) > 1:
             raise SessionError(f"{url!r}: unknown or repeated option {name!r}; known are {', '.join(_OPTIONS)}")
@@ -102,7 +106,14 @@ def _address(text: str) -> Address:
     port = DEFAULT_PORT if found[2] is None else int(found[2])
     if not 0 < port < 2**16:
         raise ValueError(f"{port} is not a port")
-    return Address(found[1].strip("[]"), port)
+    host = found[1].strip("[]")
+    try:
+        is_name = len(host.encode("idna")) <= 253
+    except UnicodeError:  # a part that is empty, longer than 63, or of characters that names cannot have
+        is_name = False
+    if not is_name:
+        raise ValueError(f"{text!r} is not the name of a host")
+    return Address(host, port)
 
 
 def _count(url: str, name: str, text: str) -> int:

@@ -5,8 +5,9 @@ An engine knows transactions and blocks; it knows nothing of puts, acqs or mergi
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import attrs
@@ -14,7 +15,11 @@ import attrs
 from tsmodel.keys import KeyRange
 from tsmodel.store.blocks import Block
 
-__all__ = ["Engine", "Reading", "Run", "Writing"]
+__all__ = ["Engine", "EngineBusyError", "Reading", "Run", "Writing", "held"]
+
+
+class EngineBusyError(Exception):
+    """Somebody else is writing. For the store only; nobody else gets to see it."""
 
 
 @attrs.frozen
@@ -84,10 +89,29 @@ class Engine(Protocol):
         """A snapshot to read from; several may be open at once, and while something is written."""
         ...
 
-    def writing(self) -> AbstractContextManager[Writing]:
-        """A transaction to write with; waits for others to end."""
+    def writing(self, *, wait: bool = True) -> AbstractContextManager[Writing]:
+        """A transaction to write with; waits for others to end.
+
+        Raises:
+            EngineBusyError: on entering, when there is another and it is not to `wait`.
+        """
         ...
 
     def close(self) -> None:
         """Releases everything; a second call does nothing."""
         ...
+
+
+@contextmanager
+def held(lock: threading.Lock, *, wait: bool) -> Iterator[None]:
+    """Holds a lock meanwhile.
+
+    Raises:
+        EngineBusyError: when somebody else does, and it is not to `wait`.
+    """
+    if not lock.acquire(blocking=wait):
+        raise EngineBusyError
+    try:
+        yield
+    finally:
+        lock.release()

@@ -3,13 +3,14 @@
 Rules kept here (source: the TStorage protocol):
 
 * A record one of whose key components has its type's greatest value is skipped, and the others are stored.
-* Records of a PUT are given acqs that ascend by 1 ns in the order of their arrival, so that full keys are unique.
+* Records of a PUT are given acqs that ascend by 1 ns, so that full keys are unique: those of one cid in the order of their
+  arrival. Many small batches, as clients send that do not sort, are joined by cid first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import numpy as np
@@ -22,6 +23,8 @@ from tsmodel.wire.chunk import RowChunk
 from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, octets_of
 
 __all__ = ["Arrived", "arrived"]
+
+_MANY: Final = 16
 
 _HEADER = GET_FORM.header.itemsize
 
@@ -55,7 +58,7 @@ def arrived(batches: Iterable[Batch], next_acq: int | None) -> list[Arrived]:
     """
     form = PUTA_FORM if next_acq is None else PUT_FORM
     found = []
-    for batch in batches:
+    for batch in _joined(list(batches)):
         if not LIMITS["cid"].least <= batch.cid <= LIMITS["cid"].bound:
             raise LocalProtocolError(f"a batch has cid {batch.cid}; it must be 0 to {LIMITS['cid'].bound - 1}")
         if batch.cid == LIMITS["cid"].bound or not batch.count:
@@ -67,6 +70,24 @@ def arrived(batches: Iterable[Batch], next_acq: int | None) -> list[Arrived]:
         if next_acq is not None:
             next_acq += len(records.chunk)
     return found
+
+
+def _joined(batches: list[Batch]) -> list[Batch]:
+    """The same records, in one batch for each cid where batches are many: each costs as much as many records."""
+    if len(batches) < _MANY:
+        return batches
+    by_cid: dict[int, list[Batch]] = {}
+    for batch in batches:
+        by_cid.setdefault(batch.cid, []).append(batch)
+    return [_one(some) for some in by_cid.values()]
+
+
+def _one(batches: list[Batch]) -> Batch:
+    if len(batches) == 1:
+        return batches[0]
+    sizes = {batch.record_size for batch in batches}
+    records = memoryview(b"".join([batch.records for batch in batches]))
+    return Batch(batches[0].cid, records, sum(batch.count for batch in batches), sizes.pop() if len(sizes) == 1 else 0)
 
 
 def _uniform(batch: Batch, form: RecordForm, next_acq: int | None) -> Arrived | None:

@@ -1,4 +1,7 @@
-"""The engine behind `memory:`: blocks in dictionaries that are replaced when a transaction ends."""
+"""The engine behind `memory:`: blocks in dictionaries that are replaced when a transaction ends.
+
+A forked process has a copy of its own, without what was being written.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ from typing import TypeAlias
 import attrs
 
 from tsmodel.errors import StoreError
+from tsmodel.forking import in_child
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.store.blocks import Block
-from tsmodel.store.engine import Run
+from tsmodel.store.engine import Run, held
 
 __all__ = ["MemoryEngine"]
 
@@ -84,7 +88,8 @@ class MemoryEngine:
 
     def __init__(self) -> None:
         self._state: _State | None = _State()
-        self._lock = threading.Lock()
+        self._begin()
+        in_child(self._begin)
 
     @contextmanager
     def reading(self) -> Iterator[_Snapshot]:
@@ -92,9 +97,9 @@ class MemoryEngine:
         yield _Snapshot(self._opened())
 
     @contextmanager
-    def writing(self) -> Iterator[_Transaction]:
+    def writing(self, *, wait: bool = True) -> Iterator[_Transaction]:
         """A transaction."""
-        with self._lock:
+        with held(self._lock, wait=wait):
             transaction = _Transaction(self._opened())
             yield transaction
             self._state = transaction.state()
@@ -102,6 +107,9 @@ class MemoryEngine:
     def close(self) -> None:
         """Forgets everything."""
         self._state = None
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
 
     def _opened(self) -> _State:
         if self._state is None:

@@ -7,6 +7,9 @@ Rules kept here:
   those that were read lately need not be.
 * The file says what it is (application id) and how it is laid out (user version); nothing else is opened or changed.
 * Every error of SQLite leaves this module as a `StoreError` that names the file.
+* SQLite's connections do not survive a fork, and while copies of them are open in the child, connections that it opens
+  to the same file take no locks. So a child closes the copies at once, and opens its own. It cannot when SQLite was at work
+  in another thread: its mutexes may be held for ever. Then the child may not open these files at all.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ import os
 import queue
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +28,7 @@ from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.store.blocks import Block
 from tsmodel.store.cache import BlockCache
-from tsmodel.store.engine import Run
+from tsmodel.store.engine import EngineBusyError, Run, held
 
 __all__ = ["APPLICATION_ID", "DEFAULT_CACHE", "FORMAT_VERSION", "SQLiteEngine"]
 
@@ -147,24 +151,22 @@ class SQLiteEngine:
     def __init__(self, path: str, cache_bytes: int = DEFAULT_CACHE) -> None:
         self.path = path
         self._cache = BlockCache(cache_bytes)
-        self._process = os.getpid()
-        self._closed = False
+        self._closed = self._lost = False
         self._lock = threading.Lock()
         self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        self._writer: sqlite3.Connection | None = None
+        self._connections: set[sqlite3.Connection] = set()
+        self._readers: set[object] = set()
+        _engines.add(self)
         self._check_file()
-        with self._errors():
-            self._writer = self._connect()
-            try:
-                self._prepare(self._writer)
-            except BaseException:
-                self._writer.close()
-                raise
+        with self._lock, self._errors():
+            self._opened_writer()
 
     @contextmanager
     def reading(self) -> Iterator[_Snapshot]:
         """A snapshot, on a connection of its own."""
         self._check_open()
-        with self._errors():
+        with self._reader(), self._errors():
             try:
                 connection = self._idle.get_nowait()
             except queue.Empty:
@@ -181,45 +183,108 @@ class SQLiteEngine:
                 self._give_back(connection, healthy)
 
     @contextmanager
-    def writing(self) -> Iterator[_Transaction]:
+    def writing(self, *, wait: bool = True) -> Iterator[_Transaction]:
         """A transaction on the one connection that writes."""
-        with self._lock, self._errors("; nothing was stored by this call"):
+        with held(self._lock, wait=wait), self._errors("; nothing was stored by this call"):
             self._check_open()
-            self._writer.execute("BEGIN IMMEDIATE")
+            writer = self._opened_writer()
+            self._begin(writer, wait)
             try:
-                yield _Transaction(self._writer, self._cache)
-                self._writer.execute("COMMIT")
+                yield _Transaction(writer, self._cache)
+                writer.execute("COMMIT")
             except BaseException:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
+                if writer.in_transaction:
+                    writer.execute("ROLLBACK")
                 raise
 
     def close(self) -> None:
         """Closes the file."""
-        if self._closed or os.getpid() != self._process:
+        if self._closed:
             return
         with self._lock, self._errors():
             self._closed = True
             while not self._idle.empty():
-                self._idle.get_nowait().close()
-            self._writer.close()
+                self._disconnect(self._idle.get_nowait())
+            if self._writer is not None:
+                self._disconnect(self._writer)
             self._cache.clear()
 
+    def _begin(self, writer: sqlite3.Connection, wait: bool) -> None:
+        if wait:
+            writer.execute("BEGIN IMMEDIATE")
+            return
+        writer.execute("PRAGMA busy_timeout = 0")
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):  # by another process
+                raise EngineBusyError from error
+            raise
+        finally:
+            writer.execute(f"PRAGMA busy_timeout = {int(_LOCK_TIMEOUT * 1000)}")
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether some thread may be inside SQLite, or will go on reading."""
+        return bool(self._readers) or self._lock.locked()
+
+    def carried_over(self, *, lost: bool) -> None:
+        """In a forked process: begins anew, or is `lost`."""
+        inherited, self._connections = self._connections, set()
+        self._lock, self._readers, self._idle, self._writer = threading.Lock(), set(), queue.SimpleQueue(), None
+        self._cache = BlockCache(self._cache.most)
+        if not lost:
+            for connection in inherited:
+                connection.close()
+        elif inherited:
+            self._lost = True
+            for connection in inherited:
+                _leak(connection)
+            with suppress(OSError):
+                _lost_files.add(_identity_of(self.path))
+
+    @contextmanager
+    def _reader(self) -> Iterator[None]:
+        reader, readers = object(), self._readers
+        readers.add(reader)
+        try:
+            yield
+        finally:
+            readers.discard(reader)
+
     def _give_back(self, connection: sqlite3.Connection, healthy: bool) -> None:
+        if connection not in self._connections:  # the parent's
+            return
         if not healthy or self._closed:
-            connection.close()
+            self._disconnect(connection)
             return
         connection.execute("ROLLBACK")
         self._idle.put(connection)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
+        self._connections.add(connection)
         try:
             connection.execute("PRAGMA synchronous = FULL")
         except BaseException:
-            connection.close()
+            self._disconnect(connection)
             raise
         return connection
+
+    def _disconnect(self, connection: sqlite3.Connection) -> None:
+        self._connections.discard(connection)
+        connection.close()
+
+    def _opened_writer(self) -> sqlite3.Connection:
+        if self._writer is None:
+            connection = self._connect()
+            try:
+                self._prepare(connection)
+            except BaseException:
+                self._disconnect(connection)
+                raise
+            self._writer = connection
+        return self._writer
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Makes sure that the file is a store, or makes it one when it is empty."""
@@ -252,17 +317,19 @@ class SQLiteEngine:
 
     def _check_file(self) -> None:
         path = Path(self.path)
-        if path.is_dir():
-            raise StoreError(f"{self.path} is a directory; give the path of a file in it", path=self.path)
-        if not path.parent.is_dir():
-            raise StoreError(f"{self.path}: there is no directory {path.parent}; create it first", path=self.path)
-        if not path.exists():
-            return
         try:
+            if path.is_dir():
+                raise StoreError(f"{self.path} is a directory; give the path of a file in it", path=self.path)
+            if not path.parent.is_dir():
+                raise StoreError(f"{self.path}: there is no directory {path.parent}; create it first", path=self.path)
+            if not path.exists():
+                return
+            if _lost_files and _identity_of(self.path) in _lost_files:
+                raise _lost_error(self.path)
             with path.open("rb") as file:
                 start = file.read(len(_SQLITE_MAGIC))
-        except OSError as error:
-            raise StoreError(f"{self.path} cannot be read: {error}", path=self.path) from error
+        except (OSError, ValueError) as error:  # the path may be none: too long, or with a NUL in it
+            raise StoreError(f"{self.path!r} cannot be read: {error}", path=self.path) from error
         if start and start != _SQLITE_MAGIC:
             raise StoreFormatError(
                 f"{self.path} is not a tsmodel store: it begins with {start!r}; choose another path", path=self.path
@@ -271,10 +338,8 @@ class SQLiteEngine:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreError(f"the store {self.path} is closed", path=self.path)
-        if os.getpid() != self._process:
-            raise StoreError(
-                f"the store {self.path} was opened before this process was forked; open it again here", path=self.path
-            )
+        if self._lost:
+            raise _lost_error(self.path)
 
     @contextmanager
     def _errors(self, consequence: str = "") -> Iterator[None]:
@@ -288,3 +353,39 @@ class SQLiteEngine:
             raise StoreError(f"{self.path}: {error}{consequence}", path=self.path) from error
         except sqlite3.DatabaseError as error:
             raise StoreCorruptError(f"{self.path} is damaged: {error}; restore a copy", path=self.path) from error
+
+
+_engines: weakref.WeakSet[SQLiteEngine] = weakref.WeakSet()
+_lost_files: set[tuple[int, int]] = set()
+"""Files that this process has copies of connections to, which must not be touched."""
+
+
+def _forked() -> None:
+    engines = list(_engines)
+    lost = any(engine.is_at_work for engine in engines)
+    for engine in engines:
+        engine.carried_over(lost=lost)
+
+
+def _identity_of(path: str) -> tuple[int, int]:
+    found = Path(path).stat()
+    return found.st_dev, found.st_ino
+
+
+def _leak(connection: sqlite3.Connection) -> None:
+    """Keeps a connection for ever: closing it could wait for ever, or undo what the parent is writing."""
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+
+def _lost_error(path: str) -> StoreError:
+    return StoreError(
+        f"the store {path} cannot be used in this process: when it was forked, another thread or an unfinished iteration "
+        "was reading or writing a file. Fork when none is, or start processes by spawn or forkserver",
+        path=path,
+    )
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -18,7 +18,7 @@ from tsmodel.backend import AcqInterval, Batch, Scan, Spare
 from tsmodel.errors import StoreError
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.store.blocks import Block, merged, sorted_blocks
-from tsmodel.store.engine import Engine, Writing
+from tsmodel.store.engine import Engine, EngineBusyError, Writing
 from tsmodel.store.intake import Arrived, arrived
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
@@ -97,13 +97,25 @@ class EmbeddedStore:
         with self._engine.reading() as snapshot:
             return _answer(box, snapshot.last_acq())
 
-    def advance(self, acq: int) -> None:
-        """Promises, durably, that no later PUT is given an acq below `acq`: lets time pass in a store that rests."""
+    def advance(self, acq: int, *, wait: bool = True) -> bool:
+        """Promises, durably, that no later PUT is given an acq below `acq`: lets time pass in a store that rests.
+
+        Args:
+            acq: what is promised.
+            wait: whether to wait for whoever is writing.
+
+        Returns:
+            Whether it is promised: False only when somebody is writing, and it was not to wait.
+        """
         if acq > LIMITS["acq"].bound:
             raise StoreError(f"acq {acq} is beyond all acquisition times", path=self.path)
-        with self._engine.writing() as transaction:
-            if acq - 1 > transaction.last_acq():
-                transaction.set_last_acq(acq - 1)
+        try:
+            with self._engine.writing(wait=wait) as transaction:
+                if acq - 1 > transaction.last_acq():
+                    transaction.set_last_acq(acq - 1)
+        except EngineBusyError:
+            return False
+        return True
 
     def close(self) -> None:
         """Closes the file, or forgets what is in memory."""

@@ -33,7 +33,7 @@ class GetAnswerReader(Reader[GetEvent]):
         status, size = yield from self._header()
         if status:
             self._drop()
-            yield Refusal(status)
+            yield Refusal(status, before_records=True)
             return
         yield from self._skip(size)
         while True:

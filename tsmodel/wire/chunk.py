@@ -19,7 +19,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.keys import KEY_DTYPE, KEY_FIELDS, Key
+from tsmodel.keys import KEY_DTYPE, KEY_FIELDS, Key, unpack_key
 from tsmodel.wire.records import GET_FORM, octets_of
 
 __all__ = [
@@ -100,6 +100,10 @@ class Chunk:
             return np.full(self._count, self.record_size, np.int64)
         return np.diff(self.offsets(), append=self.nbytes)
 
+    def ends(self) -> Places:
+        """Where each record ends in `rows()`, shape (n,)."""
+        return self.offsets() + self.sizes()
+
     def key(self, name: str) -> Array:
         """A key component of each record, shape (n,)."""
         raise NotImplementedError
@@ -134,7 +138,7 @@ class Chunk:
         """Key and payload of each record."""
         rows, edges = self.rows(), [*self.offsets().tolist(), self.nbytes]
         for start, end in pairwise(edges):
-            yield Key.from_bytes(rows[start + 4 : start + _HEADER]), bytes(rows[start + _HEADER : end])
+            yield unpack_key(rows, start + 4), bytes(rows[start + _HEADER : end])
 
 
 class RowChunk(Chunk):

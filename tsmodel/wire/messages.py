@@ -89,6 +89,8 @@ class Refusal:
 
     Attributes:
         status: see `tsmodel.wire.status`.
+        before_records: whether it stands where the records of a GET would begin.
     """
 
     status: int
+    before_records: bool = False

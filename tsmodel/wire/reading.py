@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
-from tsmodel.errors import LocalProtocolError, RemoteProtocolError
+from tsmodel.errors import LocalProtocolError, RemoteProtocolError, TruncatedError
 from tsmodel.wire.records import GET_FORM, RecordForm, WholeRecords
 
 __all__ = ["DEFAULT_BUFFER_SIZE", "Parser", "Reader", "ReceiveBuffer"]
@@ -133,7 +133,7 @@ class Reader(Generic[EventT]):
         """
         if count == 0 and not (self.at_rest or self.done):
             at = self._buffer.consumed + len(self._buffer)
-            raise RemoteProtocolError(f"the connection ended in the middle of {self.what}, at byte {at}", offset=at)
+            raise TruncatedError(f"the connection ended in the middle of {self.what}, at byte {at}", offset=at)
         self._buffer.received(count)
         events: list[EventT] = []
         for event in self._parser:

@@ -58,9 +58,10 @@ def test_columns_come_back(address: tuple[str, int], make: Any) -> None:
         got = channel.get(Key.min(), Key.max())
     assert put.is_ok(), put
     assert put.count == COUNT
-    assert got.data.dtype == payload_type.parsing_dtype
-    assert got.data.dtype.names == ("_size", "cid", "mid", "moid", "cap", "acq", "f0", "f1")
-    ordered = np.sort(got.data, order="cap")
+    (records,) = got.data
+    assert records.dtype == payload_type.parsing_dtype
+    assert records.dtype.names == ("_size", "cid", "mid", "moid", "cap", "acq", "f0", "f1")
+    ordered = np.sort(records, order="cap")
     for name, column in columns().items():
         assert (ordered[name] == column).all()
     assert set(ordered["_size"].tolist()) == {32 + 12}
@@ -75,21 +76,25 @@ def test_columns_come_back(address: tuple[str, int], make: Any) -> None:
 def test_what_was_read_can_be_written(address: tuple[str, int]) -> None:
     with Channel(*address, NumpyPayloadType("i4,f8"), timeout=20) as channel:
         channel.put(columns())
-        first = channel.get(Key.min(), Key.max()).data
+        (first,) = channel.get(Key.min(), Key.max()).data
         assert channel.puta(first).is_ok()
-        both = channel.get(Key.min(), Key.max()).data
+        (both,) = channel.get(Key.min(), Key.max()).data
     assert (np.sort(both, order=["cap"])[::2] == np.sort(first, order="cap")).all()
 
 
 def test_streams_and_iterators(address: tuple[str, int]) -> None:
-    batches: list[np.ndarray[Any, Any]] = []
+    batches: list[list[np.ndarray[Any, Any]]] = []
     with Channel(*address, NumpyPayloadType("i4,f8"), timeout=20) as channel:
         channel.put(columns())
         assert channel.get_stream(Key.min(), Key.max(), batches.append, recv_buffer_size=4096).is_ok()
-        *records, last = channel.get_iter(Key.min(), Key.max(), recv_buffer_size=4096)
+        *arrays, last = channel.get_iter(Key.min(), Key.max(), recv_buffer_size=4096)
     assert len(batches) > 5
-    assert sorted(np.concatenate(batches)["cap"].tolist()) == (np.arange(COUNT) * 10).tolist()
-    assert sorted(int(record["cap"]) for record in records) == (np.arange(COUNT) * 10).tolist()
+    assert (
+        sorted(np.concatenate([array for batch in batches for array in batch])["cap"].tolist())
+        == (np.arange(COUNT) * 10).tolist()
+    )
+    assert len(arrays) > 5
+    assert sorted(np.concatenate(arrays)["cap"].tolist()) == (np.arange(COUNT) * 10).tolist()
     assert isinstance(last, ResponseAcq)
 
 
@@ -99,10 +104,10 @@ def test_records_of_another_size_are_never_read_as_something_else(address: tuple
     with Channel(*address, NumpyPayloadType("i4,f8"), timeout=20) as channel:
         got = channel.get(Key.min(), Key.max())
     assert got.status is ResponseStatus.UNPARSEABLE_ENTITY
-    assert got.key is not None
-    assert got.key.cap == 5
+    assert got.failed_key is not None
+    assert got.failed_key.cap == 5
     assert isinstance(got.error, DecodeError)
-    assert got.data["cap"].tolist() == [0, 1, 2, 3, 4]
+    assert got.data[0]["cap"].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_the_memory_limit(address: tuple[str, int]) -> None:
@@ -110,13 +115,16 @@ def test_the_memory_limit(address: tuple[str, int]) -> None:
         channel.put(columns())
         got = channel.get(Key.min(), Key.max())
     assert got.status is ResponseStatus.NO_MEMORY
-    assert len(got.data) == 10
+    assert [len(array) for array in got.data] == [10]
 
 
 @pytest.mark.parametrize(
     ("dtype", "fields"),
     [
-        ("f8", ("f0",)),
+        (None, ()),
+        ("f8", ("v0",)),
+        (np.int32, ("v0",)),
+        (("<f4", 3), ("v0",)),
         ([("volts", "<f4"), ("phases", "<i2", 3)], ("volts", "phases")),
         (np.dtype("i1,f8", align=True), ("f0", "f1")),
         (">i4,>f8", ("f0", "f1")),
@@ -132,9 +140,54 @@ def test_dtypes_of_every_kind(address: tuple[str, int], dtype: Any, fields: tupl
         data[name] = np.arange(data[name].size).reshape(data[name].shape)
     with Channel(*address, payload_type, timeout=20) as channel:
         assert channel.put(data).is_ok()
-        got = np.sort(channel.get(Key.min(), Key.max()).data, order="cap")
+        got = np.sort(channel.get(Key.min(), Key.max()).data[0], order="cap")
     for name in fields:
         assert (got[name] == data[name]).all()
+
+
+KEY = [("cid", "<i4"), ("mid", "<i8"), ("moid", "<i4"), ("cap", "<i8"), ("acq", "<i8")]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "payload"),
+    [
+        (None, []),
+        ([("count", np.uint16), ("phases", "<f4", 3)], [("count", "<u2"), ("phases", "<f4", 3)]),
+        (np.int32, [("v0", "<i4")]),
+        ("i,i,d", [("f0", "<i4"), ("f1", "<i4"), ("f2", "<f8")]),
+        (np.dtype("i1,f8", align=True), [("f0", "<i1"), ("f1", "<f8")]),
+    ],
+)
+def test_dtypes_of_whole_records(dtype: Any, payload: list[Any]) -> None:
+    payload_type = NumpyPayloadType(dtype)
+    size = [("_size", "<i4")]
+    assert payload_type.parsing_dtype == np.dtype(size + KEY + payload)
+    assert payload_type.record_dtype == np.dtype(KEY + payload)
+    assert payload_type.serializer_dtype_with_acq == np.dtype(size + KEY[1:] + payload)
+    assert payload_type.serializer_dtype_no_acq == np.dtype(size + KEY[1:-1] + payload)
+
+
+def test_arrays_of_an_answer_belong_to_the_caller(address: tuple[str, int]) -> None:
+    streamed: list[list[np.ndarray[Any, Any]]] = []
+    with Channel(*address, NumpyPayloadType("i4,f8"), timeout=20) as channel:
+        channel.put(columns())
+        (got,) = channel.get(Key.min(), Key.max()).data
+        assert channel.get_stream(Key.min(), Key.max(), streamed.append)
+        *iterated, _ = channel.get_iter(Key.min(), Key.max())
+    for array in (got, *streamed[0], *iterated):
+        array["_size"] = 0
+        assert not array["_size"].any()
+
+
+@pytest.mark.parametrize("limit", [48, 95, 96, 480, 481, 48 * 999, 48 * 1000])
+def test_streams_within_a_memory_limit(address: tuple[str, int], limit: int) -> None:
+    batches: list[list[np.ndarray[Any, Any]]] = []
+    with Channel(*address, NumpyPayloadType("i4,f8"), timeout=20, memory_limit=limit) as channel:
+        channel.put(columns())
+        assert channel.get_stream(Key.min(), Key.max(), batches.append).is_ok()
+    full, rest = divmod(COUNT, limit // 48)
+    assert [len(array) for (array,) in batches] == [limit // 48] * full + [rest] * bool(rest)
+    assert sorted(cap for (array,) in batches for cap in array["cap"].tolist()) == list(range(0, 10 * COUNT, 10))
 
 
 def test_single_values() -> None:
@@ -147,7 +200,7 @@ def test_single_values() -> None:
 def test_records_are_taken_too(address: tuple[str, int]) -> None:
     with Channel(*address, NumpyPayloadType("i4,f8"), timeout=20) as channel:
         assert channel.put([Record(Key(1, 1, 1, cap), (cap, 0.5)) for cap in range(3)]).is_ok()
-        assert channel.get(Key.min(), Key.max()).data["f0"].tolist() == [0, 1, 2]
+        assert channel.get(Key.min(), Key.max()).data[0]["f0"].tolist() == [0, 1, 2]
 
 
 def broken(**changes: Any) -> dict[str, Any]:
@@ -182,11 +235,11 @@ def test_what_cannot_be_stored(data: dict[str, Any], record: int | None, field: 
         assert isinstance(refused.error, EncodeError)
         assert (refused.error.record, refused.error.field) == (record, field)
         assert wording in str(refused.error)
-        assert len(channel.get(Key.min(), Key.max()).data) == 0
+        assert channel.get(Key.min(), Key.max()).data == []
         if record is not None:
             lenient = channel.put(data, skip_invalid=True)
             assert (lenient.is_ok(), lenient.count, lenient.skipped) == (True, COUNT - 1, 1)
-            assert record * 10 not in channel.get(Key.min(), Key.max()).data["cap"]
+            assert record * 10 not in channel.get(Key.min(), Key.max()).data[0]["cap"]
 
 
 def test_a_double_that_no_single_can_hold() -> None:
@@ -211,8 +264,7 @@ def test_nothing_to_put(address: tuple[str, int]) -> None:
         assert (put.is_ok(), put.count) == (True, 0)
         got = channel.get(Key.min(), Key.max())
     assert got.is_ok()
-    assert len(got.data) == 0
-    assert got.data.dtype.names[1] == "cid"
+    assert got.data == []
 
 
 def test_an_answer_larger_than_the_memory_it_began_with(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +275,7 @@ def test_an_answer_larger_than_the_memory_it_began_with(address: tuple[str, int]
     with Channel(*address, payload_type, timeout=60) as channel:
         assert channel.put(data).is_ok()
         got = channel.get(Key.min(), Key.max())
-    assert got.data["number"].tolist() == list(range(40))
+    assert got.data[0]["number"].tolist() == list(range(40))
 
 
 def test_an_answer_that_there_is_no_memory_for(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +287,7 @@ def test_an_answer_that_there_is_no_memory_for(address: tuple[str, int], monkeyp
         after = channel.get_acq(Key.min(), Key.max())
     assert got.status is ResponseStatus.NO_MEMORY
     assert isinstance(got.error, MemoryError)
-    assert 0 < len(got.data) < COUNT
+    assert 0 < len(got.data[0]) < COUNT
     assert after.status is ResponseStatus.DISCONNECTED
 
 
@@ -249,7 +301,7 @@ def test_cids_that_differ_only_far_behind_the_first(address: tuple[str, int]) ->
         data["cid"][-2] = -1
         refused = channel.put(data)
         skipped = channel.put(data, skip_invalid=True)
-    assert got.data["mid"].tolist() == [count - 1]
+    assert got.data[0]["mid"].tolist() == [count - 1]
     assert refused.status is ResponseStatus.BAD_REQUEST
     assert isinstance(refused.error, EncodeError)
     assert (refused.error.record, refused.error.field) == (count - 2, "cid")
@@ -271,4 +323,4 @@ def test_a_channel_that_is_not_connected() -> None:
     payload_type = NumpyPayloadType("i4")
     got = Channel("localhost", 1, payload_type).get(Key.min(), Key.max())
     assert got.status is ResponseStatus.DISCONNECTED
-    assert (len(got.data), got.data.dtype) == (0, payload_type.parsing_dtype)
+    assert got.data == []

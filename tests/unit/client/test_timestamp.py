@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 
 import pytest
@@ -42,8 +43,8 @@ def test_an_aware_datetime_keeps_its_offset() -> None:
 def test_fractions_around_1970(ns: int) -> None:
     time = Tstoragedatetime.from_unix_ns(ns)
     assert time.to_unix_ns() == ns
-    assert time.nanoseconds == ns % 10**9
-    assert time.datetime.microsecond == time.nanoseconds // 1000
+    assert time.nanoseconds == ns % 1000
+    assert time.datetime.microsecond == ns % 10**9 // 1000
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
@@ -62,17 +63,53 @@ def test_the_largest_fraction_of_a_float_carries() -> None:
     assert Tstoragedatetime.from_unix(1 - 2**-53).to_unix_ns() == 10**9
 
 
-def test_nanoseconds_are_the_whole_fraction() -> None:
-    half = dt.datetime(2020, 1, 1, 0, 0, 0, 500_000, tzinfo=dt.timezone.utc)
-    assert Tstoragedatetime(half).nanoseconds == 500_000_000
-    assert Tstoragedatetime(half, 250_000_001).datetime.microsecond == 250_000
-    assert Tstoragedatetime(half, 0).datetime.microsecond == 0
+def test_the_datetime_keeps_its_microseconds() -> None:
+    half = dt.datetime(2001, 1, 1, 0, 0, 0, 500_000, tzinfo=dt.timezone.utc)
+    assert Tstoragedatetime(datetime=half, nanoseconds=0).to_tstorage_ns() == 500_000_000
+    assert Tstoragedatetime(half, 999).to_tstorage_ns() == 500_000_999
+    assert Tstoragedatetime(half, 999).datetime == half
+    assert Tstoragedatetime(half.astimezone().replace(tzinfo=None), 1).to_tstorage() == 0.500000001
 
 
-@pytest.mark.parametrize("nanoseconds", [-1, 10**9])
-def test_nanoseconds_beyond_a_second_are_refused(nanoseconds: int) -> None:
-    with pytest.raises(ValueError, match="0 to 999999999"):
-        Tstoragedatetime(dt.datetime(2020, 1, 1), nanoseconds)
+def test_a_time_is_mutable_and_ordered() -> None:
+    early, late = (Tstoragedatetime.from_tstorage_ns(ns) for ns in (1_999, 2_000))
+    assert early < late
+    late.nanoseconds = 7
+    late.datetime -= dt.timedelta(microseconds=1)
+    assert late < early
+    assert late.to_tstorage_ns() == 1_007
+    assert dataclasses.replace(late, nanoseconds=8) == Tstoragedatetime.from_tstorage_ns(1_008)
+
+
+@pytest.mark.parametrize(
+    ("make", "unit"), [("unix", 1.5), ("unix_ns", 1_500_000_000), ("tstorage", 1.5), ("tstorage_ns", 1_500_000_000)]
+)
+def test_times_in_another_zone(make: str, unit: float) -> None:
+    zone = dt.timezone(dt.timedelta(hours=5, minutes=30))
+    there = getattr(Tstoragedatetime, f"from_{make}")(unit, tzinfo=zone)
+    here = getattr(Tstoragedatetime, f"from_{make}")(unit)
+    assert there == here
+    assert (there.datetime.tzinfo, here.datetime.tzinfo) == (zone, dt.timezone.utc)
+    assert (there.datetime.hour, here.datetime.hour, there.datetime.microsecond) == (5, 0, 500_000)
+    assert getattr(there, f"to_{make}")() == unit
+
+
+def test_times_without_a_zone_are_local() -> None:
+    naive = Tstoragedatetime.from_tstorage_ns(123_456_789_012, tzinfo=None)
+    assert naive.datetime.tzinfo is None
+    assert naive.to_tstorage_ns() == 123_456_789_012
+
+
+def test_a_microsecond_as_a_float() -> None:
+    time = Tstoragedatetime.from_unix(0.000001)
+    assert (time.datetime.microsecond, time.nanoseconds) == (1, 0)
+
+
+def test_now_in_seconds() -> None:
+    before = timestamp.now_ns()
+    now = timestamp.now()
+    assert isinstance(now, float)
+    assert before / 1e9 - 1e-3 <= now <= timestamp.now_ns() / 1e9 + 1e-3
 
 
 def test_a_time_that_no_datetime_holds() -> None:

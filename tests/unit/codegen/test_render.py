@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import types
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.foreign import CLIENTS, SANITIZED, STRICT, TOOLS, has_tool, program, run, write
-from support.meter import LETTER, METER, Letter, Meter
+from support.meter import LETTER, METER, Alarm, Letter, Meter
 
 import tsmodel as ts
+import tsmodel.client.payload_type
 from tsmodel import TSModel, TSStruct, field
-from tsmodel.codegen import LANGUAGES, render
+from tsmodel.codegen import LANGUAGES, file_name, render
 from tsmodel.errors import SchemaError
 from tsmodel.model.base import codec_of
 
@@ -130,6 +132,237 @@ def test_golden_files(model: type[TSModel], language: str, suffix: str) -> None:
     if os.environ.get("TSMODEL_WRITE_GOLDEN"):
         path.write_text(source, encoding="utf-8")
     assert source == path.read_text(encoding="utf-8")
+
+
+class Mode(IntEnum):
+    LEFT = 1
+    RIGHT = 2
+
+
+class Guarded(TSModel):
+    bits: ts.Bits = field(bits=12, storage=ts.UInt16)
+    mode: ts.Enumerated[Mode] = field(storage=ts.UInt8)
+    alarms: ts.Flags[Alarm] = field(storage=ts.UInt8)
+    name: ts.Text = field(size=4)
+    level: ts.Nullable[int] = field(item=ts.Int16, null=-1)
+    part: ts.Nullable[float] = field(item=ts.Float32, null=0.1)
+    never: ts.Nullable[float] = field(item=ts.Float64, null=float("nan"))
+
+
+WRITTEN = {
+    "c": [
+        ("value.bits = 5000;", "bits"),
+        ("value.mode = (Mode)7;", "mode"),
+        ("value.mode = (Mode)257;", "mode"),
+        ("value.alarms = 2;", "alarms"),
+        ('memcpy(value.name, "\\xff", 2);', "name"),
+        ('memcpy(value.name, "abcde", 5);', "name"),
+        ("value.has_level = true; value.level = -1;", "level"),
+        ("value.has_part = true; value.part = 0.1f;", "part"),
+        ("value.has_never = true; value.never = 0.0; value.never /= value.never;", "never"),
+    ],
+    "c++": [
+        ("value.bits = 5000;", "length_error: bits has 12 bits"),
+        ("value.mode = static_cast<Mode>(257);", "invalid_argument: mode is no member of Mode"),
+        ("value.alarms = 2;", "invalid_argument: alarms has bits that stand for nothing"),
+        ('value.name = "\\xff";', "invalid_argument: name is not UTF-8"),
+        ('value.name = "abcde";', "length_error: name is too long"),
+        ("value.has_level = true; value.level = -1;", "invalid_argument: level has the value that stands for none"),
+        ("value.has_part = true; value.part = 0.1f;", "invalid_argument: part has the value that stands for none"),
+        (
+            'value.has_never = true; value.never = std::nan("");',
+            "invalid_argument: never has the value that stands for none",
+        ),
+    ],
+    "java": [
+        ("value.bits = 5000;", "bits has 12 bits"),
+        ("value.mode = null;", "mode is not set"),
+        ("value.alarms = 2;", "alarms has bits that stand for nothing"),
+        ("value.name = null;", "name is not set"),
+        ("value.name = String.valueOf((char) 0xd800);", "name has half of a surrogate pair"),
+        ("value.level = (short) -1;", "level has the value that stands for none"),
+        ("value.part = 0.1f;", "part has the value that stands for none"),
+        ("value.never = Double.NaN;", "never has the value that stands for none"),
+    ],
+    "python": [
+        ("value.bits = 5000", "bits has 12 bits"),
+        ("value.mode = 7", "7 is not a valid Mode"),
+        ("value.alarms = 2", "alarms has bits that stand for nothing"),
+        ("value.name = chr(0xd800)", "surrogates not allowed"),
+        ("value.name = None", "cannot be stored"),
+        ("value.level = -1", "level has the value that stands for none"),
+        ("value.part = 0.1", "part has the value that stands for none"),
+        ("value.never = float('nan')", "never has the value that stands for none"),
+    ],
+}
+WRITERS = {
+    "c": (
+        (
+            '#include <stdio.h>\n#include "Guarded.h"\n'
+            'int main(void) {\n    const Guarded fine = {.bits = 4095, .mode = Mode_LEFT, .name = "abcd"};\n'
+            '    printf("%d %zu\\n", Guarded_refused(&fine) == NULL, Guarded_toBytes(&fine, NULL, 0));\n'
+        ),
+        (
+            "    {{\n        Guarded value = fine;\n        {change}\n"
+            '        printf("%s %d\\n", Guarded_refused(&value), Guarded_toBytes(&value, NULL, 0) == TSMODEL_REFUSED);\n    }}\n'  # noqa: E501
+        ),
+        "    return 0;\n}\n",
+    ),
+    "c++": (
+        (
+            '#include <cmath>\n#include <iostream>\n#include "Guarded.hpp"\n'
+            'int main() {\n    Guarded fine;\n    fine.bits = 4095;\n    fine.mode = Mode::LEFT;\n    fine.name = "abcd";\n'
+            '    GuardedPayloadType type;\n    std::cout << type.toBytes(fine, nullptr, 0) << "\\n";\n'
+        ),
+        (
+            "    try {{\n        Guarded value = fine;\n        {change}\n        type.toBytes(value, nullptr, 0);\n"
+            '    }} catch (const std::length_error& error) {{\n        std::cout << "length_error: " << error.what() << "\\n";\n'  # noqa: E501
+            '    }} catch (const std::invalid_argument& error) {{\n        std::cout << "invalid_argument: " << error.what() '  # noqa: E501
+            '<< "\\n";\n    }}\n'
+        ),
+        "    return 0;\n}\n",
+    ),
+    "java": (
+        (
+            "public final class Main {\n    private static Guarded fine() {\n        Guarded value = new Guarded();\n"
+            '        value.bits = 4095;\n        value.mode = Guarded.Mode.LEFT;\n        value.name = "abcd";\n'
+            "        return value;\n    }\n\n    public static void main(String[] arguments) {\n"
+            "        Guarded.PayloadType type = new Guarded.PayloadType();\n        System.out.println(type.toBytes(fine()).length);\n"  # noqa: E501
+        ),
+        (
+            "        try {{\n            Guarded value = fine();\n            {change}\n            type.toBytes(value);\n"
+            "        }} catch (IllegalArgumentException error) {{\n            System.out.println(error.getMessage());\n        }}\n"  # noqa: E501
+        ),
+        "    }\n}\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("language", list(WRITERS))
+def test_values_that_are_not_written(language: str, tmp_path: Path) -> None:
+    """What no reader takes: one such record would spoil every query that finds it."""
+    if not has_tool(language):
+        pytest.skip(f"{TOOLS[language]} is not installed")
+    write(Guarded, language, tmp_path)
+    start, each, end = WRITERS[language]
+    source = start + "".join(each.format(change=change) for change, _ in WRITTEN[language]) + end
+    main = tmp_path / {"c": "main.c", "c++": "main.cpp", "java": "Main.java"}[language]
+    main.write_text(source)
+    size = Guarded.layout.size
+    if language == "java":
+        interface = CLIENTS / "java/industries/atende/ts/driver/PayloadType.java"
+        run("javac", "-Xlint:all", "-Werror", "-d", "classes", interface, "Main.java", "Guarded.java", cwd=tmp_path)
+        answers = run("java", "-cp", "classes", "Main", cwd=tmp_path).splitlines()
+    else:
+        compiler = (
+            ("gcc", "-std=c99", f"-I{CLIENTS / 'c'}") if language == "c" else ("g++", "-std=c++14", f"-I{CLIENTS / 'cpp'}")
+        )
+        sanitized = [each for each in SANITIZED if "address" not in each] if language == "c" else SANITIZED
+        run(*compiler, *STRICT, *sanitized, "-I.", main.name, "-o", "main", cwd=tmp_path)
+        answers = run("./main", cwd=tmp_path).splitlines()
+    first = f"1 {size}" if language == "c" else f"{size}"
+    told = [f"Guarded.{why} 1" if language == "c" else why for _, why in WRITTEN[language]]
+    assert answers == [first, *told]
+
+
+def test_values_that_are_not_written_by_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tstorage_client", types.ModuleType("tstorage_client"))
+    monkeypatch.setitem(sys.modules, "tstorage_client.payload_type", tsmodel.client.payload_type)
+    module = types.ModuleType("guarded")
+    monkeypatch.setitem(sys.modules, "guarded", module)
+    exec(compile(render(Guarded, "python"), "guarded", "exec"), module.__dict__)
+    payload_type = module.GuardedPayloadType()
+
+    def fine() -> Any:
+        return module.Guarded(4095, module.Mode.LEFT, 0, "abcd", None, None, None)
+
+    assert len(payload_type.to_bytes(fine())) == Guarded.layout.size
+    for change, why in WRITTEN["python"]:
+        value = fine()
+        exec(change, {"value": value})
+        with pytest.raises(ValueError, match=why):
+            payload_type.to_bytes(value)
+
+
+def pwned(kind: str, name: str) -> Any:
+    namespace: dict[str, Any] = {"__annotations__": {"x": ts.Int32}, "__module__": __name__}
+    if kind == "member":
+        namespace = {
+            "__annotations__": {"x": ts.Enumerated[IntEnum("State", {name: 1})]},  # type: ignore[misc]
+            "x": field(storage=ts.UInt8),
+            "__module__": __name__,
+        }
+    return type(TSModel)(name if kind == "model" else "Made", (TSModel,), namespace)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kind", ["member", "model"])
+@pytest.mark.parametrize("name", ["x\nint pwned = 1;", "\\u002a/", "a b", "*/", "1x"])
+def test_names_that_are_code(kind: str, name: str, language: str) -> None:
+    with pytest.raises(SchemaError, match="is no identifier; rename it"):
+        render(pwned(kind, name), language)
+
+
+@pytest.mark.parametrize("language", ["c", "c++"])
+def test_names_that_are_not_ascii(language: str) -> None:
+    for kind in ("member", "model"):
+        with pytest.raises(SchemaError, match="is not ASCII; rename it"):
+            render(pwned(kind, "Gr\u00f6sse"), language)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_units_and_docs_are_comments(language: str) -> None:
+    class Made(TSModel):
+        volts: ts.Float32 = field(unit="V\n*/ int pwned;", doc="First.\nSecond \\u000a int pwned;")
+        low: ts.Bits = field(bits=3, unit="dB")
+
+    source = render(Made, language)
+    lines = [line.strip() for line in source.splitlines()]
+    mark = "#" if language == "python" else "//"
+    assert f"{mark} First." in lines
+    assert any(line.endswith(f"{mark} V */ int pwned;") for line in lines)
+    assert any(line.endswith(f"{mark} 3 bits, dB") for line in lines)
+    assert all(mark in line.partition("pwned")[0] for line in lines if "pwned" in line)
+
+
+def test_a_namespace(tmp_path: Path) -> None:
+    """Models of the official client's names, in a program that uses all of its namespace."""
+    if not has_tool("c++"):
+        pytest.skip("g++ is not installed")
+    names = ["PayloadType", "Record", "Key", "Channel"]
+    for name in names:
+        made = type(TSModel)(name, (TSModel,), {"__annotations__": {"x": ts.Int32}, "__module__": __name__})
+        (tmp_path / f"{name}.hpp").write_text(render(made, "c++", namespace="acme::meters"))
+    uses = "".join(
+        f"    acme::meters::{name} {name.lower()};\n    if (acme::meters::{name}PayloadType().toBytes({name.lower()}, nullptr, 0) != 4) "  # noqa: E501
+        "return 1;\n"
+        for name in names
+    )
+    includes = "".join(f'#include "{name}.hpp"\n' for name in names)
+    (tmp_path / "main.cpp").write_text(f"{includes}using namespace tstorage;\nint main() {{\n{uses}    return 0;\n}}\n")
+    run("g++", "-std=c++14", *STRICT, "-I.", f"-I{CLIENTS / 'cpp'}", "main.cpp", "-o", "main", cwd=tmp_path)
+    run("./main", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("namespace", ["", "a b", "a::", "class", "std", "a::EOF", "a::b { int x; }", "1a"])
+def test_namespaces_that_are_none(namespace: str) -> None:
+    with pytest.raises(SchemaError, match="cannot be a namespace"):
+        render(Meter, "c++", namespace=namespace)
+    with pytest.raises(SchemaError, match="is for C"):
+        render(Meter, "c", namespace="acme")
+
+
+def test_file_names() -> None:
+    made = type(TSModel)("String", (TSModel,), {"__annotations__": {"x": ts.Int32}, "__module__": __name__})
+    assert [file_name(Meter, language) for language in LANGUAGES] == [
+        "Meter.h",
+        "Meter.hpp",
+        "Meter.java",
+        "Meter.cs",
+        "Meter.py",
+    ]
+    assert file_name(made, "java") == "String_.java"
+    assert "public final class String_ {" in render(made, "java")
 
 
 class Wide(IntEnum):
@@ -262,6 +495,11 @@ def test_the_command(tmp_path: Path) -> None:
     assert command("support.meter:Meter", "java").stdout == render(Meter, "java")
     assert command("support.meter:Meter", "c", "-o", "meter.h").returncode == 0
     assert (tmp_path / "meter.h").read_text() == render(Meter, "c")
+    (tmp_path / "sources").mkdir()
+    assert command("support.meter:Meter", "java", "-o", "sources").returncode == 0
+    assert (tmp_path / "sources/Meter.java").read_text() == render(Meter, "java")
+    spaced = command("support.meter:Meter", "c++", "--namespace", "acme::meters").stdout
+    assert spaced == render(Meter, "c++", namespace="acme::meters")
     several = command("support.meter", "c")
     assert (several.returncode, several.stdout) == (1, "")
     assert "say one of support.meter:Meter, support.meter:Letter" in several.stderr

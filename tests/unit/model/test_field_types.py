@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import math
+import re
 import struct
 import uuid
 from decimal import Decimal
@@ -17,7 +19,7 @@ import pytest
 import tsmodel as ts
 from tsmodel import TSModel, TSStruct, connect, field, padding
 from tsmodel.client.record import Record
-from tsmodel.errors import DecodeError, EncodeError, QueryError, SchemaError
+from tsmodel.errors import ConversionError, DecodeError, EncodeError, QueryError, SchemaError
 from tsmodel.keys import Key
 from tsmodel.model.base import codec_of
 from tsmodel.timestamps import EPOCH
@@ -608,6 +610,124 @@ def test_what_has_no_place_in_a_message() -> None:
             value: ts.Bits = field(bits=3)
 
 
+class Addressed(TSStruct):
+    at: ts.IpAddress
+
+
+class Sampled(TSStruct):
+    samples: ts.Array[float] = field(item=ts.Float32, as_numpy=True)
+
+
+class Kept(TSStruct):
+    states: ts.Array[State] = field(item=ts.Enumerated[State], unknown="keep")
+
+
+@pytest.mark.parametrize("encoding", ["msgpack", "json"])
+@pytest.mark.parametrize(
+    ("annotation", "options", "why"),
+    [
+        (ts.IpAddress, {}, "msgspec does not encode IpAddress"),
+        (ts.Nullable[object], {"item": ts.IpAddress}, "msgspec does not encode IpAddress"),
+        (ts.Array[object], {"item": ts.IpAddress, "version": 4}, "msgspec does not encode IpAddress v4"),
+        (ts.Nested[Addressed], {}, "msgspec does not encode IpAddress"),
+        (ts.Array[Addressed], {"item": Addressed}, "msgspec does not encode IpAddress"),
+        (ts.Array[float], {"item": ts.Float32, "as_numpy": True}, "msgspec does not encode ndarray"),
+        (ts.Nested[Sampled], {}, "msgspec does not encode ndarray"),
+        (ts.Enumerated[State], {"unknown": "keep"}, "more than one int-like type"),
+        (ts.Nested[Kept], {}, "more than one int-like type"),
+    ],
+)
+def test_what_no_message_can_hold_is_refused_with_the_class(
+    encoding: Any, annotation: Any, options: dict[str, Any], why: str
+) -> None:
+    body = {"__annotations__": {"value": annotation}, "__module__": __name__, "value": field(**options)}
+    with pytest.raises(SchemaError, match=f"class Made: value has no place in a message: .*{why}"):
+        type(TSModel)("Made", (TSModel,), body, encoding=encoding)
+
+
+class Own:
+    pass
+
+
+def test_packed_of_a_class_that_msgspec_does_not_encode() -> None:
+    with pytest.raises(SchemaError, match="msgspec does not take .*Own.*: msgspec does not encode Own"):
+
+        class Made(TSModel):
+            value: ts.Packed[dict[str, list[Own]]]
+
+
+class Measured(TSStruct):
+    volts: ts.Float64
+    ratio: ts.Nullable[float] = field(item=ts.Float64, default=None)
+
+
+class Measurement(TSModel, encoding="json"):
+    x: ts.Float64 = field(default=1.0)
+    n: ts.Nullable[float] = field(item=ts.Float64, default=None)
+    xs: ts.Array[float] = field(item=ts.Float64, default_factory=list)
+    one: ts.Nested[Measured] = field(default=Measured(volts=1.0))
+    many: ts.Array[Measured] = field(item=Measured, default_factory=list)
+    loose: ts.Packed[Any] = field(default_factory=dict)
+    keyed: ts.Packed[dict[float, int]] = field(default_factory=dict)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    ("name", "path", "wrap"),
+    [
+        ("x", "x", float),
+        ("n", "n", float),
+        ("xs", "xs.1", lambda number: [1.0, number]),
+        ("one", "one.volts", lambda number: Measured(volts=number)),
+        ("one", "one.ratio", lambda number: Measured(volts=1.0, ratio=number)),
+        ("many", "many.0.ratio", lambda number: [Measured(volts=1.0, ratio=number)]),
+        ("loose", "loose.a.1", lambda number: {"a": [None, number]}),
+        ("keyed", "keyed", lambda number: {number: 1}),
+    ],
+)
+def test_json_has_no_number_for_floats_that_are_not_finite(name: str, path: str, wrap: Any, number: float) -> None:
+    key = {"cid": 1, "mid": 1, "moid": 1, "cap": 1}
+    bad = Measurement(**key, **{name: wrap(number)})
+    why = f"Measurement.{re.escape(path)}.*{number!r} cannot be stored as JSON"
+    with connect("memory:") as session:
+        session.add_all([Measurement(**key), bad])
+        with pytest.raises(EncodeError, match=f"record 1: {why}") as caught:
+            session.flush()
+        assert (caught.value.record, caught.value.field) == (1, name)
+        session.discard()
+        column = np.empty(2, object)
+        column[:] = [getattr(Measurement(**key), name), wrap(number)]
+        with pytest.raises(EncodeError, match=f"row 1: {why}"):
+            session.add_columns(Measurement, **key, **{name: column})
+    with pytest.raises(EncodeError, match=why):
+        Measurement.payload_type.to_bytes(bad)
+    data = {each: getattr(bad, each) for each in ("cid", "mid", "moid", "cap", name)}
+    with pytest.raises(ConversionError, match="cannot be stored as JSON"):
+        Measurement.from_dict(data)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_packed_json_has_no_number_for_floats_that_are_not_finite(number: float) -> None:
+    class Loose(TSModel):
+        value: ts.Packed[Any] = field(encoding="json")
+
+    with connect("memory:") as session:
+        session.add(Loose(cid=1, mid=1, moid=1, cap=1, value={"a": [None, number]}))
+        with pytest.raises(EncodeError, match=rf"record 0: Loose.value.a.1: {number!r} cannot be stored as JSON"):
+            session.flush()
+        session.discard()
+        session.add(Loose(cid=1, mid=1, moid=1, cap=1, value={"a": [None, 1.5], "nan": "inf"}))
+        session.flush()
+        assert session.query(Loose).one().value == {"a": [None, 1.5], "nan": "inf"}
+
+
+def test_a_default_that_json_has_no_number_for() -> None:
+    with pytest.raises(SchemaError, match="Made.value: the default nan cannot be stored as JSON"):
+
+        class Made(TSModel, encoding="json"):
+            value: ts.Float64 = field(default=math.nan)
+
+
 def test_fields_of_both_byte_orders() -> None:
     class Mixed(TSModel, byte_order="big"):
         a: ts.Int16
@@ -731,3 +851,49 @@ def test_what_lies_behind_a_field_of_variable_length_is_told_where_it_is() -> No
         with pytest.raises(DecodeError) as caught:
             Loose.from_record(Record(key, spoilt))
         assert caught.value.offset == offset
+
+
+@pytest.mark.parametrize("holder", ["fixed", "variable", "nested", "nested in a message"])
+@pytest.mark.parametrize(
+    ("item", "options", "null", "equal"),
+    [
+        (ts.Float64, {}, -999.0, -999),
+        (ts.Float32, {}, 231.7, float(np.float32(231.7))),
+        (ts.Float32, {}, 0.0, -0.0),
+        (ts.Float16, {}, math.nan, math.nan),
+        (ts.Int32, {"byte_order": "big"}, -1, -1),
+        (ts.Bool, {}, False, False),
+        (ts.Scaled, {"digits": 2}, Decimal("9.99"), Decimal("9.990")),
+        (ts.Date, {}, dt.date(2001, 1, 1), dt.date(2001, 1, 1)),
+        (ts.Text, {"size": 3}, "", ""),
+        (ts.Blob, {"size": 2}, b"\0\0", b"\0"),
+        (ts.Uuid, {}, uuid.UUID(int=0), uuid.UUID(int=0)),
+        (ts.Enumerated[State], {}, State.OFF, State.OFF),
+    ],
+)
+def test_a_value_that_is_the_sentinel_is_refused(holder: str, item: Any, options: Any, null: Any, equal: Any) -> None:
+    annotations: dict[str, Any] = {"value": ts.Nullable[object]}
+    body = {"__annotations__": annotations, "__module__": __name__, "value": field(item=item, null=null, **options)}
+    base: Any = TSModel if holder in ("fixed", "variable") else TSStruct
+    if holder == "variable":
+        annotations["text"], body["text"] = ts.Text, field(default="")
+    made: Any = type(base)("Made", (base,), body)
+    model, wrap, path = made, lambda value: {"value": value}, "value"
+    if base is TSStruct:
+        outer = {"__annotations__": {"inner": ts.Nested[made]}, "__module__": __name__}
+        encoding = "msgpack" if holder == "nested in a message" else "struct"
+        model = type(TSModel)("Outer", (TSModel,), outer, encoding=encoding)
+        wrap, path = lambda value: {"inner": made(value=value)}, "inner.value"
+    why = f"{path}: .* is what stands for None; give None"
+    key = {"cid": 1, "mid": 1, "moid": 1, "cap": 1}
+    with pytest.raises(EncodeError, match=why):
+        model.payload_type.to_bytes(model(**key, **wrap(equal)))
+    with connect("memory:") as session:
+        session.add_all([model(**key, **wrap(None)), model(**key, **wrap(equal))])
+        with pytest.raises(EncodeError, match=f"record 1: .*{why}"):
+            session.flush()
+        session.discard()
+        with pytest.raises(EncodeError, match=f"row 1: .*{why}"):
+            session.add_columns(model, **key, **{name: [wrap(None)[name], value] for name, value in wrap(equal).items()})
+        with pytest.raises(ConversionError, match=why):
+            model.from_dict({**key, **wrap(equal)})

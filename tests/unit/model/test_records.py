@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from tsmodel import Bool, Float32, Float64, Int16, Int32, TSModel, UInt64
+from tsmodel import Bool, Float32, Float64, Int16, Int32, Text, TSModel, UInt64, connect
 from tsmodel.client.payload_type import PayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.errors import DecodeError, EncodeError, SchemaError
@@ -215,3 +215,41 @@ def test_a_field_that_was_set_to_what_it_cannot_hold(change: dict[str, Any]) -> 
     with pytest.raises(EncodeError, match=f"^Reading.{name}: ") as caught:
         Reading.payload_type.to_bytes(row)
     assert (caught.value.record, caught.value.field, caught.value.value) == (None, name, value)
+
+
+INTERNAL_NAMES = [
+    "n",
+    "add",
+    "at",
+    "end",
+    "payload",
+    "values",
+    "count",
+    "stop",
+    "rows",
+    "read",
+    "written",
+    "starts",
+    "data",
+]
+
+
+@pytest.mark.parametrize("last", [Text, Int32], ids=["variable", "fixed"])
+def test_fields_may_have_the_names_that_our_own_code_uses(last: Any) -> None:
+    annotations = {**dict.fromkeys(INTERNAL_NAMES, Int32), "zip": last, "b_zip": last, "v_zip": last}
+    model: Any = type(TSModel)("Named", (TSModel,), {"__annotations__": annotations, "__module__": __name__})
+    texts = ("ä", "", "z") if last is Text else (7, 8, 9)
+    numbers = {name: at for at, name in enumerate(INTERNAL_NAMES, 1000)}
+    row = model(cid=1, mid=2, moid=3, cap=4, **numbers, zip=texts[0], b_zip=texts[1], v_zip=texts[2])
+    other = model(cid=1, mid=2, moid=3, cap=4, **numbers | {"n": 40}, zip=texts[1], b_zip=texts[1], v_zip=texts[2])
+    with connect("memory:") as session:
+        session.add_all([row, other, row])
+        session.flush()
+        found = session.query(model).where(model.n == 1000, model.count == 1006).all()
+        assert list(map(attrs_of, found)) == [attrs_of(row)] * 2
+        assert session.query(model).select(model.n, model.zip).all() == [(1000, texts[0]), (40, texts[1]), (1000, texts[0])]
+        assert session.query(model).to_arrow()["n"].to_pylist() == [1000, 40, 1000]
+
+
+def attrs_of(row: Any) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in type(row).layout.names}

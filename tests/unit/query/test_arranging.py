@@ -7,6 +7,7 @@ import struct
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 
 from tsmodel import Array, Float32, Int16, Int32, Text, TSModel, connect, field, to_ns
@@ -227,3 +228,47 @@ def test_last() -> None:
     assert abs(to_ns(dt.datetime.now(dt.timezone.utc)) - 15 * 60 * 10**9 - box.min.cap) < 60 * 10**9
     with pytest.raises(QueryError, match="last takes a duration from 0"):
         Reading.query.last(-1)
+
+
+@pytest.mark.parametrize("step", ["first_per_series", "last_per_series"])
+def test_a_limit_of_series_waits_for_all_records(step: str) -> None:
+    """More records than are held before any are let go of; then come some that are further from the edge, and some that are
+    nearer and have other values."""
+    count, sign = 200_000, 1 if step == "last_per_series" else -1
+    mids = np.arange(count) % 10
+    caps = sign * np.arange(count)
+    volts = 100.0 - mids
+    with connect("memory:") as session:
+        session.add_columns(Reading, cid=1, mid=mids, moid=1, cap=caps, volts=volts)
+        session.flush()
+        session.add_columns(Reading, cid=1, mid=np.arange(10), moid=1, cap=0, volts=-1.0)
+        session.flush()
+        session.add(Reading(cid=1, mid=0, moid=1, cap=sign * count, volts=0.0))
+        session.flush()
+        query = getattr(session.query(Reading), step)()
+        edges = {mid: (sign * (count - 10 + mid), 100.0 - mid) for mid in range(1, 10)} | {0: (sign * count, 0.0)}
+        assert {row.mid: (row.cap, row.volts) for row in query.all()} == edges
+        for limited in (query.limit(1), query.limit(7), query.order_by(Reading.volts).limit(7)):
+            rows = limited.all()
+            assert len({row.mid for row in rows}) == limited.explain().limit
+            assert {row.mid: (row.cap, row.volts) for row in rows}.items() <= edges.items()
+        assert query.order_by(Reading.volts.desc()).first().mid == 1
+        assert [row.mid for row in query.order_by(Reading.volts.desc()).limit(3).all()] == [1, 2, 3]
+        assert query.order_by(Reading.volts.desc()).limit(3).columns()["mid"].tolist() == [1, 2, 3]
+        assert query.order_by(Reading.volts.desc()).limit(3).select(Reading.mid).all() == [(1,), (2,), (3,)]
+
+
+@pytest.mark.parametrize("arranged", ["order_by", "latest", "last_per_series"])
+def test_what_may_be_held_is_looked_at_from_the_first_record(arranged: str) -> None:
+    with connect("memory:") as session:
+        session.add_all(readings(1000))
+        session.add_all(readings(1000, cid=2))
+        session.add_columns(Reading, cid=1, mid=np.arange(1000), moid=8, cap=0, volts=0.0)
+        session.flush()
+        query = session.query(Reading).moid(8) if arranged == "last_per_series" else session.query(Reading).cid(1).moid(7)
+        query = query.order_by(Reading.mid) if arranged == "order_by" else getattr(query, arranged)()
+        assert query.max_rows_in_memory(1000).count() == 1000
+        for most in (1, 500, 999):
+            with pytest.raises(QueryError, match=rf"holds .* records in memory, and may hold {most}:"):
+                query.max_rows_in_memory(most).all()
+        assert len(session.query(Reading).order_by(Reading.mid).limit(3).max_rows_in_memory(10).all()) == 3

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import math
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
@@ -20,15 +22,21 @@ import pytest
 
 from tsmodel import (
     Bits,
+    Bool,
+    Duration,
     Enumerated,
     Float32,
+    Float64,
     Int32,
+    Int64,
     Mid,
     Nullable,
     Scaled,
     Text,
     TSModel,
     UInt8,
+    UInt64,
+    UnixTime,
     connect,
     connect_async,
     field,
@@ -134,6 +142,87 @@ def test_to_pandas(query: Query[Reading]) -> None:
         query.to_pandas(index="mid")
     with pytest.raises(QueryError, match="Nowhere"):
         query.to_pandas(tz="Nowhere/Land")
+
+
+class Edges(TSModel, moid=9):
+    wide: Nullable[int] = field(item=Int64)
+    unsigned: Nullable[int] = field(item=UInt64)
+    sentinel: Nullable[int] = field(item=Int64, null=-1)
+    tiny: Nullable[int] = field(item=UInt8, null=255)
+    yes: Nullable[bool] = field(item=Bool)
+    kept: Nullable[State] = field(item=Enumerated[State], unknown="keep")
+    ratio: Nullable[float] = field(item=Float64)
+    whole: Int64
+    took: Duration = field(default=dt.timedelta(0))
+
+
+@pytest.fixture
+def edges() -> Iterator[Query[Edges]]:
+    key = {"cid": 1, "mid": 1, "cap": 0}
+    there = {"sentinel": -(2**63), "tiny": 254, "yes": True, "kept": State.ON, "ratio": math.nan, "whole": 2**53 + 1}
+    with connect("memory:") as session:
+        session.add(Edges(**key, wide=2**53 + 1, unsigned=2**64 - 1, **there))
+        session.add(
+            Edges(**key, **dict.fromkeys(("wide", "unsigned", "sentinel", "tiny", "yes", "kept", "ratio")), whole=1)
+        )
+        session.flush()
+        yield session.query(Edges)
+
+
+def test_pandas_keeps_nullable_integers_and_bools_exactly(edges: Query[Edges]) -> None:
+    frame = edges.to_pandas("wide", "ratio", "unsigned", "sentinel", "tiny", "yes", "kept", "whole")
+    assert list(map(str, frame.dtypes)) == ["Int64", "float64", "UInt64", "Int64", "UInt8", "boolean", "UInt8", "int64"]
+    first, second = frame.to_dict("records")
+    assert first.pop("ratio") != first.get("ratio")
+    assert first == {
+        "wide": 2**53 + 1,
+        "unsigned": 2**64 - 1,
+        "sentinel": -(2**63),
+        "tiny": 254,
+        "yes": True,
+        "kept": 1,
+        "whole": 2**53 + 1,
+    }
+    assert second.pop("whole") == 1
+    assert all(map(pd.isna, second.values()))
+    only = edges.to_pandas("wide", "yes")
+    assert only["wide"].tolist() == [2**53 + 1, pd.NA]
+    assert list(map(str, edges.where(Edges.wide == 3).to_pandas("whole", "wide", "yes").dtypes)) == [
+        "int64",
+        "Int64",
+        "boolean",
+    ]
+
+
+def test_pandas_over_arrow_tells_nan_from_nothing(edges: Query[Edges]) -> None:
+    frame = edges.to_pandas("ratio", "wide", "cap", dtype_backend="pyarrow", tz="Europe/Vienna")
+    assert list(map(str, frame.dtypes)) == ["double[pyarrow]", "int64[pyarrow]", "timestamp[ns, tz=Europe/Vienna][pyarrow]"]
+    ratio = pa.array(frame["ratio"])
+    assert ratio.is_null().to_pylist() == [False, True]
+    assert math.isnan(ratio[0].as_py())
+    assert frame["wide"].tolist() == [2**53 + 1, pd.NA]
+    other: Any = "numpy"
+    with pytest.raises(QueryError, match="dtype_backend='numpy'; it is \"pyarrow\""):
+        edges.to_pandas(dtype_backend=other)
+    with pytest.raises(QueryError, match="Nowhere"):
+        edges.to_pandas(dtype_backend="pyarrow", tz="Nowhere/Land")
+
+
+def test_a_length_of_time_that_pandas_takes_for_none_is_refused() -> None:
+    with connect("memory:") as session:
+        session.add_columns(Long, cid=1, mid=1, moid=1, cap=0, took=np.array([-(2**63), 5]))
+        session.flush()
+        query = session.query(Long)
+        with pytest.raises(
+            DecodeError, match="took holds -9223372036854775808 ns, which is pandas' mark for a missing time"
+        ):
+            query.to_pandas()
+        frame = query.to_pandas(dtype_backend="pyarrow")
+        assert pa.array(frame["took"]).cast(pa.int64()).to_pylist() == [-(2**63), 5]
+
+
+class Long(TSModel):
+    took: UnixTime = field(resolution="ns")
 
 
 def test_to_polars(query: Query[Reading]) -> None:

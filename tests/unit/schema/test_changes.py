@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from enum import IntEnum, IntFlag
+from enum import Enum, IntEnum, IntFlag
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from msgspec import Meta
 
 from tsmodel import (
     Array,
@@ -21,6 +22,7 @@ from tsmodel import (
     Int32,
     Nested,
     Nullable,
+    Packed,
     Padding,
     Scaled,
     Text,
@@ -72,6 +74,38 @@ class PhaseOther(TSStruct):
     amps: Int32
 
 
+class PhaseDefault(TSStruct):
+    volts: Float32 = 1.0
+    amps: Float32
+
+
+class PhaseVolts(TSStruct):
+    volts: Float32 = field(unit="V")
+
+
+class PhaseMillivolts(TSStruct):
+    volts: Float32 = field(unit="mV")
+
+
+class PhaseDecimal(TSStruct):
+    volts: Nullable[Any] = field(item=Scaled, digits=1, storage=Int32)
+
+
+class PhaseFloat(TSStruct):
+    volts: Nullable[Any] = field(item=Scaled[float], digits=1, storage=Int32)
+
+
+class Plain(Enum):
+    A = 0
+    B = 1
+
+
+class Plainer(Enum):
+    A = 0
+    B = 1
+    C = 2
+
+
 Fields = dict[str, Any]
 """Annotations by name, each alone or with what `field()` takes."""
 
@@ -91,6 +125,12 @@ def state(kind: Any) -> Any:
     return (Enumerated[kind], field(storage=UInt8))
 
 
+def kept(kind: Any) -> Any:
+    return (Enumerated[kind], field(storage=UInt8, unknown="keep"))
+
+
+AT_LEAST_0 = (Int32, field(ge=0))
+STRICT = {"strict_read": True}
 SAME, UPGRADE, BREAKING = "compatible", "readable-with-upgrade", "breaking"
 A, B = {"counter": Int32, "volts": Float32}, {"counter": Int32, "amps": Float32}
 MSG = {"encoding": "msgpack"}
@@ -229,6 +269,114 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
     ("message: narrower", ({"a": Int16}, MSG), ({"a": UInt8}, MSG), [(BREAKING, "a", "UInt8")]),
     ("message: nullable", ({"a": Int16}, MSG), ({"a": (Nullable[int], field(item=Int32))}, MSG), [(SAME, "a", "Nullable")]),
     (
+        "message: default gone",
+        ({**A, "b": (Int16, field(default=1))}, MSG),
+        ({**A, "b": Int16}, MSG),
+        [(BREAKING, "b", "no default any more; stored messages may lack it")],
+    ),
+    (
+        "message: default of a structure gone",
+        ({"p": Nested[PhaseDefault]}, MSG),
+        ({"p": Nested[Phase]}, MSG),
+        [(BREAKING, "p.volts", "no default")],
+    ),
+    ("keep dropped", ({"s": kept(Two)}, {}), ({"s": state(Two)}, {}), [(BREAKING, "s", "unknown=.keep")]),
+    ("keep said", ({"s": state(Two)}, {}), ({"s": kept(Two)}, {}), [(SAME, "s", "unknown=.keep")]),
+    (
+        "keep dropped in an array",
+        ({"s": (Array[Any], field(item=Enumerated[Two], length=2, unknown="keep"))}, {}),
+        ({"s": (Array[Any], field(item=Enumerated[Two], length=2))}, {}),
+        [(BREAKING, "s", "keep")],
+    ),
+    (
+        "a kept number became a member",
+        ({"s": kept(Plain)}, {}),
+        ({"s": kept(Plainer)}, {}),
+        [(BREAKING, "s", "2 became"), (SAME, "s", "C .2. is new")],
+    ),
+    (
+        "strict_read added",
+        ({"v": AT_LEAST_0}, {}),
+        ({"v": AT_LEAST_0}, STRICT),
+        [(BREAKING, "v", "ge=0"), (SAME, None, "strict_read= is True")],
+    ),
+    ("strict_read added without effect", (A, {}), (A, STRICT), [(SAME, None, "strict_read= is True")]),
+    (
+        "strict_read gone",
+        ({"v": AT_LEAST_0}, STRICT),
+        ({"v": AT_LEAST_0}, {}),
+        [(SAME, "v", "less is asked"), (SAME, None, "strict_read= is False")],
+    ),
+    ("tightened", ({"v": AT_LEAST_0}, STRICT), ({"v": (Int32, field(gt=0))}, STRICT), [(BREAKING, "v", "gt=0")]),
+    (
+        "tightened elsewhere",
+        ({"v": AT_LEAST_0}, STRICT),
+        ({"v": (Int32, field(ge=0, le=9))}, STRICT),
+        [(BREAKING, "v", "le=9")],
+    ),
+    ("loosened", ({"v": (Int32, field(gt=0))}, STRICT), ({"v": AT_LEAST_0}, STRICT), [(SAME, "v", "less is asked")]),
+    ("not looked at on reading", ({"v": AT_LEAST_0}, {}), ({"v": (Int32, field(gt=0))}, {}), []),
+    (
+        "tightened multiple",
+        ({"v": (Int32, field(multiple_of=6))}, STRICT),
+        ({"v": (Int32, field(multiple_of=4))}, STRICT),
+        [(BREAKING, "v", "multiple_of=4")],
+    ),
+    (
+        "loosened multiple",
+        ({"v": (Int32, field(multiple_of=6))}, STRICT),
+        ({"v": (Int32, field(multiple_of=3))}, STRICT),
+        [(SAME, "v", "less")],
+    ),
+    (
+        "decimals to floats",
+        ({"v": (Scaled, field(digits=1, storage=Int32))}, {}),
+        ({"v": (Scaled[float], field(digits=1, storage=Int32))}, {}),
+        [(BREAKING, "v", "Decimal and are float")],
+    ),
+    (
+        "decimals to floats, nested and nullable",
+        ({"p": Nested[PhaseDecimal]}, {}),
+        ({"p": Nested[PhaseFloat]}, {}),
+        [(BREAKING, "p.volts", "Decimal and are float")],
+    ),
+    (
+        "unit and name",
+        ({"v": (Int32, field(unit="V"))}, {}),
+        ({"w": (Int32, field(unit="mV"))}, {}),
+        [(BREAKING, "v", "was V and is mV"), (SAME, "v", "named w")],
+    ),
+    (
+        "unit within a structure",
+        ({"p": Nested[PhaseVolts]}, {}),
+        ({"p": Nested[PhaseMillivolts]}, {}),
+        [(BREAKING, "p.volts", "was V and is mV")],
+    ),
+    (
+        "unit within a structure in an array",
+        ({"p": (Array[Any], field(item=PhaseVolts, length=2))}, {}),
+        ({"p": (Array[Any], field(item=PhaseMillivolts, length=2))}, {}),
+        [(BREAKING, "p.volts", "was V and is mV")],
+    ),
+    (
+        "tightened message",
+        ({"m": Packed[dict[str, Annotated[int, Meta(ge=0)]]]}, {}),
+        ({"m": Packed[dict[str, Annotated[int, Meta(ge=1)]]]}, {}),
+        [(BREAKING, "m/value_type", "ge=1")],
+    ),
+    (
+        "tightened where nothing was",
+        ({"m": Packed[list[int]]}, {}),
+        ({"m": Packed[Annotated[list[int], Meta(max_length=3)]]}, {}),
+        [(BREAKING, "m", "max_length=3")],
+    ),
+    (
+        "loosened message",
+        ({"m": Packed[Annotated[list[int], Meta(max_length=3)]]}, {}),
+        ({"m": Packed[list[int]]}, {}),
+        [(SAME, "m", "less is asked")],
+    ),
+    (
         "message: nested renamed",
         ({"p": Nested[Phase]}, MSG),
         ({"p": Nested[PhaseRenamed]}, MSG),
@@ -310,6 +458,31 @@ def test_the_same_layout_with_another_meaning_since_some_time(lock: Path) -> Non
     schema.freeze([model({"v": (Int32, field(unit="mV"))}, replaces=old, since=5)], lock)
     (change,) = schema.check([model({"v": (Int32, field(unit="mV"))}, replaces=old, since=6)], lock)
     assert (change.severity, "since= was 2001-01-01T00:00:00.000000005Z" in change.what) == (BREAKING, True)
+
+
+def test_an_upgrade_that_is_gone(lock: Path) -> None:
+    def versions(upgraded: bool) -> Any:
+        first = model(A, "ReadingV1")
+        second: Any = model({**A, "volts": Int32}, replaces=first, versioned=True)
+        if upgraded:
+            second.upgrade_from(first)(lambda old: second(cid=1, mid=2, moid=3, cap=4, counter=old.counter, volts=0))
+        return second
+
+    schema.freeze([versions(True)], lock)
+    assert not schema.check([versions(True)], lock)
+    (change,) = schema.check([versions(False)], lock)
+    assert (change.severity, change.what) == (BREAKING, "it has no upgrade_from(ReadingV1) any more")
+    schema.freeze([versions(False)], lock)
+    (change,) = schema.check([versions(True)], lock)
+    assert change.severity == SAME
+
+
+def test_a_member_with_the_name_of_something_else(lock: Path) -> None:
+    """Names of members are not taken for what stands beside a field."""
+    old, new = (IntEnum("Named", {"keep": first, "unit": 1 - first}) for first in (0, 1))  # type: ignore[misc]
+    schema.freeze([model({"a": (Array[Any], field(item=Enumerated[old], length=2))})], lock)
+    changes = schema.check([model({"a": (Array[Any], field(item=Enumerated[new], length=2))})], lock)
+    assert {change.severity for change in changes} == {BREAKING}
 
 
 def test_models_that_come_and_go(lock: Path) -> None:
@@ -403,3 +576,56 @@ def test_flags_are_judged_as_enumerations_are(lock: Path) -> None:
     schema.freeze([model({"s": lamp(RED=1, GREEN=2)})], lock)
     assert [each.severity for each in schema.check([model({"s": lamp(RED=1, GREEN=2, BLUE=4)})], lock)] == [SAME]
     assert [each.severity for each in schema.check([model({"s": lamp(RED=1, GREEN=4)})], lock)] == [BREAKING]
+
+
+def _damage(entry: dict[str, Any], at: list[Any], value: Any) -> None:
+    for step in at[:-1]:
+        entry = entry[step]
+    entry[at[-1]] = value
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [
+        (["fields", 0, "name"], ["a", "list"]),
+        (["fields", 0, "name"], "s"),
+        (["fields", 0, "type"], {}),
+        (["fields", 0, "offset"], "far"),
+        (["fields", 0, "unit"], ["V"]),
+        (["fields", 1, "members"], ["OFF"]),
+        (["fields", 1, "members", "OFF"], []),
+        (["fields", 2, "layout"], []),
+        (["fields", 2, "layout", "fields", 0, "name"], None),
+        (["fields", 3, "item"], 3),
+        (["fields", 0, "constraints"], []),
+        (["key"], {"moid": []}),
+        (["replaces"], []),
+        (["version"], "1"),
+        (["size"], []),
+        (["encoding"], []),
+    ],
+)
+def test_files_that_are_damaged_within(lock: Path, at: list[Any], value: Any) -> None:
+    made = model(
+        {"a": Int32, "s": state(Two), "p": Nested[Phase], "n": (Nullable[int], field(item=Int16))}, moid=3, version=1
+    )
+    schema.freeze([made], lock)
+    content = json.loads(lock.read_text())
+    _damage(content["models"]["Reading"], at, value)
+    lock.write_text(json.dumps(content))
+    with pytest.raises(SchemaError, match="is damaged"):
+        schema.check([model({"b": Int16}, moid=3)], lock)
+
+
+@pytest.mark.parametrize("depth", [150, 900, 100_000])
+def test_files_that_are_nested_too_deeply(lock: Path, depth: int) -> None:
+    item = '{"type": "Array", "item": ' * depth + '{"type": "Int8"}' + "}" * depth
+    lock.write_text(
+        '{"tsmodel_schema": 1, "models": {"Reading": {"fingerprint": "0", "encoding": "struct", "key": {}, "fields": '
+        f'[{{"name": "a", "type": "Array", "item": {item}}}]}}}}}}'
+    )
+    with pytest.raises(SchemaError, match=r"is damaged|cannot be read"):
+        schema.check([model({"a": Int16})], lock)
+    lock.write_text("[" * depth + "]" * depth)
+    with pytest.raises(SchemaError, match="lock file"):
+        schema.check([model({"a": Int16})], lock)

@@ -341,3 +341,159 @@ def test_a_structure_whose_member_is_absent_everywhere() -> None:
         assert other.add_frame(Whole, session.query(Whole).to_arrow()) == 1
         other.flush()
         assert other.query(Whole).one().part.letter is None
+
+
+class Message(TSModel, encoding="msgpack"):
+    x: Nullable[float] = field(item=ts.Float64)
+    n: Nullable[int] = field(item=Int32)
+    t: Nullable[str] = field(item=Text)
+    c: Nullable[str] = field(item=ts.Char)
+    need: Int32 = field(default=1)
+
+
+def stored(model: Any, *, frame: Any = None, **columns: Any) -> list[Any]:
+    """What is read of columns, or of a frame, that are given for cid 1, moid 1, and cap from 0."""
+    with connect("memory:") as session:
+        if frame is None:
+            session.add_columns(model, cid=1, mid=1, moid=1, **columns)
+        else:
+            session.add_frame(model, frame)
+        session.flush()
+        return session.query(model).order_by(model.cap).all()
+
+
+KEYS = {"cid": [1, 1], "mid": [1, 1], "moid": [1, 1], "cap": [0, 1]}
+
+
+def test_none_in_messages() -> None:
+    data: dict[str, Any] = {"x": [None, 1.5], "n": [2, None], "t": ["a", None], "c": [None, "z"]}
+    want = [(None, 2, "a", None), (1.5, None, None, "z")]
+    for rows in (
+        stored(Message, cap=[0, 1], **data),
+        stored(Message, frame=pl.DataFrame({**KEYS, **data})),
+        stored(Message, frame=pa.table({**KEYS, **data})),
+        stored(Message, frame=pd.DataFrame({**KEYS, **data, "n": pd.array([2, None], "Int64")})),
+    ):
+        assert [(row.x, row.n, row.t, row.c) for row in rows] == want
+    (row,) = stored(Message, cap=0, x=None, n=None, t=None, c=None)
+    assert (row.x, row.n, row.t, row.c) == (None, None, None, None)
+    with pytest.raises(EncodeError, match="row 1: Message.need: there is no value, and the field is not Nullable"):
+        stored(Message, cap=[0, 1], **data, need=[1, None])
+
+
+@pytest.mark.parametrize("item", [Bool, Float32, Int32, ts.Date, ts.DateTime, ts.Duration, ts.Char, ts.Uuid, Text])
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        pd.Series([None, None], dtype=object),
+        pd.Series([pd.NA, pd.NA], dtype=object),
+        pd.Series([np.nan, np.nan]),
+        pd.Series([pd.NaT, pd.NaT]),
+        pd.Series([None, None], dtype="Int64"),
+    ],
+)
+def test_a_column_of_nothing_has_no_type(item: Any, nothing: pd.Series[Any]) -> None:
+    body = {"__annotations__": {"value": Nullable[object]}, "__module__": __name__, "value": field(item=item)}
+    model: Any = type(TSModel)("Made", (TSModel,), body)
+    for frame in (pd.DataFrame({**KEYS, "value": nothing}), pa.table({**KEYS, "value": pa.nulls(2)})):
+        assert [row.value for row in stored(model, frame=frame)] == [None, None]
+    assert [row.value for row in stored(model, cap=[0, 1], value=[None, None])] == [None, None]
+
+
+def test_nan_in_lists_of_pandas() -> None:
+    class Listed(TSModel):
+        two: ts.Array[float] = field(item=Float32, length=2)
+        many: ts.Array[float] = field(item=ts.Float64)
+
+    items = [[1.5, np.nan], [2.5, 3.5]]
+    for given in (items, list(map(np.array, items))):
+        frame = pd.DataFrame({**KEYS, "two": given, "many": given})
+        for part in (frame, pd.concat([frame] * 3)[2:4]):
+            rows = stored(Listed, frame=part)
+            assert repr([(row.two, row.many) for row in rows]) == repr([(each, each) for each in items])
+    for name in ("two", "many"):
+        with pytest.raises(EncodeError, match=rf"row 0: Listed.{name}"):
+            stored(Listed, frame=pd.DataFrame({**KEYS, "two": items, "many": items, name: [[1.5, None], [1.5, 2.5]]}))
+
+
+class Wide(TSModel):
+    value: ts.Int64
+    maybe: Nullable[int] = field(default=None, item=ts.UInt64)
+    price: Scaled = field(default=Decimal(0), digits=2)
+
+
+def test_integers_of_128_bits() -> None:
+    frame = pl.DataFrame({**KEYS, "value": [1, -(2**63)], "maybe": [None, 2**64 - 1], "price": [3, 4]})
+    wide = frame.with_columns(pl.col("value", "maybe", "price", "mid").cast(pl.Int128))
+    for given in (wide, wide.lazy()):
+        rows = stored(Wide, frame=given)
+        assert [(row.value, row.maybe, row.price) for row in rows] == [
+            (1, None, Decimal(3)),
+            (-(2**63), 2**64 - 1, Decimal(4)),
+        ]
+    beyond = wide.with_columns(value=pl.Series([1, 2**70], dtype=pl.Int128))
+    with pytest.raises(EncodeError, match="row 1: column 'value': 1180591620717411303424 has more than 64 bits") as caught:
+        stored(Wide, frame=beyond)
+    assert caught.value.record == 1
+
+
+def test_frames_that_arrow_does_not_take() -> None:
+    with pytest.raises(SessionError, match="Arrow does not take the frame: "):
+        stored(Wide, frame=pd.DataFrame({**KEYS, "value": [1, "a"]}))
+
+
+class Times(TSModel):
+    unix: ts.UnixTime = field(default=0, resolution="ns")
+    took: ts.Duration = field(default=dt.timedelta(0), resolution="s")
+    stamp: ts.Timestamp = field(default=0)
+
+
+@pytest.mark.parametrize("as_pandas", [False, True])
+def test_the_least_integer_is_a_time_or_too_far_away(as_pandas: bool) -> None:
+    least = -(2**63)
+    there = np.array([least, 5])
+    with connect("memory:") as session:
+        session.add_columns(Times, cid=1, mid=1, moid=1, cap=there, unix=there, stamp=there)
+        session.flush()
+        query = session.query(Times)
+        table = query.to_arrow("unix")
+        assert table["unix"].cast(pa.int64()).to_pylist() == [least, 5]
+        whole = pa.table({**KEYS, "unix": table["unix"], "stamp": there})
+        session.add_frame(Times, whole.to_pandas(types_mapper=pd.ArrowDtype) if as_pandas else whole)
+        session.flush()
+        back = query.cap_between(0, 2).columns("unix", "stamp")
+        assert back["unix"].tolist() == [least, 5]
+        assert back["stamp"].tolist() == [least, 5]
+        for name, kind in (("stamp", pa.timestamp("ns", "UTC")), ("unix", pa.timestamp("s", "UTC"))):
+            far = pa.table({**KEYS, name: pa.array([least, 5], kind)})
+            with pytest.raises(EncodeError, match=rf"row 0: Times.{name}: {least} .* is too far away"):
+                session.add_frame(Times, far)
+
+
+def test_missing_values_of_other_libraries_are_none() -> None:
+    class Many(TSModel):
+        n: Nullable[int] = field(item=ts.Int64)
+        x: Nullable[float] = field(item=ts.Float64)
+        t: Nullable[str] = field(item=Text, size=3)
+        at: Nullable[int] = field(item=ts.Timestamp)
+
+    n: Any = [2**53 + 1, None]
+    at = [dt.datetime(2026, 3, 1, tzinfo=dt.timezone.utc), None]
+    want = [(2**53 + 1, 1.5, "a", to_ns(at[0] or 0)), (None, None, None, None)]
+    columns: dict[str, tuple[Any, ...]] = {
+        "n": (
+            pd.array(n, "Int64"),
+            pd.Series(n, dtype="Int64"),
+            pd.Series(n, dtype="int64[pyarrow]"),
+            pl.Series(n),
+            pa.array(n),
+        ),
+        "x": (pd.array([1.5, None], "Float64"), pd.Series([1.5, None], dtype="double[pyarrow]"), pl.Series([1.5, None])),
+        "t": (pd.Series(["a", None], dtype="string"), pl.Series(["a", None]), pa.array(["a", None])),
+        "at": (pd.to_datetime(pd.Series(at), utc=True), pl.Series(at), pa.array(at)),
+    }
+    for name, all_given in columns.items():
+        for given in (*all_given, pa.chunked_array([pa.array(all_given[-1])])):
+            whole = {"n": n, "x": [1.5, None], "t": ["a", None], "at": [want[0][3], None]} | {name: given}
+            rows = stored(Many, cap=[0, 1], **whole)
+            assert [(row.n, row.x, row.t, row.at) for row in rows] == want, (name, type(given))

@@ -140,3 +140,28 @@ def test_a_cache_of_a_size_of_ones_own(tmp_path: Path, monkeypatch: pytest.Monke
         with connect(tmp_path / "a.tsdb", cache_bytes=cache_bytes):
             assert Reading.query.count() == Reading.query.count() == len(made) // 2
     assert made == [0, 0, 1000, 1000, DEFAULT_CACHE, DEFAULT_CACHE]
+
+
+@pytest.mark.parametrize("opening", [connect, connect_async])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "a\0b",
+        Path("a\0b"),
+        "tstorage://h\0",
+        "tstorage://h?tls=1&ca=a%00b",
+        f"tstorage://{'h' * 64}",
+        f"tstorage://{'.'.join(['h' * 60] * 5)}",
+        "tstorage://a..b",
+        "tstorage://h\udc80",
+    ],
+)
+def test_names_that_no_file_and_no_host_can_have(opening: Callable[..., object], target: str | Path) -> None:
+    with pytest.raises(SessionError, match="NUL character|is not the name of a host"):
+        opening(target)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000 + "x"])
+def test_paths_that_are_too_long(name: str, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be read: .*File name too long"), connect(tmp_path / name):
+        pass

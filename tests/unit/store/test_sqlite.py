@@ -7,13 +7,17 @@ import re
 import sqlite3
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from support.batches import batches, scanned
+from support.forks import forks, in_child
 
+from tsmodel.backend import Batch
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.store import EmbeddedStore, open_store
@@ -122,21 +126,93 @@ def test_a_process_that_is_gone_left_its_journal(path: Path) -> None:
     store.close()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_forked_process_must_open_the_file_itself(path: Path) -> None:
-    fill(path, 10)
-    store = open_store(path)
-    pid = os.fork()
-    if pid == 0:
-        try:
+@pytest.mark.usefixtures("path")
+class TestForked:
+    pytestmark = forks
+
+    def test_a_child_opens_the_file_anew(self, path: Path) -> None:
+        fill(path, 10)
+        store = open_store(path)
+        scanned(store)
+
+        def work() -> tuple[int, int]:
             store.append(batches([(1, 1, 1, 1, b"")]))
-            os._exit(1)
-        except StoreError as error:
-            os._exit(0 if "forked; open it again" in str(error) else 2)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert len(scanned(store)) == 10
-    store.close()
+            found = len(scanned(store))
+            store.close()
+            return found, len(_locks(path))
+
+        assert in_child(work) == "(11, 0)"
+        assert path.with_name("store.tsdb-wal").exists()  # the child's close has left the parent's journal alone
+        assert len(scanned(store)) == 11
+        store.append(batches([(1, 1, 1, 2, b"")]))
+        store.close()
+
+    @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="locks cannot be seen here")
+    def test_what_a_child_opens_is_locked(self, path: Path) -> None:
+        fill(path, 10)
+        store = open_store(path)
+
+        def work() -> list[int]:
+            held = []
+            for opened in (store, open_store(path)):
+                with opened.scan(KeyRange()) as scan:
+                    next(scan)
+                    held.append(len(_locks(path)))
+            return held
+
+        # SQLite takes none when the process has, or seems to have, other connections to the file.
+        assert in_child(work) == "[1, 1]"
+        store.close()
+
+    @pytest.mark.parametrize("is_writing", [False, True])
+    def test_a_child_that_was_forked_from_the_midst_of_it_is_refused(self, path: Path, is_writing: bool) -> None:
+        fill(path, 10)
+        store, idle = open_store(path), open_store(path.with_name("idle.tsdb"))
+
+        def work() -> list[str]:
+            said = []
+            for use in (lambda: scanned(store), lambda: open_store(path), lambda: scanned(idle)):
+                with pytest.raises(StoreError) as caught:
+                    use()
+                said.append(str(caught.value).partition("cannot be used in this process: ")[2][:20])
+            store.close()
+            return said
+
+        with store._engine.writing() if is_writing else store._engine.reading():
+            said = in_child(work)
+        assert said == str(["when it was forked, "] * 3)
+        assert len(scanned(store)) == 10
+        store.close()
+        idle.close()
+
+    def test_a_transaction_of_another_thread_is_not_undone(self, path: Path) -> None:
+        store = open_store(path)
+        begun, goes_on = threading.Event(), threading.Event()
+
+        def rows() -> Iterator[Batch]:
+            begun.set()
+            goes_on.wait(20)
+            yield from batches([(1, 1, 1, n, b"") for n in range(100)])
+
+        class Slow(list[Batch]):
+            def __iter__(self) -> Iterator[Batch]:
+                return rows()
+
+        thread = threading.Thread(target=store.append, args=(Slow(),))
+        thread.start()
+        assert begun.wait(20)
+        said = in_child(lambda: store.append([]), 20)
+        goes_on.set()
+        thread.join(20)
+        assert "cannot be used in this process" in said
+        assert len(scanned(store)) == 100
+        store.close()
+
+
+def _locks(path: Path) -> list[str]:
+    """This process's locks of a file."""
+    number = f":{path.stat().st_ino} "
+    return [line for line in Path("/proc/locks").read_text().splitlines() if f" {os.getpid()} " in line and number in line]
 
 
 def test_a_file_of_another_kind(path: Path) -> None:

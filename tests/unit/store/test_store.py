@@ -14,6 +14,7 @@ from tsmodel.errors import LocalProtocolError, RemoteProtocolError, StoreError
 from tsmodel.keys import LIMITS, Key, KeyRange
 from tsmodel.store import EmbeddedStore, open_store
 from tsmodel.store.engine import Engine
+from tsmodel.store.intake import arrived
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine
@@ -264,3 +265,15 @@ def test_open_store_without_a_path_is_in_memory() -> None:
     store = open_store(None)
     assert store.path is None
     store.close()
+
+
+def test_many_small_batches_cost_as_much_as_a_few() -> None:
+    rows = [(n % 7, n, 1, n, b"x" * (n % 3)) for n in range(1000)]
+    came = arrived(batches(rows), 100)
+    assert len(came) == 7
+    assert sum(each.count for each in came) == 1000
+    assert (came[0].acqs.acq_min, came[-1].acqs.acq_max) == (100, 1099)
+    store = open_store(None)
+    store.append(batches(rows))
+    by_arrival = sorted(scanned(store), key=lambda row: (row[0], row[4]))
+    assert [(*row[:4], row[5]) for row in by_arrival] == sorted(rows, key=lambda row: row[0])

@@ -26,7 +26,7 @@ ANSWERS: dict[str, tuple[Make, bytes, list[object]]] = {
         struct.pack("<iQ", 0, 3) + b"abc" + RECORDS[0] + struct.pack("<iiQq", 0, 0, 20, 7) + bytes(12),
         [RECORDS[0], RangeEnd(7)],
     ),
-    "refused at once": (GetAnswerReader, struct.pack("<iQ", -7, 0), [Refusal(-7)]),
+    "refused at once": (GetAnswerReader, struct.pack("<iQ", -7, 0), [Refusal(-7, before_records=True)]),
     "refused at the end": (GetAnswerReader, OK + RECORDS[0] + struct.pack("<iiQ", 0, -5, 0), [RECORDS[0], Refusal(-5)]),
     "acq": (GetAcqAnswerReader, struct.pack("<iQq", 0, 8, 5), [AcqAnswer(5)]),
     "acq and more": (GetAcqAnswerReader, struct.pack("<iQqi", 0, 12, 5, 1), [AcqAnswer(5)]),

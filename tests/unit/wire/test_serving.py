@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
+from collections.abc import Callable
 from itertools import accumulate
 
 import pytest
@@ -172,3 +173,32 @@ def test_answers_byte_for_byte() -> None:
     assert b"".join(acq_answer(7)) == struct.pack("<iQq", 0, 8, 7)
     assert b"".join(put_answer(7, 8)) == struct.pack("<iQqq", 0, 16, 7, 8)
     assert b"".join(refusal(-1)) == struct.pack("<iQ", -1, 0)
+
+
+@pytest.mark.parametrize("length", [lambda n: 9, lambda n: n * 7 % 13, lambda n: 9 if n % 50 else 4000])
+def test_many_small_batches_are_read_together(length: Callable[[int], int]) -> None:
+    records = [(n % 7, put_record(b"x" * length(n), n, 1, n)) for n in range(5000)]
+    data = put_of(*((cid, [record]) for cid, record in records))
+    reader = RequestReader(len(data))
+    begin, *events, end = fed(reader, [data])
+    assert (begin, end) == (PutBegin(False), PutEnd())
+    assert len(events) <= 8  # and not 5,000: each costs as much as many records
+    for number in range(7):
+        found = b"".join(event[1] for event in events if event[0] == number)
+        assert found == b"".join(record for cid, record in records if cid == number)
+    assert sum(event[2] for event in events) == 5000
+    pieces = [data[at : at + 1000] for at in range(0, len(data), 1000)]
+    assert len(fed(RequestReader(), pieces)) < 9 * len(pieces)
+
+
+@pytest.mark.parametrize("at", [0, 5, 20, 99])
+@pytest.mark.parametrize(
+    "wrong", [struct.pack("<ii", -7, 29), struct.pack("<iii", 1, 29, 19), struct.pack("<iii", 1, 30, 27)]
+)
+def test_a_fault_among_many_small_batches_is_found_where_it_is(at: int, wrong: bytes) -> None:
+    one = put_of((1, [put_record(b"x", 1, 2, 3)]))[12:-4]
+    data = struct.pack("<iQ", 5, 0) + at * one + wrong + one[len(wrong) :] + 50 * one
+    with pytest.raises(RemoteProtocolError) as caught:
+        fed(RequestReader(), [data])
+    faulty = 12 + at * len(one)
+    assert faulty <= (caught.value.offset or 0) <= faulty + len(one)

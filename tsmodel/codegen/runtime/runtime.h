@@ -1,9 +1,8 @@
-#ifndef TSMODEL_RUNTIME_C
-#define TSMODEL_RUNTIME_C
-
-/* What is left to read; `ok` is false once more was asked for than was there. */
+// What toBytes returns for a value that cannot be stored: TSCLIENT_PAYLOAD_SIZE_MAX.
+#define TSMODEL_REFUSED ((size_t)INT32_MAX - 32)
+// What is left to read; `ok` is false once more was asked for than was there.
 typedef struct { const uint8_t* at; const uint8_t* end; bool ok; } tsmodel_in;
-/* What is written, as far as it fits, and how many bytes it takes. */
+// What is written, as far as it fits, and how many bytes it takes.
 typedef struct { uint8_t* at; size_t size; size_t needed; } tsmodel_out;
 
 static inline const uint8_t* tsmodel_next(tsmodel_in* in, size_t size) {
@@ -59,7 +58,7 @@ static inline bool tsmodel_is_utf8(const uint8_t* at, size_t size) {
     return true;
 }
 
-/* Text of `size` bytes, ended by NUL in `to`; false when it is not UTF-8, or something follows its end. */
+// Text of `size` bytes, ended by NUL in `to`; false when it is not UTF-8, or something follows its end.
 static inline bool tsmodel_take_text(tsmodel_in* in, char* to, size_t size) {
     const uint8_t* at = tsmodel_next(in, size);
     size_t length = 0;
@@ -98,7 +97,7 @@ static inline uint64_t tsmodel_bits_of_float64(double value) {
 }
 
 static inline void tsmodel_give(tsmodel_out* out, const uint8_t* octets, size_t size) {
-    if (out->needed <= out->size && size <= out->size - out->needed) memcpy(out->at + out->needed, octets, size);
+    if (size != 0 && out->needed <= out->size && size <= out->size - out->needed) memcpy(out->at + out->needed, octets, size);
     out->needed += size;
 }
 
@@ -119,11 +118,12 @@ static inline void tsmodel_give_zeros(tsmodel_out* out, size_t size) {
     for (size_t i = 0; i < size; i++) tsmodel_give(out, &zero, 1);
 }
 
-static inline void tsmodel_give_text(tsmodel_out* out, const char* text, size_t size) {
+// Text that NUL ends within `size` bytes, or right behind them; false when it is longer, or not UTF-8.
+static inline bool tsmodel_give_text(tsmodel_out* out, const char* text, size_t size) {
     size_t length = 0;
-    while (length < size && text[length] != 0) length++;
+    while (length <= size && text[length] != 0) length++;
+    if (length > size || !tsmodel_is_utf8((const uint8_t*)text, length)) return false;
     tsmodel_give(out, (const uint8_t*)text, length);
     tsmodel_give_zeros(out, size - length);
+    return true;
 }
-
-#endif

@@ -1,6 +1,3 @@
-#ifndef TSMODEL_RUNTIME_CPP
-#define TSMODEL_RUNTIME_CPP
-
 namespace tsmodel_runtime {
 
 inline float float32_of(std::uint32_t bits) {
@@ -144,11 +141,15 @@ inline std::size_t at_most(std::size_t size, std::uint64_t most, const char* wha
     return size;
 }
 
+inline void check_utf8(const std::string& text, const char* what) {
+    if (is_utf8(reinterpret_cast<const std::uint8_t*>(text.data()), text.size())) return;
+    throw std::invalid_argument(std::string(what) + " is not UTF-8");
+}
+
 inline void check_text(const std::string& text, std::size_t most, const char* what) {
     at_most(text.size(), most, what);
+    check_utf8(text, what);
     if (text.find('\0') != std::string::npos) throw std::invalid_argument(std::string(what) + " has a NUL character");
 }
 
 }  // namespace tsmodel_runtime
-
-#endif

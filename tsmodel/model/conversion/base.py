@@ -4,7 +4,7 @@ Rules kept here:
 
 * *Plain data* are what JSON knows: None, bool, int, float, str, list, dict. `load` takes them in every usual spelling, and
   values themselves; `dump` gives one spelling, which `load` takes back to an equal value. `parse` and `show` do the same
-  for the cells of CSV.
+  for the cells of CSV. (In text, a float has as many digits as its field's width takes: it is equal once it is stored.)
 * What `load` and `parse` give, the field can hold. What it could not hold is refused, never rounded, cut or guessed.
 * The methods for columns give what those for one value would, for many, faster. They may fail for any reason: whoever calls
   them then goes value by value, which tells what is wrong and where.
@@ -12,18 +12,31 @@ Rules kept here:
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from decimal import Decimal
+from typing import Any, Final, Literal
 
 import attrs
+import msgspec
 
 from tsmodel.codec import FieldCodec, FieldFault
 from tsmodel.codec.field import UNSUITABLE
 from tsmodel.codec.scalars import shown
 from tsmodel.errors import ConversionFault
 
-__all__ = ["Binary", "Conversion", "Misfits", "Spelling", "Times", "Unknown", "faults_of"]
+__all__ = [
+    "Binary",
+    "Conversion",
+    "Misfits",
+    "Spelling",
+    "Times",
+    "Unknown",
+    "faults_of",
+    "json_decoder",
+    "with_floats",
+]
 
 Times = Literal["iso", "ns"]
 Binary = Literal["hex", "base64"]
@@ -40,12 +53,14 @@ class Spelling:
         binary: how bytes are written and read.
         decimal: the decimal point of numbers in CSV.
         unknown: what becomes of names that the model does not have.
+        shortest: whether floats become text, and need no more digits than lead back to what is stored.
     """
 
     times: Times = "iso"
     binary: Binary = "hex"
     decimal: Literal[".", ","] = "."
     unknown: Unknown = "error"
+    shortest: bool = False
 
     def __attrs_post_init__(self) -> None:
         allowed = {
@@ -86,6 +101,9 @@ class Conversion(ABC):
     takes_empty = False
     """Whether an empty cell is a value, such as an empty text."""
 
+    has_decimals = False
+    """Whether values are or hold decimal numbers, which JSON must not be read as floats for."""
+
     def __init__(self, codec: FieldCodec, spelling: Spelling) -> None:
         self.codec = codec
         self.spelling = spelling
@@ -102,6 +120,10 @@ class Conversion(ABC):
         Raises:
             Misfits, FieldFault, or what the nature of the data makes of it: when they are none.
         """
+
+    def plain(self, data: Any) -> Any:
+        """JSON whose numbers were all read as decimals, as `load` takes it: only what is a decimal number stays one."""
+        return with_floats(data)
 
     def parse(self, text: str) -> Any:
         """The value of a cell; raises as `load` does."""
@@ -148,6 +170,38 @@ class Conversion(ABC):
     def refused(self, data: object) -> FieldFault:
         """The fault of data that are no value."""
         return FieldFault(f"{shown(data)} ({type(data).__name__}) is not {self.accepts}")
+
+
+_decode: Final = msgspec.json.Decoder().decode
+_decode_exactly: Final = msgspec.json.Decoder(float_hook=Decimal).decode
+
+
+def json_decoder(has_decimals: bool, plain: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Reads JSON for a conversion or structure: one with decimal numbers gets them as they are written, for a float would
+    round them.
+
+    What it returns raises a ValueError or RecursionError for what is not JSON.
+    """
+    if not has_decimals:
+        return _decode
+
+    def decode(text: Any) -> Any:
+        try:
+            return plain(_decode_exactly(text))
+        except ArithmeticError:
+            raise ValueError("a number is out of range") from None
+
+    return decode
+
+
+def with_floats(data: Any) -> Any:
+    """JSON data with floats in place of decimals."""
+    if type(data) is Decimal:
+        number = float(data)
+        return data if math.isinf(number) else number  # whoever takes it refuses it
+    if type(data) is list:
+        return list(map(with_floats, data))
+    return {name: with_floats(each) for name, each in data.items()} if type(data) is dict else data
 
 
 def faults_of(conversion: Conversion, name: str, data: object, how: Callable[[Any], Any]) -> tuple[ConversionFault, ...]:

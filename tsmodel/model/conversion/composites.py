@@ -12,23 +12,26 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+import msgspec.inspect
 import numpy as np
 
 from tsmodel.codec import FieldCodec, FieldFault
+from tsmodel.codec.field import UNSUITABLE
 from tsmodel.codec.lengths import ArrayCodec, PackedCodec
 from tsmodel.codec.numbers import ScalarCodec
+from tsmodel.codec.plain import parts_of
 from tsmodel.codec.scalars import shown
 from tsmodel.codec.sequences import FixedArrayCodec
 from tsmodel.codec.sequences import Sequence as Items
-from tsmodel.model.conversion.base import Conversion, Misfits, Spelling, faults_of
+from tsmodel.model.conversion.base import Conversion, Misfits, Spelling, faults_of, json_decoder, with_floats
 from tsmodel.model.conversion.structures import Structure
 
 __all__ = ["ArrayConversion", "NestedConversion", "NullableConversion", "PackedConversion"]
 
 
-def _of_json(text: str, what: str) -> Any:
+def _of_json(conversion: Conversion, text: str, what: str) -> Any:
     try:
-        return msgspec.json.decode(text)
+        return json_decoder(conversion.has_decimals, conversion.plain)(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise FieldFault(f"{shown(text)} is not {what} in JSON: {error}") from None
 
@@ -47,6 +50,10 @@ class ArrayConversion(Conversion):
         super().__init__(codec, spelling)
         self._item = item
         self._length = codec.length if isinstance(codec, FixedArrayCodec) else None
+        self.has_decimals = item.has_decimals
+
+    def plain(self, data: Any) -> Any:
+        return list(map(self._item.plain, data)) if isinstance(data, list) else with_floats(data)
 
     @property
     def accepts(self) -> str:
@@ -73,7 +80,7 @@ class ArrayConversion(Conversion):
         return [self._item.load(each) for each in data]
 
     def parse(self, text: str) -> Any:
-        return self.load(_of_json(text, "a list"))
+        return self.load(_of_json(self, text, "a list"))
 
     def dump(self, value: Any) -> Any:
         self.held(value)
@@ -82,7 +89,10 @@ class ArrayConversion(Conversion):
             value = Items(self.codec.item, self._length, False).load(octets)
         if isinstance(self.codec.item, ScalarCodec) and isinstance(value, np.ndarray):
             value = value.tolist()
-        return [self._item.dump(each) for each in value]
+        try:
+            return list(self._item.dump_column(value))
+        except UNSUITABLE:
+            return [self._item.dump(each) for each in value]
 
     def show(self, value: Any) -> Any:
         return _to_json(self.dump(value))
@@ -102,6 +112,10 @@ class NestedConversion(Conversion):
     def __init__(self, codec: FieldCodec, spelling: Spelling, structure: Structure) -> None:
         super().__init__(codec, spelling)
         self.structure = structure
+        self.has_decimals = structure.has_decimals
+
+    def plain(self, data: Any) -> Any:
+        return self.structure.plain(data)
 
     @property
     def accepts(self) -> str:
@@ -111,7 +125,7 @@ class NestedConversion(Conversion):
         return self.held(data) if isinstance(data, self.structure.model) else self.structure.load(data)
 
     def parse(self, text: str) -> Any:
-        return self.load(_of_json(text, "an object"))
+        return self.load(_of_json(self, text, "an object"))
 
     def dump(self, value: Any) -> Any:
         if not isinstance(value, self.structure.model):
@@ -134,6 +148,10 @@ class NullableConversion(Conversion):
         super().__init__(codec, spelling)
         self.item = item
         self.shareable = item.shareable
+        self.has_decimals = item.has_decimals
+
+    def plain(self, data: Any) -> Any:
+        return self.item.plain(data)
 
     @property
     def accepts(self) -> str:
@@ -190,6 +208,15 @@ class PackedConversion(Conversion):
     codec: PackedCodec
     shareable = False
 
+    def __init__(self, codec: PackedCodec, spelling: Spelling) -> None:
+        super().__init__(codec, spelling)
+        parts = parts_of(codec.kind)
+        is_loose = any(isinstance(part, msgspec.inspect.AnyType) for part in parts)  # and takes decimals for themselves
+        self.has_decimals = not is_loose and any(isinstance(part, msgspec.inspect.DecimalType) for part in parts)
+
+    def plain(self, data: Any) -> Any:
+        return data if self.has_decimals else with_floats(data)
+
     def load(self, data: Any) -> Any:
         try:
             value = msgspec.convert(data, self.codec.kind, str_keys=True)
@@ -198,7 +225,7 @@ class PackedConversion(Conversion):
         return self.held(value)
 
     def parse(self, text: str) -> Any:
-        return self.load(_of_json(text, self.accepts))
+        return self.load(_of_json(self, text, self.accepts))
 
     def dump(self, value: Any) -> Any:
         data = msgspec.to_builtins(self.held(value), str_keys=True)

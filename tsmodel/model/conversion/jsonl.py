@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
 from typing import Any, Final
@@ -11,7 +11,7 @@ import msgspec
 
 from tsmodel.codec.scalars import shown
 from tsmodel.errors import ConversionFault
-from tsmodel.model.conversion.base import Misfits
+from tsmodel.model.conversion.base import Misfits, json_decoder
 from tsmodel.model.conversion.collecting import Collector, conversion_error
 from tsmodel.model.conversion.csv_writing import Refused, converted, members_of, refusal
 from tsmodel.model.conversion.files import Source, Target, text_source, text_target
@@ -19,24 +19,27 @@ from tsmodel.model.conversion.sources import DataSource, DefaultSource, Faults, 
 from tsmodel.model.conversion.sources import Source as ValueSource
 from tsmodel.model.conversion.structures import Structure
 
-__all__ = ["decoded", "of_json", "read_jsonl", "write_jsonl"]
+__all__ = ["of_json", "read_jsonl", "write_jsonl"]
 
 _STRETCH: Final = 512
 
-_decode = msgspec.json.Decoder().decode
 _encoder = msgspec.json.Encoder()
 
 
-def decoded(text: str | bytes | bytearray | memoryview) -> Any:
+def _decoded(decode: Callable[[Any], Any], text: str | bytes | bytearray | memoryview) -> Any:
     """Plain data of JSON.
 
     Raises:
         Misfits: when it is not JSON.
     """
     try:
-        return _decode(text)
+        return decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Misfits([ConversionFault(f"it is not JSON: {error}", "", shown(text))]) from None
+
+
+def _decoder(structure: Structure) -> Callable[[Any], Any]:
+    return json_decoder(structure.has_decimals, structure.plain)
 
 
 def of_json(structure: Structure, text: str | bytes | bytearray | memoryview) -> Any:
@@ -46,7 +49,7 @@ def of_json(structure: Structure, text: str | bytes | bytearray | memoryview) ->
         ConversionError: when it is none.
     """
     try:
-        return structure.load(decoded(text))
+        return structure.load(_decoded(_decoder(structure), text))
     except Misfits as misfits:
         raise conversion_error(structure.name, misfits.faults, record=text) from None
 
@@ -94,7 +97,7 @@ def _left(made: Iterator[Any], faults: Faults, lines: Sequence[str], before: int
 def _made(structure: Structure, lines: Sequence[str]) -> tuple[list[Any], Faults]:
     """The object of each line that is not empty, None for one with a fault; faults by the place of the line."""
     try:
-        found = list(map(_decode, lines))
+        found = list(map(_decoder(structure), lines))
         sources = _sources(structure, found)
         columns = {name: list(map(itemgetter(name), found)) for source in sources for name in source.used}
     except (msgspec.MsgspecError, ValueError, RecursionError, TypeError, LookupError):
@@ -121,13 +124,14 @@ def _sources(structure: Structure, found: Sequence[Any]) -> list[ValueSource]:
 
 
 def _one_by_one(structure: Structure, lines: Sequence[str]) -> tuple[list[Any], Faults]:
+    decode = _decoder(structure)
     made: list[Any] = []
     faults = Faults()
     for place, line in enumerate(lines):
         if line.isspace():
             continue
         try:
-            made.append(structure.load(decoded(line)))
+            made.append(structure.load(_decoded(decode, line)))
         except Misfits as misfits:
             made.append(None)
             faults[place] = misfits.faults

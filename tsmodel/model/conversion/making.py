@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import attrs
@@ -11,6 +11,7 @@ import attrs
 from tsmodel.codec import KEY_CODECS, Constraints, FieldCodec
 from tsmodel.codec.enums import EnumCodec, FlagsCodec
 from tsmodel.codec.lengths import ArrayCodec, BlobCodec, PackedCodec, TextCodec
+from tsmodel.codec.messages import MessageLayout
 from tsmodel.codec.nested import NestedCodec, VariableNestedCodec
 from tsmodel.codec.nullable import NullableCodec, SentinelCodec
 from tsmodel.codec.numbers import BitsCodec, ScalarCodec, ScaledCodec
@@ -38,6 +39,7 @@ from tsmodel.model.conversion.times import (
 )
 from tsmodel.model.conversion.values import (
     BlobConversion,
+    CharConversion,
     EnumConversion,
     FlagsConversion,
     IpConversion,
@@ -90,7 +92,7 @@ _MAKERS: dict[type[FieldCodec], Callable[[Any, Spelling], Conversion]] = {
     DateCodec: DateConversion,
     EnumCodec: EnumConversion,
     FlagsCodec: FlagsConversion,
-    CharCodec: TextConversion,
+    CharCodec: CharConversion,
     FixedTextCodec: TextConversion,
     TextCodec: TextConversion,
     FixedBlobCodec: BlobConversion,
@@ -145,9 +147,13 @@ def _structure_of(model: Any, spelling: Spelling) -> Structure:
             given = attrs.evolve(given, default=-1)
         name = schema.aliases.get(component, component)
         members.append(Member(name, conversion, given, given.constraints, fixed=fixed, component=component))
+    if isinstance(schema.layout, MessageLayout):  # which has no widths: all floats are stored with all of their digits
+        spelling = attrs.evolve(spelling, shortest=False)
     options = {spec.name: spec.options for spec in schema.specs}
     for field in schema.layout.fields:
         known = options[field.name]
         constraints: Constraints = known.constraints
-        members.append(Member(field.name, conversion_of(field.codec, spelling), known, constraints))
+        is_json = isinstance(schema.layout, MessageLayout) and schema.layout.encoding == "json"
+        fault = partial(schema.layout.fault, field) if is_json else None
+        members.append(Member(field.name, conversion_of(field.codec, spelling), known, constraints, fault=fault))
     return Structure(model, tuple(members), spelling)

@@ -54,7 +54,7 @@ class ObjectConversions:
         return made
 
     def to_dict(self, *, times: Times = "iso", binary: Binary = "hex") -> dict[str, Any]:
-        """The object as plain data: what `to_json` writes.
+        """The object as plain data: what `to_json` writes, but for floats, which are as they are.
 
         Args:
             times: `iso` for ISO 8601 text, `ns` for int nanoseconds since 2001. An acq not given yet is None, or -1.
@@ -63,8 +63,11 @@ class ObjectConversions:
         Raises:
             EncodeError: when a field holds what it cannot store.
         """
+        return self._dumped(Spelling(times, binary))
+
+    def _dumped(self, spelling: Spelling) -> dict[str, Any]:
         try:
-            return structure_of(type(self), Spelling(times, binary)).dump(self)
+            return structure_of(type(self), spelling).dump(self)
         except FieldFault as fault:
             name = fault.field.partition(".")[0]
             raise EncodeError(
@@ -86,10 +89,12 @@ class ObjectConversions:
     def to_json(self, *, times: Times = "iso", binary: Binary = "hex") -> str:
         """The object as JSON, without line breaks; see `to_dict`.
 
+        Float32 and Float16 values have the fewest digits that are read as what is stored: 231.7, not 231.6999969482422.
+
         Raises:
             EncodeError: when a field holds what it cannot store.
         """
-        return msgspec.json.encode(self.to_dict(times=times, binary=binary)).decode()
+        return msgspec.json.encode(self._dumped(Spelling(times, binary, shortest=True))).decode()
 
     @classmethod
     def json_schema(cls, *, times: Times = "iso", binary: Binary = "hex", unknown: Unknown = "error") -> dict[str, Any]:
@@ -201,7 +206,7 @@ class FileConversions(ObjectConversions):
         times: Times = "iso",
         binary: Binary = "hex",
     ) -> int:
-        """Writes objects as a CSV file that `load_csv` reads; returns how many.
+        """Writes objects as a CSV file that `load_csv` reads; returns how many. Floats are written as by `to_json`.
 
         Args:
             objects: what to write; `Reading.query` will do.
@@ -215,7 +220,7 @@ class FileConversions(ObjectConversions):
             EncodeError: when an object cannot be written; earlier ones may be written by then.
             ValueError: when an argument is not valid.
         """
-        structure = structure_of(cls, Spelling(times, binary, decimal))
+        structure = structure_of(cls, Spelling(times, binary, decimal, shortest=True))
         form = CsvFormat(delimiter, dialect, null, encoding)
         return write_csv(structure, objects, target, form, columns=columns, header=header)
 
@@ -254,4 +259,4 @@ class FileConversions(ObjectConversions):
             EncodeError: when an object cannot be written; earlier ones may be written by then.
             ValueError: when an argument is not valid.
         """
-        return write_jsonl(structure_of(cls, Spelling(times, binary)), objects, target)
+        return write_jsonl(structure_of(cls, Spelling(times, binary, shortest=True)), objects, target)

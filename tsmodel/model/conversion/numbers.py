@@ -23,6 +23,7 @@ import numpy as np
 from tsmodel.codec import FieldCodec, FieldFault
 from tsmodel.codec.numbers import ScalarCodec, ScaledCodec
 from tsmodel.codec.scalars import BOOLS, shown
+from tsmodel.codec.shortest import shortest, shortest_of
 from tsmodel.model.conversion.base import Conversion, Spelling
 
 __all__ = ["INTEGER", "BoolConversion", "FloatConversion", "IntConversion", "ScaledConversion"]
@@ -168,7 +169,10 @@ class FloatConversion(Conversion):
 
     def dump(self, value: Any) -> Any:
         number = float(self.held(value))
-        return number if math.isfinite(number) else _special(number)
+        if not math.isfinite(number):
+            return _special(number)
+        assert isinstance(self.codec, ScalarCodec)
+        return shortest_of(number, self.codec.scalar.numpy) if self.spelling.shortest else number
 
     def show(self, value: Any) -> Any:
         data = self.dump(value)
@@ -178,7 +182,8 @@ class FloatConversion(Conversion):
         if set(map(type, values)) != {float} or not math.isfinite(sum(values)):
             return super().dump_column(values)
         self._pack(values)
-        return values
+        assert isinstance(self.codec, ScalarCodec)
+        return shortest(values, self.codec.scalar.numpy) if self.spelling.shortest else values
 
     def show_column(self, values: Sequence[Any]) -> Sequence[Any]:
         return self.dump_column(values) if self.spelling.decimal == "." else super().show_column(values)
@@ -235,14 +240,20 @@ class ScaledConversion(Conversion):
     """A decimal number of so many places: text, or a float where the field's values are floats."""
 
     codec: ScaledCodec
+    has_decimals = True
 
     @property
     def accepts(self) -> str:
         return self.codec.accepts
 
+    def plain(self, data: Any) -> Any:
+        return data
+
     def load(self, data: Any) -> Any:
         if isinstance(data, str):
             return self._of(data)
+        if isinstance(data, Decimal):
+            return self._exactly(data, data)
         if isinstance(data, float) and abs(data) * 10**self.codec.digits > _DOUBLE_DIGITS:
             raise FieldFault(f"{data!r} has more digits than a float holds for sure: give text")
         return self.codec.load(self.codec.dump(data))
@@ -253,16 +264,18 @@ class ScaledConversion(Conversion):
     def _of(self, text: str) -> Any:
         if not _NUMBER.fullmatch(text):
             raise self.refused(text)
-        number = Decimal(text.strip())
+        return self._exactly(Decimal(text.strip()), text)
+
+    def _exactly(self, number: Decimal, data: Any) -> Any:
         assert self.codec.storage.limits is not None
-        if number and number.adjusted() + self.codec.digits > 20:
-            raise self.refused(text)  # before its digits are written out, of which an exponent can make any number
+        if not number.is_finite() or (number and number.adjusted() + self.codec.digits > 20):
+            raise self.refused(data)  # before its digits are written out, of which an exponent can make any number
         units = number.scaleb(self.codec.digits, _EXACT) if number else Decimal(0)
         count = int(units)
         if count != units:
-            raise FieldFault(f"{shown(text)} has more than {self.codec.digits} decimal places: round it first")
+            raise FieldFault(f"{shown(data)} has more than {self.codec.digits} decimal places: round it first")
         if not self.codec.storage.limits[0] <= count <= self.codec.storage.limits[1]:
-            raise self.refused(text)
+            raise self.refused(data)
         return self.codec.load(count)
 
     def dump(self, value: Any) -> Any:

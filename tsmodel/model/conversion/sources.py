@@ -107,14 +107,12 @@ class CellSource(Source):
     def values(self, columns: Columns, count: int) -> tuple[list[Any], Faults]:
         cells, conversion = columns[self._at], self._member.conversion
         if conversion.nullable and self._null in cells:
-            return self._without(self._null, [conversion.absent] * count, cells)
-        if not conversion.nullable and not conversion.takes_empty and "" in cells and self._member.has_default:
-            return self._without("", self._member.defaults(count), cells)
+            return self._without_null([conversion.absent] * count, cells)
         return self._converted(cells)
 
-    def _without(self, special: str, values: list[Any], cells: Sequence[str]) -> tuple[list[Any], Faults]:
-        """`values` where a cell is special; elsewhere what the cells are."""
-        places = [place for place, cell in enumerate(cells) if cell != special]
+    def _without_null(self, values: list[Any], cells: Sequence[str]) -> tuple[list[Any], Faults]:
+        """`values` where a cell stands for null; elsewhere what the cells are."""
+        places = [place for place, cell in enumerate(cells) if cell != self._null]
         found, faults = self._converted([cells[place] for place in places])
         for place, value in zip(places, found, strict=True):
             values[place] = value
@@ -129,7 +127,9 @@ class CellSource(Source):
         return values, {place: tuple(map(self._located, each)) for place, each in faults.items()}
 
     def _located(self, fault: ConversionFault) -> ConversionFault:
-        why = "the cell is empty, and there is no default" if fault.value == "" else fault.why
+        why = fault.why
+        if fault.value == "":
+            why = "the cell is empty, and the field must have a value; a default is for columns that are not there"
         return fault._replace(why=why, column=self._column)
 
 

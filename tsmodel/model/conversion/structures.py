@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import attrs
@@ -20,7 +21,7 @@ from tsmodel.codec.field import UNSUITABLE
 from tsmodel.codec.numbers import ScalarCodec
 from tsmodel.codec.scalars import shown
 from tsmodel.errors import ConversionFault
-from tsmodel.model.conversion.base import Conversion, Misfits, Spelling, faults_of, joined
+from tsmodel.model.conversion.base import Conversion, Misfits, Spelling, faults_of, joined, with_floats
 from tsmodel.model.fields import FieldOptions
 
 __all__ = ["MISSING", "Member", "Structure", "unknown_name"]
@@ -39,6 +40,7 @@ class Member:
         constraints: what is asked of its values.
         fixed: the only value that it may have, or None.
         component: the key component that it is, or None.
+        fault: what is wrong with a value that the conversion takes, if there is more that can be.
         doc, unit: what it means.
     """
 
@@ -51,6 +53,7 @@ class Member:
         *,
         fixed: int | None = None,
         component: str | None = None,
+        fault: Callable[[Any], FieldFault | None] | None = None,
     ) -> None:
         self.name = name
         self.conversion = conversion
@@ -58,6 +61,7 @@ class Member:
         self.component = component
         self.doc, self.unit = default.doc, default.unit
         self._fixed = fixed
+        self._fault = fault
         self._default = default
         codec = conversion.codec
         self._bounds: Bounds | None = constraints.bounds(codec) if constraints and isinstance(codec, ScalarCodec) else None
@@ -92,6 +96,8 @@ class Member:
     def _violation(self, value: Any) -> str | None:
         if self._fixed is not None and value != self._fixed:
             return f"{value} is not {self._fixed}, which the class fixes"
+        if self._fault is not None and (fault := self._fault(value)):
+            return fault.why
         return self.constraints.violation(value) if self.constraints else None
 
     def values(
@@ -123,6 +129,8 @@ class Member:
 
     def _all_meet(self, values: list[Any]) -> bool:
         if self._fixed is not None and values.count(self._fixed) != len(values):
+            return False
+        if self._fault is not None and any(map(self._fault, values)):
             return False
         if not self.constraints:
             return True
@@ -252,6 +260,21 @@ class Structure:
             return self.model(*values)
         except ValueError as error:
             raise Misfits([ConversionFault(str(error) or type(error).__name__)]) from error
+
+    @property
+    def has_decimals(self) -> bool:
+        """See `Conversion.has_decimals`."""
+        return any(member.conversion.has_decimals for member in self.members)
+
+    def plain(self, data: Any) -> Any:
+        """See `Conversion.plain`."""
+        if not isinstance(data, dict):
+            return with_floats(data)
+        for name, each in data.items():
+            if type(each) in (Decimal, list, dict):
+                member = self.by_name.get(name)
+                data[name] = with_floats(each) if member is None else member.conversion.plain(each)
+        return data
 
     @property
     def makes_freely(self) -> bool:

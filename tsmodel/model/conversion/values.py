@@ -20,7 +20,15 @@ from tsmodel.codec.scalars import shown
 from tsmodel.model.conversion.base import Conversion, Spelling
 from tsmodel.model.conversion.numbers import INTEGER
 
-__all__ = ["BlobConversion", "EnumConversion", "FlagsConversion", "IpConversion", "TextConversion", "UuidConversion"]
+__all__ = [
+    "BlobConversion",
+    "CharConversion",
+    "EnumConversion",
+    "FlagsConversion",
+    "IpConversion",
+    "TextConversion",
+    "UuidConversion",
+]
 
 _HEX: Final = re.compile(r"\s*(?:0[xX])?((?:[0-9a-fA-F]{2}\s*)*)", re.ASCII)
 _INTEGER_16: Final = re.compile(r"\s*0[xX][0-9a-fA-F]+\s*", re.ASCII)
@@ -146,7 +154,7 @@ class FlagsConversion(Conversion):
 
 
 class TextConversion(Conversion):
-    """A text; also a Char."""
+    """A text."""
 
     takes_empty = True
 
@@ -155,9 +163,8 @@ class TextConversion(Conversion):
         """Bytes that surely have room; None when any number has."""
         if isinstance(self.codec, FixedTextCodec):
             return self.codec.size
-        if isinstance(self.codec, TextCodec):
-            return None if self.codec.prefix is None else (self.codec.prefix.limits or (0, 0))[1]
-        return 0
+        assert isinstance(self.codec, TextCodec)
+        return None if self.codec.prefix is None else (self.codec.prefix.limits or (0, 0))[1]
 
     def load(self, data: Any) -> Any:
         return self.held(data)
@@ -186,9 +193,21 @@ class TextConversion(Conversion):
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
         if isinstance(self.codec, FixedTextCodec):
             return {"type": "string", "maxLength": self.codec.size}
-        return (
-            {"type": "string"} if isinstance(self.codec, TextCodec) else {"type": "string", "minLength": 1, "maxLength": 1}
-        )
+        return {"type": "string"}
+
+
+class CharConversion(TextConversion):
+    """A character of Latin-1."""
+
+    takes_empty = False
+
+    def parse_column(self, texts: Sequence[str]) -> list[Any]:
+        if set(map(len, texts)) == {1} and max(texts) <= "\xff":
+            return list(texts)
+        return [self.parse(text) for text in texts]
+
+    def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "string", "minLength": 1, "maxLength": 1}
 
 
 class BlobConversion(Conversion):

@@ -9,6 +9,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from tsmodel.errors import QueryError
 from tsmodel.frames.growing import Growing
-from tsmodel.model.aggregates import Aggregate, AggregateKind
+from tsmodel.model.aggregates import Aggregate, AggregateKind, Counter
 from tsmodel.query.aggregation.grids import Grid
 from tsmodel.query.aggregation.groups import (
     GROUP,
@@ -27,6 +28,7 @@ from tsmodel.query.aggregation.groups import (
     scattered,
     sorted_by,
 )
+from tsmodel.timestamps import to_iso
 from tsmodel.wire.sorting import run_lasts, run_lengths, run_starts
 
 __all__ = ["HELD", "Points"]
@@ -51,6 +53,10 @@ class Points:
         self._most = most
         self._columns: dict[str, Growing] = {}
         self._count = 0
+        self.drops: dict[str, int] = {}
+        """How often a counter's value was less than the one before, by the name of the aggregate; rollovers left aside."""
+        self.rollovers: dict[str, int] = {}
+        """How often a counter began again at its modulus."""
 
     def add(self, keys: Table, values: Array, present: Array | None) -> None:
         """Takes values; those that are absent are left out.
@@ -78,9 +84,11 @@ class Points:
         is none.
 
         Raises:
-            QueryError: when increments of integers leave int64.
+            QueryError: when increments of integers leave int64, or a counter drops that must not.
         """
         made: Table = {}
+        counting = [name for name, each in named.items() if each.counter is not None]
+        self.drops, self.rollovers = dict.fromkeys(counting, 0), dict.fromkeys(counting, 0)
         if not self._count:
             return {name: scattered(np.empty(0), np.empty(0, np.intp), len(windows["start"])) for name in named}
         points = {name: column.result() for name, column in self._columns.items()}
@@ -93,13 +101,46 @@ class Points:
         if kinds != {"quantile"}:
             points = _newest(points)
             follows = _follows(points)
-        if kinds & {"delta", "rate"}:
-            wanted = {name: each for name, each in named.items() if each.kind in ("delta", "rate")}
-            made |= _increments(wanted, points, follows, windows)
+        counters: dict[Counter, dict[str, Aggregate]] = {}
+        for name, each in named.items():
+            if each.counter is not None:
+                counters.setdefault(each.counter, {})[name] = each
+        for counter, wanted in counters.items():
+            made |= self._increments(counter, wanted, points, windows)
         for name, each in named.items():
             if each.kind == "time_weighted_mean":
                 made[name] = _time_weighted(points, follows, self._grid, windows)
         return {name: made[name] for name in named}
+
+    def _increments(self, counter: Counter, named: dict[str, Aggregate], points: Table, windows: Table) -> Table:
+        name = next(iter(named))
+        values = points["value"]
+        wide = values.astype(
+            np.uint64 if values.dtype.kind == "u" else np.int64 if values.dtype.kind == "i" else np.float64
+        )
+        points = {**points, "value": wide}
+        if counter.modulus is not None:
+            _check_register(name, counter.modulus, wide)
+        follows = _follows(points)
+        at = np.flatnonzero(follows)
+        falls, turns = _falls(counter, wide, at)
+        drops, rollovers = int(falls.sum() - turns.sum()), int(turns.sum())
+        if drops and counter.on_drop == "raise":
+            where = at[np.argmax(falls & ~turns)]
+            series = ", ".join(f"{each} {points[each][where]}" for each in SERIES)
+            raise QueryError(
+                f"{name}: the counter of {series} drops at {to_iso(int(points['cap'][where + 1]))}: "
+                'say what that means by modulus=, on_drop="reset" or on_drop="ignore"'
+            )
+        if drops and counter.on_drop == "ignore":
+            accepted, drops = _accepted(counter, points)
+            points = {each: column[accepted] for each, column in points.items()}
+            at = np.flatnonzero(_follows(points))
+            falls, turns = _falls(counter, points["value"], at)
+            rollovers = int(turns.sum())
+        self.drops |= dict.fromkeys(named, drops)
+        self.rollovers |= dict.fromkeys(named, rollovers)
+        return _grown(counter, named, points, at, falls, turns, windows)
 
 
 def _windows(points: Table, heads: npt.NDArray[np.intp], windows: Table) -> npt.NDArray[np.intp]:
@@ -140,23 +181,77 @@ def _follows(points: Table) -> npt.NDArray[np.bool_]:
     return follows
 
 
-def _increments(named: dict[str, Aggregate], points: Table, follows: npt.NDArray[np.bool_], windows: Table) -> Table:
-    at = np.flatnonzero(follows)
+def _check_register(name: str, modulus: float, values: Array) -> None:
+    outside = (values < 0) | (values >= modulus)
+    if outside.any():
+        raise QueryError(
+            f"{name}: a counter with modulus={modulus} never has the value {values[outside][0]}, which is stored"
+        )
+
+
+def _falls(
+    counter: Counter, values: Array, at: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """At which of some places the next value is less; and at which of these the counter began again at its modulus."""
+    before, after = values[at], values[at + 1]
+    falls = after < before
+    if counter.modulus is None:
+        return falls, np.zeros(len(at), np.bool_)
+    # The step over the edge is less than half: before - after is more than half.
+    fallen = np.where(falls, before - np.minimum(after, before), 0)
+    half = counter.modulus / 2 if values.dtype.kind == "f" else int(counter.modulus) // 2
+    return falls, falls & (fallen > half)
+
+
+def _accepted(counter: Counter, points: Table) -> tuple[npt.NDArray[np.bool_], int]:
+    """Which values are no drop from the last accepted one of their series, or a rollover; and how many are not."""
+    accepted = np.ones(len(points["cap"]), np.bool_)
+    starts = [*run_starts([points[name] for name in SERIES]).tolist(), len(accepted)]
+    falls = np.append(False, points["value"][1:] < points["value"][:-1])
+    modulus = counter.modulus
+    for start, end in pairwise(starts):
+        if not falls[start + 1 : end].any():
+            continue
+        first = start + 1 + int(falls[start + 1 : end].argmax())  # up to there all values are accepted
+        last = points["value"][first - 1].item()
+        for place, value in enumerate(points["value"][first:end].tolist(), first):
+            if value < last and (modulus is None or 2 * (value - last + modulus) >= modulus):
+                accepted[place] = False
+            else:
+                last = value
+    return accepted, int(len(accepted) - accepted.sum())
+
+
+def _grown(
+    counter: Counter,
+    named: dict[str, Aggregate],
+    points: Table,
+    at: npt.NDArray[np.intp],
+    falls: npt.NDArray[np.bool_],
+    turns: npt.NDArray[np.bool_],
+    windows: Table,
+) -> Table:
+    """The increments from some places to the next ones, and where they fall or begin again, by windows."""
     count = len(windows["start"])
     if not len(at):
         return {name: scattered(np.empty(0), at, count) for name in named}
-    values = points["value"]
-    wide = values.astype(np.uint64 if values.dtype.kind == "u" else np.int64 if values.dtype.kind == "i" else np.float64)
+    wide = points["value"]
     before, after = wide[at], wide[at + 1]
-    is_reset = after < before
-    grown = np.where(is_reset, after, after - before)
+    over = after
+    if counter.modulus is not None and turns.any():
+        kind = wide.dtype.type
+        # The modulus itself may be one too many for the type.
+        rest = kind(counter.modulus - 1) - before + kind(1) if wide.dtype.kind != "f" else counter.modulus - before
+        over = after + rest
+    grown = np.where(turns, over, np.where(falls, after, after - before))
     taken = {name: points[name][at] for name in GROUP}
     heads = run_starts([taken[name] for name in GROUP])
     places = _windows(taken, heads, windows)
     if wide.dtype.kind == "f":
         deltas: Array = np.add.reduceat(grown, heads)
     else:
-        size = np.add.reduceat(np.where(is_reset, np.abs(after.astype(float)), after.astype(float) - before), heads)
+        steps = np.where(turns, over.astype(float), np.where(falls, after.astype(float), after.astype(float) - before))
+        size = np.add.reduceat(np.abs(steps), heads)
         if (size > _EXACT).any():
             raise QueryError(f"{next(iter(named))}: increments of integers leave int64; take shorter windows")
         deltas = np.add.reduceat(grown, heads).astype(np.int64)

@@ -78,11 +78,8 @@ class _Column:
         return _Column(info, streamed, states, held, Points(grid, most) if held else None, sketches)
 
     def values(self, records: Any) -> Array:
-        """Its values, contiguous, in the machine's byte order; decimals as floats."""
+        """Its values, contiguous, in the machine's byte order; decimals as their units."""
         values = self.info.values(records)
-        codec = _item(self.info)
-        if isinstance(codec, ScaledCodec):
-            return values / 10.0**codec.digits
         return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
 
 
@@ -98,7 +95,7 @@ def _item(info: ColumnInfo) -> Any:
 def _dtype(info: ColumnInfo) -> np.dtype[Any]:
     number = info.codec.number
     assert number is not None
-    return np.dtype(np.float64 if isinstance(_item(info), ScaledCodec) else number.numpy)
+    return np.dtype(number.numpy)
 
 
 class WindowAggregates:
@@ -149,6 +146,31 @@ class WindowAggregates:
             return {**empty, "start": np.empty(0, np.int64), **{name: np.empty(0) for name in self._aggregates}}
         with _quiet():
             return self._made()
+
+    @property
+    def decimals(self) -> dict[str, ScaledCodec]:
+        """Which values are decimals, in units, by name."""
+        codecs = {
+            name: _item(each.column) for name, each in self._aggregates.items() if each.column and each.kind != "count"
+        }
+        return {name: codec for name, codec in codecs.items() if isinstance(codec, ScaledCodec)}
+
+    @property
+    def drops(self) -> dict[str, int]:
+        """Of each delta and rate, how often a value was less than the one before, rollovers left aside."""
+        return self._counted("drops")
+
+    @property
+    def rollovers(self) -> dict[str, int]:
+        """Of each delta and rate, how often the counter began again at its modulus."""
+        return self._counted("rollovers")
+
+    def _counted(self, what: str) -> dict[str, int]:
+        counted: dict[str, int] = {name: 0 for name, each in self._aggregates.items() if each.counter is not None}
+        for column in self._columns:
+            if column.points is not None:
+                counted |= getattr(column.points, what)
+        return counted
 
     def _made(self) -> Table:
         merged = self._merge()

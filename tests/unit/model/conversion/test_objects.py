@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -11,6 +12,7 @@ from support.json_schema import fault
 from tsmodel import (
     Array,
     Cap,
+    Char,
     Float32,
     Int16,
     Mid,
@@ -25,7 +27,7 @@ from tsmodel import (
     UnixTime,
     field,
 )
-from tsmodel.errors import ConversionError, QueryError, SchemaError, TSModelError
+from tsmodel.errors import ConversionError, EncodeError, QueryError, SchemaError, TSModelError
 from tsmodel.model.conversion.base import Spelling
 from tsmodel.model.conversion.making import structure_of
 
@@ -266,3 +268,54 @@ def test_json_schema_of_times_that_have_no_text() -> None:
     assert fault(long_ago.to_dict(), schema, {}) is None
     assert schema["properties"]["late"] == {"type": "string", "format": "date-time"}
     assert Old.json_schema(times="ns")["properties"]["seen"]["type"] == "integer"
+
+
+class Cells(TSModel, cid=1, mid=1, moid=1):
+    count: Int16 = field(default=5)
+    letter: Char = field(default="x")
+    text: Text = field(size=4, default="none")
+    note: Nullable[str] = field(item=Char, default="n")
+    phase: Nested[Phase] = field(default_factory=lambda: Phase(volts=1.0))
+
+
+HEADER = "cap,count,letter,text,note,phase.volts"
+
+
+@pytest.mark.parametrize(
+    ("line", "column"), [("1,,a,b,c,1", "count"), ("1,1,,b,c,1", "letter"), ("1,1,a,b,c,", "phase.volts")]
+)
+def test_an_empty_cell_is_no_default(line: str, column: str) -> None:
+    for lines in ([line], ["2,1,a,b,c,1", line], [line, line]):
+        with pytest.raises(ConversionError, match=f"line [23], column '{column}': the cell is empty, and the field must"):
+            list(Cells.load_csv([HEADER, *lines]))
+    with pytest.raises(ConversionError, match=f"column '{column}': the cell is empty"):
+        Cells.from_row(dict(zip(HEADER.split(","), line.split(","), strict=True)))
+
+
+def test_what_an_empty_cell_may_be() -> None:
+    for lines in (["1,1,a,,,1"], ["1,1,a,,,1", "2,2,b,b,b,2"]):
+        first = next(iter(Cells.load_csv([HEADER, *lines])))
+        assert (first.text, first.note) == ("", None)
+    (absent,) = Cells.load_csv(["cap", "1"])
+    assert (absent.count, absent.letter, absent.text, absent.note) == (5, "x", "none", "n")
+
+
+@pytest.mark.parametrize("letter", ["", "ab", "\u0142"])
+def test_a_char_has_one_character_of_latin_1(letter: str) -> None:
+    lines = [json.dumps({"cap": 1, "letter": each}) for each in ("\xff", "\0", letter)]
+    with pytest.raises(ConversionError, match=f"line 3, letter: {letter!r} .* is not a text of one character"):
+        list(Cells.load_jsonl(lines))
+    with pytest.raises(ConversionError, match="line 3, column 'note'"):
+        list(Cells.load_csv(["cap,note", "1,a", f"2,{letter}"], null="-"))
+    target = io.StringIO()
+    for dump in (Cells.dump_csv, Cells.dump_jsonl):
+        with pytest.raises(EncodeError, match=f"record 1: Cells.letter: {letter!r}"):
+            dump([Cells(cap=1), Cells(cap=1, letter=letter)], target)
+    assert [each.letter for each in Cells.load_jsonl(lines[:2])] == ["\xff", "\0"]
+
+
+def test_of_a_name_twice_in_json_the_last_value_counts() -> None:
+    text = '{"cap": 1, "count": 1, "phase": {"volts": 1, "volts": 2}, "count": 3}'
+    for read in (Cells.from_json(text), *Cells.load_jsonl([text])):
+        assert (read.count, read.phase.volts) == (3, 2.0)
+    assert json.loads(text)["count"] == 3

@@ -1,0 +1,176 @@
+"""What conditions, orders, versions and windows mean: in plain Python, and in DuckDB's SQL.
+
+Rules that both know, and neither takes from tsmodel:
+
+* None meets nothing but `!=`, and so does NaN.
+* A float compared with a Float16 or Float32 field is first rounded to its width, unless that would overflow; compared with
+  a decimal it is the number that it is written as. Then, and between all other numbers, comparison is exact.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from functools import reduce
+from typing import Any
+
+import duckdb
+import numpy as np
+from differential.cases import Case, Field
+
+COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+class NotInSQL(Exception):
+    """A condition that SQL cannot say exactly, for its numbers have no common type there."""
+
+
+def rounded(of: Field, value: Any) -> Any:
+    """A constant as it is compared with a field."""
+    if of.kind == "decimal" and type(value) is float and math.isfinite(value):
+        return Decimal(repr(value))
+    if of.width in (np.float16, np.float32) and type(value) is float and math.isfinite(value):
+        with np.errstate(over="ignore"):
+            narrow = float(of.width(value))
+        return narrow if math.isfinite(narrow) else value
+    return value
+
+
+def meets(case: Case, condition: tuple[Any, ...], row: dict[str, Any]) -> bool:
+    """Whether a record meets a condition."""
+    kind, *parts = condition
+    if kind == "not":
+        return not meets(case, parts[0], row)
+    if kind in ("and", "or"):
+        return (all if kind == "and" else any)(meets(case, part, row) for part in parts)
+    of, value = case.fields[parts[0]], row[parts[0]]
+    if kind == "compare":
+        return compared(of, value, parts[1], parts[2])
+    if kind == "between":
+        return compared(of, value, ">=", parts[1]) and compared(of, value, "<", parts[2])
+    return any(compared(of, value, "==", each) for each in parts[1])
+
+
+def compared(of: Field, value: Any, compare: str, constant: Any) -> bool:
+    """Whether a value compares so with a constant."""
+    if is_missing(value) or is_missing(constant):
+        return compare == "!="
+    return bool(COMPARE[compare](value, rounded(of, constant)))
+
+
+def expression(case: Case, condition: tuple[Any, ...]) -> Any:
+    """A condition as tsmodel's."""
+    kind, *parts = condition
+    if kind == "not":
+        return ~expression(case, parts[0])
+    if kind in ("and", "or"):
+        return reduce(operator.and_ if kind == "and" else operator.or_, (expression(case, part) for part in parts))
+    column = getattr(case.model, parts[0])
+    if kind == "compare":
+        return COMPARE[parts[1]](column, parts[2])
+    return column.between(*parts[1:]) if kind == "between" else column.is_in(parts[1])
+
+
+def table(case: Case) -> duckdb.DuckDBPyConnection:
+    """The records as a table `t` of a database of its own."""
+    base = duckdb.connect()
+    base.execute("SET threads = 1")
+    columns = ", ".join(f"{name} {each.sql}" for name, each in case.fields.items())
+    base.execute(f"CREATE TABLE t (n INTEGER, {columns})")
+    marks = ", ".join("?" for _ in range(len(case.fields) + 1))
+    base.executemany(f"INSERT INTO t VALUES ({marks})", [list(row.values()) for row in case.rows])
+    return base
+
+
+def sql(case: Case, condition: tuple[Any, ...]) -> str:
+    """A condition in SQL.
+
+    Raises:
+        NotInSQL: when SQL has no exact way to say it.
+    """
+    kind, *parts = condition
+    if kind == "not":
+        return f"(NOT {sql(case, parts[0])})"
+    if kind in ("and", "or"):
+        return "(" + f" {kind} ".join(sql(case, part) for part in parts) + ")"
+    of = case.fields[parts[0]]
+    if kind == "compare":
+        return leaf(of, parts[1], parts[2])
+    if kind == "between":
+        return f"({leaf(of, '>=', parts[1])} AND {leaf(of, '<', parts[2])})"
+    return "(" + " OR ".join(["false", *(leaf(of, "==", each) for each in parts[1])]) + ")"
+
+
+def leaf(of: Field, compare: str, value: Any) -> str:
+    name, value = of.name, rounded(of, value)
+    column, constant = in_common_type(of, value)
+    symbol = {"==": "=", "!=": "<>"}.get(compare, compare)
+    absent = f"{name} IS NULL" + (f" OR isnan({name})" if of.kind == "float" else "")
+    if compare == "!=":
+        return f"({absent} OR {column} {symbol} {constant})"
+    return f"(NOT ({absent}) AND {column} {symbol} {constant})"
+
+
+def in_common_type(of: Field, value: Any) -> tuple[str, str]:
+    """Column and constant, cast to a type that holds both exactly."""
+    if isinstance(value, bool) or of.kind == "bool":
+        return of.name, str(bool(value)).lower()
+    if of.kind == "text":
+        return of.name, "'" + value.replace("'", "''") + "'"
+    if isinstance(value, float) and math.isnan(value):
+        raise NotInSQL
+    if of.kind == "float":
+        if isinstance(value, Decimal) or (isinstance(value, int) and abs(value) > 2**53):
+            raise NotInSQL
+        return of.name, f"CAST('{float(value)!r}' AS DOUBLE)"
+    if isinstance(value, float):
+        if of.sql in ("BIGINT", "UBIGINT") or of.kind == "decimal":
+            raise NotInSQL
+        return f"CAST({of.name} AS DOUBLE)", f"CAST('{value!r}' AS DOUBLE)"
+    if abs(value) >= 10**30:
+        raise NotInSQL
+    return f"CAST({of.name} AS DECIMAL(38, 4))", f"CAST('{value}' AS DECIMAL(38, 4))"
+
+
+def ordered(rows: Iterable[dict[str, Any]], by: list[tuple[str, bool]]) -> list[dict[str, Any]]:
+    """Records sorted by fields, each ascending or descending; None and NaN last either way."""
+    result = list(rows)
+    for name, descending in reversed(by):
+        there = [row for row in result if not is_missing(row[name])]
+        gone = [row for row in result if is_missing(row[name])]
+        result = sorted(there, key=lambda row: row[name], reverse=descending) + gone
+    return result
+
+
+def is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def newest(rows: Iterable[dict[str, Any]], by: tuple[str, ...] = ("cid", "mid", "moid", "cap")) -> list[dict[str, Any]]:
+    """The record put last for each key."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        found[tuple(row[name] for name in by)] = row
+    return list(found.values())
+
+
+def windows(rows: Iterable[dict[str, Any]], every: int, name: str) -> dict[tuple[int, ...], tuple[Any, ...]]:
+    """Count, sum, least and greatest of a field for each series and window; absent values left out."""
+    groups: dict[tuple[int, ...], list[Any]] = defaultdict(list)
+    for row in rows:
+        groups[row["cid"], row["mid"], row["moid"], row["cap"] // every * every].append(row[name])
+    result = {}
+    for key, values in groups.items():
+        there = [value for value in values if value is not None]
+        result[key] = (len(values), sum(there), min(there), max(there)) if there else (len(values), None, None, None)
+    return result

@@ -1,0 +1,250 @@
+"""Processes that were forked while sessions, pools and channels were open: nobody reads an answer that is another's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.channels import BlockingChannel, client_tls, server_tls
+from support.forks import forked, forks, in_child
+from support.proxy import Proxy, proxied
+
+from tsmodel import Int32, Session, TSModel, connect, connect_async
+from tsmodel.client.backend_async import AsyncTStorageBackend
+from tsmodel.client.channel import Channel
+from tsmodel.client.ledger import Address, PoolOptions
+from tsmodel.client.payload_type import BytesPayloadType
+from tsmodel.client.record import Key
+from tsmodel.errors import SessionError
+from tsmodel.keys import KeyRange
+from tsmodel.server import serve_in_thread
+
+pytestmark = forks
+
+
+class Reading(TSModel):
+    n: Int32
+
+
+def row(mid: int, n: int = 0) -> Reading:
+    return Reading(cid=1, mid=mid, moid=1, cap=n, n=n)
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, int]]:
+    with serve_in_thread() as address:
+        with connect("tstorage://{}:{}".format(*address)) as session:
+            session.add_all(row(mid, n) for mid in range(8) for n in range(100))
+        yield address
+
+
+@pytest.fixture
+def proxy(server: tuple[str, int]) -> Iterator[Proxy]:
+    with proxied(*server) as proxy:
+        yield proxy
+
+
+def mids(session: Session, mid: int) -> set[int]:
+    return {found.mid for _ in range(50) for found in session.query(Reading).mid(mid).all()}
+
+
+def test_a_session_dials_anew(proxy: Proxy) -> None:
+    with connect("tstorage://{}:{}?timeout=20".format(*proxy.address)) as session:
+        assert mids(session, 0) == {0}
+        assert proxy.connections == 1
+        with forked(lambda: mids(session, 1)) as one, forked(lambda: mids(session, 2)) as other:
+            assert mids(session, 0) == {0}
+            assert (one(), other()) == ("{1}", "{2}")
+        assert proxy.connections == 3
+        assert mids(session, 0) == {0}
+        assert proxy.connections == 3  # the parent's own is as it was
+
+
+def test_what_is_under_way_when_a_child_is_made_ends_there_and_goes_on_here(proxy: Proxy) -> None:
+    with connect("tstorage://{}:{}?timeout=20&pool=1".format(*proxy.address)) as session:
+        rows = iter(session.query(Reading).cid(1))
+        assert next(rows) is not None
+
+        def work() -> tuple[set[int], int]:
+            rows.close()  # type: ignore[attr-defined]
+            return mids(session, 1), session.query(Reading).count()
+
+        assert in_child(work) == "({1}, 800)"
+        assert sum(1 for _ in rows) == 799
+
+
+def test_the_pool_of_a_child_knows_nothing_of_the_parents_leases(proxy: Proxy) -> None:
+    with connect("tstorage://{}:{}?timeout=20&pool=1&pool_timeout=0.1".format(*proxy.address)) as session:
+        rows = iter(session.query(Reading).cid(1))
+        assert next(rows) is not None
+        assert in_child(lambda: mids(session, 3)) == "{3}"
+        assert sum(1 for _ in rows) == 799
+
+
+def test_an_asynchronous_backend_dials_anew(proxy: Proxy) -> None:
+    options = PoolOptions(addresses=(Address(*proxy.address),), timeout=20)
+
+    async def count(backend: AsyncTStorageBackend) -> int:
+        async with backend.scan(KeyRange()) as scan:
+            return sum([len(chunk) async for chunk in scan])
+
+    async def check() -> None:
+        backend = AsyncTStorageBackend(options)
+        assert await count(backend) == 800 * 40
+        with forked(lambda: asyncio.run(count(backend))) as answer:
+            assert answer() == str(800 * 40)
+        assert proxy.connections == 2
+        assert await count(backend) == 800 * 40
+        assert proxy.connections == 2
+        await backend.close()
+
+    asyncio.run(check())
+
+
+def test_an_asynchronous_session_says_that_it_is_not_open_there(server: tuple[str, int]) -> None:
+    async def read(target: str) -> int:
+        async with connect_async(target) as session:
+            return await session.query(Reading).count()
+
+    async def check() -> None:
+        target = "tstorage://{}:{}?timeout=20".format(*server)
+        async with connect_async(target, flush_every="1h") as session:
+            await session.add(row(9))
+
+            def work() -> object:
+                with pytest.raises(SessionError, match="opened before this process was forked: open another here"):
+                    asyncio.run(session.query(Reading).count())
+                asyncio.run(session.close())
+                return session.pending, asyncio.run(read(target))
+
+            with forked(work) as answer:
+                assert answer() == "((), 800)"
+            await session.flush()
+            assert await session.query(Reading).count() == 801
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("kind", [Channel, BlockingChannel])
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_channel_is_not_connected_in_a_child(kind: Callable[..., Channel[bytes]], tls: bool) -> None:
+    with serve_in_thread(ssl_context=server_tls() if tls else None) as (host, port):
+        options = {"timeout": 20, "ssl_context": client_tls() if tls else None}
+        with kind(host, port, BytesPayloadType(), **options) as channel:
+            assert channel.get_acq(Key.min(), Key.max()).is_ok()
+
+            def work() -> tuple[str, bool]:
+                before = channel.get_acq(Key.min(), Key.max()).status.name
+                with Channel(host, port, BytesPayloadType(), **options) as own:  # type: ignore[arg-type]
+                    return before, own.get_acq(Key.min(), Key.max()).is_ok()
+
+            if kind is Channel:
+                assert in_child(work) == "('DISCONNECTED', True)"
+            else:
+                assert in_child(lambda: channel._channel._connection.open) == "False"  # type: ignore[attr-defined]
+            assert channel.get_acq(Key.min(), Key.max()).is_ok()
+
+
+@pytest.mark.parametrize("kind", [Channel, BlockingChannel])
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_child_keeps_no_descriptor_of_the_parents_connections(kind: Callable[..., Channel[bytes]], tls: bool) -> None:
+    served = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        if tls:
+            connection = server_tls().wrap_socket(connection, server_side=True)
+        connection.settimeout(20)
+        try:
+            while connection.recv(100):
+                pass
+        except OSError as error:
+            if isinstance(error, TimeoutError):
+                return
+        served.set()
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        options = {"timeout": 20, "ssl_context": client_tls() if tls else None}
+        channel = kind(*listener.getsockname(), BytesPayloadType(), **options)
+        channel.__enter__()
+        reading, writing = os.pipe()
+        with forked(lambda: os.read(reading, 1)) as answer:
+            time.sleep(0.05)
+            assert not served.is_set()  # the child has told the server nothing
+            channel.__exit__(None, None, None)
+            assert served.wait(20)
+            os.write(writing, b"x")
+            assert answer() == "b'x'"
+        os.close(reading)
+        os.close(writing)
+        thread.join(20)
+
+
+@pytest.mark.parametrize("target", ["memory:", "file", "server"])
+def test_what_was_added_before_is_the_parents_to_store(target: str, server: tuple[str, int], tmp_path: Path) -> None:
+    where = {"file": str(tmp_path / "readings.tsdb"), "server": "tstorage://{}:{}".format(*server)}.get(target, target)
+    with connect(where) as session:
+        before = session.query(Reading).count()
+        session.add(row(20))
+
+        def work() -> object:
+            held = session.pending
+            session.add(row(21))
+            stored = session.flush().count
+            session.add(row(22))
+            session.close()
+            return held, stored
+
+        assert in_child(work) == "((), 1)"
+        assert [held.mid for held in session.pending] == [20]
+        session.flush()
+        stored_by_child = 0 if target == "memory:" else 2
+        assert session.query(Reading).count() == before + 1 + stored_by_child
+        assert session.query(Reading).mid(20).count() == 1
+
+
+def test_a_child_flushes_in_its_own_background(server: tuple[str, int]) -> None:
+    with connect("tstorage://{}:{}".format(*server), flush_every="10ms") as session:
+
+        def work() -> int:
+            session.add(row(30))
+            while session.pending:
+                time.sleep(0.01)
+            return session.query(Reading).mid(30).count()
+
+        assert in_child(work) == "1"
+
+
+def test_locks_that_threads_of_the_parent_hold_do_not_stop_a_child(server: tuple[str, int]) -> None:
+    asked, goes_on = threading.Event(), threading.Event()
+    parent = os.getpid()
+
+    def on_request(request: object) -> None:
+        if os.getpid() == parent:
+            asked.set()
+            goes_on.wait(60)
+
+    with connect("tstorage://{}:{}".format(*server), on_request=on_request) as session:
+        session.add(row(40))
+        thread = threading.Thread(target=session.flush)
+        thread.start()
+        assert asked.wait(20)
+
+        def work() -> object:
+            session.add(row(41))
+            return session.flush().count
+
+        assert in_child(work, 20) == "1"
+        goes_on.set()
+        thread.join(20)
+        assert session.query(Reading).mid(40).count() == 1
+        assert session.query(Reading).mid(41).count() == 1

@@ -1,0 +1,172 @@
+"""What a query takes of a backend's spare scans comes back, wherever the query is cancelled, fails or is left."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import AsyncGenerator, Generator
+
+import pytest
+from support.batches import batches, rows_in
+
+from tsmodel.backend import AsyncScan, Scan, Spare
+from tsmodel.keys import KeyRange
+from tsmodel.query.fetching import fetched, fetched_async
+from tsmodel.query.stats import RunStats
+from tsmodel.store import open_store
+from tsmodel.wire.chunk import Chunk
+
+BOXES = [KeyRange.of(mid=(mid, mid + 1)) for mid in range(6)]
+SPARE = 3
+WAITS = 12
+"""More than a query of these boxes has: each is a point at which it may be cancelled."""
+
+
+class Backend:
+    """Waits a little in each scan: before its chunks, between them, and when it is closed."""
+
+    def __init__(self) -> None:
+        self.spare = Spare(SPARE)
+        self.store = open_store(None)
+        self.store.append(batches([(1, mid, 1, n, b"x" * 100) for mid in range(6) for n in range(10)]))
+
+    def scan(self, box: KeyRange) -> Scan:
+        return self.store.scan(box)
+
+    @property
+    def free(self) -> int:
+        taken = self.spare.take(100)
+        self.spare.give_back(taken)
+        return taken
+
+
+class AsyncBackend(Backend):
+    def scan(self, box: KeyRange) -> AsyncScan:  # type: ignore[override]
+        return AsyncScan(self._chunks(box))
+
+    async def _chunks(self, box: KeyRange) -> AsyncGenerator[Chunk | int, None]:
+        try:
+            await asyncio.sleep(0)
+            with self.store.scan(box) as scan:
+                for chunk in scan:
+                    yield chunk
+                    await asyncio.sleep(0)
+                yield scan.acq
+        finally:
+            await asyncio.sleep(0)
+
+
+async def count(backend: AsyncBackend) -> int:
+    found = 0
+    async for chunk in fetched_async(backend, BOXES, RunStats()):  # type: ignore[arg-type]
+        found += len(list(rows_in(chunk)))
+    return found
+
+
+async def settled(backend: AsyncBackend) -> int:
+    for _ in range(100):
+        await asyncio.sleep(0)
+    gc.collect()
+    return backend.free
+
+
+@pytest.mark.parametrize("again_after", [None, *range(WAITS)])
+def test_cancelled_anywhere_and_once_more_while_it_ends(again_after: int | None) -> None:
+    async def check() -> None:
+        backend = AsyncBackend()
+        for after in range(WAITS):
+            task = asyncio.create_task(count(backend))
+            for _ in range(after):
+                await asyncio.sleep(0)
+            task.cancel()
+            for _ in range(again_after or 0):
+                await asyncio.sleep(0)
+            if again_after is not None:
+                task.cancel()
+            await asyncio.wait([task])
+            assert await settled(backend) == SPARE
+        assert await count(backend) == 60
+
+    asyncio.run(check())
+
+
+def test_a_generator_that_nobody_closes_or_begins() -> None:
+    async def check() -> None:
+        backend = AsyncBackend()
+        for steps in (0, 1, 2):
+            chunks = fetched_async(backend, BOXES, RunStats())  # type: ignore[arg-type]
+            for _ in range(steps):
+                await anext(chunks)
+            del chunks
+            assert await settled(backend) == SPARE
+
+    asyncio.run(check())
+
+
+def test_an_event_loop_that_ends_first() -> None:
+    backend = AsyncBackend()
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(count(backend))
+    loop.run_until_complete(asyncio.sleep(0))
+    assert backend.free == 0
+    everything = asyncio.all_tasks(loop)
+    for each in everything:
+        each.cancel()
+    loop.run_until_complete(asyncio.wait(everything))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+    assert task.cancelled()
+    assert backend.free == SPARE
+
+
+def drained(chunks: Generator[Chunk, None, None]) -> int:
+    return sum(len(list(rows_in(chunk))) for chunk in chunks)
+
+
+@pytest.mark.parametrize("most", range(5))
+def test_threads_that_cannot_be_started(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = 0
+    start = threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        nonlocal started
+        if started == most:
+            raise RuntimeError("can't start new thread")
+        started += 1
+        start(thread)
+
+    backend = Backend()
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    stats = RunStats()
+    assert drained(fetched(backend, BOXES, stats)) == 60  # type: ignore[arg-type]
+    assert stats.ranges == len(BOXES)
+    assert started == min(most, SPARE + 1)
+    for thread in threading.enumerate():
+        if thread.name.startswith("tsmodel-fetch"):
+            thread.join(20)
+    assert backend.free == SPARE
+
+
+@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize("does_run", [False, True])
+def test_an_interruption_while_threads_are_started(at: int, does_run: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if len(threads) == at:
+            if does_run:  # Ctrl-C may come when the thread runs and start() has not returned
+                threads.append(thread)
+                start(thread)
+            raise KeyboardInterrupt
+        threads.append(thread)
+        start(thread)
+
+    backend = Backend()
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        drained(fetched(backend, BOXES, RunStats()))  # type: ignore[arg-type]
+    for thread in threads:
+        thread.join(20)
+    assert backend.free == SPARE

@@ -1,0 +1,42 @@
+"""What objects do in a process that was forked from the one that made them.
+
+A child has copies of the parent's descriptors, of locks that threads of the parent may have held, and none of its other
+threads. Who holds any of these registers a method here. It is called in the child before anything else runs there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Callable
+from itertools import count
+
+__all__ = ["in_child"]
+
+_log = logging.getLogger("tsmodel")
+_numbers = count()
+_methods: dict[int, weakref.WeakMethod[Callable[[], object]]] = {}
+
+
+def in_child(method: Callable[[], object]) -> None:
+    """Has a bound method called in every child that is forked from now on. It does not keep the method's object alive.
+
+    The method must not wait for locks that were made before the fork.
+    """
+    number = next(_numbers)
+    _methods[number] = weakref.WeakMethod(method, lambda _: _methods.pop(number, None))
+
+
+def _forked() -> None:
+    for reference in list(_methods.values()):
+        method = reference()
+        if method is not None:
+            try:
+                method()
+            except Exception:  # noqa: BLE001 - one object's trouble must not leave the others as they were
+                _log.exception("%r could not be called in a forked process", method)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,135 @@
+"""What decides, beside the bytes, which stored records a model reads, and as which values: what fingerprints leave out.
+
+Rules kept here:
+
+* It stands in a lock file beside the description of the field it belongs to, and only where it is something special.
+* A limit that cannot be compared is a tighter one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import Any, Final
+
+import msgspec
+from msgspec import inspect
+
+from tsmodel.codec import Constraints, FieldCodec
+from tsmodel.codec.enums import EnumCodec, FlagsCodec
+from tsmodel.codec.lengths import PackedCodec
+from tsmodel.codec.numbers import ScaledCodec
+from tsmodel.model.meta import schema_of
+from tsmodel.model.schema import Schema
+
+__all__ = ["ASIDE", "annotate", "limits_of", "tightened"]
+
+ASIDE: Final = frozenset({"unit", "default", "keep", "plain", "as", "limits"})
+"""Keys of what stands beside a field's description."""
+
+_LIMITS: Final = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
+
+
+def annotate(fields: list[dict[str, Any]], schema: Schema, *, in_message: bool) -> None:
+    """Adds to the descriptions of a model's or structure's fields what its fingerprint leaves out."""
+    specs = {spec.name: spec for spec in schema.fields}
+    for field, placed in zip(fields, schema.layout.fields, strict=True):
+        options = specs[field["name"]].options
+        if options.unit is not None:
+            field["unit"] = options.unit
+        if in_message and options.factory is not None:
+            field["default"] = True
+        _annotate_type(field, placed.codec, in_message=in_message)
+
+
+def _annotate_type(kind: dict[str, Any], codec: FieldCodec, *, in_message: bool) -> None:
+    if isinstance(codec, (EnumCodec, FlagsCodec)) and codec.keep:
+        kind["keep"] = True
+        if not issubclass(codec.kind, int):
+            kind["plain"] = True
+    elif isinstance(codec, ScaledCodec) and codec.as_float:
+        kind["as"] = "float"
+    elif isinstance(codec, PackedCodec):
+        if limits := dict(_limits_within(inspect.type_info(codec.kind), "", ())):
+            kind["limits"] = limits
+    elif "layout" in kind:
+        annotate(kind["layout"]["fields"], schema_of(codec.python), in_message=in_message)
+    elif "item" in kind:
+        _annotate_type(kind["item"], codec.item, in_message=in_message)  # type: ignore[attr-defined]
+
+
+def limits_of(constraints: Constraints) -> dict[str, Any]:
+    """What is asked of a field's values, as plain data."""
+    limits = {name: _plain(limit) for name in _LIMITS if (limit := getattr(constraints, name)) is not None}
+    if constraints.validate is not None:
+        limits["validate"] = getattr(constraints.validate, "__qualname__", type(constraints.validate).__qualname__)
+    return limits
+
+
+def _limits_within(node: Any, path: str, within: tuple[Any, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The limits of each part of a type that msgspec takes, by where it stands."""
+    if isinstance(node, (list, tuple)):
+        for at, each in enumerate(node):
+            yield from _limits_within(each, f"{path}[{at}]", within)
+        return
+    if not isinstance(node, (inspect.Type, inspect.Field)) or isinstance(node, (inspect.EnumType, inspect.CustomType)):
+        return
+    cls = getattr(node, "cls", None)
+    if cls is not None and cls in within:
+        return
+    found = {name: _plain(limit) for name in (*_LIMITS, "tz") if (limit := getattr(node, name, None)) is not None}
+    if getattr(node, "forbid_unknown_fields", False):
+        found["forbid_unknown_fields"] = True
+    default = getattr(node, "default", msgspec.NODEFAULT)
+    if default is None or isinstance(default, (bool, int, float, str, bytes, Enum)):
+        found["default"] = repr(default)
+    if found:
+        yield path or ".", found
+    for name in node.__struct_fields__:
+        if name not in ("cls", "default", "default_factory", *_LIMITS):
+            step = f"{path}.{node.encode_name}" if isinstance(node, inspect.Field) else path
+            inner = within if cls is None else (*within, cls)
+            yield from _limits_within(getattr(node, name), step if name in ("type", "fields") else f"{step}/{name}", inner)
+
+
+def _plain(limit: Any) -> Any:
+    return limit if isinstance(limit, (bool, int, float, str)) else str(limit)
+
+
+def tightened(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What limits refuse that others did not, in words; nothing when they take all that the others take."""
+    found = []
+    for low, names in ((True, ("ge", "gt")), (False, ("le", "lt"))):
+        new = {name: now[name] for name in names if name in now}
+        if new and not _is_within(_bounds(was, names), _bounds(now, names), low=low):
+            found += [f"{name}={limit!r}" for name, limit in new.items()]
+    for name, low in (("min_length", True), ("max_length", False)):
+        if name in now and (name not in was or (was[name] < now[name] if low else was[name] > now[name])):
+            found.append(f"{name}={now[name]!r}")
+    for name in now.keys() - {"ge", "gt", "le", "lt", "min_length", "max_length"}:
+        old, new_limit = was.get(name), now[name]
+        if old == new_limit or (name == "multiple_of" and _divides(new_limit, old)):
+            continue
+        found.append(f"{name}={new_limit!r}")
+    found += [f"{name} was {was[name]} and is none" for name in ("default",) if name in was and name not in now]
+    return sorted(found)
+
+
+def _bounds(limits: Mapping[str, Any], names: tuple[str, str]) -> list[tuple[Any, bool]]:
+    return [(limits[name], name == names[1]) for name in names if name in limits]
+
+
+def _is_within(was: list[tuple[Any, bool]], now: list[tuple[Any, bool]], *, low: bool) -> bool:
+    """Whether each new bound is met by what meets one of the old ones."""
+
+    def implies(old: tuple[Any, bool], new: tuple[Any, bool]) -> bool:
+        if isinstance(old[0], str) or isinstance(new[0], str):
+            return old == new
+        beyond = old[0] > new[0] if low else old[0] < new[0]
+        return bool(beyond or (old[0] == new[0] and old[1] >= new[1]))
+
+    return all(any(implies(old, new) for old in was) for new in now)
+
+
+def _divides(divisor: Any, number: Any) -> bool:
+    return isinstance(divisor, int) and isinstance(number, int) and divisor != 0 and number % divisor == 0
