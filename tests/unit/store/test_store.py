@@ -271,7 +271,7 @@ def test_many_small_batches_cost_as_much_as_a_few() -> None:
     rows = [(n % 7, n, 1, n, b"x" * (n % 3)) for n in range(1000)]
     came = arrived(batches(rows), 100)
     assert len(came) == 7
-    assert sum(each.count for each in came) == 1000
+    assert sum(len(each.chunk) for each in came) == 1000
     assert (came[0].acqs.acq_min, came[-1].acqs.acq_max) == (100, 1099)
     store = open_store(None)
     store.append(batches(rows))
