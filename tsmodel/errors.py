@@ -40,10 +40,12 @@ __all__ = [
     "StoreCorruptError",
     "StoreError",
     "StoreFormatError",
+    "StoreInDoubtError",
     "TSModelError",
     "TimestampError",
     "TransportError",
     "TruncatedError",
+    "UnavailableError",
     "UnflushedWarning",
     "UpgradeError",
     "WriteError",
@@ -66,6 +68,10 @@ class SchemaError(TSModelError, TypeError):
         super().__init__(message)
         self.model = model
         self.field = field
+
+
+class UnavailableError(SchemaError, AttributeError):
+    """A model has no such attribute, and why: a payload of varying size has no `dtype`, an abstract class no `query`."""
 
 
 class TimestampError(TSModelError, ValueError):
@@ -335,6 +341,10 @@ class StoreFormatError(StoreError):
 
 class StoreCorruptError(StoreError):
     """The file is a tsmodel store whose content is damaged."""
+
+
+class StoreInDoubtError(StoreError):
+    """Storing ended in an error, and what was to be stored may be there all the same. Open the store again to see."""
 
 
 class MissingLibraryError(TSModelError, ImportError):

@@ -33,6 +33,7 @@ from tsmodel import (
     Int16,
     Int32,
     Int64,
+    IntColumn,
     IpAddress,
     Mid,
     Moid,
@@ -137,7 +138,12 @@ def values(row: All) -> None:
     assert_type(row.tags, dict[str, str])
 
 
-assert_type(All.meter, Column[int])
+assert_type(All.meter, IntColumn)
+assert_type(All.u64, IntColumn)
+assert_type(All.bits, IntColumn)
+assert_type(All.at, Column[int])
+assert_type(All.time, Column[int])
+assert_type(All.unix, Column[int])
 assert_type(All.meter == 4, Expression)
 assert_type(All.when, Column[dt.datetime])
 assert_type(All.price, Column[Decimal])

@@ -17,6 +17,7 @@ EXCEPTIONS = [each for each in CLASSES if issubclass(each, Exception) and not is
 
 DATA: dict[str, dict[str, object]] = {
     "SchemaError": {"model": "Reading", "field": "volts"},
+    "UnavailableError": {"model": "Reading", "field": "volts"},
     "KeyRangeError": {"field": "cid"},
     "EncodeError": {"record": 3, "field": "volts", "value": "x"},
     "DecodeError": {"key": Key(1, 2, 3, 4, 5), "payload": b"abc", "offset": 1, "field": "volts"},
@@ -32,6 +33,7 @@ DATA: dict[str, dict[str, object]] = {
     "MissingLibraryError": {"library": "pyarrow"},
     "StoreError": {"path": "a.tsdb"},
     "StoreFormatError": {"path": "a.tsdb"},
+    "StoreInDoubtError": {"path": "a.tsdb"},
     "StoreCorruptError": {"path": "a.tsdb"},
     "PoolTimeoutError": {"busy": 8, "size": 8},
     "CommitTimeoutError": {"acq": 5, "wanted": 6},
@@ -104,6 +106,7 @@ def test_errors_are_also_what_python_would_raise(kind: type[Exception], builtin:
         (errors.TruncatedError, errors.RemoteProtocolError),
         (errors.PoolTimeoutError, errors.TransportError),
         (errors.StoreFormatError, errors.StoreError),
+        (errors.StoreInDoubtError, errors.StoreError),
         (errors.StoreCorruptError, errors.StoreError),
     ],
 )

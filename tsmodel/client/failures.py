@@ -17,41 +17,41 @@ from tsmodel.wire.status import describe
 __all__ = ["refusal_error", "transport_error"]
 
 
-class _RefusedError(TransportError, ConnectionRefusedError): ...
+class RefusedTransportError(TransportError, ConnectionRefusedError): ...
 
 
-class _ResetError(TransportError, ConnectionResetError): ...
+class ResetTransportError(TransportError, ConnectionResetError): ...
 
 
-class _BrokenPipeError(TransportError, BrokenPipeError): ...
+class BrokenPipeTransportError(TransportError, BrokenPipeError): ...
 
 
-class _AbortedError(TransportError, ConnectionAbortedError): ...
+class AbortedTransportError(TransportError, ConnectionAbortedError): ...
 
 
-class _TimeoutError(TransportError, TimeoutError): ...
+class TimeoutTransportError(TransportError, TimeoutError): ...
 
 
-class _AddressError(TransportError, socket.gaierror): ...
+class AddressTransportError(TransportError, socket.gaierror): ...
 
 
-class _CertificateError(TransportError, ssl.SSLCertVerificationError):
+class CertificateTransportError(TransportError, ssl.SSLCertVerificationError):
     __str__ = OSError.__str__  # an SSLError without an errno shows its arguments
 
 
-class _SecurityError(TransportError, ssl.SSLError):
+class TLSTransportError(TransportError, ssl.SSLError):
     __str__ = OSError.__str__
 
 
 _KINDS: tuple[tuple[type[Exception], type[TransportError]], ...] = (
-    (ConnectionRefusedError, _RefusedError),
-    (ConnectionResetError, _ResetError),
-    (BrokenPipeError, _BrokenPipeError),
-    (ConnectionAbortedError, _AbortedError),
-    (TimeoutError, _TimeoutError),
-    (socket.gaierror, _AddressError),
-    (ssl.SSLCertVerificationError, _CertificateError),
-    (ssl.SSLError, _SecurityError),
+    (ConnectionRefusedError, RefusedTransportError),
+    (ConnectionResetError, ResetTransportError),
+    (BrokenPipeError, BrokenPipeTransportError),
+    (ConnectionAbortedError, AbortedTransportError),
+    (TimeoutError, TimeoutTransportError),
+    (socket.gaierror, AddressTransportError),
+    (ssl.SSLCertVerificationError, CertificateTransportError),
+    (ssl.SSLError, TLSTransportError),
 )
 
 

@@ -158,7 +158,8 @@ class GetOutcome(Generic[T]):
     def _within_limit(self, chunk: Chunk) -> Chunk:
         if self._left is not None and chunk.nbytes > self._left:
             self.fail(MemoryError(f"more than the {self._limit} bytes of the memory limit arrived"))
-            return chunk.take(slice(int(np.searchsorted(chunk.ends(), self._left, "right"))))
+            ends = chunk.offsets() + chunk.sizes()
+            return chunk.take(slice(int(np.searchsorted(ends, self._left, side="right"))))
         if self._left is not None:
             self._left -= chunk.nbytes
         return chunk
@@ -192,36 +193,32 @@ class Batching:
         Raises:
             MemoryError: when a record is larger than the limit; those before it were yielded.
         """
-        if self._limit is None and self._size + chunk.nbytes > self.least:
+        size = chunk.nbytes
+        if self._limit is None and self._size + size > self.least:
             yield from self.rest()
-            if chunk.nbytes >= self.least:
+            if size >= self.least:
                 yield chunk
                 return
         self._held.append(chunk.kept())
-        self._size += chunk.nbytes
+        self._size += size
         if self._limit is not None and self._size > self._limit:
             yield from self._full(self._limit)
 
     def rest(self) -> Iterator[Chunk]:
         """What is held, as one batch."""
-        if self._held:
-            yield self._take()
-
-    def _take(self) -> Chunk:
-        held = joined(self._held)
-        self._held, self._size = [], 0
-        return held
+        held, self._held, self._size = self._held, [], 0
+        if held:
+            yield joined(held)
 
     def _full(self, limit: int) -> Iterator[Chunk]:
-        held = self._take()
-        ends = held.ends()
+        (held,) = self.rest()
+        ends = held.offsets() + held.sizes()
         first = start = 0
         while held.nbytes - start > limit:
-            last = int(np.searchsorted(ends, start + limit, "right"))
-            if last == first:
+            after = int(np.searchsorted(ends, start + limit, "right"))
+            if after <= first:
                 raise MemoryError(f"a record is larger than the {limit} bytes of the memory limit")
-            yield held.take(slice(first, last))
-            first, start = last, int(ends[last - 1])
-        rest = held.take(slice(first, None))
-        if len(rest):
-            self._held, self._size = [rest.kept()], rest.nbytes
+            yield held.take(slice(first, after))
+            first, start = after, int(ends[after - 1])
+        rest = held.take(slice(first, len(held))).kept()
+        self._held, self._size = [rest], rest.nbytes

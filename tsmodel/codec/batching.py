@@ -32,4 +32,5 @@ def batches_by_cid(cids: npt.NDArray[Any], records: npt.NDArray[Any]) -> list[Ba
 
 
 def _batch(cid: int, records: npt.NDArray[Any]) -> Batch:
-    return Batch(cid, octets_of(records), len(records), records.dtype.itemsize)
+    payload = records.dtype["payload"] if "payload" in (records.dtype.names or ()) else None
+    return Batch(cid, octets_of(records), len(records), records.dtype.itemsize, payload=payload)

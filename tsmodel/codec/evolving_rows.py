@@ -8,6 +8,7 @@ Rules kept here:
 * An upgraded record keeps its key, whatever key the upgrade gives.
 * Where only key components are asked for, nothing is upgraded.
 * What is written is always the newest version.
+* The older version's codec is read, never changed: that a newer version exists is known to the newer one alone.
 """
 
 from __future__ import annotations
@@ -133,11 +134,6 @@ class EvolvingRowCodec(RowCodec[RowT]):
     def writing(self) -> RowCodec[RowT]:
         """See `RowCodec.writing`."""
         return self._own.writing
-
-    def end_at(self, cap: int) -> None:
-        """From this capture time on, records are of a version that replaces this one."""
-        self._own.end_at(cap)
-        self.caps = self._own.caps
 
     def _payloads(self, records: Any) -> Iterable[bytes]:
         return self._own._payloads(records)

@@ -183,10 +183,6 @@ class RowCodec(ABC, Generic[RowT]):
         """The codec of the version that is written."""
         return self
 
-    def end_at(self, cap: int) -> None:
-        """From this capture time on, records are of another version: rows may not have it, or a later one."""
-        self.caps = (self.caps[0] if self.caps else LIMITS["cap"].least, cap)
-
     def _check_keys(self, names: Iterable[str], columns: Any, rows: Sequence[RowT], first: int) -> None:
         for name in names:
             self._check_key(name, columns[name], rows, first)
@@ -212,7 +208,7 @@ class RowCodec(ABC, Generic[RowT]):
             allowed = f"{self.fixed[name]}, which the class fixes"
         if name == "cap" and self.caps is not None:
             refused |= (column < self.caps[0]) | (column >= self.caps[1])
-            allowed = f"{self.caps[0]} to {self.caps[1] - 1}, for since= says that other records are of another version"
+            allowed = f"{self.caps[0]} to {self.caps[1] - 1}, for since= says that earlier records are of an older version"
         if not refused.any():
             return None
         at = int(refused.argmax())

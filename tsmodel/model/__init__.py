@@ -1,7 +1,7 @@
 """Typed models: the field types, the metaclass, columns and the conditions made from them."""
 
 from tsmodel.model.base import TSModel, TSStruct
-from tsmodel.model.columns import Column
+from tsmodel.model.columns import Column, IntColumn
 from tsmodel.model.expressions import Expression
 from tsmodel.model.fields import (
     Acq,
@@ -70,6 +70,7 @@ __all__ = [
     "Int16",
     "Int32",
     "Int64",
+    "IntColumn",
     "IpAddress",
     "Mid",
     "Moid",

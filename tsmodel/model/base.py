@@ -19,7 +19,7 @@ from tsmodel.codec.nullable import SentinelCodec
 from tsmodel.codec.numbers import ScalarCodec
 from tsmodel.codec.sequences import FixedArrayCodec
 from tsmodel.codec.shortest import shortest_of
-from tsmodel.errors import DecodeError, SchemaError, UpgradeError
+from tsmodel.errors import DecodeError, UnavailableError, UpgradeError
 from tsmodel.keys import KEY_FIELDS, Key
 from tsmodel.model.conversion.methods import FileConversions, ObjectConversions
 from tsmodel.model.evolution import upgrading
@@ -54,11 +54,11 @@ def codec_of(model: type[M]) -> RowCodec[M]:
     """The codec of a concrete model.
 
     Raises:
-        SchemaError: when the model is abstract.
+        UnavailableError: when the model is abstract.
     """
     codec = schema_of(model).codec
     if codec is None:
-        raise SchemaError(
+        raise UnavailableError(
             f"{model.__name__} is abstract and has no records: use a class derived from it", model=model.__name__
         )
     return codec
@@ -91,7 +91,7 @@ class _StructFormat:
         try:
             return schema_of(owner).layout.struct_format
         except LayoutError as error:
-            raise SchemaError(f"{owner.__name__}: {error}", model=owner.__name__) from error
+            raise UnavailableError(f"{owner.__name__}: {error}", model=owner.__name__) from error
 
 
 class _Dtype:
@@ -99,7 +99,7 @@ class _Dtype:
         try:
             return schema_of(owner).layout.dtype
         except LayoutError as error:
-            raise SchemaError(f"{owner.__name__}: {error}", model=owner.__name__) from error
+            raise UnavailableError(f"{owner.__name__}: {error}", model=owner.__name__) from error
 
 
 class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
@@ -115,12 +115,20 @@ class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
         encoding: "struct" (default) for a byte layout; "msgpack" or "json" for a message, a map of the fields by name.
         frozen: True for objects that cannot be changed and can be hashed.
         strict_read: True to check what `field()` asks of values (`ge=` and others) on reading, too.
+        weakref: True for objects that weak references can refer to; 8 bytes an object.
+        dict: True for objects that hold further attributes, which `functools.cached_property` takes; 8 bytes an object, and
+            more with the first such attribute. What is held there is neither stored nor compared. It must not refer back to
+            the object: the garbage collector does not look there.
         post_init_on_read: True to call `__post_init__` also for objects that are read, not only for constructed ones.
         replaces: the class whose records this one reads as well, as an older version; see `upgrade_from`.
         versioned: True for payloads that begin with a byte saying the version; inherited from what it replaces.
         version: value of that byte, 0 to 255, instead of 1 for the first version and one more for each further one.
         since: capture time from which on records are of this version, and before which of what it replaces.
         cid, mid, moid: fixes this component of the key: its default, checked on writing, and part of every query.
+        Any other keyword goes to the `__init_subclass__` of a base class, which is called when the class is complete.
+
+    A class with abstract methods (`abc.ABC` may be among the bases) is abstract without the keyword. A `typing.Protocol`
+    cannot be among the bases, since it has a metaclass of its own; a model can be what a protocol asks for all the same.
 
     Class attributes:
         query: a new `Query` for this model.
@@ -248,7 +256,7 @@ class TSStruct(_Struct, ObjectConversions, metaclass=TSModelMeta, abstract=True,
     """A structure in the payload of models, without a key: `phase: Nested[Phase]` with `class Phase(TSStruct)`.
 
     Class keywords:
-        abstract, byte_order, align, encoding, frozen: as for `TSModel`.
+        abstract, byte_order, align, encoding, frozen, weakref, dict: as for `TSModel`.
 
     Class attributes:
         layout, struct_format, dtype, fingerprint: as for `TSModel`.

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 from collections.abc import Iterable
-from typing import Generic, NoReturn, TypeVar
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, TypeVar, overload
+
+import numpy as np
 
 from tsmodel.errors import QueryError
 from tsmodel.model.aggregates import Aggregate, Counter, OnDrop
-from tsmodel.model.expressions import Between, Comparison, Expression, IsIn, Operator
+from tsmodel.model.expressions import Between, Comparison, Expression, IsIn
 from tsmodel.model.operands import ColumnInfo
 from tsmodel.model.ordering import Order
 from tsmodel.timestamps import DurationLike, TimeLike, duration_ns
 
-__all__ = ["Column"]
+__all__ = ["Column", "IntColumn"]
 
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    Number: TypeAlias = int | float | Decimal | np.integer[Any] | np.floating[Any]
+    _Times: TypeAlias = "Column[int] | Column[int | None] | Column[dt.datetime] | Column[dt.datetime | None]"
+    _Numbers: TypeAlias = (
+        "Column[float] | Column[float | None] | Column[Decimal] | Column[Decimal | None] | Column[int | None]"
+    )
+    _Durations: TypeAlias = "Column[dt.timedelta] | Column[dt.timedelta | None]"
+    _Dates: TypeAlias = "Column[dt.date] | Column[dt.date | None]"
+    _Bools: TypeAlias = "Column[bool] | Column[bool | None]"
+
+    class WrongOperand:
+        """What a checker takes `Reading.volts == "x"` for. There is none at run time: the comparison raises an error."""
 
 
 class Column(Generic[T]):
     """A field of a model. Comparing it gives an `Expression`, for `Model.query.where(...)`.
 
-    Columns of times (cap, acq, Timestamp fields) are compared with int ns since 2001, aware datetimes, ISO 8601 text or
-    `numpy.datetime64`.
+    Columns of times (cap, acq, Timestamp, UnixTime and DateTime fields) are compared with int ns since 2001, aware
+    datetimes, ISO 8601 text or `numpy.datetime64`; those of numbers with any real number; others with values of their own
+    type. Type checkers refuse an operand of another type; one of `==` and `!=` where the result is used as a condition.
 
     >>> Reading.volts > 240              # doctest: +SKIP
     >>> Reading.mid.between(1, 9)        # 1 <= mid < 9
@@ -41,34 +59,110 @@ class Column(Generic[T]):
         """The field's name."""
         return self.info.alias
 
-    def __lt__(self, other: T | TimeLike) -> Expression:
-        return self._compare("<", other)
+    if TYPE_CHECKING:
+        # What a column is compared with depends on its values, and a checker finds it by them. What nothing can equal gives
+        # a `WrongOperand`, which is not a condition: a checker passes the comparison itself, for object.__eq__ takes any.
+        @overload
+        def __lt__(self: _Times, other: TimeLike) -> Expression: ...
+        @overload
+        def __lt__(self: _Numbers, other: Number) -> Expression: ...
+        @overload
+        def __lt__(self: _Durations, other: DurationLike) -> Expression: ...
+        @overload
+        def __lt__(self: _Dates, other: dt.date | str) -> Expression: ...
+        @overload
+        def __lt__(self: Column[T], other: T) -> Expression: ...
+        def __lt__(self, other: Any) -> Expression: ...
 
-    def __le__(self, other: T | TimeLike) -> Expression:
-        return self._compare("<=", other)
+        __le__ = __gt__ = __ge__ = __lt__
 
-    def __gt__(self, other: T | TimeLike) -> Expression:
-        return self._compare(">", other)
+        @overload  # type: ignore[override]
+        def __eq__(self: _Times, other: TimeLike) -> Expression: ...  # type: ignore[overload-overlap]
+        @overload
+        def __eq__(self: _Numbers, other: Number) -> Expression: ...  # type: ignore[overload-overlap]
+        @overload
+        def __eq__(self: _Durations, other: DurationLike) -> Expression: ...  # type: ignore[overload-overlap]
+        @overload
+        def __eq__(self: _Dates, other: dt.date | str) -> Expression: ...  # type: ignore[overload-overlap]
+        @overload
+        def __eq__(self: _Bools, other: np.bool_) -> Expression: ...  # type: ignore[overload-overlap]
+        @overload
+        def __eq__(self: Column[T], other: T) -> Expression: ...
+        @overload
+        def __eq__(self, other: object) -> WrongOperand: ...
+        def __eq__(self, other: object) -> Any: ...
 
-    def __ge__(self, other: T | TimeLike) -> Expression:
-        return self._compare(">=", other)
+        @overload  # type: ignore[override]
+        def __ne__(self: _Times, other: TimeLike) -> Expression: ...  # type: ignore[overload-overlap]
+        @overload
+        def __ne__(self: _Numbers, other: Number) -> Expression: ...  # type: ignore[overload-overlap]
+        @overload
+        def __ne__(self: _Durations, other: DurationLike) -> Expression: ...  # type: ignore[overload-overlap]
+        @overload
+        def __ne__(self: _Dates, other: dt.date | str) -> Expression: ...  # type: ignore[overload-overlap]
+        @overload
+        def __ne__(self: _Bools, other: np.bool_) -> Expression: ...  # type: ignore[overload-overlap]
+        @overload
+        def __ne__(self: Column[T], other: T) -> Expression: ...
+        @overload
+        def __ne__(self, other: object) -> WrongOperand: ...
+        def __ne__(self, other: object) -> Any: ...
 
-    def __eq__(self, other: object) -> Expression:  # type: ignore[override]
-        return self._compare("==", other)
+        @overload
+        def between(self: _Times, low: TimeLike, high: TimeLike) -> Expression: ...
+        @overload
+        def between(self: _Numbers, low: Number, high: Number) -> Expression: ...
+        @overload
+        def between(self: _Durations, low: DurationLike, high: DurationLike) -> Expression: ...
+        @overload
+        def between(self: _Dates, low: dt.date | str, high: dt.date | str) -> Expression: ...
+        @overload
+        def between(self: Column[T], low: T, high: T) -> Expression: ...
+        def between(self, low: Any, high: Any) -> Expression: ...
 
-    def __ne__(self, other: object) -> Expression:  # type: ignore[override]
-        return self._compare("!=", other)
+        @overload
+        def is_in(self: _Times, values: Iterable[TimeLike | None]) -> Expression: ...
+        @overload
+        def is_in(self: _Numbers, values: Iterable[Number | None]) -> Expression: ...
+        @overload
+        def is_in(self: _Durations, values: Iterable[DurationLike | None]) -> Expression: ...
+        @overload
+        def is_in(self: _Dates, values: Iterable[dt.date | str | None]) -> Expression: ...
+        @overload
+        def is_in(self: Column[T], values: Iterable[T]) -> Expression: ...
+        def is_in(self, values: Iterable[Any]) -> Expression: ...
 
-    def between(self, low: T | TimeLike, high: T | TimeLike) -> Expression:
-        """`low <= column < high`: the lower end is inside, the upper is not."""
-        low, high = (self.info.operand(end, ordering=True) for end in (low, high))
-        return Between(self.info, low, high)
+    else:
 
-    def is_in(self, values: Iterable[T | TimeLike]) -> Expression:
-        """The column is one of `values`; never, when there are none."""
-        if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-            raise QueryError(f"{self.info.model}.{self.name}: is_in() takes several values, such as a list, not {values!r}")
-        return IsIn(self.info, tuple(map(self.info.operand, values)))
+        def __lt__(self, other):
+            return Comparison(self.info, "<", other)
+
+        def __le__(self, other):
+            return Comparison(self.info, "<=", other)
+
+        def __gt__(self, other):
+            return Comparison(self.info, ">", other)
+
+        def __ge__(self, other):
+            return Comparison(self.info, ">=", other)
+
+        def __eq__(self, other):
+            return Comparison(self.info, "==", other)
+
+        def __ne__(self, other):
+            return Comparison(self.info, "!=", other)
+
+        def between(self, low, high):
+            """`low <= column < high`: the lower end is inside, the upper is not."""
+            return Between(self.info, (low, high))
+
+        def is_in(self, values):
+            """The column is one of `values`; never, when there are none."""
+            if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+                raise QueryError(
+                    f"{self.info.model}.{self.name}: is_in() takes several values, such as a list, not {values!r}"
+                )
+            return IsIn(self.info, tuple(values))
 
     def desc(self) -> Order:
         """This column, the greatest value first, for `query.order_by(...)`."""
@@ -189,9 +283,6 @@ class Column(Generic[T]):
             )
         return Counter(float(stored) if is_float else int(stored), on_drop)
 
-    def _compare(self, operator: Operator, value: object) -> Expression:
-        return Comparison(self.info, operator, self.info.operand(value, ordering=operator not in ("==", "!=")))
-
     def __bool__(self) -> NoReturn:
         raise QueryError(
             f"{self.info.model}.{self.name} is a column, not a truth value: compare it (== True for a Bool), and combine "
@@ -200,3 +291,29 @@ class Column(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<Column {self.info.model}.{self.info.alias}: {self.info.codec.label}>"
+
+
+if TYPE_CHECKING:
+
+    class IntColumn(Column[int]):
+        """A `Column[int]` of integers that are no times, and so are not compared with times. A `Column` at run time."""
+
+        def __lt__(self, other: Number) -> Expression: ...  # type: ignore[override]
+        def __le__(self, other: Number) -> Expression: ...  # type: ignore[override]
+        def __gt__(self, other: Number) -> Expression: ...  # type: ignore[override]
+        def __ge__(self, other: Number) -> Expression: ...  # type: ignore[override]
+        @overload  # type: ignore[override]
+        def __eq__(self, other: Number) -> Expression: ...  # type: ignore[overload-overlap]
+        @overload
+        def __eq__(self, other: object) -> WrongOperand: ...
+        def __eq__(self, other: object) -> Any: ...
+        @overload  # type: ignore[override]
+        def __ne__(self, other: Number) -> Expression: ...  # type: ignore[overload-overlap]
+        @overload
+        def __ne__(self, other: object) -> WrongOperand: ...
+        def __ne__(self, other: object) -> Any: ...
+        def between(self, low: Number, high: Number) -> Expression: ...  # type: ignore[override]
+        def is_in(self, values: Iterable[Number]) -> Expression: ...  # type: ignore[override]
+
+else:
+    IntColumn = Column

@@ -5,6 +5,8 @@ Rules kept here:
 * Records of a version must be told from those of every older one: by the version byte, by the payload's size, or by their
   capture time. A class whose records cannot be told apart is not made; nothing is guessed when reading.
 * An upgraded record keeps its key, so all versions fix the same key components, or the newer one fixes more.
+* Versions form a chain that is complete when the class is made. The newer version knows the older one; the older one is not
+  changed, and reads and writes as if the newer one did not exist.
 """
 
 from __future__ import annotations
@@ -147,7 +149,6 @@ def with_versions(schema: Schema, codec: RowCodec[Any], cls: type) -> RowCodec[A
             raise SchemaError(_ambiguous(schema, own, old, claim), model=schema.model)
     if evolution.since is not None:
         codec.caps = (evolution.since, LIMITS["cap"].bound)
-        old.codec.end_at(evolution.since)
     return EvolvingRowCodec(codec, old.codec, cls)
 
 

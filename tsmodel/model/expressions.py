@@ -4,7 +4,8 @@ Rules kept here:
 
 * An expression is an immutable tree. It knows nothing of key ranges or arrays: the query room compiles it.
 * `&`, `|` and `~` combine expressions. `and`, `or`, `not` and `if` need a truth value, which an expression refuses to have.
-* Operands were checked and converted by their column before they come here.
+* Operands are checked and converted by the column when the condition is made. What was given is kept as well: asked of
+  another column, such as that of a newer version, the condition converts it as that column does.
 * Nothing recurses: conditions may be as deep as memory allows. Walks are linear in the number of terms.
 """
 
@@ -31,6 +32,7 @@ __all__ = [
     "Operator",
     "Or",
     "chain_of",
+    "constants_of",
     "folded",
     "leaves",
     "replaced",
@@ -78,34 +80,64 @@ def _expression(value: object, operator: str) -> Expression:
 
 @attrs.frozen(eq=False, repr=False)
 class Comparison(Expression):
-    """`column operator value`."""
+    """`column operator given`; `value` is what the column makes of it."""
 
     column: ColumnInfo
     operator: Operator
-    value: Any
+    given: Any
+    value: Any = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        value = self.column.operand(self.given, ordering=self.operator not in ("==", "!="))
+        object.__setattr__(self, "value", value)
+
+    def of(self, column: ColumnInfo) -> Comparison:
+        """The same, asked of another column.
+
+        Raises:
+            QueryError: when that column cannot be compared with such a value.
+        """
+        return Comparison(column, self.operator, self.given)
 
     def __str__(self) -> str:
-        return f"{self.column.alias} {self.operator} {self.value}"
+        return f"{self.column.alias} {self.operator} {self.value!s}"
 
 
 @attrs.frozen(eq=False, repr=False)
 class Between(Expression):
-    """`low <= column < high`."""
+    """`low <= column < high`; `given` are the two as they were given."""
 
     column: ColumnInfo
-    low: Any
-    high: Any
+    given: tuple[Any, Any]
+    low: Any = attrs.field(init=False)
+    high: Any = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        for name, given in zip(("low", "high"), self.given, strict=True):
+            object.__setattr__(self, name, self.column.operand(given, ordering=True))
+
+    def of(self, column: ColumnInfo) -> Between:
+        """See `Comparison.of`."""
+        return Between(column, self.given)
 
     def __str__(self) -> str:
-        return f"{self.low} <= {self.column.alias} < {self.high}"
+        return f"{self.low!s} <= {self.column.alias} < {self.high!s}"
 
 
 @attrs.frozen(eq=False, repr=False)
 class IsIn(Expression):
-    """`column` is one of `values`."""
+    """`column` is one of `values`; `given` are these as they were given."""
 
     column: ColumnInfo
-    values: tuple[Any, ...]
+    given: tuple[Any, ...]
+    values: tuple[Any, ...] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(map(self.column.operand, self.given)))
+
+    def of(self, column: ColumnInfo) -> IsIn:
+        """See `Comparison.of`."""
+        return IsIn(column, self.given)
 
     def __str__(self) -> str:
         shown = ", ".join(map(str, self.values[:5]))
@@ -201,6 +233,13 @@ def leaves(condition: Expression) -> Iterator[Any]:
             left += parts[::-1]
         else:
             yield node
+
+
+def constants_of(leaf: Leaf) -> tuple[Any, ...]:
+    """What a column is compared with, as the column makes it of what was given."""
+    if isinstance(leaf, IsIn):
+        return leaf.values
+    return (leaf.low, leaf.high) if isinstance(leaf, Between) else (leaf.value,)
 
 
 def replaced(condition: Expression, leaf: Callable[[Leaf], Expression]) -> Expression:

@@ -5,6 +5,7 @@ Every fault is a `SchemaError` that names the class, the field, and the mend.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from tsmodel.errors import SchemaError
@@ -12,7 +13,16 @@ from tsmodel.keys import KEY_FIELDS
 from tsmodel.model.fields import FieldOptions
 from tsmodel.model.schema import SCHEMA, FieldSpec, Schema, read_fixed
 
-__all__ = ["check_hidden", "check_mixins", "check_options", "fixed_components", "inherited_schema", "joined"]
+__all__ = [
+    "check_hidden",
+    "check_mixins",
+    "check_options",
+    "fixed_components",
+    "inherited_schema",
+    "is_abstract",
+    "joined",
+    "unimplemented",
+]
 
 
 def inherited_schema(name: str, bases: tuple[type, ...]) -> Schema:
@@ -46,6 +56,8 @@ def inherited_schema(name: str, bases: tuple[type, ...]) -> Schema:
         any(schema.frozen for schema in schemas),
         key_defaults,
         next((schema.evolution for schema in schemas if schema.evolution and schema.evolution.versioned), None),
+        has_weakref=any(schema.has_weakref for schema in schemas),
+        has_dict=any(schema.has_dict for schema in schemas),
     )
 
 
@@ -75,16 +87,34 @@ def check_hidden(name: str, inherited: Schema, namespace: dict[str, Any]) -> Non
             raise SchemaError(f"{name}.{taken}: this name is a field already; {mend}", model=name, field=taken)
 
 
-def check_mixins(name: str, bases: tuple[type, ...]) -> None:
-    for base in bases:
+def check_mixins(name: str, bases: tuple[type, ...], *, has_dict: bool) -> None:
+    for base in bases if not has_dict else ():
         if not hasattr(base, "__struct_fields__"):
             for cls in base.__mro__[:-1]:
                 if "__slots__" not in vars(cls):
                     raise SchemaError(
                         f"class {name}: its base {cls.__name__} gives objects a __dict__, which those of a model do not "
-                        f"have; write __slots__ = () in {cls.__name__}",
+                        f"have; write __slots__ = () in {cls.__name__}, or class {name}(..., dict=True)",
                         model=name,
                     )
+
+
+def is_abstract(member: object) -> bool:
+    """Whether it is under `abc.abstractmethod`."""
+    return bool(getattr(member, "__isabstractmethod__", False))
+
+
+def unimplemented(bases: tuple[type, ...], namespace: dict[str, Any], fields: Iterable[str]) -> list[str]:
+    """Names of the abstract methods that a class has left, when it is to have these bases, namespace and fields."""
+    lineage = list(dict.fromkeys(cls for base in bases for cls in base.__mro__))
+    names = [name for name, member in namespace.items() if is_abstract(member)]
+    known = {*namespace, *fields}
+    for name in dict.fromkeys(name for cls in lineage for name, member in vars(cls).items() if is_abstract(member)):
+        owners = [cls for cls in lineage if name in vars(cls)]
+        first = next(cls for cls in owners if not any(cls is not each and issubclass(each, cls) for each in owners))
+        if name not in known and is_abstract(vars(first)[name]):
+            names.append(name)
+    return names
 
 
 def joined(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NoReturn
+from inspect import Parameter, Signature
+from typing import Any, Final, NoReturn
 
 import attrs
 import msgspec
@@ -12,7 +12,7 @@ from tsmodel.keys import KEY_FIELDS
 from tsmodel.model.fields import FieldOptions
 from tsmodel.model.schema import Schema
 
-__all__ = ["struct_members"]
+__all__ = ["signature_of", "struct_members"]
 
 
 def struct_members(schema: Schema) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -34,7 +34,7 @@ def struct_members(schema: Schema) -> tuple[dict[str, Any], dict[str, Any]]:
         elif (default := _default(given)) is not None:
             defaults[name] = default
         elif defaults:
-            defaults[name] = msgspec.field(default_factory=_missing(name))
+            defaults[name] = msgspec.field(default_factory=_Missing(name))
     options = {spec.name: spec.options for spec in schema.specs}
     for field in schema.layout.fields:
         annotations[field.name] = field.codec.python
@@ -42,7 +42,7 @@ def struct_members(schema: Schema) -> tuple[dict[str, Any], dict[str, Any]]:
         if default is not None:
             defaults[field.name] = default
         elif defaults:
-            defaults[field.name] = msgspec.field(default_factory=_missing(field.name))
+            defaults[field.name] = msgspec.field(default_factory=_Missing(field.name))
     return annotations, defaults
 
 
@@ -59,8 +59,40 @@ def _default(options: FieldOptions) -> Any:
     return msgspec.field(default=options.default)
 
 
-def _missing(name: str) -> Callable[[], NoReturn]:
-    def missing() -> NoReturn:
-        raise TypeError(f"missing required argument '{name}'")
+def signature_of(schema: Schema) -> Signature:
+    """The arguments that the constructor takes, as documented: by name, and those of required members required."""
+    annotations, defaults = struct_members(schema)
+    given = {schema.aliases.get(component, component): each for component, each in schema.key_defaults.items()}
+    given |= {spec.name: spec.options for spec in schema.specs}
+    parameters = []
+    for name, kind in annotations.items():
+        default = defaults.get(name, Parameter.empty)
+        factory = getattr(default, "default_factory", None)
+        if isinstance(factory, _Missing):
+            default = Parameter.empty
+        elif default is not Parameter.empty and name in given and given[name].default is not attrs.NOTHING:
+            default = given[name].default
+        elif callable(factory):
+            default = _FACTORY
+        parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind))
+    return Signature(parameters)
 
-    return missing
+
+class _Factory:
+    """What a signature shows in the place of a default that is made for each object."""
+
+    def __repr__(self) -> str:
+        return "<factory>"
+
+
+_FACTORY: Final = _Factory()
+
+
+class _Missing:
+    """The default of a required member."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self) -> NoReturn:
+        raise TypeError(f"missing required argument '{self._name}'")

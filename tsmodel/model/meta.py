@@ -11,10 +11,14 @@ Rules kept here:
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from abc import ABCMeta
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, overload
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar, overload
 
 import attrs
 import msgspec
@@ -31,9 +35,11 @@ from tsmodel.model.inheritance import (
     check_options,
     fixed_components,
     inherited_schema,
+    is_abstract,
     joined,
+    unimplemented,
 )
-from tsmodel.model.members import struct_members
+from tsmodel.model.members import signature_of, struct_members
 from tsmodel.model.schema import SCHEMA, Schema, read_body
 from tsmodel.model.unions import ModelUnion
 from tsmodel.timestamps import TimeLike
@@ -41,8 +47,19 @@ from tsmodel.timestamps import TimeLike
 if TYPE_CHECKING:
     # A checker that saw msgspec's metaclass would apply msgspec's own rules for constructors on top of ours.
     StructMeta = type
+
+    class _Meta(ABCMeta): ...
+
 else:
     from msgspec import StructMeta
+
+    class _Meta(StructMeta, ABCMeta):
+        """Lets `abc.ABC` be a base of models. Subclasses are real ones only: ABCMeta's isinstance() takes several times as
+        long, and models are asked for every record."""
+
+        __instancecheck__ = type.__instancecheck__
+        __subclasscheck__ = type.__subclasscheck__
+
 
 from typing_extensions import dataclass_transform
 
@@ -53,7 +70,7 @@ B = TypeVar("B")
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(field, padding))
-class TSModelMeta(StructMeta):
+class TSModelMeta(_Meta):
     """Metaclass of models; see `TSModel` for the class keywords it takes."""
 
     def __new__(
@@ -74,13 +91,21 @@ class TSModelMeta(StructMeta):
         versioned: bool | None = None,
         version: int | None = None,
         since: TimeLike | None = None,
+        weakref: bool | None = None,
+        dict: bool | None = None,  # noqa: A002 - as msgspec calls it
         **options: object,
     ) -> Any:
         inherited = inherited_schema(name, bases)
-        reserved = frozenset(key for base in bases for cls in base.__mro__[:-1] for key in vars(cls))
+        lineage = {cls: None for base in bases for cls in base.__mro__[:-1]}
+        reserved = frozenset(key for cls in lineage for key, member in vars(cls).items() if not is_abstract(member))
         body = read_body(name, namespace, sys._getframe(1), reserved)
         check_hidden(name, inherited, namespace)
-        check_mixins(name, bases)
+        fields = {spec.name for spec in (*inherited.specs, *body.specs)}
+        abstract = abstract or bool(unimplemented(bases, namespace, {*fields, *body.aliases.values()}))
+        has_dict = inherited.has_dict if dict is None else dict
+        check_mixins(name, bases, has_dict=has_dict)
+        hooks = [cls for cls in lineage if "__init_subclass__" in vars(cls) and cls is not Generic]
+        passed_on = {key: options.pop(key) for key in [*options] if hooks and key not in KEY_FIELDS[:3]}
         check_options(name, byte_order=byte_order, align=align, encoding=encoding)
         has_key = inherited.has_key if has_key is None else has_key
         if not has_key and (options or body.aliases):
@@ -108,6 +133,8 @@ class TSModelMeta(StructMeta):
                 version=version,
                 since=since,
             ),
+            has_weakref=inherited.has_weakref if weakref is None else weakref,
+            has_dict=has_dict,
         )
         if body.without_effect and not (abstract or schema.specs or schema.aliases):
             raise SchemaError(
@@ -116,7 +143,11 @@ class TSModelMeta(StructMeta):
                 model=name,
             )
         if abstract:
-            return _abstract(schema, lambda: super(TSModelMeta, mcls).__new__(mcls, name, bases, namespace), namespace)
+            with _later(hooks):
+                cls = _abstract(schema, lambda: super(TSModelMeta, mcls).__new__(mcls, name, bases, namespace), namespace)
+            if hooks:
+                super(cls, cls).__init_subclass__(**passed_on)
+            return cls
         annotations, defaults = struct_members(schema)
         namespace.setdefault("__annotations__", {}).update(annotations)
         namespace.update(defaults)
@@ -126,12 +157,22 @@ class TSModelMeta(StructMeta):
         acyclic = all(placed.codec.acyclic for placed in schema.layout.fields)
 
         def create(metaclass: type) -> Any:
-            return super(TSModelMeta, mcls).__new__(metaclass, name, bases, namespace, gc=not acyclic, frozen=schema.frozen)
+            return super(TSModelMeta, mcls).__new__(
+                metaclass,
+                name,
+                bases,
+                namespace,
+                gc=not acyclic or schema.has_dict,
+                frozen=schema.frozen,
+                weakref=schema.has_weakref or any(base.__weakrefoffset__ for base in bases),
+                dict=schema.has_dict,
+            )
 
         post_init = None if post_init_on_read else _post_init(bases, namespace)
-        cls = _without_post_init(create, namespace) if post_init else create(mcls)
+        with _later(hooks):
+            cls = _without_post_init(create, namespace) if post_init else create(mcls)
         if schema.has_key:
-            make = partial(StructMeta.__call__, cls) if post_init else cls
+            make = StructMeta.__call__.__get__(cls) if post_init else cls
             codec = row_codec(
                 schema.layout,
                 make,
@@ -142,7 +183,15 @@ class TSModelMeta(StructMeta):
             )
             schema = attrs.evolve(schema, codec=with_versions(schema, codec, cls))
         type.__setattr__(cls, SCHEMA, schema)
+        if hooks:
+            super(cls, cls).__init_subclass__(**passed_on)
         return cls
+
+    if not TYPE_CHECKING:
+
+        @property
+        def __signature__(cls):
+            return signature_of(getattr(cls, SCHEMA))
 
     if TYPE_CHECKING:
         # Python makes a `types.UnionType` of `Reading | Event`; a checker is told what queries make of that.
@@ -156,7 +205,7 @@ class TSModelMeta(StructMeta):
 
         def __getattribute__(cls, name):
             value = super().__getattribute__(name)
-            if name[:2] != "__" and (type(value) is _SLOT or name in KEY_FIELDS):
+            if name[:2] != "__" and (type(value) is _SLOT or name in _HIDDEN):
                 return super().__getattribute__(SCHEMA).columns.get(name, value)
             return value
 
@@ -164,6 +213,9 @@ class TSModelMeta(StructMeta):
             schema = cls.__dict__.get(SCHEMA)
             if schema is not None and name in schema.columns:
                 return schema.columns[name]
+            for each in cls.__mro__:
+                if name in vars(each):  # it is there, and has no value: it says itself why
+                    return vars(each)[name].__get__(None, cls)
             raise AttributeError(f"{cls.__name__} has no field or attribute {name!r}" + _known(schema))
 
 
@@ -183,6 +235,40 @@ class _Probe(msgspec.Struct):
 
 
 _SLOT: Final = type(_Probe.__dict__["slot"])
+_HIDDEN: Final = frozenset({*KEY_FIELDS, "mro", "register"})
+"""Fields that a class has other attributes for: those of TSModel for checkers, and the metaclass' own."""
+
+
+_LOCK: Final = RLock()
+_CREATING: Final = ContextVar("_CREATING", default=False)
+
+
+@contextmanager
+def _later(hooks: Iterable[type]) -> Iterator[None]:
+    """Puts off the `__init_subclass__` of some classes for a class that is created meanwhile, in this thread only.
+
+    msgspec does not hand on class keywords, and a class half done would be of no use to a hook. So the metaclass calls the
+    hook itself, when the class is complete.
+    """
+    with _LOCK:
+        known = [(cls, vars(cls)["__init_subclass__"]) for cls in hooks]
+        token = _CREATING.set(True)
+        try:
+            for cls, hook in known:
+                type.__setattr__(cls, "__init_subclass__", _put_off(hook))
+            yield
+        finally:
+            _CREATING.reset(token)
+            for cls, hook in known:
+                type.__setattr__(cls, "__init_subclass__", hook)
+
+
+def _put_off(hook: Any) -> Any:
+    def later(cls: type, /, **keywords: Any) -> None:
+        if not _CREATING.get():  # another thread's class
+            hook.__get__(None, cls)(**keywords)
+
+    return classmethod(later)
 
 
 def schema_of(model: type) -> Schema:

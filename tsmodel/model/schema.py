@@ -5,9 +5,13 @@ Every fault in a class body is a `SchemaError` that names the class, the field, 
 
 from __future__ import annotations
 
+import datetime as dt
+import uuid
 from collections.abc import Callable, Mapping
-from types import FrameType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, get_origin
+from decimal import Decimal
+from enum import Enum, Flag
+from types import FrameType, UnionType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Union, get_args, get_origin
 
 import attrs
 
@@ -28,7 +32,15 @@ from tsmodel.errors import SchemaError
 from tsmodel.keys import KEY_FIELDS, LIMITS
 from tsmodel.model.annotations import resolved, take_annotations
 from tsmodel.model.columns import Column
-from tsmodel.model.fields import FIELD_TYPES, Declaration, FieldOptions, KeyComponent, Options, declaration_of
+from tsmodel.model.fields import (
+    FIELD_TYPES,
+    Declaration,
+    FieldOptions,
+    KeyComponent,
+    Options,
+    declaration_of,
+    did_you_mean,
+)
 from tsmodel.model.fields import Padding as PaddingType
 from tsmodel.model.fields.composites import SCHEMA
 from tsmodel.model.operands import ColumnInfo
@@ -46,7 +58,16 @@ _PLAIN_HINTS: Final = {
     bytes: "Blob",
     list: "Array[float] = field(item=Float32)",
     dict: "Packed[dict[str, str]]",
+    tuple: "Array[float] = field(item=Float32), or Packed[...] for values of several types",
+    dt.datetime: "DateTime, or Timestamp for nanoseconds",
+    dt.date: "Date",
+    dt.timedelta: "Duration",
+    Decimal: "Scaled = field(digits=2)",
+    uuid.UUID: "Uuid",
 }
+
+_ITEMS: Final = {float: "Float64", int: "Int64", bool: "Bool", str: "Text", bytes: "Blob", dt.datetime: "DateTime"}
+"""The field type of a plain type, where one is to be named."""
 
 
 @attrs.frozen
@@ -72,7 +93,7 @@ class FieldSpec:
         options = Options(self.options.options, byte_order)
         try:
             codec = self.declaration.codec(options)
-            options.done(self.declaration.field_type.__name__)
+            options.done(self.declaration.field_type.__name__, self.declaration.field_type.takes)
         except ValueError as error:
             raise SchemaError(f"{model}.{self.name}: {error}", model=model, field=self.name) from error
         return codec
@@ -94,6 +115,8 @@ class Schema:
         aliases: the model's own names of key components, by component.
         strict_read: whether constraints are checked on reading, too.
         frozen: whether objects cannot be changed, and can be hashed.
+        has_weakref: whether weak references can refer to objects.
+        has_dict: whether objects hold further attributes.
         key_defaults: defaults of key components, by component.
         evolution: its place among its versions; None for a class that has none.
         layout: where the payload's fields lie.
@@ -117,6 +140,8 @@ class Schema:
     layout: Layout = attrs.field(init=False, repr=False)
     columns: Mapping[str, Column[Any]] = attrs.field(init=False, repr=False)
     codec: RowCodec[Any] | None = None
+    has_weakref: bool = False
+    has_dict: bool = False
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "layout", self._laid_out())
@@ -231,10 +256,13 @@ def read_fixed(model: str, options: Mapping[str, object]) -> dict[str, int]:
     for name, value in options.items():
         if name not in KEY_FIELDS[:3]:
             known = (
-                "abstract, byte_order, align, encoding, frozen, strict_read, post_init_on_read, replaces, versioned, "
-                "version, since, cid, mid, moid"
+                "abstract, byte_order, align, encoding, frozen, strict_read, weakref, dict, post_init_on_read, replaces, "
+                "versioned, version, since, cid, mid, moid"
             )
-            raise SchemaError(f"class {model}: unknown option {name}={value!r}; known are {known}", model=model)
+            raise SchemaError(
+                f"class {model}: unknown option {name}={value!r}{did_you_mean(name, known.split(', '))}; known are {known}",
+                model=model,
+            )
         limits = LIMITS[name]
         if type(value) is not int or not limits.least <= value < limits.bound:
             raise SchemaError(
@@ -251,12 +279,45 @@ def _declaration(model: str, name: str, annotation: object) -> Declaration:
     found = declaration_of(annotation)
     if found is not None:
         return found
-    hint = next((text for plain, text in _PLAIN_HINTS.items() if annotation is plain), None)
-    if isinstance(annotation, type) and not getattr(getattr(annotation, SCHEMA, None), "has_key", True):
-        hint = f"Nested[{annotation.__name__}]"
+    hint = _hint(annotation)
     mend = f"write {hint}" if hint else f"known are {', '.join(FIELD_TYPES)}; write ClassVar[...] if it is not a field"
     shown = annotation.__name__ if isinstance(annotation, type) else repr(annotation)
     raise SchemaError(f"{model}.{name}: {shown} is not a field type; {mend}", model=model, field=name)
+
+
+def _hint(annotation: Any) -> str | None:
+    """What to write in the place of a type that is not a field type; None when that cannot be told."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType) and len(arguments) == 2 and type(None) in arguments:
+        (kind,) = (each for each in arguments if each is not type(None))
+        plain, item = _plain_and_item(kind)
+        return f"Nullable[{plain}] = field(item={item})"
+    if origin is list and arguments:
+        plain, item = _plain_and_item(arguments[0])
+        return f"Array[{plain}] = field(item={item})"
+    if origin is dict:
+        return f"Packed[{annotation!r}]"
+    if isinstance(annotation, type) and not getattr(getattr(annotation, SCHEMA, None), "has_key", True):
+        return f"Nested[{annotation.__name__}]"
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return f"{'Flags' if issubclass(annotation, Flag) else 'Enumerated'}[{annotation.__name__}]"
+    return next((text for plain, text in _PLAIN_HINTS.items() if (origin or annotation) is plain), None)
+
+
+def _plain_and_item(kind: Any) -> tuple[str, str]:
+    """The type of the values, and the field type of an item, where `kind` may be either."""
+    found = declaration_of(kind)
+    if found is None:
+        return getattr(kind, "__name__", repr(kind)), _ITEMS.get(kind, "Float32")
+    values = next((get_args(base)[0] for each in found.field_type.__mro__ for base in _generic_bases(each)), None)
+    plain = getattr(found.argument or values, "__name__", "...")
+    return plain, found.field_type.__name__ + (f"[{plain}]" if found.argument else "")
+
+
+def _generic_bases(kind: type) -> list[Any]:
+    """Bases such as `FieldType[float]`, but not those whose values are still to be said."""
+    bases = vars(kind).get("__orig_bases__", ())
+    return [base for base in bases if isinstance(next(iter(get_args(base)), None), type)]
 
 
 def _check_alias(model: str, name: str, component: str, reserved: frozenset[str], known: Mapping[str, str]) -> None:

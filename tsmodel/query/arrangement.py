@@ -20,7 +20,7 @@ from tsmodel.query.arranging import Arranged, Arrangement, ByKey, collectors, th
 from tsmodel.query.ends import OnError, Selection
 from tsmodel.query.planning import Plan
 from tsmodel.query.stats import RunStats
-from tsmodel.query.unions import column_named
+from tsmodel.query.unions import own_column
 from tsmodel.timestamps import TimeLike
 from tsmodel.wire.chunk import Chunk
 
@@ -99,8 +99,10 @@ class ArrangementSteps(Generic[M]):
         order = Order(column.info) if isinstance(column, Column) else column
         if not isinstance(order, Order):
             raise QueryError(f"order_by takes columns, such as {self._model.__name__}.cap, not {column!r}")
-        if not column_named(self._model, order.column):
+        own = own_column(self._model, order.column)
+        if own is None:
             raise QueryError(f"{order.column.model}.{order.column.alias} is not a column of {self._model.__name__}")
+        order = attrs.evolve(order, column=own)
         if order.column.codec.comparisons != "all":
             raise QueryError(f"{order.column.model}.{order.column.alias} ({order.column.codec.label}) has no order")
         if not self._is_plain:

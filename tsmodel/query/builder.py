@@ -14,6 +14,7 @@ from tsmodel.model.base import TSModel
 from tsmodel.model.columns import Column
 from tsmodel.model.expressions import Between, Comparison, Expression, IsIn, leaves, shortened
 from tsmodel.model.meta import schema_of
+from tsmodel.model.operands import ColumnInfo
 from tsmodel.model.unions import models_of, queried
 from tsmodel.query.arrangement import ArrangementSteps
 from tsmodel.query.arranging import Arrangement
@@ -22,7 +23,7 @@ from tsmodel.query.ends import OnError, Quarantined, Selection
 from tsmodel.query.explain import Explanation
 from tsmodel.query.planning import DEFAULT_MAX_BOXES, Plan
 from tsmodel.query.stats import RunStats
-from tsmodel.query.unions import column_named, plan_of
+from tsmodel.query.unions import own_column, plan_of
 from tsmodel.timestamps import DurationLike, TimeLike, duration_ns, now_ns
 
 __all__ = ["QueryBuilder"]
@@ -273,18 +274,22 @@ class QueryBuilder(ArrangementSteps[M], Generic[M]):
         return self.where(condition)
 
     def _check(self, condition: object) -> None:
-        known: set[int] = set()
+        known: dict[int, list[ColumnInfo]] = {}
         for leaf in leaves(condition) if isinstance(condition, Expression) else [condition]:
             if not isinstance(leaf, (Comparison, Between, IsIn)):
                 raise QueryError(
                     f"where() takes conditions such as {self._model.__name__}.cap > 0, not {leaf!r} ({type(leaf).__name__})"
                 )
             column = leaf.column
-            if id(column) in known:
-                continue
-            known.add(id(column))
-            if not column_named(self._model, column):
-                names = dict.fromkeys(name for each in models_of(self._model) for name in schema_of(each).columns)
-                raise QueryError(
-                    f"{column.model}.{column.name} is not a column of {self._model.__name__}, which has {', '.join(names)}"
-                )
+            if id(column) not in known:
+                models = models_of(self._model)
+                owns = [own for each in models if (own := own_column(each, column)) is not None]
+                if not owns:
+                    names = dict.fromkeys(name for each in models for name in schema_of(each).columns)
+                    raise QueryError(
+                        f"{column.model}.{column.name} is not a column of {self._model.__name__}, which has "
+                        f"{', '.join(names)}"
+                    )
+                known[id(column)] = [own for own in owns if own is not column]
+            for own in known[id(column)]:
+                leaf.of(own)  # says now what cannot be compared

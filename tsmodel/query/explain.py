@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
-from tsmodel.model.expressions import IsIn, leaves, shortened
+from tsmodel.model.expressions import constants_of, leaves, shortened
 from tsmodel.query.arranging import Arrangement
 from tsmodel.query.planning import Plan
 from tsmodel.query.stats import RunStats
@@ -64,10 +64,9 @@ class Explanation:
         found: dict[str, None] = {}
         for term in (*self.plan.key_residual, *self.plan.residual):
             for leaf in leaves(term):
-                constants = leaf.values if isinstance(leaf, IsIn) else attrs.astuple(leaf, recurse=False)[1:]
-                for value in constants:
-                    if isinstance(value, np.floating) and float(str(value)) != value:
-                        found[f"{leaf.column.alias} {value} is {float(value)}"] = None
+                for value in constants_of(leaf):
+                    if isinstance(value, np.floating) and float(str(value)) != float(value):
+                        found[f"{leaf.column.alias} {value!s} is {float(value)}"] = None
                 if len(found) > _MOST_SHOWN:
                     return ", ".join([*found][:_MOST_SHOWN]) + ", …"
         return ", ".join(found)

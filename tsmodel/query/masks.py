@@ -12,7 +12,6 @@ from itertools import chain as chained
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Final
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -143,7 +142,7 @@ def _is_none(condition: Comparison | Between | IsIn, present: Mask | None, count
 
 def _is_none_or_in(condition: IsIn, present: Mask | None, records: Any) -> Mask:
     """As `==` with each of the values, of which some are None."""
-    others = attrs.evolve(condition, values=tuple(value for value in condition.values if value is not None))
+    others = IsIn(condition.column, tuple(given for given in condition.given if given is not None))
     mask = _of_leaf(others, records)
     return mask if present is None else mask | ~present
 

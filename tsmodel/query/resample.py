@@ -18,14 +18,13 @@ from tsmodel.frames.tables import pandas_of, polars_of, windows_table
 from tsmodel.keys import LIMITS
 from tsmodel.model.aggregates import Aggregate
 from tsmodel.model.base import TSModel
-from tsmodel.model.meta import schema_of
 from tsmodel.model.unions import models_of
 from tsmodel.query.aggregation.filling import FILLS, Fill, Gaps
 from tsmodel.query.aggregation.grids import grid_of
 from tsmodel.query.aggregation.groups import GROUP
 from tsmodel.query.aggregation.windows import WindowAggregates
 from tsmodel.query.planning import Plan
-from tsmodel.query.unions import column_named
+from tsmodel.query.unions import own_column
 from tsmodel.timestamps import DurationLike, TimeLike
 
 if TYPE_CHECKING:
@@ -171,9 +170,9 @@ def _bound(model: Any, name: str, aggregate: object) -> Aggregate:
     info = aggregate.column
     if info is None:
         return aggregate
-    if not column_named(model, info):
+    own = own_column(model, info)
+    if own is None:
         raise QueryError(f"agg({name}=...): {info.model}.{info.alias} is not a column of {model.__name__}")
-    own = schema_of(model).columns[info.name].info
     codec: Any = own.codec
     item = getattr(codec, "item", codec) if own.is_nullable else codec
     if type(item) not in (ScalarCodec, BitsCodec, ScaledCodec):

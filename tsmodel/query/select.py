@@ -17,7 +17,7 @@ from tsmodel.errors import QueryError
 from tsmodel.model.columns import Column
 from tsmodel.model.operands import ColumnInfo
 from tsmodel.query.ends import Regrouped, Selection
-from tsmodel.query.unions import column_named
+from tsmodel.query.unions import own_column
 from tsmodel.wire.chunk import Chunk
 
 if TYPE_CHECKING:
@@ -168,14 +168,17 @@ class _Selecting:
         columns = columns or tuple(named.values())
         if not columns:
             raise QueryError(f"select takes columns, such as select({name}.mid, {name}.cap)")
+        infos = []
         for column in columns:
             if not isinstance(column, Column):
                 raise QueryError(f"select takes columns, such as {name}.cap, not {column!r}")
-            if not column_named(self._model, column.info):
+            own = own_column(self._model, column.info)
+            if own is None:
                 raise QueryError(f"{column.info.model}.{column.name} is not a column of {name}")
             if not column.info.is_key and not self._is_plain:
                 raise QueryError(f"of records of several models or versions select takes key components, not {column.name}")
-        return tuple(column.info for column in columns)
+            infos.append(own)
+        return tuple(infos)
 
 
 class SelectStep(_Selecting):

@@ -2,15 +2,16 @@
 
 Rules kept here:
 
-* Each model's records are asked what its own columns say. A column that a model does not have is absent from its records,
-  as None is: it meets nothing but `!=`.
+* Each model's records are asked what its own columns say, also when the condition names the column of a base class or of
+  an older version: that one may have another place in the payload, or another type. A column that a model does not have is
+  absent from its records, as None is: it meets nothing but `!=`.
 * The key ranges are those where any of the models may have such records. That a record has the key components that its
   class fixes is known before the filter: its model was found by them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from operator import and_, or_
 from typing import Any
@@ -18,18 +19,16 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tsmodel.model.columns import Column
+from tsmodel.model.evolution import chain_of
 from tsmodel.model.expressions import Comparison, Expression, Leaf, replaced
-from tsmodel.model.meta import schema_of
+from tsmodel.model.meta import SCHEMA, schema_of
 from tsmodel.model.operands import ColumnInfo
 from tsmodel.model.unions import ModelUnion, models_of
 from tsmodel.query.masks import Mask, mask_of
 from tsmodel.query.planning import Plan, plan
 from tsmodel.query.regions import is_key_condition, regions_of
 
-__all__ = ["UnionPlan", "column_named", "plan_of"]
-
-Columns = Mapping[str, Column[Any]]
+__all__ = ["UnionPlan", "bound_to", "own_column", "plan_of"]
 
 
 @attrs.frozen
@@ -53,14 +52,13 @@ class UnionPlan(Plan):
 def plan_of(model: Any, conditions: Sequence[Expression], max_boxes: int) -> Plan:
     """The plan for the records of a model, or of a union of models, that meet all `conditions`."""
     if not isinstance(model, ModelUnion):
-        columns = schema_of(model).columns
-        return plan([replaced(each, lambda leaf: _rebound(leaf, columns)) for each in conditions], max_boxes)
+        return plan([bound_to(model, each) for each in conditions], max_boxes)
     schemas = [schema_of(each) for each in model.models]
     names = frozenset(schema.model for schema in schemas)
     nothing = schemas[0].columns["cid"].is_in([])
 
-    def asked_of(model: str, columns: Columns, condition: Expression) -> Expression:
-        return replaced(condition, lambda leaf: _asked(leaf, model, columns, names, nothing))
+    def asked_of(model: type[Any], condition: Expression) -> Expression:
+        return replaced(condition, lambda leaf: _asked(leaf, model, names, nothing))
 
     whole = reduce(
         or_,
@@ -70,10 +68,10 @@ def plan_of(model: Any, conditions: Sequence[Expression], max_boxes: int) -> Pla
                 [
                     ~nothing,
                     *(schema.columns[name] == value for name, value in schema.fixed.items()),
-                    *(asked_of(schema.model, schema.columns, each) for each in conditions),
+                    *(asked_of(each, condition) for condition in conditions),
                 ],
             )
-            for schema in schemas
+            for each, schema in zip(model.models, schemas, strict=True)
         ],
     )
     read = plan([whole], max_boxes)
@@ -84,31 +82,50 @@ def plan_of(model: Any, conditions: Sequence[Expression], max_boxes: int) -> Pla
         tuple(each for each in left if is_key_condition(each)),
         tuple(each for each in left if not is_key_condition(each)),
         read.widened,
-        tuple(tuple(asked_of(schema.model, schema.columns, each) for each in left) for schema in schemas),
+        tuple(tuple(asked_of(each, condition) for condition in left) for each in model.models),
     )
 
 
-def column_named(model: Any, column: ColumnInfo) -> bool:
-    """Whether a model, or one of a union, has this column."""
-    found = (schema_of(each).columns.get(column.name) for each in models_of(model))
-    return any(each is not None and each.info.codec == column.codec for each in found)
+def own_column(model: Any, column: ColumnInfo) -> ColumnInfo | None:
+    """The column of a model, or of the first of a union that has one, that `column` stands for: the one of this name, when
+    `column` is the model's own, or one of its base classes or older versions, or is stored in the same way."""
+    for each in models_of(model):
+        own = schema_of(each).columns.get(column.name)
+        if own is not None and (own.info.codec == column.codec or _is_inherited(each, column)):
+            return own.info
+    return None
 
 
-def _rebound(condition: Leaf, columns: Columns) -> Expression:
-    """The same, asked of a model's own column: one of a base class may have another place in the payload."""
-    info = columns[condition.column.name].info
-    return condition if info is condition.column else attrs.evolve(condition, column=info)
+def bound_to(model: type[Any], condition: Expression) -> Expression:
+    """The condition, asked of a model's own columns, of which it names all.
+
+    Raises:
+        QueryError: when an own column cannot be compared with what was given for the one that it stands for.
+    """
+
+    def bound(leaf: Leaf) -> Expression:
+        own = own_column(model, leaf.column)
+        assert own is not None
+        return leaf if own is leaf.column else leaf.of(own)
+
+    return replaced(condition, bound)
 
 
-def _asked(condition: Leaf, model: str, columns: Columns, models: frozenset[str], nothing: Expression) -> Expression:
+def _is_inherited(model: type[Any], column: ColumnInfo) -> bool:
+    bases = (each for each in map(vars, model.__mro__) if SCHEMA in each)
+    lineage = (*(each[SCHEMA] for each in bases), *chain_of(schema_of(model)))
+    return any(column.name in each.columns and each.columns[column.name].info is column for each in lineage)
+
+
+def _asked(condition: Leaf, model: type[Any], models: frozenset[str], nothing: Expression) -> Expression:
     """What a condition asks of one model's records."""
     column = condition.column
     if column.is_key:
         return condition
-    own = columns.get(column.name)
-    is_meant = column.model == model or column.model not in models
-    if is_meant and own is not None and own.info.codec == column.codec:
-        return _rebound(condition, columns)
+    is_meant = column.model == schema_of(model).model or column.model not in models
+    own = own_column(model, column) if is_meant else None
+    if own is not None:
+        return condition.of(own)
     if isinstance(condition, Comparison) and (condition.operator, condition.value is None) in (("!=", False), ("==", True)):
         return ~nothing
     return nothing

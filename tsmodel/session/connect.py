@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
+
 from tsmodel.backend import AsyncBackend, Backend
 from tsmodel.client.backend import TStorageBackend
 from tsmodel.client.backend_async import AsyncTStorageBackend
@@ -30,6 +32,8 @@ def connect(
     retry: Retry | None = None,
     allow_full_scan: bool = True,
     cache_bytes: int | None = None,
+    read_only: bool | None = None,
+    create: bool | None = None,
     on_request: OnRequest | None = None,
     on_response: OnResponse | None = None,
     telemetry: Hooks | bool = False,
@@ -37,10 +41,11 @@ def connect(
     """Opens a session; use it in a `with` block.
 
     Args:
-        target: path of an embedded file, created when absent; `"memory:"` for a store that lives as long as the session;
+        target: path of an embedded file, created when absent, or `"file:path?read_only=1"`, whose options `read_only` and
+            `create` are 0 or 1; `"memory:"` or `":memory:"` for a store that lives as long as the session;
             `"tstorage://host:port"` (port 2025 by default) for a TStorage server, or `"tstorage://a:2025,b:2025"` for one
             with several connectors, over which operations are spread; None for the value of the environment variable
-            TSMODEL_URL. A URL takes options behind a `?`: `timeout=seconds` for each wait, `pool=16` for the most
+            TSMODEL_URL. A server's URL takes options behind a `?`: `timeout=seconds` for each wait, `pool=16` for the most
             connections at once, `pool_timeout=seconds` (30 by default) for waiting until one of them is free, `tls=1` for
             TLS, then `ca=file` for the authorities to trust, `cert=file` and `key=file` for a certificate of one's own.
         batch_size: records collected before they are stored without waiting for `flush`.
@@ -52,6 +57,8 @@ def connect(
         allow_full_scan: whether queries may read without any bounds on cid, mid, cap and acq; they raise otherwise.
         cache_bytes: most bytes of what was read from an embedded file that are kept in memory, and need not be read and
             checked again; 0 for none. None: 64 MiB.
+        read_only: opens an embedded file without writing anything, not even a file beside it; it must exist.
+        create: whether an embedded file that does not exist is created; it is by default. False refuses it.
         on_request: called with a `Request` before each request is sent; what it raises stops the request.
         on_response: called with a `Response` when a request came to its end or failed; what it raises is logged.
         telemetry: True for an OpenTelemetry span of each request, and metrics, by the global providers; or an
@@ -67,7 +74,7 @@ def connect(
     ...     session.flush().count
     0
     """
-    parsed = parse(target)
+    parsed = _with_options(parse(target), read_only, create)
     _check_cache(parsed, cache_bytes)
     options = SessionOptions(
         batch_size=batch_size,
@@ -93,6 +100,8 @@ def connect_async(
     retry: Retry | None = None,
     allow_full_scan: bool = True,
     cache_bytes: int | None = None,
+    read_only: bool | None = None,
+    create: bool | None = None,
     on_request: OnRequest | None = None,
     on_response: OnResponse | None = None,
     telemetry: Hooks | bool = False,
@@ -104,7 +113,7 @@ def connect_async(
     Raises:
         SessionError: when the target is not one of these. Whatever else `connect` raises comes on entering the block.
     """
-    parsed = parse(target)
+    parsed = _with_options(parse(target), read_only, create)
     _check_cache(parsed, cache_bytes)
 
     async def opener() -> AsyncBackend:
@@ -140,7 +149,23 @@ def _backend(target: Target, retry: Retry | None = None, cache_bytes: int | None
 
 
 def _store(target: StoreFile, cache_bytes: int | None) -> EmbeddedStore:
-    return open_store(target.path, DEFAULT_CACHE if cache_bytes is None else cache_bytes)
+    cache = DEFAULT_CACHE if cache_bytes is None else cache_bytes
+    return open_store(target.path, cache, read_only=target.read_only, create=target.create)
+
+
+def _with_options(target: Target, read_only: bool | None, create: bool | None) -> Target:
+    """A target with the options that were given as arguments; they come before those of a URL."""
+    given = {name: value for name, value in (("read_only", read_only), ("create", create)) if value is not None}
+    for name, value in given.items():
+        if type(value) is not bool:
+            raise SessionError(f"{name} takes a bool, not {value!r}")
+        if not isinstance(target, StoreFile) or target.path is None:
+            raise SessionError(f"{name} is for embedded files")
+    if not given or not isinstance(target, StoreFile):
+        return target
+    return attrs.evolve(
+        target, read_only=given.get("read_only", target.read_only), create=given.get("create", target.create)
+    )
 
 
 def _check_cache(target: Target, cache_bytes: int | None) -> None:

@@ -1,11 +1,11 @@
-"""What `connect` is given: a file path, `memory:`, a `tstorage://` URL, or None for the environment variable."""
+"""What `connect` is given: a path, a `file:` URL, `memory:`, a `tstorage://` URL, or None for the environment variable."""
 
 from __future__ import annotations
 
 import os
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 import attrs
 
@@ -24,10 +24,12 @@ TargetLike: TypeAlias = "str | os.PathLike[str] | None"
 DEFAULT_PORT = 2025
 
 _MEMORY = "memory:"
+_MEMORY_NAMES = (_MEMORY, ":memory:")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _EXAMPLE = "tstorage://host:2025?timeout=5"
 _HOST = re.compile(r"([^\[\]:@\s]+|\[[0-9A-Fa-f:.%]+\])(?::([0-9]{1,6}))?")
 _OPTIONS = ("timeout", "pool", "pool_timeout", "tls", "ca", "cert", "key")
+_FILE_OPTIONS = ("read_only", "create")
 
 
 @attrs.frozen
@@ -36,9 +38,13 @@ class StoreFile:
 
     Attributes:
         path: its file, or None for memory.
+        read_only: whether it is neither written nor created.
+        create: whether it is created when there is none.
     """
 
     path: str | None
+    read_only: bool = False
+    create: bool = True
 
 
 Target: TypeAlias = StoreFile | PoolOptions
@@ -60,16 +66,41 @@ def parse(target: TargetLike) -> Target:
         raise SessionError(f"a target is a path, {_MEMORY!r} or a tstorage:// URL, not {target!r}")
     if "\0" in text:
         raise SessionError(f"{text!r} has a NUL character, which no path and no URL can have")
-    if text == _MEMORY:
+    if text in _MEMORY_NAMES and isinstance(target, str):
         return StoreFile(None)
+    if text.startswith("file:") and isinstance(target, str):
+        return _file(text)
     if text.startswith("tstorage://"):
         return _server(text)
     if isinstance(target, str) and (scheme := _SCHEME.match(text)):
         raise SessionError(
-            f"{text!r}: unknown target {scheme[1]}:; known are paths, {_MEMORY!r} and tstorage://host:port. A path that "
-            f"looks like this is given as pathlib.Path({text!r})"
+            f"{text!r}: unknown target {scheme[1]}:; known are paths, file:, {_MEMORY!r} and tstorage://host:port. A path "
+            f"that looks like this is given as pathlib.Path({text!r})"
         )
     return StoreFile(text)
+
+
+def _file(url: str) -> StoreFile:
+    path, _, rest = url.removeprefix("file:").partition("?")
+    if path.startswith("//"):
+        host, slash, path = path[2:].partition("/")
+        if host not in ("", "localhost") or not slash:
+            raise SessionError(f"{url!r} names a host; a file is file:relative/path or file:///absolute/path")
+        path = f"/{path}"
+    if not path:
+        raise SessionError(f"{url!r} names no file")
+    try:
+        found = parse_qs(rest, keep_blank_values=True, strict_parsing=bool(rest))
+    except ValueError as error:
+        raise SessionError(f"{url!r} is not a URL such as file:readings.tsdb?read_only=1: {error}") from error
+    given: dict[str, bool] = {}
+    for name, values in found.items():
+        if name not in _FILE_OPTIONS or len(values) > 1:
+            raise SessionError(f"{url!r}: unknown or repeated option {name!r}; known are {', '.join(_FILE_OPTIONS)}")
+        if values[0] not in ("0", "1"):
+            raise SessionError(f"{url!r}: {name}={values[0]!r}; it is 1 for yes, 0 for no")
+        given[name] = values[0] == "1"
+    return StoreFile(unquote(path), **given)
 
 
 def _server(url: str) -> PoolOptions:

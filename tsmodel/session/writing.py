@@ -18,7 +18,7 @@ from typing import Final
 import attrs
 
 from tsmodel.client.retry import ONCE, Attempts, OnUnknown, Retry, seconds_of
-from tsmodel.errors import CommitTimeoutError, EncodeError, ServerError, SessionError, StoreError
+from tsmodel.errors import CommitTimeoutError, EncodeError, ServerError, SessionError, StoreError, StoreInDoubtError
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.session.looking import Looking
 from tsmodel.session.pending import Doubt, Pending
@@ -40,7 +40,7 @@ def _stored_nothing(error: BaseException, sent: Sent) -> bool:
     """Whether a put that failed has surely stored nothing."""
     if isinstance(error, ServerError):
         return error.status != Status.TIMEOUT
-    return isinstance(error, StoreError) or not sent.asked
+    return (isinstance(error, StoreError) and not isinstance(error, StoreInDoubtError)) or not sent.asked
 
 
 class Writer:

@@ -67,7 +67,7 @@ class BlockCache:
             return entry.block
 
     def _keep(self, name: Hashable, block: Block, scan: int) -> None:
-        size = len(block.data) + len(block.offsets)
+        size = block.size  # what is stored is smaller, and columns or rows that were decoded stay with the block
         with self._lock:
             if size > self.most or name in self._entries:
                 return

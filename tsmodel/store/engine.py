@@ -6,7 +6,7 @@ An engine knows transactions and blocks; it knows nothing of puts, acqs or mergi
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -72,8 +72,8 @@ class Writing(Protocol):
         """Forgets a run."""
         ...
 
-    def insert(self, cid: int, blocks: Iterable[Block]) -> None:
-        """Keeps blocks as a new run of `cid`."""
+    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False) -> None:
+        """Keeps blocks as a new run of `cid`; those that were merged may be compressed harder, for they stay longer."""
         ...
 
 

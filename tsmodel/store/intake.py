@@ -19,6 +19,7 @@ import numpy.typing as npt
 from tsmodel.backend import AcqInterval, Batch
 from tsmodel.errors import LocalProtocolError
 from tsmodel.keys import LIMITS
+from tsmodel.store.blocks import Layout, layout_of
 from tsmodel.wire.chunk import RowChunk
 from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, octets_of
 
@@ -37,11 +38,13 @@ class Arrived:
         cid: their cid.
         chunk: the records.
         acqs: least and greatest acq.
+        layout: the pieces of their payloads; None for one piece.
     """
 
     cid: int
     chunk: RowChunk
     acqs: AcqInterval
+    layout: Layout | None = None
 
 
 def arrived(batches: Iterable[Batch], next_acq: int | None) -> list[Arrived]:
@@ -86,8 +89,14 @@ def _one(batches: list[Batch]) -> Batch:
     if len(batches) == 1:
         return batches[0]
     sizes = {batch.record_size for batch in batches}
-    records = memoryview(b"".join([batch.records for batch in batches]))
-    return Batch(batches[0].cid, records, sum(batch.count for batch in batches), sizes.pop() if len(sizes) == 1 else 0)
+    payloads = {batch.payload for batch in batches}
+    return Batch(
+        batches[0].cid,
+        memoryview(b"".join([batch.records for batch in batches])),
+        sum(batch.count for batch in batches),
+        sizes.pop() if len(sizes) == 1 else 0,
+        payload=payloads.pop() if len(payloads) == 1 else None,
+    )
 
 
 def _uniform(batch: Batch, form: RecordForm, next_acq: int | None) -> Arrived | None:
@@ -103,8 +112,10 @@ def _uniform(batch: Batch, form: RecordForm, next_acq: int | None) -> Arrived | 
     for name in (*form.key_fields, *(["payload"] if payload_size else [])):
         records[name] = came[name]
     acqs = _complete(records, batch.cid, next_acq)
+    fits = batch.payload is not None and batch.payload.itemsize == payload_size
+    layout = layout_of(batch.payload) if fits and batch.payload is not None else None
     chunk = RowChunk(octets_of(records), len(records), records.dtype.itemsize, lasting=True)
-    return Arrived(batch.cid, chunk, acqs)
+    return Arrived(batch.cid, chunk, acqs, layout)
 
 
 def _mixed(batch: Batch, form: RecordForm, next_acq: int | None) -> Arrived | None:

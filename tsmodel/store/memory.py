@@ -6,7 +6,7 @@ A forked process has a copy of its own, without what was being written.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import TypeAlias
@@ -71,9 +71,10 @@ class _Transaction:
     def remove(self, run: Run) -> None:
         self._runs[run.cid] = {each: blocks for each, blocks in self._runs[run.cid].items() if each != run}
 
-    def insert(self, cid: int, blocks: Iterable[Block]) -> None:
-        kept = tuple(blocks)
-        run = Run(cid, self._next_run, sum(len(block.data) for block in kept))
+    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False) -> None:  # noqa: ARG002
+        # Rows: what is asked for most often, and columns are views of them.
+        kept = tuple(Block.of_rows(each.bounds, each.rows(), each.count, each.record_size, each.layout) for each in blocks)
+        run = Run(cid, self._next_run, sum(block.size for block in kept))
         self._runs[cid] = {**self._runs.get(cid, {}), run: kept}
         self._next_run += 1
 

@@ -1,10 +1,15 @@
-"""The engine behind a file: SQLite, one row a block.
+"""The engine behind a file: SQLite, one row a block and one row a run.
 
 Rules kept here:
 
 * WAL and synchronous=FULL: a commit is on the disk when it returns, and readers never wait for the writer.
-* Blocks are picked by an index that holds all their bounds, run by run; only blocks that are read touch data pages, and
-  those that were read lately need not be.
+* Nothing in the main file is believed without a checksum: the state holds a digest of the directories of all runs, a
+  directory holds the checksums of its blocks. Directories that were read stay in memory, for as long as the state's digest
+  says that they are those of the file.
+* A commit that fails is in doubt: it may be there after a restart. So is one whose file or journal was deleted or replaced.
+  The engine then refuses to work until it is opened again, which writes and syncs once more.
+* While a process may write, the file says so: its header asks for a journal and its state is open. Both are undone when
+  the last process closes it. A file that says so and has no journal was copied while it was open.
 * The file says what it is (application id) and how it is laid out (user version); nothing else is opened or changed.
 * Every error of SQLite leaves this module as a `StoreError` that names the file.
 * SQLite's connections do not survive a fork, and while copies of them are open in the child, connections that it opens
@@ -17,156 +22,212 @@ from __future__ import annotations
 import os
 import queue
 import sqlite3
+import struct
 import threading
+import time
+import urllib.parse
 import weakref
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError
-from tsmodel.keys import LIMITS, KeyRange
+import attrs
+
+from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError, StoreInDoubtError
+from tsmodel.keys import KeyRange
 from tsmodel.store.blocks import Block
 from tsmodel.store.cache import BlockCache
+from tsmodel.store.directory import Directory, State, Table, checked_block
 from tsmodel.store.engine import EngineBusyError, Run, held
+from tsmodel.store.journal import check_journal
+from tsmodel.store.parts import Codec
 
 __all__ = ["APPLICATION_ID", "DEFAULT_CACHE", "FORMAT_VERSION", "SQLiteEngine"]
 
 APPLICATION_ID: Final = 0x74736D64
 """`tsmd`: what marks a SQLite file as a store of tsmodel."""
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 DEFAULT_CACHE: Final = 64 * 2**20
 """Bytes of blocks that are kept in memory when they were read."""
 
-_PAGE_SIZE: Final = 32768
+_PAGE_SIZE: Final = 8192
 _LOCK_TIMEOUT: Final = 60.0
 _SQLITE_MAGIC: Final = b"SQLite format 3\0"
+_CHECKPOINT_PAGES: Final = 2048
+_JOURNAL_LIMIT: Final = 16 * 2**20
+"""Bytes to which the journal is cut back once all of it is in the main file."""
+_CLOSING: Final = 0.3
+"""Seconds in which a process that is closing the file removes its journal and says that the file is closed."""
 
-_BOUNDS: Final = "cid, mid_min, mid_max, moid_min, moid_max, cap_min, cap_max, acq_min, acq_max"
-_BLOCK: Final = f"{_BOUNDS}, count, record_size, checksum, offsets, data"
 _SCHEMA: Final = (
-    "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), last_acq INTEGER NOT NULL)",
-    "CREATE TABLE runs (number INTEGER PRIMARY KEY AUTOINCREMENT, cid INTEGER NOT NULL, size INTEGER NOT NULL)",
-    "CREATE INDEX runs_of_cid ON runs (cid, size)",
-    f"CREATE TABLE blocks (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, {_BLOCK.replace(',', ' NOT NULL,')} NOT NULL)",
-    f"CREATE INDEX blocks_by_bounds ON blocks ({_BOUNDS.replace('cid,', 'cid, run,')})",
-    f"INSERT INTO state VALUES (1, {LIMITS['acq'].least})",
-    f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {FORMAT_VERSION}",
+    "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), data BLOB NOT NULL)",
+    "CREATE TABLE runs (number INTEGER PRIMARY KEY, cid INTEGER NOT NULL, digest BLOB NOT NULL, directory BLOB NOT NULL)",
+    "CREATE TABLE blocks (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
 )
-# The blocks of a run ascend and do not overlap: the first that can hold a mid is the last one that begins below it. A
-# unary + tells SQLite not to look at a term when it chooses how to enter an index; without them it scans all of it.
-_PICK: Final = (
-    f"SELECT b.id, b.run, b.{_BOUNDS.replace(' ', ' b.')} FROM runs AS r CROSS JOIN blocks AS b INDEXED BY blocks_by_bounds"
-    " WHERE r.cid >= :cid AND r.cid < :cid_end AND b.cid = +r.cid AND b.run = +r.number AND b.mid_min < :mid_end"
-    " AND b.mid_min >= coalesce((SELECT max(c.mid_min) FROM blocks AS c INDEXED BY blocks_by_bounds"
-    " WHERE c.cid = +r.cid AND c.run = +r.number AND c.mid_min < :mid), :mid)"
-    " AND +b.mid_max >= :mid AND +b.moid_min < :moid_end AND +b.moid_max >= :moid"
-    " AND +b.cap_min < :cap_end AND +b.cap_max >= :cap AND +b.acq_min < :acq_end AND +b.acq_max >= :acq"
-)
-_READ: Final = f"SELECT {_BLOCK} FROM blocks WHERE id = ?"
-_INSERT: Final = f"INSERT INTO blocks (run, {_BLOCK}) VALUES ({', '.join('?' * 15)})"
+_CANNOT: Final = ("locked", "disk I/O", "full", "readonly", "unable to open", "interrupted", "too big", "busy")
+"""What SQLite says when something stops it that is no damage. Its error codes are not known to Python 3.10."""
+
+_OPENING = threading.Lock()
+_OPENED: Counter[tuple[int, int]] = Counter()
+"""How often this process has a file open, by its device and inode."""
 
 
 class _Snapshot:
-    def __init__(self, connection: sqlite3.Connection, cache: BlockCache) -> None:
+    def __init__(self, engine: SQLiteEngine, connection: sqlite3.Connection) -> None:
+        self._engine = engine
         self._connection = connection
-        self._cache = cache
+        self._state = _read_state(connection)
+        self._table = engine._table_of(connection, self._state)
 
     def last_acq(self) -> int:
-        row = self._connection.execute("SELECT last_acq FROM state").fetchone()
-        if row is None:
-            raise sqlite3.DatabaseError("the table state is empty")
-        return int(row[0])
+        return self._state.last_acq
 
     def blocks(self, box: KeyRange) -> Iterator[Block]:
-        limits: dict[str, int] = {}
-        for name, (low, high) in zip(LIMITS, box.intervals(), strict=True):
-            limits[name], limits[f"{name}_end"] = low, high
-        cached = self._cache.scan()
-        with closing(self._connection.execute(_PICK, limits)) as picked:
-            # A block never changes, and this names it: ids are given again, but not with the same acqs.
-            for name in picked:
+        cached = self._engine.cache.scan()
+        for run in self._table.within(box):
+            for at in run.picked(box).tolist():
+                # A block never changes, and this names it: the digest covers the run's number and what its blocks hold.
+                name = (run.digest, at)
                 block = cached.get(name)
                 if block is None:
-                    block = self._read(name)
+                    block = self._read(run, at)
                     cached.keep(name, block)
                 yield block
 
-    def _read(self, name: tuple[int, ...]) -> Block:
-        row = self._connection.execute(_READ, name[:1]).fetchone()
-        if row is None or row[:9] != name[2:]:
-            raise StoreCorruptError(f"the index of blocks is not that of block {name[0]}")
-        return _block(row)
+    def _read(self, run: Directory, at: int) -> Block:
+        row = self._connection.execute("SELECT data FROM blocks WHERE id = ?", (run.first + at,)).fetchone()
+        if row is None or not isinstance(row[0], bytes):
+            raise StoreCorruptError(f"block {run.first + at} is not there")
+        return checked_block(run, at, row[0])
 
 
 class _Transaction(_Snapshot):
+    def __init__(self, engine: SQLiteEngine, connection: sqlite3.Connection) -> None:
+        super().__init__(engine, connection)
+        self._removed: set[int] = set()
+        self._added: list[Directory] = []
+        self._last_acq = self._state.last_acq
+        self._next_run, self._next_block = self._state.next_run, self._state.next_block
+
+    def last_acq(self) -> int:
+        return self._last_acq
+
     def set_last_acq(self, acq: int) -> None:
-        self._connection.execute("UPDATE state SET last_acq = ?", (acq,))
+        self._last_acq = acq
 
     def runs(self, cid: int) -> list[Run]:
-        return [Run(*row) for row in self._connection.execute("SELECT cid, number, size FROM runs WHERE cid = ?", (cid,))]
+        return [Run(cid, run.number, run.size) for run in self._table.of_cid(cid)]
 
     def load(self, run: Run) -> list[Block]:
-        rows = self._connection.execute(
-            f"SELECT {_BLOCK} FROM blocks WHERE cid = ? AND run = ? ORDER BY id", (run.cid, run.number)
-        )
-        return [_block(row) for row in rows]
+        directory = self._table.runs[run.number]
+        return [self._read(directory, at) for at in range(len(directory.entries))]
 
     def remove(self, run: Run) -> None:
-        self._connection.execute("DELETE FROM blocks WHERE cid = ? AND run = ?", (run.cid, run.number))
+        directory = self._table.runs[run.number]
+        last = directory.first + len(directory.entries)
+        self._connection.execute("DELETE FROM blocks WHERE id >= ? AND id < ?", (directory.first, last))
         self._connection.execute("DELETE FROM runs WHERE number = ?", (run.number,))
+        self._removed.add(run.number)
 
-    def insert(self, cid: int, blocks: Iterable[Block]) -> None:
-        number = self._connection.execute("INSERT INTO runs (cid, size) VALUES (?, 0)", (cid,)).lastrowid
-        size = 0
-        for block in blocks:
-            size += len(block.data)
-            fixed = (block.count, block.record_size, block.checksum, block.offsets, block.data)
-            self._connection.execute(_INSERT, (number, *block.bounds, *fixed))
-        self._connection.execute("UPDATE runs SET size = ? WHERE number = ?", (size, number))
+    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False) -> None:
+        stored = [block.encoded(Codec.ZSTD if is_merged else Codec.LZ4) for block in blocks]
+        directory = Directory.of(self._next_run, cid, self._next_block, blocks, stored)
+        rows = enumerate(stored, self._next_block)
+        self._connection.executemany("INSERT INTO blocks (id, data) VALUES (?, ?)", rows)
+        run = (directory.number, cid, directory.digest.to_bytes(16, "little"), directory.to_bytes())
+        self._connection.execute("INSERT INTO runs (number, cid, digest, directory) VALUES (?, ?, ?, ?)", run)
+        self._added.append(directory)
+        self._next_run += 1
+        self._next_block += len(stored)
 
-
-def _block(row: tuple[object, ...]) -> Block:
-    count, record_size, total, offsets, data = row[9:]
-    block = Block(row[:9], count, record_size, memoryview(data), offsets, total)  # type: ignore[arg-type]
-    block.verify()
-    return block
+    def finish(self) -> Table:
+        """Writes the state as it is after all that; gives the directories that are then there."""
+        table = self._table.changed(self._removed, self._added) if self._removed or self._added else self._table
+        state = attrs.evolve(
+            self._state,
+            last_acq=self._last_acq,
+            generation=self._state.generation + 1,
+            next_run=self._next_run,
+            next_block=self._next_block,
+            runs=len(table.runs),
+            digest=table.digest,
+            is_open=True,  # also where a copy was restored over the file meanwhile
+        )
+        _write_state(self._connection, state)
+        return table
 
 
 class SQLiteEngine:
-    """Keeps blocks in a file, which is created when there is none.
+    """Keeps blocks in a file.
 
     Args:
         path: the file. Beside it SQLite keeps two more while it is open, with `-wal` and `-shm` behind its name.
         cache_bytes: most bytes of blocks that are kept in memory when they were read; 0 for none.
+        read_only: neither writes nor creates any file.
+        create: whether a file that does not exist is created.
+        as_copy: takes what is there of a file that was copied while it was open, without its journal.
 
     Raises:
-        StoreFormatError: when the file is something else, or of a newer format.
+        StoreFormatError: when the file is something else, or of another format.
+        StoreCorruptError: when it is damaged, or was copied while it was open.
         StoreError: when it cannot be opened.
     """
 
-    def __init__(self, path: str, cache_bytes: int = DEFAULT_CACHE) -> None:
+    def __init__(
+        self,
+        path: str,
+        cache_bytes: int = DEFAULT_CACHE,
+        *,
+        read_only: bool = False,
+        create: bool = True,
+        as_copy: bool = False,
+    ) -> None:
         self.path = path
-        self._cache = BlockCache(cache_bytes)
+        self.cache = BlockCache(cache_bytes)
+        self._read_only = read_only
         self._closed = self._lost = False
+        self._failure: str | None = None
         self._lock = threading.Lock()
+        self._table = Table({})
         self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        self._files: list[tuple[Path, tuple[int, int]]] = []
+        self._journal = Path(f"{path}-wal")
+        self._options = "mode=rw"
+        self._lacks_journal = False
         self._writer: sqlite3.Connection | None = None
         self._connections: set[sqlite3.Connection] = set()
         self._readers: set[object] = set()
         _engines.add(self)
-        self._check_file()
         with self._lock, self._errors():
-            self._opened_writer()
+            try:
+                _check_place(Path(path), create and not read_only)
+                self._key = _identity(Path(path))
+            except (OSError, ValueError) as error:  # the path may be none: too long, or with a NUL in it
+                raise StoreError(f"{path!r} cannot be opened: {error}", path=path) from error
+            if self._key in _lost_files:
+                raise _lost_error(path)
+            with _OPENING:
+                if not _OPENED[self._key]:
+                    self._look(as_copy)
+                _OPENED[self._key] += 1
+            try:
+                self._opened_writer()
+            except BaseException:
+                self._forget()
+                raise
 
     @contextmanager
     def reading(self) -> Iterator[_Snapshot]:
         """A snapshot, on a connection of its own."""
         self._check_open()
         with self._reader(), self._errors():
+            if self._writer is None:  # in a forked process
+                with self._lock:
+                    self._opened_writer()
             try:
                 connection = self._idle.get_nowait()
             except queue.Empty:
@@ -174,7 +235,7 @@ class SQLiteEngine:
             healthy = False
             try:
                 connection.execute("BEGIN")
-                yield _Snapshot(connection, self._cache)
+                yield _Snapshot(self, connection)
                 healthy = True
             except GeneratorExit:
                 healthy = True
@@ -187,18 +248,24 @@ class SQLiteEngine:
         """A transaction on the one connection that writes."""
         with held(self._lock, wait=wait), self._errors("; nothing was stored by this call"):
             self._check_open()
+            if self._read_only:
+                raise StoreError(f"{self.path} was opened to be read only; nothing was stored", path=self.path)
+            if (fault := self._moved()) is not None:
+                raise StoreError(f"{fault}; nothing was stored by this call", path=self.path)
             writer = self._opened_writer()
             self._begin(writer, wait)
             try:
-                yield _Transaction(writer, self._cache)
-                writer.execute("COMMIT")
+                transaction = _Transaction(self, writer)
+                yield transaction
+                table = transaction.finish()
             except BaseException:
-                if writer.in_transaction:
-                    writer.execute("ROLLBACK")
+                _undo(writer)
                 raise
+            self._commit(writer)
+            self._table = table
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the file. The last process to do so removes the journal and says that the file is closed."""
         if self._closed:
             return
         with self._lock, self._errors():
@@ -206,8 +273,16 @@ class SQLiteEngine:
             while not self._idle.empty():
                 self._disconnect(self._idle.get_nowait())
             if self._writer is not None:
-                self._disconnect(self._writer)
-            self._cache.clear()
+                if self._read_only or self._moved() is not None:
+                    if not self._read_only and self._moved(1) is None:
+                        with suppress(sqlite3.Error):  # what the lost journal held is still known to this connection
+                            self._writer.execute("PRAGMA journal_mode = DELETE")
+                    self._disconnect(self._writer)
+                else:
+                    self._leave(self._writer)
+            self._forget()
+            self.cache.clear()
+            self._table = Table({})
 
     def _begin(self, writer: sqlite3.Connection, wait: bool) -> None:
         if wait:
@@ -232,7 +307,7 @@ class SQLiteEngine:
         """In a forked process: begins anew, or is `lost`."""
         inherited, self._connections = self._connections, set()
         self._lock, self._readers, self._idle, self._writer = threading.Lock(), set(), queue.SimpleQueue(), None
-        self._cache = BlockCache(self._cache.most)
+        self.cache = BlockCache(self.cache.most)
         if not lost:
             for connection in inherited:
                 connection.close()
@@ -241,7 +316,7 @@ class SQLiteEngine:
             for connection in inherited:
                 _leak(connection)
             with suppress(OSError):
-                _lost_files.add(_identity_of(self.path))
+                _lost_files.add(_identity(Path(self.path)))
 
     @contextmanager
     def _reader(self) -> Iterator[None]:
@@ -252,6 +327,75 @@ class SQLiteEngine:
         finally:
             readers.discard(reader)
 
+    def _look(self, as_copy: bool) -> None:
+        """Looks at the file past SQLite, which nobody may do while this process has it open: closing a file gives up all
+        locks on it that the process has (https://www.sqlite.org/howtocorrupt.html, 2.2)."""
+        _check_header(Path(self.path))
+        if not as_copy:
+            self._check_copy()
+        self._lacks_journal = _read_header(Path(self.path)).has_journal and not self._journal.exists()
+
+    def _forget(self) -> None:
+        with _OPENING:
+            _OPENED[self._key] -= 1
+
+    def _commit(self, writer: sqlite3.Connection) -> None:
+        try:
+            writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            _undo(writer)
+            if "locked" in str(error):
+                raise
+            self._fail(f"{self.path}: {error} while records were committed", error)
+        except BaseException:
+            _undo(writer)
+            self._failure = f"{self.path}: a commit was interrupted"
+            raise
+        if (fault := self._moved()) is not None:
+            self._fail(fault, None)
+
+    def _fail(self, what: str, cause: BaseException | None) -> None:
+        self._failure = what
+        raise StoreInDoubtError(
+            f"{what}: whether they are stored is known only after the store was opened again; close it and open it again",
+            path=self.path,
+        ) from cause
+
+    def _moved(self, first: int = 2) -> str | None:
+        """What is wrong with the file or its journal, or the first of them, where it is no longer the one that was opened;
+        None for nothing."""
+        for path, identity in self._files[:first]:
+            try:
+                found = os.stat(path)  # noqa: PTH116 - half the time of Path.stat
+            except OSError:
+                return f"{path} was deleted while it was open"
+            if (found.st_dev, found.st_ino) != identity:
+                return f"{path} was replaced by another file while it was open"
+        return None
+
+    def _table_of(self, connection: sqlite3.Connection, state: State) -> Table:
+        """The directories of a state: those in memory, or read and checked."""
+        table = self._table
+        if table.matches(state):
+            return table
+        runs = {}
+        for number, cid, digest in connection.execute("SELECT number, cid, digest FROM runs").fetchall():
+            if not (isinstance(number, int) and isinstance(cid, int) and isinstance(digest, bytes)):
+                raise StoreCorruptError("the table of runs holds what is no run")
+            wanted = int.from_bytes(digest, "little")
+            run = table.runs.get(number)
+            if run is None or run.digest != wanted or run.cid != cid:
+                row = connection.execute("SELECT directory FROM runs WHERE number = ?", (number,)).fetchone()
+                if row is None or not isinstance(row[0], bytes):
+                    raise StoreCorruptError(f"run {number} has no directory")
+                run = Directory.from_bytes(row[0], number, cid, wanted)
+            runs[number] = run
+        found = Table(runs)
+        if not found.matches(state):
+            raise StoreCorruptError(f"{len(runs)} runs are there, and not the {state.runs} that the file's state says")
+        self._table = found
+        return found
+
     def _give_back(self, connection: sqlite3.Connection, healthy: bool) -> None:
         if connection not in self._connections:  # the parent's
             return
@@ -261,8 +405,17 @@ class SQLiteEngine:
         connection.execute("ROLLBACK")
         self._idle.put(connection)
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
+    def _connect(self, options: str | None = None) -> sqlite3.Connection:
+        quoted = urllib.parse.quote(self.path.replace(os.sep, "/"))
+        # Path.as_uri takes no relative path; an absolute one follows an empty host.
+        start = "file://" if quoted.startswith("/") else "file:///" if Path(self.path).drive else "file:"
+        connection = sqlite3.connect(
+            f"{start}{quoted}?{options or self._options}",
+            uri=True,
+            timeout=_LOCK_TIMEOUT,
+            isolation_level=None,
+            check_same_thread=False,
+        )
         self._connections.add(connection)
         try:
             connection.execute("PRAGMA synchronous = FULL")
@@ -276,70 +429,114 @@ class SQLiteEngine:
         connection.close()
 
     def _opened_writer(self) -> sqlite3.Connection:
+        """The connection that writes; a forked process opens its own."""
         if self._writer is None:
-            connection = self._connect()
-            try:
-                self._prepare(connection)
-            except BaseException:
-                self._disconnect(connection)
-                raise
-            self._writer = connection
+            if (fault := self._moved(1)) is not None:
+                raise StoreError(fault, path=self.path)
+            self._writer = self._open_read_only() if self._read_only else self._open()
         return self._writer
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        """Makes sure that the file is a store, or makes it one when it is empty."""
-        if self._identity(connection) == (0, 0, 0):
-            connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("BEGIN IMMEDIATE")
-            if self._identity(connection) == (0, 0, 0):  # another process may have been faster
-                for statement in _SCHEMA:
-                    connection.execute(statement)
-            connection.execute("COMMIT")
-        application, version, _ = self._identity(connection)
-        if application != APPLICATION_ID:
-            raise StoreFormatError(
-                f"{self.path} is a SQLite database of another application; choose another path", path=self.path
-            )
-        if version > FORMAT_VERSION:
-            raise StoreFormatError(
-                f"{self.path} has format {version}, written by a newer tsmodel; this one reads up to {FORMAT_VERSION}: "
-                "upgrade tsmodel",
-                path=self.path,
-            )
-        connection.execute("PRAGMA wal_autocheckpoint = 1024")
-
-    def _identity(self, connection: sqlite3.Connection) -> tuple[int, int, int]:
-        """Application id, format version, number of tables and indexes."""
-        statements = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
-        application, version, entries = (int(connection.execute(text).fetchone()[0]) for text in statements)
-        return application, version, entries
-
-    def _check_file(self) -> None:
-        path = Path(self.path)
+    def _open(self) -> sqlite3.Connection:
+        """The connection that writes, when the file was found to be whole and says that it is open."""
+        connection = self._connect()
         try:
-            if path.is_dir():
-                raise StoreError(f"{self.path} is a directory; give the path of a file in it", path=self.path)
-            if not path.parent.is_dir():
-                raise StoreError(f"{self.path}: there is no directory {path.parent}; create it first", path=self.path)
-            if not path.exists():
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_LIMIT}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+            connection.execute("BEGIN IMMEDIATE")
+            _check_schema(connection)
+            had_journal = self._journal.exists() and self._journal.stat().st_size > 0
+            if had_journal:
+                check_journal(self._journal)
+            state = _read_state(connection)
+            self._table_of(connection, state)
+            # Written and synced anew also when it is open already: what was there may never have reached the disk.
+            if not state.is_open or had_journal:
+                _write_state(connection, attrs.evolve(state, is_open=True, generation=state.generation + 1))
+                connection.execute("COMMIT")
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            else:
+                connection.execute("ROLLBACK")
+            self._files = [(each, _identity(each)) for each in (Path(self.path), self._journal)]
+        except BaseException:
+            self._disconnect(connection)
+            raise
+        return connection
+
+    def _open_read_only(self) -> sqlite3.Connection:
+        """A connection that leaves no trace, not even a file beside this one."""
+        self._options = "mode=ro&readonly_shm=1"
+        if self._journal.exists():
+            if not Path(f"{self.path}-shm").exists():
+                raise StoreError(
+                    f"{self.path} has a journal that only a process with the right to write can take in; open it once "
+                    "without read_only, and close it",
+                    path=self.path,
+                )
+        elif self._lacks_journal:
+            self._options = "mode=ro&immutable=1"
+        connection = self._connect()
+        try:
+            _check_schema(connection)
+            self._table_of(connection, _read_state(connection))
+        except BaseException:
+            self._disconnect(connection)
+            raise
+        return connection
+
+    def _check_copy(self) -> None:
+        """Makes sure that the file does not lack its journal."""
+        until = time.monotonic() + _CLOSING
+        while _read_header(Path(self.path)).has_journal and not self._journal.exists():
+            connection = self._connect("mode=ro&immutable=1")
+            try:
+                is_open = _read_state(connection).is_open
+            finally:
+                self._disconnect(connection)
+            if not is_open:
                 return
-            if _lost_files and _identity_of(self.path) in _lost_files:
-                raise _lost_error(self.path)
-            with path.open("rb") as file:
-                start = file.read(len(_SQLITE_MAGIC))
-        except (OSError, ValueError) as error:  # the path may be none: too long, or with a NUL in it
-            raise StoreError(f"{self.path!r} cannot be read: {error}", path=self.path) from error
-        if start and start != _SQLITE_MAGIC:
-            raise StoreFormatError(
-                f"{self.path} is not a tsmodel store: it begins with {start!r}; choose another path", path=self.path
-            )
+            if time.monotonic() > until:
+                raise StoreCorruptError(
+                    f"{self.path} was copied while it was open, without its journal {self._journal}: records are missing. "
+                    "Copy an open store with backup, or all its files while no process has it open; "
+                    "`python -m tsmodel.store.convert` copies what is there",
+                    path=self.path,
+                )
+            time.sleep(0.02)  # a process that is just closing it is not done yet
+
+    def _leave(self, writer: sqlite3.Connection) -> None:
+        """Closes the file for good where no other process has it open; otherwise whoever is last does."""
+        done = False
+        try:
+            # A new connection: one that leaves the journal may go on to believe pages it read from it long ago.
+            connection = self._connect()
+            self._disconnect(writer)
+            try:
+                done = _said_closed(connection)
+            finally:
+                self._disconnect(connection)
+        except sqlite3.Error:
+            self._disconnect(writer)
+            if self._failure is None:
+                raise
+        if done or self._journal.exists() or not Path(self.path).exists():
+            return
+        # The last two closed it at the same moment: SQLite removed the journal, and the file still says that it is open.
+        with suppress(sqlite3.Error):
+            connection = self._connect()
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                _said_closed(connection)
+            finally:
+                self._disconnect(connection)
 
     def _check_open(self) -> None:
         if self._closed:
             raise StoreError(f"the store {self.path} is closed", path=self.path)
         if self._lost:
             raise _lost_error(self.path)
+        if self._failure is not None:
+            raise StoreError(f"{self._failure}: nothing more is done before the store was opened again", path=self.path)
 
     @contextmanager
     def _errors(self, consequence: str = "") -> Iterator[None]:
@@ -350,9 +547,175 @@ class SQLiteEngine:
                 raise
             raise StoreCorruptError(f"{self.path} is damaged: {error}; restore a copy", path=self.path) from error
         except sqlite3.OperationalError as error:
-            raise StoreError(f"{self.path}: {error}{consequence}", path=self.path) from error
-        except sqlite3.DatabaseError as error:
+            if not any(text in str(error) for text in _CANNOT):
+                raise StoreCorruptError(f"{self.path} is damaged: {error}; restore a copy", path=self.path) from error
+            waited = ": another process writes to it"
+            hint = f"{waited}, and did not end within {_LOCK_TIMEOUT:g} s" if "locked" in str(error) else ""
+            raise StoreError(f"{self.path}: {error}{hint}{consequence}", path=self.path) from error
+        except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
             raise StoreCorruptError(f"{self.path} is damaged: {error}; restore a copy", path=self.path) from error
+
+
+def _undo(writer: sqlite3.Connection) -> None:
+    if writer.in_transaction:
+        with suppress(sqlite3.Error):
+            writer.execute("ROLLBACK")
+
+
+def _read_state(connection: sqlite3.Connection) -> State:
+    row = connection.execute("SELECT data FROM state WHERE one = 1").fetchone()
+    if row is None:
+        raise StoreCorruptError("the file has no state")
+    return State.from_bytes(row[0])
+
+
+def _write_state(connection: sqlite3.Connection, state: State) -> None:
+    if connection.execute("UPDATE state SET data = ? WHERE one = 1", (state.to_bytes(),)).rowcount != 1:
+        raise StoreCorruptError("the file has no state")
+
+
+def _check_schema(connection: sqlite3.Connection) -> None:
+    found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid").fetchall()
+    if found != [("table", (name := text.split()[2]), name, text) for text in _SCHEMA]:
+        raise StoreCorruptError("its tables are not those of a store")
+
+
+def _said_closed(connection: sqlite3.Connection) -> bool:
+    """Removes the journal, and lets the state say that the file is closed; False when another process has it open."""
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        if connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0] != "delete":
+            return False
+        connection.execute("BEGIN IMMEDIATE")
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete":  # nobody has opened it since
+            _write_state(connection, attrs.evolve(_read_state(connection), is_open=False))
+        connection.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            return False
+        raise
+    return True
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+class _Header:
+    """What the first bytes of a file say (https://www.sqlite.org/fileformat.html, "The Database Header")."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.magic = data[:16]
+        self.has_journal = data[18:19] == b"\2" or data[19:20] == b"\2"
+        whole = data.ljust(100, b"\0")
+        self.version: int = struct.unpack_from(">I", whole, 60)[0]
+        self.application: int = struct.unpack_from(">I", whole, 68)[0]
+
+
+def _read_header(path: Path) -> _Header:
+    try:
+        with path.open("rb") as file:
+            return _Header(file.read(100))
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error}", path=str(path)) from error
+
+
+def _check_place(path: Path, create: bool) -> None:
+    """Makes sure that there is a file, or creates one."""
+    name = str(path)
+    if path.is_dir():
+        raise StoreError(f"{name} is a directory; give the path of a file in it", path=name)
+    if path.exists():
+        return
+    if not create:
+        raise StoreError(f"{name} does not exist; without read_only and create=False it would be created", path=name)
+    if not path.parent.is_dir():
+        raise StoreError(f"{name}: there is no directory {path.parent}; create it first", path=name)
+    journal = Path(f"{name}-wal")
+    if journal.exists() and journal.stat().st_size:
+        raise StoreCorruptError(
+            f"{name} does not exist, and its journal {journal} does: put the file back, or remove the journal", path=name
+        )
+    _create(path)
+
+
+def _create(path: Path) -> None:
+    """Creates a store that is there whole or not at all: whoever finds a file at the path finds a store."""
+    made = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.new")
+    try:
+        connection = sqlite3.connect(made, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA:
+                connection.execute(statement)
+            connection.execute("INSERT INTO state (one, data) VALUES (1, ?)", (State().to_bytes(),))
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+        try:
+            path.hardlink_to(made)
+        except FileExistsError:
+            return  # another process was faster
+        except OSError:  # a file system without links
+            made.rename(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be created: {error}", path=str(path)) from error
+    finally:
+        made.unlink(missing_ok=True)
+
+
+def _sync_directory(path: Path) -> None:
+    with suppress(OSError):  # not every system can
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _check_header(path: Path) -> None:
+    """Makes sure that a file is a store of this format."""
+    header, name = _read_header(path), str(path)
+    if not header.data:
+        raise StoreCorruptError(
+            f"{name} is empty, which a store never is: restore a copy, or remove the file to begin a new store", path=name
+        )
+    if header.magic != _SQLITE_MAGIC:
+        if _alike(header.magic, _SQLITE_MAGIC) and header.application == APPLICATION_ID:
+            raise StoreCorruptError(f"{name} is damaged: its first bytes are {header.magic!r}; restore a copy", path=name)
+        raise StoreFormatError(
+            f"{name} is not a tsmodel store: it begins with {header.magic!r}; choose another path", path=name
+        )
+    if header.application != APPLICATION_ID:
+        if header.version == FORMAT_VERSION and _alike(header.data[68:72], APPLICATION_ID.to_bytes(4, "big")):
+            raise StoreCorruptError(
+                f"{name} is damaged: its application id is not that of a store; restore a copy", path=name
+            )
+        raise StoreFormatError(f"{name} is a SQLite database of another application; choose another path", path=name)
+    if header.version == 1:
+        raise StoreFormatError(
+            f"{name} has format 1, which this version no longer reads; `python -m tsmodel.store.convert {name} NEW` copies "
+            "it to a file of the present format",
+            path=name,
+        )
+    if header.version != FORMAT_VERSION:
+        raise StoreFormatError(
+            f"{name} has format {header.version}, written by a newer tsmodel; this one reads format {FORMAT_VERSION}: "
+            "upgrade tsmodel",
+            path=name,
+        )
+
+
+def _alike(found: bytes, wanted: bytes) -> bool:
+    """Whether what was found is what is wanted but for a byte."""
+    return sum(a != b for a, b in zip(found, wanted, strict=False)) <= 1 and len(found) == len(wanted)
 
 
 _engines: weakref.WeakSet[SQLiteEngine] = weakref.WeakSet()
@@ -361,15 +724,12 @@ _lost_files: set[tuple[int, int]] = set()
 
 
 def _forked() -> None:
+    global _OPENING
+    _OPENING = threading.Lock()  # another thread of the parent may hold it
     engines = list(_engines)
     lost = any(engine.is_at_work for engine in engines)
     for engine in engines:
         engine.carried_over(lost=lost)
-
-
-def _identity_of(path: str) -> tuple[int, int]:
-    found = Path(path).stat()
-    return found.st_dev, found.st_ino
 
 
 def _leak(connection: sqlite3.Connection) -> None:

@@ -29,18 +29,29 @@ from tsmodel.wire.chunk import Chunk, joined
 __all__ = ["EmbeddedStore", "open_store"]
 
 
-def open_store(path: str | os.PathLike[str] | None, cache_bytes: int = DEFAULT_CACHE) -> EmbeddedStore:
+def open_store(
+    path: str | os.PathLike[str] | None,
+    cache_bytes: int = DEFAULT_CACHE,
+    *,
+    read_only: bool = False,
+    create: bool = True,
+) -> EmbeddedStore:
     """The store in a file, created when absent; in memory for None.
 
     Args:
         path: the file.
         cache_bytes: most bytes of what was read from the file that are kept in memory.
+        read_only: neither writes nor creates any file.
+        create: whether a file that does not exist is created.
 
     Raises:
-        StoreFormatError: when the file is something else, or of a newer format.
+        StoreFormatError: when the file is something else, or of another format.
+        StoreCorruptError: when it is damaged, or was copied while it was open.
         StoreError: when it cannot be opened.
     """
-    return EmbeddedStore(MemoryEngine() if path is None else SQLiteEngine(os.fspath(path), cache_bytes))
+    if path is None:
+        return EmbeddedStore(MemoryEngine())
+    return EmbeddedStore(SQLiteEngine(os.fspath(path), cache_bytes, read_only=read_only, create=create))
 
 
 class EmbeddedStore:
@@ -134,14 +145,14 @@ class EmbeddedStore:
         """Stores records of one cid as a run, merged with such runs as it is time for."""
         blocks = _sorted(records)
         runs = transaction.runs(cid)
-        sizes = [run.size for run in runs] + [sum(len(block.data) for block in blocks)]
+        sizes = [run.size for run in runs] + [sum(block.size for block in blocks)]
         chosen = self._policy.choose(sizes)
-        if len(runs) in chosen:
-            old = [runs[at] for at in chosen[:-1]]
-            blocks = list(merged([*(block for run in old for block in transaction.load(run)), *blocks]))
+        old = [runs[at] for at in chosen[:-1]] if len(runs) in chosen else []
+        if old:
+            blocks = merged([*(block for run in old for block in transaction.load(run)), *blocks])
             for run in old:
                 transaction.remove(run)
-        transaction.insert(cid, blocks)
+        transaction.insert(cid, blocks, is_merged=bool(old))
 
 
 def _answer(box: KeyRange, last: int) -> int:
@@ -156,4 +167,6 @@ def _by_cid(came: Sequence[Arrived]) -> dict[int, list[Arrived]]:
 
 
 def _sorted(records: list[Arrived]) -> list[Block]:
-    return list(sorted_blocks(joined([each.chunk for each in records])))
+    whole = joined([each.chunk for each in records])
+    layouts = {each.layout for each in records}
+    return sorted_blocks(whole.rows(), whole.record_size, layouts.pop() if len(layouts) == 1 else None)

@@ -54,6 +54,7 @@ class Batch:
         count: how many records there are.
         record_size: bytes that each record takes, its size field included; 0 when they differ.
         offsets: where each record starts, shape (count,), when their sizes differ and it is known.
+        payload: dtype of every payload, where it is known that all have one: a store keeps its fields apart.
     """
 
     cid: int
@@ -61,6 +62,7 @@ class Batch:
     count: int
     record_size: int = 0
     offsets: Places | None = attrs.field(default=None, eq=False, repr=False)
+    payload: np.dtype[Any] | None = None
 
 
 class Chunk:

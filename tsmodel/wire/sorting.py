@@ -31,9 +31,17 @@ def is_sorted(columns: Sequence[Array]) -> bool:
 
 
 def order_of(columns: Sequence[Array]) -> Places | None:
-    """Places of rows in ascending order, shape (n,); None when they are in order."""
-    differing = [column for column in columns if len(column) and (column != column[0]).any()]
-    return None if not differing or is_sorted(differing) else np.lexsort(differing[::-1])
+    """Places of rows in ascending order, shape (n,); None when they are in order.
+
+    What arrives in the order of time needs only one stable sort by meter: trailing columns that ascend stay as they came.
+    """
+    differing = [np.ascontiguousarray(column) for column in columns if len(column) and (column != column[0]).any()]
+    first = len(differing)
+    while first and is_sorted(differing[first - 1 :]):
+        first -= 1
+    if not first:
+        return None
+    return np.argsort(differing[0], kind="stable") if first == 1 else np.lexsort(differing[:first][::-1])
 
 
 def run_starts(columns: Sequence[Array]) -> Places:

@@ -60,7 +60,7 @@ class AsyncBackend(Backend):
 async def count(backend: AsyncBackend) -> int:
     found = 0
     async for chunk in fetched_async(backend, BOXES, RunStats()):  # type: ignore[arg-type]
-        found += len(list(rows_in(chunk)))
+        found += len(list(rows_in(chunk.rows())))
     return found
 
 
@@ -121,7 +121,7 @@ def test_an_event_loop_that_ends_first() -> None:
 
 
 def drained(chunks: Generator[Chunk, None, None]) -> int:
-    return sum(len(list(rows_in(chunk))) for chunk in chunks)
+    return sum(len(list(rows_in(chunk.rows()))) for chunk in chunks)
 
 
 @pytest.mark.parametrize("most", range(5))

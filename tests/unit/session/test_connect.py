@@ -60,7 +60,7 @@ def test_a_server(suffix: str) -> None:
     [
         ("", "a target is a path, 'memory:' or a tstorage:// URL, not ''"),
         (b"a.tsdb", "not b'a.tsdb'"),
-        ("http://host", "unknown target http:; known are paths, 'memory:' and tstorage://host:port"),
+        ("http://host", "unknown target http:; known are paths, file:, 'memory:' and tstorage://host:port"),
         ("memory", None),
         ("sqlite:x", r"unknown target sqlite:.*given as pathlib.Path\('sqlite:x'\)"),
         ("tstorage://", "is not a URL such as tstorage://host:2025"),
@@ -163,5 +163,5 @@ def test_names_that_no_file_and_no_host_can_have(opening: Callable[..., object],
 
 @pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000 + "x"])
 def test_paths_that_are_too_long(name: str, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="cannot be read: .*File name too long"), connect(tmp_path / name):
+    with pytest.raises(StoreError, match="cannot be opened: .*File name too long"), connect(tmp_path / name):
         pass

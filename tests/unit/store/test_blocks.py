@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import attrs
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.batches import Row, rows_in
 
 from tsmodel.errors import StoreCorruptError
-from tsmodel.keys import Key, KeyRange
-from tsmodel.store.blocks import BLOCK_BYTES, BLOCK_RECORDS, Block, merged, sorted_blocks
-from tsmodel.wire.chunk import RowChunk
+from tsmodel.keys import LIMITS, Key, KeyRange
+from tsmodel.store.blocks import BLOCK_BYTES, BLOCK_RECORDS, MOST_BYTES, Block, Piece, layout_of, merged, sorted_blocks
+from tsmodel.store.parts import Codec
 
 small = st.integers(-2, 2)
 rows_of_one_size = st.lists(st.tuples(small, small, small, small, st.binary(min_size=3, max_size=3)), min_size=1)
 rows_of_any_size = st.lists(st.tuples(small, small, small, small, st.binary(max_size=5)), min_size=1)
 
 
+def in_get_form(cid: int, rows: list[Row]) -> memoryview:
+    pieces = []
+    for *key, payload in rows:
+        pieces.append((32 + len(payload)).to_bytes(4, "little") + Key(cid, *key).to_bytes() + payload)
+    return memoryview(b"".join(pieces))
+
+
 def blocks_of(rows: list[Row], cid: int = 7) -> list[Block]:
-    records = [(32 + len(payload)).to_bytes(4, "little") + Key(cid, *key).to_bytes() + payload for *key, payload in rows]
-    return list(sorted_blocks(RowChunk.of(records)))
+    sizes = {36 + len(row[-1]) for row in rows}
+    return list(sorted_blocks(in_get_form(cid, rows), sizes.pop() if len(sizes) == 1 else 0))
 
 
 def rows_of(blocks: list[Block]) -> list[Row]:
-    return [row for block in blocks for row in rows_in(block.data)]
+    return [row for block in blocks for row in rows_in(block.rows())]
 
 
 @settings(max_examples=200, deadline=None)
@@ -38,12 +45,11 @@ def test_blocks_hold_all_records_sorted_and_select_the_right_ones(
     assert [row[:5] for row in got] == sorted(row[:5] for row in got)
     box = KeyRange.of(mid=mids, cap=caps, acq=acqs)
     for block in blocks:
-        block.verify()
-        assert block.count == len(list(rows_in(block.data)))
-        columns = list(zip(*(row[1:5] for row in rows_in(block.data)), strict=True))
+        assert block.count == len(list(rows_in(block.rows())))
+        columns = list(zip(*(row[1:5] for row in rows_in(block.rows())), strict=True))
         assert block.bounds == (7, *(edge for column in columns for edge in (min(column), max(column))))
-        inside = [row for row in rows_in(block.data) if Key(*row[:5]) in box]
-        assert list(rows_in(block.select(box))) == inside
+        inside = [row for row in rows_in(block.rows()) if Key(*row[:5]) in box]
+        assert list(rows_in(block.select(box).rows())) == inside
         if block.inside(box):
             assert len(inside) == block.count
 
@@ -70,7 +76,7 @@ def test_each_of_several_blocks_knows_what_its_own_keys_lie_between(spread: int)
     blocks = blocks_of([(n // 50, -n % 3, n * 7919 % count, count - n, bytes(n % spread)) for n in range(count)])
     assert len(blocks) == 3
     for block in blocks:
-        columns = list(zip(*(row[1:5] for row in rows_in(block.data)), strict=True))
+        columns = list(zip(*(row[1:5] for row in rows_in(block.rows())), strict=True))
         assert block.bounds == (7, *(edge for column in columns for edge in (min(column), max(column))))
 
 
@@ -78,28 +84,142 @@ def test_each_of_several_blocks_knows_what_its_own_keys_lie_between(spread: int)
 def test_a_block_is_full_at_a_number_of_bytes(sizes: list[int]) -> None:
     blocks = blocks_of([(n, 0, 0, 0, bytes(size)) for n, size in enumerate(sizes)])
     assert len(blocks) > 1
-    assert all(len(block.data) <= BLOCK_BYTES or block.count == 1 for block in blocks)
+    assert all(block.size <= BLOCK_BYTES or block.count == 1 for block in blocks)
     assert sum(block.count for block in blocks) == len(sizes)
 
 
-@pytest.mark.parametrize(
-    "rows", [[(n, 0, 0, 0, b"%04d" % n) for n in range(9)], [(n, 0, 0, 0, bytes(n)) for n in range(9)]]
+def stored(block: Block, codec: Codec = Codec.LZ4) -> Block:
+    """The block as it comes back from what is stored of it."""
+    data = memoryview(block.encoded(codec))
+    return Block.decoded(data, block.bounds, block.count, block.record_size, block.size)
+
+
+keys = st.tuples(*(st.integers(LIMITS[name].least, LIMITS[name].bound) for name in ("mid", "moid", "cap", "acq")))
+fields = st.sampled_from(["<i2", "<i4", "<i8", "<u4", "<u8", ">i4", "<f4", "<f8", "u1", "?", "S3", "V5", "<M8[ns]", "V0"])
+nested = st.recursive(
+    fields.map(np.dtype)
+    | st.tuples(fields.filter(lambda code: code != "V0"), st.integers(1, 3)).map(
+        lambda pair: np.dtype((pair[0], (pair[1],)))
+    ),
+    lambda inner: st.tuples(st.lists(inner, min_size=1, max_size=4), st.booleans()).map(
+        lambda pair: np.dtype([(f"f{at}", kind) for at, kind in enumerate(pair[0])], align=pair[1])
+    ),
+    max_leaves=6,
 )
-def test_any_flipped_bit_is_found(rows: list[Row]) -> None:
-    (block,) = blocks_of(rows)
-    for at in range(len(block.data)):
-        damaged = bytearray(block.data)
-        damaged[at] ^= 1 << (at % 8)
-        with pytest.raises(StoreCorruptError, match="checksum"):
-            attrs.evolve(block, data=memoryview(bytes(damaged))).verify()
-    for at in range(len(block.offsets)):
-        damaged = bytearray(block.offsets)
-        damaged[at] ^= 128
-        with pytest.raises(StoreCorruptError):
-            attrs.evolve(block, offsets=bytes(damaged)).verify()
 
 
-def test_a_block_cut_short_is_found() -> None:
-    (block,) = blocks_of([(n, 0, 0, 0, b"") for n in range(9)])
-    with pytest.raises(StoreCorruptError, match="has 323 bytes"):
-        attrs.evolve(block, data=block.data[:-1]).verify()
+@settings(max_examples=300, deadline=None)
+@given(nested, st.lists(keys, min_size=1, max_size=60), st.sampled_from(Codec), st.integers(0, 2**32), st.integers(1, 256))
+def test_payloads_of_any_dtype_come_back_as_they_were(
+    dtype: np.dtype[np.void], given_keys: list[tuple[int, int, int, int]], codec: Codec, seed: int, kinds: int
+) -> None:
+    size = dtype.itemsize
+    layout = layout_of(dtype)
+    assert sum(piece.width for piece in layout) == size
+    random = np.random.default_rng(seed)
+    rows = [(*key, random.integers(0, kinds, size, np.uint8).tobytes()) for key in given_keys]
+    blocks = list(sorted_blocks(in_get_form(3, rows), 36 + size, layout))
+    back = [stored(block, codec) for block in blocks]
+    assert rows_of(back) == rows_of(blocks)
+    assert sorted(rows_of(back)) == sorted((3, *row) for row in rows)
+    again = rows_of([stored(block, codec) for block in merged([stored(block, codec) for block in blocks + blocks[:1]])])
+    assert sorted(again) == sorted(rows_of(blocks) + rows_of(blocks[:1]))
+    assert [row[:5] for row in again] == sorted(row[:5] for row in again)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(keys, st.binary(max_size=3) | st.integers(0, 3000).map(bytes)), min_size=1, max_size=60),
+    st.sampled_from(Codec),
+)
+def test_payloads_of_any_size_come_back_as_they_were(given_rows: list[tuple[tuple[int, ...], bytes]], codec: Codec) -> None:
+    blocks = blocks_of([(*key, payload) for key, payload in given_rows])
+    for block in blocks:
+        back = stored(block, codec)
+        assert back.rows() == block.rows()
+        columns = stored(block, codec)
+        assert columns.lengths().tolist() == [len(row[-1]) for row in rows_in(block.rows())]
+        assert columns.payloads().tobytes() == b"".join(row[-1] for row in rows_in(block.rows()))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(small, small, small, small), min_size=24, max_size=60),
+    st.sampled_from([1, 2]),
+    st.tuples(small, small),
+    st.tuples(small, small),
+    st.tuples(small, small),
+)
+def test_stored_blocks_select_the_right_records(
+    given_keys: list[tuple[int, int, int, int]],
+    spread: int,
+    mids: tuple[int, int],
+    caps: tuple[int, int],
+    acqs: tuple[int, int],
+) -> None:
+    (block,) = blocks_of([(*key, bytes([at]) * (at % spread + 1)) for at, key in enumerate(given_keys)])
+    box = KeyRange.of(mid=mids, cap=caps, acq=acqs)
+    inside = [row for row in rows_in(block.rows()) if Key(*row[:5]) in box]
+    assert list(rows_in(stored(block).select(box).rows())) == inside
+    back = stored(block)
+    back.rows()
+    assert list(rows_in(back.select(box).rows())) == inside
+
+
+@pytest.mark.parametrize("sizes", [[2**20], [2**20] * 2, [2**20 + n for n in range(3)], [0] * 100, [32 * 2**20]])
+@pytest.mark.parametrize("codec", list(Codec))
+def test_payloads_of_extreme_sizes(sizes: list[int], codec: Codec) -> None:
+    for block in blocks_of([(n, 0, 0, 0, bytes([n]) * size) for n, size in enumerate(sizes)]):
+        assert stored(block, codec).rows() == block.rows()
+
+
+def test_only_what_is_asked_for_is_decoded() -> None:
+    (block,) = blocks_of([(n // 10, 0, n, n, b"%08d" % n) for n in range(100)])
+    back = stored(block)
+    assert back.key("cap").tolist() == list(range(100))
+    assert [column is not None for column in back._columns] == [False, False, True, False, False]
+
+
+def test_the_pieces_of_a_payload() -> None:
+    assert layout_of(np.dtype([("a", "<i4"), ("b", "<f4"), ("c", "?")])) == (Piece(4, True), Piece(4), Piece(1))
+    assert layout_of(np.dtype([("a", "u1"), ("b", "<i8")], align=True)) == (Piece(1), Piece(7), Piece(8, True))
+    assert layout_of(np.dtype([("a", [("x", "<u2"), ("y", ">u2")]), ("b", "<f8", (3,))])) == (
+        Piece(2, True),
+        Piece(2),
+        Piece(24),
+    )
+    overlapping = np.dtype({"names": ["a", "b"], "formats": ["<i4", "<i4"], "offsets": [0, 2]})
+    assert layout_of(overlapping) == (Piece(6),)
+    assert layout_of(np.dtype("V0")) == ()
+
+
+@pytest.mark.parametrize("codec", list(Codec))
+@pytest.mark.parametrize("count", [3, 200])
+@pytest.mark.parametrize("spread", [1, 3])
+def test_damage_that_no_checksum_found_is_refused_or_decoded_to_the_right_size(
+    codec: Codec, count: int, spread: int
+) -> None:
+    (block,) = blocks_of([(n // 50, 0, n * n, n, b"%06d" % (n % 7) * (n % spread + 1)) for n in range(count)])
+    original, random = block.encoded(codec), np.random.default_rng(count)
+    refused = 0
+    for _ in range(1500):
+        data = bytearray(original)
+        for at in random.integers(0, len(data), random.integers(1, 4)).tolist():
+            data[at] = int(random.integers(256))
+        try:
+            back = Block.decoded(memoryview(bytes(data)), block.bounds, block.count, block.record_size, block.size)
+            assert len(back.rows()) == block.size
+            assert len(list(rows_in(back.rows()))) == block.count
+        except StoreCorruptError:
+            refused += 1
+    assert refused > 100
+
+
+@pytest.mark.parametrize(
+    ("count", "record_size", "size"),
+    [(0, 0, 0), (2**16 + 1, 40, 40 * (2**16 + 1)), (9, 40, 361), (9, 35, 315), (9, 0, MOST_BYTES + 1), (9, 0, 300)],
+)
+def test_sizes_that_cannot_be(count: int, record_size: int, size: int) -> None:
+    (block,) = blocks_of([(n, 0, 0, 0, b"1234") for n in range(9)])
+    with pytest.raises(StoreCorruptError):
+        Block.decoded(memoryview(block.encoded(Codec.LZ4)), block.bounds, count, record_size, size)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tsmodel.model.fields.base import Declaration, FieldOptions, FieldType, Options, declaration_of
+from tsmodel.model.fields.base import Declaration, FieldOptions, FieldType, Options, declaration_of, did_you_mean
 from tsmodel.model.fields.composites import Array, Nested, Nullable, Packed, Padding
 from tsmodel.model.fields.keys import Acq, Cap, Cid, KeyComponent, Mid, Moid
 from tsmodel.model.fields.numbers import (
@@ -70,6 +70,7 @@ __all__ = [
     "UnixTime",
     "Uuid",
     "declaration_of",
+    "did_you_mean",
     "field",
     "padding",
 ]

@@ -7,7 +7,8 @@ only makes the field's codec: the metaclass replaces each annotation by the plai
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_origin, overload
 
@@ -16,7 +17,7 @@ import attrs
 from tsmodel.codec import ByteOrder, Constraints, FieldCodec, FixedCodec, Padding, Scalar
 from tsmodel.model.columns import Column
 
-__all__ = ["Declaration", "FieldOptions", "FieldType", "Options", "declaration_of"]
+__all__ = ["Declaration", "FieldOptions", "FieldType", "Options", "declaration_of", "did_you_mean"]
 
 T = TypeVar("T")
 
@@ -58,11 +59,18 @@ class Options:
             raise ValueError("it takes prefix= or rest=True, not both")
         return None
 
-    def done(self, label: str) -> None:
-        """Refuses what is left."""
+    def done(self, label: str, takes: Sequence[str] = ()) -> None:
+        """Refuses what is left; `takes` are the options that there are."""
         if self._given:
             left = ", ".join(f"{name}={value!r}" for name, value in self._given.items())
-            raise ValueError(f"{label} has no use for {left}")
+            what = f"takes {', '.join(takes)}" if takes else "takes none"
+            raise ValueError(f"{label} has no use for {left}; of the options about storage it {what}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`"; did you mean size?"` for a name like one of those that are known; otherwise nothing."""
+    near = get_close_matches(name, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _integer(kind: object, option: str, signed: bool) -> Scalar:
@@ -77,7 +85,7 @@ class FieldType(Generic[T]):
     """A way to store a value of type T. Used as an annotation in a model, never instantiated."""
 
     takes: ClassVar[tuple[str, ...]] = ()
-    """Names of its options, for documentation."""
+    """Names of its options, for documentation and messages."""
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FieldCodec | Padding:

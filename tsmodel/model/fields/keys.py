@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, overload
 
+from tsmodel.model.columns import IntColumn
 from tsmodel.model.fields.base import FieldType
 
 __all__ = ["Acq", "Cap", "Cid", "KeyComponent", "Mid", "Moid"]
@@ -15,19 +16,31 @@ class KeyComponent(FieldType[int]):
     component: ClassVar[str]
 
 
-class Cid(KeyComponent):
+class _Id(KeyComponent):
+    """A component that is not a time."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, instance: None, owner: type[object]) -> IntColumn: ...
+        @overload
+        def __get__(self, instance: object, owner: type[object]) -> int: ...
+        def __get__(self, instance: object, owner: type[object]) -> IntColumn | int: ...
+
+
+class Cid(_Id):
     """The client id, an int from 0 to 2**31 - 2."""
 
     component = "cid"
 
 
-class Mid(KeyComponent):
+class Mid(_Id):
     """The meter id, an int from -2**63 to 2**63 - 2."""
 
     component = "mid"
 
 
-class Moid(KeyComponent):
+class Moid(_Id):
     """The meter object id, an int from -2**31 to 2**31 - 2."""
 
     component = "moid"

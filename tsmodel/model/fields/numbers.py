@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 from typing_extensions import TypeVar
 
 from tsmodel.codec import SCALARS, FieldCodec, Scalar
 from tsmodel.codec.numbers import BitsCodec, ScalarCodec, ScaledCodec
+from tsmodel.model.columns import IntColumn
 from tsmodel.model.fields.base import FieldType, Options
 
 __all__ = [
@@ -44,49 +45,61 @@ class ScalarType(FieldType[T]):
         return ScalarCodec(cls.scalar, options.byte_order)
 
 
-class Int8(ScalarType[int]):
+class IntegerType(ScalarType[int]):
+    """An integer of some width."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, instance: None, owner: type[object]) -> IntColumn: ...
+        @overload
+        def __get__(self, instance: object, owner: type[object]) -> int: ...
+        def __get__(self, instance: object, owner: type[object]) -> IntColumn | int: ...
+
+
+class Int8(IntegerType):
     """An int from -128 to 127; 1 byte."""
 
     scalar = SCALARS["Int8"]
 
 
-class Int16(ScalarType[int]):
+class Int16(IntegerType):
     """An int from -2**15 to 2**15 - 1; 2 bytes."""
 
     scalar = SCALARS["Int16"]
 
 
-class Int32(ScalarType[int]):
+class Int32(IntegerType):
     """An int from -2**31 to 2**31 - 1; 4 bytes."""
 
     scalar = SCALARS["Int32"]
 
 
-class Int64(ScalarType[int]):
+class Int64(IntegerType):
     """An int from -2**63 to 2**63 - 1; 8 bytes."""
 
     scalar = SCALARS["Int64"]
 
 
-class UInt8(ScalarType[int]):
+class UInt8(IntegerType):
     """An int from 0 to 255; 1 byte."""
 
     scalar = SCALARS["UInt8"]
 
 
-class UInt16(ScalarType[int]):
+class UInt16(IntegerType):
     """An int from 0 to 2**16 - 1; 2 bytes."""
 
     scalar = SCALARS["UInt16"]
 
 
-class UInt32(ScalarType[int]):
+class UInt32(IntegerType):
     """An int from 0 to 2**32 - 1; 4 bytes."""
 
     scalar = SCALARS["UInt32"]
 
 
-class UInt64(ScalarType[int]):
+class UInt64(IntegerType):
     """An int from 0 to 2**64 - 1; 8 bytes."""
 
     scalar = SCALARS["UInt64"]
@@ -127,6 +140,14 @@ class Bits(FieldType[int]):
     the first in its lowest bits, as C compilers for x86-64 lay out bit-fields of one type."""
 
     takes = ("bits", "storage", "byte_order")
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, instance: None, owner: type[object]) -> IntColumn: ...
+        @overload
+        def __get__(self, instance: object, owner: type[object]) -> int: ...
+        def __get__(self, instance: object, owner: type[object]) -> IntColumn | int: ...
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FieldCodec:

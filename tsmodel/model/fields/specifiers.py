@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import attrs
 
 from tsmodel.codec import ByteOrder, Constraints
-from tsmodel.model.fields.base import FieldOptions, FieldType
+from tsmodel.model.fields.base import FieldOptions, FieldType, did_you_mean
 
 __all__ = ["field", "padding"]
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _explained(function: F) -> F:
+    """The same function, which says what it takes when it is given what it does not take."""
+    known = list(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def explained(*args: Any, **options: Any) -> Any:
+        if unknown := [name for name in options if name not in known]:
+            near = did_you_mean(unknown[0], known)
+            raise TypeError(f"{function.__name__}() has no option {unknown[0]}{near}; it takes {', '.join(known)}")
+        return function(*args, **options)
+
+    return cast("F", explained)
+
+
+@_explained
 def field(
     *,
     default: object = attrs.NOTHING,
@@ -74,7 +94,7 @@ def field(
         doc: what the field means.
 
     Raises:
-        TypeError: when both a default and a factory are given.
+        TypeError: when both a default and a factory are given, or an option that there is not.
     """
     if default is not attrs.NOTHING and default_factory is not None:
         raise TypeError("field() takes default or default_factory, not both")

@@ -1,0 +1,39 @@
+"""Failures of a connection: our own error, and what Python itself raises, at once."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import ssl
+
+import pytest
+
+from tsmodel.client.failures import transport_error
+from tsmodel.errors import TransportError
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        ConnectionRefusedError(111, "refused"),
+        ConnectionResetError(104, "reset"),
+        BrokenPipeError(32, "broken"),
+        ConnectionAbortedError(103, "aborted"),
+        TimeoutError("slow"),
+        socket.gaierror(-2, "unknown name"),
+        ssl.SSLCertVerificationError(1, "self-signed"),
+        ssl.SSLError(1, "wrong version"),
+        OSError(101, "unreachable"),
+        OverflowError("no port"),
+    ],
+    ids=lambda cause: type(cause).__name__,
+)
+def test_an_error_is_also_what_caused_it(cause: Exception) -> None:
+    error = transport_error("meters", 2025, "connecting to", cause)
+    assert isinstance(error, TransportError)
+    assert isinstance(error, type(cause)) or not isinstance(cause, OSError)
+    assert error.__cause__ is cause
+    assert error.errno == getattr(cause, "errno", None)
+    assert str(error).startswith("connecting to meters:2025 failed: ")
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again)) == (type(error), str(error))

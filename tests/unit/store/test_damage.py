@@ -1,0 +1,217 @@
+"""Files that were damaged: right answers or a `StoreError` that says so, never wrong answers."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support.batches import Row, batches, scanned
+
+from tsmodel.errors import StoreCorruptError, StoreFormatError
+from tsmodel.keys import KeyRange
+from tsmodel.store import EmbeddedStore, open_store
+from tsmodel.store.journal import check_journal
+from tsmodel.store.merging import MergePolicy
+from tsmodel.store.sqlite import SQLiteEngine
+
+PAGE = 8192
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[Row]]:
+    """A closed file with merged runs and others, of several cids, and what it holds."""
+    path = tmp_path_factory.mktemp("small") / "store.tsdb"
+    with closing(EmbeddedStore(SQLiteEngine(str(path)), policy=MergePolicy(fan_in=3))) as store:
+        for number in range(5):
+            store.append(batches([(1, n % 7, 0, n * n % 50, b"%06d" % (n % 10)) for n in range(30 + number)]))
+            store.append(batches([(2, n, 0, n, b"x" * (n % 3)) for n in range(3)]))
+        rows = scanned(store)
+    return path.read_bytes(), rows
+
+
+def answer(path: Path, content: bytes, rows: list[Row]) -> bool:
+    """Whether the answer of a changed file is right; False when it is refused."""
+    path.write_bytes(content)
+    refusal = ""
+    try:
+        with closing(open_store(path, read_only=True)) as store:
+            found = scanned(store)
+            last = store.last_acq(KeyRange())
+    except (StoreCorruptError, StoreFormatError) as error:
+        refusal = str(error)
+    if refusal:
+        assert str(path) in refusal
+        return False
+    assert found == rows
+    assert last == max(row[4] for row in rows) + 1
+    return True
+
+
+def flips(content: bytes) -> Iterator[int]:
+    """Every byte that is not 0, and some of the others."""
+    chosen = random.Random(7)
+    for at, byte in enumerate(content):
+        if byte or chosen.random() < 0.01:
+            yield at
+
+
+def test_every_flipped_byte_is_found_or_harmless(tmp_path: Path, small: tuple[bytes, list[Row]]) -> None:
+    content, rows = small
+    chosen, found, count = random.Random(1), 0, 0
+    for at in flips(content):
+        changed = bytearray(content)
+        changed[at] ^= 1 << chosen.randrange(8)
+        count += 1
+        found += not answer(tmp_path / "store.tsdb", bytes(changed), rows)
+    assert found > count / 2
+
+
+def test_words_that_changed_places_are_found_or_harmless(tmp_path: Path, small: tuple[bytes, list[Row]]) -> None:
+    content, rows = small
+    chosen, found = random.Random(2), 0
+    used = [at for at in range(100, len(content) - 8, 8) if any(content[at : at + 8])]
+    for _ in range(300):
+        a, b = sorted(chosen.sample(used, 2))
+        changed = bytearray(content)
+        changed[a : a + 8], changed[b : b + 8] = content[b : b + 8], content[a : a + 8]
+        found += not answer(tmp_path / "store.tsdb", bytes(changed), rows)
+    assert found > 150
+
+
+def test_pages_that_changed_places_or_were_lost_are_found_or_harmless(
+    tmp_path: Path, small: tuple[bytes, list[Row]]
+) -> None:
+    content, rows = small
+    pages = [content[at : at + PAGE] for at in range(0, len(content), PAGE)]
+    found = 0
+    for a in range(len(pages)):
+        for b in range(a):
+            changed = list(pages)
+            changed[a], changed[b] = pages[b], pages[a]
+            found += not answer(tmp_path / "store.tsdb", b"".join(changed), rows)
+            changed[a], changed[b] = pages[a], pages[a]
+            found += not answer(tmp_path / "store.tsdb", b"".join(changed), rows)
+        changed = list(pages)
+        changed[a] = bytes(PAGE)
+        found += not answer(tmp_path / "store.tsdb", b"".join(changed), rows)
+    assert found > len(pages)
+
+
+def test_a_file_cut_at_any_length(tmp_path: Path, small: tuple[bytes, list[Row]]) -> None:
+    content, rows = small
+    for length in [*range(0, 200, 7), *range(200, len(content), 509), len(content) - 1]:
+        answer(tmp_path / "store.tsdb", content[:length], rows)
+    assert not answer(tmp_path / "store.tsdb", content[: PAGE * 3], rows)
+    assert answer(tmp_path / "store.tsdb", content, rows)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM blocks WHERE id = (SELECT max(id) FROM blocks)",
+        "DELETE FROM runs WHERE number = (SELECT max(number) FROM runs)",
+        "DELETE FROM runs",
+        "DELETE FROM state",
+        "UPDATE blocks SET data = (SELECT data FROM blocks ORDER BY id LIMIT 1)",
+        "UPDATE blocks SET data = 'text'",
+        "UPDATE runs SET cid = cid + 1",
+        "UPDATE runs SET number = number + 1000",
+        "UPDATE runs SET digest = zeroblob(16)",
+        "UPDATE runs SET digest = 5",
+        "UPDATE state SET data = zeroblob(72)",
+        "UPDATE state SET data = 7",
+        "INSERT INTO runs SELECT number + 100, cid, digest, directory FROM runs LIMIT 1",
+        "ALTER TABLE runs RENAME COLUMN digest TO other",
+        "CREATE TABLE more (x)",
+        "DROP TABLE blocks",
+    ],
+)
+def test_what_was_changed_by_statements_is_found(tmp_path: Path, small: tuple[bytes, list[Row]], statement: str) -> None:
+    path = tmp_path / "store.tsdb"
+    path.write_bytes(small[0])
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(statement)
+    assert not answer(path, path.read_bytes(), small[1])
+    with pytest.raises(StoreCorruptError), closing(open_store(path)) as store:
+        scanned(store)
+
+
+def test_a_state_of_another_time_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "store.tsdb"
+    states = []
+    for _ in range(2):
+        with closing(open_store(path)) as store:
+            store.append(batches([(1, 1, 1, 1, b"")]))
+        with closing(sqlite3.connect(path)) as connection:
+            states.append(connection.execute("SELECT data FROM state").fetchone()[0])
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE state SET data = ?", states[:1])
+    with pytest.raises(StoreCorruptError, match="2 runs are there, and not the 1"):
+        open_store(path)
+
+
+@pytest.fixture
+def left(tmp_path: Path) -> tuple[Path, Path]:
+    """A file and its journal as a process left them that is gone: ten puts, each of one record."""
+    store = open_store(tmp_path / "store.tsdb")
+    for n in range(10):
+        store.append(batches([(1, n, 1, 1, b"payload")]))
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for end in ("", "-wal"):
+        shutil.copy(tmp_path / f"store.tsdb{end}", kept / f"store.tsdb{end}")
+    store.close()
+    return kept / "store.tsdb", kept / "store.tsdb-wal"
+
+
+def frames_of(journal: bytes) -> list[int]:
+    return list(range(32, len(journal), 24 + PAGE))
+
+
+def test_a_journal_whose_end_is_torn_loses_only_what_was_not_acknowledged(left: tuple[Path, Path]) -> None:
+    path, journal = left
+    whole = journal.read_bytes()
+    *_, last = frames_of(whole)
+    journal.write_bytes(whole[: last + 500])
+    with closing(open_store(path)) as store:
+        assert len(scanned(store)) == 9
+
+
+def test_any_damaged_frame_before_the_last_put_is_found(left: tuple[Path, Path]) -> None:
+    path, journal = left
+    whole, main = journal.read_bytes(), path.read_bytes()
+    frames = frames_of(whole)
+    commits = [at for at in frames if whole[at + 4 : at + 8] != bytes(4)]
+    assert len(commits) >= 10
+    for at in [each for each in frames if each <= commits[-2]]:
+        for offset in (1, 5, 9, 17, 100, 5000):
+            changed = bytearray(whole)
+            changed[at + offset] ^= 16
+            journal.write_bytes(bytes(changed))
+            path.write_bytes(main)
+            with pytest.raises(StoreCorruptError, match="journal .* is damaged, and later ones of"):
+                open_store(path)
+            journal.with_name("store.tsdb-shm").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("at", [0, 5, 9, 17, 25, 29])
+def test_a_damaged_head_of_a_journal_is_found(left: tuple[Path, Path], at: int) -> None:
+    path, journal = left
+    changed = bytearray(journal.read_bytes())
+    changed[at] ^= 1
+    journal.write_bytes(bytes(changed))
+    with pytest.raises(StoreCorruptError, match="journal"):
+        open_store(path)
+
+
+def test_a_whole_journal_is_taken_in(left: tuple[Path, Path]) -> None:
+    path, journal = left
+    check_journal(journal)
+    with closing(open_store(path)) as store:
+        assert len(scanned(store)) == 10
+    assert not journal.exists()

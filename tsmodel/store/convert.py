@@ -1,0 +1,195 @@
+"""Copies a store to a new file: one of format 1, or one of the present format that was copied without its journal.
+
+    python -m tsmodel.store.convert OLD NEW
+
+Rules kept here:
+
+* The old file is only read. The new one must not exist.
+* Records keep their acquisition times. What was promised about times to come (`last_acq`) is promised by the new file too.
+* Every checksum that the old format has is compared; damage ends the copy, and no new file is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sqlite3
+import struct
+import sys
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError
+from tsmodel.keys import KeyRange
+from tsmodel.store.sqlite import APPLICATION_ID, FORMAT_VERSION, SQLiteEngine
+from tsmodel.store.store import EmbeddedStore, open_store
+from tsmodel.wire.chunk import Batch
+from tsmodel.wire.records import GET_FORM, PUTA_FORM
+
+__all__ = ["convert", "main"]
+
+_AT_ONCE: Final = 32 * 2**20
+"""Bytes of records that are stored in one transaction."""
+
+
+def convert(old: Path | str, new: Path | str) -> int:
+    """Copies the records of one file to another.
+
+    Args:
+        old: a store of format 1, or a store that was copied while it was open.
+        new: the file to create.
+
+    Returns:
+        How many records were copied.
+
+    Raises:
+        StoreFormatError: when the old file is no store.
+        StoreCorruptError: when it is damaged.
+        StoreError: when the new file exists, or one of them cannot be used.
+    """
+    old, new = Path(old), Path(new)
+    if new.exists():
+        raise StoreError(f"{new} exists; give the path of a new file", path=str(new))
+    version = _version(old)
+    if version == 1:
+        chunks, last = _first_format(old)
+    elif version == FORMAT_VERSION:
+        chunks, last = _present_format(old)
+    else:
+        raise StoreFormatError(f"{old} has format {version}, which this version does not know", path=str(old))
+    try:
+        with closing(open_store(new)) as store:
+            count = _copied(chunks, store)
+            store.advance(last + 1)
+    except BaseException:
+        for end in ("", "-wal", "-shm"):
+            Path(f"{new}{end}").unlink(missing_ok=True)
+        raise
+    return count
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; gives the status of the process."""
+    parser = argparse.ArgumentParser(prog="python -m tsmodel.store.convert", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("old", type=Path, help="the store to copy; it is only read")
+    parser.add_argument("new", type=Path, help="the file to create")
+    options = parser.parse_args(arguments)
+    try:
+        count = convert(options.old, options.new)
+    except StoreError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{count} records copied to {options.new}")
+    return 0
+
+
+def _version(path: Path) -> int:
+    try:
+        with path.open("rb") as file:
+            data = file.read(100)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error}", path=str(path)) from error
+    version, application = struct.unpack_from(">I4xI", data.ljust(100, b"\0"), 60)
+    if application != APPLICATION_ID:
+        raise StoreFormatError(f"{path} is not a tsmodel store", path=str(path))
+    return int(version)
+
+
+def _copied(chunks: Iterator[tuple[int, memoryview, int, int]], store: EmbeddedStore) -> int:
+    batches: list[Batch] = []
+    count = size = 0
+    for cid, data, records, record_size in chunks:
+        batches.append(_batch(cid, data, records, record_size))
+        count += records
+        size += len(data)
+        if size >= _AT_ONCE:
+            store.append(batches, with_acq=True)
+            batches, size = [], 0
+    store.append(batches, with_acq=True)
+    return count
+
+
+def _batch(cid: int, data: memoryview, count: int, record_size: int) -> Batch:
+    """Records in GET form as a batch in PUTA form."""
+    header = GET_FORM.header.itemsize
+    if not record_size:
+        pieces: list[bytes | memoryview] = []
+        for start in GET_FORM.offsets(data).tolist():
+            (n,) = struct.unpack_from("<i", data, start)
+            pieces += (struct.pack("<i", n - 4), data[start + 8 : start + 4 + n])
+        return Batch(cid, memoryview(b"".join(pieces)), count)
+    records = np.frombuffer(data, GET_FORM.dtype(record_size - header))
+    puta = np.empty(count, PUTA_FORM.dtype(record_size - header))
+    puta["n"] = puta.dtype.itemsize - 4
+    for name in (puta.dtype.names or ())[1:]:
+        puta[name] = records[name]
+    octets: Any = puta.view(np.uint8)
+    return Batch(cid, memoryview(octets), count, puta.dtype.itemsize)
+
+
+def _connected(path: Path, *, is_alone: bool) -> sqlite3.Connection:
+    quoted = urllib.parse.quote(str(path.resolve().as_posix()))
+    quoted = quoted if quoted.startswith("/") else f"/{quoted}"
+    options = "mode=ro&immutable=1" if is_alone else "mode=ro"
+    return sqlite3.connect(f"file://{quoted}?{options}", uri=True, isolation_level=None)
+
+
+def _first_format(path: Path) -> tuple[Iterator[tuple[int, memoryview, int, int]], int]:
+    """Records of a file of format 1, and the last acq it gave or promised."""
+    journal = Path(f"{path}-wal")
+    connection = _connected(path, is_alone=not journal.exists())
+    try:
+        connection.execute("BEGIN")
+        (last,) = connection.execute("SELECT last_acq FROM state").fetchone()
+    except (sqlite3.Error, TypeError) as error:
+        connection.close()
+        raise StoreCorruptError(f"{path} is damaged: {error}", path=str(path)) from error
+
+    def chunks() -> Iterator[tuple[int, memoryview, int, int]]:
+        wanted = "id, cid, count, record_size, checksum, offsets, data"
+        with closing(connection):
+            try:
+                for name, cid, count, record_size, checksum, offsets, data in connection.execute(
+                    f"SELECT {wanted} FROM blocks ORDER BY cid, id"  # noqa: S608 - built from constants
+                ):
+                    if _first_checksum(data, offsets) != checksum:
+                        raise StoreCorruptError(
+                            f"{path} is damaged: block {name} does not have its checksum", path=str(path)
+                        )
+                    yield cid, memoryview(data), count, record_size
+            except sqlite3.Error as error:
+                raise StoreCorruptError(f"{path} is damaged: {error}", path=str(path)) from error
+
+    return chunks(), int(last)
+
+
+def _first_checksum(data: bytes, offsets: bytes) -> int:
+    """Format 1 summed the words of a block."""
+    total = len(data)
+    for part in (data, offsets):
+        words = len(part) // 8
+        total += int.from_bytes(part[words * 8 :], "little")
+        total += int(np.add.reduce(np.frombuffer(part, "<u8", words))) if words else 0
+    return (total & (2**64 - 1)) - 2**63
+
+
+def _present_format(path: Path) -> tuple[Iterator[tuple[int, memoryview, int, int]], int]:
+    """What is there of a file of the present format, with or without its journal."""
+    engine = SQLiteEngine(str(path), read_only=True, as_copy=True)
+
+    def chunks() -> Iterator[tuple[int, memoryview, int, int]]:
+        with closing(engine), engine.reading() as snapshot:
+            for block in snapshot.blocks(KeyRange()):
+                yield block.bounds[0], block.rows(), block.count, block.record_size
+
+    with engine.reading() as snapshot:
+        last = snapshot.last_acq()
+    return chunks(), last
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,358 @@
+"""Parts: how one column of a block is compressed. No records, no files.
+
+Rules kept here:
+
+* A part is a header of 40 bytes and what it stores. The header says how the part is encoded, so each part may be encoded
+  differently, and a later version may add encodings. An encoding that is not known here is a `StoreCorruptError`.
+* Decoding is exact: integers come back with every bit, opaque items with every byte.
+* Sizes in a header are never trusted. The caller says how many items it expects. Nothing is allocated beyond that, and a
+  decompressor writes into a buffer of the right size or fails.
+* Whoever decodes has checked a checksum before. These checks are for what a checksum cannot exclude.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import cramjam
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.errors import StoreCorruptError
+
+__all__ = [
+    "Codec",
+    "Part",
+    "decode_bytes",
+    "decode_integers",
+    "decode_items",
+    "encode_bytes",
+    "encode_integers",
+    "encode_items",
+    "read_parts",
+]
+
+Integers: TypeAlias = npt.NDArray[np.int64]
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+
+
+class Codec(IntEnum):
+    """What compresses the bytes of a part. A number never changes its meaning."""
+
+    NONE = 0
+    LZ4 = 1
+    ZSTD = 2
+
+
+class _Form(IntEnum):
+    """How a part is laid out. A number never changes its meaning."""
+
+    CONSTANT = 0
+    """One value for all items. Integers: `base`; items: the stored bytes."""
+    PLANES = 1
+    """The first byte of all items, then the second, and so on."""
+    PLAIN = 2
+    """Items one after another."""
+    RUNS = 3
+    """Two parts of integers: values, and how often each one repeats."""
+
+
+_DIFFERENCES: Final = 0x80
+"""Added to the form of integers: `first`, then what is added to get from each integer to the next one."""
+
+_HEADER: Final = struct.Struct("<BBBBIIIqqQ")
+_MANY: Final = 32
+"""Fewer items are not worth looking for runs, or for planes."""
+_RUN: Final = 8
+"""Average length from which runs are smaller, and faster to decode, than anything else."""
+_NESTED: Final = 2
+"""Runs may consist of runs that often."""
+_WIDE: Final = 256
+"""Items of more bytes are not split into planes."""
+_ZSTD_LEVEL: Final = 1
+_ZSTD_WINDOW: Final = 23
+"""log2 of the largest window that a zstd frame may ask for."""
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+
+
+class Part(NamedTuple):
+    """A part that was read but not decoded.
+
+    Attributes:
+        form: how it is laid out.
+        codec: what its bytes are compressed by.
+        planes: bytes of each packed integer.
+        width: bytes of each item; 0 for integers.
+        stored: how many integers or items are packed.
+        base: added to each packed integer.
+        first: the first integer, where differences are stored.
+        scale: what each packed integer is multiplied by.
+        data: what is stored.
+    """
+
+    form: int
+    codec: int
+    planes: int
+    width: int
+    stored: int
+    base: int
+    first: int
+    scale: int
+    data: memoryview
+
+
+def read_parts(data: memoryview) -> Iterator[Part]:
+    """The parts that follow one another in `data`, without decoding them.
+
+    Raises:
+        StoreCorruptError: when the last one is cut short.
+    """
+    at, end = 0, len(data)
+    while at < end:
+        if end - at < _HEADER.size:
+            raise StoreCorruptError(f"a part's header is cut short after {end - at} bytes")
+        form, codec, planes, _, width, count, length, base, first, scale = _HEADER.unpack_from(data, at)
+        at += _HEADER.size
+        if length > end - at:
+            raise StoreCorruptError(f"a part of {length} bytes is cut short after {end - at}")
+        yield Part(form, codec, planes, width, count, base, first, scale, data[at : at + length])
+        at += length
+
+
+def encode_integers(values: npt.NDArray[Any], codec: Codec) -> bytes:
+    """A part that holds integers of up to 64 bits, shape (n,), n >= 1."""
+    return _integers(np.ascontiguousarray(values).astype(np.int64, copy=False), codec, 0)
+
+
+def decode_integers(part: Part, count: int) -> Integers:
+    """The integers of a part, shape (count,). Unsigned ones of 64 bits come back as the signed ones with the same bits.
+
+    Raises:
+        StoreCorruptError: when the part does not hold exactly so many.
+    """
+    return _decoded(part, count, 0)
+
+
+def encode_items(items: Bytes, codec: Codec) -> bytes:
+    """A part that holds opaque items of one size, shape (n, width), n >= 1, width >= 1."""
+    count, width = items.shape
+    if count > 1 and (items[0] == items[-1]).all() and (items == items[0]).all():
+        return _part(_Form.CONSTANT, Codec.NONE, items[0].tobytes(), width=width, count=count)
+    if width > 1 and count >= _MANY and width <= _WIDE:
+        planes = np.empty((width, count), np.uint8)
+        for at in range(width):
+            planes[at] = items[:, at]
+        used, stored = _compressed(planes.reshape(-1), codec)
+        if used is not Codec.NONE:
+            return _part(_Form.PLANES, used, stored, width=width, count=count)
+        return _part(_Form.PLAIN, used, items.tobytes(), width=width, count=count)
+    used, stored = _compressed(np.ascontiguousarray(items).reshape(-1), codec)
+    return _part(_Form.PLAIN, used, stored, width=width, count=count)
+
+
+def decode_items(part: Part, count: int, width: int) -> Bytes:
+    """The items of a part, shape (count, width).
+
+    Raises:
+        StoreCorruptError: when the part does not hold exactly so many of that size.
+    """
+    if part.width != width or part.stored != count:
+        raise StoreCorruptError(f"a part has {part.stored} items of {part.width} bytes, not {count} of {width}")
+    if part.form == _Form.CONSTANT:
+        if len(part.data) != width:
+            raise StoreCorruptError(f"a part repeats {len(part.data)} bytes, not {width}")
+        return np.broadcast_to(np.frombuffer(part.data, np.uint8), (count, width))
+    raw = _raw(part, count * width)
+    if part.form == _Form.PLAIN:
+        return raw.reshape(count, width)
+    if part.form != _Form.PLANES:
+        raise StoreCorruptError(f"a part of items has form {part.form}, which this version does not know")
+    planes = raw.reshape(width, count)
+    items = np.empty((count, width), np.uint8)
+    for at in range(width):
+        items[:, at] = planes[at]
+    return items
+
+
+def encode_bytes(data: Bytes, codec: Codec) -> bytes:
+    """A part that holds bytes, shape (n,)."""
+    used, stored = _compressed(data, codec)
+    return _part(_Form.PLAIN, used, stored, width=1, count=len(data))
+
+
+def decode_bytes(part: Part, size: int) -> Bytes:
+    """The bytes of a part, shape (size,).
+
+    Raises:
+        StoreCorruptError: when the part does not hold exactly so many.
+    """
+    return decode_items(part, size, 1).reshape(-1) if size else np.empty(0, np.uint8)
+
+
+def _integers(values: Integers, codec: Codec, depth: int) -> bytes:
+    count = len(values)
+    least, greatest = int(values.min()), int(values.max())
+    if least == greatest:
+        return _part(_Form.CONSTANT, Codec.NONE, b"", count=count, base=least)
+    if count < _MANY:
+        return _packed(values, 0, 0, codec)
+    steps = np.diff(values)
+    if depth < _NESTED:
+        changes = steps != 0
+        if (np.count_nonzero(changes) + 1) * _RUN <= count:
+            return _runs(values, changes, 0, 0, codec, depth)
+        changes = steps[1:] != steps[:-1]
+        if (np.count_nonzero(changes) + 1) * _RUN <= count:
+            return _runs(steps, changes, _DIFFERENCES, int(values[0]), codec, depth)
+    if float(np.abs(steps.astype(np.float64)).mean()) * _RUN < float(greatest - least):
+        return _packed(steps, _DIFFERENCES, int(values[0]), codec)
+    return _packed(values, 0, 0, codec)
+
+
+def _runs(values: Integers, changes: npt.NDArray[np.bool_], flag: int, first: int, codec: Codec, depth: int) -> bytes:
+    edges = np.flatnonzero(changes) + 1
+    starts = np.concatenate([np.zeros(1, np.int64), edges])
+    lengths = np.diff(starts, append=len(values))
+    parts = _integers(values[starts], codec, depth + 1) + _integers(lengths, codec, depth + 1)
+    return _part(_Form.RUNS | flag, Codec.NONE, parts, count=len(starts), first=first)
+
+
+def _packed(values: Integers, flag: int, first: int, codec: Codec) -> bytes:
+    """Integers less the least one, divided by what divides all of them, in as few bytes as the greatest one takes."""
+    base = int(values.min())
+    above = (values - np.int64(base)).view(np.uint64)
+    scale = int(np.gcd.reduce(above[:: max(1, len(above) // 64)]))
+    if scale > 1:
+        divided = above // np.uint64(scale)
+        if (divided * np.uint64(scale) == above).all():
+            above = divided
+        else:
+            scale = 1
+    scale = max(scale, 1)
+    count, width = len(above), max(1, (int(above.max()).bit_length() + 7) // 8)
+    octets = above.astype("<u8", copy=False).view(np.uint8).reshape(count, 8)
+    planes = np.empty((width, count), np.uint8)
+    for at in range(width):
+        planes[at] = octets[:, at]
+    used, stored = _compressed(planes.reshape(-1), codec)
+    return _part(
+        _Form.PLANES | flag, used, stored, planes=width, count=count, base=base, first=first, scale=scale
+    )  # fmt: skip
+
+
+def _decoded(part: Part, count: int, depth: int) -> Integers:
+    if part.width:
+        raise StoreCorruptError(f"a part of integers has items of {part.width} bytes")
+    form, differences = part.form & ~_DIFFERENCES, bool(part.form & _DIFFERENCES)
+    stored = count - differences
+    if stored < 1:
+        raise StoreCorruptError(f"a part of {count} integers holds differences")
+    if form == _Form.CONSTANT:
+        _expect(part.stored, stored)
+        values = np.full(stored, part.base, np.int64)
+    elif form == _Form.PLANES:
+        _expect(part.stored, stored)
+        values = _unpacked(part, stored)
+    elif form == _Form.RUNS:
+        values = _repeated(part, stored, depth)
+    else:
+        raise StoreCorruptError(f"a part of integers has form {part.form}, which this version does not know")
+    if not differences:
+        return values
+    whole = np.empty(count, np.int64)
+    whole[0] = part.first
+    whole[1:] = values
+    np.cumsum(whole, out=whole)
+    return whole
+
+
+def _unpacked(part: Part, count: int) -> Integers:
+    width = part.planes
+    if not 1 <= width <= 8:
+        raise StoreCorruptError(f"a part has integers of {width} bytes")
+    planes = _raw(part, count * width).reshape(width, count)
+    room = 1 if width == 1 else 2 if width == 2 else 4 if width <= 4 else 8
+    if room == 1:
+        above = planes[0].astype(np.uint64)
+    else:
+        octets = np.zeros((count, room), np.uint8)
+        for at in range(width):
+            octets[:, at] = planes[at]
+        above = octets.view(f"<u{room}").reshape(count).astype(np.uint64, copy=False)
+    if part.scale != 1:
+        above *= np.uint64(part.scale)
+    values: Integers = above.view(np.int64)
+    if part.base:
+        values += np.int64(part.base)
+    return values
+
+
+def _repeated(part: Part, count: int, depth: int) -> Integers:
+    nested = list(read_parts(part.data))
+    if depth >= _NESTED or len(nested) != 2 or not 1 <= part.stored <= count:
+        raise StoreCorruptError(f"a part of {count} integers says {part.stored} runs, in {len(nested)} parts")
+    lengths = _decoded(nested[1], part.stored, depth + 1)
+    if lengths.min() < 1 or lengths.max() > count or int(lengths.sum()) != count:
+        raise StoreCorruptError(f"runs of a part do not add up to {count} integers")
+    return np.repeat(_decoded(nested[0], part.stored, depth + 1), lengths)
+
+
+def _expect(found: int, count: int) -> None:
+    if found != count:
+        raise StoreCorruptError(f"a part holds {found} integers, not {count}")
+
+
+def _part(
+    form: int, codec: Codec, data: bytes, *, width: int = 0, planes: int = 0, count: int, base: int = 0, first: int = 0,
+    scale: int = 1,
+) -> bytes:  # fmt: skip
+    return _HEADER.pack(form, codec, planes, 0, width, count, len(data), base, first, scale) + data
+
+
+def _compressed(raw: Bytes, codec: Codec) -> tuple[Codec, bytes]:
+    """What is stored of `raw`, and how: as it is where compression saves less than a sixteenth."""
+    if codec is Codec.NONE or len(raw) < _MANY:
+        return Codec.NONE, raw.tobytes()
+    given: Any = raw  # arrays are buffers, and do not say so before Python 3.12
+    if codec is Codec.LZ4:
+        stored = cramjam.lz4.compress_block(given, store_size=False)
+    else:
+        stored = cramjam.zstd.compress(given, _ZSTD_LEVEL)
+    if len(stored) > len(raw) - len(raw) // 16:
+        return Codec.NONE, raw.tobytes()
+    return codec, bytes(stored)
+
+
+def _raw(part: Part, size: int) -> Bytes:
+    """What is stored, decompressed: exactly `size` bytes."""
+    data = part.data
+    if part.codec == Codec.NONE:
+        if len(data) != size:
+            raise StoreCorruptError(f"a part stores {len(data)} bytes, not {size}")
+        return np.frombuffer(data, np.uint8)
+    raw: Any = np.empty(size, np.uint8)
+    try:
+        if part.codec == Codec.LZ4:
+            found = cramjam.lz4.decompress_block_into(data, raw, output_len=size)
+        elif part.codec == Codec.ZSTD:
+            _check_window(data)
+            found = cramjam.zstd.decompress_into(data, raw)
+        else:
+            raise StoreCorruptError(f"a part is compressed by {part.codec}, which this version does not know")
+    except cramjam.DecompressionError as error:
+        raise StoreCorruptError(f"a part cannot be decompressed to {size} bytes: {error}") from error
+    if found != size:
+        raise StoreCorruptError(f"a part has {found} bytes when decompressed, not {size}")
+    whole: Bytes = raw
+    return whole
+
+
+def _check_window(data: memoryview) -> None:
+    """Refuses a zstd frame that would make the decompressor allocate a large window (RFC 8878, 3.1.1.1)."""
+    if len(data) < 6 or bytes(data[:4]) != _ZSTD_MAGIC:
+        raise StoreCorruptError("a part is no zstd frame")
+    if not data[4] & 0x20 and 10 + (data[5] >> 3) > _ZSTD_WINDOW:
+        raise StoreCorruptError(f"a zstd frame asks for a window of 2**{10 + (data[5] >> 3)} bytes")
