@@ -286,7 +286,7 @@ class Columns(Protocol):
         ...
 
     def field(self, at: int) -> Array:
-        """The field of `dtype` at this place, shape (n, ...); of `V<size>` the payloads."""
+        """The field of `dtype` at this place, shape (n, ...), in any byte order; of `V<size>` the payloads."""
         ...
 
     def payloads(self) -> tuple[npt.NDArray[np.uint8], Places]:
@@ -358,7 +358,7 @@ class ColumnChunk(Chunk):
 
     def field(self, at: int) -> Array:
         """See `Columns.field`."""
-        return self._once(at, self._columns.field, at)
+        return self._once(at, self._decoded_field, at)
 
     def payloads(self) -> tuple[npt.NDArray[np.uint8], Places]:
         """See `Columns.payloads`."""
@@ -402,6 +402,12 @@ class ColumnChunk(Chunk):
     def kept(self) -> ColumnChunk:
         """See `Chunk.kept`."""
         return self if self.held <= 2 * self.nbytes else ColumnChunk(_Copied(self))
+
+    def _decoded_field(self, at: int) -> Array:
+        assert self.dtype is not None
+        column = self._columns.field(at)
+        kind = _fields(self.dtype)[at][1][0].base
+        return column if column.dtype == kind else column.astype(kind)
 
     def _once(self, name: str | int, decode: Callable[..., Array], asked: object) -> Array:
         found = self._decoded.get(name)
@@ -527,7 +533,8 @@ class _Joined:
         return np.concatenate([chunk.key(name) for chunk in self._chunks])
 
     def field(self, at: int) -> Array:
-        return np.concatenate([chunk.field(at) for chunk in self._chunks])
+        parts = [chunk.field(at) for chunk in self._chunks]
+        return np.concatenate(parts, dtype=parts[0].dtype)  # NumPy would give the machine's byte order
 
     def payloads(self) -> tuple[npt.NDArray[np.uint8], Places]:
         parts = [chunk.payloads() for chunk in self._chunks]
