@@ -292,7 +292,7 @@ def chunks_of(records: list[bytes], dtype: np.dtype[Any] | None) -> tuple[RowChu
 @given(
     st.lists(st.tuples(st.integers(-2, 2), st.binary(min_size=8, max_size=8)), max_size=6)
     | st.lists(st.tuples(st.integers(-2, 2), st.binary(min_size=4, max_size=8)), max_size=6),
-    st.sampled_from(["V8", "<i4,<f4", "V3,V5", "<i8", "(2,)<i2,<u4", None]),
+    st.sampled_from(["V8", "<i4,<f4", "V3,V5", "<i8", ">i4,>f4", "(2,)>i2,<u4", None]),
     st.data(),
 )
 def test_both_forms_take_and_join_alike(rows: list[tuple[int, bytes]], kind: str | None, data: st.DataObject) -> None:

@@ -158,7 +158,7 @@ class GetOutcome(Generic[T]):
     def _within_limit(self, chunk: Chunk) -> Chunk:
         if self._left is not None and chunk.nbytes > self._left:
             self.fail(MemoryError(f"more than the {self._limit} bytes of the memory limit arrived"))
-            ends = chunk.offsets() + chunk.sizes()
+            ends = chunk.ends()
             return chunk.take(slice(int(np.searchsorted(ends, self._left, side="right"))))
         if self._left is not None:
             self._left -= chunk.nbytes
@@ -212,7 +212,7 @@ class Batching:
 
     def _full(self, limit: int) -> Iterator[Chunk]:
         (held,) = self.rest()
-        ends = held.offsets() + held.sizes()
+        ends = held.ends()
         first = start = 0
         while held.nbytes - start > limit:
             after = int(np.searchsorted(ends, start + limit, "right"))

@@ -92,7 +92,7 @@ class FixedRowCodec(RowCodec[RowT]):
         faulty = self.layout.faulty(found.records) if len(found.records) else None
         if faulty is None or not faulty.any():
             return found
-        return Fit(found.records[~faulty], (*found.misfits, *self._faults(_octets(np.asarray(found.records[faulty])))))
+        return Fit(found.records[~faulty], (*found.misfits, *self._faults(_octets(np.asarray(found.records))[faulty])))
 
     def rows(self, records: Any) -> Iterator[RowT]:
         """See `RowCodec.rows`."""

@@ -102,6 +102,10 @@ class Chunk:
             return np.full(self._count, self.record_size, np.int64)
         return np.diff(self.offsets(), append=self.nbytes)
 
+    def ends(self) -> Places:
+        """Where each record ends in `rows()`, shape (n,)."""
+        return self.offsets() + self.sizes()
+
     def key(self, name: str) -> Array:
         """A key component of each record, shape (n,)."""
         raise NotImplementedError
@@ -282,7 +286,7 @@ class Columns(Protocol):
         ...
 
     def field(self, at: int) -> Array:
-        """The field of `dtype` at this place, shape (n, ...); of `V<size>` the payloads."""
+        """The field of `dtype` at this place, shape (n, ...), in any byte order; of `V<size>` the payloads."""
         ...
 
     def payloads(self) -> tuple[npt.NDArray[np.uint8], Places]:
@@ -354,7 +358,7 @@ class ColumnChunk(Chunk):
 
     def field(self, at: int) -> Array:
         """See `Columns.field`."""
-        return self._once(at, self._columns.field, at)
+        return self._once(at, self._decoded_field, at)
 
     def payloads(self) -> tuple[npt.NDArray[np.uint8], Places]:
         """See `Columns.payloads`."""
@@ -398,6 +402,12 @@ class ColumnChunk(Chunk):
     def kept(self) -> ColumnChunk:
         """See `Chunk.kept`."""
         return self if self.held <= 2 * self.nbytes else ColumnChunk(_Copied(self))
+
+    def _decoded_field(self, at: int) -> Array:
+        assert self.dtype is not None
+        column = self._columns.field(at)
+        kind = _fields(self.dtype)[at][1][0].base
+        return column if column.dtype == kind else column.astype(kind)
 
     def _once(self, name: str | int, decode: Callable[..., Array], asked: object) -> Array:
         found = self._decoded.get(name)
@@ -523,8 +533,8 @@ class _Joined:
         return np.concatenate([chunk.key(name) for chunk in self._chunks])
 
     def field(self, at: int) -> Array:
-        fields = [chunk.field(at) for chunk in self._chunks]
-        return np.concatenate(fields, dtype=fields[0].dtype)  # which NumPy would turn into the machine's byte order
+        parts = [chunk.field(at) for chunk in self._chunks]
+        return np.concatenate(parts, dtype=parts[0].dtype)  # NumPy would give the machine's byte order
 
     def payloads(self) -> tuple[npt.NDArray[np.uint8], Places]:
         parts = [chunk.payloads() for chunk in self._chunks]

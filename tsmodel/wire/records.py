@@ -41,7 +41,7 @@ class WholeRecords:
         end: offset just behind the last whole record.
         count: how many there are.
         record_size: bytes of each one, size field included; 0 when they differ or there are none.
-        offsets: where each one starts, shape (count,), unless they have one size.
+        offsets: where each one starts, shape (count,); None when they have one size, or it was not noted.
     """
 
     end: int

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from support.batches import batches
 
 import tsmodel as ts
 from tsmodel import TSModel, TSStruct, connect, field, padding
@@ -22,6 +23,7 @@ from tsmodel.client.record import Record
 from tsmodel.errors import ConversionError, DecodeError, EncodeError, QueryError, SchemaError
 from tsmodel.keys import Key
 from tsmodel.model.base import codec_of
+from tsmodel.store import open_store
 from tsmodel.timestamps import EPOCH
 
 
@@ -352,6 +354,21 @@ def test_padding_is_written_as_zeros_and_not_looked_at() -> None:
     value = Made.payload_type.from_bytes(b"\1\xff\xff\2\xff")
     assert value is not None
     assert (value.a, value.b) == (1, 2)
+
+
+def test_a_mismatch_has_its_padding_as_it_was_stored() -> None:
+    class Made(TSModel):
+        good: ts.Bool
+        _gap: ts.Padding = padding(2)
+        b: ts.Int8
+
+    store = open_store(None)
+    payloads = [b"\1\0\0\1", b"\2\7\7\1", b"\3\6\6\1"]
+    store.append(batches([(1, at, 1, 1, payload) for at, payload in enumerate(payloads)]))
+    with ts.Session(store) as session:
+        query = session.query(Made).on_error("quarantine")
+        assert [row.b for row in query.all()] == [1]
+        assert [each.payload for each in query.stats.quarantined] == payloads[1:]
 
 
 class Meter(TSModel, moid=7):
