@@ -28,11 +28,12 @@ from tsmodel.session.writing import Writer
 from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import DurationLike
 
-__all__ = ["BACKUP_INSTEAD", "SessionBase", "SessionOptions"]
+__all__ = ["BACKUP_INSTEAD", "COMPACT_INSTEAD", "SessionBase", "SessionOptions"]
 
 M = TypeVar("M", bound=TSModel)
 
 BACKUP_INSTEAD = "copy its records to a session on a file, with session.copy(KeyRange(), to=other)"
+COMPACT_INSTEAD = "a server looks after its own files"
 
 _log = logging.getLogger("tsmodel.session")
 

@@ -23,7 +23,7 @@ from tsmodel.frames.intake import parquet_reader
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import AsyncQuery
-from tsmodel.session.base import BACKUP_INSTEAD, SessionBase, SessionOptions, corrected
+from tsmodel.session.base import BACKUP_INSTEAD, COMPACT_INSTEAD, SessionBase, SessionOptions, corrected
 from tsmodel.session.copying import Copied, Copying, OnCopied
 from tsmodel.session.flushing import AsyncFlusher
 from tsmodel.session.observing import AsyncObserved
@@ -32,7 +32,7 @@ from tsmodel.session.receipt import Receipt
 from tsmodel.session.steps import Steps, run_async
 from tsmodel.session.threads import ThreadedStore, in_thread
 from tsmodel.store import EmbeddedStore
-from tsmodel.store.care import OnProgress, Verified, backup
+from tsmodel.store.care import Compacted, OnProgress, Verified, backup, compact
 from tsmodel.timestamps import DurationLike
 
 __all__ = ["AsyncSession"]
@@ -198,6 +198,11 @@ class AsyncSession(SessionBase):
         """See `Session.backup`. It goes on to its end in a thread, which calls `progress`, also when it is cancelled."""
         store = self._store_beneath("backup", BACKUP_INSTEAD)
         return await in_thread(lambda: backup(store, path, progress))
+
+    async def compact(self, progress: OnProgress | None = None) -> Compacted:
+        """See `Session.compact`. It goes on to its end in a thread, which calls `progress`, also when it is cancelled."""
+        store = self._store_beneath("compact", COMPACT_INSTEAD)
+        return await in_thread(lambda: compact(store, progress))
 
     async def close(self) -> None:
         """See `Session.close`."""

@@ -15,9 +15,13 @@ Rules kept here:
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import tempfile
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -28,24 +32,44 @@ from xxhash import xxh3_64_intdigest
 
 from tsmodel.errors import StoreCorruptError, StoreError, UnsupportedError
 from tsmodel.keys import KEY_FIELDS, LIMITS
-from tsmodel.store.blocks import Block
+from tsmodel.store.blocks import Block, merged, sorted_blocks, uses_codec
 from tsmodel.store.directory import Directory, State, Table, checked_block, entries_of
+from tsmodel.store.parts import Codec
 from tsmodel.store.sqlite import SQLiteEngine, check_schema, examined, new_file, read_state, write_state
 from tsmodel.store.store import EmbeddedStore
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.sorting import is_sorted
 
-__all__ = ["CidInfo", "Fault", "Info", "OnProgress", "Recovered", "Verified", "backup", "info", "recover", "verify"]
+__all__ = [
+    "CidInfo",
+    "Compacted",
+    "Fault",
+    "Info",
+    "OnProgress",
+    "Recovered",
+    "Verified",
+    "backup",
+    "compact",
+    "info",
+    "recover",
+    "verify",
+]
 
 OnProgress: TypeAlias = Callable[[int, int], object]
 """Called with the bytes of blocks that are done, and of all blocks."""
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
+_Ends: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
+"""First and last key, without cid."""
 
 _MOST_MESSAGES: Final = 100
 """Faults of SQLite's own structure that are told."""
 _BEHIND: Final = 2**17
 """How many numbers behind the last one that could be read are tried when the file's state is lost."""
+_STEP: Final = 32 * 2**20
+"""Bytes of records that are merged in one transaction."""
+_FAN: Final = 16
+"""How many chains of runs are merged at once: of each a block is read ahead, so they are less than half of a step."""
 _AT_ONCE: Final = 16 * 2**20
 """Bytes of blocks that a new file is given in one transaction."""
 
@@ -130,6 +154,23 @@ class Recovered:
 
 
 @attrs.frozen
+class Compacted:
+    """What `compact` came to.
+
+    Attributes:
+        bytes_before: size of the file before, once its journal is taken in.
+        bytes_after: the same afterwards. While others read the file as it was, it shrinks only with a later put.
+        runs_before: how many runs there were.
+        runs_after: how many there are.
+    """
+
+    bytes_before: int
+    bytes_after: int
+    runs_before: int
+    runs_after: int
+
+
+@attrs.frozen
 class CidInfo:
     """What a file holds of one cid; attributes as those of `Info`."""
 
@@ -148,7 +189,7 @@ class Info:
 
     Attributes:
         path: the file.
-        file_bytes: its size, without its journal.
+        file_bytes: its size, once its journal is taken in.
         free_bytes: how much of that is free for later puts.
         records: how many records.
         series: how many different (cid, mid, moid).
@@ -211,14 +252,14 @@ def info(path: PathLike) -> Info:
                 cap=(int(entries["cap_min"].min()), int(entries["cap_max"].max())),
                 acq=(int(entries["acq_min"].min()), int(entries["acq_max"].max())),
             )
-        free, page = snapshot.free_pages()
+        file_bytes, free = snapshot.sizes()
         size = sum(run.size for runs in by_cid.values() for run in runs)
         last = snapshot.last_acq()
     found = list(cids.values())
     return Info(
         path=name,
-        file_bytes=Path(path).stat().st_size,
-        free_bytes=free * page,
+        file_bytes=file_bytes,
+        free_bytes=free,
         records=sum(each.records for each in found),
         series=sum(each.series for each in found),
         runs=sum(each.runs for each in found),
@@ -389,6 +430,199 @@ def backup(store: EmbeddedStore, path: PathLike, progress: OnProgress | None = N
         raise _exists(target) from error
     steps.end()
     return attrs.evolve(report, path=str(target))
+
+
+def compact(store: EmbeddedStore, progress: OnProgress | None = None) -> Compacted:
+    """Merges the runs of each cid, compresses what a put compressed fast more strongly, and gives free space back.
+
+    It goes in transactions of some 32 MiB of records, so others read and write meanwhile; what they put stays in runs of
+    its own. A process that dies leaves a whole file with the same records, of which a part is merged. Only the end, which
+    gives the space back, keeps writers waiting for as long as it takes to copy the file.
+
+    It needs as much free space beside the file as the file uses, and as much again in SQLite's directory of temporary
+    files, which the environment variable SQLITE_TMPDIR names.
+
+    Args:
+        store: the store.
+        progress: called with bytes of blocks that were merged, and of all blocks.
+
+    Raises:
+        UnsupportedError: for a store in memory.
+        StoreCorruptError: when the store is damaged; `recover` saves what is whole.
+        StoreError: when there is too little free space, or the store may only be read.
+    """
+    engine = _engine(store, "compact", "there is no file that could shrink")
+    with engine.reading() as snapshot:
+        table = snapshot.table
+        before, free = snapshot.sizes()
+    _check_space(engine.path, before - free)
+    runs_before = len(table.runs)
+    lengths: dict[int, int] = {}
+    for run in table.runs.values():
+        lengths[run.cid] = lengths.get(run.cid, 0) + int(run.entries["length"].sum())
+    steps = _Steps(progress, sum(lengths.values()))
+    is_changed = False
+    for cid in sorted(lengths):
+        limit = steps.done + lengths[cid]
+        is_changed |= _Merging(engine, cid, {run.number for run in table.of_cid(cid)}, steps, limit).all()
+        steps.add(limit - steps.done)
+    if is_changed or free:
+        engine.shrink()
+    steps.end()
+    with engine.reading() as snapshot:
+        after, runs = snapshot.sizes()[0], len(snapshot.table.runs)
+    return Compacted(before, after, runs_before, runs)
+
+
+class _Merging:
+    """Merges runs of one cid into runs of which each begins where the one before ends.
+
+    Runs that do not overlap form a chain. A step merges what several chains begin with, up to the key from which on not all
+    of it is known: it stores that as a run, what was read beyond as another, and cuts the chains.
+
+    Args:
+        engine: where the runs are.
+        cid: their client id.
+        known: numbers of the runs to merge; others may come meanwhile, and are left alone.
+        steps: told of what was merged.
+        limit: bytes that are done when all of it is.
+    """
+
+    def __init__(self, engine: SQLiteEngine, cid: int, known: set[int], steps: _Steps, limit: int) -> None:
+        self._engine, self._cid, self._known = engine, cid, known
+        self._steps, self._limit = steps, limit
+        self._known_ends: dict[int, _Ends] = {}
+
+    def all(self) -> bool:
+        """Merges everything; returns whether there was something to merge."""
+        is_changed = False
+        while True:
+            with self._engine.reading() as snapshot:
+                chains = self._chains(snapshot, self._known)
+                if len(chains) <= 1 and all(self._is_tight(snapshot, chain) for chain in chains):
+                    return is_changed
+            is_changed = True
+            is_last = len(chains) <= _FAN
+            chains.sort(key=lambda chain: sum(run.size for run in chain))
+            group = {run.number for chain in chains[:_FAN] for run in chain}
+            while group:
+                group = self._step(group)
+            if is_last:
+                return True
+
+    def _step(self, group: set[int]) -> set[int]:
+        """Merges the beginning of a group of runs; gives the numbers of those that are left."""
+        done = 0
+        with self._engine.writing() as transaction:
+            present = {run.number for run in transaction.table.of_cid(self._cid)}
+            self._known &= present  # a put of somebody else may have merged small ones
+            chains = self._chains(transaction, group & present)
+            queue = [(self._ends(transaction, chain[0])[0], at) for at, chain in enumerate(chains)]
+            heapify(queue)
+            taken: list[Block] = []
+            cuts: dict[int, int] = {}
+            runs = {run.number: run for chain in chains for run in chain}
+            size = 0
+            while queue and size < _STEP:
+                _, at = heappop(queue)
+                run = chains[at][0]
+                block = transaction.read(run, cuts.get(run.number, 0))
+                cuts[run.number] = cuts.get(run.number, 0) + 1
+                taken.append(block)
+                size += block.size
+                done += int(run.entries["length"][cuts[run.number] - 1])
+                if cuts[run.number] == len(run.entries):
+                    chains[at] = chains[at][1:]
+                if chains[at]:
+                    following = chains[at][0]
+                    heappush(queue, (_ends(transaction.read(following, cuts.get(following.number, 0)))[0], at))
+            left = {number for number in runs if number not in cuts}
+            for number, count in cuts.items():
+                self._known.discard(number)
+                if (rest := transaction.drop(runs[number], count)) is not None:
+                    left.add(rest)
+                    self._known.add(rest)
+            if taken:
+                known, beyond = _cut(merged(taken), queue[0][0] if queue else None)
+                self._known.add(transaction.next_run)
+                transaction.insert(self._cid, known, is_merged=True)
+                if beyond:
+                    left.add(transaction.next_run)
+                    self._known.add(transaction.next_run)
+                    transaction.insert(self._cid, beyond)
+        self._steps.add(min(done, self._limit - self._steps.done))
+        return left
+
+    def _chains(self, snapshot: Any, numbers: set[int]) -> list[list[Directory]]:
+        """Runs, as few chains as there can be."""
+        found = [run for run in snapshot.table.of_cid(self._cid) if run.number in numbers]
+        chains: list[list[Directory]] = []
+        free: list[tuple[tuple[int, ...], int]] = []
+        for run in sorted(found, key=lambda run: self._ends(snapshot, run)):
+            first, last = self._ends(snapshot, run)
+            if free and free[0][0] <= first:
+                _, at = heappop(free)
+                chains[at].append(run)
+            else:
+                at = len(chains)
+                chains.append([run])
+            heappush(free, (last, at))
+        return chains
+
+    def _ends(self, snapshot: Any, run: Directory) -> _Ends:
+        """The first and the last key of a run."""
+        if run.digest not in self._known_ends:
+            first, last = snapshot.read(run, 0), snapshot.read(run, len(run.entries) - 1)
+            self._known_ends[run.digest] = (_ends(first)[0], _ends(last)[1])
+        return self._known_ends[run.digest]
+
+    def _is_tight(self, snapshot: Any, chain: list[Directory]) -> bool:
+        """Whether merging a chain would change nothing: no run but the last is small, and all is compressed strongly."""
+        if any(run.size < _STEP // 2 for run in chain[:-1]):
+            return False
+        for run in chain:
+            for at in range(len(run.entries)):
+                data = snapshot.stored(run, at)
+                checked_block(run, at, data)
+                if uses_codec(memoryview(data), Codec.LZ4):
+                    return False
+        return True
+
+
+def _cut(blocks: list[Block], key: tuple[int, ...] | None) -> tuple[list[Block], list[Block]]:
+    """Sorted blocks, up to a key and beyond it."""
+    if key is None:
+        return blocks, []
+    known: list[Block] = []
+    for at, block in enumerate(blocks):
+        first, last = _ends(block)
+        if last <= key:
+            known.append(block)
+            continue
+        if first > key:
+            return known, blocks[at:]
+        keys = _keys(block)
+        count = bisect_right(range(block.count), key, key=lambda place: tuple(int(each[place]) for each in keys))
+        rows, end = block.rows(), int(block.starts()[count])
+        known += sorted_blocks(rows[:end], block.record_size, block.layout or None)
+        return known, [*sorted_blocks(rows[end:], block.record_size, block.layout or None), *blocks[at + 1 :]]
+    return known, []
+
+
+def _check_space(path: str, used: int) -> None:
+    """Makes sure that there is room to compact a file of which so many bytes are used."""
+    beside = Path(path).resolve().parent
+    names = [os.environ.get(name) for name in ("SQLITE_TMPDIR", "TMPDIR")]
+    usual = ["/var/tmp", "/usr/tmp", "/tmp"] if os.name == "posix" else [tempfile.gettempdir()]  # noqa: S108 - where SQLite looks
+    temporary = next((Path(name) for name in [*names, *usual] if name and Path(name).is_dir()), beside)
+    is_one = temporary.stat().st_dev == beside.stat().st_dev
+    for place, needed in ((beside, (2 if is_one else 1) * used + 4 * _STEP), (temporary, used)):
+        if (free := shutil.disk_usage(place).free) < needed:
+            raise StoreError(
+                f"compacting {path} needs {needed:,} bytes of free space in {place}, where {free:,} are free: make room"
+                + ("" if place == beside else ", or let SQLITE_TMPDIR name another directory"),
+                path=path,
+            )
 
 
 @attrs.frozen(eq=False)
@@ -615,12 +849,12 @@ class _Steps:
     """Tells how far the work came."""
 
     def __init__(self, progress: OnProgress | None, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
+        self._progress, self._total, self.done = progress, total, 0
 
     def add(self, done: int) -> None:
-        self._done += done
-        if self._progress is not None and self._done < self._total:
-            self._progress(self._done, self._total)
+        self.done += done
+        if self._progress is not None and done and self.done < self._total:
+            self._progress(self.done, self._total)
 
     def end(self) -> None:
         if self._progress is not None:
@@ -664,7 +898,7 @@ def _keys(block: Block) -> list[npt.NDArray[Any]]:
     return [block.key(name) for name in KEY_FIELDS[1:]]
 
 
-def _ends(block: Block) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _ends(block: Block) -> _Ends:
     """The first and the last key of a block, without its cid."""
     keys = _keys(block)
     return tuple(int(key[0]) for key in keys), tuple(int(key[-1]) for key in keys)

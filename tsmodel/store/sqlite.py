@@ -117,7 +117,7 @@ class _Snapshot:
                 name = (run.digest, at)
                 block = cached.get(name)
                 if block is None:
-                    block = self._read(run, at)
+                    block = self.read(run, at)
                     cached.keep(name, block)
                 yield block
 
@@ -133,13 +133,14 @@ class _Snapshot:
         data: bytes = row[0]
         return data
 
-    def free_pages(self) -> tuple[int, int]:
-        """How many pages of the file are free, and the bytes of a page."""
-        (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
-        (size,) = self._connection.execute("PRAGMA page_size").fetchone()
-        return free, size
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of the file once the journal is taken in, and how many of them are free."""
+        names = ("page_size", "page_count", "freelist_count")
+        page, count, free = (self._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+        return count * page, free * page
 
-    def _read(self, run: Directory, at: int) -> Block:
+    def read(self, run: Directory, at: int) -> Block:
+        """A block of a run."""
         return checked_block(run, at, self.stored(run, at))
 
 
@@ -162,7 +163,7 @@ class _Transaction(_Snapshot):
 
     def load(self, run: Run) -> list[Block]:
         directory = self._table.runs[run.number]
-        return [self._read(directory, at) for at in range(len(directory.entries))]
+        return [self.read(directory, at) for at in range(len(directory.entries))]
 
     def remove(self, run: Run) -> None:
         directory = self._table.runs[run.number]
@@ -171,16 +172,34 @@ class _Transaction(_Snapshot):
         self._connection.execute("DELETE FROM runs WHERE number = ?", (run.number,))
         self._removed.add(run.number)
 
+    def drop(self, run: Directory, count: int) -> int | None:
+        """Forgets the first blocks of a run; gives the number of the run that holds the others, None for no others."""
+        self._connection.execute("DELETE FROM blocks WHERE id >= ? AND id < ?", (run.first, run.first + count))
+        self._connection.execute("DELETE FROM runs WHERE number = ?", (run.number,))
+        self._removed.add(run.number)
+        if count == len(run.entries):
+            return None
+        return self._keep(Directory.of_entries(self._next_run, run.cid, run.first + count, run.entries[count:]))
+
+    @property
+    def next_run(self) -> int:
+        """The number that the next run is given."""
+        return self._next_run
+
     def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False) -> None:
         stored = [block.encoded(Codec.ZSTD if is_merged else Codec.LZ4) for block in blocks]
         directory = Directory.of(self._next_run, cid, self._next_block, blocks, stored)
         rows = enumerate(stored, self._next_block)
         self._connection.executemany("INSERT INTO blocks (id, data) VALUES (?, ?)", rows)
-        run = (directory.number, cid, directory.digest.to_bytes(16, "little"), directory.to_bytes())
+        self._keep(directory)
+        self._next_block += len(stored)
+
+    def _keep(self, directory: Directory) -> int:
+        run = (directory.number, directory.cid, directory.digest.to_bytes(16, "little"), directory.to_bytes())
         self._connection.execute("INSERT INTO runs (number, cid, digest, directory) VALUES (?, ?, ?, ?)", run)
         self._added.append(directory)
         self._next_run += 1
-        self._next_block += len(stored)
+        return directory.number
 
     def finish(self) -> Table:
         """Writes the state as it is after all that; gives the directories that are then there."""
@@ -285,12 +304,7 @@ class SQLiteEngine:
     def writing(self, *, wait: bool = True) -> Iterator[_Transaction]:
         """A transaction on the one connection that writes."""
         with held(self._lock, wait=wait), self._errors("; nothing was stored by this call"):
-            self._check_open()
-            if self._read_only:
-                raise StoreError(f"{self.path} was opened to be read only; nothing was stored", path=self.path)
-            if (fault := self._moved()) is not None:
-                raise StoreError(f"{fault}; nothing was stored by this call", path=self.path)
-            writer = self._opened_writer()
+            writer = self._checked_writer()
             self._begin(writer, wait)
             try:
                 transaction = _Transaction(self, writer)
@@ -321,6 +335,28 @@ class SQLiteEngine:
             self._forget()
             self.cache.clear()
             self._table = Table({})
+
+    def shrink(self) -> None:
+        """Gives free pages back to the file system, as soon as nobody reads the file as it was before."""
+        with self._lock, self._errors("; the file stays as large as it is"):
+            writer = self._checked_writer()
+            writer.execute("VACUUM")
+            writer.execute("PRAGMA busy_timeout = 0")
+            try:
+                writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):  # by a reader: a later put cuts the file back
+                    raise
+            finally:
+                writer.execute(f"PRAGMA busy_timeout = {int(_LOCK_TIMEOUT * 1000)}")
+
+    def _checked_writer(self) -> sqlite3.Connection:
+        self._check_open()
+        if self._read_only:
+            raise StoreError(f"{self.path} was opened to be read only; nothing was stored", path=self.path)
+        if (fault := self._moved()) is not None:
+            raise StoreError(f"{fault}; nothing was stored by this call", path=self.path)
+        return self._opened_writer()
 
     def _begin(self, writer: sqlite3.Connection, wait: bool) -> None:
         if wait:

@@ -6,6 +6,7 @@ import random
 import sqlite3
 import threading
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from support.batches import Row, batches, scanned
 
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError, UnsupportedError
 from tsmodel.keys import KeyRange
-from tsmodel.store import EmbeddedStore, info, open_store, recover, verify
-from tsmodel.store.care import backup
+from tsmodel.store import EmbeddedStore, care, info, open_store, recover, verify
+from tsmodel.store import blocks as blocks_module
+from tsmodel.store.care import backup, compact
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine
 from tsmodel.timestamps import now_ns
@@ -455,3 +457,142 @@ def test_recovering_never_overwrites(tmp_path: Path, path: Path) -> None:
     with pytest.raises(StoreError, match="exists"):
         recover(path, tmp_path / "new")
     assert (tmp_path / "new").read_bytes() == b"mine"
+
+
+# compact
+
+
+@pytest.fixture
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks and steps of few records, so that few records make many of them."""
+    monkeypatch.setattr(blocks_module, "BLOCK_RECORDS", 16)
+    monkeypatch.setattr(care, "_STEP", 4000)
+    monkeypatch.setattr(care, "_FAN", 3)
+
+
+def overlapping(chains: list[list[tuple[int, ...]]]) -> bool:
+    return any(a[-1] > b[0] for a, b in pairwise(chains))
+
+
+def runs_of(path: Path, cid: int) -> list[list[tuple[int, ...]]]:
+    """The keys of each run, in the order of their first ones."""
+    found = []
+    with closing(SQLiteEngine(str(path), read_only=True)) as engine, engine.reading() as snapshot:
+        for run in snapshot.table.of_cid(cid):
+            blocks = [snapshot.read(run, at) for at in range(len(run.entries))]
+            keys = [list(zip(*(block.key(name).tolist() for name in ("mid", "moid", "cap", "acq")))) for block in blocks]  # noqa: B905
+            found.append([key for each in keys for key in each])
+    return sorted(found)
+
+
+@pytest.mark.usefixtures("small_steps")
+@pytest.mark.parametrize("seed", range(8))
+def test_compacting_keeps_every_record(tmp_path: Path, seed: int) -> None:
+    chosen = random.Random(seed)
+    path = tmp_path / "a"
+    with closing(EmbeddedStore(SQLiteEngine(str(path)), policy=MergePolicy(fan_in=1000))) as store:
+        for number in range(chosen.choice([1, 2, 9, 25])):
+            sizes = chosen.choice([[8], [8], [0], [3, 90]])
+            mids = chosen.choice([[1], range(5), range(number, number + 3)])
+            puta = chosen.random() < 0.3
+            rows = [
+                (cid, chosen.choice(mids), 0, chosen.randrange(40), *([5] if puta else []), bytes(chosen.choice(sizes)))
+                for cid in (1, 2)
+                for _ in range(chosen.randrange(1, 120))
+            ]
+            store.append(batches(rows, with_acq=puta), with_acq=puta)
+        rows, last = scanned(store), store.last_acq(KeyRange())
+        steps = Steps()
+        report = compact(store, steps)
+        steps.check()
+        assert scanned(store) == rows
+        assert store.last_acq(KeyRange()) == last
+        assert verify(path).is_whole, verify(path)
+        again = compact(store)
+        assert again.runs_before == again.runs_after == report.runs_after
+        assert scanned(store) == rows
+    for cid in (1, 2):
+        runs = runs_of(path, cid)
+        assert all(keys == sorted(keys) for keys in runs)
+        assert not overlapping(runs)
+    report = verify(path)
+    assert report.is_whole, report
+    assert report.records == len(rows)
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_compacting_while_others_write_and_read(tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def writing(store: EmbeddedStore) -> None:
+        number = 100
+        while not stop.is_set():
+            store.append(batches([(1, number % 5, 0, n, b"12345678") for n in range(20)]))
+            number += 1
+
+    with closing(open_store(tmp_path / "a")) as store:
+        for number in range(30):
+            store.append(batches([(1, number % 5, 0, n, b"12345678") for n in range(90)]))
+        scan = store.scan(KeyRange())
+        first = len(next(scan))
+        writer = threading.Thread(target=writing, args=(store,))
+        writer.start()
+        try:
+            for _ in range(3):
+                compact(store)
+        finally:
+            stop.set()
+            writer.join()
+        assert first + sum(len(chunk) for chunk in scan) == 30 * 90
+        rows = scanned(store)
+        assert len({row[4] for row in rows}) == len(rows)
+        assert (len(rows) - 30 * 90) % 20 == 0
+        assert verify(tmp_path / "a").is_whole
+
+
+def test_compacting_gives_space_back(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with closing(EmbeddedStore(SQLiteEngine(str(path)), policy=MergePolicy(fan_in=1000))) as store:
+        for number in range(300):
+            store.append(batches([(1, n, 0, number, b"%08d" % (n % 10)) for n in range(100)]))
+        report = compact(store)
+        assert (report.runs_before, report.runs_after) == (300, 1)
+        assert report.bytes_after < report.bytes_before / 2
+        assert compact(store) == care.Compacted(report.bytes_after, report.bytes_after, 1, 1)
+        assert report.bytes_after == path.stat().st_size
+
+
+def test_what_compacting_needs(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(open_store(path, read_only=True)) as store, pytest.raises(StoreError, match="read only"):
+        compact(store)
+    with closing(open_store(None)) as memory, pytest.raises(UnsupportedError, match="in memory"):
+        compact(memory)
+    monkeypatch.setattr("shutil.disk_usage", lambda place: type("Usage", (), {"free": 1000}))
+    with (
+        closing(open_store(path)) as store,
+        pytest.raises(StoreError, match=r"needs [\d,]+ bytes of free space in .*, where 1,000"),
+    ):
+        compact(store)
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_compacting_that_is_stopped_keeps_every_record(tmp_path: Path) -> None:
+    def stops(done: int, total: int) -> None:
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    with closing(EmbeddedStore(SQLiteEngine(str(tmp_path / "a")), policy=MergePolicy(fan_in=1000))) as store:
+        for number in range(9):
+            store.append(batches([(1, number % 5, 0, n, b"12345678") for n in range(90)]))
+        rows = scanned(store)
+        with pytest.raises(KeyboardInterrupt):
+            compact(store, stops)
+        assert scanned(store) == rows
+        compact(store)
+        assert scanned(store) == rows
+
+
+def test_compacting_a_damaged_file_says_so(path: Path) -> None:
+    changed(path, "UPDATE blocks SET data = zeroblob(9) WHERE id = (SELECT max(id) FROM blocks)")
+    with closing(open_store(path)) as store, pytest.raises(StoreCorruptError, match="does not have its checksum"):
+        compact(store)
