@@ -47,6 +47,7 @@ __all__ = [
     "TruncatedError",
     "UnavailableError",
     "UnflushedWarning",
+    "UnsupportedError",
     "UpgradeError",
     "WriteError",
 ]
@@ -321,6 +322,10 @@ class PoolTimeoutError(TransportError, TimeoutError):
         super().__init__(message)
         self.busy = busy
         self.size = size
+
+
+class UnsupportedError(TSModelError):
+    """A kind of backend cannot do what was asked; the message says what to do instead."""
 
 
 class StoreError(TSModelError):

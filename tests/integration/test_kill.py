@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from support.batches import scanned
 
-from tsmodel.store import open_store
+from tsmodel.store import open_store, verify
 
 WRITER = """
 import sys
@@ -64,3 +65,52 @@ def test_kill_9_in_the_middle_of_writes(tmp_path: Path) -> None:
         assert len({row[4] for row in rows}) == len(rows)
         assert all(row[5] == b"%08d" % row[1] * (1 + row[3] % 2) for row in rows)
     assert len(acknowledged) >= 8
+
+
+CARER = """
+import sys
+from pathlib import Path
+from support.batches import batches
+from tsmodel.store import EmbeddedStore, blocks, care
+from tsmodel.store.merging import MergePolicy
+from tsmodel.store.sqlite import SQLiteEngine
+
+blocks.BLOCK_RECORDS, care._STEP = 64, 20_000
+store = EmbeddedStore(SQLiteEngine(sys.argv[1]), policy=MergePolicy(fan_in=1000))
+print("ready", flush=True)
+number = int(sys.argv[2])
+while True:
+    for _ in range(4):
+        store.append(batches([(1, number % 5, 0, n, b"%08d" % number) for n in range(200)]))
+        number += 1
+    if sys.argv[3] == "compact":
+        care.compact(store)
+    else:
+        care.backup(store, f"{sys.argv[1]}.{number}")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is what is tested")
+@pytest.mark.parametrize("what", ["compact", "backup"])
+def test_kill_9_in_the_middle_of_care(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "store.tsdb"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    rng = random.Random(11)
+    for attempt in range(6):
+        command = [sys.executable, "-c", CARER, str(path), str(1_000_000 * attempt), what]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as carer:
+            assert carer.stdout is not None
+            assert carer.stdout.readline() == "ready\n"
+            time.sleep(rng.uniform(0.05, 0.4))
+            carer.kill()
+        report = verify(path)
+        assert report.is_whole, report
+        with closing(open_store(path)) as store:
+            rows = scanned(store)
+        assert len({row[4] for row in rows}) == len(rows) == report.records
+        assert set(Counter(row[5] for row in rows).values()) <= {200}
+    assert rows
+    for copy in tmp_path.glob("store.tsdb.*"):
+        if copy.suffix not in (".new", ".new-journal"):
+            assert what == "backup"
+            assert verify(copy).is_whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -48,15 +49,26 @@ def leaves(draw: st.DrawFn, columns: tuple[str, ...] = tuple(OPERANDS)) -> Condi
     column: Column[object] = getattr(Sample, name)
     operands = OPERANDS[name]
     kind = draw(st.sampled_from(["compare", "between", "is_in"]))
+    meant = single if name == "volts" else lambda value: value
     if kind == "compare":
         symbol = draw(st.sampled_from(sorted(OPERATORS)))
         compare, value = OPERATORS[symbol], draw(operands)
-        return Condition(compare(column, value), lambda row: compare(getattr(row, name), value))
+        return Condition(compare(column, value), lambda row: compare(getattr(row, name), meant(value)))
     if kind == "between":
         low, high = draw(operands), draw(operands)
-        return Condition(column.between(low, high), lambda row: low <= getattr(row, name) < high)
+        return Condition(column.between(low, high), lambda row: meant(low) <= getattr(row, name) < meant(high))
     values = draw(st.lists(operands, max_size=7))
-    return Condition(column.is_in(values), lambda row: any(getattr(row, name) == value for value in values))
+    return Condition(column.is_in(values), lambda row: any(getattr(row, name) == meant(value) for value in values))
+
+
+def single(value: object) -> object:
+    """A constant as it is compared with a Float32: a float is rounded to its width, unless it would become infinite."""
+    if not isinstance(value, float):
+        return value
+    try:
+        return struct.unpack("<f", struct.pack("<f", value))[0]
+    except OverflowError:
+        return value
 
 
 def _combined(parts: st.SearchStrategy[Condition]) -> st.SearchStrategy[Condition]:

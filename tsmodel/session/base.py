@@ -13,7 +13,7 @@ import attrs
 import msgspec
 
 from tsmodel.client.retry import ONCE, Retry, seconds_of
-from tsmodel.errors import SessionError
+from tsmodel.errors import SessionError, UnsupportedError
 from tsmodel.forking import in_child
 from tsmodel.frames.giving import given_columns
 from tsmodel.frames.intake import frame_columns
@@ -25,11 +25,15 @@ from tsmodel.session.observing import CallableHooks, Hooks, OnRequest, OnRespons
 from tsmodel.session.pending import Pending
 from tsmodel.session.telemetry import OpenTelemetry
 from tsmodel.session.writing import Writer
+from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import DurationLike
 
-__all__ = ["SessionBase", "SessionOptions"]
+__all__ = ["BACKUP_INSTEAD", "COMPACT_INSTEAD", "SessionBase", "SessionOptions"]
 
 M = TypeVar("M", bound=TSModel)
+
+BACKUP_INSTEAD = "copy its records to a session on a file, with session.copy(KeyRange(), to=other)"
+COMPACT_INSTEAD = "a server looks after its own files"
 
 _log = logging.getLogger("tsmodel.session")
 
@@ -136,6 +140,16 @@ class SessionBase:
         """Gives up what was added and is not surely stored, or only what is in doubt, and returns it."""
         with self._lock:
             return self._pending.discard(in_doubt_only=in_doubt_only)
+
+    def _store_of(self, backend: object, what: str, instead: str) -> EmbeddedStore:
+        """The embedded store that a session is on.
+
+        Raises:
+            UnsupportedError: when it is on a server.
+        """
+        if not isinstance(backend, EmbeddedStore):
+            raise UnsupportedError(f"{what} is for embedded files, and {self._name} is a server: {instead}")
+        return backend
 
     def _begin(self, *, is_remote: bool) -> None:
         """Holds nothing."""

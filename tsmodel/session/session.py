@@ -29,7 +29,7 @@ from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import Query, QuerySpec
 from tsmodel.query.context import enter, leave
-from tsmodel.session.base import SessionBase, SessionOptions, corrected
+from tsmodel.session.base import BACKUP_INSTEAD, COMPACT_INSTEAD, SessionBase, SessionOptions, corrected
 from tsmodel.session.copying import Copied, Copying, OnCopied
 from tsmodel.session.flushing import Flusher
 from tsmodel.session.observing import Observed
@@ -37,6 +37,7 @@ from tsmodel.session.pairs import Pair
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.steps import Steps, run
 from tsmodel.store import EmbeddedStore
+from tsmodel.store.care import Compacted, OnProgress, Verified, backup, compact
 from tsmodel.timestamps import DurationLike
 
 __all__ = ["Session"]
@@ -59,6 +60,7 @@ class Session(SessionBase):
     ) -> None:
         super().__init__(name, options or SessionOptions(**named))
         self._backend: Backend | None = Observed(backend, self._hooks, name) if self._hooks else backend
+        self._beneath = backend
         self._writer.is_remote = not isinstance(backend, EmbeddedStore)
         self._lock = threading.RLock()
         self._writing = threading.RLock()
@@ -279,6 +281,43 @@ class Session(SessionBase):
         there = run(copying.keys_there(), lambda: to.backend, nullcontext())
         pair = Pair(self.backend, to.backend)
         return run(copying.steps(there), lambda: pair, nullcontext())
+
+    def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
+        """Copies the embedded file, as it is now, to a new one, while others read and write. What was not flushed is not
+        in it. The copy is verified, and appears at `path` only when it is whole.
+
+        Args:
+            path: the file to create; there must be nothing.
+            progress: called with the bytes that were copied, and of all there are. What it raises ends the backup.
+
+        Returns:
+            What `tsmodel.store.verify` says of the copy.
+
+        Raises:
+            UnsupportedError: when the session is on a server or in memory: says what to do instead.
+            StoreCorruptError: when the file is damaged; `tsmodel.store.recover` saves what is whole.
+            StoreError: when there is something at `path`, or it cannot be written.
+        """
+        _ = self.backend
+        return backup(self._store_of(self._beneath, "backup", BACKUP_INSTEAD), path, progress)
+
+    def compact(self, progress: OnProgress | None = None) -> Compacted:
+        """Makes the embedded file smaller and faster to read: merges its runs, compresses them more strongly, and gives
+        free space back. Others may read and write meanwhile. A process that dies in the middle leaves a whole file.
+
+        It needs free space: as much as the file uses beside it, and as much again in SQLite's directory of temporary files.
+
+        Args:
+            progress: called with the bytes that were merged, and of all there are. What it raises ends the work, between
+                transactions; what was merged stays merged.
+
+        Raises:
+            UnsupportedError: when the session is on a server or in memory.
+            StoreCorruptError: when the file is damaged; `tsmodel.store.recover` saves what is whole.
+            StoreError: when there is too little free space (says how much it takes), or the file may only be read.
+        """
+        _ = self.backend
+        return compact(self._store_of(self._beneath, "compact", COMPACT_INSTEAD), progress)
 
     def close(self) -> None:
         """Flushes and releases the backend; a second call does nothing.

@@ -23,14 +23,16 @@ from tsmodel.frames.intake import parquet_reader
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import AsyncQuery, QuerySpec
-from tsmodel.session.base import SessionBase, SessionOptions, corrected
+from tsmodel.session.base import BACKUP_INSTEAD, COMPACT_INSTEAD, SessionBase, SessionOptions, corrected
 from tsmodel.session.copying import Copied, Copying, OnCopied
 from tsmodel.session.flushing import AsyncFlusher
 from tsmodel.session.observing import AsyncObserved
 from tsmodel.session.pairs import AsyncPair
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.steps import Steps, run_async
-from tsmodel.session.threads import ThreadedStore
+from tsmodel.session.threads import ThreadedStore, in_thread
+from tsmodel.store import EmbeddedStore
+from tsmodel.store.care import Compacted, OnProgress, Verified, backup, compact
 from tsmodel.timestamps import DurationLike
 
 __all__ = ["AsyncSession"]
@@ -59,6 +61,7 @@ class AsyncSession(SessionBase):
         super().__init__(name, options or SessionOptions(**named))
         self._opener = opener
         self._backend: AsyncBackend | None = None
+        self._beneath: AsyncBackend | None = None
         self._writing = asyncio.Lock()
         self._flusher: AsyncFlusher | None = None
         self._was_forked = False
@@ -85,7 +88,7 @@ class AsyncSession(SessionBase):
             TransportError: when the server cannot be reached.
         """
         if self._backend is None:
-            backend = await self._opener()
+            backend = self._beneath = await self._opener()
             self._writer.is_remote = not isinstance(backend, ThreadedStore)
             self._backend = AsyncObserved(backend, self._hooks, self._name) if self._hooks else backend
             if self._flush_seconds is not None:
@@ -194,6 +197,16 @@ class AsyncSession(SessionBase):
         pair = AsyncPair(self.backend, to.backend)
         return await run_async(copying.steps(there), lambda: pair)
 
+    async def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
+        """See `Session.backup`. It goes on to its end in a thread, which calls `progress`, also when it is cancelled."""
+        store = self._store_beneath("backup", BACKUP_INSTEAD)
+        return await in_thread(lambda: backup(store, path, progress))
+
+    async def compact(self, progress: OnProgress | None = None) -> Compacted:
+        """See `Session.compact`. It goes on to its end in a thread, which calls `progress`, also when it is cancelled."""
+        store = self._store_beneath("compact", COMPACT_INSTEAD)
+        return await in_thread(lambda: compact(store, progress))
+
     async def close(self) -> None:
         """See `Session.close`."""
         if self._backend is None:
@@ -251,6 +264,11 @@ class AsyncSession(SessionBase):
                 await self._carry_out(self._writer.store())
         except TSModelError as error:
             self._failed(error)
+
+    def _store_beneath(self, what: str, instead: str) -> EmbeddedStore:
+        _ = self.backend
+        beneath = self._beneath
+        return self._store_of(beneath.store if isinstance(beneath, ThreadedStore) else beneath, what, instead)
 
     async def _release(self) -> None:
         flusher, self._flusher = self._flusher, None

@@ -12,7 +12,7 @@ from tsmodel.keys import KeyRange
 from tsmodel.store import EmbeddedStore
 from tsmodel.wire.chunk import Chunk
 
-__all__ = ["ThreadedStore"]
+__all__ = ["ThreadedStore", "in_thread"]
 
 R = TypeVar("R")
 
@@ -30,26 +30,31 @@ class ThreadedStore:
         self._store = store
         self.spare = store.spare
 
+    @property
+    def store(self) -> EmbeddedStore:
+        """The store that blocks."""
+        return self._store
+
     def scan(self, box: KeyRange) -> AsyncScan:
         """See `Backend.scan`."""
         return AsyncScan(self._chunks(box))
 
     async def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
         """See `Backend.append`. Once begun it goes on to its end, also when the task that waits for it is cancelled."""
-        return await _in_thread(lambda: self._store.append(batches, with_acq=with_acq))
+        return await in_thread(lambda: self._store.append(batches, with_acq=with_acq))
 
     async def last_acq(self, box: KeyRange) -> int:
         """See `Backend.last_acq`."""
-        return await _in_thread(lambda: self._store.last_acq(box))
+        return await in_thread(lambda: self._store.last_acq(box))
 
     async def close(self) -> None:
         """See `Backend.close`."""
-        await _in_thread(self._store.close)
+        await in_thread(self._store.close)
 
     async def _chunks(self, box: KeyRange) -> AsyncGenerator[Chunk | int, None]:
         scan: Scan = self._store.scan(box)
         try:
-            while chunks := await _in_thread(lambda: list(islice(scan, _CHUNKS_AT_ONCE))):
+            while chunks := await in_thread(lambda: list(islice(scan, _CHUNKS_AT_ONCE))):
                 for chunk in chunks:
                     yield chunk
             yield scan.acq
@@ -57,7 +62,7 @@ class ThreadedStore:
             scan.close()
 
 
-async def _in_thread(work: Callable[[], R]) -> R:
+async def in_thread(work: Callable[[], R]) -> R:
     """The result of `work`. A cancelled task waits for the thread too: what it works on must not be touched before."""
     working = asyncio.ensure_future(asyncio.to_thread(work))
     try:

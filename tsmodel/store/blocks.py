@@ -51,6 +51,7 @@ __all__ = [
     "layout_of",
     "merged",
     "sorted_blocks",
+    "uses_codec",
 ]
 
 BLOCK_RECORDS: Final = 8000
@@ -412,6 +413,12 @@ def _payload_dtype(layout: Layout) -> np.dtype[Any]:
     return np.dtype(
         [(f"piece {at}", f"<i{each.width}" if each.is_integer else f"V{each.width}") for at, each in enumerate(layout)]
     )
+
+
+def uses_codec(data: memoryview, codec: Codec) -> bool:
+    """Whether a stored block, whose checksum was compared, has a part that is compressed by `codec`."""
+    _, _, pieces = _START.unpack_from(data)
+    return any(part.codec == codec for part in read_parts(data[_START.size + pieces * _PIECE.size :]))
 
 
 def sorted_blocks(data: memoryview, record_size: int, layout: Layout | None = None) -> list[Block]:

@@ -25,7 +25,7 @@ from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.store.blocks import Block, Bounds
 
-__all__ = ["ENTRY", "Directory", "State", "Table", "checked_block"]
+__all__ = ["ENTRY", "Directory", "State", "Table", "checked_block", "entries_of"]
 
 _BOUND_NAMES = [f"{name}_{end}" for name in KEY_FIELDS[1:] for end in ("min", "max")]
 
@@ -52,6 +52,19 @@ _DIGEST: Final = 2**128
 _HALF: Final = 2**64
 
 
+def entries_of(blocks: Sequence[Block], stored: Sequence[bytes]) -> npt.NDArray[Any]:
+    """What a directory says of blocks, dtype ENTRY."""
+    entries = np.zeros(len(blocks), ENTRY)
+    entries["checksum"] = [xxh3_64_intdigest(data) for data in stored]
+    entries["length"] = [len(data) for data in stored]
+    for name in ("size", "count", "record_size"):
+        entries[name] = [getattr(block, name) for block in blocks]
+    bounds = np.array([block.bounds[1:] for block in blocks], np.int64)
+    for at, name in enumerate(_BOUND_NAMES):
+        entries[name] = bounds[:, at]
+    return entries
+
+
 @attrs.frozen(eq=False)
 class Directory:
     """The blocks of one run.
@@ -73,16 +86,25 @@ class Directory:
     @classmethod
     def of(cls, number: int, cid: int, first: int, blocks: Sequence[Block], stored: Sequence[bytes]) -> Directory:
         """The directory of blocks that are stored under ids from `first` on."""
-        entries = np.zeros(len(blocks), ENTRY)
-        entries["checksum"] = [xxh3_64_intdigest(data) for data in stored]
-        entries["length"] = [len(data) for data in stored]
-        for name in ("size", "count", "record_size"):
-            entries[name] = [getattr(block, name) for block in blocks]
-        bounds = np.array([block.bounds[1:] for block in blocks], np.int64)
-        for at, name in enumerate(_BOUND_NAMES):
-            entries[name] = bounds[:, at]
+        return cls.of_entries(number, cid, first, entries_of(blocks, stored))
+
+    @classmethod
+    def of_entries(cls, number: int, cid: int, first: int, entries: npt.NDArray[Any]) -> Directory:
+        """The directory that has these entries."""
         made = cls(number, cid, first, entries, 0)
         return attrs.evolve(made, digest=xxh3_128_intdigest(made.to_bytes()))
+
+    @classmethod
+    def doubtful(cls, data: bytes, number: int, cid: int) -> Directory | None:
+        """What a directory without its checksum says; None when it says another cid than its row, or nothing. Each entry
+        is to be believed only as far as its block proves it."""
+        if len(data) < _DIRECTORY.size + ENTRY.itemsize:
+            return None
+        _, _, _, _, first, said_cid = _DIRECTORY.unpack_from(data)
+        if said_cid != cid or not 0 < first < 2**62 or not LIMITS["cid"].least <= cid < LIMITS["cid"].bound:
+            return None
+        count = (len(data) - _DIRECTORY.size) // ENTRY.itemsize
+        return cls(number, cid, first, np.frombuffer(data, ENTRY, count, _DIRECTORY.size), 0)
 
     def to_bytes(self) -> bytes:
         """What is stored."""

@@ -21,15 +21,17 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import sqlite3
 import struct
+import tempfile
 import threading
 import time
 import urllib.parse
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +46,18 @@ from tsmodel.store.engine import EngineBusyError, Run, held
 from tsmodel.store.journal import check_journal
 from tsmodel.store.parts import Codec
 
-__all__ = ["APPLICATION_ID", "DEFAULT_CACHE", "FORMAT_VERSION", "SQLiteEngine"]
+__all__ = [
+    "APPLICATION_ID",
+    "DEFAULT_CACHE",
+    "FORMAT_VERSION",
+    "SQLiteEngine",
+    "check_schema",
+    "examined",
+    "new_file",
+    "read_state",
+    "sync_directory",
+    "write_state",
+]
 
 APPLICATION_ID: Final = 0x74736D64
 """`tsmd`: what marks a SQLite file as a store of tsmodel."""
@@ -80,8 +93,18 @@ class _Snapshot:
     def __init__(self, engine: SQLiteEngine, connection: sqlite3.Connection) -> None:
         self._engine = engine
         self._connection = connection
-        self._state = _read_state(connection)
+        self._state = read_state(connection)
         self._table = engine._table_of(connection, self._state)
+
+    @property
+    def state(self) -> State:
+        """What the file says as a whole."""
+        return self._state
+
+    @property
+    def table(self) -> Table:
+        """The directories of all runs."""
+        return self._table
 
     def last_acq(self) -> int:
         return self._state.last_acq
@@ -94,15 +117,31 @@ class _Snapshot:
                 name = (run.digest, at)
                 block = cached.get(name)
                 if block is None:
-                    block = self._read(run, at)
+                    block = self.read(run, at)
                     cached.keep(name, block)
                 yield block
 
-    def _read(self, run: Directory, at: int) -> Block:
+    def stored(self, run: Directory, at: int) -> bytes:
+        """What is stored of a block, not checked.
+
+        Raises:
+            StoreCorruptError: when it is not there.
+        """
         row = self._connection.execute("SELECT data FROM blocks WHERE id = ?", (run.first + at,)).fetchone()
         if row is None or not isinstance(row[0], bytes):
             raise StoreCorruptError(f"block {run.first + at} is not there")
-        return checked_block(run, at, row[0])
+        data: bytes = row[0]
+        return data
+
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of the file once the journal is taken in, and how many of them are free."""
+        names = ("page_size", "page_count", "freelist_count")
+        page, count, free = (self._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+        return count * page, free * page
+
+    def read(self, run: Directory, at: int) -> Block:
+        """A block of a run."""
+        return checked_block(run, at, self.stored(run, at))
 
 
 class _Transaction(_Snapshot):
@@ -124,7 +163,7 @@ class _Transaction(_Snapshot):
 
     def load(self, run: Run) -> list[Block]:
         directory = self._table.runs[run.number]
-        return [self._read(directory, at) for at in range(len(directory.entries))]
+        return [self.read(directory, at) for at in range(len(directory.entries))]
 
     def remove(self, run: Run) -> None:
         directory = self._table.runs[run.number]
@@ -133,16 +172,34 @@ class _Transaction(_Snapshot):
         self._connection.execute("DELETE FROM runs WHERE number = ?", (run.number,))
         self._removed.add(run.number)
 
+    def drop(self, run: Directory, count: int) -> int | None:
+        """Forgets the first blocks of a run; gives the number of the run that holds the others, None for no others."""
+        self._connection.execute("DELETE FROM blocks WHERE id >= ? AND id < ?", (run.first, run.first + count))
+        self._connection.execute("DELETE FROM runs WHERE number = ?", (run.number,))
+        self._removed.add(run.number)
+        if count == len(run.entries):
+            return None
+        return self._keep(Directory.of_entries(self._next_run, run.cid, run.first + count, run.entries[count:]))
+
+    @property
+    def next_run(self) -> int:
+        """The number that the next run is given."""
+        return self._next_run
+
     def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False) -> None:
         stored = [block.encoded(Codec.ZSTD if is_merged else Codec.LZ4) for block in blocks]
         directory = Directory.of(self._next_run, cid, self._next_block, blocks, stored)
         rows = enumerate(stored, self._next_block)
         self._connection.executemany("INSERT INTO blocks (id, data) VALUES (?, ?)", rows)
-        run = (directory.number, cid, directory.digest.to_bytes(16, "little"), directory.to_bytes())
+        self._keep(directory)
+        self._next_block += len(stored)
+
+    def _keep(self, directory: Directory) -> int:
+        run = (directory.number, directory.cid, directory.digest.to_bytes(16, "little"), directory.to_bytes())
         self._connection.execute("INSERT INTO runs (number, cid, digest, directory) VALUES (?, ?, ?, ?)", run)
         self._added.append(directory)
         self._next_run += 1
-        self._next_block += len(stored)
+        return directory.number
 
     def finish(self) -> Table:
         """Writes the state as it is after all that; gives the directories that are then there."""
@@ -157,7 +214,7 @@ class _Transaction(_Snapshot):
             digest=table.digest,
             is_open=True,  # also where a copy was restored over the file meanwhile
         )
-        _write_state(self._connection, state)
+        write_state(self._connection, state)
         return table
 
 
@@ -247,12 +304,7 @@ class SQLiteEngine:
     def writing(self, *, wait: bool = True) -> Iterator[_Transaction]:
         """A transaction on the one connection that writes."""
         with held(self._lock, wait=wait), self._errors("; nothing was stored by this call"):
-            self._check_open()
-            if self._read_only:
-                raise StoreError(f"{self.path} was opened to be read only; nothing was stored", path=self.path)
-            if (fault := self._moved()) is not None:
-                raise StoreError(f"{fault}; nothing was stored by this call", path=self.path)
-            writer = self._opened_writer()
+            writer = self._checked_writer()
             self._begin(writer, wait)
             try:
                 transaction = _Transaction(self, writer)
@@ -283,6 +335,28 @@ class SQLiteEngine:
             self._forget()
             self.cache.clear()
             self._table = Table({})
+
+    def shrink(self) -> None:
+        """Gives free pages back to the file system, as soon as nobody reads the file as it was before."""
+        with self._lock, self._errors("; the file stays as large as it is"):
+            writer = self._checked_writer()
+            writer.execute("VACUUM")
+            writer.execute("PRAGMA busy_timeout = 0")
+            try:
+                writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):  # by a reader: a later put cuts the file back
+                    raise
+            finally:
+                writer.execute(f"PRAGMA busy_timeout = {int(_LOCK_TIMEOUT * 1000)}")
+
+    def _checked_writer(self) -> sqlite3.Connection:
+        self._check_open()
+        if self._read_only:
+            raise StoreError(f"{self.path} was opened to be read only; nothing was stored", path=self.path)
+        if (fault := self._moved()) is not None:
+            raise StoreError(f"{fault}; nothing was stored by this call", path=self.path)
+        return self._opened_writer()
 
     def _begin(self, writer: sqlite3.Connection, wait: bool) -> None:
         if wait:
@@ -406,16 +480,7 @@ class SQLiteEngine:
         self._idle.put(connection)
 
     def _connect(self, options: str | None = None) -> sqlite3.Connection:
-        quoted = urllib.parse.quote(self.path.replace(os.sep, "/"))
-        # Path.as_uri takes no relative path; an absolute one follows an empty host.
-        start = "file://" if quoted.startswith("/") else "file:///" if Path(self.path).drive else "file:"
-        connection = sqlite3.connect(
-            f"{start}{quoted}?{options or self._options}",
-            uri=True,
-            timeout=_LOCK_TIMEOUT,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        connection = _connected(self.path, options or self._options)
         self._connections.add(connection)
         try:
             connection.execute("PRAGMA synchronous = FULL")
@@ -444,15 +509,15 @@ class SQLiteEngine:
             connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_LIMIT}")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             connection.execute("BEGIN IMMEDIATE")
-            _check_schema(connection)
+            check_schema(connection)
             had_journal = self._journal.exists() and self._journal.stat().st_size > 0
             if had_journal:
                 check_journal(self._journal)
-            state = _read_state(connection)
+            state = read_state(connection)
             self._table_of(connection, state)
             # Written and synced anew also when it is open already: what was there may never have reached the disk.
             if not state.is_open or had_journal:
-                _write_state(connection, attrs.evolve(state, is_open=True, generation=state.generation + 1))
+                write_state(connection, attrs.evolve(state, is_open=True, generation=state.generation + 1))
                 connection.execute("COMMIT")
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             else:
@@ -477,8 +542,8 @@ class SQLiteEngine:
             self._options = "mode=ro&immutable=1"
         connection = self._connect()
         try:
-            _check_schema(connection)
-            self._table_of(connection, _read_state(connection))
+            check_schema(connection)
+            self._table_of(connection, read_state(connection))
         except BaseException:
             self._disconnect(connection)
             raise
@@ -490,7 +555,7 @@ class SQLiteEngine:
         while _read_header(Path(self.path)).has_journal and not self._journal.exists():
             connection = self._connect("mode=ro&immutable=1")
             try:
-                is_open = _read_state(connection).is_open
+                is_open = read_state(connection).is_open
             finally:
                 self._disconnect(connection)
             if not is_open:
@@ -498,7 +563,7 @@ class SQLiteEngine:
             if time.monotonic() > until:
                 raise StoreCorruptError(
                     f"{self.path} was copied while it was open, without its journal {self._journal}: records are missing. "
-                    "Copy an open store with backup, or all its files while no process has it open; "
+                    "Copy an open store with session.backup, or all its files while no process has it open; "
                     "`python -m tsmodel.store.convert` copies what is there",
                     path=self.path,
                 )
@@ -556,25 +621,34 @@ class SQLiteEngine:
             raise StoreCorruptError(f"{self.path} is damaged: {error}; restore a copy", path=self.path) from error
 
 
+def _connected(path: str, options: str) -> sqlite3.Connection:
+    quoted = urllib.parse.quote(path.replace(os.sep, "/"))
+    # Path.as_uri takes no relative path; an absolute one follows an empty host.
+    start = "file://" if quoted.startswith("/") else "file:///" if Path(path).drive else "file:"
+    return sqlite3.connect(
+        f"{start}{quoted}?{options}", uri=True, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
+    )
+
+
 def _undo(writer: sqlite3.Connection) -> None:
     if writer.in_transaction:
         with suppress(sqlite3.Error):
             writer.execute("ROLLBACK")
 
 
-def _read_state(connection: sqlite3.Connection) -> State:
+def read_state(connection: sqlite3.Connection) -> State:
     row = connection.execute("SELECT data FROM state WHERE one = 1").fetchone()
     if row is None:
         raise StoreCorruptError("the file has no state")
     return State.from_bytes(row[0])
 
 
-def _write_state(connection: sqlite3.Connection, state: State) -> None:
+def write_state(connection: sqlite3.Connection, state: State) -> None:
     if connection.execute("UPDATE state SET data = ? WHERE one = 1", (state.to_bytes(),)).rowcount != 1:
         raise StoreCorruptError("the file has no state")
 
 
-def _check_schema(connection: sqlite3.Connection) -> None:
+def check_schema(connection: sqlite3.Connection) -> None:
     found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid").fetchall()
     if found != [("table", (name := text.split()[2]), name, text) for text in _SCHEMA]:
         raise StoreCorruptError("its tables are not those of a store")
@@ -588,7 +662,7 @@ def _said_closed(connection: sqlite3.Connection) -> bool:
             return False
         connection.execute("BEGIN IMMEDIATE")
         if connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete":  # nobody has opened it since
-            _write_state(connection, attrs.evolve(_read_state(connection), is_open=False))
+            write_state(connection, attrs.evolve(read_state(connection), is_open=False))
         connection.execute("COMMIT")
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
@@ -643,35 +717,194 @@ def _check_place(path: Path, create: bool) -> None:
 
 def _create(path: Path) -> None:
     """Creates a store that is there whole or not at all: whoever finds a file at the path finds a store."""
+    with suppress(FileExistsError), new_file(path):  # another process may be faster
+        pass
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
+    """A closed store without records under a name of its own, and a connection to fill it by. When the `with` block has
+    ended it is on the disk, and at `path`; an error leaves nothing there.
+
+    Raises:
+        FileExistsError: when there is something at `path` by then.
+        StoreError: when it cannot be created.
+    """
     made = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.new")
     try:
-        connection = sqlite3.connect(made, isolation_level=None)
         try:
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA:
-                connection.execute(statement)
-            connection.execute("INSERT INTO state (one, data) VALUES (1, ?)", (State().to_bytes(),))
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-            connection.execute("COMMIT")
-        finally:
-            connection.close()
+            made.unlink(missing_ok=True)
+            with closing(sqlite3.connect(made, isolation_level=None, check_same_thread=False)) as connection:
+                _write_schema(connection)
+                yield made, connection
+        except sqlite3.Error as error:
+            raise StoreError(f"{path} cannot be written: {error}", path=str(path)) from error
         try:
-            path.hardlink_to(made)
+            _sync_file(made)
+            try:
+                path.hardlink_to(made)
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without links
+                if path.exists():
+                    raise FileExistsError(f"{path} exists") from None
+                made.rename(path)
+            sync_directory(path.parent)
         except FileExistsError:
-            return  # another process was faster
-        except OSError:  # a file system without links
-            made.rename(path)
-        _sync_directory(path.parent)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be created: {error}", path=str(path)) from error
+            raise
+        except OSError as error:
+            raise StoreError(f"{path} cannot be created: {error}", path=str(path)) from error
     finally:
-        made.unlink(missing_ok=True)
+        for end in ("", "-journal"):
+            with suppress(OSError):
+                Path(f"{made}{end}").unlink(missing_ok=True)
 
 
-def _sync_directory(path: Path) -> None:
+def _write_schema(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in _SCHEMA:
+        connection.execute(statement)
+    connection.execute("INSERT INTO state (one, data) VALUES (1, ?)", (State().to_bytes(),))
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def examined(path: Path, found: Callable[[str, str], object], scratch: Path | None = None) -> Iterator[sqlite3.Connection]:
+    """A connection that reads whatever is there of a file, damaged or not, in one snapshot. The file is only read. What
+    nobody may read without writing (a journal that a dead process left), and a file whose first page is damaged, is
+    copied for a while.
+
+    Args:
+        path: the file.
+        found: told of each fault of the file as a whole: where, and what.
+        scratch: directory for the copy; None for the system's directory of temporary files.
+
+    Raises:
+        StoreFormatError: when the file is something else, or of another format.
+        StoreError: when it cannot be read.
+    """
+    name, journal = str(path), Path(f"{path}-wal")
+    try:
+        key = _identity(path)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{name!r} cannot be read: {error}", path=name) from error
+    options, is_mended = "mode=ro&readonly_shm=1", False
+    with _OPENING:  # see `SQLiteEngine._look`
+        if not _OPENED[key]:
+            try:
+                _check_header(path)
+            except StoreCorruptError as error:
+                found("header", str(error))
+                is_mended = True
+            if _read_header(path).has_journal and not journal.exists():
+                time.sleep(_CLOSING)  # a process that is just closing it is not done yet
+                if not journal.exists():
+                    options = "mode=ro&immutable=1"
+        has_journal = journal.exists() and journal.stat().st_size > 0
+        if has_journal:
+            _look_at_journal(journal, found)
+        is_left = has_journal and not Path(f"{name}-shm").exists()
+        if not is_mended and not is_left:
+            is_mended = not _has_schema(name, options)
+            if is_mended:
+                found("schema", "its tables are not those of a store, or cannot be read")
+        may_copy = not _OPENED[key]
+    if not may_copy or not (is_mended or is_left):
+        with _snapshot(name, options) as connection:
+            if "immutable" in options and _may_be_open(connection):
+                found(
+                    "journal", f"the file was copied while it was open, without {journal}: the newest records are missing"
+                )
+            yield connection
+        return
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="tsmodel-") as directory:
+        copy = Path(directory) / "copy.tsdb"
+        try:
+            with _OPENING:
+                if _OPENED[key]:
+                    raise OSError("it is being opened; try again")
+                shutil.copyfile(path, copy)
+                if has_journal:
+                    shutil.copyfile(journal, f"{copy}-wal")
+            if is_left and not is_mended:
+                is_mended = not _has_schema(str(copy), "mode=rw")
+                if is_mended:
+                    found("schema", "its tables are not those of a store, or cannot be read")
+            if is_mended:
+                _mend(copy)
+        except OSError as error:
+            raise StoreError(f"{name} cannot be copied to {directory}: {error}", path=name) from error
+        with _snapshot(str(copy), "mode=rw") as connection:
+            yield connection
+
+
+@contextmanager
+def _snapshot(name: str, options: str) -> Iterator[sqlite3.Connection]:
+    try:
+        connection = _connected(name, options)
+    except sqlite3.Error as error:
+        raise StoreError(f"{name} cannot be read: {error}", path=name) from error
+    with closing(connection):
+        with suppress(sqlite3.Error):  # whatever is read says so again
+            connection.execute("BEGIN")
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        yield connection
+
+
+def _may_be_open(connection: sqlite3.Connection) -> bool:
+    try:
+        return read_state(connection).is_open
+    except (sqlite3.Error, StoreCorruptError):
+        return True
+
+
+def _has_schema(name: str, options: str) -> bool:
+    try:
+        with _snapshot(name, options) as connection:
+            check_schema(connection)
+    except (sqlite3.Error, StoreCorruptError, UnicodeDecodeError):
+        return False
+    return True
+
+
+def _look_at_journal(journal: Path, found: Callable[[str, str], object]) -> None:
+    """Tells of damage in a journal. Others may be writing to it: what they have not finished is none."""
+    for last in (False, False, True):
+        try:
+            check_journal(journal)
+        except StoreCorruptError as error:
+            if last:
+                found("journal", str(error))
+            time.sleep(0.05)
+        except OSError:
+            return
+        else:
+            return
+
+
+def _mend(copy: Path) -> None:
+    """Gives a file the first page of a new store: its tables begin where those of every store do."""
+    new = copy.with_name("new.tsdb")
+    _create(new)
+    first = bytearray(new.read_bytes()[:_PAGE_SIZE])
+    first[28:32] = (copy.stat().st_size // _PAGE_SIZE).to_bytes(4, "big")  # how many pages there are
+    with copy.open("r+b") as file:
+        file.write(first)
+
+
+def sync_directory(path: Path) -> None:
     with suppress(OSError):  # not every system can
         descriptor = os.open(path, os.O_RDONLY)
         try:

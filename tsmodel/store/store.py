@@ -70,6 +70,11 @@ class EmbeddedStore:
         self.spare = Spare(0)  # blocks are decoded in this process: several at once are no faster
 
     @property
+    def engine(self) -> Engine:
+        """Where blocks are kept."""
+        return self._engine
+
+    @property
     def path(self) -> str | None:
         """The file, or None for memory."""
         return self._engine.path
