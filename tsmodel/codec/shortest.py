@@ -58,7 +58,7 @@ def shortest_of(value: float, numpy: str) -> float:
         return value
     with np.errstate(over="ignore"):
         narrow = np.float32(value) if numpy == "f4" else np.float16(value)
-    return float(str(narrow)) if narrow == value else value
+    return float(str(narrow)) if float(narrow) == value else value  # NumPy would round the value first
 
 
 def _rounded(values: npt.NDArray[np.float64], places: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

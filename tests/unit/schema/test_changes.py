@@ -16,6 +16,7 @@ from tsmodel import (
     Array,
     Enumerated,
     Flags,
+    Float16,
     Float32,
     Float64,
     Int16,
@@ -315,6 +316,24 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         [(BREAKING, "v", "le=9")],
     ),
     ("loosened", ({"v": (Int32, field(gt=0))}, STRICT), ({"v": AT_LEAST_0}, STRICT), [(SAME, "v", "less is asked")]),
+    (
+        "the same bound in the width of the field",
+        ({"v": (Float32, field(ge=231.6999969482422, lt=240))}, STRICT),
+        ({"v": (Float32, field(ge=231.7, lt=240))}, STRICT),
+        [(SAME, "v", "less is asked")],
+    ),
+    (
+        "tightened by the least that the width tells apart",
+        ({"v": (Nullable[float], field(item=Float32, ge=231.7))}, STRICT),
+        ({"v": (Nullable[float], field(item=Float32, ge=231.70001))}, STRICT),
+        [(BREAKING, "v", "ge=231.70001")],
+    ),
+    (
+        "message: the same bound in another width",
+        ({"v": (Float16, field(ge=231.7))}, {**MSG, **STRICT}),
+        ({"v": (Float32, field(ge=231.7))}, {**MSG, **STRICT}),
+        [(SAME, "v", "Float32"), (BREAKING, "v", "ge=231.7")],
+    ),
     ("not looked at on reading", ({"v": AT_LEAST_0}, {}), ({"v": (Int32, field(gt=0))}, {}), []),
     (
         "tightened multiple",
