@@ -118,7 +118,7 @@ class Constraints:
                 return fault.why
             for limit, words, holds in self._asked:
                 if not holds(compared):
-                    is_rounded = type(value) is type(compared) is float and compared != value == value  # noqa: PLR0124
+                    is_rounded = type(value) is type(compared) is float and compared != value == value
                     width = f", as a {self._codec.label}" if self._codec and is_rounded else ""
                     return f"{shown(value)} is not {words} {limit!r}{width}"
         if self.min_length is not None and len(value) < self.min_length:

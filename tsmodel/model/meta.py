@@ -34,6 +34,7 @@ from tsmodel.model.inheritance import (
     joined,
 )
 from tsmodel.model.members import struct_members
+from tsmodel.model.representing import add_repr
 from tsmodel.model.schema import SCHEMA, Schema, read_body
 from tsmodel.model.unions import ModelUnion
 from tsmodel.timestamps import TimeLike
@@ -123,6 +124,7 @@ class TSModelMeta(StructMeta):
         for component, alias in schema.aliases.items():
             if alias != component:
                 namespace[component] = property(attrgetter(alias))
+        add_repr(bases, namespace, tuple(annotations), schema.layout)
         acyclic = all(placed.codec.acyclic for placed in schema.layout.fields)
 
         def create(metaclass: type) -> Any:
