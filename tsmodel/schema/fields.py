@@ -7,6 +7,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
@@ -19,6 +20,7 @@ __all__ = ["Verdict", "in_message", "in_place", "in_reading"]
 Field: TypeAlias = dict[str, Any]
 
 _ASIDE: Final = frozenset({"name", "offset", "size", "bit", "constraints"}) | ASIDE
+_UNKNOWN: Final[Any] = object()
 _RANGES: Final = {
     f"{sign}Int{bits}": (0 if sign else -(2 ** (bits - 1)), 2 ** (bits if sign else bits - 1) - 1)
     for sign in ("", "U")
@@ -106,6 +108,8 @@ def in_reading(
             yield Verdict(
                 path, "it has no default any more", why="stored messages may lack it: keep the default", by_upgrade=False
             )
+        elif is_message and "default_value" in field:
+            yield from _of_default(path, field["default_value"], other)
         widths = _width(field), _width(other)
         yield from _of_limits(path, field.get("constraints", {}), other.get("constraints", {}), widths)
         yield from _of_values(path, field, other, is_message=is_message)
@@ -123,6 +127,18 @@ def _of_unit(path: str, was: str | None, now: str | None) -> Iterator[Verdict]:
             f"its unit was {was} and is {now}",
             why="stored numbers would be taken for others: convert them in an upgrade, with a version byte or since=, to "
             "tell old ones; freeze again when only the spelling is new",
+            by_upgrade=False,
+        )
+
+
+def _of_default(path: str, was: Any, other: Field) -> Iterator[Verdict]:
+    now = other.get("default_value", _UNKNOWN)
+    if was != now or type(was) is not type(now):
+        what = "is made by a function" if now is _UNKNOWN else f"is {json.dumps(now)}"
+        yield Verdict(
+            path,
+            f"its default was {json.dumps(was)} and {what}",
+            why="stored messages that lack it were read with the old one: keep it, or freeze again when all of them have it",
             by_upgrade=False,
         )
 

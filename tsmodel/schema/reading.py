@@ -19,12 +19,14 @@ from tsmodel.codec import Constraints, FieldCodec
 from tsmodel.codec.enums import EnumCodec, FlagsCodec
 from tsmodel.codec.lengths import PackedCodec
 from tsmodel.codec.numbers import ScaledCodec, rounded
+from tsmodel.model.conversion.base import Spelling
+from tsmodel.model.conversion.making import conversion_of
 from tsmodel.model.meta import schema_of
 from tsmodel.model.schema import Schema
 
 __all__ = ["ASIDE", "annotate", "limits_of", "tightened"]
 
-ASIDE: Final = frozenset({"unit", "default", "keep", "plain", "as", "limits"})
+ASIDE: Final = frozenset({"unit", "default", "default_value", "keep", "plain", "as", "limits"})
 """Keys of what stands beside a field's description."""
 
 _LIMITS: Final = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
@@ -39,6 +41,8 @@ def annotate(fields: list[dict[str, Any]], schema: Schema, *, in_message: bool) 
             field["unit"] = options.unit
         if in_message and options.factory is not None:
             field["default"] = True
+            if options.default_factory is None:  # what a function gives cannot be told
+                field["default_value"] = conversion_of(placed.codec, Spelling()).dump(options.default)
         _annotate_type(field, placed.codec, in_message=in_message)
 
 
