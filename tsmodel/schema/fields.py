@@ -138,7 +138,7 @@ def _of_default(path: str, was: Any, other: Field) -> Iterator[Verdict]:
         yield Verdict(
             path,
             f"its default was {json.dumps(was)} and {what}",
-            why="stored messages that lack it were read with the old one: keep it, or freeze again when all of them have it",
+            why="stored messages that lack it were read with the old one: keep it, or freeze again when all have it",
             by_upgrade=False,
         )
 
