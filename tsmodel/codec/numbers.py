@@ -19,7 +19,7 @@ from tsmodel.codec.scalars import BOOLS, ByteOrder, Scalar, are_bools, shown
 from tsmodel.errors import TimestampError
 from tsmodel.timestamps import to_ns
 
-__all__ = ["EXACT", "BitsCodec", "Real", "ScalarCodec", "ScaledCodec", "neighbours"]
+__all__ = ["EXACT", "BitsCodec", "Real", "ScalarCodec", "ScaledCodec", "neighbours", "rounded"]
 
 Real: TypeAlias = int | float | Fraction | Decimal
 """What constants become."""

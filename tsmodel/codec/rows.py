@@ -142,16 +142,17 @@ class RowCodec(ABC, Generic[RowT]):
             EncodeError: when a field cannot be stored.
         """
         values = [getattr(row, name) for name in self.layout.names]
-        for (name, constraint), value in self._constrained(values):
-            if why := constraint.violation(value):
-                raise EncodeError(f"{type(row).__name__}.{name}: {why}", field=name, value=value)
         try:
-            return self.layout.write(values)
+            payload = self.layout.write(values)
         except FieldFault as fault:
             name = fault.field.partition(".")[0]
             raise EncodeError(
                 f"{type(row).__name__}.{fault.field}: {fault.why}", field=name, value=getattr(row, name)
             ) from fault
+        for (name, constraint), value in self._constrained(values):
+            if why := constraint.violation(value):
+                raise EncodeError(f"{type(row).__name__}.{name}: {why}", field=name, value=value)
+        return payload
 
     def _strict(self, found: Fit) -> Fit:
         """Sets apart what a constraint refuses."""

@@ -13,6 +13,7 @@ import datetime as dt
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any, Final, Literal
 
 import attrs
@@ -70,10 +71,7 @@ class Scalar:
     @property
     def limits(self) -> tuple[int, int] | None:
         """Least and greatest value of an integer, both inclusive; None for floats and bools."""
-        if self.kind not in ("int", "time"):
-            return None
-        info = np.iinfo(self.numpy)
-        return int(info.min), int(info.max)
+        return _limits(self.numpy) if self.kind in ("int", "time") else None
 
     @property
     def accepts(self) -> str:
@@ -105,6 +103,12 @@ class Scalar:
             hint = "; to_ns() makes one of a time" if is_time else ""
             return f"{shown(value)} ({type(value).__name__}) is not {self.accepts}{hint}"
         return None
+
+
+@cache
+def _limits(numpy: str) -> tuple[int, int]:
+    info = np.iinfo(numpy)
+    return int(info.min), int(info.max)
 
 
 def are_bools(values: Sequence[object]) -> bool:

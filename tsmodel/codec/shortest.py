@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -16,6 +18,16 @@ _DIGITS: Final = {"f4": range(6, 10), "f2": range(3, 6)}
 _POWERS: Final = np.array([10.0**power for power in range(23)])
 """Powers of ten that a double holds exactly."""
 
+_WIDTHS: Final = {
+    numpy: (each.pack, each.unpack, least, bound, [f"%.{digits}g" for digits in _DIGITS[numpy]])
+    for numpy, each, least, bound in (
+        ("f4", struct.Struct("<f"), 2.0**-126, 1e38),
+        ("f2", struct.Struct("<e"), 2.0**-14, 6e4),
+    )
+}
+"""How numbers become one of a width and are read again, between which bounds their digits are found by trying, and how."""
+
+_POWER_OF_TWO: Final = (0.5, -0.5)
 _LEAST: Final = {"f4": 1e-12, "f2": 2.0**-14}
 _BOUND: Final = 1e15
 
@@ -53,12 +65,21 @@ def shortest(values: Sequence[float], numpy: str) -> list[float]:
 
 
 def shortest_of(value: float, numpy: str) -> float:
-    """The same for a single value."""
-    if numpy not in _DIGITS:
+    """The same for a single value, without the overhead of arrays."""
+    if numpy not in _DIGITS or not math.isfinite(value):
         return value
-    with np.errstate(over="ignore"):
-        narrow = np.float32(value) if numpy == "f4" else np.float16(value)
-    return float(str(narrow)) if float(narrow) == value else value
+    pack, unpack, least, bound, forms = _WIDTHS[numpy]
+    try:
+        if unpack(pack(value))[0] != value:
+            return value
+    except OverflowError:
+        return value
+    if least <= abs(value) < bound and math.frexp(value)[0] not in _POWER_OF_TWO:  # as above
+        for form in forms:
+            found = float(form % value)
+            if unpack(pack(found))[0] == value:
+                return found
+    return float(str(np.dtype(numpy).type(value)))
 
 
 def _rounded(values: npt.NDArray[np.float64], places: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

@@ -120,7 +120,7 @@ def pushed(model: type[Any], predicate: pl.Expr) -> Expression | None:
         return _Pushing(polars, model).condition(tree, predicate)
     except _UnknownError as unknown:
         _log.debug("not pushed: %s", unknown)
-    except (*_STRANGE, polars.exceptions.PolarsError) as error:
+    except (*_STRANGE, RecursionError, polars.exceptions.PolarsError) as error:  # a very deep one is left to polars
         _log.debug("not pushed: %r", error)
     return None
 

@@ -10,15 +10,9 @@ from typing_extensions import Self
 
 from tsmodel.client.payload_type import PayloadType
 from tsmodel.client.record import Record
-from tsmodel.codec import FieldCodec, FieldFault, Layout, LayoutError, RowCodec
+from tsmodel.codec import FieldFault, Layout, LayoutError, RowCodec
 from tsmodel.codec.claims import Refusal
 from tsmodel.codec.evolving_rows import UpgradeFault
-from tsmodel.codec.lengths import ArrayCodec
-from tsmodel.codec.messages import MessageLayout
-from tsmodel.codec.nullable import SentinelCodec
-from tsmodel.codec.numbers import ScalarCodec
-from tsmodel.codec.sequences import FixedArrayCodec
-from tsmodel.codec.shortest import shortest_of
 from tsmodel.errors import DecodeError, UnavailableError, UpgradeError
 from tsmodel.keys import KEY_FIELDS, Key
 from tsmodel.model.conversion.methods import FileConversions, ObjectConversions
@@ -183,9 +177,6 @@ class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
         """
         return upgrading(schema_of(cls), old)
 
-    def __repr__(self) -> str:
-        return _shown(self)
-
     @property
     def key(self) -> Key:
         """The record's key."""
@@ -273,27 +264,6 @@ class TSStruct(_Struct, ObjectConversions, metaclass=TSModelMeta, abstract=True,
     struct_format = _StructFormat()
     dtype = _Dtype()
     fingerprint = _Fingerprint()
-
-    def __repr__(self) -> str:
-        return _shown(self)
-
-
-def _shown(row: Any) -> str:
-    """An object in text; floats narrower than Python's with the digits that they have."""
-    layout = schema_of(type(row)).layout
-    codecs = {} if isinstance(layout, MessageLayout) else {field.name: field.item for field in layout.fields}
-    values = ((name, codecs.get(name), getattr(row, name)) for name in row.__struct_fields__)
-    return f"{type(row).__name__}({', '.join(f'{name}={_shown_value(codec, value)}' for name, codec, value in values)})"
-
-
-def _shown_value(codec: FieldCodec | None, value: Any) -> str:
-    if isinstance(codec, SentinelCodec):
-        codec = codec.item
-    if isinstance(codec, ScalarCodec) and codec.scalar.kind == "float" and type(value) is float:
-        return repr(shortest_of(value, codec.scalar.numpy))
-    if isinstance(codec, (ArrayCodec, FixedArrayCodec)) and type(value) is list:
-        return f"[{', '.join(_shown_value(codec.item, each) for each in value)}]"
-    return repr(value)
 
 
 def _class_of(base: Any, name: str, annotations: dict[str, Any], values: dict[str, Any]) -> type[Any]:

@@ -40,6 +40,7 @@ from tsmodel.model.inheritance import (
     unimplemented,
 )
 from tsmodel.model.members import signature_of, struct_members
+from tsmodel.model.representing import add_repr
 from tsmodel.model.schema import SCHEMA, Schema, read_body
 from tsmodel.model.unions import ModelUnion
 from tsmodel.timestamps import TimeLike
@@ -154,6 +155,7 @@ class TSModelMeta(_Meta):
         for component, alias in schema.aliases.items():
             if alias != component:
                 namespace[component] = property(attrgetter(alias))
+        add_repr(bases, namespace, tuple(annotations), schema.layout)
         acyclic = all(placed.codec.acyclic for placed in schema.layout.fields)
 
         def create(metaclass: type) -> Any:

@@ -21,6 +21,7 @@ from tsmodel.codec import (
     ByteOrder,
     Constraints,
     FieldCodec,
+    FieldFault,
     Layout,
     LayoutError,
     Padding,
@@ -163,7 +164,10 @@ class Schema:
     @property
     def constraints(self) -> dict[str, Constraints]:
         """What is asked of values, by field."""
-        return {spec.name: spec.options.constraints for spec in self.fields if spec.options.constraints}
+        codecs = {field.name: field.codec for field in self.layout.fields}
+        return {
+            spec.name: spec.options.constraints.of(codecs[spec.name]) for spec in self.fields if spec.options.constraints
+        }
 
     @property
     def version(self) -> int | None:
@@ -354,9 +358,17 @@ def _check_default(model: str, spec: FieldSpec) -> None:
             field=spec.name,
         )
     codec = spec.codec(model, "little")
+    if isinstance(codec, Padding):
+        if options.default is not attrs.NOTHING:
+            raise SchemaError(f"{model}.{spec.name}: padding has no default", model=model, field=spec.name)
+        return
+    try:
+        constraints = options.constraints.of(codec)
+    except FieldFault as wrong:
+        raise SchemaError(f"{model}.{spec.name}: a bound is wrong: {wrong}", model=model, field=spec.name) from wrong
+    if options.constraints.multiple_of == 0:
+        raise SchemaError(f"{model}.{spec.name}: nothing but 0 is a multiple of 0", model=model, field=spec.name)
     if options.default is attrs.NOTHING:
         return
-    if isinstance(codec, Padding):
-        raise SchemaError(f"{model}.{spec.name}: padding has no default", model=model, field=spec.name)
-    if fault := codec.fault(options.default) or options.constraints.violation(options.default):
+    if fault := codec.fault(options.default) or constraints.violation(options.default):
         raise SchemaError(f"{model}.{spec.name}: the default {fault}", model=model, field=spec.name)

@@ -9,7 +9,7 @@ Rules kept here:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -58,8 +58,10 @@ def complement(intervals: Intervals, domain: Domain) -> Intervals:
     return tuple((low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if low < high)
 
 
-def intersection(sets: Iterable[Intervals], domain: Domain) -> Intervals:
+def intersection(sets: Sequence[Intervals], domain: Domain) -> Intervals:
     """What is in all of many sets within a domain."""
+    if len(sets) == 1:
+        return sets[0]
     outside = union(interval for intervals in sets for interval in complement(intervals, domain))
     return complement(outside, domain)
 

@@ -22,7 +22,7 @@ import attrs
 import numpy as np
 
 from tsmodel.keys import KeyRange
-from tsmodel.model.expressions import And, Comparison, Expression, Leaf, replaced
+from tsmodel.model.expressions import And, Between, Comparison, Expression, IsIn, Leaf, replaced
 from tsmodel.model.meta import schema_of
 from tsmodel.model.unions import ModelUnion
 from tsmodel.query.boxes import boxes_of
@@ -138,8 +138,12 @@ def bound_to(model: type[Any], condition: Expression) -> Expression:
 def plan(conditions: Sequence[Expression], max_boxes: int = 64) -> Plan:
     """The plan for records that meet all `conditions`."""
     terms = [term for condition in conditions for term in _conjuncts(condition)]
-    compiled = {term: regions_of(term) for term in terms}
-    together = all_of(list(compiled.values()))
+    # What combines nothing and asks for the key is compiled at once: of such there may be very many.
+    simple = [term for term in terms if isinstance(term, (Comparison, Between, IsIn)) and term.column.is_key]
+    at_once = regions_of(reduce(And, simple)) if simple else None
+    compiled = dict.fromkeys(simple, at_once) if at_once else {}
+    compiled.update((term, regions_of(term)) for term in terms if term not in compiled)
+    together = all_of(list({id(part): part for part in compiled.values()}.values()))
     boxes = boxes_of(together.regions, max_boxes)
     covered = not boxes.widened and not together.relaxed
     left = [term for term in terms if not (compiled[term].exact and covered)]

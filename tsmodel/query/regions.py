@@ -40,6 +40,8 @@ EVERYTHING: Final[Region] = tuple(((limits.least, limits.bound),) for limits in 
 
 _MOST_REGIONS: Final = 4096
 """Past this many, a product of alternatives is covered by one region and filtered."""
+_MOST_PRODUCTS: Final = 300_000
+"""About how many intervals are gone through for all such products of one condition, before the rest is covered."""
 _MOST_WORK: Final = 2_000_000
 """About how many regions, and intervals of one, are kept of a condition of one chain, before they are covered by fewer."""
 
@@ -94,23 +96,30 @@ def _compile(chain: Chain, parts: list[KeyRegions], most: int) -> KeyRegions:
         region = (*EVERYTHING[:at], within, *EVERYTHING[at + 1 :])
         parts.append(KeyRegions((region,) if within else (), exact=True))
     made = all_of(parts, min(most, _MOST_REGIONS)) if chain.is_all else _any(parts)
+    if len(made.regions) <= most and all(len(intervals) <= most for region in made.regions for intervals in region):
+        return made
     regions = made.regions if len(made.regions) <= most else (_cover(made.regions),)
     regions = tuple(tuple(narrow(intervals, most) for intervals in region) for region in regions)
-    return made if regions == made.regions else KeyRegions(regions, exact=False, relaxed=True)
+    return KeyRegions(regions, exact=False, relaxed=True)
 
 
 def all_of(parts: Sequence[KeyRegions], most: int = _MOST_REGIONS) -> KeyRegions:
     """The regions where all of several conditions may be true."""
     relaxed = any(part.relaxed for part in parts)
-    regions = _common([part.regions[0] for part in parts if len(part.regions) == 1])
-    for part in parts:
-        alternatives = part.regions
-        if len(alternatives) == 1:
+    single = [part.regions[0] for part in parts if len(part.regions) == 1]
+    several = [part.regions for part in parts if len(part.regions) != 1]
+    regions: tuple[Region, ...] = (EVERYTHING,)
+    work = 0
+    for alternatives in several:
+        work += len(alternatives) * sum(len(intervals) for region in regions for intervals in region)
+        if len(regions) * len(alternatives) > most or work > _MOST_PRODUCTS:
+            relaxed = True
+            single.append(_cover(alternatives))
             continue
-        if len(regions) * len(alternatives) > most:
-            alternatives, relaxed = (_cover(alternatives),), True
         pairs = (tuple(map(intersect, a, b)) for a, b in product(regions, alternatives))
         regions = _coalesced(pair for pair in pairs if all(pair))
+    pairs = (tuple(map(intersect, a, b)) for a, b in product(regions, _common(single)))
+    regions = tuple(pair for pair in pairs if all(pair)) if single else regions
     return KeyRegions(regions, not relaxed and all(part.exact for part in parts), relaxed)
 
 
@@ -131,7 +140,7 @@ def _any(parts: Sequence[KeyRegions]) -> KeyRegions:
 
 
 def _cover(regions: Iterable[Region]) -> Region:
-    return tuple(union(interval for intervals in column for interval in intervals) for column in zip(*regions, strict=True))
+    return tuple(union(chained.from_iterable(column)) for column in zip(*regions, strict=True))
 
 
 def _coalesced(regions: Iterable[Region]) -> tuple[Region, ...]:
@@ -144,7 +153,7 @@ def _coalesced(regions: Iterable[Region]) -> tuple[Region, ...]:
         for region in current:
             groups.setdefault((*region[:at], *region[at + 1 :]), []).append(region[at])
         current = tuple(
-            (*rest[:at], union(interval for intervals in column for interval in intervals), *rest[at:])
+            (*rest[:at], column[0] if len(column) == 1 else union(chained.from_iterable(column)), *rest[at:])
             for rest, column in groups.items()
         )
     return current

@@ -7,6 +7,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
@@ -19,12 +20,13 @@ __all__ = ["Verdict", "in_message", "in_place", "in_reading"]
 Field: TypeAlias = dict[str, Any]
 
 _ASIDE: Final = frozenset({"name", "offset", "size", "bit", "constraints"}) | ASIDE
+_UNKNOWN: Final[Any] = object()
 _RANGES: Final = {
     f"{sign}Int{bits}": (0 if sign else -(2 ** (bits - 1)), 2 ** (bits if sign else bits - 1) - 1)
     for sign in ("", "U")
     for bits in (8, 16, 32, 64)
 }
-_FLOATS: Final = ("Float16", "Float32", "Float64")
+_FLOATS: Final = {"Float16": "f2", "Float32": "f4", "Float64": "f8"}
 
 
 @attrs.frozen
@@ -106,7 +108,10 @@ def in_reading(
             yield Verdict(
                 path, "it has no default any more", why="stored messages may lack it: keep the default", by_upgrade=False
             )
-        yield from _of_limits(path, field.get("constraints", {}), other.get("constraints", {}))
+        elif is_message and "default_value" in field:
+            yield from _of_default(path, field["default_value"], other)
+        widths = _width(field), _width(other)
+        yield from _of_limits(path, field.get("constraints", {}), other.get("constraints", {}), widths)
         yield from _of_values(path, field, other, is_message=is_message)
 
 
@@ -126,10 +131,30 @@ def _of_unit(path: str, was: str | None, now: str | None) -> Iterator[Verdict]:
         )
 
 
-def _of_limits(path: str, was: dict[str, Any], now: dict[str, Any]) -> Iterator[Verdict]:
-    if was == now:
+def _of_default(path: str, was: Any, other: Field) -> Iterator[Verdict]:
+    now = other.get("default_value", _UNKNOWN)
+    if was != now or type(was) is not type(now):
+        what = "is made by a function" if now is _UNKNOWN else f"is {json.dumps(now)}"
+        yield Verdict(
+            path,
+            f"its default was {json.dumps(was)} and {what}",
+            why="stored messages that lack it were read with the old one: keep it, or freeze again when all have it",
+            by_upgrade=False,
+        )
+
+
+def _width(field: Field) -> str:
+    """The NumPy type that bounds of a field's values are rounded to."""
+    return _FLOATS.get(field["item"]["type"] if field["type"] == "Nullable" else field["type"], "f8")
+
+
+def _of_limits(
+    path: str, was: dict[str, Any], now: dict[str, Any], widths: tuple[str, str] = ("f8", "f8")
+) -> Iterator[Verdict]:
+    refused = tightened(was, now, widths)
+    if was == now and not refused:
         return
-    if refused := tightened(was, now):
+    if refused:
         yield Verdict(
             path,
             f"its values must meet {', '.join(refused)} when they are read",
@@ -288,7 +313,7 @@ def _widened(old: Field, new: Field) -> str | None:
     if was and now and now[0] <= was[0] and was[1] <= now[1]:
         return "every stored value is still one; older programs may refuse new ones"
     both_floats = old["type"] in _FLOATS and new["type"] in _FLOATS
-    if both_floats and _FLOATS.index(old["type"]) < _FLOATS.index(new["type"]):
+    if both_floats and _FLOATS[old["type"]] < _FLOATS[new["type"]]:
         return "every stored value is still one"
     return None
 

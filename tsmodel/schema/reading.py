@@ -18,13 +18,15 @@ from msgspec import inspect
 from tsmodel.codec import Constraints, FieldCodec
 from tsmodel.codec.enums import EnumCodec, FlagsCodec
 from tsmodel.codec.lengths import PackedCodec
-from tsmodel.codec.numbers import ScaledCodec
+from tsmodel.codec.numbers import ScaledCodec, rounded
+from tsmodel.model.conversion.base import Spelling
+from tsmodel.model.conversion.making import conversion_of
 from tsmodel.model.meta import schema_of
 from tsmodel.model.schema import Schema
 
 __all__ = ["ASIDE", "annotate", "limits_of", "tightened"]
 
-ASIDE: Final = frozenset({"unit", "default", "keep", "plain", "as", "limits"})
+ASIDE: Final = frozenset({"unit", "default", "default_value", "keep", "plain", "as", "limits"})
 """Keys of what stands beside a field's description."""
 
 _LIMITS: Final = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
@@ -39,6 +41,8 @@ def annotate(fields: list[dict[str, Any]], schema: Schema, *, in_message: bool) 
             field["unit"] = options.unit
         if in_message and options.factory is not None:
             field["default"] = True
+            if options.default_factory is None:  # what a function gives cannot be told
+                field["default_value"] = conversion_of(placed.codec, Spelling()).dump(options.default)
         _annotate_type(field, placed.codec, in_message=in_message)
 
 
@@ -96,12 +100,19 @@ def _plain(limit: Any) -> Any:
     return limit if isinstance(limit, (bool, int, float, str)) else str(limit)
 
 
-def tightened(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What limits refuse that others did not, in words; nothing when they take all that the others take."""
+def tightened(was: Mapping[str, Any], now: Mapping[str, Any], widths: tuple[str, str] = ("f8", "f8")) -> list[str]:
+    """What limits refuse that others did not, in words; nothing when they take all that the others take.
+
+    Args:
+        was, now: the limits then and now.
+        widths: NumPy types of the floats that values and bounds were and are rounded to. Where they differ, as in messages,
+            a value may lie on the other side of the same bound.
+    """
     found = []
     for low, names in ((True, ("ge", "gt")), (False, ("le", "lt"))):
         new = {name: now[name] for name in names if name in now}
-        if new and not _is_within(_bounds(was, names), _bounds(now, names), low=low):
+        known = _bounds(was, names, widths[0]) if widths[0] == widths[1] else []
+        if new and not _is_within(known, _bounds(now, names, widths[1]), low=low):
             found += [f"{name}={limit!r}" for name, limit in new.items()]
     for name, low in (("min_length", True), ("max_length", False)):
         if name in now and (name not in was or (was[name] < now[name] if low else was[name] > now[name])):
@@ -115,8 +126,12 @@ def tightened(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return sorted(found)
 
 
-def _bounds(limits: Mapping[str, Any], names: tuple[str, str]) -> list[tuple[Any, bool]]:
-    return [(limits[name], name == names[1]) for name in names if name in limits]
+def _bounds(limits: Mapping[str, Any], names: tuple[str, str], width: str) -> list[tuple[Any, bool]]:
+    return [(_in_width(limits[name], width), name == names[1]) for name in names if name in limits]
+
+
+def _in_width(limit: Any, width: str) -> Any:
+    return float(rounded(limit, width)) if isinstance(limit, float) else limit
 
 
 def _is_within(was: list[tuple[Any, bool]], now: list[tuple[Any, bool]], *, low: bool) -> bool:

@@ -491,6 +491,114 @@ def test_constraints_are_checked_on_reading_only_when_asked() -> None:
         assert sorted(row.mid for row in Strict.query.on_error("skip").all()) == [5, 6, 7]
 
 
+def one_field(
+    kind: Any, value: Any, options: dict[str, Any], others: dict[str, Any] | None = None, encoding: str = "struct"
+) -> tuple[Any, Any]:
+    """A model of one field, and maybe others, that checks what it reads, and one of its records."""
+    body = {"__annotations__": {"v": kind, **(others or {})}, "v": field(**options), "t": "", "__module__": __name__}
+    if not others:
+        del body["t"]
+    made: Any = type(TSModel)("Bound", (TSModel,), body, strict_read=True, encoding=encoding)
+    return made, made(cid=1, mid=1, moid=1, cap=1, v=value)
+
+
+F32, F32_ABOVE = 231.6999969482422, 231.70001220703125
+SINGLE = {"item": ts.Float32}
+MET = [
+    (ts.Float32, {"ge": 231.7}, 231.7, F32),
+    (ts.Float32, {"ge": F32, "le": 231.7}, 231.7000001, F32),
+    (ts.Float32, {"gt": 231.7}, F32_ABOVE, F32_ABOVE),
+    (ts.Float32, {"lt": 1e39}, 3.4028234663852886e38, 3.4028234663852886e38),
+    (ts.Float32, {"gt": 1e39}, math.inf, math.inf),
+    (ts.Float32, {"ge": Decimal("231.69")}, 231.7, F32),
+    (ts.Float32, {"multiple_of": 0.1}, 0.1, 0.10000000149011612),
+    (ts.Float32, {"validate": lambda value: value == F32}, 231.7, F32),
+    (ts.Float16, {"ge": 231.7, "le": 231.7}, 231.7, 231.75),
+    (ts.Nullable[float], {**SINGLE, "ge": 231.7}, 231.7, F32),
+    (ts.Nullable[float], {**SINGLE, "ge": 231.7}, None, None),
+    (ts.Nullable[float], {**SINGLE, "ge": 231.7, "null": -1.0}, 231.7, F32),
+    (ts.Array[float], {**SINGLE, "ge": [231.7]}, [231.7], [F32]),
+    (ts.Array[float], {**SINGLE, "length": 1, "ge": [231.7]}, [231.7], [F32]),
+    (ts.Array[float], {**SINGLE, "validate": lambda value: value == [F32]}, [231.7], [F32]),
+    (ts.Nested[Phase], {"validate": lambda value: value.volts == F32}, Phase(volts=231.7), Phase(volts=F32)),
+    (ts.Scaled, {"digits": 2, "ge": 0.1, "le": 0.1}, Decimal("0.10"), Decimal("0.1")),
+    (ts.Scaled[float], {"digits": 2, "ge": Decimal("0.1"), "le": Decimal("0.1")}, 0.1, 0.1),
+    (ts.Scaled, {"digits": 2, "multiple_of": 0.05}, Decimal("0.15"), Decimal("0.15")),
+    (ts.Timestamp, {"ge": "2020-01-01T00:00:00Z"}, 10**18, 10**18),
+]
+BROKEN = [
+    (ts.Float32, {"gt": 231.7}, 231.7, "231.7 is not greater than 231.7"),
+    (ts.Float32, {"lt": 231.7}, 231.6999999, "231.6999999 is not less than 231.7, as a Float32"),
+    (ts.Float32, {"ge": 2**60 + 1}, 2.0**60, "is not at least"),
+    (ts.Float32, {"lt": 1e39}, math.inf, "inf is not less than"),
+    (ts.Float32, {"gt": -math.inf}, -math.inf, "-inf is not greater"),
+    (ts.Float32, {"gt": math.inf}, math.inf, "inf is not greater"),
+    (ts.Float16, {"ge": 231.7}, 231.6, "231.6 is not at least 231.7"),
+    (ts.Array[float], {**SINGLE, "gt": [231.7]}, [231.7], "is not greater than"),
+    (ts.Nullable[float], {**SINGLE, "gt": 231.7}, 231.7, "is not greater than"),
+    (ts.Float32, {"validate": lambda value: value >= 231.7}, 231.7, "231.6999969482422 is refused"),
+]
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["fixed", "beside a text"])
+@pytest.mark.parametrize(("kind", "options", "value", "as_read"), MET)
+def test_what_meets_a_bound_when_it_is_written_meets_it_when_it_is_read(
+    kind: Any, options: dict[str, Any], value: Any, as_read: Any, beside: bool
+) -> None:
+    made, row = one_field(kind, value, options, {"t": ts.Text} if beside else None)
+    with connect("memory:") as session:
+        session.add(row)
+        session.flush()
+        assert [each.v for each in made.query.all()] == [as_read]
+    payload = made.payload_type.to_bytes(row)
+    assert made.payload_type.from_bytes(payload).v == as_read
+    assert made.from_dict({**row.to_dict(), "acq": 1}).v == value
+
+
+@pytest.mark.parametrize(("kind", "options", "value", "wording"), BROKEN)
+def test_bounds_are_compared_in_the_width_of_the_field(
+    kind: Any, options: dict[str, Any], value: Any, wording: str
+) -> None:
+    for encoding in ("struct", "msgpack"):
+        made, row = one_field(kind, value, options, encoding=encoding)
+        with connect("memory:") as session:
+            session.add(row)
+            with pytest.raises(EncodeError) as caught:
+                session.flush()
+            session.discard()
+        assert wording in str(caught.value)
+        with pytest.raises(EncodeError) as caught:
+            made.payload_type.to_bytes(row)
+        assert wording in str(caught.value)
+
+
+def test_columns_are_checked_against_bounds_as_rows_are() -> None:
+    made, _ = one_field(ts.Float32, 231.7, {"ge": 231.7, "lt": 240})
+    with connect("memory:") as session:
+        session.add_columns(made, cid=1, mid=1, moid=1, cap=[1, 2], v=np.array([231.7, 231.8]))
+        session.flush()
+        assert made.query.count() == 2
+        with pytest.raises(EncodeError, match="row 1: "):
+            session.add_columns(made, cid=1, mid=1, moid=1, cap=[1, 2], v=np.array([231.7, 231.69]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "wording"),
+    [
+        (ts.Int32, {"ge": "x"}, "'x'"),
+        (ts.Int32, {"le": math.nan}, "nan"),
+        (ts.Array[float], {**SINGLE, "ge": 231.7}, "231.7"),
+        (ts.Int32, {"multiple_of": 0}, "multiple of 0"),
+    ],
+)
+def test_a_bound_that_nothing_can_be_compared_with_is_refused_at_the_class(
+    kind: Any, options: dict[str, Any], wording: str
+) -> None:
+    with pytest.raises(SchemaError, match="^Bound.v: ") as caught:
+        one_field(kind, None, options)
+    assert wording in str(caught.value)
+
+
 def test_a_validator_that_says_why() -> None:
     def checked(value: int) -> None:
         if value > 3:

@@ -9,7 +9,22 @@ import msgspec
 import numpy as np
 import pytest
 
-from tsmodel import Bool, Float32, Float64, Int16, Int32, Text, TSModel, UInt64, connect
+from tsmodel import (
+    Array,
+    Bool,
+    Float16,
+    Float32,
+    Float64,
+    Int16,
+    Int32,
+    Nullable,
+    Packed,
+    Text,
+    TSModel,
+    UInt64,
+    connect,
+    field,
+)
 from tsmodel.client.payload_type import PayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.errors import DecodeError, EncodeError, SchemaError
@@ -192,9 +207,9 @@ def test_the_payload_is_the_same_by_every_way() -> None:
     payload = Wide.payload_type.to_bytes(WIDE)
     assert payload == struct.pack(Wide.struct_format, WIDE.code, WIDE.level, WIDE.total)
     assert np.frombuffer(payload, Wide.dtype)[0].tolist() == (WIDE.code, WIDE.level, WIDE.total)
-    for field in Wide.layout.fields:
-        (value,) = struct.unpack_from(">" + field.scalar.code, payload, field.offset)
-        assert value == getattr(WIDE, field.name)
+    for placed in Wide.layout.fields:
+        (value,) = struct.unpack_from(">" + placed.scalar.code, payload, placed.offset)
+        assert value == getattr(WIDE, placed.name)
 
 
 def test_an_abstract_model_has_a_layout_and_no_records() -> None:
@@ -253,3 +268,56 @@ def test_fields_may_have_the_names_that_our_own_code_uses(last: Any) -> None:
 
 def attrs_of(row: Any) -> dict[str, Any]:
     return {name: getattr(row, name) for name in type(row).layout.names}
+
+
+class OnlyWide(TSModel):
+    counter: Int32
+    value: Float64
+
+
+class Narrow(TSModel, abstract=True):
+    value: Float32
+    half: Nullable[float] = field(item=Float16, default=None)
+    items: Array[float] = field(item=Float32, default_factory=list)
+
+
+class Narrower(Narrow):
+    anything: Packed[Any] = None
+
+
+class InMessage(Narrow, encoding="msgpack"):
+    pass
+
+
+class Named(TSModel, abstract=True):
+    def __repr__(self) -> str:
+        return "named"
+
+
+class NamedNarrow(Named):
+    value: Float32
+
+
+PLAIN_KEY = {"cid": 1, "mid": 2, "moid": 3, "cap": 4}
+
+
+def test_models_without_narrow_floats_are_shown_by_msgspec() -> None:
+    """Which is written in C, and many times as fast as anything in Python."""
+    for kind in (OnlyWide, InMessage):
+        assert kind.__repr__ is msgspec.Struct.__repr__
+    assert repr(OnlyWide(**PLAIN_KEY, counter=1, value=231.6999969482422)).endswith("counter=1, value=231.6999969482422)")
+    assert "value=231.6999969482422, half=0.1" in repr(InMessage(**PLAIN_KEY, value=231.6999969482422, half=0.1))
+
+
+def test_narrow_floats_are_shown_with_the_digits_that_they_have() -> None:
+    row = Narrower(**PLAIN_KEY, value=231.6999969482422, half=0.0999755859375, items=[0.10000000149011612, 5, 0.1])
+    shown = "Narrower(cid=1, mid=2, moid=3, cap=4, acq=-1, value=231.7, half=0.1, items=[0.1, 5, 0.1], anything=None)"
+    assert repr(row) == shown
+    row.anything = [row]
+    assert repr(row) == shown.replace("None", "[...]"), "as a list that holds itself"
+    row.value, row.half, row.anything = 231.70000001, 1e6, 1
+    assert "value=231.70000001, half=1000000.0" in repr(row), "what is not stored yet stays as it is"
+
+
+def test_a_repr_of_the_users_own_stays() -> None:
+    assert repr(NamedNarrow(**PLAIN_KEY, value=1.5)) == "named"

@@ -50,9 +50,18 @@ CASES: dict[str, tuple[Callable[[], Any], Callable[[int], bool]]] = {
         lambda: nested(lambda c, n: (Reading.mid == 2 * n) | c if n % 2 else c & (Reading.cap >= -n), MANY // 5),
         lambda n: n % 4 == 2 or n == 0,
     ),
-    "to the right": (
+    "to the right": (lambda: nested(lambda c, n: (Reading.mid == 2 * n) | c, MANY), lambda n: n % 2 == 0),
+    "to the right, mixed": (
         lambda: nested(lambda c, n: (Reading.counter == 2 * n) | ~((Reading.volts < 0) | ~c), MANY // 5),
         lambda n: n % 2 == 0,
+    ),
+    "any of pairs": (
+        lambda: reduce(or_, [(Reading.mid == 2 * n) & (Reading.counter >= n) for n in range(MANY // 10)]),
+        lambda n: n % 2 == 0,
+    ),
+    "all of pairs": (
+        lambda: reduce(and_, [(Reading.mid != 2 * n) | (Reading.cap < n) for n in range(MANY // 10)]),
+        lambda n: n % 2 == 1,
     ),
 }
 

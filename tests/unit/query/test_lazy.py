@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from functools import reduce
+from operator import and_, or_
 from typing import Any
 
 import duckdb
@@ -12,6 +14,7 @@ import pytest
 
 from tsmodel import Float32, Mid, Nullable, Text, TSModel, connect, field, to_ns
 from tsmodel.errors import MissingLibraryError, NoSessionError
+from tsmodel.frames.lazy import pushed
 from tsmodel.query import Query
 
 START = to_ns("2026-03-01T00:00:00Z")
@@ -23,6 +26,15 @@ class Reading(TSModel, moid=7):
     meter: Mid
     volts: Float32
     name: Nullable[str] = field(item=Text, size=6)
+
+
+@pytest.mark.parametrize("operation", [or_, and_])
+def test_a_very_deep_predicate_is_left_to_polars(operation: Any) -> None:
+    """Polars' own tree is only read by recursion."""
+    predicate = reduce(operation, [pl.col("meter") != 2 * n for n in range(3000)])
+    assert pushed(Reading, predicate) is None
+    assert pushed(Reading, predicate & (pl.col("cid") == 1)) is None
+    assert str(pushed(Reading, pl.col("cid") == 1)) == "cid == 1"
 
 
 @pytest.fixture

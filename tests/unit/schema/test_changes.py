@@ -16,6 +16,7 @@ from tsmodel import (
     Array,
     Enumerated,
     Flags,
+    Float16,
     Float32,
     Float64,
     Int16,
@@ -76,6 +77,11 @@ class PhaseOther(TSStruct):
 
 class PhaseDefault(TSStruct):
     volts: Float32 = 1.0
+    amps: Float32
+
+
+class PhaseDefault2(TSStruct):
+    volts: Float32 = 2.0
     amps: Float32
 
 
@@ -280,6 +286,36 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         ({"p": Nested[Phase]}, MSG),
         [(BREAKING, "p.volts", "no default")],
     ),
+    (
+        "message: another default",
+        ({**A, "b": (Int16, field(default=1))}, MSG),
+        ({**A, "b": (Int16, field(default=2))}, MSG),
+        [(BREAKING, "b", "its default was 1 and is 2; stored messages that lack it were read with the old one")],
+    ),
+    (
+        "message: a default of None",
+        ({"b": (Nullable[int], field(item=Int16, default=None))}, MSG),
+        ({"b": (Nullable[int], field(item=Int16, default=0))}, MSG),
+        [(BREAKING, "b", "was null and is 0")],
+    ),
+    (
+        "message: a default that is made",
+        ({"b": (Array[int], field(item=Int16, default=[1]))}, MSG),
+        ({"b": (Array[int], field(item=Int16, default_factory=list))}, MSG),
+        [(BREAKING, "b", "made by a function")],
+    ),
+    (
+        "message: another default in a structure",
+        ({"p": Nested[PhaseDefault]}, MSG),
+        ({"p": Nested[PhaseDefault2]}, MSG),
+        [(BREAKING, "p.volts", "was 1.0 and is 2.0")],
+    ),
+    (
+        "another default, not in a message",
+        ({"b": (Int16, field(default=1))}, {}),
+        ({"b": (Int16, field(default=2))}, {}),
+        [],
+    ),
     ("keep dropped", ({"s": kept(Two)}, {}), ({"s": state(Two)}, {}), [(BREAKING, "s", "unknown=.keep")]),
     ("keep said", ({"s": state(Two)}, {}), ({"s": kept(Two)}, {}), [(SAME, "s", "unknown=.keep")]),
     (
@@ -315,6 +351,24 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         [(BREAKING, "v", "le=9")],
     ),
     ("loosened", ({"v": (Int32, field(gt=0))}, STRICT), ({"v": AT_LEAST_0}, STRICT), [(SAME, "v", "less is asked")]),
+    (
+        "the same bound in the width of the field",
+        ({"v": (Float32, field(ge=231.6999969482422, lt=240))}, STRICT),
+        ({"v": (Float32, field(ge=231.7, lt=240))}, STRICT),
+        [(SAME, "v", "less is asked")],
+    ),
+    (
+        "tightened by the least that the width tells apart",
+        ({"v": (Nullable[float], field(item=Float32, ge=231.7))}, STRICT),
+        ({"v": (Nullable[float], field(item=Float32, ge=231.70001))}, STRICT),
+        [(BREAKING, "v", "ge=231.70001")],
+    ),
+    (
+        "message: the same bound in another width",
+        ({"v": (Float16, field(ge=231.7))}, {**MSG, **STRICT}),
+        ({"v": (Float32, field(ge=231.7))}, {**MSG, **STRICT}),
+        [(SAME, "v", "Float32"), (BREAKING, "v", "ge=231.7")],
+    ),
     ("not looked at on reading", ({"v": AT_LEAST_0}, {}), ({"v": (Int32, field(gt=0))}, {}), []),
     (
         "tightened multiple",
@@ -567,6 +621,16 @@ def test_models_that_cannot_be_locked(lock: Path, call: Callable[..., Any]) -> N
         call([model(A), model(B)], lock)
     with pytest.raises(SchemaError, match="TSModel is abstract"):
         call([TSModel], lock)
+
+
+def test_a_default_that_no_file_says_is_not_compared(lock: Path) -> None:
+    """Files of before say only that there is one."""
+    made = model({**A, "b": (Text, field(default="ä"))}, **MSG)
+    schema.freeze([made], lock)
+    text = lock.read_text()
+    assert '"default": true, "default_value": "\\u00e4"' in text
+    lock.write_text(text.replace(', "default_value": "\\u00e4"', ""))
+    assert not schema.check([model({**A, "b": (Text, field(default="b"))}, **MSG)], lock)
 
 
 def test_flags_are_judged_as_enumerations_are(lock: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from tsmodel.codec import KEY_CODECS, Constraints, FieldCodec
+from tsmodel.codec import KEY_CODECS, FieldCodec
 from tsmodel.codec.enums import EnumCodec, FlagsCodec
 from tsmodel.codec.lengths import ArrayCodec, BlobCodec, PackedCodec, TextCodec
 from tsmodel.codec.messages import MessageLayout
@@ -146,13 +146,14 @@ def _structure_of(model: Any, spelling: Spelling) -> Structure:
         elif component == "acq" and given.factory is None:
             given = attrs.evolve(given, default=-1)
         name = schema.aliases.get(component, component)
-        members.append(Member(name, conversion, given, given.constraints, fixed=fixed, component=component))
+        constraints = given.constraints.of(KEY_CODECS[component])
+        members.append(Member(name, conversion, given, constraints, fixed=fixed, component=component))
     if isinstance(schema.layout, MessageLayout):  # which has no widths: all floats are stored with all of their digits
         spelling = attrs.evolve(spelling, shortest=False)
     options = {spec.name: spec.options for spec in schema.specs}
     for field in schema.layout.fields:
         known = options[field.name]
-        constraints: Constraints = known.constraints
+        constraints = known.constraints.of(field.codec)
         is_json = isinstance(schema.layout, MessageLayout) and schema.layout.encoding == "json"
         fault = partial(schema.layout.fault, field) if is_json else None
         members.append(Member(field.name, conversion_of(field.codec, spelling), known, constraints, fault=fault))

@@ -171,7 +171,7 @@ def _constrained(schema: dict[str, Any], constraints: Constraints) -> dict[str, 
             "exclusiveMaximum": constraints.lt,
             "multipleOf": constraints.multiple_of,
         }
-        wanted = {name: limit for name, limit in limits.items() if type(limit) in (int, float)}
+        wanted = {name: constraints.shown(limit) for name, limit in limits.items() if type(limit) in (int, float)}
         if {"minimum", "maximum"} <= schema.keys():
             wanted["minimum"] = max(schema["minimum"], wanted.get("minimum", schema["minimum"]))
             wanted["maximum"] = min(schema["maximum"], wanted.get("maximum", schema["maximum"]))

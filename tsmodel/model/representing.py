@@ -1,0 +1,88 @@
+"""Objects in text: as msgspec shows them, but floats narrower than Python's with the digits that they have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
+from reprlib import recursive_repr
+from typing import Any, Final
+
+import msgspec
+
+from tsmodel.codec import FieldCodec, Layout
+from tsmodel.codec.lengths import ArrayCodec
+from tsmodel.codec.messages import MessageLayout
+from tsmodel.codec.nullable import NullableCodec, SentinelCodec
+from tsmodel.codec.numbers import ScalarCodec
+from tsmodel.codec.sequences import FixedArrayCodec
+from tsmodel.codec.shortest import shortest_of
+
+__all__ = ["add_repr"]
+
+_Show = Callable[[Any], str]
+
+_OURS: Final = "_shows_widths"
+
+_name_of: Final[_Show] = type.__dict__["__name__"].__get__
+"""The name of a class, without what models make of reading an attribute."""
+
+
+def add_repr(bases: tuple[type, ...], namespace: dict[str, Any], names: tuple[str, ...], layout: Layout) -> None:
+    """Gives a class that is being made a `__repr__`, unless it has one of its own, or msgspec's does, which is faster.
+
+    Args:
+        bases: of the class.
+        namespace: its body.
+        names: what its objects hold, in order.
+        layout: of its payload.
+    """
+    inherited = next((found for base in bases if (found := base.__repr__) is not object.__repr__), object.__repr__)
+    is_ours = hasattr(inherited, _OURS)
+    if "__repr__" in namespace or not (is_ours or inherited is msgspec.Struct.__repr__):
+        return
+    special = [] if isinstance(layout, MessageLayout) else _special(names, layout)
+    if special:
+        namespace["__repr__"] = _repr(names, special, is_acyclic=all(field.item.acyclic for field in layout.fields))
+    elif is_ours:
+        namespace["__repr__"] = msgspec.Struct.__repr__
+
+
+def _special(names: tuple[str, ...], layout: Layout) -> list[tuple[int, _Show]]:
+    shows = ((names.index(field.name), _show(field.item)) for field in layout.fields)
+    return [(at, show) for at, show in shows if show is not None]
+
+
+def _repr(names: tuple[str, ...], special: list[tuple[int, _Show]], *, is_acyclic: bool) -> _Show:
+    form = f"%s({', '.join(f'{name}=%s' for name in names)})"
+    values_of = attrgetter(*names) if len(names) > 1 else lambda row: (getattr(row, names[0]),)
+
+    def __repr__(self: Any) -> str:  # noqa: N807 - becomes one
+        values = values_of(self)
+        texts = list(map(repr, values))
+        for at, show in special:
+            texts[at] = show(values[at])
+        return form % (_name_of(type(self)), *texts)
+
+    shown: Any = __repr__ if is_acyclic else recursive_repr("...")(__repr__)
+    setattr(shown, _OURS, True)
+    return shown  # type: ignore[no-any-return]
+
+
+def _show(codec: FieldCodec) -> _Show | None:
+    """How values of a codec are shown; None for as they are."""
+    if isinstance(codec, (NullableCodec, SentinelCodec)):
+        return _show(codec.item)
+    if isinstance(codec, ScalarCodec) and codec.scalar.kind == "float" and codec.scalar.size < 8:
+        return partial(_float, codec.scalar.numpy)
+    if isinstance(codec, (ArrayCodec, FixedArrayCodec)) and (show := _show(codec.item)):
+        return partial(_items, show)
+    return None
+
+
+def _float(numpy: str, value: Any) -> str:
+    return repr(shortest_of(value, numpy) if type(value) is float else value)
+
+
+def _items(show: _Show, values: Any) -> str:
+    return f"[{', '.join(map(show, values))}]" if type(values) is list else repr(values)
