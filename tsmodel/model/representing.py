@@ -37,7 +37,8 @@ def add_repr(bases: tuple[type, ...], namespace: dict[str, Any], names: tuple[st
         names: what its objects hold, in order.
         layout: of its payload.
     """
-    inherited = next((found for base in bases if (found := base.__repr__) is not object.__repr__), object.__repr__)
+    plain: Any = object.__repr__
+    inherited = next((each for each in (getattr(base, "__repr__", plain) for base in bases) if each is not plain), plain)
     is_ours = hasattr(inherited, _OURS)
     if "__repr__" in namespace or not (is_ours or inherited is msgspec.Struct.__repr__):
         return

@@ -27,7 +27,7 @@ from tsmodel.model.meta import schema_of
 from tsmodel.model.unions import ModelUnion
 from tsmodel.query.boxes import boxes_of
 from tsmodel.query.masks import Mask, mask_of
-from tsmodel.query.regions import all_of, is_key_condition, regions_of
+from tsmodel.query.regions import KeyRegions, all_of, is_key_condition, regions_of
 from tsmodel.query.spec import QuerySpec, own_column
 
 __all__ = ["Plan", "UnionPlan", "bound_to", "plan", "plan_of"]
@@ -139,9 +139,11 @@ def plan(conditions: Sequence[Expression], max_boxes: int = 64) -> Plan:
     """The plan for records that meet all `conditions`."""
     terms = [term for condition in conditions for term in _conjuncts(condition)]
     # What combines nothing and asks for the key is compiled at once: of such there may be very many.
-    simple = [term for term in terms if isinstance(term, (Comparison, Between, IsIn)) and term.column.is_key]
+    simple: list[Expression] = [
+        term for term in terms if isinstance(term, (Comparison, Between, IsIn)) and term.column.is_key
+    ]
     at_once = regions_of(reduce(And, simple)) if simple else None
-    compiled = dict.fromkeys(simple, at_once) if at_once else {}
+    compiled: dict[Expression, KeyRegions] = dict.fromkeys(simple, at_once) if at_once else {}
     compiled.update((term, regions_of(term)) for term in terms if term not in compiled)
     together = all_of(list({id(part): part for part in compiled.values()}.values()))
     boxes = boxes_of(together.regions, max_boxes)
