@@ -9,12 +9,14 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 __all__ = ["is_sorted", "order_of", "run_lasts", "run_lengths", "run_starts"]
+
+_NARROW: Final = 2**16
 
 Array: TypeAlias = npt.NDArray[Any]
 Places: TypeAlias = npt.NDArray[np.intp]
@@ -41,7 +43,14 @@ def order_of(columns: Sequence[Array]) -> Places | None:
         first -= 1
     if not first:
         return None
-    return np.argsort(differing[0], kind="stable") if first == 1 else np.lexsort(differing[:first][::-1])
+    if first > 1:
+        return np.lexsort(differing[:first][::-1])
+    column = differing[0]
+    if column.dtype.kind in "iu" and column.dtype.itemsize > 2:
+        least = column.min()
+        if int(column.max()) - int(least) < _NARROW:  # NumPy sorts 16 bits by radix, in a fraction of the time
+            column = np.subtract(column, least, dtype=column.dtype).astype(np.uint16)
+    return np.argsort(column, kind="stable")
 
 
 def run_starts(columns: Sequence[Array]) -> Places:
