@@ -103,7 +103,7 @@ _WINDOWED: Final = 16
 """Records of fewer blocks are not cut into windows of time."""
 _WINDOWS: Final = 8
 """Most windows: a series that is read whole needs a block of each."""
-_SERIES: Final = 64
+_SERIES: Final = 32
 """Series that a block may hold before windows of time are made no smaller."""
 _SAMPLED: Final = 4096
 """About how many times say where windows begin."""
