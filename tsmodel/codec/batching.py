@@ -41,7 +41,8 @@ def _payload(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
     """The dtype of the payloads of records, whose fields follow those of the key or are one field; None for no payload."""
     fields = dict(dtype.fields or {})
     if "payload" in fields:
-        return fields["payload"][0]
+        payload: np.dtype[Any] = fields["payload"][0]
+        return payload
     header = (PUTA_FORM if "acq" in fields else PUT_FORM).header.itemsize
     placed = [(name, kind, offset - header) for name, (kind, offset, *_) in fields.items() if offset >= header]
     if not placed:

@@ -2,7 +2,8 @@
 
 Rules kept here:
 
-* A block holds records of one cid, sorted by mid, moid, cap, acq: up to 8,000, and about 1 MiB, but at least one.
+* A block holds records of one cid, sorted by mid, moid, cap, acq: up to 8,000, and about 1 MiB, but at least one. Large
+  runs are cut into windows of time first.
 * A block gives its records as rows in GET form or column by column. What is stored is decoded only when it is asked for,
   one column at a time, and never twice.
 * Payloads of one size are split into pieces as their layout says, one for each field of the model; a payload without a

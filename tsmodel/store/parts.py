@@ -78,7 +78,7 @@ _WIDE: Final = 256
 """Items of more bytes are not split into planes."""
 _SAMPLE: Final = 500
 """About how many steps say whether differences are smaller than the integers: any answer can be decoded."""
-_SERIES_OF_WORDS: Final = (1, 2, 4, 8)
+_WORD_BYTES: Final = (1, 2, 4, 8)
 _ZSTD_LEVEL: Final = 1
 _ZSTD_WINDOW: Final = 23
 """log2 of the largest window that a zstd frame may ask for."""
@@ -247,7 +247,7 @@ def _words(values: Integers, codec: Codec) -> bytes:
     if base == greatest:
         return _part(_Form.CONSTANT, Codec.NONE, b"", count=len(listed), base=base)
     bits = (greatest - base).bit_length()
-    width = next(width for width in _SERIES_OF_WORDS if bits <= 8 * width)
+    width = next(width for width in _WORD_BYTES if bits <= 8 * width)
     above = (values - np.int64(base)).astype(f"<u{width}")
     # LZ4 also where zstd is asked for: of so few bytes, all that differs is how long they take to read.
     used, stored = _compressed(above.view(np.uint8), min(codec, Codec.LZ4))
@@ -319,7 +319,7 @@ def _lift(part: Part, above: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
 
 def _unpacked(part: Part, count: int, form: int) -> npt.NDArray[Any]:
     width = part.planes
-    if not 1 <= width <= 8 or (form == _Form.WORDS and width not in _SERIES_OF_WORDS):
+    if not 1 <= width <= 8 or (form == _Form.WORDS and width not in _WORD_BYTES):
         raise StoreCorruptError(f"a part has integers of {width} bytes")
     raw = _raw(part, count * width)
     if width == 1 or form == _Form.WORDS:
