@@ -238,6 +238,20 @@ def test_any_model(made: Any, form: str, data: st.DataObject) -> None:
             assert outcome(sink, column_session.query(model)) == outcome(sink, row_session.query(model))
 
 
+def test_chunks_that_are_joined_keep_their_byte_order() -> None:
+    class Big(TSModel, byte_order="big"):
+        number: Int32
+        level: Float64
+
+    store = open_store(None)
+    with Session(InColumns(store, payload_of(Big))) as session:
+        session.add_all(Big(cid=cid, mid=1, moid=1, cap=1, number=1 + cid, level=0.5) for cid in range(3))
+        session.flush()
+        columns = session.query(Big).columns()
+        assert (columns["number"].tolist(), columns["level"].tolist()) == ([1, 2, 3], [0.5] * 3)
+        assert session.query(Big).where(Big.number == 2).count() == 1
+
+
 class Plain(TSModel):
     number: Int32
     volts: Float64

@@ -48,6 +48,8 @@ DRIVERS = {
 }
 IO_MODULES = {"socket", "ssl", "asyncio", "select", "selectors"}
 ONLY_FOR_TYPES = {("errors", "keys"), ("errors", "model"), ("model", "query")}
+LATE = {("model", "query")}
+"""May be imported inside a function: `Model.query` makes what the query room, which needs models, has."""
 
 
 def faults(package: Path) -> Iterator[str]:
@@ -69,6 +71,7 @@ def faults(package: Path) -> Iterator[str]:
             for statement in block.body
             for node in ast.walk(statement)
         }
+        late = {id(node) for function in functions(tree) for node in ast.walk(function)}
         for node, imported in imports(tree):
             top, _, rest = imported.partition(".")
             if top in IO_MODULES and name not in DRIVERS and id(node) not in for_types:
@@ -78,7 +81,11 @@ def faults(package: Path) -> Iterator[str]:
             other = rest.split(".")[0]
             if other not in ROOMS:
                 yield f"{name}:{node.lineno}: imports {imported}, which is not in a room"
-            elif ROOMS.index(other) > ROOMS.index(room) and not (id(node) in for_types and (room, other) in ONLY_FOR_TYPES):
+            elif (
+                ROOMS.index(other) > ROOMS.index(room)
+                and not (id(node) in for_types and (room, other) in ONLY_FOR_TYPES)
+                and not (id(node) in late and (room, other) in LATE)
+            ):
                 yield f"{name}:{node.lineno}: {room} imports {other}, which stands below it"
 
 
@@ -91,8 +98,12 @@ def imports(tree: ast.AST) -> Iterator[tuple[ast.stmt, str]]:
             yield node, node.module or ""
 
 
+def functions(tree: ast.AST) -> list[ast.FunctionDef]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+
+
 def cycles(package: Path) -> list[list[str]]:
-    """Import cycles between modules, imports for types only left out."""
+    """Import cycles between modules, without imports that are only for types or late."""
     edges: dict[str, set[str]] = {}
     for path in package.rglob("*.py"):
         module = ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
@@ -100,7 +111,13 @@ def cycles(package: Path) -> list[list[str]]:
         for block in ast.walk(tree):
             if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING":
                 block.body = [ast.Pass()]
-        edges[module] = {imported for _, imported in imports(tree)}
+        room = module.split(".")[1] if "." in module else ""
+        late = {id(node) for function in functions(tree) for node in ast.walk(function)}
+        edges[module] = {
+            imported
+            for node, imported in imports(tree)
+            if id(node) not in late or (room, imported.split(".")[1:2]) not in [(a, [b]) for a, b in LATE]
+        }
     found = []
 
     def visit(module: str, path: list[str]) -> None:
@@ -153,6 +170,14 @@ def test_imports_for_types_are_allowed_where_listed(tmp_path: Path) -> None:
     file.parent.mkdir(parents=True)
     file.write_text("if TYPE_CHECKING:\n    from tsmodel.query import Query")
     assert list(faults(tmp_path / "tsmodel")) == []
+
+
+def test_late_imports_are_allowed_where_listed(tmp_path: Path) -> None:
+    model, store = tmp_path / "tsmodel" / "model", tmp_path / "tsmodel" / "store"
+    for room in (model, store):
+        room.mkdir(parents=True)
+        (room / "x.py").write_text("def f():\n    from tsmodel.query import Query")
+    assert [fault.partition(":")[0] for fault in faults(tmp_path / "tsmodel")] == ["store/x.py"]
 
 
 def test_cycles_are_found(tmp_path: Path) -> None:

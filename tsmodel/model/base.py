@@ -41,13 +41,10 @@ if TYPE_CHECKING:
 else:
     from msgspec import Struct as _Struct
 
-__all__ = ["TSModel", "TSStruct", "codec_of", "query_factory"]
+__all__ = ["TSModel", "TSStruct", "codec_of"]
 
 M = TypeVar("M", bound="TSModel")
 O = TypeVar("O", bound="TSModel")  # noqa: E741 - the old version
-
-query_factory: list[Callable[[type[Any]], Any]] = []
-"""Makes the query of a model. The query room stands below this one and puts its factory here when it is imported."""
 
 
 def codec_of(model: type[M]) -> RowCodec[M]:
@@ -66,9 +63,10 @@ def codec_of(model: type[M]) -> RowCodec[M]:
 
 class _Query:
     def __get__(self, instance: object, owner: type[M]) -> Query[M]:
+        from tsmodel.query import Query  # which stands below this room
+
         codec_of(owner)
-        query: Query[M] = query_factory[0](owner)
-        return query
+        return Query(owner)
 
 
 class _PayloadType:

@@ -32,6 +32,7 @@ __all__ = [
     "Operator",
     "Or",
     "chain_of",
+    "comparable",
     "constants_of",
     "folded",
     "leaves",
@@ -233,6 +234,21 @@ def leaves(condition: Expression) -> Iterator[Any]:
             left += parts[::-1]
         else:
             yield node
+
+
+def comparable(condition: Expression) -> tuple[Any, ...]:
+    """A value that is equal for conditions that ask for the same in the same words: they themselves are equal to none."""
+    found: list[Any] = []
+    left = [condition]
+    while left:
+        node = left.pop()
+        found.append(type(node))
+        if parts := _parts(node):
+            left += parts[::-1]
+        else:
+            column, *asked = attrs.astuple(cast("Any", node), recurse=False)
+            found.append((column.model, column.name, *asked))
+    return tuple(found)
 
 
 def constants_of(leaf: Leaf) -> tuple[Any, ...]:

@@ -44,6 +44,15 @@ class ModelUnion:
         schema = Schema(self.__name__, (), _common(schemas), "little", False, codec=UnionRowCodec(self.__name__, members))
         setattr(self, SCHEMA, schema)
 
+    def __eq__(self, other: object) -> bool:
+        return self.models == other.models if isinstance(other, ModelUnion) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.models)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _union, (self.models,)
+
     def __repr__(self) -> str:
         return self.__name__
 

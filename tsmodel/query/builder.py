@@ -1,4 +1,4 @@
-"""What to read, built step by step: the conditions of a query, without the ends that read it."""
+"""What to read, built step by step: makers of specs, without what reads them."""
 
 from __future__ import annotations
 
@@ -12,65 +12,38 @@ from tsmodel.errors import MultipleResultsError, NoResultError, QueryError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.model.base import TSModel
 from tsmodel.model.columns import Column
-from tsmodel.model.expressions import Between, Comparison, Expression, IsIn, leaves, shortened
+from tsmodel.model.expressions import Expression
 from tsmodel.model.meta import schema_of
-from tsmodel.model.operands import ColumnInfo
-from tsmodel.model.unions import models_of, queried
-from tsmodel.query.arrangement import ArrangementSteps
-from tsmodel.query.arranging import Arrangement
+from tsmodel.model.ordering import Order
 from tsmodel.query.days import day_of
-from tsmodel.query.ends import OnError, Quarantined, Selection
+from tsmodel.query.executor import Execution
 from tsmodel.query.explain import Explanation
-from tsmodel.query.planning import DEFAULT_MAX_BOXES, Plan
+from tsmodel.query.sinks import Quarantined
+from tsmodel.query.spec import OnError, QuerySpec, at_least
 from tsmodel.query.stats import RunStats
-from tsmodel.query.unions import own_column, plan_of
 from tsmodel.timestamps import DurationLike, TimeLike, duration_ns, now_ns
 
 __all__ = ["QueryBuilder"]
 
 M = TypeVar("M", bound=TSModel)
-R = TypeVar("R")
 
 
-def is_full_scan(box: KeyRange) -> bool:
-    """Whether a key range leaves out nothing by client, meter or time: by moid alone a database cannot narrow much."""
-    names = ("cid", "mid", "cap", "acq")
-    intervals = dict(zip(KEY_FIELDS, box.intervals(), strict=True))
-    return all(intervals[name] == (LIMITS[name].least, LIMITS[name].bound) for name in names)
-
-
-class QueryBuilder(ArrangementSteps[M], Generic[M]):
-    """The conditions of a query. Every step returns a new query; none reads anything.
+class QueryBuilder(Generic[M]):
+    """The steps of a query. Every step returns a new query, of another spec; none reads anything.
 
     Between-steps are half-open: the lower end is inside, the upper is not. Times are int ns since 2001, aware datetimes,
     ISO 8601 text with an offset, or `numpy.datetime64` (UTC).
     """
 
-    __slots__ = (
-        "_arrangement",
-        "_conditions",
-        "_limit",
-        "_max_boxes",
-        "_model",
-        "_on_error",
-        "_plan",
-        "_source",
-        "_stats",
-        "_wanted",
-    )
+    __slots__ = ("_executor",)
 
-    def __init__(self, model: type[M], source: object = None) -> None:
-        self._model: type[M] = queried(model)
-        self._source = source
-        fixed = schema_of(self._model).fixed
-        self._conditions: tuple[Expression, ...] = tuple(self._column(name) == value for name, value in fixed.items())
-        self._limit: int | None = None
-        self._wanted: int | None = None
-        self._arrangement = Arrangement()
-        self._max_boxes = DEFAULT_MAX_BOXES
-        self._on_error: OnError = "raise"
-        self._plan: Plan | None = None
-        self._stats: RunStats | None = None
+    def __init__(self, executor: Execution[M]) -> None:
+        self._executor = executor
+
+    @property
+    def spec(self) -> QuerySpec[M]:
+        """What the query asks for, as a value: to be compared, pickled, and run by `session.query(spec)`."""
+        return self._executor.spec
 
     def cid(self, *values: int | Iterable[int]) -> Self:
         """Client ids: one, several, or a range."""
@@ -147,36 +120,71 @@ class QueryBuilder(ArrangementSteps[M], Generic[M]):
         Raises:
             QueryError: when an argument is not a condition, or names a column of another model.
         """
-        for condition in conditions:
-            self._check(condition)
-        return self._with(_conditions=(*self._conditions, *conditions))
+        return self._of(self.spec.where(*conditions))
 
     def limit(self, most: int) -> Self:
         """At most `most` records: the first ones of order_by, or any that match, at which reading stops."""
-        if type(most) is not int or most < 0:
-            raise QueryError(f"limit takes an int from 0, not {most!r}")
-        return self._with(_limit=most)
+        return self._replaced(limit=at_least(0, most, "limit"))
 
     def on_error(self, action: OnError) -> Self:
         """What becomes of records whose payload does not fit the model: "raise" (default); "skip", which counts them in
         `stats.skipped`; or "quarantine", which keeps them, all of them, in `quarantined` as well."""
-        if action not in ("raise", "skip", "quarantine"):
-            raise QueryError(f'on_error takes "raise", "skip" or "quarantine", not {action!r}')
-        return self._with(_on_error=action)
+        return self._replaced(on_error=action)
 
     def max_boxes(self, most: int) -> Self:
         """Most key ranges to read (default 64) before neighbouring ones are widened into one and filtered."""
-        if type(most) is not int or most < 1:
-            raise QueryError(f"max_boxes takes an int from 1, not {most!r}")
-        return self._with(_max_boxes=most)
+        return self._replaced(max_boxes=most)
+
+    def order_by(self, *columns: Column[Any] | Order) -> Self:
+        """Records sorted by columns, the most significant first: `order_by(Reading.cap.desc(), Reading.mid)`.
+
+        A database gives records in no particular order: all that match are read before the first is given, and held in
+        memory, with `limit(n)` the best n of them. None and NaN come last. Records with equal values stay as they came.
+
+        Raises:
+            QueryError: for what is no column of the model, or one without an order; when run, for more records than
+                `max_rows_in_memory`.
+        """
+        if not columns:
+            raise QueryError("order_by takes columns, such as order_by(Reading.cap.desc(), Reading.mid)")
+        return self._replaced(order=columns)
+
+    def latest(self) -> Self:
+        """Of each cid, mid, moid and cap only the newest version, that of the greatest acq: corrections replace what they
+        correct.
+
+        Versions are compared before conditions on the payload are looked at, among those that conditions on the key
+        let in: a condition on acq makes it the newest version within.
+        """
+        return self._replaced(versions="latest")
+
+    def as_of(self, acq: TimeLike) -> Self:
+        """What the database knew at a time: the newest versions among those acquired at `acq` or before."""
+        return self.where(self._column("acq") <= acq).latest()
+
+    def revisions(self) -> Self:
+        """All versions, those of one cid, mid, moid and cap side by side, the oldest first."""
+        return self._replaced(order=map(self._column, KEY_FIELDS))
+
+    def first_per_series(self) -> Self:
+        """Of each cid, mid and moid only the record captured first, of those that match."""
+        return self._replaced(per_series="first")
+
+    def last_per_series(self) -> Self:
+        """Of each cid, mid and moid only the record captured last, of those that match."""
+        return self._replaced(per_series="last")
+
+    def max_rows_in_memory(self, most: int) -> Self:
+        """Most records that order_by, latest and others may hold (default 10 million) before they give up with an error."""
+        return self._replaced(max_rows_in_memory=most)
 
     def key_ranges(self) -> list[KeyRange]:
         """The disjoint key ranges that the query reads; none when nothing can match."""
-        return list(self._planned().boxes)
+        return list(self._executor.plan.boxes)
 
     def explain(self) -> Explanation:
         """The key ranges, the residual filter, and what the last run of this very query read."""
-        return Explanation(self._model.__name__, self._planned(), self._limit, self._stats, self._arrangement)
+        return Explanation(self.spec, self._executor.plan, self._executor.last_run)
 
     @property
     def quarantined(self) -> list[Quarantined]:
@@ -186,7 +194,7 @@ class QueryBuilder(ArrangementSteps[M], Generic[M]):
         Raises:
             QueryError: when it was not run, or does not say `on_error("quarantine")`.
         """
-        if self._on_error != "quarantine":
+        if self.spec.on_error != "quarantine":
             raise QueryError('quarantined is for queries with .on_error("quarantine")')
         return self.stats.quarantined
 
@@ -197,43 +205,21 @@ class QueryBuilder(ArrangementSteps[M], Generic[M]):
         Raises:
             QueryError: when it was not run.
         """
-        if self._stats is None:
+        if self._executor.last_run is None:
             raise QueryError("this query was not run yet: keep it in a variable, run it, then ask for its stats")
-        return self._stats
+        return self._executor.last_run
 
     def __repr__(self) -> str:
-        conditions = shortened(" & ".join(f"({condition})" for condition in self._conditions)) or "all records"
-        return f"<{type(self).__name__} of {self._model.__name__}: {conditions}>"
+        return f"<{type(self).__name__} of {self.spec.model.__name__}: {self.spec}>"
 
-    def _with(self, **changes: Any) -> Self:
+    def _of(self, spec: QuerySpec[M]) -> Self:
+        """The same query of another spec."""
         query = object.__new__(type(self))
-        for name in QueryBuilder.__slots__:
-            object.__setattr__(query, name, changes.get(name, getattr(self, name)))
-        query._plan = query._stats = None
+        query._executor = type(self._executor)(spec, self._executor.source)
         return query
 
-    def _planned(self) -> Plan:
-        if self._plan is None:
-            self._plan = plan_of(self._model, self._conditions, self._max_boxes)
-        return self._plan
-
-    def _boxes(self) -> tuple[KeyRange, ...]:
-        boxes = self._planned().boxes
-        if not getattr(self._reading(), "allow_full_scan", True) and any(map(is_full_scan, boxes)):
-            raise QueryError(
-                f"this query of {self._model.__name__} reads all that there is, which the session does not allow: "
-                "narrow it by cid, mid, cap or acq, or connect with allow_full_scan=True"
-            )
-        return () if self._limit == 0 else boxes
-
-    def _reading(self) -> Any:
-        """What is read from."""
-        raise NotImplementedError
-
-    def _boxes_to_ask(self) -> tuple[KeyRange, ...]:
-        if boxes := self._planned().boxes:
-            return boxes
-        raise QueryError("last_acq() of a query that nothing can match")
+    def _replaced(self, **changes: Any) -> Self:
+        return self._of(self.spec.replaced(**changes))
 
     def _only(self, rows: list[M]) -> M | None:
         """The row of at most one."""
@@ -246,19 +232,8 @@ class QueryBuilder(ArrangementSteps[M], Generic[M]):
             raise NoResultError(f"one() found no record: {self!r}")
         return row
 
-    def _checked_size(self, size: int) -> int:
-        if type(size) is not int or size < 1:
-            raise QueryError(f"batches takes an int from 1, not {size!r}")
-        return size
-
-    def _selection(self, limit: int | None) -> Selection[M]:
-        limits = [each for each in (limit, self._limit) if each is not None]
-        self._stats, self._wanted = RunStats(), min(limits, default=None)
-        counts = not self._arrangement
-        return Selection(self._model, self._planned(), self._wanted, self._on_error, self._stats, counts=counts)
-
     def _column(self, name: str) -> Column[int]:
-        return schema_of(self._model).columns[name]
+        return schema_of(self.spec.model).columns[name]
 
     def _members(self, name: str, values: tuple[int | Iterable[int], ...]) -> Self:
         column, limits = self._column(name), LIMITS[name]
@@ -272,24 +247,3 @@ class QueryBuilder(ArrangementSteps[M], Generic[M]):
                     f"{name}({each}): no record can have that {name}; it is {limits.least} to {limits.bound - 1}"
                 )
         return self.where(condition)
-
-    def _check(self, condition: object) -> None:
-        known: dict[int, list[ColumnInfo]] = {}
-        for leaf in leaves(condition) if isinstance(condition, Expression) else [condition]:
-            if not isinstance(leaf, (Comparison, Between, IsIn)):
-                raise QueryError(
-                    f"where() takes conditions such as {self._model.__name__}.cap > 0, not {leaf!r} ({type(leaf).__name__})"
-                )
-            column = leaf.column
-            if id(column) not in known:
-                models = models_of(self._model)
-                owns = [own for each in models if (own := own_column(each, column)) is not None]
-                if not owns:
-                    names = dict.fromkeys(name for each in models for name in schema_of(each).columns)
-                    raise QueryError(
-                        f"{column.model}.{column.name} is not a column of {self._model.__name__}, which has "
-                        f"{', '.join(names)}"
-                    )
-                known[id(column)] = [own for own in owns if own is not column]
-            for own in known[id(column)]:
-                leaf.of(own)  # says now what cannot be compared

@@ -11,14 +11,19 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import Any
 
 import attrs
 import msgspec
 
 from tsmodel.errors import CheckpointError
 from tsmodel.keys import LIMITS
+from tsmodel.model.fingerprint import fingerprint_of
+from tsmodel.model.meta import schema_of
+from tsmodel.model.unions import models_of
+from tsmodel.query.spec import QuerySpec
 
-__all__ = ["Checkpoint", "Position"]
+__all__ = ["Checkpoint", "Position", "identity_of"]
 
 _VERSION = 1
 
@@ -42,6 +47,16 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     of: dict[str, str]
     acq: int
     taken: int
+
+
+def identity_of(spec: QuerySpec[Any], source: Any) -> dict[str, str]:
+    """What a checkpoint says it is of. A target's options, such as its timeout, are no part of it."""
+    models = models_of(spec.model)
+    return {
+        "target": str(getattr(source, "name", type(source).__name__)).partition("?")[0],
+        "model": " | ".join(f"{each.__name__} {fingerprint_of(schema_of(each))}" for each in models),
+        "query": " & ".join(map(str, spec.all_conditions)) or "all records",
+    }
 
 
 class Checkpoint:

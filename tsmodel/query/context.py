@@ -6,10 +6,10 @@ import weakref
 from contextvars import ContextVar
 from typing import Protocol
 
-from tsmodel.backend import Backend
+from tsmodel.backend import AsyncBackend, Backend
 from tsmodel.errors import NoSessionError
 
-__all__ = ["Source", "current", "enter", "leave"]
+__all__ = ["AsyncSource", "Source", "current", "enter", "leave"]
 
 
 class Source(Protocol):
@@ -22,6 +22,15 @@ class Source(Protocol):
         Raises:
             SessionError: when the source is closed.
         """
+        ...
+
+
+class AsyncSource(Protocol):
+    """What an asynchronous query reads from; asynchronous sessions are sources."""
+
+    @property
+    def backend(self) -> AsyncBackend:
+        """See `Source.backend`."""
         ...
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
 import attrs
 import numpy as np
 
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.model.expressions import constants_of, leaves, shortened
-from tsmodel.query.arranging import Arrangement
 from tsmodel.query.planning import Plan
+from tsmodel.query.spec import QuerySpec
 from tsmodel.query.stats import RunStats
 from tsmodel.timestamps import to_iso
 
@@ -24,17 +25,24 @@ class Explanation:
     """How a query is answered; printing it gives a text.
 
     Attributes:
-        model: the model's name.
+        spec: what is asked for.
         plan: key ranges and residual filter.
-        limit: most records returned, or None.
         stats: counts of the query's last run, or None before one.
     """
 
-    model: str
+    spec: QuerySpec[Any]
     plan: Plan
-    limit: int | None
     stats: RunStats | None
-    arrangement: Arrangement = attrs.field(factory=Arrangement)
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.spec.model.__name__
+
+    @property
+    def limit(self) -> int | None:
+        """Most records returned, or None."""
+        return self.spec.limit
 
     def __str__(self) -> str:
         lines = [f"query of {self.model}"]
@@ -48,9 +56,9 @@ class Explanation:
         lines.append(f"  residual filter: {residual or 'none'}")
         if rounded := self._rounded():
             lines.append(f"  rounded to the column's width: {rounded}")
-        if self.arrangement:
-            lines.append(f"  then: {self.arrangement}")
-        if self.limit is not None and self.arrangement.order:
+        if self.spec.in_memory:
+            lines.append(f"  then: {self.spec.in_memory}")
+        if self.limit is not None and self.spec.order:
             lines.append(f"  limit: the first {self.limit:,} records; no more are held")
         elif self.limit is not None:
             lines.append(f"  limit: stops after {self.limit:,} records")

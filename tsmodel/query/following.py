@@ -17,14 +17,18 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import attrs
 from typing_extensions import Self
 
-from tsmodel.client.retry import Retry
+from tsmodel.client.retry import ONCE, Retry, seconds_of
+from tsmodel.errors import QueryError
 from tsmodel.keys import LIMITS, KeyRange
-from tsmodel.query.checkpoint import Checkpoint, Position
-from tsmodel.query.ends import Selection
+from tsmodel.query.checkpoint import Checkpoint, Position, identity_of
+from tsmodel.query.executor import Execution
+from tsmodel.query.sinks import Selection
+from tsmodel.query.spec import at_least
 from tsmodel.query.steps import Look, Pause, ReadStep, advanced, advanced_async
 from tsmodel.query.windows import MOST, Collected, cut_to, last_acq, tried
+from tsmodel.timestamps import DurationLike, TimeLike, to_ns
 
-__all__ = ["AsyncFollow", "Follow", "FollowPlan"]
+__all__ = ["AsyncFollow", "Follow", "follow_plan"]
 
 M = TypeVar("M")
 
@@ -67,6 +71,38 @@ class FollowPlan:
     checkpoint: str | os.PathLike[str] | None
     every: int
     wait: bool
+
+
+def follow_plan(
+    execution: Execution[Any],
+    since: TimeLike | None,
+    poll: DurationLike,
+    checkpoint: str | os.PathLike[str] | None,
+    every: int,
+    *,
+    wait: bool,
+) -> FollowPlan:
+    """The plan for following what an executor reads; see `Query.follow`."""
+    spec, boxes = execution.spec, execution.plan.boxes
+    spec.require_streaming("follow()")
+    if spec.limit is not None:
+        raise QueryError("follow() gives every record: take the limit off the query, and stop iterating instead")
+    whole = (LIMITS["acq"].least, LIMITS["acq"].bound)
+    if any((box.min.acq, box.max.acq) != whole for box in boxes):
+        raise QueryError("follow() goes along acq itself: instead of a condition on acq, say since=...")
+    source = execution.reading
+    return FollowPlan(
+        boxes=boxes,
+        selection=execution.selection,
+        backend=lambda: source.backend,
+        retry=getattr(source, "retries", ONCE),
+        of=identity_of(spec, source),
+        start=None if since is None else to_ns(since),
+        poll=seconds_of(poll, "poll"),
+        checkpoint=checkpoint,
+        every=at_least(1, every, "checkpoint_every"),
+        wait=wait,
+    )
 
 
 class _Following(Generic[M]):

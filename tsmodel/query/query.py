@@ -1,48 +1,89 @@
-"""`Query`: the ends that read what was asked for."""
+"""`Query`: what reads the records that were asked for. A thin shell over a spec and what executes it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+import datetime as dt
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+import numpy.typing as npt
 from typing_extensions import Self
 
-from tsmodel.backend import Backend
-from tsmodel.model.base import TSModel, query_factory
-from tsmodel.query.arranging import fed, fed_whole
+from tsmodel.frames.columns import Wanted
+from tsmodel.frames.ends import ArrowFrame, ColumnsFrame, Frame, StructuredFrame
+from tsmodel.frames.lazy import lazy_frame, pushed
+from tsmodel.frames.libraries import library
+from tsmodel.frames.parquet import write_parquet
+from tsmodel.frames.tables import DtypeBackend, Rebatched, pandas_of, polars_of
+from tsmodel.model.base import TSModel
+from tsmodel.model.columns import Column
+from tsmodel.query.aggregation.filling import Fill
 from tsmodel.query.builder import QueryBuilder
-from tsmodel.query.context import Source, current
-from tsmodel.query.drive import run, stream
-from tsmodel.query.ends import Count, End, Regrouped, Rows
-from tsmodel.query.follow import FollowEnds
-from tsmodel.query.frames import FrameEnds
-from tsmodel.query.resample import ResampleEnds
-from tsmodel.query.select import SelectStep
+from tsmodel.query.context import Source
+from tsmodel.query.executor import Executor
+from tsmodel.query.following import Follow, follow_plan
+from tsmodel.query.resample import Resampling
+from tsmodel.query.select import Selected
 from tsmodel.query.series import Series, SeriesFound
-from tsmodel.wire.chunk import Chunk
+from tsmodel.query.sinks import Count, Framed, Regrouped, Rows
+from tsmodel.query.spec import QuerySpec, at_least
+from tsmodel.timestamps import DurationLike, TimeLike
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
 
 __all__ = ["Query"]
 
 M = TypeVar("M", bound=TSModel)
-R = TypeVar("R")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+
+DEFAULT_BATCH_SIZE = 65_536
+"""Rows of an Arrow record batch."""
 
 
-class Query(SelectStep, FollowEnds[M], ResampleEnds[M], FrameEnds[M], QueryBuilder[M]):
-    """A query of a model. Immutable; reads when an end is called: `all`, `first`, `one`, `count`, iteration and others."""
+class Query(QueryBuilder[M]):
+    """A query of a model. Immutable; it reads when `all`, `first`, `one`, `count`, iteration or another method asks for
+    results.
+
+    Methods that give frames take the columns to give, as columns or names; all of them when none is named. Only these are
+    decoded.
+
+    Args:
+        what: the model; or a spec, as `query.spec` gives it.
+        source: the session to read from; None for the innermost open one.
+    """
 
     __slots__ = ()
 
+    _executor: Executor[M]
+
+    @overload
+    def __init__(self, what: type[M], source: Source | None = None) -> None: ...
+    @overload
+    def __init__(self, what: QuerySpec[M], source: Source | None = None) -> None: ...
+    def __init__(self, what: Any, source: Source | None = None) -> None:
+        super().__init__(Executor(what if isinstance(what, QuerySpec) else QuerySpec(what), source))
+
     def using(self, source: Source) -> Self:
         """Reads from `source`, a session, instead of the innermost open one."""
-        return self._with(_source=source)
+        return type(self)(self.spec, source)
 
     def all(self) -> list[M]:
         """All matching records, in no particular order."""
-        return self._run(Rows(self._selection(None)))
+        return self._executor.run(Rows)
 
     def first(self) -> M | None:
         """Some matching record, or None; reading stops at it."""
-        rows = self._run(Rows(self._selection(1)))
+        rows: list[M] = self._executor.run(Rows, 1)
         return rows[0] if rows else None
 
     def one(self) -> M:
@@ -60,19 +101,19 @@ class Query(SelectStep, FollowEnds[M], ResampleEnds[M], FrameEnds[M], QueryBuild
         Raises:
             MultipleResultsError: when there are several.
         """
-        return self._only(self._run(Rows(self._selection(2))))
+        return self._only(self._executor.run(Rows, 2))
 
     def count(self) -> int:
         """How many records match. They are read, but no objects are made."""
-        return self._run(Count(self._selection(None)))
+        return self._executor.run(Count)
 
     def exists(self) -> bool:
         """Whether any record matches; reading stops at the first."""
-        return self._run(Count(self._selection(1))) > 0
+        return self._executor.run(Count, 1) > 0
 
     def __iter__(self) -> Iterator[M]:
         """The matching records one by one, holding no more than a chunk's worth at a time."""
-        for rows in self._stream(Rows(self._selection(None))):
+        for rows in self._executor.stream(Rows):
             yield from rows
 
     def batches(self, size: int) -> Iterator[list[M]]:
@@ -81,56 +122,242 @@ class Query(SelectStep, FollowEnds[M], ResampleEnds[M], FrameEnds[M], QueryBuild
         Raises:
             QueryError: when `size` is not at least 1.
         """
-        return self._batches(Regrouped(self._checked_size(size)))
+        return self._batches(Regrouped(size))
 
     def last_acq(self) -> int:
         """An acq, ns since 2001, below which the records of this query never change again.
 
         Reading `acq_between(a, q.last_acq())` and going on from there sees every record once.
         """
-        backend = self._backend()
-        return min(backend.last_acq(box) for box in self._boxes_to_ask())
-
-    def _batches(self, regrouped: Regrouped[M]) -> Iterator[list[M]]:
-        for rows in self._stream(Rows(self._selection(None))):
-            yield from regrouped.take(rows)
-        yield from regrouped.rest()
-
-    def _backend(self) -> Backend:
-        backend: Backend = self._reading().backend
-        return backend
-
-    def _reading(self) -> Any:
-        return self._source or current(self._model.__name__)
-
-    def _bound(self) -> Self:
-        return self.using(self._reading())
-
-    def _is_limited(self) -> bool:
-        """Whether one more condition could let in other records than it leaves of these."""
-        return self._limit is not None or bool(self._arrangement)
-
-    def _at_most(self, most: int) -> Self:
-        return self.limit(most if self._limit is None else min(most, self._limit))
+        return self._executor.last_acq()
 
     def series(self) -> list[Series]:
         """The series that have matching records, sorted: cid, mid, moid, how many, and their span of capture time. No
         objects are made of the records."""
-        return self._run(SeriesFound(self._selection(None)))
+        return self._executor.run(SeriesFound)
 
-    def _run(self, end: End[R]) -> R:
-        if not self._arrangement:
-            return run(self._backend(), self._boxes(), end, self.stats)
-        return fed_whole(self._chunks(), end)
+    @overload
+    def select(self, a: Column[A], /) -> Selected[tuple[A]]: ...
+    @overload
+    def select(self, a: Column[A], b: Column[B], /) -> Selected[tuple[A, B]]: ...
+    @overload
+    def select(self, a: Column[A], b: Column[B], c: Column[C], /) -> Selected[tuple[A, B, C]]: ...
+    @overload
+    def select(self, a: Column[A], b: Column[B], c: Column[C], d: Column[D], /) -> Selected[tuple[A, B, C, D]]: ...
+    @overload
+    def select(
+        self, a: Column[A], b: Column[B], c: Column[C], d: Column[D], e: Column[E], /
+    ) -> Selected[tuple[A, B, C, D, E]]: ...
+    @overload
+    def select(self, *columns: Column[Any]) -> Selected[tuple[Any, ...]]: ...
+    @overload
+    def select(self, **named: Column[Any]) -> Selected[Any]: ...
+    def select(self, *columns: Column[Any], **named: Column[Any]) -> Selected[Any]:
+        """Tuples of some columns instead of objects: `select(Reading.mid, Reading.volts).all()`; or, with names, frozen
+        structs with these attributes: `select(meter=Reading.mid, volts=Reading.volts)`. It comes last: conditions, order
+        and limit go before it.
 
-    def _stream(self, end: End[R]) -> Iterator[R]:
-        if not self._arrangement:
-            return stream(self._backend(), self._boxes(), end, self.stats)
-        return fed(self._chunks(), end)
+        Raises:
+            QueryError: for what is no column of the model.
+        """
+        return Selected(self._executor, columns, named)
 
-    def _chunks(self) -> Iterable[Chunk]:
-        first, *others = self._collectors()
-        return self._through(run(self._backend(), self._boxes(), first, self.stats), others)
+    def resample(
+        self,
+        every: DurationLike,
+        *,
+        origin: TimeLike | None = None,
+        tz: str | dt.tzinfo | None = None,
+        fill: Fill | None = None,
+    ) -> Resampling:
+        """Half-open windows of cap, for each series (cid, mid, moid); `agg` says what is made of them.
 
+        Args:
+            every: their length, as "15m", a timedelta, or int ns; or whole calendar months and years, as "3mo" and "1y".
+            origin: a time at which one of them begins; by default midnight of Monday, 2001-01-01.
+            tz: the time zone by whose clocks windows begin, so that "1d" is from midnight to midnight there, 23 and 25
+                hours long twice a year; by default UTC.
+            fill: gives windows without records too, from the first to the last of each series, or of the whole range of cap
+                that the query asks for. What stands for a value that there is none of: nothing ("null"), the one
+                before ("previous"), or a float on the line between its neighbours ("linear"). Counts are 0.
 
-query_factory.append(Query)
+        Raises:
+            QueryError: when windows cannot have that length, or there is no such time zone or way to fill.
+            TimestampError: when `every` is no duration, or `origin` no time.
+        """
+        return Resampling(self._executor, every, origin, tz, fill)
+
+    def follow(
+        self,
+        since: TimeLike | None = None,
+        poll: DurationLike = "1s",
+        checkpoint: str | os.PathLike[str] | None = None,
+        *,
+        checkpoint_every: int = 1,
+        wait: bool = True,
+    ) -> Follow[M]:
+        """Each new record of this query, once, also across restarts; by acq, and among equal ones by key.
+
+        A record is given when it is fully committed: from then on no record appears with an acq below it. It counts as
+        taken when the next one is asked for, when `commit()` is called, or when the `with` block ends well. Who is killed
+        before that gets it again, and only it; with `checkpoint_every` above 1, up to so many. What raises loses nothing:
+        the next call goes on where it stood.
+
+        Args:
+            since: acq to begin at, when there is no checkpoint yet; None for all records that there are.
+            poll: how long to wait when there is nothing new, as "1s", a timedelta, or int ns.
+            checkpoint: file that keeps where the reader stands, for one reader at a time; None keeps it in memory only.
+            checkpoint_every: records between two writes of the file, each of which waits for the disk.
+            wait: False ends the iteration where there is nothing new, instead of waiting for it.
+
+        Raises:
+            QueryError: when the query has a limit or conditions on acq.
+            CheckpointError: when the file is of another query, model or target, or damaged.
+            SessionError: when `poll` is no duration above 0.
+        """
+        return Follow(follow_plan(self._executor, since, poll, checkpoint, checkpoint_every, wait=wait))
+
+    def to_numpy(self, *columns: Wanted) -> npt.NDArray[Any]:
+        """One structured array of the fields as they are stored, shape (n,): enums and decimals as their integers, times
+        as ns since 2001. Where values may be absent, the last field is their bitmap, `_present`.
+
+        Raises:
+            QueryError: when a column is unknown, or payloads have a variable size.
+            DecodeError: when a payload does not fit the model, unless such records are to be skipped.
+        """
+        array: npt.NDArray[Any] = self._framed(StructuredFrame(self.spec.model, columns))
+        return array
+
+    def columns(self, *columns: Wanted) -> dict[str, npt.NDArray[Any]]:
+        """A contiguous array of shape (n,) for each column, by name.
+
+        Numbers are as `to_numpy` gives them, text is text, and a column whose values may be absent is a masked array.
+
+        Raises:
+            QueryError, DecodeError: as `to_numpy`.
+        """
+        arrays: dict[str, npt.NDArray[Any]] = self._framed(ColumnsFrame(self.spec.model, columns))
+        return arrays
+
+    def to_arrow(self, *columns: Wanted) -> pa.Table:
+        """A `pyarrow.Table`: times as timestamps in UTC, enums as dictionaries, decimals as decimals.
+
+        Units and docs of fields are in the schema's metadata.
+
+        Raises:
+            MissingLibraryError: when pyarrow is not installed.
+            QueryError: when a column is unknown.
+            DecodeError: as `to_numpy`, or when Arrow cannot hold a time.
+        """
+        return self._framed(ArrowFrame(self.spec.model, columns))
+
+    def to_pandas(
+        self,
+        *columns: Wanted,
+        tz: str = "UTC",
+        index: str | tuple[str, ...] | None = None,
+        dtype_backend: DtypeBackend | None = None,
+    ) -> pd.DataFrame:
+        """A `pandas.DataFrame`.
+
+        Nullable integers and bools get pandas' masked types, such as `Int64`. In a Nullable float column pandas cannot tell
+        NaN from a missing value, unless Arrow holds it.
+
+        Args:
+            columns: the columns to give.
+            tz: time zone of times.
+            index: column or columns that become the index, such as `("mid", "cap")`.
+            dtype_backend: "pyarrow" for columns that Arrow holds (`pandas.ArrowDtype`), which lose nothing.
+
+        Raises:
+            MissingLibraryError: when pandas or pyarrow is not installed.
+            QueryError, DecodeError: as `to_arrow`; also when a time is the number that pandas takes for a missing one.
+        """
+        return pandas_of(self.to_arrow(*columns), tz, index, dtype_backend)
+
+    def to_polars(self, *columns: Wanted) -> pl.DataFrame:
+        """A `polars.DataFrame`.
+
+        Raises:
+            MissingLibraryError: when polars or pyarrow is not installed.
+            QueryError, DecodeError: as `to_arrow`.
+        """
+        return polars_of(self.to_arrow(*columns))
+
+    def iter_arrow(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> Iterator[pa.RecordBatch]:
+        """The records as `pyarrow.RecordBatch`es of `batch_size` rows, the last one shorter, in bounded memory."""
+        return self._batched_arrow(ArrowFrame(self.spec.model, columns), batch_size)
+
+    def to_reader(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> pa.RecordBatchReader:
+        """The same as a `pyarrow.RecordBatchReader`, which reads as it is read."""
+        frame = ArrowFrame(self.spec.model, columns)
+        batches = self._batched_arrow(frame, batch_size)
+        return library("pyarrow", "to_reader()").RecordBatchReader.from_batches(frame.schema, batches)
+
+    def dump_parquet(self, path: str | Path, *columns: Wanted, batch_size: int = 2**20, compression: str = "zstd") -> int:
+        """Writes the records to a Parquet file, a row group for each `batch_size` of them; returns how many there are.
+
+        The file appears whole or not at all.
+
+        Raises:
+            MissingLibraryError: when pyarrow is not installed.
+            OSError: when the file cannot be written.
+            QueryError, DecodeError: as `to_arrow`.
+        """
+        return write_parquet(self.to_reader(*columns, batch_size=batch_size), path, compression=compression)
+
+    def lazy(self) -> pl.LazyFrame:
+        """A polars `LazyFrame`, which reads when it is collected, and only what it needs: conditions on cid, mid, moid, cap
+        and acq (comparisons, `is_in`, `is_between`, joined by `&` and `|`) become key ranges, columns that are not asked
+        for are not decoded, and `head` stops reading. polars does the rest.
+
+        `pushed_down` shows what becomes of a condition.
+
+        Raises:
+            MissingLibraryError: when polars or pyarrow is not installed, or polars is too old.
+        """
+        query = self.using(self._executor.reading)
+
+        def scan(names: list[str] | None, predicate: pl.Expr | None, most: int | None) -> Iterator[pa.RecordBatch]:
+            narrowed = query if predicate is None else query.pushed_down(predicate)
+            if most is not None:
+                narrowed = narrowed.limit(most if self.spec.limit is None else min(most, self.spec.limit))
+            # No column at all may be asked for: then rows are counted by one.
+            return narrowed.iter_arrow(*(names if names is None or names else ("cid",)) or ())
+
+        return lazy_frame(ArrowFrame(self.spec.model, ()).schema, scan)
+
+    def pushed_down(self, predicate: pl.Expr) -> Self:
+        """The query that a lazy frame reads where polars filters it by `predicate`; its `explain()` shows the key ranges.
+
+        Raises:
+            MissingLibraryError: when polars is not installed.
+        """
+        # One more condition could let in other records than it leaves of these.
+        is_limited = self.spec.limit is not None or self.spec.in_memory
+        condition = None if is_limited else pushed(self.spec.model, predicate)
+        return self if condition is None else self.where(condition)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The Arrow PyCapsule interface: DuckDB, polars and others take a query as it is."""
+        return self.to_reader().__arrow_c_stream__(requested_schema)
+
+    def _batches(self, regrouped: Regrouped[M]) -> Iterator[list[M]]:
+        for rows in self._executor.stream(Rows):
+            yield from regrouped.take(rows)
+        yield from regrouped.rest()
+
+    def _framed(self, frame: Frame) -> Any:
+        return self._executor.run(partial(Framed, frame=frame))
+
+    def _batched_arrow(self, frame: ArrowFrame, size: int) -> Iterator[pa.RecordBatch]:
+        rebatched = Rebatched(at_least(1, size, "batches"))
+        # The session is found at once: who reads an Arrow stream may do so in a thread where none is open.
+        tables = self._executor.stream(partial(Framed, frame=frame))
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for table in tables:
+                yield from rebatched.take(table)
+            yield from rebatched.rest()
+
+        return batches()

@@ -1,62 +1,79 @@
-"""`AsyncQuery`: the same queries, whose ends are awaited."""
+"""`AsyncQuery`: the same queries, awaited."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+import datetime as dt
+import os
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from tsmodel.backend import AsyncBackend
+import numpy.typing as npt
+
+from tsmodel.frames.columns import Wanted
+from tsmodel.frames.ends import ArrowFrame, ColumnsFrame, Frame, StructuredFrame
+from tsmodel.frames.tables import DtypeBackend, Rebatched, pandas_of, polars_of
 from tsmodel.model.base import TSModel
-from tsmodel.query.arranging import fed, fed_whole
+from tsmodel.model.columns import Column
+from tsmodel.query.aggregation.filling import Fill
 from tsmodel.query.builder import QueryBuilder
-from tsmodel.query.drive import run_async, stream_async
-from tsmodel.query.ends import Count, End, Regrouped, Rows
-from tsmodel.query.follow import AsyncFollowEnds
-from tsmodel.query.frames import AsyncFrameEnds
-from tsmodel.query.resample import AsyncResampleEnds
-from tsmodel.query.select import AsyncSelectStep
+from tsmodel.query.context import AsyncSource
+from tsmodel.query.executor import AsyncExecutor
+from tsmodel.query.following import AsyncFollow, follow_plan
+from tsmodel.query.query import DEFAULT_BATCH_SIZE
+from tsmodel.query.resample import AsyncResampling
+from tsmodel.query.select import AsyncSelected
 from tsmodel.query.series import Series, SeriesFound
-from tsmodel.wire.chunk import Chunk
+from tsmodel.query.sinks import Count, Framed, Regrouped, Rows
+from tsmodel.query.spec import QuerySpec, at_least
+from tsmodel.timestamps import DurationLike, TimeLike
 
-__all__ = ["AsyncQuery", "AsyncSource"]
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+__all__ = ["AsyncQuery"]
 
 M = TypeVar("M", bound=TSModel)
-R = TypeVar("R")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
 
 
-class AsyncSource(Protocol):
-    """What an asynchronous query reads from; asynchronous sessions are sources."""
+class AsyncQuery(QueryBuilder[M]):
+    """A query of a model on an asynchronous session: built as `Query` is; what reads is awaited.
 
-    @property
-    def backend(self) -> AsyncBackend:
-        """The backend to read.
-
-        Raises:
-            SessionError: when the source is closed.
-        """
-        ...
-
-
-class AsyncQuery(AsyncSelectStep, AsyncFollowEnds[M], AsyncResampleEnds[M], AsyncFrameEnds[M], QueryBuilder[M]):
-    """A query of a model on an asynchronous session: built as `Query` is, its ends are awaited."""
+    Args:
+        what: the model; or a spec, as `query.spec` gives it.
+        source: the session to read from.
+    """
 
     __slots__ = ()
 
-    def __init__(self, model: type[M], source: AsyncSource) -> None:
-        super().__init__(model, source)
+    _executor: AsyncExecutor[M]
+
+    @overload
+    def __init__(self, what: type[M], source: AsyncSource) -> None: ...
+    @overload
+    def __init__(self, what: QuerySpec[M], source: AsyncSource) -> None: ...
+    def __init__(self, what: Any, source: AsyncSource) -> None:
+        super().__init__(AsyncExecutor(what if isinstance(what, QuerySpec) else QuerySpec(what), source))
 
     def using(self, source: AsyncSource) -> AsyncQuery[M]:
         """Reads from `source`, an asynchronous session."""
-        return self._with(_source=source)
+        return type(self)(self.spec, source)
 
     async def all(self) -> list[M]:
         """See `Query.all`."""
-        return await self._run(Rows(self._selection(None)))
+        return await self._executor.run(Rows)
 
     async def first(self) -> M | None:
         """See `Query.first`."""
-        rows = await self._run(Rows(self._selection(1)))
+        rows: list[M] = await self._executor.run(Rows, 1)
         return rows[0] if rows else None
 
     async def one(self) -> M:
@@ -65,15 +82,15 @@ class AsyncQuery(AsyncSelectStep, AsyncFollowEnds[M], AsyncResampleEnds[M], Asyn
 
     async def one_or_none(self) -> M | None:
         """See `Query.one_or_none`."""
-        return self._only(await self._run(Rows(self._selection(2))))
+        return self._only(await self._executor.run(Rows, 2))
 
     async def count(self) -> int:
         """See `Query.count`."""
-        return await self._run(Count(self._selection(None)))
+        return await self._executor.run(Count)
 
     async def exists(self) -> bool:
         """See `Query.exists`."""
-        return await self._run(Count(self._selection(1))) > 0
+        return await self._executor.run(Count, 1) > 0
 
     def __aiter__(self) -> AsyncIterator[M]:
         """The matching records one by one. When stopping early, `aclose()` the iterator: it may hold a connection."""
@@ -81,53 +98,112 @@ class AsyncQuery(AsyncSelectStep, AsyncFollowEnds[M], AsyncResampleEnds[M], Asyn
 
     def batches(self, size: int) -> AsyncIterator[list[M]]:
         """See `Query.batches`."""
-        return self._batches(Regrouped(self._checked_size(size)))
+        return self._batches(Regrouped(size))
 
     async def last_acq(self) -> int:
         """See `Query.last_acq`."""
-        backend = self._backend()
-        return min([await backend.last_acq(box) for box in self._boxes_to_ask()])
+        return await self._executor.last_acq()
+
+    async def series(self) -> list[Series]:
+        """See `Query.series`."""
+        return await self._executor.run(SeriesFound)
+
+    @overload
+    def select(self, a: Column[A], /) -> AsyncSelected[tuple[A]]: ...
+    @overload
+    def select(self, a: Column[A], b: Column[B], /) -> AsyncSelected[tuple[A, B]]: ...
+    @overload
+    def select(self, a: Column[A], b: Column[B], c: Column[C], /) -> AsyncSelected[tuple[A, B, C]]: ...
+    @overload
+    def select(self, a: Column[A], b: Column[B], c: Column[C], d: Column[D], /) -> AsyncSelected[tuple[A, B, C, D]]: ...
+    @overload
+    def select(
+        self, a: Column[A], b: Column[B], c: Column[C], d: Column[D], e: Column[E], /
+    ) -> AsyncSelected[tuple[A, B, C, D, E]]: ...
+    @overload
+    def select(self, *columns: Column[Any]) -> AsyncSelected[tuple[Any, ...]]: ...
+    @overload
+    def select(self, **named: Column[Any]) -> AsyncSelected[Any]: ...
+    def select(self, *columns: Column[Any], **named: Column[Any]) -> AsyncSelected[Any]:
+        """See `Query.select`."""
+        return AsyncSelected(self._executor, columns, named)
+
+    def resample(
+        self,
+        every: DurationLike,
+        *,
+        origin: TimeLike | None = None,
+        tz: str | dt.tzinfo | None = None,
+        fill: Fill | None = None,
+    ) -> AsyncResampling:
+        """See `Query.resample`; its `agg` is awaited."""
+        return AsyncResampling(self._executor, every, origin, tz, fill)
+
+    def follow(
+        self,
+        since: TimeLike | None = None,
+        poll: DurationLike = "1s",
+        checkpoint: str | os.PathLike[str] | None = None,
+        *,
+        checkpoint_every: int = 1,
+        wait: bool = True,
+    ) -> AsyncFollow[M]:
+        """See `Query.follow`. The checkpoint is written without awaiting."""
+        return AsyncFollow(follow_plan(self._executor, since, poll, checkpoint, checkpoint_every, wait=wait))
+
+    async def to_numpy(self, *columns: Wanted) -> npt.NDArray[Any]:
+        """See `Query.to_numpy`."""
+        array: npt.NDArray[Any] = await self._framed(StructuredFrame(self.spec.model, columns))
+        return array
+
+    async def columns(self, *columns: Wanted) -> dict[str, npt.NDArray[Any]]:
+        """See `Query.columns`."""
+        arrays: dict[str, npt.NDArray[Any]] = await self._framed(ColumnsFrame(self.spec.model, columns))
+        return arrays
+
+    async def to_arrow(self, *columns: Wanted) -> pa.Table:
+        """See `Query.to_arrow`."""
+        return await self._framed(ArrowFrame(self.spec.model, columns))
+
+    async def to_pandas(
+        self,
+        *columns: Wanted,
+        tz: str = "UTC",
+        index: str | tuple[str, ...] | None = None,
+        dtype_backend: DtypeBackend | None = None,
+    ) -> pd.DataFrame:
+        """See `Query.to_pandas`."""
+        return pandas_of(await self.to_arrow(*columns), tz, index, dtype_backend)
+
+    async def to_polars(self, *columns: Wanted) -> pl.DataFrame:
+        """See `Query.to_polars`."""
+        return polars_of(await self.to_arrow(*columns))
+
+    def iter_arrow(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> AsyncIterator[pa.RecordBatch]:
+        """See `Query.iter_arrow`. When stopping early, `aclose()` the iterator: it may hold a connection."""
+        return self._batched_arrow(ArrowFrame(self.spec.model, columns), Rebatched(at_least(1, batch_size, "batches")))
 
     async def _rows(self) -> AsyncGenerator[M, None]:
-        async with aclosing(self._stream(Rows(self._selection(None)))) as batches:
-            async for rows in batches:
+        async with aclosing(self._executor.stream(Rows)) as lists:
+            async for rows in lists:
                 for row in rows:
                     yield row
 
     async def _batches(self, regrouped: Regrouped[M]) -> AsyncGenerator[list[M], None]:
-        async with aclosing(self._stream(Rows(self._selection(None)))) as batches:
-            async for rows in batches:
+        async with aclosing(self._executor.stream(Rows)) as lists:
+            async for rows in lists:
                 for full in regrouped.take(rows):
                     yield full
         for last in regrouped.rest():
             yield last
 
-    def _backend(self) -> AsyncBackend:
-        backend: AsyncBackend = self._reading().backend
-        return backend
+    async def _framed(self, frame: Frame) -> Any:
+        return await self._executor.run(partial(Framed, frame=frame))
 
-    def _reading(self) -> Any:
-        assert self._source is not None
-        return self._source
-
-    async def series(self) -> list[Series]:
-        """See `Query.series`."""
-        return await self._run(SeriesFound(self._selection(None)))
-
-    async def _run(self, end: End[R]) -> R:
-        if not self._arrangement:
-            return await run_async(self._backend(), self._boxes(), end, self.stats)
-        return fed_whole(await self._chunks(), end)
-
-    async def _stream(self, end: End[R]) -> AsyncGenerator[R, None]:
-        if self._arrangement:
-            for result in fed(await self._chunks(), end):
-                yield result
-            return
-        async with aclosing(stream_async(self._backend(), self._boxes(), end, self.stats)) as results:
-            async for result in results:
-                yield result
-
-    async def _chunks(self) -> Iterable[Chunk]:
-        first, *others = self._collectors()
-        return self._through(await run_async(self._backend(), self._boxes(), first, self.stats), others)
+    async def _batched_arrow(self, frame: ArrowFrame, rebatched: Rebatched) -> AsyncGenerator[pa.RecordBatch, None]:
+        async with aclosing(self._executor.stream(partial(Framed, frame=frame))) as tables:
+            async for table in tables:
+                for batch in rebatched.take(table):
+                    yield batch
+        for batch in rebatched.rest():
+            yield batch

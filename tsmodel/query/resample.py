@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -17,14 +17,15 @@ from tsmodel.errors import QueryError
 from tsmodel.frames.tables import pandas_of, polars_of, windows_table
 from tsmodel.keys import LIMITS
 from tsmodel.model.aggregates import Aggregate
-from tsmodel.model.base import TSModel
 from tsmodel.model.unions import models_of
 from tsmodel.query.aggregation.filling import FILLS, Fill, Gaps
 from tsmodel.query.aggregation.grids import grid_of
 from tsmodel.query.aggregation.groups import GROUP
 from tsmodel.query.aggregation.windows import WindowAggregates
+from tsmodel.query.executor import AsyncExecutor, Execution, Executor
 from tsmodel.query.planning import Plan
-from tsmodel.query.unions import own_column
+from tsmodel.query.sinks import Selection
+from tsmodel.query.spec import own_column
 from tsmodel.timestamps import DurationLike, TimeLike
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["AsyncResampleEnds", "AsyncResampling", "ResampleEnds", "Resampling", "Windows"]
+__all__ = ["AsyncResampling", "Resampling", "Windows"]
 
-M = TypeVar("M", bound=TSModel)
+E = TypeVar("E", bound=Execution[Any])
 
 
 class Windows:
@@ -113,36 +114,50 @@ class Windows:
         return f"<{len(self)} windows: {', '.join(self._table)}>"
 
 
-class _Resampled:
-    """A query and its windows, without the aggregates."""
+class _Resampled(Generic[E]):
+    """What an executor reads, in windows; without the aggregates."""
 
     def __init__(
-        self, query: Any, every: DurationLike, origin: TimeLike | None, tz: str | dt.tzinfo | None, fill: Fill | None
+        self,
+        executor: E,
+        every: DurationLike,
+        origin: TimeLike | None,
+        tz: str | dt.tzinfo | None,
+        fill: Fill | None,
     ) -> None:
         if fill is not None and fill not in FILLS:
             raise QueryError(f"fill takes one of {', '.join(map(repr, FILLS))}, not {fill!r}")
-        self._query = query
+        self._executor = executor
         self._grid = grid_of(every, origin, tz)
         self._tz = tz
         self._fill: Fill | None = fill
 
-    def _end(self, named: Mapping[str, Aggregate]) -> WindowAggregates:
-        query = self._query
-        model = query._model
-        if len(models_of(model)) > 1:
-            raise QueryError(f"resample() takes a query of one model, not of {model.__name__}")
+    def _sink(self, named: Mapping[str, Aggregate]) -> Callable[[Selection[Any]], WindowSink]:
+        spec = self._executor.spec
+        if len(models_of(spec.model)) > 1:
+            raise QueryError(f"resample() takes a query of one model, not of {spec.model.__name__}")
         if not named:
             raise QueryError("agg() takes what to make of each window, such as agg(n=count())")
-        most = query._arrangement.most
-        gaps = None if self._fill is None else Gaps(self._fill, *_asked(query._planned()), most)
-        aggregates = {name: _bound(model, name, each) for name, each in named.items()}
-        return WindowAggregates(query._selection(None), self._grid, aggregates, gaps, most)
+        most = spec.max_rows_in_memory
+        gaps = None if self._fill is None else Gaps(self._fill, *_asked(self._executor.plan), most)
+        aggregates = {name: _bound(spec.model, name, each) for name, each in named.items()}
+        return lambda selection: WindowSink(WindowAggregates(selection, self._grid, aggregates, gaps, most), self._tz)
 
-    def _windows(self, table: Mapping[str, npt.NDArray[Any]], end: WindowAggregates) -> Windows:
-        decimals = end.decimals
+
+class WindowSink:
+    """Windows of the selected records."""
+
+    def __init__(self, aggregates: WindowAggregates, tz: str | dt.tzinfo | None) -> None:
+        self._aggregates = aggregates
+        self._tz = tz
+        self.feed = aggregates.feed
+
+    def result(self) -> Windows:
+        """The windows."""
+        table, decimals = self._aggregates.result(), self._aggregates.decimals
         made = {name: _of_units(values, decimals[name]) if name in decimals else values for name, values in table.items()}
         digits = {name: codec.digits for name, codec in decimals.items() if made[name].dtype == object}
-        return Windows(made, self._tz, end.drops, end.rollovers, digits)
+        return Windows(made, self._tz, self._aggregates.drops, self._aggregates.rollovers, digits)
 
 
 def _of_units(values: npt.NDArray[Any], codec: ScaledCodec) -> npt.NDArray[Any]:
@@ -182,7 +197,7 @@ def _bound(model: Any, name: str, aggregate: object) -> Aggregate:
     return attrs.evolve(aggregate, column=own)
 
 
-class Resampling(_Resampled):
+class Resampling(_Resampled[Executor[Any]]):
     """The windows of a query, which `agg` fills."""
 
     def agg(self, **named: Aggregate) -> Windows:
@@ -202,58 +217,12 @@ class Resampling(_Resampled):
                 integers leaves int64; more values or windows come together than `max_rows_in_memory`.
             DecodeError: when a payload does not fit the model, unless such records are to be skipped.
         """
-        end = self._end(named)
-        return self._windows(self._query._run(end), end)
+        return self._executor.run(self._sink(named))
 
 
-class AsyncResampling(_Resampled):
+class AsyncResampling(_Resampled[AsyncExecutor[Any]]):
     """See `Resampling`."""
 
     async def agg(self, **named: Aggregate) -> Windows:
         """See `Resampling.agg`."""
-        end = self._end(named)
-        return self._windows(await self._query._run(end), end)
-
-
-class ResampleEnds(Generic[M]):
-    """The end of `Query` that makes windows."""
-
-    def resample(
-        self,
-        every: DurationLike,
-        *,
-        origin: TimeLike | None = None,
-        tz: str | dt.tzinfo | None = None,
-        fill: Fill | None = None,
-    ) -> Resampling:
-        """Half-open windows of cap, for each series (cid, mid, moid); `agg` says what is made of them.
-
-        Args:
-            every: their length, as "15m", a timedelta, or int ns; or whole calendar months and years, as "3mo" and "1y".
-            origin: a time at which one of them begins; by default midnight of Monday, 2001-01-01.
-            tz: the time zone by whose clocks windows begin, so that "1d" is from midnight to midnight there, 23 and 25
-                hours long twice a year; by default UTC.
-            fill: gives windows without records too, from the first to the last of each series, or of the whole range of cap
-                that the query asks for. What stands for a value that there is none of: nothing ("null"), the one
-                before ("previous"), or a float on the line between its neighbours ("linear"). Counts are 0.
-
-        Raises:
-            QueryError: when windows cannot have that length, or there is no such time zone or way to fill.
-            TimestampError: when `every` is no duration, or `origin` no time.
-        """
-        return Resampling(self, every, origin, tz, fill)
-
-
-class AsyncResampleEnds(Generic[M]):
-    """The end of `AsyncQuery` that makes windows."""
-
-    def resample(
-        self,
-        every: DurationLike,
-        *,
-        origin: TimeLike | None = None,
-        tz: str | dt.tzinfo | None = None,
-        fill: Fill | None = None,
-    ) -> AsyncResampling:
-        """See `Query.resample`; its `agg` is awaited."""
-        return AsyncResampling(self, every, origin, tz, fill)
+        return await self._executor.run(self._sink(named))

@@ -7,31 +7,24 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from tsmodel.errors import QueryError
 from tsmodel.model.columns import Column
 from tsmodel.model.operands import ColumnInfo
-from tsmodel.query.ends import Regrouped, Selection
-from tsmodel.query.unions import own_column
+from tsmodel.query.executor import AsyncExecutor, Execution, Executor
+from tsmodel.query.sinks import Regrouped, Selection
+from tsmodel.query.spec import QuerySpec, has_one_layout, own_column
 from tsmodel.wire.chunk import Chunk
 
-if TYPE_CHECKING:
-    from tsmodel.query.query import Query
-    from tsmodel.query.query_async import AsyncQuery
+__all__ = ["AsyncSelected", "Selected"]
 
-__all__ = ["AsyncSelectStep", "AsyncSelected", "SelectStep", "Selected"]
-
-A = TypeVar("A")
-B = TypeVar("B")
-C = TypeVar("C")
-D = TypeVar("D")
-E = TypeVar("E")
 T = TypeVar("T")
+E = TypeVar("E", bound=Execution[Any])
 
 
 class Tuples:
@@ -66,38 +59,42 @@ class Tuples:
         return tuples
 
 
-class _Selected(Generic[T]):
-    def __init__(self, query: Any, columns: tuple[ColumnInfo, ...], names: tuple[str, ...] = ()) -> None:
-        self._query = query
-        self._columns = columns
-        self._make = msgspec.defstruct("Selected", names, frozen=True) if names else None
+class _Selected(Generic[T, E]):
+    """Columns of what an executor reads.
 
-    def _end(self, limit: int | None) -> Tuples:
-        return Tuples(self._query._selection(limit), self._columns, self._make)
+    Args:
+        executor: reads the records.
+        columns, named: one of the two, checked here.
+    """
+
+    def __init__(self, executor: E, columns: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        self._columns = _chosen(executor.spec, columns, named)
+        self._executor = executor
+        self._make = msgspec.defstruct("Selected", list(named), frozen=True) if named else None
+
+    def _sink(self, selection: Selection[Any]) -> Tuples:
+        return Tuples(selection, self._columns, self._make)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} ({', '.join(column.alias for column in self._columns)}) of {self._query!r}>"
+        return f"<{type(self).__name__} ({', '.join(column.alias for column in self._columns)}) of {self._executor.spec!r}>"
 
 
-class Selected(_Selected[T]):
-    """Tuples, or structs, of columns of a query's records; each end is that of the query, which keeps its `stats` and
+class Selected(_Selected[T, Executor[Any]]):
+    """Tuples, or structs, of columns of a query's records; each method is that of the query, which keeps its `stats` and
     `explain()`."""
-
-    if TYPE_CHECKING:
-        _query: Query[Any]
 
     def all(self) -> list[T]:
         """The tuples of all matching records, in the query's order."""
-        return cast("list[T]", self._query._run(self._end(None)))
+        return self._executor.run(self._sink)
 
     def first(self) -> T | None:
         """That of the first record, or None."""
-        found = cast("list[T]", self._query._run(self._end(1)))
+        found: list[T] = self._executor.run(self._sink, 1)
         return found[0] if found else None
 
     def __iter__(self) -> Iterator[T]:
         """One by one, holding no more than a chunk's worth at a time."""
-        for tuples in self._query._stream(self._end(None)):
+        for tuples in self._executor.stream(self._sink):
             yield from tuples
 
     def batches(self, size: int) -> Iterator[list[T]]:
@@ -106,27 +103,24 @@ class Selected(_Selected[T]):
         Raises:
             QueryError: when `size` is not at least 1.
         """
-        return self._batches(Regrouped(self._query._checked_size(size)))
+        return self._batches(Regrouped(size))
 
-    def _batches(self, regrouped: Regrouped[Any]) -> Iterator[list[T]]:
-        for tuples in self._query._stream(self._end(None)):
-            yield from cast("Iterator[list[T]]", regrouped.take(tuples))
-        yield from cast("Iterator[list[T]]", regrouped.rest())
+    def _batches(self, regrouped: Regrouped[T]) -> Iterator[list[T]]:
+        for tuples in self._executor.stream(self._sink):
+            yield from regrouped.take(tuples)
+        yield from regrouped.rest()
 
 
-class AsyncSelected(_Selected[T]):
+class AsyncSelected(_Selected[T, AsyncExecutor[Any]]):
     """As `Selected`, awaited."""
-
-    if TYPE_CHECKING:
-        _query: AsyncQuery[Any]
 
     async def all(self) -> list[T]:
         """See `Selected.all`."""
-        return cast("list[T]", await self._query._run(self._end(None)))
+        return await self._executor.run(self._sink)
 
     async def first(self) -> T | None:
         """See `Selected.first`."""
-        found = cast("list[T]", await self._query._run(self._end(1)))
+        found: list[T] = await self._executor.run(self._sink, 1)
         return found[0] if found else None
 
     def __aiter__(self) -> AsyncIterator[T]:
@@ -135,105 +129,38 @@ class AsyncSelected(_Selected[T]):
 
     def batches(self, size: int) -> AsyncIterator[list[T]]:
         """See `Selected.batches`."""
-        return self._batches(Regrouped(self._query._checked_size(size)))
+        return self._batches(Regrouped(size))
 
     async def _tuples(self) -> AsyncGenerator[T, None]:
-        async with aclosing(self._query._stream(self._end(None))) as lists:
+        async with aclosing(self._executor.stream(self._sink)) as lists:
             async for tuples in lists:
                 for each in tuples:
                     yield each
 
-    async def _batches(self, regrouped: Regrouped[Any]) -> AsyncGenerator[list[T], None]:
-        async with aclosing(self._query._stream(self._end(None))) as lists:
+    async def _batches(self, regrouped: Regrouped[T]) -> AsyncGenerator[list[T], None]:
+        async with aclosing(self._executor.stream(self._sink)) as lists:
             async for tuples in lists:
                 for full in regrouped.take(tuples):
-                    yield cast("list[T]", full)
+                    yield full
         for last in regrouped.rest():
-            yield cast("list[T]", last)
+            yield last
 
 
-class _Selecting:
-    __slots__ = ()
-
-    if TYPE_CHECKING:
-        _model: type[Any]
-
-        @property
-        def _is_plain(self) -> bool: ...
-
-    def _infos(self, columns: tuple[Any, ...], named: dict[str, Any]) -> tuple[ColumnInfo, ...]:
-        name = self._model.__name__
-        if columns and named:
-            raise QueryError(f"select takes columns, or columns by name such as select(at={name}.cap), not both")
-        columns = columns or tuple(named.values())
-        if not columns:
-            raise QueryError(f"select takes columns, such as select({name}.mid, {name}.cap)")
-        infos = []
-        for column in columns:
-            if not isinstance(column, Column):
-                raise QueryError(f"select takes columns, such as {name}.cap, not {column!r}")
-            own = own_column(self._model, column.info)
-            if own is None:
-                raise QueryError(f"{column.info.model}.{column.name} is not a column of {name}")
-            if not column.info.is_key and not self._is_plain:
-                raise QueryError(f"of records of several models or versions select takes key components, not {column.name}")
-            infos.append(own)
-        return tuple(infos)
-
-
-class SelectStep(_Selecting):
-    """`select` of `Query`."""
-
-    __slots__ = ()
-
-    @overload
-    def select(self, a: Column[A], /) -> Selected[tuple[A]]: ...
-    @overload
-    def select(self, a: Column[A], b: Column[B], /) -> Selected[tuple[A, B]]: ...
-    @overload
-    def select(self, a: Column[A], b: Column[B], c: Column[C], /) -> Selected[tuple[A, B, C]]: ...
-    @overload
-    def select(self, a: Column[A], b: Column[B], c: Column[C], d: Column[D], /) -> Selected[tuple[A, B, C, D]]: ...
-    @overload
-    def select(
-        self, a: Column[A], b: Column[B], c: Column[C], d: Column[D], e: Column[E], /
-    ) -> Selected[tuple[A, B, C, D, E]]: ...
-    @overload
-    def select(self, *columns: Column[Any]) -> Selected[tuple[Any, ...]]: ...
-    @overload
-    def select(self, **named: Column[Any]) -> Selected[Any]: ...
-    def select(self, *columns: Column[Any], **named: Column[Any]) -> Selected[Any]:
-        """Tuples of some columns instead of objects: `select(Reading.mid, Reading.volts).all()`; or, with names, frozen
-        structs with these attributes: `select(meter=Reading.mid, volts=Reading.volts)`. It comes last: conditions, order
-        and limit go before it.
-
-        Raises:
-            QueryError: for what is no column of the model.
-        """
-        return Selected(self, self._infos(columns, named), tuple(named))
-
-
-class AsyncSelectStep(_Selecting):
-    """`select` of `AsyncQuery`."""
-
-    __slots__ = ()
-
-    @overload
-    def select(self, a: Column[A], /) -> AsyncSelected[tuple[A]]: ...
-    @overload
-    def select(self, a: Column[A], b: Column[B], /) -> AsyncSelected[tuple[A, B]]: ...
-    @overload
-    def select(self, a: Column[A], b: Column[B], c: Column[C], /) -> AsyncSelected[tuple[A, B, C]]: ...
-    @overload
-    def select(self, a: Column[A], b: Column[B], c: Column[C], d: Column[D], /) -> AsyncSelected[tuple[A, B, C, D]]: ...
-    @overload
-    def select(
-        self, a: Column[A], b: Column[B], c: Column[C], d: Column[D], e: Column[E], /
-    ) -> AsyncSelected[tuple[A, B, C, D, E]]: ...
-    @overload
-    def select(self, *columns: Column[Any]) -> AsyncSelected[tuple[Any, ...]]: ...
-    @overload
-    def select(self, **named: Column[Any]) -> AsyncSelected[Any]: ...
-    def select(self, *columns: Column[Any], **named: Column[Any]) -> AsyncSelected[Any]:
-        """See `Query.select`."""
-        return AsyncSelected(self, self._infos(columns, named), tuple(named))
+def _chosen(spec: QuerySpec[Any], columns: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[ColumnInfo, ...]:
+    name = spec.model.__name__
+    if columns and named:
+        raise QueryError(f"select takes columns, or columns by name such as select(at={name}.cap), not both")
+    columns = columns or tuple(named.values())
+    if not columns:
+        raise QueryError(f"select takes columns, such as select({name}.mid, {name}.cap)")
+    infos = []
+    for column in columns:
+        if not isinstance(column, Column):
+            raise QueryError(f"select takes columns, such as {name}.cap, not {column!r}")
+        own = own_column(spec.model, column.info)
+        if own is None:
+            raise QueryError(f"{column.info.model}.{column.name} is not a column of {name}")
+        if not column.info.is_key and not has_one_layout(spec.model):
+            raise QueryError(f"of records of several models or versions select takes key components, not {column.name}")
+        infos.append(own)
+    return tuple(infos)

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tsmodel.query.ends import Selection
+from tsmodel.query.sinks import Selection
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.sorting import order_of, run_lengths, run_starts
 
@@ -33,7 +33,7 @@ class Series:
 
 
 class SeriesFound:
-    """Counts the selected records by series, by NumPy; an end."""
+    """Counts the selected records by series, by NumPy; a sink."""
 
     def __init__(self, selection: Selection[Any]) -> None:
         self._selection = selection

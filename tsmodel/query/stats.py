@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from tsmodel.query.ends import Quarantined
+    from tsmodel.query.sinks import Quarantined
 
 __all__ = ["RunStats"]
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from tsmodel.client.retry import Attempts, Retry
 from tsmodel.keys import LIMITS, KeyRange
-from tsmodel.query.ends import Selection
+from tsmodel.query.sinks import Selection
 from tsmodel.query.steps import LastAcq, Pause, ReadStep
 from tsmodel.wire.chunk import Chunk, keys_of
 

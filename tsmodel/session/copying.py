@@ -24,9 +24,9 @@ from tsmodel.codec.batching import batches_by_cid
 from tsmodel.errors import QueryError
 from tsmodel.keys import KEY_DTYPE, LIMITS, KeyRange
 from tsmodel.query.builder import QueryBuilder
-from tsmodel.query.checkpoint import Checkpoint, Position
-from tsmodel.query.follow import identity_of
-from tsmodel.query.planning import Plan
+from tsmodel.query.checkpoint import Checkpoint, Position, identity_of
+from tsmodel.query.planning import Plan, plan_of
+from tsmodel.query.spec import QuerySpec
 from tsmodel.query.windows import cut_to, last_acq, tried
 from tsmodel.session.steps import Append, Look, Sent, Steps
 from tsmodel.wire.chunk import Batch, Chunk, joined, keys_of
@@ -123,7 +123,7 @@ class Copying:
     """One copy: its steps, for a backend that reads from the source and appends to the target.
 
     Args:
-        what: a query, or a key range.
+        what: a query, its spec, or a key range.
         source: the session that is read.
         target: name of the session that is written.
         retry: policy for reads.
@@ -137,22 +137,26 @@ class Copying:
 
     def __init__(
         self,
-        what: QueryBuilder[Any] | KeyRange,
+        what: QueryBuilder[Any] | QuerySpec[Any] | KeyRange,
         source: Any,
         target: str,
         retry: Retry,
         checkpoint: str | os.PathLike[str] | None,
         progress: OnCopied | None,
     ) -> None:
-        self._plan = None if isinstance(what, KeyRange) else _plan_of(what)
-        boxes = (what,) if isinstance(what, KeyRange) else _plan_of(what).boxes
+        self._plan: Plan | None = None
+        boxes: tuple[KeyRange, ...]
+        if isinstance(what, KeyRange):
+            boxes = (what,)
+            of = {"target": source.name.partition("?")[0], "model": "any", "query": str(what)}
+        else:
+            spec = what if isinstance(what, QuerySpec) else what.spec
+            self._plan = _checked_plan(spec)
+            boxes, of = self._plan.boxes, identity_of(spec, source)
         self._boxes = [box for box in boxes if not box.is_empty]
         self._retry = retry
         self._name = source.name
         self._progress = progress
-        of = {"target": source.name.partition("?")[0], "model": "any", "query": str(what)}
-        if isinstance(what, QueryBuilder):
-            of = identity_of(what._model, what._conditions, source)
         self._file = None if checkpoint is None else Checkpoint(checkpoint, {**of, "copy to": target.partition("?")[0]})
         kept = self._file.load() if self._file else None
         start = min((box.min.acq for box in self._boxes), default=LIMITS["acq"].least)
@@ -212,10 +216,10 @@ class Copying:
             self._width = until - start
 
 
-def _plan_of(query: QueryBuilder[Any]) -> Plan:
-    query._plainly("copy()")
-    plan = query._planned()
-    if query._limit is not None or plan.residual:
+def _checked_plan(spec: QuerySpec[Any]) -> Plan:
+    spec.require_streaming("copy()")
+    plan = plan_of(spec)
+    if spec.limit is not None or plan.residual:
         raise QueryError(
             "copy() moves records without looking into payloads: take the limit and the conditions on fields off the query"
         )

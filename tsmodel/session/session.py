@@ -27,7 +27,7 @@ from tsmodel.errors import SessionError, TSModelError
 from tsmodel.frames.intake import parquet_reader
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
-from tsmodel.query import Query
+from tsmodel.query import Query, QuerySpec
 from tsmodel.query.context import enter, leave
 from tsmodel.session.base import SessionBase, SessionOptions, corrected
 from tsmodel.session.copying import Copied, Copying, OnCopied
@@ -238,9 +238,12 @@ class Session(SessionBase):
     @overload
     def query(self, model: type[M]) -> Query[M]: ...
     @overload
+    def query(self, model: QuerySpec[M]) -> Query[M]: ...
+    @overload
     def query(self, model: UnionType) -> Query[Any]: ...
     def query(self, model: Any) -> Query[Any]:
-        """A query of `model` on this session; of several models, `Reading | Event`, too. It sees what was flushed.
+        """A query of `model` on this session; of several models, `Reading | Event`, too; or of what a `QuerySpec` asks
+        for. It sees what was flushed.
 
         Raises:
             QueryError: when records of several models cannot be told apart.
@@ -249,7 +252,7 @@ class Session(SessionBase):
 
     def copy(
         self,
-        what: Query[Any] | KeyRange,
+        what: Query[Any] | QuerySpec[Any] | KeyRange,
         to: Session,
         *,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -261,7 +264,7 @@ class Session(SessionBase):
         What is fully committed when it begins is copied. What sessions hold unflushed is not.
 
         Args:
-            what: the records; a query without limit and conditions on fields.
+            what: the records; a query, or its spec, without limit and conditions on fields.
             to: an open session; not the same backend.
             checkpoint: file that keeps how far it came; the same call goes on from there, and repeats nothing. Without it a
                 copy that failed and is repeated stores the same records twice.

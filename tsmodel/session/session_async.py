@@ -22,7 +22,7 @@ from tsmodel.errors import SessionError, TSModelError
 from tsmodel.frames.intake import parquet_reader
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
-from tsmodel.query import AsyncQuery
+from tsmodel.query import AsyncQuery, QuerySpec
 from tsmodel.session.base import SessionBase, SessionOptions, corrected
 from tsmodel.session.copying import Copied, Copying, OnCopied
 from tsmodel.session.flushing import AsyncFlusher
@@ -168,9 +168,12 @@ class AsyncSession(SessionBase):
     @overload
     def query(self, model: type[M]) -> AsyncQuery[M]: ...
     @overload
+    def query(self, model: QuerySpec[M]) -> AsyncQuery[M]: ...
+    @overload
     def query(self, model: UnionType) -> AsyncQuery[Any]: ...
     def query(self, model: Any) -> AsyncQuery[Any]:
-        """A query of `model` on this session; of several models, `Reading | Event`, too. It sees what was flushed.
+        """A query of `model` on this session; of several models, `Reading | Event`, too; or of what a `QuerySpec` asks
+        for. It sees what was flushed.
 
         Raises:
             QueryError: when records of several models cannot be told apart.
@@ -179,7 +182,7 @@ class AsyncSession(SessionBase):
 
     async def copy(
         self,
-        what: AsyncQuery[Any] | KeyRange,
+        what: AsyncQuery[Any] | QuerySpec[Any] | KeyRange,
         to: AsyncSession,
         *,
         checkpoint: str | os.PathLike[str] | None = None,

@@ -523,7 +523,8 @@ class _Joined:
         return np.concatenate([chunk.key(name) for chunk in self._chunks])
 
     def field(self, at: int) -> Array:
-        return np.concatenate([chunk.field(at) for chunk in self._chunks])
+        fields = [chunk.field(at) for chunk in self._chunks]
+        return np.concatenate(fields, dtype=fields[0].dtype)  # which NumPy would turn into the machine's byte order
 
     def payloads(self) -> tuple[npt.NDArray[np.uint8], Places]:
         parts = [chunk.payloads() for chunk in self._chunks]

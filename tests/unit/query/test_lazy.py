@@ -97,7 +97,7 @@ def test_only_what_is_asked_for_is_read(query: Query[Reading], monkeypatch: pyte
     own = Query.iter_arrow
 
     def spied(self: Any, *columns: Any, **options: Any) -> Any:
-        asked.append((columns, [list(box.intervals())[1] for box in self.key_ranges()], self._limit))
+        asked.append((columns, [list(box.intervals())[1] for box in self.key_ranges()], self.spec.limit))
         return own(self, *columns, **options)
 
     monkeypatch.setattr(Query, "iter_arrow", spied)

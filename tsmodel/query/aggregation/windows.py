@@ -1,4 +1,4 @@
-"""The end of a query that aggregates its records by series and window of capture time, a chunk at a time.
+"""The sink that aggregates records by series and window of capture time, a chunk at a time.
 
 Rules kept here:
 
@@ -33,7 +33,7 @@ from tsmodel.query.aggregation.groups import (
 from tsmodel.query.aggregation.points import HELD, Points
 from tsmodel.query.aggregation.sketches import Sketch
 from tsmodel.query.aggregation.states import STREAMED, ColumnStates
-from tsmodel.query.ends import Selection
+from tsmodel.query.sinks import Selection
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.sorting import order_of, run_lengths, run_starts
 
@@ -99,7 +99,7 @@ def _dtype(info: ColumnInfo) -> np.dtype[Any]:
 
 
 class WindowAggregates:
-    """The end of a query that aggregates; its result is a table of the group and the named aggregates.
+    """The sink that aggregates; its result is a table of the group and the named aggregates.
 
     Args:
         selection: picks the records.

@@ -2,8 +2,8 @@
 
 Rules kept here:
 
-* Records are held as the bytes they came as, and put in order by NumPy over their columns; then any end is fed with them as
-  with chunks from a backend. So all ends, and all kinds of models, have the same order.
+* Records are held as the bytes they came as, and sorted by NumPy over their columns; then any sink is fed with them as
+  with chunks from a backend. So all sinks, and all kinds of models, have the same order.
 * Whatever cannot be among the results any more is let go of while reading: all but the best `limit` records, all but the
   newest versions.
 * The newest version is looked for among all records in the key ranges, before conditions on the payload: an old version
@@ -12,26 +12,24 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, Final, TypeAlias
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
 from tsmodel.codec import VariableRecords
 from tsmodel.errors import QueryError
 from tsmodel.model.ordering import Order
-from tsmodel.query.ends import End, Selection
 from tsmodel.query.planning import Plan
+from tsmodel.query.sinks import Selection
+from tsmodel.query.spec import QuerySpec, has_one_layout
 from tsmodel.query.stats import RunStats
 from tsmodel.wire.chunk import Chunk, ColumnRecords, RowChunk, joined
 from tsmodel.wire.records import octets_of
 from tsmodel.wire.sorting import order_of, run_lasts, run_starts
 
-__all__ = ["Arranged", "Arrangement", "ByKey", "collectors", "fed", "fed_whole", "through"]
-
-R = TypeVar("R")
+__all__ = ["collectors", "through"]
 
 Indexes: TypeAlias = npt.NDArray[np.intp]
 
@@ -41,37 +39,6 @@ _FIRST_LOOK: Final = 65_536
 """Records held before any are let go of for the first time, unless fewer may be held."""
 _CHUNK: Final = 16_384
 """Records of a chunk that is given back."""
-
-
-@attrs.frozen
-class Arrangement:
-    """What a query asks for besides conditions.
-
-    Attributes:
-        latest: only the newest version of each record.
-        per_series: only the first or last record of each series, by capture time.
-        order: columns by which to sort, the most significant first.
-        most: records that may be held at once.
-    """
-
-    latest: bool = False
-    per_series: Literal["first", "last"] | None = None
-    order: tuple[Order, ...] = ()
-    most: int = 10_000_000
-
-    @property
-    def sorts(self) -> bool:
-        """Whether it takes more than the newest versions."""
-        return self.per_series is not None or bool(self.order)
-
-    def __bool__(self) -> bool:
-        return self.latest or self.sorts
-
-    def __str__(self) -> str:
-        parts = ["newest versions"] if self.latest else []
-        parts += [f"{self.per_series} of each series"] if self.per_series else []
-        parts += [f"sorted in memory by {', '.join(map(str, self.order))}"] if self.order else []
-        return "; ".join(parts)
 
 
 class _Held:
@@ -104,7 +71,7 @@ class _Held:
             self._let_go()
             self._look = max(self._least, 2 * self._count)
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self) -> Generator[Chunk, None, None]:
         """Those that stay, in order, as chunks.
 
         Raises:
@@ -130,19 +97,19 @@ class _Held:
 
 
 class ByKey:
-    """Collects records by their keys alone, whatever their payloads are: an end whose result are chunks.
+    """Collects records by their keys alone, whatever their payloads are: a sink whose results are chunks.
 
     Args:
+        spec: what is done: the newest versions are found, or else the first or last of each series.
         plan: says which keys are asked for.
-        arrangement: what is done: the newest versions are found, or else the first or last of each series.
         stats: counts what is read; None when it was read before.
     """
 
-    def __init__(self, plan: Plan, arrangement: Arrangement, stats: RunStats | None) -> None:
+    def __init__(self, spec: QuerySpec[Any], plan: Plan, stats: RunStats | None) -> None:
+        self._spec = spec
         self._plan = plan
-        self._arrangement = arrangement
         self._stats = stats
-        self._held = _Held(self._kept, arrangement.most, str(arrangement))
+        self._held = _Held(self._kept, spec.max_rows_in_memory, spec.in_memory)
 
     def feed(self, chunk: Chunk) -> bool:
         """Takes a chunk."""
@@ -154,12 +121,12 @@ class ByKey:
         self._held.add(chunk, {name: np.array(chunk.key(name)) for name in (*_KEY, "acq")})
         return False
 
-    def result(self) -> Iterable[Chunk]:
+    def result(self) -> Generator[Chunk, None, None]:
         """The chunks."""
         return self._held.chunks()
 
     def _kept(self, columns: dict[str, npt.NDArray[Any]]) -> Indexes:
-        return _newest(columns) if self._arrangement.latest else _arranged(columns, self._arrangement, None)
+        return _newest(columns) if self._spec.versions == "latest" else _ordered(columns, self._spec, None)
 
 
 def _newest(columns: dict[str, npt.NDArray[Any]]) -> Indexes:
@@ -179,41 +146,40 @@ def _last_of_each(columns: dict[str, npt.NDArray[Any]], order: Indexes, names: t
     return order[run_lasts(starts, len(order))]
 
 
-class Arranged:
-    """Collects the selected records in an order, or the first or last of each series: an end whose result are chunks.
+class Ordered:
+    """Collects the selected records in an order, or the first or last of each series: a sink whose results are chunks.
 
     Args:
         selection: picks records; without a limit.
-        arrangement: what is asked for.
         limit: most records wanted.
     """
 
-    def __init__(self, selection: Selection[Any], arrangement: Arrangement, limit: int | None) -> None:
+    def __init__(self, selection: Selection[Any], limit: int | None) -> None:
         self._selection = selection
-        self._arrangement = arrangement
+        self._spec = selection.spec
         self._limit = limit
-        self._held = _Held(self._kept, arrangement.most, str(arrangement))
+        self._held = _Held(self._kept, self._spec.max_rows_in_memory, self._spec.in_memory)
 
     def feed(self, chunk: Chunk) -> bool:
         """Takes a chunk."""
         records = self._selection.of(chunk)
         if not len(records):
             return False
-        columns = {name: np.array(records[name]) for name in (*_KEY, "acq")} if self._arrangement.per_series else {}
-        for at, order in enumerate(self._arrangement.order):
+        columns = {name: np.array(records[name]) for name in (*_KEY, "acq")} if self._spec.per_series else {}
+        for at, order in enumerate(self._spec.order):
             values, present = _sortable(order, records)
             columns |= {f"order{at}": values, f"absent{at}": ~present}
         self._held.add(_chunk_of(records), columns)
         return False
 
-    def result(self) -> Iterable[Chunk]:
+    def result(self) -> Generator[Chunk, None, None]:
         """The chunks."""
         return self._held.chunks()
 
     def _kept(self, columns: dict[str, npt.NDArray[Any]]) -> Indexes:
-        # While there are records to come, those of any series may still take another's place: the end that reads the chunks
+        # While there are records to come, those of any series may still take another's place: the sink that reads them
         # has the limit as well.
-        return _arranged(columns, self._arrangement, None if self._arrangement.per_series else self._limit)
+        return _ordered(columns, self._spec, None if self._spec.per_series else self._limit)
 
 
 def _chunk_of(records: Any) -> Chunk:
@@ -226,17 +192,17 @@ def _chunk_of(records: Any) -> Chunk:
     return RowChunk(octets_of(records), len(records), records.dtype.itemsize)
 
 
-def _arranged(columns: dict[str, npt.NDArray[Any]], arrangement: Arrangement, limit: int | None) -> Indexes:
+def _ordered(columns: dict[str, npt.NDArray[Any]], spec: QuerySpec[Any], limit: int | None) -> Indexes:
     """The places of the records that stay, in order."""
     places: Indexes = np.arange(len(next(iter(columns.values()))))
-    if arrangement.per_series:
+    if spec.per_series:
         places = _sorted([*(columns[name] for name in _KEY), columns["acq"]])
-        if arrangement.per_series == "first":
+        if spec.per_series == "first":
             places = places[::-1]
         places = np.sort(_last_of_each(columns, places, _SERIES))
     keys = [
         _ranks(columns[f"order{at}"][places], columns[f"absent{at}"][places], descending=order.descending)
-        for at, order in enumerate(arrangement.order)
+        for at, order in enumerate(spec.order)
     ]
     if keys:
         places = places[np.lexsort(keys[::-1])]
@@ -263,48 +229,31 @@ def _ranks(values: npt.NDArray[Any], absent: npt.NDArray[np.bool_], *, descendin
     return ranks
 
 
-def collectors(
-    plan: Plan, arrangement: Arrangement, selection: Selection[Any] | None, limit: int | None, stats: RunStats
-) -> list[ByKey | Arranged]:
-    """What collects the records of an arrangement, one after the other.
-
-    Args:
-        plan: the query's.
-        arrangement: what is asked for.
-        selection: picks records; None for models whose records are of several kinds, which only keys put in order.
-        limit: most records wanted.
-        stats: counts what is read.
-    """
-    found: list[ByKey | Arranged] = []
-    if arrangement.latest:
-        found.append(ByKey(plan, attrs.evolve(arrangement, per_series=None, order=()), stats))
-    if arrangement.sorts and selection is not None:
-        selection.counts = not found
-        found.append(Arranged(selection, arrangement, limit))
-    elif arrangement.sorts:
-        found.append(ByKey(plan, attrs.evolve(arrangement, latest=False), None if found else stats))
+def collectors(selection: Selection[Any]) -> list[ByKey | Ordered]:
+    """What collects the records of a query in memory, one after the other. `selection` is what reads what they leave."""
+    spec, plan, stats = selection.spec, selection.plan, selection.stats
+    found: list[ByKey | Ordered] = []
+    one_layout = has_one_layout(spec.model)
+    if spec.per_series and not one_layout and plan.residual:
+        raise QueryError(
+            f"{spec.in_memory} of several models or versions takes conditions on the key only; take those on fields off"
+        )
+    if spec.versions == "latest":
+        found.append(ByKey(spec.replaced(per_series=None, order=()), plan, stats))
+    if one_layout and (spec.per_series or spec.order):
+        found.append(Ordered(Selection(spec, plan, stats, counts=not found), selection.left))
+    elif spec.per_series or spec.order:
+        found.append(ByKey(spec.replaced(versions="all"), plan, None if found else stats))
     return found
 
 
-def through(chunks: Iterable[Chunk], collectors: Iterable[ByKey | Arranged]) -> Iterable[Chunk]:
-    """What is left of chunks after they have gone through collectors, one after the other."""
+def through(
+    chunks: Generator[Chunk, None, None], collectors: Iterable[ByKey | Ordered], stats: RunStats
+) -> Generator[Chunk, None, None]:
+    """What is left of chunks after they have gone through collectors; it is not counted as returned yet."""
     for collector in collectors:
         for chunk in chunks:
             collector.feed(chunk)
         chunks = collector.result()
+    stats.records_returned = 0
     return chunks
-
-
-def fed(chunks: Iterable[Chunk], end: End[R]) -> Iterator[R]:
-    """What an end gives after each chunk, until it has enough."""
-    for chunk in chunks:
-        enough = end.feed(chunk)
-        yield end.result()
-        if enough:
-            return
-
-
-def fed_whole(chunks: Iterable[Chunk], end: End[R]) -> R:
-    """What an end gives after all chunks, or as soon as it has enough."""
-    any(map(end.feed, chunks))
-    return end.result()

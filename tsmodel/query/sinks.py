@@ -1,8 +1,8 @@
-"""The ends of a query: what is made of its chunks.
+"""The sinks of a query: what is made of its chunks.
 
 Rules kept here:
 
-* An end is fed chunks and says when it has enough. It does no I/O: sync and async drivers feed the same ends.
+* A sink is fed chunks and says when it has enough. It does no I/O: both executors feed the same sinks.
 * Records are filtered as columns before any object is made of them.
 """
 
@@ -10,25 +10,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, Final, Generic, Literal, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import attrs
 import numpy as np
 
 from tsmodel.codec import Misfit, RowCodec
 from tsmodel.codec.evolving_rows import UpgradeFault
+from tsmodel.frames.ends import Frame
 from tsmodel.keys import KEY_DTYPE, Key
 from tsmodel.model.base import TSModel, codec_of, misfit
 from tsmodel.query.planning import Plan
+from tsmodel.query.spec import QuerySpec, at_least
 from tsmodel.query.stats import RunStats
 from tsmodel.wire.chunk import Chunk
 
-__all__ = ["Count", "End", "OnError", "Quarantined", "Regrouped", "Rows", "Selection"]
+__all__ = ["Count", "Framed", "Quarantined", "Regrouped", "Rows", "Selection", "Sink"]
 
 M = TypeVar("M", bound=TSModel)
 R = TypeVar("R", covariant=True)
-
-OnError = Literal["raise", "skip", "quarantine"]
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -46,28 +47,28 @@ class Quarantined:
     reason: str
 
 
-_MISFIT_HINT: Final = '; if records of another kind lie in this range, narrow the query or use .on_error("skip")'
+_MISMATCH_HINT: Final = '; if records of another kind lie in this range, narrow the query or use .on_error("skip")'
 
 
 class Selection(Generic[M]):
-    """Picks the records of a query out of chunks, up to its limit, and counts."""
+    """Picks the records of a query out of chunks, up to a limit, and counts.
+
+    Args:
+        spec: what is asked for.
+        plan: its plan.
+        stats: counts what is read and returned.
+        limit: most records wanted; None for all.
+        counts: whether chunks are counted as read: not when they were before.
+    """
 
     def __init__(
-        self,
-        model: type[M],
-        plan: Plan,
-        limit: int | None,
-        on_error: OnError,
-        stats: RunStats,
-        *,
-        counts: bool = True,
+        self, spec: QuerySpec[M], plan: Plan, stats: RunStats, limit: int | None = None, *, counts: bool = True
     ) -> None:
-        self.model = model
-        self.codec: RowCodec[M] = codec_of(model)
+        self.spec = spec
+        self.codec: RowCodec[M] = codec_of(spec.model)
         self.plan = plan
-        self.left = limit
-        self.on_error = on_error
         self.stats = stats
+        self.left = limit
         self.counts = counts
 
     @property
@@ -107,18 +108,18 @@ class Selection(Generic[M]):
         keys = np.array([each.key.astuple() for each in misfits], KEY_DTYPE)
         mask = self.plan.key_mask(keys)
         asked_for = [each for at, each in enumerate(misfits) if mask is None or mask[at]]
-        fatal = [each for each in asked_for if self.on_error == "raise" or isinstance(each.fault, UpgradeFault)]
+        fatal = [each for each in asked_for if self.spec.on_error == "raise" or isinstance(each.fault, UpgradeFault)]
         if fatal:
             first = fatal[0]
-            raise misfit(self.model, first.key, first.payload, first.fault, hint=_MISFIT_HINT)
+            raise misfit(self.spec.model, first.key, first.payload, first.fault, hint=_MISMATCH_HINT)
         self.stats.skipped += len(asked_for)
-        if self.on_error == "quarantine":
+        if self.spec.on_error == "quarantine":
             for each in asked_for:
-                error = misfit(self.model, each.key, each.payload, each.fault)
+                error = misfit(self.spec.model, each.key, each.payload, each.fault)
                 self.stats.quarantined.append(Quarantined(each.key, each.payload, str(error).partition("\n")[0]))
 
 
-class End(Protocol[R]):
+class Sink(Protocol[R]):
     """Something that is made of chunks."""
 
     def feed(self, chunk: Chunk) -> bool:
@@ -126,7 +127,7 @@ class End(Protocol[R]):
         ...
 
     def result(self) -> R:
-        """What came of the chunks so far; a stream's end gives what is new since the last call."""
+        """What came of the chunks so far; a stream's sink gives what is new since the last call."""
         ...
 
 
@@ -164,14 +165,40 @@ class Count(Generic[M]):
         return self._selection.stats.records_returned
 
 
-class Regrouped(Generic[M]):
-    """Lists of rows, as they come, made lists of one size."""
+class Framed:
+    """The selected records as a frame.
+
+    Args:
+        selection: picks the records.
+        frame: what is made of them.
+    """
+
+    def __init__(self, selection: Selection[Any], frame: Frame) -> None:
+        self._selection = selection
+        self._frame = frame
+
+    def feed(self, chunk: Chunk) -> bool:
+        """Takes a chunk; returns whether the limit is reached."""
+        self._frame.add(self._selection.of(chunk, columns=True))
+        return self._selection.full
+
+    def result(self) -> Any:
+        """What came of the chunks since it was last asked."""
+        return self._frame.result()
+
+
+class Regrouped(Generic[T]):
+    """Lists of rows, as they come, made lists of one size.
+
+    Raises:
+        QueryError: when the size is not at least 1.
+    """
 
     def __init__(self, size: int) -> None:
-        self._size = size
-        self._held: list[M] = []
+        self._size = at_least(1, size, "batches")
+        self._held: list[T] = []
 
-    def take(self, rows: list[M]) -> Iterator[list[M]]:
+    def take(self, rows: list[T]) -> Iterator[list[T]]:
         """Takes rows; gives the lists that are full."""
         self._held += rows
         full = len(self._held) - len(self._held) % self._size
@@ -179,7 +206,7 @@ class Regrouped(Generic[M]):
             yield self._held[start : start + self._size]
         del self._held[:full]
 
-    def rest(self) -> Iterator[list[M]]:
+    def rest(self) -> Iterator[list[T]]:
         """The last list, unless it would be empty."""
         if self._held:
             yield self._held

@@ -1,0 +1,204 @@
+"""`QuerySpec`: what a query asks for, as a value.
+
+Rules kept here:
+
+* A spec is immutable and knows no session: it can be compared, pickled, and run anywhere by `session.query(spec)`.
+* Whatever is wrong with it is said when it is made, not when it is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, get_args
+
+import attrs
+
+from tsmodel.codec.fixed_rows import FixedRowCodec
+from tsmodel.codec.variable_rows import VariableRowCodec
+from tsmodel.errors import QueryError
+from tsmodel.model.base import TSModel, codec_of
+from tsmodel.model.columns import Column
+from tsmodel.model.evolution import chain_of
+from tsmodel.model.expressions import Between, Comparison, Expression, IsIn, comparable, leaves, shortened
+from tsmodel.model.meta import SCHEMA, schema_of
+from tsmodel.model.operands import ColumnInfo
+from tsmodel.model.ordering import Order
+from tsmodel.model.unions import models_of, queried
+
+__all__ = ["OnError", "PerSeries", "QuerySpec", "Versions", "at_least", "has_one_layout", "own_column"]
+
+M = TypeVar("M", bound=TSModel)
+
+OnError: TypeAlias = Literal["raise", "skip", "quarantine"]
+PerSeries: TypeAlias = Literal["first", "last"]
+Versions: TypeAlias = Literal["all", "latest"]
+
+
+@attrs.frozen(repr=False)
+class QuerySpec(Generic[M]):
+    """What a query asks for: `query.spec` is one, and `session.query(spec)` runs one.
+
+    Two specs are equal when they ask for the same in the same words. `str()` gives the conditions.
+
+    Attributes:
+        model: the model class; for several, `Reading | Event`, a `ModelUnion`, whose `models` are the classes.
+        conditions: all of which records meet, besides the key components that the class itself fixes.
+        order: columns to sort by, the most significant first.
+        limit: most records wanted; None for all.
+        versions: "latest" for only the newest version of each cid, mid, moid and cap.
+        per_series: only the "first" or the "last" record of each cid, mid and moid, by capture time.
+        on_error: what becomes of records whose payload does not fit the model; see `Query.on_error`.
+        max_boxes: most key ranges to read before neighbouring ones are widened into one and filtered.
+        max_rows_in_memory: most records that may be held for sorting, versions and windows.
+
+    Raises:
+        QueryError: for a value that no query can have, such as a column of another model.
+    """
+
+    model: type[M]
+    conditions: tuple[Expression, ...] = attrs.field(default=(), eq=lambda conditions: tuple(map(comparable, conditions)))
+    order: tuple[Order, ...] = ()
+    limit: int | None = None
+    versions: Versions = "all"
+    per_series: PerSeries | None = None
+    on_error: OnError = "raise"
+    max_boxes: int = 64
+    max_rows_in_memory: int = 10_000_000
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "model", queried(self.model))
+        schema_of(self.model)
+        for name, check in _CHECKS.items():
+            object.__setattr__(self, name, check(self.model, getattr(self, name)))
+
+    def where(self, *conditions: Expression) -> QuerySpec[M]:
+        """The same with more conditions."""
+        return self._with({"conditions": (*self.conditions, *_checked_conditions(self.model, conditions))})
+
+    def replaced(self, **changes: Any) -> QuerySpec[M]:
+        """The same with other values, of which only these are checked: any but `model`."""
+        return self._with({name: _CHECKS[name](self.model, value) for name, value in changes.items()})
+
+    @property
+    def all_conditions(self) -> tuple[Expression, ...]:
+        """The conditions, and before them that records have the key components that the model's class fixes."""
+        schema = schema_of(self.model)
+        return (*(schema.columns[name] == value for name, value in schema.fixed.items()), *self.conditions)
+
+    @property
+    def in_memory(self) -> str:
+        """What is done in memory with all records that were read, as text; empty when records are given as they come."""
+        parts = ["newest versions"] if self.versions == "latest" else []
+        parts += [f"{self.per_series} of each series"] if self.per_series else []
+        parts += [f"sorted in memory by {', '.join(map(str, self.order))}"] if self.order else []
+        return "; ".join(parts)
+
+    def require_streaming(self, what: str) -> None:
+        """Raises QueryError for `what`, which cannot be had of records that are collected in memory."""
+        if self.in_memory:
+            raise QueryError(f"{what} goes along records as they come, without {self.in_memory}")
+
+    def __str__(self) -> str:
+        return shortened(" & ".join(f"({condition})" for condition in self.all_conditions)) or "all records"
+
+    def __repr__(self) -> str:
+        parts = [f"limit {self.limit}"] if self.limit is not None else []
+        options = (attribute for attribute in attrs.fields(QuerySpec) if attribute.name in _OPTIONS)
+        parts += [f"{each.name} {value}" for each in options if (value := getattr(self, each.name)) != each.default]
+        return f"<QuerySpec of {self.model.__name__}: {'; '.join([str(self), *filter(None, [self.in_memory]), *parts])}>"
+
+    def _with(self, changes: dict[str, Any]) -> QuerySpec[M]:
+        spec: QuerySpec[M] = object.__new__(QuerySpec)
+        for name in ("model", *_CHECKS):
+            object.__setattr__(spec, name, changes[name] if name in changes else getattr(self, name))
+        return spec
+
+
+def at_least(least: int, value: object, what: str) -> Any:
+    """The value, which is an int from `least` on; otherwise raises QueryError."""
+    if type(value) is not int or value < least:
+        raise QueryError(f"{what} takes an int from {least}, not {value!r}")
+    return value
+
+
+def own_column(model: Any, column: ColumnInfo) -> ColumnInfo | None:
+    """The column of a model, or of the first of a union that has one, that `column` stands for: the one of this name, when
+    `column` is the model's own, or one of its base classes or older versions, or is stored in the same way."""
+    for each in models_of(model):
+        own = schema_of(each).columns.get(column.name)
+        if own is not None and (own.info.codec == column.codec or _is_inherited(each, column)):
+            return own.info
+    return None
+
+
+def has_one_layout(model: Any) -> bool:
+    """Whether all records of a model have the same fields: it is neither a union nor one of several versions."""
+    return isinstance(codec_of(model), (FixedRowCodec, VariableRowCodec))
+
+
+def _is_inherited(model: type[Any], column: ColumnInfo) -> bool:
+    bases = (each for each in map(vars, model.__mro__) if SCHEMA in each)
+    lineage = (*(each[SCHEMA] for each in bases), *chain_of(schema_of(model)))
+    return any(column.name in each.columns and each.columns[column.name].info == column for each in lineage)
+
+
+def _checked_conditions(model: Any, conditions: Iterable[object]) -> tuple[Any, ...]:
+    conditions = tuple(conditions)
+    known: dict[int, list[ColumnInfo]] = {}
+    for leaf in (leaf for each in conditions for leaf in (leaves(each) if isinstance(each, Expression) else [each])):
+        if not isinstance(leaf, (Comparison, Between, IsIn)):
+            raise QueryError(
+                f"where() takes conditions such as {model.__name__}.cap > 0, not {leaf!r} ({type(leaf).__name__})"
+            )
+        column = leaf.column
+        if id(column) not in known:
+            models = models_of(model)
+            owns = [own for each in models if (own := own_column(each, column)) is not None]
+            if not owns:
+                names = dict.fromkeys(name for each in models for name in schema_of(each).columns)
+                raise QueryError(
+                    f"{column.model}.{column.name} is not a column of {model.__name__}, which has {', '.join(names)}"
+                )
+            known[id(column)] = [own for own in owns if own is not column]
+        for own in known[id(column)]:
+            leaf.of(own)  # says now what cannot be compared
+    return conditions
+
+
+def _checked_order(model: Any, column: object) -> Order:
+    order = Order(column.info) if isinstance(column, Column) else column
+    if not isinstance(order, Order):
+        raise QueryError(f"order_by takes columns, such as {model.__name__}.cap, not {column!r}")
+    own = own_column(model, order.column)
+    if own is None:
+        raise QueryError(f"{order.column.model}.{order.column.alias} is not a column of {model.__name__}")
+    order = attrs.evolve(order, column=own)
+    if order.column.codec.comparisons != "all":
+        raise QueryError(f"{order.column.model}.{order.column.alias} ({order.column.codec.label}) has no order")
+    if not has_one_layout(model):
+        raise QueryError("records of several models or versions are not put in order: sort what all() gives")
+    return order
+
+
+def _one_of(what: str, choices: tuple[object, ...]) -> Callable[[Any, object], Any]:
+    def check(_: Any, value: object) -> Any:
+        if value not in choices:
+            *others, last = (f'"{each}"' if isinstance(each, str) else str(each) for each in choices)
+            raise QueryError(f"{what} takes {', '.join(others)} or {last}, not {value!r}")
+        return value
+
+    return check
+
+
+_CHECKS: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "conditions": _checked_conditions,
+    "order": lambda model, order: tuple(_checked_order(model, each) for each in order),
+    "limit": lambda _, limit: None if limit is None else at_least(0, limit, "limit"),
+    "versions": _one_of("versions", get_args(Versions)),
+    "per_series": _one_of("per_series", (*get_args(PerSeries), None)),
+    "on_error": _one_of("on_error", get_args(OnError)),
+    "max_boxes": lambda _, most: at_least(1, most, "max_boxes"),
+    "max_rows_in_memory": lambda _, most: at_least(1, most, "max_rows_in_memory"),
+}
+"""What each attribute but the model may be: given the model and a value, the value to keep."""
+_OPTIONS: Final = ("on_error", "max_boxes", "max_rows_in_memory")
