@@ -2,7 +2,8 @@
 
 Rules kept here:
 
-* A block holds records of one cid, sorted by mid, moid, cap, acq: up to 8,000, and about 1 MiB, but at least one.
+* A block holds records of one cid, sorted by mid, moid, cap, acq: up to 8,000, and about 1 MiB, but at least one. Large
+  runs are cut into windows of time first.
 * A block gives its records as rows in GET form or column by column. What is stored is decoded only when it is asked for,
   one column at a time, and never twice.
 * Payloads of one size are split into pieces as their layout says, one for each field of the model; a payload without a
@@ -17,6 +18,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -89,6 +91,8 @@ _KEYS = len(_SORTED_BY)
 _OFFSETS = [int(GET_FORM.header.fields[name][1]) for name in _SORTED_BY] if GET_FORM.header.fields else []
 _DTYPES = [KEY_DTYPE[name] for name in _SORTED_BY]
 
+_SIGNED: Final = {width: np.dtype(f"<i{width}") for width in (2, 4, 8)}
+
 _ROWS: Final = 1
 _PARTS: Final = 2
 _FEW: Final = 24
@@ -96,6 +100,15 @@ _FEW: Final = 24
 _MOST_PIECES: Final = 256
 _LONG: Final = 256
 """Average payload from which moving payloads one by one is faster than by a mask over all bytes."""
+
+_WINDOWED: Final = 16
+"""Records of fewer blocks are not cut into windows of time."""
+_WINDOWS: Final = 8
+"""Most windows: a series that is read whole needs a block of each."""
+_SERIES: Final = 32
+"""Series that a block may hold before windows of time are made no smaller."""
+_SAMPLED: Final = 4096
+"""About how many times say where windows begin."""
 
 _START = struct.Struct("<BBH")
 _PIECE = struct.Struct("<I")
@@ -317,7 +330,7 @@ class Block:
         count = self.count
         values: npt.NDArray[Any]
         if at < _KEYS:
-            values = decode_integers(part, count).astype(_DTYPES[at], copy=False)
+            values = decode_integers(part, count, _DTYPES[at])
             return values
         if not self.record_size:
             total = self.size - count * _HEADER
@@ -329,7 +342,7 @@ class Block:
             return lengths
         piece = self._layout[at - _KEYS]
         if piece.is_integer:
-            values = decode_integers(part, count).astype(f"<i{piece.width}", copy=False)
+            values = decode_integers(part, count, _SIGNED[piece.width])
             return values
         return decode_items(part, count, piece.width)
 
@@ -432,16 +445,15 @@ def sorted_blocks(data: memoryview, record_size: int, layout: Layout | None = No
     if not record_size:
         return _mixed(data, GET_FORM.offsets(data))
     records = np.frombuffer(data, GET_FORM.dtype(record_size - _HEADER))
-    order = order_of([records[name] for name in _SORTED_BY])
+    order, starts = _arranged([records[name] for name in _SORTED_BY], _length(record_size))
     if order is not None:
         records = records.view(f"V{record_size}").take(order).view(records.dtype)
     rows = octets_of(records)
-    starts = range(0, len(records), _length(record_size))
     bounds = _bounds(int(records["cid"][0]), [records[name] for name in _SORTED_BY], starts)
-    step, laid = _length(record_size) * record_size, layout or _opaque(record_size)
+    laid = layout or _opaque(record_size)
     return [
-        Block.of_rows(each, part, len(part) // record_size, record_size, laid)
-        for each, part in zip(bounds, (rows[at : at + step] for at in range(0, len(rows), step)), strict=True)
+        Block.of_rows(each, rows[start * record_size : stop * record_size], stop - start, record_size, laid)
+        for each, (start, stop) in zip(bounds, pairwise([*starts, len(records)]), strict=True)
     ]
 
 
@@ -457,17 +469,57 @@ def merged(blocks: Iterable[Block]) -> list[Block]:
     if len({block.layout for block in listed}) > 1:
         listed = [block if block.layout == layout else _laid_out(block, layout) for block in listed]
     columns = [np.concatenate([block._column(at) for block in listed]) for at in range(_KEYS + len(layout))]
-    order = order_of(columns[:_KEYS])
+    order, starts = _arranged(columns[:_KEYS], _length(record_size))
     if order is not None:
-        columns = [column.take(order, axis=0) for column in columns]
-    length = _length(record_size)
-    starts = range(0, len(columns[0]), length)
+        columns = [_taken(column, order) for column in columns]
     made = []
-    for start, bounds in zip(starts, _bounds(listed[0].bounds[0], columns[:_KEYS], starts), strict=True):
-        part: list[npt.NDArray[Any] | None] = [column[start : start + length] for column in columns]
-        count = len(part[0])  # type: ignore[arg-type]
+    edges = pairwise([*starts, len(columns[0])])
+    for (start, stop), bounds in zip(edges, _bounds(listed[0].bounds[0], columns[:_KEYS], starts), strict=True):
+        part: list[npt.NDArray[Any] | None] = [column[start:stop] for column in columns]
+        count = stop - start
         made.append(Block(bounds, count, record_size, count * record_size, layout, columns=part))
     return made
+
+
+def _arranged(columns: Sequence[npt.NDArray[Any]], length: int) -> tuple[npt.NDArray[np.intp] | None, list[int]]:
+    """How to sort records and where to cut them into blocks of up to `length`.
+
+    Many records of few series are cut into windows of time first, and are sorted within each: otherwise a block would hold
+    all the time of a few series, and whoever wants an hour of all series would read every block.
+
+    Args:
+        columns: mid, moid, cap and acq.
+        length: most records of a block.
+
+    Returns:
+        The order, or None when they are sorted; and the places in it where blocks begin.
+    """
+    order, count = order_of(columns), len(columns[0])
+    if count < _WINDOWED * length:
+        return order, list(range(0, count, length))
+    mid, moid, cap = (column if order is None else column.take(order) for column in columns[:3])
+    series = 1 + np.count_nonzero((mid[1:] != mid[:-1]) | (moid[1:] != moid[:-1]))
+    windows = min(_WINDOWS, _SERIES * count // series // length, count // length)
+    if windows < 2 or series * length * _WINDOWS <= count:
+        return order, list(range(0, count, length))
+    sample = np.sort(cap[:: max(1, count // _SAMPLED)])
+    edges = sample[[len(sample) * at // windows for at in range(1, windows)]]
+    window = np.searchsorted(edges, cap, side="right").astype(np.uint8)
+    within = np.argsort(window, kind="stable")
+    order = within if order is None else order.take(within)
+    starts, at = [], 0
+    for held in np.bincount(window, minlength=windows).tolist():
+        blocks = -(-held // length)
+        starts += [at + held * block // blocks for block in range(blocks)]
+        at += held
+    return order, starts
+
+
+def _taken(column: npt.NDArray[Any], order: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+    if column.ndim == 1:
+        return column.take(order)
+    width = column.shape[1]  # items are moved as a whole
+    return np.ascontiguousarray(column).view(f"V{width}").reshape(-1).take(order).view(np.uint8).reshape(-1, width)
 
 
 def _laid_out(block: Block, layout: Layout) -> Block:

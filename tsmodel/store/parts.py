@@ -58,12 +58,16 @@ class _Form(IntEnum):
     """Items one after another."""
     RUNS = 3
     """Two parts of integers: values, and how often each one repeats."""
+    WORDS = 4
+    """Integers of 1, 2, 4 or 8 bytes one after another: few of them, which are read without more ado."""
 
 
 _DIFFERENCES: Final = 0x80
 """Added to the form of integers: `first`, then what is added to get from each integer to the next one."""
 
 _HEADER: Final = struct.Struct("<BBBBIIIqqQ")
+_UNSIGNED: Final = {width: np.dtype(f"u{width}") for width in (1, 2, 4, 8)}
+_ONE: Final = np.ones(1, np.int64)
 _MANY: Final = 32
 """Fewer items are not worth looking for runs, or for planes."""
 _RUN: Final = 8
@@ -72,6 +76,9 @@ _NESTED: Final = 2
 """Runs may consist of runs that often."""
 _WIDE: Final = 256
 """Items of more bytes are not split into planes."""
+_SAMPLE: Final = 500
+"""About how many steps say whether differences are smaller than the integers: any answer can be decoded."""
+_WORD_BYTES: Final = (1, 2, 4, 8)
 _ZSTD_LEVEL: Final = 1
 _ZSTD_WINDOW: Final = 23
 """log2 of the largest window that a zstd frame may ask for."""
@@ -127,13 +134,20 @@ def encode_integers(values: npt.NDArray[Any], codec: Codec) -> bytes:
     return _integers(np.ascontiguousarray(values).astype(np.int64, copy=False), codec, 0)
 
 
-def decode_integers(part: Part, count: int) -> Integers:
-    """The integers of a part, shape (count,). Unsigned ones of 64 bits come back as the signed ones with the same bits.
+def decode_integers(part: Part, count: int, dtype: npt.DTypeLike = np.int64) -> npt.NDArray[Any]:
+    """The integers of a part, shape (count,). Unsigned ones come back as the signed ones with the same bits.
+
+    Args:
+        part: what `encode_integers` gave.
+        count: how many there are.
+        dtype: a signed integer's that holds all of them: what is computed in fewer bytes is faster.
 
     Raises:
         StoreCorruptError: when the part does not hold exactly so many.
     """
-    return _decoded(part, count, 0)
+    wanted = np.dtype(dtype)
+    # Sums and products that overflow keep the lower bits: they are right in any width that the results fit.
+    return _decoded(part, count, 0, _UNSIGNED[wanted.itemsize]).view(wanted)
 
 
 def encode_items(items: Bytes, codec: Codec) -> bytes:
@@ -194,45 +208,64 @@ def decode_bytes(part: Part, size: int) -> Bytes:
 
 def _integers(values: Integers, codec: Codec, depth: int) -> bytes:
     count = len(values)
-    least, greatest = int(values.min()), int(values.max())
-    if least == greatest:
-        return _part(_Form.CONSTANT, Codec.NONE, b"", count=count, base=least)
     if count < _MANY:
-        return _packed(values, 0, 0, codec)
-    steps = np.diff(values)
+        return _words(values, codec)
+    steps = values[1:] - values[:-1]
+    changed = np.count_nonzero(steps)
+    if not changed:
+        return _part(_Form.CONSTANT, Codec.NONE, b"", count=count, base=int(values[0]))
     if depth < _NESTED:
-        changes = steps != 0
-        if (np.count_nonzero(changes) + 1) * _RUN <= count:
-            return _runs(values, changes, 0, 0, codec, depth)
+        if (changed + 1) * _RUN <= count:
+            return _runs(values, steps, 0, 0, codec, depth)
         changes = steps[1:] != steps[:-1]
         if (np.count_nonzero(changes) + 1) * _RUN <= count:
             return _runs(steps, changes, _DIFFERENCES, int(values[0]), codec, depth)
-    if float(np.abs(steps.astype(np.float64)).mean()) * _RUN < float(greatest - least):
-        return _packed(steps, _DIFFERENCES, int(values[0]), codec)
-    return _packed(values, 0, 0, codec)
+    least, greatest = int(values.min()), int(values.max())
+    some = np.abs(steps[:: max(1, count // _SAMPLE)].astype(np.float64))
+    if float(some.sum()) * _RUN < float(greatest - least) * len(some):
+        return _packed(steps, int(steps.min()), int(steps.max()), _DIFFERENCES, int(values[0]), codec)
+    return _packed(values, least, greatest, 0, 0, codec)
 
 
-def _runs(values: Integers, changes: npt.NDArray[np.bool_], flag: int, first: int, codec: Codec, depth: int) -> bytes:
-    edges = np.flatnonzero(changes) + 1
-    starts = np.concatenate([np.zeros(1, np.int64), edges])
-    lengths = np.diff(starts, append=len(values))
+def _runs(values: Integers, changes: npt.NDArray[Any], flag: int, first: int, codec: Codec, depth: int) -> bytes:
+    edges = changes.nonzero()[0]
+    edges += 1
+    starts = np.empty(len(edges) + 1, np.int64)
+    starts[0], starts[1:] = 0, edges
+    lengths = np.empty_like(starts)
+    lengths[:-1] = edges
+    lengths[-1] = len(values)
+    lengths -= starts
     parts = _integers(values[starts], codec, depth + 1) + _integers(lengths, codec, depth + 1)
     return _part(_Form.RUNS | flag, Codec.NONE, parts, count=len(starts), first=first)
 
 
-def _packed(values: Integers, flag: int, first: int, codec: Codec) -> bytes:
+def _words(values: Integers, codec: Codec) -> bytes:
+    """A few integers less the least one, in as few bytes as the greatest one takes, rounded up to a machine's."""
+    listed = values.tolist()
+    base, greatest = min(listed), max(listed)
+    if base == greatest:
+        return _part(_Form.CONSTANT, Codec.NONE, b"", count=len(listed), base=base)
+    bits = (greatest - base).bit_length()
+    width = next(width for width in _WORD_BYTES if bits <= 8 * width)
+    above = (values - np.int64(base)).astype(f"<u{width}")
+    # LZ4 also where zstd is asked for: of so few bytes, all that differs is how long they take to read.
+    used, stored = _compressed(above.view(np.uint8), min(codec, Codec.LZ4))
+    return _part(_Form.WORDS, used, stored, planes=width, count=len(listed), base=base)
+
+
+def _packed(values: Integers, base: int, greatest: int, flag: int, first: int, codec: Codec) -> bytes:
     """Integers less the least one, divided by what divides all of them, in as few bytes as the greatest one takes."""
-    base = int(values.min())
-    above = (values - np.int64(base)).view(np.uint64)
+    above = values.view(np.uint64) - np.uint64(base % 2**64)
     scale = int(np.gcd.reduce(above[:: max(1, len(above) // 64)]))
     if scale > 1:
         divided = above // np.uint64(scale)
-        if (divided * np.uint64(scale) == above).all():
+        if np.array_equal(divided * np.uint64(scale), above):
             above = divided
         else:
             scale = 1
     scale = max(scale, 1)
-    count, width = len(above), max(1, (int(above.max()).bit_length() + 7) // 8)
+    count, width = len(above), max(1, (((greatest - base) // scale).bit_length() + 7) // 8)
     octets = above.astype("<u8", copy=False).view(np.uint8).reshape(count, 8)
     planes = np.empty((width, count), np.uint8)
     for at in range(width):
@@ -243,66 +276,82 @@ def _packed(values: Integers, flag: int, first: int, codec: Codec) -> bytes:
     )  # fmt: skip
 
 
-def _decoded(part: Part, count: int, depth: int) -> Integers:
+def _decoded(part: Part, count: int, depth: int, kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    """The integers of a part, computed in the unsigned type `kind`."""
     if part.width:
         raise StoreCorruptError(f"a part of integers has items of {part.width} bytes")
     form, differences = part.form & ~_DIFFERENCES, bool(part.form & _DIFFERENCES)
     stored = count - differences
     if stored < 1:
         raise StoreCorruptError(f"a part of {count} integers holds differences")
+    if form == _Form.RUNS:
+        return _repeated(part, stored, depth, kind)
+    if part.stored != stored:
+        raise StoreCorruptError(f"a part holds {part.stored} integers, not {stored}")
+    whole = np.empty(count, kind)
     if form == _Form.CONSTANT:
-        _expect(part.stored, stored)
-        values = np.full(stored, part.base, np.int64)
-    elif form == _Form.PLANES:
-        _expect(part.stored, stored)
-        values = _unpacked(part, stored)
-    elif form == _Form.RUNS:
-        values = _repeated(part, stored, depth)
+        whole.fill(part.base & _mask(kind))
+    elif form in (_Form.PLANES, _Form.WORDS):
+        _lift(part, _unpacked(part, stored, form), whole[1:] if differences else whole)
     else:
         raise StoreCorruptError(f"a part of integers has form {part.form}, which this version does not know")
-    if not differences:
-        return values
-    whole = np.empty(count, np.int64)
-    whole[0] = part.first
-    whole[1:] = values
-    np.cumsum(whole, out=whole)
+    if differences:
+        whole[0] = part.first & _mask(kind)
+        np.add.accumulate(whole, out=whole)
     return whole
 
 
-def _unpacked(part: Part, count: int) -> Integers:
-    width = part.planes
-    if not 1 <= width <= 8:
-        raise StoreCorruptError(f"a part has integers of {width} bytes")
-    planes = _raw(part, count * width).reshape(width, count)
-    room = 1 if width == 1 else 2 if width == 2 else 4 if width <= 4 else 8
-    if room == 1:
-        above = planes[0].astype(np.uint64)
-    else:
-        octets = np.zeros((count, room), np.uint8)
-        for at in range(width):
-            octets[:, at] = planes[at]
-        above = octets.view(f"<u{room}").reshape(count).astype(np.uint64, copy=False)
+def _mask(kind: np.dtype[Any]) -> int:
+    return (1 << (8 * kind.itemsize)) - 1
+
+
+def _lift(part: Part, above: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+    """Multiplies and adds what was divided and subtracted; one pass, or two where values were divided."""
+    kind = out.dtype
+    base: Any = kind.type(part.base & _mask(kind))
     if part.scale != 1:
-        above *= np.uint64(part.scale)
-    values: Integers = above.view(np.int64)
-    if part.base:
-        values += np.int64(part.base)
-    return values
+        np.multiply(above, kind.type(part.scale & _mask(kind)), out=out, dtype=kind, casting="unsafe")
+        if part.base:
+            out += base
+    else:
+        np.add(above, base, out=out, dtype=kind, casting="unsafe")
 
 
-def _repeated(part: Part, count: int, depth: int) -> Integers:
+def _unpacked(part: Part, count: int, form: int) -> npt.NDArray[Any]:
+    width = part.planes
+    if not 1 <= width <= 8 or (form == _Form.WORDS and width not in _WORD_BYTES):
+        raise StoreCorruptError(f"a part has integers of {width} bytes")
+    raw = _raw(part, count * width)
+    if width == 1 or form == _Form.WORDS:
+        return raw.view(f"<u{width}")
+    planes = raw.reshape(width, count)
+    room = 2 if width == 2 else 4 if width <= 4 else 8
+    octets = (np.empty if room == width else np.zeros)((count, room), np.uint8)
+    for at in range(width):
+        octets[:, at] = planes[at]
+    return octets.view(f"<u{room}").reshape(count)
+
+
+def _repeated(part: Part, count: int, depth: int, kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Runs of integers, or the sums of runs of differences, which begin with the first integer."""
     nested = list(read_parts(part.data))
     if depth >= _NESTED or len(nested) != 2 or not 1 <= part.stored <= count:
         raise StoreCorruptError(f"a part of {count} integers says {part.stored} runs, in {len(nested)} parts")
-    lengths = _decoded(nested[1], part.stored, depth + 1)
-    if lengths.min() < 1 or lengths.max() > count or int(lengths.sum()) != count:
+    lengths = _decoded(nested[1], part.stored, depth + 1, _UNSIGNED[8]).view(np.int64)
+    if part.stored <= _MANY:  # then Python is faster
+        listed = lengths.tolist()
+        fits = min(listed) >= 1 and sum(listed) == count
+    else:
+        fits = bool(lengths.min() >= 1 and lengths.max() <= count and lengths.sum() == count)
+    if not fits:
         raise StoreCorruptError(f"runs of a part do not add up to {count} integers")
-    return np.repeat(_decoded(nested[0], part.stored, depth + 1), lengths)
-
-
-def _expect(found: int, count: int) -> None:
-    if found != count:
-        raise StoreCorruptError(f"a part holds {found} integers, not {count}")
+    values = _decoded(nested[0], part.stored, depth + 1, kind)
+    if not part.form & _DIFFERENCES:
+        return values.repeat(lengths)
+    start = np.array([part.first & _mask(kind)], kind)
+    whole: npt.NDArray[Any] = np.concatenate([start, values]).repeat(np.concatenate([_ONE, lengths]))
+    np.add.accumulate(whole, out=whole)
+    return whole
 
 
 def _part(

@@ -8,10 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.batches import Row, rows_in
 
+from tsmodel import Float32, Int32, TSModel
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import LIMITS, Key, KeyRange
+from tsmodel.model.base import codec_of
 from tsmodel.store.blocks import BLOCK_BYTES, BLOCK_RECORDS, MOST_BYTES, Block, Piece, layout_of, merged, sorted_blocks
 from tsmodel.store.parts import Codec
+from tsmodel.wire.records import GET_FORM
 
 small = st.integers(-2, 2)
 rows_of_one_size = st.lists(st.tuples(small, small, small, small, st.binary(min_size=3, max_size=3)), min_size=1)
@@ -223,3 +226,36 @@ def test_sizes_that_cannot_be(count: int, record_size: int, size: int) -> None:
     (block,) = blocks_of([(n, 0, 0, 0, b"1234") for n in range(9)])
     with pytest.raises(StoreCorruptError):
         Block.decoded(memoryview(block.encoded(Codec.LZ4)), block.bounds, count, record_size, size)
+
+
+def test_models_are_stored_by_field() -> None:
+    class Reading(TSModel):
+        counter: Int32
+        volts: Float32
+
+    (batch,) = codec_of(Reading).encode([Reading(cid=1, mid=1, moid=1, cap=0, counter=1, volts=2.0)])
+    assert batch.payload is not None
+    assert layout_of(batch.payload) == (Piece(4, is_integer=True), Piece(4))
+
+
+@pytest.mark.parametrize("series", [20, 50, 100])
+def test_large_runs_are_cut_by_time(series: int) -> None:
+    count = 24 * BLOCK_RECORDS
+    records = np.zeros(count, GET_FORM.dtype(4))
+    at = np.arange(count)
+    records["n"], records["cid"] = records.dtype.itemsize - 4, 1
+    records["mid"], records["moid"] = at % series, 7
+    records["cap"], records["acq"] = at // series, at
+    records["payload"] = at.astype("<u4").view("V4")
+    data = memoryview(np.random.default_rng(1).permutation(records).tobytes())
+    for blocks in (sorted_blocks(data, records.dtype.itemsize), merged(sorted_blocks(data, records.dtype.itemsize))):
+        assert all(block.count <= BLOCK_RECORDS for block in blocks)
+        keys = [np.stack([block.key(name) for name in ("mid", "moid", "cap", "acq")], axis=1) for block in blocks]
+        for block, found in zip(blocks, keys, strict=True):
+            assert found.tolist() == sorted(found.tolist())
+            least, greatest = found.min(axis=0).tolist(), found.max(axis=0).tolist()
+            assert list(block.bounds[1:]) == [each for pair in zip(least, greatest, strict=True) for each in pair]
+        assert sorted(np.concatenate(keys)[:, 3].tolist()) == at.tolist()
+        middle = count // series // 2
+        reading = [block for block in blocks if block.bounds[5] <= middle <= block.bounds[6]]
+        assert len(reading) <= len(blocks) // 2
