@@ -92,7 +92,7 @@ def test_an_asynchronous_backend_dials_anew(proxy: Proxy) -> None:
 
     async def count(backend: AsyncTStorageBackend) -> int:
         async with backend.scan(KeyRange()) as scan:
-            return sum([chunk.nbytes async for chunk in scan])
+            return sum([len(chunk) async for chunk in scan])
 
     async def check() -> None:
         backend = AsyncTStorageBackend(options)
