@@ -1,4 +1,4 @@
-"""What conditions, orders, versions and windows mean: in plain Python, and in DuckDB's SQL.
+"""What conditions, orders, versions and windows mean: in plain Python, in DuckDB's SQL, and windows in pandas too.
 
 Rules that both know, and neither takes from tsmodel:
 
@@ -19,6 +19,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pandas as pd
 from differential.cases import Case, Field
 
 COMPARE: dict[str, Callable[[Any, Any], Any]] = {
@@ -174,3 +175,15 @@ def windows(rows: Iterable[dict[str, Any]], every: int, name: str) -> dict[tuple
         there = [value for value in values if value is not None]
         result[key] = (len(values), sum(there), min(there), max(there)) if there else (len(values), None, None, None)
     return result
+
+
+def windows_by_pandas(rows: Iterable[dict[str, Any]], every: int, name: str) -> dict[tuple[int, ...], tuple[Any, ...]]:
+    """The same, by pandas."""
+    frame = pd.DataFrame([(r["cid"], r["mid"], r["moid"], r["cap"] // every * every) for r in rows])
+    frame["value"] = pd.array([row[name] for row in rows], "Int64")
+    groups = frame.groupby([0, 1, 2, 3])["value"]
+    made = groups.agg(["size", "sum", "min", "max"])
+    return {
+        key: (int(size), *((None,) * 3 if low is pd.NA else (int(total), int(low), int(high))))
+        for key, size, total, low, high in zip(made.index, *(made[each] for each in made), strict=True)
+    }

@@ -19,6 +19,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pandas as pd
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -57,6 +59,11 @@ def holding(case: Case, backend: str, kind: str, directory: Path) -> Iterator[An
         if backend != "reopened":
             write(session)
         yield session
+
+
+def is_absent(value: Any) -> bool:
+    """Whether a value of a pandas frame is missing, or NaN, which pandas cannot always tell apart."""
+    return value is None or value is pd.NA or oracles.is_missing(value)
 
 
 def comparable(value: Any) -> Any:
@@ -123,8 +130,12 @@ def check_query(rng: Random, case: Case, query: Any, rows: list[dict[str, Any]],
     listed = zip(*(lists[name] for name in names), strict=True)
     if not any(case.fields[name].kind == "float" and case.fields[name].width.__name__ == "float16" for name in case.fields):
         same("arrow", sorted(tuple(map(comparable, row)) for row in listed), expected)
-    polars = query.to_polars()
-    same("polars", sorted(polars["n"].to_list()), sorted(row["n"] for row in rows))
+    same("polars", sorted(query.to_polars()["n"].to_list()), sorted(row["n"] for row in rows))
+    frame = query.to_pandas()
+    for name in ["n", *(name for name in case.fields if name != "cap")]:
+        found = [None if is_absent(value) else value for value in frame.sort_values("n")[name].tolist()]
+        wanted = [None if oracles.is_missing(row[name]) else row[name] for row in rows]
+        same("pandas", found, wanted)
 
     by = [(name, rng.random() < 0.5) for name in rng.sample(list(case.fields), k=min(2, len(case.fields)))]
     steps = [getattr(case.model, name).desc() if down else getattr(case.model, name) for name, down in by]
@@ -166,6 +177,7 @@ def check_query(rng: Random, case: Case, query: Any, rows: list[dict[str, Any]],
                 {(w.cid, w.mid, w.moid, w.start): (w.n, w.s, w.low, w.high) for w in got},
                 expected_windows,
             )
+            same("windows, by pandas", oracles.windows_by_pandas(rows, every, name), expected_windows)
     return done
 
 
