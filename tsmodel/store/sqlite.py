@@ -699,6 +699,8 @@ def _read_header(path: Path) -> _Header:
 def _check_place(path: Path, create: bool) -> None:
     """Makes sure that there is a file, or creates one."""
     name = str(path)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.stat()  # since Python 3.14, exists() and is_dir() are False for paths that cannot be
     if path.is_dir():
         raise StoreError(f"{name} is a directory; give the path of a file in it", path=name)
     if path.exists():
