@@ -270,6 +270,7 @@ async def _fetched_together_async(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        _give_back(shares)  # their tasks have ended; the callbacks of some may not have run yet
 
 
 def _task_ended(share: _Share, _: asyncio.Task[None]) -> None:
