@@ -11,61 +11,82 @@ Declare a model, open a session, store objects, query them::
         session.add_all(readings)
         session.flush()
         rows = Reading.query.cid(1).cap_between(a, b).all()
+
+Importing this package loads none of its parts: each name is loaded, with what it needs, when it is first used.
 """
 
-from tsmodel import schema
-from tsmodel.client.retry import Retry
-from tsmodel.errors import TSModelError, WriteError
-from tsmodel.keys import Key, KeyRange
-from tsmodel.model import (
-    Acq,
-    Array,
-    Bits,
-    Blob,
-    Bool,
-    Cap,
-    Char,
-    Cid,
-    Column,
-    Date,
-    DateTime,
-    Duration,
-    Enumerated,
-    Expression,
-    Flags,
-    Float16,
-    Float32,
-    Float64,
-    Int8,
-    Int16,
-    Int32,
-    Int64,
-    IntColumn,
-    IpAddress,
-    Mid,
-    Moid,
-    Nested,
-    Nullable,
-    Packed,
-    Padding,
-    Scaled,
-    Text,
-    Timestamp,
-    TSModel,
-    TSStruct,
-    UInt8,
-    UInt16,
-    UInt32,
-    UInt64,
-    UnixTime,
-    Uuid,
-    field,
-    padding,
-)
-from tsmodel.model.aggregates import count
-from tsmodel.query import AsyncQuery, Query
-from tsmodel.session import AsyncSession, Receipt, Session, connect, connect_async
-from tsmodel.timestamps import now_ns, to_datetime, to_iso, to_ns
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from tsmodel import backend as backend
+    from tsmodel import client as client
+    from tsmodel import codegen as codegen
+    from tsmodel import errors as errors
+    from tsmodel import frames as frames
+    from tsmodel import keys as keys
+    from tsmodel import model as model
+    from tsmodel import query as query
+    from tsmodel import schema as schema
+    from tsmodel import server as server
+    from tsmodel import session as session
+    from tsmodel import store as store
+    from tsmodel import timestamps as timestamps
+    from tsmodel import wire as wire
+    from tsmodel.client.retry import Retry
+    from tsmodel.errors import TSModelError, WriteError
+    from tsmodel.keys import Key, KeyRange
+    from tsmodel.model import (
+        Acq,
+        Array,
+        Bits,
+        Blob,
+        Bool,
+        Cap,
+        Char,
+        Cid,
+        Column,
+        Date,
+        DateTime,
+        Duration,
+        Enumerated,
+        Expression,
+        Flags,
+        Float16,
+        Float32,
+        Float64,
+        Int8,
+        Int16,
+        Int32,
+        Int64,
+        IntColumn,
+        IpAddress,
+        Mid,
+        Moid,
+        Nested,
+        Nullable,
+        Packed,
+        Padding,
+        Scaled,
+        Text,
+        Timestamp,
+        TSModel,
+        TSStruct,
+        UInt8,
+        UInt16,
+        UInt32,
+        UInt64,
+        UnixTime,
+        Uuid,
+        field,
+        padding,
+    )
+    from tsmodel.model.aggregates import count
+    from tsmodel.query import AsyncQuery, Query
+    from tsmodel.session import AsyncSession, Receipt, Session, connect, connect_async
+    from tsmodel.timestamps import now_ns, to_datetime, to_iso, to_ns
 
 __all__ = [
     "Acq",
@@ -132,3 +153,50 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+_PARTS: Final = (
+    "backend",
+    "client",
+    "codegen",
+    "errors",
+    "frames",
+    "keys",
+    "model",
+    "query",
+    "schema",
+    "server",
+    "session",
+    "store",
+    "timestamps",
+    "wire",
+)
+"""What a program may reach with `import tsmodel` alone."""
+_HOMES: Final = {
+    name: home
+    for home, names in {
+        "client.retry": "Retry",
+        "errors": "TSModelError WriteError",
+        "keys": "Key KeyRange",
+        "model.aggregates": "count",
+        "query": "AsyncQuery Query",
+        "session": "AsyncSession Receipt Session connect connect_async",
+        "timestamps": "now_ns to_datetime to_iso to_ns",
+    }.items()
+    for name in names.split()
+}
+"""The module of each name that is not in `model`."""
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in _PARTS:
+        return import_module(f"tsmodel.{name}")
+    if name not in __all__:
+        raise AttributeError(f"module 'tsmodel' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+    value = globals()[name] = getattr(import_module(f"tsmodel.{_HOMES.get(name, 'model')}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_PARTS})
