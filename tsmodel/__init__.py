@@ -17,8 +17,9 @@ Importing this package loads none of its parts: each name is loaded, with what i
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
+
+from tsmodel.lazily import lazily
 
 if TYPE_CHECKING:
     from tsmodel import backend as backend
@@ -88,6 +89,26 @@ if TYPE_CHECKING:
     from tsmodel.session import AsyncSession, Receipt, Session, connect, connect_async
     from tsmodel.timestamps import now_ns, to_datetime, to_iso, to_ns
 
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "client.retry": "Retry",
+            "errors": "TSModelError WriteError",
+            "keys": "Key KeyRange",
+            "model.aggregates": "count",
+            "model": (
+                "Acq Array Bits Blob Bool Cap Char Cid Column Date DateTime Duration Enumerated Expression Flags Float16 "
+                "Float32 Float64 Int8 Int16 Int32 Int64 IntColumn IpAddress Mid Moid Nested Nullable Packed Padding Scaled "
+                "Text Timestamp TSModel TSStruct UInt8 UInt16 UInt32 UInt64 UnixTime Uuid field padding"
+            ),
+            "query": "AsyncQuery Query",
+            "session": "AsyncSession Receipt Session connect connect_async",
+            "timestamps": "now_ns to_datetime to_iso to_ns",
+        },
+        modules="backend client codegen errors frames keys model query schema server session store timestamps wire",
+    )
+
 __all__ = [
     "Acq",
     "Array",
@@ -153,50 +174,3 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
-
-_PARTS: Final = (
-    "backend",
-    "client",
-    "codegen",
-    "errors",
-    "frames",
-    "keys",
-    "model",
-    "query",
-    "schema",
-    "server",
-    "session",
-    "store",
-    "timestamps",
-    "wire",
-)
-"""What a program may reach with `import tsmodel` alone."""
-_HOMES: Final = {
-    name: home
-    for home, names in {
-        "client.retry": "Retry",
-        "errors": "TSModelError WriteError",
-        "keys": "Key KeyRange",
-        "model.aggregates": "count",
-        "query": "AsyncQuery Query",
-        "session": "AsyncSession Receipt Session connect connect_async",
-        "timestamps": "now_ns to_datetime to_iso to_ns",
-    }.items()
-    for name in names.split()
-}
-"""The module of each name that is not in `model`."""
-
-
-def __getattr__(name: str) -> Any:
-    from importlib import import_module
-
-    if name in _PARTS:
-        return import_module(f"tsmodel.{name}")
-    if name not in __all__:
-        raise AttributeError(f"module 'tsmodel' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
-    value = globals()[name] = getattr(import_module(f"tsmodel.{_HOMES.get(name, 'model')}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_PARTS})
