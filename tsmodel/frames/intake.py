@@ -160,7 +160,7 @@ def _columns(
     there = set(batch.schema.names)
     if absent := [theirs for theirs in renamed if theirs not in there]:
         raise SessionError(f"columns= names {absent[0]!r}, which the frame does not have: {', '.join(batch.schema.names)}")
-    names = [renamed.get(theirs, theirs) for theirs in batch.schema.names]
+    names: list[str] = [renamed.get(theirs, theirs) for theirs in batch.schema.names]
     check_names(model, names)
     stored = names_in(model)
     given = {}
