@@ -52,7 +52,7 @@ class Receipt:
     bytes: int = 0
     seconds: float = 0.0
     skipped: int = 0
-    _cids: range = attrs.field(default=range(0), repr=False, eq=False)
+    _cids: range = attrs.field(alias="cids", default=range(0), repr=False, eq=False)
     _backend: Callable[[], Backend] = attrs.field(default=_unbound, repr=False, eq=False)
 
     def __add__(self, other: Receipt) -> Receipt:
