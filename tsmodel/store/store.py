@@ -32,6 +32,7 @@ from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import DEFAULT_CACHE, SQLiteEngine
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.chunk import Chunk, joined
+from tsmodel.wire.unstored import Unstored
 
 __all__ = ["EmbeddedStore", "open_store"]
 
@@ -115,7 +116,9 @@ class EmbeddedStore:
         """The records inside `box`, as they are when the first chunk is taken. See `Backend.scan`."""
         return Scan(self._chunks(box))
 
-    def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
+    def append(
+        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
+    ) -> AcqInterval:
         """Stores records durably, whole or not at all. See `Backend.append`.
 
         Returns:
@@ -125,6 +128,8 @@ class EmbeddedStore:
             StoreInDoubtError: when the commit failed.
             StoreError: when it could not be stored; nothing was.
         """
+        if unless_stored is not None:  # it must see what all others have stored, so it goes alone
+            return self._append_new(batches, with_acq, unless_stored)
         put = _Put(arrived(batches, with_acq=with_acq), with_acq)
         self._group.run(put, sum(each.chunk.nbytes for each in put.records))
         outcome, put.outcome = put.outcome, None
@@ -174,6 +179,14 @@ class EmbeddedStore:
                     if len(selected := block.select(box)):
                         yield selected
         return answer
+
+    def _append_new(self, batches: Sequence[Batch], with_acq: bool, unless_stored: Unstored) -> AcqInterval:
+        with self._engine.writing() as transaction:
+            for box in unless_stored.boxes():
+                for block in transaction.blocks(box):
+                    unless_stored.feed(block.select(box))
+            put = _Put(arrived(unless_stored.left_of(batches), with_acq=with_acq), with_acq)
+            return self._write(transaction, [put])[0]
 
     def _store(self, puts: list[_Put]) -> None:
         """Stores puts in one transaction, and notes what came of each."""
