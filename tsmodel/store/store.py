@@ -2,7 +2,9 @@
 
 Rules kept here:
 
-* A put is one transaction: durable when `append` returns, and there whole or not at all.
+* A put is durable when `append` returns, and there whole or not at all.
+* Puts that come while another is written are written together, in one transaction. One that cannot be stored does not fail
+  the others: each is then tried by itself. When the commit fails, all of them are in doubt.
 * acqs of PUTs ascend strictly, also when the clock steps back and across restarts: the last one is part of the
   transaction.
 * `last_acq` answers the last acq given, plus one: no later PUT is given a smaller one. A PUTA moves it up to its own acqs,
@@ -13,13 +15,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Sequence
+from copy import copy
+from typing import Final
+
+import attrs
 
 from tsmodel.backend import AcqInterval, Batch, Scan, Spare
-from tsmodel.errors import StoreError
+from tsmodel.errors import StoreError, StoreInDoubtError
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.store.blocks import Block, merged, sorted_blocks
 from tsmodel.store.engine import Engine, EngineBusyError, Writing
-from tsmodel.store.intake import Arrived, arrived
+from tsmodel.store.group import GroupCommit
+from tsmodel.store.intake import Arrived, arrived, with_acqs
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import DEFAULT_CACHE, SQLiteEngine
@@ -28,6 +35,10 @@ from tsmodel.wire.chunk import Chunk, joined
 from tsmodel.wire.unstored import Unstored
 
 __all__ = ["EmbeddedStore", "open_store"]
+
+_INTERRUPTED: Final = "the thread that was storing these records was interrupted"
+_TOGETHER: Final = 32 * 2**20
+"""Bytes of records up to which puts are stored together."""
 
 
 def open_store(
@@ -55,6 +66,26 @@ def open_store(
     return EmbeddedStore(SQLiteEngine(os.fspath(path), cache_bytes, read_only=read_only, create=create))
 
 
+@attrs.define(eq=False)
+class _Put:
+    """A put that waits to be stored.
+
+    Attributes:
+        records: its records.
+        with_acq: whether they have their acqs already.
+        outcome: what came of it.
+    """
+
+    records: list[Arrived]
+    with_acq: bool
+    outcome: AcqInterval | BaseException | None = None
+
+    def acqs(self) -> AcqInterval:
+        """Least and greatest acq of a PUTA."""
+        acqs = [each.acqs for each in self.records if each.acqs is not None]
+        return AcqInterval(min(each.acq_min for each in acqs), max(each.acq_max for each in acqs))
+
+
 class EmbeddedStore:
     """A backend that keeps records in this process. May be used from several threads.
 
@@ -68,6 +99,7 @@ class EmbeddedStore:
         self._engine = engine
         self._clock = clock
         self._policy = policy or MergePolicy()
+        self._group = GroupCommit(self._store, _TOGETHER)
         self.spare = Spare(0)  # blocks are decoded in this process: several at once are no faster
 
     @property
@@ -93,28 +125,22 @@ class EmbeddedStore:
             Least and greatest acq of what was stored; (-1, -1) when there was nothing.
 
         Raises:
+            StoreInDoubtError: when the commit failed.
             StoreError: when it could not be stored; nothing was.
         """
-        with self._engine.writing() as transaction:
-            last, now = transaction.last_acq(), self._clock()
-            if unless_stored is not None:
-                for box in unless_stored.boxes():
-                    for block in transaction.blocks(box):
-                        unless_stored.feed(block.select(box))
-                batches = unless_stored.left_of(batches)
-            try:
-                came = arrived(batches, None if with_acq else max(now, last + 1))
-            except OverflowError as error:
-                raise StoreError(f"{error}; use PUTA to give acqs yourself", path=self.path) from error
-            if not came:
-                return AcqInterval(-1, -1)
-            for cid, records in _by_cid(came).items():
-                self._add(transaction, cid, records)
-            given = AcqInterval(min(each.acqs.acq_min for each in came), max(each.acqs.acq_max for each in came))
-            reached = min(given.acq_max, now) if with_acq else given.acq_max
-            if reached > last:
-                transaction.set_last_acq(reached)
-        return given
+        if unless_stored is not None:  # it must see what all others have stored, so it goes alone
+            return self._append_new(batches, with_acq, unless_stored)
+        put = _Put(arrived(batches, with_acq=with_acq), with_acq)
+        self._group.run(put, sum(each.chunk.nbytes for each in put.records))
+        outcome, put.outcome = put.outcome, None
+        if isinstance(outcome, AcqInterval):
+            return outcome
+        if outcome is None:
+            outcome = StoreError(f"{_INTERRUPTED}; nothing was stored by this call", path=self.path)
+        try:
+            raise outcome
+        finally:
+            del outcome  # the error knows this frame, which must not know the error
 
     def last_acq(self, box: KeyRange) -> int:
         """See `Backend.last_acq`. For a store in which nothing was ever put, the least acq there is."""
@@ -154,6 +180,64 @@ class EmbeddedStore:
                         yield selected
         return answer
 
+    def _append_new(self, batches: Sequence[Batch], with_acq: bool, unless_stored: Unstored) -> AcqInterval:
+        with self._engine.writing() as transaction:
+            for box in unless_stored.boxes():
+                for block in transaction.blocks(box):
+                    unless_stored.feed(block.select(box))
+            put = _Put(arrived(unless_stored.left_of(batches), with_acq=with_acq), with_acq)
+            return self._write(transaction, [put])[0]
+
+    def _store(self, puts: list[_Put]) -> None:
+        """Stores puts in one transaction, and notes what came of each."""
+        has_begun, is_written = False, False
+        given: list[AcqInterval] = []
+        try:
+            with self._engine.writing() as transaction:
+                has_begun = True
+                given = self._write(transaction, puts)
+                is_written = True
+        except Exception as error:  # noqa: BLE001 - told to whoever waits for it
+            if has_begun and len(puts) > 1 and not isinstance(error, StoreInDoubtError):
+                for put in puts:
+                    self._store([put])
+                return
+            for put in puts:
+                put.outcome = error if len(puts) == 1 else _copied(error)
+        except BaseException:
+            if is_written:
+                for put in puts:
+                    put.outcome = StoreInDoubtError(f"{_INTERRUPTED}; whether they are stored is not known", path=self.path)
+            raise
+        else:
+            for put, interval in zip(puts, given, strict=True):
+                put.outcome = interval
+
+    def _write(self, transaction: Writing, puts: Sequence[_Put]) -> list[AcqInterval]:
+        """Writes the records of puts; gives the acqs of each."""
+        given: list[AcqInterval] = []
+        before, now = transaction.last_acq(), self._clock()
+        last = before
+        for put in puts:
+            if not put.records:
+                given.append(AcqInterval(-1, -1))
+                continue
+            if put.with_acq:
+                interval = put.acqs()
+                last = max(last, min(interval.acq_max, now))
+            else:
+                try:
+                    interval = with_acqs(put.records, max(now, last + 1))
+                except OverflowError as error:
+                    raise StoreError(f"{error}; use PUTA to give acqs yourself", path=self.path) from error
+                last = interval.acq_max
+            given.append(interval)
+        for cid, records in _by_cid([records for put in puts for records in put.records]).items():
+            self._add(transaction, cid, records)
+        if last > before:
+            transaction.set_last_acq(last)
+        return given
+
     def _add(self, transaction: Writing, cid: int, records: list[Arrived]) -> None:
         """Stores records of one cid as a run, merged with such runs as it is time for."""
         blocks = _sorted(records)
@@ -166,6 +250,13 @@ class EmbeddedStore:
             for run in old:
                 transaction.remove(run)
         transaction.insert(cid, blocks, is_merged=bool(old))
+
+
+def _copied(error: Exception) -> Exception:
+    """The same error for another thread, which will give it a traceback of its own."""
+    made = copy(error)
+    made.__cause__ = error.__cause__
+    return made
 
 
 def _answer(box: KeyRange, last: int) -> int:
@@ -181,5 +272,5 @@ def _by_cid(came: Sequence[Arrived]) -> dict[int, list[Arrived]]:
 
 def _sorted(records: list[Arrived]) -> list[Block]:
     whole = joined([each.chunk for each in records])
-    layouts = {each.layout for each in records}
-    return sorted_blocks(whole.rows(), whole.record_size, layouts.pop() if len(layouts) == 1 else None)
+    layouts = [each.layout for each in records if each.layout is not None] if whole.record_size else []
+    return sorted_blocks(whole.rows(), whole.record_size, max(layouts, key=len, default=None))
