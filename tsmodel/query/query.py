@@ -139,17 +139,16 @@ class Query(QueryBuilder[M]):
         undecodable: bool = False,
         allow_full_scan: bool = False,
     ) -> int:
-        """Removes the records that match, durably, all of them or none, and logs that: `session.removals()`. On the embedded
-        store, in a file and in memory.
+        """Removes the records that match from an embedded file or from memory, durably, all of them or none. The store
+        logs it: `session.removals()`.
 
-        What others put meanwhile stays or goes as a whole. `last_acq` does not change: who follows or copies, and has passed
-        what is removed, is told by a `RemovedWarning`.
+        `last_acq` does not change. A `follow` or a `copy` that has passed what is removed says so by a `RemovedWarning`.
 
         Args:
             dry_run: only counts.
             note: what the log says about it.
-            undecodable: removes records whose payload does not fit the model, too, which otherwise stay, whatever `on_error`
-                says. Takes conditions on key components only.
+            undecodable: removes records whose payload does not fit the model, too, which otherwise stay, whatever
+                `on_error` says. Takes conditions on key components only.
             allow_full_scan: removes every record of the model, which a query without conditions otherwise refuses.
 
         Returns:

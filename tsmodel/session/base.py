@@ -49,8 +49,8 @@ M = TypeVar("M", bound=TSModel)
 
 BACKUP_INSTEAD = "copy its records to a session on a file, with session.copy(KeyRange(), to=other)"
 REMOVE_INSTEAD = (
-    "TStorage keeps every record. Copy what is to stay to another database, by session.copy(query, to=other) with a condition "
-    "on acq, such as Reading.acq < receipt.acq_min, and use that one from then on"
+    "TStorage keeps every record. Copy what is to stay to another database, by session.copy(query, to=other) with a "
+    "condition on acq, such as Reading.acq < receipt.acq_min, and use that one from then on"
 )
 COMPACT_INSTEAD = "a server looks after its own files"
 
@@ -282,8 +282,8 @@ def prunable(model: Any) -> int:
         raise QueryError(f'{name} does not say how long its records are kept: write class {name}(..., retention="400d")')
     if any(not claim.keys and claim.version is None for claim in codec_of(model).claims):
         raise QueryError(
-            f"records of {name} cannot be told from those of other models, which would be removed, too: fix a key component, "
-            f"as in class {name}(TSModel, moid=7, retention=...), or give it a version byte"
+            f"records of {name} cannot be told from those of other models, which would be removed, too: fix a key "
+            f"component, as in class {name}(TSModel, moid=7, retention=...), or give it a version byte"
         )
     return now_ns() - schema.retention
 
