@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import aclosing, closing
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from tsmodel.backend import RemovalKind
 from tsmodel.errors import QueryError
@@ -15,11 +15,13 @@ from tsmodel.query.context import AsyncSource, Source, current
 from tsmodel.query.fetching import fetched, fetched_async
 from tsmodel.query.ordering import collectors, through
 from tsmodel.query.planning import Plan, plan_of
-from tsmodel.query.removing import Removing, removing
 from tsmodel.query.sinks import Selection, Sink
 from tsmodel.query.spec import QuerySpec
 from tsmodel.query.stats import RunStats
 from tsmodel.wire.chunk import Chunk
+
+if TYPE_CHECKING:
+    from tsmodel.query.removing import Removing
 
 __all__ = ["AsyncExecutor", "Execution", "Executor", "Make"]
 
@@ -88,6 +90,8 @@ class Execution(Generic[M]):
         Raises:
             QueryError: when it cannot say so, or when that is all there is, and nobody allowed it.
         """
+        from tsmodel.query.removing import removing
+
         found = removing(self.spec, self.plan, undecodable=undecodable)
         is_all = not self.spec.conditions or (not self.plan.filters and any(map(_is_full_scan, found.boxes)))
         if is_all and not allow_full_scan:

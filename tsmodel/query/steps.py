@@ -5,7 +5,6 @@ Work is a generator that yields steps and is sent their results, so that it is w
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeAlias
@@ -80,6 +79,8 @@ def carried_out(step: ReadStep, backend: Callable[[], Backend]) -> int | list[Re
 
 async def carried_out_async(step: ReadStep, backend: Callable[[], AsyncBackend]) -> int | list[Removal] | None:
     """As `carried_out`, awaiting."""
+    import asyncio
+
     if isinstance(step, LastAcq):
         return await backend().last_acq(step.box)
     if isinstance(step, Removals):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,8 +15,6 @@ from tsmodel.backend import PutId, PutInfo
 from tsmodel.client.retry import ONCE, Retry, seconds_of
 from tsmodel.errors import QueryError, SessionError, UnsupportedError
 from tsmodel.forking import in_child
-from tsmodel.frames.giving import given_columns
-from tsmodel.frames.intake import frame_columns
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.model import TSModel
 from tsmodel.model.base import codec_of
@@ -27,7 +24,6 @@ from tsmodel.session.limits import DEFAULT_BATCH_SIZE, Limits
 from tsmodel.session.observing import CallableHooks, Hooks, OnRequest, OnResponse
 from tsmodel.session.pending import Pending
 from tsmodel.session.receipt import Receipt
-from tsmodel.session.telemetry import OpenTelemetry
 from tsmodel.session.writing import Writer
 from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import DurationLike, now_ns
@@ -75,6 +71,8 @@ class SessionOptions:
     telemetry: Hooks | bool = False
 
     def __attrs_post_init__(self) -> None:
+        import inspect
+
         if self.retry is not None and not isinstance(self.retry, Retry):
             raise SessionError(f"retry takes a Retry, not {self.retry!r}")
         self.limits()
@@ -92,6 +90,8 @@ class SessionOptions:
         Raises:
             MissingLibraryError: when `telemetry` is asked for, and opentelemetry-api is not installed.
         """
+        from tsmodel.session.telemetry import OpenTelemetry
+
         found: list[Hooks] = []
         if self.telemetry:
             found.append(OpenTelemetry() if self.telemetry is True else self.telemetry)
@@ -204,6 +204,8 @@ class SessionBase:
         self, model: type[Any], columns: Mapping[str, Any] | None, named: Mapping[str, Any], keep_acq: bool
     ) -> ColumnRows | list[Any]:
         """What is held of columns, once all of it is checked."""
+        from tsmodel.frames.giving import given_columns
+
         given, count = given_columns(_model(model, "add_columns"), {**(columns or {}), **named})
         return made_of(model, given, count, with_acq=keep_acq)
 
@@ -211,6 +213,8 @@ class SessionBase:
         self, model: type[Any], frame: Any, columns: Mapping[str, str] | None, keep_acq: bool
     ) -> Iterator[ColumnRows | list[Any]]:
         """The same of a frame, part by part."""
+        from tsmodel.frames.intake import frame_columns
+
         for first, given, count in frame_columns(_model(model, "add_frame"), frame, columns):
             yield made_of(model, given, count, with_acq=keep_acq, first=first)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import islice
 from typing import Generic, TypeAlias, TypeVar
 
 import attrs
@@ -71,14 +71,10 @@ class _Snapshot:
         return self._state.last_acq
 
     def blocks(self, box: KeyRange) -> Iterator[Block]:
-        (first, end), *intervals = box.intervals()
         for cid, runs in self._state.runs.items():
-            if not first <= cid < end:
-                continue
-            for block in chain.from_iterable(runs.values()):
-                pairs = block.bounds[1:]
-                if all(low <= pairs[2 * at + 1] and pairs[2 * at] < high for at, (low, high) in enumerate(intervals)):
-                    yield block
+            if box.min.cid <= cid < box.max.cid:
+                for blocks in runs.values():
+                    yield from (block for block in blocks if block.meets(box))
 
     @property
     def next_put(self) -> int:
@@ -142,7 +138,8 @@ class _Transaction:
                 continue
             changed: dict[Run, tuple[Block, ...]] = {}
             for run, blocks in runs.items():
-                found = [(block, change(block, within)) for block in blocks]
+                met = [(block, [box for box in within if block.meets(box)]) for block in blocks]
+                found = [(block, change(block, some) if some else block) for block, some in met]
                 if all(new is block for block, new in found):
                     changed[run] = blocks
                     continue
