@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 from support.batches import scanned
+from support.budget import is_long
 
 from tsmodel.store import open_store, verify
+
+ATTEMPTS = 8 if is_long() else 3
 
 WRITER = """
 import sys
@@ -39,7 +42,7 @@ def test_kill_9_in_the_middle_of_writes(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     rng = random.Random(9)
     acknowledged: dict[int, int] = {}
-    for attempt in range(8):
+    for attempt in range(ATTEMPTS):
         first = 1_000_000 * attempt
         command = [sys.executable, "-c", WRITER, str(path), str(first)]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as writer:
@@ -64,7 +67,7 @@ def test_kill_9_in_the_middle_of_writes(tmp_path: Path) -> None:
             assert found[number] == 1 + number * 37 % 300
         assert len({row[4] for row in rows}) == len(rows)
         assert all(row[5] == b"%08d" % row[1] * (1 + row[3] % 2) for row in rows)
-    assert len(acknowledged) >= 8
+    assert len(acknowledged) >= ATTEMPTS
 
 
 CARER = """
@@ -96,7 +99,7 @@ def test_kill_9_in_the_middle_of_care(tmp_path: Path, what: str) -> None:
     path = tmp_path / "store.tsdb"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     rng = random.Random(11)
-    for attempt in range(6):
+    for attempt in range(ATTEMPTS):
         command = [sys.executable, "-c", CARER, str(path), str(1_000_000 * attempt), what]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as carer:
             assert carer.stdout is not None

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.batches import Row, batches, scanned
+from support.budget import examples
 
 from tsmodel.keys import LIMITS, Key, KeyRange
 from tsmodel.store import EmbeddedStore
@@ -37,7 +38,7 @@ steps = st.lists(puts | st.just("reopen") | boxes, max_size=25)
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "sqlite with a small cache"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(steps=steps, fan_in=st.sampled_from([2, 3, 8]), final=st.sampled_from([100, 2000, 2**23]))
 def test_scans_see_what_a_list_holds(kind: str, steps: list[object], fan_in: int, final: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
