@@ -24,7 +24,7 @@ from tsmodel.store import EmbeddedStore, blocks, care
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine
 
-blocks.BLOCK_RECORDS, care._STEP = 32, 20_000
+blocks.BLOCK_RECORDS, care._STEP = 128, 20_000
 store = EmbeddedStore(SQLiteEngine(sys.argv[1]), policy=MergePolicy(fan_in=3, final=2**16))
 number, what = int(sys.argv[2]), sys.argv[3]
 print("ready", flush=True)
