@@ -70,6 +70,60 @@ def test_kill_9_in_the_middle_of_writes(tmp_path: Path) -> None:
     assert len(acknowledged) >= ATTEMPTS
 
 
+SHARER = """
+import sys, threading
+from support.batches import batches
+from tsmodel.store import EmbeddedStore
+from tsmodel.store.merging import MergePolicy
+from tsmodel.store.sqlite import SQLiteEngine
+
+store = EmbeddedStore(SQLiteEngine(sys.argv[1]), policy=MergePolicy(fan_in=2, final=2**20))
+
+def write(number):
+    while True:
+        count = 1 + number * 37 % 20
+        first, last = store.append(batches([(number % 3, number, 0, n, b"%08d" % number) for n in range(count)]))
+        assert last - first == count - 1
+        sys.stdout.write(f"{number} {first}\\n")
+        sys.stdout.flush()
+        number += 1
+
+for thread in range(12):
+    threading.Thread(target=write, args=(int(sys.argv[2]) + 10_000 * thread,)).start()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is what is tested")
+def test_kill_9_while_several_threads_share_commits(tmp_path: Path) -> None:
+    path = tmp_path / "store.tsdb"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    rng = random.Random(10)
+    acknowledged: dict[int, int] = {}
+    for attempt in range(5):
+        command = [sys.executable, "-c", SHARER, str(path), str(1_000_000 * attempt)]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            lines = [writer.stdout.readline() for _ in range(20)]
+            time.sleep(rng.uniform(0, 0.2))
+            writer.kill()
+            lines += writer.stdout.readlines()
+        acknowledged |= {
+            int(number): int(first) for number, first in (line.split() for line in lines if line.endswith("\n"))
+        }
+        with closing(open_store(path)) as store:
+            rows = scanned(store)
+        found: dict[int, list[int]] = {}
+        for row in rows:
+            found.setdefault(row[1], []).append(row[4])
+        for number, acqs in found.items():  # whole, with acqs of its own that follow one another
+            count = 1 + number * 37 % 20
+            assert sorted(acqs) == list(range(min(acqs), min(acqs) + count))
+        assert len({row[4] for row in rows}) == len(rows)
+        assert all(min(found[number]) == first for number, first in acknowledged.items())
+        assert len(found) - len(acknowledged) <= 12 * (attempt + 1)
+    assert len(acknowledged) >= 100
+
+
 CARER = """
 import sys
 from pathlib import Path

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tsmodel.codec.messages import Encoding
 from tsmodel.errors import SchemaError
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.model.fields import FieldOptions
@@ -42,6 +43,7 @@ def inherited_schema(name: str, bases: tuple[type, ...]) -> Schema:
         specs = joined(name, specs, schema.specs)
         aliases |= schema.aliases
         key_defaults |= schema.key_defaults
+    encodings: list[Encoding] = [schema.encoding for schema in schemas if schema.encoding != "struct"]
     return Schema(
         name,
         specs,
@@ -50,7 +52,7 @@ def inherited_schema(name: str, bases: tuple[type, ...]) -> Schema:
         True,
         all(schema.has_key for schema in schemas),
         "c" if any(schema.align == "c" for schema in schemas) else "packed",
-        next((schema.encoding for schema in schemas if schema.encoding != "struct"), "struct"),
+        encodings[0] if encodings else "struct",
         aliases,
         any(schema.strict_read for schema in schemas),
         any(schema.frozen for schema in schemas),

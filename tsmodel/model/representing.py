@@ -56,7 +56,7 @@ def _special(names: tuple[str, ...], layout: Layout) -> list[tuple[int, _Show]]:
 
 def _repr(names: tuple[str, ...], special: list[tuple[int, _Show]], *, is_acyclic: bool) -> _Show:
     form = f"%s({', '.join(f'{name}=%s' for name in names)})"
-    values_of = attrgetter(*names) if len(names) > 1 else lambda row: (getattr(row, names[0]),)
+    values_of = attrgetter(*names) if len(names) > 1 else lambda row: tuple(getattr(row, name) for name in names)
 
     def __repr__(self: Any) -> str:  # noqa: N807 - becomes one
         values = values_of(self)

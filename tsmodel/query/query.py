@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy.typing as npt
 from typing_extensions import Self
 
+from tsmodel.html import Listed
 from tsmodel.model.base import TSModel
 from tsmodel.model.columns import Column
 from tsmodel.query.builder import QueryBuilder
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
+    from matplotlib.axes import Axes
 
     from tsmodel.frames.columns import Wanted
     from tsmodel.frames.ends import ArrowFrame, Frame
@@ -77,7 +79,7 @@ class Query(QueryBuilder[M]):
 
     def all(self) -> list[M]:
         """All matching records, in no particular order."""
-        return self._executor.run(Rows)
+        return Listed(self._executor.run(Rows))
 
     def first(self) -> M | None:
         """Some matching record, or None; reading stops at it."""
@@ -321,6 +323,42 @@ class Query(QueryBuilder[M]):
         from tsmodel.frames.tables import pandas_of
 
         return pandas_of(self.to_arrow(*columns), tz, index, dtype_backend)
+
+    def plot(
+        self,
+        y: Wanted | Sequence[Wanted],
+        *,
+        x: Wanted = "cap",
+        by: Wanted | Sequence[Wanted] | None = ("cid", "mid", "moid"),
+        ax: Axes | None = None,
+        tz: str | dt.tzinfo = "UTC",
+        max_lines: int = 20,
+    ) -> Axes:
+        """A chart by matplotlib, with a line for each column of `y` and each series: `query.plot("volts")`.
+
+        Long lines are thinned out so that every spike stays: of the values on one point of the axis the first, the least,
+        the greatest and the last are drawn.
+
+        Args:
+            y: the column or columns to draw: numbers, decimals or bools.
+            x: the column along the axis: a time or a number.
+            by: what tells lines apart; None for one line.
+            ax: the axes to draw into; None for a figure of its own.
+            tz: time zone of times.
+            max_lines: most lines to draw; the chart says when there are more.
+
+        Returns:
+            The axes; `ax.figure.savefig("readings.png")` writes a file.
+
+        Raises:
+            MissingLibraryError: when matplotlib or pyarrow is not installed.
+            QueryError: when a column is unknown, or `x` or `y` is no number.
+            DecodeError: as `to_arrow`.
+        """
+        from tsmodel.frames.plotting import Chart
+
+        chart = Chart.of(self.spec.model, x, y, by, ax=ax, tz=tz, max_lines=max_lines)
+        return chart.draw(self.to_arrow(*chart.columns))
 
     def to_polars(self, *columns: Wanted) -> pl.DataFrame:
         """A `polars.DataFrame`.

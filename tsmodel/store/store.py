@@ -2,7 +2,9 @@
 
 Rules kept here:
 
-* A put is one transaction: durable when `append` returns, and there whole or not at all.
+* A put is durable when `append` returns, and there whole or not at all.
+* Puts that come while another is written are written together, in one transaction. One that cannot be stored does not fail
+  the others: each is then tried by itself. When the commit fails, all of them are in doubt.
 * acqs of PUTs ascend strictly, also when the clock steps back and across restarts: the last one is part of the
   transaction.
 * `last_acq` answers the last acq given, plus one: no later PUT is given a smaller one. A PUTA moves it up to its own acqs,
@@ -16,8 +18,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import TypeAlias
+from copy import copy
+from typing import Final, TypeAlias
 
+import attrs
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -34,11 +38,12 @@ from tsmodel.backend import (
     Scan,
     Spare,
 )
-from tsmodel.errors import StoreError
+from tsmodel.errors import StoreError, StoreInDoubtError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.store.blocks import Block, merged, sorted_blocks
 from tsmodel.store.engine import Engine, EngineBusyError, Writing
-from tsmodel.store.intake import Arrived, arrived
+from tsmodel.store.group import GroupCommit
+from tsmodel.store.intake import Arrived, arrived, with_acqs
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import DEFAULT_CACHE, SQLiteEngine
@@ -50,6 +55,9 @@ __all__ = ["EmbeddedStore", "open_store"]
 
 _Chooses: TypeAlias = "Callable[[Block, KeyRange], npt.NDArray[np.bool_]]"
 """Which records of a block are meant, of those inside a key range; shape (n,) of the block's."""
+_INTERRUPTED: Final = "the thread that was storing these records was interrupted"
+_TOGETHER: Final = 32 * 2**20
+"""Bytes of records up to which puts are stored together."""
 
 
 def open_store(
@@ -77,6 +85,28 @@ def open_store(
     return EmbeddedStore(SQLiteEngine(os.fspath(path), cache_bytes, read_only=read_only, create=create))
 
 
+@attrs.define(eq=False)
+class _Put:
+    """A put that waits to be stored.
+
+    Attributes:
+        records: its records.
+        with_acq: whether they have their acqs already.
+        outcome: what came of it.
+        number: its number, once it has one.
+    """
+
+    records: list[Arrived]
+    with_acq: bool
+    outcome: AcqInterval | BaseException | None = None
+    number: int = 0
+
+    def acqs(self) -> AcqInterval:
+        """Least and greatest acq of a PUTA."""
+        acqs = [each.acqs for each in self.records if each.acqs is not None]
+        return AcqInterval(min(each.acq_min for each in acqs), max(each.acq_max for each in acqs))
+
+
 class EmbeddedStore:
     """A backend that keeps records in this process. May be used from several threads.
 
@@ -90,6 +120,7 @@ class EmbeddedStore:
         self._engine = engine
         self._clock = clock
         self._policy = policy or MergePolicy()
+        self._group = GroupCommit(self._store, _TOGETHER)
         self.spare = Spare(0)  # blocks are decoded in this process: several at once are no faster
 
     @property
@@ -115,32 +146,22 @@ class EmbeddedStore:
             Least and greatest acq of what was stored; (-1, -1) when there was nothing.
 
         Raises:
+            StoreInDoubtError: when the commit failed.
             StoreError: when it could not be stored; nothing was.
         """
-        with self._engine.writing() as transaction:
-            last, now = transaction.last_acq(), self._clock()
-            if unless_stored is not None:
-                for box in unless_stored.boxes():
-                    for block in transaction.blocks(box):
-                        unless_stored.feed(block.select(box))
-                batches = unless_stored.left_of(batches)
-            try:
-                came = arrived(batches, None if with_acq else max(now, last + 1))
-            except OverflowError as error:
-                raise StoreError(f"{error}; use PUTA to give acqs yourself", path=self.path) from error
-            if not came:
-                return AcqInterval(-1, -1)
-            number, by_cid = transaction.next_put, _by_cid(came)
-            for cid, records in by_cid.items():
-                self._add(transaction, cid, records, number if with_acq else 0)
-            given = AcqInterval(min(each.acqs.acq_min for each in came), max(each.acqs.acq_max for each in came))
-            reached = min(given.acq_max, now) if with_acq else given.acq_max
-            if reached > last:
-                transaction.set_last_acq(reached)
-            count = sum(len(each.chunk) for each in came)
-            put = PutInfo(number, now, tuple(sorted(by_cid)), *given, count, with_acq)
-            transaction.keep_put(put)
-        return PutInterval.of(given, put.id)
+        if unless_stored is not None:  # it must see what all others have stored, so it goes alone
+            return self._append_new(batches, with_acq, unless_stored)
+        put = _Put(arrived(batches, with_acq=with_acq), with_acq)
+        self._group.run(put, sum(each.chunk.nbytes for each in put.records))
+        outcome, put.outcome = put.outcome, None
+        if isinstance(outcome, AcqInterval):
+            return outcome
+        if outcome is None:
+            outcome = StoreError(f"{_INTERRUPTED}; nothing was stored by this call", path=self.path)
+        try:
+            raise outcome
+        finally:
+            del outcome  # the error knows this frame, which must not know the error
 
     def remove(
         self,
@@ -260,9 +281,71 @@ class EmbeddedStore:
             number, ends = transaction.next_removal, removed.ends
             transaction.keep_removal(Removal(number, self._clock(), kind, removed.count, *ends, what, note))
 
-    def _add(self, transaction: Writing, cid: int, records: list[Arrived], mark: int) -> None:
+    def _append_new(self, batches: Sequence[Batch], with_acq: bool, unless_stored: Unstored) -> AcqInterval:
+        with self._engine.writing() as transaction:
+            for box in unless_stored.boxes():
+                for block in transaction.blocks(box):
+                    unless_stored.feed(block.select(box))
+            put = _Put(arrived(unless_stored.left_of(batches), with_acq=with_acq), with_acq)
+            return self._write(transaction, [put])[0]
+
+    def _store(self, puts: list[_Put]) -> None:
+        """Stores puts in one transaction, and notes what came of each."""
+        has_begun, is_written = False, False
+        given: list[AcqInterval] = []
+        try:
+            with self._engine.writing() as transaction:
+                has_begun = True
+                given = self._write(transaction, puts)
+                is_written = True
+        except Exception as error:  # noqa: BLE001 - told to whoever waits for it
+            if has_begun and len(puts) > 1 and not isinstance(error, StoreInDoubtError):
+                for put in puts:
+                    self._store([put])
+                return
+            for put in puts:
+                put.outcome = error if len(puts) == 1 else _copied(error)
+        except BaseException:
+            if is_written:
+                for put in puts:
+                    put.outcome = StoreInDoubtError(f"{_INTERRUPTED}; whether they are stored is not known", path=self.path)
+            raise
+        else:
+            for put, interval in zip(puts, given, strict=True):
+                put.outcome = interval
+
+    def _write(self, transaction: Writing, puts: Sequence[_Put]) -> list[AcqInterval]:
+        """Writes the records of puts; gives the acqs of each."""
+        given: list[AcqInterval] = []
+        before, now = transaction.last_acq(), self._clock()
+        last = before
+        for put in puts:
+            if not put.records:
+                given.append(AcqInterval(-1, -1))
+                continue
+            number = transaction.next_put
+            if put.with_acq:
+                interval = put.acqs()
+                last = max(last, min(interval.acq_max, now))
+            else:
+                try:
+                    interval = with_acqs(put.records, max(now, last + 1))
+                except OverflowError as error:
+                    raise StoreError(f"{error}; use PUTA to give acqs yourself", path=self.path) from error
+                last = interval.acq_max
+            put.number = number
+            given.append(PutInterval.of(interval, PutId(number, now)))
+            count, cids = sum(len(each.chunk) for each in put.records), tuple(sorted({each.cid for each in put.records}))
+            transaction.keep_put(PutInfo(number, now, cids, *interval, count, put.with_acq))
+        for cid, records in _by_cid(puts).items():
+            self._add(transaction, cid, records)
+        if last > before:
+            transaction.set_last_acq(last)
+        return given
+
+    def _add(self, transaction: Writing, cid: int, records: list[tuple[Arrived, int]]) -> None:
         """Stores records of one cid as a run, merged with such runs as it is time for."""
-        blocks = _sorted(records, mark)
+        blocks = _sorted(records)
         runs = transaction.runs(cid)
         sizes = [run.size for run in runs] + [sum(block.size for block in blocks)]
         chosen = self._policy.choose(sizes)
@@ -274,22 +357,33 @@ class EmbeddedStore:
         transaction.insert(cid, blocks, is_merged=bool(old))
 
 
+def _copied(error: Exception) -> Exception:
+    """The same error for another thread, which will give it a traceback of its own."""
+    made = copy(error)
+    made.__cause__ = error.__cause__
+    return made
+
+
 def _answer(box: KeyRange, last: int) -> int:
     return min(box.max.acq, last + 1 if last > LIMITS["acq"].least else last)
 
 
-def _by_cid(came: Sequence[Arrived]) -> dict[int, list[Arrived]]:
-    groups: dict[int, list[Arrived]] = {}
-    for records in came:
-        groups.setdefault(records.cid, []).append(records)
+def _by_cid(puts: Iterable[_Put]) -> dict[int, list[tuple[Arrived, int]]]:
+    """The records of each cid, and their marks."""
+    groups: dict[int, list[tuple[Arrived, int]]] = {}
+    for put in puts:
+        for records in put.records:
+            groups.setdefault(records.cid, []).append((records, put.number if put.with_acq else 0))
     return groups
 
 
-def _sorted(records: list[Arrived], mark: int) -> list[Block]:
+def _sorted(marked: list[tuple[Arrived, int]]) -> list[Block]:
+    records = [each for each, _ in marked]
     whole = joined([each.chunk for each in records])
-    layouts = {each.layout for each in records}
-    marks = np.full(len(whole), mark, np.int64) if mark else None
-    return sorted_blocks(whole.rows(), whole.record_size, layouts.pop() if len(layouts) == 1 else None, marks)
+    layouts = [each.layout for each in records if each.layout is not None] if whole.record_size else []
+    marks = [np.full(len(each.chunk), mark, np.int64) for each, mark in marked] if any(mark for _, mark in marked) else None
+    joined_marks = None if marks is None else np.concatenate(marks)
+    return sorted_blocks(whole.rows(), whole.record_size, max(layouts, key=len, default=None), joined_marks)
 
 
 class _Removed:
