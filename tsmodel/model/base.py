@@ -116,6 +116,7 @@ class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
         versioned: True for payloads that begin with a byte saying the version; inherited from what it replaces.
         version: value of that byte, 0 to 255, instead of 1 for the first version and one more for each further one.
         since: capture time from which on records are of this version, and before which of what it replaces.
+        retention: how long records are kept, by capture time, "400d" say: `session.prune` removes older ones.
         cid, mid, moid: fixes this component of the key: its default, checked on writing, and part of every query.
         Any other keyword goes to the `__init_subclass__` of a base class, which is called when the class is complete.
 

@@ -60,6 +60,7 @@ def inherited_schema(name: str, bases: tuple[type, ...]) -> Schema:
         next((schema.evolution for schema in schemas if schema.evolution and schema.evolution.versioned), None),
         has_weakref=any(schema.has_weakref for schema in schemas),
         has_dict=any(schema.has_dict for schema in schemas),
+        retention=next((schema.retention for schema in schemas if schema.retention is not None), None),
     )
 
 

@@ -131,6 +131,39 @@ class Query(QueryBuilder[M]):
         """
         return self._executor.last_acq()
 
+    def delete(
+        self,
+        dry_run: bool = False,
+        *,
+        note: str | None = None,
+        undecodable: bool = False,
+        allow_full_scan: bool = False,
+    ) -> int:
+        """Removes the records that match from an embedded file or from memory, durably, all of them or none. The store
+        logs it: `session.removals()`.
+
+        `last_acq` does not change. A `follow` or a `copy` that has passed what is removed says so by a `RemovedWarning`.
+
+        Args:
+            dry_run: only counts.
+            note: what the log says about it.
+            undecodable: removes records whose payload does not fit the model, too, which otherwise stay, whatever
+                `on_error` says. Takes conditions on key components only.
+            allow_full_scan: removes every record of the model, which a query without conditions otherwise refuses.
+
+        Returns:
+            How many records.
+
+        Raises:
+            QueryError: when the query has a limit, an order, `latest`, `as_of` or `last_per_series`, or has no conditions.
+            SessionError: when the session holds records that are not stored.
+            UnsupportedError: when the session is on a server; says what to do instead.
+            StoreError: when it could not be done; nothing was removed.
+        """
+        return self._executor.remove(
+            "delete", dry_run=dry_run, note=note, undecodable=undecodable, allow_full_scan=allow_full_scan
+        )
+
     def series(self) -> list[Series]:
         """The series that have matching records, sorted: cid, mid, moid, how many, and their span of capture time. No
         objects are made of the records."""

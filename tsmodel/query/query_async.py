@@ -107,6 +107,19 @@ class AsyncQuery(QueryBuilder[M]):
         """See `Query.last_acq`."""
         return await self._executor.last_acq()
 
+    async def delete(
+        self,
+        dry_run: bool = False,
+        *,
+        note: str | None = None,
+        undecodable: bool = False,
+        allow_full_scan: bool = False,
+    ) -> int:
+        """See `Query.delete`. It goes on to its end in a thread, also when it is cancelled."""
+        return await self._executor.remove(
+            "delete", dry_run=dry_run, note=note, undecodable=undecodable, allow_full_scan=allow_full_scan
+        )
+
     async def series(self) -> list[Series]:
         """See `Query.series`."""
         from tsmodel.query.series import SeriesFound

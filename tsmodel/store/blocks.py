@@ -8,6 +8,9 @@ Rules kept here:
   one column at a time, and never twice.
 * Payloads of one size are split into pieces as their layout says, one for each field of the model; a payload without a
   layout is one piece. Payloads of several sizes keep their bytes together, and their lengths as a column.
+* A record that was put with an acq of its own is marked with the number of its put, for neither its key nor its acq tells
+  it from what others put. Marks are kept beside the records, and go along wherever these go. Others have mark 0; a block of
+  only such records has no marks.
 * A stored block of few records holds rows, of more it holds parts. Its first byte says which; other values are kept for
   later versions. Whoever decodes knows the number and the size of the records from the directory of the run, and has
   checked the block's checksum.
@@ -96,6 +99,8 @@ _SIGNED: Final = {width: np.dtype(f"<i{width}") for width in (2, 4, 8)}
 
 _ROWS: Final = 1
 _PARTS: Final = 2
+_MARKED: Final = 1
+"""Flag of a stored block whose last part has the marks."""
 _FEW: Final = 24
 """A block of fewer records is stored as rows: parts would be larger, and slower to make."""
 _MOST_PIECES: Final = 256
@@ -155,7 +160,7 @@ class Block:
         size: bytes of all of them in GET form.
     """
 
-    __slots__ = ("_columns", "_layout", "_parts", "_rows", "bounds", "count", "record_size", "size")
+    __slots__ = ("_columns", "_layout", "_marks", "_parts", "_rows", "bounds", "count", "record_size", "size")
 
     def __init__(
         self,
@@ -168,6 +173,7 @@ class Block:
         rows: memoryview | None = None,
         columns: list[npt.NDArray[Any] | None] | None = None,
         stored: list[Part] | None = None,
+        marks: npt.NDArray[np.int64] | Part | None = None,
     ) -> None:
         self.bounds = bounds
         self.count = count
@@ -176,12 +182,21 @@ class Block:
         self._layout = layout
         self._rows = rows
         self._parts = stored
+        self._marks = marks
         self._columns: list[npt.NDArray[Any] | None] = columns or [None] * (_KEYS + (len(layout) if record_size else 2))
 
     @property
     def layout(self) -> Layout:
         """The pieces of each payload; nothing where payloads differ in size."""
         return self._layout
+
+    @property
+    def marks(self) -> npt.NDArray[np.int64] | None:
+        """The mark of each record, shape (count,); None when all are 0."""
+        marks = self._marks
+        if isinstance(marks, Part):
+            self._marks = marks = decode_integers(marks, self.count)
+        return marks
 
     def key(self, name: str) -> npt.NDArray[Any]:
         """A component of the keys, shape (count,)."""
@@ -277,11 +292,33 @@ class Block:
         chunk = self.chunk()
         return chunk if self.inside(box) else chunk.take(self.places(box))
 
+    def without(self, chosen: npt.NDArray[np.bool_]) -> Block:
+        """The block without some of its records, and not without all.
+
+        Args:
+            chosen: which are left out, shape (count,).
+        """
+        kept = ~chosen
+        marks = None if self.marks is None else _present(self.marks[kept])
+        count = int(np.count_nonzero(kept))
+        bounds = _bounds(self.bounds[0], [self.key(name)[kept] for name in _SORTED_BY], [0])[0]
+        if self.record_size:
+            columns: list[npt.NDArray[Any] | None] = [self._column(at)[kept] for at in range(len(self._columns))]
+            size = count * self.record_size
+            return Block(bounds, count, self.record_size, size, self._layout, columns=columns, marks=marks)
+        sizes = (self.lengths() + _HEADER)[kept]
+        rows = _view(_gathered(np.frombuffer(self.rows(), np.uint8), self.starts()[kept], sizes))
+        record_size = int(sizes[0]) if (sizes == sizes[0]).all() else 0
+        return Block.of_rows(bounds, rows, count, record_size, _opaque(record_size) if record_size else (), marks)
+
     def encoded(self, codec: Codec) -> bytes:
         """What is stored of the block."""
+        marks = [] if self.marks is None else [encode_integers(self.marks, codec)]
+        flags = _MARKED if marks else 0
         if self.count < _FEW:
             rows = encode_bytes(np.frombuffer(self.rows(), np.uint8), codec)
-            return _START.pack(_ROWS, 0, len(self._layout)) + _layout_bytes(self._layout) + rows
+            start = _START.pack(_ROWS, flags, len(self._layout))
+            return b"".join([start, _layout_bytes(self._layout), rows, *marks])
         columns = [self._column(at) for at in range(len(self._columns))]
         stored = [encode_integers(column, codec) for column in columns[:_KEYS]]
         if self.record_size:
@@ -290,12 +327,20 @@ class Block:
                 stored.append(encode(column, codec))
         else:
             stored += [encode_integers(columns[_KEYS], codec), encode_bytes(columns[_KEYS + 1], codec)]
-        return b"".join([_START.pack(_PARTS, 0, len(self._layout)), _layout_bytes(self._layout), *stored])
+        return b"".join([_START.pack(_PARTS, flags, len(self._layout)), _layout_bytes(self._layout), *stored, *marks])
 
     @classmethod
-    def of_rows(cls, bounds: Bounds, rows: memoryview, count: int, record_size: int, layout: Layout) -> Block:
+    def of_rows(
+        cls,
+        bounds: Bounds,
+        rows: memoryview,
+        count: int,
+        record_size: int,
+        layout: Layout,
+        marks: npt.NDArray[np.int64] | None = None,
+    ) -> Block:
         """Sorted records in GET form, as they lie there."""
-        return cls(bounds, count, record_size, len(rows), layout, rows=rows)
+        return cls(bounds, count, record_size, len(rows), layout, rows=rows, marks=marks)
 
     @classmethod
     def decoded(cls, data: memoryview, bounds: Bounds, count: int, record_size: int, size: int) -> Block:
@@ -317,7 +362,7 @@ class Block:
             raise StoreCorruptError(f"a block says {count} records of {record_size} bytes, {size} bytes together")
         if len(data) < _START.size:
             raise StoreCorruptError(f"a block has {len(data)} bytes")
-        form, _, pieces = _START.unpack_from(data)
+        form, flags, pieces = _START.unpack_from(data)
         at = _START.size + pieces * _PIECE.size
         if pieces > _MOST_PIECES or at > len(data):
             raise StoreCorruptError(f"a block of {len(data)} bytes says {pieces} pieces")
@@ -325,15 +370,18 @@ class Block:
         if sum(piece.width for piece in layout) != (record_size - _HEADER if record_size else 0):
             raise StoreCorruptError(f"a block's layout does not have {record_size - _HEADER} bytes")
         listed = list(read_parts(data[at:]))
+        if flags & ~_MARKED or (flags and len(listed) < 2):
+            raise StoreCorruptError(f"a block of {len(listed)} parts has flags {flags}, which this version does not know")
+        marks = listed.pop() if flags else None
         if form == _ROWS and len(listed) == 1:
             rows = _view(decode_bytes(listed[0], size))
             _check_rows(rows, count, record_size)
-            return cls(bounds, count, record_size, size, layout, rows=rows)
+            return cls(bounds, count, record_size, size, layout, rows=rows, marks=marks)
         if form != _PARTS:
             raise StoreCorruptError(f"a block has form {form}, which this version does not know")
         if len(listed) != _KEYS + (len(layout) if record_size else 2):
             raise StoreCorruptError(f"a block has {len(listed)} parts")
-        return cls(bounds, count, record_size, size, layout, stored=listed)
+        return cls(bounds, count, record_size, size, layout, stored=listed, marks=marks)
 
     def _column(self, at: int) -> npt.NDArray[Any]:
         found = self._columns[at]
@@ -451,25 +499,36 @@ def uses_codec(data: memoryview, codec: Codec) -> bool:
     return any(part.codec == codec for part in read_parts(data[_START.size + pieces * _PIECE.size :]))
 
 
-def sorted_blocks(data: memoryview, record_size: int, layout: Layout | None = None) -> list[Block]:
+def sorted_blocks(
+    data: memoryview, record_size: int, layout: Layout | None = None, marks: npt.NDArray[np.int64] | None = None
+) -> list[Block]:
     """Records of one cid in GET form, in any order, as sorted blocks.
 
     Args:
         data: whole records.
         record_size: bytes of each one; 0 when they differ.
         layout: the pieces of their payloads; None for one piece.
+        marks: of each record; None when all are 0.
     """
     if not record_size:
-        return _mixed(data, GET_FORM.offsets(data))
+        return _mixed(data, GET_FORM.offsets(data), marks)
     records = np.frombuffer(data, GET_FORM.dtype(record_size - _HEADER))
     order, starts = _arranged([records[name] for name in _SORTED_BY], _length(record_size))
     if order is not None:
         records = records.view(f"V{record_size}").take(order).view(records.dtype)
+        marks = None if marks is None else marks.take(order)
     rows = octets_of(records)
     bounds = _bounds(int(records["cid"][0]), [records[name] for name in _SORTED_BY], starts)
     laid = layout or _opaque(record_size)
     return [
-        Block.of_rows(each, rows[start * record_size : stop * record_size], stop - start, record_size, laid)
+        Block.of_rows(
+            each,
+            rows[start * record_size : stop * record_size],
+            stop - start,
+            record_size,
+            laid,
+            None if marks is None else _present(marks[start:stop]),
+        )
         for each, (start, stop) in zip(bounds, pairwise([*starts, len(records)]), strict=True)
     ]
 
@@ -478,8 +537,9 @@ def merged(blocks: Iterable[Block]) -> list[Block]:
     """The records of several blocks of one cid as sorted blocks that do not overlap."""
     listed = list(blocks)
     sizes = {block.record_size for block in listed}
+    marks = _joined_marks(listed)
     if len(sizes) > 1 or not listed[0].record_size:
-        return sorted_blocks(memoryview(b"".join([block.rows() for block in listed])), 0)
+        return sorted_blocks(memoryview(b"".join([block.rows() for block in listed])), 0, marks=marks)
     record_size = sizes.pop()
     layouts = {block.layout for block in listed}
     layout = layouts.pop() if len(layouts) == 1 else max(listed, key=lambda block: len(block.layout)).layout
@@ -489,12 +549,14 @@ def merged(blocks: Iterable[Block]) -> list[Block]:
     order, starts = _arranged(columns[:_KEYS], _length(record_size))
     if order is not None:
         columns = [_taken(column, order) for column in columns]
+        marks = None if marks is None else marks.take(order)
     made = []
     edges = pairwise([*starts, len(columns[0])])
     for (start, stop), bounds in zip(edges, _bounds(listed[0].bounds[0], columns[:_KEYS], starts), strict=True):
         part: list[npt.NDArray[Any] | None] = [column[start:stop] for column in columns]
         count = stop - start
-        made.append(Block(bounds, count, record_size, count * record_size, layout, columns=part))
+        kept = None if marks is None else _present(marks[start:stop])
+        made.append(Block(bounds, count, record_size, count * record_size, layout, columns=part, marks=kept))
     return made
 
 
@@ -540,7 +602,19 @@ def _taken(column: npt.NDArray[Any], order: npt.NDArray[np.intp]) -> npt.NDArray
 
 
 def _laid_out(block: Block, layout: Layout) -> Block:
-    return Block.of_rows(block.bounds, block.rows(), block.count, block.record_size, layout)
+    return Block.of_rows(block.bounds, block.rows(), block.count, block.record_size, layout, block.marks)
+
+
+def _joined_marks(blocks: Sequence[Block]) -> npt.NDArray[np.int64] | None:
+    if all(block.marks is None for block in blocks):
+        return None
+    return np.concatenate(
+        [np.zeros(block.count, np.int64) if block.marks is None else block.marks for block in blocks], dtype=np.int64
+    )
+
+
+def _present(marks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
+    return marks if marks.any() else None
 
 
 def _opaque(record_size: int) -> Layout:
@@ -552,12 +626,13 @@ def _length(record_size: int) -> int:
     return max(1, min(BLOCK_RECORDS, BLOCK_BYTES // record_size))
 
 
-def _mixed(data: memoryview, starts: npt.NDArray[np.int64]) -> list[Block]:
+def _mixed(data: memoryview, starts: npt.NDArray[np.int64], marks: npt.NDArray[np.int64] | None = None) -> list[Block]:
     keys = _headers(data, starts)
     ends = np.append(starts[1:], len(data))
     order = order_of([keys[name] for name in _SORTED_BY])
     if order is not None:
         keys, starts, ends = np.take(keys, order), starts[order], ends[order]
+        marks = None if marks is None else marks.take(order)
     sizes = ends - starts
     rows = _view(_gathered(np.frombuffer(data, np.uint8), starts, sizes)) if order is not None else data
     at = np.append(0, np.cumsum(sizes)).tolist()
@@ -568,7 +643,8 @@ def _mixed(data: memoryview, starts: npt.NDArray[np.int64]) -> list[Block]:
         same = bool((sizes[first:last] == sizes[first]).all())
         size = int(sizes[first]) if same else 0
         layout = _opaque(size) if same else ()
-        made.append(Block.of_rows(each, rows[at[first] : at[last]], last - first, size, layout))
+        kept = None if marks is None else _present(marks[first:last])
+        made.append(Block.of_rows(each, rows[at[first] : at[last]], last - first, size, layout, kept))
     return made
 
 

@@ -5,7 +5,7 @@ Rules kept here:
 * WAL and synchronous=FULL: a commit is on the disk when it returns, and readers never wait for the writer.
 * Nothing in the main file is believed without a checksum: the state holds a digest of the directories of all runs, a
   directory holds the checksums of its blocks. Directories that were read stay in memory, for as long as the state's digest
-  says that they are those of the file.
+  says that they are those of the file. What it remembers of puts and removals has checksums, and sums in the state, too.
 * A commit that fails is in doubt: it may be there after a restart. So is one whose file or journal was deleted or replaced.
   The engine then refuses to work until it is opened again, which writes and syncs once more.
 * While a process may write, the file says so: its header asks for a journal and its state is open. Both are undone when
@@ -30,16 +30,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
+import numpy as np
+import numpy.typing as npt
 
+from tsmodel.backend import PutInfo, Removal
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError, StoreInDoubtError
 from tsmodel.keys import KeyRange
-from tsmodel.store.blocks import Block
+from tsmodel.store.blocks import Block, uses_codec
 from tsmodel.store.cache import BlockCache
-from tsmodel.store.directory import Directory, State, Table, checked_block
-from tsmodel.store.engine import EngineBusyError, Run, held
+from tsmodel.store.directory import Directory, State, Table, checked_block, entries_of
+from tsmodel.store.engine import Change, EngineBusyError, Run, held
+from tsmodel.store.history import PUTS, REMOVALS, Kind
 from tsmodel.store.journal import check_journal
 from tsmodel.store.parts import Codec
 
@@ -77,7 +81,11 @@ _SCHEMA: Final = (
     "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), data BLOB NOT NULL)",
     "CREATE TABLE runs (number INTEGER PRIMARY KEY, cid INTEGER NOT NULL, digest BLOB NOT NULL, directory BLOB NOT NULL)",
     "CREATE TABLE blocks (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+    "CREATE TABLE puts (number INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+    "CREATE TABLE removals (number INTEGER PRIMARY KEY, data BLOB NOT NULL)",
 )
+_EARLY_TABLES: Final = 3
+"""Tables of files that were written before there were puts and removals."""
 _CANNOT: Final = ("locked", "disk I/O", "full", "readonly", "unable to open", "interrupted", "too big", "busy")
 """What SQLite says when something stops it that is no damage. Its error codes are not known to Python 3.10."""
 
@@ -106,6 +114,24 @@ class _Snapshot:
     def last_acq(self) -> int:
         return self._state.last_acq
 
+    @property
+    def next_put(self) -> int:
+        return self._state.next_put
+
+    @property
+    def next_removal(self) -> int:
+        return self._state.next_removal
+
+    def puts(self) -> Iterator[PutInfo]:
+        return PUTS.read(self.history(PUTS), self._state.puts_digest)
+
+    def removals(self) -> Iterator[Removal]:
+        return REMOVALS.read(self.history(REMOVALS), self._state.removals_digest)
+
+    def history(self, kind: Kind[Any]) -> Iterator[tuple[Any, Any]]:
+        """What is stored of puts or removals, not checked: numbers and entries."""
+        return iter(self._connection.execute(f"SELECT number, data FROM {kind.table} ORDER BY number"))
+
     def blocks(self, box: KeyRange) -> Iterator[Block]:
         cached = self._engine.cache.scan()
         for run in self._table.within(box):
@@ -124,9 +150,10 @@ class _Snapshot:
         Raises:
             StoreCorruptError: when it is not there.
         """
-        row = self._connection.execute("SELECT data FROM blocks WHERE id = ?", (run.first + at,)).fetchone()
+        number = run.id_of(at)
+        row = self._connection.execute("SELECT data FROM blocks WHERE id = ?", (number,)).fetchone()
         if row is None or not isinstance(row[0], bytes):
-            raise StoreCorruptError(f"block {run.first + at} is not there")
+            raise StoreCorruptError(f"block {number} is not there")
         data: bytes = row[0]
         return data
 
@@ -148,15 +175,84 @@ class _Transaction(_Snapshot):
         self._added: list[Directory] = []
         self._last_acq = self._state.last_acq
         self._next_run, self._next_block = self._state.next_run, self._state.next_block
+        self._next_put, self._next_removal = self._state.next_put, self._state.next_removal
+        self._puts_digest, self._removals_digest = self._state.puts_digest, self._state.removals_digest
 
     def last_acq(self) -> int:
         return self._last_acq
+
+    @property
+    def next_put(self) -> int:
+        return self._next_put
+
+    @property
+    def next_removal(self) -> int:
+        return self._next_removal
+
+    def keep_put(self, put: PutInfo, replaced: PutInfo | None = None) -> None:
+        data = PUTS.to_bytes(put)
+        if replaced is None:
+            self._connection.execute("INSERT INTO puts (number, data) VALUES (?, ?)", (put.number, data))
+            self._next_put = put.number + 1
+        else:
+            self._connection.execute("UPDATE puts SET data = ? WHERE number = ?", (data, put.number))
+        self._puts_digest = PUTS.changed(self._puts_digest, data, None if replaced is None else PUTS.to_bytes(replaced))
+
+    def keep_removal(self, removal: Removal) -> None:
+        data = REMOVALS.to_bytes(removal)
+        self._connection.execute("INSERT INTO removals (number, data) VALUES (?, ?)", (removal.number, data))
+        self._next_removal = removal.number + 1
+        self._removals_digest = REMOVALS.changed(self._removals_digest, data)
+
+    def rewrite(self, boxes: Sequence[KeyRange], change: Change) -> None:
+        by_run: dict[int, list[KeyRange]] = {}
+        for box in boxes:
+            for run in self._table.within(box):
+                by_run.setdefault(run.number, []).append(box)
+        for number, within in by_run.items():
+            run = self._table.runs[number]
+            picked = np.unique(np.concatenate([run.picked(box) for box in within]))
+            changed: dict[int, npt.NDArray[Any] | None] = {}
+            for at in picked.tolist():
+                self._rewrite_block(run, at, within, change, changed)
+            if not changed:
+                continue
+            new = run.replaced(changed)
+            if new is None:
+                self._connection.execute("DELETE FROM runs WHERE number = ?", (number,))
+                self._removed.add(number)
+            else:
+                row = (new.digest.to_bytes(16, "little"), new.to_bytes(), number)
+                self._connection.execute("UPDATE runs SET digest = ?, directory = ? WHERE number = ?", row)
+                self._added.append(new)
+
+    def _rewrite_block(
+        self,
+        run: Directory,
+        at: int,
+        within: Sequence[KeyRange],
+        change: Change,
+        changed: dict[int, npt.NDArray[Any] | None],
+    ) -> None:
+        """Changes a block; what its directory says of it from then on becomes part of `changed`."""
+        data, number = self.stored(run, at), run.id_of(at)
+        block = checked_block(run, at, data)
+        new = change(block, within)
+        if new is block:
+            return
+        if new is None:
+            self._connection.execute("DELETE FROM blocks WHERE id = ?", (number,))
+            changed[at] = None
+            return
+        stored = new.encoded(Codec.LZ4 if uses_codec(memoryview(data), Codec.LZ4) else Codec.ZSTD)
+        self._connection.execute("UPDATE blocks SET data = ? WHERE id = ?", (stored, number))
+        changed[at] = entries_of([new], [stored])[0]
 
     def set_last_acq(self, acq: int) -> None:
         self._last_acq = acq
 
     def runs(self, cid: int) -> list[Run]:
-        return [Run(cid, run.number, run.size) for run in self._table.of_cid(cid)]
+        return [Run(cid, run.number, run.rank) for run in self._table.of_cid(cid)]
 
     def load(self, run: Run) -> list[Block]:
         directory = self._table.runs[run.number]
@@ -164,19 +260,20 @@ class _Transaction(_Snapshot):
 
     def remove(self, run: Run) -> None:
         directory = self._table.runs[run.number]
-        last = directory.first + len(directory.entries)
-        self._connection.execute("DELETE FROM blocks WHERE id >= ? AND id < ?", (directory.first, last))
+        last = directory.id_of(len(directory.entries) - 1)
+        self._connection.execute("DELETE FROM blocks WHERE id >= ? AND id <= ?", (directory.first, last))
         self._connection.execute("DELETE FROM runs WHERE number = ?", (run.number,))
         self._removed.add(run.number)
 
     def drop(self, run: Directory, count: int) -> int | None:
         """Forgets the first blocks of a run; gives the number of the run that holds the others, None for no others."""
-        self._connection.execute("DELETE FROM blocks WHERE id >= ? AND id < ?", (run.first, run.first + count))
+        last = run.id_of(count - 1)
+        self._connection.execute("DELETE FROM blocks WHERE id >= ? AND id <= ?", (run.first, last))
         self._connection.execute("DELETE FROM runs WHERE number = ?", (run.number,))
         self._removed.add(run.number)
         if count == len(run.entries):
             return None
-        return self._keep(Directory.of_entries(self._next_run, run.cid, run.first + count, run.entries[count:]))
+        return self._keep(run.behind(self._next_run, count))
 
     @property
     def next_run(self) -> int:
@@ -209,6 +306,10 @@ class _Transaction(_Snapshot):
             next_block=self._next_block,
             runs=len(table.runs),
             digest=table.digest,
+            next_put=self._next_put,
+            next_removal=self._next_removal,
+            puts_digest=self._puts_digest,
+            removals_digest=self._removals_digest,
             is_open=True,  # also where a copy was restored over the file meanwhile
         )
         write_state(self._connection, state)
@@ -252,6 +353,7 @@ class SQLiteEngine:
         self._journal = Path(f"{path}-wal")
         self._options = "mode=rw"
         self._lacks_journal = False
+        self._takes_early = as_copy and read_only
         self._writer: sqlite3.Connection | None = None
         self._connections: set[sqlite3.Connection] = set()
         self._readers: set[object] = set()
@@ -539,7 +641,7 @@ class SQLiteEngine:
             self._options = "mode=ro&immutable=1"
         connection = self._connect()
         try:
-            check_schema(connection)
+            check_schema(connection, early=self._takes_early)
             self._table_of(connection, read_state(connection))
         except BaseException:
             self._disconnect(connection)
@@ -647,10 +749,20 @@ def write_state(connection: sqlite3.Connection, state: State) -> None:
         raise StoreCorruptError("the file has no state")
 
 
-def check_schema(connection: sqlite3.Connection) -> None:
+def check_schema(connection: sqlite3.Connection, *, early: bool = False) -> None:
+    """Makes sure that a file has the tables of a store; of an `early` one, at will."""
     found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid").fetchall()
-    if found != [("table", (name := text.split()[2]), name, text) for text in _SCHEMA]:
-        raise StoreCorruptError("its tables are not those of a store")
+    wanted = [("table", (name := text.split()[2]), name, text) for text in _SCHEMA]
+    if found == wanted or (early and found == wanted[:_EARLY_TABLES]):
+        return
+    if found == wanted[:_EARLY_TABLES]:
+        (_, _, path) = connection.execute("PRAGMA database_list").fetchone()
+        raise StoreFormatError(
+            f"{path} was written before puts and removals were remembered; `python -m tsmodel.store.convert {path} NEW` "
+            "copies it to a file of the present format",
+            path=path,
+        )
+    raise StoreCorruptError("its tables are not those of a store")
 
 
 def _said_closed(connection: sqlite3.Connection) -> bool:

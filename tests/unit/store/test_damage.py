@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.batches import Row, batches, scanned
 
+from tsmodel.backend import PutInterval
 from tsmodel.errors import StoreCorruptError, StoreFormatError
 from tsmodel.keys import KeyRange
 from tsmodel.store import EmbeddedStore, open_store
@@ -20,6 +21,8 @@ from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine
 
 PAGE = 8192
+PUTS = [30, 3, 31, 3, 32, 3, 33, 3, 34, 3, 40, 5]
+"""How many records the puts of the small file had."""
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[Row]]:
         for number in range(5):
             store.append(batches([(1, n % 7, 0, n * n % 50, b"%06d" % (n % 10)) for n in range(30 + number)]))
             store.append(batches([(2, n, 0, n, b"x" * (n % 3)) for n in range(3)]))
+        given = store.append(batches([(1, n, 0, 7, 5, b"%06d" % n) for n in range(40)], with_acq=True), with_acq=True)
+        assert isinstance(given, PutInterval)
+        store.annotate([given.put], "a note")
+        store.append(batches([(1, n, 0, 7, 6, b"%06d" % n) for n in range(5)], with_acq=True), with_acq=True)
+        store.remove([KeyRange.of(cid=(1, 2), mid=(2, 4))], note="a removal")
+        store.undo([store.puts()[0].id])
         rows = scanned(store)
     return path.read_bytes(), rows
 
@@ -42,6 +51,10 @@ def answer(path: Path, content: bytes, rows: list[Row]) -> bool:
         with closing(open_store(path, read_only=True)) as store:
             found = scanned(store)
             last = store.last_acq(KeyRange())
+            assert [put.count for put in store.puts()] == PUTS
+            assert [(put.number, put.note) for put in store.puts() if put.note] == [(11, "a note")]
+            assert [put.number for put in store.puts() if put.undone is not None] == [1]
+            assert [(each.kind, each.note) for each in store.removals()] == [("delete", "a removal"), ("undo", None)]
     except (StoreCorruptError, StoreFormatError) as error:
         refusal = str(error)
     if refusal:
@@ -128,6 +141,13 @@ def test_a_file_cut_at_any_length(tmp_path: Path, small: tuple[bytes, list[Row]]
         "INSERT INTO runs SELECT number + 100, cid, digest, directory FROM runs LIMIT 1",
         "ALTER TABLE runs RENAME COLUMN digest TO other",
         "CREATE TABLE more (x)",
+        "DELETE FROM puts WHERE number = 3",
+        "UPDATE puts SET number = number + 100 WHERE number = 5",
+        "UPDATE puts SET data = (SELECT data FROM puts WHERE number = 1) WHERE number = 2",
+        "UPDATE puts SET data = 7",
+        "DELETE FROM removals",
+        "UPDATE removals SET data = (SELECT data FROM puts WHERE number = removals.number)",
+        "INSERT INTO removals SELECT number + 10, data FROM removals LIMIT 1",
         "DROP TABLE blocks",
     ],
 )
@@ -139,6 +159,8 @@ def test_what_was_changed_by_statements_is_found(tmp_path: Path, small: tuple[by
     assert not answer(path, path.read_bytes(), small[1])
     with pytest.raises(StoreCorruptError), closing(open_store(path)) as store:
         scanned(store)
+        store.puts()
+        store.removals()
 
 
 def test_a_state_of_another_time_is_found(tmp_path: Path) -> None:

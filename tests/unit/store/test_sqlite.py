@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import subprocess
 import sys
@@ -258,7 +259,9 @@ def test_an_empty_file_is_no_new_store(path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.9, 0.5, 0.1])
 def test_a_truncated_file(path: Path, share: float) -> None:
-    fill(path, 20_000)
+    fill(path)
+    with closing(open_store(path)) as store:
+        store.append(batches([(2, n, 0, n, random.Random(n).randbytes(50)) for n in range(5000)]))
     with path.open("r+b") as file:
         file.truncate(int(path.stat().st_size * share))
     with pytest.raises(StoreError, match=r"store\.tsdb"), closing(open_store(path)) as store:
