@@ -13,7 +13,7 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from tsmodel.frames.columns import Wanted
-from tsmodel.frames.ends import ArrowFrame, ColumnsFrame, Frame, StructuredFrame
+from tsmodel.frames.frame import ArrowFrame, ColumnsFrame, Frame, StructuredFrame
 from tsmodel.frames.lazy import lazy_frame, pushed
 from tsmodel.frames.libraries import library
 from tsmodel.frames.parquet import write_parquet

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy.typing as npt
 
 from tsmodel.frames.columns import Wanted
-from tsmodel.frames.ends import ArrowFrame, ColumnsFrame, Frame, StructuredFrame
+from tsmodel.frames.frame import ArrowFrame, ColumnsFrame, Frame, StructuredFrame
 from tsmodel.frames.tables import DtypeBackend, Rebatched, pandas_of, polars_of
 from tsmodel.model.base import TSModel
 from tsmodel.model.columns import Column

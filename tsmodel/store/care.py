@@ -603,9 +603,9 @@ def _cut(blocks: list[Block], key: tuple[int, ...] | None) -> tuple[list[Block],
             return known, blocks[at:]
         keys = _keys(block)
         count = bisect_right(range(block.count), key, key=lambda place: tuple(int(each[place]) for each in keys))
-        rows, end = block.rows(), int(block.starts()[count])
-        known += sorted_blocks(rows[:end], block.record_size, block.layout or None)
-        return known, [*sorted_blocks(rows[end:], block.record_size, block.layout or None), *blocks[at + 1 :]]
+        rows, layout = block.row_chunk(), block.layout or None
+        known += sorted_blocks(rows.take(slice(count)), layout)
+        return known, [*sorted_blocks(rows.take(slice(count, None)), layout), *blocks[at + 1 :]]
     return known, []
 
 

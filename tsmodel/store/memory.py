@@ -68,7 +68,7 @@ class _Transaction:
 
     def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False) -> None:  # noqa: ARG002
         # Rows: what is asked for most often, and columns are views of them.
-        kept = tuple(Block.of_rows(each.bounds, each.rows(), each.count, each.record_size, each.layout) for each in blocks)
+        kept = tuple(Block.of_rows(each.bounds, each.row_chunk(), each.layout) for each in blocks)
         run = Run(cid, self._next_run, sum(block.size for block in kept))
         self._runs[cid] = {**self._runs.get(cid, {}), run: kept}
         self._next_run += 1

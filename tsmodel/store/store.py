@@ -24,7 +24,7 @@ from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import DEFAULT_CACHE, SQLiteEngine
 from tsmodel.timestamps import now_ns
-from tsmodel.wire.chunk import Chunk, joined
+from tsmodel.wire.chunk import Chunk, RowChunk, joined
 
 __all__ = ["EmbeddedStore", "open_store"]
 
@@ -173,5 +173,6 @@ def _by_cid(came: Sequence[Arrived]) -> dict[int, list[Arrived]]:
 
 def _sorted(records: list[Arrived]) -> list[Block]:
     whole = joined([each.chunk for each in records])
+    assert isinstance(whole, RowChunk)  # that is what comes in
     layouts = {each.layout for each in records}
-    return sorted_blocks(whole.rows(), whole.record_size, layouts.pop() if len(layouts) == 1 else None)
+    return sorted_blocks(whole, layouts.pop() if len(layouts) == 1 else None)
