@@ -1,12 +1,13 @@
-"""Lets every single write, sync, cut, creation, renaming and removal fail that a store does, one after another, and looks
-at what is then in the file.
+"""Lets every single write, sync, cut, creation, renaming and removal fail that a store does, one after another, and
+looks at what is then in the file.
 
 usage: python tests/crash/faults.py [--every 1] [--only put,merge,...] [--disk]
 
-For each operation, each way to fail, and each N, the Nth call fails: once, or from then on, or after a part was written, with
-EIO or ENOSPC. Then the faults end. What was acknowledged must be there once, nothing in part, nothing that was said not to be
-stored; a commit that failed is in doubt; the error is a `StoreError` that names the file; the store goes on, or refuses to until
-it is opened again. The same holds for a copy of the files as they were at the moment of the fault, as if the process had died.
+For each operation, each way to fail, and each N, the Nth call fails: once, or from then on, or after a part was
+written, with EIO or ENOSPC. Then the faults end. What was acknowledged must be there once, nothing in part, nothing
+that was said not to be stored; a commit that failed is in doubt; the error is a `StoreError` that names the file; the
+store goes on, or refuses to until it is opened again. The same holds for a copy of the files as they were at the
+moment of the fault, as if the process had died.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import argparse
 import errno
 import faulthandler
 import json
-import os
 import shutil
 import signal
 import sys
@@ -246,11 +246,8 @@ def flush(run: Run) -> None:
             raise Violation(f"a flush said {stored} stored and {unknown} in doubt, and {count} are there")
 
 
-OPERATIONS: dict[str, Callable[[Run], None]] = {
-    each.__name__: each
-    for each in (put, create, merge, spill, checkpoint, advance, close, reopen, compact, backup, recover, examine, read_only,
-                 scan, flush)
-}  # fmt: skip
+_CHANGES = (put, create, merge, spill, checkpoint, advance, close, reopen, compact, backup, recover, flush)
+OPERATIONS: dict[str, Callable[[Run], None]] = {each.__name__: each for each in (*_CHANGES, examine, read_only, scan)}
 
 
 def copied(path: Path, directory: Path) -> Path:
@@ -274,7 +271,9 @@ def template(directory: Path) -> World:
     return world
 
 
-def attempt(shim: Shim, folder: Path, world: World, operation: Callable[[Run], None], way: Way, nth: int) -> tuple[int, Run]:
+def attempt(
+    shim: Shim, folder: Path, world: World, operation: Callable[[Run], None], way: Way, nth: int
+) -> tuple[int, Run]:
     """Runs an operation whose nth call fails; returns how many calls there were before it failed or ended."""
     directory = folder / "run"
     shutil.rmtree(directory, ignore_errors=True)
@@ -315,7 +314,7 @@ def check_nothing_is_held(directory: Path) -> None:
     held = []
     for each in Path("/proc/self/fd").iterdir():
         with suppress(OSError):
-            if (name := os.readlink(each)).startswith(f"{directory}/"):
+            if (name := str(each.readlink())).startswith(f"{directory}/"):
                 held.append(name)
     if held or any(engine._OPENED.values()):
         raise Violation(f"files are still open: {held}, {engine._OPENED}")
@@ -325,7 +324,9 @@ def interrupted(*_: object) -> None:
     raise TimeoutError("it hangs")
 
 
-def sweep(folder: Path, operations: list[str], every: int, *, stops: bool = False, told: Callable[[str], object] | None = None) -> tuple[Counter[str], list[str], set[str]]:
+def sweep(
+    folder: Path, operations: list[str], every: int, *, stops: bool = False, told: Callable[[str], object] | None = None
+) -> tuple[Counter[str], list[str], set[str]]:
     """Lets every call of operations fail in every way; returns how many did, what went wrong, and what errors said."""
     shim = Shim()
     blocks.BLOCK_RECORDS = 64
@@ -374,7 +375,9 @@ def main() -> None:
     told = None if options.json else lambda line: print(line, file=sys.stderr, flush=True)
     base = Path(tempfile.gettempdir()) if options.disk else fast_directory()
     with tempfile.TemporaryDirectory(dir=base) as directory:
-        counts, wrong, messages = sweep(Path(directory), options.only.split(","), options.every, stops=options.stops, told=told)
+        counts, wrong, messages = sweep(
+            Path(directory), options.only.split(","), options.every, stops=options.stops, told=told
+        )
     if options.json:
         print(json.dumps({"faults": dict(counts), "wrong": wrong}))
     else:

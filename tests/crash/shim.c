@@ -44,7 +44,7 @@ static void find(void) {
   FIND(rename), FIND(link), FIND(unlink), FIND(open);
 }
 
-/* How the path of an open file goes on inside the directory; NULL for a file elsewhere. */
+/* The path of an open file, or of the directory; NULL for what lies elsewhere. */
 static const char *path_of(int file, char *path) {
   char link[64];
   if (!directory_length) return NULL;
@@ -52,11 +52,12 @@ static const char *path_of(int file, char *path) {
   ssize_t length = readlink(link, path, 4095);
   if (length < 0) return NULL;
   path[length] = 0;
-  return strncmp(path, directory, directory_length) ? NULL : path;
+  int is_inside = !strncmp(path, directory, directory_length) && (path[directory_length] == '/' || !path[directory_length]);
+  return is_inside ? path : NULL;
 }
 
 static int is_inside(const char *path) {
-  return directory_length && !strncmp(path, directory, directory_length);
+  return directory_length && !strncmp(path, directory, directory_length) && path[directory_length] == '/';
 }
 
 /* How much of a write is stored that stops in the middle: up to a sector's boundary, as disks and file systems do it. */

@@ -62,7 +62,7 @@ class Shim:
 
     def watch(self, directory: Path) -> None:
         """Says whose files are meant."""
-        self._library.shim_directory(str(directory).encode() + b"/")
+        self._library.shim_directory(str(directory).encode())
 
     def arm(self, nth: int, kinds: int, code: int, *, lasting: bool = False, partial: bool = False) -> None:
         """Lets the nth call of these kinds from now on fail; 0 for none.

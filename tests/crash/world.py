@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections import defaultdict
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 
@@ -19,10 +20,11 @@ class Violation(AssertionError):
     """Something that must never be."""
 
 
+@lru_cache
 def records_of(number: int, count: int) -> list[tuple[int, int, int, int, bytes]]:
-    """The records of a put. Their payloads differ in size for every second put, and tell the put; those of large puts cannot
-    be compressed."""
-    if count >= 1000:
+    """The records of a put. Their payloads tell the put, and differ in size for every second put; those of large puts
+    cannot be compressed."""
+    if count >= 300:
         random = Random(number)
         return [(number % 2 + 1, number, 0, n, random.randbytes(200)) for n in range(count)]
     return [(number % 2 + 1, number, 0, n, b"%08d" % number * (1 + n % 2 * (number % 2))) for n in range(count)]

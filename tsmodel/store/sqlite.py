@@ -42,7 +42,7 @@ from tsmodel.store.blocks import Block
 from tsmodel.store.cache import BlockCache
 from tsmodel.store.directory import Directory, State, Table, checked_block
 from tsmodel.store.engine import EngineBusyError, Run, held
-from tsmodel.store.journal import check_journal
+from tsmodel.store.journal import Committed, check_journal, committed
 from tsmodel.store.parts import Codec
 
 __all__ = [
@@ -257,6 +257,7 @@ class SQLiteEngine:
         self._journal = Path(f"{path}-wal")
         self._options = "mode=ro"
         self._lacks_journal = self._was_left = False
+        self._committed: Committed | None = None
         self._writer: sqlite3.Connection | None = None
         self._guard: sqlite3.Connection | None = None
         self._connections: set[sqlite3.Connection] = set()
@@ -436,6 +437,13 @@ class SQLiteEngine:
         has_journal = _read_header(Path(self.path)).has_journal
         self._lacks_journal = has_journal and not self._journal.exists()
         self._was_left = has_journal and not Path(f"{self.path}-journal").exists()
+        self._committed = _committed(self._journal)
+        if self._read_only:
+
+            def damaged(_: str, what: str) -> None:
+                raise StoreCorruptError(what)
+
+            _look_at_journal(self._journal, damaged, alone=True)
 
     def _forget(self) -> None:
         with _OPENING:
@@ -509,7 +517,7 @@ class SQLiteEngine:
         connection.execute("ROLLBACK")
         self._idle.put(connection)
 
-    def _connect(self, options: str | None = None, timeout: float = _LOCK_TIMEOUT) -> sqlite3.Connection:
+    def _connect(self, options: str | None = None, timeout: float | None = None) -> sqlite3.Connection:
         connection = _connected(self.path, options or self._options, timeout)
         self._connections.add(connection)
         try:
@@ -550,7 +558,7 @@ class SQLiteEngine:
             check_schema(connection)
             had_journal = self._journal.exists() and self._journal.stat().st_size > 0
             if had_journal:
-                check_journal(self._journal)
+                check_journal(self._journal, self._committed)
             state = read_state(connection)
             self._table_of(connection, state)
             # Written and synced anew also when it is open already: what was there may never have reached the disk.
@@ -572,7 +580,7 @@ class SQLiteEngine:
         self._guard = guard
         return connection
 
-    def _guarding(self, timeout: float = _LOCK_TIMEOUT) -> sqlite3.Connection:
+    def _guarding(self, timeout: float | None = None) -> sqlite3.Connection:
         """A connection that keeps the journal where it is. SQLite takes the journal in and removes it when the last
         connection is closed, however that comes about. The file would then say that it is open, and look as if it lacked a
         journal. This connection has no right to write, so nothing happens when it is the last."""
@@ -693,11 +701,12 @@ class SQLiteEngine:
             raise StoreCorruptError(f"{self.path} is damaged: {error}; restore a copy", path=self.path) from error
 
 
-def _connected(path: str, options: str, timeout: float = _LOCK_TIMEOUT) -> sqlite3.Connection:
+def _connected(path: str, options: str, timeout: float | None = None) -> sqlite3.Connection:
     from urllib.parse import quote
 
     quoted = quote(path.replace(os.sep, "/"))
     # Path.as_uri takes no relative path; an absolute one follows an empty host.
+    timeout = _LOCK_TIMEOUT if timeout is None else timeout
     start = "file://" if quoted.startswith("/") else "file:///" if Path(path).drive else "file:"
     return sqlite3.connect(
         f"{start}{quoted}?{options}", uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
@@ -906,9 +915,9 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
                 if not journal.exists():
                     options = "mode=ro&immutable=1"
         has_journal = journal.exists() and journal.stat().st_size > 0
-        if has_journal:
-            _look_at_journal(journal, found)
         is_left = has_journal and not Path(f"{name}-shm").exists()
+        if has_journal and not _look_at_journal(journal, found, alone=not _OPENED[key]):
+            is_left = True
         if not is_mended and not is_left:
             is_mended = not _has_schema(name, options)
             if is_mended:
@@ -972,22 +981,40 @@ def _has_schema(name: str, options: str) -> bool:
     return True
 
 
-def _look_at_journal(journal: Path, found: Callable[[str, str], object]) -> None:
-    """Tells of damage in a journal. Others may be writing to it: what they have not finished is none."""
+def _committed(journal: Path) -> Committed | None:
+    """What the index beside a journal says. Only for files that this process has not open.
+
+    Raises:
+        StoreCorruptError: when it says that something is in a journal that is empty.
+    """
+    sizes = []
+    found = None
+    for _ in range(2):  # SQLite changes the index before it empties a journal, and after it fills one
+        sizes.append(journal.stat().st_size if journal.exists() else -1)
+        found = found or committed(Path(f"{journal}"[: -len("-wal")] + "-shm"))
+    if found is not None and found.frames and max(sizes) <= 32 and min(sizes) >= 0:
+        raise StoreCorruptError(f"the journal {journal} is cut short, and had records; stored records would be lost")
+    return found
+
+
+def _look_at_journal(journal: Path, found: Callable[[str, str], object], *, alone: bool) -> bool:
+    """Tells of damage in a journal. Others may be writing to it: what they have not finished is none. What its index says
+    is known only where this process is `alone` in having it open. Returns whether there is none."""
     for last in (False, False, True):
         try:
-            check_journal(journal)
+            check_journal(journal, _committed(journal) if alone else None)
         except StoreCorruptError as error:
             if last:
                 found("journal", str(error))
             time.sleep(0.05)
         except FileNotFoundError:
-            return
+            return True
         except OSError as error:
             found("journal", f"it cannot be read: {error}")
-            return
+            return False
         else:
-            return
+            return True
+    return False
 
 
 def _mend(copy: Path) -> None:

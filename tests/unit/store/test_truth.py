@@ -243,7 +243,10 @@ elif sys.argv[2] == "error":
 
 @pytest.mark.parametrize("how", ["plain", "reading", "thread", "error"])
 def test_a_program_that_ends_without_closing_its_store(path: Path, how: str) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [Path(__file__).parents[3], Path(__file__).parents[2]]))}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, [Path(__file__).parents[3], Path(__file__).parents[2]])),
+    }
     for count in (1, 2):
         subprocess.run([sys.executable, "-c", UNCLOSED, str(path), how], timeout=60, check=how != "error", env=environment)
         if how in ("plain", "error"):
