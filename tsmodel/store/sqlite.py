@@ -456,7 +456,8 @@ class SQLiteEngine:
             writer.execute("COMMIT")
         except sqlite3.Error as error:
             _undo(writer)
-            if "locked" in str(error):
+            # SQLite could not begin, or found no room for the frame that would have committed: nothing is in doubt.
+            if "locked" in str(error) or "is full" in str(error):
                 raise
             self._fail(f"{self.path}: {error} while records were committed", error)
         except BaseException:
@@ -916,7 +917,7 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
                     options = "mode=ro&immutable=1"
         has_journal = journal.exists() and journal.stat().st_size > 0
         is_left = has_journal and not Path(f"{name}-shm").exists()
-        if has_journal and not _look_at_journal(journal, found, alone=not _OPENED[key]):
+        if journal.exists() and not _look_at_journal(journal, found, alone=not _OPENED[key]):
             is_left = True
         if not is_mended and not is_left:
             is_mended = not _has_schema(name, options)
