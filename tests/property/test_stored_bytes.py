@@ -158,7 +158,9 @@ def test_files_that_were_changed_below_their_checksums(change: Any, what: str) -
             except StoreError as error:
                 message = str(error)
             # Columns are decoded by whoever asks for them, who does not know the file.
-            assert "store.tsdb" in message or (what == "block" and message.startswith(("a part", "a block", "lengths", "runs")))
+            assert "store.tsdb" in message or (
+                what == "block" and message.startswith(("a part", "a block", "lengths", "runs"))
+            )
 
 
 def file_with_two_runs() -> bytes:
