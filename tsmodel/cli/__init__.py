@@ -1,30 +1,189 @@
-"""The `tsmodel` command, also `python -m tsmodel`."""
+"""The `tsmodel` command, also `python -m tsmodel`.
+
+Rules kept here:
+
+* `tsmodel --help` imports nothing of tsmodel and no library; each command imports what it needs when it is run.
+* Standard output is for results, standard error for everything else. An error is one line that says what to do; `--debug`
+  adds the traceback. The exit status says how a command ended: see `EXIT`.
+* `serve`, `schema` and `codegen` need nothing but tsmodel. The others need the extra `cli`.
+"""
 
 from __future__ import annotations
 
-import argparse
+import importlib
+import os
 import sys
 from collections.abc import Sequence
+from typing import Final, NamedTuple
 
-from tsmodel.cli.codegen import add_to as add_codegen
-from tsmodel.cli.schema import add_to as add_schema
-from tsmodel.cli.serve import add_to as add_serve
-from tsmodel.errors import TSModelError
+__all__ = ["COMMANDS", "EXIT", "Command", "main"]
 
-__all__ = ["main"]
+EXIT: Final = {
+    0: "done",
+    1: "failed, or found what it looks for: damage, changes that are not allowed",
+    2: "the command line is wrong; nothing was done",
+    3: "done but for lines or records that were left out, which the output names",
+    130: "interrupted by Ctrl-C",
+    141: "whoever read the output closed it, as `head` does",
+}
+"""What each exit status means."""
+
+
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+        module: the module of `tsmodel.cli` that has it.
+        group: the heading it stands below.
+        summary: what it does.
+        is_plain: whether it works without the extra.
+    """
+
+    module: str
+    group: str
+    summary: str
+    is_plain: bool = False
+
+
+COMMANDS: Final = {
+    "info": Command("reading", "Read", "Show what a file or a server holds."),
+    "series": Command("reading", "Read", "List the series: meters, counts, and times."),
+    "get": Command("reading", "Read", "Print or save records as a table, CSV, JSON Lines, Parquet or Arrow."),
+    "follow": Command("reading", "Read", "Print new records as they arrive, like tail -f."),
+    "plot": Command("plotting", "Read", "Draw fields over time into a picture file."),
+    "sql": Command("sql", "Read", "Run SQL over records with DuckDB."),
+    "import": Command("importing", "Write", "Infer a model from a CSV file, save it, and import the file."),
+    "put": Command("writing", "Write", "Store records from CSV, JSON Lines or Parquet."),
+    "copy": Command("writing", "Write", "Copy records to another file or server, with their keys."),
+    "backup": Command("care", "Look after", "Copy a file while others use it."),
+    "verify": Command("care", "Look after", "Check everything in a file."),
+    "recover": Command("care", "Look after", "Save what is intact in a damaged file."),
+    "compact": Command("care", "Look after", "Make a file smaller and faster to read."),
+    "doctor": Command("doctor", "Look after", "Check that a target is reachable, and how fast and how healthy it is."),
+    "serve": Command("serve", "Develop", "Serve TStorage clients of any language.", is_plain=True),
+    "schema": Command("schema", "Develop", "Keep a lock file of models, and tell what changed.", is_plain=True),
+    "codegen": Command("codegen", "Develop", "Write a model's payload type in another language.", is_plain=True),
+}
+"""The commands by name, in the order of the help."""
+
+_INSTALL: Final = "pip install 'tstorage-model[cli]'"
+_COMPLETION: Final = ("--install-completion", "--show-completion")
+_COMPLETE: Final = "_TSMODEL_COMPLETE"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="tsmodel", description="Typed models for TStorage.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    add_serve(commands)
-    add_schema(commands)
-    add_codegen(commands)
-    options = parser.parse_args(arguments)
+    """Runs a command; returns its exit status.
+
+    Args:
+        arguments: the command line without the program's name; what the process was given when None.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    is_debug = _taken(given, "--debug")
     try:
-        status: int = options.run(options)
-    except TSModelError as error:
-        print(f"tsmodel: {error}", file=sys.stderr)
+        status = _run(given)
+        sys.stdout.flush()
+    except SystemExit as end:  # how argparse ends
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if is_debug:
+            raise
+        return _failed(error)
+    return status
+
+
+def _run(given: list[str]) -> int:
+    name = given[0] if given else "--help"
+    if _COMPLETE in os.environ or name in _COMPLETION:
+        return _typer(given)
+    if name in ("--help", "-h", "help"):
+        if len(given) > 1 and name == "help":
+            return _run([given[1], "--help"])
+        print(_help())
+        return 0 if given else 2
+    if name == "--version":
+        from tsmodel import __version__
+
+        print(f"tsmodel {__version__}")
+        return 0
+    command = COMMANDS.get(name)
+    if command is None:
+        return _usage(f"there is no command {name!r}{_nearest(name)}", "tsmodel --help lists them")
+    if command.is_plain:
+        status: int = importlib.import_module(f"tsmodel.cli.{command.module}").run(given[1:])
+        return status
+    return _typer(given)
+
+
+def _typer(given: list[str]) -> int:
+    """Runs a command that needs the extra."""
+    try:
+        import typer  # noqa: F401
+    except ImportError:
+        print(f"tsmodel: {' '.join(given[:1])} needs the extra cli: {_INSTALL}", file=sys.stderr)
         return 1
+    from tsmodel.cli.app import run
+
+    return run(given)
+
+
+def _taken(given: list[str], flag: str) -> bool:
+    """Whether a flag is among the options; takes it out."""
+    end = given.index("--") if "--" in given else len(given)
+    if flag not in given[:end]:
+        return False
+    given.remove(flag)
+    return True
+
+
+def _help() -> str:
+    lines = ["Usage: tsmodel COMMAND ...", "", "Typed models for TStorage, the distributed time-series database."]
+    group = ""
+    for name, command in COMMANDS.items():
+        if command.group != group:
+            group = command.group
+            lines += ["", f"{group}:"]
+        lines.append(f"  {name:<9} {command.summary}")
+    lines += [
+        "",
+        "Options:",
+        "  --help     Show this, or with a command its arguments and an example.",
+        "  --version  Show the version.",
+        "  --debug    With any command: show the traceback of an error.",
+        "  --install-completion, --show-completion",
+        "             Complete commands and options in this shell.",
+    ]
+    if not _has_typer():
+        plain = ", ".join(name for name, command in COMMANDS.items() if command.is_plain)
+        lines += ["", f"Only {plain} work yet. The others need the extra cli:", f"  {_INSTALL}"]
+    return "\n".join(lines)
+
+
+def _has_typer() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("typer") is not None
+
+
+def _nearest(name: str) -> str:
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, COMMANDS, 1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _usage(what: str, instead: str) -> int:
+    print(f"tsmodel: {what} ({instead})", file=sys.stderr)
+    return 2
+
+
+def _failed(error: Exception) -> int:
+    """Says what went wrong; returns the exit status."""
+    from tsmodel.cli.failures import closed_pipe, told
+
+    if closed_pipe(error):
+        return 141
+    text, status = told(error)
+    print(f"tsmodel: {text}", file=sys.stderr)
     return status

@@ -1,0 +1,65 @@
+"""Commands made by typer: each is imported when it is run, or asked for its help.
+
+Help is plain text: rich would take longer to import than the help takes to read.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from tsmodel.cli import COMMANDS
+
+__all__ = ["run"]
+
+_SETTINGS: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def run(arguments: list[str]) -> int:
+    """Runs a command; returns its exit status.
+
+    Raises:
+        Whatever the command raises; a usage error of typer when the arguments are not its own.
+    """
+    status = typer.main.get_command(_app).main(arguments, prog_name="tsmodel", standalone_mode=False)
+    return status if isinstance(status, int) else 0
+
+
+class _Lazy(TyperGroup):
+    """The commands, imported one by one."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        """Their names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        """One of them, or None."""
+        command = COMMANDS.get(cmd_name)
+        if command is None:
+            return None
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        if command.is_plain:
+            app.command(cmd_name, help=command.summary)(_plain)
+        else:
+            module = importlib.import_module(f"tsmodel.cli.{command.module}")
+            function = getattr(module, f"{cmd_name}_")
+            # Behind a line of \b text keeps its lines.
+            text = inspect.cleandoc(function.__doc__).replace("\n\nExample", "\n\n\b\nExample")
+            app.command(cmd_name, help=text, context_settings=_SETTINGS)(function)
+        return typer.main.get_command(app)
+
+
+def _plain() -> None:
+    """For completion only: commands that do not need typer are not run by it."""
+
+
+def _commands() -> None:
+    """All commands."""
+
+
+_app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+_app.callback(cls=_Lazy)(_commands)
