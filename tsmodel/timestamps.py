@@ -15,6 +15,7 @@ import datetime as dt
 import re
 import time
 from typing import Final, TypeAlias
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
@@ -33,6 +34,7 @@ __all__ = [
     "to_iso",
     "to_ns",
     "to_unix_ns",
+    "zone_of",
 ]
 
 TimeLike: TypeAlias = int | str | dt.datetime | np.datetime64
@@ -156,6 +158,23 @@ def from_unix_ns(unix_ns: int) -> int:
         TimestampError: when the result is not an int64.
     """
     return _within_int64(unix_ns - EPOCH_UNIX_NS, f"{unix_ns} ns since 1970")
+
+
+def zone_of(tz: str | dt.tzinfo) -> dt.tzinfo:
+    """The time zone of a name.
+
+    Raises:
+        TimestampError: when there is none here.
+    """
+    if isinstance(tz, dt.tzinfo):
+        return tz
+    try:
+        return ZoneInfo(tz)
+    except (ZoneInfoNotFoundError, ValueError, OSError, TypeError) as error:
+        raise TimestampError(
+            f'there is no time zone {tz!r} here; names are such as "Europe/Warsaw" (where the system has none, the package '
+            "tzdata brings them)"
+        ) from error
 
 
 def duration_ns(value: DurationLike) -> int:

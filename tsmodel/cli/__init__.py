@@ -4,7 +4,7 @@ Rules kept here:
 
 * `tsmodel --help` imports nothing of tsmodel and no library; each command imports what it needs when it is run.
 * Standard output is for results, standard error for everything else. An error is one line that says what to do; `--debug`
-  adds the traceback. The exit status says how a command ended: see `EXIT`.
+  adds the traceback. The exit status says how a command ended: see `commands.EXIT`.
 * `serve`, `schema` and `codegen` need nothing but tsmodel. The others need the extra `cli`.
 """
 
@@ -14,57 +14,11 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
-__all__ = ["COMMANDS", "EXIT", "Command", "main"]
+from tsmodel.cli.commands import COMMANDS
 
-EXIT: Final = {
-    0: "done",
-    1: "failed, or found what it looks for: damage, changes that are not allowed",
-    2: "the command line is wrong; nothing was done",
-    3: "done but for lines or records that were left out, which the output names",
-    130: "interrupted by Ctrl-C",
-    141: "whoever read the output closed it, as `head` does",
-}
-"""What each exit status means."""
-
-
-class Command(NamedTuple):
-    """A command.
-
-    Attributes:
-        module: the module of `tsmodel.cli` that has it.
-        group: the heading it stands below.
-        summary: what it does.
-        is_plain: whether it works without the extra.
-    """
-
-    module: str
-    group: str
-    summary: str
-    is_plain: bool = False
-
-
-COMMANDS: Final = {
-    "info": Command("reading", "Read", "Show what a file or a server holds."),
-    "series": Command("reading", "Read", "List the series: meters, counts, and times."),
-    "get": Command("reading", "Read", "Print or save records as a table, CSV, JSON Lines, Parquet or Arrow."),
-    "follow": Command("reading", "Read", "Print new records as they arrive, like tail -f."),
-    "plot": Command("plotting", "Read", "Draw fields over time into a picture file."),
-    "sql": Command("sql", "Read", "Run SQL over records with DuckDB."),
-    "import": Command("importing", "Write", "Infer a model from a CSV file, save it, and import the file."),
-    "put": Command("writing", "Write", "Store records from CSV, JSON Lines or Parquet."),
-    "copy": Command("writing", "Write", "Copy records to another file or server, with their keys."),
-    "backup": Command("care", "Look after", "Copy a file while others use it."),
-    "verify": Command("care", "Look after", "Check everything in a file."),
-    "recover": Command("care", "Look after", "Save what is intact in a damaged file."),
-    "compact": Command("care", "Look after", "Make a file smaller and faster to read."),
-    "doctor": Command("doctor", "Look after", "Check that a target is reachable, and how fast and how healthy it is."),
-    "serve": Command("serve", "Develop", "Serve TStorage clients of any language.", is_plain=True),
-    "schema": Command("schema", "Develop", "Keep a lock file of models, and tell what changed.", is_plain=True),
-    "codegen": Command("codegen", "Develop", "Write a model's payload type in another language.", is_plain=True),
-}
-"""The commands by name, in the order of the help."""
+__all__ = ["main"]
 
 _INSTALL: Final = "pip install 'tstorage-model[cli]'"
 _COMPLETION: Final = ("--install-completion", "--show-completion")
@@ -103,9 +57,7 @@ def _run(given: list[str]) -> int:
         print(_help())
         return 0 if given else 2
     if name == "--version":
-        from tsmodel import __version__
-
-        print(f"tsmodel {__version__}")
+        print(f"tsmodel {sys.modules['tsmodel'].__version__}")
         return 0
     command = COMMANDS.get(name)
     if command is None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from tsmodel.cli import COMMANDS
+from tsmodel.cli.commands import COMMANDS
 
 __all__ = ["run"]
 

@@ -23,6 +23,7 @@ from tsmodel.errors import QueryError
 from tsmodel.frames.columns import names_of
 from tsmodel.model import Expression
 from tsmodel.model.conversion.base import Misfits, Spelling
+from tsmodel.model.conversion.csv_times import has_times
 from tsmodel.model.conversion.making import structure_of
 from tsmodel.model.meta import schema_of
 
@@ -44,7 +45,6 @@ _TURNED: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
     ast.Gt: ast.Lt,
     ast.GtE: ast.LtE,
 }
-_TIME: Final = "2026-01-01T00:00:00Z"
 _EXAMPLE: Final = "write such as: volts > 240 and mid in [4711, 4712]"
 _NAMED: Final = {"true": True, "false": False, "null": None, "none": None, "nan": float("nan"), "inf": float("inf")}
 
@@ -137,20 +137,13 @@ class _Reader:
             return value
         conversion = self._structure.by_name[column.name].conversion
         try:
-            if self._has_times(column.name):
+            if has_times(conversion):
                 return point(value, self._zone)
             return conversion.load(value)
         except Misfits as misfits:
             raise UsageError(f"--where {self._text!r}: {column.name}: {misfits.faults[0].why}") from None
         except FieldFault as fault:
             raise UsageError(f"--where {self._text!r}: {column.name}: {fault.why}") from None
-
-    def _has_times(self, name: str) -> bool:
-        """Whether a column has points in time: it takes the text of one, and makes something else of it."""
-        try:
-            return bool(self._structure.by_name[name].conversion.load(_TIME) != _TIME)
-        except (Misfits, FieldFault):
-            return False
 
     def _value(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Constant) and isinstance(node.value, (int, float, str, bool, bytes, type(None))):

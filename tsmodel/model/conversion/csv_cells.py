@@ -108,13 +108,24 @@ class Cells:
     Args:
         source: the file's text.
         form: how it is written.
+        skip_lines: lines in front of it that are not read.
     """
 
-    def __init__(self, source: TextSource, form: CsvFormat) -> None:
+    def __init__(self, source: TextSource, form: CsvFormat, skip_lines: int = 0) -> None:
         self._source = source
         self._form = form
-        self._reader: Any = csv.reader(source.lines(), **form.arguments)
         self._base = 0
+        lines = source.lines()
+        self._reader: Any = csv.reader(chain(self._skipped(lines, skip_lines), lines), **form.arguments)
+
+    def _skipped(self, lines: Iterator[str], count: int) -> Iterator[str]:
+        """Skips lines when the first is asked for."""
+        for _ in range(count):
+            if next(lines, None) is None:
+                break
+            self._base += 1
+        return
+        yield ""
 
     @property
     def line(self) -> int:
