@@ -108,29 +108,29 @@ class Cells:
     Args:
         source: the file's text.
         form: how it is written.
-        skip_lines: lines in front of it that are not read.
     """
 
-    def __init__(self, source: TextSource, form: CsvFormat, skip_lines: int = 0) -> None:
+    def __init__(self, source: TextSource, form: CsvFormat) -> None:
         self._source = source
         self._form = form
         self._base = 0
-        lines = source.lines()
-        self._reader: Any = csv.reader(chain(self._skipped(lines, skip_lines), lines), **form.arguments)
-
-    def _skipped(self, lines: Iterator[str], count: int) -> Iterator[str]:
-        """Skips lines when the first is asked for."""
-        for _ in range(count):
-            if next(lines, None) is None:
-                break
-            self._base += 1
-        return
-        yield ""
+        self._reader: Any = csv.reader(source.lines(), **form.arguments)
 
     @property
     def line(self) -> int:
         """The last line that was read."""
         return self._base + int(self._reader.line_num)
+
+    def skip(self, count: int) -> None:
+        """Leaves out lines, before anything else is read.
+
+        Raises:
+            Unreadable: when they are not in the file's encoding.
+        """
+        try:
+            self._base = sum(1 for _ in islice(self._source.lines(), count))
+        except UnicodeDecodeError as error:
+            raise self._unreadable(error) from error
 
     def header(self) -> list[str] | None:
         """The cells of the first line that is not empty; None when there is none.

@@ -57,15 +57,14 @@ def read_csv(
         ConversionError: when the header is not what the model takes, at once; else as the collector does.
     """
     with text_source(source, form.encoding) as text:
-        cells = Cells(text, form, skip_lines)
-        if names is None:
-            names = _header(cells, structure)
+        cells = Cells(text, form)
+        header = _header(cells, structure, skip_lines, names)
         try:
-            parts = _parts(names, join or {})
+            parts = _parts(header, join or {})
             left_out = dict.fromkeys((part for each in (join or {}).values() for part in each), None)
             plan = Plan.of(
                 structure,
-                [*names, *parts],
+                [*header, *parts],
                 columns={**left_out, **(columns or {})},
                 constants=constants,
                 null=null,
@@ -81,10 +80,11 @@ def read_csv(
     collector.end()
 
 
-def _header(cells: Cells, structure: Structure) -> list[str]:
+def _header(cells: Cells, structure: Structure, skip_lines: int, names: Sequence[str] | None) -> Sequence[str]:
     """The names of the columns."""
     try:
-        header = cells.header()
+        cells.skip(skip_lines)
+        header = cells.header() if names is None else names
     except Unreadable as error:
         raise conversion_error(structure.name, (ConversionFault(str(error), line=error.line),)) from error
     if header is None:
