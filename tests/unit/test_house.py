@@ -31,6 +31,7 @@ ROOMS = (
     "testing",
 )
 DRIVERS = {
+    "cli/doctor.py",
     "client/backend_async.py",
     "client/channel.py",
     "client/channel_async.py",

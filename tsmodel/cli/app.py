@@ -5,14 +5,17 @@ Help is plain text: rich would take longer to import than the help takes to read
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
+from collections.abc import Callable
 from typing import Any, Final
 
 import typer
 from typer.core import TyperGroup
 
 from tsmodel.cli.commands import COMMANDS
+from tsmodel.cli.failures import Ended, closed_pipe
 
 __all__ = ["run"]
 
@@ -25,7 +28,10 @@ def run(arguments: list[str]) -> int:
     Raises:
         Whatever the command raises; a usage error of typer when the arguments are not its own.
     """
-    status = typer.main.get_command(_app).main(arguments, prog_name="tsmodel", standalone_mode=False)
+    try:
+        status = typer.main.get_command(_app).main(arguments, prog_name="tsmodel", standalone_mode=False)
+    except Ended as ended:
+        return ended.status
     return status if isinstance(status, int) else 0
 
 
@@ -49,8 +55,25 @@ class _Lazy(TyperGroup):
             function = getattr(module, f"{cmd_name}_")
             # Behind a line of \b text keeps its lines.
             text = inspect.cleandoc(function.__doc__).replace("\n\nExample", "\n\n\b\nExample")
-            app.command(cmd_name, help=text, context_settings=_SETTINGS)(function)
+            app.command(cmd_name, help=text, context_settings=_SETTINGS)(_guarded(function))
         return typer.main.get_command(app)
+
+
+def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Versions of typer end differently where a command is interrupted or its output closed: none gets to see it."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except KeyboardInterrupt:
+            raise Ended(130) from None
+        except BrokenPipeError as error:
+            if closed_pipe(error):
+                raise Ended(141) from None
+            raise
+
+    return guarded
 
 
 def _plain() -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from tsmodel.errors import ConversionError, QueryError, TSModelError
 
-__all__ = ["UsageError", "closed_pipe", "told"]
+__all__ = ["Ended", "UsageError", "closed_pipe", "in_words", "told"]
 
 _WORDS: Final = {
     'narrow the query or use .on_error("skip")': "narrow the range by --moid or others, or give --on-error skip",
@@ -28,6 +28,18 @@ class UsageError(TSModelError):
     """An argument of the command line is wrong."""
 
 
+class Ended(Exception):  # noqa: N818 - it is no error
+    """A command ended early and has nothing to say.
+
+    Attributes:
+        status: the exit status.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
 def told(error: Exception) -> tuple[str, int]:
     """The text of an error, and the exit status."""
     show = getattr(error, "format_message", None)  # a usage error of click, which newer versions of typer have within
@@ -38,17 +50,21 @@ def told(error: Exception) -> tuple[str, int]:
     if isinstance(error, UsageError):
         return _one_line(str(error)), 2
     if isinstance(error, ConversionError):
-        return str(error), 1
+        return in_words(str(error)), 1
     if isinstance(error, TSModelError):
-        text = str(error).partition("\n")[0]
-        for theirs, ours in _WORDS.items():
-            text = text.replace(theirs, ours)
-        return text, 2 if isinstance(error, QueryError) else 1
+        return in_words(str(error).partition("\n")[0]), 2 if isinstance(error, QueryError) else 1
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror, 1
     if isinstance(error, MemoryError):
         return "there is not enough memory for this; narrow the range", 1
     return f"{type(error).__name__}: {_one_line(str(error))} (--debug shows where)", 1
+
+
+def in_words(text: str) -> str:
+    """A message of the library in terms of the command line."""
+    for theirs, ours in _WORDS.items():
+        text = text.replace(theirs, ours)
+    return text
 
 
 def closed_pipe(error: Exception) -> bool:

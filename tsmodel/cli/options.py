@@ -6,10 +6,17 @@ from typing import Annotated, Literal
 
 import typer
 
+from tsmodel.cli.failures import UsageError
+
 __all__ = [
     "Acq",
+    "Ambiguous",
     "Cap",
     "Cid",
+    "Columns",
+    "Decimal",
+    "Delimiter",
+    "Encoding",
     "Errors",
     "Json",
     "Mid",
@@ -17,8 +24,11 @@ __all__ = [
     "Moid",
     "OnError",
     "Target",
+    "To",
+    "UnlessStored",
     "Where",
     "Zone",
+    "mapping",
 ]
 
 OnError = Literal["raise", "skip"]
@@ -66,3 +76,46 @@ Zone = Annotated[
     str, typer.Option("--tz", metavar="ZONE", help="Time zone of times without an offset: Europe/Warsaw, or local.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+To = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="TARGET",
+        help="A file, which is created if it does not exist, or tstorage://host:port. Default: TSMODEL_URL.",
+        show_default=False,
+    ),
+]
+Ambiguous = Annotated[
+    Literal["earlier", "later"] | None,
+    typer.Option(
+        "--ambiguous", metavar="earlier|later", help="Which time is meant that clocks show twice when they are put back."
+    ),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", metavar="NAME=FIELD", help="Which field a column is; NAME= leaves it out. May be repeated."),
+]
+Delimiter = Annotated[str | None, typer.Option("--delimiter", metavar="CHAR", help="Between cells: ; or tab.")]
+Decimal = Annotated[
+    Literal[".", ","] | None, typer.Option("--decimal", metavar=".|,", help="The decimal point of numbers.")
+]
+Encoding = Annotated[str | None, typer.Option("--encoding", metavar="NAME", help="Such as cp1252.")]
+UnlessStored = Annotated[
+    bool, typer.Option("--unless-stored", help="Leave out records that are stored already: to repeat an import.")
+]
+
+
+def mapping(columns: list[str] | None) -> dict[str, str | None]:
+    """Fields by columns, as `--column` says it.
+
+    Raises:
+        UsageError: when one is not NAME=FIELD.
+    """
+    found: dict[str, str | None] = {}
+    for text in columns or []:
+        name, equals, field = text.rpartition("=")
+        if not equals or not name:
+            raise UsageError(f"--column {text!r} is not NAME=FIELD, such as --column Zaehler=mid")
+        found[name] = field.strip() or None
+    return found

@@ -78,6 +78,7 @@ def print_json(data: object) -> None:
 
 def note(text: str) -> None:
     """Says something that is not part of the result."""
+    sys.stdout.flush()
     print(text, file=sys.stderr, flush=True)
 
 
@@ -162,7 +163,7 @@ def _cell(value: object) -> tuple[str, bool]:
     """The text of a cell, and whether it is a number."""
     if value is None:
         return "", True
-    text = str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
     if not text.isprintable():
         text = text.encode("unicode_escape").decode()
     return text, isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy.typing as npt
 from typing_extensions import Self
 
-from tsmodel.frames.columns import Wanted
+from tsmodel.errors import QueryError
+from tsmodel.frames.columns import Wanted, chosen
 from tsmodel.frames.ends import ArrowFrame, ColumnsFrame, Frame, StructuredFrame
 from tsmodel.frames.lazy import lazy_frame, pushed
 from tsmodel.frames.libraries import library
 from tsmodel.frames.parquet import write_parquet
+from tsmodel.frames.plotting import draw
 from tsmodel.frames.tables import DtypeBackend, Rebatched, pandas_of, polars_of
 from tsmodel.model.base import TSModel
 from tsmodel.model.columns import Column
@@ -305,6 +307,35 @@ class Query(QueryBuilder[M]):
             QueryError, DecodeError: as `to_arrow`.
         """
         return write_parquet(self.to_reader(*columns, batch_size=batch_size), path, compression=compression)
+
+    def plot(
+        self, x: Wanted = "cap", y: Wanted | Sequence[Wanted] = (), by: Wanted | None = "mid", axes: Any = None
+    ) -> Any:
+        """Draws columns with matplotlib: a line for each value of `by`. Where there are more points than a picture has room
+        for, the least and the greatest of each slice are kept, so that spikes are seen.
+
+        Args:
+            x: the column that the picture goes along.
+            y: one column of numbers, or several.
+            by: the column whose values are lines of their own; None for one line.
+            axes: matplotlib axes to draw on; None for those of a new figure, `axes.figure`.
+
+        Returns:
+            The axes.
+
+        Raises:
+            MissingLibraryError: when matplotlib is not installed.
+            QueryError: when a column is unknown, or has no numbers.
+            DecodeError: as `to_numpy`.
+        """
+        model = self.spec.model
+        ys = [y] if isinstance(y, (str, Column)) else list(y)
+        if not ys:
+            raise QueryError('plot() takes the columns to draw, such as plot(y="volts")')
+        names = [chosen(model, [each])[0].alias for each in (x, *ys, *([] if by is None else [by]))]
+        columns = self.columns(*dict.fromkeys(names))
+        drawn, along = names[1 : len(ys) + 1], names[0]
+        return draw(model, columns, along, drawn, None if by is None else names[-1], axes)
 
     def lazy(self) -> pl.LazyFrame:
         """A polars `LazyFrame`, which reads when it is collected, and only what it needs: conditions on cid, mid, moid, cap

@@ -1,0 +1,93 @@
+"""`tsmodel plot`: a picture of what is stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from tsmodel.cli import options as of
+from tsmodel.cli.failures import UsageError
+from tsmodel.cli.opening import query_of, reading
+from tsmodel.cli.output import note, written
+from tsmodel.frames.columns import names_of
+from tsmodel.frames.libraries import library
+from tsmodel.model.meta import schema_of
+
+__all__ = ["plot_"]
+
+_SUFFIXES: Final = (".png", ".svg", ".pdf", ".jpg")
+_MOST: Final = 4
+"""Fields that are drawn when none is named."""
+
+
+def plot_(
+    target: of.Target = None,
+    model: of.Model = None,
+    y: Annotated[
+        list[str] | None,
+        typer.Option("--y", "-y", metavar="FIELD", help="What to draw; may be repeated. Default: all numbers."),
+    ] = None,
+    x: Annotated[str, typer.Option("--x", "-x", metavar="FIELD", help="What to draw it over.")] = "cap",
+    by: Annotated[str, typer.Option("--by", metavar="FIELD", help="A line for each of its values; or none.")] = "mid",
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="A .png, .svg, .pdf or .jpg.")] = "plot.png",
+    cid: of.Cid = None,
+    mid: of.Mid = None,
+    moid: of.Moid = None,
+    cap: of.Cap = None,
+    acq: of.Acq = None,
+    where: of.Where = None,
+    title: Annotated[str | None, typer.Option("--title", metavar="TEXT", help="Default: the target.")] = None,
+    on_error: of.Errors = "raise",
+    tz: of.Zone = "UTC",
+) -> None:
+    """Draw fields over time into a picture file. Spikes are seen however many records there are.
+
+    Needs the extra plot: pip install 'tstorage-model[plot]'.
+
+    Example:
+      tsmodel plot readings.tsdb --model readings.toml -y volts --cap 2026-11 -o volts.png
+    """
+    if model is None:
+        raise UsageError("plot needs to know the fields: give --model, which `tsmodel import` saves")
+    suffix = Path(output).suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise UsageError(f"{output} is none of {', '.join(_SUFFIXES)}")
+    figure = library("matplotlib.figure", "tsmodel plot").Figure(figsize=(12, 5), layout="constrained")
+    with reading(target) as session:
+        query = query_of(
+            session, model, cid=cid, mid=mid, moid=moid, cap=cap, acq=acq, where=where, on_error=on_error, tz=tz
+        )
+        known = names_of(query.spec.model)
+        drawn = y or _numbers(query.spec.model)
+        for name in (x, *drawn, *([] if by == "none" else [by])):
+            if name not in known:
+                raise UsageError(f"{name} is not a field; there are {', '.join(known)}")
+        axes = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0] if len(drawn) > 1 and y is None else None
+        count = 0
+        for at, names in enumerate([drawn] if axes is None else [[name] for name in drawn]):
+            one = query.plot(x, names, None if by == "none" else by, figure.add_subplot() if axes is None else axes[at])
+            one.label_outer()
+            count = sum(len(line.get_xdata()) for line in one.get_lines())
+        figure.suptitle(title if title is not None else session.name.partition("?")[0])
+    if not count:
+        note("no records: the picture is empty")
+    with written(output) as path:
+        figure.savefig(path, format=suffix[1:], dpi=120)
+    print(output)
+
+
+def _numbers(model: Any) -> list[str]:
+    """The fields that have numbers; not those that only tell lines apart."""
+    columns = schema_of(model).columns
+    names = []
+    for field in schema_of(model).layout.fields:
+        number = columns[field.name].info.codec.number
+        item = getattr(columns[field.name].info.codec, "item", None)
+        number = number or getattr(item, "number", None)
+        if number is not None and number.kind in ("int", "float") and len(names) < _MOST:
+            names.append(field.name)
+    if not names:
+        raise UsageError(f"{model.__name__} has no field with numbers; name what to draw by -y")
+    return names
