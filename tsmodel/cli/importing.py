@@ -92,13 +92,16 @@ def import_(
         saved = save or f"{path.stem}.toml"
         if found.is_local and given.tz is None:
             found = inferred(path, _with_zone(given))
+        text = _saved_as(found, saved)
         if not as_json:
-            _show(found, saved)
+            print(f"# {saved}\n{text}")
+        for remark in found.notes:
+            note(f"note: {remark}")
         if dry_run:
             if as_json:
                 print_json({"model": found.name, "key": found.keywords, "fields": found.fields, "csv": found.csv})
             return 0
-        _save(found, saved)
+        Path(saved).write_text(text, encoding="utf-8", newline="\n")
         try:
             kind, how = model_of(saved), csv_options(saved)
         except SchemaError as error:
@@ -122,21 +125,21 @@ def _tell(done: Stored, target: str, saved: str, *, as_json: bool) -> int:
     return done.status
 
 
-def _show(found: Found, saved: str) -> None:
-    print(f"# {saved}")
-    print(found.python() if saved.endswith(".py") else found.toml())
-    for text in found.notes:
-        note(f"note: {text}")
+def _saved_as(found: Found, saved: str) -> str:
+    """The text of the file that the model is saved in.
 
-
-def _save(found: Found, saved: str) -> None:
+    Raises:
+        UsageError: when it cannot be there.
+    """
     path = Path(saved)
     if path.suffix not in (".toml", ".py"):
         raise UsageError(f"--save {saved}: a model is saved as .toml or .py")
+    if path.is_dir() or not path.parent.is_dir():
+        raise UsageError(f"--save {saved}: there is no such place for a file")
     text = found.python() if path.suffix == ".py" else found.toml()
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
         raise UsageError(f"{saved} exists and is another model: use it by --model {saved}, or name another file by --save")
-    path.write_text(text, encoding="utf-8", newline="\n")
+    return text
 
 
 def _existing(file: str) -> Path:

@@ -64,6 +64,9 @@ _LETTERS: Final = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ł": "l", "Ł": "L"}
 )
 
+_RESERVED: Final = {*dir(TSModel), "cid", "mid", "moid", "acq"}
+"""Names that fields do not have."""
+
 
 @attrs.frozen
 class Given:
@@ -587,9 +590,7 @@ def _identifier(name: str) -> str:
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", ascii_only)
     made = re.sub(r"\W+", "_", spaced, flags=re.ASCII).strip("_").lower() or "field"
     made = f"f_{made}" if made[0].isdigit() else made
-    return (
-        f"{made}_" if keyword.iskeyword(made) or hasattr(TSModel, made) or made in ("cid", "mid", "moid", "acq") else made
-    )
+    return f"{made}_" if keyword.iskeyword(made) or made in _RESERVED else made
 
 
 def _free(name: str, taken: Iterable[str]) -> str:

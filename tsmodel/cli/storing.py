@@ -8,6 +8,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import sys
@@ -86,6 +87,10 @@ def with_csv_options(
     options = {**saved, **{name: value for name, value in given.items() if value is not None}}
     if options.get("delimiter") in ("\\t", "tab"):
         options["delimiter"] = "\t"
+    try:
+        codecs.lookup(options.get("encoding") or "utf-8")
+    except LookupError:
+        raise UsageError(f"there is no encoding {options['encoding']!r}; such are utf-8, cp1252, utf-16") from None
     if columns:
         options["columns"] = {**options.get("columns", {}), **of.mapping(list(columns))}
     return options

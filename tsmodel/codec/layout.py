@@ -148,9 +148,7 @@ class Layout:
     def __attrs_post_init__(self) -> None:
         fixed = ((field, field.item) for field in self.fields)
         checked = (
-            field
-            for field, item in fixed
-            if isinstance(item, FixedCodec) and (field.bit is not None or item.may_be_faulty)
+            field for field, item in fixed if isinstance(item, FixedCodec) and (field.bit is not None or item.may_be_faulty)
         )
         object.__setattr__(self, "_checked", tuple(checked))
 

@@ -126,6 +126,8 @@ def _groups(count: int, column: Numbers | None) -> list[tuple[object, npt.NDArra
     """The rows of each value, in the order of the values."""
     if column is None:
         return [(None, np.arange(count))]
+    if not len(column):
+        return []
     if column.dtype.kind == "O" or np.ma.isMaskedArray(column):
         column = np.array([str(each) for each in column.tolist()])
     names, places = np.unique(column, return_inverse=True)
