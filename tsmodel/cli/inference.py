@@ -17,6 +17,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -168,6 +169,7 @@ class _Inference:
         self._given = given
         self._notes: list[str] = []
         self._csv: dict[str, Any] = {}
+        self._is_local = False
         if delimiter != ",":
             self._csv["delimiter"] = delimiter
         if encoding != "utf-8":
@@ -369,7 +371,7 @@ class _Column:
                 return "text"
             return "int" if min(numbers) >= -(2**63) and max(numbers) < 2**63 else "text"
         for point in (mark,) if mark else (".", ","):
-            if self._are(lambda value, point=point: _is_number(value, point)):
+            if self._are(partial(_is_number, point=point)):
                 self.mark = point
                 self._digits = max(map(_significant, (value.replace(",", ".") for value in self._values)))
                 return "float"

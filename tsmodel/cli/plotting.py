@@ -81,7 +81,7 @@ def plot_(
 def _numbers(model: Any) -> list[str]:
     """The fields that have numbers; not those that only tell lines apart."""
     columns = schema_of(model).columns
-    names = []
+    names: list[str] = []
     for field in schema_of(model).layout.fields:
         number = columns[field.name].info.codec.number
         item = getattr(columns[field.name].info.codec, "item", None)

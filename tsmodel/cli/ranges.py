@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from tsmodel.cli.failures import UsageError
 from tsmodel.errors import TimestampError
@@ -20,6 +20,8 @@ from tsmodel.keys import LIMITS
 from tsmodel.timestamps import duration_ns, now_ns, to_ns
 
 __all__ = ["Ids", "Span", "ids", "point", "span"]
+
+T = TypeVar("T")
 
 Span = tuple[int | None, int | None]
 """Begin and end, ns since 2001; None where it is open."""
@@ -139,7 +141,7 @@ def _local(text: str, zone: dt.tzinfo) -> int:
     return _made(lambda: to_ns(utc - (offset.days * 86_400 + offset.seconds) * 10**9), text)
 
 
-def _made(make: Callable[[], object], text: str) -> object:
+def _made(make: Callable[[], T], text: str) -> T:
     try:
         return make()
     except (ValueError, OverflowError) as error:

@@ -18,6 +18,7 @@ field is "" is left out.
 from __future__ import annotations
 
 import datetime as dt
+import importlib
 import inspect
 import json
 import re
@@ -77,8 +78,9 @@ def read(path: Path) -> tuple[type[TSModel], dict[str, Any]]:
             except TypeError as error:
                 raise SchemaError(f"{where}: {error}") from error
     namespace = {"__annotations__": annotations, "__module__": __name__, **values}
+    metaclass: Any = type(TSModel)
     try:
-        made: Any = type(TSModel)(name, (TSModel,), namespace, **keywords)
+        made = metaclass(name, (TSModel,), namespace, **keywords)
     except SchemaError as error:
         raise SchemaError(f"{path}: {error}", model=name) from error
     csv = dict(data["csv"])
@@ -109,23 +111,21 @@ def toml(name: str, keywords: dict[str, Any], fields: dict[str, dict[str, Any]],
         lines.append(f"{field_name} = {given}")
     lines += ["", "# How CSV files of these records are read: the arguments of load_csv.", "[csv]"]
     for key, value in csv.items():
-        given = {column: target or "" for column, target in value.items()} if key == "columns" else value
-        lines.append(f"{_key(key)} = {_value(given)}")
+        columns = {column: target or "" for column, target in value.items()} if key == "columns" else value
+        lines.append(f"{_key(key)} = {_value(columns)}")
     return "\n".join(lines) + "\n"
 
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        if sys.version_info >= (3, 11):
-            import tomllib
-        else:
-            import tomli as tomllib
+        tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     except ImportError as error:
         raise MissingLibraryError(
             "TOML schemas need tomli before Python 3.11: pip install 'tstorage-model[cli]'", library="tomli"
         ) from error
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return data
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SchemaError(f"{path} is not TOML: {error}") from error
 

@@ -61,7 +61,9 @@ def sql_(
     chosen = "jsonl" if as_json else "parquet" if output is not None and output.endswith(".parquet") else form
     if chosen == "parquet" and output is None:
         raise UsageError("a Parquet file needs a name: give -o FILE")
-    names = [(each, found.__name__) for each in model or [] for found in models_of([each])] or [(None, "Record")]
+    names: list[tuple[str | None, str]] = [
+        (each, found.__name__) for each in model or [] for found in models_of([each])
+    ] or [(None, "Record")]
     with reading(target) as session, duckdb.connect() as connection:
         for name, table in names:
             single = name if name is None or ":" in name or name.endswith(".toml") else f"{name}:{table}"

@@ -147,7 +147,7 @@ def _official(path: Path | None, options: dict[str, Any]) -> list[str] | None:
     """The columns of a file of the official clients; None when the file has a header."""
     encoding = options.get("encoding", "utf-8")
     if path is None:
-        head = sys.stdin.buffer.peek(_LOOK).decode(encoding, "replace")  # type: ignore[attr-defined]
+        head = sys.stdin.buffer.peek(_LOOK).decode(encoding, "replace")  # type: ignore[union-attr]
     else:
         with path.open(encoding=encoding, newline="", errors="replace") as opened:
             head = opened.read(_LOOK)

@@ -9,7 +9,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -95,7 +95,9 @@ def draw(
     if axes is None:
         axes = library("matplotlib.figure", "plot()").Figure(figsize=(12, 5), layout="constrained").add_subplot()
     groups = _groups(len(across), None if by is None else columns[by])
-    for name, picked in groups:
+    named = (lambda value: value) if by is None else _names(schema.columns[by].info)
+    for value, picked in groups:
+        name = named(value)
         order = picked[np.argsort(across[picked], kind="stable")]
         along = across[order]
         for y in ys:
@@ -134,6 +136,17 @@ def _groups(count: int, column: Numbers | None) -> list[tuple[object, npt.NDArra
     order = np.argsort(places, kind="stable")
     cuts = np.searchsorted(places[order], np.arange(1, len(names)))
     return list(zip(names.tolist(), np.split(order, cuts), strict=True))
+
+
+def _names(info: ColumnInfo) -> Callable[[Any], object]:
+    """What a stored value is called: by its member's name, where it is one of an enumeration."""
+    load = getattr(info.codec, "load", None)
+
+    def name(stored: Any) -> object:
+        value = stored if load is None or isinstance(stored, str) else load(stored)
+        return getattr(value, "name", value)
+
+    return name
 
 
 def _datetimes(times: Numbers) -> Numbers:

@@ -18,7 +18,7 @@ def test_plot(run: Run, readings: Path, work: Path) -> None:
     assert done.status == 0
     drawn = (work / "a.svg").read_text()
     assert "Volts!" in drawn
-    assert "state 1" in drawn
+    assert "state ON" in drawn
     done = run("plot", readings, *MODEL, "--mid", "1", "-o", "empty.pdf")
     assert (done.status, done.err) == (0, "no records: the picture is empty\n")
 

@@ -129,9 +129,9 @@ class _Planner:
         self._given: dict[str, int | None] = {}  # number of the column by path; None for a constant
         self._constants: dict[str, object] = {}
         named = {name: target for name, target in columns.items() if target is not None}
-        for name, target in {**dict.fromkeys(readers.columns, ""), **named}.items():
+        for name, path_of in {**dict.fromkeys(readers.columns, ""), **named}.items():
             if name not in header:
-                self._fault(f"the file has no such column; its columns are {', '.join(map(repr, header))}", target, name)
+                self._fault(f"the file has no such column; its columns are {', '.join(map(repr, header))}", path_of, name)
         for at, name in enumerate(header):
             target = columns.get(name, name)
             if target is not None and (path := self._path(target, name)) is not None:
