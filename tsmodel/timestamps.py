@@ -15,7 +15,6 @@ import datetime as dt
 import re
 import time
 from typing import Final, TypeAlias
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
@@ -168,6 +167,8 @@ def zone_of(tz: str | dt.tzinfo) -> dt.tzinfo:
     """
     if isinstance(tz, dt.tzinfo):
         return tz
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
     try:
         return ZoneInfo(tz)
     except (ZoneInfoNotFoundError, ValueError, OSError, TypeError) as error:

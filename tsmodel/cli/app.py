@@ -38,6 +38,16 @@ def run(arguments: list[str]) -> int:
 class _Lazy(TyperGroup):
     """The commands, imported one by one."""
 
+    _is_naming = False
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Names of commands, of which none is imported for that."""
+        self._is_naming = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._is_naming = False
+
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """Their names."""
         return list(COMMANDS)
@@ -48,7 +58,7 @@ class _Lazy(TyperGroup):
         if command is None:
             return None
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        if command.is_plain:
+        if command.is_plain or self._is_naming:
             app.command(cmd_name, help=command.summary)(_plain)
         else:
             module = importlib.import_module(f"tsmodel.cli.{command.module}")
@@ -77,7 +87,7 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _plain() -> None:
-    """For completion only: commands that do not need typer are not run by it."""
+    """Stands for a command whose name is completed, or that typer does not run."""
 
 
 def _commands() -> None:

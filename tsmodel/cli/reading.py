@@ -206,7 +206,8 @@ def follow_(
 ) -> None:
     """Print each new record as it arrives, like `tail -f`, until Ctrl-C.
 
-    With a checkpoint, and no --since, it begins with the first record that is stored.
+    With a checkpoint, and no --since, it begins with the first record that is stored. A run that is killed, rather than
+    ended by Ctrl-C, may print some thousand records again.
 
     Example:
       tsmodel follow tstorage://host:2025 --model meters:Reading --mid 4711 --json
@@ -220,10 +221,19 @@ def follow_(
             start = query.last_acq()
         names = _named(query, None)
         printed = _printer(query.spec.model, names, "jsonl" if as_json else form, sys.stdout)
-        with query.follow(start, poll, checkpoint, wait=wait) as new:
-            for row in new:
-                printed([row])
-                sys.stdout.flush()  # it counts as taken when the next one is asked for
+        every = 1 if checkpoint is None else _AT_ONCE
+        with query.follow(start, poll, checkpoint, checkpoint_every=every, wait=wait) as new:
+            is_out = True
+            try:
+                for row in new:
+                    is_out = False
+                    printed([row])
+                    sys.stdout.flush()
+                    is_out = True
+            except KeyboardInterrupt:
+                if is_out:
+                    new.commit()
+                raise
         _tell_skipped(query)
 
 

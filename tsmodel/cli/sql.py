@@ -73,7 +73,9 @@ def sql_(
             relation = connection.sql(statement)
             if relation is None:
                 raise UsageError("the statement gives no rows; write a SELECT")
-            reader = relation.fetch_arrow_reader(_ROWS)
+            # Newer versions of DuckDB have another name for it.
+            read = relation.to_arrow_reader if hasattr(relation, "to_arrow_reader") else relation.fetch_arrow_reader
+            reader = read(_ROWS)
         except duckdb.Error as error:
             raise UsageError(f"{str(error).splitlines()[0]} (tables: {', '.join(table for _, table in names)})") from None
         with written(output) as path:
