@@ -156,8 +156,12 @@ def inferred(path: Path, given: Given) -> Found:
     """
     encoding = given.encoding or _encoding(path)
     text = _look(path, encoding)
-    delimiter = given.delimiter or _delimiter(text)
+    said = re.match(r"sep=(.)\r?\n", text)  # for spreadsheets
+    if said is not None:
+        text = text[said.end() :]
+    delimiter = given.delimiter or (said[1] if said is not None else _delimiter(text))
     rows, skipped = _rows(text, delimiter)
+    skipped += said is not None
     if not rows:
         raise UsageError(f"{path} holds no lines of cells")
     return _Inference(path.name, given, encoding, delimiter, rows, skipped).found()
@@ -280,7 +284,7 @@ class _Inference:
             if component in self._given.fixed:
                 continue
             for wanted in known:
-                name = next((each for each in self._columns if _identifier(each).lower() == wanted), None)
+                name = next((each for each in self._columns if _plain(each) == wanted), None)
                 if name is None or name in key.values() or name in self._given.columns:
                     continue
                 column = self._columns[name]
@@ -308,7 +312,7 @@ class _Inference:
         if "cap" in self._columns and self._columns["cap"].kind == "int":
             return self._capture("cap", None)  # as TStorage counts it
         candidates = [name for name in self._columns if name not in taken and self._columns[name].as_time(_CAP) is not None]
-        known = [each for wanted in _CAP for each in candidates if _identifier(each).lower() == wanted]
+        known = [each for wanted in _CAP for each in candidates if _plain(each) == wanted]
         for name in dict.fromkeys([*known, *candidates]):
             column = self._columns[name]
             form = column.as_time(_CAP)
@@ -321,6 +325,8 @@ class _Inference:
                 self._columns[joined] = _Column(joined, [], None)
                 return self._capture(joined, f"{first} {clock.clock}")
             return self._capture(name, self._given.time_format or form)
+        if len(self._names) in (5, 6) and self._names[0] == "column1":
+            raise UsageError(f"{self._file} looks like a file of the official clients: `tsmodel put` stores it as it is")
         raise UsageError(f"{self._file}: no column is a time; give --time COLUMN and --time-format '%d.%m.%Y %H:%M'")
 
     def _capture(self, name: str, form: str | None) -> str:
@@ -422,7 +428,7 @@ class _Column:
         if not values:
             return None
         if self.kind == "int":
-            if _identifier(self.name).lower() not in (*names, "epoch", "unix", "unixtime", "unix_time"):
+            if _plain(self.name) not in (*names, "epoch", "unix", "unixtime", "unix_time"):
                 return None
             least, greatest = min(map(int, values)), max(map(int, values))
             return next((form for form, unit in _UNIX if unit // 2 <= least and greatest < 5 * unit), None)
@@ -585,12 +591,17 @@ def _significant(text: str) -> int:
     return len(mantissa.rstrip("0")) if "." in text else len(mantissa)
 
 
-def _identifier(name: str) -> str:
-    """A name that a field can have: `Spannung [V]` becomes `spannung`."""
+def _plain(name: str) -> str:
+    """A name in letters, digits and underscores: `Spannung [V]` becomes `spannung`."""
     bare = _UNIT.sub("", name).translate(_LETTERS)
     ascii_only = unicodedata.normalize("NFKD", bare).encode("ascii", "ignore").decode()
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", ascii_only)
-    made = re.sub(r"\W+", "_", spaced, flags=re.ASCII).strip("_").lower() or "field"
+    return re.sub(r"\W+", "_", spaced, flags=re.ASCII).strip("_").lower()
+
+
+def _identifier(name: str) -> str:
+    """A name that a field can have."""
+    made = _plain(name) or "field"
     made = f"f_{made}" if made[0].isdigit() else made
     return f"{made}_" if keyword.iskeyword(made) or made in _RESERVED else made
 

@@ -161,6 +161,23 @@ def test_what_else_is_found(work: Path) -> None:
     assert (row.volts, row.volts_2, row.fuer) == (1.5, 2, "ä")
 
 
+def test_columns_of_the_key(work: Path) -> None:
+    model = found(work, "cid,Meter ID,moid,cap,acq,volts\n1,2,3,2026-01-01T00:00:00Z,2026-01-01T00:00:00Z,5\n")
+    assert (model.keywords, list(model.fields)) == ({}, ["volts"])
+    (work / "f.toml").write_text(model.toml())
+    (row,) = model_of("f.toml").load_csv(work / "f.csv", **csv_options("f.toml"))
+    assert (row.cid, row.mid, row.moid, row.acq) == (1, 2, 3, -1)
+    model = found(work, "cid,mid,moid,cap,volts\n-1,x,3,5,5\n")
+    assert (model.keywords, list(model.fields)) == ({"cid": 1, "mid": 1}, ["cid_", "mid_", "volts"])
+
+
+def test_a_line_for_spreadsheets(work: Path) -> None:
+    model = found(work, "sep=;\ntime;volts\n2026-01-01T00:00:00Z;1\n")
+    (work / "f.toml").write_text(model.toml())
+    (row,) = model_of("f.toml").load_csv(work / "f.csv", **csv_options("f.toml"))
+    assert row.volts == 1  # type: ignore[attr-defined]
+
+
 def test_a_file_without_a_header(work: Path) -> None:
     model = found(work, "2026-01-01T00:00:00Z,4711,1.5\n2026-01-01T00:01:00Z,4711,1.5\n")
     assert list(model.fields) == ["column2", "column3"]
@@ -183,6 +200,7 @@ def test_names_that_fields_cannot_have(work: Path, name: str) -> None:
     [
         ("", (), "holds no lines"),
         ("a,b\n1,2\n", (), "no column is a time"),
+        ("1,2,3,5,00ff\n", (), "tsmodel put"),
         ("time\n2026-01-01T00:00:00Z\n", (), "nothing to store"),
         ("time,a\n01/02/2026 12:00,1\n", (), "may be day/month or month/day"),
         ("time,a\n2026-01-01 12:00,1\n", (), "give their time zone"),
