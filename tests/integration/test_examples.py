@@ -101,3 +101,10 @@ def test_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     assert (wrong.status_code, wrong.json()["detail"][0]["loc"]) == (422, ["body", 0, "volts"])
     assert naive.status_code == 422
+
+
+def test_the_tests_of_a_program(tmp_path: Path) -> None:
+    options = ("-p", "no:cacheprovider", "-p", "tsmodel.testing.plugin", "-n", "0", "-q", "--rootdir", str(tmp_path))
+    done = run("-m", "pytest", *options, EXAMPLES / "testing", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 passed" in done.stdout

@@ -47,6 +47,7 @@ DRIVERS = {
     "session/flushing.py",
     "session/session_async.py",
     "session/threads.py",
+    "testing/faults.py",
 }
 IO_MODULES = {"socket", "ssl", "asyncio", "select", "selectors"}
 ONLY_FOR_TYPES = {("errors", "keys"), ("errors", "model"), ("model", "query")}
