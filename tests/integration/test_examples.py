@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import json
 import re
 import runpy
 import struct
@@ -108,3 +110,22 @@ def test_the_tests_of_a_program(tmp_path: Path) -> None:
     done = run("-m", "pytest", *options, EXAMPLES / "testing", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "6 passed" in done.stdout
+
+
+def test_the_notebook_gives_what_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    cells = json.loads((EXAMPLES / "a_day_of_ten_meters.ipynb").read_text())["cells"]
+    names: dict[str, Any] = {}
+    compared = 0
+    for cell in cells:
+        if cell["cell_type"] != "code":
+            continue
+        *body, last = ast.parse("".join(cell["source"])).body
+        exec(compile(ast.Module(body, []), "<cell>", "exec"), names)
+        value = eval(compile(ast.Expression(last.value), "<cell>", "eval"), names)  # type: ignore[attr-defined]
+        shown = [output["data"]["text/html"] for output in cell["outputs"] if "text/html" in output.get("data", {})]
+        if shown and ">acq" not in "".join(shown[0]):  # which is the time of the run
+            assert value._repr_html_() == "".join(shown[0])
+            compared += 1
+    assert compared >= 4

@@ -12,6 +12,7 @@ import tsmodel
 
 ROOMS = (
     "lazily",
+    "html",
     "errors",
     "timestamps",
     "keys",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -9,7 +10,7 @@ import typer
 
 from tsmodel.cli import options as of
 from tsmodel.cli.failures import UsageError
-from tsmodel.cli.opening import query_of, reading
+from tsmodel.cli.opening import query_of, reading, zone
 from tsmodel.cli.output import note, written
 from tsmodel.frames.columns import names_of
 from tsmodel.frames.libraries import library
@@ -30,7 +31,10 @@ def plot_(
         typer.Option("--y", "-y", metavar="FIELD", help="What to draw; may be repeated. Default: all numbers."),
     ] = None,
     x: Annotated[str, typer.Option("--x", "-x", metavar="FIELD", help="What to draw it over.")] = "cap",
-    by: Annotated[str, typer.Option("--by", metavar="FIELD", help="A line for each of its values; or none.")] = "mid",
+    by: Annotated[
+        str | None,
+        typer.Option("--by", metavar="FIELD", help="A line for each of its values, or none. Default: for each series."),
+    ] = None,
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="A .png, .svg, .pdf or .jpg.")] = "plot.png",
     cid: of.Cid = None,
     mid: of.Mid = None,
@@ -61,15 +65,16 @@ def plot_(
         )
         known = names_of(query.spec.model)
         drawn = y or _numbers(query.spec.model)
-        for name in (x, *drawn, *([] if by == "none" else [by])):
+        for name in (x, *drawn, *([] if by in (None, "none") else [by])):
             if name not in known:
                 raise UsageError(f"{name} is not a field; there are {', '.join(known)}")
-        axes = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0] if len(drawn) > 1 and y is None else None
-        count = 0
-        for at, names in enumerate([drawn] if axes is None else [[name] for name in drawn]):
-            one = query.plot(x, names, None if by == "none" else by, figure.add_subplot() if axes is None else axes[at])
+        lines = ("cid", "mid", "moid") if by is None else () if by == "none" else (by,)
+        axes = figure.subplots(len(drawn) if y is None else 1, 1, sharex=True, squeeze=False)[:, 0]
+        for name, one in zip(drawn, axes, strict=True) if y is None else [(drawn, axes[0])]:
+            query.plot(name, x=x, by=lines, ax=one, tz=zone(tz))
+            one.grid(visible=True, alpha=0.3)
             one.label_outer()
-            count = sum(len(line.get_xdata()) for line in one.get_lines())
+        count = sum(len(line.get_xdata()) for one in axes for line in one.get_lines())
         figure.suptitle(title if title is not None else session.name.partition("?")[0])
     if not count:
         note("no records: the picture is empty")
@@ -79,14 +84,14 @@ def plot_(
 
 
 def _numbers(model: Any) -> list[str]:
-    """The fields that have numbers; not those that only tell lines apart."""
-    columns = schema_of(model).columns
+    """The first fields that have numbers."""
     names: list[str] = []
     for field in schema_of(model).layout.fields:
-        number = columns[field.name].info.codec.number
-        item = getattr(columns[field.name].info.codec, "item", None)
-        number = number or getattr(item, "number", None)
-        if number is not None and number.kind in ("int", "float") and len(names) < _MOST:
+        codec = schema_of(model).columns[field.name].info.codec
+        absent = codec.fault(None) is None
+        kind = getattr(codec, "item", codec).python if absent else codec.python
+        is_time = getattr(getattr(codec, "scalar", None), "kind", "") == "time"
+        if kind in (int, float, Decimal) and not is_time and len(names) < _MOST:
             names.append(field.name)
     if not names:
         raise UsageError(f"{model.__name__} has no field with numbers; name what to draw by -y")

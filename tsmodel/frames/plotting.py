@@ -1,160 +1,201 @@
-"""Pictures of columns.
+"""Charts of columns, by matplotlib.
 
 Rules kept here:
 
-* Nothing that stands out is lost: of more points than a picture has room for, each slice of it keeps the first, the last,
-  the least and the greatest.
-* A value that is absent, or NaN, is a gap in the line.
+* A line has at most some thousand points. Of the values that fall on one point of the axis its least and its greatest are
+  drawn, with the first and the last, so that no spike is lost.
+* Missing values and NaN are not drawn; the line goes on behind them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import QueryError
+from tsmodel.frames.columns import Wanted, chosen
 from tsmodel.frames.libraries import library
-from tsmodel.model.meta import schema_of
-from tsmodel.model.operands import ColumnInfo
-from tsmodel.timestamps import to_unix_ns
+from tsmodel.model import Column
+from tsmodel.wire.sorting import run_lasts, run_starts
 
-__all__ = ["draw", "thinned"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from matplotlib.axes import Axes
 
-Numbers = npt.NDArray[Any]
+__all__ = ["Chart", "downsampled", "plot_columns", "times_of"]
 
-SLICES: Final = 2000
-"""Slices of a line: about as many as a picture has pixels across."""
-_MOST_NAMED: Final = 20
-"""Lines that a legend names."""
-_LATEST: Final = 2**63 - 1
-"""The last time that `datetime64[ns]` holds, ns since 1970."""
+Array = npt.NDArray[Any]
+
+_POINTS: Final = 1000
+"""Points of an axis, each of which has up to four values."""
+_EPOCH: Final = np.datetime64("2001-01-01", "ns")
+_TIMES: Final = (np.iinfo(np.int64).min + 1, int(np.datetime64("2262-01-01", "ns").astype(np.int64)) - 978_307_200 * 10**9)
+"""Times that NumPy can hold, ns since 2001; its own epoch is 1970."""
 
 
-def thinned(x: Numbers, y: npt.NDArray[np.float64], slices: int = SLICES) -> npt.NDArray[np.intp]:
-    """The places of the points that a line keeps.
+def downsampled(x: Array, y: Array, points: int = _POINTS) -> npt.NDArray[np.intp]:
+    """The places of the values to draw, ascending: for each of `points` equal parts of the axis those of the first, the
+    least, the greatest and the last value.
 
     Args:
-        x: ascending, shape (n,).
-        y: NaN where there is no value, shape (n,).
-        slices: of equal width, into which the line is cut.
-
-    Returns:
-        Places, ascending; at most five in each slice.
+        x: where they are, ascending, shape (n,).
+        y: the values, without NaN, shape (n,).
+        points: parts of the axis.
     """
-    count = len(x)
-    if count <= 4 * slices:
-        return np.arange(count)
-    offset = x.astype(np.float64) - float(x[0])
-    width = offset[-1] or 1.0
-    at = np.minimum((offset / width * slices).astype(np.intp), slices - 1)
-    starts = np.flatnonzero(np.diff(at, prepend=-1))
-    ends = np.append(starts[1:], count) - 1
-    missing = np.isnan(y)
-    places = [starts, ends]
-    slice_of = np.repeat(np.arange(len(starts)), np.append(starts[1:], count) - starts)
-    for stand_in, best in ((np.inf, np.minimum), (-np.inf, np.maximum)):
-        filled = np.where(missing, stand_in, y)
-        hits = np.flatnonzero(filled == best.reduceat(filled, starts)[slice_of])
-        places.append(hits[np.flatnonzero(np.diff(slice_of[hits], prepend=-1))])
-    gaps = np.flatnonzero(missing)
-    places.append(gaps[np.flatnonzero(np.diff(slice_of[gaps], prepend=-1))])
-    return np.unique(np.concatenate(places))
+    if len(x) <= 4 * points:
+        return np.arange(len(x))
+    places = x.astype(np.float64)
+    part = ((places - places[0]) * (points / (places[-1] - places[0] or 1.0))).astype(np.int64)
+    order = np.lexsort((y, part))  # parts ascend, so they stay where they are
+    starts = run_starts([part])
+    lasts = run_lasts(starts, len(part))
+    return np.unique(np.concatenate([starts, lasts, order[starts], order[lasts]]))
 
 
-def draw(
-    model: type[Any], columns: Mapping[str, Numbers], x: str, ys: Sequence[str], by: str | None, axes: Any = None
-) -> Any:
-    """Draws a line for each of `ys` and each value of `by`.
+@attrs.frozen
+class Chart:
+    """What a chart of a query shows: which columns, and how.
 
     Args:
-        model: the model.
-        columns: as `query.columns()` gives them.
-        x: the column that the picture goes along.
-        ys: columns of numbers.
-        by: the column whose values are lines of their own; None for one line.
-        axes: matplotlib axes to draw on; None for those of a new figure.
-
-    Returns:
-        The axes.
+        model: the query's model.
+        x: the column along the axis.
+        y: the column or columns to draw.
+        by: what tells lines apart.
+        options: as `plot_columns` takes them: ax, tz, max_lines.
 
     Raises:
-        QueryError: when a column has no numbers.
+        QueryError: when one is not a column of the model.
+    """
+
+    x: str
+    y: tuple[str, ...]
+    by: tuple[str, ...]
+    options: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        model: type[Any],
+        x: Wanted,
+        y: Wanted | Sequence[Wanted],
+        by: Wanted | Sequence[Wanted] | None,
+        **options: Any,
+    ) -> Chart:
+        """The chart of these columns."""
+        names = [tuple(chosen(model, [each])[0].alias for each in _several(some)) for some in ([x], y, by or ())]
+        return cls(names[0][0], names[1], names[2], options)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns to read."""
+        return list(dict.fromkeys((self.x, *self.y, *self.by)))
+
+    def draw(self, table: pa.Table) -> Axes:
+        """Draws an Arrow table of these columns."""
+        columns = {name: _numbers(table, name) for name in dict.fromkeys((self.x, *self.y))}
+        by = {name: table.column(name).to_numpy(zero_copy_only=False) for name in self.by}
+        axes = plot_columns(columns, self.x, self.y, by, **self.options)
+        axes.set_ylabel(", ".join(_with_unit(table, name) for name in self.y))
+        return axes
+
+
+def plot_columns(
+    columns: Mapping[str, Array],
+    x: str,
+    y: Sequence[str],
+    by: Mapping[str, Array],
+    ax: Axes | None,
+    tz: str | dt.tzinfo,
+    max_lines: int,
+) -> Axes:
+    """A chart: a line for each column of `y` and each combination of values of `by`.
+
+    Args:
+        columns: numbers and, as datetime64, times; NaN and NaT where there is none; shape (n,) each.
+        x: the column along the axis.
+        y: the columns to draw.
+        by: what tells lines apart, by name, shape (n,) each.
+        ax: where to draw; None for a figure of its own.
+        tz: time zone of times.
+        max_lines: most lines; the title says how many others there are.
+
+    Raises:
         MissingLibraryError: when matplotlib is not installed.
     """
-    schema = schema_of(model)
-    infos = {name: schema.columns[name].info for name in (x, *ys)}
-    units = {spec.name: spec.options.unit for spec in schema.specs if spec.options.unit}
-    values = {y: _numbers(columns[y], infos[y]) for y in ys}
-    if np.ma.is_masked(columns[x]) or columns[x].dtype.kind not in "iuf":
-        raise QueryError(f"{model.__name__}.{x} has no numbers and times, or not everywhere: a picture cannot go along it")
-    across = np.asarray(columns[x])
-    has_times = getattr(getattr(infos[x].codec, "scalar", None), "kind", "") == "time"
-    if axes is None:
-        axes = library("matplotlib.figure", "plot()").Figure(figsize=(12, 5), layout="constrained").add_subplot()
-    groups = _groups(len(across), None if by is None else columns[by])
-    named = (lambda value: value) if by is None else _names(schema.columns[by].info)
-    for value, picked in groups:
-        name = named(value)
-        order = picked[np.argsort(across[picked], kind="stable")]
-        along = across[order]
-        for y in ys:
-            kept = thinned(along, values[y][order])
-            parts = ([] if name is None else [f"{by} {name}"]) + ([y] if len(ys) > 1 or name is None else [])
-            points = _datetimes(along[kept]) if has_times and len(kept) else along[kept]
-            # A lone point has no line.
-            mark = {"marker": "."} if len(kept) == 1 else {}
-            axes.plot(points, values[y][order][kept], linewidth=0.9, label=", ".join(parts), **mark)
-    axes.set_xlabel(f"{x} (UTC)" if has_times else _labelled(x, units))
-    axes.set_ylabel(", ".join(_labelled(y, units) for y in ys))
-    axes.grid(visible=True, alpha=0.3)
-    if 1 < len(groups) * len(ys) <= _MOST_NAMED:
-        axes.legend(fontsize="small")
-    return axes
+    pyplot = library("matplotlib.pyplot", "plot()")
+    if ax is None:
+        _, ax = pyplot.subplots(figsize=(10, 4), layout="constrained")
+    assert ax is not None
+    groups = list(_groups(by, len(columns[x])))
+    shown = groups[: max(1, max_lines // max(1, len(y)))]
+    for label, places in shown:
+        for name in y:
+            across, values = columns[x][places], columns[name][places].astype(np.float64)
+            sound = ~(np.isnan(values) | np.isnat(across)) if across.dtype.kind == "M" else ~np.isnan(values)
+            across, values = across[sound], values[sound]
+            order = np.argsort(across, kind="stable")
+            across, values = across[order], values[order]
+            kept = downsampled(across.astype(np.int64) if across.dtype.kind == "M" else across, values)
+            full = ", ".join(filter(None, [name if len(y) > 1 else "", label]))
+            ax.plot(across[kept], values[kept], label=full, linewidth=1, marker="." if len(kept) < 50 else "")
+    if columns[x].dtype.kind == "M":
+        ax.xaxis_date(tz)
+    ax.set_xlabel(x)
+    ax.set_ylabel(", ".join(y))
+    if len(shown) < len(groups):
+        ax.set_title(f"{len(shown):,} of {len(groups):,} lines", loc="right", fontsize="small")
+    if len(shown) * len(y) > 1:
+        ax.legend(fontsize="small")
+    ax.grid(visible=True, alpha=0.3)
+    return ax
 
 
-def _numbers(column: Numbers, info: ColumnInfo) -> npt.NDArray[np.float64]:
-    """A column as floats, NaN where it is absent."""
-    if column.dtype.kind not in "iufb" or column.ndim != 1:
-        raise QueryError(f"{info.model}.{info.alias} ({info.codec.label}) has no numbers to draw")
-    values = np.ma.filled(np.ma.asarray(column).astype(np.float64), np.nan)
-    digits = getattr(info.codec, "digits", None) or getattr(getattr(info.codec, "item", None), "digits", 0)
-    return np.asarray(values / 10**digits if digits else values)
+def _several(wanted: Wanted | Iterable[Wanted]) -> list[Wanted]:
+    return [wanted] if isinstance(wanted, (str, Column)) else list(wanted)
 
 
-def _groups(count: int, column: Numbers | None) -> list[tuple[object, npt.NDArray[np.intp]]]:
-    """The rows of each value, in the order of the values."""
-    if column is None:
-        return [(None, np.arange(count))]
-    if not len(column):
-        return []
-    if column.dtype.kind == "O" or np.ma.isMaskedArray(column):
-        column = np.array([str(each) for each in column.tolist()])
-    names, places = np.unique(column, return_inverse=True)
-    order = np.argsort(places, kind="stable")
-    cuts = np.searchsorted(places[order], np.arange(1, len(names)))
-    return list(zip(names.tolist(), np.split(order, cuts), strict=True))
+def times_of(ns: Array) -> Array:
+    """Times in ns since 2001 as datetime64; NaT for those that NumPy cannot hold."""
+    low, high = _TIMES
+    held = (ns >= low) & (ns < high)
+    made: Array = np.where(held, _EPOCH + np.where(held, ns, 0).astype("timedelta64[ns]"), np.datetime64("NaT", "ns"))
+    return made
 
 
-def _names(info: ColumnInfo) -> Callable[[Any], object]:
-    """What a stored value is called: by its member's name, where it is one of an enumeration."""
-    load = getattr(info.codec, "load", None)
-
-    def name(stored: Any) -> object:
-        value = stored if load is None or isinstance(stored, str) else load(stored)
-        return getattr(value, "name", value)
-
-    return name
-
-
-def _datetimes(times: Numbers) -> Numbers:
-    last = to_unix_ns(int(times.max()))
-    if last > _LATEST:
-        raise QueryError("times after 2262-04-11 cannot be drawn: narrow the range")
-    return (times + to_unix_ns(0)).astype("datetime64[ns]")
+def _groups(by: Mapping[str, Array], count: int) -> Iterator[tuple[str, npt.NDArray[np.intp]]]:
+    """Each combination of values, as a label of those that differ, and the places where it is."""
+    differing = {name: values for name, values in by.items() if len(values) and (values != values[0]).any()}
+    if not differing:
+        yield "", np.arange(count)
+        return
+    codes = [np.unique(values, return_inverse=True)[1] for values in differing.values()]
+    order = np.lexsort(codes[::-1])
+    starts = run_starts([each[order] for each in codes])
+    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), count], strict=True):
+        places = order[start:end]
+        yield ", ".join(f"{name} {values[places[0]]}" for name, values in differing.items()), places
 
 
-def _labelled(name: str, units: Mapping[str, str]) -> str:
-    return f"{name} [{units[name]}]" if name in units else name
+def _with_unit(table: pa.Table, name: str) -> str:
+    unit = (table.schema.field(name).metadata or {}).get(b"unit")
+    return name if unit is None else f"{name} [{unit.decode()}]"
+
+
+def _numbers(table: pa.Table, name: str) -> Array:
+    pyarrow = library("pyarrow", "plot()")
+    column = table.column(name)
+    kind = column.type
+    if pyarrow.types.is_timestamp(kind):
+        made: Array = column.cast(pyarrow.timestamp("ns")).to_numpy(zero_copy_only=False)
+        return made
+    if pyarrow.types.is_boolean(kind):
+        column = column.cast(pyarrow.int8())
+    elif not (pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind) or pyarrow.types.is_decimal(kind)):
+        raise QueryError(f"plot() draws numbers; {name} is {kind}")
+    numbers: Array = column.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return numbers

@@ -218,6 +218,10 @@ class QueryBuilder(Generic[M]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.spec.model.__name__}: {self.spec}>"
 
+    def _repr_html_(self) -> str:
+        """For notebooks: how it is answered."""
+        return self.explain()._repr_html_()
+
     def _of(self, spec: QuerySpec[M]) -> Self:
         """The same query of another spec."""
         query = object.__new__(type(self))

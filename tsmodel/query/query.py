@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy.typing as npt
 from typing_extensions import Self
 
-from tsmodel.errors import QueryError
+from tsmodel.html import Listed
 from tsmodel.model.base import TSModel
 from tsmodel.model.columns import Column
 from tsmodel.query.builder import QueryBuilder
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
+    from matplotlib.axes import Axes
 
     from tsmodel.frames.columns import Wanted
     from tsmodel.frames.ends import ArrowFrame, Frame
@@ -78,7 +79,7 @@ class Query(QueryBuilder[M]):
 
     def all(self) -> list[M]:
         """All matching records, in no particular order."""
-        return self._executor.run(Rows)
+        return Listed(self._executor.run(Rows))
 
     def first(self) -> M | None:
         """Some matching record, or None; reading stops at it."""
@@ -290,6 +291,42 @@ class Query(QueryBuilder[M]):
 
         return pandas_of(self.to_arrow(*columns), tz, index, dtype_backend)
 
+    def plot(
+        self,
+        y: Wanted | Sequence[Wanted],
+        *,
+        x: Wanted = "cap",
+        by: Wanted | Sequence[Wanted] | None = ("cid", "mid", "moid"),
+        ax: Axes | None = None,
+        tz: str | dt.tzinfo = "UTC",
+        max_lines: int = 20,
+    ) -> Axes:
+        """A chart by matplotlib, with a line for each column of `y` and each series: `query.plot("volts")`.
+
+        Long lines are thinned out so that every spike stays: of the values on one point of the axis the first, the least,
+        the greatest and the last are drawn.
+
+        Args:
+            y: the column or columns to draw: numbers, decimals or bools.
+            x: the column along the axis: a time or a number.
+            by: what tells lines apart; None for one line.
+            ax: the axes to draw into; None for a figure of its own.
+            tz: time zone of times.
+            max_lines: most lines to draw; the chart says when there are more.
+
+        Returns:
+            The axes; `ax.figure.savefig("readings.png")` writes a file.
+
+        Raises:
+            MissingLibraryError: when matplotlib or pyarrow is not installed.
+            QueryError: when a column is unknown, or `x` or `y` is no number.
+            DecodeError: as `to_arrow`.
+        """
+        from tsmodel.frames.plotting import Chart
+
+        chart = Chart.of(self.spec.model, x, y, by, ax=ax, tz=tz, max_lines=max_lines)
+        return chart.draw(self.to_arrow(*chart.columns))
+
     def to_polars(self, *columns: Wanted) -> pl.DataFrame:
         """A `polars.DataFrame`.
 
@@ -329,38 +366,6 @@ class Query(QueryBuilder[M]):
         from tsmodel.frames.parquet import write_parquet
 
         return write_parquet(self.to_reader(*columns, batch_size=batch_size), path, compression=compression)
-
-    def plot(
-        self, x: Wanted = "cap", y: Wanted | Sequence[Wanted] = (), by: Wanted | None = "mid", axes: Any = None
-    ) -> Any:
-        """Draws columns with matplotlib: a line for each value of `by`. Where there are more points than a picture has room
-        for, the least and the greatest of each slice are kept, so that spikes are seen.
-
-        Args:
-            x: the column that the picture goes along.
-            y: one column of numbers, or several.
-            by: the column whose values are lines of their own; None for one line.
-            axes: matplotlib axes to draw on; None for those of a new figure, `axes.figure`.
-
-        Returns:
-            The axes.
-
-        Raises:
-            MissingLibraryError: when matplotlib is not installed.
-            QueryError: when a column is unknown, or has no numbers.
-            DecodeError: as `to_numpy`.
-        """
-        from tsmodel.frames.columns import chosen
-        from tsmodel.frames.plotting import draw
-
-        model = self.spec.model
-        ys = [y] if isinstance(y, (str, Column)) else list(y)
-        if not ys:
-            raise QueryError('plot() takes the columns to draw, such as plot(y="volts")')
-        names = [chosen(model, [each])[0].alias for each in (x, *ys, *([] if by is None else [by]))]
-        columns = self.columns(*dict.fromkeys(names))
-        drawn, along = names[1 : len(ys) + 1], names[0]
-        return draw(model, columns, along, drawn, None if by is None else names[-1], axes)
 
     def lazy(self) -> pl.LazyFrame:
         """A polars `LazyFrame`, which reads when it is collected, and only what it needs: conditions on cid, mid, moid, cap

@@ -11,9 +11,10 @@ import attrs
 
 from tsmodel.client.retry import seconds_of
 from tsmodel.errors import CommitTimeoutError, SessionError
+from tsmodel.html import html_table
 from tsmodel.keys import KeyRange
 from tsmodel.session.steps import LastAcq, Pause, Steps, run
-from tsmodel.timestamps import DurationLike
+from tsmodel.timestamps import DurationLike, to_iso
 
 if TYPE_CHECKING:
     from tsmodel.backend import Backend
@@ -68,6 +69,12 @@ class Receipt:
             skipped=self.skipped + other.skipped,
             cids=range(min(each.start for each in cids), max(each.stop for each in cids)) if cids else range(0),
         )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: as a table, with times as ISO 8601 text."""
+        times = [to_iso(acq) if acq >= 0 else "" for acq in (self.acq_min, self.acq_max)]
+        row = [f"{self.count:,}", *times, f"{self.bytes:,}", f"{self.seconds:.3f}", f"{self.skipped:,}"]
+        return html_table("Receipt", ["count", "acq_min", "acq_max", "bytes", "seconds", "skipped"], [row])
 
     def of(self, backend: Callable[[], Backend]) -> Receipt:
         """The same, of a session whose backend is given by `backend`."""

@@ -28,8 +28,8 @@ def test_plot(run: Run, readings: Path, work: Path) -> None:
     [
         ((), "give --model"),
         ((*MODEL, "-y", "volt"), "volt is not a field"),
-        ((*MODEL, "-y", "note"), "has no numbers"),
-        ((*MODEL, "-x", "note", "-y", "volts"), "a picture cannot go along it"),
+        ((*MODEL, "-y", "note"), "draws numbers"),
+        ((*MODEL, "-x", "note", "-y", "volts"), "draws numbers"),
         ((*MODEL, "--by", "x"), "x is not a field"),
         ((*MODEL, "-o", "a.txt"), "is none of"),
         ((*MODEL, "-o", "no/where.png"), "there is no directory"),
