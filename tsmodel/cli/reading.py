@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -221,20 +222,51 @@ def follow_(
             start = query.last_acq()
         names = _named(query, None)
         printed = _printer(query.spec.model, names, "jsonl" if as_json else form, sys.stdout)
-        every = 1 if checkpoint is None else _AT_ONCE
-        with query.follow(start, poll, checkpoint, checkpoint_every=every, wait=wait) as new:
-            is_out = True
-            try:
-                for row in new:
-                    is_out = False
-                    printed([row])
-                    sys.stdout.flush()
-                    is_out = True
-            except KeyboardInterrupt:
-                if is_out:
+        following = query.follow(start, poll, checkpoint, checkpoint_every=_AT_ONCE, wait=wait)
+        with following as new, _held_interrupts() as interrupts:
+            while (row := interrupts.interruptible(lambda: next(new, None))) is not None:
+                printed([row])
+                sys.stdout.flush()
+                if interrupts.pending:
                     new.commit()
-                raise
+                    raise KeyboardInterrupt
         _tell_skipped(query)
+
+
+class _Interrupts:
+    """Ctrl-C, held back while a record is printed: what is printed counts as taken, and nothing else does.
+
+    Attributes:
+        pending: whether it was pressed meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self.pending = False
+        self._may_raise = False
+
+    def handle(self, *_: object) -> None:
+        """The signal's handler."""
+        if self._may_raise:
+            raise KeyboardInterrupt
+        self.pending = True
+
+    def interruptible(self, wait: Callable[[], Any]) -> Any:
+        """What `wait` gives; Ctrl-C ends it."""
+        self._may_raise = True
+        try:
+            return wait()
+        finally:
+            self._may_raise = False
+
+
+@contextmanager
+def _held_interrupts() -> Iterator[_Interrupts]:
+    interrupts = _Interrupts()
+    before = signal.signal(signal.SIGINT, interrupts.handle)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _asked(
