@@ -17,7 +17,7 @@ from decimal import Decimal
 from enum import Enum, Flag
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_origin
 from uuid import UUID
 
 from tsmodel.codec import FieldFault
@@ -77,7 +77,7 @@ def records(
     chance = random.Random(seed)  # noqa: S311 - no secret
     begin, step = to_ns(start), duration_ns(every)
     meters = [chance.randrange(1000, 10_000) for _ in range(_METERS)]
-    makers = {spec.name: _maker(model, spec, chance) for spec in schema.specs if spec.name not in values}
+    makers = {name: _maker(model, name, chance) for name in _fields(model) if name not in values}
     names = {component: schema.aliases.get(component, component) for component in ("cid", "mid", "moid", "cap")}
     made = []
     for number in range(count):
@@ -106,11 +106,15 @@ def instances(model: type[M]) -> SearchStrategy[M]:
             if component != "acq" and component not in schema.fixed:
                 values = st.integers(limits.least, limits.bound - 1)
                 fields[schema.aliases.get(component, component)] = values
-    codecs = {field.name: field.codec for field in schema.layout.fields}
-    for spec in schema.specs:
-        codec, holds = codecs[spec.name], _holds(codecs[spec.name], spec)
-        fields[spec.name] = _strategy(codec).filter(holds)
+    for name, (codec, spec) in _fields(model).items():
+        fields[name] = _strategy(codec).filter(_holds(codec, spec))
     return st.builds(model, **fields)
+
+
+def _fields(model: Any) -> dict[str, tuple[Any, Any]]:
+    """The codec of each field, and what was said about it."""
+    specs = {spec.name: spec for spec in schema_of(model).specs}
+    return {field.name: (field.codec, specs[field.name]) for field in schema_of(model).layout.fields if field.name in specs}
 
 
 def _holds(codec: Any, spec: Any) -> Callable[[Any], bool]:
@@ -140,6 +144,8 @@ def _strategy(codec: Any) -> Any:
         length = getattr(codec, "length", None)
         least, most = (length, length) if isinstance(length, int) else (0, 8)
         return st.lists(_strategy(item), min_size=least, max_size=most).map(_as(codec))
+    if "IpAddress" in codec.label:
+        return st.ip_addresses(v=4) | st.ip_addresses(v=6)
     made = _by_python(codec.python)
     if made is not None:
         return made
@@ -160,8 +166,6 @@ def _by_python(kind: Any) -> Any:
         dt.date: st.dates(),
         dt.timedelta: st.timedeltas(dt.timedelta(days=-1), dt.timedelta(days=1)),
         UUID: st.uuids(),
-        ipaddress.IPv4Address: st.ip_addresses(v=4),
-        ipaddress.IPv6Address: st.ip_addresses(v=6),
     }
     return known.get(kind)
 
@@ -189,9 +193,9 @@ def _as(codec: Any) -> Callable[[list[Any]], Any]:
     return lambda items: np.array(items, codec.item.dtype)
 
 
-def _maker(model: type[Any], spec: Any, chance: random.Random) -> Callable[[int, int], Any]:
+def _maker(model: type[Any], name: str, chance: random.Random) -> Callable[[int, int], Any]:
     """Makes up the values of a field, given the number of the record and its capture time."""
-    codec = {field.name: field.codec for field in schema_of(model).layout.fields}[spec.name]
+    codec, spec = _fields(model)[name]
     holds = _holds(codec, spec)
     make = _plausible(codec, spec, chance)
 
@@ -206,10 +210,10 @@ def _maker(model: type[Any], spec: Any, chance: random.Random) -> Callable[[int,
         if spec.options.factory is not None:
             return spec.options.factory()
         raise SchemaError(
-            f"{model.__name__}.{spec.name} ({codec.label}): no value can be made up; give one: "
-            f"records({model.__name__}, …, {spec.name}=…)",
+            f"{model.__name__}.{name} ({codec.label}): no value can be made up; give one: "
+            f"records({model.__name__}, …, {name}=…)",
             model=model.__name__,
-            field=spec.name,
+            field=name,
         )
 
     return maker
@@ -221,7 +225,7 @@ def _plausible(codec: Any, spec: Any, chance: random.Random) -> Callable[[int, i
         members = list(kind)
         return lambda _number, _cap: chance.choice(members)
     if isinstance(kind, type) and hasattr(kind, "layout"):
-        makers = {each.name: _maker(kind, each, chance) for each in schema_of(kind).specs}
+        makers = {name: _maker(kind, name, chance) for name in _fields(kind)}
         return lambda number, cap: kind(**{name: make(number, cap) for name, make in makers.items()})
     if item is not None and codec.fault(None) is None:
         inner = _plausible(item, spec, chance)
@@ -230,6 +234,7 @@ def _plausible(codec: Any, spec: Any, chance: random.Random) -> Callable[[int, i
         inner, length = _plausible(item, spec, chance), getattr(codec, "length", None)
         size = length if isinstance(length, int) else 4
         return lambda number, cap: _as(codec)([inner(number, cap) for _ in range(size)])
+    digits = min(2, getattr(codec, "digits", 2))
     about, stray = _UNITS.get(spec.options.unit or "", (100.0, 10.0))
     python: dict[Any, Callable[[int, int], Any]] = {
         str: lambda _number, _cap: chance.choice(_WORDS),
@@ -239,11 +244,14 @@ def _plausible(codec: Any, spec: Any, chance: random.Random) -> Callable[[int, i
         dt.date: lambda _number, cap: to_datetime(cap).date(),
         dt.timedelta: lambda _number, _cap: dt.timedelta(seconds=chance.randrange(1, 900)),
         UUID: lambda _number, _cap: UUID(int=chance.getrandbits(128), version=4),
-        ipaddress.IPv4Address: lambda _number, _cap: ipaddress.IPv4Address(0x0A000000 + chance.randrange(1, 2**16)),
-        ipaddress.IPv6Address: lambda _number, _cap: ipaddress.IPv6Address((0xFD << 120) + chance.getrandbits(64)),
         Decimal: lambda number, _cap: (Decimal(number) * 125 / 100).quantize(Decimal(1).scaleb(-codec.digits)),
-        float: lambda _number, _cap: round(chance.gauss(about, stray), 2),
+        float: lambda _number, _cap: round(chance.gauss(about, stray), digits),
     }
+    if "IpAddress" in codec.label:
+        v4 = [ipaddress.IPv4Address(0x0A000000 + chance.randrange(1, 2**16)) for _ in range(_METERS)]
+        v6 = [ipaddress.IPv6Address((0xFD << 120) + chance.getrandbits(64)) for _ in range(_METERS)]
+        addresses = [each for each in (*v4, *v6) if codec.fault(each) is None]
+        return lambda _number, _cap: chance.choice(addresses)
     if codec.python in python:
         return python[codec.python]
     if codec.number is not None and codec.number.kind == "time":
@@ -263,6 +271,9 @@ def _wild(codec: Any, chance: random.Random, attempt: int) -> Any:
         return chance.randbytes(attempt % 20)
     if codec.python is float:
         return chance.uniform(-reach, reach)
-    if codec.python is Decimal:
-        return Decimal(chance.randint(-reach, reach)).scaleb(-codec.digits)
-    return chance.randint(-reach, reach)
+    if codec.number is None:
+        kind = get_origin(codec.python) or codec.python
+        return kind() if isinstance(kind, type) else None
+    least, most = codec.number.limits
+    stored = chance.randint(max(least, -reach), min(most, reach))
+    return codec.load(stored)
