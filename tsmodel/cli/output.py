@@ -102,15 +102,18 @@ def size(count: float) -> str:
 
 
 @contextmanager
-def progress(what: str, unit: Literal["records", "bytes"] = "records") -> Iterator[Callable[[int, int | None], None]]:
+def progress(
+    what: str, unit: Literal["records", "bytes"] = "records", *, is_quiet: bool = False
+) -> Iterator[Callable[[int, int | None], None]]:
     """A function that is told how much is done, and of how much: shows both with the rate and the remaining time, on a
     terminal.
 
     Args:
         what: what is done.
         unit: what is counted.
+        is_quiet: shows nothing.
     """
-    if not sys.stderr.isatty():
+    if is_quiet or not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
     from rich.console import Console

@@ -157,7 +157,8 @@ def get_(
         if limit is not None:
             query = query.limit(limit)
         names = _named(query, columns)
-        with written(output) as path, progress("reading") as done:
+        # Beside rows on the same screen a bar would be in the way.
+        with written(output) as path, progress("reading", is_quiet=output in (None, "-")) as done:
             if chosen == "parquet":
                 if path is None:
                     raise UsageError("a Parquet file needs a name: give -o FILE")
