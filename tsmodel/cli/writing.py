@@ -16,7 +16,6 @@ from tsmodel.cli.opening import query_of, reading, writing, zone
 from tsmodel.cli.output import counted, iso, print_json, progress
 from tsmodel.cli.storing import Source, store, with_csv_options
 from tsmodel.session.copying import Copied
-from tsmodel.session.target import StoreFile, parse
 
 __all__ = ["copy_", "put_"]
 
@@ -115,8 +114,6 @@ def copy_(
     Example:
       tsmodel copy tstorage://host:2025 copy.tsdb --cid 1 --cap 2026-11.. --checkpoint copy.json
     """
-    if _place(source) == _place(target):
-        raise UsageError(f"{source} and {target} are the same: every record would be there twice")
     with reading(source) as session:
         query = query_of(session, None, cid=cid, mid=mid, moid=moid, cap=cap, acq=acq, tz=tz)
         first = None
@@ -133,14 +130,6 @@ def copy_(
         print_json({"records": found.records, "bytes": found.bytes, "up_to_acq": iso(found.acq)})
     else:
         print(f"copied {counted(found.records)} to {target}, all that were acquired before {iso(found.acq)}")
-
-
-def _place(target: str) -> object:
-    """What is the same for two targets that are the same."""
-    parsed = parse(target)
-    if isinstance(parsed, StoreFile):
-        return object() if parsed.path is None else Path(parsed.path).resolve()
-    return frozenset(parsed.addresses)
 
 
 def _path(file: str) -> Path | None:
