@@ -17,7 +17,7 @@ from tsmodel.cli.failures import UsageError
 from tsmodel.cli.models import model_of
 from tsmodel.cli.ranges import ids, span
 from tsmodel.cli.where import condition
-from tsmodel.errors import StoreError, TSModelError
+from tsmodel.errors import StoreCorruptError, StoreError, TSModelError
 from tsmodel.model.meta import schema_of
 from tsmodel.query import Query
 from tsmodel.query.days import zone_of
@@ -40,7 +40,9 @@ def reading(target: str | None) -> Session:
     try:
         return connect(target, read_only=True)
     except StoreError as error:
-        if "journal" not in str(error) or not os.access(parsed.path, os.W_OK):
+        # Only a process that may write takes in the journal that one that died has left.
+        is_left = "only a process with the right to write" in str(error) and not isinstance(error, StoreCorruptError)
+        if not is_left or not os.access(parsed.path, os.W_OK):
             raise
         return connect(target, read_only=False, create=False)
 
