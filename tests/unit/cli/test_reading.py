@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -183,3 +184,13 @@ def test_a_payload_of_no_bytes(run: Run, work: Path) -> None:
     with connect("empty.tsdb") as session:
         session.add(Record(cid=1, mid=1, moid=1, cap=1, payload=b""))
     assert json.loads(run("get", "empty.tsdb", "--json").out)["payload"] == ""
+
+
+def test_a_journal_that_a_dead_process_left(run: Run, work: Path) -> None:
+    with connect("open.tsdb") as session:
+        session.add(Record(cid=1, mid=1, moid=1, cap=1, payload=b"x"))
+        session.flush()
+        for end in ("", "-wal"):
+            shutil.copy(f"open.tsdb{end}", f"left.tsdb{end}")
+    assert json.loads(run("get", "left.tsdb", "--json").out)["payload"] == "78"
+    assert not (work / "left.tsdb-wal").exists()
