@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from typer.core import TyperGroup
 
 from tsmodel.cli.commands import COMMANDS
 from tsmodel.cli.failures import Ended, closed_pipe
+from tsmodel.cli.output import note
 
 __all__ = ["run"]
 
@@ -28,6 +30,12 @@ def run(arguments: list[str]) -> int:
     Raises:
         Whatever the command raises; a usage error of typer when the arguments are not its own.
     """
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: note(f"tsmodel: {message}")
+        return _ended(arguments)
+
+
+def _ended(arguments: list[str]) -> int:
     try:
         status = typer.main.get_command(_app).main(arguments, prog_name="tsmodel", standalone_mode=False)
     except Ended as ended:
