@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, Final
@@ -17,7 +18,6 @@ from typer.core import TyperGroup
 
 from tsmodel.cli.commands import COMMANDS
 from tsmodel.cli.failures import Ended, closed_pipe
-from tsmodel.cli.output import note
 
 __all__ = ["run"]
 
@@ -31,7 +31,7 @@ def run(arguments: list[str]) -> int:
         Whatever the command raises; a usage error of typer when the arguments are not its own.
     """
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: note(f"tsmodel: {message}")
+        warnings.showwarning = lambda message, *_, **__: print(f"tsmodel: {message}", file=sys.stderr)
         return _ended(arguments)
 
 
