@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.fields import models, variable_models
 
-from tsmodel import Float32, Int32, Session, Text, TSModel, connect, field, now_ns, to_iso
-from tsmodel.errors import SchemaError, TransportError
+from tsmodel import Float32, Int32, Session, Text, TSModel, TSModelError, connect, field, now_ns, to_iso
+from tsmodel.errors import SchemaError
 from tsmodel.model.base import codec_of
 from tsmodel.testing import Clock, Faults, Server, assert_same_records, instances, records
 from tsmodel.timestamps import EPOCH_UNIX_NS
@@ -113,10 +113,10 @@ def test_faults(ts_faults: Faults, ts_server: Server) -> None:
         ts_faults.cut(after=2000)
         ts_faults.reset(way="to_server")
         for _ in range(2):
-            with pytest.raises(TransportError):
+            with pytest.raises(TSModelError):
                 query.count()
         ts_faults.refuse()
-        with pytest.raises(TransportError):
+        with pytest.raises(TSModelError):
             query.count()
         ts_faults.refuse(False)
         ts_faults.delay("1ms")
