@@ -358,7 +358,6 @@ class SQLiteEngine:
         self._journal = Path(f"{path}-wal")
         self._options = "mode=ro"
         self._lacks_journal = self._was_left = False
-        self._committed: Committed | None = None
         self._takes_early = as_copy and read_only
         self._writer: sqlite3.Connection | None = None
         self._guard: sqlite3.Connection | None = None
@@ -539,13 +538,8 @@ class SQLiteEngine:
         has_journal = _read_header(Path(self.path)).has_journal
         self._lacks_journal = has_journal and not self._journal.exists()
         self._was_left = has_journal and not Path(f"{self.path}-journal").exists()
-        self._committed = _committed(self._journal)
-        if self._read_only or self._was_left:  # SQLite makes an index of its own of whatever it finds
-
-            def damaged(_: str, what: str) -> None:
-                raise StoreCorruptError(what)
-
-            _look_at_journal(self._journal, damaged, alone=True)
+        # Before SQLite makes a new index of what it takes for the whole journal.
+        _look_at_journal(self._journal, _refused, alone=True)
 
     def _forget(self) -> None:
         with _OPENING:
@@ -661,7 +655,7 @@ class SQLiteEngine:
             check_schema(connection)
             had_journal = self._journal.exists() and self._journal.stat().st_size > 0
             if had_journal:
-                check_journal(self._journal, self._committed)
+                check_journal(self._journal)
             state = read_state(connection)
             self.table_of(connection, state)
             # Written and synced anew also when it is open already: what was there may never have reached the disk.
@@ -1092,6 +1086,10 @@ def _has_schema(name: str, options: str) -> bool:
     except (sqlite3.Error, StoreCorruptError, UnicodeDecodeError):
         return False
     return True
+
+
+def _refused(_: str, what: str) -> None:
+    raise StoreCorruptError(what)
 
 
 def _committed(journal: Path) -> Committed | None:
