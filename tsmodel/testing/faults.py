@@ -28,6 +28,10 @@ class _Plan(NamedTuple):
     is_reset: bool = False
 
 
+def _plan(after: int, way: Literal["from_server", "to_server"], *, is_reset: bool) -> _Plan:
+    return _Plan(after, None, is_reset) if way == "to_server" else _Plan(None, after, is_reset)
+
+
 class Faults:
     """A proxy in front of a server. Bytes pass until something is asked of it.
 
@@ -62,11 +66,11 @@ class Faults:
 
     def cut(self, after: int = 0, way: Literal["from_server", "to_server"] = "from_server") -> None:
         """Ends the next connection after so many bytes of that way; asked several times, those after it in turn."""
-        self._plans.append(_Plan(**{way: after}))
+        self._plans.append(_plan(after, way, is_reset=False))
 
     def reset(self, after: int = 0, way: Literal["from_server", "to_server"] = "from_server") -> None:
         """The same, by a reset."""
-        self._plans.append(_Plan(**{way: after}, is_reset=True))
+        self._plans.append(_plan(after, way, is_reset=True))
 
     def cut_all(self) -> None:
         """Ends all connections that are open now."""
