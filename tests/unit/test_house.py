@@ -51,7 +51,7 @@ DRIVERS = {
     "testing/faults.py",
 }
 IO_MODULES = {"socket", "ssl", "asyncio", "select", "selectors"}
-ONLY_FOR_TYPES = {("errors", "keys"), ("errors", "model"), ("model", "query")}
+ONLY_FOR_TYPES = {("errors", "backend"), ("errors", "keys"), ("errors", "model"), ("model", "query")}
 LATE = {("model", "query")}
 """May be imported inside a function: `Model.query` makes what the query room, which needs models, has."""
 

@@ -70,8 +70,10 @@ def plot_(
                 raise UsageError(f"{name} is not a field; there are {', '.join(known)}")
         lines = ("cid", "mid", "moid") if by is None else () if by == "none" else (by,)
         axes = figure.subplots(len(drawn) if y is None else 1, 1, sharex=True, squeeze=False)[:, 0]
-        pictures = [[name] for name in drawn] if y is None else [drawn]
-        for names, one in zip(pictures, axes, strict=True):
+        charts: list[tuple[list[str], Any]] = (
+            [([name], one) for name, one in zip(drawn, axes, strict=True)] if y is None else [(drawn, axes[0])]
+        )
+        for names, one in charts:
             query.plot(names, x=x, by=lines, ax=one, tz=zone(tz))
             one.grid(visible=True, alpha=0.3)
             one.label_outer()

@@ -119,6 +119,7 @@ class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
         versioned: True for payloads that begin with a byte saying the version; inherited from what it replaces.
         version: value of that byte, 0 to 255, instead of 1 for the first version and one more for each further one.
         since: capture time from which on records are of this version, and before which of what it replaces.
+        retention: how long records are kept, by capture time, "400d" say: `session.prune` removes older ones.
         cid, mid, moid: fixes this component of the key: its default, checked on writing, and part of every query.
         Any other keyword goes to the `__init_subclass__` of a base class, which is called when the class is complete.
 
@@ -252,7 +253,7 @@ class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
             try:
                 return codec.row_of(record.key, payload)
             except FieldFault as fault:
-                raise misfit(cls, record.key, payload, fault) from fault
+                raise mismatch(cls, record.key, payload, fault) from fault
         if not isinstance(value, cls):
             raise DecodeError(
                 f"a record of {cls.__name__} holds {type(value).__name__}; expected bytes or {cls.__name__}",
@@ -292,7 +293,7 @@ def _class_of(base: Any, name: str, annotations: dict[str, Any], values: dict[st
     return cast("type[Any]", type(base)(name, (base,), {"__annotations__": annotations, "__module__": __name__, **values}))
 
 
-def misfit(
+def mismatch(
     model: type[TSModel], key: Key, payload: bytes, fault: FieldFault | None = None, *, hint: str = ""
 ) -> DecodeError:
     """The error for a payload that is none of the model's.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from tsmodel.frames.columns import Wanted
-    from tsmodel.frames.ends import ArrowFrame, Frame
+    from tsmodel.frames.frame import ArrowFrame, Frame
     from tsmodel.frames.tables import DtypeBackend
     from tsmodel.query.aggregation.filling import Fill
     from tsmodel.query.following import Follow
@@ -130,6 +130,39 @@ class Query(QueryBuilder[M]):
         Reading `acq_between(a, q.last_acq())` and going on from there sees every record once.
         """
         return self._executor.last_acq()
+
+    def delete(
+        self,
+        dry_run: bool = False,
+        *,
+        note: str | None = None,
+        undecodable: bool = False,
+        allow_full_scan: bool = False,
+    ) -> int:
+        """Removes the records that match from an embedded file or from memory, durably, all of them or none. The store
+        logs it: `session.removals()`.
+
+        `last_acq` does not change. A `follow` or a `copy` that has passed what is removed says so by a `RemovedWarning`.
+
+        Args:
+            dry_run: only counts.
+            note: what the log says about it.
+            undecodable: removes records whose payload does not fit the model, too, which otherwise stay, whatever
+                `on_error` says. Takes conditions on key components only.
+            allow_full_scan: removes every record of the model, which a query without conditions otherwise refuses.
+
+        Returns:
+            How many records.
+
+        Raises:
+            QueryError: when the query has a limit, an order, `latest`, `as_of` or `last_per_series`, or has no conditions.
+            SessionError: when the session holds records that are not stored.
+            UnsupportedError: when the session is on a server; says what to do instead.
+            StoreError: when it could not be done; nothing was removed.
+        """
+        return self._executor.remove(
+            "delete", dry_run=dry_run, note=note, undecodable=undecodable, allow_full_scan=allow_full_scan
+        )
 
     def series(self) -> list[Series]:
         """The series that have matching records, sorted: cid, mid, moid, how many, and their span of capture time. No
@@ -233,7 +266,7 @@ class Query(QueryBuilder[M]):
             QueryError: when a column is unknown, or payloads have a variable size.
             DecodeError: when a payload does not fit the model, unless such records are to be skipped.
         """
-        from tsmodel.frames.ends import StructuredFrame
+        from tsmodel.frames.frame import StructuredFrame
 
         array: npt.NDArray[Any] = self._framed(StructuredFrame(self.spec.model, columns))
         return array
@@ -246,7 +279,7 @@ class Query(QueryBuilder[M]):
         Raises:
             QueryError, DecodeError: as `to_numpy`.
         """
-        from tsmodel.frames.ends import ColumnsFrame
+        from tsmodel.frames.frame import ColumnsFrame
 
         arrays: dict[str, npt.NDArray[Any]] = self._framed(ColumnsFrame(self.spec.model, columns))
         return arrays
@@ -261,7 +294,7 @@ class Query(QueryBuilder[M]):
             QueryError: when a column is unknown.
             DecodeError: as `to_numpy`, or when Arrow cannot hold a time.
         """
-        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.frame import ArrowFrame
 
         return self._framed(ArrowFrame(self.spec.model, columns))
 
@@ -340,13 +373,13 @@ class Query(QueryBuilder[M]):
 
     def iter_arrow(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> Iterator[pa.RecordBatch]:
         """The records as `pyarrow.RecordBatch`es of `batch_size` rows, the last one shorter, in bounded memory."""
-        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.frame import ArrowFrame
 
         return self._batched_arrow(ArrowFrame(self.spec.model, columns), batch_size)
 
     def to_reader(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> pa.RecordBatchReader:
         """The same as a `pyarrow.RecordBatchReader`, which reads as it is read."""
-        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.frame import ArrowFrame
         from tsmodel.frames.libraries import library
 
         frame = ArrowFrame(self.spec.model, columns)
@@ -377,7 +410,7 @@ class Query(QueryBuilder[M]):
         Raises:
             MissingLibraryError: when polars or pyarrow is not installed, or polars is too old.
         """
-        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.frame import ArrowFrame
         from tsmodel.frames.lazy import lazy_frame
 
         query = self.using(self._executor.reading)

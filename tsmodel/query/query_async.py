@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from tsmodel.frames.columns import Wanted
-    from tsmodel.frames.ends import ArrowFrame, Frame
+    from tsmodel.frames.frame import ArrowFrame, Frame
     from tsmodel.frames.tables import DtypeBackend, Rebatched
     from tsmodel.query.aggregation.filling import Fill
     from tsmodel.query.following import AsyncFollow
@@ -107,6 +107,19 @@ class AsyncQuery(QueryBuilder[M]):
         """See `Query.last_acq`."""
         return await self._executor.last_acq()
 
+    async def delete(
+        self,
+        dry_run: bool = False,
+        *,
+        note: str | None = None,
+        undecodable: bool = False,
+        allow_full_scan: bool = False,
+    ) -> int:
+        """See `Query.delete`. It goes on to its end in a thread, also when it is cancelled."""
+        return await self._executor.remove(
+            "delete", dry_run=dry_run, note=note, undecodable=undecodable, allow_full_scan=allow_full_scan
+        )
+
     async def series(self) -> list[Series]:
         """See `Query.series`."""
         from tsmodel.query.series import SeriesFound
@@ -164,21 +177,21 @@ class AsyncQuery(QueryBuilder[M]):
 
     async def to_numpy(self, *columns: Wanted) -> npt.NDArray[Any]:
         """See `Query.to_numpy`."""
-        from tsmodel.frames.ends import StructuredFrame
+        from tsmodel.frames.frame import StructuredFrame
 
         array: npt.NDArray[Any] = await self._framed(StructuredFrame(self.spec.model, columns))
         return array
 
     async def columns(self, *columns: Wanted) -> dict[str, npt.NDArray[Any]]:
         """See `Query.columns`."""
-        from tsmodel.frames.ends import ColumnsFrame
+        from tsmodel.frames.frame import ColumnsFrame
 
         arrays: dict[str, npt.NDArray[Any]] = await self._framed(ColumnsFrame(self.spec.model, columns))
         return arrays
 
     async def to_arrow(self, *columns: Wanted) -> pa.Table:
         """See `Query.to_arrow`."""
-        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.frame import ArrowFrame
 
         return await self._framed(ArrowFrame(self.spec.model, columns))
 
@@ -218,7 +231,7 @@ class AsyncQuery(QueryBuilder[M]):
 
     def iter_arrow(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> AsyncIterator[pa.RecordBatch]:
         """See `Query.iter_arrow`. When stopping early, `aclose()` the iterator: it may hold a connection."""
-        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.frame import ArrowFrame
         from tsmodel.frames.tables import Rebatched
 
         return self._batched_arrow(ArrowFrame(self.spec.model, columns), Rebatched(at_least(1, batch_size, "batches")))

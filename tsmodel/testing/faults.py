@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import suppress
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from tsmodel.timestamps import DurationLike, duration_ns
 
@@ -13,6 +13,9 @@ __all__ = ["Faults"]
 
 _RESET: Final = b"\1\0\0\0\0\0\0\0"
 """Lingering for 0 s, by which close() sends RST."""
+
+
+Way: TypeAlias = Literal["from_server", "to_server"]
 
 
 class _Plan(NamedTuple):
@@ -28,7 +31,7 @@ class _Plan(NamedTuple):
     is_reset: bool = False
 
 
-def _plan(after: int, way: Literal["from_server", "to_server"], *, is_reset: bool) -> _Plan:
+def _plan(way: Way, after: int, *, is_reset: bool = False) -> _Plan:
     return _Plan(after, None, is_reset) if way == "to_server" else _Plan(None, after, is_reset)
 
 
@@ -64,13 +67,13 @@ class Faults:
         """What `connect` takes."""
         return f"tstorage://{self.host}:{self.port}?timeout=10"
 
-    def cut(self, after: int = 0, way: Literal["from_server", "to_server"] = "from_server") -> None:
+    def cut(self, after: int = 0, way: Way = "from_server") -> None:
         """Ends the next connection after so many bytes of that way; asked several times, those after it in turn."""
-        self._plans.append(_plan(after, way, is_reset=False))
+        self._plans.append(_plan(way, after))
 
-    def reset(self, after: int = 0, way: Literal["from_server", "to_server"] = "from_server") -> None:
+    def reset(self, after: int = 0, way: Way = "from_server") -> None:
         """The same, by a reset."""
-        self._plans.append(_plan(after, way, is_reset=True))
+        self._plans.append(_plan(way, after, is_reset=True))
 
     def cut_all(self) -> None:
         """Ends all connections that are open now."""

@@ -108,10 +108,10 @@ def ts_faults(ts_server: Server) -> Iterator[Faults]:
 def ts_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock that tsmodel sees, standing still at the time when the test began: for acquisition times, `last("15m")`,
     and all else that asks what time it is. Timeouts and pauses go on by the real clock."""
-    from tsmodel.timestamps import EPOCH_UNIX_NS, now_ns
+    import tsmodel.timestamps as timestamps
 
-    clock = Clock(now_ns())
+    clock = Clock(timestamps.now_ns())
     fake: Any = SimpleNamespace(**{name: getattr(time, name) for name in ("monotonic", "perf_counter", "time")})
-    fake.time_ns = lambda: clock.now + EPOCH_UNIX_NS
-    monkeypatch.setattr("tsmodel.timestamps.time", fake)
+    fake.time_ns = lambda: clock.now + timestamps.EPOCH_UNIX_NS
+    monkeypatch.setattr(timestamps, "time", fake)
     return clock
