@@ -80,7 +80,7 @@ def test_undo(run: Run, readings: Path, work: Path) -> None:
     for arguments, status, wording in (
         ((), 2, "takes the numbers of puts"),
         (("99",), 2, "there is no put 99"),
-        (("x",), 2, "x"),
+        (("x",), 2, "integer"),
         (("--list", "1"), 2, "takes no numbers"),
     ):
         done = run("undo", readings, *arguments)
