@@ -49,7 +49,7 @@ def test_a_connection_that_breaks(ts_faults: Faults, ts_server: Server) -> None:
         assert len(session.query(Reading).all()) == 1000
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(instances(Reading))
 def test_any_reading_is_read_as_it_was_stored(reading: Reading) -> None:
     with connect("memory:") as session:

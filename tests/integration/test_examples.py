@@ -106,7 +106,7 @@ def test_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_tests_of_a_program(tmp_path: Path) -> None:
-    options = ("-p", "no:cacheprovider", "-p", "tsmodel.testing.plugin", "-n", "0", "-q", "--rootdir", str(tmp_path))
+    options = ("-p", "no:cacheprovider", "-p", "tsmodel.testing.plugin", "-q")
     done = run("-m", "pytest", *options, EXAMPLES / "testing", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "6 passed" in done.stdout

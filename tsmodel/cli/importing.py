@@ -13,7 +13,7 @@ from tsmodel.cli import options as of
 from tsmodel.cli.failures import UsageError
 from tsmodel.cli.inference import Found, Given, inferred
 from tsmodel.cli.models import csv_options, model_of
-from tsmodel.cli.opening import writing, zone
+from tsmodel.cli.opening import note_for, writing, zone
 from tsmodel.cli.output import note, print_json
 from tsmodel.cli.storing import Stored, store, with_csv_options
 from tsmodel.errors import SchemaError
@@ -110,7 +110,7 @@ def import_(
         print(kind.layout)
         return 0
     with writing(to, create=True) as session:
-        done = store(session, kind, path, "csv", how, unless_stored=unless_stored)
+        done = store(session, kind, path, "csv", how, unless_stored=unless_stored, note=note_for(to, f"import {file}"))
     return _tell(done, str(to), saved, as_json=as_json)
 
 

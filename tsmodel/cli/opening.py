@@ -24,7 +24,7 @@ from tsmodel.query.days import zone_of
 from tsmodel.session import Session, connect
 from tsmodel.session.target import StoreFile, parse
 
-__all__ = ["file_of", "query_of", "reading", "writing", "zone"]
+__all__ = ["file_of", "note_for", "query_of", "reading", "writing", "zone"]
 
 
 def reading(target: str | None) -> Session:
@@ -73,6 +73,11 @@ def file_of(target: str | None, command: str) -> str:
         )
     _must_exist(parsed.path)
     return parsed.path
+
+
+def note_for(target: str | None, text: str) -> str | None:
+    """A note for what is stored; None where the target keeps none."""
+    return f"tsmodel {text}" if isinstance(parse(target), StoreFile) else None
 
 
 def zone(name: str) -> dt.tzinfo:

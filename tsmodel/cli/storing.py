@@ -105,6 +105,7 @@ def store(
     *,
     keep_acq: bool = False,
     unless_stored: bool = False,
+    note: str | None = None,
 ) -> Stored:
     """Stores the records of a file.
 
@@ -115,6 +116,7 @@ def store(
         form: what it is.
         options: arguments of `load_csv` or `load_jsonl`.
         keep_acq, unless_stored: as for `session.add_all`.
+        note: what the list of puts says about it, where the target keeps one.
     """
     seen = 0
     with _Rejects(path, form, options) as rejects, progress("importing", "bytes") as done:
@@ -131,7 +133,7 @@ def store(
                         seen += len(batch)
                         session.add_all(batch, keep_acq=keep_acq, unless_stored=unless_stored)
                         done(file.tell() if total else 0, total)
-            receipt = session.flush()
+            receipt = session.flush(note)
         except (TSModelError, OSError, KeyboardInterrupt) as error:
             stored = seen - len(session.pending) - len(session.in_doubt)
             session.discard()

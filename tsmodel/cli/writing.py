@@ -12,7 +12,7 @@ import typer
 from tsmodel.cli import options as of
 from tsmodel.cli.failures import UsageError
 from tsmodel.cli.models import Record, csv_options, model_of
-from tsmodel.cli.opening import query_of, reading, writing, zone
+from tsmodel.cli.opening import note_for, query_of, reading, writing, zone
 from tsmodel.cli.output import counted, iso, print_json, progress
 from tsmodel.cli.storing import Source, store, with_csv_options
 from tsmodel.session.copying import Copied
@@ -83,7 +83,16 @@ def put_(
         if encoding is not None:
             options["encoding"] = encoding
     with writing(to, create=True) as session:
-        done = store(session, kind, path, chosen, options, keep_acq=keep_acq, unless_stored=unless_stored)
+        done = store(
+            session,
+            kind,
+            path,
+            chosen,
+            options,
+            keep_acq=keep_acq,
+            unless_stored=unless_stored,
+            note=note_for(to, f"put {file}"),
+        )
         target = session.name
     if as_json:
         print_json({"target": target, **done.as_dict()})

@@ -55,15 +55,57 @@ def test_compact(run: Run, readings: Path) -> None:
     assert json.loads(run("info", readings, "--json").out)["records"] == 200
 
 
-@pytest.mark.parametrize("command", ["backup", "verify", "recover", "compact"])
+@pytest.mark.parametrize("command", ["backup", "verify", "recover", "compact", "undo", "prune"])
 def test_files_only(run: Run, readings: Path, command: str) -> None:
-    new = ("new.tsdb",) if command in ("backup", "recover") else ()
+    new = {
+        "backup": ("new.tsdb",),
+        "recover": ("new.tsdb",),
+        "undo": ("--list",),
+        "prune": ("-m", "meter_models:Reading"),
+    }.get(command, ())
     for target, status in (("no.tsdb", 1), ("memory:", 2), ("tstorage://127.0.0.1:1", 2), (".", 1), ("meter_models.py", 1)):
         done = run(command, target, *new)
         assert (done.status, done.out, done.err.count("\n")) == (status, "", 1)
     assert run(command).status == 2
     assert not Path("no.tsdb").exists()
     assert not Path("new.tsdb").exists()
+
+
+def test_undo(run: Run, readings: Path, work: Path) -> None:
+    (work / "wrong.csv").write_text("1,1,1,1,00\n1,1,1,2,00\n")
+    assert run("put", "wrong.csv", "--to", readings).status == 0
+    first, last = json.loads(run("undo", readings, "--list", "--json").out)
+    assert (first["records"], last["records"], last["note"], last["undone"]) == (200, 2, "tsmodel put wrong.csv", None)
+    assert "tsmodel put wrong.csv" in run("undo", readings, "--list").out
+    for arguments, status, wording in (
+        ((), 2, "takes the numbers of puts"),
+        (("99",), 2, "there is no put 99"),
+        (("x",), 2, "integer"),
+        (("--list", "1"), 2, "takes no numbers"),
+    ):
+        done = run("undo", readings, *arguments)
+        assert (done.status, done.out, done.err.count("\n")) == (status, "", 1)
+        assert wording in done.err
+    assert run("undo", readings, str(last["put"]), "--note", "by mistake").out == "removed 2 records\n"
+    assert json.loads(run("info", readings, "--json").out)["records"] == 200
+    assert json.loads(run("undo", readings, "--list", "--json").out)[1]["undone"] is not None
+    assert run("undo", readings, str(last["put"])).status == 1
+
+
+def test_prune(run: Run, readings: Path, work: Path) -> None:
+    done = run("prune", readings, "--model", "meter_models:Reading")
+    assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "retention" in done.err
+    assert run("prune", readings).status == 2
+    source = (
+        (work / "meter_models.py")
+        .read_text()
+        .replace("class Reading(TSModel, moid=7)", "class Reading(TSModel, moid=7, retention='1s')")
+    )
+    (work / "kept.py").write_text(source)
+    assert run("prune", readings, "--model", "kept.py", "--dry-run").out == "would remove 200 records\n"
+    assert json.loads(run("prune", readings, "--model", "kept.py", "--json").out) == {"removed": 200}
+    assert json.loads(run("info", readings, "--json").out)["records"] == 0
 
 
 def results(out: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.commands import Run
@@ -76,10 +77,10 @@ def test_a_server_that_goes_away(run: Run, work: Path, monkeypatch: pytest.Monke
     (work / "official.csv").write_text(OFFICIAL)
     flush = Session.flush
 
-    def broken(self: Session) -> object:
+    def broken(self: Session, *arguments: Any) -> object:
         if self.pending:
             raise ConnectionResetError(104, "Connection reset by peer")
-        return flush(self)
+        return flush(self, *arguments)
 
     monkeypatch.setattr(Session, "flush", broken)
     done = run("put", "official.csv", "--to", "a.tsdb")
