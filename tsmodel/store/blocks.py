@@ -2,8 +2,8 @@
 
 Rules kept here:
 
-* A block holds records of one cid, sorted by mid, moid, cap, acq: up to 8,000, and about 1 MiB, but at least one. Large
-  runs are cut into windows of time first.
+* A block holds records of one cid, sorted by mid, moid, cap, acq: up to 8,000, and about 1 MiB, but at least one.
+* A run is sorted blocks that do not overlap. Many records of few series become several runs, one for each window of time.
 * A block gives its records as rows in GET form or column by column. What is stored is decoded only when it is asked for,
   one column at a time, and never twice.
 * Payloads of one size are split into pieces as their layout says, one for each field of the model; a payload without a
@@ -52,7 +52,9 @@ __all__ = [
     "Piece",
     "layout_of",
     "merged",
+    "merged_runs",
     "sorted_blocks",
+    "sorted_runs",
     "uses_codec",
 ]
 
@@ -103,7 +105,7 @@ _LONG: Final = 256
 
 _WINDOWED: Final = 16
 """Records of fewer blocks are not cut into windows of time."""
-_WINDOWS: Final = 8
+_WINDOWS: Final = 64
 """Most windows: a series that is read whole needs a block of each."""
 _SERIES: Final = 32
 """Series that a block may hold before windows of time are made no smaller."""
@@ -154,7 +156,7 @@ class Block:
         size: bytes of all of them in GET form.
     """
 
-    __slots__ = ("_columns", "_layout", "_parts", "_rows", "bounds", "count", "record_size", "size")
+    __slots__ = ("_columns", "_layout", "_parts", "_rows", "_series", "bounds", "count", "record_size", "size")
 
     def __init__(
         self,
@@ -173,6 +175,7 @@ class Block:
         self.record_size = record_size
         self.size = size
         self._layout = layout
+        self._series = 0
         self._rows = rows
         self._parts = stored
         self._columns: list[npt.NDArray[Any] | None] = columns or [None] * (_KEYS + (len(layout) if record_size else 2))
@@ -181,6 +184,13 @@ class Block:
     def layout(self) -> Layout:
         """The pieces of each payload; nothing where payloads differ in size."""
         return self._layout
+
+    @property
+    def series(self) -> int:
+        """How many series the records are of."""
+        if not self._series:
+            self._series = _series_of(self._column(0), self._column(1))
+        return self._series
 
     def key(self, name: str) -> npt.NDArray[Any]:
         """A component of the keys, shape (count,)."""
@@ -435,84 +445,129 @@ def uses_codec(data: memoryview, codec: Codec) -> bool:
 
 
 def sorted_blocks(data: memoryview, record_size: int, layout: Layout | None = None) -> list[Block]:
-    """Records of one cid in GET form, in any order, as sorted blocks.
+    """Records of one cid in GET form, in any order, as the sorted blocks of one run.
 
     Args:
         data: whole records.
         record_size: bytes of each one; 0 when they differ.
         layout: the pieces of their payloads; None for one piece.
     """
-    if not record_size:
-        return _mixed(data, GET_FORM.offsets(data))
-    records = np.frombuffer(data, GET_FORM.dtype(record_size - _HEADER))
-    order, starts = _arranged([records[name] for name in _SORTED_BY], _length(record_size))
-    if order is not None:
-        records = records.view(f"V{record_size}").take(order).view(records.dtype)
-    rows = octets_of(records)
-    bounds = _bounds(int(records["cid"][0]), [records[name] for name in _SORTED_BY], starts)
-    laid = layout or _opaque(record_size)
-    return [
-        Block.of_rows(each, rows[start * record_size : stop * record_size], stop - start, record_size, laid)
-        for each, (start, stop) in zip(bounds, pairwise([*starts, len(records)]), strict=True)
-    ]
+    return _of_rows(data, record_size, layout, windows=False)[0]
+
+
+def sorted_runs(data: memoryview, record_size: int, layout: Layout | None = None) -> list[list[Block]]:
+    """As `sorted_blocks`; the blocks of several runs where windows of time are worth it."""
+    return _of_rows(data, record_size, layout, windows=True)
 
 
 def merged(blocks: Iterable[Block]) -> list[Block]:
-    """The records of several blocks of one cid as sorted blocks that do not overlap."""
-    listed = list(blocks)
+    """The records of several blocks of one cid as the sorted blocks of one run."""
+    return _of_blocks(list(blocks), windows=False)[0]
+
+
+def merged_runs(blocks: Iterable[Block]) -> list[list[Block]]:
+    """As `merged`; the blocks of several runs where windows of time are worth it."""
+    return _of_blocks(list(blocks), windows=True)
+
+
+def _of_rows(data: memoryview, record_size: int, layout: Layout | None, *, windows: bool) -> list[list[Block]]:
+    if not record_size:
+        return [_mixed(data, GET_FORM.offsets(data))]
+    records = np.frombuffer(data, GET_FORM.dtype(record_size - _HEADER))
+    order, runs = _arranged([records[name] for name in _SORTED_BY], _length(record_size), windows=windows)
+    if order is not None:
+        records = records.view(f"V{record_size}").take(order).view(records.dtype)
+    rows = octets_of(records)
+    laid = layout or _opaque(record_size)
+    cid, columns = int(records["cid"][0]), [records[name] for name in _SORTED_BY]
+    return [
+        [
+            Block.of_rows(bounds, rows[start * record_size : stop * record_size], stop - start, record_size, laid)
+            for start, stop, bounds in _cut_at(cid, columns, starts, end)
+        ]
+        for starts, end in runs
+    ]
+
+
+def _of_blocks(listed: list[Block], *, windows: bool) -> list[list[Block]]:
     sizes = {block.record_size for block in listed}
     if len(sizes) > 1 or not listed[0].record_size:
-        return sorted_blocks(memoryview(b"".join([block.rows() for block in listed])), 0)
+        return [sorted_blocks(memoryview(b"".join([block.rows() for block in listed])), 0)]
     record_size = sizes.pop()
     layouts = {block.layout for block in listed}
     layout = layouts.pop() if len(layouts) == 1 else max(listed, key=lambda block: len(block.layout)).layout
     if len({block.layout for block in listed}) > 1:
         listed = [block if block.layout == layout else _laid_out(block, layout) for block in listed]
     columns = [np.concatenate([block._column(at) for block in listed]) for at in range(_KEYS + len(layout))]
-    order, starts = _arranged(columns[:_KEYS], _length(record_size))
+    order, runs = _arranged(columns[:_KEYS], _length(record_size), windows=windows)
     if order is not None:
         columns = [_taken(column, order) for column in columns]
-    made = []
-    edges = pairwise([*starts, len(columns[0])])
-    for (start, stop), bounds in zip(edges, _bounds(listed[0].bounds[0], columns[:_KEYS], starts), strict=True):
-        part: list[npt.NDArray[Any] | None] = [column[start:stop] for column in columns]
-        count = stop - start
-        made.append(Block(bounds, count, record_size, count * record_size, layout, columns=part))
+    cid, made = listed[0].bounds[0], []
+    for starts, end in runs:
+        run = []
+        for start, stop, bounds in _cut_at(cid, columns[:_KEYS], starts, end):
+            part: list[npt.NDArray[Any] | None] = [column[start:stop] for column in columns]
+            count = stop - start
+            run.append(Block(bounds, count, record_size, count * record_size, layout, columns=part))
+        made.append(run)
     return made
 
 
-def _arranged(columns: Sequence[npt.NDArray[Any]], length: int) -> tuple[npt.NDArray[np.intp] | None, list[int]]:
+def _cut_at(
+    cid: int, columns: Sequence[npt.NDArray[Any]], starts: list[int], end: int
+) -> Iterator[tuple[int, int, Bounds]]:
+    """Where each block of a run begins and ends, and what its keys lie between."""
+    first = starts[0]
+    bounds = _bounds(cid, [column[first:end] for column in columns], [start - first for start in starts])
+    for (start, stop), each in zip(pairwise([*starts, end]), bounds, strict=True):
+        yield start, stop, each
+
+
+_Runs: TypeAlias = list[tuple[list[int], int]]
+"""Of each run: where its blocks begin, and where the last one ends."""
+
+
+def _arranged(
+    columns: Sequence[npt.NDArray[Any]], length: int, *, windows: bool
+) -> tuple[npt.NDArray[np.intp] | None, _Runs]:
     """How to sort records and where to cut them into blocks of up to `length`.
 
-    Many records of few series are cut into windows of time first, and are sorted within each: otherwise a block would hold
-    all the time of a few series, and whoever wants an hour of all series would read every block.
+    Many records of few series are cut into runs by windows of time first. Otherwise a block would hold all the time of a
+    few series, and whoever wants an hour of all series would read every block.
 
     Args:
         columns: mid, moid, cap and acq.
         length: most records of a block.
+        windows: whether there may be several runs.
 
     Returns:
-        The order, or None when they are sorted; and the places in it where blocks begin.
+        The order, or None when they are sorted; and the runs in that order.
     """
     order, count = order_of(columns), len(columns[0])
-    if count < _WINDOWED * length:
-        return order, list(range(0, count, length))
+    if not windows or count < _WINDOWED * length:
+        return order, [(list(range(0, count, length)), count)]
     mid, moid, cap = (column if order is None else column.take(order) for column in columns[:3])
-    series = 1 + np.count_nonzero((mid[1:] != mid[:-1]) | (moid[1:] != moid[:-1]))
-    windows = min(_WINDOWS, _SERIES * count // series // length, count // length)
-    if windows < 2 or series * length * _WINDOWS <= count:
-        return order, list(range(0, count, length))
+    series = _series_of(mid, moid)
+    number = min(_WINDOWS, _SERIES * count // series // length, count // length)
+    if number < 2 or 8 * series * length <= count:
+        return order, [(list(range(0, count, length)), count)]
     sample = np.sort(cap[:: max(1, count // _SAMPLED)])
-    edges = sample[[len(sample) * at // windows for at in range(1, windows)]]
+    edges = sample[[len(sample) * at // number for at in range(1, number)]]
     window = np.searchsorted(edges, cap, side="right").astype(np.uint8)
     within = np.argsort(window, kind="stable")
     order = within if order is None else order.take(within)
-    starts, at = [], 0
-    for held in np.bincount(window, minlength=windows).tolist():
+    runs, at = [], 0
+    for held in np.bincount(window, minlength=number).tolist():
         blocks = -(-held // length)
-        starts += [at + held * block // blocks for block in range(blocks)]
+        if blocks:
+            runs.append(([at + held * block // blocks for block in range(blocks)], at + held))
         at += held
-    return order, starts
+    return order, runs
+
+
+def _series_of(mid: npt.NDArray[Any], moid: npt.NDArray[Any]) -> int:
+    """How many series sorted records are of."""
+    return 1 + int(np.count_nonzero((mid[1:] != mid[:-1]) | (moid[1:] != moid[:-1])))
 
 
 def _taken(column: npt.NDArray[Any], order: npt.NDArray[np.intp]) -> npt.NDArray[Any]:

@@ -68,6 +68,10 @@ _BEHIND: Final = 2**17
 """How many numbers behind the last one that could be read are tried when the file's state is lost."""
 _STEP: Final = 32 * 2**20
 """Bytes of records that are merged in one transaction."""
+_WINDOW: Final = 8 * 2**20
+"""Bytes of records that are merged by themselves when they are of some time, and have enough records of each series."""
+_DENSE: Final = 256
+"""Records of each series that are enough."""
 _FAN: Final = 16
 """How many chains of runs are merged at once: of each a block is read ahead, so they are less than half of a step."""
 _AT_ONCE: Final = 16 * 2**20
@@ -435,6 +439,8 @@ def backup(store: EmbeddedStore, path: PathLike, progress: OnProgress | None = N
 def compact(store: EmbeddedStore, progress: OnProgress | None = None) -> Compacted:
     """Merges the runs of each cid, compresses what a put compressed fast more strongly, and gives free space back.
 
+    Runs of much time are merged by windows of time, so that whoever reads an hour of all series reads few blocks.
+
     It goes in transactions of some 32 MiB of records, so others read and write meanwhile; what they put stays in runs of
     its own. A process that dies leaves a whole file with the same records, of which a part is merged. Only the end, which
     gives the space back, keeps writers waiting for as long as it takes to copy the file.
@@ -457,14 +463,15 @@ def compact(store: EmbeddedStore, progress: OnProgress | None = None) -> Compact
         before, free = snapshot.sizes()
     _check_space(engine.path, before - free)
     runs_before = len(table.runs)
-    lengths: dict[int, int] = {}
-    for run in table.runs.values():
-        lengths[run.cid] = lengths.get(run.cid, 0) + int(run.entries["length"].sum())
-    steps = _Steps(progress, sum(lengths.values()))
+    groups = [
+        (cid, group) for cid in sorted({run.cid for run in table.runs.values()}) for group in _by_time(table.of_cid(cid))
+    ]
+    lengths = [sum(int(run.entries["length"].sum()) for run in group) for _, group in groups]
+    steps = _Steps(progress, sum(lengths))
     is_changed = False
-    for cid in sorted(lengths):
-        limit = steps.done + lengths[cid]
-        is_changed |= _Merging(engine, cid, {run.number for run in table.of_cid(cid)}, steps, limit).all()
+    for (cid, group), length in zip(groups, lengths, strict=True):
+        limit = steps.done + length
+        is_changed |= _Merging(engine, cid, {run.number for run in group}, steps, limit).all()
         steps.add(limit - steps.done)
     if is_changed or free:
         engine.shrink()
@@ -472,6 +479,20 @@ def compact(store: EmbeddedStore, progress: OnProgress | None = None) -> Compact
     with engine.reading() as snapshot:
         after, runs = snapshot.sizes()[0], len(snapshot.table.runs)
     return Compacted(before, after, runs_before, runs)
+
+
+def _by_time(runs: Sequence[Directory]) -> Iterator[list[Directory]]:
+    """Runs of one cid in groups to be merged: by time, each large and with enough records of each of its series."""
+    group: list[Directory] = []
+    size = count = series = 0
+    for run in sorted(runs, key=lambda run: (int(run.entries["cap_min"].min()), run.number)):
+        group.append(run)
+        size, count, series = size + run.size, count + run.count, max(series, run.series or run.count)
+        if size >= _WINDOW and count >= _DENSE * series:
+            yield group
+            group, size, count, series = [], 0, 0, 0
+    if group:
+        yield group
 
 
 class _Merging:

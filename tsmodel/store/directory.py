@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import attrs
@@ -36,12 +37,13 @@ ENTRY: Final = np.dtype(
         ("length", "<u4"),
         ("count", "<u4"),
         ("record_size", "<u4"),
-        ("reserved", "<u4"),
+        ("series", "<u4"),
         *((name, "<i8") for name in _BOUND_NAMES),
     ]
 )
 """What a directory says of a block: XXH3 of what is stored; bytes of its records in GET form; bytes that are stored; how
-many records; bytes of each, 0 when they differ; least and greatest value of each key component."""
+many records; bytes of each, 0 when they differ; how many series, 0 when that is not known; least and greatest value of each
+key component."""
 
 _DIRECTORY = struct.Struct("<HHIqqI4x")
 _DIRECTORY_VERSION: Final = 1
@@ -57,7 +59,7 @@ def entries_of(blocks: Sequence[Block], stored: Sequence[bytes]) -> npt.NDArray[
     entries = np.zeros(len(blocks), ENTRY)
     entries["checksum"] = [xxh3_64_intdigest(data) for data in stored]
     entries["length"] = [len(data) for data in stored]
-    for name in ("size", "count", "record_size"):
+    for name in ("size", "count", "record_size", "series"):
         entries[name] = [getattr(block, name) for block in blocks]
     bounds = np.array([block.bounds[1:] for block in blocks], np.int64)
     for at, name in enumerate(_BOUND_NAMES):
@@ -131,10 +133,21 @@ class Directory:
             raise StoreCorruptError(f"the directory of run {number} of cid {cid} is that of run {said} of cid {said_cid}")
         return cls(number, cid, first, np.frombuffer(data, ENTRY, count, _DIRECTORY.size), digest)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Bytes of all records in GET form."""
         return int(self.entries["size"].sum())
+
+    @cached_property
+    def count(self) -> int:
+        """How many records there are."""
+        return int(self.entries["count"].sum())
+
+    @cached_property
+    def series(self) -> int:
+        """How many series they are of; one that lies in several blocks counts more than once. 0 when it is not known."""
+        counts = self.entries["series"]
+        return int(counts.sum()) if counts.all() else 0
 
     def picked(self, box: KeyRange) -> npt.NDArray[np.intp]:
         """Which blocks may hold records inside `box`, its cid aside."""

@@ -30,11 +30,15 @@ class Run:
         cid: client id of all its records.
         number: the engine's name for it.
         size: bytes of all its records.
+        count: how many records there are.
+        series: how many series they are of, about; 0 when that is not known.
     """
 
     cid: int
     number: int
     size: int
+    count: int
+    series: int
 
 
 class Reading(Protocol):

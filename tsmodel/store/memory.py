@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from operator import attrgetter
 from typing import TypeAlias
 
 import attrs
@@ -74,7 +75,8 @@ class _Transaction:
     def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False) -> None:  # noqa: ARG002
         # Rows: what is asked for most often, and columns are views of them.
         kept = tuple(Block.of_rows(each.bounds, each.rows(), each.count, each.record_size, each.layout) for each in blocks)
-        run = Run(cid, self._next_run, sum(block.size for block in kept))
+        size, count, series = (sum(map(attrgetter(name), kept)) for name in ("size", "count", "series"))
+        run = Run(cid, self._next_run, size, count, series)
         self._runs[cid] = {**self._runs.get(cid, {}), run: kept}
         self._next_run += 1
 

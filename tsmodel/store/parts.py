@@ -66,14 +66,15 @@ _DIFFERENCES: Final = 0x80
 """Added to the form of integers: `first`, then what is added to get from each integer to the next one."""
 
 _HEADER: Final = struct.Struct("<BBBBIIIqqQ")
-_UNSIGNED: Final = {width: np.dtype(f"u{width}") for width in (1, 2, 4, 8)}
-_ONE: Final = np.ones(1, np.int64)
+_UNSIGNED: Final = {width: np.dtype(f"<u{width}") for width in (1, 2, 4, 8)}
 _MANY: Final = 32
 """Fewer items are not worth looking for runs, or for planes."""
 _RUN: Final = 8
 """Average length from which runs are smaller, and faster to decode, than anything else."""
 _NESTED: Final = 2
 """Runs may consist of runs that often."""
+_NESTED_MANY: Final = 1024
+"""Fewer values or lengths of runs are stored as words: they take a part of the time that planes or runs of runs take."""
 _WIDE: Final = 256
 """Items of more bytes are not split into planes."""
 _SAMPLE: Final = 500
@@ -208,7 +209,7 @@ def decode_bytes(part: Part, size: int) -> Bytes:
 
 def _integers(values: Integers, codec: Codec, depth: int) -> bytes:
     count = len(values)
-    if count < _MANY:
+    if count < _MANY or (depth and count < _NESTED_MANY):
         return _words(values, codec)
     steps = values[1:] - values[:-1]
     changed = np.count_nonzero(steps)
@@ -220,11 +221,16 @@ def _integers(values: Integers, codec: Codec, depth: int) -> bytes:
         changes = steps[1:] != steps[:-1]
         if (np.count_nonzero(changes) + 1) * _RUN <= count:
             return _runs(steps, changes, _DIFFERENCES, int(values[0]), codec, depth)
-    least, greatest = int(values.min()), int(values.max())
+    least, greatest = _ends(values)
     some = np.abs(steps[:: max(1, count // _SAMPLE)].astype(np.float64))
-    if float(some.sum()) * _RUN < float(greatest - least) * len(some):
-        return _packed(steps, int(steps.min()), int(steps.max()), _DIFFERENCES, int(values[0]), codec)
+    if float(np.add.reduce(some)) * _RUN < float(greatest - least) * len(some):
+        return _packed(steps, *_ends(steps), _DIFFERENCES, int(values[0]), codec)
     return _packed(values, least, greatest, 0, 0, codec)
+
+
+def _ends(values: Integers) -> tuple[int, int]:
+    """The least and the greatest of some integers."""
+    return int(np.minimum.reduce(values)), int(np.maximum.reduce(values))
 
 
 def _runs(values: Integers, changes: npt.NDArray[Any], flag: int, first: int, codec: Codec, depth: int) -> bytes:
@@ -236,22 +242,21 @@ def _runs(values: Integers, changes: npt.NDArray[Any], flag: int, first: int, co
     lengths[:-1] = edges
     lengths[-1] = len(values)
     lengths -= starts
-    parts = _integers(values[starts], codec, depth + 1) + _integers(lengths, codec, depth + 1)
+    parts = _integers(values.take(starts), codec, depth + 1) + _integers(lengths, codec, depth + 1)
     return _part(_Form.RUNS | flag, Codec.NONE, parts, count=len(starts), first=first)
 
 
 def _words(values: Integers, codec: Codec) -> bytes:
     """A few integers less the least one, in as few bytes as the greatest one takes, rounded up to a machine's."""
-    listed = values.tolist()
-    base, greatest = min(listed), max(listed)
+    base, greatest = _ends(values)
     if base == greatest:
-        return _part(_Form.CONSTANT, Codec.NONE, b"", count=len(listed), base=base)
+        return _part(_Form.CONSTANT, Codec.NONE, b"", count=len(values), base=base)
     bits = (greatest - base).bit_length()
     width = next(width for width in _WORD_BYTES if bits <= 8 * width)
-    above = (values - np.int64(base)).astype(f"<u{width}")
+    above = (values - np.int64(base)).astype(_UNSIGNED[width])
     # LZ4 also where zstd is asked for: of so few bytes, all that differs is how long they take to read.
     used, stored = _compressed(above.view(np.uint8), min(codec, Codec.LZ4))
-    return _part(_Form.WORDS, used, stored, planes=width, count=len(listed), base=base)
+    return _part(_Form.WORDS, used, stored, planes=width, count=len(values), base=base)
 
 
 def _packed(values: Integers, base: int, greatest: int, flag: int, first: int, codec: Codec) -> bytes:
@@ -337,19 +342,16 @@ def _repeated(part: Part, count: int, depth: int, kind: np.dtype[Any]) -> npt.ND
     nested = list(read_parts(part.data))
     if depth >= _NESTED or len(nested) != 2 or not 1 <= part.stored <= count:
         raise StoreCorruptError(f"a part of {count} integers says {part.stored} runs, in {len(nested)} parts")
-    lengths = _decoded(nested[1], part.stored, depth + 1, _UNSIGNED[8]).view(np.int64)
-    if part.stored <= _MANY:  # then Python is faster
-        listed = lengths.tolist()
-        fits = min(listed) >= 1 and sum(listed) == count
-    else:
-        fits = bool(lengths.min() >= 1 and lengths.max() <= count and lengths.sum() == count)
-    if not fits:
+    # As unsigned integers, negative lengths are too large.
+    lengths = _decoded(nested[1], part.stored, depth + 1, _UNSIGNED[8])
+    if np.maximum.reduce(lengths) > count or np.add.reduce(lengths) != count:
         raise StoreCorruptError(f"runs of a part do not add up to {count} integers")
     values = _decoded(nested[0], part.stored, depth + 1, kind)
     if not part.form & _DIFFERENCES:
-        return values.repeat(lengths)
-    start = np.array([part.first & _mask(kind)], kind)
-    whole: npt.NDArray[Any] = np.concatenate([start, values]).repeat(np.concatenate([_ONE, lengths]))
+        return values.repeat(lengths.view(np.int64))
+    lengths[0] += 1  # room for the first integer, from which the sums begin
+    whole = values.repeat(lengths.view(np.int64))
+    whole[0] = part.first & _mask(kind)
     np.add.accumulate(whole, out=whole)
     return whole
 

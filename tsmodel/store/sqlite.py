@@ -159,7 +159,7 @@ class _Transaction(_Snapshot):
         self._last_acq = acq
 
     def runs(self, cid: int) -> list[Run]:
-        return [Run(cid, run.number, run.size) for run in self._table.of_cid(cid)]
+        return [Run(cid, run.number, run.size, run.count, run.series) for run in self._table.of_cid(cid)]
 
     def load(self, run: Run) -> list[Block]:
         directory = self._table.runs[run.number]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Sequence
 from tsmodel.backend import AcqInterval, Batch, Scan, Spare
 from tsmodel.errors import StoreError
 from tsmodel.keys import LIMITS, KeyRange
-from tsmodel.store.blocks import Block, merged, sorted_blocks
+from tsmodel.store.blocks import Block, merged_runs, sorted_runs
 from tsmodel.store.engine import Engine, EngineBusyError, Writing
 from tsmodel.store.intake import Arrived, arrived
 from tsmodel.store.memory import MemoryEngine
@@ -147,17 +147,30 @@ class EmbeddedStore:
         return answer
 
     def _add(self, transaction: Writing, cid: int, records: list[Arrived]) -> None:
-        """Stores records of one cid as a run, merged with such runs as it is time for."""
-        blocks = _sorted(records)
-        runs = transaction.runs(cid)
-        sizes = [run.size for run in runs] + [sum(block.size for block in blocks)]
-        chosen = self._policy.choose(sizes)
-        old = [runs[at] for at in chosen[:-1]] if len(runs) in chosen else []
-        if old:
-            blocks = merged([*(block for run in old for block in transaction.load(run)), *blocks])
-            for run in old:
-                transaction.remove(run)
-        transaction.insert(cid, blocks, is_merged=bool(old))
+        """Stores records of one cid as runs, merged with such runs as it is time for."""
+        runs, old = _sorted(records), transaction.runs(cid)
+        if len(runs) == 1:  # several are of as much time as is good
+            blocks, policy = runs[0], self._policy
+            measured = [(run.size, run.count, run.series) for run in old]
+            measured.append(
+                (
+                    sum(block.size for block in blocks),
+                    sum(block.count for block in blocks),
+                    sum(block.series for block in blocks),
+                )
+            )
+            left = {at for at, each in enumerate(measured) if policy.is_dense(*each)}
+            chosen = policy.choose([size for size, _, _ in measured], left)
+            together = [old[at] for at in chosen[:-1]] if len(old) in chosen else []
+            if together:
+                runs = merged_runs([*(block for run in together for block in transaction.load(run)), *blocks])
+                for run in together:
+                    transaction.remove(run)
+                for merged in runs:
+                    transaction.insert(cid, merged, is_merged=True)
+                return
+        for blocks in runs:
+            transaction.insert(cid, blocks)
 
 
 def _answer(box: KeyRange, last: int) -> int:
@@ -171,7 +184,7 @@ def _by_cid(came: Sequence[Arrived]) -> dict[int, list[Arrived]]:
     return groups
 
 
-def _sorted(records: list[Arrived]) -> list[Block]:
+def _sorted(records: list[Arrived]) -> list[list[Block]]:
     whole = joined([each.chunk for each in records])
     layouts = {each.layout for each in records}
-    return sorted_blocks(whole.rows(), whole.record_size, layouts.pop() if len(layouts) == 1 else None)
+    return sorted_runs(whole.rows(), whole.record_size, layouts.pop() if len(layouts) == 1 else None)
