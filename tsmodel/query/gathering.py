@@ -14,6 +14,8 @@ __all__ = ["Gathering"]
 _FIRST: Final = 2**17
 _MOST: Final = 2**20
 """Bytes: enough that what each time costs is nothing, few enough that they stay in a processor's cache."""
+_WHOLE: Final = 2**16
+"""Bytes of columns that always go through: joining them costs more than what is saved by it."""
 _HELD: Final = 16 * _MOST
 """Bytes that columns held back may keep alive: few records may have been picked out of many."""
 
@@ -39,12 +41,13 @@ class Gathering:
         if (
             self._size + size > self._room
             or size > self._room // 2
+            or (held and size >= _WHOLE)
             or self._held + held > _HELD
             or not self._goes_on(chunk)
         ):
             yield from self.rest()
             self._grow()
-            if size > self._room // 2:
+            if size > self._room // 2 or (held and size >= _WHOLE):
                 yield chunk
                 return
         if isinstance(chunk, RowChunk):

@@ -216,9 +216,11 @@ class Block:
         return np.concatenate(pieces, axis=1).reshape(-1) if pieces else np.empty(0, np.uint8)
 
     def rows(self) -> memoryview:
-        """The records in GET form."""
+        """The records in GET form. They stay; columns are views of them from then on, and not kept twice."""
         if self._rows is None:
             self._rows = _assembled(self, [self._column(at) for at in range(len(self._columns))])
+            if self.record_size:
+                self._columns = [None] * len(self._columns)
         return self._rows
 
     def starts(self) -> npt.NDArray[np.int64]:
@@ -263,7 +265,7 @@ class Block:
     def chunk(self) -> Chunk:
         """The records: as rows where they lie as rows, otherwise as columns, which are decoded when they are asked for."""
         if self._rows is None:
-            return ColumnChunk(_Columns(self))
+            return _Decoded(self)
         return RowChunk(self._rows, self.count, self.record_size, None if self.record_size else self.starts(), lasting=True)
 
     def select(self, box: KeyRange) -> Chunk:
@@ -332,7 +334,10 @@ class Block:
     def _column(self, at: int) -> npt.NDArray[Any]:
         found = self._columns[at]
         if found is None:
-            found = self._from_rows(at) if self._parts is None else self._from_part(self._parts[at], at)
+            if self._parts is None or (self._rows is not None and self.record_size):
+                found = self._from_rows(at)
+            else:
+                found = self._from_part(self._parts[at], at)
             self._columns[at] = found
         return found
 
@@ -406,6 +411,20 @@ class Block:
                 below = self._column(1 + at)[first:last] < high
                 mask = below if mask is None else mask & below
         return mask
+
+
+class _Decoded(ColumnChunk):
+    """The records of a block as columns."""
+
+    __slots__ = ("_block",)
+
+    def __init__(self, block: Block) -> None:
+        super().__init__(_Columns(block))
+        self._block = block
+
+    def rows(self) -> memoryview:
+        """See `Chunk.rows`; the block keeps them."""
+        return self._block.rows()
 
 
 class _Columns:
