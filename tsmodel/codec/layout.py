@@ -214,6 +214,8 @@ class Layout:
             masks.append(spare[0])
         if self.version is not None and self.size is not None:
             masks.append(records[VERSION] != self.version)
+        if len(masks) == 1:
+            return masks[0]
         return np.logical_or.reduce(masks) if masks else None
 
     def _faulty(self, field: LayoutField, records: npt.NDArray[Any]) -> Mask | None:

@@ -107,8 +107,8 @@ _SHARED: Final = 2**14
 class ArrowColumn:
     """A column of an Arrow table, of records that come a chunk at a time.
 
-    Numbers that Arrow has as they are stored, or moved to another epoch, grow in memory that becomes Arrow's, unless they lie
-    in memory that can be shared; of others, each chunk becomes an array.
+    Numbers that Arrow has as they are stored, or moved to another epoch, grow in memory that becomes Arrow's, unless they
+    lie in memory that can be shared; of others, each chunk becomes an array.
 
     Args:
         info: which one.

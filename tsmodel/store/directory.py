@@ -13,7 +13,7 @@ Rules kept here:
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -149,17 +149,6 @@ class Directory:
         counts = self.entries["series"]
         return int(counts.sum()) if counts.all() else 0
 
-    def picked(self, box: KeyRange) -> npt.NDArray[np.intp]:
-        """Which blocks may hold records inside `box`, its cid aside."""
-        mask = np.ones(len(self.entries), np.bool_)
-        for name, (low, high) in zip(KEY_FIELDS[1:], list(box.intervals())[1:], strict=True):
-            limits = LIMITS[name]
-            if low > limits.least:
-                mask &= self.entries[f"{name}_max"] >= low
-            if high < limits.bound:
-                mask &= self.entries[f"{name}_min"] < high
-        return np.flatnonzero(mask)
-
     def bounds(self, at: int) -> Bounds:
         """What the keys of a block lie between."""
         return (self.cid, *self.entries[at].item()[-len(_BOUND_NAMES) :])
@@ -223,6 +212,32 @@ class State:
         return cls(last_acq, generation, next_run, next_block, runs, high * _HALF + low, bool(is_open))
 
 
+class _Index:
+    """The blocks of all runs of a cid together, to be picked at once."""
+
+    def __init__(self, runs: Sequence[Directory]) -> None:
+        self._runs = runs
+        entries = np.concatenate([run.entries for run in runs])
+        self._run = np.repeat(np.arange(len(runs)), [len(run.entries) for run in runs])
+        self._at = np.concatenate([np.arange(len(run.entries)) for run in runs])
+        self._bounds = {name: np.ascontiguousarray(entries[name]) for name in _BOUND_NAMES}
+
+    def picked(self, box: KeyRange) -> Iterator[tuple[Directory, int]]:
+        """The blocks that may hold records inside `box`, its cid aside: run, and place in it."""
+        mask: Any = None
+        for name, (low, high) in zip(KEY_FIELDS[1:], list(box.intervals())[1:], strict=True):
+            limits = LIMITS[name]
+            if low > limits.least:
+                above = self._bounds[f"{name}_max"] >= low
+                mask = above if mask is None else mask & above
+            if high < limits.bound:
+                below = self._bounds[f"{name}_min"] < high
+                mask = below if mask is None else mask & below
+        found = slice(None) if mask is None else np.flatnonzero(mask)
+        for run, at in zip(self._run[found].tolist(), self._at[found].tolist(), strict=True):
+            yield self._runs[run], at
+
+
 class Table:
     """All directories of a state of the file. Never changes; may be used from several threads.
 
@@ -236,22 +251,41 @@ class Table:
         self._by_cid: dict[int, list[Directory]] = {}
         for run in runs.values():
             self._by_cid.setdefault(run.cid, []).append(run)
+        self._indexes: dict[int, _Index] = {}
 
     def of_cid(self, cid: int) -> list[Directory]:
         """The runs of a cid."""
         return self._by_cid.get(cid, [])
 
-    def within(self, box: KeyRange) -> list[Directory]:
-        """The runs whose cid the box holds."""
+    def picked(self, box: KeyRange) -> Iterator[tuple[Directory, int]]:
+        """The blocks that may hold records inside `box`, by cid: run, and place in it."""
         low, high = box.min.cid, box.max.cid
-        if high == low + 1:
-            return self.of_cid(low)
-        return [run for cid in sorted(self._by_cid) if low <= cid < high for run in self._by_cid[cid]]
+        cids = [low] if high == low + 1 else sorted(cid for cid in self._by_cid if low <= cid < high)
+        for cid in cids:
+            if runs := self.of_cid(cid):
+                index = self._indexes.get(cid)
+                if index is None:
+                    index = self._indexes[cid] = _Index(runs)
+                yield from index.picked(box)
 
     def changed(self, removed: set[int], added: Sequence[Directory]) -> Table:
-        """The table without some runs and with others."""
-        runs = {number: run for number, run in self.runs.items() if number not in removed}
-        return Table(runs | {run.number: run for run in added})
+        """The table without some runs and with others. What they have in common is not made again."""
+        gone = [self.runs[number] for number in removed]
+        table = Table({})
+        table.runs = (
+            {number: run for number, run in self.runs.items() if number not in removed} if gone else dict(self.runs)
+        )
+        table.runs |= {run.number: run for run in added}
+        table.digest = (self.digest - sum(run.digest for run in gone) + sum(run.digest for run in added)) % _DIGEST
+        table._by_cid, table._indexes = dict(self._by_cid), dict(self._indexes)
+        for cid in {run.cid for run in (*gone, *added)}:
+            left = [run for run in self.of_cid(cid) if run.number not in removed]
+            left += [run for run in added if run.cid == cid]
+            table._indexes.pop(cid, None)
+            table._by_cid.pop(cid, None)
+            if left:
+                table._by_cid[cid] = left
+        return table
 
     def matches(self, state: State) -> bool:
         """Whether these are the runs of that state."""

@@ -111,15 +111,14 @@ class _Snapshot:
 
     def blocks(self, box: KeyRange) -> Iterator[Block]:
         cached = self._engine.cache.scan()
-        for run in self._table.within(box):
-            for at in run.picked(box).tolist():
-                # A block never changes, and this names it: the digest covers the run's number and what its blocks hold.
-                name = (run.digest, at)
-                block = cached.get(name)
-                if block is None:
-                    block = self.read(run, at)
-                    cached.keep(name, block)
-                yield block
+        for run, at in self._table.picked(box):
+            # A block never changes, and this names it: the digest covers the run's number and what its blocks hold.
+            name = (run.digest, at)
+            block = cached.get(name)
+            if block is None:
+                block = self.read(run, at)
+                cached.keep(name, block)
+            yield block
 
     def stored(self, run: Directory, at: int) -> bytes:
         """What is stored of a block, not checked.
