@@ -5,7 +5,8 @@ Rules kept here:
 * A block holds records of one cid, sorted by mid, moid, cap, acq: up to 8,000, and about 1 MiB, but at least one.
 * A run is sorted blocks that do not overlap. Many records of few series become several runs, one for each window of time.
 * A block gives its records as rows in GET form or column by column. What is stored is decoded only when it is asked for,
-  one column at a time, and never twice.
+  one column at a time. Of a few records of a block, only what they need is decoded; when more is asked of the same block,
+  whole columns are, and are kept.
 * Payloads of one size are split into pieces as their layout says, one for each field of the model; a payload without a
   layout is one piece. Payloads of several sizes keep their bytes together, and their lengths as a column.
 * A stored block of few records holds rows, of more it holds parts. Its first byte says which; other values are kept for
@@ -16,6 +17,7 @@ Rules kept here:
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -35,6 +37,7 @@ from tsmodel.store.parts import (
     encode_bytes,
     encode_integers,
     encode_items,
+    find_integers,
     read_parts,
 )
 from tsmodel.wire.chunk import Chunk, ColumnChunk, RowChunk
@@ -50,6 +53,7 @@ __all__ = [
     "Bounds",
     "Layout",
     "Piece",
+    "cut_after",
     "layout_of",
     "merged",
     "merged_runs",
@@ -112,6 +116,9 @@ _SERIES: Final = 32
 _SAMPLED: Final = 4096
 """About how many times say where windows begin."""
 
+_SHARE: Final = 4
+"""A part of a block's records that is decoded alone the first time."""
+
 _START = struct.Struct("<BBH")
 _PIECE = struct.Struct("<I")
 _INTEGER = 1 << 31
@@ -156,7 +163,7 @@ class Block:
         size: bytes of all of them in GET form.
     """
 
-    __slots__ = ("_columns", "_layout", "_parts", "_rows", "_series", "bounds", "count", "record_size", "size")
+    __slots__ = ("_asked", "_columns", "_layout", "_parts", "_rows", "_series", "bounds", "count", "record_size", "size")
 
     def __init__(
         self,
@@ -175,7 +182,7 @@ class Block:
         self.record_size = record_size
         self.size = size
         self._layout = layout
-        self._series = 0
+        self._series = self._asked = 0
         self._rows = rows
         self._parts = stored
         self._columns: list[npt.NDArray[Any] | None] = columns or [None] * (_KEYS + (len(layout) if record_size else 2))
@@ -197,6 +204,15 @@ class Block:
         if name == "cid":
             return np.full(self.count, self.bounds[0], KEY_DTYPE["cid"])
         return self._column(_SORTED_BY.index(name))
+
+    def keys(self) -> list[npt.NDArray[Any]]:
+        """mid, moid, cap and acq, shape (count,) each."""
+        return [self._column(at) for at in range(_KEYS)]
+
+    def ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The first and the last key, without cid."""
+        keys = self.keys()
+        return tuple(int(key[0]) for key in keys), tuple(int(key[-1]) for key in keys)
 
     def piece(self, at: int) -> npt.NDArray[Any]:
         """A piece of the payloads: shape (count,) for an integer, else bytes of shape (count, width)."""
@@ -270,8 +286,13 @@ class Block:
 
     def select(self, box: KeyRange) -> Chunk:
         """The records inside `box`, possibly none."""
-        chunk = self.chunk()
-        return chunk if self.inside(box) else chunk.take(self.places(box))
+        if self.inside(box):
+            return self.chunk()
+        self._asked += 1
+        places = self.places(box)
+        if isinstance(places, slice) and self._are_few(places):
+            return ColumnChunk(_Few(self, places))
+        return self.chunk().take(places)
 
     def encoded(self, codec: Codec) -> bytes:
         """What is stored of the block."""
@@ -341,11 +362,23 @@ class Block:
             self._columns[at] = found
         return found
 
-    def _from_part(self, part: Part, at: int) -> npt.NDArray[Any]:
+    def _are_few(self, places: slice) -> bool:
+        """Whether some records are better decoded alone."""
+        count = places.stop - places.start
+        is_stored = self._parts is not None and self._rows is None and self.record_size > 0
+        return is_stored and self._asked == 1 and 0 < count * _SHARE <= self.count
+
+    def _some(self, at: int, places: slice) -> npt.NDArray[Any]:
+        """A column of some of the records, shape (n,) or (n, width)."""
+        if self._columns[at] is None and self._parts is not None and self._are_few(places):
+            return self._from_part(self._parts[at], at, places)
+        return self._column(at)[places]
+
+    def _from_part(self, part: Part, at: int, within: slice | None = None) -> npt.NDArray[Any]:
         count = self.count
         values: npt.NDArray[Any]
         if at < _KEYS:
-            values = decode_integers(part, count, _DTYPES[at])
+            values = decode_integers(part, count, _DTYPES[at], within)
             return values
         if not self.record_size:
             total = self.size - count * _HEADER
@@ -357,9 +390,9 @@ class Block:
             return lengths
         piece = self._layout[at - _KEYS]
         if piece.is_integer:
-            values = decode_integers(part, count, _SIGNED[piece.width])
+            values = decode_integers(part, count, _SIGNED[piece.width], within)
             return values
-        return decode_items(part, count, piece.width)
+        return decode_items(part, count, piece.width, within)
 
     def _from_rows(self, at: int) -> npt.NDArray[Any]:
         """A column as a view of rows, which a copy is made of only where payloads differ in size."""
@@ -396,7 +429,11 @@ class Block:
         least, greatest = self.bounds[1:3]
         if box.min.mid <= least and greatest < box.max.mid:
             return 0, self.count
-        first, last = np.searchsorted(self._column(0), (box.min.mid, box.max.mid)).tolist()
+        ends = (box.min.mid, box.max.mid)
+        if self._columns[0] is None and self._parts is not None and self._rows is None and self._asked == 1:
+            first, last = find_integers(self._parts[0], self.count, _DTYPES[0], ends)
+        else:
+            first, last = np.searchsorted(self._column(0), ends).tolist()
         return first, max(first, last)
 
     def _mask(self, first: int, last: int, box: KeyRange) -> npt.NDArray[np.bool_] | None:
@@ -405,10 +442,10 @@ class Block:
         pairs = self.bounds[3:]
         for at, (low, high) in enumerate(list(box.intervals())[2:]):
             if low > pairs[2 * at]:
-                above = self._column(1 + at)[first:last] >= low
+                above = self._some(1 + at, slice(first, last)) >= low
                 mask = above if mask is None else mask & above
             if high <= pairs[2 * at + 1]:
-                below = self._column(1 + at)[first:last] < high
+                below = self._some(1 + at, slice(first, last)) < high
                 mask = below if mask is None else mask & below
         return mask
 
@@ -441,13 +478,40 @@ class _Columns:
         return self._block.key(name)
 
     def field(self, at: int) -> npt.NDArray[Any]:
-        column = self._block.piece(at)
-        if column.ndim == 1:
-            return column
-        return np.ascontiguousarray(column).view(f"V{column.shape[1]}").reshape(-1)
+        return _as_field(self._block.piece(at))
 
     def payloads(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         return self._block.payloads(), np.cumsum(self._block.lengths())
+
+
+class _Few:
+    """The columns of a few records of a block, for a chunk; their payloads are of one size."""
+
+    def __init__(self, block: Block, places: slice) -> None:
+        self._block = block
+        self._places = places
+        self.dtype = _payload_dtype(block.layout)
+
+    def __len__(self) -> int:
+        return int(self._places.stop - self._places.start)
+
+    def key(self, name: str) -> npt.NDArray[Any]:
+        if name == "cid":
+            return np.full(len(self), self._block.bounds[0], KEY_DTYPE["cid"])
+        return self._block._some(_SORTED_BY.index(name), self._places)
+
+    def field(self, at: int) -> npt.NDArray[Any]:
+        return _as_field(self._block._some(_KEYS + at, self._places))
+
+    def payloads(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        raise NotImplementedError
+
+
+def _as_field(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A piece of payloads as a column of values."""
+    if column.ndim == 1:
+        return column
+    return np.ascontiguousarray(column).view(f"V{column.shape[1]}").reshape(-1)
 
 
 @lru_cache(maxsize=256)
@@ -487,6 +551,26 @@ def merged(blocks: Iterable[Block]) -> list[Block]:
 def merged_runs(blocks: Iterable[Block]) -> list[list[Block]]:
     """As `merged`; the blocks of several runs where windows of time are worth it."""
     return _of_blocks(list(blocks), windows=True)
+
+
+def cut_after(blocks: list[Block], key: tuple[int, ...] | None) -> tuple[list[Block], list[Block]]:
+    """The sorted blocks of a run, up to a key and beyond it; a block that has both is cut. None for no key."""
+    if key is None:
+        return blocks, []
+    known: list[Block] = []
+    for at, block in enumerate(blocks):
+        first, last = block.ends()
+        if last <= key:
+            known.append(block)
+            continue
+        if first > key:
+            return known, blocks[at:]
+        keys = block.keys()
+        count = bisect_right(range(block.count), key, key=lambda place: tuple(int(each[place]) for each in keys))
+        rows, end = block.rows(), int(block.starts()[count])
+        known += sorted_blocks(rows[:end], block.record_size, block.layout or None)
+        return known, [*sorted_blocks(rows[end:], block.record_size, block.layout or None), *blocks[at + 1 :]]
+    return known, []
 
 
 def _of_rows(data: memoryview, record_size: int, layout: Layout | None, *, windows: bool) -> list[list[Block]]:

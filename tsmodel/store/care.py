@@ -18,10 +18,9 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -31,9 +30,9 @@ import numpy.typing as npt
 from xxhash import xxh3_64_intdigest
 
 from tsmodel.errors import StoreCorruptError, StoreError, UnsupportedError
-from tsmodel.keys import KEY_FIELDS, LIMITS
-from tsmodel.store.blocks import Block, merged, sorted_blocks, uses_codec
-from tsmodel.store.directory import Directory, State, Table, checked_block, entries_of
+from tsmodel.keys import LIMITS
+from tsmodel.store.blocks import Block, uses_codec
+from tsmodel.store.directory import Directory, Level, State, Table, checked_block, entries_of
 from tsmodel.store.parts import Codec
 from tsmodel.store.sqlite import SQLiteEngine, check_schema, examined, new_file, read_state, write_state
 from tsmodel.store.store import EmbeddedStore
@@ -316,7 +315,7 @@ def verify(path: PathLike, progress: OnProgress | None = None) -> Verified:
                 if found is None:
                     continue
                 block = found[1]
-                first, end = _ends(block)
+                first, end = block.ends()
                 if last is not None and first < last:
                     contents.told(
                         f"block {run.directory.first + at}",
@@ -533,44 +532,28 @@ class _Merging:
 
     def _step(self, group: set[int]) -> set[int]:
         """Merges the beginning of a group of runs; gives the numbers of those that are left."""
-        done = 0
         with self._engine.writing() as transaction:
             present = {run.number for run in transaction.table.of_cid(self._cid)}
             self._known &= present  # a put of somebody else may have merged small ones
             chains = self._chains(transaction, group & present)
-            queue = [(self._ends(transaction, chain[0])[0], at) for at, chain in enumerate(chains)]
-            heapify(queue)
-            taken: list[Block] = []
-            cuts: dict[int, int] = {}
             runs = {run.number: run for chain in chains for run in chain}
-            size = 0
-            while queue and size < _STEP:
-                _, at = heappop(queue)
-                run = chains[at][0]
-                block = transaction.read(run, cuts.get(run.number, 0))
-                cuts[run.number] = cuts.get(run.number, 0) + 1
-                taken.append(block)
-                size += block.size
-                done += int(run.entries["length"][cuts[run.number] - 1])
-                if cuts[run.number] == len(run.entries):
-                    chains[at] = chains[at][1:]
-                if chains[at]:
-                    following = chains[at][0]
-                    heappush(queue, (_ends(transaction.read(following, cuts.get(following.number, 0)))[0], at))
+            known, beyond, cuts = transaction.beginning(chains, _STEP)
+            done = sum(int(runs[number].entries["length"][:count].sum()) for number, count in cuts.items())
             left = {number for number in runs if number not in cuts}
             for number, count in cuts.items():
                 self._known.discard(number)
                 if (rest := transaction.drop(runs[number], count)) is not None:
                     left.add(rest)
                     self._known.add(rest)
-            if taken:
-                known, beyond = _cut(merged(taken), queue[0][0] if queue else None)
+            if known:
                 self._known.add(transaction.next_run)
-                transaction.insert(self._cid, known, is_merged=True)
-                if beyond:
-                    left.add(transaction.next_run)
-                    self._known.add(transaction.next_run)
-                    transaction.insert(self._cid, beyond)
+                is_large = sum(block.size for block in known) >= _STEP // 2
+                level = Level.FINAL if is_large else Level.PUT
+                transaction.insert(self._cid, known, is_merged=True, level=level)
+            if beyond:
+                left.add(transaction.next_run)
+                self._known.add(transaction.next_run)
+                transaction.insert(self._cid, beyond)
         self._steps.add(min(done, self._limit - self._steps.done))
         return left
 
@@ -594,7 +577,7 @@ class _Merging:
         """The first and the last key of a run."""
         if run.digest not in self._known_ends:
             first, last = snapshot.read(run, 0), snapshot.read(run, len(run.entries) - 1)
-            self._known_ends[run.digest] = (_ends(first)[0], _ends(last)[1])
+            self._known_ends[run.digest] = (first.ends()[0], last.ends()[1])
         return self._known_ends[run.digest]
 
     def _is_tight(self, snapshot: Any, chain: list[Directory]) -> bool:
@@ -608,26 +591,6 @@ class _Merging:
                 if uses_codec(memoryview(data), Codec.LZ4):
                     return False
         return True
-
-
-def _cut(blocks: list[Block], key: tuple[int, ...] | None) -> tuple[list[Block], list[Block]]:
-    """Sorted blocks, up to a key and beyond it."""
-    if key is None:
-        return blocks, []
-    known: list[Block] = []
-    for at, block in enumerate(blocks):
-        first, last = _ends(block)
-        if last <= key:
-            known.append(block)
-            continue
-        if first > key:
-            return known, blocks[at:]
-        keys = _keys(block)
-        count = bisect_right(range(block.count), key, key=lambda place: tuple(int(each[place]) for each in keys))
-        rows, end = block.rows(), int(block.starts()[count])
-        known += sorted_blocks(rows[:end], block.record_size, block.layout or None)
-        return known, [*sorted_blocks(rows[end:], block.record_size, block.layout or None), *blocks[at + 1 :]]
-    return known, []
 
 
 def _check_space(path: str, used: int) -> None:
@@ -746,7 +709,7 @@ class _Contents:
             if row is None or not isinstance(row[0], bytes):
                 raise StoreCorruptError("it is not there")
             block = checked_block(directory, at, row[0])
-            cids, keys = block.chunk().key("cid"), _keys(block)
+            cids, keys = block.chunk().key("cid"), block.keys()
             block.payloads()
             bounds = (directory.cid, *(int(end) for key in keys for end in (key.min(), key.max())))
             if (cids != directory.cid).any():
@@ -837,7 +800,7 @@ class _Filling:
 
     def add(self, data: bytes, block: Block) -> None:
         """Adds a block to the run; to a new one when it does not follow the last."""
-        first, end = _ends(block)
+        first, end = block.ends()
         if self._last is not None and first < self._last:
             self.end()
             self.begin(self._cid)
@@ -913,16 +876,6 @@ def _absent(path: PathLike) -> Path:
 
 def _exists(target: Path) -> StoreError:
     return StoreError(f"{target} exists; give the path of a new file", path=str(target))
-
-
-def _keys(block: Block) -> list[npt.NDArray[Any]]:
-    return [block.key(name) for name in KEY_FIELDS[1:]]
-
-
-def _ends(block: Block) -> _Ends:
-    """The first and the last key of a block, without its cid."""
-    keys = _keys(block)
-    return tuple(int(key[0]) for key in keys), tuple(int(key[-1]) for key in keys)
 
 
 def _series(run: Directory, at: int, stored: Callable[[], bytes]) -> set[tuple[int, int]]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from enum import IntEnum
 from functools import cached_property
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.store.blocks import Block, Bounds
 
-__all__ = ["ENTRY", "Directory", "State", "Table", "checked_block", "entries_of"]
+__all__ = ["ENTRY", "Directory", "Level", "State", "Table", "checked_block", "entries_of"]
 
 _BOUND_NAMES = [f"{name}_{end}" for name in KEY_FIELDS[1:] for end in ("min", "max")]
 
@@ -45,7 +46,7 @@ ENTRY: Final = np.dtype(
 many records; bytes of each, 0 when they differ; how many series, 0 when that is not known; least and greatest value of each
 key component."""
 
-_DIRECTORY = struct.Struct("<HHIqqI4x")
+_DIRECTORY = struct.Struct("<HHIqqII")
 _DIRECTORY_VERSION: Final = 1
 _STATE = struct.Struct("<HHIqqqqQQ")
 _STATE_VERSION: Final = 1
@@ -67,6 +68,17 @@ def entries_of(blocks: Sequence[Block], stored: Sequence[bytes]) -> npt.NDArray[
     return entries
 
 
+class Level(IntEnum):
+    """What is to become of a run."""
+
+    PUT = 0
+    """It may be merged: it comes of a put, or of small runs."""
+    BEGUN = 1
+    """What it began with was merged with what other large runs began with; the rest is to follow."""
+    FINAL = 2
+    """It is left as it is: it is all there is of some time, or of some series of large runs."""
+
+
 @attrs.frozen(eq=False)
 class Directory:
     """The blocks of one run.
@@ -77,6 +89,7 @@ class Directory:
         first: id of its first block; the others follow.
         entries: one for each block, dtype ENTRY.
         digest: the directory's checksum, 128 bits.
+        level: what is to become of it.
     """
 
     number: int
@@ -84,16 +97,19 @@ class Directory:
     first: int
     entries: npt.NDArray[Any]
     digest: int
+    level: int = Level.PUT
 
     @classmethod
-    def of(cls, number: int, cid: int, first: int, blocks: Sequence[Block], stored: Sequence[bytes]) -> Directory:
+    def of(
+        cls, number: int, cid: int, first: int, blocks: Sequence[Block], stored: Sequence[bytes], level: int = Level.PUT
+    ) -> Directory:
         """The directory of blocks that are stored under ids from `first` on."""
-        return cls.of_entries(number, cid, first, entries_of(blocks, stored))
+        return cls.of_entries(number, cid, first, entries_of(blocks, stored), level)
 
     @classmethod
-    def of_entries(cls, number: int, cid: int, first: int, entries: npt.NDArray[Any]) -> Directory:
+    def of_entries(cls, number: int, cid: int, first: int, entries: npt.NDArray[Any], level: int = Level.PUT) -> Directory:
         """The directory that has these entries."""
-        made = cls(number, cid, first, entries, 0)
+        made = cls(number, cid, first, entries, 0, level)
         return attrs.evolve(made, digest=xxh3_128_intdigest(made.to_bytes()))
 
     @classmethod
@@ -102,7 +118,7 @@ class Directory:
         is to be believed only as far as its block proves it."""
         if len(data) < _DIRECTORY.size + ENTRY.itemsize:
             return None
-        _, _, _, _, first, said_cid = _DIRECTORY.unpack_from(data)
+        _, _, _, _, first, said_cid, _ = _DIRECTORY.unpack_from(data)
         if said_cid != cid or not 0 < first < 2**62 or not LIMITS["cid"].least <= cid < LIMITS["cid"].bound:
             return None
         count = (len(data) - _DIRECTORY.size) // ENTRY.itemsize
@@ -110,7 +126,8 @@ class Directory:
 
     def to_bytes(self) -> bytes:
         """What is stored."""
-        head = _DIRECTORY.pack(_DIRECTORY_VERSION, ENTRY.itemsize, len(self.entries), self.number, self.first, self.cid)
+        numbers = (len(self.entries), self.number, self.first, self.cid, self.level)
+        head = _DIRECTORY.pack(_DIRECTORY_VERSION, ENTRY.itemsize, *numbers)
         return head + self.entries.tobytes()
 
     @classmethod
@@ -124,14 +141,14 @@ class Directory:
             raise StoreCorruptError(f"the directory of run {number} does not have its checksum")
         if len(data) < _DIRECTORY.size:
             raise StoreCorruptError(f"the directory of run {number} has {len(data)} bytes")
-        version, size, count, said, first, said_cid = _DIRECTORY.unpack_from(data)
+        version, size, count, said, first, said_cid, level = _DIRECTORY.unpack_from(data)
         if version != _DIRECTORY_VERSION or size != ENTRY.itemsize or len(data) < _DIRECTORY.size + count * size:
             raise StoreCorruptError(
                 f"the directory of run {number} has version {version}, which this version does not know"
             )
         if (said, said_cid) != (number, cid):
             raise StoreCorruptError(f"the directory of run {number} of cid {cid} is that of run {said} of cid {said_cid}")
-        return cls(number, cid, first, np.frombuffer(data, ENTRY, count, _DIRECTORY.size), digest)
+        return cls(number, cid, first, np.frombuffer(data, ENTRY, count, _DIRECTORY.size), digest, level)
 
     @cached_property
     def size(self) -> int:

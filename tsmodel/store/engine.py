@@ -32,6 +32,7 @@ class Run:
         size: bytes of all its records.
         count: how many records there are.
         series: how many series they are of, about; 0 when that is not known.
+        level: what is to become of it, a `Level` of `store.directory`.
     """
 
     cid: int
@@ -39,6 +40,7 @@ class Run:
     size: int
     count: int
     series: int
+    level: int = 0
 
 
 class Reading(Protocol):
@@ -76,8 +78,13 @@ class Writing(Protocol):
         """Forgets a run."""
         ...
 
-    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False) -> None:
+    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False, level: int = 0) -> None:
         """Keeps blocks as a new run of `cid`; those that were merged may be compressed harder, for they stay longer."""
+        ...
+
+    def spread(self, runs: Sequence[Run], most: int) -> None:
+        """Takes a step in merging large runs of a cid into others that are each of some series: merges what they begin
+        with, about `most` bytes of records. Their level says then that the rest is to follow."""
         ...
 
 

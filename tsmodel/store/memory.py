@@ -72,13 +72,16 @@ class _Transaction:
     def remove(self, run: Run) -> None:
         self._runs[run.cid] = {each: blocks for each, blocks in self._runs[run.cid].items() if each != run}
 
-    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False) -> None:  # noqa: ARG002
+    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False, level: int = 0) -> None:  # noqa: ARG002
         # Rows: what is asked for most often, and columns are views of them.
         kept = tuple(Block.of_rows(each.bounds, each.rows(), each.count, each.record_size, each.layout) for each in blocks)
         size, count, series = (sum(map(attrgetter(name), kept)) for name in ("size", "count", "series"))
-        run = Run(cid, self._next_run, size, count, series)
+        run = Run(cid, self._next_run, size, count, series, level)
         self._runs[cid] = {**self._runs.get(cid, {}), run: kept}
         self._next_run += 1
+
+    def spread(self, runs: Sequence[Run], most: int) -> None:
+        """Does nothing: there is no block to be fetched or decoded that it could save."""
 
     def state(self) -> _State:
         return _State(self._last_acq, self._next_run, self._runs)

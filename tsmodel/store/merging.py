@@ -7,9 +7,11 @@ Rules kept here:
 
 * Runs are grouped in tiers by size, each eight times the one before. Eight runs of a tier become one of a higher tier, so
   a record is rewritten at most once a tier, however small the puts.
-* A run of 8 MiB or more is final: a merge never holds more than some 70 MiB.
+* A run of 8 MiB or more is merged no further at once: a merge never holds more than some 70 MiB.
 * So is a smaller one of some blocks that has many records of each of its series: a block of it holds as much of a series as
   is good, and merging would only make the time longer that a block spans.
+* Large runs that have few records of each series, because there are very many series, are spread: eight of them are merged
+  into runs that are each of some series, 16 MiB with each put, and as much as it puts.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 import attrs
+
+from tsmodel.store.directory import Level
+from tsmodel.store.engine import Run
 
 __all__ = ["MergePolicy"]
 
@@ -31,12 +36,14 @@ class MergePolicy:
         final: bytes from which on a run is left as it is.
         dense: records of each series from which on a run of some blocks is left as it is.
         whole: bytes that are some blocks.
+        step: bytes that are merged at once of large runs.
     """
 
     fan_in: int = 8
     final: int = 8 * 2**20
     dense: int = 64
-    whole: int = 3 * 2**20
+    whole: int = 2 * 2**20
+    step: int = 16 * 2**20
 
     def is_dense(self, size: int, count: int, series: int) -> bool:
         """Whether a run has as many records of each of its series as is good.
@@ -47,6 +54,20 @@ class MergePolicy:
             series: of how many series; 0 when that is not known.
         """
         return bool(series) and size >= self.whole and count >= self.dense * series
+
+    def to_spread(self, runs: Sequence[Run]) -> list[Run]:
+        """The large runs of a cid of which the beginnings are to be merged next; none when there is nothing to do."""
+        if begun := [run for run in runs if run.level == Level.BEGUN]:
+            return begun
+        sparse = [
+            run
+            for run in runs
+            if run.level == Level.PUT
+            and run.size >= self.final
+            and run.series
+            and not self.is_dense(run.size, run.count, run.series)
+        ]
+        return sparse[: self.fan_in] if len(sparse) >= self.fan_in else []
 
     def choose(self, sizes: Sequence[int], left: Collection[int] = ()) -> list[int]:
         """Positions of the runs to merge into one, ascending; none when there is nothing to do.

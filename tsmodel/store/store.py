@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Sequence
+from operator import attrgetter
 
 from tsmodel.backend import AcqInterval, Batch, Scan, Spare
 from tsmodel.errors import StoreError
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.store.blocks import Block, merged_runs, sorted_runs
-from tsmodel.store.engine import Engine, EngineBusyError, Writing
+from tsmodel.store.directory import Level
+from tsmodel.store.engine import Engine, EngineBusyError, Run, Writing
 from tsmodel.store.intake import Arrived, arrived
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
@@ -149,28 +151,29 @@ class EmbeddedStore:
     def _add(self, transaction: Writing, cid: int, records: list[Arrived]) -> None:
         """Stores records of one cid as runs, merged with such runs as it is time for."""
         runs, old = _sorted(records), transaction.runs(cid)
+        size = sum(block.size for blocks in runs for block in blocks)
+        together: list[Run] = []
         if len(runs) == 1:  # several are of as much time as is good
-            blocks, policy = runs[0], self._policy
-            measured = [(run.size, run.count, run.series) for run in old]
-            measured.append(
-                (
-                    sum(block.size for block in blocks),
-                    sum(block.count for block in blocks),
-                    sum(block.series for block in blocks),
-                )
-            )
-            left = {at for at, each in enumerate(measured) if policy.is_dense(*each)}
-            chosen = policy.choose([size for size, _, _ in measured], left)
-            together = [old[at] for at in chosen[:-1]] if len(old) in chosen else []
-            if together:
-                runs = merged_runs([*(block for run in together for block in transaction.load(run)), *blocks])
-                for run in together:
-                    transaction.remove(run)
-                for merged in runs:
-                    transaction.insert(cid, merged, is_merged=True)
-                return
-        for blocks in runs:
-            transaction.insert(cid, blocks)
+            together = self._merging(old, runs[0])
+        if together:
+            blocks = [block for run in together for block in transaction.load(run)]
+            runs = merged_runs([*blocks, *runs[0]])
+            for run in together:
+                transaction.remove(run)
+        level = Level.PUT if len(runs) == 1 else Level.FINAL
+        for each in runs:
+            transaction.insert(cid, each, level=level)
+        if spread := self._policy.to_spread([run for run in old if run not in together]):
+            transaction.spread(spread, self._policy.step + size)
+
+    def _merging(self, old: Sequence[Run], blocks: Sequence[Block]) -> list[Run]:
+        """The runs to merge a new one with."""
+        policy = self._policy
+        new = tuple(sum(map(attrgetter(name), blocks)) for name in ("size", "count", "series"))
+        measured = [(run.size, run.count, run.series) for run in old] + [new]
+        left = {at for at, each in enumerate(measured) if policy.is_dense(*each) or (at < len(old) and old[at].level)}
+        chosen = policy.choose([size for size, *_ in measured], left)
+        return [old[at] for at in chosen[:-1]] if len(old) in chosen else []
 
 
 def _answer(box: KeyRange, last: int) -> int:

@@ -527,6 +527,7 @@ def test_compacting_keeps_every_record(tmp_path: Path, seed: int) -> None:
 def test_a_large_put_is_a_whole_store(tmp_path: Path, puts: int) -> None:
     path, count = tmp_path / "a", 150_000
     at = np.arange(count)
+    known: set[int] = set()
     with closing(open_store(path)) as store:
         for number in range(puts):
             records = np.zeros(count, PUT_FORM.dtype(4))
@@ -534,6 +535,10 @@ def test_a_large_put_is_a_whole_store(tmp_path: Path, puts: int) -> None:
             records["mid"], records["cap"] = at % 100, at // 100 + number * count // 100
             records["payload"] = at.astype("<u4").view("V4")
             store.append([Batch(1, memoryview(records.tobytes()), count, records.dtype.itemsize)])
+            with store.engine.reading() as snapshot:  # type: ignore[union-attr]
+                numbers = set(snapshot.table.runs)  # type: ignore[attr-defined]
+            assert known < numbers, "runs that hold all of some time are not merged"
+            known = numbers
         assert info(path).runs > puts
         rows = sorted(scanned(store))
         assert verify(path).is_whole, verify(path)
