@@ -12,28 +12,28 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType, UnionType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from typing_extensions import Self
 
 from tsmodel.backend import AsyncBackend
 from tsmodel.client.retry import OnUnknown
 from tsmodel.errors import SessionError, TSModelError
-from tsmodel.frames.intake import parquet_reader
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import AsyncQuery, QuerySpec
 from tsmodel.session.base import BACKUP_INSTEAD, COMPACT_INSTEAD, SessionBase, SessionOptions, corrected
-from tsmodel.session.copying import Copied, Copying, OnCopied
-from tsmodel.session.flushing import AsyncFlusher
 from tsmodel.session.observing import AsyncObserved
-from tsmodel.session.pairs import AsyncPair
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.steps import Steps, run_async
 from tsmodel.session.threads import ThreadedStore, in_thread
 from tsmodel.store import EmbeddedStore
-from tsmodel.store.care import Compacted, OnProgress, Verified, backup, compact
 from tsmodel.timestamps import DurationLike
+
+if TYPE_CHECKING:
+    from tsmodel.session.copying import Copied, OnCopied
+    from tsmodel.session.flushing import AsyncFlusher
+    from tsmodel.store.care import Compacted, OnProgress, Verified
 
 __all__ = ["AsyncSession"]
 
@@ -87,6 +87,8 @@ class AsyncSession(SessionBase):
             StoreError: when the file cannot be opened.
             TransportError: when the server cannot be reached.
         """
+        from tsmodel.session.flushing import AsyncFlusher
+
         if self._backend is None:
             backend = self._beneath = await self._opener()
             self._writer.is_remote = not isinstance(backend, ThreadedStore)
@@ -95,42 +97,55 @@ class AsyncSession(SessionBase):
                 self._flusher = AsyncFlusher(self._flush_seconds, self._flush_in_background)
         return self
 
-    async def add(self, row: TSModel, *, keep_acq: bool = False) -> None:
+    async def add(self, row: TSModel, *, keep_acq: bool = False, unless_stored: bool = False) -> None:
         """See `Session.add`."""
         _ = self.backend
-        if self._pending.add(row, keep_acq=keep_acq) or self._failure is not None:
+        if self._pending.add(row, keep_acq=keep_acq, unless_stored=unless_stored) or self._failure is not None:
             await self._added()
 
-    async def add_all(self, rows: Iterable[TSModel], *, keep_acq: bool = False) -> None:
+    async def add_all(self, rows: Iterable[TSModel], *, keep_acq: bool = False, unless_stored: bool = False) -> None:
         """See `Session.add_all`."""
         _ = self.backend
         source = iter(rows)
         more = True
         while more:
             taken, more, failure = self._pending.taken(source)
-            self._pending.extend(taken, keep_acq=keep_acq)
+            self._pending.extend(taken, keep_acq=keep_acq, unless_stored=unless_stored)
             if failure is not None:
                 raise failure
             await self._added()
 
     async def add_columns(
-        self, model: type[M], columns: Mapping[str, Any] | None = None, /, *, keep_acq: bool = False, **named: Any
+        self,
+        model: type[M],
+        columns: Mapping[str, Any] | None = None,
+        /,
+        *,
+        keep_acq: bool = False,
+        unless_stored: bool = False,
+        **named: Any,
     ) -> int:
         """See `Session.add_columns`."""
         _ = self.backend
         rows = self._columns(model, columns, named, keep_acq)
-        self._take(rows, keep_acq)
+        self._take(rows, keep_acq, unless_stored)
         await self._added()
         return len(rows)
 
     async def add_frame(
-        self, model: type[M], frame: Any, *, columns: Mapping[str, str] | None = None, keep_acq: bool = False
+        self,
+        model: type[M],
+        frame: Any,
+        *,
+        columns: Mapping[str, str] | None = None,
+        keep_acq: bool = False,
+        unless_stored: bool = False,
     ) -> int:
         """See `Session.add_frame`."""
         _ = self.backend
         count = 0
         for rows in self._framed(model, frame, columns, keep_acq):
-            self._take(rows, keep_acq)
+            self._take(rows, keep_acq, unless_stored)
             await self._added()
             count += len(rows)
         return count
@@ -142,10 +157,15 @@ class AsyncSession(SessionBase):
         *,
         columns: Mapping[str, str] | None = None,
         keep_acq: bool = False,
+        unless_stored: bool = False,
         batch_size: int = 65_536,
     ) -> int:
         """See `Session.load_parquet`."""
-        return await self.add_frame(model, parquet_reader(path, batch_size), columns=columns, keep_acq=keep_acq)
+        from tsmodel.frames.intake import parquet_reader
+
+        return await self.add_frame(
+            model, parquet_reader(path, batch_size), columns=columns, keep_acq=keep_acq, unless_stored=unless_stored
+        )
 
     async def correct(self, row: M, **changes: Any) -> M:
         """See `Session.correct`."""
@@ -192,6 +212,9 @@ class AsyncSession(SessionBase):
         progress: OnCopied | None = None,
     ) -> Copied:
         """See `Session.copy`."""
+        from tsmodel.session.copying import Copying
+        from tsmodel.session.pairs import AsyncPair
+
         copying = Copying(what, self, to.name, self.retries, checkpoint, progress)
         there = await run_async(copying.keys_there(), lambda: to.backend)
         pair = AsyncPair(self.backend, to.backend)
@@ -199,11 +222,15 @@ class AsyncSession(SessionBase):
 
     async def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
         """See `Session.backup`. It goes on to its end in a thread, which calls `progress`, also when it is cancelled."""
+        from tsmodel.store.care import backup
+
         store = self._store_beneath("backup", BACKUP_INSTEAD)
         return await in_thread(lambda: backup(store, path, progress))
 
     async def compact(self, progress: OnProgress | None = None) -> Compacted:
         """See `Session.compact`. It goes on to its end in a thread, which calls `progress`, also when it is cancelled."""
+        from tsmodel.store.care import compact
+
         store = self._store_beneath("compact", COMPACT_INSTEAD)
         return await in_thread(lambda: compact(store, progress))
 

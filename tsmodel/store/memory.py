@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from operator import attrgetter
 from typing import TypeAlias
 
@@ -41,21 +40,21 @@ class _Snapshot:
         return self._state.last_acq
 
     def blocks(self, box: KeyRange) -> Iterator[Block]:
-        (first, end), *intervals = box.intervals()
         for cid, runs in self._state.runs.items():
-            if not first <= cid < end:
-                continue
-            for block in chain.from_iterable(runs.values()):
-                pairs = block.bounds[1:]
-                if all(low <= pairs[2 * at + 1] and pairs[2 * at] < high for at, (low, high) in enumerate(intervals)):
-                    yield block
+            if box.min.cid <= cid < box.max.cid:
+                for blocks in runs.values():
+                    yield from (block for block in blocks if block.meets(box))
 
 
 class _Transaction:
     """Changes a copy; the runs of a cid are copied when they are changed, so that snapshots keep theirs."""
 
     def __init__(self, state: _State) -> None:
+        self._snapshot = _Snapshot(state)
         self._last_acq, self._next_run, self._runs = state.last_acq, state.next_run, dict(state.runs)
+
+    def blocks(self, box: KeyRange) -> Iterator[Block]:
+        return self._snapshot.blocks(box)
 
     def last_acq(self) -> int:
         return self._last_acq
