@@ -92,7 +92,7 @@ def test_bytes_are_those_of_struct_and_of_the_dtype(table: tuple[Layout, list[tu
 
     chunk = in_get_form(batches)
     fit = codec.fit(parsed(memoryview(chunk)))
-    assert fit.misfits == ()
+    assert fit.mismatches == ()
     assert list(codec.rows(fit.records)) == [(*row[:4], 77, *row[4:]) for row in by_cid]
 
     size = 36 + layout.size

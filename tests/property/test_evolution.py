@@ -139,14 +139,14 @@ def test_claims_sort_as_they_say(one: Claim, other: Claim, rows: list[tuple[Key,
         assert both == []
     chunk = b"".join(struct.pack("<i", 32 + len(payload)) + key.to_bytes() + payload for key, payload in rows)
     for keys in (False, True):
-        (first, second), misfits = sorted_by(parsed(memoryview(chunk)), [[one], [other]], "A", keys=keys)
+        (first, second), mismatches = sorted_by(parsed(memoryview(chunk)), [[one], [other]], "A", keys=keys)
         for part, claim in ((first, one), (second, other)):
             assert bytes(part.rows()) == b"".join(
                 struct.pack("<i", 32 + len(payload)) + key.to_bytes() + payload
                 for key, payload in rows
                 if meets(claim, key, payload, keys=keys)
             )
-        assert [(each.key, each.payload) for each in misfits] == [
+        assert [(each.key, each.payload) for each in mismatches] == [
             row for row in rows if not meets(one, *row, keys=keys) and not meets(other, *row, keys=keys)
         ]
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from tsmodel.codec.constraints import Constraints
 from tsmodel.codec.field import FieldCodec, FieldFault, FixedCodec
-from tsmodel.codec.fitting import Fit, Misfit
+from tsmodel.codec.fitting import Fit, Mismatch
 from tsmodel.codec.fixed_rows import FixedRowCodec
 from tsmodel.codec.layout import Align, Layout, LayoutError, LayoutField, Padding
 from tsmodel.codec.placing import laid_out, packed
@@ -30,7 +30,7 @@ __all__ = [
     "Layout",
     "LayoutError",
     "LayoutField",
-    "Misfit",
+    "Mismatch",
     "Padding",
     "RowCodec",
     "Scalar",

@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 
 from tsmodel.codec.field import FieldCodec, FieldFault, Mask
-from tsmodel.codec.fitting import Misfit, misfits_of
+from tsmodel.codec.fitting import Mismatch, mismatches_of
 from tsmodel.codec.layout import Layout
 from tsmodel.codec.lengths import LengthCodec
 from tsmodel.codec.nested import VariableNestedCodec
@@ -133,7 +133,7 @@ def _meeting(chunk: Chunk, claim: Claim, keys: bool) -> Mask | np.bool_:
 
 def sorted_by(
     chunk: Chunk, groups: Sequence[Sequence[Claim]], what: str, *, keys: bool = False
-) -> tuple[list[Chunk], tuple[Misfit, ...]]:
+) -> tuple[list[Chunk], tuple[Mismatch, ...]]:
     """The records of a chunk, one chunk for each group of claims; and those that no claim fits.
 
     Args:
@@ -153,4 +153,4 @@ def sorted_by(
     if not left.any():
         return chunks, ()
     why = f"{what} has no such records: " + "; ".join(str(claim) for claims in groups for claim in claims)
-    return chunks, misfits_of(chunk.take(left), Refusal(why))
+    return chunks, mismatches_of(chunk.take(left), Refusal(why))

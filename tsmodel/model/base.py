@@ -236,7 +236,7 @@ class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
             try:
                 return codec.row_of(record.key, payload)
             except FieldFault as fault:
-                raise misfit(cls, record.key, payload, fault) from fault
+                raise mismatch(cls, record.key, payload, fault) from fault
         if not isinstance(value, cls):
             raise DecodeError(
                 f"a record of {cls.__name__} holds {type(value).__name__}; expected bytes or {cls.__name__}",
@@ -276,7 +276,7 @@ def _class_of(base: Any, name: str, annotations: dict[str, Any], values: dict[st
     return cast("type[Any]", type(base)(name, (base,), {"__annotations__": annotations, "__module__": __name__, **values}))
 
 
-def misfit(
+def mismatch(
     model: type[TSModel], key: Key, payload: bytes, fault: FieldFault | None = None, *, hint: str = ""
 ) -> DecodeError:
     """The error for a payload that is none of the model's.

@@ -100,7 +100,7 @@ class TSModelMeta(_Meta):
         inherited = inherited_schema(name, bases)
         lineage = {cls: None for base in bases for cls in base.__mro__[:-1]}
         reserved = frozenset(key for cls in lineage for key, member in vars(cls).items() if not is_abstract(member))
-        body = read_body(name, namespace, sys._getframe(1), reserved)
+        body = read_body(name, namespace, sys._getframe(1), reserved)  # noqa: SLF001
         check_hidden(name, inherited, namespace)
         fields = {spec.name for spec in (*inherited.specs, *body.specs)}
         abstract = abstract or bool(unimplemented(bases, namespace, {*fields, *body.aliases.values()}))

@@ -100,7 +100,7 @@ class ColumnInfo:
         if self.field is None:
             return records[self.name].tolist()  # type: ignore[no-any-return]
         if self.has_spans(records):
-            return records.objects(self.field)  # type: ignore[no-any-return]
+            return records.objects(self.field)
         item = self.field.item
         assert isinstance(item, FixedCodec)
         stored = item.stored_of(records[self.field.slot])

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from tsmodel.frames.columns import Wanted
-    from tsmodel.frames.ends import ArrowFrame, Frame
+    from tsmodel.frames.frame import ArrowFrame, Frame
     from tsmodel.frames.tables import DtypeBackend
     from tsmodel.query.aggregation.filling import Fill
     from tsmodel.query.following import Follow
@@ -266,7 +266,7 @@ class Query(QueryBuilder[M]):
             QueryError: when a column is unknown, or payloads have a variable size.
             DecodeError: when a payload does not fit the model, unless such records are to be skipped.
         """
-        from tsmodel.frames.ends import StructuredFrame
+        from tsmodel.frames.frame import StructuredFrame
 
         array: npt.NDArray[Any] = self._framed(StructuredFrame(self.spec.model, columns))
         return array
@@ -279,7 +279,7 @@ class Query(QueryBuilder[M]):
         Raises:
             QueryError, DecodeError: as `to_numpy`.
         """
-        from tsmodel.frames.ends import ColumnsFrame
+        from tsmodel.frames.frame import ColumnsFrame
 
         arrays: dict[str, npt.NDArray[Any]] = self._framed(ColumnsFrame(self.spec.model, columns))
         return arrays
@@ -294,7 +294,7 @@ class Query(QueryBuilder[M]):
             QueryError: when a column is unknown.
             DecodeError: as `to_numpy`, or when Arrow cannot hold a time.
         """
-        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.frame import ArrowFrame
 
         return self._framed(ArrowFrame(self.spec.model, columns))
 
@@ -373,13 +373,13 @@ class Query(QueryBuilder[M]):
 
     def iter_arrow(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> Iterator[pa.RecordBatch]:
         """The records as `pyarrow.RecordBatch`es of `batch_size` rows, the last one shorter, in bounded memory."""
-        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.frame import ArrowFrame
 
         return self._batched_arrow(ArrowFrame(self.spec.model, columns), batch_size)
 
     def to_reader(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> pa.RecordBatchReader:
         """The same as a `pyarrow.RecordBatchReader`, which reads as it is read."""
-        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.frame import ArrowFrame
         from tsmodel.frames.libraries import library
 
         frame = ArrowFrame(self.spec.model, columns)
@@ -410,7 +410,7 @@ class Query(QueryBuilder[M]):
         Raises:
             MissingLibraryError: when polars or pyarrow is not installed, or polars is too old.
         """
-        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.frame import ArrowFrame
         from tsmodel.frames.lazy import lazy_frame
 
         query = self.using(self._executor.reading)

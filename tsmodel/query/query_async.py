@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from tsmodel.frames.columns import Wanted
-    from tsmodel.frames.ends import ArrowFrame, Frame
+    from tsmodel.frames.frame import ArrowFrame, Frame
     from tsmodel.frames.tables import DtypeBackend, Rebatched
     from tsmodel.query.aggregation.filling import Fill
     from tsmodel.query.following import AsyncFollow
@@ -177,21 +177,21 @@ class AsyncQuery(QueryBuilder[M]):
 
     async def to_numpy(self, *columns: Wanted) -> npt.NDArray[Any]:
         """See `Query.to_numpy`."""
-        from tsmodel.frames.ends import StructuredFrame
+        from tsmodel.frames.frame import StructuredFrame
 
         array: npt.NDArray[Any] = await self._framed(StructuredFrame(self.spec.model, columns))
         return array
 
     async def columns(self, *columns: Wanted) -> dict[str, npt.NDArray[Any]]:
         """See `Query.columns`."""
-        from tsmodel.frames.ends import ColumnsFrame
+        from tsmodel.frames.frame import ColumnsFrame
 
         arrays: dict[str, npt.NDArray[Any]] = await self._framed(ColumnsFrame(self.spec.model, columns))
         return arrays
 
     async def to_arrow(self, *columns: Wanted) -> pa.Table:
         """See `Query.to_arrow`."""
-        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.frame import ArrowFrame
 
         return await self._framed(ArrowFrame(self.spec.model, columns))
 
@@ -231,7 +231,7 @@ class AsyncQuery(QueryBuilder[M]):
 
     def iter_arrow(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> AsyncIterator[pa.RecordBatch]:
         """See `Query.iter_arrow`. When stopping early, `aclose()` the iterator: it may hold a connection."""
-        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.frame import ArrowFrame
         from tsmodel.frames.tables import Rebatched
 
         return self._batched_arrow(ArrowFrame(self.spec.model, columns), Rebatched(at_least(1, batch_size, "batches")))

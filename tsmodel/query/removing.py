@@ -98,7 +98,7 @@ class _Meeting:
         """The mask where every record fits; otherwise None."""
         codec = Selection(self._spec, self._plan, RunStats()).codec
         fit = codec.fit_columns(chunk) if self._plan.residual else codec.fit_keys(chunk)
-        if fit.misfits:
+        if fit.mismatches:
             return None
         mask = self._plan.mask(fit.records)
         return np.ones(len(chunk), np.bool_) if mask is None else mask

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Generator, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import msgspec
@@ -26,6 +27,7 @@ from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.query.sinks import Selection
 from tsmodel.query.steps import LastAcq, Pause, ReadStep, Removals
 from tsmodel.wire.chunk import Chunk, keys_of
+from tsmodel.wire.sorting import order_of, run_starts
 
 __all__ = ["MOST", "Collected", "Removed", "cut_to", "last_acq", "tried"]
 
@@ -34,7 +36,7 @@ R = TypeVar("R")
 MOST = 65_536
 """Records of a window before it is cut."""
 
-_ORDER = ("cap", "moid", "mid", "cid", "acq")
+_ORDER = ("acq", "cid", "mid", "moid", "cap")
 _log = logging.getLogger("tsmodel.follow")
 
 
@@ -73,11 +75,15 @@ class Collected:
         if not self._rows:
             return [], []
         keys = np.concatenate(self._keys)
-        order = np.lexsort([keys[name] for name in _ORDER])
-        keys = keys[order]
-        rows = [self._rows[at] for at in order.tolist()]
-        for at in np.flatnonzero(keys[1:] == keys[:-1]).tolist():
-            rows[at : at + 2] = sorted(rows[at : at + 2], key=repr)  # the same full key twice: any order that is the same
+        rows = self._rows
+        order = order_of([keys[name] for name in _ORDER])
+        if order is not None:
+            keys = keys[order]
+            rows = [rows[at] for at in order.tolist()]
+        starts = run_starts([keys[name] for name in _ORDER])
+        if len(starts) < len(rows):  # a full key more than once: any order will do that is always the same
+            edges = pairwise([*starts.tolist(), len(rows)])
+            rows = [row for start, end in edges for row in sorted(rows[start:end], key=repr)]
         return keys["acq"].tolist(), rows
 
 

@@ -61,7 +61,7 @@ class Receipt:
     def __add__(self, other: Receipt) -> Receipt:
         """Both together."""
         filled = [receipt for receipt in (self, other) if receipt.count]
-        cids = [receipt._cids for receipt in filled if receipt._cids]
+        cids = [receipt._cids for receipt in filled if receipt._cids]  # noqa: SLF001 - its own class
         return attrs.evolve(
             self,
             count=self.count + other.count,

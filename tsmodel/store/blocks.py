@@ -43,8 +43,8 @@ from tsmodel.store.parts import (
     find_integers,
     read_parts,
 )
-from tsmodel.wire.chunk import Chunk, ColumnChunk, RowChunk
-from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, octets_of
+from tsmodel.wire.chunk import Chunk, ColumnChunk, RowChunk, joined
+from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD
 from tsmodel.wire.sorting import order_of
 
 __all__ = [
@@ -75,9 +75,6 @@ MOST_BYTES: Final = 2 * MAX_PAYLOAD
 Bounds: TypeAlias = tuple[int, ...]
 """cid, then least and greatest mid, moid, cap, acq; both ends inclusive."""
 
-Keys: TypeAlias = npt.NDArray[Any]
-"""Structured array of keys, shape (n,), dtype KEY_DTYPE or one that holds its fields."""
-
 
 class Piece(NamedTuple):
     """Some bytes of each payload that are compressed together.
@@ -97,7 +94,6 @@ Layout: TypeAlias = tuple[Piece, ...]
 _HEADER = GET_FORM.header.itemsize
 _SORTED_BY = KEY_FIELDS[1:]
 _KEYS = len(_SORTED_BY)
-_OFFSETS = [int(GET_FORM.header.fields[name][1]) for name in _SORTED_BY] if GET_FORM.header.fields else []
 _DTYPES = [KEY_DTYPE[name] for name in _SORTED_BY]
 
 _SIGNED: Final = {width: np.dtype(f"<i{width}") for width in (2, 4, 8)}
@@ -109,8 +105,6 @@ _MARKED: Final = 1
 _FEW: Final = 24
 """A block of fewer records is stored as rows: parts would be larger, and slower to make."""
 _MOST_PIECES: Final = 256
-_LONG: Final = 256
-"""Average payload from which moving payloads one by one is faster than by a mask over all bytes."""
 
 _WINDOWED: Final = 16
 """Records of fewer blocks are not cut into windows of time."""
@@ -190,7 +184,7 @@ class Block:
         size: int,
         layout: Layout,
         *,
-        rows: memoryview | None = None,
+        rows: RowChunk | None = None,
         columns: list[npt.NDArray[Any] | None] | None = None,
         stored: list[Part] | None = None,
         marks: npt.NDArray[np.int64] | Part | None = None,
@@ -245,6 +239,10 @@ class Block:
         """A piece of the payloads: shape (count,) for an integer, else bytes of shape (count, width)."""
         return self._column(_KEYS + at)
 
+    def columns(self) -> list[npt.NDArray[Any]]:
+        """mid, moid, cap, acq, then the pieces; or then lengths and payloads, where payloads differ in size."""
+        return [self._column(at) for at in range(len(self._columns))]
+
     def lengths(self) -> npt.NDArray[np.int64]:
         """Bytes of each payload, shape (count,)."""
         if self.record_size:
@@ -259,19 +257,19 @@ class Block:
         return np.concatenate(pieces, axis=1).reshape(-1) if pieces else np.empty(0, np.uint8)
 
     def rows(self) -> memoryview:
-        """The records in GET form. They stay; columns are views of them from then on, and not kept twice."""
+        """The records in GET form."""
+        return self.row_chunk().rows()
+
+    def row_chunk(self) -> RowChunk:
+        """The records as rows, which are assembled once. They stay; columns are views of them from then on, and not kept
+        twice."""
         if self._rows is None:
-            self._rows = _assembled(self, [self._column(at) for at in range(len(self._columns))])
+            columns = ColumnChunk(_Columns(self))
+            offsets = None if self.record_size else columns.offsets()
+            self._rows = RowChunk(columns.rows(), self.count, self.record_size, offsets, lasting=True)
             if self.record_size:
                 self._columns = [None] * len(self._columns)
         return self._rows
-
-    def starts(self) -> npt.NDArray[np.int64]:
-        """Where each record starts in `rows()`, shape (count,)."""
-        if self.record_size:
-            return np.arange(0, self.size, self.record_size, dtype=np.int64)
-        sizes = self.lengths() + _HEADER
-        return np.cumsum(sizes) - sizes
 
     def meets(self, box: KeyRange) -> bool:
         """Whether the box may hold some record of the block, going by bounds."""
@@ -322,9 +320,7 @@ class Block:
 
     def chunk(self) -> Chunk:
         """The records: as rows where they lie as rows, otherwise as columns, which are decoded when they are asked for."""
-        if self._rows is None:
-            return _Decoded(self)
-        return RowChunk(self._rows, self.count, self.record_size, None if self.record_size else self.starts(), lasting=True)
+        return _Decoded(self) if self._rows is None else self._rows
 
     def select(self, box: KeyRange) -> Chunk:
         """The records inside `box`, possibly none."""
@@ -350,10 +346,8 @@ class Block:
             columns: list[npt.NDArray[Any] | None] = [self._column(at)[kept] for at in range(len(self._columns))]
             size = count * self.record_size
             return Block(bounds, count, self.record_size, size, self._layout, columns=columns, marks=marks)
-        sizes = (self.lengths() + _HEADER)[kept]
-        rows = _view(_gathered(np.frombuffer(self.rows(), np.uint8), self.starts()[kept], sizes))
-        record_size = int(sizes[0]) if (sizes == sizes[0]).all() else 0
-        return Block.of_rows(bounds, rows, count, record_size, _opaque(record_size) if record_size else (), marks)
+        rows = self.row_chunk().take(kept)
+        return Block.of_rows(bounds, rows, _opaque(rows.record_size), marks)
 
     def encoded(self, codec: Codec) -> bytes:
         """What is stored of the block."""
@@ -363,7 +357,7 @@ class Block:
             rows = encode_bytes(np.frombuffer(self.rows(), np.uint8), codec)
             start = _START.pack(_ROWS, flags, len(self._layout))
             return b"".join([start, _layout_bytes(self._layout), rows, *marks])
-        columns = [self._column(at) for at in range(len(self._columns))]
+        columns = self.columns()
         stored = [encode_integers(column, codec) for column in columns[:_KEYS]]
         if self.record_size:
             for piece, column in zip(self._layout, columns[_KEYS:], strict=True):
@@ -374,17 +368,9 @@ class Block:
         return b"".join([_START.pack(_PARTS, flags, len(self._layout)), _layout_bytes(self._layout), *stored, *marks])
 
     @classmethod
-    def of_rows(
-        cls,
-        bounds: Bounds,
-        rows: memoryview,
-        count: int,
-        record_size: int,
-        layout: Layout,
-        marks: npt.NDArray[np.int64] | None = None,
-    ) -> Block:
-        """Sorted records in GET form, as they lie there."""
-        return cls(bounds, count, record_size, len(rows), layout, rows=rows, marks=marks)
+    def of_rows(cls, bounds: Bounds, rows: RowChunk, layout: Layout, marks: npt.NDArray[np.int64] | None = None) -> Block:
+        """Sorted records, as they lie there."""
+        return cls(bounds, len(rows), rows.record_size, rows.nbytes, layout, rows=rows, marks=marks)
 
     @classmethod
     def decoded(cls, data: memoryview, bounds: Bounds, count: int, record_size: int, size: int) -> Block:
@@ -418,8 +404,7 @@ class Block:
             raise StoreCorruptError(f"a block of {len(listed)} parts has flags {flags}, which this version does not know")
         marks = listed.pop() if flags else None
         if form == _ROWS and len(listed) == 1:
-            rows = _view(decode_bytes(listed[0], size))
-            _check_rows(rows, count, record_size)
+            rows = _checked_rows(decode_bytes(listed[0], size), count, record_size)
             return cls(bounds, count, record_size, size, layout, rows=rows, marks=marks)
         if form != _PARTS:
             raise StoreCorruptError(f"a block has form {form}, which this version does not know")
@@ -431,7 +416,8 @@ class Block:
         found = self._columns[at]
         if found is None:
             if self._parts is None or (self._rows is not None and self.record_size):
-                found = self._from_rows(at)
+                assert self._rows is not None
+                found = self._from_rows(self._rows, at)
             else:
                 found = self._from_part(self._parts[at], at)
             self._columns[at] = found
@@ -443,7 +429,7 @@ class Block:
         is_stored = self._parts is not None and self._rows is None and self.record_size > 0
         return is_stored and self._asked == 1 and 0 < count * _SHARE <= self.count
 
-    def _some(self, at: int, places: slice) -> npt.NDArray[Any]:
+    def some(self, at: int, places: slice) -> npt.NDArray[Any]:
         """A column of some of the records, shape (n,) or (n, width)."""
         if self._columns[at] is None and self._parts is not None and self._are_few(places):
             return self._from_part(self._parts[at], at, places)
@@ -469,35 +455,19 @@ class Block:
             return values
         return decode_items(part, count, piece.width, within)
 
-    def _from_rows(self, at: int) -> npt.NDArray[Any]:
+    def _from_rows(self, rows: RowChunk, at: int) -> npt.NDArray[Any]:
         """A column as a view of rows, which a copy is made of only where payloads differ in size."""
-        rows: Any = self._rows
+        if at < _KEYS:
+            column = rows.key(_SORTED_BY[at])
+            return column if self.record_size else np.ascontiguousarray(column)
         if not self.record_size:
-            return self._from_mixed_rows(at)
-        step, view = self.record_size, np.ndarray
-        column: npt.NDArray[Any]
-        if at < _KEYS:
-            column = view(self.count, _DTYPES[at], rows, _OFFSETS[at], (step,))
-            return column
+            if at == _KEYS:
+                return rows.sizes() - _HEADER
+            data, starts, ends = rows.rows(), rows.offsets() + _HEADER, rows.ends()
+            return np.frombuffer(b"".join(map(data.__getitem__, map(slice, starts.tolist(), ends.tolist()))), np.uint8)
         piece = self._layout[at - _KEYS]
-        offset = _HEADER + sum(each.width for each in self._layout[: at - _KEYS])
-        if piece.is_integer:
-            column = view(self.count, f"<i{piece.width}", rows, offset, (step,))
-        else:
-            column = view((self.count, piece.width), np.uint8, rows, offset, (step, 1))
-        return column
-
-    def _from_mixed_rows(self, at: int) -> npt.NDArray[Any]:
-        rows = self._rows
-        assert rows is not None
-        starts = GET_FORM.offsets(rows)
-        if at < _KEYS:
-            return np.ascontiguousarray(_headers(rows, starts)[_SORTED_BY[at]])
-        lengths: npt.NDArray[np.int64] = np.diff(starts, append=len(rows)) - _HEADER
-        if at == _KEYS:
-            return lengths
-        payloads: npt.NDArray[np.uint8] = _gathered(np.frombuffer(rows, np.uint8), starts + _HEADER, lengths)
-        return payloads
+        offset = sum(each.width for each in self._layout[: at - _KEYS])
+        return rows.column(offset, np.dtype(f"<i{piece.width}" if piece.is_integer else f"({piece.width},)u1"))
 
     def _within_mid(self, box: KeyRange) -> tuple[int, int]:
         """Where the records whose mid is inside begin and end: they are sorted by it."""
@@ -517,10 +487,10 @@ class Block:
         pairs = self.bounds[3:]
         for at, (low, high) in enumerate(list(box.intervals())[2:]):
             if low > pairs[2 * at]:
-                above = self._some(1 + at, slice(first, last)) >= low
+                above = self.some(1 + at, slice(first, last)) >= low
                 mask = above if mask is None else mask & above
             if high <= pairs[2 * at + 1]:
-                below = self._some(1 + at, slice(first, last)) < high
+                below = self.some(1 + at, slice(first, last)) < high
                 mask = below if mask is None else mask & below
         return mask
 
@@ -573,10 +543,10 @@ class _Few:
     def key(self, name: str) -> npt.NDArray[Any]:
         if name == "cid":
             return np.full(len(self), self._block.bounds[0], KEY_DTYPE["cid"])
-        return self._block._some(_SORTED_BY.index(name), self._places)
+        return self._block.some(_SORTED_BY.index(name), self._places)
 
     def field(self, at: int) -> npt.NDArray[Any]:
-        return _as_field(self._block._some(_KEYS + at, self._places))
+        return _as_field(self._block.some(_KEYS + at, self._places))
 
     def payloads(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         raise NotImplementedError
@@ -586,14 +556,18 @@ def _as_field(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """A piece of payloads as a column of values."""
     if column.ndim == 1:
         return column
-    return np.ascontiguousarray(column).view(f"V{column.shape[1]}").reshape(-1)
+    return np.ascontiguousarray(column).view(_plain(column.shape[1])).reshape(-1)
 
 
 @lru_cache(maxsize=256)
 def _payload_dtype(layout: Layout) -> np.dtype[Any]:
-    return np.dtype(
-        [(f"piece {at}", f"<i{each.width}" if each.is_integer else f"V{each.width}") for at, each in enumerate(layout)]
-    )
+    kinds = (f"<i{each.width}" if each.is_integer else _plain(each.width) for each in layout)
+    return np.dtype([(f"piece {at}", kind) for at, kind in enumerate(kinds)])
+
+
+def _plain(width: int) -> str:
+    """The dtype of some bytes without a meaning. Integers are copied faster, where there are some of that width."""
+    return f"<u{width}" if width in (1, 2, 4, 8) else f"V{width}"
 
 
 def uses_codec(data: memoryview, codec: Codec) -> bool:
@@ -602,25 +576,22 @@ def uses_codec(data: memoryview, codec: Codec) -> bool:
     return any(part.codec == codec for part in read_parts(data[_START.size + pieces * _PIECE.size :]))
 
 
-def sorted_blocks(
-    data: memoryview, record_size: int, layout: Layout | None = None, marks: npt.NDArray[np.int64] | None = None
-) -> list[Block]:
-    """Records of one cid in GET form, in any order, as the sorted blocks of one run.
+def sorted_blocks(chunk: RowChunk, layout: Layout | None = None, marks: npt.NDArray[np.int64] | None = None) -> list[Block]:
+    """Records of one cid, at least one, in any order, as the sorted blocks of one run.
 
     Args:
-        data: whole records.
-        record_size: bytes of each one; 0 when they differ.
+        chunk: the records.
         layout: the pieces of their payloads; None for one piece.
         marks: of each record; None when all are 0.
     """
-    return _of_rows(data, record_size, layout, marks, windows=False)[0]
+    return _of_rows(chunk, layout, marks, windows=False)[0]
 
 
 def sorted_runs(
-    data: memoryview, record_size: int, layout: Layout | None = None, marks: npt.NDArray[np.int64] | None = None
+    chunk: RowChunk, layout: Layout | None = None, marks: npt.NDArray[np.int64] | None = None
 ) -> list[list[Block]]:
     """As `sorted_blocks`; the blocks of several runs where windows of time are worth it."""
-    return _of_rows(data, record_size, layout, marks, windows=True)
+    return _of_rows(chunk, layout, marks, windows=True)
 
 
 def merged(blocks: Iterable[Block]) -> list[Block]:
@@ -653,37 +624,42 @@ def cut_after(blocks: list[Block], key: tuple[int, ...] | None) -> tuple[list[Bl
 
 
 def _of_rows(
-    data: memoryview, record_size: int, layout: Layout | None, marks: npt.NDArray[np.int64] | None, *, windows: bool
+    chunk: RowChunk, layout: Layout | None, marks: npt.NDArray[np.int64] | None, *, windows: bool
 ) -> list[list[Block]]:
-    if not record_size:
-        return [_mixed(data, GET_FORM.offsets(data), marks)]
-    records = np.frombuffer(data, GET_FORM.dtype(record_size - _HEADER))
-    order, runs = _arranged([records[name] for name in _SORTED_BY], _length(record_size), windows=windows)
+    keys = [chunk.key(name) for name in _SORTED_BY]
+    runs: _Runs = []
+    if size := chunk.record_size:
+        order, runs = _arranged(keys, _length(size), windows=windows)
+    else:
+        order = order_of(keys)
     if order is not None:
-        records = records.view(f"V{record_size}").take(order).view(records.dtype)
+        chunk = chunk.take(order)
+        keys = [chunk.key(name) for name in _SORTED_BY]
         marks = None if marks is None else marks.take(order)
-    rows = octets_of(records)
-    laid = layout or _opaque(record_size)
-    cid, columns = int(records["cid"][0]), [records[name] for name in _SORTED_BY]
+    runs = runs or [(list(_cuts(chunk.sizes())), len(chunk))]
+    cid = int(chunk.key("cid")[0])
 
     def made(start: int, stop: int, bounds: Bounds) -> Block:
+        part = chunk.take(slice(start, stop))
         kept = None if marks is None else _present(marks[start:stop])
-        return Block.of_rows(bounds, rows[start * record_size : stop * record_size], stop - start, record_size, laid, kept)
+        return Block.of_rows(bounds, part, layout if size and layout else _opaque(part.record_size), kept)
 
-    return [[made(*each) for each in _cut_at(cid, columns, starts, end)] for starts, end in runs]
+    return [[made(*each) for each in _cut_at(cid, keys, starts, end)] for starts, end in runs]
 
 
 def _of_blocks(listed: list[Block], *, windows: bool) -> list[list[Block]]:
     sizes = {block.record_size for block in listed}
     marks = _joined_marks(listed)
     if len(sizes) > 1 or not listed[0].record_size:
-        return [sorted_blocks(memoryview(b"".join([block.rows() for block in listed])), 0, marks=marks)]
+        whole = joined([block.row_chunk() for block in listed])
+        assert isinstance(whole, RowChunk)
+        return [sorted_blocks(whole, marks=marks)]
     record_size = sizes.pop()
     layouts = {block.layout for block in listed}
     layout = layouts.pop() if len(layouts) == 1 else max(listed, key=lambda block: len(block.layout)).layout
     if len({block.layout for block in listed}) > 1:
         listed = [block if block.layout == layout else _laid_out(block, layout) for block in listed]
-    columns = [np.concatenate([block._column(at) for block in listed]) for at in range(_KEYS + len(layout))]
+    columns = [np.concatenate(parts) for parts in zip(*(block.columns() for block in listed), strict=True)]
     order, runs = _arranged(columns[:_KEYS], _length(record_size), windows=windows)
     if order is not None:
         columns = [_taken(column, order) for column in columns]
@@ -765,7 +741,7 @@ def _taken(column: npt.NDArray[Any], order: npt.NDArray[np.intp]) -> npt.NDArray
 
 
 def _laid_out(block: Block, layout: Layout) -> Block:
-    return Block.of_rows(block.bounds, block.rows(), block.count, block.record_size, layout, block.marks)
+    return Block.of_rows(block.bounds, block.row_chunk(), layout, block.marks)
 
 
 def _joined_marks(blocks: Sequence[Block]) -> npt.NDArray[np.int64] | None:
@@ -789,38 +765,15 @@ def _length(record_size: int) -> int:
     return max(1, min(BLOCK_RECORDS, BLOCK_BYTES // record_size))
 
 
-def _mixed(data: memoryview, starts: npt.NDArray[np.int64], marks: npt.NDArray[np.int64] | None = None) -> list[Block]:
-    keys = _headers(data, starts)
-    ends = np.append(starts[1:], len(data))
-    order = order_of([keys[name] for name in _SORTED_BY])
-    if order is not None:
-        keys, starts, ends = np.take(keys, order), starts[order], ends[order]
-        marks = None if marks is None else marks.take(order)
-    sizes = ends - starts
-    rows = _view(_gathered(np.frombuffer(data, np.uint8), starts, sizes)) if order is not None else data
-    at = np.append(0, np.cumsum(sizes)).tolist()
-    cuts = list(_cuts(sizes))
-    made = []
-    bounds = _bounds(int(keys["cid"][0]), [keys[name] for name in _SORTED_BY], [first for first, _ in cuts])
-    for (first, last), each in zip(cuts, bounds, strict=True):
-        same = bool((sizes[first:last] == sizes[first]).all())
-        size = int(sizes[first]) if same else 0
-        layout = _opaque(size) if same else ()
-        kept = None if marks is None else _present(marks[first:last])
-        made.append(Block.of_rows(each, rows[at[first] : at[last]], last - first, size, layout, kept))
-    return made
-
-
-def _cuts(sizes: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Where blocks begin and end: at most BLOCK_RECORDS records, and BLOCK_BYTES unless it is a single record."""
+def _cuts(sizes: npt.NDArray[np.int64]) -> Iterator[int]:
+    """Where blocks begin: at most BLOCK_RECORDS records, and BLOCK_BYTES unless it is a single record."""
     total = np.cumsum(sizes)
     first = 0
     while first < len(sizes):
         before = int(total[first - 1]) if first else 0
         fitting = int(np.searchsorted(total, before + BLOCK_BYTES, side="right"))
-        last = max(first + 1, min(first + BLOCK_RECORDS, fitting))
-        yield first, last
-        first = last
+        yield first
+        first = max(first + 1, min(first + BLOCK_RECORDS, fitting))
 
 
 def _bounds(cid: int, columns: Sequence[npt.NDArray[Any]], starts: Sequence[int]) -> list[Bounds]:
@@ -833,92 +786,21 @@ def _bounds(cid: int, columns: Sequence[npt.NDArray[Any]], starts: Sequence[int]
     return [(cid, *each) for each in zip(*ends, strict=True)]
 
 
-def _assembled(block: Block, columns: Sequence[npt.NDArray[Any]]) -> memoryview:
-    """Columns as rows in GET form."""
-    if not block.record_size:
-        return _assembled_mixed(block, columns)
-    rows = np.empty(block.count, _row_dtype(block.layout))
-    rows["n"] = block.record_size - 4
-    rows["cid"] = block.bounds[0]
-    for name, column in zip(_SORTED_BY, columns[:_KEYS], strict=True):
-        rows[name] = column
-    for at, (piece, column) in enumerate(zip(block.layout, columns[_KEYS:], strict=True)):
-        if piece.is_integer:
-            rows[f"piece{at}"] = column
-        else:
-            kind = rows.dtype[f"piece{at}"]
-            whole = column[:1] if column.strides[0] == 0 else column
-            rows[f"piece{at}"] = np.ascontiguousarray(whole).view(kind).reshape(-1)
-    return octets_of(rows)
-
-
-@lru_cache(maxsize=256)
-def _row_dtype(layout: Layout) -> np.dtype[Any]:
-    fields = [(name, GET_FORM.header[name]) for name in GET_FORM.header.names or ()]
-    for at, (width, is_integer) in enumerate(layout):
-        plain = "i" if is_integer else "u" if width in (1, 2, 4, 8) else "V"
-        fields.append((f"piece{at}", np.dtype(f"<{plain}{width}" if plain != "V" else f"V{width}")))
-    return np.dtype(fields)
-
-
-def _assembled_mixed(block: Block, columns: Sequence[npt.NDArray[Any]]) -> memoryview:
-    *keys, lengths, payloads = columns
-    headers = np.empty(block.count, GET_FORM.header)
-    headers["n"] = lengths + (_HEADER - 4)
-    headers["cid"] = block.bounds[0]
-    for name, column in zip(_SORTED_BY, keys, strict=True):
-        headers[name] = column
-    if block.size > block.count * _LONG:
-        written, data, at = octets_of(headers), _view(payloads), 0
-        pieces: list[memoryview] = []
-        for number, length in enumerate(lengths.tolist()):
-            pieces += (written[number * _HEADER : (number + 1) * _HEADER], data[at : at + length])
-            at += length
-        return memoryview(b"".join(pieces))
-    sizes = lengths + _HEADER
-    places = (np.cumsum(sizes) - sizes)[:, None] + np.arange(_HEADER)
-    rows, is_payload = np.empty(block.size, np.uint8), np.ones(block.size, np.bool_)
-    rows[places] = headers.view(np.uint8).reshape(-1, _HEADER)
-    is_payload[places] = False
-    rows[is_payload] = payloads
-    return _view(rows)
-
-
-def _gathered(data: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> Any:
-    """Slices of `data`, one after another, as an array of bytes."""
-    total = int(sizes.sum())
-    if total > len(sizes) * _LONG:
-        view = _view(data)
-        pairs = zip(starts.tolist(), (starts + sizes).tolist(), strict=True)
-        return np.frombuffer(b"".join([view[a:b] for a, b in pairs]), np.uint8)
-    shift = np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
-    return data[shift + np.arange(total)]
-
-
-def _view(data: Any) -> memoryview:
-    """The bytes of an array, not copied. Arrays are buffers, and do not say so before Python 3.12."""
-    return memoryview(data)
-
-
 def _as_bytes(column: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     if column.ndim == 2:
         return column
     return np.ascontiguousarray(column).view(np.uint8).reshape(len(column), -1)
 
 
-def _check_rows(rows: memoryview, count: int, record_size: int) -> None:
-    """Makes sure that stored rows are whole records: their readers rely on it."""
-    found = GET_FORM.whole_records(rows)
+def _checked_rows(data: npt.NDArray[np.uint8], count: int, record_size: int) -> RowChunk:
+    """Stored rows, which are whole records: their readers rely on it."""
+    rows: Any = data  # arrays are buffers, and do not say so before Python 3.12
+    found = GET_FORM.whole_records(memoryview(rows))
     different = found.record_size != record_size if record_size else False
-    if found.end != len(rows) or found.count != count or different:
+    if found.end != len(data) or found.count != count or different:
         raise StoreCorruptError(f"a block does not consist of {count} whole records")
-
-
-def _headers(data: memoryview, starts: npt.NDArray[np.int64]) -> Keys:
-    octets = np.frombuffer(data, np.uint8)
-    key = octets[starts[:, None] + np.arange(4, 4 + KEY_DTYPE.itemsize)]
-    keys: Keys = key.view(KEY_DTYPE).reshape(-1)
-    return keys
+    offsets = None if record_size else GET_FORM.offsets(rows) if found.offsets is None else found.offsets
+    return RowChunk(memoryview(rows), count, record_size, offsets, lasting=True)
 
 
 def _layout_bytes(layout: Layout) -> bytes:

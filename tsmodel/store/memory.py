@@ -181,7 +181,7 @@ def _run(cid: int, number: int, blocks: Sequence[Block], level: int) -> Run:
 
 
 def _as_rows(block: Block) -> Block:
-    return Block.of_rows(block.bounds, block.rows(), block.count, block.record_size, block.layout, block.marks)
+    return Block.of_rows(block.bounds, block.row_chunk(), block.layout, block.marks)
 
 
 class MemoryEngine:

@@ -99,7 +99,7 @@ class _Snapshot:
         self._engine = engine
         self._connection = connection
         self._state = read_state(connection)
-        self._table = engine._table_of(connection, self._state)
+        self._table = engine.table_of(connection, self._state)
 
     @property
     def state(self) -> State:
@@ -595,7 +595,7 @@ class SQLiteEngine:
                 return f"{path} was replaced by another file while it was open"
         return None
 
-    def _table_of(self, connection: sqlite3.Connection, state: State) -> Table:
+    def table_of(self, connection: sqlite3.Connection, state: State) -> Table:
         """The directories of a state: those in memory, or read and checked."""
         table = self._table
         if table.matches(state):
@@ -662,7 +662,7 @@ class SQLiteEngine:
             if had_journal:
                 check_journal(self._journal)
             state = read_state(connection)
-            self._table_of(connection, state)
+            self.table_of(connection, state)
             # Written and synced anew also when it is open already: what was there may never have reached the disk.
             if not state.is_open or had_journal:
                 write_state(connection, attrs.evolve(state, is_open=True, generation=state.generation + 1))
@@ -691,7 +691,7 @@ class SQLiteEngine:
         connection = self._connect()
         try:
             check_schema(connection, early=self._takes_early)
-            self._table_of(connection, read_state(connection))
+            self.table_of(connection, read_state(connection))
         except BaseException:
             self._disconnect(connection)
             raise

@@ -50,7 +50,7 @@ from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import DEFAULT_CACHE, SQLiteEngine
 from tsmodel.timestamps import now_ns, to_iso
-from tsmodel.wire.chunk import Chunk, joined
+from tsmodel.wire.chunk import Chunk, RowChunk, joined
 from tsmodel.wire.unstored import Unstored
 
 __all__ = ["EmbeddedStore", "open_store"]
@@ -396,10 +396,11 @@ def _by_cid(puts: Iterable[_Put]) -> dict[int, list[tuple[Arrived, int]]]:
 def _sorted(marked: list[tuple[Arrived, int]]) -> list[list[Block]]:
     records = [each for each, _ in marked]
     whole = joined([each.chunk for each in records])
+    assert isinstance(whole, RowChunk)  # that is what comes in
     layouts = [each.layout for each in records if each.layout is not None] if whole.record_size else []
     marks = [np.full(len(each.chunk), mark, np.int64) for each, mark in marked] if any(mark for _, mark in marked) else None
     joined_marks = None if marks is None else np.concatenate(marks)
-    return sorted_runs(whole.rows(), whole.record_size, max(layouts, key=len, default=None), joined_marks)
+    return sorted_runs(whole, max(layouts, key=len, default=None), joined_marks)
 
 
 class _Removed:

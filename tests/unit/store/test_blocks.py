@@ -26,6 +26,7 @@ from tsmodel.store.blocks import (
     sorted_runs,
 )
 from tsmodel.store.parts import Codec
+from tsmodel.wire.chunk import RowChunk, parsed
 from tsmodel.wire.records import GET_FORM
 
 small = st.integers(-2, 2)
@@ -33,16 +34,14 @@ rows_of_one_size = st.lists(st.tuples(small, small, small, small, st.binary(min_
 rows_of_any_size = st.lists(st.tuples(small, small, small, small, st.binary(max_size=5)), min_size=1)
 
 
-def in_get_form(cid: int, rows: list[Row]) -> memoryview:
-    pieces = []
-    for *key, payload in rows:
-        pieces.append((32 + len(payload)).to_bytes(4, "little") + Key(cid, *key).to_bytes() + payload)
-    return memoryview(b"".join(pieces))
+def in_get_form(cid: int, rows: list[Row]) -> RowChunk:
+    return RowChunk.of(
+        [(32 + len(payload)).to_bytes(4, "little") + Key(cid, *key).to_bytes() + payload for *key, payload in rows]
+    )
 
 
 def blocks_of(rows: list[Row], cid: int = 7) -> list[Block]:
-    sizes = {36 + len(row[-1]) for row in rows}
-    return list(sorted_blocks(in_get_form(cid, rows), sizes.pop() if len(sizes) == 1 else 0))
+    return sorted_blocks(in_get_form(cid, rows))
 
 
 def rows_of(blocks: list[Block]) -> list[Row]:
@@ -133,7 +132,7 @@ def test_payloads_of_any_dtype_come_back_as_they_were(
     assert sum(piece.width for piece in layout) == size
     random = np.random.default_rng(seed)
     rows = [(*key, random.integers(0, kinds, size, np.uint8).tobytes()) for key in given_keys]
-    blocks = list(sorted_blocks(in_get_form(3, rows), 36 + size, layout))
+    blocks = sorted_blocks(in_get_form(3, rows), layout)
     back = [stored(block, codec) for block in blocks]
     assert rows_of(back) == rows_of(blocks)
     assert sorted(rows_of(back)) == sorted((3, *row) for row in rows)
@@ -259,8 +258,8 @@ def test_large_runs_are_cut_by_time(series: int) -> None:
     records["mid"], records["moid"] = at % series, 7
     records["cap"], records["acq"] = at // series, at
     records["payload"] = at.astype("<u4").view("V4")
-    data = memoryview(np.random.default_rng(1).permutation(records).tobytes())
-    runs = sorted_runs(data, records.dtype.itemsize)
+    data = parsed(memoryview(np.random.default_rng(1).permutation(records).tobytes()))
+    runs = sorted_runs(data)
     for cut in (runs, merged_runs([block for blocks in runs for block in blocks])):
         found = []
         for blocks in cut:
