@@ -535,7 +535,7 @@ class _Few:
     def __init__(self, block: Block, places: slice) -> None:
         self._block = block
         self._places = places
-        self.dtype = _payload_dtype(block.layout)
+        self.dtype: np.dtype[Any] | None = _payload_dtype(block.layout)
 
     def __len__(self) -> int:
         return int(self._places.stop - self._places.start)
