@@ -66,6 +66,8 @@ _MOST_MESSAGES: Final = 100
 """Faults of SQLite's own structure that are told."""
 _BEHIND: Final = 2**17
 """How many numbers behind the last one that could be read are tried when the file's state is lost."""
+_FRUITLESS: Final = 10_000
+"""How many numbers are tried when none of a table can be read."""
 _STEP: Final = 32 * 2**20
 """Bytes of records that are merged in one transaction."""
 _WINDOW: Final = 8 * 2**20
@@ -779,8 +781,9 @@ class _Contents:
         query = f"SELECT {column} FROM {table} WHERE {column} >= ? AND {column} < ? ORDER BY {column}"  # noqa: S608
         found: list[int] = []
         problem = ""
+        failures = 0
         ranges = [(0, 2**62)]
-        while ranges:
+        while ranges and (found or failures < _FRUITLESS):
             low, high = ranges.pop()
             following = low
             try:
@@ -791,6 +794,7 @@ class _Contents:
                     following = number + 1
             except sqlite3.Error as error:
                 problem = problem or str(error)
+                failures += 1
                 high = min(high, following + _BEHIND if bound is None else bound)
                 if high - following > 1:
                     middle = (following + high) // 2
@@ -940,7 +944,7 @@ def _check_made(path: Path) -> Verified:
     report = verify(path)
     if not report.is_whole:
         raise StoreError(
-            f"what was written is not what can be read: {report.faults[0]}; is the disk sound?", path=str(path)
+            f"what was written to {path} is not what can be read: {report.faults[0]}; is the disk sound?", path=str(path)
         )
     return report
 

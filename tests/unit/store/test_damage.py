@@ -15,8 +15,8 @@ from support.batches import Row, batches, scanned
 from tsmodel.backend import PutInterval
 from tsmodel.errors import StoreCorruptError, StoreFormatError
 from tsmodel.keys import KeyRange
-from tsmodel.store import EmbeddedStore, open_store
-from tsmodel.store.journal import check_journal
+from tsmodel.store import EmbeddedStore, open_store, verify
+from tsmodel.store.journal import check_journal, committed
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine
 
@@ -229,6 +229,65 @@ def test_a_damaged_head_of_a_journal_is_found(left: tuple[Path, Path], at: int) 
     journal.write_bytes(bytes(changed))
     with pytest.raises(StoreCorruptError, match="journal"):
         open_store(path)
+
+
+@pytest.fixture
+def died(tmp_path: Path) -> tuple[Path, Path]:
+    """The same with the journal's index, as after a kill."""
+    store = open_store(tmp_path / "store.tsdb")
+    for n in range(10):
+        store.append(batches([(1, n, 1, 1, b"payload")]))
+    (tmp_path / "died").mkdir()
+    for end in ("", "-wal", "-shm"):
+        shutil.copy(tmp_path / f"store.tsdb{end}", tmp_path / "died" / f"store.tsdb{end}")
+    store.close()
+    return tmp_path / "died" / "store.tsdb", tmp_path / "died" / "store.tsdb-wal"
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("damage", ["last frame", "last bytes lost", "last put lost", "all lost", "empty"])
+def test_the_index_tells_a_damaged_end_from_one_that_was_never_finished(
+    died: tuple[Path, Path], damage: str, read_only: bool
+) -> None:
+    path, journal = died
+    whole = journal.read_bytes()
+    *_, before, last = frames_of(whole)
+    changed = {
+        "last frame": whole[: last + 100] + bytes([whole[last + 100] ^ 4]) + whole[last + 101 :],
+        "last bytes lost": whole[:-5],
+        "last put lost": whole[:before],
+        "all lost": whole[:32],
+        "empty": b"",
+    }[damage]
+    journal.write_bytes(changed)
+    with pytest.raises(StoreCorruptError, match=r"journal .* (damaged or cut short|cut short)"):
+        open_store(path, read_only=read_only)
+    assert journal.read_bytes() == changed
+    assert "journal" in [fault.where for fault in verify(path).faults]
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_what_a_dead_process_left_is_taken_in_when_it_is_whole(died: tuple[Path, Path], read_only: bool) -> None:
+    with closing(open_store(died[0], read_only=read_only)) as store:
+        assert len(scanned(store)) == 10
+
+
+def test_an_index_of_another_journal_proves_nothing(died: tuple[Path, Path]) -> None:
+    path, journal = died
+    index = Path(f"{path}-shm")
+    found = committed(index)
+    assert found is not None
+    assert found.salt == journal.read_bytes()[16:24]
+    assert found.frames > 10
+    check_journal(journal, found._replace(salt=b"12345678", frames=1000))
+    with pytest.raises(StoreCorruptError, match="1000 of its frames"):
+        check_journal(journal, found._replace(frames=1000))
+    data = bytearray(index.read_bytes())
+    data[20] ^= 1
+    index.write_bytes(bytes(data))
+    assert committed(index) is None
+    index.unlink()
+    assert committed(index) is None
 
 
 def test_a_whole_journal_is_taken_in(left: tuple[Path, Path]) -> None:
