@@ -155,6 +155,8 @@ class Directory:
             )
         if (said, said_cid) != (number, cid):
             raise StoreCorruptError(f"the directory of run {number} of cid {cid} is that of run {said} of cid {said_cid}")
+        if not count or not 0 < first < 2**62:
+            raise StoreCorruptError(f"the directory of run {number} says {count} blocks from number {first} on")
         return cls(number, cid, first, np.frombuffer(data, ENTRY, count, _DIRECTORY.size), digest, level, was)
 
     @cached_property

@@ -589,7 +589,7 @@ class SQLiteEngine:
         self._lacks_journal = has_journal and not self._journal.exists()
         self._was_left = has_journal and not Path(f"{self.path}-journal").exists()
         self._committed = _committed(self._journal)
-        if self._read_only:
+        if self._read_only or self._was_left:  # SQLite makes an index of its own of whatever it finds
 
             def damaged(_: str, what: str) -> None:
                 raise StoreCorruptError(what)
