@@ -105,6 +105,13 @@ def test_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert naive.status_code == 422
 
 
+def test_the_tests_of_a_program(tmp_path: Path) -> None:
+    options = ("-p", "no:cacheprovider", "-p", "tsmodel.testing.plugin", "-n", "0", "-q", "--rootdir", str(tmp_path))
+    done = run("-m", "pytest", *options, EXAMPLES / "testing", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 passed" in done.stdout
+
+
 def test_the_notebook_gives_what_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setenv("MPLBACKEND", "agg")

@@ -33,6 +33,7 @@ ROOMS = (
     "testing",
 )
 DRIVERS = {
+    "cli/doctor.py",
     "client/backend_async.py",
     "client/channel.py",
     "client/channel_async.py",
@@ -47,6 +48,7 @@ DRIVERS = {
     "session/flushing.py",
     "session/session_async.py",
     "session/threads.py",
+    "testing/faults.py",
 }
 IO_MODULES = {"socket", "ssl", "asyncio", "select", "selectors"}
 ONLY_FOR_TYPES = {("errors", "backend"), ("errors", "keys"), ("errors", "model"), ("model", "query")}

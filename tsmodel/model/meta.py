@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
     class _Meta(ABCMeta): ...
 
+    Yielding = property
+
 else:
     from msgspec import StructMeta
 
@@ -61,10 +63,13 @@ else:
         __instancecheck__ = type.__instancecheck__
         __subclasscheck__ = type.__subclasscheck__
 
+    class Yielding(property):
+        """A property whose name a field may have, which takes its place."""
+
 
 from typing_extensions import dataclass_transform
 
-__all__ = ["SCHEMA", "TSModelMeta", "schema_of"]
+__all__ = ["SCHEMA", "TSModelMeta", "Yielding", "schema_of"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -99,7 +104,8 @@ class TSModelMeta(_Meta):
     ) -> Any:
         inherited = inherited_schema(name, bases)
         lineage = {cls: None for base in bases for cls in base.__mro__[:-1]}
-        reserved = frozenset(key for cls in lineage for key, member in vars(cls).items() if not is_abstract(member))
+        members = ((key, member) for cls in lineage for key, member in vars(cls).items())
+        reserved = frozenset(key for key, member in members if not isinstance(member, Yielding) and not is_abstract(member))
         body = read_body(name, namespace, sys._getframe(1), reserved)  # noqa: SLF001
         check_hidden(name, inherited, namespace)
         fields = {spec.name for spec in (*inherited.specs, *body.specs)}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -22,7 +23,7 @@ import numpy.typing as npt
 
 from tsmodel.client.retry import Retry
 from tsmodel.codec.batching import batches_by_cid
-from tsmodel.errors import QueryError
+from tsmodel.errors import QueryError, SessionError, TSModelError
 from tsmodel.keys import KEY_DTYPE, LIMITS, KeyRange
 from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.checkpoint import Checkpoint, Position, identity_of
@@ -30,10 +31,11 @@ from tsmodel.query.planning import Plan, plan_of
 from tsmodel.query.spec import QuerySpec
 from tsmodel.query.windows import Removed, cut_to, last_acq, tried
 from tsmodel.session.steps import Append, Look, Sent, Steps
+from tsmodel.session.target import StoreFile, parse
 from tsmodel.wire.chunk import Batch, Chunk, joined, keys_of
 from tsmodel.wire.records import GET_FORM, PUTA_FORM
 
-__all__ = ["Copied", "Copying", "OnCopied"]
+__all__ = ["Copied", "Copying", "OnCopied", "check_apart"]
 
 WINDOW_BYTES: Final = 32 * 2**20
 """Bytes of a window before it is cut."""
@@ -112,6 +114,31 @@ class Collected:
                 moved["payload"] = chunk.column(0, payload)
             batches += batches_by_cid(chunk.key("cid"), moved)
         return batches
+
+
+def check_apart(source: Any, target: Any) -> None:
+    """Makes sure that two sessions are not on the same file or server, where every record would be there twice.
+
+    Raises:
+        SessionError: when they are.
+    """
+    places = [_place(each.name) for each in (source, target)]
+    if source is target or (places[0] is not None and places[0] == places[1]):
+        raise SessionError(
+            f"copy() goes to another file or server: in {target.name} itself every record would be there twice"
+        )
+
+
+def _place(name: str) -> object:
+    """What is the same for two names of the same file or server; None when nothing tells."""
+    try:
+        parsed = parse(name)
+    except TSModelError:  # a backend of somebody's own
+        return None
+    if isinstance(parsed, StoreFile):
+        path = None if parsed.path is None else Path(parsed.path)
+        return path.resolve() if path is not None and path.exists() else None
+    return frozenset(parsed.addresses)
 
 
 def identities(chunk: Chunk) -> npt.NDArray[Any]:

@@ -317,13 +317,15 @@ class Session(SessionBase):
             progress: called with what was copied so far after every window of up to 32 MiB.
 
         Raises:
+            SessionError: when both sessions are on the same file or server.
             QueryError: when the query has a limit, or conditions on fields.
             CheckpointError: when the file is of another copy, or damaged.
             TransportError, ServerError, StoreError: when either side fails; reads are tried again as `retry` says.
         """
-        from tsmodel.session.copying import Copying
+        from tsmodel.session.copying import Copying, check_apart
         from tsmodel.session.pairs import Pair
 
+        check_apart(self, to)
         copying = Copying(what, self, to.name, self.retries, checkpoint, progress)
         there = run(copying.keys_there(), lambda: to.backend, nullcontext())
         pair = Pair(self.backend, to.backend)

@@ -223,9 +223,10 @@ class AsyncSession(SessionBase):
         progress: OnCopied | None = None,
     ) -> Copied:
         """See `Session.copy`."""
-        from tsmodel.session.copying import Copying
+        from tsmodel.session.copying import Copying, check_apart
         from tsmodel.session.pairs import AsyncPair
 
+        check_apart(self, to)
         copying = Copying(what, self, to.name, self.retries, checkpoint, progress)
         there = await run_async(copying.keys_there(), lambda: to.backend)
         pair = AsyncPair(self.backend, to.backend)
