@@ -57,7 +57,7 @@ def main() -> None:
     if unknown := [name for name in options.rows if name not in ROWS]:
         parser.error(f"unknown: {', '.join(unknown)}; rows are {', '.join(ROWS)}")
     print(f"Python {platform.python_version()}, {platform.machine()}; medians; ratios above 1: tsmodel is faster\n")
-    print(f"{'row':<34} {'ours':>10} {'peer':>10} {'ratio':>7}  {'goal':<24} met  note")
+    print(f"{'row':<50} {'ours':>10} {'peer':>10} {'ratio':>7} {'cpu':>6}  {'goal':<14} met  note")
     results: list[Result] = []
     for name in options.rows or [name for name in ROWS if name != "peers"]:
         for result in ROWS[name](options.size):
@@ -73,10 +73,10 @@ def main() -> None:
 def shown(result: Result) -> str:
     theirs = f"{result.theirs * 1000:.2f} ms" if result.theirs is not None else ""
     ratio = f"{result.ratio:.2f}" if result.ratio is not None else ""
+    cpu = f"{result.cpu:.2f}" if result.cpu is not None else ""
     met = "yes" if result.met else "NO"
-    return (
-        f"{result.name:<34} {result.ours * 1000:>7.2f} ms {theirs:>10} {ratio:>7}  {result.goal:<24} {met:<4} {result.note}"
-    )
+    times = f"{result.ours * 1000:>7.2f} ms {theirs:>10} {ratio:>7} {cpu:>6}"
+    return f"{result.name:<50} {times}  {result.goal:<14} {met:<4} {result.note}"
 
 
 def draw(results: list[Result], path: Path) -> None:

@@ -52,7 +52,11 @@ class Case:
     def opened(self) -> EmbeddedStore:
         engine = MemoryEngine() if self.path is None else SQLiteEngine(str(self.path), self.rng.choice([0, 2**20]))
         # A clock that stands still, steps back, and runs behind the acqs of PUTAs.
-        return EmbeddedStore(engine, clock=self.clock, policy=MergePolicy(2, self.rng.choice([200, 5000, 2**23])))
+        some = self.rng.choice
+        policy = MergePolicy(
+            2, some([200, 5000, 2**23]), dense=some([2, 64]), whole=some([100, 2**21]), step=some([300, 2**24])
+        )
+        return EmbeddedStore(engine, clock=self.clock, policy=policy)
 
     def clock(self) -> int:
         self.time += self.rng.choice([0, 1, 1, 5, -2])

@@ -49,7 +49,9 @@ def test_scans_see_what_a_list_holds(kind: str, steps: list[object], fan_in: int
         def opened() -> EmbeddedStore:
             path, cache = str(Path(directory, "store.tsdb")), 200 if "cache" in kind else 2**20
             engine = MemoryEngine() if kind == "memory" else SQLiteEngine(path, cache)
-            return EmbeddedStore(engine, clock=lambda: clock.randrange(4), policy=MergePolicy(fan_in, final))
+            return EmbeddedStore(
+                engine, clock=lambda: clock.randrange(4), policy=MergePolicy(fan_in, final, dense=3, whole=200, step=100)
+            )
 
         store, model = opened(), list[Row]()
         settled: dict[int, list[Row]] = {}

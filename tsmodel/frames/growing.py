@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 __all__ = ["Growing"]
 
-_SMALL: Final = 2**20
+_SMALL: Final = 2**18
 _LARGE: Final = 2**28
 """Bytes: small results take what they need and little more; others have so much set aside, and twice as much each time."""
 

@@ -14,6 +14,8 @@ __all__ = ["Gathering"]
 _FIRST: Final = 2**17
 _MOST: Final = 2**20
 """Bytes: enough that what each time costs is nothing, few enough that they stay in a processor's cache."""
+_WHOLE: Final = 2**16
+"""Bytes of columns that always go through: joining them costs more than what is saved by it."""
 _HELD: Final = 16 * _MOST
 """Bytes that columns held back may keep alive: few records may have been picked out of many."""
 
@@ -39,9 +41,10 @@ class Gathering:
         held = chunk.held if isinstance(chunk, ColumnChunk) else 0
         if (
             size <= self._room // 2
+            and not (held and size >= _WHOLE)
             and self._size + size <= self._room
             and self._held + held <= _HELD
-            and (not self._parts or type(chunk) is type(self._parts[0]))
+            and (not self._parts or isinstance(chunk, RowChunk) == isinstance(self._parts[0], RowChunk))
         ):
             self._hold(chunk, size, held)
             return ()
@@ -69,7 +72,7 @@ class Gathering:
         yield from self.rest()
         is_first = not self._room
         self._room = min(2 * self._room, _MOST) or _FIRST
-        if is_first or size > self._room // 2:
+        if is_first or size > self._room // 2 or (held and size >= _WHOLE):
             yield chunk
         else:
             self._hold(chunk, size, held)

@@ -19,6 +19,7 @@ from tsmodel.codec import Mismatch, RowCodec
 from tsmodel.codec.evolving_rows import UpgradeFault
 from tsmodel.keys import KEY_DTYPE, Key
 from tsmodel.model.base import TSModel, codec_of, mismatch
+from tsmodel.query.masks import Mask
 from tsmodel.query.planning import Plan
 from tsmodel.query.spec import QuerySpec, at_least
 from tsmodel.query.stats import RunStats
@@ -85,6 +86,32 @@ class Selection(Generic[M]):
         Raises:
             DecodeError: when a payload does not fit the model, unless such records are to be skipped.
         """
+        records, mask = self._checked(chunk, keys_only=keys_only, columns=columns)
+        if mask is not None:
+            since = time.perf_counter()
+            records = records[mask]
+            self.stats.spent("filtering", since)
+        if self.left is not None:
+            records = records[: self.left]
+            self.left -= len(records)
+        self.stats.records_returned += len(records)
+        return records
+
+    def count(self, chunk: Chunk) -> None:
+        """Counts the selected records of a chunk, as `of` does, and takes none.
+
+        Raises:
+            DecodeError: as `of`.
+        """
+        records, mask = self._checked(chunk, keys_only=True, columns=True)
+        count = len(records) if mask is None else int(np.count_nonzero(mask))
+        if self.left is not None:
+            count = min(count, self.left)
+            self.left -= count
+        self.stats.records_returned += count
+
+    def _checked(self, chunk: Chunk, *, keys_only: bool, columns: bool) -> tuple[Any, Mask | None]:
+        """The records of a chunk that fit, and which of them are selected; None for all."""
         since = time.perf_counter()
         if keys_only and not self.plan.residual:
             fit = self.codec.fit_keys(chunk)
@@ -96,15 +123,9 @@ class Selection(Generic[M]):
             self._meet(fit.mismatches)
         since = self.stats.spent("checking", since)
         mask = self.plan.mask(fit.records)
-        records = fit.records
         if mask is not None:
-            records = records[mask]
             self.stats.spent("filtering", since)
-        if self.left is not None:
-            records = records[: self.left]
-            self.left -= len(records)
-        self.stats.records_returned += len(records)
-        return records
+        return fit.records, mask
 
     def _meet(self, mismatches: tuple[Mismatch, ...]) -> None:
         keys = np.array([each.key.astuple() for each in mismatches], KEY_DTYPE)
@@ -159,7 +180,7 @@ class Count(Generic[M]):
 
     def feed(self, chunk: Chunk) -> bool:
         """Takes a chunk; returns whether the limit is reached."""
-        self._selection.of(chunk, keys_only=True)
+        self._selection.count(chunk)
         return self._selection.full
 
     def result(self) -> int:

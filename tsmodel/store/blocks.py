@@ -2,10 +2,11 @@
 
 Rules kept here:
 
-* A block holds records of one cid, sorted by mid, moid, cap, acq: up to 8,000, and about 1 MiB, but at least one. Large
-  runs are cut into windows of time first.
+* A block holds records of one cid, sorted by mid, moid, cap, acq: up to 8,000, and about 1 MiB, but at least one.
+* A run is sorted blocks that do not overlap. Many records of few series become several runs, one for each window of time.
 * A block gives its records as rows in GET form or column by column. What is stored is decoded only when it is asked for,
-  one column at a time, and never twice.
+  one column at a time. Of a few records of a block, only what they need is decoded; when more is asked of the same block,
+  whole columns are, and are kept.
 * Payloads of one size are split into pieces as their layout says, one for each field of the model; a payload without a
   layout is one piece. Payloads of several sizes keep their bytes together, and their lengths as a column.
 * A record that was put with an acq of its own is marked with the number of its put, for neither its key nor its acq tells
@@ -19,7 +20,7 @@ Rules kept here:
 from __future__ import annotations
 
 import struct
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -39,6 +40,7 @@ from tsmodel.store.parts import (
     encode_bytes,
     encode_integers,
     encode_items,
+    find_integers,
     read_parts,
 )
 from tsmodel.wire.chunk import Chunk, ColumnChunk, RowChunk, joined
@@ -54,9 +56,12 @@ __all__ = [
     "Bounds",
     "Layout",
     "Piece",
+    "cut_after",
     "layout_of",
     "merged",
+    "merged_runs",
     "sorted_blocks",
+    "sorted_runs",
     "uses_codec",
 ]
 
@@ -103,12 +108,15 @@ _MOST_PIECES: Final = 256
 
 _WINDOWED: Final = 16
 """Records of fewer blocks are not cut into windows of time."""
-_WINDOWS: Final = 8
+_WINDOWS: Final = 64
 """Most windows: a series that is read whole needs a block of each."""
 _SERIES: Final = 32
 """Series that a block may hold before windows of time are made no smaller."""
 _SAMPLED: Final = 4096
 """About how many times say where windows begin."""
+
+_SHARE: Final = 4
+"""A part of a block's records that is decoded alone the first time."""
 
 _START = struct.Struct("<BBH")
 _PIECE = struct.Struct("<I")
@@ -154,7 +162,19 @@ class Block:
         size: bytes of all of them in GET form.
     """
 
-    __slots__ = ("_columns", "_layout", "_marks", "_parts", "_rows", "bounds", "count", "record_size", "size")
+    __slots__ = (
+        "_asked",
+        "_columns",
+        "_layout",
+        "_marks",
+        "_parts",
+        "_rows",
+        "_series",
+        "bounds",
+        "count",
+        "record_size",
+        "size",
+    )
 
     def __init__(
         self,
@@ -174,6 +194,7 @@ class Block:
         self.record_size = record_size
         self.size = size
         self._layout = layout
+        self._series = self._asked = 0
         self._rows = rows
         self._parts = stored
         self._marks = marks
@@ -192,11 +213,27 @@ class Block:
             self._marks = marks = decode_integers(marks, self.count)
         return marks
 
+    @property
+    def series(self) -> int:
+        """How many series the records are of."""
+        if not self._series:
+            self._series = _series_of(self._column(0), self._column(1))
+        return self._series
+
     def key(self, name: str) -> npt.NDArray[Any]:
         """A component of the keys, shape (count,)."""
         if name == "cid":
             return np.full(self.count, self.bounds[0], KEY_DTYPE["cid"])
         return self._column(_SORTED_BY.index(name))
+
+    def keys(self) -> list[npt.NDArray[Any]]:
+        """mid, moid, cap and acq, shape (count,) each."""
+        return [self._column(at) for at in range(_KEYS)]
+
+    def ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The first and the last key, without cid."""
+        keys = self.keys()
+        return tuple(int(key[0]) for key in keys), tuple(int(key[-1]) for key in keys)
 
     def piece(self, at: int) -> npt.NDArray[Any]:
         """A piece of the payloads: shape (count,) for an integer, else bytes of shape (count, width)."""
@@ -224,11 +261,14 @@ class Block:
         return self.row_chunk().rows()
 
     def row_chunk(self) -> RowChunk:
-        """The records as rows, which are assembled once."""
+        """The records as rows, which are assembled once. They stay; columns are views of them from then on, and not kept
+        twice."""
         if self._rows is None:
             columns = ColumnChunk(_Columns(self))
             offsets = None if self.record_size else columns.offsets()
             self._rows = RowChunk(columns.rows(), self.count, self.record_size, offsets, lasting=True)
+            if self.record_size:
+                self._columns = [None] * len(self._columns)
         return self._rows
 
     def meets(self, box: KeyRange) -> bool:
@@ -280,12 +320,17 @@ class Block:
 
     def chunk(self) -> Chunk:
         """The records: as rows where they lie as rows, otherwise as columns, which are decoded when they are asked for."""
-        return ColumnChunk(_Columns(self)) if self._rows is None else self._rows
+        return _Decoded(self) if self._rows is None else self._rows
 
     def select(self, box: KeyRange) -> Chunk:
         """The records inside `box`, possibly none."""
-        chunk = self.chunk()
-        return chunk if self.inside(box) else chunk.take(self.places(box))
+        if self.inside(box):
+            return self.chunk()
+        self._asked += 1
+        places = self.places(box)
+        if isinstance(places, slice) and self._are_few(places):
+            return ColumnChunk(_Few(self, places))
+        return self.chunk().take(places)
 
     def without(self, chosen: npt.NDArray[np.bool_]) -> Block:
         """The block without some of its records, and not without all.
@@ -370,19 +415,31 @@ class Block:
     def _column(self, at: int) -> npt.NDArray[Any]:
         found = self._columns[at]
         if found is None:
-            if self._parts is not None:
-                found = self._from_part(self._parts[at], at)
-            else:
+            if self._parts is None or (self._rows is not None and self.record_size):
                 assert self._rows is not None
                 found = self._from_rows(self._rows, at)
+            else:
+                found = self._from_part(self._parts[at], at)
             self._columns[at] = found
         return found
 
-    def _from_part(self, part: Part, at: int) -> npt.NDArray[Any]:
+    def _are_few(self, places: slice) -> bool:
+        """Whether some records are better decoded alone."""
+        count = places.stop - places.start
+        is_stored = self._parts is not None and self._rows is None and self.record_size > 0
+        return is_stored and self._asked == 1 and 0 < count * _SHARE <= self.count
+
+    def some(self, at: int, places: slice) -> npt.NDArray[Any]:
+        """A column of some of the records, shape (n,) or (n, width)."""
+        if self._columns[at] is None and self._parts is not None and self._are_few(places):
+            return self._from_part(self._parts[at], at, places)
+        return self._column(at)[places]
+
+    def _from_part(self, part: Part, at: int, within: slice | None = None) -> npt.NDArray[Any]:
         count = self.count
         values: npt.NDArray[Any]
         if at < _KEYS:
-            values = decode_integers(part, count, _DTYPES[at])
+            values = decode_integers(part, count, _DTYPES[at], within)
             return values
         if not self.record_size:
             total = self.size - count * _HEADER
@@ -394,9 +451,9 @@ class Block:
             return lengths
         piece = self._layout[at - _KEYS]
         if piece.is_integer:
-            values = decode_integers(part, count, _SIGNED[piece.width])
+            values = decode_integers(part, count, _SIGNED[piece.width], within)
             return values
-        return decode_items(part, count, piece.width)
+        return decode_items(part, count, piece.width, within)
 
     def _from_rows(self, rows: RowChunk, at: int) -> npt.NDArray[Any]:
         """A column as a view of rows, which a copy is made of only where payloads differ in size."""
@@ -417,6 +474,9 @@ class Block:
         least, greatest = self.bounds[1:3]
         if box.min.mid <= least and greatest < box.max.mid:
             return 0, self.count
+        if self._columns[0] is None and self._parts is not None and self._rows is None and self._asked == 1:
+            ends = (box.min.mid, max(box.min.mid, box.max.mid))
+            return find_integers(self._parts[0], self.count, _DTYPES[0], ends)
         mids: Any = self._column(0)  # may be a view of rows, which NumPy would copy to search in it
         first = bisect_left(mids, box.min.mid)
         return first, bisect_left(mids, max(box.min.mid, box.max.mid), first)
@@ -427,12 +487,26 @@ class Block:
         pairs = self.bounds[3:]
         for at, (low, high) in enumerate(list(box.intervals())[2:]):
             if low > pairs[2 * at]:
-                above = self._column(1 + at)[first:last] >= low
+                above = self.some(1 + at, slice(first, last)) >= low
                 mask = above if mask is None else mask & above
             if high <= pairs[2 * at + 1]:
-                below = self._column(1 + at)[first:last] < high
+                below = self.some(1 + at, slice(first, last)) < high
                 mask = below if mask is None else mask & below
         return mask
+
+
+class _Decoded(ColumnChunk):
+    """The records of a block as columns."""
+
+    __slots__ = ("_block",)
+
+    def __init__(self, block: Block) -> None:
+        super().__init__(_Columns(block))
+        self._block = block
+
+    def rows(self) -> memoryview:
+        """See `Chunk.rows`; the block keeps them."""
+        return self._block.rows()
 
 
 class _Columns:
@@ -449,13 +523,40 @@ class _Columns:
         return self._block.key(name)
 
     def field(self, at: int) -> npt.NDArray[Any]:
-        column = self._block.piece(at)
-        if column.ndim == 1:
-            return column
-        return np.ascontiguousarray(column).view(_plain(column.shape[1])).reshape(-1)
+        return _as_field(self._block.piece(at))
 
     def payloads(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         return self._block.payloads(), np.cumsum(self._block.lengths())
+
+
+class _Few:
+    """The columns of a few records of a block, for a chunk; their payloads are of one size."""
+
+    def __init__(self, block: Block, places: slice) -> None:
+        self._block = block
+        self._places = places
+        self.dtype: np.dtype[Any] | None = _payload_dtype(block.layout)
+
+    def __len__(self) -> int:
+        return int(self._places.stop - self._places.start)
+
+    def key(self, name: str) -> npt.NDArray[Any]:
+        if name == "cid":
+            return np.full(len(self), self._block.bounds[0], KEY_DTYPE["cid"])
+        return self._block.some(_SORTED_BY.index(name), self._places)
+
+    def field(self, at: int) -> npt.NDArray[Any]:
+        return _as_field(self._block.some(_KEYS + at, self._places))
+
+    def payloads(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        raise NotImplementedError
+
+
+def _as_field(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A piece of payloads as a column of values."""
+    if column.ndim == 1:
+        return column
+    return np.ascontiguousarray(column).view(_plain(column.shape[1])).reshape(-1)
 
 
 @lru_cache(maxsize=256)
@@ -476,93 +577,160 @@ def uses_codec(data: memoryview, codec: Codec) -> bool:
 
 
 def sorted_blocks(chunk: RowChunk, layout: Layout | None = None, marks: npt.NDArray[np.int64] | None = None) -> list[Block]:
-    """Records of one cid, at least one, in any order, as sorted blocks.
+    """Records of one cid, at least one, in any order, as the sorted blocks of one run.
 
     Args:
         chunk: the records.
         layout: the pieces of their payloads; None for one piece.
         marks: of each record; None when all are 0.
     """
+    return _of_rows(chunk, layout, marks, windows=False)[0]
+
+
+def sorted_runs(
+    chunk: RowChunk, layout: Layout | None = None, marks: npt.NDArray[np.int64] | None = None
+) -> list[list[Block]]:
+    """As `sorted_blocks`; the blocks of several runs where windows of time are worth it."""
+    return _of_rows(chunk, layout, marks, windows=True)
+
+
+def merged(blocks: Iterable[Block]) -> list[Block]:
+    """The records of several blocks of one cid as the sorted blocks of one run."""
+    return _of_blocks(list(blocks), windows=False)[0]
+
+
+def merged_runs(blocks: Iterable[Block]) -> list[list[Block]]:
+    """As `merged`; the blocks of several runs where windows of time are worth it."""
+    return _of_blocks(list(blocks), windows=True)
+
+
+def cut_after(blocks: list[Block], key: tuple[int, ...] | None) -> tuple[list[Block], list[Block]]:
+    """The sorted blocks of a run, up to a key and beyond it; a block that has both is cut. None for no key."""
+    if key is None:
+        return blocks, []
+    known: list[Block] = []
+    for at, block in enumerate(blocks):
+        first, last = block.ends()
+        if last <= key:
+            known.append(block)
+            continue
+        if first > key:
+            return known, blocks[at:]
+        keys = block.keys()
+        count = bisect_right(range(block.count), key, key=lambda place: tuple(int(each[place]) for each in keys))
+        is_beyond = np.arange(block.count) >= count
+        return [*known, block.without(is_beyond)], [block.without(~is_beyond), *blocks[at + 1 :]]
+    return known, []
+
+
+def _of_rows(
+    chunk: RowChunk, layout: Layout | None, marks: npt.NDArray[np.int64] | None, *, windows: bool
+) -> list[list[Block]]:
     keys = [chunk.key(name) for name in _SORTED_BY]
+    runs: _Runs = []
     if size := chunk.record_size:
-        order, starts = _arranged(keys, _length(size))
+        order, runs = _arranged(keys, _length(size), windows=windows)
     else:
-        order, starts = order_of(keys), []
+        order = order_of(keys)
     if order is not None:
         chunk = chunk.take(order)
         keys = [chunk.key(name) for name in _SORTED_BY]
         marks = None if marks is None else marks.take(order)
-    starts = starts or list(_cuts(chunk.sizes()))
-    made = []
-    edges = pairwise([*starts, len(chunk)])
-    for bounds, (start, stop) in zip(_bounds(int(chunk.key("cid")[0]), keys, starts), edges, strict=True):
+    runs = runs or [(list(_cuts(chunk.sizes())), len(chunk))]
+    cid = int(chunk.key("cid")[0])
+
+    def made(start: int, stop: int, bounds: Bounds) -> Block:
         part = chunk.take(slice(start, stop))
         kept = None if marks is None else _present(marks[start:stop])
-        made.append(Block.of_rows(bounds, part, layout if size and layout else _opaque(part.record_size), kept))
-    return made
+        return Block.of_rows(bounds, part, layout if size and layout else _opaque(part.record_size), kept)
+
+    return [[made(*each) for each in _cut_at(cid, keys, starts, end)] for starts, end in runs]
 
 
-def merged(blocks: Iterable[Block]) -> list[Block]:
-    """The records of several blocks of one cid as sorted blocks that do not overlap."""
-    listed = list(blocks)
+def _of_blocks(listed: list[Block], *, windows: bool) -> list[list[Block]]:
     sizes = {block.record_size for block in listed}
     marks = _joined_marks(listed)
     if len(sizes) > 1 or not listed[0].record_size:
         whole = joined([block.row_chunk() for block in listed])
         assert isinstance(whole, RowChunk)
-        return sorted_blocks(whole, marks=marks)
+        return [sorted_blocks(whole, marks=marks)]
     record_size = sizes.pop()
     layouts = {block.layout for block in listed}
     layout = layouts.pop() if len(layouts) == 1 else max(listed, key=lambda block: len(block.layout)).layout
     if len({block.layout for block in listed}) > 1:
         listed = [block if block.layout == layout else _laid_out(block, layout) for block in listed]
     columns = [np.concatenate(parts) for parts in zip(*(block.columns() for block in listed), strict=True)]
-    order, starts = _arranged(columns[:_KEYS], _length(record_size))
+    order, runs = _arranged(columns[:_KEYS], _length(record_size), windows=windows)
     if order is not None:
         columns = [_taken(column, order) for column in columns]
         marks = None if marks is None else marks.take(order)
-    made = []
-    edges = pairwise([*starts, len(columns[0])])
-    for (start, stop), bounds in zip(edges, _bounds(listed[0].bounds[0], columns[:_KEYS], starts), strict=True):
-        part: list[npt.NDArray[Any] | None] = [column[start:stop] for column in columns]
-        count = stop - start
-        kept = None if marks is None else _present(marks[start:stop])
-        made.append(Block(bounds, count, record_size, count * record_size, layout, columns=part, marks=kept))
+    cid, made = listed[0].bounds[0], []
+    for starts, end in runs:
+        run = []
+        for start, stop, bounds in _cut_at(cid, columns[:_KEYS], starts, end):
+            part: list[npt.NDArray[Any] | None] = [column[start:stop] for column in columns]
+            count = stop - start
+            kept = None if marks is None else _present(marks[start:stop])
+            run.append(Block(bounds, count, record_size, count * record_size, layout, columns=part, marks=kept))
+        made.append(run)
     return made
 
 
-def _arranged(columns: Sequence[npt.NDArray[Any]], length: int) -> tuple[npt.NDArray[np.intp] | None, list[int]]:
+def _cut_at(
+    cid: int, columns: Sequence[npt.NDArray[Any]], starts: list[int], end: int
+) -> Iterator[tuple[int, int, Bounds]]:
+    """Where each block of a run begins and ends, and what its keys lie between."""
+    first = starts[0]
+    bounds = _bounds(cid, [column[first:end] for column in columns], [start - first for start in starts])
+    for (start, stop), each in zip(pairwise([*starts, end]), bounds, strict=True):
+        yield start, stop, each
+
+
+_Runs: TypeAlias = list[tuple[list[int], int]]
+"""Of each run: where its blocks begin, and where the last one ends."""
+
+
+def _arranged(
+    columns: Sequence[npt.NDArray[Any]], length: int, *, windows: bool
+) -> tuple[npt.NDArray[np.intp] | None, _Runs]:
     """How to sort records and where to cut them into blocks of up to `length`.
 
-    Many records of few series are cut into windows of time first, and are sorted within each: otherwise a block would hold
-    all the time of a few series, and whoever wants an hour of all series would read every block.
+    Many records of few series are cut into runs by windows of time first. Otherwise a block would hold all the time of a
+    few series, and whoever wants an hour of all series would read every block.
 
     Args:
         columns: mid, moid, cap and acq.
         length: most records of a block.
+        windows: whether there may be several runs.
 
     Returns:
-        The order, or None when they are sorted; and the places in it where blocks begin.
+        The order, or None when they are sorted; and the runs in that order.
     """
     order, count = order_of(columns), len(columns[0])
-    if count < _WINDOWED * length:
-        return order, list(range(0, count, length))
+    if not windows or count < _WINDOWED * length:
+        return order, [(list(range(0, count, length)), count)]
     mid, moid, cap = (column if order is None else column.take(order) for column in columns[:3])
-    series = 1 + np.count_nonzero((mid[1:] != mid[:-1]) | (moid[1:] != moid[:-1]))
-    windows = min(_WINDOWS, _SERIES * count // series // length, count // length)
-    if windows < 2 or series * length * _WINDOWS <= count:
-        return order, list(range(0, count, length))
+    series = _series_of(mid, moid)
+    number = min(_WINDOWS, _SERIES * count // series // length, count // length)
+    if number < 2 or 8 * series * length <= count:
+        return order, [(list(range(0, count, length)), count)]
     sample = np.sort(cap[:: max(1, count // _SAMPLED)])
-    edges = sample[[len(sample) * at // windows for at in range(1, windows)]]
+    edges = sample[[len(sample) * at // number for at in range(1, number)]]
     window = np.searchsorted(edges, cap, side="right").astype(np.uint8)
     within = np.argsort(window, kind="stable")
     order = within if order is None else order.take(within)
-    starts, at = [], 0
-    for held in np.bincount(window, minlength=windows).tolist():
+    runs, at = [], 0
+    for held in np.bincount(window, minlength=number).tolist():
         blocks = -(-held // length)
-        starts += [at + held * block // blocks for block in range(blocks)]
+        if blocks:
+            runs.append(([at + held * block // blocks for block in range(blocks)], at + held))
         at += held
-    return order, starts
+    return order, runs
+
+
+def _series_of(mid: npt.NDArray[Any], moid: npt.NDArray[Any]) -> int:
+    """How many series sorted records are of."""
+    return 1 + int(np.count_nonzero((mid[1:] != mid[:-1]) | (moid[1:] != moid[:-1])))
 
 
 def _taken(column: npt.NDArray[Any], order: npt.NDArray[np.intp]) -> npt.NDArray[Any]:

@@ -7,7 +7,7 @@ Rules kept here:
 * What makes a new file fills it under a name of its own, syncs it, reads all of it again, and only then gives it its name:
   at that path there is a whole store or nothing.
 * Memory does not grow with the file: blocks are held one at a time, or some 100 MiB of them while they are merged. What
-  grows with it are the directories, 96 bytes a block.
+  grows with it are the directories, 104 bytes a block.
 * `progress(done, total)` counts bytes of blocks as they are stored; the last call has both equal. What it raises ends the
   work, which then leaves no new file.
 """
@@ -18,10 +18,9 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -31,9 +30,9 @@ import numpy.typing as npt
 from xxhash import xxh3_64_intdigest
 
 from tsmodel.errors import StoreCorruptError, StoreError, UnsupportedError
-from tsmodel.keys import KEY_FIELDS, LIMITS
-from tsmodel.store.blocks import Block, merged, uses_codec
-from tsmodel.store.directory import Directory, State, Table, checked_block, entries_of
+from tsmodel.keys import LIMITS
+from tsmodel.store.blocks import Block, uses_codec
+from tsmodel.store.directory import Directory, Level, State, Table, checked_block, entries_of
 from tsmodel.store.history import PUTS, REMOVALS, Kind
 from tsmodel.store.parts import Codec
 from tsmodel.store.sqlite import SQLiteEngine, check_schema, examined, new_file, read_state, write_state
@@ -71,6 +70,10 @@ _FRUITLESS: Final = 10_000
 """How many numbers are tried when none of a table can be read."""
 _STEP: Final = 32 * 2**20
 """Bytes of records that are merged in one transaction."""
+_WINDOW: Final = 8 * 2**20
+"""Bytes of records that are merged by themselves when they are of some time, and have enough records of each series."""
+_DENSE: Final = 256
+"""Records of each series that are enough."""
 _FAN: Final = 16
 """How many chains of runs are merged at once: of each a block is read ahead, so they are less than half of a step."""
 _AT_ONCE: Final = 16 * 2**20
@@ -325,7 +328,7 @@ def verify(path: PathLike, progress: OnProgress | None = None) -> Verified:
                 if found is None:
                     continue
                 block = found[1]
-                first, end = _ends(block)
+                first, end = block.ends()
                 if last is not None and first < last:
                     contents.told(
                         f"block {run.directory.id_of(at)}",
@@ -451,6 +454,8 @@ def backup(store: EmbeddedStore, path: PathLike, progress: OnProgress | None = N
 def compact(store: EmbeddedStore, progress: OnProgress | None = None) -> Compacted:
     """Merges the runs of each cid, compresses what a put compressed fast more strongly, and gives free space back.
 
+    Runs of much time are merged by windows of time, so that whoever reads an hour of all series reads few blocks.
+
     It goes in transactions of some 32 MiB of records, so others read and write meanwhile; what they put stays in runs of
     its own. A process that dies leaves a whole file with the same records, of which a part is merged. Only the end, which
     gives the space back, keeps writers waiting for as long as it takes to copy the file.
@@ -473,14 +478,15 @@ def compact(store: EmbeddedStore, progress: OnProgress | None = None) -> Compact
         before, free = snapshot.sizes()
     _check_space(engine.path, before - free)
     runs_before = len(table.runs)
-    lengths: dict[int, int] = {}
-    for run in table.runs.values():
-        lengths[run.cid] = lengths.get(run.cid, 0) + int(run.entries["length"].sum())
-    steps = _Steps(progress, sum(lengths.values()))
+    groups = [
+        (cid, group) for cid in sorted({run.cid for run in table.runs.values()}) for group in _by_time(table.of_cid(cid))
+    ]
+    lengths = [sum(int(run.entries["length"].sum()) for run in group) for _, group in groups]
+    steps = _Steps(progress, sum(lengths))
     is_changed = False
-    for cid in sorted(lengths):
-        limit = steps.done + lengths[cid]
-        is_changed |= _Merging(engine, cid, {run.number for run in table.of_cid(cid)}, steps, limit).all()
+    for (cid, group), length in zip(groups, lengths, strict=True):
+        limit = steps.done + length
+        is_changed |= _Merging(engine, cid, {run.number for run in group}, steps, limit).all()
         steps.add(limit - steps.done)
     if is_changed or free:
         engine.shrink()
@@ -488,6 +494,20 @@ def compact(store: EmbeddedStore, progress: OnProgress | None = None) -> Compact
     with engine.reading() as snapshot:
         after, runs = snapshot.sizes()[0], len(snapshot.table.runs)
     return Compacted(before, after, runs_before, runs)
+
+
+def _by_time(runs: Sequence[Directory]) -> Iterator[list[Directory]]:
+    """Runs of one cid in groups to be merged: by time, each large and with enough records of each of its series."""
+    group: list[Directory] = []
+    size = count = series = 0
+    for run in sorted(runs, key=lambda run: (int(run.entries["cap_min"].min()), run.number)):
+        group.append(run)
+        size, count, series = size + run.size, count + run.count, max(series, run.series or run.count)
+        if size >= _WINDOW and count >= _DENSE * series:
+            yield group
+            group, size, count, series = [], 0, 0, 0
+    if group:
+        yield group
 
 
 class _Merging:
@@ -528,44 +548,28 @@ class _Merging:
 
     def _step(self, group: set[int]) -> set[int]:
         """Merges the beginning of a group of runs; gives the numbers of those that are left."""
-        done = 0
         with self._engine.writing() as transaction:
             present = {run.number for run in transaction.table.of_cid(self._cid)}
             self._known &= present  # a put of somebody else may have merged small ones
             chains = self._chains(transaction, group & present)
-            queue = [(self._ends(transaction, chain[0])[0], at) for at, chain in enumerate(chains)]
-            heapify(queue)
-            taken: list[Block] = []
-            cuts: dict[int, int] = {}
             runs = {run.number: run for chain in chains for run in chain}
-            size = 0
-            while queue and size < _STEP:
-                _, at = heappop(queue)
-                run = chains[at][0]
-                block = transaction.read(run, cuts.get(run.number, 0))
-                cuts[run.number] = cuts.get(run.number, 0) + 1
-                taken.append(block)
-                size += block.size
-                done += int(run.entries["length"][cuts[run.number] - 1])
-                if cuts[run.number] == len(run.entries):
-                    chains[at] = chains[at][1:]
-                if chains[at]:
-                    following = chains[at][0]
-                    heappush(queue, (_ends(transaction.read(following, cuts.get(following.number, 0)))[0], at))
+            known, beyond, cuts = transaction.beginning(chains, _STEP)
+            done = sum(int(runs[number].entries["length"][:count].sum()) for number, count in cuts.items())
             left = {number for number in runs if number not in cuts}
             for number, count in cuts.items():
                 self._known.discard(number)
                 if (rest := transaction.drop(runs[number], count)) is not None:
                     left.add(rest)
                     self._known.add(rest)
-            if taken:
-                known, beyond = _cut(merged(taken), queue[0][0] if queue else None)
+            if known:
                 self._known.add(transaction.next_run)
-                transaction.insert(self._cid, known, is_merged=True)
-                if beyond:
-                    left.add(transaction.next_run)
-                    self._known.add(transaction.next_run)
-                    transaction.insert(self._cid, beyond)
+                is_large = sum(block.size for block in known) >= _STEP // 2
+                level = Level.FINAL if is_large else Level.PUT
+                transaction.insert(self._cid, known, is_merged=True, level=level)
+            if beyond:
+                left.add(transaction.next_run)
+                self._known.add(transaction.next_run)
+                transaction.insert(self._cid, beyond)
         self._steps.add(min(done, self._limit - self._steps.done))
         return left
 
@@ -589,7 +593,7 @@ class _Merging:
         """The first and the last key of a run."""
         if run.digest not in self._known_ends:
             first, last = snapshot.read(run, 0), snapshot.read(run, len(run.entries) - 1)
-            self._known_ends[run.digest] = (_ends(first)[0], _ends(last)[1])
+            self._known_ends[run.digest] = (first.ends()[0], last.ends()[1])
         return self._known_ends[run.digest]
 
     def _is_tight(self, snapshot: Any, chain: list[Directory]) -> bool:
@@ -603,25 +607,6 @@ class _Merging:
                 if uses_codec(memoryview(data), Codec.LZ4):
                     return False
         return True
-
-
-def _cut(blocks: list[Block], key: tuple[int, ...] | None) -> tuple[list[Block], list[Block]]:
-    """Sorted blocks, up to a key and beyond it."""
-    if key is None:
-        return blocks, []
-    known: list[Block] = []
-    for at, block in enumerate(blocks):
-        first, last = _ends(block)
-        if last <= key:
-            known.append(block)
-            continue
-        if first > key:
-            return known, blocks[at:]
-        keys = _keys(block)
-        count = bisect_right(range(block.count), key, key=lambda place: tuple(int(each[place]) for each in keys))
-        is_beyond = np.arange(block.count) >= count
-        return [*known, block.without(is_beyond)], [block.without(~is_beyond), *blocks[at + 1 :]]
-    return known, []
 
 
 def _check_space(path: str, used: int) -> None:
@@ -769,7 +754,7 @@ class _Contents:
             if row is None or not isinstance(row[0], bytes):
                 raise StoreCorruptError("it is not there")
             block = checked_block(directory, at, row[0])
-            cids, keys = block.chunk().key("cid"), _keys(block)
+            cids, keys = block.chunk().key("cid"), block.keys()
             block.payloads()
             if (marks := block.marks) is not None and (
                 marks.min() < 0 or (self.state is not None and marks.max() >= self.state.next_put)
@@ -867,7 +852,7 @@ class _Filling:
 
     def add(self, data: bytes, block: Block) -> None:
         """Adds a block to the run; to a new one when it does not follow the last."""
-        first, end = _ends(block)
+        first, end = block.ends()
         if self._last is not None and first < self._last:
             self.end()
             self.begin(self._cid)
@@ -985,16 +970,6 @@ def _absent(path: PathLike) -> Path:
 
 def _exists(target: Path) -> StoreError:
     return StoreError(f"{target} exists; give the path of a new file", path=str(target))
-
-
-def _keys(block: Block) -> list[npt.NDArray[Any]]:
-    return [block.key(name) for name in KEY_FIELDS[1:]]
-
-
-def _ends(block: Block) -> _Ends:
-    """The first and the last key of a block, without its cid."""
-    keys = _keys(block)
-    return tuple(int(key[0]) for key in keys), tuple(int(key[-1]) for key in keys)
 
 
 def _series(run: Directory, at: int, stored: Callable[[], bytes]) -> set[tuple[int, int]]:

@@ -13,7 +13,9 @@ Rules kept here:
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from functools import cached_property
 from typing import Any, Final
 
 import attrs
@@ -25,7 +27,7 @@ from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.store.blocks import Block, Bounds
 
-__all__ = ["ENTRY", "Directory", "State", "Table", "checked_block", "entries_of"]
+__all__ = ["ENTRY", "Directory", "Level", "State", "Table", "checked_block", "entries_of"]
 
 _BOUND_NAMES = [f"{name}_{end}" for name in KEY_FIELDS[1:] for end in ("min", "max")]
 
@@ -36,15 +38,17 @@ ENTRY: Final = np.dtype(
         ("length", "<u4"),
         ("count", "<u4"),
         ("record_size", "<u4"),
+        ("series", "<u4"),
         ("skipped", "<u4"),
+        ("reserved", "<u4"),
         *((name, "<i8") for name in _BOUND_NAMES),
     ]
 )
 """What a directory says of a block: XXH3 of what is stored; bytes of its records in GET form; bytes that are stored; how
-many records; bytes of each, 0 when they differ; how many blocks ahead of it in the run were removed, so its id is that much
-further from the first one's; least and greatest value of each key component."""
+many records; bytes of each, 0 when they differ; how many series, 0 when that is not known; how many blocks ahead of it in
+the run were removed: its id is that much further from the first one's; least and greatest value of each key component."""
 
-_DIRECTORY = struct.Struct("<HHIqqII")
+_DIRECTORY = struct.Struct("<HHIqqIII4x")
 _DIRECTORY_VERSION: Final = 1
 _STATE = struct.Struct("<HHIqqqqQQ")
 _STATE_VERSION: Final = 1
@@ -59,12 +63,23 @@ def entries_of(blocks: Sequence[Block], stored: Sequence[bytes]) -> npt.NDArray[
     entries = np.zeros(len(blocks), ENTRY)
     entries["checksum"] = [xxh3_64_intdigest(data) for data in stored]
     entries["length"] = [len(data) for data in stored]
-    for name in ("size", "count", "record_size"):
+    for name in ("size", "count", "record_size", "series"):
         entries[name] = [getattr(block, name) for block in blocks]
     bounds = np.array([block.bounds[1:] for block in blocks], np.int64)
     for at, name in enumerate(_BOUND_NAMES):
         entries[name] = bounds[:, at]
     return entries
+
+
+class Level(IntEnum):
+    """What is to become of a run."""
+
+    PUT = 0
+    """It may be merged: it comes of a put, or of small runs."""
+    BEGUN = 1
+    """What it began with was merged with what other large runs began with; the rest is to follow."""
+    FINAL = 2
+    """It is left as it is: it is all there is of some time, or of some series of large runs."""
 
 
 @attrs.frozen(eq=False)
@@ -77,6 +92,7 @@ class Directory:
         first: id of its first block; the others follow, with gaps where blocks were removed.
         entries: one for each block, dtype ENTRY.
         digest: the directory's checksum, 128 bits.
+        level: what is to become of it.
         was: KiB of all records before the first of them were removed; 0 when none were.
     """
 
@@ -85,17 +101,22 @@ class Directory:
     first: int
     entries: npt.NDArray[Any]
     digest: int
+    level: int = Level.PUT
     was: int = 0
 
     @classmethod
-    def of(cls, number: int, cid: int, first: int, blocks: Sequence[Block], stored: Sequence[bytes]) -> Directory:
+    def of(
+        cls, number: int, cid: int, first: int, blocks: Sequence[Block], stored: Sequence[bytes], level: int = Level.PUT
+    ) -> Directory:
         """The directory of blocks that are stored under ids from `first` on."""
-        return cls.of_entries(number, cid, first, entries_of(blocks, stored))
+        return cls.of_entries(number, cid, first, entries_of(blocks, stored), level)
 
     @classmethod
-    def of_entries(cls, number: int, cid: int, first: int, entries: npt.NDArray[Any], was: int = 0) -> Directory:
+    def of_entries(
+        cls, number: int, cid: int, first: int, entries: npt.NDArray[Any], level: int = Level.PUT, was: int = 0
+    ) -> Directory:
         """The directory that has these entries."""
-        made = cls(number, cid, first, entries, 0, was)
+        made = cls(number, cid, first, entries, 0, level, was)
         return attrs.evolve(made, digest=xxh3_128_intdigest(made.to_bytes()))
 
     @classmethod
@@ -104,7 +125,7 @@ class Directory:
         is to be believed only as far as its block proves it."""
         if len(data) < _DIRECTORY.size + ENTRY.itemsize:
             return None
-        _, _, _, _, first, said_cid, _ = _DIRECTORY.unpack_from(data)
+        _, _, _, _, first, said_cid, *_ = _DIRECTORY.unpack_from(data)
         if said_cid != cid or not 0 < first < 2**62 or not LIMITS["cid"].least <= cid < LIMITS["cid"].bound:
             return None
         count = (len(data) - _DIRECTORY.size) // ENTRY.itemsize
@@ -112,8 +133,8 @@ class Directory:
 
     def to_bytes(self) -> bytes:
         """What is stored."""
-        count = len(self.entries)
-        head = _DIRECTORY.pack(_DIRECTORY_VERSION, ENTRY.itemsize, count, self.number, self.first, self.cid, self.was)
+        numbers = (len(self.entries), self.number, self.first, self.cid, self.level, self.was)
+        head = _DIRECTORY.pack(_DIRECTORY_VERSION, ENTRY.itemsize, *numbers)
         return head + self.entries.tobytes()
 
     @classmethod
@@ -127,7 +148,7 @@ class Directory:
             raise StoreCorruptError(f"the directory of run {number} does not have its checksum")
         if len(data) < _DIRECTORY.size:
             raise StoreCorruptError(f"the directory of run {number} has {len(data)} bytes")
-        version, size, count, said, first, said_cid, was = _DIRECTORY.unpack_from(data)
+        version, size, count, said, first, said_cid, level, was = _DIRECTORY.unpack_from(data)
         if version != _DIRECTORY_VERSION or size != ENTRY.itemsize or len(data) < _DIRECTORY.size + count * size:
             raise StoreCorruptError(
                 f"the directory of run {number} has version {version}, which this version does not know"
@@ -136,12 +157,23 @@ class Directory:
             raise StoreCorruptError(f"the directory of run {number} of cid {cid} is that of run {said} of cid {said_cid}")
         if not count or not 0 < first < 2**62:
             raise StoreCorruptError(f"the directory of run {number} says {count} blocks from number {first} on")
-        return cls(number, cid, first, np.frombuffer(data, ENTRY, count, _DIRECTORY.size), digest, was)
+        return cls(number, cid, first, np.frombuffer(data, ENTRY, count, _DIRECTORY.size), digest, level, was)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Bytes of all records in GET form."""
         return int(self.entries["size"].sum())
+
+    @cached_property
+    def count(self) -> int:
+        """How many records there are."""
+        return int(self.entries["count"].sum())
+
+    @cached_property
+    def series(self) -> int:
+        """How many series they are of; one that lies in several blocks counts more than once. 0 when it is not known."""
+        counts = self.entries["series"]
+        return int(counts.sum()) if counts.all() else 0
 
     @property
     def rank(self) -> int:
@@ -179,24 +211,13 @@ class Directory:
         if not len(entries):
             return None
         entries["skipped"] = ids - self.first - np.arange(len(entries))
-        return Directory.of_entries(self.number, self.cid, self.first, entries, -(-self.rank // 1024))
+        return Directory.of_entries(self.number, self.cid, self.first, entries, self.level, -(-self.rank // 1024))
 
-    def behind(self, number: int, count: int) -> Directory:
+    def behind(self, number: int, count: int, level: int) -> Directory:
         """The directory of a run that holds its blocks but for the first ones."""
         entries = self.entries[count:].copy()
         entries["skipped"] += count
-        return Directory.of_entries(number, self.cid, self.first, entries)
-
-    def picked(self, box: KeyRange) -> npt.NDArray[np.intp]:
-        """Which blocks may hold records inside `box`, its cid aside."""
-        mask = np.ones(len(self.entries), np.bool_)
-        for name, (low, high) in zip(KEY_FIELDS[1:], list(box.intervals())[1:], strict=True):
-            limits = LIMITS[name]
-            if low > limits.least:
-                mask &= self.entries[f"{name}_max"] >= low
-            if high < limits.bound:
-                mask &= self.entries[f"{name}_min"] < high
-        return np.flatnonzero(mask)
+        return Directory.of_entries(number, self.cid, self.first, entries, level)
 
     def bounds(self, at: int) -> Bounds:
         """What the keys of a block lie between."""
@@ -209,7 +230,7 @@ def checked_block(directory: Directory, at: int, data: bytes) -> Block:
     Raises:
         StoreCorruptError: when it is not.
     """
-    checksum, size, length, count, record_size, _, *bounds = directory.entries[at].item()
+    checksum, size, length, count, record_size, _, _, _, *bounds = directory.entries[at].item()
     if len(data) != length or xxh3_64_intdigest(data) != checksum:
         raise StoreCorruptError(f"block {directory.id_of(at)}, of {count} records, does not have its checksum")
     return Block.decoded(memoryview(data), (directory.cid, *bounds), count, record_size, size)
@@ -272,6 +293,32 @@ class State:
         return cls(last_acq, generation, next_run, next_block, runs, high * _HALF + low, bool(is_open), *history)
 
 
+class _Index:
+    """The blocks of all runs of a cid together, to be picked at once."""
+
+    def __init__(self, runs: Sequence[Directory]) -> None:
+        self._runs = runs
+        entries = np.concatenate([run.entries for run in runs])
+        self._run = np.repeat(np.arange(len(runs)), [len(run.entries) for run in runs])
+        self._at = np.concatenate([np.arange(len(run.entries)) for run in runs])
+        self._bounds = {name: np.ascontiguousarray(entries[name]) for name in _BOUND_NAMES}
+
+    def picked(self, box: KeyRange) -> Iterator[tuple[Directory, int]]:
+        """The blocks that may hold records inside `box`, its cid aside: run, and place in it."""
+        mask: Any = None
+        for name, (low, high) in zip(KEY_FIELDS[1:], list(box.intervals())[1:], strict=True):
+            limits = LIMITS[name]
+            if low > limits.least:
+                above = self._bounds[f"{name}_max"] >= low
+                mask = above if mask is None else mask & above
+            if high < limits.bound:
+                below = self._bounds[f"{name}_min"] < high
+                mask = below if mask is None else mask & below
+        found = slice(None) if mask is None else np.flatnonzero(mask)
+        for run, at in zip(self._run[found].tolist(), self._at[found].tolist(), strict=True):
+            yield self._runs[run], at
+
+
 class Table:
     """All directories of a state of the file. Never changes; may be used from several threads.
 
@@ -285,22 +332,41 @@ class Table:
         self._by_cid: dict[int, list[Directory]] = {}
         for run in runs.values():
             self._by_cid.setdefault(run.cid, []).append(run)
+        self._indexes: dict[int, _Index] = {}
 
     def of_cid(self, cid: int) -> list[Directory]:
         """The runs of a cid."""
         return self._by_cid.get(cid, [])
 
-    def within(self, box: KeyRange) -> list[Directory]:
-        """The runs whose cid the box holds."""
+    def picked(self, box: KeyRange) -> Iterator[tuple[Directory, int]]:
+        """The blocks that may hold records inside `box`, by cid: run, and place in it."""
         low, high = box.min.cid, box.max.cid
-        if high == low + 1:
-            return self.of_cid(low)
-        return [run for cid in sorted(self._by_cid) if low <= cid < high for run in self._by_cid[cid]]
+        cids = [low] if high == low + 1 else sorted(cid for cid in self._by_cid if low <= cid < high)
+        for cid in cids:
+            if runs := self.of_cid(cid):
+                index = self._indexes.get(cid)
+                if index is None:
+                    index = self._indexes[cid] = _Index(runs)
+                yield from index.picked(box)
 
     def changed(self, removed: set[int], added: Sequence[Directory]) -> Table:
-        """The table without some runs and with others."""
-        runs = {number: run for number, run in self.runs.items() if number not in removed}
-        return Table(runs | {run.number: run for run in added})
+        """The table without some runs and with others. What they have in common is not made again."""
+        gone = [self.runs[number] for number in removed]
+        table = Table({})
+        table.runs = (
+            {number: run for number, run in self.runs.items() if number not in removed} if gone else dict(self.runs)
+        )
+        table.runs |= {run.number: run for run in added}
+        table.digest = (self.digest - sum(run.digest for run in gone) + sum(run.digest for run in added)) % _DIGEST
+        table._by_cid, table._indexes = dict(self._by_cid), dict(self._indexes)
+        for cid in {run.cid for run in (*gone, *added)}:
+            left = [run for run in self.of_cid(cid) if run.number not in removed]
+            left += [run for run in added if run.cid == cid]
+            table._indexes.pop(cid, None)
+            table._by_cid.pop(cid, None)
+            if left:
+                table._by_cid[cid] = left
+        return table
 
     def matches(self, state: State) -> bool:
         """Whether these are the runs of that state."""

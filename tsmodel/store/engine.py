@@ -35,11 +35,17 @@ class Run:
         cid: client id of all its records.
         number: the engine's name for it.
         size: bytes of all its records; where some were removed, what it was until half of them are.
+        count: how many records there are.
+        series: how many series they are of, about; 0 when that is not known.
+        level: what is to become of it, a `Level` of `store.directory`.
     """
 
     cid: int
     number: int
     size: int
+    count: int
+    series: int
+    level: int = 0
 
 
 class Reading(Protocol):
@@ -126,8 +132,13 @@ class Writing(Protocol):
         """Forgets a run."""
         ...
 
-    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False) -> None:
+    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False, level: int = 0) -> None:
         """Keeps blocks as a new run of `cid`; those that were merged may be compressed harder, for they stay longer."""
+        ...
+
+    def spread(self, runs: Sequence[Run], most: int) -> None:
+        """Takes a step in merging large runs of a cid into others that are each of some series: merges what they begin
+        with, about `most` bytes of records. Their level says then that the rest is to follow."""
         ...
 
 

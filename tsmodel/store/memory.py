@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from operator import attrgetter
 from typing import Generic, TypeAlias, TypeVar
 
 import attrs
@@ -144,9 +145,9 @@ class _Transaction:
                     changed[run] = blocks
                     continue
                 kept = tuple(block if new is block else _as_rows(new) for block, new in found if new is not None)
-                size = sum(block.size for block in kept)
                 if kept:
-                    changed[run if 2 * size >= run.size else attrs.evolve(run, size=size)] = kept
+                    new = _run(cid, run.number, kept, run.level)
+                    changed[new if 2 * new.size < run.size else attrs.evolve(new, size=run.size)] = kept
             self._runs[cid] = changed
 
     def runs(self, cid: int) -> list[Run]:
@@ -158,17 +159,25 @@ class _Transaction:
     def remove(self, run: Run) -> None:
         self._runs[run.cid] = {each: blocks for each, blocks in self._runs[run.cid].items() if each != run}
 
-    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False) -> None:  # noqa: ARG002
+    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False, level: int = 0) -> None:  # noqa: ARG002
         # Rows: what is asked for most often, and columns are views of them.
         kept = tuple(map(_as_rows, blocks))
-        run = Run(cid, self._next_run, sum(block.size for block in kept))
+        run = _run(cid, self._next_run, kept, level)
         self._runs[cid] = {**self._runs.get(cid, {}), run: kept}
         self._next_run += 1
+
+    def spread(self, runs: Sequence[Run], most: int) -> None:
+        """Does nothing: there is no block to be fetched or decoded that it could save."""
 
     def state(self) -> _State:
         puts = self._state.puts.changed(self._puts, self._replaced)
         removals = self._state.removals.changed(self._removals, {})
         return _State(self._last_acq, self._next_run, self._runs, puts, removals)
+
+
+def _run(cid: int, number: int, blocks: Sequence[Block], level: int) -> Run:
+    size, count, series = (sum(map(attrgetter(name), blocks)) for name in ("size", "count", "series"))
+    return Run(cid, number, size, count, series, level)
 
 
 def _as_rows(block: Block) -> Block:

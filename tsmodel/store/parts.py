@@ -32,6 +32,7 @@ __all__ = [
     "encode_bytes",
     "encode_integers",
     "encode_items",
+    "find_integers",
     "read_parts",
 ]
 
@@ -66,14 +67,15 @@ _DIFFERENCES: Final = 0x80
 """Added to the form of integers: `first`, then what is added to get from each integer to the next one."""
 
 _HEADER: Final = struct.Struct("<BBBBIIIqqQ")
-_UNSIGNED: Final = {width: np.dtype(f"u{width}") for width in (1, 2, 4, 8)}
-_ONE: Final = np.ones(1, np.int64)
+_UNSIGNED: Final = {width: np.dtype(f"<u{width}") for width in (1, 2, 4, 8)}
 _MANY: Final = 32
 """Fewer items are not worth looking for runs, or for planes."""
 _RUN: Final = 8
 """Average length from which runs are smaller, and faster to decode, than anything else."""
 _NESTED: Final = 2
 """Runs may consist of runs that often."""
+_NESTED_MANY: Final = 1024
+"""Fewer values or lengths of runs are stored as words: they take a part of the time that planes or runs of runs take."""
 _WIDE: Final = 256
 """Items of more bytes are not split into planes."""
 _SAMPLE: Final = 500
@@ -134,20 +136,39 @@ def encode_integers(values: npt.NDArray[Any], codec: Codec) -> bytes:
     return _integers(np.ascontiguousarray(values).astype(np.int64, copy=False), codec, 0)
 
 
-def decode_integers(part: Part, count: int, dtype: npt.DTypeLike = np.int64) -> npt.NDArray[Any]:
+def decode_integers(
+    part: Part, count: int, dtype: npt.DTypeLike = np.int64, within: slice | None = None
+) -> npt.NDArray[Any]:
     """The integers of a part, shape (count,). Unsigned ones come back as the signed ones with the same bits.
 
     Args:
         part: what `encode_integers` gave.
         count: how many there are.
         dtype: a signed integer's that holds all of them: what is computed in fewer bytes is faster.
+        within: which of them are wanted, at least one, with a step of 1; None for all.
 
     Raises:
         StoreCorruptError: when the part does not hold exactly so many.
     """
     wanted = np.dtype(dtype)
     # Sums and products that overflow keep the lower bits: they are right in any width that the results fit.
-    return _decoded(part, count, 0, _UNSIGNED[wanted.itemsize]).view(wanted)
+    kind = _UNSIGNED[wanted.itemsize]
+    if within is None:
+        return _decoded(part, count, 0, kind).view(wanted)
+    return _some(part, count, kind, within.start, within.stop).view(wanted)
+
+
+def find_integers(part: Part, count: int, dtype: npt.DTypeLike, ends: tuple[int, int]) -> tuple[int, int]:
+    """Where the ascending integers of a part reach two values: how many are less than each of them."""
+    wanted = np.dtype(dtype)
+    if part.form == _Form.RUNS and not part.width:
+        values, lengths = _runs_of(part, count, 0, _UNSIGNED[wanted.itemsize])
+        starts = np.zeros(len(lengths) + 1, np.int64)
+        np.add.accumulate(lengths.view(np.int64), out=starts[1:])
+        first, last = starts[np.searchsorted(values.view(wanted), ends)].tolist()
+    else:
+        first, last = np.searchsorted(decode_integers(part, count, wanted), ends).tolist()
+    return first, last
 
 
 def encode_items(items: Bytes, codec: Codec) -> bytes:
@@ -167,8 +188,8 @@ def encode_items(items: Bytes, codec: Codec) -> bytes:
     return _part(_Form.PLAIN, used, stored, width=width, count=count)
 
 
-def decode_items(part: Part, count: int, width: int) -> Bytes:
-    """The items of a part, shape (count, width).
+def decode_items(part: Part, count: int, width: int, within: slice | None = None) -> Bytes:
+    """The items of a part, shape (count, width); those `within` a slice, with a step of 1, when it is given.
 
     Raises:
         StoreCorruptError: when the part does not hold exactly so many of that size.
@@ -178,13 +199,17 @@ def decode_items(part: Part, count: int, width: int) -> Bytes:
     if part.form == _Form.CONSTANT:
         if len(part.data) != width:
             raise StoreCorruptError(f"a part repeats {len(part.data)} bytes, not {width}")
-        return np.broadcast_to(np.frombuffer(part.data, np.uint8), (count, width))
+        wanted = count if within is None else within.stop - within.start
+        return np.broadcast_to(np.frombuffer(part.data, np.uint8), (wanted, width))
     raw = _raw(part, count * width)
     if part.form == _Form.PLAIN:
-        return raw.reshape(count, width)
+        plain = raw.reshape(count, width)
+        return plain if within is None else plain[within]
     if part.form != _Form.PLANES:
         raise StoreCorruptError(f"a part of items has form {part.form}, which this version does not know")
     planes = raw.reshape(width, count)
+    if within is not None:
+        return np.ascontiguousarray(planes[:, within].T)
     items = np.empty((count, width), np.uint8)
     for at in range(width):
         items[:, at] = planes[at]
@@ -208,7 +233,7 @@ def decode_bytes(part: Part, size: int) -> Bytes:
 
 def _integers(values: Integers, codec: Codec, depth: int) -> bytes:
     count = len(values)
-    if count < _MANY:
+    if count < _MANY or (depth and count < _NESTED_MANY):
         return _words(values, codec)
     steps = values[1:] - values[:-1]
     changed = np.count_nonzero(steps)
@@ -220,11 +245,16 @@ def _integers(values: Integers, codec: Codec, depth: int) -> bytes:
         changes = steps[1:] != steps[:-1]
         if (np.count_nonzero(changes) + 1) * _RUN <= count:
             return _runs(steps, changes, _DIFFERENCES, int(values[0]), codec, depth)
-    least, greatest = int(values.min()), int(values.max())
+    least, greatest = _ends(values)
     some = np.abs(steps[:: max(1, count // _SAMPLE)].astype(np.float64))
-    if float(some.sum()) * _RUN < float(greatest - least) * len(some):
-        return _packed(steps, int(steps.min()), int(steps.max()), _DIFFERENCES, int(values[0]), codec)
+    if float(np.add.reduce(some)) * _RUN < float(greatest - least) * len(some):
+        return _packed(steps, *_ends(steps), _DIFFERENCES, int(values[0]), codec)
     return _packed(values, least, greatest, 0, 0, codec)
+
+
+def _ends(values: Integers) -> tuple[int, int]:
+    """The least and the greatest of some integers."""
+    return int(np.minimum.reduce(values)), int(np.maximum.reduce(values))
 
 
 def _runs(values: Integers, changes: npt.NDArray[Any], flag: int, first: int, codec: Codec, depth: int) -> bytes:
@@ -236,22 +266,21 @@ def _runs(values: Integers, changes: npt.NDArray[Any], flag: int, first: int, co
     lengths[:-1] = edges
     lengths[-1] = len(values)
     lengths -= starts
-    parts = _integers(values[starts], codec, depth + 1) + _integers(lengths, codec, depth + 1)
+    parts = _integers(values.take(starts), codec, depth + 1) + _integers(lengths, codec, depth + 1)
     return _part(_Form.RUNS | flag, Codec.NONE, parts, count=len(starts), first=first)
 
 
 def _words(values: Integers, codec: Codec) -> bytes:
     """A few integers less the least one, in as few bytes as the greatest one takes, rounded up to a machine's."""
-    listed = values.tolist()
-    base, greatest = min(listed), max(listed)
+    base, greatest = _ends(values)
     if base == greatest:
-        return _part(_Form.CONSTANT, Codec.NONE, b"", count=len(listed), base=base)
+        return _part(_Form.CONSTANT, Codec.NONE, b"", count=len(values), base=base)
     bits = (greatest - base).bit_length()
     width = next(width for width in _WORD_BYTES if bits <= 8 * width)
-    above = (values - np.int64(base)).astype(f"<u{width}")
+    above = (values - np.int64(base)).astype(_UNSIGNED[width])
     # LZ4 also where zstd is asked for: of so few bytes, all that differs is how long they take to read.
     used, stored = _compressed(above.view(np.uint8), min(codec, Codec.LZ4))
-    return _part(_Form.WORDS, used, stored, planes=width, count=len(listed), base=base)
+    return _part(_Form.WORDS, used, stored, planes=width, count=len(values), base=base)
 
 
 def _packed(values: Integers, base: int, greatest: int, flag: int, first: int, codec: Codec) -> bytes:
@@ -317,14 +346,17 @@ def _lift(part: Part, above: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
         np.add(above, base, out=out, dtype=kind, casting="unsafe")
 
 
-def _unpacked(part: Part, count: int, form: int) -> npt.NDArray[Any]:
+def _unpacked(part: Part, count: int, form: int, within: slice | None = None) -> npt.NDArray[Any]:
     width = part.planes
     if not 1 <= width <= 8 or (form == _Form.WORDS and width not in _WORD_BYTES):
         raise StoreCorruptError(f"a part has integers of {width} bytes")
     raw = _raw(part, count * width)
     if width == 1 or form == _Form.WORDS:
-        return raw.view(f"<u{width}")
+        words = raw.view(f"<u{width}")
+        return words if within is None else words[within]
     planes = raw.reshape(width, count)
+    if within is not None:
+        planes, count = planes[:, within], within.stop - within.start
     room = 2 if width == 2 else 4 if width <= 4 else 8
     octets = (np.empty if room == width else np.zeros)((count, room), np.uint8)
     for at in range(width):
@@ -332,26 +364,63 @@ def _unpacked(part: Part, count: int, form: int) -> npt.NDArray[Any]:
     return octets.view(f"<u{room}").reshape(count)
 
 
-def _repeated(part: Part, count: int, depth: int, kind: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Runs of integers, or the sums of runs of differences, which begin with the first integer."""
+def _runs_of(part: Part, count: int, depth: int, kind: np.dtype[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint64]]:
+    """The values of runs, and how often each is repeated."""
     nested = list(read_parts(part.data))
     if depth >= _NESTED or len(nested) != 2 or not 1 <= part.stored <= count:
         raise StoreCorruptError(f"a part of {count} integers says {part.stored} runs, in {len(nested)} parts")
-    lengths = _decoded(nested[1], part.stored, depth + 1, _UNSIGNED[8]).view(np.int64)
-    if part.stored <= _MANY:  # then Python is faster
-        listed = lengths.tolist()
-        fits = min(listed) >= 1 and sum(listed) == count
-    else:
-        fits = bool(lengths.min() >= 1 and lengths.max() <= count and lengths.sum() == count)
-    if not fits:
+    # As unsigned integers, negative lengths are too large.
+    lengths = _decoded(nested[1], part.stored, depth + 1, _UNSIGNED[8])
+    if np.maximum.reduce(lengths) > count or np.add.reduce(lengths) != count:
         raise StoreCorruptError(f"runs of a part do not add up to {count} integers")
-    values = _decoded(nested[0], part.stored, depth + 1, kind)
+    return _decoded(nested[0], part.stored, depth + 1, kind), lengths
+
+
+def _repeated(part: Part, count: int, depth: int, kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Runs of integers, or the sums of runs of differences, which begin with the first integer."""
+    values, lengths = _runs_of(part, count, depth, kind)
     if not part.form & _DIFFERENCES:
-        return values.repeat(lengths)
-    start = np.array([part.first & _mask(kind)], kind)
-    whole: npt.NDArray[Any] = np.concatenate([start, values]).repeat(np.concatenate([_ONE, lengths]))
+        return values.repeat(lengths.view(np.int64))
+    lengths[0] += 1  # room for the first integer, from which the sums begin
+    whole = values.repeat(lengths.view(np.int64))
+    whole[0] = part.first & _mask(kind)
     np.add.accumulate(whole, out=whole)
     return whole
+
+
+def _some(part: Part, count: int, kind: np.dtype[Any], start: int, stop: int) -> npt.NDArray[Any]:
+    """The integers from `start` to `stop`, at least one; of runs only those that are needed are repeated."""
+    differences = bool(part.form & _DIFFERENCES)
+    form = part.form & ~_DIFFERENCES
+    if part.width or (form != _Form.RUNS and (differences or form not in (_Form.PLANES, _Form.WORDS))):
+        return _decoded(part, count, 0, kind)[start:stop]
+    if form != _Form.RUNS:
+        if part.stored != count:
+            raise StoreCorruptError(f"a part holds {part.stored} integers, not {count}")
+        some = np.empty(stop - start, kind)
+        _lift(part, _unpacked(part, count, form, slice(start, stop)), some)
+        return some
+    values, counts = _runs_of(part, count - differences, 0, kind)
+    lengths = counts.view(np.int64)
+    ends = np.add.accumulate(lengths)
+    last = stop - differences  # the last integer takes no further step
+    low, high = np.searchsorted(ends, (start, last - 1), side="right").tolist()
+    before = start - int(ends[low] - lengths[low]) if low < len(ends) else 0
+    taken = lengths[low : high + 1].copy()
+    if len(taken):
+        taken[0] -= before
+        taken[-1] -= int(ends[high]) - last
+    if not differences:
+        return values[low : high + 1].repeat(taken)
+    some = np.empty(stop - start, kind)
+    at_start = part.first + int(np.add.reduce(values[:low] * counts[:low].astype(kind), dtype=kind))
+    if before:
+        at_start += int(values[low]) * before
+    some[0] = at_start & _mask(kind)
+    if stop - start > 1:
+        some[1:] = values[low : high + 1].repeat(taken)
+        np.add.accumulate(some, out=some)
+    return some
 
 
 def _part(

@@ -31,19 +31,19 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
-import numpy as np
 import numpy.typing as npt
 
 from tsmodel.backend import PutInfo, Removal
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError, StoreInDoubtError
 from tsmodel.keys import KeyRange
-from tsmodel.store.blocks import Block, uses_codec
+from tsmodel.store.blocks import Block, cut_after, merged, uses_codec
 from tsmodel.store.cache import BlockCache
-from tsmodel.store.directory import Directory, State, Table, checked_block, entries_of
+from tsmodel.store.directory import Directory, Level, State, Table, checked_block, entries_of
 from tsmodel.store.engine import Change, EngineBusyError, Run, held
 from tsmodel.store.history import PUTS, REMOVALS, Kind
 from tsmodel.store.journal import Committed, check_journal, committed
@@ -138,15 +138,14 @@ class _Snapshot:
 
     def blocks(self, box: KeyRange) -> Iterator[Block]:
         cached = self._engine.cache.scan()
-        for run in self._table.within(box):
-            for at in run.picked(box).tolist():
-                # A block never changes, and this names it: the digest covers the run's number and what its blocks hold.
-                name = (run.digest, at)
-                block = cached.get(name)
-                if block is None:
-                    block = self.read(run, at)
-                    cached.keep(name, block)
-                yield block
+        for run, at in self._table.picked(box):
+            # A block never changes, and this names it: the digest covers the run's number and what its blocks hold.
+            name = (run.digest, at)
+            block = cached.get(name)
+            if block is None:
+                block = self.read(run, at)
+                cached.keep(name, block)
+            yield block
 
     def stored(self, run: Directory, at: int) -> bytes:
         """What is stored of a block, not checked.
@@ -209,22 +208,21 @@ class _Transaction(_Snapshot):
         self._removals_digest = REMOVALS.changed(self._removals_digest, data)
 
     def rewrite(self, boxes: Sequence[KeyRange], change: Change) -> None:
-        by_run: dict[int, list[KeyRange]] = {}
+        picked: dict[int, dict[int, list[KeyRange]]] = {}
         for box in boxes:
-            for run in self._table.within(box):
-                by_run.setdefault(run.number, []).append(box)
-        for number, within in by_run.items():
+            for run, at in self._table.picked(box):
+                picked.setdefault(run.number, {}).setdefault(at, []).append(box)
+        for number, places in picked.items():
             run = self._table.runs[number]
-            picked = np.unique(np.concatenate([run.picked(box) for box in within]))
             changed: dict[int, npt.NDArray[Any] | None] = {}
-            for at in picked.tolist():
+            for at, within in places.items():
                 self._rewrite_block(run, at, within, change, changed)
             if not changed:
                 continue
             new = run.replaced(changed)
+            self._removed.add(number)
             if new is None:
                 self._connection.execute("DELETE FROM runs WHERE number = ?", (number,))
-                self._removed.add(number)
             else:
                 row = (new.digest.to_bytes(16, "little"), new.to_bytes(), number)
                 self._connection.execute("UPDATE runs SET digest = ?, directory = ? WHERE number = ?", row)
@@ -256,7 +254,7 @@ class _Transaction(_Snapshot):
         self._last_acq = acq
 
     def runs(self, cid: int) -> list[Run]:
-        return [Run(cid, run.number, run.rank) for run in self._table.of_cid(cid)]
+        return [Run(cid, run.number, run.rank, run.count, run.series, run.level) for run in self._table.of_cid(cid)]
 
     def load(self, run: Run) -> list[Block]:
         directory = self._table.runs[run.number]
@@ -269,24 +267,75 @@ class _Transaction(_Snapshot):
         self._connection.execute("DELETE FROM runs WHERE number = ?", (run.number,))
         self._removed.add(run.number)
 
-    def drop(self, run: Directory, count: int) -> int | None:
-        """Forgets the first blocks of a run; gives the number of the run that holds the others, None for no others."""
-        last = run.id_of(count - 1)
-        self._connection.execute("DELETE FROM blocks WHERE id >= ? AND id <= ?", (run.first, last))
+    def drop(self, run: Directory, count: int, level: int | None = None) -> int | None:
+        """Forgets the first blocks of a run; gives the number of the run that holds the others, None for no others.
+
+        Args:
+            run: the run.
+            count: how many blocks are forgotten.
+            level: of the run that holds the others; None for the same.
+        """
+        if count:
+            ids = (run.first, run.id_of(count - 1))
+            self._connection.execute("DELETE FROM blocks WHERE id >= ? AND id <= ?", ids)
         self._connection.execute("DELETE FROM runs WHERE number = ?", (run.number,))
         self._removed.add(run.number)
         if count == len(run.entries):
             return None
-        return self._keep(run.behind(self._next_run, count))
+        return self._keep(run.behind(self._next_run, count, run.level if level is None else level))
+
+    def beginning(
+        self, chains: Sequence[Sequence[Directory]], most: int
+    ) -> tuple[list[Block], list[Block], dict[int, int]]:
+        """What some chains of runs begin with, merged.
+
+        Args:
+            chains: runs that do not overlap within a chain, in order.
+            most: bytes of records from which on no more are read.
+
+        Returns:
+            The blocks up to the key from which on not all is known; those beyond; and by the number of each run how many of
+            its blocks were read.
+        """
+        heads = [(chain, 0, 0) for chain in chains]
+        queue = [(self.read(chain[0], 0).ends()[0], at) for at, chain in enumerate(chains)]
+        heapify(queue)
+        taken: list[Block] = []
+        counts: dict[int, int] = {}
+        size = 0
+        while queue and size < most:
+            _, place = heappop(queue)
+            chain, run, at = heads[place]
+            block = self.read(chain[run], at)
+            taken.append(block)
+            size += block.size
+            counts[chain[run].number] = at + 1
+            run, at = (run, at + 1) if at + 1 < len(chain[run].entries) else (run + 1, 0)
+            if run < len(chain):
+                heads[place] = (chain, run, at)
+                heappush(queue, (self.read(chain[run], at).ends()[0], place))
+        if not taken:
+            return [], [], {}
+        return *cut_after(merged(taken), queue[0][0] if queue else None), counts
+
+    def spread(self, runs: Sequence[Run], most: int) -> None:
+        directories = [self._table.runs[run.number] for run in runs]
+        cid = directories[0].cid
+        known, beyond, counts = self.beginning([[run] for run in directories], most)
+        for run in directories:
+            self.drop(run, counts.get(run.number, 0), Level.BEGUN)
+        self.insert(cid, known, level=Level.FINAL)
+        if beyond:
+            self.insert(cid, beyond, level=Level.BEGUN)
 
     @property
     def next_run(self) -> int:
         """The number that the next run is given."""
         return self._next_run
 
-    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False) -> None:
+    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False, level: int = Level.PUT) -> None:
         stored = [block.encoded(Codec.ZSTD if is_merged else Codec.LZ4) for block in blocks]
-        directory = Directory.of(self._next_run, cid, self._next_block, blocks, stored)
+        directory = Directory.of(self._next_run, cid, self._next_block, blocks, stored, level)
         rows = enumerate(stored, self._next_block)
         self._connection.executemany("INSERT INTO blocks (id, data) VALUES (?, ?)", rows)
         self._keep(directory)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from copy import copy
+from operator import attrgetter
 from typing import Final, TypeAlias
 
 import attrs
@@ -40,8 +41,9 @@ from tsmodel.backend import (
 )
 from tsmodel.errors import StoreError, StoreInDoubtError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
-from tsmodel.store.blocks import Block, merged, sorted_blocks
-from tsmodel.store.engine import Engine, EngineBusyError, Writing
+from tsmodel.store.blocks import Block, merged_runs, sorted_runs
+from tsmodel.store.directory import Level
+from tsmodel.store.engine import Engine, EngineBusyError, Run, Writing
 from tsmodel.store.group import GroupCommit
 from tsmodel.store.intake import Arrived, arrived, with_acqs
 from tsmodel.store.memory import MemoryEngine
@@ -344,17 +346,31 @@ class EmbeddedStore:
         return given
 
     def _add(self, transaction: Writing, cid: int, records: list[tuple[Arrived, int]]) -> None:
-        """Stores records of one cid as a run, merged with such runs as it is time for."""
-        blocks = _sorted(records)
-        runs = transaction.runs(cid)
-        sizes = [run.size for run in runs] + [sum(block.size for block in blocks)]
-        chosen = self._policy.choose(sizes)
-        old = [runs[at] for at in chosen[:-1]] if len(runs) in chosen else []
-        if old:
-            blocks = merged([*(block for run in old for block in transaction.load(run)), *blocks])
-            for run in old:
+        """Stores records of one cid as runs, merged with such runs as it is time for."""
+        runs, old = _sorted(records), transaction.runs(cid)
+        size = sum(block.size for blocks in runs for block in blocks)
+        together: list[Run] = []
+        if len(runs) == 1:  # several are of as much time as is good
+            together = self._merging(old, runs[0])
+        if together:
+            blocks = [block for run in together for block in transaction.load(run)]
+            runs = merged_runs([*blocks, *runs[0]])
+            for run in together:
                 transaction.remove(run)
-        transaction.insert(cid, blocks, is_merged=bool(old))
+        level = Level.PUT if len(runs) == 1 else Level.FINAL
+        for each in runs:
+            transaction.insert(cid, each, level=level)
+        if spread := self._policy.to_spread([run for run in old if run not in together]):
+            transaction.spread(spread, self._policy.step + size)
+
+    def _merging(self, old: Sequence[Run], blocks: Sequence[Block]) -> list[Run]:
+        """The runs to merge a new one with."""
+        policy = self._policy
+        new = tuple(sum(map(attrgetter(name), blocks)) for name in ("size", "count", "series"))
+        measured = [(run.size, run.count, run.series) for run in old] + [new]
+        left = {at for at, each in enumerate(measured) if policy.is_dense(*each) or (at < len(old) and old[at].level)}
+        chosen = policy.choose([size for size, *_ in measured], left)
+        return [old[at] for at in chosen[:-1]] if len(old) in chosen else []
 
 
 def _copied(error: Exception) -> Exception:
@@ -377,14 +393,14 @@ def _by_cid(puts: Iterable[_Put]) -> dict[int, list[tuple[Arrived, int]]]:
     return groups
 
 
-def _sorted(marked: list[tuple[Arrived, int]]) -> list[Block]:
+def _sorted(marked: list[tuple[Arrived, int]]) -> list[list[Block]]:
     records = [each for each, _ in marked]
     whole = joined([each.chunk for each in records])
     assert isinstance(whole, RowChunk)  # that is what comes in
     layouts = [each.layout for each in records if each.layout is not None] if whole.record_size else []
     marks = [np.full(len(each.chunk), mark, np.int64) for each, mark in marked] if any(mark for _, mark in marked) else None
     joined_marks = None if marks is None else np.concatenate(marks)
-    return sorted_blocks(whole, max(layouts, key=len, default=None), joined_marks)
+    return sorted_runs(whole, max(layouts, key=len, default=None), joined_marks)
 
 
 class _Removed:

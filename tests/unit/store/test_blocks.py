@@ -13,7 +13,18 @@ from tsmodel import Float32, Int32, TSModel
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import LIMITS, Key, KeyRange
 from tsmodel.model.base import codec_of
-from tsmodel.store.blocks import BLOCK_BYTES, BLOCK_RECORDS, MOST_BYTES, Block, Piece, layout_of, merged, sorted_blocks
+from tsmodel.store.blocks import (
+    BLOCK_BYTES,
+    BLOCK_RECORDS,
+    MOST_BYTES,
+    Block,
+    Piece,
+    layout_of,
+    merged,
+    merged_runs,
+    sorted_blocks,
+    sorted_runs,
+)
 from tsmodel.store.parts import Codec
 from tsmodel.wire.chunk import RowChunk, parsed
 from tsmodel.wire.records import GET_FORM
@@ -248,14 +259,21 @@ def test_large_runs_are_cut_by_time(series: int) -> None:
     records["cap"], records["acq"] = at // series, at
     records["payload"] = at.astype("<u4").view("V4")
     data = parsed(memoryview(np.random.default_rng(1).permutation(records).tobytes()))
-    for blocks in (sorted_blocks(data), merged(sorted_blocks(data))):
-        assert all(block.count <= BLOCK_RECORDS for block in blocks)
-        keys = [np.stack([block.key(name) for name in ("mid", "moid", "cap", "acq")], axis=1) for block in blocks]
-        for block, found in zip(blocks, keys, strict=True):
-            assert found.tolist() == sorted(found.tolist())
-            least, greatest = found.min(axis=0).tolist(), found.max(axis=0).tolist()
-            assert list(block.bounds[1:]) == [each for pair in zip(least, greatest, strict=True) for each in pair]
-        assert sorted(np.concatenate(keys)[:, 3].tolist()) == at.tolist()
+    runs = sorted_runs(data)
+    for cut in (runs, merged_runs([block for blocks in runs for block in blocks])):
+        found = []
+        for blocks in cut:
+            keys = [np.stack([block.key(name) for name in ("mid", "moid", "cap", "acq")], axis=1) for block in blocks]
+            for block, of_block in zip(blocks, keys, strict=True):
+                assert block.count <= BLOCK_RECORDS
+                assert block.series == len(np.unique(of_block[:, 0]))
+                least, greatest = of_block.min(axis=0).tolist(), of_block.max(axis=0).tolist()
+                assert list(block.bounds[1:]) == [each for pair in zip(least, greatest, strict=True) for each in pair]
+            of_run = np.concatenate(keys).tolist()
+            assert of_run == sorted(of_run)
+            found += of_run
+        assert sorted(acq for *_, acq in found) == at.tolist()
         middle = count // series // 2
+        blocks = [block for blocks in cut for block in blocks]
         reading = [block for block in blocks if block.bounds[5] <= middle <= block.bounds[6]]
         assert len(reading) <= len(blocks) // 2

@@ -9,6 +9,7 @@ from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.batches import Row, batches, scanned
 
@@ -20,6 +21,8 @@ from tsmodel.store.care import backup, compact
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine
 from tsmodel.timestamps import now_ns
+from tsmodel.wire.chunk import Batch
+from tsmodel.wire.records import PUT_FORM
 
 PAGE = 8192
 
@@ -518,6 +521,38 @@ def test_compacting_keeps_every_record(tmp_path: Path, seed: int) -> None:
     report = verify(path)
     assert report.is_whole, report
     assert report.records == len(rows)
+
+
+@pytest.mark.parametrize("puts", [1, 3])
+def test_a_large_put_is_a_whole_store(tmp_path: Path, puts: int) -> None:
+    path, count = tmp_path / "a", 150_000
+    at = np.arange(count)
+    known: set[int] = set()
+    with closing(open_store(path)) as store:
+        for number in range(puts):
+            records = np.zeros(count, PUT_FORM.dtype(4))
+            records["n"], records["moid"] = records.dtype.itemsize - 4, 7
+            records["mid"], records["cap"] = at % 100, at // 100 + number * count // 100
+            records["payload"] = at.astype("<u4").view("V4")
+            store.append([Batch(1, memoryview(records.tobytes()), count, records.dtype.itemsize)])
+            with store.engine.reading() as snapshot:  # type: ignore[union-attr]
+                numbers = set(snapshot.table.runs)  # type: ignore[attr-defined]
+            assert known < numbers, "runs that hold all of some time are not merged"
+            known = numbers
+        assert info(path).runs > puts
+        rows = sorted(scanned(store))
+        assert verify(path).is_whole, verify(path)
+        assert backup(store, tmp_path / "b").records == puts * count
+        compact(store)
+        assert verify(path).is_whole, verify(path)
+        assert sorted(scanned(store)) == rows
+        again = compact(store)
+        assert again.bytes_before == again.bytes_after
+        # An hour of all series does not read everything.
+        with store.engine.reading() as snapshot:  # type: ignore[union-attr]
+            entries = np.concatenate([run.entries for run in snapshot.table.of_cid(1)])  # type: ignore[attr-defined]
+        inside = (entries["cap_min"] <= 700) & (entries["cap_max"] >= 700)
+        assert inside.sum() <= len(entries) // 2 or puts == 1
 
 
 @pytest.mark.usefixtures("small_steps")

@@ -58,3 +58,13 @@ def test_a_large_run_is_left_alone() -> None:
 def test_smaller_runs_go_along() -> None:
     assert MergePolicy(fan_in=3, final=10**9).choose([100, 1, 100, 100]) == [0, 1, 2, 3]
     assert MergePolicy(fan_in=3, final=10**9).choose([100, 1, 100]) == []
+
+
+def test_what_is_dense_is_left_alone() -> None:
+    policy = MergePolicy(fan_in=2, final=10**9, dense=10, whole=1000)
+    assert policy.is_dense(1000, 100, 10)
+    assert not policy.is_dense(999, 100, 10)
+    assert not policy.is_dense(1000, 99, 10)
+    assert not policy.is_dense(1000, 100, 0)
+    assert policy.choose([1000, 1000], {0, 1}) == []
+    assert policy.choose([1000, 1000, 1000], {1}) == [0, 2]

@@ -20,7 +20,10 @@ from support.forks import forks, in_child
 
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError
 from tsmodel.keys import KeyRange
-from tsmodel.store import EmbeddedStore, open_store
+from tsmodel.store import EmbeddedStore, open_store, verify
+from tsmodel.store import blocks as blocks_module
+from tsmodel.store.care import compact
+from tsmodel.store.directory import Level
 from tsmodel.store.engine import Writing
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import APPLICATION_ID, FORMAT_VERSION, SQLiteEngine
@@ -323,3 +326,34 @@ def test_a_store_that_somebody_else_has_locked(path: Path, monkeypatch: pytest.M
     other.close()
     store.append(batches([(1, 1, 1, 1, b"")]))
     store.close()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_large_runs_of_many_series_are_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setattr(blocks_module, "BLOCK_RECORDS", 16)
+    monkeypatch.setattr(blocks_module, "_SERIES", 1)
+    path, chosen = tmp_path / "a.tsdb", random.Random(seed)
+    policy = MergePolicy(fan_in=3, final=8_000, dense=20, whole=1_000, step=6_000)
+    engine = SQLiteEngine(str(path))
+    levels = set()
+    given = []
+    with closing(EmbeddedStore(engine, policy=policy)) as store:
+        for time in range(60):
+            rows = [(1, mid, mid % 3, time, b"%04d" % chosen.randrange(10)) for mid in range(200) if chosen.random() < 0.9]
+            store.append(batches(rows))
+            given += rows
+            with engine.reading() as snapshot:
+                levels |= {run.level for run in snapshot.table.of_cid(1)}
+        found = [(cid, mid, moid, cap, payload) for cid, mid, moid, cap, _, payload in scanned(store)]
+        assert sorted(found) == sorted(given)
+        assert levels == {Level.PUT, Level.BEGUN, Level.FINAL}
+        assert verify(path).is_whole, verify(path)
+        with engine.reading() as snapshot:
+            spread = [run for run in snapshot.table.of_cid(1) if run.level == Level.FINAL]
+            assert max(run.count / run.series for run in spread) > 4
+            blocks = list(snapshot.blocks(KeyRange.of(cid=(1, 2), mid=(77, 78))))
+            assert len(blocks) < 60 // 2
+        compact(store)
+        found = [(cid, mid, moid, cap, payload) for cid, mid, moid, cap, _, payload in scanned(store)]
+        assert sorted(found) == sorted(given)
+        assert verify(path).is_whole, verify(path)
