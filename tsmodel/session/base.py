@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import attrs
 import msgspec
 
-from tsmodel.client.retry import ONCE, Retry, seconds_of
 from tsmodel.errors import SessionError, UnsupportedError
 from tsmodel.forking import in_child
+from tsmodel.io.retry import ONCE, Retry, seconds_of
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.model import TSModel
 from tsmodel.session.column_rows import ColumnRows, made_of
