@@ -41,6 +41,23 @@ DRIVERS = {
     "session/threads.py",
 }
 """Modules outside of `io` that wait for sockets, threads or tasks themselves."""
+AWAITING = {
+    "backend.py",
+    "client/backend.py",
+    "client/channel_async.py",
+    "query/executor.py",
+    "query/fetching.py",
+    "query/following.py",
+    "query/query_async.py",
+    "query/resample.py",
+    "query/select.py",
+    "session/flushing.py",
+    "session/observing.py",
+    "session/opening.py",
+    "session/session_async.py",
+    "session/threads.py",
+}
+"""Modules outside of `io` that await: shells over work, and what has not become one yet."""
 IO_MODULES = {"socket", "ssl", "asyncio", "select", "selectors"}
 ONLY_FOR_TYPES = {("errors", "keys"), ("errors", "model"), ("model", "query")}
 LATE = {("model", "query")}
@@ -181,3 +198,14 @@ def test_cycles_are_found(tmp_path: Path) -> None:
     (room / "a.py").write_text("import tsmodel.keys.b")
     (room / "b.py").write_text("import tsmodel.keys.a")
     assert cycles(tmp_path / "tsmodel")
+
+
+def test_only_io_and_shells_await() -> None:
+    package = Path(tsmodel.__file__).parent
+    awaiting = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.Await, ast.AsyncFor, ast.AsyncWith))
+    }
+    assert {name for name in awaiting if not name.startswith(("io/", "testing/", "web/"))} == AWAITING

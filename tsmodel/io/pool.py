@@ -76,7 +76,7 @@ class PoolOptions:
         return ",".join(map(str, self.addresses))
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Lease(Generic[C]):
     """A connection that is in use."""
 
@@ -171,7 +171,7 @@ class PoolState(Generic[C]):
                 if self._is_closed:
                     raise SessionError(f"the connection to {self._options} is closed")
                 found, seen = self._next(), self._changes
-            if isinstance(found, float):
+            if not isinstance(found, (tuple, _Connector)):
                 left = until - self._clock()
                 if left <= 0:
                     raise self._late(failures)

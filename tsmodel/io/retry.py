@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, get_args
 
 import attrs
 
@@ -50,7 +50,7 @@ def seconds_of(value: DurationLike, name: str) -> float:
 
 def _duration(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is not None or attribute.default is not None:
-        seconds_of(value, attribute.name)
+        seconds_of(cast("DurationLike", value), attribute.name)  # which refuses None, too
 
 
 def _count(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
