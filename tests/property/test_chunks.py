@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.batches import rows_in, scanned
+from support.budget import examples
 from support.columns import InColumns, InMemory, apart, opaque
 from support.fields import State, models, rows, variable_models
 
@@ -27,7 +28,7 @@ from tsmodel.store import open_store
 from tsmodel.wire.chunk import ColumnChunk, RowChunk, joined
 from tsmodel.wire.requests import get_request
 
-relaxed = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+relaxed = settings(deadline=None, max_examples=examples(60), suppress_health_check=list(HealthCheck))
 
 
 class First(TSModel):
@@ -201,7 +202,7 @@ CASES: dict[str, Any] = {
 def test_every_sink_gives_the_same(case: str, form: str) -> None:
     model, records = CASES[case]
 
-    @settings(relaxed, max_examples=20)
+    @settings(relaxed, max_examples=examples(20))
     @given(st.lists(records, max_size=3), st.sampled_from(conditions_on(model)))
     def check(puts: list[list[TSModel]], conditions: list[Any]) -> None:
         store = open_store(None)

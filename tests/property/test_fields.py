@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 from support.fields import models, rows, variable_models
 from support.wiring import get_record
 
@@ -24,7 +25,7 @@ from tsmodel.wire.chunk import RowChunk, parsed
 any_model = models() | variable_models()
 
 relaxed = settings(
-    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    deadline=None, max_examples=examples(150), suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
 
 

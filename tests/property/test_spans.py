@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 from support.fields import rows, variable_models
 
 from tsmodel import Array, Blob, Bool, Float32, Int16, Nullable, Text, TSModel, UInt8, UInt16, connect, field
@@ -60,7 +61,7 @@ def listed(table: Any) -> str:
         return table.to_string(preview_cols=10, show_field_metadata=False)  # type: ignore[no-any-return]
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(100), suppress_health_check=list(HealthCheck))
 @given(variable_models(), st.data())
 def test_columns_are_those_of_the_records(made: Any, data: st.DataObject) -> None:
     model, kinds = made

@@ -12,6 +12,7 @@ import tsmodel
 
 ROOMS = (
     "lazily",
+    "html",
     "errors",
     "timestamps",
     "keys",
@@ -33,12 +34,14 @@ ROOMS = (
     "testing",
 )
 DRIVERS = {
+    "cli/doctor.py",
     "query/fetching.py",
     "server/listener.py",
     "server/tls.py",
     "session/flushing.py",
     "session/session_async.py",
     "session/threads.py",
+    "testing/faults.py",
 }
 """Modules outside of `io` that wait for sockets, threads or tasks themselves."""
 AWAITING = {
@@ -59,7 +62,7 @@ AWAITING = {
 }
 """Modules outside of `io` that await: shells over work, and what has not become one yet."""
 IO_MODULES = {"socket", "ssl", "asyncio", "select", "selectors"}
-ONLY_FOR_TYPES = {("errors", "keys"), ("errors", "model"), ("model", "query")}
+ONLY_FOR_TYPES = {("errors", "backend"), ("errors", "keys"), ("errors", "model"), ("model", "query")}
 LATE = {("model", "query")}
 """May be imported inside a function: `Model.query` makes what the query room, which needs models, has."""
 

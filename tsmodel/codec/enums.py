@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, Flag
 from functools import reduce
 from operator import or_
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 import numpy as np
@@ -33,7 +33,7 @@ class _IntegerCodec(FixedCodec):
     storage: Scalar
     keep: bool = False
     byte_order: ByteOrder = "little"
-    zero = 0
+    zero: ClassVar[object] = 0
 
     @property
     def number(self) -> Scalar:

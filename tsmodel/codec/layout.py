@@ -23,7 +23,7 @@ from tsmodel.codec.field import MARKS, FieldCodec, FieldFault, FixedCodec, Mask
 from tsmodel.codec.nullable import NullableCodec
 from tsmodel.codec.numbers import BitsCodec, ScalarCodec
 from tsmodel.codec.scalars import ByteOrder, Scalar
-from tsmodel.codec.tables import table_of
+from tsmodel.codec.tables import html_table_of, table_of
 
 __all__ = ["PRESENT", "VERSION", "Align", "Layout", "LayoutError", "LayoutField", "Padding", "Slot", "placed_dtype"]
 
@@ -343,6 +343,9 @@ class Layout:
 
     def __str__(self) -> str:
         return table_of(self)
+
+    def _repr_html_(self) -> str:
+        return html_table_of(self)
 
 
 def _bitmap(records: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from abc import abstractmethod
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import attrs
 import msgspec
@@ -114,9 +114,9 @@ class LengthCodec(VariableCodec):
 class TextCodec(LengthCodec):
     """Text in UTF-8."""
 
-    python = str
-    what = "Text"
-    accepts = "a text"
+    python: ClassVar[Any] = str
+    what: ClassVar[str] = "Text"
+    accepts: ClassVar[str] = "a text"
 
     def content_code(self, octets: str, scope: Scope) -> str:
         return f"{octets}.decode()"
@@ -140,9 +140,9 @@ class TextCodec(LengthCodec):
 class BlobCodec(LengthCodec):
     """Bytes."""
 
-    python = bytes
-    what = "Blob"
-    accepts = "bytes"
+    python: ClassVar[Any] = bytes
+    what: ClassVar[str] = "Blob"
+    accepts: ClassVar[str] = "bytes"
 
     def content_code(self, octets: str, scope: Scope) -> str:
         return octets

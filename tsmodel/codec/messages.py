@@ -37,8 +37,8 @@ class MessageLayout(Layout):
     """
 
     encoding: Encoding = "msgpack"
-    _encode: Any = attrs.field(default=None, repr=False, eq=False)
-    _decode: Any = attrs.field(default=None, repr=False, eq=False)
+    _encode: Any = attrs.field(alias="encode", default=None, repr=False, eq=False)
+    _decode: Any = attrs.field(alias="decode", default=None, repr=False, eq=False)
 
     @classmethod
     def of_message(
@@ -132,7 +132,7 @@ def _unencodable(codec: FieldCodec, module: Any) -> str | None:
 
 def _annotation(codec: FieldCodec) -> Any:
     item = codec.item if isinstance(codec, NullableCodec) else codec
-    python = item.python
+    python: Any = item.python
     if isinstance(item, ScalarCodec) and item.scalar.kind in ("int", "time") and item.scalar.name != "UInt64":
         assert item.scalar.limits is not None
         python = Annotated[int, msgspec.Meta(ge=item.scalar.limits[0], le=item.scalar.limits[1])]

@@ -8,7 +8,7 @@ import numbers
 from collections.abc import Sequence
 from decimal import Context, Decimal, Inexact
 from fractions import Fraction
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import attrs
 import numpy as np
@@ -159,7 +159,7 @@ class ScaledCodec(FixedCodec):
     digits: int
     storage: Scalar
     as_float: bool = False
-    ordered = True
+    ordered: ClassVar[bool] = True
     byte_order: ByteOrder = "little"
 
     @property
@@ -295,8 +295,8 @@ class BitsCodec(FixedCodec):
     storage: Scalar
     shift: int = 0
     byte_order: ByteOrder = "little"
-    python = int
-    zero = 0
+    python: ClassVar[Any] = int
+    zero: ClassVar[object] = 0
 
     @property
     def label(self) -> str:
@@ -360,7 +360,7 @@ def real(value: object) -> Real | None:
         return (value or 0) if value.is_finite() else math.nan if value.is_nan() else math.copysign(math.inf, value)
     if isinstance(value, numbers.Rational):
         return Fraction(int(value.numerator), int(value.denominator))
-    if isinstance(value, np.longdouble) and np.isfinite(value):
+    if isinstance(value, np.floating) and value.dtype.char == "g" and np.isfinite(value):
         return Fraction(*value.as_integer_ratio())
     return float(value) if isinstance(value, numbers.Real) else None
 

@@ -6,7 +6,7 @@ import ipaddress
 import uuid
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import attrs
 import numpy as np
@@ -45,11 +45,11 @@ class CharCodec(FixedCodec):
     """One character of Latin-1, in one byte."""
 
     byte_order: ByteOrder = "little"
-    label = "Char"
-    python = str
-    accepts = "a text of one character from U+0000 to U+00FF"
-    zero = 0
-    code = "B"
+    label: ClassVar[str] = "Char"
+    python: ClassVar[Any] = str
+    accepts: ClassVar[str] = "a text of one character from U+0000 to U+00FF"
+    zero: ClassVar[object] = 0
+    code: ClassVar[str] = "B"
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -84,7 +84,7 @@ class FixedTextCodec(_OctetsCodec):
     """Text in UTF-8, filled up with NUL."""
 
     size: int
-    python = str
+    python: ClassVar[Any] = str
 
     @property
     def label(self) -> str:
@@ -103,7 +103,7 @@ class FixedTextCodec(_OctetsCodec):
         mask: Mask = ((octets[:, :-1] == 0) & (octets[:, 1:] != 0)).any(axis=1)
         (doubtful,) = np.nonzero((octets > 127).any(axis=1) & ~mask)
         for at in doubtful.tolist():
-            mask[at] = not _is_text(column[at])
+            mask[at] = not _is_text(bytes(column[at]))
         return mask
 
     def load(self, stored: Any) -> Any:
@@ -150,7 +150,7 @@ class FixedBlobCodec(_OctetsCodec):
     """Bytes, filled up with NUL: what is read has always the full size."""
 
     size: int
-    python = bytes
+    python: ClassVar[Any] = bytes
 
     @property
     def label(self) -> str:
@@ -191,10 +191,10 @@ class UuidCodec(_OctetsCodec):
     """A UUID: its 16 bytes in the order in which it is written."""
 
     size: int = 16
-    label = "Uuid"
-    python = uuid.UUID
-    accepts = "a uuid.UUID"
-    zero = bytes(16)
+    label: ClassVar[str] = "Uuid"
+    python: ClassVar[Any] = uuid.UUID
+    accepts: ClassVar[str] = "a uuid.UUID"
+    zero: ClassVar[object] = bytes(16)
 
     def load(self, stored: Any) -> Any:
         return uuid.UUID(bytes=stored)
@@ -218,7 +218,7 @@ class IpCodec(_OctetsCodec):
     """
 
     version: Literal[4, 6] | None = None
-    python = Any
+    python: ClassVar[Any] = Any
 
     @property
     def size(self) -> int:

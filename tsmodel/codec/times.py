@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from fractions import Fraction
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import attrs
 import numpy as np
@@ -50,8 +50,8 @@ class _TimeCodec(FixedCodec):
 
     storage: Scalar
     byte_order: ByteOrder = "little"
-    zero = 0
-    ordered = True
+    zero: ClassVar[object] = 0
+    ordered: ClassVar[bool] = True
 
     @property
     def number(self) -> Scalar:
@@ -96,9 +96,9 @@ class _TimeCodec(FixedCodec):
 class DateTimeCodec(_TimeCodec):
     """An aware `datetime`, read in UTC; stored as ns since 2001-01-01T00:00:00Z."""
 
-    label = "DateTime"
-    python = dt.datetime
-    accepts = "an aware datetime from 1708 to 2293"
+    label: ClassVar[str] = "DateTime"
+    python: ClassVar[Any] = dt.datetime
+    accepts: ClassVar[str] = "an aware datetime from 1708 to 2293"
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
         mask: Mask = column % 1000 != 0
@@ -141,7 +141,7 @@ class UnixTimeCodec(_TimeCodec):
     """
 
     resolution: Resolution = "s"
-    python = int
+    python: ClassVar[Any] = int
 
     @property
     def label(self) -> str:
@@ -192,7 +192,7 @@ class DurationCodec(_TimeCodec):
     """
 
     resolution: Resolution = "ns"
-    python = dt.timedelta
+    python: ClassVar[Any] = dt.timedelta
 
     @property
     def label(self) -> str:
@@ -253,9 +253,9 @@ class DurationCodec(_TimeCodec):
 class DateCodec(_TimeCodec):
     """A `date`, stored as days since 2001-01-01."""
 
-    label = "Date"
-    python = dt.date
-    accepts = "a date (not a datetime)"
+    label: ClassVar[str] = "Date"
+    python: ClassVar[Any] = dt.date
+    accepts: ClassVar[str] = "a date (not a datetime)"
 
     @property
     def _sound(self) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from tsmodel.codec import FieldCodec, FixedCodec
 from tsmodel.codec.column_rows import Given
 from tsmodel.codec.enums import EnumCodec, FlagsCodec
 from tsmodel.codec.lengths import ArrayCodec, PackedCodec
+from tsmodel.codec.nested import NestedCodec, VariableNestedCodec
 from tsmodel.codec.nullable import NullableCodec, SentinelCodec
 from tsmodel.codec.numbers import ScaledCodec
 from tsmodel.codec.octets import CharCodec, FixedBlobCodec, FixedTextCodec, IpCodec, UuidCodec
@@ -107,7 +108,7 @@ def _fixed(codec: FixedCodec, array: Any) -> Array:
         return _padded(array.cast(pa.large_binary()), codec.size, exact)
     if isinstance(codec, FixedArrayCodec) and (_is_list(types, kind) or types.is_fixed_size_list(kind)):
         return _items(pa, codec, array)
-    if types.is_struct(kind) and hasattr(codec, "layout"):
+    if types.is_struct(kind) and isinstance(codec, (NestedCodec, VariableNestedCodec)):
         objects = np.empty(len(array), object)
         objects[:] = _objects(codec, array)
         return objects
@@ -270,7 +271,7 @@ def _objects(codec: Any, array: Any) -> list[Any]:
     present = array.is_valid().to_pylist()
     if isinstance(codec, (NullableCodec, SentinelCodec)):
         return _objects(codec.item, array)
-    if isinstance(codec, FixedCodec) and not hasattr(codec, "layout"):
+    if isinstance(codec, FixedCodec) and not isinstance(codec, NestedCodec):
         if array.null_count == len(array):
             return [None] * len(array)
         try:
@@ -281,7 +282,7 @@ def _objects(codec: Any, array: Any) -> list[Any]:
         sound = stored.view(codec.dtype).reshape((len(stored), *codec.dtype.shape)) if stored.dtype.kind == "V" else stored
         loaded = iter([codec.load(each) for each in codec.stored_of(sound)])
         return [next(loaded) if there else None for there in present]
-    if hasattr(codec, "layout"):
+    if isinstance(codec, (NestedCodec, VariableNestedCodec)):
         if not pa.types.is_struct(array.type):
             raise Unfit(f"a column of {array.type} holds no values of {codec.label}: give structures")
         there = {array.type.field(at).name for at in range(array.type.num_fields)}

@@ -30,6 +30,7 @@ __all__ = [
     "Look",
     "Pause",
     "Receive",
+    "Removals",
     "Send",
     "Sent",
     "Wait",
@@ -125,6 +126,13 @@ class Look:
 
     box: KeyRange
     feed: Callable[[Chunk], object]
+
+
+@attrs.frozen
+class Removals:
+    """Asks a backend for the removals with a number above `since`; one that cannot remove has none."""
+
+    since: int
 
 
 class Sent(Sequence[Batch]):

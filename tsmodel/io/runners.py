@@ -17,7 +17,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from tsmodel.backend import AsyncBackend, Backend
-from tsmodel.io.effects import Append, Check, Dial, Discard, Emit, LastAcq, Look, Pause, Receive, Send, Wait, Work
+from tsmodel.io.effects import (
+    Append,
+    Check,
+    Dial,
+    Discard,
+    Emit,
+    LastAcq,
+    Look,
+    Pause,
+    Receive,
+    Removals,
+    Send,
+    Wait,
+    Work,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -212,6 +226,9 @@ def on_backend(backend: Callable[[], Backend], target: Callable[[], Backend] | N
                     if effect.feed(chunk) is True:
                         break
             return None
+        if type(effect) is Removals:
+            removals: Any = getattr(backend(), "removals", None)
+            return [] if removals is None else list(removals(effect.since))
         return perform(effect)
 
     return carry_out
@@ -232,6 +249,9 @@ def on_backend_async(backend: Callable[[], AsyncBackend], target: Callable[[], A
                     if effect.feed(chunk) is True:
                         break
             return None
+        if type(effect) is Removals:
+            removals: Any = getattr(backend(), "removals", None)
+            return [] if removals is None else list(await removals(effect.since))
         return await perform_async(effect)
 
     return carry_out

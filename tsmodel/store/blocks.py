@@ -8,6 +8,9 @@ Rules kept here:
   one column at a time, and never twice.
 * Payloads of one size are split into pieces as their layout says, one for each field of the model; a payload without a
   layout is one piece. Payloads of several sizes keep their bytes together, and their lengths as a column.
+* A record that was put with an acq of its own is marked with the number of its put, for neither its key nor its acq tells
+  it from what others put. Marks are kept beside the records, and go along wherever these go. Others have mark 0; a block of
+  only such records has no marks.
 * A stored block of few records holds rows, of more it holds parts. Its first byte says which; other values are kept for
   later versions. Whoever decodes knows the number and the size of the records from the directory of the run, and has
   checked the block's checksum.
@@ -92,6 +95,8 @@ _SIGNED: Final = {width: np.dtype(f"<i{width}") for width in (2, 4, 8)}
 
 _ROWS: Final = 1
 _PARTS: Final = 2
+_MARKED: Final = 1
+"""Flag of a stored block whose last part has the marks."""
 _FEW: Final = 24
 """A block of fewer records is stored as rows: parts would be larger, and slower to make."""
 _MOST_PIECES: Final = 256
@@ -149,7 +154,7 @@ class Block:
         size: bytes of all of them in GET form.
     """
 
-    __slots__ = ("_columns", "_layout", "_parts", "_rows", "bounds", "count", "record_size", "size")
+    __slots__ = ("_columns", "_layout", "_marks", "_parts", "_rows", "bounds", "count", "record_size", "size")
 
     def __init__(
         self,
@@ -162,6 +167,7 @@ class Block:
         rows: RowChunk | None = None,
         columns: list[npt.NDArray[Any] | None] | None = None,
         stored: list[Part] | None = None,
+        marks: npt.NDArray[np.int64] | Part | None = None,
     ) -> None:
         self.bounds = bounds
         self.count = count
@@ -170,12 +176,21 @@ class Block:
         self._layout = layout
         self._rows = rows
         self._parts = stored
+        self._marks = marks
         self._columns: list[npt.NDArray[Any] | None] = columns or [None] * (_KEYS + (len(layout) if record_size else 2))
 
     @property
     def layout(self) -> Layout:
         """The pieces of each payload; nothing where payloads differ in size."""
         return self._layout
+
+    @property
+    def marks(self) -> npt.NDArray[np.int64] | None:
+        """The mark of each record, shape (count,); None when all are 0."""
+        marks = self._marks
+        if isinstance(marks, Part):
+            self._marks = marks = decode_integers(marks, self.count)
+        return marks
 
     def key(self, name: str) -> npt.NDArray[Any]:
         """A component of the keys, shape (count,)."""
@@ -272,11 +287,31 @@ class Block:
         chunk = self.chunk()
         return chunk if self.inside(box) else chunk.take(self.places(box))
 
+    def without(self, chosen: npt.NDArray[np.bool_]) -> Block:
+        """The block without some of its records, and not without all.
+
+        Args:
+            chosen: which are left out, shape (count,).
+        """
+        kept = ~chosen
+        marks = None if self.marks is None else _present(self.marks[kept])
+        count = int(np.count_nonzero(kept))
+        bounds = _bounds(self.bounds[0], [self.key(name)[kept] for name in _SORTED_BY], [0])[0]
+        if self.record_size:
+            columns: list[npt.NDArray[Any] | None] = [self._column(at)[kept] for at in range(len(self._columns))]
+            size = count * self.record_size
+            return Block(bounds, count, self.record_size, size, self._layout, columns=columns, marks=marks)
+        rows = self.row_chunk().take(kept)
+        return Block.of_rows(bounds, rows, _opaque(rows.record_size), marks)
+
     def encoded(self, codec: Codec) -> bytes:
         """What is stored of the block."""
+        marks = [] if self.marks is None else [encode_integers(self.marks, codec)]
+        flags = _MARKED if marks else 0
         if self.count < _FEW:
             rows = encode_bytes(np.frombuffer(self.rows(), np.uint8), codec)
-            return _START.pack(_ROWS, 0, len(self._layout)) + _layout_bytes(self._layout) + rows
+            start = _START.pack(_ROWS, flags, len(self._layout))
+            return b"".join([start, _layout_bytes(self._layout), rows, *marks])
         columns = self.columns()
         stored = [encode_integers(column, codec) for column in columns[:_KEYS]]
         if self.record_size:
@@ -285,12 +320,12 @@ class Block:
                 stored.append(encode(column, codec))
         else:
             stored += [encode_integers(columns[_KEYS], codec), encode_bytes(columns[_KEYS + 1], codec)]
-        return b"".join([_START.pack(_PARTS, 0, len(self._layout)), _layout_bytes(self._layout), *stored])
+        return b"".join([_START.pack(_PARTS, flags, len(self._layout)), _layout_bytes(self._layout), *stored, *marks])
 
     @classmethod
-    def of_rows(cls, bounds: Bounds, rows: RowChunk, layout: Layout) -> Block:
+    def of_rows(cls, bounds: Bounds, rows: RowChunk, layout: Layout, marks: npt.NDArray[np.int64] | None = None) -> Block:
         """Sorted records, as they lie there."""
-        return cls(bounds, len(rows), rows.record_size, rows.nbytes, layout, rows=rows)
+        return cls(bounds, len(rows), rows.record_size, rows.nbytes, layout, rows=rows, marks=marks)
 
     @classmethod
     def decoded(cls, data: memoryview, bounds: Bounds, count: int, record_size: int, size: int) -> Block:
@@ -312,7 +347,7 @@ class Block:
             raise StoreCorruptError(f"a block says {count} records of {record_size} bytes, {size} bytes together")
         if len(data) < _START.size:
             raise StoreCorruptError(f"a block has {len(data)} bytes")
-        form, _, pieces = _START.unpack_from(data)
+        form, flags, pieces = _START.unpack_from(data)
         at = _START.size + pieces * _PIECE.size
         if pieces > _MOST_PIECES or at > len(data):
             raise StoreCorruptError(f"a block of {len(data)} bytes says {pieces} pieces")
@@ -320,20 +355,17 @@ class Block:
         if sum(piece.width for piece in layout) != (record_size - _HEADER if record_size else 0):
             raise StoreCorruptError(f"a block's layout does not have {record_size - _HEADER} bytes")
         listed = list(read_parts(data[at:]))
+        if flags & ~_MARKED or (flags and len(listed) < 2):
+            raise StoreCorruptError(f"a block of {len(listed)} parts has flags {flags}, which this version does not know")
+        marks = listed.pop() if flags else None
         if form == _ROWS and len(listed) == 1:
-            return cls(
-                bounds,
-                count,
-                record_size,
-                size,
-                layout,
-                rows=_checked_rows(decode_bytes(listed[0], size), count, record_size),
-            )
+            rows = _checked_rows(decode_bytes(listed[0], size), count, record_size)
+            return cls(bounds, count, record_size, size, layout, rows=rows, marks=marks)
         if form != _PARTS:
             raise StoreCorruptError(f"a block has form {form}, which this version does not know")
         if len(listed) != _KEYS + (len(layout) if record_size else 2):
             raise StoreCorruptError(f"a block has {len(listed)} parts")
-        return cls(bounds, count, record_size, size, layout, stored=listed)
+        return cls(bounds, count, record_size, size, layout, stored=listed, marks=marks)
 
     def _column(self, at: int) -> npt.NDArray[Any]:
         found = self._columns[at]
@@ -443,12 +475,13 @@ def uses_codec(data: memoryview, codec: Codec) -> bool:
     return any(part.codec == codec for part in read_parts(data[_START.size + pieces * _PIECE.size :]))
 
 
-def sorted_blocks(chunk: RowChunk, layout: Layout | None = None) -> list[Block]:
+def sorted_blocks(chunk: RowChunk, layout: Layout | None = None, marks: npt.NDArray[np.int64] | None = None) -> list[Block]:
     """Records of one cid, at least one, in any order, as sorted blocks.
 
     Args:
         chunk: the records.
         layout: the pieces of their payloads; None for one piece.
+        marks: of each record; None when all are 0.
     """
     keys = [chunk.key(name) for name in _SORTED_BY]
     if size := chunk.record_size:
@@ -458,12 +491,14 @@ def sorted_blocks(chunk: RowChunk, layout: Layout | None = None) -> list[Block]:
     if order is not None:
         chunk = chunk.take(order)
         keys = [chunk.key(name) for name in _SORTED_BY]
+        marks = None if marks is None else marks.take(order)
     starts = starts or list(_cuts(chunk.sizes()))
     made = []
     edges = pairwise([*starts, len(chunk)])
     for bounds, (start, stop) in zip(_bounds(int(chunk.key("cid")[0]), keys, starts), edges, strict=True):
         part = chunk.take(slice(start, stop))
-        made.append(Block.of_rows(bounds, part, layout if size and layout else _opaque(part.record_size)))
+        kept = None if marks is None else _present(marks[start:stop])
+        made.append(Block.of_rows(bounds, part, layout if size and layout else _opaque(part.record_size), kept))
     return made
 
 
@@ -471,10 +506,11 @@ def merged(blocks: Iterable[Block]) -> list[Block]:
     """The records of several blocks of one cid as sorted blocks that do not overlap."""
     listed = list(blocks)
     sizes = {block.record_size for block in listed}
+    marks = _joined_marks(listed)
     if len(sizes) > 1 or not listed[0].record_size:
         whole = joined([block.row_chunk() for block in listed])
         assert isinstance(whole, RowChunk)
-        return sorted_blocks(whole)
+        return sorted_blocks(whole, marks=marks)
     record_size = sizes.pop()
     layouts = {block.layout for block in listed}
     layout = layouts.pop() if len(layouts) == 1 else max(listed, key=lambda block: len(block.layout)).layout
@@ -484,12 +520,14 @@ def merged(blocks: Iterable[Block]) -> list[Block]:
     order, starts = _arranged(columns[:_KEYS], _length(record_size))
     if order is not None:
         columns = [_taken(column, order) for column in columns]
+        marks = None if marks is None else marks.take(order)
     made = []
     edges = pairwise([*starts, len(columns[0])])
     for (start, stop), bounds in zip(edges, _bounds(listed[0].bounds[0], columns[:_KEYS], starts), strict=True):
         part: list[npt.NDArray[Any] | None] = [column[start:stop] for column in columns]
         count = stop - start
-        made.append(Block(bounds, count, record_size, count * record_size, layout, columns=part))
+        kept = None if marks is None else _present(marks[start:stop])
+        made.append(Block(bounds, count, record_size, count * record_size, layout, columns=part, marks=kept))
     return made
 
 
@@ -535,7 +573,19 @@ def _taken(column: npt.NDArray[Any], order: npt.NDArray[np.intp]) -> npt.NDArray
 
 
 def _laid_out(block: Block, layout: Layout) -> Block:
-    return Block.of_rows(block.bounds, block.row_chunk(), layout)
+    return Block.of_rows(block.bounds, block.row_chunk(), layout, block.marks)
+
+
+def _joined_marks(blocks: Sequence[Block]) -> npt.NDArray[np.int64] | None:
+    if all(block.marks is None for block in blocks):
+        return None
+    return np.concatenate(
+        [np.zeros(block.count, np.int64) if block.marks is None else block.marks for block in blocks], dtype=np.int64
+    )
+
+
+def _present(marks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
+    return marks if marks.any() else None
 
 
 def _opaque(record_size: int) -> Layout:

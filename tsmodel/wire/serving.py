@@ -106,7 +106,7 @@ class RequestReader(Reader[Request]):
             at = found.others(view, at, form)
             if at == start:
                 break
-        if found.batches < _FEW:
+        if 1 != found.batches < _FEW:
             return iter(())
         self._buffer.take(at)
         return found.records()
@@ -147,7 +147,7 @@ class _Together:
         if len(view) - at < _ONE.size:
             return at
         _, size, n = _ONE.unpack_from(view, at)
-        if size != n + _INT.size or not form.least <= n <= form.most:
+        if size != n + _INT.size or not form.least <= n <= form.most or len(view) - at < _FEW * (size + _BATCH.size):
             return at
         batch = np.dtype([("cid", "<i4"), ("size", "<i4"), ("n", "<i4"), ("rest", f"V{n}")])
         room = (len(view) - at) // batch.itemsize

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.batches import Row, rows_in
+from support.budget import examples
 
 from tsmodel import Float32, Int32, TSModel
 from tsmodel.errors import StoreCorruptError
@@ -36,7 +37,7 @@ def rows_of(blocks: list[Block]) -> list[Row]:
     return [row for block in blocks for row in rows_in(block.rows())]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(rows_of_one_size | rows_of_any_size, st.tuples(small, small), st.tuples(small, small), st.tuples(small, small))
 def test_blocks_hold_all_records_sorted_and_select_the_right_ones(
     rows: list[Row], mids: tuple[int, int], caps: tuple[int, int], acqs: tuple[int, int]
@@ -56,7 +57,7 @@ def test_blocks_hold_all_records_sorted_and_select_the_right_ones(
             assert len(inside) == block.count
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(rows_of_one_size | rows_of_any_size, min_size=1, max_size=4))
 def test_merged_blocks_hold_what_went_in(groups: list[list[Row]]) -> None:
     went_in = [block for rows in groups for block in blocks_of(rows)]
@@ -110,7 +111,7 @@ nested = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(nested, st.lists(keys, min_size=1, max_size=60), st.sampled_from(Codec), st.integers(0, 2**32), st.integers(1, 256))
 def test_payloads_of_any_dtype_come_back_as_they_were(
     dtype: np.dtype[np.void], given_keys: list[tuple[int, int, int, int]], codec: Codec, seed: int, kinds: int
@@ -129,7 +130,7 @@ def test_payloads_of_any_dtype_come_back_as_they_were(
     assert [row[:5] for row in again] == sorted(row[:5] for row in again)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     st.lists(st.tuples(keys, st.binary(max_size=3) | st.integers(0, 3000).map(bytes)), min_size=1, max_size=60),
     st.sampled_from(Codec),
@@ -144,7 +145,7 @@ def test_payloads_of_any_size_come_back_as_they_were(given_rows: list[tuple[tupl
         assert columns.payloads().tobytes() == b"".join(row[-1] for row in rows_in(block.rows()))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.lists(st.tuples(small, small, small, small), min_size=24, max_size=60),
     st.sampled_from([1, 2]),

@@ -16,7 +16,7 @@ import re
 import struct
 from collections.abc import Sequence
 from decimal import Context, Decimal, Inexact
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -199,7 +199,7 @@ def _special(number: float) -> str:
 class BoolConversion(Conversion):
     """A bool: true or false, yes or no, 1 or 0, in any case."""
 
-    accepts = "true or false, yes or no, 1 or 0"
+    accepts: ClassVar[str] = "true or false, yes or no, 1 or 0"
 
     def load(self, data: Any) -> Any:
         if isinstance(data, str):

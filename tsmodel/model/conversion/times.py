@@ -12,11 +12,11 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from tsmodel.codec import FieldCodec, FieldFault
+from tsmodel.codec import FieldCodec, FieldFault, FixedCodec
 from tsmodel.codec.numbers import ScalarCodec
 from tsmodel.codec.times import UnixTimeCodec, timedelta_ns
 from tsmodel.errors import TimestampError
@@ -165,13 +165,13 @@ class DateTimeConversion(Conversion):
         return self._at(_ns_of(self, data))
 
     def _at(self, ns: int) -> Any:
-        assert hasattr(self.codec, "load")
+        assert isinstance(self.codec, FixedCodec)
         value = self.codec.load(ns)
         return self.held(value)
 
     def parse_column(self, texts: Sequence[str]) -> list[Any]:
         if texts and len(texts[0]) > 10 and texts[0][4] == "-":
-            assert hasattr(self.codec, "load")
+            assert isinstance(self.codec, FixedCodec)
             return list(map(self.codec.load, ns_of_texts(texts)))  # all of them are int64, so the field can hold them
         return super().parse_column(texts)
 
@@ -180,7 +180,7 @@ class DateTimeConversion(Conversion):
         return to_iso(ns) if self.spelling.times == "iso" else ns
 
     def _ns(self, value: Any) -> int:
-        assert hasattr(self.codec, "dump")
+        assert isinstance(self.codec, FixedCodec)
         return int(self.codec.dump(self.held(value)))
 
     def dump_column(self, values: Sequence[Any]) -> Sequence[Any]:
@@ -255,7 +255,7 @@ def _shown(ns: int) -> str:
 class DateConversion(Conversion):
     """A `date`."""
 
-    accepts = 'a date such as "2026-01-31"'
+    accepts: ClassVar[str] = 'a date such as "2026-01-31"'
 
     def load(self, data: Any) -> Any:
         if isinstance(data, str):

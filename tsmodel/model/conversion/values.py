@@ -8,7 +8,7 @@ import re
 import uuid
 from collections.abc import Sequence
 from enum import Enum, Flag
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -253,7 +253,7 @@ def _hint(text: str) -> str:
 class UuidConversion(Conversion):
     """A UUID, with or without its hyphens."""
 
-    accepts = "a UUID such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+    accepts: ClassVar[str] = "a UUID such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 
     def load(self, data: Any) -> Any:
         if not isinstance(data, str):

@@ -18,7 +18,7 @@ import numpy as np
 
 from tsmodel.codec.numbers import ScaledCodec
 from tsmodel.keys import LIMITS
-from tsmodel.model.aggregates import Aggregate
+from tsmodel.model.aggregates import Aggregate, AggregateKind
 from tsmodel.model.operands import ColumnInfo
 from tsmodel.query.aggregation.filling import Gaps
 from tsmodel.query.aggregation.grids import Grid
@@ -68,7 +68,7 @@ class _Column:
         """A column with its aggregates."""
         streamed = {name: each for name, each in named.items() if each.kind in STREAMED}
         held = {name: each for name, each in named.items() if each.kind in HELD}
-        kinds = {each.kind for each in streamed.values()}
+        kinds: set[AggregateKind] = {each.kind for each in streamed.values()}
         states = ColumnStates(info.name, _dtype(info), kinds, is_nullable=info.is_nullable) if streamed else None
         rough: dict[float, dict[str, Aggregate]] = {}
         for name, each in named.items():
