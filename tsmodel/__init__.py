@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from tsmodel import store as store
     from tsmodel import timestamps as timestamps
     from tsmodel import wire as wire
-    from tsmodel.client.retry import Retry
     from tsmodel.errors import TSModelError, WriteError
+    from tsmodel.io.retry import Retry
     from tsmodel.keys import Key, KeyRange
     from tsmodel.model import (
         Acq,
@@ -93,7 +93,7 @@ else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
-            "client.retry": "Retry",
+            "io.retry": "Retry",
             "errors": "TSModelError WriteError",
             "keys": "Key KeyRange",
             "model.aggregates": "count",

@@ -14,7 +14,8 @@ from support.sessions import OPENERS
 from tsmodel import Int32, Key, KeyRange, Text, TSModel, connect
 from tsmodel.errors import CheckpointError, QueryError, SessionError, StoreError
 from tsmodel.server import serve_in_thread
-from tsmodel.session.pairs import AsyncPair, Pair
+from tsmodel.session.threads import ThreadedStore
+from tsmodel.store import EmbeddedStore
 
 
 class Reading(TSModel, moid=1):
@@ -104,21 +105,21 @@ def test_a_query_is_copied(made: Made, kind: str, tmp_path: Path) -> None:
         assert content(target) == wanted
 
 
-@pytest.mark.parametrize("pair", [Pair, AsyncPair])
+@pytest.mark.parametrize("store", [EmbeddedStore, ThreadedStore])
 @pytest.mark.parametrize("answered", [True, False])
 def test_going_on_after_a_failure(
-    made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pair: Any, answered: bool
+    made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: Any, answered: bool
 ) -> None:
     """A put fails before it is stored, or is stored and its answer lost: going on copies the rest, and nothing twice."""
     monkeypatch.setattr("tsmodel.session.copying.WINDOW_BYTES", 20_000)
-    opener = OPENERS["sync" if pair is Pair else "async"]
+    opener = OPENERS["sync" if store is EmbeddedStore else "async"]
     one, other = made("file"), made("file")
     with connect(one) as source:
         rows = stored(source)
     numbers = count()
-    plain = pair.append
+    plain = store.append
 
-    if pair is Pair:
+    if store is EmbeddedStore:
 
         def failing(self: Any, batches: Any, **options: Any) -> Any:
             fails = next(numbers) % 3 == 0
@@ -139,7 +140,7 @@ def test_going_on_after_a_failure(
                 raise StoreError("the answer was lost")
             return result
 
-    monkeypatch.setattr(pair, "append", failing)
+    monkeypatch.setattr(store, "append", failing)
     failures = 0
     while True:
         with opener(one) as source, opener(other) as target:

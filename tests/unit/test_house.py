@@ -1,4 +1,4 @@
-"""The house: rooms import only rooms above them, and only driver modules know sockets."""
+"""The house: rooms import only rooms above them, and only `io` and what serves know sockets."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ ROOMS = (
     "forking",
     "wire",
     "backend",
+    "io",
     "codec",
     "client",
     "model",
@@ -34,15 +35,7 @@ ROOMS = (
 )
 DRIVERS = {
     "cli/doctor.py",
-    "client/backend_async.py",
-    "client/channel.py",
-    "client/channel_async.py",
-    "client/failures.py",
-    "client/pool.py",
-    "client/streams.py",
-    "client/tls.py",
     "query/fetching.py",
-    "query/steps.py",
     "server/listener.py",
     "server/tls.py",
     "session/flushing.py",
@@ -50,6 +43,24 @@ DRIVERS = {
     "session/threads.py",
     "testing/faults.py",
 }
+"""Modules outside of `io` that wait for sockets, threads or tasks themselves."""
+AWAITING = {
+    "backend.py",
+    "client/backend.py",
+    "client/channel_async.py",
+    "query/executor.py",
+    "query/fetching.py",
+    "query/following.py",
+    "query/query_async.py",
+    "query/resample.py",
+    "query/select.py",
+    "session/flushing.py",
+    "session/observing.py",
+    "session/opening.py",
+    "session/session_async.py",
+    "session/threads.py",
+}
+"""Modules outside of `io` that await: shells over work, and what has not become one yet."""
 IO_MODULES = {"socket", "ssl", "asyncio", "select", "selectors"}
 ONLY_FOR_TYPES = {("errors", "backend"), ("errors", "keys"), ("errors", "model"), ("model", "query")}
 LATE = {("model", "query")}
@@ -78,8 +89,8 @@ def faults(package: Path) -> Iterator[str]:
         late = {id(node) for function in functions(tree) for node in ast.walk(function)}
         for node, imported in imports(tree):
             top, _, rest = imported.partition(".")
-            if top in IO_MODULES and name not in DRIVERS and id(node) not in for_types:
-                yield f"{name}:{node.lineno}: imports {imported}; only drivers know sockets"
+            if top in IO_MODULES and room != "io" and name not in DRIVERS and id(node) not in for_types:
+                yield f"{name}:{node.lineno}: imports {imported}; only io and what serves know sockets"
             if top != package.name:
                 continue
             other = rest.split(".")[0]
@@ -153,8 +164,8 @@ def test_no_import_cycles() -> None:
     [
         ("wire/x.py", "from tsmodel.codec import Layout", "wire imports codec"),
         ("wire/x.py", "def f():\n    import tsmodel.session", "wire imports session"),
-        ("codec/x.py", "import socket", "only drivers know sockets"),
-        ("store/x.py", "from asyncio import run", "only drivers know sockets"),
+        ("codec/x.py", "import socket", "only io and what serves know sockets"),
+        ("store/x.py", "from asyncio import run", "only io and what serves know sockets"),
         ("model/x.py", "from tsmodel.query import Query", "model imports query"),
         ("attic/x.py", "", "attic is not a room"),
         ("query/x.py", "from tsmodel import Key", "not in a room"),
@@ -190,3 +201,14 @@ def test_cycles_are_found(tmp_path: Path) -> None:
     (room / "a.py").write_text("import tsmodel.keys.b")
     (room / "b.py").write_text("import tsmodel.keys.a")
     assert cycles(tmp_path / "tsmodel")
+
+
+def test_only_io_and_shells_await() -> None:
+    package = Path(tsmodel.__file__).parent
+    awaiting = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.Await, ast.AsyncFor, ast.AsyncWith))
+    }
+    assert {name for name in awaiting if not name.startswith(("io/", "testing/", "web/"))} == AWAITING

@@ -22,9 +22,9 @@ from tsmodel.cli.models import Record
 from tsmodel.cli.opening import reading
 from tsmodel.cli.output import counted, print_json, size
 from tsmodel.client.backend import TStorageBackend
-from tsmodel.client.ledger import Address, PoolOptions
-from tsmodel.client.retry import ONCE
 from tsmodel.errors import TSModelError
+from tsmodel.io.pool import Address, PoolOptions
+from tsmodel.io.retry import ONCE
 from tsmodel.keys import LIMITS, Key, KeyRange
 from tsmodel.session import Session
 from tsmodel.session.target import StoreFile, parse

@@ -1,157 +1,39 @@
-"""`Channel`: the official client's synchronous channel. Also the one module that drives operations over a socket.
+"""`Channel`: the official client's synchronous channel.
 
 Rules kept here:
 
 * Calls answer with a Response and do not raise for what a server or a network does; entering a `with` block does.
 * A put is encoded whole before its first byte is sent, so that an invalid record stops it while nothing has happened.
 * After any failure of a request the connection is closed: a half-read answer is never read on.
-* A connection belongs to the process that made it. In a forked one it is closed at once, by its descriptor alone: the
-  parent goes on with it.
 """
 
 from __future__ import annotations
 
-import socket
-import ssl
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import Self
 
-from tsmodel.client.failures import transport_error
 from tsmodel.client.mixin import ChannelMixin
-from tsmodel.client.operations import Emit, Operation, Receive, Send, get_acq, put
+from tsmodel.client.operations import get_acq, put
 from tsmodel.client.outcome import GetOutcome, acq_response, failure, put_response
 from tsmodel.client.payload_types import PayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
 from tsmodel.errors import TransportError, TSModelError
-from tsmodel.forking import in_child
-from tsmodel.wire.messages import Refusal
+from tsmodel.io.connections import Connection
+from tsmodel.io.runners import perform, run, stream
 from tsmodel.wire.reading import DEFAULT_BUFFER_SIZE
-from tsmodel.wire.requests import MAX_BATCH_SIZE, Buffers, gathered, portions, unsent
+from tsmodel.wire.requests import MAX_BATCH_SIZE
 
-__all__ = ["Channel", "Connection"]
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["Channel"]
 
 T = TypeVar("T")
-E = TypeVar("E")
-
-
-class Connection:
-    """A socket that carries out operations, one at a time.
-
-    Args:
-        host: name or address of the server.
-        port: its port.
-        timeout: seconds that connecting and each wait for bytes may take; None for no limit.
-        ssl_context: for TLS; None for plain TCP.
-
-    Raises:
-        TransportError: when the server cannot be reached.
-    """
-
-    def __init__(
-        self, host: str, port: int, timeout: float | None = None, ssl_context: ssl.SSLContext | None = None
-    ) -> None:
-        self._host, self._port = host, port
-        try:
-            self._socket = socket.create_connection((host, port), timeout)
-        except (OSError, OverflowError, UnicodeError) as error:
-            raise transport_error(host, port, "connecting to", error) from error
-        try:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if ssl_context is not None:
-                self._socket = ssl_context.wrap_socket(self._socket, server_hostname=host)
-        except OSError as error:
-            self._socket.close()
-            raise transport_error(host, port, "securing the connection to", error) from error
-        scatters = ssl_context is None and hasattr(self._socket, "sendmsg")
-        self._write = self._scatter if scatters else self._gather
-        self.open = True
-        in_child(self.close)
-
-    def run(self, operation: Operation[E]) -> Generator[E, None, None]:
-        """Carries out an operation; what is meant for the caller comes out.
-
-        The connection is closed when the operation fails, is refused, or is left before its end.
-
-        Raises:
-            TransportError: when the connection is lost or a wait takes too long.
-            RemoteProtocolError: when the server sends what the protocol does not allow.
-        """
-        self.open = refused = False
-        try:
-            step = next(operation.steps)
-            while True:
-                if isinstance(step, Send):
-                    step = self._send(operation, step.buffers)
-                elif isinstance(step, Receive):
-                    step = operation.steps.send(self._receive(step.buffer))
-                else:
-                    refused = isinstance(step.event, Refusal)
-                    yield step.event
-                    step = next(operation.steps)
-        except StopIteration:
-            self.open = not refused
-        finally:
-            operation.steps.close()
-            if not self.open:
-                self._socket.close()
-
-    def result(self, operation: Operation[E]) -> E:
-        """Carries out an operation that has one event, and returns that."""
-        *_, event = self.run(operation)
-        return event
-
-    def set_timeout(self, timeout: float | None) -> None:
-        """Seconds that each wait may take from now on."""
-        self._socket.settimeout(timeout)
-
-    def is_usable(self) -> bool:
-        """Whether a connection at rest is still there: the server has not closed it, nor sent what nobody asked for."""
-        timeout = self._socket.gettimeout()
-        try:
-            self._socket.settimeout(0)
-            self._socket.recv(1)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            self._socket.settimeout(timeout)
-            return self.open
-        except OSError:
-            return False
-        return False
-
-    def close(self) -> None:
-        """Closes the socket, and tells the other side nothing more."""
-        self.open = False
-        self._socket.close()
-
-    def _send(self, operation: Operation[E], buffers: Buffers) -> Send | Receive | Emit[E]:
-        try:
-            self._write(buffers)
-        except OSError as error:
-            # The operation may know better: a server that refuses a put closes before it has read all of it.
-            return operation.steps.throw(transport_error(self._host, self._port, "sending to", error))
-        return next(operation.steps)
-
-    def _scatter(self, buffers: Buffers) -> None:
-        """Sends many buffers with few system calls, as they are made."""
-        assert not isinstance(self._socket, ssl.SSLSocket)
-        for portion in portions(buffers):
-            while portion:
-                portion = unsent(portion, self._socket.sendmsg(portion))
-
-    def _gather(self, buffers: Buffers) -> None:
-        """Sends where one buffer is taken at a time: through TLS, and where the system has no sendmsg."""
-        for buffer in gathered(buffers):
-            self._socket.sendall(buffer)
-
-    def _receive(self, buffer: memoryview) -> int:
-        try:
-            return self._socket.recv_into(buffer)
-        except OSError as error:
-            raise transport_error(self._host, self._port, "receiving from", error) from error
 
 
 class Channel(ChannelMixin[T]):
@@ -252,7 +134,7 @@ class Channel(ChannelMixin[T]):
         if connection is None or not connection.open:
             return ResponseAcq(ResponseStatus.DISCONNECTED)
         try:
-            return acq_response(connection.result(get_acq(key_min, key_max)))
+            return acq_response(run(get_acq(key_min, key_max).on(connection), perform))
         except TSModelError as error:
             return ResponseAcq(**failure(error))
 
@@ -272,7 +154,8 @@ class Channel(ChannelMixin[T]):
             outcome.fail(ResponseStatus.DISCONNECTED)
             return
         try:
-            with closing(connection.run(outcome.operation(key_min, key_max, buffer_size))) as events:
+            operation = outcome.operation(key_min, key_max, buffer_size)
+            with closing(stream(operation.events(connection), perform)) as events:
                 for event in events:
                     yield from outcome.take(event)
                     if outcome.failed:
@@ -288,6 +171,6 @@ class Channel(ChannelMixin[T]):
         try:
             encoded = self._encoded(data, skip_invalid, with_acq)
             operation = put(encoded.batches, with_acq=with_acq, max_batch_size=max_batch_size)
-            return put_response(encoded, connection.result(operation))
+            return put_response(encoded, run(operation.on(connection), perform))
         except TSModelError as error:
             return Response(**failure(error))

@@ -1,136 +1,36 @@
-"""`AsyncChannel`: the official client's asynchronous channel. Also the module that drives operations over asyncio.
+"""`AsyncChannel`: the official client's asynchronous channel.
 
-Rules kept here are those of `channel`; and whatever ends a call in its middle, cancellation included, closes the
-connection: a half-read answer is never read on.
+Its rules are those of `channel`; and whatever ends a call in its middle, cancellation included, closes the connection.
 """
 
 from __future__ import annotations
 
 import inspect
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import Self
 
-from tsmodel.client.failures import transport_error
 from tsmodel.client.mixin import ChannelMixin
-from tsmodel.client.operations import Emit, Operation, Receive, Send, get_acq, put
+from tsmodel.client.operations import get_acq, put
 from tsmodel.client.outcome import GetOutcome, acq_response, failure, put_response
 from tsmodel.client.payload_types import PayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
-from tsmodel.client.streams import Stream, open_stream
 from tsmodel.errors import TransportError, TSModelError
-from tsmodel.forking import in_child
-from tsmodel.wire.messages import Refusal
+from tsmodel.io.runners import perform_async, run_async, stream_async
+from tsmodel.io.streams import AsyncConnection
 from tsmodel.wire.reading import DEFAULT_BUFFER_SIZE
-from tsmodel.wire.requests import MAX_BATCH_SIZE, Buffers
+from tsmodel.wire.requests import MAX_BATCH_SIZE
 
-__all__ = ["AsyncChannel", "AsyncConnection"]
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["AsyncChannel"]
 
 T = TypeVar("T")
-E = TypeVar("E")
-
-
-class AsyncConnection:
-    """A stream that carries out operations, one at a time. Made by `connect`."""
-
-    def __init__(self, host: str, port: int, stream: Stream, timeout: float | None) -> None:
-        self._host, self._port = host, port
-        self._stream = stream
-        self._timeout = timeout
-        self.open = True
-        in_child(self._forsake)
-
-    @classmethod
-    async def connect(
-        cls, host: str, port: int, timeout: float | None = None, ssl_context: ssl.SSLContext | None = None
-    ) -> Self:
-        """Connects.
-
-        Args:
-            host: name or address of the server.
-            port: its port.
-            timeout: seconds that connecting and each wait for bytes may take; None for no limit.
-            ssl_context: for TLS; None for plain TCP.
-
-        Raises:
-            TransportError: when the server cannot be reached.
-        """
-        try:
-            stream = await open_stream(host, port, timeout, ssl_context)
-        except (OSError, OverflowError, UnicodeError) as error:
-            raise transport_error(host, port, "connecting to", error) from error
-        return cls(host, port, stream, timeout)
-
-    async def run(self, operation: Operation[E]) -> AsyncGenerator[E, None]:
-        """Carries out an operation; what is meant for the caller comes out.
-
-        The connection is closed when the operation fails, is refused, cancelled, or left before its end.
-
-        Raises:
-            TransportError: when the connection is lost or a wait takes too long.
-            RemoteProtocolError: when the server sends what the protocol does not allow.
-        """
-        self.open = refused = False
-        try:
-            step = next(operation.steps)
-            while True:
-                if isinstance(step, Send):
-                    step = await self._send(operation, step.buffers)
-                elif isinstance(step, Receive):
-                    step = operation.steps.send(await self._receive(step.buffer))
-                else:
-                    refused = isinstance(step.event, Refusal)
-                    yield step.event
-                    step = next(operation.steps)
-        except StopIteration:
-            self.open = not refused
-        finally:
-            operation.steps.close()
-            if not self.open:
-                self._stream.close()
-
-    async def result(self, operation: Operation[E]) -> E:
-        """Carries out an operation that has one event, and returns that."""
-        async with aclosing(self.run(operation)) as events:
-            *_, event = [event async for event in events]
-        return event
-
-    def set_timeout(self, timeout: float | None) -> None:
-        """Seconds that each wait may take from now on."""
-        self._timeout = timeout
-
-    def is_usable(self) -> bool:
-        """See `Connection.is_usable`."""
-        return self.open and self._stream.rests()
-
-    def close(self) -> None:
-        """Closes at once."""
-        self.open = False
-        self._stream.close()
-
-    def _forsake(self) -> None:
-        """Closes the copy of a forked process; the parent goes on with its own."""
-        self.open = False
-        self._stream.forsake()
-
-    async def _send(self, operation: Operation[E], buffers: Buffers) -> Send | Receive | Emit[E]:
-        try:
-            await self._stream.send(buffers, self._timeout)
-        except OSError as error:
-            # The operation may know better: a server that refuses a put closes before it has read all of it.
-            return operation.steps.throw(transport_error(self._host, self._port, "sending to", error))
-        return next(operation.steps)
-
-    async def _receive(self, buffer: memoryview) -> int:
-        try:
-            return await self._stream.receive(buffer, self._timeout)
-        except OSError as error:
-            raise transport_error(self._host, self._port, "receiving from", error) from error
 
 
 class AsyncChannel(ChannelMixin[T]):
@@ -230,7 +130,7 @@ class AsyncChannel(ChannelMixin[T]):
         if connection is None or not connection.open:
             return ResponseAcq(ResponseStatus.DISCONNECTED)
         try:
-            return acq_response(await connection.result(get_acq(key_min, key_max)))
+            return acq_response(await run_async(get_acq(key_min, key_max).on(connection), perform_async))
         except TSModelError as error:
             return ResponseAcq(**failure(error))
 
@@ -254,7 +154,8 @@ class AsyncChannel(ChannelMixin[T]):
             outcome.fail(ResponseStatus.DISCONNECTED)
             return
         try:
-            async with aclosing(connection.run(outcome.operation(key_min, key_max, buffer_size))) as events:
+            operation = outcome.operation(key_min, key_max, buffer_size)
+            async with aclosing(stream_async(operation.events(connection), perform_async)) as events:
                 async for event in events:
                     for batch in outcome.take(event):
                         yield batch
@@ -272,6 +173,6 @@ class AsyncChannel(ChannelMixin[T]):
         try:
             encoded = self._encoded(data, skip_invalid, with_acq)
             operation = put(encoded.batches, with_acq=with_acq, max_batch_size=max_batch_size)
-            return put_response(encoded, await connection.result(operation))
+            return put_response(encoded, await run_async(operation.on(connection), perform_async))
         except TSModelError as error:
             return Response(**failure(error))

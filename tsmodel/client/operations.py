@@ -1,24 +1,22 @@
-"""Requests as generators: what to send, where to receive, what came of it. No sockets.
+"""Requests as work: what to send, where to receive, what came of it. No sockets.
 
 Rules kept here:
 
-* An operation yields `Send` and `Receive` to be carried out by a pump, which answers a `Receive` with the number of bytes
-  (0 at the end of the stream), and `Emit` for the caller. Sync and async pumps drive the same operations.
 * An operation that ends by itself leaves the connection ready for the next request. One that is left early, raises, or
-  yields a `Refusal` leaves it useless.
+  comes to a `Refusal` leaves it closed: a half-read answer is never read on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
-from typing import Generic, TypeAlias, TypeVar
-
-import attrs
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
 
 from tsmodel.backend import Batch
 from tsmodel.errors import TransportError, TSModelError
+from tsmodel.io.effects import Emit, Receive, Send, Work
 from tsmodel.keys import Key
 from tsmodel.wire.answers import GetAcqAnswerReader, GetAnswerReader, GetEvent, PutAnswerReader
+from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.messages import AcqAnswer, PutAnswer, Refusal
 from tsmodel.wire.reading import DEFAULT_BUFFER_SIZE, Reader
 from tsmodel.wire.requests import MAX_BATCH_SIZE, Buffers, get_acq_request, get_request, put_request
@@ -28,41 +26,78 @@ __all__ = ["Emit", "Operation", "Receive", "Send", "get", "get_acq", "put"]
 E = TypeVar("E")
 
 
-@attrs.frozen
-class Send:
-    """Asks the pump to send all of these bytes."""
-
-    buffers: Buffers
-
-
-@attrs.frozen
-class Receive:
-    """Asks the pump to receive at least one byte into this buffer, and to answer how many."""
-
-    buffer: memoryview
-
-
-@attrs.frozen
-class Emit(Generic[E]):
-    """Something for the caller."""
-
-    event: E
-
-
-Steps: TypeAlias = Generator["Send | Receive | Emit[E]", "int | None", None]
-
-
-@attrs.frozen
 class Operation(Generic[E]):
-    """A request under way.
+    """A request, to be made once.
+
+    Args:
+        request: what is sent.
+        reader: reads the answer.
+        feed: takes chunks; None to emit them.
 
     Attributes:
-        steps: the generator that a pump drives.
-        reader: what reads the answer.
+        has_answered: whether chunks were handed over.
     """
 
-    steps: Steps[E]
-    reader: Reader[E]
+    def __init__(self, request: Buffers, reader: Reader[E], feed: Callable[[Chunk], object] | None = None) -> None:
+        self._request = request
+        self._reader = reader
+        self._feed = feed
+        self.has_answered = False
+
+    def on(self, connection: Any) -> Work[E]:
+        """Makes the request on a connection: emits the chunks of the answer, and comes to how it ends.
+
+        Raises:
+            TransportError: when the connection is lost or a wait takes too long.
+            RemoteProtocolError: when the server sends what the protocol does not allow.
+        """
+        return self._made(connection, emits_end=False)
+
+    def events(self, connection: Any) -> Work[None]:
+        """The same; how it ends is emitted too, while the connection is still in use."""
+        yield from self._made(connection, emits_end=True)
+
+    def _made(self, connection: Any, *, emits_end: bool) -> Work[E]:
+        connection.open = False
+        is_usable = False
+        try:
+            answer = yield from self._asked(connection)
+            if emits_end:
+                yield Emit(answer)
+            is_usable = not isinstance(answer, Refusal)
+            return answer
+        finally:
+            connection.open = is_usable
+            if not is_usable:
+                connection.close()
+
+    def _asked(self, connection: Any) -> Work[E]:
+        try:
+            yield Send(self._request, connection)
+        except TransportError as error:
+            # A server that refuses a put closes before it has read all of it; its reason may have arrived before.
+            try:
+                return (yield from self._answered(connection))
+            except TSModelError:
+                raise error from error.__cause__
+        return (yield from self._answered(connection))
+
+    def _answered(self, connection: Any) -> Work[E]:
+        reader = self._reader
+        answer: Any = None
+        while not reader.done:
+            count: int = yield Receive(reader.get_buffer(), connection)
+            for event in reader.received(count):
+                if not isinstance(event, Chunk):
+                    answer = event
+                    continue
+                self.has_answered = True
+                if self._feed is None:
+                    yield Emit(event)
+                else:
+                    self._feed(event)
+        result: E = answer
+        return result
 
 
 def get(
@@ -70,6 +105,7 @@ def get(
     key_max: Key,
     buffer_size: int = DEFAULT_BUFFER_SIZE,
     most_buffered: int | None = None,
+    feed: Callable[[Chunk], object] | None = None,
 ) -> Operation[GetEvent]:
     """Reads the box between two keys: chunks, then RangeEnd or Refusal.
 
@@ -78,13 +114,14 @@ def get(
         key_max: upper ends, exclusive.
         buffer_size: bytes of the buffer that is received into.
         most_buffered: bytes it may grow to for a large record; MemoryError past it.
+        feed: takes the chunks; None to emit them.
     """
-    return _operation(get_request(key_min, key_max), GetAnswerReader(buffer_size, most_buffered))
+    return Operation(get_request(key_min, key_max), GetAnswerReader(buffer_size, most_buffered), feed)
 
 
 def get_acq(key_min: Key, key_max: Key) -> Operation[AcqAnswer | Refusal]:
     """Asks for the last acq of the box between two keys."""
-    return _operation(get_acq_request(key_min, key_max), GetAcqAnswerReader())
+    return Operation(get_acq_request(key_min, key_max), GetAcqAnswerReader())
 
 
 def put(
@@ -92,29 +129,4 @@ def put(
 ) -> Operation[PutAnswer | Refusal]:
     """Stores batches in PUT form, or PUTA form `with_acq`."""
     request = put_request(batches, with_acq=with_acq, max_batch_size=max_batch_size)
-    return _operation(request, PutAnswerReader())
-
-
-def _operation(request: Buffers, reader: Reader[E]) -> Operation[E]:
-    return Operation(_ask(request, reader), reader)
-
-
-def _ask(request: Buffers, reader: Reader[E]) -> Steps[E]:
-    try:
-        yield Send(request)
-    except TransportError as error:
-        # A server that refuses a put closes before it has read all of it; its reason may have arrived before.
-        try:
-            yield from _answer(reader)
-        except TSModelError:
-            raise error from error.__cause__
-        return
-    yield from _answer(reader)
-
-
-def _answer(reader: Reader[E]) -> Steps[E]:
-    while not reader.done:
-        count = yield Receive(reader.get_buffer())
-        assert count is not None
-        for event in reader.received(count):
-            yield Emit(event)
+    return Operation(request, PutAnswerReader())

@@ -8,7 +8,6 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from tsmodel.client.encoding import Encoded
-from tsmodel.client.failures import refusal_error
 from tsmodel.client.operations import Operation, get
 from tsmodel.client.payload_types import ChunkPayloadType
 from tsmodel.client.record import Key
@@ -21,6 +20,7 @@ from tsmodel.errors import (
     TransportError,
     TruncatedError,
 )
+from tsmodel.io.failures import refusal_error
 from tsmodel.wire.answers import GetEvent
 from tsmodel.wire.chunk import Chunk, joined
 from tsmodel.wire.messages import AcqAnswer, PutAnswer, Refusal

@@ -10,21 +10,22 @@ Rules kept here:
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 from typing_extensions import Self
 
-from tsmodel.client.retry import ONCE, Retry, seconds_of
 from tsmodel.errors import QueryError
+from tsmodel.io.effects import Emit, Look, Pause, Work
+from tsmodel.io.retry import ONCE, Retry, seconds_of
+from tsmodel.io.runners import advance, advance_async, on_backend, on_backend_async, run, run_async
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.query.checkpoint import Checkpoint, Position, identity_of
 from tsmodel.query.executor import Execution
 from tsmodel.query.sinks import Selection
 from tsmodel.query.spec import at_least
-from tsmodel.query.steps import Look, Pause, ReadStep, advanced, advanced_async
 from tsmodel.query.windows import MOST, Collected, Removed, cut_to, last_acq, tried
 from tsmodel.timestamps import DurationLike, TimeLike, to_ns
 
@@ -39,9 +40,6 @@ class Given:
 
     row: Any
     position: Position
-
-
-FollowSteps: TypeAlias = Generator["ReadStep | Given", Any, None]
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -118,7 +116,7 @@ class _Following(Generic[M]):
         self._saved = self._position
         self._since_saved = 0
         self._in_hand: Position | None = None
-        self._work: FollowSteps | None = None
+        self._work: Work[None] | None = None
         self._width: int | None = None
         self._ended = False
 
@@ -157,7 +155,7 @@ class _Following(Generic[M]):
             work.close()
         self._save()
 
-    def _begun(self) -> FollowSteps:
+    def _begun(self) -> Work[None]:
         """The work, begun anew from the position when it was broken off."""
         self._take()
         if self._work is None:
@@ -175,14 +173,14 @@ class _Following(Generic[M]):
         """The acq below which all records were taken, and perhaps some that have it."""
         return self._position.acq + (self._position.taken > 0)
 
-    def _lag(self) -> Generator[ReadStep, Any, int]:
+    def _lag(self) -> Work[int]:
         last: int = yield from self._last()
         return max(last - self._position.acq, 0) if self._position.acq > LIMITS["acq"].least else last
 
-    def _last(self) -> Generator[ReadStep, Any, int]:
+    def _last(self) -> Work[int]:
         return (yield from tried(lambda: last_acq(self._plan.boxes), self._plan.retry, self._plan.of["target"]))
 
-    def _steps(self) -> FollowSteps:
+    def _steps(self) -> Work[None]:
         while True:
             last: int = (yield from self._last()) if self._plan.boxes else self._position.acq
             if (yield from self._removed.tell(self._below)):
@@ -195,7 +193,7 @@ class _Following(Generic[M]):
                 return
             yield Pause(self._plan.poll)
 
-    def _window(self, last: int) -> FollowSteps:
+    def _window(self, last: int) -> Work[None]:
         start = self._position.acq
         end, acqs, rows = yield from tried(lambda: self._read(start, last), self._plan.retry, self._plan.of["target"])
         taken = 0
@@ -203,10 +201,10 @@ class _Following(Generic[M]):
         for acq, row in zip(acqs, rows, strict=True):
             taken, previous = (taken + 1 if acq == previous else 1), acq
             if acq > start or taken > self._position.taken:
-                yield Given(row, Position(acq, taken))
+                yield Emit(Given(row, Position(acq, taken)))
         self._position = Position(end)
 
-    def _read(self, start: int, last: int) -> Generator[ReadStep, Any, tuple[int, list[int], list[Any]]]:
+    def _read(self, start: int, last: int) -> Work[tuple[int, list[int], list[Any]]]:
         """The end of the next window, and its records."""
         end = last if self._width is None else min(last, start + self._width)
         while True:
@@ -233,7 +231,7 @@ class Follow(_Following[M], Iterator[M]):
         if self._ended:
             raise StopIteration
         try:
-            is_given, given = advanced(self._begun(), self._plan.backend)
+            is_given, given = advance(self._begun(), on_backend(self._plan.backend))
         except BaseException:
             self._work = None
             raise
@@ -248,8 +246,7 @@ class Follow(_Following[M], Iterator[M]):
         0 when everything that was fully committed was taken. Before anything was read, without `since`, it is the last
         full-commit acq itself.
         """
-        _, lag = advanced(self._lag(), self._plan.backend)
-        return int(lag)
+        return run(self._lag(), on_backend(self._plan.backend))
 
     def close(self) -> None:
         """Ends it and writes the checkpoint. The record in hand does not count as taken: `commit` first if it is."""
@@ -271,7 +268,7 @@ class AsyncFollow(_Following[M], AsyncIterator[M]):
         if self._ended:
             raise StopAsyncIteration
         try:
-            is_given, given = await advanced_async(self._begun(), self._plan.backend)
+            is_given, given = await advance_async(self._begun(), on_backend_async(self._plan.backend))
         except BaseException:
             self._work = None
             raise
@@ -282,8 +279,7 @@ class AsyncFollow(_Following[M], AsyncIterator[M]):
 
     async def lag(self) -> int:
         """See `Follow.lag`."""
-        _, lag = await advanced_async(self._lag(), self._plan.backend)
-        return int(lag)
+        return await run_async(self._lag(), on_backend_async(self._plan.backend))
 
     async def close(self) -> None:
         """See `Follow.close`."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -21,11 +21,11 @@ import msgspec
 import numpy as np
 
 from tsmodel.backend import Removal
-from tsmodel.client.retry import Attempts, Retry
 from tsmodel.errors import RemovedWarning
+from tsmodel.io.effects import LastAcq, Removals, Work
+from tsmodel.io.retry import Retry, again
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.query.sinks import Selection
-from tsmodel.query.steps import LastAcq, Pause, ReadStep, Removals
 from tsmodel.wire.chunk import Chunk, keys_of
 from tsmodel.wire.sorting import order_of, run_starts
 
@@ -102,21 +102,17 @@ def cut_to(boxes: Sequence[KeyRange], start: int, end: int) -> list[KeyRange]:
     return [box for box in cut if not box.is_empty]
 
 
-def tried(work: Callable[[], Generator[ReadStep, Any, R]], retry: Retry, of: str) -> Generator[ReadStep, Any, R]:
-    """What `work` comes to, begun anew after failures that may pass."""
-    attempts = Attempts(retry)
-    while True:
-        try:
-            return (yield from work())
-        except Exception as error:
-            pause = attempts.pause(error)
-            if pause is None:
-                raise
+def tried(work: Callable[[], Work[R]], retry: Retry, of: str) -> Work[R]:
+    """What `work` comes to, begun anew after failures that may pass, which are logged."""
+
+    def failed(error: Exception, pause: float | None) -> None:
+        if pause is not None:
             _log.warning("reading %s failed, next attempt in %.3g s: %s", of, pause, error)
-        yield Pause(pause)
+
+    return again(work, retry, failed)
 
 
-def last_acq(boxes: Sequence[KeyRange]) -> Generator[ReadStep, Any, int]:
+def last_acq(boxes: Sequence[KeyRange]) -> Work[int]:
     """The acq below which no record of the boxes changes any more."""
     least: int = LIMITS["acq"].bound
     for box in boxes:
@@ -143,7 +139,7 @@ class Removed:
         """Number of the last removal that was told."""
         return self._told or 0
 
-    def tell(self, acq: int) -> Generator[ReadStep, Any, bool]:
+    def tell(self, acq: int) -> Work[bool]:
         """Asks for new removals, and warns of those of records below `acq`; returns whether there are new ones.
 
         Raises:

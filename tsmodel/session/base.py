@@ -12,9 +12,9 @@ import attrs
 import msgspec
 
 from tsmodel.backend import PutId, PutInfo
-from tsmodel.client.retry import ONCE, Retry, seconds_of
 from tsmodel.errors import QueryError, SessionError, UnsupportedError
 from tsmodel.forking import in_child
+from tsmodel.io.retry import ONCE, Retry, seconds_of
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.model import TSModel
 from tsmodel.model.base import codec_of

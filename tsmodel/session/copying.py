@@ -21,16 +21,16 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.client.retry import Retry
 from tsmodel.codec.batching import batches_by_cid
 from tsmodel.errors import QueryError, SessionError, TSModelError
+from tsmodel.io.effects import Append, Look, Sent, Work
+from tsmodel.io.retry import Retry
 from tsmodel.keys import KEY_DTYPE, LIMITS, KeyRange
 from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.checkpoint import Checkpoint, Position, identity_of
 from tsmodel.query.planning import Plan, plan_of
 from tsmodel.query.spec import QuerySpec
 from tsmodel.query.windows import Removed, cut_to, last_acq, tried
-from tsmodel.session.steps import Append, Look, Sent, Steps
 from tsmodel.session.target import StoreFile, parse
 from tsmodel.wire.chunk import Batch, Chunk, joined, keys_of
 from tsmodel.wire.records import GET_FORM, PUTA_FORM
@@ -195,7 +195,7 @@ class Copying:
         self._records = self._bytes = 0
         self._width: int | None = None
 
-    def keys_there(self) -> Steps[npt.NDArray[Any] | None]:
+    def keys_there(self) -> Work[npt.NDArray[Any] | None]:
         """The keys that the target has from the checkpoint on; None when there was none. To be run on the target."""
         if not self._resumed:
             return None
@@ -208,7 +208,7 @@ class Copying:
             yield Look(box, look)
         return np.concatenate(parts) if parts else None
 
-    def steps(self, there: npt.NDArray[Any] | None) -> Steps[Copied]:
+    def steps(self, there: npt.NDArray[Any] | None) -> Work[Copied]:
         """The copy. `there` is what `keys_there` came to."""
         yield from self._tell()
         if self._file and not self._resumed:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from tsmodel.client.retry import seconds_of
 from tsmodel.errors import SessionError
+from tsmodel.io.retry import seconds_of
 from tsmodel.model import TSModel
 from tsmodel.session.puts import Put
 from tsmodel.timestamps import DurationLike

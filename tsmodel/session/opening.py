@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tsmodel.backend import AsyncBackend, Backend
-from tsmodel.client.retry import ONCE, Retry
 from tsmodel.errors import SessionError
+from tsmodel.io.retry import ONCE, Retry
 from tsmodel.session.base import SessionOptions
 from tsmodel.session.limits import DEFAULT_BATCH_SIZE
 from tsmodel.session.observing import Hooks, OnRequest, OnResponse
@@ -114,7 +114,7 @@ def connect_async(
     Raises:
         SessionError: when the target is not one of these. Whatever else `connect` raises comes on entering the block.
     """
-    from tsmodel.client.backend_async import AsyncTStorageBackend
+    from tsmodel.client.backend import AsyncTStorageBackend
     from tsmodel.session.session_async import AsyncSession
     from tsmodel.session.threads import ThreadedStore
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from tsmodel.backend import PutId
-from tsmodel.client.retry import seconds_of
 from tsmodel.errors import CommitTimeoutError, SessionError
 from tsmodel.html import html_table
+from tsmodel.io.effects import LastAcq, Pause, Work
+from tsmodel.io.retry import seconds_of
+from tsmodel.io.runners import on_backend, run
 from tsmodel.keys import KeyRange
-from tsmodel.session.steps import LastAcq, Pause, Steps, run
 from tsmodel.timestamps import DurationLike, to_iso
 
 if TYPE_CHECKING:
@@ -104,9 +104,9 @@ class Receipt:
             SessionError: when the receipt is empty, or the session is closed.
             TransportError, ServerError: when the database could not be asked.
         """
-        return run(self.waiting(timeout), self._backend, nullcontext())
+        return run(self.waiting(timeout), on_backend(self._backend))
 
-    def waiting(self, timeout: DurationLike | None) -> Steps[int]:
+    def waiting(self, timeout: DurationLike | None) -> Work[int]:
         """The work of `wait_committed`, to be carried out by a session."""
         if not self.count:
             raise SessionError("nothing was stored by this receipt, so there is no commit to wait for")
@@ -114,7 +114,7 @@ class Receipt:
         return committed(box, self.acq_max, timeout)
 
 
-def committed(box: KeyRange, acq: int, timeout: DurationLike | None) -> Steps[int]:
+def committed(box: KeyRange, acq: int, timeout: DurationLike | None) -> Work[int]:
     """Waits until the last full-commit acq of a range is beyond `acq`, and returns it.
 
     Raises:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType, UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -22,8 +21,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from typing_extensions import Self
 
 from tsmodel.backend import Backend, PutInfo, Removal
-from tsmodel.client.retry import OnUnknown
 from tsmodel.errors import SessionError, TSModelError
+from tsmodel.io.effects import Work
+from tsmodel.io.retry import OnUnknown
+from tsmodel.io.runners import on_backend, run
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import Query, QuerySpec
@@ -43,7 +44,6 @@ from tsmodel.session.base import (
 from tsmodel.session.flushing import Flusher
 from tsmodel.session.observing import Observed
 from tsmodel.session.receipt import Receipt
-from tsmodel.session.steps import Steps, run
 from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import DurationLike
 
@@ -279,7 +279,7 @@ class Session(SessionBase):
 
     def wait_committed(self, receipt: Receipt, timeout: DurationLike | None = None) -> int:
         """Waits until the records of a receipt are fully committed. See `Receipt.wait_committed`."""
-        return run(receipt.waiting(timeout), lambda: self.backend, nullcontext())
+        return run(receipt.waiting(timeout), on_backend(lambda: self.backend))
 
     @overload
     def query(self, model: type[M]) -> Query[M]: ...
@@ -323,13 +323,12 @@ class Session(SessionBase):
             TransportError, ServerError, StoreError: when either side fails; reads are tried again as `retry` says.
         """
         from tsmodel.session.copying import Copying, check_apart
-        from tsmodel.session.pairs import Pair
 
         check_apart(self, to)
         copying = Copying(what, self, to.name, self.retries, checkpoint, progress)
-        there = run(copying.keys_there(), lambda: to.backend, nullcontext())
-        pair = Pair(self.backend, to.backend)
-        return run(copying.steps(there), lambda: pair, nullcontext())
+        there = run(copying.keys_there(), on_backend(lambda: to.backend))
+        source, target = self.backend, to.backend
+        return run(copying.steps(there), on_backend(lambda: source, lambda: target))
 
     def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
         """Copies the embedded file, as it is now, to a new one, while others read and write. What was not flushed is not
@@ -486,9 +485,9 @@ class Session(SessionBase):
                 stored = self._pending.receipt()
         return stored.of(lambda: self.backend)
 
-    def _carry_out(self, work: Steps[None]) -> None:
+    def _carry_out(self, work: Work[None]) -> None:
         with self._writing:
-            run(work, lambda: self.backend, self._lock)
+            run(work, on_backend(lambda: self.backend), self._lock)
 
     def _flush_in_background(self) -> None:
         if self._failure is not None or self._backend is None:

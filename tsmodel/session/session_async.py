@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from typing_extensions import Self
 
 from tsmodel.backend import AsyncBackend, PutInfo, Removal
-from tsmodel.client.retry import OnUnknown
 from tsmodel.errors import SessionError, TSModelError
+from tsmodel.io.effects import Work
+from tsmodel.io.retry import OnUnknown
+from tsmodel.io.runners import on_backend_async, run_async
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import AsyncQuery, QuerySpec
@@ -36,7 +38,6 @@ from tsmodel.session.base import (
 )
 from tsmodel.session.observing import AsyncObserved
 from tsmodel.session.receipt import Receipt
-from tsmodel.session.steps import Steps, run_async
 from tsmodel.session.threads import ThreadedStore, in_thread
 from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import DurationLike
@@ -197,7 +198,7 @@ class AsyncSession(SessionBase):
 
     async def wait_committed(self, receipt: Receipt, timeout: DurationLike | None = None) -> int:
         """Waits until the records of a receipt are fully committed. See `Receipt.wait_committed`."""
-        return await run_async(receipt.waiting(timeout), lambda: self.backend)
+        return await run_async(receipt.waiting(timeout), on_backend_async(lambda: self.backend))
 
     @overload
     def query(self, model: type[M]) -> AsyncQuery[M]: ...
@@ -224,13 +225,12 @@ class AsyncSession(SessionBase):
     ) -> Copied:
         """See `Session.copy`."""
         from tsmodel.session.copying import Copying, check_apart
-        from tsmodel.session.pairs import AsyncPair
 
         check_apart(self, to)
         copying = Copying(what, self, to.name, self.retries, checkpoint, progress)
-        there = await run_async(copying.keys_there(), lambda: to.backend)
-        pair = AsyncPair(self.backend, to.backend)
-        return await run_async(copying.steps(there), lambda: pair)
+        there = await run_async(copying.keys_there(), on_backend_async(lambda: to.backend))
+        source, target = self.backend, to.backend
+        return await run_async(copying.steps(there), on_backend_async(lambda: source, lambda: target))
 
     async def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
         """See `Session.backup`. It goes on to its end in a thread, which calls `progress`, also when it is cancelled."""
@@ -313,9 +313,9 @@ class AsyncSession(SessionBase):
             stored = self._pending.receipt()
         return stored.of_async()
 
-    async def _carry_out(self, work: Steps[None]) -> None:
+    async def _carry_out(self, work: Work[None]) -> None:
         """To its end, also when it is cancelled: but a put to a server and a pause are given up then."""
-        working = asyncio.ensure_future(run_async(work, lambda: self.backend))
+        working = asyncio.ensure_future(run_async(work, on_backend_async(lambda: self.backend)))
         try:
             await asyncio.shield(working)
         except asyncio.CancelledError:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from tsmodel.client.ledger import Address, PoolOptions
-from tsmodel.client.tls import client_context
 from tsmodel.errors import SessionError
+from tsmodel.io.pool import Address, PoolOptions
+from tsmodel.io.tls import client_context
 
 if TYPE_CHECKING:
     from ssl import SSLContext

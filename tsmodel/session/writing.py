@@ -1,4 +1,4 @@
-"""Storing what a session holds, as steps; the same for sessions that block and sessions that await.
+"""Storing what a session holds, as work; the same for sessions that block and sessions that await.
 
 Rules kept here:
 
@@ -17,14 +17,14 @@ from typing import Final
 
 import attrs
 
-from tsmodel.client.retry import ONCE, Attempts, OnUnknown, Retry, seconds_of
 from tsmodel.errors import CommitTimeoutError, EncodeError, ServerError, SessionError, StoreError, StoreInDoubtError
+from tsmodel.io.effects import Append, LastAcq, Look, Pause, Sent, Work
+from tsmodel.io.retry import ONCE, OnUnknown, Retry, again, seconds_of
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.session.looking import Looking
 from tsmodel.session.pending import Doubt, Pending
 from tsmodel.session.puts import Put, encoded
 from tsmodel.session.receipt import committed
-from tsmodel.session.steps import Append, LastAcq, Look, Pause, Sent, Steps
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.status import Status
 
@@ -61,7 +61,7 @@ class Writer:
         self._retry = retry
         self.is_remote = True
 
-    def flush(self, on_unknown: OnUnknown | None = None) -> Steps[None]:
+    def flush(self, on_unknown: OnUnknown | None = None) -> Work[None]:
         """Stores everything, what is in doubt included where `on_unknown` (by default the policy's) says how."""
         how = self._how(on_unknown)
         self._pending.interrupted()
@@ -77,7 +77,7 @@ class Writer:
             assert cause is not None
             raise self._error(cause) from cause
 
-    def store(self, on_unknown: OnUnknown | None = None) -> Steps[None]:
+    def store(self, on_unknown: OnUnknown | None = None) -> Work[None]:
         """Stores what is surely not stored."""
         how = self._how(on_unknown)
         self._pending.interrupted()
@@ -89,37 +89,36 @@ class Writer:
             return self._retry.on_unknown
         return attrs.evolve(self._retry, on_unknown=on_unknown).on_unknown
 
-    def _stored(self, put: Put, how: OnUnknown) -> Steps[None]:
+    def _stored(self, put: Put, how: OnUnknown) -> Work[None]:
         """Stores one put, in as many attempts as the policy allows."""
-        attempts = Attempts(self._retry)
         remaining: Put | None = put
         doubt: Doubt | None = None
-        while remaining is not None:
-            try:
-                if doubt is not None:
-                    remaining = yield from self._settled(doubt, how)
-                doubt = None
-                if remaining is not None:
-                    bound = (yield LastAcq(KeyRange())) if how == "check" and not remaining.with_acq else None
-                    doubt = self._pending.begin(remaining, bound)
-                if doubt is None:
-                    return
-                yield from self._sent(doubt)
-                return
-            except EncodeError:
-                raise
-            except Exception as error:
-                if doubt is not None and doubt.ended is None:  # it turned out that nothing is stored
-                    self._pending.returned(doubt)
-                    doubt = None
-                pause = attempts.pause(error)
-                if pause is None or (doubt is not None and how == "raise" and not doubt.put.with_acq):
-                    raise self._error(error) from error
-                reason = error
-            _log.warning("storing on %s failed, next attempt in %.3g s: %s", self._name, pause, reason)
-            yield Pause(pause)
 
-    def _sent(self, doubt: Doubt) -> Steps[None]:
+        def attempt() -> Work[None]:
+            nonlocal remaining, doubt
+            if doubt is not None:
+                remaining = yield from self._settled(doubt, how)
+            doubt = None
+            if remaining is not None:
+                bound = (yield LastAcq(KeyRange())) if how == "check" and not remaining.with_acq else None
+                doubt = self._pending.begin(remaining, bound)
+            if doubt is not None:
+                yield from self._sent(doubt)
+
+        def failed(error: Exception, pause: float | None) -> None:
+            nonlocal doubt
+            if isinstance(error, EncodeError):
+                raise error
+            if doubt is not None and doubt.ended is None:  # it turned out that nothing is stored
+                self._pending.returned(doubt)
+                doubt = None
+            if pause is None or (doubt is not None and how == "raise" and not doubt.put.with_acq):
+                raise self._error(error) from error
+            _log.warning("storing on %s failed, next attempt in %.3g s: %s", self._name, pause, error)
+
+        yield from again(attempt, self._retry, failed)
+
+    def _sent(self, doubt: Doubt) -> Work[None]:
         """One attempt. After a failure the doubt has ended, unless nothing is stored."""
         started = time.perf_counter()
         put = doubt.put
@@ -138,7 +137,7 @@ class Writer:
         self._pending.stored(doubt, receipt)
         _log.debug("stored %d records on %s in %.3g s", receipt.count, self._name, receipt.seconds)
 
-    def _settled(self, doubt: Doubt, how: OnUnknown) -> Steps[Put | None]:
+    def _settled(self, doubt: Doubt, how: OnUnknown) -> Work[Put | None]:
         """Takes a put out of doubt. What is missing of it is pending again, and is what comes back."""
         if not self._pending.holds(doubt):
             return None
@@ -161,7 +160,7 @@ class Writer:
         _log.info("%d of %d records in doubt are stored on %s", found.receipt.count, len(found.stored), self._name)
         return None if segment is None else encoded(segment)
 
-    def _unchanging(self, doubt: Doubt) -> Steps[None]:
+    def _unchanging(self, doubt: Doubt) -> Work[None]:
         """Waits until what a put stored, if it stored anything, is there for all to see."""
         if doubt.bound is None or doubt.ended is None:
             raise SessionError(

@@ -14,8 +14,8 @@ from support.sessions import EVERYWHERE, opened_at
 
 from tsmodel import Int32, Receipt, Retry, Session, TSModel, WriteError, connect
 from tsmodel.backend import AcqInterval, Batch
-from tsmodel.client.retry import OnUnknown
 from tsmodel.errors import TransportError
+from tsmodel.io.retry import OnUnknown
 from tsmodel.store import EmbeddedStore
 from tsmodel.store.memory import MemoryEngine
 

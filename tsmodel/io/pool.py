@@ -1,4 +1,4 @@
-"""The decisions of a connection pool: which connection an operation gets. No sockets, no waiting.
+"""A pool of connections: which one an operation gets. Work, without sockets: to block and to await alike.
 
 Rules kept here:
 
@@ -7,26 +7,34 @@ Rules kept here:
 * A connection at rest is looked at before it is used again, and is not used when it has rested for long: what stands
   between may have forgotten it.
 * There are never more connections than the pool may have; who finds none free waits, but not for ever.
+* Several threads may use a pool. In a forked process it begins anew: the parent's connections close themselves there, and
+  others are dialed.
 """
 
 from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import attrs
 
 from tsmodel.errors import PoolTimeoutError, SessionError, TransportError
+from tsmodel.forking import in_child
+from tsmodel.io.effects import Check, Dial, Discard, Wait, Work
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ["Address", "Check", "Dial", "Discard", "Lease", "Ledger", "PoolOptions", "Wait"]
+__all__ = ["Address", "Lease", "PoolOptions", "PoolState"]
 
-C = TypeVar("C")
+C = TypeVar("C", bound=Any)
+R = TypeVar("R")
 
 _log = logging.getLogger("tsmodel.client")
 
@@ -68,40 +76,12 @@ class PoolOptions:
         return ",".join(map(str, self.addresses))
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Lease(Generic[C]):
     """A connection that is in use."""
 
     connection: C
     address: Address
-
-
-@attrs.frozen
-class Dial:
-    """Asks for a new connection; a TransportError may be thrown in."""
-
-    address: Address
-
-
-@attrs.frozen(eq=False)
-class Check(Generic[C]):
-    """Asks whether a connection at rest is still there."""
-
-    connection: C
-
-
-@attrs.frozen(eq=False)
-class Discard(Generic[C]):
-    """Asks to close a connection."""
-
-    connection: C
-
-
-@attrs.frozen
-class Wait:
-    """Asks to wait: until the ledger changes, but at most some seconds."""
-
-    seconds: float
 
 
 @attrs.define(eq=False)
@@ -114,14 +94,8 @@ class _Connector(Generic[C]):
     turn: int = 0
 
 
-if TYPE_CHECKING:
-    Steps: TypeAlias = Generator[Dial | Check[C] | Discard[C] | Wait, Any, Lease[C]]
-else:
-    Steps = Generator
-
-
-class Ledger(Generic[C]):
-    """Who has which connection. All calls, and each resumption of `lease`, must exclude one another.
+class PoolState(Generic[C]):
+    """Who has which connection.
 
     Args:
         options: how many there may be, and where to.
@@ -131,17 +105,24 @@ class Ledger(Generic[C]):
     def __init__(self, options: PoolOptions, clock: Callable[[], float] = time.monotonic) -> None:
         self._options = options
         self._clock = clock
-        self._connectors: dict[Address, _Connector[C]] = {each: _Connector(each) for each in options.addresses}
-        self._turn = 0
-        self.closed = False
+        self._is_closed = False
+        self._begin()
+        in_child(self._begin)
 
-    def anew(self) -> Ledger[C]:
-        """A ledger of the same pool that knows of no connection."""
-        other: Ledger[C] = Ledger(self._options, self._clock)
-        other.closed = self.closed
-        return other
+    def connected(self, work: Callable[[C], Work[R]]) -> Work[R]:
+        """Work on a connection that nobody else uses meanwhile. What `lease` raises comes out."""
+        connectors = self._connectors
+        lease = yield from self.lease()
+        try:
+            return (yield from work(lease.connection))
+        finally:
+            if connectors is not self._connectors:  # this process was forked meanwhile
+                lease.connection.close()
+            else:
+                for each in self.give_back(lease, usable=lease.connection.open):
+                    each.close()
 
-    def lease(self) -> Steps[C]:
+    def lease(self) -> Work[Lease[C]]:
         """Comes by a connection.
 
         Raises:
@@ -149,17 +130,52 @@ class Ledger(Generic[C]):
             PoolTimeoutError: when no connection became free in time.
             SessionError: when the pool is closed.
         """
+        try:
+            return (yield from self._leased())
+        finally:
+            self._tell()  # what was reserved and not taken is free for somebody else
+
+    def give_back(self, lease: Lease[C], *, usable: bool) -> list[C]:
+        """A connection is not in use any more; returns those that are to be closed."""
+        with self._lock:
+            connector = self._connectors[lease.address]
+            connector.busy -= 1
+            rests = usable and not self._is_closed
+            if rests:
+                connector.resting.append((lease.connection, self._clock()))
+        self._tell()
+        return [] if rests else [lease.connection]
+
+    def close(self) -> list[C]:
+        """No connection is given any more; returns those that are to be closed."""
+        with self._lock:
+            self._is_closed = True
+            resting = [connection for each in self._connectors.values() for connection, _ in each.resting]
+            for each in self._connectors.values():
+                each.resting.clear()
+        self._tell(everybody=True)
+        return resting
+
+    def _begin(self) -> None:
+        """Knows of no connection."""
+        self._connectors: dict[Address, _Connector[C]] = {each: _Connector(each) for each in self._options.addresses}
+        self._turn = self._changes = 0
+        self._waiting: list[Callable[[], object]] = []
+        self._lock = threading.RLock()  # a generator that is collected gives back what it held, in any thread, at any time
+
+    def _leased(self) -> Work[Lease[C]]:
         until = self._clock() + self._options.wait
         failures: dict[Address, TransportError] = {}
         while True:
-            if self.closed:
-                raise SessionError(f"the connection to {self._options} is closed")
-            found = self._next()
+            with self._lock:
+                if self._is_closed:
+                    raise SessionError(f"the connection to {self._options} is closed")
+                found, seen = self._next(), self._changes
             if not isinstance(found, (tuple, _Connector)):
                 left = until - self._clock()
                 if left <= 0:
                     raise self._late(failures)
-                yield Wait(min(found, left))
+                yield Wait(min(found, left), partial(self._told, seen))
             elif isinstance(found, tuple):
                 connector, connection, since = found
                 try:
@@ -167,44 +183,56 @@ class Ledger(Generic[C]):
                     if not fresh:
                         yield Discard(connection)
                 except BaseException:
-                    connector.busy -= 1
+                    self._not_taken(connector)
                     raise
                 if fresh:
                     return Lease(connection, connector.address)
-                connector.busy -= 1
+                self._not_taken(connector)
             else:
                 try:
-                    dialed = yield Dial(found.address)
+                    dialed = yield Dial(found.address, self._options)
                 except TransportError as error:
-                    found.busy -= 1
-                    self._failed(found, error)
+                    self._not_taken(found)
                     failures[found.address] = error
-                    if len(failures) == len(self._connectors):
-                        raise self._unreachable(error) from error.__cause__
-                    self._try_others(failures)
+                    with self._lock:
+                        self._failed(found, error)
+                        if len(failures) == len(self._connectors):
+                            raise self._unreachable(error) from error.__cause__
+                        self._try_others(failures)
                 except BaseException:
-                    found.busy -= 1
+                    self._not_taken(found)
                     raise
                 else:
-                    found.failures, found.not_before = 0, 0.0
+                    with self._lock:
+                        found.failures, found.not_before = 0, 0.0
                     return Lease(dialed, found.address)
 
-    def give_back(self, lease: Lease[C], *, usable: bool) -> list[C]:
-        """A connection is not in use any more; returns those that are to be closed."""
-        connector = self._connectors[lease.address]
-        connector.busy -= 1
-        if self.closed or not usable:
-            return [lease.connection]
-        connector.resting.append((lease.connection, self._clock()))
-        return []
+    def _not_taken(self, connector: _Connector[C]) -> None:
+        with self._lock:
+            connector.busy -= 1
 
-    def close(self) -> list[C]:
-        """No connection is given any more; returns those that are to be closed."""
-        self.closed = True
-        resting = [connection for each in self._connectors.values() for connection, _ in each.resting]
-        for each in self._connectors.values():
-            each.resting.clear()
-        return resting
+    @contextmanager
+    def _told(self, seen: int, wake: Callable[[], object]) -> Iterator[None]:
+        """Calls `wake` when something changes after the change that was seen last."""
+        with self._lock:
+            if self._changes != seen:
+                wake()
+            self._waiting.append(wake)
+        try:
+            yield
+        finally:
+            with self._lock:
+                if wake in self._waiting:
+                    self._waiting.remove(wake)
+
+    def _tell(self, *, everybody: bool = False) -> None:
+        """Wakes the one who has waited longest, or everybody."""
+        with self._lock:
+            self._changes += 1
+            told = self._waiting if everybody else self._waiting[:1]
+            self._waiting = [] if everybody else self._waiting[1:]
+            for wake in told:
+                wake()
 
     def _next(self) -> tuple[_Connector[C], C, float] | _Connector[C] | float:
         """A connection at rest, a connector to dial, or how long to wait. The first two count as busy."""

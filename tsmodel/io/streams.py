@@ -18,9 +18,13 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Final, Protocol, TypeVar
 
+from typing_extensions import Self
+
+from tsmodel.forking import in_child
+from tsmodel.io.failures import transport_error
 from tsmodel.wire.requests import Buffers, gathered, portions, unsent
 
-__all__ = ["Stream", "open_stream"]
+__all__ = ["AsyncConnection", "Stream", "open_stream"]
 
 T = TypeVar("T")
 
@@ -50,6 +54,64 @@ class Stream(Protocol):
     def forsake(self) -> None:
         """Closes the copy that a forked process has."""
         ...
+
+
+class AsyncConnection:
+    """A connection to a server; see `Connection`. Made by `connect`."""
+
+    def __init__(self, host: str, port: int, stream: Stream, timeout: float | None) -> None:
+        self._host, self._port = host, port
+        self._stream = stream
+        self._timeout = timeout
+        self.open = True
+        in_child(self._forsake)
+
+    @classmethod
+    async def connect(
+        cls, host: str, port: int, timeout: float | None = None, ssl_context: ssl.SSLContext | None = None
+    ) -> Self:
+        """Connects; arguments as for `Connection`.
+
+        Raises:
+            TransportError: when the server cannot be reached.
+        """
+        try:
+            stream = await open_stream(host, port, timeout, ssl_context)
+        except (OSError, OverflowError, UnicodeError) as error:
+            raise transport_error(host, port, "connecting to", error) from error
+        return cls(host, port, stream, timeout)
+
+    async def send(self, buffers: Buffers) -> None:
+        """See `Connection.send`."""
+        try:
+            await self._stream.send(buffers, self._timeout)
+        except OSError as error:
+            raise transport_error(self._host, self._port, "sending to", error) from error
+
+    async def receive(self, buffer: memoryview) -> int:
+        """See `Connection.receive`."""
+        try:
+            return await self._stream.receive(buffer, self._timeout)
+        except OSError as error:
+            raise transport_error(self._host, self._port, "receiving from", error) from error
+
+    def set_timeout(self, timeout: float | None) -> None:
+        """Seconds that each wait may take from now on."""
+        self._timeout = timeout
+
+    def is_usable(self) -> bool:
+        """See `Connection.is_usable`."""
+        return self.open and self._stream.rests()
+
+    def close(self) -> None:
+        """Closes at once."""
+        self.open = False
+        self._stream.close()
+
+    def _forsake(self) -> None:
+        """Closes the copy of a forked process; the parent goes on with its own."""
+        self.open = False
+        self._stream.forsake()
 
 
 class _Plain:

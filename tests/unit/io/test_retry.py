@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsmodel import Retry
-from tsmodel.client.retry import ONCE, Attempts, may_pass
 from tsmodel.errors import EncodeError, RemoteProtocolError, ServerError, SessionError, StoreError, TransportError
+from tsmodel.io.retry import ONCE, Attempts, may_pass
 
 LOST = TransportError("the line is dead")
 

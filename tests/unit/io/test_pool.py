@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from tsmodel.client.ledger import Address, Check, Dial, Discard, Lease, Ledger, PoolOptions, Wait
 from tsmodel.errors import PoolTimeoutError, SessionError, TransportError
+from tsmodel.io.effects import Check, Dial, Discard, Wait
+from tsmodel.io.pool import Address, Lease, PoolOptions, PoolState
 
 A, B, C = Address("a", 1), Address("b", 2), Address("::1", 3)
 
@@ -25,11 +26,11 @@ class World:
         self.broken: set[str] = set()
         self.dialed: list[Address] = []
         self.discarded: list[str] = []
-        self.ledger: Ledger[str] = Ledger(PoolOptions(addresses=addresses, size=size, wait=wait), lambda: self.now)
+        self.pool: PoolState[str] = PoolState(PoolOptions(addresses=addresses, size=size, wait=wait), lambda: self.now)
 
     def lease(self) -> Lease[str]:
         """Leases, letting time pass while it waits."""
-        steps = self.ledger.lease()
+        steps = self.pool.lease()
         step = next(steps)
         while True:
             try:
@@ -57,7 +58,7 @@ class World:
 def test_connectors_take_turns_and_connections_are_used_again() -> None:
     world = World(A, B)
     for _ in range(6):
-        world.ledger.give_back(world.lease(), usable=True)
+        world.pool.give_back(world.lease(), usable=True)
     assert world.dialed == [A, B]
     leases = [world.lease() for _ in range(4)]
     assert sorted(str(lease.address) for lease in leases) == ["a:1", "a:1", "b:2", "b:2"]
@@ -66,7 +67,7 @@ def test_connectors_take_turns_and_connections_are_used_again() -> None:
 def test_a_connection_that_broke_while_it_rested_is_not_used() -> None:
     world = World(A)
     first = world.lease()
-    world.ledger.give_back(first, usable=True)
+    world.pool.give_back(first, usable=True)
     world.broken.add(first.connection)
     assert world.lease().connection != first.connection
     assert world.discarded == [first.connection]
@@ -75,7 +76,7 @@ def test_a_connection_that_broke_while_it_rested_is_not_used() -> None:
 def test_a_connection_that_rested_for_long_is_not_used() -> None:
     world = World(A)
     first = world.lease()
-    world.ledger.give_back(first, usable=True)
+    world.pool.give_back(first, usable=True)
     world.now += 1000
     assert world.lease().connection != first.connection
 
@@ -83,7 +84,7 @@ def test_a_connection_that_rested_for_long_is_not_used() -> None:
 def test_one_that_cannot_be_used_is_given_up() -> None:
     world = World(A, size=1)
     first = world.lease()
-    assert world.ledger.give_back(first, usable=False) == [first.connection]
+    assert world.pool.give_back(first, usable=False) == [first.connection]
     assert world.lease().connection != first.connection
 
 
@@ -127,7 +128,7 @@ def test_pauses_grow_and_end() -> None:
         assert greatest / 2 <= pause <= greatest
     assert len(set(pauses)) == len(pauses)
     world.down.clear()
-    world.ledger.give_back(world.lease(), usable=False)
+    world.pool.give_back(world.lease(), usable=False)
     before = world.now
     world.lease()
     assert world.now == before
@@ -137,27 +138,29 @@ def test_waiting_ends() -> None:
     world = World(A, size=2, wait=5)
     world.lease()
     lease = world.lease()
-    steps = world.ledger.lease()
-    assert next(steps) == Wait(5.0)
+    steps = world.pool.lease()
+    waiting = next(steps)
+    assert isinstance(waiting, Wait)
+    assert waiting.seconds == 5.0
     world.now += 5
     with pytest.raises(PoolTimeoutError, match=r"to a:1 became free in 5 s: 2 of 2 are in use\. Finish or close") as caught:
         steps.send(None)
     assert (caught.value.busy, caught.value.size) == (2, 2)
-    waiting = world.ledger.lease()
+    waiting = world.pool.lease()
     next(waiting)
-    world.ledger.give_back(lease, usable=True)
+    world.pool.give_back(lease, usable=True)
     assert isinstance(waiting.send(None), Check)
 
 
 def test_a_closed_pool_gives_nothing() -> None:
     world = World(A, size=2)
     busy, resting = world.lease(), world.lease()
-    world.ledger.give_back(resting, usable=True)
-    waiting = world.ledger.lease()
+    world.pool.give_back(resting, usable=True)
+    waiting = world.pool.lease()
     assert isinstance(next(waiting), Check)
     waiting.close()
-    assert world.ledger.close() == []
-    assert world.ledger.give_back(busy, usable=True) == [busy.connection]
+    assert world.pool.close() == []
+    assert world.pool.give_back(busy, usable=True) == [busy.connection]
     with pytest.raises(SessionError, match="the connection to a:1 is closed"):
         world.lease()
 
@@ -166,8 +169,8 @@ def test_a_closed_pool_gives_nothing() -> None:
 def test_what_is_interrupted_is_not_counted(kind: type[BaseException], rested: bool) -> None:
     world = World(A, size=1, wait=1)
     if rested:
-        world.ledger.give_back(world.lease(), usable=True)
-    steps = world.ledger.lease()
+        world.pool.give_back(world.lease(), usable=True)
+    steps = world.pool.lease()
     next(steps)
     with pytest.raises(kind):
         steps.throw(kind())
@@ -203,7 +206,7 @@ class Pools(RuleBasedStateMachine):
     @rule(lease=consumes(leases), usable=st.booleans())
     def give_back(self, lease: Lease[str], usable: bool) -> None:
         del self.used[lease.connection]
-        self.world.discarded += self.world.ledger.give_back(lease, usable=usable)
+        self.world.discarded += self.world.pool.give_back(lease, usable=usable)
 
     @rule(address=st.sampled_from([A, B, C]))
     def toggle(self, address: Address) -> None:
@@ -216,7 +219,7 @@ class Pools(RuleBasedStateMachine):
 
     @invariant()
     def never_too_many(self) -> None:
-        connectors = self.world.ledger._connectors.values()
+        connectors = self.world.pool._connectors.values()
         assert sum(each.busy for each in connectors) == len(self.used)
         assert sum(each.busy + len(each.resting) for each in connectors) <= 3
 

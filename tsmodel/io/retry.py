@@ -13,15 +13,19 @@ from __future__ import annotations
 
 import random
 import time
-from typing import Any, Final, Literal, TypeAlias, cast, get_args
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, get_args
 
 import attrs
 
 from tsmodel.errors import RemoteProtocolError, ServerError, SessionError, TimestampError, TransportError
+from tsmodel.io.effects import Pause, Work
 from tsmodel.timestamps import DurationLike, duration_ns
 from tsmodel.wire.status import Status
 
-__all__ = ["ONCE", "Attempts", "OnUnknown", "Retry", "may_pass", "seconds_of"]
+__all__ = ["ONCE", "Attempts", "OnUnknown", "Retry", "again", "may_pass", "seconds_of"]
+
+R = TypeVar("R")
 
 OnUnknown: TypeAlias = Literal["raise", "check", "duplicate"]
 """What becomes of a put that was sent and never answered for; see `Retry`."""
@@ -123,3 +127,26 @@ class Attempts:
         if within is not None and time.monotonic() + pause > self._began + seconds_of(within, "within"):
             return None
         return pause
+
+
+def again(
+    work: Callable[[], Work[R]], retry: Retry, failed: Callable[[Exception, float | None], object] = lambda _, __: None
+) -> Work[R]:
+    """What `work` comes to, begun anew after failures that may pass.
+
+    Args:
+        work: begins an attempt.
+        retry: the policy.
+        failed: told of each failure, and of the pause before the next attempt, None when there is to be none. What it
+            raises comes out, and ends the attempts.
+    """
+    attempts = Attempts(retry)
+    while True:
+        try:
+            return (yield from work())
+        except Exception as error:
+            pause = attempts.pause(error)
+            failed(error, pause)
+            if pause is None:
+                raise
+        yield Pause(pause)

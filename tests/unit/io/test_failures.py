@@ -8,8 +8,8 @@ import ssl
 
 import pytest
 
-from tsmodel.client.failures import transport_error
 from tsmodel.errors import TransportError
+from tsmodel.io.failures import transport_error
 
 
 @pytest.mark.parametrize(
