@@ -17,6 +17,7 @@ ROOMS = (
     "forking",
     "wire",
     "backend",
+    "types",
     "codec",
     "client",
     "model",
@@ -47,7 +48,7 @@ DRIVERS = {
     "session/threads.py",
 }
 IO_MODULES = {"socket", "ssl", "asyncio", "select", "selectors"}
-ONLY_FOR_TYPES = {("errors", "keys"), ("errors", "model"), ("model", "query")}
+ONLY_FOR_TYPES = {("errors", "keys"), ("errors", "model"), ("model", "query"), ("types", "codec"), ("types", "model")}
 LATE = {("model", "query")}
 """May be imported inside a function: `Model.query` makes what the query room, which needs models, has."""
 

@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from tsmodel.client.payload_type import PayloadType
 from tsmodel.client.record import Record
-from tsmodel.codec import FieldFault, Layout, LayoutError, RowCodec
+from tsmodel.codec import Layout, LayoutError, RowCodec
 from tsmodel.codec.claims import Refusal
 from tsmodel.codec.evolving_rows import UpgradeFault
 from tsmodel.errors import DecodeError, UnavailableError, UpgradeError
@@ -18,11 +18,13 @@ from tsmodel.keys import KEY_FIELDS, Key
 from tsmodel.model.conversion.methods import FileConversions, ObjectConversions
 from tsmodel.model.evolution import upgrading
 from tsmodel.model.existing import members_of_dtype, members_of_format
-from tsmodel.model.fields import Int32, Int64, Timestamp, field
+from tsmodel.model.field import field
 from tsmodel.model.fingerprint import fingerprint_of
 from tsmodel.model.hexdump import hexdump
 from tsmodel.model.meta import TSModelMeta, schema_of
 from tsmodel.model.payload import ModelPayloadType
+from tsmodel.types import Int32, Int64, Timestamp
+from tsmodel.types.faults import FieldFault
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from typing import Any
 
 from tsmodel.errors import SchemaError
 from tsmodel.keys import KEY_FIELDS
-from tsmodel.model.fields import FieldOptions
+from tsmodel.model.field import FieldOptions
 from tsmodel.model.schema import SCHEMA, FieldSpec, Schema, read_fixed
 
 __all__ = [

@@ -7,8 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from tsmodel.codec import SCALARS, Scalar
-from tsmodel.codec.scalars import are_bools
+from tsmodel.types.scalars import SCALARS, Scalar, are_bools
 
 INTEGERS = {
     "Int8": (1, True),

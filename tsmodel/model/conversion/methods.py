@@ -10,9 +10,7 @@ from typing import Any, Literal
 import msgspec
 from typing_extensions import Self
 
-from tsmodel.codec import FieldFault
 from tsmodel.errors import EncodeError
-from tsmodel.model.conversion.base import Binary, Misfits, Spelling, Times, Unknown
 from tsmodel.model.conversion.collecting import Collector, ErrorHandling, conversion_error
 from tsmodel.model.conversion.columns import ColumnNames
 from tsmodel.model.conversion.csv_cells import CsvFormat
@@ -21,6 +19,8 @@ from tsmodel.model.conversion.csv_writing import write_csv
 from tsmodel.model.conversion.files import Source, Target
 from tsmodel.model.conversion.jsonl import of_json, read_jsonl, write_jsonl
 from tsmodel.model.conversion.making import structure_of
+from tsmodel.types.conversion import Binary, Misfits, Spelling, Times, Unknown
+from tsmodel.types.faults import FieldFault
 
 __all__ = ["FileConversions", "ObjectConversions"]
 
