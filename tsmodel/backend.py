@@ -22,6 +22,7 @@ from tsmodel.errors import LocalProtocolError
 from tsmodel.forking import in_child
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Batch, Chunk
+from tsmodel.wire.unstored import Unstored
 
 __all__ = ["AcqInterval", "AsyncBackend", "AsyncScan", "Backend", "Batch", "Scan", "Spare"]
 
@@ -166,10 +167,18 @@ class Backend(Protocol):
         """The records inside `box`, in no particular order. An empty box gives no chunks and sends nothing."""
         ...
 
-    def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
+    def append(
+        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
+    ) -> AcqInterval:
         """Stores all records of `batches` (PUT form, or PUTA form `with_acq`), durably, whole or not at all.
 
         A backend that fails before it has taken any batch from `batches` has sent nothing: sessions rely on it.
+
+        Args:
+            batches: the records.
+            with_acq: whether they carry their acq.
+            unless_stored: made of the same batches; only what is new by it is stored. An embedded store looks and stores in
+                one transaction; others look first, so that what is stored meanwhile may be stored twice.
         """
         ...
 
@@ -192,7 +201,9 @@ class AsyncBackend(Protocol):
         """See `Backend.scan`."""
         ...
 
-    async def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
+    async def append(
+        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
+    ) -> AcqInterval:
         """See `Backend.append`."""
         ...
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import runpy
 import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,3 +68,36 @@ def test_a_line_that_cannot_be_imported(tmp_path: Path, line: str, wording: str)
     assert done.returncode != 0
     assert wording in done.stderr
     assert "stored" not in done.stdout
+
+
+def test_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    httpx = pytest.importorskip("httpx")
+    pytest.importorskip("fastapi")
+    monkeypatch.setenv("READINGS", str(tmp_path / "readings.tsdb"))
+    module = runpy.run_path(str(EXAMPLES / "service.py"))
+    rows = [{"mid": 4711, "cap": f"2026-03-01T12:0{n}:00Z", "counter": n, "volts": 231.7} for n in range(3)]
+
+    async def talk() -> list[Any]:
+        app = module["app"]
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://here") as client,
+        ):
+            range_ = {"since": "2026-03-01T12:00:00Z", "until": "2026-03-01T12:02:00Z"}
+            return [
+                await client.post("/readings", json=rows),
+                await client.post("/readings", json=rows),
+                await client.get("/readings/4711", params=range_),
+                await client.post("/readings", json=[{**rows[0], "volts": "high"}]),
+                await client.get("/readings/4711", params={**range_, "since": "2026-03-01T12:00:00"}),
+            ]
+
+    stored, again, found, wrong, naive = asyncio.run(talk())
+    assert (stored.status_code, again.status_code) == (204, 204)
+    assert [(row["counter"], row["volts"], row["cap"]) for row in found.json()] == [
+        (0, 231.7, "2026-03-01T12:00:00Z"),
+        (1, 231.7, "2026-03-01T12:01:00Z"),
+    ]
+    assert (wrong.status_code, wrong.json()["detail"][0]["loc"]) == (422, ["body", 0, "volts"])
+    assert naive.status_code == 422

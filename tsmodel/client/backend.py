@@ -26,6 +26,7 @@ from tsmodel.errors import TSModelError
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.messages import Refusal
+from tsmodel.wire.unstored import Unstored
 
 __all__ = ["TStorageBackend"]
 
@@ -55,13 +56,21 @@ class TStorageBackend:
         """See `Backend.scan`. For an empty box nothing is sent, and `acq` is the end of the box."""
         return Scan(self._chunks(box))
 
-    def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
+    def append(
+        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
+    ) -> AcqInterval:
         """See `Backend.append`; without any batches nothing is sent.
 
         Raises:
             TransportError: when the connection is lost; what was sent may be stored or not.
             ServerError: when the server refuses.
         """
+        if unless_stored is not None:
+            for box in unless_stored.boxes():
+                with self.scan(box) as scan:
+                    for chunk in scan:
+                        unless_stored.feed(chunk)
+            batches = unless_stored.left_of(batches)
         if not batches:
             return AcqInterval(-1, -1)
         answer = self._result(put(batches, with_acq=with_acq))

@@ -17,6 +17,7 @@ from tsmodel.errors import TSModelError
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.messages import Refusal
+from tsmodel.wire.unstored import Unstored
 
 __all__ = ["AsyncTStorageBackend"]
 
@@ -50,8 +51,16 @@ class AsyncTStorageBackend:
         """See `TStorageBackend.scan`."""
         return AsyncScan(self._chunks(box))
 
-    async def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
+    async def append(
+        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
+    ) -> AcqInterval:
         """See `TStorageBackend.append`."""
+        if unless_stored is not None:
+            for box in unless_stored.boxes():
+                async with self.scan(box) as scan:
+                    async for chunk in scan:
+                        unless_stored.feed(chunk)
+            batches = unless_stored.left_of(batches)
         if not batches:
             return AcqInterval(-1, -1)
         answer = await self._result(put(batches, with_acq=with_acq))

@@ -178,12 +178,12 @@ class SessionBase:
         for first, given, count in frame_columns(_model(model, "add_frame"), frame, columns):
             yield made_of(model, given, count, with_acq=keep_acq, first=first)
 
-    def _take(self, rows: ColumnRows | list[Any], keep_acq: bool) -> None:
+    def _take(self, rows: ColumnRows | list[Any], keep_acq: bool, unless_stored: bool) -> None:
         with self._lock:
             if isinstance(rows, list):
-                self._pending.extend(rows, keep_acq=keep_acq)
+                self._pending.extend(rows, keep_acq=keep_acq, unless_stored=unless_stored)
             else:
-                self._pending.take_columns(rows, keep_acq=keep_acq)
+                self._pending.take_columns(rows, keep_acq=keep_acq, unless_stored=unless_stored)
 
     def _failed(self, error: Exception) -> None:
         """Keeps a failure of the background flusher for the next call."""

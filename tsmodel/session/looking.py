@@ -103,7 +103,7 @@ class Looking:
         if not cids:
             return Found(stored, Receipt())
         # An identity has the cid in place of the size field: both take four bytes.
-        receipt = Receipt(len(cids), min(self._acqs), max(self._acqs), size, 0.0, range(min(cids), max(cids) + 1))
+        receipt = Receipt(len(cids), min(self._acqs), max(self._acqs), size, cids=range(min(cids), max(cids) + 1))
         return Found(stored, receipt)
 
     def _identities(self, batch: Batch) -> list[bytes]:

@@ -20,6 +20,7 @@ import attrs
 from tsmodel.backend import AcqInterval, AsyncBackend, AsyncScan, Backend, Batch, Scan, Spare
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
+from tsmodel.wire.unstored import Unstored
 
 __all__ = ["AsyncObserved", "Hooks", "Observed", "OnRequest", "OnResponse", "Request", "Response"]
 
@@ -207,10 +208,14 @@ class Observed:
         scan = self._backend.scan(box)
         return Scan(self._chunks(scan, box))
 
-    def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
+    def append(
+        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
+    ) -> AcqInterval:
         """See `Backend.append`."""
         with self._watch.over("PUTA" if with_acq else "PUT") as response:
-            response.acq = acq = self._backend.append(_Counted(batches, response), with_acq=with_acq)
+            response.acq = acq = self._backend.append(
+                _Counted(batches, response), with_acq=with_acq, unless_stored=unless_stored
+            )
             response.complete = True
         return acq
 
@@ -251,10 +256,14 @@ class AsyncObserved:
         """See `Backend.scan`."""
         return AsyncScan(self._chunks(box))
 
-    async def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
+    async def append(
+        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
+    ) -> AcqInterval:
         """See `Backend.append`."""
         with self._watch.over("PUTA" if with_acq else "PUT") as response:
-            response.acq = acq = await self._backend.append(_Counted(batches, response), with_acq=with_acq)
+            response.acq = acq = await self._backend.append(
+                _Counted(batches, response), with_acq=with_acq, unless_stored=unless_stored
+            )
             response.complete = True
         return acq
 

@@ -8,6 +8,7 @@ import attrs
 
 from tsmodel.backend import AcqInterval, AsyncBackend, AsyncScan, Backend, Batch, Scan, Spare
 from tsmodel.keys import KeyRange
+from tsmodel.wire.unstored import Unstored
 
 __all__ = ["AsyncPair", "Pair"]
 
@@ -33,9 +34,11 @@ class Pair:
         """See `Backend.scan`."""
         return self.source.scan(box)
 
-    def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
+    def append(
+        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
+    ) -> AcqInterval:
         """See `Backend.append`."""
-        return self.target.append(batches, with_acq=with_acq)
+        return self.target.append(batches, with_acq=with_acq, unless_stored=unless_stored)
 
     def last_acq(self, box: KeyRange) -> int:
         """See `Backend.last_acq`."""
@@ -61,9 +64,11 @@ class AsyncPair:
         """See `Backend.scan`."""
         return self.source.scan(box)
 
-    async def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
+    async def append(
+        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
+    ) -> AcqInterval:
         """See `Backend.append`."""
-        return await self.target.append(batches, with_acq=with_acq)
+        return await self.target.append(batches, with_acq=with_acq, unless_stored=unless_stored)
 
     async def last_acq(self, box: KeyRange) -> int:
         """See `Backend.last_acq`."""

@@ -104,7 +104,7 @@ class Pending:
         """What is in doubt and not under way, in the order of addition."""
         return tuple(map(itemgetter(1), _numbered([doubt.put.segment for doubt in self.doubts])))
 
-    def add(self, row: object, *, keep_acq: bool) -> bool:
+    def add(self, row: object, *, keep_acq: bool, unless_stored: bool = False) -> bool:
         """Takes an object; returns whether it is time to store.
 
         Raises:
@@ -113,7 +113,7 @@ class Pending:
         if not isinstance(row, TSModel):
             hint = "; use add_all for several" if isinstance(row, (list, tuple, Iterator)) else ""
             raise SessionError(f"a session stores objects of models, not {row!r} ({type(row).__name__}){hint}")
-        segment = self._segment(keep_acq)
+        segment = self._segment(keep_acq, unless_stored)
         segment.models.add(type(row))
         self._rows.append(row)
         limits = self._limits
@@ -131,14 +131,14 @@ class Pending:
             return rows, False, error
         return rows, len(rows) == room, None
 
-    def extend(self, rows: list[Any], *, keep_acq: bool) -> None:
+    def extend(self, rows: list[Any], *, keep_acq: bool, unless_stored: bool = False) -> None:
         """Takes a list of objects, which may become its own. Raises as `add`; those before are taken."""
         if not rows:
             return
         first = type(rows[0])
         kinds = {first} if countOf(map(type, rows), first) == len(rows) else set(map(type, rows))
         if all(issubclass(kind, TSModel) for kind in kinds):
-            segment = self._segment(keep_acq)
+            segment = self._segment(keep_acq, unless_stored)
             segment.models |= kinds
             if self._rows:
                 self._rows += rows
@@ -146,21 +146,21 @@ class Pending:
                 self._rows = segment.rows = rows
         else:
             for row in rows:
-                self.add(row, keep_acq=keep_acq)
+                self.add(row, keep_acq=keep_acq, unless_stored=unless_stored)
 
-    def take_columns(self, rows: ColumnRows, *, keep_acq: bool) -> None:
+    def take_columns(self, rows: ColumnRows, *, keep_acq: bool, unless_stored: bool = False) -> None:
         """Takes records that were given as columns: a put of its own for each batch."""
-        self._close_segment(self._open.keep_acq)
+        self._close_segment()
         most = self._limits.count
         for start in range(0, len(rows), most):
             part = rows if len(rows) <= most else rows[start : start + most]
             if not self._others:
                 self._since = time.monotonic()
-            self._segments.append(Segment(self._next, keep_acq, part, size=part.nbytes, models={part.model}))
+            self._segments.append(Segment(self._next, keep_acq, part, None, part.nbytes, {part.model}, unless_stored))
             self._others += len(part)
             self._others_size += part.nbytes
             self._next += len(part)
-        self._close_segment(self._open.keep_acq)
+        self._close_segment()
 
     def puts(self) -> list[Put]:
         """All objects that are not stored, as puts; none is sent before all are encoded.
@@ -168,7 +168,7 @@ class Pending:
         Raises:
             EncodeError: when a field of some object cannot be stored.
         """
-        self._close_segment(self._open.keep_acq)
+        self._close_segment()
         self._segments = _joined(self._segments, self._limits.count)
         puts = [encoded(segment) for segment in self._segments]
         for put in puts:
@@ -227,7 +227,7 @@ class Pending:
         self._doubts = [doubt for doubt in self._doubts if doubt.ended is None]
         if not in_doubt_only:
             segments += self._held()
-            self._close_segment(keep_acq=False)
+            self._close_segment()
             self._segments.clear()
             self._others, self._others_size = 0, 0.0
         return [row for _, row in _numbered(segments)]
@@ -265,10 +265,11 @@ class Pending:
                 stacklevel=3,
             )
 
-    def _segment(self, keep_acq: bool) -> Segment:
+    def _segment(self, keep_acq: bool, unless_stored: bool) -> Segment:
         """The segment that objects are added to now."""
-        if self._open.keep_acq is not keep_acq:
-            self._close_segment(keep_acq)
+        if self._open.keep_acq is not keep_acq or self._open.unless_stored is not unless_stored:
+            self._close_segment()
+            self._open.keep_acq, self._open.unless_stored = keep_acq, unless_stored
         if not self._open.rows and not self._others:
             self._since = time.monotonic()
         return self._open
@@ -295,7 +296,7 @@ class Pending:
         self._others += len(segment.rows)
         self._others_size += segment.size
 
-    def _close_segment(self, keep_acq: bool) -> None:
+    def _close_segment(self) -> None:
         """What is added from now on belongs to another put."""
         if self._open.rows:
             self._others_size += self._counted_open()
@@ -303,7 +304,7 @@ class Pending:
             self._others += len(self._open.rows)
             self._next += len(self._open.rows)
         self._rows = []
-        self._open = Segment(self._next, keep_acq, self._rows)
+        self._open = Segment(self._next, self._open.keep_acq, self._rows, unless_stored=self._open.unless_stored)
         self._counted = 0
 
 

@@ -18,6 +18,7 @@ from tsmodel.model import TSModel
 from tsmodel.model.base import codec_of
 from tsmodel.session.column_rows import ColumnRows
 from tsmodel.session.receipt import Receipt
+from tsmodel.wire.unstored import Unstored
 
 __all__ = ["Put", "Segment", "encoded"]
 
@@ -29,6 +30,7 @@ class Segment:
     Attributes:
         first: number of the first object, counted over what was added since the last receipt.
         keep_acq: whether they are stored with the acq they have.
+        unless_stored: whether only those are stored that the database does not hold yet.
         rows: the objects; those that were given as columns are made when somebody asks for them.
         returned: numbers of the objects, where they are not `first` and those behind it.
         size: bytes of their records, as far as anybody has counted.
@@ -41,15 +43,20 @@ class Segment:
     returned: list[int] | None = None
     size: float = 0.0
     models: set[type[TSModel]] = attrs.field(factory=set)
+    unless_stored: bool = False
 
     @property
     def numbers(self) -> Sequence[int]:
         """Number of each object."""
         return range(self.first, self.first + len(self.rows)) if self.returned is None else self.returned
 
+    def is_stored_as(self, keep_acq: bool, unless_stored: bool) -> bool:
+        """Whether its objects are stored in this way."""
+        return self.keep_acq is keep_acq and self.unless_stored is unless_stored
+
     def goes_on_with(self, other: Segment, most: int) -> bool:
         """Whether `other` can be joined to this one; columns are joined up to `most` records."""
-        plain = self.returned is None and other.returned is None and self.keep_acq is other.keep_acq
+        plain = self.returned is None and other.returned is None and self.is_stored_as(other.keep_acq, other.unless_stored)
         one, two = self.rows, other.rows
         if isinstance(one, ColumnRows) and isinstance(two, ColumnRows):
             plain = plain and one.goes_on_with(two) and len(one) + len(two) <= most
@@ -82,7 +89,7 @@ class Segment:
         else:
             rows = [self.rows[at] for at in chosen]
         models = {self.rows.model} if isinstance(self.rows, ColumnRows) else set(map(type, rows))
-        return Segment(self.first, self.keep_acq, rows, [numbers[at] for at in chosen], models=models)
+        return Segment(self.first, self.keep_acq, rows, [numbers[at] for at in chosen], 0.0, models, self.unless_stored)
 
 
 @attrs.frozen(eq=False)
@@ -134,6 +141,10 @@ class Put:
         """Bytes of all records."""
         return sum(stretch.size for stretch in self.stretches)
 
+    def unstored(self) -> Unstored | None:
+        """What finds out which of it is new, where only that is to be stored."""
+        return Unstored(self.batches, with_acq=self.with_acq) if self.segment.unless_stored else None
+
     def receipt(self, interval: AcqInterval, seconds: float) -> Receipt:
         """What is stored when all of it is. The database says acqs only of a put whose records had none."""
         rows = self.segment.rows
@@ -142,11 +153,18 @@ class Put:
         elif self.with_acq:
             acqs = list(map(attrgetter("acq"), rows))
             interval = AcqInterval(min(acqs), max(acqs))
-        return Receipt(len(rows), *interval, self.size, seconds, self._cids())
+        return Receipt(len(rows), *interval, self.size, seconds, cids=_span(self.batches))
 
-    def _cids(self) -> range:
-        cids = [batch.cid for batch in self.batches]
-        return range(min(cids), max(cids) + 1)
+    def receipt_of(self, unstored: Unstored, interval: AcqInterval, seconds: float) -> Receipt:
+        """What is stored when all that was new of it is."""
+        left = unstored.left_of(self.batches)
+        count = sum(batch.count for batch in left)
+        skipped = len(self.segment.rows) - count
+        if not count:
+            return Receipt(seconds=seconds, skipped=skipped)
+        if self.with_acq:
+            interval = AcqInterval(*unstored.acqs())
+        return Receipt(count, *interval, sum(len(batch.records) for batch in left), seconds, skipped, _span(left))
 
 
 def encoded(segment: Segment) -> Put:
@@ -178,6 +196,11 @@ def _batches(codec: RowCodec[TSModel], rows: Sequence[TSModel], segment: Segment
             number = segment.returned[at + error.record]
             codec.encode(rows[error.record : error.record + 1], with_acq=segment.keep_acq, first=number)
         raise
+
+
+def _span(batches: Sequence[Batch]) -> range:
+    cids = [batch.cid for batch in batches]
+    return range(min(cids), max(cids) + 1)
 
 
 def _check_acqs(segment: Segment) -> None:

@@ -42,6 +42,7 @@ class Receipt:
         acq_max: greatest one; -1 when there are none.
         bytes: what they take in a put, size fields included.
         seconds: time spent encoding and storing them.
+        skipped: records that were not stored because they were stored already; see `unless_stored` of `Session.add_all`.
     """
 
     count: int = 0
@@ -49,6 +50,7 @@ class Receipt:
     acq_max: int = -1
     bytes: int = 0
     seconds: float = 0.0
+    skipped: int = 0
     _cids: range = attrs.field(default=range(0), repr=False, eq=False)
     _backend: Callable[[], Backend] = attrs.field(default=_unbound, repr=False, eq=False)
 
@@ -63,6 +65,7 @@ class Receipt:
             acq_max=max((receipt.acq_max for receipt in filled), default=-1),
             bytes=self.bytes + other.bytes,
             seconds=self.seconds + other.seconds,
+            skipped=self.skipped + other.skipped,
             cids=range(min(each.start for each in cids), max(each.stop for each in cids)) if cids else range(0),
         )
 

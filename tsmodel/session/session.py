@@ -78,12 +78,14 @@ class Session(SessionBase):
             raise SessionError(f"the session on {self._name} is closed: open a new one by connect(...)")
         return self._backend
 
-    def add(self, row: TSModel, *, keep_acq: bool = False) -> None:
+    def add(self, row: TSModel, *, keep_acq: bool = False, unless_stored: bool = False) -> None:
         """Adds one object to what the next flush stores. What was given stays with the session, also when this raises.
 
         Args:
             row: the object.
             keep_acq: stores it with the acq it has, instead of one that the database gives: for replication and backfill.
+            unless_stored: stores it only when no stored record has the same cid, mid, moid, cap and payload, whatever its
+                acq. See `add_all`.
 
         Raises:
             SessionError: when it is not an object of a model, or the session is closed.
@@ -92,12 +94,20 @@ class Session(SessionBase):
         with self._lock:
             if self._backend is None:
                 _ = self.backend
-            full = self._pending.add(row, keep_acq=keep_acq)
+            full = self._pending.add(row, keep_acq=keep_acq, unless_stored=unless_stored)
         if full or self._failure is not None:
             self._added()
 
-    def add_all(self, rows: Iterable[TSModel], *, keep_acq: bool = False) -> None:
+    def add_all(self, rows: Iterable[TSModel], *, keep_acq: bool = False, unless_stored: bool = False) -> None:
         """Adds many objects; a generator is taken in batches and may be of any length.
+
+        Args:
+            rows: the objects.
+            keep_acq: as for `add`.
+            unless_stored: the flush stores only objects that are not stored yet, in any version, and of equal ones among
+                `rows` the first: importing the same data twice changes nothing. The receipt says how many were `skipped`.
+                On a file and in memory each put looks and stores in one transaction. On a server it looks first, so two
+                writers at the same time may both store a record.
 
         Raises:
             SessionError: when one is not an object of a model; those before it are added.
@@ -110,13 +120,20 @@ class Session(SessionBase):
             taken, more, failure = self._pending.taken(source)
             with self._lock:
                 _ = self.backend
-                self._pending.extend(taken, keep_acq=keep_acq)
+                self._pending.extend(taken, keep_acq=keep_acq, unless_stored=unless_stored)
             if failure is not None:
                 raise failure
             self._added()
 
     def add_columns(
-        self, model: type[M], columns: Mapping[str, Any] | None = None, /, *, keep_acq: bool = False, **named: Any
+        self,
+        model: type[M],
+        columns: Mapping[str, Any] | None = None,
+        /,
+        *,
+        keep_acq: bool = False,
+        unless_stored: bool = False,
+        **named: Any,
     ) -> int:
         """Adds records that are given as columns, without making objects: `add_columns(Reading, cid=1, mid=mids, …)`.
 
@@ -128,6 +145,7 @@ class Session(SessionBase):
             columns: columns by name, which may be given as keywords, too: arrays and lists of one length, n, and
                 single values, which stand for all rows. `acq` may be left out, and what has a default.
             keep_acq: as for `add`; takes a column `acq`.
+            unless_stored: as for `add_all`.
 
         Returns:
             How many records: n, or 1 when there are only single values.
@@ -140,12 +158,18 @@ class Session(SessionBase):
         """
         _ = self.backend
         rows = self._columns(model, columns, named, keep_acq)
-        self._take(rows, keep_acq)
+        self._take(rows, keep_acq, unless_stored)
         self._added()
         return len(rows)
 
     def add_frame(
-        self, model: type[M], frame: Any, *, columns: Mapping[str, str] | None = None, keep_acq: bool = False
+        self,
+        model: type[M],
+        frame: Any,
+        *,
+        columns: Mapping[str, str] | None = None,
+        keep_acq: bool = False,
+        unless_stored: bool = False,
     ) -> int:
         """Adds the rows of a frame, without making objects. A reader is taken batch by batch, and may be of any length.
 
@@ -155,6 +179,7 @@ class Session(SessionBase):
                 `__dataframe__`, or Arrow batches.
             columns: for columns of the model, the name of the frame's: `{"mid": "meter"}`. Others bear the same name.
             keep_acq: as for `add`; takes a column `acq`.
+            unless_stored: as for `add_all`.
 
         Returns:
             How many records.
@@ -166,7 +191,7 @@ class Session(SessionBase):
         _ = self.backend
         count = 0
         for rows in self._framed(model, frame, columns, keep_acq):
-            self._take(rows, keep_acq)
+            self._take(rows, keep_acq, unless_stored)
             self._added()
             count += len(rows)
         return count
@@ -178,6 +203,7 @@ class Session(SessionBase):
         *,
         columns: Mapping[str, str] | None = None,
         keep_acq: bool = False,
+        unless_stored: bool = False,
         batch_size: int = 65_536,
     ) -> int:
         """Adds the rows of a Parquet file, such as `dump_parquet` writes, in bounded memory. See `add_frame`.
@@ -185,7 +211,9 @@ class Session(SessionBase):
         Raises:
             OSError: when the file cannot be read.
         """
-        return self.add_frame(model, parquet_reader(path, batch_size), columns=columns, keep_acq=keep_acq)
+        return self.add_frame(
+            model, parquet_reader(path, batch_size), columns=columns, keep_acq=keep_acq, unless_stored=unless_stored
+        )
 
     def correct(self, row: M, **changes: Any) -> M:
         """Adds a correction of a stored record: a copy with the same cid, mid, moid and cap, and other values.

@@ -95,42 +95,55 @@ class AsyncSession(SessionBase):
                 self._flusher = AsyncFlusher(self._flush_seconds, self._flush_in_background)
         return self
 
-    async def add(self, row: TSModel, *, keep_acq: bool = False) -> None:
+    async def add(self, row: TSModel, *, keep_acq: bool = False, unless_stored: bool = False) -> None:
         """See `Session.add`."""
         _ = self.backend
-        if self._pending.add(row, keep_acq=keep_acq) or self._failure is not None:
+        if self._pending.add(row, keep_acq=keep_acq, unless_stored=unless_stored) or self._failure is not None:
             await self._added()
 
-    async def add_all(self, rows: Iterable[TSModel], *, keep_acq: bool = False) -> None:
+    async def add_all(self, rows: Iterable[TSModel], *, keep_acq: bool = False, unless_stored: bool = False) -> None:
         """See `Session.add_all`."""
         _ = self.backend
         source = iter(rows)
         more = True
         while more:
             taken, more, failure = self._pending.taken(source)
-            self._pending.extend(taken, keep_acq=keep_acq)
+            self._pending.extend(taken, keep_acq=keep_acq, unless_stored=unless_stored)
             if failure is not None:
                 raise failure
             await self._added()
 
     async def add_columns(
-        self, model: type[M], columns: Mapping[str, Any] | None = None, /, *, keep_acq: bool = False, **named: Any
+        self,
+        model: type[M],
+        columns: Mapping[str, Any] | None = None,
+        /,
+        *,
+        keep_acq: bool = False,
+        unless_stored: bool = False,
+        **named: Any,
     ) -> int:
         """See `Session.add_columns`."""
         _ = self.backend
         rows = self._columns(model, columns, named, keep_acq)
-        self._take(rows, keep_acq)
+        self._take(rows, keep_acq, unless_stored)
         await self._added()
         return len(rows)
 
     async def add_frame(
-        self, model: type[M], frame: Any, *, columns: Mapping[str, str] | None = None, keep_acq: bool = False
+        self,
+        model: type[M],
+        frame: Any,
+        *,
+        columns: Mapping[str, str] | None = None,
+        keep_acq: bool = False,
+        unless_stored: bool = False,
     ) -> int:
         """See `Session.add_frame`."""
         _ = self.backend
         count = 0
         for rows in self._framed(model, frame, columns, keep_acq):
-            self._take(rows, keep_acq)
+            self._take(rows, keep_acq, unless_stored)
             await self._added()
             count += len(rows)
         return count
@@ -142,10 +155,13 @@ class AsyncSession(SessionBase):
         *,
         columns: Mapping[str, str] | None = None,
         keep_acq: bool = False,
+        unless_stored: bool = False,
         batch_size: int = 65_536,
     ) -> int:
         """See `Session.load_parquet`."""
-        return await self.add_frame(model, parquet_reader(path, batch_size), columns=columns, keep_acq=keep_acq)
+        return await self.add_frame(
+            model, parquet_reader(path, batch_size), columns=columns, keep_acq=keep_acq, unless_stored=unless_stored
+        )
 
     async def correct(self, row: M, **changes: Any) -> M:
         """See `Session.correct`."""

@@ -17,6 +17,7 @@ import attrs
 
 from tsmodel.backend import AsyncBackend, Backend, Batch
 from tsmodel.query.steps import LastAcq, Look, Pause, carried_out, carried_out_async
+from tsmodel.wire.unstored import Unstored
 
 __all__ = ["Append", "LastAcq", "Look", "Pause", "Sent", "Steps", "run", "run_async"]
 
@@ -50,10 +51,16 @@ class Sent(Sequence[Batch]):
 
 @attrs.frozen(eq=False)
 class Append:
-    """Asks to store batches; the answer is their AcqInterval."""
+    """Asks to store batches, or what is new of them; the answer is the AcqInterval of what was stored."""
 
     batches: Sent
     with_acq: bool
+    unless_stored: Unstored | None = None
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """The arguments by name."""
+        return {"with_acq": self.with_acq, **({} if self.unless_stored is None else {"unless_stored": self.unless_stored})}
 
 
 if TYPE_CHECKING:
@@ -82,7 +89,7 @@ def run(steps: Steps[R], backend: Callable[[], Backend], lock: AbstractContextMa
         answer = failure = None
         try:
             if isinstance(step, Append):
-                answer = backend().append(step.batches, with_acq=step.with_acq)
+                answer = backend().append(step.batches, **step.named)
             else:
                 answer = carried_out(step, backend)
         except BaseException as error:  # noqa: BLE001 - the generator is told, and raises it or what it makes of it
@@ -102,7 +109,7 @@ async def run_async(steps: Steps[R], backend: Callable[[], AsyncBackend]) -> R:
         answer = failure = None
         try:
             if isinstance(step, Append):
-                answer = await backend().append(step.batches, with_acq=step.with_acq)
+                answer = await backend().append(step.batches, **step.named)
             else:
                 answer = await carried_out_async(step, backend)
         except BaseException as error:  # noqa: BLE001 - as in `run`

@@ -11,6 +11,7 @@ from tsmodel.backend import AcqInterval, AsyncScan, Batch, Scan
 from tsmodel.keys import KeyRange
 from tsmodel.store import EmbeddedStore
 from tsmodel.wire.chunk import Chunk
+from tsmodel.wire.unstored import Unstored
 
 __all__ = ["ThreadedStore", "in_thread"]
 
@@ -39,9 +40,11 @@ class ThreadedStore:
         """See `Backend.scan`."""
         return AsyncScan(self._chunks(box))
 
-    async def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
+    async def append(
+        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
+    ) -> AcqInterval:
         """See `Backend.append`. Once begun it goes on to its end, also when the task that waits for it is cancelled."""
-        return await in_thread(lambda: self._store.append(batches, with_acq=with_acq))
+        return await in_thread(lambda: self._store.append(batches, with_acq=with_acq, unless_stored=unless_stored))
 
     async def last_acq(self, box: KeyRange) -> int:
         """See `Backend.last_acq`."""

@@ -122,17 +122,19 @@ class Writer:
     def _sent(self, doubt: Doubt) -> Steps[None]:
         """One attempt. After a failure the doubt has ended, unless nothing is stored."""
         started = time.perf_counter()
-        sent = Sent(doubt.put.batches)
+        put = doubt.put
+        sent, unstored = Sent(put.batches), put.unstored()
         try:
-            interval = yield Append(sent, doubt.put.with_acq)
+            interval = yield Append(sent, put.with_acq, unstored)
         except BaseException as error:
             if not _stored_nothing(error, sent):
                 doubt.ended, doubt.cause = now_ns(), error
-                _log.warning("%s records are in doubt on %s: %r", len(doubt.put.segment.rows), self._name, error)
+                _log.warning("%s records are in doubt on %s: %r", len(put.segment.rows), self._name, error)
             elif not isinstance(error, Exception):
                 self._pending.returned(doubt)
             raise
-        receipt = doubt.put.receipt(interval, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        receipt = put.receipt(interval, seconds) if unstored is None else put.receipt_of(unstored, interval, seconds)
         self._pending.stored(doubt, receipt)
         _log.debug("stored %d records on %s in %.3g s", receipt.count, self._name, receipt.seconds)
 

@@ -60,6 +60,10 @@ class Writing(Protocol):
         """Records that acqs up to `acq` were given or promised."""
         ...
 
+    def blocks(self, box: KeyRange) -> Iterator[Block]:
+        """See `Reading.blocks`; as it was when the transaction began."""
+        ...
+
     def runs(self, cid: int) -> list[Run]:
         """All runs of a cid."""
         ...

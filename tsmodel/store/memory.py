@@ -54,7 +54,11 @@ class _Transaction:
     """Changes a copy; the runs of a cid are copied when they are changed, so that snapshots keep theirs."""
 
     def __init__(self, state: _State) -> None:
+        self._snapshot = _Snapshot(state)
         self._last_acq, self._next_run, self._runs = state.last_acq, state.next_run, dict(state.runs)
+
+    def blocks(self, box: KeyRange) -> Iterator[Block]:
+        return self._snapshot.blocks(box)
 
     def last_acq(self) -> int:
         return self._last_acq

@@ -25,6 +25,7 @@ from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import DEFAULT_CACHE, SQLiteEngine
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.chunk import Chunk, joined
+from tsmodel.wire.unstored import Unstored
 
 __all__ = ["EmbeddedStore", "open_store"]
 
@@ -83,7 +84,9 @@ class EmbeddedStore:
         """The records inside `box`, as they are when the first chunk is taken. See `Backend.scan`."""
         return Scan(self._chunks(box))
 
-    def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
+    def append(
+        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
+    ) -> AcqInterval:
         """Stores records durably, whole or not at all. See `Backend.append`.
 
         Returns:
@@ -94,6 +97,11 @@ class EmbeddedStore:
         """
         with self._engine.writing() as transaction:
             last, now = transaction.last_acq(), self._clock()
+            if unless_stored is not None:
+                for box in unless_stored.boxes():
+                    for block in transaction.blocks(box):
+                        unless_stored.feed(block.select(box))
+                batches = unless_stored.left_of(batches)
             try:
                 came = arrived(batches, None if with_acq else max(now, last + 1))
             except OverflowError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 from typing_extensions import Self
@@ -19,6 +19,7 @@ from tsmodel.model.conversion.csv_writing import write_csv
 from tsmodel.model.conversion.files import Source, Target
 from tsmodel.model.conversion.jsonl import of_json, read_jsonl, write_jsonl
 from tsmodel.model.conversion.making import structure_of
+from tsmodel.model.dataclass_fields import DataclassFields, DataclassParams
 from tsmodel.types.conversion import Binary, Misfits, Spelling, Times, Unknown
 from tsmodel.types.faults import FieldFault
 
@@ -32,6 +33,11 @@ class ObjectConversions:
     """Conversions of single objects, for models and structures."""
 
     __slots__ = ()
+    if TYPE_CHECKING:
+        __dataclass_fields__: ClassVar[dict[str, Any]]
+    else:
+        __dataclass_fields__ = DataclassFields()
+        __dataclass_params__ = DataclassParams
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object], *, binary: Binary = "hex", unknown: Unknown = "error") -> Self:
@@ -106,6 +112,13 @@ class ObjectConversions:
         schema = structure_of(cls, Spelling(times, binary, unknown=unknown)).schema(definitions)
         schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
         return {**schema, "$defs": definitions} if definitions else schema
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """For pydantic: read as by `from_dict`, written as by `to_json`."""
+        from tsmodel.model.conversion.pydantic import core_schema_of
+
+        return core_schema_of(cls)
 
 
 class FileConversions(ObjectConversions):
