@@ -13,6 +13,7 @@ from tsmodel.types.bits import Bits
 from tsmodel.types.blob import Blob
 from tsmodel.types.boolean import Bool
 from tsmodel.types.char import Char
+from tsmodel.types.converted import Converted, Encoded
 from tsmodel.types.date import Date
 from tsmodel.types.date_time import DateTime
 from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, Options, declaration_of, did_you_mean
@@ -50,10 +51,12 @@ __all__ = [
     "Cap",
     "Char",
     "Cid",
+    "Converted",
     "Date",
     "DateTime",
     "Declaration",
     "Duration",
+    "Encoded",
     "Enumerated",
     "FieldCodec",
     "FieldFault",
@@ -92,10 +95,12 @@ __all__ = [
     "scalar_codec",
 ]
 
+_BASES: Final = (FieldType, KeyComponent, ScalarType, Converted, Encoded)
+
 FIELD_TYPES: Final[dict[str, type[FieldType[Any]]]] = {
     name: kind
     for name, kind in sorted(globals().items())
-    if isinstance(kind, type) and issubclass(kind, FieldType) and kind not in (FieldType, KeyComponent, ScalarType)
+    if isinstance(kind, type) and issubclass(kind, FieldType) and kind not in _BASES
 }
 """All field types by name."""
 

@@ -497,6 +497,8 @@ class Array(FieldType[list[T]]):
         codec = item.fixed(options, "an item of an Array")
         if codec.bits is not None:
             raise ValueError("an item of an Array cannot be Bits: they have no bytes of their own")
+        if as_numpy and not codec.has_arrays:
+            raise ValueError(f"as_numpy=True would give what is stored, not values of {item.field_type.__name__}: leave it out")
         if length is None:
             return ArrayCodec(prefix, options.byte_order, item=codec, as_numpy=as_numpy)
         if type(length) is not int or not 1 <= length <= 2**25 // codec.size:

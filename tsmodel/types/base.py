@@ -311,6 +311,9 @@ class FixedCodec(FieldCodec):
     shift: int = 0
     """Bits of that integer below its own."""
 
+    has_arrays: bool = True
+    """Whether a NumPy array of what is stored can stand for a list of values."""
+
     @property
     def as_fixed(self) -> FixedCodec | None:
         return self

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, get_ar
 
 import attrs
 
+from tsmodel.errors import SchemaError
 from tsmodel.types.base import FieldCodec, FixedCodec
 from tsmodel.types.scalars import ByteOrder, Scalar
 
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
     from tsmodel.model.columns import Column
     from tsmodel.types.padding import PaddingBytes
 
-__all__ = ["SCHEMA", "Declaration", "FieldType", "Options", "declaration_of", "did_you_mean", "size_of"]
+__all__ = ["SCHEMA", "Declaration", "FieldType", "MissingOption", "Options", "declaration_of", "did_you_mean", "size_of"]
 
 T = TypeVar("T")
 
 SCHEMA: Final = "__tsmodel_schema__"
 """Attribute of a model class that holds its schema."""
+
+
+class MissingOption(ValueError):  # noqa: N818 - it becomes part of an error
+    """An option that must be given is not."""
 
 
 class Options:
@@ -36,28 +41,35 @@ class Options:
 
     def __init__(self, given: Mapping[str, Any], byte_order: ByteOrder) -> None:
         self._given = dict(given)
+        self._settled: Mapping[str, Any] = {}
         self.byte_order: ByteOrder = self._given.pop("byte_order", byte_order)
+
+    def under(self, settled: Mapping[str, Any]) -> Options:
+        """The same options, of which some are settled already: `done` refuses those when they are given as well."""
+        options = Options({}, settled.get("byte_order", self.byte_order))
+        options._given, options._settled = self._given, settled
+        return options
 
     def take(self, name: str, default: Any = None) -> Any:
         """The value of an option."""
-        return self._given.pop(name, default)
+        return self._settled[name] if name in self._settled else self._given.pop(name, default)
 
     def require(self, name: str, example: str) -> Any:
         """The value of an option that must be given."""
-        if name not in self._given:
-            raise ValueError(f"it takes field({name}={example})")
-        return self._given.pop(name)
+        if name not in self._settled and name not in self._given:
+            raise MissingOption(f"it takes field({name}={example})")
+        return self.take(name)
 
     def storage(self, default: type[FieldType[Any]] | None = None, *, signed: bool = True) -> Scalar:
         """The integer that `storage=` names."""
-        kind = self._given.pop("storage", default)
+        kind = self.take("storage", default)
         if kind is None:
-            raise ValueError("it takes field(storage=UInt8), or another integer type: how it is stored")
+            raise MissingOption("it takes field(storage=UInt8), or another integer type: how it is stored")
         return _integer(kind, "storage", signed)
 
     def prefix(self, default: type[FieldType[Any]]) -> Scalar | None:
         """The length before the content; None when the content takes the rest of the payload."""
-        rest, given = self.take("rest", False), self._given.pop("prefix", None)
+        rest, given = self.take("rest", False), self.take("prefix")
         if not rest:
             return _integer(given or default, "prefix", signed=False)
         if given is not None:
@@ -91,6 +103,15 @@ class FieldType(Generic[T]):
 
     takes: ClassVar[tuple[str, ...]] = ()
     """Names of its options, for documentation and messages."""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if getattr(cls.codec, "__func__", None) is FieldType.codec.__func__:  # type: ignore[attr-defined]
+            raise SchemaError(
+                f"class {cls.__name__}: a field type says how it is stored: derive it from Converted[...], to store it as "
+                "another type, or from Encoded[...], to store bytes of its own",
+                model=cls.__name__,
+            )
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FieldCodec | PaddingBytes:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, overload
 
-from tsmodel.types.declaring import FieldType
+from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.times import TimeConversion
 
 if TYPE_CHECKING:
@@ -38,6 +38,11 @@ class KeyComponent(FieldType[int]):
     """A component of the key under a name of the model's own: its attribute, argument and column."""
 
     component: ClassVar[str]
+
+    @classmethod
+    def codec(cls, argument: Any, options: Options) -> NoReturn:
+        """See `FieldType.codec`."""
+        raise ValueError(f"{cls.__name__} names a component of the key, and is no type of a value")
 
 
 class _Id(KeyComponent):

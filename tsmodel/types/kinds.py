@@ -33,6 +33,7 @@ __all__ = [
     "Structure",
     "Text",
     "Version",
+    "noted",
 ]
 
 
@@ -233,6 +234,13 @@ class Structure:
 
 
 Kind: TypeAlias = Number | Choice | Text | Octets | Items | Structure
+
+
+def noted(kind: Kind, note: str) -> Kind:
+    """The same with one more note, where it has notes."""
+    if isinstance(kind, (Number, Octets)):
+        return attrs.evolve(kind, note=f"{note}, {kind.note}" if kind.note else note)
+    return kind
 
 
 def _covering(scalars: list[Scalar]) -> Scalar:
