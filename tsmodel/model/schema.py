@@ -85,6 +85,13 @@ class FieldSpec:
             options.done(self.declaration.field_type.__name__, self.declaration.field_type.takes)
         except ValueError as error:
             raise SchemaError(f"{model}.{self.name}: {error}", model=model, field=self.name) from error
+        if not isinstance(codec, (FieldCodec, PaddingBytes)):
+            kind = self.declaration.field_type.__name__
+            raise SchemaError(
+                f"{model}.{self.name}: {kind}.codec() gave {codec!r}: derive {kind} from Converted or Encoded instead",
+                model=model,
+                field=self.name,
+            )
         return codec
 
 

@@ -233,7 +233,7 @@ class FixedArrayCodec(_ArrayCodec, FixedCodec):
         return np.dtype(f"V{self.size}")
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
-        items = self.item.faulty(np.ascontiguousarray(column).reshape(-1))
+        items = self.item.faulty(np.ascontiguousarray(column).reshape(-1, *self.item.shape))
         if items is None:
             return None
         mask: Mask = np.logical_or.reduce(items.reshape(len(column), self.length), axis=1)
@@ -287,7 +287,7 @@ class FixedArrayCodec(_ArrayCodec, FixedCodec):
         return pa.list_(self.item.arrow_type(pa), self.length)
 
     def to_arrow(self, pa: Any, name: str, column: npt.NDArray[Any]) -> Any:
-        items = np.ascontiguousarray(column).reshape(-1, *self.item.dtype.shape)
+        items = np.ascontiguousarray(column).reshape(-1, *self.item.shape)
         return pa.FixedSizeListArray.from_arrays(self.item.to_arrow(pa, name, items), self.length)
 
     def from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
@@ -377,7 +377,7 @@ class ArrayCodec(_ArrayCodec, LengthCodec):
         return faulty is None or not faulty.any()
 
     def _items(self, octets: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-        return octets.view(self.item.dtype.base).reshape(-1, *self.item.dtype.shape)
+        return self.item.of_octets(octets)
 
     def description(self) -> Description:
         return {"type": "Array", **self.described_length, "item": self.item.description()}
@@ -498,7 +498,9 @@ class Array(FieldType[list[T]]):
         if codec.bits is not None:
             raise ValueError("an item of an Array cannot be Bits: they have no bytes of their own")
         if as_numpy and not codec.has_arrays:
-            raise ValueError(f"as_numpy=True would give what is stored, not values of {item.field_type.__name__}: leave it out")
+            raise ValueError(
+                f"as_numpy=True would give what is stored, not values of {item.field_type.__name__}: leave it out"
+            )
         if length is None:
             return ArrayCodec(prefix, options.byte_order, item=codec, as_numpy=as_numpy)
         if type(length) is not int or not 1 <= length <= 2**25 // codec.size:

@@ -491,7 +491,23 @@ class FixedCodec(FieldCodec):
 
     def as_dtype(self, stored: Array) -> Array:
         """A column of `stored` as one of `dtype`."""
-        return stored.view(self.dtype).reshape((len(stored), *self.dtype.shape)) if stored.dtype.kind == "V" else stored
+        return self.of_octets(stored) if stored.dtype.kind == "V" else stored
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one value in columns of `dtype`."""
+        shape, kind = (), self.dtype
+        while kind.subdtype is not None:
+            kind, inner = kind.subdtype
+            shape += inner
+        return shape
+
+    def of_octets(self, octets: Array) -> Array:
+        """The column of `dtype` whose bytes these are, one value after another."""
+        kind = self.dtype
+        while kind.subdtype is not None:
+            kind = kind.subdtype[0]
+        return octets.view(kind).reshape(-1, *self.shape)
 
     def _why(self, stored: Array, at: int) -> str:
         octets = stored[at : at + 1].tobytes()
