@@ -26,8 +26,9 @@ class Celsius(Converted[float], storage=Int16):
         return stored / 100
 
     @staticmethod
-    def dump_column(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return np.rint(values * 100)
+    def dump_column(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        rounded: npt.NDArray[np.float64] = np.rint(values * 100)
+        return rounded
 
 
 class Fahrenheit(Celsius):
@@ -73,5 +74,5 @@ assert_type(Reading.t, Column[float])
 assert_type(Reading.mac, Column[str])
 assert_type(Reading.t > 20, Expression)
 r.t = 21.0
-r.t = "warm"  # type: ignore[assignment]  # pyright: ignore
-Reading(cid=1, mid=2, moid=3, cap=4, t="warm", mac="", code="A", many=[])  # type: ignore[arg-type]  # pyright: ignore
+r.t = "warm"  # type: ignore
+Reading(cid=1, mid=2, moid=3, cap=4, t="warm", mac="", code="A", many=[])  # type: ignore

@@ -487,6 +487,11 @@ class Array(FieldType[list[T]]):
     `as_numpy=True` a NumPy array that cannot be written to."""
 
     takes = ("item", "length", "prefix", "rest", "as_numpy", "byte_order")
+    examples = (
+        "Array[float] = field(item=Float32, length=96)",
+        "Array[float] = field(item=Float32)",
+        "Array[float] = field(item=Float32, length=96, as_numpy=True)",
+    )
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FixedArrayCodec | ArrayCodec:

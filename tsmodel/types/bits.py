@@ -111,6 +111,7 @@ class Bits(FieldType[int]):
     the first in its lowest bits, as C compilers for x86-64 lay out bit-fields of one type."""
 
     takes = ("bits", "storage", "byte_order")
+    examples = ("Bits = field(bits=3)",)
 
     if TYPE_CHECKING:
 

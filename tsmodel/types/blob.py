@@ -168,6 +168,10 @@ class Blob(FieldType[bytes]):
     size (`size=16`); shorter ones are filled up with NUL, and what is read has always the full size."""
 
     takes = ("size", "prefix", "rest", "byte_order")
+    examples = (
+        "Blob = field(size=16)",
+        "Blob = field(prefix=UInt32)",
+    )
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FixedBlobCodec | BlobCodec:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum, Flag
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, TypeVar, get_args, get_origin
 
 import attrs
 import numpy as np
@@ -567,11 +567,12 @@ class Converted(FieldType[T]):
         """What is stored for a value. Any exception refuses the value."""
         raise ValueError(f"{value!r} cannot be dumped")
 
-    load_column: ClassVar[Callable[[Any], Any] | None] = None
-    """As `load`, for an array; gives an array of the same shape, of the same values."""
+    if not TYPE_CHECKING:  # a checker would take what is declared here for methods, and ask for the same kind of them
+        load_column = None
+        """As `load`, for an array; gives an array of the same shape, of the same values."""
 
-    dump_column: ClassVar[Callable[[Any], Any] | None] = None
-    """As `dump`, for an array; gives an array of the same shape, of the same values."""
+        dump_column = None
+        """As `dump`, for an array; gives an array of the same shape, of the same values."""
 
     def __init_subclass__(cls, *, storage: Any = None, **options: Any) -> None:
         super().__init_subclass__()
@@ -613,9 +614,10 @@ class Converted(FieldType[T]):
             mend = "; nullable is the field: Nullable[...] = field(item=...)" if isinstance(item, FieldCodec) else ""
             raise ValueError(f"storage={cls._storage.field_type.__name__} is not what values can be converted to{mend}")
         is_plain = item.is_plain or (item.as_fixed is not None and item.as_fixed.bits is not None)
-        if (cls.load_column or cls.dump_column) and not (is_plain and python in _EXACT):
+        of_columns: list[Any] = [getattr(cls, "load_column", None), getattr(cls, "dump_column", None)]
+        if any(of_columns) and not (is_plain and python in _EXACT):
             raise ValueError("load_column and dump_column are for float, int and bool, stored as numbers such as Int16")
-        hooks = _Hooks(cls.__name__, python, cls.load, cls.dump, cls.load_column, cls.dump_column, _alike(python))
+        hooks = _Hooks(cls.__name__, python, cls.load, cls.dump, *of_columns, _alike(python))
         if item.as_fixed is None:
             return VariableConvertedCodec(hooks, item)
         return FixedConvertedCodec(hooks, item.as_fixed)

@@ -104,6 +104,9 @@ class FieldType(Generic[T]):
     takes: ClassVar[tuple[str, ...]] = ()
     """Names of its options, for documentation and messages."""
 
+    examples: ClassVar[tuple[str, ...] | None] = None
+    """What may stand behind `name: ` in a class body, for documentation; None for nothing but its name."""
+
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         if getattr(cls.codec, "__func__", None) is FieldType.codec.__func__:  # type: ignore[attr-defined]

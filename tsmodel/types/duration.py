@@ -194,6 +194,10 @@ class Duration(FieldType[dt.timedelta]):
     said). What is not a whole number of microseconds is an error on reading."""
 
     takes = ("resolution", "storage", "byte_order")
+    examples = (
+        "Duration",
+        'Duration = field(resolution="s", storage=UInt32)',
+    )
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> DurationCodec:

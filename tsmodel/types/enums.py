@@ -396,6 +396,7 @@ class Enumerated(FieldType[E]):
     with `unknown="keep"`."""
 
     takes = ("storage", "unknown", "byte_order")
+    examples = ("Enumerated[State] = field(storage=UInt8)",)
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> EnumCodec:
@@ -415,6 +416,7 @@ class Flags(FieldType[F]):
     `unknown="keep"`."""
 
     takes = ("storage", "unknown", "byte_order")
+    examples = ("Flags[Alarm] = field(storage=UInt16)",)
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FieldCodec:

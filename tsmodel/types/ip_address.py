@@ -130,6 +130,10 @@ class IpAddress(FieldType[IPv4Address | IPv6Address]):
     `version=4` 4 bytes, with `version=6` an IPv6 address only."""
 
     takes = ("version",)
+    examples = (
+        "IpAddress",
+        "IpAddress = field(version=4)",
+    )
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> IpCodec:

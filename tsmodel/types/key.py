@@ -38,6 +38,7 @@ class KeyComponent(FieldType[int]):
     """A component of the key under a name of the model's own: its attribute, argument and column."""
 
     component: ClassVar[str]
+    examples = ()
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> NoReturn:

@@ -272,6 +272,7 @@ class Nested(FieldType[S]):
     """A `TSStruct` in place: its fields, as it lays them out."""
 
     takes = ()
+    examples = ("Nested[Phase]",)
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> NestedCodec | VariableNestedCodec:

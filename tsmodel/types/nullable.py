@@ -357,6 +357,11 @@ class Nullable(FieldType[T | None]):
     value stands for None instead, and no bit is taken."""
 
     takes = ("item", "null", "byte_order")
+    examples = (
+        "Nullable[float] = field(item=Float32)",
+        "Nullable[float] = field(item=Float32, null=-999.0)",
+        "Nullable[str] = field(item=Text)",
+    )
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> NullableCodec | SentinelCodec:

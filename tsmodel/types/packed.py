@@ -251,6 +251,10 @@ class Packed(FieldType[T]):
     (`rest=True`)."""
 
     takes = ("encoding", "prefix", "rest", "byte_order")
+    examples = (
+        "Packed[dict[str, str]]",
+        'Packed[dict[str, str]] = field(encoding="json", rest=True)',
+    )
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> PackedCodec:

@@ -22,6 +22,7 @@ class Padding(FieldType[None]):
     Write `_gap: Padding = padding(3)`; a name may begin with an underscore here."""
 
     takes = ("size",)
+    examples = ()
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> PaddingBytes:

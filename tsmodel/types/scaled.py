@@ -293,6 +293,10 @@ class Scaled(FieldType[N]):
     """A decimal number, stored as an integer of units of `10 ** -digits`; a `Decimal`, or with `Scaled[float]` a float."""
 
     takes = ("digits", "storage", "byte_order")
+    examples = (
+        "Scaled = field(digits=2, storage=Int32)",
+        "Scaled[float] = field(digits=2)",
+    )
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> ScaledCodec:

@@ -243,6 +243,11 @@ class Text(FieldType[str]):
     (`rest=True`), or of a fixed size filled up with NUL (`size=16`)."""
 
     takes = ("size", "prefix", "rest", "byte_order")
+    examples = (
+        "Text = field(size=16)",
+        "Text",
+        "Text = field(rest=True)",
+    )
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FixedTextCodec | TextCodec:

@@ -104,6 +104,10 @@ class UnixTime(FieldType[int]):
     nothing is said, "ms", "us", "ns") since 1970-01-01T00:00:00Z, in `storage` (Int64 when nothing is said)."""
 
     takes = ("resolution", "storage", "byte_order")
+    examples = (
+        'UnixTime = field(resolution="ms")',
+        "UnixTime = field(storage=UInt32)",
+    )
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> UnixTimeCodec:
