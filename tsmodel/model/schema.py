@@ -23,7 +23,6 @@ from tsmodel.errors import SchemaError
 from tsmodel.keys import KEY_FIELDS, LIMITS
 from tsmodel.model.annotations import resolved, take_annotations
 from tsmodel.model.columns import Column
-from tsmodel.model.conversion.making import structure_of
 from tsmodel.model.field import FieldOptions
 from tsmodel.model.operands import ColumnInfo
 from tsmodel.types import FIELD_TYPES, SCHEMA, Declaration, KeyComponent, Options, declaration_of, did_you_mean
@@ -35,7 +34,9 @@ from tsmodel.types.padding import PaddingBytes
 from tsmodel.types.scalars import ByteOrder
 
 if TYPE_CHECKING:
+    from tsmodel.model.conversion.structures import Structure
     from tsmodel.model.evolution import Evolution
+    from tsmodel.types.conversion import Spelling
 
 __all__ = ["SCHEMA", "FieldSpec", "Schema", "read_body", "read_fixed"]
 
@@ -154,8 +155,13 @@ class Schema:
     def nested(self, kind: type) -> NestedCodec | VariableNestedCodec:
         """How a structure of this schema, whose class is `kind`, is stored as a field."""
         stored = VariableNestedCodec if self.layout.size is None else NestedCodec
-        make = partial(compiled, self.layout, kind)
-        return stored(kind, self.layout, writer(self.layout), make, partial(structure_of, kind))
+
+        def structure(spelling: Spelling) -> Structure:
+            from tsmodel.model.conversion.making import structure_of
+
+            return structure_of(kind, spelling)
+
+        return stored(kind, self.layout, writer(self.layout), partial(compiled, self.layout, kind), structure)
 
     @property
     def fields(self) -> tuple[FieldSpec, ...]:

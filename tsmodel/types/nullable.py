@@ -201,10 +201,11 @@ class SentinelCodec(_OptionalCodec, FixedCodec):
         if self._is_nan:
             mask = column != column
         else:
-            sentinel = np.frombuffer(self.item.write(self.sentinel), column.dtype)
-            mask = (
-                (_octets(column) == _octets(sentinel)).all(axis=1) if column.dtype.kind in "VS" else column == sentinel[0]
-            )
+            sentinel = self.item.write(self.sentinel)
+            if column.dtype.kind in "VS" or column.ndim > 1:
+                mask = (_octets(column) == np.frombuffer(sentinel, np.uint8)).all(axis=1)
+            else:
+                mask = column == np.frombuffer(sentinel, column.dtype)[0]
         return mask
 
     @property
@@ -275,7 +276,7 @@ class SentinelCodec(_OptionalCodec, FixedCodec):
 
 
 def _octets(column: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    return np.ascontiguousarray(column).view(np.uint8).reshape(len(column), column.dtype.itemsize)
+    return np.ascontiguousarray(column).view(np.uint8).reshape(len(column), -1)
 
 
 def _optional(python: Any) -> Any:
