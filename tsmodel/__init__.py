@@ -50,11 +50,9 @@ if TYPE_CHECKING:
         Char,
         Cid,
         Column,
-        Converted,
         Date,
         DateTime,
         Duration,
-        Encoded,
         Enumerated,
         Expression,
         Flags,
@@ -91,6 +89,7 @@ if TYPE_CHECKING:
     from tsmodel.query import AsyncQuery, Query
     from tsmodel.session import AsyncSession, Receipt, Session, connect, connect_async
     from tsmodel.timestamps import now_ns, to_datetime, to_iso, to_ns
+    from tsmodel.types.converted import Converted, Encoded
 
 else:
     __getattr__, __dir__ = lazily(
@@ -101,7 +100,7 @@ else:
             "keys": "Key KeyRange",
             "model.aggregates": "count",
             "model": (
-                "Acq Array Bits Blob Bool Cap Char Cid Column Converted Date DateTime Duration Encoded Enumerated "
+                "Acq Array Bits Blob Bool Cap Char Cid Column Date DateTime Duration Enumerated "
                 "Expression Flags Float16 Float32 Float64 Int8 Int16 Int32 Int64 IntColumn IpAddress Mid Moid Nested "
                 "Nullable Packed Padding Scaled Text Timestamp TSModel TSStruct UInt8 UInt16 UInt32 UInt64 UnixTime Uuid "
                 "field padding"
@@ -109,6 +108,7 @@ else:
             "query": "AsyncQuery Query",
             "session": "AsyncSession Receipt Session connect connect_async",
             "timestamps": "now_ns to_datetime to_iso to_ns",
+            "types.converted": "Converted Encoded",
         },
         modules="backend client codegen errors frames keys model query schema server session store timestamps types wire",
     )

@@ -13,7 +13,6 @@ from tsmodel.types.bits import Bits
 from tsmodel.types.blob import Blob
 from tsmodel.types.boolean import Bool
 from tsmodel.types.char import Char
-from tsmodel.types.converted import Converted, Encoded
 from tsmodel.types.date import Date
 from tsmodel.types.date_time import DateTime
 from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, Options, declaration_of, did_you_mean
@@ -51,12 +50,10 @@ __all__ = [
     "Cap",
     "Char",
     "Cid",
-    "Converted",
     "Date",
     "DateTime",
     "Declaration",
     "Duration",
-    "Encoded",
     "Enumerated",
     "FieldCodec",
     "FieldFault",
@@ -95,7 +92,7 @@ __all__ = [
     "scalar_codec",
 ]
 
-_BASES: Final = (FieldType, KeyComponent, ScalarType, Converted, Encoded)
+_BASES: Final = (FieldType, KeyComponent, ScalarType)
 
 FIELD_TYPES: Final[dict[str, type[FieldType[Any]]]] = {
     name: kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 import numpy as np
@@ -30,10 +30,12 @@ from tsmodel.types.conversion import Conversion, Misfits, Spelling, faults_of, o
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.faults import FieldFault, Mask, RowFault
 from tsmodel.types.integers import UInt16
-from tsmodel.types.kinds import Items, Kind
 from tsmodel.types.lengths import LengthCodec
 from tsmodel.types.nested import item_of
 from tsmodel.types.scalars import ByteOrder, shown
+
+if TYPE_CHECKING:
+    from tsmodel.types.kinds import Kind
 
 
 @attrs.frozen
@@ -255,6 +257,8 @@ class FixedArrayCodec(_ArrayCodec, FixedCodec):
         return {"type": "Array", "length": self.length, "item": self.item.description()}
 
     def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import Items
+
         return Items(self.item.declared(structures), self.item.size, self.length)
 
     def objects(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -383,6 +387,8 @@ class ArrayCodec(_ArrayCodec, LengthCodec):
         return {"type": "Array", **self.described_length, "item": self.item.description()}
 
     def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import Items
+
         return Items(self.item.declared(structures), self.item.size, None, self.prefix, self.byte_order)
 
     def arrow_type(self, pa: Any) -> Any:

@@ -32,13 +32,13 @@ import numpy.typing as npt
 
 from tsmodel.types.arrow import Unfit, decoded, fixed_octets, native, times_given
 from tsmodel.types.faults import UNSUITABLE, FieldFault, Mask, RowFault
-from tsmodel.types.kinds import Kind, Number, Structure
 from tsmodel.types.plain import unencodable
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
 from tsmodel.types.storing import given_type, integers, of_objects, refuse
 
 if TYPE_CHECKING:
     from tsmodel.types.conversion import Conversion, Spelling
+    from tsmodel.types.kinds import Kind, Structure
     from tsmodel.types.lengths import LengthCodec
 
 __all__ = [
@@ -58,7 +58,7 @@ __all__ = [
 
 Array: TypeAlias = npt.NDArray[Any]
 Description: TypeAlias = dict[str, Any]
-Structures: TypeAlias = Callable[[type], Structure]
+Structures: TypeAlias = "Callable[[type], Structure]"
 """Gives the declaration of a `TSStruct` in other languages."""
 
 MARKS: Final[dict[ByteOrder, str]] = {"little": "<", "big": ">"}
@@ -627,6 +627,8 @@ class NumberCodec(FixedCodec):
         return 0 if pa.types.is_integer(kind) or pa.types.is_floating(kind) else None
 
     def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import Number
+
         return Number(self.storage, self.byte_order, self.counts)
 
 

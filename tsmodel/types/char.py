@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -23,10 +23,12 @@ from tsmodel.types.base import (
 )
 from tsmodel.types.conversion import Conversion, Spelling
 from tsmodel.types.declaring import FieldType, Options
-from tsmodel.types.kinds import Kind, Number
 from tsmodel.types.scalars import SCALARS, ByteOrder
 from tsmodel.types.storing import distinct_stored, plain_value, refuse
 from tsmodel.types.text import TextConversion
+
+if TYPE_CHECKING:
+    from tsmodel.types.kinds import Kind
 
 
 @attrs.frozen
@@ -62,6 +64,8 @@ class CharCodec(FixedCodec):
         return CharConversion(self, spelling)
 
     def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import Number
+
         return Number(SCALARS["UInt8"], self.byte_order, "a character of Latin-1")
 
     def converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:

@@ -40,12 +40,14 @@ from tsmodel.types.faults import FieldFault, Mask, RowFault
 from tsmodel.types.floats import Float64
 from tsmodel.types.integers import Int64
 from tsmodel.types.ip_address import IpAddress
-from tsmodel.types.kinds import Kind, noted
 from tsmodel.types.nested import Nested
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
 from tsmodel.types.storing import of_objects
 from tsmodel.types.text import Text
 from tsmodel.types.uuid import Uuid
+
+if TYPE_CHECKING:
+    from tsmodel.types.kinds import Kind
 
 __all__ = ["Converted", "Encoded"]
 
@@ -231,6 +233,8 @@ class _ConvertedCodec(FieldCodec):
         return (alike.unencodable(module) if alike is not None else None) or super().unencodable(module)
 
     def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import noted
+
         return noted(self.item.declared(structures), self.hooks.name)
 
     def arrow_type(self, pa: Any) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import Enum, Flag
 from functools import reduce
 from operator import or_
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 import numpy as np
@@ -31,11 +31,12 @@ from tsmodel.types.conversion import Conversion, Spelling
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.faults import FieldFault, Mask, RowFault
 from tsmodel.types.integers import INTEGER, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64
-from tsmodel.types.kinds import Choice, Kind
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
 from tsmodel.types.storing import distinct_stored
 
 _MOST_KEPT: Final = 65_536
+if TYPE_CHECKING:
+    from tsmodel.types.kinds import Kind
 
 
 @attrs.frozen
@@ -169,6 +170,8 @@ class EnumCodec(_MemberCodec):
         return EnumConversion(self, spelling)
 
     def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import Choice
+
         return Choice(self.kind, self.storage, self.byte_order, self.keep, is_set=False)
 
     def arrow_type(self, pa: Any) -> Any:
@@ -247,6 +250,8 @@ class FlagsCodec(_MemberCodec):
         return FlagsConversion(self, spelling)
 
     def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import Choice
+
         return Choice(self.kind, self.storage, self.byte_order, self.keep, is_set=True)
 
     def arrow_value(self, value: Any) -> Any:

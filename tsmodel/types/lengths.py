@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import numpy as np
@@ -20,8 +20,10 @@ import numpy.typing as npt
 
 from tsmodel.types.base import MARKS, Description, Scope, Structures, VariableCodec, described_number
 from tsmodel.types.faults import FieldFault
-from tsmodel.types.kinds import Kind, Octets
 from tsmodel.types.scalars import ByteOrder, Scalar
+
+if TYPE_CHECKING:
+    from tsmodel.types.kinds import Kind
 
 __all__ = ["LengthCodec"]
 
@@ -142,6 +144,8 @@ class LengthCodec(VariableCodec):
         return {"length": described_number(self.prefix.name, self.prefix, self.byte_order)}
 
     def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import Octets
+
         return Octets(None, self.prefix, self.byte_order)
 
     def spans_to_arrow(

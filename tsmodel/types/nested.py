@@ -15,6 +15,7 @@ from msgspec.structs import astuple
 if TYPE_CHECKING:
     from tsmodel.codec.layout import Layout
     from tsmodel.model.conversion.structures import Structure
+    from tsmodel.types.kinds import Kind
 
 from tsmodel.types.arrow import Unfit, masked
 from tsmodel.types.base import (
@@ -29,7 +30,6 @@ from tsmodel.types.base import (
 from tsmodel.types.conversion import Conversion, Spelling, of_json, to_json
 from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, Options, declaration_of
 from tsmodel.types.faults import FieldFault, Mask
-from tsmodel.types.kinds import Kind
 from tsmodel.types.scalars import ByteOrder, shown
 
 Write: TypeAlias = Callable[[Iterable[tuple[Any, ...]]], list[bytes]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 import numpy as np
@@ -24,11 +24,13 @@ from tsmodel.types.base import (
 from tsmodel.types.conversion import Conversion, Spelling
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.faults import FieldFault, Mask
-from tsmodel.types.kinds import Kind
 from tsmodel.types.nested import item_of
 from tsmodel.types.padding import PaddingBytes
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
 from tsmodel.types.storing import plain_value, refuse
+
+if TYPE_CHECKING:
+    from tsmodel.types.kinds import Kind
 
 
 class _OptionalCodec(FieldCodec):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tsmodel.types.arrow import decoded, is_binary, padded_octets
 from tsmodel.types.base import FixedCodec, Structures
-from tsmodel.types.kinds import Kind, Octets
 from tsmodel.types.scalars import ByteOrder
 from tsmodel.types.storing import opaque
+
+if TYPE_CHECKING:
+    from tsmodel.types.kinds import Kind
 
 __all__ = ["OctetsCodec"]
 
@@ -53,4 +55,6 @@ class OctetsCodec(FixedCodec):
         return super().from_arrow(pa, array)
 
     def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import Octets
+
         return Octets(self.size, note=self.label, fills=self.fills)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from enum import Enum
-from typing import Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import attrs
 import msgspec
@@ -19,10 +19,12 @@ from tsmodel.types.conversion import Conversion, Spelling, of_json, to_json, wit
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.faults import FieldFault
 from tsmodel.types.integers import UInt16
-from tsmodel.types.kinds import Kind, Octets
 from tsmodel.types.lengths import LengthCodec
 from tsmodel.types.plain import may_not_be_finite, not_finite, parts_of, unencodable
 from tsmodel.types.scalars import shown
+
+if TYPE_CHECKING:
+    from tsmodel.types.kinds import Kind
 
 
 @attrs.frozen
@@ -96,6 +98,8 @@ class PackedCodec(LengthCodec):
         return PackedConversion(self, spelling)
 
     def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import Octets
+
         return Octets(None, self.prefix, self.byte_order, self.what)
 
     def arrow_type(self, pa: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -25,12 +25,13 @@ from tsmodel.types.conversion import Conversion, Spelling
 from tsmodel.types.declaring import FieldType, Options, size_of
 from tsmodel.types.faults import FieldFault, Mask
 from tsmodel.types.integers import UInt16
-from tsmodel.types.kinds import Kind
-from tsmodel.types.kinds import Text as TextKind
 from tsmodel.types.lengths import LengthCodec
 from tsmodel.types.octets import OctetsCodec
 from tsmodel.types.scalars import shown
 from tsmodel.types.storing import encoded, padded
+
+if TYPE_CHECKING:
+    from tsmodel.types.kinds import Kind
 
 
 def text_of(octets: bytes, at: int = 0) -> str:
@@ -111,6 +112,8 @@ class FixedTextCodec(OctetsCodec):
         return TextConversion(self, spelling, self.size)
 
     def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import Text as TextKind
+
         return TextKind(self.size)
 
     def objects(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -178,6 +181,8 @@ class TextCodec(LengthCodec):
         return TextConversion(self, spelling, None if self.prefix is None else (self.prefix.limits or (0, 0))[1])
 
     def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import Text as TextKind
+
         return TextKind(None, self.prefix, self.byte_order)
 
     def contents(self, pieces: Iterable[bytes]) -> list[Any]:
