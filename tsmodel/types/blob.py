@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Sequence
 from typing import Any, Final
@@ -138,6 +137,8 @@ class BlobConversion(Conversion):
         return bytes(self.held(data))
 
     def _octets(self, text: str) -> bytes:
+        import base64
+
         if self.spelling.binary == "base64":
             return base64.b64decode(text.strip(), validate=True)
         match = _HEX.fullmatch(text)
@@ -146,6 +147,8 @@ class BlobConversion(Conversion):
         return bytes.fromhex(match[1])
 
     def dump(self, value: Any) -> Any:
+        import base64
+
         octets = bytes(self.held(value))
         return octets.hex() if self.spelling.binary == "hex" else base64.b64encode(octets).decode()
 
@@ -156,6 +159,8 @@ class BlobConversion(Conversion):
 
 
 def _hint(text: str) -> str:
+    import base64
+
     try:
         base64.b64decode(text.strip(), validate=True)
     except ValueError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -61,7 +60,6 @@ class BoolConversion(Conversion):
         return {"type": "boolean"}
 
 
-@attrs.frozen
 class BoolCodec(ScalarCodec):
     """A bool, in a byte that is 1 or 0."""
 

@@ -15,7 +15,6 @@ from tsmodel.types.base import Description, Scope, described_number
 from tsmodel.types.conversion import Conversion, Spelling
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.faults import FieldFault, Mask
-from tsmodel.types.iso import iso_texts, ns_of_texts
 from tsmodel.types.scalars import SCALARS
 from tsmodel.types.times import MICROSECOND, TIME, TimeCodec, ns_of, timedelta_ns
 
@@ -87,6 +86,8 @@ class DateTimeConversion(Conversion):
         return self.held(value)
 
     def parse_column(self, texts: Sequence[str]) -> list[Any]:
+        from tsmodel.types.iso import ns_of_texts
+
         if texts and len(texts[0]) > 10 and texts[0][4] == "-":
             return list(map(self.codec.load, ns_of_texts(texts)))  # all of them are int64, so the field can hold them
         return super().parse_column(texts)
@@ -99,6 +100,8 @@ class DateTimeConversion(Conversion):
         return int(self.codec.dump(self.held(value)))
 
     def dump_column(self, values: Sequence[Any]) -> Sequence[Any]:
+        from tsmodel.types.iso import iso_texts
+
         ns = [self._ns(value) for value in values]
         return iso_texts(ns) if self.spelling.times == "iso" else ns
 

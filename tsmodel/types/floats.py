@@ -17,7 +17,6 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -123,7 +122,6 @@ def _special(number: float) -> str:
     return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
 
 
-@attrs.frozen
 class FloatCodec(ScalarCodec):
     """A float of some width."""
 

@@ -12,7 +12,6 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, overload
 
-import attrs
 import msgspec
 import numpy as np
 
@@ -96,7 +95,6 @@ class IntConversion(Conversion):
         return {"type": "integer", "minimum": self.least, "maximum": self.greatest}
 
 
-@attrs.frozen
 class IntCodec(ScalarCodec):
     """An int as it is."""
 

@@ -25,7 +25,6 @@ from tsmodel.types.conversion import Conversion, Spelling
 from tsmodel.types.declaring import Options
 from tsmodel.types.faults import FieldFault, Mask
 from tsmodel.types.integers import INTEGER
-from tsmodel.types.iso import iso_texts, ns_of_texts
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
 from tsmodel.types.storing import rescaled
 
@@ -178,6 +177,8 @@ class TimeConversion(Conversion):
         return self._all_kept(list(data)) if kinds == {int} else super().load_column(data)
 
     def parse_column(self, texts: Sequence[str]) -> list[Any]:
+        from tsmodel.types.iso import ns_of_texts
+
         if texts and len(texts[0]) > 10 and texts[0][4] == "-":
             return self._all_kept(ns_of_texts(texts))
         all_texts = "".join(texts)
@@ -209,6 +210,8 @@ class TimeConversion(Conversion):
         return ns
 
     def dump_column(self, values: Sequence[Any]) -> Sequence[Any]:
+        from tsmodel.types.iso import iso_texts
+
         if set(map(type, values)) != {int}:
             return super().dump_column(values)
         held = self._all_held(list(values))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any, Final
 
-import attrs
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,6 @@ __all__ = ["Timestamp", "TimestampCodec"]
 _TIMES: Final = (str, dt.datetime, np.datetime64)
 
 
-@attrs.frozen
 class TimestampCodec(Temporal, ScalarCodec):
     """A time as an int of ns since 2001."""
 
