@@ -81,6 +81,7 @@ class FieldSpec:
             SchemaError: when an option is missing, wrong, or of no use to the type.
         """
         options = Options(self.options.options, byte_order)
+        codec: Any
         try:
             codec = self.declaration.codec(options)
             options.done(self.declaration.field_type.__name__, self.declaration.field_type.takes)
@@ -93,7 +94,7 @@ class FieldSpec:
                 model=model,
                 field=self.name,
             )
-        return codec
+        return codec  # type: ignore[no-any-return]
 
 
 @attrs.frozen

@@ -496,7 +496,8 @@ class FixedCodec(FieldCodec):
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one value in columns of `dtype`."""
-        shape, kind = (), self.dtype
+        shape: tuple[int, ...] = ()
+        kind = self.dtype
         while kind.subdtype is not None:
             kind, inner = kind.subdtype
             shape += inner

@@ -72,7 +72,9 @@ _ALIKE: Final[dict[Any, tuple[type[FieldType[Any]], dict[str, Any]]]] = {
 
 def _alike(python: Any) -> FieldCodec | None:
     """How values of a Python type look outside; None for as what is stored for them."""
-    kind, argument, options = None, None, {}
+    kind: type[FieldType[Any]] | None = None
+    argument: Any = None
+    options: dict[str, Any] = {}
     if python in _ALIKE:
         kind, options = _ALIKE[python]
     elif isinstance(python, type) and issubclass(python, Enum):
@@ -211,7 +213,8 @@ class _ConvertedCodec(FieldCodec):
         if self.hooks.alike is not None:
             return self.hooks.alike.comparisons
         python = get_origin(self.python) or self.python
-        return "all" if getattr(python, "__lt__", object.__lt__) is not object.__lt__ else "equality"
+        unordered: Any = object
+        return "all" if getattr(python, "__lt__", None) not in (None, unordered.__lt__) else "equality"
 
     def _written(self, value: Any) -> bytes:
         given = self.hooks.dumped(value)
@@ -618,10 +621,11 @@ class Converted(FieldType[T]):
             mend = "; nullable is the field: Nullable[...] = field(item=...)" if isinstance(item, FieldCodec) else ""
             raise ValueError(f"storage={cls._storage.field_type.__name__} is not what values can be converted to{mend}")
         is_plain = item.is_plain or (item.as_fixed is not None and item.as_fixed.bits is not None)
-        of_columns: list[Any] = [getattr(cls, "load_column", None), getattr(cls, "dump_column", None)]
-        if any(of_columns) and not (is_plain and python in _EXACT):
+        load_column: Any = getattr(cls, "load_column", None)
+        dump_column: Any = getattr(cls, "dump_column", None)
+        if (load_column or dump_column) and not (is_plain and python in _EXACT):
             raise ValueError("load_column and dump_column are for float, int and bool, stored as numbers such as Int16")
-        hooks = _Hooks(cls.__name__, python, cls.load, cls.dump, *of_columns, _alike(python))
+        hooks = _Hooks(cls.__name__, python, cls.load, cls.dump, load_column, dump_column, _alike(python))
         if item.as_fixed is None:
             return VariableConvertedCodec(hooks, item)
         return FixedConvertedCodec(hooks, item.as_fixed)
