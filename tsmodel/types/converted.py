@@ -134,7 +134,7 @@ class _Hooks:
         if not _is_of(value, self.python):
             raise FieldFault(f"{self.name}.load() made {shown(value)} ({type(value).__name__}), not {self._wanted}")
         if self.python is int and not -(2**63) <= value < 2**63:
-            raise FieldFault(f"{self.name}.load() made {shown(value)}, which has more than 64 bits")
+            raise FieldFault(f"{self.name}.load() made {shown(value)}, which an int64 does not hold")
         return self.python(value)
 
     def dumped(self, value: Any) -> Any:
@@ -145,6 +145,8 @@ class _Hooks:
         """
         if value is None or (self.python in _EXACT and not _is_of(value, self.python)):
             raise FieldFault(f"{shown(value)} ({type(value).__name__}) is not {self.accepts}")
+        if self.python is int and not -(2**63) <= value < 2**63:
+            raise FieldFault(f"{shown(value)} is not {self.accepts}: an int64 does not hold it")
         try:
             return self.dump(value)
         except FieldFault:

@@ -353,6 +353,24 @@ def test_what_cannot_be_stored(name: str, value: Any, why: str) -> None:
             Reading.from_dict({**reading().to_dict(), name: value if value is not None else []})
 
 
+def test_integers_have_64_bits() -> None:
+    class Doubled(Converted[int], storage=ts.UInt64):
+        load = staticmethod(lambda stored: stored * 2)
+        dump = staticmethod(lambda value: value // 2)
+
+    class Plain(TSModel):
+        value: ts.UInt64
+
+    made = model(value=(Doubled, {}))
+    with pytest.raises(EncodeError, match="an int64 does not hold it"):
+        made(cid=1, mid=1, moid=1, cap=0, value=2**63).to_dict()
+    with connect("memory:") as session:
+        session.add(Plain(cid=1, mid=1, moid=1, cap=0, value=2**62))
+        session.flush()
+        with pytest.raises(DecodeError, match=r"Doubled\.load\(\) made 9223372036854775808, which an int64 does not hold"):
+            made.query.cid(1).all()
+
+
 def test_what_cannot_be_loaded_is_a_decode_error() -> None:
     class Plain(TSModel):
         below: ts.UInt8
