@@ -94,7 +94,7 @@ class FieldSpec:
                 model=model,
                 field=self.name,
             )
-        return codec  # type: ignore[no-any-return]
+        return codec
 
 
 @attrs.frozen
