@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from benchmarks import conversion, decode, fields, ingest, network, queries, resample, scan
+from benchmarks import conversion, decode, fields, ingest, network, queries, resample, scan, startup
 from benchmarks.harness import Result
 
 
@@ -29,6 +29,7 @@ def peers(size: int) -> list[Result]:
 
 
 ROWS: dict[str, Callable[[int], list[Result]]] = {
+    "startup": lambda _: startup.measure(),
     "decode": lambda _: decode.measure(),
     "fields": lambda _: fields.measure(),
     "conversion": lambda _: conversion.measure(),

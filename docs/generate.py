@@ -51,7 +51,7 @@ def _parts(name: str) -> list[str]:
 def declared(text: str) -> Any:
     """A model with the field that `text` declares."""
     annotation, _, value = text.partition(" = ")
-    scope = {**vars(tsmodel), "State": State, "Alarm": Alarm, "Phase": Phase}
+    scope = {**{name: getattr(tsmodel, name) for name in tsmodel.__all__}, "State": State, "Alarm": Alarm, "Phase": Phase}
     namespace = {"__annotations__": {"value": eval(annotation, scope)}, "__module__": __name__}  # noqa: S307 - from above
     if value:
         namespace["value"] = eval(value, scope)  # noqa: S307

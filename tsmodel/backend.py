@@ -7,24 +7,48 @@ Rules kept here:
 * A *batch* is what a put carries of one cid: whole records in PUT form (`int32 n | mid moid cap | payload`, `n = 20 +
   len(payload)`) or PUTA form (with acq after cap, `n = 28 + len(payload)`).
 * An append is durable when it returns, and is applied whole or not at all.
+* Where records can be removed, nothing is ever added below an answer of `last_acq`, and that answer never goes back; what
+  lies below it may become less. Whoever keeps a position in a backend asks for its `removals`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
 from types import TracebackType
-from typing import NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+import msgspec
+import numpy.typing as npt
 from typing_extensions import Self
 
 from tsmodel.errors import LocalProtocolError
 from tsmodel.forking import in_child
-from tsmodel.keys import KeyRange
+from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.wire.chunk import Batch, Chunk
 from tsmodel.wire.unstored import Unstored
 
-__all__ = ["AcqInterval", "AsyncBackend", "AsyncScan", "Backend", "Batch", "Scan", "Spare"]
+__all__ = [
+    "AcqInterval",
+    "AsyncBackend",
+    "AsyncRemover",
+    "AsyncScan",
+    "Backend",
+    "Batch",
+    "Predicate",
+    "PutId",
+    "PutInfo",
+    "PutInterval",
+    "Removal",
+    "RemovalKind",
+    "Remover",
+    "Scan",
+    "Spare",
+]
+
+RemovalKind: TypeAlias = Literal["delete", "undo", "prune"]
+Predicate: TypeAlias = "Callable[[Chunk], npt.NDArray[Any] | None]"
+"""Which records of a chunk are meant: a mask of shape (n,), or None for all of them."""
 
 
 class AcqInterval(NamedTuple):
@@ -32,6 +56,96 @@ class AcqInterval(NamedTuple):
 
     acq_min: int
     acq_max: int
+
+
+class PutId(NamedTuple):
+    """What names a put, and tells it from those of other stores.
+
+    Attributes:
+        number: its number in the store, from 1 on.
+        time: when it was stored, ns since 2001.
+    """
+
+    number: int
+    time: int
+
+
+class PutInterval(AcqInterval):
+    """The acquisition times of a put that has an id.
+
+    Attributes:
+        put: the id.
+    """
+
+    put: PutId
+
+    @classmethod
+    def of(cls, interval: AcqInterval, put: PutId) -> PutInterval:
+        """The same times, of a put."""
+        made = cls(*interval)
+        made.put = put
+        return made
+
+
+class PutInfo(msgspec.Struct, frozen=True, array_like=True):
+    """A put, as the store remembers it. Times are ns since 2001.
+
+    Attributes:
+        number: its number in the store, from 1 on.
+        time: when it was stored.
+        cids: client ids of its records, ascending.
+        acq_min: least acquisition time of its records.
+        acq_max: greatest one.
+        count: how many records it stored. Some may have been removed since.
+        keeps_acq: whether its records came with an acq of their own.
+        note: what `flush(note=...)` said; None for nothing.
+        undone: when it was undone; None when it was not.
+    """
+
+    number: int
+    time: int
+    cids: tuple[int, ...]
+    acq_min: int
+    acq_max: int
+    count: int
+    keeps_acq: bool = False
+    note: str | None = None
+    undone: int | None = None
+
+    @property
+    def id(self) -> PutId:
+        """What names it."""
+        return PutId(self.number, self.time)
+
+
+class Removal(msgspec.Struct, frozen=True, array_like=True):
+    """Records that were removed together, as the store remembers it. Times are ns since 2001.
+
+    Attributes:
+        number: its number in the store, from 1 on.
+        time: when they were removed.
+        kind: by what: "delete", "undo" or "prune".
+        count: how many records.
+        least: least cid, mid, moid, cap and acq among them.
+        greatest: greatest cid, mid, moid, cap and acq among them.
+        what: the query, or the puts, in words.
+        note: what the caller said about it; None for nothing.
+    """
+
+    number: int
+    time: int
+    kind: RemovalKind
+    count: int
+    least: tuple[int, ...]
+    greatest: tuple[int, ...]
+    what: str = ""
+    note: str | None = None
+
+    @property
+    def box(self) -> KeyRange:
+        """The least key range that held all of the records."""
+        ends = zip(LIMITS, zip(self.least, self.greatest, strict=True), strict=True)
+        return KeyRange.of(**{name: (low, high + 1) for name, (low, high) in ends})
 
 
 class Scan:
@@ -213,4 +327,86 @@ class AsyncBackend(Protocol):
 
     async def close(self) -> None:
         """See `Backend.close`."""
+        ...
+
+
+class Remover(Protocol):
+    """A backend that can remove records, and remembers which puts and removals there were."""
+
+    def remove(
+        self,
+        boxes: Sequence[KeyRange],
+        predicate: Predicate | None = None,
+        *,
+        kind: RemovalKind = "delete",
+        what: str = "",
+        note: str | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Removes the records of some disjoint key ranges that meet a predicate, durably, all or none of them.
+
+        Args:
+            boxes: the key ranges.
+            predicate: which of their records; None for all.
+            kind: what the log of removals calls it.
+            what: what was removed, in words, for the log.
+            note: what the user says about it, for the log.
+            dry_run: only counts.
+
+        Returns:
+            How many records.
+        """
+        ...
+
+    def undo(self, puts: Sequence[PutId], note: str | None = None) -> int:
+        """Removes what is left of the records of some puts, and nothing else; returns how many.
+
+        Raises:
+            StoreError: when one is no put of this store, or was undone before; nothing is removed.
+        """
+        ...
+
+    def annotate(self, puts: Sequence[PutId], note: str) -> None:
+        """Gives puts a note."""
+        ...
+
+    def puts(self) -> list[PutInfo]:
+        """All puts, the oldest first."""
+        ...
+
+    def removals(self, since: int = 0) -> list[Removal]:
+        """The removals with a number above `since`, the oldest first."""
+        ...
+
+
+class AsyncRemover(Protocol):
+    """A `Remover` whose waits are awaited."""
+
+    async def remove(
+        self,
+        boxes: Sequence[KeyRange],
+        predicate: Predicate | None = None,
+        *,
+        kind: RemovalKind = "delete",
+        what: str = "",
+        note: str | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """See `Remover.remove`."""
+        ...
+
+    async def undo(self, puts: Sequence[PutId], note: str | None = None) -> int:
+        """See `Remover.undo`."""
+        ...
+
+    async def annotate(self, puts: Sequence[PutId], note: str) -> None:
+        """See `Remover.annotate`."""
+        ...
+
+    async def puts(self) -> list[PutInfo]:
+        """See `Remover.puts`."""
+        ...
+
+    async def removals(self, since: int = 0) -> list[Removal]:
+        """See `Remover.removals`."""
         ...

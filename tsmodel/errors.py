@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from tsmodel.backend import Removal
     from tsmodel.keys import Key
     from tsmodel.model import TSModel
 
@@ -34,6 +35,7 @@ __all__ = [
     "ProtocolError",
     "QueryError",
     "RemoteProtocolError",
+    "RemovedWarning",
     "SchemaError",
     "ServerError",
     "SessionError",
@@ -362,6 +364,20 @@ class MissingLibraryError(TSModelError, ImportError):
     def __init__(self, message: str, *, library: str | None = None) -> None:
         super().__init__(message)
         self.library = library
+
+
+class RemovedWarning(UserWarning):
+    """Records were removed from a store that a `follow` or a `copy` had passed already: what was made of them, or the copy
+    of them, is still there. Each removal is told once; a filter that makes an error of the warning stops the work before
+    anything is counted as told.
+
+    Attributes:
+        removals: the removals, as `session.removals()` gives them.
+    """
+
+    def __init__(self, message: str, *, removals: Sequence[Removal] = ()) -> None:
+        super().__init__(message)
+        self.removals = tuple(removals)
 
 
 class UnflushedWarning(UserWarning):

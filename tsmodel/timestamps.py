@@ -33,6 +33,7 @@ __all__ = [
     "to_iso",
     "to_ns",
     "to_unix_ns",
+    "zone_of",
 ]
 
 TimeLike: TypeAlias = int | str | dt.datetime | np.datetime64
@@ -156,6 +157,25 @@ def from_unix_ns(unix_ns: int) -> int:
         TimestampError: when the result is not an int64.
     """
     return _within_int64(unix_ns - EPOCH_UNIX_NS, f"{unix_ns} ns since 1970")
+
+
+def zone_of(tz: str | dt.tzinfo) -> dt.tzinfo:
+    """The time zone of a name.
+
+    Raises:
+        TimestampError: when there is none here.
+    """
+    if isinstance(tz, dt.tzinfo):
+        return tz
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        return ZoneInfo(tz)
+    except (ZoneInfoNotFoundError, ValueError, OSError, TypeError) as error:
+        raise TimestampError(
+            f'there is no time zone {tz!r} here; names are such as "Europe/Warsaw" (where the system has none, the package '
+            "tzdata brings them)"
+        ) from error
 
 
 def duration_ns(value: DurationLike) -> int:

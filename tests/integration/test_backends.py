@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 from support.conditions import Condition, conditions
 from support.models import Sample, samples
 
@@ -211,7 +212,7 @@ def test_queries_of_a_closed_session(target: str) -> None:
         query.all()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(samples, max_size=12), st.lists(conditions, max_size=2), st.sampled_from([1, 2, 64]))
 def test_any_query_of_any_records(session: Session, rows: list[Sample], asked: list[Condition], most: int) -> None:
     session.add_all(rows)

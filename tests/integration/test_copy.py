@@ -12,7 +12,7 @@ import pytest
 from support.sessions import OPENERS
 
 from tsmodel import Int32, Key, KeyRange, Text, TSModel, connect
-from tsmodel.errors import CheckpointError, QueryError, StoreError
+from tsmodel.errors import CheckpointError, QueryError, SessionError, StoreError
 from tsmodel.server import serve_in_thread
 from tsmodel.session.pairs import AsyncPair, Pair
 
@@ -167,3 +167,17 @@ def test_what_cannot_be_copied(made: Made, tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="another query"):
             source.copy(query.moid(2), target, checkpoint=tmp_path / "copy")
         assert source.copy(KeyRange(Key(0, 0, 0, 0, 0), Key(0, 0, 0, 0, 0)), other).records == 0
+
+
+def test_a_copy_to_itself_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "itself.tsdb"
+    with connect(path) as session, connect(f"file:{path}?create=0") as other, connect("memory:") as memory:
+        session.add(Reading(cid=1, mid=1, moid=1, cap=1, counter=1))
+        session.flush()
+        for target in (session, other):
+            with pytest.raises(SessionError, match="every record would be there twice"):
+                session.copy(KeyRange(), to=target)
+        with pytest.raises(SessionError, match="twice"):
+            memory.copy(KeyRange(), to=memory)
+        assert session.copy(KeyRange(), to=memory).records == 1
+        assert session.query(Reading).count() == 1

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 
 from tsmodel import Float64, Int16, Int32, Session, Text, TSModel, connect, connect_async
 from tsmodel.errors import DecodeError, QueryError, UpgradeError
@@ -176,7 +177,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_mixed_ranges_as_brute_force_says(session: Session, case: str, data: st.DataObject) -> None:
     model, rows_of, conditions = CASES[case]
@@ -201,7 +202,7 @@ def test_mixed_ranges_as_brute_force_says(session: Session, case: str, data: st.
 def test_asynchronously_too(target: str, case: str) -> None:
     model, rows_of, conditions = CASES[case]
 
-    @settings(max_examples=5, deadline=None)
+    @settings(max_examples=examples(5), deadline=None)
     @given(st.lists(rows_of, max_size=14), st.sampled_from(conditions))
     def run(rows: list[Any], asked: Asked) -> None:
         async def ask() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import json
 import re
 import runpy
 import struct
@@ -101,3 +103,29 @@ def test_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     assert (wrong.status_code, wrong.json()["detail"][0]["loc"]) == (422, ["body", 0, "volts"])
     assert naive.status_code == 422
+
+
+def test_the_tests_of_a_program(tmp_path: Path) -> None:
+    options = ("-p", "no:cacheprovider", "-p", "tsmodel.testing.plugin", "-n", "0", "-q", "--rootdir", str(tmp_path))
+    done = run("-m", "pytest", *options, EXAMPLES / "testing", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 passed" in done.stdout
+
+
+def test_the_notebook_gives_what_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    cells = json.loads((EXAMPLES / "a_day_of_ten_meters.ipynb").read_text())["cells"]
+    names: dict[str, Any] = {}
+    compared = 0
+    for cell in cells:
+        if cell["cell_type"] != "code":
+            continue
+        *body, last = ast.parse("".join(cell["source"])).body
+        exec(compile(ast.Module(body, []), "<cell>", "exec"), names)
+        value = eval(compile(ast.Expression(last.value), "<cell>", "eval"), names)  # type: ignore[attr-defined]
+        shown = [output["data"]["text/html"] for output in cell["outputs"] if "text/html" in output.get("data", {})]
+        if shown and ">acq" not in "".join(shown[0]):  # which is the time of the run
+            assert value._repr_html_() == "".join(shown[0])
+            compared += 1
+    assert compared >= 4

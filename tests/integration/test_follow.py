@@ -54,6 +54,17 @@ def counters(rows: Any) -> list[int]:
     return [row.counter for row in rows]
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_records_of_one_full_key_are_always_in_the_same_order(seed: int) -> None:
+    """A position counts records: were their order another after a restart, one would come twice and another never."""
+    same = [Reading(cid=1, mid=1, moid=1, cap=1, acq=9, counter=n, volts=0.0) for n in range(5)]
+    random.Random(seed).shuffle(same)
+    with connect("memory:") as session:
+        session.add_all(same, keep_acq=True)
+        session.flush()
+        assert counters(session.query(Reading).follow(wait=False)) == [0, 1, 2, 3, 4]
+
+
 def test_each_record_once_through_restarts(target: str, tmp_path: Path) -> None:
     chance = random.Random(5)
     path = tmp_path / "seen"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 from support.peer import answering, playing, receive, silent
 from support.proxy import Cut, Proxy, proxied
 from support.sessions import OPENERS, BlockingSession, Opener, abandoned
@@ -378,7 +379,7 @@ def additions(draw: st.DrawFn) -> list[tuple[Any, bool]]:
     return rows
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     added=additions(),
     cuts=st.lists(

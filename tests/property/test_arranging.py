@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 from support.fields import State
 from support.sessions import EVERYWHERE, opened_at
 
@@ -105,7 +106,7 @@ def streamed(asked: Any) -> list[Any]:
     return found
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(40), suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_against_brute_force(session: Any, data: st.DataObject) -> None:
     model, rows = data.draw(

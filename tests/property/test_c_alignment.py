@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 from support.fields import Kind, declared
 
 import tsmodel as ts
@@ -84,7 +85,7 @@ def offsets(structs: list[list[Member]], directory: Path) -> list[list[int]]:
 
 
 @pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(4), deadline=None, suppress_health_check=list(HealthCheck))
 @given(structs=st.lists(st.lists(simple | structures() | bits, min_size=1, max_size=6), min_size=60, max_size=60))
 def test_fields_lie_where_the_compiler_puts_them(
     structs: list[list[Member]], tmp_path_factory: pytest.TempPathFactory

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.batches import rows_in, scanned
+from support.budget import examples
 from support.columns import InColumns, InMemory, apart, opaque
 from support.fields import State, models, rows, variable_models
 
@@ -21,11 +22,13 @@ from tsmodel.errors import TSModelError
 from tsmodel.keys import KEY_FIELDS, Key, KeyRange
 from tsmodel.model.meta import schema_of
 from tsmodel.server.conversation import Conversation
+from tsmodel.session.looking import Looking
+from tsmodel.session.puts import Segment, encoded
 from tsmodel.store import open_store
 from tsmodel.wire.chunk import ColumnChunk, RowChunk, joined
 from tsmodel.wire.requests import get_request
 
-relaxed = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+relaxed = settings(deadline=None, max_examples=examples(60), suppress_health_check=list(HealthCheck))
 
 
 class First(TSModel):
@@ -128,6 +131,15 @@ def sent_by_a_server(backend: Any) -> list[Any]:
     return sorted(rows_in(sent[12 : -4 - 20]))
 
 
+def found_of_a_put(rows: list[TSModel], backend: Any) -> Any:
+    """What a session that was interrupted in a put of these objects finds of it."""
+    looking = Looking(encoded(Segment(0, keep_acq=False, rows=rows, models=set(map(type, rows)))))
+    with backend.scan(KeyRange()) as scan:
+        for chunk in scan:
+            looking.feed(chunk)
+    return looking.found()
+
+
 def sinks(model: Any) -> dict[str, Callable[[Any], Any]]:
     """What queries can make of chunks."""
     volts = model.volts
@@ -143,16 +155,27 @@ def sinks(model: Any) -> dict[str, Callable[[Any], Any]]:
         "numpy": lambda query: query.to_numpy(),
         "some numpy": lambda query: query.to_numpy("mid", "volts"),
         "arrow": lambda query: query.to_arrow(),
+        "reader": lambda query: query.to_reader("mid", "volts", batch_size=3).read_all(),
         "series": lambda query: query.series(),
+        "exists": lambda query: query.exists(),
+        "followed": lambda query: list(query.follow(wait=False)),
         "windows": lambda query: query.resample("2ns").agg(n=volts.count(), last=volts.last(), sum=volts.sum()).columns(),
         "quantiles": lambda query: (
             query.resample("2ns").agg(exact=volts.median(), rough=volts.median(error=0.01)).columns()
         ),
+        "counters": lambda query: (
+            query.resample("2ns", fill="previous")
+            .agg(delta=volts.delta(), rate=volts.rate(), mean=volts.time_weighted_mean())
+            .columns()
+        ),
         "order": lambda query: query.order_by(volts.desc(), model.mid).limit(3).all(),
         "latest": lambda query: query.latest().all(),
+        "revisions": lambda query: query.revisions().select(model.acq).all(),
+        "first per series": lambda query: query.first_per_series().all(),
         "last per series": lambda query: query.last_per_series().columns(),
         "limit": lambda query: query.limit(2).count(),
         "skipping": lambda query: query.on_error("skip").all(),
+        "quarantined": lambda query: ((kept := query.on_error("quarantine")).count(), kept.quarantined),
     }
 
 
@@ -179,7 +202,7 @@ CASES: dict[str, Any] = {
 def test_every_sink_gives_the_same(case: str, form: str) -> None:
     model, records = CASES[case]
 
-    @settings(relaxed, max_examples=20)
+    @settings(relaxed, max_examples=examples(20))
     @given(st.lists(records, max_size=3), st.sampled_from(conditions_on(model)))
     def check(puts: list[list[TSModel]], conditions: list[Any]) -> None:
         store = open_store(None)
@@ -191,6 +214,10 @@ def test_every_sink_gives_the_same(case: str, form: str) -> None:
             for name, sink in sinks(model).items():
                 assert outcome(sink, got) == outcome(sink, expected), name
             assert sent_by_a_server(column_session.backend) == sent_by_a_server(store) == scanned(store)
+            for put in filter(None, puts):
+                more = [*put, *put[:1]]  # the last one was not stored
+                expected, got = (found_of_a_put(more, each.backend) for each in (row_session, column_session))
+                assert got == expected
             for wanted in (lambda _: KeyRange(), lambda session: session.query(model).where(model.mid != 0)):
                 copies = []
                 for session in (row_session, column_session):

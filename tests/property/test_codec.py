@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.batches import scanned
+from support.budget import examples
 
 from tsmodel.backend import Batch
 from tsmodel.codec import Layout, RowCodec, packed, row_codec
@@ -51,7 +52,7 @@ def stored(rows: list[tuple[object, ...]], codec: RowCodec[Row], store: Embedded
     store.append(codec.encode([Row(names, (*row[:4], -1, *row[4:])) for row in rows]))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(tables())
 def test_rows_go_through_unchanged(table: tuple[Layout, list[tuple[object, ...]]]) -> None:
     layout, rows = table
@@ -79,7 +80,7 @@ def in_get_form(batches: list[Batch]) -> bytes:
     return answer
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(tables())
 def test_bytes_are_those_of_struct_and_of_the_dtype(table: tuple[Layout, list[tuple[object, ...]]]) -> None:
     layout, rows = table
@@ -92,7 +93,7 @@ def test_bytes_are_those_of_struct_and_of_the_dtype(table: tuple[Layout, list[tu
 
     chunk = in_get_form(batches)
     fit = codec.fit(parsed(memoryview(chunk)))
-    assert fit.misfits == ()
+    assert fit.mismatches == ()
     assert list(codec.rows(fit.records)) == [(*row[:4], 77, *row[4:]) for row in by_cid]
 
     size = 36 + layout.size
@@ -107,7 +108,7 @@ def test_bytes_are_those_of_struct_and_of_the_dtype(table: tuple[Layout, list[tu
         assert fit.records.dtype[field.name] == layout.dtype[field.name]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(tables(), st.data())
 def test_one_value_out_of_place_stops_everything(
     table: tuple[Layout, list[tuple[object, ...]]], data: st.DataObject

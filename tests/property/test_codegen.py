@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.budget import examples, is_long
 from support.fields import models, rows, variable_models
 from support.foreign import TOOLS, has_tool, program
 from support.hostile import hostile_models
@@ -27,7 +28,7 @@ from tsmodel.model.base import codec_of
 KEY = Key(1, 2, 3, 4, 5)
 NUMBERS = itertools.count()
 REFUSALS = ("16-bit float", "stands for None", "two types are called")
-COUNTS = {"c": 16, "c++": 6, "java": 20}
+COUNTS = {"c": 16, "c++": 6, "java": 20} if is_long() else {"c": 8, "c++": 3, "java": 8}
 HOSTILE = int(os.environ.get("TSMODEL_HOSTILE_MODELS", "1"))
 """TSMODEL_HOSTILE_MODELS=10 takes ten times as many of the models with names that mean something else."""
 
@@ -144,7 +145,7 @@ def official_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tstorage_client.payload_type", tsmodel.client.payload_type)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(60), suppress_health_check=list(HealthCheck))
 @given(vectors(models() | variable_models()) | hostile_models().map(written))
 def test_python(official_client: None, made: tuple[type[TSModel], list[bytes]]) -> None:
     model, payloads = made

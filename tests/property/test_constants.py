@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 from support.sessions import EVERYWHERE, opened_at
 
 from tsmodel import (
@@ -185,7 +186,7 @@ def cases(draw: st.DrawFn) -> tuple[type[TSModel], str, list[Any], list[Any], st
     return model, name, wanted, near, compare, near
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(40), suppress_health_check=list(HealthCheck))
 @given(cases(), st.booleans())
 def test_floats_are_rounded_and_all_else_is_exact(session: Any, case: Any, negated: bool) -> None:
     model, name, wanted, values, compare, _ = case
@@ -315,7 +316,7 @@ numbers = (
 )
 
 
-@settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(80), suppress_health_check=list(HealthCheck))
 @given(st.lists(numbers, min_size=1, max_size=3), st.sampled_from(list(COMPARE)), st.data())
 def test_integers_decimals_and_bits_are_exact(wanted: list[Any], compare: str, data: st.DataObject) -> None:
     def near(least: int, most: int) -> list[int]:

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 from support.fields import State as Level
 from support.fields import fixed, models, nullables, rows, texts, variable_models
 from support.json_schema import fault
@@ -61,7 +62,7 @@ def are_stored_alike(one: Any, other: Any) -> bool:
     return one.key == other.key and one.payload_type.to_bytes(one) == other.payload_type.to_bytes(other)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(tables, spellings)
 def test_dicts_and_json(table: tuple[Any, list[Any]], spelling: dict[str, Any]) -> None:
     model, objects = table
@@ -74,7 +75,7 @@ def test_dicts_and_json(table: tuple[Any, list[Any]], spelling: dict[str, Any]) 
         assert model.from_dict({name: getattr(each, name) for name in data}) == each, "values themselves are taken"
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(tables, spellings)
 def test_what_is_written_is_what_the_schema_says(table: tuple[Any, list[Any]], spelling: dict[str, Any]) -> None:
     model, objects = table
@@ -84,7 +85,7 @@ def test_what_is_written_is_what_the_schema_says(table: tuple[Any, list[Any]], s
         assert fault(each.to_dict(**spelling), schema, schema.get("$defs", {})) is None
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(tables, spellings, st.sampled_from([",", ";", "\t"]), st.sampled_from([".", ","]))
 def test_files(table: tuple[Any, list[Any]], spelling: dict[str, Any], delimiter: str, decimal: Any) -> None:
     model, objects = table
@@ -165,7 +166,7 @@ LINES = st.tuples(
 HEADER = [*NAMES, "phase.volts", "phase.level"]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(st.lists(LINES, min_size=1, max_size=6), st.booleans(), st.integers(1, 40))
 def test_lines_at_once_are_what_each_is_by_itself(lines: list[tuple[str, ...]], quoted: bool, size: int) -> None:
     import csv
@@ -213,7 +214,7 @@ DATA = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(st.lists(DATA, min_size=1, max_size=5))
 def test_objects_at_once_are_what_each_is_by_itself(data: list[dict[str, Any]]) -> None:
     want: list[Any] = []
@@ -252,7 +253,7 @@ def test_times_of_texts_are_those_of_one(written: list[str]) -> None:
     assert ns_of_texts(written) == list(map(to_ns, written))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.builds("{}{}{}".format, days, fractions, offsets), st.integers(0, 40), st.sampled_from("0369:-+.Z T1,_é"))
 def test_a_time_with_a_slip_is_refused_or_right(text: str, at: int, slip: str) -> None:
     text = text[:at] + slip + text[at + 1 :]
@@ -297,7 +298,7 @@ def same(one: float, other: float) -> bool:
     return one == other or (math.isnan(one) and math.isnan(other))
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(st.lists(st.tuples(st.floats(width=16), st.floats(width=32), st.floats()), min_size=1, max_size=5))
 def test_floats_have_the_digits_of_their_width(numbers: list[tuple[float, float, float]]) -> None:
     import csv
@@ -352,7 +353,7 @@ def test_singles_have_the_shortest_text() -> None:
     assert [shortest_of(single, "f4") for single in singles.tolist()] == expected
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_what_is_not_stored_as_a_single_keeps_its_digits(number: float, single: float) -> None:
     class Loose(TSModel, cid=1, mid=1, moid=1, encoding="msgpack"):
@@ -408,7 +409,7 @@ NUMBERS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(NUMBERS)
 def test_decimal_numbers_in_json_are_those_that_are_written(text: str) -> None:
     number = Decimal(text)
@@ -437,7 +438,7 @@ def test_decimal_numbers_in_json_are_those_that_are_written(text: str) -> None:
                 assert (value, value.as_tuple().exponent) == (number, -2)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(st.decimals(-(10**15), 10**15, places=3), st.floats(allow_nan=False, allow_infinity=False))
 def test_numbers_beside_decimals_are_floats(amount: Decimal, rate: float) -> None:
     money = f'{{"amount":{amount},"rate":{rate!r}}}'

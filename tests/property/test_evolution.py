@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 
 from tsmodel import Bool, Float64, Int16, Int32, Text, TSModel, UInt8, connect
 from tsmodel.codec.claims import Claim, sorted_by
@@ -44,7 +45,7 @@ def shown(row: Any) -> str:
     return f"{[getattr(row, name) for name in row.__struct_fields__ if name != 'acq']}"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(data=st.data())
 def test_any_two_versions(data: st.DataObject) -> None:
     old_fields, new_fields = data.draw(kinds), data.draw(kinds)
@@ -128,7 +129,7 @@ def meets(claim: Claim, key: Key, payload: bytes, *, keys: bool) -> bool:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(claims, claims, st.lists(records, max_size=8), st.booleans())
 def test_claims_sort_as_they_say(one: Claim, other: Claim, rows: list[tuple[Key, bytes]], same_size: bool) -> None:
     if same_size:
@@ -138,14 +139,14 @@ def test_claims_sort_as_they_say(one: Claim, other: Claim, rows: list[tuple[Key,
         assert both == []
     chunk = b"".join(struct.pack("<i", 32 + len(payload)) + key.to_bytes() + payload for key, payload in rows)
     for keys in (False, True):
-        (first, second), misfits = sorted_by(parsed(memoryview(chunk)), [[one], [other]], "A", keys=keys)
+        (first, second), mismatches = sorted_by(parsed(memoryview(chunk)), [[one], [other]], "A", keys=keys)
         for part, claim in ((first, one), (second, other)):
             assert bytes(part.rows()) == b"".join(
                 struct.pack("<i", 32 + len(payload)) + key.to_bytes() + payload
                 for key, payload in rows
                 if meets(claim, key, payload, keys=keys)
             )
-        assert [(each.key, each.payload) for each in misfits] == [
+        assert [(each.key, each.payload) for each in mismatches] == [
             row for row in rows if not meets(one, *row, keys=keys) and not meets(other, *row, keys=keys)
         ]
 
@@ -161,7 +162,7 @@ def test_claims_that_are_not_apart_have_a_record_in_common() -> None:
             assert one.is_apart(other) != common, (one, other)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(data=st.data())
 def test_a_version_byte_changes_nothing_but_the_byte(data: st.DataObject) -> None:
     fields = data.draw(kinds)

@@ -8,6 +8,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 from support.fields import Kind, declared, models, rows, variable_models
 
 import tsmodel as ts
@@ -40,7 +41,7 @@ def plain(value: Any) -> Any:
     return getattr(value, "value", value)
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(200), suppress_health_check=list(HealthCheck))
 @given(models() | variable_models(), st.data())
 def test_any_condition_on_any_field(made: Any, data: st.DataObject) -> None:
     model, kinds = made

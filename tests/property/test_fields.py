@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 from support.fields import models, rows, variable_models
 from support.wiring import get_record
 
@@ -24,7 +25,7 @@ from tsmodel.wire.chunk import RowChunk, parsed
 any_model = models() | variable_models()
 
 relaxed = settings(
-    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    deadline=None, max_examples=examples(150), suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
 
 
@@ -52,7 +53,7 @@ def test_what_is_written_is_read_back(made: Any, data: st.DataObject) -> None:
     written = data.draw(rows(model, kinds))
     codec = codec_of(model)
     fit = codec.fit(chunk_of(codec.encode(written)))
-    assert fit.misfits == ()
+    assert fit.mismatches == ()
     by_cid = sorted(written, key=lambda row: row.cid)
     assert [repr(row) for row in codec.rows(fit.records)] == list(map(shown, by_cid))
     assert [repr(row) for row in codec.rows(fit.records[1:])] == list(map(shown, by_cid))[1:]
@@ -107,14 +108,14 @@ def test_any_bytes_are_read_as_what_is_written_so_or_refused(made: Any, data: st
     payload = data.draw(exact | spoilt | st.binary(max_size=20))
     chunk = RowChunk.of([get_record(payload, 1, 2, 3, 4, 5), get_record(written, 1, 2, 3, 4, 5)])
     fit: Fit = codec.fit(chunk)
-    assert len(fit.records) + len(fit.misfits) == 2
-    if fit.misfits:
-        (misfit,) = fit.misfits
-        assert misfit.payload == payload
+    assert len(fit.records) + len(fit.mismatches) == 2
+    if fit.mismatches:
+        (mismatch,) = fit.mismatches
+        assert mismatch.payload == payload
         with pytest.raises(DecodeError) as caught:
-            model.from_record(Record(misfit.key, payload))
+            model.from_record(Record(mismatch.key, payload))
         assert 0 <= (caught.value.offset if caught.value.offset is not None else -1) <= len(payload)
-        if misfit.fault is not None and size is not None:
+        if mismatch.fault is not None and size is not None:
             assert (caught.value.field or "").split(".")[0] in (*codec.layout.names, "")
         return
     values = codec.values_of(payload)

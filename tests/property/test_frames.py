@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 from support.fields import models, rows, variable_models
 
 from tsmodel import TSModel, connect
@@ -40,7 +41,7 @@ def has_time_beyond_arrow(objects: list[TSModel]) -> bool:
     )
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(50), suppress_health_check=list(HealthCheck))
 @given(models(most=3) | variable_models(), st.data())
 def test_frames_of_any_model(made: Any, data: st.DataObject) -> None:
     model, kinds = made

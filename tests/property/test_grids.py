@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 
 from tsmodel.errors import QueryError
 from tsmodel.query.aggregation.grids import grid_of
@@ -48,7 +49,7 @@ def watched(begin: int, end: int, every: int, zone: ZoneInfo) -> Iterator[int]:
         greatest, last = max(greatest, now), now
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.sampled_from(ZONES), st.integers(0, 365 * 12), st.integers(1, 300), st.data())
 def test_windows_begin_when_the_clock_says(name: str, day: int, quarters: int, data: st.DataObject) -> None:
     zone = ZoneInfo(name)
@@ -66,7 +67,7 @@ def test_windows_begin_when_the_clock_says(name: str, day: int, quarters: int, d
     assert grid.ends(grid.starts(times)).tolist() == [edges[at] for at in places]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     st.sampled_from(ZONES),
     st.sampled_from(["1mo", "2mo", "3mo", "1y", "5y", "1d", "1w", "7h", "90m", 7 * MINUTE]),

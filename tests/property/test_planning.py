@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 from support.conditions import Condition, conditions, key_conditions
 from support.models import Sample, samples
 
@@ -30,7 +31,7 @@ def selected(planned: Plan, rows: list[Sample]) -> list[int]:
     ]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.lists(conditions, max_size=3), rows_of, st.sampled_from([1, 2, 3, 4, 64]))
 def test_boxes_and_filter_select_what_was_asked_for(asked: list[Condition], rows: list[Sample], most: int) -> None:
     planned = plan([each.expression for each in asked], most)
@@ -41,7 +42,7 @@ def test_boxes_and_filter_select_what_was_asked_for(asked: list[Condition], rows
     assert selected(planned, rows) == [at for at, row in enumerate(rows) if all(each.meaning(row) for each in asked)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(key_conditions, rows_of)
 def test_a_condition_on_the_key_needs_no_filter_unless_widened(asked: Condition, rows: list[Sample]) -> None:
     planned = plan([asked.expression], 10_000)
@@ -51,7 +52,7 @@ def test_a_condition_on_the_key_needs_no_filter_unless_widened(asked: Condition,
     assert inside == [asked.meaning(row) for row in rows]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(conditions, min_size=1, max_size=3), rows_of)
 def test_what_is_left_about_the_key_decides_without_the_payload(asked: list[Condition], rows: list[Sample]) -> None:
     planned = plan([each.expression for each in asked], 1)

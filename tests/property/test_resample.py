@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 from support.sessions import EVERYWHERE, opened_at
 
 from tsmodel import (
@@ -177,7 +178,7 @@ def anywhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def test_windows_of_any_records(anywhere: Any, merge_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aggregating, "_MERGE_AT", merge_at)
 
-    @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(20), deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.lists(records, max_size=15), max_size=4), st.integers(1, 50), st.integers(-100, 100))
     def check(puts: list[list[Reading]], every: int, origin: int) -> None:
         first = 3 * next(EXAMPLES)
@@ -237,7 +238,7 @@ def test_the_same_over_a_server_and_async() -> None:
         alike(tuples(asyncio.run(again())), expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(records, min_size=1, max_size=30),
     st.integers(1, 50),
@@ -366,7 +367,7 @@ class Priced(TSModel):
     maybe: Nullable[Decimal] = field(item=Scaled, digits=3, default=None)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(-(2**59), 2**59) | st.integers(0, 100)), min_size=1, max_size=6))
 def test_decimals_are_exact(anywhere: Any, units: list[tuple[int, int]]) -> None:
     cid = 10**6 + next(EXAMPLES)
@@ -449,7 +450,7 @@ def added(values: list[int], modulus: int | None, on_drop: str) -> tuple[int, in
     return total, drops, rollovers
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.lists(st.integers(0, 20), min_size=1, max_size=12), min_size=1, max_size=3),
     st.sampled_from([None, 21, 24, 2**40, 2**63]),

@@ -10,6 +10,7 @@ import attrs
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from msgspec import Meta
+from support.budget import examples
 
 import tsmodel as ts
 from tsmodel import TSModel, TSStruct, field, schema
@@ -183,7 +184,7 @@ def same(was: Any, now: Any) -> bool:
     return bool(was == now) and isinstance(was, float) == isinstance(now, float)
 
 
-@settings(deadline=None, max_examples=250, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(250), suppress_health_check=list(HealthCheck))
 @given(pairs(), st.data())
 def test_what_is_compatible_reads_old_payloads_to_the_same_values(
     tmp_path_factory: Any, pair: tuple[Version, Version], data: st.DataObject

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 from support.fields import models, nullables, rows, variable_models
 
 from tsmodel import Float32, TSModel, connect
@@ -15,7 +16,7 @@ from tsmodel.errors import QueryError
 from tsmodel.model.meta import schema_of
 
 
-@settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(80), suppress_health_check=list(HealthCheck))
 @given(models() | models(nullables()) | variable_models(), st.data())
 def test_any_column_of_any_model(made: Any, data: st.DataObject) -> None:
     model, kinds = made

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 from support.fields import rows, variable_models
 
 from tsmodel import Array, Blob, Bool, Float32, Int16, Nullable, Text, TSModel, UInt8, UInt16, connect, field
 from tsmodel.codec import SpanRecords, VariableRecords
 from tsmodel.errors import DecodeError
-from tsmodel.frames.ends import ArrowFrame, ColumnsFrame
+from tsmodel.frames.frame import ArrowFrame, ColumnsFrame
 from tsmodel.model.base import codec_of
 from tsmodel.model.meta import schema_of
 from tsmodel.wire.chunk import Chunk, parsed
@@ -60,7 +61,7 @@ def listed(table: Any) -> str:
         return table.to_string(preview_cols=10, show_field_metadata=False)  # type: ignore[no-any-return]
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(100), suppress_health_check=list(HealthCheck))
 @given(variable_models(), st.data())
 def test_columns_are_those_of_the_records(made: Any, data: st.DataObject) -> None:
     model, kinds = made
@@ -68,7 +69,7 @@ def test_columns_are_those_of_the_records(made: Any, data: st.DataObject) -> Non
     chunk = chunk_of(model, objects)
     codec = codec_of(model)
     whole, columns = codec.fit(chunk), codec.fit_columns(chunk)
-    assert not columns.misfits
+    assert not columns.mismatches
     mask = np.array([data.draw(st.booleans()) for _ in objects])
     for slow, fast in ((whole.records, columns.records), (whole.records[mask], columns.records[mask])):
         for column in schema_of(model).columns.values():
@@ -105,7 +106,7 @@ def test_such_payloads_are_read_as_columns() -> None:
 
 
 def test_damaged_payloads_are_told_as_they_are_record_by_record() -> None:
-    """Whatever byte of a payload is another one, the same records and misfits come out."""
+    """Whatever byte of a payload is another one, the same records and mismatches come out."""
     codec = codec_of(Event)
     whole = bytes(chunk_of(Event, EVENTS[:6]).rows())
     heads = {at + offset for at in GET_FORM.offsets(whole).tolist() for offset in range(36)}
@@ -118,7 +119,7 @@ def test_damaged_payloads_are_told_as_they_are_record_by_record() -> None:
             damaged = parsed(memoryview(whole[:at] + bytes([value]) + whole[at + 1 :]))
             slow, fast = codec.fit(damaged), codec.fit_columns(damaged)
             seen.add(type(fast.records))
-            assert [repr(each) for each in fast.misfits] == [repr(each) for each in slow.misfits]
+            assert [repr(each) for each in fast.mismatches] == [repr(each) for each in slow.mismatches]
             assert columns_of(Event, fast.records) == columns_of(Event, slow.records), (at, value)
     assert seen == {SpanRecords, VariableRecords}
 
@@ -130,7 +131,7 @@ def test_cut_payloads_are_told_as_they_are_record_by_record() -> None:
         for length in range(36, len(record)):
             cut = parsed(memoryview((length - 4).to_bytes(4, "little") + record[4:length]))
             slow, fast = codec.fit(cut), codec.fit_columns(cut)
-            assert [repr(each) for each in fast.misfits] == [repr(each) for each in slow.misfits]
+            assert [repr(each) for each in fast.mismatches] == [repr(each) for each in slow.mismatches]
             assert len(fast.records) == len(slow.records)
 
 
@@ -152,7 +153,7 @@ def test_queries_of_text() -> None:
         assert list(query.columns("note")["note"].mask) == [note is None for note in query.columns("note")["note"].tolist()]
 
 
-def test_a_misfit_among_many_names_its_record() -> None:
+def test_a_mismatch_among_many_names_its_record() -> None:
     class Number(TSModel):
         n: Int16
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 from support.fields import models, rows, variable_models
 
 from tsmodel import Enumerated, Int16, Nullable, Text, TSModel, connect, field
@@ -26,7 +27,7 @@ def keyed(objects: list[TSModel]) -> list[str]:
     return sorted(repr([getattr(row, name) for name in row.__struct_fields__ if name != "acq"]) for row in objects)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(60), suppress_health_check=list(HealthCheck))
 @given(models(most=3) | variable_models(), st.data())
 def test_columns_of_any_model_are_stored_as_its_objects(made: Any, data: st.DataObject) -> None:
     model, kinds = made

@@ -17,6 +17,8 @@ def ordered(session: Session) -> None:
     query = session.query(Reading).order_by(Reading.cap.desc(), Reading.mid).limit(3)
     assert_type(query, Query[Reading])
     assert_type(query.latest().all(), list[Reading])
+    assert_type(query.one().captured, dt.datetime)
+    assert_type(query.one().acquired, dt.datetime | None)
     assert_type(query.as_of("2026-01-01T00:00:00Z").first_per_series().first(), Reading | None)
     assert_type(query.on(dt.date(2026, 1, 1), "Europe/Warsaw").last("15m").series(), list[Series])
     assert_type(query.on_error("quarantine").quarantined, list[Quarantined])
@@ -24,7 +26,8 @@ def ordered(session: Session) -> None:
     for mid, volts in query.select(Reading.mid, Reading.volts):
         assert_type(mid, int)
         assert_type(volts, float)
-    query.order_by("cap")  # type: ignore[arg-type]
+    assert_type(query.order_by("cap", -Reading.volts), Query[Reading])
+    query.order_by(5)  # type: ignore[arg-type]
     query.on_error("ignore")  # type: ignore[arg-type]
 
 

@@ -13,7 +13,16 @@ import pytest
 
 HERE = Path(__file__).parent
 CONTRACT = HERE / "typing_contract.py"
-FILES = ["contract.py", "conversion.py", "field_types.py", "evolution.py", "operands.py", "own_types.py", "queries.py"]
+FILES = [
+    "contract.py",
+    "conversion.py",
+    "field_types.py",
+    "evolution.py",
+    "names.py",
+    "operands.py",
+    "own_types.py",
+    "queries.py",
+]
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +42,23 @@ def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed")
-def test_mypy(project: Path) -> None:
-    done = run("mypy", "--strict", "--warn-unused-ignores", "--config-file=", *FILES, cwd=project)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_mypy(project: Path, pytestconfig: pytest.Config) -> None:
+    """One run for the files that must pass, and for one that must not: reading NumPy's stubs takes the most of it."""
+    broken = (project / "contract.py").read_text().replace("assert_type(r.volts, float)", "assert_type(r.volts, int)")
+    (project / "broken.py").write_text(broken)
+    cache = Path(pytestconfig.rootpath, ".pytest_cache", "mypy")
+    options = ("--strict", "--warn-unused-ignores", "--config-file=", f"--cache-dir={cache}")
+    done = run("mypy", *options, *FILES, "broken.py", cwd=project)
+    lines = [line for line in done.stdout.splitlines() if ": error:" in line]
+    assert len(lines) == 1, done.stdout + done.stderr
+    assert lines[0].startswith("broken.py:")
+    assert 'Expression is of type "float", not "int"' in lines[0]
+    assert f"(checked {len(FILES) + 1} source files)" in done.stdout
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(find_spec("pyright") is None, reason="pyright is not installed")
 def test_pyright(project: Path) -> None:
-    if run("pyright", "--version", cwd=project).returncode:
-        pytest.skip("pyright cannot start: it takes Node.js, which it fetches at its first start")
     config = {
         "include": FILES,
         "typeCheckingMode": "basic",
@@ -51,11 +67,3 @@ def test_pyright(project: Path) -> None:
     (project / "pyrightconfig.json").write_text(json.dumps(config))
     done = run("pyright", "--project", str(project), "--pythonpath", sys.executable, cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed")
-def test_a_broken_contract_is_noticed(project: Path, tmp_path: Path) -> None:
-    broken = (project / "contract.py").read_text().replace("assert_type(r.volts, float)", "assert_type(r.volts, int)")
-    (tmp_path / "contract.py").write_text(broken)
-    done = run("mypy", "--strict", "--config-file=", "contract.py", cwd=tmp_path)
-    assert 'Expression is of type "float", not "int"' in done.stdout

@@ -12,6 +12,7 @@ import tsmodel
 
 ROOMS = (
     "lazily",
+    "html",
     "errors",
     "timestamps",
     "keys",
@@ -33,6 +34,7 @@ ROOMS = (
     "testing",
 )
 DRIVERS = {
+    "cli/doctor.py",
     "client/backend_async.py",
     "client/channel.py",
     "client/channel_async.py",
@@ -47,9 +49,17 @@ DRIVERS = {
     "session/flushing.py",
     "session/session_async.py",
     "session/threads.py",
+    "testing/faults.py",
 }
 IO_MODULES = {"socket", "ssl", "asyncio", "select", "selectors"}
-ONLY_FOR_TYPES = {("errors", "keys"), ("errors", "model"), ("model", "query"), ("types", "codec"), ("types", "model")}
+ONLY_FOR_TYPES = {
+    ("errors", "backend"),
+    ("errors", "keys"),
+    ("errors", "model"),
+    ("model", "query"),
+    ("types", "codec"),
+    ("types", "model"),
+}
 LATE = {("model", "query")}
 """May be imported inside a function: `Model.query` makes what the query room, which needs models, has."""
 

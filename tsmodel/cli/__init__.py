@@ -1,30 +1,141 @@
-"""The `tsmodel` command, also `python -m tsmodel`."""
+"""The `tsmodel` command, also `python -m tsmodel`.
+
+Rules kept here:
+
+* `tsmodel --help` imports nothing of tsmodel and no library; each command imports what it needs when it is run.
+* Standard output is for results, standard error for everything else. An error is one line that says what to do; `--debug`
+  adds the traceback. The exit status says how a command ended: see `commands.EXIT`.
+* `serve`, `schema` and `codegen` need nothing but tsmodel. The others need the extra `cli`.
+"""
 
 from __future__ import annotations
 
-import argparse
+import importlib
+import os
 import sys
 from collections.abc import Sequence
+from typing import Final
 
-from tsmodel.cli.codegen import add_to as add_codegen
-from tsmodel.cli.schema import add_to as add_schema
-from tsmodel.cli.serve import add_to as add_serve
-from tsmodel.errors import TSModelError
+from tsmodel.cli.commands import COMMANDS
 
 __all__ = ["main"]
 
+_INSTALL: Final = "pip install 'tstorage-model[cli]'"
+_COMPLETION: Final = ("--install-completion", "--show-completion")
+_COMPLETE: Final = "_TSMODEL_COMPLETE"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="tsmodel", description="Typed models for TStorage.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    add_serve(commands)
-    add_schema(commands)
-    add_codegen(commands)
-    options = parser.parse_args(arguments)
+    """Runs a command; returns its exit status.
+
+    Args:
+        arguments: the command line without the program's name; what the process was given when None.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    is_debug = _taken(given, "--debug")
     try:
-        status: int = options.run(options)
-    except TSModelError as error:
-        print(f"tsmodel: {error}", file=sys.stderr)
+        status = _run(given)
+        sys.stdout.flush()
+    except SystemExit as end:  # how argparse ends
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if is_debug:
+            raise
+        return _failed(error)
+    return status
+
+
+def _run(given: list[str]) -> int:
+    name = given[0] if given else "--help"
+    if _COMPLETE in os.environ or name in _COMPLETION:
+        return _typer(given)
+    if name in ("--help", "-h", "help"):
+        if len(given) > 1 and name == "help":
+            return _run([given[1], "--help"])
+        print(_help())
+        return 0 if given else 2
+    if name == "--version":
+        print(f"tsmodel {sys.modules['tsmodel'].__version__}")
+        return 0
+    command = COMMANDS.get(name)
+    if command is None:
+        return _usage(f"there is no command {name!r}{_nearest(name)}", "tsmodel --help lists them")
+    if command.is_plain:
+        status: int = importlib.import_module(f"tsmodel.cli.{command.module}").run(given[1:])
+        return status
+    return _typer(given)
+
+
+def _typer(given: list[str]) -> int:
+    """Runs a command that needs the extra."""
+    try:
+        import typer  # noqa: F401
+    except ImportError:
+        print(f"tsmodel: {' '.join(given[:1])} needs the extra cli: {_INSTALL}", file=sys.stderr)
         return 1
+    from tsmodel.cli.app import run
+
+    return run(given)
+
+
+def _taken(given: list[str], flag: str) -> bool:
+    """Whether a flag is among the options; takes it out."""
+    end = given.index("--") if "--" in given else len(given)
+    if flag not in given[:end]:
+        return False
+    given.remove(flag)
+    return True
+
+
+def _help() -> str:
+    lines = ["Usage: tsmodel COMMAND ...", "", "Typed models for TStorage, the distributed time-series database."]
+    group = ""
+    for name, command in COMMANDS.items():
+        if command.group != group:
+            group = command.group
+            lines += ["", f"{group}:"]
+        lines.append(f"  {name:<9} {command.summary}")
+    lines += [
+        "",
+        "Options:",
+        "  --help     Show this, or with a command its arguments and an example.",
+        "  --version  Show the version.",
+        "  --debug    With any command: show the traceback of an error.",
+        "  --install-completion, --show-completion",
+        "             Complete commands and options in this shell.",
+    ]
+    if not _has_typer():
+        plain = ", ".join(name for name, command in COMMANDS.items() if command.is_plain)
+        lines += ["", f"Only {plain} work yet. The others need the extra cli:", f"  {_INSTALL}"]
+    return "\n".join(lines)
+
+
+def _has_typer() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("typer") is not None
+
+
+def _nearest(name: str) -> str:
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, COMMANDS, 1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _usage(what: str, instead: str) -> int:
+    print(f"tsmodel: {what} ({instead})", file=sys.stderr)
+    return 2
+
+
+def _failed(error: Exception) -> int:
+    """Says what went wrong; returns the exit status."""
+    from tsmodel.cli.failures import closed_pipe, told
+
+    if closed_pipe(error):
+        return 141
+    text, status = told(error)
+    print(f"tsmodel: {text}", file=sys.stderr)
     return status

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tsmodel.cli.models import models_of
 from tsmodel.codegen import LANGUAGES, file_name, render
 from tsmodel.errors import SchemaError
 
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
-__all__ = ["add_to"]
+__all__ = ["parser", "run"]
 
 
-def add_to(commands: Commands) -> None:
-    """Adds the command to a parser."""
-    text = "writes a model's payload type for the official client of another language"
-    parser = commands.add_parser("codegen", help=text, description=f"{text[0].upper()}{text[1:]}.")
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    parser = argparse.ArgumentParser(
+        prog="tsmodel codegen",
+        description="Writes a model's payload type for the official client of another language.",
+        epilog="Example: tsmodel codegen meters:Reading java -o src/",
+    )
     parser.add_argument("model", metavar="MODULE:MODEL", help="the model")
     parser.add_argument("language", choices=LANGUAGES, help="the language")
     parser.add_argument(
         "-o", "--output", metavar="PATH", help="the file to write, or a directory for it (default: standard output)"
     )
     parser.add_argument("--namespace", metavar="NAME", help="the namespace of C++ code, such as acme::meters")
-    parser.set_defaults(run=_run)
+    return parser
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(arguments: Sequence[str]) -> int:
+    """Runs the command; returns its exit status."""
+    options = parser().parse_args(arguments)
     found = models_of([options.model])
     if len(found) > 1:
         names = ", ".join(f"{options.model}:{model.__name__}" for model in found)

@@ -1,20 +1,48 @@
-"""Models as commands are given them: `module:Model`, or a module."""
+"""Models as commands are given them: `module:Model`, a module, a Python file, or a TOML schema."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
-from typing import Any
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
 
+from tsmodel.cli.failures import UsageError
 from tsmodel.errors import SchemaError
-from tsmodel.model import TSModel
+from tsmodel.model import Blob, TSModel, field
 from tsmodel.model.meta import SCHEMA
 
-__all__ = ["models_of"]
+__all__ = ["CSV", "Record", "csv_options", "model_of", "models_of"]
+
+CSV: Final = "CSV"
+"""The name of the dict in a Python file that says how CSV files of its model are read."""
+
+
+class Record(TSModel):
+    """A record of any model: its payload as bytes."""
+
+    payload: Blob = field(rest=True)
+
+
+def model_of(name: str | None) -> type[TSModel]:
+    """The model of that name; `Record` when None.
+
+    Raises:
+        SchemaError: when there is no such model, or several.
+    """
+    if name is None:
+        return Record
+    found = models_of([name])
+    if len(found) > 1:
+        names = ", ".join(f"{name}:{model.__name__}" for model in found)
+        raise SchemaError(f"{name} defines several models; say one of {names}")
+    return found[0]
 
 
 def models_of(names: list[str]) -> list[type[TSModel]]:
-    """The classes of some `module:Model`, or of whole modules.
+    """The classes of some `module:Model`, or of whole modules; each may be a file.
 
     Raises:
         SchemaError: when there is no such module or model.
@@ -26,21 +54,90 @@ def models_of(names: list[str]) -> list[type[TSModel]]:
         sys.path.remove("")
 
 
-def _found(name: str) -> list[type[TSModel]]:
-    module_name, _, model_name = name.partition(":")
+def csv_options(name: str | None) -> dict[str, Any]:
+    """How the file of a model says that CSV files are read: arguments of `load_csv`. Nothing where it says nothing.
+
+    Raises:
+        SchemaError: when the file is not valid.
+    """
+    if name is None:
+        return {}
+    path = _file(name)
+    if path is not None and path.suffix == ".toml":
+        from tsmodel.cli.schema_file import read
+
+        return read(path)[1]
+    sys.path.insert(0, "")
     try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise SchemaError(f"{name}: {error}") from error
+        options = getattr(_module(name, path), CSV, {})
+    finally:
+        sys.path.remove("")
+    if not isinstance(options, dict):
+        raise SchemaError(f"{name}: {CSV} is not a dict of arguments of load_csv")
+    return dict(options)
+
+
+def _found(name: str) -> list[type[TSModel]]:
+    path = _file(name)
+    if path is not None and path.suffix == ".toml":
+        from tsmodel.cli.schema_file import read
+
+        return [read(path)[0]]
+    module, model_name = _module(name, path), _model_name(name)
     if model_name:
         model: Any = getattr(module, model_name, None)
         if not _is_model(model):
-            raise SchemaError(f"{name}: the module has no such model with records")
+            names = ", ".join(key for key, each in vars(module).items() if _is_model(each))
+            raise SchemaError(f"{name}: the module has no such model with records{f'; it has {names}' if names else ''}")
         return [model]
     found = [each for each in vars(module).values() if _is_model(each) and each.__module__ == module.__name__]
     if not found:
         raise SchemaError(f"{name}: the module defines no model with records")
     return found
+
+
+def _file(name: str) -> Path | None:
+    """The file that is meant, if one is."""
+    text = name
+    if not text.endswith((".py", ".toml")):
+        text, colon, rest = name.rpartition(":")
+        if not colon or not text.endswith(".py") or not rest.isidentifier():
+            return None
+    path = Path(text)
+    if not path.is_file():
+        raise UsageError(f"there is no file {text}; a model is module:Class, a Python file, or a TOML schema")
+    return path
+
+
+def _model_name(name: str) -> str:
+    return "" if name.endswith(".py") else name.rpartition(":")[2] if ":" in name else ""
+
+
+def _module(name: str, path: Path | None) -> ModuleType:
+    if path is None:
+        module_name = name.partition(":")[0]
+        try:
+            return importlib.import_module(module_name)
+        except ImportError as error:
+            raise SchemaError(f"{name}: {error}") from error
+        except ValueError as error:  # "" and names with dots in front
+            raise SchemaError(f"{name!r} is not the name of a module: {error}") from error
+    known = f"tsmodel_cli_{path.stem}"
+    if known in sys.modules and sys.modules[known].__file__ == str(path.resolve()):
+        return sys.modules[known]
+    spec = importlib.util.spec_from_file_location(known, path.resolve())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[known] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[known]
+        if isinstance(error, (Exception, SystemExit)):
+            raise SchemaError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+        raise
+    return module
 
 
 def _is_model(value: Any) -> bool:

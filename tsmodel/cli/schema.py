@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from tsmodel.cli.models import models_of
 from tsmodel.schema import check, freeze
 
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
-__all__ = ["add_to"]
+__all__ = ["parser", "run"]
 
 _DEFAULT_LOCK = "schema.lock"
 
 
-def add_to(commands: Commands) -> None:
-    """Adds the command to a parser."""
-    parser = commands.add_parser(
-        "schema",
-        help="keep a lock file of models, and tell what changed",
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    parser = argparse.ArgumentParser(
+        prog="tsmodel schema",
         description="Keeps a lock file that says what the bytes of records are, and tells what becomes of stored records "
         "when models change.",
+        epilog="Example: tsmodel schema freeze meters:Reading --lock schema.lock",
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     for name, run, text in (
@@ -42,6 +39,14 @@ def add_to(commands: Commands) -> None:
                 default="nothing",
                 help="changes up to this are no failure (default: %(default)s)",
             )
+    return parser
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs the command; returns its exit status."""
+    options = parser().parse_args(arguments)
+    status: int = options.run(options)
+    return status
 
 
 def _freeze(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import argparse
 import logging
 import signal
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from tsmodel.server import Listener
 from tsmodel.server.listener import DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PUT
@@ -14,19 +14,16 @@ from tsmodel.server.tls import server_context
 from tsmodel.session.target import DEFAULT_PORT
 from tsmodel.store import DEFAULT_CACHE, open_store
 
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
-__all__ = ["add_to"]
+__all__ = ["parser", "run"]
 
 
-def add_to(commands: Commands) -> None:
-    """Adds the command to a parser."""
-    parser = commands.add_parser(
-        "serve",
-        help="serve TStorage clients of any language from a file or from memory",
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    parser = argparse.ArgumentParser(
+        prog="tsmodel serve",
         description="Serves the TStorage protocol, for the official clients in any language and for tsmodel, from an "
         "embedded store. Stops on SIGTERM, SIGINT or SIGHUP.",
+        epilog="Example: tsmodel serve --data readings.tsdb --port 2025",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--data", metavar="PATH", default="tsmodel.tsdb", help="file of the store (default: %(default)s)")
@@ -54,10 +51,12 @@ def add_to(commands: Commands) -> None:
         metavar="N",
         help="most bytes of what was read from the file that are kept in memory; 0 for none (default: %(default)s)",
     )
-    parser.set_defaults(run=_run)
+    return parser
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(arguments: Sequence[str]) -> int:
+    """Runs the command; returns its exit status."""
+    options = parser().parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.INFO)
     context = server_context(options.tls_cert, options.tls_key, options.tls_client_ca)
     store = open_store(None if options.memory else options.data, options.cache_bytes)

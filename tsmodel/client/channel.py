@@ -137,6 +137,7 @@ class Connection:
 
     def _scatter(self, buffers: Buffers) -> None:
         """Sends many buffers with few system calls, as they are made."""
+        assert not isinstance(self._socket, ssl.SSLSocket)
         for portion in portions(buffers):
             while portion:
                 portion = unsent(portion, self._socket.sendmsg(portion))

@@ -155,7 +155,7 @@ class Ledger(Generic[C]):
             if self.closed:
                 raise SessionError(f"the connection to {self._options} is closed")
             found = self._next()
-            if isinstance(found, float):
+            if not isinstance(found, (tuple, _Connector)):
                 left = until - self._clock()
                 if left <= 0:
                     raise self._late(failures)

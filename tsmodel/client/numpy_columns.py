@@ -23,6 +23,7 @@ from tsmodel.codec.fitting import SIZE_FIELD
 from tsmodel.errors import EncodeError
 from tsmodel.keys import LIMITS
 from tsmodel.wire.records import octets_of
+from tsmodel.wire.sorting import order_of
 
 __all__ = ["Checked", "ColumnBatches", "checked_rows", "columns_of"]
 
@@ -47,7 +48,9 @@ class ColumnBatches:
         cids, rows = columns["cid"], None if checked.valid is None else np.flatnonzero(checked.valid)
         self.count = len(cids) if rows is None else len(rows)
         if checked.cid is None:
-            rows = np.argsort(cids, kind="stable") if rows is None else rows[np.argsort(cids[rows], kind="stable")]
+            order = order_of([cids if rows is None else cids[rows]])
+            if order is not None:
+                rows = order if rows is None else rows[order]
         self._cid, self._cids, self._rows = checked.cid, cids, rows
         self._dtype = target
         self._pieces = {name: columns[name] for name in (target.names or ())[1:]}

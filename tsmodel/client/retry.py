@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 import attrs
 
@@ -46,7 +46,7 @@ def seconds_of(value: DurationLike, name: str) -> float:
 
 def _duration(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is not None or attribute.default is not None:
-        seconds_of(value, attribute.name)
+        seconds_of(cast("DurationLike", value), attribute.name)  # which refuses None, too
 
 
 def _count(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from tsmodel.codec.constraints import Constraints
-from tsmodel.codec.fitting import Fit, Misfit
+from tsmodel.codec.fitting import Fit, Mismatch
 from tsmodel.codec.fixed_rows import FixedRowCodec
 from tsmodel.codec.layout import Align, Layout, LayoutError, LayoutField
 from tsmodel.codec.placing import laid_out, packed
@@ -22,7 +22,7 @@ __all__ = [
     "Layout",
     "LayoutError",
     "LayoutField",
-    "Misfit",
+    "Mismatch",
     "RowCodec",
     "SpanRecords",
     "VariableRecords",

@@ -15,7 +15,7 @@ from typing import Any, Final
 import attrs
 import numpy as np
 
-from tsmodel.codec.fitting import Misfit, misfits_of
+from tsmodel.codec.fitting import Mismatch, mismatches_of
 from tsmodel.codec.layout import Layout
 from tsmodel.timestamps import to_iso
 from tsmodel.types.faults import FieldFault, Mask
@@ -114,7 +114,7 @@ def _meeting(chunk: Chunk, claim: Claim, keys: bool) -> Mask | np.bool_:
 
 def sorted_by(
     chunk: Chunk, groups: Sequence[Sequence[Claim]], what: str, *, keys: bool = False
-) -> tuple[list[Chunk], tuple[Misfit, ...]]:
+) -> tuple[list[Chunk], tuple[Mismatch, ...]]:
     """The records of a chunk, one chunk for each group of claims; and those that no claim fits.
 
     Args:
@@ -134,4 +134,4 @@ def sorted_by(
     if not left.any():
         return chunks, ()
     why = f"{what} has no such records: " + "; ".join(str(claim) for claims in groups for claim in claims)
-    return chunks, misfits_of(chunk.take(left), Refusal(why))
+    return chunks, mismatches_of(chunk.take(left), Refusal(why))

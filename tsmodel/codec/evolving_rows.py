@@ -20,7 +20,7 @@ import attrs
 import numpy as np
 
 from tsmodel.codec.claims import Claim, Refusal, sorted_by
-from tsmodel.codec.fitting import Fit, Misfit
+from tsmodel.codec.fitting import Fit, Mismatch
 from tsmodel.codec.rows import RowCodec
 from tsmodel.errors import SchemaError
 from tsmodel.keys import KEY_FIELDS, Key
@@ -67,7 +67,7 @@ class EvolvingRowCodec(RowCodec[RowT]):
         self._own = own
         self._old = old
         self._kind = kind
-        super().__init__(own.layout, own.make, own.fixed, own._tuples, own.constraints, strict_read=own.strict_read)
+        super().__init__(own.layout, own.make, own.fixed, own.tuples, own.constraints, strict_read=own.strict_read)
         self.upgrade: Callable[[Any], RowT] | None = None
         (claim,) = own.claims
         self._groups = (before(old.claims, claim.since), own.claims)
@@ -76,25 +76,25 @@ class EvolvingRowCodec(RowCodec[RowT]):
 
     def fit(self, chunk: Chunk) -> Fit:
         """See `RowCodec.fit`."""
-        (old, own), misfits = self._sorted(chunk)
+        (old, own), mismatches = self._sorted(chunk)
         if len(old):
             found = self._old.fit(old)
-            misfits += labelled(found.misfits, self._old_name)
+            mismatches += labelled(found.mismatches, self._old_name)
             upgraded, unable = self._upgraded(found.records)
-            misfits += unable
+            mismatches += unable
             own = upgraded if not len(own) else joined([upgraded, own])
         found = self._own.fit(own)
-        return Fit(found.records, (*misfits, *found.misfits))
+        return Fit(found.records, (*mismatches, *found.mismatches))
 
     def fit_keys(self, chunk: Chunk) -> Fit:
         """See `RowCodec.fit_keys`; the records have key components only, unless all are of the newest version."""
-        (old, own), misfits = self._sorted(chunk)
+        (old, own), mismatches = self._sorted(chunk)
         if not len(old):
             found = self._own.fit_keys(own)
-            return Fit(found.records, (*misfits, *found.misfits))
+            return Fit(found.records, (*mismatches, *found.mismatches))
         fits = [self._old.fit_keys(old), self._own.fit_keys(own)]
-        misfits += (*labelled(fits[0].misfits, self._old_name), *fits[1].misfits)
-        return Fit(np.concatenate([keys_of(each.records) for each in fits]), misfits)
+        mismatches += (*labelled(fits[0].mismatches, self._old_name), *fits[1].mismatches)
+        return Fit(np.concatenate([keys_of(each.records) for each in fits]), mismatches)
 
     def _fit(self, chunk: Chunk) -> Fit:
         return self.fit(chunk)
@@ -127,7 +127,7 @@ class EvolvingRowCodec(RowCodec[RowT]):
         """
         if any(claim.since is not None or claim.until is not None for claim in self.claims):
             raise Refusal(f"only a record's capture time tells versions of {self._name} apart, and a payload has none")
-        (octets,) = self._own._payloads(self._single(_UNSET, payload))
+        (octets,) = self._own.payloads(self._single(_UNSET, payload))
         return self._own.values_of(octets)
 
     @property
@@ -135,8 +135,8 @@ class EvolvingRowCodec(RowCodec[RowT]):
         """See `RowCodec.writing`."""
         return self._own.writing
 
-    def _payloads(self, records: Any) -> Iterable[bytes]:
-        return self._own._payloads(records)
+    def payloads(self, records: Any) -> Iterable[bytes]:
+        return self._own.payloads(records)
 
     @property
     def _name(self) -> str:
@@ -146,7 +146,7 @@ class EvolvingRowCodec(RowCodec[RowT]):
     def _old_name(self) -> str:
         return self._groups[0][-1].model
 
-    def _sorted(self, chunk: Chunk) -> tuple[list[Chunk], tuple[Misfit, ...]]:
+    def _sorted(self, chunk: Chunk) -> tuple[list[Chunk], tuple[Mismatch, ...]]:
         if self.upgrade is None:
             raise SchemaError(
                 f"{self._name} replaces {self._old_name}, but nothing says how: write a function under "
@@ -158,11 +158,11 @@ class EvolvingRowCodec(RowCodec[RowT]):
     def _single(self, key: Key, payload: bytes) -> Any:
         head = (GET_FORM.least + len(payload)).to_bytes(4, "little") + key.to_bytes()
         found = self.fit(RowChunk(memoryview(head + payload), 1, len(head) + len(payload), lasting=True))
-        for misfit in found.misfits:
-            raise misfit.fault or Refusal(f"{len(payload)} bytes are no payload of {self._name}")
+        for mismatch in found.mismatches:
+            raise mismatch.fault or Refusal(f"{len(payload)} bytes are no payload of {self._name}")
         return found.records
 
-    def _upgraded(self, records: Any) -> tuple[Chunk, tuple[Misfit, ...]]:
+    def _upgraded(self, records: Any) -> tuple[Chunk, tuple[Mismatch, ...]]:
         """Records that `old` found, as a chunk of the newest version."""
         if not len(records):
             return _NONE, ()
@@ -171,9 +171,9 @@ class EvolvingRowCodec(RowCodec[RowT]):
         except Exception:  # noqa: BLE001 - the user's function may raise anything; each record's own is told below
             return self._one_by_one(records)
 
-    def _one_by_one(self, records: Any) -> tuple[Chunk, tuple[Misfit, ...]]:
-        pieces, misfits = [], []
-        payloads = list(self._old._payloads(records))
+    def _one_by_one(self, records: Any) -> tuple[Chunk, tuple[Mismatch, ...]]:
+        pieces, mismatches = [], []
+        payloads = list(self._old.payloads(records))
         for at, payload in enumerate(payloads):
             record = records[at : at + 1]
             try:
@@ -184,8 +184,8 @@ class EvolvingRowCodec(RowCodec[RowT]):
                 fault = UpgradeFault(whole, self._old_name, self._name)
                 fault.__cause__ = error
                 key = Key(*(int(record[name][0]) for name in KEY_FIELDS))
-                misfits.append(Misfit(key, payload, fault))
-        return joined(pieces or [_NONE]), tuple(misfits)
+                mismatches.append(Mismatch(key, payload, fault))
+        return joined(pieces or [_NONE]), tuple(mismatches)
 
     def _made(self, row: Any) -> RowT:
         assert self.upgrade is not None
@@ -202,9 +202,9 @@ def before(claims: Iterable[Claim], cap: int | None) -> tuple[Claim, ...]:
     return tuple(attrs.evolve(claim, until=cap if claim.until is None else min(cap, claim.until)) for claim in claims)
 
 
-def labelled(misfits: Iterable[Misfit], name: str) -> tuple[Misfit, ...]:
+def labelled(mismatches: Iterable[Mismatch], name: str) -> tuple[Mismatch, ...]:
     """Misfits of one of several versions or models; their faults say of which."""
-    return tuple(attrs.evolve(each, fault=_labelled(each.fault, name)) for each in misfits)
+    return tuple(attrs.evolve(each, fault=_labelled(each.fault, name)) for each in mismatches)
 
 
 def _labelled(fault: FieldFault | None, name: str) -> FieldFault:

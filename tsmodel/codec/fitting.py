@@ -11,15 +11,15 @@ from tsmodel.keys import Key
 from tsmodel.types.faults import FieldFault
 from tsmodel.wire.chunk import Chunk
 
-__all__ = ["SIZE_FIELD", "Fit", "Misfit", "fit", "misfits_of"]
+__all__ = ["SIZE_FIELD", "Fit", "Mismatch", "fit", "mismatches_of"]
 
 SIZE_FIELD: Final = "_size"
 """Name of a record's size field in structured arrays; no field of a model may begin with an underscore."""
 
 
 @attrs.frozen
-class Misfit:
-    """A record whose payload is none of the layout's.
+class Mismatch:
+    """A record whose payload does not match the layout.
 
     Attributes:
         key: its key.
@@ -40,11 +40,11 @@ class Fit:
         records: what fits, n records, to be indexed by a field's name, a slice or a mask. Of a layout of fixed size they
             have the fields `_size`, the key fields and the payload's fields: a structured array, shape (n,), which is a
             view where all fit; or `ColumnRecords` of a chunk of columns.
-        misfits: the others.
+        mismatches: the others.
     """
 
     records: Any
-    misfits: tuple[Misfit, ...] = ()
+    mismatches: tuple[Mismatch, ...] = ()
 
 
 def fit(chunk: Chunk, dtype: np.dtype[Any]) -> Fit:
@@ -57,9 +57,9 @@ def fit(chunk: Chunk, dtype: np.dtype[Any]) -> Fit:
     if chunk.record_size == dtype.itemsize:
         return Fit(chunk.records(dtype))
     fits = chunk.sizes() == dtype.itemsize
-    return Fit(chunk.take(fits).records(dtype), misfits_of(chunk.take(~fits)))
+    return Fit(chunk.take(fits).records(dtype), mismatches_of(chunk.take(~fits)))
 
 
-def misfits_of(chunk: Chunk, fault: FieldFault | None = None) -> tuple[Misfit, ...]:
-    """The records of a chunk as misfits."""
-    return tuple(Misfit(key, payload, fault) for key, payload in chunk.pairs())
+def mismatches_of(chunk: Chunk, fault: FieldFault | None = None) -> tuple[Mismatch, ...]:
+    """The records of a chunk as mismatches."""
+    return tuple(Mismatch(key, payload, fault) for key, payload in chunk.pairs())

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from tsmodel.codec.batching import batches_by_cid
 from tsmodel.codec.compiling import dumper, is_plain, loader
 from tsmodel.codec.constraints import Bounds, Constraints
-from tsmodel.codec.fitting import SIZE_FIELD, Fit, Misfit, fit
+from tsmodel.codec.fitting import SIZE_FIELD, Fit, Mismatch, fit
 from tsmodel.codec.layout import VERSION, Layout, placed_dtype
 from tsmodel.codec.rows import RowCodec
 from tsmodel.keys import KEY_FIELDS, unpack_key
@@ -92,7 +92,7 @@ class FixedRowCodec(RowCodec[RowT]):
         faulty = self.layout.faulty(found.records) if len(found.records) else None
         if faulty is None or not faulty.any():
             return found
-        return Fit(found.records[~faulty], (*found.misfits, *self._faults(_octets(np.asarray(found.records))[faulty])))
+        return Fit(found.records[~faulty], (*found.mismatches, *self._faults(_octets(np.asarray(found.records))[faulty])))
 
     def rows(self, records: Any) -> Iterator[RowT]:
         """See `RowCodec.rows`."""
@@ -142,21 +142,21 @@ class FixedRowCodec(RowCodec[RowT]):
         _block(records, header, size - payload_at)[:] = _block(values, payload_at, size - payload_at)
         return self._marked(records)
 
-    def _payloads(self, records: Any) -> Iterable[bytes]:
+    def payloads(self, records: Any) -> Iterable[bytes]:
         header = GET_FORM.header.itemsize
         return (octets.tobytes()[header:] for octets in _octets(np.asarray(records)))
 
-    def _faults(self, records: npt.NDArray[np.void]) -> list[Misfit]:
+    def _faults(self, records: npt.NDArray[np.void]) -> list[Mismatch]:
         """Records of the right size, each of which has a value that is none."""
-        misfits = []
+        mismatches = []
         header = GET_FORM.header.itemsize
         for octets in map(bytes, records):
             try:
                 self.layout.read(octets[header:])
             except FieldFault as fault:
-                misfits.append(Misfit(unpack_key(octets[4:header]), octets[header:], fault))
-        assert len(misfits) == len(records), "NumPy's check and the field's own disagree"
-        return misfits
+                mismatches.append(Mismatch(unpack_key(octets[4:header]), octets[header:], fault))
+        assert len(mismatches) == len(records), "NumPy's check and the field's own disagree"
+        return mismatches
 
     def _packed_dtype(self) -> np.dtype[Any]:
         """What `_values` packs: the key, then the payload, little-endian."""
@@ -182,7 +182,7 @@ class FixedRowCodec(RowCodec[RowT]):
 
     def _pack(self, octets: memoryview, start: int, rows: Sequence[RowT], dump: _Dump | None, holds: _Holds) -> None:
         width = self._width
-        tuples = self._tuples(rows)
+        tuples = self.tuples(rows)
         if self._slow:
             tuples = list(tuples)
             self._check_slowly(tuples)

@@ -19,7 +19,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.codec.tables import table_of
+from tsmodel.codec.tables import html_table_of, table_of
 from tsmodel.types.base import MARKS, Description, FieldCodec, FixedCodec
 from tsmodel.types.faults import FieldFault, Mask
 from tsmodel.types.scalars import ByteOrder, Scalar
@@ -386,6 +386,9 @@ class Layout:
 
     def __str__(self) -> str:
         return table_of(self)
+
+    def _repr_html_(self) -> str:
+        return html_table_of(self)
 
 
 def _bitmap(records: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

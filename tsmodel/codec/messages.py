@@ -36,8 +36,8 @@ class MessageLayout(Layout):
     """
 
     encoding: Encoding = "msgpack"
-    _encode: Any = attrs.field(default=None, repr=False, eq=False)
-    _decode: Any = attrs.field(default=None, repr=False, eq=False)
+    _encode: Any = attrs.field(alias="encode", default=None, repr=False, eq=False)
+    _decode: Any = attrs.field(alias="decode", default=None, repr=False, eq=False)
 
     @classmethod
     def of_message(

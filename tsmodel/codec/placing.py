@@ -46,8 +46,8 @@ class _Placing:
     """Lays fields out, one after another."""
 
     def __init__(self, byte_order: ByteOrder, align: Align, version: int | None) -> None:
-        self.byte_order = byte_order
-        self.align = align
+        self.byte_order: ByteOrder = byte_order
+        self.align: Align = align
         self.version = version
         self.leading = int(version is not None)
         self.at: int | None = self.leading

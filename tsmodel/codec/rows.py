@@ -2,7 +2,7 @@
 
 Rules kept here:
 
-* A payload that is none of the layout's never becomes a row: `fit` sets it apart, with its key and what is wrong.
+* A payload that does not match the layout never becomes a row: `fit` sets it apart, with its key and what is wrong.
 * A value that does not fit its field stops the encoding of all rows before anything is written.
 """
 
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from tsmodel.codec.claims import Claim
 from tsmodel.codec.constraints import Constraints
-from tsmodel.codec.fitting import Fit, Misfit
+from tsmodel.codec.fitting import Fit, Mismatch
 from tsmodel.codec.layout import Layout
 from tsmodel.errors import EncodeError
 from tsmodel.keys import KEY_FIELDS, LIMITS, Key
@@ -72,19 +72,19 @@ class RowCodec(ABC, Generic[RowT]):
         self._codecs = {**KEY_CODECS, **{field.name: field.codec for field in layout.fields}}
         self.claims: tuple[Claim, ...] = ()
         self.caps: tuple[int, int] | None = None
-        self._tuples = tuples or partial(map, attrgetter(*self._codecs))
+        self.tuples = tuples or partial(map, attrgetter(*self._codecs))
 
     def fit(self, chunk: Chunk) -> Fit:
-        """The records of a chunk, and those whose payload is none of the layout's."""
+        """The records of a chunk, and those whose payload does not match the layout."""
         found = self._fit(chunk)
         return self._strict(found) if self.strict_read and self.constraints else found
 
     def fit_columns(self, chunk: Chunk) -> Fit:
-        """As `fit`, for who makes no rows of the records, but asks for columns."""
+        """As `fit`, for readers of columns, which make no rows."""
         return self.fit(chunk)
 
     def fit_keys(self, chunk: Chunk) -> Fit:
-        """As `fit`, for who asks nothing but key components of the records."""
+        """As `fit`, for readers of the key only."""
         return self.fit_columns(chunk)
 
     @abstractmethod
@@ -159,20 +159,20 @@ class RowCodec(ABC, Generic[RowT]):
         """Sets apart what a constraint refuses."""
         at = {name: place for place, name in enumerate(self.layout.names)}
         kept = np.ones(len(found.records), np.bool_)
-        misfits = []
-        for number, payload in enumerate(self._payloads(found.records)):
+        mismatches = []
+        for number, payload in enumerate(self.payloads(found.records)):
             values = self.layout.read(payload)
             for name, constraint in self.constraints.items():
                 if why := constraint.violation(values[at[name]]):
                     offset = self.layout.fields[at[name]].offset or 0
                     kept[number] = False
                     key = Key(*(int(found.records[field][number]) for field in KEY_FIELDS))
-                    misfits.append(Misfit(key, payload, FieldFault(why, offset, name)))
+                    mismatches.append(Mismatch(key, payload, FieldFault(why, offset, name)))
                     break
-        return Fit(found.records[kept], (*found.misfits, *misfits)) if misfits else found
+        return Fit(found.records[kept], (*found.mismatches, *mismatches)) if mismatches else found
 
     @abstractmethod
-    def _payloads(self, records: Any) -> Iterable[bytes]:
+    def payloads(self, records: Any) -> Iterable[bytes]:
         """The payload of each of the records that `fit` gave."""
 
     def _constrained(self, values: Sequence[Any]) -> Iterator[tuple[tuple[str, Constraints], Any]]:
@@ -220,7 +220,7 @@ class RowCodec(ABC, Generic[RowT]):
     def _explain(self, rows: Sequence[RowT], first: int, error: Exception) -> NoReturn:
         """Raises an error that names the first value that its field cannot hold."""
         fields = {field.name: field for field in self.layout.fields}
-        for number, (row, values) in enumerate(zip(rows, self._tuples(rows), strict=True), first):
+        for number, (row, values) in enumerate(zip(rows, self.tuples(rows), strict=True), first):
             for (name, codec), value in zip(self._codecs.items(), values, strict=True):
                 fault = self.layout.fault(fields[name], value) if name in fields else codec.fault(value)
                 if fault is None and name in self.constraints and (why := self.constraints[name].violation(value)):

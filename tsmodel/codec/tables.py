@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tsmodel.html import html_table
+
 if TYPE_CHECKING:
     from tsmodel.codec.layout import Layout
 
-__all__ = ["table_of"]
+__all__ = ["html_table_of", "table_of"]
 
 
 def table_of(layout: Layout) -> str:
     """Offset, size, type and name of each field, padding included."""
+    rows = _rows(layout)
+    wide = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [f"{a:>{wide[0]}}  {b:>{wide[1]}}  {c:<{wide[2]}}  {name}".rstrip() for a, b, c, name in rows]
+    return "\n".join([*lines, _summary(layout)])
+
+
+def html_table_of(layout: Layout) -> str:
+    """The same in HTML, for notebooks."""
+    head, *rows = _rows(layout)
+    return html_table(_summary(layout), head, rows)
+
+
+def _rows(layout: Layout) -> list[tuple[str, str, str, str]]:
     rows = [("offset", "size", "type", "field")]
     if layout.version is not None:
         rows.append(("0", "1", f"version {layout.version}", ""))
@@ -25,11 +40,13 @@ def table_of(layout: Layout) -> str:
         rows.append((_shown(field.offset), _shown(field.size), field.codec.label, field.name))
     if layout.tail:
         rows.append((_shown(None if layout.size is None else layout.size - layout.tail), str(layout.tail), "padding", ""))
-    wide = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [f"{a:>{wide[0]}}  {b:>{wide[1]}}  {c:<{wide[2]}}  {name}".rstrip() for a, b, c, name in rows]
+    return rows
+
+
+def _summary(layout: Layout) -> str:
     size = "variable size" if layout.size is None else f"{layout.size} bytes"
     placed = "packed" if layout.align == "packed" else "aligned as in C"
-    return "\n".join([*lines, f"{size}, {layout.byte_order}-endian, {placed}"])
+    return f"{size}, {layout.byte_order}-endian, {placed}"
 
 
 def _shown(number: int | None) -> str:

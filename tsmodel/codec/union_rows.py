@@ -78,22 +78,22 @@ class UnionRowCodec(RowCodec[Any]):
         return self.fit(chunk)
 
     def _fitted(self, chunk: Chunk, *, keys_only: bool) -> Fit:
-        chunks, misfits = sorted_by(chunk, self._groups, self._name, keys=True)
+        chunks, mismatches = sorted_by(chunk, self._groups, self._name, keys=True)
         parts = []
         for (name, codec), part in zip(self._members, chunks, strict=True):
             found = codec.fit_keys(part) if keys_only else codec.fit(part)
             parts.append(found.records)
-            misfits += labelled(found.misfits, name)
-        return Fit(UnionRecords(tuple(parts)), misfits)
+            mismatches += labelled(found.mismatches, name)
+        return Fit(UnionRecords(tuple(parts)), mismatches)
 
     def rows(self, records: UnionRecords) -> Iterator[Any]:
         """See `RowCodec.rows`."""
         pairs = zip(self._members, records.parts, strict=True)
         return chain.from_iterable(codec.rows(part) for (_, codec), part in pairs)
 
-    def _payloads(self, records: UnionRecords) -> Iterable[bytes]:
+    def payloads(self, records: UnionRecords) -> Iterable[bytes]:
         pairs = zip(self._members, records.parts, strict=True)
-        return chain.from_iterable(codec._payloads(part) for (_, codec), part in pairs)
+        return chain.from_iterable(codec.payloads(part) for (_, codec), part in pairs)
 
     def encode(self, rows: Sequence[Any], *, with_acq: bool = False, first: int = 0) -> list[Batch]:
         """Raises: objects are written by the codec of their own class."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tsmodel.codec.compiling import reader, writer
 from tsmodel.codec.constraints import Constraints
-from tsmodel.codec.fitting import Fit, Misfit
+from tsmodel.codec.fitting import Fit, Mismatch
 from tsmodel.codec.layout import Layout
 from tsmodel.codec.messages import MessageLayout
 from tsmodel.codec.rows import RowCodec
@@ -41,7 +41,7 @@ class VariableRecords:
     """Records whose payloads are read: indexed by a field's name, a slice or a mask, as a structured array is.
 
     Attributes:
-        heads: sizes and keys; structured array, shape (n,).
+        headers: sizes and keys; structured array, shape (n,).
         octets: the records, and perhaps others.
         starts: where each begins; int64, shape (n,).
         ends: where each ends; int64, shape (n,).
@@ -49,7 +49,7 @@ class VariableRecords:
         names: names of those values.
     """
 
-    heads: npt.NDArray[Any]
+    headers: npt.NDArray[Any]
     octets: bytes
     starts: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
@@ -70,13 +70,13 @@ class VariableRecords:
         the records, by a slice or a mask of shape (n,)."""
         if isinstance(asked, str):
             if asked in KEY_FIELDS:
-                return self.heads[asked]
+                return self.headers[asked]
             at = self.names.index(asked)
             column = np.empty(len(self.values), object)
             column[:] = [values[at] for values in self.values]
             return column
         values = self.values[asked] if isinstance(asked, slice) else list(compress(self.values, asked.tolist()))
-        return VariableRecords(self.heads[asked], self.octets, self.starts[asked], self.ends[asked], values, self.names)
+        return VariableRecords(self.headers[asked], self.octets, self.starts[asked], self.ends[asked], values, self.names)
 
 
 class VariableRowCodec(RowCodec[RowT]):
@@ -121,7 +121,7 @@ class VariableRowCodec(RowCodec[RowT]):
 
     def rows(self, records: VariableRecords) -> Iterator[RowT]:
         """See `RowCodec.rows`."""
-        keys = _KEY.iter_unpack(octets_of(records.heads))
+        keys = _KEY.iter_unpack(octets_of(records.headers))
         return starmap(self.make, map(add, keys, records.values))
 
     def encode(self, rows: Sequence[RowT], *, with_acq: bool = False, first: int = 0) -> list[Batch]:
@@ -129,7 +129,7 @@ class VariableRowCodec(RowCodec[RowT]):
         if not rows:
             return []
         form = PUTA_FORM if with_acq else PUT_FORM
-        tuples = list(self._tuples(rows))
+        tuples = list(self.tuples(rows))
         records = self._written(rows, tuples, form, first)
         cids = np.array([values[0] for values in tuples], "<i4")
         sizes = np.fromiter(map(len, records), np.int64, len(records))
@@ -151,7 +151,7 @@ class VariableRowCodec(RowCodec[RowT]):
     def chunk_of(self, rows: Sequence[RowT], keys: Any) -> Chunk:
         """See `RowCodec.chunk_of`."""
         columns = zip(*(keys[name].tolist() for name in KEY_FIELDS), strict=True)
-        tuples = [(*key, *values[_KEYS:]) for key, values in zip(columns, self._tuples(rows), strict=True)]
+        tuples = [(*key, *values[_KEYS:]) for key, values in zip(columns, self.tuples(rows), strict=True)]
         records = self._written(rows, tuples, GET_FORM, 0)
         return RowChunk.of(records)
 
@@ -175,10 +175,10 @@ class VariableRowCodec(RowCodec[RowT]):
 
     def _written_slowly(self, tuples: list[tuple[Any, ...]], form: RecordForm) -> list[bytes]:
         key = [KEY_FIELDS.index(name) for name in form.key_fields]
-        head = struct.Struct("<i" + "".join(KEY_SCALARS[name].code for name in form.key_fields)).pack
+        header = struct.Struct("<i" + "".join(KEY_SCALARS[name].code for name in form.key_fields)).pack
         payloads = (self.layout.write(values[_KEYS:]) for values in tuples)
         return [
-            head(form.least + len(payload), *(values[at] for at in key)) + payload
+            header(form.least + len(payload), *(values[at] for at in key)) + payload
             for values, payload in zip(tuples, payloads, strict=True)
         ]
 
@@ -190,21 +190,21 @@ class VariableRowCodec(RowCodec[RowT]):
         except UNSUITABLE:
             return super().values_of(payload)
 
-    def _payloads(self, records: VariableRecords) -> Iterable[bytes]:
+    def payloads(self, records: VariableRecords) -> Iterable[bytes]:
         return records.payloads
 
     def _sorted_out(self, octets: bytes, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> Fit:
-        values, sound, misfits = [], np.ones(len(starts), np.bool_), []
+        values, sound, mismatches = [], np.ones(len(starts), np.bool_), []
         for at, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
             payload = octets[start + _HEADER : end]
             try:
                 values.append(self.values_of(payload))
             except FieldFault as fault:
                 sound[at] = False
-                misfits.append(Misfit(unpack_key(octets[start + 4 : start + _HEADER]), payload, fault))
+                mismatches.append(Mismatch(unpack_key(octets[start + 4 : start + _HEADER]), payload, fault))
         starts, ends = starts[sound], ends[sound]
         records = VariableRecords(GET_FORM.headers(octets, starts), octets, starts, ends, values, self.layout.names)
-        return Fit(records, tuple(misfits))
+        return Fit(records, tuple(mismatches))
 
 
 def _placed(chunk: Chunk) -> tuple[bytes, npt.NDArray[np.int64], npt.NDArray[np.int64]]:

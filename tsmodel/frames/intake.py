@@ -163,14 +163,14 @@ def _columns(
     pa = library("pyarrow", "add_frame()")
     columns = schema_of(model).columns
     renamed = {theirs: ours for ours, theirs in mapping.items()}
-    there = set(batch.schema.names)
-    if absent := [theirs for theirs in renamed if theirs not in there]:
-        raise SessionError(f"columns= names {absent[0]!r}, which the frame does not have: {', '.join(batch.schema.names)}")
-    names = [renamed.get(theirs, theirs) for theirs in batch.schema.names]
+    there: list[str] = batch.schema.names
+    if absent := renamed.keys() - set(there):
+        raise SessionError(f"columns= names {min(absent)!r}, which the frame does not have: {', '.join(there)}")
+    names = [renamed.get(theirs, theirs) for theirs in there]
     check_names(model, names)
     stored = names_in(model)
     given = {}
-    for name, theirs, array in zip(names, batch.schema.names, batch.columns, strict=True):
+    for name, theirs, array in zip(names, there, batch.columns, strict=True):
         info = columns[name].info
         try:
             given[stored[name]] = _given(pa, theirs, info.codec, array, nans.get(theirs))

@@ -11,7 +11,13 @@ from tsmodel.errors import MissingLibraryError
 
 __all__ = ["library"]
 
-_EXTRAS = {"pyarrow": "arrow", "pandas": "pandas", "polars": "polars", "opentelemetry": "opentelemetry"}
+_EXTRAS = {
+    "pyarrow": "arrow",
+    "pandas": "pandas",
+    "polars": "polars",
+    "opentelemetry": "opentelemetry",
+    "matplotlib": "plot",
+}
 _known: Final[dict[str, ModuleType]] = {}
 
 

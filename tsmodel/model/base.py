@@ -17,11 +17,14 @@ from tsmodel.keys import KEY_FIELDS, Key
 from tsmodel.model.conversion.methods import FileConversions, ObjectConversions
 from tsmodel.model.evolution import upgrading
 from tsmodel.model.field import field
-from tsmodel.model.meta import TSModelMeta, schema_of
+from tsmodel.model.meta import TSModelMeta, Yielding, schema_of
+from tsmodel.timestamps import to_datetime
 from tsmodel.types import Int32, Int64, Timestamp
 from tsmodel.types.faults import FieldFault
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     import numpy as np
     import numpy.typing as npt
 
@@ -118,6 +121,7 @@ class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
         versioned: True for payloads that begin with a byte saying the version; inherited from what it replaces.
         version: value of that byte, 0 to 255, instead of 1 for the first version and one more for each further one.
         since: capture time from which on records are of this version, and before which of what it replaces.
+        retention: how long records are kept, by capture time, "400d" say: `session.prune` removes older ones.
         cid, mid, moid: fixes this component of the key: its default, checked on writing, and part of every query.
         Any other keyword goes to the `__init_subclass__` of a base class, which is called when the class is complete.
 
@@ -184,6 +188,20 @@ class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
         """The record's key."""
         return Key(self.cid, self.mid, self.moid, self.cap, self.acq)
 
+    @Yielding
+    def captured(self) -> dt.datetime:
+        """`cap` as an aware datetime in UTC, rounded down to the microsecond; a field of this name takes its place.
+
+        Raises:
+            TimestampError: when `cap` is not an int64.
+        """
+        return to_datetime(self.cap)
+
+    @Yielding
+    def acquired(self) -> dt.datetime | None:
+        """`acq` likewise; None as long as the database has not given it."""
+        return None if self.acq == -1 else to_datetime(self.acq)
+
     def to_record(self) -> Record[Self]:
         """A client record with this object's key and the object as its value."""
         return Record(self.key, self)
@@ -237,7 +255,7 @@ class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
             try:
                 return codec.row_of(record.key, payload)
             except FieldFault as fault:
-                raise misfit(cls, record.key, payload, fault) from fault
+                raise mismatch(cls, record.key, payload, fault) from fault
         if not isinstance(value, cls):
             raise DecodeError(
                 f"a record of {cls.__name__} holds {type(value).__name__}; expected bytes or {cls.__name__}",
@@ -277,7 +295,7 @@ def _class_of(base: Any, name: str, annotations: dict[str, Any], values: dict[st
     return cast("type[Any]", type(base)(name, (base,), {"__annotations__": annotations, "__module__": __name__, **values}))
 
 
-def misfit(
+def mismatch(
     model: type[TSModel], key: Key, payload: bytes, fault: FieldFault | None = None, *, hint: str = ""
 ) -> DecodeError:
     """The error for a payload that is none of the model's.

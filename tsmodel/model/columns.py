@@ -168,6 +168,10 @@ class Column(Generic[T]):
         """This column, the greatest value first, for `query.order_by(...)`."""
         return Order(self.info, descending=True)
 
+    def __neg__(self) -> Order:
+        """The same: `order_by(-Reading.cap)`."""
+        return self.desc()
+
     def asc(self) -> Order:
         """This column, the least value first, which is what `order_by` takes a column for."""
         return Order(self.info)

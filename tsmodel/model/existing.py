@@ -114,9 +114,10 @@ def members_of_dtype(model: str, dtype: Any, structure: Any) -> Members:
         raise SchemaError(f"{model}: {dtype!r} is no dtype: {error}", model=model) from error
     if kind.names is None or kind.fields is None:
         raise SchemaError(f"{model}: {kind} has no fields; give a structured dtype", model=model)
+    fields = kind.fields
     made = _Members(model)
-    for name in sorted(kind.names, key=lambda each: kind.fields[each][1]):
-        inner, offset = kind.fields[name][:2]
+    for name in sorted(kind.names, key=lambda each: fields[each][1]):
+        inner, offset = fields[name][:2]
         made.gap(offset)
         made.add(name, *_of_dtype(model, name, inner, structure), inner.itemsize)
     made.gap(kind.itemsize)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tsmodel.codec.messages import Encoding
 from tsmodel.errors import SchemaError
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.model.field import FieldOptions
@@ -42,6 +43,7 @@ def inherited_schema(name: str, bases: tuple[type, ...]) -> Schema:
         specs = joined(name, specs, schema.specs)
         aliases |= schema.aliases
         key_defaults |= schema.key_defaults
+    encodings: list[Encoding] = [schema.encoding for schema in schemas if schema.encoding != "struct"]
     return Schema(
         name,
         specs,
@@ -50,7 +52,7 @@ def inherited_schema(name: str, bases: tuple[type, ...]) -> Schema:
         True,
         all(schema.has_key for schema in schemas),
         "c" if any(schema.align == "c" for schema in schemas) else "packed",
-        next((schema.encoding for schema in schemas if schema.encoding != "struct"), "struct"),
+        encodings[0] if encodings else "struct",
         aliases,
         any(schema.strict_read for schema in schemas),
         any(schema.frozen for schema in schemas),
@@ -58,6 +60,7 @@ def inherited_schema(name: str, bases: tuple[type, ...]) -> Schema:
         next((schema.evolution for schema in schemas if schema.evolution and schema.evolution.versioned), None),
         has_weakref=any(schema.has_weakref for schema in schemas),
         has_dict=any(schema.has_dict for schema in schemas),
+        retention=next((schema.retention for schema in schemas if schema.retention is not None), None),
     )
 
 

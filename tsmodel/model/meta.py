@@ -41,9 +41,9 @@ from tsmodel.model.inheritance import (
 )
 from tsmodel.model.members import signature_of, struct_members
 from tsmodel.model.representing import add_repr
-from tsmodel.model.schema import SCHEMA, Schema, read_body
+from tsmodel.model.schema import SCHEMA, Schema, read_body, read_retention
 from tsmodel.model.unions import ModelUnion
-from tsmodel.timestamps import TimeLike
+from tsmodel.timestamps import DurationLike, TimeLike
 from tsmodel.types.scalars import ByteOrder
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     StructMeta = type
 
     class _Meta(ABCMeta): ...
+
+    Yielding = property
 
 else:
     from msgspec import StructMeta
@@ -62,10 +64,13 @@ else:
         __instancecheck__ = type.__instancecheck__
         __subclasscheck__ = type.__subclasscheck__
 
+    class Yielding(property):
+        """A property whose name a field may have, which takes its place."""
+
 
 from typing_extensions import dataclass_transform
 
-__all__ = ["SCHEMA", "TSModelMeta", "schema_of"]
+__all__ = ["SCHEMA", "TSModelMeta", "Yielding", "schema_of"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -93,14 +98,16 @@ class TSModelMeta(_Meta):
         versioned: bool | None = None,
         version: int | None = None,
         since: TimeLike | None = None,
+        retention: DurationLike | None = None,
         weakref: bool | None = None,
         dict: bool | None = None,  # noqa: A002 - as msgspec calls it
         **options: object,
     ) -> Any:
         inherited = inherited_schema(name, bases)
         lineage = {cls: None for base in bases for cls in base.__mro__[:-1]}
-        reserved = frozenset(key for cls in lineage for key, member in vars(cls).items() if not is_abstract(member))
-        body = read_body(name, namespace, sys._getframe(1), reserved)
+        members = ((key, member) for cls in lineage for key, member in vars(cls).items())
+        reserved = frozenset(key for key, member in members if not isinstance(member, Yielding) and not is_abstract(member))
+        body = read_body(name, namespace, sys._getframe(1), reserved)  # noqa: SLF001
         check_hidden(name, inherited, namespace)
         fields = {spec.name for spec in (*inherited.specs, *body.specs)}
         abstract = abstract or bool(unimplemented(bases, namespace, {*fields, *body.aliases.values()}))
@@ -110,8 +117,8 @@ class TSModelMeta(_Meta):
         passed_on = {key: options.pop(key) for key in [*options] if hooks and key not in KEY_FIELDS[:3]}
         check_options(name, byte_order=byte_order, align=align, encoding=encoding)
         has_key = inherited.has_key if has_key is None else has_key
-        if not has_key and (options or body.aliases):
-            wrong = ", ".join([*options, *body.aliases.values()])
+        if not has_key and (options or body.aliases or retention is not None):
+            wrong = ", ".join([*options, *body.aliases.values(), *(["retention"] if retention is not None else [])])
             raise SchemaError(f"class {name}: a TSStruct has no key, so no {wrong}", model=name)
         schema = Schema(
             name,
@@ -137,6 +144,7 @@ class TSModelMeta(_Meta):
             ),
             has_weakref=inherited.has_weakref if weakref is None else weakref,
             has_dict=has_dict,
+            retention=inherited.retention if retention is None else read_retention(name, retention),
         )
         if body.without_effect and not (abstract or schema.specs or schema.aliases):
             raise SchemaError(

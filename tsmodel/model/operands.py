@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import attrs
 import numpy as np
@@ -39,11 +39,12 @@ class ColumnInfo:
     is_key: bool
     alias: str
     field: LayoutField | None = None
-    is_nullable: bool = attrs.field(init=False, eq=False, repr=False)
-
-    @is_nullable.default
-    def _may_be_none(self) -> bool:
-        return self.codec.is_nullable
+    is_nullable: bool = attrs.field(
+        init=False,
+        eq=False,
+        repr=False,
+        default=attrs.Factory(lambda self: self.codec.is_nullable, takes_self=True),
+    )
 
     @property
     def fixed(self) -> FixedCodec:
@@ -103,7 +104,7 @@ class ColumnInfo:
         if self.field is None:
             return records[self.name].tolist()  # type: ignore[no-any-return]
         if self.has_spans(records):
-            return records.objects(self.field)  # type: ignore[no-any-return]
+            return records.objects(self.field)
         item = self.field.fixed
         stored = item.stored_of(records[self.field.slot])
         if self.field.bit is None:
@@ -111,7 +112,7 @@ class ColumnInfo:
         present = self._layout_present(records).tolist()
         return [item.load(each) if there else None for each, there in zip(stored, present, strict=True)]
 
-    def has_spans(self, records: Any) -> bool:
+    def has_spans(self, records: Any) -> TypeGuard[SpanRecords]:
         """Whether the values are of variable length, and it is known where each lies in the records."""
         return isinstance(records, SpanRecords) and self.field is not None and self.field.name in records.spans
 
@@ -128,7 +129,7 @@ class ColumnInfo:
         absent = self.field.fixed.absent(records[self.name])
         return None if absent is None else ~absent
 
-    def _layout_present(self, records: npt.NDArray[Any]) -> Mask:
+    def _layout_present(self, records: Any) -> Mask:
         assert self.field is not None
         return self.field.present(records)
 

@@ -66,11 +66,11 @@ class ModelPayloadType(ChunkPayloadType[M]):
     def read(self, chunk: Chunk) -> Iterator[Record[M]]:
         """See `ChunkPayloadType.read`; records that fit the model are read all at once."""
         fit = self._codec.fit(chunk)
-        if fit.misfits:
-            return super().read(chunk)  # one by one, so that those before the first misfit come
+        if fit.mismatches:
+            return super().read(chunk)  # one by one, so that those before the first mismatch come
         if isinstance(fit.records, VariableRecords):
-            keys: Iterator[Key] = starmap(Key, _HEAD.iter_unpack(octets_of(fit.records.heads)))
-            keyless: Any = attrs.evolve(fit.records, heads=_unset(fit.records.heads))
+            keys: Iterator[Key] = starmap(Key, _HEAD.iter_unpack(octets_of(fit.records.headers)))
+            keyless: Any = attrs.evolve(fit.records, headers=_unset(fit.records.headers))
         else:
             keys = key_objects(fit.records)
             keyless = _unset(np.asarray(fit.records))

@@ -50,10 +50,10 @@ def _special(names: tuple[str, ...], layout: Layout) -> list[tuple[int, _Show]]:
 
 def _repr(names: tuple[str, ...], special: list[tuple[int, _Show]], *, is_acyclic: bool) -> _Show:
     form = f"%s({', '.join(f'{name}=%s' for name in names)})"
-    values_of = attrgetter(*names) if len(names) > 1 else lambda row: (getattr(row, names[0]),)
+    attributes_of = attrgetter(*names) if len(names) > 1 else None
 
     def __repr__(self: Any) -> str:  # noqa: N807 - becomes one
-        values = values_of(self)
+        values = attributes_of(self) if attributes_of else [getattr(self, name) for name in names]
         texts = list(map(repr, values))
         for at, show in special:
             texts[at] = show(values[at])

@@ -19,12 +19,13 @@ import attrs
 from tsmodel.codec import KEY_CODECS, Align, Constraints, Layout, LayoutError, RowCodec, laid_out
 from tsmodel.codec.compiling import compiled, writer
 from tsmodel.codec.messages import Encoding, MessageLayout
-from tsmodel.errors import SchemaError
+from tsmodel.errors import SchemaError, TimestampError
 from tsmodel.keys import KEY_FIELDS, LIMITS
 from tsmodel.model.annotations import resolved, take_annotations
 from tsmodel.model.columns import Column
 from tsmodel.model.field import FieldOptions
 from tsmodel.model.operands import ColumnInfo
+from tsmodel.timestamps import DurationLike, duration_ns
 from tsmodel.types import FIELD_TYPES, SCHEMA, Declaration, KeyComponent, Options, declaration_of, did_you_mean
 from tsmodel.types import Padding as PaddingType
 from tsmodel.types.base import FieldCodec
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from tsmodel.model.evolution import Evolution
     from tsmodel.types.conversion import Spelling
 
-__all__ = ["SCHEMA", "FieldSpec", "Schema", "read_body", "read_fixed"]
+__all__ = ["SCHEMA", "FieldSpec", "Schema", "read_body", "read_fixed", "read_retention"]
 
 _PLAIN_HINTS: Final = {
     float: "Float64 (8 bytes) or Float32 (4 bytes)",
@@ -120,6 +121,7 @@ class Schema:
         layout: where the payload's fields lie.
         columns: class-level columns by name, key components first.
         codec: rows from records and back; absent in an abstract class.
+        retention: ns of capture time after which `session.prune` removes records; None for never.
     """
 
     model: str
@@ -140,6 +142,7 @@ class Schema:
     codec: RowCodec[Any] | None = None
     has_weakref: bool = False
     has_dict: bool = False
+    retention: int | None = None
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "layout", self._laid_out())
@@ -269,7 +272,7 @@ def read_fixed(model: str, options: Mapping[str, object]) -> dict[str, int]:
         if name not in KEY_FIELDS[:3]:
             known = (
                 "abstract, byte_order, align, encoding, frozen, strict_read, weakref, dict, post_init_on_read, replaces, "
-                "versioned, version, since, cid, mid, moid"
+                "versioned, version, since, retention, cid, mid, moid"
             )
             raise SchemaError(
                 f"class {model}: unknown option {name}={value!r}{did_you_mean(name, known.split(', '))}; known are {known}",
@@ -285,6 +288,19 @@ def read_fixed(model: str, options: Mapping[str, object]) -> dict[str, int]:
             )
         fixed[name] = value
     return fixed
+
+
+def read_retention(model: str, retention: DurationLike) -> int:
+    """Nanoseconds of what the class keyword says."""
+    try:
+        ns = duration_ns(retention)
+    except TimestampError as error:
+        raise SchemaError(
+            f'class {model}: retention={retention!r}: {error}; write retention="400d"', model=model
+        ) from error
+    if ns <= 0:
+        raise SchemaError(f'class {model}: retention={retention!r} keeps nothing; write retention="400d"', model=model)
+    return ns
 
 
 def _declaration(model: str, name: str, annotation: object) -> Declaration:

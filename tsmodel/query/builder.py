@@ -138,8 +138,9 @@ class QueryBuilder(Generic[M]):
         """Most key ranges to read (default 64) before neighbouring ones are widened into one and filtered."""
         return self._replaced(max_boxes=most)
 
-    def order_by(self, *columns: Column[Any] | Order) -> Self:
-        """Records sorted by columns, the most significant first: `order_by(Reading.cap.desc(), Reading.mid)`.
+    def order_by(self, *columns: Column[Any] | Order | str) -> Self:
+        """Records sorted by columns, or their names, the most significant first: `order_by(-Reading.cap, "mid")`, where a
+        minus stands for the greatest first, as `desc()` does.
 
         A database gives records in no particular order: all that match are read before the first is given, and held in
         memory, with `limit(n)` the best n of them. None and NaN come last. Records with equal values stay as they came.
@@ -216,6 +217,10 @@ class QueryBuilder(Generic[M]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.spec.model.__name__}: {self.spec}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: how it is answered."""
+        return self.explain()._repr_html_()
 
     def _of(self, spec: QuerySpec[M]) -> Self:
         """The same query of another spec."""

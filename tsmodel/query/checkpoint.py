@@ -47,6 +47,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     of: dict[str, str]
     acq: int
     taken: int
+    removal: int = 0
 
 
 def identity_of(spec: QuerySpec[Any], source: Any) -> dict[str, str]:
@@ -65,11 +66,15 @@ class Checkpoint:
     Args:
         path: the file; its directory exists.
         of: what the position is of, such as the query and the target: a file of anything else is refused.
+
+    Attributes:
+        removal: number of the last removal that was told, which is kept with the position.
     """
 
     def __init__(self, path: str | os.PathLike[str], of: dict[str, str]) -> None:
         self._path = Path(path).absolute()
         self._of = of
+        self.removal = 0
 
     def load(self) -> Position | None:
         """The position that was kept; None when there is no file.
@@ -104,6 +109,7 @@ class Checkpoint:
                 f"{self._path} is damaged: no record has acq {kept.acq}, or {kept.taken} of them were taken; restore a "
                 "copy, or remove the file to begin anew"
             )
+        self.removal = kept.removal
         return Position(kept.acq, kept.taken)
 
     def save(self, position: Position) -> None:
@@ -112,7 +118,7 @@ class Checkpoint:
         Raises:
             CheckpointError: when the file cannot be written; the one that was there stays.
         """
-        content = msgspec.json.encode(_File(_VERSION, self._of, position.acq, position.taken))
+        content = msgspec.json.encode(_File(_VERSION, self._of, position.acq, position.taken, self.removal))
         scratch = self._path.with_name(self._path.name + ".new")
         try:
             with scratch.open("wb") as file:

@@ -6,7 +6,7 @@ import weakref
 from contextvars import ContextVar
 from typing import Protocol
 
-from tsmodel.backend import AsyncBackend, Backend
+from tsmodel.backend import AsyncBackend, AsyncRemover, Backend, Remover
 from tsmodel.errors import NoSessionError
 
 __all__ = ["AsyncSource", "Source", "current", "enter", "leave"]
@@ -24,6 +24,15 @@ class Source(Protocol):
         """
         ...
 
+    def remover(self, what: str) -> Remover:
+        """What removes records, for `what` is to be done.
+
+        Raises:
+            UnsupportedError: when the backend cannot.
+            SessionError: when the source holds records that are not stored.
+        """
+        ...
+
 
 class AsyncSource(Protocol):
     """What an asynchronous query reads from; asynchronous sessions are sources."""
@@ -31,6 +40,10 @@ class AsyncSource(Protocol):
     @property
     def backend(self) -> AsyncBackend:
         """See `Source.backend`."""
+        ...
+
+    def remover(self, what: str) -> AsyncRemover:
+        """See `Source.remover`."""
         ...
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from tsmodel.errors import QueryError
+from tsmodel.errors import QueryError, TimestampError
 from tsmodel.timestamps import to_ns
+from tsmodel.timestamps import zone_of as _zone_of
 
 __all__ = ["day_of", "zone_of"]
 
@@ -17,15 +17,10 @@ def zone_of(tz: str | dt.tzinfo) -> dt.tzinfo:
     Raises:
         QueryError: when there is none here.
     """
-    if isinstance(tz, dt.tzinfo):
-        return tz
     try:
-        return ZoneInfo(tz)
-    except (ZoneInfoNotFoundError, ValueError, OSError, TypeError) as error:
-        raise QueryError(
-            f'there is no time zone {tz!r} here; names are such as "Europe/Warsaw" (where the system has none, the package '
-            "tzdata brings them)"
-        ) from error
+        return _zone_of(tz)
+    except TimestampError as error:
+        raise QueryError(str(error)) from error
 
 
 def day_of(date: dt.date | str, tz: str | dt.tzinfo) -> tuple[int, int]:

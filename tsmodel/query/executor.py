@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import aclosing, closing
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from tsmodel.backend import RemovalKind
 from tsmodel.errors import QueryError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.model.base import TSModel
@@ -18,6 +19,9 @@ from tsmodel.query.sinks import Selection, Sink
 from tsmodel.query.spec import QuerySpec
 from tsmodel.query.stats import RunStats
 from tsmodel.wire.chunk import Chunk
+
+if TYPE_CHECKING:
+    from tsmodel.query.removing import Removing
 
 __all__ = ["AsyncExecutor", "Execution", "Executor", "Make"]
 
@@ -80,6 +84,24 @@ class Execution(Generic[M]):
             )
         return () if self.spec.limit == 0 else boxes
 
+    def to_remove(self, *, undecodable: bool, allow_full_scan: bool) -> Removing:
+        """What the spec removes.
+
+        Raises:
+            QueryError: when it cannot say so, or when that is all there is, and nobody allowed it.
+        """
+        from tsmodel.query.removing import removing
+
+        found = removing(self.spec, self.plan, undecodable=undecodable)
+        is_all = not self.spec.conditions or (not self.plan.filters and any(map(_is_full_scan, found.boxes)))
+        if is_all and not allow_full_scan:
+            raise QueryError(
+                f"this removes every record of {self.spec.model.__name__}: narrow the query, or say "
+                "delete(allow_full_scan=True)"
+            )
+        self.boxes()
+        return found
+
     def boxes_to_ask(self) -> tuple[KeyRange, ...]:
         """The key ranges whose last acq is asked for.
 
@@ -113,6 +135,20 @@ class Executor(Execution[M]):
         selection = self.selection(limit)
         sink = make(selection)
         return _streamed(self._chunks(selection), sink, selection.stats)
+
+    def remove(
+        self,
+        kind: RemovalKind,
+        *,
+        dry_run: bool,
+        undecodable: bool = False,
+        allow_full_scan: bool = False,
+        note: str | None = None,
+    ) -> int:
+        """Removes the records of the spec; returns how many."""
+        found = self.to_remove(undecodable=undecodable, allow_full_scan=allow_full_scan)
+        remover = self.reading.remover(f"{kind}()")
+        return remover.remove(found.boxes, found.predicate, kind=kind, what=found.what, note=note, dry_run=dry_run)
 
     def last_acq(self) -> int:
         """The acq below which the records of the spec never change again."""
@@ -160,6 +196,20 @@ class AsyncExecutor(Execution[M]):
                 yield sink.result()
                 if enough:
                     return
+
+    async def remove(
+        self,
+        kind: RemovalKind,
+        *,
+        dry_run: bool,
+        undecodable: bool = False,
+        allow_full_scan: bool = False,
+        note: str | None = None,
+    ) -> int:
+        """See `Executor.remove`."""
+        found = self.to_remove(undecodable=undecodable, allow_full_scan=allow_full_scan)
+        remover = self.reading.remover(f"{kind}()")
+        return await remover.remove(found.boxes, found.predicate, kind=kind, what=found.what, note=note, dry_run=dry_run)
 
     async def last_acq(self) -> int:
         """See `Executor.last_acq`."""

@@ -25,7 +25,7 @@ from tsmodel.query.executor import Execution
 from tsmodel.query.sinks import Selection
 from tsmodel.query.spec import at_least
 from tsmodel.query.steps import Look, Pause, ReadStep, advanced, advanced_async
-from tsmodel.query.windows import MOST, Collected, cut_to, last_acq, tried
+from tsmodel.query.windows import MOST, Collected, Removed, cut_to, last_acq, tried
 from tsmodel.timestamps import DurationLike, TimeLike, to_ns
 
 __all__ = ["AsyncFollow", "Follow", "follow_plan"]
@@ -112,6 +112,7 @@ class _Following(Generic[M]):
         self._plan = plan
         self._file = None if plan.checkpoint is None else Checkpoint(plan.checkpoint, plan.of)
         kept = self._file.load() if self._file else None
+        self._removed = Removed(plan.boxes, "follow() has given", self._file.removal if kept and self._file else None)
         start = LIMITS["acq"].least if plan.start is None else plan.start
         self._position = kept or Position(start)
         self._saved = self._position
@@ -143,7 +144,8 @@ class _Following(Generic[M]):
                 self._save()
 
     def _save(self) -> None:
-        if self._file is not None and self._saved != self._position:
+        if self._file is not None and (self._saved != self._position or self._file.removal != self._removed.told):
+            self._file.removal = self._removed.told
             self._file.save(self._position)
             self._saved = self._position
         self._since_saved = 0
@@ -168,6 +170,11 @@ class _Following(Generic[M]):
         row: M = given.row
         return row
 
+    @property
+    def _below(self) -> int:
+        """The acq below which all records were taken, and perhaps some that have it."""
+        return self._position.acq + (self._position.taken > 0)
+
     def _lag(self) -> Generator[ReadStep, Any, int]:
         last: int = yield from self._last()
         return max(last - self._position.acq, 0) if self._position.acq > LIMITS["acq"].least else last
@@ -178,6 +185,8 @@ class _Following(Generic[M]):
     def _steps(self) -> FollowSteps:
         while True:
             last: int = (yield from self._last()) if self._plan.boxes else self._position.acq
+            if (yield from self._removed.tell(self._below)):
+                self._save()
             while self._position.acq < last:
                 yield from self._window(last)
             if self._since_saved:

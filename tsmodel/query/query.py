@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy.typing as npt
 from typing_extensions import Self
 
+from tsmodel.html import Listed
 from tsmodel.model.base import TSModel
 from tsmodel.model.columns import Column
 from tsmodel.query.builder import QueryBuilder
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
+    from matplotlib.axes import Axes
 
     from tsmodel.frames.columns import Wanted
-    from tsmodel.frames.ends import ArrowFrame, Frame
+    from tsmodel.frames.frame import ArrowFrame, Frame
     from tsmodel.frames.tables import DtypeBackend
     from tsmodel.query.aggregation.filling import Fill
     from tsmodel.query.following import Follow
@@ -77,7 +79,7 @@ class Query(QueryBuilder[M]):
 
     def all(self) -> list[M]:
         """All matching records, in no particular order."""
-        return self._executor.run(Rows)
+        return Listed(self._executor.run(Rows))
 
     def first(self) -> M | None:
         """Some matching record, or None; reading stops at it."""
@@ -128,6 +130,39 @@ class Query(QueryBuilder[M]):
         Reading `acq_between(a, q.last_acq())` and going on from there sees every record once.
         """
         return self._executor.last_acq()
+
+    def delete(
+        self,
+        dry_run: bool = False,
+        *,
+        note: str | None = None,
+        undecodable: bool = False,
+        allow_full_scan: bool = False,
+    ) -> int:
+        """Removes the records that match from an embedded file or from memory, durably, all of them or none. The store
+        logs it: `session.removals()`.
+
+        `last_acq` does not change. A `follow` or a `copy` that has passed what is removed says so by a `RemovedWarning`.
+
+        Args:
+            dry_run: only counts.
+            note: what the log says about it.
+            undecodable: removes records whose payload does not fit the model, too, which otherwise stay, whatever
+                `on_error` says. Takes conditions on key components only.
+            allow_full_scan: removes every record of the model, which a query without conditions otherwise refuses.
+
+        Returns:
+            How many records.
+
+        Raises:
+            QueryError: when the query has a limit, an order, `latest`, `as_of` or `last_per_series`, or has no conditions.
+            SessionError: when the session holds records that are not stored.
+            UnsupportedError: when the session is on a server; says what to do instead.
+            StoreError: when it could not be done; nothing was removed.
+        """
+        return self._executor.remove(
+            "delete", dry_run=dry_run, note=note, undecodable=undecodable, allow_full_scan=allow_full_scan
+        )
 
     def series(self) -> list[Series]:
         """The series that have matching records, sorted: cid, mid, moid, how many, and their span of capture time. No
@@ -231,7 +266,7 @@ class Query(QueryBuilder[M]):
             QueryError: when a column is unknown, or payloads have a variable size.
             DecodeError: when a payload does not fit the model, unless such records are to be skipped.
         """
-        from tsmodel.frames.ends import StructuredFrame
+        from tsmodel.frames.frame import StructuredFrame
 
         array: npt.NDArray[Any] = self._framed(StructuredFrame(self.spec.model, columns))
         return array
@@ -244,7 +279,7 @@ class Query(QueryBuilder[M]):
         Raises:
             QueryError, DecodeError: as `to_numpy`.
         """
-        from tsmodel.frames.ends import ColumnsFrame
+        from tsmodel.frames.frame import ColumnsFrame
 
         arrays: dict[str, npt.NDArray[Any]] = self._framed(ColumnsFrame(self.spec.model, columns))
         return arrays
@@ -259,7 +294,7 @@ class Query(QueryBuilder[M]):
             QueryError: when a column is unknown.
             DecodeError: as `to_numpy`, or when Arrow cannot hold a time.
         """
-        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.frame import ArrowFrame
 
         return self._framed(ArrowFrame(self.spec.model, columns))
 
@@ -289,6 +324,42 @@ class Query(QueryBuilder[M]):
 
         return pandas_of(self.to_arrow(*columns), tz, index, dtype_backend)
 
+    def plot(
+        self,
+        y: Wanted | Sequence[Wanted],
+        *,
+        x: Wanted = "cap",
+        by: Wanted | Sequence[Wanted] | None = ("cid", "mid", "moid"),
+        ax: Axes | None = None,
+        tz: str | dt.tzinfo = "UTC",
+        max_lines: int = 20,
+    ) -> Axes:
+        """A chart by matplotlib, with a line for each column of `y` and each series: `query.plot("volts")`.
+
+        Long lines are thinned out so that every spike stays: of the values on one point of the axis the first, the least,
+        the greatest and the last are drawn.
+
+        Args:
+            y: the column or columns to draw: numbers, decimals or bools.
+            x: the column along the axis: a time or a number.
+            by: what tells lines apart; None for one line.
+            ax: the axes to draw into; None for a figure of its own.
+            tz: time zone of times.
+            max_lines: most lines to draw; the chart says when there are more.
+
+        Returns:
+            The axes; `ax.figure.savefig("readings.png")` writes a file.
+
+        Raises:
+            MissingLibraryError: when matplotlib or pyarrow is not installed.
+            QueryError: when a column is unknown, or `x` or `y` is no number.
+            DecodeError: as `to_arrow`.
+        """
+        from tsmodel.frames.plotting import Chart
+
+        chart = Chart.of(self.spec.model, x, y, by, ax=ax, tz=tz, max_lines=max_lines)
+        return chart.draw(self.to_arrow(*chart.columns))
+
     def to_polars(self, *columns: Wanted) -> pl.DataFrame:
         """A `polars.DataFrame`.
 
@@ -302,13 +373,13 @@ class Query(QueryBuilder[M]):
 
     def iter_arrow(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> Iterator[pa.RecordBatch]:
         """The records as `pyarrow.RecordBatch`es of `batch_size` rows, the last one shorter, in bounded memory."""
-        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.frame import ArrowFrame
 
         return self._batched_arrow(ArrowFrame(self.spec.model, columns), batch_size)
 
     def to_reader(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> pa.RecordBatchReader:
         """The same as a `pyarrow.RecordBatchReader`, which reads as it is read."""
-        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.frame import ArrowFrame
         from tsmodel.frames.libraries import library
 
         frame = ArrowFrame(self.spec.model, columns)
@@ -339,7 +410,7 @@ class Query(QueryBuilder[M]):
         Raises:
             MissingLibraryError: when polars or pyarrow is not installed, or polars is too old.
         """
-        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.frame import ArrowFrame
         from tsmodel.frames.lazy import lazy_frame
 
         query = self.using(self._executor.reading)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy.typing as npt
 
+from tsmodel.html import Listed
 from tsmodel.model.base import TSModel
 from tsmodel.model.columns import Column
 from tsmodel.query.builder import QueryBuilder
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
+    from matplotlib.axes import Axes
 
     from tsmodel.frames.columns import Wanted
-    from tsmodel.frames.ends import ArrowFrame, Frame
+    from tsmodel.frames.frame import ArrowFrame, Frame
     from tsmodel.frames.tables import DtypeBackend, Rebatched
     from tsmodel.query.aggregation.filling import Fill
     from tsmodel.query.following import AsyncFollow
@@ -70,7 +72,7 @@ class AsyncQuery(QueryBuilder[M]):
 
     async def all(self) -> list[M]:
         """See `Query.all`."""
-        return await self._executor.run(Rows)
+        return Listed(await self._executor.run(Rows))
 
     async def first(self) -> M | None:
         """See `Query.first`."""
@@ -104,6 +106,19 @@ class AsyncQuery(QueryBuilder[M]):
     async def last_acq(self) -> int:
         """See `Query.last_acq`."""
         return await self._executor.last_acq()
+
+    async def delete(
+        self,
+        dry_run: bool = False,
+        *,
+        note: str | None = None,
+        undecodable: bool = False,
+        allow_full_scan: bool = False,
+    ) -> int:
+        """See `Query.delete`. It goes on to its end in a thread, also when it is cancelled."""
+        return await self._executor.remove(
+            "delete", dry_run=dry_run, note=note, undecodable=undecodable, allow_full_scan=allow_full_scan
+        )
 
     async def series(self) -> list[Series]:
         """See `Query.series`."""
@@ -162,21 +177,21 @@ class AsyncQuery(QueryBuilder[M]):
 
     async def to_numpy(self, *columns: Wanted) -> npt.NDArray[Any]:
         """See `Query.to_numpy`."""
-        from tsmodel.frames.ends import StructuredFrame
+        from tsmodel.frames.frame import StructuredFrame
 
         array: npt.NDArray[Any] = await self._framed(StructuredFrame(self.spec.model, columns))
         return array
 
     async def columns(self, *columns: Wanted) -> dict[str, npt.NDArray[Any]]:
         """See `Query.columns`."""
-        from tsmodel.frames.ends import ColumnsFrame
+        from tsmodel.frames.frame import ColumnsFrame
 
         arrays: dict[str, npt.NDArray[Any]] = await self._framed(ColumnsFrame(self.spec.model, columns))
         return arrays
 
     async def to_arrow(self, *columns: Wanted) -> pa.Table:
         """See `Query.to_arrow`."""
-        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.frame import ArrowFrame
 
         return await self._framed(ArrowFrame(self.spec.model, columns))
 
@@ -192,6 +207,22 @@ class AsyncQuery(QueryBuilder[M]):
 
         return pandas_of(await self.to_arrow(*columns), tz, index, dtype_backend)
 
+    async def plot(
+        self,
+        y: Wanted | Sequence[Wanted],
+        *,
+        x: Wanted = "cap",
+        by: Wanted | Sequence[Wanted] | None = ("cid", "mid", "moid"),
+        ax: Axes | None = None,
+        tz: str | dt.tzinfo = "UTC",
+        max_lines: int = 20,
+    ) -> Axes:
+        """See `Query.plot`."""
+        from tsmodel.frames.plotting import Chart
+
+        chart = Chart.of(self.spec.model, x, y, by, ax=ax, tz=tz, max_lines=max_lines)
+        return chart.draw(await self.to_arrow(*chart.columns))
+
     async def to_polars(self, *columns: Wanted) -> pl.DataFrame:
         """See `Query.to_polars`."""
         from tsmodel.frames.tables import polars_of
@@ -200,7 +231,7 @@ class AsyncQuery(QueryBuilder[M]):
 
     def iter_arrow(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> AsyncIterator[pa.RecordBatch]:
         """See `Query.iter_arrow`. When stopping early, `aclose()` the iterator: it may hold a connection."""
-        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.frame import ArrowFrame
         from tsmodel.frames.tables import Rebatched
 
         return self._batched_arrow(ArrowFrame(self.spec.model, columns), Rebatched(at_least(1, batch_size, "batches")))

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tsmodel.errors import QueryError
 from tsmodel.frames.tables import pandas_of, polars_of, windows_table
+from tsmodel.html import SHOWN, html_table, rows_shown
 from tsmodel.keys import LIMITS
 from tsmodel.model.aggregates import Aggregate
 from tsmodel.model.unions import models_of
@@ -21,11 +22,12 @@ from tsmodel.query.aggregation.filling import FILLS, Fill, Gaps
 from tsmodel.query.aggregation.grids import grid_of
 from tsmodel.query.aggregation.groups import GROUP
 from tsmodel.query.aggregation.windows import WindowAggregates
+from tsmodel.query.days import zone_of
 from tsmodel.query.executor import AsyncExecutor, Execution, Executor
 from tsmodel.query.planning import Plan
 from tsmodel.query.sinks import Selection
 from tsmodel.query.spec import own_column
-from tsmodel.timestamps import DurationLike, TimeLike
+from tsmodel.timestamps import DurationLike, TimeLike, to_datetime
 from tsmodel.types.base import FieldCodec
 from tsmodel.types.exact import EXACT
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
+    from matplotlib.axes import Axes
 
 __all__ = ["AsyncResampling", "Resampling", "Windows"]
 
@@ -105,14 +108,52 @@ class Windows:
         """
         return polars_of(self.to_arrow())
 
+    def plot(self, *names: str, ax: Axes | None = None, max_lines: int = 20) -> Axes:
+        """A chart by matplotlib, with a line for each aggregate and series, at the starts of the windows.
+
+        Args:
+            names: the aggregates to draw; all of them when none is named.
+            ax: the axes to draw into; None for a figure of its own.
+            max_lines: most lines to draw; the chart says when there are more.
+
+        Raises:
+            MissingLibraryError: when matplotlib is not installed.
+            QueryError: when there is no aggregate of a name.
+        """
+        from tsmodel.frames.plotting import plot_columns, times_of
+
+        aggregates = [name for name in self._table if name not in GROUP]
+        for name in names:
+            if name not in aggregates:
+                raise QueryError(f"{name!r} is no aggregate of these windows, which have {', '.join(aggregates)}")
+        drawn = names or tuple(aggregates)
+        columns = {name: _floats(self._table[name]) for name in drawn}
+        columns["start"] = times_of(self._table["start"])
+        by = {name: self._table[name] for name in ("cid", "mid", "moid")}
+        return plot_columns(columns, "start", drawn, by, ax, self._tz, max_lines)
+
     def __len__(self) -> int:
         return len(self._table["start"])
 
     def __iter__(self) -> Iterator[Any]:
         return map(self._row, *(values.tolist() for values in self._table.values()))
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the first windows as a table."""
+        zone = zone_of(self._tz)
+        shown = {name: values[:SHOWN].tolist() for name, values in self._table.items()}
+        shown["start"] = [to_datetime(start, zone).isoformat(sep=" ") for start in shown["start"]]
+        return html_table(f"Windows: {rows_shown(len(self))}", list(shown), zip(*shown.values(), strict=True))
+
     def __repr__(self) -> str:
         return f"<{len(self)} windows: {', '.join(self._table)}>"
+
+
+def _floats(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Values as floats, NaN where one is missing."""
+    filled: npt.NDArray[np.float64] = np.ma.getdata(values).astype(np.float64)
+    filled[np.ma.getmaskarray(values)] = np.nan
+    return filled
 
 
 class _Resampled(Generic[E]):

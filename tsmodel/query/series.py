@@ -7,7 +7,9 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tsmodel.html import Listed
 from tsmodel.query.sinks import Selection
+from tsmodel.timestamps import to_iso
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.sorting import order_of, run_lengths, run_starts
 
@@ -31,6 +33,10 @@ class Series:
     cap_min: int
     cap_max: int
 
+    def to_dict(self) -> dict[str, int | str]:
+        """The same by name, with times as ISO 8601 text."""
+        return {**attrs.asdict(self), "cap_min": to_iso(self.cap_min), "cap_max": to_iso(self.cap_max)}
+
 
 class SeriesFound:
     """Counts the selected records by series, by NumPy; a sink."""
@@ -48,7 +54,7 @@ class SeriesFound:
 
     def result(self) -> list[Series]:
         """All series so far, sorted."""
-        return [Series(*key, *counts) for key, counts in sorted(self._found.items())]
+        return Listed(Series(*key, *counts) for key, counts in sorted(self._found.items()))
 
     def _take(self, cid: Any, mid: Any, moid: Any, cap: Any) -> None:
         order = order_of([cid, mid, moid])

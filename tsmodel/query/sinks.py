@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 import attrs
 import numpy as np
 
-from tsmodel.codec import Misfit, RowCodec
+from tsmodel.codec import Mismatch, RowCodec
 from tsmodel.codec.evolving_rows import UpgradeFault
 from tsmodel.keys import KEY_DTYPE, Key
-from tsmodel.model.base import TSModel, codec_of, misfit
+from tsmodel.model.base import TSModel, codec_of, mismatch
 from tsmodel.query.planning import Plan
 from tsmodel.query.spec import QuerySpec, at_least
 from tsmodel.query.stats import RunStats
 from tsmodel.wire.chunk import Chunk
 
 if TYPE_CHECKING:
-    from tsmodel.frames.ends import Frame
+    from tsmodel.frames.frame import Frame
 
 __all__ = ["Count", "Framed", "Quarantined", "Regrouped", "Rows", "Selection", "Sink"]
 
@@ -92,8 +92,8 @@ class Selection(Generic[M]):
             fit = self.codec.fit_columns(chunk) if keys_only or columns else self.codec.fit(chunk)
         if self.counts:
             self.stats.chunk(chunk.nbytes, len(chunk))
-        if fit.misfits:
-            self._meet(fit.misfits)
+        if fit.mismatches:
+            self._meet(fit.mismatches)
         since = self.stats.spent("checking", since)
         mask = self.plan.mask(fit.records)
         records = fit.records
@@ -106,18 +106,18 @@ class Selection(Generic[M]):
         self.stats.records_returned += len(records)
         return records
 
-    def _meet(self, misfits: tuple[Misfit, ...]) -> None:
-        keys = np.array([each.key.astuple() for each in misfits], KEY_DTYPE)
+    def _meet(self, mismatches: tuple[Mismatch, ...]) -> None:
+        keys = np.array([each.key.astuple() for each in mismatches], KEY_DTYPE)
         mask = self.plan.key_mask(keys)
-        asked_for = [each for at, each in enumerate(misfits) if mask is None or mask[at]]
+        asked_for = [each for at, each in enumerate(mismatches) if mask is None or mask[at]]
         fatal = [each for each in asked_for if self.spec.on_error == "raise" or isinstance(each.fault, UpgradeFault)]
         if fatal:
             first = fatal[0]
-            raise misfit(self.spec.model, first.key, first.payload, first.fault, hint=_MISMATCH_HINT)
+            raise mismatch(self.spec.model, first.key, first.payload, first.fault, hint=_MISMATCH_HINT)
         self.stats.skipped += len(asked_for)
         if self.spec.on_error == "quarantine":
             for each in asked_for:
-                error = misfit(self.spec.model, each.key, each.payload, each.fault)
+                error = mismatch(self.spec.model, each.key, each.payload, each.fault)
                 self.stats.quarantined.append(Quarantined(each.key, each.payload, str(error).partition("\n")[0]))
 
 

@@ -167,9 +167,15 @@ def _checked_conditions(model: Any, conditions: Iterable[object]) -> tuple[Any, 
 
 
 def _checked_order(model: Any, column: object) -> Order:
+    if isinstance(column, str):
+        named = [schema_of(each).columns[column] for each in models_of(model) if column in schema_of(each).columns]
+        if not named:
+            names = dict.fromkeys(name for each in models_of(model) for name in schema_of(each).columns)
+            raise QueryError(f"{column!r} is not a column of {model.__name__}, which has {', '.join(names)}")
+        column = named[0]
     order = Order(column.info) if isinstance(column, Column) else column
     if not isinstance(order, Order):
-        raise QueryError(f"order_by takes columns, such as {model.__name__}.cap, not {column!r}")
+        raise QueryError(f"order_by takes columns or their names, such as {model.__name__}.cap, not {column!r}")
     own = own_column(model, order.column)
     if own is None:
         raise QueryError(f"{order.column.model}.{order.column.alias} is not a column of {model.__name__}")

@@ -6,16 +6,26 @@ Work is a generator that yields steps and is sent their results, so that it is w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeAlias
 
 import attrs
 
-from tsmodel.backend import AsyncBackend, Backend
+from tsmodel.backend import AsyncBackend, Backend, Removal
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
 
-__all__ = ["LastAcq", "Look", "Pause", "ReadStep", "advanced", "advanced_async", "carried_out", "carried_out_async"]
+__all__ = [
+    "LastAcq",
+    "Look",
+    "Pause",
+    "ReadStep",
+    "Removals",
+    "advanced",
+    "advanced_async",
+    "carried_out",
+    "carried_out_async",
+]
 
 
 @attrs.frozen
@@ -34,19 +44,29 @@ class Look:
 
 
 @attrs.frozen
+class Removals:
+    """Asks for the removals with a number above `since`; a backend that cannot remove has none."""
+
+    since: int
+
+
+@attrs.frozen
 class Pause:
     """Asks to wait for some seconds."""
 
     seconds: float
 
 
-ReadStep: TypeAlias = LastAcq | Look | Pause
+ReadStep: TypeAlias = LastAcq | Look | Pause | Removals
 
 
-def carried_out(step: ReadStep, backend: Callable[[], Backend]) -> int | None:
+def carried_out(step: ReadStep, backend: Callable[[], Backend]) -> int | list[Removal] | None:
     """What a step comes to. `backend` gives the backend, or raises."""
     if isinstance(step, LastAcq):
         return backend().last_acq(step.box)
+    if isinstance(step, Removals):
+        removals: Callable[[int], list[Removal]] | None = getattr(backend(), "removals", None)
+        return [] if removals is None else removals(step.since)
     if isinstance(step, Pause):
         time.sleep(step.seconds)
         return None
@@ -57,12 +77,15 @@ def carried_out(step: ReadStep, backend: Callable[[], Backend]) -> int | None:
     return None
 
 
-async def carried_out_async(step: ReadStep, backend: Callable[[], AsyncBackend]) -> int | None:
+async def carried_out_async(step: ReadStep, backend: Callable[[], AsyncBackend]) -> int | list[Removal] | None:
     """As `carried_out`, awaiting."""
     import asyncio
 
     if isinstance(step, LastAcq):
         return await backend().last_acq(step.box)
+    if isinstance(step, Removals):
+        removals: Callable[[int], Awaitable[list[Removal]]] | None = getattr(backend(), "removals", None)
+        return [] if removals is None else await removals(step.since)
     if isinstance(step, Pause):
         await asyncio.sleep(step.seconds)
         return None
@@ -86,7 +109,7 @@ def advanced(work: Generator[Any, Any, Any], backend: Callable[[], Backend]) -> 
             step = work.send(answer) if failure is None else work.throw(failure)
         except StopIteration as end:
             return False, end.value
-        if not isinstance(step, (LastAcq, Look, Pause)):
+        if not isinstance(step, (LastAcq, Look, Pause, Removals)):
             return True, step
         answer = failure = None
         try:
@@ -104,7 +127,7 @@ async def advanced_async(work: Generator[Any, Any, Any], backend: Callable[[], A
             step = work.send(answer) if failure is None else work.throw(failure)
         except StopIteration as end:
             return False, end.value
-        if not isinstance(step, (LastAcq, Look, Pause)):
+        if not isinstance(step, (LastAcq, Look, Pause, Removals)):
             return True, step
         answer = failure = None
         try:

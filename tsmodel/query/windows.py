@@ -5,32 +5,38 @@ Rules kept here:
 * A window ends at the last full-commit acq at most. No record appears below it any more, so a window that was read once
   is the same ever after; a position in it means the same records in every run.
 * A window is read whole before anything of it is handed over: a connection lost meanwhile costs reading it again.
+* What was read once may be removed later, where the backend can: that is told, once for each removal.
 * A window holds about `MOST` records; a larger one is cut, unless all of its records have the same acq.
 """
 
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Generator, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
+from tsmodel.backend import Removal
 from tsmodel.client.retry import Attempts, Retry
+from tsmodel.errors import RemovedWarning
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.query.sinks import Selection
-from tsmodel.query.steps import LastAcq, Pause, ReadStep
+from tsmodel.query.steps import LastAcq, Pause, ReadStep, Removals
 from tsmodel.wire.chunk import Chunk, keys_of
+from tsmodel.wire.sorting import order_of, run_starts
 
-__all__ = ["MOST", "Collected", "cut_to", "last_acq", "tried"]
+__all__ = ["MOST", "Collected", "Removed", "cut_to", "last_acq", "tried"]
 
 R = TypeVar("R")
 
 MOST = 65_536
 """Records of a window before it is cut."""
 
-_ORDER = ("cap", "moid", "mid", "cid", "acq")
+_ORDER = ("acq", "cid", "mid", "moid", "cap")
 _log = logging.getLogger("tsmodel.follow")
 
 
@@ -69,11 +75,15 @@ class Collected:
         if not self._rows:
             return [], []
         keys = np.concatenate(self._keys)
-        order = np.lexsort([keys[name] for name in _ORDER])
-        keys = keys[order]
-        rows = [self._rows[at] for at in order.tolist()]
-        for at in np.flatnonzero(keys[1:] == keys[:-1]).tolist():
-            rows[at : at + 2] = sorted(rows[at : at + 2], key=repr)  # the same full key twice: any order that is the same
+        rows = self._rows
+        order = order_of([keys[name] for name in _ORDER])
+        if order is not None:
+            keys = keys[order]
+            rows = [rows[at] for at in order.tolist()]
+        starts = run_starts([keys[name] for name in _ORDER])
+        if len(starts) < len(rows):  # a full key more than once: any order will do that is always the same
+            edges = pairwise([*starts.tolist(), len(rows)])
+            rows = [row for start, end in edges for row in sorted(rows[start:end], key=repr)]
         return keys["acq"].tolist(), rows
 
 
@@ -112,3 +122,52 @@ def last_acq(boxes: Sequence[KeyRange]) -> Generator[ReadStep, Any, int]:
     for box in boxes:
         least = min(least, (yield LastAcq(box)))
     return least
+
+
+class Removed:
+    """Tells, once, of removals of what was read already.
+
+    Args:
+        boxes: key ranges that are read, of any acq.
+        what: what was made of the records, for the warning.
+        told: number of the last removal that was told; None when reading begins: earlier ones do not concern it.
+    """
+
+    def __init__(self, boxes: Sequence[KeyRange], what: str, told: int | None) -> None:
+        self._boxes = boxes
+        self._what = what
+        self._told = told
+
+    @property
+    def told(self) -> int:
+        """Number of the last removal that was told."""
+        return self._told or 0
+
+    def tell(self, acq: int) -> Generator[ReadStep, Any, bool]:
+        """Asks for new removals, and warns of those of records below `acq`; returns whether there are new ones.
+
+        Raises:
+            RemovedWarning: when a filter makes an error of it; then nothing counts as told.
+        """
+        removals: list[Removal] = yield Removals(self.told)
+        if not removals:
+            self._told = self.told
+            return False
+        concern = [
+            removal
+            for removal in (removals if self._told is not None else ())
+            if removal.least[4] < acq and any(not removal.box.intersect(box).is_empty for box in self._boxes)
+        ]
+        if concern:
+            count = sum(removal.count for removal in concern)
+            numbers = ", ".join(f"{removal.number} ({removal.kind}: {removal.what})" for removal in concern)
+            warnings.warn(
+                RemovedWarning(
+                    f"up to {count} records that {self._what} were removed from the store since: removal {numbers}; "
+                    "session.removals() says which",
+                    removals=concern,
+                ),
+                stacklevel=2,
+            )
+        self._told = removals[-1].number
+        return True

@@ -4,32 +4,54 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 import msgspec
 
+from tsmodel.backend import PutId, PutInfo
 from tsmodel.client.retry import ONCE, Retry, seconds_of
-from tsmodel.errors import SessionError, UnsupportedError
+from tsmodel.errors import QueryError, SessionError, UnsupportedError
 from tsmodel.forking import in_child
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.model import TSModel
+from tsmodel.model.base import codec_of
+from tsmodel.model.meta import schema_of
 from tsmodel.session.column_rows import ColumnRows, made_of
 from tsmodel.session.limits import DEFAULT_BATCH_SIZE, Limits
 from tsmodel.session.observing import CallableHooks, Hooks, OnRequest, OnResponse
 from tsmodel.session.pending import Pending
+from tsmodel.session.receipt import Receipt
 from tsmodel.session.writing import Writer
 from tsmodel.store import EmbeddedStore
-from tsmodel.timestamps import DurationLike
+from tsmodel.timestamps import DurationLike, now_ns
 
-__all__ = ["BACKUP_INSTEAD", "COMPACT_INSTEAD", "SessionBase", "SessionOptions"]
+__all__ = [
+    "BACKUP_INSTEAD",
+    "COMPACT_INSTEAD",
+    "REMOVE_INSTEAD",
+    "SessionBase",
+    "SessionOptions",
+    "Undoable",
+    "corrected",
+    "noted",
+    "prunable",
+    "to_undo",
+]
 
 M = TypeVar("M", bound=TSModel)
 
 BACKUP_INSTEAD = "copy its records to a session on a file, with session.copy(KeyRange(), to=other)"
+REMOVE_INSTEAD = (
+    "TStorage keeps every record. Copy what is to stay to another database, by session.copy(query, to=other) with a "
+    "condition on acq, such as Reading.acq < receipt.acq_min, and use that one from then on"
+)
 COMPACT_INSTEAD = "a server looks after its own files"
+
+Undoable: TypeAlias = "Receipt | PutInfo | Iterable[Receipt | PutInfo]"
+"""What `undo` takes back."""
 
 _log = logging.getLogger("tsmodel.session")
 
@@ -151,6 +173,20 @@ class SessionBase:
             raise UnsupportedError(f"{what} is for embedded files, and {self._name} is a server: {instead}")
         return backend
 
+    def _check_stored(self, what: str) -> None:
+        """Makes sure that nothing that was added is waiting to be stored.
+
+        Raises:
+            SessionError: when something is.
+        """
+        with self._lock:
+            count = self._pending.held_count
+        if count:
+            raise SessionError(
+                f"{what} is about what is stored, and {count} records that were added are not, or are in doubt: flush() or "
+                "discard() them first"
+            )
+
     def _begin(self, *, is_remote: bool) -> None:
         """Holds nothing."""
         self._pending = Pending(self._name, self._limits)
@@ -205,6 +241,55 @@ def _model(model: Any, method: str) -> type[TSModel]:
     if not (isinstance(model, type) and issubclass(model, TSModel)):
         raise SessionError(f"{method} takes a model first, not {model!r} ({type(model).__name__})")
     return model
+
+
+def to_undo(what: Undoable) -> list[PutId]:
+    """The puts that are to be undone.
+
+    Raises:
+        SessionError: when it does not say any.
+    """
+    found: dict[PutId, None] = {}
+    for each in [what] if isinstance(what, (Receipt, PutInfo)) else what:
+        if isinstance(each, PutInfo):
+            found[each.id] = None
+        elif not isinstance(each, Receipt):
+            raise SessionError(f"undo() takes receipts of flush(), or what puts() lists, not {each!r}")
+        elif not each.puts:
+            raise SessionError(
+                "this receipt names no puts: nothing was stored by it" if not each.count else "this receipt names no puts"
+            )
+        else:
+            found.update(dict.fromkeys(each.puts))
+    if not found:
+        raise SessionError("undo() takes receipts of flush(), or what puts() lists, and was given none")
+    return list(found)
+
+
+def noted(note: object) -> str | None:
+    """A note, which is text or None; otherwise raises SessionError."""
+    if note is not None and not isinstance(note, str):
+        raise SessionError(f"a note is text, not {note!r}")
+    return note
+
+
+def prunable(model: Any) -> int:
+    """The capture time before which records of a model are removed, ns since 2001.
+
+    Raises:
+        QueryError: when the model does not say how long records are kept, or its records cannot be told from others.
+    """
+    if not isinstance(model, type):
+        raise QueryError(f"prune() takes one model, not {model!r}")
+    schema, name = schema_of(model), model.__name__
+    if schema.retention is None:
+        raise QueryError(f'{name} does not say how long its records are kept: write class {name}(..., retention="400d")')
+    if any(not claim.keys and claim.version is None for claim in codec_of(model).claims):
+        raise QueryError(
+            f"records of {name} cannot be told from those of other models, which would be removed, too: fix a key "
+            f"component, as in class {name}(TSModel, moid=7, retention=...), or give it a version byte"
+        )
+    return now_ns() - schema.retention
 
 
 def corrected(row: M, changes: dict[str, Any]) -> M:

@@ -4,6 +4,7 @@ Rules kept here:
 
 * What is copied lies below the last full-commit acq, so it never changes while it is copied.
 * It goes in windows of acq, each put whole: what a checkpoint says was copied is durable at the target.
+* What is removed at the source after it was copied stays at the target. That is told: see `RemovedWarning`.
 * Who goes on from a checkpoint first asks the target which keys from there on it has: a put whose answer was lost is
   not repeated.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -21,18 +23,19 @@ import numpy.typing as npt
 
 from tsmodel.client.retry import Retry
 from tsmodel.codec.batching import batches_by_cid
-from tsmodel.errors import QueryError
+from tsmodel.errors import QueryError, SessionError, TSModelError
 from tsmodel.keys import KEY_DTYPE, LIMITS, KeyRange
 from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.checkpoint import Checkpoint, Position, identity_of
 from tsmodel.query.planning import Plan, plan_of
 from tsmodel.query.spec import QuerySpec
-from tsmodel.query.windows import cut_to, last_acq, tried
+from tsmodel.query.windows import Removed, cut_to, last_acq, tried
 from tsmodel.session.steps import Append, Look, Sent, Steps
+from tsmodel.session.target import StoreFile, parse
 from tsmodel.wire.chunk import Batch, Chunk, joined, keys_of
 from tsmodel.wire.records import GET_FORM, PUTA_FORM
 
-__all__ = ["Copied", "Copying", "OnCopied"]
+__all__ = ["Copied", "Copying", "OnCopied", "check_apart"]
 
 WINDOW_BYTES: Final = 32 * 2**20
 """Bytes of a window before it is cut."""
@@ -113,6 +116,31 @@ class Collected:
         return batches
 
 
+def check_apart(source: Any, target: Any) -> None:
+    """Makes sure that two sessions are not on the same file or server, where every record would be there twice.
+
+    Raises:
+        SessionError: when they are.
+    """
+    places = [_place(each.name) for each in (source, target)]
+    if source is target or (places[0] is not None and places[0] == places[1]):
+        raise SessionError(
+            f"copy() goes to another file or server: in {target.name} itself every record would be there twice"
+        )
+
+
+def _place(name: str) -> object:
+    """What is the same for two names of the same file or server; None when nothing tells."""
+    try:
+        parsed = parse(name)
+    except TSModelError:  # a backend of somebody's own
+        return None
+    if isinstance(parsed, StoreFile):
+        path = None if parsed.path is None else Path(parsed.path)
+        return path.resolve() if path is not None and path.exists() else None
+    return frozenset(parsed.addresses)
+
+
 def identities(chunk: Chunk) -> npt.NDArray[Any]:
     """The full keys of records, each as one value that compares by its bytes, shape (n,)."""
     keys: npt.NDArray[Any] = keys_of(chunk.keys()).view(f"V{KEY_DTYPE.itemsize}")
@@ -161,6 +189,8 @@ class Copying:
         kept = self._file.load() if self._file else None
         start = min((box.min.acq for box in self._boxes), default=LIMITS["acq"].least)
         self._resumed = kept is not None
+        full = [_of_any_acq(box) for box in self._boxes]
+        self._removed = Removed(full, "are copied", self._file.removal if kept and self._file else None)
         self._acq = kept.acq if kept else start
         self._records = self._bytes = 0
         self._width: int | None = None
@@ -180,6 +210,7 @@ class Copying:
 
     def steps(self, there: npt.NDArray[Any] | None) -> Steps[Copied]:
         """The copy. `there` is what `keys_there` came to."""
+        yield from self._tell()
         if self._file and not self._resumed:
             self._file.save(Position(self._acq))
         full = [_of_any_acq(box) for box in self._boxes]
@@ -197,7 +228,14 @@ class Copying:
                 self._file.save(Position(until))
             if self._progress:
                 self._progress(Copied(self._records, self._bytes, until, end))
+        yield from self._tell()
         return Copied(self._records, self._bytes, self._acq, end)
+
+    def _tell(self) -> Generator[Any, Any, None]:
+        """Warns of removals of what is copied already."""
+        if (yield from self._removed.tell(self._acq)) and self._file:
+            self._file.removal = self._removed.told
+            self._file.save(Position(self._acq))
 
     def _read(self, end: int) -> Generator[Any, Any, tuple[int, Collected]]:
         start = self._acq

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload
 
 import attrs
 
-from tsmodel.backend import AcqInterval, AsyncBackend, AsyncScan, Backend, Batch, Scan, Spare
+from tsmodel.backend import AcqInterval, AsyncBackend, AsyncScan, Backend, Batch, Removal, Scan, Spare
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.unstored import Unstored
@@ -226,6 +226,11 @@ class Observed:
             response.complete = True
         return acq
 
+    def removals(self, since: int = 0) -> list[Removal]:
+        """See `Remover.removals`; none where the backend cannot remove."""
+        removals = getattr(self._backend, "removals", None)
+        return [] if removals is None else list(removals(since))
+
     def close(self) -> None:
         """See `Backend.close`."""
         self._backend.close()
@@ -273,6 +278,11 @@ class AsyncObserved:
             response.acq = acq = await self._backend.last_acq(box)
             response.complete = True
         return acq
+
+    async def removals(self, since: int = 0) -> list[Removal]:
+        """See `Observed.removals`."""
+        removals = getattr(self._backend, "removals", None)
+        return [] if removals is None else list(await removals(since))
 
     async def close(self) -> None:
         """See `Backend.close`."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from tsmodel.backend import AcqInterval, AsyncBackend, AsyncScan, Backend, Batch, Scan, Spare
+from tsmodel.backend import AcqInterval, AsyncBackend, AsyncScan, Backend, Batch, Removal, Scan, Spare
 from tsmodel.keys import KeyRange
 from tsmodel.wire.unstored import Unstored
 
@@ -44,6 +44,11 @@ class Pair:
         """See `Backend.last_acq`."""
         return self.source.last_acq(box)
 
+    def removals(self, since: int = 0) -> list[Removal]:
+        """See `Remover.removals`; none where the source cannot remove."""
+        removals = getattr(self.source, "removals", None)
+        return [] if removals is None else list(removals(since))
+
     def close(self) -> None:
         """Does nothing: both belong to their sessions."""
 
@@ -73,6 +78,11 @@ class AsyncPair:
     async def last_acq(self, box: KeyRange) -> int:
         """See `Backend.last_acq`."""
         return await self.source.last_acq(box)
+
+    async def removals(self, since: int = 0) -> list[Removal]:
+        """See `Pair.removals`."""
+        removals = getattr(self.source, "removals", None)
+        return [] if removals is None else list(await removals(since))
 
     async def close(self) -> None:
         """Does nothing: both belong to their sessions."""

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import attrs
 
+from tsmodel.backend import PutId
 from tsmodel.errors import SessionError, UnflushedWarning, WriteError
 from tsmodel.model import TSModel
 from tsmodel.session.column_rows import ColumnRows
@@ -78,6 +79,16 @@ class Pending:
         """Whether it is time to store."""
         count = self._others + len(self._open.rows)
         return count >= self._limits.count or (self._limits.is_more and count > 0 and self._is_more())
+
+    @property
+    def stored_puts(self) -> tuple[PutId, ...]:
+        """The puts that stored them, where the backend names puts."""
+        return self._receipt.puts
+
+    @property
+    def held_count(self) -> int:
+        """How many are not surely stored."""
+        return self._others + len(self._open.rows) + sum(len(doubt.put.segment.rows) for doubt in self._doubts)
 
     @property
     def stored_count(self) -> int:

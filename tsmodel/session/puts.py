@@ -11,7 +11,7 @@ from operator import attrgetter
 
 import attrs
 
-from tsmodel.backend import AcqInterval, Batch
+from tsmodel.backend import AcqInterval, Batch, PutId, PutInterval
 from tsmodel.codec import RowCodec
 from tsmodel.errors import EncodeError
 from tsmodel.model import TSModel
@@ -147,13 +147,13 @@ class Put:
 
     def receipt(self, interval: AcqInterval, seconds: float) -> Receipt:
         """What is stored when all of it is. The database says acqs only of a put whose records had none."""
-        rows = self.segment.rows
+        rows, puts = self.segment.rows, _ids(interval)
         if self.with_acq and isinstance(rows, ColumnRows):
             interval = rows.acqs
         elif self.with_acq:
             acqs = list(map(attrgetter("acq"), rows))
             interval = AcqInterval(min(acqs), max(acqs))
-        return Receipt(len(rows), *interval, self.size, seconds, cids=_span(self.batches))
+        return Receipt(len(rows), *interval, self.size, seconds, puts=puts, cids=_span(self.batches))
 
     def receipt_of(self, unstored: Unstored, interval: AcqInterval, seconds: float) -> Receipt:
         """What is stored when all that was new of it is."""
@@ -162,9 +162,11 @@ class Put:
         skipped = len(self.segment.rows) - count
         if not count:
             return Receipt(seconds=seconds, skipped=skipped)
+        puts = _ids(interval)
         if self.with_acq:
             interval = AcqInterval(*unstored.acqs())
-        return Receipt(count, *interval, sum(len(batch.records) for batch in left), seconds, skipped, _span(left))
+        size = sum(len(batch.records) for batch in left)
+        return Receipt(count, *interval, size, seconds, skipped, puts, _span(left))
 
 
 def encoded(segment: Segment) -> Put:
@@ -196,6 +198,10 @@ def _batches(codec: RowCodec[TSModel], rows: Sequence[TSModel], segment: Segment
             number = segment.returned[at + error.record]
             codec.encode(rows[error.record : error.record + 1], with_acq=segment.keep_acq, first=number)
         raise
+
+
+def _ids(interval: AcqInterval) -> tuple[PutId, ...]:
+    return (interval.put,) if isinstance(interval, PutInterval) else ()
 
 
 def _span(batches: Sequence[Batch]) -> range:

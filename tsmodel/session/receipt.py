@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tsmodel.backend import PutId
 from tsmodel.client.retry import seconds_of
 from tsmodel.errors import CommitTimeoutError, SessionError
+from tsmodel.html import html_table
 from tsmodel.keys import KeyRange
 from tsmodel.session.steps import LastAcq, Pause, Steps, run
-from tsmodel.timestamps import DurationLike
+from tsmodel.timestamps import DurationLike, to_iso
 
 if TYPE_CHECKING:
     from tsmodel.backend import Backend
@@ -43,6 +45,7 @@ class Receipt:
         bytes: what they take in a put, size fields included.
         seconds: time spent encoding and storing them.
         skipped: records that were not stored because they were stored already; see `unless_stored` of `Session.add_all`.
+        puts: the puts that stored them, which `Session.undo` takes back; none on a server.
     """
 
     count: int = 0
@@ -51,13 +54,14 @@ class Receipt:
     bytes: int = 0
     seconds: float = 0.0
     skipped: int = 0
-    _cids: range = attrs.field(default=range(0), repr=False, eq=False)
+    puts: tuple[PutId, ...] = attrs.field(default=(), repr=False, eq=False)
+    _cids: range = attrs.field(alias="cids", default=range(0), repr=False, eq=False)
     _backend: Callable[[], Backend] = attrs.field(default=_unbound, repr=False, eq=False)
 
     def __add__(self, other: Receipt) -> Receipt:
         """Both together."""
         filled = [receipt for receipt in (self, other) if receipt.count]
-        cids = [receipt._cids for receipt in filled if receipt._cids]
+        cids = [receipt._cids for receipt in filled if receipt._cids]  # noqa: SLF001 - its own class
         return attrs.evolve(
             self,
             count=self.count + other.count,
@@ -66,8 +70,15 @@ class Receipt:
             bytes=self.bytes + other.bytes,
             seconds=self.seconds + other.seconds,
             skipped=self.skipped + other.skipped,
+            puts=self.puts + other.puts,
             cids=range(min(each.start for each in cids), max(each.stop for each in cids)) if cids else range(0),
         )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: as a table, with times as ISO 8601 text."""
+        times = [to_iso(acq) if acq >= 0 else "" for acq in (self.acq_min, self.acq_max)]
+        row = [f"{self.count:,}", *times, f"{self.bytes:,}", f"{self.seconds:.3f}", f"{self.skipped:,}"]
+        return html_table("Receipt", ["count", "acq_min", "acq_max", "bytes", "seconds", "skipped"], [row])
 
     def of(self, backend: Callable[[], Backend]) -> Receipt:
         """The same, of a session whose backend is given by `backend`."""

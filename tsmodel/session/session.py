@@ -21,14 +21,25 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from typing_extensions import Self
 
-from tsmodel.backend import Backend
+from tsmodel.backend import Backend, PutInfo, Removal
 from tsmodel.client.retry import OnUnknown
 from tsmodel.errors import SessionError, TSModelError
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import Query, QuerySpec
 from tsmodel.query.context import enter, leave
-from tsmodel.session.base import BACKUP_INSTEAD, COMPACT_INSTEAD, SessionBase, SessionOptions, corrected
+from tsmodel.session.base import (
+    BACKUP_INSTEAD,
+    COMPACT_INSTEAD,
+    REMOVE_INSTEAD,
+    SessionBase,
+    SessionOptions,
+    Undoable,
+    corrected,
+    noted,
+    prunable,
+    to_undo,
+)
 from tsmodel.session.flushing import Flusher
 from tsmodel.session.observing import Observed
 from tsmodel.session.receipt import Receipt
@@ -232,9 +243,12 @@ class Session(SessionBase):
         self.add(correction)
         return correction
 
-    def flush(self) -> Receipt:
+    def flush(self, note: str | None = None) -> Receipt:
         """Stores what was added, durably. One put is stored whole or not at all; objects that keep their acq and objects
         that do not go in puts of their own.
+
+        Args:
+            note: is kept with the puts, for `puts`; on the embedded store only.
 
         Returns:
             What was stored since the last receipt.
@@ -245,7 +259,7 @@ class Session(SessionBase):
                 the session still holds all but the first. Flushing again stores what is not stored; what is in doubt it
                 leaves alone, and raises again, unless the session's `retry` says otherwise.
         """
-        return self._flush(None)
+        return self._flush(None, note)
 
     def retry(self, on_unknown: OnUnknown = "check") -> Receipt:
         """Flushes, and settles what is in doubt.
@@ -303,13 +317,15 @@ class Session(SessionBase):
             progress: called with what was copied so far after every window of up to 32 MiB.
 
         Raises:
+            SessionError: when both sessions are on the same file or server.
             QueryError: when the query has a limit, or conditions on fields.
             CheckpointError: when the file is of another copy, or damaged.
             TransportError, ServerError, StoreError: when either side fails; reads are tried again as `retry` says.
         """
-        from tsmodel.session.copying import Copying
+        from tsmodel.session.copying import Copying, check_apart
         from tsmodel.session.pairs import Pair
 
+        check_apart(self, to)
         copying = Copying(what, self, to.name, self.retries, checkpoint, progress)
         there = run(copying.keys_there(), lambda: to.backend, nullcontext())
         pair = Pair(self.backend, to.backend)
@@ -356,6 +372,76 @@ class Session(SessionBase):
         _ = self.backend
         return compact(self._store_of(self._beneath, "compact", COMPACT_INSTEAD), progress)
 
+    def remover(self, what: str) -> EmbeddedStore:
+        """What removes records, for queries.
+
+        Raises:
+            UnsupportedError: when the session is on a server.
+            SessionError: when it holds records that are not stored.
+        """
+        _ = self.backend
+        store = self._store_of(self._beneath, what, REMOVE_INSTEAD)
+        self._check_stored(what)
+        return store
+
+    def undo(self, what: Undoable, note: str | None = None) -> int:
+        """Takes back what a flush stored: removes what is left of the records of exactly these puts, durably, all or none.
+        Records of others stay, also those with the same keys and acqs. `removals` logs it.
+
+        Args:
+            what: a receipt of `flush`, also of an earlier session on the same file; a put that `puts` lists; or several.
+            note: what the log says about it.
+
+        Returns:
+            How many records were removed: as many as were stored, less those that were removed before.
+
+        Raises:
+            StoreError: when one of the puts was undone before, or is of another store; nothing was removed.
+            SessionError: when the session holds records that are not stored.
+            UnsupportedError: when the session is on a server; says what to do instead.
+        """
+        puts = to_undo(what)
+        return self.remover("undo()").undo(puts, noted(note))
+
+    def prune(self, model: type[TSModel], dry_run: bool = False, *, note: str | None = None) -> int:
+        """Removes the records of a model that were captured longer ago than its `retention` says, as `query.delete` does.
+
+        Args:
+            model: a class such as `class Reading(TSModel, moid=7, retention="400d")`.
+            dry_run: only counts.
+            note: what the log of removals says about it.
+
+        Returns:
+            How many records.
+
+        Raises:
+            QueryError: when the model has no retention, or neither a fixed key component nor a version byte: its records
+                could not be told from those of other models.
+            SessionError, UnsupportedError, StoreError: as for `query.delete`.
+        """
+        from tsmodel.query.executor import Executor
+
+        query = self.query(model).cap_before(prunable(model))
+        return Executor(query.spec, self).remove("prune", dry_run=dry_run, note=noted(note))
+
+    def puts(self) -> list[PutInfo]:
+        """All puts that the embedded store remembers, the oldest first: when, what, and the note of `flush(note=...)`.
+
+        Raises:
+            UnsupportedError: when the session is on a server.
+        """
+        _ = self.backend
+        return self._store_of(self._beneath, "puts()", REMOVE_INSTEAD).puts()
+
+    def removals(self) -> list[Removal]:
+        """All removals that the embedded store remembers, the oldest first: deletions, undos and prunings.
+
+        Raises:
+            UnsupportedError: when the session is on a server.
+        """
+        _ = self.backend
+        return self._store_of(self._beneath, "removals()", REMOVE_INSTEAD).removals()
+
     def close(self) -> None:
         """Flushes and releases the backend; a second call does nothing.
 
@@ -388,10 +474,13 @@ class Session(SessionBase):
                 if self._pending.is_full:  # another thread may have stored it meanwhile
                     self._carry_out(self._writer.store())
 
-    def _flush(self, on_unknown: OnUnknown | None) -> Receipt:
+    def _flush(self, on_unknown: OnUnknown | None, note: str | None = None) -> Receipt:
         _ = self.backend
+        store = None if noted(note) is None else self._store_of(self._beneath, "flush(note=...)", REMOVE_INSTEAD)
         with self._writing:
             self._carry_out(self._writer.flush(on_unknown))
+            if store is not None and note is not None and self._pending.stored_puts:
+                store.annotate(self._pending.stored_puts, note)  # when this fails, the next flush gives the receipt
             with self._lock:
                 self._failure = None  # what it could not store is stored now
                 stored = self._pending.receipt()

@@ -16,13 +16,24 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from typing_extensions import Self
 
-from tsmodel.backend import AsyncBackend
+from tsmodel.backend import AsyncBackend, PutInfo, Removal
 from tsmodel.client.retry import OnUnknown
 from tsmodel.errors import SessionError, TSModelError
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import AsyncQuery, QuerySpec
-from tsmodel.session.base import BACKUP_INSTEAD, COMPACT_INSTEAD, SessionBase, SessionOptions, corrected
+from tsmodel.session.base import (
+    BACKUP_INSTEAD,
+    COMPACT_INSTEAD,
+    REMOVE_INSTEAD,
+    SessionBase,
+    SessionOptions,
+    Undoable,
+    corrected,
+    noted,
+    prunable,
+    to_undo,
+)
 from tsmodel.session.observing import AsyncObserved
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.steps import Steps, run_async
@@ -173,12 +184,12 @@ class AsyncSession(SessionBase):
         await self.add(correction)
         return correction
 
-    async def flush(self) -> Receipt:
+    async def flush(self, note: str | None = None) -> Receipt:
         """See `Session.flush`.
 
         When it is cancelled, a put to the embedded store first comes to its end. A put to a server is then in doubt.
         """
-        return await self._flush(None)
+        return await self._flush(None, note)
 
     async def retry(self, on_unknown: OnUnknown = "check") -> Receipt:
         """See `Session.retry`."""
@@ -212,9 +223,10 @@ class AsyncSession(SessionBase):
         progress: OnCopied | None = None,
     ) -> Copied:
         """See `Session.copy`."""
-        from tsmodel.session.copying import Copying
+        from tsmodel.session.copying import Copying, check_apart
         from tsmodel.session.pairs import AsyncPair
 
+        check_apart(self, to)
         copying = Copying(what, self, to.name, self.retries, checkpoint, progress)
         there = await run_async(copying.keys_there(), lambda: to.backend)
         pair = AsyncPair(self.backend, to.backend)
@@ -233,6 +245,32 @@ class AsyncSession(SessionBase):
 
         store = self._store_beneath("compact", COMPACT_INSTEAD)
         return await in_thread(lambda: compact(store, progress))
+
+    def remover(self, what: str) -> ThreadedStore:
+        """See `Session.remover`."""
+        store = self._threaded(what)
+        self._check_stored(what)
+        return store
+
+    async def undo(self, what: Undoable, note: str | None = None) -> int:
+        """See `Session.undo`. It goes on to its end in a thread, also when it is cancelled."""
+        puts = to_undo(what)
+        return await self.remover("undo()").undo(puts, noted(note))
+
+    async def prune(self, model: type[TSModel], dry_run: bool = False, *, note: str | None = None) -> int:
+        """See `Session.prune`. It goes on to its end in a thread, also when it is cancelled."""
+        from tsmodel.query.executor import AsyncExecutor
+
+        query = self.query(model).cap_before(prunable(model))
+        return await AsyncExecutor(query.spec, self).remove("prune", dry_run=dry_run, note=noted(note))
+
+    async def puts(self) -> list[PutInfo]:
+        """See `Session.puts`."""
+        return await self._threaded("puts()").puts()
+
+    async def removals(self) -> list[Removal]:
+        """See `Session.removals`."""
+        return await self._threaded("removals()").removals()
 
     async def close(self) -> None:
         """See `Session.close`."""
@@ -264,10 +302,13 @@ class AsyncSession(SessionBase):
                 if self._pending.is_full:  # another task may have stored it meanwhile
                     await self._carry_out(self._writer.store())
 
-    async def _flush(self, on_unknown: OnUnknown | None) -> Receipt:
+    async def _flush(self, on_unknown: OnUnknown | None, note: str | None = None) -> Receipt:
         _ = self.backend
+        store = None if noted(note) is None else self._threaded("flush(note=...)")
         async with self._writing:
             await self._carry_out(self._writer.flush(on_unknown))
+            if store is not None and note is not None and self._pending.stored_puts:
+                await store.annotate(self._pending.stored_puts, note)
             self._failure = None  # what it could not store is stored now
             stored = self._pending.receipt()
         return stored.of_async()
@@ -291,6 +332,13 @@ class AsyncSession(SessionBase):
                 await self._carry_out(self._writer.store())
         except TSModelError as error:
             self._failed(error)
+
+    def _threaded(self, what: str) -> ThreadedStore:
+        _ = self.backend
+        beneath = self._beneath
+        if isinstance(beneath, ThreadedStore):
+            return beneath
+        return ThreadedStore(self._store_of(beneath, what, REMOVE_INSTEAD))
 
     def _store_beneath(self, what: str, instead: str) -> EmbeddedStore:
         _ = self.backend

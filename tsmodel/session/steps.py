@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 import attrs
 
 from tsmodel.backend import AsyncBackend, Backend, Batch
-from tsmodel.query.steps import LastAcq, Look, Pause, carried_out, carried_out_async
+from tsmodel.query.steps import LastAcq, Look, Pause, Removals, carried_out, carried_out_async
 from tsmodel.wire.unstored import Unstored
 
 __all__ = ["Append", "LastAcq", "Look", "Pause", "Sent", "Steps", "run", "run_async"]
@@ -64,7 +64,7 @@ class Append:
 
 
 if TYPE_CHECKING:
-    Steps: TypeAlias = Generator[Append | LastAcq | Look | Pause, Any, R]
+    Steps: TypeAlias = Generator[Append | LastAcq | Look | Pause | Removals, Any, R]
 else:
     Steps = Generator
 

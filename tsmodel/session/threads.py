@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from itertools import islice
 from typing import Final, TypeVar
 
-from tsmodel.backend import AcqInterval, AsyncScan, Batch, Scan
+from tsmodel.backend import AcqInterval, AsyncScan, Batch, Predicate, PutId, PutInfo, Removal, RemovalKind, Scan
 from tsmodel.keys import KeyRange
 from tsmodel.store import EmbeddedStore
 from tsmodel.wire.chunk import Chunk
@@ -49,6 +49,36 @@ class ThreadedStore:
     async def last_acq(self, box: KeyRange) -> int:
         """See `Backend.last_acq`."""
         return await in_thread(lambda: self._store.last_acq(box))
+
+    async def remove(
+        self,
+        boxes: Sequence[KeyRange],
+        predicate: Predicate | None = None,
+        *,
+        kind: RemovalKind = "delete",
+        what: str = "",
+        note: str | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """See `Remover.remove`. Once begun it goes on to its end, as all that writes."""
+        remove = self._store.remove
+        return await in_thread(lambda: remove(boxes, predicate, kind=kind, what=what, note=note, dry_run=dry_run))
+
+    async def undo(self, puts: Sequence[PutId], note: str | None = None) -> int:
+        """See `Remover.undo`."""
+        return await in_thread(lambda: self._store.undo(puts, note))
+
+    async def annotate(self, puts: Sequence[PutId], note: str) -> None:
+        """See `Remover.annotate`."""
+        await in_thread(lambda: self._store.annotate(puts, note))
+
+    async def puts(self) -> list[PutInfo]:
+        """See `Remover.puts`."""
+        return await in_thread(self._store.puts)
+
+    async def removals(self, since: int = 0) -> list[Removal]:
+        """See `Remover.removals`."""
+        return await in_thread(lambda: self._store.removals(since))
 
     async def close(self) -> None:
         """See `Backend.close`."""

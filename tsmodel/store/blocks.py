@@ -8,6 +8,9 @@ Rules kept here:
   one column at a time, and never twice.
 * Payloads of one size are split into pieces as their layout says, one for each field of the model; a payload without a
   layout is one piece. Payloads of several sizes keep their bytes together, and their lengths as a column.
+* A record that was put with an acq of its own is marked with the number of its put, for neither its key nor its acq tells
+  it from what others put. Marks are kept beside the records, and go along wherever these go. Others have mark 0; a block of
+  only such records has no marks.
 * A stored block of few records holds rows, of more it holds parts. Its first byte says which; other values are kept for
   later versions. Whoever decodes knows the number and the size of the records from the directory of the run, and has
   checked the block's checksum.
@@ -38,8 +41,8 @@ from tsmodel.store.parts import (
     encode_items,
     read_parts,
 )
-from tsmodel.wire.chunk import Chunk, ColumnChunk, RowChunk
-from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, octets_of
+from tsmodel.wire.chunk import Chunk, ColumnChunk, RowChunk, joined
+from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD
 from tsmodel.wire.sorting import order_of
 
 __all__ = [
@@ -67,9 +70,6 @@ MOST_BYTES: Final = 2 * MAX_PAYLOAD
 Bounds: TypeAlias = tuple[int, ...]
 """cid, then least and greatest mid, moid, cap, acq; both ends inclusive."""
 
-Keys: TypeAlias = npt.NDArray[Any]
-"""Structured array of keys, shape (n,), dtype KEY_DTYPE or one that holds its fields."""
-
 
 class Piece(NamedTuple):
     """Some bytes of each payload that are compressed together.
@@ -89,18 +89,17 @@ Layout: TypeAlias = tuple[Piece, ...]
 _HEADER = GET_FORM.header.itemsize
 _SORTED_BY = KEY_FIELDS[1:]
 _KEYS = len(_SORTED_BY)
-_OFFSETS = [int(GET_FORM.header.fields[name][1]) for name in _SORTED_BY] if GET_FORM.header.fields else []
 _DTYPES = [KEY_DTYPE[name] for name in _SORTED_BY]
 
 _SIGNED: Final = {width: np.dtype(f"<i{width}") for width in (2, 4, 8)}
 
 _ROWS: Final = 1
 _PARTS: Final = 2
+_MARKED: Final = 1
+"""Flag of a stored block whose last part has the marks."""
 _FEW: Final = 24
 """A block of fewer records is stored as rows: parts would be larger, and slower to make."""
 _MOST_PIECES: Final = 256
-_LONG: Final = 256
-"""Average payload from which moving payloads one by one is faster than by a mask over all bytes."""
 
 _WINDOWED: Final = 16
 """Records of fewer blocks are not cut into windows of time."""
@@ -155,7 +154,7 @@ class Block:
         size: bytes of all of them in GET form.
     """
 
-    __slots__ = ("_columns", "_layout", "_parts", "_rows", "bounds", "count", "record_size", "size")
+    __slots__ = ("_columns", "_layout", "_marks", "_parts", "_rows", "bounds", "count", "record_size", "size")
 
     def __init__(
         self,
@@ -165,9 +164,10 @@ class Block:
         size: int,
         layout: Layout,
         *,
-        rows: memoryview | None = None,
+        rows: RowChunk | None = None,
         columns: list[npt.NDArray[Any] | None] | None = None,
         stored: list[Part] | None = None,
+        marks: npt.NDArray[np.int64] | Part | None = None,
     ) -> None:
         self.bounds = bounds
         self.count = count
@@ -176,12 +176,21 @@ class Block:
         self._layout = layout
         self._rows = rows
         self._parts = stored
+        self._marks = marks
         self._columns: list[npt.NDArray[Any] | None] = columns or [None] * (_KEYS + (len(layout) if record_size else 2))
 
     @property
     def layout(self) -> Layout:
         """The pieces of each payload; nothing where payloads differ in size."""
         return self._layout
+
+    @property
+    def marks(self) -> npt.NDArray[np.int64] | None:
+        """The mark of each record, shape (count,); None when all are 0."""
+        marks = self._marks
+        if isinstance(marks, Part):
+            self._marks = marks = decode_integers(marks, self.count)
+        return marks
 
     def key(self, name: str) -> npt.NDArray[Any]:
         """A component of the keys, shape (count,)."""
@@ -192,6 +201,10 @@ class Block:
     def piece(self, at: int) -> npt.NDArray[Any]:
         """A piece of the payloads: shape (count,) for an integer, else bytes of shape (count, width)."""
         return self._column(_KEYS + at)
+
+    def columns(self) -> list[npt.NDArray[Any]]:
+        """mid, moid, cap, acq, then the pieces; or then lengths and payloads, where payloads differ in size."""
+        return [self._column(at) for at in range(len(self._columns))]
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """Bytes of each payload, shape (count,)."""
@@ -208,16 +221,15 @@ class Block:
 
     def rows(self) -> memoryview:
         """The records in GET form."""
-        if self._rows is None:
-            self._rows = _assembled(self, [self._column(at) for at in range(len(self._columns))])
-        return self._rows
+        return self.row_chunk().rows()
 
-    def starts(self) -> npt.NDArray[np.int64]:
-        """Where each record starts in `rows()`, shape (count,)."""
-        if self.record_size:
-            return np.arange(0, self.size, self.record_size, dtype=np.int64)
-        sizes = self.lengths() + _HEADER
-        return np.cumsum(sizes) - sizes
+    def row_chunk(self) -> RowChunk:
+        """The records as rows, which are assembled once."""
+        if self._rows is None:
+            columns = ColumnChunk(_Columns(self))
+            offsets = None if self.record_size else columns.offsets()
+            self._rows = RowChunk(columns.rows(), self.count, self.record_size, offsets, lasting=True)
+        return self._rows
 
     def meets(self, box: KeyRange) -> bool:
         """Whether the box may hold some record of the block, going by bounds."""
@@ -268,21 +280,39 @@ class Block:
 
     def chunk(self) -> Chunk:
         """The records: as rows where they lie as rows, otherwise as columns, which are decoded when they are asked for."""
-        if self._rows is None:
-            return ColumnChunk(_Columns(self))
-        return RowChunk(self._rows, self.count, self.record_size, None if self.record_size else self.starts(), lasting=True)
+        return ColumnChunk(_Columns(self)) if self._rows is None else self._rows
 
     def select(self, box: KeyRange) -> Chunk:
         """The records inside `box`, possibly none."""
         chunk = self.chunk()
         return chunk if self.inside(box) else chunk.take(self.places(box))
 
+    def without(self, chosen: npt.NDArray[np.bool_]) -> Block:
+        """The block without some of its records, and not without all.
+
+        Args:
+            chosen: which are left out, shape (count,).
+        """
+        kept = ~chosen
+        marks = None if self.marks is None else _present(self.marks[kept])
+        count = int(np.count_nonzero(kept))
+        bounds = _bounds(self.bounds[0], [self.key(name)[kept] for name in _SORTED_BY], [0])[0]
+        if self.record_size:
+            columns: list[npt.NDArray[Any] | None] = [self._column(at)[kept] for at in range(len(self._columns))]
+            size = count * self.record_size
+            return Block(bounds, count, self.record_size, size, self._layout, columns=columns, marks=marks)
+        rows = self.row_chunk().take(kept)
+        return Block.of_rows(bounds, rows, _opaque(rows.record_size), marks)
+
     def encoded(self, codec: Codec) -> bytes:
         """What is stored of the block."""
+        marks = [] if self.marks is None else [encode_integers(self.marks, codec)]
+        flags = _MARKED if marks else 0
         if self.count < _FEW:
             rows = encode_bytes(np.frombuffer(self.rows(), np.uint8), codec)
-            return _START.pack(_ROWS, 0, len(self._layout)) + _layout_bytes(self._layout) + rows
-        columns = [self._column(at) for at in range(len(self._columns))]
+            start = _START.pack(_ROWS, flags, len(self._layout))
+            return b"".join([start, _layout_bytes(self._layout), rows, *marks])
+        columns = self.columns()
         stored = [encode_integers(column, codec) for column in columns[:_KEYS]]
         if self.record_size:
             for piece, column in zip(self._layout, columns[_KEYS:], strict=True):
@@ -290,12 +320,12 @@ class Block:
                 stored.append(encode(column, codec))
         else:
             stored += [encode_integers(columns[_KEYS], codec), encode_bytes(columns[_KEYS + 1], codec)]
-        return b"".join([_START.pack(_PARTS, 0, len(self._layout)), _layout_bytes(self._layout), *stored])
+        return b"".join([_START.pack(_PARTS, flags, len(self._layout)), _layout_bytes(self._layout), *stored, *marks])
 
     @classmethod
-    def of_rows(cls, bounds: Bounds, rows: memoryview, count: int, record_size: int, layout: Layout) -> Block:
-        """Sorted records in GET form, as they lie there."""
-        return cls(bounds, count, record_size, len(rows), layout, rows=rows)
+    def of_rows(cls, bounds: Bounds, rows: RowChunk, layout: Layout, marks: npt.NDArray[np.int64] | None = None) -> Block:
+        """Sorted records, as they lie there."""
+        return cls(bounds, len(rows), rows.record_size, rows.nbytes, layout, rows=rows, marks=marks)
 
     @classmethod
     def decoded(cls, data: memoryview, bounds: Bounds, count: int, record_size: int, size: int) -> Block:
@@ -317,7 +347,7 @@ class Block:
             raise StoreCorruptError(f"a block says {count} records of {record_size} bytes, {size} bytes together")
         if len(data) < _START.size:
             raise StoreCorruptError(f"a block has {len(data)} bytes")
-        form, _, pieces = _START.unpack_from(data)
+        form, flags, pieces = _START.unpack_from(data)
         at = _START.size + pieces * _PIECE.size
         if pieces > _MOST_PIECES or at > len(data):
             raise StoreCorruptError(f"a block of {len(data)} bytes says {pieces} pieces")
@@ -325,20 +355,26 @@ class Block:
         if sum(piece.width for piece in layout) != (record_size - _HEADER if record_size else 0):
             raise StoreCorruptError(f"a block's layout does not have {record_size - _HEADER} bytes")
         listed = list(read_parts(data[at:]))
+        if flags & ~_MARKED or (flags and len(listed) < 2):
+            raise StoreCorruptError(f"a block of {len(listed)} parts has flags {flags}, which this version does not know")
+        marks = listed.pop() if flags else None
         if form == _ROWS and len(listed) == 1:
-            rows = _view(decode_bytes(listed[0], size))
-            _check_rows(rows, count, record_size)
-            return cls(bounds, count, record_size, size, layout, rows=rows)
+            rows = _checked_rows(decode_bytes(listed[0], size), count, record_size)
+            return cls(bounds, count, record_size, size, layout, rows=rows, marks=marks)
         if form != _PARTS:
             raise StoreCorruptError(f"a block has form {form}, which this version does not know")
         if len(listed) != _KEYS + (len(layout) if record_size else 2):
             raise StoreCorruptError(f"a block has {len(listed)} parts")
-        return cls(bounds, count, record_size, size, layout, stored=listed)
+        return cls(bounds, count, record_size, size, layout, stored=listed, marks=marks)
 
     def _column(self, at: int) -> npt.NDArray[Any]:
         found = self._columns[at]
         if found is None:
-            found = self._from_rows(at) if self._parts is None else self._from_part(self._parts[at], at)
+            if self._parts is not None:
+                found = self._from_part(self._parts[at], at)
+            else:
+                assert self._rows is not None
+                found = self._from_rows(self._rows, at)
             self._columns[at] = found
         return found
 
@@ -362,35 +398,19 @@ class Block:
             return values
         return decode_items(part, count, piece.width)
 
-    def _from_rows(self, at: int) -> npt.NDArray[Any]:
+    def _from_rows(self, rows: RowChunk, at: int) -> npt.NDArray[Any]:
         """A column as a view of rows, which a copy is made of only where payloads differ in size."""
-        rows: Any = self._rows
+        if at < _KEYS:
+            column = rows.key(_SORTED_BY[at])
+            return column if self.record_size else np.ascontiguousarray(column)
         if not self.record_size:
-            return self._from_mixed_rows(at)
-        step, view = self.record_size, np.ndarray
-        column: npt.NDArray[Any]
-        if at < _KEYS:
-            column = view(self.count, _DTYPES[at], rows, _OFFSETS[at], (step,))
-            return column
+            if at == _KEYS:
+                return rows.sizes() - _HEADER
+            data, starts, ends = rows.rows(), rows.offsets() + _HEADER, rows.ends()
+            return np.frombuffer(b"".join(map(data.__getitem__, map(slice, starts.tolist(), ends.tolist()))), np.uint8)
         piece = self._layout[at - _KEYS]
-        offset = _HEADER + sum(each.width for each in self._layout[: at - _KEYS])
-        if piece.is_integer:
-            column = view(self.count, f"<i{piece.width}", rows, offset, (step,))
-        else:
-            column = view((self.count, piece.width), np.uint8, rows, offset, (step, 1))
-        return column
-
-    def _from_mixed_rows(self, at: int) -> npt.NDArray[Any]:
-        rows = self._rows
-        assert rows is not None
-        starts = GET_FORM.offsets(rows)
-        if at < _KEYS:
-            return np.ascontiguousarray(_headers(rows, starts)[_SORTED_BY[at]])
-        lengths: npt.NDArray[np.int64] = np.diff(starts, append=len(rows)) - _HEADER
-        if at == _KEYS:
-            return lengths
-        payloads: npt.NDArray[np.uint8] = _gathered(np.frombuffer(rows, np.uint8), starts + _HEADER, lengths)
-        return payloads
+        offset = sum(each.width for each in self._layout[: at - _KEYS])
+        return rows.column(offset, np.dtype(f"<i{piece.width}" if piece.is_integer else f"({piece.width},)u1"))
 
     def _within_mid(self, box: KeyRange) -> tuple[int, int]:
         """Where the records whose mid is inside begin and end: they are sorted by it."""
@@ -432,7 +452,7 @@ class _Columns:
         column = self._block.piece(at)
         if column.ndim == 1:
             return column
-        return np.ascontiguousarray(column).view(f"V{column.shape[1]}").reshape(-1)
+        return np.ascontiguousarray(column).view(_plain(column.shape[1])).reshape(-1)
 
     def payloads(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         return self._block.payloads(), np.cumsum(self._block.lengths())
@@ -440,9 +460,13 @@ class _Columns:
 
 @lru_cache(maxsize=256)
 def _payload_dtype(layout: Layout) -> np.dtype[Any]:
-    return np.dtype(
-        [(f"piece {at}", f"<i{each.width}" if each.is_integer else f"V{each.width}") for at, each in enumerate(layout)]
-    )
+    kinds = (f"<i{each.width}" if each.is_integer else _plain(each.width) for each in layout)
+    return np.dtype([(f"piece {at}", kind) for at, kind in enumerate(kinds)])
+
+
+def _plain(width: int) -> str:
+    """The dtype of some bytes without a meaning. Integers are copied faster, where there are some of that width."""
+    return f"<u{width}" if width in (1, 2, 4, 8) else f"V{width}"
 
 
 def uses_codec(data: memoryview, codec: Codec) -> bool:
@@ -451,50 +475,59 @@ def uses_codec(data: memoryview, codec: Codec) -> bool:
     return any(part.codec == codec for part in read_parts(data[_START.size + pieces * _PIECE.size :]))
 
 
-def sorted_blocks(data: memoryview, record_size: int, layout: Layout | None = None) -> list[Block]:
-    """Records of one cid in GET form, in any order, as sorted blocks.
+def sorted_blocks(chunk: RowChunk, layout: Layout | None = None, marks: npt.NDArray[np.int64] | None = None) -> list[Block]:
+    """Records of one cid, at least one, in any order, as sorted blocks.
 
     Args:
-        data: whole records.
-        record_size: bytes of each one; 0 when they differ.
+        chunk: the records.
         layout: the pieces of their payloads; None for one piece.
+        marks: of each record; None when all are 0.
     """
-    if not record_size:
-        return _mixed(data, GET_FORM.offsets(data))
-    records = np.frombuffer(data, GET_FORM.dtype(record_size - _HEADER))
-    order, starts = _arranged([records[name] for name in _SORTED_BY], _length(record_size))
+    keys = [chunk.key(name) for name in _SORTED_BY]
+    if size := chunk.record_size:
+        order, starts = _arranged(keys, _length(size))
+    else:
+        order, starts = order_of(keys), []
     if order is not None:
-        records = records.view(f"V{record_size}").take(order).view(records.dtype)
-    rows = octets_of(records)
-    bounds = _bounds(int(records["cid"][0]), [records[name] for name in _SORTED_BY], starts)
-    laid = layout or _opaque(record_size)
-    return [
-        Block.of_rows(each, rows[start * record_size : stop * record_size], stop - start, record_size, laid)
-        for each, (start, stop) in zip(bounds, pairwise([*starts, len(records)]), strict=True)
-    ]
+        chunk = chunk.take(order)
+        keys = [chunk.key(name) for name in _SORTED_BY]
+        marks = None if marks is None else marks.take(order)
+    starts = starts or list(_cuts(chunk.sizes()))
+    made = []
+    edges = pairwise([*starts, len(chunk)])
+    for bounds, (start, stop) in zip(_bounds(int(chunk.key("cid")[0]), keys, starts), edges, strict=True):
+        part = chunk.take(slice(start, stop))
+        kept = None if marks is None else _present(marks[start:stop])
+        made.append(Block.of_rows(bounds, part, layout if size and layout else _opaque(part.record_size), kept))
+    return made
 
 
 def merged(blocks: Iterable[Block]) -> list[Block]:
     """The records of several blocks of one cid as sorted blocks that do not overlap."""
     listed = list(blocks)
     sizes = {block.record_size for block in listed}
+    marks = _joined_marks(listed)
     if len(sizes) > 1 or not listed[0].record_size:
-        return sorted_blocks(memoryview(b"".join([block.rows() for block in listed])), 0)
+        whole = joined([block.row_chunk() for block in listed])
+        assert isinstance(whole, RowChunk)
+        return sorted_blocks(whole, marks=marks)
     record_size = sizes.pop()
     layouts = {block.layout for block in listed}
     layout = layouts.pop() if len(layouts) == 1 else max(listed, key=lambda block: len(block.layout)).layout
     if len({block.layout for block in listed}) > 1:
         listed = [block if block.layout == layout else _laid_out(block, layout) for block in listed]
-    columns = [np.concatenate([block._column(at) for block in listed]) for at in range(_KEYS + len(layout))]
+    columns = [np.concatenate(parts) for parts in zip(*(block.columns() for block in listed), strict=True)]
     order, starts = _arranged(columns[:_KEYS], _length(record_size))
     if order is not None:
         columns = [_taken(column, order) for column in columns]
+        marks = None if marks is None else marks.take(order)
     made = []
     edges = pairwise([*starts, len(columns[0])])
     for (start, stop), bounds in zip(edges, _bounds(listed[0].bounds[0], columns[:_KEYS], starts), strict=True):
         part: list[npt.NDArray[Any] | None] = [column[start:stop] for column in columns]
         count = stop - start
-        made.append(Block(bounds, count, record_size, count * record_size, layout, columns=part))
+        kept = None if marks is None else _present(marks[start:stop])
+        made.append(Block(bounds, count, record_size, count * record_size, layout, columns=part, marks=kept))
     return made
 
 
@@ -540,7 +573,19 @@ def _taken(column: npt.NDArray[Any], order: npt.NDArray[np.intp]) -> npt.NDArray
 
 
 def _laid_out(block: Block, layout: Layout) -> Block:
-    return Block.of_rows(block.bounds, block.rows(), block.count, block.record_size, layout)
+    return Block.of_rows(block.bounds, block.row_chunk(), layout, block.marks)
+
+
+def _joined_marks(blocks: Sequence[Block]) -> npt.NDArray[np.int64] | None:
+    if all(block.marks is None for block in blocks):
+        return None
+    return np.concatenate(
+        [np.zeros(block.count, np.int64) if block.marks is None else block.marks for block in blocks], dtype=np.int64
+    )
+
+
+def _present(marks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
+    return marks if marks.any() else None
 
 
 def _opaque(record_size: int) -> Layout:
@@ -552,36 +597,15 @@ def _length(record_size: int) -> int:
     return max(1, min(BLOCK_RECORDS, BLOCK_BYTES // record_size))
 
 
-def _mixed(data: memoryview, starts: npt.NDArray[np.int64]) -> list[Block]:
-    keys = _headers(data, starts)
-    ends = np.append(starts[1:], len(data))
-    order = order_of([keys[name] for name in _SORTED_BY])
-    if order is not None:
-        keys, starts, ends = np.take(keys, order), starts[order], ends[order]
-    sizes = ends - starts
-    rows = _view(_gathered(np.frombuffer(data, np.uint8), starts, sizes)) if order is not None else data
-    at = np.append(0, np.cumsum(sizes)).tolist()
-    cuts = list(_cuts(sizes))
-    made = []
-    bounds = _bounds(int(keys["cid"][0]), [keys[name] for name in _SORTED_BY], [first for first, _ in cuts])
-    for (first, last), each in zip(cuts, bounds, strict=True):
-        same = bool((sizes[first:last] == sizes[first]).all())
-        size = int(sizes[first]) if same else 0
-        layout = _opaque(size) if same else ()
-        made.append(Block.of_rows(each, rows[at[first] : at[last]], last - first, size, layout))
-    return made
-
-
-def _cuts(sizes: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Where blocks begin and end: at most BLOCK_RECORDS records, and BLOCK_BYTES unless it is a single record."""
+def _cuts(sizes: npt.NDArray[np.int64]) -> Iterator[int]:
+    """Where blocks begin: at most BLOCK_RECORDS records, and BLOCK_BYTES unless it is a single record."""
     total = np.cumsum(sizes)
     first = 0
     while first < len(sizes):
         before = int(total[first - 1]) if first else 0
         fitting = int(np.searchsorted(total, before + BLOCK_BYTES, side="right"))
-        last = max(first + 1, min(first + BLOCK_RECORDS, fitting))
-        yield first, last
-        first = last
+        yield first
+        first = max(first + 1, min(first + BLOCK_RECORDS, fitting))
 
 
 def _bounds(cid: int, columns: Sequence[npt.NDArray[Any]], starts: Sequence[int]) -> list[Bounds]:
@@ -594,92 +618,21 @@ def _bounds(cid: int, columns: Sequence[npt.NDArray[Any]], starts: Sequence[int]
     return [(cid, *each) for each in zip(*ends, strict=True)]
 
 
-def _assembled(block: Block, columns: Sequence[npt.NDArray[Any]]) -> memoryview:
-    """Columns as rows in GET form."""
-    if not block.record_size:
-        return _assembled_mixed(block, columns)
-    rows = np.empty(block.count, _row_dtype(block.layout))
-    rows["n"] = block.record_size - 4
-    rows["cid"] = block.bounds[0]
-    for name, column in zip(_SORTED_BY, columns[:_KEYS], strict=True):
-        rows[name] = column
-    for at, (piece, column) in enumerate(zip(block.layout, columns[_KEYS:], strict=True)):
-        if piece.is_integer:
-            rows[f"piece{at}"] = column
-        else:
-            kind = rows.dtype[f"piece{at}"]
-            whole = column[:1] if column.strides[0] == 0 else column
-            rows[f"piece{at}"] = np.ascontiguousarray(whole).view(kind).reshape(-1)
-    return octets_of(rows)
-
-
-@lru_cache(maxsize=256)
-def _row_dtype(layout: Layout) -> np.dtype[Any]:
-    fields = [(name, GET_FORM.header[name]) for name in GET_FORM.header.names or ()]
-    for at, (width, is_integer) in enumerate(layout):
-        plain = "i" if is_integer else "u" if width in (1, 2, 4, 8) else "V"
-        fields.append((f"piece{at}", np.dtype(f"<{plain}{width}" if plain != "V" else f"V{width}")))
-    return np.dtype(fields)
-
-
-def _assembled_mixed(block: Block, columns: Sequence[npt.NDArray[Any]]) -> memoryview:
-    *keys, lengths, payloads = columns
-    headers = np.empty(block.count, GET_FORM.header)
-    headers["n"] = lengths + (_HEADER - 4)
-    headers["cid"] = block.bounds[0]
-    for name, column in zip(_SORTED_BY, keys, strict=True):
-        headers[name] = column
-    if block.size > block.count * _LONG:
-        written, data, at = octets_of(headers), _view(payloads), 0
-        pieces: list[memoryview] = []
-        for number, length in enumerate(lengths.tolist()):
-            pieces += (written[number * _HEADER : (number + 1) * _HEADER], data[at : at + length])
-            at += length
-        return memoryview(b"".join(pieces))
-    sizes = lengths + _HEADER
-    places = (np.cumsum(sizes) - sizes)[:, None] + np.arange(_HEADER)
-    rows, is_payload = np.empty(block.size, np.uint8), np.ones(block.size, np.bool_)
-    rows[places] = headers.view(np.uint8).reshape(-1, _HEADER)
-    is_payload[places] = False
-    rows[is_payload] = payloads
-    return _view(rows)
-
-
-def _gathered(data: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> Any:
-    """Slices of `data`, one after another, as an array of bytes."""
-    total = int(sizes.sum())
-    if total > len(sizes) * _LONG:
-        view = _view(data)
-        pairs = zip(starts.tolist(), (starts + sizes).tolist(), strict=True)
-        return np.frombuffer(b"".join([view[a:b] for a, b in pairs]), np.uint8)
-    shift = np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
-    return data[shift + np.arange(total)]
-
-
-def _view(data: Any) -> memoryview:
-    """The bytes of an array, not copied. Arrays are buffers, and do not say so before Python 3.12."""
-    return memoryview(data)
-
-
 def _as_bytes(column: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     if column.ndim == 2:
         return column
     return np.ascontiguousarray(column).view(np.uint8).reshape(len(column), -1)
 
 
-def _check_rows(rows: memoryview, count: int, record_size: int) -> None:
-    """Makes sure that stored rows are whole records: their readers rely on it."""
-    found = GET_FORM.whole_records(rows)
+def _checked_rows(data: npt.NDArray[np.uint8], count: int, record_size: int) -> RowChunk:
+    """Stored rows, which are whole records: their readers rely on it."""
+    rows: Any = data  # arrays are buffers, and do not say so before Python 3.12
+    found = GET_FORM.whole_records(memoryview(rows))
     different = found.record_size != record_size if record_size else False
-    if found.end != len(rows) or found.count != count or different:
+    if found.end != len(data) or found.count != count or different:
         raise StoreCorruptError(f"a block does not consist of {count} whole records")
-
-
-def _headers(data: memoryview, starts: npt.NDArray[np.int64]) -> Keys:
-    octets = np.frombuffer(data, np.uint8)
-    key = octets[starts[:, None] + np.arange(4, 4 + KEY_DTYPE.itemsize)]
-    keys: Keys = key.view(KEY_DTYPE).reshape(-1)
-    return keys
+    offsets = None if record_size else GET_FORM.offsets(rows) if found.offsets is None else found.offsets
+    return RowChunk(memoryview(rows), count, record_size, offsets, lasting=True)
 
 
 def _layout_bytes(layout: Layout) -> bytes:

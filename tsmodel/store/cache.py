@@ -57,7 +57,8 @@ class BlockCache:
             self._entries.clear()
             self._size = 0
 
-    def _get(self, name: Hashable, scan: int) -> Block | None:
+    def get(self, name: Hashable, scan: int) -> Block | None:
+        """The block of this name, if it is there, for a scan of this number."""
         with self._lock:
             entry = self._entries.get(name)
             if entry is None:
@@ -66,7 +67,8 @@ class BlockCache:
             self._entries.move_to_end(name)
             return entry.block
 
-    def _keep(self, name: Hashable, block: Block, scan: int) -> None:
+    def keep(self, name: Hashable, block: Block, scan: int) -> None:
+        """Keeps a block, if there is room or what other scans used can be driven out."""
         size = block.size  # what is stored is smaller, and columns or rows that were decoded stay with the block
         with self._lock:
             if size > self.most or name in self._entries:
@@ -95,8 +97,8 @@ class CachedScan:
 
     def get(self, name: Hashable) -> Block | None:
         """The block of this name, if it is there."""
-        return self.cache._get(name, self.number)
+        return self.cache.get(name, self.number)
 
     def keep(self, name: Hashable, block: Block) -> None:
         """Keeps a block, if there is room or what others used can be driven out."""
-        self.cache._keep(name, block, self.number)
+        self.cache.keep(name, block, self.number)

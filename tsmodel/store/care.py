@@ -19,7 +19,7 @@ import shutil
 import sqlite3
 import tempfile
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from heapq import heapify, heappop, heappush
 from pathlib import Path
@@ -32,8 +32,9 @@ from xxhash import xxh3_64_intdigest
 
 from tsmodel.errors import StoreCorruptError, StoreError, UnsupportedError
 from tsmodel.keys import KEY_FIELDS, LIMITS
-from tsmodel.store.blocks import Block, merged, sorted_blocks, uses_codec
+from tsmodel.store.blocks import Block, merged, uses_codec
 from tsmodel.store.directory import Directory, State, Table, checked_block, entries_of
+from tsmodel.store.history import PUTS, REMOVALS, Kind
 from tsmodel.store.parts import Codec
 from tsmodel.store.sqlite import SQLiteEngine, check_schema, examined, new_file, read_state, write_state
 from tsmodel.store.store import EmbeddedStore
@@ -66,6 +67,8 @@ _MOST_MESSAGES: Final = 100
 """Faults of SQLite's own structure that are told."""
 _BEHIND: Final = 2**17
 """How many numbers behind the last one that could be read are tried when the file's state is lost."""
+_FRUITLESS: Final = 10_000
+"""How many numbers are tried when none of a table can be read."""
 _STEP: Final = 32 * 2**20
 """Bytes of records that are merged in one transaction."""
 _FAN: Final = 16
@@ -79,7 +82,8 @@ class Fault:
     """Something wrong with a file.
 
     Attributes:
-        where: `header`, `schema`, `journal`, `pages`, `state`, `runs`, `blocks`, `run 3` or `block 17`.
+        where: `header`, `schema`, `journal`, `pages`, `state`, `runs`, `blocks`, `puts`, `removals`, `run 3`, `block 17`,
+            `put 5` or `removal 2`.
         what: what is wrong there.
         records: how many records cannot be read because of it; 0 when none, or when nothing says how many.
     """
@@ -201,6 +205,8 @@ class Info:
         acq: least and greatest acquisition time; None without records.
         last_acq: the greatest acq that was given or promised.
         cids: the same for each cid.
+        puts: how many puts are remembered; `session.puts()` lists them.
+        removals: how many removals are; `session.removals()` lists them.
     """
 
     path: str
@@ -216,6 +222,8 @@ class Info:
     acq: tuple[int, int] | None
     last_acq: int
     cids: dict[int, CidInfo]
+    puts: int
+    removals: int
 
     @property
     def bytes_per_record(self) -> float:
@@ -255,6 +263,7 @@ def info(path: PathLike) -> Info:
         file_bytes, free = snapshot.sizes()
         size = sum(run.size for runs in by_cid.values() for run in runs)
         last = snapshot.last_acq()
+        puts, removals = sum(1 for _ in snapshot.puts()), sum(1 for _ in snapshot.removals())
     found = list(cids.values())
     return Info(
         path=name,
@@ -270,13 +279,16 @@ def info(path: PathLike) -> Info:
         acq=_span([each.acq for each in found]),
         last_acq=last,
         cids=cids,
+        puts=puts,
+        removals=removals,
     )
 
 
 def verify(path: PathLike, progress: OnProgress | None = None) -> Verified:
     """Reads everything in a file, and says all that is wrong with it: header, tables, journal, SQLite's pages, state,
     directories, and each block: its checksum, its columns, that its records are sorted and lie within its bounds, that the
-    blocks of a run follow one another, and that acqs keep the promise of `last_acq`. Others may go on writing.
+    blocks of a run follow one another, that acqs keep the promise of `last_acq`, and what it remembers of puts and
+    removals. Others may go on writing.
 
     The file is only read. A journal that a dead process left, and a file whose first page is damaged, is copied to the
     directory of temporary files meanwhile.
@@ -302,6 +314,7 @@ def verify(path: PathLike, progress: OnProgress | None = None) -> Verified:
         state = contents.state
         runs = [run for run in contents.runs() if run.is_sure]
         contents.check_table([run.directory for run in runs])
+        contents.check_history()
         records = size = stored = blocks = ahead = 0
         steps = _Steps(progress, sum(int(run.directory.entries["length"].sum()) for run in runs))
         for run in runs:
@@ -315,7 +328,7 @@ def verify(path: PathLike, progress: OnProgress | None = None) -> Verified:
                 first, end = _ends(block)
                 if last is not None and first < last:
                     contents.told(
-                        f"block {run.directory.first + at}",
+                        f"block {run.directory.id_of(at)}",
                         f"it begins before the block ahead of it in run {run.directory.number} ends",
                     )
                 last = end
@@ -361,7 +374,7 @@ def recover(old: PathLike, new: PathLike, progress: OnProgress | None = None) ->
         try:
             with new_file(target) as (made, filled):
                 filling = _Filling(filled)
-                greatest = LIMITS["acq"].least
+                mark = 0
                 for run in runs:
                     filling.begin(run.directory.cid)
                     for at in range(len(run.directory.entries)):
@@ -371,10 +384,11 @@ def recover(old: PathLike, new: PathLike, progress: OnProgress | None = None) ->
                             continue
                         data, block = found
                         filling.add(data, block)
-                        greatest = max(greatest, block.bounds[8])
+                        mark = max(mark, 0 if block.marks is None else int(block.marks.max()))
                     filling.end()
-                # Nobody was promised more than the clock showed, but for what the state said.
-                last = now_ns() if contents.state is None else contents.state.last_acq
+                last = filling.take_history(contents, mark)
+                # Nobody was promised more than the clock showed, but for what the state and puts said.
+                last = max(last, now_ns()) if contents.state is None else contents.state.last_acq
                 filling.finish(State(last_acq=last))
                 filled.close()
                 _check_made(made)
@@ -417,12 +431,14 @@ def backup(store: EmbeddedStore, path: PathLike, progress: OnProgress | None = N
                     try:
                         data = snapshot.stored(run, at)
                     except sqlite3.Error as error:  # of the store, not of what is written
-                        raise StoreCorruptError(f"block {run.first + at} cannot be read: {error}") from error
+                        raise StoreCorruptError(f"block {run.id_of(at)} cannot be read: {error}") from error
                     if len(data) != run.entries["length"][at] or xxh3_64_intdigest(data) != run.entries["checksum"][at]:
-                        raise StoreCorruptError(f"block {run.first + at} does not have its checksum")
-                    filling.write(run.first + at, data)
+                        raise StoreCorruptError(f"block {run.id_of(at)} does not have its checksum")
+                    filling.write(run.id_of(at), data)
                     steps.add(len(data))
                 filling.keep(run)
+            for kind in (PUTS, REMOVALS):
+                filling.remember(kind, snapshot.history(kind))  # the copy is verified
             filling.finish(attrs.evolve(snapshot.state, is_open=False), as_it_is=True)
             connection.close()
             report = _check_made(made)
@@ -603,9 +619,8 @@ def _cut(blocks: list[Block], key: tuple[int, ...] | None) -> tuple[list[Block],
             return known, blocks[at:]
         keys = _keys(block)
         count = bisect_right(range(block.count), key, key=lambda place: tuple(int(each[place]) for each in keys))
-        rows, end = block.rows(), int(block.starts()[count])
-        known += sorted_blocks(rows[:end], block.record_size, block.layout or None)
-        return known, [*sorted_blocks(rows[end:], block.record_size, block.layout or None), *blocks[at + 1 :]]
+        is_beyond = np.arange(block.count) >= count
+        return [*known, block.without(is_beyond)], [block.without(~is_beyond), *blocks[at + 1 :]]
     return known, []
 
 
@@ -705,9 +720,10 @@ class _Contents:
             self.told("runs", f"{len(runs)} whole runs are there, and not the {state.runs} that the file's state says")
         owned: dict[int, int] = {}
         for run in runs:
-            if state is not None and (run.number >= state.next_run or run.first + len(run.entries) > state.next_block):
+            ids = run.ids.tolist()
+            if state is not None and (run.number >= state.next_run or ids[-1] >= state.next_block):
                 self.told(f"run {run.number}", "it has numbers that were not given yet")
-            for block in range(run.first, run.first + len(run.entries)):
+            for block in ids:
                 if owned.setdefault(block, run.number) != run.number:
                     self.told(f"block {block}", f"run {owned[block]} and run {run.number} both say that it is theirs")
         bound = None if state is None else state.next_block
@@ -716,10 +732,38 @@ class _Contents:
             where = f"block {first}" if first == last else f"blocks {first} to {last}"
             self.told(where, "no whole directory says whose records these are")
 
+    def check_history(self) -> None:
+        """Makes sure that what the file remembers of puts and removals is what it should be."""
+        for kind, digest, following in self._said():
+            total = 0
+            for number, data in self.history(kind):
+                total = (total + kind.checksum(data)) % 2**64
+                if following is not None and number >= following:
+                    self.told(f"{kind.one} {number}", "it has a number that was not given yet")
+            if digest is not None and total != digest:
+                self.told(kind.table, f"the whole ones are not the {kind.table} that the file's state says")
+
+    def _said(self) -> Iterator[tuple[Kind[Any], int | None, int | None]]:
+        state = self.state
+        yield PUTS, *((None, None) if state is None else (state.puts_digest, state.next_put))
+        yield REMOVALS, *((None, None) if state is None else (state.removals_digest, state.next_removal))
+
+    def history(self, kind: Kind[Any]) -> Iterator[tuple[int, bytes]]:
+        """Numbers of the puts or removals that are whole, and what is stored of them."""
+        bound = next((following for each, _, following in self._said() if each is kind), None)
+        for number in self._numbers(kind.table, "number", bound):
+            try:
+                row = self._connection.execute(f"SELECT data FROM {kind.table} WHERE number = ?", (number,)).fetchone()  # noqa: S608
+                kind.from_bytes(None if row is None else row[0], number)
+            except (sqlite3.Error, StoreCorruptError, UnicodeDecodeError) as error:
+                self.told(f"{kind.one} {number}", str(error))
+            else:
+                yield number, row[0]
+
     def block(self, run: _Run, at: int) -> tuple[bytes, Block] | None:
         """What is stored of a block, and the block with what its keys really lie between; None when it is not whole."""
         directory = run.directory
-        number, count = directory.first + at, int(directory.entries["count"][at])
+        number, count = directory.id_of(at), int(directory.entries["count"][at])
         try:
             row = self._connection.execute("SELECT data FROM blocks WHERE id = ?", (number,)).fetchone()
             if row is None or not isinstance(row[0], bytes):
@@ -727,6 +771,10 @@ class _Contents:
             block = checked_block(directory, at, row[0])
             cids, keys = block.chunk().key("cid"), _keys(block)
             block.payloads()
+            if (marks := block.marks) is not None and (
+                marks.min() < 0 or (self.state is not None and marks.max() >= self.state.next_put)
+            ):
+                raise StoreCorruptError("its records are marked with puts that there were not yet")
             bounds = (directory.cid, *(int(end) for key in keys for end in (key.min(), key.max())))
             if (cids != directory.cid).any():
                 raise StoreCorruptError(f"it holds records of another cid than {directory.cid}")
@@ -748,8 +796,9 @@ class _Contents:
         query = f"SELECT {column} FROM {table} WHERE {column} >= ? AND {column} < ? ORDER BY {column}"  # noqa: S608
         found: list[int] = []
         problem = ""
+        failures = 0
         ranges = [(0, 2**62)]
-        while ranges:
+        while ranges and (found or failures < _FRUITLESS):
             low, high = ranges.pop()
             following = low
             try:
@@ -760,6 +809,7 @@ class _Contents:
                     following = number + 1
             except sqlite3.Error as error:
                 problem = problem or str(error)
+                failures += 1
                 high = min(high, following + _BEHIND if bound is None else bound)
                 if high - following > 1:
                     middle = (following + high) // 2
@@ -789,6 +839,7 @@ class _Filling:
         self._cid, self._first = 0, 1
         self._entries: list[npt.NDArray[Any]] = []
         self._last: tuple[int, ...] | None = None
+        self._history: dict[str, Any] = {}
 
     def write(self, number: int, data: bytes) -> None:
         """Stores a block."""
@@ -830,6 +881,43 @@ class _Filling:
             entries = np.concatenate(self._entries)
             self.keep(Directory.of_entries(self._next_run, self._cid, self._first, entries))
 
+    def remember(self, kind: Kind[Any], rows: Iterable[tuple[int, bytes]]) -> tuple[int, int]:
+        """Stores puts or removals; gives the last number and the sum of the checksums."""
+        last = digest = 0
+        for number, data in rows:
+            self._connection.execute(f"INSERT INTO {kind.table} (number, data) VALUES (?, ?)", (number, data))  # noqa: S608
+            last, digest = number, kind.changed(digest, data)
+        return last, digest
+
+    def take_history(self, contents: _Contents, mark: int) -> int:
+        """Stores what a damaged file remembers of puts and removals, as far as it is whole.
+
+        Args:
+            contents: the file.
+            mark: the greatest mark of a record that was recovered.
+
+        Returns:
+            The greatest acq that is known to have been given by a put.
+        """
+        state, greatest = contents.state, LIMITS["acq"].least
+
+        def puts() -> Iterator[tuple[int, bytes]]:
+            nonlocal greatest
+            for number, data in contents.history(PUTS):
+                put = PUTS.from_bytes(data, number)
+                greatest = greatest if put.keeps_acq else max(greatest, put.acq_max)
+                yield number, data
+
+        last_put, puts_digest = self.remember(PUTS, puts())
+        last_removal, removals_digest = self.remember(REMOVALS, contents.history(REMOVALS))
+        self._history = {
+            "next_put": max(last_put, mark, 0 if state is None else state.next_put - 1) + 1,
+            "next_removal": max(last_removal, 0 if state is None else state.next_removal - 1) + 1,
+            "puts_digest": puts_digest,
+            "removals_digest": removals_digest,
+        }
+        return greatest
+
     def finish(self, state: State, *, as_it_is: bool = False) -> None:
         """Writes the state.
 
@@ -839,7 +927,12 @@ class _Filling:
         """
         if not as_it_is:
             state = attrs.evolve(
-                state, runs=self._runs, digest=self._digest, next_run=self._next_run, next_block=self._next_block
+                state,
+                runs=self._runs,
+                digest=self._digest,
+                next_run=self._next_run,
+                next_block=self._next_block,
+                **self._history,
             )
         write_state(self._connection, state)
         self._connection.execute("COMMIT")
@@ -866,7 +959,7 @@ def _check_made(path: Path) -> Verified:
     report = verify(path)
     if not report.is_whole:
         raise StoreError(
-            f"what was written is not what can be read: {report.faults[0]}; is the disk sound?", path=str(path)
+            f"what was written to {path} is not what can be read: {report.faults[0]}; is the disk sound?", path=str(path)
         )
     return report
 

@@ -36,17 +36,19 @@ ENTRY: Final = np.dtype(
         ("length", "<u4"),
         ("count", "<u4"),
         ("record_size", "<u4"),
-        ("reserved", "<u4"),
+        ("skipped", "<u4"),
         *((name, "<i8") for name in _BOUND_NAMES),
     ]
 )
 """What a directory says of a block: XXH3 of what is stored; bytes of its records in GET form; bytes that are stored; how
-many records; bytes of each, 0 when they differ; least and greatest value of each key component."""
+many records; bytes of each, 0 when they differ; how many blocks ahead of it in the run were removed, so its id is that much
+further from the first one's; least and greatest value of each key component."""
 
-_DIRECTORY = struct.Struct("<HHIqqI4x")
+_DIRECTORY = struct.Struct("<HHIqqII")
 _DIRECTORY_VERSION: Final = 1
 _STATE = struct.Struct("<HHIqqqqQQ")
 _STATE_VERSION: Final = 1
+_HISTORY = struct.Struct("<qqQQ")
 _CHECKSUM = struct.Struct("<Q")
 _DIGEST: Final = 2**128
 _HALF: Final = 2**64
@@ -72,9 +74,10 @@ class Directory:
     Attributes:
         number: the run's number, which is never given again.
         cid: client id of all its records.
-        first: id of its first block; the others follow.
+        first: id of its first block; the others follow, with gaps where blocks were removed.
         entries: one for each block, dtype ENTRY.
         digest: the directory's checksum, 128 bits.
+        was: KiB of all records before the first of them were removed; 0 when none were.
     """
 
     number: int
@@ -82,6 +85,7 @@ class Directory:
     first: int
     entries: npt.NDArray[Any]
     digest: int
+    was: int = 0
 
     @classmethod
     def of(cls, number: int, cid: int, first: int, blocks: Sequence[Block], stored: Sequence[bytes]) -> Directory:
@@ -89,9 +93,9 @@ class Directory:
         return cls.of_entries(number, cid, first, entries_of(blocks, stored))
 
     @classmethod
-    def of_entries(cls, number: int, cid: int, first: int, entries: npt.NDArray[Any]) -> Directory:
+    def of_entries(cls, number: int, cid: int, first: int, entries: npt.NDArray[Any], was: int = 0) -> Directory:
         """The directory that has these entries."""
-        made = cls(number, cid, first, entries, 0)
+        made = cls(number, cid, first, entries, 0, was)
         return attrs.evolve(made, digest=xxh3_128_intdigest(made.to_bytes()))
 
     @classmethod
@@ -100,7 +104,7 @@ class Directory:
         is to be believed only as far as its block proves it."""
         if len(data) < _DIRECTORY.size + ENTRY.itemsize:
             return None
-        _, _, _, _, first, said_cid = _DIRECTORY.unpack_from(data)
+        _, _, _, _, first, said_cid, _ = _DIRECTORY.unpack_from(data)
         if said_cid != cid or not 0 < first < 2**62 or not LIMITS["cid"].least <= cid < LIMITS["cid"].bound:
             return None
         count = (len(data) - _DIRECTORY.size) // ENTRY.itemsize
@@ -108,7 +112,8 @@ class Directory:
 
     def to_bytes(self) -> bytes:
         """What is stored."""
-        head = _DIRECTORY.pack(_DIRECTORY_VERSION, ENTRY.itemsize, len(self.entries), self.number, self.first, self.cid)
+        count = len(self.entries)
+        head = _DIRECTORY.pack(_DIRECTORY_VERSION, ENTRY.itemsize, count, self.number, self.first, self.cid, self.was)
         return head + self.entries.tobytes()
 
     @classmethod
@@ -122,19 +127,65 @@ class Directory:
             raise StoreCorruptError(f"the directory of run {number} does not have its checksum")
         if len(data) < _DIRECTORY.size:
             raise StoreCorruptError(f"the directory of run {number} has {len(data)} bytes")
-        version, size, count, said, first, said_cid = _DIRECTORY.unpack_from(data)
+        version, size, count, said, first, said_cid, was = _DIRECTORY.unpack_from(data)
         if version != _DIRECTORY_VERSION or size != ENTRY.itemsize or len(data) < _DIRECTORY.size + count * size:
             raise StoreCorruptError(
                 f"the directory of run {number} has version {version}, which this version does not know"
             )
         if (said, said_cid) != (number, cid):
             raise StoreCorruptError(f"the directory of run {number} of cid {cid} is that of run {said} of cid {said_cid}")
-        return cls(number, cid, first, np.frombuffer(data, ENTRY, count, _DIRECTORY.size), digest)
+        if not count or not 0 < first < 2**62:
+            raise StoreCorruptError(f"the directory of run {number} says {count} blocks from number {first} on")
+        return cls(number, cid, first, np.frombuffer(data, ENTRY, count, _DIRECTORY.size), digest, was)
 
     @property
     def size(self) -> int:
         """Bytes of all records in GET form."""
         return int(self.entries["size"].sum())
+
+    @property
+    def rank(self) -> int:
+        """The size by which it is chosen for merging: what it was, until half of that is removed. Otherwise a removal of
+        few records from many runs would have all of them merged."""
+        size, was = self.size, self.was * 1024
+        return was if size < was <= 2 * size else size
+
+    def id_of(self, at: int) -> int:
+        """The id of a block."""
+        return self.first + at + int(self.entries["skipped"][at])
+
+    @property
+    def ids(self) -> npt.NDArray[np.int64]:
+        """The ids of all blocks, ascending."""
+        ids: npt.NDArray[np.int64] = self.first + np.arange(len(self.entries), dtype=np.int64) + self.entries["skipped"]
+        return ids
+
+    def replaced(self, changed: dict[int, npt.NDArray[Any] | None]) -> Directory | None:
+        """The directory after some blocks were removed or rewritten under their ids.
+
+        Args:
+            changed: by their places, what it says of a block from then on; None for a block that is gone.
+
+        Returns:
+            The directory; None when no block is left.
+        """
+        entries, kept = self.entries.copy(), np.ones(len(self.entries), np.bool_)
+        for at, entry in changed.items():
+            if entry is None:
+                kept[at] = False
+            else:
+                entries[at] = entry
+        entries, ids = entries[kept], self.ids[kept]
+        if not len(entries):
+            return None
+        entries["skipped"] = ids - self.first - np.arange(len(entries))
+        return Directory.of_entries(self.number, self.cid, self.first, entries, -(-self.rank // 1024))
+
+    def behind(self, number: int, count: int) -> Directory:
+        """The directory of a run that holds its blocks but for the first ones."""
+        entries = self.entries[count:].copy()
+        entries["skipped"] += count
+        return Directory.of_entries(number, self.cid, self.first, entries)
 
     def picked(self, box: KeyRange) -> npt.NDArray[np.intp]:
         """Which blocks may hold records inside `box`, its cid aside."""
@@ -160,7 +211,7 @@ def checked_block(directory: Directory, at: int, data: bytes) -> Block:
     """
     checksum, size, length, count, record_size, _, *bounds = directory.entries[at].item()
     if len(data) != length or xxh3_64_intdigest(data) != checksum:
-        raise StoreCorruptError(f"block {directory.first + at}, of {count} records, does not have its checksum")
+        raise StoreCorruptError(f"block {directory.id_of(at)}, of {count} records, does not have its checksum")
     return Block.decoded(memoryview(data), (directory.cid, *bounds), count, record_size, size)
 
 
@@ -176,6 +227,10 @@ class State:
         runs: how many runs there are.
         digest: sum of their directories' checksums, 128 bits.
         is_open: whether a process may be writing: set until all have closed the file.
+        next_put: number of the next put.
+        next_removal: number of the next removal.
+        puts_digest: sum of the checksums of what is remembered of puts, 64 bits.
+        removals_digest: the same of removals.
     """
 
     last_acq: int = LIMITS["acq"].least
@@ -185,12 +240,17 @@ class State:
     runs: int = 0
     digest: int = 0
     is_open: bool = False
+    next_put: int = 1
+    next_removal: int = 1
+    puts_digest: int = 0
+    removals_digest: int = 0
 
     def to_bytes(self) -> bytes:
         """What is stored."""
         high, low = divmod(self.digest, _HALF)
         numbers = (self.last_acq, self.generation, self.next_run, self.next_block)
         data = _STATE.pack(_STATE_VERSION, self.is_open, self.runs, *numbers, low, high)
+        data += _HISTORY.pack(self.next_put, self.next_removal, self.puts_digest, self.removals_digest)
         return data + _CHECKSUM.pack(xxh3_64_intdigest(data))
 
     @classmethod
@@ -207,7 +267,9 @@ class State:
         version, is_open, runs, last_acq, generation, next_run, next_block, low, high = _STATE.unpack_from(data)
         if version != _STATE_VERSION:
             raise StoreCorruptError(f"the state of the file has version {version}, which this version does not know")
-        return cls(last_acq, generation, next_run, next_block, runs, high * _HALF + low, bool(is_open))
+        has_history = len(data) >= _STATE.size + _HISTORY.size + _CHECKSUM.size
+        history = _HISTORY.unpack_from(data, _STATE.size) if has_history else ()
+        return cls(last_acq, generation, next_run, next_block, runs, high * _HALF + low, bool(is_open), *history)
 
 
 class Table:

@@ -6,16 +6,21 @@ An engine knows transactions and blocks; it knows nothing of puts, acqs or mergi
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import attrs
 
+from tsmodel.backend import PutInfo, Removal
 from tsmodel.keys import KeyRange
 from tsmodel.store.blocks import Block
 
-__all__ = ["Engine", "EngineBusyError", "Reading", "Run", "Writing", "held"]
+__all__ = ["Change", "Engine", "EngineBusyError", "Reading", "Run", "Writing", "held"]
+
+Change: TypeAlias = "Callable[[Block, Sequence[KeyRange]], Block | None]"
+"""Given a block and the key ranges that may hold records of it: the block itself to leave it, another to take its place, or
+None to forget it."""
 
 
 class EngineBusyError(Exception):
@@ -29,7 +34,7 @@ class Run:
     Attributes:
         cid: client id of all its records.
         number: the engine's name for it.
-        size: bytes of all its records.
+        size: bytes of all its records; where some were removed, what it was until half of them are.
     """
 
     cid: int
@@ -48,12 +53,57 @@ class Reading(Protocol):
         """All blocks that may hold records inside `box`, one at a time."""
         ...
 
+    @property
+    def next_put(self) -> int:
+        """The number of the next put."""
+        ...
+
+    @property
+    def next_removal(self) -> int:
+        """The number of the next removal."""
+        ...
+
+    def puts(self) -> Iterator[PutInfo]:
+        """All puts, the oldest first."""
+        ...
+
+    def removals(self) -> Iterator[Removal]:
+        """All removals, the oldest first."""
+        ...
+
 
 class Writing(Protocol):
     """A transaction that is alone in writing; it is durable when its `with` block has ended, or undone by an error."""
 
     def last_acq(self) -> int:
         """The greatest acq that was given or promised."""
+        ...
+
+    @property
+    def next_put(self) -> int:
+        """The number of the next put."""
+        ...
+
+    @property
+    def next_removal(self) -> int:
+        """The number of the next removal."""
+        ...
+
+    def puts(self) -> Iterator[PutInfo]:
+        """All puts, the oldest first; as they were when the transaction began."""
+        ...
+
+    def keep_put(self, put: PutInfo, replaced: PutInfo | None = None) -> None:
+        """Remembers a put, which has the next number; or the one that it `replaced`."""
+        ...
+
+    def keep_removal(self, removal: Removal) -> None:
+        """Remembers a removal, which has the next number."""
+        ...
+
+    def rewrite(self, boxes: Sequence[KeyRange], change: Change) -> None:
+        """Changes blocks that may hold records of some disjoint key ranges, one at a time. Other blocks are not read, and
+        those that `change` leaves are not written."""
         ...
 
     def set_last_acq(self, acq: int) -> None:

@@ -6,6 +6,9 @@ Rules kept here (source: the file format that sqlite.org documents, "The Write-A
   good frames up to the last one that commits, and ignores the rest without a word.
 * A transaction that was not synced may be torn, and nobody was told that it is stored. But when a commit is followed by a
   frame that continues from it, that commit was synced before: a bad frame ahead of it is damage, and records would be lost.
+* SQLite's index, the file with `-shm` behind its name, says how many frames were committed, and says so only after they
+  were synced. When a process died and fewer good frames are there, that is damage, too. The index is not synced itself:
+  what it lacks proves nothing.
 """
 
 from __future__ import annotations
@@ -14,23 +17,58 @@ import struct
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import StoreCorruptError
 
-__all__ = ["check_journal"]
+__all__ = ["Committed", "check_journal", "committed"]
 
 _HEADER = struct.Struct(">IIIIIIII")
 _FRAME = struct.Struct(">IIIIII")
+_INDEX = struct.Struct("=IIIBBHIIII8sII")
 _MAGIC: Final = 0x377F0682
+_INDEX_VERSION: Final = 3007000
 _MASK: Final = 2**32 - 1
 
 
-def check_journal(path: Path) -> None:
+class Committed(NamedTuple):
+    """What the index says of a journal.
+
+    Attributes:
+        salt: that of the journal which is meant.
+        frames: how many of its frames are committed; 0 when all of them are in the main file.
+    """
+
+    salt: bytes
+    frames: int
+
+
+def committed(index: Path) -> Committed | None:
+    """What SQLite's index of a journal says; None when there is none, or it is being written. Only for files that this
+    process has not open: closing the index gives up all locks on it."""
+    try:
+        with index.open("rb") as file:
+            data = file.read(2 * _INDEX.size + 4)
+    except OSError:
+        return None
+    if len(data) < 2 * _INDEX.size + 4 or data[: _INDEX.size] != data[_INDEX.size : 2 * _INDEX.size]:
+        return None
+    version, _, _, is_set, _, _, frames, _, _, _, salt, *stored = _INDEX.unpack_from(data)
+    if version != _INDEX_VERSION or not is_set or _sums(data[:40], "=", (0, 0)) != tuple(stored):
+        return None
+    (taken_in,) = struct.unpack_from("=I", data, 2 * _INDEX.size)
+    return Committed(salt, frames if taken_in < frames else 0)
+
+
+def check_journal(path: Path, index: Committed | None = None) -> None:
     """Makes sure that a journal is not damaged before its end. Nobody may write to it meanwhile.
+
+    Args:
+        path: the journal.
+        index: what its index said before.
 
     Raises:
         StoreCorruptError: when records that were stored would be lost.
@@ -49,7 +87,7 @@ def check_journal(path: Path) -> None:
             raise StoreCorruptError(f"the head of the journal {path} is damaged; records that were stored would be lost")
         return
     before = {tuple(header_sums)}
-    is_good, before_commits = True, False
+    is_good, before_commits, good = True, False, 0
     for at in range(_HEADER.size, _HEADER.size + count * size, size):
         _, commits, found1, found2, *stored = _FRAME.unpack_from(data, at)
         body = data[at : at + 8] + data[at + _FRAME.size : at + size]
@@ -60,11 +98,17 @@ def check_journal(path: Path) -> None:
                 f"the journal {path} is damaged, and later ones of its frames are not: stored records would be lost"
             )
         is_good = is_good and fits
+        good += is_good
         before_commits = bool(commits)
         # Where a frame is bad it may be its contents or its checksum: the next one continues from what was right.
         before = {tuple(stored)} if fits else {tuple(stored), *computed}
         if len(before) > 4:
             before = {tuple(stored)}
+    if index is not None and index.salt == data[16:24] and good < index.frames:
+        raise StoreCorruptError(
+            f"the journal {path} is damaged or cut short: {index.frames} of its frames were committed, and {good} are "
+            "whole; stored records would be lost"
+        )
 
 
 def _has_commits(data: bytes) -> bool:

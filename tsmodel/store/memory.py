@@ -8,15 +8,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from itertools import islice
+from typing import Generic, TypeAlias, TypeVar
 
 import attrs
 
+from tsmodel.backend import PutInfo, Removal
 from tsmodel.errors import StoreError
 from tsmodel.forking import in_child
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.store.blocks import Block
-from tsmodel.store.engine import Run, held
+from tsmodel.store.engine import Change, Run, held
 
 __all__ = ["MemoryEngine"]
 
@@ -24,11 +26,41 @@ __all__ = ["MemoryEngine"]
 _Runs: TypeAlias = dict[int, dict[Run, tuple[Block, ...]]]
 
 
+T = TypeVar("T")
+
+
+class _Log(Generic[T]):
+    """The first entries of a list that others may add to."""
+
+    def __init__(self, entries: list[T], count: int = 0) -> None:
+        self._entries, self._count = entries, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[T]:
+        return islice(self._entries, self._count)
+
+    def changed(self, added: list[T], replaced: dict[int, T]) -> _Log[T]:
+        """The entries with others behind them, and some in the place of others."""
+        if not added and not replaced:
+            return self
+        entries = self._entries
+        if replaced or len(entries) != self._count:
+            entries = list(self)
+            for at, entry in replaced.items():
+                entries[at] = entry
+        entries += added
+        return _Log(entries, self._count + len(added))
+
+
 @attrs.frozen
 class _State:
     last_acq: int = LIMITS["acq"].least
     next_run: int = 0
     runs: _Runs = attrs.field(factory=dict)
+    puts: _Log[PutInfo] = attrs.field(factory=lambda: _Log([]))
+    removals: _Log[Removal] = attrs.field(factory=lambda: _Log([]))
 
 
 class _Snapshot:
@@ -44,12 +76,30 @@ class _Snapshot:
                 for blocks in runs.values():
                     yield from (block for block in blocks if block.meets(box))
 
+    @property
+    def next_put(self) -> int:
+        return len(self._state.puts) + 1
+
+    @property
+    def next_removal(self) -> int:
+        return len(self._state.removals) + 1
+
+    def puts(self) -> Iterator[PutInfo]:
+        return iter(self._state.puts)
+
+    def removals(self) -> Iterator[Removal]:
+        return iter(self._state.removals)
+
 
 class _Transaction:
     """Changes a copy; the runs of a cid are copied when they are changed, so that snapshots keep theirs."""
 
     def __init__(self, state: _State) -> None:
         self._snapshot = _Snapshot(state)
+        self._state = state
+        self._puts: list[PutInfo] = []
+        self._replaced: dict[int, PutInfo] = {}
+        self._removals: list[Removal] = []
         self._last_acq, self._next_run, self._runs = state.last_acq, state.next_run, dict(state.runs)
 
     def blocks(self, box: KeyRange) -> Iterator[Block]:
@@ -60,6 +110,44 @@ class _Transaction:
 
     def set_last_acq(self, acq: int) -> None:
         self._last_acq = acq
+
+    @property
+    def next_put(self) -> int:
+        return self._snapshot.next_put + len(self._puts)
+
+    @property
+    def next_removal(self) -> int:
+        return self._snapshot.next_removal + len(self._removals)
+
+    def puts(self) -> Iterator[PutInfo]:
+        return self._snapshot.puts()
+
+    def keep_put(self, put: PutInfo, replaced: PutInfo | None = None) -> None:
+        if replaced is None:
+            self._puts.append(put)
+        else:
+            self._replaced[put.number - 1] = put
+
+    def keep_removal(self, removal: Removal) -> None:
+        self._removals.append(removal)
+
+    def rewrite(self, boxes: Sequence[KeyRange], change: Change) -> None:
+        for cid, runs in list(self._runs.items()):
+            within = [box for box in boxes if box.min.cid <= cid < box.max.cid]
+            if not within:
+                continue
+            changed: dict[Run, tuple[Block, ...]] = {}
+            for run, blocks in runs.items():
+                met = [(block, [box for box in within if block.meets(box)]) for block in blocks]
+                found = [(block, change(block, some) if some else block) for block, some in met]
+                if all(new is block for block, new in found):
+                    changed[run] = blocks
+                    continue
+                kept = tuple(block if new is block else _as_rows(new) for block, new in found if new is not None)
+                size = sum(block.size for block in kept)
+                if kept:
+                    changed[run if 2 * size >= run.size else attrs.evolve(run, size=size)] = kept
+            self._runs[cid] = changed
 
     def runs(self, cid: int) -> list[Run]:
         return list(self._runs.get(cid, ()))
@@ -72,13 +160,19 @@ class _Transaction:
 
     def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False) -> None:  # noqa: ARG002
         # Rows: what is asked for most often, and columns are views of them.
-        kept = tuple(Block.of_rows(each.bounds, each.rows(), each.count, each.record_size, each.layout) for each in blocks)
+        kept = tuple(map(_as_rows, blocks))
         run = Run(cid, self._next_run, sum(block.size for block in kept))
         self._runs[cid] = {**self._runs.get(cid, {}), run: kept}
         self._next_run += 1
 
     def state(self) -> _State:
-        return _State(self._last_acq, self._next_run, self._runs)
+        puts = self._state.puts.changed(self._puts, self._replaced)
+        removals = self._state.removals.changed(self._removals, {})
+        return _State(self._last_acq, self._next_run, self._runs, puts, removals)
+
+
+def _as_rows(block: Block) -> Block:
+    return Block.of_rows(block.bounds, block.row_chunk(), block.layout, block.marks)
 
 
 class MemoryEngine:

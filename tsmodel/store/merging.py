@@ -8,6 +8,7 @@ Rules kept here:
 * Runs are grouped in tiers by size, each eight times the one before. Eight runs of a tier become one of a higher tier, so
   a record is rewritten at most once a tier, however small the puts.
 * A run of 8 MiB or more is final: a merge never holds more than some 70 MiB.
+* Many runs may become small at once when records are removed. They are merged some 64 MiB at a time.
 """
 
 from __future__ import annotations
@@ -51,7 +52,23 @@ class MergePolicy:
             current = [(tier, size) for tier, size in current if tier > most]
             if together < self.final:
                 current.append((max(self._tier(together), most + 1), together))
-        return [at for at, size in enumerate(sizes) if size < self.final and self._tier(size) <= most]
+        chosen = [at for at, size in enumerate(sizes) if size < self.final and self._tier(size) <= most]
+        return self._some(sizes, chosen) if sum(sizes[at] for at in chosen) > self._most else chosen
+
+    @property
+    def _most(self) -> int:
+        return self.fan_in * self.final
+
+    def _some(self, sizes: Sequence[int], chosen: list[int]) -> list[int]:
+        """The smallest of too many, and the last one: it is the new one, whose put merges them."""
+        some, total = [], 0
+        last = len(sizes) - 1
+        for at in sorted(chosen, key=lambda at: (at != last, sizes[at])):
+            some.append(at)
+            total += sizes[at]
+            if total > self._most:
+                break
+        return sorted(some)
 
     def _tier(self, size: int) -> int:
         tier = 0

@@ -5,7 +5,7 @@ Rules kept here:
 * WAL and synchronous=FULL: a commit is on the disk when it returns, and readers never wait for the writer.
 * Nothing in the main file is believed without a checksum: the state holds a digest of the directories of all runs, a
   directory holds the checksums of its blocks. Directories that were read stay in memory, for as long as the state's digest
-  says that they are those of the file.
+  says that they are those of the file. What it remembers of puts and removals has checksums, and sums in the state, too.
 * A commit that fails is in doubt: it may be there after a restart. So is one whose file or journal was deleted or replaced.
   The engine then refuses to work until it is opened again, which writes and syncs once more.
 * While a process may write, the file says so: its header asks for a journal and its state is open. Both are undone when
@@ -19,6 +19,8 @@ Rules kept here:
 
 from __future__ import annotations
 
+import atexit
+import errno
 import os
 import queue
 import sqlite3
@@ -30,17 +32,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
+import numpy as np
+import numpy.typing as npt
 
+from tsmodel.backend import PutInfo, Removal
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError, StoreInDoubtError
 from tsmodel.keys import KeyRange
-from tsmodel.store.blocks import Block
+from tsmodel.store.blocks import Block, uses_codec
 from tsmodel.store.cache import BlockCache
-from tsmodel.store.directory import Directory, State, Table, checked_block
-from tsmodel.store.engine import EngineBusyError, Run, held
-from tsmodel.store.journal import check_journal
+from tsmodel.store.directory import Directory, State, Table, checked_block, entries_of
+from tsmodel.store.engine import Change, EngineBusyError, Run, held
+from tsmodel.store.history import PUTS, REMOVALS, Kind
+from tsmodel.store.journal import Committed, check_journal, committed
 from tsmodel.store.parts import Codec
 
 __all__ = [
@@ -70,6 +76,8 @@ _SQLITE_MAGIC: Final = b"SQLite format 3\0"
 _CHECKPOINT_PAGES: Final = 2048
 _JOURNAL_LIMIT: Final = 16 * 2**20
 """Bytes to which the journal is cut back once all of it is in the main file."""
+_LEAVING: Final = 3
+"""How often a process tries to be the last that closes a file: two that close it at once hinder one another."""
 _CLOSING: Final = 0.3
 """Seconds in which a process that is closing the file removes its journal and says that the file is closed."""
 
@@ -77,11 +85,15 @@ _SCHEMA: Final = (
     "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), data BLOB NOT NULL)",
     "CREATE TABLE runs (number INTEGER PRIMARY KEY, cid INTEGER NOT NULL, digest BLOB NOT NULL, directory BLOB NOT NULL)",
     "CREATE TABLE blocks (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+    "CREATE TABLE puts (number INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+    "CREATE TABLE removals (number INTEGER PRIMARY KEY, data BLOB NOT NULL)",
 )
+_EARLY_TABLES: Final = 3
+"""Tables of files that were written before there were puts and removals."""
 _CANNOT: Final = ("locked", "disk I/O", "full", "readonly", "unable to open", "interrupted", "too big", "busy")
 """What SQLite says when something stops it that is no damage. Its error codes are not known to Python 3.10."""
 
-_OPENING = threading.Lock()
+_OPENING = threading.RLock()  # a store that is collected meanwhile is closed
 _OPENED: Counter[tuple[int, int]] = Counter()
 """How often this process has a file open, by its device and inode."""
 
@@ -91,7 +103,7 @@ class _Snapshot:
         self._engine = engine
         self._connection = connection
         self._state = read_state(connection)
-        self._table = engine._table_of(connection, self._state)
+        self._table = engine.table_of(connection, self._state)
 
     @property
     def state(self) -> State:
@@ -105,6 +117,24 @@ class _Snapshot:
 
     def last_acq(self) -> int:
         return self._state.last_acq
+
+    @property
+    def next_put(self) -> int:
+        return self._state.next_put
+
+    @property
+    def next_removal(self) -> int:
+        return self._state.next_removal
+
+    def puts(self) -> Iterator[PutInfo]:
+        return PUTS.read(self.history(PUTS), self._state.puts_digest)
+
+    def removals(self) -> Iterator[Removal]:
+        return REMOVALS.read(self.history(REMOVALS), self._state.removals_digest)
+
+    def history(self, kind: Kind[Any]) -> Iterator[tuple[Any, Any]]:
+        """What is stored of puts or removals, not checked: numbers and entries."""
+        return iter(self._connection.execute(f"SELECT number, data FROM {kind.table} ORDER BY number"))
 
     def blocks(self, box: KeyRange) -> Iterator[Block]:
         cached = self._engine.cache.scan()
@@ -124,9 +154,10 @@ class _Snapshot:
         Raises:
             StoreCorruptError: when it is not there.
         """
-        row = self._connection.execute("SELECT data FROM blocks WHERE id = ?", (run.first + at,)).fetchone()
+        number = run.id_of(at)
+        row = self._connection.execute("SELECT data FROM blocks WHERE id = ?", (number,)).fetchone()
         if row is None or not isinstance(row[0], bytes):
-            raise StoreCorruptError(f"block {run.first + at} is not there")
+            raise StoreCorruptError(f"block {number} is not there")
         data: bytes = row[0]
         return data
 
@@ -148,15 +179,84 @@ class _Transaction(_Snapshot):
         self._added: list[Directory] = []
         self._last_acq = self._state.last_acq
         self._next_run, self._next_block = self._state.next_run, self._state.next_block
+        self._next_put, self._next_removal = self._state.next_put, self._state.next_removal
+        self._puts_digest, self._removals_digest = self._state.puts_digest, self._state.removals_digest
 
     def last_acq(self) -> int:
         return self._last_acq
+
+    @property
+    def next_put(self) -> int:
+        return self._next_put
+
+    @property
+    def next_removal(self) -> int:
+        return self._next_removal
+
+    def keep_put(self, put: PutInfo, replaced: PutInfo | None = None) -> None:
+        data = PUTS.to_bytes(put)
+        if replaced is None:
+            self._connection.execute("INSERT INTO puts (number, data) VALUES (?, ?)", (put.number, data))
+            self._next_put = put.number + 1
+        else:
+            self._connection.execute("UPDATE puts SET data = ? WHERE number = ?", (data, put.number))
+        self._puts_digest = PUTS.changed(self._puts_digest, data, None if replaced is None else PUTS.to_bytes(replaced))
+
+    def keep_removal(self, removal: Removal) -> None:
+        data = REMOVALS.to_bytes(removal)
+        self._connection.execute("INSERT INTO removals (number, data) VALUES (?, ?)", (removal.number, data))
+        self._next_removal = removal.number + 1
+        self._removals_digest = REMOVALS.changed(self._removals_digest, data)
+
+    def rewrite(self, boxes: Sequence[KeyRange], change: Change) -> None:
+        by_run: dict[int, list[KeyRange]] = {}
+        for box in boxes:
+            for run in self._table.within(box):
+                by_run.setdefault(run.number, []).append(box)
+        for number, within in by_run.items():
+            run = self._table.runs[number]
+            picked = np.unique(np.concatenate([run.picked(box) for box in within]))
+            changed: dict[int, npt.NDArray[Any] | None] = {}
+            for at in picked.tolist():
+                self._rewrite_block(run, at, within, change, changed)
+            if not changed:
+                continue
+            new = run.replaced(changed)
+            if new is None:
+                self._connection.execute("DELETE FROM runs WHERE number = ?", (number,))
+                self._removed.add(number)
+            else:
+                row = (new.digest.to_bytes(16, "little"), new.to_bytes(), number)
+                self._connection.execute("UPDATE runs SET digest = ?, directory = ? WHERE number = ?", row)
+                self._added.append(new)
+
+    def _rewrite_block(
+        self,
+        run: Directory,
+        at: int,
+        within: Sequence[KeyRange],
+        change: Change,
+        changed: dict[int, npt.NDArray[Any] | None],
+    ) -> None:
+        """Changes a block; what its directory says of it from then on becomes part of `changed`."""
+        data, number = self.stored(run, at), run.id_of(at)
+        block = checked_block(run, at, data)
+        new = change(block, within)
+        if new is block:
+            return
+        if new is None:
+            self._connection.execute("DELETE FROM blocks WHERE id = ?", (number,))
+            changed[at] = None
+            return
+        stored = new.encoded(Codec.LZ4 if uses_codec(memoryview(data), Codec.LZ4) else Codec.ZSTD)
+        self._connection.execute("UPDATE blocks SET data = ? WHERE id = ?", (stored, number))
+        changed[at] = entries_of([new], [stored])[0]
 
     def set_last_acq(self, acq: int) -> None:
         self._last_acq = acq
 
     def runs(self, cid: int) -> list[Run]:
-        return [Run(cid, run.number, run.size) for run in self._table.of_cid(cid)]
+        return [Run(cid, run.number, run.rank) for run in self._table.of_cid(cid)]
 
     def load(self, run: Run) -> list[Block]:
         directory = self._table.runs[run.number]
@@ -164,19 +264,20 @@ class _Transaction(_Snapshot):
 
     def remove(self, run: Run) -> None:
         directory = self._table.runs[run.number]
-        last = directory.first + len(directory.entries)
-        self._connection.execute("DELETE FROM blocks WHERE id >= ? AND id < ?", (directory.first, last))
+        last = directory.id_of(len(directory.entries) - 1)
+        self._connection.execute("DELETE FROM blocks WHERE id >= ? AND id <= ?", (directory.first, last))
         self._connection.execute("DELETE FROM runs WHERE number = ?", (run.number,))
         self._removed.add(run.number)
 
     def drop(self, run: Directory, count: int) -> int | None:
         """Forgets the first blocks of a run; gives the number of the run that holds the others, None for no others."""
-        self._connection.execute("DELETE FROM blocks WHERE id >= ? AND id < ?", (run.first, run.first + count))
+        last = run.id_of(count - 1)
+        self._connection.execute("DELETE FROM blocks WHERE id >= ? AND id <= ?", (run.first, last))
         self._connection.execute("DELETE FROM runs WHERE number = ?", (run.number,))
         self._removed.add(run.number)
         if count == len(run.entries):
             return None
-        return self._keep(Directory.of_entries(self._next_run, run.cid, run.first + count, run.entries[count:]))
+        return self._keep(run.behind(self._next_run, count))
 
     @property
     def next_run(self) -> int:
@@ -209,6 +310,10 @@ class _Transaction(_Snapshot):
             next_block=self._next_block,
             runs=len(table.runs),
             digest=table.digest,
+            next_put=self._next_put,
+            next_removal=self._next_removal,
+            puts_digest=self._puts_digest,
+            removals_digest=self._removals_digest,
             is_open=True,  # also where a copy was restored over the file meanwhile
         )
         write_state(self._connection, state)
@@ -240,19 +345,23 @@ class SQLiteEngine:
         create: bool = True,
         as_copy: bool = False,
     ) -> None:
+        self._closed = True  # until it is open
         self.path = path
         self.cache = BlockCache(cache_bytes)
         self._read_only = read_only
-        self._closed = self._lost = False
+        self._lost = False
         self._failure: str | None = None
         self._lock = threading.Lock()
         self._table = Table({})
         self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
         self._files: list[tuple[Path, tuple[int, int]]] = []
         self._journal = Path(f"{path}-wal")
-        self._options = "mode=rw"
-        self._lacks_journal = False
+        self._options = "mode=ro"
+        self._lacks_journal = self._was_left = False
+        self._committed: Committed | None = None
+        self._takes_early = as_copy and read_only
         self._writer: sqlite3.Connection | None = None
+        self._guard: sqlite3.Connection | None = None
         self._connections: set[sqlite3.Connection] = set()
         self._readers: set[object] = set()
         _engines.add(self)
@@ -273,6 +382,7 @@ class SQLiteEngine:
             except BaseException:
                 self._forget()
                 raise
+            self._closed = False
 
     @contextmanager
     def reading(self) -> Iterator[_Snapshot]:
@@ -317,21 +427,42 @@ class SQLiteEngine:
         """Closes the file. The last process to do so removes the journal and says that the file is closed."""
         if self._closed:
             return
-        with self._lock, self._errors():
+        with self._lock, self._errors("; nothing is lost: what was stored is in the file and its journal"):
             self._closed = True
-            while not self._idle.empty():
-                self._disconnect(self._idle.get_nowait())
-            if self._writer is not None:
-                if self._read_only or self._moved() is not None:
-                    if not self._read_only and self._moved(1) is None:
-                        with suppress(sqlite3.Error):  # what the lost journal held is still known to this connection
-                            self._writer.execute("PRAGMA journal_mode = DELETE")
-                    self._disconnect(self._writer)
-                else:
-                    self._leave(self._writer)
-            self._forget()
-            self.cache.clear()
-            self._table = Table({})
+            try:
+                while not self._idle.empty():
+                    self._disconnect(self._idle.get_nowait())
+                if self._writer is not None:
+                    self._close_writer(self._writer)
+            finally:
+                self._forget()
+                self.cache.clear()
+                self._table = Table({})
+
+    def _close_writer(self, writer: sqlite3.Connection) -> None:
+        if not self._read_only and self._moved() is None:
+            try:
+                self._leave(writer)
+            except (sqlite3.Error, StoreCorruptError):
+                if self._failure is None:
+                    raise
+            return
+        self._let_go()
+        if not self._read_only and self._moved(1) is None:
+            with suppress(sqlite3.Error):  # what the lost journal held is still known to this connection
+                writer.execute("PRAGMA journal_mode = DELETE")
+        self._disconnect(writer)
+
+    def __del__(self) -> None:
+        with suppress(Exception):
+            self.close()
+
+    def close_at_exit(self) -> None:
+        """Closes the file of a store that nobody closed. One that is at work in another thread is left as it is."""
+        if self._lock.acquire(timeout=_CLOSING):
+            self._lock.release()
+            with suppress(StoreError):
+                self.close()
 
     def shrink(self) -> None:
         """Gives free pages back to the file system, as soon as nobody reads the file as it was before."""
@@ -377,7 +508,8 @@ class SQLiteEngine:
     def carried_over(self, *, lost: bool) -> None:
         """In a forked process: begins anew, or is `lost`."""
         inherited, self._connections = self._connections, set()
-        self._lock, self._readers, self._idle, self._writer = threading.Lock(), set(), queue.SimpleQueue(), None
+        self._lock, self._readers, self._idle = threading.Lock(), set(), queue.SimpleQueue()
+        self._writer = self._guard = None
         self.cache = BlockCache(self.cache.most)
         if not lost:
             for connection in inherited:
@@ -404,18 +536,30 @@ class SQLiteEngine:
         _check_header(Path(self.path))
         if not as_copy:
             self._check_copy()
-        self._lacks_journal = _read_header(Path(self.path)).has_journal and not self._journal.exists()
+        has_journal = _read_header(Path(self.path)).has_journal
+        self._lacks_journal = has_journal and not self._journal.exists()
+        self._was_left = has_journal and not Path(f"{self.path}-journal").exists()
+        self._committed = _committed(self._journal)
+        if self._read_only or self._was_left:  # SQLite makes an index of its own of whatever it finds
+
+            def damaged(_: str, what: str) -> None:
+                raise StoreCorruptError(what)
+
+            _look_at_journal(self._journal, damaged, alone=True)
 
     def _forget(self) -> None:
         with _OPENING:
             _OPENED[self._key] -= 1
+            if not _OPENED[self._key]:
+                del _OPENED[self._key]
 
     def _commit(self, writer: sqlite3.Connection) -> None:
         try:
             writer.execute("COMMIT")
         except sqlite3.Error as error:
             _undo(writer)
-            if "locked" in str(error):
+            # SQLite could not begin, or found no room for the frame that would have committed: nothing is in doubt.
+            if "locked" in str(error) or "is full" in str(error):
                 raise
             self._fail(f"{self.path}: {error} while records were committed", error)
         except BaseException:
@@ -444,7 +588,7 @@ class SQLiteEngine:
                 return f"{path} was replaced by another file while it was open"
         return None
 
-    def _table_of(self, connection: sqlite3.Connection, state: State) -> Table:
+    def table_of(self, connection: sqlite3.Connection, state: State) -> Table:
         """The directories of a state: those in memory, or read and checked."""
         table = self._table
         if table.matches(state):
@@ -476,8 +620,8 @@ class SQLiteEngine:
         connection.execute("ROLLBACK")
         self._idle.put(connection)
 
-    def _connect(self, options: str | None = None) -> sqlite3.Connection:
-        connection = _connected(self.path, options or self._options)
+    def _connect(self, options: str | None = None, timeout: float | None = None) -> sqlite3.Connection:
+        connection = _connected(self.path, options or self._options, timeout)
         self._connections.add(connection)
         try:
             connection.execute("PRAGMA synchronous = FULL")
@@ -500,18 +644,26 @@ class SQLiteEngine:
 
     def _open(self) -> sqlite3.Connection:
         """The connection that writes, when the file was found to be whole and says that it is open."""
-        connection = self._connect()
+        guard = self._guarding() if self._was_left else None
+        connection = None
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection = self._connect("mode=rw")
+            if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+                raise StoreError(
+                    f"{self.path} cannot have a journal: SQLite needs shared memory beside it, which network file systems "
+                    "do not have; put the file on a local disk",
+                    path=self.path,
+                )
             connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_LIMIT}")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+            guard = guard or self._guarding()
             connection.execute("BEGIN IMMEDIATE")
             check_schema(connection)
             had_journal = self._journal.exists() and self._journal.stat().st_size > 0
             if had_journal:
-                check_journal(self._journal)
+                check_journal(self._journal, self._committed)
             state = read_state(connection)
-            self._table_of(connection, state)
+            self.table_of(connection, state)
             # Written and synced anew also when it is open already: what was there may never have reached the disk.
             if not state.is_open or had_journal:
                 write_state(connection, attrs.evolve(state, is_open=True, generation=state.generation + 1))
@@ -520,10 +672,28 @@ class SQLiteEngine:
             else:
                 connection.execute("ROLLBACK")
             self._files = [(each, _identity(each)) for each in (Path(self.path), self._journal)]
-        except BaseException:
-            self._disconnect(connection)
+        except BaseException as error:
+            if connection is not None:
+                self._disconnect(connection)
+            if guard is not None:
+                self._disconnect(guard)
+            if isinstance(error, OSError):
+                raise StoreError(f"{self.path} cannot be opened: {error}", path=self.path) from error
             raise
+        self._guard = guard
         return connection
+
+    def _guarding(self, timeout: float | None = None) -> sqlite3.Connection:
+        """A connection that keeps the journal where it is. SQLite takes the journal in and removes it when the last
+        connection is closed, however that comes about. The file would then say that it is open, and look as if it lacked a
+        journal. This connection has no right to write, so nothing happens when it is the last."""
+        guard = self._connect("mode=ro", timeout)
+        try:
+            guard.execute("SELECT one FROM state").fetchone()  # takes the lock that it keeps
+        except BaseException:
+            self._disconnect(guard)
+            raise
+        return guard
 
     def _open_read_only(self) -> sqlite3.Connection:
         """A connection that leaves no trace, not even a file beside this one."""
@@ -539,8 +709,8 @@ class SQLiteEngine:
             self._options = "mode=ro&immutable=1"
         connection = self._connect()
         try:
-            check_schema(connection)
-            self._table_of(connection, read_state(connection))
+            check_schema(connection, early=self._takes_early)
+            self.table_of(connection, read_state(connection))
         except BaseException:
             self._disconnect(connection)
             raise
@@ -568,29 +738,45 @@ class SQLiteEngine:
 
     def _leave(self, writer: sqlite3.Connection) -> None:
         """Closes the file for good where no other process has it open; otherwise whoever is last does."""
-        done = False
-        try:
+        for attempt in range(_LEAVING):
             # A new connection: one that leaves the journal may go on to believe pages it read from it long ago.
-            connection = self._connect()
-            self._disconnect(writer)
+            try:
+                connection = self._connect("mode=rw")
+            except sqlite3.Error:
+                self._disconnect(writer)
+                self._let_go()
+                raise
+            if not attempt:
+                self._disconnect(writer)
+            self._let_go()
+            done = False
             try:
                 done = _said_closed(connection)
+                if done:
+                    connection.execute("PRAGMA journal_mode = DELETE").fetchone()
             finally:
+                if not done:
+                    self._keep_journal(connection)
                 self._disconnect(connection)
-        except sqlite3.Error:
-            self._disconnect(writer)
-            if self._failure is None:
-                raise
-        if done or self._journal.exists() or not Path(self.path).exists():
-            return
-        # The last two closed it at the same moment: SQLite removed the journal, and the file still says that it is open.
-        with suppress(sqlite3.Error):
-            connection = self._connect()
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                _said_closed(connection)
-            finally:
-                self._disconnect(connection)
+                self._let_go()
+            if done or self._moved() is not None:
+                return
+            time.sleep(0.001)  # whoever else is closing it just now may have let it go
+
+    def _keep_journal(self, connection: sqlite3.Connection) -> None:
+        """Lets others have the file that this connection could not close, and makes sure that it is not the last one."""
+        for _ in range(_LEAVING):  # what failed once may have failed only once
+            with suppress(sqlite3.Error):
+                _undo(connection)
+                connection.execute("PRAGMA locking_mode = NORMAL")
+                connection.execute("SELECT one FROM state").fetchone()
+                self._guard = self._guarding(0)
+                return
+
+    def _let_go(self) -> None:
+        if self._guard is not None:
+            self._disconnect(self._guard)
+            self._guard = None
 
     def _check_open(self) -> None:
         if self._closed:
@@ -618,14 +804,15 @@ class SQLiteEngine:
             raise StoreCorruptError(f"{self.path} is damaged: {error}; restore a copy", path=self.path) from error
 
 
-def _connected(path: str, options: str) -> sqlite3.Connection:
+def _connected(path: str, options: str, timeout: float | None = None) -> sqlite3.Connection:
     from urllib.parse import quote
 
     quoted = quote(path.replace(os.sep, "/"))
     # Path.as_uri takes no relative path; an absolute one follows an empty host.
+    timeout = _LOCK_TIMEOUT if timeout is None else timeout
     start = "file://" if quoted.startswith("/") else "file:///" if Path(path).drive else "file:"
     return sqlite3.connect(
-        f"{start}{quoted}?{options}", uri=True, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
+        f"{start}{quoted}?{options}", uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
     )
 
 
@@ -647,26 +834,43 @@ def write_state(connection: sqlite3.Connection, state: State) -> None:
         raise StoreCorruptError("the file has no state")
 
 
-def check_schema(connection: sqlite3.Connection) -> None:
+def check_schema(connection: sqlite3.Connection, *, early: bool = False) -> None:
+    """Makes sure that a file has the tables of a store; of an `early` one, at will."""
     found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid").fetchall()
-    if found != [("table", (name := text.split()[2]), name, text) for text in _SCHEMA]:
-        raise StoreCorruptError("its tables are not those of a store")
+    wanted = [("table", (name := text.split()[2]), name, text) for text in _SCHEMA]
+    if found == wanted or (early and found == wanted[:_EARLY_TABLES]):
+        return
+    if found == wanted[:_EARLY_TABLES]:
+        (_, _, path) = connection.execute("PRAGMA database_list").fetchone()
+        raise StoreFormatError(
+            f"{path} was written before puts and removals were remembered; `python -m tsmodel.store.convert {path} NEW` "
+            "copies it to a file of the present format",
+            path=path,
+        )
+    raise StoreCorruptError("its tables are not those of a store")
 
 
 def _said_closed(connection: sqlite3.Connection) -> bool:
-    """Removes the journal, and lets the state say that the file is closed; False when another process has it open."""
+    """Lets the state say that the file is closed, before its journal is removed; False when another process has it open.
+    A process that dies between the two leaves a journal, or a file that does not miss it."""
     connection.execute("PRAGMA busy_timeout = 0")
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # from the next transaction on, nobody else has it open
     try:
-        if connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0] != "delete":
-            return False
-        connection.execute("BEGIN IMMEDIATE")
-        if connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete":  # nobody has opened it since
-            write_state(connection, attrs.evolve(read_state(connection), is_open=False))
-        connection.execute("COMMIT")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            # SQLite has half of the lock then, and gives it up only when this fails, too.
+            if connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0] != "delete":
+                return False
+            connection.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             return False
         raise
+    write_state(connection, attrs.evolve(read_state(connection), is_open=False))
+    connection.execute("COMMIT")
     return True
 
 
@@ -733,8 +937,11 @@ def new_file(path: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
     """
     made = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.new")
     try:
+        made.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be created: {error}", path=str(path)) from error
+    try:
         try:
-            made.unlink(missing_ok=True)
             with closing(sqlite3.connect(made, isolation_level=None, check_same_thread=False)) as connection:
                 _write_schema(connection)
                 yield made, connection
@@ -750,7 +957,11 @@ def new_file(path: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
                 if path.exists():
                     raise FileExistsError(f"{path} exists") from None
                 made.rename(path)
-            sync_directory(path.parent)
+            try:
+                sync_directory(path.parent)
+            except OSError:
+                path.unlink()
+                raise
         except FileExistsError:
             raise
         except OSError as error:
@@ -817,9 +1028,9 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
                 if not journal.exists():
                     options = "mode=ro&immutable=1"
         has_journal = journal.exists() and journal.stat().st_size > 0
-        if has_journal:
-            _look_at_journal(journal, found)
         is_left = has_journal and not Path(f"{name}-shm").exists()
+        if journal.exists() and not _look_at_journal(journal, found, alone=not _OPENED[key]):
+            is_left = True
         if not is_mended and not is_left:
             is_mended = not _has_schema(name, options)
             if is_mended:
@@ -883,19 +1094,40 @@ def _has_schema(name: str, options: str) -> bool:
     return True
 
 
-def _look_at_journal(journal: Path, found: Callable[[str, str], object]) -> None:
-    """Tells of damage in a journal. Others may be writing to it: what they have not finished is none."""
+def _committed(journal: Path) -> Committed | None:
+    """What the index beside a journal says. Only for files that this process has not open.
+
+    Raises:
+        StoreCorruptError: when it says that something is in a journal that is empty.
+    """
+    sizes = []
+    found = None
+    for _ in range(2):  # SQLite changes the index before it empties a journal, and after it fills one
+        sizes.append(journal.stat().st_size if journal.exists() else -1)
+        found = found or committed(Path(f"{journal}"[: -len("-wal")] + "-shm"))
+    if found is not None and found.frames and max(sizes) <= 32 and min(sizes) >= 0:
+        raise StoreCorruptError(f"the journal {journal} is cut short, and had records; stored records would be lost")
+    return found
+
+
+def _look_at_journal(journal: Path, found: Callable[[str, str], object], *, alone: bool) -> bool:
+    """Tells of damage in a journal. Others may be writing to it: what they have not finished is none. What its index says
+    is known only where this process is `alone` in having it open. Returns whether there is none."""
     for last in (False, False, True):
         try:
-            check_journal(journal)
+            check_journal(journal, _committed(journal) if alone else None)
         except StoreCorruptError as error:
             if last:
                 found("journal", str(error))
             time.sleep(0.05)
-        except OSError:
-            return
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            found("journal", f"it cannot be read: {error}")
+            return False
         else:
-            return
+            return True
+    return False
 
 
 def _mend(copy: Path) -> None:
@@ -909,12 +1141,22 @@ def _mend(copy: Path) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    with suppress(OSError):  # not every system can
+    """Makes names in a directory durable, on systems that can.
+
+    Raises:
+        OSError: when that fails.
+    """
+    try:
         descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    except OSError:  # as on Windows, where nobody opens directories
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _check_header(path: Path) -> None:
@@ -962,11 +1204,17 @@ _lost_files: set[tuple[int, int]] = set()
 
 def _forked() -> None:
     global _OPENING
-    _OPENING = threading.Lock()  # another thread of the parent may hold it
+    _OPENING = threading.RLock()  # another thread of the parent may hold it
     engines = list(_engines)
     lost = any(engine.is_at_work for engine in engines)
     for engine in engines:
         engine.carried_over(lost=lost)
+
+
+@atexit.register
+def _close_all() -> None:
+    for engine in list(_engines):
+        engine.close_at_exit()
 
 
 def _leak(connection: sqlite3.Connection) -> None:

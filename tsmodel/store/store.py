@@ -2,32 +2,62 @@
 
 Rules kept here:
 
-* A put is one transaction: durable when `append` returns, and there whole or not at all.
+* A put is durable when `append` returns, and there whole or not at all.
+* Puts that come while another is written are written together, in one transaction. One that cannot be stored does not fail
+  the others: each is then tried by itself. When the commit fails, all of them are in doubt.
 * acqs of PUTs ascend strictly, also when the clock steps back and across restarts: the last one is part of the
   transaction.
 * `last_acq` answers the last acq given, plus one: no later PUT is given a smaller one. A PUTA moves it up to its own acqs,
   but never beyond the clock. Who writes by PUTA below an answer that readers already have, breaks the promise himself.
+* A removal is one transaction: durable when it returns, logged, and whole or not at all. It never changes `last_acq`.
+* The records of a PUT are those whose acqs it was given, for nobody else is given them. Those of a PUTA, which brings acqs
+  that others may bring too, are marked with its number. So an undo finds the records of a put, and no others.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from copy import copy
+from typing import Final, TypeAlias
 
-from tsmodel.backend import AcqInterval, Batch, Scan, Spare
-from tsmodel.errors import StoreError
-from tsmodel.keys import LIMITS, KeyRange
+import attrs
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.backend import (
+    AcqInterval,
+    Batch,
+    Predicate,
+    PutId,
+    PutInfo,
+    PutInterval,
+    Removal,
+    RemovalKind,
+    Scan,
+    Spare,
+)
+from tsmodel.errors import StoreError, StoreInDoubtError
+from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.store.blocks import Block, merged, sorted_blocks
 from tsmodel.store.engine import Engine, EngineBusyError, Writing
-from tsmodel.store.intake import Arrived, arrived
+from tsmodel.store.group import GroupCommit
+from tsmodel.store.intake import Arrived, arrived, with_acqs
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import DEFAULT_CACHE, SQLiteEngine
-from tsmodel.timestamps import now_ns
-from tsmodel.wire.chunk import Chunk, joined
+from tsmodel.timestamps import now_ns, to_iso
+from tsmodel.wire.chunk import Chunk, RowChunk, joined
 from tsmodel.wire.unstored import Unstored
 
 __all__ = ["EmbeddedStore", "open_store"]
+
+_Chooses: TypeAlias = "Callable[[Block, KeyRange], npt.NDArray[np.bool_]]"
+"""Which records of a block are meant, of those inside a key range; shape (n,) of the block's."""
+_INTERRUPTED: Final = "the thread that was storing these records was interrupted"
+_TOGETHER: Final = 32 * 2**20
+"""Bytes of records up to which puts are stored together."""
 
 
 def open_store(
@@ -55,6 +85,28 @@ def open_store(
     return EmbeddedStore(SQLiteEngine(os.fspath(path), cache_bytes, read_only=read_only, create=create))
 
 
+@attrs.define(eq=False)
+class _Put:
+    """A put that waits to be stored.
+
+    Attributes:
+        records: its records.
+        with_acq: whether they have their acqs already.
+        outcome: what came of it.
+        number: its number, once it has one.
+    """
+
+    records: list[Arrived]
+    with_acq: bool
+    outcome: AcqInterval | BaseException | None = None
+    number: int = 0
+
+    def acqs(self) -> AcqInterval:
+        """Least and greatest acq of a PUTA."""
+        acqs = [each.acqs for each in self.records if each.acqs is not None]
+        return AcqInterval(min(each.acq_min for each in acqs), max(each.acq_max for each in acqs))
+
+
 class EmbeddedStore:
     """A backend that keeps records in this process. May be used from several threads.
 
@@ -68,6 +120,7 @@ class EmbeddedStore:
         self._engine = engine
         self._clock = clock
         self._policy = policy or MergePolicy()
+        self._group = GroupCommit(self._store, _TOGETHER)
         self.spare = Spare(0)  # blocks are decoded in this process: several at once are no faster
 
     @property
@@ -93,28 +146,97 @@ class EmbeddedStore:
             Least and greatest acq of what was stored; (-1, -1) when there was nothing.
 
         Raises:
+            StoreInDoubtError: when the commit failed.
             StoreError: when it could not be stored; nothing was.
         """
+        if unless_stored is not None:  # it must see what all others have stored, so it goes alone
+            return self._append_new(batches, with_acq, unless_stored)
+        put = _Put(arrived(batches, with_acq=with_acq), with_acq)
+        self._group.run(put, sum(each.chunk.nbytes for each in put.records))
+        outcome, put.outcome = put.outcome, None
+        if isinstance(outcome, AcqInterval):
+            return outcome
+        if outcome is None:
+            outcome = StoreError(f"{_INTERRUPTED}; nothing was stored by this call", path=self.path)
+        try:
+            raise outcome
+        finally:
+            del outcome  # the error knows this frame, which must not know the error
+
+    def remove(
+        self,
+        boxes: Sequence[KeyRange],
+        predicate: Predicate | None = None,
+        *,
+        kind: RemovalKind = "delete",
+        what: str = "",
+        note: str | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Removes records durably, all or none. See `Remover.remove`.
+
+        Blocks without such records are not touched; of the others one at a time is in memory. Their space is used again by
+        later puts.
+
+        Raises:
+            StoreError: when they could not be removed; none were.
+        """
+        boxes = [box for box in boxes if not box.is_empty]
+
+        def chooses(block: Block, box: KeyRange) -> npt.NDArray[np.bool_]:
+            return _chosen(block, box, predicate)
+
+        if dry_run:
+            with self._engine.reading() as snapshot:
+                found = (chooses(block, box) for box in boxes for block in snapshot.blocks(box))
+                return sum(map(np.count_nonzero, found))
         with self._engine.writing() as transaction:
-            last, now = transaction.last_acq(), self._clock()
-            if unless_stored is not None:
-                for box in unless_stored.boxes():
-                    for block in transaction.blocks(box):
-                        unless_stored.feed(block.select(box))
-                batches = unless_stored.left_of(batches)
-            try:
-                came = arrived(batches, None if with_acq else max(now, last + 1))
-            except OverflowError as error:
-                raise StoreError(f"{error}; use PUTA to give acqs yourself", path=self.path) from error
-            if not came:
-                return AcqInterval(-1, -1)
-            for cid, records in _by_cid(came).items():
-                self._add(transaction, cid, records)
-            given = AcqInterval(min(each.acqs.acq_min for each in came), max(each.acqs.acq_max for each in came))
-            reached = min(given.acq_max, now) if with_acq else given.acq_max
-            if reached > last:
-                transaction.set_last_acq(reached)
-        return given
+            removed = _Removed(chooses)
+            transaction.rewrite(boxes, removed.change)
+            self._log(transaction, removed, kind, what, note)
+        return removed.count
+
+    def undo(self, puts: Sequence[PutId], note: str | None = None) -> int:
+        """Removes what is left of the records of some puts. See `Remover.undo`."""
+        wanted = dict(puts)
+        with self._engine.writing() as transaction:
+            found = {put.number: put for put in transaction.puts() if put.number in wanted}
+            _check_puts(puts, found, self.path)
+            groups = [[put for put in found.values() if put.keeps_acq is keeps_acq] for keeps_acq in (False, True)]
+            removed = _Removed(_of_puts(found.values()))
+            boxes = [
+                KeyRange.of(
+                    cid=(cid, cid + 1), acq=(min(put.acq_min for put in some), max(put.acq_max for put in some) + 1)
+                )
+                for group in groups
+                for cid, some in _of_cids(group).items()
+            ]
+            transaction.rewrite(boxes, removed.change)
+            names = ", ".join(str(put) for put in sorted(found))
+            self._log(transaction, removed, "undo", f"{'put' if len(found) == 1 else 'puts'} {names}", note)
+            now = self._clock()
+            for put in found.values():
+                transaction.keep_put(msgspec.structs.replace(put, undone=now), put)
+        return removed.count
+
+    def annotate(self, puts: Sequence[PutId], note: str) -> None:
+        """Gives puts a note. See `Remover.annotate`."""
+        wanted = dict(puts)
+        with self._engine.writing() as transaction:
+            for put in [put for put in transaction.puts() if wanted.get(put.number) == put.time]:
+                transaction.keep_put(msgspec.structs.replace(put, note=note), put)
+
+    def puts(self) -> list[PutInfo]:
+        """All puts, the oldest first."""
+        with self._engine.reading() as snapshot:
+            return list(snapshot.puts())
+
+    def removals(self, since: int = 0) -> list[Removal]:
+        """The removals with a number above `since`, the oldest first."""
+        with self._engine.reading() as snapshot:
+            if snapshot.next_removal <= since + 1:  # who asks again and again seldom finds more
+                return []
+            return [removal for removal in snapshot.removals() if removal.number > since]
 
     def last_acq(self, box: KeyRange) -> int:
         """See `Backend.last_acq`. For a store in which nothing was ever put, the least acq there is."""
@@ -154,7 +276,74 @@ class EmbeddedStore:
                         yield selected
         return answer
 
-    def _add(self, transaction: Writing, cid: int, records: list[Arrived]) -> None:
+    def _log(self, transaction: Writing, removed: _Removed, kind: RemovalKind, what: str, note: str | None) -> None:
+        if removed.count:
+            number, ends = transaction.next_removal, removed.ends
+            transaction.keep_removal(Removal(number, self._clock(), kind, removed.count, *ends, what, note))
+
+    def _append_new(self, batches: Sequence[Batch], with_acq: bool, unless_stored: Unstored) -> AcqInterval:
+        with self._engine.writing() as transaction:
+            for box in unless_stored.boxes():
+                for block in transaction.blocks(box):
+                    unless_stored.feed(block.select(box))
+            put = _Put(arrived(unless_stored.left_of(batches), with_acq=with_acq), with_acq)
+            return self._write(transaction, [put])[0]
+
+    def _store(self, puts: list[_Put]) -> None:
+        """Stores puts in one transaction, and notes what came of each."""
+        has_begun, is_written = False, False
+        given: list[AcqInterval] = []
+        try:
+            with self._engine.writing() as transaction:
+                has_begun = True
+                given = self._write(transaction, puts)
+                is_written = True
+        except Exception as error:  # noqa: BLE001 - told to whoever waits for it
+            if has_begun and len(puts) > 1 and not isinstance(error, StoreInDoubtError):
+                for put in puts:
+                    self._store([put])
+                return
+            for put in puts:
+                put.outcome = error if len(puts) == 1 else _copied(error)
+        except BaseException:
+            if is_written:
+                for put in puts:
+                    put.outcome = StoreInDoubtError(f"{_INTERRUPTED}; whether they are stored is not known", path=self.path)
+            raise
+        else:
+            for put, interval in zip(puts, given, strict=True):
+                put.outcome = interval
+
+    def _write(self, transaction: Writing, puts: Sequence[_Put]) -> list[AcqInterval]:
+        """Writes the records of puts; gives the acqs of each."""
+        given: list[AcqInterval] = []
+        before, now = transaction.last_acq(), self._clock()
+        last = before
+        for put in puts:
+            if not put.records:
+                given.append(AcqInterval(-1, -1))
+                continue
+            number = transaction.next_put
+            if put.with_acq:
+                interval = put.acqs()
+                last = max(last, min(interval.acq_max, now))
+            else:
+                try:
+                    interval = with_acqs(put.records, max(now, last + 1))
+                except OverflowError as error:
+                    raise StoreError(f"{error}; use PUTA to give acqs yourself", path=self.path) from error
+                last = interval.acq_max
+            put.number = number
+            given.append(PutInterval.of(interval, PutId(number, now)))
+            count, cids = sum(len(each.chunk) for each in put.records), tuple(sorted({each.cid for each in put.records}))
+            transaction.keep_put(PutInfo(number, now, cids, *interval, count, put.with_acq))
+        for cid, records in _by_cid(puts).items():
+            self._add(transaction, cid, records)
+        if last > before:
+            transaction.set_last_acq(last)
+        return given
+
+    def _add(self, transaction: Writing, cid: int, records: list[tuple[Arrived, int]]) -> None:
         """Stores records of one cid as a run, merged with such runs as it is time for."""
         blocks = _sorted(records)
         runs = transaction.runs(cid)
@@ -168,18 +357,125 @@ class EmbeddedStore:
         transaction.insert(cid, blocks, is_merged=bool(old))
 
 
+def _copied(error: Exception) -> Exception:
+    """The same error for another thread, which will give it a traceback of its own."""
+    made = copy(error)
+    made.__cause__ = error.__cause__
+    return made
+
+
 def _answer(box: KeyRange, last: int) -> int:
     return min(box.max.acq, last + 1 if last > LIMITS["acq"].least else last)
 
 
-def _by_cid(came: Sequence[Arrived]) -> dict[int, list[Arrived]]:
-    groups: dict[int, list[Arrived]] = {}
-    for records in came:
-        groups.setdefault(records.cid, []).append(records)
+def _by_cid(puts: Iterable[_Put]) -> dict[int, list[tuple[Arrived, int]]]:
+    """The records of each cid, and their marks."""
+    groups: dict[int, list[tuple[Arrived, int]]] = {}
+    for put in puts:
+        for records in put.records:
+            groups.setdefault(records.cid, []).append((records, put.number if put.with_acq else 0))
     return groups
 
 
-def _sorted(records: list[Arrived]) -> list[Block]:
+def _sorted(marked: list[tuple[Arrived, int]]) -> list[Block]:
+    records = [each for each, _ in marked]
     whole = joined([each.chunk for each in records])
-    layouts = {each.layout for each in records}
-    return sorted_blocks(whole.rows(), whole.record_size, layouts.pop() if len(layouts) == 1 else None)
+    assert isinstance(whole, RowChunk)  # that is what comes in
+    layouts = [each.layout for each in records if each.layout is not None] if whole.record_size else []
+    marks = [np.full(len(each.chunk), mark, np.int64) for each, mark in marked] if any(mark for _, mark in marked) else None
+    joined_marks = None if marks is None else np.concatenate(marks)
+    return sorted_blocks(whole, max(layouts, key=len, default=None), joined_marks)
+
+
+class _Removed:
+    """Takes records out of blocks, and counts them.
+
+    Args:
+        chooses: which.
+    """
+
+    def __init__(self, chooses: _Chooses) -> None:
+        self._chooses = chooses
+        self._least: list[int] | None = None
+        self._greatest: list[int] | None = None
+        self.count = 0
+
+    @property
+    def ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Least and greatest value of each key component, of what was removed."""
+        assert self._least is not None
+        assert self._greatest is not None
+        return tuple(self._least), tuple(self._greatest)
+
+    def change(self, block: Block, boxes: Sequence[KeyRange]) -> Block | None:
+        """See `Writing.rewrite`."""
+        mask = np.zeros(block.count, np.bool_)
+        for box in boxes:
+            mask |= self._chooses(block, box)
+        if not mask.any():
+            return block
+        self._count(block, mask)
+        return None if mask.all() else block.without(mask)
+
+    def _count(self, block: Block, mask: npt.NDArray[np.bool_]) -> None:
+        keys = [block.key(name)[mask] for name in KEY_FIELDS]
+        least, greatest = [int(key.min()) for key in keys], [int(key.max()) for key in keys]
+        self._least = least if self._least is None else list(map(min, self._least, least))
+        self._greatest = greatest if self._greatest is None else list(map(max, self._greatest, greatest))
+        self.count += len(keys[0])
+
+
+def _chosen(block: Block, box: KeyRange, predicate: Predicate | None) -> npt.NDArray[np.bool_]:
+    mask = np.zeros(block.count, np.bool_)
+    places = block.places(box)
+    if predicate is not None:
+        chunk = block.chunk() if block.inside(box) else block.chunk().take(places)
+        meets = predicate(chunk) if len(chunk) else None
+        if meets is not None:
+            mask[places] = meets
+            return mask
+    mask[places] = True
+    return mask
+
+
+def _of_puts(puts: Iterable[PutInfo]) -> _Chooses:
+    """Chooses the records of some puts."""
+    listed = list(puts)
+    numbers = np.array(sorted(put.number for put in listed if put.keeps_acq), np.int64)
+    given = sorted((put.acq_min, put.acq_max) for put in listed if not put.keeps_acq)
+    least, greatest = (np.array(ends, np.int64) for ends in (zip(*given, strict=True) if given else ((), ())))
+
+    def chooses(block: Block, box: KeyRange) -> npt.NDArray[np.bool_]:  # noqa: ARG001 - marks and acqs say it all
+        marks = block.marks
+        if not len(least):
+            return np.zeros(block.count, np.bool_) if marks is None else np.isin(marks, numbers)
+        acqs = block.key("acq")
+        at = np.searchsorted(least, acqs, side="right") - 1
+        mask: npt.NDArray[np.bool_] = (at >= 0) & (acqs <= greatest[at])
+        return mask if marks is None else (mask & (marks == 0)) | np.isin(marks, numbers)
+
+    return chooses
+
+
+def _of_cids(puts: Iterable[PutInfo]) -> dict[int, list[PutInfo]]:
+    found: dict[int, list[PutInfo]] = {}
+    for put in puts:
+        for cid in put.cids:
+            found.setdefault(cid, []).append(put)
+    return found
+
+
+def _check_puts(puts: Sequence[PutId], found: dict[int, PutInfo], path: str | None) -> None:
+    """Makes sure that all of some puts can be undone.
+
+    Raises:
+        StoreError: when one cannot.
+    """
+    for number, time in puts:
+        put = found.get(number)
+        if put is None or put.time != time:
+            raise StoreError(f"put {number} of {to_iso(time)} was not stored here; nothing was removed", path=path)
+        if put.undone is not None:
+            raise StoreError(
+                f"put {number} was undone at {to_iso(put.undone)}; nothing was removed by this call", path=path
+            )

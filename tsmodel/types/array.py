@@ -143,6 +143,10 @@ class _ArrayCodec(FieldCodec):
         return np.ndarray if self.as_numpy else list[self.item.python]  # type: ignore[name-defined]
 
     @property
+    def items(self) -> FieldCodec:
+        return self.item
+
+    @property
     def acyclic(self) -> bool:
         return self.item.acyclic
 

@@ -116,6 +116,16 @@ class FieldCodec(ABC):
         return self
 
     @property
+    def items(self) -> FieldCodec | None:
+        """How each item of a value is stored, where values are sequences of items."""
+        return None
+
+    @property
+    def source(self) -> tuple[FieldCodec, Callable[[Any], Any]] | None:
+        """Another codec, and what makes values of its values, which may raise a `FieldFault`; None for most."""
+        return None
+
+    @property
     def number(self) -> Scalar | None:
         """The scalar of the numbers that stand for values in columns, and are compared in their place; None where only
         values can be compared."""

@@ -199,6 +199,10 @@ class _ConvertedCodec(FieldCodec):
         return self.item.byte_order
 
     @property
+    def source(self) -> tuple[FieldCodec, Callable[[Any], Any]]:
+        return self.item, self.hooks.loaded
+
+    @property
     def least_size(self) -> int:
         return self.item.least_size
 

@@ -32,7 +32,7 @@ def real(value: object) -> Real | None:
         return (value or 0) if value.is_finite() else math.nan if value.is_nan() else math.copysign(math.inf, value)
     if isinstance(value, numbers.Rational):
         return Fraction(int(value.numerator), int(value.denominator))
-    if isinstance(value, np.longdouble) and np.isfinite(value):
+    if isinstance(value, np.floating) and value.dtype.char == "g" and np.isfinite(value):
         return Fraction(*value.as_integer_ratio())
     return float(value) if isinstance(value, numbers.Real) else None
 

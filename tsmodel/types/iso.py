@@ -47,7 +47,8 @@ def ns_of_texts(texts: Sequence[str]) -> list[int]:
     of_text = np.array(widths)
     for width in set(widths):
         (places,) = np.nonzero(of_text == width)
-        ns[places] = _of_one_width([texts[place] for place in places.tolist()])
+        at: list[int] = places.tolist()
+        ns[places] = _of_one_width([texts[place] for place in at])
     return ns.tolist()  # type: ignore[no-any-return]
 
 

@@ -72,7 +72,7 @@ class FixedTextCodec(OctetsCodec):
         mask: Mask = ((octets[:, :-1] == 0) & (octets[:, 1:] != 0)).any(axis=1)
         (doubtful,) = np.nonzero((octets > 127).any(axis=1) & ~mask)
         for at in doubtful.tolist():
-            mask[at] = not _is_text(column[at])
+            mask[at] = not _is_text(bytes(column[at]))
         return mask
 
     def load(self, stored: Any) -> Any:

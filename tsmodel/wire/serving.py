@@ -26,6 +26,7 @@ from tsmodel.wire.messages import GetAcqRequest, GetRequest, PutBegin, PutEnd, P
 from tsmodel.wire.reading import Parser, Reader
 from tsmodel.wire.records import PUT_FORM, PUTA_FORM, RecordForm, WholeRecords, octets_of
 from tsmodel.wire.requests import Buffers
+from tsmodel.wire.sorting import order_of, run_starts
 from tsmodel.wire.status import Command
 
 __all__ = ["Request", "RequestReader", "acq_answer", "get_begin", "get_break", "get_end", "put_answer", "refusal"]
@@ -105,7 +106,7 @@ class RequestReader(Reader[Request]):
             at = found.others(view, at, form)
             if at == start:
                 break
-        if found.batches < _FEW:
+        if 1 != found.batches < _FEW:
             return iter(())
         self._buffer.take(at)
         return found.records()
@@ -146,7 +147,7 @@ class _Together:
         if len(view) - at < _ONE.size:
             return at
         _, size, n = _ONE.unpack_from(view, at)
-        if size != n + _INT.size or not form.least <= n <= form.most:
+        if size != n + _INT.size or not form.least <= n <= form.most or len(view) - at < _FEW * (size + _BATCH.size):
             return at
         batch = np.dtype([("cid", "<i4"), ("size", "<i4"), ("n", "<i4"), ("rest", f"V{n}")])
         room = (len(view) - at) // batch.itemsize
@@ -164,10 +165,11 @@ class _Together:
             return at
         cids: npt.NDArray[np.int32] = np.ndarray(count, "<i4", view, at, (batch.itemsize,))
         records = np.ndarray(count, f"V{size}", view, at + _BATCH.size, (batch.itemsize,))
-        order = np.argsort(cids, kind="stable")
-        cids, data = cids[order], octets_of(records[order])
-        starts = [0, *(np.flatnonzero(np.diff(cids)) + 1).tolist(), count]
-        for start, end in pairwise(starts):
+        order = order_of([cids])
+        if order is not None:
+            cids, records = cids[order], records[order]
+        data = octets_of(records)
+        for start, end in pairwise([*run_starts([cids]).tolist(), count]):
             self._add(int(cids[start]), data[start * size : end * size], end - start, size)
         self.batches += count
         return at + count * batch.itemsize

@@ -59,7 +59,7 @@ def _order_by(column: Array) -> Places:
         least = column.min()
         # NumPy merges what ascends for long, and sorts 16 bits by radix: each is best at its own.
         if descents * _ASCENDING > len(column) and int(column.max()) - int(least) < _NARROW:
-            column = np.subtract(column, least, dtype=column.dtype).astype(np.uint16)
+            column = np.subtract(column, least).astype(np.uint16)
     return np.argsort(column, kind="stable")
 
 

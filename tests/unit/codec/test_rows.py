@@ -96,7 +96,7 @@ def test_a_payload_without_fields() -> None:
     empty: RowCodec[tuple[int, ...]] = row_codec(packed([]), lambda *values: values)
     fit = empty.fit(chunk_of(b"", b"x", b""))
     assert list(empty.rows(fit.records)) == [(1, 0, 3, 4, 5), (1, 2, 3, 4, 5)]
-    assert [misfit.payload for misfit in fit.misfits] == [b"x"]
+    assert [mismatch.payload for mismatch in fit.mismatches] == [b"x"]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_payloads_of_other_sizes_are_set_apart() -> None:
     good = struct.pack("<hd?", 6, 0.5, True)
     fit = codec().fit(chunk_of(good, b"short", good, b"", good + b"!"))
     assert [row.mid for row in codec().rows(fit.records)] == [0, 2]
-    assert [(misfit.key, misfit.payload) for misfit in fit.misfits] == [
+    assert [(mismatch.key, mismatch.payload) for mismatch in fit.mismatches] == [
         (Key(1, 1, 3, 4, 5), b"short"),
         (Key(1, 3, 3, 4, 5), b""),
         (Key(1, 4, 3, 4, 5), good + b"!"),
@@ -300,7 +300,7 @@ def test_no_record_fits() -> None:
     for payloads in ([b"x", b"y"], [b"x", b""]):
         fit = codec().fit(chunk_of(*payloads))
         assert list(codec().rows(fit.records)) == []
-        assert [misfit.payload for misfit in fit.misfits] == payloads
+        assert [mismatch.payload for mismatch in fit.mismatches] == payloads
 
 
 def test_numpy_scalars_are_values() -> None:

@@ -159,10 +159,10 @@ def test_channels_read_all_versions() -> None:
     assert {record.value.cid for record in records} == {-1}
     records = list(Since.payload_type.read(chunk_of((later, struct.pack("<i", 7)), (KEY, struct.pack("<i", 7)))))
     assert sorted((record.key.cid, record.value.number) for record in records) == [(1, 8), (9, 7)]
-    before_a_misfit = Since.payload_type.read(chunk_of((KEY, struct.pack("<i", 7)), (KEY, b"")))
-    assert next(before_a_misfit).value.number == 8
+    before_a_mismatch = Since.payload_type.read(chunk_of((KEY, struct.pack("<i", 7)), (KEY, b"")))
+    assert next(before_a_mismatch).value.number == 8
     with pytest.raises(DecodeError, match="Since has no such records"):
-        next(before_a_misfit)
+        next(before_a_mismatch)
     batches = Since.payload_type.encode([Record(later, Since(cid=0, mid=0, moid=0, cap=0, number=1))], with_acq=False)
     assert batches.count == 1
     with pytest.raises(EncodeError, match="cap is 4; it must be 1000 to"):

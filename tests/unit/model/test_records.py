@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import struct
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 
 from tsmodel import (
+    Acq,
     Array,
     Bool,
+    Cap,
     Float16,
     Float32,
     Float64,
@@ -24,6 +27,7 @@ from tsmodel import (
     UInt64,
     connect,
     field,
+    to_ns,
 )
 from tsmodel.client.payload_type import PayloadType
 from tsmodel.client.record import Key, Record
@@ -321,3 +325,32 @@ def test_narrow_floats_are_shown_with_the_digits_that_they_have() -> None:
 
 def test_a_repr_of_the_users_own_stays() -> None:
     assert repr(NamedNarrow(**PLAIN_KEY, value=1.5)) == "named"
+
+
+class Timed(TSModel):
+    volts: Float32
+
+
+def test_times_as_datetimes() -> None:
+    at = dt.datetime(2026, 1, 31, 12, 34, 56, 789012, dt.timezone.utc)
+    reading = Timed(cid=1, mid=1, moid=1, cap=to_ns(at) + 999, volts=1)
+    assert (reading.captured, reading.acquired) == (at, None)
+    reading.acq = reading.cap
+    assert reading.acquired == at
+
+
+def test_fields_named_as_they_are_take_their_place() -> None:
+    class Named(TSModel):
+        captured: Int32
+        acquired: Int32
+
+    class Keyed(TSModel):
+        captured: Cap
+        acquired: Acq
+
+    named = Named(cid=1, mid=1, moid=1, cap=0, captured=5, acquired=6)
+    assert (named.captured, named.acquired) == (5, 6)
+    assert str(Named.captured > 5) == "captured > 5"
+    keyed = Keyed(cid=1, mid=1, moid=1, captured=7, acquired=8)
+    assert (keyed.captured, keyed.key.cap, keyed.acquired, keyed.key.acq) == (7, 7, 8, 8)
+    assert Keyed.from_json(keyed.to_json()) == keyed

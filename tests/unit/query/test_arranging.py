@@ -36,12 +36,20 @@ def readings(count: int, **key: Any) -> list[Reading]:
     return [Reading(**{"cid": 1, "mid": 1, "moid": 7, "cap": n, "volts": n % 7, **key}) for n in range(count)]
 
 
+def test_names_and_minus_signs() -> None:
+    assert (
+        Reading.query.order_by("cap", -Reading.volts).spec == Reading.query.order_by(Reading.cap, Reading.volts.desc()).spec
+    )
+
+
 def test_what_cannot_be_ordered_by() -> None:
     query = Reading.query
     with pytest.raises(QueryError, match="order_by takes columns, such as"):
         query.order_by()
-    with pytest.raises(QueryError, match="order_by takes columns, such as Reading.cap, not 'cap'"):
-        query.order_by("cap")  # type: ignore[arg-type]
+    with pytest.raises(QueryError, match="order_by takes columns or their names, such as Reading.cap, not 5"):
+        query.order_by(5)  # type: ignore[arg-type]
+    with pytest.raises(QueryError, match="'volt' is not a column of Reading, which has "):
+        query.order_by("volt")
     with pytest.raises(QueryError, match="Event.code is not a column of Reading"):
         query.order_by(Event.code)
     with pytest.raises(QueryError, match=r"Reading.xs .* has no order"):

@@ -275,7 +275,7 @@ def test_columns_that_are_not_there(query: Query[Reading], columns: Any, wording
         assert wording in str(caught.value)
 
 
-def test_misfits_are_met_as_by_other_ends(query: Query[Reading]) -> None:
+def test_mismatches_are_met_as_by_other_sinks(query: Query[Reading]) -> None:
     class Both(TSModel):
         volts: Float32
         more: Text = field(size=60)

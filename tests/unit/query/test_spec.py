@@ -111,7 +111,7 @@ def test_repr() -> None:
     [
         (lambda: QuerySpec(Reading, (3,)), "where() takes conditions such as Reading.cap > 0, not 3 (int)"),  # type: ignore
         (lambda: QuerySpec(Reading, (Event.code > 1,)), "Event.code is not a column of Reading"),
-        (lambda: QuerySpec(Reading, order=("cap",)), "order_by takes columns, such as Reading.cap, not 'cap'"),  # type: ignore
+        (lambda: QuerySpec(Reading, order=(5,)), "order_by takes columns or their names, such as Reading.cap, not 5"),  # type: ignore
         (lambda: QuerySpec(Reading, order=(Event.code.desc(),)), "Event.code is not a column of Reading"),
         (lambda: QuerySpec(Reading, limit=-1), "limit takes an int from 0, not -1"),
         (lambda: QuerySpec(Reading, versions="newest"), """versions takes "all" or "latest", not 'newest'"""),  # type: ignore

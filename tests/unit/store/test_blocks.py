@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.batches import Row, rows_in
+from support.budget import examples
 
 from tsmodel import Float32, Int32, TSModel
 from tsmodel.errors import StoreCorruptError
@@ -14,6 +15,7 @@ from tsmodel.keys import LIMITS, Key, KeyRange
 from tsmodel.model.base import codec_of
 from tsmodel.store.blocks import BLOCK_BYTES, BLOCK_RECORDS, MOST_BYTES, Block, Piece, layout_of, merged, sorted_blocks
 from tsmodel.store.parts import Codec
+from tsmodel.wire.chunk import RowChunk, parsed
 from tsmodel.wire.records import GET_FORM
 
 small = st.integers(-2, 2)
@@ -21,23 +23,21 @@ rows_of_one_size = st.lists(st.tuples(small, small, small, small, st.binary(min_
 rows_of_any_size = st.lists(st.tuples(small, small, small, small, st.binary(max_size=5)), min_size=1)
 
 
-def in_get_form(cid: int, rows: list[Row]) -> memoryview:
-    pieces = []
-    for *key, payload in rows:
-        pieces.append((32 + len(payload)).to_bytes(4, "little") + Key(cid, *key).to_bytes() + payload)
-    return memoryview(b"".join(pieces))
+def in_get_form(cid: int, rows: list[Row]) -> RowChunk:
+    return RowChunk.of(
+        [(32 + len(payload)).to_bytes(4, "little") + Key(cid, *key).to_bytes() + payload for *key, payload in rows]
+    )
 
 
 def blocks_of(rows: list[Row], cid: int = 7) -> list[Block]:
-    sizes = {36 + len(row[-1]) for row in rows}
-    return list(sorted_blocks(in_get_form(cid, rows), sizes.pop() if len(sizes) == 1 else 0))
+    return sorted_blocks(in_get_form(cid, rows))
 
 
 def rows_of(blocks: list[Block]) -> list[Row]:
     return [row for block in blocks for row in rows_in(block.rows())]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(rows_of_one_size | rows_of_any_size, st.tuples(small, small), st.tuples(small, small), st.tuples(small, small))
 def test_blocks_hold_all_records_sorted_and_select_the_right_ones(
     rows: list[Row], mids: tuple[int, int], caps: tuple[int, int], acqs: tuple[int, int]
@@ -57,7 +57,7 @@ def test_blocks_hold_all_records_sorted_and_select_the_right_ones(
             assert len(inside) == block.count
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(rows_of_one_size | rows_of_any_size, min_size=1, max_size=4))
 def test_merged_blocks_hold_what_went_in(groups: list[list[Row]]) -> None:
     went_in = [block for rows in groups for block in blocks_of(rows)]
@@ -111,7 +111,7 @@ nested = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(nested, st.lists(keys, min_size=1, max_size=60), st.sampled_from(Codec), st.integers(0, 2**32), st.integers(1, 256))
 def test_payloads_of_any_dtype_come_back_as_they_were(
     dtype: np.dtype[np.void], given_keys: list[tuple[int, int, int, int]], codec: Codec, seed: int, kinds: int
@@ -121,7 +121,7 @@ def test_payloads_of_any_dtype_come_back_as_they_were(
     assert sum(piece.width for piece in layout) == size
     random = np.random.default_rng(seed)
     rows = [(*key, random.integers(0, kinds, size, np.uint8).tobytes()) for key in given_keys]
-    blocks = list(sorted_blocks(in_get_form(3, rows), 36 + size, layout))
+    blocks = sorted_blocks(in_get_form(3, rows), layout)
     back = [stored(block, codec) for block in blocks]
     assert rows_of(back) == rows_of(blocks)
     assert sorted(rows_of(back)) == sorted((3, *row) for row in rows)
@@ -130,7 +130,7 @@ def test_payloads_of_any_dtype_come_back_as_they_were(
     assert [row[:5] for row in again] == sorted(row[:5] for row in again)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     st.lists(st.tuples(keys, st.binary(max_size=3) | st.integers(0, 3000).map(bytes)), min_size=1, max_size=60),
     st.sampled_from(Codec),
@@ -145,7 +145,7 @@ def test_payloads_of_any_size_come_back_as_they_were(given_rows: list[tuple[tupl
         assert columns.payloads().tobytes() == b"".join(row[-1] for row in rows_in(block.rows()))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.lists(st.tuples(small, small, small, small), min_size=24, max_size=60),
     st.sampled_from([1, 2]),
@@ -247,8 +247,8 @@ def test_large_runs_are_cut_by_time(series: int) -> None:
     records["mid"], records["moid"] = at % series, 7
     records["cap"], records["acq"] = at // series, at
     records["payload"] = at.astype("<u4").view("V4")
-    data = memoryview(np.random.default_rng(1).permutation(records).tobytes())
-    for blocks in (sorted_blocks(data, records.dtype.itemsize), merged(sorted_blocks(data, records.dtype.itemsize))):
+    data = parsed(memoryview(np.random.default_rng(1).permutation(records).tobytes()))
+    for blocks in (sorted_blocks(data), merged(sorted_blocks(data))):
         assert all(block.count <= BLOCK_RECORDS for block in blocks)
         keys = [np.stack([block.key(name) for name in ("mid", "moid", "cap", "acq")], axis=1) for block in blocks]
         for block, found in zip(blocks, keys, strict=True):

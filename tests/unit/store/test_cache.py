@@ -20,10 +20,11 @@ from tsmodel.store.cache import BlockCache
 from tsmodel.store.directory import checked_block
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine
+from tsmodel.wire.chunk import RowChunk
 
 
 def block(name: int, size: int) -> Block:
-    return Block.of_rows((name,) * 9, memoryview(bytes(size)), 1, size, ())
+    return Block.of_rows((name,) * 9, RowChunk(memoryview(bytes(size)), 1, size), ())
 
 
 uses = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(1, 60)), max_size=80)

@@ -12,14 +12,17 @@ from pathlib import Path
 import pytest
 from support.batches import Row, batches, scanned
 
+from tsmodel.backend import PutInterval
 from tsmodel.errors import StoreCorruptError, StoreFormatError
 from tsmodel.keys import KeyRange
-from tsmodel.store import EmbeddedStore, open_store
-from tsmodel.store.journal import check_journal
+from tsmodel.store import EmbeddedStore, open_store, verify
+from tsmodel.store.journal import check_journal, committed
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine
 
 PAGE = 8192
+PUTS = [30, 3, 31, 3, 32, 3, 33, 3, 34, 3, 40, 5]
+"""How many records the puts of the small file had."""
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[Row]]:
         for number in range(5):
             store.append(batches([(1, n % 7, 0, n * n % 50, b"%06d" % (n % 10)) for n in range(30 + number)]))
             store.append(batches([(2, n, 0, n, b"x" * (n % 3)) for n in range(3)]))
+        given = store.append(batches([(1, n, 0, 7, 5, b"%06d" % n) for n in range(40)], with_acq=True), with_acq=True)
+        assert isinstance(given, PutInterval)
+        store.annotate([given.put], "a note")
+        store.append(batches([(1, n, 0, 7, 6, b"%06d" % n) for n in range(5)], with_acq=True), with_acq=True)
+        store.remove([KeyRange.of(cid=(1, 2), mid=(2, 4))], note="a removal")
+        store.undo([store.puts()[0].id])
         rows = scanned(store)
     return path.read_bytes(), rows
 
@@ -42,6 +51,10 @@ def answer(path: Path, content: bytes, rows: list[Row]) -> bool:
         with closing(open_store(path, read_only=True)) as store:
             found = scanned(store)
             last = store.last_acq(KeyRange())
+            assert [put.count for put in store.puts()] == PUTS
+            assert [(put.number, put.note) for put in store.puts() if put.note] == [(11, "a note")]
+            assert [put.number for put in store.puts() if put.undone is not None] == [1]
+            assert [(each.kind, each.note) for each in store.removals()] == [("delete", "a removal"), ("undo", None)]
     except (StoreCorruptError, StoreFormatError) as error:
         refusal = str(error)
     if refusal:
@@ -128,6 +141,13 @@ def test_a_file_cut_at_any_length(tmp_path: Path, small: tuple[bytes, list[Row]]
         "INSERT INTO runs SELECT number + 100, cid, digest, directory FROM runs LIMIT 1",
         "ALTER TABLE runs RENAME COLUMN digest TO other",
         "CREATE TABLE more (x)",
+        "DELETE FROM puts WHERE number = 3",
+        "UPDATE puts SET number = number + 100 WHERE number = 5",
+        "UPDATE puts SET data = (SELECT data FROM puts WHERE number = 1) WHERE number = 2",
+        "UPDATE puts SET data = 7",
+        "DELETE FROM removals",
+        "UPDATE removals SET data = (SELECT data FROM puts WHERE number = removals.number)",
+        "INSERT INTO removals SELECT number + 10, data FROM removals LIMIT 1",
         "DROP TABLE blocks",
     ],
 )
@@ -139,6 +159,8 @@ def test_what_was_changed_by_statements_is_found(tmp_path: Path, small: tuple[by
     assert not answer(path, path.read_bytes(), small[1])
     with pytest.raises(StoreCorruptError), closing(open_store(path)) as store:
         scanned(store)
+        store.puts()
+        store.removals()
 
 
 def test_a_state_of_another_time_is_found(tmp_path: Path) -> None:
@@ -207,6 +229,65 @@ def test_a_damaged_head_of_a_journal_is_found(left: tuple[Path, Path], at: int) 
     journal.write_bytes(bytes(changed))
     with pytest.raises(StoreCorruptError, match="journal"):
         open_store(path)
+
+
+@pytest.fixture
+def died(tmp_path: Path) -> tuple[Path, Path]:
+    """The same with the journal's index, as after a kill."""
+    store = open_store(tmp_path / "store.tsdb")
+    for n in range(10):
+        store.append(batches([(1, n, 1, 1, b"payload")]))
+    (tmp_path / "died").mkdir()
+    for end in ("", "-wal", "-shm"):
+        shutil.copy(tmp_path / f"store.tsdb{end}", tmp_path / "died" / f"store.tsdb{end}")
+    store.close()
+    return tmp_path / "died" / "store.tsdb", tmp_path / "died" / "store.tsdb-wal"
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("damage", ["last frame", "last bytes lost", "last put lost", "all lost", "empty"])
+def test_the_index_tells_a_damaged_end_from_one_that_was_never_finished(
+    died: tuple[Path, Path], damage: str, read_only: bool
+) -> None:
+    path, journal = died
+    whole = journal.read_bytes()
+    *_, before, last = frames_of(whole)
+    changed = {
+        "last frame": whole[: last + 100] + bytes([whole[last + 100] ^ 4]) + whole[last + 101 :],
+        "last bytes lost": whole[:-5],
+        "last put lost": whole[:before],
+        "all lost": whole[:32],
+        "empty": b"",
+    }[damage]
+    journal.write_bytes(changed)
+    with pytest.raises(StoreCorruptError, match=r"journal .* (damaged or cut short|cut short)"):
+        open_store(path, read_only=read_only)
+    assert journal.read_bytes() == changed
+    assert "journal" in [fault.where for fault in verify(path).faults]
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_what_a_dead_process_left_is_taken_in_when_it_is_whole(died: tuple[Path, Path], read_only: bool) -> None:
+    with closing(open_store(died[0], read_only=read_only)) as store:
+        assert len(scanned(store)) == 10
+
+
+def test_an_index_of_another_journal_proves_nothing(died: tuple[Path, Path]) -> None:
+    path, journal = died
+    index = Path(f"{path}-shm")
+    found = committed(index)
+    assert found is not None
+    assert found.salt == journal.read_bytes()[16:24]
+    assert found.frames > 10
+    check_journal(journal, found._replace(salt=b"12345678", frames=1000))
+    with pytest.raises(StoreCorruptError, match="1000 of its frames"):
+        check_journal(journal, found._replace(frames=1000))
+    data = bytearray(index.read_bytes())
+    data[20] ^= 1
+    index.write_bytes(bytes(data))
+    assert committed(index) is None
+    index.unlink()
+    assert committed(index) is None
 
 
 def test_a_whole_journal_is_taken_in(left: tuple[Path, Path]) -> None:

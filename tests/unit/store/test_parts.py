@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 
 from tsmodel.errors import StoreCorruptError
 from tsmodel.store import parts
@@ -36,7 +37,7 @@ def only(data: bytes) -> Part:
     return part
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(columns, codecs)
 def test_integers_come_back(values: npt.NDArray[np.int64], codec: Codec) -> None:
     part = only(parts.encode_integers(values, codec))
@@ -45,7 +46,7 @@ def test_integers_come_back(values: npt.NDArray[np.int64], codec: Codec) -> None
         parts.decode_integers(part, len(values) + 1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.integers(1, 70), st.integers(1, 300), st.integers(0, 2**32), st.sampled_from([1, 2, 3, 256]), codecs)
 def test_items_come_back(count: int, width: int, seed: int, kinds: int, codec: Codec) -> None:
     items = np.random.default_rng(seed).integers(0, kinds, (count, width)).astype(np.uint8)

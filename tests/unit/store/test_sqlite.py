@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.batches import batches, scanned
 from support.forks import forks, in_child
 
-from tsmodel.backend import Batch
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError
 from tsmodel.keys import KeyRange
 from tsmodel.store import EmbeddedStore, open_store
+from tsmodel.store.engine import Writing
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import APPLICATION_ID, FORMAT_VERSION, SQLiteEngine
 
@@ -183,20 +185,20 @@ class TestForked:
         store.close()
         idle.close()
 
-    def test_a_transaction_of_another_thread_is_not_undone(self, path: Path) -> None:
+    def test_a_transaction_of_another_thread_is_not_undone(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         store = open_store(path)
         begun, goes_on = threading.Event(), threading.Event()
 
-        def rows() -> Iterator[Batch]:
+        def write(transaction: Writing, puts: Sequence[Any]) -> Any:
+            given = written(transaction, puts)
             begun.set()
             goes_on.wait(20)
-            yield from batches([(1, 1, 1, n, b"") for n in range(100)])
+            return given
 
-        class Slow(list[Batch]):
-            def __iter__(self) -> Iterator[Batch]:
-                return rows()
-
-        thread = threading.Thread(target=store.append, args=(Slow(),))
+        written = store._write
+        monkeypatch.setattr(store, "_write", write)
+        rows = batches([(1, 1, 1, n, b"") for n in range(100)])
+        thread = threading.Thread(target=store.append, args=(rows,))
         thread.start()
         assert begun.wait(20)
         said = in_child(lambda: store.append([]), 20)
@@ -257,7 +259,9 @@ def test_an_empty_file_is_no_new_store(path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.9, 0.5, 0.1])
 def test_a_truncated_file(path: Path, share: float) -> None:
-    fill(path, 20_000)
+    fill(path)
+    with closing(open_store(path)) as store:
+        store.append(batches([(2, n, 0, n, random.Random(n).randbytes(50)) for n in range(5000)]))
     with path.open("r+b") as file:
         file.truncate(int(path.stat().st_size * share))
     with pytest.raises(StoreError, match=r"store\.tsdb"), closing(open_store(path)) as store:

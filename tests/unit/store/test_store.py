@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.batches import batch, batches, scanned
 
-from tsmodel.backend import Batch
-from tsmodel.errors import LocalProtocolError, RemoteProtocolError, StoreError
+from tsmodel.backend import AcqInterval, Batch
+from tsmodel.errors import LocalProtocolError, RemoteProtocolError, StoreError, StoreInDoubtError
 from tsmodel.keys import LIMITS, Key, KeyRange
 from tsmodel.store import EmbeddedStore, open_store
-from tsmodel.store.engine import Engine
-from tsmodel.store.intake import arrived
+from tsmodel.store.engine import Engine, Writing
+from tsmodel.store.intake import arrived, with_acqs
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine
@@ -261,6 +264,158 @@ def test_a_failing_engine_stores_nothing(store: EmbeddedStore, monkeypatch: pyte
     assert store.append(batches([(1, 1, 1, 1, b"")])) == (1001, 1001)
 
 
+class Together:
+    """Puts that come while another one is written, and so are written together."""
+
+    def __init__(self, store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._store, self._begun, self._goes_on = store, threading.Event(), threading.Event()
+        self.groups: list[int] = []
+        self._written = store._write
+        monkeypatch.setattr(store, "_write", self._write)
+
+    def _write(self, transaction: Writing, puts: Sequence[Any]) -> list[AcqInterval]:
+        given = self._written(transaction, puts)
+        self.groups.append(len(puts))
+        if len(self.groups) == 1:
+            self._begun.set()
+            assert self._goes_on.wait(20)
+        return given
+
+    def store(self, puts: Sequence[tuple[list[Batch], bool]]) -> list[Any]:
+        """What comes of each: its acqs, or its error."""
+        outcomes: list[Any] = [None] * len(puts)
+
+        def put(at: int) -> None:
+            try:
+                outcomes[at] = self._store.append(puts[at][0], with_acq=puts[at][1])
+            except BaseException as error:  # noqa: BLE001 - told to the test
+                outcomes[at] = error
+
+        threads = []
+        for at in range(len(puts)):
+            before = len(self._store._group._queue)
+            threads.append(threading.Thread(target=put, args=(at,)))
+            threads[-1].start()
+            if at == 0:
+                assert self._begun.wait(20)
+            while at and len(self._store._group._queue) == before and threads[-1].is_alive():
+                time.sleep(0.002)
+        self._goes_on.set()
+        for thread in threads:
+            thread.join(20)
+        return outcomes
+
+
+@pytest.fixture
+def together(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> Together:
+    return Together(store, monkeypatch)
+
+
+def one(cid: int, mid: int, payload: bytes = b"") -> tuple[list[Batch], bool]:
+    return batches([(cid, mid, 0, 0, payload)]), False
+
+
+def test_puts_that_come_together_are_one_transaction(store: EmbeddedStore, together: Together) -> None:
+    puts = [one(1, 0), one(1, 1), (batches([(2, 2, 0, n, b"long") for n in range(100)]), False), ([], False)]
+    puts += [(batches([(1, 3, 0, 0, 500, b""), (1, 3, 0, 0, 9, b"")], with_acq=True), True), one(1, 4, b"odd")]
+    assert together.store(puts) == [(1000, 1000), (1001, 1001), (1002, 1101), (-1, -1), (9, 500), (1102, 1102)]
+    assert together.groups == [1, 5]
+    rows = scanned(store)
+    assert [row[1] for row in rows] == [0, 1, 3, 3, 4] + [2] * 100
+    assert [row[4] for row in rows] == [1000, 1001, 9, 500, 1102, *range(1002, 1102)]
+    assert store.last_acq(KeyRange()) == 1103
+
+
+def test_a_puta_of_the_future_moves_the_acqs_of_its_neighbours_only_to_the_clock(
+    store: EmbeddedStore, together: Together, clock: Clock
+) -> None:
+    future = batches([(1, 3, 0, 0, 10**15, b"")], with_acq=True), True
+    clock.time = 5000
+    assert together.store([one(1, 0), future, one(1, 1)]) == [(5000, 5000), (10**15, 10**15), (5001, 5001)]
+    assert store.last_acq(KeyRange()) == 5002
+
+
+def test_a_promise_is_kept_by_all_that_are_stored_together(store: EmbeddedStore, together: Together) -> None:
+    store.advance(7000)
+    assert together.store([one(1, 0), one(1, 1), one(2, 2)]) == [(7000, 7000), (7001, 7001), (7002, 7002)]
+
+
+def test_a_bad_put_fails_alone(store: EmbeddedStore, together: Together, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = store._add
+
+    def failing(transaction: Writing, cid: int, records: Any) -> None:
+        if cid == 3:
+            raise StoreError("the block is damaged")
+        add(transaction, cid, records)
+
+    monkeypatch.setattr(store, "_add", failing)
+    outcomes = together.store([one(1, 0), one(2, 1), one(3, 2), (batches([(-4, 1, 1, 1, b"")]), False), one(4, 3)])
+    assert [outcome for at, outcome in enumerate(outcomes) if at not in (2, 3)] == [(n, n) for n in (1000, 1001, 1002)]
+    assert [str(outcomes[at]).partition(":")[0].partition(";")[0] for at in (2, 3)] == [
+        "the block is damaged",
+        "a batch has cid -4",
+    ]
+    assert [row[0] for row in scanned(store)] == [1, 2, 4]
+    monkeypatch.undo()
+    assert store.append(batches([(1, 1, 1, 1, b"")])) == (1003, 1003)
+
+
+def test_the_last_acq_goes_to_the_first_who_comes(store: EmbeddedStore, together: Together) -> None:
+    store.advance(LIMITS["acq"].bound - 2)
+    first, second, third, puta = together.store(
+        [one(1, 0), one(1, 1), one(1, 2), (batches([(1, 3, 0, 0, 8, b"")], with_acq=True), True)]
+    )
+    assert (first.acq_max, second.acq_max, puta) == (LIMITS["acq"].bound - 2, LIMITS["acq"].bound - 1, (8, 8))
+    assert "no acquisition time is left" in str(third)
+    assert len(scanned(store)) == 3
+
+
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_a_failed_commit_is_in_doubt_for_all_and_a_transaction_that_cannot_begin_stores_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_begun: bool
+) -> None:
+    engine = SQLiteEngine(str(tmp_path / "store.tsdb"))
+    store = EmbeddedStore(engine)
+    together = Together(store, monkeypatch)
+    done: list[object] = []
+    name = "_commit" if has_begun else "_begin"
+    original = getattr(engine, name)
+
+    def failing(*arguments: Any) -> None:
+        done.append(None)
+        if len(done) == 1:
+            original(*arguments)
+        elif has_begun:
+            engine._fail("disk I/O error", None)
+        else:
+            raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(engine, name, failing)
+    first, *outcomes = together.store([one(1, 0), one(1, 1), one(2, 2), one(2, 3)])
+    assert isinstance(first, AcqInterval)
+    assert [type(outcome) for outcome in outcomes] == [StoreInDoubtError if has_begun else StoreError] * 3
+    assert len({id(outcome) for outcome in outcomes}) == 3
+    assert {outcome.path for outcome in outcomes} == {str(tmp_path / "store.tsdb")}
+    assert all(("only after the store was opened again" if has_begun else "nothing was stored") in str(o) for o in outcomes)
+    assert len(done) == 2  # nobody tries again what cannot be, or may be stored
+    store.close()
+
+
+def test_an_interrupted_thread_says_what_became_of_the_others(store: EmbeddedStore, together: Together) -> None:
+    written = together._written
+
+    def interrupted(transaction: Writing, puts: Sequence[Any]) -> list[AcqInterval]:
+        if len(puts) > 1:
+            raise SystemExit
+        return written(transaction, puts)
+
+    together._written = interrupted
+    _, *outcomes = together.store([one(1, 0), one(1, 1), one(1, 2), one(1, 3)])
+    assert isinstance(outcomes[0], SystemExit)  # its thread did the work
+    assert all("interrupted; nothing was stored" in str(outcome) for outcome in outcomes[1:])
+    assert [row[1] for row in scanned(store)] == [0]
+
+
 def test_open_store_without_a_path_is_in_memory() -> None:
     store = open_store(None)
     assert store.path is None
@@ -269,10 +424,10 @@ def test_open_store_without_a_path_is_in_memory() -> None:
 
 def test_many_small_batches_cost_as_much_as_a_few() -> None:
     rows = [(n % 7, n, 1, n, b"x" * (n % 3)) for n in range(1000)]
-    came = arrived(batches(rows), 100)
+    came = arrived(batches(rows), with_acq=False)
+    assert with_acqs(came, 100) == (100, 1099)
     assert len(came) == 7
     assert sum(len(each.chunk) for each in came) == 1000
-    assert (came[0].acqs.acq_min, came[-1].acqs.acq_max) == (100, 1099)
     store = open_store(None)
     store.append(batches(rows))
     by_arrival = sorted(scanned(store), key=lambda row: (row[0], row[4]))

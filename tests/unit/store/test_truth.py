@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sqlite3
@@ -201,21 +202,102 @@ def test_the_last_one_to_close_a_file_says_so(path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
-def test_two_that_close_a_file_at_the_same_moment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = open_store(path), open_store(path)
-    put(first, 0)
+@pytest.mark.parametrize("refusals", [1, 2, 100])
+def test_two_that_close_a_file_at_the_same_moment(path: Path, monkeypatch: pytest.MonkeyPatch, refusals: int) -> None:
     said, calls = engine._said_closed, []
 
-    def refused_twice(connection: sqlite3.Connection) -> bool:
+    def refused(connection: sqlite3.Connection) -> bool:
         calls.append(1)
-        return said(connection) if len(calls) > 2 else False
+        return said(connection) if len(calls) > refusals else False
 
-    monkeypatch.setattr(engine, "_said_closed", refused_twice)
-    first.close()
-    second.close()
-    assert len(calls) == 3
+    store = open_store(path)
+    put(store, 0)
+    monkeypatch.setattr(engine, "_said_closed", refused)
+    store.close()
+    monkeypatch.undo()
+    assert Path(f"{path}-wal").exists() == (refusals == 100)
     with closing(open_store(path)) as store:
         assert mids(store) == list(range(10))
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+UNCLOSED = """
+import sys
+from support.batches import batches, scanned
+from tsmodel.keys import KeyRange
+from tsmodel.store import open_store
+
+store = open_store(sys.argv[1])
+store.append(batches([(1, 1, 0, 0, b"one")]))
+if sys.argv[2] == "reading":
+    scan = iter(store.scan(KeyRange()))
+    next(scan)
+elif sys.argv[2] == "thread":
+    import threading
+    writing = store.engine.writing()
+    threading.Thread(target=writing.__enter__).start()
+elif sys.argv[2] == "error":
+    raise SystemExit(3)
+"""
+
+
+@pytest.mark.parametrize("how", ["plain", "reading", "thread", "error"])
+def test_a_program_that_ends_without_closing_its_store(path: Path, how: str) -> None:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, [Path(__file__).parents[3], Path(__file__).parents[2]])),
+    }
+    for count in (1, 2):
+        subprocess.run([sys.executable, "-c", UNCLOSED, str(path), how], timeout=60, check=how != "error", env=environment)
+        if how in ("plain", "error"):
+            assert [each.name for each in path.parent.iterdir()] == [path.name]
+        if count == 2:
+            with closing(open_store(path)) as store:
+                assert len(scanned(store)) == 2
+
+
+def test_a_store_that_is_forgotten_is_closed(path: Path) -> None:
+    store = open_store(path)
+    put(store, 0)
+    del store
+    gc.collect()
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    with closing(open_store(path)) as store:
+        assert mids(store) == list(range(10))
+
+
+def test_a_store_that_is_closed_while_somebody_reads(path: Path) -> None:
+    store = open_store(path)
+    put(store, 0)
+    with store.engine.reading() as snapshot:
+        store.close()
+        assert snapshot.last_acq() > 0
+    with closing(open_store(path)) as store:
+        assert mids(store) == list(range(10))
+
+
+def test_a_process_that_dies_while_it_closes_a_file(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state says that it is closed, and then its journal is taken in, removed, and forgotten in the header."""
+    said = engine._said_closed
+    for number, ends in enumerate([("", "-wal"), ("",)]):
+        kept = tmp_path / f"{number}.tsdb"
+
+        def closed(connection: sqlite3.Connection, kept: Path = kept, ends: tuple[str, ...] = ends) -> bool:
+            done = said(connection)
+            if ends == ("",):
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            for end in ends:
+                shutil.copy(f"{path}{end}", f"{kept}{end}")
+            return done
+
+        store = open_store(path)
+        put(store, 10 * number)
+        monkeypatch.setattr(engine, "_said_closed", closed)
+        store.close()
+        monkeypatch.undo()
+        assert kept.read_bytes()[18] == 2
+        with closing(open_store(kept, read_only=ends == ("",))) as store:
+            assert mids(store) == list(range(10 * number + 10))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="locks belong to files there, not to processes")

@@ -9,4 +9,4 @@ __all__ = ["runtime"]
 
 def runtime(name: str) -> list[str]:
     """The lines of a file beside this module."""
-    return files(__package__).joinpath(name).read_text(encoding="utf-8").splitlines()
+    return files(__name__).joinpath(name).read_text(encoding="utf-8").splitlines()

@@ -10,12 +10,13 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from tsmodel.errors import ConversionFault
+from tsmodel.model.conversion.csv_times import CellReaders
 from tsmodel.model.conversion.sources import CellSource, ConstantSource, DefaultSource, NestedSource, Source
 from tsmodel.model.conversion.structures import Member, Structure, unknown_name
 from tsmodel.types.conversion import Conversion, Misfits, joined
@@ -83,7 +84,8 @@ class Plan:
         *,
         columns: ColumnNames | None = None,
         constants: Mapping[str, object] | None = None,
-        null: str = "",
+        null: str | Collection[str] = "",
+        readers: CellReaders | None = None,
     ) -> Plan:
         """The plan for a header.
 
@@ -92,12 +94,14 @@ class Plan:
             header: the names of the columns.
             columns: paths of fields for names that differ; None for columns to be left out.
             constants: data of fields that the file lacks, by path.
-            null: the cell that stands for null.
+            null: the cell, or the cells, that stand for null.
+            readers: what makes of cells what fields take.
 
         Raises:
             Misfits: with all that is wrong.
         """
-        planner = _Planner(structure, header, columns or {}, constants or {}, null)
+        nulls = frozenset([null] if isinstance(null, str) else null)
+        planner = _Planner(structure, header, columns or {}, constants or {}, nulls, readers or CellReaders())
         sources = planner.sources(structure, "")
         if planner.faults:
             raise Misfits(planner.faults)
@@ -111,17 +115,20 @@ class _Planner:
         header: Sequence[str],
         columns: ColumnNames,
         constants: Mapping[str, object],
-        null: str,
+        nulls: frozenset[str],
+        readers: CellReaders,
     ) -> None:
         self.faults: list[ConversionFault] = []
         self._structure = structure
         self._header = header
-        self._null = null
+        self._nulls = nulls
+        self._readers = readers
         self._given: dict[str, int | None] = {}  # number of the column by path; None for a constant
         self._constants: dict[str, object] = {}
-        for name, target in columns.items():
-            if target is not None and name not in header:
-                self._fault(f"the file has no such column; its columns are {', '.join(map(repr, header))}", target, name)
+        named = {name: target for name, target in columns.items() if target is not None}
+        for name, path_of in {**dict.fromkeys(readers.columns, ""), **named}.items():
+            if name not in header:
+                self._fault(f"the file has no such column; its columns are {', '.join(map(repr, header))}", path_of, name)
         for at, name in enumerate(header):
             target = columns.get(name, name)
             if target is not None and (path := self._path(target, name)) is not None:
@@ -167,11 +174,14 @@ class _Planner:
             for other in within:
                 self._fault(f"is given twice: {path} as a whole is given, too", other, None)
             at = self._given[path]
-            return CellSource(member, at, self._header[at], self._null) if at is not None else self._constant(member, path)
+            if at is None:
+                return self._constant(member, path)
+            reader = self._readers.of(self._header[at], member.conversion)
+            return CellSource(member, at, self._header[at], self._nulls, reader)
         inner = nested_structure(member.conversion)
         if inner is not None and within:
             sources = self.sources(inner, path)
-            return NestedSource(member, inner, sources, self._null)
+            return NestedSource(member, inner, sources, self._nulls)
         if member.has_default:
             return DefaultSource(member)
         names = path if inner is None else f"{path}, or columns {', '.join(each for each, _ in leaves(inner, path))}"

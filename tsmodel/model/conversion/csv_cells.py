@@ -113,13 +113,24 @@ class Cells:
     def __init__(self, source: TextSource, form: CsvFormat) -> None:
         self._source = source
         self._form = form
-        self._reader: Any = csv.reader(source.lines(), **form.arguments)
         self._base = 0
+        self._reader: Any = csv.reader(source.lines(), **form.arguments)
 
     @property
     def line(self) -> int:
         """The last line that was read."""
         return self._base + int(self._reader.line_num)
+
+    def skip(self, count: int) -> None:
+        """Leaves out lines, before anything else is read.
+
+        Raises:
+            Unreadable: when they are not in the file's encoding.
+        """
+        try:
+            self._base = sum(1 for _ in islice(self._source.lines(), count))
+        except UnicodeDecodeError as error:
+            raise self._unreadable(error) from error
 
     def header(self) -> list[str] | None:
         """The cells of the first line that is not empty; None when there is none.

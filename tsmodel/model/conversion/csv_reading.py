@@ -8,7 +8,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +16,7 @@ from tsmodel.errors import ConversionFault
 from tsmodel.model.conversion.collecting import Collector, conversion_error
 from tsmodel.model.conversion.columns import ColumnNames, Plan, csv_names
 from tsmodel.model.conversion.csv_cells import Cells, CsvFormat, Stretch, Unreadable
+from tsmodel.model.conversion.csv_times import CellReaders
 from tsmodel.model.conversion.files import Source, text_source
 from tsmodel.model.conversion.sources import Faults, objects
 from tsmodel.model.conversion.structures import Structure
@@ -34,6 +35,10 @@ def read_csv(
     columns: ColumnNames | None = None,
     constants: Mapping[str, object] | None = None,
     names: Sequence[str] | None = None,
+    null: str | Collection[str] = "",
+    readers: CellReaders | None = None,
+    join: Mapping[str, Sequence[str]] | None = None,
+    skip_lines: int = 0,
 ) -> Iterator[Iterable[Any]]:
     """Objects of the lines of a CSV file, a stretch at a time.
 
@@ -44,30 +49,42 @@ def read_csv(
         collector: takes what is wrong.
         columns, constants: see `Plan.of`.
         names: names of the columns of a file that has no header.
+        null, readers: see `Plan.of`.
+        join: columns that are made of others, which are joined by a space.
+        skip_lines: lines in front of the header that are not read.
 
     Raises:
         ConversionError: when the header is not what the model takes, at once; else as the collector does.
     """
     with text_source(source, form.encoding) as text:
         cells = Cells(text, form)
-        if names is None:
-            names = _header(cells, structure)
+        header = _header(cells, structure, skip_lines, names)
         try:
-            plan = Plan.of(structure, names, columns=columns, constants=constants, null=form.null)
+            parts = _parts(header, join or {})
+            left_out = dict.fromkeys((part for each in (join or {}).values() for part in each), None)
+            plan = Plan.of(
+                structure,
+                [*header, *parts],
+                columns={**left_out, **(columns or {})},
+                constants=constants,
+                null=null,
+                readers=readers,
+            )
         except Misfits as misfits:
             faults = tuple(fault._replace(line=cells.line or None) for fault in misfits.faults)
             raise conversion_error(f"{structure.name}: the columns do not fit", faults) from None
         try:
-            yield from _objects(plan, cells, collector)
+            yield from _objects(plan, cells, collector, list(parts.values()))
         except Unreadable as error:
             collector.give_up(str(error), error.line)
     collector.end()
 
 
-def _header(cells: Cells, structure: Structure) -> list[str]:
+def _header(cells: Cells, structure: Structure, skip_lines: int, names: Sequence[str] | None) -> Sequence[str]:
     """The names of the columns."""
     try:
-        header = cells.header()
+        cells.skip(skip_lines)
+        header = cells.header() if names is None else names
     except Unreadable as error:
         raise conversion_error(structure.name, (ConversionFault(str(error), line=error.line),)) from error
     if header is None:
@@ -76,18 +93,46 @@ def _header(cells: Cells, structure: Structure) -> list[str]:
     return header
 
 
-def _objects(plan: Plan, cells: Cells, collector: Collector) -> Iterator[Iterable[Any]]:
-    for stretch in cells.stretches(len(plan.header)):
-        made, faults = objects(plan.structure, plan.sources, dict(enumerate(stretch.columns)), stretch.count)
+def _parts(names: Sequence[str], join: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
+    """The places of the columns that others are made of.
+
+    Raises:
+        Misfits: when there is no such column, or one of the new name.
+    """
+    faults = []
+    for name, parts in join.items():
+        if name in names:
+            faults.append(
+                ConversionFault("is a column of the file, and join= makes one of this name", "", None, None, name)
+            )
+        faults += [
+            ConversionFault("the file has no such column, which join= names", "", None, None, part)
+            for part in parts
+            if part not in names
+        ]
+    if faults:
+        raise Misfits(faults)
+    return {name: [names.index(part) for part in parts] for name, parts in join.items()}
+
+
+def _objects(plan: Plan, cells: Cells, collector: Collector, parts: list[list[int]]) -> Iterator[Iterable[Any]]:
+    width = len(plan.header) - len(parts)
+    for stretch in cells.stretches(width):
+        columns = dict(enumerate(stretch.columns))
+        for at, places in enumerate(parts, width):
+            columns[at] = list(map(" ".join, zip(*(columns[place] for place in places), strict=True)))
+        made, faults = objects(plan.structure, plan.sources, columns, stretch.count)
         if faults or not stretch.is_whole:
-            yield _left(plan, stretch, made, faults, collector)
+            yield _left(plan.header[:width], stretch, made, faults, collector)
         elif not collector.has_ended:
             yield made
 
 
-def _left(plan: Plan, stretch: Stretch, made: Sequence[Any], faults: Faults, collector: Collector) -> Iterator[Any]:
+def _left(
+    header: Sequence[str], stretch: Stretch, made: Sequence[Any], faults: Faults, collector: Collector
+) -> Iterator[Any]:
     """The objects of a stretch in which something is wrong."""
-    width, place = len(plan.header), 0
+    width, place = len(header), 0
     for line, row in stretch.numbered():
         if not row:
             continue  # an empty line
@@ -96,7 +141,7 @@ def _left(plan: Plan, stretch: Stretch, made: Sequence[Any], faults: Faults, col
             collector.take((ConversionFault(why, "", row),), line, row)
             continue
         if place in faults:
-            collector.take(faults[place], line, dict(zip(plan.header, row, strict=True)))
+            collector.take(faults[place], line, dict(zip(header, row, strict=True)))
         elif not collector.has_ended:
             yield made[place]
         place += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
@@ -15,9 +15,11 @@ from tsmodel.types.faults import FieldFault
 
 if TYPE_CHECKING:
     import csv
+    import datetime as dt
 
     from tsmodel.model.conversion.collecting import ErrorHandling
     from tsmodel.model.conversion.columns import ColumnNames
+    from tsmodel.model.conversion.csv_times import Ambiguous
     from tsmodel.model.conversion.files import Source, Target
     from tsmodel.types.conversion import Binary, Spelling, Times, Unknown
 
@@ -181,13 +183,18 @@ class FileConversions(ObjectConversions):
         names: Sequence[str] | None = None,
         delimiter: str | None = None,
         dialect: Dialect = "excel",
-        decimal: Decimal = ".",
-        null: str = "",
+        decimal: Decimal | Mapping[str, Decimal] = ".",
+        null: str | Collection[str] = "",
         encoding: str = "utf-8",
         binary: Binary = "hex",
         unknown: Unknown = "error",
         errors: ErrorHandling = "raise",
         max_errors: int | None = 100,
+        tz: str | dt.tzinfo | None = None,
+        ambiguous: Ambiguous = "raise",
+        time_format: str | Mapping[str, str] | None = None,
+        join: Mapping[str, Sequence[str]] | None = None,
+        skip_lines: int = 0,
     ) -> Iterator[Self]:
         """The objects of a CSV file, one after another: `session.add_all(Reading.load_csv("readings.csv"))`.
 
@@ -201,8 +208,8 @@ class FileConversions(ObjectConversions):
             names: names of the columns of a file without a header.
             delimiter: between cells; a comma, or what the dialect says.
             dialect: a dialect of the csv module.
-            decimal: the decimal point of numbers: "." or ",".
-            null: the cell that stands for None.
+            decimal: the decimal point of numbers, "." or ",": in all columns, or by the file's names of those that have it.
+            null: the cell, or cells, that stand for None.
             encoding: of the file, when it is a path or one of bytes.
             binary: how bytes are written: `hex` or `base64`.
             unknown: what becomes of columns that the model does not have: `error`, or `ignore`.
@@ -211,6 +218,15 @@ class FileConversions(ObjectConversions):
                 them out, too, and is called with the ConversionError of each: its `line`, its `record` (cells by column),
                 its `faults`.
             max_errors: faulty lines after which `raise` and `collect` end; None for any number.
+            tz: time zone of times that say no offset, such as "Europe/Vienna"; without it they are errors. A time that its
+                clocks skip is an error.
+            ambiguous: which is meant of two times that the clocks show alike, when they are put back: "earlier" or "later";
+                "raise" makes it an error.
+            time_format: how times are written, as for `datetime.strptime`, or "unix", "unix_ms", "unix_us" or "unix_ns" for
+                time since 1970: in all time fields, or by the file's names of columns.
+            join: columns made of others, whose cells are joined by a space: `{"when": ["date", "time"]}`. Those others are
+                then left out, unless `columns` says otherwise.
+            skip_lines: lines in front of the header, or of the data of a file without one, that are not read.
 
         Raises:
             ConversionError: from the iteration, with the line, the column, the value, and what is wrong with it.
@@ -219,13 +235,29 @@ class FileConversions(ObjectConversions):
         from tsmodel.model.conversion.collecting import Collector
         from tsmodel.model.conversion.csv_cells import CsvFormat
         from tsmodel.model.conversion.csv_reading import read_csv
+        from tsmodel.model.conversion.csv_times import CellReaders
         from tsmodel.model.conversion.making import structure_of
         from tsmodel.types.conversion import Spelling
 
-        structure = structure_of(cls, Spelling(binary=binary, decimal=decimal, unknown=unknown))
-        collector = Collector(cls.__name__, errors, max_errors)
-        form = CsvFormat(delimiter, dialect, null, encoding)
-        stretches = read_csv(structure, source, form, collector, columns=columns, constants=constants, names=names)
+        by_column = decimal if isinstance(decimal, Mapping) else None
+        readers = CellReaders(tz, ambiguous, time_format, by_column)
+        mark: Decimal = "." if isinstance(decimal, Mapping) else decimal
+        structure = structure_of(cls, Spelling(binary=binary, decimal=mark, unknown=unknown))
+        if type(skip_lines) is not int or skip_lines < 0:
+            raise ValueError(f"skip_lines={skip_lines!r}; it is an int from 0")
+        stretches = read_csv(
+            structure,
+            source,
+            CsvFormat(delimiter, dialect, encoding=encoding),
+            Collector(cls.__name__, errors, max_errors),
+            columns=columns,
+            constants=constants,
+            names=names,
+            null=null,
+            readers=readers,
+            join=join,
+            skip_lines=skip_lines,
+        )
         return chain.from_iterable(stretches)
 
     @classmethod

@@ -10,7 +10,7 @@ Rules kept here:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import starmap
 from typing import Any
 
@@ -91,14 +91,18 @@ class CellSource(Source):
         member: what they are values of.
         at: number of the column.
         column: the file's name for it.
-        null: the cell that stands for null.
+        nulls: the cells that stand for null.
+        reader: makes of a cell what the field takes, where it is written in another way; None where it is not.
     """
 
-    def __init__(self, member: Member, at: int, column: str | None, null: str) -> None:
+    def __init__(
+        self, member: Member, at: int, column: str | None, nulls: frozenset[str], reader: Callable[[str], str] | None = None
+    ) -> None:
         self._member = member
         self._at = at
         self._column = column
-        self._null = null
+        self._nulls = nulls
+        self._reader = reader
 
     @property
     def used(self) -> list[Any]:
@@ -106,13 +110,13 @@ class CellSource(Source):
 
     def values(self, columns: Columns, count: int) -> tuple[list[Any], Faults]:
         cells, conversion = columns[self._at], self._member.conversion
-        if conversion.nullable and self._null in cells:
+        if conversion.nullable and not self._nulls.isdisjoint(cells):
             return self._without_null([conversion.absent] * count, cells)
         return self._converted(cells)
 
     def _without_null(self, values: list[Any], cells: Sequence[str]) -> tuple[list[Any], Faults]:
         """`values` where a cell stands for null; elsewhere what the cells are."""
-        places = [place for place, cell in enumerate(cells) if cell != self._null]
+        places = [place for place, cell in enumerate(cells) if cell not in self._nulls]
         found, faults = self._converted([cells[place] for place in places])
         for place, value in zip(places, found, strict=True):
             values[place] = value
@@ -123,7 +127,13 @@ class CellSource(Source):
         if len(cells) > 1 and conversion.shareable and cells.count(cells[0]) == len(cells):
             value, faults = self._converted(cells[:1])  # a column that does not change, as ids often do not
             return value * len(cells), {place: each for each in faults.values() for place in range(len(cells))}
-        values, faults = self._member.values(cells, conversion.parse, conversion.parse_column)
+        parse, parse_column, reader = conversion.parse, conversion.parse_column, self._reader
+        if reader is not None:
+            values, faults = self._member.values(
+                cells, lambda text: parse(reader(text)), lambda texts: parse_column(list(map(reader, texts)))
+            )
+        else:
+            values, faults = self._member.values(cells, parse, parse_column)
         return values, {place: tuple(map(self._located, each)) for place, each in faults.items()}
 
     def _located(self, fault: ConversionFault) -> ConversionFault:
@@ -140,14 +150,14 @@ class NestedSource(Source):
         member: the structure in the model.
         structure: its fields.
         sources: their sources, in order.
-        null: the cell that stands for null: a structure all of whose cells are it is null, if it may be.
+        nulls: the cells that stand for null: a structure all of whose cells are such is null, if it may be.
     """
 
-    def __init__(self, member: Member, structure: Structure, sources: Sequence[Source], null: str) -> None:
+    def __init__(self, member: Member, structure: Structure, sources: Sequence[Source], nulls: frozenset[str]) -> None:
         self._member = member
         self._structure = structure
         self._sources = sources
-        self._null = null
+        self._nulls = nulls
 
     @property
     def used(self) -> list[Any]:
@@ -158,7 +168,7 @@ class NestedSource(Source):
         if not self._member.conversion.nullable or not used:
             return self._present({each: columns[each] for each in used}, count)
         cells = zip(*(columns[each] for each in used), strict=True)
-        places = [place for place, row in enumerate(cells) if row.count(self._null) < len(row)]
+        places = [place for place, row in enumerate(cells) if not self._nulls.issuperset(row)]
         part = {each: [columns[each][place] for place in places] for each in used}
         found, faults = self._present(part, len(places))
         values: list[Any] = [None] * count

@@ -143,7 +143,7 @@ class Member:
 
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
         """The member as JSON Schema."""
-        schema = _constrained(self.conversion.schema(definitions), self.constraints)
+        schema: dict[str, Any] = _constrained(self.conversion.schema(definitions), self.constraints)
         if self._fixed is not None:
             schema = {"const": self._fixed}
         if self.doc:

@@ -52,19 +52,27 @@ class Gaps:
             return table
         low = int(starts.min()) if self.first is None else int(grid.starts(np.array([self.first], np.int64))[0])
         high = int(starts.max()) if self.last is None else int(grid.starts(np.array([self.last], np.int64))[0])
-        heads = run_starts([table[name] for name in SERIES])
-        tails = run_lasts(heads, len(starts))
+        group_starts = run_starts([table[name] for name in SERIES])
+        group_lasts = run_lasts(group_starts, len(starts))
         self._check(grid.most(low, high))
         edges = grid.edges(low, high)
-        begins = np.zeros(len(heads), np.int64) if self.first is not None else np.searchsorted(edges, starts[heads])
-        ends = np.full(len(heads), len(edges)) if self.last is not None else np.searchsorted(edges, starts[tails]) + 1
+        begins = (
+            np.zeros(len(group_starts), np.int64)
+            if self.first is not None
+            else np.searchsorted(edges, starts[group_starts])
+        )
+        ends = (
+            np.full(len(group_starts), len(edges))
+            if self.last is not None
+            else np.searchsorted(edges, starts[group_lasts]) + 1
+        )
         counted = ends - begins
         self._check(int(counted.sum()))
         bases = np.cumsum(counted) - counted  # where each series begins
-        series = np.repeat(np.arange(len(heads)), counted)
-        filled: Table = {name: table[name][heads][series] for name in SERIES}
+        series = np.repeat(np.arange(len(group_starts)), counted)
+        filled: Table = {name: table[name][group_starts][series] for name in SERIES}
         filled["start"] = edges[np.arange(len(series)) - bases[series] + begins[series]]
-        of = np.repeat(np.arange(len(heads)), run_lengths(heads, len(starts)))
+        of = np.repeat(np.arange(len(group_starts)), run_lengths(group_starts, len(starts)))
         places = np.searchsorted(edges, starts) - begins[of] + bases[of]
         for name in table.keys() - set(GROUP):
             if name in counts:

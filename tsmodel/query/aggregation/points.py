@@ -143,23 +143,23 @@ class Points:
         return _grown(counter, named, points, at, falls, turns, windows)
 
 
-def _windows(points: Table, heads: npt.NDArray[np.intp], windows: Table) -> npt.NDArray[np.intp]:
+def _windows(points: Table, group_starts: npt.NDArray[np.intp], windows: Table) -> npt.NDArray[np.intp]:
     """Which windows the points from each head on lie in."""
-    return places_of({name: points[name][heads] for name in GROUP}, windows)
+    return places_of({name: points[name][group_starts] for name in GROUP}, windows)
 
 
 def _quantiles(named: dict[str, Aggregate], points: Table, windows: Table) -> Table:
-    heads = run_starts([points[name] for name in GROUP])
-    lengths = run_lengths(heads, len(points["start"]))
+    group_starts = run_starts([points[name] for name in GROUP])
+    lengths = run_lengths(group_starts, len(points["start"]))
     values = points["value"].astype(np.float64)
-    values = values[np.lexsort((values, np.repeat(np.arange(len(heads)), lengths)))]
-    places = _windows(points, heads, windows)
-    greatest = values[heads + lengths - 1]
+    values = values[np.lexsort((values, np.repeat(np.arange(len(group_starts)), lengths)))]
+    places = _windows(points, group_starts, windows)
+    greatest = values[group_starts + lengths - 1]
     made = {}
     for name, aggregate in named.items():
         rank = (lengths - 1) * aggregate.parameter
         below = np.floor(rank).astype(np.intp)
-        low, high = values[heads + below], values[heads + np.minimum(below + 1, lengths - 1)]
+        low, high = values[group_starts + below], values[group_starts + np.minimum(below + 1, lengths - 1)]
         part = rank - below
         between = np.where(part > 0, low + (high - low) * part, low)
         # NaN lies behind all numbers, and makes NaN.
@@ -245,17 +245,17 @@ def _grown(
         over = after + rest
     grown = np.where(turns, over, np.where(falls, after, after - before))
     taken = {name: points[name][at] for name in GROUP}
-    heads = run_starts([taken[name] for name in GROUP])
-    places = _windows(taken, heads, windows)
+    group_starts = run_starts([taken[name] for name in GROUP])
+    places = _windows(taken, group_starts, windows)
     if wide.dtype.kind == "f":
-        deltas: Array = np.add.reduceat(grown, heads)
+        deltas: Array = np.add.reduceat(grown, group_starts)
     else:
         steps = np.where(turns, over.astype(float), np.where(falls, after.astype(float), after.astype(float) - before))
-        size = np.add.reduceat(np.abs(steps), heads)
+        size = np.add.reduceat(np.abs(steps), group_starts)
         if (size > _EXACT).any():
             raise QueryError(f"{next(iter(named))}: increments of integers leave int64; take shorter windows")
-        deltas = np.add.reduceat(grown, heads).astype(np.int64)
-    spans = np.add.reduceat(points["cap"][at + 1] - points["cap"][at], heads)
+        deltas = np.add.reduceat(grown, group_starts).astype(np.int64)
+    spans = np.add.reduceat(points["cap"][at + 1] - points["cap"][at], group_starts)
     return {
         name: scattered(deltas if each.kind == "delta" else deltas / spans * each.parameter, places, count)
         for name, each in named.items()
@@ -267,17 +267,17 @@ def _time_weighted(points: Table, follows: npt.NDArray[np.bool_], grid: Grid, wi
     caps, starts, values = points["cap"], points["start"], points["value"].astype(np.float64)
     until = np.where(follows, np.append(caps[1:], 0), caps)
     held = np.minimum(until, grid.ends(starts)) - caps
-    heads = run_starts([points[name] for name in GROUP])
-    carried = np.zeros(len(heads), np.int64)
-    before = np.maximum(heads - 1, 0)
-    is_carried = follows[before] & (heads > 0)
-    carried[is_carried] = (caps - starts)[heads[is_carried]]
-    times = np.add.reduceat(held, heads) + carried
+    group_starts = run_starts([points[name] for name in GROUP])
+    carried = np.zeros(len(group_starts), np.int64)
+    before = np.maximum(group_starts - 1, 0)
+    is_carried = follows[before] & (group_starts > 0)
+    carried[is_carried] = (caps - starts)[group_starts[is_carried]]
+    times = np.add.reduceat(held, group_starts) + carried
     # A value that holds for no time is no part of the mean, not even when it is infinite or NaN.
     weighed = np.where(held > 0, values * held, 0.0)
-    total = np.add.reduceat(weighed, heads) + np.where(carried > 0, values[before] * carried, 0.0)
+    total = np.add.reduceat(weighed, group_starts) + np.where(carried > 0, values[before] * carried, 0.0)
     there = times > 0
-    places = _windows(points, heads, windows)
+    places = _windows(points, group_starts, windows)
     bridged, bridges = _bridged(points, follows, windows, places)
     return scattered(
         np.concatenate([total[there] / times[there], values[bridges]]),

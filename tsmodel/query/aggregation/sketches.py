@@ -48,16 +48,16 @@ class Sketch:
         self._pending = 0
         self._merged = 0
 
-    def add(self, keys: Table, values: Array, present: Array | None, heads: npt.NDArray[np.intp]) -> None:
+    def add(self, keys: Table, values: Array, present: Array | None, group_starts: npt.NDArray[np.intp]) -> None:
         """Takes values; those that are absent are left out.
 
         Args:
             keys: the series and start of each run.
             values: shape (n,).
             present: where they are there, shape (n,); None for everywhere.
-            heads: where each run begins.
+            group_starts: where each run begins.
         """
-        runs = np.repeat(np.arange(len(heads)), run_lengths(heads, len(values)))
+        runs = np.repeat(np.arange(len(group_starts)), run_lengths(group_starts, len(values)))
         if present is not None:
             runs, values = runs[present], values[present]
         if not len(values):
@@ -81,12 +81,12 @@ class Sketch:
             return {name: scattered(np.empty(0), np.empty(0, np.intp), count) for name in named}
         table = self._merge()
         self._parts = [table]
-        heads = run_starts([table[name] for name in GROUP])
-        places = places_of({name: table[name][heads] for name in GROUP}, windows)
+        group_starts = run_starts([table[name] for name in GROUP])
+        places = places_of({name: table[name][group_starts] for name in GROUP}, windows)
         ends = np.cumsum(table["count"])
-        totals = np.add.reduceat(table["count"], heads)
-        bases = ends[heads] - table["count"][heads]
-        greatest = table["bucket"][run_lasts(heads, len(ends))]
+        totals = np.add.reduceat(table["count"], group_starts)
+        bases = ends[group_starts] - table["count"][group_starts]
+        greatest = table["bucket"][run_lasts(group_starts, len(ends))]
         made: Table = {}
         for name, aggregate in named.items():
             ranks = np.floor((totals - 1) * aggregate.parameter + 0.5).astype(np.int64)
@@ -98,9 +98,9 @@ class Sketch:
     def _merge(self) -> Table:
         names = (*GROUP, "bucket")
         whole = sorted_by(concatenated(self._parts), names)
-        heads = run_starts([whole[name] for name in names])
-        merged = {name: whole[name][heads] for name in names}
-        return {**merged, "count": np.add.reduceat(whole["count"], heads)}
+        group_starts = run_starts([whole[name] for name in names])
+        merged = {name: whole[name][group_starts] for name in names}
+        return {**merged, "count": np.add.reduceat(whole["count"], group_starts)}
 
     def _buckets(self, values: Array) -> npt.NDArray[np.int64]:
         """The bucket of each value, in their order; NaN last."""

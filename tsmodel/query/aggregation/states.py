@@ -22,7 +22,7 @@ from tsmodel.wire.sorting import run_lasts, run_lengths
 
 __all__ = ["STREAMED", "ColumnStates"]
 
-Heads: TypeAlias = npt.NDArray[np.intp]
+Starts: TypeAlias = npt.NDArray[np.intp]
 
 STREAMED: Final[frozenset[AggregateKind]] = frozenset(("count", "sum", "mean", "min", "max", "std", "first", "last"))
 """Aggregates that need no more than states."""
@@ -58,70 +58,72 @@ class ColumnStates:
         """Whether the first or the last value is asked for, so that order matters."""
         return not self._kinds.isdisjoint(_EDGES)
 
-    def made(self, values: Array, present: Array | None, heads: Heads, caps: Array, acqs: Array) -> Table:
+    def made(self, values: Array, present: Array | None, group_starts: Starts, caps: Array, acqs: Array) -> Table:
         """The states of each run.
 
         Args:
             values: the column, shape (n,); anything where it is absent.
             present: where it is there, shape (n,); None for everywhere.
-            heads: where each run begins.
+            group_starts: where each run begins.
             caps: capture times, shape (n,); with `acqs` ascending in each run if `has_edges`.
             acqs: acquisition times, shape (n,).
         """
         table: Table = {}
         if present is not None and present.all():
             present = None
-        lengths = run_lengths(heads, len(values))
-        n = lengths if present is None else np.add.reduceat(present, heads, dtype=np.int64)
+        lengths = run_lengths(group_starts, len(values))
+        n = lengths if present is None else np.add.reduceat(present, group_starts, dtype=np.int64)
         if self._is_nullable:
             table["n"] = n
         plain = values if present is None else np.where(present, values, values.dtype.type(0))
         if self._adds_exactly:
-            table["sum"] = np.add.reduceat(plain, heads, dtype=np.int64)
+            table["sum"] = np.add.reduceat(plain, group_starts, dtype=np.int64)
         if self._checks:
-            table["size"] = np.add.reduceat(np.abs(plain.astype(np.float64)), heads)
+            table["size"] = np.add.reduceat(np.abs(plain.astype(np.float64)), group_starts)
         if self._adds_floats:
-            table["total"] = np.add.reduceat(plain, heads, dtype=np.float64)
+            table["total"] = np.add.reduceat(plain, group_starts, dtype=np.float64)
         if "std" in self._kinds:
             off = plain - np.repeat(self._mean(table, n), lengths)
             squares = off * off
-            table["squares"] = np.add.reduceat(squares if present is None else np.where(present, squares, 0.0), heads)
+            table["squares"] = np.add.reduceat(
+                squares if present is None else np.where(present, squares, 0.0), group_starts
+            )
         for kind in ("min", "max"):
             if kind in self._kinds:
-                table[kind] = _extreme(kind, values, present, heads)
+                table[kind] = _extreme(kind, values, present, group_starts)
         for kind in _EDGES:
             if kind in self._kinds:
-                at = _edge(kind, present, heads, len(values))
+                at = _edge(kind, present, group_starts, len(values))
                 table |= {kind: values[at], f"{kind}.cap": caps[at], f"{kind}.acq": acqs[at]}
         return self._named(table)
 
-    def joined(self, table: Table, heads: Heads) -> Table:
+    def joined(self, table: Table, group_starts: Starts) -> Table:
         """The states of several parts of each window as one.
 
         Args:
             table: has this column's states, and `rows`, the number of records.
-            heads: where each window begins.
+            group_starts: where each window begins.
         """
         own = self._own(table)
         count = len(table["rows"])
         parts = own["n"] if self._is_nullable else table["rows"]
         present = parts > 0 if self._is_nullable else None
-        n = np.add.reduceat(parts, heads)
+        n = np.add.reduceat(parts, group_starts)
         joined: Table = {"n": n} if self._is_nullable else {}
         for name in ("sum", "size", "total"):
             if name in own:
-                joined[name] = np.add.reduceat(own[name], heads)
+                joined[name] = np.add.reduceat(own[name], group_starts)
         if "std" in self._kinds:
-            off = self._mean(own, parts) - np.repeat(self._mean(joined, n), run_lengths(heads, count))
-            joined["squares"] = np.add.reduceat(own["squares"] + np.where(parts > 0, parts * off * off, 0.0), heads)
+            off = self._mean(own, parts) - np.repeat(self._mean(joined, n), run_lengths(group_starts, count))
+            joined["squares"] = np.add.reduceat(own["squares"] + np.where(parts > 0, parts * off * off, 0.0), group_starts)
         for kind in ("min", "max"):
             if kind in self._kinds:
-                joined[kind] = _extreme(kind, own[kind], present, heads)
+                joined[kind] = _extreme(kind, own[kind], present, group_starts)
         for kind in _EDGES:
             if kind in self._kinds:
-                groups = np.repeat(np.arange(len(heads)), run_lengths(heads, count))
+                groups = np.repeat(np.arange(len(group_starts)), run_lengths(group_starts, count))
                 order = np.lexsort((own[f"{kind}.acq"], own[f"{kind}.cap"], groups))
-                at = order[_edge(kind, None if present is None else present[order], heads, count)]
+                at = order[_edge(kind, None if present is None else present[order], group_starts, count)]
                 joined |= {each: own[each][at] for each in (kind, f"{kind}.cap", f"{kind}.acq")}
         return self._named(joined)
 
@@ -167,10 +169,10 @@ def _masked(values: Array, mask: Array) -> Array:
     return np.ma.MaskedArray(values, mask) if mask.any() else values
 
 
-def _extreme(kind: str, values: Array, present: Array | None, heads: Heads) -> Array:
+def _extreme(kind: str, values: Array, present: Array | None, group_starts: Starts) -> Array:
     if present is not None:
         values = np.where(present, values, values.dtype.type(_idle(values.dtype, least=kind == "min")))
-    extreme: Array = (np.minimum if kind == "min" else np.maximum).reduceat(values, heads)
+    extreme: Array = (np.minimum if kind == "min" else np.maximum).reduceat(values, group_starts)
     return extreme
 
 
@@ -183,12 +185,12 @@ def _idle(dtype: np.dtype[Any], *, least: bool) -> Any:
     return np.iinfo(dtype).max if least else np.iinfo(dtype).min
 
 
-def _edge(kind: str, present: Array | None, heads: Heads, count: int) -> Heads:
+def _edge(kind: str, present: Array | None, group_starts: Starts, count: int) -> Starts:
     """Where the first or the last value of each run is; anywhere in it when it has none."""
     if present is None:
-        return heads if kind == "first" else run_lasts(heads, count)
+        return group_starts if kind == "first" else run_lasts(group_starts, count)
     places = np.arange(count)
     if kind == "first":
-        found = np.minimum.reduceat(np.where(present, places, count), heads)
-        return np.where(found == count, heads, found)
-    return np.maximum(np.maximum.reduceat(np.where(present, places, -1), heads), heads)
+        found = np.minimum.reduceat(np.where(present, places, count), group_starts)
+        return np.where(found == count, group_starts, found)
+    return np.maximum(np.maximum.reduceat(np.where(present, places, -1), group_starts), group_starts)

@@ -17,7 +17,7 @@ import attrs
 import numpy as np
 
 from tsmodel.keys import LIMITS
-from tsmodel.model.aggregates import Aggregate
+from tsmodel.model.aggregates import Aggregate, AggregateKind
 from tsmodel.model.operands import ColumnInfo
 from tsmodel.query.aggregation.filling import Gaps
 from tsmodel.query.aggregation.grids import Grid
@@ -68,7 +68,7 @@ class _Column:
         """A column with its aggregates."""
         streamed = {name: each for name, each in named.items() if each.kind in STREAMED}
         held = {name: each for name, each in named.items() if each.kind in HELD}
-        kinds = {each.kind for each in streamed.values()}
+        kinds: set[AggregateKind] = {each.kind for each in streamed.values()}
         states = ColumnStates(info.name, _dtype(info), kinds, is_nullable=info.is_nullable) if streamed else None
         rough: dict[float, dict[str, Aggregate]] = {}
         for name, each in named.items():
@@ -199,31 +199,31 @@ class WindowAggregates:
             if column.points is not None:
                 series = {name: np.ascontiguousarray(keys[name]) for name in SERIES}
                 column.points.add({**series, "cap": caps, "acq": acqs}, values, present)
-        heads = run_starts([keys[name] for name in reversed(GROUP)])
-        order = self._order(keys, caps, acqs, heads)
+        group_starts = run_starts([keys[name] for name in reversed(GROUP)])
+        order = self._order(keys, caps, acqs, group_starts)
         if order is not None:
             keys = {name: values[order] for name, values in keys.items()}
             caps, acqs = caps[order], acqs[order]
-            heads = run_starts([keys[name] for name in GROUP])
-        part: Table = {name: values[heads] for name, values in keys.items()}
-        part["rows"] = run_lengths(heads, len(caps))
+            group_starts = run_starts([keys[name] for name in GROUP])
+        part: Table = {name: values[group_starts] for name, values in keys.items()}
+        part["rows"] = run_lengths(group_starts, len(caps))
         for column, values, present in columns:
             if order is not None:
                 values, present = values[order], None if present is None else present[order]
             if column.states is not None:
-                part |= column.states.made(values, present, heads, caps, acqs)
+                part |= column.states.made(values, present, group_starts, caps, acqs)
             for _, sketch in column.sketches:
-                sketch.add({name: part[name] for name in GROUP}, values, present, heads)
+                sketch.add({name: part[name] for name in GROUP}, values, present, group_starts)
         return part
 
-    def _order(self, keys: Table, caps: Array, acqs: Array, heads: Array) -> Array | None:
+    def _order(self, keys: Table, caps: Array, acqs: Array, group_starts: Array) -> Array | None:
         """The order in which records are aggregated; None for that in which they are: if it makes long runs, and no run
         whose order matters does not ascend."""
-        if 4 * len(heads) <= len(caps):
+        if 4 * len(group_starts) <= len(caps):
             if not self._has_edges:
                 return None
             falls = (caps[1:] < caps[:-1]) | ((caps[1:] == caps[:-1]) & (acqs[1:] < acqs[:-1]))
-            falls[heads[1:] - 1] = False
+            falls[group_starts[1:] - 1] = False
             if not falls.any():
                 return None
         return order_of([*(keys[name] for name in GROUP), caps, acqs])
@@ -231,10 +231,10 @@ class WindowAggregates:
     def _merge(self) -> Table:
         """All parts as one, each window once, sorted."""
         whole = sorted_by(concatenated(self._parts), GROUP)
-        heads = run_starts([whole[name] for name in GROUP])
-        merged: Table = {name: whole[name][heads] for name in GROUP}
-        merged["rows"] = np.add.reduceat(whole["rows"], heads)
+        group_starts = run_starts([whole[name] for name in GROUP])
+        merged: Table = {name: whole[name][group_starts] for name in GROUP}
+        merged["rows"] = np.add.reduceat(whole["rows"], group_starts)
         for column in self._columns:
             if column.states is not None:
-                merged |= column.states.joined(whole, heads)
+                merged |= column.states.joined(whole, group_starts)
         return merged

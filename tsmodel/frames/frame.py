@@ -1,4 +1,4 @@
-"""What a query's records become when they become frames: fed with selected records, a chunk's worth at a time."""
+"""Frames of a query's records: dicts of arrays, structured arrays, Arrow tables. A sink adds the records of each chunk."""
 
 from __future__ import annotations
 

@@ -1,0 +1,83 @@
+"""Short and long forms of the programs in this directory; docs/reliability.md says what they found."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crash import damage, kills, shim
+
+HERE = Path(__file__).parent
+
+under_shim = pytest.mark.skipif(shim.why_not() is not None, reason=str(shim.why_not()))
+by_signal = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and SIGALRM are of Unix")
+
+
+def program(name: str, *arguments: str, directory: Path) -> Any:
+    """What a program found that runs under the shim."""
+    command = shim.started(HERE / name, ["--json", *arguments], directory)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    found = json.loads(done.stdout)
+    assert found["wrong"] == []
+    assert done.returncode == 0
+    return found
+
+
+@under_shim
+def test_disks_that_fail(tmp_path: Path) -> None:
+    operations = ["put", "create", "checkpoint", "close", "reopen", "compact", "backup"]
+    found = program("faults.py", "--every", "97", "--only", ",".join(operations), directory=tmp_path)
+    assert set(found["faults"]) == set(operations)
+
+
+@under_shim
+@pytest.mark.long
+def test_disks_that_fail_at_every_call(tmp_path: Path) -> None:
+    assert sum(program("faults.py", directory=tmp_path)["faults"].values()) > 2000
+
+
+@under_shim
+def test_power_cuts(tmp_path: Path) -> None:
+    assert program("powercut.py", "--rounds", "1", "--variants", "4", "--every", "61", directory=tmp_path)["states"] > 10
+
+
+@under_shim
+@pytest.mark.long
+def test_power_cuts_at_every_moment(tmp_path: Path) -> None:
+    assert program("powercut.py", directory=tmp_path)["states"] > 1000
+
+
+@by_signal
+@pytest.mark.parametrize("kind", kills.KINDS)
+def test_kill_9(tmp_path: Path, kind: str) -> None:
+    puts, _ = kills.series(tmp_path / "store.tsdb", kind, 1, seed=9)
+    assert puts >= 1
+
+
+@by_signal
+@pytest.mark.long
+@pytest.mark.parametrize("kind", kills.KINDS)
+def test_kill_9_many_times(tmp_path: Path, kind: str) -> None:
+    assert kills.series(tmp_path / "store.tsdb", kind, 125, seed=random.randrange(10**6))[0] >= 125
+
+
+@by_signal
+@pytest.mark.parametrize(("kind", "every"), [("flips", 401), ("words", 150), ("pages", 20), ("cuts", 15013)])
+def test_damage(tmp_path: Path, kind: str, every: int) -> None:
+    counts, wrong = damage.suite(tmp_path, [kind], every, seed=1)
+    assert wrong == []
+    assert sum(count for name, count in counts.items() if "refused" in name) >= 1
+
+
+@by_signal
+@pytest.mark.long
+@pytest.mark.parametrize(("kind", "every"), [("flips", 1), ("words", 1), ("pages", 1), ("cuts", 1)])
+def test_all_damage(tmp_path: Path, kind: str, every: int) -> None:
+    counts, wrong = damage.suite(tmp_path, [kind], every, seed=random.randrange(10**6))
+    assert wrong == []
+    assert counts

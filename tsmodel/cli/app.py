@@ -1,0 +1,106 @@
+"""Commands made by typer: each is imported when it is run, or asked for its help.
+
+Help is plain text: rich would take longer to import than the help takes to read.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from tsmodel.cli.commands import COMMANDS
+from tsmodel.cli.failures import Ended, closed_pipe
+
+__all__ = ["run"]
+
+_SETTINGS: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def run(arguments: list[str]) -> int:
+    """Runs a command; returns its exit status.
+
+    Raises:
+        Whatever the command raises; a usage error of typer when the arguments are not its own.
+    """
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"tsmodel: {message}", file=sys.stderr)
+        return _ended(arguments)
+
+
+def _ended(arguments: list[str]) -> int:
+    try:
+        status = typer.main.get_command(_app).main(arguments, prog_name="tsmodel", standalone_mode=False)
+    except Ended as ended:
+        return ended.status
+    return status if isinstance(status, int) else 0
+
+
+class _Lazy(TyperGroup):
+    """The commands, imported one by one."""
+
+    _is_naming = False
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Names of commands, of which none is imported for that."""
+        self._is_naming = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._is_naming = False
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        """Their names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        """One of them, or None."""
+        command = COMMANDS.get(cmd_name)
+        if command is None:
+            return None
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        if command.is_plain or self._is_naming:
+            app.command(cmd_name, help=command.summary)(_plain)
+        else:
+            module = importlib.import_module(f"tsmodel.cli.{command.module}")
+            function = getattr(module, f"{cmd_name}_")
+            # Behind a line of \b text keeps its lines.
+            text = inspect.cleandoc(function.__doc__).replace("\n\nExample", "\n\n\b\nExample")
+            app.command(cmd_name, help=text, context_settings=_SETTINGS)(_guarded(function))
+        return typer.main.get_command(app)
+
+
+def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Versions of typer end differently where a command is interrupted or its output closed: none gets to see it."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except KeyboardInterrupt:
+            raise Ended(130) from None
+        except BrokenPipeError as error:
+            if closed_pipe(error):
+                raise Ended(141) from None
+            raise
+
+    return guarded
+
+
+def _plain() -> None:
+    """Stands for a command whose name is completed, or that typer does not run."""
+
+
+def _commands() -> None:
+    """All commands."""
+
+
+_app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+_app.callback(cls=_Lazy)(_commands)

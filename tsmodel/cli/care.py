@@ -1,0 +1,124 @@
+"""`tsmodel backup`, `verify`, `recover` and `compact`: looking after a file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from tsmodel.cli import options as of
+from tsmodel.cli.opening import file_of, reading, writing
+from tsmodel.cli.output import counted, note, print_json, progress, size
+from tsmodel.store.care import Fault, recover, verify
+
+__all__ = ["backup_", "compact_", "recover_", "verify_"]
+
+
+def backup_(
+    target: Annotated[str, typer.Argument(metavar="FILE", help="The file.")],
+    copy: Annotated[str, typer.Argument(metavar="COPY", help="The file to create; there must be nothing.")],
+    as_json: of.Json = False,
+) -> None:
+    """Copy a file as it is now, while others read and write it. The copy is verified.
+
+    Example:
+      tsmodel backup readings.tsdb /backups/readings-2026-11-24.tsdb
+    """
+    file_of(target, "backup")
+    with reading(target) as session, progress("copying", "bytes") as done:
+        found = session.backup(copy, done)
+    if as_json:
+        print_json({"copy": found.path, "records": found.records, "is_whole": found.is_whole})
+    else:
+        print(f"copied {counted(found.records)} to {copy}; the copy is whole")
+
+
+def verify_(
+    target: Annotated[str, typer.Argument(metavar="FILE", help="The file, which is only read.")],
+    as_json: of.Json = False,
+) -> int:
+    """Check everything in a file: all blocks, directories, and what SQLite keeps. Says all that is wrong.
+
+    The exit status is 1 when anything is.
+
+    Example:
+      tsmodel verify readings.tsdb
+    """
+    path = file_of(target, "verify")
+    with progress("reading", "bytes") as done:
+        found = verify(path, done)
+    if as_json:
+        print_json(
+            {
+                "file": found.path,
+                "is_whole": found.is_whole,
+                "records": found.records,
+                "blocks": found.blocks,
+                "runs": found.runs,
+                "ahead": found.ahead,
+                "faults": _faults(found.faults),
+            }
+        )
+    else:
+        print(found)
+        if found.ahead:
+            note(
+                f"{counted(found.ahead)} have an acquisition time in the future: somebody stored them with one of their own"
+            )
+        if not found.is_whole:
+            note(f"`tsmodel recover {target} saved.tsdb` saves what is intact")
+    return int(not found.is_whole)
+
+
+def recover_(
+    target: Annotated[str, typer.Argument(metavar="FILE", help="The damaged file, which is only read.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The file to create; there must be nothing.")],
+    as_json: of.Json = False,
+) -> int:
+    """Save every intact block of a damaged file to a new one.
+
+    The exit status is 1 when the file was damaged.
+
+    Example:
+      tsmodel recover damaged.tsdb saved.tsdb
+    """
+    path = file_of(target, "recover")
+    with progress("reading", "bytes") as done:
+        found = recover(path, new, done)
+    if as_json:
+        print_json({"file": found.path, "records": found.records, "lost": found.lost, "faults": _faults(found.faults)})
+    else:
+        print(found)
+    return int(bool(found.faults))
+
+
+def compact_(
+    target: Annotated[str, typer.Argument(metavar="FILE", help="The file.")],
+    as_json: of.Json = False,
+) -> None:
+    """Make a file smaller and faster to read. Others may read and write it meanwhile.
+
+    It needs as much free space as the file uses.
+
+    Example:
+      tsmodel compact readings.tsdb
+    """
+    file_of(target, "compact")
+    with writing(target, create=False) as session, progress("merging", "bytes") as done:
+        found = session.compact(done)
+    if as_json:
+        print_json(
+            {
+                "bytes_before": found.bytes_before,
+                "bytes_after": found.bytes_after,
+                "runs_before": found.runs_before,
+                "runs_after": found.runs_after,
+            }
+        )
+    else:
+        print(f"{size(found.bytes_before)} in {counted(found.runs_before, 'run')} before")
+        print(f"{size(found.bytes_after)} in {counted(found.runs_after, 'run')} now")
+
+
+def _faults(faults: tuple[Fault, ...]) -> list[dict[str, Any]]:
+    return [{"where": fault.where, "what": fault.what, "records": fault.records} for fault in faults]

@@ -1,0 +1,81 @@
+"""What a command says when it fails: one line with the remedy, in the words of the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import Final
+
+from tsmodel.errors import ConversionError, QueryError, TSModelError
+
+__all__ = ["Ended", "UsageError", "closed_pipe", "in_words", "told"]
+
+_WORDS: Final = {
+    'say which is meant by ambiguous="earlier" or "later"': "give --ambiguous earlier or later",
+    'narrow the query or use .on_error("skip")': "narrow the range by --moid or others, or give --on-error skip",
+    "connect() without a target reads the environment variable TSMODEL_URL, which is not set": "no TARGET was given, and "
+    "the environment variable TSMODEL_URL is not set",
+    "; without read_only and create=False it would be created": "; `put`, `import`, `copy` and `serve` create files",
+    "open it once without read_only, and close it": "run `tsmodel compact` on it, or open it once by a process that writes",
+    "`tsmodel.store.recover`": "`tsmodel recover`",
+    "more; allow more by .max_rows_in_memory(n), or narrow the query": "narrow the range",
+    "give encoding=, such as 'cp1252'": "give --encoding, such as cp1252",
+}
+"""Remedies in terms of the library, and what they are here."""
+
+
+class UsageError(TSModelError):
+    """An argument of the command line is wrong."""
+
+
+class Ended(Exception):  # noqa: N818 - it is no error
+    """A command ended early and has nothing to say.
+
+    Attributes:
+        status: the exit status.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def told(error: Exception) -> tuple[str, int]:
+    """The text of an error, and the exit status."""
+    show = getattr(error, "format_message", None)  # a usage error of click, which newer versions of typer have within
+    if show is not None:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "tsmodel"
+        return f"{_one_line(show()).rstrip('.')} ({path} --help shows the arguments)", getattr(error, "exit_code", 2)
+    if isinstance(error, UsageError):
+        return _one_line(str(error)), 2
+    if isinstance(error, ConversionError):
+        return in_words(str(error)), 1
+    if isinstance(error, TSModelError):
+        return in_words(str(error).partition("\n")[0]), 2 if isinstance(error, QueryError) else 1
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror, 1
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this; narrow the range", 1
+    return f"{type(error).__name__}: {_one_line(str(error))} (--debug shows where)", 1
+
+
+def in_words(text: str) -> str:
+    """A message of the library in terms of the command line."""
+    for theirs, ours in _WORDS.items():
+        text = text.replace(theirs, ours)
+    return text
+
+
+def closed_pipe(error: Exception) -> bool:
+    """Whether whoever read the output closed it. Then nothing more is written to it."""
+    if not isinstance(error, BrokenPipeError) or isinstance(error, TSModelError):
+        return False
+    with suppress(OSError, ValueError, AttributeError):  # a stream in a test has no descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

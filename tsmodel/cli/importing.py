@@ -1,0 +1,197 @@
+"""`tsmodel import`: a CSV file of somebody else's, without a line of code."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tsmodel.cli import options as of
+from tsmodel.cli.failures import UsageError
+from tsmodel.cli.inference import Found, Given, inferred
+from tsmodel.cli.models import csv_options, model_of
+from tsmodel.cli.opening import writing, zone
+from tsmodel.cli.output import note, print_json
+from tsmodel.cli.storing import Stored, store, with_csv_options
+from tsmodel.errors import SchemaError
+
+__all__ = ["import_"]
+
+
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE.csv", help="The file.")],
+    to: of.To = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="The model of an earlier import, instead of inferring one."),
+    ] = None,
+    save: Annotated[
+        str | None,
+        typer.Option("--save", metavar="FILE", help="Where to save the model, .toml or .py. Default: FILE.toml, here."),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the model.")] = None,
+    tz: Annotated[
+        str | None,
+        typer.Option("--tz", metavar="ZONE", help="Time zone of times without an offset: Europe/Warsaw, or local."),
+    ] = None,
+    ambiguous: of.Ambiguous = None,
+    time: Annotated[str | None, typer.Option("--time", metavar="COLUMN", help="The column of the capture time.")] = None,
+    time_format: Annotated[
+        str | None,
+        typer.Option("--time-format", metavar="FORMAT", help="How it is written: '%d.%m.%Y %H:%M', or unix, unix_ms."),
+    ] = None,
+    column: of.Columns = None,
+    cid: Annotated[int | None, typer.Option("--cid", help="Client id of all records, where no column has it.")] = None,
+    mid: Annotated[int | None, typer.Option("--mid", help="Meter id, likewise.")] = None,
+    moid: Annotated[int | None, typer.Option("--moid", help="Meter object id, likewise.")] = None,
+    delimiter: of.Delimiter = None,
+    decimal: of.Decimal = None,
+    encoding: of.Encoding = None,
+    unless_stored: of.UnlessStored = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the model; write nothing.")] = False,
+    as_json: of.Json = False,
+) -> int:
+    """Infer a model from a CSV file, show it, save it, and import the file.
+
+    It finds types, the key's columns, times and their format, decimal commas, delimiter, encoding, and missing values.
+    Lines that cannot be read are saved in a file of their own.
+
+    Example:
+      tsmodel import meters.csv --to meters.tsdb --tz Europe/Warsaw
+      tsmodel plot meters.tsdb --model meters.toml -o meters.png
+    """
+    path = _existing(file)
+    if to is None and not dry_run:
+        to = _target()
+    given_options = {"tz": tz, "ambiguous": ambiguous, "delimiter": delimiter, "decimal": decimal, "encoding": encoding}
+    if model is not None:
+        said = {"--name": name, "--save": save, "--time": time, "--cid": cid, "--mid": mid, "--moid": moid}
+        if wrong := [option for option, value in said.items() if value is not None]:
+            raise UsageError(f"{wrong[0]} is for a model that is inferred; {model} says it")
+        kind: Any = model_of(model)
+        how = with_csv_options(csv_options(model), {**given_options, "time_format": time_format}, column)
+        saved = model
+    else:
+        fixed = {key: value for key, value in (("cid", cid), ("mid", mid), ("moid", moid)) if value is not None}
+        given = Given(
+            name=_class_name(name, path),
+            delimiter=_tab(delimiter),
+            encoding=encoding,
+            decimal=decimal,
+            tz=_zone_name(tz),
+            ambiguous=ambiguous,
+            time=time,
+            time_format=time_format,
+            columns=of.mapping(column),
+            fixed=fixed,
+        )
+        found = inferred(path, given)
+        saved = save or f"{path.stem}.toml"
+        if found.is_local and given.tz is None:
+            found = inferred(path, _with_zone(given))
+        text = _saved_as(found, saved)
+        if not as_json:
+            print(f"# {saved}\n{text}")
+        for remark in found.notes:
+            note(f"note: {remark}")
+        if dry_run:
+            if as_json:
+                print_json({"model": found.name, "key": found.keywords, "fields": found.fields, "csv": found.csv})
+            return 0
+        Path(saved).write_text(text, encoding="utf-8", newline="\n")
+        try:
+            kind, how = model_of(saved), csv_options(saved)
+        except SchemaError as error:
+            raise UsageError(f"the model cannot be made: {error}") from error
+    if dry_run:
+        print(kind.layout)
+        return 0
+    with writing(to, create=True) as session:
+        done = store(session, kind, path, "csv", how, unless_stored=unless_stored)
+    return _tell(done, str(to), saved, as_json=as_json)
+
+
+def _tell(done: Stored, target: str, saved: str, *, as_json: bool) -> int:
+    if as_json:
+        print_json({"model": saved, "target": target, **done.as_dict()})
+    else:
+        print(done.text(target))
+        if done.count:
+            print(f"\nNow:  tsmodel get {target} --model {saved} --limit 5")
+            print(f"      tsmodel plot {target} --model {saved} -o chart.png")
+    return done.status
+
+
+def _saved_as(found: Found, saved: str) -> str:
+    """The text of the file that the model is saved in.
+
+    Raises:
+        UsageError: when it cannot be there.
+    """
+    path = Path(saved)
+    if path.suffix not in (".toml", ".py"):
+        raise UsageError(f"--save {saved}: a model is saved as .toml or .py")
+    if path.is_dir() or not path.parent.is_dir():
+        raise UsageError(f"--save {saved}: there is no such place for a file")
+    text = found.python() if path.suffix == ".py" else found.toml()
+    if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
+        raise UsageError(f"{saved} exists and is another model: use it by --model {saved}, or name another file by --save")
+    return text
+
+
+def _existing(file: str) -> Path:
+    path = Path(file)
+    if path.is_dir():
+        raise UsageError(f"{file} is a directory; give a CSV file")
+    if not path.exists():
+        raise UsageError(f"there is no file {file}")
+    return path
+
+
+def _target() -> str:
+    import os
+
+    found = os.environ.get("TSMODEL_URL")
+    if not found:
+        raise UsageError("--to says where the records go: --to meters.tsdb, or tstorage://host:2025")
+    return found
+
+
+def _class_name(name: str | None, path: Path) -> str:
+    if name is not None:
+        if not name.isidentifier():
+            raise UsageError(f"--name {name!r} is not a name such as Reading")
+        return name
+    words = re.findall(r"[A-Za-z0-9]+", path.stem)
+    made = "".join(word[0].upper() + word[1:] for word in words)
+    return made if made and made[0].isalpha() else f"Records{made}"
+
+
+def _zone_name(tz: str | None) -> str | None:
+    """A name that a file can keep."""
+    if tz is None:
+        return None
+    found = zone(tz)
+    if tz != "local":
+        return tz
+    key = getattr(found, "key", None)
+    if key is None:
+        raise UsageError("--tz local: this machine does not tell the name of its time zone; give it, such as Europe/Warsaw")
+    return str(key)
+
+
+def _with_zone(given: Given) -> Given:
+    """Asks for the time zone."""
+    import attrs
+
+    if not sys.stdin.isatty():
+        raise UsageError("its times say no offset from UTC: give their time zone, such as --tz Europe/Warsaw, or --tz UTC")
+    answer = typer.prompt("Its times say no offset from UTC. Their time zone", default="UTC", err=True)
+    return attrs.evolve(given, tz=_zone_name(answer))
+
+
+def _tab(delimiter: str | None) -> str | None:
+    return "\t" if delimiter in ("\\t", "tab") else delimiter

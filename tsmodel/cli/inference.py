@@ -1,0 +1,630 @@
+"""What a CSV file holds: found out from the file itself.
+
+Rules kept here:
+
+* A type is what all cells that were looked at are. Numbers become Int64 and Float64, which lose nothing.
+* What can be read in two ways is not guessed: days and months that could be either, times without an offset.
+* Every decision is said, in `Found.notes` or by what is shown of the model.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+import keyword
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from tsmodel.cli.failures import UsageError
+from tsmodel.cli.schema_file import toml
+from tsmodel.model import TSModel
+
+__all__ = ["Found", "Given", "inferred"]
+
+_LOOK_LINES: Final = 100_000
+"""Lines that are looked at."""
+_LOOK_BYTES: Final = 64 * 2**20
+_DELIMITERS: Final = (",", ";", "\t", "|")
+_NULLS: Final = ("", "NA", "N/A", "n/a", "na", "null", "NULL", "None", "#N/A", "-", "--")
+_BOOLS: Final = {"true", "false", "yes", "no"}
+_INT: Final = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
+_FLOAT: Final = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
+_NOT_FINITE: Final = re.compile(r"\s*[+-]?(?:nan|inf|infinity)\s*", re.IGNORECASE)
+_GROUPED: Final = re.compile(r"\s*[+-]?\d{1,3}(?:[., ']\d{3})+(?:[.,]\d+)?\s*", re.ASCII)
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_ISO: Final = re.compile(
+    r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(Z|[+-]\d{2}(?::?\d{2})?)?)?", re.ASCII
+)
+_CLOCK: Final = (" %H:%M:%S", " %H:%M", " %H:%M:%S.%f", "T%H:%M:%S", "T%H:%M", " %I:%M:%S %p", " %I:%M %p", "")
+_DATES: Final = (
+    *("%d.%m.%Y", "%d.%m.%y", "%d/%m/%Y", "%m/%d/%Y", "%d/%m/%y", "%m/%d/%y"),
+    *("%Y/%m/%d", "%Y.%m.%d", "%d-%m-%Y", "%m-%d-%Y"),
+)
+_TIMES_OF_DAY: Final = ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f")
+_UNIX: Final = (("unix", 10**9), ("unix_ms", 10**12), ("unix_us", 10**15), ("unix_ns", 10**18))
+_TWINS: Final = (("%d/%m/", "%m/%d/"), ("%d-%m-", "%m-%d-"))
+"""Formats that the same text may have."""
+_CID: Final = ("cid", "client", "client_id", "clientid")
+_MID: Final = (
+    *("mid", "meter", "meter_id", "meterid", "zaehler", "zahler", "zaehlernummer", "device", "device_id", "deviceid"),
+    *("sensor", "sensor_id", "sensorid", "station", "station_id", "id", "node", "node_id"),
+)
+_MOID: Final = ("moid", "meter_object", "object", "object_id", "register", "channel")
+_CAP: Final = ("cap", "time", "timestamp", "ts", "datetime", "date_time", "zeitstempel", "zeit", "datum", "date", "when")
+_UNIT: Final = re.compile(r"\s*[\[(]\s*([^\])]{1,12})\s*[\])]\s*$")
+_LETTERS: Final = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ł": "l", "Ł": "L"}
+)
+
+_RESERVED: Final = {*dir(TSModel), "cid", "mid", "moid", "acq"}
+"""Names that fields do not have."""
+
+
+@attrs.frozen
+class Given:
+    """What the user said about a file; None and empty where it is to be found out.
+
+    Attributes:
+        name: of the model.
+        delimiter, encoding, decimal: as for `load_csv`.
+        tz, ambiguous: for times without an offset.
+        time: the column of the capture time.
+        time_format: how it is written.
+        columns: fields by columns; None leaves a column out.
+        fixed: key components for which there is no column.
+    """
+
+    name: str
+    delimiter: str | None = None
+    encoding: str | None = None
+    decimal: str | None = None
+    tz: str | None = None
+    ambiguous: str | None = None
+    time: str | None = None
+    time_format: str | None = None
+    columns: dict[str, str | None] = attrs.field(factory=dict)
+    fixed: dict[str, int] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Found:
+    """A model of a file, and how the file is read.
+
+    Attributes:
+        name: of the model.
+        keywords: of its class.
+        fields: `type` and options of each field, types by name.
+        csv: arguments of `load_csv`.
+        notes: what was decided that the model does not show.
+        is_local: whether capture times say no offset, so that a time zone has to be given.
+        file: name of the file.
+    """
+
+    name: str
+    keywords: dict[str, int]
+    fields: dict[str, dict[str, Any]]
+    csv: dict[str, Any]
+    notes: list[str]
+    is_local: bool
+    file: str
+
+    def python(self) -> str:
+        """The model as a Python file."""
+        kinds = [options.get("item") for options in self.fields.values()]
+        used = {"TSModel"} | {str(each[key]) for each in self.fields.values() for key in ("type", "item") if key in each}
+        if any(len(options) > 1 for options in self.fields.values()):
+            used.add("field")
+        keywords = "".join(f", {key}={value}" for key, value in self.keywords.items())
+        lines = [
+            f'"""Records of {self.file}, as `tsmodel import` found them."""',
+            "",
+            *(["import datetime as dt"] if "Date" in kinds else []),
+            *(["from uuid import UUID"] if "Uuid" in kinds else []),
+            *([""] if {"Date", "Uuid"} & set(kinds) else []),
+            f"from tsmodel import {', '.join(sorted(used))}",
+            "",
+            "",
+            f"class {self.name}(TSModel{keywords}):",
+        ]
+        lines += [f"    {name}: {_annotated(options)}" for name, options in self.fields.items()] or ["    pass"]
+        lines += ["", "", "CSV = {"]
+        lines += [f"    {key!r}: {value!r}," for key, value in self.csv.items()]
+        lines += ["}", f'"""How such files are read: {self.name}.load_csv("{self.file}", **CSV)."""']
+        return "\n".join(lines) + "\n"
+
+    def toml(self) -> str:
+        """The model as a TOML schema."""
+        title = f"Records of {self.file}, as `tsmodel import` found them."
+        return toml(self.name, self.keywords, self.fields, self.csv, title)
+
+
+def inferred(path: Path, given: Given) -> Found:
+    """The model of a CSV file.
+
+    Raises:
+        UsageError: when something has to be said that the file does not say.
+        OSError: when it cannot be read.
+    """
+    encoding = given.encoding or _encoding(path)
+    text = _look(path, encoding)
+    said = re.match(r"sep=(.)\r?\n", text)  # for spreadsheets
+    if said is not None:
+        text = text[said.end() :]
+    delimiter = given.delimiter or (said[1] if said is not None else _delimiter(text))
+    rows, skipped = _rows(text, delimiter)
+    skipped += said is not None
+    if not rows:
+        raise UsageError(f"{path} holds no lines of cells")
+    return _Inference(path.name, given, encoding, delimiter, rows, skipped).found()
+
+
+class _Inference:
+    def __init__(self, file: str, given: Given, encoding: str, delimiter: str, rows: list[list[str]], skipped: int) -> None:
+        self._file = file
+        self._given = given
+        self._notes: list[str] = []
+        self._csv: dict[str, Any] = {}
+        self._is_local = False
+        if delimiter != ",":
+            self._csv["delimiter"] = delimiter
+        if encoding != "utf-8":
+            self._csv["encoding"] = encoding
+            self._notes.append(f"the file is not UTF-8; it is read as {encoding}")
+        self._header(rows, skipped)
+        self._columns = {
+            name: _Column(name, [row[at] for row in self._data], given.decimal) for at, name in enumerate(self._names)
+        }
+        for name in [*given.columns, *([given.time] if given.time else [])]:
+            if name not in self._columns:
+                raise UsageError(f"{file} has no column {name!r}; it has {', '.join(self._names)}")
+
+    def found(self) -> Found:
+        key = self._key()
+        fields: dict[str, dict[str, Any]] = {}
+        columns: dict[str, str | None] = {name: component for component, name in key.items() if name != component}
+        used = {*key.values(), *(part for parts in self._csv.get("join", {}).values() for part in parts)}
+        decimals = {}
+        formats: dict[str, str] = {}
+        nulls: set[str] = set()
+        for name, column in self._columns.items():
+            if name in used:
+                continue
+            target = self._given.columns.get(name, name) if name in self._given.columns else _identifier(name)
+            if name == "acq" and name not in self._given.columns:
+                columns[name] = None
+                self._notes.append("column 'acq' is left out: the database gives it; `tsmodel put --keep-acq` keeps it")
+                continue
+            if target is None or (column.kind == "empty" and name not in self._given.columns):
+                columns[name] = None
+                if target is not None:
+                    self._notes.append(f"column {name!r} has no values and is left out")
+                continue
+            target = _free(target, fields)
+            if target != name:
+                columns[name] = target
+            fields[target] = column.field(_UNIT.search(name))
+            self._is_local = self._is_local or column.is_local
+            nulls |= column.nulls if fields[target]["type"] == "Nullable" else set()
+            if column.mark == ",":
+                decimals[name] = ","
+            if column.time_format:
+                formats[name] = column.time_format
+            if column.note:
+                self._notes.append(f"column {name!r} {column.note}")
+        for name in key.values():
+            form = self._formats.get(name)
+            if form:
+                formats[name] = form
+        if not fields:
+            raise UsageError(f"{self._file} has no column beside the key's: there is nothing to store")
+        if columns:
+            self._csv["columns"] = columns
+        if decimals:
+            self._csv["decimal"] = decimals
+        if formats:
+            self._csv["time_format"] = formats
+        if nulls - {""}:
+            self._csv["null"] = sorted(nulls | {""})
+        if self._given.tz and self._is_local:
+            self._csv["tz"] = self._given.tz
+            if self._given.ambiguous:
+                self._csv["ambiguous"] = self._given.ambiguous
+        keywords = {name: self._given.fixed.get(name, 1) for name in ("cid", "mid", "moid") if name not in key}
+        return Found(self._given.name, keywords, fields, self._csv, self._notes, self._is_local, self._file)
+
+    def _header(self, rows: list[list[str]], skipped: int) -> None:
+        """Finds the names of the columns, and the lines of data."""
+        first = rows[0]
+        has_header = not any(_is_data(cell) for cell in first) and any(cell.strip() for cell in first)
+        width = len(first)
+        names = [cell.strip() or f"column{at}" for at, cell in enumerate(first, 1)] if has_header else []
+        if not has_header:
+            names = [f"column{at}" for at in range(1, width + 1)]
+            self._notes.append("the first line holds data, not names; columns are named column1, column2, ...")
+        counts = Counter(names)
+        taken: Counter[str] = Counter()
+        unique = []
+        for name in names:
+            taken[name] += 1
+            unique.append(name if taken[name] == 1 else _numbered(name, taken[name], names))
+        if has_header and unique != first:
+            doubled = [name for name, count in counts.items() if count > 1]
+            if doubled:
+                twice = ", ".join(map(repr, doubled))
+                self._notes.append(f"the header has {twice} more than once; later ones are numbered")
+            skipped += 1
+        if unique != first:
+            self._csv["names"] = unique
+        if skipped:
+            self._csv["skip_lines"] = skipped
+            if skipped - bool(has_header and unique != first):
+                self._notes.append("lines in front of the header are left out")
+        self._names = unique
+        data = rows[1:] if has_header else rows
+        self._data = [row for row in data if len(row) == width]
+
+    def _key(self) -> dict[str, str]:
+        """The column of each component of the key that has one."""
+        key: dict[str, str] = {}
+        self._formats: dict[str, str] = {}
+        said = {target: name for name, target in self._given.columns.items() if target in ("cid", "mid", "moid", "cap")}
+        for component, known in (("cid", _CID), ("mid", _MID), ("moid", _MOID)):
+            if component in said:
+                key[component] = said[component]
+                continue
+            if component in self._given.fixed:
+                continue
+            for wanted in known:
+                name = next((each for each in self._columns if _plain(each) == wanted), None)
+                if name is None or name in key.values() or name in self._given.columns:
+                    continue
+                column = self._columns[name]
+                if column.kind == "int" and not column.nulls and column.is_key(component):
+                    key[component] = name
+                    break
+                if column.kind == "text":
+                    self._notes.append(f"column {name!r} is text, and {component} takes integers: it is a field of its own")
+        key["cap"] = self._time(self._given.time or said.get("cap"), set(key.values()))
+        return key
+
+    def _time(self, said: str | None, taken: set[str]) -> str:
+        """The column of the capture time, which may be made of two; sets how it is read."""
+        if said is not None:
+            column = self._columns[said]
+            form = self._given.time_format or column.as_time(_CAP)
+            if form is None and column.kind == "int":
+                return self._capture(said, None)  # ns since 2001
+            if form is None:
+                example = next((cell for cell in column.cells if cell.strip()), "")
+                raise UsageError(
+                    f"column {said!r} is not a time that is known ({example!r}): give --time-format '%d.%m.%Y %H:%M'"
+                )
+            return self._capture(said, form)
+        if "cap" in self._columns and self._columns["cap"].kind == "int":
+            return self._capture("cap", None)  # as TStorage counts it
+        candidates = [name for name in self._columns if name not in taken and self._columns[name].as_time(_CAP) is not None]
+        known = [each for wanted in _CAP for each in candidates if _plain(each) == wanted]
+        for name in dict.fromkeys([*known, *candidates]):
+            column = self._columns[name]
+            form = column.as_time(_CAP)
+            assert form is not None
+            day = form == "iso-day" or ("%H" not in form and "%I" not in form and form.startswith("%"))
+            if day and (clock := next((each for each in self._columns.values() if each.clock), None)) is not None:
+                joined = _numbered("when", 1, self._names)
+                self._csv["join"] = {joined: [name, clock.name]}
+                first = "%Y-%m-%d" if form == "iso-day" else form
+                self._columns[joined] = _Column(joined, [], None)
+                return self._capture(joined, f"{first} {clock.clock}")
+            return self._capture(name, self._given.time_format or form)
+        if len(self._names) in (5, 6) and self._names[0] == "column1":
+            raise UsageError(f"{self._file} looks like a file of the official clients: `tsmodel put` stores it as it is")
+        raise UsageError(f"{self._file}: no column is a time; give --time COLUMN and --time-format '%d.%m.%Y %H:%M'")
+
+    def _capture(self, name: str, form: str | None) -> str:
+        """Says how the capture time is read."""
+        if form == "ambiguous":
+            raise UsageError(
+                f"column {name!r} may be day/month or month/day: give --time-format '%d/%m/%Y %H:%M' or '%m/%d/%Y %H:%M'"
+            )
+        self._is_local = form is not None and form not in ("iso", *(each for each, _ in _UNIX)) and "%z" not in form
+        if form is not None and not form.startswith("iso"):
+            self._formats[name] = form
+        return name
+
+
+class _Column:
+    """What the cells of a column are.
+
+    Args:
+        name: of the column.
+        cells: all of them.
+        mark: the decimal point; None to find it out.
+    """
+
+    def __init__(self, name: str, cells: list[str], mark: str | None) -> None:
+        self.name = name
+        self.cells = cells
+        self.note = ""
+        self.mark = "."
+        self.time_format: str | None = None
+        self.clock: str | None = None
+        self.is_local = False
+        self._digits = 0
+        self._written: str | None = None
+        values = [cell for cell in dict.fromkeys(cells) if cell.strip() not in _NULLS]
+        self.nulls = {cell for cell in dict.fromkeys(cells) if cell.strip() in _NULLS}
+        self._values = values
+        self.kind = self._kind(mark)
+
+    def _kind(self, mark: str | None) -> str:
+        if not self._values:
+            return "empty"
+        if self._are(lambda value: value.strip().lower() in _BOOLS):
+            return "bool"
+        if self._are(lambda value: _INT.fullmatch(value) is not None):
+            numbers = list(map(int, self._values))
+            if any(re.match(r"\s*[+-]?0\d", value) for value in self._values):
+                self.note = "has numbers that begin with 0, so it is text"
+                return "text"
+            return "int" if min(numbers) >= -(2**63) and max(numbers) < 2**63 else "text"
+        for point in (mark,) if mark else (".", ","):
+            if self._are(partial(_is_number, point=point)):
+                self.mark = point
+                self._digits = max(map(_significant, (value.replace(",", ".") for value in self._values)))
+                return "float"
+        if self._are(lambda value: _GROUPED.fullmatch(value) is not None or _INT.fullmatch(value) is not None):
+            self.note = "has numbers with grouped digits (1.234,5), which are kept as text"
+            return "text"
+        if self._are(lambda value: _UUID.fullmatch(value.strip()) is not None):
+            return "uuid"
+        if self._are(lambda value: _ISO.fullmatch(value.strip()) is not None):
+            return "text"
+        self.clock = _first_format(self._values, _TIMES_OF_DAY)
+        return "text"
+
+    def _are(self, is_such: Callable[[str], bool]) -> bool:
+        """Whether values are such, but for one that stands for a missing value, and few that are wrong. Then these are
+        no values any more, and `note` says so."""
+        wrong = [value for value in self._values if not is_such(value)]
+        most = max(len(self._values) // 10, int(len(self._values) >= 4))
+        if len(wrong) > most:
+            return False
+        if wrong:
+            self._values = [value for value in self._values if is_such(value)]
+            times = self.cells.count(wrong[0])
+            if len(wrong) == 1 and times > 1:
+                self.nulls.add(wrong[0])
+                self.note = f"has {wrong[0]!r} in {times} lines, which is taken for a missing value"
+            else:
+                shown = ", ".join(map(repr, wrong[:3]))
+                self.note = (
+                    f"has {shown}{' and others' * (len(wrong) > 3)}, where others have values: those lines are rejected"
+                )
+        return True
+
+    def is_key(self, component: str) -> bool:
+        """Whether all integers are such as a component of the key can have."""
+        numbers = list(map(int, self._values))
+        low, high = (-(2**63), 2**63 - 1) if component == "mid" else (0 if component == "cid" else -(2**31), 2**31 - 1)
+        return low <= min(numbers) and max(numbers) < high
+
+    def as_time(self, names: Sequence[str]) -> str | None:
+        """How times are written, if they are: `iso` with offsets, `iso-local`, `iso-day`, a format of strptime, one of
+        Unix, or `ambiguous`; None when they are not.
+
+        Args:
+            names: those of columns whose integers may be seconds since 1970.
+        """
+        values = [value.strip() for value in self._values]
+        if not values:
+            return None
+        if self.kind == "int":
+            if _plain(self.name) not in (*names, "epoch", "unix", "unixtime", "unix_time"):
+                return None
+            least, greatest = min(map(int, values)), max(map(int, values))
+            return next((form for form, unit in _UNIX if unit // 2 <= least and greatest < 5 * unit), None)
+        if self.kind != "text":
+            return None
+        matches = [_ISO.fullmatch(value) for value in values]
+        if all(matches):
+            if all(match is not None and match[1] for match in matches):
+                return "iso"
+            return "iso-day" if all(len(value) == 10 for value in values) else "iso-local"
+        if self._written is None:
+            self._written = _time_format(values) or ""
+            if not self._written and len(values) >= 4:  # a few may be wrong
+                some = _time_format(values[:1]) or _time_format(values[1:2])
+                both = [date + clock for date in ("%d/%m/%Y", "%m/%d/%Y") for clock in _CLOCK]
+                self._written = next(filter(self._have, both if some == "ambiguous" else [some or ""]), "")
+        return self._written or None
+
+    def _have(self, form: str) -> bool:
+        return bool(form) and self._are(lambda value: _has_format(value.strip(), form))
+
+    def field(self, unit: re.Match[str] | None) -> dict[str, Any]:
+        """The field that holds the values."""
+        form = self.as_time(()) or ""
+        options: dict[str, Any]
+        if form in ("iso", "iso-local") or "%H" in form or "%I" in form:
+            options = {"type": "Timestamp"}
+            self.is_local = form != "iso"
+            self.time_format = form if form.startswith("%") else None
+        elif form == "iso-day":
+            options = {"type": "Date"}
+        elif self.kind == "int":
+            options = {"type": "Int64"}
+        elif self.kind == "float" and self._digits > 15:
+            options = {"type": "Text"}
+            self.note = "has numbers of more than 15 digits, which a float would round: they are kept as text"
+            self.mark = "."
+        else:
+            options = {"type": {"float": "Float64", "bool": "Bool", "uuid": "Uuid"}.get(self.kind, "Text")}
+        if options["type"] != "Text" and self.nulls:
+            options = {"type": "Nullable", "item": options["type"], "default": None}
+        if unit is not None and options["type"] != "Text":
+            options["unit"] = unit[1]
+        return options
+
+
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(4)
+        if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return "utf-16"
+        file.seek(0)
+        data = file.read(_LOOK_BYTES)
+    if b"\0" in data[:4096]:
+        raise UsageError(f"{path} is binary, not CSV; `tsmodel put` takes Parquet")
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(data) - 4:
+            return "cp1252"
+    return "utf-8"
+
+
+def _look(path: Path, encoding: str) -> str:
+    """The beginning of the file, in whole lines."""
+    try:
+        with path.open(encoding=encoding, newline="") as file:
+            text = file.read(_LOOK_BYTES)
+            if len(text) == _LOOK_BYTES:
+                text = text[: text.rfind("\n") + 1]
+    except LookupError:
+        raise UsageError(f"there is no encoding {encoding!r}; such are utf-8, cp1252, utf-16") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not {encoding} ({error.reason}); give --encoding, such as cp1252") from None
+    return text.removeprefix("\ufeff")
+
+
+def _delimiter(text: str) -> str:
+    """What most lines have most of, outside of quotes."""
+    lines = list(islice(io.StringIO(text, newline=""), 100))
+
+    def score(delimiter: str) -> tuple[float, int]:
+        try:
+            widths = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter) if row)
+        except csv.Error:
+            return 0.0, 0
+        width, count = max(widths.items(), key=lambda item: (item[1] * (item[0] > 1), item[0]), default=(1, 0))
+        return (0.0, 0) if width < 2 else (count / max(sum(widths.values()), 1), width)
+
+    return max(_DELIMITERS, key=score)
+
+
+def _rows(text: str, delimiter: str) -> tuple[list[list[str]], int]:
+    """The lines of cells, from the header on, and how many lines are in front of it."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    rows: list[list[str]] = []
+    ends: list[int] = []
+    try:
+        for row in islice(reader, _LOOK_LINES):
+            rows.append(row)
+            ends.append(reader.line_num)
+    except csv.Error as error:
+        raise UsageError(f"line {reader.line_num} is not CSV: {error}") from None
+    widths = Counter(len(row) for row in rows if row)
+    if not widths:
+        return [], 0
+    width = max(widths, key=lambda each: (widths[each], each))
+    first = next(at for at, row in enumerate(rows) if len(row) == width)
+    return [row for row in rows[first:] if row], ends[first - 1] if first and any(rows[:first]) else 0
+
+
+def _is_data(cell: str) -> bool:
+    """Whether a cell holds a number or a time, as names do not."""
+    text = cell.strip()
+    return bool(
+        _FLOAT.fullmatch(text.replace(",", "."))
+        or _ISO.fullmatch(text)
+        or _UUID.fullmatch(text)
+        or _time_format([text]) is not None
+    )
+
+
+def _time_format(values: list[str]) -> str | None:
+    if not values or not re.match(r"\d{1,4}[./-]\d{1,2}[./-]\d{2,4}", values[0]):
+        return None
+    for date in _DATES:
+        form = _first_format(values, tuple(date + clock for clock in _CLOCK))
+        if form is not None:
+            for one, other in _TWINS:
+                if form.startswith(one) and _first_format(values, (form.replace(one, other),)):
+                    return "ambiguous"
+            return form
+    return None
+
+
+def _first_format(values: Iterable[str], forms: Sequence[str]) -> str | None:
+    """The first format that all values have."""
+    values = list(values)
+    return next((form for form in forms if all(_has_format(value.strip(), form) for value in values)), None)
+
+
+def _has_format(text: str, form: str) -> bool:
+    try:
+        dt.datetime.strptime(text, form)  # noqa: DTZ007 - only whether it can be read
+    except ValueError:
+        return False
+    return True
+
+
+def _is_number(text: str, point: str) -> bool:
+    if point == ",":
+        if "." in text:
+            return False
+        text = text.replace(",", ".")
+    return _FLOAT.fullmatch(text) is not None or _NOT_FINITE.fullmatch(text) is not None
+
+
+def _significant(text: str) -> int:
+    mantissa = re.split("[eE]", text.strip().lstrip("+-"))[0].replace(".", "").lstrip("0")
+    return len(mantissa.rstrip("0")) if "." in text else len(mantissa)
+
+
+def _plain(name: str) -> str:
+    """A name in letters, digits and underscores: `Spannung [V]` becomes `spannung`."""
+    bare = _UNIT.sub("", name).translate(_LETTERS)
+    ascii_only = unicodedata.normalize("NFKD", bare).encode("ascii", "ignore").decode()
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", ascii_only)
+    return re.sub(r"\W+", "_", spaced, flags=re.ASCII).strip("_").lower()
+
+
+def _identifier(name: str) -> str:
+    """A name that a field can have."""
+    made = _plain(name) or "field"
+    made = f"f_{made}" if made[0].isdigit() else made
+    return f"{made}_" if keyword.iskeyword(made) or made in _RESERVED else made
+
+
+def _free(name: str, taken: Iterable[str]) -> str:
+    return name if name not in taken else next(f"{name}_{n}" for n in range(2, 10**6) if f"{name}_{n}" not in taken)
+
+
+def _numbered(name: str, number: int, taken: Sequence[str]) -> str:
+    candidate = name if number == 1 else f"{name}_{number}"
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}_{number}"
+    return candidate
+
+
+def _annotated(options: dict[str, Any]) -> str:
+    """A field as a class body declares it."""
+    kinds = {"Int64": "int", "Float64": "float", "Bool": "bool", "Timestamp": "int", "Uuid": "UUID", "Date": "dt.date"}
+    kind = options["type"]
+    given = {key: str(value) if key == "item" else repr(value) for key, value in options.items() if key != "type"}
+    rest = ", ".join(f"{key}={value}" for key, value in given.items())
+    if kind == "Nullable":
+        inner = kinds[options["item"]]
+        kind = f"Nullable[{inner}]"
+    return f"{kind} = field({rest})" if rest else kind

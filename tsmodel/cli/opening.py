@@ -1,0 +1,160 @@
+"""Targets as commands open them, and what of them is read.
+
+Rules kept here:
+
+* A path must exist, but for commands that create it.
+* Commands that only read do not write to a file, unless a process died and left a journal that has to be taken in.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from pathlib import Path
+from typing import Any
+
+from tsmodel.cli.failures import UsageError
+from tsmodel.cli.models import model_of
+from tsmodel.cli.ranges import ids, span
+from tsmodel.cli.where import condition
+from tsmodel.errors import StoreCorruptError, StoreError, TSModelError
+from tsmodel.model.meta import schema_of
+from tsmodel.query import Query
+from tsmodel.query.days import zone_of
+from tsmodel.session import Session, connect
+from tsmodel.session.target import StoreFile, parse
+
+__all__ = ["file_of", "query_of", "reading", "writing", "zone"]
+
+
+def reading(target: str | None) -> Session:
+    """A session that reads.
+
+    Raises:
+        StoreError: when there is no such file.
+    """
+    parsed = parse(target)
+    if not isinstance(parsed, StoreFile) or parsed.path is None:
+        return connect(target)
+    _must_exist(parsed.path)
+    try:
+        return connect(target, read_only=True)
+    except StoreError as error:
+        # Only a process that may write takes in the journal that one that died has left.
+        is_left = "only a process with the right to write" in str(error) and not isinstance(error, StoreCorruptError)
+        if not is_left or not os.access(parsed.path, os.W_OK):
+            raise
+        return connect(target, read_only=False, create=False)
+
+
+def writing(target: str | None, *, create: bool, **options: Any) -> Session:
+    """A session that writes; `create` says whether a file that does not exist is created."""
+    parsed = parse(target)
+    if isinstance(parsed, StoreFile) and parsed.path is not None:
+        if parsed.read_only:
+            raise UsageError(f"{target} says read_only, and this command writes")
+        if not create:
+            _must_exist(parsed.path)
+        return connect(target, create=create, **options)
+    return connect(target, **options)
+
+
+def file_of(target: str | None, command: str) -> str:
+    """The path of a target that must be an embedded file.
+
+    Raises:
+        UsageError: when it is a server, or memory.
+        StoreError: when there is no such file.
+    """
+    parsed = parse(target)
+    if not isinstance(parsed, StoreFile) or parsed.path is None:
+        raise UsageError(
+            f"{command} is for files, and {target} is none; `tsmodel copy {target} copy.tsdb` makes a file of it"
+        )
+    _must_exist(parsed.path)
+    return parsed.path
+
+
+def zone(name: str) -> dt.tzinfo:
+    """The time zone of that name; `local` is this machine's.
+
+    Raises:
+        UsageError: when there is none.
+    """
+    if name == "local":
+        found = dt.datetime.now().astimezone().tzinfo
+        assert found is not None
+        return _local_zone() or found
+    try:
+        return zone_of(name)
+    except TSModelError as error:
+        raise UsageError(f"--tz: {error}") from None
+
+
+def query_of(
+    session: Session,
+    model: str | None,
+    *,
+    cid: list[str] | None = None,
+    mid: list[str] | None = None,
+    moid: list[str] | None = None,
+    cap: str | None = None,
+    acq: str | None = None,
+    where: list[str] | None = None,
+    on_error: str = "raise",
+    tz: str = "UTC",
+) -> Query[Any]:
+    """The query that the options of a command ask for.
+
+    Raises:
+        UsageError: when one of them cannot be read.
+        SchemaError: when there is no such model.
+    """
+    kind: Any = model_of(model)
+    clocks = zone(tz)
+    query = session.query(kind).on_error(on_error)  # type: ignore[arg-type]
+    columns: Any = schema_of(kind).columns
+    for name, texts in (("cid", cid), ("mid", mid), ("moid", moid)):
+        if not texts:
+            continue
+        values, ranges = ids(",".join(texts), name)
+        parts = [columns[name].between(low, high) for low, high in ranges]
+        parts += [columns[name].is_in(values)] if values else []
+        either = parts[0]
+        for part in parts[1:]:
+            either = either | part
+        query = query.where(either)
+    for name, text in (("cap", cap), ("acq", acq)):
+        if text is None:
+            continue
+        try:
+            start, end = span(text, clocks)
+        except UsageError as error:
+            raise UsageError(f"--{name} {error}") from None
+        query = query.where(*([columns[name] >= start] if start is not None else []))
+        query = query.where(*([columns[name] < end] if end is not None else []))
+    for text in where or []:
+        query = query.where(condition(text, kind, clocks))
+    return query
+
+
+def _must_exist(path: str) -> None:
+    if not Path(path).exists():
+        near = sorted(each.name for each in Path(path).parent.glob("*.tsdb"))[:3] if Path(path).parent.is_dir() else []
+        there = f"; there is {', '.join(near)}" if near else ""
+        raise StoreError(f"{path} does not exist{there}; `tsmodel put` and `tsmodel import` create files", path=path)
+
+
+def _local_zone() -> dt.tzinfo | None:
+    """This machine's zone with its changes, where the system tells its name."""
+    for name in (os.environ.get("TZ", "").lstrip(":"), _linked("/etc/localtime")):
+        if name:
+            try:
+                return zone_of(name)
+            except TSModelError:
+                continue
+    return None
+
+
+def _linked(path: str) -> str:
+    return os.path.realpath(path).partition("zoneinfo/")[2]

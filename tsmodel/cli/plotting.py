@@ -1,0 +1,101 @@
+"""`tsmodel plot`: a picture of what is stored."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from tsmodel.cli import options as of
+from tsmodel.cli.failures import UsageError
+from tsmodel.cli.opening import query_of, reading, zone
+from tsmodel.cli.output import note, written
+from tsmodel.frames.columns import names_of
+from tsmodel.frames.libraries import library
+from tsmodel.model.meta import schema_of
+
+__all__ = ["plot_"]
+
+_SUFFIXES: Final = (".png", ".svg", ".pdf", ".jpg")
+_MOST: Final = 4
+"""Fields that are drawn when none is named."""
+
+
+def plot_(
+    target: of.Target = None,
+    model: of.Model = None,
+    y: Annotated[
+        list[str] | None,
+        typer.Option("--y", "-y", metavar="FIELD", help="What to draw; may be repeated. Default: all numbers."),
+    ] = None,
+    x: Annotated[str, typer.Option("--x", "-x", metavar="FIELD", help="What to draw it over.")] = "cap",
+    by: Annotated[
+        str | None,
+        typer.Option("--by", metavar="FIELD", help="A line for each of its values, or none. Default: for each series."),
+    ] = None,
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="A .png, .svg, .pdf or .jpg.")] = "plot.png",
+    cid: of.Cid = None,
+    mid: of.Mid = None,
+    moid: of.Moid = None,
+    cap: of.Cap = None,
+    acq: of.Acq = None,
+    where: of.Where = None,
+    title: Annotated[str | None, typer.Option("--title", metavar="TEXT", help="Default: the target.")] = None,
+    on_error: of.Errors = "raise",
+    tz: of.Zone = "UTC",
+) -> None:
+    """Draw fields over time into a picture file. Spikes are seen however many records there are.
+
+    Needs the extra plot: pip install 'tstorage-model[plot]'.
+
+    Example:
+      tsmodel plot readings.tsdb --model readings.toml -y volts --cap 2026-11 -o volts.png
+    """
+    if model is None:
+        raise UsageError("plot needs to know the fields: give --model, which `tsmodel import` saves")
+    suffix = Path(output).suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise UsageError(f"{output} is none of {', '.join(_SUFFIXES)}")
+    figure = library("matplotlib.figure", "tsmodel plot").Figure(figsize=(12, 5), layout="constrained")
+    with reading(target) as session:
+        query = query_of(
+            session, model, cid=cid, mid=mid, moid=moid, cap=cap, acq=acq, where=where, on_error=on_error, tz=tz
+        )
+        known = names_of(query.spec.model)
+        drawn = y or _numbers(query.spec.model)
+        for name in (x, *drawn, *([] if by in (None, "none") else [by])):
+            if name not in known:
+                raise UsageError(f"{name} is not a field; there are {', '.join(known)}")
+        lines = ("cid", "mid", "moid") if by is None else () if by == "none" else (by,)
+        axes = figure.subplots(len(drawn) if y is None else 1, 1, sharex=True, squeeze=False)[:, 0]
+        charts: list[tuple[list[str], Any]] = (
+            [([name], one) for name, one in zip(drawn, axes, strict=True)] if y is None else [(drawn, axes[0])]
+        )
+        for names, one in charts:
+            query.plot(names, x=x, by=lines, ax=one, tz=zone(tz))
+            one.grid(visible=True, alpha=0.3)
+            one.label_outer()
+        count = sum(len(line.get_xdata()) for one in axes for line in one.get_lines())
+        figure.suptitle(title if title is not None else session.name.partition("?")[0])
+    if not count:
+        note("no records: the picture is empty")
+    with written(output) as path:
+        figure.savefig(path, format=suffix[1:], dpi=120)
+    print(output)
+
+
+def _numbers(model: Any) -> list[str]:
+    """The first fields that have numbers."""
+    names: list[str] = []
+    for field in schema_of(model).layout.fields:
+        codec = schema_of(model).columns[field.name].info.codec
+        absent = codec.fault(None) is None
+        kind = getattr(codec, "item", codec).python if absent else codec.python
+        is_time = getattr(getattr(codec, "scalar", None), "kind", "") == "time"
+        if kind in (int, float, Decimal) and not is_time and len(names) < _MOST:
+            names.append(field.name)
+    if not names:
+        raise UsageError(f"{model.__name__} has no field with numbers; name what to draw by -y")
+    return names

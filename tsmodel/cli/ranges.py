@@ -1,0 +1,148 @@
+"""Ranges as they are typed: `2026-11-01..2026-11-02`, `-15m`, `4711,4712`, `1..10`.
+
+Rules kept here:
+
+* A range is half-open: the lower end is in it, the upper is not.
+* A time without an offset is by the clocks of the zone that the command was given, UTC by default. One that those clocks
+  show twice, or never, is refused.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from tsmodel.cli.failures import UsageError
+from tsmodel.errors import TimestampError
+from tsmodel.keys import LIMITS
+from tsmodel.timestamps import duration_ns, now_ns, to_ns
+
+__all__ = ["Ids", "Span", "ids", "point", "span"]
+
+T = TypeVar("T")
+
+Span = tuple[int | None, int | None]
+"""Begin and end, ns since 2001; None where it is open."""
+
+Ids = tuple[list[int], list[tuple[int, int]]]
+"""Values, and half-open ranges."""
+
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_MONTH: Final = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
+_AGO: Final = re.compile(r"-(?=\d)(?:\d+(?:ms|us|ns|w|d|h|m|s))+", re.ASCII)
+_INTEGER: Final = re.compile(r"[+-]?\d+", re.ASCII)
+_EXAMPLES: Final = "write 2026-11-01..2026-11-02, 2026-11-01T08:00.., 2026-11-01, today, or -15m"
+
+
+def span(text: str, zone: dt.tzinfo) -> Span:
+    """The range of times that a text means: `A..B`, `A..`, `..B`; a day, a month, `today`, `yesterday`; or `-15m`, from
+    then on.
+
+    Raises:
+        UsageError: when it means none.
+    """
+    low, dots, high = text.strip().partition("..")
+    if dots:
+        if not low and not high:
+            raise UsageError(f"{text!r} has no end; {_EXAMPLES}")
+        start, end = (point(each, zone) if each else None for each in (low.strip(), high.strip()))
+        if start is not None and end is not None and start >= end:
+            raise UsageError(f"{text!r} is empty: it ends where it begins, or before")
+        return start, end
+    low = low.strip()
+    if _AGO.fullmatch(low):
+        return point(low, zone), None
+    day = _named_day(low, zone)
+    if day is not None:
+        return _midnight(day, zone), _midnight(day + dt.timedelta(days=1), zone)
+    if month := _MONTH.fullmatch(low):
+        year, number = int(month[1]), int(month[2])
+        first = _made(lambda: dt.date(year, number, 1), low)
+        following = _made(lambda: dt.date(year + number // 12, number % 12 + 1, 1), low)
+        return _midnight(first, zone), _midnight(following, zone)
+    point(low, zone)  # says what is wrong with it, if anything is
+    raise UsageError(f"{text!r} is a point in time, not a range; {_EXAMPLES}")
+
+
+def point(text: str, zone: dt.tzinfo) -> int:
+    """The time that a text means, ns since 2001: ISO 8601, a day, `now`, `today`, `yesterday`, `-15m` (ago), or ns.
+
+    Raises:
+        UsageError: when it means none.
+    """
+    if text == "now":
+        return now_ns()
+    if _AGO.fullmatch(text):
+        return now_ns() - _made(lambda: duration_ns(text[1:]), text)
+    if _INTEGER.fullmatch(text):
+        return _made(lambda: to_ns(int(text)), text)
+    day = _named_day(text, zone)
+    if day is not None:
+        return _midnight(day, zone)
+    try:
+        return to_ns(text)
+    except TimestampError as error:
+        if re.search(r"(?:Z|[+-]\d{2}:?\d{2})$", text):
+            raise UsageError(f"{error}; {_EXAMPLES}") from None
+    return _local(text, zone)
+
+
+def ids(text: str, name: str) -> Ids:
+    """Values of a key component: `4711`, `4711,4712`, `1..10`, and these with commas between them.
+
+    Raises:
+        UsageError: when one is none.
+    """
+    values: list[int] = []
+    ranges: list[tuple[int, int]] = []
+    limits = LIMITS[name]
+    for part in text.split(","):
+        low, dots, high = (each.strip() for each in part.partition(".."))
+        ends = (low or str(limits.least), high or str(limits.bound)) if dots and (low or high) else (low,)
+        if not all(_INTEGER.fullmatch(each) for each in ends):
+            raise UsageError(f"--{name} {text!r}: {part!r} is not an integer; write 4711, 4711,4712 or 1..10")
+        numbers = [int(each) for each in ends]
+        if any(not limits.least <= each <= limits.bound for each in numbers):
+            raise UsageError(f"--{name} {text!r}: {name} is {limits.least} to {limits.bound - 1}")
+        if len(numbers) == 1:
+            values.append(numbers[0])
+        elif numbers[0] < numbers[1]:
+            ranges.append((numbers[0], numbers[1]))
+        else:
+            raise UsageError(f"--{name} {part!r} is empty: it ends where it begins, or before")
+    return values, ranges
+
+
+def _named_day(text: str, zone: dt.tzinfo) -> dt.date | None:
+    if _DAY.fullmatch(text):
+        return _made(lambda: dt.date.fromisoformat(text), text)
+    if text in ("today", "yesterday"):
+        return dt.datetime.now(zone).date() - dt.timedelta(days=text == "yesterday")
+    return None
+
+
+def _midnight(day: dt.date, zone: dt.tzinfo) -> int:
+    return _made(lambda: to_ns(dt.datetime.combine(day, dt.time(), zone).astimezone(dt.timezone.utc)), str(day))
+
+
+def _local(text: str, zone: dt.tzinfo) -> int:
+    """A time without an offset."""
+    full = text if re.search(r"[T ]\d{2}:", text) else f"{text}:00" if re.search(r"[T ]\d{2}$", text) else text
+    utc = _made(lambda: to_ns(f"{full}Z"), text)
+    naive = dt.datetime(2001, 1, 1) + dt.timedelta(seconds=utc // 10**9)  # noqa: DTZ001 - by the clocks of the zone
+    offsets = {naive.replace(tzinfo=zone, fold=fold).utcoffset() for fold in (0, 1)}
+    if len(offsets) != 1:
+        raise UsageError(
+            f"{text!r}: the clocks show that twice or never in this time zone; give it an offset, such as +01:00"
+        )
+    offset = offsets.pop() or dt.timedelta()
+    return _made(lambda: to_ns(utc - (offset.days * 86_400 + offset.seconds) * 10**9), text)
+
+
+def _made(make: Callable[[], T], text: str) -> T:
+    try:
+        return make()
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"{text!r} is not a time: {error}; {_EXAMPLES}") from None

@@ -1,0 +1,494 @@
+"""`tsmodel info`, `series`, `get` and `follow`: what is stored, on a terminal or in a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO, Annotated, Any, Final, Literal
+
+import typer
+
+from tsmodel.cli import options as of
+from tsmodel.cli.failures import UsageError
+from tsmodel.cli.models import Record
+from tsmodel.cli.opening import query_of, reading, zone
+from tsmodel.cli.output import Table, counted, iso, note, print_json, progress, size, written
+from tsmodel.cli.ranges import point
+from tsmodel.errors import QueryError
+from tsmodel.frames.columns import names_of
+from tsmodel.frames.libraries import library
+from tsmodel.query import Query
+from tsmodel.session.target import StoreFile, parse
+from tsmodel.store.care import Info, info
+from tsmodel.timestamps import now_ns
+
+__all__ = ["follow_", "get_", "info_", "series_"]
+
+Format = Literal["table", "csv", "jsonl", "parquet", "arrow"]
+
+_SUFFIXES: Final[dict[str, Format]] = {
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".txt": "table",
+}
+_AT_ONCE: Final = 4096
+
+
+def info_(
+    target: of.Target = None,
+    as_json: of.Json = False,
+) -> None:
+    """Show what a file or a server holds: records, series, times, size, for each client.
+
+    A file tells without reading its records. A server and memory are read: narrow it by `tsmodel series` instead.
+
+    Example:
+      tsmodel info readings.tsdb
+    """
+    parsed = parse(target)
+    if isinstance(parsed, StoreFile) and parsed.path is not None:
+        with reading(target):
+            pass  # says what is wrong with it in terms of the command line
+        found = _of_file(info(parsed.path))
+    else:
+        found = _of_server(target)
+    if as_json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        if name != "cids":
+            print(f"{name.replace('_', ' '):<17} {_shown(name, value)}")
+    if found["cids"]:
+        print()
+        rows = ([cid, *each.values()] for cid, each in found["cids"].items())
+        Table(["cid", *(name.replace("_", " ") for name in next(iter(found["cids"].values())))]).print(rows)
+
+
+def series_(
+    target: of.Target = None,
+    cid: of.Cid = None,
+    mid: of.Mid = None,
+    moid: of.Moid = None,
+    cap: of.Cap = None,
+    acq: of.Acq = None,
+    where: of.Where = None,
+    model: of.Model = None,
+    on_error: of.Errors = "raise",
+    tz: of.Zone = "UTC",
+    as_json: of.Json = False,
+) -> None:
+    """List the series, each of a client, meter and meter object: how many records, from when to when.
+
+    Example:
+      tsmodel series readings.tsdb --cid 1 --cap 2026-11-01..2026-12-01
+    """
+    with reading(target) as session:
+        query = _asked(session, model, cid, mid, moid, cap, acq, where, on_error, tz)
+        found = query.series()
+        _tell_skipped(query)
+    rows = [
+        {
+            "cid": each.cid,
+            "mid": each.mid,
+            "moid": each.moid,
+            "records": each.count,
+            "first": iso(each.cap_min),
+            "last": iso(each.cap_max),
+        }
+        for each in found
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    Table(["cid", "mid", "moid", "records", "first", "last"]).print([*each.values()] for each in rows)
+
+
+def get_(
+    target: of.Target = None,
+    model: of.Model = None,
+    cid: of.Cid = None,
+    mid: of.Mid = None,
+    moid: of.Moid = None,
+    cap: of.Cap = None,
+    acq: of.Acq = None,
+    where: of.Where = None,
+    columns: Annotated[str | None, typer.Option("--columns", metavar="A,B", help="Only these columns.")] = None,
+    order_by: Annotated[
+        str | None, typer.Option("--order-by", metavar="A,-B", help="Sort by these; - in front for descending.")
+    ] = None,
+    latest: Annotated[bool, typer.Option("--latest", help="Only the newest version of each record.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="Most records to give.")] = None,
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="table|csv|jsonl|parquet|arrow",
+            help="Default: what the name of the output file says, otherwise a table.",
+        ),
+    ] = None,
+    output: Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="File to write.")] = None,
+    on_error: of.Errors = "raise",
+    tz: of.Zone = "UTC",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
+) -> int:
+    """Print records, or save them to a file. Without --order-by they come in no particular order.
+
+    Example:
+      tsmodel get readings.tsdb --cap today --where 'volts > 240' -m meters:Reading
+    """
+    chosen = _format(form, output, as_json)
+    with reading(target) as session:
+        query = _asked(session, model, cid, mid, moid, cap, acq, where, on_error, tz)
+        if latest:
+            query = query.latest()
+        if order_by is not None:
+            query = query.order_by(*_order(query, order_by))
+        if limit is not None:
+            query = query.limit(limit)
+        names = _named(query, columns)
+        # Beside rows on the same screen a bar would be in the way.
+        with written(output) as path, progress("reading", is_quiet=output in (None, "-")) as done:
+            if chosen == "parquet":
+                if path is None:
+                    raise UsageError("a Parquet file needs a name: give -o FILE")
+                count = query.dump_parquet(path, *names)
+            elif chosen == "arrow":
+                count = _to_arrow(query, names, path)
+            else:
+                with _text(path) as file:
+                    count = _printer(query.spec.model, names, chosen, file)(_told(query, done))
+        skipped = _tell_skipped(query)
+    if output not in (None, "-"):
+        note(f"wrote {counted(count)} to {output}")
+    elif chosen == "table" and not count:
+        note("no records")
+    return 3 if skipped else 0
+
+
+def follow_(
+    target: of.Target = None,
+    model: of.Model = None,
+    cid: of.Cid = None,
+    mid: of.Mid = None,
+    moid: of.Moid = None,
+    cap: of.Cap = None,
+    where: of.Where = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="Begin with what was acquired then: a time, -15m, or `beginning`. Default: now.",
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option("--checkpoint", metavar="FILE", help="Keeps the position, so that the next run goes on from there."),
+    ] = None,
+    poll: Annotated[str, typer.Option("--poll", metavar="DURATION", help="How often to ask for new records.")] = "1s",
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for more, or end when there is nothing new.")] = True,
+    form: Annotated[
+        Literal["table", "csv", "jsonl"],
+        typer.Option("--format", "-f", metavar="table|csv|jsonl", help="How to print."),
+    ] = "table",
+    on_error: of.Errors = "raise",
+    tz: of.Zone = "UTC",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
+) -> None:
+    """Print each new record as it arrives, like `tail -f`, until Ctrl-C.
+
+    With a checkpoint, and no --since, it begins with the first record that is stored. A run that is killed, rather than
+    ended by Ctrl-C, may print some thousand records again.
+
+    Example:
+      tsmodel follow tstorage://host:2025 --model meters:Reading --mid 4711 --json
+    """
+    with reading(target) as session:
+        query = _asked(session, model, cid, mid, moid, cap, None, where, on_error, tz)
+        start: int | None = None
+        if since is not None and since != "beginning":
+            start = point(since, zone(tz))
+        elif since is None and checkpoint is None:
+            start = query.last_acq()
+        names = _named(query, None)
+        printed = _printer(query.spec.model, names, "jsonl" if as_json else form, sys.stdout)
+        following = query.follow(start, poll, checkpoint, checkpoint_every=_AT_ONCE, wait=wait)
+        with following as new, _held_interrupts() as interrupts:
+            while (row := interrupts.interruptible(lambda: next(new, None))) is not None:
+                printed([row])
+                sys.stdout.flush()
+                if interrupts.pending:
+                    new.commit()
+                    raise KeyboardInterrupt
+        _tell_skipped(query)
+
+
+class _Interrupts:
+    """Ctrl-C, held back while a record is printed: what is printed counts as taken, and nothing else does.
+
+    Attributes:
+        pending: whether it was pressed meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self.pending = False
+        self._may_raise = False
+
+    def handle(self, *_: object) -> None:
+        """The signal's handler."""
+        if self._may_raise:
+            raise KeyboardInterrupt
+        self.pending = True
+
+    def interruptible(self, wait: Callable[[], Any]) -> Any:
+        """What `wait` gives; Ctrl-C ends it."""
+        self._may_raise = True
+        try:
+            return wait()
+        finally:
+            self._may_raise = False
+
+
+@contextmanager
+def _held_interrupts() -> Iterator[_Interrupts]:
+    interrupts = _Interrupts()
+    before = signal.signal(signal.SIGINT, interrupts.handle)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _asked(
+    session: Any,
+    model: str | None,
+    cid: list[str] | None,
+    mid: list[str] | None,
+    moid: list[str] | None,
+    cap: str | None,
+    acq: str | None,
+    where: list[str] | None,
+    on_error: str,
+    tz: str,
+) -> Query[Any]:
+    return query_of(session, model, cid=cid, mid=mid, moid=moid, cap=cap, acq=acq, where=where, on_error=on_error, tz=tz)
+
+
+def _of_file(found: Info) -> dict[str, Any]:
+    return {
+        "target": found.path,
+        "records": found.records,
+        "series": found.series,
+        "first_cap": iso(found.cap[0]) if found.cap else None,
+        "last_cap": iso(found.cap[1]) if found.cap else None,
+        "last_acq": iso(found.acq[1]) if found.acq else None,
+        "file_bytes": found.file_bytes,
+        "free_bytes": found.free_bytes,
+        "bytes_per_record": round(found.bytes_per_record, 2),
+        "runs": found.runs,
+        "blocks": found.blocks,
+        "cids": {
+            cid: {
+                "records": each.records,
+                "series": each.series,
+                "first_cap": iso(each.cap[0]),
+                "last_cap": iso(each.cap[1]),
+                "bytes": each.stored,
+            }
+            for cid, each in found.cids.items()
+        },
+    }
+
+
+def _of_server(target: str | None) -> dict[str, Any]:
+    with reading(target) as session:
+        query = session.query(Record)
+        last, now = query.last_acq(), now_ns()
+        found = query.series()
+        name = session.name
+    cids: dict[int, dict[str, Any]] = {}
+    for each in found:
+        of_cid = cids.setdefault(each.cid, {"records": 0, "series": 0, "first_cap": each.cap_min, "last_cap": each.cap_max})
+        of_cid["records"] += each.count
+        of_cid["series"] += 1
+        of_cid["first_cap"] = min(of_cid["first_cap"], each.cap_min)
+        of_cid["last_cap"] = max(of_cid["last_cap"], each.cap_max)
+    return {
+        "target": name,
+        "records": sum(each.count for each in found),
+        "series": len(found),
+        "first_cap": iso(min((each.cap_min for each in found), default=None)),
+        "last_cap": iso(max((each.cap_max for each in found), default=None)),
+        "last_full_commit": iso(last) if last > 0 else None,
+        "behind_seconds": round((now - last) / 10**9, 3) if last > 0 else None,
+        "cids": {
+            cid: {**each, "first_cap": iso(each["first_cap"]), "last_cap": iso(each["last_cap"])}
+            for cid, each in cids.items()
+        },
+    }
+
+
+def _shown(name: str, value: object) -> str:
+    if value is None:
+        return "none"
+    if name.endswith("_bytes") and isinstance(value, int):
+        return size(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _format(form: Format | None, output: str | None, as_json: bool) -> Format:
+    if as_json:
+        if form not in (None, "jsonl"):
+            raise UsageError(f"--json and --format {form} exclude each other")
+        return "jsonl"
+    if form is not None:
+        return form
+    if output is None or output == "-":
+        return "table"
+    suffix = os.path.splitext(output)[1].lower()  # noqa: PTH122 - of what was typed
+    if suffix not in _SUFFIXES:
+        raise UsageError(f"{output}: its name does not say a format; give --format, or one of {', '.join(_SUFFIXES)}")
+    return _SUFFIXES[suffix]
+
+
+def _named(query: Query[Any], text: str | None) -> list[str]:
+    """The columns that are asked for."""
+    known = names_of(query.spec.model)
+    if text is None:
+        return known
+    names = [each.strip() for each in text.split(",") if each.strip()]
+    _check_known(names, known, "--columns")
+    return names
+
+
+def _order(query: Query[Any], text: str) -> list[Any]:
+    known = names_of(query.spec.model)
+    parts = [each.strip() for each in text.split(",") if each.strip()]
+    _check_known([part.lstrip("-") for part in parts], known, "--order-by")
+    columns = [getattr(query.spec.model, part.lstrip("-")) for part in parts]
+    if not columns:
+        raise UsageError(f"--order-by takes names of columns: {', '.join(known)}")
+    return [column.desc() if part.startswith("-") else column for part, column in zip(parts, columns, strict=True)]
+
+
+def _check_known(names: list[str], known: list[str], option: str) -> None:
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{option}: {name} is not a column; there are {', '.join(known)}")
+    if len(set(names)) < len(names):
+        raise UsageError(f"{option} names a column twice")
+
+
+def _told(rows: Iterable[Any], done: Any) -> Iterator[Any]:
+    for count, row in enumerate(rows, 1):
+        yield row
+        if count % _AT_ONCE == 0:
+            done(count, None)
+
+
+def _printer(model: Any, names: list[str], form: Format, file: IO[str]) -> Callable[[Iterable[Any]], int]:
+    """What writes rows as text, and returns how many; it may be called again with more."""
+    if form == "table":
+        table = Table(names, file)
+        return lambda rows: table.print(_rows_of(rows, names))
+    is_whole = names_of(model) == names
+    if form == "jsonl":
+        return lambda rows: int(model.dump_jsonl(rows, file)) if is_whole else _narrowed_json(rows, names, file)
+    header, places = _csv_columns(model, names)
+    csv.writer(file, _Lines).writerow([header[at] for at in places])
+    target = file if is_whole else _Narrowing(csv.writer(file, _Lines), places)
+    return lambda rows: int(model.dump_csv(rows, target, header=False, dialect=_Lines))
+
+
+def _rows_of(rows: Iterable[Any], names: list[str]) -> Iterator[list[object]]:
+    for row in rows:
+        data = json.loads(row.to_json())
+        yield [_flat(data[name]) for name in names]
+
+
+def _flat(value: object) -> object:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
+
+
+def _narrowed_json(rows: Iterable[Any], names: list[str], file: IO[str]) -> int:
+    count = 0
+    for row in rows:
+        data = json.loads(row.to_json())
+        file.write(json.dumps({name: data[name] for name in names}, ensure_ascii=False, separators=(",", ":")) + "\n")
+        count += 1
+    return count
+
+
+class _Lines(csv.excel):
+    """CSV with the line ends of this machine's text files."""
+
+    lineterminator = "\n"
+
+
+def _csv_columns(model: Any, names: list[str]) -> tuple[list[str], list[int]]:
+    """The columns that the model has in CSV, and the places of those asked for; a structure is all of its columns."""
+    whole = io.StringIO(newline="")
+    model.dump_csv([], whole)
+    header = next(csv.reader([whole.getvalue()]))
+    return header, [at for name in names for at, column in enumerate(header) if column.partition(".")[0] == name]
+
+
+class _Narrowing:
+    """A file that keeps of each line of CSV the cells that are asked for."""
+
+    def __init__(self, writer: Any, places: list[int]) -> None:
+        self._writer = writer
+        self._places = places
+
+    def write(self, text: str) -> int:
+        """Takes whole lines."""
+        for line in csv.reader(io.StringIO(text, newline="")):
+            self._writer.writerow([line[at] for at in self._places])
+        return len(text)
+
+
+def _to_arrow(query: Query[Any], names: list[str], path: Any) -> int:
+    pa = library("pyarrow", "--format arrow")
+    if path is None and sys.stdout.isatty():
+        raise UsageError("Arrow is binary: give -o FILE, or send the output to another program")
+    reader = query.to_reader(*names)
+    count = 0
+    sink = pa.PythonFile(sys.stdout.buffer, "w") if path is None else pa.OSFile(str(path), "wb")
+    with sink, pa.ipc.new_stream(sink, reader.schema) as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+            count += batch.num_rows
+    return count
+
+
+@contextmanager
+def _text(path: Any) -> Iterator[IO[str]]:
+    if path is None:
+        yield sys.stdout
+        return
+    with path.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+def _tell_skipped(query: Query[Any]) -> int:
+    """Says how many records were left out because they do not fit the model."""
+    if query.spec.on_error != "skip":
+        return 0
+    try:
+        skipped = query.stats.skipped
+    except QueryError:  # it was not run
+        return 0
+    if skipped:
+        note(f"left out {counted(skipped)} that do not fit the model")
+    return skipped

@@ -1,0 +1,253 @@
+"""What `put` and `import` have in common: records of a file, stored as they are read.
+
+Rules kept here:
+
+* Nothing is lost in silence: lines that are no records are written to a file of their own, with the reasons in another.
+* When storing fails in the middle, the error says how many records are stored.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, Final, Literal
+
+import attrs
+from typing_extensions import Self
+
+from tsmodel.cli import options as of
+from tsmodel.cli.failures import UsageError, in_words
+from tsmodel.cli.output import counted, note, progress
+from tsmodel.errors import ConversionError, TSModelError
+from tsmodel.session import Session
+
+__all__ = ["Stored", "store", "with_csv_options"]
+
+Source = Literal["csv", "jsonl", "parquet"]
+
+_MOST_SHOWN: Final = 5
+_AT_ONCE: Final = 10_000
+
+
+@attrs.frozen
+class Stored:
+    """What came of a file.
+
+    Attributes:
+        count: records that are stored now.
+        there: records that were stored before, and left out.
+        rejected: lines that are no records.
+        kept_in: where those lines are; None when there are none.
+        reasons: where it says why.
+    """
+
+    count: int
+    there: int = 0
+    rejected: int = 0
+    kept_in: str | None = None
+    reasons: str | None = None
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        return 3 if self.rejected else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "stored": self.count,
+            "stored_before": self.there,
+            "rejected": self.rejected,
+            "rejected_lines": self.kept_in,
+            "reasons": self.reasons,
+        }
+
+    def text(self, target: str) -> str:
+        """For people."""
+        lines = [f"stored {counted(self.count)} in {target}"]
+        if self.there:
+            lines.append(f"left out {counted(self.there)} that were stored before")
+        if self.rejected:
+            lines.append(
+                f"rejected {counted(self.rejected, 'line')}: they are in {self.kept_in}, the reasons in {self.reasons}"
+            )
+        return "\n".join(lines)
+
+
+def with_csv_options(
+    saved: Mapping[str, Any], given: Mapping[str, Any], columns: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Arguments of `load_csv`: those of the model's file, and over them those of the command line."""
+    options = {**saved, **{name: value for name, value in given.items() if value is not None}}
+    if options.get("delimiter") in ("\\t", "tab"):
+        options["delimiter"] = "\t"
+    try:
+        codecs.lookup(options.get("encoding") or "utf-8")
+    except LookupError:
+        raise UsageError(f"there is no encoding {options['encoding']!r}; such are utf-8, cp1252, utf-16") from None
+    if columns:
+        options["columns"] = {**options.get("columns", {}), **of.mapping(list(columns))}
+    return options
+
+
+def store(
+    session: Session,
+    model: Any,
+    path: Path | None,
+    form: Source,
+    options: Mapping[str, Any],
+    *,
+    keep_acq: bool = False,
+    unless_stored: bool = False,
+) -> Stored:
+    """Stores the records of a file.
+
+    Args:
+        session: where.
+        model: of which model they are.
+        path: the file; None for standard input.
+        form: what it is.
+        options: arguments of `load_csv` or `load_jsonl`.
+        keep_acq, unless_stored: as for `session.add_all`.
+    """
+    seen = 0
+    with _Rejects(path, form, options) as rejects, progress("importing", "bytes") as done:
+        try:
+            if form == "parquet":
+                if path is None:
+                    raise UsageError("Parquet cannot be read from standard input: give the path of a file")
+                seen = session.load_parquet(model, path, keep_acq=keep_acq, unless_stored=unless_stored)
+            else:
+                with _opened(path) as file:
+                    total = path.stat().st_size if path is not None and path.is_file() else None
+                    rows = _loaded(model, file, form, options, rejects.take)
+                    while batch := list(islice(rows, _AT_ONCE)):
+                        seen += len(batch)
+                        session.add_all(batch, keep_acq=keep_acq, unless_stored=unless_stored)
+                        done(file.tell() if total else 0, total)
+            receipt = session.flush()
+        except (TSModelError, OSError, KeyboardInterrupt) as error:
+            stored = seen - len(session.pending) - len(session.in_doubt)
+            session.discard()
+            if not isinstance(error, UsageError):
+                _tell_how_far(stored, session.name)
+            raise
+    return Stored(receipt.count, seen - receipt.count, rejects.count, rejects.path, rejects.reasons)
+
+
+def _loaded(
+    model: Any, file: IO[bytes], form: Source, options: Mapping[str, Any], take: Callable[[ConversionError], object]
+) -> Iterator[Any]:
+    try:
+        if form == "jsonl":
+            return iter(model.load_jsonl(file, errors=take, **options))
+        return iter(model.load_csv(file, errors=take, **options))
+    except (ValueError, TypeError, LookupError) as error:
+        raise UsageError(str(error)) from error
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[IO[bytes]]:
+    if path is None:
+        yield sys.stdin.buffer
+        return
+    with path.open("rb") as file:
+        yield file
+
+
+class _Rejects:
+    """The lines that are no records, in a file as they came.
+
+    Args:
+        path: the file they are from; None for standard input.
+        form: what it is.
+        options: how it is read.
+    """
+
+    def __init__(self, path: Path | None, form: Source, options: Mapping[str, Any]) -> None:
+        self.count = 0
+        self.path: str | None = None
+        self.reasons: str | None = None
+        self._form = form
+        self._source = path
+        self._delimiter = options.get("delimiter") or ","
+        self._encoding = options.get("encoding") or "utf-8"
+        self._skip = int(options.get("skip_lines", 0))
+        self._has_header = form == "csv" and options.get("names") is None
+        self._files: list[IO[str]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files:
+            file.close()
+        if self.count > _MOST_SHOWN:
+            note(f"... and {counted(self.count - _MOST_SHOWN, 'line')} more: see {self.reasons}")
+
+    def take(self, error: ConversionError) -> None:
+        """Takes the error of a line."""
+        if not self._files:
+            self._begin(error.record)
+        lines, reasons = self._files
+        self.count += 1
+        record = error.record
+        if isinstance(record, Mapping):
+            csv.writer(lines, delimiter=self._delimiter).writerow(record.values())
+        elif isinstance(record, (list, tuple)):
+            csv.writer(lines, delimiter=self._delimiter).writerow(record)
+        elif record is not None:
+            lines.write(f"{record.decode(errors='replace') if isinstance(record, bytes) else record}".rstrip("\r\n") + "\n")
+        text = in_words("; ".join(map(str, error.faults)) or str(error))
+        reasons.write(text + "\n")
+        if self.count <= _MOST_SHOWN:
+            note(f"rejected: {text}")
+
+    def _begin(self, record: object) -> None:
+        stem = self._source.stem if self._source is not None else "stdin"
+        suffix = ".jsonl" if self._form == "jsonl" else ".csv"
+        number = next(n for n in range(1, 10**6) if not _taken(stem, n, suffix))
+        self.path, self.reasons = _names(stem, number, suffix)
+        self._files = [
+            Path(self.path).open("x", encoding=self._encoding, newline=""),  # noqa: SIM115 - closed by __exit__
+            Path(self.reasons).open("x", encoding="utf-8"),  # noqa: SIM115
+        ]
+        head = self._head()
+        self._files[0].write(head)
+        if not head and self._has_header and isinstance(record, Mapping):
+            csv.writer(self._files[0], delimiter=self._delimiter).writerow(record)
+
+    def _head(self) -> str:
+        """The lines of the file in front of its data, so that what is rejected is read as it was."""
+        if self._source is None or self._form != "csv" or not self._source.is_file():
+            return ""
+        with self._source.open(encoding=self._encoding, newline="") as file:
+            skipped = "".join(islice(file, self._skip))
+            if not self._has_header:
+                return skipped
+            rows = io.StringIO(newline="")
+            header = next((row for row in csv.reader(file, delimiter=self._delimiter) if row), [])
+            csv.writer(rows, delimiter=self._delimiter).writerow(header)
+            return (skipped + rows.getvalue()).removeprefix("\ufeff")
+
+
+def _names(stem: str, number: int, suffix: str) -> tuple[str, str]:
+    end = "" if number == 1 else f"-{number}"
+    return f"{stem}.rejected{end}{suffix}", f"{stem}.rejected{end}.txt"
+
+
+def _taken(stem: str, number: int, suffix: str) -> bool:
+    return any(Path(name).exists() for name in _names(stem, number, suffix))
+
+
+def _tell_how_far(stored: int, target: str) -> None:
+    if stored > 0:
+        note(f"{counted(stored)} are stored in {target}; the same command with --unless-stored stores the rest")
+    else:
+        note("nothing was stored")

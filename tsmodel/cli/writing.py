@@ -1,0 +1,164 @@
+"""`tsmodel put` and `copy`: records from files, and from one target to another."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import typer
+
+from tsmodel.cli import options as of
+from tsmodel.cli.failures import UsageError
+from tsmodel.cli.models import Record, csv_options, model_of
+from tsmodel.cli.opening import query_of, reading, writing, zone
+from tsmodel.cli.output import counted, iso, print_json, progress
+from tsmodel.cli.storing import Source, store, with_csv_options
+from tsmodel.session.copying import Copied
+
+__all__ = ["copy_", "put_"]
+
+_SUFFIXES: Final[dict[str, Source]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+_OFFICIAL: Final = {5: ["cid", "mid", "moid", "cap", "payload"], 6: ["cid", "mid", "moid", "cap", "acq", "payload"]}
+"""Columns of the CSV files of the official clients, which have no header, by their number."""
+
+_LOOK: Final = 65_536
+"""How much of a file is looked at for its first line."""
+
+
+def put_(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV, JSON Lines or Parquet; - for standard input.")],
+    to: of.To = None,
+    model: of.Model = None,
+    form: Annotated[
+        Literal["csv", "jsonl", "parquet"] | None,
+        typer.Option("--format", "-f", metavar="csv|jsonl|parquet", help="Default: what the name of the file says."),
+    ] = None,
+    column: of.Columns = None,
+    delimiter: of.Delimiter = None,
+    decimal: of.Decimal = None,
+    encoding: of.Encoding = None,
+    tz: Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="Time zone of times without an offset.")] = None,
+    ambiguous: of.Ambiguous = None,
+    time_format: Annotated[
+        str | None, typer.Option("--time-format", metavar="FORMAT", help="How times are written: '%d.%m.%Y %H:%M', unix.")
+    ] = None,
+    keep_acq: Annotated[bool, typer.Option("--keep-acq", help="Keep the acquisition times that the file has.")] = False,
+    unless_stored: of.UnlessStored = False,
+    as_json: of.Json = False,
+) -> int:
+    """Store the records of a file. Lines that are no records are saved in a file of their own.
+
+    Without a model a CSV file is one of the official clients: cid,mid,moid,cap,payload in hex.
+
+    Example:
+      tsmodel put new.csv --to readings.tsdb --model meters:Reading
+      tsmodel get a.tsdb --json | tsmodel put - -f jsonl --to b.tsdb --keep-acq
+    """
+    path = _path(file)
+    chosen = form or (_SUFFIXES.get(path.suffix.lower()) if path is not None else None)
+    if chosen is None:
+        raise UsageError(f"{file}: its name does not say what it is; give --format csv, jsonl or parquet")
+    kind: Any = model_of(model)
+    given = {
+        "delimiter": delimiter,
+        "decimal": decimal,
+        "encoding": encoding,
+        "tz": None if tz is None else zone(tz),
+        "ambiguous": ambiguous,
+        "time_format": time_format,
+    }
+    options: dict[str, Any] = {}
+    if chosen == "csv":
+        options = with_csv_options(csv_options(model), given, column)
+        if kind is Record and "names" not in options:
+            names = _official(path, options)
+            if names is not None:
+                options["names"] = names
+    else:
+        for name, value in {**given, "column": column}.items():
+            if value not in (None, []) and not (name == "encoding" and chosen == "jsonl"):
+                raise UsageError(f"--{name.replace('_', '-')} is for CSV files, and {file} is {chosen}")
+        if encoding is not None:
+            options["encoding"] = encoding
+    with writing(to, create=True) as session:
+        done = store(session, kind, path, chosen, options, keep_acq=keep_acq, unless_stored=unless_stored)
+        target = session.name
+    if as_json:
+        print_json({"target": target, **done.as_dict()})
+    else:
+        print(done.text(target))
+    return done.status
+
+
+def copy_(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file, or tstorage://host:port.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Likewise; a file is created if it does not exist.")],
+    cid: of.Cid = None,
+    mid: of.Mid = None,
+    moid: of.Moid = None,
+    cap: of.Cap = None,
+    acq: of.Acq = None,
+    tz: of.Zone = "UTC",
+    checkpoint: Annotated[
+        str | None,
+        typer.Option("--checkpoint", metavar="FILE", help="Keeps how far it came: the same command goes on from there."),
+    ] = None,
+    as_json: of.Json = False,
+) -> None:
+    """Copy records of all kinds with the keys and acquisition times that they have, without decoding payloads.
+
+    Without a checkpoint, a copy that is repeated stores the same records again.
+
+    Example:
+      tsmodel copy tstorage://host:2025 copy.tsdb --cid 1 --cap 2026-11.. --checkpoint copy.json
+    """
+    with reading(source) as session:
+        query = query_of(session, None, cid=cid, mid=mid, moid=moid, cap=cap, acq=acq, tz=tz)
+        first = None
+
+        def told(copied: Copied) -> None:
+            nonlocal first
+            first = copied.acq if first is None else first
+            share = (copied.acq - first) / max(copied.end - first, 1)
+            done(copied.records, int(copied.records / share) if share > 0 else None)
+
+        with writing(target, create=True) as other, progress("copying") as done:
+            found = session.copy(query, to=other, checkpoint=checkpoint, progress=told)
+    if as_json:
+        print_json({"records": found.records, "bytes": found.bytes, "up_to_acq": iso(found.acq)})
+    else:
+        print(f"copied {counted(found.records)} to {target}, all that were acquired before {iso(found.acq)}")
+
+
+def _path(file: str) -> Path | None:
+    if file == "-":
+        return None
+    path = Path(file)
+    if path.is_dir():
+        raise UsageError(f"{file} is a directory; give a file")
+    if not path.exists():
+        raise UsageError(f"there is no file {file}")
+    return path
+
+
+def _official(path: Path | None, options: dict[str, Any]) -> list[str] | None:
+    """The columns of a file of the official clients; None when the file has a header."""
+    encoding = options.get("encoding", "utf-8")
+    if path is None:
+        head = sys.stdin.buffer.peek(_LOOK).decode(encoding, "replace")  # type: ignore[union-attr]
+    else:
+        with path.open(encoding=encoding, newline="", errors="replace") as opened:
+            head = opened.read(_LOOK)
+    lines = csv.reader(head.removeprefix("\ufeff").splitlines(), delimiter=options.get("delimiter", ","))
+    first = next((row for row in lines if row), [])
+    if "payload" in first:
+        return None
+    names = _OFFICIAL.get(len(first))
+    if names is None:
+        raise UsageError(
+            f"{path or 'it'} has {len(first)} columns; the official clients' files have cid,mid,moid,cap,payload. For "
+            "others give --model, or use `tsmodel import`"
+        )
+    return names

@@ -1,0 +1,98 @@
+"""What a store remembers besides records: its puts, and what was removed. No engine, no files.
+
+Rules kept here:
+
+* An entry is stored with its checksum, which covers the number and the kind of the entry too: each proves itself.
+* The state of the store holds the sum of the checksums of each kind: an entry that is damaged, lost, or of another time is
+  found. The sums are kept up as entries come and change.
+* Numbers ascend from 1 and are never given again.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, Generic, TypeVar
+
+import attrs
+import msgspec
+from xxhash import xxh3_64_intdigest
+
+from tsmodel.backend import PutInfo, Removal
+from tsmodel.errors import StoreCorruptError
+
+__all__ = ["PUTS", "REMOVALS", "Kind"]
+
+T = TypeVar("T", PutInfo, Removal)
+
+_CHECKSUM = struct.Struct("<Q")
+_SALT = struct.Struct("<q")
+_SUM: Final = 2**64
+
+
+@attrs.frozen
+class Kind(Generic[T]):
+    """A kind of entries.
+
+    Attributes:
+        table: name of the table that holds them.
+        one: what one of them is called.
+        type: their class.
+    """
+
+    table: str
+    one: str
+    type: type[T]
+
+    def to_bytes(self, entry: T) -> bytes:
+        """What is stored of an entry."""
+        data = msgspec.msgpack.encode(entry)
+        return data + _CHECKSUM.pack(self._checksum(data, entry.number))
+
+    def from_bytes(self, data: object, number: object) -> T:
+        """The entry that was stored under a number.
+
+        Raises:
+            StoreCorruptError: when it is not what was stored.
+        """
+        if not isinstance(data, bytes) or not isinstance(number, int) or len(data) < _CHECKSUM.size:
+            raise StoreCorruptError(f"{self.one} {number} is none")
+        if self._checksum(data[: -_CHECKSUM.size], number) != self.checksum(data):
+            raise StoreCorruptError(f"{self.one} {number} does not have its checksum")
+        try:
+            entry = msgspec.msgpack.decode(data[: -_CHECKSUM.size], type=self.type)
+        except msgspec.DecodeError as error:
+            raise StoreCorruptError(f"{self.one} {number} is of a kind that this version does not know: {error}") from error
+        if entry.number != number:
+            raise StoreCorruptError(f"{self.one} {number} is {self.one} {entry.number}")
+        return entry
+
+    def read(self, rows: Iterable[Any], digest: int) -> Iterator[T]:
+        """The entries of a whole table: rows of a number and what is stored, in ascending order.
+
+        Raises:
+            StoreCorruptError: when one is damaged; after the last one, when they are not those of `digest`.
+        """
+        total = 0
+        for number, data in rows:
+            entry = self.from_bytes(data, number)
+            total += self.checksum(data)
+            yield entry
+        if total % _SUM != digest:
+            raise StoreCorruptError(f"the {self.table} are not those that the file's state says")
+
+    @staticmethod
+    def checksum(data: bytes) -> int:
+        """What an entry, as it is stored, adds to the sum."""
+        return int(_CHECKSUM.unpack_from(data, len(data) - _CHECKSUM.size)[0])
+
+    def changed(self, digest: int, added: bytes, removed: bytes | None = None) -> int:
+        """The sum after an entry came, perhaps in the place of another."""
+        return (digest + self.checksum(added) - (0 if removed is None else self.checksum(removed))) % _SUM
+
+    def _checksum(self, data: bytes, number: int) -> int:
+        return xxh3_64_intdigest(self.table.encode() + _SALT.pack(number) + data)
+
+
+PUTS: Final = Kind("puts", "put", PutInfo)
+REMOVALS: Final = Kind("removals", "removal", Removal)

@@ -1,0 +1,300 @@
+"""Records that are made up: plausible ones for examples and load, any at all for Hypothesis.
+
+Rules kept here:
+
+* What is made up can be stored: it meets the field types and the constraints of the model.
+* The same seed gives the same records, on every machine.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import random
+import string
+from collections.abc import Callable
+from decimal import Decimal
+from enum import Enum, Flag
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_origin
+from uuid import UUID
+
+from tsmodel.errors import SchemaError
+from tsmodel.keys import LIMITS
+from tsmodel.model import TSModel
+from tsmodel.model.meta import schema_of
+from tsmodel.timestamps import DurationLike, TimeLike, duration_ns, to_datetime, to_ns
+from tsmodel.types.faults import FieldFault
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+__all__ = ["instances", "records"]
+
+M = TypeVar("M", bound=TSModel)
+
+_METERS: Final = 4
+_TRIES: Final = 200
+_WORDS: Final = ("ok", "checked", "estimated", "replaced", "manual", "restart")
+_UNITS: Final = {
+    "V": (230.0, 2.0),
+    "A": (5.0, 1.0),
+    "Hz": (50.0, 0.02),
+    "W": (800.0, 150.0),
+    "kW": (2.0, 0.5),
+    "°C": (20.0, 3.0),
+}
+"""What values of a unit are about, and how far they stray."""
+
+
+def records(
+    model: type[M],
+    count: int,
+    seed: int = 0,
+    *,
+    start: TimeLike = "2026-01-01T00:00:00Z",
+    every: DurationLike = "15m",
+    **values: Any,
+) -> list[M]:
+    """Plausible records: some meters that report every so often, values that wander, counters that count.
+
+    Args:
+        model: the model.
+        count: how many.
+        seed: another one gives other values.
+        start: capture time of the first ones.
+        every: time from one record of a meter to its next.
+        values: of fields and key components, the same in all records: `cid=1`, `mid=4711`.
+
+    Raises:
+        SchemaError: when no value can be made up that meets a field's constraints: give it by `values`.
+
+    >>> records(Reading, 100, seed=7)[0].volts  # doctest: +SKIP
+    230.61
+    """
+    schema = schema_of(model)
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    begin, step = to_ns(start), duration_ns(every)
+    meters = [chance.randrange(1000, 10_000) for _ in range(_METERS)]
+    makers = {name: _maker(model, name, chance) for name in _fields(model) if name not in values}
+    names = {component: schema.aliases.get(component, component) for component in ("cid", "mid", "moid", "cap")}
+    made = []
+    for number in range(count):
+        cap = begin + number // _METERS * step
+        key = {"cid": 1, "mid": meters[number % _METERS], "moid": 1, "cap": cap, **schema.fixed}
+        row = {names[component]: value for component, value in key.items()}
+        row |= {name: make(number // _METERS, cap) for name, make in makers.items()}
+        made.append(model(**{**row, **values}))
+    return made
+
+
+def instances(model: type[M]) -> SearchStrategy[M]:
+    """A Hypothesis strategy for any object of a model that can be stored.
+
+    Example::
+
+        @given(instances(Reading))
+        def test_round_trip(reading): ...
+    """
+    from hypothesis import strategies as st
+
+    schema = schema_of(model)
+    fields: dict[str, Any] = {}
+    if schema.has_key:
+        for component, limits in LIMITS.items():
+            if component != "acq" and component not in schema.fixed:
+                values = st.integers(limits.least, limits.bound - 1)
+                fields[schema.aliases.get(component, component)] = values
+    for name, (codec, spec) in _fields(model).items():
+        fields[name] = _strategy(codec).filter(_holds(codec, spec))
+    return st.builds(model, **fields)
+
+
+def _fields(model: Any) -> dict[str, tuple[Any, Any]]:
+    """The codec of each field, and what was said about it."""
+    specs = {spec.name: spec for spec in schema_of(model).specs}
+    return {field.name: (field.codec, specs[field.name]) for field in schema_of(model).layout.fields if field.name in specs}
+
+
+def _holds(codec: Any, spec: Any) -> Callable[[Any], bool]:
+    """Whether a field can have a value."""
+    constraints = spec.options.constraints.of(codec)
+
+    def holds(value: Any) -> bool:
+        return codec.fault(value) is None and not (constraints and value is not None and constraints.violation(value))
+
+    return holds
+
+
+def _strategy(codec: Any) -> Any:
+    """Values of a type; a few may be none."""
+    from hypothesis import strategies as st
+
+    item, kind, number = codec.items, getattr(codec, "kind", None), codec.number
+    if codec.source is not None:
+        source, make = codec.source
+        return _strategy(source).map(_trying(make)).filter(lambda value: value is not None)
+    if codec.is_nullable:
+        return st.none() | _strategy(codec.present)
+    if isinstance(kind, type) and issubclass(kind, Flag):
+        return st.sets(st.sampled_from(list(kind))).map(lambda members: reduce(or_, members, kind(0)))
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return st.sampled_from(list(kind))
+    if isinstance(kind, type) and hasattr(kind, "layout"):
+        return instances(kind)
+    if item is not None:
+        length = getattr(codec, "length", None)
+        least, most = (length, length) if isinstance(length, int) else (0, 8)
+        return st.lists(_strategy(item), min_size=least, max_size=most).map(_as(codec))
+    if "IpAddress" in codec.label:
+        return st.ip_addresses(v=4) | st.ip_addresses(v=6)
+    made = _by_python(codec.python)
+    if made is not None:
+        return made
+    if number is not None:
+        return _numbers(codec, number)
+    return st.from_type(codec.python)
+
+
+def _trying(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The same, with None for what has no value."""
+
+    def tried(stored: Any) -> Any:
+        try:
+            return make(stored)
+        except FieldFault:
+            return None
+
+    return tried
+
+
+def _by_python(kind: Any) -> Any:
+    from hypothesis import strategies as st
+
+    low, high = dt.datetime(1710, 1, 1), dt.datetime(2290, 1, 1)  # noqa: DTZ001 - it gets its zone below
+    surrogates: Any = ("Cs",)
+    known: dict[Any, Any] = {
+        str: st.text(st.characters(exclude_categories=surrogates), max_size=20) | st.text(string.ascii_letters, max_size=1),
+        bytes: st.binary(max_size=20) | st.binary(min_size=1, max_size=1),
+        bool: st.booleans(),
+        dt.datetime: st.datetimes(low, high, timezones=st.just(dt.timezone.utc)),
+        dt.date: st.dates(),
+        dt.timedelta: st.timedeltas(dt.timedelta(days=-1), dt.timedelta(days=1)),
+        UUID: st.uuids(),
+    }
+    return known.get(kind)
+
+
+def _numbers(codec: Any, number: Any) -> Any:
+    from hypothesis import strategies as st
+
+    if number.kind == "float":
+        return st.floats(width=8 * number.size)
+    bits = getattr(codec, "bits", None)
+    least, most = (0, 2**bits - 1) if isinstance(bits, int) else number.limits
+    digits = getattr(codec, "digits", None)
+    if isinstance(digits, int) and codec.python is float:
+        few = st.integers(max(least, -(10**15)), min(most, 10**15))
+        return few.map(lambda units: units / 10**digits)
+    stored = st.integers(least, most)
+    return stored.map(lambda units: Decimal(units).scaleb(-digits)) if isinstance(digits, int) else stored.map(codec.load)
+
+
+def _as(codec: Any) -> Callable[[list[Any]], Any]:
+    if not getattr(codec, "as_numpy", False):
+        return lambda items: items
+    import numpy as np
+
+    return lambda items: np.array(items, codec.item.dtype)
+
+
+def _maker(model: type[Any], name: str, chance: random.Random) -> Callable[[int, int], Any]:
+    """Makes up the values of a field, given the number of the record and its capture time."""
+    codec, spec = _fields(model)[name]
+    holds = _holds(codec, spec)
+    make = _plausible(codec, spec, chance)
+
+    def maker(number: int, cap: int) -> Any:
+        for attempt in range(_TRIES):
+            try:
+                value = make(number, cap) if attempt < 10 else _wild(codec, chance, attempt)
+            except (FieldFault, ArithmeticError, ValueError, TypeError):
+                continue
+            if holds(value):
+                return value
+        if spec.options.factory is not None:
+            return spec.options.factory()
+        raise SchemaError(
+            f"{model.__name__}.{name} ({codec.label}): no value can be made up; give one: "
+            f"records({model.__name__}, …, {name}=…)",
+            model=model.__name__,
+            field=name,
+        )
+
+    return maker
+
+
+def _plausible(codec: Any, spec: Any, chance: random.Random) -> Callable[[int, int], Any]:
+    item, kind = codec.items, getattr(codec, "kind", None)
+    if codec.source is not None:
+        source, make = codec.source
+        within, tried = _plausible(source, spec, chance), _trying(make)
+        return lambda number, cap: tried(within(number, cap))
+    if codec.is_nullable:
+        inner = _plausible(codec.present, spec, chance)
+        return lambda number, cap: None if chance.random() < 0.05 else inner(number, cap)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        members = list(kind)
+        return lambda _number, _cap: chance.choice(members)
+    if isinstance(kind, type) and hasattr(kind, "layout"):
+        makers = {name: _maker(kind, name, chance) for name in _fields(kind)}
+        return lambda number, cap: kind(**{name: make(number, cap) for name, make in makers.items()})
+    if item is not None:
+        inner, length = _plausible(item, spec, chance), getattr(codec, "length", None)
+        size = length if isinstance(length, int) else 4
+        return lambda number, cap: _as(codec)([inner(number, cap) for _ in range(size)])
+    digits = 2 if codec.digits is None else min(2, codec.digits)
+    about, stray = _UNITS.get(spec.options.unit or "", (100.0, 10.0))
+    python: dict[Any, Callable[[int, int], Any]] = {
+        str: lambda _number, _cap: chance.choice(_WORDS),
+        bytes: lambda _number, _cap: chance.randbytes(4),
+        bool: lambda _number, _cap: chance.random() < 0.95,
+        dt.datetime: lambda _number, cap: to_datetime(cap),
+        dt.date: lambda _number, cap: to_datetime(cap).date(),
+        dt.timedelta: lambda _number, _cap: dt.timedelta(seconds=chance.randrange(1, 900)),
+        UUID: lambda _number, _cap: UUID(int=chance.getrandbits(128), version=4),
+        Decimal: lambda number, _cap: (Decimal(number) * 125 / 100).quantize(Decimal(1).scaleb(-codec.digits)),
+        float: lambda _number, _cap: round(chance.gauss(about, stray), digits),
+    }
+    if "IpAddress" in codec.label:
+        v4 = [ipaddress.IPv4Address(0x0A000000 + chance.randrange(1, 2**16)) for _ in range(_METERS)]
+        v6 = [ipaddress.IPv6Address((0xFD << 120) + chance.getrandbits(64)) for _ in range(_METERS)]
+        addresses = [each for each in (*v4, *v6) if codec.fault(each) is None]
+        return lambda _number, _cap: chance.choice(addresses)
+    if codec.python in python:
+        return python[codec.python]
+    if codec.number is not None and codec.number.kind == "time":
+        return lambda _number, cap: cap
+    return lambda number, _cap: number
+
+
+def _wild(codec: Any, chance: random.Random, attempt: int) -> Any:
+    """Some value, further and further from what is plausible."""
+    codec = codec.present
+    if codec.source is not None:
+        source, make = codec.source
+        return _trying(make)(_wild(source, chance, attempt))
+    reach = 2 ** (attempt % 60)
+    if codec.python is str:
+        return "".join(chance.choice(string.ascii_letters) for _ in range(attempt % 20))
+    if codec.python is bytes:
+        return chance.randbytes(attempt % 20)
+    if codec.python is float:
+        return chance.uniform(-reach, reach)
+    if codec.number is None:
+        kind = get_origin(codec.python) or codec.python
+        return kind() if isinstance(kind, type) else None
+    least, most = codec.number.limits
+    stored = chance.randint(max(least, -reach), min(most, reach))
+    return codec.load(stored)
