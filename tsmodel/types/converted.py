@@ -200,7 +200,13 @@ class _ConvertedCodec(FieldCodec):
 
     @property
     def source(self) -> tuple[FieldCodec, Callable[[Any], Any]]:
-        return self.item, self.hooks.loaded
+        return self.item, self._made_of
+
+    def _made_of(self, value: Any) -> Any:
+        """The value of what is read where `value` was stored."""
+        octets = self.item.write(value)
+        stored, _ = self.item.read(octets, 0, len(octets))
+        return self.hooks.loaded(stored)
 
     @property
     def least_size(self) -> int:
