@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tsmodel import session as session
     from tsmodel import store as store
     from tsmodel import timestamps as timestamps
+    from tsmodel import types as types
     from tsmodel import wire as wire
     from tsmodel.errors import TSModelError, WriteError
     from tsmodel.io.retry import Retry
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
     from tsmodel.query import AsyncQuery, Query
     from tsmodel.session import AsyncSession, Receipt, Session, connect, connect_async
     from tsmodel.timestamps import now_ns, to_datetime, to_iso, to_ns
+    from tsmodel.types.converted import Converted, Encoded
 
 else:
     __getattr__, __dir__ = lazily(
@@ -98,15 +100,17 @@ else:
             "keys": "Key KeyRange",
             "model.aggregates": "count",
             "model": (
-                "Acq Array Bits Blob Bool Cap Char Cid Column Date DateTime Duration Enumerated Expression Flags Float16 "
-                "Float32 Float64 Int8 Int16 Int32 Int64 IntColumn IpAddress Mid Moid Nested Nullable Packed Padding Scaled "
-                "Text Timestamp TSModel TSStruct UInt8 UInt16 UInt32 UInt64 UnixTime Uuid field padding"
+                "Acq Array Bits Blob Bool Cap Char Cid Column Date DateTime Duration Enumerated "
+                "Expression Flags Float16 Float32 Float64 Int8 Int16 Int32 Int64 IntColumn IpAddress Mid Moid Nested "
+                "Nullable Packed Padding Scaled Text Timestamp TSModel TSStruct UInt8 UInt16 UInt32 UInt64 UnixTime Uuid "
+                "field padding"
             ),
             "query": "AsyncQuery Query",
             "session": "AsyncSession Receipt Session connect connect_async",
             "timestamps": "now_ns to_datetime to_iso to_ns",
+            "types.converted": "Converted Encoded",
         },
-        modules="backend client codegen errors frames keys model query schema server session store timestamps wire",
+        modules="backend client codegen errors frames keys model query schema server session store timestamps types wire",
     )
 
 __all__ = [
@@ -121,9 +125,11 @@ __all__ = [
     "Char",
     "Cid",
     "Column",
+    "Converted",
     "Date",
     "DateTime",
     "Duration",
+    "Encoded",
     "Enumerated",
     "Expression",
     "Flags",

@@ -12,11 +12,12 @@ from support.batches import scanned
 from support.budget import examples
 
 from tsmodel.backend import Batch
-from tsmodel.codec import KEY_SCALARS, SCALARS, Layout, RowCodec, Scalar, packed, row_codec
+from tsmodel.codec import Layout, RowCodec, packed, row_codec
 from tsmodel.errors import EncodeError
 from tsmodel.keys import KeyRange
 from tsmodel.store import open_store
 from tsmodel.store.store import EmbeddedStore
+from tsmodel.types.scalars import KEY_SCALARS, SCALARS, Scalar
 from tsmodel.wire.chunk import parsed
 
 

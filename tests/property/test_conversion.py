@@ -38,10 +38,10 @@ from tsmodel import (
     UInt64,
     field,
 )
-from tsmodel.codec.shortest import shortest, shortest_of
 from tsmodel.errors import ConversionError, EncodeError, TimestampError
-from tsmodel.model.conversion.iso import iso_texts, ns_of_texts
 from tsmodel.timestamps import to_iso, to_ns
+from tsmodel.types.iso import iso_texts, ns_of_texts
+from tsmodel.types.shortest import shortest, shortest_of
 
 tables = st.one_of(models(), models(fixed | nullables()), variable_models()).flatmap(
     lambda made: rows(*made).map(lambda objects: (made[0], objects))

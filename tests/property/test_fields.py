@@ -17,9 +17,9 @@ from support.wiring import get_record
 from tsmodel import TSModel
 from tsmodel.client.record import Record
 from tsmodel.codec import Fit
-from tsmodel.codec.numbers import BitsCodec
 from tsmodel.errors import DecodeError, EncodeError
 from tsmodel.model.base import codec_of
+from tsmodel.types.bits import BitsCodec
 from tsmodel.wire.chunk import RowChunk, parsed
 
 any_model = models() | variable_models()

@@ -14,7 +14,6 @@ from support.fields import models, rows, variable_models
 
 from tsmodel import TSModel, connect
 from tsmodel.errors import DecodeError
-from tsmodel.frames.arrow import _plain_value, arrow_type
 from tsmodel.model.meta import schema_of
 from tsmodel.timestamps import to_ns
 
@@ -24,7 +23,7 @@ GREATEST_TIME = 2**63 - 1 - 978_307_200 * 10**9
 def by_value(model: type[TSModel], name: str, objects: list[TSModel]) -> Any:
     """A column made of the objects' values, each by itself."""
     codec = schema_of(model).columns[name].info.codec
-    return pa.array([_plain_value(codec, getattr(row, name)) for row in objects], arrow_type(codec))
+    return pa.array([codec.arrow_value(getattr(row, name)) for row in objects], codec.arrow_type(pa))
 
 
 def are_equal(one: Any, other: Any) -> bool:

@@ -13,7 +13,16 @@ import pytest
 
 HERE = Path(__file__).parent
 CONTRACT = HERE / "typing_contract.py"
-FILES = ["contract.py", "conversion.py", "field_types.py", "evolution.py", "names.py", "operands.py", "queries.py"]
+FILES = [
+    "contract.py",
+    "conversion.py",
+    "field_types.py",
+    "evolution.py",
+    "names.py",
+    "operands.py",
+    "own_types.py",
+    "queries.py",
+]
 
 
 @pytest.fixture(scope="module")

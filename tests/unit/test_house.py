@@ -20,6 +20,7 @@ ROOMS = (
     "wire",
     "backend",
     "io",
+    "types",
     "codec",
     "client",
     "model",
@@ -62,7 +63,14 @@ AWAITING = {
 }
 """Modules outside of `io` that await: shells over work, and what has not become one yet."""
 IO_MODULES = {"socket", "ssl", "asyncio", "select", "selectors"}
-ONLY_FOR_TYPES = {("errors", "backend"), ("errors", "keys"), ("errors", "model"), ("model", "query")}
+ONLY_FOR_TYPES = {
+    ("errors", "backend"),
+    ("errors", "keys"),
+    ("errors", "model"),
+    ("model", "query"),
+    ("types", "codec"),
+    ("types", "model"),
+}
 LATE = {("model", "query")}
 """May be imported inside a function: `Model.query` makes what the query room, which needs models, has."""
 

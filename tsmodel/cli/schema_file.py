@@ -28,7 +28,8 @@ from typing import Any, Final
 
 from tsmodel.errors import MissingLibraryError, SchemaError
 from tsmodel.model import TSModel
-from tsmodel.model.fields import FIELD_TYPES, did_you_mean, field
+from tsmodel.model.field import field
+from tsmodel.types import FIELD_TYPES, did_you_mean
 
 __all__ = ["read", "toml"]
 

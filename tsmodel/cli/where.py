@@ -18,14 +18,14 @@ from typing import Any, Final
 
 from tsmodel.cli.failures import UsageError
 from tsmodel.cli.ranges import point
-from tsmodel.codec import FieldFault
 from tsmodel.errors import QueryError
 from tsmodel.frames.columns import names_of
 from tsmodel.model import Expression
-from tsmodel.model.conversion.base import Misfits, Spelling
 from tsmodel.model.conversion.csv_times import has_times
 from tsmodel.model.conversion.making import structure_of
 from tsmodel.model.meta import schema_of
+from tsmodel.types.conversion import Misfits, Spelling
+from tsmodel.types.faults import FieldFault
 
 __all__ = ["condition"]
 

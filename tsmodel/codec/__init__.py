@@ -6,34 +6,24 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from tsmodel.codec.constraints import Constraints
-from tsmodel.codec.field import FieldCodec, FieldFault, FixedCodec
 from tsmodel.codec.fitting import Fit, Mismatch
 from tsmodel.codec.fixed_rows import FixedRowCodec
-from tsmodel.codec.layout import Align, Layout, LayoutError, LayoutField, Padding
+from tsmodel.codec.layout import Align, Layout, LayoutError, LayoutField
 from tsmodel.codec.placing import laid_out, packed
 from tsmodel.codec.rows import KEY_CODECS, RowCodec
-from tsmodel.codec.scalars import KEY_SCALARS, SCALARS, ByteOrder, Scalar
 from tsmodel.codec.spans import SpanRecords
 from tsmodel.codec.variable_rows import VariableRecords, VariableRowCodec
 
 __all__ = [
     "KEY_CODECS",
-    "KEY_SCALARS",
-    "SCALARS",
     "Align",
-    "ByteOrder",
     "Constraints",
-    "FieldCodec",
-    "FieldFault",
     "Fit",
-    "FixedCodec",
     "Layout",
     "LayoutError",
     "LayoutField",
     "Mismatch",
-    "Padding",
     "RowCodec",
-    "Scalar",
     "SpanRecords",
     "VariableRecords",
     "laid_out",

@@ -15,13 +15,10 @@ from typing import Any, Final
 import attrs
 import numpy as np
 
-from tsmodel.codec.field import FieldCodec, FieldFault, Mask
 from tsmodel.codec.fitting import Mismatch, mismatches_of
 from tsmodel.codec.layout import Layout
-from tsmodel.codec.lengths import LengthCodec
-from tsmodel.codec.nested import VariableNestedCodec
-from tsmodel.codec.nullable import NullableCodec
 from tsmodel.timestamps import to_iso
+from tsmodel.types.faults import FieldFault, Mask
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.records import GET_FORM
 
@@ -88,23 +85,7 @@ class Claim:
 
 def payload_sizes(layout: Layout) -> tuple[int, int | None]:
     """Fewest and most bytes of a payload; None as the most where there is no end to it."""
-    if layout.size is not None:
-        return layout.size, layout.size
-    if not layout.parts:
-        return layout.leading + 1, None  # a message
-    gaps = sum(slot.gap for slot in layout.slots) + layout.tail
-    fixed = sum(slot.codec.size if slot.codec else layout.bitmap for slot in layout.slots)
-    variable = sum(_least(field.codec) for field in layout.fields if field.size is None)
-    return layout.leading + gaps + fixed + variable, None
-
-
-def _least(codec: FieldCodec) -> int:
-    if isinstance(codec, VariableNestedCodec):
-        return payload_sizes(codec.layout)[0]
-    if isinstance(codec, LengthCodec) and codec.prefix is not None:
-        return codec.prefix.size
-    assert isinstance(codec, (LengthCodec, NullableCodec)), codec
-    return 0
+    return layout.least_size, layout.size
 
 
 def _begins_with(chunk: Chunk, first: int) -> Mask:

@@ -16,16 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.codec.constraints import Constraints
-from tsmodel.codec.field import FieldCodec, FieldFault, FixedCodec
 from tsmodel.codec.fixed_rows import FixedRowCodec
 from tsmodel.codec.layout import PRESENT, LayoutField
 from tsmodel.codec.messages import MessageLayout
-from tsmodel.codec.nullable import NullableCodec, SentinelCodec
-from tsmodel.codec.numbers import BitsCodec
 from tsmodel.codec.rows import KEY_CODECS, RowCodec
-from tsmodel.codec.stored_columns import RowFault, stored_column
 from tsmodel.errors import EncodeError
 from tsmodel.keys import KEY_FIELDS
+from tsmodel.types.base import FixedCodec
+from tsmodel.types.faults import FieldFault, RowFault
 from tsmodel.wire.chunk import RowChunk
 from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, octets_of
 
@@ -95,7 +93,7 @@ def fill(
         stored, present = column.stored(field)
         if field.bit is not None:
             bitmap[:, field.bit // 8] |= (np.uint8(1) if present is None else present.astype(np.uint8)) << (field.bit % 8)
-        if isinstance(field.item, BitsCodec):
+        if field.bits is not None:
             bits[field.slot] = stored if field.slot not in bits else bits[field.slot] | stored
         else:
             records[field.name] = stored
@@ -141,9 +139,8 @@ class _Columns:
         given = self._columns[name]
         self._all_there(given, name)
         codec = KEY_CODECS[name]
-        assert isinstance(codec, FixedCodec)
         try:
-            stored = stored_column(codec, given.values)
+            stored = codec.stored_column(given.values)
             if fault := self._codec.key_fault(name, stored):
                 raise RowFault(fault[0], fault[1], int(stored[fault[0]]))
         except RowFault as fault:
@@ -153,15 +150,14 @@ class _Columns:
     def stored(self, field: LayoutField) -> tuple[Array, Present | None]:
         """What is stored for a field of fixed width, shape (n,), and where it is there; zeros where it is not."""
         given = self._columns[field.name]
-        item = field.item
-        assert isinstance(item, FixedCodec)
+        item = field.fixed
         absent = None if given.present is None else ~given.present
         if absent is not None and not absent.any():
             absent = None
-        if absent is not None and not isinstance(field.codec, (NullableCodec, SentinelCodec)):
+        if absent is not None and not field.codec.is_nullable:
             self._all_there(given, field.name)
         try:
-            stored = stored_column(item, given.values if absent is None else given.values[~absent])
+            stored = item.stored_column(given.values if absent is None else given.values[~absent])
             if constraint := self._codec.constraints.get(field.name):
                 _check(constraint, item, stored)
         except RowFault as fault:
@@ -172,18 +168,17 @@ class _Columns:
         if absent is None:
             return stored, None
         whole = np.zeros(len(absent), stored.dtype)
-        if isinstance(item, SentinelCodec):
-            whole[:] = np.frombuffer(item.item.write(item.sentinel), stored.dtype)
+        if item.is_nullable:  # None has a value of its own
+            whole[:] = np.frombuffer(item.write(None), stored.dtype)
         whole[~absent] = stored
         return whole, ~absent
 
     def objects(self, field: LayoutField) -> list[Any]:
         """The values of a field as rows have them."""
-        item = field.item
         given = self._columns[field.name]
-        if isinstance(item, FixedCodec):
+        if (item := field.item.as_fixed) is not None:
             stored, present = self.stored(field)
-            if present is None or isinstance(item, SentinelCodec):
+            if present is None or item.is_nullable:
                 values = _loaded(item, stored)
             else:
                 there = iter(_loaded(item, stored[present]))  # what is absent need not be a value
@@ -222,8 +217,7 @@ def _fault_of(constraint: Constraints, value: Any) -> FieldFault | None:
 
 def _check(constraint: Constraints, item: FixedCodec, stored: Array) -> None:
     """Raises a `RowFault` where a constraint refuses a value that is there."""
-    plain: FieldCodec = item.item if isinstance(item, SentinelCodec) else item
-    bounds = constraint.bounds(plain)
+    bounds = constraint.bounds(item.present)
     if bounds is not None and not bounds.refused(stored).any():
         return
     for row, value in enumerate(_loaded(item, stored)):
@@ -232,5 +226,4 @@ def _check(constraint: Constraints, item: FixedCodec, stored: Array) -> None:
 
 
 def _loaded(item: FixedCodec, stored: Array) -> list[Any]:
-    column = stored.view(item.dtype) if stored.dtype.kind == "V" else stored
-    return [item.load(each) for each in item.stored_of(column)]
+    return [item.load(each) for each in item.stored_of(item.as_dtype(stored))]

@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from tsmodel.codec.field import MARKS, FixedCodec, Scope
 from tsmodel.codec.layout import PRESENT, Layout, LayoutField, Slot
-from tsmodel.codec.lengths import LengthCodec
-from tsmodel.codec.numbers import BitsCodec, ScalarCodec
-from tsmodel.codec.scalars import INT32, KEY_SCALARS
 from tsmodel.keys import KEY_FIELDS
+from tsmodel.types import scalar_codec
+from tsmodel.types.base import MARKS, Scope
+from tsmodel.types.scalars import INT32, KEY_SCALARS
 from tsmodel.wire.records import RecordForm
 
 __all__ = ["compiled", "dumper", "is_plain", "loader", "reader", "writer"]
@@ -33,9 +32,7 @@ _count = iter(range(1, 2**62))
 
 def is_plain(layout: Layout) -> bool:
     """Whether what `struct` reads are the values of the fields, so that nothing needs to be generated."""
-    return layout.size is not None and all(
-        isinstance(field.codec, ScalarCodec) and field.bit is None for field in layout.fields
-    )
+    return layout.size is not None and all(field.codec.is_plain and field.bit is None for field in layout.fields)
 
 
 def loader(layout: Layout, keys: int) -> Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], list[Any]]:
@@ -110,10 +107,10 @@ def reader(layout: Layout) -> Callable[[bytes, Iterable[int], Iterable[int]], li
         lines.append(f"if {bits.spare}: raise {scope.add(ValueError)}('bits of no field')")
     values = []
     for field in layout.fields:
-        if not isinstance(field.item, FixedCodec):
+        if not field.is_fixed:
             values.append(f"v_{field.name}")
             continue
-        value = _checked(field.item, slots[field.slot], scope)
+        value = field.fixed.checked_code(slots[field.slot], scope)
         if field.bit is not None:
             zero = f"{scope.add(_is_zero)}({slots[field.slot]})"
             lines.append(f"if not {bits.of(field)} and not {zero}: raise {scope.add(ValueError)}('absent, but not zero')")
@@ -127,13 +124,13 @@ def reader(layout: Layout) -> Callable[[bytes, Iterable[int], Iterable[int]], li
 
 def _read_lines(part: LayoutField, bits: _Bits, scope: Scope, *, is_counted: bool) -> list[str]:
     """Reads a field of variable length; its length was read before when it `is_counted`."""
-    value, item = f"v_{part.name}", part.item
-    if isinstance(item, LengthCodec) and is_counted:
-        unit = f"count * {item.unit}" if item.unit > 1 else "count"
+    value, item, length = f"v_{part.name}", part.item, part.item.as_length
+    if length is not None and is_counted:
+        unit = f"count * {length.unit}" if length.unit > 1 else "count"
         return [
             f"stop = at + {unit}",
             f"if stop > end: raise {scope.add(ValueError)}('a length goes beyond the payload')",
-            f"{value} = {item.content_code('payload[at:stop]', scope)}",
+            f"{value} = {length.content_code('payload[at:stop]', scope)}",
             "at = stop",
         ]
     read = f"{scope.add(item.read)}(payload, at, end)"
@@ -179,11 +176,11 @@ def writer(layout: Layout, form: RecordForm | None = None) -> Callable[[Iterable
 
 def _octets_code(part: LayoutField, value: str, scope: Scope) -> str:
     """The bytes of a field of variable length, without a length that is written among the slots before it."""
-    item = part.item
-    if isinstance(item, LengthCodec) and (_count_slot(part) is not None or item.prefix is None):
-        written = item.octets_code(value, scope)
+    length = part.item.as_length
+    if length is not None and (_count_slot(part) is not None or length.prefix is None):
+        written = length.octets_code(value, scope)
     else:
-        written = f"{scope.add(item.write)}({value})"
+        written = f"{scope.add(part.item.write)}({value})"
     return written if part.bit is None else f'(b"" if {value} is None else {written})'
 
 
@@ -192,13 +189,14 @@ def _counted(name: str, part: LayoutField | None) -> str:
     if name:
         return name
     assert part is not None
-    assert isinstance(part.item, LengthCodec)
-    return f"len(b_{part.name})" + (f" // {part.item.unit}" if part.item.unit > 1 else "")
+    assert part.item.as_length is not None
+    unit = part.item.as_length.unit
+    return f"len(b_{part.name})" + (f" // {unit}" if unit > 1 else "")
 
 
 def _head_slots(form: RecordForm) -> tuple[Slot, ...]:
     """What stands before a payload: its size, and the key's components that the form has."""
-    codecs = {"_size": ScalarCodec(INT32), **{name: ScalarCodec(KEY_SCALARS[name]) for name in form.key_fields}}
+    codecs = {"_size": scalar_codec(INT32), **{name: scalar_codec(KEY_SCALARS[name]) for name in form.key_fields}}
     return tuple(Slot(name, None, codec, codec.code, codec.dtype) for name, codec in codecs.items())
 
 
@@ -217,9 +215,10 @@ def _stretches(layout: Layout) -> list[tuple[tuple[Slot, ...], LayoutField | Non
 
 def _count_slot(part: LayoutField | None) -> Slot | None:
     """The length before a field, as one more of the slots before it; None when there is none, or not always."""
-    if part is None or part.bit is not None or not isinstance(part.item, LengthCodec) or part.item.prefix is None:
+    length = None if part is None or part.bit is not None else part.item.as_length
+    if length is None or length.prefix is None:
         return None
-    codec = ScalarCodec(part.item.prefix, part.item.byte_order)
+    codec = scalar_codec(length.prefix, length.byte_order)
     return Slot("", None, codec, codec.code, codec.dtype)
 
 
@@ -246,22 +245,8 @@ class _Bits:
 
 def _value(field: LayoutField, slots: dict[str, str], bits: _Bits, scope: Scope) -> str:
     """The value of a field whose slot is sound."""
-    assert isinstance(field.item, FixedCodec)
-    value = field.item.load_code(slots[field.slot], scope)
+    value = field.fixed.load_code(slots[field.slot], scope)
     return value if field.bit is None else f"({value} if {bits.of(field)} else None)"
-
-
-def _checked(item: FixedCodec, slot: str, scope: Scope) -> str:
-    """The value of a slot, checked when it is loaded; bools come as the bytes they are."""
-    if isinstance(item, ScalarCodec):
-        return f"{scope.add(_bool)}({slot})" if item.scalar.kind == "bool" else slot
-    return item.load_code(slot, scope) if isinstance(item, BitsCodec) else f"{scope.add(item.load)}({slot})"
-
-
-def _bool(stored: int) -> bool:
-    if stored > 1:
-        raise ValueError("no bool")
-    return stored == 1
 
 
 def _is_zero(stored: object) -> bool:
@@ -277,8 +262,7 @@ def _stored(slot: Slot, layout: Layout, fields: dict[str, str], scope: Scope, *,
     terms = []
     for field in layout.fields:
         if field.slot == slot.name:
-            item = field.item
-            assert isinstance(item, FixedCodec)
+            item = field.fixed
             value = fields[field.name]
             stored = f"{scope.add(item.dump)}({value})" if strict else item.dump_code(value, scope)
             terms.append(stored if field.bit is None else f"({item.zero!r} if {value} is None else {stored})")

@@ -21,11 +21,11 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.codec.field import FieldCodec, FieldFault
-from tsmodel.codec.nullable import NullableCodec, SentinelCodec
-from tsmodel.codec.numbers import ScalarCodec, neighbours
-from tsmodel.codec.scalars import shown
-from tsmodel.codec.shortest import shortest_of
+from tsmodel.types.base import FieldCodec
+from tsmodel.types.exact import neighbours
+from tsmodel.types.faults import FieldFault
+from tsmodel.types.scalars import shown
+from tsmodel.types.shortest import shortest_of
 
 __all__ = ["Bounds", "Constraints"]
 
@@ -100,9 +100,8 @@ class Constraints:
         Raises:
             FieldFault: when its values cannot be compared with a bound.
         """
-        codec = codec.item if isinstance(codec, (NullableCodec, SentinelCodec)) else codec
         try:
-            return attrs.evolve(self, codec=codec)
+            return attrs.evolve(self, codec=codec.present)
         except TypeError as error:
             limits = [limit for name in _COMPARISONS if (limit := getattr(self, name)) is not None]
             raise FieldFault(f"cannot be compared with {', '.join(map(shown, limits))}") from error
@@ -161,7 +160,7 @@ class Constraints:
         others = (self.min_length, self.max_length, self.pattern, self.validate)
         if not codec.ordered or any(each is not None for each in others):
             return None
-        if self.multiple_of is not None and not (isinstance(codec, ScalarCodec) and type(self.multiple_of) is int):
+        if self.multiple_of is not None and not (codec.is_plain and type(self.multiple_of) is int):
             return None
         assert codec.number is not None
         limits = {

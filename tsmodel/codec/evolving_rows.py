@@ -20,12 +20,12 @@ import attrs
 import numpy as np
 
 from tsmodel.codec.claims import Claim, Refusal, sorted_by
-from tsmodel.codec.field import FieldFault
 from tsmodel.codec.fitting import Fit, Mismatch
 from tsmodel.codec.rows import RowCodec
-from tsmodel.codec.scalars import shown
 from tsmodel.errors import SchemaError
 from tsmodel.keys import KEY_FIELDS, Key
+from tsmodel.types.faults import FieldFault
+from tsmodel.types.scalars import shown
 from tsmodel.wire.chunk import Batch, Chunk, RowChunk, joined, keys_of, parsed
 from tsmodel.wire.records import GET_FORM
 

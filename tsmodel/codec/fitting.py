@@ -7,8 +7,8 @@ from typing import Any, Final
 import attrs
 import numpy as np
 
-from tsmodel.codec.field import FieldFault
 from tsmodel.keys import Key
+from tsmodel.types.faults import FieldFault
 from tsmodel.wire.chunk import Chunk
 
 __all__ = ["SIZE_FIELD", "Fit", "Mismatch", "fit", "mismatches_of"]

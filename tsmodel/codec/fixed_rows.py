@@ -21,12 +21,12 @@ import numpy.typing as npt
 from tsmodel.codec.batching import batches_by_cid
 from tsmodel.codec.compiling import dumper, is_plain, loader
 from tsmodel.codec.constraints import Bounds, Constraints
-from tsmodel.codec.field import UNSUITABLE, FieldFault
 from tsmodel.codec.fitting import SIZE_FIELD, Fit, Mismatch, fit
 from tsmodel.codec.layout import VERSION, Layout, placed_dtype
 from tsmodel.codec.rows import RowCodec
-from tsmodel.codec.scalars import KEY_SCALARS
 from tsmodel.keys import KEY_FIELDS, unpack_key
+from tsmodel.types.faults import UNSUITABLE, FieldFault
+from tsmodel.types.scalars import KEY_SCALARS
 from tsmodel.wire.chunk import Batch, Chunk, RowChunk
 from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, octets_of
 

@@ -19,13 +19,12 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.codec.field import MARKS, FieldCodec, FieldFault, FixedCodec, Mask
-from tsmodel.codec.nullable import NullableCodec
-from tsmodel.codec.numbers import BitsCodec, ScalarCodec
-from tsmodel.codec.scalars import ByteOrder, Scalar
 from tsmodel.codec.tables import html_table_of, table_of
+from tsmodel.types.base import MARKS, Description, FieldCodec, FixedCodec
+from tsmodel.types.faults import FieldFault, Mask
+from tsmodel.types.scalars import ByteOrder, Scalar
 
-__all__ = ["PRESENT", "VERSION", "Align", "Layout", "LayoutError", "LayoutField", "Padding", "Slot", "placed_dtype"]
+__all__ = ["PRESENT", "VERSION", "Align", "Layout", "LayoutError", "LayoutField", "Slot", "placed_dtype"]
 
 Align = Literal["packed", "c"]
 
@@ -43,13 +42,6 @@ def placed_dtype(names: list[str], kinds: list[np.dtype[Any]], offsets: list[int
 
 class LayoutError(ValueError):
     """Fields cannot be laid out; the message says which and why."""
-
-
-@attrs.frozen
-class Padding:
-    """Bytes that mean nothing: written as zeros, not looked at when read."""
-
-    size: int
 
 
 @attrs.frozen
@@ -78,7 +70,24 @@ class LayoutField:
     @property
     def item(self) -> FieldCodec:
         """How a value that is present is stored."""
-        return self.codec.item if isinstance(self.codec, NullableCodec) else self.codec
+        return self.codec.present if self.codec.has_bit else self.codec
+
+    @property
+    def fixed(self) -> FixedCodec:
+        """The same, for a field of fixed width."""
+        fixed = self.item.as_fixed
+        assert fixed is not None, f"{self.name} has no fixed width"
+        return fixed
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it has a fixed width."""
+        return self.item.as_fixed is not None
+
+    @property
+    def bits(self) -> int | None:
+        """Width of a field that shares an integer with its neighbours; None for what has bytes of its own."""
+        return None if self.item.as_fixed is None else self.item.as_fixed.bits
 
     def present(self, records: npt.NDArray[Any]) -> Mask:
         """In which records (structured, shape (n,)) a field with a bit is there; shape (n,)."""
@@ -89,8 +98,17 @@ class LayoutField:
     @property
     def scalar(self) -> Scalar:
         """The scalar of a field that is one."""
-        assert isinstance(self.codec, ScalarCodec)
-        return self.codec.scalar
+        assert self.codec.is_plain
+        assert self.codec.number is not None
+        return self.codec.number
+
+    def description(self) -> Description:
+        """Its name, type and place, as data that JSON can hold; see `FieldCodec.description`."""
+        placed: Description = {"name": self.name, **self.codec.description()}
+        for name, value in (("offset", self.offset), ("size", self.size), ("bit", self.bit)):
+            if value is not None:
+                placed[name] = value
+        return placed
 
 
 @attrs.frozen
@@ -146,9 +164,8 @@ class Layout:
     """Fields of fixed width that may hold a value that is none."""
 
     def __attrs_post_init__(self) -> None:
-        fixed = ((field, field.item) for field in self.fields)
         checked = (
-            field for field, item in fixed if isinstance(item, FixedCodec) and (field.bit is not None or item.may_be_faulty)
+            field for field in self.fields if field.is_fixed and (field.bit is not None or field.fixed.may_be_faulty)
         )
         object.__setattr__(self, "_checked", tuple(checked))
 
@@ -210,6 +227,33 @@ class Layout:
         return int(self.version is not None)
 
     @property
+    def least_size(self) -> int:
+        """Fewest bytes of a payload."""
+        if self.size is not None:
+            return self.size
+        if not self.parts:
+            return self.leading + 1  # a message
+        gaps = sum(slot.gap for slot in self.slots) + self.tail
+        fixed = sum(slot.codec.size if slot.codec else self.bitmap for slot in self.slots)
+        variable = sum(0 if field.codec.has_bit else field.item.least_size for field in self.fields if field.size is None)
+        return self.leading + gaps + fixed + variable
+
+    def description(self) -> Description:
+        """All that decides which bytes stand for which values, and nothing else, as data that JSON can hold.
+
+        Returns:
+            `encoding` (struct, msgpack or json), `size` (absent when it varies), `version` (absent when there is no such
+            byte), and `fields`; see `LayoutField.description`.
+        """
+        whole: Description = {"encoding": "struct"}
+        if self.version is not None:
+            whole["version"] = self.version
+        if self.size is not None:
+            whole["size"] = self.size
+        whole["fields"] = [field.description() for field in self.fields]
+        return whole
+
+    @property
     def bitmap(self) -> int:
         """Bytes of the bitmap of present fields."""
         return -(-sum(field.bit is not None for field in self.fields) // 8)
@@ -225,8 +269,7 @@ class Layout:
         return np.logical_or.reduce(masks) if len(masks) > 1 else masks[0] if masks else None
 
     def _faulty(self, field: LayoutField, records: npt.NDArray[Any]) -> Mask | None:
-        item = field.item
-        assert isinstance(item, FixedCodec)
+        item = field.fixed
         column = records[field.slot]
         mask = item.faulty(column)
         if field.bit is None:
@@ -322,8 +365,8 @@ class Layout:
             try:
                 if field.bit is not None and value is None:
                     octets[field.name] = bytes(field.size or 0)
-                elif isinstance(field.codec, BitsCodec):
-                    numbers[field.slot] = numbers.get(field.slot, 0) | field.codec.dump(value)
+                elif field.bits is not None:
+                    numbers[field.slot] = numbers.get(field.slot, 0) | field.fixed.dump(value)
                 else:
                     octets[field.name] = field.item.write(value)
             except FieldFault as fault:
@@ -335,7 +378,7 @@ class Layout:
             pieces.append(bytes(part.gap))
             if part.codec is None:
                 pieces.append(bits.to_bytes(self.bitmap, "little"))
-            elif isinstance(part.codec, BitsCodec):
+            elif part.codec.bits is not None:
                 pieces.append(struct.pack(MARKS[part.byte_order] + part.code, numbers[part.name]))
             else:
                 pieces.append(octets[part.name])

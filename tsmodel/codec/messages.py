@@ -11,17 +11,16 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import attrs
 import msgspec
 
-from tsmodel.codec.field import FieldCodec, FieldFault
-from tsmodel.codec.layout import Layout, LayoutError, LayoutField, Padding
-from tsmodel.codec.nullable import NullableCodec, SentinelCodec
-from tsmodel.codec.numbers import BitsCodec, ScalarCodec
-from tsmodel.codec.octets import IpCodec
-from tsmodel.codec.plain import may_not_be_finite, not_finite, unencodable
+from tsmodel.codec.layout import Layout, LayoutError, LayoutField
+from tsmodel.types.base import Description, FieldCodec
+from tsmodel.types.faults import FieldFault
+from tsmodel.types.padding import PaddingBytes
+from tsmodel.types.plain import may_not_be_finite, not_finite
 
 __all__ = ["Encoding", "MessageLayout"]
 
@@ -43,7 +42,7 @@ class MessageLayout(Layout):
     @classmethod
     def of_message(
         cls,
-        fields: Sequence[tuple[str, FieldCodec | Padding]],
+        fields: Sequence[tuple[str, FieldCodec | PaddingBytes]],
         encoding: Encoding,
         name: str,
         defaults: Mapping[str, Callable[[], object]],
@@ -57,17 +56,16 @@ class MessageLayout(Layout):
         placed = []
         module: Any = getattr(msgspec, encoding)
         for field, codec in fields:
-            item = codec.item if isinstance(codec, (NullableCodec, SentinelCodec)) else codec
-            if isinstance(item, (Padding, BitsCodec)) or isinstance(codec, SentinelCodec):
+            if isinstance(codec, PaddingBytes):
                 raise LayoutError(f"{field} has no place in a message; use another type, or encoding='struct'")
-            assert isinstance(codec, FieldCodec)
-            if why := _unencodable(codec, module):
-                raise LayoutError(f"{field} has no place in a message: {why}; use another type, or encoding='struct'")
+            if (why := codec.unencodable(module)) is not None:
+                reason = f": {why}" if why else ""
+                raise LayoutError(f"{field} has no place in a message{reason}; use another type, or encoding='struct'")
             placed.append(LayoutField(field, codec, None, field))
         members: list[Any] = [
-            (field.name, _annotation(field.codec), msgspec.field(default_factory=defaults[field.name]))
+            (field.name, field.codec.message_type, msgspec.field(default_factory=defaults[field.name]))
             if field.name in defaults
-            else (field.name, _annotation(field.codec))
+            else (field.name, field.codec.message_type)
             for field in placed
         ]
         message = msgspec.defstruct(name, members, kw_only=True)
@@ -111,29 +109,16 @@ class MessageLayout(Layout):
                     raise fault.within(field.name)
         return octets if self.version is None else bytes([self.version]) + octets
 
+    def description(self) -> Description:
+        """See `Layout.description`: in a message, fields have no place."""
+        whole: Description = {"encoding": self.encoding}
+        if self.version is not None:
+            whole["version"] = self.version
+        whole["fields"] = [{"name": field.name, **field.codec.description()} for field in self.fields]
+        return whole
+
     def __str__(self) -> str:
         rows = [("type", "field"), *((field.codec.label, field.name) for field in self.fields)]
         wide = max(len(row[0]) for row in rows)
         behind = "" if self.version is None else f", behind a byte that says version {self.version}"
         return "\n".join([*(f"{label:<{wide}}  {name}" for label, name in rows), f"a map, as {self.encoding}{behind}"])
-
-
-def _unencodable(codec: FieldCodec, module: Any) -> str | None:
-    """Why no message can hold a field's values; None when one can."""
-    waiting: list[Any] = [codec]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, IpCodec):
-            return f"msgspec does not encode {each.label}"
-        layout: Layout | None = getattr(each, "layout", None)
-        waiting += [each.item] if hasattr(each, "item") else [field.codec for field in layout.fields] if layout else []
-    return unencodable(_annotation(codec), module)
-
-
-def _annotation(codec: FieldCodec) -> Any:
-    item = codec.item if isinstance(codec, NullableCodec) else codec
-    python: Any = item.python
-    if isinstance(item, ScalarCodec) and item.scalar.kind in ("int", "time") and item.scalar.name != "UInt64":
-        assert item.scalar.limits is not None
-        python = Annotated[int, msgspec.Meta(ge=item.scalar.limits[0], le=item.scalar.limits[1])]
-    return python | None if isinstance(codec, NullableCodec) else python

@@ -11,20 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import attrs
 import numpy as np
 
-from tsmodel.codec.field import FieldCodec, FixedCodec
-from tsmodel.codec.layout import PRESENT, Align, Layout, LayoutError, LayoutField, Padding, Slot
-from tsmodel.codec.nullable import NullableCodec
-from tsmodel.codec.numbers import BitsCodec, ScalarCodec
-from tsmodel.codec.scalars import ByteOrder, Scalar
+from tsmodel.codec.layout import PRESENT, Align, Layout, LayoutError, LayoutField, Slot
+from tsmodel.types import scalar_codec
+from tsmodel.types.base import FieldCodec, FixedCodec
+from tsmodel.types.padding import PaddingBytes
+from tsmodel.types.scalars import SCALARS, ByteOrder, Scalar
 
 __all__ = ["laid_out", "packed"]
 
 
 def laid_out(
-    fields: Sequence[tuple[str, FieldCodec | Padding]],
+    fields: Sequence[tuple[str, FieldCodec | PaddingBytes]],
     byte_order: ByteOrder = "little",
     align: Align = "packed",
     version: int | None = None,
@@ -40,7 +39,7 @@ def laid_out(
 
 def packed(fields: Iterable[tuple[str, Scalar]], byte_order: ByteOrder = "little") -> Layout:
     """The layout of named scalars one after another without gaps."""
-    return laid_out([(name, ScalarCodec(scalar, byte_order)) for name, scalar in fields], byte_order)
+    return laid_out([(name, scalar_codec(scalar, byte_order)) for name, scalar in fields], byte_order)
 
 
 class _Placing:
@@ -57,12 +56,12 @@ class _Placing:
         self.fields: list[LayoutField] = []
         self.parts: list[Slot | LayoutField] = []
         self.ended_by: str | None = None
-        self.bits: tuple[str, BitsCodec, int] | None = None
+        self.bits: tuple[str, FixedCodec, int] | None = None
         """Name, codec and used bits of the integer that the next bit-field may share."""
 
-    def place(self, fields: Sequence[tuple[str, FieldCodec | Padding]]) -> Layout:
+    def place(self, fields: Sequence[tuple[str, FieldCodec | PaddingBytes]]) -> Layout:
         """The layout of these fields."""
-        absent = [name for name, codec in fields if isinstance(codec, NullableCodec)]
+        absent = [name for name, codec in fields if isinstance(codec, FieldCodec) and codec.has_bit]
         if absent:
             size = -(-len(absent) // 8)
             dtype = np.dtype("u1") if size == 1 else np.dtype(f"V{size}")
@@ -73,17 +72,17 @@ class _Placing:
                 raise LayoutError(
                     f"{name} follows {self.ended_by}, which takes the rest of the payload: make it the last field"
                 )
-            if isinstance(codec, Padding):
+            if isinstance(codec, PaddingBytes):
                 self._skip(codec.size)
                 continue
-            bit = absent.index(name) if isinstance(codec, NullableCodec) else None
-            item = codec.item if isinstance(codec, NullableCodec) else codec
-            if isinstance(item, BitsCodec):
-                self._bits(name, item)
-            elif isinstance(item, FixedCodec):
-                self._fixed(name, codec, item, bit)
-            else:
+            bit = absent.index(name) if codec.has_bit else None
+            item = codec.present if codec.has_bit else codec
+            if (fixed := item.as_fixed) is None:
                 self._variable(name, codec, item, bit)
+            elif fixed.bits is not None:
+                self._bits(name, fixed, fixed.bits)
+            else:
+                self._fixed(name, codec, fixed, bit)
         self.bits = None
         tail = self.gap
         if self.align == "c" and self.at is not None:
@@ -130,20 +129,20 @@ class _Placing:
         if item.takes_rest:
             self.ended_by = name
 
-    def _bits(self, name: str, item: BitsCodec) -> None:
-        width = item.storage.size * 8
-        if self.bits is not None and self.bits[1].storage != item.storage:
+    def _bits(self, name: str, item: FixedCodec, bits: int) -> None:
+        width = item.size * 8
+        if self.bits is not None and self.bits[1].code != item.code:
             _, other, used = self.bits
-            full = used == other.storage.size * 8
+            full = used == other.size * 8
             self._close_bits(item.align if full else 1)
             if self.align == "c" and self.at is not None and not full:
-                bit = (self.at - other.storage.size) * 8 + used
-                if bit % width + item.bits <= width:
+                bit = (self.at - other.size) * 8 + used
+                if bit % width + bits <= width:
                     raise LayoutError(
                         f"a C compiler puts {name} into the bits that the bit-fields before it leave free: fill their "
-                        f"{other.storage.name} with a field of {other.storage.size * 8 - used} more bits"
+                        f"{_name_of(other)} with a field of {other.size * 8 - used} more bits"
                     )
-        elif self.bits is not None and self.bits[2] + item.bits > width:
+        elif self.bits is not None and self.bits[2] + bits > width:
             self.bits = None
         if self.bits is None:
             slot = f"_{name}_" if name in ("present", "size", "version") else f"_{name}"  # columns of whole records
@@ -152,14 +151,14 @@ class _Placing:
             if self.align == "c" and before is not None and before % item.align:
                 raise LayoutError(
                     f"a C compiler puts {name} into the bytes before it, which is not supported: put bit-fields where "
-                    f"{item.storage.name} is aligned"
+                    f"{_name_of(item)} is aligned"
                 )
             self.bits = (slot, item, 0)
         slot, first, used = self.bits
-        placed = attrs.evolve(item, shift=used)
+        placed = item.shifted(used)
         offset = self.parts[-1].offset
         self.fields.append(LayoutField(name, placed, offset, slot))
-        self.bits = (slot, first, used + item.bits)
+        self.bits = (slot, first, used + bits)
 
     def _close_bits(self, align: int = 1) -> None:
         """What follows bit-fields lies behind their integer; in C it may lie in it."""
@@ -168,8 +167,13 @@ class _Placing:
         _, codec, used = self.bits
         self.bits = None
         taken = -(-used // 8)
-        if self.align == "c" and -(-taken // align) * align < codec.storage.size:
+        if self.align == "c" and -(-taken // align) * align < codec.size:
             raise LayoutError(
                 f"a C compiler puts the next field into bytes that the bit-fields before it leave free: fill their "
-                f"{codec.storage.name} with a field of {codec.storage.size * 8 - used} more bits"
+                f"{_name_of(codec)} with a field of {codec.size * 8 - used} more bits"
             )
+
+
+def _name_of(codec: FixedCodec) -> str:
+    """The integer that bit-fields share."""
+    return next(name for name, scalar in SCALARS.items() if scalar.kind == "int" and scalar.code == codec.code)

@@ -19,20 +19,21 @@ import numpy.typing as npt
 
 from tsmodel.codec.claims import Claim
 from tsmodel.codec.constraints import Constraints
-from tsmodel.codec.field import FieldCodec, FieldFault
 from tsmodel.codec.fitting import Fit, Mismatch
 from tsmodel.codec.layout import Layout
-from tsmodel.codec.numbers import ScalarCodec
-from tsmodel.codec.scalars import KEY_SCALARS, shown
 from tsmodel.errors import EncodeError
 from tsmodel.keys import KEY_FIELDS, LIMITS, Key
+from tsmodel.types import scalar_codec
+from tsmodel.types.base import FixedCodec
+from tsmodel.types.faults import FieldFault
+from tsmodel.types.scalars import KEY_SCALARS, shown
 from tsmodel.wire.chunk import Batch, Chunk
 
 __all__ = ["KEY_CODECS", "KEY_SCALARS", "RowCodec"]
 
 RowT = TypeVar("RowT")
 
-KEY_CODECS: Final[dict[str, FieldCodec]] = {name: ScalarCodec(scalar) for name, scalar in KEY_SCALARS.items()}
+KEY_CODECS: Final[dict[str, FixedCodec]] = {name: scalar_codec(scalar) for name, scalar in KEY_SCALARS.items()}
 """The same as codecs of fields."""
 
 

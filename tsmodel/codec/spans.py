@@ -16,10 +16,9 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.codec.field import MARKS
 from tsmodel.codec.layout import Layout, LayoutField, Slot
-from tsmodel.codec.lengths import ArrayCodec, BlobCodec, LengthCodec, TextCodec
 from tsmodel.keys import KEY_FIELDS
+from tsmodel.types.base import MARKS
 from tsmodel.wire.chunk import gathered
 from tsmodel.wire.records import GET_FORM
 
@@ -36,7 +35,7 @@ _LONG = 24
 def has_spans(layout: Layout) -> bool:
     """Whether payloads of a layout can be read so: text, bytes and arrays are all that has a variable size."""
     variable = [part for part in layout.parts if isinstance(part, LayoutField)]
-    return bool(variable) and all(isinstance(part.item, (TextCodec, BlobCodec, ArrayCodec)) for part in variable)
+    return bool(variable) and all(part.item.as_length is not None and part.item.as_length.has_spans for part in variable)
 
 
 @attrs.frozen(eq=False)
@@ -76,10 +75,10 @@ class SpanRecords:
     def objects(self, field: LayoutField) -> list[Any]:
         """The values of a field of variable length, None where there is none."""
         starts, stops = self.spans[field.name]
-        item = field.item
-        assert isinstance(item, LengthCodec)
+        item = field.item.as_length
+        assert item is not None
         pieces = map(self.octets.__getitem__, map(slice, starts.tolist(), stops.tolist()))
-        values = list(map(bytes.decode, pieces) if isinstance(item, TextCodec) else map(item.content, pieces))
+        values = item.contents(pieces)
         if field.bit is None:
             return values
         return [value if there else None for value, there in zip(values, field.present(self.fixed).tolist(), strict=True)]
@@ -112,7 +111,7 @@ def spans_of(layout: Layout, octets: bytes, starts: Places, ends: Places) -> Spa
             fixed[part.name] = gathered(octets, at + part.gap, part.dtype)
         else:
             present = None if part.bit is None else part.present(fixed)
-            span = _span(part.item, present, octets, at, ends)
+            span = _span(part.item.as_length, present, octets, at, ends)
             if span is None:
                 return None
             spans[part.name] = span
@@ -137,7 +136,6 @@ def _span(
     item: Any, present: npt.NDArray[np.bool_] | None, octets: bytes, at: Places, ends: Places
 ) -> tuple[Places, Places] | None:
     """Where the contents of a field begin and end; absent ones take no bytes. None when one leaves its record."""
-    assert isinstance(item, LengthCodec)
     if item.prefix is None:
         starts, stops = at, ends
         if item.unit > 1 and ((stops - starts) % item.unit).any():
@@ -160,23 +158,8 @@ def _span(
 
 def _is_sound(records: SpanRecords, field: LayoutField) -> bool:
     """Whether contents are values: text is UTF-8, and items are of their type."""
-    item = field.item
-    if isinstance(item, ArrayCodec):
-        _, octets = records.contents(field)
-        faulty = item.item.faulty(octets.view(item.item.dtype.base).reshape(-1, *item.item.dtype.shape))
-        return faulty is None or not faulty.any()
-    if not isinstance(item, TextCodec):
-        return True
-    offsets, octets = records.contents(field)
-    if not len(octets) or int(octets.max()) < 128:
-        return True
-    try:
-        octets.tobytes().decode()
-    except UnicodeDecodeError:
-        return False
-    # All of it is UTF-8, so each content is that begins with a character.
-    begins = octets[offsets[:-1][np.diff(offsets) > 0]]
-    return not ((begins & 0xC0) == 0x80).any()
+    assert field.item.as_length is not None
+    return field.item.as_length.are_sound(*records.contents(field))
 
 
 def _contents(octets: bytes, starts: Places, stops: Places) -> tuple[Places, npt.NDArray[np.uint8]]:

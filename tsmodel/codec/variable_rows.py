@@ -14,15 +14,15 @@ import numpy.typing as npt
 
 from tsmodel.codec.compiling import reader, writer
 from tsmodel.codec.constraints import Constraints
-from tsmodel.codec.field import UNSUITABLE, FieldFault
 from tsmodel.codec.fitting import Fit, Mismatch
 from tsmodel.codec.layout import Layout
 from tsmodel.codec.messages import MessageLayout
 from tsmodel.codec.rows import RowCodec
-from tsmodel.codec.scalars import KEY_SCALARS
 from tsmodel.codec.spans import has_spans, spans_of
 from tsmodel.errors import EncodeError
 from tsmodel.keys import KEY_FIELDS, unpack_key
+from tsmodel.types.faults import UNSUITABLE, FieldFault
+from tsmodel.types.scalars import KEY_SCALARS
 from tsmodel.wire.chunk import Batch, Chunk, RowChunk
 from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm, octets_of
 from tsmodel.wire.sorting import run_starts

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from tsmodel.codec import Scalar
 from tsmodel.codegen.c_family import C_KEYWORDS, CFamilyEmitter
 from tsmodel.codegen.language import Lines, indented
-from tsmodel.codegen.plan import BitField, Choice, FieldStep, Items, Kind, Number, Octets, Structure, Text
 from tsmodel.codegen.runtime import runtime
+from tsmodel.types.kinds import BitField, Choice, FieldStep, Items, Kind, Number, Octets, Structure, Text
+from tsmodel.types.scalars import Scalar
 
 __all__ = ["CEmitter"]
 

@@ -8,11 +8,10 @@ import re
 from abc import abstractmethod
 from typing import Final
 
-from tsmodel.codec import Scalar
-from tsmodel.codec.scalars import SCALARS
 from tsmodel.codegen.emitting import Emitter
 from tsmodel.codegen.language import Lines, bare
-from tsmodel.codegen.plan import Choice, Kind, Number
+from tsmodel.types.kinds import Choice, Kind, Number
+from tsmodel.types.scalars import SCALARS, Scalar
 
 __all__ = ["C_KEYWORDS", "CFamilyEmitter"]
 

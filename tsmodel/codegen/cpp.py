@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from tsmodel.codec import Scalar
 from tsmodel.codegen.c_family import C_KEYWORDS, CFamilyEmitter
 from tsmodel.codegen.language import Lines, Names, indented
-from tsmodel.codegen.plan import BitField, Choice, FieldStep, Items, Kind, Number, Octets, Structure, Text
 from tsmodel.codegen.runtime import runtime
 from tsmodel.errors import SchemaError
+from tsmodel.types.kinds import BitField, Choice, FieldStep, Items, Kind, Number, Octets, Structure, Text
+from tsmodel.types.scalars import Scalar
 
 __all__ = ["CppEmitter"]
 

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from tsmodel.codec import Scalar
 from tsmodel.codegen.language import Lines, indented
 from tsmodel.codegen.managed import ManagedEmitter
-from tsmodel.codegen.plan import Choice, FieldStep, Number, Structure
 from tsmodel.codegen.runtime import runtime
+from tsmodel.types.kinds import Choice, FieldStep, Number, Structure
+from tsmodel.types.scalars import Scalar
 
 __all__ = ["CSharpEmitter"]
 

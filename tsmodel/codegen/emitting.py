@@ -12,21 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tsmodel.codec import Scalar
 from tsmodel.codegen.language import OCTET, Language, Lines, number_of
-from tsmodel.codegen.plan import (
-    BitField,
-    Bitmap,
-    BitUnit,
-    Choice,
-    FieldStep,
-    Gap,
-    Items,
-    Kind,
-    Number,
-    Structure,
-    Version,
-)
+from tsmodel.types.kinds import BitField, Bitmap, BitUnit, Choice, FieldStep, Gap, Items, Kind, Number, Structure, Version
+from tsmodel.types.scalars import Scalar
 
 __all__ = ["Emitter"]
 

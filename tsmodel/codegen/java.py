@@ -6,11 +6,11 @@ import math
 import re
 from typing import Final
 
-from tsmodel.codec import Scalar
 from tsmodel.codegen.language import Lines, Names, indented
 from tsmodel.codegen.managed import ManagedEmitter
-from tsmodel.codegen.plan import Choice, FieldStep, Kind, Number, Structure
 from tsmodel.codegen.runtime import runtime
+from tsmodel.types.kinds import Choice, FieldStep, Kind, Number, Structure
+from tsmodel.types.scalars import Scalar
 
 __all__ = ["JavaEmitter"]
 

@@ -7,21 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final
 
-from tsmodel.codec import Scalar
-from tsmodel.codec.scalars import SCALARS
-from tsmodel.codegen.plan import (
-    BitField,
-    Choice,
-    FieldStep,
-    Items,
-    Kind,
-    Number,
-    Octets,
-    Structure,
-    Text,
-)
 from tsmodel.errors import SchemaError
 from tsmodel.model.meta import schema_of
+from tsmodel.types.kinds import BitField, Choice, FieldStep, Items, Kind, Number, Octets, Structure, Text
+from tsmodel.types.scalars import SCALARS, Scalar
 
 __all__ = ["OCTET", "Language", "Lines", "Names", "bare", "in_one_line", "indented", "number_of"]
 

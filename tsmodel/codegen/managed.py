@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar
 
-from tsmodel.codec import Scalar
 from tsmodel.codegen.emitting import Emitter
 from tsmodel.codegen.language import Lines, indented
-from tsmodel.codegen.plan import BitField, Choice, FieldStep, Items, Kind, Number, Octets, Structure, Text
+from tsmodel.types.kinds import BitField, Choice, FieldStep, Items, Kind, Number, Octets, Structure, Text
+from tsmodel.types.scalars import Scalar
 
 __all__ = ["ManagedEmitter"]
 

@@ -7,11 +7,11 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from tsmodel.codec import Scalar
 from tsmodel.codegen.emitting import Emitter
 from tsmodel.codegen.language import Lines, indented
-from tsmodel.codegen.plan import BitField, Choice, FieldStep, Items, Kind, Number, Octets, Structure, Text
 from tsmodel.codegen.runtime import runtime
+from tsmodel.types.kinds import BitField, Choice, FieldStep, Items, Kind, Number, Octets, Structure, Text
+from tsmodel.types.scalars import Scalar
 
 __all__ = ["PythonEmitter"]
 

@@ -16,10 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.codec import FixedCodec, VariableRecords
+from tsmodel.codec import VariableRecords
 from tsmodel.codec.layout import PRESENT
-from tsmodel.codec.numbers import BitsCodec
-from tsmodel.codec.octets import FixedTextCodec
 from tsmodel.errors import QueryError
 from tsmodel.frames.growing import Growing
 from tsmodel.model.columns import Column
@@ -101,11 +99,11 @@ class GrowingColumn:
 def _objects(info: ColumnInfo, records: Any) -> npt.NDArray[Any]:
     """A column of what is not a plain number."""
     assert info.field is not None
-    item = info.field.item
-    if not isinstance(item, FixedCodec):
+    if not info.field.is_fixed:
         objects = np.empty(len(records), object)
         objects[:] = info.objects(records)
         return objects
+    item = info.field.fixed
     if isinstance(records, VariableRecords):  # as it would be stored, so that all records have columns of one kind
         absent = bytes(item.size)
         octets = [
@@ -114,15 +112,7 @@ def _objects(info: ColumnInfo, records: Any) -> npt.NDArray[Any]:
         column = np.frombuffer(b"".join(octets), item.dtype)
     else:
         column = records[info.field.slot]
-    if isinstance(item, FixedTextCodec):
-        decoded: npt.NDArray[Any] = np.char.decode(column)
-        return decoded
-    if column.ndim > 1 and column.dtype.kind in "iufb":
-        items: npt.NDArray[Any] = column.astype(column.dtype.newbyteorder("="), order="C", copy=True)
-        return items
-    objects = np.empty(len(column), object)
-    objects[:] = [item.load(stored) for stored in item.stored_of(column)]
-    return objects
+    return item.objects(column)
 
 
 def structured(model: type[Any], infos: Sequence[ColumnInfo]) -> np.dtype[Any]:
@@ -142,9 +132,7 @@ def structured(model: type[Any], infos: Sequence[ColumnInfo]) -> np.dtype[Any]:
 
 
 def _structured_dtype(info: ColumnInfo) -> np.dtype[Any]:
-    item = info.field.item if info.field else info.codec
-    assert isinstance(item, FixedCodec)
-    return item.dtype
+    return info.fixed.dtype
 
 
 def lying_within(dtype: np.dtype[Any], infos: Sequence[ColumnInfo], whole: np.dtype[Any]) -> np.dtype[Any] | None:
@@ -152,7 +140,7 @@ def lying_within(dtype: np.dtype[Any], infos: Sequence[ColumnInfo], whole: np.dt
     less than three quarters of a record are asked for."""
     if 4 * dtype.itemsize < 3 * whole.itemsize or whole.fields is None or dtype.fields is None:
         return None
-    if any(info.field is not None and isinstance(info.field.item, BitsCodec) for info in infos):
+    if any(info.field is not None and info.field.bits is not None for info in infos):
         return None
     slots = {info.alias: info.field.slot if info.field is not None else info.name for info in infos}
     offsets = []
@@ -168,6 +156,6 @@ def lying_within(dtype: np.dtype[Any], infos: Sequence[ColumnInfo], whole: np.dt
 def fill(taken: npt.NDArray[Any], infos: Sequence[ColumnInfo], records: Any) -> None:
     """Copies records that a codec's `fit` gave into an array of the dtype that `structured` or `lying_within` gives."""
     for info in infos:
-        taken[info.alias] = info.values(records) if info.codec.number is not None else records[info.name]
+        taken[info.alias] = info.stored(records)
     if PRESENT in (taken.dtype.names or ()):
         taken[PRESENT] = records[PRESENT]

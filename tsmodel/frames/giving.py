@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from tsmodel.codec.column_rows import Given
-from tsmodel.codec.numbers import ScalarCodec
 from tsmodel.errors import EncodeError, SessionError
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.model.meta import schema_of
@@ -137,7 +136,7 @@ def _with_nulls(values: Any, codec: Any) -> Any:
 
 def _of_list(values: Any, codec: Any) -> Any:
     """Objects, which mean what the constructor takes; as numbers where they are stored as they are."""
-    if isinstance(getattr(codec, "item", codec), ScalarCodec):
+    if codec.present.is_plain:
         kinds = {int} if isinstance(values, range) else set(map(type, values))
         if kinds in ({int}, {float}):
             array = np.array(values)

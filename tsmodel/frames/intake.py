@@ -11,16 +11,21 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
 
 from tsmodel.codec.column_rows import Given
 from tsmodel.errors import EncodeError, SessionError
-from tsmodel.frames.arrow_values import Nans, Unfit, given_of
 from tsmodel.frames.giving import check_names, names_in
 from tsmodel.frames.libraries import library
 from tsmodel.model.meta import schema_of
+from tsmodel.types.arrow import Unfit
+from tsmodel.types.base import FieldCodec
 
 __all__ = ["frame_columns", "parquet_reader"]
+
+Nans: TypeAlias = Literal["values", "items"]
 
 _ROWS: Final = 65_536
 """Most rows taken at once."""
@@ -155,6 +160,7 @@ def _has_nans(frame: Any) -> dict[str, Nans]:
 def _columns(
     model: type[Any], batch: Any, mapping: Mapping[str, str], nans: Mapping[str, Nans], first: int
 ) -> dict[str, Given]:
+    pa = library("pyarrow", "add_frame()")
     columns = schema_of(model).columns
     renamed = {theirs: ours for ours, theirs in mapping.items()}
     there: list[str] = batch.schema.names
@@ -167,7 +173,7 @@ def _columns(
     for name, theirs, array in zip(names, there, batch.columns, strict=True):
         info = columns[name].info
         try:
-            given[stored[name]] = given_of(theirs, info.codec, array, nans=nans.get(theirs))
+            given[stored[name]] = _given(pa, theirs, info.codec, array, nans.get(theirs))
         except Unfit as unfit:
             row = None if unfit.row is None else first + unfit.row
             where = "" if row is None else f"row {row}: "
@@ -176,3 +182,31 @@ def _columns(
                 f"{where}{model.__name__}.{name}{label}: {unfit}", record=row, field=info.name, value=unfit.value
             ) from unfit
     return given
+
+
+def _given(pa: Any, name: str, codec: FieldCodec, array: Any, nans: Nans | None) -> Given:
+    """An Arrow array as a column of a field.
+
+    Args:
+        pa: pyarrow.
+        name: what the column is called.
+        codec: of the field.
+        array: the values.
+        nans: whether missing values, or missing items of lists, are NaN where there must be one.
+
+    Raises:
+        Unfit: when the array's type has no values of the field.
+    """
+    item = codec.present
+    if codec.is_nullable and array.null_count == len(array):  # of whatever type the column is
+        return Given(name, np.empty(len(array), object), np.zeros(len(array), np.bool_))
+    if nans == "values" and array.null_count and not codec.is_nullable:
+        return Given(name, array.to_numpy(zero_copy_only=False))  # which gives NaN for nulls
+    if nans == "items":
+        array = item.with_nans(pa, array)
+    present = array.is_valid().to_numpy(zero_copy_only=False) if array.null_count else None
+    if item.as_fixed is not None:
+        return Given(name, item.as_fixed.from_arrow(pa, array), present)
+    objects = np.empty(len(array), object)
+    objects[:] = item.objects_from_arrow(pa, array)
+    return Given(name, objects, present)

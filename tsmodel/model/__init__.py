@@ -3,7 +3,9 @@
 from tsmodel.model.base import TSModel, TSStruct
 from tsmodel.model.columns import Column, IntColumn
 from tsmodel.model.expressions import Expression
-from tsmodel.model.fields import (
+from tsmodel.model.field import field, padding
+from tsmodel.model.meta import TSModelMeta
+from tsmodel.types import (
     Acq,
     Array,
     Bits,
@@ -41,10 +43,7 @@ from tsmodel.model.fields import (
     UInt64,
     UnixTime,
     Uuid,
-    field,
-    padding,
 )
-from tsmodel.model.meta import TSModelMeta
 
 __all__ = [
     "Acq",

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from typing_extensions import Self
 
 from tsmodel.client.record import Record
-from tsmodel.codec import FieldFault, Layout, LayoutError, RowCodec
+from tsmodel.codec import Layout, LayoutError, RowCodec
 from tsmodel.codec.claims import Refusal
 from tsmodel.codec.evolving_rows import UpgradeFault
 from tsmodel.errors import DecodeError, UnavailableError, UpgradeError
 from tsmodel.keys import KEY_FIELDS, Key
 from tsmodel.model.conversion.methods import FileConversions, ObjectConversions
 from tsmodel.model.evolution import upgrading
-from tsmodel.model.fields import Int32, Int64, Timestamp, field
+from tsmodel.model.field import field
 from tsmodel.model.meta import TSModelMeta, Yielding, schema_of
 from tsmodel.timestamps import to_datetime
+from tsmodel.types import Int32, Int64, Timestamp
+from tsmodel.types.faults import FieldFault
 
 if TYPE_CHECKING:
     import datetime as dt

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from tsmodel.codec import ByteOrder
 from tsmodel.errors import SchemaError
-from tsmodel.model.fields import (
+from tsmodel.model.field import field, padding
+from tsmodel.types import (
     Array,
     Blob,
     Bool,
@@ -30,9 +30,8 @@ from tsmodel.model.fields import (
     UInt16,
     UInt32,
     UInt64,
-    field,
-    padding,
 )
+from tsmodel.types.scalars import ByteOrder
 
 __all__ = ["members_of_dtype", "members_of_format"]
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 from typing import Any, Final
 
-from tsmodel.codec.describing import described
 from tsmodel.model.schema import Schema
 
 __all__ = ["description_of", "fingerprint_of"]
@@ -18,7 +17,7 @@ _FORM: Final = "tsmodel 1"
 
 def description_of(schema: Schema) -> dict[str, Any]:
     """What fingerprints are made of: the layout, and the key components that the class fixes."""
-    return {"key": dict(sorted(schema.fixed.items())), **described(schema.layout)}
+    return {"key": dict(sorted(schema.fixed.items())), **schema.layout.description()}
 
 
 def fingerprint_of(schema: Schema) -> str:

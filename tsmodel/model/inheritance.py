@@ -11,7 +11,7 @@ from typing import Any
 from tsmodel.codec.messages import Encoding
 from tsmodel.errors import SchemaError
 from tsmodel.keys import KEY_FIELDS
-from tsmodel.model.fields import FieldOptions
+from tsmodel.model.field import FieldOptions
 from tsmodel.model.schema import SCHEMA, FieldSpec, Schema, read_fixed
 
 __all__ = [

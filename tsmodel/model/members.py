@@ -9,7 +9,7 @@ import attrs
 import msgspec
 
 from tsmodel.keys import KEY_FIELDS
-from tsmodel.model.fields import FieldOptions
+from tsmodel.model.field import FieldOptions
 from tsmodel.model.schema import Schema
 
 __all__ = ["signature_of", "struct_members"]

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar, overlo
 import attrs
 import msgspec
 
-from tsmodel.codec import Align, ByteOrder, row_codec
+from tsmodel.codec import Align, row_codec
 from tsmodel.codec.messages import Encoding
 from tsmodel.errors import QueryError, SchemaError
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.model.evolution import read_evolution, with_versions
-from tsmodel.model.fields import field, padding
+from tsmodel.model.field import field, padding
 from tsmodel.model.inheritance import (
     check_hidden,
     check_mixins,
@@ -44,6 +44,7 @@ from tsmodel.model.representing import add_repr
 from tsmodel.model.schema import SCHEMA, Schema, read_body, read_retention
 from tsmodel.model.unions import ModelUnion
 from tsmodel.timestamps import DurationLike, TimeLike
+from tsmodel.types.scalars import ByteOrder
 
 if TYPE_CHECKING:
     # A checker that saw msgspec's metaclass would apply msgspec's own rules for constructors on top of ours.

@@ -9,10 +9,10 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.codec import FieldCodec, FieldFault, FixedCodec, LayoutField, SpanRecords, VariableRecords
-from tsmodel.codec.nullable import NullableCodec, SentinelCodec
-from tsmodel.codec.numbers import BitsCodec, ScalarCodec
+from tsmodel.codec import LayoutField, SpanRecords, VariableRecords
 from tsmodel.errors import QueryError
+from tsmodel.types.base import FieldCodec, FixedCodec
+from tsmodel.types.faults import FieldFault
 
 __all__ = ["ColumnInfo"]
 
@@ -43,8 +43,15 @@ class ColumnInfo:
         init=False,
         eq=False,
         repr=False,
-        default=attrs.Factory(lambda self: isinstance(self.codec, (NullableCodec, SentinelCodec)), takes_self=True),
+        default=attrs.Factory(lambda self: self.codec.is_nullable, takes_self=True),
     )
+
+    @property
+    def fixed(self) -> FixedCodec:
+        """How a value that is there is stored, for a column of fixed width."""
+        fixed = self.codec.as_fixed if self.field is None else self.field.fixed
+        assert fixed is not None
+        return fixed
 
     def operand(self, value: object, *, ordering: bool = False) -> Any:
         """`value` as what the column is compared with: a number where stored numbers are, otherwise a value.
@@ -80,12 +87,9 @@ class ColumnInfo:
         if self.has_spans(records):
             return self._comparables(records.objects(self.field))
         column = records[self.field.slot]
-        item = self.field.item
-        if isinstance(item, BitsCodec):
-            return item.of(column)
+        item = self.field.fixed
         if self.codec.number is not None:
-            return column
-        assert isinstance(item, FixedCodec)
+            return item.numbers(column)
         objects = np.empty(len(column), object)
         objects[:] = [item.load(stored) for stored in item.stored_of(column)]
         if self.field.bit is not None:
@@ -101,11 +105,10 @@ class ColumnInfo:
             return records[self.name].tolist()  # type: ignore[no-any-return]
         if self.has_spans(records):
             return records.objects(self.field)
-        item = self.field.item
-        assert isinstance(item, FixedCodec)
+        item = self.field.fixed
         stored = item.stored_of(records[self.field.slot])
         if self.field.bit is None:
-            return stored if isinstance(item, ScalarCodec) else list(map(item.load, stored))
+            return stored if item.is_plain else list(map(item.load, stored))
         present = self._layout_present(records).tolist()
         return [item.load(each) if there else None for each, there in zip(stored, present, strict=True)]
 
@@ -120,9 +123,11 @@ class ColumnInfo:
         if isinstance(records, VariableRecords):
             present: Mask = np.array([value is not None for value in records[self.name]], np.bool_)
             return present
-        if isinstance(self.codec, SentinelCodec):
-            return ~self.codec.absent(records[self.name])
-        return self._layout_present(records)
+        assert self.field is not None
+        if self.field.bit is not None:
+            return self._layout_present(records)
+        absent = self.field.fixed.absent(records[self.name])
+        return None if absent is None else ~absent
 
     def _layout_present(self, records: Any) -> Mask:
         assert self.field is not None
@@ -133,10 +138,12 @@ class ColumnInfo:
         comparables[:] = [None if value is None else self.codec.comparable(value) for value in values]
         return comparables
 
+    def stored(self, records: Any) -> npt.NDArray[Any]:
+        """The same as it is stored, in its byte order; shape (n,). For records of fixed size."""
+        if self.field is None:
+            return records[self.name]  # type: ignore[no-any-return]
+        return self.field.fixed.stored_numbers(records[self.field.slot])
+
     def _numbers(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        item = self.field.item if self.field else self.codec
-        assert isinstance(item, FixedCodec)
-        if isinstance(item, BitsCodec):
-            return np.array(values.tolist(), item.dtype)
-        stored = [item.zero if value is None else item.dump(value) for value in values.tolist()]
-        return np.array(stored, item.dtype)
+        assert self.field is not None
+        return self.field.fixed.numbers_of(values.tolist())

@@ -16,9 +16,10 @@ from msgspec.structs import astuple
 from tsmodel.client.encoding import Encoded
 from tsmodel.client.payload_types import ChunkPayloadType, key_objects
 from tsmodel.client.record import Key, Record
-from tsmodel.codec import FieldFault, RowCodec, VariableRecords, row_codec
+from tsmodel.codec import RowCodec, VariableRecords, row_codec
 from tsmodel.codec.claims import Refusal
 from tsmodel.keys import KEY_FIELDS
+from tsmodel.types.faults import FieldFault
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.records import octets_of
 

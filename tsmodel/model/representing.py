@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from operator import attrgetter
 from reprlib import recursive_repr
 from typing import Any, Final
 
 import msgspec
 
-from tsmodel.codec import FieldCodec, Layout
-from tsmodel.codec.lengths import ArrayCodec
+from tsmodel.codec import Layout
 from tsmodel.codec.messages import MessageLayout
-from tsmodel.codec.nullable import NullableCodec, SentinelCodec
-from tsmodel.codec.numbers import ScalarCodec
-from tsmodel.codec.sequences import FixedArrayCodec
-from tsmodel.codec.shortest import shortest_of
 
 __all__ = ["add_repr"]
 
@@ -50,7 +44,7 @@ def add_repr(bases: tuple[type, ...], namespace: dict[str, Any], names: tuple[st
 
 
 def _special(names: tuple[str, ...], layout: Layout) -> list[tuple[int, _Show]]:
-    shows = ((names.index(field.name), _show(field.item)) for field in layout.fields)
+    shows = ((names.index(field.name), field.item.show) for field in layout.fields)
     return [(at, show) for at, show in shows if show is not None]
 
 
@@ -68,22 +62,3 @@ def _repr(names: tuple[str, ...], special: list[tuple[int, _Show]], *, is_acycli
     shown: Any = __repr__ if is_acyclic else recursive_repr("...")(__repr__)
     setattr(shown, _OURS, True)
     return shown  # type: ignore[no-any-return]
-
-
-def _show(codec: FieldCodec) -> _Show | None:
-    """How values of a codec are shown; None for as they are."""
-    if isinstance(codec, (NullableCodec, SentinelCodec)):
-        return _show(codec.item)
-    if isinstance(codec, ScalarCodec) and codec.scalar.kind == "float" and codec.scalar.size < 8:
-        return partial(_float, codec.scalar.numpy)
-    if isinstance(codec, (ArrayCodec, FixedArrayCodec)) and (show := _show(codec.item)):
-        return partial(_items, show)
-    return None
-
-
-def _float(numpy: str, value: Any) -> str:
-    return repr(shortest_of(value, numpy) if type(value) is float else value)
-
-
-def _items(show: _Show, values: Any) -> str:
-    return f"[{', '.join(map(show, values))}]" if type(values) is list else repr(values)

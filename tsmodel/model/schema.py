@@ -10,45 +10,34 @@ import uuid
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import Enum, Flag
+from functools import partial
 from types import FrameType, UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Union, get_args, get_origin
 
 import attrs
 
-from tsmodel.codec import (
-    KEY_CODECS,
-    Align,
-    ByteOrder,
-    Constraints,
-    FieldCodec,
-    FieldFault,
-    Layout,
-    LayoutError,
-    Padding,
-    RowCodec,
-    laid_out,
-)
+from tsmodel.codec import KEY_CODECS, Align, Constraints, Layout, LayoutError, RowCodec, laid_out
+from tsmodel.codec.compiling import compiled, writer
 from tsmodel.codec.messages import Encoding, MessageLayout
 from tsmodel.errors import SchemaError, TimestampError
 from tsmodel.keys import KEY_FIELDS, LIMITS
 from tsmodel.model.annotations import resolved, take_annotations
 from tsmodel.model.columns import Column
-from tsmodel.model.fields import (
-    FIELD_TYPES,
-    Declaration,
-    FieldOptions,
-    KeyComponent,
-    Options,
-    declaration_of,
-    did_you_mean,
-)
-from tsmodel.model.fields import Padding as PaddingType
-from tsmodel.model.fields.composites import SCHEMA
+from tsmodel.model.field import FieldOptions
 from tsmodel.model.operands import ColumnInfo
 from tsmodel.timestamps import DurationLike, duration_ns
+from tsmodel.types import FIELD_TYPES, SCHEMA, Declaration, KeyComponent, Options, declaration_of, did_you_mean
+from tsmodel.types import Padding as PaddingType
+from tsmodel.types.base import FieldCodec
+from tsmodel.types.faults import FieldFault
+from tsmodel.types.nested import NestedCodec, VariableNestedCodec
+from tsmodel.types.padding import PaddingBytes
+from tsmodel.types.scalars import ByteOrder
 
 if TYPE_CHECKING:
+    from tsmodel.model.conversion.structures import Structure
     from tsmodel.model.evolution import Evolution
+    from tsmodel.types.conversion import Spelling
 
 __all__ = ["SCHEMA", "FieldSpec", "Schema", "read_body", "read_fixed", "read_retention"]
 
@@ -86,18 +75,26 @@ class FieldSpec:
     declaration: Declaration
     options: FieldOptions
 
-    def codec(self, model: str, byte_order: ByteOrder) -> FieldCodec | Padding:
+    def codec(self, model: str, byte_order: ByteOrder) -> FieldCodec | PaddingBytes:
         """How it is stored.
 
         Raises:
             SchemaError: when an option is missing, wrong, or of no use to the type.
         """
         options = Options(self.options.options, byte_order)
+        codec: Any
         try:
             codec = self.declaration.codec(options)
             options.done(self.declaration.field_type.__name__, self.declaration.field_type.takes)
         except ValueError as error:
             raise SchemaError(f"{model}.{self.name}: {error}", model=model, field=self.name) from error
+        if not isinstance(codec, (FieldCodec, PaddingBytes)):
+            kind = self.declaration.field_type.__name__
+            raise SchemaError(
+                f"{model}.{self.name}: {kind}.codec() gave {codec!r}: derive {kind} from Converted or Encoded instead",
+                model=model,
+                field=self.name,
+            )
         return codec
 
 
@@ -159,6 +156,17 @@ class Schema:
             )
         object.__setattr__(self, "columns", columns)
 
+    def nested(self, kind: type) -> NestedCodec | VariableNestedCodec:
+        """How a structure of this schema, whose class is `kind`, is stored as a field."""
+        stored = VariableNestedCodec if self.layout.size is None else NestedCodec
+
+        def structure(spelling: Spelling) -> Structure:
+            from tsmodel.model.conversion.making import structure_of
+
+            return structure_of(kind, spelling)
+
+        return stored(kind, self.layout, writer(self.layout), partial(compiled, self.layout, kind), structure)
+
     @property
     def fields(self) -> tuple[FieldSpec, ...]:
         """The payload's fields, without padding, in wire order."""
@@ -191,7 +199,7 @@ class Schema:
         except LayoutError as error:
             raise SchemaError(f"class {self.model}: {error}", model=self.model) from error
 
-    def _message(self, codecs: list[tuple[str, FieldCodec | Padding]]) -> Layout:
+    def _message(self, codecs: list[tuple[str, FieldCodec | PaddingBytes]]) -> Layout:
         layout = MessageLayout.of_message(codecs, self.encoding, self.model, self._factories(), self.version)
         defaults = {spec.name: spec.options.default for spec in self.specs}
         for field in layout.fields:
@@ -374,7 +382,7 @@ def _check_default(model: str, spec: FieldSpec) -> None:
             field=spec.name,
         )
     codec = spec.codec(model, "little")
-    if isinstance(codec, Padding):
+    if isinstance(codec, PaddingBytes):
         if options.default is not attrs.NOTHING:
             raise SchemaError(f"{model}.{spec.name}: padding has no default", model=model, field=spec.name)
         return

@@ -12,7 +12,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.codec.numbers import EXACT, BitsCodec, ScalarCodec, ScaledCodec
 from tsmodel.errors import QueryError
 from tsmodel.frames.tables import pandas_of, polars_of, windows_table
 from tsmodel.html import SHOWN, html_table, rows_shown
@@ -29,6 +28,8 @@ from tsmodel.query.planning import Plan
 from tsmodel.query.sinks import Selection
 from tsmodel.query.spec import own_column
 from tsmodel.timestamps import DurationLike, TimeLike, to_datetime
+from tsmodel.types.base import FieldCodec
+from tsmodel.types.exact import EXACT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -197,16 +198,17 @@ class WindowSink:
         """The windows."""
         table, decimals = self._aggregates.result(), self._aggregates.decimals
         made = {name: _of_units(values, decimals[name]) if name in decimals else values for name, values in table.items()}
-        digits = {name: codec.digits for name, codec in decimals.items() if made[name].dtype == object}
+        digits = {name: codec.digits or 0 for name, codec in decimals.items() if made[name].dtype == object}
         return Windows(made, self._tz, self._aggregates.drops, self._aggregates.rollovers, digits)
 
 
-def _of_units(values: npt.NDArray[Any], codec: ScaledCodec) -> npt.NDArray[Any]:
+def _of_units(values: npt.NDArray[Any], codec: FieldCodec) -> npt.NDArray[Any]:
     """Decimals of their units: exact, where these are, unless the field's values are floats."""
-    if values.dtype.kind == "f" or codec.as_float:
-        return values / 10.0**codec.digits
+    digits = codec.digits or 0
+    if values.dtype.kind == "f" or codec.python is float:
+        return values / 10.0**digits
     made = np.empty(len(values), object)
-    made[:] = [Decimal(units).scaleb(-codec.digits, EXACT) for units in np.ma.getdata(values).tolist()]
+    made[:] = [Decimal(units).scaleb(-digits, EXACT) for units in np.ma.getdata(values).tolist()]
     return np.ma.MaskedArray(made, values.mask) if isinstance(values, np.ma.MaskedArray) else made
 
 
@@ -229,11 +231,10 @@ def _bound(model: Any, name: str, aggregate: object) -> Aggregate:
     own = own_column(model, info)
     if own is None:
         raise QueryError(f"agg({name}=...): {info.model}.{info.alias} is not a column of {model.__name__}")
-    codec: Any = own.codec
-    item = getattr(codec, "item", codec) if own.is_nullable else codec
-    if type(item) not in (ScalarCodec, BitsCodec, ScaledCodec):
+    codec = own.codec
+    if codec.number is None or not codec.is_amount:
         raise QueryError(f"agg({name}=...): {info.model}.{info.alias} ({codec.label}) is not a number")
-    if aggregate.kind == "sum" and type(item) is not ScaledCodec and item.dtype.kind == "u" and item.dtype.itemsize == 8:
+    if aggregate.kind == "sum" and codec.digits is None and codec.number.name == "UInt64":
         raise QueryError(f"agg({name}=...): a sum of {codec.label} may leave int64; take the mean()")
     return attrs.evolve(aggregate, column=own)
 

@@ -8,28 +8,21 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from enum import Enum
+from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
-from msgspec import inspect
-
-from tsmodel.codec import Constraints, FieldCodec
-from tsmodel.codec.enums import EnumCodec, FlagsCodec
-from tsmodel.codec.lengths import PackedCodec
-from tsmodel.codec.numbers import ScaledCodec, rounded
-from tsmodel.model.conversion.base import Spelling
-from tsmodel.model.conversion.making import conversion_of
+from tsmodel.codec import Constraints
 from tsmodel.model.meta import schema_of
 from tsmodel.model.schema import Schema
+from tsmodel.types.base import FieldCodec
+from tsmodel.types.conversion import Spelling
+from tsmodel.types.exact import rounded
+from tsmodel.types.packed import LIMITS, plain_limit
 
 __all__ = ["ASIDE", "annotate", "limits_of", "tightened"]
 
 ASIDE: Final = frozenset({"unit", "default", "default_value", "keep", "plain", "as", "limits"})
 """Keys of what stands beside a field's description."""
-
-_LIMITS: Final = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
 
 
 def annotate(fields: list[dict[str, Any]], schema: Schema, *, in_message: bool) -> None:
@@ -42,21 +35,13 @@ def annotate(fields: list[dict[str, Any]], schema: Schema, *, in_message: bool) 
         if in_message and options.factory is not None:
             field["default"] = True
             if options.default_factory is None:  # what a function gives cannot be told
-                field["default_value"] = conversion_of(placed.codec, Spelling()).dump(options.default)
+                field["default_value"] = placed.codec.conversion(Spelling()).dump(options.default)
         _annotate_type(field, placed.codec, in_message=in_message)
 
 
 def _annotate_type(kind: dict[str, Any], codec: FieldCodec, *, in_message: bool) -> None:
-    if isinstance(codec, (EnumCodec, FlagsCodec)) and codec.keep:
-        kind["keep"] = True
-        if not issubclass(codec.kind, int):
-            kind["plain"] = True
-    elif isinstance(codec, ScaledCodec) and codec.as_float:
-        kind["as"] = "float"
-    elif isinstance(codec, PackedCodec):
-        if limits := dict(_limits_within(inspect.type_info(codec.kind), "", ())):
-            kind["limits"] = limits
-    elif "layout" in kind:
+    kind |= codec.reading()
+    if "layout" in kind:
         annotate(kind["layout"]["fields"], schema_of(codec.python), in_message=in_message)
     elif "item" in kind:
         _annotate_type(kind["item"], codec.item, in_message=in_message)  # type: ignore[attr-defined]
@@ -64,40 +49,10 @@ def _annotate_type(kind: dict[str, Any], codec: FieldCodec, *, in_message: bool)
 
 def limits_of(constraints: Constraints) -> dict[str, Any]:
     """What is asked of a field's values, as plain data."""
-    limits = {name: _plain(limit) for name in _LIMITS if (limit := getattr(constraints, name)) is not None}
+    limits = {name: plain_limit(limit) for name in LIMITS if (limit := getattr(constraints, name)) is not None}
     if constraints.validate is not None:
         limits["validate"] = getattr(constraints.validate, "__qualname__", type(constraints.validate).__qualname__)
     return limits
-
-
-def _limits_within(node: Any, path: str, within: tuple[Any, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The limits of each part of a type that msgspec takes, by where it stands."""
-    if isinstance(node, (list, tuple)):
-        for at, each in enumerate(node):
-            yield from _limits_within(each, f"{path}[{at}]", within)
-        return
-    if not isinstance(node, (inspect.Type, inspect.Field)) or isinstance(node, (inspect.EnumType, inspect.CustomType)):
-        return
-    cls = getattr(node, "cls", None)
-    if cls is not None and cls in within:
-        return
-    found = {name: _plain(limit) for name in (*_LIMITS, "tz") if (limit := getattr(node, name, None)) is not None}
-    if getattr(node, "forbid_unknown_fields", False):
-        found["forbid_unknown_fields"] = True
-    default = getattr(node, "default", msgspec.NODEFAULT)
-    if default is None or isinstance(default, (bool, int, float, str, bytes, Enum)):
-        found["default"] = repr(default)
-    if found:
-        yield path or ".", found
-    for name in node.__struct_fields__:
-        if name not in ("cls", "default", "default_factory", *_LIMITS):
-            step = f"{path}.{node.encode_name}" if isinstance(node, inspect.Field) else path
-            inner = within if cls is None else (*within, cls)
-            yield from _limits_within(getattr(node, name), step if name in ("type", "fields") else f"{step}/{name}", inner)
-
-
-def _plain(limit: Any) -> Any:
-    return limit if isinstance(limit, (bool, int, float, str)) else str(limit)
 
 
 def tightened(was: Mapping[str, Any], now: Mapping[str, Any], widths: tuple[str, str] = ("f8", "f8")) -> list[str]:

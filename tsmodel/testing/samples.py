@@ -20,12 +20,12 @@ from operator import or_
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_origin
 from uuid import UUID
 
-from tsmodel.codec import FieldFault
 from tsmodel.errors import SchemaError
 from tsmodel.keys import LIMITS
 from tsmodel.model import TSModel
 from tsmodel.model.meta import schema_of
 from tsmodel.timestamps import DurationLike, TimeLike, duration_ns, to_datetime, to_ns
+from tsmodel.types.faults import FieldFault
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -131,15 +131,18 @@ def _strategy(codec: Any) -> Any:
     """Values of a type; a few may be none."""
     from hypothesis import strategies as st
 
-    item, kind, number = getattr(codec, "item", None), getattr(codec, "kind", None), codec.number
+    item, kind, number = codec.items, getattr(codec, "kind", None), codec.number
+    if codec.source is not None:
+        source, make = codec.source
+        return _strategy(source).map(_trying(make)).filter(lambda value: value is not None)
+    if codec.is_nullable:
+        return st.none() | _strategy(codec.present)
     if isinstance(kind, type) and issubclass(kind, Flag):
         return st.sets(st.sampled_from(list(kind))).map(lambda members: reduce(or_, members, kind(0)))
     if isinstance(kind, type) and issubclass(kind, Enum):
         return st.sampled_from(list(kind))
     if isinstance(kind, type) and hasattr(kind, "layout"):
         return instances(kind)
-    if item is not None and codec.fault(None) is None:
-        return st.none() | _strategy(item)
     if item is not None:
         length = getattr(codec, "length", None)
         least, most = (length, length) if isinstance(length, int) else (0, 8)
@@ -152,6 +155,18 @@ def _strategy(codec: Any) -> Any:
     if number is not None:
         return _numbers(codec, number)
     return st.from_type(codec.python)
+
+
+def _trying(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The same, with None for what has no value."""
+
+    def tried(stored: Any) -> Any:
+        try:
+            return make(stored)
+        except FieldFault:
+            return None
+
+    return tried
 
 
 def _by_python(kind: Any) -> Any:
@@ -221,21 +236,25 @@ def _maker(model: type[Any], name: str, chance: random.Random) -> Callable[[int,
 
 
 def _plausible(codec: Any, spec: Any, chance: random.Random) -> Callable[[int, int], Any]:
-    item, kind = getattr(codec, "item", None), getattr(codec, "kind", None)
+    item, kind = codec.items, getattr(codec, "kind", None)
+    if codec.source is not None:
+        source, make = codec.source
+        within, tried = _plausible(source, spec, chance), _trying(make)
+        return lambda number, cap: tried(within(number, cap))
+    if codec.is_nullable:
+        inner = _plausible(codec.present, spec, chance)
+        return lambda number, cap: None if chance.random() < 0.05 else inner(number, cap)
     if isinstance(kind, type) and issubclass(kind, Enum):
         members = list(kind)
         return lambda _number, _cap: chance.choice(members)
     if isinstance(kind, type) and hasattr(kind, "layout"):
         makers = {name: _maker(kind, name, chance) for name in _fields(kind)}
         return lambda number, cap: kind(**{name: make(number, cap) for name, make in makers.items()})
-    if item is not None and codec.fault(None) is None:
-        inner = _plausible(item, spec, chance)
-        return lambda number, cap: None if chance.random() < 0.05 else inner(number, cap)
     if item is not None:
         inner, length = _plausible(item, spec, chance), getattr(codec, "length", None)
         size = length if isinstance(length, int) else 4
         return lambda number, cap: _as(codec)([inner(number, cap) for _ in range(size)])
-    digits = min(2, getattr(codec, "digits", 2))
+    digits = 2 if codec.digits is None else min(2, codec.digits)
     about, stray = _UNITS.get(spec.options.unit or "", (100.0, 10.0))
     python: dict[Any, Callable[[int, int], Any]] = {
         str: lambda _number, _cap: chance.choice(_WORDS),
@@ -262,9 +281,10 @@ def _plausible(codec: Any, spec: Any, chance: random.Random) -> Callable[[int, i
 
 def _wild(codec: Any, chance: random.Random, attempt: int) -> Any:
     """Some value, further and further from what is plausible."""
-    item = getattr(codec, "item", None)
-    if item is not None and codec.fault(None) is None:
-        codec = item
+    codec = codec.present
+    if codec.source is not None:
+        source, make = codec.source
+        return _trying(make)(_wild(source, chance, attempt))
     reach = 2 ** (attempt % 60)
     if codec.python is str:
         return "".join(chance.choice(string.ascii_letters) for _ in range(attempt % 20))

@@ -8,7 +8,8 @@ import attrs
 import numpy as np
 import pytest
 
-from tsmodel.codec import SCALARS, ByteOrder, packed
+from tsmodel.codec import packed
+from tsmodel.types.scalars import SCALARS, ByteOrder
 
 ORDERS = pytest.mark.parametrize(("byte_order", "mark"), [("little", "<"), ("big", ">")])
 

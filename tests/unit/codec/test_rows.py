@@ -11,9 +11,10 @@ from support.batches import rows_in
 from support.wiring import get_record
 
 from tsmodel.backend import Batch
-from tsmodel.codec import SCALARS, ByteOrder, RowCodec, Scalar, packed, row_codec
+from tsmodel.codec import RowCodec, packed, row_codec
 from tsmodel.errors import EncodeError, RemoteProtocolError
 from tsmodel.keys import LIMITS, Key
+from tsmodel.types.scalars import SCALARS, ByteOrder, Scalar
 from tsmodel.wire.chunk import RowChunk, parsed
 
 

@@ -1,7 +1,7 @@
 """Outside data into models, and models into outside data: dicts, JSON, CSV; and hooks for cattrs.
 
-Imports here point downward: `base` < conversions of values < `structures` < `composites` < `making`, `sources` < files <
-`methods` and `hooks`.
+Imports here point downward: `structures` < `making`, `sources` < files < `methods` and `hooks`. How the values of each
+field type look outside is in `tsmodel.types`.
 """
 
 from __future__ import annotations

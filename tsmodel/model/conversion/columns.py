@@ -16,11 +16,10 @@ from typing import Any
 import attrs
 
 from tsmodel.errors import ConversionFault
-from tsmodel.model.conversion.base import Conversion, Misfits, joined
-from tsmodel.model.conversion.composites import NestedConversion, NullableConversion
 from tsmodel.model.conversion.csv_times import CellReaders
 from tsmodel.model.conversion.sources import CellSource, ConstantSource, DefaultSource, NestedSource, Source
 from tsmodel.model.conversion.structures import Member, Structure, unknown_name
+from tsmodel.types.conversion import Conversion, Misfits, joined
 
 __all__ = ["Plan", "csv_names", "leaves", "nested_structure"]
 
@@ -29,9 +28,7 @@ ColumnNames = Mapping[str, str | None]
 
 def nested_structure(conversion: Conversion) -> Structure | None:
     """The structure that a field is, if it is one."""
-    if isinstance(conversion, NullableConversion):
-        conversion = conversion.item
-    return conversion.structure if isinstance(conversion, NestedConversion) else None
+    return conversion.structure
 
 
 def leaves(structure: Structure, prefix: str = "") -> Iterator[tuple[str, Member]]:

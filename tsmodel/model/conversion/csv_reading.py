@@ -12,9 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from tsmodel.codec.scalars import shown
 from tsmodel.errors import ConversionFault
-from tsmodel.model.conversion.base import Misfits
 from tsmodel.model.conversion.collecting import Collector, conversion_error
 from tsmodel.model.conversion.columns import ColumnNames, Plan, csv_names
 from tsmodel.model.conversion.csv_cells import Cells, CsvFormat, Stretch, Unreadable
@@ -22,6 +20,8 @@ from tsmodel.model.conversion.csv_times import CellReaders
 from tsmodel.model.conversion.files import Source, text_source
 from tsmodel.model.conversion.sources import Faults, objects
 from tsmodel.model.conversion.structures import Structure
+from tsmodel.types.conversion import Misfits
+from tsmodel.types.scalars import shown
 
 __all__ = ["read_csv", "row_object"]
 

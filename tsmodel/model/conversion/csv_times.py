@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Final, Literal
 
-from tsmodel.codec import FieldFault
-from tsmodel.codec.scalars import shown
 from tsmodel.errors import TimestampError
-from tsmodel.model.conversion.base import Conversion, Misfits
-from tsmodel.model.conversion.numbers import point
 from tsmodel.timestamps import from_unix_ns, to_ns, zone_of
+from tsmodel.types.conversion import Conversion, Misfits
+from tsmodel.types.faults import FieldFault
+from tsmodel.types.numbers import point
+from tsmodel.types.scalars import shown
 
 __all__ = ["Ambiguous", "CellReaders", "LocalTimes", "Mark", "has_times"]
 

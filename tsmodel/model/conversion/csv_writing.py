@@ -14,15 +14,14 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from tsmodel.codec import FieldFault
-from tsmodel.codec.field import UNSUITABLE
-from tsmodel.codec.scalars import shown
 from tsmodel.errors import EncodeError
-from tsmodel.model.conversion.base import Conversion
 from tsmodel.model.conversion.columns import ColumnNames, csv_names, nested_structure
 from tsmodel.model.conversion.csv_cells import CsvFormat
 from tsmodel.model.conversion.files import Target, text_target
 from tsmodel.model.conversion.structures import Member, Structure
+from tsmodel.types.conversion import Conversion
+from tsmodel.types.faults import UNSUITABLE, FieldFault
+from tsmodel.types.scalars import shown
 
 __all__ = ["Refused", "converted", "members_of", "write_csv"]
 

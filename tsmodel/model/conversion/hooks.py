@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tsmodel.codec import FieldFault
 from tsmodel.errors import ConversionError, EncodeError
-from tsmodel.model.conversion.base import Binary, Misfits, Spelling, Times, Unknown
 from tsmodel.model.conversion.collecting import conversion_error
 from tsmodel.model.conversion.making import structure_of
-from tsmodel.model.fields.composites import SCHEMA
+from tsmodel.types import SCHEMA
+from tsmodel.types.conversion import Binary, Misfits, Spelling, Times, Unknown
+from tsmodel.types.faults import FieldFault
 
 if TYPE_CHECKING:
     from cattrs import BaseConverter

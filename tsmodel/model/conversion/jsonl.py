@@ -9,15 +9,15 @@ from typing import Any, Final
 
 import msgspec
 
-from tsmodel.codec.scalars import shown
 from tsmodel.errors import ConversionFault
-from tsmodel.model.conversion.base import Misfits, json_decoder
 from tsmodel.model.conversion.collecting import Collector, conversion_error
 from tsmodel.model.conversion.csv_writing import Refused, converted, members_of, refusal
 from tsmodel.model.conversion.files import Source, Target, text_source, text_target
 from tsmodel.model.conversion.sources import DataSource, DefaultSource, Faults, objects
 from tsmodel.model.conversion.sources import Source as ValueSource
 from tsmodel.model.conversion.structures import Structure
+from tsmodel.types.conversion import Misfits, json_decoder
+from tsmodel.types.scalars import shown
 
 __all__ = ["of_json", "read_jsonl", "write_jsonl"]
 

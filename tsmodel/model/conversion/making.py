@@ -1,117 +1,25 @@
-"""The conversion that belongs to each codec, and the structure that belongs to each model."""
+"""The structure that belongs to each model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
 import attrs
 
-from tsmodel.codec import KEY_CODECS, FieldCodec
-from tsmodel.codec.enums import EnumCodec, FlagsCodec
-from tsmodel.codec.lengths import ArrayCodec, BlobCodec, PackedCodec, TextCodec
+from tsmodel.codec import KEY_CODECS
 from tsmodel.codec.messages import MessageLayout
-from tsmodel.codec.nested import NestedCodec, VariableNestedCodec
-from tsmodel.codec.nullable import NullableCodec, SentinelCodec
-from tsmodel.codec.numbers import BitsCodec, ScalarCodec, ScaledCodec
-from tsmodel.codec.octets import CharCodec, FixedBlobCodec, FixedTextCodec, IpCodec, UuidCodec
-from tsmodel.codec.sequences import FixedArrayCodec
-from tsmodel.codec.times import DateCodec, DateTimeCodec, DurationCodec, UnixTimeCodec
-from tsmodel.errors import SchemaError
+from tsmodel.errors import QueryError, SchemaError
 from tsmodel.keys import LIMITS
-from tsmodel.model.conversion.base import Conversion, Spelling
-from tsmodel.model.conversion.composites import (
-    ArrayConversion,
-    NestedConversion,
-    NullableConversion,
-    PackedConversion,
-    SentinelConversion,
-)
-from tsmodel.model.conversion.numbers import BoolConversion, FloatConversion, IntConversion, ScaledConversion
 from tsmodel.model.conversion.structures import Member, Structure
-from tsmodel.model.conversion.times import (
-    AcqConversion,
-    DateConversion,
-    DateTimeConversion,
-    DurationConversion,
-    TimeConversion,
-)
-from tsmodel.model.conversion.values import (
-    BlobConversion,
-    CharConversion,
-    EnumConversion,
-    FlagsConversion,
-    IpConversion,
-    TextConversion,
-    UuidConversion,
-)
-from tsmodel.model.fields import FieldOptions
-from tsmodel.model.meta import schema_of
+from tsmodel.model.field import FieldOptions
+from tsmodel.types import SCHEMA
+from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.integers import IntConversion
+from tsmodel.types.key import AcqConversion
+from tsmodel.types.times import TimeConversion
 
-__all__ = ["conversion_of", "structure_of"]
-
-
-def _scalar(codec: ScalarCodec, spelling: Spelling) -> Conversion:
-    kind = codec.scalar.kind
-    if kind == "float":
-        return FloatConversion(codec, spelling)
-    if kind == "bool":
-        return BoolConversion(codec, spelling)
-    assert codec.scalar.limits is not None
-    return TimeConversion(codec, spelling) if kind == "time" else IntConversion(codec, spelling, codec.scalar.limits)
-
-
-def _bits(codec: BitsCodec, spelling: Spelling) -> Conversion:
-    return IntConversion(codec, spelling, (0, 2**codec.bits - 1))
-
-
-def _array(codec: ArrayCodec | FixedArrayCodec, spelling: Spelling) -> Conversion:
-    return ArrayConversion(codec, spelling, conversion_of(codec.item, spelling))
-
-
-def _nested(codec: NestedCodec | VariableNestedCodec, spelling: Spelling) -> Conversion:
-    return NestedConversion(codec, spelling, structure_of(codec.kind, spelling))
-
-
-def _nullable(codec: NullableCodec, spelling: Spelling) -> Conversion:
-    return NullableConversion(codec, spelling, conversion_of(codec.item, spelling))
-
-
-def _sentinel(codec: SentinelCodec, spelling: Spelling) -> Conversion:
-    return SentinelConversion(codec, spelling, conversion_of(codec.item, spelling))
-
-
-_MAKERS: dict[type[FieldCodec], Callable[[Any, Spelling], Conversion]] = {
-    ScalarCodec: _scalar,
-    ScaledCodec: ScaledConversion,
-    BitsCodec: _bits,
-    DateTimeCodec: DateTimeConversion,
-    UnixTimeCodec: TimeConversion,
-    DurationCodec: DurationConversion,
-    DateCodec: DateConversion,
-    EnumCodec: EnumConversion,
-    FlagsCodec: FlagsConversion,
-    CharCodec: CharConversion,
-    FixedTextCodec: TextConversion,
-    TextCodec: TextConversion,
-    FixedBlobCodec: BlobConversion,
-    BlobCodec: BlobConversion,
-    UuidCodec: UuidConversion,
-    IpCodec: IpConversion,
-    ArrayCodec: _array,
-    FixedArrayCodec: _array,
-    PackedCodec: PackedConversion,
-    NestedCodec: _nested,
-    VariableNestedCodec: _nested,
-    NullableCodec: _nullable,
-    SentinelCodec: _sentinel,
-}
-
-
-def conversion_of(codec: FieldCodec, spelling: Spelling) -> Conversion:
-    """The conversion of a field's values."""
-    return _MAKERS[type(codec)](codec, spelling)
+__all__ = ["structure_of"]
 
 
 def structure_of(model: Any, spelling: Spelling) -> Structure:
@@ -126,7 +34,9 @@ def structure_of(model: Any, spelling: Spelling) -> Structure:
 
 @lru_cache(maxsize=256)
 def _structure_of(model: Any, spelling: Spelling) -> Structure:
-    schema = schema_of(model)
+    schema = getattr(model, SCHEMA, None) if isinstance(model, type) else None
+    if schema is None:
+        raise QueryError(f"{model!r} is not a model: give a subclass of TSModel")
     if schema.abstract:
         raise SchemaError(f"{schema.model} is abstract: convert to a class derived from it", model=schema.model)
     members = []
@@ -156,5 +66,5 @@ def _structure_of(model: Any, spelling: Spelling) -> Structure:
         constraints = known.constraints.of(field.codec)
         is_json = isinstance(schema.layout, MessageLayout) and schema.layout.encoding == "json"
         fault = partial(schema.layout.fault, field) if is_json else None
-        members.append(Member(field.name, conversion_of(field.codec, spelling), known, constraints, fault=fault))
+        members.append(Member(field.name, field.codec.conversion(spelling), known, constraints, fault=fault))
     return Structure(model, tuple(members), spelling)

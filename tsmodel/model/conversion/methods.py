@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 import msgspec
 from typing_extensions import Self
 
-from tsmodel.codec import FieldFault
 from tsmodel.errors import EncodeError
 from tsmodel.model.dataclass_fields import DataclassFields, DataclassParams
+from tsmodel.types.faults import FieldFault
 
 if TYPE_CHECKING:
     import csv
     import datetime as dt
 
-    from tsmodel.model.conversion.base import Binary, Spelling, Times, Unknown
     from tsmodel.model.conversion.collecting import ErrorHandling
     from tsmodel.model.conversion.columns import ColumnNames
     from tsmodel.model.conversion.csv_times import Ambiguous
     from tsmodel.model.conversion.files import Source, Target
+    from tsmodel.types.conversion import Binary, Spelling, Times, Unknown
 
 __all__ = ["FileConversions", "ObjectConversions"]
 
@@ -53,9 +53,9 @@ class ObjectConversions:
         Raises:
             ConversionError: with all that is wrong, each with its path.
         """
-        from tsmodel.model.conversion.base import Misfits, Spelling
         from tsmodel.model.conversion.collecting import conversion_error
         from tsmodel.model.conversion.making import structure_of
+        from tsmodel.types.conversion import Misfits, Spelling
 
         try:
             made: Self = structure_of(cls, Spelling(binary=binary, unknown=unknown)).load(data)
@@ -73,7 +73,7 @@ class ObjectConversions:
         Raises:
             EncodeError: when a field holds what it cannot store.
         """
-        from tsmodel.model.conversion.base import Spelling
+        from tsmodel.types.conversion import Spelling
 
         return self._dumped(Spelling(times, binary))
 
@@ -97,9 +97,9 @@ class ObjectConversions:
         Raises:
             ConversionError: when it is not JSON, or not one of this model.
         """
-        from tsmodel.model.conversion.base import Spelling
         from tsmodel.model.conversion.jsonl import of_json
         from tsmodel.model.conversion.making import structure_of
+        from tsmodel.types.conversion import Spelling
 
         made: Self = of_json(structure_of(cls, Spelling(binary=binary, unknown=unknown)), text)
         return made
@@ -112,7 +112,7 @@ class ObjectConversions:
         Raises:
             EncodeError: when a field holds what it cannot store.
         """
-        from tsmodel.model.conversion.base import Spelling
+        from tsmodel.types.conversion import Spelling
 
         return msgspec.json.encode(self._dumped(Spelling(times, binary, shortest=True))).decode()
 
@@ -122,8 +122,8 @@ class ObjectConversions:
 
         `from_json` reads other spellings, too. A field's `doc=` is its description, its `unit=` is `x-unit`.
         """
-        from tsmodel.model.conversion.base import Spelling
         from tsmodel.model.conversion.making import structure_of
+        from tsmodel.types.conversion import Spelling
 
         definitions: dict[str, Any] = {}
         schema = structure_of(cls, Spelling(times, binary, unknown=unknown)).schema(definitions)
@@ -165,9 +165,9 @@ class FileConversions(ObjectConversions):
         Raises:
             ConversionError: with all that is wrong, each with its column.
         """
-        from tsmodel.model.conversion.base import Spelling
         from tsmodel.model.conversion.csv_reading import row_object
         from tsmodel.model.conversion.making import structure_of
+        from tsmodel.types.conversion import Spelling
 
         structure = structure_of(cls, Spelling(binary=binary, decimal=decimal, unknown=unknown))
         made: Self = row_object(structure, row, names=names, columns=columns, null=null)
@@ -232,12 +232,12 @@ class FileConversions(ObjectConversions):
             ConversionError: from the iteration, with the line, the column, the value, and what is wrong with it.
             ValueError: when an argument is not valid.
         """
-        from tsmodel.model.conversion.base import Spelling
         from tsmodel.model.conversion.collecting import Collector
         from tsmodel.model.conversion.csv_cells import CsvFormat
         from tsmodel.model.conversion.csv_reading import read_csv
         from tsmodel.model.conversion.csv_times import CellReaders
         from tsmodel.model.conversion.making import structure_of
+        from tsmodel.types.conversion import Spelling
 
         by_column = decimal if isinstance(decimal, Mapping) else None
         readers = CellReaders(tz, ambiguous, time_format, by_column)
@@ -290,10 +290,10 @@ class FileConversions(ObjectConversions):
             EncodeError: when an object cannot be written; earlier ones may be written by then.
             ValueError: when an argument is not valid.
         """
-        from tsmodel.model.conversion.base import Spelling
         from tsmodel.model.conversion.csv_cells import CsvFormat
         from tsmodel.model.conversion.csv_writing import write_csv
         from tsmodel.model.conversion.making import structure_of
+        from tsmodel.types.conversion import Spelling
 
         structure = structure_of(cls, Spelling(times, binary, decimal, shortest=True))
         form = CsvFormat(delimiter, dialect, null, encoding)
@@ -319,10 +319,10 @@ class FileConversions(ObjectConversions):
             ConversionError: from the iteration, with the line, the path in the object, the value, and what is wrong.
             ValueError: when an argument is not valid.
         """
-        from tsmodel.model.conversion.base import Spelling
         from tsmodel.model.conversion.collecting import Collector
         from tsmodel.model.conversion.jsonl import read_jsonl
         from tsmodel.model.conversion.making import structure_of
+        from tsmodel.types.conversion import Spelling
 
         structure = structure_of(cls, Spelling(binary=binary, unknown=unknown))
         collector = Collector(cls.__name__, errors, max_errors)
@@ -339,8 +339,8 @@ class FileConversions(ObjectConversions):
             EncodeError: when an object cannot be written; earlier ones may be written by then.
             ValueError: when an argument is not valid.
         """
-        from tsmodel.model.conversion.base import Spelling
         from tsmodel.model.conversion.jsonl import write_jsonl
         from tsmodel.model.conversion.making import structure_of
+        from tsmodel.types.conversion import Spelling
 
         return write_jsonl(structure_of(cls, Spelling(times, binary, shortest=True)), objects, target)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from tsmodel.codec import FieldFault
-from tsmodel.model.conversion.base import Misfits, Spelling
 from tsmodel.model.conversion.making import structure_of
+from tsmodel.types.conversion import Misfits, Spelling
+from tsmodel.types.faults import FieldFault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,8 +15,8 @@ from itertools import starmap
 from typing import Any
 
 from tsmodel.errors import ConversionFault
-from tsmodel.model.conversion.base import Misfits, joined
 from tsmodel.model.conversion.structures import Member, Structure
+from tsmodel.types.conversion import Misfits, joined
 
 __all__ = ["CellSource", "ConstantSource", "DataSource", "DefaultSource", "Faults", "NestedSource", "Source", "objects"]
 

@@ -14,14 +14,13 @@ from typing import Any
 
 import attrs
 
-from tsmodel.codec import Constraints, FieldFault
+from tsmodel.codec import Constraints
 from tsmodel.codec.constraints import Bounds
-from tsmodel.codec.field import UNSUITABLE
-from tsmodel.codec.numbers import ScalarCodec
-from tsmodel.codec.scalars import shown
 from tsmodel.errors import ConversionFault
-from tsmodel.model.conversion.base import Conversion, Misfits, Spelling, faults_of, joined, with_floats
-from tsmodel.model.fields import FieldOptions
+from tsmodel.model.field import FieldOptions
+from tsmodel.types.conversion import Conversion, Misfits, Spelling, faults_of, joined, with_floats
+from tsmodel.types.faults import UNSUITABLE, FieldFault
+from tsmodel.types.scalars import shown
 
 __all__ = ["MISSING", "Member", "Structure", "unknown_name"]
 
@@ -63,7 +62,7 @@ class Member:
         self._fault = fault
         self._default = default
         codec = conversion.codec
-        self._bounds: Bounds | None = constraints.bounds(codec) if constraints and isinstance(codec, ScalarCodec) else None
+        self._bounds: Bounds | None = constraints.bounds(codec) if constraints and codec.is_plain else None
 
     @property
     def has_default(self) -> bool:

@@ -16,7 +16,6 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tsmodel.codec.numbers import ScaledCodec
 from tsmodel.keys import LIMITS
 from tsmodel.model.aggregates import Aggregate, AggregateKind
 from tsmodel.model.operands import ColumnInfo
@@ -34,6 +33,7 @@ from tsmodel.query.aggregation.points import HELD, Points
 from tsmodel.query.aggregation.sketches import Sketch
 from tsmodel.query.aggregation.states import STREAMED, ColumnStates
 from tsmodel.query.sinks import Selection
+from tsmodel.types.base import FieldCodec
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.sorting import order_of, run_lengths, run_starts
 
@@ -86,10 +86,6 @@ class _Column:
 def _quiet() -> np.errstate:
     """Values may be infinite or NaN; what comes of them is too, and no reason to warn."""
     return np.errstate(over="ignore", invalid="ignore")
-
-
-def _item(info: ColumnInfo) -> Any:
-    return getattr(info.codec, "item", info.codec) if info.is_nullable else info.codec
 
 
 def _dtype(info: ColumnInfo) -> np.dtype[Any]:
@@ -148,12 +144,14 @@ class WindowAggregates:
             return self._made()
 
     @property
-    def decimals(self) -> dict[str, ScaledCodec]:
+    def decimals(self) -> dict[str, FieldCodec]:
         """Which values are decimals, in units, by name."""
         codecs = {
-            name: _item(each.column) for name, each in self._aggregates.items() if each.column and each.kind != "count"
+            name: each.column.codec.present
+            for name, each in self._aggregates.items()
+            if each.column and each.kind != "count"
         }
-        return {name: codec for name, codec in codecs.items() if isinstance(codec, ScaledCodec)}
+        return {name: codec for name, codec in codecs.items() if codec.digits is not None}
 
     @property
     def drops(self) -> dict[str, int]:

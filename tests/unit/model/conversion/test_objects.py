@@ -28,8 +28,8 @@ from tsmodel import (
     field,
 )
 from tsmodel.errors import ConversionError, EncodeError, QueryError, SchemaError, TSModelError
-from tsmodel.model.conversion.base import Spelling
 from tsmodel.model.conversion.making import structure_of
+from tsmodel.types.conversion import Spelling
 
 COUNTER = iter(range(10**6))
 

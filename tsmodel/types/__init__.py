@@ -1,0 +1,109 @@
+"""Field types: one module each, with all that is known about it. See `tsmodel.types.base` for what that is.
+
+A field type is registered by its line here; nothing outside of this room asks which one it has.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from tsmodel.types.array import Array
+from tsmodel.types.base import FieldCodec, FixedCodec
+from tsmodel.types.bits import Bits
+from tsmodel.types.blob import Blob
+from tsmodel.types.boolean import Bool
+from tsmodel.types.char import Char
+from tsmodel.types.date import Date
+from tsmodel.types.date_time import DateTime
+from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, Options, declaration_of, did_you_mean
+from tsmodel.types.duration import Duration
+from tsmodel.types.enums import Enumerated, Flags
+from tsmodel.types.faults import UNSUITABLE, FieldFault
+from tsmodel.types.floats import Float16, Float32, Float64
+from tsmodel.types.integers import Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64
+from tsmodel.types.ip_address import IpAddress
+from tsmodel.types.key import Acq, Cap, Cid, KeyComponent, Mid, Moid
+from tsmodel.types.nested import Nested
+from tsmodel.types.nullable import Nullable
+from tsmodel.types.numbers import ScalarCodec, ScalarType
+from tsmodel.types.packed import Packed
+from tsmodel.types.padding import Padding, PaddingBytes
+from tsmodel.types.scalars import KEY_SCALARS, SCALARS, ByteOrder, Scalar
+from tsmodel.types.scaled import Scaled
+from tsmodel.types.text import Text
+from tsmodel.types.timestamp import Timestamp
+from tsmodel.types.unix_time import UnixTime
+from tsmodel.types.uuid import Uuid
+
+__all__ = [
+    "FIELD_TYPES",
+    "KEY_SCALARS",
+    "SCALARS",
+    "SCHEMA",
+    "UNSUITABLE",
+    "Acq",
+    "Array",
+    "Bits",
+    "Blob",
+    "Bool",
+    "ByteOrder",
+    "Cap",
+    "Char",
+    "Cid",
+    "Date",
+    "DateTime",
+    "Declaration",
+    "Duration",
+    "Enumerated",
+    "FieldCodec",
+    "FieldFault",
+    "FieldType",
+    "FixedCodec",
+    "Flags",
+    "Float16",
+    "Float32",
+    "Float64",
+    "Int8",
+    "Int16",
+    "Int32",
+    "Int64",
+    "IpAddress",
+    "KeyComponent",
+    "Mid",
+    "Moid",
+    "Nested",
+    "Nullable",
+    "Options",
+    "Packed",
+    "Padding",
+    "PaddingBytes",
+    "Scalar",
+    "Scaled",
+    "Text",
+    "Timestamp",
+    "UInt8",
+    "UInt16",
+    "UInt32",
+    "UInt64",
+    "UnixTime",
+    "Uuid",
+    "declaration_of",
+    "did_you_mean",
+    "scalar_codec",
+]
+
+_BASES: Final = (FieldType, KeyComponent, ScalarType)
+
+FIELD_TYPES: Final[dict[str, type[FieldType[Any]]]] = {
+    name: kind
+    for name, kind in sorted(globals().items())
+    if isinstance(kind, type) and issubclass(kind, FieldType) and kind not in _BASES
+}
+"""All field types by name."""
+
+
+def scalar_codec(scalar: Scalar, byte_order: ByteOrder = "little") -> ScalarCodec:
+    """How the field type that a scalar is named after stores it."""
+    kind = FIELD_TYPES[scalar.name]
+    assert issubclass(kind, ScalarType)
+    return kind.stored_by(kind.scalar, byte_order)

@@ -1,0 +1,523 @@
+"""`Array`: items of fixed width, one after another."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.types.arrow import (
+    Unfit,
+    compute,
+    decoded,
+    is_list,
+)
+from tsmodel.types.base import (
+    MARKS,
+    UNSUITABLE,
+    Description,
+    FieldCodec,
+    FixedCodec,
+    Scope,
+    Structures,
+)
+from tsmodel.types.conversion import Conversion, Misfits, Spelling, faults_of, of_json, to_json, with_floats
+from tsmodel.types.declaring import FieldType, Options
+from tsmodel.types.faults import FieldFault, Mask, RowFault
+from tsmodel.types.integers import UInt16
+from tsmodel.types.lengths import LengthCodec
+from tsmodel.types.nested import item_of
+from tsmodel.types.scalars import ByteOrder, shown
+
+if TYPE_CHECKING:
+    from tsmodel.types.kinds import Kind
+
+
+@attrs.frozen
+class Elements:
+    """So many items, as a list or an array.
+
+    Attributes:
+        item: an item.
+        length: how many; None for any number.
+        as_numpy: whether values are NumPy arrays (of the item's dtype, read-only); otherwise lists.
+    """
+
+    item: FixedCodec
+    length: int | None
+    as_numpy: bool
+    _format: str = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_format", f"{MARKS[self.item.byte_order]}%d{self.item.code}")
+
+    def load(self, octets: bytes) -> Any:
+        """The items of some bytes; raises `FieldFault` at the first that is none."""
+        if self.as_numpy:
+            array = np.frombuffer(octets, self.item.dtype)
+            self._check(array)
+            return array
+        if self.item.is_plain:
+            if self.item.may_be_faulty:
+                self._check(np.frombuffer(octets, self.item.dtype))
+            count = len(octets) // self.item.size
+            return list(struct.unpack(self._format % count, octets))
+        read, size, end = self.item.read, self.item.size, len(octets)
+        values = []
+        for at in range(0, end, size):
+            try:
+                values.append(read(octets, at, end)[0])
+            except FieldFault as fault:
+                raise fault.within(str(at // size)) from None
+        return values
+
+    def dump(self, value: Any) -> bytes:
+        """The bytes of some items; raises `FieldFault` when there are too many or few, or one cannot be stored."""
+        if isinstance(value, np.ndarray) and value.dtype == self.item.dtype and value.ndim == 1:
+            self._count(len(value))
+            self._check(value)
+            return value.tobytes()
+        items = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
+        if not isinstance(items, (list, tuple)):
+            raise FieldFault(f"{shown(value)} ({type(value).__name__}) is no list of items")
+        self._count(len(items))
+        if self.item.is_plain and (not self.item.defers or self.item.holds(items)):
+            try:
+                return struct.pack(self._format % len(items), *items)
+            except (struct.error, OverflowError, TypeError, ValueError):
+                pass  # the loop below finds which item it was
+        octets = []
+        for at, item in enumerate(items):
+            try:
+                octets.append(self.item.write(item))
+            except FieldFault as fault:
+                raise fault.within(str(at)) from None
+        return b"".join(octets)
+
+    def constant(self, value: Any) -> list[Any]:
+        """See `FieldCodec.constant`: item by item."""
+        items = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
+        if not isinstance(items, (list, tuple)):
+            raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__}), which is no list of items")
+        try:
+            self._count(len(items))
+        except FieldFault as fault:
+            raise FieldFault(f"cannot be compared with {shown(value)}: {fault.why}") from None
+        constants = []
+        for at, item in enumerate(items):
+            try:
+                constants.append(self.item.constant(item))
+            except FieldFault as fault:
+                raise FieldFault(f"cannot be compared with {shown(value)}: item {at} {fault.why}") from fault
+        return constants
+
+    def comparable(self, value: Any) -> list[Any]:
+        """See `FieldCodec.comparable`: item by item."""
+        return list(map(self.item.comparable, value))
+
+    def _count(self, count: int) -> None:
+        if self.length is not None and count != self.length:
+            raise FieldFault(f"{count} items are given; the array has {self.length}")
+
+    def _check(self, array: npt.NDArray[Any]) -> None:
+        mask = self.item.faulty(array)
+        if mask is not None and mask.any():
+            at = int(mask.argmax())
+            raise FieldFault("this item is none of its type", at * self.item.size, str(at))
+
+
+class _ArrayCodec(FieldCodec):
+    """What arrays of fixed and of variable length have in common."""
+
+    item: FixedCodec
+    as_numpy: bool
+    _elements: Elements
+
+    @property
+    def python(self) -> Any:
+        return np.ndarray if self.as_numpy else list[self.item.python]  # type: ignore[name-defined]
+
+    @property
+    def items(self) -> FieldCodec:
+        return self.item
+
+    @property
+    def acyclic(self) -> bool:
+        return self.item.acyclic
+
+    @property
+    def comparisons(self) -> Literal["all", "equality", "none"]:
+        return "none" if self.as_numpy else "equality"
+
+    def constant(self, value: Any) -> Any:
+        return self._elements.constant(value)
+
+    def comparable(self, value: Any) -> Any:
+        return self._elements.comparable(value)
+
+    @property
+    def show(self) -> Callable[[Any], str] | None:
+        return None if self.item.show is None else partial(_shown, self.item.show)
+
+    def unencodable(self, module: Any) -> str | None:
+        return self.item.unencodable(module) or super().unencodable(module)
+
+    def conversion(self, spelling: Spelling) -> Conversion:
+        return ArrayConversion(self, spelling, self.item.conversion(spelling))
+
+    @property
+    def length(self) -> int | None:
+        """How many items there always are; None when that varies."""
+        return self._elements.length
+
+    def plainly(self, value: Any) -> Any:
+        """The items of a value as a list."""
+        return Elements(self.item, self.length, False).load(self._elements.dump(value))
+
+    def of_list(self, items: list[Any]) -> Any:
+        """A value of a list of items."""
+        return self._elements.load(Elements(self.item, self.length, False).dump(items)) if self.as_numpy else items
+
+    def arrow_value(self, value: Any) -> Any:
+        return [self.item.arrow_value(each) for each in value]
+
+
+def _shown(show: Callable[[Any], str], values: Any) -> str:
+    return f"[{', '.join(map(show, values))}]" if type(values) is list else repr(values)
+
+
+@attrs.frozen
+class FixedArrayCodec(_ArrayCodec, FixedCodec):
+    """So many items.
+
+    Attributes:
+        item: an item.
+        length: how many.
+        as_numpy: whether values are NumPy arrays; otherwise lists.
+    """
+
+    item: FixedCodec
+    length: int
+    as_numpy: bool = False
+    byte_order: ByteOrder = "little"
+    _elements: Elements = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_elements", Elements(self.item, self.length, self.as_numpy))
+
+    @property
+    def label(self) -> str:
+        return f"Array of {self.length} {self.item.label}"
+
+    @property
+    def accepts(self) -> str:
+        return f"a list of {self.length} items, each {self.item.accepts}"
+
+    @property
+    def size(self) -> int:
+        return self.item.size * self.length
+
+    @property
+    def align(self) -> int:
+        return self.item.align
+
+    @property
+    def code(self) -> str:
+        return f"{self.size}s"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype((self.item.dtype, (self.length,)))
+
+    @property
+    def stored(self) -> np.dtype[Any]:
+        return np.dtype(f"V{self.size}")
+
+    def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
+        items = self.item.faulty(np.ascontiguousarray(column).reshape(-1, *self.item.shape))
+        if items is None:
+            return None
+        mask: Mask = np.logical_or.reduce(items.reshape(len(column), self.length), axis=1)
+        return mask
+
+    def load(self, stored: Any) -> Any:
+        return self._elements.load(bytes(stored))
+
+    def load_code(self, stored: str, scope: Scope) -> str:
+        if self.item.is_plain and not self.as_numpy:
+            unpack = struct.Struct(f"{MARKS[self.item.byte_order]}{self.length}{self.item.code}").unpack
+            return f"[*{scope.add(unpack)}({stored})]"
+        return f"{scope.add(self._elements.load)}({stored})"
+
+    def dump(self, value: Any) -> Any:
+        return self._elements.dump(value)
+
+    def description(self) -> Description:
+        return {"type": "Array", "length": self.length, "item": self.item.description()}
+
+    def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import Items
+
+        return Items(self.item.declared(structures), self.item.size, self.length)
+
+    def objects(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """See `FixedCodec.objects`: numbers in an array, others as lists."""
+        leaf: FixedCodec = self
+        while isinstance(leaf, FixedArrayCodec):
+            leaf = leaf.item
+        if leaf.number is None:
+            return super().objects(column)
+        numbers = leaf.numbers(np.ascontiguousarray(column).reshape(-1))
+        return numbers.astype(numbers.dtype.newbyteorder("="), copy=True).reshape(column.shape)
+
+    def converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+        if values.dtype == self.stored:
+            return values.view(self.stored)
+        if values.ndim != 2:
+            return None
+        if values.shape[1] != self.length:
+            raise RowFault(0 if len(values) else None, f"{values.shape[1]} items are given; the array has {self.length}")
+        try:
+            items = self.item.stored_column(values.reshape(-1))
+        except RowFault as fault:
+            if fault.row is None:
+                raise
+            row, at = divmod(fault.row, self.length)
+            raise RowFault(row, fault.why, fault.value, f"{at}.{fault.field}" if fault.field else str(at)) from fault
+        return np.ascontiguousarray(items).view(f"V{self.item.size}").view(self.stored)
+
+    def arrow_type(self, pa: Any) -> Any:
+        return pa.list_(self.item.arrow_type(pa), self.length)
+
+    def to_arrow(self, pa: Any, name: str, column: npt.NDArray[Any]) -> Any:
+        items = np.ascontiguousarray(column).reshape(-1, *self.item.shape)
+        return pa.FixedSizeListArray.from_arrays(self.item.to_arrow(pa, name, items), self.length)
+
+    def from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
+        """See `FixedCodec.from_arrow`: lists."""
+        array = decoded(pa, array)
+        if not is_list(pa, array.type):
+            return super().from_arrow(pa, array)
+        if pa.types.is_fixed_size_list(array.type) and array.type.list_size == self.length and not array.null_count:
+            flat = array.flatten()
+        else:
+            flat = self._flat(pa, array)
+        if flat.null_count:
+            row = int(flat.is_null().to_numpy(zero_copy_only=False).argmax()) // self.length
+            raise Unfit("an item is missing", row, array[row].as_py())
+        try:
+            stored = self.item.stored_column(self.item.from_arrow(pa, flat))
+        except (Unfit, RowFault) as fault:
+            row_at = None if fault.row is None else fault.row // self.length
+            raise Unfit(str(fault), row_at, fault.value) from fault
+        whole = np.zeros(len(array) * self.length, stored.dtype)
+        if array.null_count:
+            whole[np.repeat(array.is_valid().to_numpy(zero_copy_only=False), self.length)] = stored
+        else:
+            whole = np.array(stored)
+        return whole.view(f"V{self.item.size}").view(f"V{self.size}")
+
+    def _flat(self, pa: Any, array: Any) -> Any:
+        """The items of those lists that are there."""
+        lengths = compute().list_value_length(array).fill_null(self.length)
+        wrong = lengths.to_numpy(zero_copy_only=False) != self.length
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise Unfit(f"{lengths[row]} items are given; the array has {self.length}", row, array[row].as_py())
+        filler = pa.scalar([None] * self.length, pa.list_(array.type.value_type))
+        plain = array.cast(pa.list_(array.type.value_type))
+        flat = compute().if_else(array.is_valid(), plain, filler).flatten()
+        if not array.null_count:
+            return flat
+        return flat.filter(pa.array(np.repeat(array.is_valid().to_numpy(zero_copy_only=False), self.length)))
+
+    def with_nans(self, pa: Any, array: Any) -> Any:
+        return _with_nans(pa, array)
+
+
+@attrs.frozen
+class ArrayCodec(_ArrayCodec, LengthCodec):
+    """As many items as there are.
+
+    Attributes:
+        item: an item.
+        as_numpy: whether values are NumPy arrays; otherwise lists.
+    """
+
+    item: FixedCodec = attrs.field(kw_only=True)
+    as_numpy: bool = attrs.field(default=False, kw_only=True)
+    _elements: Elements = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_elements", Elements(self.item, None, self.as_numpy))
+
+    @property
+    def what(self) -> str:
+        return f"Array of {self.item.label}"
+
+    @property
+    def counted(self) -> str:
+        return "items"
+
+    @property
+    def unit(self) -> int:
+        return self.item.size
+
+    @property
+    def accepts(self) -> str:
+        return f"a sequence of items, each {self.item.accepts}"
+
+    def content(self, octets: bytes) -> Any:
+        return self._elements.load(octets)
+
+    def octets(self, value: Any) -> bytes:
+        return self._elements.dump(value)
+
+    has_spans = True
+
+    def are_sound(self, offsets: npt.NDArray[np.int64], octets: npt.NDArray[np.uint8]) -> bool:
+        faulty = self.item.faulty(self._items(octets))
+        return faulty is None or not faulty.any()
+
+    def _items(self, octets: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        return self.item.of_octets(octets)
+
+    def description(self) -> Description:
+        return {"type": "Array", **self.described_length, "item": self.item.description()}
+
+    def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import Items
+
+        return Items(self.item.declared(structures), self.item.size, None, self.prefix, self.byte_order)
+
+    def arrow_type(self, pa: Any) -> Any:
+        return pa.list_(self.item.arrow_type(pa))
+
+    def spans_to_arrow(
+        self, pa: Any, name: str, offsets: npt.NDArray[np.int64], octets: npt.NDArray[np.uint8], present: Any
+    ) -> Any:
+        items = self.item.to_arrow(pa, name, self._items(octets))
+        places = pa.py_buffer((offsets // self.unit).astype(np.int32))
+        return pa.ListArray.from_buffers(self.arrow_type(pa), len(offsets) - 1, [present, places], children=[items])
+
+    def objects_from_arrow(self, pa: Any, array: Any) -> list[Any]:
+        if not is_list(pa, array.type):
+            return super().objects_from_arrow(pa, array)
+        items = iter(self.item.objects_from_arrow(pa, array.flatten()))
+        lengths = compute().list_value_length(array).to_pylist()
+        lists = [None if length is None else [next(items) for _ in range(length)] for length in lengths]
+        return [each if each is None or not self.as_numpy else np.array(each, self.item.dtype) for each in lists]
+
+    def with_nans(self, pa: Any, array: Any) -> Any:
+        return _with_nans(pa, array)
+
+
+class ArrayConversion(Conversion):
+    """A list of items."""
+
+    codec: _ArrayCodec
+    shareable = False
+
+    def __init__(self, codec: _ArrayCodec, spelling: Spelling, item: Conversion) -> None:
+        super().__init__(codec, spelling)
+        self._item = item
+        self._length = codec.length
+        self.has_decimals = item.has_decimals
+
+    def plain(self, data: Any) -> Any:
+        return list(map(self._item.plain, data)) if isinstance(data, list) else with_floats(data)
+
+    @property
+    def accepts(self) -> str:
+        return f"a list of items, each {self._item.accepts}"
+
+    def load(self, data: Any) -> Any:
+        if isinstance(data, np.ndarray) and data.ndim == 1:
+            data = data.tolist()
+        if not isinstance(data, (list, tuple)):
+            raise self.refused(data)
+        try:
+            items = self._item.load_column(data)
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            items = self._one_by_one(data)
+        self.held(items)
+        return self.codec.of_list(items)
+
+    def _one_by_one(self, data: Sequence[Any]) -> list[Any]:
+        faults = [fault for at, each in enumerate(data) for fault in faults_of(self._item, str(at), each, self._item.load)]
+        if faults:
+            raise Misfits(faults)
+        return [self._item.load(each) for each in data]
+
+    def parse(self, text: str) -> Any:
+        return self.load(of_json(self, text, "a list"))
+
+    def dump(self, value: Any) -> Any:
+        self.held(value)
+        if self.codec.as_numpy:
+            value = self.codec.plainly(value)
+        elif self.codec.item.is_plain and isinstance(value, np.ndarray):
+            value = value.tolist()
+        try:
+            return list(self._item.dump_column(value))
+        except UNSUITABLE:
+            return [self._item.dump(each) for each in value]
+
+    def show(self, value: Any) -> Any:
+        return to_json(self.dump(value))
+
+    def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
+        schema: dict[str, Any] = {"type": "array", "items": self._item.schema(definitions)}
+        if self._length is not None:
+            schema |= {"minItems": self._length, "maxItems": self._length}
+        return schema
+
+
+def _with_nans(pa: Any, array: Any) -> Any:
+    """The same lists, with NaN for items that are missing floats."""
+    if not is_list(pa, array.type, fixed=False) or not pa.types.is_floating(array.type.value_type):
+        return array
+    if not array.values.null_count:
+        return array
+    items = pa.array(array.values.to_numpy(zero_copy_only=False), from_pandas=False)  # which gives NaN for nulls
+    return pa.Array.from_buffers(array.type, len(array), array.buffers()[:2], offset=array.offset, children=[items])
+
+
+T = TypeVar("T")
+
+
+class Array(FieldType[list[T]]):
+    """Items of a fixed width, `item=Float32`: always `length` of them, as many as a length in front counts (`prefix`,
+    UInt16 when nothing is said), or as many as there are up to the payload's end (`rest=True`). A list; with
+    `as_numpy=True` a NumPy array that cannot be written to."""
+
+    takes = ("item", "length", "prefix", "rest", "as_numpy", "byte_order")
+    examples = (
+        "Array[float] = field(item=Float32, length=96)",
+        "Array[float] = field(item=Float32)",
+        "Array[float] = field(item=Float32, length=96, as_numpy=True)",
+    )
+
+    @classmethod
+    def codec(cls, argument: Any, options: Options) -> FixedArrayCodec | ArrayCodec:
+        """See `FieldType.codec`."""
+        length, as_numpy = options.take("length"), bool(options.take("as_numpy", False))
+        item = item_of(options, "Array[float]", "Float32")
+        prefix = None if length is not None else options.prefix(UInt16)
+        codec = item.fixed(options, "an item of an Array")
+        if codec.bits is not None:
+            raise ValueError("an item of an Array cannot be Bits: they have no bytes of their own")
+        if as_numpy and not codec.has_arrays:
+            raise ValueError(
+                f"as_numpy=True would give what is stored, not values of {item.field_type.__name__}: leave it out"
+            )
+        if length is None:
+            return ArrayCodec(prefix, options.byte_order, item=codec, as_numpy=as_numpy)
+        if type(length) is not int or not 1 <= length <= 2**25 // codec.size:
+            raise ValueError(f"length={length!r} is not an int from 1 to {2**25 // codec.size}")
+        return FixedArrayCodec(codec, length, as_numpy, options.byte_order)

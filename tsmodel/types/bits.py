@@ -1,0 +1,133 @@
+"""`Bits`: small integers that share one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.types.base import Description, NumberCodec, Scope, described_number
+from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.declaring import FieldType, Options
+from tsmodel.types.exact import integral, real
+from tsmodel.types.faults import FieldFault
+from tsmodel.types.integers import IntConversion, UInt8
+from tsmodel.types.scalars import ByteOrder, Scalar, shown
+
+if TYPE_CHECKING:
+    from tsmodel.model.columns import IntColumn
+
+
+@attrs.frozen
+class BitsCodec(NumberCodec):
+    """Some bits of an integer that several fields share.
+
+    Attributes:
+        bits: how many.
+        storage: the unsigned integer that holds them.
+        shift: bits of that integer below them.
+    """
+
+    bits: int
+    storage: Scalar
+    shift: int = 0
+    byte_order: ByteOrder = "little"
+    python = int
+    is_amount = True
+
+    @property
+    def label(self) -> str:
+        return f"Bits {self.shift} to {self.shift + self.bits - 1} of {self.storage.name}"
+
+    @property
+    def accepts(self) -> str:
+        return f"an int from 0 to {2**self.bits - 1}"
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        return 0, 2**self.bits - 1
+
+    def allowed(self) -> str:
+        return self.accepts
+
+    def shifted(self, shift: int) -> BitsCodec:
+        return attrs.evolve(self, shift=shift)
+
+    def stored_numbers(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """See `FixedCodec.stored_numbers`: of a column of the integers that hold them."""
+        values: npt.NDArray[Any] = (column >> column.dtype.type(self.shift)) & column.dtype.type(2**self.bits - 1)
+        return values
+
+    def numbers_of(self, values: Sequence[Any]) -> npt.NDArray[Any]:
+        return np.array(values, self.dtype)
+
+    def operand(self, value: object) -> Any:
+        """See `FieldCodec.operand`: any exact number, or an infinite float."""
+        number = real(value)
+        if number is None:
+            raise FieldFault(f"cannot be compared with {shown(value)}; give an int")
+        return integral(number, value)
+
+    def load(self, stored: Any) -> Any:
+        return (stored >> self.shift) & (2**self.bits - 1)
+
+    def load_code(self, stored: str, scope: Scope) -> str:
+        mask = 2**self.bits - 1
+        return f"{stored} >> {self.shift} & {mask}" if self.shift else f"{stored} & {mask}"
+
+    def dump(self, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 2**self.bits:
+            raise self.refused(value)
+        return int(value) << self.shift
+
+    def checked_code(self, stored: str, scope: Scope) -> str:
+        return self.load_code(stored, scope)
+
+    def unencodable(self, module: Any) -> str | None:
+        return ""  # a message has no bits to share
+
+    def description(self) -> Description:
+        return described_number("Bits", self.storage, self.byte_order, bits=self.bits, shift=self.shift)
+
+    def conversion(self, spelling: Spelling) -> Conversion:
+        return IntConversion(self, spelling, self.limits)
+
+    def converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+        stored = super().converted(values)
+        return None if stored is None else stored << stored.dtype.type(self.shift)
+
+    def to_arrow(self, pa: Any, name: str, column: npt.NDArray[Any]) -> Any:
+        return super().to_arrow(pa, name, self.stored_numbers(column))
+
+    def arrow_shift(self, pa: Any, kind: Any) -> int | None:
+        return None
+
+
+class Bits(FieldType[int]):
+    """An int of `bits` bits. Neighbours of one `storage` (UInt8 when nothing is said) share an integer as long as they fit,
+    the first in its lowest bits, as C compilers for x86-64 lay out bit-fields of one type."""
+
+    takes = ("bits", "storage", "byte_order")
+    examples = ("Bits = field(bits=3)",)
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, instance: None, owner: type[object]) -> IntColumn: ...
+        @overload
+        def __get__(self, instance: object, owner: type[object]) -> int: ...
+        def __get__(self, instance: object, owner: type[object]) -> IntColumn | int: ...
+
+    @classmethod
+    def codec(cls, argument: Any, options: Options) -> BitsCodec:
+        """See `FieldType.codec`."""
+        bits = options.require("bits", "3")
+        storage = options.storage(UInt8)
+        if not storage.name.startswith("U"):
+            raise ValueError(f"storage={storage.name} is not UInt8, UInt16, UInt32 or UInt64")
+        if type(bits) is not int or not 1 <= bits <= storage.size * 8:
+            raise ValueError(f"bits={bits!r} is not an int from 1 to {storage.size * 8}, the bits of {storage.name}")
+        return BitsCodec(bits, storage, 0, options.byte_order)

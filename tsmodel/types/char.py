@@ -1,0 +1,125 @@
+"""`Char`: a character of Latin-1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.types.arrow import (
+    decoded,
+    each_distinct,
+    is_text,
+    strings,
+)
+from tsmodel.types.base import (
+    Description,
+    FixedCodec,
+    Scope,
+    Structures,
+)
+from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.declaring import FieldType, Options
+from tsmodel.types.scalars import SCALARS, ByteOrder
+from tsmodel.types.storing import distinct_stored, plain_value, refuse
+from tsmodel.types.text import TextConversion
+
+if TYPE_CHECKING:
+    from tsmodel.types.kinds import Kind
+
+
+@attrs.frozen
+class CharCodec(FixedCodec):
+    """One character of Latin-1, in one byte."""
+
+    byte_order: ByteOrder = "little"
+    label = "Char"
+    python = str
+    accepts = "a text of one character from U+0000 to U+00FF"
+    zero = 0
+    code = "B"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype("u1")
+
+    def load(self, stored: Any) -> Any:
+        return chr(stored)
+
+    def load_code(self, stored: str, scope: Scope) -> str:
+        return f"{scope.add(chr)}({stored})"
+
+    def dump(self, value: Any) -> Any:
+        if not isinstance(value, str) or len(value) != 1 or ord(value) > 255:
+            raise self.refused(value)
+        return ord(value)
+
+    def description(self) -> Description:
+        return {"type": "Char"}
+
+    def conversion(self, spelling: Spelling) -> Conversion:
+        return CharConversion(self, spelling)
+
+    def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import Number
+
+        return Number(SCALARS["UInt8"], self.byte_order, "a character of Latin-1")
+
+    def converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+        if values.ndim > 1 or values.dtype.kind != "U":
+            return None
+
+        def why(at: int) -> str:
+            return f"{plain_value(values, at)!r} (str) is not {self.accepts}"
+
+        refuse(np.char.str_len(values) != 1, values, why)
+        points = np.ascontiguousarray(values.astype("U1")).view(np.uint32)
+        refuse(points > 255, values, why)
+        return points.astype(np.uint8)
+
+    def arrow_type(self, pa: Any) -> Any:
+        return pa.string()
+
+    def to_arrow(self, pa: Any, name: str, column: npt.NDArray[Any]) -> Any:
+        octets = np.ascontiguousarray(column).view(np.uint8)
+        wide = np.where(octets < 128, 1, 2).reshape(-1)
+        return strings(pa, wide, np.frombuffer(octets.tobytes().decode("latin-1").encode(), np.uint8))
+
+    def from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
+        """See `FixedCodec.from_arrow`."""
+        array = decoded(pa, array)
+        if not is_text(pa, array.type):
+            return super().from_arrow(pa, array)
+        return each_distinct(pa, array, self._given, np.zeros(len(array), self.stored))
+
+    def _given(self, texts: list[Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        stored = distinct_stored(self, texts, places)
+        return stored.astype(np.uint32).view("U1") if stored.all() else np.array([chr(each) for each in stored], object)
+
+
+class CharConversion(TextConversion):
+    """A character of Latin-1."""
+
+    takes_empty = False
+
+    def parse_column(self, texts: Sequence[str]) -> list[Any]:
+        if set(map(len, texts)) == {1} and max(texts) <= "\xff":
+            return list(texts)
+        return [self.parse(text) for text in texts]
+
+    def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "string", "minLength": 1, "maxLength": 1}
+
+
+class Char(FieldType[str]):
+    """A text of one character from U+0000 to U+00FF; 1 byte, in Latin-1."""
+
+    takes = ()
+
+    @classmethod
+    def codec(cls, argument: Any, options: Options) -> CharCodec:
+        """See `FieldType.codec`."""
+        return CharCodec()

@@ -1,0 +1,716 @@
+"""`Converted` and `Encoded`: how users add field types of their own.
+
+A converted type stores its values as those of another type, and an encoded one as bytes of its own. Both say only how a
+value becomes what is stored, and the other way round. What values look like in columns, Arrow, dicts, JSON and CSV follows
+from their Python type: a float looks as a `Float64` does, a text as a `Text`. Values of a type that no field type has look
+as what is stored for them.
+
+Rules kept here:
+
+* Whatever a conversion raises becomes an error that names the field and the value.
+* Values are compared as values, never as what is stored for them: a conversion may round, or turn the order around.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import inspect
+import uuid
+from collections.abc import Callable, Sequence
+from enum import Enum, Flag
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, TypeVar, get_args, get_origin
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.errors import SchemaError
+from tsmodel.types.base import Description, FieldCodec, FixedCodec, Scope, Structures, VariableCodec
+from tsmodel.types.blob import Blob
+from tsmodel.types.boolean import Bool
+from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.date import Date
+from tsmodel.types.date_time import DateTime
+from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, MissingOption, Options, declaration_of
+from tsmodel.types.duration import Duration
+from tsmodel.types.enums import Enumerated, Flags
+from tsmodel.types.faults import FieldFault, Mask, RowFault
+from tsmodel.types.floats import Float64
+from tsmodel.types.integers import Int64
+from tsmodel.types.ip_address import IpAddress
+from tsmodel.types.nested import Nested
+from tsmodel.types.scalars import ByteOrder, Scalar, shown
+from tsmodel.types.storing import of_objects
+from tsmodel.types.text import Text
+from tsmodel.types.uuid import Uuid
+
+if TYPE_CHECKING:
+    from tsmodel.types.kinds import Kind
+
+__all__ = ["Converted", "Encoded"]
+
+T = TypeVar("T")
+Array: TypeAlias = npt.NDArray[Any]
+
+_ALIKE: Final[dict[Any, tuple[type[FieldType[Any]], dict[str, Any]]]] = {
+    float: (Float64, {}),
+    int: (Int64, {}),
+    bool: (Bool, {}),
+    str: (Text, {"rest": True}),
+    bytes: (Blob, {"rest": True}),
+    dt.datetime: (DateTime, {}),
+    dt.timedelta: (Duration, {}),
+    dt.date: (Date, {}),
+    uuid.UUID: (Uuid, {}),
+    IPv4Address: (IpAddress, {"version": 4}),
+    IPv6Address: (IpAddress, {"version": 6}),
+}
+"""The field type, and its options, whose values are of a Python type."""
+
+
+def _alike(python: Any) -> FieldCodec | None:
+    """How values of a Python type look outside; None for as what is stored for them."""
+    kind: type[FieldType[Any]] | None = None
+    argument: Any = None
+    options: dict[str, Any] = {}
+    if python in _ALIKE:
+        kind, options = _ALIKE[python]
+    elif isinstance(python, type) and issubclass(python, Enum):
+        kind, argument = (Flags if issubclass(python, Flag) else Enumerated), python
+    elif isinstance(python, type) and hasattr(python, SCHEMA):
+        kind, argument = Nested, python
+    if kind is None:
+        return None
+    try:
+        codec = kind.codec(argument, Options(options, "little"))
+    except ValueError:  # an enumeration of texts, or a model that is no structure
+        return None
+    return codec if isinstance(codec, FieldCodec) else None
+
+
+@attrs.frozen
+class _Hooks:
+    """What a type of the user's own says.
+
+    Attributes:
+        name: the type's name.
+        python: type of its values.
+        load: a value of what is stored.
+        dump: what is stored for a value.
+        load_column, dump_column: the same for arrays; None where there is none.
+        alike: how values look outside; None for as what is stored for them.
+    """
+
+    name: str
+    python: Any
+    load: Callable[[Any], Any]
+    dump: Callable[[Any], Any]
+    load_column: Callable[[Array], Any] | None = None
+    dump_column: Callable[[Array], Any] | None = None
+    alike: FieldCodec | None = None
+
+    @property
+    def accepts(self) -> str:
+        """What a value may be, in words."""
+        name = getattr(self.python, "__name__", None)
+        return f"a value of {self.name}" + (f" ({name})" if name and self.python is not object else "")
+
+    def loaded(self, stored: Any) -> Any:
+        """A value of what is stored.
+
+        Raises:
+            FieldFault: when there is none.
+        """
+        try:
+            value = self.load(stored)
+        except FieldFault:
+            raise
+        except Exception as error:
+            raise FieldFault(f"{shown(stored)} is no {self.name}: {_said(error)}") from error
+        if self.python not in _EXACT:
+            return value
+        if not _is_of(value, self.python):
+            raise FieldFault(f"{self.name}.load() made {shown(value)} ({type(value).__name__}), not {self._wanted}")
+        if self.python is int and not -(2**63) <= value < 2**63:
+            raise FieldFault(f"{self.name}.load() made {shown(value)}, which an int64 does not hold")
+        return self.python(value)
+
+    def dumped(self, value: Any) -> Any:
+        """What is stored for a value.
+
+        Raises:
+            FieldFault: when the type refuses it.
+        """
+        if value is None or (self.python in _EXACT and not _is_of(value, self.python)):
+            raise FieldFault(f"{shown(value)} ({type(value).__name__}) is not {self.accepts}")
+        if self.python is int and not -(2**63) <= value < 2**63:
+            raise FieldFault(f"{shown(value)} is not {self.accepts}: an int64 does not hold it")
+        try:
+            return self.dump(value)
+        except FieldFault:
+            raise
+        except Exception as error:
+            raise FieldFault(f"{shown(value)} ({type(value).__name__}) is not {self.accepts}: {_said(error)}") from error
+
+    @property
+    def _wanted(self) -> str:
+        return f"{'an' if self.python is int else 'a'} {self.python.__name__}"
+
+
+_EXACT: Final[frozenset[Any]] = frozenset({float, int, bool})
+"""Types of values that are numbers in columns, so that values must be of them."""
+
+
+def _is_of(value: Any, python: Any) -> bool:
+    """Whether a value may be given for a number of a type: an int for a float, but no bool for an int."""
+    if python is bool:
+        return isinstance(value, (bool, np.bool_))
+    if isinstance(value, (bool, np.bool_)):
+        return False
+    return isinstance(value, (int, np.integer) if python is int else (int, float, np.integer, np.floating))
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+class _ConvertedCodec(FieldCodec):
+    """What converted types of fixed and of variable width have in common."""
+
+    hooks: _Hooks
+    item: FieldCodec
+
+    @property
+    def label(self) -> str:
+        return f"{self.hooks.name} in {self.item.label}"
+
+    @property
+    def python(self) -> Any:
+        return self.hooks.python
+
+    @property
+    def accepts(self) -> str:
+        return self.hooks.accepts
+
+    @property
+    def byte_order(self) -> ByteOrder:
+        return self.item.byte_order
+
+    @property
+    def source(self) -> tuple[FieldCodec, Callable[[Any], Any]]:
+        return self.item, self._made_of
+
+    def _made_of(self, value: Any) -> Any:
+        """The value of what is read where `value` was stored."""
+        octets = self.item.write(value)
+        stored, _ = self.item.read(octets, 0, len(octets))
+        return self.hooks.loaded(stored)
+
+    @property
+    def least_size(self) -> int:
+        return self.item.least_size
+
+    @property
+    def takes_rest(self) -> bool:
+        return self.item.takes_rest
+
+    @property
+    def acyclic(self) -> bool:
+        return self.hooks.alike is not None and self.hooks.alike.acyclic
+
+    @property
+    def comparisons(self) -> Literal["all", "equality", "none"]:
+        if self.hooks.alike is not None:
+            return self.hooks.alike.comparisons
+        python = get_origin(self.python) or self.python
+        unordered: Any = object
+        return "all" if getattr(python, "__lt__", None) not in (None, unordered.__lt__) else "equality"
+
+    def _written(self, value: Any) -> bytes:
+        given = self.hooks.dumped(value)
+        try:
+            return self.item.write(given)
+        except FieldFault as fault:
+            raise FieldFault(f"{shown(value)} becomes {shown(given)} in {self.hooks.name}: {fault.why}") from fault
+
+    def description(self) -> Description:
+        return {"type": "Converted", "to": self.hooks.name, "item": self.item.description()}
+
+    def conversion(self, spelling: Spelling) -> Conversion:
+        if self.hooks.alike is not None:
+            return _Alike(self, spelling, self.hooks.alike.conversion(spelling))
+        return _AsStored(self, spelling, self.item.conversion(spelling))
+
+    def unencodable(self, module: Any) -> str | None:
+        alike = self.hooks.alike
+        return (alike.unencodable(module) if alike is not None else None) or super().unencodable(module)
+
+    def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import noted
+
+        return noted(self.item.declared(structures), self.hooks.name)
+
+    def arrow_type(self, pa: Any) -> Any:
+        return (self.hooks.alike or self.item).arrow_type(pa)
+
+    def arrow_value(self, value: Any) -> Any:
+        if self.hooks.alike is not None:
+            return self.hooks.alike.arrow_value(value)
+        return self.item.arrow_value(self.hooks.dumped(value))
+
+    def objects_from_arrow(self, pa: Any, array: Any) -> list[Any]:
+        if self.hooks.alike is not None:
+            return self.hooks.alike.objects_from_arrow(pa, array)
+        stored = self.item.objects_from_arrow(pa, array)
+        return [None if each is None else self.hooks.loaded(each) for each in stored]
+
+
+@attrs.frozen
+class FixedConvertedCodec(_ConvertedCodec, FixedCodec):
+    """A converted type over one of fixed width.
+
+    Attributes:
+        hooks: the conversion.
+        item: how what it is converted to is stored.
+    """
+
+    has_arrays = False
+
+    hooks: _Hooks
+    item: FixedCodec
+
+    @property
+    def number(self) -> Scalar | None:
+        """See `FieldCodec.number`: the values themselves, where they are numbers."""
+        alike = self.hooks.alike
+        return alike.number if alike is not None and self.python in _EXACT else None
+
+    @property
+    def is_amount(self) -> bool:
+        return self.number is not None
+
+    def operand(self, value: object) -> Any:
+        """See `FieldCodec.operand`: as columns of all values of the type."""
+        return super().operand(value) if self.hooks.alike is None else self.hooks.alike.operand(value)
+
+    def constant(self, value: Any) -> Any:
+        """See `FieldCodec.constant`: any value of the type, also one that cannot be stored."""
+        if self.number is not None:
+            operand = self.operand(value)
+            return float(operand) if isinstance(operand, np.floating) else operand
+        return super().constant(value) if self.hooks.alike is None else self.hooks.alike.constant(value)
+
+    def comparable(self, value: Any) -> Any:
+        return value if self.hooks.alike is None else self.hooks.alike.comparable(value)
+
+    @property
+    def code(self) -> str:
+        return self.item.code
+
+    @property
+    def size(self) -> int:
+        return self.item.size
+
+    @property
+    def align(self) -> int:
+        return self.item.align
+
+    @property
+    def zero(self) -> object:
+        return self.item.zero
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.item.dtype
+
+    @property
+    def stored(self) -> np.dtype[Any]:
+        return self.item.stored
+
+    @property
+    def bits(self) -> int | None:  # type: ignore[override]
+        return self.item.bits
+
+    @property
+    def shift(self) -> int:  # type: ignore[override]
+        return self.item.shift
+
+    def shifted(self, shift: int) -> FixedConvertedCodec:
+        return attrs.evolve(self, item=self.item.shifted(shift))
+
+    def load(self, stored: Any) -> Any:
+        return self.hooks.loaded(self.item.load(stored))
+
+    def load_code(self, stored: str, scope: Scope) -> str:
+        return f"{scope.add(self.hooks.loaded)}({self.item.load_code(stored, scope)})"
+
+    def dump(self, value: Any) -> Any:
+        return self.item.dump(self.hooks.dumped(value))
+
+    def write(self, value: Any) -> bytes:
+        return self._written(value)
+
+    def faulty(self, column: Array) -> Mask | None:
+        """See `FixedCodec.faulty`: what the item refuses, and what `load` refuses."""
+        mask = self.item.faulty(column) if self.item.may_be_faulty else None
+        if self._loaded_at_once(column if mask is None else column[~mask]) is not None:
+            return mask
+        wrong: Mask = np.zeros(len(column), np.bool_) if mask is None else np.array(mask)
+        for at in np.flatnonzero(~wrong).tolist():
+            try:
+                self.load(self.stored_of(column[at : at + 1])[0])
+            except FieldFault:
+                wrong[at] = True
+        return wrong
+
+    def _loaded_at_once(self, column: Array) -> Array | None:
+        """The values of a column by `load_column`; None where there is none, or it does not take the column."""
+        number = self.number
+        if self.hooks.load_column is None or number is None:
+            return None
+        stored = self.item.numbers(column)
+        try:
+            values = np.asarray(self.hooks.load_column(stored.astype(stored.dtype.newbyteorder("="))))
+            if values.shape != stored.shape or values.dtype.kind not in _KINDS[number.kind]:
+                return None
+            return values.astype(number.numpy, copy=False)
+        except Exception:  # noqa: BLE001 - then values are loaded one by one, which tells what is wrong
+            return None
+
+    def numbers(self, column: Array) -> Array:
+        values = self._loaded_at_once(column)
+        if values is not None:
+            return values
+        number = self.number
+        assert number is not None
+        values = np.zeros(len(column), number.numpy)
+        for at, stored in enumerate(self.stored_of(column)):
+            try:
+                values[at] = self.load(stored)
+            except FieldFault:
+                continue  # an absent value; those that are there were checked
+        return values
+
+    def numbers_of(self, values: Sequence[Any]) -> Array:
+        number = self.number
+        assert number is not None
+        return np.array([0 if value is None else value for value in values], number.numpy)
+
+    def stored_numbers(self, column: Array) -> Array:
+        return self.item.stored_numbers(column)
+
+    def converted(self, values: Array) -> Array | None:
+        """See `FixedCodec.converted`: columns of values."""
+        alike = self.hooks.alike
+        given = self._dumped_at_once(values)
+        if given is not None:
+            try:
+                return self.item.stored_column(given)
+            except RowFault:
+                pass  # one by one, it is said of the value
+        if alike is not None and alike.as_fixed is not None:
+            fixed = alike.as_fixed
+            stored = fixed.as_dtype(fixed.stored_column(values))
+            objects = np.empty(len(stored), object)
+            objects[:] = [fixed.load(each) for each in fixed.stored_of(stored)]
+            return of_objects(self, objects)
+        if values.ndim > 1:
+            return None
+        return of_objects(self, values.astype(object))
+
+    def _dumped_at_once(self, values: Array) -> Array | None:
+        """What is stored for a column by `dump_column`; None where there is none, or it does not take the column."""
+        alike, number = self.hooks.alike, self.number
+        if self.hooks.dump_column is None or alike is None or alike.as_fixed is None or number is None:
+            return None
+        plain = alike.as_fixed.stored_column(values).astype(number.numpy, copy=False)
+        try:
+            given = np.asarray(self.hooks.dump_column(plain))
+        except Exception:  # noqa: BLE001 - then values are dumped one by one, which tells what is wrong
+            return None
+        return given if given.shape == plain.shape and given.dtype.kind in "iufb" else None
+
+    def objects(self, column: Array) -> Array:
+        objects = np.empty(len(column), object)
+        objects[:] = self._values(column)
+        return objects
+
+    def _values(self, column: Array) -> list[Any]:
+        """The values of a column; None for what is none, which stands where a value is absent."""
+        values = []
+        for stored in self.stored_of(column):
+            try:
+                values.append(self.load(stored))
+            except FieldFault:
+                values.append(None)
+        return values
+
+    def to_arrow(self, pa: Any, name: str, column: Array) -> Any:
+        alike = self.hooks.alike
+        if alike is None:
+            return self.item.to_arrow(pa, name, column)
+        if self.number is not None and alike.as_fixed is not None:
+            return alike.as_fixed.to_arrow(pa, name, self.numbers(column))
+        values = [None if value is None else alike.arrow_value(value) for value in self._values(column)]
+        return pa.array(values, alike.arrow_type(pa), from_pandas=False)
+
+    def from_arrow(self, pa: Any, array: Any) -> Array:
+        """See `FixedCodec.from_arrow`: as its values look outside."""
+        if self.number is not None and self.hooks.alike is not None and self.hooks.alike.as_fixed is not None:
+            return self.hooks.alike.as_fixed.from_arrow(pa, array)
+        objects = np.empty(len(array), object)
+        objects[:] = self.objects_from_arrow(pa, array)
+        return objects
+
+
+_KINDS: Final = {"float": "fiu", "int": "iu", "bool": "b"}
+"""Kinds of arrays that `load_column` may give, by the kind of the numbers."""
+
+
+@attrs.frozen
+class VariableConvertedCodec(_ConvertedCodec, VariableCodec):
+    """A converted type over one of variable width; see `FixedConvertedCodec`."""
+
+    hooks: _Hooks
+    item: FieldCodec
+
+    def read(self, payload: bytes, at: int, end: int) -> tuple[Any, int]:
+        stored, after = self.item.read(payload, at, end)
+        try:
+            return self.hooks.loaded(stored), after
+        except FieldFault as fault:
+            raise FieldFault(fault.why, fault.offset + at, fault.field) from fault.__cause__
+
+    def write(self, value: Any) -> bytes:
+        return self._written(value)
+
+    def constant(self, value: Any) -> Any:
+        """See `FieldCodec.constant`: any value of the type, also one that cannot be stored."""
+        return super().constant(value) if self.hooks.alike is None else self.hooks.alike.constant(value)
+
+    def comparable(self, value: Any) -> Any:
+        return value if self.hooks.alike is None else self.hooks.alike.comparable(value)
+
+
+class _ConvertedConversion(Conversion):
+    """How values of a converted type look outside: as those of another codec."""
+
+    codec: _ConvertedCodec
+
+    def __init__(self, codec: _ConvertedCodec, spelling: Spelling, inner: Conversion) -> None:
+        super().__init__(codec, spelling)
+        self._inner = inner
+        self.has_decimals = inner.has_decimals
+        self.takes_empty = inner.takes_empty
+        self.shareable = inner.shareable and codec.hooks.alike is not None
+
+    @property
+    def accepts(self) -> str:
+        return self._inner.accepts
+
+    def plain(self, data: Any) -> Any:
+        return self._inner.plain(data)
+
+    def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
+        return self._inner.schema(definitions)
+
+
+class _Alike(_ConvertedConversion):
+    """As those of a built-in type that has values of the same Python type."""
+
+    def load(self, data: Any) -> Any:
+        return self.held(self._inner.load(data))
+
+    def parse(self, text: str) -> Any:
+        return self.held(self._inner.parse(text))
+
+    def dump(self, value: Any) -> Any:
+        return self._inner.dump(self.held(value))
+
+    def show(self, value: Any) -> Any:
+        return self._inner.show(self.held(value))
+
+
+class _AsStored(_ConvertedConversion):
+    """As what is stored for them."""
+
+    def load(self, data: Any) -> Any:
+        python = get_origin(self.codec.python) or self.codec.python
+        if isinstance(python, type) and python is not object and isinstance(data, python):
+            return self.held(data)
+        return self.held(self.codec.hooks.loaded(self._inner.load(data)))
+
+    def parse(self, text: str) -> Any:
+        return self.held(self.codec.hooks.loaded(self._inner.parse(text)))
+
+    def dump(self, value: Any) -> Any:
+        self.held(value)
+        return self._inner.dump(self.codec.hooks.dumped(value))
+
+    def show(self, value: Any) -> Any:
+        self.held(value)
+        return self._inner.show(self.codec.hooks.dumped(value))
+
+
+class Converted(FieldType[T]):
+    """A type of your own, whose values are stored as those of another field type.
+
+    A subclass says which values it has, `Converted[float]`, which type stores them, `storage=Int16`, and how the two are
+    converted: by `load` and `dump`, and for numbers also by `load_column` and `dump_column`, which do the same for a whole
+    NumPy array. Class keywords beside `storage` are options of the stored type: `storage=Text, size=8`.
+
+    Example::
+
+        class Celsius(Converted[float], storage=Int16):
+            @staticmethod
+            def load(stored: int) -> float:
+                return stored / 100
+
+            @staticmethod
+            def dump(value: float) -> int:
+                return round(value * 100)
+    """
+
+    _storage: ClassVar[Declaration]
+    _said: ClassVar[dict[str, Any]] = {}
+
+    @staticmethod
+    def load(stored: Any, /) -> Any:
+        """The value of what is stored. Any exception says that there is none."""
+        raise ValueError(f"{stored!r} cannot be loaded")
+
+    @staticmethod
+    def dump(value: Any, /) -> Any:
+        """What is stored for a value. Any exception refuses the value."""
+        raise ValueError(f"{value!r} cannot be dumped")
+
+    if not TYPE_CHECKING:  # a checker would take what is declared here for methods, and ask for the same kind of them
+        load_column = None
+        """As `load`, for an array; gives an array of the same shape, of the same values."""
+
+        dump_column = None
+        """As `dump`, for an array; gives an array of the same shape, of the same values."""
+
+    def __init_subclass__(cls, *, storage: Any = None, **options: Any) -> None:
+        super().__init_subclass__()
+        if storage is not None:
+            cls._storage, cls._said = _declared(cls, storage), options
+        else:
+            cls._said = {**cls._said, **options}
+        if cls.__module__ == __name__:
+            return
+        if not hasattr(cls, "_storage"):
+            raise _wrong(cls, f"it is not said how it is stored: class {cls.__name__}(Converted[float], storage=Int16)")
+        for name in ("load", "dump"):
+            if getattr(cls, name) is getattr(Converted, name):
+                raise _wrong(cls, f"it has no {name}(): write it as a @staticmethod that takes one value")
+        for name in ("load", "dump", "load_column", "dump_column"):
+            _check_hook(cls, name)
+        kind = cls._storage.field_type
+        cls.takes = tuple(name for name in kind.takes if name not in cls._said)
+        try:
+            said = Options(cls._said, "little")
+            cls._made(cls._storage.codec(said), _python_of(cls))
+            said.done(kind.__name__, kind.takes)
+        except MissingOption:
+            return  # each field gives it
+        except ValueError as error:
+            raise _wrong(cls, str(error)) from error
+
+    @classmethod
+    def codec(cls, argument: Any, options: Options) -> FieldCodec:
+        """See `FieldType.codec`."""
+        if cls.__module__ == __name__:
+            raise ValueError(f"derive a class from {cls.__name__}[...], and use that")
+        item = cls._storage.codec(options.under(cls._said))
+        return cls._made(item, _python_of(cls) if argument is None else argument)
+
+    @classmethod
+    def _made(cls, item: Any, python: Any) -> FieldCodec:
+        if not isinstance(item, FieldCodec) or item.is_nullable:
+            mend = "; nullable is the field: Nullable[...] = field(item=...)" if isinstance(item, FieldCodec) else ""
+            raise ValueError(f"storage={cls._storage.field_type.__name__} is not what values can be converted to{mend}")
+        is_plain = item.is_plain or (item.as_fixed is not None and item.as_fixed.bits is not None)
+        load_column: Any = getattr(cls, "load_column", None)
+        dump_column: Any = getattr(cls, "dump_column", None)
+        if (load_column or dump_column) and not (is_plain and python in _EXACT):
+            raise ValueError("load_column and dump_column are for float, int and bool, stored as numbers such as Int16")
+        hooks = _Hooks(cls.__name__, python, cls.load, cls.dump, load_column, dump_column, _alike(python))
+        if item.as_fixed is None:
+            return VariableConvertedCodec(hooks, item)
+        return FixedConvertedCodec(hooks, item.as_fixed)
+
+
+def _wrong(cls: type, why: str) -> SchemaError:
+    return SchemaError(f"class {cls.__name__}: {why}", model=cls.__name__)
+
+
+def _declared(cls: type, storage: Any) -> Declaration:
+    found = declaration_of(storage)
+    if found is None and isinstance(storage, type) and hasattr(storage, SCHEMA):
+        found = Declaration(Nested, storage)
+    if found is None:
+        raise _wrong(cls, f"storage={storage!r} is not a field type, such as Int16")
+    return found
+
+
+def _check_hook(cls: type, name: str) -> None:
+    hook = getattr(cls, name)
+    if hook is None:
+        return
+    try:
+        inspect.signature(hook).bind(None)
+    except TypeError as error:
+        raise _wrong(cls, f"{name}() takes one value: write it as a @staticmethod") from error
+    except ValueError:
+        return  # written in C, and has no signature
+
+
+def _python_of(cls: type) -> Any:
+    """The type that stands in the brackets: `Converted[float]`."""
+    for each in cls.__mro__:
+        for base in vars(each).get("__orig_bases__", ()):
+            origin = get_origin(base)
+            if isinstance(origin, type) and issubclass(origin, Converted) and get_args(base):
+                (argument,) = get_args(base)
+                if not isinstance(argument, TypeVar):
+                    return argument
+    return object
+
+
+class Encoded(Converted[T], storage=Blob):
+    """A type of your own, with bytes of its own.
+
+    A subclass says which values it has, `Encoded[str]`, how many bytes each takes, `size=6`, and how the two are converted:
+    by `load`, which is given the bytes, and `dump`, which gives them. Without a size, the bytes stand behind a length, as
+    those of a `Blob`, and fields take its options `prefix` and `rest`.
+
+    Example::
+
+        class Mac(Encoded[str], size=6):
+            @staticmethod
+            def load(stored: bytes) -> str:
+                return stored.hex(":")
+
+            @staticmethod
+            def dump(value: str) -> bytes:
+                return bytes.fromhex(value.replace(":", ""))
+    """
+
+    @classmethod
+    def _made(cls, item: Any, python: Any) -> FieldCodec:
+        made = super()._made(item, python)
+        if isinstance(
+            made, FixedConvertedCodec
+        ):  # a Blob fills up what is shorter, and what is read would be something else
+            return attrs.evolve(made, hooks=attrs.evolve(made.hooks, dump=partial(_exactly, cls.dump, made.size)))
+        return made
+
+
+def _exactly(dump: Callable[[Any], Any], size: int, value: Any) -> Any:
+    octets = dump(value)
+    if len(octets) != size:
+        raise FieldFault(f"{shown(value)} becomes {len(octets)} bytes, and {size} are stored")
+    return octets

@@ -1,0 +1,194 @@
+"""Floats: `Float16`, `Float32` and `Float64`.
+
+Rules kept here:
+
+* A float that is not finite is the text "NaN", "Infinity" or "-Infinity", since JSON has no number for it. A number too
+  large for the field is refused, never infinite.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import re
+import struct
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.exact import real, rounded
+from tsmodel.types.faults import FieldFault
+from tsmodel.types.numbers import NUMBER, ScalarCodec, ScalarType, point
+from tsmodel.types.scalars import SCALARS, shown
+from tsmodel.types.shortest import shortest, shortest_of
+from tsmodel.types.storing import plain_value, refuse
+
+__all__ = ["Float16", "Float32", "Float64", "FloatCodec"]
+
+_NOT_FINITE: Final = re.compile(r"\s*[+-]?(?:nan|inf|infinity)\s*", re.ASCII | re.IGNORECASE)
+
+
+_SPECIAL: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+class FloatConversion(Conversion):
+    """A float."""
+
+    codec: FloatCodec
+
+    @property
+    def accepts(self) -> str:
+        comma = ", with a decimal comma" if self.spelling.decimal == "," else ""
+        return f"a number{comma} that a {self.codec.label} holds"
+
+    def load(self, data: Any) -> Any:
+        if isinstance(data, str):
+            return self._of(data)
+        if isinstance(data, (bool, np.bool_)) or not isinstance(data, (numbers.Real, Decimal)):
+            raise self.refused(data)
+        value = float(data)
+        # A Decimal beyond all floats becomes infinite.
+        if (math.isinf(value) and data != value) or self.codec.fault(value):
+            raise self.refused(data)
+        return value
+
+    def parse(self, text: str) -> Any:
+        return self._of(point(text) if self.spelling.decimal == "," else text)
+
+    def _of(self, text: str) -> float:
+        if NUMBER.fullmatch(text):
+            value = float(text)
+            if math.isinf(value) or self.codec.fault(value):
+                raise self.refused(text)
+            return value
+        if _NOT_FINITE.fullmatch(text):
+            return float(text)
+        raise self.refused(text)
+
+    def load_column(self, data: Sequence[Any]) -> list[Any]:
+        if set(map(type, data)) != {float}:
+            return super().load_column(data)
+        self._pack(data)
+        return list(data)
+
+    def parse_column(self, texts: Sequence[str]) -> list[Any]:
+        all_texts = "".join(texts)
+        if "_" in all_texts or not all_texts.isascii():
+            raise ValueError("some of them are no numbers")  # which `float` would take
+        if self.spelling.decimal == ",":
+            if "." in all_texts:
+                raise ValueError("some of them have a point")
+            texts = [text.replace(",", ".") for text in texts]
+        values = list(map(float, texts))
+        if not math.isfinite(sum(values)):  # also of finite values, now and then; each by itself is always right
+            raise ValueError("some of them are not finite")
+        self._pack(values)
+        return values
+
+    def _pack(self, values: Sequence[float]) -> None:
+        """Raises OverflowError when one is too large for the field."""
+        if self.codec.size < 8:
+            struct.pack(f"<{len(values)}{self.codec.code}", *values)
+
+    def dump(self, value: Any) -> Any:
+        number = float(self.held(value))
+        if not math.isfinite(number):
+            return _special(number)
+        return shortest_of(number, self.codec.scalar.numpy) if self.spelling.shortest else number
+
+    def show(self, value: Any) -> Any:
+        data = self.dump(value)
+        return str(data).replace(".", ",") if self.spelling.decimal == "," else data
+
+    def dump_column(self, values: Sequence[Any]) -> Sequence[Any]:
+        if set(map(type, values)) != {float} or not math.isfinite(sum(values)):
+            return super().dump_column(values)
+        self._pack(values)
+        return shortest(values, self.codec.scalar.numpy) if self.spelling.shortest else values
+
+    def show_column(self, values: Sequence[Any]) -> Sequence[Any]:
+        return self.dump_column(values) if self.spelling.decimal == "." else super().show_column(values)
+
+    def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
+        return {"anyOf": [{"type": "number"}, {"enum": list(_SPECIAL)}]}
+
+
+def _special(number: float) -> str:
+    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+class FloatCodec(ScalarCodec):
+    """A float of some width."""
+
+    python = float
+
+    def operand(self, value: object) -> Any:
+        """See `FieldCodec.operand`: a float of the field's width, or an exact number."""
+        number = real(value)
+        if number is None:
+            raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__})")
+        return rounded(number, self.scalar.numpy)
+
+    def constant(self, value: Any) -> Any:
+        """See `FieldCodec.constant`: for the items of arrays and structures, which are Python's own numbers."""
+        number = self.operand(value)
+        return float(number) if isinstance(number, np.floating) else number
+
+    def comparable(self, value: Any) -> Any:
+        """See `FieldCodec.comparable`: messages hold floats wider than the field is."""
+        return value if self.scalar.size == 8 else float(np.dtype(self.scalar.numpy).type(value))
+
+    def conversion(self, spelling: Spelling) -> Conversion:
+        return FloatConversion(self, spelling)
+
+    @property
+    def show(self) -> Callable[[Any], str] | None:
+        """See `FieldCodec.show`: with the digits that the width has."""
+        return None if self.scalar.size == 8 else partial(_shortest, self.scalar.numpy)
+
+    def converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+        if values.ndim > 1 or values.dtype.kind not in "iuf":
+            return None
+        if values.dtype == self.dtype:
+            return values
+        with np.errstate(over="ignore"):
+            stored = values.astype(self.dtype)
+        refuse(
+            np.isinf(stored) & np.isfinite(values),
+            values,
+            lambda at: f"{plain_value(values, at)!r} is not {self.accepts}",
+        )
+        return stored
+
+    def arrow_value(self, value: Any) -> Any:
+        return np.float16(value) if self.scalar.numpy == "f2" else value  # pyarrow before 21 makes no halves of floats
+
+
+def _shortest(numpy: str, value: Any) -> str:
+    return repr(shortest_of(value, numpy) if type(value) is float else value)
+
+
+class Float16(ScalarType[float]):
+    """An IEEE 754 half; 2 bytes. What is read back is the nearest half, of 3 to 4 decimal digits."""
+
+    stored_by = FloatCodec
+    scalar = SCALARS["Float16"]
+
+
+class Float32(ScalarType[float]):
+    """An IEEE 754 single; 4 bytes. Python's floats are doubles: what is read back is the nearest single."""
+
+    stored_by = FloatCodec
+    scalar = SCALARS["Float32"]
+
+
+class Float64(ScalarType[float]):
+    """An IEEE 754 double; 8 bytes."""
+
+    stored_by = FloatCodec
+    scalar = SCALARS["Float64"]

@@ -1,0 +1,252 @@
+"""What other languages have in the place of a field, and a layout as what to read and write, one thing after another: all
+that a language must know, and no more.
+
+Rules kept here:
+
+* Numbers whose Python value is something else (times, decimals) are the stored numbers; a note says what they count.
+* What no language can hold is refused here, what some cannot is refused by them; always with the field and the reason.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from functools import reduce
+from operator import or_
+from typing import TypeAlias
+
+import attrs
+
+from tsmodel.types.scalars import SCALARS, ByteOrder, Scalar
+
+__all__ = [
+    "BitField",
+    "BitUnit",
+    "Bitmap",
+    "Choice",
+    "FieldStep",
+    "Gap",
+    "Items",
+    "Kind",
+    "Number",
+    "Octets",
+    "Step",
+    "Structure",
+    "Text",
+    "Version",
+    "noted",
+]
+
+
+@attrs.frozen
+class Number:
+    """A number, or a bool."""
+
+    scalar: Scalar
+    byte_order: ByteOrder
+    note: str = ""
+
+
+@attrs.frozen
+class Choice:
+    """A member of an enumeration, or a set of flags; `keep` lets other numbers pass."""
+
+    kind: type[Enum]
+    scalar: Scalar
+    byte_order: ByteOrder
+    keep: bool
+    is_set: bool
+
+    @property
+    def members(self) -> list[tuple[str, int]]:
+        """Names and values, in the order of the values."""
+        pairs = [(name, member.value) for name, member in self.kind.__members__.items()]
+        return sorted(pairs, key=lambda pair: pair[1])
+
+    @property
+    def values(self) -> list[int]:
+        """All values, ascending, each once."""
+        return sorted({value for _, value in self.members})
+
+    @property
+    def known(self) -> int:
+        """All bits of flags that can be stored: a set is no negative number."""
+        assert self.scalar.limits is not None
+        return reduce(or_, self.values, 0) & self.scalar.limits[1]
+
+
+@attrs.frozen
+class Text:
+    """Text in UTF-8: of `size` bytes filled up with NUL, behind a length (`prefix`), or up to the end."""
+
+    size: int | None
+    prefix: Scalar | None = None
+    byte_order: ByteOrder = "little"
+
+
+@attrs.frozen
+class Octets:
+    """Bytes: `size` of them (fewer are filled up with NUL, if `fills`), behind a length (`prefix`), or up to the end."""
+
+    size: int | None
+    prefix: Scalar | None = None
+    byte_order: ByteOrder = "little"
+    note: str = ""
+    fills: bool = False
+
+
+@attrs.frozen
+class Items:
+    """Items one after another: `length` of them, behind their number (`prefix`), or up to the end."""
+
+    item: Kind
+    item_size: int
+    length: int | None
+    prefix: Scalar | None = None
+    byte_order: ByteOrder = "little"
+
+
+@attrs.frozen
+class Version:
+    """A byte with this value."""
+
+    value: int
+
+
+@attrs.frozen
+class Gap:
+    """Bytes that mean nothing."""
+
+    size: int
+
+
+@attrs.frozen
+class Bitmap:
+    """The bitmap of present fields: its bytes, and how many of its bits stand for a field."""
+
+    size: int
+    used: int
+
+
+@attrs.frozen
+class FieldStep:
+    """A field.
+
+    Attributes:
+        name: its name.
+        kind: how a value is stored.
+        size: bytes, when they are always as many.
+        bit: its bit in the bitmap.
+        null: the stored number that stands for an absent value; None when none does.
+        unit: its unit of measure.
+        doc: what it means.
+    """
+
+    name: str
+    kind: Kind
+    size: int | None
+    bit: int | None = None
+    null: int | float | None = None
+    unit: str | None = None
+    doc: str | None = None
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether there may be no value."""
+        return self.bit is not None or self.null is not None
+
+
+@attrs.frozen
+class BitField:
+    """Some bits of a unit."""
+
+    name: str
+    bits: int
+    shift: int
+    unit: str | None = None
+    doc: str | None = None
+
+
+@attrs.frozen
+class BitUnit:
+    """An integer that several fields share."""
+
+    scalar: Scalar
+    byte_order: ByteOrder
+    fields: tuple[BitField, ...]
+
+
+Step: TypeAlias = Version | Gap | Bitmap | FieldStep | BitUnit
+
+
+@attrs.frozen
+class Structure:
+    """A structure, or a whole payload.
+
+    Attributes:
+        name: its class' name.
+        steps: what to read and write, in order.
+        size: bytes, when they are always as many.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    size: int | None
+
+    @property
+    def fields(self) -> list[FieldStep | BitField]:
+        """All fields in order."""
+        fields: list[FieldStep | BitField] = []
+        for step in self.steps:
+            if isinstance(step, FieldStep):
+                fields.append(step)
+            elif isinstance(step, BitUnit):
+                fields += step.fields
+        return fields
+
+    @property
+    def units(self) -> list[BitUnit]:
+        """The integers that bit-fields share."""
+        return [step for step in self.steps if isinstance(step, BitUnit)]
+
+    def within(self) -> list[Structure]:
+        """The structures of its fields, innermost first, each once."""
+        found: list[Structure] = []
+        for step in self.steps:
+            kind = step.kind if isinstance(step, FieldStep) else None
+            kind = kind.item if isinstance(kind, Items) else kind
+            if isinstance(kind, Structure):
+                found += [*kind.within(), kind]
+        return list(dict.fromkeys(found))
+
+    def choices(self) -> list[Choice]:
+        """The enumerations of its fields and of those within, each once, in a number that holds what all its fields do."""
+        uses: dict[type[Enum], list[Choice]] = {}
+        for structure in (*self.within(), self):
+            for step in structure.steps:
+                kind = step.kind if isinstance(step, FieldStep) else None
+                kind = kind.item if isinstance(kind, Items) else kind
+                if isinstance(kind, Choice):
+                    uses.setdefault(kind.kind, []).append(kind)
+        return [
+            attrs.evolve(found[0], scalar=_covering([each.scalar for each in found]), keep=all(each.keep for each in found))
+            for found in uses.values()
+        ]
+
+
+Kind: TypeAlias = Number | Choice | Text | Octets | Items | Structure
+
+
+def noted(kind: Kind, note: str) -> Kind:
+    """The same with one more note, where it has notes."""
+    if isinstance(kind, (Number, Octets)):
+        return attrs.evolve(kind, note=f"{note}, {kind.note}" if kind.note else note)
+    return kind
+
+
+def _covering(scalars: list[Scalar]) -> Scalar:
+    """The smallest integer that holds what all of these hold; of 64 bits when there is none."""
+    limits = [scalar.limits for scalar in scalars if scalar.limits is not None]
+    least, most = min(low for low, _ in limits), max(high for _, high in limits)
+    integers = [SCALARS[f"{sign}Int{8 * size}"] for size in (1, 2, 4, 8) for sign in ("U", "")]
+    fitting = [each for each in integers if each.limits and each.limits[0] <= least and most <= each.limits[1]]
+    return min(fitting, key=lambda each: each.size, default=SCALARS["Int64"])

@@ -1,0 +1,299 @@
+"""`Nested`: structures in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
+
+import attrs
+import msgspec
+import msgspec.inspect
+import numpy as np
+import numpy.typing as npt
+from msgspec.structs import astuple
+
+if TYPE_CHECKING:
+    from tsmodel.codec.layout import Layout
+    from tsmodel.model.conversion.structures import Structure
+    from tsmodel.types.kinds import Kind
+
+from tsmodel.types.arrow import Unfit, masked
+from tsmodel.types.base import (
+    UNSUITABLE,
+    Description,
+    FieldCodec,
+    FixedCodec,
+    Scope,
+    Structures,
+    VariableCodec,
+)
+from tsmodel.types.conversion import Conversion, Spelling, of_json, to_json
+from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, Options, declaration_of
+from tsmodel.types.faults import FieldFault, Mask
+from tsmodel.types.scalars import ByteOrder, shown
+
+Write: TypeAlias = Callable[[Iterable[tuple[Any, ...]]], list[bytes]]
+
+
+class _NestedCodec(FieldCodec):
+    """What structures of fixed and of variable size have in common."""
+
+    kind: type
+    layout: Layout
+    _write: Write
+    _structure: Callable[[Spelling], Structure]
+
+    @property
+    def python(self) -> Any:
+        return self.kind
+
+    @property
+    def acyclic(self) -> bool:
+        return all(field.codec.acyclic for field in self.layout.fields)
+
+    @property
+    def byte_order(self) -> ByteOrder:
+        return self.layout.byte_order
+
+    @property
+    def label(self) -> str:
+        return f"Nested[{self.kind.__name__}]"
+
+    @property
+    def comparisons(self) -> Literal["all", "equality", "none"]:
+        return "equality"
+
+    @property
+    def accepts(self) -> str:
+        return f"a {self.kind.__name__}"
+
+    def comparable(self, value: Any) -> Any:
+        """See `FieldCodec.comparable`: structures are compared as they are stored, floats in their width."""
+        return self.made(self.layout.read(self.octets(value)))
+
+    def made(self, values: Iterable[Any]) -> Any:
+        """A structure of these fields."""
+        return self.kind(*values)
+
+    def octets(self, value: Any) -> bytes:
+        """The bytes of a structure."""
+        if not isinstance(value, self.kind):
+            raise FieldFault(f"{shown(value)} ({type(value).__name__}) is not a {self.kind.__name__}")
+        values = astuple(cast("msgspec.Struct", value))
+        try:
+            (octets,) = self._write((values,))
+        except UNSUITABLE:
+            return self.layout.write(values)  # raises what tells the field
+        return octets
+
+    def description(self) -> Description:
+        return {"type": "Nested", "layout": self.layout.description()}
+
+    def conversion(self, spelling: Spelling) -> Conversion:
+        return NestedConversion(self, spelling, self._structure(spelling))
+
+    def unencodable(self, module: Any) -> str | None:
+        reasons = (field.codec.unencodable(module) for field in self.layout.fields)
+        return next(filter(None, reasons), None) or super().unencodable(module)
+
+    def declared(self, structures: Structures) -> Kind:
+        return structures(self.kind)
+
+    def arrow_type(self, pa: Any) -> Any:
+        return pa.struct([(field.name, field.codec.arrow_type(pa)) for field in self.layout.fields])
+
+    def arrow_value(self, value: Any) -> Any:
+        return {field.name: field.codec.arrow_value(getattr(value, field.name)) for field in self.layout.fields}
+
+    def objects_from_arrow(self, pa: Any, array: Any) -> list[Any]:
+        if not pa.types.is_struct(array.type):
+            raise Unfit(f"a column of {array.type} holds no values of {self.label}: give structures")
+        there = {array.type.field(at).name for at in range(array.type.num_fields)}
+        if lacking := [field.name for field in self.layout.fields if field.name not in there]:
+            raise Unfit(f"a structure of {self.kind.__name__} needs {', '.join(lacking)}")
+        members = [field.codec.objects_from_arrow(pa, array.field(field.name)) for field in self.layout.fields]
+        made, present = zip(*members, strict=True), array.is_valid().to_pylist()
+        return [self.made(values) if is_there else None for values, is_there in zip(made, present, strict=True)]
+
+
+@attrs.frozen
+class NestedCodec(_NestedCodec, FixedCodec):
+    """A structure of fixed size.
+
+    Attributes:
+        kind: its class.
+        layout: where its fields lie.
+        write: gives the bytes of tuples of its fields' values, and may refuse more values than the fields do.
+        make: gives what makes a structure of bytes known to be sound.
+        structure: gives its fields as they look outside.
+    """
+
+    kind: type
+    layout: Layout
+    _write: Write = attrs.field(repr=False, eq=False)
+    _make: Callable[[], Callable[[bytes], Any]] = attrs.field(repr=False, eq=False)
+    _structure: Callable[[Spelling], Structure] = attrs.field(repr=False, eq=False)
+
+    @property
+    def size(self) -> int:
+        assert self.layout.size is not None
+        return self.layout.size
+
+    @property
+    def zero(self) -> object:
+        return bytes(self.size)
+
+    @property
+    def align(self) -> int:
+        return self.layout.alignment
+
+    @property
+    def code(self) -> str:
+        return f"{self.size}s"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.layout.dtype
+
+    @property
+    def stored(self) -> np.dtype[Any]:
+        return np.dtype(f"V{self.size}")
+
+    def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
+        return self.layout.faulty(column)
+
+    def load(self, stored: Any) -> Any:
+        return self.made(self.layout.read(bytes(stored)))
+
+    def load_code(self, stored: str, scope: Scope) -> str:
+        return f"{scope.add(self._make())}({stored})"
+
+    def dump(self, value: Any) -> Any:
+        return self.octets(value)
+
+    def converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+        if values.dtype != self.dtype or values.ndim > 1:
+            return None
+        return np.ascontiguousarray(values).view(self.stored)
+
+    def to_arrow(self, pa: Any, name: str, column: npt.NDArray[Any]) -> Any:
+        parts = [_member(pa, name, field, column) for field in self.layout.fields]
+        return pa.StructArray.from_arrays(parts, fields=list(self.arrow_type(pa)))
+
+    def from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
+        """See `FixedCodec.from_arrow`: structures."""
+        if not pa.types.is_struct(array.type):
+            return super().from_arrow(pa, array)
+        objects = np.empty(len(array), object)
+        objects[:] = self.objects_from_arrow(pa, array)
+        return objects
+
+
+def _member(pa: Any, name: str, field: Any, column: npt.NDArray[Any]) -> Any:
+    array = field.item.to_arrow(pa, f"{name}.{field.name}", column[field.slot])
+    return array if field.bit is None else masked(pa, array, field.present(column))
+
+
+@attrs.frozen
+class VariableNestedCodec(_NestedCodec, VariableCodec):
+    """A structure whose size depends on its values.
+
+    Attributes:
+        kind: its class.
+        layout: where its fields lie.
+        write: gives the bytes of tuples of its fields' values, and may refuse more values than the fields do.
+        make: gives what makes a structure of bytes known to be sound.
+        structure: gives its fields as they look outside.
+    """
+
+    kind: type
+    layout: Layout
+    _write: Write = attrs.field(repr=False, eq=False)
+    _make: Callable[[], Callable[[bytes], Any]] = attrs.field(repr=False, eq=False)
+    _structure: Callable[[Spelling], Structure] = attrs.field(repr=False, eq=False)
+
+    @property
+    def least_size(self) -> int:
+        least: int = self.layout.least_size
+        return least
+
+    @property
+    def takes_rest(self) -> bool:
+        return bool(self.layout.fields) and self.layout.fields[-1].codec.takes_rest
+
+    def read(self, payload: bytes, at: int, end: int) -> tuple[Any, int]:
+        values, after = self.layout.read_from(payload, at, end)
+        return self.made(values), after
+
+    def write(self, value: Any) -> bytes:
+        return self.octets(value)
+
+
+class NestedConversion(Conversion):
+    """An object of the structure's fields."""
+
+    shareable = False
+    structure: Structure
+
+    def __init__(self, codec: FieldCodec, spelling: Spelling, structure: Structure) -> None:
+        super().__init__(codec, spelling)
+        self.structure = structure
+        self.has_decimals = structure.has_decimals
+
+    def plain(self, data: Any) -> Any:
+        return self.structure.plain(data)
+
+    @property
+    def accepts(self) -> str:
+        return f"an object of the fields of {self.structure.name}"
+
+    def load(self, data: Any) -> Any:
+        return self.held(data) if isinstance(data, self.structure.model) else self.structure.load(data)
+
+    def parse(self, text: str) -> Any:
+        return self.load(of_json(self, text, "an object"))
+
+    def dump(self, value: Any) -> Any:
+        if not isinstance(value, self.structure.model):
+            raise self.codec.fault(value) or self.refused(value)
+        return self.structure.dump(value)
+
+    def show(self, value: Any) -> Any:
+        return to_json(self.dump(value))
+
+    def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
+        return self.structure.reference(definitions)
+
+
+S = TypeVar("S")
+
+
+class Nested(FieldType[S]):
+    """A `TSStruct` in place: its fields, as it lays them out."""
+
+    takes = ()
+    examples = ("Nested[Phase]",)
+
+    @classmethod
+    def codec(cls, argument: Any, options: Options) -> NestedCodec | VariableNestedCodec:
+        """See `FieldType.codec`."""
+        schema = getattr(argument, SCHEMA, None)
+        if schema is None or schema.has_key or schema.abstract:
+            raise ValueError("write Nested[Phase] with class Phase(TSStruct)")
+        made: NestedCodec | VariableNestedCodec = schema.nested(argument)
+        return made
+
+
+def item_of(options: Options, example: str, item: str) -> Declaration:
+    """The field type that `item=` names, of an Array or a Nullable.
+
+    Raises:
+        ValueError: when it names none.
+    """
+    given = options.require("item", f"{item}): the type of its values, as in {example} = field(item={item}")
+    found = declaration_of(given)
+    if found is None and isinstance(given, type) and hasattr(given, SCHEMA):
+        found = Declaration(Nested, given)
+    if found is None:
+        raise ValueError(f"item={given!r} is not a field type, such as {item}")
+    return found

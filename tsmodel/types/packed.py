@@ -1,0 +1,274 @@
+"""`Packed`: any value that msgspec can encode, as MessagePack or JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+
+import attrs
+import msgspec
+from msgspec import inspect
+
+from tsmodel.types.base import (
+    Description,
+    Structures,
+)
+from tsmodel.types.conversion import Conversion, Spelling, of_json, to_json, with_floats
+from tsmodel.types.declaring import FieldType, Options
+from tsmodel.types.faults import FieldFault
+from tsmodel.types.integers import UInt16
+from tsmodel.types.lengths import LengthCodec
+from tsmodel.types.plain import may_not_be_finite, not_finite, parts_of, unencodable
+from tsmodel.types.scalars import shown
+
+if TYPE_CHECKING:
+    from tsmodel.types.kinds import Kind
+
+
+@attrs.frozen
+class PackedCodec(LengthCodec):
+    """Any value that msgspec can encode, as MessagePack or JSON.
+
+    Attributes:
+        kind: type of the value.
+        encoding: of the message.
+    """
+
+    kind: Any = attrs.field(kw_only=True)
+    encoding: Literal["msgpack", "json"] = attrs.field(default="msgpack", kw_only=True)
+    _encode: Any = attrs.field(init=False, repr=False, eq=False)
+    _decode: Any = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        module: Any = getattr(msgspec, self.encoding)
+        if why := unencodable(self.kind, module):
+            raise TypeError(why)
+        object.__setattr__(self, "_encode", module.Encoder().encode)
+        object.__setattr__(self, "_decode", module.Decoder(self.kind).decode)
+
+    @property
+    def what(self) -> str:
+        return f"Packed[{getattr(self.kind, '__name__', self.kind)}] {self.encoding}"
+
+    @property
+    def python(self) -> Any:
+        return self.kind
+
+    @property
+    def acyclic(self) -> bool:
+        return False
+
+    @property
+    def comparisons(self) -> Literal["all", "equality", "none"]:
+        return "equality"
+
+    @property
+    def accepts(self) -> str:
+        return f"what msgspec takes as {self.kind}"
+
+    def content(self, octets: bytes) -> Any:
+        try:
+            return self._decode(octets)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise FieldFault(f"{self.what}: {error}") from None
+
+    def octets(self, value: Any) -> bytes:
+        try:
+            octets: bytes = self._encode(value)
+            if self.encoding == "json" and may_not_be_finite(octets) and (fault := not_finite(value)):
+                raise fault
+            self._decode(octets)  # so that what is stored can be read back
+        except FieldFault:
+            raise
+        except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise FieldFault(f"{shown(value)} cannot be stored as {self.what}: {error}") from error
+        return octets
+
+    def description(self) -> Description:
+        content = _shape(inspect.type_info(self.kind), ())
+        return {"type": "Packed", **self.described_length, "encoding": self.encoding, "content": content}
+
+    def reading(self) -> Description:
+        limits = dict(_limits_within(inspect.type_info(self.kind), "", ()))
+        return {"limits": limits} if limits else {}
+
+    def conversion(self, spelling: Spelling) -> Conversion:
+        return PackedConversion(self, spelling)
+
+    def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import Octets
+
+        return Octets(None, self.prefix, self.byte_order, self.what)
+
+    def arrow_type(self, pa: Any) -> Any:
+        return pa.binary()
+
+    def arrow_value(self, value: Any) -> Any:
+        return self.octets(value)
+
+    def objects_from_arrow(self, pa: Any, array: Any) -> list[Any]:
+        return [self.content(value) if isinstance(value, bytes) else value for value in array.to_pylist()]
+
+
+class PackedConversion(Conversion):
+    """What msgspec makes of the message's type."""
+
+    codec: PackedCodec
+    shareable = False
+
+    def __init__(self, codec: PackedCodec, spelling: Spelling) -> None:
+        super().__init__(codec, spelling)
+        parts = parts_of(codec.kind)
+        is_loose = any(isinstance(part, inspect.AnyType) for part in parts)  # and takes decimals for themselves
+        self.has_decimals = not is_loose and any(isinstance(part, inspect.DecimalType) for part in parts)
+
+    def plain(self, data: Any) -> Any:
+        return data if self.has_decimals else with_floats(data)
+
+    def load(self, data: Any) -> Any:
+        try:
+            value = msgspec.convert(data, self.codec.kind, str_keys=True)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise FieldFault(str(error)) from None
+        return self.held(value)
+
+    def parse(self, text: str) -> Any:
+        return self.load(of_json(self, text, self.accepts))
+
+    def dump(self, value: Any) -> Any:
+        data = msgspec.to_builtins(self.held(value), str_keys=True)
+        if not _is_json(data):
+            raise FieldFault(f"{shown(value)} has a float that is not finite, for which JSON has no number")
+        return data
+
+    def show(self, value: Any) -> Any:
+        return to_json(self.dump(value))
+
+    def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
+        suffix = ""
+        while True:
+            template = f"#/$defs/{{name}}{suffix}"
+            (schema,), found = msgspec.json.schema_components([self.codec.kind], ref_template=template)
+            named = {name + suffix: each for name, each in found.items()}
+            if all(definitions.get(name, each) == each for name, each in named.items()):
+                definitions |= named
+                return schema
+            suffix += "_"  # there are others of these names
+
+
+def _is_json(data: Any) -> bool:
+    if isinstance(data, float):
+        return math.isfinite(data)
+    if isinstance(data, dict):
+        return all(map(_is_json, data.values()))
+    return not isinstance(data, list) or all(map(_is_json, data))
+
+
+_UNSTORED = frozenset(
+    (
+        "cls",
+        "default",
+        "default_factory",
+        "gt",
+        "ge",
+        "lt",
+        "le",
+        "multiple_of",
+        "min_length",
+        "max_length",
+        "pattern",
+        "tz",
+        "forbid_unknown_fields",
+    )
+)
+
+
+def _shape(node: Any, within: tuple[Any, ...]) -> Any:
+    if isinstance(node, (list, tuple)):
+        return [_shape(each, within) for each in node]
+    if isinstance(node, inspect.EnumType):
+        return {"kind": "Enum", "values": sorted(str(member.value) for member in node.cls)}
+    if isinstance(node, inspect.CustomType):
+        return {"kind": node.cls.__name__}
+    if isinstance(node, inspect.UnionType):
+        shapes = [_shape(each, within) for each in node.types]
+        return {"kind": "Union", "types": sorted(shapes, key=lambda shape: msgspec.json.encode(shape, order="sorted"))}
+    if isinstance(node, inspect.Field):
+        shape = {"name": node.encode_name, "of": _shape(node.type, within)}
+        return shape if node.required else {**shape, "optional": True}
+    if not isinstance(node, inspect.Type):
+        return node if node is None or isinstance(node, (bool, int, float, str)) else str(node)
+    cls = getattr(node, "cls", None)
+    if cls is not None and cls in within:
+        return {"kind": "the same again", "up": len(within) - within.index(cls)}
+    inner = within if cls is None else (*within, cls)
+    shape = {"kind": type(node).__name__.removesuffix("Type")}
+    for name in node.__struct_fields__:
+        if name not in _UNSTORED:
+            shape[name] = _shape(getattr(node, name), inner)
+    return shape
+
+
+LIMITS: Final = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
+"""What can be asked of values."""
+
+
+def plain_limit(limit: Any) -> Any:
+    """A limit as JSON can hold it."""
+    return limit if isinstance(limit, (bool, int, float, str)) else str(limit)
+
+
+def _limits_within(node: Any, path: str, within: tuple[Any, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The limits of each part of a type that msgspec takes, by where it stands."""
+    if isinstance(node, (list, tuple)):
+        for at, each in enumerate(node):
+            yield from _limits_within(each, f"{path}[{at}]", within)
+        return
+    if not isinstance(node, (inspect.Type, inspect.Field)) or isinstance(node, (inspect.EnumType, inspect.CustomType)):
+        return
+    cls = getattr(node, "cls", None)
+    if cls is not None and cls in within:
+        return
+    found = {name: plain_limit(limit) for name in (*LIMITS, "tz") if (limit := getattr(node, name, None)) is not None}
+    if getattr(node, "forbid_unknown_fields", False):
+        found["forbid_unknown_fields"] = True
+    default = getattr(node, "default", msgspec.NODEFAULT)
+    if default is None or isinstance(default, (bool, int, float, str, bytes, Enum)):
+        found["default"] = repr(default)
+    if found:
+        yield path or ".", found
+    for name in node.__struct_fields__:
+        if name not in ("cls", "default", "default_factory", *LIMITS):
+            step = f"{path}.{node.encode_name}" if isinstance(node, inspect.Field) else path
+            inner = within if cls is None else (*within, cls)
+            yield from _limits_within(getattr(node, name), step if name in ("type", "fields") else f"{step}/{name}", inner)
+
+
+T = TypeVar("T")
+
+
+class Packed(FieldType[T]):
+    """Any value of a type that msgspec takes (dicts, lists, Structs, dataclasses), as MessagePack or, with
+    `encoding="json"`, as JSON: behind a length in bytes (`prefix`, UInt16 when nothing is said) or up to the payload's end
+    (`rest=True`)."""
+
+    takes = ("encoding", "prefix", "rest", "byte_order")
+    examples = (
+        "Packed[dict[str, str]]",
+        'Packed[dict[str, str]] = field(encoding="json", rest=True)',
+    )
+
+    @classmethod
+    def codec(cls, argument: Any, options: Options) -> PackedCodec:
+        """See `FieldType.codec`."""
+        if argument is None:
+            raise ValueError("write Packed[dict[str, str]], or another type")
+        encoding = options.take("encoding", "msgpack")
+        if encoding not in ("msgpack", "json"):
+            raise ValueError(f'encoding={encoding!r} is not "msgpack" or "json"')
+        try:
+            return PackedCodec(options.prefix(UInt16), options.byte_order, kind=argument, encoding=encoding)
+        except (TypeError, msgspec.MsgspecError) as error:
+            raise ValueError(f"msgspec does not take {argument!r}: {error}") from error

@@ -1,0 +1,262 @@
+"""`Text`: of a fixed size, behind a length, or up to the payload's end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.types.arrow import (
+    decoded,
+    is_text,
+    padded_octets,
+    strings,
+)
+from tsmodel.types.base import (
+    Description,
+    FieldCodec,
+    Scope,
+    Structures,
+)
+from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.declaring import FieldType, Options, size_of
+from tsmodel.types.faults import FieldFault, Mask
+from tsmodel.types.integers import UInt16
+from tsmodel.types.lengths import LengthCodec
+from tsmodel.types.octets import OctetsCodec
+from tsmodel.types.scalars import shown
+from tsmodel.types.storing import encoded, padded
+
+if TYPE_CHECKING:
+    from tsmodel.types.kinds import Kind
+
+
+def text_of(octets: bytes, at: int = 0) -> str:
+    """The text that bytes hold in UTF-8.
+
+    Raises:
+        FieldFault: when they hold none.
+    """
+    try:
+        return octets.decode()
+    except UnicodeDecodeError as error:
+        raise FieldFault(f"byte {octets[error.start]:#04x} is not UTF-8 ({error.reason})", at + error.start) from None
+
+
+@attrs.frozen
+class FixedTextCodec(OctetsCodec):
+    """Text in UTF-8, filled up with NUL."""
+
+    fills = True
+
+    size: int
+    python = str
+
+    @property
+    def label(self) -> str:
+        return f"Text of {self.size} bytes"
+
+    @property
+    def accepts(self) -> str:
+        return f"a text of at most {self.size} bytes in UTF-8"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(f"S{self.size}")
+
+    def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
+        octets = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), self.size)
+        mask: Mask = ((octets[:, :-1] == 0) & (octets[:, 1:] != 0)).any(axis=1)
+        (doubtful,) = np.nonzero((octets > 127).any(axis=1) & ~mask)
+        for at in doubtful.tolist():
+            mask[at] = not _is_text(bytes(column[at]))
+        return mask
+
+    def load(self, stored: Any) -> Any:
+        octets = stored.rstrip(b"\0")
+        if (nul := octets.find(b"\0")) >= 0:
+            raise FieldFault(f"bytes follow the NUL that ends the text: {shown(bytes(stored))}", nul + 1)
+        return text_of(octets)
+
+    def load_code(self, stored: str, scope: Scope) -> str:
+        return f'{stored}.rstrip(b"\\0").decode()'
+
+    def dump_code(self, value: str, scope: Scope) -> str:
+        return f"{value}.encode()"
+
+    @property
+    def defers(self) -> bool:
+        return True
+
+    def holds(self, stored: Sequence[Any]) -> bool:
+        """None is too long, and none has a NUL."""
+        return max(map(len, stored)) <= self.size and b"\0" not in b"".join(stored)
+
+    def dump(self, value: Any) -> Any:
+        if not isinstance(value, str):
+            raise self.refused(value)
+        octets = value.encode()
+        if len(octets) > self.size:
+            raise FieldFault(f"{shown(value)} has {len(octets)} bytes in UTF-8, and {self.size} can be stored")
+        if b"\0" in octets:
+            raise FieldFault(f"{shown(value)} has a NUL character, which ends a text of fixed size")
+        return octets
+
+    def description(self) -> Description:
+        return {"type": "Text", "fixed": self.size}
+
+    def conversion(self, spelling: Spelling) -> Conversion:
+        return TextConversion(self, spelling, self.size)
+
+    def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import Text as TextKind
+
+        return TextKind(self.size)
+
+    def objects(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        texts: npt.NDArray[Any] = np.char.decode(column)
+        return texts
+
+    def converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+        if values.ndim == 1 and values.dtype.kind == "U":
+            return encoded(self, values)
+        if values.ndim == 1 and values.dtype.kind == "S":
+            return padded(self.size, values, values)
+        return super().converted(values)
+
+    def arrow_type(self, pa: Any) -> Any:
+        return pa.string()
+
+    def to_arrow(self, pa: Any, name: str, column: npt.NDArray[Any]) -> Any:
+        octets = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), self.size)
+        filled = octets != 0
+        return strings(pa, filled.sum(axis=1), octets[filled])
+
+    def from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
+        """See `FixedCodec.from_arrow`: text, and bytes."""
+        array = decoded(pa, array)
+        if is_text(pa, array.type):
+            return padded_octets(array.cast(pa.large_string()), self.size, exact=False)
+        return super().from_arrow(pa, array)
+
+
+def _is_text(octets: bytes) -> bool:
+    try:
+        octets.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@attrs.frozen
+class TextCodec(LengthCodec):
+    """Text in UTF-8."""
+
+    python = str
+    what = "Text"
+    has_spans = True
+    accepts = "a text"
+
+    def content_code(self, octets: str, scope: Scope) -> str:
+        return f"{octets}.decode()"
+
+    def octets_code(self, value: str, scope: Scope) -> str:
+        return f"{value}.encode()"
+
+    def content(self, octets: bytes) -> Any:
+        return text_of(octets)
+
+    def octets(self, value: Any) -> bytes:
+        if not isinstance(value, str):
+            raise self.refused(value)
+        try:
+            return value.encode()
+        except UnicodeEncodeError:
+            raise FieldFault(f"{shown(value)} has half of a surrogate pair, which UTF-8 does not have") from None
+
+    def conversion(self, spelling: Spelling) -> Conversion:
+        return TextConversion(self, spelling, None if self.prefix is None else (self.prefix.limits or (0, 0))[1])
+
+    def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import Text as TextKind
+
+        return TextKind(None, self.prefix, self.byte_order)
+
+    def contents(self, pieces: Iterable[bytes]) -> list[Any]:
+        return list(map(bytes.decode, pieces))
+
+    def are_sound(self, offsets: npt.NDArray[np.int64], octets: npt.NDArray[np.uint8]) -> bool:
+        if not len(octets) or int(octets.max()) < 128:
+            return True
+        try:
+            octets.tobytes().decode()
+        except UnicodeDecodeError:
+            return False
+        # All of it is UTF-8, so each content is that begins with a character.
+        begins = octets[offsets[:-1][np.diff(offsets) > 0]]
+        return not ((begins & 0xC0) == 0x80).any()
+
+    def arrow_type(self, pa: Any) -> Any:
+        return pa.string()
+
+
+class TextConversion(Conversion):
+    """A text."""
+
+    takes_empty = True
+
+    def __init__(self, codec: FieldCodec, spelling: Spelling, most: int | None = None) -> None:
+        super().__init__(codec, spelling)
+        self._most = most
+        """Bytes that surely have room; None when any number has."""
+
+    def load(self, data: Any) -> Any:
+        return self.held(data)
+
+    def load_column(self, data: Sequence[Any]) -> list[Any]:
+        return self.parse_column(data) if set(map(type, data)) == {str} else super().load_column(data)
+
+    def parse_column(self, texts: Sequence[str]) -> list[Any]:
+        everything = "".join(texts)
+        octets = everything.encode()
+        most = self._most
+        widest = max(map(len, texts), default=0) * (1 if len(octets) == len(everything) else 4)
+        if (most is not None and widest > most) or "\0" in everything:
+            return super().parse_column(texts)
+        return list(texts)
+
+    def dump(self, value: Any) -> Any:
+        return str(self.held(value))
+
+    def dump_column(self, values: Sequence[Any]) -> Sequence[Any]:
+        return self.load_column(values)
+
+    def show_column(self, values: Sequence[Any]) -> Sequence[Any]:
+        return self.load_column(values)
+
+    def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
+        if self._most is not None and self.codec.size is not None:
+            return {"type": "string", "maxLength": self._most}
+        return {"type": "string"}
+
+
+class Text(FieldType[str]):
+    """A text in UTF-8: behind a length in bytes (`prefix`, UInt16 when nothing is said), up to the payload's end
+    (`rest=True`), or of a fixed size filled up with NUL (`size=16`)."""
+
+    takes = ("size", "prefix", "rest", "byte_order")
+    examples = (
+        "Text = field(size=16)",
+        "Text",
+        "Text = field(rest=True)",
+    )
+
+    @classmethod
+    def codec(cls, argument: Any, options: Options) -> FixedTextCodec | TextCodec:
+        """See `FieldType.codec`."""
+        if (size := size_of(options)) is not None:
+            return FixedTextCodec(size)
+        return TextCodec(options.prefix(UInt16), options.byte_order)

@@ -1,0 +1,235 @@
+"""What times, lengths of time and dates have in common.
+
+Rules kept here:
+
+* Integer arithmetic only. What cannot be stored exactly is refused, never rounded.
+* `datetime` and `timedelta` know microseconds. A stored value with a finer part is a fault: a `Timestamp` can hold it.
+* Times in text are ISO 8601 with an offset; ints are nanoseconds since 2001-01-01T00:00:00Z, as everywhere. Never a float.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final, Literal
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.errors import TimestampError
+from tsmodel.timestamps import EPOCH_UNIX_NS, to_iso, to_ns
+from tsmodel.types.arrow import times_of
+from tsmodel.types.base import FieldCodec, NumberCodec
+from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.declaring import Options
+from tsmodel.types.faults import FieldFault, Mask
+from tsmodel.types.integers import INTEGER
+from tsmodel.types.scalars import ByteOrder, Scalar, shown
+from tsmodel.types.storing import rescaled
+
+__all__ = [
+    "MICROSECOND",
+    "TIME",
+    "UNITS_NS",
+    "Resolution",
+    "Temporal",
+    "TimeCodec",
+    "TimeConversion",
+    "ns_of",
+    "resolution_of",
+    "timedelta_ns",
+]
+
+Resolution = Literal["s", "ms", "us", "ns"]
+
+
+UNITS_NS: Final[dict[str, int]] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+"""Nanoseconds of each unit that times are stored in."""
+
+
+MICROSECOND: Final = dt.timedelta(microseconds=1)
+
+
+_DAY_NS: Final = 86_400 * 10**9
+
+
+def timedelta_ns(value: dt.timedelta) -> int:
+    """Its nanoseconds, exactly."""
+    return value.days * _DAY_NS + value.seconds * 10**9 + value.microseconds * 1000
+
+
+class Temporal(NumberCodec):
+    """Times as columns: what NumPy and Arrow have for them."""
+
+    arrow_epoch: ClassVar[int] = EPOCH_UNIX_NS
+    """How long Arrow's epoch lies before that of stored numbers, in their unit."""
+
+    @property
+    def numpy_unit(self) -> str:
+        """NumPy's times or lengths of time in the unit of the stored numbers."""
+        return "M8[ns]"
+
+    def arrow_type(self, pa: Any) -> Any:
+        return pa.timestamp("ns", "UTC")
+
+    def converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+        if values.ndim == 1 and values.dtype.kind == self.numpy_unit[0]:
+            return rescaled(self, values, self.numpy_unit, -self.arrow_epoch)
+        return super().converted(values)
+
+    def arrow_shift(self, pa: Any, kind: Any) -> int | None:
+        if pa.types.is_temporal(kind) and self.storage.numpy == f"i{kind.bit_width // 8}":
+            return self.arrow_epoch
+        return super().arrow_shift(pa, kind)
+
+    def to_arrow(self, pa: Any, name: str, column: npt.NDArray[Any]) -> Any:
+        return times_of(pa, name, self.arrow_type(pa), column, self.arrow_epoch)
+
+    @property
+    def counts(self) -> str:
+        return "ns since 2001-01-01T00:00:00Z"
+
+
+@attrs.frozen
+class TimeCodec(Temporal):
+    """What all have in common: an integer of some unit.
+
+    Attributes:
+        storage: the integer.
+    """
+
+    storage: Scalar
+    byte_order: ByteOrder = "little"
+    ordered = True
+
+    def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
+        least, greatest = self._sound
+        info = np.iinfo(column.dtype)
+        mask = np.zeros(len(column), np.bool_)
+        if least > info.min:
+            mask |= column < column.dtype.type(least)
+        if greatest < info.max:
+            mask |= column > column.dtype.type(greatest)
+        return mask
+
+    @property
+    def _sound(self) -> tuple[int, int]:
+        """Least and greatest stored integer that has a value."""
+        raise NotImplementedError
+
+    def _check(self, stored: int, what: str) -> None:
+        if not self._sound[0] <= stored <= self._sound[1]:
+            raise FieldFault(f"{stored} is outside of what a {what} can hold")
+
+    def _incomparable(self, value: object, mend: str) -> FieldFault:
+        return FieldFault(f"cannot be compared with {shown(value)}; give {mend}")
+
+
+TIME: Final = 'a time such as "2026-01-31T12:34:56Z", or an int of ns since 2001'
+
+
+def ns_of(conversion: Conversion, data: Any) -> int:
+    """Nanoseconds since 2001 of a time in any spelling."""
+    if isinstance(data, str):
+        text = data.strip()
+        if INTEGER.fullmatch(text):
+            return int(text)
+        data = text
+    elif isinstance(data, (int, np.integer)) and not isinstance(data, (bool, np.timedelta64)):
+        return int(data)
+    elif not isinstance(data, (dt.datetime, np.datetime64)):
+        raise conversion.refused(data)
+    try:
+        return to_ns(data)
+    except TimestampError as error:
+        raise FieldFault(str(error)) from None
+
+
+class TimeConversion(Conversion):
+    """A time whose values are ints of ns since 2001: cap, Timestamp, UnixTime."""
+
+    def __init__(self, codec: FieldCodec, spelling: Spelling, limits: tuple[int, int] | None = None) -> None:
+        super().__init__(codec, spelling)
+        self.limits = limits
+        """Least and greatest value where they are not what the field can hold; None otherwise."""
+
+    is_far = False
+    """Whether times may be so far away that they have no ISO 8601 text, and are written as ints."""
+
+    @property
+    def accepts(self) -> str:
+        return TIME
+
+    def load(self, data: Any) -> Any:
+        return self._kept(ns_of(self, data))
+
+    def _kept(self, ns: int) -> int:
+        if self.limits is not None and not self.limits[0] <= ns <= self.limits[1]:
+            raise FieldFault(f"{ns} is not from {self.limits[0]} to {self.limits[1]}")
+        self.held(ns)
+        return ns
+
+    def load_column(self, data: Sequence[Any]) -> list[Any]:
+        kinds = set(map(type, data))
+        if kinds == {str}:
+            return self.parse_column(data)
+        return self._all_kept(list(data)) if kinds == {int} else super().load_column(data)
+
+    def parse_column(self, texts: Sequence[str]) -> list[Any]:
+        from tsmodel.types.iso import ns_of_texts
+
+        if texts and len(texts[0]) > 10 and texts[0][4] == "-":
+            return self._all_kept(ns_of_texts(texts))
+        all_texts = "".join(texts)
+        if "_" in all_texts or not all_texts.isascii():
+            raise ValueError("some of them are no times")
+        return self._all_kept(list(map(int, texts)))
+
+    def _all_kept(self, values: list[int]) -> list[int]:
+        if values and self.limits is not None and (min(values) < self.limits[0] or max(values) > self.limits[1]):
+            raise ValueError("some of them are beyond the limits")
+        return self._all_held(values)
+
+    def _all_held(self, values: list[int]) -> list[int]:
+        number = self.codec.number
+        if number is not None and self.codec.is_plain:
+            number.pack(values)
+        else:
+            for value in values:
+                self.held(value)
+        return values
+
+    def dump(self, value: Any) -> Any:
+        ns = int(self.held(value))
+        if self.spelling.times == "iso":
+            try:
+                return to_iso(ns)
+            except TimestampError:
+                return ns  # a UnixTime can be far beyond the years that ISO 8601 text has
+        return ns
+
+    def dump_column(self, values: Sequence[Any]) -> Sequence[Any]:
+        from tsmodel.types.iso import iso_texts
+
+        if set(map(type, values)) != {int}:
+            return super().dump_column(values)
+        held = self._all_held(list(values))
+        return iso_texts(held) if self.spelling.times == "iso" else held
+
+    def show_column(self, values: Sequence[Any]) -> Sequence[Any]:
+        return self.dump_column(values)
+
+    def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
+        ns = {"type": "integer", "description": "ns since 2001-01-01T00:00:00Z"}
+        if self.spelling.times == "ns":
+            return ns
+        text = {"type": "string", "format": "date-time"}
+        return {"anyOf": [text, ns]} if self.is_far else text
+
+
+def resolution_of(options: Options, default: Resolution) -> Resolution:
+    resolution: Resolution = options.take("resolution", default)
+    if resolution not in UNITS_NS:
+        raise ValueError(f"resolution={resolution!r} is not one of {', '.join(map(repr, UNITS_NS))}")
+    return resolution

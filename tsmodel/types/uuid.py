@@ -1,0 +1,81 @@
+"""`Uuid`: a `uuid.UUID`."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any, Final
+
+import attrs
+
+from tsmodel.types.base import (
+    Description,
+)
+from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.declaring import FieldType, Options
+from tsmodel.types.octets import OctetsCodec
+
+
+@attrs.frozen
+class UuidCodec(OctetsCodec):
+    """A UUID: its 16 bytes in the order in which it is written."""
+
+    size: int = 16
+    label = "Uuid"
+    python = uuid.UUID
+    accepts = "a uuid.UUID"
+    zero = bytes(16)
+
+    def load(self, stored: Any) -> Any:
+        return uuid.UUID(bytes=stored)
+
+    def dump(self, value: Any) -> Any:
+        if not isinstance(value, uuid.UUID):
+            raise self.refused(value)
+        return value.bytes
+
+    def description(self) -> Description:
+        return {"type": "Uuid"}
+
+    def conversion(self, spelling: Spelling) -> Conversion:
+        return UuidConversion(self, spelling)
+
+    def arrow_value(self, value: Any) -> Any:
+        return value.bytes
+
+
+_UUID: Final = re.compile(
+    r"\s*(?:urn:uuid:)?(\{?)([0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12})(\}?)\s*",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+class UuidConversion(Conversion):
+    """A UUID, with or without its hyphens."""
+
+    accepts = "a UUID such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+
+    def load(self, data: Any) -> Any:
+        if not isinstance(data, str):
+            return self.held(data)
+        match = _UUID.fullmatch(data)
+        if match is None or bool(match[1]) != bool(match[3]):
+            raise self.refused(data)
+        return uuid.UUID(match[2])
+
+    def dump(self, value: Any) -> Any:
+        return str(self.held(value))
+
+    def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "string", "format": "uuid"}
+
+
+class Uuid(FieldType[uuid.UUID]):
+    """A `uuid.UUID`; 16 bytes, in the order in which it is written."""
+
+    takes = ()
+
+    @classmethod
+    def codec(cls, argument: Any, options: Options) -> UuidCodec:
+        """See `FieldType.codec`."""
+        return UuidCodec()
