@@ -13,6 +13,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -307,7 +308,7 @@ def one_series(given: Stores) -> list[Result]:
             "cached": given.session.query(Reading).cid(1).mid(mid).moid(7).to_arrow,
             "uncached": given.uncached.query(Reading).cid(1).mid(mid).moid(7).to_arrow,
             "DuckDB": given.sql(f"SELECT * FROM readings WHERE cid = 1 AND mid = {mid} AND moid = 7"),
-            "Parquet": lambda wanted=wanted: dataset.to_table(filter=wanted),
+            "Parquet": partial(dataset.to_table, filter=wanted),
         }
         for name, read in work.items():
             series[name].append(seconds(read))

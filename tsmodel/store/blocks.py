@@ -196,7 +196,7 @@ class Block:
     def series(self) -> int:
         """How many series the records are of."""
         if not self._series:
-            self._series = _series_of(self._column(0), self._column(1))
+            self._series = _series_of(self._column(0), self._column(1)) if self.count > 1 else 1
         return self._series
 
     def key(self, name: str) -> npt.NDArray[Any]:
@@ -505,7 +505,7 @@ class _Few:
     def __init__(self, block: Block, places: slice) -> None:
         self._block = block
         self._places = places
-        self.dtype = _payload_dtype(block.layout)
+        self.dtype: np.dtype[Any] | None = _payload_dtype(block.layout)
 
     def __len__(self) -> int:
         return int(self._places.stop - self._places.start)

@@ -156,7 +156,7 @@ class _Transaction(_Snapshot):
         self._last_acq = acq
 
     def runs(self, cid: int) -> list[Run]:
-        return [Run(cid, run.number, run.size, run.count, run.series, run.level) for run in self._table.of_cid(cid)]
+        return [Run(cid, run.number, *run.totals, run.level) for run in self._table.of_cid(cid)]
 
     def load(self, run: Run) -> list[Block]:
         directory = self._table.runs[run.number]
@@ -252,8 +252,7 @@ class _Transaction(_Snapshot):
     def finish(self) -> Table:
         """Writes the state as it is after all that; gives the directories that are then there."""
         table = self._table.changed(self._removed, self._added) if self._removed or self._added else self._table
-        state = attrs.evolve(
-            self._state,
+        state = State(
             last_acq=self._last_acq,
             generation=self._state.generation + 1,
             next_run=self._next_run,
