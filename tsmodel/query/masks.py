@@ -7,7 +7,7 @@ rounded to the width of a column of floats when the condition was made. NaN meet
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain as chained
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Final
@@ -23,6 +23,9 @@ from tsmodel.types.exact import neighbours
 __all__ = ["Mask", "mask_of"]
 
 Mask = npt.NDArray[np.bool_]
+
+_neighbours = lru_cache(maxsize=1024, typed=True)(neighbours)
+"""Asked for again with each chunk; only for comparing, which 0.0 and -0.0 are the same for."""
 
 _COMPARE: Final = {"<": lt, "<=": le, ">": gt, ">=": ge, "==": eq, "!=": ne}
 _FEW: Final = 4
@@ -95,9 +98,9 @@ def _of_values(condition: Comparison | Between | IsIn, column: npt.NDArray[Any])
         return _compared(condition, column, lambda value: (value, value))
     if isinstance(condition, IsIn):
         # A number that lies between two floats is none of them.
-        among = [low for low, high in map(partial(neighbours, numpy=number.numpy), condition.values) if low == high]
+        among = [low for low, high in map(partial(_neighbours, numpy=number.numpy), condition.values) if low == high]
         return np.isin(column, np.array(among, number.numpy))
-    return _compared(condition, column, partial(neighbours, numpy=number.numpy))
+    return _compared(condition, column, partial(_neighbours, numpy=number.numpy))
 
 
 def _compared(condition: Comparison | Between, column: npt.NDArray[Any], ends: Callable[[Any], tuple[Any, Any]]) -> Mask:

@@ -217,7 +217,7 @@ class Block:
     def series(self) -> int:
         """How many series the records are of."""
         if not self._series:
-            self._series = _series_of(self._column(0), self._column(1))
+            self._series = _series_of(self._column(0), self._column(1)) if self.count > 1 else 1
         return self._series
 
     def key(self, name: str) -> npt.NDArray[Any]:

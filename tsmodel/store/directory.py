@@ -116,8 +116,8 @@ class Directory:
         cls, number: int, cid: int, first: int, entries: npt.NDArray[Any], level: int = Level.PUT, was: int = 0
     ) -> Directory:
         """The directory that has these entries."""
-        made = cls(number, cid, first, entries, 0, level, was)
-        return attrs.evolve(made, digest=xxh3_128_intdigest(made.to_bytes()))
+        stored = _stored(number, cid, first, entries, level, was)
+        return cls(number, cid, first, entries, xxh3_128_intdigest(stored), level, was)
 
     @classmethod
     def doubtful(cls, data: bytes, number: int, cid: int) -> Directory | None:
@@ -133,9 +133,7 @@ class Directory:
 
     def to_bytes(self) -> bytes:
         """What is stored."""
-        numbers = (len(self.entries), self.number, self.first, self.cid, self.level, self.was)
-        head = _DIRECTORY.pack(_DIRECTORY_VERSION, ENTRY.itemsize, *numbers)
-        return head + self.entries.tobytes()
+        return _stored(self.number, self.cid, self.first, self.entries, self.level, self.was)
 
     @classmethod
     def from_bytes(cls, data: bytes, number: int, cid: int, digest: int) -> Directory:
@@ -160,20 +158,26 @@ class Directory:
         return cls(number, cid, first, np.frombuffer(data, ENTRY, count, _DIRECTORY.size), digest, level, was)
 
     @cached_property
+    def totals(self) -> tuple[int, int, int]:
+        """Bytes of all records in GET form; how many records there are; of how many series. A series that lies in several
+        blocks counts more than once; 0 when it is not known."""
+        sizes, counts, series = (self.entries[name].tolist() for name in ("size", "count", "series"))
+        return sum(sizes), sum(counts), sum(series) if all(series) else 0
+
+    @property
     def size(self) -> int:
         """Bytes of all records in GET form."""
-        return int(self.entries["size"].sum())
+        return self.totals[0]
 
-    @cached_property
+    @property
     def count(self) -> int:
         """How many records there are."""
-        return int(self.entries["count"].sum())
+        return self.totals[1]
 
-    @cached_property
+    @property
     def series(self) -> int:
-        """How many series they are of; one that lies in several blocks counts more than once. 0 when it is not known."""
-        counts = self.entries["series"]
-        return int(counts.sum()) if counts.all() else 0
+        """How many series they are of, about; 0 when it is not known."""
+        return self.totals[2]
 
     @property
     def rank(self) -> int:
@@ -222,6 +226,12 @@ class Directory:
     def bounds(self, at: int) -> Bounds:
         """What the keys of a block lie between."""
         return (self.cid, *self.entries[at].item()[-len(_BOUND_NAMES) :])
+
+
+def _stored(number: int, cid: int, first: int, entries: npt.NDArray[Any], level: int, was: int) -> bytes:
+    """What is stored of a directory."""
+    head = _DIRECTORY.pack(_DIRECTORY_VERSION, ENTRY.itemsize, len(entries), number, first, cid, level, was)
+    return head + entries.tobytes()
 
 
 def checked_block(directory: Directory, at: int, data: bytes) -> Block:

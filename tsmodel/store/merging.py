@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 
 import attrs
 
@@ -110,8 +111,13 @@ class MergePolicy:
         return sorted(some)
 
     def _tier(self, size: int) -> int:
-        tier = 0
-        while size >= self.fan_in:
-            size //= self.fan_in
-            tier += 1
-        return tier
+        return _tier(size, self.fan_in)
+
+
+@lru_cache(maxsize=4096)
+def _tier(size: int, fan_in: int) -> int:
+    tier = 0
+    while size >= fan_in:
+        size //= fan_in
+        tier += 1
+    return tier

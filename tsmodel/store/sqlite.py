@@ -351,8 +351,7 @@ class _Transaction(_Snapshot):
     def finish(self) -> Table:
         """Writes the state as it is after all that; gives the directories that are then there."""
         table = self._table.changed(self._removed, self._added) if self._removed or self._added else self._table
-        state = attrs.evolve(
-            self._state,
+        state = State(
             last_acq=self._last_acq,
             generation=self._state.generation + 1,
             next_run=self._next_run,
