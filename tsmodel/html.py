@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import Final, TypeVar
 
 __all__ = ["SHOWN", "Listed", "html_table", "rows_shown"]
@@ -17,6 +16,8 @@ _HEAD = "style='text-align: left'"
 
 def html_table(caption: str, head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     """A table; whatever is in it is text."""
+    from html import escape  # for notebooks only
+
     top = "".join(f"<th {_HEAD}>{escape(str(name))}</th>" for name in head)
     lines = ("".join(f"<td>{escape(str(cell))}</td>" for cell in row) for row in rows)
     body = "".join(f"<tr>{line}</tr>" for line in lines)

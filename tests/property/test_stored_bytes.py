@@ -28,6 +28,7 @@ from tsmodel.store.directory import _STATE, Directory, State, entries_of
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.parts import Codec
 from tsmodel.store.sqlite import SQLiteEngine, read_state, write_state
+from tsmodel.wire.chunk import RowChunk
 
 INTERESTING = (0, 1, 0x7F, 0x80, 0xFF)
 NUMBERS = (0, 1, -1, 2**31 - 1, -(2**31), 2**32, 2**40, 2**62, 2**63 - 1, -(2**63))
@@ -68,8 +69,8 @@ def stored_blocks() -> list[tuple[Block, bytes]]:
                 (1, n % 7, n % 2, n * 1000 + random.randrange(9), n, random.randbytes(size or n % 5 * 40))
                 for n in range(count)
             ]
-            data = b"".join(struct.pack("<iiqiqq", 32 + len(row[-1]), *row[:-1]) + row[-1] for row in rows)
-            (block,) = sorted_blocks(memoryview(data), 36 + size if size else 0)
+            records = [struct.pack("<iiqiqq", 32 + len(row[-1]), *row[:-1]) + row[-1] for row in rows]
+            (block,) = sorted_blocks(RowChunk.of(records))
             found += [(block, block.encoded(codec)) for codec in Codec]
     return found
 

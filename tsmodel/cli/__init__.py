@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Args:
         arguments: the command line without the program's name; what the process was given when None.
+
+    Raises:
+        SystemExit: when arguments of `serve`, `schema` or `codegen` cannot be; with status 2.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     is_debug = _taken(given, "--debug")
@@ -37,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _run(given)
         sys.stdout.flush()
     except SystemExit as end:  # how argparse ends
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+        if end.code:
+            raise
+        return 0
     except KeyboardInterrupt:
         return 130
     except Exception as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -95,8 +95,17 @@ def test_an_interrupted_leader_keeps_nobody_waiting(work: Work) -> None:
     assert work.groups == [[0], [1, 2, 3]]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A job in the background of a shell ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="threads cannot be interrupted here")
 @pytest.mark.parametrize("place", [1, 2, 3])
+@pytest.mark.usefixtures("interruptible")
 def test_who_is_interrupted_while_it_waits_does_not_go_along(work: Work, place: int) -> None:
     group = GroupCommit(work, 100)
     threads = [started(group, 0)]

@@ -48,8 +48,8 @@ class ColumnStates:
         self._kinds = frozenset(kinds)
         is_wide = dtype.kind in "iu" and dtype.itemsize == 8
         sums = {"sum", "mean", "std"} & self._kinds
-        # Sums of narrow integers cannot leave int64, and means are made of them.
-        self._adds_exactly = dtype.kind in "iub" and (bool(sums) if not is_wide else "sum" in sums)
+        # Means are made of sums, too: floats alone would lose what large numbers of both signs leave over.
+        self._adds_exactly = dtype.kind in "iub" and bool(sums)
         self._checks = is_wide and self._adds_exactly
         self._adds_floats = bool(sums) and (dtype.kind == "f" or (is_wide and sums != {"sum"}))
 
@@ -154,7 +154,10 @@ class ColumnStates:
         return _masked(own[kind], n == 0)
 
     def _mean(self, own: Table, n: Array) -> Array:
-        mean: Array = own["total" if self._adds_floats else "sum"] / np.maximum(n, 1)
+        total = own["sum"] if self._adds_exactly else own["total"]
+        if self._checks and self._adds_floats:
+            total = np.where(own["size"] < _EXACT, total, own["total"])
+        mean: Array = total / np.maximum(n, 1)
         return mean
 
     def _named(self, table: Table) -> Table:
