@@ -11,61 +11,103 @@ Declare a model, open a session, store objects, query them::
         session.add_all(readings)
         session.flush()
         rows = Reading.query.cid(1).cap_between(a, b).all()
+
+Importing this package loads none of its parts: each name is loaded, with what it needs, when it is first used.
 """
 
-from tsmodel import schema
-from tsmodel.client.retry import Retry
-from tsmodel.errors import TSModelError, WriteError
-from tsmodel.keys import Key, KeyRange
-from tsmodel.model import (
-    Acq,
-    Array,
-    Bits,
-    Blob,
-    Bool,
-    Cap,
-    Char,
-    Cid,
-    Column,
-    Date,
-    DateTime,
-    Duration,
-    Enumerated,
-    Expression,
-    Flags,
-    Float16,
-    Float32,
-    Float64,
-    Int8,
-    Int16,
-    Int32,
-    Int64,
-    IntColumn,
-    IpAddress,
-    Mid,
-    Moid,
-    Nested,
-    Nullable,
-    Packed,
-    Padding,
-    Scaled,
-    Text,
-    Timestamp,
-    TSModel,
-    TSStruct,
-    UInt8,
-    UInt16,
-    UInt32,
-    UInt64,
-    UnixTime,
-    Uuid,
-    field,
-    padding,
-)
-from tsmodel.model.aggregates import count
-from tsmodel.query import AsyncQuery, Query
-from tsmodel.session import AsyncSession, Receipt, Session, connect, connect_async
-from tsmodel.timestamps import now_ns, to_datetime, to_iso, to_ns
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tsmodel.lazily import lazily
+
+if TYPE_CHECKING:
+    from tsmodel import backend as backend
+    from tsmodel import client as client
+    from tsmodel import codegen as codegen
+    from tsmodel import errors as errors
+    from tsmodel import frames as frames
+    from tsmodel import keys as keys
+    from tsmodel import model as model
+    from tsmodel import query as query
+    from tsmodel import schema as schema
+    from tsmodel import server as server
+    from tsmodel import session as session
+    from tsmodel import store as store
+    from tsmodel import timestamps as timestamps
+    from tsmodel import wire as wire
+    from tsmodel.client.retry import Retry
+    from tsmodel.errors import TSModelError, WriteError
+    from tsmodel.keys import Key, KeyRange
+    from tsmodel.model import (
+        Acq,
+        Array,
+        Bits,
+        Blob,
+        Bool,
+        Cap,
+        Char,
+        Cid,
+        Column,
+        Date,
+        DateTime,
+        Duration,
+        Enumerated,
+        Expression,
+        Flags,
+        Float16,
+        Float32,
+        Float64,
+        Int8,
+        Int16,
+        Int32,
+        Int64,
+        IntColumn,
+        IpAddress,
+        Mid,
+        Moid,
+        Nested,
+        Nullable,
+        Packed,
+        Padding,
+        Scaled,
+        Text,
+        Timestamp,
+        TSModel,
+        TSStruct,
+        UInt8,
+        UInt16,
+        UInt32,
+        UInt64,
+        UnixTime,
+        Uuid,
+        field,
+        padding,
+    )
+    from tsmodel.model.aggregates import count
+    from tsmodel.query import AsyncQuery, Query
+    from tsmodel.session import AsyncSession, Receipt, Session, connect, connect_async
+    from tsmodel.timestamps import now_ns, to_datetime, to_iso, to_ns
+
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "client.retry": "Retry",
+            "errors": "TSModelError WriteError",
+            "keys": "Key KeyRange",
+            "model.aggregates": "count",
+            "model": (
+                "Acq Array Bits Blob Bool Cap Char Cid Column Date DateTime Duration Enumerated Expression Flags Float16 "
+                "Float32 Float64 Int8 Int16 Int32 Int64 IntColumn IpAddress Mid Moid Nested Nullable Packed Padding Scaled "
+                "Text Timestamp TSModel TSStruct UInt8 UInt16 UInt32 UInt64 UnixTime Uuid field padding"
+            ),
+            "query": "AsyncQuery Query",
+            "session": "AsyncSession Receipt Session connect connect_async",
+            "timestamps": "now_ns to_datetime to_iso to_ns",
+        },
+        modules="backend client codegen errors frames keys model query schema server session store timestamps wire",
+    )
 
 __all__ = [
     "Acq",

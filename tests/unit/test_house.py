@@ -11,6 +11,7 @@ import pytest
 import tsmodel
 
 ROOMS = (
+    "lazily",
     "errors",
     "timestamps",
     "keys",

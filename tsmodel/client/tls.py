@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
+from typing import TYPE_CHECKING
 
 from tsmodel.errors import TransportError
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["client_context"]
 
@@ -20,6 +23,8 @@ def client_context(ca: str | None = None, cert: str | None = None, key: str | No
     Raises:
         TransportError: when a file cannot be used.
     """
+    import ssl
+
     try:
         context = ssl.create_default_context(cafile=ca)
         if cert is not None:

@@ -142,6 +142,17 @@ class Layout:
     alignment: int = 1
     tail: int = 0
     version: int | None = None
+    _checked: tuple[LayoutField, ...] = attrs.field(init=False, repr=False, eq=False)
+    """Fields of fixed width that may hold a value that is none."""
+
+    def __attrs_post_init__(self) -> None:
+        fixed = ((field, field.item) for field in self.fields)
+        checked = (
+            field
+            for field, item in fixed
+            if isinstance(item, FixedCodec) and (field.bit is not None or item.may_be_faulty)
+        )
+        object.__setattr__(self, "_checked", tuple(checked))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -208,19 +219,16 @@ class Layout:
     def faulty(self, records: npt.NDArray[Any]) -> Mask | None:
         """Which payloads (structured array of `dtype`, or with its fields; shape (n,)) hold a value that is none, in fields
         of fixed width."""
-        fixed = [field for field in self.fields if isinstance(field.item, FixedCodec)]
-        masks = [mask for field in fixed if (mask := self._faulty(field, records)) is not None]
+        masks = [mask for field in self._checked if (mask := self._faulty(field, records)) is not None]
         if spare := self._spare(records):
             masks.append(spare[0])
         if self.version is not None and self.size is not None:
             masks.append(records[VERSION] != self.version)
-        return np.logical_or.reduce(masks) if masks else None
+        return np.logical_or.reduce(masks) if len(masks) > 1 else masks[0] if masks else None
 
     def _faulty(self, field: LayoutField, records: npt.NDArray[Any]) -> Mask | None:
         item = field.item
         assert isinstance(item, FixedCodec)
-        if field.bit is None and not item.may_be_faulty:
-            return None
         column = records[field.slot]
         mask = item.faulty(column)
         if field.bit is None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from typing_extensions import Self
 
-from tsmodel.client.payload_type import PayloadType
 from tsmodel.client.record import Record
 from tsmodel.codec import FieldFault, Layout, LayoutError, RowCodec
 from tsmodel.codec.claims import Refusal
@@ -17,17 +16,14 @@ from tsmodel.errors import DecodeError, UnavailableError, UpgradeError
 from tsmodel.keys import KEY_FIELDS, Key
 from tsmodel.model.conversion.methods import FileConversions, ObjectConversions
 from tsmodel.model.evolution import upgrading
-from tsmodel.model.existing import members_of_dtype, members_of_format
 from tsmodel.model.fields import Int32, Int64, Timestamp, field
-from tsmodel.model.fingerprint import fingerprint_of
-from tsmodel.model.hexdump import hexdump
 from tsmodel.model.meta import TSModelMeta, schema_of
-from tsmodel.model.payload import ModelPayloadType
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from tsmodel.client.payload_type import PayloadType
     from tsmodel.query import Query
 
     class _Struct: ...
@@ -65,6 +61,8 @@ class _Query:
 
 class _PayloadType:
     def __get__(self, instance: object, owner: type[M]) -> PayloadType[M]:
+        from tsmodel.model.payload import ModelPayloadType
+
         return ModelPayloadType(codec_of(owner))
 
 
@@ -75,6 +73,8 @@ class _Layout:
 
 class _Fingerprint:
     def __get__(self, instance: object, owner: type[Any]) -> str:
+        from tsmodel.model.fingerprint import fingerprint_of
+
         return fingerprint_of(schema_of(owner))
 
 
@@ -201,6 +201,8 @@ class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
         Raises:
             SchemaError: when it is no format, or the number of names is another.
         """
+        from tsmodel.model.existing import members_of_format
+
         return _class_of(cls, name, *members_of_format(name, format, names))
 
     @classmethod
@@ -215,6 +217,8 @@ class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
         Raises:
             SchemaError: when the dtype is not structured, or a field of it has no field type.
         """
+        from tsmodel.model.existing import members_of_dtype
+
         return _class_of(cls, name, *members_of_dtype(name, dtype, partial(_class_of, TSStruct)))
 
     @classmethod
@@ -280,6 +284,8 @@ def misfit(
         fault: what is wrong; None when the payload does not have the layout's size.
         hint: what to do about it.
     """
+    from tsmodel.model.hexdump import hexdump
+
     size = schema_of(model).layout.size
     named = ", ".join(f"{name} {value}" for name, value in zip(KEY_FIELDS, key.astuple(), strict=True))
     shown = f"\n{hexdump(payload)}" if payload else ""

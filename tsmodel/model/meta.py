@@ -279,7 +279,10 @@ def schema_of(model: type) -> Schema:
     Raises:
         QueryError: when `model` is not a model class.
     """
-    schema = getattr(model, SCHEMA, None) if isinstance(model, (type, ModelUnion)) else None
+    try:  # the metaclass' own way is slow, and this is asked often
+        schema = type.__getattribute__(model, SCHEMA)
+    except (AttributeError, TypeError):
+        schema = getattr(model, SCHEMA, None) if isinstance(model, ModelUnion) else None
     if not isinstance(schema, Schema):
         raise QueryError(f"{model!r} is not a model: give a subclass of TSModel")
     return schema

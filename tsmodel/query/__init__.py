@@ -1,10 +1,29 @@
 """Queries: conditions become key ranges and a residual filter, and their records rows."""
 
-from tsmodel.query.explain import Explanation
-from tsmodel.query.planning import Plan
-from tsmodel.query.query import Query
-from tsmodel.query.query_async import AsyncQuery
-from tsmodel.query.spec import QuerySpec
-from tsmodel.query.stats import RunStats
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tsmodel.lazily import lazily
+
+if TYPE_CHECKING:
+    from tsmodel.query.explain import Explanation
+    from tsmodel.query.planning import Plan
+    from tsmodel.query.query import Query
+    from tsmodel.query.query_async import AsyncQuery
+    from tsmodel.query.spec import QuerySpec
+    from tsmodel.query.stats import RunStats
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "explain": "Explanation",
+            "planning": "Plan",
+            "query": "Query",
+            "query_async": "AsyncQuery",
+            "spec": "QuerySpec",
+            "stats": "RunStats",
+        },
+    )
 
 __all__ = ["AsyncQuery", "Explanation", "Plan", "Query", "QuerySpec", "RunStats"]

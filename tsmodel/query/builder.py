@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from typing_extensions import Self
 
@@ -15,13 +15,14 @@ from tsmodel.model.columns import Column
 from tsmodel.model.expressions import Expression
 from tsmodel.model.meta import schema_of
 from tsmodel.model.ordering import Order
-from tsmodel.query.days import day_of
 from tsmodel.query.executor import Execution
-from tsmodel.query.explain import Explanation
 from tsmodel.query.sinks import Quarantined
 from tsmodel.query.spec import OnError, QuerySpec, at_least
 from tsmodel.query.stats import RunStats
 from tsmodel.timestamps import DurationLike, TimeLike, duration_ns, now_ns
+
+if TYPE_CHECKING:
+    from tsmodel.query.explain import Explanation
 
 __all__ = ["QueryBuilder"]
 
@@ -110,6 +111,8 @@ class QueryBuilder(Generic[M]):
         Raises:
             QueryError: when there is no such day or time zone.
         """
+        from tsmodel.query.days import day_of
+
         return self.cap_between(*day_of(date, tz))
 
     def where(self, *conditions: Expression) -> Self:
@@ -184,6 +187,8 @@ class QueryBuilder(Generic[M]):
 
     def explain(self) -> Explanation:
         """The key ranges, the residual filter, and what the last run of this very query read."""
+        from tsmodel.query.explain import Explanation
+
         return Explanation(self.spec, self._executor.plan, self._executor.last_run)
 
     @property

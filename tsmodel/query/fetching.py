@@ -10,7 +10,6 @@ Rules kept here:
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import logging
 import threading
@@ -19,13 +18,16 @@ from collections import deque
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tsmodel.backend import AsyncBackend, Backend, Spare
 from tsmodel.keys import KeyRange
 from tsmodel.query.gathering import Gathering
 from tsmodel.query.stats import RunStats
 from tsmodel.wire.chunk import Chunk
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["fetched", "fetched_async"]
 
@@ -230,6 +232,8 @@ async def _fetched_in_turn_async(
 async def _fetched_together_async(
     backend: AsyncBackend, boxes: Sequence[KeyRange], stats: RunStats, shares: list[_Share]
 ) -> AsyncGenerator[Chunk, None]:
+    import asyncio
+
     todo = deque(boxes)
     ready_chunks: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue(_AHEAD * (len(shares) + 1))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -32,28 +32,20 @@ class Gathering:
         self._parts: list[Chunk] = []
         self._size = self._held = 0
 
-    def push(self, chunk: Chunk) -> Iterator[Chunk]:
-        """Takes a chunk; gives those that are ready, each valid until the next."""
+    def push(self, chunk: Chunk) -> Iterable[Chunk]:
+        """Takes a chunk; gives those that are ready, to be gone through before the next is pushed; each is valid until the
+        next."""
         size = chunk.nbytes
         held = chunk.held if isinstance(chunk, ColumnChunk) else 0
         if (
-            self._size + size > self._room
-            or size > self._room // 2
-            or self._held + held > _HELD
-            or not self._goes_on(chunk)
+            size <= self._room // 2
+            and self._size + size <= self._room
+            and self._held + held <= _HELD
+            and (not self._parts or type(chunk) is type(self._parts[0]))
         ):
-            yield from self.rest()
-            self._grow()
-            if size > self._room // 2:
-                yield chunk
-                return
-        if isinstance(chunk, RowChunk):
-            copy = self._buffer[self._size : self._size + size]
-            copy[:] = chunk.rows()
-            chunk = chunk.moved(copy)
-        self._parts.append(chunk)
-        self._size += size
-        self._held += held
+            self._hold(chunk, size, held)
+            return ()
+        return self._full(chunk, size, held)
 
     def rest(self) -> Iterator[Chunk]:
         """Gives what is held back."""
@@ -62,11 +54,22 @@ class Gathering:
         if parts:
             yield joined(parts, self._buffer[:size] if isinstance(parts[0], RowChunk) else None)
 
-    def _goes_on(self, chunk: Chunk) -> bool:
-        """Whether the chunk has the form of those that are held back."""
-        return not self._parts or isinstance(chunk, ColumnChunk) == isinstance(self._parts[-1], ColumnChunk)
+    def _hold(self, chunk: Chunk, size: int, held: int) -> None:
+        if isinstance(chunk, RowChunk):
+            if len(self._buffer) < self._room:
+                self._buffer = np.empty(self._room, np.uint8).data
+            copy = self._buffer[self._size : self._size + size]
+            copy[:] = chunk.rows()
+            chunk = chunk.moved(copy)
+        self._parts.append(chunk)
+        self._size += size
+        self._held += held
 
-    def _grow(self) -> None:
-        if self._room < _MOST:
-            self._room = min(2 * self._room, _MOST) or _FIRST
-            self._buffer = np.empty(self._room, np.uint8).data
+    def _full(self, chunk: Chunk, size: int, held: int) -> Iterator[Chunk]:
+        yield from self.rest()
+        is_first = not self._room
+        self._room = min(2 * self._room, _MOST) or _FIRST
+        if is_first or size > self._room // 2:
+            yield chunk
+        else:
+            self._hold(chunk, size, held)

@@ -12,22 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy.typing as npt
 from typing_extensions import Self
 
-from tsmodel.frames.columns import Wanted
-from tsmodel.frames.ends import ArrowFrame, ColumnsFrame, Frame, StructuredFrame
-from tsmodel.frames.lazy import lazy_frame, pushed
-from tsmodel.frames.libraries import library
-from tsmodel.frames.parquet import write_parquet
-from tsmodel.frames.tables import DtypeBackend, Rebatched, pandas_of, polars_of
 from tsmodel.model.base import TSModel
 from tsmodel.model.columns import Column
-from tsmodel.query.aggregation.filling import Fill
 from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.context import Source
 from tsmodel.query.executor import Executor
-from tsmodel.query.following import Follow, follow_plan
-from tsmodel.query.resample import Resampling
-from tsmodel.query.select import Selected
-from tsmodel.query.series import Series, SeriesFound
 from tsmodel.query.sinks import Count, Framed, Regrouped, Rows
 from tsmodel.query.spec import QuerySpec, at_least
 from tsmodel.timestamps import DurationLike, TimeLike
@@ -36,6 +25,15 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
+
+    from tsmodel.frames.columns import Wanted
+    from tsmodel.frames.ends import ArrowFrame, Frame
+    from tsmodel.frames.tables import DtypeBackend
+    from tsmodel.query.aggregation.filling import Fill
+    from tsmodel.query.following import Follow
+    from tsmodel.query.resample import Resampling
+    from tsmodel.query.select import Selected
+    from tsmodel.query.series import Series
 
 __all__ = ["Query"]
 
@@ -134,6 +132,8 @@ class Query(QueryBuilder[M]):
     def series(self) -> list[Series]:
         """The series that have matching records, sorted: cid, mid, moid, how many, and their span of capture time. No
         objects are made of the records."""
+        from tsmodel.query.series import SeriesFound
+
         return self._executor.run(SeriesFound)
 
     @overload
@@ -160,6 +160,8 @@ class Query(QueryBuilder[M]):
         Raises:
             QueryError: for what is no column of the model.
         """
+        from tsmodel.query.select import Selected
+
         return Selected(self._executor, columns, named)
 
     def resample(
@@ -185,6 +187,8 @@ class Query(QueryBuilder[M]):
             QueryError: when windows cannot have that length, or there is no such time zone or way to fill.
             TimestampError: when `every` is no duration, or `origin` no time.
         """
+        from tsmodel.query.resample import Resampling
+
         return Resampling(self._executor, every, origin, tz, fill)
 
     def follow(
@@ -215,6 +219,8 @@ class Query(QueryBuilder[M]):
             CheckpointError: when the file is of another query, model or target, or damaged.
             SessionError: when `poll` is no duration above 0.
         """
+        from tsmodel.query.following import Follow, follow_plan
+
         return Follow(follow_plan(self._executor, since, poll, checkpoint, checkpoint_every, wait=wait))
 
     def to_numpy(self, *columns: Wanted) -> npt.NDArray[Any]:
@@ -225,6 +231,8 @@ class Query(QueryBuilder[M]):
             QueryError: when a column is unknown, or payloads have a variable size.
             DecodeError: when a payload does not fit the model, unless such records are to be skipped.
         """
+        from tsmodel.frames.ends import StructuredFrame
+
         array: npt.NDArray[Any] = self._framed(StructuredFrame(self.spec.model, columns))
         return array
 
@@ -236,6 +244,8 @@ class Query(QueryBuilder[M]):
         Raises:
             QueryError, DecodeError: as `to_numpy`.
         """
+        from tsmodel.frames.ends import ColumnsFrame
+
         arrays: dict[str, npt.NDArray[Any]] = self._framed(ColumnsFrame(self.spec.model, columns))
         return arrays
 
@@ -249,6 +259,8 @@ class Query(QueryBuilder[M]):
             QueryError: when a column is unknown.
             DecodeError: as `to_numpy`, or when Arrow cannot hold a time.
         """
+        from tsmodel.frames.ends import ArrowFrame
+
         return self._framed(ArrowFrame(self.spec.model, columns))
 
     def to_pandas(
@@ -273,6 +285,8 @@ class Query(QueryBuilder[M]):
             MissingLibraryError: when pandas or pyarrow is not installed.
             QueryError, DecodeError: as `to_arrow`; also when a time is the number that pandas takes for a missing one.
         """
+        from tsmodel.frames.tables import pandas_of
+
         return pandas_of(self.to_arrow(*columns), tz, index, dtype_backend)
 
     def to_polars(self, *columns: Wanted) -> pl.DataFrame:
@@ -282,14 +296,21 @@ class Query(QueryBuilder[M]):
             MissingLibraryError: when polars or pyarrow is not installed.
             QueryError, DecodeError: as `to_arrow`.
         """
+        from tsmodel.frames.tables import polars_of
+
         return polars_of(self.to_arrow(*columns))
 
     def iter_arrow(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> Iterator[pa.RecordBatch]:
         """The records as `pyarrow.RecordBatch`es of `batch_size` rows, the last one shorter, in bounded memory."""
+        from tsmodel.frames.ends import ArrowFrame
+
         return self._batched_arrow(ArrowFrame(self.spec.model, columns), batch_size)
 
     def to_reader(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> pa.RecordBatchReader:
         """The same as a `pyarrow.RecordBatchReader`, which reads as it is read."""
+        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.libraries import library
+
         frame = ArrowFrame(self.spec.model, columns)
         batches = self._batched_arrow(frame, batch_size)
         return library("pyarrow", "to_reader()").RecordBatchReader.from_batches(frame.schema, batches)
@@ -304,6 +325,8 @@ class Query(QueryBuilder[M]):
             OSError: when the file cannot be written.
             QueryError, DecodeError: as `to_arrow`.
         """
+        from tsmodel.frames.parquet import write_parquet
+
         return write_parquet(self.to_reader(*columns, batch_size=batch_size), path, compression=compression)
 
     def lazy(self) -> pl.LazyFrame:
@@ -316,6 +339,9 @@ class Query(QueryBuilder[M]):
         Raises:
             MissingLibraryError: when polars or pyarrow is not installed, or polars is too old.
         """
+        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.lazy import lazy_frame
+
         query = self.using(self._executor.reading)
 
         def scan(names: list[str] | None, predicate: pl.Expr | None, most: int | None) -> Iterator[pa.RecordBatch]:
@@ -333,6 +359,8 @@ class Query(QueryBuilder[M]):
         Raises:
             MissingLibraryError: when polars is not installed.
         """
+        from tsmodel.frames.lazy import pushed
+
         # One more condition could let in other records than it leaves of these.
         is_limited = self.spec.limit is not None or self.spec.in_memory
         condition = None if is_limited else pushed(self.spec.model, predicate)
@@ -351,6 +379,8 @@ class Query(QueryBuilder[M]):
         return self._executor.run(partial(Framed, frame=frame))
 
     def _batched_arrow(self, frame: ArrowFrame, size: int) -> Iterator[pa.RecordBatch]:
+        from tsmodel.frames.tables import Rebatched
+
         rebatched = Rebatched(at_least(1, size, "batches"))
         # The session is found at once: who reads an Arrow stream may do so in a thread where none is open.
         tables = self._executor.stream(partial(Framed, frame=frame))

@@ -11,20 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy.typing as npt
 
-from tsmodel.frames.columns import Wanted
-from tsmodel.frames.ends import ArrowFrame, ColumnsFrame, Frame, StructuredFrame
-from tsmodel.frames.tables import DtypeBackend, Rebatched, pandas_of, polars_of
 from tsmodel.model.base import TSModel
 from tsmodel.model.columns import Column
-from tsmodel.query.aggregation.filling import Fill
 from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.context import AsyncSource
 from tsmodel.query.executor import AsyncExecutor
-from tsmodel.query.following import AsyncFollow, follow_plan
 from tsmodel.query.query import DEFAULT_BATCH_SIZE
-from tsmodel.query.resample import AsyncResampling
-from tsmodel.query.select import AsyncSelected
-from tsmodel.query.series import Series, SeriesFound
 from tsmodel.query.sinks import Count, Framed, Regrouped, Rows
 from tsmodel.query.spec import QuerySpec, at_least
 from tsmodel.timestamps import DurationLike, TimeLike
@@ -33,6 +25,15 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
+
+    from tsmodel.frames.columns import Wanted
+    from tsmodel.frames.ends import ArrowFrame, Frame
+    from tsmodel.frames.tables import DtypeBackend, Rebatched
+    from tsmodel.query.aggregation.filling import Fill
+    from tsmodel.query.following import AsyncFollow
+    from tsmodel.query.resample import AsyncResampling
+    from tsmodel.query.select import AsyncSelected
+    from tsmodel.query.series import Series
 
 __all__ = ["AsyncQuery"]
 
@@ -106,6 +107,8 @@ class AsyncQuery(QueryBuilder[M]):
 
     async def series(self) -> list[Series]:
         """See `Query.series`."""
+        from tsmodel.query.series import SeriesFound
+
         return await self._executor.run(SeriesFound)
 
     @overload
@@ -126,6 +129,8 @@ class AsyncQuery(QueryBuilder[M]):
     def select(self, **named: Column[Any]) -> AsyncSelected[Any]: ...
     def select(self, *columns: Column[Any], **named: Column[Any]) -> AsyncSelected[Any]:
         """See `Query.select`."""
+        from tsmodel.query.select import AsyncSelected
+
         return AsyncSelected(self._executor, columns, named)
 
     def resample(
@@ -137,6 +142,8 @@ class AsyncQuery(QueryBuilder[M]):
         fill: Fill | None = None,
     ) -> AsyncResampling:
         """See `Query.resample`; its `agg` is awaited."""
+        from tsmodel.query.resample import AsyncResampling
+
         return AsyncResampling(self._executor, every, origin, tz, fill)
 
     def follow(
@@ -149,20 +156,28 @@ class AsyncQuery(QueryBuilder[M]):
         wait: bool = True,
     ) -> AsyncFollow[M]:
         """See `Query.follow`. The checkpoint is written without awaiting."""
+        from tsmodel.query.following import AsyncFollow, follow_plan
+
         return AsyncFollow(follow_plan(self._executor, since, poll, checkpoint, checkpoint_every, wait=wait))
 
     async def to_numpy(self, *columns: Wanted) -> npt.NDArray[Any]:
         """See `Query.to_numpy`."""
+        from tsmodel.frames.ends import StructuredFrame
+
         array: npt.NDArray[Any] = await self._framed(StructuredFrame(self.spec.model, columns))
         return array
 
     async def columns(self, *columns: Wanted) -> dict[str, npt.NDArray[Any]]:
         """See `Query.columns`."""
+        from tsmodel.frames.ends import ColumnsFrame
+
         arrays: dict[str, npt.NDArray[Any]] = await self._framed(ColumnsFrame(self.spec.model, columns))
         return arrays
 
     async def to_arrow(self, *columns: Wanted) -> pa.Table:
         """See `Query.to_arrow`."""
+        from tsmodel.frames.ends import ArrowFrame
+
         return await self._framed(ArrowFrame(self.spec.model, columns))
 
     async def to_pandas(
@@ -173,14 +188,21 @@ class AsyncQuery(QueryBuilder[M]):
         dtype_backend: DtypeBackend | None = None,
     ) -> pd.DataFrame:
         """See `Query.to_pandas`."""
+        from tsmodel.frames.tables import pandas_of
+
         return pandas_of(await self.to_arrow(*columns), tz, index, dtype_backend)
 
     async def to_polars(self, *columns: Wanted) -> pl.DataFrame:
         """See `Query.to_polars`."""
+        from tsmodel.frames.tables import polars_of
+
         return polars_of(await self.to_arrow(*columns))
 
     def iter_arrow(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> AsyncIterator[pa.RecordBatch]:
         """See `Query.iter_arrow`. When stopping early, `aclose()` the iterator: it may hold a connection."""
+        from tsmodel.frames.ends import ArrowFrame
+        from tsmodel.frames.tables import Rebatched
+
         return self._batched_arrow(ArrowFrame(self.spec.model, columns), Rebatched(at_least(1, batch_size, "batches")))
 
     async def _rows(self) -> AsyncGenerator[M, None]:

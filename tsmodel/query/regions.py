@@ -108,7 +108,7 @@ def all_of(parts: Sequence[KeyRegions], most: int = _MOST_REGIONS) -> KeyRegions
     relaxed = any(part.relaxed for part in parts)
     single = [part.regions[0] for part in parts if len(part.regions) == 1]
     several = [part.regions for part in parts if len(part.regions) != 1]
-    regions: tuple[Region, ...] = (EVERYTHING,)
+    regions = _common(single) if single and not several else (EVERYTHING,)
     work = 0
     for alternatives in several:
         work += len(alternatives) * sum(len(intervals) for region in regions for intervals in region)
@@ -118,8 +118,9 @@ def all_of(parts: Sequence[KeyRegions], most: int = _MOST_REGIONS) -> KeyRegions
             continue
         pairs = (tuple(map(intersect, a, b)) for a, b in product(regions, alternatives))
         regions = _coalesced(pair for pair in pairs if all(pair))
-    pairs = (tuple(map(intersect, a, b)) for a, b in product(regions, _common(single)))
-    regions = tuple(pair for pair in pairs if all(pair)) if single else regions
+    if single and several:
+        pairs = (tuple(map(intersect, a, b)) for a, b in product(regions, _common(single)))
+        regions = tuple(pair for pair in pairs if all(pair))
     return KeyRegions(regions, not relaxed and all(part.exact for part in parts), relaxed)
 
 

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import attrs
 import numpy as np
 
 from tsmodel.codec import Misfit, RowCodec
 from tsmodel.codec.evolving_rows import UpgradeFault
-from tsmodel.frames.ends import Frame
 from tsmodel.keys import KEY_DTYPE, Key
 from tsmodel.model.base import TSModel, codec_of, misfit
 from tsmodel.query.planning import Plan
 from tsmodel.query.spec import QuerySpec, at_least
 from tsmodel.query.stats import RunStats
 from tsmodel.wire.chunk import Chunk
+
+if TYPE_CHECKING:
+    from tsmodel.frames.ends import Frame
 
 __all__ = ["Count", "Framed", "Quarantined", "Regrouped", "Rows", "Selection", "Sink"]
 

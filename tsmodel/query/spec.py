@@ -69,7 +69,8 @@ class QuerySpec(Generic[M]):
         object.__setattr__(self, "model", queried(self.model))
         schema_of(self.model)
         for name, check in _CHECKS.items():
-            object.__setattr__(self, name, check(self.model, getattr(self, name)))
+            if (given := getattr(self, name)) is not _DEFAULTS[name]:
+                object.__setattr__(self, name, check(self.model, given))
 
     def where(self, *conditions: Expression) -> QuerySpec[M]:
         """The same with more conditions."""
@@ -126,7 +127,7 @@ def own_column(model: Any, column: ColumnInfo) -> ColumnInfo | None:
     `column` is the model's own, or one of its base classes or older versions, or is stored in the same way."""
     for each in models_of(model):
         own = schema_of(each).columns.get(column.name)
-        if own is not None and (own.info.codec == column.codec or _is_inherited(each, column)):
+        if own is not None and (own.info is column or own.info.codec == column.codec or _is_inherited(each, column)):
             return own.info
     return None
 
@@ -201,4 +202,5 @@ _CHECKS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "max_rows_in_memory": lambda _, most: at_least(1, most, "max_rows_in_memory"),
 }
 """What each attribute but the model may be: given the model and a value, the value to keep."""
+_DEFAULTS: Final = {attribute.name: attribute.default for attribute in attrs.fields(QuerySpec)}
 _OPTIONS: Final = ("on_error", "max_boxes", "max_rows_in_memory")

@@ -5,7 +5,6 @@ Work is a generator that yields steps and is sent their results, so that it is w
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Generator
 from typing import Any, TypeAlias
@@ -60,6 +59,8 @@ def carried_out(step: ReadStep, backend: Callable[[], Backend]) -> int | None:
 
 async def carried_out_async(step: ReadStep, backend: Callable[[], AsyncBackend]) -> int | None:
     """As `carried_out`, awaiting."""
+    import asyncio
+
     if isinstance(step, LastAcq):
         return await backend().last_acq(step.box)
     if isinstance(step, Pause):

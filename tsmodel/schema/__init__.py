@@ -7,7 +7,22 @@ def test_stored_records_stay_readable():                # in the tests
     assert not changes, changes
 """
 
-from tsmodel.schema.changes import Change, Changes, Severity
-from tsmodel.schema.lock import check, freeze
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tsmodel.lazily import lazily
+
+if TYPE_CHECKING:
+    from tsmodel.schema.changes import Change, Changes, Severity
+    from tsmodel.schema.lock import check, freeze
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "changes": "Change Changes Severity",
+            "lock": "check freeze",
+        },
+    )
 
 __all__ = ["Change", "Changes", "Severity", "check", "freeze"]

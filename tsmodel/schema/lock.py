@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -44,6 +43,8 @@ def freeze(models: Iterable[type[TSModel]], path: str | os.PathLike[str]) -> Non
         SchemaError: when two of the models have one name, or a class has no records.
         OSError: when the file cannot be written; what was there is then as it was.
     """
+    import tempfile
+
     text = _text({name: _entry(schema) for name, schema in _by_name(models).items()})
     target = Path(path)
     handle, scratch = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)

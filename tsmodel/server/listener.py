@@ -31,7 +31,7 @@ from tsmodel.backend import Backend
 from tsmodel.client.operations import Receive
 from tsmodel.errors import SessionError, TransportError
 from tsmodel.server.conversation import Conversation
-from tsmodel.session.connect import open_backend
+from tsmodel.session.opening import open_backend
 from tsmodel.wire.requests import Buffers, gathered, portions, unsent
 
 __all__ = ["DEFAULT_MAX_CONNECTIONS", "DEFAULT_MAX_PUT", "Listener", "serve_in_thread"]

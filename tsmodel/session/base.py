@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import weakref
 from collections.abc import Iterator, Mapping
@@ -15,15 +14,12 @@ import msgspec
 from tsmodel.client.retry import ONCE, Retry, seconds_of
 from tsmodel.errors import SessionError, UnsupportedError
 from tsmodel.forking import in_child
-from tsmodel.frames.giving import given_columns
-from tsmodel.frames.intake import frame_columns
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.model import TSModel
 from tsmodel.session.column_rows import ColumnRows, made_of
 from tsmodel.session.limits import DEFAULT_BATCH_SIZE, Limits
 from tsmodel.session.observing import CallableHooks, Hooks, OnRequest, OnResponse
 from tsmodel.session.pending import Pending
-from tsmodel.session.telemetry import OpenTelemetry
 from tsmodel.session.writing import Writer
 from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import DurationLike
@@ -53,6 +49,8 @@ class SessionOptions:
     telemetry: Hooks | bool = False
 
     def __attrs_post_init__(self) -> None:
+        import inspect
+
         if self.retry is not None and not isinstance(self.retry, Retry):
             raise SessionError(f"retry takes a Retry, not {self.retry!r}")
         self.limits()
@@ -70,6 +68,8 @@ class SessionOptions:
         Raises:
             MissingLibraryError: when `telemetry` is asked for, and opentelemetry-api is not installed.
         """
+        from tsmodel.session.telemetry import OpenTelemetry
+
         found: list[Hooks] = []
         if self.telemetry:
             found.append(OpenTelemetry() if self.telemetry is True else self.telemetry)
@@ -168,6 +168,8 @@ class SessionBase:
         self, model: type[Any], columns: Mapping[str, Any] | None, named: Mapping[str, Any], keep_acq: bool
     ) -> ColumnRows | list[Any]:
         """What is held of columns, once all of it is checked."""
+        from tsmodel.frames.giving import given_columns
+
         given, count = given_columns(_model(model, "add_columns"), {**(columns or {}), **named})
         return made_of(model, given, count, with_acq=keep_acq)
 
@@ -175,6 +177,8 @@ class SessionBase:
         self, model: type[Any], frame: Any, columns: Mapping[str, str] | None, keep_acq: bool
     ) -> Iterator[ColumnRows | list[Any]]:
         """The same of a frame, part by part."""
+        from tsmodel.frames.intake import frame_columns
+
         for first, given, count in frame_columns(_model(model, "add_frame"), frame, columns):
             yield made_of(model, given, count, with_acq=keep_acq, first=first)
 

@@ -8,11 +8,14 @@ Rules kept here:
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["AsyncFlusher", "Flusher"]
 
@@ -46,12 +49,16 @@ class AsyncFlusher:
     """A task that does the same for a method that is awaited."""
 
     def __init__(self, seconds: float, method: Callable[[], Awaitable[object]]) -> None:
+        import asyncio
+
         self._stop = asyncio.Event()
         flushing = _flush_async(self._stop, seconds, weakref.WeakMethod(method))
         self._task = asyncio.create_task(flushing, name="tsmodel-flusher")
 
     async def stop(self) -> None:
         """See `Flusher.stop`."""
+        import asyncio
+
         self._stop.set()
         await asyncio.wait([self._task])
 
@@ -59,6 +66,8 @@ class AsyncFlusher:
 async def _flush_async(
     stop: asyncio.Event, seconds: float, method: weakref.WeakMethod[Callable[[], Awaitable[object]]]
 ) -> None:
+    import asyncio
+
     while True:
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(stop.wait(), seconds)

@@ -17,28 +17,28 @@ from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType, UnionType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from typing_extensions import Self
 
 from tsmodel.backend import Backend
 from tsmodel.client.retry import OnUnknown
 from tsmodel.errors import SessionError, TSModelError
-from tsmodel.frames.intake import parquet_reader
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import Query, QuerySpec
 from tsmodel.query.context import enter, leave
 from tsmodel.session.base import BACKUP_INSTEAD, COMPACT_INSTEAD, SessionBase, SessionOptions, corrected
-from tsmodel.session.copying import Copied, Copying, OnCopied
 from tsmodel.session.flushing import Flusher
 from tsmodel.session.observing import Observed
-from tsmodel.session.pairs import Pair
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.steps import Steps, run
 from tsmodel.store import EmbeddedStore
-from tsmodel.store.care import Compacted, OnProgress, Verified, backup, compact
 from tsmodel.timestamps import DurationLike
+
+if TYPE_CHECKING:
+    from tsmodel.session.copying import Copied, OnCopied
+    from tsmodel.store.care import Compacted, OnProgress, Verified
 
 __all__ = ["Session"]
 
@@ -211,6 +211,8 @@ class Session(SessionBase):
         Raises:
             OSError: when the file cannot be read.
         """
+        from tsmodel.frames.intake import parquet_reader
+
         return self.add_frame(
             model, parquet_reader(path, batch_size), columns=columns, keep_acq=keep_acq, unless_stored=unless_stored
         )
@@ -305,6 +307,9 @@ class Session(SessionBase):
             CheckpointError: when the file is of another copy, or damaged.
             TransportError, ServerError, StoreError: when either side fails; reads are tried again as `retry` says.
         """
+        from tsmodel.session.copying import Copying
+        from tsmodel.session.pairs import Pair
+
         copying = Copying(what, self, to.name, self.retries, checkpoint, progress)
         there = run(copying.keys_there(), lambda: to.backend, nullcontext())
         pair = Pair(self.backend, to.backend)
@@ -326,6 +331,8 @@ class Session(SessionBase):
             StoreCorruptError: when the file is damaged; `tsmodel.store.recover` saves what is whole.
             StoreError: when there is something at `path`, or it cannot be written.
         """
+        from tsmodel.store.care import backup
+
         _ = self.backend
         return backup(self._store_of(self._beneath, "backup", BACKUP_INSTEAD), path, progress)
 
@@ -344,6 +351,8 @@ class Session(SessionBase):
             StoreCorruptError: when the file is damaged; `tsmodel.store.recover` saves what is whole.
             StoreError: when there is too little free space (says how much it takes), or the file may only be read.
         """
+        from tsmodel.store.care import compact
+
         _ = self.backend
         return compact(self._store_of(self._beneath, "compact", COMPACT_INSTEAD), progress)
 

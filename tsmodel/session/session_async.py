@@ -12,28 +12,28 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType, UnionType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from typing_extensions import Self
 
 from tsmodel.backend import AsyncBackend
 from tsmodel.client.retry import OnUnknown
 from tsmodel.errors import SessionError, TSModelError
-from tsmodel.frames.intake import parquet_reader
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import AsyncQuery, QuerySpec
 from tsmodel.session.base import BACKUP_INSTEAD, COMPACT_INSTEAD, SessionBase, SessionOptions, corrected
-from tsmodel.session.copying import Copied, Copying, OnCopied
-from tsmodel.session.flushing import AsyncFlusher
 from tsmodel.session.observing import AsyncObserved
-from tsmodel.session.pairs import AsyncPair
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.steps import Steps, run_async
 from tsmodel.session.threads import ThreadedStore, in_thread
 from tsmodel.store import EmbeddedStore
-from tsmodel.store.care import Compacted, OnProgress, Verified, backup, compact
 from tsmodel.timestamps import DurationLike
+
+if TYPE_CHECKING:
+    from tsmodel.session.copying import Copied, OnCopied
+    from tsmodel.session.flushing import AsyncFlusher
+    from tsmodel.store.care import Compacted, OnProgress, Verified
 
 __all__ = ["AsyncSession"]
 
@@ -87,6 +87,8 @@ class AsyncSession(SessionBase):
             StoreError: when the file cannot be opened.
             TransportError: when the server cannot be reached.
         """
+        from tsmodel.session.flushing import AsyncFlusher
+
         if self._backend is None:
             backend = self._beneath = await self._opener()
             self._writer.is_remote = not isinstance(backend, ThreadedStore)
@@ -159,6 +161,8 @@ class AsyncSession(SessionBase):
         batch_size: int = 65_536,
     ) -> int:
         """See `Session.load_parquet`."""
+        from tsmodel.frames.intake import parquet_reader
+
         return await self.add_frame(
             model, parquet_reader(path, batch_size), columns=columns, keep_acq=keep_acq, unless_stored=unless_stored
         )
@@ -208,6 +212,9 @@ class AsyncSession(SessionBase):
         progress: OnCopied | None = None,
     ) -> Copied:
         """See `Session.copy`."""
+        from tsmodel.session.copying import Copying
+        from tsmodel.session.pairs import AsyncPair
+
         copying = Copying(what, self, to.name, self.retries, checkpoint, progress)
         there = await run_async(copying.keys_there(), lambda: to.backend)
         pair = AsyncPair(self.backend, to.backend)
@@ -215,11 +222,15 @@ class AsyncSession(SessionBase):
 
     async def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
         """See `Session.backup`. It goes on to its end in a thread, which calls `progress`, also when it is cancelled."""
+        from tsmodel.store.care import backup
+
         store = self._store_beneath("backup", BACKUP_INSTEAD)
         return await in_thread(lambda: backup(store, path, progress))
 
     async def compact(self, progress: OnProgress | None = None) -> Compacted:
         """See `Session.compact`. It goes on to its end in a thread, which calls `progress`, also when it is cancelled."""
+        from tsmodel.store.care import compact
+
         store = self._store_beneath("compact", COMPACT_INSTEAD)
         return await in_thread(lambda: compact(store, progress))
 

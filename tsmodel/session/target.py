@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import parse_qs, unquote
 
 import attrs
 
@@ -81,6 +80,8 @@ def parse(target: TargetLike) -> Target:
 
 
 def _file(url: str) -> StoreFile:
+    from urllib.parse import parse_qs, unquote
+
     path, _, rest = url.removeprefix("file:").partition("?")
     if path.startswith("//"):
         host, slash, path = path[2:].partition("/")
@@ -104,6 +105,8 @@ def _file(url: str) -> StoreFile:
 
 
 def _server(url: str) -> PoolOptions:
+    from urllib.parse import parse_qs
+
     hosts, separator, rest = re.match(r"tstorage://([^/?#]*)(/?\??)(.*)", url, re.DOTALL).groups()  # type: ignore[union-attr]
     try:
         if rest and not separator.endswith("?"):

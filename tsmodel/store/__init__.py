@@ -1,7 +1,23 @@
 """The embedded engine: records kept in a file or in memory, behind the same interface as a TStorage server."""
 
-from tsmodel.store.care import info, recover, verify
-from tsmodel.store.sqlite import DEFAULT_CACHE
-from tsmodel.store.store import EmbeddedStore, open_store
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tsmodel.lazily import lazily
+
+if TYPE_CHECKING:
+    from tsmodel.store.care import info, recover, verify
+    from tsmodel.store.sqlite import DEFAULT_CACHE
+    from tsmodel.store.store import EmbeddedStore, open_store
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "care": "info recover verify",
+            "sqlite": "DEFAULT_CACHE",
+            "store": "EmbeddedStore open_store",
+        },
+    )
 
 __all__ = ["DEFAULT_CACHE", "EmbeddedStore", "info", "open_store", "recover", "verify"]

@@ -16,6 +16,7 @@ Rules kept here:
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -218,6 +219,23 @@ class Block:
         sizes = self.lengths() + _HEADER
         return np.cumsum(sizes) - sizes
 
+    def meets(self, box: KeyRange) -> bool:
+        """Whether the box may hold some record of the block, going by bounds."""
+        cid, mid_min, mid_max, moid_min, moid_max, cap_min, cap_max, acq_min, acq_max = self.bounds
+        low, high = box.min, box.max
+        # Written out, as below: every block of a store in memory passes here.
+        return (
+            mid_min < high.mid
+            and low.mid <= mid_max
+            and low.cid <= cid < high.cid
+            and cap_min < high.cap
+            and low.cap <= cap_max
+            and moid_min < high.moid
+            and low.moid <= moid_max
+            and acq_min < high.acq
+            and low.acq <= acq_max
+        )
+
     def inside(self, box: KeyRange) -> bool:
         """Whether the box holds every record of the block."""
         cid, mid_min, mid_max, moid_min, moid_max, cap_min, cap_max, acq_min, acq_max = self.bounds
@@ -237,8 +255,6 @@ class Block:
 
     def places(self, box: KeyRange) -> slice | npt.NDArray[np.intp]:
         """Which records are inside `box`, possibly none."""
-        if self.inside(box):
-            return slice(0, self.count)
         first, last = self._within_mid(box)
         mask = self._mask(first, last, box)
         if mask is None:
@@ -381,8 +397,9 @@ class Block:
         least, greatest = self.bounds[1:3]
         if box.min.mid <= least and greatest < box.max.mid:
             return 0, self.count
-        first, last = np.searchsorted(self._column(0), (box.min.mid, box.max.mid)).tolist()
-        return first, max(first, last)
+        mids: Any = self._column(0)  # may be a view of rows, which NumPy would copy to search in it
+        first = bisect_left(mids, box.min.mid)
+        return first, bisect_left(mids, max(box.min.mid, box.max.mid), first)
 
     def _mask(self, first: int, last: int, box: KeyRange) -> npt.NDArray[np.bool_] | None:
         """Which of the records between are inside, mid aside; None for all."""

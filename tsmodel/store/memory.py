@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from typing import TypeAlias
 
 import attrs
@@ -40,14 +39,10 @@ class _Snapshot:
         return self._state.last_acq
 
     def blocks(self, box: KeyRange) -> Iterator[Block]:
-        (first, end), *intervals = box.intervals()
         for cid, runs in self._state.runs.items():
-            if not first <= cid < end:
-                continue
-            for block in chain.from_iterable(runs.values()):
-                pairs = block.bounds[1:]
-                if all(low <= pairs[2 * at + 1] and pairs[2 * at] < high for at, (low, high) in enumerate(intervals)):
-                    yield block
+            if box.min.cid <= cid < box.max.cid:
+                for blocks in runs.values():
+                    yield from (block for block in blocks if block.meets(box))
 
 
 class _Transaction:

@@ -21,13 +21,10 @@ from __future__ import annotations
 
 import os
 import queue
-import shutil
 import sqlite3
 import struct
-import tempfile
 import threading
 import time
-import urllib.parse
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -622,7 +619,9 @@ class SQLiteEngine:
 
 
 def _connected(path: str, options: str) -> sqlite3.Connection:
-    quoted = urllib.parse.quote(path.replace(os.sep, "/"))
+    from urllib.parse import quote
+
+    quoted = quote(path.replace(os.sep, "/"))
     # Path.as_uri takes no relative path; an absolute one follows an empty host.
     start = "file://" if quoted.startswith("/") else "file:///" if Path(path).drive else "file:"
     return sqlite3.connect(
@@ -797,6 +796,9 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
         StoreFormatError: when the file is something else, or of another format.
         StoreError: when it cannot be read.
     """
+    import shutil
+    import tempfile
+
     name, journal = str(path), Path(f"{path}-wal")
     try:
         key = _identity(path)

@@ -4,6 +4,15 @@ Imports here point downward: `base` < conversions of values < `structures` < `co
 `methods` and `hooks`.
 """
 
-from tsmodel.model.conversion.hooks import format_exception, register
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tsmodel.lazily import lazily
+
+if TYPE_CHECKING:
+    from tsmodel.model.conversion.hooks import format_exception, register
+else:
+    __getattr__, __dir__ = lazily(__name__, {"hooks": "format_exception register"})
 
 __all__ = ["format_exception", "register"]

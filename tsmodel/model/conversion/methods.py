@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 from typing_extensions import Self
 
 from tsmodel.codec import FieldFault
 from tsmodel.errors import EncodeError
-from tsmodel.model.conversion.base import Binary, Misfits, Spelling, Times, Unknown
-from tsmodel.model.conversion.collecting import Collector, ErrorHandling, conversion_error
-from tsmodel.model.conversion.columns import ColumnNames
-from tsmodel.model.conversion.csv_cells import CsvFormat
-from tsmodel.model.conversion.csv_reading import read_csv, row_object
-from tsmodel.model.conversion.csv_writing import write_csv
-from tsmodel.model.conversion.files import Source, Target
-from tsmodel.model.conversion.jsonl import of_json, read_jsonl, write_jsonl
-from tsmodel.model.conversion.making import structure_of
 from tsmodel.model.dataclass_fields import DataclassFields, DataclassParams
+
+if TYPE_CHECKING:
+    import csv
+
+    from tsmodel.model.conversion.base import Binary, Spelling, Times, Unknown
+    from tsmodel.model.conversion.collecting import ErrorHandling
+    from tsmodel.model.conversion.columns import ColumnNames
+    from tsmodel.model.conversion.files import Source, Target
 
 __all__ = ["FileConversions", "ObjectConversions"]
 
 Decimal = Literal[".", ","]
-Dialect = str | csv.Dialect | type[csv.Dialect]
+Dialect: TypeAlias = "str | csv.Dialect | type[csv.Dialect]"
 
 
 class ObjectConversions:
@@ -53,6 +51,10 @@ class ObjectConversions:
         Raises:
             ConversionError: with all that is wrong, each with its path.
         """
+        from tsmodel.model.conversion.base import Misfits, Spelling
+        from tsmodel.model.conversion.collecting import conversion_error
+        from tsmodel.model.conversion.making import structure_of
+
         try:
             made: Self = structure_of(cls, Spelling(binary=binary, unknown=unknown)).load(data)
         except Misfits as misfits:
@@ -69,9 +71,13 @@ class ObjectConversions:
         Raises:
             EncodeError: when a field holds what it cannot store.
         """
+        from tsmodel.model.conversion.base import Spelling
+
         return self._dumped(Spelling(times, binary))
 
     def _dumped(self, spelling: Spelling) -> dict[str, Any]:
+        from tsmodel.model.conversion.making import structure_of
+
         try:
             return structure_of(type(self), spelling).dump(self)
         except FieldFault as fault:
@@ -89,6 +95,10 @@ class ObjectConversions:
         Raises:
             ConversionError: when it is not JSON, or not one of this model.
         """
+        from tsmodel.model.conversion.base import Spelling
+        from tsmodel.model.conversion.jsonl import of_json
+        from tsmodel.model.conversion.making import structure_of
+
         made: Self = of_json(structure_of(cls, Spelling(binary=binary, unknown=unknown)), text)
         return made
 
@@ -100,6 +110,8 @@ class ObjectConversions:
         Raises:
             EncodeError: when a field holds what it cannot store.
         """
+        from tsmodel.model.conversion.base import Spelling
+
         return msgspec.json.encode(self._dumped(Spelling(times, binary, shortest=True))).decode()
 
     @classmethod
@@ -108,6 +120,9 @@ class ObjectConversions:
 
         `from_json` reads other spellings, too. A field's `doc=` is its description, its `unit=` is `x-unit`.
         """
+        from tsmodel.model.conversion.base import Spelling
+        from tsmodel.model.conversion.making import structure_of
+
         definitions: dict[str, Any] = {}
         schema = structure_of(cls, Spelling(times, binary, unknown=unknown)).schema(definitions)
         schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
@@ -148,6 +163,10 @@ class FileConversions(ObjectConversions):
         Raises:
             ConversionError: with all that is wrong, each with its column.
         """
+        from tsmodel.model.conversion.base import Spelling
+        from tsmodel.model.conversion.csv_reading import row_object
+        from tsmodel.model.conversion.making import structure_of
+
         structure = structure_of(cls, Spelling(binary=binary, decimal=decimal, unknown=unknown))
         made: Self = row_object(structure, row, names=names, columns=columns, null=null)
         return made
@@ -197,6 +216,12 @@ class FileConversions(ObjectConversions):
             ConversionError: from the iteration, with the line, the column, the value, and what is wrong with it.
             ValueError: when an argument is not valid.
         """
+        from tsmodel.model.conversion.base import Spelling
+        from tsmodel.model.conversion.collecting import Collector
+        from tsmodel.model.conversion.csv_cells import CsvFormat
+        from tsmodel.model.conversion.csv_reading import read_csv
+        from tsmodel.model.conversion.making import structure_of
+
         structure = structure_of(cls, Spelling(binary=binary, decimal=decimal, unknown=unknown))
         collector = Collector(cls.__name__, errors, max_errors)
         form = CsvFormat(delimiter, dialect, null, encoding)
@@ -233,6 +258,11 @@ class FileConversions(ObjectConversions):
             EncodeError: when an object cannot be written; earlier ones may be written by then.
             ValueError: when an argument is not valid.
         """
+        from tsmodel.model.conversion.base import Spelling
+        from tsmodel.model.conversion.csv_cells import CsvFormat
+        from tsmodel.model.conversion.csv_writing import write_csv
+        from tsmodel.model.conversion.making import structure_of
+
         structure = structure_of(cls, Spelling(times, binary, decimal, shortest=True))
         form = CsvFormat(delimiter, dialect, null, encoding)
         return write_csv(structure, objects, target, form, columns=columns, header=header)
@@ -257,6 +287,11 @@ class FileConversions(ObjectConversions):
             ConversionError: from the iteration, with the line, the path in the object, the value, and what is wrong.
             ValueError: when an argument is not valid.
         """
+        from tsmodel.model.conversion.base import Spelling
+        from tsmodel.model.conversion.collecting import Collector
+        from tsmodel.model.conversion.jsonl import read_jsonl
+        from tsmodel.model.conversion.making import structure_of
+
         structure = structure_of(cls, Spelling(binary=binary, unknown=unknown))
         collector = Collector(cls.__name__, errors, max_errors)
         return chain.from_iterable(read_jsonl(structure, source, encoding, collector))
@@ -272,4 +307,8 @@ class FileConversions(ObjectConversions):
             EncodeError: when an object cannot be written; earlier ones may be written by then.
             ValueError: when an argument is not valid.
         """
+        from tsmodel.model.conversion.base import Spelling
+        from tsmodel.model.conversion.jsonl import write_jsonl
+        from tsmodel.model.conversion.making import structure_of
+
         return write_jsonl(structure_of(cls, Spelling(times, binary, shortest=True)), objects, target)

@@ -8,7 +8,6 @@ Rules kept here:
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -316,6 +315,8 @@ class Structure:
 
 def unknown_name(name: object, structure: Structure, prefix: str = "") -> str:
     """What is wrong with a name that a model does not have."""
+    import difflib
+
     known = [joined(prefix, member.name) for member in structure.members]
     close = difflib.get_close_matches(joined(prefix, str(name)), known, n=1)
     mend = f"did you mean {close[0]}?" if close else f"its fields are {', '.join(known)}"

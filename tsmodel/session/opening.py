@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 
 from tsmodel.backend import AsyncBackend, Backend
-from tsmodel.client.backend import TStorageBackend
-from tsmodel.client.backend_async import AsyncTStorageBackend
 from tsmodel.client.retry import ONCE, Retry
 from tsmodel.errors import SessionError
 from tsmodel.session.base import SessionOptions
 from tsmodel.session.limits import DEFAULT_BATCH_SIZE
 from tsmodel.session.observing import Hooks, OnRequest, OnResponse
 from tsmodel.session.session import Session
-from tsmodel.session.session_async import AsyncSession
 from tsmodel.session.target import StoreFile, Target, TargetLike, parse
-from tsmodel.session.threads import ThreadedStore
 from tsmodel.store import DEFAULT_CACHE, EmbeddedStore, open_store
 from tsmodel.timestamps import DurationLike
+
+if TYPE_CHECKING:
+    from tsmodel.session.session_async import AsyncSession
 
 __all__ = ["connect", "connect_async", "open_backend"]
 
@@ -113,6 +114,10 @@ def connect_async(
     Raises:
         SessionError: when the target is not one of these. Whatever else `connect` raises comes on entering the block.
     """
+    from tsmodel.client.backend_async import AsyncTStorageBackend
+    from tsmodel.session.session_async import AsyncSession
+    from tsmodel.session.threads import ThreadedStore
+
     parsed = _with_options(parse(target), read_only, create)
     _check_cache(parsed, cache_bytes)
 
@@ -145,6 +150,8 @@ def open_backend(target: TargetLike) -> Backend:
 def _backend(target: Target, retry: Retry | None = None, cache_bytes: int | None = None) -> Backend:
     if isinstance(target, StoreFile):
         return _store(target, cache_bytes)
+    from tsmodel.client.backend import TStorageBackend  # sockets and TLS, for those who need them
+
     return TStorageBackend(target, retry or ONCE)
 
 

@@ -1,0 +1,105 @@
+"""Importing tsmodel is cheap: names are loaded when they are first used, with what they need and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import tsmodel
+
+ROOT = Path(tsmodel.__file__).parent
+LAZY = sorted(
+    ".".join(path.relative_to(ROOT.parent).parts[:-1])
+    for path in ROOT.rglob("__init__.py")
+    if "import lazily" in path.read_text()
+)
+MODEL = """
+from tsmodel import Float32, Int32, TSModel, connect
+
+class Reading(TSModel):
+    counter: Int32
+    volts: Float32
+"""
+EMBEDDED = f"""{MODEL}with connect("memory:") as session:
+    session.add(Reading(cid=1, mid=2, moid=3, cap=4, counter=5, volts=0.5))
+    session.flush()
+    assert Reading.query.cid(1).one().counter == 5
+"""
+SLOW = {"asyncio", "cattrs", "csv", "multiprocessing", "opentelemetry", "pandas", "polars", "pyarrow", "socket", "ssl"}
+
+
+def loaded(program: str) -> set[str]:
+    """The modules that a program loads, in an interpreter of its own."""
+    command = [sys.executable, "-I", "-c", f"{program}\nimport sys\nprint(*sys.modules)"]
+    return set(subprocess.run(command, cwd=ROOT.parent, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_importing_tsmodel_loads_no_part_of_it_and_no_library() -> None:
+    found = loaded("import tsmodel")
+    assert {name for name in found if name.startswith("tsmodel")} == {"tsmodel", "tsmodel.lazily"}
+    assert not found & (SLOW | {"attr", "msgspec", "numpy", "sqlite3"})
+
+
+def test_a_model_loads_neither_files_nor_network_nor_formats() -> None:
+    found = loaded(MODEL.replace(", connect", ""))
+    assert not found & (SLOW | {"html", "logging", "sqlite3", "urllib.parse", "zoneinfo"})
+    rooms = {name.split(".")[1] for name in found if name.startswith("tsmodel.")}
+    assert not rooms & {"backend", "codegen", "frames", "query", "schema", "server", "session", "store"}
+
+
+def test_an_embedded_session_loads_nothing_of_the_network() -> None:
+    found = loaded(EMBEDDED)
+    assert not found & SLOW
+    assert not found & {"tsmodel.client.backend", "tsmodel.frames.arrow", "tsmodel.query.resample", "tsmodel.store.care"}
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_checkers_and_interpreter_see_the_same_names(package: str) -> None:
+    module = import_module(package)
+    tree = ast.parse(Path(str(module.__file__)).read_text())
+    for_checkers = {
+        alias.asname or alias.name
+        for block in tree.body
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert for_checkers
+    assert set(module.__all__) <= for_checkers
+    for name in for_checkers:
+        assert getattr(module, name) is not None
+    assert for_checkers <= set(dir(module))
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_no_name_is_that_of_a_module_which_would_take_its_place(package: str) -> None:
+    module = import_module(package)
+    folder = Path(str(module.__file__)).parent
+    modules = {path.name.removesuffix(".py") for path in folder.iterdir()}
+    taken = {
+        name for name in set(module.__all__) & modules if getattr(module, name) is not sys.modules[f"{package}.{name}"]
+    }
+    assert not taken
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_a_name_that_does_not_exist_is_refused(package: str) -> None:
+    with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'readings'"):
+        _ = import_module(package).readings
+
+
+def test_every_name_comes_with_a_star() -> None:
+    names: dict[str, object] = {}
+    exec("from tsmodel import *", names)
+    assert set(tsmodel.__all__) <= set(names)
+
+
+def test_parts_are_reached_after_importing_tsmodel_alone() -> None:
+    program = "import tsmodel\nfor part in ('codegen', 'errors', 'schema', 'server'): getattr(tsmodel, part)"
+    assert {"tsmodel.codegen", "tsmodel.errors", "tsmodel.schema", "tsmodel.server"} <= loaded(program)
