@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -12,12 +13,10 @@ from hypothesis import strategies as st
 from support.batches import Row, batches, scanned
 
 from tsmodel.keys import LIMITS, Key, KeyRange
-from tsmodel.store import EmbeddedStore
-from tsmodel.store.intake import arrived
+from tsmodel.store import EmbeddedStore, intake
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine
-from tsmodel.store.store import _Put
 
 small = st.integers(0, 3)
 extreme = {name: st.sampled_from([limits.least, limits.bound - 1, limits.bound]) for name, limits in LIMITS.items()}
@@ -88,15 +87,21 @@ def _apply(store: EmbeddedStore, model: list[Row], put: list[Row], with_acq: boo
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 @settings(max_examples=60, deadline=None)
-@given(groups=st.lists(st.lists(puts, max_size=6), max_size=6), fan_in=st.sampled_from([2, 8]), seed=st.integers(0, 9))
-def test_puts_that_are_stored_together_are_stored_as_one_after_the_other(
-    kind: str, groups: list[list[tuple[bool, list[Row]]]], fan_in: int, seed: int
+@given(
+    groups=st.lists(st.lists(puts, max_size=6), max_size=6),
+    fan_in=st.sampled_from([2, 8]),
+    seed=st.integers(0, 9),
+    piece=st.sampled_from([500, 3000, 2**25]),
+    final=st.sampled_from([100, 2**23]),
+)
+def test_puts_that_are_stored_together_and_in_pieces_are_stored_as_one_after_the_other(
+    kind: str, groups: list[list[tuple[bool, list[Row]]]], fan_in: int, seed: int, piece: int, final: int
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
 
         def opened(name: str) -> EmbeddedStore:
             engine = MemoryEngine() if kind == "memory" else SQLiteEngine(str(Path(directory, name)))
-            return EmbeddedStore(engine, clock=lambda: time, policy=MergePolicy(fan_in, 2000))
+            return EmbeddedStore(engine, clock=lambda: time, policy=MergePolicy(fan_in, final))
 
         together, apart = opened("together.tsdb"), opened("apart.tsdb")
         times = random.Random(seed)
@@ -106,7 +111,12 @@ def test_puts_that_are_stored_together_are_stored_as_one_after_the_other(
                 (batches(rows if with_acq else [(*row[:4], row[5]) for row in rows], with_acq=with_acq), with_acq)
                 for with_acq, rows in group
             ]
-            waiting = [_Put(arrived(each, with_acq=with_acq), with_acq) for each, with_acq in sent]
+            waiting = [together.begin_put(with_acq=with_acq) for _, with_acq in sent]
+            with patch.object(intake, "_SLICE", piece):
+                for put, (each, _) in zip(waiting, sent, strict=True):
+                    for some in each:
+                        put.add([some])
+                    put.prepare()
             together._store(waiting)
             assert [put.outcome for put in waiting] == [apart.append(each, with_acq=with_acq) for each, with_acq in sent]
             assert together.last_acq(KeyRange()) == apart.last_acq(KeyRange())

@@ -36,6 +36,8 @@ from tsmodel.store.parts import (
     encode_bytes,
     encode_integers,
     encode_items,
+    end_of_part,
+    move_integers,
     read_parts,
 )
 from tsmodel.wire.chunk import Chunk, ColumnChunk, RowChunk
@@ -49,6 +51,7 @@ __all__ = [
     "MOST_RECORDS",
     "Block",
     "Bounds",
+    "EncodedBlock",
     "Layout",
     "Piece",
     "layout_of",
@@ -112,6 +115,7 @@ _SAMPLED: Final = 4096
 """About how many times say where windows begin."""
 
 _START = struct.Struct("<BBH")
+_GET_HEADER = struct.Struct("<iiqiqq")
 _PIECE = struct.Struct("<I")
 _INTEGER = 1 << 31
 
@@ -207,10 +211,14 @@ class Block:
         return np.concatenate(pieces, axis=1).reshape(-1) if pieces else np.empty(0, np.uint8)
 
     def rows(self) -> memoryview:
-        """The records in GET form."""
-        if self._rows is None:
-            self._rows = _assembled(self, [self._column(at) for at in range(len(self._columns))])
-        return self._rows
+        """The records in GET form. From then on they are what the block keeps, and columns are views of them."""
+        rows = self._rows
+        if rows is None:
+            rows = self._rows = _assembled(self, [self._column(at) for at in range(len(self._columns))])
+            # In this order, for others may be asking for a column.
+            self._parts = None
+            self._columns = [None] * len(self._columns)
+        return rows
 
     def starts(self) -> npt.NDArray[np.int64]:
         """Where each record starts in `rows()`, shape (count,)."""
@@ -277,9 +285,9 @@ class Block:
         chunk = self.chunk()
         return chunk if self.inside(box) else chunk.take(self.places(box))
 
-    def encoded(self, codec: Codec) -> bytes:
-        """What is stored of the block."""
-        if self.count < _FEW:
+    def encoded(self, codec: Codec, *, as_parts: bool = False) -> bytes:
+        """What is stored of the block; also when it is small `as_parts`."""
+        if self.count < _FEW and not as_parts:
             rows = encode_bytes(np.frombuffer(self.rows(), np.uint8), codec)
             return _START.pack(_ROWS, 0, len(self._layout)) + _layout_bytes(self._layout) + rows
         columns = [self._column(at) for at in range(len(self._columns))]
@@ -338,7 +346,8 @@ class Block:
     def _column(self, at: int) -> npt.NDArray[Any]:
         found = self._columns[at]
         if found is None:
-            found = self._from_rows(at) if self._parts is None else self._from_part(self._parts[at], at)
+            parts = self._parts
+            found = self._from_rows(at) if parts is None else self._from_part(parts[at], at)
             self._columns[at] = found
         return found
 
@@ -415,6 +424,38 @@ class Block:
         return mask
 
 
+class EncodedBlock:
+    """A block as it will be stored, whose acqs are not known yet: they can be moved.
+
+    Args:
+        block: whose acqs count from 0, or are those that are stored.
+        codec: what compresses it.
+
+    Attributes:
+        data: what is stored.
+        bounds, count, record_size, size: see `Block`.
+    """
+
+    __slots__ = ("_acq", "_moved", "bounds", "count", "data", "record_size", "size")
+
+    def __init__(self, block: Block, codec: Codec) -> None:
+        self.bounds = block.bounds
+        self.count = block.count
+        self.record_size = block.record_size
+        self.size = block.size
+        self.data = bytearray(block.encoded(codec, as_parts=True))
+        self._moved = 0
+        self._acq = _START.size + len(block.layout) * _PIECE.size
+        for _ in range(_KEYS - 1):
+            self._acq = end_of_part(self.data, self._acq)
+
+    def move(self, by: int) -> None:
+        """Makes acqs that counted from 0 count from `by`; it may be done again."""
+        further, self._moved = by - self._moved, by
+        move_integers(self.data, self._acq, further)
+        self.bounds = (*self.bounds[:-2], self.bounds[-2] + further, self.bounds[-1] + further)
+
+
 class _Columns:
     """The columns of a block, for a chunk."""
 
@@ -424,6 +465,9 @@ class _Columns:
 
     def __len__(self) -> int:
         return self._block.count
+
+    def rows(self) -> memoryview:
+        return self._block.rows()
 
     def key(self, name: str) -> npt.NDArray[Any]:
         return self._block.key(name)
@@ -461,16 +505,20 @@ def sorted_blocks(data: memoryview, record_size: int, layout: Layout | None = No
     """
     if not record_size:
         return _mixed(data, GET_FORM.offsets(data))
+    if len(data) == record_size:
+        _, cid, *key = _GET_HEADER.unpack_from(data)
+        bounds = (cid, *(edge for value in key for edge in (value, value)))
+        return [Block.of_rows(bounds, data, 1, record_size, layout or _opaque(record_size))]
     records = np.frombuffer(data, GET_FORM.dtype(record_size - _HEADER))
     order, starts = _arranged([records[name] for name in _SORTED_BY], _length(record_size))
     if order is not None:
         records = records.view(f"V{record_size}").take(order).view(records.dtype)
     rows = octets_of(records)
-    bounds = _bounds(int(records["cid"][0]), [records[name] for name in _SORTED_BY], starts)
+    edges = _bounds(int(records["cid"][0]), [records[name] for name in _SORTED_BY], starts)
     laid = layout or _opaque(record_size)
     return [
         Block.of_rows(each, rows[start * record_size : stop * record_size], stop - start, record_size, laid)
-        for each, (start, stop) in zip(bounds, pairwise([*starts, len(records)]), strict=True)
+        for each, (start, stop) in zip(edges, pairwise([*starts, len(records)]), strict=True)
     ]
 
 

@@ -23,7 +23,7 @@ from xxhash import xxh3_64_intdigest, xxh3_128_intdigest
 
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
-from tsmodel.store.blocks import Block, Bounds
+from tsmodel.store.blocks import Block, Bounds, EncodedBlock
 
 __all__ = ["ENTRY", "Directory", "State", "Table", "checked_block", "entries_of"]
 
@@ -52,7 +52,7 @@ _DIGEST: Final = 2**128
 _HALF: Final = 2**64
 
 
-def entries_of(blocks: Sequence[Block], stored: Sequence[bytes]) -> npt.NDArray[Any]:
+def entries_of(blocks: Sequence[Block | EncodedBlock], stored: Sequence[bytes | bytearray]) -> npt.NDArray[Any]:
     """What a directory says of blocks, dtype ENTRY."""
     entries = np.zeros(len(blocks), ENTRY)
     entries["checksum"] = [xxh3_64_intdigest(data) for data in stored]
@@ -84,7 +84,9 @@ class Directory:
     digest: int
 
     @classmethod
-    def of(cls, number: int, cid: int, first: int, blocks: Sequence[Block], stored: Sequence[bytes]) -> Directory:
+    def of(
+        cls, number: int, cid: int, first: int, blocks: Sequence[Block | EncodedBlock], stored: Sequence[bytes | bytearray]
+    ) -> Directory:
         """The directory of blocks that are stored under ids from `first` on."""
         return cls.of_entries(number, cid, first, entries_of(blocks, stored))
 
@@ -92,7 +94,7 @@ class Directory:
     def of_entries(cls, number: int, cid: int, first: int, entries: npt.NDArray[Any]) -> Directory:
         """The directory that has these entries."""
         made = cls(number, cid, first, entries, 0)
-        return attrs.evolve(made, digest=xxh3_128_intdigest(made.to_bytes()))
+        return cls(number, cid, first, entries, xxh3_128_intdigest(made.to_bytes()))
 
     @classmethod
     def doubtful(cls, data: bytes, number: int, cid: int) -> Directory | None:
@@ -134,6 +136,8 @@ class Directory:
     @property
     def size(self) -> int:
         """Bytes of all records in GET form."""
+        if len(self.entries) == 1:  # most runs are small, and a sum takes long to begin
+            return int(self.entries["size"][0])
         return int(self.entries["size"].sum())
 
     def picked(self, box: KeyRange) -> npt.NDArray[np.intp]:

@@ -13,7 +13,7 @@ from typing import Protocol
 import attrs
 
 from tsmodel.keys import KeyRange
-from tsmodel.store.blocks import Block
+from tsmodel.store.blocks import Block, EncodedBlock
 
 __all__ = ["Engine", "EngineBusyError", "Reading", "Run", "Writing", "held"]
 
@@ -78,6 +78,10 @@ class Writing(Protocol):
 
     def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False) -> None:
         """Keeps blocks as a new run of `cid`; those that were merged may be compressed harder, for they stay longer."""
+        ...
+
+    def insert_encoded(self, cid: int, blocks: Sequence[EncodedBlock]) -> None:
+        """Keeps blocks that are encoded already as a new run of `cid`."""
         ...
 
 

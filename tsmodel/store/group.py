@@ -36,7 +36,6 @@ class GroupCommit(Generic[T]):
     """Does work for several threads at once.
 
     Args:
-        work: does it for some items, and notes on each what came of it. What it raises is raised in its own thread only.
         most: items are taken together as long as their sizes do not exceed this.
     """
 
@@ -44,15 +43,20 @@ class GroupCommit(Generic[T]):
     _queue: deque[_Waiting[T]]
     _leader: _Waiting[T] | None
 
-    def __init__(self, work: Callable[[list[T]], None], most: int) -> None:
-        self._work = work
+    def __init__(self, most: int) -> None:
         self._most = most
         self._begin()
         in_child(self._begin)
 
-    def run(self, item: T, size: int) -> None:
-        """Returns when `work` was called with the item, in this thread or in another one; or when the thread that was to
-        call it was interrupted."""
+    def run(self, item: T, size: int, work: Callable[[list[T]], None]) -> None:
+        """Returns when the work is done for the item, in this thread or in another one; or when the thread that was to do
+        it was interrupted.
+
+        Args:
+            item: what it is done for.
+            size: counts against `most`.
+            work: does it for some items, and notes on each what came of it. What it raises is raised in its thread only.
+        """
         waiting = _Waiting(item, size)
         waiting.ready.acquire()
         group: list[_Waiting[T]] = []
@@ -65,7 +69,7 @@ class GroupCommit(Generic[T]):
                 waiting.ready.acquire()
             if self._leader is waiting:
                 self._take(group)
-                self._work([each.item for each in group])
+                work([each.item for each in group])
         finally:
             with self._lock:
                 if waiting in self._queue:  # this thread was interrupted

@@ -15,7 +15,7 @@ import attrs
 from tsmodel.errors import StoreError
 from tsmodel.forking import in_child
 from tsmodel.keys import LIMITS, KeyRange
-from tsmodel.store.blocks import Block
+from tsmodel.store.blocks import Block, EncodedBlock
 from tsmodel.store.engine import Run, held
 
 __all__ = ["MemoryEngine"]
@@ -76,6 +76,12 @@ class _Transaction:
         run = Run(cid, self._next_run, sum(block.size for block in kept))
         self._runs[cid] = {**self._runs.get(cid, {}), run: kept}
         self._next_run += 1
+
+    def insert_encoded(self, cid: int, blocks: Sequence[EncodedBlock]) -> None:
+        kept = [
+            Block.decoded(memoryview(each.data), each.bounds, each.count, each.record_size, each.size) for each in blocks
+        ]
+        self.insert(cid, kept)
 
     def state(self) -> _State:
         return _State(self._last_acq, self._next_run, self._runs)

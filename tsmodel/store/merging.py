@@ -38,6 +38,8 @@ class MergePolicy:
         Args:
             sizes: bytes of each run of one cid.
         """
+        if len(sizes) < self.fan_in:
+            return []
         most = -1
         current = [(self._tier(size), size) for size in sizes if size < self.final]
         while True:

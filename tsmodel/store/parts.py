@@ -32,6 +32,8 @@ __all__ = [
     "encode_bytes",
     "encode_integers",
     "encode_items",
+    "end_of_part",
+    "move_integers",
     "read_parts",
 ]
 
@@ -66,6 +68,8 @@ _DIFFERENCES: Final = 0x80
 """Added to the form of integers: `first`, then what is added to get from each integer to the next one."""
 
 _HEADER: Final = struct.Struct("<BBBBIIIqqQ")
+_LENGTH: Final = 6
+"""Place of the length in a header."""
 _UNSIGNED: Final = {width: np.dtype(f"u{width}") for width in (1, 2, 4, 8)}
 _ONE: Final = np.ones(1, np.int64)
 _MANY: Final = 32
@@ -148,6 +152,23 @@ def decode_integers(part: Part, count: int, dtype: npt.DTypeLike = np.int64) -> 
     wanted = np.dtype(dtype)
     # Sums and products that overflow keep the lower bits: they are right in any width that the results fit.
     return _decoded(part, count, 0, _UNSIGNED[wanted.itemsize]).view(wanted)
+
+
+def move_integers(data: bytearray, at: int, by: int) -> None:
+    """Adds `by` to each integer of the part that begins at `at`, without decoding it. The sums must fit into 64 bits."""
+    form, *middle, base, first, scale = _HEADER.unpack_from(data, at)
+    if form & _DIFFERENCES:
+        first += by
+    elif form == _Form.RUNS:
+        move_integers(data, at + _HEADER.size, by)
+    else:
+        base += by
+    _HEADER.pack_into(data, at, form, *middle, base, first, scale)
+
+
+def end_of_part(data: bytes | bytearray, at: int) -> int:
+    """Where the part that begins at `at` ends."""
+    return at + _HEADER.size + int(_HEADER.unpack_from(data, at)[_LENGTH])
 
 
 def encode_items(items: Bytes, codec: Codec) -> bytes:

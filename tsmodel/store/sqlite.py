@@ -36,7 +36,7 @@ import attrs
 
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError, StoreInDoubtError
 from tsmodel.keys import KeyRange
-from tsmodel.store.blocks import Block
+from tsmodel.store.blocks import Block, EncodedBlock
 from tsmodel.store.cache import BlockCache
 from tsmodel.store.directory import Directory, State, Table, checked_block
 from tsmodel.store.engine import EngineBusyError, Run, held
@@ -70,6 +70,8 @@ _SQLITE_MAGIC: Final = b"SQLite format 3\0"
 _CHECKPOINT_PAGES: Final = 2048
 _JOURNAL_LIMIT: Final = 16 * 2**20
 """Bytes to which the journal is cut back once all of it is in the main file."""
+_MOST_IDLE: Final = 16
+"""Connections that are kept for later readers: each has two descriptors, and some 2 MiB of pages."""
 _CLOSING: Final = 0.3
 """Seconds in which a process that is closing the file removes its journal and says that the file is closed."""
 
@@ -184,7 +186,12 @@ class _Transaction(_Snapshot):
         return self._next_run
 
     def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False) -> None:
-        stored = [block.encoded(Codec.ZSTD if is_merged else Codec.LZ4) for block in blocks]
+        self._insert(cid, blocks, [block.encoded(Codec.ZSTD if is_merged else Codec.LZ4) for block in blocks])
+
+    def insert_encoded(self, cid: int, blocks: Sequence[EncodedBlock]) -> None:
+        self._insert(cid, blocks, [block.data for block in blocks])
+
+    def _insert(self, cid: int, blocks: Sequence[Block | EncodedBlock], stored: Sequence[bytes | bytearray]) -> None:
         directory = Directory.of(self._next_run, cid, self._next_block, blocks, stored)
         rows = enumerate(stored, self._next_block)
         self._connection.executemany("INSERT INTO blocks (id, data) VALUES (?, ?)", rows)
@@ -470,7 +477,7 @@ class SQLiteEngine:
     def _give_back(self, connection: sqlite3.Connection, healthy: bool) -> None:
         if connection not in self._connections:  # the parent's
             return
-        if not healthy or self._closed:
+        if not healthy or self._closed or self._idle.qsize() >= _MOST_IDLE:
             self._disconnect(connection)
             return
         connection.execute("ROLLBACK")

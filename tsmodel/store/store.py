@@ -14,24 +14,24 @@ Rules kept here:
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Generator, Sequence
 from copy import copy
 from typing import Final
 
-import attrs
-
 from tsmodel.backend import AcqInterval, Batch, Scan, Spare
 from tsmodel.errors import StoreError, StoreInDoubtError
+from tsmodel.forking import in_child
 from tsmodel.keys import LIMITS, KeyRange
-from tsmodel.store.blocks import Block, merged, sorted_blocks
+from tsmodel.store.blocks import merged
 from tsmodel.store.engine import Engine, EngineBusyError, Writing
 from tsmodel.store.group import GroupCommit
-from tsmodel.store.intake import Arrived, arrived, with_acqs
+from tsmodel.store.intake import Arrived, Put, sorted_run
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import DEFAULT_CACHE, SQLiteEngine
 from tsmodel.timestamps import now_ns
-from tsmodel.wire.chunk import Chunk, joined
+from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.unstored import Unstored
 
 __all__ = ["EmbeddedStore", "open_store"]
@@ -66,26 +66,6 @@ def open_store(
     return EmbeddedStore(SQLiteEngine(os.fspath(path), cache_bytes, read_only=read_only, create=create))
 
 
-@attrs.define(eq=False)
-class _Put:
-    """A put that waits to be stored.
-
-    Attributes:
-        records: its records.
-        with_acq: whether they have their acqs already.
-        outcome: what came of it.
-    """
-
-    records: list[Arrived]
-    with_acq: bool
-    outcome: AcqInterval | BaseException | None = None
-
-    def acqs(self) -> AcqInterval:
-        """Least and greatest acq of a PUTA."""
-        acqs = [each.acqs for each in self.records if each.acqs is not None]
-        return AcqInterval(min(each.acq_min for each in acqs), max(each.acq_max for each in acqs))
-
-
 class EmbeddedStore:
     """A backend that keeps records in this process. May be used from several threads.
 
@@ -99,7 +79,9 @@ class EmbeddedStore:
         self._engine = engine
         self._clock = clock
         self._policy = policy or MergePolicy()
-        self._group = GroupCommit(self._store, _TOGETHER)
+        self._group = GroupCommit[Put](_TOGETHER)
+        self._begin()
+        in_child(self._begin)
         self.spare = Spare(0)  # blocks are decoded in this process: several at once are no faster
 
     @property
@@ -130,8 +112,18 @@ class EmbeddedStore:
         """
         if unless_stored is not None:  # it must see what all others have stored, so it goes alone
             return self._append_new(batches, with_acq, unless_stored)
-        put = _Put(arrived(batches, with_acq=with_acq), with_acq)
-        self._group.run(put, sum(each.chunk.nbytes for each in put.records))
+        put = self.begin_put(with_acq=with_acq)
+        put.add(batches)
+        return self.store(put)
+
+    def begin_put(self, *, with_acq: bool) -> Put:
+        """A put whose records arrive in pieces. It is stored by `store`, or dropped."""
+        return Put(self._policy.final, self._encoding, with_acq=with_acq)
+
+    def store(self, put: Put) -> AcqInterval:
+        """Stores a put, as `append` does."""
+        put.prepare()
+        self._group.run(put, put.held, self._store)
         outcome, put.outcome = put.outcome, None
         if isinstance(outcome, AcqInterval):
             return outcome
@@ -180,16 +172,27 @@ class EmbeddedStore:
                         yield selected
         return answer
 
+    def _begin(self) -> None:
+        self._encoding = threading.Lock()
+
     def _append_new(self, batches: Sequence[Batch], with_acq: bool, unless_stored: Unstored) -> AcqInterval:
         with self._engine.writing() as transaction:
             for box in unless_stored.boxes():
                 for block in transaction.blocks(box):
                     unless_stored.feed(block.select(box))
-            put = _Put(arrived(unless_stored.left_of(batches), with_acq=with_acq), with_acq)
+            put = self.begin_put(with_acq=with_acq)
+            put.add(unless_stored.left_of(batches))
+            put.prepare()
             return self._write(transaction, [put])[0]
 
-    def _store(self, puts: list[_Put]) -> None:
+    def _store(self, puts: list[Put]) -> None:
         """Stores puts in one transaction, and notes what came of each."""
+        for put in puts:
+            if put.is_gone is not None and put.is_gone():
+                put.outcome = StoreError("whoever sent the records has given up; nothing was stored", path=self.path)
+        puts = [put for put in puts if put.outcome is None]
+        if not puts:
+            return
         has_begun, is_written = False, False
         given: list[AcqInterval] = []
         try:
@@ -213,34 +216,33 @@ class EmbeddedStore:
             for put, interval in zip(puts, given, strict=True):
                 put.outcome = interval
 
-    def _write(self, transaction: Writing, puts: Sequence[_Put]) -> list[AcqInterval]:
+    def _write(self, transaction: Writing, puts: Sequence[Put]) -> list[AcqInterval]:
         """Writes the records of puts; gives the acqs of each."""
         given: list[AcqInterval] = []
         before, now = transaction.last_acq(), self._clock()
         last = before
+        records: dict[int, list[Arrived]] = {}
         for put in puts:
-            if not put.records:
-                given.append(AcqInterval(-1, -1))
-                continue
-            if put.with_acq:
-                interval = put.acqs()
-                last = max(last, min(interval.acq_max, now))
-            else:
-                try:
-                    interval = with_acqs(put.records, max(now, last + 1))
-                except OverflowError as error:
-                    raise StoreError(f"{error}; use PUTA to give acqs yourself", path=self.path) from error
-                last = interval.acq_max
+            try:
+                interval, arrived, runs = put.stored(max(now, last + 1))
+            except OverflowError as error:
+                raise StoreError(f"{error}; use PUTA to give acqs yourself", path=self.path) from error
             given.append(interval)
-        for cid, records in _by_cid([records for put in puts for records in put.records]).items():
-            self._add(transaction, cid, records)
+            if arrived or runs:
+                last = max(last, min(interval.acq_max, now) if put.with_acq else interval.acq_max)
+            for each in arrived:
+                records.setdefault(each.cid, []).append(each)
+            for cid, blocks in runs:
+                transaction.insert_encoded(cid, blocks)
+        for cid, found in records.items():
+            self._add(transaction, cid, found)
         if last > before:
             transaction.set_last_acq(last)
         return given
 
     def _add(self, transaction: Writing, cid: int, records: list[Arrived]) -> None:
         """Stores records of one cid as a run, merged with such runs as it is time for."""
-        blocks = _sorted(records)
+        blocks = sorted_run(records)
         runs = transaction.runs(cid)
         sizes = [run.size for run in runs] + [sum(block.size for block in blocks)]
         chosen = self._policy.choose(sizes)
@@ -261,16 +263,3 @@ def _copied(error: Exception) -> Exception:
 
 def _answer(box: KeyRange, last: int) -> int:
     return min(box.max.acq, last + 1 if last > LIMITS["acq"].least else last)
-
-
-def _by_cid(came: Sequence[Arrived]) -> dict[int, list[Arrived]]:
-    groups: dict[int, list[Arrived]] = {}
-    for records in came:
-        groups.setdefault(records.cid, []).append(records)
-    return groups
-
-
-def _sorted(records: list[Arrived]) -> list[Block]:
-    whole = joined([each.chunk for each in records])
-    layouts = [each.layout for each in records if each.layout is not None] if whole.record_size else []
-    return sorted_blocks(whole.rows(), whole.record_size, max(layouts, key=len, default=None))

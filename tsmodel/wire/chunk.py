@@ -334,7 +334,11 @@ class ColumnChunk(Chunk):
     def rows(self) -> memoryview:
         """See `Chunk.rows`."""
         if self._assembled is None:
-            self._assembled = octets_of(self._whole()) if self.record_size else self._mixed()
+            kept: Callable[[], memoryview] | None = getattr(self._columns, "rows", None)  # by whoever has the columns
+            if kept is not None:
+                self._assembled = kept()
+            else:
+                self._assembled = octets_of(self._whole()) if self.record_size else self._mixed()
         return self._assembled
 
     def offsets(self) -> Places:

@@ -12,7 +12,17 @@ from tsmodel import Float32, Int32, TSModel
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import LIMITS, Key, KeyRange
 from tsmodel.model.base import codec_of
-from tsmodel.store.blocks import BLOCK_BYTES, BLOCK_RECORDS, MOST_BYTES, Block, Piece, layout_of, merged, sorted_blocks
+from tsmodel.store.blocks import (
+    BLOCK_BYTES,
+    BLOCK_RECORDS,
+    MOST_BYTES,
+    Block,
+    EncodedBlock,
+    Piece,
+    layout_of,
+    merged,
+    sorted_blocks,
+)
 from tsmodel.store.parts import Codec
 from tsmodel.wire.records import GET_FORM
 
@@ -64,6 +74,21 @@ def test_merged_blocks_hold_what_went_in(groups: list[list[Row]]) -> None:
     came_out = list(merged(went_in))
     assert sorted(rows_of(came_out)) == sorted(rows_of(went_in))
     assert [row[:5] for row in rows_of(came_out)] == sorted(row[:5] for row in rows_of(went_in))
+
+
+@settings(max_examples=50, deadline=None)
+@given(rows_of_one_size | rows_of_any_size, st.lists(st.integers(0, 2**62), min_size=1, max_size=3))
+def test_the_acqs_of_encoded_blocks_are_moved(rows: list[Row], moves: list[int]) -> None:
+    counted = [(*row[:3], at, row[4]) for at, row in enumerate(rows)]
+    encoded = [EncodedBlock(block, Codec.LZ4) for block in blocks_of(counted)]
+    for by in moves:
+        for each in encoded:
+            each.move(by)
+    back = [Block.decoded(memoryview(each.data), each.bounds, each.count, each.record_size, each.size) for each in encoded]
+    assert sorted(rows_of(back)) == sorted((7, *row[:3], row[3] + moves[-1], row[4]) for row in counted)
+    for block in back:
+        acqs = [row[4] for row in rows_of([block])]
+        assert block.bounds[-2:] == (min(acqs), max(acqs))
 
 
 def test_a_block_is_full_at_a_number_of_records() -> None:

@@ -35,10 +35,10 @@ def work() -> Work:
     return Work()
 
 
-def started(group: GroupCommit[int], item: int, size: int = 1) -> threading.Thread:
+def started(work: Work, group: GroupCommit[int], item: int, size: int = 1) -> threading.Thread:
     def run() -> None:
         with suppress(KeyboardInterrupt):
-            group.run(item, size)
+            group.run(item, size, work)
 
     thread = threading.Thread(target=run)
     waiting = len(group._queue)
@@ -63,58 +63,65 @@ def ended(threads: list[threading.Thread]) -> bool:
 
 
 def test_who_comes_first_goes_alone_and_the_others_together_in_their_order(work: Work) -> None:
-    group = GroupCommit(work, 100)
-    threads = [started(group, 0)]
+    group = GroupCommit[int](100)
+    threads = [started(work, group, 0)]
     assert work.begun.wait(20)
-    threads += [started(group, number) for number in range(1, 8)]
+    threads += [started(work, group, number) for number in range(1, 8)]
     work.goes_on.set()
     assert ended(threads)
     assert work.groups == [[0], [1, 2, 3, 4, 5, 6, 7]]
-    group.run(8, 1)
+    group.run(8, 1, work)
     assert work.groups[-1] == [8]
 
 
 def test_large_ones_go_in_several_groups(work: Work) -> None:
-    group = GroupCommit(work, 10)
-    threads = [started(group, 0)]
+    group = GroupCommit[int](10)
+    threads = [started(work, group, 0)]
     assert work.begun.wait(20)
-    threads += [started(group, number, size) for number, size in enumerate((4, 6, 1, 30, 5, 5), 1)]
+    threads += [started(work, group, number, size) for number, size in enumerate((4, 6, 1, 30, 5, 5), 1)]
     work.goes_on.set()
     assert ended(threads)
     assert work.groups == [[0], [1, 2], [3], [4], [5, 6]]
 
 
 def test_an_interrupted_leader_keeps_nobody_waiting(work: Work) -> None:
-    group = GroupCommit(work, 100)
-    threads = [started(group, 0)]
+    group = GroupCommit[int](100)
+    threads = [started(work, group, 0)]
     assert work.begun.wait(20)
-    threads += [started(group, number) for number in range(1, 4)]
+    threads += [started(work, group, number) for number in range(1, 4)]
     work.failing = KeyboardInterrupt()
     work.goes_on.set()
     assert ended(threads)
     assert work.groups == [[0], [1, 2, 3]]
 
 
-@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="threads cannot be interrupted here")
+@pytest.mark.skipif(
+    not hasattr(signal, "pthread_kill") or threading.current_thread() is not threading.main_thread(),
+    reason="this thread cannot be interrupted here",
+)
 @pytest.mark.parametrize("place", [1, 2, 3])
 def test_who_is_interrupted_while_it_waits_does_not_go_along(work: Work, place: int) -> None:
-    group = GroupCommit(work, 100)
-    threads = [started(group, 0)]
+    group = GroupCommit[int](100)
+    threads = [started(work, group, 0)]
     assert work.begun.wait(20)
-    threads += [started(group, number) for number in range(1, place)]
+    threads += [started(work, group, number) for number in range(1, place)]
     main = threading.get_ident()
 
     def interrupt() -> None:
         until(lambda: len(group._queue) == place)
         time.sleep(0.05)
-        signal.pthread_kill(main, signal.SIGINT)
+        signal.pthread_kill(main, signal.SIGUSR1)
 
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
     interrupter = threading.Thread(target=interrupt)
     interrupter.start()
-    with pytest.raises(KeyboardInterrupt):
-        group.run(place, 1)
-    interrupter.join()
-    threads += [started(group, number) for number in range(place + 1, 5)]
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            group.run(place, 1, work)
+    finally:
+        interrupter.join()
+        signal.signal(signal.SIGUSR1, before)
+    threads += [started(work, group, number) for number in range(place + 1, 5)]
     work.goes_on.set()
     assert ended(threads)
     assert work.groups == [[0], [number for number in (1, 2, 3, 4) if number != place]]

@@ -45,6 +45,23 @@ def test_integers_come_back(values: npt.NDArray[np.int64], codec: Codec) -> None
         parts.decode_integers(part, len(values) + 1)
 
 
+@settings(max_examples=300, deadline=None)
+@given(columns, codecs, st.integers(-(2**61), 2**61), st.integers(-(2**61), 2**61))
+def test_integers_are_moved_without_decoding_them(
+    values: npt.NDArray[np.int64], codec: Codec, first: int, second: int
+) -> None:
+    values = values // 4
+    before = parts.encode_integers(np.arange(50), codec)
+    data = bytearray(before + parts.encode_integers(values, codec))
+    at = parts.end_of_part(data, 0)
+    assert (at, parts.end_of_part(data, at)) == (len(before), len(data))
+    for by in (first, second - first):
+        parts.move_integers(data, at, by)
+    kept, moved = parts.read_parts(memoryview(data))
+    assert np.array_equal(parts.decode_integers(moved, len(values)), values + second)
+    assert np.array_equal(parts.decode_integers(kept, 50), np.arange(50))
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.integers(1, 70), st.integers(1, 300), st.integers(0, 2**32), st.sampled_from([1, 2, 3, 256]), codecs)
 def test_items_come_back(count: int, width: int, seed: int, kinds: int, codec: Codec) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,17 @@ def test_a_process_that_is_gone_left_its_journal(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("path")
+def test_connections_of_many_readers_are_not_kept(path: Path) -> None:
+    fill(path, 10)
+    store = open_store(path)
+    with ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(store._engine.reading())
+    assert len(store._engine._connections) <= 20  # type: ignore[attr-defined]
+    assert len(scanned(store)) == 10
+    store.close()
+
+
 class TestForked:
     pytestmark = forks
 
