@@ -42,6 +42,7 @@ DRIVERS = {
     "query/fetching.py",
     "query/steps.py",
     "server/listener.py",
+    "server/operating.py",
     "server/tls.py",
     "session/flushing.py",
     "session/session_async.py",
