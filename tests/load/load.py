@@ -163,12 +163,12 @@ def run(connections: int, seconds: float, pause: float, directory: Path) -> dict
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, most) if most > 0 else 8192, most))
     command = [sys.executable, "-m", "tsmodel", "serve", "--data", "load.tsdb", "--port", "0", "--log-level", "warning"]
     with (directory / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, stderr=log, text=True)
-        try:
-            report = asyncio.run(loaded(process, connections, seconds, pause))
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
+        with subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, stderr=log, text=True) as process:
+            try:
+                report = asyncio.run(loaded(process, connections, seconds, pause))
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait(60)
     report["log"] = (directory / "log").read_text().splitlines()
     found = Counter({cid: each.records for cid, each in info(directory / "load.tsdb").cids.items()})
     wanted = {number: count for number, count in report.pop("stored").items() if count}
