@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import selectors
 import socket
 import statistics
 import struct
@@ -18,6 +19,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -253,12 +255,24 @@ def server_rows() -> list[Result]:
                 }
             )
             latencies, failed = crowd(ours)
+        with served(Path(directory, "put.tsdb")) as address:
+            one, many = puts_at_once(address, 1), puts_at_once(address, 60)
     rate, slower = (f"{COUNT / min(times[name]) / 1e6:.0f} M records/s" for name in ("ours", "uncached"))
     ordered = sorted(latencies)
     p99 = ordered[int(len(ordered) * 0.99)]
     return [
-        compared("server: GET of whole blocks", times, "ours", "bare", 0.7, f"{rate}; peer: a bare socket, sending"),
-        compared("the same without its cache", times, "uncached", "bare", 0.7, f"{slower}; peer: a bare socket, sending"),
+        compared("server: GET of whole blocks", times, "ours", "bare", 0.9, f"{rate}; peer: a bare socket, sending"),
+        compared("the same without its cache", times, "uncached", "bare", 0.25, f"{slower}; peer: a bare socket, sending"),
+        Result(
+            "server: puts of one record by 60 clients",
+            1 / many,
+            "one client",
+            1 / one,
+            many / one,
+            "3",
+            many >= 3 * one,
+            f"{many:.0f} puts/s, {one:.0f} by one client; each has a cid of its own",
+        ),
         Result(
             "server: 200 connections at once",
             statistics.median(latencies),
@@ -270,6 +284,32 @@ def server_rows() -> list[Result]:
             f"each connects and reads 1,000 records; p99 {p99 * 1000:.0f} ms, {failed} failed",
         ),
     ]
+
+
+def puts_at_once(address: tuple[str, int], clients: int, seconds: float = 2) -> float:
+    """Puts of one record a second, by so many clients that wait for each answer."""
+    done = count()
+    until = time.perf_counter() + seconds
+    with selectors.DefaultSelector() as ready:
+        for cid in range(clients):
+            connection = socket.create_connection(address)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            ready.register(connection, selectors.EVENT_READ, cid)
+            connection.sendall(one_record(cid, 0))
+        while time.perf_counter() < until:
+            for key, _ in ready.select(1):
+                answer = key.fileobj.recv(64)  # type: ignore[union-attr]
+                assert answer[:4] == bytes(4)
+                key.fileobj.sendall(one_record(key.data, next(done)))  # type: ignore[union-attr]
+        for key in list(ready.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr]
+    return next(done) / seconds
+
+
+def one_record(cid: int, cap: int) -> bytes:
+    """A put of one record."""
+    record = struct.pack("<iqiq", 29, cap % 1000, 7, cap) + b"123456789"
+    return struct.pack("<iQii", 5, 0, cid, len(record)) + record + GUARD
 
 
 def crowd(address: tuple[str, int]) -> tuple[list[float], int]:

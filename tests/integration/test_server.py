@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import errno
+import json
+import os
 import random
 import signal
 import socket
 import sqlite3
+import ssl
 import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, closing
+import urllib.request
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.batches import batches, scanned
+from support.channels import authority, client_tls, server_tls
 from support.wiring import OK, get_record, put_of, put_record
 
 from tsmodel import Int32, TSModel, connect, now_ns
 from tsmodel.backend import Scan
 from tsmodel.cli import main
+from tsmodel.client.backend import TStorageBackend
 from tsmodel.client.channel import Channel
 from tsmodel.client.operations import Receive, Send
 from tsmodel.client.payload_type import BytesPayloadType, UnitPayloadType
 from tsmodel.client.record import Key, Record
-from tsmodel.errors import SessionError, TransportError
+from tsmodel.errors import SessionError, TransportError, WriteError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.server import Listener, serve_in_thread
 from tsmodel.server.conversation import Conversation
+from tsmodel.server.counts import serve_metrics
+from tsmodel.server.memory import Memory
 from tsmodel.store import EmbeddedStore, open_store
 from tsmodel.wire.chunk import Chunk, RowChunk
 
@@ -338,10 +346,11 @@ class Mark(TSModel):
     number: Int32
 
 
-def command(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
+def command(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "tsmodel", "serve", *map(str, arguments)],
         cwd=cwd,
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -538,7 +547,8 @@ def test_a_refused_peer_that_goes_on_sending_loses_its_place(store: EmbeddedStor
 @pytest.mark.parametrize(
     ("options", "wording"),
     [({"idle_timeout": -1}, "idle_timeout takes seconds above 0"), ({"idle_timeout": float("nan")}, "idle_timeout takes")]
-    + [({name: 0}, f"{name} is at least 1") for name in ("max_connections", "max_put")],
+    + [({name: 0}, f"{name} is at least 1") for name in ("max_connections", "max_put", "max_memory")]
+    + [({name: 0}, f"{name} takes seconds above 0") for name in ("stall_timeout", "request_timeout")],
 )
 def test_limits_that_cannot_be(store: EmbeddedStore, options: dict[str, Any], wording: str) -> None:
     with pytest.raises(SessionError, match=wording):
@@ -553,6 +563,8 @@ def test_limits_that_cannot_be(store: EmbeddedStore, options: dict[str, Any], wo
         (["--idle-timeout", "soon"], "'soon' is not a number of seconds above 0"),
         (["--cache-bytes", "64MB"], "'64MB' is not a whole number from 0; write 64 MB as 64000000"),
         (["--max-connections", "0"], "'0' is not a whole number from 1"),
+        (["--metrics", "9100x"], "'9100x' is not a port, or host:port"),
+        (["--stall-timeout", "0"], "'0' is not a number of seconds above 0"),
     ],
 )
 def test_arguments_that_cannot_be(arguments: list[str], wording: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -562,7 +574,8 @@ def test_arguments_that_cannot_be(arguments: list[str], wording: str, capsys: py
 
 
 def test_pieces_of_a_put_count_with_what_they_take(store: EmbeddedStore) -> None:
-    conversation = Conversation(store, max_put=100_000, peer="peer")
+    memory = Memory(100_000)
+    conversation = Conversation(store, max_put=100_000, peer="peer", memory=memory)
     steps = conversation.steps()
     step = next(steps)
     record = put_record(b"", 1, 1, 1)
@@ -576,3 +589,252 @@ def test_pieces_of_a_put_count_with_what_they_take(store: EmbeddedStore) -> None
             break
     assert isinstance(step, Send)
     assert b"".join(step.buffers) == struct.pack("<iQ", -5, 0)
+    steps.close()
+    assert memory.used == 0
+
+
+@contextmanager
+def listener(store: Any, **options: Any) -> Iterator[Listener]:
+    """A server in a thread, with limits of its own."""
+    made = Listener(store, **options)
+    thread = threading.Thread(target=made.serve)
+    thread.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if is_so():
+            return
+        time.sleep(0.02)
+    pytest.fail("it never came to that")
+
+
+def test_all_connections_share_one_limit_of_memory(store: EmbeddedStore) -> None:
+    records = [put_record(bytes(100), 1, 1, cap) for cap in range(1000)]
+    with listener(store, max_memory=200_000) as server, socket.create_connection(server.address, 10) as first:
+        first.sendall(put_of((1, records))[:-4])
+        until(lambda: server.memory.used > 100_000)
+        assert said(server.address, put_of((1, records))) == struct.pack("<iQ", -5, 0)
+        first.sendall(struct.pack("<i", -1))
+        assert first.recv(64)[:4] == bytes(4)
+        until(lambda: server.memory.used == 0)
+        assert said(server.address, put_of((1, records)))[:4] == bytes(4)
+        until(lambda: server.memory.used == 0)
+        assert server.counts.refusals == {"NOMEM": 1}
+    assert len(scanned(store)) == 2000
+
+
+def test_room_for_a_large_record_counts_and_is_given_back(store: EmbeddedStore) -> None:
+    with listener(store, max_memory=2**20) as server, socket.create_connection(server.address, 10) as peer:
+        peer.sendall(put_of((1, [put_record(bytes(300_000), 1, 1, 1)])))
+        assert peer.recv(64)[:4] == bytes(4)
+        until(lambda: server.memory.used == 0)
+        assert said(server.address, put_of((1, [put_record(bytes(2**21), 1, 1, 1)]))) == struct.pack("<iQ", -5, 0)
+        until(lambda: server.memory.used == 0)
+    assert len(scanned(store)) == 1
+
+
+def test_who_stalls_within_a_request_is_closed_and_who_rests_is_not(store: EmbeddedStore) -> None:
+    with listener(store, stall_timeout=0.3) as server, socket.create_connection(server.address, 10) as resting:
+        assert said(server.address, struct.pack("<iQ", 5, 0), end=False) == b""
+        assert server.counts.values["connections_timed_out"] == 1
+        time.sleep(0.4)
+        for _ in range(2):
+            resting.sendall(put_of((1, [put_record(b"", 1, 1, 1)])))
+            assert resting.recv(64)[:4] == bytes(4)
+            time.sleep(0.4)
+        assert server.connections == 1
+
+
+def test_a_request_that_never_ends_is_closed(store: EmbeddedStore) -> None:
+    request = put_of((1, [put_record(b"", 1, 1, cap) for cap in range(200)]))
+    with listener(store, request_timeout=0.5) as server, socket.create_connection(server.address, 10) as peer:
+        for _ in range(4):  # each has its own time
+            peer.sendall(request)
+            assert peer.recv(64)[:4] == bytes(4)
+            time.sleep(0.2)
+        for byte in request[:1000]:  # each byte is in time, and the request is not
+            try:
+                peer.sendall(bytes([byte]))
+            except OSError:
+                break
+            time.sleep(0.02)
+        else:
+            pytest.fail("a request may take any time")
+        assert server.counts.values["connections_timed_out"] == 1
+    assert len(scanned(store)) == 800
+
+
+def test_a_reader_that_does_not_read_lets_go_of_its_snapshot(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store.tsdb")
+    store.append(batches([(1, n, 0, 0, random.Random(n).randbytes(2**20)) for n in range(32)]))
+    with listener(store, stall_timeout=0.3) as server, socket.create_connection(server.address, 10) as stubborn:
+        stubborn.sendall(struct.pack("<iQ", 1, 64) + EVERYTHING)
+        until(lambda: bool(store.engine._readers))  # type: ignore[attr-defined]
+        until(lambda: not store.engine._readers)  # type: ignore[attr-defined]
+        assert server.counts.values["connections_timed_out"] == 1
+    store.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a reset is not noticed there")
+def test_a_put_that_its_client_has_given_up_is_not_stored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    store = open_store(tmp_path / "store.tsdb")
+    with listener(store) as server:
+        with store.engine.writing():
+            first = socket.create_connection(server.address, 10)
+            first.sendall(put_of((1, [put_record(b"first", 1, 1, 1)])))
+            until(lambda: store._group._leader is not None)
+            given_up = socket.create_connection(server.address, 10)
+            given_up.sendall(put_of((1, [put_record(b"given up", 1, 1, 1)])))
+            until(lambda: bool(store._group._queue))
+            given_up.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            given_up.close()
+            time.sleep(0.1)
+        assert first.recv(64)[:4] == bytes(4)
+        until(lambda: "has given up" in caplog.text)
+        first.close()
+    assert [row[5] for row in scanned(store)] == [b"first"]
+    store.close()
+
+
+def test_a_put_whose_commit_failed_is_not_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(tmp_path / "store.tsdb")
+    engine: Any = store.engine
+    with listener(store) as server:
+        monkeypatch.setattr(engine, "_commit", lambda _: engine._fail("disk I/O error", None))
+        with connect("tstorage://{}:{}?timeout=10".format(*server.address)) as session:
+            session.add(Mark(cid=1, mid=1, moid=1, cap=1, number=5))
+            with pytest.raises(WriteError) as caught:
+                session.flush()
+            assert (len(caught.value.unknown), len(caught.value.not_stored)) == (1, 0)
+            session.discard()
+        answer = said(server.address, put_of((1, [put_record(b"", 1, 1, 1)])))
+        assert answer == struct.pack("<iQ", -6, 0)  # the store does nothing more, so surely it is not stored
+    store.close()
+
+
+def test_a_server_that_is_read_only(store: EmbeddedStore) -> None:
+    store.append(batches([(1, 1, 1, 1, b"x")]))
+    with listener(store, read_only=True) as server:
+        assert said(server.address, put_of((1, [put_record(b"", 1, 1, 1)]))) == struct.pack("<iQ", -7, 0)
+        assert get_record(b"x", 1, 1, 1, 1, 0)[:28] in said(server.address, struct.pack("<iQ", 1, 64) + EVERYTHING)
+    assert len(scanned(store)) == 1
+
+
+def test_a_server_in_front_of_another_one(store: EmbeddedStore) -> None:
+    with serve_in_thread(store) as (host, port), serve_in_thread(f"tstorage://{host}:{port}?timeout=10") as proxy:
+        url = "tstorage://{}:{}?timeout=10".format(*proxy)
+        with connect(url) as session:
+            session.add_all(Mark(cid=1, mid=1, moid=1, cap=n, number=n) for n in range(1000))
+            receipt = session.flush()
+            assert [mark.number for mark in Mark.query.order_by(Mark.cap).all()] == list(range(1000))
+            assert Mark.query.last_acq() > receipt.acq_max
+        refused = struct.pack("<iQ", 1, 64) + Key(0, 0, 0, 0, 2**62).to_bytes() + Key.max().to_bytes()
+        assert said(proxy, refused, end=False) == OK + struct.pack("<iiQ", 0, -1, 0)
+    assert len(scanned(store)) == 1000
+
+
+def test_a_server_whose_cluster_is_away_answers_no_put(store: EmbeddedStore) -> None:
+    with ExitStack() as stack:
+        cluster = stack.enter_context(serve_in_thread(store))
+        proxy = stack.enter_context(serve_in_thread("tstorage://{}:{}?timeout=2".format(*cluster)))
+        monkey = stack.enter_context(pytest.MonkeyPatch.context())
+
+        def lost(*arguments: Any, **options: Any) -> Any:
+            raise TransportError("the connection was lost")
+
+        monkey.setattr(TStorageBackend, "append", lost)
+        monkey.setattr(TStorageBackend, "last_acq", lost)
+        assert said(proxy, put_of((1, [put_record(b"", 1, 1, 1)]))) == b""
+        assert said(proxy, struct.pack("<iQ", 7, 64) + EVERYTHING) == struct.pack("<iQ", -6, 0)
+
+
+def test_clients_are_let_in_by_the_name_of_their_certificate(store: EmbeddedStore) -> None:
+    context = server_tls()
+    authority().configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with serve_in_thread(store, ssl_context=context, client_names=["meters.example", "other.example"]) as address:
+        for name, is_let_in in (("meters.example", True), ("stranger.example", False), (None, False)):
+            with Channel(*address, BytesPayloadType(), timeout=10, ssl_context=client_tls(name)) as channel:
+                try:
+                    found = channel.get(Key.min(), Key.max()).is_ok()
+                except OSError:
+                    found = False
+                assert found is is_let_in
+
+
+def test_what_is_counted_is_given_to_prometheus(store: EmbeddedStore) -> None:
+    pytest.importorskip("prometheus_client")
+    with listener(store, max_put=1000) as server:
+        said(server.address, put_of((1, [put_record(b"", 1, 1, cap) for cap in range(3)])))
+        said(server.address, struct.pack("<iQ", 7, 64) + EVERYTHING)
+        said(server.address, put_of((1, [put_record(bytes(2000), 1, 1, 1)])))
+        until(lambda: server.connections == 0)
+        web = serve_metrics("127.0.0.1", 0, server.counts, {"connections": ("Open.", lambda: server.connections)})
+        with urllib.request.urlopen(f"http://127.0.0.1:{web.server_port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        web.shutdown()
+        web.server_close()
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("tsmodel_"))
+    assert lines["tsmodel_records_stored_total"] == "3.0"
+    assert lines["tsmodel_connections_accepted_total"] == "3.0"
+    assert lines['tsmodel_refusals_total{status="NOMEM"}'] == "1.0"
+    assert lines['tsmodel_request_seconds_count{kind="put"}'] == "1.0"
+    assert lines['tsmodel_request_seconds_bucket{kind="get_acq",le="+Inf"}'] == "1.0"
+    assert lines["tsmodel_connections"] == "0.0"
+    assert float(lines["tsmodel_received_bytes_total"]) > 2000
+
+
+def test_serving_others_without_tls_is_warned_of(store: EmbeddedStore, caplog: pytest.LogCaptureFixture) -> None:
+    for host, is_warned in (("0.0.0.0", True), ("127.0.0.1", False)):
+        caplog.clear()
+        with listener(store, host=host) as server:
+            assert serves(("127.0.0.1", server.address[1]))
+        assert ("WITHOUT TLS" in caplog.text) is is_warned
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="systemd is what is told")
+def test_the_command_as_a_service(tmp_path: Path) -> None:
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(60)
+        process = command(
+            *("--data", "file:served.tsdb", "--port", "0", "--log-format", "json", "--log-level", "info"),
+            cwd=tmp_path,
+            NOTIFY_SOCKET=str(tmp_path / "notify"),
+        )
+        address = listening(process)
+        assert systemd.recv(100) == b"READY=1"
+        said(address, struct.pack("<iQ", 99, 0))
+        process.send_signal(signal.SIGTERM)
+        assert systemd.recv(100) == b"STOPPING=1"
+        _, log = process.communicate(timeout=20)
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert {tuple(line) for line in lines} == {("time", "level", "logger", "message")}
+    assert "max_memory 2147483648" in lines[0]["message"]
+    (warned,) = [line for line in lines if line["level"] == "warning"]
+    assert "unknown command 99" in warned["message"]
+
+
+def test_the_command_serves_a_file_that_it_may_only_read(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "served.tsdb")
+    store.append(batches([(1, 1, 1, 1, b"x")]))
+    store.close()
+    before = (tmp_path / "served.tsdb").read_bytes()
+    process = command("--data", "served.tsdb", "--port", "0", "--read-only", "--log-level", "error", cwd=tmp_path)
+    assert process.stdout is not None
+    address = "127.0.0.1", int(process.stdout.readline().rsplit(":", 1)[1])
+    with Channel(*address, BytesPayloadType(), timeout=10) as channel:
+        assert [record.value for record in channel.get(Key.min(), Key.max()).data] == [b"x"]
+    assert said(address, put_of((1, [put_record(b"", 1, 1, 1)]))) == struct.pack("<iQ", -7, 0)
+    process.terminate()
+    assert process.communicate(timeout=20) == ("", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["served.tsdb"]
+    assert (tmp_path / "served.tsdb").read_bytes() == before

@@ -75,8 +75,10 @@ def server_tls() -> ssl.SSLContext:
     return context
 
 
-def client_tls() -> ssl.SSLContext:
-    """For a client that trusts the authority."""
+def client_tls(name: str | None = None) -> ssl.SSLContext:
+    """For a client that trusts the authority, and has a certificate of its own for a name."""
     context = ssl.create_default_context()
     authority().configure_trust(context)
+    if name is not None:
+        authority().issue_cert(name).configure_cert(context)
     return context

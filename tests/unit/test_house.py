@@ -38,6 +38,7 @@ DRIVERS = {
     "cli/doctor.py",
     "query/fetching.py",
     "server/listener.py",
+    "server/operating.py",
     "server/tls.py",
     "session/flushing.py",
     "session/session_async.py",

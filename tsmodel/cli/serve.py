@@ -6,15 +6,29 @@ import argparse
 import logging
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
 
+from tsmodel.errors import TransportError
 from tsmodel.server import Listener
-from tsmodel.server.listener import DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_PUT
+from tsmodel.server.counts import serve_metrics
+from tsmodel.server.listener import (
+    DEFAULT_MAX_CONNECTIONS,
+    DEFAULT_MAX_MEMORY,
+    DEFAULT_MAX_PUT,
+    DEFAULT_REQUEST_TIMEOUT,
+    DEFAULT_STALL_TIMEOUT,
+)
+from tsmodel.server.operating import LEVELS, notify_systemd, start_logging
 from tsmodel.server.tls import server_context
+from tsmodel.session.opening import open_backend
 from tsmodel.session.target import DEFAULT_PORT
-from tsmodel.store import DEFAULT_CACHE, open_store
+from tsmodel.store import DEFAULT_CACHE
 
 __all__ = ["parser", "run"]
+
+_LIMITS: Final = ("max_connections", "max_put", "max_memory", "idle_timeout", "stall_timeout", "request_timeout")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,27 +36,60 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tsmodel serve",
         description="Serves the TStorage protocol, for the official clients in any language and for tsmodel, from an "
-        "embedded store. Stops on SIGTERM, SIGINT or SIGHUP.",
+        "embedded store, or in front of a cluster. Stops on SIGTERM, SIGINT or SIGHUP.",
         epilog="Example: tsmodel serve --data readings.tsdb --port 2025",
     )
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--data", metavar="PATH", default="tsmodel.tsdb", help="file of the store (default: %(default)s)")
+    where.add_argument(
+        "--data",
+        metavar="TARGET",
+        default="tsmodel.tsdb",
+        help="file of the store, or what else connect takes: tstorage://host:2025 for a proxy (default: %(default)s)",
+    )
     where.add_argument("--memory", action="store_true", help="keep records in memory only")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port; 0 for a free one (default: %(default)s)")
+    parser.add_argument("--read-only", action="store_true", help="refuse puts, and open a file without writing to it")
     parser.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM): serve TLS")
     parser.add_argument("--tls-key", metavar="FILE", help="its private key (PEM); default: in the same file")
     parser.add_argument("--tls-client-ca", metavar="FILE", help="let in only clients with a certificate of this authority")
+    parser.add_argument(
+        "--tls-client-name",
+        action="append",
+        metavar="NAME",
+        help="of those, let in only clients whose certificate is for this name; may be given more than once",
+    )
     parser.add_argument("--max-connections", type=_positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N", help="at once")
     parser.add_argument(
         "--idle-timeout", type=_seconds, metavar="SECONDS", help="close connections that let us wait longer"
+    )
+    parser.add_argument(
+        "--stall-timeout",
+        type=_seconds,
+        default=DEFAULT_STALL_TIMEOUT,
+        metavar="SECONDS",
+        help="close connections that let us wait longer within a request or its answer (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--request-timeout",
+        type=_seconds,
+        default=DEFAULT_REQUEST_TIMEOUT,
+        metavar="SECONDS",
+        help="close connections whose request, with its answer, takes longer (default: %(default)g)",
     )
     parser.add_argument(
         "--max-put",
         type=_positive,
         default=DEFAULT_MAX_PUT,
         metavar="N",
-        help="most bytes that one put may take while it arrives; larger ones are refused (default: %(default)s)",
+        help="most bytes of records that one put may have; larger ones are refused (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-memory",
+        type=_positive,
+        default=DEFAULT_MAX_MEMORY,
+        metavar="N",
+        help="most bytes that all connections together hold of what arrives; more is refused (default: %(default)s)",
     )
     parser.add_argument(
         "--cache-bytes",
@@ -51,35 +98,80 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="most bytes of what was read from the file that are kept in memory; 0 for none (default: %(default)s)",
     )
+    parser.add_argument(
+        "--metrics",
+        type=_address,
+        metavar="[HOST:]PORT",
+        help="serve metrics for Prometheus by HTTP (needs the extra metrics)",
+    )
+    parser.add_argument("--log-level", choices=LEVELS, default="info", help="what is logged (default: %(default)s)")
+    parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="a line of text, or of JSON, for each event"
+    )
     return parser
 
 
 def run(arguments: Sequence[str]) -> int:
     """Runs the command; returns its exit status."""
     options = parser().parse_args(arguments)
-    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.INFO)
+    start_logging(options.log_level, options.log_format)
     context = server_context(options.tls_cert, options.tls_key, options.tls_client_ca)
-    store = open_store(None if options.memory else options.data, options.cache_bytes)
+    if options.tls_client_name and not options.tls_client_ca:
+        raise TransportError("names of clients are checked by their certificates: give --tls-client-ca as well")
+    target = "memory:" if options.memory else options.data
+    backend = open_backend(target, cache_bytes=options.cache_bytes, read_only=options.read_only)
     try:
         listener = Listener(
-            store,
+            backend,
             options.host,
             options.port,
             ssl_context=context,
-            max_connections=options.max_connections,
-            idle_timeout=options.idle_timeout,
-            max_put=options.max_put,
+            client_names=options.tls_client_name,
+            read_only=options.read_only,
+            **{name: getattr(options, name) for name in _LIMITS},
         )
         for name in ("SIGTERM", "SIGINT", "SIGHUP"):  # the last is not on Windows
             if number := getattr(signal, name, None):
                 signal.signal(number, lambda *_: listener.stop())
-        host, port = listener.address
-        what = "memory" if options.memory else options.data
-        print(f"serving {what} at {host}:{port}{' (TLS)' if context else ''}", flush=True)
-        listener.serve()
+        with _metrics(options.metrics, listener):
+            host, port = listener.address
+            what = f"{'memory' if options.memory else options.data}{', read only,' if options.read_only else ''}"
+            print(f"serving {what} at {host}:{port}{' (TLS)' if context else ''}", flush=True)
+            notify_systemd("READY=1")
+            listener.serve()
     finally:
-        store.close()
+        notify_systemd("STOPPING=1")
+        backend.close()
     return 0
+
+
+@contextmanager
+def _metrics(address: tuple[str, int] | None, listener: Listener) -> Iterator[None]:
+    if address is None:
+        yield
+        return
+    server = serve_metrics(
+        *address,
+        listener.counts,
+        {
+            "connections": ("Connections that are open.", lambda: listener.connections),
+            "memory_bytes": ("Bytes held of what arrives of puts.", lambda: listener.memory.used),
+            "memory_limit_bytes": ("Most bytes that may be held of what arrives of puts.", lambda: listener.memory.most),
+        },
+    )
+    try:
+        logging.getLogger("tsmodel.server").info("metrics at http://%s:%d/metrics", address[0], server.server_port)
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, or host:port")
+    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def _positive(text: str) -> int:

@@ -4,7 +4,8 @@ Rules kept here:
 
 * A conversation is a generator that yields `Send` and `Receive` for a driver to carry out, as the client's operations do.
 * A put is kept until its end has arrived, and then stored whole: one that breaks off has not happened. What is kept is
-  what has arrived, never what was announced, and never more than `max_put`.
+  what has arrived, never what was announced, never more than `max_put`, and all connections share one limit.
+* A put that may be stored or not is not answered at all: every status of an error says that it is not stored.
 * Chunks are sent as they are read, half a MiB at a time: a peer that does not read its answer costs no more than that, or
   one chunk.
 * What the protocol does not allow is answered with a status; then the connection is closed. The reason goes to the log.
@@ -13,16 +14,30 @@ Rules kept here:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
-from typing import Final, TypeAlias
+from collections.abc import Callable, Generator, Sequence
+from time import monotonic
+from typing import Any, Final, TypeAlias
 
 import attrs
 import msgspec
 
 from tsmodel.backend import Backend, Batch
-from tsmodel.client.operations import Receive, Send
-from tsmodel.errors import KeyRangeError, RemoteProtocolError, StoreError, TSModelError
+from tsmodel.errors import (
+    KeyRangeError,
+    LocalProtocolError,
+    PoolTimeoutError,
+    RemoteProtocolError,
+    ServerError,
+    StoreError,
+    StoreInDoubtError,
+    TransportError,
+    TSModelError,
+)
+from tsmodel.io.effects import Receive, Send
 from tsmodel.keys import Key, KeyRange
+from tsmodel.server.counts import Counts
+from tsmodel.server.memory import Memory
+from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.messages import GetAcqRequest, GetRequest, PutBegin, PutEnd, PutRecords
 from tsmodel.wire.requests import PORTION_BUFFERS, PORTION_BYTES, Buffers
@@ -34,7 +49,7 @@ __all__ = ["Conversation", "RefusedError", "Steps"]
 Steps: TypeAlias = Generator[Send | Receive, int | None, None]
 
 _BUFFER: Final = 256 * 1024
-_HELD: Final = 256
+_HELD: Final = 400
 """Bytes that a piece of a put takes beside its records: what is counted is what is held."""
 _RESOLUTION: Final = 10**8
 """ns by which the answer to GETACQ may be behind the clock."""
@@ -50,26 +65,57 @@ class RefusedError(Exception):
         self.status = status
 
 
+class UnknownOutcomeError(Exception):
+    """Whether a put is stored is not known: its connection ends without an answer."""
+
+
+@attrs.define
+class _Kept:
+    """What has arrived of a put."""
+
+    with_acq: bool
+    is_gone: Callable[[], bool] | None = None
+    batches: list[Batch] = attrs.field(factory=list)
+    held: int = 0
+
+    def add(self, batches: Sequence[Batch]) -> None:
+        self.batches += batches
+        for batch in batches:
+            self.held += len(batch.records) + _HELD + (0 if batch.offsets is None else batch.offsets.nbytes)
+
+
 @attrs.define
 class Conversation:
     """One connection's requests and their answers.
 
     Attributes:
         backend: where records live.
-        max_put: most bytes that one put may take while it arrives.
+        max_put: most bytes of records that one put may have.
         peer: the other side, for the log.
+        memory: what all connections share.
+        counts: where requests are counted.
+        read_only: whether puts are refused.
+        is_gone: says whether the peer can no longer get an answer.
         clock: gives the time, ns since 2001.
         at_rest: whether no request is under way.
+        ended: how many requests have come to their end.
     """
 
     backend: Backend
     max_put: int
     peer: str
+    memory: Memory = attrs.field(factory=lambda: Memory(2**31))
+    counts: Counts = attrs.field(factory=Counts)
+    read_only: bool = False
+    is_gone: Callable[[], bool] | None = None
     clock: Callable[[], int] = now_ns
     at_rest: bool = attrs.field(default=True, init=False)
-    _put: list[Batch] = attrs.field(factory=list, init=False)
+    ended: int = attrs.field(default=0, init=False)
+    _put: _Kept | None = attrs.field(default=None, init=False)
     _put_size: int = attrs.field(default=0, init=False)
-    _with_acq: bool = attrs.field(default=False, init=False)
+    _records: int = attrs.field(default=0, init=False)
+    _taken: int = attrs.field(default=0, init=False)
+    _grown: int = attrs.field(default=0, init=False)
 
     def steps(self) -> Steps:
         """Goes on until the peer ends the connection, or a request is refused."""
@@ -79,35 +125,56 @@ class Conversation:
                 count = yield Receive(reader.get_buffer())
                 assert count is not None
                 self.at_rest = False
+                self._grown = reader.grown
                 for request in reader.received(count):
                     yield from self._answer(request)
+                self._grown = reader.grown
+                self._account()
                 self.at_rest = reader.at_rest
                 if not count:
                     return
+        except UnknownOutcomeError as error:
+            _log.error("%s: closed without an answer, for the put may be stored or not: %s", self.peer, error)
         except RefusedError as error:
+            self.counts.refused(error.status.name)
             _log.warning("%s: refused with %s: %s", self.peer, error.status.name, error)
             yield Send(refusal(error.status))
         except RemoteProtocolError as error:
+            self.counts.refused(Status.INVARG.name)
             _log.warning("%s: %s", self.peer, error)
             yield Send(refusal(Status.INVARG))
+        finally:
+            self._put = None
+            self._grown = 0
+            self._account()
 
     def _answer(self, request: Request) -> Steps:
+        began = monotonic()
         if isinstance(request, PutRecords):
             self._keep(request)
-        elif isinstance(request, PutBegin):
-            self._put, self._put_size, self._with_acq = [], 0, request.with_acq
-        elif isinstance(request, GetRequest):
+            return
+        if isinstance(request, PutBegin):
+            self._begin(request.with_acq)
+            return
+        if isinstance(request, GetRequest):
+            kind = "get"
             yield Send(get_begin())
             try:
                 yield from self._get(request)
             except TSModelError as error:
                 yield Send(get_break())
                 raise _refused(error) from error
+        elif isinstance(request, PutEnd):
+            kind = "put"
+            yield Send(self._stored())
         else:
+            kind = "get_acq"
             try:
-                yield Send(self._stored() if isinstance(request, PutEnd) else self._last_acq(request))
+                yield Send(self._last_acq(request))
             except TSModelError as error:
                 raise _refused(error) from error
+        self.ended += 1
+        self.counts.answered(kind, monotonic() - began)
 
     def _get(self, request: GetRequest) -> Steps:
         box = self._range(request.key_min, request.key_max)
@@ -129,17 +196,49 @@ class Conversation:
         key_max = msgspec.structs.replace(request.key_max, cid=max(request.key_max.cid, 0))
         return acq_answer(self.backend.last_acq(self._range(request.key_min, key_max)))
 
-    def _stored(self) -> Buffers:
-        batches, self._put = self._put, []
-        return put_answer(*self.backend.append(batches, with_acq=self._with_acq))
+    def _begin(self, with_acq: bool) -> None:
+        if self.read_only:
+            raise RefusedError(Status.NOPERM, "this server is read only")
+        self._put = _Kept(with_acq, self.is_gone)
+        self._put_size = self._records = 0
 
     def _keep(self, request: PutRecords) -> None:
-        self._put_size += len(request.records) + _HELD
-        if self._put_size > self.max_put:
-            raise RefusedError(Status.NOMEM, f"a put takes more than {self.max_put} bytes; send it in several")
+        assert self._put is not None
         found = request.found
+        self._put_size += len(request.records)
+        if self._put_size > self.max_put:
+            raise RefusedError(Status.NOMEM, f"a put has more than {self.max_put} bytes; send it in several")
+        self._account(len(request.records))
         records = memoryview(bytes(request.records))
-        self._put.append(Batch(request.cid, records, found.count, found.record_size, found.offsets))
+        try:
+            self._put.add([Batch(request.cid, records, found.count, found.record_size, found.offsets)])
+        except TSModelError as error:
+            raise _refused(error) from error
+        self._records += found.count
+        self._account()
+
+    def _account(self, more: int = 0) -> None:
+        """Takes of the shared memory what this connection holds now, and `more`."""
+        wanted = self._grown + more + (0 if self._put is None else self._put.held)
+        if not self.memory.take(wanted - self._taken):
+            raise RefusedError(
+                Status.NOMEM,
+                f"all connections together hold {self.memory.used} of {self.memory.most} bytes; try again later",
+            )
+        self._taken = wanted
+
+    def _stored(self) -> Buffers:
+        put, self._put = self._put, None
+        assert put is not None
+        try:
+            more: dict[str, Any] = {"is_gone": put.is_gone} if isinstance(self.backend, EmbeddedStore) else {}
+            answer = self.backend.append(put.batches, with_acq=put.with_acq, **more)
+        except TSModelError as error:
+            if isinstance(error, StoreInDoubtError) or not _stored_nothing(error):
+                raise UnknownOutcomeError(str(error)) from error
+            raise _refused(error) from error
+        self.counts.stored(self._records)
+        return put_answer(*answer)
 
     def _range(self, key_min: Key, key_max: Key) -> KeyRange:
         """The range of a request.
@@ -148,20 +247,22 @@ class Conversation:
             KeyRangeError: when it cannot be served: a key that cannot be, or a beginning in the future.
         """
         box = KeyRange(key_min, key_max)
-        committed = self._committed(box.min.acq)
+        advance = getattr(self.backend, "advance", None)
+        if advance is None:  # a cluster checks that itself
+            return box
+        committed = self._committed(box.min.acq, advance)
         if box.min.acq > committed:
             raise KeyRangeError(f"the range begins at acq {box.min.acq}, after the last commit, {committed}", field="acq")
         return box
 
-    def _committed(self, needed: int) -> int:
+    def _committed(self, needed: int, advance: Callable[..., bool]) -> int:
         """The last full-commit acq of everything. In a store that rests it follows the clock.
 
         While somebody writes it stays where it is, so readers do not wait for writers, unless the range begins after it.
         """
         committed = self.backend.last_acq(KeyRange())
-        advance = getattr(self.backend, "advance", None)
         now = self.clock()
-        if advance is None or now <= committed or (needed <= committed and now - committed < _RESOLUTION):
+        if now <= committed or (needed <= committed and now - committed < _RESOLUTION):
             return committed
         try:
             return now if advance(now, wait=needed > committed) else committed
@@ -170,5 +271,14 @@ class Conversation:
             return committed
 
 
+def _stored_nothing(error: TSModelError) -> bool:
+    """Whether a put that failed with a cluster behind this server has surely stored nothing."""
+    if isinstance(error, ServerError):
+        return error.status != Status.TIMEOUT
+    return isinstance(error, (StoreError, LocalProtocolError, PoolTimeoutError))
+
+
 def _refused(error: TSModelError) -> RefusedError:
-    return RefusedError(Status.IOERR if isinstance(error, StoreError) else Status.ERROR, str(error))
+    if isinstance(error, ServerError) and error.status in set(Status):
+        return RefusedError(Status(error.status), str(error))
+    return RefusedError(Status.IOERR if isinstance(error, (StoreError, TransportError)) else Status.ERROR, str(error))

@@ -5,18 +5,22 @@ Rules kept here:
 * A thread each, since a conversation waits for its peer and for the disk in turn: a slow peer stops nobody else.
 * Nothing that happens to one connection ends the server: neither that it cannot be accepted, for want of descriptors, nor
   that there is no thread for it.
+* Nobody holds a connection, or the snapshot that a reader has, for as long as he likes: there are limits to how long he may
+  let the server wait, and to a request as a whole.
 * Stopping lets requests that are under way end, for a while; connections at rest are closed at once. What was acknowledged
   is durable anyway.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import logging
+import select
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 
@@ -28,16 +32,30 @@ except ImportError:  # not on Windows
     resource = None  # type: ignore[assignment]
 
 from tsmodel.backend import Backend
-from tsmodel.client.operations import Receive
 from tsmodel.errors import SessionError, TransportError
+from tsmodel.io.effects import Receive
 from tsmodel.server.conversation import Conversation
+from tsmodel.server.counts import Counts
+from tsmodel.server.memory import Memory
+from tsmodel.server.tls import certified_names
 from tsmodel.session.opening import open_backend
 from tsmodel.wire.requests import Buffers, gathered, portions, unsent
 
-__all__ = ["DEFAULT_MAX_CONNECTIONS", "DEFAULT_MAX_PUT", "Listener", "serve_in_thread"]
+__all__ = [
+    "DEFAULT_MAX_CONNECTIONS",
+    "DEFAULT_MAX_MEMORY",
+    "DEFAULT_MAX_PUT",
+    "DEFAULT_REQUEST_TIMEOUT",
+    "DEFAULT_STALL_TIMEOUT",
+    "Listener",
+    "serve_in_thread",
+]
 
 DEFAULT_MAX_CONNECTIONS = 1000
 DEFAULT_MAX_PUT = 2**30
+DEFAULT_MAX_MEMORY = 2**31
+DEFAULT_STALL_TIMEOUT = 60.0
+DEFAULT_REQUEST_TIMEOUT = 3600.0
 
 _ACCEPT_PAUSE = 0.2
 _DESCRIPTORS = 3
@@ -48,6 +66,29 @@ _LINGER = 2.0
 _GRACE = 10.0
 
 _log = logging.getLogger("tsmodel.server")
+
+
+@attrs.frozen
+class _Limits:
+    """What peers may take of a server."""
+
+    max_connections: int
+    max_put: int
+    max_memory: int
+    idle_timeout: float | None
+    stall_timeout: float | None
+    request_timeout: float | None
+
+    def __attrs_post_init__(self) -> None:
+        for name, value in attrs.asdict(self).items():
+            if name.startswith("max_"):
+                if value < 1:
+                    raise SessionError(f"{name} is at least 1, not {value!r}")
+            elif value is not None and not 0 < value <= threading.TIMEOUT_MAX:
+                raise SessionError(f"{name} takes seconds above 0, or None for no limit, not {value!r}")
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {'none' if value is None else value}" for name, value in attrs.asdict(self).items())
 
 
 @attrs.define(eq=False)
@@ -72,9 +113,18 @@ class Listener:
         port: port to listen at; 0 for any that is free.
         ssl_context: for TLS; a server context.
         max_connections: connections at once; one more is closed as soon as it comes.
-        idle_timeout: seconds that a peer may let the server wait: for a request, for more of it, or for room to answer;
-            None for no limit.
-        max_put: most bytes that one put may take in memory while it arrives; storing it takes a few times as much.
+        idle_timeout: seconds that a peer may let the server wait, for a request or within one; None for no limit.
+        max_put: most bytes of records that one put may have.
+        max_memory: most bytes that all connections together hold of what arrives: of a large put, what is left once it is
+            compressed; else records, with some 400 bytes for each batch. Sorting takes some 300 MB beside that.
+        stall_timeout: seconds that a peer may let the server wait within a request: for more of it, or for room to answer.
+        request_timeout: seconds that a request may take as a whole, until its answer is sent.
+        client_names: names, one of which the certificate of a client must have; None for any certificate, or none.
+        read_only: whether puts are refused.
+
+    Attributes:
+        counts: what was counted.
+        memory: what all connections share.
 
     Raises:
         TransportError: when it cannot listen there.
@@ -91,17 +141,19 @@ class Listener:
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
         idle_timeout: float | None = None,
         max_put: int = DEFAULT_MAX_PUT,
+        max_memory: int = DEFAULT_MAX_MEMORY,
+        stall_timeout: float | None = DEFAULT_STALL_TIMEOUT,
+        request_timeout: float | None = DEFAULT_REQUEST_TIMEOUT,
+        client_names: Collection[str] | None = None,
+        read_only: bool = False,
     ) -> None:
-        if idle_timeout is not None and not 0 < idle_timeout <= threading.TIMEOUT_MAX:
-            raise SessionError(f"idle_timeout takes seconds above 0, or None for no limit, not {idle_timeout!r}")
-        for name, most in (("max_connections", max_connections), ("max_put", max_put)):
-            if most < 1:
-                raise SessionError(f"{name} is at least 1, not {most!r}")
         self._backend = backend
         self._ssl_context = ssl_context
-        self._max_connections = max_connections
-        self._idle_timeout = idle_timeout
-        self._max_put = max_put
+        self._limits = _Limits(max_connections, max_put, max_memory, idle_timeout, stall_timeout, request_timeout)
+        self._client_names = client_names
+        self._read_only = read_only
+        self.counts = Counts()
+        self.memory = Memory(self._limits.max_memory)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._open: set[_Connection] = set()
@@ -121,9 +173,16 @@ class Listener:
         host, port, *_ = self._socket.getsockname()
         return str(host), int(port)
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
     def serve(self) -> None:
         """Answers until `stop` is called; returns when all connections are closed."""
         self._count_descriptors()
+        self._warn_of_openness()
+        _log.info("limits: %s", self._limits)
         failing = False
         while not self._stopping.is_set():
             try:
@@ -153,23 +212,44 @@ class Listener:
             socket.create_connection(self.address, 1).close()
 
     def _count_descriptors(self) -> None:
-        needed = _DESCRIPTORS * self._max_connections + _DESCRIPTORS_BESIDE
+        needed = _DESCRIPTORS * self._limits.max_connections + _DESCRIPTORS_BESIDE
         if resource is not None and 0 <= (most := resource.getrlimit(resource.RLIMIT_NOFILE)[0]) < needed:
             _log.warning(
                 "%d connections may need %d descriptors, and this process may have %d: raise that (ulimit -n), or serve "
                 "fewer connections; those beyond wait to be accepted",
-                self._max_connections,
+                self._limits.max_connections,
                 needed,
                 most,
             )
 
+    def _warn_of_openness(self) -> None:
+        host, port = self.address
+        if self._ssl_context is None and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+            _log.warning(
+                "LISTENING AT %s:%d WITHOUT TLS: whoever reaches this port can read, add and intercept records. Serve TLS "
+                "and ask for client certificates (--tls-cert, --tls-client-ca), or listen at 127.0.0.1",
+                host,
+                port,
+            )
+
     def _take(self, accepted: socket.socket, peer: str) -> None:
-        connection = _Connection(accepted, Conversation(self._backend, self._max_put, peer))
+        conversation = Conversation(
+            self._backend,
+            self._limits.max_put,
+            peer,
+            memory=self.memory,
+            counts=self.counts,
+            read_only=self._read_only,
+        )
+        connection = _Connection(accepted, conversation)
+        conversation.is_gone = lambda: _is_gone(connection.socket)
+        self.counts.add("connections_accepted")
         with self._lock:
-            if self._stopping.is_set() or len(self._open) >= self._max_connections:
+            if self._stopping.is_set() or len(self._open) >= self._limits.max_connections:
                 accepted.close()
+                self.counts.add("connections_refused")
                 if not self._stopping.is_set():
-                    _log.warning("%s: closed, there are %d connections already", peer, self._max_connections)
+                    _log.warning("%s: closed, there are %d connections already", peer, self._limits.max_connections)
                 return
             self._open.add(connection)
         thread = threading.Thread(target=self._converse, args=(connection,), name=peer, daemon=True)
@@ -179,6 +259,7 @@ class Listener:
             with self._lock:
                 self._open.discard(connection)
             accepted.close()
+            self.counts.add("connections_refused")
             _log.error("%s: closed, there is no thread for it: %s", peer, error)
             return
         connection.thread = thread
@@ -187,9 +268,11 @@ class Listener:
         _log.info("%s: opened", connection.peer)
         try:
             self._secure(connection)
-            self._drive(connection.socket, connection.conversation)
+            if self._lets_in(connection):
+                self._drive(connection.socket, connection.conversation)
             _log.info("%s: closed", connection.peer)
         except TimeoutError:
+            self.counts.add("connections_timed_out")
             _log.info("%s: closed, it let the server wait too long", connection.peer)
         except OSError as error:
             _log.info("%s: lost: %s", connection.peer, error)
@@ -205,23 +288,43 @@ class Listener:
         if self._ssl_context is not None:
             connection.socket.settimeout(_HANDSHAKE_TIMEOUT)
             connection.socket = self._ssl_context.wrap_socket(connection.socket, server_side=True)
-        connection.socket.settimeout(self._idle_timeout)
+
+    def _lets_in(self, connection: _Connection) -> bool:
+        """Whether the client has a certificate of one of the names that are let in."""
+        if self._client_names is None:
+            return True
+        names = certified_names(connection.socket)
+        if names.isdisjoint(self._client_names):
+            self.counts.add("connections_refused")
+            _log.warning("%s: closed, its certificate is for %r, which is not let in", connection.peer, sorted(names))
+            return False
+        _log.info("%s: is %r", connection.peer, min(names.intersection(self._client_names)))
+        return True
 
     def _drive(self, connection: socket.socket, conversation: Conversation) -> None:
+        patience = _Patience(connection, self._limits)
         steps = conversation.steps()
+        received = sent = 0
         try:
             step = next(steps)
             while True:
+                patience.apply(conversation)
                 if isinstance(step, Receive):
                     if self._stopping.is_set() and conversation.at_rest:
                         return
-                    step = steps.send(connection.recv_into(step.buffer))
+                    count = connection.recv_into(step.buffer)
+                    received += count
+                    step = steps.send(count)
                 else:
-                    _send(connection, step.buffers)
+                    sent += _send(connection, step.buffers, patience)
                     step = next(steps)
+                if conversation.at_rest:
+                    self.counts.moved(received, sent)
+                    received = sent = 0
         except StopIteration:
             pass
         finally:
+            self.counts.moved(received, sent)
             steps.close()
 
     def _finish(self) -> None:
@@ -241,14 +344,85 @@ class Listener:
                     connection.thread.join(0.02)
 
 
-def _send(connection: socket.socket, buffers: Buffers) -> None:
+class _Patience:
+    """How long a peer may let the server wait.
+
+    Args:
+        connection: whose timeouts are set.
+        limits: how long.
+    """
+
+    def __init__(self, connection: socket.socket, limits: _Limits) -> None:
+        self._connection = connection
+        self._at_rest = limits.idle_timeout
+        self._under_way = min((each for each in (limits.idle_timeout, limits.stall_timeout) if each), default=None)
+        self._whole = limits.request_timeout
+        self._ended = -1
+        self._until: float | None = None
+        self._is_resting: bool | None = None
+        self._is_cut = False
+
+    def apply(self, conversation: Conversation) -> None:
+        """Sets the time for the next wait."""
+        if conversation.at_rest:
+            if self._is_resting is not True:
+                self._connection.settimeout(self._at_rest)
+                self._is_resting, self._until = True, None
+            return
+        if self._until is None or self._ended != conversation.ended:  # a request that has just begun
+            self._ended = conversation.ended
+            self._until = None if self._whole is None else time.monotonic() + self._whole
+            self._is_resting = None if self._is_cut else self._is_resting
+        if self._is_resting is not False:
+            self._connection.settimeout(self._under_way)
+            self._is_resting = self._is_cut = False
+        self.check()
+
+    def check(self) -> None:
+        """Makes sure that the request may still go on.
+
+        Raises:
+            TimeoutError: when it may not.
+        """
+        if self._until is None:
+            return
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the request took too long")
+        if self._under_way is None or left < self._under_way:
+            self._connection.settimeout(left)
+            self._is_cut = True
+
+
+def _send(connection: socket.socket, buffers: Buffers, patience: _Patience) -> int:
+    """Sends, and returns how many bytes."""
+    total = 0
     if isinstance(connection, ssl.SSLSocket) or not hasattr(connection, "sendmsg"):  # takes one buffer at a time
         for buffer in gathered(buffers):
+            patience.check()
             connection.sendall(buffer)
-        return
+            total += len(buffer)
+        return total
     for portion in portions(buffers):
         while portion:
-            portion = unsent(portion, connection.sendmsg(portion))
+            patience.check()
+            count = connection.sendmsg(portion)
+            portion = unsent(portion, count)
+            total += count
+    return total
+
+
+def _is_gone(connection: socket.socket) -> bool:
+    """Whether nothing can be sent to the peer any more: it has reset the connection. That it has said its last word is no
+    sign, for it may wait for the answer."""
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    try:
+        poll.register(connection, 0)
+    except (OSError, ValueError):
+        return True
+    return bool(poll.poll(0))
 
 
 def _close(connection: socket.socket) -> None:
@@ -272,6 +446,8 @@ def serve_in_thread(
     ssl_context: ssl.SSLContext | None = None,
     max_connections: int = DEFAULT_MAX_CONNECTIONS,
     idle_timeout: float | None = None,
+    client_names: Collection[str] | None = None,
+    read_only: bool = False,
 ) -> Iterator[tuple[str, int]]:
     """A server in a thread of its own, for as long as the `with` block lasts; gives its host and port.
 
@@ -282,6 +458,8 @@ def serve_in_thread(
         ssl_context: for TLS; a server context.
         max_connections: connections at once.
         idle_timeout: seconds that a peer may let the server wait; None for no limit.
+        client_names: names, one of which the certificate of a client must have; None for any.
+        read_only: whether puts are refused.
 
     >>> with serve_in_thread() as (host, port):
     ...     host
@@ -296,6 +474,8 @@ def serve_in_thread(
             ssl_context=ssl_context,
             max_connections=max_connections,
             idle_timeout=idle_timeout,
+            client_names=client_names,
+            read_only=read_only,
         )
         thread = threading.Thread(target=listener.serve, name="tsmodel server", daemon=True)
         thread.start()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+from typing import Any
 
 from tsmodel.errors import TransportError
 
-__all__ = ["server_context"]
+__all__ = ["certified_names", "server_context"]
 
 
 def server_context(cert: str | None, key: str | None, client_ca: str | None) -> ssl.SSLContext | None:
@@ -33,3 +35,11 @@ def server_context(cert: str | None, key: str | None, client_ca: str | None) -> 
     except OSError as error:
         raise TransportError(f"TLS cannot use {', '.join(filter(None, (cert, key, client_ca)))}: {error}") from error
     return context
+
+
+def certified_names(connection: socket.socket) -> set[str]:
+    """The names that the peer's certificate is for: of hosts, users and services, and its common name."""
+    found: Any = (connection.getpeercert() if isinstance(connection, ssl.SSLSocket) else None) or {}
+    names = {str(value) for _, value in found.get("subjectAltName", ())}
+    subject = [pair for part in found.get("subject", ()) for pair in part]
+    return names | {str(value) for name, value in subject if name == "commonName"}

@@ -142,9 +142,12 @@ def connect_async(
     return AsyncSession(opener, name=_named(target, parsed), options=options)
 
 
-def open_backend(target: TargetLike) -> Backend:
-    """The backend of a target; see `connect`."""
-    return _backend(parse(target))
+def open_backend(target: TargetLike, *, cache_bytes: int | None = None, read_only: bool = False) -> Backend:
+    """The backend of a target; see `connect`. What is only for embedded files is left out for others."""
+    parsed = parse(target)
+    if isinstance(parsed, StoreFile) and parsed.path is not None:
+        return _backend(_with_options(parsed, read_only or None, None), cache_bytes=cache_bytes)
+    return _backend(parsed)
 
 
 def _backend(target: Target, retry: Retry | None = None, cache_bytes: int | None = None) -> Backend:

@@ -78,6 +78,8 @@ _JOURNAL_LIMIT: Final = 16 * 2**20
 """Bytes to which the journal is cut back once all of it is in the main file."""
 _LEAVING: Final = 3
 """How often a process tries to be the last that closes a file: two that close it at once hinder one another."""
+_MOST_IDLE: Final = 16
+"""Connections that are kept for later readers: each has two descriptors, and some 2 MiB of pages."""
 _CLOSING: Final = 0.3
 """Seconds in which a process that is closing the file removes its journal and says that the file is closed."""
 
@@ -656,7 +658,7 @@ class SQLiteEngine:
     def _give_back(self, connection: sqlite3.Connection, healthy: bool) -> None:
         if connection not in self._connections:  # the parent's
             return
-        if not healthy or self._closed:
+        if not healthy or self._closed or self._idle.qsize() >= _MOST_IDLE:
             self._disconnect(connection)
             return
         connection.execute("ROLLBACK")

@@ -94,12 +94,14 @@ class _Put:
     Attributes:
         records: its records.
         with_acq: whether they have their acqs already.
+        is_gone: whether whoever sent them has given up.
         outcome: what came of it.
         number: its number, once it has one.
     """
 
     records: list[Arrived]
     with_acq: bool
+    is_gone: Callable[[], bool] | None = None
     outcome: AcqInterval | BaseException | None = None
     number: int = 0
 
@@ -140,9 +142,18 @@ class EmbeddedStore:
         return Scan(self._chunks(box))
 
     def append(
-        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
+        self,
+        batches: Sequence[Batch],
+        *,
+        with_acq: bool = False,
+        unless_stored: Unstored | None = None,
+        is_gone: Callable[[], bool] | None = None,
     ) -> AcqInterval:
         """Stores records durably, whole or not at all. See `Backend.append`.
+
+        Args:
+            batches, with_acq, unless_stored: see there.
+            is_gone: says whether whoever sent the records has given up; asked before they are written.
 
         Returns:
             Least and greatest acq of what was stored; (-1, -1) when there was nothing.
@@ -153,7 +164,7 @@ class EmbeddedStore:
         """
         if unless_stored is not None:  # it must see what all others have stored, so it goes alone
             return self._append_new(batches, with_acq, unless_stored)
-        put = _Put(arrived(batches, with_acq=with_acq), with_acq)
+        put = _Put(arrived(batches, with_acq=with_acq), with_acq, is_gone)
         self._group.run(put, sum(each.chunk.nbytes for each in put.records))
         outcome, put.outcome = put.outcome, None
         if isinstance(outcome, AcqInterval):
@@ -293,6 +304,12 @@ class EmbeddedStore:
 
     def _store(self, puts: list[_Put]) -> None:
         """Stores puts in one transaction, and notes what came of each."""
+        for put in puts:
+            if put.is_gone is not None and put.is_gone():
+                put.outcome = StoreError("whoever sent the records has given up; nothing was stored", path=self.path)
+        puts = [put for put in puts if put.outcome is None]
+        if not puts:
+            return
         has_begun, is_written = False, False
         given: list[AcqInterval] = []
         try:

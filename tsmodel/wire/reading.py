@@ -51,6 +51,7 @@ class ReceiveBuffer:
         size = max(size, _LEAST_BUFFER_SIZE)
         self.consumed = 0
         self._most = max(_MOST_BUFFER_SIZE if most is None else most, size)
+        self._size = size
         self._view = _memory(size)
         self._start = self._end = 0
 
@@ -86,6 +87,17 @@ class ReceiveBuffer:
         if not 0 <= count <= len(self._view) - self._end:
             raise LocalProtocolError(f"{count} bytes cannot have been received into {len(self._view) - self._end}")
         self._end += count
+
+    @property
+    def grown(self) -> int:
+        """Bytes that were taken beside those of the beginning."""
+        return len(self._view) - self._size
+
+    def shrink(self) -> None:
+        """Gives back what an empty buffer has grown by."""
+        if self.grown and not len(self):
+            self._view = _memory(self._size)
+            self._start = self._end = 0
 
     def peek(self) -> memoryview:
         """All that is there."""
@@ -124,6 +136,11 @@ class Reader(Generic[EventT]):
             MemoryError: when a record does not fit into the most that may be buffered.
         """
         return self._buffer.room()
+
+    @property
+    def grown(self) -> int:
+        """Bytes that the receive buffer has grown by, for a large record."""
+        return self._buffer.grown
 
     def received(self, count: int) -> list[EventT]:
         """Takes `count` bytes that were received into `get_buffer()`; 0 stands for the end of the stream.

@@ -91,10 +91,8 @@ class RecordForm:
                 sizes.add(size)
                 at += run * size
                 continue
-            starts, end = self._one_by_one(buffer, at)
+            starts, at = self._one_by_one(buffer, at, sizes)
             pieces.append(starts)
-            sizes.update(np.unique(np.diff(starts, append=end)).tolist())
-            at = end
         if len(sizes) == 1:
             return WholeRecords(at, sum(map(len, pieces)), sizes.pop())
         offsets = [np.arange(p.start, p.stop, p.step) if isinstance(p, range) else p for p in pieces]
@@ -145,8 +143,10 @@ class RecordForm:
         fields = [(name, self.header[name]) for name in self.header.names or ()]
         return np.dtype([*fields, ("payload", kind)] if kind.itemsize else fields)
 
-    def _one_by_one(self, buffer: memoryview | bytes | bytearray, at: int) -> tuple[npt.NDArray[np.int64], int]:
-        """Offsets of some whole records from `at` on, whatever their sizes, and where the last of them ends."""
+    def _one_by_one(
+        self, buffer: memoryview | bytes | bytearray, at: int, sizes: set[int]
+    ) -> tuple[npt.NDArray[np.int64], int]:
+        """Offsets of some whole records from `at` on, and where the last of them ends; notes their sizes."""
         unpack, least, most, end = _SIZE.unpack_from, self.least, self.most, len(buffer)
         last = end - _SIZE.size
         starts: list[int] = []
@@ -159,6 +159,7 @@ class RecordForm:
             if not least <= n <= most or after > end:
                 break
             add(at)
+            sizes.add(4 + n)
             at = after
         return np.array(starts, np.int64), at
 

@@ -57,6 +57,7 @@ class RequestReader(Reader[Request]):
     def _parse(self) -> Parser[Request, None]:
         while True:
             self.at_rest = True
+            self._buffer.shrink()
             while not len(self._buffer):
                 yield None
             self.at_rest = False

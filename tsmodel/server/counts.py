@@ -1,0 +1,129 @@
+"""What a server counts, and giving it to Prometheus."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Final
+
+from tsmodel.errors import MissingLibraryError, TransportError
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+__all__ = ["Counts", "serve_metrics"]
+
+_SECONDS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+
+
+class Counts:
+    """Counters of a server. May be used from several threads.
+
+    Attributes:
+        values: counters without labels, by their name.
+        refusals: refused requests, by status.
+    """
+
+    def __init__(self) -> None:
+        self.values: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+        self._seconds: dict[str, tuple[list[int], list[float]]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Counts something."""
+        with self._lock:
+            self.values[name] += count
+
+    def refused(self, status: str) -> None:
+        """Counts a refusal."""
+        with self._lock:
+            self.refusals[status] += 1
+
+    def moved(self, received: int, sent: int) -> None:
+        """Counts bytes."""
+        with self._lock:
+            self.values["received_bytes"] += received
+            self.values["sent_bytes"] += sent
+
+    def stored(self, records: int) -> None:
+        """Counts records of a put."""
+        self.add("records_stored", records)
+
+    def answered(self, kind: str, seconds: float) -> None:
+        """Counts a request that was answered, and how long that took from the moment it was there whole."""
+        with self._lock:
+            counts, total = self._seconds.setdefault(kind, ([0] * (len(_SECONDS) + 1), [0.0]))
+            counts[bisect_left(_SECONDS, seconds)] += 1
+            total[0] += seconds
+
+    def seconds(self) -> dict[str, tuple[list[tuple[str, int]], float]]:
+        """Of each kind of request: how many took at most so long, and the sum of seconds."""
+        limits = [*map(str, _SECONDS), "+Inf"]
+        with self._lock:
+            found = {kind: (list(accumulate(counts)), total[0]) for kind, (counts, total) in self._seconds.items()}
+        return {kind: (list(zip(limits, counts, strict=True)), total) for kind, (counts, total) in found.items()}
+
+
+_HELP: Final = {
+    "connections_accepted": "Connections that were accepted.",
+    "connections_refused": "Connections that were closed at once: too many, no thread, or no certificate that is let in.",
+    "connections_timed_out": "Connections that let the server wait too long.",
+    "received_bytes": "Bytes received.",
+    "sent_bytes": "Bytes sent.",
+    "records_stored": "Records stored.",
+}
+
+
+def serve_metrics(host: str, port: int, counts: Counts, gauges: dict[str, tuple[str, Callable[[], float]]]) -> Any:
+    """Serves counts in Prometheus' format, in threads of its own.
+
+    Args:
+        host: address to listen at.
+        port: port to listen at; 0 for any that is free.
+        counts: what is counted.
+        gauges: what is measured when it is asked for: its name, what it says, and how to get it.
+
+    Returns:
+        The HTTP server; `server_port` is its port, `shutdown` and `server_close` stop it.
+
+    Raises:
+        MissingLibraryError: when prometheus-client is not installed.
+        TransportError: when it cannot listen there.
+    """
+    try:
+        from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, start_http_server
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+    except ImportError as error:
+        raise MissingLibraryError(
+            "metrics need prometheus-client: pip install 'tstorage-model[metrics]'", library="prometheus_client"
+        ) from error
+
+    class Collector:
+        def collect(self) -> Iterator[Metric]:
+            for name, text in _HELP.items():
+                yield CounterMetricFamily(f"tsmodel_{name}", text, counts.values[name])
+            refusals = CounterMetricFamily("tsmodel_refusals", "Requests that were refused.", labels=["status"])
+            for status, count in list(counts.refusals.items()):
+                refusals.add_metric([status], count)
+            yield refusals
+            seconds = HistogramMetricFamily(
+                "tsmodel_request_seconds", "Seconds from the end of a request to the end of its answer.", labels=["kind"]
+            )
+            for kind, (buckets, total) in counts.seconds().items():
+                seconds.add_metric([kind], buckets, total)
+            yield seconds
+            for name, (text, measure) in gauges.items():
+                yield GaugeMetricFamily(f"tsmodel_{name}", text, measure())
+
+    registry = CollectorRegistry()
+    registry.register(Collector())
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    try:
+        return start_http_server(port, host, registry)[0]
+    except OSError as error:
+        raise TransportError(f"cannot listen at {host}:{port} for metrics: {error}") from error
