@@ -174,9 +174,12 @@ def value_of(draw: Any, annotation: Any, options: dict[str, Any], model: Any, na
 
 
 def same(was: Any, now: Any) -> bool:
-    """Whether values are the same, structures by their fields in order (a name is no value), or by name in a message."""
+    """Whether values are the same, structures by their fields in order (a name is no value), or by name in a message, which
+    may have lost some and be given others."""
     if isinstance(was, TSStruct) and isinstance(now, TSStruct):
-        return list(was.to_dict().values()) == list(now.to_dict().values()) or was.to_dict() == now.to_dict()
+        before, after = was.to_dict(), now.to_dict()
+        common = before.keys() & after.keys()
+        return list(before.values()) == list(after.values()) or all(before[name] == after[name] for name in common)
     if isinstance(was, list) and isinstance(now, list):
         return len(was) == len(now) and all(map(same, was, now))
     if isinstance(was, Enum) and isinstance(now, Enum):
