@@ -4,16 +4,18 @@ Rules kept here:
 
 * A frame is taken batch by batch: a reader of any length is read in bounded memory.
 * Values mean what they say: an integer for a decimal field is that number. A time has a zone; without one it is refused.
+* Text is read as the cells of a CSV file are, where the field's own values are none.
 * What is missing is absent; it is an error where the field is not Nullable. pandas marks missing floats by NaN: these stay
   NaN where the field is not Nullable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from tsmodel.codec.column_rows import Given
 from tsmodel.errors import EncodeError, SessionError
@@ -22,6 +24,7 @@ from tsmodel.frames.libraries import library
 from tsmodel.model.meta import schema_of
 from tsmodel.types.arrow import Unfit
 from tsmodel.types.base import FieldCodec
+from tsmodel.types.conversion import Spelling, faults_of
 
 __all__ = ["frame_columns", "parquet_reader"]
 
@@ -170,6 +173,7 @@ def _columns(
     check_names(model, names)
     stored = names_in(model)
     given = {}
+    faults = []
     for name, theirs, array in zip(names, there, batch.columns, strict=True):
         info = columns[name].info
         try:
@@ -178,9 +182,16 @@ def _columns(
             row = None if unfit.row is None else first + unfit.row
             where = "" if row is None else f"row {row}: "
             label = "" if theirs == name else f" (column {theirs!r})"
-            raise EncodeError(
-                f"{where}{model.__name__}.{name}{label}: {unfit}", record=row, field=info.name, value=unfit.value
-            ) from unfit
+            what = f"{where}{model.__name__}.{name}{label}: {unfit}"
+            faults.append(EncodeError(what, record=row, field=info.name, value=unfit.value))
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        listed = "".join(f"\n  {fault}" for fault in faults)
+        fault = faults[0]
+        raise EncodeError(
+            f"{len(faults)} columns cannot be stored:{listed}", record=fault.record, field=fault.field, value=fault.value
+        )
     return given
 
 
@@ -197,6 +208,8 @@ def _given(pa: Any, name: str, codec: FieldCodec, array: Any, nans: Nans | None)
     Raises:
         Unfit: when the array's type has no values of the field.
     """
+    if _is_text(pa, array) and not _takes_text(pa, codec, array):
+        return _parsed(name, codec, array)
     item = codec.present
     if codec.is_nullable and array.null_count == len(array):  # of whatever type the column is
         return Given(name, np.empty(len(array), object), np.zeros(len(array), np.bool_))
@@ -210,3 +223,50 @@ def _given(pa: Any, name: str, codec: FieldCodec, array: Any, nans: Nans | None)
     objects = np.empty(len(array), object)
     objects[:] = item.objects_from_arrow(pa, array)
     return Given(name, objects, present)
+
+
+def _is_text(pa: Any, array: Any) -> bool:
+    kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _takes_text(pa: Any, codec: FieldCodec, array: Any) -> bool:
+    """Whether a field has values for a column of text, such as a text or the name of an enumeration."""
+    item = codec.present
+    none = array.slice(0, 0)
+    try:
+        if item.as_fixed is not None:
+            item.as_fixed.from_arrow(pa, none)
+        else:
+            item.objects_from_arrow(pa, none)
+    except Unfit:
+        return False
+    return True
+
+
+def _parsed(name: str, codec: FieldCodec, array: Any) -> Given:
+    """A column of text as values of a field.
+
+    Raises:
+        Unfit: with the first text that is none.
+    """
+    conversion = codec.conversion(Spelling())
+    present = array.is_valid().to_numpy(zero_copy_only=False)
+    texts = array.drop_null().to_pylist()
+    try:
+        values = conversion.parse_column(texts)
+    except Exception:  # noqa: BLE001 - a column may fail where its values do not
+        values = []
+        for row, text in zip(np.flatnonzero(present).tolist(), texts, strict=True):
+            if faults := faults_of(conversion, "", text, lambda text: values.append(conversion.parse(text))):
+                raise Unfit(faults[0].why, row, text) from None
+    objects = np.empty(len(array), object)
+    objects[present] = _objects(values)
+    return Given.of(name, objects)
+
+
+def _objects(values: Sequence[Any]) -> npt.NDArray[Any]:
+    """An array of objects, sequences among them."""
+    objects = np.empty(len(values), object)
+    objects[:] = values
+    return objects

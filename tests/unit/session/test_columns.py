@@ -23,6 +23,7 @@ from tsmodel import (
     Bool,
     Enumerated,
     Float32,
+    Int16,
     Int32,
     Mid,
     Nullable,
@@ -244,7 +245,7 @@ def test_columns_that_are_missing_or_unknown() -> None:
     [
         ("cap", pa.array([0], pa.timestamp("ns")), "has times without a zone"),
         ("volts", pa.array([None], pa.float32()), "row 0: Reading.volts: there is no value, and the field is not Nullable"),
-        ("volts", pa.array(["x"]), "Reading.volts: a column of string holds no values of Float32"),
+        ("volts", pa.array(["x"]), "row 0: Reading.volts: 'x' (str) is not a number that a Float32 holds"),
         ("price", pa.array([Decimal("1.234")]), "row 0: Reading.price"),
         ("state", pa.array(["MAYBE"]), "row 0: Reading.state: 'MAYBE' is no name in State"),
         ("name", pa.array(["123456789"]), "row 0: Reading.name: '123456789' has 9 bytes, and 8 can be stored"),
@@ -257,6 +258,55 @@ def test_frames_that_cannot_be_stored(column: str, values: Any, wording: str) ->
         with pytest.raises(EncodeError) as caught:
             session.add_frame(Reading, pa.table(whole))
         assert wording in str(caught.value).replace("list<element:", "list<item:")
+        assert session.pending == ()
+
+
+def test_text_is_read_as_cells_of_csv_are() -> None:
+    class Everything(TSModel, cid=1, moid=7):
+        number: Int32
+        volts: Float32
+        total: Scaled = field(digits=2)
+        valid: Bool
+        note: Text
+        maybe: Nullable[int] = field(item=Int16, default=None)
+
+    text = {
+        "mid": ["1", "0x2"],
+        "cap": ["2026-03-01T00:00:00Z", "2026-03-01T01:00:00+01:00"],
+        "number": ["5", "-6"],
+        "volts": ["1.5", "nan"],
+        "total": ["3.25", "4"],
+        "valid": ["yes", "0"],
+        "note": ["5", ""],
+        "maybe": ["7", None],
+    }
+    large = pa.table(text).cast(pa.schema([(name, pa.large_string()) for name in text]))
+    with connect("memory:") as session:
+        for frame in (pa.table(text), pl.DataFrame(text), large):
+            session.add_frame(Everything, frame)
+            session.flush()
+            first, second = session.query(Everything).order_by(Everything.mid).all()[-2:]
+            assert (first.number, first.volts, first.total, first.valid, first.note, first.maybe) == (
+                *(5, 1.5, Decimal("3.25")),
+                *(True, "5", 7),
+            )
+            assert (second.mid, second.number, second.valid, second.note, second.maybe) == (2, -6, False, "", None)
+            assert second.volts != second.volts
+            assert first.cap == second.cap == ts.to_ns("2026-03-01T00:00:00Z")
+            session.query(Everything).delete(allow_full_scan=True)
+
+
+def test_all_columns_at_fault_are_told_at_once() -> None:
+    frame = pa.table({"cid": ["1"], "mid": ["one"], "cap": ["yesterday"], "volts": ["1,5"]})
+    with connect("memory:") as session:
+        with pytest.raises(EncodeError) as caught:
+            session.add_frame(Reading, frame)
+        assert [line.partition(":")[2].partition(":")[0].strip() for line in str(caught.value).splitlines()[1:]] == [
+            "Reading.mid",
+            "Reading.cap",
+            "Reading.volts",
+        ]
+        assert (caught.value.record, caught.value.field, caught.value.value) == (0, "mid", "one")
         assert session.pending == ()
 
 
