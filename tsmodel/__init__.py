@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tsmodel import server as server
     from tsmodel import session as session
     from tsmodel import store as store
+    from tsmodel import testing as testing
     from tsmodel import timestamps as timestamps
     from tsmodel import types as types
     from tsmodel import wire as wire
@@ -110,7 +111,7 @@ else:
             "timestamps": "now_ns to_datetime to_iso to_ns",
             "types.converted": "Converted Encoded",
         },
-        modules="backend client codegen errors frames keys model query schema server session store timestamps types wire",
+        modules="backend client codegen errors frames keys model query schema server session store testing timestamps types wire",
     )
 
 __all__ = [

@@ -101,5 +101,5 @@ def test_every_name_comes_with_a_star() -> None:
 
 
 def test_parts_are_reached_after_importing_tsmodel_alone() -> None:
-    program = "import tsmodel\nfor part in ('codegen', 'errors', 'schema', 'server'): getattr(tsmodel, part)"
-    assert {"tsmodel.codegen", "tsmodel.errors", "tsmodel.schema", "tsmodel.server"} <= loaded(program)
+    program = "import tsmodel\nfor part in ('codegen', 'errors', 'schema', 'server', 'testing'): getattr(tsmodel, part)"
+    assert {"tsmodel.codegen", "tsmodel.errors", "tsmodel.schema", "tsmodel.server", "tsmodel.testing"} <= loaded(program)
