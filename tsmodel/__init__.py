@@ -111,7 +111,8 @@ else:
             "timestamps": "now_ns to_datetime to_iso to_ns",
             "types.converted": "Converted Encoded",
         },
-        modules="backend client codegen errors frames keys model query schema server session store testing timestamps types wire",
+        modules="backend client codegen errors frames keys model query schema server session store testing timestamps "
+        "types wire",
     )
 
 __all__ = [
