@@ -30,8 +30,8 @@ class Series:
     mid: int
     moid: int
     count: int
-    cap_min: int
-    cap_max: int
+    cap_min: int = attrs.field(repr=to_iso)
+    cap_max: int = attrs.field(repr=to_iso)
 
     def to_dict(self) -> dict[str, int | str]:
         """The same by name, with times as ISO 8601 text."""

@@ -64,6 +64,7 @@ def test_everything_else_is_a_table(session: Any) -> None:
     series = query.series()._repr_html_()
     assert "Series: 2 rows<" in series
     assert "2026-03-01T01:39:00Z" in series
+    assert "cap_max=2026-03-01T01:39:00Z" in repr(query.series())
     windows = query.resample("15m", tz="Europe/Warsaw").agg(n=count())
     assert "2026-03-01 01:00:00+01:00" in windows._repr_html_()
     session.add(reading(3, 0, 1.0))
