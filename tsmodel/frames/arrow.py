@@ -138,10 +138,11 @@ class ArrowColumn:
 
 def _held(values: npt.NDArray[Any]) -> int:
     """Bytes of memory that an array keeps alive."""
-    base: Any = values
-    while isinstance(base, np.ndarray) and base.base is not None:
-        base = base.base
-    return memoryview(base).nbytes
+    held: Any = values
+    while isinstance(held, np.ndarray) and held.base is not None:
+        held = held.base
+    buffer: Any = held
+    return memoryview(buffer).nbytes
 
 
 def _shift(pa: Any, codec: FieldCodec, kind: Any) -> int | None:
@@ -153,7 +154,8 @@ def _shift(pa: Any, codec: FieldCodec, kind: Any) -> int | None:
 def _array(pa: Any, info: ColumnInfo, records: Any) -> Any:
     if isinstance(records, VariableRecords) and not info.is_key:
         kind = info.codec.arrow_type(pa)
-        values = [None if value is None else info.codec.arrow_value(value) for value in records[info.name]]
+        objects: Any = records[info.name]
+        values = [None if value is None else info.codec.arrow_value(value) for value in objects]
         try:
             return pa.array(values, kind, from_pandas=False)
         except (OverflowError, pa.ArrowInvalid) as error:
@@ -165,7 +167,8 @@ def _array(pa: Any, info: ColumnInfo, records: Any) -> Any:
     if info.field is None:
         return info.fixed.to_arrow(pa, info.alias, records[info.name])
     array = info.fixed.to_arrow(pa, info.alias, records[info.field.slot])
-    present = None if info.field.bit is None else info.field.present(records)
+    rows: Any = records
+    present = None if info.field.bit is None else info.field.present(rows)
     return array if present is None or present.all() else masked(pa, array, present)
 
 

@@ -730,8 +730,12 @@ class _Contents:
 
     def _said(self) -> Iterator[tuple[Kind[Any], int | None, int | None]]:
         state = self.state
-        yield PUTS, *((None, None) if state is None else (state.puts_digest, state.next_put))
-        yield REMOVALS, *((None, None) if state is None else (state.removals_digest, state.next_removal))
+        if state is None:
+            yield PUTS, None, None
+            yield REMOVALS, None, None
+        else:
+            yield PUTS, state.puts_digest, state.next_put
+            yield REMOVALS, state.removals_digest, state.next_removal
 
     def history(self, kind: Kind[Any]) -> Iterator[tuple[int, bytes]]:
         """Numbers of the puts or removals that are whole, and what is stored of them."""
@@ -739,11 +743,12 @@ class _Contents:
         for number in self._numbers(kind.table, "number", bound):
             try:
                 row = self._connection.execute(f"SELECT data FROM {kind.table} WHERE number = ?", (number,)).fetchone()  # noqa: S608
-                kind.from_bytes(None if row is None else row[0], number)
+                data = None if row is None else row[0]
+                kind.from_bytes(data, number)
             except (sqlite3.Error, StoreCorruptError, UnicodeDecodeError) as error:
                 self.told(f"{kind.one} {number}", str(error))
             else:
-                yield number, row[0]
+                yield number, data
 
     def block(self, run: _Run, at: int) -> tuple[bytes, Block] | None:
         """What is stored of a block, and the block with what its keys really lie between; None when it is not whole."""

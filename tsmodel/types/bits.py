@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import attrs
 import numpy as np
@@ -35,8 +35,8 @@ class BitsCodec(NumberCodec):
     storage: Scalar
     shift: int = 0
     byte_order: ByteOrder = "little"
-    python = int
-    is_amount = True
+    python: ClassVar[Any] = int
+    is_amount: ClassVar[bool] = True
 
     @property
     def label(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 import numpy.typing as npt
@@ -35,7 +35,7 @@ class FixedBlobCodec(OctetsCodec):
     fills = True
 
     size: int
-    python = bytes
+    python: ClassVar[Any] = bytes
 
     @property
     def label(self) -> str:
@@ -93,10 +93,10 @@ class FixedBlobCodec(OctetsCodec):
 class BlobCodec(LengthCodec):
     """Bytes."""
 
-    python = bytes
-    what = "Blob"
+    python: ClassVar[Any] = bytes
+    what: ClassVar[str] = "Blob"
     has_spans = True
-    accepts = "bytes"
+    accepts: ClassVar[str] = "bytes"
 
     def content_code(self, octets: str, scope: Scope) -> str:
         return octets

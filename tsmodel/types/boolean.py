@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ _USUAL_BOOLS: Final = {
 class BoolConversion(Conversion):
     """A bool: true or false, yes or no, 1 or 0, in any case."""
 
-    accepts = "true or false, yes or no, 1 or 0"
+    accepts: ClassVar[str] = "true or false, yes or no, 1 or 0"
 
     def load(self, data: Any) -> Any:
         if isinstance(data, str):
@@ -63,7 +63,7 @@ class BoolConversion(Conversion):
 class BoolCodec(ScalarCodec):
     """A bool, in a byte that is 1 or 0."""
 
-    python = bool
+    python: ClassVar[Any] = bool
     ordered = False
 
     def operand(self, value: object) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import numpy as np
@@ -36,11 +36,11 @@ class CharCodec(FixedCodec):
     """One character of Latin-1, in one byte."""
 
     byte_order: ByteOrder = "little"
-    label = "Char"
-    python = str
-    accepts = "a text of one character from U+0000 to U+00FF"
-    zero = 0
-    code = "B"
+    label: ClassVar[str] = "Char"
+    python: ClassVar[Any] = str
+    accepts: ClassVar[str] = "a text of one character from U+0000 to U+00FF"
+    zero: ClassVar[int] = 0
+    code: ClassVar[str] = "B"
 
     @property
     def dtype(self) -> np.dtype[Any]:

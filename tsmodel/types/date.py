@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 
@@ -27,12 +27,12 @@ _EPOCH_DAYS: Final = EPOCH_UNIX_NS // (86_400 * 10**9)
 class DateCodec(TimeCodec):
     """A `date`, stored as days since 2001-01-01."""
 
-    label = "Date"
-    python = dt.date
-    accepts = "a date (not a datetime)"
+    label: ClassVar[str] = "Date"
+    python: ClassVar[Any] = dt.date
+    accepts: ClassVar[str] = "a date (not a datetime)"
     arrow_epoch = _EPOCH_DAYS
-    numpy_unit = "M8[D]"
-    counts = "days since 2001-01-01"
+    numpy_unit: ClassVar[str] = "M8[D]"
+    counts: ClassVar[str] = "days since 2001-01-01"
 
     @property
     def _sound(self) -> tuple[int, int]:
@@ -73,7 +73,7 @@ _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 class DateConversion(Conversion):
     """A `date`."""
 
-    accepts = 'a date such as "2026-01-31"'
+    accepts: ClassVar[str] = 'a date such as "2026-01-31"'
 
     def load(self, data: Any) -> Any:
         if isinstance(data, str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import numpy.typing as npt
@@ -25,9 +25,9 @@ __all__ = ["DateTime", "DateTimeCodec"]
 class DateTimeCodec(TimeCodec):
     """An aware `datetime`, read in UTC; stored as ns since 2001-01-01T00:00:00Z."""
 
-    label = "DateTime"
-    python = dt.datetime
-    accepts = "an aware datetime from 1708 to 2293"
+    label: ClassVar[str] = "DateTime"
+    python: ClassVar[Any] = dt.datetime
+    accepts: ClassVar[str] = "an aware datetime from 1708 to 2293"
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
         mask: Mask = column % 1000 != 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 import numpy as np
@@ -38,7 +38,7 @@ class DurationCodec(TimeCodec):
     """
 
     resolution: Resolution = "ns"
-    python = dt.timedelta
+    python: ClassVar[Any] = dt.timedelta
     arrow_epoch = 0
 
     @property

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -125,7 +125,7 @@ def _special(number: float) -> str:
 class FloatCodec(ScalarCodec):
     """A float of some width."""
 
-    python = float
+    python: ClassVar[Any] = float
 
     def operand(self, value: object) -> Any:
         """See `FieldCodec.operand`: a float of the field's width, or an exact number."""

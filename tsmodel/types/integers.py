@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final, overload
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, overload
 
 import msgspec
 import numpy as np
@@ -98,7 +98,7 @@ class IntConversion(Conversion):
 class IntCodec(ScalarCodec):
     """An int as it is."""
 
-    python = int
+    python: ClassVar[Any] = int
 
     def operand(self, value: object) -> Any:
         """See `FieldCodec.operand`: any exact number, or an infinite float."""

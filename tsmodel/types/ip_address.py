@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import attrs
 import numpy as np
@@ -37,7 +37,7 @@ class IpCodec(OctetsCodec):
     """
 
     version: Literal[4, 6] | None = None
-    python = Any
+    python: ClassVar[Any] = Any
 
     @property
     def size(self) -> int:

@@ -34,8 +34,8 @@ class ScalarCodec(NumberCodec):
     """
 
     is_plain = True
-    ordered = True
-    is_amount = True
+    ordered: ClassVar[bool] = True
+    is_amount: ClassVar[bool] = True
 
     scalar: Scalar
     byte_order: ByteOrder = "little"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 import numpy as np
@@ -49,7 +49,7 @@ class ScaledCodec(NumberCodec):
     digits: int
     storage: Scalar
     as_float: bool = False
-    ordered = True
+    ordered: ClassVar[bool] = True
     byte_order: ByteOrder = "little"
 
     @property
@@ -60,7 +60,7 @@ class ScaledCodec(NumberCodec):
     def python(self) -> Any:
         return float if self.as_float else Decimal
 
-    is_amount = True
+    is_amount: ClassVar[bool] = True
 
     @property
     def accepts(self) -> str:

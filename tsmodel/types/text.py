@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import numpy as np
@@ -53,7 +53,7 @@ class FixedTextCodec(OctetsCodec):
     fills = True
 
     size: int
-    python = str
+    python: ClassVar[Any] = str
 
     @property
     def label(self) -> str:
@@ -155,10 +155,10 @@ def _is_text(octets: bytes) -> bool:
 class TextCodec(LengthCodec):
     """Text in UTF-8."""
 
-    python = str
-    what = "Text"
+    python: ClassVar[Any] = str
+    what: ClassVar[str] = "Text"
     has_spans = True
-    accepts = "a text"
+    accepts: ClassVar[str] = "a text"
 
     def content_code(self, octets: str, scope: Scope) -> str:
         return f"{octets}.decode()"

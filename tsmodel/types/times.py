@@ -101,7 +101,7 @@ class TimeCodec(Temporal):
 
     storage: Scalar
     byte_order: ByteOrder = "little"
-    ordered = True
+    ordered: ClassVar[bool] = True
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
         least, greatest = self._sound

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 import numpy as np
@@ -27,7 +27,7 @@ _TIMES: Final = (str, dt.datetime, np.datetime64)
 class TimestampCodec(Temporal, ScalarCodec):
     """A time as an int of ns since 2001."""
 
-    python = int
+    python: ClassVar[Any] = int
 
     def operand(self, value: object) -> Any:
         """See `FieldCodec.operand`: any time, as ns since 2001."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
@@ -31,7 +31,7 @@ class UnixTimeCodec(TimeCodec):
     """
 
     resolution: Resolution = "s"
-    python = int
+    python: ClassVar[Any] = int
     arrow_epoch = 0
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 
@@ -21,10 +21,10 @@ class UuidCodec(OctetsCodec):
     """A UUID: its 16 bytes in the order in which it is written."""
 
     size: int = 16
-    label = "Uuid"
-    python = uuid.UUID
-    accepts = "a uuid.UUID"
-    zero = bytes(16)
+    label: ClassVar[str] = "Uuid"
+    python: ClassVar[Any] = uuid.UUID
+    accepts: ClassVar[str] = "a uuid.UUID"
+    zero: ClassVar[bytes] = bytes(16)
 
     def load(self, stored: Any) -> Any:
         return uuid.UUID(bytes=stored)
@@ -53,7 +53,7 @@ _UUID: Final = re.compile(
 class UuidConversion(Conversion):
     """A UUID, with or without its hyphens."""
 
-    accepts = "a UUID such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+    accepts: ClassVar[str] = "a UUID such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 
     def load(self, data: Any) -> Any:
         if not isinstance(data, str):
