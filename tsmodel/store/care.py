@@ -743,7 +743,7 @@ class _Contents:
         for number in self._numbers(kind.table, "number", bound):
             try:
                 row = self._connection.execute(f"SELECT data FROM {kind.table} WHERE number = ?", (number,)).fetchone()  # noqa: S608
-                data = None if row is None else row[0]
+                data: Any = None if row is None else row[0]
                 kind.from_bytes(data, number)
             except (sqlite3.Error, StoreCorruptError, UnicodeDecodeError) as error:
                 self.told(f"{kind.one} {number}", str(error))
