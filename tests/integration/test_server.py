@@ -838,3 +838,12 @@ def test_the_command_serves_a_file_that_it_may_only_read(tmp_path: Path) -> None
     assert process.communicate(timeout=20) == ("", "")
     assert [path.name for path in tmp_path.iterdir()] == ["served.tsdb"]
     assert (tmp_path / "served.tsdb").read_bytes() == before
+
+
+def test_a_path_is_served_as_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "served.tsdb"
+    with serve_in_thread(path) as (host, port), connect(f"tstorage://{host}:{port}?timeout=10") as session:
+        session.add(Mark(cid=1, mid=1, moid=1, cap=1, number=5))
+        session.flush()
+    with connect(path) as session:
+        assert session.query(Mark).one().number == 5

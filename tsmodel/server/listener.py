@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import os
 import select
 import socket
 import ssl
@@ -439,7 +440,7 @@ def _close(connection: socket.socket) -> None:
 
 @contextmanager
 def serve_in_thread(
-    target: str | Backend = "memory:",
+    target: str | os.PathLike[str] | Backend = "memory:",
     host: str = "127.0.0.1",
     port: int = 0,
     *,
@@ -465,7 +466,8 @@ def serve_in_thread(
     ...     host
     '127.0.0.1'
     """
-    backend = open_backend(target) if isinstance(target, str) else target
+    is_own = isinstance(target, (str, os.PathLike))
+    backend = open_backend(target) if isinstance(target, (str, os.PathLike)) else target
     try:
         listener = Listener(
             backend,
@@ -485,5 +487,5 @@ def serve_in_thread(
             listener.stop()
             thread.join()
     finally:
-        if isinstance(target, str):
+        if is_own:
             backend.close()
