@@ -432,6 +432,7 @@ class SQLiteEngine:
                 self._forget()
                 raise
             self._closed = False
+            _reachable[id(self)] = self._connections
 
     @contextmanager
     def reading(self) -> Iterator[_Snapshot]:
@@ -487,6 +488,7 @@ class SQLiteEngine:
                 self._forget()
                 self.cache.clear()
                 self._table = Table({})
+                _reachable.pop(id(self), None)
 
     def _close_writer(self, writer: sqlite3.Connection) -> None:
         if not self._read_only and self._moved() is None:
@@ -512,6 +514,9 @@ class SQLiteEngine:
             self._lock.release()
             with suppress(StoreError):
                 self.close()
+        else:
+            for connection in self._connections:
+                _leak(connection)
 
     def shrink(self) -> None:
         """Gives free pages back to the file system, as soon as nobody reads the file as it was before."""
@@ -557,6 +562,8 @@ class SQLiteEngine:
     def carried_over(self, *, lost: bool) -> None:
         """In a forked process: begins anew, or is `lost`."""
         inherited, self._connections = self._connections, set()
+        if not self._closed:
+            _reachable[id(self)] = self._connections
         self._lock, self._readers, self._idle = threading.Lock(), set(), queue.SimpleQueue()
         self._writer = self._guard = None
         self.cache = BlockCache(self.cache.most)
@@ -1246,6 +1253,9 @@ def _alike(found: bytes, wanted: bytes) -> bool:
 
 
 _engines: weakref.WeakSet[SQLiteEngine] = weakref.WeakSet()
+_reachable: dict[int, set[sqlite3.Connection]] = {}
+"""The connections of each open engine. The collector takes weak references to what it collects first, so that Python 3.10
+could not close the statements of a connection that was found in a cycle, and with them the connection."""
 _lost_files: set[tuple[int, int]] = set()
 """Files that this process has copies of connections to, which must not be touched."""
 
@@ -1266,7 +1276,7 @@ def _close_all() -> None:
 
 
 def _leak(connection: sqlite3.Connection) -> None:
-    """Keeps a connection for ever: closing it could wait for ever, or undo what the parent is writing."""
+    """Keeps a connection for ever: closing it could wait for ever, or undo what somebody else is writing."""
     import ctypes
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
