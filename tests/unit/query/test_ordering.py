@@ -1,4 +1,4 @@
-"""Ordering, newest versions and series: what they refuse, what they hold, what explain says; quarantine, full scans, days."""
+"""Ordering, newest versions and series: what they refuse, what they hold, what explain says; quarantine, days."""
 
 from __future__ import annotations
 
