@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Append",
+    "Call",
     "Check",
     "Dial",
     "Discard",
@@ -111,6 +112,16 @@ class Wait:
 
     seconds: float
     told: Callable[[Callable[[], object]], AbstractContextManager[object]]
+
+
+@attrs.frozen(eq=False)
+class Call:
+    """Asks to call a function that waits for a disk, in a thread where waiting would stop others; the answer is its result.
+
+    Work that is cancelled meanwhile is told so only when the function has come to its end.
+    """
+
+    function: Callable[[], object]
 
 
 @attrs.frozen
