@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.batches import batch, batches, scanned
+from support.batches import batch, batches, rows_in, scanned
 
 from tsmodel.backend import AcqInterval, Batch
 from tsmodel.errors import LocalProtocolError, RemoteProtocolError, StoreError, StoreInDoubtError
 from tsmodel.keys import LIMITS, Key, KeyRange
 from tsmodel.store import EmbeddedStore, open_store
 from tsmodel.store.engine import Engine, Writing
-from tsmodel.store.intake import arrived, with_acqs
+from tsmodel.store.intake import arrived, give_acqs
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine
@@ -343,10 +343,10 @@ def test_a_promise_is_kept_by_all_that_are_stored_together(store: EmbeddedStore,
 def test_a_bad_put_fails_alone(store: EmbeddedStore, together: Together, monkeypatch: pytest.MonkeyPatch) -> None:
     add = store._add
 
-    def failing(transaction: Writing, cid: int, records: Any) -> None:
+    def failing(transaction: Writing, cid: int, *more: Any) -> None:
         if cid == 3:
             raise StoreError("the block is damaged")
-        add(transaction, cid, records)
+        add(transaction, cid, *more)
 
     monkeypatch.setattr(store, "_add", failing)
     outcomes = together.store([one(1, 0), one(2, 1), one(3, 2), (batches([(-4, 1, 1, 1, b"")]), False), one(4, 3)])
@@ -425,7 +425,9 @@ def test_open_store_without_a_path_is_in_memory() -> None:
 def test_many_small_batches_cost_as_much_as_a_few() -> None:
     rows = [(n % 7, n, 1, n, b"x" * (n % 3)) for n in range(1000)]
     came = arrived(batches(rows), with_acq=False)
-    assert with_acqs(came, 100) == (100, 1099)
+    give_acqs(came, 100)
+    assert [each.first for each in came] == [0, 143, 286, 429, 572, 715, 858]
+    assert [row[4] for each in came for row in rows_in(each.chunk)] == list(range(100, 1100))
     assert len(came) == 7
     assert sum(len(each.chunk) for each in came) == 1000
     store = open_store(None)
