@@ -86,7 +86,7 @@ if TYPE_CHECKING:
         field,
         padding,
     )
-    from tsmodel.model.aggregates import count
+    from tsmodel.model.column import count
     from tsmodel.query import AsyncQuery, Query
     from tsmodel.session import AsyncSession, Receipt, Session, connect, connect_async
     from tsmodel.timestamps import now_ns, to_datetime, to_iso, to_ns

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.backend import Batch
-from tsmodel.codec.batching import batches_by_cid
-from tsmodel.codec.fitting import SIZE_FIELD
 from tsmodel.errors import EncodeError
 from tsmodel.keys import LIMITS
+from tsmodel.layout.fixed_rows import batches_by_cid
+from tsmodel.layout.matching import SIZE_FIELD
 from tsmodel.wire.records import octets_of
 from tsmodel.wire.sorting import order_of
 

@@ -18,9 +18,9 @@ import numpy.typing as npt
 from tsmodel.client.encoding import Encoded
 from tsmodel.client.numpy_columns import ColumnBatches, checked_rows, columns_of
 from tsmodel.client.payload_types import ChunkPayloadType, Collector
-from tsmodel.codec.fitting import SIZE_FIELD
 from tsmodel.errors import DecodeError
 from tsmodel.keys import KEY_FIELDS
+from tsmodel.layout.matching import SIZE_FIELD
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm, octets_of
 

@@ -18,14 +18,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.codec import SpanRecords, VariableRecords
 from tsmodel.errors import DecodeError
 from tsmodel.frames.growing import Growing
 from tsmodel.frames.libraries import library
+from tsmodel.layout import SpanRecords, VariableRecords
+from tsmodel.model.expressions import ColumnInfo
 from tsmodel.model.meta import schema_of
-from tsmodel.model.operands import ColumnInfo
-from tsmodel.types.arrow import check_times, masked
-from tsmodel.types.base import FieldCodec
+from tsmodel.types.codec import FieldCodec
+from tsmodel.types.column_facet import check_times, masked
 from tsmodel.wire.chunk import ColumnRecords
 
 __all__ = ["ArrowColumn", "arrow_schema"]

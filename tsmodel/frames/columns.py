@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.codec import VariableRecords
-from tsmodel.codec.layout import PRESENT
 from tsmodel.errors import QueryError
 from tsmodel.frames.growing import Growing
-from tsmodel.model.columns import Column
+from tsmodel.layout import VariableRecords
+from tsmodel.layout.placing import PRESENT
+from tsmodel.model.column import Column
+from tsmodel.model.expressions import ColumnInfo
 from tsmodel.model.meta import schema_of
-from tsmodel.model.operands import ColumnInfo
 
 __all__ = ["GrowingColumn", "Wanted", "chosen", "fill", "lying_within", "structured"]
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from tsmodel.codec.column_rows import Given
 from tsmodel.errors import EncodeError, SessionError
 from tsmodel.keys import KEY_FIELDS
+from tsmodel.layout.column_input import Given
 from tsmodel.model.meta import schema_of
 
 __all__ = ["given_columns", "with_defaults"]

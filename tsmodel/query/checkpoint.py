@@ -18,8 +18,8 @@ import msgspec
 
 from tsmodel.errors import CheckpointError
 from tsmodel.keys import LIMITS
-from tsmodel.model.fingerprint import fingerprint_of
 from tsmodel.model.meta import schema_of
+from tsmodel.model.model_schema import fingerprint_of
 from tsmodel.model.unions import models_of
 from tsmodel.query.spec import QuerySpec
 

@@ -16,7 +16,7 @@ from tsmodel.errors import QueryError
 from tsmodel.frames.tables import pandas_of, polars_of, windows_table
 from tsmodel.html import SHOWN, html_table, rows_shown
 from tsmodel.keys import LIMITS
-from tsmodel.model.aggregates import Aggregate
+from tsmodel.model.column import Aggregate
 from tsmodel.model.unions import models_of
 from tsmodel.query.aggregation.filling import FILLS, Fill, Gaps
 from tsmodel.query.aggregation.grids import grid_of
@@ -28,8 +28,8 @@ from tsmodel.query.planning import Plan
 from tsmodel.query.sinks import Selection
 from tsmodel.query.spec import own_column
 from tsmodel.timestamps import DurationLike, TimeLike, to_datetime
-from tsmodel.types.base import FieldCodec
-from tsmodel.types.exact import EXACT
+from tsmodel.types.codec import FieldCodec
+from tsmodel.types.numbers import EXACT
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 import attrs
 import numpy as np
 
-from tsmodel.codec import Mismatch, RowCodec
-from tsmodel.codec.evolving_rows import UpgradeFault
 from tsmodel.keys import KEY_DTYPE, Key
-from tsmodel.model.base import TSModel, codec_of, mismatch
+from tsmodel.layout import Mismatch, RowCodec
+from tsmodel.layout.versions import UpgradeFault
+from tsmodel.model.model import TSModel, codec_of, mismatch
 from tsmodel.query.masks import Mask
 from tsmodel.query.planning import Plan
 from tsmodel.query.spec import QuerySpec, at_least

@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.backend import AcqInterval, Batch
-from tsmodel.codec.batching import batches_by_cid
-from tsmodel.codec.column_rows import Given, fill, rows_of, rows_of_columns
-from tsmodel.codec.fixed_rows import FixedRowCodec
 from tsmodel.frames.giving import with_defaults
+from tsmodel.layout.column_input import Given, fill, rows_of, rows_of_columns
+from tsmodel.layout.fixed_rows import FixedRowCodec, batches_by_cid
 from tsmodel.model import TSModel
-from tsmodel.model.base import codec_of
+from tsmodel.model.model import codec_of
 from tsmodel.wire.records import PUT_FORM, PUTA_FORM
 
 __all__ = ["ColumnRows", "made_of"]

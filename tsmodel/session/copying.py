@@ -21,11 +21,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.codec.batching import batches_by_cid
 from tsmodel.errors import QueryError, SessionError, TSModelError
 from tsmodel.io.effects import Append, Look, Sent, Work
 from tsmodel.io.retry import Retry
 from tsmodel.keys import KEY_DTYPE, LIMITS, KeyRange
+from tsmodel.layout.fixed_rows import batches_by_cid
 from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.checkpoint import Checkpoint, Position, identity_of
 from tsmodel.query.planning import Plan, plan_of

@@ -12,10 +12,10 @@ from operator import attrgetter
 import attrs
 
 from tsmodel.backend import AcqInterval, Batch, PutId, PutInterval
-from tsmodel.codec import RowCodec
 from tsmodel.errors import EncodeError
+from tsmodel.layout import RowCodec
 from tsmodel.model import TSModel
-from tsmodel.model.base import codec_of
+from tsmodel.model.model import codec_of
 from tsmodel.session.column_rows import ColumnRows
 from tsmodel.session.receipt import Receipt
 from tsmodel.wire.unstored import Unstored

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tsmodel.errors import QueryError
 from tsmodel.frames.growing import Growing
-from tsmodel.model.aggregates import Aggregate, AggregateKind, Counter
+from tsmodel.model.column import Aggregate, AggregateKind, Counter
 from tsmodel.query.aggregation.grids import Grid
 from tsmodel.query.aggregation.groups import (
     GROUP,

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.model.aggregates import Aggregate
+from tsmodel.model.column import Aggregate
 from tsmodel.query.aggregation.groups import (
     GROUP,
     Array,

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import QueryError
-from tsmodel.model.aggregates import AggregateKind
+from tsmodel.model.column import AggregateKind
 from tsmodel.query.aggregation.groups import Array, Table
 from tsmodel.wire.sorting import run_lasts, run_lengths
 

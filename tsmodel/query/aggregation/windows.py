@@ -17,8 +17,8 @@ import attrs
 import numpy as np
 
 from tsmodel.keys import LIMITS
-from tsmodel.model.aggregates import Aggregate, AggregateKind
-from tsmodel.model.operands import ColumnInfo
+from tsmodel.model.column import Aggregate, AggregateKind
+from tsmodel.model.expressions import ColumnInfo
 from tsmodel.query.aggregation.filling import Gaps
 from tsmodel.query.aggregation.grids import Grid
 from tsmodel.query.aggregation.groups import (
@@ -33,7 +33,7 @@ from tsmodel.query.aggregation.points import HELD, Points
 from tsmodel.query.aggregation.sketches import Sketch
 from tsmodel.query.aggregation.states import STREAMED, ColumnStates
 from tsmodel.query.sinks import Selection
-from tsmodel.types.base import FieldCodec
+from tsmodel.types.codec import FieldCodec
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.sorting import order_of, run_lengths, run_starts
 
