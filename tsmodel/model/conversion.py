@@ -1,4 +1,4 @@
-"""The methods of models for dicts, JSON and CSV. What they do is in `tsmodel.interop`, which is imported when one is called."""
+"""Methods of models for dicts, JSON and CSV. They are implemented in `tsmodel.interop`, imported on the first call."""
 
 from __future__ import annotations
 

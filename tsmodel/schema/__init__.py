@@ -21,7 +21,7 @@ else:
         __name__,
         {
             "changes": "Change Changes Severity",
-            "lock": "check freeze",
+            "lock_file": "check freeze",
         },
     )
 

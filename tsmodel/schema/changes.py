@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TypeAlias, overload
 
 import attrs
 
-from tsmodel.schema.lock_file import ASIDE, tightened
+from tsmodel.schema.limits import ASIDE, tightened
 
 __all__ = ["Change", "Changes", "Entry", "Severity", "Verdict", "compared", "in_message", "in_place", "in_reading"]
 

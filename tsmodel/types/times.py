@@ -311,8 +311,6 @@ class TimeConversion(Conversion):
         return self._all_kept(list(data)) if kinds == {int} else super().load_column(data)
 
     def parse_column(self, texts: Sequence[str]) -> list[Any]:
-        from tsmodel.types.times import ns_of_texts
-
         if texts and len(texts[0]) > 10 and texts[0][4] == "-":
             return self._all_kept(ns_of_texts(texts))
         all_texts = "".join(texts)
@@ -344,8 +342,6 @@ class TimeConversion(Conversion):
         return ns
 
     def dump_column(self, values: Sequence[Any]) -> Sequence[Any]:
-        from tsmodel.types.times import iso_texts
-
         if set(map(type, values)) != {int}:
             return super().dump_column(values)
         held = self._all_held(list(values))
