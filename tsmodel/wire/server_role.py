@@ -22,12 +22,11 @@ import numpy.typing as npt
 
 from tsmodel.errors import RemoteProtocolError
 from tsmodel.keys import KEY_SIZE, unpack_key
-from tsmodel.wire.messages import GetAcqRequest, GetRequest, PutBegin, PutEnd, PutRecords
-from tsmodel.wire.reading import Parser, Reader
+from tsmodel.wire.client_role import Buffers
+from tsmodel.wire.events import Command, GetAcqRequest, GetRequest, PutBegin, PutEnd, PutRecords
+from tsmodel.wire.reader import Parser, Reader
 from tsmodel.wire.records import PUT_FORM, PUTA_FORM, RecordForm, WholeRecords, octets_of
-from tsmodel.wire.requests import Buffers
 from tsmodel.wire.sorting import order_of, run_starts
-from tsmodel.wire.status import Command
 
 __all__ = ["Request", "RequestReader", "acq_answer", "get_begin", "get_break", "get_end", "put_answer", "refusal"]
 

@@ -21,12 +21,12 @@ from tsmodel.errors import CommitTimeoutError, EncodeError, ServerError, Session
 from tsmodel.io.effects import Append, LastAcq, Look, Pause, Sent, Work
 from tsmodel.io.retry import ONCE, OnUnknown, Retry, again, seconds_of
 from tsmodel.keys import LIMITS, KeyRange
-from tsmodel.session.looking import Looking
 from tsmodel.session.pending import Doubt, Pending
 from tsmodel.session.puts import Put, encoded
 from tsmodel.session.receipt import committed
+from tsmodel.session.reconciling import Looking
 from tsmodel.timestamps import now_ns
-from tsmodel.wire.status import Status
+from tsmodel.wire.events import Status
 
 __all__ = ["Writer"]
 

@@ -1,16 +1,15 @@
-"""From what an operation yields or raises to the responses of a channel; the same for sync and async channels."""
+"""What the synchronous and the asynchronous channel have in common: settings, and responses made of events and errors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from tsmodel.client.encoding import Encoded
 from tsmodel.client.operations import Operation, get
-from tsmodel.client.payload_types import ChunkPayloadType
-from tsmodel.client.record import Key
+from tsmodel.client.payload_types import ChunkPayloadType, Encoded, PayloadType, adapted
+from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
 from tsmodel.errors import (
     DecodeError,
@@ -20,12 +19,15 @@ from tsmodel.errors import (
     TransportError,
     TruncatedError,
 )
-from tsmodel.io.failures import refusal_error
-from tsmodel.wire.answers import GetEvent
+from tsmodel.io.connections import refusal_error
 from tsmodel.wire.chunk import Chunk, joined
-from tsmodel.wire.messages import AcqAnswer, PutAnswer, Refusal
+from tsmodel.wire.client_role import GetEvent
+from tsmodel.wire.events import AcqAnswer, PutAnswer, Refusal
 
-__all__ = ["GetOutcome", "acq_response", "failure", "put_response"]
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = ["ChannelMixin", "GetOutcome", "acq_response", "failure", "put_response"]
 
 T = TypeVar("T")
 
@@ -222,3 +224,66 @@ class Batching:
             first, start = after, int(ends[after - 1])
         rest = held.take(slice(first, len(held))).kept()
         self._held, self._size = [rest], rest.nbytes
+
+
+class _Connection(Protocol):
+    open: bool
+
+    def set_timeout(self, timeout: float | None) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class ChannelMixin(Generic[T]):
+    """The settings of a channel."""
+
+    _connection: _Connection | None = None
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        payload_type: PayloadType[T],
+        timeout: float | None,
+        memory_limit: int | None,
+        ssl_context: SSLContext | None,
+    ) -> None:
+        self._host, self._port = host, port
+        self._payload_type = payload_type
+        self._timeout = timeout
+        self._memory_limit = memory_limit
+        self._ssl_context = ssl_context
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that each wait may take; None for no limit."""
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float | None) -> None:
+        self._timeout = seconds
+        if self._connection is not None and self._connection.open:
+            self._connection.set_timeout(seconds)
+
+    @property
+    def memory_limit(self) -> int | None:
+        """Most bytes of records that are held; None for no limit."""
+        return self._memory_limit
+
+    @memory_limit.setter
+    def memory_limit(self, size: int | None) -> None:
+        self._memory_limit = size
+
+    def _outcome(self, *, streaming: bool = False) -> GetOutcome[T]:
+        return GetOutcome(adapted(self._payload_type), self._memory_limit, streaming=streaming)
+
+    def _encoded(self, data: Iterable[Record[T]], skip_invalid: bool, with_acq: bool) -> Encoded:
+        return adapted(self._payload_type).encode(data, with_acq=with_acq, skip_invalid=skip_invalid)
+
+    def _closed(self) -> Response:
+        """Disconnects; the response says whether there was a connection to close."""
+        connection, self._connection = self._connection, None
+        if connection is None or not connection.open:
+            return Response(ResponseStatus.ERROR)
+        connection.close()
+        return Response()

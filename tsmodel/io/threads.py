@@ -5,11 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from itertools import islice
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
-from tsmodel.backend import AcqInterval, AsyncScan, Batch, Predicate, PutId, PutInfo, Removal, RemovalKind, Scan
+from tsmodel.backend import (
+    AcqInterval,
+    AsyncScan,
+    Backend,
+    Batch,
+    Predicate,
+    PutId,
+    PutInfo,
+    Removal,
+    RemovalKind,
+    Remover,
+    Scan,
+)
 from tsmodel.keys import KeyRange
-from tsmodel.store import EmbeddedStore
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.unstored import Unstored
 
@@ -21,18 +32,22 @@ _CHUNKS_AT_ONCE: Final = 8
 """Chunks fetched by one visit to a thread, which costs about as much as decoding a small one."""
 
 
-class ThreadedStore:
-    """An embedded store as an asynchronous backend. May be used by several tasks at once.
+class BlockingStore(Backend, Remover, Protocol):
+    """A store that blocks, and can remove records."""
 
-    Its chunks are blocks of the store, which stay as they are: several are fetched at once.
+
+class ThreadedStore:
+    """An embedded store as an asynchronous backend. Several tasks may use it at the same time.
+
+    Its chunks must stay valid, as blocks of the embedded store do: several are fetched by one call.
     """
 
-    def __init__(self, store: EmbeddedStore) -> None:
+    def __init__(self, store: BlockingStore) -> None:
         self._store = store
         self.spare = store.spare
 
     @property
-    def store(self) -> EmbeddedStore:
+    def store(self) -> BlockingStore:
         """The store that blocks."""
         return self._store
 

@@ -21,10 +21,10 @@ import numpy.typing as npt
 from tsmodel.codec import VariableRecords
 from tsmodel.errors import QueryError
 from tsmodel.model.ordering import Order
-from tsmodel.query.planning import Plan
+from tsmodel.query.explain import RunStats
+from tsmodel.query.plan import Plan
 from tsmodel.query.sinks import Selection
 from tsmodel.query.spec import QuerySpec, has_one_layout
-from tsmodel.query.stats import RunStats
 from tsmodel.wire.chunk import Chunk, ColumnRecords, RowChunk, joined
 from tsmodel.wire.records import octets_of
 from tsmodel.wire.sorting import order_of, run_lasts, run_starts

@@ -16,15 +16,15 @@ from typing import Any, TypeVar
 
 from tsmodel.backend import AcqInterval, AsyncScan, Batch, Scan, Spare
 from tsmodel.client.operations import Operation, get, get_acq, put
+from tsmodel.io.connections import refusal_error
 from tsmodel.io.effects import Work
-from tsmodel.io.failures import refusal_error
 from tsmodel.io.pool import PoolOptions, PoolState
 from tsmodel.io.retry import ONCE, Retry, again
 from tsmodel.io.runners import perform, perform_async, run, run_async, stream, stream_async
 from tsmodel.keys import KeyRange
-from tsmodel.wire.answers import GetEvent
 from tsmodel.wire.chunk import Chunk
-from tsmodel.wire.messages import Refusal
+from tsmodel.wire.client_role import GetEvent
+from tsmodel.wire.events import Refusal
 from tsmodel.wire.unstored import Unstored
 
 __all__ = ["AsyncTStorageBackend", "TStorageBackend"]

@@ -1,30 +1,224 @@
-"""Windows of capture time: where each begins and ends.
+"""Windows of capture time: where each begins and ends, by fixed lengths, calendars and the clocks of a time zone.
 
 Rules kept here:
 
 * Windows are half-open, and every time lies in exactly one.
-* By the clocks of a time zone, windows begin where the clock shows a multiple of their length. Where it is put back, times
-  that it shows again begin no window again, unless windows divide the shift; where it is put forward, a window whose
-  begin it leaves out begins with the shift.
+* By the clocks of a time zone, windows begin where the clock shows a multiple of their length. When the clock is put back,
+  the times it shows again begin no second window, unless windows divide the shift. When it is put forward, a window whose
+  begin is skipped begins with the shift.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.errors import QueryError
-from tsmodel.query.aggregation.clocks import Clock
-from tsmodel.query.aggregation.multiples import DAY, Lengths, Months, Multiples, Times, past
-from tsmodel.query.days import zone_of
-from tsmodel.timestamps import DurationLike, TimeLike, duration_ns, to_ns
+from tsmodel.errors import QueryError, TimestampError
+from tsmodel.timestamps import EPOCH, EPOCH_UNIX_NS, DurationLike, TimeLike, duration_ns, to_ns
+from tsmodel.timestamps import zone_of as _zone_of
 
-__all__ = ["Grid", "grid_of"]
+__all__ = ["DAY", "Clock", "Grid", "Lengths", "Months", "Multiples", "Times", "day_of", "grid_of", "past", "zone_of"]
+
+
+def zone_of(tz: str | dt.tzinfo) -> dt.tzinfo:
+    """The time zone of a name.
+
+    Raises:
+        QueryError: when there is none here.
+    """
+    try:
+        return _zone_of(tz)
+    except TimestampError as error:
+        raise QueryError(str(error)) from error
+
+
+def day_of(date: dt.date | str, tz: str | dt.tzinfo) -> tuple[int, int]:
+    """Begin and end of a day, ns since 2001: midnight, and the midnight after it.
+
+    Raises:
+        QueryError: when there is no such day or time zone.
+    """
+    zone = zone_of(tz)
+    try:
+        day = dt.date.fromisoformat(date) if isinstance(date, str) else date
+        if type(day) is not dt.date:
+            raise ValueError(f"{date!r} is not a date")
+        start, end = (
+            dt.datetime.combine(each, dt.time(), zone).astimezone(dt.timezone.utc)
+            for each in (day, day + dt.timedelta(days=1))
+        )
+        return to_ns(start), to_ns(end)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise QueryError(f'on() takes a day such as "2026-03-29", not {date!r}: {error}') from error
+
+
+_SECOND: Final = 10**9
+_DAY_S: Final = 86_400
+_LEAST_S: Final = -(2**63) // _SECOND + _DAY_S
+_GREATEST_S: Final = 2**63 // _SECOND - _DAY_S
+
+
+class Clock:
+    """The clocks of a time zone.
+
+    Args:
+        zone: the zone.
+    """
+
+    def __init__(self, zone: dt.tzinfo) -> None:
+        self._zone = zone
+
+    def offset(self, time: int) -> int:
+        """How far the clocks are ahead of UTC, in ns, at a time (ns since 2001)."""
+        return self._offset(min(max(time // _SECOND, _LEAST_S), _GREATEST_S))
+
+    def offsets(self, low: int, high: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """From when on the clocks are how far ahead of UTC.
+
+        Args:
+            low: begin of the times that matter, ns since 2001.
+            high: their end.
+
+        Returns:
+            Two arrays of shape (n,), in ns: times ascending, the first one at or before `low`; offsets from each on.
+        """
+        at = max(low // _SECOND, _LEAST_S)
+        end = min(high // _SECOND + 1, _GREATEST_S)
+        changes, offsets = [at], [self._offset(at)]
+        while at < end:
+            later = min(at + _DAY_S, end)
+            offset = self._offset(later)
+            if offset != offsets[-1]:
+                changes.append(self._change(at, later))
+                offsets.append(offset)
+            at = later
+        return np.array(changes, np.int64) * _SECOND, np.array(offsets, np.int64)
+
+    def _change(self, before: int, after: int) -> int:
+        """The first second with the offset of `after`."""
+        offset = self._offset(after)
+        while after - before > 1:
+            middle = (before + after) // 2
+            if self._offset(middle) == offset:
+                after = middle
+            else:
+                before = middle
+        return after
+
+    def _offset(self, seconds: int) -> int:
+        moment = (EPOCH + dt.timedelta(seconds=seconds)).astimezone(self._zone)
+        offset = moment.utcoffset()
+        assert offset is not None
+        return (offset.days * _DAY_S + offset.seconds) * _SECOND + offset.microseconds * 1000
+
+
+Times: TypeAlias = npt.NDArray[np.int64]
+
+DAY: Final = 86_400 * 10**9
+_EPOCH_DAYS: Final = EPOCH_UNIX_NS // DAY
+_EPOCH_MONTHS: Final = (2001 - 1970) * 12
+
+
+def past(starts: Times, every: int) -> Times:
+    """Times some length later, or the last one that there is."""
+    ends: Times = starts + np.int64(every)
+    ends[ends < starts] = 2**63 - 1
+    return ends
+
+
+class Multiples(Protocol):
+    """Multiples of a length on the axis of a clock: ns that it shows, since 2001."""
+
+    @property
+    def longest(self) -> int:
+        """The length, or more, in ns."""
+        ...
+
+    def floor(self, local: Times) -> Times:
+        """The multiple at or before each time."""
+        ...
+
+    def after(self, multiples: Times) -> Times:
+        """The multiple after each multiple."""
+        ...
+
+    def between(self, first: int, last: int) -> Times:
+        """All multiples from one to another."""
+        ...
+
+    def divides(self, shift: int) -> bool:
+        """Whether a shift is a whole number of lengths."""
+        ...
+
+
+@attrs.frozen
+class Lengths:
+    """See `Multiples`: multiples of a length, from `origin` on."""
+
+    every: int
+    origin: int
+
+    @property
+    def longest(self) -> int:
+        return self.every
+
+    def floor(self, local: Times) -> Times:
+        floored: Times = (local - self.origin) // self.every * self.every + self.origin
+        return floored
+
+    def after(self, multiples: Times) -> Times:
+        return past(multiples, self.every)
+
+    def between(self, first: int, last: int) -> Times:
+        multiples: Times = first + np.arange((last - first) // self.every + 1) * np.int64(self.every)
+        return multiples
+
+    def divides(self, shift: int) -> bool:
+        return shift % self.every == 0
+
+
+@attrs.frozen
+class Months:
+    """See `Multiples`: midnights at which some calendar months begin, January 2001 among them."""
+
+    months: int
+
+    @property
+    def longest(self) -> int:
+        return self.months * 31 * DAY
+
+    def floor(self, local: Times) -> Times:
+        days = (local // DAY + _EPOCH_DAYS).astype("M8[D]")
+        months = days.astype("M8[M]").astype(np.int64) - _EPOCH_MONTHS
+        return self._midnights(months // self.months)
+
+    def after(self, multiples: Times) -> Times:
+        return self._midnights(self._places(multiples) + 1)
+
+    def between(self, first: int, last: int) -> Times:
+        begin, end = self._places(np.array([first, last], np.int64)).tolist()
+        return self._midnights(np.arange(begin, end + 1))
+
+    def divides(self, shift: int) -> bool:
+        return not shift
+
+    def _places(self, multiples: Times) -> Times:
+        days = (multiples // DAY + _EPOCH_DAYS).astype("M8[D]")
+        places: Times = (days.astype("M8[M]").astype(np.int64) - _EPOCH_MONTHS) // self.months
+        return places
+
+    def _midnights(self, places: Times) -> Times:
+        months = (places * self.months + _EPOCH_MONTHS).astype("M8[M]")
+        days: Times = months.astype("M8[D]").astype(np.int64) - _EPOCH_DAYS
+        if len(days) and (int(days.max()) > 2**63 // DAY - 2 or int(days.min()) < -(2**63) // DAY + 2):
+            raise QueryError("a window begins or ends at a time that int64 ns cannot express")
+        return days * DAY
+
 
 _LEAST: Final = -(2**63)
 _MONTHS: Final = {"mo": 1, "y": 12}

@@ -25,9 +25,8 @@ from tsmodel.keys import KeyRange
 from tsmodel.model.expressions import And, Between, Comparison, Expression, IsIn, Leaf, replaced
 from tsmodel.model.meta import schema_of
 from tsmodel.model.unions import ModelUnion
-from tsmodel.query.boxes import boxes_of
+from tsmodel.query.boxes import KeyRegions, all_of, boxes_of, is_key_condition, regions_of
 from tsmodel.query.masks import Mask, mask_of
-from tsmodel.query.regions import KeyRegions, all_of, is_key_condition, regions_of
 from tsmodel.query.spec import QuerySpec, own_column
 
 __all__ = ["Plan", "UnionPlan", "bound_to", "plan", "plan_of"]

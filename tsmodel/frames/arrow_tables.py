@@ -1,8 +1,10 @@
-"""Arrow tables on their way: in batches of one size, to pandas, to polars."""
+"""Arrow tables: in batches of one size, to pandas, to polars, to Parquet files."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -16,7 +18,7 @@ from tsmodel.types.arrow import check_times
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["DtypeBackend", "Rebatched", "pandas_of", "polars_of", "windows_table"]
+__all__ = ["DtypeBackend", "Rebatched", "pandas_of", "polars_of", "windows_table", "write_parquet"]
 
 DtypeBackend: TypeAlias = Literal["pyarrow"]
 """What holds the columns of a pandas frame, as pandas names it."""
@@ -163,3 +165,23 @@ def polars_of(table: Any) -> pl.DataFrame:
     """
     frame: pl.DataFrame = library("polars", "to_polars()").from_arrow(table)
     return frame
+
+
+def write_parquet(reader: Any, path: str | Path, *, compression: str) -> int:
+    """Writes a Parquet file, a row group for each batch of a `pyarrow.RecordBatchReader`; returns how many rows it has.
+
+    The file appears whole or not at all: it is written beside its place, and then moved there.
+    """
+    parquet = library("pyarrow.parquet", "dump_parquet()")
+    whole = Path(path)
+    partial = whole.with_name(f"{whole.name}.{os.getpid()}.partial")
+    count = 0
+    try:
+        with parquet.ParquetWriter(partial, reader.schema, compression=compression) as writer:
+            for batch in reader:
+                writer.write_batch(batch)
+                count += batch.num_rows
+        partial.replace(whole)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count

@@ -1,4 +1,11 @@
-"""Requests as bytes: lists of buffers, which are never joined."""
+"""The client's side of the protocol: requests as bytes, answers from bytes.
+
+Rules kept here:
+
+* A request is a list of buffers, which are never joined.
+* Each answer has a reader of its own, used once. Every reader ends with an event that says how the request went: RangeEnd,
+  AcqAnswer, PutAnswer, or Refusal. After a Refusal nothing more is read: the connection must be closed.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +15,20 @@ from typing import Final, TypeAlias
 
 from tsmodel.errors import LocalProtocolError
 from tsmodel.keys import KEY_SIZE, LIMITS, Key
-from tsmodel.wire.chunk import Batch
-from tsmodel.wire.records import PUT_FORM, PUTA_FORM, RecordForm
-from tsmodel.wire.status import Command
+from tsmodel.wire.chunk import Batch, RowChunk
+from tsmodel.wire.events import AcqAnswer, Command, PutAnswer, RangeEnd, Refusal
+from tsmodel.wire.reader import Parser, Reader
+from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm
 
 __all__ = [
     "MAX_BATCH_SIZE",
     "PORTION_BUFFERS",
     "PORTION_BYTES",
     "Buffers",
+    "GetAcqAnswerReader",
+    "GetAnswerReader",
+    "GetEvent",
+    "PutAnswerReader",
     "gathered",
     "get_acq_request",
     "get_request",
@@ -146,3 +158,70 @@ def _pieces(batch: Batch, form: RecordForm, most: int) -> Iterator[memoryview]:
             yield batch.records[start:before]
             start = before
     yield batch.records[start:]
+
+
+_SIZE_FIELD: Final = 4
+_ACQ: Final = struct.Struct("<q")
+_ACQ_PAIR: Final = struct.Struct("<qq")
+
+GetEvent: TypeAlias = RowChunk | RangeEnd | Refusal
+"""A chunk is valid until the reader's next buffer is asked for."""
+
+
+class GetAnswerReader(Reader[GetEvent]):
+    """Reads the answer to a GET: chunks, then RangeEnd or Refusal."""
+
+    what = "the answer to a GET"
+
+    def _parse(self) -> Parser[GetEvent, None]:
+        status, size = yield from self._header()
+        if status:
+            self._drop()
+            yield Refusal(status, before_records=True)
+            return
+        yield from self._skip(size)
+        while True:
+            records, found = self._whole_records(GET_FORM)
+            if found.count:
+                yield RowChunk(records, found.count, found.record_size, found.offsets)
+            if self._next_size(GET_FORM) == 0:
+                break
+            yield None
+        self._buffer.take(_SIZE_FIELD)
+        status, size = yield from self._header()
+        if status:
+            self._drop()
+            yield Refusal(status)
+            return
+        (acq,) = yield from self._values(_ACQ, size)
+        yield RangeEnd(acq)
+
+
+class GetAcqAnswerReader(Reader["AcqAnswer | Refusal"]):
+    """Reads the answer to a GETACQ."""
+
+    what = "the answer to a GETACQ"
+
+    def _parse(self) -> Parser[AcqAnswer | Refusal, None]:
+        status, size = yield from self._header()
+        if status:
+            self._drop()
+            yield Refusal(status)
+            return
+        (acq,) = yield from self._values(_ACQ, size)
+        yield AcqAnswer(acq)
+
+
+class PutAnswerReader(Reader["PutAnswer | Refusal"]):
+    """Reads the answer to a PUT or PUTA."""
+
+    what = "the answer to a PUT"
+
+    def _parse(self) -> Parser[PutAnswer | Refusal, None]:
+        status, size = yield from self._header()
+        if status:
+            self._drop()
+            yield Refusal(status)
+            return
+        acq_min, acq_max = yield from self._values(_ACQ_PAIR, size)
+        yield PutAnswer(acq_min, acq_max)

@@ -19,12 +19,11 @@ from tsmodel.keys import KEY_FIELDS
 from tsmodel.model import TSModel
 from tsmodel.model.base import codec_of
 from tsmodel.model.meta import schema_of
-from tsmodel.session.column_rows import ColumnRows, made_of
-from tsmodel.session.limits import DEFAULT_BATCH_SIZE, Limits
 from tsmodel.session.observing import CallableHooks, Hooks, OnRequest, OnResponse
-from tsmodel.session.pending import Pending
+from tsmodel.session.pending import DEFAULT_BATCH_SIZE, Limits, Pending
+from tsmodel.session.puts import ColumnRows, made_of
 from tsmodel.session.receipt import Receipt
-from tsmodel.session.writing import Writer
+from tsmodel.session.writer import Writer
 from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import DurationLike, now_ns
 
@@ -90,7 +89,7 @@ class SessionOptions:
         Raises:
             MissingLibraryError: when `telemetry` is asked for, and opentelemetry-api is not installed.
         """
-        from tsmodel.session.telemetry import OpenTelemetry
+        from tsmodel.session.observing import OpenTelemetry
 
         found: list[Hooks] = []
         if self.telemetry:
@@ -204,7 +203,7 @@ class SessionBase:
         self, model: type[Any], columns: Mapping[str, Any] | None, named: Mapping[str, Any], keep_acq: bool
     ) -> ColumnRows | list[Any]:
         """What is held of columns, once all of it is checked."""
-        from tsmodel.frames.giving import given_columns
+        from tsmodel.frames.given import given_columns
 
         given, count = given_columns(_model(model, "add_columns"), {**(columns or {}), **named})
         return made_of(model, given, count, with_acq=keep_acq)
@@ -213,7 +212,7 @@ class SessionBase:
         self, model: type[Any], frame: Any, columns: Mapping[str, str] | None, keep_acq: bool
     ) -> Iterator[ColumnRows | list[Any]]:
         """The same of a frame, part by part."""
-        from tsmodel.frames.intake import frame_columns
+        from tsmodel.frames.given import frame_columns
 
         for first, given, count in frame_columns(_model(model, "add_frame"), frame, columns):
             yield made_of(model, given, count, with_acq=keep_acq, first=first)

@@ -20,10 +20,10 @@ from tsmodel.backend import Predicate
 from tsmodel.errors import QueryError
 from tsmodel.keys import KEY_FIELDS, KeyRange
 from tsmodel.model.unions import models_of
-from tsmodel.query.planning import Plan
+from tsmodel.query.explain import RunStats
+from tsmodel.query.plan import Plan
 from tsmodel.query.sinks import Selection
 from tsmodel.query.spec import QuerySpec, has_one_layout
-from tsmodel.query.stats import RunStats
 from tsmodel.wire.chunk import Chunk, keys_of
 
 __all__ = ["Removing", "removing"]

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import QueryError
-from tsmodel.frames.columns import Wanted, chosen
+from tsmodel.frames.frame import Wanted, chosen
 from tsmodel.frames.libraries import library
 from tsmodel.model import Column
 from tsmodel.wire.sorting import run_lasts, run_starts
