@@ -1,4 +1,4 @@
-"""What a query takes of a backend's spare scans comes back, wherever the query is cancelled, fails or is left."""
+"""What a query takes of a backend's scan budget comes back, wherever the query is cancelled, fails or is left."""
 
 from __future__ import annotations
 

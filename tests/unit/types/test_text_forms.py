@@ -1,4 +1,4 @@
-"""Each field type: what is written of a value, what is taken for one, and what is refused, with which words."""
+"""Text forms of each field type: what is written of a value, what is accepted, and what is refused, with which words."""
 
 from __future__ import annotations
 

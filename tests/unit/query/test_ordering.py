@@ -1,4 +1,4 @@
-"""Steps that arrange records: what they refuse, what they hold, what explain says; quarantine, full scans, days."""
+"""Ordering, newest versions and series: what they refuse, what they hold, what explain says; quarantine, days."""
 
 from __future__ import annotations
 
@@ -266,15 +266,15 @@ def test_a_limit_of_series_waits_for_all_records(step: str) -> None:
         assert query.order_by(Reading.volts.desc()).limit(3).select(Reading.mid).all() == [(1,), (2,), (3,)]
 
 
-@pytest.mark.parametrize("arranged", ["order_by", "latest", "last_per_series"])
-def test_what_may_be_held_is_looked_at_from_the_first_record(arranged: str) -> None:
+@pytest.mark.parametrize("step", ["order_by", "latest", "last_per_series"])
+def test_what_may_be_held_is_looked_at_from_the_first_record(step: str) -> None:
     with connect("memory:") as session:
         session.add_all(readings(1000))
         session.add_all(readings(1000, cid=2))
         session.add_columns(Reading, cid=1, mid=np.arange(1000), moid=8, cap=0, volts=0.0)
         session.flush()
-        query = session.query(Reading).moid(8) if arranged == "last_per_series" else session.query(Reading).cid(1).moid(7)
-        query = query.order_by(Reading.mid) if arranged == "order_by" else getattr(query, arranged)()
+        query = session.query(Reading).moid(8) if step == "last_per_series" else session.query(Reading).cid(1).moid(7)
+        query = query.order_by(Reading.mid) if step == "order_by" else getattr(query, step)()
         assert query.max_rows_in_memory(1000).count() == 1000
         for most in (1, 500, 999):
             with pytest.raises(QueryError, match=rf"holds .* records in memory, and may hold {most}:"):

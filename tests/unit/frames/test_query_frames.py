@@ -1,4 +1,4 @@
-"""The ends of a query that give frames: what is asked for, in which form, and what is refused."""
+"""Queries as frames: what is asked for, in which form, and what is refused."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ CIDS = itertools.count()
 
 @pytest.fixture(scope="module", params=EVERYWHERE, ids="-".join)
 def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with opened_at(*request.param, tmp_path_factory.mktemp("arranging")) as session:
+    with opened_at(*request.param, tmp_path_factory.mktemp("ordering")) as session:
         yield session
 
 
