@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.model.expressions import Between, Chain, ColumnInfo, Comparison, Expression, IsIn, Leaf, chain_of, folded
-from tsmodel.query.intervals import Domain, Intervals, complement, domain_of, intersection, of_condition, union
+from tsmodel.query.boxes import Domain, Intervals, complement, domain_of, intersection, of_condition, union
 from tsmodel.types.numbers import neighbours
 
 __all__ = ["Mask", "mask_of"]
