@@ -122,7 +122,7 @@ class Reading(TSModel, cid=1):
 
 
 def cells(*usual: str) -> st.SearchStrategy[str]:
-    """Mostly usual ones, so that whole stretches are sound now and then."""
+    """Mostly usual ones, so that whole slices are sound now and then."""
     odd = [
         "",
         " 1",

@@ -42,13 +42,12 @@ DRIVERS = {
     "server/tls.py",
     "session/flushing.py",
     "session/session_async.py",
-    "session/threads.py",
-    "testing/faults.py",
+    "testing/proxy.py",
 }
 """Modules outside of `io` that wait for sockets, threads or tasks themselves."""
 AWAITING = {
     "backend.py",
-    "client/backend.py",
+    "client/tstorage.py",
     "client/channel_async.py",
     "query/executor.py",
     "query/fetching.py",
@@ -60,7 +59,6 @@ AWAITING = {
     "session/observing.py",
     "session/opening.py",
     "session/session_async.py",
-    "session/threads.py",
 }
 """Modules outside of `io` that await: shells over work, and what has not become one yet."""
 IO_MODULES = {"socket", "ssl", "asyncio", "select", "selectors"}

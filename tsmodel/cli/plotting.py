@@ -12,7 +12,7 @@ from tsmodel.cli import options as of
 from tsmodel.cli.failures import UsageError
 from tsmodel.cli.opening import query_of, reading, zone
 from tsmodel.cli.output import note, written
-from tsmodel.frames.columns import names_of
+from tsmodel.frames.frame import names_of
 from tsmodel.frames.libraries import library
 from tsmodel.model.meta import schema_of
 

@@ -21,7 +21,7 @@ from tsmodel.cli.opening import query_of, reading, zone
 from tsmodel.cli.output import Table, counted, iso, note, print_json, progress, size, written
 from tsmodel.cli.ranges import point
 from tsmodel.errors import QueryError
-from tsmodel.frames.columns import names_of
+from tsmodel.frames.frame import names_of
 from tsmodel.frames.libraries import library
 from tsmodel.query import Query
 from tsmodel.session.target import StoreFile, parse

@@ -19,7 +19,7 @@ from typing import Any, Final
 from tsmodel.cli.failures import UsageError
 from tsmodel.cli.ranges import point
 from tsmodel.errors import QueryError
-from tsmodel.frames.columns import names_of
+from tsmodel.frames.frame import names_of
 from tsmodel.model import Expression
 from tsmodel.model.conversion.csv_times import has_times
 from tsmodel.model.conversion.making import structure_of

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import astuple
 
-from tsmodel.client.encoding import Encoded
-from tsmodel.client.payload_types import ChunkPayloadType, key_objects
+from tsmodel.client.payload_types import ChunkPayloadType, Encoded, key_objects
 from tsmodel.client.record import Key, Record
 from tsmodel.codec import RowCodec, VariableRecords, row_codec
 from tsmodel.codec.claims import Refusal

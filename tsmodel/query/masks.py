@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tsmodel.model.expressions import Between, Chain, Comparison, Expression, IsIn, Leaf, chain_of, folded
 from tsmodel.model.operands import ColumnInfo
-from tsmodel.query.intervals import Domain, Intervals, complement, domain_of, intersection, of_condition, union
+from tsmodel.query.boxes import Domain, Intervals, complement, domain_of, intersection, of_condition, union
 from tsmodel.types.exact import neighbours
 
 __all__ = ["Mask", "mask_of"]
