@@ -123,10 +123,10 @@ class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
         since: capture time from which on records are of this version, and before which of what it replaces.
         retention: how long records are kept, by capture time, "400d" say: `session.prune` removes older ones.
         cid, mid, moid: fixes this component of the key: its default, checked on writing, and part of every query.
-        Any other keyword goes to the `__init_subclass__` of a base class, which is called when the class is complete.
 
-    A class with abstract methods (`abc.ABC` may be among the bases) is abstract without the keyword. A `typing.Protocol`
-    cannot be among the bases, since it has a metaclass of its own; a model can be what a protocol asks for all the same.
+    Any other keyword goes to the `__init_subclass__` of a base class, which is called when the class is complete. A class
+    with abstract methods (`abc.ABC` may be among the bases) is abstract without the keyword. A `typing.Protocol` cannot be
+    among the bases, since it has a metaclass of its own; a model can be what a protocol asks for all the same.
 
     Class attributes:
         query: a new `Query` for this model.
