@@ -20,7 +20,7 @@ from tsmodel.cli.failures import in_words
 from tsmodel.cli.models import Record
 from tsmodel.cli.opening import reading
 from tsmodel.cli.output import counted, size
-from tsmodel.client.backend import TStorageBackend
+from tsmodel.client.tstorage import TStorageBackend
 from tsmodel.errors import TSModelError
 from tsmodel.io.pool import Address, PoolOptions
 from tsmodel.io.retry import ONCE

@@ -49,7 +49,7 @@ def plot_(
       tsmodel plot readings.tsdb --model readings.toml -y volts --cap 2026-11 -o volts.png
     """
     from tsmodel.cli.opening import query_of, reading, zone
-    from tsmodel.frames.columns import names_of
+    from tsmodel.frames.frame import names_of
     from tsmodel.frames.libraries import library
 
     if model is None:

@@ -15,7 +15,7 @@ from tsmodel.cli.failures import UsageError
 from tsmodel.cli.options import Format
 from tsmodel.cli.output import Table, counted, note
 from tsmodel.errors import QueryError
-from tsmodel.frames.columns import names_of
+from tsmodel.frames.frame import names_of
 from tsmodel.frames.libraries import library
 from tsmodel.query import Query
 
