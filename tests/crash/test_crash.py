@@ -1,4 +1,4 @@
-"""Short and long forms of the programs in this directory; docs/reliability.md says what they found."""
+"""Short and long forms of the programs in this directory; docs/explanation/reliability.md says what they found."""
 
 from __future__ import annotations
 

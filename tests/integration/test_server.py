@@ -29,11 +29,11 @@ from support.wiring import OK, get_record, put_of, put_record
 from tsmodel import Int32, TSModel, connect, now_ns
 from tsmodel.backend import Scan
 from tsmodel.cli import main
-from tsmodel.client.backend import TStorageBackend
 from tsmodel.client.channel import Channel
 from tsmodel.client.operations import Receive, Send
 from tsmodel.client.payload_type import BytesPayloadType, UnitPayloadType
 from tsmodel.client.record import Key, Record
+from tsmodel.client.tstorage import TStorageBackend
 from tsmodel.errors import SessionError, TransportError, WriteError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.server import Listener, serve_in_thread

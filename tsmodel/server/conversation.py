@@ -41,10 +41,9 @@ from tsmodel.server.memory import Memory
 from tsmodel.store import EmbeddedStore
 from tsmodel.store.intake import Put
 from tsmodel.timestamps import now_ns
-from tsmodel.wire.messages import GetAcqRequest, GetRequest, PutBegin, PutEnd, PutRecords
-from tsmodel.wire.requests import PORTION_BUFFERS, PORTION_BYTES, Buffers
-from tsmodel.wire.serving import Request, RequestReader, acq_answer, get_begin, get_break, get_end, put_answer, refusal
-from tsmodel.wire.status import Status
+from tsmodel.wire.client_role import PORTION_BUFFERS, PORTION_BYTES, Buffers
+from tsmodel.wire.events import GetAcqRequest, GetRequest, PutBegin, PutEnd, PutRecords, Status
+from tsmodel.wire.server_role import Request, RequestReader, acq_answer, get_begin, get_break, get_end, put_answer, refusal
 
 __all__ = ["Conversation", "RefusedError", "Steps"]
 

@@ -1,4 +1,4 @@
-"""What a query takes of a backend's spare scans comes back, wherever the query is cancelled, fails or is left."""
+"""What a query takes of a backend's scan budget comes back, wherever the query is cancelled, fails or is left."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from support.batches import batches, rows_in
 
 from tsmodel.backend import AsyncScan, Scan, Spare
 from tsmodel.keys import KeyRange
+from tsmodel.query.explain import RunStats
 from tsmodel.query.fetching import fetched, fetched_async
-from tsmodel.query.stats import RunStats
 from tsmodel.store import open_store
 from tsmodel.wire.chunk import Chunk
 

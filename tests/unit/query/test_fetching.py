@@ -1,4 +1,4 @@
-"""Several key ranges are fetched beside each other, and what is spared for that comes back, however it ends."""
+"""Several key ranges are fetched at a time, and their share of the scan budget comes back, however the query ends."""
 
 from __future__ import annotations
 

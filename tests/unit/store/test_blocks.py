@@ -12,7 +12,7 @@ from support.budget import examples
 from tsmodel import Float32, Int32, TSModel
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import LIMITS, Key, KeyRange
-from tsmodel.model.base import codec_of
+from tsmodel.model.model import codec_of
 from tsmodel.store.blocks import (
     BLOCK_BYTES,
     BLOCK_RECORDS,
