@@ -16,7 +16,7 @@ from support.proxy import Cut, proxied
 
 from tsmodel import Float32, Int32, Retry, Session, TSModel, connect, connect_async
 from tsmodel.errors import CheckpointError, QueryError, RemoteProtocolError, SessionError, TransportError
-from tsmodel.query import windows
+from tsmodel.query import following as windows
 from tsmodel.server import serve_in_thread
 
 

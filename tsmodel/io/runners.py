@@ -42,7 +42,6 @@ __all__ = [
     "Perform",
     "advance",
     "advance_async",
-    "in_thread",
     "on_backend",
     "on_backend_async",
     "perform",
@@ -191,27 +190,14 @@ async def perform_async(effect: Any) -> object:
         options = effect.options
         return await AsyncConnection.connect(effect.address.host, effect.address.port, options.timeout, options.ssl_context)
     if kind is Call:
+        from tsmodel.io.threads import in_thread
+
         return await in_thread(effect.function)
     if kind is Wait:
         changed = asyncio.get_running_loop().create_future()
         with effect.told(partial(_told, changed)):
             return await asyncio.wait([changed], timeout=None if effect.seconds == float("inf") else effect.seconds)
     return _perform_at_once(effect)
-
-
-async def in_thread(work: Callable[[], R]) -> R:
-    """The result of `work`. A cancelled task waits for the thread too: what it works on must not be touched before."""
-    import asyncio
-
-    working = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(working)
-    except asyncio.CancelledError:
-        while not working.done():
-            await asyncio.wait([working])
-        if not working.cancelled():
-            working.exception()
-        raise
 
 
 def _told(changed: asyncio.Future[None]) -> None:
