@@ -162,7 +162,8 @@ def perform(effect: Any) -> object:
         from tsmodel.io.connections import Connection
 
         options = effect.options
-        return Connection(effect.address.host, effect.address.port, options.timeout, options.ssl_context)
+        address = effect.address
+        return Connection(address.host, address.port, options.timeout, options.ssl_context, resets=options.resets)
     if kind is Call:
         return effect.function()
     if kind is Wait:
@@ -188,7 +189,10 @@ async def perform_async(effect: Any) -> object:
         from tsmodel.io.streams import AsyncConnection
 
         options = effect.options
-        return await AsyncConnection.connect(effect.address.host, effect.address.port, options.timeout, options.ssl_context)
+        address = effect.address
+        return await AsyncConnection.connect(
+            address.host, address.port, options.timeout, options.ssl_context, resets=options.resets
+        )
     if kind is Call:
         from tsmodel.io.threads import in_thread
 

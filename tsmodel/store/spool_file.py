@@ -8,7 +8,8 @@ Rules kept here:
 * No connection outlives an operation, and the process does not fork while one is open: a child has none to close.
 * Every put has a checksum over what identifies it and what it holds. A put that does not match is never sent.
 * A commit that failed is looked for in the file: the put is there, or it is not, or that cannot be told.
-* Whoever sends holds the lock of a second file, whose name ends in `-drainer`. The system gives it back when a process dies.
+* Whoever sends holds the lock of a second file, whose name ends in `-drainer`. The system takes it back when a process
+  dies.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final, Literal, TypeVar
@@ -34,11 +36,6 @@ from tsmodel.forking import in_child
 from tsmodel.store.sqlite import APPLICATION_ID as STORE_ID
 from tsmodel.store.sqlite import sync_directory
 from tsmodel.timestamps import now_ns
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["DEFAULT_SPOOL_BYTES", "DrainerLock", "Queued", "SetAside", "SpoolFile", "Totals", "WhenFull"]
 
@@ -62,23 +59,35 @@ _CANNOT: Final = ("locked", "disk I/O", "full", "readonly", "unable to open", "i
 _RAW, _ZSTD = b"\0", b"\1"
 
 _TOTALS: Final = ("puts", "records", "bytes", "size")
-_PLUS: Final = "puts = puts + 1, records = records + new.records, bytes = bytes + new.bytes, size = size + new.size"
-_MINUS: Final = "puts = puts - 1, records = records - old.records, bytes = bytes - old.bytes, size = size - old.size"
-_SCHEMA: Final = (
-    "CREATE TABLE state (name TEXT PRIMARY KEY, value)",
-    "CREATE TABLE puts (number INTEGER PRIMARY KEY AUTOINCREMENT, uid BLOB NOT NULL, time INTEGER NOT NULL, "
-    "state INTEGER NOT NULL, kind INTEGER NOT NULL, records INTEGER NOT NULL, bytes INTEGER NOT NULL, "
-    "size INTEGER NOT NULL, bound INTEGER, reason TEXT, detail TEXT, digest BLOB NOT NULL)",
-    "CREATE INDEX puts_by_state ON puts (state, number)",
-    "CREATE TABLE bodies (number INTEGER PRIMARY KEY, data BLOB NOT NULL)",
-    "CREATE TABLE totals (state INTEGER PRIMARY KEY, puts INTEGER NOT NULL, records INTEGER NOT NULL, "
-    "bytes INTEGER NOT NULL, size INTEGER NOT NULL)",
-    "INSERT INTO totals VALUES (0, 0, 0, 0, 0), (1, 0, 0, 0, 0), (2, 0, 0, 0, 0)",
-    f"CREATE TRIGGER added AFTER INSERT ON puts BEGIN UPDATE totals SET {_PLUS} WHERE state = new.state; END",
-    f"CREATE TRIGGER removed AFTER DELETE ON puts BEGIN UPDATE totals SET {_MINUS} WHERE state = old.state; END",
-    "CREATE TRIGGER changed AFTER UPDATE ON puts BEGIN "
-    f"UPDATE totals SET {_MINUS} WHERE state = old.state; UPDATE totals SET {_PLUS} WHERE state = new.state; END",
-)
+_SCHEMA: Final = """
+CREATE TABLE state (name TEXT PRIMARY KEY, value);
+CREATE TABLE puts (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, uid BLOB NOT NULL, time INTEGER NOT NULL, state INTEGER NOT NULL,
+    kind INTEGER NOT NULL, records INTEGER NOT NULL, bytes INTEGER NOT NULL, size INTEGER NOT NULL,
+    bound INTEGER, reason TEXT, detail TEXT, digest BLOB NOT NULL
+);
+CREATE INDEX puts_by_state ON puts (state, number);
+CREATE TABLE bodies (number INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE totals (
+    state INTEGER PRIMARY KEY, puts INTEGER NOT NULL, records INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    size INTEGER NOT NULL
+);
+INSERT INTO totals VALUES (0, 0, 0, 0, 0), (1, 0, 0, 0, 0), (2, 0, 0, 0, 0);
+CREATE TRIGGER added AFTER INSERT ON puts BEGIN
+    UPDATE totals SET puts = puts + 1, records = records + new.records, bytes = bytes + new.bytes, size = size + new.size
+        WHERE state = new.state;
+END;
+CREATE TRIGGER removed AFTER DELETE ON puts BEGIN
+    UPDATE totals SET puts = puts - 1, records = records - old.records, bytes = bytes - old.bytes, size = size - old.size
+        WHERE state = old.state;
+END;
+CREATE TRIGGER changed AFTER UPDATE ON puts BEGIN
+    UPDATE totals SET puts = puts - 1, records = records - old.records, bytes = bytes - old.bytes, size = size - old.size
+        WHERE state = old.state;
+    UPDATE totals SET puts = puts + 1, records = records + new.records, bytes = bytes + new.bytes, size = size + new.size
+        WHERE state = new.state;
+END;
+"""
 
 _AT_WORK = threading.RLock()
 if hasattr(os, "register_at_fork"):
@@ -275,7 +284,14 @@ class SpoolFile:
             _set(connection, target=",".join(sorted(target)))
 
     def append(
-        self, batches: Sequence[Batch], *, with_acq: bool, unless_stored: bool, bound: int | None = None, uid: bytes = b""
+        self,
+        batches: Sequence[Batch],
+        *,
+        with_acq: bool,
+        unless_stored: bool,
+        bound: int | None = None,
+        uid: bytes = b"",
+        acked: int | None = None,
     ) -> None:
         """Adds a put. It is durable when this returns.
 
@@ -285,6 +301,7 @@ class SpoolFile:
             unless_stored: whether only what is not stored yet is to be stored.
             bound: of a put that was sent already and is in doubt: an acq below which nothing of it is stored.
             uid: what `has` asks for; made when empty.
+            acked: greatest acq that the database gave to what this process has sent by another way.
 
         Raises:
             SpoolFullError: when it has no room for it. Nothing was added.
@@ -307,6 +324,8 @@ class SpoolFile:
                 )
                 number = connection.execute(sql, row).lastrowid
                 connection.execute("INSERT INTO bodies VALUES (?, ?)", (number, data))
+                if acked is not None:
+                    _set(connection, acked=max(acked, _state(connection).get("acked", acked)))
         except StoreInDoubtError as error:
             if self._may_hold(uid):
                 raise StoreInDoubtError(f"{error}; whether it holds the put cannot be told", path=self.path) from error
@@ -377,7 +396,8 @@ class SpoolFile:
                 records, size = sum(batch.count for batch in batches), sum(len(batch.records) for batch in batches)
                 sent += before - records
                 connection.execute(
-                    "UPDATE puts SET state = ?, bound = NULL, records = ?, bytes = ?, size = ?, digest = ? WHERE number = ?",
+                    "UPDATE puts SET state = ?, bound = NULL, records = ?, bytes = ?, size = ?, digest = ? "
+                    "WHERE number = ?",
                     (WAITING, records, size, len(data), _digest(uid, kind, records, data), number),
                 )
                 connection.execute("UPDATE bodies SET data = ? WHERE number = ?", (data, number))
@@ -537,7 +557,7 @@ class SpoolFile:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("BEGIN IMMEDIATE")
             if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                for statement in _SCHEMA:
+                for statement in _statements(_SCHEMA):
                     connection.execute(statement)
                 _set(connection, id=os.urandom(16), target="", dropped=0, drained=0)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -583,10 +603,12 @@ class SpoolFile:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > FORMAT_VERSION:
             raise StoreFormatError(
-                f"the spool {self.path} has format {version}, and this tsmodel knows up to {FORMAT_VERSION}: update tsmodel",
+                f"the spool {self.path} has format {version}, and this tsmodel knows {FORMAT_VERSION}: update tsmodel",
                 path=self.path,
             )
-        if self._id is not None and _state(connection)["id"] != self._id:
+        found = connection.execute("SELECT value FROM state WHERE name = 'id'").fetchone()[0]
+        self._id = self._id or found
+        if found != self._id:
             raise StoreError(f"the spool {self.path} is not the one that was opened: it was replaced", path=self.path)
 
     @contextmanager
@@ -636,6 +658,16 @@ def _opened(path: str, mode: str) -> sqlite3.Connection:
     return connection
 
 
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script, one by one: `executescript` would commit."""
+    part = ""
+    for line in script.splitlines(keepends=True):
+        part += line
+        if sqlite3.complete_statement(part):
+            yield part
+            part = ""
+
+
 def _state(connection: sqlite3.Connection) -> dict[str, Any]:
     return dict(connection.execute("SELECT name, value FROM state"))
 
@@ -666,7 +698,9 @@ def _aside(connection: sqlite3.Connection, numbers: Sequence[int] | None, path: 
 
 def _packed(batches: Sequence[Batch]) -> bytes:
     """Batches as they are stored: compressed where that makes them smaller."""
-    raw = msgspec.msgpack.encode([(int(each.cid), int(each.count), int(each.record_size), each.records) for each in batches])
+    raw = msgspec.msgpack.encode(
+        [(int(each.cid), int(each.count), int(each.record_size), each.records) for each in batches]
+    )
     small = bytes(cramjam.zstd.compress(raw, 1))
     return _ZSTD + small if len(small) < len(raw) else _RAW + raw
 
@@ -691,23 +725,22 @@ def _inode(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _lock(file: IO[str]) -> None:
-    if fcntl is not None:
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: IO[str]) -> None:
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+
+    def _unlock(file: IO[str]) -> None:
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(file: IO[str]) -> None:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return
-    import msvcrt
 
-    locking: Callable[[int, int, int], None] = msvcrt.locking  # type: ignore[attr-defined]
-    file.seek(0)
-    locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-
-
-def _unlock(file: IO[str]) -> None:
-    if fcntl is not None:
+    def _unlock(file: IO[str]) -> None:
         fcntl.flock(file.fileno(), fcntl.LOCK_UN)
-        return
-    import msvcrt
-
-    locking: Callable[[int, int, int], None] = msvcrt.locking  # type: ignore[attr-defined]
-    file.seek(0)
-    locking(file.fileno(), msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined]

@@ -2,8 +2,8 @@
 
 Rules kept here:
 
-* Two records are the same when cid, mid, moid, cap and payload are, and acq where the puts carry it. Equal records are counted,
-  within a put and over several.
+* Two records are the same when cid, mid, moid, cap and payload are, and acq where the puts carry it. Equal records are
+  counted, within a put and over several.
 * Only records whose key may be one of the puts' are looked at.
 """
 
