@@ -461,6 +461,7 @@ class Forwarder:
         self._away(error)
         greatest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._failures, 32))
         self._failures += 1
+        _log.debug("draining %s failed %d times: %s", self.file.path, self._failures, error)
         return random.uniform(greatest / 2, greatest)  # noqa: S311 - spreads clients
 
 
