@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import numpy as np
 
 from tsmodel.html import Listed
-from tsmodel.query.sinks import Selection
 from tsmodel.timestamps import to_iso
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.sorting import order_of, run_lengths, run_starts
 
-__all__ = ["Series", "SeriesFound"]
+__all__ = ["Picks", "Series", "SeriesFound"]
 
 
 @attrs.frozen
@@ -38,10 +37,19 @@ class Series:
         return {**attrs.asdict(self), "cap_min": to_iso(self.cap_min), "cap_max": to_iso(self.cap_max)}
 
 
+class Picks(Protocol):
+    """What picks the records to count: a `Selection`."""
+
+    @property
+    def full(self) -> bool: ...
+
+    def of(self, chunk: Chunk, *, keys_only: bool) -> Any: ...
+
+
 class SeriesFound:
     """Counts the selected records by series, by NumPy; a sink."""
 
-    def __init__(self, selection: Selection[Any]) -> None:
+    def __init__(self, selection: Picks) -> None:
         self._selection = selection
         self._found: dict[tuple[int, int, int], tuple[int, int, int]] = {}
 
