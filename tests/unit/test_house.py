@@ -32,6 +32,7 @@ ROOMS = (
     "server",
     "codegen",
     "cli",
+    "web",
     "testing",
 )
 DRIVERS = {
@@ -44,6 +45,8 @@ DRIVERS = {
     "session/session_async.py",
     "session/threads.py",
     "testing/faults.py",
+    "web/app.py",
+    "web/serving.py",
 }
 """Modules outside of `io` that wait for sockets, threads or tasks themselves."""
 AWAITING = {
@@ -72,8 +75,9 @@ ONLY_FOR_TYPES = {
     ("types", "codec"),
     ("types", "model"),
 }
-LATE = {("model", "query")}
-"""May be imported inside a function: `Model.query` makes what the query room, which needs models, has."""
+LATE = {("model", "query"), ("cli", "web")}
+"""May be imported inside a function: `Model.query` makes what the query room, which needs models, has; `tsmodel ui` runs what
+the web room has, which reads text as commands do."""
 
 
 def faults(package: Path) -> Iterator[str]:

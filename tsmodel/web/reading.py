@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any, Final, NamedTuple, TypeVar
 
 import attrs
@@ -22,13 +23,15 @@ from tsmodel.cli.models import Record
 from tsmodel.model.operands import ColumnInfo
 from tsmodel.query import QuerySpec
 from tsmodel.query.executor import Executor
+from tsmodel.query.fetching import fetched
 from tsmodel.query.sinks import Rows, Selection
+from tsmodel.query.stats import RunStats
 from tsmodel.session import Session
 from tsmodel.web.refusals import Refused, Stopped
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.sorting import run_lengths, run_starts
 
-__all__ = ["Budget", "Points", "Stop", "TooManyError", "points_of", "rows_of", "slices"]
+__all__ = ["Budget", "Points", "Stop", "TooManyError", "count_of", "points_of", "rows_of", "slices"]
 
 T = TypeVar("T")
 Array = npt.NDArray[Any]
@@ -223,6 +226,22 @@ def rows_of(
     if executor.last_run is not None:
         budget.skipped += executor.last_run.skipped
     return found
+
+
+def count_of(session: Session, spec: QuerySpec[Any], stop: Stop, most: int) -> int:
+    """How many records the key ranges of a spec hold; conditions on fields do not count.
+
+    Raises:
+        TooManyError: when there are more than `most`.
+    """
+    count = 0
+    with closing(fetched(session.backend, Executor(spec, session).boxes(), RunStats())) as chunks:
+        for chunk in chunks:
+            stop.check()
+            count += len(chunk)
+            if count > most:
+                raise TooManyError
+    return count
 
 
 def _within(spec: QuerySpec[Any], start: int, end: int) -> QuerySpec[Any]:
