@@ -35,7 +35,9 @@ class Browser:
         patience: seconds to wait for anything.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], to_browser: int, from_browser: int, patience: float = 30.0) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], to_browser: int, from_browser: int, patience: float = 30.0
+    ) -> None:
         self._process = process
         self._out, self._in = to_browser, from_browser
         self._patience = patience
@@ -126,9 +128,7 @@ class Browser:
 
     def size(self, width: int, height: int) -> None:
         """Makes the window another size."""
-        self.send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
-        )
+        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
 
     def scheme(self, name: str) -> None:
         """Prefers `light` or `dark`."""

@@ -98,9 +98,7 @@ def ui_(
             url = address if token is None else f"{address}#token={token}"
             print(f"{source.name} at {url}", flush=True)
             if token is not None and tls_cert is None and needs_token(host):
-                note(
-                    "the token and the data go over the network as they are: give --tls-cert, or use a tunnel such as ssh -L"
-                )
+                note("the token and the data are not encrypted on the network: give --tls-cert, or use ssh -L")
             if open_browser:
                 import webbrowser
 

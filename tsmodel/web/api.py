@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
+from tsmodel.cli.failures import UsageError
 from tsmodel.cli.models import Record
 from tsmodel.cli.where import condition
 from tsmodel.frames.columns import names_of
@@ -144,6 +145,24 @@ class WindowsAnswer(msgspec.Struct, kw_only=True):
     end: str
     lines: list[Line]
     skipped: int
+
+
+class Window(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A window as an object of its own, with shape=rows."""
+
+    time: str
+    series: str
+    field: str | None
+    points: int | None = None
+    records: int | None = None
+    count: int | None = None
+    min: float | int | bool | str | None = None
+    max: float | int | bool | str | None = None
+    mean: float | int | str | None = None
+    first: float | int | bool | str | None = None
+    last: float | int | bool | str | None = None
+    first_time: str | None = None
+    last_time: str | None = None
 
 
 class Statistics(msgspec.Struct, kw_only=True):
@@ -393,7 +412,11 @@ def _spec(source: Source, asked: _Asked, given: dict[str, Any]) -> QuerySpec[Any
     if given["as_of"] is not None:
         spec = spec.where(columns.acq <= given["as_of"])
     if given["where"] is not None:
-        spec = spec.where(condition(given["where"], asked.model, dt.timezone.utc))
+        try:
+            spec = spec.where(condition(given["where"], asked.model, dt.timezone.utc))
+        except UsageError as error:
+            what, _, remedy = str(error).removeprefix("--where ").partition("; ")
+            raise Refused(what, "where", remedy or "write such as: volts > 240 and mid in [4711, 4712]") from None
     return spec
 
 
@@ -680,7 +703,7 @@ def _values(found: Windows, info: ColumnInfo | None, wanted: Sequence[str], time
         "first_time": lambda: [as_text(each, times) for each in found.first_cap.tolist()],
         "last_time": lambda: [as_text(each, times) for each in found.last_cap.tolist()],
     }
-    if info is None:
+    if found.least is None:
         makers |= {name: lambda: [None] * len(found) for name in _OF_VALUES}
     return {name: makers[name]() for name in wanted}
 
@@ -814,7 +837,7 @@ def endpoints(source: Source) -> list[Endpoint]:
             "overlap the range are given whole; those without records are left out. `points` counts times, `records` all "
             "versions, `count` values that are there and are not NaN.",
             (*windows, _SHAPE, _TIMES),
-            {_TABLE: {"anyOf": [{"$ref": "#/components/schemas/WindowsAnswer"}, _ROWS]}},
+            {_TABLE: (WindowsAnswer, list[Window])},
             _windows,
         ),
         *_files("/api/windows", "The windows", windows, ("csv", "arrow"), _windows_file),
@@ -835,24 +858,3 @@ def endpoints(source: Source) -> list[Endpoint]:
             {"text/event-stream": None},
         ),
     ]
-
-
-_ROWS: Final = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "properties": {
-            "time": {"type": "string"},
-            "series": {"type": "string"},
-            "field": {"type": ["string", "null"]},
-            "points": {"type": "integer"},
-            "records": {"type": "integer"},
-            "count": {"type": ["integer", "null"]},
-            **{name: {"type": ["number", "boolean", "string", "null"]} for name in _OF_VALUES[1:]},
-            "first_time": {"type": "string"},
-            "last_time": {"type": "string"},
-        },
-        "required": ["time", "series", "field"],
-        "additionalProperties": False,
-    },
-}

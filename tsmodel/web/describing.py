@@ -126,7 +126,7 @@ class Endpoint:
         summary: what it gives, in a line.
         description: more about it.
         parameters: what it takes.
-        answers: content types, each with its JSON Schema, or a struct that has one; None for bytes.
+        answers: content types, each with its JSON Schema, a struct that has one, or several of both; None for bytes.
         work: makes the answer in a thread: given the source, the values of all parameters, and what says whether to go on.
             None for one that the application answers itself.
     """
@@ -175,16 +175,19 @@ class Failure(msgspec.Struct, kw_only=True):
 def openapi(endpoints: Iterable[Endpoint], title: str) -> dict[str, Any]:
     """The OpenAPI document of some endpoints."""
     listed = list(endpoints)
-    structs = [each for one in listed for each in one.answers.values() if isinstance(each, type)]
+    kinds = [each for one in listed for answer in one.answers.values() for each in _several(answer)]
+    structs = [each for each in kinds if not isinstance(each, dict)]
     schemas, components = msgspec.json.schema_components([*structs, Failure], ref_template="#/components/schemas/{name}")
     of_structs = dict(zip([*structs, Failure], schemas, strict=True))
+
+    def schema(answer: Any) -> dict[str, Any]:
+        found = [each if isinstance(each, dict) else of_structs[each] for each in _several(answer)]
+        return {"anyOf": found} if len(found) > 1 else found[0]
+
     refused = {"description": "What is wrong, where, and what to do.", "content": _json(of_structs[Failure])}
     paths = {}
     for each in listed:
-        content = {
-            kind: {"schema": of_structs[answer] if isinstance(answer, type) else answer or {"type": "string"}}
-            for kind, answer in each.answers.items()
-        }
+        content = {kind: {"schema": schema(answer)} for kind, answer in each.answers.items()}
         name = re.sub(r"\W+", "_", each.path.removeprefix("/api")).strip("_") or "about"
         paths[each.path] = {
             "get": {
@@ -217,6 +220,10 @@ def openapi(endpoints: Iterable[Endpoint], title: str) -> dict[str, Any]:
             },
         },
     }
+
+
+def _several(answer: Any) -> tuple[Any, ...]:
+    return answer if isinstance(answer, tuple) else (answer or {"type": "string"},)
 
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:
@@ -274,7 +281,7 @@ def duration(name: str, description: str) -> Parameter:
     def read(value: str) -> int:
         made = duration_ns(int(value)) if re.fullmatch(r"\d{1,18}", value, re.ASCII) else duration_ns(value)
         if made < 1:
-            raise ValueError(f"{value!r} is not longer than nothing")
+            raise ValueError(f"{value!r} is not above 0")
         return made
 
     return Parameter(name, f"{description} Such as 15m, 1h30m or 500ms.", read, {"type": "string"}, example="15m")

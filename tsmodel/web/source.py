@@ -43,6 +43,8 @@ Key = tuple[int, int, int]
 """cid, mid and moid of a series."""
 
 DAY: Final = 24 * 3600 * 10**9
+LOOK = 0.5
+"""Seconds between two looks at what the target holds now."""
 _PER_WINDOW: Final = 64
 """Points of a window that is kept, about."""
 _KEPT_BYTES: Final = 256 * 2**20
@@ -183,7 +185,7 @@ class Source:
     def catalogue(self, stop: Stop) -> Catalogue:
         """All series of a file, or of the last day on a server; kept up with what is put."""
         with self._locked("catalogue", stop):
-            if self._catalogue is None or time.monotonic() - self._looked > 0.5:
+            if self._catalogue is None or time.monotonic() - self._looked >= LOOK:
                 self._look(stop)
                 self._looked = time.monotonic()
             assert self._catalogue is not None
