@@ -6,11 +6,13 @@ Each message is JSON, ended by a zero byte. https://chromedevtools.github.io/dev
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -178,17 +180,15 @@ def browsing(path: str, profile: Path) -> Iterator[Browser]:
         path: the program.
         profile: a directory for what it keeps.
     """
-    browser_in, to_browser = os.pipe()
-    from_browser, browser_out = os.pipe()
-
-    def placed() -> None:
-        # It reads commands from descriptor 3 and writes answers to 4.
-        low, high = os.dup(browser_in), os.dup(browser_out)
-        os.dup2(low, 3)
-        os.dup2(high, 4)
-
+    ends, to_browser = os.pipe()
+    from_browser, other = os.pipe()
+    # It reads commands from descriptor 3 and writes answers to 4, whatever these are here.
+    browser_in, browser_out = (fcntl.fcntl(each, fcntl.F_DUPFD, 10) for each in (ends, other))
     process = subprocess.Popen(
         [
+            sys.executable,
+            "-c",
+            f"import os, sys; os.dup2({browser_in}, 3); os.dup2({browser_out}, 4); os.execv(sys.argv[1], sys.argv[1:])",
             path,
             "--headless=new",
             "--remote-debugging-pipe",
@@ -202,14 +202,13 @@ def browsing(path: str, profile: Path) -> Iterator[Browser]:
             f"--user-data-dir={profile}",
             "--window-size=1280,900",
         ],
-        preexec_fn=placed,
-        close_fds=False,
+        pass_fds=(browser_in, browser_out),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    os.close(browser_in)
-    os.close(browser_out)
+    for each in (ends, other, browser_in, browser_out):
+        os.close(each)
     try:
         yield Browser(process, to_browser, from_browser)
     finally:
