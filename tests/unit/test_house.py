@@ -37,7 +37,6 @@ ROOMS = (
 )
 DRIVERS = {
     "cli/checks.py",
-    "query/fetching.py",
     "server/listener.py",
     "server/operating.py",
     "server/tls.py",
@@ -47,17 +46,11 @@ DRIVERS = {
 }
 """Modules outside of `io` that wait for sockets, threads or tasks themselves."""
 AWAITING = {
-    "backend.py",
     "client/tstorage.py",
     "client/channel_async.py",
-    "query/executor.py",
-    "query/fetching.py",
     "query/following.py",
     "query/query_async.py",
-    "query/resample.py",
-    "query/select.py",
     "session/flushing.py",
-    "session/observing.py",
     "session/opening.py",
     "session/session_async.py",
 }
@@ -67,6 +60,7 @@ ONLY_FOR_TYPES = {
     ("errors", "backend"),
     ("errors", "keys"),
     ("errors", "model"),
+    ("backend", "io"),
     ("model", "interop"),
     ("model", "query"),
     ("types", "interop"),
