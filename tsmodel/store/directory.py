@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any, Final
 
 import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from xxhash import xxh3_64_intdigest, xxh3_128_intdigest
@@ -246,8 +247,7 @@ def checked_block(directory: Directory, at: int, data: bytes) -> Block:
     return Block.decoded(memoryview(data), (directory.cid, *bounds), count, record_size, size)
 
 
-@attrs.frozen
-class State:
+class State(msgspec.Struct, frozen=True):
     """What the file as a whole says.
 
     Attributes:

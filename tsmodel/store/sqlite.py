@@ -35,7 +35,7 @@ from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import Any, Final
 
-import attrs
+import msgspec
 import numpy.typing as npt
 
 from tsmodel.backend import PutInfo, Removal
@@ -717,7 +717,7 @@ class SQLiteEngine:
             self.table_of(connection, state)
             # Written and synced anew also when it is open already: what was there may never have reached the disk.
             if not state.is_open or had_journal:
-                write_state(connection, attrs.evolve(state, is_open=True, generation=state.generation + 1))
+                write_state(connection, msgspec.structs.replace(state, is_open=True, generation=state.generation + 1))
                 connection.execute("COMMIT")
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             else:
@@ -920,7 +920,7 @@ def _said_closed(connection: sqlite3.Connection) -> bool:
         if "locked" in str(error):
             return False
         raise
-    write_state(connection, attrs.evolve(read_state(connection), is_open=False))
+    write_state(connection, msgspec.structs.replace(read_state(connection), is_open=False))
     connection.execute("COMMIT")
     return True
 
