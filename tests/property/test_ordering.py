@@ -15,7 +15,7 @@ from support.fields import State
 from support.sessions import EVERYWHERE, opened_at
 
 from tsmodel import Enumerated, Float64, Nullable, Text, TSModel, UInt8, field
-from tsmodel.query.series import Series
+from tsmodel.query.sinks import Series
 
 
 class Fixed(TSModel):

@@ -14,7 +14,7 @@ import attrs
 from tsmodel.backend import Batch
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
-from tsmodel.wire.requests import Buffers
+from tsmodel.wire.client_role import Buffers
 from tsmodel.wire.unstored import Unstored
 
 if TYPE_CHECKING:

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from tsmodel.backend import RemovalKind
 from tsmodel.errors import QueryError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
-from tsmodel.model.base import TSModel
+from tsmodel.model.model import TSModel
 from tsmodel.query.context import AsyncSource, Source, current
+from tsmodel.query.explain import RunStats
 from tsmodel.query.fetching import fetched, fetched_async
-from tsmodel.query.ordering import collectors, through
-from tsmodel.query.planning import Plan, plan_of
+from tsmodel.query.in_memory import collectors, through
+from tsmodel.query.plan import Plan, plan_of
 from tsmodel.query.sinks import Selection, Sink
 from tsmodel.query.spec import QuerySpec
-from tsmodel.query.stats import RunStats
 from tsmodel.wire.chunk import Chunk
 
 if TYPE_CHECKING:
-    from tsmodel.query.removing import Removing
+    from tsmodel.query.deletion import Removing
 
 __all__ = ["AsyncExecutor", "Execution", "Executor", "Make"]
 
@@ -90,7 +90,7 @@ class Execution(Generic[M]):
         Raises:
             QueryError: when it cannot say so, or when that is all there is, and nobody allowed it.
         """
-        from tsmodel.query.removing import removing
+        from tsmodel.query.deletion import removing
 
         found = removing(self.spec, self.plan, undecodable=undecodable)
         is_all = not self.spec.conditions or (not self.plan.filters and any(map(_is_full_scan, found.boxes)))

@@ -1,11 +1,12 @@
-"""The chunks of several key ranges, as if they were one: fetched beside each other, where the backend has scans to spare.
+"""The chunks of several key ranges, as if they were one: fetched concurrently where the backend's scan budget allows.
 
 Rules kept here:
 
-* What is fetched and not taken is bounded: a few chunks for each scan.
-* The first failure ends the fetching, and is raised. Who stops early leaves scans that end at their next chunk; what they
-  hold they release themselves, and nobody waits for them.
-* What was taken from a backend's `spare` comes back, however and wherever the fetching ends.
+* What is fetched and not yet taken is bounded: a few chunks for each scan.
+* The first failure ends the fetching, and is raised. A consumer that stops early leaves scans that end at their next chunk;
+  they release what they hold themselves, and nobody waits for them.
+* What was taken from a backend's scan budget comes back, however and wherever the fetching ends.
+* Small chunks are joined before a sink is fed with them: each feeding costs about the same for few records as for many.
 """
 
 from __future__ import annotations
@@ -15,21 +16,89 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from tsmodel.backend import AsyncBackend, Backend, Spare
 from tsmodel.keys import KeyRange
-from tsmodel.query.gathering import Gathering
-from tsmodel.query.stats import RunStats
-from tsmodel.wire.chunk import Chunk
+from tsmodel.query.explain import RunStats
+from tsmodel.wire.chunk import Chunk, ColumnChunk, RowChunk, joined
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["fetched", "fetched_async"]
+__all__ = ["Gathering", "fetched", "fetched_async"]
+
+_FIRST_ROOM: Final = 2**17
+_MOST_ROOM: Final = 2**20
+"""Bytes: enough that what each time costs is nothing, few enough that they stay in a processor's cache."""
+_WHOLE: Final = 2**16
+"""Bytes of columns that always go through: joining them costs more than what is saved by it."""
+_HELD: Final = 16 * _MOST_ROOM
+"""Bytes that columns held back may keep alive: few records may have been picked out of many."""
+
+
+class Gathering:
+    """Makes chunks of a good size.
+
+    The first chunk goes through as it is, and then ever more are held back: a query that needs little is not made to read
+    much. Large chunks always go through: copying them would take a fifth of what receiving them takes. Rows are copied as
+    they come, into a buffer that is used again; columns are joined when they are decoded.
+    """
+
+    def __init__(self) -> None:
+        self._room = 0
+        self._buffer = memoryview(b"")
+        self._parts: list[Chunk] = []
+        self._size = self._held = 0
+
+    def push(self, chunk: Chunk) -> Iterable[Chunk]:
+        """Takes a chunk; gives those that are ready, to be gone through before the next is pushed; each is valid until the
+        next."""
+        size = chunk.nbytes
+        held = chunk.held if isinstance(chunk, ColumnChunk) else 0
+        if (
+            size <= self._room // 2
+            and not (held and size >= _WHOLE)
+            and self._size + size <= self._room
+            and self._held + held <= _HELD
+            and (not self._parts or isinstance(chunk, RowChunk) == isinstance(self._parts[0], RowChunk))
+        ):
+            self._hold(chunk, size, held)
+            return ()
+        return self._full(chunk, size, held)
+
+    def rest(self) -> Iterator[Chunk]:
+        """Gives what is held back."""
+        parts, size = self._parts, self._size
+        self._parts, self._size, self._held = [], 0, 0
+        if parts:
+            yield joined(parts, self._buffer[:size] if isinstance(parts[0], RowChunk) else None)
+
+    def _hold(self, chunk: Chunk, size: int, held: int) -> None:
+        if isinstance(chunk, RowChunk):
+            if len(self._buffer) < self._room:
+                self._buffer = np.empty(self._room, np.uint8).data
+            copy = self._buffer[self._size : self._size + size]
+            copy[:] = chunk.rows()
+            chunk = chunk.moved(copy)
+        self._parts.append(chunk)
+        self._size += size
+        self._held += held
+
+    def _full(self, chunk: Chunk, size: int, held: int) -> Iterator[Chunk]:
+        yield from self.rest()
+        is_first = not self._room
+        self._room = min(2 * self._room, _MOST_ROOM) or _FIRST_ROOM
+        if is_first or size > self._room // 2 or (held and size >= _WHOLE):
+            yield chunk
+        else:
+            self._hold(chunk, size, held)
+
 
 _log = logging.getLogger("tsmodel.query")
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from tsmodel.html import Listed
-from tsmodel.model.base import TSModel
-from tsmodel.model.columns import Column
+from tsmodel.model.column import Column
+from tsmodel.model.model import TSModel
 from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.context import Source
 from tsmodel.query.executor import Executor
@@ -28,14 +28,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from matplotlib.axes import Axes
 
-    from tsmodel.frames.columns import Wanted
-    from tsmodel.frames.frame import ArrowFrame, Frame
-    from tsmodel.frames.tables import DtypeBackend
-    from tsmodel.query.aggregation.filling import Fill
+    from tsmodel.frames.arrow_tables import DtypeBackend
+    from tsmodel.frames.frame import ArrowFrame, Frame, Wanted
     from tsmodel.query.following import Follow
-    from tsmodel.query.resample import Resampling
+    from tsmodel.query.resample import Fill, Resampling
     from tsmodel.query.select import Selected
-    from tsmodel.query.series import Series
+    from tsmodel.query.sinks import Series
 
 __all__ = ["Query"]
 
@@ -167,7 +165,7 @@ class Query(QueryBuilder[M]):
     def series(self) -> list[Series]:
         """The series that have matching records, sorted: cid, mid, moid, how many, and their span of capture time. No
         objects are made of the records."""
-        from tsmodel.query.series import SeriesFound
+        from tsmodel.query.sinks import SeriesFound
 
         return self._executor.run(SeriesFound)
 
@@ -320,7 +318,7 @@ class Query(QueryBuilder[M]):
             MissingLibraryError: when pandas or pyarrow is not installed.
             QueryError, DecodeError: as `to_arrow`; also when a time is the number that pandas takes for a missing one.
         """
-        from tsmodel.frames.tables import pandas_of
+        from tsmodel.frames.arrow_tables import pandas_of
 
         return pandas_of(self.to_arrow(*columns), tz, index, dtype_backend)
 
@@ -355,7 +353,7 @@ class Query(QueryBuilder[M]):
             QueryError: when a column is unknown, or `x` or `y` is no number.
             DecodeError: as `to_arrow`.
         """
-        from tsmodel.frames.plotting import Chart
+        from tsmodel.frames.charts import Chart
 
         chart = Chart.of(self.spec.model, x, y, by, ax=ax, tz=tz, max_lines=max_lines)
         return chart.draw(self.to_arrow(*chart.columns))
@@ -367,7 +365,7 @@ class Query(QueryBuilder[M]):
             MissingLibraryError: when polars or pyarrow is not installed.
             QueryError, DecodeError: as `to_arrow`.
         """
-        from tsmodel.frames.tables import polars_of
+        from tsmodel.frames.arrow_tables import polars_of
 
         return polars_of(self.to_arrow(*columns))
 
@@ -396,7 +394,7 @@ class Query(QueryBuilder[M]):
             OSError: when the file cannot be written.
             QueryError, DecodeError: as `to_arrow`.
         """
-        from tsmodel.frames.parquet import write_parquet
+        from tsmodel.frames.arrow_tables import write_parquet
 
         return write_parquet(self.to_reader(*columns, batch_size=batch_size), path, compression=compression)
 
@@ -450,7 +448,7 @@ class Query(QueryBuilder[M]):
         return self._executor.run(partial(Framed, frame=frame))
 
     def _batched_arrow(self, frame: ArrowFrame, size: int) -> Iterator[pa.RecordBatch]:
-        from tsmodel.frames.tables import Rebatched
+        from tsmodel.frames.arrow_tables import Rebatched
 
         rebatched = Rebatched(at_least(1, size, "batches"))
         # The session is found at once: who reads an Arrow stream may do so in a thread where none is open.

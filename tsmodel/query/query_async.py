@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy.typing as npt
 
 from tsmodel.html import Listed
-from tsmodel.model.base import TSModel
-from tsmodel.model.columns import Column
+from tsmodel.model.column import Column
+from tsmodel.model.model import TSModel
 from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.context import AsyncSource
 from tsmodel.query.executor import AsyncExecutor
@@ -28,14 +28,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from matplotlib.axes import Axes
 
-    from tsmodel.frames.columns import Wanted
-    from tsmodel.frames.frame import ArrowFrame, Frame
-    from tsmodel.frames.tables import DtypeBackend, Rebatched
-    from tsmodel.query.aggregation.filling import Fill
+    from tsmodel.frames.arrow_tables import DtypeBackend, Rebatched
+    from tsmodel.frames.frame import ArrowFrame, Frame, Wanted
     from tsmodel.query.following import AsyncFollow
-    from tsmodel.query.resample import AsyncResampling
+    from tsmodel.query.resample import AsyncResampling, Fill
     from tsmodel.query.select import AsyncSelected
-    from tsmodel.query.series import Series
+    from tsmodel.query.sinks import Series
 
 __all__ = ["AsyncQuery"]
 
@@ -122,7 +120,7 @@ class AsyncQuery(QueryBuilder[M]):
 
     async def series(self) -> list[Series]:
         """See `Query.series`."""
-        from tsmodel.query.series import SeriesFound
+        from tsmodel.query.sinks import SeriesFound
 
         return await self._executor.run(SeriesFound)
 
@@ -203,7 +201,7 @@ class AsyncQuery(QueryBuilder[M]):
         dtype_backend: DtypeBackend | None = None,
     ) -> pd.DataFrame:
         """See `Query.to_pandas`."""
-        from tsmodel.frames.tables import pandas_of
+        from tsmodel.frames.arrow_tables import pandas_of
 
         return pandas_of(await self.to_arrow(*columns), tz, index, dtype_backend)
 
@@ -218,21 +216,21 @@ class AsyncQuery(QueryBuilder[M]):
         max_lines: int = 20,
     ) -> Axes:
         """See `Query.plot`."""
-        from tsmodel.frames.plotting import Chart
+        from tsmodel.frames.charts import Chart
 
         chart = Chart.of(self.spec.model, x, y, by, ax=ax, tz=tz, max_lines=max_lines)
         return chart.draw(await self.to_arrow(*chart.columns))
 
     async def to_polars(self, *columns: Wanted) -> pl.DataFrame:
         """See `Query.to_polars`."""
-        from tsmodel.frames.tables import polars_of
+        from tsmodel.frames.arrow_tables import polars_of
 
         return polars_of(await self.to_arrow(*columns))
 
     def iter_arrow(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> AsyncIterator[pa.RecordBatch]:
         """See `Query.iter_arrow`. When stopping early, `aclose()` the iterator: it may hold a connection."""
+        from tsmodel.frames.arrow_tables import Rebatched
         from tsmodel.frames.frame import ArrowFrame
-        from tsmodel.frames.tables import Rebatched
 
         return self._batched_arrow(ArrowFrame(self.spec.model, columns), Rebatched(at_least(1, batch_size, "batches")))
 

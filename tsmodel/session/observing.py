@@ -1,10 +1,12 @@
-"""Hooks: what a session asks of its backend, told before it is asked, and after.
+"""Hooks: a session tells them of each request to its backend, before it is sent and when its outcome is known.
 
 Rules kept here:
 
 * `on_request` is called before anything is sent: what it raises stops the request, of which surely nothing is stored.
-* `on_response` is called when the outcome stands: what it raises is logged, and changes nothing.
-* A put is not looked at before the backend takes it: by that a session knows what has left.
+* `on_response` is called when the outcome is known: what it raises is logged, and changes nothing.
+* The batches of a put are not touched before the backend takes them: by that a session knows what was sent.
+* OpenTelemetry names follow its semantic conventions for database client calls: the span is named after the operation, and
+  the histogram `db.client.operation.duration` counts seconds. Records and bytes are counted as well.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload
 import attrs
 
 from tsmodel.backend import AcqInterval, AsyncBackend, AsyncScan, Backend, Batch, Removal, Scan, Spare
+from tsmodel.frames.libraries import library
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.unstored import Unstored
 
-__all__ = ["AsyncObserved", "Hooks", "Observed", "OnRequest", "OnResponse", "Request", "Response"]
+__all__ = ["AsyncObserved", "Hooks", "Observed", "OnRequest", "OnResponse", "OpenTelemetry", "Request", "Response"]
 
 T = TypeVar("T")
 
@@ -297,3 +300,57 @@ class AsyncObserved:
                 response.acq = scan.acq
                 response.complete = True
         yield scan.acq
+
+
+_SYSTEM = "tstorage"
+
+
+class OpenTelemetry:
+    """Hooks that make a client span of each request, and count: give it to `connect(..., telemetry=...)`.
+
+    Args:
+        tracer_provider: makes spans; None for the global one.
+        meter_provider: makes metrics; None for the global one.
+
+    Raises:
+        MissingLibraryError: when opentelemetry-api is not installed.
+    """
+
+    def __init__(self, tracer_provider: Any = None, meter_provider: Any = None) -> None:
+        self._trace = library("opentelemetry.trace", "telemetry")
+        metrics = library("opentelemetry.metrics", "telemetry")
+        self._tracer = self._trace.get_tracer("tsmodel", tracer_provider=tracer_provider)
+        meter = metrics.get_meter("tsmodel", meter_provider=meter_provider)
+        self._duration = meter.create_histogram("db.client.operation.duration", "s", "Duration of requests")
+        self._records = meter.create_counter("tsmodel.client.records", "{record}", "Records received and sent")
+        self._bytes = meter.create_counter("tsmodel.client.bytes", "By", "Bytes of these records")
+
+    def on_request(self, request: Request) -> None:
+        """Begins a span, below the current one."""
+        kind = self._trace.SpanKind.CLIENT
+        request.notes["span"] = self._tracer.start_span(request.operation, kind=kind, attributes=_attributes(request))
+
+    def on_response(self, response: Response) -> None:
+        """Ends it, and counts."""
+        request = response.request
+        attributes = _attributes(request)
+        span = request.notes.pop("span")
+        if response.error is not None:
+            error_type = type(response.error).__qualname__
+            attributes["error.type"] = error_type
+            span.set_attribute("error.type", error_type)
+            span.record_exception(response.error)
+            span.set_status(self._trace.StatusCode.ERROR, str(response.error))
+        span.set_attribute("tsmodel.records", response.records)
+        span.set_attribute("tsmodel.bytes", response.bytes)
+        span.set_attribute("tsmodel.complete", response.complete)
+        span.end()
+        self._duration.record(response.seconds, attributes)
+        self._records.add(response.records, attributes)
+        self._bytes.add(response.bytes, attributes)
+
+
+def _attributes(request: Request) -> dict[str, str]:
+    # Without the options behind the "?": they name files of certificates.
+    namespace = request.target.partition("?")[0]
+    return {"db.system.name": _SYSTEM, "db.operation.name": request.operation, "db.namespace": namespace}

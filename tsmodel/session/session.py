@@ -29,7 +29,7 @@ from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import Query, QuerySpec
 from tsmodel.query.context import enter, leave
-from tsmodel.session.base import (
+from tsmodel.session.core import (
     BACKUP_INSTEAD,
     COMPACT_INSTEAD,
     REMOVE_INSTEAD,
@@ -222,7 +222,7 @@ class Session(SessionBase):
         Raises:
             OSError: when the file cannot be read.
         """
-        from tsmodel.frames.intake import parquet_reader
+        from tsmodel.frames.given import parquet_reader
 
         return self.add_frame(
             model, parquet_reader(path, batch_size), columns=columns, keep_acq=keep_acq, unless_stored=unless_stored

@@ -21,10 +21,11 @@ from tsmodel.errors import SessionError, TSModelError
 from tsmodel.io.effects import Work
 from tsmodel.io.retry import OnUnknown
 from tsmodel.io.runners import on_backend_async, run_async
+from tsmodel.io.threads import ThreadedStore, in_thread
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import AsyncQuery, QuerySpec
-from tsmodel.session.base import (
+from tsmodel.session.core import (
     BACKUP_INSTEAD,
     COMPACT_INSTEAD,
     REMOVE_INSTEAD,
@@ -38,7 +39,6 @@ from tsmodel.session.base import (
 )
 from tsmodel.session.observing import AsyncObserved
 from tsmodel.session.receipt import Receipt
-from tsmodel.session.threads import ThreadedStore, in_thread
 from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import DurationLike
 
@@ -173,7 +173,7 @@ class AsyncSession(SessionBase):
         batch_size: int = 65_536,
     ) -> int:
         """See `Session.load_parquet`."""
-        from tsmodel.frames.intake import parquet_reader
+        from tsmodel.frames.given import parquet_reader
 
         return await self.add_frame(
             model, parquet_reader(path, batch_size), columns=columns, keep_acq=keep_acq, unless_stored=unless_stored

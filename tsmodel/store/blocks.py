@@ -28,6 +28,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Self
 
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import KEY_DTYPE, KEY_FIELDS, KeyRange
@@ -40,7 +41,9 @@ from tsmodel.store.parts import (
     encode_bytes,
     encode_integers,
     encode_items,
+    end_of_part,
     find_integers,
+    moved_integers,
     read_parts,
 )
 from tsmodel.wire.chunk import Chunk, ColumnChunk, RowChunk, joined
@@ -56,6 +59,7 @@ __all__ = [
     "Base",
     "Block",
     "Bounds",
+    "EncodedBlock",
     "Layout",
     "Piece",
     "cut_after",
@@ -374,14 +378,15 @@ class Block:
         rows = self.row_chunk().take(kept)
         return Block.of_rows(bounds, rows, _opaque(rows.record_size), marks)
 
-    def encoded(self, codec: Codec, base: Base = NO_BASE) -> bytes:
-        """What is stored of the block, where `base` is to be added to it."""
+    def encoded(self, codec: Codec, base: Base = NO_BASE, *, as_parts: bool = False) -> bytes:
+        """What is stored of the block, where `base` is to be added to it; when it is to be `as_parts`, also of one that is
+        small."""
         found = self.marks
         if found is not None and base.mark:
             found = np.where(found > 0, found - base.mark, found)
         marks = [] if found is None else [encode_integers(found, codec)]
         flags = _MARKED if marks else 0
-        if self.count < _FEW:
+        if self.count < _FEW and not as_parts:
             chunk = self.row_chunk()
             rows = encode_bytes(np.frombuffer(_shifted(chunk, -base.acq).rows(), np.uint8), codec)
             start = _START.pack(_ROWS, flags, len(self._layout))
@@ -406,7 +411,7 @@ class Block:
     @classmethod
     def decoded(
         cls, data: memoryview, bounds: Bounds, count: int, record_size: int, size: int, base: Base = NO_BASE
-    ) -> Block:
+    ) -> Self:
         """A stored block, whose columns are decoded when they are asked for.
 
         Args:
@@ -527,6 +532,66 @@ class Block:
                 below = self.some(1 + at, slice(first, last)) < high
                 mask = below if mask is None else mask & below
         return mask
+
+
+class EncodedBlock:
+    """A block that is encoded before its acqs or its marks are known. Never changes.
+
+    Args:
+        block: whose acqs count from 0 where they are not known yet, and whose marks are 1 where it is to have any.
+        codec: what compresses it.
+    """
+
+    __slots__ = ("_acqs", "_data", "_described", "_marks")
+
+    def __init__(self, block: Block, codec: Codec) -> None:
+        self._data = block.encoded(codec, as_parts=True)
+        self._described = (block.bounds, block.count, block.record_size, block.size, block.series)
+        at = _START.size + len(block.layout) * _PIECE.size
+        for _ in range(_KEYS - 1):
+            at = end_of_part(self._data, at)
+        self._acqs = at
+        if block.marks is not None:
+            for _ in range(1 + (len(block.layout) if block.record_size else 2)):
+                at = end_of_part(self._data, at)
+        self._marks = at
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are stored."""
+        return len(self._data)
+
+    def placed(self, first_acq: int, mark: int) -> Block:
+        """The block as it is stored.
+
+        Args:
+            first_acq: the acq that counts as 0.
+            mark: of each record, where it is to have one.
+        """
+        data = bytearray(self._data)
+        bounds, count, record_size, size, series = self._described
+        if first_acq:
+            moved_integers(data, self._acqs, first_acq)
+            bounds = (*bounds[:-2], bounds[-2] + first_acq, bounds[-1] + first_acq)
+        if self._marks != self._acqs:
+            moved_integers(data, self._marks, mark - 1)
+        stored = bytes(data)
+        return _Encoded.decoded(memoryview(stored), bounds, count, record_size, size).said(stored, series)
+
+
+class _Encoded(Block):
+    """A block that was encoded before."""
+
+    __slots__ = ("_data",)
+    _data: bytes
+
+    def said(self, data: bytes, series: int) -> Self:
+        """The block, knowing what is stored of it and how many series it has."""
+        self._data, self._series = data, series
+        return self
+
+    def encoded(self, codec: Codec, base: Base = NO_BASE, *, as_parts: bool = False) -> bytes:
+        return self._data if base == NO_BASE else super().encoded(codec, base, as_parts=as_parts)
 
 
 class _Decoded(ColumnChunk):

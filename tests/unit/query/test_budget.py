@@ -12,8 +12,8 @@ from support.batches import batches, rows_in
 
 from tsmodel.backend import AsyncScan, Scan, Spare
 from tsmodel.keys import KeyRange
+from tsmodel.query.explain import RunStats
 from tsmodel.query.fetching import fetched, fetched_async
-from tsmodel.query.stats import RunStats
 from tsmodel.store import open_store
 from tsmodel.wire.chunk import Chunk
 

@@ -12,7 +12,7 @@ import pytest
 
 from tsmodel import Array, Float32, Int16, Int32, Text, TSModel, connect, field, to_ns
 from tsmodel.errors import DecodeError, QueryError
-from tsmodel.query.series import Series
+from tsmodel.query.sinks import Series
 
 
 class Reading(TSModel):

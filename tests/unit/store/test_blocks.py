@@ -12,13 +12,14 @@ from support.budget import examples
 from tsmodel import Float32, Int32, TSModel
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import LIMITS, Key, KeyRange
-from tsmodel.model.base import codec_of
+from tsmodel.model.model import codec_of
 from tsmodel.store.blocks import (
     BLOCK_BYTES,
     BLOCK_RECORDS,
     MOST_BYTES,
     Base,
     Block,
+    EncodedBlock,
     Piece,
     layout_of,
     merged,
@@ -48,6 +49,35 @@ def blocks_of(rows: list[Row], cid: int = 7) -> list[Block]:
 
 def rows_of(blocks: list[Block]) -> list[Row]:
     return [row for block in blocks for row in rows_in(block.rows())]
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(
+    rows_of_one_size | rows_of_any_size,
+    st.integers(1, 60),
+    st.sampled_from([0, 1, 2**62]),
+    st.sampled_from([0, 1, 77]),
+    st.sampled_from(Codec),
+)
+def test_a_block_that_was_encoded_early_is_the_block_that_is_stored(
+    rows: list[Row], times: int, acq: int, mark: int, codec: Codec
+) -> None:
+    rows = [(*row[:3], abs(row[3]) + at, row[4]) for at, row in enumerate(rows * times)]
+    marks = np.full(len(rows), mark, np.int64) if mark else None
+    (late,) = sorted_blocks(in_get_form(7, [(*row[:3], row[3] + acq, row[4]) for row in rows]), marks=marks)
+    early = EncodedBlock(sorted_blocks(in_get_form(7, rows), marks=None if marks is None else marks * 0 + 1)[0], codec)
+    for _ in range(2):  # it can be placed again
+        placed = early.placed(acq, mark)
+        described = (placed.bounds, placed.count, placed.record_size, placed.size, placed.series, placed.layout)
+        assert described == (late.bounds, late.count, late.record_size, late.size, late.series, late.layout)
+        stored = placed.encoded(codec)
+        assert len(stored) == early.nbytes
+        again = Block.decoded(memoryview(stored), *described[:4])
+        for block in (placed, again):
+            assert rows_of([block]) == rows_of([late])
+            found = block.marks
+            assert (found is None) == (marks is None)
+            assert found is None or (found == mark).all()
 
 
 @settings(max_examples=examples(200), deadline=None)
