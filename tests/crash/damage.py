@@ -207,7 +207,8 @@ def interrupted(*_: object) -> None:
 def suite(folder: Path, only: list[str], every: int, seed: int, most: int = 10**9) -> tuple[Counter[str], list[str]]:
     """Damages files in every way; returns how many were refused and answered, and what went wrong."""
     signal.signal(signal.SIGALRM, interrupted)
-    with patch.object(sqlite, "_CLOSING", 0.01):  # nobody else closes these files
+    # Nobody else has these files, for whom a store would have to wait.
+    with patch.object(sqlite, "_CLOSING", 0.001), patch.object(sqlite, "_WRITING", 0.001):
         return _suite(folder, only, every, seed, most)
 
 

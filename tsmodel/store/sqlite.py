@@ -77,6 +77,8 @@ _MOST_IDLE: Final = 16
 """Connections that are kept for later readers: each has two descriptors, and some 2 MiB of pages."""
 _CLOSING: Final = 0.3
 """Seconds in which a process that is closing the file removes its journal and says that the file is closed."""
+_WRITING: Final = 0.05
+"""Seconds in which a process finishes what it has begun to write to a journal."""
 
 _SCHEMA: Final = (
     "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), data BLOB NOT NULL)",
@@ -989,7 +991,7 @@ def _look_at_journal(journal: Path, found: Callable[[str, str], object], *, alon
         except StoreCorruptError as error:
             if last:
                 found("journal", str(error))
-            time.sleep(0.05)
+            time.sleep(_WRITING)
         except FileNotFoundError:
             return True
         except OSError as error:

@@ -26,9 +26,10 @@ PUTS = [30, 3, 31, 3, 32, 3, 33, 3, 34, 3, 40, 5]
 
 
 @pytest.fixture(autouse=True)
-def nobody_else_closes_these_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So a store need not wait for that before it calls a journal damaged."""
-    monkeypatch.setattr("tsmodel.store.sqlite._CLOSING", 0.01)
+def nobody_else_has_these_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a store need not wait for others to finish before it calls a journal damaged."""
+    monkeypatch.setattr("tsmodel.store.sqlite._CLOSING", 0.001)
+    monkeypatch.setattr("tsmodel.store.sqlite._WRITING", 0.001)
 
 
 @pytest.fixture(scope="module")
