@@ -36,7 +36,7 @@ ROOMS = (
     "testing",
 )
 DRIVERS = {
-    "cli/doctor.py",
+    "cli/checks.py",
     "query/fetching.py",
     "server/listener.py",
     "server/operating.py",
