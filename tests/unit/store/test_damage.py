@@ -26,6 +26,13 @@ PUTS = [30, 3, 31, 3, 32, 3, 33, 3, 34, 3, 40, 5]
 """How many records the puts of the small file had."""
 
 
+@pytest.fixture(autouse=True)
+def nobody_else_has_these_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a store need not wait for others to finish before it calls a journal damaged."""
+    monkeypatch.setattr("tsmodel.store.sqlite._CLOSING", 0.001)
+    monkeypatch.setattr("tsmodel.store.sqlite._WRITING", 0.001)
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[Row]]:
     """A closed file with merged runs and others, of several cids, and what it holds."""
