@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
+import msgspec
 import numpy as np
 from crash import damage
 from crash.shim import fast_directory
@@ -487,11 +488,11 @@ def _craft(connection: Any, kind: int, chance: random.Random) -> None:
             (new.digest.to_bytes(16, "little"), new.to_bytes(), number),
         )
         digests = [int.from_bytes(each, "little") for (each,) in connection.execute("SELECT digest FROM runs")]
-        write_state(connection, attrs.evolve(read_state(connection), digest=sum(digests) % 2**128))
+        write_state(connection, msgspec.structs.replace(read_state(connection), digest=sum(digests) % 2**128))
     elif kind == 3:  # the state
         fields = ("last_acq", "generation", "next_run", "next_block", "next_put", "next_removal")
         values = [0, 1, 2, 40, 2**31, 2**62, 2**63 - 1, -1, -(2**63)]
-        state: State = attrs.evolve(read_state(connection), **{chance.choice(fields): chance.choice(values)})
+        state: State = msgspec.structs.replace(read_state(connection), **{chance.choice(fields): chance.choice(values)})
         write_state(connection, state)
     else:  # a put or a removal
         kind_of: Any = PUTS if kind == 4 else REMOVALS
@@ -503,7 +504,7 @@ def _craft(connection: Any, kind: int, chance: random.Random) -> None:
         connection.execute(f"UPDATE {kind_of.table} SET data = ? WHERE number = ?", (content, number))
         rows[at] = (number, content)
         total = sum(kind_of.checksum(each) for _, each in rows) % 2**64
-        write_state(connection, attrs.evolve(read_state(connection), **{f"{kind_of.table}_digest": total}))
+        write_state(connection, msgspec.structs.replace(read_state(connection), **{f"{kind_of.table}_digest": total}))
 
 
 # Lock files and checkpoints

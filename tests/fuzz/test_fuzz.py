@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 
 import pytest
+from support.budget import examples
+
 from fuzz.run import tried
 from fuzz.targets import TARGETS
-from support.budget import examples
 
 ROUNDS = {"files": 12, "journals": 12, "crafted": 200}
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import attrs
+import msgspec
 import pytest
 from support.batches import Row, batches, scanned
 
@@ -297,7 +297,7 @@ def test_a_state_that_cannot_be_is_refused_whatever_its_checksum(tmp_path: Path,
     path = tmp_path / "store.tsdb"
     open_store(path).close()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        write_state(connection, attrs.evolve(read_state(connection), **numbers))
+        write_state(connection, msgspec.structs.replace(read_state(connection), **numbers))
     with pytest.raises(StoreCorruptError, match="the state of the file says numbers"):
         open_store(path)
 
