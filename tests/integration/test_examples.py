@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tsmodel.errors import TSModelError
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -71,7 +73,7 @@ def test_a_line_that_cannot_be_imported(
     monkeypatch.chdir(tmp_path)
     Path("mine.csv").write_text(f"1,2,3,4,0000000000000000\n{line}\n")
     monkeypatch.setattr(sys, "argv", ["import_csv.py", "mine.csv"])
-    with pytest.raises(SystemExit, match=re.escape(wording)):
+    with pytest.raises((SystemExit, TSModelError), match=re.escape(wording)):
         runpy.run_path(str(EXAMPLES / "import_csv.py"), run_name="__main__")
     assert "stored" not in capsys.readouterr().out
 
