@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import attrs
+import msgspec
 
 from tsmodel.backend import AcqInterval, Batch
 from tsmodel.frames.libraries import library
@@ -48,8 +49,7 @@ class Request:
     notes: dict[str, Any] = attrs.field(factory=dict, repr=False)
 
 
-@attrs.define(eq=False)
-class Response:
+class Response(msgspec.Struct, eq=False):
     """What became of a request.
 
     Attributes:
@@ -193,8 +193,7 @@ def _nobody(_answer: object) -> None:
     """Takes an answer that nobody is told of."""
 
 
-@attrs.frozen(eq=False)
-class CallableHooks:
+class CallableHooks(msgspec.Struct, frozen=True, eq=False):
     """Hooks of functions."""
 
     request: OnRequest | None = None
