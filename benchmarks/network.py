@@ -34,7 +34,7 @@ from tsmodel.client.channel_async import AsyncChannel
 from tsmodel.client.payload_type import NumpyPayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.store import open_store
-from tsmodel.wire.serving import get_begin, get_end, put_answer
+from tsmodel.wire.server_role import get_begin, get_end, put_answer
 
 COUNT = 1_000_000
 OBJECTS = 200_000

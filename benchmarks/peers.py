@@ -33,7 +33,7 @@ from benchmarks.harness import Result, Times, compared, race, seconds
 from benchmarks.ingest import fresh_files
 from benchmarks.network import peer, receive_bare, records_in_get_form, served
 from tsmodel import KeyRange, Receipt, Session, connect, to_iso
-from tsmodel.wire.serving import get_begin, get_end
+from tsmodel.wire.server_role import get_begin, get_end
 
 __all__ = ["measure"]
 

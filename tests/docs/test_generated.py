@@ -14,5 +14,5 @@ def test_the_table_of_field_types_is_up_to_date() -> None:
     assert spec.loader is not None
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    text = (DOCS / "field-types.md").read_text()
+    text = generate.PAGE.read_text()
     assert generate.page(text) == text, "run python docs/generate.py"

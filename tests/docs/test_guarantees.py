@@ -1,4 +1,4 @@
-"""Every promise of docs/guarantees.md names tests, and all of them exist."""
+"""Every promise of docs/explanation/guarantees.md names tests, and all of them exist."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "guarantees.md").read_text()
+PAGE = (ROOT / "docs" / "explanation" / "guarantees.md").read_text()
 ROWS = [line for line in PAGE.splitlines() if line.startswith("|") and not re.match(r"\|(---| promise | guarantee )", line)]
 
 

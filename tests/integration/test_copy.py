@@ -13,8 +13,8 @@ from support.sessions import OPENERS
 
 from tsmodel import Int32, Key, KeyRange, Text, TSModel, connect
 from tsmodel.errors import CheckpointError, QueryError, SessionError, StoreError
+from tsmodel.io.threads import ThreadedStore
 from tsmodel.server import serve_in_thread
-from tsmodel.session.threads import ThreadedStore
 from tsmodel.store import EmbeddedStore
 
 

@@ -16,10 +16,10 @@ from support.forks import forked, forks, in_child
 from support.proxy import Proxy, proxied
 
 from tsmodel import Int32, Session, TSModel, connect, connect_async
-from tsmodel.client.backend import AsyncTStorageBackend
 from tsmodel.client.channel import Channel
 from tsmodel.client.payload_type import BytesPayloadType
 from tsmodel.client.record import Key
+from tsmodel.client.tstorage import AsyncTStorageBackend
 from tsmodel.errors import SessionError
 from tsmodel.io.pool import Address, PoolOptions
 from tsmodel.keys import KeyRange

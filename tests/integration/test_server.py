@@ -29,11 +29,11 @@ from support.wiring import OK, get_record, put_of, put_record
 from tsmodel import Int32, TSModel, connect, now_ns
 from tsmodel.backend import Scan
 from tsmodel.cli import main
-from tsmodel.client.backend import TStorageBackend
 from tsmodel.client.channel import Channel
 from tsmodel.client.operations import Receive, Send
 from tsmodel.client.payload_type import BytesPayloadType, UnitPayloadType
 from tsmodel.client.record import Key, Record
+from tsmodel.client.tstorage import TStorageBackend
 from tsmodel.errors import SessionError, TransportError, WriteError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.server import Listener, serve_in_thread
@@ -628,6 +628,27 @@ def test_all_connections_share_one_limit_of_memory(store: EmbeddedStore) -> None
         until(lambda: server.memory.used == 0)
         assert server.counts.refusals == {"NOMEM": 1}
     assert len(scanned(store)) == 2000
+
+
+def test_a_large_put_takes_the_memory_of_what_is_compressed(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_slice_bytes", 100_000)
+    regular = [put_record(bytes(100), n % 7, 1, n) for n in range(5000)]
+    rng = random.Random(1)
+    noise = [put_record(rng.randbytes(100), n % 7, 1, n) for n in range(5000)]
+    with listener(store, max_memory=400_000) as server:
+        assert said(server.address, put_of(*((n % 3, regular[at : at + 50]) for n, at in enumerate(range(0, 5000, 50)))))[
+            :4
+        ] == bytes(4)
+        assert server.memory.peak < 350_000
+        assert said(
+            server.address, put_of(*((n % 3, noise[at : at + 50]) for n, at in enumerate(range(0, 5000, 50))))
+        ) == struct.pack("<iQ", -5, 0)
+        until(lambda: server.memory.used == 0)
+        with socket.create_connection(server.address, 10) as peer:  # which goes away in the middle
+            peer.sendall(put_of((1, regular))[:-4])
+            until(lambda: server.memory.used > 0)
+        until(lambda: server.memory.used == 0)
+    assert len(scanned(store)) == 5000
 
 
 def test_room_for_a_large_record_counts_and_is_given_back(store: EmbeddedStore) -> None:

@@ -22,11 +22,11 @@ from tsmodel.errors import TSModelError
 from tsmodel.keys import KEY_FIELDS, Key, KeyRange
 from tsmodel.model.meta import schema_of
 from tsmodel.server.conversation import Conversation
-from tsmodel.session.looking import Looking
 from tsmodel.session.puts import Segment, encoded
+from tsmodel.session.reconciling import Looking
 from tsmodel.store import open_store
 from tsmodel.wire.chunk import ColumnChunk, RowChunk, joined
-from tsmodel.wire.requests import get_request
+from tsmodel.wire.client_role import get_request
 
 relaxed = settings(deadline=None, max_examples=examples(60), suppress_health_check=list(HealthCheck))
 

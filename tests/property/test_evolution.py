@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from support.budget import examples
 
 from tsmodel import Bool, Float64, Int16, Int32, Text, TSModel, UInt8, connect
-from tsmodel.codec.claims import Claim, sorted_by
 from tsmodel.errors import SchemaError
 from tsmodel.keys import Key
-from tsmodel.model.base import codec_of
+from tsmodel.layout.matching import Claim, sorted_by
+from tsmodel.model.model import codec_of
 from tsmodel.wire.chunk import parsed
 
 KINDS: dict[Any, st.SearchStrategy[Any]] = {
@@ -118,7 +118,7 @@ records = st.tuples(st.builds(Key, *[st.integers(0, 1)] * 3, st.integers(0, 2), 
 
 
 def meets(claim: Claim, key: Key, payload: bytes, *, keys: bool) -> bool:
-    """What a claim says, in plain words."""
+    """What a discriminator says, in plain words."""
     return (
         claim.least <= len(payload)
         and (claim.most is None or len(payload) <= claim.most)
@@ -152,7 +152,7 @@ def test_claims_sort_as_they_say(one: Claim, other: Claim, rows: list[tuple[Key,
 
 
 def test_claims_that_are_not_apart_have_a_record_in_common() -> None:
-    """`is_apart` is not too cautious for claims on size and version alone, which is what users meet."""
+    """`is_apart` is not too cautious for discriminators on size and version alone, which is what users meet."""
     some = [Claim("A", least, most, version) for least in (1, 2) for most in (least, None) for version in (None, 1, 2)]
     payloads = [bytes([first]) + bytes(more) for first in (0, 1, 2) for more in range(4)]
     key = Key(0, 0, 0, 0, 0)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.budget import examples
 
 from tsmodel.errors import QueryError
-from tsmodel.query.aggregation.grids import grid_of
+from tsmodel.query.grids import grid_of
 from tsmodel.timestamps import EPOCH, to_iso, to_ns
 
 ZONES = [

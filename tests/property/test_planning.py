@@ -12,8 +12,8 @@ from support.budget import examples
 from support.conditions import Condition, conditions, key_conditions
 from support.models import Sample, samples
 
-from tsmodel.model.base import codec_of
-from tsmodel.query.planning import Plan, plan
+from tsmodel.model.model import codec_of
+from tsmodel.query.plan import Plan, plan
 
 acquired = st.builds(lambda row, acq: msgspec.structs.replace(row, acq=acq), samples, st.integers(-2, 8))
 rows_of = st.lists(acquired, max_size=12)

@@ -34,8 +34,7 @@ from tsmodel import (
     field,
 )
 from tsmodel.errors import QueryError
-from tsmodel.query.aggregation import sketches
-from tsmodel.query.aggregation import windows as aggregating
+from tsmodel.query import aggregating, resample
 from tsmodel.server import serve_in_thread
 
 
@@ -174,9 +173,9 @@ def anywhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         yield session
 
 
-@pytest.mark.parametrize("merge_at", [0, aggregating._MERGE_AT])
+@pytest.mark.parametrize("merge_at", [0, resample._MERGE_AT])
 def test_windows_of_any_records(anywhere: Any, merge_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aggregating, "_MERGE_AT", merge_at)
+    monkeypatch.setattr(resample, "_MERGE_AT", merge_at)
 
     @settings(max_examples=examples(20), deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.lists(records, max_size=15), max_size=4), st.integers(1, 50), st.integers(-100, 100))
@@ -528,7 +527,7 @@ def test_the_faults_of_meters() -> None:
 
 
 def test_rough_quantiles_hold_sizes_not_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sketches, "_MERGE_AT", 100)
+    monkeypatch.setattr(aggregating, "_SKETCH_MERGE_AT", 100)
     generator = np.random.default_rng(7)
     values = np.concatenate([generator.lognormal(0, 5, 4000), -generator.lognormal(0, 5, 4000), [0.0, math.inf, -math.inf]])
     with connect("memory:") as session:

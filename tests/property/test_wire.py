@@ -16,11 +16,10 @@ from support.wiring import cut, fed, get_answer, get_record
 from tsmodel.errors import RemoteProtocolError
 from tsmodel.keys import Key
 from tsmodel.wire import PUT_FORM
-from tsmodel.wire.answers import GetAcqAnswerReader, GetAnswerReader, PutAnswerReader
-from tsmodel.wire.messages import GetRequest, PutAnswer, PutBegin, PutEnd, PutRecords, RangeEnd, Refusal
-from tsmodel.wire.reading import Reader
-from tsmodel.wire.requests import get_request, put_request
-from tsmodel.wire.serving import RequestReader, get_begin, get_end, put_answer
+from tsmodel.wire.client_role import GetAcqAnswerReader, GetAnswerReader, PutAnswerReader, get_request, put_request
+from tsmodel.wire.events import GetRequest, PutAnswer, PutBegin, PutEnd, PutRecords, RangeEnd, Refusal
+from tsmodel.wire.reader import Reader
+from tsmodel.wire.server_role import RequestReader, get_begin, get_end, put_answer
 
 sizes = st.lists(st.sampled_from([0, 1, 9, 9, 9, 200]) | st.integers(0, 3000), max_size=30)
 buffer_sizes = st.sampled_from([1, 128, 1000, 2**16])

@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import TypeVar
 
 from tsmodel.wire.chunk import Chunk
-from tsmodel.wire.messages import PutRecords
-from tsmodel.wire.reading import Reader
+from tsmodel.wire.events import PutRecords
+from tsmodel.wire.reader import Reader
 
 E = TypeVar("E")
 

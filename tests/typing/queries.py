@@ -5,8 +5,7 @@ import datetime as dt
 from typing_extensions import assert_type
 
 from tsmodel import AsyncSession, Float32, Query, Session, TSModel
-from tsmodel.query.series import Series
-from tsmodel.query.sinks import Quarantined
+from tsmodel.query.sinks import Quarantined, Series
 
 
 class Reading(TSModel):

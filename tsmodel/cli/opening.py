@@ -20,7 +20,7 @@ from tsmodel.cli.where import condition
 from tsmodel.errors import StoreCorruptError, StoreError, TSModelError
 from tsmodel.model.meta import schema_of
 from tsmodel.query import Query
-from tsmodel.query.days import zone_of
+from tsmodel.query.grids import zone_of
 from tsmodel.session import Session, connect
 from tsmodel.session.target import StoreFile, parse
 

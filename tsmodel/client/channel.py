@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import Self
 
-from tsmodel.client.mixin import ChannelMixin
+from tsmodel.client.channel_base import ChannelMixin, GetOutcome, acq_response, failure, put_response
 from tsmodel.client.operations import get_acq, put
-from tsmodel.client.outcome import GetOutcome, acq_response, failure, put_response
 from tsmodel.client.payload_types import PayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
 from tsmodel.errors import TransportError, TSModelError
 from tsmodel.io.connections import Connection
 from tsmodel.io.runners import perform, run, stream
-from tsmodel.wire.reading import DEFAULT_BUFFER_SIZE
-from tsmodel.wire.requests import MAX_BATCH_SIZE
+from tsmodel.wire.client_role import MAX_BATCH_SIZE
+from tsmodel.wire.reader import DEFAULT_BUFFER_SIZE
 
 if TYPE_CHECKING:
     import ssl

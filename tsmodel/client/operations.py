@@ -15,11 +15,20 @@ from tsmodel.backend import Batch
 from tsmodel.errors import TransportError, TSModelError
 from tsmodel.io.effects import Emit, Receive, Send, Work
 from tsmodel.keys import Key
-from tsmodel.wire.answers import GetAcqAnswerReader, GetAnswerReader, GetEvent, PutAnswerReader
 from tsmodel.wire.chunk import Chunk
-from tsmodel.wire.messages import AcqAnswer, PutAnswer, Refusal
-from tsmodel.wire.reading import DEFAULT_BUFFER_SIZE, Reader
-from tsmodel.wire.requests import MAX_BATCH_SIZE, Buffers, get_acq_request, get_request, put_request
+from tsmodel.wire.client_role import (
+    MAX_BATCH_SIZE,
+    Buffers,
+    GetAcqAnswerReader,
+    GetAnswerReader,
+    GetEvent,
+    PutAnswerReader,
+    get_acq_request,
+    get_request,
+    put_request,
+)
+from tsmodel.wire.events import AcqAnswer, PutAnswer, Refusal
+from tsmodel.wire.reader import DEFAULT_BUFFER_SIZE, Reader
 
 __all__ = ["Emit", "Operation", "Receive", "Send", "get", "get_acq", "put"]
 

@@ -17,27 +17,105 @@ from itertools import repeat, starmap
 from operator import itemgetter
 from typing import Any, Generic, Protocol, TypeVar
 
+import attrs
 import numpy as np
 
-from tsmodel.client.encoding import Encoded, encode_records
+from tsmodel.backend import Batch
 from tsmodel.client.record import Key, Record
-from tsmodel.errors import DecodeError
+from tsmodel.errors import DecodeError, EncodeError
+from tsmodel.keys import KEY_FIELDS, LIMITS
 from tsmodel.wire.chunk import Chunk, keys_of
-from tsmodel.wire.records import GET_FORM
+from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM
 
 __all__ = [
     "BytesPayloadType",
     "ChunkPayloadType",
     "Collector",
+    "Encoded",
     "PayloadType",
     "StructPayloadType",
     "TuplePayloadType",
     "UnitPayloadType",
     "adapted",
+    "encode_records",
     "key_objects",
 ]
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+_SIZE = struct.Struct("<i")
+
+
+class Serializer(Protocol[T_contra]):
+    """What of a payload type writing needs."""
+
+    def to_bytes(self, value: T_contra) -> bytes:
+        """The payload for a value."""
+        ...
+
+
+@attrs.frozen
+class Encoded:
+    """A put that is ready to be sent.
+
+    Attributes:
+        batches: in an order that keeps that of the records of each cid; each iteration gives them all.
+        count: how many records they hold.
+        skipped: how many were left out as invalid.
+    """
+
+    batches: Iterable[Batch]
+    count: int
+    skipped: int
+
+
+def encode_records(
+    data: Iterable[Record[T]], payload_type: Serializer[T], *, with_acq: bool, skip_invalid: bool = False
+) -> Encoded:
+    """Serializes all records of a put.
+
+    Raises:
+        EncodeError: for the first record whose key cannot be stored or whose value cannot be serialized, with its number;
+            not raised when such records are skipped.
+    """
+    pieces: dict[int, list[bytes]] = {}
+    skipped = number = 0
+    for number, record in enumerate(data, 1):
+        try:
+            piece = _encoded(record, payload_type, with_acq)
+        except Exception as error:
+            if skip_invalid:
+                skipped += 1
+                continue
+            raise EncodeError(f"record {number - 1}, {record!r}: {error}", record=number - 1, value=record) from error
+        pieces.setdefault(record.key.cid, []).append(piece)
+    return Encoded([_batch(cid, each) for cid, each in pieces.items()], number - skipped, skipped)
+
+
+def _encoded(record: Record[T], payload_type: Serializer[T], with_acq: bool) -> bytes:
+    key = record.key
+    _check(key, with_acq)
+    payload = payload_type.to_bytes(record.value)
+    if len(payload) > MAX_PAYLOAD:
+        raise ValueError(f"the payload has {len(payload)} bytes; at most {MAX_PAYLOAD} can be stored")
+    form = PUTA_FORM if with_acq else PUT_FORM
+    return b"".join((_SIZE.pack(form.least + len(payload)), key.to_bytes(with_cid=False, with_acq=with_acq), payload))
+
+
+def _check(key: Key, with_acq: bool) -> None:
+    if key.is_storable(with_acq=with_acq):
+        return
+    for name in KEY_FIELDS if with_acq else KEY_FIELDS[:-1]:
+        value, limits = getattr(key, name), LIMITS[name]
+        if not limits.least <= value < limits.bound:
+            raise ValueError(f"{name} is {value}; it must be {limits.least} to {limits.bound - 1}")
+
+
+def _batch(cid: int, pieces: list[bytes]) -> Batch:
+    sizes = set(map(len, pieces))
+    return Batch(cid, memoryview(b"".join(pieces)), len(pieces), sizes.pop() if len(sizes) == 1 else 0)
+
 
 _KEY = struct.Struct("<iqiqq")
 _HEADER = GET_FORM.header.itemsize

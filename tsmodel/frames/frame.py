@@ -1,20 +1,394 @@
-"""Frames of a query's records: dicts of arrays, structured arrays, Arrow tables. A sink adds the records of each chunk."""
+"""Frames of a query's records: dicts of arrays, structured arrays, Arrow tables. A sink adds the records of each chunk.
+
+Rules kept here:
+
+* NumPy columns hold numbers as they are stored, in the machine's byte order: times as ns since 2001, enums and decimals as
+  their integers. Fields without a stored number are text or objects. A column that may be absent is a masked array.
+* No result lies in a chunk, whose memory is used again.
+* For Arrow, no Python code runs per value, unless a type has no other way (addresses, packed messages, structures that hold
+  such, and all fields beside them in a payload of variable size): integers, times, decimals, enums, text, bytes and arrays
+  are made of NumPy's buffers. Columns of a chunk that stay valid become Arrow's without a copy, a chunk of the column each.
+* Times become Arrow timestamps in UTC. One that Arrow cannot hold is an error; it never wraps around.
+* Values are copied once, to where they stay, as long as they fit what was set aside: that is much, but takes no memory
+  before it is used. Memory is NumPy's own, which asks the system for large pages: taking small ones, as a growing
+  `bytearray` does, takes four times as long as copying the values.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.frames.arrow import ArrowColumn, arrow_schema
-from tsmodel.frames.columns import GrowingColumn, Wanted, chosen, fill, lying_within, structured
-from tsmodel.frames.growing import Growing
+from tsmodel.errors import DecodeError, QueryError
 from tsmodel.frames.libraries import library
+from tsmodel.layout import SpanRecords, VariableRecords
+from tsmodel.layout.placing import PRESENT
+from tsmodel.model.column import Column
+from tsmodel.model.expressions import ColumnInfo
+from tsmodel.model.meta import schema_of
+from tsmodel.types.codec import FieldCodec
+from tsmodel.types.column_facet import check_times, masked
+from tsmodel.wire.chunk import ColumnRecords
 from tsmodel.wire.records import octets_of
 
-__all__ = ["ArrowFrame", "ColumnsFrame", "Frame", "StructuredFrame"]
+__all__ = [
+    "ArrowColumn",
+    "ArrowFrame",
+    "ColumnsFrame",
+    "Frame",
+    "Growing",
+    "GrowingColumn",
+    "StructuredFrame",
+    "Wanted",
+    "arrow_schema",
+    "chosen",
+    "fill",
+    "lying_within",
+    "structured",
+]
+
+_SMALL: Final = 2**18
+_LARGE: Final = 2**28
+"""Bytes: small results take what they need and little more; others have so much set aside, and twice as much each time."""
+
+
+class Growing:
+    """An array of shape (n, ...), n growing.
+
+    Args:
+        dtype: of its values; may be a subarray's.
+    """
+
+    def __init__(self, dtype: npt.DTypeLike) -> None:
+        self.dtype = np.dtype(dtype)
+        self._full: list[npt.NDArray[Any]] = []
+        self._last = np.empty(0, self.dtype)
+        self._used = 0
+
+    def __len__(self) -> int:
+        return sum(map(len, self._full)) + self._used
+
+    def room(self, count: int) -> npt.NDArray[Any]:
+        """The next `count` places, to be filled before more is asked for."""
+        if self._used + count > len(self._last):
+            self._set_aside(count)
+        start, self._used = self._used, self._used + count
+        return self._last[start : self._used]
+
+    def result(self) -> npt.NDArray[Any]:
+        """The whole array, without what was set aside in vain; the next one begins empty."""
+        parts = [*self._full, self._shrunk()]
+        self._full, self._last, self._used = [], self._empty(0), 0
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _set_aside(self, count: int) -> None:
+        size = max(self.dtype.itemsize, 1)
+        least = self._used + count
+        more = self._empty(2 * least if least * size <= _SMALL else max(2 * least, _LARGE // size))
+        if self._used * size >= _LARGE // 2:
+            self._full.append(self._shrunk())
+            self._used = 0
+        else:  # or a little would make the whole a thing of two parts, which are put together at the end
+            more[: self._used] = self._last[: self._used]
+        self._last = more
+
+    def _empty(self, count: int) -> npt.NDArray[Any]:
+        return np.empty(count, self.dtype)
+
+    def _shrunk(self) -> npt.NDArray[Any]:
+        self._last.resize((self._used, *self._last.shape[1:]), refcheck=False)  # what `room` gave is done with
+        return self._last
+
+
+Wanted = Column[Any] | str
+"""A column of a model, or its name."""
+
+
+def chosen(model: type[Any], wanted: Iterable[Wanted]) -> list[ColumnInfo]:
+    """The columns of a model that are asked for; all of them, in wire order, when none is named.
+
+    Raises:
+        QueryError: when one is not a column of the model, or is asked for twice.
+    """
+    known = schema_of(model).columns
+    infos = []
+    for each in wanted:
+        name = each.name if isinstance(each, Column) else each
+        if name not in known or (isinstance(each, Column) and known[name].info != each.info):
+            raise QueryError(f"{each!r} is not a column of {model.__name__}, which has {', '.join(names_of(model))}")
+        infos.append(known[name].info)
+    if len({info.name for info in infos}) < len(infos):
+        raise QueryError(f"a column is asked for twice: {', '.join(info.alias for info in infos)}")
+    return infos or [known[name].info for name in names_of(model)]
+
+
+def names_of(model: type[Any]) -> list[str]:
+    """Names of all columns of a model in wire order, key components under the model's own names."""
+    return list(dict.fromkeys(column.info.alias for column in schema_of(model).columns.values()))
+
+
+class GrowingColumn:
+    """A column of records that come a chunk at a time.
+
+    Args:
+        info: which one.
+    """
+
+    def __init__(self, info: ColumnInfo) -> None:
+        self._info = info
+        self._parts: list[npt.NDArray[Any]] = []
+        self._numbers = Growing(info.codec.number.numpy if info.codec.number else object)
+        self._absent = Growing(np.bool_)
+
+    def add(self, records: Any) -> None:
+        """Takes records that a codec's `fit` gave; they need not stay valid."""
+        if self._info.codec.number is None:
+            self._parts.append(_objects(self._info, records))
+        else:
+            self._add_numbers(self._info.values(records))
+        if self._info.is_nullable:
+            present = self._info.present(records)
+            self._absent.room(len(records))[:] = False if present is None else ~present
+
+    def result(self) -> npt.NDArray[Any]:
+        """The column so far, shape (n, ...), contiguous, in the machine's byte order; the next one begins empty."""
+        self._end_numbers()
+        parts, self._parts = self._parts or [self._numbers.result()], []
+        values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return np.ma.MaskedArray(values, self._absent.result()) if self._info.is_nullable else values
+
+    def _add_numbers(self, values: npt.NDArray[Any]) -> None:
+        dtype = values.dtype.newbyteorder("=")
+        if dtype != self._numbers.dtype:
+            self._end_numbers()
+            self._numbers = Growing(dtype)
+        self._numbers.room(len(values))[:] = values
+
+    def _end_numbers(self) -> None:
+        numbers = self._numbers.result()
+        if len(numbers):
+            self._parts.append(numbers)
+
+
+def _objects(info: ColumnInfo, records: Any) -> npt.NDArray[Any]:
+    """A column of what is not a plain number."""
+    assert info.field is not None
+    if not info.field.is_fixed:
+        objects = np.empty(len(records), object)
+        objects[:] = info.objects(records)
+        return objects
+    item = info.field.fixed
+    if isinstance(records, VariableRecords):  # as it would be stored, so that all records have columns of one kind
+        absent = bytes(item.size)
+        octets = [
+            absent if value is None and info.field.bit is not None else item.write(value) for value in records[info.name]
+        ]
+        column = np.frombuffer(b"".join(octets), item.dtype)
+    else:
+        column = records[info.field.slot]
+    return item.objects(column)
+
+
+def structured(model: type[Any], infos: Sequence[ColumnInfo]) -> np.dtype[Any]:
+    """What `to_numpy` gives: key components and payload fields as they are stored, packed; behind them the bitmap of
+    present fields, `_present`, where one of them may be absent.
+
+    Raises:
+        QueryError: when the model has no fixed size.
+    """
+    layout = schema_of(model).layout
+    if layout.size is None:
+        raise QueryError(f"{model.__name__} has payloads of variable size, which no structured array holds: use columns()")
+    fields = [(info.alias, _structured_dtype(info)) for info in infos]
+    if any(info.field is not None and info.field.bit is not None for info in infos):
+        fields.append((PRESENT, layout.dtype[PRESENT]))
+    return np.dtype(fields)
+
+
+def _structured_dtype(info: ColumnInfo) -> np.dtype[Any]:
+    return info.fixed.dtype
+
+
+def lying_within(dtype: np.dtype[Any], infos: Sequence[ColumnInfo], whole: np.dtype[Any]) -> np.dtype[Any] | None:
+    """A dtype of the same fields for whole records as they lie there; None when some field does not lie there as it is, or
+    less than three quarters of a record are asked for."""
+    if 4 * dtype.itemsize < 3 * whole.itemsize or whole.fields is None or dtype.fields is None:
+        return None
+    if any(info.field is not None and info.field.bits is not None for info in infos):
+        return None
+    slots = {info.alias: info.field.slot if info.field is not None else info.name for info in infos}
+    offsets = []
+    for name in dtype.names or ():
+        found = whole.fields.get(slots.get(name, name))
+        if found is None or found[0] != dtype.fields[name][0]:
+            return None
+        offsets.append(found[1])
+    formats = [dtype.fields[name][0] for name in dtype.names or ()]
+    return np.dtype({"names": list(dtype.names or ()), "formats": formats, "offsets": offsets, "itemsize": whole.itemsize})
+
+
+def fill(taken: npt.NDArray[Any], infos: Sequence[ColumnInfo], records: Any) -> None:
+    """Copies records that a codec's `fit` gave into an array of the dtype that `structured` or `lying_within` gives."""
+    for info in infos:
+        taken[info.alias] = info.stored(records)
+    if PRESENT in (taken.dtype.names or ()):
+        taken[PRESENT] = records[PRESENT]
+
+
+def arrow_schema(model: type[Any], infos: Sequence[ColumnInfo]) -> Any:
+    """The Arrow schema of columns of a model: units and docs in the metadata of its fields, the model's name in its own."""
+    hashable: Any = model  # which checkers take no class of any kind for
+    return _schema(hashable, tuple(info.name for info in infos))
+
+
+@lru_cache(maxsize=256)
+def _schema(model: Any, names: tuple[str, ...]) -> Any:
+    """Kept, for making one takes as long as reading a small block."""
+    pa = library("pyarrow", "Arrow")
+    options = {spec.name: spec.options for spec in schema_of(model).specs}
+    fields = []
+    for name in names:
+        info = schema_of(model).columns[name].info
+        said = options.get(info.name)
+        notes = {"unit": said.unit, "doc": said.doc} if said else {}
+        metadata = {name: text for name, text in notes.items() if text}
+        fields.append(pa.field(info.alias, info.codec.arrow_type(pa), info.is_nullable, metadata or None))
+    return pa.schema(fields, {"tsmodel": model.__name__})
+
+
+_SHARED: Final = 2**14
+"""Bytes from which a column is not copied: of smaller ones, Arrow would have too many chunks."""
+
+
+class ArrowColumn:
+    """A column of an Arrow table, of records that come a chunk at a time.
+
+    Numbers that Arrow has as they are stored, or moved to another epoch, grow in memory that becomes Arrow's, unless they
+    lie in memory that can be shared; of others, each chunk becomes an array.
+
+    Args:
+        info: which one.
+        kind: its Arrow type.
+    """
+
+    def __init__(self, info: ColumnInfo, kind: Any) -> None:
+        self._pa = library("pyarrow", "Arrow")
+        self._info = info
+        self._kind = kind
+        self._shift = _shift(self._pa, info.codec, self._kind)
+        self._numbers = Growing(np.uint8)
+        self._present = Growing(np.bool_)
+        self._arrays: list[Any] = []
+
+    def add(self, records: Any) -> None:
+        """Takes records that a codec's `fit` gave; they need not stay valid.
+
+        Raises:
+            DecodeError: when a time lies outside of what Arrow holds.
+        """
+        if self._shift is None or (isinstance(records, VariableRecords) and not self._info.is_key):
+            self._end_numbers()
+            self._arrays.append(_array(self._pa, self._info, records))
+        else:
+            values, present = self._info.values(records), self._info.present(records)
+            if isinstance(records, ColumnRecords) and values.nbytes >= _SHARED:
+                self._share_numbers(values, present, self._shift)
+            else:
+                self._add_numbers(values, present, self._shift)
+
+    def result(self) -> Any:
+        """The column so far, a `pyarrow.ChunkedArray`; the next one begins empty."""
+        self._end_numbers()
+        arrays, self._arrays = self._arrays, []
+        return self._pa.chunked_array(arrays, self._kind)
+
+    def _add_numbers(self, values: npt.NDArray[Any], present: npt.NDArray[np.bool_] | None, shift: int) -> None:
+        dtype = values.dtype.newbyteorder("=")
+        if dtype != self._numbers.dtype:
+            self._end_numbers()
+            self._numbers = Growing(dtype)
+        room = self._numbers.room(len(values))
+        room[:] = values
+        if shift:
+            check_times(self._info.alias, self._kind, room if present is None else room[present], shift)
+            room += dtype.type(shift)
+        if self._info.is_nullable:
+            self._present.room(len(values))[:] = True if present is None else present
+
+    def _share_numbers(self, values: npt.NDArray[Any], present: npt.NDArray[np.bool_] | None, shift: int) -> None:
+        """Takes numbers that stay as they are."""
+        dtype = values.dtype.newbyteorder("=")
+        if shift:
+            check_times(self._info.alias, self._kind, values if present is None else values[present], shift)
+            values = np.add(values, dtype.type(shift), dtype=dtype)
+        elif values.dtype != dtype or not values.flags.c_contiguous or _held(values) > 2 * values.nbytes:
+            self._add_numbers(values, present, shift)
+            return
+        self._end_numbers()
+        bits = None
+        if present is not None and not present.all():
+            bits = self._pa.py_buffer(np.packbits(present, bitorder="little"))
+        self._arrays.append(self._pa.Array.from_buffers(self._kind, len(values), [bits, self._pa.py_buffer(values)]))
+
+    def _end_numbers(self) -> None:
+        if not len(self._numbers):
+            return
+        numbers, bits = self._numbers.result(), None
+        if self._info.is_nullable and not (present := self._present.result()).all():
+            bits = self._pa.py_buffer(np.packbits(present, bitorder="little"))
+        buffers = [bits, self._pa.py_buffer(numbers)]
+        self._arrays.append(self._pa.Array.from_buffers(self._kind, len(numbers), buffers))
+
+
+def _held(values: npt.NDArray[Any]) -> int:
+    """Bytes of memory that an array keeps alive."""
+    held: Any = values
+    while isinstance(held, np.ndarray) and held.base is not None:
+        held = held.base
+    buffer: Any = held
+    return memoryview(buffer).nbytes
+
+
+def _shift(pa: Any, codec: FieldCodec, kind: Any) -> int | None:
+    """What makes stored numbers Arrow's values of some type, by addition; None where more than that is to be done."""
+    fixed = codec.present.as_fixed
+    return None if fixed is None or fixed.number is None else fixed.arrow_shift(pa, kind)
+
+
+def _array(pa: Any, info: ColumnInfo, records: Any) -> Any:
+    if isinstance(records, VariableRecords) and not info.is_key:
+        kind = info.codec.arrow_type(pa)
+        objects: Any = records[info.name]
+        values = [None if value is None else info.codec.arrow_value(value) for value in objects]
+        try:
+            return pa.array(values, kind, from_pandas=False)
+        except (OverflowError, pa.ArrowInvalid) as error:
+            raise DecodeError(
+                f"{info.alias} holds a value which is beyond Arrow's {kind}: {error}", field=info.alias
+            ) from error
+    if info.has_spans(records):
+        return _spans(pa, info, records)
+    if info.field is None:
+        return info.fixed.to_arrow(pa, info.alias, records[info.name])
+    array = info.fixed.to_arrow(pa, info.alias, records[info.field.slot])
+    rows: Any = records
+    present = None if info.field.bit is None else info.field.present(rows)
+    return array if present is None or present.all() else masked(pa, array, present)
+
+
+def _spans(pa: Any, info: ColumnInfo, records: SpanRecords) -> Any:
+    """An array of text, bytes or arrays, as they lie in the records."""
+    assert info.field is not None
+    length = info.field.item.as_length
+    assert length is not None
+    offsets, octets = records.contents(info.field)
+    present = info.present(records)
+    bits = None if present is None or present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))
+    return length.spans_to_arrow(pa, info.alias, offsets, octets, bits)
 
 
 class Frame:

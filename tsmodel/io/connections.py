@@ -1,9 +1,10 @@
-"""`Connection`: a socket that blocks, plain or through TLS.
+"""`Connection`: a blocking socket, plain or through TLS; and the errors of connections.
 
 Rules kept here:
 
-* A connection belongs to the process that made it. In a forked one it is closed at once, by its descriptor alone: the
+* A connection belongs to the process that made it. In a forked process it is closed at once, by its descriptor alone: the
   parent goes on with it.
+* A program that catches what the system's sockets raise catches ours: an unreachable port is a `ConnectionRefusedError`.
 """
 
 from __future__ import annotations
@@ -11,11 +12,85 @@ from __future__ import annotations
 import socket
 import ssl
 
+from tsmodel.errors import ServerError, TransportError
 from tsmodel.forking import in_child
-from tsmodel.io.failures import transport_error
-from tsmodel.wire.requests import Buffers, gathered, portions, unsent
+from tsmodel.wire.client_role import Buffers, gathered, portions, unsent
+from tsmodel.wire.events import Refusal, describe
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "client_context", "refusal_error", "transport_error"]
+
+
+class RefusedTransportError(TransportError, ConnectionRefusedError): ...
+
+
+class ResetTransportError(TransportError, ConnectionResetError): ...
+
+
+class BrokenPipeTransportError(TransportError, BrokenPipeError): ...
+
+
+class AbortedTransportError(TransportError, ConnectionAbortedError): ...
+
+
+class TimeoutTransportError(TransportError, TimeoutError): ...
+
+
+class AddressTransportError(TransportError, socket.gaierror): ...
+
+
+class CertificateTransportError(TransportError, ssl.SSLCertVerificationError):
+    __str__ = OSError.__str__  # an SSLError without an errno shows its arguments
+
+
+class TLSTransportError(TransportError, ssl.SSLError):
+    __str__ = OSError.__str__
+
+
+_KINDS: tuple[tuple[type[Exception], type[TransportError]], ...] = (
+    (ConnectionRefusedError, RefusedTransportError),
+    (ConnectionResetError, ResetTransportError),
+    (BrokenPipeError, BrokenPipeTransportError),
+    (ConnectionAbortedError, AbortedTransportError),
+    (TimeoutError, TimeoutTransportError),
+    (socket.gaierror, AddressTransportError),
+    (ssl.SSLCertVerificationError, CertificateTransportError),
+    (ssl.SSLError, TLSTransportError),
+)
+
+
+def transport_error(host: str, port: int, doing: str, cause: Exception) -> TransportError:
+    """The error for a connection that could not be made or was lost, with its cause chained."""
+    reason = "timed out" if isinstance(cause, TimeoutError) else str(cause) or type(cause).__name__
+    kind = next((ours for theirs, ours in _KINDS if isinstance(cause, theirs)), TransportError)
+    error = kind(f"{doing} {host}:{port} failed: {reason}")
+    error.__cause__ = cause
+    error.errno = getattr(cause, "errno", None)
+    return error
+
+
+def refusal_error(refusal: Refusal, server: str = "the server") -> ServerError:
+    """The error for an answer with an error status."""
+    return ServerError(f"{server} refused the request: {describe(refusal.status)}", status=refusal.status)
+
+
+def client_context(ca: str | None = None, cert: str | None = None, key: str | None = None) -> ssl.SSLContext:
+    """A context that verifies the server and its name.
+
+    Args:
+        ca: file (PEM) with the authorities to trust; None for those that the system trusts.
+        cert: file (PEM) with this client's certificate chain, when the server asks for one.
+        key: file (PEM) with its private key; None when it is in the same file.
+
+    Raises:
+        TransportError: when a file cannot be used.
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if cert is not None:
+            context.load_cert_chain(cert, key)
+    except OSError as error:
+        raise TransportError(f"TLS cannot use {', '.join(filter(None, (ca, cert, key)))}: {error}") from error
+    return context
 
 
 class Connection:

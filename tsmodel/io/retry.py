@@ -21,7 +21,7 @@ import attrs
 from tsmodel.errors import RemoteProtocolError, ServerError, SessionError, TimestampError, TransportError
 from tsmodel.io.effects import Pause, Work
 from tsmodel.timestamps import DurationLike, duration_ns
-from tsmodel.wire.status import Status
+from tsmodel.wire.events import Status
 
 __all__ = ["ONCE", "Attempts", "OnUnknown", "Retry", "again", "may_pass", "seconds_of"]
 

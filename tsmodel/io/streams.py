@@ -21,8 +21,8 @@ from typing import Final, Protocol, TypeVar
 from typing_extensions import Self
 
 from tsmodel.forking import in_child
-from tsmodel.io.failures import transport_error
-from tsmodel.wire.requests import Buffers, gathered, portions, unsent
+from tsmodel.io.connections import transport_error
+from tsmodel.wire.client_role import Buffers, gathered, portions, unsent
 
 __all__ = ["AsyncConnection", "Stream", "open_stream"]
 

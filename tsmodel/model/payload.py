@@ -8,23 +8,22 @@ from itertools import starmap
 from operator import add, attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec.structs import astuple
 
-from tsmodel.client.encoding import Encoded
-from tsmodel.client.payload_types import ChunkPayloadType, key_objects
+from tsmodel.client.payload_types import ChunkPayloadType, Encoded, key_objects
 from tsmodel.client.record import Key, Record
-from tsmodel.codec import RowCodec, VariableRecords, row_codec
-from tsmodel.codec.claims import Refusal
 from tsmodel.keys import KEY_FIELDS
-from tsmodel.types.faults import FieldFault
+from tsmodel.layout import RowCodec, VariableRecords, row_codec
+from tsmodel.layout.matching import Refusal
+from tsmodel.types.field_faults import FieldFault
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.records import octets_of
 
 if TYPE_CHECKING:
-    from tsmodel.model.base import TSModel
+    from tsmodel.model.model import TSModel
 
 __all__ = ["ModelPayloadType"]
 
@@ -70,7 +69,7 @@ class ModelPayloadType(ChunkPayloadType[M]):
             return super().read(chunk)  # one by one, so that those before the first mismatch come
         if isinstance(fit.records, VariableRecords):
             keys: Iterator[Key] = starmap(Key, _HEAD.iter_unpack(octets_of(fit.records.headers)))
-            keyless: Any = attrs.evolve(fit.records, headers=_unset(fit.records.headers))
+            keyless: Any = msgspec.structs.replace(fit.records, headers=_unset(fit.records.headers))
         else:
             keys = key_objects(fit.records)
             keyless = _unset(np.asarray(fit.records))

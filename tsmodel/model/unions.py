@@ -14,12 +14,12 @@ from itertools import combinations
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
 
-import attrs
+import msgspec
 
-from tsmodel.codec.claims import Claim
-from tsmodel.codec.union_rows import UnionRowCodec
 from tsmodel.errors import QueryError
-from tsmodel.model.schema import SCHEMA, Schema
+from tsmodel.layout.matching import Claim
+from tsmodel.layout.versions import UnionRowCodec
+from tsmodel.model.model_schema import SCHEMA, Schema
 
 __all__ = ["ModelUnion", "models_of", "queried"]
 
@@ -89,7 +89,7 @@ def _common(schemas: list[Schema]) -> dict[str, int]:
 
 
 def _ambiguous(one: str, claim: Claim, other: str, against: Claim) -> str:
-    if attrs.evolve(claim, until=None) == attrs.evolve(against, until=None):
+    if msgspec.structs.replace(claim, until=None) == msgspec.structs.replace(against, until=None):
         return f"{one} | {other}: both read records of {claim.model}; leave out the older version of the two"
     return (
         f"{one} | {other}: their records cannot be told apart: {claim}, and {against}. Fix a key component in each, as in "

@@ -7,22 +7,20 @@ from typing import TYPE_CHECKING
 from tsmodel.lazily import lazily
 
 if TYPE_CHECKING:
-    from tsmodel.query.explain import Explanation
-    from tsmodel.query.planning import Plan
+    from tsmodel.query.explain import Explanation, RunStats
+    from tsmodel.query.plan import Plan
     from tsmodel.query.query import Query
     from tsmodel.query.query_async import AsyncQuery
     from tsmodel.query.spec import QuerySpec
-    from tsmodel.query.stats import RunStats
 else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
-            "explain": "Explanation",
-            "planning": "Plan",
+            "explain": "Explanation RunStats",
+            "plan": "Plan",
             "query": "Query",
             "query_async": "AsyncQuery",
             "spec": "QuerySpec",
-            "stats": "RunStats",
         },
     )
 

@@ -1,28 +1,285 @@
-"""From regions to the disjoint key ranges that a backend reads.
+"""What a condition says about the key, as disjoint key ranges that a backend reads.
 
 Rules kept here:
 
-* No key lies in two boxes, so no record is ever returned twice.
-* When there would be more than `most` boxes, neighbours are widened into one: the boxes then hold more than was asked
-  for, which the caller must filter.
+* Interval sets are sorted, and their intervals are not empty and neither overlap nor touch: equal sets are equal tuples.
+  Every set lies within the domain it was made for, so complements are exact.
+* A *product* has an interval set for each key component. A condition compiles to products that hold every key for which it
+  may be true. When they hold no other key the compilation is *exact*, and the condition needs no filter.
+* Negation is pushed down to the leaves, where complements of key conditions are exact. A condition on the payload says
+  nothing about the key.
+* No key lies in two boxes, so no record is returned twice.
+* When there would be more than `most` boxes, neighbours are widened into one. The boxes then hold more than was asked for,
+  and the caller must filter.
 """
 
 from __future__ import annotations
 
-from itertools import combinations, product
+import math
+from collections.abc import Iterable, Sequence
+from itertools import chain as chained
+from itertools import combinations, pairwise, product
 from math import prod
+from typing import Final, TypeAlias
 
-import attrs
+import msgspec
 
-from tsmodel.keys import Key, KeyRange
-from tsmodel.query.intervals import narrow
-from tsmodel.query.regions import Region
+from tsmodel.keys import KEY_FIELDS, LIMITS, Key, KeyRange
+from tsmodel.model.expressions import Between, Chain, Comparison, Expression, IsIn, chain_of, folded, leaves
 
-__all__ = ["Boxes", "boxes_of"]
+__all__ = [
+    "EVERYTHING",
+    "Boxes",
+    "Domain",
+    "Intervals",
+    "KeyRegions",
+    "Region",
+    "all_of",
+    "boxes_of",
+    "complement",
+    "domain_of",
+    "intersect",
+    "intersection",
+    "is_key_condition",
+    "narrow",
+    "of_condition",
+    "regions_of",
+    "union",
+]
+
+Intervals: TypeAlias = tuple[tuple[int, int], ...]
+"""Disjoint half-open intervals, ascending."""
+
+Domain: TypeAlias = tuple[int, int]
+"""The half-open interval of all values that a column can have."""
 
 
-@attrs.frozen
-class Boxes:
+def union(intervals: Iterable[tuple[int, int]]) -> Intervals:
+    """The set that any intervals cover together; empty and reversed ones count for nothing."""
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(intervals):
+        if low >= high:
+            continue
+        if merged and low <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        else:
+            merged.append((low, high))
+    return tuple(merged)
+
+
+def intersect(first: Intervals, second: Intervals) -> Intervals:
+    """What is in both sets."""
+    common = []
+    i = j = 0
+    while i < len(first) and j < len(second):
+        low, high = max(first[i][0], second[j][0]), min(first[i][1], second[j][1])
+        if low < high:
+            common.append((low, high))
+        if first[i][1] < second[j][1]:
+            i += 1
+        else:
+            j += 1
+    return tuple(common)
+
+
+def complement(intervals: Intervals, domain: Domain) -> Intervals:
+    """What is in the domain and not in the set."""
+    edges = [domain[0], *(edge for interval in intervals for edge in interval), domain[1]]
+    return tuple((low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if low < high)
+
+
+def intersection(sets: Sequence[Intervals], domain: Domain) -> Intervals:
+    """What is in all of many sets within a domain."""
+    if len(sets) == 1:
+        return sets[0]
+    outside = union(interval for intervals in sets for interval in complement(intervals, domain))
+    return complement(outside, domain)
+
+
+def narrow(intervals: Intervals, most: int) -> Intervals:
+    """A set of at most `most` intervals that covers this one: the smallest gaps are closed."""
+    if len(intervals) <= most:
+        return intervals
+    gaps = sorted(range(1, len(intervals)), key=lambda i: intervals[i][0] - intervals[i - 1][1], reverse=True)
+    starts = [0, *sorted(gaps[: most - 1]), len(intervals)]
+    return tuple((intervals[start][0], intervals[end - 1][1]) for start, end in pairwise(starts))
+
+
+def domain_of(condition: Comparison | Between | IsIn) -> Domain | None:
+    """The domain of the condition's column when it holds integers or times, otherwise None."""
+    number = condition.column.codec.number
+    limits = number.limits if number is not None else None
+    if limits is None:
+        return None
+    # The greatest value of a key component is never stored: as the end of a range it stands for "no limit".
+    return limits if condition.column.is_key else (limits[0], limits[1] + 1)
+
+
+def of_condition(condition: Comparison | Between | IsIn, domain: Domain) -> Intervals:
+    """The values of an integer column for which the condition holds."""
+    if isinstance(condition, Between):
+        return union([(_at_least(condition.low, domain), _at_least(condition.high, domain))])
+    if isinstance(condition, IsIn):
+        return union(interval for value in condition.values for interval in _equal(value, domain))
+    value = condition.value
+    if condition.operator == "==":
+        return _equal(value, domain)
+    if condition.operator == "!=":
+        return complement(_equal(value, domain), domain)
+    if condition.operator in ("<", ">="):
+        below = union([(domain[0], _at_least(value, domain))])
+        return below if condition.operator == "<" else complement(below, domain)
+    below = union([(domain[0], _above(value, domain))])
+    return below if condition.operator == "<=" else complement(below, domain)
+
+
+def _clamped(value: float, domain: Domain) -> float:
+    return min(max(value, domain[0] - 1), domain[1])
+
+
+def _at_least(value: float, domain: Domain) -> int:
+    """The least integer of the domain, or its end, that is not below `value`."""
+    return max(math.ceil(_clamped(value, domain)), domain[0])
+
+
+def _above(value: float, domain: Domain) -> int:
+    """The least integer of the domain, or its end, that is above `value`."""
+    return min(math.floor(_clamped(value, domain)) + 1, domain[1])
+
+
+def _equal(value: float, domain: Domain) -> Intervals:
+    if domain[0] <= value < domain[1] and value == math.floor(value):
+        return ((math.floor(value), math.floor(value) + 1),)
+    return ()
+
+
+Region: TypeAlias = tuple[Intervals, ...]
+"""An interval set for each key component, in wire order; none is empty."""
+
+EVERYTHING: Final[Region] = tuple(((limits.least, limits.bound),) for limits in LIMITS.values())
+
+_MOST_REGIONS: Final = 4096
+"""Past this many, a product of alternatives is covered by one region and filtered."""
+_MOST_PRODUCTS: Final = 300_000
+"""About how many intervals are gone through for all such products of one condition, before the rest is covered."""
+_MOST_WORK: Final = 2_000_000
+"""About how many regions, and intervals of one, are kept of a condition of one chain, before they are covered by fewer."""
+
+
+class KeyRegions(msgspec.Struct, frozen=True):
+    """What a condition says about the key.
+
+    Attributes:
+        regions: they hold every key for which the condition may be true.
+        exact: whether they hold no other key.
+        relaxed: whether they are wider than what the condition says, for there would have been too many.
+    """
+
+    regions: tuple[Region, ...]
+    exact: bool
+    relaxed: bool = False
+
+
+_ANY_PAYLOAD: Final = KeyRegions((EVERYTHING,), exact=False)
+
+
+def regions_of(condition: Expression) -> KeyRegions:
+    """The regions of a condition."""
+    chain = chain_of(condition)
+    # Regions of a chain are gone through for each chain that it lies in: the deeper, the fewer.
+    most = max(1, _MOST_WORK // chain.depth**2)
+    return folded(chain, lambda _, held, part: held.append(part), lambda each, parts: _compile(each, parts, most))
+
+
+def is_key_condition(condition: Expression) -> bool:
+    """Whether the condition asks for nothing but key components."""
+    return all(leaf.column.is_key for leaf in leaves(condition))
+
+
+def _compile(chain: Chain, parts: list[KeyRegions], most: int) -> KeyRegions:
+    """The regions of a chain, given those of the chains within it."""
+    sets: dict[int, tuple[Domain, list[Intervals]]] = {}
+    parts = list(parts)
+    for leaf, negated in chain.leaves:
+        if leaf.column.is_key:
+            domain = domain_of(leaf)
+            assert domain is not None
+            intervals = of_condition(leaf, domain)
+            at = KEY_FIELDS.index(leaf.column.name)
+            sets.setdefault(at, (domain, []))[1].append(complement(intervals, domain) if negated else intervals)
+        elif not parts or parts[-1] is not _ANY_PAYLOAD:
+            parts.append(_ANY_PAYLOAD)
+    for at, (domain, each) in sets.items():
+        within = intersection(each, domain) if chain.is_all else union(chained.from_iterable(each))
+        within = intersect(within, EVERYTHING[at])
+        region = (*EVERYTHING[:at], within, *EVERYTHING[at + 1 :])
+        parts.append(KeyRegions((region,) if within else (), exact=True))
+    made = all_of(parts, min(most, _MOST_REGIONS)) if chain.is_all else _any(parts)
+    if len(made.regions) <= most and all(len(intervals) <= most for region in made.regions for intervals in region):
+        return made
+    regions = made.regions if len(made.regions) <= most else (_cover(made.regions),)
+    regions = tuple(tuple(narrow(intervals, most) for intervals in region) for region in regions)
+    return KeyRegions(regions, exact=False, relaxed=True)
+
+
+def all_of(parts: Sequence[KeyRegions], most: int = _MOST_REGIONS) -> KeyRegions:
+    """The regions where all of several conditions may be true."""
+    relaxed = any(part.relaxed for part in parts)
+    single = [part.regions[0] for part in parts if len(part.regions) == 1]
+    several = [part.regions for part in parts if len(part.regions) != 1]
+    regions = _common(single) if single and not several else (EVERYTHING,)
+    work = 0
+    for alternatives in several:
+        work += len(alternatives) * sum(len(intervals) for region in regions for intervals in region)
+        if len(regions) * len(alternatives) > most or work > _MOST_PRODUCTS:
+            relaxed = True
+            single.append(_cover(alternatives))
+            continue
+        pairs = (tuple(map(intersect, a, b)) for a, b in product(regions, alternatives))
+        regions = _coalesced(pair for pair in pairs if all(pair))
+    if single and several:
+        pairs = (tuple(map(intersect, a, b)) for a, b in product(regions, _common(single)))
+        regions = tuple(pair for pair in pairs if all(pair))
+    return KeyRegions(regions, not relaxed and all(part.exact for part in parts), relaxed)
+
+
+def _common(regions: Sequence[Region]) -> tuple[Region, ...]:
+    """What is in all of many regions, as one or none."""
+    common = []
+    for at, everything in enumerate(EVERYTHING):
+        sets = [region[at] for region in regions if region[at] != everything]
+        common.append(everything if not sets else sets[0] if len(sets) == 1 else intersection(sets, everything[0]))
+    return (tuple(common),) if all(common) else ()
+
+
+def _any(parts: Sequence[KeyRegions]) -> KeyRegions:
+    regions = _coalesced(region for part in parts for region in part.regions)
+    if EVERYTHING in regions:
+        regions = (EVERYTHING,)
+    return KeyRegions(regions, all(part.exact for part in parts), any(part.relaxed for part in parts))
+
+
+def _cover(regions: Iterable[Region]) -> Region:
+    return tuple(union(chained.from_iterable(column)) for column in zip(*regions, strict=True))
+
+
+def _coalesced(regions: Iterable[Region]) -> tuple[Region, ...]:
+    """The same keys in fewer regions: those that differ in one component only are united."""
+    current = tuple(dict.fromkeys(regions))
+    if len(current) < 2:
+        return current
+    for at in range(len(KEY_FIELDS)):
+        groups: dict[Region, list[Intervals]] = {}
+        for region in current:
+            groups.setdefault((*region[:at], *region[at + 1 :]), []).append(region[at])
+        current = tuple(
+            (*rest[:at], column[0] if len(column) == 1 else union(chained.from_iterable(column)), *rest[at:])
+            for rest, column in groups.items()
+        )
+    return current
+
+
+class Boxes(msgspec.Struct, frozen=True):
     """Disjoint key ranges in key order, and whether they were widened beyond the regions they cover."""
 
     boxes: tuple[KeyRange, ...]

@@ -10,15 +10,14 @@ from typing_extensions import Self
 
 from tsmodel.errors import MultipleResultsError, NoResultError, QueryError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
-from tsmodel.model.base import TSModel
-from tsmodel.model.columns import Column
+from tsmodel.model.column import Column, Order
 from tsmodel.model.expressions import Expression
 from tsmodel.model.meta import schema_of
-from tsmodel.model.ordering import Order
+from tsmodel.model.model import TSModel
 from tsmodel.query.executor import Execution
+from tsmodel.query.explain import RunStats
 from tsmodel.query.sinks import Quarantined
 from tsmodel.query.spec import OnError, QuerySpec, at_least
-from tsmodel.query.stats import RunStats
 from tsmodel.timestamps import DurationLike, TimeLike, duration_ns, now_ns
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ class QueryBuilder(Generic[M]):
         Raises:
             QueryError: when there is no such day or time zone.
         """
-        from tsmodel.query.days import day_of
+        from tsmodel.query.grids import day_of
 
         return self.cap_between(*day_of(date, tz))
 

@@ -2,34 +2,310 @@
 
 Rules kept here:
 
-* A record counts as taken when the next one is asked for, or when `commit` says so; a `with` block that ends well commits.
-* The position is in memory after every record, and in the checkpoint after every `checkpoint_every`-th, and whenever all
-  there is has been taken, and at the end. What the file says was taken was taken.
+* Records are read in windows of acquisition time. A window ends at the last full-commit acq at most. No record appears
+  below it any more, so a window that was read once never changes, and a position in it means the same records in every run.
+* A window is read whole before any of it is handed over: after a lost connection it is read again.
+* A window holds about `MOST` records. A larger one is cut, unless all of its records have the same acq.
+* Records that were read may be removed later, where the backend can: the reader is told, once for each removal.
+* A record counts as taken when the next one is asked for, or when `commit` is called; a `with` block that ends without an
+  exception commits.
+* The position is in memory after every record. It is in the checkpoint after every `checkpoint_every`-th record, when there
+  is nothing new, and at the end. Records that the file says were taken were taken.
+* The checkpoint file appears whole or not at all: it is written beside its place, synced, and moved there.
+* A checkpoint of another query, model or target is refused: resuming from it would skip or repeat records.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import attrs
+import msgspec
+import numpy as np
 from typing_extensions import Self
 
-from tsmodel.errors import QueryError
-from tsmodel.io.effects import Emit, Look, Pause, Work
-from tsmodel.io.retry import ONCE, Retry, seconds_of
-from tsmodel.io.runners import advance, advance_async, on_backend, on_backend_async, run, run_async
+from tsmodel.backend import Removal
+from tsmodel.errors import CheckpointError, QueryError, RemovedWarning
+from tsmodel.io.effects import Emit, Pause, Removals, Work, looked
+from tsmodel.io.retry import ONCE, Retry, again, seconds_of
+from tsmodel.io.runners import advance, advance_async, run, run_async
 from tsmodel.keys import LIMITS, KeyRange
-from tsmodel.query.checkpoint import Checkpoint, Position, identity_of
-from tsmodel.query.executor import Execution
+from tsmodel.model.meta import schema_of
+from tsmodel.model.model_schema import fingerprint_of
+from tsmodel.model.unions import models_of
+from tsmodel.query.executor import Execution, last_acq
 from tsmodel.query.sinks import Selection
-from tsmodel.query.spec import at_least
-from tsmodel.query.windows import MOST, Collected, Removed, cut_to, last_acq, tried
+from tsmodel.query.spec import QuerySpec, at_least
 from tsmodel.timestamps import DurationLike, TimeLike, to_ns
+from tsmodel.wire.chunk import Chunk, keys_of
+from tsmodel.wire.sorting import order_of, run_starts
 
-__all__ = ["AsyncFollow", "Follow", "follow_plan"]
+__all__ = [
+    "MOST",
+    "AsyncFollow",
+    "Checkpoint",
+    "Collected",
+    "Follow",
+    "Position",
+    "Removed",
+    "cut_to",
+    "follow_plan",
+    "identity_of",
+    "tried",
+]
+
+_VERSION = 1
+
+
+@attrs.frozen
+class Position:
+    """How far a reader came: it has all records with an acq below `acq`, and the first `taken` of those that have it, in
+    the order of their keys.
+
+    Attributes:
+        acq: ns since 2001.
+        taken: number of records.
+    """
+
+    acq: int
+    taken: int = 0
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    tsmodel_checkpoint: int
+    of: dict[str, str]
+    acq: int
+    taken: int
+    removal: int = 0
+
+
+def identity_of(spec: QuerySpec[Any], source: Any) -> dict[str, str]:
+    """What a checkpoint says it is of. A target's options, such as its timeout, are no part of it."""
+    models = models_of(spec.model)
+    return {
+        "target": str(getattr(source, "name", type(source).__name__)).partition("?")[0],
+        "model": " | ".join(f"{each.__name__} {fingerprint_of(schema_of(each))}" for each in models),
+        "query": " & ".join(map(str, spec.all_conditions)) or "all records",
+    }
+
+
+class Checkpoint:
+    """A file that keeps a position.
+
+    Args:
+        path: the file; its directory exists.
+        of: what the position is of, such as the query and the target: a file of anything else is refused.
+
+    Attributes:
+        removal: number of the last removal that was told, which is kept with the position.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], of: dict[str, str]) -> None:
+        self._path = Path(path).absolute()
+        self._of = of
+        self.removal = 0
+
+    def load(self) -> Position | None:
+        """The position that was kept; None when there is no file.
+
+        Raises:
+            CheckpointError: when the file is of something else, is damaged, or cannot be read.
+        """
+        try:
+            content = self._path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise CheckpointError(f"the checkpoint {self._path} cannot be read: {error}") from error
+        try:
+            kept = msgspec.json.decode(content, type=_File)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise CheckpointError(f"{self._path} is not a checkpoint: {error}; nothing was changed") from error
+        if kept.tsmodel_checkpoint != _VERSION:
+            raise CheckpointError(
+                f"{self._path} has version {kept.tsmodel_checkpoint}; this tsmodel knows version {_VERSION}"
+            )
+        for name in {**kept.of, **self._of}:
+            theirs, ours = kept.of.get(name), self._of.get(name)
+            if theirs != ours:
+                raise CheckpointError(
+                    f"the checkpoint {self._path} is of another {name}: it has {theirs!r}, this is {ours!r}; name another "
+                    "file, or remove this one to begin anew"
+                )
+        limits = LIMITS["acq"]
+        if not limits.least <= kept.acq <= limits.bound or kept.taken < 0:
+            raise CheckpointError(
+                f"{self._path} is damaged: no record has acq {kept.acq}, or {kept.taken} of them were taken; restore a "
+                "copy, or remove the file to begin anew"
+            )
+        self.removal = kept.removal
+        return Position(kept.acq, kept.taken)
+
+    def save(self, position: Position) -> None:
+        """Keeps a position, durably.
+
+        Raises:
+            CheckpointError: when the file cannot be written; the one that was there stays.
+        """
+        content = msgspec.json.encode(_File(_VERSION, self._of, position.acq, position.taken, self.removal))
+        scratch = self._path.with_name(self._path.name + ".new")
+        try:
+            with scratch.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(self._path)
+            _sync_directory(self._path.parent)
+        except OSError as error:
+            raise CheckpointError(f"the checkpoint {self._path} cannot be written: {error}") from error
+
+
+def _sync_directory(directory: Path) -> None:
+    with contextlib.suppress(PermissionError):  # directories cannot be opened everywhere
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+R = TypeVar("R")
+
+MOST = 65_536
+"""Records of a window before it is cut."""
+
+_WINDOW_ORDER = ("acq", "cid", "mid", "moid", "cap")
+_log = logging.getLogger("tsmodel.follow")
+
+
+class Collected:
+    """The selected records of a window, as objects.
+
+    Args:
+        selection: picks them.
+        most: number of records from which on no more are wanted; None for no limit.
+    """
+
+    def __init__(self, selection: Selection[Any], most: int | None) -> None:
+        self._selection = selection
+        self._most = most
+        self._rows: list[Any] = []
+        self._keys: list[np.ndarray[Any, Any]] = []
+
+    def feed(self, chunk: Chunk) -> bool:
+        """Takes a chunk; returns whether there are too many."""
+        records = self._selection.of(chunk)
+        self._keys.append(keys_of(records))
+        self._rows.extend(self._selection.codec.rows(records))
+        return self.is_full
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are too many."""
+        return self._most is not None and len(self._rows) > self._most
+
+    def acq_in_the_middle(self) -> int:
+        """An acq with about as many of the records below as above it."""
+        return int(np.median(np.concatenate(self._keys)["acq"]))
+
+    def ordered(self) -> tuple[list[int], list[Any]]:
+        """The acq of each record, and the records, by acq and then by key."""
+        if not self._rows:
+            return [], []
+        keys = np.concatenate(self._keys)
+        rows = self._rows
+        order = order_of([keys[name] for name in _WINDOW_ORDER])
+        if order is not None:
+            keys = keys[order]
+            rows = [rows[at] for at in order.tolist()]
+        starts = run_starts([keys[name] for name in _WINDOW_ORDER])
+        if len(starts) < len(rows):  # a full key more than once: any order will do that is always the same
+            edges = pairwise([*starts.tolist(), len(rows)])
+            rows = [row for start, end in edges for row in sorted(rows[start:end], key=repr)]
+        return keys["acq"].tolist(), rows
+
+
+def cut_to(boxes: Sequence[KeyRange], start: int, end: int) -> list[KeyRange]:
+    """What of some boxes has `start <= acq < end`; empty ones left out."""
+    low, high = ({"acq": max(each, LIMITS["acq"].least)} for each in (start, end))
+    cut = (
+        box.intersect(
+            KeyRange(
+                msgspec.structs.replace(KeyRange().min, **low),
+                msgspec.structs.replace(KeyRange().max, **high),
+            )
+        )
+        for box in boxes
+    )
+    return [box for box in cut if not box.is_empty]
+
+
+def tried(work: Callable[[], Work[R]], retry: Retry, of: str) -> Work[R]:
+    """What `work` comes to, begun anew after failures that may pass, which are logged."""
+
+    def failed(error: Exception, pause: float | None) -> None:
+        if pause is not None:
+            _log.warning("reading %s failed, next attempt in %.3g s: %s", of, pause, error)
+
+    return again(work, retry, failed)
+
+
+class Removed:
+    """Tells, once, of removals of what was read already.
+
+    Args:
+        boxes: key ranges that are read, of any acq.
+        what: what was made of the records, for the warning.
+        told: number of the last removal that was told; None when reading begins: earlier ones do not concern it.
+    """
+
+    def __init__(self, boxes: Sequence[KeyRange], what: str, told: int | None) -> None:
+        self._boxes = boxes
+        self._what = what
+        self._told = told
+
+    @property
+    def told(self) -> int:
+        """Number of the last removal that was told."""
+        return self._told or 0
+
+    def tell(self, acq: int) -> Work[bool]:
+        """Asks for new removals, and warns of those of records below `acq`; returns whether there are new ones.
+
+        Raises:
+            RemovedWarning: when a filter makes an error of it; then nothing counts as told.
+        """
+        removals: list[Removal] = yield Removals(self.told)
+        if not removals:
+            self._told = self.told
+            return False
+        concern = [
+            removal
+            for removal in (removals if self._told is not None else ())
+            if removal.least[4] < acq and any(not removal.box.intersect(box).is_empty for box in self._boxes)
+        ]
+        if concern:
+            count = sum(removal.count for removal in concern)
+            numbers = ", ".join(f"{removal.number} ({removal.kind}: {removal.what})" for removal in concern)
+            warnings.warn(
+                RemovedWarning(
+                    f"up to {count} records that {self._what} were removed from the store since: removal {numbers}; "
+                    "session.removals() says which",
+                    removals=concern,
+                ),
+                stacklevel=2,
+            )
+        self._told = removals[-1].number
+        return True
+
 
 M = TypeVar("M")
 
@@ -49,7 +325,7 @@ class FollowPlan:
     Attributes:
         boxes: key ranges to read.
         selection: gives a new selection of the query's records.
-        backend: gives the backend, or raises.
+        source: the session that is read.
         retry: the session's policy.
         of: what the checkpoint is of: query, model and target.
         start: acq to begin at when no checkpoint says otherwise.
@@ -61,7 +337,7 @@ class FollowPlan:
 
     boxes: tuple[KeyRange, ...]
     selection: Callable[[], Selection[Any]]
-    backend: Callable[[], Any]
+    source: Any
     retry: Retry
     of: dict[str, str]
     start: int | None
@@ -92,7 +368,7 @@ def follow_plan(
     return FollowPlan(
         boxes=boxes,
         selection=execution.selection,
-        backend=lambda: source.backend,
+        source=source,
         retry=getattr(source, "retries", ONCE),
         of=identity_of(spec, source),
         start=None if since is None else to_ns(since),
@@ -210,7 +486,7 @@ class _Following(Generic[M]):
         while True:
             collected = Collected(self._plan.selection(), MOST if end > start + 1 else None)
             for box in cut_to(self._plan.boxes, start, end):
-                yield Look(box, collected.feed)
+                yield from looked(box, collected.feed)
                 if collected.is_full:
                     break
             if not collected.is_full:
@@ -230,10 +506,12 @@ class Follow(_Following[M], Iterator[M]):
     def __next__(self) -> M:
         if self._ended:
             raise StopIteration
+        on_backend = self._plan.source.on_backend()
         try:
-            is_given, given = advance(self._begun(), on_backend(self._plan.backend))
+            is_given, given = advance(self._begun(), on_backend)
         except BaseException:
             self._work = None
+            on_backend.release()
             raise
         if not is_given:
             self._end()
@@ -246,7 +524,7 @@ class Follow(_Following[M], Iterator[M]):
         0 when everything that was fully committed was taken. Before anything was read, without `since`, it is the last
         full-commit acq itself.
         """
-        return run(self._lag(), on_backend(self._plan.backend))
+        return run(self._lag(), self._plan.source.on_backend())
 
     def close(self) -> None:
         """Ends it and writes the checkpoint. The record in hand does not count as taken: `commit` first if it is."""
@@ -267,10 +545,12 @@ class AsyncFollow(_Following[M], AsyncIterator[M]):
     async def __anext__(self) -> M:
         if self._ended:
             raise StopAsyncIteration
+        on_backend = self._plan.source.on_backend()
         try:
-            is_given, given = await advance_async(self._begun(), on_backend_async(self._plan.backend))
+            is_given, given = await advance_async(self._begun(), on_backend)
         except BaseException:
             self._work = None
+            await on_backend.release()
             raise
         if not is_given:
             self._end()
@@ -279,7 +559,7 @@ class AsyncFollow(_Following[M], AsyncIterator[M]):
 
     async def lag(self) -> int:
         """See `Follow.lag`."""
-        return await run_async(self._lag(), on_backend_async(self._plan.backend))
+        return await run_async(self._lag(), self._plan.source.on_backend())
 
     async def close(self) -> None:
         """See `Follow.close`."""

@@ -13,11 +13,11 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from tsmodel.html import Listed
-from tsmodel.model.base import TSModel
-from tsmodel.model.columns import Column
+from tsmodel.model.column import Column
+from tsmodel.model.model import TSModel
 from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.context import Source
-from tsmodel.query.executor import Executor
+from tsmodel.query.executor import Executor, Make
 from tsmodel.query.sinks import Count, Framed, Regrouped, Rows
 from tsmodel.query.spec import QuerySpec, at_least
 from tsmodel.timestamps import DurationLike, TimeLike
@@ -28,14 +28,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from matplotlib.axes import Axes
 
-    from tsmodel.frames.columns import Wanted
-    from tsmodel.frames.frame import ArrowFrame, Frame
-    from tsmodel.frames.tables import DtypeBackend
-    from tsmodel.query.aggregation.filling import Fill
+    from tsmodel.frames.arrow_tables import DtypeBackend
+    from tsmodel.frames.frame import ArrowFrame, Frame, Wanted
     from tsmodel.query.following import Follow
-    from tsmodel.query.resample import Resampling
+    from tsmodel.query.resample import Fill, Resampling
     from tsmodel.query.select import Selected
-    from tsmodel.query.series import Series
+    from tsmodel.query.sinks import Series
 
 __all__ = ["Query"]
 
@@ -45,6 +43,7 @@ B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
+R = TypeVar("R")
 
 DEFAULT_BATCH_SIZE = 65_536
 """Rows of an Arrow record batch."""
@@ -79,11 +78,11 @@ class Query(QueryBuilder[M]):
 
     def all(self) -> list[M]:
         """All matching records, in no particular order."""
-        return Listed(self._executor.run(Rows))
+        return Listed(self._run(Rows))
 
     def first(self) -> M | None:
         """Some matching record, or None; reading stops at it."""
-        rows: list[M] = self._executor.run(Rows, 1)
+        rows: list[M] = self._run(Rows, 1)
         return rows[0] if rows else None
 
     def one(self) -> M:
@@ -101,20 +100,19 @@ class Query(QueryBuilder[M]):
         Raises:
             MultipleResultsError: when there are several.
         """
-        return self._only(self._executor.run(Rows, 2))
+        return self._only(self._run(Rows, 2))
 
     def count(self) -> int:
         """How many records match. They are read, but no objects are made."""
-        return self._executor.run(Count)
+        return self._run(Count)
 
     def exists(self) -> bool:
         """Whether any record matches; reading stops at the first."""
-        return self._executor.run(Count, 1) > 0
+        return self._run(Count, 1) > 0
 
     def __iter__(self) -> Iterator[M]:
         """The matching records one by one, holding no more than a chunk's worth at a time."""
-        for rows in self._executor.stream(Rows):
-            yield from rows
+        return self._executor.stream(self._executor.streaming(Rows))
 
     def batches(self, size: int) -> Iterator[list[M]]:
         """The matching records in lists of `size`, the last one shorter.
@@ -122,14 +120,14 @@ class Query(QueryBuilder[M]):
         Raises:
             QueryError: when `size` is not at least 1.
         """
-        return self._batches(Regrouped(size))
+        return self._executor.stream(self._executor.streaming(Rows, Regrouped(size)))
 
     def last_acq(self) -> int:
         """An acq, ns since 2001, below which the records of this query never change again.
 
         Reading `acq_between(a, q.last_acq())` and going on from there sees every record once.
         """
-        return self._executor.last_acq()
+        return self._executor.run(self._executor.asking())
 
     def delete(
         self,
@@ -160,16 +158,18 @@ class Query(QueryBuilder[M]):
             UnsupportedError: when the session is on a server; says what to do instead.
             StoreError: when it could not be done; nothing was removed.
         """
-        return self._executor.remove(
-            "delete", dry_run=dry_run, note=note, undecodable=undecodable, allow_full_scan=allow_full_scan
+        return self._executor.run(
+            self._executor.removing(
+                "delete", dry_run=dry_run, note=note, undecodable=undecodable, allow_full_scan=allow_full_scan
+            )
         )
 
     def series(self) -> list[Series]:
         """The series that have matching records, sorted: cid, mid, moid, how many, and their span of capture time. No
         objects are made of the records."""
-        from tsmodel.query.series import SeriesFound
+        from tsmodel.query.sinks import SeriesFound
 
-        return self._executor.run(SeriesFound)
+        return self._run(SeriesFound)
 
     @overload
     def select(self, a: Column[A], /) -> Selected[tuple[A]]: ...
@@ -320,7 +320,7 @@ class Query(QueryBuilder[M]):
             MissingLibraryError: when pandas or pyarrow is not installed.
             QueryError, DecodeError: as `to_arrow`; also when a time is the number that pandas takes for a missing one.
         """
-        from tsmodel.frames.tables import pandas_of
+        from tsmodel.frames.arrow_tables import pandas_of
 
         return pandas_of(self.to_arrow(*columns), tz, index, dtype_backend)
 
@@ -355,7 +355,7 @@ class Query(QueryBuilder[M]):
             QueryError: when a column is unknown, or `x` or `y` is no number.
             DecodeError: as `to_arrow`.
         """
-        from tsmodel.frames.plotting import Chart
+        from tsmodel.frames.charts import Chart
 
         chart = Chart.of(self.spec.model, x, y, by, ax=ax, tz=tz, max_lines=max_lines)
         return chart.draw(self.to_arrow(*chart.columns))
@@ -367,7 +367,7 @@ class Query(QueryBuilder[M]):
             MissingLibraryError: when polars or pyarrow is not installed.
             QueryError, DecodeError: as `to_arrow`.
         """
-        from tsmodel.frames.tables import polars_of
+        from tsmodel.frames.arrow_tables import polars_of
 
         return polars_of(self.to_arrow(*columns))
 
@@ -396,7 +396,7 @@ class Query(QueryBuilder[M]):
             OSError: when the file cannot be written.
             QueryError, DecodeError: as `to_arrow`.
         """
-        from tsmodel.frames.parquet import write_parquet
+        from tsmodel.frames.arrow_tables import write_parquet
 
         return write_parquet(self.to_reader(*columns, batch_size=batch_size), path, compression=compression)
 
@@ -441,24 +441,15 @@ class Query(QueryBuilder[M]):
         """The Arrow PyCapsule interface: DuckDB, polars and others take a query as it is."""
         return self.to_reader().__arrow_c_stream__(requested_schema)
 
-    def _batches(self, regrouped: Regrouped[M]) -> Iterator[list[M]]:
-        for rows in self._executor.stream(Rows):
-            yield from regrouped.take(rows)
-        yield from regrouped.rest()
+    def _run(self, make: Make[R], limit: int | None = None) -> R:
+        return self._executor.run(self._executor.running(make, limit))
 
     def _framed(self, frame: Frame) -> Any:
-        return self._executor.run(partial(Framed, frame=frame))
+        return self._run(partial(Framed, frame=frame))
 
     def _batched_arrow(self, frame: ArrowFrame, size: int) -> Iterator[pa.RecordBatch]:
-        from tsmodel.frames.tables import Rebatched
+        from tsmodel.frames.arrow_tables import Rebatched
 
-        rebatched = Rebatched(at_least(1, size, "batches"))
         # The session is found at once: who reads an Arrow stream may do so in a thread where none is open.
-        tables = self._executor.stream(partial(Framed, frame=frame))
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            for table in tables:
-                yield from rebatched.take(table)
-            yield from rebatched.rest()
-
-        return batches()
+        work = self._executor.streaming(partial(Framed, frame=frame), Rebatched(at_least(1, size, "batches")))
+        return self._executor.stream(work)

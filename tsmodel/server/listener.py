@@ -40,7 +40,7 @@ from tsmodel.server.counts import Counts
 from tsmodel.server.memory import Memory
 from tsmodel.server.tls import certified_names
 from tsmodel.session.opening import open_backend
-from tsmodel.wire.requests import Buffers, gathered, portions, unsent
+from tsmodel.wire.client_role import Buffers, gathered, portions, unsent
 
 __all__ = [
     "DEFAULT_MAX_CONNECTIONS",

@@ -21,16 +21,16 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.codec.batching import batches_by_cid
 from tsmodel.errors import QueryError, SessionError, TSModelError
-from tsmodel.io.effects import Append, Look, Sent, Work
+from tsmodel.io.effects import Append, Sent, Work, looked
 from tsmodel.io.retry import Retry
 from tsmodel.keys import KEY_DTYPE, LIMITS, KeyRange
+from tsmodel.layout.fixed_rows import batches_by_cid
 from tsmodel.query.builder import QueryBuilder
-from tsmodel.query.checkpoint import Checkpoint, Position, identity_of
-from tsmodel.query.planning import Plan, plan_of
+from tsmodel.query.executor import last_acq
+from tsmodel.query.following import Checkpoint, Position, Removed, cut_to, identity_of, tried
+from tsmodel.query.plan import Plan, plan_of
 from tsmodel.query.spec import QuerySpec
-from tsmodel.query.windows import Removed, cut_to, last_acq, tried
 from tsmodel.session.target import StoreFile, parse
 from tsmodel.wire.chunk import Batch, Chunk, joined, keys_of
 from tsmodel.wire.records import GET_FORM, PUTA_FORM
@@ -205,7 +205,7 @@ class Copying:
             parts.append(identities(chunk))
 
         for box in cut_to(self._boxes, self._acq, LIMITS["acq"].bound):
-            yield Look(box, look)
+            yield from looked(box, look)
         return np.concatenate(parts) if parts else None
 
     def steps(self, there: npt.NDArray[Any] | None) -> Work[Copied]:
@@ -243,7 +243,7 @@ class Copying:
         while True:
             collected = Collected(self._plan, WINDOW_BYTES if until > start + 1 else None)
             for box in cut_to(self._boxes, start, until):
-                yield Look(box, collected.feed)
+                yield from looked(box, collected.feed)
                 if collected.is_full:
                     break
             if not collected.is_full:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
+import msgspec
 
 from tsmodel.backend import AsyncBackend, Backend
 from tsmodel.errors import SessionError
 from tsmodel.io.retry import ONCE, Retry
-from tsmodel.session.base import SessionOptions
-from tsmodel.session.limits import DEFAULT_BATCH_SIZE
+from tsmodel.session.core import SessionOptions
 from tsmodel.session.observing import Hooks, OnRequest, OnResponse
+from tsmodel.session.pending import DEFAULT_BATCH_SIZE
 from tsmodel.session.session import Session
 from tsmodel.session.target import StoreFile, Target, TargetLike, parse
 from tsmodel.store import DEFAULT_CACHE, EmbeddedStore, open_store
@@ -114,9 +114,9 @@ def connect_async(
     Raises:
         SessionError: when the target is not one of these. Whatever else `connect` raises comes on entering the block.
     """
-    from tsmodel.client.backend import AsyncTStorageBackend
+    from tsmodel.client.tstorage import AsyncTStorageBackend
+    from tsmodel.io.threads import ThreadedStore
     from tsmodel.session.session_async import AsyncSession
-    from tsmodel.session.threads import ThreadedStore
 
     parsed = _with_options(parse(target), read_only, create)
     _check_cache(parsed, cache_bytes)
@@ -153,7 +153,7 @@ def open_backend(target: TargetLike, *, cache_bytes: int | None = None, read_onl
 def _backend(target: Target, retry: Retry | None = None, cache_bytes: int | None = None) -> Backend:
     if isinstance(target, StoreFile):
         return _store(target, cache_bytes)
-    from tsmodel.client.backend import TStorageBackend  # sockets and TLS, for those who need them
+    from tsmodel.client.tstorage import TStorageBackend  # sockets and TLS, for those who need them
 
     return TStorageBackend(target, retry or ONCE)
 
@@ -173,7 +173,7 @@ def _with_options(target: Target, read_only: bool | None, create: bool | None) -
             raise SessionError(f"{name} is for embedded files")
     if not given or not isinstance(target, StoreFile):
         return target
-    return attrs.evolve(
+    return msgspec.structs.replace(
         target, read_only=given.get("read_only", target.read_only), create=given.get("create", target.create)
     )
 

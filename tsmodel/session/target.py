@@ -6,11 +6,10 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import attrs
+import msgspec
 
 from tsmodel.errors import SessionError
 from tsmodel.io.pool import Address, PoolOptions
-from tsmodel.io.tls import client_context
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -31,8 +30,7 @@ _OPTIONS = ("timeout", "pool", "pool_timeout", "tls", "ca", "cert", "key")
 _FILE_OPTIONS = ("read_only", "create")
 
 
-@attrs.frozen
-class StoreFile:
+class StoreFile(msgspec.Struct, frozen=True):
     """An embedded store.
 
     Attributes:
@@ -172,6 +170,8 @@ def _tls(url: str, options: dict[str, str]) -> SSLContext | None:
         raise SessionError(f"{url!r}: tls={wanted!r}; it is 1 for TLS, 0 for none")
     files = {name: options[name] for name in ("ca", "cert", "key") if name in options}
     if wanted == "1":
+        from tsmodel.io.connections import client_context  # sockets and TLS, for those who need them
+
         return client_context(**files)
     if files:
         raise SessionError(f"{url!r}: {', '.join(files)} are for TLS: add tls=1")

@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING
 from tsmodel.lazily import lazily
 
 if TYPE_CHECKING:
-    from tsmodel.testing.comparing import assert_same_records
-    from tsmodel.testing.faults import Faults
     from tsmodel.testing.plugin import Clock, Server
-    from tsmodel.testing.samples import instances, records
+    from tsmodel.testing.proxy import Faults
+    from tsmodel.testing.samples import assert_same_records, instances, records
 else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
-            "comparing": "assert_same_records",
-            "faults": "Faults",
+            "proxy": "Faults",
             "plugin": "Clock Server",
-            "samples": "instances records",
+            "samples": "assert_same_records instances records",
         },
     )
 

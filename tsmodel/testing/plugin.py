@@ -19,7 +19,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tsmodel.session import Session
-    from tsmodel.testing.faults import Faults
+    from tsmodel.testing.proxy import Faults
     from tsmodel.timestamps import DurationLike, TimeLike
 
 __all__ = ["Clock", "Server", "ts_clock", "ts_faults", "ts_file", "ts_server", "ts_session"]
@@ -96,7 +96,7 @@ def ts_server() -> Iterator[Server]:
 @pytest.fixture
 def ts_faults(ts_server: Server) -> Iterator[Faults]:
     """A proxy in front of `ts_server` that cuts, delays and resets connections: `connect(ts_faults.url)`."""
-    from tsmodel.testing.faults import Faults
+    from tsmodel.testing.proxy import Faults
 
     with ExitStack() as stack:
         faults = Faults(ts_server.host, ts_server.port)

@@ -15,14 +15,14 @@ import numpy as np
 from tsmodel.cli.failures import UsageError
 from tsmodel.cli.models import Record
 from tsmodel.cli.where import condition
-from tsmodel.frames.columns import names_of
+from tsmodel.frames.frame import names_of
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.model import TSModel
+from tsmodel.model.expressions import ColumnInfo
 from tsmodel.model.meta import schema_of
-from tsmodel.model.operands import ColumnInfo
 from tsmodel.query import Query, QuerySpec
 from tsmodel.query.executor import Executor
-from tsmodel.query.sinks import Rows
+from tsmodel.query.sinks import Regrouped, Rows
 from tsmodel.query.spec import has_one_layout
 from tsmodel.timestamps import now_ns, to_iso
 from tsmodel.types.declaring import did_you_mean
@@ -756,7 +756,7 @@ def news(source: Source, given: dict[str, Any], position: int, stop: Stop) -> tu
     spec = source.spec(model, keys).where(columns.acq.between(position, known))
     count, span, rows = 0, None, []
     executor = Executor(spec, source.session)
-    for batch in executor.stream(Rows):
+    for batch in executor.stream(executor.streaming(Rows, Regrouped(4096))):
         stop.check()
         for row in batch:
             cap = row.cap if hasattr(row, "cap") else getattr(row, schema_of(model).columns["cap"].info.alias)

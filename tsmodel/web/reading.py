@@ -12,7 +12,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from typing import Any, Final, NamedTuple, TypeVar
 
 import attrs
@@ -20,12 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.cli.models import Record
-from tsmodel.model.operands import ColumnInfo
+from tsmodel.model.expressions import ColumnInfo
 from tsmodel.query import QuerySpec
 from tsmodel.query.executor import Executor
-from tsmodel.query.fetching import fetched
-from tsmodel.query.sinks import Rows, Selection
-from tsmodel.query.stats import RunStats
+from tsmodel.query.sinks import Regrouped, Rows, Selection
 from tsmodel.session import Session
 from tsmodel.web.refusals import Refused, Stopped
 from tsmodel.wire.chunk import Chunk
@@ -217,8 +214,7 @@ def rows_of(
     """
     executor = Executor(_within(spec, start, end), session)
     found: list[Any] = []
-    for rows in executor.stream(Rows):
-        stop.check()
+    for rows in executor.stream(executor.streaming(lambda selection: _Rows(selection, stop), Regrouped(4096))):
         budget.take(len(rows))
         found += rows
         if len(found) > most:
@@ -228,6 +224,18 @@ def rows_of(
     return found
 
 
+class _Rows(Rows[Any]):
+    """A sink: records as objects, until it is stopped."""
+
+    def __init__(self, selection: Selection[Any], stop: Stop) -> None:
+        super().__init__(selection)
+        self._stop = stop
+
+    def feed(self, chunk: Chunk) -> bool:
+        self._stop.check()
+        return super().feed(chunk)
+
+
 def count_of(session: Session, spec: QuerySpec[Any], stop: Stop, most: int) -> int:
     """How many records the key ranges of a spec hold; conditions on fields do not count.
 
@@ -235,12 +243,13 @@ def count_of(session: Session, spec: QuerySpec[Any], stop: Stop, most: int) -> i
         TooManyError: when there are more than `most`.
     """
     count = 0
-    with closing(fetched(session.backend, Executor(spec, session).boxes(), RunStats())) as chunks:
-        for chunk in chunks:
-            stop.check()
-            count += len(chunk)
-            if count > most:
-                raise TooManyError
+    for box in Executor(spec, session).boxes():
+        with session.backend.scan(box) as scan:
+            for chunk in scan:
+                stop.check()
+                count += len(chunk)
+                if count > most:
+                    raise TooManyError
     return count
 
 
@@ -252,14 +261,16 @@ def _within(spec: QuerySpec[Any], start: int, end: int) -> QuerySpec[Any]:
 class _Taken:
     """A sink: cap, acq and one column of the records of each chunk."""
 
-    def __init__(self, selection: Selection[Any], info: ColumnInfo | None) -> None:
+    def __init__(self, selection: Selection[Any], info: ColumnInfo | None, stop: Stop) -> None:
         self._selection = selection
+        self._stop = stop
         self._info = info
         # Records of any kind have keys, and their payloads need not be decoded to find them.
         self._is_plain = selection.spec.model is Record and not selection.plan.filters
         self._last: list[_Part] = []
 
     def feed(self, chunk: Chunk) -> bool:
+        self._stop.check()
         if self._info is None and self._is_plain:
             records = chunk.keys()
         else:
@@ -286,12 +297,10 @@ def _columns(
     executor = Executor(spec, session)
     found: list[_Part] = []
     count = 0
-    for parts in executor.stream(lambda selection: _Taken(selection, info)):
-        stop.check()
-        for part in parts:
-            count += len(part[0])
-            budget.take(len(part[0]))
-            found.append(part)
+    for part in executor.stream(executor.streaming(lambda selection: _Taken(selection, info, stop))):
+        count += len(part[0])
+        budget.take(len(part[0]))
+        found.append(part)
         if count > most:
             budget.read -= count  # they are read again in smaller slices
             raise TooManyError

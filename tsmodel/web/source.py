@@ -14,7 +14,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import attrs
@@ -22,12 +22,10 @@ import attrs
 from tsmodel.cli.models import Record
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.model import TSModel
+from tsmodel.model.expressions import ColumnInfo
 from tsmodel.model.meta import schema_of
-from tsmodel.model.operands import ColumnInfo
 from tsmodel.query import QuerySpec
-from tsmodel.query.fetching import fetched
-from tsmodel.query.series import Series, SeriesFound
-from tsmodel.query.stats import RunStats
+from tsmodel.query.sinks import Series, SeriesFound
 from tsmodel.session import Session
 from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import now_ns
@@ -404,14 +402,15 @@ class Source:
         """The series of a box, and whether that is all of them: what takes too long is broken off."""
         if box.is_empty:
             return {}, True
-        counted = SeriesFound(_Everything())
-        until, is_whole, stats = time.monotonic() + _LISTED_SECONDS, True, RunStats()
-        with closing(fetched(self.session.backend, [box], stats)) as chunks:
-            for chunk in chunks:
+        everything: Any = _Everything()
+        counted = SeriesFound(everything)
+        until, is_whole, read = time.monotonic() + _LISTED_SECONDS, True, 0
+        with self.session.backend.scan(box) as scan:
+            for chunk in scan:
                 stop.check()
                 counted.feed(chunk)
-                stats.chunk(chunk.nbytes, len(chunk))
-                if time.monotonic() > until or (budget is not None and stats.records_read > budget.most):
+                read += len(chunk)
+                if time.monotonic() > until or (budget is not None and read > budget.most):
                     is_whole = False
                     break
         return {(each.cid, each.mid, each.moid): each for each in counted.result()}, is_whole

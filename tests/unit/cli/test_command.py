@@ -14,7 +14,7 @@ import tsmodel
 from tsmodel.cli import main
 from tsmodel.cli.commands import COMMANDS, EXIT
 
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = Path(__file__).parents[3] / "docs" / "reference"
 
 
 def test_help(run: Run) -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsmodel.frames import growing
-from tsmodel.frames.growing import Growing
+from tsmodel.frames import frame as growing
+from tsmodel.frames.frame import Growing
 
 DTYPES = [np.dtype("<i8"), np.dtype("?"), np.dtype([("a", "<i4"), ("b", "S3")]), np.dtype(("<f4", (3,))), np.dtype("V7")]
 

@@ -9,7 +9,7 @@ import ssl
 import pytest
 
 from tsmodel.errors import TransportError
-from tsmodel.io.failures import transport_error
+from tsmodel.io.connections import transport_error
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tsmodel.errors import CheckpointError
-from tsmodel.query.checkpoint import Checkpoint, Position
+from tsmodel.query.following import Checkpoint, Position
 
 
 @pytest.mark.parametrize(("acq", "taken"), [(-(2**63), 0), (2**63 - 1, 7), (0, 2**40)])

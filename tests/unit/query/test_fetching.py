@@ -1,4 +1,4 @@
-"""Several key ranges are fetched beside each other, and what is spared for that comes back, however it ends."""
+"""Several key ranges are fetched at a time, and their share of the scan budget comes back, however the query ends."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from collections.abc import AsyncGenerator, Generator
 import pytest
 
 from tsmodel import AsyncSession, Int32, Session, TSModel
-from tsmodel.backend import AcqInterval, AsyncScan, Scan, Spare
+from tsmodel.backend import AcqInterval, Scan, Spare
 from tsmodel.errors import TransportError
+from tsmodel.io.runners import AsyncScan
 from tsmodel.keys import KeyRange
 from tsmodel.store import open_store
 from tsmodel.wire.chunk import Chunk

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsmodel.query.intervals import Intervals, complement, intersect, narrow, union
+from tsmodel.query.boxes import Intervals, complement, intersect, narrow, union
 
 DOMAIN = (-3, 12)
 pairs = st.lists(st.tuples(st.integers(-3, 12), st.integers(-3, 12)), max_size=6)

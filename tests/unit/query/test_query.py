@@ -1,4 +1,4 @@
-"""The builder and its ends: what each step means, what is read for it, and what is refused."""
+"""The query builder and its sinks: what each step means, what is read for it, and what is refused."""
 
 from __future__ import annotations
 

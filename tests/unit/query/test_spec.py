@@ -14,7 +14,7 @@ import pytest
 from tsmodel import Float32, Int32, Query, Scaled, Text, TSModel, connect, connect_async, field
 from tsmodel.errors import QueryError
 from tsmodel.query import QuerySpec
-from tsmodel.query.planning import plan_of
+from tsmodel.query.plan import plan_of
 
 
 class Reading(TSModel):

@@ -11,9 +11,9 @@ from support.wiring import OK, cut, fed, get_answer, get_record
 
 from tsmodel.errors import LocalProtocolError, RemoteProtocolError
 from tsmodel.wire import Status, describe
-from tsmodel.wire.answers import GetAcqAnswerReader, GetAnswerReader, PutAnswerReader
-from tsmodel.wire.messages import AcqAnswer, PutAnswer, RangeEnd, Refusal
-from tsmodel.wire.reading import Reader
+from tsmodel.wire.client_role import GetAcqAnswerReader, GetAnswerReader, PutAnswerReader
+from tsmodel.wire.events import AcqAnswer, PutAnswer, RangeEnd, Refusal
+from tsmodel.wire.reader import Reader
 
 RECORDS = [get_record(bytes([n]) * (n % 4), 1, n, 3, 4, 5) for n in range(10)]
 Make = Callable[[], Reader[object]]

@@ -16,8 +16,7 @@ from support.wiring import fed, put_of, put_record
 from tsmodel.backend import Batch
 from tsmodel.errors import LocalProtocolError, RemoteProtocolError
 from tsmodel.keys import Key
-from tsmodel.wire.messages import PutBegin, PutEnd
-from tsmodel.wire.requests import (
+from tsmodel.wire.client_role import (
     MAX_BATCH_SIZE,
     gathered,
     get_acq_request,
@@ -26,7 +25,8 @@ from tsmodel.wire.requests import (
     put_request,
     unsent,
 )
-from tsmodel.wire.serving import RequestReader
+from tsmodel.wire.events import PutBegin, PutEnd
+from tsmodel.wire.server_role import RequestReader
 
 
 def requested(batches: list[Batch], **options: Any) -> list[bytes | memoryview]:

@@ -12,8 +12,8 @@ from support.wiring import cut, fed, get_record, put_of, put_record
 
 from tsmodel.errors import RemoteProtocolError
 from tsmodel.keys import Key
-from tsmodel.wire.answers import GetAcqAnswerReader, GetAnswerReader, PutAnswerReader
-from tsmodel.wire.messages import (
+from tsmodel.wire.client_role import GetAcqAnswerReader, GetAnswerReader, PutAnswerReader, get_acq_request, get_request
+from tsmodel.wire.events import (
     AcqAnswer,
     GetAcqRequest,
     GetRequest,
@@ -23,8 +23,7 @@ from tsmodel.wire.messages import (
     RangeEnd,
     Refusal,
 )
-from tsmodel.wire.requests import get_acq_request, get_request
-from tsmodel.wire.serving import RequestReader, acq_answer, get_begin, get_break, get_end, put_answer, refusal
+from tsmodel.wire.server_role import RequestReader, acq_answer, get_begin, get_break, get_end, put_answer, refusal
 
 KEYS = Key(1, 2, 3, 4, 5), Key(6, 7, 8, 9, 10)
 PUT = [put_record(bytes(n), 1, 2, n) for n in range(5)]

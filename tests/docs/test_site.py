@@ -1,0 +1,98 @@
+"""The documentation, built: every public name has its entry, and the answers to common questions are two clicks away.
+
+The gate builds the site and names its folder in TSMODEL_SITE. Without that, these tests are skipped: to run them,
+`sphinx-build -W -b html docs build/docs` and `TSMODEL_SITE=build/docs pytest tests/docs/test_site.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+
+import pytest
+
+import tsmodel
+
+SITE = os.environ.get("TSMODEL_SITE")
+pytestmark = pytest.mark.skipif(SITE is None, reason="the site is built by the gate, which says where by TSMODEL_SITE")
+
+WITHIN = 2
+QUESTIONS = {
+    "How do I get the readings of one meter for one day?": "reference/queries.html#what-to-read",
+}
+"""Where the answer to a question stands."""
+
+
+class Links(HTMLParser):
+    """The links in the text of a page; those of the sidebar and of the table of contents are not counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.anchors: set[str] = set()
+        self._depth = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        if named.get("id"):
+            self.anchors.add(str(named["id"]))
+        if tag == "article":
+            self._depth += 1
+        if tag == "a" and self._depth and named.get("href"):
+            self.found.append(str(named["href"]))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "article":
+            self._depth -= 1
+
+
+@cache
+def page(name: str) -> Links:
+    assert SITE is not None
+    links = Links()
+    links.feed(Path(SITE, name).read_text())
+    return links
+
+
+def links_of(name: str) -> set[str]:
+    """Pages, with their anchors, that a page links to."""
+    found = {unquote(urljoin(name, link)) for link in page(name).found if not urlsplit(link).scheme}
+    return {link for link in found if urlsplit(link).path.endswith(".html")}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_each_answer_is_within_two_clicks(question: str) -> None:
+    target = QUESTIONS[question]
+    path, _, anchor = target.partition("#")
+    assert not anchor or anchor in page(path).anchors, f"{path} has no section {anchor}"
+    reached = {"index.html"}
+    for _ in range(WITHIN):
+        reached |= {urlsplit(link).path for name in reached for link in links_of(name)}
+    assert path in reached
+
+
+def test_links_lead_somewhere() -> None:
+    assert SITE is not None
+    pages = {each.relative_to(SITE).as_posix(): each for each in Path(SITE).rglob("*.html")}
+    assert len(pages) > 50
+    lost = []
+    for name in sorted(pages):
+        if name in ("search.html", "genindex.html", "py-modindex.html"):
+            continue
+        for link in links_of(name):
+            path, _, anchor = link.partition("#")
+            if path not in pages or (anchor and anchor not in page(path).anchors):
+                lost.append(f"{name}: {link}")
+    assert not lost
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    assert SITE is not None
+    text = "".join(each.read_text() for each in Path(SITE, "reference", "api").glob("*.html"))
+    described = {name.rpartition(".")[2] for name in re.findall(r'id="(tsmodel\.[\w.]+)"', text)}
+    modules = {"schema"}
+    assert set(tsmodel.__all__) - described - modules == set()

@@ -1,0 +1,362 @@
+"""Queries as frames: what is asked for, in which form, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import math
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tsmodel import (
+    Bits,
+    Bool,
+    Duration,
+    Enumerated,
+    Float32,
+    Float64,
+    Int32,
+    Int64,
+    Mid,
+    Nullable,
+    Scaled,
+    Text,
+    TSModel,
+    UInt8,
+    UInt64,
+    UnixTime,
+    connect,
+    connect_async,
+    field,
+    to_ns,
+)
+from tsmodel.errors import DecodeError, MissingLibraryError, QueryError, TSModelError
+from tsmodel.query import Query
+
+START = to_ns("2026-03-01T00:00:00Z")
+HOUR = 3600 * 10**9
+
+
+class State(IntEnum):
+    OFF = 0
+    ON = 1
+
+
+class Reading(TSModel, moid=7):
+    meter: Mid
+    volts: Float32 = field(unit="V", doc="voltage of L1")
+    state: Enumerated[State] = field(storage=UInt8)
+    price: Scaled = field(digits=2)
+    temp: Nullable[int] = field(item=Int32)
+    name: Text = field(size=8)
+    low: Bits = field(bits=3)
+    high: Bits = field(bits=5)
+
+
+class Note(TSModel, moid=8):
+    text: Text
+
+
+def reading(at: int) -> Reading:
+    return Reading(
+        cid=1,
+        meter=at // 4,
+        cap=START + at * HOUR,
+        volts=at / 2,
+        state=State(at % 2),
+        price=Decimal(at) / 100,
+        temp=None if at % 4 == 0 else -at,
+        name=f"né{at}",
+        low=at % 8,
+        high=at % 32,
+    )
+
+
+@pytest.fixture
+def query() -> Iterator[Query[Reading]]:
+    with connect("memory:") as session:
+        session.add_all(map(reading, range(10)))
+        session.add_all(Note(cid=1, mid=at, cap=START, text="x" * at) for at in range(4))
+        session.flush()
+        yield session.query(Reading)  # named, since readers of Arrow streams have threads of their own
+
+
+def test_to_numpy(query: Query[Reading]) -> None:
+    array = query.to_numpy()
+    assert array.dtype.names == (
+        *("cid", "meter", "moid", "cap", "acq", "volts", "state", "price", "temp", "name", "low", "high", "_present"),
+    )
+    assert array["volts"].tolist() == [at / 2 for at in range(10)]
+    assert array["price"].tolist() == list(range(10))
+    assert array["high"].tolist() == list(range(10))
+    assert array["_present"].tolist() == [at % 4 != 0 for at in range(10)]
+    assert query.to_numpy("volts", Reading.meter).dtype == np.dtype([("volts", "<f4"), ("meter", "<i8")])
+    assert len(query.limit(3).to_numpy()) == 3
+    assert query.where(Reading.volts > 99).to_numpy().shape == (0,)
+    array["volts"] = 0
+
+
+def test_columns(query: Query[Reading]) -> None:
+    columns = query.columns()
+    assert columns["name"].tolist() == [f"né{at}" for at in range(10)]
+    assert columns["low"].tolist() == [at % 8 for at in range(10)]
+    assert columns["temp"].tolist() == [None if at % 4 == 0 else -at for at in range(10)]
+    assert all(column.flags["C_CONTIGUOUS"] for column in columns.values())
+    assert list(query.columns(Reading.volts, "cap")) == ["volts", "cap"]
+    empty = query.where(Reading.volts > 99).columns()
+    assert [len(column) for column in empty.values()] == [0] * 12
+    assert empty["cap"].dtype == np.dtype("i8")
+
+
+def test_to_arrow(query: Query[Reading]) -> None:
+    table = query.to_arrow()
+    assert table.schema.metadata == {b"tsmodel": b"Reading"}
+    assert table.schema.field("volts").metadata == {b"unit": b"V", b"doc": b"voltage of L1"}
+    assert table.schema.field("cap").type == pa.timestamp("ns", "UTC")
+    assert table["state"].to_pylist() == ["OFF", "ON"] * 5
+    assert table["price"].to_pylist() == [Decimal(at) / 100 for at in range(10)]
+    assert table["temp"].to_pylist() == [None if at % 4 == 0 else -at for at in range(10)]
+    assert query.where(Reading.volts > 99).to_arrow().num_rows == 0
+    assert query.where(Reading.volts > 99).to_arrow().schema == table.schema
+
+
+def test_to_pandas(query: Query[Reading]) -> None:
+    frame = query.to_pandas("meter", "cap", "volts", tz="Europe/Berlin", index=("meter", "cap"))
+    assert frame.index.names == ["meter", "cap"]
+    assert frame.loc[(1, pd.Timestamp("2026-03-01T06:00:00+01:00")), "volts"] == 2.5
+    assert str(frame.index.get_level_values("cap").tz) == "Europe/Berlin"
+    assert len(query.to_pandas()) == 10
+    with pytest.raises(QueryError, match="index names 'mid', which is not among the columns cid, meter"):
+        query.to_pandas(index="mid")
+    with pytest.raises(QueryError, match="Nowhere"):
+        query.to_pandas(tz="Nowhere/Land")
+
+
+class Edges(TSModel, moid=9):
+    wide: Nullable[int] = field(item=Int64)
+    unsigned: Nullable[int] = field(item=UInt64)
+    sentinel: Nullable[int] = field(item=Int64, null=-1)
+    tiny: Nullable[int] = field(item=UInt8, null=255)
+    yes: Nullable[bool] = field(item=Bool)
+    kept: Nullable[State] = field(item=Enumerated[State], unknown="keep")
+    ratio: Nullable[float] = field(item=Float64)
+    whole: Int64
+    took: Duration = field(default=dt.timedelta(0))
+
+
+@pytest.fixture
+def edges() -> Iterator[Query[Edges]]:
+    key = {"cid": 1, "mid": 1, "cap": 0}
+    there = {"sentinel": -(2**63), "tiny": 254, "yes": True, "kept": State.ON, "ratio": math.nan, "whole": 2**53 + 1}
+    with connect("memory:") as session:
+        session.add(Edges(**key, wide=2**53 + 1, unsigned=2**64 - 1, **there))
+        session.add(
+            Edges(**key, **dict.fromkeys(("wide", "unsigned", "sentinel", "tiny", "yes", "kept", "ratio")), whole=1)
+        )
+        session.flush()
+        yield session.query(Edges)
+
+
+def test_pandas_keeps_nullable_integers_and_bools_exactly(edges: Query[Edges]) -> None:
+    frame = edges.to_pandas("wide", "ratio", "unsigned", "sentinel", "tiny", "yes", "kept", "whole")
+    assert list(map(str, frame.dtypes)) == ["Int64", "float64", "UInt64", "Int64", "UInt8", "boolean", "UInt8", "int64"]
+    first, second = frame.to_dict("records")
+    assert first.pop("ratio") != first.get("ratio")
+    assert first == {
+        "wide": 2**53 + 1,
+        "unsigned": 2**64 - 1,
+        "sentinel": -(2**63),
+        "tiny": 254,
+        "yes": True,
+        "kept": 1,
+        "whole": 2**53 + 1,
+    }
+    assert second.pop("whole") == 1
+    assert all(map(pd.isna, second.values()))
+    only = edges.to_pandas("wide", "yes")
+    assert only["wide"].tolist() == [2**53 + 1, pd.NA]
+    assert list(map(str, edges.where(Edges.wide == 3).to_pandas("whole", "wide", "yes").dtypes)) == [
+        "int64",
+        "Int64",
+        "boolean",
+    ]
+
+
+def test_pandas_over_arrow_tells_nan_from_nothing(edges: Query[Edges]) -> None:
+    frame = edges.to_pandas("ratio", "wide", "cap", dtype_backend="pyarrow", tz="Europe/Vienna")
+    assert list(map(str, frame.dtypes)) == ["double[pyarrow]", "int64[pyarrow]", "timestamp[ns, tz=Europe/Vienna][pyarrow]"]
+    ratio = pa.array(frame["ratio"])
+    assert ratio.is_null().to_pylist() == [False, True]
+    assert math.isnan(ratio[0].as_py())
+    assert frame["wide"].tolist() == [2**53 + 1, pd.NA]
+    other: Any = "numpy"
+    with pytest.raises(QueryError, match="dtype_backend='numpy'; it is \"pyarrow\""):
+        edges.to_pandas(dtype_backend=other)
+    with pytest.raises(QueryError, match="Nowhere"):
+        edges.to_pandas(dtype_backend="pyarrow", tz="Nowhere/Land")
+
+
+def test_a_length_of_time_that_pandas_takes_for_none_is_refused() -> None:
+    with connect("memory:") as session:
+        session.add_columns(Long, cid=1, mid=1, moid=1, cap=0, took=np.array([-(2**63), 5]))
+        session.flush()
+        query = session.query(Long)
+        with pytest.raises(
+            DecodeError, match="took holds -9223372036854775808 ns, which is pandas' mark for a missing time"
+        ):
+            query.to_pandas()
+        frame = query.to_pandas(dtype_backend="pyarrow")
+        assert pa.array(frame["took"]).cast(pa.int64()).to_pylist() == [-(2**63), 5]
+
+
+class Long(TSModel):
+    took: UnixTime = field(resolution="ns")
+
+
+def test_to_polars(query: Query[Reading]) -> None:
+    frame = query.to_polars()
+    assert frame.schema["cap"] == pl.Datetime("ns", "UTC")
+    assert frame.filter(pl.col("meter") == 1)["volts"].to_list() == [2.0, 2.5, 3.0, 3.5]
+
+
+def test_streams(query: Query[Reading]) -> None:
+    assert [batch.num_rows for batch in query.iter_arrow("volts", batch_size=4)] == [4, 4, 2]
+    assert [batch.num_rows for batch in query.iter_arrow(batch_size=10)] == [10]
+    assert list(query.where(Reading.volts > 99).iter_arrow()) == []
+    assert query.to_reader(batch_size=3).read_all() == query.to_arrow()
+    with pytest.raises(QueryError, match="batches takes an int from 1, not 0"):
+        query.iter_arrow(batch_size=0)
+
+
+def test_a_query_is_an_arrow_stream(query: Query[Reading]) -> None:
+    assert pa.table(query) == query.to_arrow()
+    assert pl.DataFrame(query)["volts"].sum() == 22.5
+    assert duckdb.sql("SELECT meter, count(*) FROM query GROUP BY meter ORDER BY meter").fetchall() == [
+        (0, 4),
+        (1, 4),
+        (2, 2),
+    ]
+
+
+def test_payloads_of_variable_size() -> None:
+    with connect("memory:") as session:
+        session.add_all(Note(cid=1, mid=at, cap=START, text="é" * at) for at in range(4))
+        session.flush()
+        assert sorted(Note.query.to_arrow()["text"].to_pylist()) == ["", "é", "éé", "ééé"]
+        assert sorted(Note.query.columns()["text"].tolist()) == ["", "é", "éé", "ééé"]
+        with pytest.raises(QueryError, match=r"Note has payloads of variable size.*: use columns\(\)"):
+            Note.query.to_numpy()
+
+
+@pytest.mark.parametrize(
+    ("columns", "wording"),
+    [
+        (["nothing"], "'nothing' is not a column of Reading, which has cid, meter, moid, cap, acq, volts"),
+        ([Note.text], "is not a column of Reading"),
+        (["volts", Reading.volts], "a column is asked for twice: volts, volts"),
+    ],
+)
+def test_columns_that_are_not_there(query: Query[Reading], columns: Any, wording: str) -> None:
+    for end in (query.to_numpy, query.columns, query.to_arrow, query.to_pandas, query.to_polars, query.iter_arrow):
+        with pytest.raises(QueryError) as caught:
+            end(*columns)
+        assert wording in str(caught.value)
+
+
+def test_mismatches_are_met_as_by_other_sinks(query: Query[Reading]) -> None:
+    class Both(TSModel):
+        volts: Float32
+        more: Text = field(size=60)
+
+    with pytest.raises(DecodeError, match="Both takes 64"):
+        Both.query.to_arrow()
+    assert Both.query.on_error("skip").to_arrow().num_rows == 0
+
+
+def test_a_time_that_arrow_cannot_hold() -> None:
+    with connect("memory:") as session:
+        session.add(Note(cid=1, mid=1, cap=2**63 - 2, text=""))
+        session.flush()
+        with pytest.raises(DecodeError, match=r"cap holds 9223372036854775806, which is beyond Arrow's timestamp"):
+            Note.query.to_arrow()
+        assert Note.query.columns("cap")["cap"].tolist() == [2**63 - 2]
+
+
+def test_parquet(query: Query[Reading], tmp_path: Path) -> None:
+    path = tmp_path / "readings.parquet"
+    assert query.dump_parquet(path, batch_size=4) == 10
+    file = pq.ParquetFile(path)
+    assert file.num_row_groups == 3
+    assert file.read()["volts"].to_pylist() == query.to_arrow()["volts"].to_pylist()
+    assert [each.name for each in tmp_path.iterdir()] == ["readings.parquet"]
+
+    class Broken(TSModel):
+        volts: Float32
+
+    with pytest.raises(TSModelError):
+        Broken.query.dump_parquet(path)
+    assert pq.ParquetFile(path).metadata.num_rows == 10
+    assert [each.name for each in tmp_path.iterdir()] == ["readings.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("module", "end", "hint"),
+    [
+        ("pyarrow", "to_arrow", r"pip install 'tstorage-model\[arrow\]'"),
+        ("pandas", "to_pandas", r"pip install 'tstorage-model\[pandas\]'"),
+        ("polars", "to_polars", r"pip install 'tstorage-model\[polars\]'"),
+    ],
+)
+def test_a_library_that_is_not_installed(
+    query: Query[Reading], monkeypatch: pytest.MonkeyPatch, module: str, end: str, hint: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingLibraryError, match=hint) as caught:
+        getattr(query, end)()
+    assert caught.value.library == module
+
+
+def test_async() -> None:
+    async def run() -> None:
+        async with connect_async("memory:") as session:
+            await session.add_all(map(reading, range(10)))
+            await session.flush()
+            query = session.query(Reading)
+            assert len(await query.to_numpy("volts")) == 10
+            assert (await query.columns("meter"))["meter"].tolist() == [at // 4 for at in range(10)]
+            assert (await query.to_arrow()).num_rows == 10
+            assert len(await query.to_pandas(index="cap")) == 10
+            assert (await query.to_polars()).height == 10
+            assert [batch.num_rows async for batch in query.iter_arrow(batch_size=6)] == [6, 4]
+
+    asyncio.run(run())
+
+
+def test_a_session_stays_usable(query: Query[Reading]) -> None:
+    for batch in query.iter_arrow(batch_size=1):
+        assert batch.num_rows == 1
+        break
+    assert query.count() == 10
+
+
+def test_to_numpy_of_nothing_that_a_filter_leaves() -> None:
+    class Plain(TSModel):
+        number: Int32
+        volts: Float32
+
+    with connect("memory:") as session:
+        session.add_all(Plain(cid=1, mid=1, moid=1, cap=cap, number=cap, volts=cap) for cap in range(5))
+        session.flush()
+        assert session.query(Plain).where(Plain.volts > 9).to_numpy().shape == (0,)

@@ -1,0 +1,201 @@
+"""Charts of columns, by matplotlib.
+
+Rules kept here:
+
+* A line has at most some thousand points. Of the values that fall on one point of the axis its least and its greatest are
+  drawn, with the first and the last, so that no spike is lost.
+* Missing values and NaN are not drawn; the line goes on behind them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.errors import QueryError
+from tsmodel.frames.frame import Wanted, chosen
+from tsmodel.frames.libraries import library
+from tsmodel.model import Column
+from tsmodel.wire.sorting import run_lasts, run_starts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from matplotlib.axes import Axes
+
+__all__ = ["Chart", "downsampled", "plot_columns", "times_of"]
+
+Array = npt.NDArray[Any]
+
+_POINTS: Final = 1000
+"""Points of an axis, each of which has up to four values."""
+_EPOCH: Final = np.datetime64("2001-01-01", "ns")
+_TIMES: Final = (np.iinfo(np.int64).min + 1, int(np.datetime64("2262-01-01", "ns").astype(np.int64)) - 978_307_200 * 10**9)
+"""Times that NumPy can hold, ns since 2001; its own epoch is 1970."""
+
+
+def downsampled(x: Array, y: Array, points: int = _POINTS) -> npt.NDArray[np.intp]:
+    """The places of the values to draw, ascending: for each of `points` equal parts of the axis those of the first, the
+    least, the greatest and the last value.
+
+    Args:
+        x: where they are, ascending, shape (n,).
+        y: the values, without NaN, shape (n,).
+        points: parts of the axis.
+    """
+    if len(x) <= 4 * points:
+        return np.arange(len(x))
+    places = x.astype(np.float64)
+    part = ((places - places[0]) * (points / (places[-1] - places[0] or 1.0))).astype(np.int64)
+    order = np.lexsort((y, part))  # parts ascend, so they stay where they are
+    starts = run_starts([part])
+    lasts = run_lasts(starts, len(part))
+    return np.unique(np.concatenate([starts, lasts, order[starts], order[lasts]]))
+
+
+@attrs.frozen
+class Chart:
+    """What a chart of a query shows: which columns, and how.
+
+    Args:
+        model: the query's model.
+        x: the column along the axis.
+        y: the column or columns to draw.
+        by: what tells lines apart.
+        options: as `plot_columns` takes them: ax, tz, max_lines.
+
+    Raises:
+        QueryError: when one is not a column of the model.
+    """
+
+    x: str
+    y: tuple[str, ...]
+    by: tuple[str, ...]
+    options: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        model: type[Any],
+        x: Wanted,
+        y: Wanted | Sequence[Wanted],
+        by: Wanted | Sequence[Wanted] | None,
+        **options: Any,
+    ) -> Chart:
+        """The chart of these columns."""
+        names = [tuple(chosen(model, [each])[0].alias for each in _several(some)) for some in ([x], y, by or ())]
+        return cls(names[0][0], names[1], names[2], options)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns to read."""
+        return list(dict.fromkeys((self.x, *self.y, *self.by)))
+
+    def draw(self, table: pa.Table) -> Axes:
+        """Draws an Arrow table of these columns."""
+        columns = {name: _numbers(table, name) for name in dict.fromkeys((self.x, *self.y))}
+        by = {name: table.column(name).to_numpy(zero_copy_only=False) for name in self.by}
+        axes = plot_columns(columns, self.x, self.y, by, **self.options)
+        axes.set_ylabel(", ".join(_with_unit(table, name) for name in self.y))
+        return axes
+
+
+def plot_columns(
+    columns: Mapping[str, Array],
+    x: str,
+    y: Sequence[str],
+    by: Mapping[str, Array],
+    ax: Axes | None,
+    tz: str | dt.tzinfo,
+    max_lines: int,
+) -> Axes:
+    """A chart: a line for each column of `y` and each combination of values of `by`.
+
+    Args:
+        columns: numbers and, as datetime64, times; NaN and NaT where there is none; shape (n,) each.
+        x: the column along the axis.
+        y: the columns to draw.
+        by: what tells lines apart, by name, shape (n,) each.
+        ax: where to draw; None for a figure of its own.
+        tz: time zone of times.
+        max_lines: most lines; the title says how many others there are.
+
+    Raises:
+        MissingLibraryError: when matplotlib is not installed.
+    """
+    pyplot = library("matplotlib.pyplot", "plot()")
+    if ax is None:
+        _, ax = pyplot.subplots(figsize=(10, 4), layout="constrained")
+    assert ax is not None
+    groups = list(_groups(by, len(columns[x])))
+    shown = groups[: max(1, max_lines // max(1, len(y)))]
+    for label, places in shown:
+        for name in y:
+            across, values = columns[x][places], columns[name][places].astype(np.float64)
+            sound = ~(np.isnan(values) | np.isnat(across)) if across.dtype.kind == "M" else ~np.isnan(values)
+            across, values = across[sound], values[sound]
+            order = np.argsort(across, kind="stable")
+            across, values = across[order], values[order]
+            kept = downsampled(across.astype(np.int64) if across.dtype.kind == "M" else across, values)
+            full = ", ".join(filter(None, [name if len(y) > 1 else "", label]))
+            ax.plot(across[kept], values[kept], label=full, linewidth=1, marker="." if len(kept) < 50 else "")
+    if columns[x].dtype.kind == "M":
+        ax.xaxis_date(tz)
+    ax.set_xlabel(x)
+    ax.set_ylabel(", ".join(y))
+    if len(shown) < len(groups):
+        ax.set_title(f"{len(shown):,} of {len(groups):,} lines", loc="right", fontsize="small")
+    if len(shown) * len(y) > 1:
+        ax.legend(fontsize="small")
+    ax.grid(visible=True, alpha=0.3)
+    return ax
+
+
+def _several(wanted: Wanted | Iterable[Wanted]) -> list[Wanted]:
+    return [wanted] if isinstance(wanted, (str, Column)) else list(wanted)
+
+
+def times_of(ns: Array) -> Array:
+    """Times in ns since 2001 as datetime64; NaT for those that NumPy cannot hold."""
+    low, high = _TIMES
+    held = (ns >= low) & (ns < high)
+    made: Array = np.where(held, _EPOCH + np.where(held, ns, 0).astype("timedelta64[ns]"), np.datetime64("NaT", "ns"))
+    return made
+
+
+def _groups(by: Mapping[str, Array], count: int) -> Iterator[tuple[str, npt.NDArray[np.intp]]]:
+    """Each combination of values, as a label of those that differ, and the places where it is."""
+    differing = {name: values for name, values in by.items() if len(values) and (values != values[0]).any()}
+    if not differing:
+        yield "", np.arange(count)
+        return
+    codes = [np.unique(values, return_inverse=True)[1] for values in differing.values()]
+    order = np.lexsort(codes[::-1])
+    starts = run_starts([each[order] for each in codes])
+    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), count], strict=True):
+        places = order[start:end]
+        yield ", ".join(f"{name} {values[places[0]]}" for name, values in differing.items()), places
+
+
+def _with_unit(table: pa.Table, name: str) -> str:
+    unit = (table.schema.field(name).metadata or {}).get(b"unit")
+    return name if unit is None else f"{name} [{unit.decode()}]"
+
+
+def _numbers(table: pa.Table, name: str) -> Array:
+    pyarrow = library("pyarrow", "plot()")
+    column = table.column(name)
+    kind = column.type
+    if pyarrow.types.is_timestamp(kind):
+        made: Array = column.cast(pyarrow.timestamp("ns")).to_numpy(zero_copy_only=False)
+        return made
+    if pyarrow.types.is_boolean(kind):
+        column = column.cast(pyarrow.int8())
+    elif not (pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind) or pyarrow.types.is_decimal(kind)):
+        raise QueryError(f"plot() draws numbers; {name} is {kind}")
+    numbers: Array = column.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return numbers

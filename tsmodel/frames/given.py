@@ -1,0 +1,410 @@
+"""Columns and frames that are given to be stored, checked against a model's columns.
+
+Rules kept here:
+
+* A column is given for everything that a record has, unless the model has a default for it. A column that the model does
+  not have is an error; it is not ignored.
+* All columns have one length; single values stand for all rows.
+* A frame is whatever is an Arrow stream, or can be made one. It is taken batch by batch: a reader of any length is read in
+  bounded memory.
+* Values mean what they say: an integer for a decimal field is that number. A time has a zone; without one it is refused.
+* Text is parsed as a cell of a CSV file, where the field's own values are not text.
+* A missing value is an error where the field is not Nullable. pandas marks missing floats by NaN: these stay NaN where the
+  field is not Nullable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.errors import EncodeError, SessionError
+from tsmodel.frames.libraries import library
+from tsmodel.keys import KEY_FIELDS
+from tsmodel.layout.column_input import Given
+from tsmodel.model.meta import schema_of
+from tsmodel.types.codec import FieldCodec
+from tsmodel.types.column_facet import Unfit
+from tsmodel.types.text_facet import Spelling, faults_of
+
+__all__ = ["frame_columns", "given_columns", "parquet_reader", "with_defaults"]
+
+
+def names_in(model: type[Any]) -> dict[str, str]:
+    """The name of each column of a model in storage, by each name that it may be given under."""
+    return {name: column.info.name for name, column in schema_of(model).columns.items()}
+
+
+def given_columns(model: type[Any], columns: Mapping[str, Any]) -> tuple[dict[str, Given], int]:
+    """Columns by their name in storage, and how many rows they have.
+
+    Raises:
+        SessionError: when the model has no such column, or one is given twice.
+        EncodeError: when columns differ in length.
+    """
+    known = names_in(model)
+    check_names(model, columns)
+    infos = {name: schema_of(model).columns[name].info for name in columns}
+    arrays = {name: _array(values, infos[name].codec) for name, values in columns.items()}
+    lengths = {name: len(array) for name, array in arrays.items() if not isinstance(array, _Single)}
+    if len(set(lengths.values())) > 1:
+        shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise EncodeError(f"columns of {model.__name__} differ in length: {shown}")
+    count = next(iter(lengths.values()), 1)
+    return {known[name]: Given.of(name, _repeated(array, count)) for name, array in arrays.items()}, count
+
+
+def check_names(model: type[Any], names: Iterable[str]) -> None:
+    """Raises a `SessionError` when one of some names is no column of a model, or two are the same column."""
+    known = names_in(model)
+    seen: dict[str, str] = {}
+    for name in names:
+        if name not in known:
+            raise SessionError(
+                f"{name!r} is not a column of {model.__name__}, which has {', '.join(dict.fromkeys(known))}; leave it out, "
+                "or say by columns= which column it is"
+            )
+        if known[name] in seen:
+            raise SessionError(f"{name!r} and {seen[known[name]]!r} are the same column of {model.__name__}")
+        seen[known[name]] = name
+
+
+def with_defaults(model: type[Any], columns: Mapping[str, Given], count: int, *, with_acq: bool) -> dict[str, Given]:
+    """The same columns, and those that the model has defaults for.
+
+    Raises:
+        SessionError: when one is missing.
+    """
+    schema = schema_of(model)
+    specs = {spec.name: spec.options for spec in schema.specs}
+    whole = dict(columns)
+    missing = []
+    wanted = [*(name for name in KEY_FIELDS if name != "acq" or with_acq), *schema.layout.names]
+    for name in wanted:
+        if name in whole:
+            continue
+        options = schema.key_defaults.get(name) or specs.get(name)
+        if name in schema.fixed:
+            whole[name] = Given(name, np.full(count, schema.fixed[name]))
+        elif options is not None and options.factory is not None:
+            objects = np.empty(count, object)
+            objects[:] = [options.factory() for _ in range(count)]
+            whole[name] = Given.of(name, objects)
+        else:
+            missing.append(schema.aliases.get(name, name))
+    if missing:
+        raise SessionError(f"{model.__name__} needs columns that are not given: {', '.join(missing)}")
+    return whole
+
+
+class _Single:
+    """A value that stands for all rows."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _array(values: Any, codec: Any) -> Any:
+    if isinstance(values, np.ndarray) and values.ndim:
+        return values
+    if isinstance(values, (list, tuple, range)):
+        return _of_list(values, codec)
+    if hasattr(values, "isna") and not isinstance(getattr(values, "dtype", np.dtype("O")), np.dtype):
+        return _of_pandas(values)
+    if hasattr(values, "null_count") and (array := _with_nulls(values, codec)) is not None:
+        return array
+    if hasattr(values, "__array__") and len(getattr(values, "shape", ())) > 0:
+        return np.asarray(values)
+    return _Single(values)
+
+
+def _of_pandas(values: Any) -> Any:
+    """A column of one of pandas' own types, which have a mark of their own for what is missing."""
+    absent = np.asarray(values.isna(), np.bool_)
+    numbers = getattr(values.dtype, "numpy_dtype", np.dtype("O"))
+    if numbers.kind in "iufb":
+        return np.ma.MaskedArray(values.to_numpy(numbers, na_value=numbers.type(0)), absent)
+    array = np.asarray(values)
+    if array.dtype.kind == "O" and absent.any():
+        array = array.copy()
+        array[absent] = None
+    return array
+
+
+def _with_nulls(values: Any, codec: Any) -> Any:
+    """A polars series or an Arrow array that lacks values, which NumPy would make floats of; None when it lacks none."""
+    count = values.null_count
+    if not (count() if callable(count) else count):
+        return None
+    array = np.asarray(values)
+    if array.dtype.kind in "mM":
+        return np.ma.MaskedArray(array, np.asarray(values.is_null(), np.bool_))
+    return _of_list(values.to_list() if hasattr(values, "to_list") else values.to_pylist(), codec)
+
+
+def _of_list(values: Any, codec: Any) -> Any:
+    """Objects, which mean what the constructor takes; as numbers where they are stored as they are."""
+    if codec.present.is_plain:
+        kinds = {int} if isinstance(values, range) else set(map(type, values))
+        if kinds in ({int}, {float}):
+            array = np.array(values)
+            if array.dtype.kind in "iuf" and (array.dtype.kind == "f") is (kinds == {float}):
+                return array
+    objects = np.empty(len(values), object)
+    objects[:] = values
+    return objects
+
+
+def _repeated(array: Any, count: int) -> Any:
+    if not isinstance(array, _Single):
+        return array
+    single = np.empty(1, object)
+    single[0] = array.value
+    return np.broadcast_to(single, (count,))
+
+
+Nans: TypeAlias = Literal["values", "items"]
+
+_ROWS: Final = 65_536
+"""Most rows taken at once."""
+
+
+def frame_columns(
+    model: type[Any], frame: Any, mapping: Mapping[str, str] | None
+) -> Iterator[tuple[int, dict[str, Given], int]]:
+    """The columns of a frame, part by part: number of the part's first row, columns by their name in storage, rows.
+
+    Args:
+        model: the model.
+        frame: a pandas or polars frame, an Arrow table, batch or reader, an object with `__arrow_c_stream__` or
+            `__dataframe__`, or an iterable of Arrow batches.
+        mapping: for columns of the model, the name of the frame's column; others have the same name in both.
+
+    Raises:
+        SessionError: when it is no frame, or its columns are not those of the model.
+        EncodeError: when a column's type has no values of its field.
+        MissingLibraryError: when pyarrow is not installed.
+    """
+    pa = library("pyarrow", "add_frame()")
+    nans = _has_nans(frame)
+    first = 0
+    for source in _taken(pa, frame):
+        for start in range(0, source.num_rows, _ROWS):
+            batch = source.slice(start, _ROWS)
+            yield first + start, _columns(model, batch, mapping or {}, nans, first + start), batch.num_rows
+        first += source.num_rows
+
+
+def parquet_reader(path: Any, batch_size: int) -> Iterator[Any]:
+    """The record batches of a Parquet file, in bounded memory."""
+    parquet = library("pyarrow.parquet", "load_parquet()")
+    with parquet.ParquetFile(path) as file:
+        yield from file.iter_batches(batch_size=batch_size)
+
+
+def _taken(pa: Any, frame: Any) -> Iterator[Any]:
+    """The batches of a frame.
+
+    Raises:
+        SessionError: when Arrow does not take it.
+    """
+    try:
+        batches = _batches(pa, frame)
+    except (pa.ArrowException, OverflowError, NotImplementedError) as error:
+        raise SessionError(f"Arrow does not take the frame: {error}") from error
+    return batches
+
+
+def _batches(pa: Any, frame: Any) -> Iterator[Any]:
+    if isinstance(frame, pa.RecordBatch):
+        return iter([frame])
+    if isinstance(frame, pa.Table):
+        return iter(frame.to_batches())
+    if isinstance(frame, pa.RecordBatchReader):
+        return iter(frame)
+    module = type(frame).__module__.partition(".")[0]
+    if module == "pandas" and hasattr(frame, "columns"):
+        named = any(frame.index.names)
+        return iter(pa.Table.from_pandas(frame, preserve_index=named).to_batches())
+    if module == "polars" and hasattr(frame, "collect"):
+        frame = frame.collect()
+    if module == "polars" and hasattr(frame, "to_arrow") and hasattr(frame, "columns"):
+        return iter(_narrowed(frame).to_arrow().to_batches())
+    if hasattr(frame, "__arrow_c_stream__"):
+        return iter(pa.RecordBatchReader.from_stream(frame))
+    if hasattr(frame, "__arrow_c_array__"):
+        return iter([pa.record_batch(frame)])
+    if hasattr(frame, "__dataframe__"):
+        return iter(library("pyarrow.interchange", "add_frame()").from_dataframe(frame).to_batches())
+    if hasattr(frame, "__iter__") and not isinstance(frame, (str, bytes, Mapping)):
+        return _checked(pa, frame)
+    raise SessionError(
+        f"add_frame takes a pandas or polars frame, an Arrow table, batches of one, or what has __arrow_c_stream__ or "
+        f"__dataframe__, not {type(frame).__name__}; add_columns takes arrays"
+    )
+
+
+def _narrowed(frame: Any) -> Any:
+    """A polars frame without integers of 128 bits, which Arrow does not have and no field holds all of.
+
+    Raises:
+        EncodeError: when one has more than 64 bits.
+    """
+    polars = library("polars", "add_frame()")
+    narrow = {}
+    for name, dtype in frame.schema.items():
+        if str(dtype) not in ("Int128", "UInt128"):
+            continue
+        column = frame[name]
+        fits = polars.UInt64 if (column.max() or 0) >= 2**63 else polars.Int64
+        least, greatest = (0, 2**64 - 1) if fits == polars.UInt64 else (-(2**63), 2**63 - 1)
+        beyond = ((column < least) | (column > greatest)).fill_null(False)
+        if beyond.any():
+            row = int(beyond.arg_max())
+            value = column[row]
+            raise EncodeError(
+                f"row {row}: column {name!r}: {value} has more than 64 bits", record=row, field=name, value=value
+            )
+        narrow[name] = fits
+    return frame.cast(narrow) if narrow else frame
+
+
+def _checked(pa: Any, batches: Any) -> Iterator[Any]:
+    for batch in batches:
+        if isinstance(batch, pa.Table):
+            yield from batch.to_batches()
+        elif isinstance(batch, pa.RecordBatch):
+            yield batch
+        else:
+            raise SessionError(f"add_frame takes Arrow batches, not {type(batch).__name__}")
+
+
+def _has_nans(frame: Any) -> dict[str, Nans]:
+    """Columns of a pandas frame in which NaN may be a number as well as nothing, as values or as items of lists.
+
+    Arrow makes null of NaN.
+    """
+    if type(frame).__module__.partition(".")[0] != "pandas" or not hasattr(frame, "dtypes"):
+        return {}
+    nans: dict[str, Nans] = {}
+    for name, dtype in frame.dtypes.items():
+        if str(dtype) in ("float16", "float32", "float64"):
+            nans[str(name)] = "values"
+        elif str(dtype) == "object" and not any(None in each for each in frame[name] if isinstance(each, (list, tuple))):
+            nans[str(name)] = "items"
+    return nans
+
+
+def _columns(
+    model: type[Any], batch: Any, mapping: Mapping[str, str], nans: Mapping[str, Nans], first: int
+) -> dict[str, Given]:
+    pa = library("pyarrow", "add_frame()")
+    columns = schema_of(model).columns
+    renamed = {theirs: ours for ours, theirs in mapping.items()}
+    there: list[str] = batch.schema.names
+    if absent := renamed.keys() - set(there):
+        raise SessionError(f"columns= names {min(absent)!r}, which the frame does not have: {', '.join(there)}")
+    names = [renamed.get(theirs, theirs) for theirs in there]
+    check_names(model, names)
+    stored = names_in(model)
+    given = {}
+    faults = []
+    for name, theirs, array in zip(names, there, batch.columns, strict=True):
+        info = columns[name].info
+        try:
+            given[stored[name]] = _given(pa, theirs, info.codec, array, nans.get(theirs))
+        except Unfit as unfit:
+            row = None if unfit.row is None else first + unfit.row
+            where = "" if row is None else f"row {row}: "
+            label = "" if theirs == name else f" (column {theirs!r})"
+            what = f"{where}{model.__name__}.{name}{label}: {unfit}"
+            faults.append(EncodeError(what, record=row, field=info.name, value=unfit.value))
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        listed = "".join(f"\n  {fault}" for fault in faults)
+        fault = faults[0]
+        raise EncodeError(
+            f"{len(faults)} columns cannot be stored:{listed}", record=fault.record, field=fault.field, value=fault.value
+        )
+    return given
+
+
+def _given(pa: Any, name: str, codec: FieldCodec, array: Any, nans: Nans | None) -> Given:
+    """An Arrow array as a column of a field.
+
+    Args:
+        pa: pyarrow.
+        name: what the column is called.
+        codec: of the field.
+        array: the values.
+        nans: whether missing values, or missing items of lists, are NaN where there must be one.
+
+    Raises:
+        Unfit: when the array's type has no values of the field.
+    """
+    if _is_text(pa, array) and not _takes_text(pa, codec, array):
+        return _parsed(name, codec, array)
+    item = codec.present
+    if codec.is_nullable and array.null_count == len(array):  # of whatever type the column is
+        return Given(name, np.empty(len(array), object), np.zeros(len(array), np.bool_))
+    if nans == "values" and array.null_count and not codec.is_nullable:
+        return Given(name, array.to_numpy(zero_copy_only=False))  # which gives NaN for nulls
+    if nans == "items":
+        array = item.with_nans(pa, array)
+    present = array.is_valid().to_numpy(zero_copy_only=False) if array.null_count else None
+    if item.as_fixed is not None:
+        return Given(name, item.as_fixed.from_arrow(pa, array), present)
+    objects = np.empty(len(array), object)
+    objects[:] = item.objects_from_arrow(pa, array)
+    return Given(name, objects, present)
+
+
+def _is_text(pa: Any, array: Any) -> bool:
+    kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _takes_text(pa: Any, codec: FieldCodec, array: Any) -> bool:
+    """Whether a field has values for a column of text, such as a text or the name of an enumeration."""
+    item = codec.present
+    none = array.slice(0, 0)
+    try:
+        if item.as_fixed is not None:
+            item.as_fixed.from_arrow(pa, none)
+        else:
+            item.objects_from_arrow(pa, none)
+    except Unfit:
+        return False
+    return True
+
+
+def _parsed(name: str, codec: FieldCodec, array: Any) -> Given:
+    """A column of text as values of a field.
+
+    Raises:
+        Unfit: with the first text that is none.
+    """
+    conversion = codec.conversion(Spelling())
+    present = array.is_valid().to_numpy(zero_copy_only=False)
+    texts = array.drop_null().to_pylist()
+    try:
+        values = conversion.parse_column(texts)
+    except Exception:  # noqa: BLE001 - a column may fail where its values do not
+        values = []
+        for row, text in zip(np.flatnonzero(present).tolist(), texts, strict=True):
+            if faults := faults_of(conversion, "", text, lambda text: values.append(conversion.parse(text))):
+                raise Unfit(faults[0].why, row, text) from None
+    objects = np.empty(len(array), object)
+    objects[present] = _objects(values)
+    return Given.of(name, objects)
+
+
+def _objects(values: Sequence[Any]) -> npt.NDArray[Any]:
+    """An array of objects, sequences among them."""
+    objects = np.empty(len(values), object)
+    objects[:] = values
+    return objects

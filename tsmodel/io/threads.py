@@ -1,0 +1,123 @@
+"""A backend that blocks, driven by threads so that an event loop need not wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from itertools import islice
+from typing import Final, Protocol, TypeVar
+
+from tsmodel.backend import (
+    AcqInterval,
+    Backend,
+    Batch,
+    Predicate,
+    PutId,
+    PutInfo,
+    Removal,
+    RemovalKind,
+    Remover,
+    Scan,
+)
+from tsmodel.io.runners import AsyncScan
+from tsmodel.keys import KeyRange
+from tsmodel.wire.chunk import Chunk
+from tsmodel.wire.unstored import Unstored
+
+__all__ = ["ThreadedStore", "in_thread"]
+
+R = TypeVar("R")
+
+_CHUNKS_AT_ONCE: Final = 8
+"""Chunks fetched by one visit to a thread, which costs about as much as decoding a small one."""
+
+
+class BlockingStore(Backend, Remover, Protocol):
+    """A store that blocks, and can remove records."""
+
+
+class ThreadedStore:
+    """An embedded store as an asynchronous backend. Several tasks may use it at the same time.
+
+    Its chunks must stay valid, as blocks of the embedded store do: several are fetched by one call.
+    """
+
+    def __init__(self, store: BlockingStore) -> None:
+        self._store = store
+        self.spare = store.spare
+
+    @property
+    def store(self) -> BlockingStore:
+        """The store that blocks."""
+        return self._store
+
+    def scan(self, box: KeyRange) -> AsyncScan:
+        """See `Backend.scan`."""
+        return AsyncScan(self._chunks(box))
+
+    async def append(
+        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
+    ) -> AcqInterval:
+        """See `Backend.append`. Once begun it goes on to its end, also when the task that waits for it is cancelled."""
+        return await in_thread(lambda: self._store.append(batches, with_acq=with_acq, unless_stored=unless_stored))
+
+    async def last_acq(self, box: KeyRange) -> int:
+        """See `Backend.last_acq`."""
+        return await in_thread(lambda: self._store.last_acq(box))
+
+    async def remove(
+        self,
+        boxes: Sequence[KeyRange],
+        predicate: Predicate | None = None,
+        *,
+        kind: RemovalKind = "delete",
+        what: str = "",
+        note: str | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """See `Remover.remove`. Once begun it goes on to its end, as all that writes."""
+        remove = self._store.remove
+        return await in_thread(lambda: remove(boxes, predicate, kind=kind, what=what, note=note, dry_run=dry_run))
+
+    async def undo(self, puts: Sequence[PutId], note: str | None = None) -> int:
+        """See `Remover.undo`."""
+        return await in_thread(lambda: self._store.undo(puts, note))
+
+    async def annotate(self, puts: Sequence[PutId], note: str) -> None:
+        """See `Remover.annotate`."""
+        await in_thread(lambda: self._store.annotate(puts, note))
+
+    async def puts(self) -> list[PutInfo]:
+        """See `Remover.puts`."""
+        return await in_thread(self._store.puts)
+
+    async def removals(self, since: int = 0) -> list[Removal]:
+        """See `Remover.removals`."""
+        return await in_thread(lambda: self._store.removals(since))
+
+    async def close(self) -> None:
+        """See `Backend.close`."""
+        await in_thread(self._store.close)
+
+    async def _chunks(self, box: KeyRange) -> AsyncGenerator[Chunk | int, None]:
+        scan: Scan = self._store.scan(box)
+        try:
+            while chunks := await in_thread(lambda: list(islice(scan, _CHUNKS_AT_ONCE))):
+                for chunk in chunks:
+                    yield chunk
+            yield scan.acq
+        finally:
+            scan.close()
+
+
+async def in_thread(work: Callable[[], R]) -> R:
+    """The result of `work`. A cancelled task waits for the thread too: what it works on must not be touched before."""
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        while not working.done():
+            await asyncio.wait([working])
+        if not working.cancelled():
+            working.exception()
+        raise

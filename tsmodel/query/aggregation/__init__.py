@@ -1,1 +1,0 @@
-"""Aggregates of records by series and window of capture time."""

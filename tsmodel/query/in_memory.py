@@ -1,0 +1,259 @@
+"""Records in an order, and the newest versions of them: what has to see all records before it gives the first.
+
+Rules kept here:
+
+* Records are held as the bytes they came as, and sorted by NumPy over their columns; then any sink is fed with them as
+  with chunks from a backend. So all sinks, and all kinds of models, have the same order.
+* Whatever cannot be among the results any more is let go of while reading: all but the best `limit` records, all but the
+  newest versions.
+* The newest version is looked for among all records in the key ranges, before conditions on the payload: an old version
+  must not come up because the new one does not meet them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.errors import QueryError
+from tsmodel.layout import VariableRecords
+from tsmodel.model.column import Order
+from tsmodel.query.explain import RunStats
+from tsmodel.query.plan import Plan
+from tsmodel.query.sinks import Selection
+from tsmodel.query.spec import QuerySpec, has_one_layout
+from tsmodel.wire.chunk import Chunk, ColumnRecords, RowChunk, joined
+from tsmodel.wire.records import octets_of
+from tsmodel.wire.sorting import order_of, run_lasts, run_starts
+
+__all__ = ["collectors", "through"]
+
+Indexes: TypeAlias = npt.NDArray[np.intp]
+
+_SERIES: Final = ("cid", "mid", "moid")
+_KEY: Final = (*_SERIES, "cap")
+_FIRST_LOOK: Final = 65_536
+"""Records held before any are let go of for the first time, unless fewer may be held."""
+_CHUNK: Final = 16_384
+"""Records of a chunk that is given back."""
+
+
+class _Held:
+    """Whole records, with the columns that decide which of them stay, and in which order.
+
+    Args:
+        keep: the places of those that stay, in order, given their columns.
+        most: records that may be held at once.
+        what: what is done, for messages.
+    """
+
+    def __init__(self, keep: Callable[[dict[str, npt.NDArray[Any]]], Indexes], most: int, what: str) -> None:
+        self._keep = keep
+        self._most = most
+        self._what = what
+        self._chunks: list[Chunk] = []
+        self._columns: list[dict[str, npt.NDArray[Any]]] = []
+        self._count = 0
+        self._least = min(_FIRST_LOOK, most + 1)
+        self._look = self._least
+
+    def add(self, chunk: Chunk, columns: dict[str, npt.NDArray[Any]]) -> None:
+        """Takes records, and columns that stay."""
+        if not len(chunk):
+            return
+        self._chunks.append(chunk.kept())
+        self._columns.append(columns)
+        self._count += len(chunk)
+        if self._count >= self._look:
+            self._let_go()
+            self._look = max(self._least, 2 * self._count)
+
+    def chunks(self) -> Generator[Chunk, None, None]:
+        """Those that stay, in order, as chunks.
+
+        Raises:
+            QueryError: when there are more than may be held.
+        """
+        self._let_go()
+        for chunk in self._chunks:
+            for first in range(0, len(chunk), _CHUNK):
+                yield chunk.take(slice(first, first + _CHUNK))
+
+    def _let_go(self) -> None:
+        if not self._count:
+            return
+        columns = {name: np.concatenate([each[name] for each in self._columns]) for name in self._columns[0]}
+        kept = self._keep(columns)
+        self._chunks, self._count = [joined(self._chunks).take(kept).kept()], len(kept)
+        self._columns = [{name: column[kept] for name, column in columns.items()}]
+        if self._count > self._most:
+            raise QueryError(
+                f"{self._what} holds {self._count:,} records in memory, and may hold {self._most:,}: narrow the query, "
+                "give it a limit, or allow more by max_rows_in_memory()"
+            )
+
+
+class ByKey:
+    """Collects records by their keys alone, whatever their payloads are: a sink whose results are chunks.
+
+    Args:
+        spec: what is done: the newest versions are found, or else the first or last of each series.
+        plan: says which keys are asked for.
+        stats: counts what is read; None when it was read before.
+    """
+
+    def __init__(self, spec: QuerySpec[Any], plan: Plan, stats: RunStats | None) -> None:
+        self._spec = spec
+        self._plan = plan
+        self._stats = stats
+        self._held = _Held(self._kept, spec.max_rows_in_memory, spec.in_memory)
+
+    def feed(self, chunk: Chunk) -> bool:
+        """Takes a chunk."""
+        if self._stats is not None:
+            self._stats.chunk(chunk.nbytes, len(chunk))
+        mask = self._plan.key_mask(chunk.keys())
+        if mask is not None:
+            chunk = chunk.take(mask)
+        self._held.add(chunk, {name: np.array(chunk.key(name)) for name in (*_KEY, "acq")})
+        return False
+
+    def result(self) -> Generator[Chunk, None, None]:
+        """The chunks."""
+        return self._held.chunks()
+
+    def _kept(self, columns: dict[str, npt.NDArray[Any]]) -> Indexes:
+        return _newest(columns) if self._spec.versions == "latest" else _ordered(columns, self._spec, None)
+
+
+def _newest(columns: dict[str, npt.NDArray[Any]]) -> Indexes:
+    order = _sorted([*(columns[name] for name in _KEY), columns["acq"]])
+    return _last_of_each(columns, order, _KEY)
+
+
+def _sorted(keys: list[npt.NDArray[Any]]) -> Indexes:
+    """Places in ascending order of keys, the most significant first. What comes from a merged store lies in order."""
+    order = order_of(keys)
+    return np.arange(len(keys[0])) if order is None else order
+
+
+def _last_of_each(columns: dict[str, npt.NDArray[Any]], order: Indexes, names: tuple[str, ...]) -> Indexes:
+    """Of places in order, the last of each group."""
+    starts = run_starts([columns[name][order] for name in names])
+    return order[run_lasts(starts, len(order))]
+
+
+class Ordered:
+    """Collects the selected records in an order, or the first or last of each series: a sink whose results are chunks.
+
+    Args:
+        selection: picks records; without a limit.
+        limit: most records wanted.
+    """
+
+    def __init__(self, selection: Selection[Any], limit: int | None) -> None:
+        self._selection = selection
+        self._spec = selection.spec
+        self._limit = limit
+        self._held = _Held(self._kept, self._spec.max_rows_in_memory, self._spec.in_memory)
+
+    def feed(self, chunk: Chunk) -> bool:
+        """Takes a chunk."""
+        records = self._selection.of(chunk)
+        if not len(records):
+            return False
+        columns = {name: np.array(records[name]) for name in (*_KEY, "acq")} if self._spec.per_series else {}
+        for at, order in enumerate(self._spec.order):
+            values, present = _sortable(order, records)
+            columns |= {f"order{at}": values, f"absent{at}": ~present}
+        self._held.add(_chunk_of(records), columns)
+        return False
+
+    def result(self) -> Generator[Chunk, None, None]:
+        """The chunks."""
+        return self._held.chunks()
+
+    def _kept(self, columns: dict[str, npt.NDArray[Any]]) -> Indexes:
+        # While there are records to come, those of any series may still take another's place: the sink that reads them
+        # has the limit as well.
+        return _ordered(columns, self._spec, None if self._spec.per_series else self._limit)
+
+
+def _chunk_of(records: Any) -> Chunk:
+    """Records that a codec's `fit` gave."""
+    if isinstance(records, ColumnRecords):
+        return records.chunk
+    if isinstance(records, VariableRecords):
+        places = map(slice, records.starts.tolist(), records.ends.tolist())
+        return RowChunk.of(list(map(records.octets.__getitem__, places)))
+    return RowChunk(octets_of(records), len(records), records.dtype.itemsize)
+
+
+def _ordered(columns: dict[str, npt.NDArray[Any]], spec: QuerySpec[Any], limit: int | None) -> Indexes:
+    """The places of the records that stay, in order."""
+    places: Indexes = np.arange(len(next(iter(columns.values()))))
+    if spec.per_series:
+        places = _sorted([*(columns[name] for name in _KEY), columns["acq"]])
+        if spec.per_series == "first":
+            places = places[::-1]
+        places = np.sort(_last_of_each(columns, places, _SERIES))
+    keys = [
+        _ranks(columns[f"order{at}"][places], columns[f"absent{at}"][places], descending=order.descending)
+        for at, order in enumerate(spec.order)
+    ]
+    if keys:
+        places = places[np.lexsort(keys[::-1])]
+    return places if limit is None else places[:limit]
+
+
+def _sortable(order: Order, records: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """The values of a column to sort by, and which of them are there."""
+    values = np.array(order.column.values(records))
+    mask = order.column.present(records)
+    present = np.ones(len(values), np.bool_) if mask is None else np.array(mask)
+    if values.dtype.kind == "f":
+        present &= ~np.isnan(values)
+    if values.dtype == object:
+        present &= np.array([value is not None for value in values], np.bool_)
+    return values.astype(values.dtype.newbyteorder("="), copy=False), present
+
+
+def _ranks(values: npt.NDArray[Any], absent: npt.NDArray[np.bool_], *, descending: bool) -> npt.NDArray[np.int64]:
+    """The place of each value among all; those that are absent last."""
+    ranks = np.full(len(values), len(values), np.int64)
+    _, found = np.unique(values[~absent], return_inverse=True)
+    ranks[~absent] = -found if descending else found
+    return ranks
+
+
+def collectors(selection: Selection[Any]) -> list[ByKey | Ordered]:
+    """What collects the records of a query in memory, one after the other. `selection` is what reads what they leave."""
+    spec, plan, stats = selection.spec, selection.plan, selection.stats
+    found: list[ByKey | Ordered] = []
+    one_layout = has_one_layout(spec.model)
+    if spec.per_series and not one_layout and plan.residual:
+        raise QueryError(
+            f"{spec.in_memory} of several models or versions takes conditions on the key only; take those on fields off"
+        )
+    if spec.versions == "latest":
+        found.append(ByKey(spec.replaced(per_series=None, order=()), plan, stats))
+    if one_layout and (spec.per_series or spec.order):
+        found.append(Ordered(Selection(spec, plan, stats, counts=not found), selection.left))
+    elif spec.per_series or spec.order:
+        found.append(ByKey(spec.replaced(versions="all"), plan, None if found else stats))
+    return found
+
+
+def through(
+    chunks: Generator[Chunk, None, None], collectors: Iterable[ByKey | Ordered], stats: RunStats
+) -> Generator[Chunk, None, None]:
+    """What is left of chunks after they have gone through collectors; it is not counted as returned yet."""
+    for collector in collectors:
+        for chunk in chunks:
+            collector.feed(chunk)
+        chunks = collector.result()
+    stats.records_returned = 0
+    return chunks

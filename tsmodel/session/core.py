@@ -1,0 +1,318 @@
+"""What sessions that block and sessions that await have in common."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeAlias, TypeVar
+
+import attrs
+import msgspec
+
+from tsmodel.backend import PutId, PutInfo
+from tsmodel.errors import QueryError, SessionError, UnsupportedError
+from tsmodel.forking import in_child
+from tsmodel.io.fetching import Around
+from tsmodel.io.retry import ONCE, Retry, seconds_of
+from tsmodel.keys import KEY_FIELDS
+from tsmodel.model import TSModel
+from tsmodel.model.meta import schema_of
+from tsmodel.model.model import codec_of
+from tsmodel.session.observing import CallableHooks, Hooks, OnRequest, OnResponse, Watch
+from tsmodel.session.pending import DEFAULT_BATCH_SIZE, Limits, Pending
+from tsmodel.session.puts import ColumnRows, made_of
+from tsmodel.session.receipt import Receipt
+from tsmodel.session.writer import Writer
+from tsmodel.store import EmbeddedStore
+from tsmodel.timestamps import DurationLike, now_ns
+
+__all__ = [
+    "BACKUP_INSTEAD",
+    "COMPACT_INSTEAD",
+    "REMOVE_INSTEAD",
+    "SessionBase",
+    "SessionOptions",
+    "Undoable",
+    "corrected",
+    "noted",
+    "prunable",
+    "to_undo",
+]
+
+M = TypeVar("M", bound=TSModel)
+
+BACKUP_INSTEAD = "copy its records to a session on a file, with session.copy(KeyRange(), to=other)"
+REMOVE_INSTEAD = (
+    "TStorage keeps every record. Copy what is to stay to another database, by session.copy(query, to=other) with a "
+    "condition on acq, such as Reading.acq < receipt.acq_min, and use that one from then on"
+)
+COMPACT_INSTEAD = "a server looks after its own files"
+
+Undoable: TypeAlias = "Receipt | PutInfo | Iterable[Receipt | PutInfo]"
+"""What `undo` takes back."""
+
+_log = logging.getLogger("tsmodel.session")
+
+
+@attrs.frozen(kw_only=True)
+class SessionOptions:
+    """How a session writes; `connect` says what each of them is."""
+
+    batch_size: int = DEFAULT_BATCH_SIZE
+    batch_bytes: int | None = None
+    batch_age: DurationLike | None = None
+    flush_every: DurationLike | None = None
+    retry: Retry | None = None
+    allow_full_scan: bool = True
+    on_request: OnRequest | None = None
+    on_response: OnResponse | None = None
+    telemetry: Hooks | bool = False
+
+    def __attrs_post_init__(self) -> None:
+        import inspect
+
+        if self.retry is not None and not isinstance(self.retry, Retry):
+            raise SessionError(f"retry takes a Retry, not {self.retry!r}")
+        self.limits()
+        _ = self.flush_seconds
+        for name in ("on_request", "on_response"):
+            hook = getattr(self, name)
+            if hook is not None and (not callable(hook) or inspect.iscoroutinefunction(hook)):
+                raise SessionError(f"{name} takes a function, in asynchronous sessions too, not {hook!r}")
+        if not isinstance(self.telemetry, bool) and not hasattr(self.telemetry, "on_response"):
+            raise SessionError(f"telemetry takes True or an OpenTelemetry, not {self.telemetry!r}")
+
+    def hooks(self) -> tuple[Hooks, ...]:
+        """What is told of requests.
+
+        Raises:
+            MissingLibraryError: when `telemetry` is asked for, and opentelemetry-api is not installed.
+        """
+        from tsmodel.session.observing import OpenTelemetry
+
+        found: list[Hooks] = []
+        if self.telemetry:
+            found.append(OpenTelemetry() if self.telemetry is True else self.telemetry)
+        if self.on_request is not None or self.on_response is not None:
+            found.append(CallableHooks(self.on_request, self.on_response))
+        return tuple(found)
+
+    def limits(self) -> Limits:
+        """When a session stores without being asked.
+
+        Raises:
+            SessionError: when one of them cannot be.
+        """
+        return Limits(self.batch_size, self.batch_bytes, self.batch_age)
+
+    @property
+    def flush_seconds(self) -> float | None:
+        """Seconds between flushes in the background; None for none.
+
+        Raises:
+            SessionError: when `flush_every` is no duration.
+        """
+        return None if self.flush_every is None else seconds_of(self.flush_every, "flush_every")
+
+
+class SessionBase:
+    """What a session holds, and what its background flusher has to tell.
+
+    Args:
+        name: what the backend is called in messages.
+        options: how it writes.
+    """
+
+    def __init__(self, name: str, options: SessionOptions) -> None:
+        self._name = name
+        self._limits = options.limits()
+        self._retry = options.retry or ONCE
+        self._begin(is_remote=True)
+        self._flush_seconds = options.flush_seconds
+        self.allow_full_scan = options.allow_full_scan
+        hooks = options.hooks()
+        self._around: Around | None = Watch(hooks, name).around if hooks else None
+        self._lock: AbstractContextManager[object] = nullcontext()
+        in_child(self._forked)
+
+    @property
+    def name(self) -> str:
+        """What the backend is called in messages."""
+        return self._name
+
+    @property
+    def retries(self) -> Retry:
+        """The policy for trying again."""
+        return self._retry
+
+    @property
+    def pending(self) -> tuple[TSModel, ...]:
+        """What was added and is not stored yet, in the order of addition. What is in doubt is not among it."""
+        with self._lock:
+            return self._pending.rows()
+
+    @property
+    def in_doubt(self) -> tuple[TSModel, ...]:
+        """What was sent and never answered for: it may be stored or not. `retry` settles it."""
+        with self._lock:
+            return self._pending.in_doubt()
+
+    def discard(self, *, in_doubt_only: bool = False) -> list[TSModel]:
+        """Gives up what was added and is not surely stored, or only what is in doubt, and returns it."""
+        with self._lock:
+            return self._pending.discard(in_doubt_only=in_doubt_only)
+
+    def _store_of(self, backend: object, what: str, instead: str) -> EmbeddedStore:
+        """The embedded store that a session is on.
+
+        Raises:
+            UnsupportedError: when it is on a server.
+        """
+        if not isinstance(backend, EmbeddedStore):
+            raise UnsupportedError(f"{what} is for embedded files, and {self._name} is a server: {instead}")
+        return backend
+
+    def _check_stored(self, what: str) -> None:
+        """Makes sure that nothing that was added is waiting to be stored.
+
+        Raises:
+            SessionError: when something is.
+        """
+        with self._lock:
+            count = self._pending.held_count
+        if count:
+            raise SessionError(
+                f"{what} is about what is stored, and {count} records that were added are not, or are in doubt: flush() or "
+                "discard() them first"
+            )
+
+    def _begin(self, *, is_remote: bool) -> None:
+        """Holds nothing."""
+        self._pending = Pending(self._name, self._limits)
+        self._writer = Writer(self._pending, self._name, self._retry)
+        self._writer.is_remote = is_remote
+        self._failure: Exception | None = None
+        self._finalizer = weakref.finalize(self, self._pending.warn)
+
+    def _forked(self) -> None:
+        """In a forked process. What was added before is the parent's to store: here it would be stored twice."""
+        self._finalizer.detach()
+        self._begin(is_remote=self._writer.is_remote)
+
+    def _columns(
+        self, model: type[Any], columns: Mapping[str, Any] | None, named: Mapping[str, Any], keep_acq: bool
+    ) -> ColumnRows | list[Any]:
+        """What is held of columns, once all of it is checked."""
+        from tsmodel.frames.given import given_columns
+
+        given, count = given_columns(_model(model, "add_columns"), {**(columns or {}), **named})
+        return made_of(model, given, count, with_acq=keep_acq)
+
+    def _framed(
+        self, model: type[Any], frame: Any, columns: Mapping[str, str] | None, keep_acq: bool
+    ) -> Iterator[ColumnRows | list[Any]]:
+        """The same of a frame, part by part."""
+        from tsmodel.frames.given import frame_columns
+
+        for first, given, count in frame_columns(_model(model, "add_frame"), frame, columns):
+            yield made_of(model, given, count, with_acq=keep_acq, first=first)
+
+    def _take(self, rows: ColumnRows | list[Any], keep_acq: bool, unless_stored: bool) -> None:
+        with self._lock:
+            if isinstance(rows, list):
+                self._pending.extend(rows, keep_acq=keep_acq, unless_stored=unless_stored)
+            else:
+                self._pending.take_columns(rows, keep_acq=keep_acq, unless_stored=unless_stored)
+
+    def _failed(self, error: Exception) -> None:
+        """Keeps a failure of the background flusher for the next call."""
+        _log.warning("flushing %s in the background failed: %s", self._name, error)
+        self._failure = error
+
+    def _tell(self) -> None:
+        """Raises the failure of the background flusher, once."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+
+def _model(model: Any, method: str) -> type[TSModel]:
+    if not (isinstance(model, type) and issubclass(model, TSModel)):
+        raise SessionError(f"{method} takes a model first, not {model!r} ({type(model).__name__})")
+    return model
+
+
+def to_undo(what: Undoable) -> list[PutId]:
+    """The puts that are to be undone.
+
+    Raises:
+        SessionError: when it does not say any.
+    """
+    found: dict[PutId, None] = {}
+    for each in [what] if isinstance(what, (Receipt, PutInfo)) else what:
+        if isinstance(each, PutInfo):
+            found[each.id] = None
+        elif not isinstance(each, Receipt):
+            raise SessionError(f"undo() takes receipts of flush(), or what puts() lists, not {each!r}")
+        elif not each.puts:
+            raise SessionError(
+                "this receipt names no puts: nothing was stored by it" if not each.count else "this receipt names no puts"
+            )
+        else:
+            found.update(dict.fromkeys(each.puts))
+    if not found:
+        raise SessionError("undo() takes receipts of flush(), or what puts() lists, and was given none")
+    return list(found)
+
+
+def noted(note: object) -> str | None:
+    """A note, which is text or None; otherwise raises SessionError."""
+    if note is not None and not isinstance(note, str):
+        raise SessionError(f"a note is text, not {note!r}")
+    return note
+
+
+def prunable(model: Any) -> int:
+    """The capture time before which records of a model are removed, ns since 2001.
+
+    Raises:
+        QueryError: when the model does not say how long records are kept, or its records cannot be told from others.
+    """
+    if not isinstance(model, type):
+        raise QueryError(f"prune() takes one model, not {model!r}")
+    schema, name = schema_of(model), model.__name__
+    if schema.retention is None:
+        raise QueryError(f'{name} does not say how long its records are kept: write class {name}(..., retention="400d")')
+    if any(not claim.keys and claim.version is None for claim in codec_of(model).claims):
+        raise QueryError(
+            f"records of {name} cannot be told from those of other models, which would be removed, too: fix a key "
+            f"component, as in class {name}(TSModel, moid=7, retention=...), or give it a version byte"
+        )
+    return now_ns() - schema.retention
+
+
+def corrected(row: M, changes: dict[str, Any]) -> M:
+    """A copy of a record with other values, whose acq is not set.
+
+    Raises:
+        SessionError: when a change is none, or of the key.
+    """
+    if not isinstance(row, TSModel):
+        raise SessionError(f"a correction is of an object of a model, not of {row!r} ({type(row).__name__})")
+    model = type(row).__name__
+    fields = [field.name for field in type(row).layout.fields]
+    for name in changes:
+        if name in KEY_FIELDS:
+            raise SessionError(
+                f"a correction keeps the key, and the database gives its acq: {name} cannot change. Add a new {model} "
+                "instead"
+            )
+        if name not in fields:
+            raise SessionError(f"{model} has no field {name!r}; it has {', '.join(fields)}")
+    if not changes:
+        raise SessionError(f"a correction says what changes: correct(row, {fields[0] if fields else 'field'}=...)")
+    struct: Any = row  # checkers do not see that models are Structs
+    correction: M = msgspec.structs.replace(struct, acq=-1, **changes)
+    return correction

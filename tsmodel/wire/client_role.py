@@ -1,0 +1,227 @@
+"""The client's side of the protocol: requests as bytes, answers from bytes.
+
+Rules kept here:
+
+* A request is a list of buffers, which are never joined.
+* Each answer has a reader of its own, used once. Every reader ends with an event that says how the request went: RangeEnd,
+  AcqAnswer, PutAnswer, or Refusal. After a Refusal nothing more is read: the connection must be closed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Final, TypeAlias
+
+from tsmodel.errors import LocalProtocolError
+from tsmodel.keys import KEY_SIZE, LIMITS, Key
+from tsmodel.wire.chunk import Batch, RowChunk
+from tsmodel.wire.events import AcqAnswer, Command, PutAnswer, RangeEnd, Refusal
+from tsmodel.wire.reader import Parser, Reader
+from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm
+
+__all__ = [
+    "MAX_BATCH_SIZE",
+    "PORTION_BUFFERS",
+    "PORTION_BYTES",
+    "Buffers",
+    "GetAcqAnswerReader",
+    "GetAnswerReader",
+    "GetEvent",
+    "PutAnswerReader",
+    "gathered",
+    "get_acq_request",
+    "get_request",
+    "portions",
+    "put_request",
+    "unsent",
+]
+
+Buffers: TypeAlias = Iterable["bytes | memoryview"]
+"""Bytes to be sent in their order; may be made as they are sent."""
+
+MAX_BATCH_SIZE: Final = 2**31 - 1
+"""Most bytes of records that one batch of a put can announce."""
+
+_SMALL: Final = 2**14
+PORTION_BYTES: Final = 2**19
+PORTION_BUFFERS: Final = 512
+"""Systems take at least 1,024 in one call."""
+
+_HEADER: Final = struct.Struct("<iQ")
+_BATCH: Final = struct.Struct("<ii")
+_GUARD: Final = struct.pack("<i", -1)
+
+
+def get_request(key_min: Key, key_max: Key) -> Buffers:
+    """A GET of the half-open box between two keys."""
+    return [_HEADER.pack(Command.GET, 2 * KEY_SIZE) + key_min.to_bytes() + key_max.to_bytes()]
+
+
+def get_acq_request(key_min: Key, key_max: Key) -> Buffers:
+    """A GETACQ of the half-open box between two keys."""
+    return [_HEADER.pack(Command.GETACQ, 2 * KEY_SIZE) + key_min.to_bytes() + key_max.to_bytes()]
+
+
+def put_request(batches: Iterable[Batch], *, with_acq: bool, max_batch_size: int = MAX_BATCH_SIZE) -> Buffers:
+    """A PUT, or a PUTA `with_acq`. Its buffers are made as they are asked for.
+
+    Args:
+        batches: records in PUT form, or PUTA form `with_acq`.
+        with_acq: whether the records carry their acq.
+        max_batch_size: most bytes of records in one batch on the wire; larger ones are split between records. A record that
+            is larger travels alone.
+
+    Raises:
+        LocalProtocolError: for a size that no batch can have; from the buffers, for a cid that no record can have.
+        RemoteProtocolError: from the buffers, when a batch that must be split does not consist of whole records.
+    """
+    if not 1 <= max_batch_size <= MAX_BATCH_SIZE:
+        raise LocalProtocolError(f"max_batch_size is {max_batch_size}; it must be 1 to {MAX_BATCH_SIZE}")
+    return _put_buffers(batches, with_acq, max_batch_size)
+
+
+def _put_buffers(batches: Iterable[Batch], with_acq: bool, max_batch_size: int) -> Iterator[bytes | memoryview]:
+    form = PUTA_FORM if with_acq else PUT_FORM
+    yield _HEADER.pack(Command.PUTA if with_acq else Command.PUT, 0)
+    for batch in batches:
+        if not LIMITS["cid"].least <= batch.cid <= LIMITS["cid"].bound:
+            raise LocalProtocolError(
+                f"a batch has cid {batch.cid}; it must be 0 to {LIMITS['cid'].bound}; a negative one would end the put"
+            )
+        for piece in _pieces(batch, form, max_batch_size):
+            yield _BATCH.pack(batch.cid, len(piece))
+            yield piece
+    yield _GUARD
+
+
+def gathered(buffers: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """The same bytes for a writer that takes a buffer at a time: small neighbours are joined, large ones not copied."""
+    small: list[bytes | memoryview] = []
+    size = 0
+    for buffer in buffers:
+        if small and size + len(buffer) > _SMALL:
+            yield b"".join(small)
+            small, size = [], 0
+        if len(buffer) > _SMALL:
+            yield buffer
+        else:
+            small.append(buffer)
+            size += len(buffer)
+    if small:
+        yield b"".join(small)
+
+
+def portions(buffers: Iterable[bytes | memoryview]) -> Iterator[list[memoryview]]:
+    """The same bytes for a writer that takes many buffers at a time: as many as one call takes, or half a MiB."""
+    portion: list[memoryview] = []
+    size = 0
+    for buffer in buffers:
+        portion.append(memoryview(buffer))
+        size += len(buffer)
+        if size >= PORTION_BYTES or len(portion) == PORTION_BUFFERS:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
+
+
+def unsent(portion: list[memoryview], sent: int) -> list[memoryview]:
+    """What is left of a portion of which `sent` bytes were written."""
+    at = 0
+    while at < len(portion) and sent >= len(portion[at]):
+        sent -= len(portion[at])
+        at += 1
+    left = portion[at:]
+    if sent:
+        left[0] = left[0][sent:]
+    return left
+
+
+def _pieces(batch: Batch, form: RecordForm, most: int) -> Iterator[memoryview]:
+    """The batch's records in pieces of at most `most` bytes; a record that is larger stands alone."""
+    total = len(batch.records)
+    if total <= most:
+        if total:
+            yield batch.records
+        return
+    if batch.record_size:
+        length = max(1, most // batch.record_size) * batch.record_size
+        for start in range(0, total, length):
+            yield batch.records[start : start + length]
+        return
+    offsets = form.offsets(batch.records) if batch.offsets is None else batch.offsets
+    ends = [*offsets.tolist()[1:], total]
+    start = 0
+    for before, end in zip([0, *ends], ends, strict=False):
+        if end - start > most and before > start:
+            yield batch.records[start:before]
+            start = before
+    yield batch.records[start:]
+
+
+_SIZE_FIELD: Final = 4
+_ACQ: Final = struct.Struct("<q")
+_ACQ_PAIR: Final = struct.Struct("<qq")
+
+GetEvent: TypeAlias = RowChunk | RangeEnd | Refusal
+"""A chunk is valid until the reader's next buffer is asked for."""
+
+
+class GetAnswerReader(Reader[GetEvent]):
+    """Reads the answer to a GET: chunks, then RangeEnd or Refusal."""
+
+    what = "the answer to a GET"
+
+    def _parse(self) -> Parser[GetEvent, None]:
+        status, size = yield from self._header()
+        if status:
+            self._drop()
+            yield Refusal(status, before_records=True)
+            return
+        yield from self._skip(size)
+        while True:
+            records, found = self._whole_records(GET_FORM)
+            if found.count:
+                yield RowChunk(records, found.count, found.record_size, found.offsets)
+            if self._next_size(GET_FORM) == 0:
+                break
+            yield None
+        self._buffer.take(_SIZE_FIELD)
+        status, size = yield from self._header()
+        if status:
+            self._drop()
+            yield Refusal(status)
+            return
+        (acq,) = yield from self._values(_ACQ, size)
+        yield RangeEnd(acq)
+
+
+class GetAcqAnswerReader(Reader["AcqAnswer | Refusal"]):
+    """Reads the answer to a GETACQ."""
+
+    what = "the answer to a GETACQ"
+
+    def _parse(self) -> Parser[AcqAnswer | Refusal, None]:
+        status, size = yield from self._header()
+        if status:
+            self._drop()
+            yield Refusal(status)
+            return
+        (acq,) = yield from self._values(_ACQ, size)
+        yield AcqAnswer(acq)
+
+
+class PutAnswerReader(Reader["PutAnswer | Refusal"]):
+    """Reads the answer to a PUT or PUTA."""
+
+    what = "the answer to a PUT"
+
+    def _parse(self) -> Parser[PutAnswer | Refusal, None]:
+        status, size = yield from self._header()
+        if status:
+            self._drop()
+            yield Refusal(status)
+            return
+        acq_min, acq_max = yield from self._values(_ACQ_PAIR, size)
+        yield PutAnswer(acq_min, acq_max)

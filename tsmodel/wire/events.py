@@ -1,0 +1,147 @@
+"""Commands, statuses and events: requests as a server sees them, answers as a client sees them."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+from tsmodel.keys import Key
+from tsmodel.wire.records import WholeRecords
+
+__all__ = [
+    "AcqAnswer",
+    "Command",
+    "GetAcqRequest",
+    "GetRequest",
+    "PutAnswer",
+    "PutBegin",
+    "PutEnd",
+    "PutRecords",
+    "RangeEnd",
+    "Refusal",
+    "Status",
+    "describe",
+]
+
+
+class Command(IntEnum):
+    """What a request asks for."""
+
+    GET = 1
+    PUT = 5
+    PUTA = 6
+    GETACQ = 7
+
+
+class Status(IntEnum):
+    """What an answer's header says: OK, or an error of the server."""
+
+    OK = 0
+    ERROR = -1
+    INVARG = -2
+    RETRY = -3
+    TIMEOUT = -4
+    NOMEM = -5
+    IOERR = -6
+    NOPERM = -7
+    NOIMPL = -8
+    ABORT = -9
+    UNAUTHORIZED = -11
+    INACTIVE = -12
+
+
+_MEANINGS = {
+    Status.ERROR: "the server could not do it",
+    Status.INVARG: "the request is not valid",
+    Status.RETRY: "try again",
+    Status.TIMEOUT: "the server ran out of time",
+    Status.NOMEM: "the server is out of memory",
+    Status.IOERR: "the server could not read or write its storage",
+    Status.NOPERM: "not permitted",
+    Status.NOIMPL: "the server does not know this command",
+    Status.ABORT: "the server gave the request up",
+    Status.UNAUTHORIZED: "not authorized",
+    Status.INACTIVE: "the server is not active",
+}
+
+
+def describe(status: int) -> str:
+    """A status in words.
+
+    >>> describe(-3)
+    'RETRY (-3): try again'
+    """
+    if status == Status.OK:
+        return "OK (0)"
+    if status not in _MEANINGS:
+        return f"status {status}, which this client does not know"
+    known = Status(status)
+    return f"{known.name} ({status}): {_MEANINGS[known]}"
+
+
+class GetRequest(msgspec.Struct, frozen=True):
+    """Asks for the records of a range; its keys are as they came, valid or not."""
+
+    key_min: Key
+    key_max: Key
+
+
+class GetAcqRequest(msgspec.Struct, frozen=True):
+    """Asks for the last acq of a range; its keys are as they came, valid or not."""
+
+    key_min: Key
+    key_max: Key
+
+
+class PutBegin(msgspec.Struct, frozen=True):
+    """A put begins: PUTA when `with_acq`."""
+
+    with_acq: bool
+
+
+class PutRecords(msgspec.Struct, frozen=True):
+    """Some whole records of a put, all of one cid. The view is valid until the reader's next buffer is asked for."""
+
+    cid: int
+    records: memoryview
+    found: WholeRecords
+
+
+class PutEnd(msgspec.Struct, frozen=True):
+    """A put has arrived whole, with the guard at its end."""
+
+
+class RangeEnd(msgspec.Struct, frozen=True):
+    """A GET answer is complete.
+
+    Attributes:
+        acq: the range's last full-commit acq, cut to its end.
+    """
+
+    acq: int
+
+
+class AcqAnswer(msgspec.Struct, frozen=True):
+    """The answer to GETACQ."""
+
+    acq: int
+
+
+class PutAnswer(msgspec.Struct, frozen=True):
+    """A put is stored, with these acquisition times."""
+
+    acq_min: int
+    acq_max: int
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """The server answers with an error status; the connection is of no more use.
+
+    Attributes:
+        status: see `tsmodel.wire.events`.
+        before_records: whether it stands where the records of a GET would begin.
+    """
+
+    status: int
+    before_records: bool = False
