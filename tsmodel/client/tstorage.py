@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from tsmodel.backend import AcqInterval, AsyncScan, Batch, Scan, Spare
+from tsmodel.backend import AcqInterval, Batch, Scan, Spare
 from tsmodel.client.operations import Operation, get, get_acq, put
 from tsmodel.io.connections import refusal_error
 from tsmodel.io.effects import Work
 from tsmodel.io.pool import PoolOptions, PoolState
 from tsmodel.io.retry import ONCE, Retry, again
-from tsmodel.io.runners import perform, perform_async, run, run_async, stream, stream_async
+from tsmodel.io.runners import AsyncScan, perform, perform_async, run, run_async, stream, stream_async
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.client_role import GetEvent

@@ -11,7 +11,7 @@ Rules kept here:
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
@@ -579,12 +579,12 @@ class Resampling(_Resampled[Executor[Any]]):
                 integers leaves int64; more values or windows come together than `max_rows_in_memory`.
             DecodeError: when a payload does not fit the model, unless such records are to be skipped.
         """
-        return self._executor.run(self._sink(named))
+        return self._executor.run(self._executor.running(self._sink(named)))
 
 
 class AsyncResampling(_Resampled[AsyncExecutor[Any]]):
     """See `Resampling`."""
 
-    async def agg(self, **named: Aggregate) -> Windows:
+    def agg(self, **named: Aggregate) -> Awaitable[Windows]:
         """See `Resampling.agg`."""
-        return await self._executor.run(self._sink(named))
+        return self._executor.run(self._executor.running(self._sink(named)))
