@@ -9,9 +9,6 @@ import typer
 
 from tsmodel.cli import options as of
 from tsmodel.cli.failures import UsageError
-from tsmodel.cli.models import models_of
-from tsmodel.cli.opening import reading
-from tsmodel.cli.output import note
 from tsmodel.errors import MissingLibraryError
 
 __all__ = ["ui_"]
@@ -78,6 +75,9 @@ def ui_(
             raise MissingLibraryError(f"tsmodel ui needs {name}: pip install 'tstorage-model[web]'", library=name)
     if tls_key is not None and tls_cert is None:
         raise UsageError("--tls-key is of no use without --tls-cert")
+    from tsmodel.cli.models import models_of
+    from tsmodel.cli.opening import reading
+    from tsmodel.cli.output import note
     from tsmodel.web.app import application
     from tsmodel.web.guard import new_token
     from tsmodel.web.serving import address_of, check_certificate, listening, needs_token, serve
