@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tsmodel import Bool, Float32, Int32, KeyRange, TSModel
-from tsmodel.model.base import codec_of
+from tsmodel.model.model import codec_of
 from tsmodel.store import EmbeddedStore, open_store
 from tsmodel.wire.chunk import Chunk
 

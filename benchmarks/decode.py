@@ -9,8 +9,8 @@ import attrs
 
 from benchmarks.data import Reading, chunks_of, readings
 from benchmarks.harness import Result, compared, race
-from tsmodel.codec import row_codec
-from tsmodel.model.base import codec_of
+from tsmodel.layout import row_codec
+from tsmodel.model.model import codec_of
 
 COUNT = 200_000
 

@@ -15,8 +15,8 @@ import attrs
 from benchmarks.decode import PlainKey, PlainRecord
 from benchmarks.harness import Result, compared, race
 from tsmodel import DateTime, Enumerated, Int32, Scaled, Text, TSModel, UInt8, field
-from tsmodel.codec import RowCodec
-from tsmodel.model.base import codec_of
+from tsmodel.layout import RowCodec
+from tsmodel.model.model import codec_of
 from tsmodel.timestamps import EPOCH
 from tsmodel.wire.chunk import RowChunk, parsed
 from tsmodel.wire.records import GET_FORM

@@ -10,7 +10,7 @@ from statistics import median
 from benchmarks.data import Reading, copied, readings
 from benchmarks.harness import Result, race, seconds
 from tsmodel import KeyRange, Session, connect
-from tsmodel.model.base import codec_of
+from tsmodel.model.model import codec_of
 
 MILLIONS = 5
 METERS = 5000  # so that a series has 1,000 records

@@ -86,7 +86,7 @@ if TYPE_CHECKING:
         field,
         padding,
     )
-    from tsmodel.model.aggregates import count
+    from tsmodel.model.column import count
     from tsmodel.query import AsyncQuery, Query
     from tsmodel.session import AsyncSession, Receipt, Session, connect, connect_async
     from tsmodel.timestamps import now_ns, to_datetime, to_iso, to_ns
@@ -99,7 +99,7 @@ else:
             "io.retry": "Retry",
             "errors": "TSModelError WriteError",
             "keys": "Key KeyRange",
-            "model.aggregates": "count",
+            "model.column": "count",
             "model": (
                 "Acq Array Bits Blob Bool Cap Char Cid Column Date DateTime Duration Enumerated "
                 "Expression Flags Float16 Float32 Float64 Int8 Int16 Int32 Int64 IntColumn IpAddress Mid Moid Nested "

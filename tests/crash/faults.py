@@ -37,6 +37,7 @@ from tsmodel import Int16, TSModel, connect
 from tsmodel.errors import StoreError, TSModelError, WriteError
 from tsmodel.store import EmbeddedStore, blocks, care, open_store, verify
 from tsmodel.store import sqlite as engine
+from tsmodel.store.intake import SLICE_BYTES
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine
 
@@ -72,8 +73,8 @@ class Run:
         self.path = directory / "store.tsdb"
         self.store: EmbeddedStore | None = None
 
-    def opened(self, policy: MergePolicy | None = None) -> EmbeddedStore:
-        self.store = EmbeddedStore(SQLiteEngine(str(self.path)), policy=policy)
+    def opened(self, policy: MergePolicy | None = None, slice_bytes: int = SLICE_BYTES) -> EmbeddedStore:
+        self.store = EmbeddedStore(SQLiteEngine(str(self.path)), policy=policy, slice_bytes=slice_bytes)
         return self.store
 
     @contextmanager
@@ -114,6 +115,15 @@ def spill(run: Run) -> None:
     run.arm()
     for _ in range(2):
         run.world.put(store, 1000)
+
+
+def sliced(run: Run) -> None:
+    """Puts that are encoded in slices before they are stored."""
+    store = run.opened(slice_bytes=3000)
+    store.engine._writer.execute("PRAGMA cache_size = 1")
+    run.arm()
+    for _ in range(2):
+        run.world.put(store, 400)
 
 
 def checkpoint(run: Run) -> None:
@@ -246,7 +256,7 @@ def flush(run: Run) -> None:
             raise Violation(f"a flush said {stored} stored and {unknown} in doubt, and {count} are there")
 
 
-_CHANGES = (put, create, merge, spill, checkpoint, advance, close, reopen, compact, backup, recover, flush)
+_CHANGES = (put, create, merge, spill, sliced, checkpoint, advance, close, reopen, compact, backup, recover, flush)
 OPERATIONS: dict[str, Callable[[Run], None]] = {each.__name__: each for each in (*_CHANGES, examine, read_only, scan)}
 
 

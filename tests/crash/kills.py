@@ -52,7 +52,7 @@ def work(path: str, first: int, kind: str) -> None:
     number = first
 
     def opened() -> EmbeddedStore:
-        store = EmbeddedStore(SQLiteEngine(path), policy=policy)
+        store = EmbeddedStore(SQLiteEngine(path), policy=policy, slice_bytes=6000)  # half of the puts are larger
         store.engine._writer.execute("PRAGMA wal_autocheckpoint = 20")
         return store
 

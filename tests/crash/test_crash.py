@@ -30,7 +30,7 @@ def program(name: str, *arguments: str, directory: Path) -> Any:
 
 @under_shim
 def test_disks_that_fail(tmp_path: Path) -> None:
-    operations = ["put", "create", "checkpoint", "close", "reopen", "compact", "backup"]
+    operations = ["put", "create", "sliced", "checkpoint", "close", "reopen", "compact", "backup"]
     found = program("faults.py", "--every", "97", "--only", ",".join(operations), directory=tmp_path)
     assert set(found["faults"]) == set(operations)
 

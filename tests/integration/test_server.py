@@ -630,6 +630,27 @@ def test_all_connections_share_one_limit_of_memory(store: EmbeddedStore) -> None
     assert len(scanned(store)) == 2000
 
 
+def test_a_large_put_takes_the_memory_of_what_is_compressed(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_slice_bytes", 100_000)
+    regular = [put_record(bytes(100), n % 7, 1, n) for n in range(5000)]
+    rng = random.Random(1)
+    noise = [put_record(rng.randbytes(100), n % 7, 1, n) for n in range(5000)]
+    with listener(store, max_memory=400_000) as server:
+        assert said(server.address, put_of(*((n % 3, regular[at : at + 50]) for n, at in enumerate(range(0, 5000, 50)))))[
+            :4
+        ] == bytes(4)
+        assert server.memory.peak < 350_000
+        assert said(
+            server.address, put_of(*((n % 3, noise[at : at + 50]) for n, at in enumerate(range(0, 5000, 50))))
+        ) == struct.pack("<iQ", -5, 0)
+        until(lambda: server.memory.used == 0)
+        with socket.create_connection(server.address, 10) as peer:  # which goes away in the middle
+            peer.sendall(put_of((1, regular))[:-4])
+            until(lambda: server.memory.used > 0)
+        until(lambda: server.memory.used == 0)
+    assert len(scanned(store)) == 5000
+
+
 def test_room_for_a_large_record_counts_and_is_given_back(store: EmbeddedStore) -> None:
     with listener(store, max_memory=2**20) as server, socket.create_connection(server.address, 10) as peer:
         peer.sendall(put_of((1, [put_record(bytes(300_000), 1, 1, 1)])))

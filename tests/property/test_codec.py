@@ -12,9 +12,9 @@ from support.batches import scanned
 from support.budget import examples
 
 from tsmodel.backend import Batch
-from tsmodel.codec import Layout, RowCodec, packed, row_codec
 from tsmodel.errors import EncodeError
 from tsmodel.keys import KeyRange
+from tsmodel.layout import Layout, RowCodec, packed, row_codec
 from tsmodel.store import open_store
 from tsmodel.store.store import EmbeddedStore
 from tsmodel.types.scalars import KEY_SCALARS, SCALARS, Scalar

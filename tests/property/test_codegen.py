@@ -23,7 +23,7 @@ from tsmodel.client.record import Record
 from tsmodel.codegen import file_name, render
 from tsmodel.errors import DecodeError, SchemaError
 from tsmodel.keys import Key
-from tsmodel.model.base import codec_of
+from tsmodel.model.model import codec_of
 
 KEY = Key(1, 2, 3, 4, 5)
 NUMBERS = itertools.count()

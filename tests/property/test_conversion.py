@@ -40,8 +40,8 @@ from tsmodel import (
 )
 from tsmodel.errors import ConversionError, EncodeError, TimestampError
 from tsmodel.timestamps import to_iso, to_ns
-from tsmodel.types.iso import iso_texts, ns_of_texts
-from tsmodel.types.shortest import shortest, shortest_of
+from tsmodel.types.numbers import shortest, shortest_of
+from tsmodel.types.times import iso_texts, ns_of_texts
 
 tables = st.one_of(models(), models(fixed | nullables()), variable_models()).flatmap(
     lambda made: rows(*made).map(lambda objects: (made[0], objects))
@@ -172,7 +172,7 @@ def test_lines_at_once_are_what_each_is_by_itself(lines: list[tuple[str, ...]], 
     import csv
     from unittest import mock
 
-    from tsmodel.model.conversion import csv_cells
+    from tsmodel.interop import csv_cells
 
     want: list[Any] = []
     for line in lines:

@@ -18,7 +18,7 @@ from tsmodel import TSModel, TSStruct
 from tsmodel.client.record import Record
 from tsmodel.errors import DecodeError
 from tsmodel.keys import Key
-from tsmodel.model.base import codec_of
+from tsmodel.model.model import codec_of
 
 TIMES = 20
 SPARE = 16 * 1024

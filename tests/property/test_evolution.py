@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from support.budget import examples
 
 from tsmodel import Bool, Float64, Int16, Int32, Text, TSModel, UInt8, connect
-from tsmodel.codec.claims import Claim, sorted_by
 from tsmodel.errors import SchemaError
 from tsmodel.keys import Key
-from tsmodel.model.base import codec_of
+from tsmodel.layout.matching import Claim, sorted_by
+from tsmodel.model.model import codec_of
 from tsmodel.wire.chunk import parsed
 
 KINDS: dict[Any, st.SearchStrategy[Any]] = {

@@ -16,9 +16,9 @@ from support.wiring import get_record
 
 from tsmodel import TSModel
 from tsmodel.client.record import Record
-from tsmodel.codec import Fit
 from tsmodel.errors import DecodeError, EncodeError
-from tsmodel.model.base import codec_of
+from tsmodel.layout import Fit
+from tsmodel.model.model import codec_of
 from tsmodel.types.bits import BitsCodec
 from tsmodel.wire.chunk import RowChunk, parsed
 

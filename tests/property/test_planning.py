@@ -12,7 +12,7 @@ from support.budget import examples
 from support.conditions import Condition, conditions, key_conditions
 from support.models import Sample, samples
 
-from tsmodel.model.base import codec_of
+from tsmodel.model.model import codec_of
 from tsmodel.query.plan import Plan, plan
 
 acquired = st.builds(lambda row, acq: msgspec.structs.replace(row, acq=acq), samples, st.integers(-2, 8))

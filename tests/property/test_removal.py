@@ -56,7 +56,7 @@ class Case:
         policy = MergePolicy(
             2, some([200, 5000, 2**23]), dense=some([2, 64]), whole=some([100, 2**21]), step=some([300, 2**24])
         )
-        return EmbeddedStore(engine, clock=self.clock, policy=policy)
+        return EmbeddedStore(engine, clock=self.clock, policy=policy, slice_bytes=some([200, 900, 2**25]))
 
     def clock(self) -> int:
         self.time += self.rng.choice([0, 1, 1, 5, -2])

@@ -17,7 +17,7 @@ from tsmodel import TSModel, TSStruct, field, schema
 from tsmodel.client.record import Record
 from tsmodel.errors import TSModelError
 from tsmodel.keys import Key
-from tsmodel.model.base import codec_of
+from tsmodel.model.model import codec_of
 
 KEY = Key(1, 2, 3, 4, 5)
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from support.batches import Row, batches, scanned
 from support.budget import examples
 
+from tsmodel.backend import Batch
 from tsmodel.keys import LIMITS, Key, KeyRange
 from tsmodel.store import EmbeddedStore
-from tsmodel.store.intake import arrived
+from tsmodel.store.intake import Put
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine
-from tsmodel.store.store import _Put
 
 small = st.integers(0, 3)
 extreme = {name: st.sampled_from([limits.least, limits.bound - 1, limits.bound]) for name, limits in LIMITS.items()}
@@ -41,17 +41,21 @@ steps = st.lists(puts | st.just("reopen") | boxes, max_size=25)
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "sqlite with a small cache"])
 @settings(max_examples=examples(60), deadline=None)
-@given(steps=steps, fan_in=st.sampled_from([2, 3, 8]), final=st.sampled_from([100, 2000, 2**23]))
-def test_scans_see_what_a_list_holds(kind: str, steps: list[object], fan_in: int, final: int) -> None:
+@given(
+    steps=steps,
+    fan_in=st.sampled_from([2, 3, 8]),
+    final=st.sampled_from([100, 2000, 2**23]),
+    slice_bytes=st.sampled_from([500, 3000, 2**25]),
+)
+def test_scans_see_what_a_list_holds(kind: str, steps: list[object], fan_in: int, final: int, slice_bytes: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         clock = random.Random(1)
 
         def opened() -> EmbeddedStore:
             path, cache = str(Path(directory, "store.tsdb")), 200 if "cache" in kind else 2**20
             engine = MemoryEngine() if kind == "memory" else SQLiteEngine(path, cache)
-            return EmbeddedStore(
-                engine, clock=lambda: clock.randrange(4), policy=MergePolicy(fan_in, final, dense=3, whole=200, step=100)
-            )
+            policy = MergePolicy(fan_in, final, dense=3, whole=200, step=100)
+            return EmbeddedStore(engine, clock=lambda: clock.randrange(4), policy=policy, slice_bytes=slice_bytes)
 
         store, model = opened(), list[Row]()
         settled: dict[int, list[Row]] = {}
@@ -89,17 +93,31 @@ def _apply(store: EmbeddedStore, model: list[Row], put: list[Row], with_acq: boo
     model.extend(kept)
 
 
+def prepared(store: EmbeddedStore, sent: list[Batch], with_acq: bool) -> Put:
+    put = store.begin_put(with_acq=with_acq)
+    for each in sent:  # as they come from a connection
+        put.add([each])
+    put.prepare()
+    return put
+
+
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 @settings(max_examples=60, deadline=None)
-@given(groups=st.lists(st.lists(puts, max_size=6), max_size=6), fan_in=st.sampled_from([2, 8]), seed=st.integers(0, 9))
+@given(
+    groups=st.lists(st.lists(puts, max_size=6), max_size=6),
+    fan_in=st.sampled_from([2, 8]),
+    seed=st.integers(0, 9),
+    slice_bytes=st.sampled_from([200, 2**25]),
+)
 def test_puts_that_are_stored_together_are_stored_as_one_after_the_other(
-    kind: str, groups: list[list[tuple[bool, list[Row]]]], fan_in: int, seed: int
+    kind: str, groups: list[list[tuple[bool, list[Row]]]], fan_in: int, seed: int, slice_bytes: int
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
 
         def opened(name: str) -> EmbeddedStore:
             engine = MemoryEngine() if kind == "memory" else SQLiteEngine(str(Path(directory, name)))
-            return EmbeddedStore(engine, clock=lambda: time, policy=MergePolicy(fan_in, 2000))
+            policy = MergePolicy(fan_in, 2000)
+            return EmbeddedStore(engine, clock=lambda: time, policy=policy, slice_bytes=slice_bytes)
 
         together, apart = opened("together.tsdb"), opened("apart.tsdb")
         times = random.Random(seed)
@@ -109,7 +127,7 @@ def test_puts_that_are_stored_together_are_stored_as_one_after_the_other(
                 (batches(rows if with_acq else [(*row[:4], row[5]) for row in rows], with_acq=with_acq), with_acq)
                 for with_acq, rows in group
             ]
-            waiting = [_Put(arrived(each, with_acq=with_acq), with_acq) for each, with_acq in sent]
+            waiting = [prepared(together, *each) for each in sent]
             together._store(waiting)
             assert [put.outcome for put in waiting] == [apart.append(each, with_acq=with_acq) for each, with_acq in sent]
             assert together.last_acq(KeyRange()) == apart.last_acq(KeyRange())

@@ -13,11 +13,11 @@ from support.budget import examples
 from support.fields import rows, variable_models
 
 from tsmodel import Array, Blob, Bool, Float32, Int16, Nullable, Text, TSModel, UInt8, UInt16, connect, field
-from tsmodel.codec import SpanRecords, VariableRecords
 from tsmodel.errors import DecodeError
 from tsmodel.frames.frame import ArrowFrame, ColumnsFrame
-from tsmodel.model.base import codec_of
+from tsmodel.layout import SpanRecords, VariableRecords
 from tsmodel.model.meta import schema_of
+from tsmodel.model.model import codec_of
 from tsmodel.wire.chunk import Chunk, parsed
 from tsmodel.wire.records import GET_FORM
 

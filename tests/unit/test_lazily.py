@@ -32,11 +32,17 @@ EMBEDDED = f"""{MODEL}with connect("memory:") as session:
 """
 SLOW = {"asyncio", "cattrs", "csv", "multiprocessing", "opentelemetry", "pandas", "polars", "pyarrow", "socket", "ssl"}
 
+HEAVY_HELP = ("codegen", "serve")
+"""Modules of commands whose help shows what other modules say: names of languages, and limits of the server."""
+
 
 def loaded(program: str) -> set[str]:
     """The modules that a program loads, in an interpreter of its own."""
-    command = [sys.executable, "-I", "-c", f"{program}\nimport sys\nprint(*sys.modules)"]
-    return set(subprocess.run(command, cwd=ROOT.parent, capture_output=True, text=True, check=True).stdout.split())
+    here = f"import sys\nsys.path.insert(0, {str(ROOT.parent)!r})\n"
+    command = [sys.executable, "-I", "-c", f"{here}{program}\nprint(*sys.modules)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
 
 
 def test_importing_tsmodel_loads_no_part_of_it_and_no_library() -> None:
@@ -56,6 +62,22 @@ def test_an_embedded_session_loads_nothing_of_the_network() -> None:
     found = loaded(EMBEDDED)
     assert not found & SLOW
     assert not found & {"tsmodel.client.tstorage", "tsmodel.frames.frame", "tsmodel.query.resample", "tsmodel.store.care"}
+
+
+def test_help_of_a_command_loads_neither_models_nor_numpy() -> None:
+    """One after another in one interpreter: the first that loads something is named."""
+    program = f"""
+import sys
+from tsmodel.cli import main
+from tsmodel.cli.commands import COMMANDS
+
+for name, command in COMMANDS.items():
+    if command.module not in {HEAVY_HELP}:
+        assert main([name, "--help"]) == 0
+        found = {{"msgspec", "numpy", "pydantic", "rich", "tsmodel.model", "tsmodel.session"}} & set(sys.modules)
+        assert not found, f"{{name}} --help imports {{found}}: import that within the function that needs it"
+"""
+    assert "tsmodel.cli.reading" in loaded(program)
 
 
 @pytest.mark.parametrize("package", LAZY)

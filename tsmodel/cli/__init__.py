@@ -16,13 +16,12 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from tsmodel.cli.commands import COMMANDS
+from tsmodel.cli.commands import COMMANDS, COMPLETE
 
 __all__ = ["main"]
 
 _INSTALL: Final = "pip install 'tstorage-model[cli]'"
 _COMPLETION: Final = ("--install-completion", "--show-completion")
-_COMPLETE: Final = "_TSMODEL_COMPLETE"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: list[str]) -> int:
     name = given[0] if given else "--help"
-    if _COMPLETE in os.environ or name in _COMPLETION:
+    if COMPLETE in os.environ or name in _COMPLETION:
         return _typer(given)
     if name in ("--help", "-h", "help"):
         if len(given) > 1 and name == "help":

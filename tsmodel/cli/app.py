@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from tsmodel.cli.commands import COMMANDS
+from tsmodel.cli.commands import COMMANDS, COMPLETE
 from tsmodel.cli.failures import Ended, closed_pipe
 
 __all__ = ["run"]
@@ -36,11 +37,32 @@ def run(arguments: list[str]) -> int:
 
 
 def _ended(arguments: list[str]) -> int:
+    # A command is run by itself: the group of all commands is there for completion, and takes long to build.
+    name = arguments[0] if arguments else ""
+    if name in COMMANDS and COMPLETE not in os.environ:
+        command, rest, program = _command(name), arguments[1:], f"tsmodel {name}"
+    else:
+        command, rest, program = typer.main.get_command(_app), arguments, "tsmodel"
     try:
-        status = typer.main.get_command(_app).main(arguments, prog_name="tsmodel", standalone_mode=False)
+        status = command.main(rest, prog_name=program, standalone_mode=False)
     except Ended as ended:
         return ended.status
     return status if isinstance(status, int) else 0
+
+
+def _command(name: str) -> Any:
+    """A command, with the module that has it."""
+    module = importlib.import_module(f"tsmodel.cli.{COMMANDS[name].module}")
+    function = getattr(module, f"{name}_")
+    # Behind a line of \b text keeps its lines.
+    text = inspect.cleandoc(function.__doc__).replace("\n\nExample", "\n\n\b\nExample")
+    return _made(name, _guarded(function), help=text, context_settings=_SETTINGS)
+
+
+def _made(name: str, function: Callable[..., Any], **options: Any) -> Any:
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(name, **options)(function)
+    return typer.main.get_command(app)
 
 
 class _Lazy(TyperGroup):
@@ -65,16 +87,9 @@ class _Lazy(TyperGroup):
         command = COMMANDS.get(cmd_name)
         if command is None:
             return None
-        app = typer.Typer(add_completion=False, rich_markup_mode=None)
         if command.is_plain or self._is_naming:
-            app.command(cmd_name, help=command.summary)(_plain)
-        else:
-            module = importlib.import_module(f"tsmodel.cli.{command.module}")
-            function = getattr(module, f"{cmd_name}_")
-            # Behind a line of \b text keeps its lines.
-            text = inspect.cleandoc(function.__doc__).replace("\n\nExample", "\n\n\b\nExample")
-            app.command(cmd_name, help=text, context_settings=_SETTINGS)(_guarded(function))
-        return typer.main.get_command(app)
+            return _made(cmd_name, _plain, help=command.summary)
+        return _command(cmd_name)
 
 
 def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:

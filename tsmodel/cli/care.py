@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tsmodel.cli import options as of
-from tsmodel.cli.opening import file_of, reading, writing
 from tsmodel.cli.output import counted, note, print_json, progress, size
-from tsmodel.store.care import Fault, recover, verify
+
+if TYPE_CHECKING:
+    from tsmodel.store.care import Fault
 
 __all__ = ["backup_", "compact_", "recover_", "verify_"]
 
@@ -24,6 +25,8 @@ def backup_(
     Example:
       tsmodel backup readings.tsdb /backups/readings-2026-11-24.tsdb
     """
+    from tsmodel.cli.opening import file_of, reading
+
     file_of(target, "backup")
     with reading(target) as session, progress("copying", "bytes") as done:
         found = session.backup(copy, done)
@@ -44,6 +47,9 @@ def verify_(
     Example:
       tsmodel verify readings.tsdb
     """
+    from tsmodel.cli.opening import file_of
+    from tsmodel.store.care import verify
+
     path = file_of(target, "verify")
     with progress("reading", "bytes") as done:
         found = verify(path, done)
@@ -82,6 +88,9 @@ def recover_(
     Example:
       tsmodel recover damaged.tsdb saved.tsdb
     """
+    from tsmodel.cli.opening import file_of
+    from tsmodel.store.care import recover
+
     path = file_of(target, "recover")
     with progress("reading", "bytes") as done:
         found = recover(path, new, done)
@@ -103,6 +112,8 @@ def compact_(
     Example:
       tsmodel compact readings.tsdb
     """
+    from tsmodel.cli.opening import file_of, writing
+
     file_of(target, "compact")
     with writing(target, create=False) as session, progress("merging", "bytes") as done:
         found = session.compact(done)

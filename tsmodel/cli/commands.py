@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-__all__ = ["COMMANDS", "EXIT", "Command"]
+__all__ = ["COMMANDS", "COMPLETE", "EXIT", "Command"]
 
 EXIT: Final = {
     0: "done",
@@ -15,6 +15,9 @@ EXIT: Final = {
     141: "whoever read the output closed it, as `head` does",
 }
 """What each exit status means."""
+
+COMPLETE: Final = "_TSMODEL_COMPLETE"
+"""The environment variable by which a shell asks for completion."""
 
 
 class Command(NamedTuple):

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tsmodel.cli import options as of
 from tsmodel.cli.failures import UsageError
-from tsmodel.cli.inference import Found, Given, inferred
-from tsmodel.cli.models import csv_options, model_of
-from tsmodel.cli.opening import note_for, writing, zone
 from tsmodel.cli.output import note, print_json
-from tsmodel.cli.storing import Stored, store, with_csv_options
 from tsmodel.errors import SchemaError
+
+if TYPE_CHECKING:
+    from tsmodel.cli.inference import Found, Given
+    from tsmodel.cli.storing import Stored
 
 __all__ = ["import_"]
 
@@ -63,6 +64,11 @@ def import_(
       tsmodel import meters.csv --to meters.tsdb --tz Europe/Warsaw
       tsmodel plot meters.tsdb --model meters.toml -o meters.png
     """
+    from tsmodel.cli.inference import Given, inferred
+    from tsmodel.cli.models import csv_options, model_of
+    from tsmodel.cli.opening import note_for, writing
+    from tsmodel.cli.storing import store, with_csv_options
+
     path = _existing(file)
     if to is None and not dry_run:
         to = _target()
@@ -152,8 +158,6 @@ def _existing(file: str) -> Path:
 
 
 def _target() -> str:
-    import os
-
     found = os.environ.get("TSMODEL_URL")
     if not found:
         raise UsageError("--to says where the records go: --to meters.tsdb, or tstorage://host:2025")
@@ -174,6 +178,8 @@ def _zone_name(tz: str | None) -> str | None:
     """A name that a file can keep."""
     if tz is None:
         return None
+    from tsmodel.cli.opening import zone
+
     found = zone(tz)
     if tz != "local":
         return tz

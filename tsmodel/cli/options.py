@@ -18,6 +18,7 @@ __all__ = [
     "Delimiter",
     "Encoding",
     "Errors",
+    "Format",
     "Json",
     "Mid",
     "Model",
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 OnError = Literal["raise", "skip"]
+Format = Literal["table", "csv", "jsonl", "parquet", "arrow"]
 
 Target = Annotated[
     str | None,

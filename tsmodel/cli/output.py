@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import IO, Any, Final, Literal
 
 from tsmodel.cli.failures import UsageError
-from tsmodel.timestamps import to_iso
 
 __all__ = ["Table", "counted", "iso", "note", "print_json", "progress", "size", "written"]
 
@@ -84,6 +83,8 @@ def note(text: str) -> None:
 
 def iso(ns: int | None) -> str | None:
     """A time as ISO 8601 text; None for none."""
+    from tsmodel.timestamps import to_iso
+
     return None if ns is None else to_iso(ns)
 
 

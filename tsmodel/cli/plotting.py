@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -10,11 +9,7 @@ import typer
 
 from tsmodel.cli import options as of
 from tsmodel.cli.failures import UsageError
-from tsmodel.cli.opening import query_of, reading, zone
 from tsmodel.cli.output import note, written
-from tsmodel.frames.frame import names_of
-from tsmodel.frames.libraries import library
-from tsmodel.model.meta import schema_of
 
 __all__ = ["plot_"]
 
@@ -53,6 +48,10 @@ def plot_(
     Example:
       tsmodel plot readings.tsdb --model readings.toml -y volts --cap 2026-11 -o volts.png
     """
+    from tsmodel.cli.opening import query_of, reading, zone
+    from tsmodel.frames.frame import names_of
+    from tsmodel.frames.libraries import library
+
     if model is None:
         raise UsageError("plot needs to know the fields: give --model, which `tsmodel import` saves")
     suffix = Path(output).suffix.lower()
@@ -88,6 +87,10 @@ def plot_(
 
 def _numbers(model: Any) -> list[str]:
     """The first fields that have numbers."""
+    from decimal import Decimal
+
+    from tsmodel.model.meta import schema_of
+
     names: list[str] = []
     for field in schema_of(model).layout.fields:
         codec = schema_of(model).columns[field.name].info.codec

@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
 from tsmodel.cli import options as of
 from tsmodel.cli.failures import UsageError
-from tsmodel.cli.models import Record
-from tsmodel.cli.opening import query_of, reading, zone
 from tsmodel.cli.output import Table, counted, iso, note, print_json, progress, size, written
-from tsmodel.cli.ranges import point
-from tsmodel.errors import QueryError
-from tsmodel.frames.frame import names_of
-from tsmodel.frames.libraries import library
-from tsmodel.query import Query
-from tsmodel.session.target import StoreFile, parse
-from tsmodel.store.care import Info, info
-from tsmodel.timestamps import now_ns
+
+if TYPE_CHECKING:
+    from tsmodel.query import Query
+    from tsmodel.store.care import Info
 
 __all__ = ["follow_", "get_", "info_", "series_"]
 
-Format = Literal["table", "csv", "jsonl", "parquet", "arrow"]
-
-_SUFFIXES: Final[dict[str, Format]] = {
-    ".csv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".feather": "arrow",
-    ".txt": "table",
-}
 _AT_ONCE: Final = 4096
 
 
@@ -55,6 +34,10 @@ def info_(
     Example:
       tsmodel info readings.tsdb
     """
+    from tsmodel.cli.opening import reading
+    from tsmodel.session.target import StoreFile, parse
+    from tsmodel.store.care import info
+
     parsed = parse(target)
     if isinstance(parsed, StoreFile) and parsed.path is not None:
         with reading(target):
@@ -92,10 +75,13 @@ def series_(
     Example:
       tsmodel series readings.tsdb --cid 1 --cap 2026-11-01..2026-12-01
     """
+    from tsmodel.cli.opening import reading
+    from tsmodel.cli.rows import skipped_of
+
     with reading(target) as session:
         query = _asked(session, model, cid, mid, moid, cap, acq, where, on_error, tz)
         found = query.series()
-        _tell_skipped(query)
+        skipped_of(query)
     rows = [
         {
             "cid": each.cid,
@@ -129,7 +115,7 @@ def get_(
     latest: Annotated[bool, typer.Option("--latest", help="Only the newest version of each record.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="Most records to give.")] = None,
     form: Annotated[
-        Format | None,
+        of.Format | None,
         typer.Option(
             "--format",
             "-f",
@@ -147,16 +133,19 @@ def get_(
     Example:
       tsmodel get readings.tsdb --cap today --where 'volts > 240' -m meters:Reading
     """
-    chosen = _format(form, output, as_json)
+    from tsmodel.cli.opening import reading
+    from tsmodel.cli.rows import columns_of, format_of, opened, order_of, printer, skipped_of, to_arrow
+
+    chosen = format_of(form, output, as_json)
     with reading(target) as session:
         query = _asked(session, model, cid, mid, moid, cap, acq, where, on_error, tz)
         if latest:
             query = query.latest()
         if order_by is not None:
-            query = query.order_by(*_order(query, order_by))
+            query = query.order_by(*order_of(query, order_by))
         if limit is not None:
             query = query.limit(limit)
-        names = _named(query, columns)
+        names = columns_of(query, columns)
         # Beside rows on the same screen a bar would be in the way.
         with written(output) as path, progress("reading", is_quiet=output in (None, "-")) as done:
             if chosen == "parquet":
@@ -164,11 +153,11 @@ def get_(
                     raise UsageError("a Parquet file needs a name: give -o FILE")
                 count = query.dump_parquet(path, *names)
             elif chosen == "arrow":
-                count = _to_arrow(query, names, path)
+                count = to_arrow(query, names, path)
             else:
-                with _text(path) as file:
-                    count = _printer(query.spec.model, names, chosen, file)(_told(query, done))
-        skipped = _tell_skipped(query)
+                with opened(path) as file:
+                    count = printer(query.spec.model, names, chosen, file)(_told(query, done))
+        skipped = skipped_of(query)
     if output not in (None, "-"):
         note(f"wrote {counted(count)} to {output}")
     elif chosen == "table" and not count:
@@ -214,6 +203,10 @@ def follow_(
     Example:
       tsmodel follow tstorage://host:2025 --model meters:Reading --mid 4711 --json
     """
+    from tsmodel.cli.opening import reading, zone
+    from tsmodel.cli.ranges import point
+    from tsmodel.cli.rows import columns_of, printer, skipped_of
+
     with reading(target) as session:
         query = _asked(session, model, cid, mid, moid, cap, None, where, on_error, tz)
         start: int | None = None
@@ -221,8 +214,8 @@ def follow_(
             start = point(since, zone(tz))
         elif since is None and checkpoint is None:
             start = query.last_acq()
-        names = _named(query, None)
-        printed = _printer(query.spec.model, names, "jsonl" if as_json else form, sys.stdout)
+        names = columns_of(query, None)
+        printed = printer(query.spec.model, names, "jsonl" if as_json else form, sys.stdout)
         following = query.follow(start, poll, checkpoint, checkpoint_every=_AT_ONCE, wait=wait)
         with following as new, _held_interrupts() as interrupts:
             while (row := interrupts.interruptible(lambda: next(new, None))) is not None:
@@ -231,7 +224,14 @@ def follow_(
                 if interrupts.pending:
                     new.commit()
                     raise KeyboardInterrupt
-        _tell_skipped(query)
+        skipped_of(query)
+
+
+def _told(rows: Iterable[Any], done: Any) -> Iterator[Any]:
+    for count, row in enumerate(rows, 1):
+        yield row
+        if count % _AT_ONCE == 0:
+            done(count, None)
 
 
 class _Interrupts:
@@ -282,6 +282,8 @@ def _asked(
     on_error: str,
     tz: str,
 ) -> Query[Any]:
+    from tsmodel.cli.opening import query_of
+
     return query_of(session, model, cid=cid, mid=mid, moid=moid, cap=cap, acq=acq, where=where, on_error=on_error, tz=tz)
 
 
@@ -312,6 +314,10 @@ def _of_file(found: Info) -> dict[str, Any]:
 
 
 def _of_server(target: str | None) -> dict[str, Any]:
+    from tsmodel.cli.models import Record
+    from tsmodel.cli.opening import reading
+    from tsmodel.timestamps import now_ns
+
     with reading(target) as session:
         query = session.query(Record)
         last, now = query.last_acq(), now_ns()
@@ -345,150 +351,3 @@ def _shown(name: str, value: object) -> str:
     if name.endswith("_bytes") and isinstance(value, int):
         return size(value)
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _format(form: Format | None, output: str | None, as_json: bool) -> Format:
-    if as_json:
-        if form not in (None, "jsonl"):
-            raise UsageError(f"--json and --format {form} exclude each other")
-        return "jsonl"
-    if form is not None:
-        return form
-    if output is None or output == "-":
-        return "table"
-    suffix = os.path.splitext(output)[1].lower()  # noqa: PTH122 - of what was typed
-    if suffix not in _SUFFIXES:
-        raise UsageError(f"{output}: its name does not say a format; give --format, or one of {', '.join(_SUFFIXES)}")
-    return _SUFFIXES[suffix]
-
-
-def _named(query: Query[Any], text: str | None) -> list[str]:
-    """The columns that are asked for."""
-    known = names_of(query.spec.model)
-    if text is None:
-        return known
-    names = [each.strip() for each in text.split(",") if each.strip()]
-    _check_known(names, known, "--columns")
-    return names
-
-
-def _order(query: Query[Any], text: str) -> list[Any]:
-    known = names_of(query.spec.model)
-    parts = [each.strip() for each in text.split(",") if each.strip()]
-    _check_known([part.lstrip("-") for part in parts], known, "--order-by")
-    columns = [getattr(query.spec.model, part.lstrip("-")) for part in parts]
-    if not columns:
-        raise UsageError(f"--order-by takes names of columns: {', '.join(known)}")
-    return [column.desc() if part.startswith("-") else column for part, column in zip(parts, columns, strict=True)]
-
-
-def _check_known(names: list[str], known: list[str], option: str) -> None:
-    for name in names:
-        if name not in known:
-            raise UsageError(f"{option}: {name} is not a column; there are {', '.join(known)}")
-    if len(set(names)) < len(names):
-        raise UsageError(f"{option} names a column twice")
-
-
-def _told(rows: Iterable[Any], done: Any) -> Iterator[Any]:
-    for count, row in enumerate(rows, 1):
-        yield row
-        if count % _AT_ONCE == 0:
-            done(count, None)
-
-
-def _printer(model: Any, names: list[str], form: Format, file: IO[str]) -> Callable[[Iterable[Any]], int]:
-    """What writes rows as text, and returns how many; it may be called again with more."""
-    if form == "table":
-        table = Table(names, file)
-        return lambda rows: table.print(_rows_of(rows, names))
-    is_whole = names_of(model) == names
-    if form == "jsonl":
-        return lambda rows: int(model.dump_jsonl(rows, file)) if is_whole else _narrowed_json(rows, names, file)
-    header, places = _csv_columns(model, names)
-    csv.writer(file, _Lines).writerow([header[at] for at in places])
-    target = file if is_whole else _Narrowing(csv.writer(file, _Lines), places)
-    return lambda rows: int(model.dump_csv(rows, target, header=False, dialect=_Lines))
-
-
-def _rows_of(rows: Iterable[Any], names: list[str]) -> Iterator[list[object]]:
-    for row in rows:
-        data = json.loads(row.to_json())
-        yield [_flat(data[name]) for name in names]
-
-
-def _flat(value: object) -> object:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
-
-
-def _narrowed_json(rows: Iterable[Any], names: list[str], file: IO[str]) -> int:
-    count = 0
-    for row in rows:
-        data = json.loads(row.to_json())
-        file.write(json.dumps({name: data[name] for name in names}, ensure_ascii=False, separators=(",", ":")) + "\n")
-        count += 1
-    return count
-
-
-class _Lines(csv.excel):
-    """CSV with the line ends of this machine's text files."""
-
-    lineterminator = "\n"
-
-
-def _csv_columns(model: Any, names: list[str]) -> tuple[list[str], list[int]]:
-    """The columns that the model has in CSV, and the places of those asked for; a structure is all of its columns."""
-    whole = io.StringIO(newline="")
-    model.dump_csv([], whole)
-    header = next(csv.reader([whole.getvalue()]))
-    return header, [at for name in names for at, column in enumerate(header) if column.partition(".")[0] == name]
-
-
-class _Narrowing:
-    """A file that keeps of each line of CSV the cells that are asked for."""
-
-    def __init__(self, writer: Any, places: list[int]) -> None:
-        self._writer = writer
-        self._places = places
-
-    def write(self, text: str) -> int:
-        """Takes whole lines."""
-        for line in csv.reader(io.StringIO(text, newline="")):
-            self._writer.writerow([line[at] for at in self._places])
-        return len(text)
-
-
-def _to_arrow(query: Query[Any], names: list[str], path: Any) -> int:
-    pa = library("pyarrow", "--format arrow")
-    if path is None and sys.stdout.isatty():
-        raise UsageError("Arrow is binary: give -o FILE, or send the output to another program")
-    reader = query.to_reader(*names)
-    count = 0
-    sink = pa.PythonFile(sys.stdout.buffer, "w") if path is None else pa.OSFile(str(path), "wb")
-    with sink, pa.ipc.new_stream(sink, reader.schema) as writer:
-        for batch in reader:
-            writer.write_batch(batch)
-            count += batch.num_rows
-    return count
-
-
-@contextmanager
-def _text(path: Any) -> Iterator[IO[str]]:
-    if path is None:
-        yield sys.stdout
-        return
-    with path.open("w", encoding="utf-8", newline="") as file:
-        yield file
-
-
-def _tell_skipped(query: Query[Any]) -> int:
-    """Says how many records were left out because they do not fit the model."""
-    if query.spec.on_error != "skip":
-        return 0
-    try:
-        skipped = query.stats.skipped
-    except QueryError:  # it was not run
-        return 0
-    if skipped:
-        note(f"left out {counted(skipped)} that do not fit the model")
-    return skipped

@@ -8,8 +8,6 @@ import typer
 
 from tsmodel.cli import options as of
 from tsmodel.cli.failures import UsageError
-from tsmodel.cli.models import model_of
-from tsmodel.cli.opening import file_of, reading, writing
 from tsmodel.cli.output import Table, counted, iso, print_json
 
 __all__ = ["prune_", "undo_"]
@@ -32,6 +30,8 @@ def undo_(
       tsmodel undo readings.tsdb --list
       tsmodel undo readings.tsdb 17 18
     """
+    from tsmodel.cli.opening import file_of, writing
+
     file_of(target, "undo")
     if as_list:
         if puts:
@@ -68,6 +68,9 @@ def prune_(
     Example:
       tsmodel prune readings.tsdb --model meters:Reading --dry-run
     """
+    from tsmodel.cli.models import model_of
+    from tsmodel.cli.opening import file_of, reading, writing
+
     file_of(target, "prune")
     kind: Any = model_of(model)
     with reading(target) if dry_run else writing(target, create=False) as session:
@@ -79,6 +82,8 @@ def prune_(
 
 
 def _list(target: str, as_json: bool) -> None:
+    from tsmodel.cli.opening import reading
+
     with reading(target) as session:
         found = session.puts()
     rows = [

@@ -5,9 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from tsmodel.cli.models import models_of
-from tsmodel.schema import check, freeze
-
 __all__ = ["parser", "run"]
 
 _DEFAULT_LOCK = "schema.lock"
@@ -50,6 +47,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _freeze(options: argparse.Namespace) -> int:
+    from tsmodel.cli.models import models_of
+    from tsmodel.schema import freeze
+
     models = models_of(options.models)
     freeze(models, options.lock)
     print(f"froze {', '.join(model.__name__ for model in models)} to {options.lock}")
@@ -57,6 +57,9 @@ def _freeze(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from tsmodel.cli.models import models_of
+    from tsmodel.schema import check
+
     changes = check(models_of(options.models), options.lock)
     print(changes)
     return int(bool(changes if options.allow == "nothing" else changes.above(options.allow)))

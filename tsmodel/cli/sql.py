@@ -12,11 +12,8 @@ import typer
 
 from tsmodel.cli import options as of
 from tsmodel.cli.failures import UsageError
-from tsmodel.cli.models import models_of
-from tsmodel.cli.opening import query_of, reading
 from tsmodel.cli.output import Table, counted, note, written
 from tsmodel.errors import MissingLibraryError
-from tsmodel.timestamps import EPOCH_UNIX_NS, to_iso
 
 __all__ = ["sql_"]
 
@@ -50,6 +47,9 @@ def sql_(
     Example:
       tsmodel sql 'select mid, max(volts) from Reading group by mid' readings.tsdb -m meters:Reading --cap today
     """
+    from tsmodel.cli.models import models_of
+    from tsmodel.cli.opening import query_of, reading
+
     try:
         import duckdb
         import pyarrow as pa
@@ -117,6 +117,8 @@ def _rows(pa: Any, reader: Any) -> Iterator[list[Any]]:
 
 def _cells(pa: Any, column: Any) -> list[Any]:
     """The values of a column; times as ISO text, bytes in hex."""
+    from tsmodel.timestamps import EPOCH_UNIX_NS, to_iso
+
     if pa.types.is_timestamp(column.type) and column.type.tz is not None:
         stamps = column.cast(pa.timestamp("ns", "UTC")).cast(pa.int64()).to_pylist()
         return [None if stamp is None else to_iso(stamp - EPOCH_UNIX_NS) for stamp in stamps]

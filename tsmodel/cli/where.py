@@ -20,12 +20,12 @@ from tsmodel.cli.failures import UsageError
 from tsmodel.cli.ranges import point
 from tsmodel.errors import QueryError
 from tsmodel.frames.frame import names_of
+from tsmodel.interop.csv_times import has_times
+from tsmodel.interop.structures import structure_of
 from tsmodel.model import Expression
-from tsmodel.model.conversion.csv_times import has_times
-from tsmodel.model.conversion.making import structure_of
 from tsmodel.model.meta import schema_of
-from tsmodel.types.conversion import Misfits, Spelling
-from tsmodel.types.faults import FieldFault
+from tsmodel.types.field_faults import FieldFault
+from tsmodel.types.text_facet import Misfits, Spelling
 
 __all__ = ["condition"]
 

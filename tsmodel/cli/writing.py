@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
 from tsmodel.cli import options as of
 from tsmodel.cli.failures import UsageError
-from tsmodel.cli.models import Record, csv_options, model_of
-from tsmodel.cli.opening import note_for, query_of, reading, writing, zone
 from tsmodel.cli.output import counted, iso, print_json, progress
-from tsmodel.cli.storing import Source, store, with_csv_options
-from tsmodel.session.copying import Copied
+
+if TYPE_CHECKING:
+    from tsmodel.cli.storing import Source
+    from tsmodel.session.copying import Copied
 
 __all__ = ["copy_", "put_"]
 
@@ -56,6 +56,10 @@ def put_(
       tsmodel put new.csv --to readings.tsdb --model meters:Reading
       tsmodel get a.tsdb --json | tsmodel put - -f jsonl --to b.tsdb --keep-acq
     """
+    from tsmodel.cli.models import Record, csv_options, model_of
+    from tsmodel.cli.opening import note_for, writing, zone
+    from tsmodel.cli.storing import store, with_csv_options
+
     path = _path(file)
     chosen = form or (_SUFFIXES.get(path.suffix.lower()) if path is not None else None)
     if chosen is None:
@@ -123,6 +127,8 @@ def copy_(
     Example:
       tsmodel copy tstorage://host:2025 copy.tsdb --cid 1 --cap 2026-11.. --checkpoint copy.json
     """
+    from tsmodel.cli.opening import query_of, reading, writing
+
     with reading(source) as session:
         query = query_of(session, None, cid=cid, mid=mid, moid=moid, cap=cap, acq=acq, tz=tz)
         first = None

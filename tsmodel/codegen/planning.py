@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from tsmodel.codec import Layout, LayoutField
-from tsmodel.codec.layout import Slot
-from tsmodel.codec.messages import MessageLayout
 from tsmodel.errors import SchemaError
+from tsmodel.layout import Layout, LayoutField
+from tsmodel.layout.message_layout import MessageLayout
+from tsmodel.layout.placing import Slot
 from tsmodel.model.field import FieldOptions
 from tsmodel.model.meta import schema_of
 from tsmodel.types.kinds import (

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tsmodel.errors import DecodeError, QueryError
 from tsmodel.frames.libraries import library
 from tsmodel.timestamps import EPOCH_UNIX_NS
-from tsmodel.types.arrow import check_times
+from tsmodel.types.column_facet import check_times
 
 if TYPE_CHECKING:
     import polars as pl

@@ -23,15 +23,15 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.codec import SpanRecords, VariableRecords
-from tsmodel.codec.layout import PRESENT
 from tsmodel.errors import DecodeError, QueryError
 from tsmodel.frames.libraries import library
-from tsmodel.model.columns import Column
+from tsmodel.layout import SpanRecords, VariableRecords
+from tsmodel.layout.placing import PRESENT
+from tsmodel.model.column import Column
+from tsmodel.model.expressions import ColumnInfo
 from tsmodel.model.meta import schema_of
-from tsmodel.model.operands import ColumnInfo
-from tsmodel.types.arrow import check_times, masked
-from tsmodel.types.base import FieldCodec
+from tsmodel.types.codec import FieldCodec
+from tsmodel.types.column_facet import check_times, masked
 from tsmodel.wire.chunk import ColumnRecords
 from tsmodel.wire.records import octets_of
 

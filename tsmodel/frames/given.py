@@ -21,14 +21,14 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.codec.column_rows import Given
 from tsmodel.errors import EncodeError, SessionError
 from tsmodel.frames.libraries import library
 from tsmodel.keys import KEY_FIELDS
+from tsmodel.layout.column_input import Given
 from tsmodel.model.meta import schema_of
-from tsmodel.types.arrow import Unfit
-from tsmodel.types.base import FieldCodec
-from tsmodel.types.conversion import Spelling, faults_of
+from tsmodel.types.codec import FieldCodec
+from tsmodel.types.column_facet import Unfit
+from tsmodel.types.text_facet import Spelling, faults_of
 
 __all__ = ["frame_columns", "given_columns", "parquet_reader", "with_defaults"]
 

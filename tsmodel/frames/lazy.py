@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tsmodel.errors import MissingLibraryError, TSModelError
 from tsmodel.frames.libraries import library
 from tsmodel.keys import KEY_FIELDS
-from tsmodel.model.columns import Column
+from tsmodel.model.column import Column
 from tsmodel.model.expressions import Expression
 from tsmodel.model.meta import schema_of
 from tsmodel.timestamps import EPOCH_UNIX_NS

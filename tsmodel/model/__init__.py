@@ -1,10 +1,10 @@
 """Typed models: the field types, the metaclass, columns and the conditions made from them."""
 
-from tsmodel.model.base import TSModel, TSStruct
-from tsmodel.model.columns import Column, IntColumn
+from tsmodel.model.column import Column, IntColumn
 from tsmodel.model.expressions import Expression
 from tsmodel.model.field import field, padding
 from tsmodel.model.meta import TSModelMeta
+from tsmodel.model.model import TSModel, TSStruct
 from tsmodel.types import (
     Acq,
     Array,

@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 
 import attrs
 
-from tsmodel.codec import RowCodec
-from tsmodel.codec.claims import Claim, payload_sizes
-from tsmodel.codec.evolving_rows import EvolvingRowCodec, before
 from tsmodel.errors import SchemaError, TimestampError
 from tsmodel.keys import LIMITS
-from tsmodel.model.schema import SCHEMA, Schema
+from tsmodel.layout import RowCodec
+from tsmodel.layout.matching import Claim, payload_sizes
+from tsmodel.layout.versions import EvolvingRowCodec, before
+from tsmodel.model.model_schema import SCHEMA, Schema
 from tsmodel.timestamps import TimeLike, to_iso, to_ns
 
 __all__ = ["Evolution", "chain_of", "read_evolution", "upgrading", "with_versions"]

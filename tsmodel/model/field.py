@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import attrs
 
-from tsmodel.codec import Constraints
+from tsmodel.layout import Constraints
 from tsmodel.types import ByteOrder, FieldType, did_you_mean
 
 __all__ = ["FieldOptions", "field", "padding"]

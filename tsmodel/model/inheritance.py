@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tsmodel.codec.messages import Encoding
 from tsmodel.errors import SchemaError
 from tsmodel.keys import KEY_FIELDS
+from tsmodel.layout.message_layout import Encoding
 from tsmodel.model.field import FieldOptions
-from tsmodel.model.schema import SCHEMA, FieldSpec, Schema, read_fixed
+from tsmodel.model.model_schema import SCHEMA, FieldSpec, Schema, read_fixed
 
 __all__ = [
     "check_hidden",

@@ -1,18 +1,23 @@
-"""The members of a model for msgspec: their plain Python types, and defaults."""
+"""The members of a model, for msgspec and for libraries that know dataclasses: plain Python types, and defaults.
+
+Models and structures look like dataclasses: FastAPI takes a model as a body, `pandas.DataFrame` and `polars.DataFrame` make
+columns of a list of objects, and `dataclasses.asdict`, `fields` and `replace` work.
+"""
 
 from __future__ import annotations
 
 from inspect import Parameter, Signature
 from typing import Any, Final, NoReturn
+from weakref import WeakKeyDictionary
 
 import attrs
 import msgspec
 
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.model.field import FieldOptions
-from tsmodel.model.schema import Schema
+from tsmodel.model.model_schema import Schema
 
-__all__ = ["signature_of", "struct_members"]
+__all__ = ["DataclassFields", "DataclassParams", "signature_of", "struct_members"]
 
 
 def struct_members(schema: Schema) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -96,3 +101,25 @@ class _Missing:
 
     def __call__(self) -> NoReturn:
         raise TypeError(f"missing required argument '{self._name}'")
+
+
+_made: Final[WeakKeyDictionary[type, dict[str, Any]]] = WeakKeyDictionary()
+
+
+class DataclassFields:
+    """What `dataclasses.fields` reads: made of a class' fields when it is first asked for."""
+
+    def __get__(self, instance: object, owner: type[Any]) -> dict[str, Any]:
+        fields = _made.get(owner)
+        if fields is None:
+            import dataclasses  # not needed otherwise
+
+            like: Any = dataclasses.make_dataclass(owner.__name__, [(name, Any) for name in owner.__struct_fields__])
+            fields = _made[owner] = like.__dataclass_fields__
+        return fields
+
+
+class DataclassParams:
+    """What `pprint` reads: that a class prints itself."""
+
+    repr = False

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar, overlo
 import attrs
 import msgspec
 
-from tsmodel.codec import Align, row_codec
-from tsmodel.codec.messages import Encoding
 from tsmodel.errors import QueryError, SchemaError
 from tsmodel.keys import KEY_FIELDS
+from tsmodel.layout import Align, row_codec
+from tsmodel.layout.message_layout import Encoding
 from tsmodel.model.evolution import read_evolution, with_versions
 from tsmodel.model.field import field, padding
 from tsmodel.model.inheritance import (
@@ -40,8 +40,8 @@ from tsmodel.model.inheritance import (
     unimplemented,
 )
 from tsmodel.model.members import signature_of, struct_members
+from tsmodel.model.model_schema import SCHEMA, Schema, read_body, read_retention
 from tsmodel.model.representing import add_repr
-from tsmodel.model.schema import SCHEMA, Schema, read_body, read_retention
 from tsmodel.model.unions import ModelUnion
 from tsmodel.timestamps import DurationLike, TimeLike
 from tsmodel.types.scalars import ByteOrder

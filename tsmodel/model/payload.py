@@ -15,15 +15,15 @@ from msgspec.structs import astuple
 
 from tsmodel.client.payload_types import ChunkPayloadType, Encoded, key_objects
 from tsmodel.client.record import Key, Record
-from tsmodel.codec import RowCodec, VariableRecords, row_codec
-from tsmodel.codec.claims import Refusal
 from tsmodel.keys import KEY_FIELDS
-from tsmodel.types.faults import FieldFault
+from tsmodel.layout import RowCodec, VariableRecords, row_codec
+from tsmodel.layout.matching import Refusal
+from tsmodel.types.field_faults import FieldFault
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.records import octets_of
 
 if TYPE_CHECKING:
-    from tsmodel.model.base import TSModel
+    from tsmodel.model.model import TSModel
 
 __all__ = ["ModelPayloadType"]
 

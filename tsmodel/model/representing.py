@@ -1,4 +1,4 @@
-"""Objects in text: as msgspec shows them, but floats narrower than Python's with the digits that they have."""
+"""Objects and bytes as text for people: as msgspec shows them, with only as many digits as a narrow float has."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any, Final
 
 import msgspec
 
-from tsmodel.codec import Layout
-from tsmodel.codec.messages import MessageLayout
+from tsmodel.layout import Layout
+from tsmodel.layout.message_layout import MessageLayout
 
-__all__ = ["add_repr"]
+__all__ = ["add_repr", "hexdump"]
+
 
 _Show = Callable[[Any], str]
 
@@ -62,3 +63,23 @@ def _repr(names: tuple[str, ...], special: list[tuple[int, _Show]], *, is_acycli
     shown: Any = __repr__ if is_acyclic else recursive_repr("...")(__repr__)
     setattr(shown, _OURS, True)
     return shown  # type: ignore[no-any-return]
+
+
+_WIDTH = 16
+_MOST = 128
+
+
+def hexdump(data: bytes) -> str:
+    """Offsets, hex and ASCII, 16 bytes a line, the first 128 bytes.
+
+    >>> print(hexdump(b"tsmodel"))
+      0000  74 73 6d 6f 64 65 6c                             tsmodel
+    """
+    lines = []
+    for offset in range(0, min(len(data), _MOST), _WIDTH):
+        part = data[offset : offset + _WIDTH]
+        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
+        lines.append(f"  {offset:04x}  {part.hex(' '):<{3 * _WIDTH}} {text}")
+    if len(data) > _MOST:
+        lines.append(f"  … {len(data) - _MOST} more bytes")
+    return "\n".join(lines)

@@ -16,10 +16,10 @@ from typing import Any, Final, Union, get_args, get_origin
 
 import attrs
 
-from tsmodel.codec.claims import Claim
-from tsmodel.codec.union_rows import UnionRowCodec
 from tsmodel.errors import QueryError
-from tsmodel.model.schema import SCHEMA, Schema
+from tsmodel.layout.matching import Claim
+from tsmodel.layout.versions import UnionRowCodec
+from tsmodel.model.model_schema import SCHEMA, Schema
 
 __all__ = ["ModelUnion", "models_of", "queried"]
 

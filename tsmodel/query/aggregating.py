@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from tsmodel.errors import QueryError
 from tsmodel.frames.frame import Growing
-from tsmodel.model.aggregates import Aggregate, AggregateKind, Counter
+from tsmodel.model.column import Aggregate, AggregateKind, Counter
 from tsmodel.query.grids import Grid
 from tsmodel.timestamps import to_iso
 from tsmodel.wire.sorting import order_of, run_lasts, run_lengths, run_starts

@@ -10,11 +10,10 @@ from typing_extensions import Self
 
 from tsmodel.errors import MultipleResultsError, NoResultError, QueryError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
-from tsmodel.model.base import TSModel
-from tsmodel.model.columns import Column
+from tsmodel.model.column import Column, Order
 from tsmodel.model.expressions import Expression
 from tsmodel.model.meta import schema_of
-from tsmodel.model.ordering import Order
+from tsmodel.model.model import TSModel
 from tsmodel.query.executor import Execution
 from tsmodel.query.explain import RunStats
 from tsmodel.query.sinks import Quarantined

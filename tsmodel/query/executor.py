@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from tsmodel.backend import RemovalKind
 from tsmodel.errors import QueryError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
-from tsmodel.model.base import TSModel
+from tsmodel.model.model import TSModel
 from tsmodel.query.context import AsyncSource, Source, current
 from tsmodel.query.explain import RunStats
 from tsmodel.query.fetching import fetched, fetched_async

@@ -38,8 +38,8 @@ from tsmodel.io.effects import Emit, LastAcq, Look, Pause, Removals, Work
 from tsmodel.io.retry import ONCE, Retry, again, seconds_of
 from tsmodel.io.runners import advance, advance_async, on_backend, on_backend_async, run, run_async
 from tsmodel.keys import LIMITS, KeyRange
-from tsmodel.model.fingerprint import fingerprint_of
 from tsmodel.model.meta import schema_of
+from tsmodel.model.model_schema import fingerprint_of
 from tsmodel.model.unions import models_of
 from tsmodel.query.executor import Execution
 from tsmodel.query.sinks import Selection

@@ -18,9 +18,9 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.codec import VariableRecords
 from tsmodel.errors import QueryError
-from tsmodel.model.ordering import Order
+from tsmodel.layout import VariableRecords
+from tsmodel.model.column import Order
 from tsmodel.query.explain import RunStats
 from tsmodel.query.plan import Plan
 from tsmodel.query.sinks import Selection

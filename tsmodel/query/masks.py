@@ -15,10 +15,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.model.expressions import Between, Chain, Comparison, Expression, IsIn, Leaf, chain_of, folded
-from tsmodel.model.operands import ColumnInfo
+from tsmodel.model.expressions import Between, Chain, ColumnInfo, Comparison, Expression, IsIn, Leaf, chain_of, folded
 from tsmodel.query.boxes import Domain, Intervals, complement, domain_of, intersection, of_condition, union
-from tsmodel.types.exact import neighbours
+from tsmodel.types.numbers import neighbours
 
 __all__ = ["Mask", "mask_of"]
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from tsmodel.html import Listed
-from tsmodel.model.base import TSModel
-from tsmodel.model.columns import Column
+from tsmodel.model.column import Column
+from tsmodel.model.model import TSModel
 from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.context import Source
 from tsmodel.query.executor import Executor

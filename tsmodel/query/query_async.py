@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy.typing as npt
 
 from tsmodel.html import Listed
-from tsmodel.model.base import TSModel
-from tsmodel.model.columns import Column
+from tsmodel.model.column import Column
+from tsmodel.model.model import TSModel
 from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.context import AsyncSource
 from tsmodel.query.executor import AsyncExecutor

@@ -24,8 +24,8 @@ from tsmodel.errors import QueryError
 from tsmodel.frames.arrow_tables import pandas_of, polars_of, windows_table
 from tsmodel.html import SHOWN, html_table, rows_shown
 from tsmodel.keys import LIMITS
-from tsmodel.model.aggregates import Aggregate, AggregateKind
-from tsmodel.model.operands import ColumnInfo
+from tsmodel.model.column import Aggregate, AggregateKind
+from tsmodel.model.expressions import ColumnInfo
 from tsmodel.model.unions import models_of
 from tsmodel.query.aggregating import (
     GROUP,
@@ -46,8 +46,8 @@ from tsmodel.query.plan import Plan
 from tsmodel.query.sinks import Selection
 from tsmodel.query.spec import own_column
 from tsmodel.timestamps import DurationLike, TimeLike, to_datetime
-from tsmodel.types.base import FieldCodec
-from tsmodel.types.exact import EXACT
+from tsmodel.types.codec import FieldCodec
+from tsmodel.types.numbers import EXACT
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.sorting import order_of, run_lasts, run_lengths, run_starts
 

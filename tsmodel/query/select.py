@@ -14,8 +14,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from tsmodel.errors import QueryError
-from tsmodel.model.columns import Column
-from tsmodel.model.operands import ColumnInfo
+from tsmodel.model.column import Column
+from tsmodel.model.expressions import ColumnInfo
 from tsmodel.query.executor import AsyncExecutor, Execution, Executor
 from tsmodel.query.sinks import Regrouped, Selection
 from tsmodel.query.spec import QuerySpec, has_one_layout, own_column

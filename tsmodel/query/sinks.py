@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 import attrs
 import numpy as np
 
-from tsmodel.codec import Mismatch, RowCodec
-from tsmodel.codec.evolving_rows import UpgradeFault
 from tsmodel.html import Listed
 from tsmodel.keys import KEY_DTYPE, Key
-from tsmodel.model.base import TSModel, codec_of, mismatch
+from tsmodel.layout import Mismatch, RowCodec
+from tsmodel.layout.versions import UpgradeFault
+from tsmodel.model.model import TSModel, codec_of, mismatch
 from tsmodel.query.explain import RunStats
 from tsmodel.query.masks import Mask
 from tsmodel.query.plan import Plan

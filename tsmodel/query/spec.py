@@ -13,16 +13,14 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, get_args
 
 import attrs
 
-from tsmodel.codec.fixed_rows import FixedRowCodec
-from tsmodel.codec.variable_rows import VariableRowCodec
 from tsmodel.errors import QueryError
-from tsmodel.model.base import TSModel, codec_of
-from tsmodel.model.columns import Column
+from tsmodel.layout.fixed_rows import FixedRowCodec
+from tsmodel.layout.variable_rows import VariableRowCodec
+from tsmodel.model.column import Column, Order
 from tsmodel.model.evolution import chain_of
-from tsmodel.model.expressions import Between, Comparison, Expression, IsIn, comparable, leaves, shortened
+from tsmodel.model.expressions import Between, ColumnInfo, Comparison, Expression, IsIn, comparable, leaves, shortened
 from tsmodel.model.meta import SCHEMA, schema_of
-from tsmodel.model.operands import ColumnInfo
-from tsmodel.model.ordering import Order
+from tsmodel.model.model import TSModel, codec_of
 from tsmodel.model.unions import models_of, queried
 
 __all__ = ["OnError", "PerSeries", "QuerySpec", "Versions", "at_least", "has_one_layout", "own_column"]

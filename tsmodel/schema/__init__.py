@@ -15,13 +15,13 @@ from tsmodel.lazily import lazily
 
 if TYPE_CHECKING:
     from tsmodel.schema.changes import Change, Changes, Severity
-    from tsmodel.schema.lock import check, freeze
+    from tsmodel.schema.lock_file import check, freeze
 else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
             "changes": "Change Changes Severity",
-            "lock": "check freeze",
+            "lock_file": "check freeze",
         },
     )
 

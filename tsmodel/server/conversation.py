@@ -4,7 +4,8 @@ Rules kept here:
 
 * A conversation is a generator that yields `Send` and `Receive` for a driver to carry out, as the client's operations do.
 * A put is kept until its end has arrived, and then stored whole: one that breaks off has not happened. What is kept is
-  what has arrived, never what was announced, never more than `max_put`, and all connections share one limit.
+  what has arrived, never what was announced, never more than `max_put`, and all connections share one limit. Of a large
+  put the embedded store keeps what is left of it once it is compressed.
 * A put that may be stored or not is not answered at all: every status of an error says that it is not stored.
 * Chunks are sent as they are read, half a MiB at a time: a peer that does not read its answer costs no more than that, or
   one chunk.
@@ -16,7 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Sequence
 from time import monotonic
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 import msgspec
@@ -38,6 +39,7 @@ from tsmodel.keys import Key, KeyRange
 from tsmodel.server.counts import Counts
 from tsmodel.server.memory import Memory
 from tsmodel.store import EmbeddedStore
+from tsmodel.store.intake import Put
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.client_role import PORTION_BUFFERS, PORTION_BYTES, Buffers
 from tsmodel.wire.events import GetAcqRequest, GetRequest, PutBegin, PutEnd, PutRecords, Status
@@ -70,7 +72,7 @@ class UnknownOutcomeError(Exception):
 
 @attrs.define
 class _Kept:
-    """What has arrived of a put."""
+    """What has arrived of a put for a backend that takes it as a whole."""
 
     with_acq: bool
     is_gone: Callable[[], bool] | None = None
@@ -110,7 +112,7 @@ class Conversation:
     clock: Callable[[], int] = now_ns
     at_rest: bool = attrs.field(default=True, init=False)
     ended: int = attrs.field(default=0, init=False)
-    _put: _Kept | None = attrs.field(default=None, init=False)
+    _put: _Kept | Put | None = attrs.field(default=None, init=False)
     _put_size: int = attrs.field(default=0, init=False)
     _records: int = attrs.field(default=0, init=False)
     _taken: int = attrs.field(default=0, init=False)
@@ -198,7 +200,9 @@ class Conversation:
     def _begin(self, with_acq: bool) -> None:
         if self.read_only:
             raise RefusedError(Status.NOPERM, "this server is read only")
-        self._put = _Kept(with_acq, self.is_gone)
+        backend = self.backend
+        self._put = backend.begin_put(with_acq=with_acq) if isinstance(backend, EmbeddedStore) else _Kept(with_acq)
+        self._put.is_gone = self.is_gone
         self._put_size = self._records = 0
 
     def _keep(self, request: PutRecords) -> None:
@@ -230,8 +234,11 @@ class Conversation:
         put, self._put = self._put, None
         assert put is not None
         try:
-            more: dict[str, Any] = {"is_gone": put.is_gone} if isinstance(self.backend, EmbeddedStore) else {}
-            answer = self.backend.append(put.batches, with_acq=put.with_acq, **more)
+            if isinstance(put, Put):
+                assert isinstance(self.backend, EmbeddedStore)
+                answer = self.backend.store(put)
+            else:
+                answer = self.backend.append(put.batches, with_acq=put.with_acq)
         except TSModelError as error:
             if isinstance(error, StoreInDoubtError) or not _stored_nothing(error):
                 raise UnknownOutcomeError(str(error)) from error

@@ -21,11 +21,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.codec.batching import batches_by_cid
 from tsmodel.errors import QueryError, SessionError, TSModelError
 from tsmodel.io.effects import Append, Look, Sent, Work
 from tsmodel.io.retry import Retry
 from tsmodel.keys import KEY_DTYPE, LIMITS, KeyRange
+from tsmodel.layout.fixed_rows import batches_by_cid
 from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.following import Checkpoint, Position, Removed, cut_to, identity_of, last_acq, tried
 from tsmodel.query.plan import Plan, plan_of

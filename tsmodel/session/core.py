@@ -17,8 +17,8 @@ from tsmodel.forking import in_child
 from tsmodel.io.retry import ONCE, Retry, seconds_of
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.model import TSModel
-from tsmodel.model.base import codec_of
 from tsmodel.model.meta import schema_of
+from tsmodel.model.model import codec_of
 from tsmodel.session.observing import CallableHooks, Hooks, OnRequest, OnResponse
 from tsmodel.session.pending import DEFAULT_BATCH_SIZE, Limits, Pending
 from tsmodel.session.puts import ColumnRows, made_of

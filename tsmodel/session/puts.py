@@ -18,13 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.backend import AcqInterval, Batch, PutId, PutInterval
-from tsmodel.codec import RowCodec
-from tsmodel.codec.batching import batches_by_cid
-from tsmodel.codec.column_rows import Given, fill, rows_of, rows_of_columns
-from tsmodel.codec.fixed_rows import FixedRowCodec
 from tsmodel.errors import EncodeError
+from tsmodel.layout import RowCodec
+from tsmodel.layout.column_input import Given, fill, rows_of, rows_of_columns
+from tsmodel.layout.fixed_rows import FixedRowCodec, batches_by_cid
 from tsmodel.model import TSModel
-from tsmodel.model.base import codec_of
+from tsmodel.model.model import codec_of
 from tsmodel.session.receipt import Receipt
 from tsmodel.wire.records import PUT_FORM, PUTA_FORM
 from tsmodel.wire.unstored import Unstored

@@ -555,21 +555,24 @@ class _Merging:
             runs = {run.number: run for chain in chains for run in chain}
             known, beyond, cuts = transaction.beginning(chains, _STEP)
             done = sum(int(runs[number].entries["length"][:count].sum()) for number, count in cuts.items())
+            staged = []
+            if known:
+                is_large = sum(block.size for block in known) >= _STEP // 2
+                level = Level.FINAL if is_large else Level.PUT
+                staged.append(transaction.stage(self._cid, known, is_merged=True, level=level))
+            if beyond:
+                staged.append(transaction.stage(self._cid, beyond))
+            transaction.confirm(list(runs.values()))
             left = {number for number in runs if number not in cuts}
             for number, count in cuts.items():
                 self._known.discard(number)
                 if (rest := transaction.drop(runs[number], count)) is not None:
                     left.add(rest)
                     self._known.add(rest)
-            if known:
-                self._known.add(transaction.next_run)
-                is_large = sum(block.size for block in known) >= _STEP // 2
-                level = Level.FINAL if is_large else Level.PUT
-                transaction.insert(self._cid, known, is_merged=True, level=level)
-            if beyond:
-                left.add(transaction.next_run)
-                self._known.add(transaction.next_run)
-                transaction.insert(self._cid, beyond)
+            for each in staged:
+                transaction.keep(each)
+                self._known.add(each.number)
+            left |= {each.number for each in staged[bool(known) :]}
         self._steps.add(min(done, self._limit - self._steps.done))
         return left
 

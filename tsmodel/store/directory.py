@@ -25,7 +25,7 @@ from xxhash import xxh3_64_intdigest, xxh3_128_intdigest
 
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
-from tsmodel.store.blocks import Block, Bounds
+from tsmodel.store.blocks import NO_BASE, Base, Block, Bounds
 
 __all__ = ["ENTRY", "Directory", "Level", "State", "Table", "checked_block", "entries_of"]
 
@@ -50,6 +50,9 @@ the run were removed: its id is that much further from the first one's; least an
 
 _DIRECTORY = struct.Struct("<HHIqqIII4x")
 _DIRECTORY_VERSION: Final = 1
+_BASED_VERSION: Final = 2
+"""Of a directory behind whose entries there is a base."""
+_BASE = struct.Struct("<qq")
 _STATE = struct.Struct("<HHIqqqqQQ")
 _STATE_VERSION: Final = 1
 _HISTORY = struct.Struct("<qqQQ")
@@ -94,6 +97,7 @@ class Directory:
         digest: the directory's checksum, 128 bits.
         level: what is to become of it.
         was: KiB of all records before the first of them were removed; 0 when none were.
+        base: what is to be added to what is stored of its blocks. It follows the entries, where there is one.
     """
 
     number: int
@@ -103,6 +107,7 @@ class Directory:
     digest: int
     level: int = Level.PUT
     was: int = 0
+    base: Base = NO_BASE
 
     @classmethod
     def of(
@@ -113,11 +118,18 @@ class Directory:
 
     @classmethod
     def of_entries(
-        cls, number: int, cid: int, first: int, entries: npt.NDArray[Any], level: int = Level.PUT, was: int = 0
+        cls,
+        number: int,
+        cid: int,
+        first: int,
+        entries: npt.NDArray[Any],
+        level: int = Level.PUT,
+        was: int = 0,
+        base: Base = NO_BASE,
     ) -> Directory:
         """The directory that has these entries."""
-        stored = _stored(number, cid, first, entries, level, was)
-        return cls(number, cid, first, entries, xxh3_128_intdigest(stored), level, was)
+        stored = _stored(number, cid, first, entries, level, was, base)
+        return cls(number, cid, first, entries, xxh3_128_intdigest(stored), level, was, base)
 
     @classmethod
     def doubtful(cls, data: bytes, number: int, cid: int) -> Directory | None:
@@ -133,7 +145,7 @@ class Directory:
 
     def to_bytes(self) -> bytes:
         """What is stored."""
-        return _stored(self.number, self.cid, self.first, self.entries, self.level, self.was)
+        return _stored(self.number, self.cid, self.first, self.entries, self.level, self.was, self.base)
 
     @classmethod
     def from_bytes(cls, data: bytes, number: int, cid: int, digest: int) -> Directory:
@@ -147,7 +159,10 @@ class Directory:
         if len(data) < _DIRECTORY.size:
             raise StoreCorruptError(f"the directory of run {number} has {len(data)} bytes")
         version, size, count, said, first, said_cid, level, was = _DIRECTORY.unpack_from(data)
-        if version != _DIRECTORY_VERSION or size != ENTRY.itemsize or len(data) < _DIRECTORY.size + count * size:
+        is_based = version == _BASED_VERSION
+        end = _DIRECTORY.size + count * size
+        is_known = (version == _DIRECTORY_VERSION or is_based) and size == ENTRY.itemsize
+        if not is_known or len(data) < end + is_based * _BASE.size:
             raise StoreCorruptError(
                 f"the directory of run {number} has version {version}, which this version does not know"
             )
@@ -155,7 +170,9 @@ class Directory:
             raise StoreCorruptError(f"the directory of run {number} of cid {cid} is that of run {said} of cid {said_cid}")
         if not count or not 0 < first < 2**62:
             raise StoreCorruptError(f"the directory of run {number} says {count} blocks from number {first} on")
-        return cls(number, cid, first, np.frombuffer(data, ENTRY, count, _DIRECTORY.size), digest, level, was)
+        entries = np.frombuffer(data, ENTRY, count, _DIRECTORY.size)
+        base = Base(*_BASE.unpack_from(data, end)) if is_based else NO_BASE
+        return cls(number, cid, first, entries, digest, level, was, base)
 
     @cached_property
     def totals(self) -> tuple[int, int, int]:
@@ -215,23 +232,25 @@ class Directory:
         if not len(entries):
             return None
         entries["skipped"] = ids - self.first - np.arange(len(entries))
-        return Directory.of_entries(self.number, self.cid, self.first, entries, self.level, -(-self.rank // 1024))
+        was = -(-self.rank // 1024)
+        return Directory.of_entries(self.number, self.cid, self.first, entries, self.level, was, self.base)
 
     def behind(self, number: int, count: int, level: int) -> Directory:
         """The directory of a run that holds its blocks but for the first ones."""
         entries = self.entries[count:].copy()
         entries["skipped"] += count
-        return Directory.of_entries(number, self.cid, self.first, entries, level)
+        return Directory.of_entries(number, self.cid, self.first, entries, level, base=self.base)
 
     def bounds(self, at: int) -> Bounds:
         """What the keys of a block lie between."""
         return (self.cid, *self.entries[at].item()[-len(_BOUND_NAMES) :])
 
 
-def _stored(number: int, cid: int, first: int, entries: npt.NDArray[Any], level: int, was: int) -> bytes:
+def _stored(number: int, cid: int, first: int, entries: npt.NDArray[Any], level: int, was: int, base: Base) -> bytes:
     """What is stored of a directory."""
-    head = _DIRECTORY.pack(_DIRECTORY_VERSION, ENTRY.itemsize, len(entries), number, first, cid, level, was)
-    return head + entries.tobytes()
+    version, end = (_DIRECTORY_VERSION, b"") if base == NO_BASE else (_BASED_VERSION, _BASE.pack(*base))
+    head = _DIRECTORY.pack(version, ENTRY.itemsize, len(entries), number, first, cid, level, was)
+    return head + entries.tobytes() + end
 
 
 def checked_block(directory: Directory, at: int, data: bytes) -> Block:
@@ -243,7 +262,7 @@ def checked_block(directory: Directory, at: int, data: bytes) -> Block:
     checksum, size, length, count, record_size, _, _, _, *bounds = directory.entries[at].item()
     if len(data) != length or xxh3_64_intdigest(data) != checksum:
         raise StoreCorruptError(f"block {directory.id_of(at)}, of {count} records, does not have its checksum")
-    return Block.decoded(memoryview(data), (directory.cid, *bounds), count, record_size, size)
+    return Block.decoded(memoryview(data), (directory.cid, *bounds), count, record_size, size, directory.base)
 
 
 @attrs.frozen

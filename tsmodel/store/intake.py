@@ -5,13 +5,18 @@ Rules kept here (source: the TStorage protocol):
 * A record one of whose key components has its type's greatest value is skipped, and the others are stored.
 * Records of a PUT are given acqs that ascend by 1 ns, so that full keys are unique: those of one cid in the order of their
   arrival. Many small batches, as clients send that do not sort, are joined by cid first.
-* Which acqs they are is known only when they are stored; all else is done before, so that others need not wait for it.
+* Which acqs they are is known only when they are stored, and so is the number that marks records of a PUTA; all else is
+  done before, so that others need not wait for it.
+* A large put is sorted and compressed in slices while the rest of it arrives. It takes the memory of what is compressed
+  and of one slice, however large it is.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import Any, Final
 
 import attrs
@@ -21,13 +26,22 @@ import numpy.typing as npt
 from tsmodel.backend import AcqInterval, Batch
 from tsmodel.errors import LocalProtocolError
 from tsmodel.keys import LIMITS
-from tsmodel.store.blocks import Layout, layout_of
-from tsmodel.wire.chunk import RowChunk
+from tsmodel.store.blocks import Block, EncodedBlock, Layout, layout_of, sorted_runs
+from tsmodel.store.directory import Level
+from tsmodel.store.parts import Codec
+from tsmodel.wire.chunk import RowChunk, joined
 from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, octets_of
 
-__all__ = ["Arrived", "arrived", "with_acqs"]
+__all__ = ["SLICE_BYTES", "Arrived", "Put", "arrived", "give_acqs", "runs_of"]
+
+SLICE_BYTES: Final = 32 * 2**20
+"""Bytes of a put of which runs are made while the rest of it arrives."""
 
 _MANY: Final = 16
+_PIECE: Final = 400
+"""Bytes that a batch takes beside its records."""
+_BLOCK: Final = 500
+"""Bytes that an encoded block takes beside what is stored of it."""
 _GET_HEADER: Final = struct.Struct("<iiqiqq")
 _ONE: Final = {PUT_FORM: struct.Struct("<iqiq"), PUTA_FORM: struct.Struct("<iqiqq")}
 _INT64: Final = struct.Struct("<q")
@@ -35,6 +49,175 @@ _BOUNDS: Final = [LIMITS[name].bound for name in PUTA_FORM.key_fields]
 
 _HEADER = GET_FORM.header.itemsize
 _ACQ = int(GET_FORM.header.fields["acq"][1]) if GET_FORM.header.fields else 0
+
+
+class Put:
+    """A put on its way into the store: what has arrived of it, ready to be stored but for its acqs and its number.
+
+    May be used by one thread at a time.
+
+    Args:
+        with_acq: whether its records have their acqs already.
+        whole: bytes from which on a run is never merged with others; it is then encoded at once.
+        slice_bytes: bytes that may gather before they are encoded.
+        encoding: held while a slice is encoded, which takes several times its memory: one at a time.
+
+    Attributes:
+        with_acq: see above.
+        is_gone: says whether whoever sends the put has given up. Asked before it is written.
+        outcome: what came of it.
+        number: its number, once it has one.
+    """
+
+    __slots__ = (
+        "_acqs",
+        "_batches",
+        "_count",
+        "_encoded",
+        "_encoded_bytes",
+        "_encoding",
+        "_raw",
+        "_records",
+        "_slice_bytes",
+        "_whole",
+        "is_gone",
+        "number",
+        "outcome",
+        "with_acq",
+    )
+
+    def __init__(self, *, with_acq: bool, whole: int, slice_bytes: int, encoding: threading.Lock) -> None:
+        self.with_acq = with_acq
+        self.is_gone: Callable[[], bool] | None = None
+        self.outcome: AcqInterval | BaseException | None = None
+        self.number = 0
+        self._whole = whole
+        self._slice_bytes = slice_bytes
+        self._encoding = encoding
+        self._batches: list[Batch] = []
+        self._records: list[Arrived] = []
+        self._encoded: list[tuple[int, list[EncodedBlock], Level]] = []
+        self._raw = self._encoded_bytes = 0
+        self._count = 0
+        self._acqs: AcqInterval | None = None
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that it takes."""
+        return self._raw + self._encoded_bytes
+
+    @property
+    def count(self) -> int:
+        """How many records are to be stored; known when it is prepared."""
+        return self._count
+
+    @property
+    def cids(self) -> tuple[int, ...]:
+        """Their cids, ascending; known when it is prepared."""
+        return tuple(sorted({*(each.cid for each in self._records), *(cid for cid, *_ in self._encoded)}))
+
+    @property
+    def mark(self) -> int:
+        """What its records are marked with; 0 for nothing."""
+        return self.number if self.with_acq else 0
+
+    @property
+    def records(self) -> list[Arrived]:
+        """Its records but for those that are encoded; known when it is prepared."""
+        return self._records
+
+    @property
+    def acqs(self) -> AcqInterval:
+        """Least and greatest acq of a PUTA that has records."""
+        known = [each.acqs for each in self._records if each.acqs is not None]
+        known += [] if self._acqs is None else [self._acqs]
+        return AcqInterval(min(each.acq_min for each in known), max(each.acq_max for each in known))
+
+    def add(self, batches: Iterable[Batch]) -> None:
+        """Takes more of its records.
+
+        Raises:
+            LocalProtocolError: for a cid that cannot be stored.
+            RemoteProtocolError: for a batch that does not consist of whole records.
+        """
+        for batch in batches:
+            for part in _parted(batch, self._slice_bytes, PUTA_FORM if self.with_acq else PUT_FORM):
+                self._batches.append(part)
+                self._raw += len(part.records) + _PIECE + (0 if part.offsets is None else part.offsets.nbytes)
+                if self._raw >= self._slice_bytes:
+                    self._encode(0)
+
+    def prepare(self) -> None:
+        """Does all that can be done before the acqs and the number are known.
+
+        Raises:
+            LocalProtocolError, RemoteProtocolError: as `add` does.
+        """
+        if self._raw >= self._whole:
+            self._encode(self._whole)  # what would be merged is not encoded: that would be for nothing
+        else:
+            self._records, self._batches = self._arrived(self._batches), []
+
+    def give_acqs(self, next_acq: int) -> AcqInterval:
+        """Gives acqs to the records of a PUT, at least one, from `next_acq` on; they may be given others later.
+
+        Returns:
+            The first one, and the last one.
+
+        Raises:
+            OverflowError: when there is no acq left to give.
+        """
+        if next_acq + self._count > LIMITS["acq"].bound:
+            raise OverflowError(f"no acquisition time is left after {next_acq - 1}")
+        give_acqs(self._records, next_acq)
+        self._acqs = AcqInterval(next_acq, next_acq + self._count - 1)
+        return self._acqs
+
+    def encoded(self) -> Iterator[tuple[int, list[Block], Level]]:
+        """The runs that are encoded, each with its cid and its level. They have the acqs and the mark that the put was
+        given."""
+        first = 0 if self.with_acq or self._acqs is None else self._acqs.acq_min
+        for cid, blocks, level in self._encoded:
+            yield cid, [block.placed(first, self.mark) for block in blocks], level
+
+    def _arrived(self, batches: list[Batch]) -> list[Arrived]:
+        found = arrived(batches, with_acq=self.with_acq, first=self._count)
+        self._count += sum(len(each.chunk) for each in found)
+        return found
+
+    def _encode(self, least: int) -> None:
+        """Encodes the records of each cid that has so many bytes of them."""
+        with self._encoding:
+            batches, self._batches, self._raw = self._batches, [], 0
+            by_cid: dict[int, list[Arrived]] = {}
+            for records in self._arrived(batches):
+                by_cid.setdefault(records.cid, []).append(records)
+            batches.clear()
+            while by_cid:
+                cid, found = by_cid.popitem()
+                if (size := sum(each.chunk.nbytes for each in found)) < least:
+                    self._records += found
+                    self._raw += size
+                else:
+                    self._encode_runs(cid, found)
+
+    def _encode_runs(self, cid: int, found: list[Arrived]) -> None:
+        if self.with_acq:
+            known = [each.acqs for each in found if each.acqs is not None]
+            known += [] if self._acqs is None else [self._acqs]
+            self._acqs = AcqInterval(min(each.acq_min for each in known), max(each.acq_max for each in known))
+        else:
+            give_acqs(found, 0)
+        runs = runs_of([(each, int(self.with_acq)) for each in found])
+        found.clear()
+        level = Level.PUT if len(runs) == 1 else Level.FINAL
+        for run in runs:
+            encoded = []
+            run.reverse()
+            while run:
+                encoded.append(EncodedBlock(run.pop(), Codec.LZ4))
+            self._encoded.append((cid, encoded, level))
+            self._encoded_bytes += sum(block.nbytes + _BLOCK for block in encoded)
 
 
 @attrs.frozen
@@ -45,21 +228,24 @@ class Arrived:
         cid: their cid.
         chunk: the records.
         acqs: least and greatest acq; None for records of a PUT that were given none yet.
+        first: how many records of the put come before them.
         layout: the pieces of their payloads; None for one piece.
     """
 
     cid: int
     chunk: RowChunk
     acqs: AcqInterval | None
+    first: int
     layout: Layout | None = None
 
 
-def arrived(batches: Iterable[Batch], *, with_acq: bool) -> list[Arrived]:
+def arrived(batches: Iterable[Batch], *, with_acq: bool, first: int = 0) -> list[Arrived]:
     """The records of a put that can be stored, batch by batch; batches without any are left out.
 
     Args:
         batches: in PUT form, or in PUTA form.
         with_acq: whether they are in PUTA form.
+        first: how many records of the put came before.
 
     Raises:
         LocalProtocolError: for a cid that cannot be stored.
@@ -73,36 +259,56 @@ def arrived(batches: Iterable[Batch], *, with_acq: bool) -> list[Arrived]:
         if batch.cid == LIMITS["cid"].bound or not batch.count:
             continue
         if batch.count == 1 and batch.record_size == len(batch.records) and batch.payload is None:
-            records = _single(batch, form)
+            records = _single(batch, form, first)
         else:
-            records = _uniform(batch, form) if batch.record_size else _mixed(batch, form)
+            records = _uniform(batch, form, first) if batch.record_size else _mixed(batch, form, first)
         if records is not None:
             found.append(records)
+            first += len(records.chunk)
     return found
 
 
-def with_acqs(records: list[Arrived], next_acq: int) -> AcqInterval:
-    """Gives acqs to the records of a PUT, from `next_acq` on; they may be given others later, for nothing is copied.
-
-    Returns:
-        The first one, and the last one.
-
-    Raises:
-        OverflowError: when there is no acq left to give.
-    """
-    end = next_acq + sum(len(each.chunk) for each in records)
-    if end > LIMITS["acq"].bound:
-        raise OverflowError(f"no acquisition time is left after {next_acq - 1}")
-    if end == next_acq + 1:
-        _INT64.pack_into(records[0].chunk.rows(), _ACQ, next_acq)
-        return AcqInterval(next_acq, next_acq)
-    acqs = np.arange(next_acq, end, dtype="<i8")
-    at = 0
+def give_acqs(records: Iterable[Arrived], next_acq: int) -> None:
+    """Gives acqs to records of a PUT, whose first one is given `next_acq`; they may be given others later, for nothing is
+    copied."""
     for each in records:
-        count = len(each.chunk)
-        _write_acqs(each.chunk, acqs[at : at + count])
-        at += count
-    return AcqInterval(next_acq, end - 1)
+        first = next_acq + each.first
+        if len(each.chunk) == 1:
+            _INT64.pack_into(each.chunk.rows(), _ACQ, first)
+        else:
+            _write_acqs(each.chunk, np.arange(first, first + len(each.chunk), dtype="<i8"))
+
+
+def runs_of(marked: list[tuple[Arrived, int]]) -> list[list[Block]]:
+    """Records of one cid, each with the mark of its put, as runs: sorted blocks that do not overlap."""
+    records = [each for each, _ in marked]
+    whole = joined([each.chunk for each in records])
+    assert isinstance(whole, RowChunk)  # that is what comes in
+    layouts = [each.layout for each in records if each.layout is not None] if whole.record_size else []
+    marks = [np.full(len(each.chunk), mark, np.int64) for each, mark in marked] if any(mark for _, mark in marked) else None
+    joined_marks = None if marks is None else np.concatenate(marks)
+    return sorted_runs(whole, max(layouts, key=len, default=None), joined_marks)
+
+
+def _parted(batch: Batch, most: int, form: RecordForm) -> Iterable[Batch]:
+    """A batch as several of about so many bytes."""
+    size = len(batch.records)
+    if size <= most:
+        return [batch]
+    if batch.record_size:
+        step = max(1, most // batch.record_size)
+        places = [*range(0, batch.count, step), batch.count]
+        ends = [place * batch.record_size for place in places]
+        offsets: list[npt.NDArray[np.int64] | None] = [None] * len(places)
+    else:
+        starts = form.offsets(batch.records) if batch.offsets is None else batch.offsets
+        places = sorted({0, *np.searchsorted(starts, range(most, size, most)).tolist(), len(starts)})
+        ends = [*starts[places[:-1]].tolist(), size]
+        offsets = [starts[start:stop] - starts[start] for start, stop in pairwise(places)]
+    return [
+        attrs.evolve(batch, records=batch.records[begin:end], count=stop - start, offsets=some)
+        for (begin, end), (start, stop), some in zip(pairwise(ends), pairwise(places), offsets, strict=False)
+    ]
 
 
 def _joined(batches: list[Batch]) -> list[Batch]:
@@ -138,7 +344,7 @@ def _write_acqs(chunk: RowChunk, acqs: npt.NDArray[np.int64]) -> None:
     np.frombuffer(rows, np.uint8)[places] = acqs.view(np.uint8).reshape(-1, acqs.itemsize)
 
 
-def _single(batch: Batch, form: RecordForm) -> Arrived | None:
+def _single(batch: Batch, form: RecordForm, first: int) -> Arrived | None:
     """The same as `_uniform` for one record, without NumPy, which takes ten times as long."""
     key = _ONE[form]
     _, *found = key.unpack_from(batch.records)
@@ -148,10 +354,10 @@ def _single(batch: Batch, form: RecordForm) -> Arrived | None:
     acqs = AcqInterval(found[3], found[3]) if form is PUTA_FORM else None
     row = bytearray(_GET_HEADER.pack(_HEADER - 4 + len(payload), batch.cid, *found, *(() if acqs else (0,))))
     row += payload
-    return Arrived(batch.cid, RowChunk(memoryview(row), 1, len(row), lasting=True), acqs)
+    return Arrived(batch.cid, RowChunk(memoryview(row), 1, len(row), lasting=True), acqs, first)
 
 
-def _uniform(batch: Batch, form: RecordForm) -> Arrived | None:
+def _uniform(batch: Batch, form: RecordForm, first: int) -> Arrived | None:
     payload_size = batch.record_size - form.header.itemsize
     came = np.frombuffer(batch.records, form.dtype(payload_size))
     keep = _storable(came, form)
@@ -167,10 +373,10 @@ def _uniform(batch: Batch, form: RecordForm) -> Arrived | None:
     fits = batch.payload is not None and batch.payload.itemsize == payload_size
     layout = layout_of(batch.payload) if fits and batch.payload is not None else None
     chunk = RowChunk(octets_of(records), len(records), records.dtype.itemsize, lasting=True)
-    return Arrived(batch.cid, chunk, acqs, layout)
+    return Arrived(batch.cid, chunk, acqs, first, layout)
 
 
-def _mixed(batch: Batch, form: RecordForm) -> Arrived | None:
+def _mixed(batch: Batch, form: RecordForm, first: int) -> Arrived | None:
     starts = form.offsets(batch.records) if batch.offsets is None else batch.offsets
     ends = np.append(starts[1:], len(batch.records))
     header = form.header.itemsize
@@ -193,7 +399,7 @@ def _mixed(batch: Batch, form: RecordForm) -> Arrived | None:
     same = int(sizes[0]) if (sizes == sizes[0]).all() else 0
     offsets = None if same else np.cumsum(sizes) - sizes
     chunk = RowChunk(memoryview(bytearray().join(pieces)), len(came), same, offsets, lasting=True)
-    return Arrived(batch.cid, chunk, acqs)
+    return Arrived(batch.cid, chunk, acqs, first)
 
 
 def _storable(came: npt.NDArray[Any], form: RecordForm) -> npt.NDArray[np.bool_] | None:

@@ -32,7 +32,9 @@ __all__ = [
     "encode_bytes",
     "encode_integers",
     "encode_items",
+    "end_of_part",
     "find_integers",
+    "moved_integers",
     "read_parts",
 ]
 
@@ -67,6 +69,8 @@ _DIFFERENCES: Final = 0x80
 """Added to the form of integers: `first`, then what is added to get from each integer to the next one."""
 
 _HEADER: Final = struct.Struct("<BBBBIIIqqQ")
+_LENGTH: Final = 6
+"""Place of the length in a header."""
 _UNSIGNED: Final = {width: np.dtype(f"<u{width}") for width in (1, 2, 4, 8)}
 _MANY: Final = 32
 """Fewer items are not worth looking for runs, or for planes."""
@@ -169,6 +173,29 @@ def find_integers(part: Part, count: int, dtype: npt.DTypeLike, ends: tuple[int,
     else:
         first, last = np.searchsorted(decode_integers(part, count, wanted), ends).tolist()
     return first, last
+
+
+def moved_integers(data: bytearray, at: int, by: int) -> None:
+    """Adds `by` to each integer of the part that begins at `at`, in place and without decoding it.
+
+    Args:
+        data: what parts are stored in.
+        at: where the part begins.
+        by: what is added; the sums fit into 64 bits.
+    """
+    form, *middle, base, first, scale = _HEADER.unpack_from(data, at)
+    if form & _DIFFERENCES:
+        first += by
+    elif form == _Form.RUNS:
+        moved_integers(data, at + _HEADER.size, by)  # the values come before their counts
+    else:
+        base += by
+    _HEADER.pack_into(data, at, form, *middle, base, first, scale)
+
+
+def end_of_part(data: bytes | bytearray, at: int) -> int:
+    """Where the part that begins at `at` ends."""
+    return at + _HEADER.size + int(_HEADER.unpack_from(data, at)[_LENGTH])
 
 
 def encode_items(items: Bytes, codec: Codec) -> bytes:

@@ -17,12 +17,13 @@ Rules kept here:
 from __future__ import annotations
 
 import os
+import threading
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from copy import copy
 from operator import attrgetter
 from typing import Final, TypeAlias
 
-import attrs
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -40,17 +41,18 @@ from tsmodel.backend import (
     Spare,
 )
 from tsmodel.errors import StoreError, StoreInDoubtError
+from tsmodel.forking import in_child
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
-from tsmodel.store.blocks import Block, merged_runs, sorted_runs
+from tsmodel.store.blocks import Block, merged_runs
 from tsmodel.store.directory import Level
 from tsmodel.store.engine import Engine, EngineBusyError, Run, Writing
 from tsmodel.store.group import GroupCommit
-from tsmodel.store.intake import Arrived, arrived, with_acqs
+from tsmodel.store.intake import SLICE_BYTES, Arrived, Put, runs_of
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import DEFAULT_CACHE, SQLiteEngine
 from tsmodel.timestamps import now_ns, to_iso
-from tsmodel.wire.chunk import Chunk, RowChunk, joined
+from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.unstored import Unstored
 
 __all__ = ["EmbeddedStore", "open_store"]
@@ -87,30 +89,6 @@ def open_store(
     return EmbeddedStore(SQLiteEngine(os.fspath(path), cache_bytes, read_only=read_only, create=create))
 
 
-@attrs.define(eq=False)
-class _Put:
-    """A put that waits to be stored.
-
-    Attributes:
-        records: its records.
-        with_acq: whether they have their acqs already.
-        is_gone: whether whoever sent them has given up.
-        outcome: what came of it.
-        number: its number, once it has one.
-    """
-
-    records: list[Arrived]
-    with_acq: bool
-    is_gone: Callable[[], bool] | None = None
-    outcome: AcqInterval | BaseException | None = None
-    number: int = 0
-
-    def acqs(self) -> AcqInterval:
-        """Least and greatest acq of a PUTA."""
-        acqs = [each.acqs for each in self.records if each.acqs is not None]
-        return AcqInterval(min(each.acq_min for each in acqs), max(each.acq_max for each in acqs))
-
-
 class EmbeddedStore:
     """A backend that keeps records in this process. May be used from several threads.
 
@@ -118,13 +96,24 @@ class EmbeddedStore:
         engine: where blocks are kept; closed with the store.
         clock: gives the time, ns since 2001.
         policy: when runs are merged.
+        slice_bytes: bytes of a put that are sorted and compressed at once.
     """
 
-    def __init__(self, engine: Engine, *, clock: Callable[[], int] = now_ns, policy: MergePolicy | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        clock: Callable[[], int] = now_ns,
+        policy: MergePolicy | None = None,
+        slice_bytes: int = SLICE_BYTES,
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self._policy = policy or MergePolicy()
+        self._slice_bytes = slice_bytes
         self._group = GroupCommit(self._store, _TOGETHER)
+        self._begin()
+        in_child(self._begin)
         self.spare = Spare(0)  # blocks are decoded in this process: several at once are no faster
 
     @property
@@ -164,8 +153,19 @@ class EmbeddedStore:
         """
         if unless_stored is not None:  # it must see what all others have stored, so it goes alone
             return self._append_new(batches, with_acq, unless_stored)
-        put = _Put(arrived(batches, with_acq=with_acq), with_acq, is_gone)
-        self._group.run(put, sum(each.chunk.nbytes for each in put.records))
+        put = self.begin_put(with_acq=with_acq)
+        put.is_gone = is_gone
+        put.add(batches)
+        return self.store(put)
+
+    def begin_put(self, *, with_acq: bool) -> Put:
+        """A put whose records come in pieces: `store` stores it; who drops it has stored nothing."""
+        return Put(with_acq=with_acq, whole=self._policy.final, slice_bytes=self._slice_bytes, encoding=self._encoding)
+
+    def store(self, put: Put) -> AcqInterval:
+        """Stores a put that was begun by `begin_put`, as `append` does."""
+        put.prepare()
+        self._group.run(put, put.held)
         outcome, put.outcome = put.outcome, None
         if isinstance(outcome, AcqInterval):
             return outcome
@@ -299,10 +299,15 @@ class EmbeddedStore:
             for box in unless_stored.boxes():
                 for block in transaction.blocks(box):
                     unless_stored.feed(block.select(box))
-            put = _Put(arrived(unless_stored.left_of(batches), with_acq=with_acq), with_acq)
+            put = self.begin_put(with_acq=with_acq)
+            put.add(unless_stored.left_of(batches))
+            put.prepare()
             return self._write(transaction, [put])[0]
 
-    def _store(self, puts: list[_Put]) -> None:
+    def _begin(self) -> None:
+        self._encoding = threading.Lock()
+
+    def _store(self, puts: list[Put]) -> None:
         """Stores puts in one transaction, and notes what came of each."""
         for put in puts:
             if put.is_gone is not None and put.is_gone():
@@ -333,39 +338,46 @@ class EmbeddedStore:
             for put, interval in zip(puts, given, strict=True):
                 put.outcome = interval
 
-    def _write(self, transaction: Writing, puts: Sequence[_Put]) -> list[AcqInterval]:
+    def _write(self, transaction: Writing, puts: Sequence[Put]) -> list[AcqInterval]:
         """Writes the records of puts; gives the acqs of each."""
         given: list[AcqInterval] = []
         before, now = transaction.last_acq(), self._clock()
         last = before
         for put in puts:
-            if not put.records:
+            if not put.count:
                 given.append(AcqInterval(-1, -1))
                 continue
             number = transaction.next_put
             if put.with_acq:
-                interval = put.acqs()
+                interval = put.acqs
                 last = max(last, min(interval.acq_max, now))
             else:
                 try:
-                    interval = with_acqs(put.records, max(now, last + 1))
+                    interval = put.give_acqs(max(now, last + 1))
                 except OverflowError as error:
                     raise StoreError(f"{error}; use PUTA to give acqs yourself", path=self.path) from error
                 last = interval.acq_max
             put.number = number
             given.append(PutInterval.of(interval, PutId(number, now)))
-            count, cids = sum(len(each.chunk) for each in put.records), tuple(sorted({each.cid for each in put.records}))
-            transaction.keep_put(PutInfo(number, now, cids, *interval, count, put.with_acq))
-        for cid, records in _by_cid(puts).items():
-            self._add(transaction, cid, records)
+            transaction.keep_put(PutInfo(number, now, put.cids, *interval, put.count, put.with_acq))
+        encoded: Counter[int] = Counter()
+        for put in puts:
+            for cid, blocks, level in put.encoded():
+                transaction.insert(cid, blocks, level=level)
+                encoded[cid] += sum(block.size for block in blocks)
+        groups = _by_cid(puts)
+        for cid, records in groups.items():
+            self._add(transaction, cid, records, encoded.pop(cid, 0))
+        for cid, size in encoded.items():
+            self._spread(transaction, transaction.runs(cid), size)
         if last > before:
             transaction.set_last_acq(last)
         return given
 
-    def _add(self, transaction: Writing, cid: int, records: list[tuple[Arrived, int]]) -> None:
-        """Stores records of one cid as runs, merged with such runs as it is time for."""
-        runs, old = _sorted(records), transaction.runs(cid)
-        size = sum(block.size for blocks in runs for block in blocks)
+    def _add(self, transaction: Writing, cid: int, records: list[tuple[Arrived, int]], more: int) -> None:
+        """Stores records of one cid as runs, merged with such runs as it is time for; `more` bytes of it were stored."""
+        runs, old = runs_of(records), transaction.runs(cid)
+        size = more + sum(block.size for blocks in runs for block in blocks)
         together: list[Run] = []
         if len(runs) == 1:  # several are of as much time as is good
             together = self._merging(old, runs[0])
@@ -377,8 +389,12 @@ class EmbeddedStore:
         level = Level.PUT if len(runs) == 1 else Level.FINAL
         for each in runs:
             transaction.insert(cid, each, level=level)
-        if spread := self._policy.to_spread([run for run in old if run not in together]):
-            transaction.spread(spread, self._policy.step + size)
+        self._spread(transaction, [run for run in old if run not in together], size)
+
+    def _spread(self, transaction: Writing, runs: Sequence[Run], size: int) -> None:
+        """Takes a step in merging large runs of a cid of which so many bytes are stored now."""
+        if spread := self._policy.to_spread(runs):
+            transaction.spread(spread, self._policy.step + min(size, _TOGETHER))
 
     def _merging(self, old: Sequence[Run], blocks: Sequence[Block]) -> list[Run]:
         """The runs to merge a new one with."""
@@ -401,23 +417,13 @@ def _answer(box: KeyRange, last: int) -> int:
     return min(box.max.acq, last + 1 if last > LIMITS["acq"].least else last)
 
 
-def _by_cid(puts: Iterable[_Put]) -> dict[int, list[tuple[Arrived, int]]]:
+def _by_cid(puts: Iterable[Put]) -> dict[int, list[tuple[Arrived, int]]]:
     """The records of each cid, and their marks."""
     groups: dict[int, list[tuple[Arrived, int]]] = {}
     for put in puts:
         for records in put.records:
-            groups.setdefault(records.cid, []).append((records, put.number if put.with_acq else 0))
+            groups.setdefault(records.cid, []).append((records, put.mark))
     return groups
-
-
-def _sorted(marked: list[tuple[Arrived, int]]) -> list[list[Block]]:
-    records = [each for each, _ in marked]
-    whole = joined([each.chunk for each in records])
-    assert isinstance(whole, RowChunk)  # that is what comes in
-    layouts = [each.layout for each in records if each.layout is not None] if whole.record_size else []
-    marks = [np.full(len(each.chunk), mark, np.int64) for each, mark in marked] if any(mark for _, mark in marked) else None
-    joined_marks = None if marks is None else np.concatenate(marks)
-    return sorted_runs(whole, max(layouts, key=len, default=None), joined_marks)
 
 
 class _Removed:

@@ -26,7 +26,7 @@ from tsmodel.keys import LIMITS
 from tsmodel.model import TSModel
 from tsmodel.model.meta import schema_of
 from tsmodel.timestamps import DurationLike, TimeLike, duration_ns, to_datetime, to_ns
-from tsmodel.types.faults import FieldFault
+from tsmodel.types.field_faults import FieldFault
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

@@ -1,4 +1,4 @@
-"""Field types: one module each, with all that is known about it. See `tsmodel.types.base` for what that is.
+"""Field types: one module each, with all that is known about it. See `tsmodel.types.codec` for what that is.
 
 A field type is registered by its line here; nothing outside of this room asks which one it has.
 """
@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tsmodel.types.array import Array
-from tsmodel.types.base import FieldCodec, FixedCodec
 from tsmodel.types.bits import Bits
 from tsmodel.types.blob import Blob
 from tsmodel.types.boolean import Bool
 from tsmodel.types.char import Char
+from tsmodel.types.codec import FieldCodec, FixedCodec
 from tsmodel.types.date import Date
 from tsmodel.types.date_time import DateTime
 from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, Options, declaration_of, did_you_mean
 from tsmodel.types.duration import Duration
 from tsmodel.types.enums import Enumerated, Flags
-from tsmodel.types.faults import UNSUITABLE, FieldFault
+from tsmodel.types.field_faults import UNSUITABLE, FieldFault
 from tsmodel.types.floats import Float16, Float32, Float64
 from tsmodel.types.integers import Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64
 from tsmodel.types.ip_address import IpAddress

@@ -11,13 +11,8 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.types.arrow import (
-    Unfit,
-    compute,
-    decoded,
-    is_list,
-)
-from tsmodel.types.base import (
+from tsmodel.types.byte_codecs import LengthCodec
+from tsmodel.types.codec import (
     MARKS,
     UNSUITABLE,
     Description,
@@ -26,13 +21,18 @@ from tsmodel.types.base import (
     Scope,
     Structures,
 )
-from tsmodel.types.conversion import Conversion, Misfits, Spelling, faults_of, of_json, to_json, with_floats
+from tsmodel.types.column_facet import (
+    Unfit,
+    compute,
+    decoded,
+    is_list,
+)
 from tsmodel.types.declaring import FieldType, Options
-from tsmodel.types.faults import FieldFault, Mask, RowFault
+from tsmodel.types.field_faults import FieldFault, Mask, RowFault
 from tsmodel.types.integers import UInt16
-from tsmodel.types.lengths import LengthCodec
 from tsmodel.types.nested import item_of
 from tsmodel.types.scalars import ByteOrder, shown
+from tsmodel.types.text_facet import Conversion, Misfits, Spelling, faults_of, of_json, to_json, with_floats
 
 if TYPE_CHECKING:
     from tsmodel.types.kinds import Kind

@@ -9,16 +9,16 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.types.base import Description, NumberCodec, Scope, described_number
-from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.codec import Description, NumberCodec, Scope, described_number
 from tsmodel.types.declaring import FieldType, Options
-from tsmodel.types.exact import integral, real
-from tsmodel.types.faults import FieldFault
+from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.integers import IntConversion, UInt8
+from tsmodel.types.numbers import integral, real
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
+from tsmodel.types.text_facet import Conversion, Spelling
 
 if TYPE_CHECKING:
-    from tsmodel.model.columns import IntColumn
+    from tsmodel.model.column import IntColumn
 
 
 @attrs.frozen

@@ -9,23 +9,22 @@ from typing import Any, ClassVar, Final
 import attrs
 import numpy.typing as npt
 
-from tsmodel.types.arrow import (
-    decoded,
-    is_text,
-    padded_octets,
-)
-from tsmodel.types.base import (
+from tsmodel.types.byte_codecs import LengthCodec, OctetsCodec
+from tsmodel.types.codec import (
     Description,
     Scope,
 )
-from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.column_facet import (
+    decoded,
+    is_text,
+    padded,
+    padded_octets,
+)
 from tsmodel.types.declaring import FieldType, Options, size_of
-from tsmodel.types.faults import FieldFault
+from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.integers import UInt16
-from tsmodel.types.lengths import LengthCodec
-from tsmodel.types.octets import OctetsCodec
 from tsmodel.types.scalars import shown
-from tsmodel.types.storing import padded
+from tsmodel.types.text_facet import Conversion, Spelling
 
 
 @attrs.frozen

@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.types.base import Scope
-from tsmodel.types.conversion import Conversion, Spelling
-from tsmodel.types.faults import FieldFault, Mask
+from tsmodel.types.codec import Scope
+from tsmodel.types.field_faults import FieldFault, Mask
 from tsmodel.types.numbers import ScalarCodec, ScalarType
 from tsmodel.types.scalars import BOOLS, SCALARS, are_bools, shown
+from tsmodel.types.text_facet import Conversion, Spelling
 
 __all__ = ["Bool", "BoolCodec"]
 

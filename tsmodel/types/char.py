@@ -9,23 +9,25 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.types.arrow import (
-    decoded,
-    each_distinct,
-    is_text,
-    strings,
-)
-from tsmodel.types.base import (
+from tsmodel.types.codec import (
     Description,
     FixedCodec,
     Scope,
     Structures,
 )
-from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.column_facet import (
+    decoded,
+    distinct_stored,
+    each_distinct,
+    is_text,
+    plain_value,
+    refuse,
+    strings,
+)
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.scalars import SCALARS, ByteOrder
-from tsmodel.types.storing import distinct_stored, plain_value, refuse
 from tsmodel.types.text import TextConversion
+from tsmodel.types.text_facet import Conversion, Spelling
 
 if TYPE_CHECKING:
     from tsmodel.types.kinds import Kind

@@ -27,23 +27,23 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import SchemaError
-from tsmodel.types.base import Description, FieldCodec, FixedCodec, Scope, Structures, VariableCodec
 from tsmodel.types.blob import Blob
 from tsmodel.types.boolean import Bool
-from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.codec import Description, FieldCodec, FixedCodec, Scope, Structures, VariableCodec
+from tsmodel.types.column_facet import of_objects
 from tsmodel.types.date import Date
 from tsmodel.types.date_time import DateTime
 from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, MissingOption, Options, declaration_of
 from tsmodel.types.duration import Duration
 from tsmodel.types.enums import Enumerated, Flags
-from tsmodel.types.faults import FieldFault, Mask, RowFault
+from tsmodel.types.field_faults import FieldFault, Mask, RowFault
 from tsmodel.types.floats import Float64
 from tsmodel.types.integers import Int64
 from tsmodel.types.ip_address import IpAddress
 from tsmodel.types.nested import Nested
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
-from tsmodel.types.storing import of_objects
 from tsmodel.types.text import Text
+from tsmodel.types.text_facet import Conversion, Spelling
 from tsmodel.types.uuid import Uuid
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Final
 import attrs
 
 from tsmodel.timestamps import EPOCH_UNIX_NS
-from tsmodel.types.base import Description, Scope, described_number
-from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.codec import Description, Scope, described_number
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.scalars import SCALARS
+from tsmodel.types.text_facet import Conversion, Spelling
 from tsmodel.types.times import TimeCodec
 
 __all__ = ["Date", "DateCodec"]

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from tsmodel.errors import TimestampError
 from tsmodel.timestamps import EPOCH, to_iso, to_ns
-from tsmodel.types.base import Description, Scope, described_number
-from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.codec import Description, Scope, described_number
 from tsmodel.types.declaring import FieldType, Options
-from tsmodel.types.faults import FieldFault, Mask
+from tsmodel.types.field_faults import FieldFault, Mask
 from tsmodel.types.scalars import SCALARS
+from tsmodel.types.text_facet import Conversion, Spelling
 from tsmodel.types.times import MICROSECOND, TIME, TimeCodec, ns_of, timedelta_ns
 
 __all__ = ["DateTime", "DateTimeCodec"]
@@ -86,7 +86,7 @@ class DateTimeConversion(Conversion):
         return self.held(value)
 
     def parse_column(self, texts: Sequence[str]) -> list[Any]:
-        from tsmodel.types.iso import ns_of_texts
+        from tsmodel.types.times import ns_of_texts
 
         if texts and len(texts[0]) > 10 and texts[0][4] == "-":
             return list(map(self.codec.load, ns_of_texts(texts)))  # all of them are int64, so the field can hold them
@@ -100,7 +100,7 @@ class DateTimeConversion(Conversion):
         return int(self.codec.dump(self.held(value)))
 
     def dump_column(self, values: Sequence[Any]) -> Sequence[Any]:
-        from tsmodel.types.iso import iso_texts
+        from tsmodel.types.times import iso_texts
 
         ns = [self._ns(value) for value in values]
         return iso_texts(ns) if self.spelling.times == "iso" else ns

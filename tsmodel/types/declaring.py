@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, get_ar
 import attrs
 
 from tsmodel.errors import SchemaError
-from tsmodel.types.base import FieldCodec, FixedCodec
+from tsmodel.types.codec import FieldCodec, FixedCodec
 from tsmodel.types.scalars import ByteOrder, Scalar
 
 if TYPE_CHECKING:
-    from tsmodel.model.columns import Column
+    from tsmodel.model.column import Column
     from tsmodel.types.padding import PaddingBytes
 
 __all__ = ["SCHEMA", "Declaration", "FieldType", "MissingOption", "Options", "declaration_of", "did_you_mean", "size_of"]

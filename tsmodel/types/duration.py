@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from tsmodel.errors import TimestampError
 from tsmodel.timestamps import duration_ns
-from tsmodel.types.arrow import times_given
-from tsmodel.types.base import Description, Scope, described_number
-from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.codec import Description, Scope, described_number
+from tsmodel.types.column_facet import times_given
 from tsmodel.types.declaring import FieldType, Options
-from tsmodel.types.faults import FieldFault, Mask
+from tsmodel.types.field_faults import FieldFault, Mask
 from tsmodel.types.integers import INTEGER, Int64
+from tsmodel.types.text_facet import Conversion, Spelling
 from tsmodel.types.times import MICROSECOND, UNITS_NS, Resolution, TimeCodec, resolution_of, timedelta_ns
 
 __all__ = ["Duration", "DurationCodec"]

@@ -14,12 +14,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.types.arrow import (
-    each_distinct,
-    is_text,
-    native,
-)
-from tsmodel.types.base import (
+from tsmodel.types.codec import (
     Description,
     FieldCodec,
     NumberCodec,
@@ -27,12 +22,17 @@ from tsmodel.types.base import (
     Structures,
     described_number,
 )
-from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.column_facet import (
+    distinct_stored,
+    each_distinct,
+    is_text,
+    native,
+)
 from tsmodel.types.declaring import FieldType, Options
-from tsmodel.types.faults import FieldFault, Mask, RowFault
+from tsmodel.types.field_faults import FieldFault, Mask, RowFault
 from tsmodel.types.integers import INTEGER, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
-from tsmodel.types.storing import distinct_stored
+from tsmodel.types.text_facet import Conversion, Spelling
 
 _MOST_KEPT: Final = 65_536
 if TYPE_CHECKING:

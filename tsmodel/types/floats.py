@@ -20,13 +20,11 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.types.conversion import Conversion, Spelling
-from tsmodel.types.exact import real, rounded
-from tsmodel.types.faults import FieldFault
-from tsmodel.types.numbers import NUMBER, ScalarCodec, ScalarType, point
+from tsmodel.types.column_facet import plain_value, refuse
+from tsmodel.types.field_faults import FieldFault
+from tsmodel.types.numbers import NUMBER, ScalarCodec, ScalarType, point, real, rounded, shortest, shortest_of
 from tsmodel.types.scalars import SCALARS, shown
-from tsmodel.types.shortest import shortest, shortest_of
-from tsmodel.types.storing import plain_value, refuse
+from tsmodel.types.text_facet import Conversion, Spelling
 
 __all__ = ["Float16", "Float32", "Float64", "FloatCodec"]
 

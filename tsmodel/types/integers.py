@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, overload
 import msgspec
 import numpy as np
 
-from tsmodel.types.base import FieldCodec
-from tsmodel.types.conversion import Conversion, Spelling
-from tsmodel.types.exact import integral, real
-from tsmodel.types.faults import FieldFault
-from tsmodel.types.numbers import ScalarCodec, ScalarType
+from tsmodel.types.codec import FieldCodec
+from tsmodel.types.field_faults import FieldFault
+from tsmodel.types.numbers import ScalarCodec, ScalarType, integral, real
 from tsmodel.types.scalars import SCALARS, shown
+from tsmodel.types.text_facet import Conversion, Spelling
 
 if TYPE_CHECKING:
-    from tsmodel.model.columns import IntColumn
+    from tsmodel.model.column import IntColumn
 
 
 INTEGER: Final = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)

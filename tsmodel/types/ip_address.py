@@ -10,19 +10,19 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.types.arrow import (
+from tsmodel.types.byte_codecs import OctetsCodec
+from tsmodel.types.codec import (
+    Description,
+)
+from tsmodel.types.column_facet import (
     decoded,
+    distinct_stored,
     each_distinct,
     is_text,
 )
-from tsmodel.types.base import (
-    Description,
-)
-from tsmodel.types.conversion import Conversion, Spelling
 from tsmodel.types.declaring import FieldType, Options
-from tsmodel.types.faults import FieldFault
-from tsmodel.types.octets import OctetsCodec
-from tsmodel.types.storing import distinct_stored
+from tsmodel.types.field_faults import FieldFault
+from tsmodel.types.text_facet import Conversion, Spelling
 
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 

@@ -9,7 +9,7 @@ from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.times import TimeConversion
 
 if TYPE_CHECKING:
-    from tsmodel.model.columns import IntColumn
+    from tsmodel.model.column import IntColumn
 
 
 class AcqConversion(TimeConversion):

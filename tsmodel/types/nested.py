@@ -13,12 +13,11 @@ import numpy.typing as npt
 from msgspec.structs import astuple
 
 if TYPE_CHECKING:
-    from tsmodel.codec.layout import Layout
-    from tsmodel.model.conversion.structures import Structure
+    from tsmodel.interop.structures import Structure
+    from tsmodel.layout.placing import Layout
     from tsmodel.types.kinds import Kind
 
-from tsmodel.types.arrow import Unfit, masked
-from tsmodel.types.base import (
+from tsmodel.types.codec import (
     UNSUITABLE,
     Description,
     FieldCodec,
@@ -27,10 +26,11 @@ from tsmodel.types.base import (
     Structures,
     VariableCodec,
 )
-from tsmodel.types.conversion import Conversion, Spelling, of_json, to_json
+from tsmodel.types.column_facet import Unfit, masked
 from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, Options, declaration_of
-from tsmodel.types.faults import FieldFault, Mask
+from tsmodel.types.field_faults import FieldFault, Mask
 from tsmodel.types.scalars import ByteOrder, shown
+from tsmodel.types.text_facet import Conversion, Spelling, of_json, to_json
 
 Write: TypeAlias = Callable[[Iterable[tuple[Any, ...]]], list[bytes]]
 

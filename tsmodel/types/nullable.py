@@ -10,10 +10,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.types.arrow import (
-    masked,
-)
-from tsmodel.types.base import (
+from tsmodel.types.codec import (
     MARKS,
     Description,
     FieldCodec,
@@ -21,13 +18,17 @@ from tsmodel.types.base import (
     Scope,
     Structures,
 )
-from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.column_facet import (
+    masked,
+    plain_value,
+    refuse,
+)
 from tsmodel.types.declaring import FieldType, Options
-from tsmodel.types.faults import FieldFault, Mask
+from tsmodel.types.field_faults import FieldFault, Mask
 from tsmodel.types.nested import item_of
 from tsmodel.types.padding import PaddingBytes
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
-from tsmodel.types.storing import plain_value, refuse
+from tsmodel.types.text_facet import Conversion, Spelling
 
 if TYPE_CHECKING:
     from tsmodel.types.kinds import Kind

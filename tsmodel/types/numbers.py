@@ -1,19 +1,197 @@
-"""What field types have in common that store a number as it is, or that read and write numbers as text."""
+"""What numeric field types have in common: storing a number as it is, its text, and exact comparison with constants.
+
+Rules kept here:
+
+* A constant of any numeric type is compared exactly with stored numbers; it is never rounded on the way.
+* Float16 and Float32 are shown as the shortest decimal numbers that read back as the same value, as in NumPy and pandas.
+"""
 
 from __future__ import annotations
 
+import math
+import numbers
 import re
-from typing import Any, ClassVar, Final
+import struct
+from collections.abc import Sequence
+from decimal import Context, Decimal, Inexact
+from fractions import Fraction
+from typing import Any, ClassVar, Final, TypeAlias
 
 import attrs
+import numpy as np
+import numpy.typing as npt
 from typing_extensions import TypeVar
 
-from tsmodel.types.base import Description, NumberCodec, Scope, described_number
+from tsmodel.types.codec import Description, NumberCodec, Scope, described_number
 from tsmodel.types.declaring import FieldType, Options
-from tsmodel.types.faults import FieldFault
+from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
 
-__all__ = ["NUMBER", "ScalarCodec", "ScalarType", "point"]
+__all__ = [
+    "EXACT",
+    "NUMBER",
+    "Real",
+    "ScalarCodec",
+    "ScalarType",
+    "integral",
+    "neighbours",
+    "point",
+    "real",
+    "rounded",
+    "shortest",
+    "shortest_of",
+]
+
+
+Real: TypeAlias = int | float | Fraction | Decimal
+"""What constants become."""
+
+
+def real(value: object) -> Real | None:
+    """A constant of any numeric type as one of a few, of the same value; None for what is no real number, or a bool.
+
+    Floats stay floats, of other types only NaN and the infinities become floats.
+    """
+    if isinstance(value, (bool, np.bool_)):
+        return None
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, Decimal):
+        return (value or 0) if value.is_finite() else math.nan if value.is_nan() else math.copysign(math.inf, value)
+    if isinstance(value, numbers.Rational):
+        return Fraction(int(value.numerator), int(value.denominator))
+    if isinstance(value, np.floating) and value.dtype.char == "g" and np.isfinite(value):
+        return Fraction(*value.as_integer_ratio())
+    return float(value) if isinstance(value, numbers.Real) else None
+
+
+def rounded(number: Real, numpy: str) -> Real | np.floating[Any]:
+    """A constant as columns of floats of this NumPy type are compared with it: a float is rounded to that width, to nearest
+    even, unless it is finite and would become infinite; any other number stays as it is."""
+    if isinstance(number, Fraction):
+        low, high = neighbours(number, "f8")
+        return float(low) if low == high else number  # which is shorter to read
+    if not isinstance(number, float):
+        return number
+    with np.errstate(over="ignore"):
+        narrow: np.floating[Any] = np.dtype(numpy).type(number)
+    return number if np.dtype(numpy).itemsize == 8 or np.isinf(narrow) else narrow
+
+
+def neighbours(number: Real | np.floating[Any], numpy: str) -> tuple[np.floating[Any], np.floating[Any]]:
+    """The greatest float of a NumPy type that is not above a number, and the least that is not below it: the number itself,
+    twice, when it is such a float, or NaN."""
+    kind: Any = np.dtype(numpy).type
+    with np.errstate(over="ignore"):
+        try:
+            near = kind(float(number))
+        except OverflowError:
+            near = kind(math.inf if number > 0 else -math.inf)
+        low = high = near
+        while _above(low, number):
+            low = np.nextafter(low, kind(-math.inf))
+        while _above(number, high):
+            high = np.nextafter(high, kind(math.inf))
+    return low, high
+
+
+def _above(first: Any, second: Any) -> bool:
+    """`first > second`, exactly; Python compares all others so, and Decimals with floats unless a context forbids it."""
+    first, second = (float(each) if isinstance(each, np.floating) else each for each in (first, second))
+    if isinstance(first, Decimal):
+        second = Decimal.from_float(second)  # noqa: FURB164 - Decimal() may signal
+    elif isinstance(second, Decimal):
+        first = Decimal.from_float(first)  # noqa: FURB164 - as above
+    return bool(first > second)
+
+
+def integral(number: Real, value: object) -> Real:
+    """A constant that integers are compared with."""
+    if isinstance(number, float) and math.isnan(number):
+        raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__}): integers are never NaN")
+    return number
+
+
+EXACT: Final = Context(prec=100, traps=[Inexact])
+"""In which decimals are made of their units."""
+
+
+_DIGITS: Final = {"f4": range(6, 10), "f2": range(3, 6)}
+"""How many digits the shortest number can have: a number of fewer is also found with the least."""
+
+_POWERS: Final = np.array([10.0**power for power in range(23)])
+"""Powers of ten that a double holds exactly."""
+
+_WIDTHS: Final = {
+    numpy: (each.pack, each.unpack, least, bound, [f"%.{digits}g" for digits in _DIGITS[numpy]])
+    for numpy, each, least, bound in (
+        ("f4", struct.Struct("<f"), 2.0**-126, 1e38),
+        ("f2", struct.Struct("<e"), 2.0**-14, 6e4),
+    )
+}
+"""How numbers become one of a width and are read again, between which bounds their digits are found by trying, and how."""
+
+_POWER_OF_TWO: Final = (0.5, -0.5)
+_LEAST: Final = {"f4": 1e-12, "f2": 2.0**-14}
+_BOUND: Final = 1e15
+
+
+def shortest(values: Sequence[float], numpy: str) -> list[float]:
+    """For each value, the double whose text is the shortest that is read as the same single (`f4`) or half (`f2`): 231.7
+    for 231.6999969482422. What is no such number, as before it is stored, stays as it is.
+
+    Args:
+        values: finite or not.
+        numpy: the NumPy type that they are stored as; doubles stay as they are.
+    """
+    if numpy not in _DIGITS:
+        return list(values)
+    with np.errstate(over="ignore"):
+        narrow = np.array(values, numpy)
+    found = np.array(values, np.float64)
+    size = np.where(narrow == found, np.abs(found), 0.0)
+    # At powers of two neighbours are not equally far away, which rounding to the nearest does not see.
+    usual = (size >= _LEAST[numpy]) & (size < _BOUND) & (np.frexp(size)[0] != 0.5)
+    wanted = np.flatnonzero(usual)
+    places = np.floor(np.log10(size[wanted])).astype(np.int64)
+    for digits in _DIGITS[numpy]:
+        rounded = _rounded(found[wanted], digits - 1 - places)
+        fits = rounded.astype(numpy) == narrow[wanted]
+        found[wanted[fits]] = rounded[fits]
+        wanted, places = wanted[~fits], places[~fits]
+        if not len(wanted):
+            break
+    rest = np.concatenate([wanted, np.flatnonzero(~usual & (size > 0) & np.isfinite(size))])
+    for at in rest.tolist():
+        found[at] = float(str(narrow[at]))
+    result: list[float] = found.tolist()
+    return result
+
+
+def shortest_of(value: float, numpy: str) -> float:
+    """The same for a single value, without the overhead of arrays."""
+    if numpy not in _DIGITS or not math.isfinite(value):
+        return value
+    pack, unpack, least, bound, forms = _WIDTHS[numpy]
+    try:
+        if unpack(pack(value))[0] != value:
+            return value
+    except OverflowError:
+        return value
+    if least <= abs(value) < bound and math.frexp(value)[0] not in _POWER_OF_TWO:  # as above
+        for form in forms:
+            found = float(form % value)
+            if unpack(pack(found))[0] == value:
+                return found
+    return float(str(np.dtype(numpy).type(value)))
+
+
+def _rounded(values: npt.NDArray[np.float64], places: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Values with so many decimal places, or so many zeros in front of the point: the double next to that number."""
+    up, down = _POWERS[np.maximum(places, 0)], _POWERS[np.maximum(-places, 0)]
+    rounded: npt.NDArray[np.float64] = np.rint(values * up / down) / up * down
+    return rounded
+
 
 NUMBER: Final = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
 

@@ -11,17 +11,17 @@ import attrs
 import msgspec
 from msgspec import inspect
 
-from tsmodel.types.base import (
+from tsmodel.types.byte_codecs import LengthCodec
+from tsmodel.types.codec import (
     Description,
     Structures,
 )
-from tsmodel.types.conversion import Conversion, Spelling, of_json, to_json, with_floats
 from tsmodel.types.declaring import FieldType, Options
-from tsmodel.types.faults import FieldFault
+from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.integers import UInt16
-from tsmodel.types.lengths import LengthCodec
 from tsmodel.types.plain import may_not_be_finite, not_finite, parts_of, unencodable
 from tsmodel.types.scalars import shown
+from tsmodel.types.text_facet import Conversion, Spelling, of_json, to_json, with_floats
 
 if TYPE_CHECKING:
     from tsmodel.types.kinds import Kind

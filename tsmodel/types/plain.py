@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from tsmodel.types.faults import FieldFault
+from tsmodel.types.field_faults import FieldFault
 
 __all__ = ["may_not_be_finite", "not_finite", "parts_of", "unencodable"]
 

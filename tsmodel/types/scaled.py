@@ -12,16 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypeVar
 
-from tsmodel.types.arrow import Unfit, decoded, native
-from tsmodel.types.base import Description, NumberCodec, Scope, described_number
-from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.codec import Description, NumberCodec, Scope, described_number
+from tsmodel.types.column_facet import Unfit, decoded, integers, native, plain_value, refuse
 from tsmodel.types.declaring import FieldType, Options
-from tsmodel.types.exact import EXACT, integral, real
-from tsmodel.types.faults import FieldFault, Mask
+from tsmodel.types.field_faults import FieldFault, Mask
 from tsmodel.types.integers import Int64
-from tsmodel.types.numbers import NUMBER, point
+from tsmodel.types.numbers import EXACT, NUMBER, integral, point, real
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
-from tsmodel.types.storing import integers, plain_value, refuse
+from tsmodel.types.text_facet import Conversion, Spelling
 
 __all__ = ["Scaled", "ScaledCodec"]
 

@@ -9,26 +9,26 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.types.arrow import (
-    decoded,
-    is_text,
-    padded_octets,
-    strings,
-)
-from tsmodel.types.base import (
+from tsmodel.types.byte_codecs import LengthCodec, OctetsCodec
+from tsmodel.types.codec import (
     Description,
     FieldCodec,
     Scope,
     Structures,
 )
-from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.column_facet import (
+    decoded,
+    encoded,
+    is_text,
+    padded,
+    padded_octets,
+    strings,
+)
 from tsmodel.types.declaring import FieldType, Options, size_of
-from tsmodel.types.faults import FieldFault, Mask
+from tsmodel.types.field_faults import FieldFault, Mask
 from tsmodel.types.integers import UInt16
-from tsmodel.types.lengths import LengthCodec
-from tsmodel.types.octets import OctetsCodec
 from tsmodel.types.scalars import shown
-from tsmodel.types.storing import encoded, padded
+from tsmodel.types.text_facet import Conversion, Spelling
 
 if TYPE_CHECKING:
     from tsmodel.types.kinds import Kind

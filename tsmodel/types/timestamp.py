@@ -11,12 +11,11 @@ import numpy.typing as npt
 
 from tsmodel.errors import TimestampError
 from tsmodel.timestamps import EPOCH_UNIX_NS, to_ns
-from tsmodel.types.conversion import Conversion, Spelling
-from tsmodel.types.exact import integral, real
-from tsmodel.types.faults import FieldFault
-from tsmodel.types.numbers import ScalarCodec, ScalarType
+from tsmodel.types.column_facet import of_objects
+from tsmodel.types.field_faults import FieldFault
+from tsmodel.types.numbers import ScalarCodec, ScalarType, integral, real
 from tsmodel.types.scalars import SCALARS, shown
-from tsmodel.types.storing import of_objects
+from tsmodel.types.text_facet import Conversion, Spelling
 from tsmodel.types.times import Temporal, TimeConversion
 
 __all__ = ["Timestamp", "TimestampCodec"]

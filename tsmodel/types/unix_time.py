@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from tsmodel.errors import TimestampError
 from tsmodel.timestamps import EPOCH_UNIX_NS, to_ns
-from tsmodel.types.arrow import times_given
-from tsmodel.types.base import Description, Scope, described_number
-from tsmodel.types.conversion import Conversion, Spelling
+from tsmodel.types.codec import Description, Scope, described_number
+from tsmodel.types.column_facet import times_given
 from tsmodel.types.declaring import FieldType, Options
-from tsmodel.types.faults import FieldFault, Mask
+from tsmodel.types.field_faults import FieldFault, Mask
 from tsmodel.types.integers import Int64
+from tsmodel.types.text_facet import Conversion, Spelling
 from tsmodel.types.times import UNITS_NS, Resolution, TimeCodec, TimeConversion, resolution_of
 
 __all__ = ["UnixTime", "UnixTimeCodec"]

@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
-from tsmodel.types.base import (
+from tsmodel.types.byte_codecs import OctetsCodec
+from tsmodel.types.codec import (
     Description,
 )
-from tsmodel.types.conversion import Conversion, Spelling
 from tsmodel.types.declaring import FieldType, Options
-from tsmodel.types.octets import OctetsCodec
+from tsmodel.types.text_facet import Conversion, Spelling
 
 
 @attrs.frozen

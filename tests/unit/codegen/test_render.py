@@ -19,7 +19,7 @@ import tsmodel.client.payload_type
 from tsmodel import TSModel, TSStruct, field
 from tsmodel.codegen import LANGUAGES, file_name, render
 from tsmodel.errors import SchemaError
-from tsmodel.model.base import codec_of
+from tsmodel.model.model import codec_of
 
 HERE = Path(__file__).parent
 METER_BYTES = codec_of(Meter).payload_of(METER)

@@ -11,7 +11,7 @@ import pytest
 from tsmodel import Bits, Bool, Float32, Float64, Int16, Int32, Nullable, Text, TSModel, TSStruct, UInt8, connect, field
 from tsmodel.client.record import Key, Record
 from tsmodel.errors import DecodeError, EncodeError, QueryError, SchemaError
-from tsmodel.model.base import codec_of
+from tsmodel.model.model import codec_of
 from tsmodel.wire.chunk import RowChunk
 
 

@@ -42,7 +42,7 @@ from tsmodel import (
     padding,
 )
 from tsmodel.types import FIELD_TYPES
-from tsmodel.types.base import FieldCodec
+from tsmodel.types.codec import FieldCodec
 
 
 class State(IntEnum):

@@ -12,12 +12,14 @@ from support.budget import examples
 from tsmodel import Float32, Int32, TSModel
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import LIMITS, Key, KeyRange
-from tsmodel.model.base import codec_of
+from tsmodel.model.model import codec_of
 from tsmodel.store.blocks import (
     BLOCK_BYTES,
     BLOCK_RECORDS,
     MOST_BYTES,
+    Base,
     Block,
+    EncodedBlock,
     Piece,
     layout_of,
     merged,
@@ -25,6 +27,7 @@ from tsmodel.store.blocks import (
     sorted_blocks,
     sorted_runs,
 )
+from tsmodel.store.directory import Directory, checked_block, entries_of
 from tsmodel.store.parts import Codec
 from tsmodel.wire.chunk import RowChunk, parsed
 from tsmodel.wire.records import GET_FORM
@@ -46,6 +49,35 @@ def blocks_of(rows: list[Row], cid: int = 7) -> list[Block]:
 
 def rows_of(blocks: list[Block]) -> list[Row]:
     return [row for block in blocks for row in rows_in(block.rows())]
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(
+    rows_of_one_size | rows_of_any_size,
+    st.integers(1, 60),
+    st.sampled_from([0, 1, 2**62]),
+    st.sampled_from([0, 1, 77]),
+    st.sampled_from(Codec),
+)
+def test_a_block_that_was_encoded_early_is_the_block_that_is_stored(
+    rows: list[Row], times: int, acq: int, mark: int, codec: Codec
+) -> None:
+    rows = [(*row[:3], abs(row[3]) + at, row[4]) for at, row in enumerate(rows * times)]
+    marks = np.full(len(rows), mark, np.int64) if mark else None
+    (late,) = sorted_blocks(in_get_form(7, [(*row[:3], row[3] + acq, row[4]) for row in rows]), marks=marks)
+    early = EncodedBlock(sorted_blocks(in_get_form(7, rows), marks=None if marks is None else marks * 0 + 1)[0], codec)
+    for _ in range(2):  # it can be placed again
+        placed = early.placed(acq, mark)
+        described = (placed.bounds, placed.count, placed.record_size, placed.size, placed.series, placed.layout)
+        assert described == (late.bounds, late.count, late.record_size, late.size, late.series, late.layout)
+        stored = placed.encoded(codec)
+        assert len(stored) == early.nbytes
+        again = Block.decoded(memoryview(stored), *described[:4])
+        for block in (placed, again):
+            assert rows_of([block]) == rows_of([late])
+            found = block.marks
+            assert (found is None) == (marks is None)
+            assert found is None or (found == mark).all()
 
 
 @settings(max_examples=examples(200), deadline=None)
@@ -277,3 +309,36 @@ def test_large_runs_are_cut_by_time(series: int) -> None:
         blocks = [block for blocks in cut for block in blocks]
         reading = [block for block in blocks if block.bounds[5] <= middle <= block.bounds[6]]
         assert len(reading) <= len(blocks) // 2
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(
+    rows_of_one_size | rows_of_any_size,
+    st.sampled_from([1, 23, 40]),
+    st.integers(-(2**40), 2**60),
+    st.integers(0, 2**40),
+    st.sampled_from(list(Codec)),
+    st.tuples(small, small),
+)
+def test_acqs_and_marks_that_were_encoded_before_they_were_known(
+    rows: list[Row], times: int, acq: int, mark: int, codec: Codec, acqs: tuple[int, int]
+) -> None:
+    rows = rows * times
+    marks = np.arange(len(rows)) % 3
+    (block,) = sorted_blocks(in_get_form(7, rows), marks=marks if mark else None)
+    stored = block.encoded(codec)
+    entries = entries_of([block], [stored])
+    for name in ("acq_min", "acq_max"):
+        entries[name] += acq
+    directory = Directory.of_entries(1, 7, 1, entries, base=Base(acq, mark))
+    read = Directory.from_bytes(directory.to_bytes(), 1, 7, directory.digest)
+    assert read.base == Base(acq, mark)
+    expected = sorted((*row[:4], row[4] + acq, row[5]) for row in rows_of([block]))
+    assert sorted(rows_of([checked_block(read, 0, stored)])) == expected
+    found = checked_block(read, 0, stored)
+    box = KeyRange.of(acq=(acqs[0] + acq, acqs[1] + acq))
+    chosen = [] if box.is_empty else rows_in(found.select(box))
+    assert sorted(chosen) == sorted(row for row in expected if box.min.acq <= row[4] < box.max.acq)
+    wanted = None if block.marks is None or not mark else [each + mark if each else 0 for each in block.marks.tolist()]
+    assert (None if found.marks is None else found.marks.tolist()) == wanted
+    assert found.encoded(codec, read.base) == block.encoded(codec)

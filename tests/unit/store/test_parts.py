@@ -46,6 +46,22 @@ def test_integers_come_back(values: npt.NDArray[np.int64], codec: Codec) -> None
         parts.decode_integers(part, len(values) + 1)
 
 
+@settings(max_examples=examples(300), deadline=None)
+@given(columns, codecs, st.integers(0, 99))
+def test_integers_are_moved_without_decoding_them(values: npt.NDArray[np.int64], codec: Codec, before: int) -> None:
+    least, greatest = int(values.min()), int(values.max())
+    data = bytearray(before) + parts.encode_integers(values, codec)
+    assert parts.end_of_part(data, before) == len(data)
+    for by in {LEAST - min(least, 0), GREATEST - max(greatest, 0), 0, least % 7}:
+        if not LEAST <= least + by <= greatest + by <= GREATEST:
+            continue
+        moved = bytearray(data)
+        parts.moved_integers(moved, before, by)
+        assert np.array_equal(parts.decode_integers(only(bytes(moved[before:])), len(values)), values + by)
+        parts.moved_integers(moved, before, -by)
+        assert moved == data
+
+
 @settings(max_examples=500, deadline=None)
 @given(columns, codecs, st.data())
 def test_some_integers_are_those_of_all(values: npt.NDArray[np.int64], codec: Codec, data: st.DataObject) -> None:

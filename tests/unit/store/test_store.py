@@ -6,18 +6,19 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.batches import batch, batches, scanned
+from support.batches import Row, batch, batches, rows_in, scanned
 
-from tsmodel.backend import AcqInterval, Batch
+from tsmodel.backend import AcqInterval, Batch, PutInterval
 from tsmodel.errors import LocalProtocolError, RemoteProtocolError, StoreError, StoreInDoubtError
 from tsmodel.keys import LIMITS, Key, KeyRange
 from tsmodel.store import EmbeddedStore, open_store
 from tsmodel.store.engine import Engine, Writing
-from tsmodel.store.intake import arrived, with_acqs
+from tsmodel.store.intake import arrived, give_acqs
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine
@@ -343,10 +344,10 @@ def test_a_promise_is_kept_by_all_that_are_stored_together(store: EmbeddedStore,
 def test_a_bad_put_fails_alone(store: EmbeddedStore, together: Together, monkeypatch: pytest.MonkeyPatch) -> None:
     add = store._add
 
-    def failing(transaction: Writing, cid: int, records: Any) -> None:
+    def failing(transaction: Writing, cid: int, *more: Any) -> None:
         if cid == 3:
             raise StoreError("the block is damaged")
-        add(transaction, cid, records)
+        add(transaction, cid, *more)
 
     monkeypatch.setattr(store, "_add", failing)
     outcomes = together.store([one(1, 0), one(2, 1), one(3, 2), (batches([(-4, 1, 1, 1, b"")]), False), one(4, 3)])
@@ -422,10 +423,86 @@ def test_open_store_without_a_path_is_in_memory() -> None:
     store.close()
 
 
+@pytest.mark.parametrize("payload_sizes", [(4,), (2, 5)])
+def test_a_large_put_is_stored_in_slices_and_taken_back_exactly(engine: Engine, payload_sizes: tuple[int, ...]) -> None:
+    clock = Clock()
+    large = [
+        (n % 3, -(n * 7919 % 40), n % 2, n * 31 % 997, b"%02d" % (n % 90) * payload_sizes[n % len(payload_sizes)])
+        for n in range(12_000)
+    ]
+    beside = [(*row[:4], 10**6 + n % 50, row[4]) for n, row in enumerate(large)]  # acqs that others bring, too
+    sent: list[tuple[list[Row], bool]] = [
+        ([(1, 1, 1, 1, b"first")], False),
+        (large, False),
+        (beside, True),
+        (beside[:100], True),
+        (large[5000:], False),
+    ]
+    with closing(EmbeddedStore(engine, clock=clock, slice_bytes=150_000)) as store:
+        ids = []
+        for rows, with_acq in sent:
+            given = store.append(batches(rows, with_acq=with_acq), with_acq=with_acq)
+            assert isinstance(given, PutInterval)
+            ids.append(given.put)
+        infos = [(put.cids, put.count, put.keeps_acq) for put in store.puts()]
+        assert infos == [
+            ((1,), 1, False),
+            ((0, 1, 2), 12_000, False),
+            ((0, 1, 2), 12_000, True),
+            ((0, 1, 2), 100, True),
+            ((0, 1, 2), 7000, False),
+        ]
+        first = store.puts()[1]
+        assert (first.acq_min, first.acq_max) == (1001, 13_000)
+        by_acq = sorted((row for row in scanned(store) if first.acq_min <= row[4] <= first.acq_max), key=lambda row: row[4])
+        for cid in range(3):  # in the order of their arrival
+            assert [(*row[:4], row[5]) for row in by_acq if row[0] == cid] == [row for row in large if row[0] == cid]
+        assert store.undo([ids[2]]) == 12_000
+        assert sum(row[4] >= 10**6 for row in scanned(store)) == 100
+        assert store.undo([ids[1]]) == 12_000
+        assert not [row for row in scanned(store) if first.acq_min <= row[4] <= first.acq_max]
+        assert store.undo([ids[3], ids[4]]) == 7100
+        assert [row[5] for row in scanned(store)] == [b"first"]
+
+
+def test_a_large_put_that_is_dropped_or_fails_stores_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [(n // 1000, n % 1000 // 25, 0, n, b"payload") for n in range(3000)]
+    with closing(EmbeddedStore(engine, slice_bytes=20_000)) as store:
+        dropped = store.begin_put(with_acq=False)
+        dropped.add(batches(rows))
+        assert 0 < dropped.held < 30_000
+        bad = store.begin_put(with_acq=False)
+        bad.add(batches(rows))
+        with pytest.raises(LocalProtocolError, match="cid -4"):
+            bad.add(batches([(-4, 1, 1, n, b"") for n in range(3000)]))
+        monkeypatch.setattr(store, "_add", lambda *_: (_ for _ in ()).throw(StoreError("the disk is full")))
+        with pytest.raises(StoreError, match="the disk is full"):
+            store.append(batches(rows))
+        assert scanned(store) == []
+        assert store.puts() == []
+        monkeypatch.undo()
+        store.append(batches(rows))
+        assert len(scanned(store)) == 3000
+
+
+def test_a_large_put_shares_a_commit(store: EmbeddedStore, together: Together) -> None:
+    large = batches([(n % 2, n, 0, 0, b"12345678") for n in range(600)])
+    puta = batches([(n % 2, n, 0, 0, 5000 + n, b"12345678") for n in range(600)], with_acq=True)
+    puts = [one(1, 0), (large, False), one(1, 1), (puta, True), (large, False)]
+    given = together.store(puts)
+    assert given == [(1000, 1000), (1001, 1600), (1601, 1601), (5000, 5599), (1602, 2201)]
+    assert together.groups == [1, 4]
+    assert store.undo([given[3].put]) == 600
+    assert store.undo([given[1].put]) == 600
+    assert sorted(row[4] for row in scanned(store)) == [1000, *range(1601, 2202)]
+
+
 def test_many_small_batches_cost_as_much_as_a_few() -> None:
     rows = [(n % 7, n, 1, n, b"x" * (n % 3)) for n in range(1000)]
     came = arrived(batches(rows), with_acq=False)
-    assert with_acqs(came, 100) == (100, 1099)
+    give_acqs(came, 100)
+    assert [each.first for each in came] == [0, 143, 286, 429, 572, 715, 858]
+    assert [row[4] for each in came for row in rows_in(each.chunk)] == list(range(100, 1100))
     assert len(came) == 7
     assert sum(len(each.chunk) for each in came) == 1000
     store = open_store(None)

@@ -14,7 +14,7 @@ from support.fields import models, variable_models
 
 from tsmodel import Float32, Int32, Session, Text, TSModel, TSModelError, connect, field, now_ns, to_iso
 from tsmodel.errors import SchemaError
-from tsmodel.model.base import codec_of
+from tsmodel.model.model import codec_of
 from tsmodel.testing import Clock, Faults, Server, assert_same_records, instances, records
 from tsmodel.timestamps import EPOCH_UNIX_NS
 

@@ -22,7 +22,7 @@ import tsmodel as ts
 from tsmodel import Converted, Encoded, Int16, TSModel, TSStruct, codegen, connect, field
 from tsmodel.errors import ConversionError, DecodeError, EncodeError, QueryError, SchemaError
 from tsmodel.model import FieldType
-from tsmodel.model.base import codec_of
+from tsmodel.model.model import codec_of
 
 
 class State(IntEnum):

@@ -22,7 +22,7 @@ from tsmodel import TSModel, TSStruct, connect, field, padding
 from tsmodel.client.record import Record
 from tsmodel.errors import ConversionError, DecodeError, EncodeError, QueryError, SchemaError
 from tsmodel.keys import Key
-from tsmodel.model.base import codec_of
+from tsmodel.model.model import codec_of
 from tsmodel.store import open_store
 from tsmodel.timestamps import EPOCH
 

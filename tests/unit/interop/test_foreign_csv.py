@@ -1,0 +1,163 @@
+"""CSV files of other programs: local times, formats of times, decimal commas by column, lines in front of the header."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+from collections.abc import Mapping
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tsmodel import DateTime, Float32, Mid, Nullable, Text, Timestamp, TSModel, field, to_iso, to_ns
+from tsmodel.errors import ConversionError
+from tsmodel.interop.csv_times import LocalTimes
+
+
+class Reading(TSModel, cid=1, moid=1):
+    meter: Mid
+    volts: Float32 = field(default=0.0)
+    amps: Float32 = field(default=0.0)
+    seen: Nullable[int] = field(item=Timestamp, default=None)
+    due: Nullable[dt.datetime] = field(item=DateTime, default=None)
+    note: Text = field(default="")
+
+
+def load(text: str, **options: Any) -> list[Reading]:
+    return list(Reading.load_csv(io.StringIO(text, newline=""), **options))
+
+
+def test_times_by_the_clocks_of_a_zone() -> None:
+    text = (
+        "meter,cap,seen,due\n1,2026-07-01 12:00,2026-01-01T00:00:00.123456789,2026-01-01T01:00:00Z\n"
+        "1,2026-07-01,,\n1,5,5,5000\n"
+    )
+    first, midnight, numbers = load(text, tz="Europe/Vienna")
+    assert to_iso(first.cap) == "2026-07-01T10:00:00Z"
+    assert first.seen == to_ns("2025-12-31T23:00:00.123456789Z")
+    assert first.due == dt.datetime(2026, 1, 1, 1, tzinfo=dt.timezone.utc)
+    assert to_iso(midnight.cap) == "2026-06-30T22:00:00Z"
+    assert (midnight.seen, numbers.cap, numbers.seen) == (None, 5, 5)
+
+
+@pytest.mark.parametrize(("ambiguous", "utc"), [("earlier", "00:30"), ("later", "01:30")])
+def test_times_that_the_clocks_show_twice(ambiguous: Any, utc: str) -> None:
+    text = "meter,cap\n1,2026-10-25T02:30:00\n"
+    (row,) = load(text, tz="Europe/Vienna", ambiguous=ambiguous)
+    assert to_iso(row.cap) == f"2026-10-25T{utc}:00Z"
+    with pytest.raises(ConversionError, match="line 2, column 'cap': .* shown twice by the clocks of Europe/Vienna"):
+        load(text, tz="Europe/Vienna")
+
+
+@pytest.mark.parametrize("ambiguous", ["raise", "earlier", "later"])
+def test_times_that_the_clocks_skip(ambiguous: Any) -> None:
+    with pytest.raises(ConversionError, match="is skipped by the clocks"):
+        load("meter,cap\n1,2026-03-29T02:30:00\n", tz="Europe/Vienna", ambiguous=ambiguous)
+
+
+@given(
+    st.datetimes(dt.datetime(1990, 1, 1), dt.datetime(2060, 1, 1)), st.sampled_from(["Europe/Vienna", "America/St_Johns"])
+)
+def test_local_times_are_those_of_zoneinfo(moment: dt.datetime, name: str) -> None:
+    zone = ZoneInfo(name)
+    both = [moment.replace(tzinfo=zone, fold=fold) for fold in (0, 1)]
+    utc = [each.astimezone(dt.timezone.utc) for each in both]
+    if utc[0].astimezone(zone).replace(tzinfo=None) != moment:
+        return  # skipped by the clocks
+    for ambiguous, wanted in (("earlier", min(utc)), ("later", max(utc))):
+        read = LocalTimes(name, ambiguous, None)  # type: ignore[arg-type]
+        assert int(read(moment.isoformat())) == to_ns(wanted)
+
+
+@pytest.mark.parametrize(
+    ("form", "cell"),
+    [
+        ("%d.%m.%Y %H:%M", "01.07.2026 12:00"),
+        ("%m/%d/%y %I:%M %p", "07/01/26 12:00 PM"),
+        ("%Y%m%d%H%M%z", "202607011200+0200"),
+        ("unix", "1782900000"),
+        ("unix", "1782900000.000"),
+        ("unix_ms", "1782900000000"),
+        ("unix_ns", "1782900000000000000"),
+    ],
+)
+def test_formats_of_times(form: str, cell: str) -> None:
+    (row,) = load(f"meter,cap\n1,{cell}\n", tz="Europe/Vienna", time_format=form)
+    assert to_iso(row.cap) == "2026-07-01T10:00:00Z"
+    (row,) = load(f"meter,cap,seen\n1,{cell},5\n", tz="Europe/Vienna", time_format={"cap": form})
+    assert (to_iso(row.cap), row.seen) == ("2026-07-01T10:00:00Z", 5)
+
+
+@pytest.mark.parametrize("cell", ["", "x", "1e999", "NaN", "1_0", "0.0000000001", "9" * 30, "٣"])
+def test_what_is_no_unix_time(cell: str) -> None:
+    with pytest.raises(ConversionError, match="line 2, column 'cap'"):
+        load(f"meter,cap\n1,{cell}\n", time_format="unix")
+
+
+def test_date_and_time_in_two_columns() -> None:
+    (row,) = load(
+        "date,time,meter\n2026-07-01,12:00,1\n",
+        join={"when": ["date", "time"]},
+        columns={"when": "cap"},
+        tz="Europe/Vienna",
+    )
+    assert to_iso(row.cap) == "2026-07-01T10:00:00Z"
+    with pytest.raises(ConversionError, match="line 2, column 'when' \\(cap\\): 'x 12:00'"):
+        load("date,time,meter\nx,12:00,1\n", join={"when": ["date", "time"]}, columns={"when": "cap"}, tz="UTC")
+
+
+def test_decimal_points_by_column() -> None:
+    text = 'meter;cap;volts;amps\n1;5;"1,5";2.5\n'
+    (row,) = load(text, delimiter=";", decimal={"volts": ","})
+    assert (row.volts, row.amps) == (1.5, 2.5)
+    with pytest.raises(ConversionError, match=r"column 'volts': .*has a point"):
+        load("meter;cap;volts\n1;5;1.5\n", delimiter=";", decimal={"volts": ","})
+
+
+def test_several_cells_that_stand_for_null() -> None:
+    rows = load("meter,cap,seen,note\n1,5,NA,NA\n1,5,,x\n1,5,-,y\n", null=["", "NA", "-"])
+    assert [row.seen for row in rows] == [None, None, None]
+    assert [row.note for row in rows] == ["NA", "x", "y"]
+
+
+def test_lines_in_front_of_the_header() -> None:
+    text = 'Export of "today"\n\nmeter,cap\n1,5\n1,x\n'
+    with pytest.raises(ConversionError, match="line 5, column 'cap'"):
+        load(text, skip_lines=2)
+    assert [row.cap for row in load("a,a\n1,5\n", skip_lines=1, names=["meter", "cap"])] == [5]
+    with pytest.raises(ConversionError, match="the file is empty"):
+        load("meter,cap\n", skip_lines=5)
+
+
+@pytest.mark.parametrize(
+    ("options", "wording"),
+    [
+        ({"tz": "Mars/Base"}, "no time zone"),
+        ({"tz": "UTC", "ambiguous": "both"}, "ambiguous"),
+        ({"ambiguous": "later"}, "give tz="),
+        ({"time_format": "x"}, "is a format such as"),
+        ({"time_format": "%H:%M"}, "give tz="),
+        ({"decimal": {"volts": ";"}}, "decimal"),
+        ({"skip_lines": -1}, "skip_lines"),
+    ],
+)
+def test_arguments_that_cannot_be(options: Mapping[str, Any], wording: str) -> None:
+    with pytest.raises(ValueError, match=wording):
+        load("meter,cap\n1,5\n", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "wording"),
+    [
+        ({"decimal": {"vol": ","}}, "'vol'.*no such column"),
+        ({"time_format": {"when": "unix"}}, "'when'.*no such column"),
+        ({"join": {"when": ["date", "cap"]}}, "'date'.*no such column"),
+        ({"join": {"cap": ["cap"]}}, "'cap'.*is a column of the file"),
+    ],
+)
+def test_columns_that_there_are_not(options: Mapping[str, Any], wording: str) -> None:
+    with pytest.raises(ConversionError, match=wording):
+        load("meter,cap\n1,5\n", **options)

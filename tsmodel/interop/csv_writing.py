@@ -1,0 +1,204 @@
+"""Models as CSV.
+
+Rules kept here:
+
+* What is written is read back as equal objects. Where CSV cannot tell two values apart (an empty text and null, when the
+  empty cell stands for null), the second is an error, and not written.
+"""
+
+from __future__ import annotations
+
+import csv
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any, Final
+
+from tsmodel.errors import EncodeError
+from tsmodel.interop.csv_cells import CsvFormat
+from tsmodel.interop.csv_columns import ColumnNames, csv_names, nested_structure
+from tsmodel.interop.files import Target, text_target
+from tsmodel.interop.structures import Member, Structure
+from tsmodel.types.field_faults import UNSUITABLE, FieldFault
+from tsmodel.types.scalars import shown
+from tsmodel.types.text_facet import Conversion
+
+__all__ = ["Refused", "converted", "members_of", "write_csv"]
+
+_STRETCH: Final = 512
+
+Cells = list[Sequence[Any]]
+
+
+class Refused(Exception):  # noqa: N818 - it becomes an error
+    """A value cannot be written.
+
+    Attributes:
+        place: number of the record.
+        fault: what is wrong.
+        value: the value.
+    """
+
+    def __init__(self, place: int, fault: FieldFault, value: object) -> None:
+        super().__init__(fault.why)
+        self.place = place
+        self.fault = fault
+        self.value = value
+
+
+def converted(conversion: Conversion, values: Sequence[Any], all_at_once: Any, one: Any) -> Sequence[Any]:
+    """A column of values, outside.
+
+    Raises:
+        Refused: for the first that the field cannot hold.
+    """
+    try:
+        column: Sequence[Any] = all_at_once(values)
+    except UNSUITABLE:
+        column = []
+        for place, value in enumerate(values):
+            try:
+                column.append(one(value))
+            except FieldFault as fault:
+                raise Refused(place, fault, value) from None
+            except UNSUITABLE:
+                raise Refused(place, conversion.refused(value), value) from None
+    return column
+
+
+def members_of(structure: Structure, rows: Sequence[Any], first: int) -> list[tuple[Member, list[Any]]]:
+    """The values of each member.
+
+    Raises:
+        EncodeError: when a row is no object of the model.
+    """
+    for number, row in enumerate(rows, first):
+        if not isinstance(row, structure.model):
+            raise EncodeError(
+                f"record {number}: {shown(row)} is a {type(row).__name__}, not a {structure.name}", record=number, value=row
+            )
+    return [(member, [getattr(row, member.name) for row in rows]) for member in structure.members]
+
+
+class _Writer(ABC):
+    """Writes the values of one member."""
+
+    @abstractmethod
+    def cells(self, values: Sequence[Any]) -> Cells:
+        """A column, or the columns, of the values; raises `Refused`."""
+
+
+class _Leaf(_Writer):
+    def __init__(self, member: Member, null: str) -> None:
+        self._conversion = member.conversion
+        self._null = null
+
+    def cells(self, values: Sequence[Any]) -> Cells:
+        conversion = self._conversion
+        column = converted(conversion, values, conversion.show_column, conversion.show)
+        if not conversion.nullable:
+            return [column]
+        for place, cell in enumerate(column):
+            if cell is not None and str(cell) == self._null:
+                why = f"{shown(self._null)} would be read as null: give null= a text that is no value"
+                raise Refused(place, FieldFault(why), values[place])
+        return [[self._null if cell is None else cell for cell in column]]
+
+
+class _Nested(_Writer):
+    def __init__(self, member: Member, structure: Structure, null: str) -> None:
+        self._conversion = member.conversion
+        self._structure = structure
+        self._writers = [(each, _writer(each, null)) for each in structure.members]
+        self._null = null
+
+    def cells(self, values: Sequence[Any]) -> Cells:
+        for place, value in enumerate(values):
+            if not isinstance(value, self._structure.model) and not (self._conversion.nullable and value is None):
+                raise Refused(place, self._conversion.codec.fault(value) or self._conversion.refused(value), value)
+        places = [place for place, value in enumerate(values) if value is not None]
+        present = [values[place] for place in places]
+        columns: Cells = []
+        for member, writer in self._writers:
+            try:
+                columns += writer.cells([getattr(value, member.name) for value in present])
+            except Refused as refused:
+                refused.place = places[refused.place]
+                refused.fault = refused.fault.within(member.name)
+                raise
+        if not self._conversion.nullable:
+            return columns
+        for place, row in zip(places, zip(*columns, strict=True), strict=True):
+            if all(str(cell) == self._null for cell in row):
+                why = "all of its cells are null, so that it would be read as null itself: give null= another text"
+                raise Refused(place, FieldFault(why), values[place])
+        spread: Cells = []
+        for column in columns:
+            cells: list[Any] = [self._null] * len(values)
+            for place, cell in zip(places, column, strict=True):
+                cells[place] = cell
+            spread.append(cells)
+        return spread
+
+
+def _writer(member: Member, null: str) -> _Writer:
+    inner = nested_structure(member.conversion)
+    return _Leaf(member, null) if inner is None else _Nested(member, inner, null)
+
+
+def write_csv(
+    structure: Structure,
+    rows: Iterable[Any],
+    target: Target,
+    form: CsvFormat,
+    *,
+    columns: ColumnNames | None = None,
+    header: bool = True,
+) -> int:
+    """Writes objects as the lines of a CSV file; returns how many.
+
+    Args:
+        structure: the model.
+        rows: the objects.
+        target: the file.
+        form: how it is written.
+        columns: the file's own names of columns, each with the path of its field.
+        header: whether the first line names the columns.
+
+    Raises:
+        EncodeError: when a value cannot be written; records before its stretch are written by then.
+        ValueError: when one of `columns` names no column.
+    """
+    names = csv_names(structure, columns)
+    writers = {member.name: _writer(member, form.null) for member in structure.members}
+    rows, count = iter(rows), 0
+    with text_target(target, form.encoding) as file:
+        writer = csv.writer(file, **form.arguments)
+        if header:
+            writer.writerow(names)
+        while stretch := list(islice(rows, _STRETCH)):
+            cells: Cells = []
+            for member, values in members_of(structure, stretch, count):
+                try:
+                    cells += writers[member.name].cells(values)
+                except Refused as refused:
+                    raise refusal(structure, member, refused, count) from None
+            try:
+                writer.writerows(zip(*cells, strict=True))
+            except UnicodeEncodeError as error:
+                last = count + len(stretch) - 1
+                raise EncodeError(f"records {count} to {last} have text that is not in {form.encoding}: {error}") from error
+            count += len(stretch)
+    return count
+
+
+def refusal(structure: Structure, member: Member, refused: Refused, first: int) -> EncodeError:
+    """The error of a value that cannot be written."""
+    path = refused.fault.within(member.name).field
+    number = first + refused.place
+    return EncodeError(
+        f"record {number}: {structure.name}.{path}: {refused.fault.why}",
+        record=number,
+        field=member.name,
+        value=refused.value,
+    )

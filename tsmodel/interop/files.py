@@ -1,0 +1,200 @@
+"""Files as users pass them, by path or as open objects of text or bytes, and the faults found in them.
+
+Rules kept here:
+
+* No record is dropped silently: each one left out was passed to the caller's function, or is counted in the error that
+  ends the reading.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, Final, Literal, TypeAlias, cast
+
+from tsmodel.errors import ConversionError, ConversionFault
+
+__all__ = ["Collector", "ErrorHandling", "Source", "Target", "TextSource", "conversion_error", "text_source", "text_target"]
+
+
+ErrorHandling: TypeAlias = Literal["raise", "collect"] | Callable[[ConversionError], object]
+
+_MOST_SHOWN: Final = 20
+
+
+def conversion_error(
+    what: str, faults: tuple[ConversionFault, ...], *, line: int | None = None, record: object = None
+) -> ConversionError:
+    """The error of one record.
+
+    Args:
+        what: what could not be made.
+        faults: all that is wrong.
+        line: where it stands.
+        record: the data at fault.
+    """
+    if len(faults) == 1:
+        return ConversionError(f"{what}: {faults[0]}", faults=faults, line=line, record=record)
+    return ConversionError(f"{what}: {len(faults)} faults{_listed(faults)}", faults=faults, line=line, record=record)
+
+
+def _listed(faults: tuple[ConversionFault, ...]) -> str:
+    shown = [f"\n  {fault}" for fault in faults[:_MOST_SHOWN]]
+    rest = len(faults) - len(shown)
+    return "".join(shown) + (f"\n  and {rest} more, in .faults" if rest else "")
+
+
+class Collector:
+    """Takes the faults of a file.
+
+    Args:
+        model: name of the model.
+        errors: `raise`, `collect`, or a function that is called with the error of each record.
+        max_errors: faulty records after which reading ends; None for any number. Of no meaning for a function.
+
+    Raises:
+        ValueError: when an argument is not valid.
+    """
+
+    def __init__(self, model: str, errors: ErrorHandling, max_errors: int | None) -> None:
+        if errors not in ("raise", "collect") and not callable(errors):
+            raise ValueError(f'errors={errors!r}; it is "raise", "collect", or a function')
+        if max_errors is not None and (type(max_errors) is not int or max_errors < 1):
+            raise ValueError(f"max_errors={max_errors!r}; it is an int from 1, or None for any number")
+        self._model = model
+        self._errors = errors
+        self._max_errors = max_errors
+        self._faults: list[ConversionFault] = []
+        self._records = 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no more objects are to be given: a fault was found, and errors are raised."""
+        return self._records > 0 and self._errors == "raise"
+
+    def take(self, faults: tuple[ConversionFault, ...], line: int | None, record: object) -> None:
+        """Takes the faults of a record.
+
+        Raises:
+            ConversionError: when there are too many.
+        """
+        faults = tuple(fault._replace(line=line) for fault in faults)
+        if callable(self._errors):
+            self._errors(conversion_error(self._model, faults, line=line, record=record))
+            return
+        self._faults += faults
+        self._records += 1
+        if self._records == self._max_errors:
+            self._raise(f"; not looked any further (max_errors={self._max_errors})" if self._records > 1 else "")
+
+    def end(self) -> None:
+        """Raises the error of all that was found.
+
+        Raises:
+            ConversionError: when there was any fault.
+        """
+        if self._records:
+            self._raise("")
+
+    def give_up(self, why: str, line: int) -> None:
+        """Raises when the file cannot be read on.
+
+        Raises:
+            ConversionError: always; with all that was found before.
+        """
+        self._faults.append(ConversionFault(why, line=line))
+        self._records += 1
+        self._raise("; the file cannot be read further")
+
+    def _raise(self, end: str) -> None:
+        faults = tuple(self._faults)
+        if len(faults) == 1:
+            raise ConversionError(f"{self._model}: {faults[0]}{end}", faults=faults, line=faults[0].line)
+        lines = f"{self._records} {'line' if self._records == 1 else 'lines'}"
+        raise ConversionError(f"{self._model}: {len(faults)} faults in {lines}{end}{_listed(faults)}", faults=faults)
+
+
+Source: TypeAlias = str | os.PathLike[str] | Iterable[str] | IO[bytes]
+"""What is read: a path, a file that is open for text or bytes, or lines of text."""
+
+Target: TypeAlias = str | os.PathLike[str] | IO[str] | IO[bytes]
+"""What is written: a path, or a file that is open for text or bytes."""
+
+
+class TextSource:
+    """Text, by lines with their ends as they are, or by blocks of whole lines; without a byte order mark.
+
+    Args:
+        opened: a file that is open for text, or lines.
+    """
+
+    def __init__(self, opened: Iterable[str]) -> None:
+        lines = iter(opened)
+        # The codec "utf-8-sig" would take the mark away, too, and take twice as long for every line.
+        self._lines = chain(map(_without_mark, islice(lines, 1)), lines)
+        self._read = getattr(opened, "read", None)
+
+    def lines(self) -> Iterator[str]:
+        """What is left, by lines."""
+        return self._lines
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether it can be read by blocks."""
+        return self._read is not None
+
+    def block(self, characters: int) -> str:
+        """The next whole lines, about so many characters; only if it has blocks."""
+        assert self._read is not None
+        block: str = next(self._lines, "") + self._read(characters)
+        return block if block.endswith("\n") else block + next(self._lines, "")
+
+
+@contextmanager
+def text_source(source: Source, encoding: str) -> Iterator[TextSource]:
+    """The text of a source. Closes what it has opened itself."""
+    with _opened(source, encoding) as opened:
+        yield TextSource(opened)
+
+
+def _without_mark(line: str) -> str:
+    return line.removeprefix("\ufeff") if isinstance(line, str) else line
+
+
+@contextmanager
+def _opened(source: Source, encoding: str) -> Iterator[Iterable[str]]:
+    if isinstance(source, (str, os.PathLike)):
+        with Path(source).open(encoding=encoding, newline="") as file:
+            yield file
+    elif _is_binary(source):
+        wrapper = io.TextIOWrapper(cast("IO[bytes]", source), encoding=encoding, newline="")
+        try:
+            yield wrapper
+        finally:
+            wrapper.detach()
+    else:
+        yield cast("Iterable[str]", source)
+
+
+@contextmanager
+def text_target(target: Target, encoding: str) -> Iterator[IO[str]]:
+    """A target to write text to, of which line ends are left as they are; closes what it has opened itself."""
+    if isinstance(target, (str, os.PathLike)):
+        with Path(target).open("w", encoding=encoding, newline="") as file:
+            yield file
+    elif _is_binary(target):
+        wrapper = io.TextIOWrapper(cast("IO[bytes]", target), encoding=encoding, newline="")
+        try:
+            yield wrapper
+        finally:
+            wrapper.detach()
+    else:
+        yield cast("IO[str]", target)
+
+
+def _is_binary(file: object) -> bool:
+    return isinstance(file, (io.RawIOBase, io.BufferedIOBase)) or "b" in str(getattr(file, "mode", ""))

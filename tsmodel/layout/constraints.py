@@ -1,0 +1,215 @@
+"""What a field asks of its values beyond what it can store: bounds, lengths, patterns, and functions of the user.
+
+Checked when records are written and when outside data is converted. Reading checks them only where a model asks for it.
+
+Rules kept here:
+
+* A value and a bound are compared as queries compare a stored value with a constant (`FieldCodec.operand`): floats in the
+  width of the field, decimals exactly. So what may be written is what may be read.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.types.codec import FieldCodec
+from tsmodel.types.field_faults import FieldFault
+from tsmodel.types.numbers import neighbours, shortest_of
+from tsmodel.types.scalars import shown
+
+__all__ = ["Bounds", "Constraints"]
+
+
+@attrs.frozen
+class Bounds:
+    """Bounds of stored numbers, both inclusive, for many at once.
+
+    Attributes:
+        least, greatest: the bounds; infinite where there is none.
+        step: what the numbers are multiples of; 0 for any.
+        numpy: the NumPy type of floats, which are rounded to it; None for integers.
+    """
+
+    least: Any
+    greatest: Any
+    step: int = 0
+    numpy: str | None = None
+
+    def hold(self, stored: Sequence[Any]) -> bool:
+        """Whether all stored numbers lie within; NaN lies nowhere."""
+        with np.errstate(over="ignore"):
+            return not self.refused(np.array(stored, self.numpy)).any()
+
+    def refused(self, column: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Which stored numbers (shape (n,)) do not; shape (n,)."""
+        mask: npt.NDArray[np.bool_] = ~((column >= self.least) & (column <= self.greatest))
+        return mask | (column % self.step != 0) if self.step else mask
+
+
+@attrs.frozen
+class Constraints:
+    """What is asked of a field's values. An absent value (None) meets everything.
+
+    Attributes:
+        ge, le, gt, lt: bounds.
+        multiple_of: a value is a whole multiple of this.
+        min_length, max_length: bounds of `len(value)`.
+        pattern: a regular expression that is found in the text (`re.search`).
+        validate: called with a value; False, or a `ValueError`, refuses it.
+    """
+
+    ge: Any = None
+    le: Any = None
+    gt: Any = None
+    lt: Any = None
+    multiple_of: Any = None
+    min_length: int | None = None
+    max_length: int | None = None
+    pattern: str | None = None
+    validate: Callable[[Any], object] | None = None
+
+    _codec: FieldCodec | None = attrs.field(default=None, eq=False, repr=False)
+    _asked: tuple[tuple[Any, str, Callable[[Any], object]], ...] = attrs.field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        asked: list[tuple[Any, str, Callable[[Any], object]]] = []
+        for name, (words, holds) in _COMPARISONS.items():
+            if (limit := getattr(self, name)) is not None:
+                asked.append((limit, words, partial(_holds, holds, self._compared(limit))))
+        if (step := self.multiple_of) is not None:
+            compared = self._compared(step) or step  # a float may be too small for the width of its field
+            asked.append((step, "a multiple of", lambda value: value % compared == 0))
+        object.__setattr__(self, "_asked", tuple(asked))
+
+    def __bool__(self) -> bool:
+        return self != _NONE
+
+    def of(self, codec: FieldCodec) -> Constraints:
+        """The same, asked of the values of this codec.
+
+        Raises:
+            FieldFault: when its values cannot be compared with a bound.
+        """
+        try:
+            return attrs.evolve(self, codec=codec.present)
+        except TypeError as error:
+            limits = [limit for name in _COMPARISONS if (limit := getattr(self, name)) is not None]
+            raise FieldFault(f"cannot be compared with {', '.join(map(shown, limits))}") from error
+
+    def violation(self, value: Any) -> str | None:
+        """What is wrong with a value, or None."""
+        if value is None:
+            return None
+        if self._asked:
+            try:
+                compared = self._compared(value)
+            except FieldFault as fault:
+                return fault.why
+            for limit, words, holds in self._asked:
+                if not holds(compared):
+                    is_rounded = type(value) is type(compared) is float and compared != value == value
+                    width = f", as a {self._codec.label}" if self._codec and is_rounded else ""
+                    return f"{shown(value)} is not {words} {limit!r}{width}"
+        if self.min_length is not None and len(value) < self.min_length:
+            return f"{shown(value)} is not of a length of at least {self.min_length!r}"
+        if self.max_length is not None and len(value) > self.max_length:
+            return f"{shown(value)} is not of a length of at most {self.max_length!r}"
+        if self.pattern is not None and not re.search(self.pattern, value):
+            return f"{shown(value)} is not a text that matches {self.pattern!r}"
+        return self._validated(value)
+
+    def shown(self, limit: float) -> float:
+        """A bound as the values next to it are written as text, whose floats have the digits that their width needs."""
+        number = None if self._codec is None else self._codec.number
+        if number is None or number.kind != "float" or type(limit) is not float:
+            return limit
+        return shortest_of(self._compared(limit), number.numpy)
+
+    def _compared(self, value: Any) -> Any:
+        """A value, or a bound, as the two are compared."""
+        codec = self._codec
+        if codec is None or codec.comparisons == "none":
+            return value
+        operand = codec.operand(value) if codec.ordered else codec.comparable(value)
+        return float(operand) if isinstance(operand, np.floating) else operand
+
+    def _validated(self, value: Any) -> str | None:
+        if self.validate is None:
+            return None
+        name = getattr(self.validate, "__name__", repr(self.validate))
+        if self._codec is not None and self._codec.comparisons != "none":
+            value = self._codec.comparable(value)  # as it will be read
+        try:
+            refused = self.validate(value) is False
+        except ValueError as error:
+            return f"{shown(value)} is refused by {name}: {error}"
+        return f"{shown(value)} is refused by {name}" if refused else None
+
+    def bounds(self, codec: FieldCodec) -> Bounds | None:
+        """The same for stored numbers, or None when only values can tell."""
+        others = (self.min_length, self.max_length, self.pattern, self.validate)
+        if not codec.ordered or any(each is not None for each in others):
+            return None
+        if self.multiple_of is not None and not (codec.is_plain and type(self.multiple_of) is int):
+            return None
+        assert codec.number is not None
+        limits = {
+            name: None if limit is None else codec.operand(limit)
+            for name, limit in {"ge": self.ge, "le": self.le, "gt": self.gt, "lt": self.lt}.items()
+        }
+        if codec.number.kind == "float":
+            return None if self.multiple_of is not None else _float_bounds(limits, codec.number.numpy)
+        least = max(
+            -math.inf if limits["ge"] is None else math.ceil(limits["ge"]),
+            -math.inf if limits["gt"] is None else math.floor(limits["gt"]) + 1,
+        )
+        greatest = min(
+            math.inf if limits["le"] is None else math.floor(limits["le"]),
+            math.inf if limits["lt"] is None else math.ceil(limits["lt"]) - 1,
+        )
+        return Bounds(least, greatest, self.multiple_of or 0)
+
+
+def _float_bounds(limits: dict[str, Any], numpy: str) -> Bounds | None:
+    """The least and the greatest float of a type that are allowed; None when there is none above or below a bound."""
+    infinity = np.dtype(numpy).type(math.inf)
+    plain = {name: float(limit) if isinstance(limit, np.floating) else limit for name, limit in limits.items()}
+    if plain["gt"] == math.inf or plain["lt"] == -math.inf:
+        return None
+    least, greatest = [-infinity], [infinity]
+    with np.errstate(over="ignore"):
+        for name, limit in plain.items():
+            if limit is None:
+                continue
+            low, high = neighbours(limit, numpy)
+            if name == "ge":
+                least.append(high)
+            elif name == "gt":
+                least.append(high if low < high else np.nextafter(high, infinity))
+            elif name == "le":
+                greatest.append(low)
+            else:
+                greatest.append(low if low < high else np.nextafter(low, -infinity))
+    return Bounds(np.max(least), np.min(greatest), numpy=numpy)  # NaN, which nothing can be compared with, stays
+
+
+def _holds(holds: Callable[[Any, Any], object], limit: Any, value: Any) -> object:
+    return holds(value, limit)
+
+
+_COMPARISONS: Final = {
+    "ge": ("at least", operator.ge),
+    "le": ("at most", operator.le),
+    "gt": ("greater than", operator.gt),
+    "lt": ("less than", operator.lt),
+}
+_NONE = Constraints()

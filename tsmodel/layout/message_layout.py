@@ -1,0 +1,124 @@
+"""Payloads that are one message, MessagePack or JSON: a map from the fields' names to their values.
+
+Rules kept here:
+
+* Fields are found by name: a message may lack one that has a default, and may have others, which are not looked at. So
+  what is read need not be written back as the same bytes.
+* A value must be one that its field type holds, as in a byte layout, though a message has no widths.
+* JSON has no number for a float that is not finite. Such floats are refused wherever they stand: they would become null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import attrs
+import msgspec
+
+from tsmodel.layout.placing import Layout, LayoutError, LayoutField
+from tsmodel.types.codec import Description, FieldCodec
+from tsmodel.types.field_faults import FieldFault
+from tsmodel.types.padding import PaddingBytes
+from tsmodel.types.plain import may_not_be_finite, not_finite
+
+__all__ = ["Encoding", "MessageLayout"]
+
+Encoding = Literal["struct", "msgpack", "json"]
+
+
+@attrs.frozen
+class MessageLayout(Layout):
+    """The fields of a message.
+
+    Attributes:
+        encoding: `msgpack` or `json`.
+    """
+
+    encoding: Encoding = "msgpack"
+    _encode: Any = attrs.field(alias="encode", default=None, repr=False, eq=False)
+    _decode: Any = attrs.field(alias="decode", default=None, repr=False, eq=False)
+
+    @classmethod
+    def of_message(
+        cls,
+        fields: Sequence[tuple[str, FieldCodec | PaddingBytes]],
+        encoding: Encoding,
+        name: str,
+        defaults: Mapping[str, Callable[[], object]],
+        version: int | None = None,
+    ) -> MessageLayout:
+        """The layout of named fields; `defaults` gives the value of those that a message may lack.
+
+        Raises:
+            LayoutError: when a field has no place in a message.
+        """
+        placed = []
+        module: Any = getattr(msgspec, encoding)
+        for field, codec in fields:
+            if isinstance(codec, PaddingBytes):
+                raise LayoutError(f"{field} has no place in a message; use another type, or encoding='struct'")
+            if (why := codec.unencodable(module)) is not None:
+                reason = f": {why}" if why else ""
+                raise LayoutError(f"{field} has no place in a message{reason}; use another type, or encoding='struct'")
+            placed.append(LayoutField(field, codec, None, field))
+        members: list[Any] = [
+            (field.name, field.codec.message_type, msgspec.field(default_factory=defaults[field.name]))
+            if field.name in defaults
+            else (field.name, field.codec.message_type)
+            for field in placed
+        ]
+        message = msgspec.defstruct(name, members, kw_only=True)
+        return cls(
+            tuple(placed),
+            "little",
+            None,
+            version=version,
+            encoding=encoding,
+            encode=module.Encoder().encode,
+            decode=module.Decoder(message).decode,
+        )
+
+    def read(self, payload: bytes) -> tuple[Any, ...]:
+        """See `Layout.read`."""
+        self.check_version(payload)
+        try:
+            message = self._decode(payload[self.leading :])
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise FieldFault(f"it is no {self.encoding} message of these fields: {error}") from None
+        values = msgspec.structs.astuple(message)
+        for field, value in zip(self.fields, values, strict=True):
+            if fault := field.codec.fault(value):
+                raise fault.within(field.name)
+        return values
+
+    def fault(self, field: LayoutField, value: object) -> FieldFault | None:
+        """See `Layout.fault`."""
+        fault = super().fault(field, value)
+        return fault or (not_finite(value) if self.encoding == "json" else None)
+
+    def write(self, values: Sequence[Any]) -> bytes:
+        """See `Layout.write`."""
+        for field, value in zip(self.fields, values, strict=True):
+            if fault := field.codec.fault(value):
+                raise fault.within(field.name)
+        octets: bytes = self._encode(dict(zip(self.names, values, strict=True)))
+        if self.encoding == "json" and may_not_be_finite(octets):
+            for field, value in zip(self.fields, values, strict=True):
+                if fault := self.fault(field, value):
+                    raise fault.within(field.name)
+        return octets if self.version is None else bytes([self.version]) + octets
+
+    def description(self) -> Description:
+        """See `Layout.description`: in a message, fields have no place."""
+        whole: Description = {"encoding": self.encoding}
+        if self.version is not None:
+            whole["version"] = self.version
+        whole["fields"] = [{"name": field.name, **field.codec.description()} for field in self.fields]
+        return whole
+
+    def __str__(self) -> str:
+        rows = [("type", "field"), *((field.codec.label, field.name) for field in self.fields)]
+        wide = max(len(row[0]) for row in rows)
+        behind = "" if self.version is None else f", behind a byte that says version {self.version}"
+        return "\n".join([*(f"{label:<{wide}}  {name}" for label, name in rows), f"a map, as {self.encoding}{behind}"])

@@ -1,0 +1,302 @@
+"""Rows out of records of several versions of a model, or of several models.
+
+Rules kept here:
+
+* A chunk is split by discriminators, and each model's records are read by its own codec, as if they were alone.
+* Records of the newest version are read in place. Those of older versions become rows, are upgraded, and are laid out as
+  the newest version lays them out. So everything downstream sees one layout, and a value that the newest version could not
+  store is a fault.
+* An upgraded record keeps its key, whatever key the upgrade gives.
+* If only key components are needed, nothing is upgraded.
+* Writing always uses the newest version. Nothing is written through a union of models.
+* The older version's codec is read, never changed: only the newer version knows of the replacement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, Final, NoReturn, TypeVar
+
+import attrs
+import numpy as np
+
+from tsmodel.errors import SchemaError
+from tsmodel.keys import KEY_FIELDS, Key
+from tsmodel.layout.matching import Claim, Fit, Mismatch, Refusal, sorted_by
+from tsmodel.layout.placing import packed
+from tsmodel.layout.rows import RowCodec
+from tsmodel.types.field_faults import FieldFault
+from tsmodel.types.scalars import shown
+from tsmodel.wire.chunk import Batch, Chunk, RowChunk, joined, keys_of, parsed
+from tsmodel.wire.records import GET_FORM
+
+__all__ = ["EvolvingRowCodec", "UnionRecords", "UnionRowCodec", "UpgradeFault", "labelled"]
+
+
+RowT = TypeVar("RowT")
+
+_UNSET: Final = Key(-1, -1, -1, -1, -1)
+_NONE: Final = parsed(memoryview(b""))
+
+
+class UpgradeFault(Refusal):
+    """A record of an older version that could not be upgraded: not what is stored is at fault, but the upgrade.
+
+    Attributes:
+        old: name of the older version.
+        new: name of the newer version.
+    """
+
+    def __init__(self, why: str, old: str = "", new: str = "") -> None:
+        super().__init__(why)
+        self.old = old
+        self.new = new
+
+
+class EvolvingRowCodec(RowCodec[RowT]):
+    """See `RowCodec`.
+
+    Args:
+        own: the codec of the newest version, with its claim.
+        old: the codec of the version that it replaces, which may itself be evolving, with its claims.
+        kind: the newest version's class, whose objects an upgrade gives.
+
+    Attributes:
+        upgrade: makes a row of the newest version of one of `old`; None until it is known.
+    """
+
+    def __init__(self, own: RowCodec[RowT], old: RowCodec[Any], kind: type[RowT]) -> None:
+        self._own = own
+        self._old = old
+        self._kind = kind
+        super().__init__(own.layout, own.make, own.fixed, own.tuples, own.constraints, strict_read=own.strict_read)
+        self.upgrade: Callable[[Any], RowT] | None = None
+        (claim,) = own.claims
+        self._groups = (before(old.claims, claim.since), own.claims)
+        self.claims = (*self._groups[0], claim)
+        self.caps = own.caps
+
+    def fit(self, chunk: Chunk) -> Fit:
+        """See `RowCodec.fit`."""
+        (old, own), mismatches = self._sorted(chunk)
+        if len(old):
+            found = self._old.fit(old)
+            mismatches += labelled(found.mismatches, self._old_name)
+            upgraded, unable = self._upgraded(found.records)
+            mismatches += unable
+            own = upgraded if not len(own) else joined([upgraded, own])
+        found = self._own.fit(own)
+        return Fit(found.records, (*mismatches, *found.mismatches))
+
+    def fit_keys(self, chunk: Chunk) -> Fit:
+        """See `RowCodec.fit_keys`; the records have key components only, unless all are of the newest version."""
+        (old, own), mismatches = self._sorted(chunk)
+        if not len(old):
+            found = self._own.fit_keys(own)
+            return Fit(found.records, (*mismatches, *found.mismatches))
+        fits = [self._old.fit_keys(old), self._own.fit_keys(own)]
+        mismatches += (*labelled(fits[0].mismatches, self._old_name), *fits[1].mismatches)
+        return Fit(np.concatenate([keys_of(each.records) for each in fits]), mismatches)
+
+    def _fit(self, chunk: Chunk) -> Fit:
+        return self.fit(chunk)
+
+    def rows(self, records: Any) -> Iterator[RowT]:
+        """See `RowCodec.rows`."""
+        return self._own.rows(records)
+
+    def encode(self, rows: Sequence[RowT], *, with_acq: bool = False, first: int = 0) -> list[Batch]:
+        """See `RowCodec.encode`."""
+        return self._own.encode(rows, with_acq=with_acq, first=first)
+
+    def chunk_of(self, rows: Sequence[RowT], keys: Any) -> Chunk:
+        """See `RowCodec.chunk_of`."""
+        return self._own.chunk_of(rows, keys)
+
+    def payload_of(self, row: RowT) -> bytes:
+        """See `RowCodec.payload_of`."""
+        return self._own.payload_of(row)
+
+    def row_of(self, key: Key, payload: bytes) -> RowT:
+        """See `RowCodec.row_of`; of a payload of any version."""
+        return next(self.rows(self._single(key, payload)))
+
+    def values_of(self, payload: bytes) -> tuple[Any, ...]:
+        """See `RowCodec.values_of`; of a payload of any version.
+
+        Raises:
+            FieldFault: also when nothing but the record's key tells the version.
+        """
+        if any(claim.since is not None or claim.until is not None for claim in self.claims):
+            raise Refusal(f"only a record's capture time tells versions of {self._name} apart, and a payload has none")
+        (octets,) = self._own.payloads(self._single(_UNSET, payload))
+        return self._own.values_of(octets)
+
+    @property
+    def writing(self) -> RowCodec[RowT]:
+        """See `RowCodec.writing`."""
+        return self._own.writing
+
+    def payloads(self, records: Any) -> Iterable[bytes]:
+        return self._own.payloads(records)
+
+    @property
+    def _name(self) -> str:
+        return self._kind.__name__
+
+    @property
+    def _old_name(self) -> str:
+        return self._groups[0][-1].model
+
+    def _sorted(self, chunk: Chunk) -> tuple[list[Chunk], tuple[Mismatch, ...]]:
+        if self.upgrade is None:
+            raise SchemaError(
+                f"{self._name} replaces {self._old_name}, but nothing says how: write a function under "
+                f"@{self._name}.upgrade_from({self._old_name}) that makes one of the other",
+                model=self._name,
+            )
+        return sorted_by(chunk, self._groups, self._name)
+
+    def _single(self, key: Key, payload: bytes) -> Any:
+        head = (GET_FORM.least + len(payload)).to_bytes(4, "little") + key.to_bytes()
+        found = self.fit(RowChunk(memoryview(head + payload), 1, len(head) + len(payload), lasting=True))
+        for mismatch in found.mismatches:
+            raise mismatch.fault or Refusal(f"{len(payload)} bytes are no payload of {self._name}")
+        return found.records
+
+    def _upgraded(self, records: Any) -> tuple[Chunk, tuple[Mismatch, ...]]:
+        """Records that `old` found, as a chunk of the newest version."""
+        if not len(records):
+            return _NONE, ()
+        try:
+            return self._own.chunk_of(list(map(self._made, self._old.rows(records))), records), ()
+        except Exception:  # noqa: BLE001 - the user's function may raise anything; each record's own is told below
+            return self._one_by_one(records)
+
+    def _one_by_one(self, records: Any) -> tuple[Chunk, tuple[Mismatch, ...]]:
+        pieces, mismatches = [], []
+        payloads = list(self._old.payloads(records))
+        for at, payload in enumerate(payloads):
+            record = records[at : at + 1]
+            try:
+                pieces.append(self._own.chunk_of([self._made(next(self._old.rows(record)))], record))
+            except Exception as error:  # noqa: BLE001 - becomes the cause of an UpgradeError
+                why = f"{type(error).__name__}: {str(error).removeprefix('record 0: ')}"
+                whole = f"the upgrade from {self._old_name} to {self._name} failed: {why}"
+                fault = UpgradeFault(whole, self._old_name, self._name)
+                fault.__cause__ = error
+                key = Key(*(int(record[name][0]) for name in KEY_FIELDS))
+                mismatches.append(Mismatch(key, payload, fault))
+        return joined(pieces or [_NONE]), tuple(mismatches)
+
+    def _made(self, row: Any) -> RowT:
+        assert self.upgrade is not None
+        made = self.upgrade(row)
+        if type(made) is not self._kind:
+            raise TypeError(f"it gave {shown(made)}, not a {self._name}")
+        return made
+
+
+def before(claims: Iterable[Claim], cap: int | None) -> tuple[Claim, ...]:
+    """The same claims on records that were captured before `cap` only."""
+    if cap is None:
+        return tuple(claims)
+    return tuple(attrs.evolve(claim, until=cap if claim.until is None else min(cap, claim.until)) for claim in claims)
+
+
+def labelled(mismatches: Iterable[Mismatch], name: str) -> tuple[Mismatch, ...]:
+    """Misfits of one of several versions or models; their faults say of which."""
+    return tuple(attrs.evolve(each, fault=_labelled(each.fault, name)) for each in mismatches)
+
+
+def _labelled(fault: FieldFault | None, name: str) -> FieldFault:
+    if isinstance(fault, Refusal):
+        return fault
+    if fault is None:
+        return Refusal(f"it is none of {name}")
+    named = Refusal(f"{name}.{fault.field}, at byte {fault.offset}: {fault.why}" if fault.field else f"{name}: {fault.why}")
+    named.field, named.offset = fault.field, fault.offset
+    return named
+
+
+@attrs.frozen(eq=False)
+class UnionRecords:
+    """Records of several models: indexed by a key component's name, a slice, or a mask.
+
+    Attributes:
+        parts: the records of each model, as its codec's `fit` gives them.
+    """
+
+    parts: tuple[Any, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, asked: Any) -> Any:
+        """A key component's column, shape (n,); or some of the records, by a slice from the first on with a step of 1, or
+        by a mask of shape (n,)."""
+        if isinstance(asked, str):
+            return np.concatenate([part[asked] for part in self.parts])
+        mask = asked
+        if isinstance(asked, slice):
+            mask = np.zeros(len(self), np.bool_)
+            mask[asked] = True
+        edges = np.cumsum([len(part) for part in self.parts])[:-1]
+        return UnionRecords(tuple(part[kept] for part, kept in zip(self.parts, np.split(mask, edges), strict=True)))
+
+
+class UnionRowCodec(RowCodec[Any]):
+    """See `RowCodec`; its rows are of several classes.
+
+    Args:
+        name: what the models are called together, for messages.
+        members: name and codec of each model.
+    """
+
+    def __init__(self, name: str, members: Sequence[tuple[str, RowCodec[Any]]]) -> None:
+        super().__init__(packed([]), self._unmade)
+        self._name = name
+        self._members = members
+        self._groups = [codec.claims for _, codec in members]
+        self.claims = tuple(chain.from_iterable(self._groups))
+
+    def fit(self, chunk: Chunk) -> Fit:
+        """See `RowCodec.fit`; the records are `UnionRecords`."""
+        return self._fitted(chunk, keys_only=False)
+
+    def fit_keys(self, chunk: Chunk) -> Fit:
+        """See `RowCodec.fit_keys`."""
+        return self._fitted(chunk, keys_only=True)
+
+    def _fit(self, chunk: Chunk) -> Fit:
+        return self.fit(chunk)
+
+    def _fitted(self, chunk: Chunk, *, keys_only: bool) -> Fit:
+        chunks, mismatches = sorted_by(chunk, self._groups, self._name, keys=True)
+        parts = []
+        for (name, codec), part in zip(self._members, chunks, strict=True):
+            found = codec.fit_keys(part) if keys_only else codec.fit(part)
+            parts.append(found.records)
+            mismatches += labelled(found.mismatches, name)
+        return Fit(UnionRecords(tuple(parts)), mismatches)
+
+    def rows(self, records: UnionRecords) -> Iterator[Any]:
+        """See `RowCodec.rows`."""
+        pairs = zip(self._members, records.parts, strict=True)
+        return chain.from_iterable(codec.rows(part) for (_, codec), part in pairs)
+
+    def payloads(self, records: UnionRecords) -> Iterable[bytes]:
+        pairs = zip(self._members, records.parts, strict=True)
+        return chain.from_iterable(codec.payloads(part) for (_, codec), part in pairs)
+
+    def encode(self, rows: Sequence[Any], *, with_acq: bool = False, first: int = 0) -> list[Batch]:
+        """Raises: objects are written by the codec of their own class."""
+        self._unmade()
+
+    def chunk_of(self, rows: Sequence[Any], keys: Any) -> Chunk:
+        """Raises: objects are written by the codec of their own class."""
+        self._unmade()
+
+    def _unmade(self, *_: object) -> NoReturn:
+        raise TypeError(f"{self._name} are several models; use the one that is meant")

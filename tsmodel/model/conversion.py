@@ -1,0 +1,354 @@
+"""Methods of models for dicts, JSON and CSV. They are implemented in `tsmodel.interop`, imported on the first call."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+import msgspec
+from typing_extensions import Self
+
+from tsmodel.errors import EncodeError
+from tsmodel.model.members import DataclassFields, DataclassParams
+from tsmodel.types.field_faults import FieldFault
+
+if TYPE_CHECKING:
+    import csv
+    import datetime as dt
+
+    from tsmodel.interop.csv_columns import ColumnNames
+    from tsmodel.interop.csv_times import Ambiguous
+    from tsmodel.interop.files import ErrorHandling, Source, Target
+    from tsmodel.types.text_facet import Binary, Spelling, Times, Unknown
+
+__all__ = ["FileConversions", "ObjectConversions"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("format_exception", "register"):  # their place until 0.1
+        from tsmodel.interop import cattrs_hooks
+
+        return getattr(cattrs_hooks, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+Decimal = Literal[".", ","]
+Dialect: TypeAlias = "str | csv.Dialect | type[csv.Dialect]"
+
+
+class ObjectConversions:
+    """Conversions of single objects, for models and structures."""
+
+    __slots__ = ()
+    if TYPE_CHECKING:
+        __dataclass_fields__: ClassVar[dict[str, Any]]
+    else:
+        __dataclass_fields__ = DataclassFields()
+        __dataclass_params__ = DataclassParams
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, object], *, binary: Binary = "hex", unknown: Unknown = "error") -> Self:
+        """The object of a mapping from names to plain data, or to values.
+
+        Args:
+            data: numbers, texts and so on by the fields' names; key components also by their own names, such as `mid`.
+                Times as ISO 8601 text or int ns since 2001, enumerations by name or value, decimals as text or number.
+                What is missing takes its default.
+            binary: how bytes are written: `hex` or `base64`.
+            unknown: what becomes of names that the model does not have: `error`, or `ignore`.
+
+        Raises:
+            ConversionError: with all that is wrong, each with its path.
+        """
+        from tsmodel.interop.files import conversion_error
+        from tsmodel.interop.structures import structure_of
+        from tsmodel.types.text_facet import Misfits, Spelling
+
+        try:
+            made: Self = structure_of(cls, Spelling(binary=binary, unknown=unknown)).load(data)
+        except Misfits as misfits:
+            raise conversion_error(cls.__name__, misfits.faults, record=data) from None
+        return made
+
+    def to_dict(self, *, times: Times = "iso", binary: Binary = "hex") -> dict[str, Any]:
+        """The object as plain data: what `to_json` writes, but for floats, which are as they are.
+
+        Args:
+            times: `iso` for ISO 8601 text, `ns` for int nanoseconds since 2001. An acq not given yet is None, or -1.
+            binary: how bytes are written: `hex` or `base64`.
+
+        Raises:
+            EncodeError: when a field holds what it cannot store.
+        """
+        from tsmodel.types.text_facet import Spelling
+
+        return self._dumped(Spelling(times, binary))
+
+    def _dumped(self, spelling: Spelling) -> dict[str, Any]:
+        from tsmodel.interop.structures import structure_of
+
+        try:
+            return structure_of(type(self), spelling).dump(self)
+        except FieldFault as fault:
+            name = fault.field.partition(".")[0]
+            raise EncodeError(
+                f"{type(self).__name__}.{fault.field}: {fault.why}", field=name, value=getattr(self, name)
+            ) from None
+
+    @classmethod
+    def from_json(
+        cls, text: str | bytes | bytearray | memoryview, *, binary: Binary = "hex", unknown: Unknown = "error"
+    ) -> Self:
+        """The object of a JSON text; see `from_dict`.
+
+        Raises:
+            ConversionError: when it is not JSON, or not one of this model.
+        """
+        from tsmodel.interop.json_lines import of_json
+        from tsmodel.interop.structures import structure_of
+        from tsmodel.types.text_facet import Spelling
+
+        made: Self = of_json(structure_of(cls, Spelling(binary=binary, unknown=unknown)), text)
+        return made
+
+    def to_json(self, *, times: Times = "iso", binary: Binary = "hex") -> str:
+        """The object as JSON, without line breaks; see `to_dict`.
+
+        Float32 and Float16 values have the fewest digits that are read as what is stored: 231.7, not 231.6999969482422.
+
+        Raises:
+            EncodeError: when a field holds what it cannot store.
+        """
+        from tsmodel.types.text_facet import Spelling
+
+        return msgspec.json.encode(self._dumped(Spelling(times, binary, shortest=True))).decode()
+
+    @classmethod
+    def json_schema(cls, *, times: Times = "iso", binary: Binary = "hex", unknown: Unknown = "error") -> dict[str, Any]:
+        """The JSON Schema (2020-12) of what `to_json` writes.
+
+        `from_json` reads other spellings, too. A field's `doc=` is its description, its `unit=` is `x-unit`.
+        """
+        from tsmodel.interop.structures import structure_of
+        from tsmodel.types.text_facet import Spelling
+
+        definitions: dict[str, Any] = {}
+        schema = structure_of(cls, Spelling(times, binary, unknown=unknown)).schema(definitions)
+        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+        return {**schema, "$defs": definitions} if definitions else schema
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """For pydantic: read as by `from_dict`, written as by `to_json`."""
+        from tsmodel.interop.pydantic import core_schema_of
+
+        return core_schema_of(cls)
+
+
+class FileConversions(ObjectConversions):
+    """Conversions of files and their lines, for models."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_row(
+        cls,
+        row: Mapping[str, str] | Sequence[str],
+        *,
+        names: Sequence[str] | None = None,
+        columns: ColumnNames | None = None,
+        decimal: Decimal = ".",
+        null: str = "",
+        binary: Binary = "hex",
+        unknown: Unknown = "error",
+    ) -> Self:
+        """The object of one CSV line, as the csv module reads it.
+
+        Args:
+            row: cells by column (`csv.DictReader`) or in order (`csv.reader`).
+            names: names of the columns of cells in order; when there are none, those that `dump_csv` writes.
+            columns, decimal, null, binary, unknown: as for `load_csv`.
+
+        Raises:
+            ConversionError: with all that is wrong, each with its column.
+        """
+        from tsmodel.interop.csv_reading import row_object
+        from tsmodel.interop.structures import structure_of
+        from tsmodel.types.text_facet import Spelling
+
+        structure = structure_of(cls, Spelling(binary=binary, decimal=decimal, unknown=unknown))
+        made: Self = row_object(structure, row, names=names, columns=columns, null=null)
+        return made
+
+    @classmethod
+    def load_csv(
+        cls,
+        source: Source,
+        *,
+        columns: ColumnNames | None = None,
+        constants: Mapping[str, object] | None = None,
+        names: Sequence[str] | None = None,
+        delimiter: str | None = None,
+        dialect: Dialect = "excel",
+        decimal: Decimal | Mapping[str, Decimal] = ".",
+        null: str | Collection[str] = "",
+        encoding: str = "utf-8",
+        binary: Binary = "hex",
+        unknown: Unknown = "error",
+        errors: ErrorHandling = "raise",
+        max_errors: int | None = 100,
+        tz: str | dt.tzinfo | None = None,
+        ambiguous: Ambiguous = "raise",
+        time_format: str | Mapping[str, str] | None = None,
+        join: Mapping[str, Sequence[str]] | None = None,
+        skip_lines: int = 0,
+    ) -> Iterator[Self]:
+        """The objects of a CSV file, one after another: `session.add_all(Reading.load_csv("readings.csv"))`.
+
+        The file is opened at the first object, and closed after the last. Fields of a structure are columns such as
+        `phase.volts`; arrays and messages are JSON. Fields without a column take their default.
+
+        Args:
+            source: a path, an open file (of text, opened with `newline=""`, or of bytes), or lines of text.
+            columns: the fields of columns that are named differently: `{"Zaehler": "mid"}`; None leaves a column out.
+            constants: values of fields that the file has no column for: `{"cid": 1}`.
+            names: names of the columns of a file without a header.
+            delimiter: between cells; a comma, or what the dialect says.
+            dialect: a dialect of the csv module.
+            decimal: the decimal point of numbers, "." or ",": in all columns, or by the file's names of those that have it.
+            null: the cell, or cells, that stand for None.
+            encoding: of the file, when it is a path or one of bytes.
+            binary: how bytes are written: `hex` or `base64`.
+            unknown: what becomes of columns that the model does not have: `error`, or `ignore`.
+            errors: `raise` gives no object behind the first faulty line, but reads on for further faults, and raises them
+                all; `collect` leaves faulty lines out, and raises their faults behind the last object; a function leaves
+                them out, too, and is called with the ConversionError of each: its `line`, its `record` (cells by column),
+                its `faults`.
+            max_errors: faulty lines after which `raise` and `collect` end; None for any number.
+            tz: time zone of times that say no offset, such as "Europe/Vienna"; without it they are errors. A time that its
+                clocks skip is an error.
+            ambiguous: which is meant of two times that the clocks show alike, when they are put back: "earlier" or "later";
+                "raise" makes it an error.
+            time_format: how times are written, as for `datetime.strptime`, or "unix", "unix_ms", "unix_us" or "unix_ns" for
+                time since 1970: in all time fields, or by the file's names of columns.
+            join: columns made of others, whose cells are joined by a space: `{"when": ["date", "time"]}`. Those others are
+                then left out, unless `columns` says otherwise.
+            skip_lines: lines in front of the header, or of the data of a file without one, that are not read.
+
+        Raises:
+            ConversionError: from the iteration, with the line, the column, the value, and what is wrong with it.
+            ValueError: when an argument is not valid.
+        """
+        from tsmodel.interop.csv_cells import CsvFormat
+        from tsmodel.interop.csv_reading import read_csv
+        from tsmodel.interop.csv_times import CellReaders
+        from tsmodel.interop.files import Collector
+        from tsmodel.interop.structures import structure_of
+        from tsmodel.types.text_facet import Spelling
+
+        by_column = decimal if isinstance(decimal, Mapping) else None
+        readers = CellReaders(tz, ambiguous, time_format, by_column)
+        mark: Decimal = "." if isinstance(decimal, Mapping) else decimal
+        structure = structure_of(cls, Spelling(binary=binary, decimal=mark, unknown=unknown))
+        if type(skip_lines) is not int or skip_lines < 0:
+            raise ValueError(f"skip_lines={skip_lines!r}; it is an int from 0")
+        stretches = read_csv(
+            structure,
+            source,
+            CsvFormat(delimiter, dialect, encoding=encoding),
+            Collector(cls.__name__, errors, max_errors),
+            columns=columns,
+            constants=constants,
+            names=names,
+            null=null,
+            readers=readers,
+            join=join,
+            skip_lines=skip_lines,
+        )
+        return chain.from_iterable(stretches)
+
+    @classmethod
+    def dump_csv(
+        cls,
+        objects: Iterable[Self],
+        target: Target,
+        *,
+        columns: ColumnNames | None = None,
+        header: bool = True,
+        delimiter: str | None = None,
+        dialect: Dialect = "excel",
+        decimal: Decimal = ".",
+        null: str = "",
+        encoding: str = "utf-8",
+        times: Times = "iso",
+        binary: Binary = "hex",
+    ) -> int:
+        """Writes objects as a CSV file that `load_csv` reads; returns how many. Floats are written as by `to_json`.
+
+        Args:
+            objects: what to write; `Reading.query` will do.
+            target: a path, or an open file.
+            columns: the file's own names of columns, as for `load_csv`.
+            header: whether the first line names the columns.
+            times: `iso` for ISO 8601 text, `ns` for int nanoseconds since 2001.
+            delimiter, dialect, decimal, null, encoding, binary: as for `load_csv`.
+
+        Raises:
+            EncodeError: when an object cannot be written; earlier ones may be written by then.
+            ValueError: when an argument is not valid.
+        """
+        from tsmodel.interop.csv_cells import CsvFormat
+        from tsmodel.interop.csv_writing import write_csv
+        from tsmodel.interop.structures import structure_of
+        from tsmodel.types.text_facet import Spelling
+
+        structure = structure_of(cls, Spelling(times, binary, decimal, shortest=True))
+        form = CsvFormat(delimiter, dialect, null, encoding)
+        return write_csv(structure, objects, target, form, columns=columns, header=header)
+
+    @classmethod
+    def load_jsonl(
+        cls,
+        source: Source,
+        *,
+        encoding: str = "utf-8",
+        binary: Binary = "hex",
+        unknown: Unknown = "error",
+        errors: ErrorHandling = "raise",
+        max_errors: int | None = 100,
+    ) -> Iterator[Self]:
+        """The objects of a JSON Lines file, one after another: an object on each line, as for `from_json`.
+
+        Args:
+            source, encoding, binary, unknown, errors, max_errors: as for `load_csv`; `record` of an error is its line.
+
+        Raises:
+            ConversionError: from the iteration, with the line, the path in the object, the value, and what is wrong.
+            ValueError: when an argument is not valid.
+        """
+        from tsmodel.interop.files import Collector
+        from tsmodel.interop.json_lines import read_jsonl
+        from tsmodel.interop.structures import structure_of
+        from tsmodel.types.text_facet import Spelling
+
+        structure = structure_of(cls, Spelling(binary=binary, unknown=unknown))
+        collector = Collector(cls.__name__, errors, max_errors)
+        return chain.from_iterable(read_jsonl(structure, source, encoding, collector))
+
+    @classmethod
+    def dump_jsonl(cls, objects: Iterable[Self], target: Target, *, times: Times = "iso", binary: Binary = "hex") -> int:
+        """Writes objects as a JSON Lines file in UTF-8, an object on each line; returns how many.
+
+        Args:
+            objects, target, times, binary: as for `dump_csv`.
+
+        Raises:
+            EncodeError: when an object cannot be written; earlier ones may be written by then.
+            ValueError: when an argument is not valid.
+        """
+        from tsmodel.interop.json_lines import write_jsonl
+        from tsmodel.interop.structures import structure_of
+        from tsmodel.types.text_facet import Spelling
+
+        return write_jsonl(structure_of(cls, Spelling(times, binary, shortest=True)), objects, target)

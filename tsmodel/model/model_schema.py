@@ -1,0 +1,417 @@
+"""What the metaclass reads off a class body: payload fields, fixed key components, byte order; and the fingerprint.
+
+Every fault in a class body is a `SchemaError` that names the class, the field, and the remedy.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from enum import Enum, Flag
+from functools import partial
+from types import FrameType, UnionType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Union, get_args, get_origin
+
+import attrs
+
+from tsmodel.errors import SchemaError, TimestampError
+from tsmodel.keys import KEY_FIELDS, LIMITS
+from tsmodel.layout import KEY_CODECS, Align, Constraints, Layout, LayoutError, RowCodec, laid_out
+from tsmodel.layout.compiling import compiled, writer
+from tsmodel.layout.message_layout import Encoding, MessageLayout
+from tsmodel.model.annotations import resolved, take_annotations
+from tsmodel.model.column import Column
+from tsmodel.model.expressions import ColumnInfo
+from tsmodel.model.field import FieldOptions
+from tsmodel.timestamps import DurationLike, duration_ns
+from tsmodel.types import FIELD_TYPES, SCHEMA, Declaration, KeyComponent, Options, declaration_of, did_you_mean
+from tsmodel.types import Padding as PaddingType
+from tsmodel.types.codec import FieldCodec
+from tsmodel.types.field_faults import FieldFault
+from tsmodel.types.nested import NestedCodec, VariableNestedCodec
+from tsmodel.types.padding import PaddingBytes
+from tsmodel.types.scalars import ByteOrder
+
+if TYPE_CHECKING:
+    from tsmodel.interop.structures import Structure
+    from tsmodel.model.evolution import Evolution
+    from tsmodel.types.text_facet import Spelling
+
+__all__ = ["SCHEMA", "FieldSpec", "Schema", "description_of", "fingerprint_of", "read_body", "read_fixed", "read_retention"]
+
+
+_PLAIN_HINTS: Final = {
+    float: "Float64 (8 bytes) or Float32 (4 bytes)",
+    int: "Int32, Int64 or another integer type",
+    bool: "Bool",
+    str: "Text",
+    bytes: "Blob",
+    list: "Array[float] = field(item=Float32)",
+    dict: "Packed[dict[str, str]]",
+    tuple: "Array[float] = field(item=Float32), or Packed[...] for values of several types",
+    dt.datetime: "DateTime, or Timestamp for nanoseconds",
+    dt.date: "Date",
+    dt.timedelta: "Duration",
+    Decimal: "Scaled = field(digits=2)",
+    uuid.UUID: "Uuid",
+}
+
+_ITEMS: Final = {float: "Float64", int: "Int64", bool: "Bool", str: "Text", bytes: "Blob", dt.datetime: "DateTime"}
+"""The field type of a plain type, where one is to be named."""
+
+
+@attrs.frozen
+class FieldSpec:
+    """A field of the payload, or padding, as declared.
+
+    Attributes:
+        name: the field's name.
+        declaration: its type.
+        options: its default, and what else `field()` was told.
+    """
+
+    name: str
+    declaration: Declaration
+    options: FieldOptions
+
+    def codec(self, model: str, byte_order: ByteOrder) -> FieldCodec | PaddingBytes:
+        """How it is stored.
+
+        Raises:
+            SchemaError: when an option is missing, wrong, or of no use to the type.
+        """
+        options = Options(self.options.options, byte_order)
+        codec: Any
+        try:
+            codec = self.declaration.codec(options)
+            options.done(self.declaration.field_type.__name__, self.declaration.field_type.takes)
+        except ValueError as error:
+            raise SchemaError(f"{model}.{self.name}: {error}", model=model, field=self.name) from error
+        if not isinstance(codec, (FieldCodec, PaddingBytes)):
+            kind = self.declaration.field_type.__name__
+            raise SchemaError(
+                f"{model}.{self.name}: {kind}.codec() gave {codec!r}: derive {kind} from Converted or Encoded instead",
+                model=model,
+                field=self.name,
+            )
+        return codec
+
+
+@attrs.frozen
+class Schema:
+    """A model's declaration, read.
+
+    Attributes:
+        model: the class' name.
+        specs: payload fields and padding in wire order.
+        fixed: key components that the class fixes, by name.
+        byte_order: byte order of the payload.
+        abstract: whether the class only hands its fields down.
+        has_key: whether it is a kind of record; a `TSStruct` is not.
+        align: `packed`, or `c` for offsets as in C.
+        encoding: `struct` for a byte layout, or the message format of the payload.
+        aliases: the model's own names of key components, by component.
+        strict_read: whether constraints are checked on reading, too.
+        frozen: whether objects cannot be changed, and can be hashed.
+        has_weakref: whether weak references can refer to objects.
+        has_dict: whether objects hold further attributes.
+        key_defaults: defaults of key components, by component.
+        evolution: its place among its versions; None for a class that has none.
+        layout: where the payload's fields lie.
+        columns: class-level columns by name, key components first.
+        codec: rows from records and back; absent in an abstract class.
+        retention: ns of capture time after which `session.prune` removes records; None for never.
+    """
+
+    model: str
+    specs: tuple[FieldSpec, ...]
+    fixed: Mapping[str, int]
+    byte_order: ByteOrder
+    abstract: bool
+    has_key: bool = True
+    align: Align = "packed"
+    encoding: Encoding = "struct"
+    aliases: Mapping[str, str] = attrs.field(factory=dict)
+    strict_read: bool = False
+    frozen: bool = False
+    key_defaults: Mapping[str, FieldOptions] = attrs.field(factory=dict)
+    evolution: Evolution | None = attrs.field(default=None, repr=False)
+    layout: Layout = attrs.field(init=False, repr=False)
+    columns: Mapping[str, Column[Any]] = attrs.field(init=False, repr=False)
+    codec: RowCodec[Any] | None = None
+    has_weakref: bool = False
+    has_dict: bool = False
+    retention: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "layout", self._laid_out())
+        columns: dict[str, Column[Any]] = {}
+        for name, codec in KEY_CODECS.items() if self.has_key else ():
+            info = ColumnInfo(self.model, name, codec, is_key=True, alias=self.aliases.get(name, name))
+            columns[name] = columns[info.alias] = Column[Any](info)
+        for placed in self.layout.fields:
+            columns[placed.name] = Column[Any](
+                ColumnInfo(self.model, placed.name, placed.codec, False, placed.name, placed)
+            )
+        object.__setattr__(self, "columns", columns)
+
+    def nested(self, kind: type) -> NestedCodec | VariableNestedCodec:
+        """How a structure of this schema, whose class is `kind`, is stored as a field."""
+        stored = VariableNestedCodec if self.layout.size is None else NestedCodec
+
+        def structure(spelling: Spelling) -> Structure:
+            from tsmodel.interop.structures import structure_of
+
+            return structure_of(kind, spelling)
+
+        return stored(kind, self.layout, writer(self.layout), partial(compiled, self.layout, kind), structure)
+
+    @property
+    def fields(self) -> tuple[FieldSpec, ...]:
+        """The payload's fields, without padding, in wire order."""
+        return tuple(spec for spec in self.specs if spec.name in self.layout.names)
+
+    @property
+    def constraints(self) -> dict[str, Constraints]:
+        """What is asked of values, by field."""
+        codecs = {field.name: field.codec for field in self.layout.fields}
+        return {
+            spec.name: spec.options.constraints.of(codecs[spec.name]) for spec in self.fields if spec.options.constraints
+        }
+
+    @property
+    def version(self) -> int | None:
+        """Value of the version byte; None when there is none."""
+        concrete = self.evolution is not None and self.evolution.versioned and self.has_key and not self.abstract
+        return self.evolution.number if concrete and self.evolution is not None else None
+
+    def _factories(self) -> dict[str, Callable[[], object]]:
+        """What gives the defaults of those fields that have one."""
+        return {spec.name: factory for spec in self.specs if (factory := spec.options.factory) is not None}
+
+    def _laid_out(self) -> Layout:
+        codecs = [(spec.name, spec.codec(self.model, self.byte_order)) for spec in self.specs]
+        try:
+            if self.encoding != "struct":
+                return self._message(codecs)
+            return laid_out(codecs, self.byte_order, self.align, self.version)
+        except LayoutError as error:
+            raise SchemaError(f"class {self.model}: {error}", model=self.model) from error
+
+    def _message(self, codecs: list[tuple[str, FieldCodec | PaddingBytes]]) -> Layout:
+        layout = MessageLayout.of_message(codecs, self.encoding, self.model, self._factories(), self.version)
+        defaults = {spec.name: spec.options.default for spec in self.specs}
+        for field in layout.fields:
+            default = defaults[field.name]
+            if default is not attrs.NOTHING and (fault := layout.fault(field, default)):
+                raise SchemaError(f"{self.model}.{field.name}: the default {fault}", model=self.model, field=field.name)
+        return layout
+
+
+@attrs.frozen
+class Body:
+    """What a class body declares.
+
+    Attributes:
+        specs: payload fields and padding, in order.
+        aliases: the model's own names of key components, by component.
+        defaults: defaults of key components, by component.
+        without_effect: whether a class statement has annotations, all under conditions that do not hold.
+    """
+
+    specs: list[FieldSpec]
+    aliases: dict[str, str]
+    defaults: dict[str, FieldOptions]
+    without_effect: bool
+
+
+def read_body(model: str, namespace: dict[str, Any], frame: FrameType | None, reserved: frozenset[str]) -> Body:
+    """What a class body declares; takes annotations and defaults of fields out of `namespace`.
+
+    Args:
+        model: the class' name.
+        namespace: the class body's, changed in place.
+        frame: where the class statement runs: names of string annotations are looked up there.
+        reserved: names that a field cannot have.
+    """
+    annotations = take_annotations(model, namespace)
+    body = Body([], {}, {}, without_effect=annotations == {} and "__qualname__" in namespace)
+    annotations = annotations if annotations is not None else {}
+    for name, annotation in list(annotations.items()):
+        annotation = resolved(model, name, annotation, namespace, frame)
+        if annotation is ClassVar or get_origin(annotation) is ClassVar:
+            annotations[name] = annotation  # msgspec does not see through all texts that mean it
+            continue
+        declaration = _declaration(model, name, annotation)
+        default = namespace.pop(name, attrs.NOTHING)
+        options = default if isinstance(default, FieldOptions) else FieldOptions(default)
+        del annotations[name]
+        if issubclass(declaration.field_type, KeyComponent):
+            component = declaration.field_type.component
+            _check_alias(model, name, component, reserved, body.aliases)
+            body.aliases[component] = name
+            body.defaults[component] = options
+            continue
+        _check_name(model, name, reserved, is_padding=declaration.field_type is PaddingType)
+        spec = FieldSpec(name, declaration, options)
+        _check_default(model, spec)
+        body.specs.append(spec)
+    for name, value in namespace.items():
+        if isinstance(value, FieldOptions):
+            raise SchemaError(
+                f"{model}.{name} = field(...) has no type: write {name}: Int32 = field(...)", model=model, field=name
+            )
+    return body
+
+
+def read_fixed(model: str, options: Mapping[str, object]) -> dict[str, int]:
+    """The key components that class keywords fix, such as `moid=7`."""
+    fixed: dict[str, int] = {}
+    for name, value in options.items():
+        if name not in KEY_FIELDS[:3]:
+            known = (
+                "abstract, byte_order, align, encoding, frozen, strict_read, weakref, dict, post_init_on_read, replaces, "
+                "versioned, version, since, retention, cid, mid, moid"
+            )
+            raise SchemaError(
+                f"class {model}: unknown option {name}={value!r}{did_you_mean(name, known.split(', '))}; known are {known}",
+                model=model,
+            )
+        limits = LIMITS[name]
+        if type(value) is not int or not limits.least <= value < limits.bound:
+            raise SchemaError(
+                f"class {model}: {name}={value!r} fixes a key component, which takes an int from {limits.least} to "
+                f"{limits.bound - 1}",
+                model=model,
+                field=name,
+            )
+        fixed[name] = value
+    return fixed
+
+
+def read_retention(model: str, retention: DurationLike) -> int:
+    """Nanoseconds of what the class keyword says."""
+    try:
+        ns = duration_ns(retention)
+    except TimestampError as error:
+        raise SchemaError(
+            f'class {model}: retention={retention!r}: {error}; write retention="400d"', model=model
+        ) from error
+    if ns <= 0:
+        raise SchemaError(f'class {model}: retention={retention!r} keeps nothing; write retention="400d"', model=model)
+    return ns
+
+
+def _declaration(model: str, name: str, annotation: object) -> Declaration:
+    found = declaration_of(annotation)
+    if found is not None:
+        return found
+    hint = _hint(annotation)
+    mend = f"write {hint}" if hint else f"known are {', '.join(FIELD_TYPES)}; write ClassVar[...] if it is not a field"
+    shown = annotation.__name__ if isinstance(annotation, type) else repr(annotation)
+    raise SchemaError(f"{model}.{name}: {shown} is not a field type; {mend}", model=model, field=name)
+
+
+def _hint(annotation: Any) -> str | None:
+    """What to write in the place of a type that is not a field type; None when that cannot be told."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType) and len(arguments) == 2 and type(None) in arguments:
+        (kind,) = (each for each in arguments if each is not type(None))
+        plain, item = _plain_and_item(kind)
+        return f"Nullable[{plain}] = field(item={item})"
+    if origin is list and arguments:
+        plain, item = _plain_and_item(arguments[0])
+        return f"Array[{plain}] = field(item={item})"
+    if origin is dict:
+        return f"Packed[{annotation!r}]"
+    if isinstance(annotation, type) and not getattr(getattr(annotation, SCHEMA, None), "has_key", True):
+        return f"Nested[{annotation.__name__}]"
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return f"{'Flags' if issubclass(annotation, Flag) else 'Enumerated'}[{annotation.__name__}]"
+    return next((text for plain, text in _PLAIN_HINTS.items() if (origin or annotation) is plain), None)
+
+
+def _plain_and_item(kind: Any) -> tuple[str, str]:
+    """The type of the values, and the field type of an item, where `kind` may be either."""
+    found = declaration_of(kind)
+    if found is None:
+        return getattr(kind, "__name__", repr(kind)), _ITEMS.get(kind, "Float32")
+    values = next((get_args(base)[0] for each in found.field_type.__mro__ for base in _generic_bases(each)), None)
+    plain = getattr(found.argument or values, "__name__", "...")
+    return plain, found.field_type.__name__ + (f"[{plain}]" if found.argument else "")
+
+
+def _generic_bases(kind: type) -> list[Any]:
+    """Bases such as `FieldType[float]`, but not those whose values are still to be said."""
+    bases = vars(kind).get("__orig_bases__", ())
+    return [base for base in bases if isinstance(next(iter(get_args(base)), None), type)]
+
+
+def _check_alias(model: str, name: str, component: str, reserved: frozenset[str], known: Mapping[str, str]) -> None:
+    if component in known:
+        raise SchemaError(f"{model}.{name}: {component} is named {known[component]} already", model=model, field=name)
+    if name in KEY_FIELDS and name != component:
+        raise SchemaError(f"{model}.{name}: this is the name of another key component", model=model, field=name)
+    if name != component:
+        _check_name(model, name, reserved)
+
+
+def _check_name(model: str, name: str, reserved: frozenset[str], *, is_padding: bool = False) -> None:
+    if name in KEY_FIELDS:
+        raise SchemaError(
+            f"{model}.{name}: every model has this key component; to fix its value write class {model}(TSModel, "
+            f"{name}=…), otherwise drop the line",
+            model=model,
+            field=name,
+        )
+    if is_padding and name.startswith("_") and name not in reserved:
+        return
+    if name in reserved or name.startswith("_"):
+        why = "models use this name themselves" if name in reserved else "names with a leading underscore are not fields"
+        raise SchemaError(f"{model}.{name}: {why}; choose another name for the field", model=model, field=name)
+
+
+def _check_default(model: str, spec: FieldSpec) -> None:
+    options = spec.options
+    if options.default_factory is not None and not callable(options.default_factory):
+        raise SchemaError(
+            f"{model}.{spec.name}: default_factory={options.default_factory!r} cannot be called; give a function, or a "
+            "value as default=",
+            model=model,
+            field=spec.name,
+        )
+    codec = spec.codec(model, "little")
+    if isinstance(codec, PaddingBytes):
+        if options.default is not attrs.NOTHING:
+            raise SchemaError(f"{model}.{spec.name}: padding has no default", model=model, field=spec.name)
+        return
+    try:
+        constraints = options.constraints.of(codec)
+    except FieldFault as wrong:
+        raise SchemaError(f"{model}.{spec.name}: a bound is wrong: {wrong}", model=model, field=spec.name) from wrong
+    if options.constraints.multiple_of == 0:
+        raise SchemaError(f"{model}.{spec.name}: nothing but 0 is a multiple of 0", model=model, field=spec.name)
+    if options.default is attrs.NOTHING:
+        return
+    if fault := codec.fault(options.default) or constraints.violation(options.default):
+        raise SchemaError(f"{model}.{spec.name}: the default {fault}", model=model, field=spec.name)
+
+
+_DIGITS: Final = 16
+_FORM: Final = "tsmodel 1"
+"""Goes in first: should descriptions ever change, so does this, and no two fingerprints are equal by chance."""
+
+
+def description_of(schema: Schema) -> dict[str, Any]:
+    """What fingerprints are made of: the layout, and the key components that the class fixes."""
+    return {"key": dict(sorted(schema.fixed.items())), **schema.layout.description()}
+
+
+def fingerprint_of(schema: Schema) -> str:
+    """The first 16 hexadecimal digits of a SHA-256 over a schema's description as canonical JSON."""
+    text = json.dumps([_FORM, description_of(schema)], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]

@@ -1,0 +1,191 @@
+"""The lock file: JSON, models by name, a line for each field, so that a review sees what changed.
+
+Rules kept here:
+
+* A file is replaced whole or not at all.
+* A model brings those along that it replaces, for their records are read, too.
+* A file that is no lock file, or one of a later form, is an error that says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from tsmodel.errors import SchemaError
+from tsmodel.model import TSModel
+from tsmodel.model.evolution import chain_of
+from tsmodel.model.meta import schema_of
+from tsmodel.model.model_schema import Schema, description_of, fingerprint_of
+from tsmodel.schema.changes import Changes, Entry, compared
+from tsmodel.schema.limits import annotate, limits_of
+from tsmodel.timestamps import to_iso
+
+__all__ = ["check", "freeze"]
+
+_FORM: Final = 1
+_DEEPEST: Final = 100
+
+
+def freeze(models: Iterable[type[TSModel]], path: str | os.PathLike[str]) -> None:
+    """Writes what the bytes of the models' records are to a lock file, in the place of what was there.
+
+    Args:
+        models: classes with records; those that they replace come along.
+        path: the file; commit it with the code.
+
+    Raises:
+        SchemaError: when two of the models have one name, or a class has no records.
+        OSError: when the file cannot be written; what was there is then as it was.
+    """
+    import tempfile
+
+    text = _text({name: _entry(schema) for name, schema in _by_name(models).items()})
+    target = Path(path)
+    handle, scratch = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(scratch).chmod(0o666 & ~umask)
+        Path(scratch).replace(target)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
+def check(models: Iterable[type[TSModel]], path: str | os.PathLike[str]) -> Changes:
+    """What is different between the models and a lock file.
+
+    Returns:
+        The changes, the worst first; none, so false, when the file says what the models say. A compatible change is a
+        change, too: freeze again when it was meant.
+
+    Raises:
+        SchemaError: when there is no such file, it is no lock file, or two of the models have one name.
+
+    Example::
+
+        changes = schema.check([Reading, Event], "schema.lock")
+        assert not changes, changes
+    """
+    schemas = _by_name(models)
+    return Changes(compared(_read(Path(path)), {name: _entry(schema) for name, schema in schemas.items()}))
+
+
+def _by_name(models: Iterable[type[TSModel]]) -> dict[str, Schema]:
+    by_name: dict[str, Schema] = {}
+    for model in models:
+        for schema in chain_of(schema_of(model)):
+            if schema.codec is None:
+                raise SchemaError(f"{schema.model} is abstract: give the classes derived from it", model=schema.model)
+            if by_name.setdefault(schema.model, schema) is not schema:
+                raise SchemaError(
+                    f"two models are named {schema.model}: a lock file tells models by name", model=schema.model
+                )
+    return dict(sorted(by_name.items()))
+
+
+def _entry(schema: Schema) -> Entry:
+    """What the file says of a model."""
+    evolution = schema.evolution
+    entry: dict[str, Any] = {"fingerprint": fingerprint_of(schema)}
+    if evolution is not None and evolution.replaces is not None:
+        entry["replaces"] = evolution.replaces.model
+    if evolution is not None and evolution.since is not None:
+        entry["since"] = to_iso(evolution.since)
+    if getattr(schema.codec, "upgrade", None) is not None:
+        entry["upgrade"] = True
+    entry |= description_of(schema)
+    annotate(entry["fields"], schema, in_message=schema.encoding != "struct")
+    if schema.strict_read:
+        entry["strict_read"] = True
+        for field in entry["fields"]:
+            if constraints := schema.constraints.get(field["name"]):
+                field["constraints"] = limits_of(constraints)
+    return entry
+
+
+def _text(entries: dict[str, Entry]) -> str:
+    """The file's text: what has no fields below it stands on one line."""
+    models = []
+    for name, entry in entries.items():
+        lines = [f"      {json.dumps(key)}: {json.dumps(value)}" for key, value in entry.items() if key != "fields"]
+        fields = ",\n".join(f"        {json.dumps(field)}" for field in entry["fields"])
+        lines.append(f'      "fields": [\n{fields}\n      ]' if fields else '      "fields": []')
+        models.append(f"    {json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n    }")
+    return f'{{\n  "tsmodel_schema": {_FORM},\n  "models": {{\n' + ",\n".join(models) + "\n  }\n}\n"
+
+
+def _read(path: Path) -> dict[str, Entry]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SchemaError(
+            f"there is no lock file {path}: write one by tsmodel.schema.freeze(models, {str(path)!r})"
+        ) from error
+    except (ValueError, OSError, RecursionError) as error:
+        raise SchemaError(f"{path} cannot be read as a lock file: {error}") from error
+    form = content.get("tsmodel_schema") if isinstance(content, dict) else None
+    if form is None:
+        raise SchemaError(f"{path} is no lock file: it does not say tsmodel_schema")
+    if form != _FORM:
+        raise SchemaError(f"{path} is a lock file of form {form!r}, and this tsmodel knows form {_FORM}: upgrade tsmodel")
+    models = content.get("models")
+    if not isinstance(models, dict) or not all(map(_is_entry, models.values())):
+        raise SchemaError(f"{path} is damaged: freeze the models as they were, or take the file from version control")
+    return models
+
+
+def _is_entry(entry: object) -> bool:
+    if not isinstance(entry, dict) or not _is_layout(entry, _DEEPEST):
+        return False
+    key, others = entry.get("key"), [entry.get(name) for name in ("replaces", "since")]
+    return (
+        isinstance(entry.get("fingerprint"), str)
+        and isinstance(key, dict)
+        and all(type(value) is int for value in key.values())
+        and all(each is None or isinstance(each, str) for each in others)
+    )
+
+
+def _is_layout(layout: object, depth: int) -> bool:
+    """Whether data has the form of a layout; `depth` bounds how deep structures may be within each other."""
+    if not isinstance(layout, dict) or not isinstance(layout.get("fields"), list):
+        return False
+    return (
+        isinstance(layout.get("encoding"), str)
+        and all(layout.get(name) is None or type(layout[name]) is int for name in ("version", "size"))
+        and all(isinstance(field, dict) and isinstance(field.get("name"), str) for field in layout["fields"])
+        and all(_is_type(field, depth) for field in layout["fields"])
+        and len({field["name"] for field in layout["fields"]}) == len(layout["fields"])
+    )
+
+
+def _is_type(kind: object, depth: int) -> bool:
+    if not isinstance(kind, dict) or not isinstance(kind.get("type"), str) or depth == 0:
+        return False
+    members = kind.get("members", {})
+    limits = [kind.get("constraints", {}), *(kind["limits"].values() if isinstance(kind.get("limits"), dict) else [])]
+    return (
+        all(kind.get(name) is None or type(kind[name]) is int for name in ("offset", "size", "bit"))
+        and (kind.get("unit") is None or isinstance(kind["unit"], str))
+        and isinstance(members, dict)
+        and all(type(value) is int for value in members.values())
+        and ("members" in kind or kind["type"] not in ("Enumerated", "Flags"))
+        and isinstance(kind.get("limits", {}), dict)
+        and all(isinstance(each, dict) and not any(map(_is_nested, each.values())) for each in limits)
+        and ("layout" in kind) == (kind["type"] == "Nested")
+        and ("layout" not in kind or _is_layout(kind["layout"], depth - 1))
+        and ("item" not in kind or _is_type(kind["item"], depth - 1))
+    )
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, (dict, list))

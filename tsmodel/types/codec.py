@@ -1,0 +1,669 @@
+"""What is known about a field type, and what every field type implements.
+
+A *codec* is a field type with its options: `Text = field(size=8)`. It knows how its values are stored, and all that others
+ask of them; nobody asks which codec it is. Its facets, in the order in which they stand here:
+
+* traits: names, the Python type, how values are compared;
+* storage: bytes, and for fields of fixed width what `struct` and NumPy know of them;
+* description: what decides which bytes stand for which values, for fingerprints and lock files;
+* text: dict, JSON and CSV;
+* columns: NumPy and Arrow, out and in;
+* other languages: what C, C++, Java, C# and plain Python have in its place.
+
+Rules kept here:
+
+* A field of fixed width is one value to `struct`: a number, or bytes that the field takes apart itself. So the rows of a
+  layout are unpacked by one call, and only fields whose stored value is not the value users see cost anything more.
+* What is read is checked: bytes that no value is written as (a Bool of 7, an enum's missing member) are a `FieldFault`,
+  never a value that would be written back differently. Two things are let pass: the bit pattern of a NaN, and padding.
+* Loading for many records is split: `faulty` finds bad values by NumPy, so that `load_code` needs no check.
+* pyarrow is given to those who need it, never imported here.
+"""
+
+from __future__ import annotations
+
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.types.column_facet import (
+    Unfit,
+    decoded,
+    fixed_octets,
+    given_type,
+    integers,
+    native,
+    of_objects,
+    refuse,
+    times_given,
+)
+from tsmodel.types.field_faults import UNSUITABLE, FieldFault, Mask, RowFault
+from tsmodel.types.plain import unencodable
+from tsmodel.types.scalars import ByteOrder, Scalar, shown
+
+if TYPE_CHECKING:
+    from tsmodel.types.byte_codecs import LengthCodec
+    from tsmodel.types.kinds import Kind, Structure
+    from tsmodel.types.text_facet import Conversion, Spelling
+
+__all__ = [
+    "MARKS",
+    "UNSUITABLE",
+    "Description",
+    "FieldCodec",
+    "FieldFault",
+    "FixedCodec",
+    "Mask",
+    "NumberCodec",
+    "Scope",
+    "Structures",
+    "VariableCodec",
+    "described_number",
+]
+
+Array: TypeAlias = npt.NDArray[Any]
+Description: TypeAlias = dict[str, Any]
+Structures: TypeAlias = "Callable[[type], Structure]"
+"""Gives the declaration of a `TSStruct` in other languages."""
+
+MARKS: Final[dict[ByteOrder, str]] = {"little": "<", "big": ">"}
+"""Byte orders as `struct` and NumPy write them."""
+
+
+class Scope:
+    """Names of the objects that generated code uses."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, Any] = {}
+
+    def add(self, value: object) -> str:
+        """A name for `value`; the same object keeps its name."""
+        for name, known in self.names.items():
+            if known is value:
+                return name
+        name = f"_{len(self.names)}"
+        self.names[name] = value
+        return name
+
+
+class FieldCodec(ABC):
+    """All that is known about the values of one field."""
+
+    # Traits
+
+    is_nullable: ClassVar[bool] = False
+    """Whether values may be None."""
+
+    has_bit: ClassVar[bool] = False
+    """Whether a bit in the bitmap of present fields tells if there is a value."""
+
+    is_plain: ClassVar[bool] = False
+    """Whether `struct` gives and takes the values as they are."""
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """The type as layout tables name it, such as `Enumerated[State] in UInt8`."""
+
+    @property
+    @abstractmethod
+    def python(self) -> Any:
+        """The type of its values, for msgspec."""
+
+    @property
+    @abstractmethod
+    def accepts(self) -> str:
+        """What a value may be, in words."""
+
+    @property
+    def present(self) -> FieldCodec:
+        """How a value that is not None is stored."""
+        return self
+
+    @property
+    def items(self) -> FieldCodec | None:
+        """How each item of a value is stored, where values are sequences of items."""
+        return None
+
+    @property
+    def source(self) -> tuple[FieldCodec, Callable[[Any], Any]] | None:
+        """Another codec, and what makes values of its values, which may raise a `FieldFault`; None for most."""
+        return None
+
+    @property
+    def number(self) -> Scalar | None:
+        """The scalar of the numbers that stand for values in columns, and are compared in their place; None where only
+        values can be compared."""
+        return None
+
+    @property
+    def digits(self) -> int | None:
+        """Decimal places, where the numbers of columns count units of `10 ** -digits`."""
+        return None
+
+    @property
+    def is_amount(self) -> bool:
+        """Whether means and sums of the numbers of columns make sense."""
+        return False
+
+    @property
+    def ordered(self) -> bool:
+        """Whether values lie in the order of the stored numbers, one for one."""
+        return False
+
+    @property
+    def comparisons(self) -> Literal["all", "equality", "none"]:
+        """How values can be compared with one another."""
+        return "all"
+
+    @property
+    def acyclic(self) -> bool:
+        """Whether values hold no reference to what holds them, unless somebody means harm: the collector need not look."""
+        return True
+
+    # Storage
+
+    @property
+    @abstractmethod
+    def byte_order(self) -> ByteOrder:
+        """Byte order of its numbers."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int | None:
+        """Bytes in the payload; None when that depends on the value."""
+
+    @property
+    def least_size(self) -> int:
+        """Fewest bytes in the payload."""
+        return self.size or 0
+
+    @property
+    def takes_rest(self) -> bool:
+        """Whether it goes up to the end of what holds it, so that nothing can follow."""
+        return False
+
+    @property
+    def as_fixed(self) -> FixedCodec | None:
+        """The codec as one of fixed width, when it is one."""
+        return None
+
+    @property
+    def as_length(self) -> LengthCodec | None:
+        """The codec as one of bytes behind a length, or up to the payload's end, when it is one."""
+        return None
+
+    @abstractmethod
+    def read(self, payload: bytes, at: int, end: int) -> tuple[Any, int]:
+        """The value at `at`, and where the next field begins.
+
+        Raises:
+            FieldFault: when there is no such value, with its offset.
+        """
+
+    @abstractmethod
+    def write(self, value: Any) -> bytes:
+        """The bytes of a value.
+
+        Raises:
+            FieldFault: when the field cannot hold the value.
+        """
+
+    def fault(self, value: object) -> FieldFault | None:
+        """What is wrong with `value`, or None when it can be stored."""
+        try:
+            self.write(value)
+        except FieldFault as fault:
+            return fault
+        return None
+
+    def refused(self, value: object) -> FieldFault:
+        """The fault of a value that the field cannot hold."""
+        return FieldFault(f"{shown(value)} ({type(value).__name__}) is not {self.accepts}")
+
+    # Comparing
+
+    def comparable(self, value: Any) -> Any:
+        """A value in the form in which values are compared, where they have no `number`."""
+        return value
+
+    def constant(self, value: Any) -> Any:
+        """`value` as what the field's values, as `comparable` gives them, are compared with, where they have no `number`.
+
+        Raises:
+            FieldFault: when values of the field can never be compared with it.
+        """
+        if fault := self.fault(value):
+            raise FieldFault(f"cannot be compared with {shown(value)}: {fault.why}")
+        return self.comparable(value)
+
+    def operand(self, value: object) -> Any:
+        """`value` as the number, or fraction of one, to compare the numbers of columns with.
+
+        Raises:
+            FieldFault: when values of the field can never be compared with it.
+        """
+        raise FieldFault(f"cannot be compared with {shown(value)}")
+
+    # Description
+
+    @abstractmethod
+    def description(self) -> Description:
+        """What decides which bytes stand for which values, as data that JSON can hold.
+
+        Fingerprints are made of it. It is the same in every process and version of Python: nothing in it depends on a
+        class' module, on `repr`, or on the order of a set. What is here once stays as it is. It leaves out what may change
+        while the bytes keep their meaning: the Python type of a value (`as_numpy`, float or Decimal), `unknown="keep"`.
+        """
+
+    def reading(self) -> Description:
+        """What else decides which stored bytes are read, and as which values; only what is something special."""
+        return {}
+
+    # Text
+
+    @abstractmethod
+    def conversion(self, spelling: Spelling) -> Conversion:
+        """How its values look in dicts, JSON and CSV."""
+
+    @property
+    def show(self) -> Callable[[Any], str] | None:
+        """How a value is shown in the `repr` of an object; None for as its own `repr`."""
+        return None
+
+    @property
+    def message_type(self) -> Any:
+        """The type of its values in models that are messages, as msgspec is told."""
+        return self.python
+
+    def unencodable(self, module: Any) -> str | None:
+        """Why no message can hold its values, in words, which may be none; None when one can.
+
+        Args:
+            module: `msgspec.msgpack` or `msgspec.json`.
+        """
+        return unencodable(self.message_type, module)
+
+    # Columns
+
+    @abstractmethod
+    def arrow_type(self, pa: Any) -> Any:
+        """The Arrow type of its values."""
+
+    def arrow_value(self, value: Any) -> Any:
+        """A value as `pyarrow.array` takes it."""
+        return value
+
+    def with_nans(self, pa: Any, array: Any) -> Any:
+        """An Arrow array with NaN for items of lists that are missing floats."""
+        return array
+
+    @abstractmethod
+    def objects_from_arrow(self, pa: Any, array: Any) -> list[Any]:
+        """The values of an Arrow array as objects of a model have them, None where there is none.
+
+        Raises:
+            Unfit: when the array's type has no values of the field, or one is none.
+        """
+
+    # Other languages
+
+    @abstractmethod
+    def declared(self, structures: Structures) -> Kind:
+        """What other languages have in its place.
+
+        Args:
+            structures: gives what they have in the place of a `TSStruct`.
+        """
+
+
+class FixedCodec(FieldCodec):
+    """A field of fixed width: one value to `struct`."""
+
+    bits: int | None = None
+    """Width of what shares an integer with its neighbours; None for what has bytes of its own."""
+
+    shift: int = 0
+    """Bits of that integer below its own."""
+
+    has_arrays: bool = True
+    """Whether a NumPy array of what is stored can stand for a list of values."""
+
+    @property
+    def as_fixed(self) -> FixedCodec | None:
+        return self
+
+    @property
+    def align(self) -> int:
+        """What its offset is a multiple of in a C struct."""
+        return 1
+
+    @property
+    def zero(self) -> object:
+        """What stands in the place of an absent value."""
+        return b""
+
+    @property
+    @abstractmethod
+    def code(self) -> str:
+        """`struct` code of the stored value."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in the payload."""
+        return struct.calcsize("<" + self.code)
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype[Any]:
+        """The field in structured arrays, in its byte order."""
+
+    @property
+    def stored(self) -> np.dtype[Any]:
+        """The stored value in structured arrays: the number, or opaque bytes."""
+        return self.dtype if self.code[-1] not in "sx" else np.dtype(f"V{self.size}")
+
+    def shifted(self, shift: int) -> FixedCodec:
+        """The same, that many bits further up in the integer that it shares."""
+        raise AssertionError("it has bytes of its own")
+
+    def stored_of(self, column: Array) -> list[Any]:
+        """The stored values of a column (shape (n,), of `dtype`), as `struct` gives them."""
+        if self.code[-1] != "s":
+            return column.tolist()  # type: ignore[no-any-return]
+        octets = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), self.size)
+        return [each.tobytes() for each in octets]
+
+    @property
+    def may_be_faulty(self) -> bool:
+        """Whether any value of a column may be none of the field's; columns of others need not be decoded to be checked."""
+        return type(self).faulty is not FixedCodec.faulty
+
+    def faulty(self, column: Array) -> Mask | None:
+        """Which values of a column (shape (n,), of `dtype`) are none of the field's; None when all are sound."""
+        return None
+
+    def absent(self, column: Array) -> Mask | None:
+        """Which values of a column (shape (n,), of `dtype`) stand for None; None when no value does."""
+        return None
+
+    def load(self, stored: Any) -> Any:
+        """The value that is stored as this.
+
+        Raises:
+            FieldFault: when there is none.
+        """
+        return stored
+
+    def dump(self, value: Any) -> Any:
+        """What a value is stored as; what `struct` refuses need not be refused here.
+
+        Raises:
+            FieldFault, or what the value's nature makes of it: when the field cannot hold the value.
+        """
+        return value
+
+    def load_code(self, stored: str, scope: Scope) -> str:
+        """An expression for the value of a stored value known to be sound, given as an expression."""
+        return f"{scope.add(self.load)}({stored})"
+
+    def checked_code(self, stored: str, scope: Scope) -> str:
+        """An expression for the value of a stored value, given as an expression, that raises a ValueError when there is
+        none; a bool is given as the byte it is."""
+        return f"{scope.add(self.load)}({stored})"
+
+    def dump_code(self, value: str, scope: Scope) -> str:
+        """An expression for what is stored for a value, given as an expression.
+
+        It may refuse more values than `dump`, and may leave checks to `holds`, for many values at once.
+        """
+        return f"{scope.add(self.dump)}({value})"
+
+    @property
+    def defers(self) -> bool:
+        """Whether `dump_code` leaves checks to `holds`."""
+        return False
+
+    def holds(self, stored: Sequence[Any]) -> bool:
+        """Whether all of some stored values (at least one) that `dump_code` gave are what `dump` would have given."""
+        return True
+
+    def read(self, payload: bytes, at: int, end: int) -> tuple[Any, int]:
+        """See `FieldCodec.read`."""
+        after = at + self.size
+        if after > end:
+            raise FieldFault(f"{self.label} takes {self.size} bytes, of which {max(0, end - at)} are there", at)
+        (stored,) = struct.unpack_from(MARKS[self.byte_order] + self.code, payload, at)
+        try:
+            return self.load(stored), after
+        except FieldFault as fault:
+            raise FieldFault(fault.why, fault.offset + at, fault.field) from None
+
+    def write(self, value: Any) -> bytes:
+        """See `FieldCodec.write`."""
+        try:
+            return struct.pack(MARKS[self.byte_order] + self.code, self.dump(value))
+        except FieldFault:
+            raise
+        except UNSUITABLE as error:
+            raise self.refused(value) from error
+
+    # Columns out
+
+    def stored_numbers(self, column: Array) -> Array:
+        """A column of `dtype` as the field's own stored numbers or bytes; shape (n,)."""
+        return column
+
+    def numbers(self, column: Array) -> Array:
+        """The numbers that stand for the values of a column of `dtype`, where there is a `number`; shape (n,). Any number
+        where the value is absent."""
+        return self.stored_numbers(column)
+
+    def numbers_of(self, values: Sequence[Any]) -> Array:
+        """The same for values; None stands for an absent one."""
+        return np.array([self.zero if value is None else self.dump(value) for value in values], self.dtype)
+
+    def objects(self, column: Array) -> Array:
+        """A column of `dtype` as `columns()` gives it, where there is no `number`; shape (n, ...)."""
+        objects = np.empty(len(column), object)
+        objects[:] = [self.load(stored) for stored in self.stored_of(column)]
+        return objects
+
+    def to_arrow(self, pa: Any, name: str, column: Array) -> Any:
+        """An Arrow array of a column of `dtype`, shape (n,).
+
+        Raises:
+            DecodeError: when a value lies outside of what Arrow holds; with the `name` of the column.
+        """
+        return fixed_octets(pa, column, self.size)
+
+    def arrow_shift(self, pa: Any, kind: Any) -> int | None:
+        """What makes stored numbers the values of an Arrow type, by addition; None where more than that is to be done."""
+        return None
+
+    # Columns in
+
+    def stored_column(self, values: Array) -> Array:
+        """What is stored for a column of values that are all there; shape (n,), of `stored`.
+
+        Args:
+            values: shape (n,); for arrays and for fields of bytes (as uint8) also (n, m).
+
+        Raises:
+            RowFault: for the first value that cannot be stored.
+        """
+        if not len(values):  # as where no value is there: then nobody can tell of which type they would be
+            return np.empty(0, self.stored)
+        if values.ndim == 1 and values.strides == (0,) and len(values) > 1:  # one value for all rows
+            return np.broadcast_to(self.stored_column(values[:1]), values.shape)
+        if values.dtype.kind == "O":
+            return of_objects(self, values)
+        stored = self.converted(values)
+        if stored is None:
+            raise RowFault(None, f"a column of {given_type(values)} holds no values of {self.label}: give {self.accepts}")
+        refuse(self.faulty(self.as_dtype(stored)), values, lambda at: self._why(stored, at))
+        return stored
+
+    def as_dtype(self, stored: Array) -> Array:
+        """A column of `stored` as one of `dtype`."""
+        return self.of_octets(stored) if stored.dtype.kind == "V" else stored
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one value in columns of `dtype`."""
+        shape: tuple[int, ...] = ()
+        kind = self.dtype
+        while kind.subdtype is not None:
+            kind, inner = kind.subdtype
+            shape += inner
+        return shape
+
+    def of_octets(self, octets: Array) -> Array:
+        """The column of `dtype` whose bytes these are, one value after another."""
+        kind = self.dtype
+        while kind.subdtype is not None:
+            kind = kind.subdtype[0]
+        return octets.view(kind).reshape(-1, *self.shape)
+
+    def _why(self, stored: Array, at: int) -> str:
+        octets = stored[at : at + 1].tobytes()
+        try:
+            self.read(octets, 0, len(octets))
+        except FieldFault as fault:
+            return fault.why
+        return f"{octets!r} is not {self.accepts}"
+
+    def converted(self, values: Array) -> Array | None:
+        """See `stored_column`, for what is not objects; without a look at what bytes hold. None when such a column has no
+        values of the field."""
+        return None
+
+    def written(self, value: Any) -> bytes:
+        """The bytes of one value of a column of objects, which may be spelled in other ways than in an object of a model.
+
+        Raises:
+            FieldFault: when the field cannot hold the value.
+        """
+        if getattr(value, "nanosecond", 0):
+            raise FieldFault(
+                f"{value} is finer than a datetime: give its column as datetime64[ns], or the frame to add_frame()"
+            )
+        return self.write(value.item() if isinstance(value, (np.number, np.bool_)) else value)
+
+    def from_arrow(self, pa: Any, array: Any) -> Array:
+        """The values of an Arrow array as `stored_column` takes them; anything where there is none.
+
+        Raises:
+            Unfit: when the array's type has no values of the field.
+        """
+        types, kind = pa.types, array.type
+        if types.is_null(kind):
+            return np.zeros((len(array),), np.int64) if self.number is not None else np.empty(len(array), object)
+        array = decoded(pa, array)
+        kind = array.type
+        if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
+            if types.is_float16(kind):  # pyarrow before 21 fills no nulls of it; NaN stands in their place
+                halves: Array = array.to_numpy(zero_copy_only=False)
+                return halves
+            values: Array = array.fill_null(False if types.is_boolean(kind) else 0).to_numpy(zero_copy_only=False)
+            return values
+        if types.is_temporal(kind):
+            return self.times_from_arrow(pa, array)
+        raise Unfit(f"a column of {kind} holds no values of {self.label}: give {self.accepts}")
+
+    def times_from_arrow(self, pa: Any, array: Any) -> Array:
+        """See `from_arrow`, of times and lengths of time."""
+        return times_given(pa, array, self.label)
+
+    def objects_from_arrow(self, pa: Any, array: Any) -> list[Any]:
+        present = array.is_valid().to_pylist()
+        if array.null_count == len(array):
+            return [None] * len(array)
+        try:
+            stored = self.stored_column(self.from_arrow(pa, array.drop_null()))
+        except RowFault as fault:
+            row = None if fault.row is None else [at for at, there in enumerate(present) if there][fault.row]
+            raise Unfit(fault.why, row, fault.value) from fault
+        loaded = iter([self.load(each) for each in self.stored_of(self.as_dtype(stored))])
+        return [next(loaded) if there else None for there in present]
+
+
+class NumberCodec(FixedCodec):
+    """A field that is stored as one number."""
+
+    @property
+    @abstractmethod
+    def storage(self) -> Scalar:
+        """The number."""
+
+    @property
+    def number(self) -> Scalar:
+        return self.storage
+
+    @property
+    def code(self) -> str:
+        return self.storage.code
+
+    @property
+    def align(self) -> int:
+        return self.storage.size
+
+    @property
+    def zero(self) -> object:
+        return 0
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.storage.dtype(self.byte_order)
+
+    @property
+    def counts(self) -> str:
+        """What the number counts, for programs that have nothing but the number."""
+        return ""
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Least and greatest integer that can be given for it in columns."""
+        return self.storage.limits or (0, 1)
+
+    def allowed(self) -> str:
+        """What integers may be given for it in columns, in words."""
+        return "an int from {} to {}".format(*self.limits)
+
+    def converted(self, values: Array) -> Array | None:
+        return integers(self, values) if values.ndim == 1 and values.dtype.kind in "iuf" else None
+
+    def arrow_type(self, pa: Any) -> Any:
+        return pa.from_numpy_dtype(np.dtype(self.storage.numpy))
+
+    def to_arrow(self, pa: Any, name: str, column: Array) -> Any:
+        return pa.array(native(column))
+
+    def arrow_shift(self, pa: Any, kind: Any) -> int | None:
+        return 0 if pa.types.is_integer(kind) or pa.types.is_floating(kind) else None
+
+    def declared(self, structures: Structures) -> Kind:
+        from tsmodel.types.kinds import Number
+
+        return Number(self.storage, self.byte_order, self.counts)
+
+
+class VariableCodec(FieldCodec):
+    """A field whose width depends on its value."""
+
+    has_spans: ClassVar[bool] = False
+    """Whether columns of it can be made of where its values lie in many payloads."""
+
+    @property
+    def size(self) -> None:
+        return None
+
+
+def described_number(name: str, storage: Scalar, byte_order: ByteOrder, **more: Any) -> Description:
+    """The description of a field that is stored as one number."""
+    kind = {"type": name, **more} if name == storage.name else {"type": name, "storage": storage.name, **more}
+    return {**kind, "byte_order": byte_order} if storage.size > 1 else kind

@@ -1,0 +1,340 @@
+"""NumPy and Arrow columns, in and out: what field types have in common.
+
+Rules kept here:
+
+* Integers are stored numbers, as reading gives them: times as ns since 2001, enums and decimals as their integers. Only
+  what NumPy knows as something else is converted: datetime64, timedelta64, text, floats of decimals.
+* A value that the field cannot hold is a fault that names the row; nothing is rounded, cut or wrapped around. A time that
+  Arrow cannot hold is an error, too. In Arrow, times are timestamps in UTC.
+* Objects are stored one by one. Everything else runs without Python code per value, unless a type has no other way:
+  addresses, packed messages, and structures that hold such.
+* pyarrow is passed in as `pa`; it is not imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.errors import DecodeError
+from tsmodel.types.field_faults import UNSUITABLE, FieldFault, Mask, RowFault
+from tsmodel.types.scalars import shown
+
+if TYPE_CHECKING:
+    from tsmodel.types.codec import FixedCodec, NumberCodec
+
+__all__ = [
+    "Unfit",
+    "check_times",
+    "compute",
+    "decoded",
+    "distinct_stored",
+    "each_distinct",
+    "encoded",
+    "fixed_octets",
+    "given_type",
+    "integers",
+    "is_binary",
+    "is_list",
+    "is_text",
+    "masked",
+    "native",
+    "of_objects",
+    "opaque",
+    "padded",
+    "padded_octets",
+    "plain_value",
+    "refuse",
+    "rescaled",
+    "strings",
+    "times_given",
+    "times_of",
+]
+
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+class Unfit(ValueError):  # noqa: N818 - it becomes part of an error
+    """An array that holds no values of a field; `row` and `value` where it is a single value."""
+
+    def __init__(self, why: str, row: int | None = None, value: object = None) -> None:
+        super().__init__(why)
+        self.row = row
+        self.value = value
+
+
+def compute() -> Any:
+    """`pyarrow.compute`; for those who were given pyarrow."""
+    import pyarrow.compute
+
+    return pyarrow.compute
+
+
+def native(column: Array) -> Array:
+    """A column of numbers, contiguous and in the machine's byte order."""
+    return np.ascontiguousarray(column.astype(column.dtype.newbyteorder("="), copy=column.dtype.isnative))
+
+
+def masked(pa: Any, array: Any, present: npt.NDArray[np.bool_]) -> Any:
+    """The same array, with nothing where `present` is false."""
+    if array.type == pa.float16():  # which pyarrow before 21 has no if_else for
+        bits = np.packbits(present, bitorder="little")
+        return pa.Array.from_buffers(array.type, len(array), [pa.py_buffer(bits), array.buffers()[1]])
+    return compute().if_else(pa.array(present), array, pa.scalar(None, array.type))
+
+
+def fixed_octets(pa: Any, column: Array, size: int) -> Any:
+    """A column of fixed width as binary values of so many bytes."""
+    octets = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), size)
+    return pa.Array.from_buffers(pa.binary(size), len(column), [None, pa.py_buffer(octets.tobytes())])
+
+
+def strings(pa: Any, lengths: Array, octets: npt.NDArray[np.uint8]) -> Any:
+    """Texts, one after another in `octets`."""
+    offsets = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return pa.StringArray.from_buffers(len(lengths), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(octets)))
+
+
+def times_of(pa: Any, name: str, kind: Any, column: Array, shift: int) -> Any:
+    """Stored times as an array of a temporal type, `shift` of its units later."""
+    values = native(column)
+    check_times(name, kind, values, shift)
+    width = np.int32 if pa.types.is_date32(kind) else np.int64
+    return pa.array(values.astype(width) + width(shift)).view(kind)
+
+
+def check_times(name: str, kind: Any, values: Array, shift: int) -> None:
+    """Refuses times that leave an Arrow type when they are shifted.
+
+    Raises:
+        DecodeError: when one does.
+    """
+    greatest = int(values.max()) if len(values) else 0
+    if greatest > 2 ** (kind.bit_width - 1) - 1 - shift:
+        raise DecodeError(
+            f"{name} holds {greatest}, which is beyond Arrow's {kind}: take the column by columns(), which gives integers, "
+            "or narrow the query",
+            field=name,
+        )
+
+
+def decoded(pa: Any, array: Any) -> Any:
+    """A dictionary as the values that it stands for; anything else as it is."""
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def is_text(pa: Any, kind: Any) -> bool:
+    """Whether an Arrow type holds text."""
+    is_view = getattr(pa.types, "is_string_view", None)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or (is_view is not None and is_view(kind)))
+
+
+def is_list(pa: Any, kind: Any, *, fixed: bool = True) -> bool:
+    """Whether an Arrow type holds lists; those of a fixed length count if `fixed`."""
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or (fixed and pa.types.is_fixed_size_list(kind)))
+
+
+def is_binary(pa: Any, kind: Any) -> bool:
+    """Whether an Arrow type holds bytes."""
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
+
+
+def times_given(pa: Any, array: Any, label: str, resolution: str | None = None) -> Array:
+    """Times, dates or lengths of time as NumPy has them; those in units of `resolution` as integers."""
+    kind = array.type
+    if pa.types.is_time(kind):
+        raise Unfit(f"a column of {kind} holds times of day")
+    if pa.types.is_timestamp(kind) and kind.tz is None:
+        raise Unfit(f"a column of {kind} has times without a zone: say which, such as by tz_localize or replace_time_zone")
+    width = pa.int32() if pa.types.is_date32(kind) else pa.int64()
+    counts = array.view(width).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    if pa.types.is_date(kind):
+        return counts.view("M8[D]" if pa.types.is_date32(kind) else "M8[ms]")  # type: ignore[no-any-return]
+    if resolution == kind.unit:
+        stored: Array = counts
+        return stored
+    nothing = counts == np.iinfo(np.int64).min
+    if nothing.any():  # NumPy would take it for NaT
+        row = int(nothing.argmax())
+        raise Unfit(
+            f"{int(counts[row])} {kind.unit} in a column of {kind} is too far away for {label}", row, int(counts[row])
+        )
+    letter = "m" if pa.types.is_duration(kind) else "M"
+    return counts.view(f"{letter}8[{kind.unit}]")  # type: ignore[no-any-return]
+
+
+def each_distinct(pa: Any, array: Any, stored: Callable[[list[Any], Array], Array], nothing: Array) -> Array:
+    """A column of texts, of which each distinct one is stored once.
+
+    Args:
+        array: the texts, or a dictionary of them.
+        stored: what is stored for distinct texts, given those and the place of each row's text among them.
+        nothing: the column when there are no texts.
+    """
+    coded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+    places = coded.indices.fill_null(0).to_numpy(zero_copy_only=False)
+    values = stored(coded.dictionary.to_pylist(), places)
+    taken: Array = values[places] if len(values) else nothing
+    return taken
+
+
+def padded_octets(array: Any, size: int, *, exact: bool) -> Array:
+    """Bytes of variable length as rows of `size` bytes, filled up with NUL; shape (n, size), uint8.
+
+    Args:
+        array: of large_binary or large_string.
+        size: bytes of a row.
+        exact: whether fewer bytes are refused.
+    """
+    count = len(array)
+    offsets = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + count + 1]
+    data = array.buffers()[2]
+    octets = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
+    lengths = np.diff(offsets)
+    if array.null_count:
+        lengths = np.where(array.is_valid().to_numpy(zero_copy_only=False), lengths, size if exact else 0)
+    wrong = lengths != size if exact else lengths > size
+    if wrong.any():
+        row = int(wrong.argmax())
+        many = f"and {size} can be stored" if not exact else f"where the field takes {size}"
+        raise Unfit(f"{array[row].as_py()!r} has {int(lengths[row])} bytes, {many}", row, array[row].as_py())
+    filled = np.zeros((count, size), np.uint8)
+    places = np.arange(size) < lengths[:, None]
+    if array.null_count:
+        places &= array.is_valid().to_numpy(zero_copy_only=False)[:, None]
+        filled[places] = octets[(offsets[:-1, None] + np.arange(size))[places]]
+    else:
+        filled[places] = octets[offsets[0] : offsets[-1]]
+    return filled
+
+
+def refuse(mask: Mask | None, values: Array, why: Callable[[int], str]) -> None:
+    """Raises a `RowFault` at the first value for which `mask` (shape (n,)) is true."""
+    if mask is not None and mask.any():
+        at = int(mask.argmax())
+        raise RowFault(at, why(at), plain_value(values, at))
+
+
+def plain_value(values: Array, at: int) -> Any:
+    """A value of a column, as Python's own where it is a number or text."""
+    value = values[at]
+    return value.item() if isinstance(value, np.generic) and value.dtype.kind in "iufbUS" else value
+
+
+def given_type(values: Array) -> str:
+    """The type of a column, in words."""
+    return f"{values.dtype} of shape {values.shape}" if values.ndim > 1 else str(values.dtype)
+
+
+def of_objects(codec: FixedCodec, values: Array) -> Array:
+    """Objects, each of which is stored as the field itself stores it."""
+    octets = []
+    for at, value in enumerate(values.ravel().tolist() if values.ndim == 1 else list(values)):
+        try:
+            octets.append(codec.written(value))
+        except FieldFault as fault:
+            raise RowFault(at, fault.why, value, fault.field) from fault.__cause__ or fault
+    return np.frombuffer(b"".join(octets), codec.stored)
+
+
+def integers(codec: NumberCodec, values: Array) -> Array:
+    """Integers as they are stored; floats that are whole numbers are integers."""
+    least, greatest = codec.limits
+    if values.dtype.kind == "f":
+        exact = (np.abs(values) <= 2**53) & (values == np.floor(values))
+        refuse(~exact, values, lambda at: f"{plain_value(values, at)!r} (float) is not {codec.allowed()}")
+        values = values.astype(np.int64)
+    if len(values) and (int(values.min()) < least or int(values.max()) > greatest):
+        mask = np.zeros(len(values), np.bool_)
+        if int(values.min()) < least:
+            mask |= values < least
+        if int(values.max()) > greatest:
+            mask |= values > greatest
+        refuse(mask, values, lambda at: f"{plain_value(values, at)!r} is not {codec.allowed()}")
+    return values.astype(codec.dtype, copy=False)
+
+
+def rescaled(codec: NumberCodec, values: Array, unit: str, shift: int) -> Array:
+    """Times or lengths of time as integers of another unit, exactly."""
+    refuse(np.isnat(values), values, lambda _: "NaT is no time")
+    scaled = _recast(values, unit)
+    refuse(
+        (_recast(scaled, values.dtype) != values) | np.isnat(scaled),
+        values,
+        lambda at: f"{values[at]} is no whole number of {np.datetime_data(unit)[0]}, or too far away",
+    )
+    counts = scaled.view(np.int64)
+    if len(counts) and shift < 0:
+        refuse(counts < np.iinfo(np.int64).min - shift, values, lambda at: f"{values[at]} is too early")
+    return integers(codec, counts + shift)
+
+
+def _recast(values: Array, unit: npt.DTypeLike) -> Array:
+    """Times in another unit; NaT, or a wrong time, for what is beyond its reach: NumPy wraps, and from 2.5 on raises."""
+    try:
+        return values.astype(unit)
+    except OverflowError:
+        recast = np.full(len(values), "NaT", unit)
+        for row, value in enumerate(values):
+            with suppress(OverflowError):
+                recast[row] = value.astype(unit)
+        return recast
+
+
+def distinct_stored(
+    codec: FixedCodec, distinct: list[Any], places: Array, value_of: Callable[[Any], Any] = lambda text: text
+) -> Array:
+    """What is stored for distinct texts of an Arrow array; `value_of` makes a value of one that is to be stored.
+
+    Args:
+        places: of each row, the place of its text.
+
+    Raises:
+        Unfit: with the first row of a text that is no value.
+    """
+    objects = np.empty(len(distinct), object)
+    objects[:] = distinct
+    for at, value in enumerate(distinct):
+        try:
+            objects[at] = value_of(value)
+            codec.stored_column(objects[at : at + 1])
+        except ValueError as error:
+            row = int((places == at).argmax())
+            raise Unfit(error.why if isinstance(error, RowFault) else str(error), row, value) from error
+    return codec.stored_column(objects)
+
+
+def opaque(codec: FixedCodec, values: Array) -> Array | None:
+    """Values that are bytes of the field's size already; None when they are not."""
+    if values.ndim == 2 and values.dtype == np.uint8 and values.shape[1] == codec.size:
+        return np.ascontiguousarray(values).view(codec.stored).reshape(-1)
+    if values.ndim > 1 or values.dtype != np.dtype(f"V{codec.size}"):
+        return None
+    return np.ascontiguousarray(values).view(codec.stored)
+
+
+def encoded(codec: FixedCodec, values: Array) -> Array:
+    """Text as UTF-8, filled up with NUL."""
+    try:
+        return padded(codec.size, np.char.encode(values, "utf-8"), values)
+    except UNSUITABLE as error:
+        if isinstance(error, RowFault):
+            raise
+        return of_objects(codec, values.astype(object))  # tells the row
+
+
+def padded(size: int, octets: Array, values: Array) -> Array:
+    """Bytes filled up with NUL."""
+    lengths = np.char.str_len(octets)
+    refuse(
+        lengths > size,
+        values,
+        lambda at: f"{shown(plain_value(values, at))} has {int(lengths[at])} bytes, and {size} can be stored",
+    )
+    return octets.astype(f"S{size}").view(f"V{size}")
