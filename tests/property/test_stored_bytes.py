@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 import attrs
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -199,7 +200,7 @@ def forge(connection: sqlite3.Connection, what: str, change: Any) -> None:
     after = xxh3_128_intdigest(data)
     connection.execute("UPDATE runs SET directory = ?, digest = ?", (data, after.to_bytes(16, "little")))
     connection.execute("DELETE FROM runs WHERE number != ?", (number,))
-    write_state(connection, attrs.evolve(state, runs=1, digest=after))
+    write_state(connection, msgspec.structs.replace(state, runs=1, digest=after))
 
 
 def reading(path: Path) -> None:

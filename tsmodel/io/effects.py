@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
-import attrs
+import msgspec
 
 from tsmodel.backend import Batch
 from tsmodel.keys import KeyRange
@@ -48,60 +48,52 @@ else:
 """Work that comes to an R. What it yields are effects."""
 
 
-@attrs.define(eq=False)
-class Emit(Generic[T]):
+class Emit(msgspec.Struct, Generic[T], eq=False):
     """Something for whoever runs the work; the answer is None, once they want the next."""
 
     value: T
 
 
-@attrs.frozen
-class Pause:
+class Pause(msgspec.Struct, frozen=True):
     """Asks to wait for some seconds."""
 
     seconds: float
 
 
-@attrs.define(eq=False)
-class Send:
+class Send(msgspec.Struct, eq=False):
     """Asks to send all of these bytes."""
 
     buffers: Buffers
     connection: Any = None
 
 
-@attrs.define(eq=False)
-class Receive:
+class Receive(msgspec.Struct, eq=False):
     """Asks to receive at least one byte into this buffer; the answer is how many, 0 at the end of the stream."""
 
     buffer: memoryview
     connection: Any = None
 
 
-@attrs.frozen
-class Dial:
+class Dial(msgspec.Struct, frozen=True):
     """Asks for a new connection; a TransportError may be thrown in."""
 
     address: Address
     options: PoolOptions
 
 
-@attrs.define(eq=False)
-class Check(Generic[C]):
+class Check(msgspec.Struct, Generic[C], eq=False):
     """Asks whether a connection at rest is still there."""
 
     connection: C
 
 
-@attrs.define(eq=False)
-class Discard(Generic[C]):
+class Discard(msgspec.Struct, Generic[C], eq=False):
     """Asks to close a connection."""
 
     connection: C
 
 
-@attrs.frozen(eq=False)
-class Wait:
+class Wait(msgspec.Struct, frozen=True, eq=False):
     """Asks to wait until something changes, but at most some seconds.
 
     Attributes:
@@ -113,23 +105,20 @@ class Wait:
     told: Callable[[Callable[[], object]], AbstractContextManager[object]]
 
 
-@attrs.frozen
-class LastAcq:
+class LastAcq(msgspec.Struct, frozen=True):
     """Asks a backend for the last full-commit acq of a range."""
 
     box: KeyRange
 
 
-@attrs.frozen(eq=False)
-class Look:
+class Look(msgspec.Struct, frozen=True, eq=False):
     """Asks to feed the chunks that a backend has of a range to a function: all of them, or until it returns True."""
 
     box: KeyRange
     feed: Callable[[Chunk], object]
 
 
-@attrs.frozen
-class Removals:
+class Removals(msgspec.Struct, frozen=True):
     """Asks a backend for the removals with a number above `since`; one that cannot remove has none."""
 
     since: int
@@ -160,8 +149,7 @@ class Sent(Sequence[Batch]):
         return len(self._batches)
 
 
-@attrs.frozen(eq=False)
-class Append:
+class Append(msgspec.Struct, frozen=True, eq=False):
     """Asks a backend to store batches, or what is new of them; the answer is the AcqInterval of what was stored.
 
     A backend asks for the batches as it sends them: a put of which it asked for nothing has not left.

@@ -556,7 +556,7 @@ def _bound(model: Any, name: str, aggregate: object) -> Aggregate:
         raise QueryError(f"agg({name}=...): {info.model}.{info.alias} ({codec.label}) is not a number")
     if aggregate.kind == "sum" and codec.digits is None and codec.number.name == "UInt64":
         raise QueryError(f"agg({name}=...): a sum of {codec.label} may leave int64; take the mean()")
-    return attrs.evolve(aggregate, column=own)
+    return msgspec.structs.replace(aggregate, column=own)
 
 
 class Resampling(_Resampled[Executor[Any]]):

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload
 
 import attrs
+import msgspec
 
 from tsmodel.backend import AcqInterval, AsyncBackend, AsyncScan, Backend, Batch, Removal, Scan, Spare
 from tsmodel.frames.libraries import library
@@ -49,8 +50,7 @@ class Request:
     notes: dict[str, Any] = attrs.field(factory=dict, repr=False)
 
 
-@attrs.define(eq=False)
-class Response:
+class Response(msgspec.Struct, eq=False):
     """What became of a request.
 
     Attributes:
@@ -170,8 +170,7 @@ class _Watch:
         response.bytes += chunk.nbytes
 
 
-@attrs.frozen(eq=False)
-class CallableHooks:
+class CallableHooks(msgspec.Struct, frozen=True, eq=False):
     """Hooks of functions."""
 
     request: OnRequest | None = None

@@ -16,6 +16,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any, Final, Protocol
 
 import attrs
+import msgspec
 import numpy.typing as npt
 
 from tsmodel.backend import PutInfo, Removal
@@ -432,7 +433,7 @@ class Transaction(Snapshot):
     def changed_state(self) -> State:
         """The state as it is after all that."""
         gone, come = ([run.digest for run in runs] for runs in (self._removed.values(), self._added))
-        return attrs.evolve(
+        return msgspec.structs.replace(
             self._state,
             last_acq=self._last_acq,
             generation=self.generation,

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import types
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from support.meter import LETTER, METER, Alarm, Letter, Meter
 import tsmodel as ts
 import tsmodel.client.payload_type
 from tsmodel import TSModel, TSStruct, field
-from tsmodel.codegen import LANGUAGES, file_name, render
-from tsmodel.errors import SchemaError
+from tsmodel.codegen import LANGUAGES, file_name, render, rendering
+from tsmodel.errors import MissingLibraryError, SchemaError
+from tsmodel.frames import libraries
 from tsmodel.model.model import codec_of
 
 HERE = Path(__file__).parent
@@ -505,3 +506,120 @@ def test_the_command(tmp_path: Path) -> None:
     assert "say one of support.meter:Meter, support.meter:Letter" in several.stderr
     assert "no owner for the memory" in command("support.meter:Letter", "c").stderr
     assert "cannot be written" in command("support.meter:Meter", "c", "-o", "missing/meter.h").stderr
+
+
+def named(name: str, kind: str) -> Any:
+    """A model with a type of this name: an enumeration, a set of flags, or a structure."""
+    annotation: Any
+    if kind == "structure":
+        annotation = ts.Nested[type(TSStruct)(name, (TSStruct,), {"__annotations__": {"x": ts.UInt8}})]  # type: ignore[misc]
+    elif kind == "flags":
+        annotation = ts.Flags[IntFlag(name, {"A": 1, "B": 2})]  # type: ignore[misc]
+    else:
+        annotation = ts.Enumerated[IntEnum(name, {"A": 1, "B": 2})]  # type: ignore[misc]
+    options = {} if kind == "structure" else {"storage": ts.UInt8}
+    return type(TSModel)(
+        f"Of{kind.title()}{name.strip('_')}",
+        (TSModel,),
+        {"__annotations__": {"x": annotation}, "x": field(**options), "__module__": __name__},
+    )
+
+
+SCOPE = {
+    "c": ["MeterRecord", "TSCLIENT_Record", "TSMODEL_REFUSED", "FILE", "Value"],
+    "c++": ["PayloadType", "PayloadTypeValue"],
+    "java": ["PayloadType", "In", "Out", "String", "IllegalArgumentException", "Override", "Float", "Double", "Optional"],
+}
+"""Names that the generated file, or what it includes, uses itself."""
+
+
+@pytest.mark.parametrize("language", list(SCOPE))
+def test_types_named_as_the_code_around_them(language: str, tmp_path: Path) -> None:
+    if not has_tool(language):
+        pytest.skip(f"{TOOLS[language]} is not installed")
+    made = [named(name, kind) for name in SCOPE[language] for kind in ("enumeration", "flags", "structure")]
+    answers = program(language, made, tmp_path)([(at, b"\1") for at in range(len(made))])
+    assert answers == ["ok 01"] * len(made)
+
+
+def test_an_enumeration_named_as_the_base_class_of_cpp() -> None:
+    """Inside of its subclasses `PayloadType` is the base class, whatever is around them."""
+    source = render(named("PayloadType", "enumeration"), "c++")
+    assert "enum class PayloadType : std::int64_t {" in source
+    assert "using PayloadTypeValue = PayloadType;" in source
+    assert "static_cast<PayloadTypeValue>(" in source
+    assert "static_cast<PayloadType>(" not in source
+
+
+def test_an_enumerator_that_csharp_keeps_for_itself() -> None:
+    made = pwned("member", "value__")
+    assert "value___ = 1," in render(made, "c#")
+
+
+CODE = [
+    "*/ int pwned; /*",
+    "V\n int pwned;",
+    "V\r\n int pwned;",
+    "V\u2028 int pwned;",
+    "V\u2029 int pwned;",
+    "V\x85 int pwned;",
+    "V\x0b\x0c int pwned;",
+    "\\u000a int pwned;",
+    "\\\\u000a int pwned;",
+    "\\u002a\\u002f int pwned;",
+    "pwned \\",
+    "pwned ??/",
+    "pwned ??/ ",
+    '""" \npwned()\n"""',
+    "''' \npwned()",
+    '"; pwned(); "',
+    "%> pwned {% raw %} {{ pwned }} {# pwned #}",
+    "\0 \x02\n pwned \x03\n",
+    "\u202e pwned \u2066",
+    "// pwned # pwned",
+]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("text", CODE)
+def test_no_text_of_a_model_becomes_code(text: str, language: str) -> None:
+    class Inner(TSStruct):
+        x: ts.UInt8 = field(unit=text, doc=text)
+
+    class Plain(TSModel):
+        inner: ts.Nested[Inner] = field(doc="pwned")
+        low: ts.Bits = field(bits=3, doc="pwned")
+        maybe: ts.Nullable[int] = field(item=ts.Int16, doc="pwned")
+        volts: ts.Float32 = field(doc="pwned")
+
+    class Said(TSModel):
+        inner: ts.Nested[Inner] = field(unit=text, doc=text)
+        low: ts.Bits = field(bits=3, unit=text, doc=text)
+        maybe: ts.Nullable[int] = field(item=ts.Int16, unit=text, doc=text)
+        volts: ts.Float32 = field(unit=text, doc=text)
+
+    mark = "#" if language == "python" else "//"
+
+    def code(model: type[TSModel]) -> list[str]:
+        """The lines without what begins a comment."""
+        source = render(model, language).replace(model.__name__, "Made")
+        lines = source.split("\n")
+        assert not any(line.endswith(("\\", "??/")) for line in lines), "would join two lines"
+        assert source.isprintable() or set(filter(lambda each: not each.isprintable(), source)) <= {"\n"}
+        kept = (line.partition(mark)[0].rstrip() for line in lines if not line.lstrip().startswith(("#ifndef", "#define")))
+        return [line for line in kept if line]
+
+    assert code(Said) == code(Plain)
+    if language == "java":
+        assert "\\u000a" not in render(Said, language).replace("\\\\", "")
+
+
+def test_what_to_do_without_jinja(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendering._environment.cache_clear()
+    libraries._known.pop("jinja2", None)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    try:
+        with pytest.raises(MissingLibraryError, match=r"code in other languages needs jinja2: pip install .*\[codegen\]"):
+            render(Meter, "c")
+    finally:
+        rendering._environment.cache_clear()
