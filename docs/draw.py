@@ -21,6 +21,7 @@ from tsmodel.cli import main
 
 DOCS: Final = Path(__file__).parent
 PICTURES: Final = DOCS / "pictures"
+PACKAGE: Final = DOCS.parent / "tsmodel"
 METERS: Final = DOCS.parent / "examples" / "meters.csv"
 
 STYLE: Final = """<style>
@@ -57,9 +58,15 @@ STYLE: Final = """<style>
 
 def picture(width: int, height: int, title: str, parts: list[str]) -> str:
     """An SVG with a ground; `title` is what a screen reader says."""
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">'
+    head = opening(width, height)
     ground = f'<rect class="ground" x="0.5" y="0.5" width="{width - 1}" height="{height - 1}" rx="8"/>'
     return "\n".join([head, f"<title>{escape(title)}</title>", STYLE, ground, *parts, "</svg>"]) + "\n"
+
+
+def opening(width: int, height: int) -> str:
+    """The tag that an SVG begins with."""
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">'
 
 
 def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
@@ -129,9 +136,8 @@ def boxes() -> str:
             each.min.mid <= reading.mid < each.max.mid and each.min.cap <= reading.cap < each.max.cap for each in ranges
         )
         kind = "found" if reading.key in found else "read" if inside else "dot"
-        parts.append(
-            f'<circle class="{kind}" cx="{x_of(reading.cap):g}" cy="{y_of(reading.mid):g}" r="{6 if kind == "found" else 4}"/>'
-        )
+        size = 6 if kind == "found" else 4
+        parts.append(f'<circle class="{kind}" cx="{x_of(reading.cap):g}" cy="{y_of(reading.mid):g}" r="{size}"/>')
     bottom = TOP + len(METER_IDS) * ROW
     parts += [text(80, y_of(mid) + 5, str(mid), "code", "end") for mid in METER_IDS]
     parts += [text(x_of(START + hour * HOUR), bottom + 4, f"{hour:02}:00", "small", "middle") for hour in range(0, 24, 6)]
@@ -162,7 +168,8 @@ def architecture() -> str:
     """The rooms: imports go down."""
     parts = [text(24, 34, "Imports go down, never up", "title")]
     width, top = 720, 52
-    for n, (what, kind, rooms) in enumerate(ROOMS):
+    for n, (what, kind, named) in enumerate(ROOMS):
+        rooms = [name for name in named if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").exists()]
         y = top + n * 62
         parts.append(text(24, y + 28, what, "small"))
         room = (width - 200 - 24 - 10 * (len(rooms) - 1)) / len(rooms)
@@ -200,9 +207,10 @@ def terminal() -> str:
             lines.append(("", ""))
     width, height = 860, 56 + LINE * len(lines)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">',
+        opening(width, height),
         "<title>A terminal: a CSV file is imported, listed, filtered and drawn</title>",
-        "<style>text { font: 14px ui-monospace, monospace; fill: #e6edf3; white-space: pre; } .prompt { fill: #7ee787; font-weight: 600; }</style>",
+        "<style>text { font: 14px ui-monospace, monospace; fill: #e6edf3; white-space: pre; }",
+        ".prompt { fill: #7ee787; font-weight: 600; }</style>",
         f'<rect x="0.5" y="0.5" width="{width - 1}" height="{height - 1}" rx="8" fill="#0d1117" stroke="#6e7681"/>',
         *(
             f'<circle cx="{20 + 20 * n}" cy="18" r="6" fill="{fill}"/>'

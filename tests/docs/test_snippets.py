@@ -5,7 +5,7 @@ open. A fence `python no-run` is only compiled. A fence `text output` behind a b
 for anything.
 
 In a fence `console`, lines that begin with `$ ` are commands. What is shown below a command is what it prints, errors
-included; where nothing is shown, anything may be printed. A command succeeds, unless `$ echo $?` behind it shows its status.
+included; where nothing is shown, anything may be printed. Commands succeed, unless `$ echo $?` follows.
 A fence `sh` is not run: it takes a network, a terminal, or another machine.
 """
 
@@ -123,6 +123,12 @@ def run_command(command: str) -> tuple[int, str]:
     script += f'python() {{ {shlex.quote(sys.executable)} "$@"; }}; {command}'
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        ["bash", "-c", script], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False
+        ["bash", "-c", script],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
     )
     return done.returncode, done.stdout
