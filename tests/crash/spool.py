@@ -3,10 +3,10 @@
 usage: python tests/crash/spool.py [--kills 600] [--seed 1] [--writers 2]
 
 Processes open `tstorage://...?spool=PATH` on one spool and flush puts over and over: of one record and of many, of several
-clients, the same put twice, with acqs of their own, and `unless_stored`. Each says when it begins a flush, and when the flush
-has returned. A proxy ends connections after any number of bytes, by a reset or in order, or refuses them. After a while each
-process is killed by SIGKILL, now and then the server, too. In between the spool is drained. Then the server must hold every put
-that was flushed, whole, as often as it was flushed, and for each cid in order.
+clients, the same put twice, with acqs of their own, and `unless_stored`. Each says when it begins a flush, and when the
+flush has returned. A proxy ends connections after any number of bytes, by a reset or in order, or refuses them. After a
+while each process is killed by SIGKILL, now and then the server, too. In between the spool is drained. Then the server must hold
+every put that was flushed, whole, as often as it was flushed, and for each cid in order.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -48,9 +49,7 @@ def rows_of(number: int) -> list[Sample]:
     """The records of a put; its number is their meter, and says how it is flushed."""
     count = 1 if number % 3 else 1 + number * 37 % 200
     acq = {"acq": 10**17 + number} if how(number) == "keep_acq" else {}
-    return [
-        Sample(cid=n % 3, mid=number, moid=0, cap=n, data=b"%08d" % number * (1 + n % 2), **acq) for n in range(count)
-    ]
+    return [Sample(cid=n % 3, mid=number, moid=0, cap=n, data=b"%08d" % number * (1 + n % 2), **acq) for n in range(count)]
 
 
 def how(number: int) -> str:
@@ -245,14 +244,21 @@ def looked_at(path: str, begun: Counter[int], flushed: Counter[int]) -> int:
     assert found.keys() <= begun.keys()
     for cid in range(3):
         plain = [number for number in sorted(flushed) if how(number) == "plain" and (number, cid) in acqs]
-        for before, after in zip(plain, plain[1:], strict=False):
+        for before, after in pairwise(plain):
             if before // 10**6 == after // 10**6:
                 assert max(acqs[before, cid]) < min(acqs[after, cid]), f"put {after} was sent before put {before}"
     return unsaid
 
 
 def series(
-    directory: Path, kills: int, seed: int, *, writers: int = 2, settle: str = "300ms", longest: float = 1.0, every: int = 20
+    directory: Path,
+    kills: int,
+    seed: int,
+    *,
+    writers: int = 2,
+    settle: str = "300ms",
+    longest: float = 1.0,
+    every: int = 20,
 ) -> Done:
     """Kills so many processes."""
     chance = random.Random(seed)

@@ -16,8 +16,9 @@ from support.batches import Row, rows_in
 
 from tsmodel import Int16, TSModel, now_ns
 from tsmodel.errors import ServerError, TransportError
-from tsmodel.io.effects import Append, Call, LastAcq, Look, Pause, Sent, Work
-from tsmodel.io.runners import on_backend, run
+from tsmodel.io.effects import Append, Block, Close, LastAcq, Next, Open, Pause, Sent, Work
+from tsmodel.io.fetching import OnBackend
+from tsmodel.io.runners import run
 from tsmodel.keys import KeyRange
 from tsmodel.session.pending import Doubt
 from tsmodel.session.puts import Segment, encoded
@@ -52,13 +53,15 @@ class World:
         self.file.prepare(["here:2025"])
         self.plans = plans
         self.lag = lag
-        self.backend = on_backend(lambda: self.store)
+        self.backend = OnBackend(lambda: self.store)
         self.is_killing = True
         self.late: list[Append] = []
+        self.lock = DrainerLock(path)
         self.start()
 
     def start(self) -> None:
-        """A new process."""
+        """A new process. The system takes back what the old one held."""
+        self.lock.give_back()
         self.forwarder = Forwarder(SpoolFile(self.file.path), "here", 0.0005)
         self.lock = DrainerLock(self.file.path)
 
@@ -70,8 +73,10 @@ class World:
             self.late.clear()
             time.sleep(min(effect.seconds, 0.001))
             return None
+        if isinstance(effect, (Next, Close)):
+            return self.backend(effect)
         plan = self.plans.pop(0) if self.plans else "fine"
-        if isinstance(effect, Call):
+        if isinstance(effect, Block):
             if plan == "killed before":
                 self.kill()
             found = effect.function()
@@ -112,7 +117,7 @@ class World:
             now = now_ns()
             self.store.advance(now)
             return now - self.lag
-        assert isinstance(effect, Look)
+        assert isinstance(effect, Open)
         return self.backend(effect)
 
     def kill(self) -> None:
@@ -120,7 +125,10 @@ class World:
             raise Killed
 
     def run(self, work: Work[Any]) -> Any:
-        return run(work, self.perform)
+        try:
+            return run(work, self.perform)
+        finally:
+            self.backend.release()
 
     def rows(self) -> Counter[Row]:
         with self.store.scan(KeyRange()) as scan:
@@ -146,8 +154,10 @@ def identities(rows: list[Reading]) -> list[Row]:
 
 
 plans = st.sampled_from(
-    ["fine", "fine", "fine", "away", "busy", "in part", "late", "unsent", "unsaid", "refused", "timeout"]
-    + ["killed before", "killed after"]
+    [
+        *["fine", "fine", "fine", "away", "busy", "in part", "late", "unsent", "unsaid", "refused", "timeout"],
+        *["killed before", "killed after"],
+    ]
 )
 keys = st.integers(0, 2)
 records = st.builds(Reading, cid=keys, mid=keys, moid=st.just(0), cap=keys, counter=st.integers(0, 1))
@@ -212,7 +222,6 @@ def drain(there: World, turns: int) -> None:
         try:
             seconds, _ = there.run(there.forwarder.turn(there.lock))
         except Killed:
-            there.lock.give_back()
             there.start()
             continue
         if seconds and not there.file.totals().puts:

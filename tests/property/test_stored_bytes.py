@@ -13,18 +13,20 @@ from random import Random
 from typing import Any
 
 import attrs
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.batches import batches, scanned
+from support.budget import examples
 from xxhash import xxh3_64_intdigest, xxh3_128_intdigest
 
 from tsmodel.errors import StoreCorruptError, StoreError
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.store import EmbeddedStore, info, open_store, parts, recover, verify
 from tsmodel.store.blocks import Block, sorted_blocks
-from tsmodel.store.directory import _STATE, Directory, State, entries_of
+from tsmodel.store.directory import _DIRECTORY, _STATE, Directory, State, entries_of
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.parts import Codec
 from tsmodel.store.sqlite import SQLiteEngine, read_state, write_state
@@ -86,7 +88,7 @@ def everything(block: Block) -> None:
     assert len(block.rows()) == block.size
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(800))
 @given(st.sampled_from(BLOCKS), changes())
 def test_blocks_that_were_changed_below_their_checksum(stored: tuple[Block, bytes], change: Any) -> None:
     block, data = stored
@@ -119,7 +121,7 @@ def test_a_part_that_says_it_holds_more_than_there_can_be(codec: Codec, count: i
     assert most < 2**20
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(300))
 @given(st.sampled_from(BLOCKS), changes())
 def test_directories_that_were_changed_below_their_checksum(stored: tuple[Block, bytes], change: Any) -> None:
     block, data = stored
@@ -129,7 +131,7 @@ def test_directories_that_were_changed_below_their_checksum(stored: tuple[Block,
         made = Directory.from_bytes(changed, 7, 1, xxh3_128_intdigest(changed))
     except StoreCorruptError:
         return
-    head = len(made.to_bytes()) - made.entries.nbytes
+    head = _DIRECTORY.size
     assert made.entries.tobytes() == changed[head : head + made.entries.nbytes]
 
 
@@ -199,7 +201,7 @@ def forge(connection: sqlite3.Connection, what: str, change: Any) -> None:
     after = xxh3_128_intdigest(data)
     connection.execute("UPDATE runs SET directory = ?, digest = ?", (data, after.to_bytes(16, "little")))
     connection.execute("DELETE FROM runs WHERE number != ?", (number,))
-    write_state(connection, attrs.evolve(state, runs=1, digest=after))
+    write_state(connection, msgspec.structs.replace(state, runs=1, digest=after))
 
 
 def reading(path: Path) -> None:

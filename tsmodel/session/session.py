@@ -24,8 +24,9 @@ from typing_extensions import Self
 from tsmodel.backend import Backend, PutInfo, Removal
 from tsmodel.errors import SessionError, StoreError, TSModelError
 from tsmodel.io.effects import Work
+from tsmodel.io.fetching import OnBackend
 from tsmodel.io.retry import OnUnknown, seconds_of
-from tsmodel.io.runners import on_backend, perform, run
+from tsmodel.io.runners import perform, run
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import Query, QuerySpec
@@ -44,7 +45,6 @@ from tsmodel.session.core import (
     to_undo,
 )
 from tsmodel.session.flushing import Flusher
-from tsmodel.session.observing import Observed
 from tsmodel.session.receipt import Receipt
 from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import DurationLike
@@ -81,8 +81,7 @@ class Session(SessionBase):
         **named: Any,
     ) -> None:
         super().__init__(name, options or SessionOptions(**named), spool)
-        self._backend: Backend | None = Observed(backend, self._hooks, name) if self._hooks else backend
-        self._beneath = backend
+        self._backend: Backend | None = backend
         self._writer.is_remote = not isinstance(backend, EmbeddedStore)
         self._lock = threading.RLock()
         self._writing = threading.RLock()
@@ -101,6 +100,15 @@ class Session(SessionBase):
         if self._backend is None:
             raise SessionError(f"the session on {self._name} is closed: open a new one by connect(...)")
         return self._backend
+
+    def on_backend(self) -> OnBackend:
+        """Carries out effects on the backend, and tells hooks of the requests.
+
+        Raises:
+            SessionError: when the session is closed.
+        """
+        _ = self.backend
+        return OnBackend(lambda: self.backend, self._around)
 
     def add(self, row: TSModel, *, keep_acq: bool = False, unless_stored: bool = False) -> None:
         """Adds one object to what the next flush stores. What was given stays with the session, also when this raises.
@@ -307,7 +315,7 @@ class Session(SessionBase):
 
     def wait_committed(self, receipt: Receipt, timeout: DurationLike | None = None) -> int:
         """Waits until the records of a receipt are fully committed. See `Receipt.wait_committed`."""
-        return run(receipt.waiting(timeout), on_backend(lambda: self.backend))
+        return run(receipt.waiting(timeout), self.on_backend())
 
     @overload
     def query(self, model: type[M]) -> Query[M]: ...
@@ -354,9 +362,10 @@ class Session(SessionBase):
 
         check_apart(self, to)
         copying = Copying(what, self, to.name, self.retries, checkpoint, progress)
-        there = run(copying.keys_there(), on_backend(lambda: to.backend))
-        source, target = self.backend, to.backend
-        return run(copying.steps(there), on_backend(lambda: source, lambda: target))
+        there = run(copying.keys_there(), to.on_backend())
+        on_backend = self.on_backend()
+        on_backend.target = to.on_backend()
+        return run(copying.steps(there), on_backend)
 
     def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
         """Copies the embedded file, as it is now, to a new one, while others read and write. What was not flushed is not
@@ -376,8 +385,7 @@ class Session(SessionBase):
         """
         from tsmodel.store.care import backup
 
-        _ = self.backend
-        return backup(self._store_of(self._beneath, "backup", BACKUP_INSTEAD), path, progress)
+        return backup(self._store_of(self.backend, "backup", BACKUP_INSTEAD), path, progress)
 
     def compact(self, progress: OnProgress | None = None) -> Compacted:
         """Makes the embedded file smaller and faster to read: merges its runs, compresses them more strongly, and gives
@@ -396,8 +404,7 @@ class Session(SessionBase):
         """
         from tsmodel.store.care import compact
 
-        _ = self.backend
-        return compact(self._store_of(self._beneath, "compact", COMPACT_INSTEAD), progress)
+        return compact(self._store_of(self.backend, "compact", COMPACT_INSTEAD), progress)
 
     def remover(self, what: str) -> EmbeddedStore:
         """What removes records, for queries.
@@ -406,8 +413,7 @@ class Session(SessionBase):
             UnsupportedError: when the session is on a server.
             SessionError: when it holds records that are not stored.
         """
-        _ = self.backend
-        store = self._store_of(self._beneath, what, REMOVE_INSTEAD)
+        store = self._store_of(self.backend, what, REMOVE_INSTEAD)
         self._check_stored(what)
         return store
 
@@ -449,7 +455,8 @@ class Session(SessionBase):
         from tsmodel.query.executor import Executor
 
         query = self.query(model).cap_before(prunable(model))
-        return Executor(query.spec, self).remove("prune", dry_run=dry_run, note=noted(note))
+        executor = Executor(query.spec, self)
+        return executor.run(executor.removing("prune", dry_run=dry_run, note=noted(note)))
 
     def puts(self) -> list[PutInfo]:
         """All puts that the embedded store remembers, the oldest first: when, what, and the note of `flush(note=...)`.
@@ -457,8 +464,7 @@ class Session(SessionBase):
         Raises:
             UnsupportedError: when the session is on a server.
         """
-        _ = self.backend
-        return self._store_of(self._beneath, "puts()", REMOVE_INSTEAD).puts()
+        return self._store_of(self.backend, "puts()", REMOVE_INSTEAD).puts()
 
     def removals(self) -> list[Removal]:
         """All removals that the embedded store remembers, the oldest first: deletions, undos and prunings.
@@ -466,8 +472,7 @@ class Session(SessionBase):
         Raises:
             UnsupportedError: when the session is on a server.
         """
-        _ = self.backend
-        return self._store_of(self._beneath, "removals()", REMOVE_INSTEAD).removals()
+        return self._store_of(self.backend, "removals()", REMOVE_INSTEAD).removals()
 
     def close(self) -> None:
         """Flushes and releases the backend; a second call does nothing.
@@ -505,7 +510,7 @@ class Session(SessionBase):
 
     def _flush(self, on_unknown: OnUnknown | None, note: str | None = None) -> Receipt:
         _ = self.backend
-        store = None if noted(note) is None else self._store_of(self._beneath, "flush(note=...)", REMOVE_INSTEAD)
+        store = None if noted(note) is None else self._store_of(self.backend, "flush(note=...)", REMOVE_INSTEAD)
         with self._writing:
             self._carry_out(self._writer.flush(on_unknown))
             if store is not None and note is not None and self._pending.stored_puts:
@@ -513,11 +518,11 @@ class Session(SessionBase):
             with self._lock:
                 self._failure = None  # what it could not store is stored now
                 stored = self._pending.receipt()
-        return stored.of(lambda: self.backend)
+        return stored.of(self.on_backend)
 
     def _carry_out(self, work: Work[None]) -> None:
         with self._writing:
-            run(work, on_backend(lambda: self.backend), self._lock)
+            run(work, self.on_backend(), self._lock)
 
     def _flush_in_background(self) -> None:
         if self._failure is not None or self._backend is None:
@@ -545,7 +550,7 @@ class Session(SessionBase):
             from tsmodel.session.draining import Drainer
 
             backend = self._backend
-            self._drainer = Drainer(self._forwarder, on_backend(lambda: backend), self)
+            self._drainer = Drainer(self._forwarder, OnBackend(lambda: backend, self._around), self)
 
     def _drained(self, seconds: float | None, *, while_fine: bool = False) -> bool:
         if self._forwarder is None:

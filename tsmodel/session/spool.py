@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from tsmodel.backend import AcqInterval, Batch
 from tsmodel.errors import RemoteProtocolError, ServerError, StoreError, StoreInDoubtError, TransportError
-from tsmodel.io.effects import Append, Call, LastAcq, Look, Pause, Sent, Work
+from tsmodel.io.effects import Append, Block, LastAcq, Pause, Sent, Work, looked
 from tsmodel.keys import KeyRange
 from tsmodel.session.pending import Doubt
 from tsmodel.session.puts import Put
@@ -235,12 +235,12 @@ class Forwarder:
             Seconds until the next turn, and whether a new put makes that earlier.
         """
         try:
-            totals: Totals = yield Call(self.file.totals)
+            totals: Totals = yield Block(self.file.totals)
             if not totals.puts:
                 lock.give_back()
                 self._fine()
                 return _IDLE, True
-            if not (yield Call(lock.take)):
+            if not (yield Block(lock.take)):
                 return _OTHERS, False
             yield from self._step()
         except Exception as error:  # noqa: BLE001 - the drainer goes on; the session shows it
@@ -257,7 +257,7 @@ class Forwarder:
         """
         until = None if seconds is None else time.monotonic() + seconds
         while True:
-            totals: Totals = yield Call(self.file.totals)
+            totals: Totals = yield Block(self.file.totals)
             if not totals.puts:
                 return True
             if (until is not None and time.monotonic() >= until) or (while_fine and self.error is not None):
@@ -266,7 +266,7 @@ class Forwarder:
 
     def _free(self, put: Put) -> Work[int | None]:
         """The last full-commit acq when a put may go straight to the database; None when it has to wait."""
-        totals: Totals = yield Call(self.file.totals)
+        totals: Totals = yield Block(self.file.totals)
         if totals.puts:
             return None
         try:
@@ -287,12 +287,12 @@ class Forwarder:
         try:
             with self._lock:
                 known = self._known = max(self._known, self._latest)
-            yield Call(partial(self.file.append, put.batches, bound=bound, uid=uid, acked=known, **how))
+            yield Block(partial(self.file.append, put.batches, bound=bound, uid=uid, acked=known, **how))
         except (Exception, GeneratorExit):
             raise
         except BaseException as error:
             try:
-                is_kept = yield Call(partial(self.file.has, uid))
+                is_kept = yield Block(partial(self.file.has, uid))
             except StoreError as failure:
                 raise StoreInDoubtError(
                     f"{failure}; whether it holds the put cannot be told", path=self.file.path
@@ -306,12 +306,12 @@ class Forwarder:
 
     def _step(self) -> Work[None]:
         most = 1 if self._singly else _GROUP_PUTS
-        head: list[Queued] = yield Call(partial(self.file.head, _GROUP_BYTES, most))
+        head: list[Queued] = yield Block(partial(self.file.head, _GROUP_BYTES, most))
         damaged = [each.number for each in head if each.batches is None]
         if damaged:
             said = "its bytes in the spool are not what they were"
             _log.error("put %s of the spool %s is set aside: %s", damaged, self.file.path, said)
-            yield Call(partial(self.file.settle, aside=[(number, "damaged", said) for number in damaged]))
+            yield Block(partial(self.file.settle, aside=[(number, "damaged", said) for number in damaged]))
         elif head and head[0].bound is not None:
             yield from self._reconciled(head)
         elif head:
@@ -323,10 +323,10 @@ class Forwarder:
         batches = _joined(head)
         bound: int = yield LastAcq(KeyRange())
         if self._counts(first.with_acq, first.unless_stored):
-            totals: Totals = yield Call(self.file.totals)
+            totals: Totals = yield Block(self.file.totals)
             while (acq := self._meets(batches, bound, totals.acked)) is not None:
                 bound = yield from committed(KeyRange(), acq, int(_LONGEST_WAIT * 1e9))
-        yield Call(partial(self.file.mark, numbers, bound))
+        yield Block(partial(self.file.mark, numbers, bound))
         sent, began = Sent(batches), now_ns()
         unstored = Unstored(batches, with_acq=first.with_acq) if first.unless_stored else None
         try:
@@ -334,7 +334,7 @@ class Forwarder:
         except Exception as error:
             if outcome(error, asked=sent.asked) == "unknown":
                 raise
-            yield Call(partial(self.file.mark, numbers, None))
+            yield Block(partial(self.file.mark, numbers, None))
             if not isinstance(error, ServerError) or error.status in _LATER | _PATIENT:
                 raise
             yield from self._refused(head, error)
@@ -343,7 +343,7 @@ class Forwarder:
         self._refusals.pop(first.number, None)
         gave_acqs = not first.with_acq and interval.acq_max >= 0
         acked, ahead = (interval.acq_max, interval.acq_min - began) if gave_acqs else (None, None)
-        yield Call(partial(self.file.settle, stored=numbers, acked=acked, ahead=ahead))
+        yield Block(partial(self.file.settle, stored=numbers, acked=acked, ahead=ahead))
         if gave_acqs:
             self._sent_lately(interval.acq_max, batches, is_noted=True)
         _log.info("sent %d records of %d puts from the spool %s", sum(b.count for b in batches), len(head), self.file.path)
@@ -360,14 +360,14 @@ class Forwarder:
         del self._refusals[number]
         self._singly = max(0, self._singly - 1)
         _log.error("put %d of the spool %s is set aside: %s", number, self.file.path, error)
-        yield Call(partial(self.file.settle, aside=[(number, "refused", str(error))]))
+        yield Block(partial(self.file.settle, aside=[(number, "refused", str(error))]))
 
     def _reconciled(self, head: list[Queued]) -> Work[None]:
         """Finds out what a database has stored of puts in doubt. What is missing waits to be sent again."""
         numbers = [each.number for each in head]
         yield from self._committed()
         if head[0].unless_stored:
-            yield Call(partial(self.file.settle, missing=numbers))
+            yield Block(partial(self.file.settle, missing=numbers))
             return
         with_acq = head[0].with_acq
         puts = [each.batches or [] for each in head]
@@ -383,7 +383,7 @@ class Forwarder:
         else:
             boxes = copies.boxes(min(each.bound for each in head if each.bound is not None))
         for box in boxes:
-            yield Look(box, copies.feed)
+            yield from looked(box, copies.feed)
         said = ""
         if not is_shown and not copies.is_whole:
             said = f"it has records with acqs up to {to_iso(most)}, which the database has not committed and may not show"
@@ -394,7 +394,7 @@ class Forwarder:
             )
         if said:
             _log.error("put %s of the spool %s is set aside: %s", numbers, self.file.path, said)
-            yield Call(partial(self.file.settle, aside=[(number, "undecided", said) for number in numbers]))
+            yield Block(partial(self.file.settle, aside=[(number, "undecided", said) for number in numbers]))
             return
         missing = copies.missing()
         stored = [number for number, left in zip(numbers, missing, strict=True) if not left]
@@ -409,13 +409,13 @@ class Forwarder:
             *(len(head), self.file.path, len(stored), len(waiting), len(parts)),
         )
         acked = None if with_acq else copies.acq_max
-        yield Call(partial(self.file.settle, stored=stored, missing=waiting, parts=parts, acked=acked))
+        yield Block(partial(self.file.settle, stored=stored, missing=waiting, parts=parts, acked=acked))
         if acked is not None:
             self._sent_lately(acked, [batch for batches in puts for batch in batches], is_noted=True)
 
     def _committed(self) -> Work[None]:
         """Waits until all is committed that may have been under way to the database when this began."""
-        ahead: int = yield Call(self.file.ahead)
+        ahead: int = yield Block(self.file.ahead)
         last: int = yield LastAcq(KeyRange())
         clock = min(max(last, now_ns() + ahead), last + int(_LAG * 1e9))
         yield Pause(self._settle)

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
+import msgspec
 
 from tsmodel.errors import SessionError
 from tsmodel.io.pool import Address, PoolOptions
@@ -36,8 +37,7 @@ _SPOOLED_TIMEOUT = 10.0
 _FILE_OPTIONS = ("read_only", "create")
 
 
-@attrs.frozen
-class StoreFile:
+class StoreFile(msgspec.Struct, frozen=True):
     """An embedded store.
 
     Attributes:
@@ -51,8 +51,7 @@ class StoreFile:
     create: bool = True
 
 
-@attrs.frozen
-class SpoolOptions:
+class SpoolOptions(msgspec.Struct, frozen=True):
     """What a session keeps puts in that its server cannot take now.
 
     Attributes:

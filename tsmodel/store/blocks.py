@@ -55,6 +55,8 @@ __all__ = [
     "BLOCK_RECORDS",
     "MOST_BYTES",
     "MOST_RECORDS",
+    "NO_BASE",
+    "Base",
     "Block",
     "Bounds",
     "EncodedBlock",
@@ -80,6 +82,21 @@ Bounds: TypeAlias = tuple[int, ...]
 """cid, then least and greatest mid, moid, cap, acq; both ends inclusive."""
 
 
+class Base(NamedTuple):
+    """What is to be added to what is stored of a block: acqs and marks may be encoded before it is known which they are.
+
+    Attributes:
+        acq: added to each acq.
+        mark: added to each mark that is not 0.
+    """
+
+    acq: int = 0
+    mark: int = 0
+
+
+NO_BASE: Final = Base()
+
+
 class Piece(NamedTuple):
     """Some bytes of each payload that are compressed together.
 
@@ -98,6 +115,8 @@ Layout: TypeAlias = tuple[Piece, ...]
 _HEADER = GET_FORM.header.itemsize
 _SORTED_BY = KEY_FIELDS[1:]
 _KEYS = len(_SORTED_BY)
+_ACQ: Final = _SORTED_BY.index("acq")
+_ACQ_AT: Final = int(GET_FORM.header.fields["acq"][1]) if GET_FORM.header.fields else 0
 _DTYPES = [KEY_DTYPE[name] for name in _SORTED_BY]
 
 _SIGNED: Final = {width: np.dtype(f"<i{width}") for width in (2, 4, 8)}
@@ -168,6 +187,7 @@ class Block:
 
     __slots__ = (
         "_asked",
+        "_base",
         "_columns",
         "_layout",
         "_marks",
@@ -192,7 +212,9 @@ class Block:
         columns: list[npt.NDArray[Any] | None] | None = None,
         stored: list[Part] | None = None,
         marks: npt.NDArray[np.int64] | Part | None = None,
+        base: Base = NO_BASE,
     ) -> None:
+        self._base = base
         self.bounds = bounds
         self.count = count
         self.record_size = record_size
@@ -214,7 +236,10 @@ class Block:
         """The mark of each record, shape (count,); None when all are 0."""
         marks = self._marks
         if isinstance(marks, Part):
-            self._marks = marks = decode_integers(marks, self.count)
+            marks = decode_integers(marks, self.count)
+            if self._base.mark:
+                marks = np.where(marks > 0, marks + self._base.mark, marks)
+            self._marks = marks
         return marks
 
     @property
@@ -353,15 +378,22 @@ class Block:
         rows = self.row_chunk().take(kept)
         return Block.of_rows(bounds, rows, _opaque(rows.record_size), marks)
 
-    def encoded(self, codec: Codec, *, as_parts: bool = False) -> bytes:
-        """What is stored of the block; when it is to be `as_parts`, also of one that is small."""
-        marks = [] if self.marks is None else [encode_integers(self.marks, codec)]
+    def encoded(self, codec: Codec, base: Base = NO_BASE, *, as_parts: bool = False) -> bytes:
+        """What is stored of the block, where `base` is to be added to it; when it is to be `as_parts`, also of one that is
+        small."""
+        found = self.marks
+        if found is not None and base.mark:
+            found = np.where(found > 0, found - base.mark, found)
+        marks = [] if found is None else [encode_integers(found, codec)]
         flags = _MARKED if marks else 0
         if self.count < _FEW and not as_parts:
-            rows = encode_bytes(np.frombuffer(self.rows(), np.uint8), codec)
+            chunk = self.row_chunk()
+            rows = encode_bytes(np.frombuffer(_shifted(chunk, -base.acq).rows(), np.uint8), codec)
             start = _START.pack(_ROWS, flags, len(self._layout))
             return b"".join([start, _layout_bytes(self._layout), rows, *marks])
         columns = self.columns()
+        if base.acq:
+            columns[_ACQ] = columns[_ACQ] - base.acq
         stored = [encode_integers(column, codec) for column in columns[:_KEYS]]
         if self.record_size:
             for piece, column in zip(self._layout, columns[_KEYS:], strict=True):
@@ -377,7 +409,9 @@ class Block:
         return cls(bounds, len(rows), rows.record_size, rows.nbytes, layout, rows=rows, marks=marks)
 
     @classmethod
-    def decoded(cls, data: memoryview, bounds: Bounds, count: int, record_size: int, size: int) -> Self:
+    def decoded(
+        cls, data: memoryview, bounds: Bounds, count: int, record_size: int, size: int, base: Base = NO_BASE
+    ) -> Self:
         """A stored block, whose columns are decoded when they are asked for.
 
         Args:
@@ -386,6 +420,7 @@ class Block:
             count: how many records.
             record_size: bytes of each one in GET form; 0 when they differ.
             size: bytes of all of them in GET form.
+            base: what is to be added to what is stored.
 
         Raises:
             StoreCorruptError: when it cannot be such a block. Damage within a column is found when it is decoded.
@@ -408,13 +443,13 @@ class Block:
             raise StoreCorruptError(f"a block of {len(listed)} parts has flags {flags}, which this version does not know")
         marks = listed.pop() if flags else None
         if form == _ROWS and len(listed) == 1:
-            rows = _checked_rows(decode_bytes(listed[0], size), count, record_size)
-            return cls(bounds, count, record_size, size, layout, rows=rows, marks=marks)
+            rows = _shifted(_checked_rows(decode_bytes(listed[0], size), count, record_size), base.acq)
+            return cls(bounds, count, record_size, size, layout, rows=rows, marks=marks, base=base)
         if form != _PARTS:
             raise StoreCorruptError(f"a block has form {form}, which this version does not know")
         if len(listed) != _KEYS + (len(layout) if record_size else 2):
             raise StoreCorruptError(f"a block has {len(listed)} parts")
-        return cls(bounds, count, record_size, size, layout, stored=listed, marks=marks)
+        return cls(bounds, count, record_size, size, layout, stored=listed, marks=marks, base=base)
 
     def _column(self, at: int) -> npt.NDArray[Any]:
         found = self._columns[at]
@@ -444,7 +479,7 @@ class Block:
         values: npt.NDArray[Any]
         if at < _KEYS:
             values = decode_integers(part, count, _DTYPES[at], within)
-            return values
+            return values + self._base.acq if at == _ACQ and self._base.acq else values
         if not self.record_size:
             total = self.size - count * _HEADER
             if at > _KEYS:
@@ -555,8 +590,8 @@ class _Encoded(Block):
         self._data, self._series = data, series
         return self
 
-    def encoded(self, codec: Codec, *, as_parts: bool = False) -> bytes:  # noqa: ARG002 - it is encoded
-        return self._data
+    def encoded(self, codec: Codec, base: Base = NO_BASE, *, as_parts: bool = False) -> bytes:
+        return self._data if base == NO_BASE else super().encoded(codec, base, as_parts=as_parts)
 
 
 class _Decoded(ColumnChunk):
@@ -865,6 +900,19 @@ def _checked_rows(data: npt.NDArray[np.uint8], count: int, record_size: int) -> 
         raise StoreCorruptError(f"a block does not consist of {count} whole records")
     offsets = None if record_size else GET_FORM.offsets(rows) if found.offsets is None else found.offsets
     return RowChunk(memoryview(rows), count, record_size, offsets, lasting=True)
+
+
+def _shifted(rows: RowChunk, by: int) -> RowChunk:
+    """The same records with acqs that are greater; others, where they are."""
+    if not by:
+        return rows
+    data = np.frombuffer(rows.rows(), np.uint8).copy()
+    places = rows.offsets()[:, None] + np.arange(_ACQ_AT, _ACQ_AT + 8)
+    acqs = data[places].view("<i8") + by
+    data[places] = acqs.view(np.uint8)
+    offsets = None if rows.record_size else rows.offsets()
+    made: Any = data  # arrays are buffers, and do not say so before Python 3.12
+    return RowChunk(memoryview(made), len(rows), rows.record_size, offsets, lasting=True)
 
 
 def _layout_bytes(layout: Layout) -> bytes:

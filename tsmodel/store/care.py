@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from xxhash import xxh3_64_intdigest
@@ -442,7 +443,7 @@ def backup(store: EmbeddedStore, path: PathLike, progress: OnProgress | None = N
                 filling.keep(run)
             for kind in (PUTS, REMOVALS):
                 filling.remember(kind, snapshot.history(kind))  # the copy is verified
-            filling.finish(attrs.evolve(snapshot.state, is_open=False), as_it_is=True)
+            filling.finish(msgspec.structs.replace(snapshot.state, is_open=False), as_it_is=True)
             connection.close()
             report = _check_made(made)
     except FileExistsError as error:
@@ -555,21 +556,24 @@ class _Merging:
             runs = {run.number: run for chain in chains for run in chain}
             known, beyond, cuts = transaction.beginning(chains, _STEP)
             done = sum(int(runs[number].entries["length"][:count].sum()) for number, count in cuts.items())
+            staged = []
+            if known:
+                is_large = sum(block.size for block in known) >= _STEP // 2
+                level = Level.FINAL if is_large else Level.PUT
+                staged.append(transaction.stage(self._cid, known, is_merged=True, level=level))
+            if beyond:
+                staged.append(transaction.stage(self._cid, beyond))
+            transaction.confirm(list(runs.values()))
             left = {number for number in runs if number not in cuts}
             for number, count in cuts.items():
                 self._known.discard(number)
                 if (rest := transaction.drop(runs[number], count)) is not None:
                     left.add(rest)
                     self._known.add(rest)
-            if known:
-                self._known.add(transaction.next_run)
-                is_large = sum(block.size for block in known) >= _STEP // 2
-                level = Level.FINAL if is_large else Level.PUT
-                transaction.insert(self._cid, known, is_merged=True, level=level)
-            if beyond:
-                left.add(transaction.next_run)
-                self._known.add(transaction.next_run)
-                transaction.insert(self._cid, beyond)
+            for each in staged:
+                transaction.keep(each)
+                self._known.add(each.number)
+            left |= {each.number for each in staged[bool(known) :]}
         self._steps.add(min(done, self._limit - self._steps.done))
         return left
 
@@ -916,7 +920,7 @@ class _Filling:
             as_it_is: whether it is right in everything else, too.
         """
         if not as_it_is:
-            state = attrs.evolve(
+            state = msgspec.structs.replace(
                 state,
                 runs=self._runs,
                 digest=self._digest,

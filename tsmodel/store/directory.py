@@ -19,13 +19,14 @@ from functools import cached_property
 from typing import Any, Final
 
 import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from xxhash import xxh3_64_intdigest, xxh3_128_intdigest
 
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
-from tsmodel.store.blocks import Block, Bounds
+from tsmodel.store.blocks import NO_BASE, Base, Block, Bounds
 
 __all__ = ["ENTRY", "Directory", "Level", "State", "Table", "checked_block", "entries_of"]
 
@@ -50,12 +51,17 @@ the run were removed: its id is that much further from the first one's; least an
 
 _DIRECTORY = struct.Struct("<HHIqqIII4x")
 _DIRECTORY_VERSION: Final = 1
+_BASED_VERSION: Final = 2
+"""Of a directory behind whose entries there is a base."""
+_BASE = struct.Struct("<qq")
 _STATE = struct.Struct("<HHIqqqqQQ")
 _STATE_VERSION: Final = 1
 _HISTORY = struct.Struct("<qqQQ")
 _CHECKSUM = struct.Struct("<Q")
 _DIGEST: Final = 2**128
 _HALF: Final = 2**64
+_MOST: Final = 2**62
+"""Numbers that are given one after another never come that far."""
 
 
 def entries_of(blocks: Sequence[Block], stored: Sequence[bytes]) -> npt.NDArray[Any]:
@@ -94,6 +100,7 @@ class Directory:
         digest: the directory's checksum, 128 bits.
         level: what is to become of it.
         was: KiB of all records before the first of them were removed; 0 when none were.
+        base: what is to be added to what is stored of its blocks. It follows the entries, where there is one.
     """
 
     number: int
@@ -103,6 +110,7 @@ class Directory:
     digest: int
     level: int = Level.PUT
     was: int = 0
+    base: Base = NO_BASE
 
     @classmethod
     def of(
@@ -113,11 +121,18 @@ class Directory:
 
     @classmethod
     def of_entries(
-        cls, number: int, cid: int, first: int, entries: npt.NDArray[Any], level: int = Level.PUT, was: int = 0
+        cls,
+        number: int,
+        cid: int,
+        first: int,
+        entries: npt.NDArray[Any],
+        level: int = Level.PUT,
+        was: int = 0,
+        base: Base = NO_BASE,
     ) -> Directory:
         """The directory that has these entries."""
-        stored = _stored(number, cid, first, entries, level, was)
-        return cls(number, cid, first, entries, xxh3_128_intdigest(stored), level, was)
+        stored = _stored(number, cid, first, entries, level, was, base)
+        return cls(number, cid, first, entries, xxh3_128_intdigest(stored), level, was, base)
 
     @classmethod
     def doubtful(cls, data: bytes, number: int, cid: int) -> Directory | None:
@@ -126,14 +141,14 @@ class Directory:
         if len(data) < _DIRECTORY.size + ENTRY.itemsize:
             return None
         _, _, _, _, first, said_cid, *_ = _DIRECTORY.unpack_from(data)
-        if said_cid != cid or not 0 < first < 2**62 or not LIMITS["cid"].least <= cid < LIMITS["cid"].bound:
+        if said_cid != cid or not 0 < first < _MOST or not LIMITS["cid"].least <= cid < LIMITS["cid"].bound:
             return None
         count = (len(data) - _DIRECTORY.size) // ENTRY.itemsize
         return cls(number, cid, first, np.frombuffer(data, ENTRY, count, _DIRECTORY.size), 0)
 
     def to_bytes(self) -> bytes:
         """What is stored."""
-        return _stored(self.number, self.cid, self.first, self.entries, self.level, self.was)
+        return _stored(self.number, self.cid, self.first, self.entries, self.level, self.was, self.base)
 
     @classmethod
     def from_bytes(cls, data: bytes, number: int, cid: int, digest: int) -> Directory:
@@ -147,15 +162,22 @@ class Directory:
         if len(data) < _DIRECTORY.size:
             raise StoreCorruptError(f"the directory of run {number} has {len(data)} bytes")
         version, size, count, said, first, said_cid, level, was = _DIRECTORY.unpack_from(data)
-        if version != _DIRECTORY_VERSION or size != ENTRY.itemsize or len(data) < _DIRECTORY.size + count * size:
+        is_based = version == _BASED_VERSION
+        end = _DIRECTORY.size + count * size
+        is_known = (version == _DIRECTORY_VERSION or is_based) and size == ENTRY.itemsize
+        if not is_known or len(data) < end + is_based * _BASE.size:
             raise StoreCorruptError(
                 f"the directory of run {number} has version {version}, which this version does not know"
             )
         if (said, said_cid) != (number, cid):
             raise StoreCorruptError(f"the directory of run {number} of cid {cid} is that of run {said} of cid {said_cid}")
-        if not count or not 0 < first < 2**62:
+        if not count or not 0 < first < _MOST:
             raise StoreCorruptError(f"the directory of run {number} says {count} blocks from number {first} on")
-        return cls(number, cid, first, np.frombuffer(data, ENTRY, count, _DIRECTORY.size), digest, level, was)
+        if not LIMITS["cid"].least <= cid < LIMITS["cid"].bound:
+            raise StoreCorruptError(f"run {number} says that its records have cid {cid}")
+        entries = np.frombuffer(data, ENTRY, count, _DIRECTORY.size)
+        base = Base(*_BASE.unpack_from(data, end)) if is_based else NO_BASE
+        return cls(number, cid, first, entries, digest, level, was, base)
 
     @cached_property
     def totals(self) -> tuple[int, int, int]:
@@ -215,23 +237,25 @@ class Directory:
         if not len(entries):
             return None
         entries["skipped"] = ids - self.first - np.arange(len(entries))
-        return Directory.of_entries(self.number, self.cid, self.first, entries, self.level, -(-self.rank // 1024))
+        was = -(-self.rank // 1024)
+        return Directory.of_entries(self.number, self.cid, self.first, entries, self.level, was, self.base)
 
     def behind(self, number: int, count: int, level: int) -> Directory:
         """The directory of a run that holds its blocks but for the first ones."""
         entries = self.entries[count:].copy()
         entries["skipped"] += count
-        return Directory.of_entries(number, self.cid, self.first, entries, level)
+        return Directory.of_entries(number, self.cid, self.first, entries, level, base=self.base)
 
     def bounds(self, at: int) -> Bounds:
         """What the keys of a block lie between."""
         return (self.cid, *self.entries[at].item()[-len(_BOUND_NAMES) :])
 
 
-def _stored(number: int, cid: int, first: int, entries: npt.NDArray[Any], level: int, was: int) -> bytes:
+def _stored(number: int, cid: int, first: int, entries: npt.NDArray[Any], level: int, was: int, base: Base) -> bytes:
     """What is stored of a directory."""
-    head = _DIRECTORY.pack(_DIRECTORY_VERSION, ENTRY.itemsize, len(entries), number, first, cid, level, was)
-    return head + entries.tobytes()
+    version, end = (_DIRECTORY_VERSION, b"") if base == NO_BASE else (_BASED_VERSION, _BASE.pack(*base))
+    head = _DIRECTORY.pack(version, ENTRY.itemsize, len(entries), number, first, cid, level, was)
+    return head + entries.tobytes() + end
 
 
 def checked_block(directory: Directory, at: int, data: bytes) -> Block:
@@ -243,11 +267,10 @@ def checked_block(directory: Directory, at: int, data: bytes) -> Block:
     checksum, size, length, count, record_size, _, _, _, *bounds = directory.entries[at].item()
     if len(data) != length or xxh3_64_intdigest(data) != checksum:
         raise StoreCorruptError(f"block {directory.id_of(at)}, of {count} records, does not have its checksum")
-    return Block.decoded(memoryview(data), (directory.cid, *bounds), count, record_size, size)
+    return Block.decoded(memoryview(data), (directory.cid, *bounds), count, record_size, size, directory.base)
 
 
-@attrs.frozen
-class State:
+class State(msgspec.Struct, frozen=True):
     """What the file as a whole says.
 
     Attributes:
@@ -298,8 +321,11 @@ class State:
         version, is_open, runs, last_acq, generation, next_run, next_block, low, high = _STATE.unpack_from(data)
         if version != _STATE_VERSION:
             raise StoreCorruptError(f"the state of the file has version {version}, which this version does not know")
+        counted = (generation, next_run, next_block)
         has_history = len(data) >= _STATE.size + _HISTORY.size + _CHECKSUM.size
         history = _HISTORY.unpack_from(data, _STATE.size) if has_history else ()
+        if not all(0 <= each < _MOST for each in (*counted, *history[:2])) or last_acq >= LIMITS["acq"].bound:
+            raise StoreCorruptError("the state of the file says numbers that it cannot have come to")
         return cls(last_acq, generation, next_run, next_block, runs, high * _HALF + low, bool(is_open), *history)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TypeAlias
 
-import attrs
+import msgspec
 
 from tsmodel.backend import PutInfo, Removal
 from tsmodel.keys import KeyRange
@@ -27,8 +27,7 @@ class EngineBusyError(Exception):
     """Somebody else is writing. For the store only; nobody else gets to see it."""
 
 
-@attrs.frozen
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """A run of blocks of one cid: sorted, not overlapping.
 
     Attributes:

@@ -31,23 +31,18 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import Any, Final
 
-import attrs
-import numpy.typing as npt
+import msgspec
 
-from tsmodel.backend import PutInfo, Removal
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError, StoreInDoubtError
-from tsmodel.keys import KeyRange
-from tsmodel.store.blocks import Block, cut_after, merged, uses_codec
 from tsmodel.store.cache import BlockCache
-from tsmodel.store.directory import Directory, Level, State, Table, checked_block, entries_of
-from tsmodel.store.engine import Change, EngineBusyError, Run, held
-from tsmodel.store.history import PUTS, REMOVALS, Kind
+from tsmodel.store.directory import Directory, State, Table
+from tsmodel.store.engine import EngineBusyError, held
+from tsmodel.store.history import Kind
 from tsmodel.store.journal import Committed, check_journal, committed
-from tsmodel.store.parts import Codec
+from tsmodel.store.tables import Snapshot, Transaction
 
 __all__ = [
     "APPLICATION_ID",
@@ -82,6 +77,8 @@ _MOST_IDLE: Final = 16
 """Connections that are kept for later readers: each has two descriptors, and some 2 MiB of pages."""
 _CLOSING: Final = 0.3
 """Seconds in which a process that is closing the file removes its journal and says that the file is closed."""
+_WRITING: Final = 0.05
+"""Seconds in which a process finishes what it has begun to write to a journal."""
 
 _SCHEMA: Final = (
     "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), data BLOB NOT NULL)",
@@ -100,274 +97,69 @@ _OPENED: Counter[tuple[int, int]] = Counter()
 """How often this process has a file open, by its device and inode."""
 
 
-class _Snapshot:
-    def __init__(self, engine: SQLiteEngine, connection: sqlite3.Connection) -> None:
-        self._engine = engine
-        self._connection = connection
-        self._state = read_state(connection)
-        self._table = engine.table_of(connection, self._state)
+class SQLiteTables:
+    """The tables of a file, by one connection."""
 
-    @property
-    def state(self) -> State:
-        """What the file says as a whole."""
-        return self._state
+    at_once = 1
+    """A block is read from memory, or from a disk that reads ahead."""
 
-    @property
-    def table(self) -> Table:
-        """The directories of all runs."""
-        return self._table
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
 
-    def last_acq(self) -> int:
-        return self._state.last_acq
+    def read_state(self) -> State:
+        return read_state(self.connection)
 
-    @property
-    def next_put(self) -> int:
-        return self._state.next_put
+    def write_state(self, state: State) -> None:
+        write_state(self.connection, state)
 
-    @property
-    def next_removal(self) -> int:
-        return self._state.next_removal
+    def fetch_blocks(self, ids: Sequence[int]) -> dict[int, bytes]:
+        found = {}
+        for number in ids:
+            row = self.connection.execute("SELECT data FROM blocks WHERE id = ?", (number,)).fetchone()
+            if row is not None and isinstance(row[0], bytes):
+                found[number] = row[0]
+        return found
 
-    def puts(self) -> Iterator[PutInfo]:
-        return PUTS.read(self.history(PUTS), self._state.puts_digest)
+    def add_blocks(self, first: int, stored: Sequence[bytes]) -> None:
+        self.connection.executemany("INSERT INTO blocks (id, data) VALUES (?, ?)", enumerate(stored, first))
 
-    def removals(self) -> Iterator[Removal]:
-        return REMOVALS.read(self.history(REMOVALS), self._state.removals_digest)
+    def put_block(self, number: int, data: bytes) -> None:
+        self.connection.execute("UPDATE blocks SET data = ? WHERE id = ?", (data, number))
 
-    def history(self, kind: Kind[Any]) -> Iterator[tuple[Any, Any]]:
-        """What is stored of puts or removals, not checked: numbers and entries."""
-        return iter(self._connection.execute(f"SELECT number, data FROM {kind.table} ORDER BY number"))
+    def drop_blocks(self, first: int, last: int) -> None:
+        self.connection.execute("DELETE FROM blocks WHERE id >= ? AND id <= ?", (first, last))
 
-    def blocks(self, box: KeyRange) -> Iterator[Block]:
-        cached = self._engine.cache.scan()
-        for run, at in self._table.picked(box):
-            # A block never changes, and this names it: the digest covers the run's number and what its blocks hold.
-            name = (run.digest, at)
-            block = cached.get(name)
-            if block is None:
-                block = self.read(run, at)
-                cached.keep(name, block)
-            yield block
+    def add_run(self, directory: Directory, generation: int) -> None:  # noqa: ARG002 - the digest says it all
+        row = (directory.number, directory.cid, directory.digest.to_bytes(16, "little"), directory.to_bytes())
+        self.connection.execute("INSERT INTO runs (number, cid, digest, directory) VALUES (?, ?, ?, ?)", row)
 
-    def stored(self, run: Directory, at: int) -> bytes:
-        """What is stored of a block, not checked.
+    def put_run(self, directory: Directory, generation: int) -> None:  # noqa: ARG002
+        row = (directory.digest.to_bytes(16, "little"), directory.to_bytes(), directory.number)
+        self.connection.execute("UPDATE runs SET digest = ?, directory = ? WHERE number = ?", row)
 
-        Raises:
-            StoreCorruptError: when it is not there.
-        """
-        number = run.id_of(at)
-        row = self._connection.execute("SELECT data FROM blocks WHERE id = ?", (number,)).fetchone()
-        if row is None or not isinstance(row[0], bytes):
-            raise StoreCorruptError(f"block {number} is not there")
-        data: bytes = row[0]
-        return data
+    def drop_run(self, number: int, generation: int) -> None:  # noqa: ARG002
+        self.connection.execute("DELETE FROM runs WHERE number = ?", (number,))
+
+    def entries(self, kind: Kind[Any]) -> Iterator[tuple[Any, Any]]:
+        return iter(self.connection.execute(f"SELECT number, data FROM {kind.table} ORDER BY number"))
+
+    def add_entry(self, kind: Kind[Any], number: int, data: bytes) -> None:
+        self.connection.execute(f"INSERT INTO {kind.table} (number, data) VALUES (?, ?)", (number, data))
+
+    def put_entry(self, kind: Kind[Any], number: int, data: bytes) -> None:
+        self.connection.execute(f"UPDATE {kind.table} SET data = ? WHERE number = ?", (data, number))
 
     def sizes(self) -> tuple[int, int]:
         """Bytes of the file once the journal is taken in, and how many of them are free."""
         names = ("page_size", "page_count", "freelist_count")
-        page, count, free = (self._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+        page, count, free = (self.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
         return count * page, free * page
 
-    def read(self, run: Directory, at: int) -> Block:
-        """A block of a run."""
-        return checked_block(run, at, self.stored(run, at))
 
-
-class _Transaction(_Snapshot):
-    def __init__(self, engine: SQLiteEngine, connection: sqlite3.Connection) -> None:
-        super().__init__(engine, connection)
-        self._removed: set[int] = set()
-        self._added: list[Directory] = []
-        self._last_acq = self._state.last_acq
-        self._next_run, self._next_block = self._state.next_run, self._state.next_block
-        self._next_put, self._next_removal = self._state.next_put, self._state.next_removal
-        self._puts_digest, self._removals_digest = self._state.puts_digest, self._state.removals_digest
-
-    def last_acq(self) -> int:
-        return self._last_acq
-
-    @property
-    def next_put(self) -> int:
-        return self._next_put
-
-    @property
-    def next_removal(self) -> int:
-        return self._next_removal
-
-    def keep_put(self, put: PutInfo, replaced: PutInfo | None = None) -> None:
-        data = PUTS.to_bytes(put)
-        if replaced is None:
-            self._connection.execute("INSERT INTO puts (number, data) VALUES (?, ?)", (put.number, data))
-            self._next_put = put.number + 1
-        else:
-            self._connection.execute("UPDATE puts SET data = ? WHERE number = ?", (data, put.number))
-        self._puts_digest = PUTS.changed(self._puts_digest, data, None if replaced is None else PUTS.to_bytes(replaced))
-
-    def keep_removal(self, removal: Removal) -> None:
-        data = REMOVALS.to_bytes(removal)
-        self._connection.execute("INSERT INTO removals (number, data) VALUES (?, ?)", (removal.number, data))
-        self._next_removal = removal.number + 1
-        self._removals_digest = REMOVALS.changed(self._removals_digest, data)
-
-    def rewrite(self, boxes: Sequence[KeyRange], change: Change) -> None:
-        picked: dict[int, dict[int, list[KeyRange]]] = {}
-        for box in boxes:
-            for run, at in self._table.picked(box):
-                picked.setdefault(run.number, {}).setdefault(at, []).append(box)
-        for number, places in picked.items():
-            run = self._table.runs[number]
-            changed: dict[int, npt.NDArray[Any] | None] = {}
-            for at, within in places.items():
-                self._rewrite_block(run, at, within, change, changed)
-            if not changed:
-                continue
-            new = run.replaced(changed)
-            self._removed.add(number)
-            if new is None:
-                self._connection.execute("DELETE FROM runs WHERE number = ?", (number,))
-            else:
-                row = (new.digest.to_bytes(16, "little"), new.to_bytes(), number)
-                self._connection.execute("UPDATE runs SET digest = ?, directory = ? WHERE number = ?", row)
-                self._added.append(new)
-
-    def _rewrite_block(
-        self,
-        run: Directory,
-        at: int,
-        within: Sequence[KeyRange],
-        change: Change,
-        changed: dict[int, npt.NDArray[Any] | None],
-    ) -> None:
-        """Changes a block; what its directory says of it from then on becomes part of `changed`."""
-        data, number = self.stored(run, at), run.id_of(at)
-        block = checked_block(run, at, data)
-        new = change(block, within)
-        if new is block:
-            return
-        if new is None:
-            self._connection.execute("DELETE FROM blocks WHERE id = ?", (number,))
-            changed[at] = None
-            return
-        stored = new.encoded(Codec.LZ4 if uses_codec(memoryview(data), Codec.LZ4) else Codec.ZSTD)
-        self._connection.execute("UPDATE blocks SET data = ? WHERE id = ?", (stored, number))
-        changed[at] = entries_of([new], [stored])[0]
-
-    def set_last_acq(self, acq: int) -> None:
-        self._last_acq = acq
-
-    def runs(self, cid: int) -> list[Run]:
-        return [Run(cid, run.number, run.rank, run.count, run.series, run.level) for run in self._table.of_cid(cid)]
-
-    def load(self, run: Run) -> list[Block]:
-        directory = self._table.runs[run.number]
-        return [self.read(directory, at) for at in range(len(directory.entries))]
-
-    def remove(self, run: Run) -> None:
-        directory = self._table.runs[run.number]
-        last = directory.id_of(len(directory.entries) - 1)
-        self._connection.execute("DELETE FROM blocks WHERE id >= ? AND id <= ?", (directory.first, last))
-        self._connection.execute("DELETE FROM runs WHERE number = ?", (run.number,))
-        self._removed.add(run.number)
-
-    def drop(self, run: Directory, count: int, level: int | None = None) -> int | None:
-        """Forgets the first blocks of a run; gives the number of the run that holds the others, None for no others.
-
-        Args:
-            run: the run.
-            count: how many blocks are forgotten.
-            level: of the run that holds the others; None for the same.
-        """
-        if count:
-            ids = (run.first, run.id_of(count - 1))
-            self._connection.execute("DELETE FROM blocks WHERE id >= ? AND id <= ?", ids)
-        self._connection.execute("DELETE FROM runs WHERE number = ?", (run.number,))
-        self._removed.add(run.number)
-        if count == len(run.entries):
-            return None
-        return self._keep(run.behind(self._next_run, count, run.level if level is None else level))
-
-    def beginning(
-        self, chains: Sequence[Sequence[Directory]], most: int
-    ) -> tuple[list[Block], list[Block], dict[int, int]]:
-        """What some chains of runs begin with, merged.
-
-        Args:
-            chains: runs that do not overlap within a chain, in order.
-            most: bytes of records from which on no more are read.
-
-        Returns:
-            The blocks up to the key from which on not all is known; those beyond; and by the number of each run how many of
-            its blocks were read.
-        """
-        heads = [(chain, 0, 0) for chain in chains]
-        queue = [(self.read(chain[0], 0).ends()[0], at) for at, chain in enumerate(chains)]
-        heapify(queue)
-        taken: list[Block] = []
-        counts: dict[int, int] = {}
-        size = 0
-        while queue and size < most:
-            _, place = heappop(queue)
-            chain, run, at = heads[place]
-            block = self.read(chain[run], at)
-            taken.append(block)
-            size += block.size
-            counts[chain[run].number] = at + 1
-            run, at = (run, at + 1) if at + 1 < len(chain[run].entries) else (run + 1, 0)
-            if run < len(chain):
-                heads[place] = (chain, run, at)
-                heappush(queue, (self.read(chain[run], at).ends()[0], place))
-        if not taken:
-            return [], [], {}
-        return *cut_after(merged(taken), queue[0][0] if queue else None), counts
-
-    def spread(self, runs: Sequence[Run], most: int) -> None:
-        directories = [self._table.runs[run.number] for run in runs]
-        cid = directories[0].cid
-        known, beyond, counts = self.beginning([[run] for run in directories], most)
-        for run in directories:
-            self.drop(run, counts.get(run.number, 0), Level.BEGUN)
-        self.insert(cid, known, level=Level.FINAL)
-        if beyond:
-            self.insert(cid, beyond, level=Level.BEGUN)
-
-    @property
-    def next_run(self) -> int:
-        """The number that the next run is given."""
-        return self._next_run
-
-    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False, level: int = Level.PUT) -> None:
-        stored = [block.encoded(Codec.ZSTD if is_merged else Codec.LZ4) for block in blocks]
-        directory = Directory.of(self._next_run, cid, self._next_block, blocks, stored, level)
-        rows = enumerate(stored, self._next_block)
-        self._connection.executemany("INSERT INTO blocks (id, data) VALUES (?, ?)", rows)
-        self._keep(directory)
-        self._next_block += len(stored)
-
-    def _keep(self, directory: Directory) -> int:
-        run = (directory.number, directory.cid, directory.digest.to_bytes(16, "little"), directory.to_bytes())
-        self._connection.execute("INSERT INTO runs (number, cid, digest, directory) VALUES (?, ?, ?, ?)", run)
-        self._added.append(directory)
-        self._next_run += 1
-        return directory.number
-
-    def finish(self) -> Table:
-        """Writes the state as it is after all that; gives the directories that are then there."""
-        table = self._table.changed(self._removed, self._added) if self._removed or self._added else self._table
-        state = State(
-            last_acq=self._last_acq,
-            generation=self._state.generation + 1,
-            next_run=self._next_run,
-            next_block=self._next_block,
-            runs=len(table.runs),
-            digest=table.digest,
-            next_put=self._next_put,
-            next_removal=self._next_removal,
-            puts_digest=self._puts_digest,
-            removals_digest=self._removals_digest,
-            is_open=True,  # also where a copy was restored over the file meanwhile
-        )
-        write_state(self._connection, state)
-        return table
+class _Transaction(Transaction):
+    def changed_state(self) -> State:
+        # Also where a copy was restored over the file meanwhile.
+        return msgspec.structs.replace(super().changed_state(), is_open=True)
 
 
 class SQLiteEngine:
@@ -435,7 +227,7 @@ class SQLiteEngine:
             _reachable[id(self)] = self._connections
 
     @contextmanager
-    def reading(self) -> Iterator[_Snapshot]:
+    def reading(self) -> Iterator[Snapshot]:
         """A snapshot, on a connection of its own."""
         self._check_open()
         with self._reader(), self._errors():
@@ -449,7 +241,9 @@ class SQLiteEngine:
             healthy = False
             try:
                 connection.execute("BEGIN")
-                yield _Snapshot(self, connection)
+                snapshot = Snapshot(self, SQLiteTables(connection))
+                assert snapshot.table is not None  # whoever asks less of a damaged file is told, too
+                yield snapshot
                 healthy = True
             except GeneratorExit:
                 healthy = True
@@ -464,9 +258,11 @@ class SQLiteEngine:
             writer = self._checked_writer()
             self._begin(writer, wait)
             try:
-                transaction = _Transaction(self, writer)
+                transaction = _Transaction(self, SQLiteTables(writer))
+                assert transaction.table is not None
                 yield transaction
-                table = transaction.finish()
+                transaction.finish()
+                table = transaction.changed_table()
             except BaseException:
                 _undo(writer)
                 raise
@@ -639,9 +435,9 @@ class SQLiteEngine:
                 return f"{path} was replaced by another file while it was open"
         return None
 
-    def table_of(self, connection: sqlite3.Connection, state: State) -> Table:
+    def table_of(self, tables: SQLiteTables, state: State) -> Table:
         """The directories of a state: those in memory, or read and checked."""
-        table = self._table
+        connection, table = tables.connection, self._table
         if table.matches(state):
             return table
         runs = {}
@@ -714,10 +510,10 @@ class SQLiteEngine:
             if had_journal:
                 check_journal(self._journal)
             state = read_state(connection)
-            self.table_of(connection, state)
+            self.table_of(SQLiteTables(connection), state)
             # Written and synced anew also when it is open already: what was there may never have reached the disk.
             if not state.is_open or had_journal:
-                write_state(connection, attrs.evolve(state, is_open=True, generation=state.generation + 1))
+                write_state(connection, msgspec.structs.replace(state, is_open=True, generation=state.generation + 1))
                 connection.execute("COMMIT")
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             else:
@@ -751,21 +547,26 @@ class SQLiteEngine:
         self._options = "mode=ro&readonly_shm=1"
         if self._journal.exists():
             if not Path(f"{self.path}-shm").exists():
-                raise StoreError(
-                    f"{self.path} has a journal that only a process with the right to write can take in; open it once "
-                    "without read_only, and close it",
-                    path=self.path,
-                )
+                raise self._only_for_writers()
+        elif _is_half_closed(self.path):
+            raise self._only_for_writers()
         elif self._lacks_journal:
             self._options = "mode=ro&immutable=1"
         connection = self._connect()
         try:
             check_schema(connection, early=self._takes_early)
-            self.table_of(connection, read_state(connection))
+            self.table_of(SQLiteTables(connection), read_state(connection))
         except BaseException:
             self._disconnect(connection)
             raise
         return connection
+
+    def _only_for_writers(self) -> StoreError:
+        return StoreError(
+            f"{self.path} has a journal that only a process with the right to write can take in; open it once "
+            "without read_only, and close it",
+            path=self.path,
+        )
 
     def _check_copy(self) -> None:
         """Makes sure that the file does not lack its journal."""
@@ -920,7 +721,7 @@ def _said_closed(connection: sqlite3.Connection) -> bool:
         if "locked" in str(error):
             return False
         raise
-    write_state(connection, attrs.evolve(read_state(connection), is_open=False))
+    write_state(connection, msgspec.structs.replace(read_state(connection), is_open=False))
     connection.execute("COMMIT")
     return True
 
@@ -1079,7 +880,8 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
                 if not journal.exists():
                     options = "mode=ro&immutable=1"
         has_journal = journal.exists() and journal.stat().st_size > 0
-        is_left = has_journal and not Path(f"{name}-shm").exists()
+        is_half_closed = not _OPENED[key] and _is_half_closed(name)
+        is_left = is_half_closed or (has_journal and not Path(f"{name}-shm").exists())
         if journal.exists() and not _look_at_journal(journal, found, alone=not _OPENED[key]):
             is_left = True
         if not is_mended and not is_left:
@@ -1104,6 +906,8 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
                 shutil.copyfile(path, copy)
                 if has_journal:
                     shutil.copyfile(journal, f"{copy}-wal")
+                if is_half_closed:
+                    shutil.copyfile(f"{name}-journal", f"{copy}-journal")
             if is_left and not is_mended:
                 is_mended = not _has_schema(str(copy), "mode=rw")
                 if is_mended:
@@ -1114,6 +918,19 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
             raise StoreError(f"{name} cannot be copied to {directory}: {error}", path=name) from error
         with _snapshot(str(copy), "mode=rw") as connection:
             yield connection
+
+
+def _is_half_closed(path: str) -> bool:
+    """Whether a process died while it closed a file: it left a journal that undoes what it wrote last."""
+    until = time.monotonic() + _CLOSING
+    while True:
+        try:
+            size = os.stat(f"{path}-journal").st_size  # noqa: PTH116 - half the time of Path.stat
+        except OSError:
+            return False
+        if time.monotonic() > until:
+            return size > 0
+        time.sleep(0.02)  # a process that is just closing it is not done yet
 
 
 @contextmanager
@@ -1174,7 +991,7 @@ def _look_at_journal(journal: Path, found: Callable[[str, str], object], *, alon
         except StoreCorruptError as error:
             if last:
                 found("journal", str(error))
-            time.sleep(0.05)
+            time.sleep(_WRITING)
         except FileNotFoundError:
             return True
         except OSError as error:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.batches import batches, scanned
 
 from tsmodel.keys import KeyRange
-from tsmodel.store import EmbeddedStore, sqlite
+from tsmodel.store import EmbeddedStore, tables
 from tsmodel.store.blocks import Block
 from tsmodel.store.cache import BlockCache
 from tsmodel.store.directory import checked_block
@@ -101,7 +101,7 @@ def put(store: EmbeddedStore, first: int, count: int = 10) -> None:
 def test_what_was_read_is_read_from_memory(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     put(store, 0)
     before = scanned(store)
-    monkeypatch.setattr(sqlite, "checked_block", lambda *_: pytest.fail("a block was read from the file"))
+    monkeypatch.setattr(tables, "checked_block", lambda *_: pytest.fail("a block was read from the file"))
     assert scanned(store) == before
     assert len(scanned(store, KeyRange.of(mid=(3, 5)))) == 2
 
@@ -111,7 +111,7 @@ def test_none_is_kept_where_none_may_be(path: Path) -> None:
     put(store, 0)
     verified: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sqlite, "checked_block", lambda *given: (verified.append(given[1]), checked_block(*given))[1])
+        patch.setattr(tables, "checked_block", lambda *given: (verified.append(given[1]), checked_block(*given))[1])
         assert len(scanned(store)) == len(scanned(store)) == 10
     assert len(verified) == 2
     store.close()

@@ -1,0 +1,460 @@
+"""What engines with tables have in common: runs, blocks and history, by a few statements.
+
+Rules kept here:
+
+* An engine says what its statements do (`Tables`), gives the directories that belong to a state, and knows transactions.
+  All else is the same for each of them: what a block, a run and a directory become, and what the state says of them.
+* Nothing that was read is believed without its checksum; see `store.directory`.
+* A run is *staged* before it is kept: its blocks are written, and nothing says yet that they are there. What is staged may
+  have acqs and marks that are counted from a base, which is known only when the run is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from heapq import heapify, heappop, heappush
+from typing import Any, Final, Protocol
+
+import attrs
+import msgspec
+import numpy.typing as npt
+
+from tsmodel.backend import PutInfo, Removal
+from tsmodel.errors import StoreCorruptError
+from tsmodel.keys import KeyRange
+from tsmodel.store.blocks import NO_BASE, Base, Block, cut_after, merged, uses_codec
+from tsmodel.store.cache import BlockCache
+from tsmodel.store.directory import Directory, Level, State, Table, checked_block, entries_of
+from tsmodel.store.engine import Change, Run
+from tsmodel.store.history import PUTS, REMOVALS, Kind
+from tsmodel.store.parts import Codec
+
+__all__ = ["Keeper", "Snapshot", "Staged", "Tables", "Transaction"]
+
+_READ_AHEAD: Final = 4 * 2**20
+"""Bytes of stored blocks that are fetched at once, where several are."""
+
+
+class Tables(Protocol):
+    """The tables of a store, within one transaction."""
+
+    @property
+    def at_once(self) -> int:
+        """How many blocks are best fetched at once."""
+        ...
+
+    def read_state(self) -> State:
+        """The state."""
+        ...
+
+    def write_state(self, state: State) -> None:
+        """Replaces the state."""
+        ...
+
+    def fetch_blocks(self, ids: Sequence[int]) -> dict[int, bytes]:
+        """What is stored of some blocks; those that are not there are left out."""
+        ...
+
+    def add_blocks(self, first: int, stored: Sequence[bytes]) -> None:
+        """Stores blocks under ids from `first` on."""
+        ...
+
+    def put_block(self, number: int, data: bytes) -> None:
+        """Replaces what is stored of a block."""
+        ...
+
+    def drop_blocks(self, first: int, last: int) -> None:
+        """Forgets the blocks from an id to another one, included."""
+        ...
+
+    def add_run(self, directory: Directory, generation: int) -> None:
+        """Stores the directory of a run that comes with this generation of the state."""
+        ...
+
+    def put_run(self, directory: Directory, generation: int) -> None:
+        """Replaces the directory of a run."""
+        ...
+
+    def drop_run(self, number: int, generation: int) -> None:
+        """Forgets the directory of a run."""
+        ...
+
+    def entries(self, kind: Kind[Any]) -> Iterator[tuple[Any, Any]]:
+        """Numbers of puts or removals, ascending, and what is stored of them."""
+        ...
+
+    def add_entry(self, kind: Kind[Any], number: int, data: bytes) -> None:
+        """Stores a put or a removal."""
+        ...
+
+    def put_entry(self, kind: Kind[Any], number: int, data: bytes) -> None:
+        """Replaces what is stored of a put or a removal."""
+        ...
+
+    def sizes(self) -> tuple[int, int]:
+        """Bytes that the store takes, and how many of them are free."""
+        ...
+
+
+class Keeper(Protocol):
+    """What an engine keeps between transactions."""
+
+    @property
+    def cache(self) -> BlockCache:
+        """Blocks that were read."""
+        ...
+
+    def table_of(self, tables: Any, state: State) -> Table:
+        """The directories of a state: those in memory, or read and checked."""
+        ...
+
+
+@attrs.frozen
+class Staged:
+    """A run whose blocks are written, and that is not kept yet.
+
+    Attributes:
+        number: its number.
+        cid: client id of all its records.
+        first: id of its first block.
+        entries: what the directory will say of its blocks; acqs are counted from the base.
+        level: what is to become of it.
+    """
+
+    number: int
+    cid: int
+    first: int
+    entries: npt.NDArray[Any]
+    level: int
+
+
+class Snapshot:
+    """What is in the tables, as one transaction sees it.
+
+    Args:
+        keeper: the engine.
+        tables: its statements, in this transaction.
+    """
+
+    def __init__(self, keeper: Keeper, tables: Any) -> None:
+        self._keeper = keeper
+        self._tables: Tables = tables
+        self._state: State = self._tables.read_state()
+        self._known: Table | None = None
+
+    @property
+    def state(self) -> State:
+        """What the store says as a whole."""
+        return self._state
+
+    @property
+    def table(self) -> Table:
+        """The directories of all runs."""
+        if self._known is None:
+            self._known = self._keeper.table_of(self._tables, self._state)
+        return self._known
+
+    def last_acq(self) -> int:
+        return self._state.last_acq
+
+    @property
+    def next_put(self) -> int:
+        return self._state.next_put
+
+    @property
+    def next_removal(self) -> int:
+        return self._state.next_removal
+
+    def puts(self) -> Iterator[PutInfo]:
+        return PUTS.read(self.history(PUTS), self._state.puts_digest)
+
+    def removals(self) -> Iterator[Removal]:
+        return REMOVALS.read(self.history(REMOVALS), self._state.removals_digest)
+
+    def history(self, kind: Kind[Any]) -> Iterator[tuple[Any, Any]]:
+        """What is stored of puts or removals, not checked: numbers and entries."""
+        return self._tables.entries(kind)
+
+    def blocks(self, box: KeyRange) -> Iterator[Block]:
+        cached = self._keeper.cache.scan()
+        for places in self._together(self.table.picked(box)):
+            # A block never changes, and this names it: the digest covers the run's number and what its blocks hold.
+            found = [cached.get((run.digest, at)) for run, at in places]
+            missing = [run.id_of(at) for (run, at), block in zip(places, found, strict=True) if block is None]
+            stored = self._tables.fetch_blocks(missing) if missing else {}
+            for (run, at), block in zip(places, found, strict=True):
+                if block is None:
+                    block = checked_block(run, at, _present(stored.pop(run.id_of(at), None), run.id_of(at)))
+                    cached.keep((run.digest, at), block)
+                yield block
+
+    def _together(self, picked: Iterator[tuple[Directory, int]]) -> Iterator[list[tuple[Directory, int]]]:
+        """Blocks that are fetched together: few at first, for whoever wants no more than some records."""
+        most = self._tables.at_once
+        if most == 1:
+            yield from ([place] for place in picked)
+            return
+        places: list[tuple[Directory, int]] = []
+        count, size = min(2, most), 0
+        for run, at in picked:
+            places.append((run, at))
+            size += int(run.entries["length"][at])
+            if len(places) >= count or size >= _READ_AHEAD:
+                yield places
+                places, size, count = [], 0, min(2 * count, most)
+        if places:
+            yield places
+
+    def stored(self, run: Directory, at: int) -> bytes:
+        """What is stored of a block, not checked.
+
+        Raises:
+            StoreCorruptError: when it is not there.
+        """
+        number = run.id_of(at)
+        return _present(self._tables.fetch_blocks([number]).get(number), number)
+
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of the store, and how many of them are free."""
+        return self._tables.sizes()
+
+    def read(self, run: Directory, at: int) -> Block:
+        """A block of a run."""
+        return checked_block(run, at, self.stored(run, at))
+
+
+class Transaction(Snapshot):
+    """A transaction that is alone in writing."""
+
+    def __init__(self, keeper: Keeper, tables: Any) -> None:
+        super().__init__(keeper, tables)
+        self._begin()
+
+    def _begin(self) -> None:
+        state = self._state
+        self._removed: dict[int, Directory] = {}
+        self._added: list[Directory] = []
+        self._last_acq = state.last_acq
+        self._next_run, self._next_block = state.next_run, state.next_block
+        self._next_put, self._next_removal = state.next_put, state.next_removal
+        self._puts_digest, self._removals_digest = state.puts_digest, state.removals_digest
+
+    def last_acq(self) -> int:
+        return self._last_acq
+
+    @property
+    def next_put(self) -> int:
+        return self._next_put
+
+    @property
+    def next_removal(self) -> int:
+        return self._next_removal
+
+    @property
+    def generation(self) -> int:
+        """The generation of the state that this transaction writes."""
+        return self._state.generation + 1
+
+    def keep_put(self, put: PutInfo, replaced: PutInfo | None = None) -> None:
+        data = PUTS.to_bytes(put)
+        if replaced is None:
+            self._tables.add_entry(PUTS, put.number, data)
+            self._next_put = put.number + 1
+        else:
+            self._tables.put_entry(PUTS, put.number, data)
+        self._puts_digest = PUTS.changed(self._puts_digest, data, None if replaced is None else PUTS.to_bytes(replaced))
+
+    def keep_removal(self, removal: Removal) -> None:
+        data = REMOVALS.to_bytes(removal)
+        self._tables.add_entry(REMOVALS, removal.number, data)
+        self._next_removal = removal.number + 1
+        self._removals_digest = REMOVALS.changed(self._removals_digest, data)
+
+    def rewrite(self, boxes: Sequence[KeyRange], change: Change) -> None:
+        picked: dict[int, dict[int, list[KeyRange]]] = {}
+        for box in boxes:
+            for run, at in self.table.picked(box):
+                picked.setdefault(run.number, {}).setdefault(at, []).append(box)
+        for number, places in picked.items():
+            run = self.table.runs[number]
+            changed: dict[int, npt.NDArray[Any] | None] = {}
+            for at, within in places.items():
+                self._rewrite_block(run, at, within, change, changed)
+            if not changed:
+                continue
+            new = run.replaced(changed)
+            self._removed[number] = run
+            if new is None:
+                self._tables.drop_run(number, self.generation)
+            else:
+                self._tables.put_run(new, self.generation)
+                self._added.append(new)
+
+    def _rewrite_block(
+        self,
+        run: Directory,
+        at: int,
+        within: Sequence[KeyRange],
+        change: Change,
+        changed: dict[int, npt.NDArray[Any] | None],
+    ) -> None:
+        """Changes a block; what its directory says of it from then on becomes part of `changed`."""
+        data, number = self.stored(run, at), run.id_of(at)
+        block = checked_block(run, at, data)
+        new = change(block, within)
+        if new is block:
+            return
+        if new is None:
+            self._tables.drop_blocks(number, number)
+            changed[at] = None
+            return
+        stored = new.encoded(Codec.LZ4 if uses_codec(memoryview(data), Codec.LZ4) else Codec.ZSTD, run.base)
+        self._tables.put_block(number, stored)
+        changed[at] = entries_of([new], [stored])[0]
+
+    def set_last_acq(self, acq: int) -> None:
+        self._last_acq = acq
+
+    def runs(self, cid: int) -> list[Run]:
+        return [Run(cid, run.number, run.rank, run.count, run.series, run.level) for run in self.table.of_cid(cid)]
+
+    def load(self, run: Run) -> list[Block]:
+        directory = self.table.runs[run.number]
+        ids = directory.ids.tolist()
+        stored = self._tables.fetch_blocks(ids)
+        return [checked_block(directory, at, _present(stored.pop(number, None), number)) for at, number in enumerate(ids)]
+
+    def remove(self, run: Run) -> None:
+        directory = self.table.runs[run.number]
+        self.drop(directory, len(directory.entries))
+
+    def drop(self, run: Directory, count: int, level: int | None = None) -> int | None:
+        """Forgets the first blocks of a run; gives the number of the run that holds the others, None for no others.
+
+        Args:
+            run: the run.
+            count: how many blocks are forgotten.
+            level: of the run that holds the others; None for the same.
+        """
+        if count:
+            self._tables.drop_blocks(run.first, run.id_of(count - 1))
+        self._tables.drop_run(run.number, self.generation)
+        self._removed[run.number] = run
+        if count == len(run.entries):
+            return None
+        number, _ = self._new_run(0)
+        self._add(run.behind(number, count, run.level if level is None else level))
+        return number
+
+    def beginning(
+        self, chains: Sequence[Sequence[Directory]], most: int
+    ) -> tuple[list[Block], list[Block], dict[int, int]]:
+        """What some chains of runs begin with, merged.
+
+        Args:
+            chains: runs that do not overlap within a chain, in order.
+            most: bytes of records from which on no more are read.
+
+        Returns:
+            The blocks up to the key from which on not all is known; those beyond; and by the number of each run how many of
+            its blocks were read.
+        """
+        heads = [(chain, 0, 0) for chain in chains]
+        queue = [(self.read(chain[0], 0).ends()[0], at) for at, chain in enumerate(chains)]
+        heapify(queue)
+        taken: list[Block] = []
+        counts: dict[int, int] = {}
+        size = 0
+        while queue and size < most:
+            _, place = heappop(queue)
+            chain, run, at = heads[place]
+            block = self.read(chain[run], at)
+            taken.append(block)
+            size += block.size
+            counts[chain[run].number] = at + 1
+            run, at = (run, at + 1) if at + 1 < len(chain[run].entries) else (run + 1, 0)
+            if run < len(chain):
+                heads[place] = (chain, run, at)
+                heappush(queue, (self.read(chain[run], at).ends()[0], place))
+        if not taken:
+            return [], [], {}
+        return *cut_after(merged(taken), queue[0][0] if queue else None), counts
+
+    def spread(self, runs: Sequence[Run], most: int) -> None:
+        directories = [self.table.runs[run.number] for run in runs]
+        cid = directories[0].cid
+        known, beyond, counts = self.beginning([[run] for run in directories], most)
+        staged = [self.stage(cid, known, level=Level.FINAL)]
+        if beyond:
+            staged.append(self.stage(cid, beyond, level=Level.BEGUN))
+        self.confirm(directories)
+        for run in directories:
+            self.drop(run, counts.get(run.number, 0), Level.BEGUN)
+        for each in staged:
+            self.keep(each)
+
+    def confirm(self, runs: Sequence[Directory]) -> None:
+        """Makes sure that some runs are still what they were when they were read, and are from then on."""
+
+    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False, level: int = Level.PUT) -> None:
+        self.keep(self.stage(cid, blocks, is_merged=is_merged, level=level))
+
+    def stage(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False, level: int = Level.PUT) -> Staged:
+        """Writes the blocks of a run, which is to be kept."""
+        stored = [block.encoded(Codec.ZSTD if is_merged else Codec.LZ4) for block in blocks]
+        number, first = self._new_run(len(stored))
+        self._tables.add_blocks(first, stored)
+        return Staged(number, cid, first, entries_of(blocks, stored), level)
+
+    def keep(self, staged: Staged, base: Base = NO_BASE) -> None:
+        """Keeps a run that was staged."""
+        entries = staged.entries
+        if base.acq:
+            for name in ("acq_min", "acq_max"):
+                entries[name] += base.acq
+        self._add(Directory.of_entries(staged.number, staged.cid, staged.first, entries, staged.level, base=base))
+
+    def _new_run(self, count: int) -> tuple[int, int]:
+        """The number of a new run, and the id of the first of so many blocks."""
+        number, first = self._next_run, self._next_block
+        self._next_run, self._next_block = number + 1, first + count
+        return number, first
+
+    def _add(self, directory: Directory) -> None:
+        self._tables.add_run(directory, self.generation)
+        self._added.append(directory)
+
+    def finish(self) -> State:
+        """Writes the state as it is after all that."""
+        state = self.changed_state()
+        self._tables.write_state(state)
+        return state
+
+    def changed_state(self) -> State:
+        """The state as it is after all that."""
+        gone, come = ([run.digest for run in runs] for runs in (self._removed.values(), self._added))
+        return msgspec.structs.replace(
+            self._state,
+            last_acq=self._last_acq,
+            generation=self.generation,
+            next_run=self._next_run,
+            next_block=self._next_block,
+            runs=self._state.runs - len(gone) + len(come),
+            digest=(self._state.digest - sum(gone) + sum(come)) % 2**128,
+            next_put=self._next_put,
+            next_removal=self._next_removal,
+            puts_digest=self._puts_digest,
+            removals_digest=self._removals_digest,
+        )
+
+    def changed_table(self) -> Table:
+        """The directories that are there after all that."""
+        if self._removed or self._added:
+            return self.table.changed(set(self._removed), self._added)
+        return self.table
+
+
+def _present(data: bytes | None, number: int) -> bytes:
+    if data is None:
+        raise StoreCorruptError(f"block {number} is not there")
+    return data
