@@ -2,11 +2,11 @@
 
 usage: python tests/crash/spool.py [--kills 600] [--seed 1] [--writers 2]
 
-Processes open `tstorage://...?spool=PATH` on one spool and flush puts over and over: of one record and of many, of several
-clients, the same put twice, with acqs of their own, and `unless_stored`. Each says when it begins a flush, and when the
-flush has returned. A proxy ends connections after any number of bytes, by a reset or in order, or refuses them. After a
-while each process is killed by SIGKILL, now and then the server, too. In between the spool is drained. Then the server must hold
-every put that was flushed, whole, as often as it was flushed, and for each cid in order.
+Processes open `tstorage://...?spool=PATH` on one spool and flush puts over and over: of one record and of many, of
+several clients, the same put twice, with acqs of their own, and `unless_stored`. Each says when it begins a flush, and
+when the flush has returned. A proxy ends connections after any number of bytes, by a reset or in order, or refuses
+them. After a while each process is killed by SIGKILL, now and then the server, too. In between the spool is drained.
+Then the server must hold every put that was flushed, whole, as often as it was flushed, and for each cid in order.
 """
 
 from __future__ import annotations

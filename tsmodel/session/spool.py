@@ -156,6 +156,7 @@ class Forwarder:
     Attributes:
         file: the spool.
         error: why the last attempt failed; None when it did not.
+        is_elsewhere: whether another drainer sends what waits.
         wake: is called when something was spooled.
     """
 
@@ -168,6 +169,7 @@ class Forwarder:
     def begin(self) -> None:
         """Knows of nothing that was sent, as in a process that was forked."""
         self.error: str | None = None
+        self.is_elsewhere = False
         self.wake: Callable[[], object] = lambda: None
         self._recent: list[tuple[int, npt.NDArray[np.uint64]]] = []
         self._latest = self._known = -(2**63)
@@ -240,7 +242,8 @@ class Forwarder:
                 lock.give_back()
                 self._fine()
                 return _IDLE, True
-            if not (yield Block(lock.take)):
+            self.is_elsewhere = not (yield Block(lock.take))
+            if self.is_elsewhere:
                 return _OTHERS, False
             yield from self._step()
         except Exception as error:  # noqa: BLE001 - the drainer goes on; the session shows it
@@ -253,14 +256,17 @@ class Forwarder:
 
         Args:
             seconds: how long; None for no limit.
-            while_fine: gives up when an attempt has failed.
+            while_fine: gives up when an attempt has failed, or when another drainer sends what waits.
         """
         until = None if seconds is None else time.monotonic() + seconds
+        is_hopeless = False
         while True:
             totals: Totals = yield Block(self.file.totals)
             if not totals.puts:
                 return True
-            if (until is not None and time.monotonic() >= until) or (while_fine and self.error is not None):
+            if while_fine:
+                is_hopeless = self.error is not None or self.is_elsewhere
+            if is_hopeless or (until is not None and time.monotonic() >= until):
                 return False
             yield Pause(_GLANCE)
 
@@ -326,7 +332,8 @@ class Forwarder:
             totals: Totals = yield Block(self.file.totals)
             while (acq := self._meets(batches, bound, totals.acked)) is not None:
                 bound = yield from committed(KeyRange(), acq, int(_LONGEST_WAIT * 1e9))
-        yield Block(partial(self.file.mark, numbers, bound))
+        if not (yield Block(partial(self.file.mark, numbers, bound))):
+            return
         sent, began = Sent(batches), now_ns()
         unstored = Unstored(batches, with_acq=first.with_acq) if first.unless_stored else None
         try:
@@ -334,7 +341,7 @@ class Forwarder:
         except Exception as error:
             if outcome(error, asked=sent.asked) == "unknown":
                 raise
-            yield Block(partial(self.file.mark, numbers, None))
+            yield Block(partial(self.file.settle, missing=numbers))
             if not isinstance(error, ServerError) or error.status in _LATER | _PATIENT:
                 raise
             yield from self._refused(head, error)

@@ -357,14 +357,20 @@ class SpoolFile:
                 taken.append(number)
             return [self._read(connection, number) for number in taken]
 
-    def mark(self, numbers: Sequence[int], bound: int | None) -> None:
-        """Says, durably, that puts are about to be sent, and an acq below which nothing of them is stored; or, with None,
-        that nothing of them is.
+    def mark(self, numbers: Sequence[int], bound: int) -> bool:
+        """Says, durably, that puts that wait are about to be sent, and an acq below which nothing of them is stored.
+
+        Returns:
+            Whether all of them still waited. If not, nothing is said of any: some were dropped for others.
         """
-        state = WAITING if bound is None else IN_DOUBT
         with self._connected(writes=True) as connection:
-            sql = "UPDATE puts SET state = ?, bound = ? WHERE number = ?"
-            connection.executemany(sql, [(state, bound, number) for number in numbers])
+            sql = "UPDATE puts SET state = ?, bound = ? WHERE number = ? AND state = ?"
+            rows = [(IN_DOUBT, bound, number, WAITING) for number in numbers]
+            if connection.executemany(sql, rows).rowcount == len(numbers):
+                return True
+            connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE")
+            return False
 
     def settle(
         self,
