@@ -288,7 +288,9 @@ def test_several_threads_flush(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
         assert session.drain("60s")
-        assert sorted((row.mid, row.cap) for row in session.query(Reading).all()) == [(m, n) for m in range(4) for n in range(5)]
+        assert sorted((row.mid, row.cap) for row in session.query(Reading).all()) == [
+            (m, n) for m in range(4) for n in range(5)
+        ]
 
 
 def test_an_interrupted_flush_is_in_the_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -473,7 +473,7 @@ class SpoolFile:
                 raise SessionError(f"put {damaged[0]} of {self.path} is damaged and cannot be sent; it can be discarded")
             rows = [row for row in rows if row[1] != "damaged"]
             for number, reason, bound in rows:
-                again = reason == "undecided" and not unchecked
+                again = reason == "undecided" and bound is not None and not unchecked
                 sql = "UPDATE puts SET state = ?, bound = ?, reason = NULL, detail = NULL WHERE number = ?"
                 connection.execute(sql, (IN_DOUBT if again else WAITING, bound if again else None, number))
             return len(rows)
@@ -560,7 +560,6 @@ class SpoolFile:
         if path.exists() and path.stat().st_size:
             return
         with self._told(), _AT_WORK, closing(_opened(self.path, "rwc")) as connection:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("BEGIN IMMEDIATE")
             if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 for statement in _statements(_SCHEMA):
@@ -654,6 +653,7 @@ def _opened(path: str, mode: str) -> sqlite3.Connection:
     uri = f"file:{quote(path.replace(os.sep, '/'))}?mode={mode}"
     connection = sqlite3.connect(uri, timeout=_BUSY_SECONDS, isolation_level=None, uri=True, check_same_thread=False)
     try:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file; so nothing may come before it
         connection.execute("PRAGMA journal_mode = PERSIST").fetchone()
         connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}").fetchone()
         connection.execute("PRAGMA synchronous = FULL")
