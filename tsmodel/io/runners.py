@@ -32,6 +32,7 @@ __all__ = [
     "Perform",
     "advance",
     "advance_async",
+    "in_thread",
     "items",
     "items_async",
     "perform",
@@ -255,8 +256,6 @@ async def perform_async(effect: Any) -> object:
         answer = effect.function()
         return await answer if isinstance(answer, Awaitable) else answer
     if kind is Block:
-        from tsmodel.io.threads import in_thread
-
         return await in_thread(effect.function)
     import asyncio
 
@@ -276,6 +275,21 @@ async def perform_async(effect: Any) -> object:
         with effect.told(partial(_told, changed)):
             return await asyncio.wait([changed], timeout=None if effect.seconds == float("inf") else effect.seconds)
     return _perform_at_once(effect)
+
+
+async def in_thread(work: Callable[[], R]) -> R:
+    """The result of `work`. A cancelled task waits for the thread too: what it works on must not be touched before."""
+    import asyncio
+
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        while not working.done():
+            await asyncio.wait([working])
+        if not working.cancelled():
+            working.exception()
+        raise
 
 
 def _told(changed: asyncio.Future[None]) -> None:

@@ -548,7 +548,7 @@ class SpoolFile:
             (held,) = connection.execute("SELECT sum(puts) FROM totals").fetchone()
             (free,) = connection.execute("PRAGMA freelist_count").fetchone()
             if not held and free > 64:
-                connection.execute("PRAGMA incremental_vacuum").fetchall()
+                connection.executescript("PRAGMA incremental_vacuum")  # `execute` takes one step of it
 
     def _create(self) -> None:
         """Creates the file unless it is there."""
