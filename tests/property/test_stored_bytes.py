@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.batches import batches, scanned
+from support.budget import examples
 from xxhash import xxh3_64_intdigest, xxh3_128_intdigest
 
 from tsmodel.errors import StoreCorruptError, StoreError
@@ -87,7 +88,7 @@ def everything(block: Block) -> None:
     assert len(block.rows()) == block.size
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(800))
 @given(st.sampled_from(BLOCKS), changes())
 def test_blocks_that_were_changed_below_their_checksum(stored: tuple[Block, bytes], change: Any) -> None:
     block, data = stored
@@ -120,7 +121,7 @@ def test_a_part_that_says_it_holds_more_than_there_can_be(codec: Codec, count: i
     assert most < 2**20
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(300))
 @given(st.sampled_from(BLOCKS), changes())
 def test_directories_that_were_changed_below_their_checksum(stored: tuple[Block, bytes], change: Any) -> None:
     block, data = stored

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import types
 from enum import IntEnum, IntFlag
@@ -11,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.foreign import CLIENTS, SANITIZED, STRICT, TOOLS, has_tool, program, run, write
+from support.commands import Done
+from support.foreign import CLIENTS, JAVA, JAVAC, SANITIZED, STRICT, TOOLS, has_tool, program, run, write
 from support.meter import LETTER, METER, Alarm, Letter, Meter
 
 import tsmodel as ts
 import tsmodel.client.payload_type
 from tsmodel import TSModel, TSStruct, field
+from tsmodel.cli import main
 from tsmodel.codegen import LANGUAGES, file_name, render, rendering
 from tsmodel.errors import MissingLibraryError, SchemaError
 from tsmodel.frames import libraries
@@ -66,8 +67,8 @@ def test_java(tmp_path: Path) -> None:
     write(Letter, "java", tmp_path)
     interface = CLIENTS / "java/industries/atende/ts/driver/PayloadType.java"
     sources = (interface, HERE / "drivers/Driver.java", "Meter.java", "Letter.java")
-    run("javac", "-Xlint:all", "-Werror", "-d", "classes", *sources, cwd=tmp_path)
-    assert run("java", "-cp", "classes", "Driver", METER_BYTES.hex(), LETTER_BYTES.hex(), cwd=tmp_path).splitlines() == [
+    run(*JAVAC, "-d", "classes", *sources, cwd=tmp_path)
+    assert run(*JAVA, "-cp", "classes", "Driver", METER_BYTES.hex(), LETTER_BYTES.hex(), cwd=tmp_path).splitlines() == [
         "-7 9223372036854775813 230.5 true BROKEN -3 true",
         "5 31 6 -1 1000000000 -1234 00112233445566778899aabbccddeeff",
         "[1.5, -2.5, 0.0] [ab, ] null -2 3.0",
@@ -252,8 +253,8 @@ def test_values_that_are_not_written(language: str, tmp_path: Path) -> None:
     size = Guarded.layout.size
     if language == "java":
         interface = CLIENTS / "java/industries/atende/ts/driver/PayloadType.java"
-        run("javac", "-Xlint:all", "-Werror", "-d", "classes", interface, "Main.java", "Guarded.java", cwd=tmp_path)
-        answers = run("java", "-cp", "classes", "Main", cwd=tmp_path).splitlines()
+        run(*JAVAC, "-d", "classes", interface, "Main.java", "Guarded.java", cwd=tmp_path)
+        answers = run(*JAVA, "-cp", "classes", "Main", cwd=tmp_path).splitlines()
     else:
         compiler = (
             ("gcc", "-std=c99", f"-I{CLIENTS / 'c'}") if language == "c" else ("g++", "-std=c++14", f"-I{CLIENTS / 'cpp'}")
@@ -481,31 +482,25 @@ def test_languages() -> None:
     assert all(Meter.fingerprint in render(Meter, language) for language in LANGUAGES)
 
 
-def test_the_command(tmp_path: Path) -> None:
-    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "tsmodel", "codegen", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
 
-    assert command("support.meter:Meter", "java").stdout == render(Meter, "java")
-    assert command("support.meter:Meter", "c", "-o", "meter.h").returncode == 0
+    def command(*arguments: str) -> Done:
+        return Done(main(["codegen", *arguments]), *capsys.readouterr())
+
+    assert command("support.meter:Meter", "java").out == render(Meter, "java")
+    assert command("support.meter:Meter", "c", "-o", "meter.h").status == 0
     assert (tmp_path / "meter.h").read_text() == render(Meter, "c")
     (tmp_path / "sources").mkdir()
-    assert command("support.meter:Meter", "java", "-o", "sources").returncode == 0
+    assert command("support.meter:Meter", "java", "-o", "sources").status == 0
     assert (tmp_path / "sources/Meter.java").read_text() == render(Meter, "java")
-    spaced = command("support.meter:Meter", "c++", "--namespace", "acme::meters").stdout
+    spaced = command("support.meter:Meter", "c++", "--namespace", "acme::meters").out
     assert spaced == render(Meter, "c++", namespace="acme::meters")
     several = command("support.meter", "c")
-    assert (several.returncode, several.stdout) == (1, "")
-    assert "say one of support.meter:Meter, support.meter:Letter" in several.stderr
-    assert "no owner for the memory" in command("support.meter:Letter", "c").stderr
-    assert "cannot be written" in command("support.meter:Meter", "c", "-o", "missing/meter.h").stderr
+    assert (several.status, several.out) == (1, "")
+    assert "say one of support.meter:Meter, support.meter:Letter" in several.err
+    assert "no owner for the memory" in command("support.meter:Letter", "c").err
+    assert "cannot be written" in command("support.meter:Meter", "c", "-o", "missing/meter.h").err
 
 
 def named(name: str, kind: str) -> Any:
