@@ -316,7 +316,7 @@ class Transaction(Snapshot):
         self._last_acq = acq
 
     def runs(self, cid: int) -> list[Run]:
-        return [Run(cid, run.number, run.rank, run.count, run.series, run.level) for run in self.table.of_cid(cid)]
+        return [run.described for run in self.table.of_cid(cid)]
 
     def load(self, run: Run) -> list[Block]:
         directory = self.table.runs[run.number]
