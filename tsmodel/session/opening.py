@@ -47,9 +47,11 @@ def connect(
             `"tstorage://host:port"` (port 2025 by default) for a TStorage server, or `"tstorage://a:2025,b:2025"` for one
             with several connectors, over which operations are spread; `"postgresql://user@host/db?schema=tsmodel"` for a
             schema of a PostgreSQL database, whose tables are created when absent; None for the value of the environment
-            variable TSMODEL_URL. A server's URL takes options behind a `?`: `timeout=seconds` for each wait, `pool=16` for the most
-            connections at once, `pool_timeout=seconds` (30 by default) for waiting until one of them is free, `tls=1` for
-            TLS, then `ca=file` for the authorities to trust, `cert=file` and `key=file` for a certificate of one's own.
+            variable TSMODEL_URL. A TStorage server's URL takes options behind a `?`: `timeout=seconds` for each wait,
+            `pool=16` for the most connections at once, `pool_timeout=seconds` (30 by default) for waiting until one of them
+            is free, `tls=1` for TLS, then `ca=file` for the authorities to trust, `cert=file` and `key=file` for a
+            certificate of one's own. That of a database takes `schema`, `pool`, `pool_timeout`, `read_only` and `create`;
+            all else is libpq's: `sslmode`, `target_session_attrs`, ...
         batch_size: records collected before they are stored without waiting for `flush`.
         batch_bytes: the same in bytes of their records; those of models of variable size are estimated. None: no limit.
         batch_age: stores when the oldest record has waited this long, "30s" say. Looked at whenever something is added.

@@ -142,6 +142,11 @@ class Snapshot:
         self._known: Table | None = None
 
     @property
+    def tables(self) -> Any:
+        """The statements of the engine."""
+        return self._tables
+
+    @property
     def state(self) -> State:
         """What the store says as a whole."""
         return self._state

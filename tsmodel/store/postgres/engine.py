@@ -36,7 +36,7 @@ from tsmodel.errors import (
 from tsmodel.forking import in_child
 from tsmodel.store.cache import BlockCache
 from tsmodel.store.directory import Directory, State, Table
-from tsmodel.store.engine import EngineBusyError
+from tsmodel.store.engine import EngineBusyError, SupersededError
 from tsmodel.store.postgres.options import Database
 from tsmodel.store.postgres.statements import FORMAT_VERSION, PostgresTables, Schema
 from tsmodel.store.tables import Snapshot, Transaction
@@ -44,7 +44,7 @@ from tsmodel.store.tables import Snapshot, Transaction
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["PostgresEngine", "PostgresTransaction", "SupersededError"]
+__all__ = ["PostgresEngine", "PostgresTransaction"]
 
 _CONNECTING: Final = 10
 """Seconds to wait for a connection, unless the URL says something else."""
@@ -67,10 +67,6 @@ _SETTINGS: Final = (
 _GONE: Final = ("57P", "08", "53300", "25006")
 """Beginnings of the codes of errors after which another connection may do: the server ends or begins, has no connection to
 spare, or has become a standby."""
-
-
-class SupersededError(Exception):
-    """Runs that were to be merged have changed meanwhile. For the store only; nobody else gets to see it."""
 
 
 class PostgresTransaction(Transaction):
@@ -427,8 +423,12 @@ class PostgresEngine:
     def _format_of(self, connection: Connection[Any]) -> int | None:
         """The version of the tables; None where there are none."""
         state = self._schema.of("state")
-        row = connection.execute("SELECT to_regclass(%s)::text", (state,)).fetchone()
-        if row is None or row[0] is None:
+        # Not to_regclass(): within a transaction it goes on to say that there is nothing.
+        there = (
+            "SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = %s AND c.relname = 'state'"
+        )
+        if connection.execute(there, (self._schema.name,)).fetchone() is None:
             return None
         try:
             row = connection.execute(f"SELECT format FROM {state} WHERE one").fetchone()

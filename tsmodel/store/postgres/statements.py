@@ -193,6 +193,15 @@ class PostgresTables:
         """Number, cid and digest of each run."""
         return self._all(f"SELECT number, cid, digest FROM {self.schema.of('runs')}")
 
+    def run_rows(self) -> dict[int, tuple[int, bytes, bytes]]:
+        """cid, digest and directory of each run, by its number."""
+        query = f"SELECT number, cid, digest, directory FROM {self.schema.of('runs')}"
+        return {number: (cid, digest, directory) for number, cid, digest, directory in self._all(query)}
+
+    def block_ids(self) -> list[int]:
+        """The ids of all blocks."""
+        return [number for (number,) in self._all(f"SELECT id FROM {self.schema.of('blocks')} ORDER BY id")]
+
     def directories(self, numbers: Sequence[int]) -> dict[int, bytes]:
         """The directories of some runs."""
         query = f"SELECT number, directory FROM {self.schema.of('runs')} WHERE number = ANY(%b)"

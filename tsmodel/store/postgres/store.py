@@ -21,10 +21,10 @@ from tsmodel.errors import StoreError, TransportError
 from tsmodel.keys import LIMITS
 from tsmodel.store.blocks import Base, merged_runs
 from tsmodel.store.directory import Level
-from tsmodel.store.engine import Run, Writing
+from tsmodel.store.engine import Run, SupersededError, Writing
 from tsmodel.store.intake import Arrived, Put, runs_of
 from tsmodel.store.merging import MergePolicy
-from tsmodel.store.postgres.engine import PostgresEngine, PostgresTransaction, SupersededError
+from tsmodel.store.postgres.engine import PostgresEngine, PostgresTransaction
 from tsmodel.store.postgres.options import Database
 from tsmodel.store.store import EmbeddedStore
 from tsmodel.store.tables import Staged
