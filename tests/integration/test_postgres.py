@@ -16,6 +16,7 @@ from support.postgres import database, needed, server
 from support.proxy import Cut, proxied
 
 from tsmodel import Int32, Retry, TSModel, connect
+from tsmodel.cli import main
 from tsmodel.errors import (
     MissingLibraryError,
     PoolTimeoutError,
@@ -28,8 +29,10 @@ from tsmodel.errors import (
     WriteError,
 )
 from tsmodel.keys import KeyRange
+from tsmodel.server import serve_in_thread
 from tsmodel.session.opening import open_backend
 from tsmodel.store.blocks import NO_BASE
+from tsmodel.store.care import compact, info_of, verify_store
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.postgres import PostgresStore, engine
 from tsmodel.store.postgres.engine import PostgresEngine
@@ -268,8 +271,12 @@ def test_damage_is_found(url: str, statement: str, what: str) -> None:
         for number in range(3):
             put(store, number)
     server().execute(statement.replace("{}", schema_in(url)))
-    with closing(open_backend(url)) as store, pytest.raises(StoreCorruptError, match=what):
-        scanned(store)
+    with closing(open_backend(url)) as store:
+        with pytest.raises(StoreCorruptError, match=what):
+            scanned(store)
+        assert isinstance(store, PostgresStore)
+        if not statement.startswith("UPDATE {}.state"):
+            assert not verify_store(store).is_whole
 
 
 def test_connections_that_were_lost_meanwhile(url: str) -> None:
@@ -379,3 +386,86 @@ def test_a_forked_process_opens_its_own_connections(url: str) -> None:
         assert in_child(child) == "None"
         put(store, 3)
         assert mids(store) == [1, 2, 3]
+
+
+def test_a_store_is_looked_after(url: str) -> None:
+    with closing(opened(url)) as store:
+        for number in range(100):
+            put(store, number)
+        store.append(batches([(2, 5, 0, n, 7, b"a") for n in range(5)], with_acq=True), with_acq=True)
+        store.remove([KeyRange.of(mid=(3, 5))])
+        before = scanned(store)
+        assert len(before) == 98 * 3 + 5
+        told = info_of(store)
+        assert (told.records, told.series, told.puts, told.removals) == (len(before), 99, 101, 1)
+        assert told.file_bytes > told.stored > 0
+        seen: list[tuple[int, int]] = []
+        found = verify_store(store, lambda done, total: seen.append((done, total)))
+        assert found.is_whole, str(found)
+        assert (found.records, found.ahead) == (len(before), 0)
+        assert seen[-1][0] == seen[-1][1] > 0
+        done = compact(store)
+        assert done.runs_after == 2 < done.runs_before
+        assert scanned(store) == before
+        assert verify_store(store).is_whole
+        assert store.undo([store.puts()[7].id, store.puts()[100].id]) == 8
+        assert verify_store(store).is_whole
+
+
+def test_merging_and_compaction_that_others_come_in_between(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that were changed while they were merged are as they were changed."""
+    with closing(opened(url, fan_in=1000)) as store, closing(opened(url, fan_in=4)) as other:
+        for number in range(20):
+            put(store, number)
+        confirm = engine.PostgresTransaction.confirm
+        gone = iter(range(20))
+
+        def late(transaction: Any, runs: Any) -> None:
+            if not transaction.is_locked and (mid := next(gone, 20)) < 3:
+                store.remove([KeyRange.of(mid=(mid, mid + 1))])
+            confirm(transaction, runs)
+
+        monkeypatch.setattr(engine.PostgresTransaction, "confirm", late)
+        other.tend()
+        assert mids(other) == list(range(1, 20))
+        compact(other)
+        assert next(gone, 20) > 3
+        assert mids(store) == list(range(3, 20))
+        with other.engine.reading() as snapshot:
+            assert len(snapshot.table.runs) == 1
+        assert verify_store(other).is_whole
+
+
+def test_clients_of_tstorage_are_served_from_it(url: str) -> None:
+    with serve_in_thread(url) as (host, port), connect(f"tstorage://{host}:{port}?timeout=20") as session:
+        session.add_all([Reading(cid=1, mid=n, cap=1, counter=n) for n in range(3)])
+        assert session.flush().count == 3
+        assert session.query(Reading).count() == 3
+    with connect(url) as session:
+        assert session.query(Reading).count() == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["info"], "records           0"),
+        (["verify"], "0 records in 0 blocks of 0 runs"),
+        (["compact"], "0 runs now"),
+        (["doctor"], "has tables of tsmodel"),
+    ],
+)
+def test_commands(url: str, arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    secret = url.replace("postgres@", "postgres:geheim@")
+    assert main([*arguments, secret]) == 1
+    assert "`tsmodel init`" in "".join(capsys.readouterr())
+    assert main(["init", secret]) == 0
+    assert main(["init", secret]) == 0
+    assert main([*arguments, secret]) == 0
+    said = "".join(capsys.readouterr())
+    assert expected in said
+    assert "geheim" not in said
+
+
+def test_commands_that_are_for_files(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["backup", url, "copy.tsdb"]) == 2
+    assert "pg_dump" in capsys.readouterr().err

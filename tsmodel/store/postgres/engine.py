@@ -478,7 +478,7 @@ class PostgresEngine:
             ) from error
         except psycopg.errors.InsufficientPrivilege as error:
             raise StoreError(
-                f"{self.path}: {_said(error)}{consequence}; docs/from-one-file-to-a-cluster.md lists the privileges",
+                f"{self.path}: {_said(error)}{consequence}; the guide `From one file to a cluster` lists the privileges",
                 path=self.path,
             ) from error
         except psycopg.OperationalError as error:
