@@ -14,9 +14,9 @@ Rules kept here:
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 import numpy.typing as npt
@@ -28,11 +28,13 @@ from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.wire.chunk import Batch, Chunk
 from tsmodel.wire.unstored import Unstored
 
+if TYPE_CHECKING:
+    from tsmodel.io.runners import AsyncScan
+
 __all__ = [
     "AcqInterval",
     "AsyncBackend",
     "AsyncRemover",
-    "AsyncScan",
     "Backend",
     "Batch",
     "Predicate",
@@ -193,48 +195,6 @@ class Scan:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-class AsyncScan:
-    """The chunks of a key range, as an asynchronous iterator; otherwise as `Scan`.
-
-    Args:
-        chunks: generator of chunks and, last, of the range's acq.
-    """
-
-    def __init__(self, chunks: AsyncGenerator[Chunk | int, None]) -> None:
-        self._chunks = chunks
-        self._acq: int | None = None
-
-    @property
-    def acq(self) -> int:
-        """See `Scan.acq`."""
-        if self._acq is None:
-            raise LocalProtocolError("the acq of a scan is known only after its last chunk")
-        return self._acq
-
-    def __aiter__(self) -> AsyncIterator[Chunk]:
-        return self
-
-    async def __anext__(self) -> Chunk:
-        found = await anext(self._chunks)
-        if isinstance(found, int):
-            self._acq = found
-            await self._chunks.aclose()
-            raise StopAsyncIteration
-        return found
-
-    async def close(self) -> None:
-        """Stops the scan and releases what it holds."""
-        await self._chunks.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
 
 class Spare:

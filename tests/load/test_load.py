@@ -14,7 +14,7 @@ from load import run
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM is what ends the server")
 def test_nothing_is_lost_under_load(tmp_path: Path) -> None:
-    report = run(connections=60, seconds=4, pause=0.05, directory=tmp_path)
+    report = run(connections=60, seconds=2.5, pause=0.05, directory=tmp_path)
     assert report["failures"] == []
     assert (report["lost"], report["twice"]) == (0, 0)
     assert report["records"] > 0

@@ -102,7 +102,7 @@ def prepared(store: EmbeddedStore, sent: list[Batch], with_acq: bool) -> Put:
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(
     groups=st.lists(st.lists(puts, max_size=6), max_size=6),
     fan_in=st.sampled_from([2, 8]),

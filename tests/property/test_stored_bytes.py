@@ -13,11 +13,13 @@ from random import Random
 from typing import Any
 
 import attrs
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.batches import batches, scanned
+from support.budget import examples
 from xxhash import xxh3_64_intdigest, xxh3_128_intdigest
 
 from tsmodel.errors import StoreCorruptError, StoreError
@@ -86,7 +88,7 @@ def everything(block: Block) -> None:
     assert len(block.rows()) == block.size
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(800))
 @given(st.sampled_from(BLOCKS), changes())
 def test_blocks_that_were_changed_below_their_checksum(stored: tuple[Block, bytes], change: Any) -> None:
     block, data = stored
@@ -119,7 +121,7 @@ def test_a_part_that_says_it_holds_more_than_there_can_be(codec: Codec, count: i
     assert most < 2**20
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(300))
 @given(st.sampled_from(BLOCKS), changes())
 def test_directories_that_were_changed_below_their_checksum(stored: tuple[Block, bytes], change: Any) -> None:
     block, data = stored
@@ -199,7 +201,7 @@ def forge(connection: sqlite3.Connection, what: str, change: Any) -> None:
     after = xxh3_128_intdigest(data)
     connection.execute("UPDATE runs SET directory = ?, digest = ?", (data, after.to_bytes(16, "little")))
     connection.execute("DELETE FROM runs WHERE number != ?", (number,))
-    write_state(connection, attrs.evolve(state, runs=1, digest=after))
+    write_state(connection, msgspec.structs.replace(state, runs=1, digest=after))
 
 
 def reading(path: Path) -> None:

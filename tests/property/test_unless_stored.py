@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 from support.sessions import EVERYWHERE, opened_at
 
 from tsmodel import Float32, Int16, Receipt, Text, TSModel
@@ -53,7 +54,7 @@ def put(session: Any, rows: list[TSModel], *, unless_stored: bool, keep_acq: boo
 
 
 @pytest.mark.parametrize(("backend", "kind"), EVERYWHERE)
-@settings(max_examples=25)
+@settings(max_examples=examples(60))
 @given(puts=puts)
 def test_only_what_is_new_is_stored(backend: str, kind: str, puts: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as directory, opened_at(backend, kind, Path(directory)) as session:

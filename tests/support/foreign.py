@@ -178,6 +178,10 @@ HEADERS = [
 """What a program may include before a generated header, with all macros that come along."""
 INCLUDED = "".join(f"#include <{name}.h>\n" for name in HEADERS)
 
+QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+"""Programs that run for a second are not worth optimising."""
+JAVA = ("java", *QUICK)
+JAVAC = ("javac", *(f"-J{option}" for option in QUICK), "-Xlint:all", "-Werror")
 TOOLS = {"c": "gcc", "c++": "g++", "java": "javac"}
 
 
@@ -253,5 +257,5 @@ def _java(models: Sequence[type[Any]], directory: Path) -> list[str]:
     (directory / "Main.java").write_text(JAVA_MAIN.format(made=made))
     sources = [file_name(model, "java") for model in models]
     interface = CLIENTS / "java/industries/atende/ts/driver/PayloadType.java"
-    run("javac", "-Xlint:all", "-Werror", "-d", "classes", interface, "Main.java", *sources, cwd=directory)
-    return ["java", "-cp", "classes", "Main"]
+    run(*JAVAC, "-d", "classes", interface, "Main.java", *sources, cwd=directory)
+    return [*JAVA, "-cp", "classes", "Main"]

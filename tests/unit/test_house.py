@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -37,7 +39,6 @@ ROOMS = (
 )
 DRIVERS = {
     "cli/checks.py",
-    "query/fetching.py",
     "server/listener.py",
     "server/operating.py",
     "server/tls.py",
@@ -47,17 +48,13 @@ DRIVERS = {
 }
 """Modules outside of `io` that wait for sockets, threads or tasks themselves."""
 AWAITING = {
-    "backend.py",
     "client/tstorage.py",
     "client/channel_async.py",
-    "query/executor.py",
-    "query/fetching.py",
     "query/following.py",
     "query/query_async.py",
     "query/resample.py",
     "query/select.py",
     "session/flushing.py",
-    "session/observing.py",
     "session/opening.py",
     "session/session_async.py",
 }
@@ -67,6 +64,7 @@ ONLY_FOR_TYPES = {
     ("errors", "backend"),
     ("errors", "keys"),
     ("errors", "model"),
+    ("backend", "io"),
     ("model", "interop"),
     ("model", "query"),
     ("types", "interop"),
@@ -81,25 +79,15 @@ def faults(package: Path) -> Iterator[str]:
     """All violations of the house rules in a package's tree."""
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package).as_posix()
-        source = path.read_text()
         room = name.split("/")[0].removesuffix(".py")
         if room in ("__init__", "__main__"):
             continue
         if room not in ROOMS:
             yield f"{name}: {room} is not a room"
             continue
-        tree = ast.parse(source)
-        for_types = {
-            id(node)
-            for block in ast.walk(tree)
-            if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
-            for statement in block.body
-            for node in ast.walk(statement)
-        }
-        late = {id(node) for function in functions(tree) for node in ast.walk(function)}
-        for node, imported in imports(tree):
+        for node, imported, is_for_types, is_late in imports(path.read_text()):
             top, _, rest = imported.partition(".")
-            if top in IO_MODULES and room != "io" and name not in DRIVERS and id(node) not in for_types:
+            if top in IO_MODULES and room != "io" and name not in DRIVERS and not is_for_types:
                 yield f"{name}:{node.lineno}: imports {imported}; only io and what serves know sockets"
             if top != package.name:
                 continue
@@ -108,23 +96,54 @@ def faults(package: Path) -> Iterator[str]:
                 yield f"{name}:{node.lineno}: imports {imported}, which is not in a room"
             elif (
                 ROOMS.index(other) > ROOMS.index(room)
-                and not (id(node) in for_types and (room, other) in ONLY_FOR_TYPES)
-                and not (id(node) in late and (room, other) in LATE)
+                and not (is_for_types and (room, other) in ONLY_FOR_TYPES)
+                and not (is_late and (room, other) in LATE)
             ):
                 yield f"{name}:{node.lineno}: {room} imports {other}, which stands below it"
 
 
-def imports(tree: ast.AST) -> Iterator[tuple[ast.stmt, str]]:
-    for node in ast.walk(tree):
+class Import(NamedTuple):
+    """An import of a module.
+
+    Attributes:
+        node: where it stands.
+        module: what is imported, or from where.
+        is_for_types: whether only checkers see it.
+        is_late: whether it is inside a function.
+    """
+
+    node: ast.stmt
+    module: str
+    is_for_types: bool
+    is_late: bool
+
+
+@cache
+def parsed(source: str) -> ast.Module:
+    """The tree of a module: several tests look at the same ones."""
+    return ast.parse(source)
+
+
+@cache
+def imports(source: str) -> list[Import]:
+    """All imports of a module."""
+    found: list[Import] = []
+
+    def visit(node: ast.AST, is_for_types: bool, is_late: bool) -> None:
         if isinstance(node, ast.Import):
-            yield from ((node, alias.name) for alias in node.names)
+            found.extend(Import(node, alias.name, is_for_types, is_late) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            yield node, node.module or ""
+            found.append(Import(node, node.module or "", is_for_types, is_late))
+        elif isinstance(node, ast.stmt | ast.Module | ast.ExceptHandler | ast.match_case):
+            checked = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+            inner = is_late or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            for name, value in ast.iter_fields(node):
+                for each in value if isinstance(value, list) else ():
+                    visit(each, is_for_types or (checked and name == "body"), inner)
 
-
-def functions(tree: ast.AST) -> list[ast.FunctionDef]:
-    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    visit(parsed(source), is_for_types=False, is_late=False)
+    return found
 
 
 def cycles(package: Path) -> list[list[str]]:
@@ -132,16 +151,12 @@ def cycles(package: Path) -> list[list[str]]:
     edges: dict[str, set[str]] = {}
     for path in package.rglob("*.py"):
         module = ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
-        tree = ast.parse(path.read_text())
-        for block in ast.walk(tree):
-            if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING":
-                block.body = [ast.Pass()]
         room = module.split(".")[1] if "." in module else ""
-        late = {id(node) for function in functions(tree) for node in ast.walk(function)}
         edges[module] = {
-            imported
-            for node, imported in imports(tree)
-            if id(node) not in late or (room, imported.split(".")[1:2]) not in [(a, [b]) for a, b in LATE]
+            each.module
+            for each in imports(path.read_text())
+            if not each.is_for_types
+            and not (each.is_late and (room, each.module.split(".")[1:2]) in [(a, [b]) for a, b in LATE])
         }
     found = []
 
@@ -218,7 +233,7 @@ def test_only_io_and_shells_await() -> None:
     awaiting = {
         path.relative_to(package).as_posix()
         for path in package.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(parsed(path.read_text()))
         if isinstance(node, (ast.Await, ast.AsyncFor, ast.AsyncWith))
     }
     assert {name for name in awaiting if not name.startswith(("io/", "testing/", "web/"))} == AWAITING

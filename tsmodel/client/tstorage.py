@@ -12,15 +12,16 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
-from tsmodel.backend import AcqInterval, AsyncScan, Batch, Scan, Spare
+from tsmodel.backend import AcqInterval, Batch, Scan, Spare
 from tsmodel.client.operations import Operation, get, get_acq, put
 from tsmodel.io.connections import refusal_error
 from tsmodel.io.effects import Work
 from tsmodel.io.pool import PoolOptions, PoolState
 from tsmodel.io.retry import ONCE, Retry, again
-from tsmodel.io.runners import perform, perform_async, run, run_async, stream, stream_async
+from tsmodel.io.runners import AsyncScan, perform, perform_async, run, run_async, stream, stream_async
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.client_role import GetEvent
@@ -52,14 +53,14 @@ class _Requests:
         yield from again(lambda: self._pool.connected(_nothing), self._retry)
 
     def _scanned(self, box: KeyRange, feed: Callable[[Chunk], object] | None = None) -> Work[int]:
-        """Emits the chunks of a range, or feeds them to a function, and comes to its acq."""
+        """Emits the chunks of a range, or feeds them to a function. The result is the range's acq."""
         if box.is_empty:
             return box.max.acq
         operation: Operation[GetEvent]
 
         def attempt() -> Work[Any]:
             nonlocal operation
-            operation = get(box.min, box.max, feed=feed)
+            operation = get(box.min, box.max, take=None if feed is None else partial(_fed, feed))
             return self._answered(operation)
 
         def failed(error: Exception, _: float | None) -> None:
@@ -96,9 +97,14 @@ class _Requests:
             connection.close()
 
 
+def _fed(feed: Callable[[Chunk], object], event: GetEvent) -> Work[None]:
+    if isinstance(event, Chunk):
+        feed(event)
+    yield from ()
+
+
 def _nothing(_: object) -> Work[None]:
-    return
-    yield
+    yield from ()
 
 
 class TStorageBackend(_Requests):

@@ -1,36 +1,30 @@
 """Serializers in other languages: a model's payload for the official clients in C, C++, Java, C# and Python.
 
-Imports here point downward: `plan` and `planning` (a layout as steps), `language` (how a language writes
-things), `emitting` (what is read and written, in all of them), `c_family` and `managed`, languages.
+A model's layout becomes a description of what to read and write (`description`, `tsmodel.types.kinds`), the same for all
+languages. A language says how types and names look in it (`languages`, `naming`); its template is the file to be made, with
+gaps for the fields (`templates`, `rendering`).
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-from tsmodel.codegen.c import CEmitter
-from tsmodel.codegen.cpp import CppEmitter
-from tsmodel.codegen.csharp import CSharpEmitter
-from tsmodel.codegen.emitting import Emitter
-from tsmodel.codegen.java import JavaEmitter
-from tsmodel.codegen.planning import planned
-from tsmodel.codegen.python import PythonEmitter
+from tsmodel.codegen.description import described
+from tsmodel.codegen.languages import LANGUAGES as _LANGUAGES
+from tsmodel.codegen.languages import Language
+from tsmodel.codegen.naming import Identifiers
+from tsmodel.codegen.rendering import source_of
 from tsmodel.errors import SchemaError
 from tsmodel.model import TSModel
 from tsmodel.model.meta import schema_of
 
 __all__ = ["LANGUAGES", "file_name", "render"]
 
-_EMITTERS: Final[dict[str, type[Emitter]]] = {
-    "c": CEmitter,
-    "c++": CppEmitter,
-    "java": JavaEmitter,
-    "c#": CSharpEmitter,
-    "python": PythonEmitter,
-}
 _ALIASES: Final = {"cpp": "c++", "cxx": "c++", "csharp": "c#", "cs": "c#", "py": "python"}
+_NAMESPACE: Final = re.compile("[A-Za-z][A-Za-z0-9_]*")
 
-LANGUAGES: Final = tuple(_EMITTERS)
+LANGUAGES: Final = tuple(_LANGUAGES)
 """Names of the languages."""
 
 
@@ -47,8 +41,12 @@ def render(model: type[TSModel], language: str, *, namespace: str | None = None)
 
     Raises:
         SchemaError: when the language cannot express the model, or `language` is none of these.
+        MissingLibraryError: when Jinja2 is not installed, which the extra `codegen` brings along.
     """
-    return _emitter(model, language, namespace).source()
+    found = _language(language)
+    names = _namespace(namespace, found)
+    _check_concrete(model)
+    return source_of(model, described(model), found, names)
 
 
 def file_name(model: type[TSModel], language: str) -> str:
@@ -60,19 +58,33 @@ def file_name(model: type[TSModel], language: str) -> str:
     Raises:
         SchemaError: as for `render`.
     """
-    emitter = _emitter(model, language, None)
-    return f"{emitter.type_name(emitter.structure.name)}.{emitter.suffix}"
+    found = _language(language)
+    _check_concrete(model)
+    payload = described(model)
+    return f"{Identifiers(found, model, payload).type_name(payload.name)}.{found.suffix}"
 
 
-def _emitter(model: type[TSModel], language: str, namespace: str | None) -> Emitter:
+def _language(language: str) -> Language:
     name = language.lower() if isinstance(language, str) else language
-    name = _ALIASES.get(name, name)
-    emitter = _EMITTERS.get(name)
-    if emitter is None:
+    found = _LANGUAGES.get(_ALIASES.get(name, name))
+    if found is None:
         raise SchemaError(f"no code is made for {language!r}; languages are {', '.join(LANGUAGES)}")
-    if namespace is not None and name != "c++":
-        raise SchemaError(f"namespace={namespace!r} is for C++, and not for {language}")
+    return found
+
+
+def _namespace(namespace: str | None, language: Language) -> tuple[str, ...]:
+    if namespace is None:
+        return ()
+    if language.name != "C++":
+        raise SchemaError(f"namespace={namespace!r} is for C++, and not for {language.name}")
+    names = tuple(namespace.split("::"))
+    for name in names:
+        if not _NAMESPACE.fullmatch(name) or language.safe(name) != name or name in ("std", "tstorage", "tsmodel_runtime"):
+            raise SchemaError(f"{name!r} cannot be a namespace of generated C++; give names such as acme::meters")
+    return names
+
+
+def _check_concrete(model: type[TSModel]) -> None:
     schema = schema_of(model)
     if schema.abstract:
         raise SchemaError(f"{schema.model} is abstract: render a class derived from it", model=schema.model)
-    return emitter(model, planned(model), () if namespace is None else tuple(namespace.split("::")))

@@ -17,6 +17,7 @@ _EXTRAS = {
     "polars": "polars",
     "opentelemetry": "opentelemetry",
     "matplotlib": "plot",
+    "jinja2": "codegen",
 }
 _known: Final[dict[str, ModuleType]] = {}
 

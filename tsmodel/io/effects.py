@@ -1,15 +1,18 @@
-"""Effects: what work asks for. A runner carries each out and answers with its result.
+"""Effects: what an operation asks for. A runner carries each out and answers with its result.
 
-Those of every request are not frozen: making a frozen object takes three times as long.
+Rules kept here:
+
+* An operation is a generator of effects, written once. A runner that blocks and one that awaits carry it out.
+* Effects are plain values. Making one must cost nothing beside carrying it out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, overload
 
-import attrs
+import msgspec
 
 from tsmodel.backend import Batch
 from tsmodel.keys import KeyRange
@@ -22,12 +25,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Append",
+    "Call",
     "Check",
+    "Close",
+    "Counts",
     "Dial",
     "Discard",
     "Emit",
+    "Fetch",
     "LastAcq",
-    "Look",
+    "Next",
+    "Open",
     "Pause",
     "Receive",
     "Removals",
@@ -35,6 +43,7 @@ __all__ = [
     "Sent",
     "Wait",
     "Work",
+    "looked",
 ]
 
 R = TypeVar("R")
@@ -45,64 +54,29 @@ if TYPE_CHECKING:
     Work: TypeAlias = Generator[Any, Any, R]
 else:
     Work = Generator
-"""Work that comes to an R. What it yields are effects."""
+"""An operation whose result is an R. What it yields are effects."""
 
 
-@attrs.define(eq=False)
-class Emit(Generic[T]):
-    """Something for whoever runs the work; the answer is None, once they want the next."""
+class Emit(msgspec.Struct, Generic[T], eq=False):
+    """Hands a value to the consumer of a stream; the answer is None, once the consumer wants the next."""
 
     value: T
 
 
-@attrs.frozen
-class Pause:
-    """Asks to wait for some seconds."""
+class Call(msgspec.Struct, eq=False):
+    """Calls a function; the answer is what it returns. A runner that awaits awaits that, where it can be awaited."""
+
+    function: Callable[[], Any]
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """Waits for some seconds."""
 
     seconds: float
 
 
-@attrs.define(eq=False)
-class Send:
-    """Asks to send all of these bytes."""
-
-    buffers: Buffers
-    connection: Any = None
-
-
-@attrs.define(eq=False)
-class Receive:
-    """Asks to receive at least one byte into this buffer; the answer is how many, 0 at the end of the stream."""
-
-    buffer: memoryview
-    connection: Any = None
-
-
-@attrs.frozen
-class Dial:
-    """Asks for a new connection; a TransportError may be thrown in."""
-
-    address: Address
-    options: PoolOptions
-
-
-@attrs.define(eq=False)
-class Check(Generic[C]):
-    """Asks whether a connection at rest is still there."""
-
-    connection: C
-
-
-@attrs.define(eq=False)
-class Discard(Generic[C]):
-    """Asks to close a connection."""
-
-    connection: C
-
-
-@attrs.frozen(eq=False)
-class Wait:
-    """Asks to wait until something changes, but at most some seconds.
+class Wait(msgspec.Struct, eq=False):
+    """Waits until something changes, but at most some seconds.
 
     Attributes:
         seconds: how long.
@@ -113,34 +87,105 @@ class Wait:
     told: Callable[[Callable[[], object]], AbstractContextManager[object]]
 
 
-@attrs.frozen
-class LastAcq:
+class Dial(msgspec.Struct, frozen=True):
+    """Opens a connection, which is the answer; a TransportError may be thrown in."""
+
+    address: Address
+    options: PoolOptions
+
+
+class Send(msgspec.Struct, eq=False):
+    """Sends all of these bytes."""
+
+    buffers: Buffers
+    connection: Any = None
+
+
+class Receive(msgspec.Struct, eq=False):
+    """Receives at least one byte into this buffer; the answer is how many, 0 at the end of the stream."""
+
+    buffer: memoryview
+    connection: Any = None
+
+
+class Check(msgspec.Struct, Generic[C], eq=False):
+    """Asks whether an idle connection is still there."""
+
+    connection: C
+
+
+class Discard(msgspec.Struct, Generic[C], eq=False):
+    """Closes a connection."""
+
+    connection: C
+
+
+class Counts(Protocol):
+    """Counts what is fetched."""
+
+    def range_begun(self) -> object:
+        """A key range is about to be read."""
+        ...
+
+    def spent(self, step: str, since: float) -> float:
+        """Adds the time since `since` to that of a step; returns the time now. Both are of `time.perf_counter`."""
+        ...
+
+    def tick(self) -> None:
+        """Brings the total time up to date."""
+        ...
+
+
+class Open(msgspec.Struct, frozen=True):
+    """Opens a scan of a key range on a backend; the answer is the scan. It is closed with the work at the latest."""
+
+    box: KeyRange
+
+
+class Fetch(msgspec.Struct, eq=False):
+    """Opens scans of several key ranges that go on concurrently, as many as the backend's scan budget allows; the answer
+    stands for all of them. It is None where the budget allows no more than one scan at a time."""
+
+    boxes: Sequence[KeyRange]
+    counts: Counts
+
+
+class Next(msgspec.Struct, eq=False):
+    """Takes the next chunk of a scan; the answer is None after the last one."""
+
+    scan: Any
+
+
+class Close(msgspec.Struct, eq=False):
+    """Closes a scan before its end."""
+
+    scan: Any
+
+
+class LastAcq(msgspec.Struct, frozen=True):
     """Asks a backend for the last full-commit acq of a range."""
 
     box: KeyRange
 
 
-@attrs.frozen(eq=False)
-class Look:
-    """Asks to feed the chunks that a backend has of a range to a function: all of them, or until it returns True."""
-
-    box: KeyRange
-    feed: Callable[[Chunk], object]
-
-
-@attrs.frozen
-class Removals:
+class Removals(msgspec.Struct, frozen=True):
     """Asks a backend for the removals with a number above `since`; one that cannot remove has none."""
 
     since: int
 
 
 class Sent(Sequence[Batch]):
-    """The batches of a put; knows whether anybody asked for them."""
+    """The batches of a put. They know what a backend takes of them.
+
+    Attributes:
+        asked: whether a backend asked for any. If not, nothing was sent.
+        tell: called with each batch that a backend takes; None for nobody.
+    """
 
     def __init__(self, batches: Sequence[Batch]) -> None:
         self._batches = batches
         self.asked = False
+        self.tell: Callable[[Batch], object] | None = None
 
     @overload
     def __getitem__(self, at: int) -> Batch: ...
@@ -150,21 +195,29 @@ class Sent(Sequence[Batch]):
 
     def __getitem__(self, at: int | slice) -> Batch | Sequence[Batch]:
         self.asked = True
-        return self._batches[at]
+        found = self._batches[at]
+        if self.tell is not None:
+            for batch in [found] if isinstance(found, Batch) else found:
+                self.tell(batch)
+        return found
 
     def __iter__(self) -> Iterator[Batch]:
         self.asked = True
-        return iter(self._batches)
+        return iter(self._batches) if self.tell is None else self._told(self.tell)
 
     def __len__(self) -> int:
         return len(self._batches)
 
+    def _told(self, tell: Callable[[Batch], object]) -> Iterator[Batch]:
+        for batch in self._batches:
+            tell(batch)
+            yield batch
 
-@attrs.frozen(eq=False)
-class Append:
-    """Asks a backend to store batches, or what is new of them; the answer is the AcqInterval of what was stored.
 
-    A backend asks for the batches as it sends them: a put of which it asked for nothing has not left.
+class Append(msgspec.Struct, eq=False):
+    """Stores batches on a backend, or what is new of them; the answer is the AcqInterval of what was stored.
+
+    A backend asks for the batches as it sends them: if it asked for none, nothing was sent.
     """
 
     batches: Sent
@@ -175,3 +228,12 @@ class Append:
     def named(self) -> dict[str, Any]:
         """The arguments by name."""
         return {"with_acq": self.with_acq, **({} if self.unless_stored is None else {"unless_stored": self.unless_stored})}
+
+
+def looked(box: KeyRange, feed: Callable[[Chunk], object]) -> Work[None]:
+    """Feeds the chunks of a range to a function: all of them, or until it returns True."""
+    scan = yield Open(box)
+    while (chunk := (yield Next(scan))) is not None:
+        if feed(chunk) is True:
+            yield Close(scan)
+            return

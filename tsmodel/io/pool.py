@@ -23,6 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import attrs
+import msgspec
 
 from tsmodel.errors import PoolTimeoutError, SessionError, TransportError
 from tsmodel.forking import in_child
@@ -43,8 +44,7 @@ _LONGEST_BACKOFF: Final = 5.0
 _LONGEST_REST: Final = 300.0
 
 
-@attrs.frozen
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """Where a connector listens."""
 
     host: str
@@ -76,19 +76,17 @@ class PoolOptions:
         return ",".join(map(str, self.addresses))
 
 
-@attrs.define(eq=False)
-class Lease(Generic[C]):
+class Lease(msgspec.Struct, Generic[C], eq=False):
     """A connection that is in use."""
 
     connection: C
     address: Address
 
 
-@attrs.define(eq=False)
-class _Connector(Generic[C]):
+class _Connector(msgspec.Struct, Generic[C], eq=False):
     address: Address
     busy: int = 0
-    resting: list[tuple[C, float]] = attrs.field(factory=list)
+    resting: list[tuple[C, float]] = msgspec.field(default_factory=list)
     failures: int = 0
     not_before: float = 0.0
     turn: int = 0

@@ -3,46 +3,37 @@
 Rules kept here:
 
 * Each effect is carried out by a function that is given with the work. Whatever it raises is thrown into the work, which
-  raises it or makes something else of it: so the account of what happened is kept in one place.
-* Work that is left early is closed at once, and releases what it holds.
+  handles or raises it: so the account of what happened is kept in one place.
+* Work that is left early is closed at once. The scans that it opened are closed then, too.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, aclosing, closing, nullcontext
 from functools import partial
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from tsmodel.backend import AsyncBackend, Backend
-from tsmodel.io.effects import (
-    Append,
-    Check,
-    Dial,
-    Discard,
-    Emit,
-    LastAcq,
-    Look,
-    Pause,
-    Receive,
-    Removals,
-    Send,
-    Wait,
-    Work,
-)
+from typing_extensions import Self
+
+from tsmodel.errors import LocalProtocolError
+from tsmodel.io.effects import Call, Check, Dial, Discard, Emit, Pause, Receive, Send, Wait, Work
+from tsmodel.wire.chunk import Chunk
 
 if TYPE_CHECKING:
     import asyncio
 
 __all__ = [
     "AsyncPerform",
+    "AsyncScan",
     "Perform",
     "advance",
     "advance_async",
-    "on_backend",
-    "on_backend_async",
+    "items",
+    "items_async",
     "perform",
     "perform_async",
     "run",
@@ -52,6 +43,7 @@ __all__ = [
 ]
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 Perform: TypeAlias = Callable[[Any], object]
 """Carries out an effect, and gives its result."""
@@ -69,7 +61,7 @@ def advance(work: Work[Any], carry_out: Perform, lock: AbstractContextManager[ob
         lock: held while the work itself runs, not while an effect is carried out.
 
     Returns:
-        True and what it emitted; or False and what it came to.
+        True and the value that it emitted; or False and its result.
     """
     answer: object = None
     failure: BaseException | None = None
@@ -85,7 +77,7 @@ def advance(work: Work[Any], carry_out: Perform, lock: AbstractContextManager[ob
             return True, effect.value
         try:
             answer = carry_out(effect)
-        except BaseException as error:  # noqa: BLE001 - the work is told, and raises it or what it makes of it
+        except BaseException as error:  # noqa: BLE001 - the work handles it, or raises
             failure = error
 
 
@@ -109,21 +101,27 @@ async def advance_async(work: Work[Any], carry_out: AsyncPerform) -> tuple[bool,
 
 
 def run(work: Work[R], carry_out: Perform, lock: AbstractContextManager[object] = _FREE) -> R:
-    """What work comes to that emits nothing."""
+    """The result of work that emits nothing."""
     result: R
-    _, result = advance(work, carry_out, lock)
+    try:
+        _, result = advance(work, carry_out, lock)
+    finally:
+        _release(carry_out)
     return result
 
 
 async def run_async(work: Work[R], carry_out: AsyncPerform) -> R:
     """As `run`, awaiting."""
     result: R
-    _, result = await advance_async(work, carry_out)
+    try:
+        _, result = await advance_async(work, carry_out)
+    finally:
+        await _release_async(carry_out)
     return result
 
 
 def stream(work: Work[R], carry_out: Perform) -> Generator[Any, None, R]:
-    """What work emits; the generator returns what it comes to. Closing it closes the work."""
+    """The values that work emits; the generator returns its result. Closing it closes the work."""
     try:
         while True:
             is_emitted, value = advance(work, carry_out)
@@ -133,10 +131,11 @@ def stream(work: Work[R], carry_out: Perform) -> Generator[Any, None, R]:
             yield value
     finally:
         work.close()
+        _release(carry_out)
 
 
 async def stream_async(work: Work[Any], carry_out: AsyncPerform) -> AsyncGenerator[Any, None]:
-    """What work emits, and last what it comes to, unless that is None. Closing it closes the work."""
+    """The values that work emits, and last its result, unless that is None. Closing it closes the work."""
     try:
         is_emitted = True
         while is_emitted:
@@ -145,10 +144,83 @@ async def stream_async(work: Work[Any], carry_out: AsyncPerform) -> AsyncGenerat
                 yield value
     finally:
         work.close()
+        await _release_async(carry_out)
+
+
+class AsyncScan:
+    """The chunks of a key range, as an asynchronous iterator; otherwise as `Scan`.
+
+    Args:
+        chunks: generator of chunks and, last, of the range's acq.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[Chunk | int, None]) -> None:
+        self._chunks = chunks
+        self._acq: int | None = None
+
+    @property
+    def acq(self) -> int:
+        """See `Scan.acq`."""
+        if self._acq is None:
+            raise LocalProtocolError("the acq of a scan is known only after its last chunk")
+        return self._acq
+
+    def __aiter__(self) -> AsyncIterator[Chunk]:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        found = await anext(self._chunks)
+        if isinstance(found, int):
+            self._acq = found
+            await self._chunks.aclose()
+            raise StopAsyncIteration
+        return found
+
+    async def aclose(self) -> None:
+        """Stops the scan and releases what it holds."""
+        await self._chunks.aclose()
+
+    close = aclose
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._chunks.aclose()
+
+
+def items(lists: Generator[Iterable[T], None, object]) -> Iterator[T]:
+    """The items of lists that a stream gives, one by one. Closing it closes the stream."""
+    with closing(lists):
+        for each in lists:
+            yield from each
+
+
+async def items_async(lists: AsyncGenerator[Iterable[T], None]) -> AsyncGenerator[T, None]:
+    """As `items`, awaiting."""
+    async with aclosing(lists):
+        async for each in lists:
+            for item in each:
+                yield item
+
+
+def _release(carry_out: Perform) -> None:
+    """Closes what was opened for work that has ended."""
+    release = getattr(carry_out, "release", None)
+    if release is not None:
+        release()
+
+
+async def _release_async(carry_out: AsyncPerform) -> None:
+    release = getattr(carry_out, "release", None)
+    if release is not None:
+        await release()
 
 
 def perform(effect: Any) -> object:
-    """Carries out what concerns connections and time, blocking."""
+    """Carries out effects of connections and time, blocking."""
     kind = type(effect)
     if kind is Receive:
         return effect.connection.receive(effect.buffer)
@@ -157,6 +229,8 @@ def perform(effect: Any) -> object:
     if kind is Pause:
         time.sleep(effect.seconds)
         return None
+    if kind is Call:
+        return effect.function()
     if kind is Dial:
         from tsmodel.io.connections import Connection
 
@@ -176,6 +250,9 @@ async def perform_async(effect: Any) -> object:
         return await effect.connection.receive(effect.buffer)
     if kind is Send:
         return await effect.connection.send(effect.buffers)
+    if kind is Call:
+        answer = effect.function()
+        return await answer if isinstance(answer, Awaitable) else answer
     import asyncio
 
     if kind is Pause:
@@ -204,54 +281,3 @@ def _perform_at_once(effect: Any) -> object:
     if type(effect) is Discard:
         return effect.connection.close()
     raise TypeError(f"no runner carries out {effect!r}")
-
-
-def on_backend(backend: Callable[[], Backend], target: Callable[[], Backend] | None = None) -> Perform:
-    """Carries out what concerns a backend too.
-
-    Args:
-        backend: gives it, or raises.
-        target: gives the one that is appended to; None for the same.
-    """
-    appended_to = target or backend
-
-    def carry_out(effect: Any) -> object:
-        if type(effect) is LastAcq:
-            return backend().last_acq(effect.box)
-        if type(effect) is Append:
-            return appended_to().append(effect.batches, **effect.named)
-        if type(effect) is Look:
-            with backend().scan(effect.box) as scan:
-                for chunk in scan:
-                    if effect.feed(chunk) is True:
-                        break
-            return None
-        if type(effect) is Removals:
-            removals: Any = getattr(backend(), "removals", None)
-            return [] if removals is None else list(removals(effect.since))
-        return perform(effect)
-
-    return carry_out
-
-
-def on_backend_async(backend: Callable[[], AsyncBackend], target: Callable[[], AsyncBackend] | None = None) -> AsyncPerform:
-    """As `on_backend`, awaiting."""
-    appended_to = target or backend
-
-    async def carry_out(effect: Any) -> object:
-        if type(effect) is LastAcq:
-            return await backend().last_acq(effect.box)
-        if type(effect) is Append:
-            return await appended_to().append(effect.batches, **effect.named)
-        if type(effect) is Look:
-            async with backend().scan(effect.box) as scan:
-                async for chunk in scan:
-                    if effect.feed(chunk) is True:
-                        break
-            return None
-        if type(effect) is Removals:
-            removals: Any = getattr(backend(), "removals", None)
-            return [] if removals is None else list(await removals(effect.since))
-        return await perform_async(effect)
-
-    return carry_out

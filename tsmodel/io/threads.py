@@ -9,7 +9,6 @@ from typing import Final, Protocol, TypeVar
 
 from tsmodel.backend import (
     AcqInterval,
-    AsyncScan,
     Backend,
     Batch,
     Predicate,
@@ -20,6 +19,7 @@ from tsmodel.backend import (
     Remover,
     Scan,
 )
+from tsmodel.io.runners import AsyncScan
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.unstored import Unstored

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -34,8 +34,7 @@ Array = npt.NDArray[Any]
 Present = npt.NDArray[np.bool_]
 
 
-@attrs.frozen(eq=False)
-class Given:
+class Given(msgspec.Struct, frozen=True, eq=False):
     """A column as it is given.
 
     Attributes:

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, Final
 
 import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -29,8 +30,7 @@ from tsmodel.types.scalars import shown
 __all__ = ["Bounds", "Constraints"]
 
 
-@attrs.frozen
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True):
     """Bounds of stored numbers, both inclusive, for many at once.
 
     Attributes:

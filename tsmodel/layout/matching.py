@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import attrs
+import msgspec
 import numpy as np
 
 from tsmodel.keys import Key
@@ -29,8 +29,7 @@ SIZE_FIELD: Final = "_size"
 """Name of a record's size field in structured arrays; no field of a model may begin with an underscore."""
 
 
-@attrs.frozen
-class Mismatch:
+class Mismatch(msgspec.Struct, frozen=True):
     """A record whose payload does not match the layout.
 
     Attributes:
@@ -44,8 +43,7 @@ class Mismatch:
     fault: FieldFault | None = None
 
 
-@attrs.frozen
-class Fit:
+class Fit(msgspec.Struct, frozen=True):
     """A chunk set apart into what fits the layout and what does not.
 
     Attributes:
@@ -84,8 +82,7 @@ class Refusal(FieldFault):
     """A payload that no version of a model, or no model, takes as its own; `why` says all there is to say."""
 
 
-@attrs.frozen
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """The records that a model, or a version of it, takes as its own.
 
     Attributes:
@@ -102,7 +99,7 @@ class Claim:
     least: int
     most: int | None
     version: int | None = None
-    keys: Mapping[str, int] = attrs.field(factory=dict)
+    keys: Mapping[str, int] = msgspec.field(default_factory=dict)
     since: int | None = None
     until: int | None = None
 

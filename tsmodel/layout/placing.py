@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
 
 import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -63,8 +64,7 @@ class LayoutError(ValueError):
     """Fields cannot be laid out; the message says which and why."""
 
 
-@attrs.frozen
-class LayoutField:
+class LayoutField(msgspec.Struct, frozen=True):
     """One field's place in the payload.
 
     Attributes:
@@ -130,8 +130,7 @@ class LayoutField:
         return placed
 
 
-@attrs.frozen
-class Slot:
+class Slot(msgspec.Struct, frozen=True):
     """What `struct` reads as one value.
 
     Attributes:

@@ -14,7 +14,7 @@ from itertools import compress, starmap
 from operator import add
 from typing import Any, Final, TypeVar
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -43,8 +43,7 @@ _KEY: Final = struct.Struct("<4xiqiqq")
 _KEYS: Final = len(KEY_FIELDS)
 
 
-@attrs.frozen(eq=False)
-class VariableRecords:
+class VariableRecords(msgspec.Struct, frozen=True, eq=False):
     """Records whose payloads are read: indexed by a field's name, a slice or a mask, as a structured array is.
 
     Attributes:
@@ -251,8 +250,7 @@ def has_spans(layout: Layout) -> bool:
     return bool(variable) and all(part.item.as_length is not None and part.item.as_length.has_spans for part in variable)
 
 
-@attrs.frozen(eq=False)
-class SpanRecords:
+class SpanRecords(msgspec.Struct, frozen=True, eq=False):
     """Records whose fields of fixed width are columns, and whose others are known by where they lie. Indexed by the name of
     a key component or a slot, by a slice or a mask, as a structured array is.
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final, NoReturn, TypeVar
 
-import attrs
+import msgspec
 import numpy as np
 
 from tsmodel.errors import SchemaError
@@ -202,12 +202,14 @@ def before(claims: Iterable[Claim], cap: int | None) -> tuple[Claim, ...]:
     """The same claims on records that were captured before `cap` only."""
     if cap is None:
         return tuple(claims)
-    return tuple(attrs.evolve(claim, until=cap if claim.until is None else min(cap, claim.until)) for claim in claims)
+    return tuple(
+        msgspec.structs.replace(claim, until=cap if claim.until is None else min(cap, claim.until)) for claim in claims
+    )
 
 
 def labelled(mismatches: Iterable[Mismatch], name: str) -> tuple[Mismatch, ...]:
-    """Misfits of one of several versions or models; their faults say of which."""
-    return tuple(attrs.evolve(each, fault=_labelled(each.fault, name)) for each in mismatches)
+    """Mismatches of one of several versions or models; their faults say of which."""
+    return tuple(msgspec.structs.replace(each, fault=_labelled(each.fault, name)) for each in mismatches)
 
 
 def _labelled(fault: FieldFault | None, name: str) -> FieldFault:
@@ -220,8 +222,7 @@ def _labelled(fault: FieldFault | None, name: str) -> FieldFault:
     return named
 
 
-@attrs.frozen(eq=False)
-class UnionRecords:
+class UnionRecords(msgspec.Struct, frozen=True, eq=False):
     """Records of several models: indexed by a key component's name, a slice, or a mask.
 
     Attributes:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeAlias, TypeVar, overload
 
-import attrs
+import msgspec
 import numpy as np
 
 from tsmodel.errors import QueryError
@@ -36,8 +36,7 @@ AggregateKind: TypeAlias = Literal[
 OnDrop: TypeAlias = Literal["reset", "ignore", "raise"]
 
 
-@attrs.frozen
-class Counter:
+class Counter(msgspec.Struct, frozen=True):
     """What it means that a counter's value is less than the one before.
 
     Attributes:
@@ -50,8 +49,7 @@ class Counter:
     on_drop: OnDrop = "reset"
 
 
-@attrs.frozen
-class Aggregate:
+class Aggregate(msgspec.Struct, frozen=True):
     """Something made of the records of a window.
 
     Attributes:
@@ -74,8 +72,7 @@ def count() -> Aggregate:
     return Aggregate("count", None)
 
 
-@attrs.frozen
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """A column by which records are put in order, for `query.order_by(...)`.
 
     Attributes:

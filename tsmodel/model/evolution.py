@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-import attrs
+import msgspec
 
 from tsmodel.errors import SchemaError, TimestampError
 from tsmodel.keys import LIMITS
@@ -29,8 +29,7 @@ __all__ = ["Evolution", "chain_of", "read_evolution", "upgrading", "with_version
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@attrs.frozen
-class Evolution:
+class Evolution(msgspec.Struct, frozen=True):
     """The place of a model among its versions.
 
     Attributes:
@@ -168,7 +167,7 @@ def _ambiguous(schema: Schema, own: Claim, old: Schema, claim: Claim) -> str:
     name, head = schema.model, f"class {schema.model}(TSModel, replaces={old.model}"
     same = f"both take {own.size}" if own.size == claim.size else f"{own}, and {claim}"
     mends = []
-    longer = attrs.evolve(
+    longer = msgspec.structs.replace(
         own,
         least=own.least + (own.version is None),
         most=None if own.most is None else own.most + (own.version is None),

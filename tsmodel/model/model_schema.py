@@ -17,6 +17,7 @@ from types import FrameType, UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Union, get_args, get_origin
 
 import attrs
+import msgspec
 
 from tsmodel.errors import SchemaError, TimestampError
 from tsmodel.keys import KEY_FIELDS, LIMITS
@@ -64,8 +65,7 @@ _ITEMS: Final = {float: "Float64", int: "Int64", bool: "Bool", str: "Text", byte
 """The field type of a plain type, where one is to be named."""
 
 
-@attrs.frozen
-class FieldSpec:
+class FieldSpec(msgspec.Struct, frozen=True):
     """A field of the payload, or padding, as declared.
 
     Attributes:
@@ -212,8 +212,7 @@ class Schema:
         return layout
 
 
-@attrs.frozen
-class Body:
+class Body(msgspec.Struct, frozen=True):
     """What a class body declares.
 
     Attributes:

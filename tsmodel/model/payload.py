@@ -8,7 +8,7 @@ from itertools import starmap
 from operator import add, attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec.structs import astuple
@@ -69,7 +69,7 @@ class ModelPayloadType(ChunkPayloadType[M]):
             return super().read(chunk)  # one by one, so that those before the first mismatch come
         if isinstance(fit.records, VariableRecords):
             keys: Iterator[Key] = starmap(Key, _HEAD.iter_unpack(octets_of(fit.records.headers)))
-            keyless: Any = attrs.evolve(fit.records, headers=_unset(fit.records.headers))
+            keyless: Any = msgspec.structs.replace(fit.records, headers=_unset(fit.records.headers))
         else:
             keys = key_objects(fit.records)
             keyless = _unset(np.asarray(fit.records))

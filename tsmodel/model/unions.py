@@ -14,7 +14,7 @@ from itertools import combinations
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
 
-import attrs
+import msgspec
 
 from tsmodel.errors import QueryError
 from tsmodel.layout.matching import Claim
@@ -89,7 +89,7 @@ def _common(schemas: list[Schema]) -> dict[str, int]:
 
 
 def _ambiguous(one: str, claim: Claim, other: str, against: Claim) -> str:
-    if attrs.evolve(claim, until=None) == attrs.evolve(against, until=None):
+    if msgspec.structs.replace(claim, until=None) == msgspec.structs.replace(against, until=None):
         return f"{one} | {other}: both read records of {claim.model}; leave out the older version of the two"
     return (
         f"{one} | {other}: their records cannot be told apart: {claim}, and {against}. Fix a key component in each, as in "

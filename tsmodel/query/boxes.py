@@ -22,7 +22,7 @@ from itertools import combinations, pairwise, product
 from math import prod
 from typing import Final, TypeAlias
 
-import attrs
+import msgspec
 
 from tsmodel.keys import KEY_FIELDS, LIMITS, Key, KeyRange
 from tsmodel.model.expressions import Between, Chain, Comparison, Expression, IsIn, chain_of, folded, leaves
@@ -166,8 +166,7 @@ _MOST_WORK: Final = 2_000_000
 """About how many regions, and intervals of one, are kept of a condition of one chain, before they are covered by fewer."""
 
 
-@attrs.frozen
-class KeyRegions:
+class KeyRegions(msgspec.Struct, frozen=True):
     """What a condition says about the key.
 
     Attributes:
@@ -280,8 +279,7 @@ def _coalesced(regions: Iterable[Region]) -> tuple[Region, ...]:
     return current
 
 
-@attrs.frozen
-class Boxes:
+class Boxes(msgspec.Struct, frozen=True):
     """Disjoint key ranges in key order, and whether they were widened beyond the regions they cover."""
 
     boxes: tuple[KeyRange, ...]

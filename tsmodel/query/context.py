@@ -6,8 +6,9 @@ import weakref
 from contextvars import ContextVar
 from typing import Protocol
 
-from tsmodel.backend import AsyncBackend, AsyncRemover, Backend, Remover
+from tsmodel.backend import AsyncRemover, Remover
 from tsmodel.errors import NoSessionError
+from tsmodel.io.fetching import OnAsyncBackend, OnBackend
 
 __all__ = ["AsyncSource", "Source", "current", "enter", "leave"]
 
@@ -16,8 +17,17 @@ class Source(Protocol):
     """What a query reads from; sessions are sources."""
 
     @property
-    def backend(self) -> Backend:
-        """The backend to read.
+    def name(self) -> str:
+        """What the backend is called in messages."""
+        ...
+
+    @property
+    def allow_full_scan(self) -> bool:
+        """Whether queries may read everything."""
+        ...
+
+    def on_backend(self) -> OnBackend:
+        """Carries out effects on the backend.
 
         Raises:
             SessionError: when the source is closed.
@@ -38,8 +48,17 @@ class AsyncSource(Protocol):
     """What an asynchronous query reads from; asynchronous sessions are sources."""
 
     @property
-    def backend(self) -> AsyncBackend:
-        """See `Source.backend`."""
+    def name(self) -> str:
+        """See `Source.name`."""
+        ...
+
+    @property
+    def allow_full_scan(self) -> bool:
+        """See `Source.allow_full_scan`."""
+        ...
+
+    def on_backend(self) -> OnAsyncBackend:
+        """See `Source.on_backend`."""
         ...
 
     def remover(self, what: str) -> AsyncRemover:

@@ -1,29 +1,29 @@
-"""Executors connect what is read from, a plan and a sink: the only place where a query waits. One blocks, one awaits."""
+"""Executors connect a backend, a plan and a sink. What they do is work; one runs it and blocks, one runs it and awaits."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from tsmodel.backend import RemovalKind
 from tsmodel.errors import QueryError
+from tsmodel.io.effects import Call, Emit, LastAcq, Work
+from tsmodel.io.fetching import fetched
+from tsmodel.io.runners import items, items_async, run, run_async, stream, stream_async
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.model.model import TSModel
 from tsmodel.query.context import AsyncSource, Source, current
 from tsmodel.query.explain import RunStats
-from tsmodel.query.fetching import fetched, fetched_async
 from tsmodel.query.in_memory import collectors, through
 from tsmodel.query.plan import Plan, plan_of
 from tsmodel.query.sinks import Selection, Sink
 from tsmodel.query.spec import QuerySpec
 from tsmodel.wire.chunk import Chunk
 
-if TYPE_CHECKING:
-    from tsmodel.query.deletion import Removing
-
-__all__ = ["AsyncExecutor", "Execution", "Executor", "Make"]
+__all__ = ["AsyncExecutor", "Execution", "Executor", "Make", "Regrouping", "last_acq"]
 
 M = TypeVar("M", bound=TSModel)
 R = TypeVar("R")
@@ -32,8 +32,20 @@ Make: TypeAlias = Callable[[Selection[Any]], Sink[R]]
 """Makes a sink that is fed with what a selection picks."""
 
 
+class Regrouping(Protocol):
+    """Makes parts of one size of what a sink gives."""
+
+    def take(self, part: Any, /) -> Any:
+        """Takes a part; gives those that are full."""
+        ...
+
+    def rest(self) -> Any:
+        """Gives the last part, unless it would be empty."""
+        ...
+
+
 class Execution(Generic[M]):
-    """A spec, its plan, and the counts of its last run; what both executors have in common.
+    """A spec, its plan, the counts of its last run, and the work that it comes to.
 
     Args:
         spec: what to read.
@@ -74,21 +86,41 @@ class Execution(Generic[M]):
         """The key ranges that a run reads.
 
         Raises:
-            QueryError: when that is all there is, and the session does not allow it.
+            QueryError: when the query reads everything, and the session does not allow it.
         """
         boxes = self.plan.boxes
-        if not getattr(self.reading, "allow_full_scan", True) and any(map(_is_full_scan, boxes)):
+        if not self.reading.allow_full_scan and any(map(_is_full_scan, boxes)):
             raise QueryError(
-                f"this query of {self.spec.model.__name__} reads all that there is, which the session does not allow: "
+                f"this query of {self.spec.model.__name__} reads every record, which the session does not allow: "
                 "narrow it by cid, mid, cap or acq, or connect with allow_full_scan=True"
             )
         return () if self.spec.limit == 0 else boxes
 
-    def to_remove(self, *, undecodable: bool, allow_full_scan: bool) -> Removing:
-        """What the spec removes.
+    def running(self, make: Make[R], limit: int | None = None) -> Work[R]:
+        """Feeds a sink until it has enough, for its result."""
+        selection = self.selection(limit)
+        sink = make(selection)
+        yield from self._read(self.boxes(), selection, sink)
+        return sink.result()
+
+    def streaming(self, make: Make[Any], regrouping: Regrouping | None = None) -> Work[None]:
+        """Emits what a sink gives after each chunk; with `regrouping`, lists of the parts that it makes of that."""
+        selection = self.selection()
+        return self._streamed(self.boxes(), selection, make(selection), regrouping)
+
+    def removing(
+        self,
+        kind: RemovalKind,
+        *,
+        dry_run: bool,
+        undecodable: bool = False,
+        allow_full_scan: bool = False,
+        note: str | None = None,
+    ) -> Work[int]:
+        """Removes the records of the spec; the result is how many.
 
         Raises:
-            QueryError: when it cannot say so, or when that is all there is, and nobody allowed it.
+            QueryError: when the spec does not say which by conditions alone, or removes every record and nobody allowed it.
         """
         from tsmodel.query.deletion import removing
 
@@ -100,21 +132,59 @@ class Execution(Generic[M]):
                 "delete(allow_full_scan=True)"
             )
         self.boxes()
-        return found
+        remover = self.reading.remover(f"{kind}()")
+        removed: int = yield Call(
+            partial(remover.remove, found.boxes, found.predicate, kind=kind, what=found.what, note=note, dry_run=dry_run)
+        )
+        return removed
 
-    def boxes_to_ask(self) -> tuple[KeyRange, ...]:
-        """The key ranges whose last acq is asked for.
+    def asking(self) -> Work[int]:
+        """Asks for the acq below which the records of the spec never change again.
 
         Raises:
-            QueryError: when there are none.
+            QueryError: when nothing can match.
         """
-        if boxes := self.plan.boxes:
-            return boxes
-        raise QueryError("last_acq() of a query that nothing can match")
+        boxes = self.plan.boxes
+        if not boxes:
+            raise QueryError("last_acq() of a query that nothing can match")
+        return (yield from last_acq(boxes))
+
+    def _streamed(
+        self, boxes: tuple[KeyRange, ...], selection: Selection[M], sink: Sink[Any], regrouping: Regrouping | None
+    ) -> Work[None]:
+        if regrouping is None:
+            yield from self._read(boxes, selection, sink, sink.result)
+            return
+        yield from self._read(boxes, selection, sink, lambda: list(regrouping.take(sink.result())))
+        yield Emit(list(regrouping.rest()))
+
+    def _read(
+        self,
+        boxes: tuple[KeyRange, ...],
+        selection: Selection[M],
+        sink: Sink[Any],
+        emitted: Callable[[], object] | None = None,
+    ) -> Work[None]:
+        """Feeds a sink with the chunks of key ranges, after they have gone through the spec's collectors."""
+        stats = selection.stats
+        if not self.spec.in_memory:
+            yield from fetched(boxes, stats, partial(_feed, sink, stats), emitted)
+            stats.tick()
+            return
+        first, *others = collectors(selection)
+        yield from fetched(boxes, stats, partial(_feed, first, stats))
+        with closing(through(first.result(), others, stats)) as chunks:
+            for chunk in chunks:
+                is_enough = _feed(sink, stats, chunk)
+                if emitted is not None:
+                    yield Emit(emitted())
+                if is_enough:
+                    break
+        stats.tick()
 
 
 class Executor(Execution[M]):
-    """Runs sinks, and blocks."""
+    """Runs work, and blocks."""
 
     __slots__ = ()
 
@@ -124,47 +194,17 @@ class Executor(Execution[M]):
         source: Source = self.source or current(self.spec.model.__name__)
         return source
 
-    def run(self, make: Make[R], limit: int | None = None) -> R:
-        """What a sink comes to, which is fed until it has enough."""
-        selection = self.selection(limit)
-        sink = make(selection)
-        return _fed(self._chunks(selection), sink, selection.stats)
+    def run(self, work: Work[R]) -> R:
+        """The result of work."""
+        return run(work, self.reading.on_backend())
 
-    def stream(self, make: Make[R], limit: int | None = None) -> Iterator[R]:
-        """What a sink gives after each chunk. Closing the iterator stops the scan and releases what it holds."""
-        selection = self.selection(limit)
-        sink = make(selection)
-        return _streamed(self._chunks(selection), sink, selection.stats)
-
-    def remove(
-        self,
-        kind: RemovalKind,
-        *,
-        dry_run: bool,
-        undecodable: bool = False,
-        allow_full_scan: bool = False,
-        note: str | None = None,
-    ) -> int:
-        """Removes the records of the spec; returns how many."""
-        found = self.to_remove(undecodable=undecodable, allow_full_scan=allow_full_scan)
-        remover = self.reading.remover(f"{kind}()")
-        return remover.remove(found.boxes, found.predicate, kind=kind, what=found.what, note=note, dry_run=dry_run)
-
-    def last_acq(self) -> int:
-        """The acq below which the records of the spec never change again."""
-        backend = self.reading.backend
-        return min(backend.last_acq(box) for box in self.boxes_to_ask())
-
-    def _chunks(self, selection: Selection[M]) -> Generator[Chunk, None, None]:
-        chunks = fetched(self.reading.backend, self.boxes(), selection.stats)
-        if not self.spec.in_memory:
-            return chunks
-        first, *others = collectors(selection)
-        return through(_fed(chunks, first, selection.stats), others, selection.stats)
+    def stream(self, work: Work[None]) -> Iterator[Any]:
+        """The items of what work emits. Closing the iterator stops the scan and releases what it holds."""
+        return items(stream(work, self.reading.on_backend()))
 
 
 class AsyncExecutor(Execution[M]):
-    """Runs sinks, and awaits."""
+    """Runs work, to be awaited."""
 
     __slots__ = ()
 
@@ -174,80 +214,24 @@ class AsyncExecutor(Execution[M]):
         source: AsyncSource = self.source
         return source
 
-    async def run(self, make: Make[R], limit: int | None = None) -> R:
+    def run(self, work: Work[R]) -> Awaitable[R]:
         """See `Executor.run`."""
-        selection = self.selection(limit)
-        sink = make(selection)
-        if self.spec.in_memory:
-            return _fed(await self._collected(selection), sink, selection.stats)
-        return await self._fed(sink, selection.stats)
+        return run_async(work, self.reading.on_backend())
 
-    async def stream(self, make: Make[R], limit: int | None = None) -> AsyncGenerator[R, None]:
+    def stream(self, work: Work[None]) -> AsyncGenerator[Any, None]:
         """See `Executor.stream`."""
-        selection = self.selection(limit)
-        sink, stats = make(selection), selection.stats
-        if self.spec.in_memory:
-            for result in _streamed(await self._collected(selection), sink, stats):
-                yield result
-            return
-        async with aclosing(fetched_async(self.reading.backend, self.boxes(), stats)) as chunks:
-            async for chunk in chunks:
-                enough = _feed(sink, chunk, stats)
-                yield sink.result()
-                if enough:
-                    return
-
-    async def remove(
-        self,
-        kind: RemovalKind,
-        *,
-        dry_run: bool,
-        undecodable: bool = False,
-        allow_full_scan: bool = False,
-        note: str | None = None,
-    ) -> int:
-        """See `Executor.remove`."""
-        found = self.to_remove(undecodable=undecodable, allow_full_scan=allow_full_scan)
-        remover = self.reading.remover(f"{kind}()")
-        return await remover.remove(found.boxes, found.predicate, kind=kind, what=found.what, note=note, dry_run=dry_run)
-
-    async def last_acq(self) -> int:
-        """See `Executor.last_acq`."""
-        backend = self.reading.backend
-        return min([await backend.last_acq(box) for box in self.boxes_to_ask()])
-
-    async def _fed(self, sink: Sink[R], stats: RunStats) -> R:
-        async with aclosing(fetched_async(self.reading.backend, self.boxes(), stats)) as chunks:
-            async for chunk in chunks:
-                if _feed(sink, chunk, stats):
-                    break
-        stats.tick()
-        return sink.result()
-
-    async def _collected(self, selection: Selection[M]) -> Generator[Chunk, None, None]:
-        first, *others = collectors(selection)
-        return through(await self._fed(first, selection.stats), others, selection.stats)
+        return items_async(stream_async(work, self.reading.on_backend()))
 
 
-def _fed(chunks: Generator[Chunk, None, None], sink: Sink[R], stats: RunStats) -> R:
-    with closing(chunks):
-        for chunk in chunks:
-            if _feed(sink, chunk, stats):
-                break
-    stats.tick()
-    return sink.result()
+def last_acq(boxes: Sequence[KeyRange]) -> Work[int]:
+    """Asks for the acq below which no record of some key ranges changes any more."""
+    least: int = LIMITS["acq"].bound
+    for box in boxes:
+        least = min(least, (yield LastAcq(box)))
+    return least
 
 
-def _streamed(chunks: Generator[Chunk, None, None], sink: Sink[R], stats: RunStats) -> Iterator[R]:
-    with closing(chunks):
-        for chunk in chunks:
-            enough = _feed(sink, chunk, stats)
-            yield sink.result()
-            if enough:
-                return
-
-
-def _feed(sink: Sink[Any], chunk: Chunk, stats: RunStats) -> bool:
+def _feed(sink: Sink[Any], stats: RunStats, chunk: Chunk) -> bool:
     since = time.perf_counter()
     known = stats.steps.get("checking", 0.0) + stats.steps.get("filtering", 0.0)
     enough = sink.feed(chunk)

@@ -49,6 +49,10 @@ class RunStats:
     steps: dict[str, float] = attrs.field(factory=dict)
     _started: float = attrs.field(factory=time.perf_counter, repr=False)
 
+    def range_begun(self) -> None:
+        """A key range is about to be read."""
+        self.ranges += 1
+
     def chunk(self, size: int, records: int) -> None:
         """A chunk of `size` bytes that holds `records` records arrived."""
         self.chunks += 1

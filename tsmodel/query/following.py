@@ -34,14 +34,14 @@ from typing_extensions import Self
 
 from tsmodel.backend import Removal
 from tsmodel.errors import CheckpointError, QueryError, RemovedWarning
-from tsmodel.io.effects import Emit, LastAcq, Look, Pause, Removals, Work
+from tsmodel.io.effects import Emit, Pause, Removals, Work, looked
 from tsmodel.io.retry import ONCE, Retry, again, seconds_of
-from tsmodel.io.runners import advance, advance_async, on_backend, on_backend_async, run, run_async
+from tsmodel.io.runners import advance, advance_async, run, run_async
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.model.meta import schema_of
 from tsmodel.model.model_schema import fingerprint_of
 from tsmodel.model.unions import models_of
-from tsmodel.query.executor import Execution
+from tsmodel.query.executor import Execution, last_acq
 from tsmodel.query.sinks import Selection
 from tsmodel.query.spec import QuerySpec, at_least
 from tsmodel.timestamps import DurationLike, TimeLike, to_ns
@@ -59,7 +59,6 @@ __all__ = [
     "cut_to",
     "follow_plan",
     "identity_of",
-    "last_acq",
     "tried",
 ]
 
@@ -259,14 +258,6 @@ def tried(work: Callable[[], Work[R]], retry: Retry, of: str) -> Work[R]:
     return again(work, retry, failed)
 
 
-def last_acq(boxes: Sequence[KeyRange]) -> Work[int]:
-    """The acq below which no record of the boxes changes any more."""
-    least: int = LIMITS["acq"].bound
-    for box in boxes:
-        least = min(least, (yield LastAcq(box)))
-    return least
-
-
 class Removed:
     """Tells, once, of removals of what was read already.
 
@@ -334,7 +325,7 @@ class FollowPlan:
     Attributes:
         boxes: key ranges to read.
         selection: gives a new selection of the query's records.
-        backend: gives the backend, or raises.
+        source: the session that is read.
         retry: the session's policy.
         of: what the checkpoint is of: query, model and target.
         start: acq to begin at when no checkpoint says otherwise.
@@ -346,7 +337,7 @@ class FollowPlan:
 
     boxes: tuple[KeyRange, ...]
     selection: Callable[[], Selection[Any]]
-    backend: Callable[[], Any]
+    source: Any
     retry: Retry
     of: dict[str, str]
     start: int | None
@@ -377,7 +368,7 @@ def follow_plan(
     return FollowPlan(
         boxes=boxes,
         selection=execution.selection,
-        backend=lambda: source.backend,
+        source=source,
         retry=getattr(source, "retries", ONCE),
         of=identity_of(spec, source),
         start=None if since is None else to_ns(since),
@@ -495,7 +486,7 @@ class _Following(Generic[M]):
         while True:
             collected = Collected(self._plan.selection(), MOST if end > start + 1 else None)
             for box in cut_to(self._plan.boxes, start, end):
-                yield Look(box, collected.feed)
+                yield from looked(box, collected.feed)
                 if collected.is_full:
                     break
             if not collected.is_full:
@@ -515,10 +506,12 @@ class Follow(_Following[M], Iterator[M]):
     def __next__(self) -> M:
         if self._ended:
             raise StopIteration
+        on_backend = self._plan.source.on_backend()
         try:
-            is_given, given = advance(self._begun(), on_backend(self._plan.backend))
+            is_given, given = advance(self._begun(), on_backend)
         except BaseException:
             self._work = None
+            on_backend.release()
             raise
         if not is_given:
             self._end()
@@ -531,7 +524,7 @@ class Follow(_Following[M], Iterator[M]):
         0 when everything that was fully committed was taken. Before anything was read, without `since`, it is the last
         full-commit acq itself.
         """
-        return run(self._lag(), on_backend(self._plan.backend))
+        return run(self._lag(), self._plan.source.on_backend())
 
     def close(self) -> None:
         """Ends it and writes the checkpoint. The record in hand does not count as taken: `commit` first if it is."""
@@ -552,10 +545,12 @@ class AsyncFollow(_Following[M], AsyncIterator[M]):
     async def __anext__(self) -> M:
         if self._ended:
             raise StopAsyncIteration
+        on_backend = self._plan.source.on_backend()
         try:
-            is_given, given = await advance_async(self._begun(), on_backend_async(self._plan.backend))
+            is_given, given = await advance_async(self._begun(), on_backend)
         except BaseException:
             self._work = None
+            await on_backend.release()
             raise
         if not is_given:
             self._end()
@@ -564,7 +559,7 @@ class AsyncFollow(_Following[M], AsyncIterator[M]):
 
     async def lag(self) -> int:
         """See `Follow.lag`."""
-        return await run_async(self._lag(), on_backend_async(self._plan.backend))
+        return await run_async(self._lag(), self._plan.source.on_backend())
 
     async def close(self) -> None:
         """See `Follow.close`."""

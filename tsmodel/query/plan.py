@@ -18,7 +18,7 @@ from functools import reduce
 from operator import and_, or_
 from typing import Any
 
-import attrs
+import msgspec
 import numpy as np
 
 from tsmodel.keys import KeyRange
@@ -32,8 +32,7 @@ from tsmodel.query.spec import QuerySpec, own_column
 __all__ = ["Plan", "UnionPlan", "bound_to", "plan", "plan_of"]
 
 
-@attrs.frozen
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """How a query is answered.
 
     Attributes:
@@ -62,8 +61,7 @@ class Plan:
         return _mask((*self.key_residual, *self.residual), records)
 
 
-@attrs.frozen
-class UnionPlan(Plan):
+class UnionPlan(Plan, frozen=True):
     """See `Plan`.
 
     Attributes:

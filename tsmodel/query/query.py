@@ -17,7 +17,7 @@ from tsmodel.model.column import Column
 from tsmodel.model.model import TSModel
 from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.context import Source
-from tsmodel.query.executor import Executor
+from tsmodel.query.executor import Executor, Make
 from tsmodel.query.sinks import Count, Framed, Regrouped, Rows
 from tsmodel.query.spec import QuerySpec, at_least
 from tsmodel.timestamps import DurationLike, TimeLike
@@ -43,6 +43,7 @@ B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
+R = TypeVar("R")
 
 DEFAULT_BATCH_SIZE = 65_536
 """Rows of an Arrow record batch."""
@@ -77,11 +78,11 @@ class Query(QueryBuilder[M]):
 
     def all(self) -> list[M]:
         """All matching records, in no particular order."""
-        return Listed(self._executor.run(Rows))
+        return Listed(self._run(Rows))
 
     def first(self) -> M | None:
         """Some matching record, or None; reading stops at it."""
-        rows: list[M] = self._executor.run(Rows, 1)
+        rows: list[M] = self._run(Rows, 1)
         return rows[0] if rows else None
 
     def one(self) -> M:
@@ -99,20 +100,19 @@ class Query(QueryBuilder[M]):
         Raises:
             MultipleResultsError: when there are several.
         """
-        return self._only(self._executor.run(Rows, 2))
+        return self._only(self._run(Rows, 2))
 
     def count(self) -> int:
         """How many records match. They are read, but no objects are made."""
-        return self._executor.run(Count)
+        return self._run(Count)
 
     def exists(self) -> bool:
         """Whether any record matches; reading stops at the first."""
-        return self._executor.run(Count, 1) > 0
+        return self._run(Count, 1) > 0
 
     def __iter__(self) -> Iterator[M]:
         """The matching records one by one, holding no more than a chunk's worth at a time."""
-        for rows in self._executor.stream(Rows):
-            yield from rows
+        return self._executor.stream(self._executor.streaming(Rows))
 
     def batches(self, size: int) -> Iterator[list[M]]:
         """The matching records in lists of `size`, the last one shorter.
@@ -120,14 +120,14 @@ class Query(QueryBuilder[M]):
         Raises:
             QueryError: when `size` is not at least 1.
         """
-        return self._batches(Regrouped(size))
+        return self._executor.stream(self._executor.streaming(Rows, Regrouped(size)))
 
     def last_acq(self) -> int:
         """An acq, ns since 2001, below which the records of this query never change again.
 
         Reading `acq_between(a, q.last_acq())` and going on from there sees every record once.
         """
-        return self._executor.last_acq()
+        return self._executor.run(self._executor.asking())
 
     def delete(
         self,
@@ -158,8 +158,10 @@ class Query(QueryBuilder[M]):
             UnsupportedError: when the session is on a server; says what to do instead.
             StoreError: when it could not be done; nothing was removed.
         """
-        return self._executor.remove(
-            "delete", dry_run=dry_run, note=note, undecodable=undecodable, allow_full_scan=allow_full_scan
+        return self._executor.run(
+            self._executor.removing(
+                "delete", dry_run=dry_run, note=note, undecodable=undecodable, allow_full_scan=allow_full_scan
+            )
         )
 
     def series(self) -> list[Series]:
@@ -167,7 +169,7 @@ class Query(QueryBuilder[M]):
         objects are made of the records."""
         from tsmodel.query.sinks import SeriesFound
 
-        return self._executor.run(SeriesFound)
+        return self._run(SeriesFound)
 
     @overload
     def select(self, a: Column[A], /) -> Selected[tuple[A]]: ...
@@ -439,24 +441,15 @@ class Query(QueryBuilder[M]):
         """The Arrow PyCapsule interface: DuckDB, polars and others take a query as it is."""
         return self.to_reader().__arrow_c_stream__(requested_schema)
 
-    def _batches(self, regrouped: Regrouped[M]) -> Iterator[list[M]]:
-        for rows in self._executor.stream(Rows):
-            yield from regrouped.take(rows)
-        yield from regrouped.rest()
+    def _run(self, make: Make[R], limit: int | None = None) -> R:
+        return self._executor.run(self._executor.running(make, limit))
 
     def _framed(self, frame: Frame) -> Any:
-        return self._executor.run(partial(Framed, frame=frame))
+        return self._run(partial(Framed, frame=frame))
 
     def _batched_arrow(self, frame: ArrowFrame, size: int) -> Iterator[pa.RecordBatch]:
         from tsmodel.frames.arrow_tables import Rebatched
 
-        rebatched = Rebatched(at_least(1, size, "batches"))
         # The session is found at once: who reads an Arrow stream may do so in a thread where none is open.
-        tables = self._executor.stream(partial(Framed, frame=frame))
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            for table in tables:
-                yield from rebatched.take(table)
-            yield from rebatched.rest()
-
-        return batches()
+        work = self._executor.streaming(partial(Framed, frame=frame), Rebatched(at_least(1, size, "batches")))
+        return self._executor.stream(work)

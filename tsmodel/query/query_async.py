@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -16,7 +15,7 @@ from tsmodel.model.column import Column
 from tsmodel.model.model import TSModel
 from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.context import AsyncSource
-from tsmodel.query.executor import AsyncExecutor
+from tsmodel.query.executor import AsyncExecutor, Make
 from tsmodel.query.query import DEFAULT_BATCH_SIZE
 from tsmodel.query.sinks import Count, Framed, Regrouped, Rows
 from tsmodel.query.spec import QuerySpec, at_least
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from matplotlib.axes import Axes
 
-    from tsmodel.frames.arrow_tables import DtypeBackend, Rebatched
-    from tsmodel.frames.frame import ArrowFrame, Frame, Wanted
+    from tsmodel.frames.arrow_tables import DtypeBackend
+    from tsmodel.frames.frame import Frame, Wanted
     from tsmodel.query.following import AsyncFollow
     from tsmodel.query.resample import AsyncResampling, Fill
     from tsmodel.query.select import AsyncSelected
@@ -43,6 +42,7 @@ B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
+R = TypeVar("R")
 
 
 class AsyncQuery(QueryBuilder[M]):
@@ -70,11 +70,11 @@ class AsyncQuery(QueryBuilder[M]):
 
     async def all(self) -> list[M]:
         """See `Query.all`."""
-        return Listed(await self._executor.run(Rows))
+        return Listed(await self._run(Rows))
 
     async def first(self) -> M | None:
         """See `Query.first`."""
-        rows: list[M] = await self._executor.run(Rows, 1)
+        rows: list[M] = await self._run(Rows, 1)
         return rows[0] if rows else None
 
     async def one(self) -> M:
@@ -83,27 +83,27 @@ class AsyncQuery(QueryBuilder[M]):
 
     async def one_or_none(self) -> M | None:
         """See `Query.one_or_none`."""
-        return self._only(await self._executor.run(Rows, 2))
+        return self._only(await self._run(Rows, 2))
 
     async def count(self) -> int:
         """See `Query.count`."""
-        return await self._executor.run(Count)
+        return await self._run(Count)
 
     async def exists(self) -> bool:
         """See `Query.exists`."""
-        return await self._executor.run(Count, 1) > 0
+        return await self._run(Count, 1) > 0
 
     def __aiter__(self) -> AsyncIterator[M]:
         """The matching records one by one. When stopping early, `aclose()` the iterator: it may hold a connection."""
-        return self._rows()
+        return self._executor.stream(self._executor.streaming(Rows))
 
     def batches(self, size: int) -> AsyncIterator[list[M]]:
         """See `Query.batches`."""
-        return self._batches(Regrouped(size))
+        return self._executor.stream(self._executor.streaming(Rows, Regrouped(size)))
 
     async def last_acq(self) -> int:
         """See `Query.last_acq`."""
-        return await self._executor.last_acq()
+        return await self._executor.run(self._executor.asking())
 
     async def delete(
         self,
@@ -114,15 +114,17 @@ class AsyncQuery(QueryBuilder[M]):
         allow_full_scan: bool = False,
     ) -> int:
         """See `Query.delete`. It goes on to its end in a thread, also when it is cancelled."""
-        return await self._executor.remove(
-            "delete", dry_run=dry_run, note=note, undecodable=undecodable, allow_full_scan=allow_full_scan
+        return await self._executor.run(
+            self._executor.removing(
+                "delete", dry_run=dry_run, note=note, undecodable=undecodable, allow_full_scan=allow_full_scan
+            )
         )
 
     async def series(self) -> list[Series]:
         """See `Query.series`."""
         from tsmodel.query.sinks import SeriesFound
 
-        return await self._executor.run(SeriesFound)
+        return await self._run(SeriesFound)
 
     @overload
     def select(self, a: Column[A], /) -> AsyncSelected[tuple[A]]: ...
@@ -232,29 +234,12 @@ class AsyncQuery(QueryBuilder[M]):
         from tsmodel.frames.arrow_tables import Rebatched
         from tsmodel.frames.frame import ArrowFrame
 
-        return self._batched_arrow(ArrowFrame(self.spec.model, columns), Rebatched(at_least(1, batch_size, "batches")))
+        framed = partial(Framed, frame=ArrowFrame(self.spec.model, columns))
+        work = self._executor.streaming(framed, Rebatched(at_least(1, batch_size, "batches")))
+        return self._executor.stream(work)
 
-    async def _rows(self) -> AsyncGenerator[M, None]:
-        async with aclosing(self._executor.stream(Rows)) as lists:
-            async for rows in lists:
-                for row in rows:
-                    yield row
-
-    async def _batches(self, regrouped: Regrouped[M]) -> AsyncGenerator[list[M], None]:
-        async with aclosing(self._executor.stream(Rows)) as lists:
-            async for rows in lists:
-                for full in regrouped.take(rows):
-                    yield full
-        for last in regrouped.rest():
-            yield last
+    async def _run(self, make: Make[R], limit: int | None = None) -> R:
+        return await self._executor.run(self._executor.running(make, limit))
 
     async def _framed(self, frame: Frame) -> Any:
-        return await self._executor.run(partial(Framed, frame=frame))
-
-    async def _batched_arrow(self, frame: ArrowFrame, rebatched: Rebatched) -> AsyncGenerator[pa.RecordBatch, None]:
-        async with aclosing(self._executor.stream(partial(Framed, frame=frame))) as tables:
-            async for table in tables:
-                for batch in rebatched.take(table):
-                    yield batch
-        for batch in rebatched.rest():
-            yield batch
+        return await self._run(partial(Framed, frame=frame))

@@ -556,7 +556,7 @@ def _bound(model: Any, name: str, aggregate: object) -> Aggregate:
         raise QueryError(f"agg({name}=...): {info.model}.{info.alias} ({codec.label}) is not a number")
     if aggregate.kind == "sum" and codec.digits is None and codec.number.name == "UInt64":
         raise QueryError(f"agg({name}=...): a sum of {codec.label} may leave int64; take the mean()")
-    return attrs.evolve(aggregate, column=own)
+    return msgspec.structs.replace(aggregate, column=own)
 
 
 class Resampling(_Resampled[Executor[Any]]):
@@ -579,7 +579,7 @@ class Resampling(_Resampled[Executor[Any]]):
                 integers leaves int64; more values or windows come together than `max_rows_in_memory`.
             DecodeError: when a payload does not fit the model, unless such records are to be skipped.
         """
-        return self._executor.run(self._sink(named))
+        return self._executor.run(self._executor.running(self._sink(named)))
 
 
 class AsyncResampling(_Resampled[AsyncExecutor[Any]]):
@@ -587,4 +587,4 @@ class AsyncResampling(_Resampled[AsyncExecutor[Any]]):
 
     async def agg(self, **named: Aggregate) -> Windows:
         """See `Resampling.agg`."""
-        return await self._executor.run(self._sink(named))
+        return await self._executor.run(self._executor.running(self._sink(named)))

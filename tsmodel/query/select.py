@@ -7,13 +7,13 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from tsmodel.errors import QueryError
+from tsmodel.io.effects import Work
 from tsmodel.model.column import Column
 from tsmodel.model.expressions import ColumnInfo
 from tsmodel.query.executor import AsyncExecutor, Execution, Executor
@@ -75,6 +75,10 @@ class _Selected(Generic[T, E]):
     def _sink(self, selection: Selection[Any]) -> Tuples:
         return Tuples(selection, self._columns, self._make)
 
+    def _first(self) -> Work[T | None]:
+        found: list[T] = yield from self._executor.running(self._sink, 1)
+        return found[0] if found else None
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} ({', '.join(column.alias for column in self._columns)}) of {self._executor.spec!r}>"
 
@@ -85,17 +89,15 @@ class Selected(_Selected[T, Executor[Any]]):
 
     def all(self) -> list[T]:
         """The tuples of all matching records, in the query's order."""
-        return self._executor.run(self._sink)
+        return self._executor.run(self._executor.running(self._sink))
 
     def first(self) -> T | None:
-        """That of the first record, or None."""
-        found: list[T] = self._executor.run(self._sink, 1)
-        return found[0] if found else None
+        """The tuple of the first record, or None."""
+        return self._executor.run(self._first())
 
     def __iter__(self) -> Iterator[T]:
         """One by one, holding no more than a chunk's worth at a time."""
-        for tuples in self._executor.stream(self._sink):
-            yield from tuples
+        return self._executor.stream(self._executor.streaming(self._sink))
 
     def batches(self, size: int) -> Iterator[list[T]]:
         """Lists of `size`, the last one shorter.
@@ -103,12 +105,7 @@ class Selected(_Selected[T, Executor[Any]]):
         Raises:
             QueryError: when `size` is not at least 1.
         """
-        return self._batches(Regrouped(size))
-
-    def _batches(self, regrouped: Regrouped[T]) -> Iterator[list[T]]:
-        for tuples in self._executor.stream(self._sink):
-            yield from regrouped.take(tuples)
-        yield from regrouped.rest()
+        return self._executor.stream(self._executor.streaming(self._sink, Regrouped(size)))
 
 
 class AsyncSelected(_Selected[T, AsyncExecutor[Any]]):
@@ -116,34 +113,19 @@ class AsyncSelected(_Selected[T, AsyncExecutor[Any]]):
 
     async def all(self) -> list[T]:
         """See `Selected.all`."""
-        return await self._executor.run(self._sink)
+        return await self._executor.run(self._executor.running(self._sink))
 
     async def first(self) -> T | None:
         """See `Selected.first`."""
-        found: list[T] = await self._executor.run(self._sink, 1)
-        return found[0] if found else None
+        return await self._executor.run(self._first())
 
     def __aiter__(self) -> AsyncIterator[T]:
         """See `Selected`. When stopping early, `aclose()` the iterator: it may hold a connection."""
-        return self._tuples()
+        return self._executor.stream(self._executor.streaming(self._sink))
 
     def batches(self, size: int) -> AsyncIterator[list[T]]:
         """See `Selected.batches`."""
-        return self._batches(Regrouped(size))
-
-    async def _tuples(self) -> AsyncGenerator[T, None]:
-        async with aclosing(self._executor.stream(self._sink)) as lists:
-            async for tuples in lists:
-                for each in tuples:
-                    yield each
-
-    async def _batches(self, regrouped: Regrouped[T]) -> AsyncGenerator[list[T], None]:
-        async with aclosing(self._executor.stream(self._sink)) as lists:
-            async for tuples in lists:
-                for full in regrouped.take(tuples):
-                    yield full
-        for last in regrouped.rest():
-            yield last
+        return self._executor.stream(self._executor.streaming(self._sink, Regrouped(size)))
 
 
 def _chosen(spec: QuerySpec[Any], columns: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[ColumnInfo, ...]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import attrs
+import msgspec
 import numpy as np
 
 from tsmodel.html import Listed
@@ -38,8 +39,7 @@ R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 
 
-@attrs.frozen
-class Quarantined:
+class Quarantined(msgspec.Struct, frozen=True):
     """A record whose payload does not fit the model.
 
     Attributes:

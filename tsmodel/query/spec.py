@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, get_args
 
 import attrs
+import msgspec
 
 from tsmodel.errors import QueryError
 from tsmodel.layout.fixed_rows import FixedRowCodec
@@ -177,7 +178,7 @@ def _checked_order(model: Any, column: object) -> Order:
     own = own_column(model, order.column)
     if own is None:
         raise QueryError(f"{order.column.model}.{order.column.alias} is not a column of {model.__name__}")
-    order = attrs.evolve(order, column=own)
+    order = msgspec.structs.replace(order, column=own)
     if order.column.codec.comparisons != "all":
         raise QueryError(f"{order.column.model}.{order.column.alias} ({order.column.codec.label}) has no order")
     if not has_one_layout(model):

@@ -180,12 +180,17 @@ def _is_type(kind: object, depth: int) -> bool:
         and all(type(value) is int for value in members.values())
         and ("members" in kind or kind["type"] not in ("Enumerated", "Flags"))
         and isinstance(kind.get("limits", {}), dict)
-        and all(isinstance(each, dict) and not any(map(_is_nested, each.values())) for each in limits)
+        and all(map(_are_limits, limits))
         and ("layout" in kind) == (kind["type"] == "Nested")
         and ("layout" not in kind or _is_layout(kind["layout"], depth - 1))
+        and ("item" in kind or kind["type"] not in ("Array", "Nullable"))
         and ("item" not in kind or _is_type(kind["item"], depth - 1))
     )
 
 
-def _is_nested(value: object) -> bool:
-    return isinstance(value, (dict, list))
+def _are_limits(limits: object) -> bool:
+    if not isinstance(limits, dict) or any(isinstance(value, (dict, list)) for value in limits.values()):
+        return False
+    bounds = [limits[name] for name in ("ge", "gt", "le", "lt") if name in limits]
+    lengths = [limits[name] for name in ("min_length", "max_length") if name in limits]
+    return all(isinstance(each, (int, float, str)) for each in bounds) and all(type(each) is int for each in lengths)

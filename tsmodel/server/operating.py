@@ -8,14 +8,32 @@ import os
 import socket
 import time
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 __all__ = ["LEVELS", "notify_systemd", "start_logging"]
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 
-class _JSONLines(logging.Formatter):
+class _Lines(logging.Formatter):
+    """Each event as one line of text; the lines of a traceback are indented.
+
+    Part of what is logged comes from peers, such as the names in their certificates. So whatever does not print is escaped:
+    nobody can forge a line, or send the terminal a command.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        record.message = _escaped(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is logging's
+        return "\n".join(f"    {_escaped(line)}" for line in super().formatException(ei).splitlines())
+
+
+class _JSONLines(_Lines):
     """Each event as one line: an object of time (UTC), level, logger, message and, after a fault, its traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -23,11 +41,18 @@ class _JSONLines(logging.Formatter):
             "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _escaped(record.getMessage()),
         }
         if record.exc_info:
             said["traceback"] = self.formatException(record.exc_info)
         return json.dumps(said, ensure_ascii=False)
+
+
+def _escaped(text: str) -> str:
+    """The text, without characters that do not print."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def start_logging(level: str, form: str) -> None:
@@ -38,7 +63,7 @@ def start_logging(level: str, form: str) -> None:
         form: "text" or "json".
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(_JSONLines() if form == "json" else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    handler.setFormatter(_JSONLines() if form == "json" else _Lines())
     logging.basicConfig(handlers=[handler], level=level.upper())
 
 

@@ -22,12 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import QueryError, SessionError, TSModelError
-from tsmodel.io.effects import Append, Look, Sent, Work
+from tsmodel.io.effects import Append, Sent, Work, looked
 from tsmodel.io.retry import Retry
 from tsmodel.keys import KEY_DTYPE, LIMITS, KeyRange
 from tsmodel.layout.fixed_rows import batches_by_cid
 from tsmodel.query.builder import QueryBuilder
-from tsmodel.query.following import Checkpoint, Position, Removed, cut_to, identity_of, last_acq, tried
+from tsmodel.query.executor import last_acq
+from tsmodel.query.following import Checkpoint, Position, Removed, cut_to, identity_of, tried
 from tsmodel.query.plan import Plan, plan_of
 from tsmodel.query.spec import QuerySpec
 from tsmodel.session.target import Database, StoreFile, parse
@@ -206,7 +207,7 @@ class Copying:
             parts.append(identities(chunk))
 
         for box in cut_to(self._boxes, self._acq, LIMITS["acq"].bound):
-            yield Look(box, look)
+            yield from looked(box, look)
         return np.concatenate(parts) if parts else None
 
     def steps(self, there: npt.NDArray[Any] | None) -> Work[Copied]:
@@ -244,7 +245,7 @@ class Copying:
         while True:
             collected = Collected(self._plan, WINDOW_BYTES if until > start + 1 else None)
             for box in cut_to(self._boxes, start, until):
-                yield Look(box, collected.feed)
+                yield from looked(box, collected.feed)
                 if collected.is_full:
                     break
             if not collected.is_full:

@@ -14,12 +14,13 @@ import msgspec
 from tsmodel.backend import PutId, PutInfo
 from tsmodel.errors import QueryError, SessionError, UnsupportedError
 from tsmodel.forking import in_child
+from tsmodel.io.fetching import Around
 from tsmodel.io.retry import ONCE, Retry, seconds_of
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.model import TSModel
 from tsmodel.model.meta import schema_of
 from tsmodel.model.model import codec_of
-from tsmodel.session.observing import CallableHooks, Hooks, OnRequest, OnResponse
+from tsmodel.session.observing import CallableHooks, Hooks, OnRequest, OnResponse, Watch
 from tsmodel.session.pending import DEFAULT_BATCH_SIZE, Limits, Pending
 from tsmodel.session.puts import ColumnRows, made_of
 from tsmodel.session.receipt import Receipt
@@ -131,7 +132,8 @@ class SessionBase:
         self._begin(is_remote=True)
         self._flush_seconds = options.flush_seconds
         self.allow_full_scan = options.allow_full_scan
-        self._hooks = options.hooks()
+        hooks = options.hooks()
+        self._around: Around | None = Watch(hooks, name).around if hooks else None
         self._lock: AbstractContextManager[object] = nullcontext()
         in_child(self._forked)
 

@@ -13,21 +13,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import attrs
+import msgspec
 
-from tsmodel.backend import AcqInterval, AsyncBackend, AsyncScan, Backend, Batch, Removal, Scan, Spare
+from tsmodel.backend import AcqInterval, Batch
 from tsmodel.frames.libraries import library
+from tsmodel.io.effects import Append, Close, LastAcq, Next, Open
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
-from tsmodel.wire.unstored import Unstored
 
-__all__ = ["AsyncObserved", "Hooks", "Observed", "OnRequest", "OnResponse", "OpenTelemetry", "Request", "Response"]
-
-T = TypeVar("T")
+__all__ = ["Hooks", "OnRequest", "OnResponse", "OpenTelemetry", "Request", "Response", "Watch"]
 
 _log = logging.getLogger("tsmodel.hooks")
 
@@ -49,8 +49,7 @@ class Request:
     notes: dict[str, Any] = attrs.field(factory=dict, repr=False)
 
 
-@attrs.define(eq=False)
-class Response:
+class Response(msgspec.Struct, eq=False):
     """What became of a request.
 
     Attributes:
@@ -89,52 +88,50 @@ class Hooks(Protocol):
         ...
 
 
-class _Counted(Sequence[Batch]):
-    """The batches of a put, counted as they are taken."""
-
-    def __init__(self, batches: Sequence[Batch], response: Response) -> None:
-        self._batches = batches
-        self._response = response
-
-    @overload
-    def __getitem__(self, at: int) -> Batch: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> Sequence[Batch]: ...
-
-    def __getitem__(self, at: int | slice) -> Batch | Sequence[Batch]:
-        found = self._batches[at]
-        self._count([found] if isinstance(found, Batch) else found)
-        return found
-
-    def __iter__(self) -> Iterator[Batch]:
-        for batch in self._batches:
-            self._count([batch])
-            yield batch
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def _count(self, batches: Sequence[Batch]) -> None:
-        for batch in batches:
-            self._response.records += batch.count
-            self._response.bytes += len(batch.records)
-
-
-class _Watch:
-    """Tells hooks of requests.
+class Watch:
+    """Tells hooks of the requests that effects stand for.
 
     Args:
-        hooks: are told, in this order, and of responses in the opposite one.
+        hooks: are told of requests in this order, and of responses in the opposite one.
         target: what the backend is called.
     """
 
     def __init__(self, hooks: Sequence[Hooks], target: str) -> None:
         self._hooks = hooks
         self._target = target
+        self._gets: dict[int, tuple[AbstractContextManager[Response], Response]] = {}
 
     @contextmanager
-    def over(self, operation: Literal["GET", "GETACQ", "PUT", "PUTA"], box: KeyRange | None = None) -> Iterator[Response]:
+    def around(self, effect: Any) -> Iterator[Callable[[Any], object]]:
+        """Around an effect; what it gives takes the answer."""
+        kind = type(effect)
+        if kind is Open:
+            opened: AbstractContextManager[Response] = self._over("GET", effect.box)
+            response = opened.__enter__()
+            with self._ended_by_failure(opened):
+                yield lambda scan: self._gets.__setitem__(id(scan), (opened, response))
+        elif kind is Next and id(effect.scan) in self._gets:
+            get, response = self._gets[id(effect.scan)]
+            with self._ended_by_failure(get, effect.scan):
+                yield partial(self._received, effect.scan)
+        elif kind is Close and id(effect.scan) in self._gets:
+            get, _ = self._gets.pop(id(effect.scan))
+            try:
+                yield _nobody
+            finally:
+                get.__exit__(None, None, None)
+        elif kind is LastAcq:
+            with self._over("GETACQ", effect.box) as response:
+                yield partial(_answered, response)
+        elif kind is Append:
+            with self._over("PUTA" if effect.with_acq else "PUT") as response:
+                effect.batches.tell = partial(_count, response)
+                yield partial(_answered, response)
+        else:
+            yield _nobody
+
+    @contextmanager
+    def _over(self, operation: Literal["GET", "GETACQ", "PUT", "PUTA"], box: KeyRange | None = None) -> Iterator[Response]:
         """Over a request; what is in its block says what became of it."""
         request = Request(operation, self._target, box)
         response = Response(request)
@@ -146,8 +143,6 @@ class _Watch:
                 told.insert(0, hook)
             started = time.perf_counter()
             yield response
-        except GeneratorExit:  # left early
-            raise
         except BaseException as error:
             response.error = error
             raise
@@ -156,6 +151,26 @@ class _Watch:
             for hook in told:
                 self._tell(hook, response)
 
+    @contextmanager
+    def _ended_by_failure(self, get: AbstractContextManager[Response], scan: object = None) -> Iterator[None]:
+        """A GET ends when what is in the block fails."""
+        try:
+            yield
+        except BaseException as error:
+            self._gets.pop(id(scan), None)
+            get.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def _received(self, scan: Any, chunk: Chunk | None) -> None:
+        get, response = self._gets[id(scan)]
+        if chunk is not None:
+            response.records += len(chunk)
+            response.bytes += chunk.nbytes
+            return
+        del self._gets[id(scan)]
+        _answered(response, scan.acq)
+        get.__exit__(None, None, None)
+
     @staticmethod
     def _tell(hook: Hooks, response: Response) -> None:
         try:
@@ -163,15 +178,22 @@ class _Watch:
         except Exception:  # noqa: BLE001 - the request's outcome stands
             _log.exception("on_response failed for a %s of %s", response.request.operation, response.request.target)
 
-    @staticmethod
-    def count(response: Response, chunk: Chunk) -> None:
-        """A chunk was received."""
-        response.records += len(chunk)
-        response.bytes += chunk.nbytes
+
+def _answered(response: Response, acq: AcqInterval | int) -> None:
+    response.acq = acq
+    response.complete = True
 
 
-@attrs.frozen(eq=False)
-class CallableHooks:
+def _count(response: Response, batch: Batch) -> None:
+    response.records += batch.count
+    response.bytes += len(batch.records)
+
+
+def _nobody(_answer: object) -> None:
+    """Takes an answer that nobody is told of."""
+
+
+class CallableHooks(msgspec.Struct, frozen=True, eq=False):
     """Hooks of functions."""
 
     request: OnRequest | None = None
@@ -188,121 +210,7 @@ class CallableHooks:
             self.response(response)
 
 
-class Observed:
-    """A backend whose requests are told to hooks; see `Backend`.
-
-    Args:
-        backend: the backend.
-        hooks: what is told.
-        target: what the backend is called.
-    """
-
-    def __init__(self, backend: Backend, hooks: Sequence[Hooks], target: str) -> None:
-        self._backend = backend
-        self._watch = _Watch(hooks, target)
-
-    @property
-    def spare(self) -> Spare:
-        """See `Backend`."""
-        return self._backend.spare
-
-    def scan(self, box: KeyRange) -> Scan:
-        """See `Backend.scan`."""
-        scan = self._backend.scan(box)
-        return Scan(self._chunks(scan, box))
-
-    def append(
-        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
-    ) -> AcqInterval:
-        """See `Backend.append`."""
-        with self._watch.over("PUTA" if with_acq else "PUT") as response:
-            response.acq = acq = self._backend.append(
-                _Counted(batches, response), with_acq=with_acq, unless_stored=unless_stored
-            )
-            response.complete = True
-        return acq
-
-    def last_acq(self, box: KeyRange) -> int:
-        """See `Backend.last_acq`."""
-        with self._watch.over("GETACQ", box) as response:
-            response.acq = acq = self._backend.last_acq(box)
-            response.complete = True
-        return acq
-
-    def removals(self, since: int = 0) -> list[Removal]:
-        """See `Remover.removals`; none where the backend cannot remove."""
-        removals = getattr(self._backend, "removals", None)
-        return [] if removals is None else list(removals(since))
-
-    def close(self) -> None:
-        """See `Backend.close`."""
-        self._backend.close()
-
-    def _chunks(self, scan: Scan, box: KeyRange) -> Generator[Chunk, None, int]:
-        with self._watch.over("GET", box) as response, scan:
-            for chunk in scan:
-                self._watch.count(response, chunk)
-                yield chunk
-            response.acq = acq = scan.acq
-            response.complete = True
-        return acq
-
-
-class AsyncObserved:
-    """As `Observed`; hooks are plain functions here too, and must not block."""
-
-    def __init__(self, backend: AsyncBackend, hooks: Sequence[Hooks], target: str) -> None:
-        self._backend = backend
-        self._watch = _Watch(hooks, target)
-
-    @property
-    def spare(self) -> Spare:
-        """See `Backend`."""
-        return self._backend.spare
-
-    def scan(self, box: KeyRange) -> AsyncScan:
-        """See `Backend.scan`."""
-        return AsyncScan(self._chunks(box))
-
-    async def append(
-        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
-    ) -> AcqInterval:
-        """See `Backend.append`."""
-        with self._watch.over("PUTA" if with_acq else "PUT") as response:
-            response.acq = acq = await self._backend.append(
-                _Counted(batches, response), with_acq=with_acq, unless_stored=unless_stored
-            )
-            response.complete = True
-        return acq
-
-    async def last_acq(self, box: KeyRange) -> int:
-        """See `Backend.last_acq`."""
-        with self._watch.over("GETACQ", box) as response:
-            response.acq = acq = await self._backend.last_acq(box)
-            response.complete = True
-        return acq
-
-    async def removals(self, since: int = 0) -> list[Removal]:
-        """See `Observed.removals`."""
-        removals = getattr(self._backend, "removals", None)
-        return [] if removals is None else list(await removals(since))
-
-    async def close(self) -> None:
-        """See `Backend.close`."""
-        await self._backend.close()
-
-    async def _chunks(self, box: KeyRange) -> AsyncGenerator[Chunk | int, None]:
-        with self._watch.over("GET", box) as response:
-            async with self._backend.scan(box) as scan:
-                async for chunk in scan:
-                    self._watch.count(response, chunk)
-                    yield chunk
-                response.acq = scan.acq
-                response.complete = True
-        yield scan.acq
-
-
-_SYSTEM = "tstorage"
+_SYSTEM: Final = "tstorage"
 
 
 class OpenTelemetry:

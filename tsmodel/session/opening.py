@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
+import msgspec
 
 from tsmodel.backend import AsyncBackend, Backend
 from tsmodel.errors import SessionError
@@ -182,7 +182,7 @@ def _with_options(target: Target, read_only: bool | None, create: bool | None) -
             raise SessionError(f"{name} is for embedded files and PostgreSQL")
     if not given or not isinstance(target, (StoreFile, Database)):
         return target
-    return attrs.evolve(
+    return msgspec.structs.replace(
         target, read_only=given.get("read_only", target.read_only), create=given.get("create", target.create)
     )
 

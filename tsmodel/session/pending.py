@@ -17,7 +17,7 @@ from itertools import islice
 from operator import countOf, itemgetter
 from typing import Any, Final
 
-import attrs
+import msgspec
 
 from tsmodel.backend import PutId
 from tsmodel.errors import SessionError, UnflushedWarning, WriteError
@@ -103,8 +103,7 @@ _PIECE: Final = 256
 """Objects taken at once from a source, where their age matters."""
 
 
-@attrs.define(eq=False)
-class Doubt:
+class Doubt(msgspec.Struct, eq=False):
     """A put whose outcome is not known.
 
     Attributes:

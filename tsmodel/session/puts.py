@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, overload
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -157,8 +157,7 @@ def _joined(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     return whole
 
 
-@attrs.define(eq=False)
-class Segment:
+class Segment(msgspec.Struct, eq=False):
     """Objects that are stored by one put.
 
     Attributes:
@@ -173,10 +172,10 @@ class Segment:
 
     first: int
     keep_acq: bool
-    rows: list[TSModel] | ColumnRows = attrs.field(factory=list)
+    rows: list[TSModel] | ColumnRows = msgspec.field(default_factory=list)
     returned: list[int] | None = None
     size: float = 0.0
-    models: set[type[TSModel]] = attrs.field(factory=set)
+    models: set[type[TSModel]] = msgspec.field(default_factory=set)
     unless_stored: bool = False
 
     @property
@@ -226,8 +225,7 @@ class Segment:
         return Segment(self.first, self.keep_acq, rows, [numbers[at] for at in chosen], 0.0, models, self.unless_stored)
 
 
-@attrs.frozen(eq=False)
-class Stretch:
+class Stretch(msgspec.Struct, frozen=True, eq=False):
     """Neighbours of one model as they are sent.
 
     Attributes:
@@ -248,8 +246,7 @@ class Stretch:
         return sum(len(batch.records) for batch in self.batches)
 
 
-@attrs.frozen(eq=False)
-class Put:
+class Put(msgspec.Struct, frozen=True, eq=False):
     """A segment as it is sent.
 
     Attributes:

@@ -13,12 +13,12 @@ from tsmodel.errors import CommitTimeoutError, SessionError
 from tsmodel.html import html_table
 from tsmodel.io.effects import LastAcq, Pause, Work
 from tsmodel.io.retry import seconds_of
-from tsmodel.io.runners import on_backend, run
+from tsmodel.io.runners import run
 from tsmodel.keys import KeyRange
 from tsmodel.timestamps import DurationLike, to_iso
 
 if TYPE_CHECKING:
-    from tsmodel.backend import Backend
+    from tsmodel.io.fetching import OnBackend
 
 __all__ = ["Receipt", "committed"]
 
@@ -26,11 +26,11 @@ _FIRST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.5
 
 
-def _unbound() -> Backend:
+def _unbound() -> OnBackend:
     raise SessionError("this receipt did not come from a session's flush: there is no database to ask")
 
 
-def _awaited() -> Backend:
+def _awaited() -> OnBackend:
     raise SessionError("this receipt is of an asynchronous session: use `await session.wait_committed(receipt)`")
 
 
@@ -56,7 +56,7 @@ class Receipt:
     skipped: int = 0
     puts: tuple[PutId, ...] = attrs.field(default=(), repr=False, eq=False)
     _cids: range = attrs.field(alias="cids", default=range(0), repr=False, eq=False)
-    _backend: Callable[[], Backend] = attrs.field(default=_unbound, repr=False, eq=False)
+    _on_backend: Callable[[], OnBackend] = attrs.field(alias="on_backend", default=_unbound, repr=False, eq=False)
 
     def __add__(self, other: Receipt) -> Receipt:
         """Both together."""
@@ -80,13 +80,13 @@ class Receipt:
         row = [f"{self.count:,}", *times, f"{self.bytes:,}", f"{self.seconds:.3f}", f"{self.skipped:,}"]
         return html_table("Receipt", ["count", "acq_min", "acq_max", "bytes", "seconds", "skipped"], [row])
 
-    def of(self, backend: Callable[[], Backend]) -> Receipt:
-        """The same, of a session whose backend is given by `backend`."""
-        return attrs.evolve(self, backend=backend)
+    def of(self, on_backend: Callable[[], OnBackend]) -> Receipt:
+        """The same, of a session, which carries out effects on its backend by `on_backend`."""
+        return attrs.evolve(self, on_backend=on_backend)
 
     def of_async(self) -> Receipt:
         """The same, of an asynchronous session, which waits by `AsyncSession.wait_committed`."""
-        return attrs.evolve(self, backend=_awaited)
+        return attrs.evolve(self, on_backend=_awaited)
 
     def wait_committed(self, timeout: DurationLike | None = None) -> int:
         """Waits until these records are fully committed: until no record can appear any more that has an acq up to theirs.
@@ -104,7 +104,7 @@ class Receipt:
             SessionError: when the receipt is empty, or the session is closed.
             TransportError, ServerError: when the database could not be asked.
         """
-        return run(self.waiting(timeout), on_backend(self._backend))
+        return run(self.waiting(timeout), self._on_backend())
 
     def waiting(self, timeout: DurationLike | None) -> Work[int]:
         """The work of `wait_committed`, to be carried out by a session."""

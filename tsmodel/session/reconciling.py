@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import pairwise
 
-import attrs
+import msgspec
 
 from tsmodel.backend import AcqInterval, Batch
 from tsmodel.keys import LIMITS, KeyRange
@@ -26,8 +26,7 @@ _ACQ = struct.Struct("<q")
 _KEYS = {False: struct.Struct("<qiq"), True: struct.Struct("<qiqq")}
 
 
-@attrs.frozen
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """What a database holds of a put.
 
     Attributes:

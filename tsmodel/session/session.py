@@ -23,8 +23,9 @@ from typing_extensions import Self
 from tsmodel.backend import Backend, PutInfo, Removal
 from tsmodel.errors import SessionError, TSModelError
 from tsmodel.io.effects import Work
+from tsmodel.io.fetching import OnBackend
 from tsmodel.io.retry import OnUnknown
-from tsmodel.io.runners import on_backend, run
+from tsmodel.io.runners import run
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import Query, QuerySpec
@@ -42,7 +43,6 @@ from tsmodel.session.core import (
     to_undo,
 )
 from tsmodel.session.flushing import Flusher
-from tsmodel.session.observing import Observed
 from tsmodel.session.receipt import Receipt
 from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import DurationLike
@@ -70,8 +70,7 @@ class Session(SessionBase):
         self, backend: Backend, *, name: str = "session", options: SessionOptions | None = None, **named: Any
     ) -> None:
         super().__init__(name, options or SessionOptions(**named))
-        self._backend: Backend | None = Observed(backend, self._hooks, name) if self._hooks else backend
-        self._beneath = backend
+        self._backend: Backend | None = backend
         self._writer.is_remote = not isinstance(backend, EmbeddedStore)
         self._lock = threading.RLock()
         self._writing = threading.RLock()
@@ -88,6 +87,15 @@ class Session(SessionBase):
         if self._backend is None:
             raise SessionError(f"the session on {self._name} is closed: open a new one by connect(...)")
         return self._backend
+
+    def on_backend(self) -> OnBackend:
+        """Carries out effects on the backend, and tells hooks of the requests.
+
+        Raises:
+            SessionError: when the session is closed.
+        """
+        _ = self.backend
+        return OnBackend(lambda: self.backend, self._around)
 
     def add(self, row: TSModel, *, keep_acq: bool = False, unless_stored: bool = False) -> None:
         """Adds one object to what the next flush stores. What was given stays with the session, also when this raises.
@@ -279,7 +287,7 @@ class Session(SessionBase):
 
     def wait_committed(self, receipt: Receipt, timeout: DurationLike | None = None) -> int:
         """Waits until the records of a receipt are fully committed. See `Receipt.wait_committed`."""
-        return run(receipt.waiting(timeout), on_backend(lambda: self.backend))
+        return run(receipt.waiting(timeout), self.on_backend())
 
     @overload
     def query(self, model: type[M]) -> Query[M]: ...
@@ -326,9 +334,10 @@ class Session(SessionBase):
 
         check_apart(self, to)
         copying = Copying(what, self, to.name, self.retries, checkpoint, progress)
-        there = run(copying.keys_there(), on_backend(lambda: to.backend))
-        source, target = self.backend, to.backend
-        return run(copying.steps(there), on_backend(lambda: source, lambda: target))
+        there = run(copying.keys_there(), to.on_backend())
+        on_backend = self.on_backend()
+        on_backend.target = to.on_backend()
+        return run(copying.steps(there), on_backend)
 
     def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
         """Copies the embedded file, as it is now, to a new one, while others read and write. What was not flushed is not
@@ -348,8 +357,7 @@ class Session(SessionBase):
         """
         from tsmodel.store.care import backup
 
-        _ = self.backend
-        return backup(self._store_of(self._beneath, "backup", BACKUP_INSTEAD), path, progress)
+        return backup(self._store_of(self.backend, "backup", BACKUP_INSTEAD), path, progress)
 
     def compact(self, progress: OnProgress | None = None) -> Compacted:
         """Makes the embedded file smaller and faster to read: merges its runs, compresses them more strongly, and gives
@@ -368,8 +376,7 @@ class Session(SessionBase):
         """
         from tsmodel.store.care import compact
 
-        _ = self.backend
-        return compact(self._store_of(self._beneath, "compact", COMPACT_INSTEAD), progress)
+        return compact(self._store_of(self.backend, "compact", COMPACT_INSTEAD), progress)
 
     def remover(self, what: str) -> EmbeddedStore:
         """What removes records, for queries.
@@ -378,8 +385,7 @@ class Session(SessionBase):
             UnsupportedError: when the session is on a server.
             SessionError: when it holds records that are not stored.
         """
-        _ = self.backend
-        store = self._store_of(self._beneath, what, REMOVE_INSTEAD)
+        store = self._store_of(self.backend, what, REMOVE_INSTEAD)
         self._check_stored(what)
         return store
 
@@ -421,7 +427,8 @@ class Session(SessionBase):
         from tsmodel.query.executor import Executor
 
         query = self.query(model).cap_before(prunable(model))
-        return Executor(query.spec, self).remove("prune", dry_run=dry_run, note=noted(note))
+        executor = Executor(query.spec, self)
+        return executor.run(executor.removing("prune", dry_run=dry_run, note=noted(note)))
 
     def puts(self) -> list[PutInfo]:
         """All puts that the embedded store remembers, the oldest first: when, what, and the note of `flush(note=...)`.
@@ -429,8 +436,7 @@ class Session(SessionBase):
         Raises:
             UnsupportedError: when the session is on a server.
         """
-        _ = self.backend
-        return self._store_of(self._beneath, "puts()", REMOVE_INSTEAD).puts()
+        return self._store_of(self.backend, "puts()", REMOVE_INSTEAD).puts()
 
     def removals(self) -> list[Removal]:
         """All removals that the embedded store remembers, the oldest first: deletions, undos and prunings.
@@ -438,8 +444,7 @@ class Session(SessionBase):
         Raises:
             UnsupportedError: when the session is on a server.
         """
-        _ = self.backend
-        return self._store_of(self._beneath, "removals()", REMOVE_INSTEAD).removals()
+        return self._store_of(self.backend, "removals()", REMOVE_INSTEAD).removals()
 
     def close(self) -> None:
         """Flushes and releases the backend; a second call does nothing.
@@ -475,7 +480,7 @@ class Session(SessionBase):
 
     def _flush(self, on_unknown: OnUnknown | None, note: str | None = None) -> Receipt:
         _ = self.backend
-        store = None if noted(note) is None else self._store_of(self._beneath, "flush(note=...)", REMOVE_INSTEAD)
+        store = None if noted(note) is None else self._store_of(self.backend, "flush(note=...)", REMOVE_INSTEAD)
         with self._writing:
             self._carry_out(self._writer.flush(on_unknown))
             if store is not None and note is not None and self._pending.stored_puts:
@@ -483,11 +488,11 @@ class Session(SessionBase):
             with self._lock:
                 self._failure = None  # what it could not store is stored now
                 stored = self._pending.receipt()
-        return stored.of(lambda: self.backend)
+        return stored.of(self.on_backend)
 
     def _carry_out(self, work: Work[None]) -> None:
         with self._writing:
-            run(work, on_backend(lambda: self.backend), self._lock)
+            run(work, self.on_backend(), self._lock)
 
     def _flush_in_background(self) -> None:
         if self._failure is not None or self._backend is None:

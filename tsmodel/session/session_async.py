@@ -19,8 +19,9 @@ from typing_extensions import Self
 from tsmodel.backend import AsyncBackend, PutInfo, Removal
 from tsmodel.errors import SessionError, TSModelError
 from tsmodel.io.effects import Work
+from tsmodel.io.fetching import OnAsyncBackend
 from tsmodel.io.retry import OnUnknown
-from tsmodel.io.runners import on_backend_async, run_async
+from tsmodel.io.runners import run_async
 from tsmodel.io.threads import ThreadedStore, in_thread
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
@@ -37,7 +38,6 @@ from tsmodel.session.core import (
     prunable,
     to_undo,
 )
-from tsmodel.session.observing import AsyncObserved
 from tsmodel.session.receipt import Receipt
 from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import DurationLike
@@ -73,7 +73,6 @@ class AsyncSession(SessionBase):
         super().__init__(name, options or SessionOptions(**named))
         self._opener = opener
         self._backend: AsyncBackend | None = None
-        self._beneath: AsyncBackend | None = None
         self._writing = asyncio.Lock()
         self._flusher: AsyncFlusher | None = None
         self._was_forked = False
@@ -92,6 +91,11 @@ class AsyncSession(SessionBase):
             raise SessionError(f"the session on {self._name} {how} use it inside `async with connect_async(...)`")
         return self._backend
 
+    def on_backend(self) -> OnAsyncBackend:
+        """See `Session.on_backend`."""
+        _ = self.backend
+        return OnAsyncBackend(lambda: self.backend, self._around)
+
     async def open(self) -> Self:
         """Opens the backend, unless it is open.
 
@@ -102,9 +106,8 @@ class AsyncSession(SessionBase):
         from tsmodel.session.flushing import AsyncFlusher
 
         if self._backend is None:
-            backend = self._beneath = await self._opener()
-            self._writer.is_remote = not isinstance(backend, ThreadedStore)
-            self._backend = AsyncObserved(backend, self._hooks, self._name) if self._hooks else backend
+            self._backend = await self._opener()
+            self._writer.is_remote = not isinstance(self._backend, ThreadedStore)
             if self._flush_seconds is not None:
                 self._flusher = AsyncFlusher(self._flush_seconds, self._flush_in_background)
         return self
@@ -198,7 +201,7 @@ class AsyncSession(SessionBase):
 
     async def wait_committed(self, receipt: Receipt, timeout: DurationLike | None = None) -> int:
         """Waits until the records of a receipt are fully committed. See `Receipt.wait_committed`."""
-        return await run_async(receipt.waiting(timeout), on_backend_async(lambda: self.backend))
+        return await run_async(receipt.waiting(timeout), self.on_backend())
 
     @overload
     def query(self, model: type[M]) -> AsyncQuery[M]: ...
@@ -228,9 +231,10 @@ class AsyncSession(SessionBase):
 
         check_apart(self, to)
         copying = Copying(what, self, to.name, self.retries, checkpoint, progress)
-        there = await run_async(copying.keys_there(), on_backend_async(lambda: to.backend))
-        source, target = self.backend, to.backend
-        return await run_async(copying.steps(there), on_backend_async(lambda: source, lambda: target))
+        there = await run_async(copying.keys_there(), to.on_backend())
+        on_backend = self.on_backend()
+        on_backend.target = to.on_backend()
+        return await run_async(copying.steps(there), on_backend)
 
     async def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
         """See `Session.backup`. It goes on to its end in a thread, which calls `progress`, also when it is cancelled."""
@@ -262,7 +266,8 @@ class AsyncSession(SessionBase):
         from tsmodel.query.executor import AsyncExecutor
 
         query = self.query(model).cap_before(prunable(model))
-        return await AsyncExecutor(query.spec, self).remove("prune", dry_run=dry_run, note=noted(note))
+        executor = AsyncExecutor(query.spec, self)
+        return await executor.run(executor.removing("prune", dry_run=dry_run, note=noted(note)))
 
     async def puts(self) -> list[PutInfo]:
         """See `Session.puts`."""
@@ -315,7 +320,7 @@ class AsyncSession(SessionBase):
 
     async def _carry_out(self, work: Work[None]) -> None:
         """To its end, also when it is cancelled: but a put to a server and a pause are given up then."""
-        working = asyncio.ensure_future(run_async(work, on_backend_async(lambda: self.backend)))
+        working = asyncio.ensure_future(run_async(work, self.on_backend()))
         try:
             await asyncio.shield(working)
         except asyncio.CancelledError:
@@ -334,16 +339,14 @@ class AsyncSession(SessionBase):
             self._failed(error)
 
     def _threaded(self, what: str) -> ThreadedStore:
-        _ = self.backend
-        beneath = self._beneath
-        if isinstance(beneath, ThreadedStore):
-            return beneath
-        return ThreadedStore(self._store_of(beneath, what, REMOVE_INSTEAD))
+        backend = self.backend
+        if isinstance(backend, ThreadedStore):
+            return backend
+        return ThreadedStore(self._store_of(backend, what, REMOVE_INSTEAD))
 
     def _store_beneath(self, what: str, instead: str) -> EmbeddedStore:
-        _ = self.backend
-        beneath = self._beneath
-        return self._store_of(beneath.store if isinstance(beneath, ThreadedStore) else beneath, what, instead)
+        backend = self.backend
+        return self._store_of(backend.store if isinstance(backend, ThreadedStore) else backend, what, instead)
 
     async def _release(self) -> None:
         flusher, self._flusher = self._flusher, None

@@ -7,7 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import attrs
+import msgspec
 
 from tsmodel.errors import SessionError
 from tsmodel.io.pool import Address, PoolOptions
@@ -32,8 +32,7 @@ _OPTIONS = ("timeout", "pool", "pool_timeout", "tls", "ca", "cert", "key")
 _FILE_OPTIONS = ("read_only", "create")
 
 
-@attrs.frozen
-class StoreFile:
+class StoreFile(msgspec.Struct, frozen=True):
     """An embedded store.
 
     Attributes:

@@ -18,7 +18,7 @@ from typing import Final
 import attrs
 
 from tsmodel.errors import CommitTimeoutError, EncodeError, ServerError, SessionError, StoreError, StoreInDoubtError
-from tsmodel.io.effects import Append, LastAcq, Look, Pause, Sent, Work
+from tsmodel.io.effects import Append, LastAcq, Pause, Sent, Work, looked
 from tsmodel.io.retry import ONCE, OnUnknown, Retry, again, seconds_of
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.session.pending import Doubt, Pending
@@ -152,7 +152,7 @@ class Writer:
             yield from self._unchanging(doubt)
             assert doubt.bound is not None
             box = looking.box(doubt.bound, LIMITS["acq"].bound)
-        yield Look(box, looking.feed)
+        yield from looked(box, looking.feed)
         if not self._pending.holds(doubt):
             return None
         found = looking.found()

@@ -14,15 +14,14 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from itertools import count
 
-import attrs
+import msgspec
 
 from tsmodel.store.blocks import Block
 
 __all__ = ["BlockCache", "CachedScan"]
 
 
-@attrs.define
-class _Entry:
+class _Entry(msgspec.Struct):
     block: Block
     size: int
     used_by: int
@@ -83,8 +82,7 @@ class BlockCache:
             self._size += size
 
 
-@attrs.frozen
-class CachedScan:
+class CachedScan(msgspec.Struct, frozen=True):
     """One scan's use of a cache.
 
     Attributes:

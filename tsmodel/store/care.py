@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol, TypeAlias
 
 import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from xxhash import xxh3_64_intdigest
@@ -488,7 +489,7 @@ def backup(store: EmbeddedStore, path: PathLike, progress: OnProgress | None = N
                 filling.keep(run)
             for kind in (PUTS, REMOVALS):
                 filling.remember(kind, snapshot.history(kind))  # the copy is verified
-            filling.finish(attrs.evolve(snapshot.state, is_open=False), as_it_is=True)
+            filling.finish(msgspec.structs.replace(snapshot.state, is_open=False), as_it_is=True)
             connection.close()
             report = _check_made(made)
     except FileExistsError as error:
@@ -1027,7 +1028,7 @@ class _Filling:
             as_it_is: whether it is right in everything else, too.
         """
         if not as_it_is:
-            state = attrs.evolve(
+            state = msgspec.structs.replace(
                 state,
                 runs=self._runs,
                 digest=self._digest,

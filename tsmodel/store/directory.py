@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any, Final
 
 import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from xxhash import xxh3_64_intdigest, xxh3_128_intdigest
@@ -59,6 +60,8 @@ _HISTORY = struct.Struct("<qqQQ")
 _CHECKSUM = struct.Struct("<Q")
 _DIGEST: Final = 2**128
 _HALF: Final = 2**64
+_MOST: Final = 2**62
+"""Numbers that are given one after another never come that far."""
 
 
 def entries_of(blocks: Sequence[Block], stored: Sequence[bytes]) -> npt.NDArray[Any]:
@@ -138,7 +141,7 @@ class Directory:
         if len(data) < _DIRECTORY.size + ENTRY.itemsize:
             return None
         _, _, _, _, first, said_cid, *_ = _DIRECTORY.unpack_from(data)
-        if said_cid != cid or not 0 < first < 2**62 or not LIMITS["cid"].least <= cid < LIMITS["cid"].bound:
+        if said_cid != cid or not 0 < first < _MOST or not LIMITS["cid"].least <= cid < LIMITS["cid"].bound:
             return None
         count = (len(data) - _DIRECTORY.size) // ENTRY.itemsize
         return cls(number, cid, first, np.frombuffer(data, ENTRY, count, _DIRECTORY.size), 0)
@@ -168,8 +171,10 @@ class Directory:
             )
         if (said, said_cid) != (number, cid):
             raise StoreCorruptError(f"the directory of run {number} of cid {cid} is that of run {said} of cid {said_cid}")
-        if not count or not 0 < first < 2**62:
+        if not count or not 0 < first < _MOST:
             raise StoreCorruptError(f"the directory of run {number} says {count} blocks from number {first} on")
+        if not LIMITS["cid"].least <= cid < LIMITS["cid"].bound:
+            raise StoreCorruptError(f"run {number} says that its records have cid {cid}")
         entries = np.frombuffer(data, ENTRY, count, _DIRECTORY.size)
         base = Base(*_BASE.unpack_from(data, end)) if is_based else NO_BASE
         return cls(number, cid, first, entries, digest, level, was, base)
@@ -265,8 +270,7 @@ def checked_block(directory: Directory, at: int, data: bytes) -> Block:
     return Block.decoded(memoryview(data), (directory.cid, *bounds), count, record_size, size, directory.base)
 
 
-@attrs.frozen
-class State:
+class State(msgspec.Struct, frozen=True):
     """What the file as a whole says.
 
     Attributes:
@@ -317,8 +321,11 @@ class State:
         version, is_open, runs, last_acq, generation, next_run, next_block, low, high = _STATE.unpack_from(data)
         if version != _STATE_VERSION:
             raise StoreCorruptError(f"the state of the file has version {version}, which this version does not know")
+        counted = (generation, next_run, next_block)
         has_history = len(data) >= _STATE.size + _HISTORY.size + _CHECKSUM.size
         history = _HISTORY.unpack_from(data, _STATE.size) if has_history else ()
+        if not all(0 <= each < _MOST for each in (*counted, *history[:2])) or last_acq >= LIMITS["acq"].bound:
+            raise StoreCorruptError("the state of the file says numbers that it cannot have come to")
         return cls(last_acq, generation, next_run, next_block, runs, high * _HALF + low, bool(is_open), *history)
 
 

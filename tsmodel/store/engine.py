@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TypeAlias
 
-import attrs
+import msgspec
 
 from tsmodel.backend import PutInfo, Removal
 from tsmodel.keys import KeyRange
@@ -31,8 +31,7 @@ class SupersededError(Exception):
     """Runs that were to be merged have changed meanwhile. For the store only; nobody else gets to see it."""
 
 
-@attrs.frozen
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """A run of blocks of one cid: sorted, not overlapping.
 
     Attributes:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-import attrs
+import msgspec
 
 from tsmodel.forking import in_child
 
@@ -23,13 +23,12 @@ __all__ = ["GroupCommit"]
 T = TypeVar("T")
 
 
-@attrs.define(eq=False)
-class _Waiting(Generic[T]):
+class _Waiting(msgspec.Struct, Generic[T], eq=False):
     """An item, and a lock that its thread waits for: it is released when the item is done, or is the next one to lead."""
 
     item: T
     size: int
-    ready: threading.Lock = attrs.field(factory=threading.Lock)
+    ready: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
 
 class GroupCommit(Generic[T]):

@@ -14,7 +14,6 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Generic, TypeVar
 
-import attrs
 import msgspec
 from xxhash import xxh3_64_intdigest
 
@@ -30,8 +29,7 @@ _SALT = struct.Struct("<q")
 _SUM: Final = 2**64
 
 
-@attrs.frozen
-class Kind(Generic[T]):
+class Kind(msgspec.Struct, Generic[T], frozen=True):
     """A kind of entries.
 
     Attributes:

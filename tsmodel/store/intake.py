@@ -20,6 +20,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -220,8 +221,7 @@ class Put:
             self._encoded_bytes += sum(block.nbytes + _BLOCK for block in encoded)
 
 
-@attrs.frozen
-class Arrived:
+class Arrived(msgspec.Struct, frozen=True):
     """Records of one cid in GET form, in the order of their arrival.
 
     Attributes:

@@ -82,8 +82,9 @@ def check_journal(path: Path, index: Committed | None = None) -> None:
     count = (len(data) - _HEADER.size) // size if 512 <= page_size <= 65536 else 0
     good_header = magic & ~1 == _MAGIC and _sums(data[:24], order, (0, 0)) == tuple(header_sums) and count >= 0
     if not good_header:
-        # A new header is synced before any frame that follows it. Frames that go together prove that one was there.
-        if _has_commits(data):
+        # A new header is synced before any frame that follows it. Frames that go together prove that one was there, and so
+        # does an index of the same journal that counts some.
+        if _has_commits(data) or (index is not None and index.frames and index.salt == data[16:24]):
             raise StoreCorruptError(f"the head of the journal {path} is damaged; records that were stored would be lost")
         return
     before = {tuple(header_sums)}

@@ -12,7 +12,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Generic, TypeAlias, TypeVar
 
-import attrs
+import msgspec
 
 from tsmodel.backend import PutInfo, Removal
 from tsmodel.errors import StoreError
@@ -55,13 +55,12 @@ class _Log(Generic[T]):
         return _Log(entries, self._count + len(added))
 
 
-@attrs.frozen
-class _State:
+class _State(msgspec.Struct, frozen=True):
     last_acq: int = LIMITS["acq"].least
     next_run: int = 0
-    runs: _Runs = attrs.field(factory=dict)
-    puts: _Log[PutInfo] = attrs.field(factory=lambda: _Log([]))
-    removals: _Log[Removal] = attrs.field(factory=lambda: _Log([]))
+    runs: _Runs = msgspec.field(default_factory=dict)
+    puts: _Log[PutInfo] = msgspec.field(default_factory=lambda: _Log([]))
+    removals: _Log[Removal] = msgspec.field(default_factory=lambda: _Log([]))
 
 
 class _Snapshot:
@@ -147,7 +146,7 @@ class _Transaction:
                 kept = tuple(block if new is block else _as_rows(new) for block, new in found if new is not None)
                 if kept:
                     new = _run(cid, run.number, kept, run.level)
-                    changed[new if 2 * new.size < run.size else attrs.evolve(new, size=run.size)] = kept
+                    changed[new if 2 * new.size < run.size else msgspec.structs.replace(new, size=run.size)] = kept
             self._runs[cid] = changed
 
     def runs(self, cid: int) -> list[Run]:

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 
-import attrs
+import msgspec
 
 from tsmodel.store.directory import Level
 from tsmodel.store.engine import Run
@@ -29,8 +29,7 @@ from tsmodel.store.engine import Run
 __all__ = ["MergePolicy"]
 
 
-@attrs.frozen
-class MergePolicy:
+class MergePolicy(msgspec.Struct, frozen=True):
     """Decides which runs become one.
 
     Attributes:

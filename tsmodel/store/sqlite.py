@@ -34,7 +34,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-import attrs
+import msgspec
 
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError, StoreInDoubtError
 from tsmodel.store.cache import BlockCache
@@ -77,6 +77,8 @@ _MOST_IDLE: Final = 16
 """Connections that are kept for later readers: each has two descriptors, and some 2 MiB of pages."""
 _CLOSING: Final = 0.3
 """Seconds in which a process that is closing the file removes its journal and says that the file is closed."""
+_WRITING: Final = 0.05
+"""Seconds in which a process finishes what it has begun to write to a journal."""
 
 _SCHEMA: Final = (
     "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), data BLOB NOT NULL)",
@@ -157,7 +159,7 @@ class SQLiteTables:
 class _Transaction(Transaction):
     def changed_state(self) -> State:
         # Also where a copy was restored over the file meanwhile.
-        return attrs.evolve(super().changed_state(), is_open=True)
+        return msgspec.structs.replace(super().changed_state(), is_open=True)
 
 
 class SQLiteEngine:
@@ -515,7 +517,7 @@ class SQLiteEngine:
             self.table_of(SQLiteTables(connection), state)
             # Written and synced anew also when it is open already: what was there may never have reached the disk.
             if not state.is_open or had_journal:
-                write_state(connection, attrs.evolve(state, is_open=True, generation=state.generation + 1))
+                write_state(connection, msgspec.structs.replace(state, is_open=True, generation=state.generation + 1))
                 connection.execute("COMMIT")
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             else:
@@ -549,11 +551,9 @@ class SQLiteEngine:
         self._options = "mode=ro&readonly_shm=1"
         if self._journal.exists():
             if not Path(f"{self.path}-shm").exists():
-                raise StoreError(
-                    f"{self.path} has a journal that only a process with the right to write can take in; open it once "
-                    "without read_only, and close it",
-                    path=self.path,
-                )
+                raise self._only_for_writers()
+        elif _is_half_closed(self.path):
+            raise self._only_for_writers()
         elif self._lacks_journal:
             self._options = "mode=ro&immutable=1"
         connection = self._connect()
@@ -564,6 +564,13 @@ class SQLiteEngine:
             self._disconnect(connection)
             raise
         return connection
+
+    def _only_for_writers(self) -> StoreError:
+        return StoreError(
+            f"{self.path} has a journal that only a process with the right to write can take in; open it once "
+            "without read_only, and close it",
+            path=self.path,
+        )
 
     def _check_copy(self) -> None:
         """Makes sure that the file does not lack its journal."""
@@ -718,7 +725,7 @@ def _said_closed(connection: sqlite3.Connection) -> bool:
         if "locked" in str(error):
             return False
         raise
-    write_state(connection, attrs.evolve(read_state(connection), is_open=False))
+    write_state(connection, msgspec.structs.replace(read_state(connection), is_open=False))
     connection.execute("COMMIT")
     return True
 
@@ -877,7 +884,8 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
                 if not journal.exists():
                     options = "mode=ro&immutable=1"
         has_journal = journal.exists() and journal.stat().st_size > 0
-        is_left = has_journal and not Path(f"{name}-shm").exists()
+        is_half_closed = not _OPENED[key] and _is_half_closed(name)
+        is_left = is_half_closed or (has_journal and not Path(f"{name}-shm").exists())
         if journal.exists() and not _look_at_journal(journal, found, alone=not _OPENED[key]):
             is_left = True
         if not is_mended and not is_left:
@@ -902,6 +910,8 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
                 shutil.copyfile(path, copy)
                 if has_journal:
                     shutil.copyfile(journal, f"{copy}-wal")
+                if is_half_closed:
+                    shutil.copyfile(f"{name}-journal", f"{copy}-journal")
             if is_left and not is_mended:
                 is_mended = not _has_schema(str(copy), "mode=rw")
                 if is_mended:
@@ -912,6 +922,19 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
             raise StoreError(f"{name} cannot be copied to {directory}: {error}", path=name) from error
         with _snapshot(str(copy), "mode=rw") as connection:
             yield connection
+
+
+def _is_half_closed(path: str) -> bool:
+    """Whether a process died while it closed a file: it left a journal that undoes what it wrote last."""
+    until = time.monotonic() + _CLOSING
+    while True:
+        try:
+            size = os.stat(f"{path}-journal").st_size  # noqa: PTH116 - half the time of Path.stat
+        except OSError:
+            return False
+        if time.monotonic() > until:
+            return size > 0
+        time.sleep(0.02)  # a process that is just closing it is not done yet
 
 
 @contextmanager
@@ -972,7 +995,7 @@ def _look_at_journal(journal: Path, found: Callable[[str, str], object], *, alon
         except StoreCorruptError as error:
             if last:
                 found("journal", str(error))
-            time.sleep(0.05)
+            time.sleep(_WRITING)
         except FileNotFoundError:
             return True
         except OSError as error:

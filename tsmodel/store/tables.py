@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any, Final, Protocol
 
-import attrs
+import msgspec
 import numpy.typing as npt
 
 from tsmodel.backend import PutInfo, Removal
@@ -108,8 +108,7 @@ class Keeper(Protocol):
         ...
 
 
-@attrs.frozen
-class Staged:
+class Staged(msgspec.Struct, frozen=True, eq=False):
     """A run whose blocks are written, and that is not kept yet.
 
     Attributes:
@@ -448,7 +447,7 @@ class Transaction(Snapshot):
     def changed_state(self) -> State:
         """The state as it is after all that."""
         gone, come = ([run.digest for run in runs] for runs in (self._removed.values(), self._added))
-        return attrs.evolve(
+        return msgspec.structs.replace(
             self._state,
             last_acq=self._last_acq,
             generation=self.generation,

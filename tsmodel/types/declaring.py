@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, get_args, get_origin, overload
 
-import attrs
+import msgspec
 
 from tsmodel.errors import SchemaError
 from tsmodel.types.codec import FieldCodec, FixedCodec
@@ -139,8 +139,7 @@ class FieldType(Generic[T]):
         def __set__(self, instance: object, value: T) -> None: ...
 
 
-@attrs.frozen
-class Declaration:
+class Declaration(msgspec.Struct, frozen=True):
     """A field type as an annotation names it: `Enumerated[State]` is its type and its argument."""
 
     field_type: type[FieldType[Any]]

@@ -45,6 +45,36 @@ class Number:
     byte_order: ByteOrder
     note: str = ""
 
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.scalar.size
+
+    @property
+    def bits(self) -> int:
+        """Bits."""
+        return 8 * self.scalar.size
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it is a floating-point number."""
+        return self.scalar.kind == "float"
+
+    @property
+    def is_bool(self) -> bool:
+        """Whether it is a bool."""
+        return self.scalar.kind == "bool"
+
+    @property
+    def is_big(self) -> bool:
+        """Whether it is big-endian."""
+        return self.byte_order == "big"
+
+    @property
+    def stored(self) -> Number:
+        """The number that is stored: UInt8 for a bool."""
+        return Number(SCALARS["UInt8"], self.byte_order) if self.is_bool else self
+
 
 @attrs.frozen
 class Choice:
@@ -55,6 +85,21 @@ class Choice:
     byte_order: ByteOrder
     keep: bool
     is_set: bool
+
+    @property
+    def name(self) -> str:
+        """The name of the enumeration."""
+        return self.kind.__name__
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is one member, and nothing but the members is stored."""
+        return not self.keep and not self.is_set
+
+    @property
+    def stored(self) -> Number:
+        """The number that is stored."""
+        return Number(self.scalar, self.byte_order)
 
     @property
     def members(self) -> list[tuple[str, int]]:
@@ -74,8 +119,26 @@ class Choice:
         return reduce(or_, self.values, 0) & self.scalar.limits[1]
 
 
+class _Counted:
+    """Something of variable length, which may stand behind a number that says how many there are."""
+
+    prefix: Scalar | None
+    byte_order: ByteOrder
+
+    @property
+    def counted(self) -> Number:
+        """The number that says how many there are."""
+        assert self.prefix is not None
+        return Number(self.prefix, self.byte_order)
+
+    @property
+    def most(self) -> int:
+        """How many there can be."""
+        return int(2 ** (8 * self.prefix.size) - 1) if self.prefix else 2**63
+
+
 @attrs.frozen
-class Text:
+class Text(_Counted):
     """Text in UTF-8: of `size` bytes filled up with NUL, behind a length (`prefix`), or up to the end."""
 
     size: int | None
@@ -84,7 +147,7 @@ class Text:
 
 
 @attrs.frozen
-class Octets:
+class Octets(_Counted):
     """Bytes: `size` of them (fewer are filled up with NUL, if `fills`), behind a length (`prefix`), or up to the end."""
 
     size: int | None
@@ -95,7 +158,7 @@ class Octets:
 
 
 @attrs.frozen
-class Items:
+class Items(_Counted):
     """Items one after another: `length` of them, behind their number (`prefix`), or up to the end."""
 
     item: Kind
@@ -165,6 +228,11 @@ class BitField:
     unit: str | None = None
     doc: str | None = None
 
+    @property
+    def mask(self) -> int:
+        """The greatest value."""
+        return int(2**self.bits - 1)
+
 
 @attrs.frozen
 class BitUnit:
@@ -173,6 +241,11 @@ class BitUnit:
     scalar: Scalar
     byte_order: ByteOrder
     fields: tuple[BitField, ...]
+
+    @property
+    def stored(self) -> Number:
+        """The number that is stored."""
+        return Number(self.scalar, self.byte_order)
 
 
 Step: TypeAlias = Version | Gap | Bitmap | FieldStep | BitUnit
@@ -203,10 +276,14 @@ class Structure:
                 fields += step.fields
         return fields
 
-    @property
-    def units(self) -> list[BitUnit]:
-        """The integers that bit-fields share."""
-        return [step for step in self.steps if isinstance(step, BitUnit)]
+    def unit_of(self, field: BitField) -> Number:
+        """The integer that holds a bit-field."""
+        return next(step.stored for step in self.steps if isinstance(step, BitUnit) and field in step.fields)
+
+    def bits_of(self, at: int) -> list[FieldStep]:
+        """The fields that a byte of the bitmap is about."""
+        steps = (step for step in self.steps if isinstance(step, FieldStep))
+        return [step for step in steps if step.bit is not None and step.bit // 8 == at]
 
     def within(self) -> list[Structure]:
         """The structures of its fields, innermost first, each once."""

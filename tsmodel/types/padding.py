@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
+import msgspec
 
 from tsmodel.types.declaring import FieldType, Options, size_of
 
 
-@attrs.frozen
-class PaddingBytes:
+class PaddingBytes(msgspec.Struct, frozen=True):
     """Bytes that mean nothing: written as zeros, not looked at when read."""
 
     size: int

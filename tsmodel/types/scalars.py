@@ -16,7 +16,6 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, Final, Literal
 
-import attrs
 import msgspec
 import numpy as np
 
@@ -47,8 +46,7 @@ _MESSAGE: Final = msgspec.msgpack.Encoder()
 _MOST_SHOWN: Final = 200
 
 
-@attrs.frozen
-class Scalar:
+class Scalar(msgspec.Struct, frozen=True):
     """A fixed-width value.
 
     Attributes:

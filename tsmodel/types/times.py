@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, Final, Literal
 
 import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -79,8 +80,7 @@ def ns_of_texts(texts: Sequence[str]) -> list[int]:
     return ns.tolist()  # type: ignore[no-any-return]
 
 
-@attrs.frozen
-class _Shape:
+class _Shape(msgspec.Struct, frozen=True):
     """How texts of one width are written.
 
     Attributes:

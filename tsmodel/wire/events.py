@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-import attrs
+import msgspec
 
 from tsmodel.keys import Key
 from tsmodel.wire.records import WholeRecords
@@ -80,31 +80,27 @@ def describe(status: int) -> str:
     return f"{known.name} ({status}): {_MEANINGS[known]}"
 
 
-@attrs.frozen
-class GetRequest:
+class GetRequest(msgspec.Struct, frozen=True):
     """Asks for the records of a range; its keys are as they came, valid or not."""
 
     key_min: Key
     key_max: Key
 
 
-@attrs.frozen
-class GetAcqRequest:
+class GetAcqRequest(msgspec.Struct, frozen=True):
     """Asks for the last acq of a range; its keys are as they came, valid or not."""
 
     key_min: Key
     key_max: Key
 
 
-@attrs.frozen
-class PutBegin:
+class PutBegin(msgspec.Struct, frozen=True):
     """A put begins: PUTA when `with_acq`."""
 
     with_acq: bool
 
 
-@attrs.frozen
-class PutRecords:
+class PutRecords(msgspec.Struct, frozen=True):
     """Some whole records of a put, all of one cid. The view is valid until the reader's next buffer is asked for."""
 
     cid: int
@@ -112,13 +108,11 @@ class PutRecords:
     found: WholeRecords
 
 
-@attrs.frozen
-class PutEnd:
+class PutEnd(msgspec.Struct, frozen=True):
     """A put has arrived whole, with the guard at its end."""
 
 
-@attrs.frozen
-class RangeEnd:
+class RangeEnd(msgspec.Struct, frozen=True):
     """A GET answer is complete.
 
     Attributes:
@@ -128,23 +122,20 @@ class RangeEnd:
     acq: int
 
 
-@attrs.frozen
-class AcqAnswer:
+class AcqAnswer(msgspec.Struct, frozen=True):
     """The answer to GETACQ."""
 
     acq: int
 
 
-@attrs.frozen
-class PutAnswer:
+class PutAnswer(msgspec.Struct, frozen=True):
     """A put is stored, with these acquisition times."""
 
     acq_min: int
     acq_max: int
 
 
-@attrs.frozen
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """The server answers with an error status; the connection is of no more use.
 
     Attributes:

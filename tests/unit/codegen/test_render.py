@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import types
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.foreign import CLIENTS, SANITIZED, STRICT, TOOLS, has_tool, program, run, write
+from support.commands import Done
+from support.foreign import CLIENTS, JAVA, JAVAC, SANITIZED, STRICT, TOOLS, has_tool, program, run, write
 from support.meter import LETTER, METER, Alarm, Letter, Meter
 
 import tsmodel as ts
 import tsmodel.client.payload_type
 from tsmodel import TSModel, TSStruct, field
-from tsmodel.codegen import LANGUAGES, file_name, render
-from tsmodel.errors import SchemaError
+from tsmodel.cli import main
+from tsmodel.codegen import LANGUAGES, file_name, render, rendering
+from tsmodel.errors import MissingLibraryError, SchemaError
+from tsmodel.frames import libraries
 from tsmodel.model.model import codec_of
 
 HERE = Path(__file__).parent
@@ -65,8 +67,8 @@ def test_java(tmp_path: Path) -> None:
     write(Letter, "java", tmp_path)
     interface = CLIENTS / "java/industries/atende/ts/driver/PayloadType.java"
     sources = (interface, HERE / "drivers/Driver.java", "Meter.java", "Letter.java")
-    run("javac", "-Xlint:all", "-Werror", "-d", "classes", *sources, cwd=tmp_path)
-    assert run("java", "-cp", "classes", "Driver", METER_BYTES.hex(), LETTER_BYTES.hex(), cwd=tmp_path).splitlines() == [
+    run(*JAVAC, "-d", "classes", *sources, cwd=tmp_path)
+    assert run(*JAVA, "-cp", "classes", "Driver", METER_BYTES.hex(), LETTER_BYTES.hex(), cwd=tmp_path).splitlines() == [
         "-7 9223372036854775813 230.5 true BROKEN -3 true",
         "5 31 6 -1 1000000000 -1234 00112233445566778899aabbccddeeff",
         "[1.5, -2.5, 0.0] [ab, ] null -2 3.0",
@@ -251,8 +253,8 @@ def test_values_that_are_not_written(language: str, tmp_path: Path) -> None:
     size = Guarded.layout.size
     if language == "java":
         interface = CLIENTS / "java/industries/atende/ts/driver/PayloadType.java"
-        run("javac", "-Xlint:all", "-Werror", "-d", "classes", interface, "Main.java", "Guarded.java", cwd=tmp_path)
-        answers = run("java", "-cp", "classes", "Main", cwd=tmp_path).splitlines()
+        run(*JAVAC, "-d", "classes", interface, "Main.java", "Guarded.java", cwd=tmp_path)
+        answers = run(*JAVA, "-cp", "classes", "Main", cwd=tmp_path).splitlines()
     else:
         compiler = (
             ("gcc", "-std=c99", f"-I{CLIENTS / 'c'}") if language == "c" else ("g++", "-std=c++14", f"-I{CLIENTS / 'cpp'}")
@@ -480,28 +482,139 @@ def test_languages() -> None:
     assert all(Meter.fingerprint in render(Meter, language) for language in LANGUAGES)
 
 
-def test_the_command(tmp_path: Path) -> None:
-    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "tsmodel", "codegen", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
 
-    assert command("support.meter:Meter", "java").stdout == render(Meter, "java")
-    assert command("support.meter:Meter", "c", "-o", "meter.h").returncode == 0
+    def command(*arguments: str) -> Done:
+        return Done(main(["codegen", *arguments]), *capsys.readouterr())
+
+    assert command("support.meter:Meter", "java").out == render(Meter, "java")
+    assert command("support.meter:Meter", "c", "-o", "meter.h").status == 0
     assert (tmp_path / "meter.h").read_text() == render(Meter, "c")
     (tmp_path / "sources").mkdir()
-    assert command("support.meter:Meter", "java", "-o", "sources").returncode == 0
+    assert command("support.meter:Meter", "java", "-o", "sources").status == 0
     assert (tmp_path / "sources/Meter.java").read_text() == render(Meter, "java")
-    spaced = command("support.meter:Meter", "c++", "--namespace", "acme::meters").stdout
+    spaced = command("support.meter:Meter", "c++", "--namespace", "acme::meters").out
     assert spaced == render(Meter, "c++", namespace="acme::meters")
     several = command("support.meter", "c")
-    assert (several.returncode, several.stdout) == (1, "")
-    assert "say one of support.meter:Meter, support.meter:Letter" in several.stderr
-    assert "no owner for the memory" in command("support.meter:Letter", "c").stderr
-    assert "cannot be written" in command("support.meter:Meter", "c", "-o", "missing/meter.h").stderr
+    assert (several.status, several.out) == (1, "")
+    assert "say one of support.meter:Meter, support.meter:Letter" in several.err
+    assert "no owner for the memory" in command("support.meter:Letter", "c").err
+    assert "cannot be written" in command("support.meter:Meter", "c", "-o", "missing/meter.h").err
+
+
+def named(name: str, kind: str) -> Any:
+    """A model with a type of this name: an enumeration, a set of flags, or a structure."""
+    annotation: Any
+    if kind == "structure":
+        annotation = ts.Nested[type(TSStruct)(name, (TSStruct,), {"__annotations__": {"x": ts.UInt8}})]  # type: ignore[misc]
+    elif kind == "flags":
+        annotation = ts.Flags[IntFlag(name, {"A": 1, "B": 2})]  # type: ignore[misc]
+    else:
+        annotation = ts.Enumerated[IntEnum(name, {"A": 1, "B": 2})]  # type: ignore[misc]
+    options = {} if kind == "structure" else {"storage": ts.UInt8}
+    return type(TSModel)(
+        f"Of{kind.title()}{name.strip('_')}",
+        (TSModel,),
+        {"__annotations__": {"x": annotation}, "x": field(**options), "__module__": __name__},
+    )
+
+
+SCOPE = {
+    "c": ["MeterRecord", "TSCLIENT_Record", "TSMODEL_REFUSED", "FILE", "Value"],
+    "c++": ["PayloadType", "PayloadTypeValue"],
+    "java": ["PayloadType", "In", "Out", "String", "IllegalArgumentException", "Override", "Float", "Double", "Optional"],
+}
+"""Names that the generated file, or what it includes, uses itself."""
+
+
+@pytest.mark.parametrize("language", list(SCOPE))
+def test_types_named_as_the_code_around_them(language: str, tmp_path: Path) -> None:
+    if not has_tool(language):
+        pytest.skip(f"{TOOLS[language]} is not installed")
+    made = [named(name, kind) for name in SCOPE[language] for kind in ("enumeration", "flags", "structure")]
+    answers = program(language, made, tmp_path)([(at, b"\1") for at in range(len(made))])
+    assert answers == ["ok 01"] * len(made)
+
+
+def test_an_enumeration_named_as_the_base_class_of_cpp() -> None:
+    """Inside of its subclasses `PayloadType` is the base class, whatever is around them."""
+    source = render(named("PayloadType", "enumeration"), "c++")
+    assert "enum class PayloadType : std::int64_t {" in source
+    assert "using PayloadTypeValue = PayloadType;" in source
+    assert "static_cast<PayloadTypeValue>(" in source
+    assert "static_cast<PayloadType>(" not in source
+
+
+def test_an_enumerator_that_csharp_keeps_for_itself() -> None:
+    made = pwned("member", "value__")
+    assert "value___ = 1," in render(made, "c#")
+
+
+CODE = [
+    "*/ int pwned; /*",
+    "V\n int pwned;",
+    "V\r\n int pwned;",
+    "V\u2028 int pwned;",
+    "V\u2029 int pwned;",
+    "V\x85 int pwned;",
+    "V\x0b\x0c int pwned;",
+    "\\u000a int pwned;",
+    "\\\\u000a int pwned;",
+    "\\u002a\\u002f int pwned;",
+    "pwned \\",
+    "pwned ??/",
+    "pwned ??/ ",
+    '""" \npwned()\n"""',
+    "''' \npwned()",
+    '"; pwned(); "',
+    "%> pwned {% raw %} {{ pwned }} {# pwned #}",
+    "\0 \x02\n pwned \x03\n",
+    "\u202e pwned \u2066",
+    "// pwned # pwned",
+]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("text", CODE)
+def test_no_text_of_a_model_becomes_code(text: str, language: str) -> None:
+    class Inner(TSStruct):
+        x: ts.UInt8 = field(unit=text, doc=text)
+
+    class Plain(TSModel):
+        inner: ts.Nested[Inner] = field(doc="pwned")
+        low: ts.Bits = field(bits=3, doc="pwned")
+        maybe: ts.Nullable[int] = field(item=ts.Int16, doc="pwned")
+        volts: ts.Float32 = field(doc="pwned")
+
+    class Said(TSModel):
+        inner: ts.Nested[Inner] = field(unit=text, doc=text)
+        low: ts.Bits = field(bits=3, unit=text, doc=text)
+        maybe: ts.Nullable[int] = field(item=ts.Int16, unit=text, doc=text)
+        volts: ts.Float32 = field(unit=text, doc=text)
+
+    mark = "#" if language == "python" else "//"
+
+    def code(model: type[TSModel]) -> list[str]:
+        """The lines without what begins a comment."""
+        source = render(model, language).replace(model.__name__, "Made")
+        lines = source.split("\n")
+        assert not any(line.endswith(("\\", "??/")) for line in lines), "would join two lines"
+        assert source.isprintable() or set(filter(lambda each: not each.isprintable(), source)) <= {"\n"}
+        kept = (line.partition(mark)[0].rstrip() for line in lines if not line.lstrip().startswith(("#ifndef", "#define")))
+        return [line for line in kept if line]
+
+    assert code(Said) == code(Plain)
+    if language == "java":
+        assert "\\u000a" not in render(Said, language).replace("\\\\", "")
+
+
+def test_what_to_do_without_jinja(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendering._environment.cache_clear()
+    libraries._known.pop("jinja2", None)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    try:
+        with pytest.raises(MissingLibraryError, match=r"code in other languages needs jinja2: pip install .*\[codegen\]"):
+            render(Meter, "c")
+    finally:
+        rendering._environment.cache_clear()

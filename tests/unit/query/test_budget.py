@@ -10,10 +10,12 @@ from collections.abc import AsyncGenerator, Generator
 import pytest
 from support.batches import batches, rows_in
 
-from tsmodel.backend import AsyncScan, Scan, Spare
+from tsmodel.backend import Scan, Spare
+from tsmodel.io.effects import Work
+from tsmodel.io.fetching import OnAsyncBackend, OnBackend, fetched
+from tsmodel.io.runners import AsyncScan, stream, stream_async
 from tsmodel.keys import KeyRange
 from tsmodel.query.explain import RunStats
-from tsmodel.query.fetching import fetched, fetched_async
 from tsmodel.store import open_store
 from tsmodel.wire.chunk import Chunk
 
@@ -57,9 +59,18 @@ class AsyncBackend(Backend):
             await asyncio.sleep(0)
 
 
+def emitted(stats: RunStats) -> Work[None]:
+    held: list[Chunk] = []
+    return fetched(BOXES, stats, lambda chunk: bool(held.append(chunk)), held.pop)  # type: ignore[func-returns-value]
+
+
+def fetched_async(backend: AsyncBackend) -> AsyncGenerator[Chunk, None]:
+    return stream_async(emitted(RunStats()), OnAsyncBackend(lambda: backend))  # type: ignore[arg-type, return-value]
+
+
 async def count(backend: AsyncBackend) -> int:
     found = 0
-    async for chunk in fetched_async(backend, BOXES, RunStats()):  # type: ignore[arg-type]
+    async for chunk in fetched_async(backend):
         found += len(list(rows_in(chunk.rows())))
     return found
 
@@ -100,7 +111,7 @@ def test_a_generator_that_nobody_closes_or_begins() -> None:
     async def check() -> None:
         backend = AsyncBackend()
         for steps in (0, 1, 2):
-            chunks = fetched_async(backend, BOXES, RunStats())  # type: ignore[arg-type]
+            chunks = fetched_async(backend)
             for _ in range(steps):
                 await anext(chunks)
             del chunks
@@ -144,7 +155,7 @@ def test_threads_that_cannot_be_started(most: int, monkeypatch: pytest.MonkeyPat
     backend = Backend()
     monkeypatch.setattr(threading.Thread, "start", limited)
     stats = RunStats()
-    assert drained(fetched(backend, BOXES, stats)) == 60  # type: ignore[arg-type]
+    assert drained(stream(emitted(stats), OnBackend(lambda: backend))) == 60  # type: ignore[arg-type]
     assert stats.ranges == len(BOXES)
     assert started == min(most, SPARE + 1)
     for thread in threading.enumerate():
@@ -171,7 +182,7 @@ def test_an_interruption_while_threads_are_started(at: int, does_run: bool, monk
     backend = Backend()
     monkeypatch.setattr(threading.Thread, "start", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        drained(fetched(backend, BOXES, RunStats()))  # type: ignore[arg-type]
+        drained(stream(emitted(RunStats()), OnBackend(lambda: backend)))  # type: ignore[arg-type]
     for thread in threads:
         thread.join(20)
     assert backend.free == SPARE

@@ -10,8 +10,9 @@ from collections.abc import AsyncGenerator, Generator
 import pytest
 
 from tsmodel import AsyncSession, Int32, Session, TSModel
-from tsmodel.backend import AcqInterval, AsyncScan, Scan, Spare
+from tsmodel.backend import AcqInterval, Scan, Spare
 from tsmodel.errors import TransportError
+from tsmodel.io.runners import AsyncScan
 from tsmodel.keys import KeyRange
 from tsmodel.store import open_store
 from tsmodel.wire.chunk import Chunk

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsmodel.query.fetching import Gathering
+from tsmodel.io.fetching import Gathering
 from tsmodel.wire.chunk import Chunk, RowChunk
 
 MIB = 2**20

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.batches import Row, batches, scanned
+from support.budget import is_long
 
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError, UnsupportedError
 from tsmodel.keys import KeyRange
@@ -390,7 +391,7 @@ def test_blocks_of_a_damaged_directory_prove_what_they_are(
 ) -> None:
     content, rows = whole
     everything = 0
-    for at in range(0, 32 + 96, 3):
+    for at in range(0, 32 + 96, 1 if is_long() else 5):
         path.write_bytes(content)
         directory_with(path, at)
         new = tmp_path / f"new{at}"
@@ -400,7 +401,7 @@ def test_blocks_of_a_damaged_directory_prove_what_they_are(
         assert set(found) <= set(rows)
         assert len(found) == len(set(found)) == report.records
         everything += found == rows
-    assert everything > 15
+    assert everything > (45 if is_long() else 9)
 
 
 def test_a_lost_directory_is_said_to_cost_its_blocks(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]) -> None:
@@ -489,7 +490,7 @@ def runs_of(path: Path, cid: int) -> list[list[tuple[int, ...]]]:
 
 
 @pytest.mark.usefixtures("small_steps")
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(16 if is_long() else 4))
 def test_compacting_keeps_every_record(tmp_path: Path, seed: int) -> None:
     chosen = random.Random(seed)
     path = tmp_path / "a"
@@ -523,7 +524,7 @@ def test_compacting_keeps_every_record(tmp_path: Path, seed: int) -> None:
     assert report.records == len(rows)
 
 
-@pytest.mark.parametrize("puts", [1, 3])
+@pytest.mark.parametrize("puts", [pytest.param(1, marks=pytest.mark.long), 3])
 def test_a_large_put_is_a_whole_store(tmp_path: Path, puts: int) -> None:
     path, count = tmp_path / "a", 150_000
     at = np.arange(count)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.batches import Row, batches, scanned
 
@@ -18,11 +19,18 @@ from tsmodel.keys import KeyRange
 from tsmodel.store import EmbeddedStore, open_store, verify
 from tsmodel.store.journal import check_journal, committed
 from tsmodel.store.merging import MergePolicy
-from tsmodel.store.sqlite import SQLiteEngine
+from tsmodel.store.sqlite import SQLiteEngine, read_state, write_state
 
 PAGE = 8192
 PUTS = [30, 3, 31, 3, 32, 3, 33, 3, 34, 3, 40, 5]
 """How many records the puts of the small file had."""
+
+
+@pytest.fixture(autouse=True)
+def nobody_else_has_these_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a store need not wait for others to finish before it calls a journal damaged."""
+    monkeypatch.setattr("tsmodel.store.sqlite._CLOSING", 0.001)
+    monkeypatch.setattr("tsmodel.store.sqlite._WRITING", 0.001)
 
 
 @pytest.fixture(scope="module")
@@ -270,6 +278,28 @@ def test_the_index_tells_a_damaged_end_from_one_that_was_never_finished(
 def test_what_a_dead_process_left_is_taken_in_when_it_is_whole(died: tuple[Path, Path], read_only: bool) -> None:
     with closing(open_store(died[0], read_only=read_only)) as store:
         assert len(scanned(store)) == 10
+
+
+def test_a_head_that_is_damaged_and_little_behind_it_is_told_by_the_index(died: tuple[Path, Path]) -> None:
+    path, journal = died
+    changed = bytearray(journal.read_bytes()[:2000])
+    changed[9] ^= 1
+    journal.write_bytes(bytes(changed))
+    with pytest.raises(StoreCorruptError, match="the head of the journal"):
+        open_store(path)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [{"next_run": 2**63 - 1}, {"generation": -1}, {"next_block": 2**62}, {"next_put": -1}, {"last_acq": 2**63 - 1}],
+)
+def test_a_state_that_cannot_be_is_refused_whatever_its_checksum(tmp_path: Path, numbers: dict[str, int]) -> None:
+    path = tmp_path / "store.tsdb"
+    open_store(path).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        write_state(connection, msgspec.structs.replace(read_state(connection), **numbers))
+    with pytest.raises(StoreCorruptError, match="the state of the file says numbers"):
+        open_store(path)
 
 
 def test_an_index_of_another_journal_proves_nothing(died: tuple[Path, Path]) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from support.batches import batches, scanned
 from tsmodel import Int16, TSModel, connect
 from tsmodel.errors import SessionError, StoreCorruptError, StoreError, StoreInDoubtError, WriteError
 from tsmodel.keys import KeyRange
-from tsmodel.store import EmbeddedStore, open_store
+from tsmodel.store import EmbeddedStore, info, open_store, recover, verify
 from tsmodel.store import sqlite as engine
 from tsmodel.store.convert import convert
 from tsmodel.store.sqlite import SQLiteEngine
@@ -388,6 +389,33 @@ def test_read_only_with_a_journal_that_nobody_has_taken_in(path: Path, tmp_path:
     open_store(kept).close()
     with closing(open_store(kept, read_only=True)) as store:
         assert mids(store) == list(range(10))
+
+
+def test_a_process_that_died_while_it_closed_the_file_has_damaged_nothing(path: Path, tmp_path: Path) -> None:
+    """SQLite has changed the file, and keeps in a journal what was there before."""
+    with closing(open_store(path)) as store:
+        for first in range(0, 40, 10):
+            put(store, first)
+    (tmp_path / "kept").mkdir()
+    kept, whole = tmp_path / "kept" / path.name, path.read_bytes()
+    with closing(sqlite3.connect(path, isolation_level=None)) as closer:
+        closer.execute("PRAGMA cache_size = 1")  # so that it writes to the file before it commits
+        closer.execute("BEGIN")
+        closer.execute("UPDATE blocks SET data = zeroblob(length(data))")
+        closer.execute("CREATE TABLE more AS SELECT randomblob(1000000)")
+        for end in ("", "-journal"):
+            shutil.copy(f"{path}{end}", f"{kept}{end}")
+    assert not kept.read_bytes().startswith(whole)
+    before = {each.name: each.read_bytes() for each in kept.parent.iterdir()}
+    assert verify(kept).faults == ()
+    assert recover(kept, tmp_path / "saved.tsdb").records == 40
+    for read in (partial(open_store, read_only=True), info):
+        with pytest.raises(StoreError, match="journal that only a process with the right to write can take in"):
+            read(kept)
+    assert {each.name: each.read_bytes() for each in kept.parent.iterdir()} == before
+    with closing(open_store(kept)) as store:
+        assert mids(store) == list(range(40))
+    assert (info(kept).records, verify(kept).faults) == (40, ())
 
 
 @pytest.mark.parametrize("options", [{"read_only": True}, {"create": False}])

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from support.batches import batches, scanned
+from support.budget import is_long
 from support.forks import forks, in_child
 
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError
@@ -328,7 +329,7 @@ def test_a_store_that_somebody_else_has_locked(path: Path, monkeypatch: pytest.M
     store.close()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(4 if is_long() else 2))
 def test_large_runs_of_many_series_are_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setattr(blocks_module, "BLOCK_RECORDS", 16)
     monkeypatch.setattr(blocks_module, "_SERIES", 1)

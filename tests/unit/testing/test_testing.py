@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.budget import examples
 from support.fields import models, variable_models
 
 from tsmodel import Float32, Int32, Session, Text, TSModel, TSModelError, connect, field, now_ns, to_iso
@@ -25,7 +26,7 @@ class Reading(TSModel, cid=1):
     note: Text
 
 
-@settings(suppress_health_check=list(HealthCheck), max_examples=150)
+@settings(suppress_health_check=list(HealthCheck), max_examples=examples(200))
 @given((models() | variable_models()).map(lambda pair: pair[0]), st.data())
 def test_what_is_made_up_can_be_stored(model: Any, data: st.DataObject) -> None:
     made = [data.draw(instances(model))]

@@ -12,7 +12,7 @@ import re
 from typing import Final
 from urllib.parse import unquote
 
-import attrs
+import msgspec
 
 from tsmodel.errors import SessionError
 
@@ -31,8 +31,7 @@ _URL: Final = re.compile(
 )
 
 
-@attrs.frozen
-class Database:
+class Database(msgspec.Struct, frozen=True):
     """A schema of a PostgreSQL database that holds a store.
 
     Attributes:
@@ -45,7 +44,7 @@ class Database:
         create: whether the tables are created when there are none.
     """
 
-    conninfo: str = attrs.field(repr=False)
+    conninfo: str
     name: str
     schema: str = DEFAULT_SCHEMA
     pool: int = DEFAULT_POOL
@@ -55,6 +54,9 @@ class Database:
 
     def __str__(self) -> str:
         return self.name
+
+    def __repr__(self) -> str:
+        return f"<Database {self.name}>"
 
 
 def database_of(url: str) -> Database:

@@ -1,4 +1,4 @@
-"""From the layout of a model to a plan."""
+"""From the layout of a model to a description of what to read and write, one step after another, for all languages."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tsmodel.types.kinds import (
     Version,
 )
 
-__all__ = ["planned"]
+__all__ = ["described"]
 
 Said: TypeAlias = Mapping[str, FieldOptions]
 """What `field()` was told, by field."""
 
 
-def planned(model: type[Any]) -> Structure:
+def described(model: type[Any]) -> Structure:
     """What to read and write for a model's payload.
 
     Raises:

@@ -1,0 +1,208 @@
+"""From a description to source text: the templates, and what they may use.
+
+Rules kept here:
+
+* A template looks like the file it makes. A macro that gives whole lines stands on a line of its own. Its lines are
+  indented like that line. A line with nothing but an empty result is left out.
+* What a model says in words only goes into comments, made safe here. Names are checked identifiers (see `naming`).
+* The text depends on the model alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from tsmodel.codegen.languages import Language
+from tsmodel.codegen.naming import Identifiers
+from tsmodel.frames.libraries import library
+from tsmodel.model.meta import schema_of
+from tsmodel.types.kinds import (
+    BitField,
+    Bitmap,
+    BitUnit,
+    Choice,
+    FieldStep,
+    Gap,
+    Items,
+    Number,
+    Octets,
+    Structure,
+    Text,
+    Version,
+)
+from tsmodel.types.scalars import SCALARS, Scalar
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["source_of"]
+
+_BLOCK: Final = re.compile(r"^( *)\x02\n([^\x02\x03]*)\x03\n", re.MULTILINE)
+_EMPTY: Final = re.compile(r"^ *\x00[ \x00]*\n|\x00", re.MULTILINE)
+_TESTS: Final = {
+    "version": Version,
+    "gap": Gap,
+    "bitmap": Bitmap,
+    "bit_unit": BitUnit,
+    "bit_field": BitField,
+    "number": Number,
+    "choice": Choice,
+    "structure": Structure,
+    "items": Items,
+    "text": Text,
+    "octets": Octets,
+}
+
+
+def source_of(model: type[Any], payload: Structure, language: Language, namespace: tuple[str, ...] = ()) -> str:
+    """The source of a model's payload type.
+
+    Args:
+        model: the model.
+        payload: the structure of its payload.
+        language: the language.
+        namespace: where the code goes, in languages that have such a thing.
+
+    Raises:
+        SchemaError: when the language cannot express it.
+        MissingLibraryError: when Jinja2 is not installed.
+    """
+    names = Identifiers(language, model, payload)
+    counter = _Counter()
+
+    def once(name: str, suffix: str = "", *, caller: Callable[[], str]) -> str:
+        """A definition that several headers may contain: the same one counts once, another one is a clash."""
+        body = _expanded(caller())
+        text = "\n".join([*namespace, body.removesuffix("\n")])
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8].upper()
+        guard = f"TSMODEL_{name.replace('::', '_')}_{digest}{suffix}"
+        return f"#ifndef {guard}\n#define {guard}\n{body}#endif\n"
+
+    template = _environment().get_template(language.template)
+    text = template.render(
+        model=model.__name__,
+        payload=payload,
+        structures=[*payload.within(), payload],
+        choices=payload.choices(),
+        namespace=namespace,
+        names=names,
+        type_name=names.type_name,
+        header=lambda: _header(model, language),
+        docs=lambda step: _docs(step, language),
+        note=lambda step: _note(step, language),
+        type=lambda kind: language.types[(kind if isinstance(kind, Scalar) else kind.scalar).name],
+        constant=lambda value, kind: language.constant(value, kind if isinstance(kind, Scalar) else kind.scalar),
+        byte=Number(SCALARS["UInt8"], "little"),
+        integer_for=_integer_for,
+        once=once,
+        local=counter.fresh,
+        restart=counter.restart,
+    )
+    return language.finished(_expanded(text))
+
+
+def _integer_for(value: int, least: str = "Int32") -> Scalar:
+    """The first of Int32, Int64 and UInt64, from `least` on, that holds a value."""
+    sizes = ("Int32", "Int64", "UInt64")
+    fitting = [SCALARS[size] for size in sizes[sizes.index(least) :]]
+    return next(each for each in fitting if each.limits and each.limits[0] <= value <= each.limits[1])
+
+
+class _Counter:
+    """Numbers the local variables of a function."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def restart(self) -> None:
+        self._last = 0
+
+    def fresh(self, stem: str) -> str:
+        self._last += 1
+        return f"{stem}{self._last}"
+
+
+@cache
+def _environment() -> Environment:
+    jinja2 = library("jinja2", "code in other languages")
+    environment: Environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tsmodel.codegen"),
+        extensions=["jinja2.ext.do"],
+        undefined=jinja2.StrictUndefined,
+        finalize=_marked,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.tests.update({name: lambda value, kind=kind: isinstance(value, kind) for name, kind in _TESTS.items()})
+    return environment
+
+
+def _marked(value: Any) -> Any:
+    """Marks what an expression of a template gives: whole lines, or nothing."""
+    if value == "":
+        return "\0"
+    return f"\x02\n{value}\x03" if isinstance(value, str) and value.endswith("\n") else value
+
+
+def _expanded(text: str) -> str:
+    """Moves in what is marked as whole lines, the innermost first, and leaves out what is empty."""
+    count = 1
+    while count:
+        text, count = _BLOCK.subn(_moved_in, text)
+    text = _EMPTY.sub("", text)
+    assert "\x02" not in text, "a macro that gives lines stands beside something else in its line"
+    return text
+
+
+def _moved_in(block: re.Match[str]) -> str:
+    margin, lines = block.groups()
+    return "".join(margin + line if line != "\n" else line for line in lines.splitlines(keepends=True))
+
+
+def _header(model: type[Any], language: Language) -> str:
+    """A comment: what this is, the layout as a table, the fingerprint."""
+    lines = [
+        f"The payload of {model.__name__} records. Made by tsmodel: change the model, not this.",
+        "",
+        *str(schema_of(model).layout).splitlines(),
+        "",
+        f"fingerprint {model.fingerprint}",
+    ]
+    return "".join(f"{_commented(line, language)}\n" for line in lines)
+
+
+def _docs(step: FieldStep | BitField, language: Language) -> list[str]:
+    """The lines of a field's documentation, as comments."""
+    return [_commented(text, language) for line in (step.doc or "").splitlines() if (text := _in_one_line(line))]
+
+
+def _note(step: FieldStep | BitField, language: Language) -> str:
+    """What is to be said of a field behind its declaration, as a comment."""
+    note = f"{step.bits} bits" if isinstance(step, BitField) else getattr(step.kind, "note", "")
+    notes = [text for each in (note, step.unit or "") if (text := _in_one_line(each))]
+    gap = "  " if language.comment == "#" else " "
+    return gap + _commented(", ".join(notes), language) if notes else ""
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(_printable(text).split())
+
+
+def _commented(line: str, language: Language) -> str:
+    """A line of comment, whatever is in it."""
+    text = _printable(line).rstrip()
+    if language.reads_escapes_in_comments:
+        text = text.replace("\\", "\\\\")
+    if text.endswith(("\\", "??/")):  # would join the next line to it, in C and C++
+        text += " ."
+    return f"{language.comment} {text}".rstrip()
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else " " for each in text)

@@ -1,0 +1,495 @@
+"""Effects on backends: scans, several of them concurrently, acqs and appends; for runners that block and that await.
+
+Rules kept here:
+
+* Several key ranges are fetched concurrently where the backend's scan budget allows: by threads, or by tasks. The chunks
+  come as if they were of one scan.
+* What is fetched and not yet taken is bounded: a few chunks for each scan.
+* The first failure ends the fetching, and is raised. Threads whose consumer stops early end at their next chunk: they
+  release what they hold themselves, and nobody waits for them.
+* What was taken from a backend's scan budget comes back, however and wherever the fetching ends.
+* Small chunks are joined before a sink is fed with them: each feeding costs about the same for few records as for many.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+
+from tsmodel.backend import AsyncBackend, Backend, Spare
+from tsmodel.io.effects import Append, Close, Counts, Emit, Fetch, LastAcq, Next, Open, Removals, Work
+from tsmodel.io.runners import perform, perform_async, run, stream, stream_async
+from tsmodel.keys import KeyRange
+from tsmodel.wire.chunk import Chunk, ColumnChunk, RowChunk, joined
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Around", "Gathering", "OnAsyncBackend", "OnBackend", "fetched"]
+
+_log = logging.getLogger("tsmodel.query")
+
+_AHEAD: Final = 2
+"""Chunks for each scan that may wait to be taken."""
+
+Around: TypeAlias = Callable[[Any], AbstractContextManager[Callable[[Any], object]]]
+"""Entered around each request to a backend, given its effect: takes the answer."""
+
+
+_FIRST_ROOM: Final = 2**17
+_MOST_ROOM: Final = 2**20
+"""Bytes: enough that what each time costs is nothing, few enough that they stay in a processor's cache."""
+_WHOLE: Final = 2**16
+"""Bytes of columns that always go through: joining them costs more than what is saved by it."""
+_HELD: Final = 16 * _MOST_ROOM
+"""Bytes that columns held back may keep alive: few records may have been picked out of many."""
+
+
+class Gathering:
+    """Makes chunks of a good size.
+
+    The first chunk goes through as it is, and then ever more are held back: a query that needs little is not made to read
+    much. Large chunks always go through: copying them would take a fifth of what receiving them takes. Rows are copied as
+    they come, into a buffer that is used again; columns are joined when they are decoded.
+    """
+
+    def __init__(self) -> None:
+        self._room = 0
+        self._buffer = memoryview(b"")
+        self._parts: list[Chunk] = []
+        self._size = self._held = 0
+
+    def push(self, chunk: Chunk) -> Iterable[Chunk]:
+        """Takes a chunk; gives those that are ready, to be gone through before the next is pushed; each is valid until the
+        next."""
+        size = chunk.nbytes
+        held = chunk.held if isinstance(chunk, ColumnChunk) else 0
+        if (
+            size <= self._room // 2
+            and not (held and size >= _WHOLE)
+            and self._size + size <= self._room
+            and self._held + held <= _HELD
+            and (not self._parts or isinstance(chunk, RowChunk) == isinstance(self._parts[0], RowChunk))
+        ):
+            self._hold(chunk, size, held)
+            return ()
+        return self._full(chunk, size, held)
+
+    def rest(self) -> Iterator[Chunk]:
+        """Gives what is held back."""
+        parts, size = self._parts, self._size
+        self._parts, self._size, self._held = [], 0, 0
+        if parts:
+            yield joined(parts, self._buffer[:size] if isinstance(parts[0], RowChunk) else None)
+
+    def _hold(self, chunk: Chunk, size: int, held: int) -> None:
+        if isinstance(chunk, RowChunk):
+            if len(self._buffer) < self._room:
+                self._buffer = np.empty(self._room, np.uint8).data
+            copy = self._buffer[self._size : self._size + size]
+            copy[:] = chunk.rows()
+            chunk = chunk.moved(copy)
+        self._parts.append(chunk)
+        self._size += size
+        self._held += held
+
+    def _full(self, chunk: Chunk, size: int, held: int) -> Iterator[Chunk]:
+        yield from self.rest()
+        is_first = not self._room
+        self._room = min(2 * self._room, _MOST_ROOM) or _FIRST_ROOM
+        if is_first or size > self._room // 2 or (held and size >= _WHOLE):
+            yield chunk
+        else:
+            self._hold(chunk, size, held)
+
+
+def fetched(
+    boxes: Sequence[KeyRange],
+    counts: Counts,
+    feed: Callable[[Chunk], bool],
+    emitted: Callable[[], object] | None = None,
+) -> Work[None]:
+    """Feeds the chunks of several key ranges to a function, each valid until the next, until it returns True.
+
+    Args:
+        boxes: the key ranges.
+        counts: counts what is fetched.
+        feed: takes a chunk; returns whether it has enough.
+        emitted: gives a value to emit after each chunk; None to emit nothing.
+    """
+    together = (yield Fetch(boxes, counts)) if len(boxes) > 1 else None
+    if together is None:
+        yield from _fetched_in_turn(deque(boxes), counts, feed, emitted)
+        return
+    is_enough = False
+    while not is_enough:
+        since = time.perf_counter()
+        chunk = yield Next(together)
+        counts.spent("fetching", since)
+        if chunk is None:
+            return
+        is_enough = feed(chunk)
+        if emitted is not None:
+            yield Emit(emitted())
+
+
+def _fetched_in_turn(
+    todo: deque[KeyRange],
+    counts: Counts,
+    feed: Callable[[Chunk], bool],
+    emitted: Callable[[], object] | None = None,
+) -> Work[None]:
+    """The same, one key range after another: those that nobody else has taken from `todo`."""
+    gathering = Gathering()
+    while todo:
+        try:
+            box = todo.popleft()
+        except IndexError:  # another thread was faster
+            break
+        counts.range_begun()
+        scan = yield Open(box)
+        since = time.perf_counter()
+        while (chunk := (yield Next(scan))) is not None:
+            counts.spent("fetching", since)
+            for ready in gathering.push(chunk):
+                is_enough = feed(ready)
+                if emitted is not None:
+                    yield Emit(emitted())
+                if is_enough:
+                    return
+            since = time.perf_counter()
+        counts.tick()
+    for ready in gathering.rest():
+        is_enough = feed(ready)
+        if emitted is not None:
+            yield Emit(emitted())
+        if is_enough:
+            return
+
+
+def _emitted_in_turn(todo: deque[KeyRange], counts: Counts) -> Work[None]:
+    """Emits the same chunks, each valid until the next."""
+    held: list[Chunk] = []
+
+    def feed(chunk: Chunk) -> bool:
+        held.append(chunk)
+        return False
+
+    return _fetched_in_turn(todo, counts, feed, held.pop)
+
+
+class _Share:
+    """One scan of a backend's scan budget. It is given back once: when that is said, or when nobody holds it."""
+
+    def __init__(self, spare: Spare) -> None:
+        self._spare = spare
+        self._held = [True]
+
+    def give_back(self) -> None:
+        """Gives it back, unless it was."""
+        try:
+            self._held.pop()  # one thread succeeds
+        except IndexError:
+            return
+        self._spare.give_back(1)
+
+    __del__ = give_back
+
+
+def _taken(spare: Spare, most: int) -> list[_Share]:
+    return [_Share(spare) for _ in range(spare.take(most))]
+
+
+def _give_back(shares: list[_Share]) -> None:
+    while shares:
+        shares.pop().give_back()
+
+
+class OnBackend:
+    """Carries out effects on a backend, blocking, and closes the scans that work leaves open.
+
+    Args:
+        backend: gives it, or raises.
+        around: entered around each request; None for nothing.
+
+    Attributes:
+        target: carries out appends, where another backend stores them; None for this one.
+    """
+
+    __slots__ = ("_around", "_backend", "_scans", "target")
+
+    def __init__(self, backend: Callable[[], Backend], around: Around | None = None) -> None:
+        self._backend = backend
+        self._around = around
+        self._scans: list[Any] = []
+        self.target: OnBackend | None = None
+
+    def __call__(self, effect: Any) -> object:
+        """Carries out an effect."""
+        if self.target is not None and type(effect) is Append:
+            return self.target(effect)
+        if self._around is None or type(effect) not in _REQUESTS:
+            return self._carry_out(effect)
+        with self._around(effect) as tell:
+            answer = self._carry_out(effect)
+            tell(answer)
+        return answer
+
+    def _carry_out(self, effect: Any) -> object:
+        kind = type(effect)
+        if kind is Next:
+            chunk = next(effect.scan, None)
+            if chunk is None:
+                self._scans.remove(effect.scan)
+            return chunk
+        if kind is Open:
+            scan = self._backend().scan(effect.box)
+            self._scans.append(scan)
+            return scan
+        if kind is LastAcq:
+            return self._backend().last_acq(effect.box)
+        if kind is Append:
+            return self._backend().append(effect.batches, **effect.named)
+        if kind is Close:
+            self._scans.remove(effect.scan)
+            return effect.scan.close()
+        if kind is Fetch:
+            shares = _taken(self._backend().spare, len(effect.boxes) - 1)
+            if not shares:
+                return None
+            chunks = _fetched_by_threads(effect, shares, partial(OnBackend, self._backend, self._around))
+            self._scans.append(chunks)
+            return chunks
+        if kind is Removals:
+            removals: Any = getattr(self._backend(), "removals", None)
+            return [] if removals is None else list(removals(effect.since))
+        return perform(effect)
+
+    def release(self) -> None:
+        """Closes the scans that are open."""
+        while self._scans:
+            self(Close(self._scans[-1]))
+
+
+class OnAsyncBackend:
+    """As `OnBackend`, awaiting."""
+
+    __slots__ = ("_around", "_backend", "_scans", "target")
+
+    def __init__(self, backend: Callable[[], AsyncBackend], around: Around | None = None) -> None:
+        self._backend = backend
+        self._around = around
+        self._scans: list[Any] = []
+        self.target: OnAsyncBackend | None = None
+
+    async def __call__(self, effect: Any) -> object:
+        """Carries out an effect."""
+        if self.target is not None and type(effect) is Append:
+            return await self.target(effect)
+        if self._around is None or type(effect) not in _REQUESTS:
+            return await self._carry_out(effect)
+        with self._around(effect) as tell:
+            answer = await self._carry_out(effect)
+            tell(answer)
+        return answer
+
+    async def _carry_out(self, effect: Any) -> object:
+        kind = type(effect)
+        if kind is Next:
+            chunk = await anext(effect.scan, None)
+            if chunk is None:
+                self._scans.remove(effect.scan)
+            return chunk
+        if kind is Open:
+            scan = self._backend().scan(effect.box)
+            self._scans.append(scan)
+            return scan
+        if kind is LastAcq:
+            return await self._backend().last_acq(effect.box)
+        if kind is Append:
+            return await self._backend().append(effect.batches, **effect.named)
+        if kind is Close:
+            self._scans.remove(effect.scan)
+            return await effect.scan.aclose()
+        if kind is Fetch:
+            shares = _taken(self._backend().spare, len(effect.boxes) - 1)
+            if not shares:
+                return None
+            chunks = _fetched_by_tasks(effect, shares, partial(OnAsyncBackend, self._backend, self._around))
+            self._scans.append(chunks)
+            return chunks
+        if kind is Removals:
+            removals: Any = getattr(self._backend(), "removals", None)
+            return [] if removals is None else list(await removals(effect.since))
+        return await perform_async(effect)
+
+    async def release(self) -> None:
+        """Closes the scans that are open."""
+        while self._scans:
+            await self(Close(self._scans[-1]))
+
+
+_REQUESTS: Final = frozenset((Open, Next, Close, LastAcq, Append))
+"""Effects that `around` is told of; `Next` and `Close` only of scans that are one key range's."""
+
+
+class _Begun:
+    """A key range is being read."""
+
+
+class _Ended:
+    """A scan has no more to do."""
+
+
+class _Mailbox:
+    """Takes what several threads give, for one consumer."""
+
+    def __init__(self, most: int) -> None:
+        self._items: deque[object] = deque()
+        self._most = most
+        self._changed = threading.Condition()
+        self.is_closed = False
+
+    def put(self, item: object) -> bool:
+        """Waits for room; returns whether anybody still wants it."""
+        with self._changed:
+            while len(self._items) >= self._most and not self.is_closed:
+                self._changed.wait()
+            self._items.append(item)
+            self._changed.notify_all()
+            return not self.is_closed
+
+    def take(self) -> object:
+        """Waits for the next."""
+        with self._changed:
+            while not self._items:
+                self._changed.wait()
+            self._changed.notify_all()
+            return self._items.popleft()
+
+    def close(self) -> None:
+        """Nobody takes anything any more."""
+        with self._changed:
+            self.is_closed = True
+            self._changed.notify_all()
+
+
+class _Uncounted:
+    """Counts key ranges for a consumer, which counts the time that it waits."""
+
+    def __init__(self, range_begun: Callable[[], object]) -> None:
+        self.range_begun = range_begun
+
+    def spent(self, _step: str, since: float) -> float:
+        """See `Counts`."""
+        return since
+
+    def tick(self) -> None:
+        """See `Counts`."""
+
+
+def _fetched_by_threads(
+    fetch: Fetch, shares: list[_Share], another: Callable[[], OnBackend]
+) -> Generator[Chunk, None, None]:
+    todo = deque(fetch.boxes)
+    mailbox = _Mailbox(_AHEAD * (len(shares) + 1))
+
+    def work(share: _Share | None) -> None:
+        try:
+            counts = _Uncounted(lambda: mailbox.put(_Begun))
+            run(_fetched_in_turn(todo, counts, lambda chunk: not mailbox.put(chunk.kept())), another())
+        except BaseException as error:  # noqa: BLE001 - raised where the chunks are taken
+            mailbox.put(error)
+        finally:
+            if share is not None:
+                share.give_back()
+            mailbox.put(_Ended)
+
+    left = 0
+    try:
+        while shares or not left:
+            # The first thread takes the place of the caller, who only waits.
+            share = shares.pop() if left else None
+            name = f"tsmodel-fetch-{left + 1}"
+            thread = threading.Thread(target=contextvars.copy_context().run, args=(work, share), name=name, daemon=True)
+            try:
+                thread.start()
+            except BaseException as error:
+                if share is not None and thread.ident is None:  # it does not run, and so will not do it itself
+                    share.give_back()
+                if not isinstance(error, RuntimeError):
+                    raise
+                _log.warning("a query goes on with %d threads, no more can be started: %s", left, error)
+                break
+            left += 1
+        if not left:
+            _give_back(shares)
+            yield from stream(_emitted_in_turn(todo, fetch.counts), another())
+        while left:
+            item = mailbox.take()
+            if isinstance(item, Chunk):
+                yield item
+            elif isinstance(item, BaseException):
+                raise item
+            elif item is _Begun:
+                fetch.counts.range_begun()
+            else:
+                left -= 1
+    finally:
+        todo.clear()
+        mailbox.close()
+        _give_back(shares)
+
+
+async def _fetched_by_tasks(
+    fetch: Fetch, shares: list[_Share], another: Callable[[], OnAsyncBackend]
+) -> AsyncGenerator[Chunk, None]:
+    import asyncio
+
+    todo = deque(fetch.boxes)
+    ready: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue(_AHEAD * (len(shares) + 1))
+
+    async def work() -> None:
+        in_turn = _emitted_in_turn(todo, _Uncounted(fetch.counts.range_begun))
+        try:
+            async with aclosing(stream_async(in_turn, another())) as chunks:
+                async for chunk in chunks:
+                    await ready.put(chunk.kept())
+            await ready.put(None)
+        except Exception as error:  # noqa: BLE001 - raised where the chunks are taken
+            await ready.put(error)
+
+    tasks = [asyncio.create_task(work())]
+    try:
+        for share in shares:
+            task = asyncio.create_task(work())
+            # When its scan has ended, whatever becomes of this generator: it may be cancelled while it waits for that.
+            task.add_done_callback(partial(_task_ended, share))
+            tasks.append(task)
+        left = len(tasks)
+        while left:
+            item = await ready.get()
+            if isinstance(item, Chunk):
+                yield item
+            elif item is not None:
+                raise item
+            else:
+                left -= 1
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        _give_back(shares)  # their tasks have ended; the callbacks of some may not have run yet
+
+
+def _task_ended(share: _Share, _: asyncio.Task[None]) -> None:
+    share.give_back()
