@@ -172,7 +172,7 @@ def test_lines_at_once_are_what_each_is_by_itself(lines: list[tuple[str, ...]], 
     import csv
     from unittest import mock
 
-    from tsmodel.interop import csv_cells
+    from tsmodel.interop import csv_reading
 
     want: list[Any] = []
     for line in lines:
@@ -184,7 +184,7 @@ def test_lines_at_once_are_what_each_is_by_itself(lines: list[tuple[str, ...]], 
     csv.writer(text, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL).writerows([HEADER, *lines])
     text.seek(0)
     errors: list[ConversionError] = []
-    with mock.patch.object(csv_cells, "_BLOCK", size * 7), mock.patch.object(csv_cells, "_LINES", size):
+    with mock.patch.object(csv_reading, "_BLOCK", size * 7), mock.patch.object(csv_reading, "_LINES", size):
         got = list(Reading.load_csv(text, errors=errors.append))
     assert got == [each for each in want if isinstance(each, Reading)]
     assert [error.line for error in errors] == [at for at, each in enumerate(want, 2) if isinstance(each, list)]

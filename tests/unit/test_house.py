@@ -52,6 +52,8 @@ AWAITING = {
     "client/channel_async.py",
     "query/following.py",
     "query/query_async.py",
+    "query/resample.py",
+    "query/select.py",
     "session/flushing.py",
     "session/opening.py",
     "session/session_async.py",

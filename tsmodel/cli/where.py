@@ -25,7 +25,7 @@ from tsmodel.interop.structures import structure_of
 from tsmodel.model import Expression
 from tsmodel.model.meta import schema_of
 from tsmodel.types.field_faults import FieldFault
-from tsmodel.types.text_facet import Misfits, Spelling
+from tsmodel.types.text_facet import ConversionFaults, Spelling
 
 __all__ = ["condition"]
 
@@ -140,8 +140,8 @@ class _Reader:
             if has_times(conversion):
                 return point(value, self._zone)
             return conversion.load(value)
-        except Misfits as misfits:
-            raise UsageError(f"--where {self._text!r}: {column.name}: {misfits.faults[0].why}") from None
+        except ConversionFaults as error:
+            raise UsageError(f"--where {self._text!r}: {column.name}: {error.faults[0].why}") from None
         except FieldFault as fault:
             raise UsageError(f"--where {self._text!r}: {column.name}: {fault.why}") from None
 

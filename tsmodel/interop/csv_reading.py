@@ -1,28 +1,429 @@
-"""Models from CSV.
+"""Models from CSV: text becomes columns of cells, those columns of values, and those objects.
 
 Rules kept here:
 
-* A stretch of lines at a time: columns of cells become columns of values, and those objects. No Python code runs for each
-  line, unless something is wrong in its stretch.
+* Work goes by batches of some hundred lines. No Python code runs for each line, unless something is wrong in its batch.
+* The csv module defines what CSV is. A block of text without a quote, whose lines all have the same number of cells, is
+  what the delimiter cuts it into: most files consist of such blocks, and one call cuts them, three times as fast.
+* Lines are numbered from 1, the header's included, as in editors; a line break within a cell counts.
+* A field within a structure has a column of its own, by its path: `phase.volts`. A structure, an array or a message can be
+  JSON in one column as well.
+* The header is settled before any line is read, and everything wrong with it is reported at once: a column that the model
+  does not have, one given twice, a field that has neither a column nor a default.
 """
 
 from __future__ import annotations
 
+import csv
+import datetime as dt
+import io
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from itertools import chain, islice
+from typing import Any, Final, TypeVar
+
+import attrs
+import numpy as np
 
 from tsmodel.errors import ConversionFault
-from tsmodel.interop.csv_cells import Cells, CsvFormat, Stretch, Unreadable
-from tsmodel.interop.csv_columns import ColumnNames, Plan, csv_names
-from tsmodel.interop.csv_times import CellReaders
-from tsmodel.interop.files import Collector, Source, conversion_error, text_source
-from tsmodel.interop.sources import Faults, objects
-from tsmodel.interop.structures import Structure
+from tsmodel.interop.csv_times import Ambiguous, CellReaders, Mark
+from tsmodel.interop.files import Collector, ErrorHandling, Source, TextSource, conversion_error, text_source
+from tsmodel.interop.sources import CellSource, ConstantSource, DefaultSource, Faults, NestedSource, ValueSource, objects
+from tsmodel.interop.structures import Member, Structure, structure_of, unknown_name
 from tsmodel.types.scalars import shown
-from tsmodel.types.text_facet import Misfits
+from tsmodel.types.text_facet import Binary, Conversion, ConversionFaults, Spelling, Unknown, joined
 
-__all__ = ["read_csv", "row_object"]
+__all__ = ["ColumnNames", "CsvFormat", "csv_names", "from_row", "load_csv", "nested_structure"]
+
+T = TypeVar("T")
+
+
+_LINES: Final = 512
+"""Lines of a batch: enough that a batch costs nothing, few enough that they stay in the cache."""
+
+_BLOCK: Final = 32_768
+"""Characters of a block; about as much."""
+
+
+@attrs.frozen
+class CsvFormat:
+    """How a CSV file is written.
+
+    Attributes:
+        delimiter: between cells; None for what the dialect says.
+        dialect: a dialect of the csv module.
+        null: the cell that stands for null.
+        encoding: of the file.
+
+    Raises:
+        ValueError: when the csv module does not take them.
+    """
+
+    delimiter: str | None = None
+    dialect: str | csv.Dialect | type[csv.Dialect] = "excel"
+    null: str = ""
+    encoding: str = "utf-8"
+
+    def __attrs_post_init__(self) -> None:
+        try:
+            csv.reader((), **self.arguments)
+        except (TypeError, csv.Error) as error:
+            raise ValueError(f"delimiter={self.delimiter!r}, dialect={self.dialect!r}: {error}") from error
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """For the csv module; quotes in wrong places are errors."""
+        given = {} if self.delimiter is None else {"delimiter": self.delimiter}
+        return {"dialect": self.dialect, "strict": True, **given}
+
+
+class Unreadable(ValueError):  # noqa: N818 - it becomes an error
+    """A file that is not CSV, or not in its encoding, from a line on.
+
+    Attributes:
+        line: the line.
+    """
+
+    def __init__(self, why: str, line: int) -> None:
+        super().__init__(why)
+        self.line = line
+
+
+@attrs.frozen
+class LineBatch:
+    """Some lines.
+
+    Attributes:
+        columns: the cells of those lines that have as many as the header, by the column.
+        count: how many such lines there are.
+        before: line of the file that ends in front of the first one.
+        lines: the cells of all lines, when some have more or fewer cells, or none; otherwise None.
+    """
+
+    columns: Sequence[Sequence[str]]
+    count: int
+    before: int
+    lines: list[list[str]] | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all lines have as many cells as the header."""
+        return self.lines is None
+
+    def numbered(self) -> Iterator[tuple[int, list[str]]]:
+        """The cells of each line, and the number of the line, or of the first one that they stand in."""
+        number = self.before + 1
+        for cells in self.lines if self.lines is not None else map(list, zip(*self.columns, strict=True)):
+            yield number, cells
+            number += 1 + sum(cell.count("\n") + cell.count("\r") - cell.count("\r\n") for cell in cells)
+
+
+class Cells:
+    """Reads the cells of a file: first `header`, if it has one, then `batches`.
+
+    Args:
+        source: the file's text.
+        form: how it is written.
+    """
+
+    def __init__(self, source: TextSource, form: CsvFormat) -> None:
+        self._source = source
+        self._form = form
+        self._base = 0
+        self._reader: Any = csv.reader(source.lines(), **form.arguments)
+
+    @property
+    def line(self) -> int:
+        """The last line that was read."""
+        return self._base + int(self._reader.line_num)
+
+    def skip(self, count: int) -> None:
+        """Leaves out lines, before anything else is read.
+
+        Raises:
+            Unreadable: when they are not in the file's encoding.
+        """
+        try:
+            self._base = sum(1 for _ in islice(self._source.lines(), count))
+        except UnicodeDecodeError as error:
+            raise self._unreadable(error) from error
+
+    def header(self) -> list[str] | None:
+        """The cells of the first line that is not empty; None when there is none.
+
+        Raises:
+            Unreadable: when it is not CSV.
+        """
+        try:
+            return next((row for row in self._reader if row), None)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise self._unreadable(error) from error
+
+    def batches(self, width: int) -> Iterator[LineBatch]:
+        """All that follows.
+
+        Args:
+            width: cells of a line.
+
+        Raises:
+            Unreadable: behind the last line that can be read.
+        """
+        cut = _cutter(self._reader.dialect, width) if self._source.has_blocks else None
+        while cut is not None:
+            try:
+                block = self._source.block(_BLOCK)
+            except UnicodeDecodeError as error:
+                raise self._unreadable(error) from error
+            if not block:
+                return
+            before = self.line
+            columns = cut(block)
+            if columns is not None:
+                count = len(columns[0])
+                self._base += count
+                yield LineBatch(columns, count, before)
+                continue
+            rest: Iterable[str] = io.StringIO(block, newline="")
+            if self._reader.dialect.quotechar in block:
+                cut = None  # what is quoted may go on in the next block
+                rest = chain(rest, self._source.lines())
+            self._base = before
+            self._reader = csv.reader(rest, **self._form.arguments)
+            yield from self._read(width)
+        yield from self._read(width)
+
+    def _read(self, width: int) -> Iterator[LineBatch]:
+        """What the csv module makes of it."""
+        rows: list[list[str]] = []
+        failure: Exception | None = None
+        while failure is None:
+            before = self.line
+            rows = []
+            try:
+                rows.extend(islice(self._reader, _LINES))  # keeps those before an error
+            except (csv.Error, UnicodeDecodeError) as error:
+                failure = error
+            if rows:
+                is_whole = set(map(len, rows)) == {width}
+                fit = rows if is_whole else [row for row in rows if len(row) == width]
+                yield LineBatch(list(zip(*fit, strict=True)) or [()] * width, len(fit), before, None if is_whole else rows)
+            elif failure is None:
+                self._base, self._reader = self.line, csv.reader((), **self._form.arguments)
+                return
+        raise self._unreadable(failure) from failure
+
+    def _unreadable(self, error: Exception) -> Unreadable:
+        if isinstance(error, UnicodeDecodeError):
+            why = f"from about here on it is not {error.encoding} ({error.reason}): give encoding=, such as 'cp1252'"
+            return Unreadable(why, self.line + 1)
+        return Unreadable(f"it is not CSV: {error}", max(self.line, 1))
+
+
+def _cutter(dialect: Any, width: int) -> Any:
+    """Cuts a block of whole lines into columns, or gives None for one out of the ordinary; None when the dialect is."""
+    delimiter: str = dialect.delimiter
+    ordinary = delimiter.isascii() and delimiter not in "\r\n" and dialect.escapechar is None and width > 1
+    if not ordinary or dialect.skipinitialspace or dialect.quoting in (csv.QUOTE_NONNUMERIC, csv.QUOTE_NONE):
+        return None
+    quote: str = dialect.quotechar
+    cell_end, line_end = ord(delimiter), ord("\n")
+
+    def cut(block: str) -> list[list[str]] | None:
+        if quote in block:
+            return None
+        if "\r" in block:
+            block = block.replace("\r\n", "\n")
+            if "\r" in block:
+                return None
+        if not block.endswith("\n"):
+            block += "\n"
+        octets = np.frombuffer(block.encode("utf-8", "surrogatepass"), np.uint8)
+        ends = octets[(octets == cell_end) | (octets == line_end)]
+        if ends.size % width:
+            return None
+        ends = ends.reshape(-1, width)
+        if (ends[:, -1] != line_end).any() or (ends[:, :-1] != cell_end).any():
+            return None
+        cells = block.replace("\n", delimiter).split(delimiter)
+        return [cells[at:-1:width] for at in range(width)]
+
+    return cut
+
+
+ColumnNames = Mapping[str, str | None]
+
+
+def nested_structure(conversion: Conversion) -> Structure | None:
+    """The structure that a field is, if it is one."""
+    return conversion.structure
+
+
+def leaves(structure: Structure, prefix: str = "") -> Iterator[tuple[str, Member]]:
+    """The fields that are columns, by path."""
+    for member in structure.members:
+        inner = nested_structure(member.conversion)
+        path = joined(prefix, member.name)
+        if inner is None:
+            yield path, member
+        else:
+            yield from leaves(inner, path)
+
+
+def csv_names(structure: Structure, columns: ColumnNames | None = None) -> list[str]:
+    """The names of the columns that are written, in order.
+
+    Args:
+        columns: the file's own names, each with the path of its field.
+
+    Raises:
+        ValueError: when one of them names no column.
+    """
+    own = {path: name for name, path in (columns or {}).items() if path is not None}
+    names = []
+    for path, member in leaves(structure):
+        head, _, last = path.rpartition(".")
+        also = joined(head, member.component or last)
+        names.append(own.pop(path, own.pop(also, path)))
+    if own:
+        raise ValueError(f"columns={{…: {next(iter(own))!r}}} is no column of {structure.name}")
+    return names
+
+
+@attrs.frozen
+class Plan:
+    """How the cells of a line become an object.
+
+    Attributes:
+        structure: the model.
+        header: names of the columns.
+        sources: one for each member, in order.
+    """
+
+    structure: Structure
+    header: tuple[str, ...]
+    sources: tuple[ValueSource, ...]
+
+    @classmethod
+    def of(
+        cls,
+        structure: Structure,
+        header: Sequence[str],
+        *,
+        columns: ColumnNames | None = None,
+        constants: Mapping[str, object] | None = None,
+        null: str | Collection[str] = "",
+        readers: CellReaders | None = None,
+    ) -> Plan:
+        """The plan for a header.
+
+        Args:
+            structure: the model.
+            header: the names of the columns.
+            columns: paths of fields for names that differ; None for columns to be left out.
+            constants: data of fields that the file lacks, by path.
+            null: the cell, or the cells, that stand for null.
+            readers: what makes of cells what fields take.
+
+        Raises:
+            ConversionFaults: with all that is wrong.
+        """
+        nulls = frozenset([null] if isinstance(null, str) else null)
+        planner = _Planner(structure, header, columns or {}, constants or {}, nulls, readers or CellReaders())
+        sources = planner.sources(structure, "")
+        if planner.faults:
+            raise ConversionFaults(planner.faults)
+        return cls(structure, tuple(header), tuple(sources))
+
+
+class _Planner:
+    def __init__(
+        self,
+        structure: Structure,
+        header: Sequence[str],
+        columns: ColumnNames,
+        constants: Mapping[str, object],
+        nulls: frozenset[str],
+        readers: CellReaders,
+    ) -> None:
+        self.faults: list[ConversionFault] = []
+        self._structure = structure
+        self._header = header
+        self._nulls = nulls
+        self._readers = readers
+        self._given: dict[str, int | None] = {}  # number of the column by path; None for a constant
+        self._constants: dict[str, object] = {}
+        named = {name: target for name, target in columns.items() if target is not None}
+        for name, path_of in {**dict.fromkeys(readers.columns, ""), **named}.items():
+            if name not in header:
+                self._fault(f"the file has no such column; its columns are {', '.join(map(repr, header))}", path_of, name)
+        for at, name in enumerate(header):
+            target = columns.get(name, name)
+            if target is not None and (path := self._path(target, name)) is not None:
+                self._give(path, at, name)
+        for target, data in constants.items():
+            if (path := self._path(target, None)) is not None:
+                self._give(path, None, None)
+                self._constants[path] = data
+
+    def _fault(self, why: str, path: str, column: str | None) -> None:
+        self.faults.append(ConversionFault(why, path, None, None, column))
+
+    def _path(self, target: str, column: str | None) -> str | None:
+        """The path that is meant, by the model's own names."""
+        structure: Structure | None = self._structure
+        path = ""
+        for name in target.split("."):
+            member = structure.by_name.get(name) if structure is not None else None
+            if member is None:
+                if column is None or self._structure.spelling.unknown == "error" or target != column:
+                    why = unknown_name(name, structure, path) if structure else f"{path} has no fields"
+                    self._fault(why, "" if target == column else target, column)
+                return None
+            path = joined(path, member.name)
+            structure = nested_structure(member.conversion)
+        return path
+
+    def _give(self, path: str, at: int | None, column: str | None) -> None:
+        if path in self._given:
+            known = self._given[path]
+            first = "a constant" if known is None else f"column {self._header[known]!r}"
+            self._fault(f"is given twice: by {first} already", path, column)
+        self._given[path] = at
+
+    def sources(self, structure: Structure, prefix: str) -> list[ValueSource]:
+        """A source for each member; where there is none, a fault."""
+        return [source for member in structure.members if (source := self._source(member, prefix)) is not None]
+
+    def _source(self, member: Member, prefix: str) -> ValueSource | None:
+        path = joined(prefix, member.name)
+        within = [given for given in self._given if given.startswith(f"{path}.")]
+        if path in self._given:
+            for other in within:
+                self._fault(f"is given twice: {path} as a whole is given, too", other, None)
+            at = self._given[path]
+            if at is None:
+                return self._constant(member, path)
+            reader = self._readers.of(self._header[at], member.conversion)
+            return CellSource(member, at, self._header[at], self._nulls, reader)
+        inner = nested_structure(member.conversion)
+        if inner is not None and within:
+            sources = self.sources(inner, path)
+            return NestedSource(member, inner, sources, self._nulls)
+        if member.has_default:
+            return DefaultSource(member)
+        names = path if inner is None else f"{path}, or columns {', '.join(each for each, _ in leaves(inner, path))}"
+        self._fault(f"there is no column {names}, and it has no default", path, None)
+        return None
+
+    def _constant(self, member: Member, path: str) -> ValueSource | None:
+        data: Any = self._constants[path]
+        try:
+            member.value(data, member.conversion.load)
+        except ConversionFaults as error:
+            head = path.rpartition(".")[0]
+            self.faults += [fault._replace(path=joined(head, fault.path)) for fault in error.faults]
+            return None
+        return ConstantSource(member, data)
 
 
 def read_csv(
@@ -39,7 +440,7 @@ def read_csv(
     join: Mapping[str, Sequence[str]] | None = None,
     skip_lines: int = 0,
 ) -> Iterator[Iterable[Any]]:
-    """Objects of the lines of a CSV file, a stretch at a time.
+    """Objects of the lines of a CSV file, a batch at a time.
 
     Args:
         structure: the model.
@@ -69,8 +470,8 @@ def read_csv(
                 null=null,
                 readers=readers,
             )
-        except Misfits as misfits:
-            faults = tuple(fault._replace(line=cells.line or None) for fault in misfits.faults)
+        except ConversionFaults as error:
+            faults = tuple(fault._replace(line=cells.line or None) for fault in error.faults)
             raise conversion_error(f"{structure.name}: the columns do not fit", faults) from None
         try:
             yield from _objects(plan, cells, collector, list(parts.values()))
@@ -96,7 +497,7 @@ def _parts(names: Sequence[str], join: Mapping[str, Sequence[str]]) -> dict[str,
     """The places of the columns that others are made of.
 
     Raises:
-        Misfits: when there is no such column, or one of the new name.
+        ConversionFaults: when there is no such column, or one of the new name.
     """
     faults = []
     for name, parts in join.items():
@@ -110,29 +511,29 @@ def _parts(names: Sequence[str], join: Mapping[str, Sequence[str]]) -> dict[str,
             if part not in names
         ]
     if faults:
-        raise Misfits(faults)
+        raise ConversionFaults(faults)
     return {name: [names.index(part) for part in parts] for name, parts in join.items()}
 
 
 def _objects(plan: Plan, cells: Cells, collector: Collector, parts: list[list[int]]) -> Iterator[Iterable[Any]]:
     width = len(plan.header) - len(parts)
-    for stretch in cells.stretches(width):
-        columns = dict(enumerate(stretch.columns))
+    for batch in cells.batches(width):
+        columns = dict(enumerate(batch.columns))
         for at, places in enumerate(parts, width):
             columns[at] = list(map(" ".join, zip(*(columns[place] for place in places), strict=True)))
-        made, faults = objects(plan.structure, plan.sources, columns, stretch.count)
-        if faults or not stretch.is_whole:
-            yield _left(plan.header[:width], stretch, made, faults, collector)
+        made, faults = objects(plan.structure, plan.sources, columns, batch.count)
+        if faults or not batch.is_whole:
+            yield _left(plan.header[:width], batch, made, faults, collector)
         elif not collector.has_ended:
             yield made
 
 
 def _left(
-    header: Sequence[str], stretch: Stretch, made: Sequence[Any], faults: Faults, collector: Collector
+    header: Sequence[str], batch: LineBatch, made: Sequence[Any], faults: Faults, collector: Collector
 ) -> Iterator[Any]:
-    """The objects of a stretch in which something is wrong."""
+    """The objects of a batch in which something is wrong."""
     width, place = len(header), 0
-    for line, row in stretch.numbered():
+    for line, row in batch.numbered():
         if not row:
             continue  # an empty line
         if len(row) != width:
@@ -144,6 +545,68 @@ def _left(
         elif not collector.has_ended:
             yield made[place]
         place += 1
+
+
+def load_csv(
+    model: type[T],
+    source: Source,
+    *,
+    columns: ColumnNames | None,
+    constants: Mapping[str, object] | None,
+    names: Sequence[str] | None,
+    delimiter: str | None,
+    dialect: str | csv.Dialect | type[csv.Dialect],
+    decimal: Mark | Mapping[str, Mark],
+    null: str | Collection[str],
+    encoding: str,
+    binary: Binary,
+    unknown: Unknown,
+    errors: ErrorHandling,
+    max_errors: int | None,
+    tz: str | dt.tzinfo | None,
+    ambiguous: Ambiguous,
+    time_format: str | Mapping[str, str] | None,
+    join: Mapping[str, Sequence[str]] | None,
+    skip_lines: int,
+) -> Iterator[T]:
+    """See `TSModel.load_csv`."""
+    by_column = decimal if isinstance(decimal, Mapping) else None
+    readers = CellReaders(tz, ambiguous, time_format, by_column)
+    mark: Mark = "." if isinstance(decimal, Mapping) else decimal
+    structure = structure_of(model, Spelling(binary=binary, decimal=mark, unknown=unknown))
+    if type(skip_lines) is not int or skip_lines < 0:
+        raise ValueError(f"skip_lines={skip_lines!r}; it is an int from 0")
+    batches = read_csv(
+        structure,
+        source,
+        CsvFormat(delimiter, dialect, encoding=encoding),
+        Collector(model.__name__, errors, max_errors),
+        columns=columns,
+        constants=constants,
+        names=names,
+        null=null,
+        readers=readers,
+        join=join,
+        skip_lines=skip_lines,
+    )
+    return chain.from_iterable(batches)
+
+
+def from_row(
+    model: type[T],
+    row: Mapping[str, str] | Sequence[str],
+    *,
+    names: Sequence[str] | None,
+    columns: ColumnNames | None,
+    decimal: Mark,
+    null: str,
+    binary: Binary,
+    unknown: Unknown,
+) -> T:
+    """See `TSModel.from_row`."""
+    structure = structure_of(model, Spelling(binary=binary, decimal=decimal, unknown=unknown))
+    made: T = row_object(structure, row, names=names, columns=columns, null=null)
+    return made
 
 
 @lru_cache(maxsize=64)
@@ -178,15 +641,17 @@ def row_object(
         header, cells = list(names if names is not None else csv_names(structure, columns)), list[object](row)
     try:
         if len(header) != len(cells) or None in header:
-            raise Misfits([ConversionFault(f"there are more or fewer cells than the {len(header)} columns", "", row)])
+            raise ConversionFaults(
+                [ConversionFault(f"there are more or fewer cells than the {len(header)} columns", "", row)]
+            )
         for name, cell in zip(header, cells, strict=True):
             if not isinstance(cell, str):  # csv.DictReader gives None for a cell that is not there
                 what = f"{shown(cell)} ({type(cell).__name__}) is not the text of a cell"
-                raise Misfits([ConversionFault(what, name, cell)])
+                raise ConversionFaults([ConversionFault(what, name, cell)])
         plan = _row_plan(structure, tuple(header), tuple((columns or {}).items()), null)
         (made,), faults = objects(structure, plan.sources, {at: (cell,) for at, cell in enumerate(cells)}, 1)
-    except Misfits as misfits:
-        raise conversion_error(structure.name, misfits.faults, record=row) from None
+    except ConversionFaults as error:
+        raise conversion_error(structure.name, error.faults, record=row) from None
     if faults:
         raise conversion_error(structure.name, faults[0], record=row)
     return made

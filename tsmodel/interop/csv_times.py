@@ -20,7 +20,7 @@ from tsmodel.timestamps import from_unix_ns, to_ns, zone_of
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.numbers import point
 from tsmodel.types.scalars import shown
-from tsmodel.types.text_facet import Conversion, Misfits
+from tsmodel.types.text_facet import Conversion, ConversionFaults
 
 __all__ = ["Ambiguous", "CellReaders", "LocalTimes", "Mark", "has_times"]
 
@@ -41,7 +41,7 @@ def has_times(conversion: Conversion) -> bool:
     """Whether a field's values are points in time: it takes the text of one, and makes something else of it."""
     try:
         return bool(conversion.load(_TIME) != _TIME)
-    except (Misfits, FieldFault):
+    except (ConversionFaults, FieldFault):
         return False
 
 

@@ -12,72 +12,23 @@ import csv
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeVar
 
 from tsmodel.errors import EncodeError
-from tsmodel.interop.csv_cells import CsvFormat
-from tsmodel.interop.csv_columns import ColumnNames, csv_names, nested_structure
+from tsmodel.interop.csv_reading import ColumnNames, CsvFormat, csv_names, nested_structure
 from tsmodel.interop.files import Target, text_target
-from tsmodel.interop.structures import Member, Structure
-from tsmodel.types.field_faults import UNSUITABLE, FieldFault
+from tsmodel.interop.structures import Member, Refused, Structure, converted, members_of, refusal, structure_of
+from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.scalars import shown
-from tsmodel.types.text_facet import Conversion
+from tsmodel.types.text_facet import Binary, Spelling, Times
 
-__all__ = ["Refused", "converted", "members_of", "write_csv"]
+__all__ = ["dump_csv"]
 
-_STRETCH: Final = 512
+T = TypeVar("T")
+
+_BATCH: Final = 512
 
 Cells = list[Sequence[Any]]
-
-
-class Refused(Exception):  # noqa: N818 - it becomes an error
-    """A value cannot be written.
-
-    Attributes:
-        place: number of the record.
-        fault: what is wrong.
-        value: the value.
-    """
-
-    def __init__(self, place: int, fault: FieldFault, value: object) -> None:
-        super().__init__(fault.why)
-        self.place = place
-        self.fault = fault
-        self.value = value
-
-
-def converted(conversion: Conversion, values: Sequence[Any], all_at_once: Any, one: Any) -> Sequence[Any]:
-    """A column of values, outside.
-
-    Raises:
-        Refused: for the first that the field cannot hold.
-    """
-    try:
-        column: Sequence[Any] = all_at_once(values)
-    except UNSUITABLE:
-        column = []
-        for place, value in enumerate(values):
-            try:
-                column.append(one(value))
-            except FieldFault as fault:
-                raise Refused(place, fault, value) from None
-            except UNSUITABLE:
-                raise Refused(place, conversion.refused(value), value) from None
-    return column
-
-
-def members_of(structure: Structure, rows: Sequence[Any], first: int) -> list[tuple[Member, list[Any]]]:
-    """The values of each member.
-
-    Raises:
-        EncodeError: when a row is no object of the model.
-    """
-    for number, row in enumerate(rows, first):
-        if not isinstance(row, structure.model):
-            raise EncodeError(
-                f"record {number}: {shown(row)} is a {type(row).__name__}, not a {structure.name}", record=number, value=row
-            )
-    return [(member, [getattr(row, member.name) for row in rows]) for member in structure.members]
 
 
 class _Writer(ABC):
@@ -166,7 +117,7 @@ def write_csv(
         header: whether the first line names the columns.
 
     Raises:
-        EncodeError: when a value cannot be written; records before its stretch are written by then.
+        EncodeError: when a value cannot be written; records before its batch are written by then.
         ValueError: when one of `columns` names no column.
     """
     names = csv_names(structure, columns)
@@ -176,9 +127,9 @@ def write_csv(
         writer = csv.writer(file, **form.arguments)
         if header:
             writer.writerow(names)
-        while stretch := list(islice(rows, _STRETCH)):
+        while batch := list(islice(rows, _BATCH)):
             cells: Cells = []
-            for member, values in members_of(structure, stretch, count):
+            for member, values in members_of(structure, batch, count):
                 try:
                     cells += writers[member.name].cells(values)
                 except Refused as refused:
@@ -186,19 +137,28 @@ def write_csv(
             try:
                 writer.writerows(zip(*cells, strict=True))
             except UnicodeEncodeError as error:
-                last = count + len(stretch) - 1
+                last = count + len(batch) - 1
                 raise EncodeError(f"records {count} to {last} have text that is not in {form.encoding}: {error}") from error
-            count += len(stretch)
+            count += len(batch)
     return count
 
 
-def refusal(structure: Structure, member: Member, refused: Refused, first: int) -> EncodeError:
-    """The error of a value that cannot be written."""
-    path = refused.fault.within(member.name).field
-    number = first + refused.place
-    return EncodeError(
-        f"record {number}: {structure.name}.{path}: {refused.fault.why}",
-        record=number,
-        field=member.name,
-        value=refused.value,
-    )
+def dump_csv(
+    model: type[T],
+    objects: Iterable[T],
+    target: Target,
+    *,
+    columns: ColumnNames | None,
+    header: bool,
+    delimiter: str | None,
+    dialect: str | csv.Dialect | type[csv.Dialect],
+    decimal: Literal[".", ","],
+    null: str,
+    encoding: str,
+    times: Times,
+    binary: Binary,
+) -> int:
+    """See `TSModel.dump_csv`."""
+    structure = structure_of(model, Spelling(times, binary, decimal, shortest=True))
+    form = CsvFormat(delimiter, dialect, null, encoding)
+    return write_csv(structure, objects, target, form, columns=columns, header=header)

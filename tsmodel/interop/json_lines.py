@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from tsmodel.errors import ConversionFault
-from tsmodel.interop.csv_writing import Refused, converted, members_of, refusal
-from tsmodel.interop.files import Collector, Source, Target, conversion_error, text_source, text_target
-from tsmodel.interop.sources import DataSource, DefaultSource, Faults, objects
-from tsmodel.interop.sources import Source as ValueSource
-from tsmodel.interop.structures import Structure
+from tsmodel.interop.files import Collector, ErrorHandling, Source, Target, conversion_error, text_source, text_target
+from tsmodel.interop.sources import DataSource, DefaultSource, Faults, ValueSource, objects
+from tsmodel.interop.structures import Refused, Structure, converted, members_of, refusal, structure_of
 from tsmodel.types.scalars import shown
-from tsmodel.types.text_facet import Misfits, json_decoder
+from tsmodel.types.text_facet import Binary, ConversionFaults, Spelling, Times, Unknown, json_decoder
 
-__all__ = ["of_json", "read_jsonl", "write_jsonl"]
+__all__ = ["dump_jsonl", "load_jsonl", "of_json"]
 
-_STRETCH: Final = 512
+T = TypeVar("T")
+
+_BATCH: Final = 512
 
 _encoder = msgspec.json.Encoder()
 
@@ -29,12 +29,12 @@ def _decoded(decode: Callable[[Any], Any], text: str | bytes | bytearray | memor
     """Plain data of JSON.
 
     Raises:
-        Misfits: when it is not JSON.
+        ConversionFaults: when it is not JSON.
     """
     try:
         return decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise Misfits([ConversionFault(f"it is not JSON: {error}", "", shown(text))]) from None
+        raise ConversionFaults([ConversionFault(f"it is not JSON: {error}", "", shown(text))]) from None
 
 
 def _decoder(structure: Structure) -> Callable[[Any], Any]:
@@ -49,12 +49,12 @@ def of_json(structure: Structure, text: str | bytes | bytearray | memoryview) ->
     """
     try:
         return structure.load(_decoded(_decoder(structure), text))
-    except Misfits as misfits:
-        raise conversion_error(structure.name, misfits.faults, record=text) from None
+    except ConversionFaults as error:
+        raise conversion_error(structure.name, error.faults, record=text) from None
 
 
 def read_jsonl(structure: Structure, source: Source, encoding: str, collector: Collector) -> Iterator[Iterable[Any]]:
-    """Objects of the lines of a JSON Lines file, a stretch at a time; empty lines are passed over.
+    """Objects of the lines of a JSON Lines file, a batch at a time; empty lines are passed over.
 
     Raises:
         ConversionError: as the collector does.
@@ -62,27 +62,47 @@ def read_jsonl(structure: Structure, source: Source, encoding: str, collector: C
     with text_source(source, encoding) as text:
         lines, number = text.lines(), 0
         while True:
-            stretch: list[str] = []
+            batch: list[str] = []
             failure: UnicodeDecodeError | None = None
             try:
-                stretch.extend(islice(lines, _STRETCH))  # keeps those before an error
+                batch.extend(islice(lines, _BATCH))  # keeps those before an error
             except UnicodeDecodeError as error:
                 failure = error
-            made, faults = _made(structure, stretch)
-            if faults or len(made) < len(stretch):
-                yield _left(iter(made), faults, stretch, number, collector)
+            made, faults = _made(structure, batch)
+            if faults or len(made) < len(batch):
+                yield _left(iter(made), faults, batch, number, collector)
             elif not collector.has_ended:
                 yield made
-            number += len(stretch)
+            number += len(batch)
             if failure is not None:
                 collector.give_up(f"from here on it is not {encoding} ({failure.reason}): give encoding=", number + 1)
-            if len(stretch) < _STRETCH:
+            if len(batch) < _BATCH:
                 break
     collector.end()
 
 
+def load_jsonl(
+    model: type[T],
+    source: Source,
+    *,
+    encoding: str,
+    binary: Binary,
+    unknown: Unknown,
+    errors: ErrorHandling,
+    max_errors: int | None,
+) -> Iterator[T]:
+    """See `TSModel.load_jsonl`."""
+    structure = structure_of(model, Spelling(binary=binary, unknown=unknown))
+    return chain.from_iterable(read_jsonl(structure, source, encoding, Collector(model.__name__, errors, max_errors)))
+
+
+def dump_jsonl(model: type[T], objects: Iterable[T], target: Target, *, times: Times, binary: Binary) -> int:
+    """See `TSModel.dump_jsonl`."""
+    return write_jsonl(structure_of(model, Spelling(times, binary, shortest=True)), objects, target)
+
+
 def _left(made: Iterator[Any], faults: Faults, lines: Sequence[str], before: int, collector: Collector) -> Iterator[Any]:
-    """The objects of a stretch in which something is wrong, or a line empty."""
+    """The objects of a batch in which something is wrong, or a line empty."""
     for place, line in enumerate(lines):
         if line.isspace():
             continue
@@ -131,9 +151,9 @@ def _one_by_one(structure: Structure, lines: Sequence[str]) -> tuple[list[Any], 
             continue
         try:
             made.append(structure.load(_decoded(decode, line)))
-        except Misfits as misfits:
+        except ConversionFaults as error:
             made.append(None)
-            faults[place] = misfits.faults
+            faults[place] = error.faults
     return made, faults
 
 
@@ -141,14 +161,14 @@ def write_jsonl(structure: Structure, rows: Iterable[Any], target: Target) -> in
     """Writes objects as JSON, one a line, in UTF-8; returns how many.
 
     Raises:
-        EncodeError: when a value cannot be written; records before its stretch are written by then.
+        EncodeError: when a value cannot be written; records before its batch are written by then.
     """
     rows, count = iter(rows), 0
     names = [member.name for member in structure.members]
     with text_target(target, "utf-8") as file:
-        while stretch := list(islice(rows, _STRETCH)):
+        while batch := list(islice(rows, _BATCH)):
             columns = []
-            for member, values in members_of(structure, stretch, count):
+            for member, values in members_of(structure, batch, count):
                 conversion = member.conversion
                 try:
                     columns.append(converted(conversion, values, conversion.dump_column, conversion.dump))
@@ -156,5 +176,5 @@ def write_jsonl(structure: Structure, rows: Iterable[Any], target: Target) -> in
                     raise refusal(structure, member, refused, count) from None
             data = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
             file.write(_encoder.encode_lines(data).decode())
-            count += len(stretch)
+            count += len(batch)
     return count

@@ -16,9 +16,18 @@ from typing import Any
 
 from tsmodel.errors import ConversionFault
 from tsmodel.interop.structures import Member, Structure
-from tsmodel.types.text_facet import Misfits, joined
+from tsmodel.types.text_facet import ConversionFaults, joined
 
-__all__ = ["CellSource", "ConstantSource", "DataSource", "DefaultSource", "Faults", "NestedSource", "Source", "objects"]
+__all__ = [
+    "CellSource",
+    "ConstantSource",
+    "DataSource",
+    "DefaultSource",
+    "Faults",
+    "NestedSource",
+    "ValueSource",
+    "objects",
+]
 
 Faults = dict[int, tuple[ConversionFault, ...]]
 """What is wrong, by the number of the record."""
@@ -26,7 +35,7 @@ Faults = dict[int, tuple[ConversionFault, ...]]
 Columns = Mapping[Any, Sequence[Any]]
 
 
-class Source(ABC):
+class ValueSource(ABC):
     """Gives the values of one member."""
 
     @abstractmethod
@@ -44,7 +53,7 @@ class Source(ABC):
         return []
 
 
-class DefaultSource(Source):
+class DefaultSource(ValueSource):
     """The default of the member."""
 
     def __init__(self, member: Member) -> None:
@@ -54,7 +63,7 @@ class DefaultSource(Source):
         return self._member.defaults(count), {}
 
 
-class ConstantSource(Source):
+class ConstantSource(ValueSource):
     """The same data in each record."""
 
     def __init__(self, member: Member, data: Any) -> None:
@@ -68,7 +77,7 @@ class ConstantSource(Source):
         return [load(self._data) for _ in range(count)], {}
 
 
-class DataSource(Source):
+class DataSource(ValueSource):
     """A column of plain data."""
 
     def __init__(self, member: Member, column: str) -> None:
@@ -84,7 +93,7 @@ class DataSource(Source):
         return [self._column]
 
 
-class CellSource(Source):
+class CellSource(ValueSource):
     """A column of cells.
 
     Args:
@@ -143,7 +152,7 @@ class CellSource(Source):
         return fault._replace(why=why, column=self._column)
 
 
-class NestedSource(Source):
+class NestedSource(ValueSource):
     """Columns of the fields of a structure.
 
     Args:
@@ -153,7 +162,7 @@ class NestedSource(Source):
         nulls: the cells that stand for null: a structure all of whose cells are such is null, if it may be.
     """
 
-    def __init__(self, member: Member, structure: Structure, sources: Sequence[Source], nulls: frozenset[str]) -> None:
+    def __init__(self, member: Member, structure: Structure, sources: Sequence[ValueSource], nulls: frozenset[str]) -> None:
         self._member = member
         self._structure = structure
         self._sources = sources
@@ -186,12 +195,12 @@ class NestedSource(Source):
             if place not in faults:
                 try:
                     self._member.check(value)
-                except Misfits as misfits:
-                    faults[place] = misfits.faults
+                except ConversionFaults as error:
+                    faults[place] = error.faults
         return values, faults
 
 
-def objects(structure: Structure, sources: Sequence[Source], columns: Columns, count: int) -> tuple[list[Any], Faults]:
+def objects(structure: Structure, sources: Sequence[ValueSource], columns: Columns, count: int) -> tuple[list[Any], Faults]:
     """Objects of a model; None for those with a fault, and their faults by place.
 
     Args:
@@ -213,7 +222,7 @@ def objects(structure: Structure, sources: Sequence[Source], columns: Columns, c
     for place, row in enumerate(rows):
         try:
             made.append(None if place in faults else structure.made(row))
-        except Misfits as misfits:
+        except ConversionFaults as error:
             made.append(None)
-            faults[place] = misfits.faults
+            faults[place] = error.faults
     return made, faults

@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from tsmodel.errors import ConversionFault, QueryError, SchemaError
+from tsmodel.errors import ConversionFault, EncodeError, QueryError, SchemaError
 from tsmodel.keys import LIMITS
 from tsmodel.layout import KEY_CODECS, Constraints
 from tsmodel.layout.constraints import Bounds
@@ -27,10 +27,20 @@ from tsmodel.types.field_faults import UNSUITABLE, FieldFault
 from tsmodel.types.integers import IntConversion
 from tsmodel.types.key import AcqConversion
 from tsmodel.types.scalars import shown
-from tsmodel.types.text_facet import Conversion, Misfits, Spelling, faults_of, joined, with_floats
+from tsmodel.types.text_facet import Conversion, ConversionFaults, Spelling, faults_of, joined, with_floats
 from tsmodel.types.times import TimeConversion
 
-__all__ = ["MISSING", "Member", "Structure", "structure_of", "unknown_name"]
+__all__ = [
+    "MISSING",
+    "Member",
+    "Refused",
+    "Structure",
+    "converted",
+    "members_of",
+    "refusal",
+    "structure_of",
+    "unknown_name",
+]
 
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda _: "nothing"})()
@@ -90,14 +100,14 @@ class Member:
         """The value of some data; `how` is `load` or `parse` of the conversion.
 
         Raises:
-            Misfits: with paths from the model on.
+            ConversionFaults: with paths from the model on.
         """
         try:
             value = how(data)
         except UNSUITABLE:
-            raise Misfits(faults_of(self.conversion, self.name, data, how)) from None
+            raise ConversionFaults(faults_of(self.conversion, self.name, data, how)) from None
         if why := self._violation(value):
-            raise Misfits([ConversionFault(why, self.name, data)])
+            raise ConversionFaults([ConversionFault(why, self.name, data)])
         return value
 
     def _violation(self, value: Any) -> str | None:
@@ -129,9 +139,9 @@ class Member:
         for place, data in enumerate(column):
             try:
                 values.append(self.value(data, how))
-            except Misfits as misfits:
+            except ConversionFaults as error:
                 values.append(None)
-                faults[place] = misfits.faults
+                faults[place] = error.faults
         return values, faults
 
     def _all_meet(self, values: list[Any]) -> bool:
@@ -148,7 +158,7 @@ class Member:
     def check(self, value: Any) -> None:
         """Refuses a value that does not meet what is asked of it; see `value`."""
         if why := self._violation(value):
-            raise Misfits([ConversionFault(why, self.name, value)])
+            raise ConversionFaults([ConversionFault(why, self.name, value)])
 
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
         """The member as JSON Schema."""
@@ -223,11 +233,11 @@ class Structure:
         """The object of a mapping of plain data.
 
         Raises:
-            Misfits: with all that is wrong.
+            ConversionFaults: with all that is wrong.
         """
         if not isinstance(data, Mapping):
             what = f"{shown(data)} ({type(data).__name__}) is not an object of the fields of {self.name}"
-            raise Misfits([ConversionFault(what, "", data)])
+            raise ConversionFaults([ConversionFault(what, "", data)])
         found: dict[str, Any] = {}
         faults: list[ConversionFault] = []
         for name, each in data.items():
@@ -247,26 +257,26 @@ class Structure:
             if given is not MISSING:
                 try:
                     values.append(member.value(given, member.conversion.load))
-                except Misfits as misfits:
-                    faults += misfits.faults
+                except ConversionFaults as error:
+                    faults += error.faults
             elif member.has_default:
                 values += member.defaults(1)
             else:
                 faults.append(ConversionFault("is missing, and has no default", member.name))
         if faults:
-            raise Misfits(faults)
+            raise ConversionFaults(faults)
         return self.made(values)
 
     def made(self, values: Iterable[Any]) -> Any:
         """An object of these values.
 
         Raises:
-            Misfits: when the class' own `__post_init__` refuses them by a ValueError.
+            ConversionFaults: when the class' own `__post_init__` refuses them by a ValueError.
         """
         try:
             return self.model(*values)
         except ValueError as error:
-            raise Misfits([ConversionFault(str(error) or type(error).__name__)]) from error
+            raise ConversionFaults([ConversionFault(str(error) or type(error).__name__)]) from error
 
     @property
     def has_decimals(self) -> bool:
@@ -377,3 +387,65 @@ def _structure_of(model: Any, spelling: Spelling) -> Structure:
         fault = partial(schema.layout.fault, field) if is_json else None
         members.append(Member(field.name, field.codec.conversion(spelling), known, constraints, fault=fault))
     return Structure(model, tuple(members), spelling)
+
+
+class Refused(Exception):  # noqa: N818 - it becomes an error
+    """A value cannot be written.
+
+    Attributes:
+        place: number of the record.
+        fault: what is wrong.
+        value: the value.
+    """
+
+    def __init__(self, place: int, fault: FieldFault, value: object) -> None:
+        super().__init__(fault.why)
+        self.place = place
+        self.fault = fault
+        self.value = value
+
+
+def converted(conversion: Conversion, values: Sequence[Any], all_at_once: Any, one: Any) -> Sequence[Any]:
+    """A column of values, outside.
+
+    Raises:
+        Refused: for the first that the field cannot hold.
+    """
+    try:
+        column: Sequence[Any] = all_at_once(values)
+    except UNSUITABLE:
+        column = []
+        for place, value in enumerate(values):
+            try:
+                column.append(one(value))
+            except FieldFault as fault:
+                raise Refused(place, fault, value) from None
+            except UNSUITABLE:
+                raise Refused(place, conversion.refused(value), value) from None
+    return column
+
+
+def members_of(structure: Structure, rows: Sequence[Any], first: int) -> list[tuple[Member, list[Any]]]:
+    """The values of each member.
+
+    Raises:
+        EncodeError: when a row is no object of the model.
+    """
+    for number, row in enumerate(rows, first):
+        if not isinstance(row, structure.model):
+            raise EncodeError(
+                f"record {number}: {shown(row)} is a {type(row).__name__}, not a {structure.name}", record=number, value=row
+            )
+    return [(member, [getattr(row, member.name) for row in rows]) for member in structure.members]
+
+
+def refusal(structure: Structure, member: Member, refused: Refused, first: int) -> EncodeError:
+    """The error of a value that cannot be written."""
+    path = refused.fault.within(member.name).field
+    number = first + refused.place
+    return EncodeError(
+        f"record {number}: {structure.name}.{path}: {refused.fault.why}",
+        record=number,
+        field=member.name,
+        value=refused.value,
+    )

@@ -208,7 +208,7 @@ def before(claims: Iterable[Claim], cap: int | None) -> tuple[Claim, ...]:
 
 
 def labelled(mismatches: Iterable[Mismatch], name: str) -> tuple[Mismatch, ...]:
-    """Misfits of one of several versions or models; their faults say of which."""
+    """Mismatches of one of several versions or models; their faults say of which."""
     return tuple(msgspec.structs.replace(each, fault=_labelled(each.fault, name)) for each in mismatches)
 
 

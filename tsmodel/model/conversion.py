@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-import msgspec
 from typing_extensions import Self
 
-from tsmodel.errors import EncodeError
 from tsmodel.model.members import DataclassFields, DataclassParams
-from tsmodel.types.field_faults import FieldFault
 
 if TYPE_CHECKING:
     import csv
     import datetime as dt
 
-    from tsmodel.interop.csv_columns import ColumnNames
+    from tsmodel.interop.csv_reading import ColumnNames
     from tsmodel.interop.csv_times import Ambiguous
     from tsmodel.interop.files import ErrorHandling, Source, Target
-    from tsmodel.types.text_facet import Binary, Spelling, Times, Unknown
+    from tsmodel.types.text_facet import Binary, Times, Unknown
 
 __all__ = ["FileConversions", "ObjectConversions"]
 
 
 def __getattr__(name: str) -> Any:
     if name in ("format_exception", "register"):  # their place until 0.1
-        from tsmodel.interop import cattrs_hooks
+        from tsmodel.interop import adapters
 
-        return getattr(cattrs_hooks, name)
+        return getattr(adapters, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -61,15 +57,9 @@ class ObjectConversions:
         Raises:
             ConversionError: with all that is wrong, each with its path.
         """
-        from tsmodel.interop.files import conversion_error
-        from tsmodel.interop.structures import structure_of
-        from tsmodel.types.text_facet import Misfits, Spelling
+        from tsmodel.interop import from_dict
 
-        try:
-            made: Self = structure_of(cls, Spelling(binary=binary, unknown=unknown)).load(data)
-        except Misfits as misfits:
-            raise conversion_error(cls.__name__, misfits.faults, record=data) from None
-        return made
+        return from_dict(cls, data, binary=binary, unknown=unknown)
 
     def to_dict(self, *, times: Times = "iso", binary: Binary = "hex") -> dict[str, Any]:
         """The object as plain data: what `to_json` writes, but for floats, which are as they are.
@@ -81,20 +71,9 @@ class ObjectConversions:
         Raises:
             EncodeError: when a field holds what it cannot store.
         """
-        from tsmodel.types.text_facet import Spelling
+        from tsmodel.interop import to_dict
 
-        return self._dumped(Spelling(times, binary))
-
-    def _dumped(self, spelling: Spelling) -> dict[str, Any]:
-        from tsmodel.interop.structures import structure_of
-
-        try:
-            return structure_of(type(self), spelling).dump(self)
-        except FieldFault as fault:
-            name = fault.field.partition(".")[0]
-            raise EncodeError(
-                f"{type(self).__name__}.{fault.field}: {fault.why}", field=name, value=getattr(self, name)
-            ) from None
+        return to_dict(self, times=times, binary=binary)
 
     @classmethod
     def from_json(
@@ -105,12 +84,9 @@ class ObjectConversions:
         Raises:
             ConversionError: when it is not JSON, or not one of this model.
         """
-        from tsmodel.interop.json_lines import of_json
-        from tsmodel.interop.structures import structure_of
-        from tsmodel.types.text_facet import Spelling
+        from tsmodel.interop import from_json
 
-        made: Self = of_json(structure_of(cls, Spelling(binary=binary, unknown=unknown)), text)
-        return made
+        return from_json(cls, text, binary=binary, unknown=unknown)
 
     def to_json(self, *, times: Times = "iso", binary: Binary = "hex") -> str:
         """The object as JSON, without line breaks; see `to_dict`.
@@ -120,9 +96,9 @@ class ObjectConversions:
         Raises:
             EncodeError: when a field holds what it cannot store.
         """
-        from tsmodel.types.text_facet import Spelling
+        from tsmodel.interop import to_json
 
-        return msgspec.json.encode(self._dumped(Spelling(times, binary, shortest=True))).decode()
+        return to_json(self, times=times, binary=binary)
 
     @classmethod
     def json_schema(cls, *, times: Times = "iso", binary: Binary = "hex", unknown: Unknown = "error") -> dict[str, Any]:
@@ -130,18 +106,14 @@ class ObjectConversions:
 
         `from_json` reads other spellings, too. A field's `doc=` is its description, its `unit=` is `x-unit`.
         """
-        from tsmodel.interop.structures import structure_of
-        from tsmodel.types.text_facet import Spelling
+        from tsmodel.interop import json_schema
 
-        definitions: dict[str, Any] = {}
-        schema = structure_of(cls, Spelling(times, binary, unknown=unknown)).schema(definitions)
-        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-        return {**schema, "$defs": definitions} if definitions else schema
+        return json_schema(cls, times=times, binary=binary, unknown=unknown)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
         """For pydantic: read as by `from_dict`, written as by `to_json`."""
-        from tsmodel.interop.pydantic import core_schema_of
+        from tsmodel.interop.adapters import core_schema_of
 
         return core_schema_of(cls)
 
@@ -173,13 +145,9 @@ class FileConversions(ObjectConversions):
         Raises:
             ConversionError: with all that is wrong, each with its column.
         """
-        from tsmodel.interop.csv_reading import row_object
-        from tsmodel.interop.structures import structure_of
-        from tsmodel.types.text_facet import Spelling
+        from tsmodel.interop import from_row
 
-        structure = structure_of(cls, Spelling(binary=binary, decimal=decimal, unknown=unknown))
-        made: Self = row_object(structure, row, names=names, columns=columns, null=null)
-        return made
+        return from_row(cls, row, names=names, columns=columns, decimal=decimal, null=null, binary=binary, unknown=unknown)
 
     @classmethod
     def load_csv(
@@ -240,33 +208,29 @@ class FileConversions(ObjectConversions):
             ConversionError: from the iteration, with the line, the column, the value, and what is wrong with it.
             ValueError: when an argument is not valid.
         """
-        from tsmodel.interop.csv_cells import CsvFormat
-        from tsmodel.interop.csv_reading import read_csv
-        from tsmodel.interop.csv_times import CellReaders
-        from tsmodel.interop.files import Collector
-        from tsmodel.interop.structures import structure_of
-        from tsmodel.types.text_facet import Spelling
+        from tsmodel.interop import load_csv
 
-        by_column = decimal if isinstance(decimal, Mapping) else None
-        readers = CellReaders(tz, ambiguous, time_format, by_column)
-        mark: Decimal = "." if isinstance(decimal, Mapping) else decimal
-        structure = structure_of(cls, Spelling(binary=binary, decimal=mark, unknown=unknown))
-        if type(skip_lines) is not int or skip_lines < 0:
-            raise ValueError(f"skip_lines={skip_lines!r}; it is an int from 0")
-        stretches = read_csv(
-            structure,
+        return load_csv(
+            cls,
             source,
-            CsvFormat(delimiter, dialect, encoding=encoding),
-            Collector(cls.__name__, errors, max_errors),
             columns=columns,
             constants=constants,
             names=names,
+            delimiter=delimiter,
+            dialect=dialect,
+            decimal=decimal,
             null=null,
-            readers=readers,
+            encoding=encoding,
+            binary=binary,
+            unknown=unknown,
+            errors=errors,
+            max_errors=max_errors,
+            tz=tz,
+            ambiguous=ambiguous,
+            time_format=time_format,
             join=join,
             skip_lines=skip_lines,
         )
-        return chain.from_iterable(stretches)
 
     @classmethod
     def dump_csv(
@@ -298,14 +262,22 @@ class FileConversions(ObjectConversions):
             EncodeError: when an object cannot be written; earlier ones may be written by then.
             ValueError: when an argument is not valid.
         """
-        from tsmodel.interop.csv_cells import CsvFormat
-        from tsmodel.interop.csv_writing import write_csv
-        from tsmodel.interop.structures import structure_of
-        from tsmodel.types.text_facet import Spelling
+        from tsmodel.interop import dump_csv
 
-        structure = structure_of(cls, Spelling(times, binary, decimal, shortest=True))
-        form = CsvFormat(delimiter, dialect, null, encoding)
-        return write_csv(structure, objects, target, form, columns=columns, header=header)
+        return dump_csv(
+            cls,
+            objects,
+            target,
+            columns=columns,
+            header=header,
+            delimiter=delimiter,
+            dialect=dialect,
+            decimal=decimal,
+            null=null,
+            encoding=encoding,
+            times=times,
+            binary=binary,
+        )
 
     @classmethod
     def load_jsonl(
@@ -327,14 +299,11 @@ class FileConversions(ObjectConversions):
             ConversionError: from the iteration, with the line, the path in the object, the value, and what is wrong.
             ValueError: when an argument is not valid.
         """
-        from tsmodel.interop.files import Collector
-        from tsmodel.interop.json_lines import read_jsonl
-        from tsmodel.interop.structures import structure_of
-        from tsmodel.types.text_facet import Spelling
+        from tsmodel.interop import load_jsonl
 
-        structure = structure_of(cls, Spelling(binary=binary, unknown=unknown))
-        collector = Collector(cls.__name__, errors, max_errors)
-        return chain.from_iterable(read_jsonl(structure, source, encoding, collector))
+        return load_jsonl(
+            cls, source, encoding=encoding, binary=binary, unknown=unknown, errors=errors, max_errors=max_errors
+        )
 
     @classmethod
     def dump_jsonl(cls, objects: Iterable[Self], target: Target, *, times: Times = "iso", binary: Binary = "hex") -> int:
@@ -347,8 +316,6 @@ class FileConversions(ObjectConversions):
             EncodeError: when an object cannot be written; earlier ones may be written by then.
             ValueError: when an argument is not valid.
         """
-        from tsmodel.interop.json_lines import write_jsonl
-        from tsmodel.interop.structures import structure_of
-        from tsmodel.types.text_facet import Spelling
+        from tsmodel.interop import dump_jsonl
 
-        return write_jsonl(structure_of(cls, Spelling(times, binary, shortest=True)), objects, target)
+        return dump_jsonl(cls, objects, target, times=times, binary=binary)

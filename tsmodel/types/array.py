@@ -32,7 +32,7 @@ from tsmodel.types.field_faults import FieldFault, Mask, RowFault
 from tsmodel.types.integers import UInt16
 from tsmodel.types.nested import item_of
 from tsmodel.types.scalars import ByteOrder, shown
-from tsmodel.types.text_facet import Conversion, Misfits, Spelling, faults_of, of_json, to_json, with_floats
+from tsmodel.types.text_facet import Conversion, ConversionFaults, Spelling, faults_of, of_json, to_json, with_floats
 
 if TYPE_CHECKING:
     from tsmodel.types.kinds import Kind
@@ -451,7 +451,7 @@ class ArrayConversion(Conversion):
     def _one_by_one(self, data: Sequence[Any]) -> list[Any]:
         faults = [fault for at, each in enumerate(data) for fault in faults_of(self._item, str(at), each, self._item.load)]
         if faults:
-            raise Misfits(faults)
+            raise ConversionFaults(faults)
         return [self._item.load(each) for each in data]
 
     def parse(self, text: str) -> Any:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Binary",
     "Conversion",
-    "Misfits",
+    "ConversionFaults",
     "Spelling",
     "Times",
     "Unknown",
@@ -80,7 +80,7 @@ class Spelling:
                 raise ValueError(f"{name}={value!r}; it is {' or '.join(map(repr, values))}")
 
 
-class Misfits(ValueError):  # noqa: N818 - they become part of an error
+class ConversionFaults(ValueError):  # noqa: N818 - they become part of an error
     """Data are no value of a field, or of a model.
 
     Attributes:
@@ -127,7 +127,7 @@ class Conversion(ABC):
         """The value of plain data.
 
         Raises:
-            Misfits, FieldFault, or what the nature of the data makes of it: when they are none.
+            ConversionFaults, FieldFault, or what the nature of the data makes of it: when they are none.
         """
 
     def plain(self, data: Any) -> Any:
@@ -230,8 +230,8 @@ def faults_of(conversion: Conversion, name: str, data: object, how: Callable[[An
     """What is wrong with data that `how` refuses; nothing when it takes them."""
     try:
         how(data)
-    except Misfits as misfits:
-        return tuple(fault._replace(path=joined(name, fault.path)) for fault in misfits.faults)
+    except ConversionFaults as error:
+        return tuple(fault._replace(path=joined(name, fault.path)) for fault in error.faults)
     except FieldFault as fault:
         return (ConversionFault(fault.why, joined(name, fault.field), data),)
     except UNSUITABLE:

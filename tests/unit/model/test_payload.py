@@ -307,7 +307,7 @@ class NamedNarrow(Named):
 PLAIN_KEY = {"cid": 1, "mid": 2, "moid": 3, "cap": 4}
 
 
-class Wide(TSStruct):
+class WideParts(TSStruct):
     counter: Int32
     value: Float64
 
@@ -320,7 +320,7 @@ class Meeting(TSModel):
 
 def test_structures_without_times_and_narrow_floats_are_shown_by_msgspec() -> None:
     """Which is written in C, and many times as fast as anything in Python."""
-    assert Wide.__repr__ is msgspec.Struct.__repr__
+    assert WideParts.__repr__ is msgspec.Struct.__repr__
     assert repr(OnlyWide(**PLAIN_KEY, counter=1, value=231.6999969482422)).endswith("counter=1, value=231.6999969482422)")
     assert "value=231.6999969482422, half=0.1" in repr(InMessage(**PLAIN_KEY, value=231.6999969482422, half=0.1))
 
