@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -121,12 +123,10 @@ def connect_async(
     parsed = _with_options(parse(target), read_only, create)
     _check_cache(parsed, cache_bytes)
 
-    async def opener() -> AsyncBackend:
+    def opener() -> Awaitable[AsyncBackend]:
         if isinstance(parsed, StoreFile):
-            return ThreadedStore(_store(parsed, cache_bytes))
-        backend = AsyncTStorageBackend(parsed, retry or ONCE)
-        await backend.connect()
-        return backend
+            return ThreadedStore.opened(partial(_store, parsed, cache_bytes))
+        return AsyncTStorageBackend.opened(parsed, retry or ONCE)
 
     options = SessionOptions(
         batch_size=batch_size,
