@@ -83,7 +83,7 @@ def dumper(
 
 
 def reader(layout: Layout) -> Callable[[bytes, Iterable[int], Iterable[int]], list[tuple[Any, ...]]]:
-    """Reads payloads of any layout, as `read(octets, starts, ends)`; raises `ValueError` or `struct.error` for one that is
+    """Reads payloads of any layout, as `read(raw, starts, ends)`; raises `ValueError` or `struct.error` for one that is
     none."""
     scope = Scope()
     slots = {slot.name: f"s{at}" for at, slot in enumerate(layout.slots)}
@@ -146,7 +146,7 @@ def writer(layout: Layout, form: RecordForm | None = None) -> Callable[[Iterable
     scope = Scope()
     fields = {field.name: f"v{at}" for at, field in enumerate(layout.fields)}
     stretches = _stretches(layout)
-    lines = [f"b_{part.name} = {_octets_code(part, fields[part.name], scope)}" for _, part in stretches if part]
+    lines = [f"b_{part.name} = {_bytes_code(part, fields[part.name], scope)}" for _, part in stretches if part]
     pieces, fixed = [], 0
     leading = () if form is None else _head_slots(form)
     if layout.version is not None:
@@ -174,11 +174,11 @@ def writer(layout: Layout, form: RecordForm | None = None) -> Callable[[Iterable
     return _function("write", "rows", [*loop, "return written"], scope, layout)  # type: ignore[no-any-return]
 
 
-def _octets_code(part: LayoutField, value: str, scope: Scope) -> str:
+def _bytes_code(part: LayoutField, value: str, scope: Scope) -> str:
     """The bytes of a field of variable length, without a length that is written among the slots before it."""
     length = part.item.as_length
     if length is not None and (_count_slot(part) is not None or length.prefix is None):
-        written = length.octets_code(value, scope)
+        written = length.to_bytes_code(value, scope)
     else:
         written = f"{scope.add(part.item.write)}({value})"
     return written if part.bit is None else f'(b"" if {value} is None else {written})'

@@ -10,6 +10,7 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +23,7 @@ from tsmodel.types.field_faults import FieldFault, Mask
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.records import GET_FORM
 
-__all__ = ["SIZE_FIELD", "Claim", "Fit", "Mismatch", "Refusal", "fit", "mismatches_of", "payload_sizes", "sorted_by"]
+__all__ = ["SIZE_FIELD", "Discriminator", "Fit", "Mismatch", "Refusal", "fit", "mismatches_of", "payload_sizes", "split_by"]
 
 
 SIZE_FIELD: Final = "_size"
@@ -82,7 +83,7 @@ class Refusal(FieldFault):
     """A payload that no version of a model, or no model, takes as its own; `why` says all there is to say."""
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Discriminator(msgspec.Struct, frozen=True):
     """The records that a model, or a version of it, takes as its own.
 
     Attributes:
@@ -103,7 +104,7 @@ class Claim(msgspec.Struct, frozen=True):
     since: int | None = None
     until: int | None = None
 
-    def is_apart(self, other: Claim) -> bool:
+    def is_disjoint(self, other: Discriminator) -> bool:
         """Whether no record can meet both."""
         return (
             any(other.keys.get(name, value) != value for name, value in self.keys.items())
@@ -145,43 +146,43 @@ def _begins_with(chunk: Chunk, first: int) -> Mask:
     return mask
 
 
-def _meeting(chunk: Chunk, claim: Claim, keys: bool) -> Mask | np.bool_:
-    """Which records a claim fits: for each, shape (n,), or for all at once."""
+def _matching(chunk: Chunk, discriminator: Discriminator, keys: bool) -> Mask | np.bool_:
+    """Which records a discriminator fits: for each, shape (n,), or for all at once."""
     sizes = np.int64(chunk.record_size) if chunk.record_size else chunk.sizes()
-    mask: Any = sizes >= claim.least + _HEADER
-    if claim.most is not None:
-        mask = mask & (sizes <= claim.most + _HEADER)
-    if claim.version is not None:
-        mask = mask & _begins_with(chunk, claim.version)
-    if claim.since is not None:
-        mask = mask & (chunk.key("cap") >= claim.since)
-    if claim.until is not None:
-        mask = mask & (chunk.key("cap") < claim.until)
-    for name, value in claim.keys.items() if keys else ():
+    mask: Any = sizes >= discriminator.least + _HEADER
+    if discriminator.most is not None:
+        mask = mask & (sizes <= discriminator.most + _HEADER)
+    if discriminator.version is not None:
+        mask = mask & _begins_with(chunk, discriminator.version)
+    if discriminator.since is not None:
+        mask = mask & (chunk.key("cap") >= discriminator.since)
+    if discriminator.until is not None:
+        mask = mask & (chunk.key("cap") < discriminator.until)
+    for name, value in discriminator.keys.items() if keys else ():
         mask = mask & (chunk.key(name) == value)
     return mask  # type: ignore[no-any-return]
 
 
-def sorted_by(
-    chunk: Chunk, groups: Sequence[Sequence[Claim]], what: str, *, keys: bool = False
+def split_by(
+    chunk: Chunk, groups: Sequence[Sequence[Discriminator]], what: str, *, keys: bool = False
 ) -> tuple[list[Chunk], tuple[Mismatch, ...]]:
-    """The records of a chunk, one chunk for each group of claims; and those that no claim fits.
+    """The records of a chunk, one chunk for each group of discriminators; and those that no discriminator fits.
 
     Args:
         chunk: the records.
-        groups: claims, every two of them apart.
+        groups: discriminators, of which every two are disjoint.
         what: what the groups are of, for messages.
-        keys: whether the key components that claims name are to be looked at.
+        keys: whether to compare the key components that discriminators name.
     """
     left = np.ones(len(chunk), np.bool_)
     chunks = []
-    for claims in groups:
+    for group in groups:
         mask = np.zeros(len(chunk), np.bool_)
-        for claim in claims:
-            mask |= _meeting(chunk, claim, keys)
+        for discriminator in group:
+            mask |= _matching(chunk, discriminator, keys)
         left &= ~mask
         chunks.append(chunk.take(mask))
     if not left.any():
         return chunks, ()
-    why = f"{what} has no such records: " + "; ".join(str(claim) for claims in groups for claim in claims)
+    why = f"{what} has no such records: " + "; ".join(map(str, chain.from_iterable(groups)))
     return chunks, mismatches_of(chunk.take(left), Refusal(why))

@@ -102,12 +102,12 @@ class MessageLayout(Layout):
         for field, value in zip(self.fields, values, strict=True):
             if fault := field.codec.fault(value):
                 raise fault.within(field.name)
-        octets: bytes = self._encode(dict(zip(self.names, values, strict=True)))
-        if self.encoding == "json" and may_not_be_finite(octets):
+        raw: bytes = self._encode(dict(zip(self.names, values, strict=True)))
+        if self.encoding == "json" and may_not_be_finite(raw):
             for field, value in zip(self.fields, values, strict=True):
                 if fault := self.fault(field, value):
                     raise fault.within(field.name)
-        return octets if self.version is None else bytes([self.version]) + octets
+        return raw if self.version is None else bytes([self.version]) + raw
 
     def description(self) -> Description:
         """See `Layout.description`: in a message, fields have no place."""

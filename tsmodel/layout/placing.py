@@ -293,8 +293,8 @@ class Layout:
         if field.bit is None:
             return mask
         present = field.present(records)
-        octets = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), item.size)
-        return np.where(present, False if mask is None else mask, octets.any(axis=1))
+        raw = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), item.size)
+        return np.where(present, False if mask is None else mask, raw.any(axis=1))
 
     def _spare(self, records: npt.NDArray[Any]) -> list[Mask]:
         """Bits of the bitmap that stand for nothing are 0."""
@@ -378,20 +378,20 @@ class Layout:
             for field, value in zip(self.fields, values, strict=True)
             if field.bit is not None and value is not None
         )
-        octets = {}
+        raw = {}
         for field, value in zip(self.fields, values, strict=True):
             try:
                 if field.bit is not None and value is None:
-                    octets[field.name] = bytes(field.size or 0)
+                    raw[field.name] = bytes(field.size or 0)
                 elif field.bits is not None:
                     numbers[field.slot] = numbers.get(field.slot, 0) | field.fixed.dump(value)
                 else:
-                    octets[field.name] = field.item.write(value)
+                    raw[field.name] = field.item.write(value)
             except FieldFault as fault:
                 raise fault.within(field.name) from fault.__cause__
         for part in self.parts:
             if isinstance(part, LayoutField):
-                pieces.append(octets[part.name])
+                pieces.append(raw[part.name])
                 continue
             pieces.append(bytes(part.gap))
             if part.codec is None:
@@ -399,7 +399,7 @@ class Layout:
             elif part.codec.bits is not None:
                 pieces.append(struct.pack(MARKS[part.byte_order] + part.code, numbers[part.name]))
             else:
-                pieces.append(octets[part.name])
+                pieces.append(raw[part.name])
         return b"".join([*pieces, bytes(self.tail)])
 
     def __str__(self) -> str:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from tsmodel.errors import EncodeError
 from tsmodel.keys import KEY_FIELDS, LIMITS, Key
 from tsmodel.layout.constraints import Constraints
-from tsmodel.layout.matching import Claim, Fit, Mismatch
+from tsmodel.layout.matching import Discriminator, Fit, Mismatch
 from tsmodel.layout.placing import Layout
 from tsmodel.types import scalar_codec
 from tsmodel.types.codec import FixedCodec
@@ -49,7 +49,7 @@ class RowCodec(ABC, Generic[RowT]):
         strict_read: whether the same is asked of what is read.
 
     Attributes:
-        claims: what tells its records from those of other models, one for each version; none when nobody asks.
+        discriminators: what tells its records from those of other models, one for each version; none when nobody asks.
         caps: capture times that rows may have, low end inside and high end not; None where any may be.
     """
 
@@ -69,7 +69,7 @@ class RowCodec(ABC, Generic[RowT]):
         self.constraints = {name: each for name, each in (constraints or {}).items() if each}
         self.strict_read = strict_read
         self._codecs = {**KEY_CODECS, **{field.name: field.codec for field in layout.fields}}
-        self.claims: tuple[Claim, ...] = ()
+        self.discriminators: tuple[Discriminator, ...] = ()
         self.caps: tuple[int, int] | None = None
         self.tuples = tuples or partial(map, attrgetter(*self._codecs))
 

@@ -33,7 +33,7 @@ import numpy.typing as npt
 from tsmodel.types.column_facet import (
     Unfit,
     decoded,
-    fixed_octets,
+    fixed_bytes,
     given_type,
     integers,
     native,
@@ -375,8 +375,8 @@ class FixedCodec(FieldCodec):
         """The stored values of a column (shape (n,), of `dtype`), as `struct` gives them."""
         if self.code[-1] != "s":
             return column.tolist()  # type: ignore[no-any-return]
-        octets = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), self.size)
-        return [each.tobytes() for each in octets]
+        raw = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), self.size)
+        return [each.tobytes() for each in raw]
 
     @property
     def may_be_faulty(self) -> bool:
@@ -479,7 +479,7 @@ class FixedCodec(FieldCodec):
         Raises:
             DecodeError: when a value lies outside of what Arrow holds; with the `name` of the column.
         """
-        return fixed_octets(pa, column, self.size)
+        return fixed_bytes(pa, column, self.size)
 
     def arrow_shift(self, pa: Any, kind: Any) -> int | None:
         """What makes stored numbers the values of an Arrow type, by addition; None where more than that is to be done."""
@@ -510,7 +510,7 @@ class FixedCodec(FieldCodec):
 
     def as_dtype(self, stored: Array) -> Array:
         """A column of `stored` as one of `dtype`."""
-        return self.of_octets(stored) if stored.dtype.kind == "V" else stored
+        return self.of_bytes(stored) if stored.dtype.kind == "V" else stored
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -522,20 +522,20 @@ class FixedCodec(FieldCodec):
             shape += inner
         return shape
 
-    def of_octets(self, octets: Array) -> Array:
+    def of_bytes(self, raw: Array) -> Array:
         """The column of `dtype` whose bytes these are, one value after another."""
         kind = self.dtype
         while kind.subdtype is not None:
             kind = kind.subdtype[0]
-        return octets.view(kind).reshape(-1, *self.shape)
+        return raw.view(kind).reshape(-1, *self.shape)
 
     def _why(self, stored: Array, at: int) -> str:
-        octets = stored[at : at + 1].tobytes()
+        raw = stored[at : at + 1].tobytes()
         try:
-            self.read(octets, 0, len(octets))
+            self.read(raw, 0, len(raw))
         except FieldFault as fault:
             return fault.why
-        return f"{octets!r} is not {self.accepts}"
+        return f"{raw!r} is not {self.accepts}"
 
     def converted(self, values: Array) -> Array | None:
         """See `stored_column`, for what is not objects; without a look at what bytes hold. None when such a column has no
