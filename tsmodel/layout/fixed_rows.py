@@ -36,8 +36,8 @@ __all__ = ["FixedRowCodec", "batches_by_cid"]
 
 RowT = TypeVar("RowT")
 
-_STRETCH: Final = 512
-"""Rows packed by one call: enough that the call costs nothing, few enough that their values stay in the cache."""
+_SLICE: Final = 512
+"""Rows packed by one call: enough to make the call cheap, few enough for their values to stay in the cache."""
 
 _KEYS: Final = len(KEY_FIELDS)
 
@@ -69,7 +69,7 @@ class FixedRowCodec(RowCodec[RowT]):
         self._strict_dump = dumper(layout, _KEYS, strict=True)
         self._holds = [(at, slot.codec.holds) for at, slot in enumerate(slots, _KEYS) if slot.codec and slot.codec.defers]
         self._unpack = struct.Struct(f"<4x{self._codes}")
-        self._stretch = struct.Struct("<" + self._codes * _STRETCH)
+        self._slice = struct.Struct("<" + self._codes * _SLICE)
         self._values_dtype = self._packed_dtype()
         self._swapped = None
         little = _dtype(GET_FORM, layout, stored=True, little=True)
@@ -170,8 +170,8 @@ class FixedRowCodec(RowCodec[RowT]):
         """All fields of all rows, the key's first, as a structured array in little-endian order."""
         packed = np.empty(len(rows), self._values_dtype)
         raw = octets_of(packed)
-        for start in range(0, len(rows), _STRETCH):
-            part = rows[start : start + _STRETCH]
+        for start in range(0, len(rows), _SLICE):
+            part = rows[start : start + _SLICE]
             at = start * self._values_dtype.itemsize
             try:
                 try:
@@ -193,7 +193,7 @@ class FixedRowCodec(RowCodec[RowT]):
         deque(map(values.extend, tuples if dump is None else dump(tuples)), maxlen=0)
         if not all(held(values[at::width]) for at, held in holds):
             raise ValueError("a value that its field cannot hold")
-        pack = self._stretch if len(rows) == _STRETCH else struct.Struct("<" + self._codes * len(rows))
+        pack = self._slice if len(rows) == _SLICE else struct.Struct("<" + self._codes * len(rows))
         pack.pack_into(raw, start, *values)
         if not all(bounds.hold(values[at::width]) for at, bounds in self._bounds):
             raise ValueError("a value that a constraint refuses")

@@ -45,13 +45,13 @@ class Mismatch(msgspec.Struct, frozen=True):
 
 
 class Fit(msgspec.Struct, frozen=True):
-    """A chunk set apart into what fits the layout and what does not.
+    """A chunk, divided into records that match the layout and mismatches.
 
     Attributes:
-        records: what fits, n records, to be indexed by a field's name, a slice or a mask. Of a layout of fixed size they
+        records: the n records that match, indexed by a field's name, a slice or a mask. Of a layout of fixed size they
             have the fields `_size`, the key fields and the payload's fields: a structured array, shape (n,), which is a
             view where all fit; or `ColumnRecords` of a chunk of columns.
-        mismatches: the others.
+        mismatches: the other records.
     """
 
     records: Any
@@ -59,7 +59,7 @@ class Fit(msgspec.Struct, frozen=True):
 
 
 def fit(chunk: Chunk, dtype: np.dtype[Any]) -> Fit:
-    """The records of a chunk as those of a dtype, and those of another size.
+    """Divides a chunk into records of a dtype and records of another size.
 
     Args:
         chunk: the records.
@@ -80,20 +80,20 @@ _HEADER: Final = GET_FORM.header.itemsize
 
 
 class Refusal(FieldFault):
-    """A payload that no version of a model, or no model, takes as its own; `why` says all there is to say."""
+    """A payload that no version of a model, or no model, matches; `why` is the complete reason."""
 
 
 class Discriminator(msgspec.Struct, frozen=True):
-    """The records that a model, or a version of it, takes as its own.
+    """Which records belong to a model, or to a version of it.
 
     Attributes:
         model: its name.
         least: fewest bytes of a payload.
-        most: most bytes of a payload; None when there is no end to it.
+        most: most bytes of a payload; None if there is no limit.
         version: value of the version byte; None when there is none.
         keys: key components that are the same in all records, by name.
         since: least capture time; None when there is none.
-        until: capture time at which other records begin; None when they never do.
+        until: capture time from which on records belong to another version; None if there is none.
     """
 
     model: str
@@ -105,7 +105,7 @@ class Discriminator(msgspec.Struct, frozen=True):
     until: int | None = None
 
     def is_disjoint(self, other: Discriminator) -> bool:
-        """Whether no record can meet both."""
+        """Whether no record can match both."""
         return (
             any(other.keys.get(name, value) != value for name, value in self.keys.items())
             or (None not in (self.version, other.version) and self.version != other.version)
@@ -135,7 +135,7 @@ class Discriminator(msgspec.Struct, frozen=True):
 
 
 def payload_sizes(layout: Layout) -> tuple[int, int | None]:
-    """Fewest and most bytes of a payload; None as the most where there is no end to it."""
+    """Fewest and most bytes of a payload; the most is None if there is no limit."""
     return layout.least_size, layout.size
 
 
@@ -147,7 +147,7 @@ def _begins_with(chunk: Chunk, first: int) -> Mask:
 
 
 def _matching(chunk: Chunk, discriminator: Discriminator, keys: bool) -> Mask | np.bool_:
-    """Which records a discriminator fits: for each, shape (n,), or for all at once."""
+    """Which records a discriminator matches: one bool per record, shape (n,), or one for all of them."""
     sizes = np.int64(chunk.record_size) if chunk.record_size else chunk.sizes()
     mask: Any = sizes >= discriminator.least + _HEADER
     if discriminator.most is not None:
@@ -166,7 +166,7 @@ def _matching(chunk: Chunk, discriminator: Discriminator, keys: bool) -> Mask | 
 def split_by(
     chunk: Chunk, groups: Sequence[Sequence[Discriminator]], what: str, *, keys: bool = False
 ) -> tuple[list[Chunk], tuple[Mismatch, ...]]:
-    """The records of a chunk, one chunk for each group of discriminators; and those that no discriminator fits.
+    """Splits a chunk into one chunk per group of discriminators, and the records that no discriminator matches.
 
     Args:
         chunk: the records.
