@@ -97,7 +97,7 @@ def _bytes(field: Any) -> str:
 
 def table() -> str:
     """The table of field types, as Markdown."""
-    head = ["| written | values are | bytes | what it takes | options |", "|---|---|---|---|---|"]
+    head = ["| declaration | Python value | bytes | accepts | options |", "|---|---|---|---|---|"]
     return "\n".join([*head, *map(row, written())])
 
 

@@ -1,9 +1,9 @@
 """Quick start: this machine's own meters, sampled into an embedded file, and queried from it.
 
 For three seconds, twenty times a second, it reads what the operating system counts: CPU time of each core, memory, load and
-disk traffic. Then it reopens the file and looks at one core.
+disk traffic. Then it reopens the file and looks at one core. The file stays, for you to look around in.
 
-    python examples/quickstart.py [FILE]      # keeps the file; otherwise it goes to a temporary directory
+    python examples/quickstart.py [FILE]      # machine.tsdb by default; a second run adds to it
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -148,12 +147,18 @@ def main(path: Path) -> None:
         print(f"  {to_iso(reading.cap):<30} {reading.user:9.2f}  {reading.system:9.2f}  {reading.idle:9.2f}  {busy}")
         before = reading
 
-    print(f"\n{window.explain()}")
+    print(f"\n{window.explain()}\n")
+    suggest(path)
+
+
+def suggest(path: Path) -> None:
+    here, models = os.path.relpath(Path(sys.executable).parent), os.path.relpath(__file__)
+    print(f"""All of it is in {path}. Try next:
+  {here}/pip install -e '.[cli,plot]'
+  {here}/tsmodel series {path}
+  {here}/tsmodel get {path} --model {models}:Memory --limit 5
+  {here}/tsmodel plot {path} --model {models}:CoreTime -y user -o cores.png""")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        main(Path(sys.argv[1]))
-    else:
-        with tempfile.TemporaryDirectory() as directory:
-            main(Path(directory, "machine.tsdb"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "machine.tsdb"))

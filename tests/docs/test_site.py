@@ -22,7 +22,19 @@ pytestmark = pytest.mark.skipif(SITE is None, reason="the site is built by the g
 
 WITHIN = 2
 QUESTIONS = {
+    "How do I draw what is in a CSV file?": "tutorial/from-csv-to-chart.html#draw-it",
+    "How do I import local times when the clocks go back?": "how-to/importing-data.html#the-hour-that-comes-twice",
+    "How do I take back an import?": "how-to/undoing-a-wrong-import.html#find-the-put-the-morning-after",
     "How do I get the readings of one meter for one day?": "reference/queries.html#what-to-read",
+    "How do I compute the usage of a counter that rolls over?": "reference/aggregation.html#counters",
+    "How many bytes does a Scaled take?": "reference/field-types.html#all-of-them",
+    "Is a record stored when the connection broke during flush?": "reference/sessions-and-writing.html#when-a-write-fails",
+    "How do I serve TLS?": "how-to/operating-a-server.html#let-other-machines-in-with-tls",
+    "How do I restore a backup?": "how-to/backing-up-and-restoring.html#restore",
+    "What did the database know last Monday?": "explanation/corrections-and-time-travel.html",
+    "Which arguments does connect take?": "reference/api/sessions.html#tsmodel.connect",
+    "Which options does tsmodel get take?": "reference/commands.html#get",
+    "Why does my query read so many records?": "explanation/boxes.html#what-this-means-for-you",
 }
 """Where the answer to a question stands."""
 

@@ -7,6 +7,7 @@ import asyncio
 import json
 import re
 import runpy
+import shlex
 import struct
 import subprocess
 import sys
@@ -36,6 +37,12 @@ def test_quickstart(tmp_path: Path) -> None:
     assert re.search(r"1\. cid 1, mid 0, moid 1, cap \[20", done.stdout)
     assert 15 <= len(re.findall(r"^  20\d\d-.*Z +\d", done.stdout, re.MULTILINE)) <= 25
     assert [path.name for path in tmp_path.iterdir()] == ["kept.tsdb"]
+    suggested = [shlex.split(line) for line in done.stdout.partition("Try next:")[2].splitlines() if "tsmodel " in line]
+    assert len(suggested) == 3
+    for _, *words in suggested:
+        done = run("-m", "tsmodel", *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "cores.png").stat().st_size > 10_000
 
 
 def test_importing_the_sample(tmp_path: Path) -> None:

@@ -9,21 +9,18 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import Self
 
-from tsmodel.client.channel_base import ChannelMixin, GetOutcome, acq_response, failure, put_response
-from tsmodel.client.operations import get_acq, put
+from tsmodel.client.channel_base import ChannelBase
 from tsmodel.client.payload_types import PayloadType
 from tsmodel.client.record import Key, Record
-from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
-from tsmodel.errors import TransportError, TSModelError
-from tsmodel.io.connections import Connection
-from tsmodel.io.runners import perform, run, stream
+from tsmodel.client.response import Response, ResponseAcq, ResponseGet
+from tsmodel.io.runners import items, perform, run, stream
 from tsmodel.wire.client_role import MAX_BATCH_SIZE
 from tsmodel.wire.reader import DEFAULT_BUFFER_SIZE
 
@@ -35,7 +32,7 @@ __all__ = ["Channel"]
 T = TypeVar("T")
 
 
-class Channel(ChannelMixin[T]):
+class Channel(ChannelBase[T]):
     """A connection to a TStorage server, for records with values of one payload type. One thread at a time.
 
     In a forked process it is not connected: `connect` there.
@@ -55,8 +52,6 @@ class Channel(ChannelMixin[T]):
             response = channel.put([Record(Key(1, 4, 7, now_ns()), (10, 24.0, True))])
     """
 
-    _connection: Connection | None = None
-
     def __init__(
         self,
         host: str,
@@ -70,12 +65,7 @@ class Channel(ChannelMixin[T]):
 
     def connect(self) -> Response:
         """Connects; a channel that is connected connects anew. On failure the response carries the `error`."""
-        self.close()
-        try:
-            self._connection = Connection(self._host, self._port, self._timeout, self._ssl_context)
-        except TransportError as error:
-            return Response(ResponseStatus.ERROR, error=error)
-        return Response()
+        return run(self._connected(), perform)
 
     def close(self) -> Response:
         """Disconnects; later calls answer DISCONNECTED. Answers ERROR when the channel is not connected."""
@@ -83,10 +73,7 @@ class Channel(ChannelMixin[T]):
 
     def get(self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE) -> ResponseGet[T]:
         """All records of the half-open box between two keys."""
-        outcome = self._outcome()
-        for batch in self._read(outcome, key_min, key_max, recv_buffer_size):
-            outcome.collect(batch)
-        return outcome.response()
+        return run(self._got(key_min, key_max, recv_buffer_size), perform)
 
     def get_stream(
         self,
@@ -97,20 +84,16 @@ class Channel(ChannelMixin[T]):
     ) -> ResponseAcq:
         """Calls `callback` with the records of the box, some at a time. What it raises comes out of here."""
         outcome = self._outcome(streaming=True)
-        with closing(self._read(outcome, key_min, key_max, recv_buffer_size)) as batches:
+        with closing(stream(self._read(outcome, key_min, key_max, recv_buffer_size), perform)) as batches:
             for batch in batches:
-                callback(outcome.kept(batch))
+                callback(batch)
         return outcome.response_acq()
 
     def get_iter(
         self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE
     ) -> Iterator[Record[T] | ResponseAcq]:
         """The records of the box one by one, and last a ResponseAcq that says how it went."""
-        outcome = self._outcome()
-        with closing(self._read(outcome, key_min, key_max, recv_buffer_size)) as batches:
-            for batch in batches:
-                yield from outcome.kept(batch)
-        yield outcome.response_acq()
+        return items(stream(self._iterated(key_min, key_max, recv_buffer_size), perform))
 
     def put(self, data: Any, max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False) -> Response:
         """Stores records; the server gives their acq.
@@ -121,21 +104,15 @@ class Channel(ChannelMixin[T]):
             skip_invalid: leaves out records whose key cannot be stored or whose value cannot be serialized, and counts
                 them in `skipped`; otherwise the first one makes the answer BAD_REQUEST, and nothing is sent.
         """
-        return self._put(data, max_batch_size, skip_invalid, with_acq=False)
+        return run(self._stored(data, max_batch_size, skip_invalid, with_acq=False), perform)
 
     def puta(self, data: Any, max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False) -> Response:
         """Stores records with the acq of their keys; otherwise as `put`."""
-        return self._put(data, max_batch_size, skip_invalid, with_acq=True)
+        return run(self._stored(data, max_batch_size, skip_invalid, with_acq=True), perform)
 
     def get_acq(self, key_min: Key, key_max: Key) -> ResponseAcq:
         """The last acq of the half-open box between two keys."""
-        connection = self._connection
-        if connection is None or not connection.open:
-            return ResponseAcq(ResponseStatus.DISCONNECTED)
-        try:
-            return acq_response(run(get_acq(key_min, key_max).on(connection), perform))
-        except TSModelError as error:
-            return ResponseAcq(**failure(error))
+        return run(self._acq(key_min, key_max), perform)
 
     def __enter__(self) -> Self:
         response = self.connect()
@@ -145,31 +122,3 @@ class Channel(ChannelMixin[T]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-    def _read(self, outcome: GetOutcome[T], key_min: Key, key_max: Key, buffer_size: int) -> Generator[Any, None, None]:
-        """The records of a GET in batches; `outcome` tells afterwards how it went."""
-        connection = self._connection
-        if connection is None or not connection.open:
-            outcome.fail(ResponseStatus.DISCONNECTED)
-            return
-        try:
-            operation = outcome.operation(key_min, key_max, buffer_size)
-            with closing(stream(operation.events(connection), perform)) as events:
-                for event in events:
-                    yield from outcome.take(event)
-                    if outcome.failed:
-                        break
-        except (TSModelError, MemoryError) as error:
-            outcome.fail(error)
-        yield from outcome.rest()
-
-    def _put(self, data: Any, max_batch_size: int, skip_invalid: bool, *, with_acq: bool) -> Response:
-        connection = self._connection
-        if connection is None or not connection.open:
-            return Response(ResponseStatus.DISCONNECTED)
-        try:
-            encoded = self._encoded(data, skip_invalid, with_acq)
-            operation = put(encoded.batches, with_acq=with_acq, max_batch_size=max_batch_size)
-            return put_response(encoded, run(operation.on(connection), perform))
-        except TSModelError as error:
-            return Response(**failure(error))

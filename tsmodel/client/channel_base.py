@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from tsmodel.client.operations import Operation, get
-from tsmodel.client.payload_types import ChunkPayloadType, Encoded, PayloadType, adapted
+from tsmodel.client.operations import get, get_acq, put
+from tsmodel.client.payload_types import ChunkPayloadType, PayloadType, adapted
 from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
 from tsmodel.errors import (
@@ -18,16 +18,19 @@ from tsmodel.errors import (
     LocalProtocolError,
     TransportError,
     TruncatedError,
+    TSModelError,
 )
 from tsmodel.io.connections import refusal_error
+from tsmodel.io.effects import Dial, Emit, Work
+from tsmodel.io.pool import Address, PoolOptions
 from tsmodel.wire.chunk import Chunk, joined
 from tsmodel.wire.client_role import GetEvent
-from tsmodel.wire.events import AcqAnswer, PutAnswer, Refusal
+from tsmodel.wire.events import Refusal
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ["ChannelMixin", "GetOutcome", "acq_response", "failure", "put_response"]
+__all__ = ["ChannelBase", "GetOutcome"]
 
 T = TypeVar("T")
 
@@ -59,34 +62,33 @@ def _failed_key(cause: Exception) -> Key | None:
     return key if isinstance(key, Key) else None
 
 
-def put_response(encoded: Encoded, answer: PutAnswer | Refusal) -> Response:
-    """The response to a put."""
-    if isinstance(answer, Refusal):
-        return Response(**failure(answer))
-    return Response(acq_min=answer.acq_min, acq_max=answer.acq_max, count=encoded.count, skipped=encoded.skipped)
-
-
-def acq_response(answer: AcqAnswer | Refusal) -> ResponseAcq:
-    """The response to a GETACQ."""
-    if isinstance(answer, Refusal):
-        return ResponseAcq(**failure(answer))
-    return ResponseAcq(acq=answer.acq)
+class _GivenUpError(TSModelError):
+    """A GET has failed, so that reading on is of no use."""
 
 
 class GetOutcome(Generic[T]):
-    """Makes records of the events of a GET, within the memory limit, and in the end a response.
+    """Makes records of the events of a GET, within the memory limit, and a response at the end.
 
     Args:
         payload_type: reads the payloads.
         memory_limit: most bytes of records, size fields included; None for no limit.
-        streaming: whether records are handed over as they come, so that the limit concerns each batch, not all of them.
+        streaming: whether the limit is that of a batch, of which each is as full as it can be, not that of all records.
+        collecting: whether records are kept for the response, and not emitted.
     """
 
-    def __init__(self, payload_type: ChunkPayloadType[T], memory_limit: int | None, *, streaming: bool = False) -> None:
+    def __init__(
+        self,
+        payload_type: ChunkPayloadType[T],
+        memory_limit: int | None,
+        *,
+        streaming: bool = False,
+        collecting: bool = False,
+    ) -> None:
         self._payload_type = payload_type
         self._limit = memory_limit
         self._left = None if streaming else memory_limit
         self._batching = Batching(memory_limit) if streaming else None
+        self._collects = collecting
         self._failure: dict[str, Any] = {}
         self._acq = -1
         self._collector = payload_type.collector()
@@ -96,27 +98,39 @@ class GetOutcome(Generic[T]):
         """Whether the GET has failed, so that reading on is of no use."""
         return bool(self._failure)
 
-    def operation(self, key_min: Key, key_max: Key, buffer_size: int) -> Operation[GetEvent]:
-        """The operation to carry out."""
+    def read(self, connection: Any, key_min: Key, key_max: Key, buffer_size: int) -> Work[None]:
+        """Makes the GET on a connection, and emits or collects its records in batches."""
         if self._batching is not None:
             self._batching.least = min(buffer_size, self._batching.least)
-        if self._limit is None:
-            return get(key_min, key_max, buffer_size)
-        return get(key_min, key_max, min(buffer_size, max(self._limit, 1)), self._limit)
+        most = None
+        if self._limit is not None:
+            buffer_size, most = min(buffer_size, max(self._limit, 1)), self._limit
+        try:
+            yield from get(key_min, key_max, buffer_size, most, self._taken).on(connection)
+        except (TSModelError, MemoryError) as error:
+            self.fail(error)
+        yield from self._handed(self._rest())
 
-    def take(self, event: GetEvent) -> Iterator[list[Any]]:
-        """The batches of records of an event, valid until the next event."""
-        if isinstance(event, Chunk):
-            yield from self._records(event)
-            return
-        yield from self.rest()
+    def _taken(self, event: GetEvent) -> Work[None]:
+        yield from self._handed(self._records(event) if isinstance(event, Chunk) else self._rest())
         if isinstance(event, Refusal):
             self.fail(event)
-        else:
+        elif not isinstance(event, Chunk):
             self._acq = event.acq
+        if self.failed:
+            raise _GivenUpError
 
-    def rest(self) -> Iterator[list[Any]]:
-        """The batch that was still being filled when the GET ended, well or not."""
+    def _handed(self, batches: Iterator[list[Any]]) -> Work[None]:
+        for batch in batches:
+            if self._collects:
+                self._collect(batch)
+            else:
+                yield Emit(self._payload_type.kept(batch))
+            if self.failed:
+                return
+
+    def _rest(self) -> Iterator[list[Any]]:
+        """The batch that was still being filled when the GET ended, successfully or not."""
         if self._batching is not None:
             for chunk in self._batching.rest():
                 yield from self._read(chunk)
@@ -126,16 +140,12 @@ class GetOutcome(Generic[T]):
         if not self._failure:
             self._failure = {"status": cause} if isinstance(cause, ResponseStatus) else failure(cause)
 
-    def collect(self, batch: list[Any]) -> None:
-        """Keeps a batch for the response; a batch that there is no memory for makes the GET fail."""
+    def _collect(self, batch: list[Any]) -> None:
+        """Keeps a batch for the response; if there is no memory for it, the GET fails."""
         try:
             self._collector.add(batch)
         except MemoryError as error:
             self.fail(error)
-
-    def kept(self, batch: list[Any]) -> list[Any]:
-        """A batch that stays valid."""
-        return self._payload_type.kept(batch)
 
     def response(self) -> ResponseGet[T]:
         """The response with all records that were collected."""
@@ -226,18 +236,10 @@ class Batching:
         self._held, self._size = [rest], rest.nbytes
 
 
-class _Connection(Protocol):
-    open: bool
+class ChannelBase(Generic[T]):
+    """The settings of a channel, and its calls as work."""
 
-    def set_timeout(self, timeout: float | None) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class ChannelMixin(Generic[T]):
-    """The settings of a channel."""
-
-    _connection: _Connection | None = None
+    _connection: Any = None
 
     def __init__(
         self,
@@ -262,7 +264,7 @@ class ChannelMixin(Generic[T]):
     @timeout.setter
     def timeout(self, seconds: float | None) -> None:
         self._timeout = seconds
-        if self._connection is not None and self._connection.open:
+        if self._is_connected:
             self._connection.set_timeout(seconds)
 
     @property
@@ -274,16 +276,69 @@ class ChannelMixin(Generic[T]):
     def memory_limit(self, size: int | None) -> None:
         self._memory_limit = size
 
-    def _outcome(self, *, streaming: bool = False) -> GetOutcome[T]:
-        return GetOutcome(adapted(self._payload_type), self._memory_limit, streaming=streaming)
+    @property
+    def _is_connected(self) -> bool:
+        return self._connection is not None and self._connection.open
 
-    def _encoded(self, data: Iterable[Record[T]], skip_invalid: bool, with_acq: bool) -> Encoded:
-        return adapted(self._payload_type).encode(data, with_acq=with_acq, skip_invalid=skip_invalid)
+    def _connected(self) -> Work[Response]:
+        self._closed()
+        address = Address(self._host, self._port)
+        options = PoolOptions(addresses=(address,), timeout=self._timeout, ssl_context=self._ssl_context)
+        try:
+            self._connection = yield Dial(address, options)
+        except TransportError as error:
+            return Response(ResponseStatus.ERROR, error=error)
+        return Response()
 
     def _closed(self) -> Response:
         """Disconnects; the response says whether there was a connection to close."""
-        connection, self._connection = self._connection, None
-        if connection is None or not connection.open:
+        is_connected, connection, self._connection = self._is_connected, self._connection, None
+        if not is_connected:
             return Response(ResponseStatus.ERROR)
         connection.close()
         return Response()
+
+    def _outcome(self, **named: bool) -> GetOutcome[T]:
+        return GetOutcome(adapted(self._payload_type), self._memory_limit, **named)
+
+    def _read(self, outcome: GetOutcome[T], key_min: Key, key_max: Key, buffer_size: int) -> Work[None]:
+        """Emits the records of a GET in batches; `outcome` tells afterwards how it went."""
+        if not self._is_connected:
+            outcome.fail(ResponseStatus.DISCONNECTED)
+            return
+        yield from outcome.read(self._connection, key_min, key_max, buffer_size)
+
+    def _got(self, key_min: Key, key_max: Key, buffer_size: int) -> Work[ResponseGet[T]]:
+        outcome = self._outcome(collecting=True)
+        yield from self._read(outcome, key_min, key_max, buffer_size)
+        return outcome.response()
+
+    def _iterated(self, key_min: Key, key_max: Key, buffer_size: int) -> Work[None]:
+        """Emits lists of the records, and last one of the response."""
+        outcome = self._outcome()
+        yield from self._read(outcome, key_min, key_max, buffer_size)
+        yield Emit([outcome.response_acq()])
+
+    def _stored(
+        self, data: Iterable[Record[T]], max_batch_size: int, skip_invalid: bool, *, with_acq: bool
+    ) -> Work[Response]:
+        if not self._is_connected:
+            return Response(ResponseStatus.DISCONNECTED)
+        try:
+            encoded = adapted(self._payload_type).encode(data, with_acq=with_acq, skip_invalid=skip_invalid)
+            operation = put(encoded.batches, with_acq=with_acq, max_batch_size=max_batch_size)
+            answer = yield from operation.on(self._connection)
+        except TSModelError as error:
+            return Response(**failure(error))
+        if isinstance(answer, Refusal):
+            return Response(**failure(answer))
+        return Response(acq_min=answer.acq_min, acq_max=answer.acq_max, count=encoded.count, skipped=encoded.skipped)
+
+    def _acq(self, key_min: Key, key_max: Key) -> Work[ResponseAcq]:
+        if not self._is_connected:
+            return ResponseAcq(ResponseStatus.DISCONNECTED)
+        try:
+            answer = yield from get_acq(key_min, key_max).on(self._connection)
+        except TSModelError as error:
+            return ResponseAcq(**failure(error))
+        return ResponseAcq(**failure(answer)) if isinstance(answer, Refusal) else ResponseAcq(acq=answer.acq)

@@ -1,9 +1,9 @@
-"""Requests as work: what to send, where to receive, what came of it. No sockets.
+"""Requests as work: what to send, where to receive, and the answer. No sockets.
 
 Rules kept here:
 
-* An operation that ends by itself leaves the connection ready for the next request. One that is left early, raises, or
-  comes to a `Refusal` leaves it closed: a half-read answer is never read on.
+* An operation that ends by itself leaves the connection ready for the next request. One that is left early, raises, or is
+  answered by a `Refusal` leaves it closed: nobody reads on in the middle of an answer.
 """
 
 from __future__ import annotations
@@ -41,38 +41,29 @@ class Operation(Generic[E]):
     Args:
         request: what is sent.
         reader: reads the answer.
-        feed: takes chunks; None to emit them.
+        take: takes the events of the answer, its end included, while the connection is in use; None to emit chunks.
 
     Attributes:
         has_answered: whether chunks were handed over.
     """
 
-    def __init__(self, request: Buffers, reader: Reader[E], feed: Callable[[Chunk], object] | None = None) -> None:
+    def __init__(self, request: Buffers, reader: Reader[E], take: Callable[[E], Work[None]] | None = None) -> None:
         self._request = request
         self._reader = reader
-        self._feed = feed
+        self._take = take
         self.has_answered = False
 
     def on(self, connection: Any) -> Work[E]:
-        """Makes the request on a connection: emits the chunks of the answer, and comes to how it ends.
+        """Makes the request on a connection. The result is the last event of the answer.
 
         Raises:
             TransportError: when the connection is lost or a wait takes too long.
             RemoteProtocolError: when the server sends what the protocol does not allow.
         """
-        return self._made(connection, emits_end=False)
-
-    def events(self, connection: Any) -> Work[None]:
-        """The same; how it ends is emitted too, while the connection is still in use."""
-        yield from self._made(connection, emits_end=True)
-
-    def _made(self, connection: Any, *, emits_end: bool) -> Work[E]:
         connection.open = False
         is_usable = False
         try:
             answer = yield from self._asked(connection)
-            if emits_end:
-                yield Emit(answer)
             is_usable = not isinstance(answer, Refusal)
             return answer
         finally:
@@ -97,14 +88,14 @@ class Operation(Generic[E]):
         while not reader.done:
             count: int = yield Receive(reader.get_buffer(), connection)
             for event in reader.received(count):
-                if not isinstance(event, Chunk):
-                    answer = event
-                    continue
-                self.has_answered = True
-                if self._feed is None:
-                    yield Emit(event)
+                if isinstance(event, Chunk):
+                    self.has_answered = True
                 else:
-                    self._feed(event)
+                    answer = event
+                if self._take is not None:
+                    yield from self._take(event)
+                elif isinstance(event, Chunk):
+                    yield Emit(event)
         result: E = answer
         return result
 
@@ -114,7 +105,7 @@ def get(
     key_max: Key,
     buffer_size: int = DEFAULT_BUFFER_SIZE,
     most_buffered: int | None = None,
-    feed: Callable[[Chunk], object] | None = None,
+    take: Callable[[GetEvent], Work[None]] | None = None,
 ) -> Operation[GetEvent]:
     """Reads the box between two keys: chunks, then RangeEnd or Refusal.
 
@@ -123,9 +114,9 @@ def get(
         key_max: upper ends, exclusive.
         buffer_size: bytes of the buffer that is received into.
         most_buffered: bytes it may grow to for a large record; MemoryError past it.
-        feed: takes the chunks; None to emit them.
+        take: takes the events; None to emit the chunks.
     """
-    return Operation(get_request(key_min, key_max), GetAnswerReader(buffer_size, most_buffered), feed)
+    return Operation(get_request(key_min, key_max), GetAnswerReader(buffer_size, most_buffered), take)
 
 
 def get_acq(key_min: Key, key_max: Key) -> Operation[AcqAnswer | Refusal]:

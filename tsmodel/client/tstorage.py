@@ -12,6 +12,7 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from tsmodel.backend import AcqInterval, Batch, Scan, Spare
@@ -52,14 +53,14 @@ class _Requests:
         yield from again(lambda: self._pool.connected(_nothing), self._retry)
 
     def _scanned(self, box: KeyRange, feed: Callable[[Chunk], object] | None = None) -> Work[int]:
-        """Emits the chunks of a range, or feeds them to a function, and comes to its acq."""
+        """Emits the chunks of a range, or feeds them to a function. The result is the range's acq."""
         if box.is_empty:
             return box.max.acq
         operation: Operation[GetEvent]
 
         def attempt() -> Work[Any]:
             nonlocal operation
-            operation = get(box.min, box.max, feed=feed)
+            operation = get(box.min, box.max, take=None if feed is None else partial(_fed, feed))
             return self._answered(operation)
 
         def failed(error: Exception, _: float | None) -> None:
@@ -96,9 +97,14 @@ class _Requests:
             connection.close()
 
 
+def _fed(feed: Callable[[Chunk], object], event: GetEvent) -> Work[None]:
+    if isinstance(event, Chunk):
+        feed(event)
+    yield from ()
+
+
 def _nothing(_: object) -> Work[None]:
-    return
-    yield
+    yield from ()
 
 
 class TStorageBackend(_Requests):

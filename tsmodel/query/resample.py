@@ -11,7 +11,7 @@ Rules kept here:
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
@@ -585,6 +585,6 @@ class Resampling(_Resampled[Executor[Any]]):
 class AsyncResampling(_Resampled[AsyncExecutor[Any]]):
     """See `Resampling`."""
 
-    def agg(self, **named: Aggregate) -> Awaitable[Windows]:
+    async def agg(self, **named: Aggregate) -> Windows:
         """See `Resampling.agg`."""
-        return self._executor.run(self._executor.running(self._sink(named)))
+        return await self._executor.run(self._executor.running(self._sink(named)))

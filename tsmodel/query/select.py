@@ -7,7 +7,7 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -111,13 +111,13 @@ class Selected(_Selected[T, Executor[Any]]):
 class AsyncSelected(_Selected[T, AsyncExecutor[Any]]):
     """As `Selected`, awaited."""
 
-    def all(self) -> Awaitable[list[T]]:
+    async def all(self) -> list[T]:
         """See `Selected.all`."""
-        return self._executor.run(self._executor.running(self._sink))
+        return await self._executor.run(self._executor.running(self._sink))
 
-    def first(self) -> Awaitable[T | None]:
+    async def first(self) -> T | None:
         """See `Selected.first`."""
-        return self._executor.run(self._first())
+        return await self._executor.run(self._first())
 
     def __aiter__(self) -> AsyncIterator[T]:
         """See `Selected`. When stopping early, `aclose()` the iterator: it may hold a connection."""
