@@ -1,6 +1,6 @@
 """The interface that every field type implements.
 
-A *codec* is a field type with its options: `Text = field(size=8)`. It holds everything that the other rooms need to know about
+A *codec* is a field type with its options: `Text = field(size=8)`. It holds everything that other rooms need to know about
 the field's values; none of them checks which codec it is. Its facets, in the order in which they stand here:
 
 * traits: names, the Python type, how values are compared;
@@ -162,7 +162,7 @@ class FieldCodec(ABC):
 
     @property
     def acyclic(self) -> bool:
-        """Whether values cannot be part of a reference cycle unless it is contrived, so that the collector may skip them."""
+        """Whether values cannot be part of a reference cycle unless it is contrived, so the collector may skip them."""
         return True
 
     # Storage
