@@ -35,6 +35,7 @@ ROOMS = (
     "server",
     "codegen",
     "cli",
+    "web",
     "testing",
 )
 DRIVERS = {
@@ -45,6 +46,8 @@ DRIVERS = {
     "session/flushing.py",
     "session/session_async.py",
     "testing/proxy.py",
+    "web/app.py",
+    "web/serving.py",
 }
 """Modules outside of `io` that wait for sockets, threads or tasks themselves."""
 AWAITING = {
@@ -71,8 +74,9 @@ ONLY_FOR_TYPES = {
     ("types", "layout"),
     ("types", "model"),
 }
-LATE = {("model", "interop"), ("model", "query")}
-"""May be imported inside a function: methods of models that are implemented in rooms which need models."""
+LATE = {("model", "interop"), ("model", "query"), ("cli", "web")}
+"""May be imported inside a function: methods of models that are implemented in rooms which need models; what `tsmodel ui`
+runs, which reads text as commands do."""
 
 
 def faults(package: Path) -> Iterator[str]:

@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "get": Command("reading", "Read", "Print or save records as a table, CSV, JSON Lines, Parquet or Arrow."),
     "follow": Command("reading", "Read", "Print new records as they arrive, like tail -f."),
     "plot": Command("plotting", "Read", "Draw fields over time into a picture file."),
+    "ui": Command("ui", "Read", "Show records as a page in a browser, and by HTTP."),
     "sql": Command("sql", "Read", "Run SQL over records with DuckDB."),
     "import": Command("importing", "Write", "Infer a model from a CSV file, save it, and import the file."),
     "put": Command("writing", "Write", "Store records from CSV, JSON Lines or Parquet."),
