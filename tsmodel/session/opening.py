@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -118,20 +120,16 @@ def connect_async(
         SessionError: when the target is not one of these. Whatever else `connect` raises comes on entering the block.
     """
     from tsmodel.client.tstorage import AsyncTStorageBackend
-    from tsmodel.io.threads import ThreadedStore, in_thread
+    from tsmodel.io.threads import ThreadedStore
     from tsmodel.session.session_async import AsyncSession
 
     parsed = _with_options(parse(target), read_only, create)
     _check_cache(parsed, cache_bytes)
 
-    async def opener() -> AsyncBackend:
-        if isinstance(parsed, Database):
-            return ThreadedStore(await in_thread(lambda: _store(parsed, cache_bytes)))
-        if isinstance(parsed, StoreFile):
-            return ThreadedStore(_store(parsed, cache_bytes))
-        backend = AsyncTStorageBackend(parsed, retry or ONCE)
-        await backend.connect()
-        return backend
+    def opener() -> Awaitable[AsyncBackend]:
+        if isinstance(parsed, (StoreFile, Database)):
+            return ThreadedStore.opened(partial(_store, parsed, cache_bytes))
+        return AsyncTStorageBackend.opened(parsed, retry or ONCE)
 
     options = SessionOptions(
         batch_size=batch_size,
