@@ -35,6 +35,7 @@ ROOMS = (
     "server",
     "codegen",
     "cli",
+    "web",
     "testing",
 )
 DRIVERS = {
@@ -42,9 +43,10 @@ DRIVERS = {
     "server/listener.py",
     "server/operating.py",
     "server/tls.py",
-    "session/flushing.py",
     "session/session_async.py",
     "testing/proxy.py",
+    "web/app.py",
+    "web/serving.py",
 }
 """Modules outside of `io` that wait for sockets, threads or tasks themselves."""
 AWAITING = {
@@ -54,8 +56,6 @@ AWAITING = {
     "query/query_async.py",
     "query/resample.py",
     "query/select.py",
-    "session/flushing.py",
-    "session/opening.py",
     "session/session_async.py",
 }
 """Modules outside of `io` that await: shells over work, and what has not become one yet."""
@@ -71,8 +71,9 @@ ONLY_FOR_TYPES = {
     ("types", "layout"),
     ("types", "model"),
 }
-LATE = {("model", "interop"), ("model", "query")}
-"""May be imported inside a function: methods of models that are implemented in rooms which need models."""
+LATE = {("model", "interop"), ("model", "query"), ("cli", "web")}
+"""May be imported inside a function: methods of models that are implemented in rooms which need models; what `tsmodel ui`
+runs, which reads text as commands do."""
 
 
 def faults(package: Path) -> Iterator[str]:

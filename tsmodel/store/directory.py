@@ -373,6 +373,11 @@ class Table:
             self._by_cid.setdefault(run.cid, []).append(run)
         self._indexes: dict[int, _Index] = {}
 
+    @property
+    def cids(self) -> list[int]:
+        """The client ids of all runs, ascending."""
+        return sorted(self._by_cid)
+
     def of_cid(self, cid: int) -> list[Directory]:
         """The runs of a cid."""
         return self._by_cid.get(cid, [])

@@ -30,7 +30,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -301,6 +301,10 @@ class SQLiteEngine:
                 raise
             self._commit(writer)
             self._table = table
+
+    def preparing(self) -> AbstractContextManager[Transaction]:
+        """The same as `writing`: what a writer reads here it may rely on."""
+        return self.writing()
 
     def close(self) -> None:
         """Closes the file. The last process to do so removes the journal and says that the file is closed."""

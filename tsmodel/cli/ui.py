@@ -1,0 +1,108 @@
+"""`tsmodel ui`: a page to look at data, and an interface by HTTP."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Annotated, Any, Final
+
+import typer
+
+from tsmodel.cli import options as of
+from tsmodel.cli.failures import UsageError
+from tsmodel.errors import MissingLibraryError
+
+__all__ = ["ui_"]
+
+_NEEDED: Final = ("starlette", "uvicorn")
+DEFAULT_PORT: Final = 8025
+
+
+def ui_(
+    target: of.Target = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="module:Class, a Python file, or a TOML schema; may be repeated. Without one, payloads are shown in hex.",
+            show_default=False,
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port; 0 for a free one.")
+    ] = DEFAULT_PORT,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            metavar="TEXT",
+            envvar="TSMODEL_TOKEN",
+            help="What a browser must know. Beyond this machine one is made and printed if you give none.",
+            show_default=False,
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", metavar="NAME", help="A name that the page is reached by; may be repeated."),
+    ] = None,
+    tls_cert: Annotated[
+        str | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain (PEM): serve HTTPS.")
+    ] = None,
+    tls_key: Annotated[
+        str | None, typer.Option("--tls-key", metavar="FILE", help="Its private key (PEM). Default: in the same file.")
+    ] = None,
+    max_records: Annotated[
+        int, typer.Option("--max-records", metavar="N", min=1, help="Most records that one request reads.")
+    ] = 50_000_000,
+    max_seconds: Annotated[
+        float, typer.Option("--max-seconds", metavar="N", min=0.1, help="Most seconds that one request takes.")
+    ] = 60.0,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Show a file or a server as a page: series, charts, statistics, records; and as an interface by HTTP.
+
+    It only reads. It listens on this machine alone unless --host says otherwise, and then asks for a token. Ends on Ctrl-C.
+
+    Needs the extra web: pip install 'tstorage-model[web]'.
+
+    Example:
+      tsmodel ui readings.tsdb --model readings.toml
+    """
+    for name in _NEEDED:
+        if importlib.util.find_spec(name) is None:
+            raise MissingLibraryError(f"tsmodel ui needs {name}: pip install 'tstorage-model[web]'", library=name)
+    if tls_key is not None and tls_cert is None:
+        raise UsageError("--tls-key is of no use without --tls-cert")
+    from tsmodel.cli.models import models_of
+    from tsmodel.cli.opening import reading
+    from tsmodel.cli.output import note
+    from tsmodel.web.app import application
+    from tsmodel.web.guard import new_token
+    from tsmodel.web.serving import address_of, check_certificate, listening, needs_token, serve
+    from tsmodel.web.source import Limits, Source
+
+    if tls_cert is not None:
+        check_certificate(tls_cert, tls_key)
+    models = models_of(model or [])
+    if token is None and needs_token(host):
+        token = new_token()
+    session = reading(target)
+    try:
+        source = Source(session, models, Limits(records=max_records, seconds=max_seconds))
+        names = tuple({*(allow_host or []), *([] if ":" in host else [host])})
+        app: Any = application(source, names=names, token=token, is_secure=tls_cert is not None)
+        with listening(host, port) as listener:
+            address = address_of(listener, host, is_secure=tls_cert is not None)
+            url = address if token is None else f"{address}#token={token}"
+            print(f"{source.name} at {url}", flush=True)
+            if token is not None and tls_cert is None and needs_token(host):
+                note("the token and the data are not encrypted on the network: give --tls-cert, or use ssh -L")
+            if open_browser:
+                import webbrowser
+
+                webbrowser.open(url)
+            serve(app, listener, certificate=tls_cert, key=tls_key)
+    finally:
+        session.close()

@@ -1,0 +1,860 @@
+"""What can be asked for: the series, records, windows and statistics of a target.
+
+Each endpoint is described here once, and made here. Nothing in this module knows HTTP: the application does.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from tsmodel.cli.failures import UsageError
+from tsmodel.cli.models import Record
+from tsmodel.cli.where import condition
+from tsmodel.frames.frame import names_of
+from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
+from tsmodel.model import TSModel
+from tsmodel.model.expressions import ColumnInfo
+from tsmodel.model.meta import schema_of
+from tsmodel.query import Query, QuerySpec
+from tsmodel.query.executor import Executor
+from tsmodel.query.sinks import Regrouped, Rows
+from tsmodel.query.spec import has_one_layout
+from tsmodel.timestamps import now_ns, to_iso
+from tsmodel.types.declaring import did_you_mean
+from tsmodel.web.describing import (
+    VERSION,
+    Endpoint,
+    Parameter,
+    Stream,
+    choice,
+    count,
+    duration,
+    identifiers,
+    key,
+    moment,
+    text,
+)
+from tsmodel.web.formats import CONTENT_TYPES, as_text, exact, numbers, records_stream, row_data, table_stream
+from tsmodel.web.reading import MOST_POINTS, Budget, Stop, count_of, rows_of, slices
+from tsmodel.web.refusals import Refused
+from tsmodel.web.source import Catalogue, Key, Source, is_drawn
+from tsmodel.web.summary import Summary
+from tsmodel.web.windows import Windows
+
+__all__ = ["Followed", "endpoints", "news"]
+
+_MOST_BYTES: Final = 16 * 2**20
+"""Most bytes of a page of records, about."""
+_MOST_NEWS: Final = 200
+"""Records that are told at once of what is new."""
+_EPOCH: Final = np.datetime64("2001-01-01T00:00:00", "ns")
+
+
+class Field(msgspec.Struct, kw_only=True):
+    """A field of a model."""
+
+    name: str
+    type: str
+    unit: str | None
+    doc: str | None
+    is_drawn: bool
+
+
+class Model(msgspec.Struct, kw_only=True):
+    """A model: what is known of the payload of some records."""
+
+    name: str
+    fixed: dict[str, int | str]
+    fields: list[Field]
+
+
+class About(msgspec.Struct, kw_only=True):
+    """What is looked at."""
+
+    target: str
+    version: str
+    is_server: bool
+    models: list[Model]
+    limits: dict[str, int]
+    now: str
+
+
+class SeriesEntry(msgspec.Struct, kw_only=True):
+    """The records of one cid, mid and moid."""
+
+    series: str
+    cid: int
+    mid: int | str
+    moid: int
+    records: int
+    first: str
+    last: str
+    model: str | None
+
+
+class SeriesPage(msgspec.Struct, kw_only=True):
+    """Some of the series, sorted by cid, mid and moid."""
+
+    series: list[SeriesEntry]
+    total: int
+    offset: int
+    is_whole: bool
+    note: str | None
+
+
+class RecordsPage(msgspec.Struct, kw_only=True):
+    """Some of the records, in the order of time; `next` is what `after` takes for those that follow."""
+
+    records: list[dict[str, Any]]
+    columns: list[str]
+    start: str
+    end: str
+    next: str | None
+    skipped: int
+
+
+class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The windows of a field of a series: lists of one length."""
+
+    series: str
+    field: str | None
+    unit: str | None
+    start: list[str]
+    points: list[int] | None = None
+    records: list[int] | None = None
+    count: list[int] | None = None
+    min: list[float | int | bool | str | None] | None = None
+    max: list[float | int | bool | str | None] | None = None
+    mean: list[float | int | str | None] | None = None
+    first: list[float | int | bool | str | None] | None = None
+    last: list[float | int | bool | str | None] | None = None
+    first_time: list[str] | None = None
+    last_time: list[str] | None = None
+
+
+class WindowsAnswer(msgspec.Struct, kw_only=True):
+    """Windows of some series."""
+
+    every: str
+    start: str
+    end: str
+    lines: list[Line]
+    skipped: int
+
+
+class Window(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A window as an object of its own, with shape=rows."""
+
+    time: str
+    series: str
+    field: str | None
+    points: int | None = None
+    records: int | None = None
+    count: int | None = None
+    min: float | int | bool | str | None = None
+    max: float | int | bool | str | None = None
+    mean: float | int | str | None = None
+    first: float | int | bool | str | None = None
+    last: float | int | bool | str | None = None
+    first_time: str | None = None
+    last_time: str | None = None
+
+
+class Statistics(msgspec.Struct, kw_only=True):
+    """What the values of a field come to. Where there are more than five million, no quantiles are told."""
+
+    series: str
+    field: str | None
+    unit: str | None
+    points: int
+    records: int
+    corrected: int
+    values: int
+    first_time: str | None
+    last_time: str | None
+    typical_step: str | None
+    longest_gap: str | None
+    longest_gap_start: str | None
+    min: float | int | bool | str | None = None
+    min_time: str | None = None
+    max: float | int | bool | str | None = None
+    max_time: str | None = None
+    mean: float | str | None = None
+    std: float | str | None = None
+    median: float | str | None = None
+    p05: float | str | None = None
+    p95: float | str | None = None
+    first: float | int | bool | str | None = None
+    last: float | int | bool | str | None = None
+
+
+class StatisticsAnswer(msgspec.Struct, kw_only=True):
+    """Statistics of some series."""
+
+    start: str
+    end: str
+    lines: list[Statistics]
+    skipped: int
+
+
+class Followed(msgspec.Struct, kw_only=True):
+    """What is new: the data of an event of the stream."""
+
+    acq: str
+    records: list[dict[str, Any]]
+    count: int
+    start: str
+    end: str
+
+
+# Parameters
+
+_SERIES: Final = key("series", "The series, as CID/MID/MOID; may be repeated.")
+_MODEL: Final = text("model", "Name of the model; by default the first that fits the series.", example="Reading")
+_FROM: Final = moment("from", "Captured then or later. Default: all there is; of a server, the last day.")
+_TO: Final = moment("to", "Captured before then.")
+_TIMES: Final = choice("times", "Times as ISO 8601 text, or as text of nanoseconds since 2001.", ("iso", "ns"))
+_VERSIONS: Final = choice(
+    "versions", "Of each point the newest version, or all: corrections, and what they correct.", ("latest", "all")
+)
+_AS_OF: Final = moment("as_of", "What was known then: only versions acquired at that time or before.")
+_ON_ERROR: Final = choice(
+    "on_error", "Whether payloads that do not fit the model are left out, and counted, or an error.", ("skip", "raise")
+)
+_FIELDS: Final = Parameter(
+    "field",
+    "A field to take; may be repeated. Default: all that are numbers. Without a model, records are counted.",
+    str,
+    {"type": "string"},
+    is_repeated=True,
+    example="volts",
+)
+_WHERE: Final = text("where", "A condition on fields, such as: volts > 240 and mid in [4711, 4712].", example="volts > 240")
+_ACQ_FROM: Final = moment("acq_from", "Acquired then or later.")
+_ACQ_TO: Final = moment("acq_to", "Acquired before then.")
+_COLUMNS: Final = text("columns", "Only these columns, with commas between them.", example="cap,mid,volts")
+_SHAPE: Final = choice("shape", "Lists for each line, or an object for each window.", ("columns", "rows"))
+_PICK: Final = (_SERIES, _MODEL, _FROM, _TO)
+_RECORDS: Final = (*_PICK, _ACQ_FROM, _ACQ_TO, _WHERE, _VERSIONS, _AS_OF, _ON_ERROR, _COLUMNS)
+_LISTED: Final = (
+    text("q", "Words that a series must have: digits of its ids, `1/4711`, or the name of its model.", example="4711"),
+    identifiers("cid", "Client ids: 1, 1,2 or 1..10 (without 10)."),
+    identifiers("mid", "Meter ids, likewise."),
+    identifiers("moid", "Meter object ids, likewise."),
+    _FROM,
+    _TO,
+)
+_OF_VALUES: Final = ("count", "min", "max", "mean", "first", "last")
+_VALUES: Final = ("points", "records", *_OF_VALUES, "first_time", "last_time")
+
+
+class _Asked(NamedTuple):
+    """What a request for records of some series means."""
+
+    keys: list[Key]
+    model: type[TSModel]
+    start: int
+    end: int
+
+
+# About
+
+
+def _about(source: Source, given: dict[str, Any], stop: Stop) -> About:  # noqa: ARG001
+    limits = source.limits
+    return About(
+        target=source.name,
+        version=VERSION,
+        is_server=source.is_server,
+        models=[_described(model) for model in source.models.values()],
+        limits={name: getattr(limits, name) for name in ("records", "page", "windows", "lines")},
+        now=to_iso(now_ns()),
+    )
+
+
+def _described(model: type[TSModel]) -> Model:
+    schema = schema_of(model)
+    options = {spec.name: spec.options for spec in schema.specs}
+    return Model(
+        name=model.__name__,
+        fixed={name: exact(value) for name, value in schema.fixed.items()},
+        fields=[
+            Field(
+                name=info.name,
+                type=info.codec.label,
+                unit=options[info.name].unit if info.name in options else None,
+                doc=options[info.name].doc if info.name in options else None,
+                is_drawn=is_drawn(info),
+            )
+            for info in (column.info for column in schema.columns.values())
+            if not info.is_key
+        ],
+    )
+
+
+# Series
+
+
+def _series(source: Source, given: dict[str, Any], stop: Stop) -> SeriesPage:
+    catalogue, chosen = _found(source, given, stop)
+    page = chosen[given["offset"] : given["offset"] + given["limit"]]
+    return SeriesPage(
+        series=[_entry(source, each) for each in page],
+        total=len(chosen),
+        offset=given["offset"],
+        is_whole=catalogue.is_whole and not (source.is_server and given["from"] is None and given["to"] is None),
+        note=_note(source, catalogue, given),
+    )
+
+
+def _series_file(form: str) -> Any:
+    def made(source: Source, given: dict[str, Any], stop: Stop) -> Stream:
+        entries = [msgspec.structs.asdict(_entry(source, each)) for each in _found(source, given, stop)[1]]
+        names = SeriesEntry.__struct_fields__
+        return table_stream(form, {name: [each[name] for each in entries] for name in names}, "series")
+
+    return made
+
+
+def _found(source: Source, given: dict[str, Any], stop: Stop) -> tuple[Catalogue, list[Any]]:
+    start, end = given["from"], given["to"]
+    if start is None and end is None:
+        catalogue = source.catalogue(stop)
+    else:
+        low, high = (LIMITS["cap"].least if start is None else start, LIMITS["cap"].bound if end is None else end)
+        _check_order(low, high)
+        catalogue = source.found_between(low, high, Budget(source.limits.records), stop)
+    words = (given["q"] or "").lower().split()
+    chosen = [
+        each
+        for name, each in catalogue.series.items()
+        if all(_is_in(given[part], value) for part, value in zip(("cid", "mid", "moid"), name, strict=True))
+        and all(_has(source, name, word) for word in words)
+    ]
+    return catalogue, chosen
+
+
+def _has(source: Source, name: Key, word: str) -> bool:
+    return word in "/".join(map(str, name)) or word in (_model_name(source, name) or "").lower()
+
+
+def _is_in(wanted: Any, value: int) -> bool:
+    return wanted is None or value in wanted[0] or any(low <= value < high for low, high in wanted[1])
+
+
+def _entry(source: Source, each: Any) -> SeriesEntry:
+    name = (each.cid, each.mid, each.moid)
+    return SeriesEntry(
+        series="/".join(map(str, name)),
+        cid=each.cid,
+        mid=exact(each.mid),
+        moid=each.moid,
+        records=each.count,
+        first=to_iso(each.cap_min),
+        last=to_iso(each.cap_max),
+        model=_model_name(source, name),
+    )
+
+
+def _model_name(source: Source, name: Key) -> str | None:
+    model = source.model(None, [name])
+    return None if model is Record else model.__name__
+
+
+def _note(source: Source, catalogue: Catalogue, given: dict[str, Any]) -> str | None:
+    if not catalogue.is_whole:
+        return (
+            "reading everything takes too long: some series are missing, and counts are too low; "
+            "say from= and to= for a part of it"
+        )
+    if source.is_server and given["from"] is None and given["to"] is None:
+        return (
+            f"a server is read to list its series: these have records captured since {to_iso(catalogue.start)}; "
+            "say from= and to= for others"
+        )
+    return None
+
+
+# Records
+
+
+def _asked(source: Source, given: dict[str, Any], stop: Stop) -> _Asked:
+    keys: list[Key] = list(dict.fromkeys(given["series"]))
+    model = source.model(given["model"], keys)
+    start, end = given["from"], given["to"]
+    if start is None or end is None:
+        low, high = source.span_of(keys, stop)
+        start = low if start is None else start
+        end = max(high, start + 1) if end is None else end
+    _check_order(start, end)
+    return _Asked(keys, model, start, end)
+
+
+def _check_order(start: int, end: int) -> None:
+    if start >= end:
+        raise Refused(
+            f"the range from {to_iso(start)} to {to_iso(end)} is empty", "from, to", "give a `to` that is after `from`"
+        )
+
+
+def _spec(source: Source, asked: _Asked, given: dict[str, Any]) -> QuerySpec[Any]:
+    columns: Any = asked.model
+    spec = source.spec(asked.model, asked.keys, given["on_error"])
+    if given["acq_from"] is not None:
+        spec = spec.where(columns.acq >= given["acq_from"])
+    if given["acq_to"] is not None:
+        spec = spec.where(columns.acq < given["acq_to"])
+    if given["as_of"] is not None:
+        spec = spec.where(columns.acq <= given["as_of"])
+    if given["where"] is not None:
+        try:
+            spec = spec.where(condition(given["where"], asked.model, dt.timezone.utc))
+        except UsageError as error:
+            what, _, remedy = str(error).removeprefix("--where ").partition("; ")
+            raise Refused(what, "where", remedy or "write such as: volts > 240 and mid in [4711, 4712]") from None
+    return spec
+
+
+def _wanted_columns(model: type[TSModel], given: dict[str, Any]) -> list[str]:
+    known = names_of(model)
+    if given["columns"] is None:
+        return known
+    names = list(dict.fromkeys(each.strip() for each in given["columns"].split(",") if each.strip()))
+    for name in names:
+        if name not in known:
+            raise Refused(
+                f"{name!r} is not a column{did_you_mean(name, known)}", "columns", f"name some of {', '.join(known)}"
+            )
+    return names or known
+
+
+def _records(source: Source, given: dict[str, Any], stop: Stop) -> RecordsPage:
+    asked = _asked(source, given, stop)
+    names = _wanted_columns(asked.model, given)
+    spec = _spec(source, asked, given)
+    limit, is_descending, times = given["limit"], given["order"] == "-cap", given["times"]
+    aliases = [schema_of(asked.model).columns[name].info.alias for name in ("cap", "cid", "mid", "moid", "acq")]
+    start, end = asked.start, asked.end
+    after: tuple[int, ...] | None = given["after"]
+    if after is not None:
+        start, end = (start, min(end, after[0] + 1)) if is_descending else (max(start, after[0]), end)
+    budget = Budget(source.limits.records)
+    most = 4 * limit + 4096
+
+    def place(row: Any) -> tuple[int, ...]:
+        return tuple(getattr(row, name) for name in aliases)
+
+    def read(low: int, high: int) -> list[tuple[tuple[int, ...], Any]]:
+        rows = rows_of(source.session, spec, low, high, budget=budget, stop=stop, most=most)
+        placed = sorted(((place(row), row) for row in rows), key=lambda each: each[0])
+        if given["versions"] == "latest":
+            newest = {each[0][:4]: each for each in placed}
+            placed = list(newest.values())
+        if is_descending:
+            placed.reverse()
+        if after is None:
+            return placed
+        return [each for each in placed if (each[0] < after if is_descending else each[0] > after)]
+
+    found: list[tuple[tuple[int, ...], Any]] = []
+    width = source.slice_width(asked.keys, start, end, 2 * limit, stop)
+    for rows, widen in slices(start, end, width, read, backwards=is_descending):
+        found += rows
+        if len(found) > limit:
+            break
+        if len(rows) < limit // 2 + 1:
+            widen(8)
+    made, size = [], 0
+    for at, (_, row) in enumerate(found[:limit]):
+        data = row_data(row, times)
+        size += sum(len(each) for each in data.values() if isinstance(each, str)) + 8 * len(data)
+        if size > _MOST_BYTES and at:
+            break
+        made.append(data if len(names) == len(data) else {name: data[name] for name in names})
+    is_more = len(found) > len(made)
+    return RecordsPage(
+        records=made,
+        columns=names,
+        start=as_text(asked.start, times),
+        end=as_text(asked.end, times),
+        next=",".join(map(str, found[len(made) - 1][0])) if is_more and made else None,
+        skipped=budget.skipped,
+    )
+
+
+def _after(value: str) -> tuple[int, ...]:
+    try:
+        cap, cid, mid, moid, acq = map(int, value.split(","))
+    except ValueError:
+        raise Refused(f"{value!r} is no position", "after", "give what `next` of the page before says") from None
+    return cap, cid, mid, moid, acq
+
+
+def _records_file(form: str) -> Any:
+    def made(source: Source, given: dict[str, Any], stop: Stop) -> Stream:
+        asked = _asked(source, given, stop)
+        names = _wanted_columns(asked.model, given)
+        spec = _spec(source, asked, given)
+        is_sorted = has_one_layout(asked.model)
+        budget = Budget(source.limits.records)
+        if given["versions"] == "latest":
+            spec = spec.replaced(versions="latest")
+        if is_sorted:
+            spec = spec.replaced(order=tuple(_column(asked.model, each) for each in ("cap", *KEY_FIELDS[:3])))
+        width = source.slice_width(asked.keys, asked.start, asked.end, MOST_POINTS // 4, stop)
+        columns: Any = asked.model
+
+        def read(low: int, high: int) -> tuple[Query[Any], int]:
+            within = spec.where(columns.cap.between(low, high))
+            records = count_of(source.session, within, stop, MOST_POINTS)
+            budget.take(records)
+            return Query(within, source.session), records
+
+        def queries() -> Iterator[Query[Any]]:
+            for (query, records), widen in slices(asked.start, asked.end, width, read):
+                if records:
+                    yield query
+                if records < MOST_POINTS // 16:
+                    widen(4)
+
+        _check_expected(source, asked, stop)
+        name = "-".join(["records", *("_".join(map(str, each)) for each in asked.keys[:3])])
+        return records_stream(form, asked.model, queries(), names, name)
+
+    return made
+
+
+def _check_expected(source: Source, asked: _Asked, stop: Stop) -> None:
+    """Refuses a file that would be broken off in its middle, where that is known."""
+    if source.is_server:
+        return
+    catalogue = source.catalogue(stop)
+    entries = [catalogue.series[each] for each in asked.keys if each in catalogue.series] or list(catalogue.series.values())
+    inside = sum(each.count for each in entries if asked.start <= each.cap_min and each.cap_max < asked.end)
+    Budget(source.limits.records).take(inside)
+
+
+def _column(model: type[TSModel], name: str) -> Any:
+    return schema_of(model).columns[name]
+
+
+# Windows
+
+
+def _lines(source: Source, asked: _Asked, given: dict[str, Any]) -> list[tuple[Key, ColumnInfo | None]]:
+    if not asked.keys:
+        raise Refused("no series is named", "series", "give series=CID/MID/MOID, as /api/series lists them")
+    infos = _drawn_fields(asked.model, given["field"])
+    lines = [(each, info) for each in asked.keys for info in infos]
+    if len(lines) > source.limits.lines:
+        raise Refused(
+            f"{len(asked.keys)} series with {len(infos)} fields make {len(lines)} lines; the most is {source.limits.lines}",
+            "series, field",
+            "name fewer series, or a field",
+        )
+    return lines
+
+
+def _drawn_fields(model: type[TSModel], names: Sequence[str]) -> list[ColumnInfo | None]:
+    columns = [column.info for column in schema_of(model).columns.values()]
+    drawn = {info.alias: info for info in columns if is_drawn(info)}
+    for name in names:
+        if name not in drawn:
+            known = {info.alias for info in columns}
+            raise Refused(
+                f"{name!r} is no number" if name in known else f"there is no field {name!r}{did_you_mean(name, drawn)}",
+                "field",
+                f"name some of {', '.join(drawn)}" if drawn else "leave it out: records are counted then",
+            )
+    return [drawn[name] for name in dict.fromkeys(names)] or list(drawn.values()) or [None]
+
+
+def _unit(model: type[TSModel], info: ColumnInfo | None) -> str | None:
+    units = {spec.name: spec.options.unit for spec in schema_of(model).specs}
+    return None if info is None else units.get(info.name)
+
+
+class _Made(NamedTuple):
+    """Windows of some lines."""
+
+    asked: _Asked
+    every: int
+    lines: list[tuple[Key, ColumnInfo | None, Windows]]
+    skipped: int
+
+
+def _made_windows(source: Source, given: dict[str, Any], stop: Stop) -> _Made:
+    asked = _asked(source, given, stop)
+    lines = _lines(source, asked, given)
+    most = source.limits.windows
+    every = given["every"] or source.every(asked.keys, asked.start, asked.end, given["windows"], stop)
+    if (asked.end - asked.start) // every > most:
+        raise Refused(
+            f"windows of {every:,} ns make {(asked.end - asked.start) // every:,} of them, and the most is {most:,}",
+            "every",
+            "make them longer, narrow the range, or say windows=N for a length that suits it",
+            413,
+        )
+    budget = Budget(source.limits.records)
+    made = []
+    for each, info in lines:
+        stop.check()
+        found = source.windows(
+            asked.model,
+            each,
+            info,
+            asked.start,
+            asked.end,
+            every=every,
+            all_versions=given["versions"] == "all",
+            budget=budget,
+            stop=stop,
+        )
+        made.append((each, info, found))
+    return _Made(asked, every, made, budget.skipped)
+
+
+def _windows(source: Source, given: dict[str, Any], stop: Stop) -> Any:
+    made = _made_windows(source, given, stop)
+    times, wanted = given["times"], _wanted_values(given)
+    lines = []
+    for each, info, found in made.lines:
+        values = _values(found, info, wanted, times)
+        starts = [as_text(number, times) for number in (found.number * found.every).tolist()]
+        lines.append((each, info, starts, values))
+    if given["shape"] == "rows":
+        return [
+            {"time": start, "series": "/".join(map(str, each)), "field": None if info is None else info.alias}
+            | dict(zip(values, row, strict=True))
+            for each, info, starts, values in lines
+            for start, *row in zip(starts, *values.values(), strict=True)
+        ]
+    return WindowsAnswer(
+        every=str(made.every),
+        start=as_text(made.asked.start, times),
+        end=as_text(made.asked.end, times),
+        lines=[
+            Line(
+                series="/".join(map(str, each)),
+                field=None if info is None else info.alias,
+                unit=_unit(made.asked.model, info),
+                start=starts,
+                **values,
+            )
+            for each, info, starts, values in lines
+        ],
+        skipped=made.skipped,
+    )
+
+
+def _windows_file(form: str) -> Any:
+    def made(source: Source, given: dict[str, Any], stop: Stop) -> Stream:
+        found = _made_windows(source, given, stop)
+        wanted = _wanted_values(given)
+        columns: dict[str, list[Any]] = {name: [] for name in ("time", "series", "field", *wanted)}
+        times: list[Any] = []
+        for each, info, windows in found.lines:
+            times.append(windows.number * windows.every)
+            columns["series"] += ["/".join(map(str, each))] * len(windows)
+            columns["field"] += [None if info is None else info.alias] * len(windows)
+            for name, values in _values(windows, info, wanted, "iso").items():
+                columns[name] += values
+        whole = np.concatenate(times) if times else np.empty(0, np.int64)
+        return table_stream(form, {**columns, "time": _EPOCH + whole.astype("timedelta64[ns]")}, "windows")
+
+    return made
+
+
+def _wanted_values(given: dict[str, Any]) -> list[str]:
+    if given["values"] is None:
+        return list(_VALUES)
+    names = list(dict.fromkeys(each.strip() for each in given["values"].split(",") if each.strip()))
+    for name in names:
+        if name not in _VALUES:
+            raise Refused(
+                f"windows have no {name!r}{did_you_mean(name, _VALUES)}", "values", f"name some of {', '.join(_VALUES)}"
+            )
+    return names
+
+
+def _values(found: Windows, info: ColumnInfo | None, wanted: Sequence[str], times: Any) -> dict[str, list[Any]]:
+    digits = None if info is None else info.codec.present.digits
+    has = found.count > 0
+
+    def mean() -> list[Any]:
+        with np.errstate(invalid="ignore", over="ignore"):
+            means = found.total / np.maximum(found.count, 1)
+        return numbers(means, has, digits)
+
+    makers: dict[str, Any] = {
+        "points": lambda: found.points.tolist(),
+        "records": lambda: found.records.tolist(),
+        "count": lambda: found.count.tolist(),
+        "min": lambda: numbers(found.least, has, digits),
+        "max": lambda: numbers(found.greatest, has, digits),
+        "mean": mean,
+        "first": lambda: numbers(found.first, has, digits),
+        "last": lambda: numbers(found.last, has, digits),
+        "first_time": lambda: [as_text(each, times) for each in found.first_cap.tolist()],
+        "last_time": lambda: [as_text(each, times) for each in found.last_cap.tolist()],
+    }
+    if found.least is None:
+        makers |= {name: lambda: [None] * len(found) for name in _OF_VALUES}
+    return {name: makers[name]() for name in wanted}
+
+
+# Statistics
+
+
+def _statistics(source: Source, given: dict[str, Any], stop: Stop) -> StatisticsAnswer:
+    asked = _asked(source, given, stop)
+    budget = Budget(source.limits.records)
+    is_all = given["versions"] == "all"
+    lines = []
+    for each, info in _lines(source, asked, given):
+        summary = Summary(None if info is None else info.codec.present.digits)
+        for points in source.points(
+            asked.model, each, info, asked.start, asked.end, all_versions=is_all, budget=budget, stop=stop
+        ):
+            summary.add(points)
+        lines.append(
+            Statistics(
+                series="/".join(map(str, each)),
+                field=None if info is None else info.alias,
+                unit=_unit(asked.model, info),
+                **summary.told(given["times"]),
+            )
+        )
+    times = given["times"]
+    return StatisticsAnswer(
+        start=as_text(asked.start, times), end=as_text(asked.end, times), lines=lines, skipped=budget.skipped
+    )
+
+
+# What is new
+
+
+def news(source: Source, given: dict[str, Any], position: int, stop: Stop) -> tuple[int, Followed | None]:
+    """What some series were given since a position, and the next one.
+
+    Args:
+        source, given: what to look at.
+        position: acq up to which everything was seen, ns since 2001; -1 for now.
+        stop: may end it.
+    """
+    keys: list[Key] = list(dict.fromkeys(given["series"]))
+    model = source.model(given["model"], keys)
+    columns: Any = model
+    known = source.session.backend.last_acq(KeyRange())
+    if position < 0 or known <= position:
+        return max(known, position), None
+    spec = source.spec(model, keys).where(columns.acq.between(position, known))
+    count, span, rows = 0, None, []
+    executor = Executor(spec, source.session)
+    for batch in executor.stream(executor.streaming(Rows, Regrouped(4096))):
+        stop.check()
+        for row in batch:
+            cap = row.cap if hasattr(row, "cap") else getattr(row, schema_of(model).columns["cap"].info.alias)
+            span = (cap, cap) if span is None else (min(span[0], cap), max(span[1], cap))
+        count += len(batch)
+        rows += batch
+        rows = rows[-_MOST_NEWS:]
+    if span is None:
+        return known, None
+    times = given["times"]
+    start, end = (as_text(each, times) for each in span)
+    return known, Followed(
+        acq=as_text(known, times), records=[row_data(row, times) for row in rows], count=count, start=start, end=end
+    )
+
+
+# All of them
+
+_TABLE: Final = "application/json"
+
+
+def _files(path: str, summary: str, parameters: tuple[Parameter, ...], forms: Sequence[str], maker: Any) -> list[Endpoint]:
+    return [
+        Endpoint(f"{path}.{form}", f"{summary}, as {form}", _FILES, parameters, {CONTENT_TYPES[form]: None}, maker(form))
+        for form in forms
+    ]
+
+
+_FILES: Final = "Sent as it is read. Closing the connection ends the reading."
+
+
+def endpoints(source: Source) -> list[Endpoint]:
+    """All that can be asked for, within the limits of a source."""
+    limits = source.limits
+    windows = (
+        *_PICK,
+        _FIELDS,
+        duration("every", "Length of the windows, which begin at its multiples since 2001."),
+        count("windows", "About how many windows, when `every` is not given.", 1000, 1, limits.windows),
+        text("values", f"Only these of {', '.join(_VALUES)}; with commas between them.", example="min,max,mean"),
+        _VERSIONS,
+    )
+    page = (
+        count("limit", "Most series of this page.", 100, 1, limits.page),
+        count("offset", "How many to pass over.", 0, 0, 10**15),
+    )
+    return [
+        Endpoint("/api", "What is looked at", "The target, its models, and the limits.", (), {_TABLE: About}, _about),
+        Endpoint(
+            "/api/series",
+            "The series",
+            "Sorted by cid, mid and moid, a page at a time. With from or to, records are counted there.",
+            (*_LISTED, *page),
+            {_TABLE: SeriesPage},
+            _series,
+        ),
+        *_files("/api/series", "All series", _LISTED, ("csv", "arrow"), _series_file),
+        Endpoint(
+            "/api/records",
+            "Records",
+            "In the order of time, a page at a time: `after` takes what `next` said. Without a model a record has its "
+            "payload in hex.",
+            (
+                *_RECORDS,
+                choice("order", "The oldest or the newest first.", ("cap", "-cap")),
+                count("limit", "Most records of this page.", 100, 1, limits.page),
+                Parameter("after", "Where the page before ended: its `next`.", _after, {"type": "string"}),
+                _TIMES,
+            ),
+            {_TABLE: RecordsPage},
+            _records,
+        ),
+        *_files("/api/records", "All records", _RECORDS, ("csv", "jsonl", "arrow", "parquet"), _records_file),
+        Endpoint(
+            "/api/windows",
+            "Least, greatest and mean value of windows of time",
+            "What a chart needs: however many records a window has, its spikes are in `min` and `max`. Windows that "
+            "overlap the range are given whole; those without records are left out. `points` counts times, `records` all "
+            "versions, `count` values that are there and are not NaN.",
+            (*windows, _SHAPE, _TIMES),
+            {_TABLE: (WindowsAnswer, list[Window])},
+            _windows,
+        ),
+        *_files("/api/windows", "The windows", windows, ("csv", "arrow"), _windows_file),
+        Endpoint(
+            "/api/statistics",
+            "What the values of a range come to",
+            "Extremes with their times, mean, deviation, quantiles, steps and gaps of time, corrections.",
+            (*_PICK, _FIELDS, _VERSIONS, _TIMES),
+            {_TABLE: StatisticsAnswer},
+            _statistics,
+        ),
+        Endpoint(
+            "/api/follow",
+            "New records, as they are committed",
+            "A stream of server-sent events, whose data are `Followed`. An event has the id of its position: a client that "
+            "reconnects with Last-Event-ID goes on there. At most 200 records are in an event; `count` says how many came.",
+            (_SERIES, _MODEL, moment("since", "Begin with what was acquired then. Default: now."), _TIMES),
+            {"text/event-stream": None},
+        ),
+    ]

@@ -1,0 +1,257 @@
+"""The application: requests of HTTP, made work of threads and answers.
+
+Rules kept here:
+
+* Reading happens in a few threads; the event loop only waits.
+* Work ends when whoever asked goes away: between two chunks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from tsmodel.web.api import endpoints, news
+from tsmodel.web.describing import Endpoint, Stream, openapi
+from tsmodel.web.guard import Guard
+from tsmodel.web.reading import Stop
+from tsmodel.web.refusals import Refused, Stopped, refusal_of
+from tsmodel.web.source import Source
+
+__all__ = ["application"]
+
+T = TypeVar("T")
+
+_log: Final = logging.getLogger("tsmodel.web")
+
+STATIC: Final = Path(__file__).parent / "static"
+_THREADS: Final = 4
+_POLL: Final = 1.0
+"""Seconds between two looks for new records."""
+_SIGN: Final = 15
+"""Looks after which a follower hears that there is nothing new: so it is noticed when he is gone."""
+
+
+def application(
+    source: Source,
+    *,
+    names: tuple[str, ...] = (),
+    token: str | None = None,
+    is_secure: bool = False,
+    poll: float = _POLL,
+) -> Guard:
+    """The ASGI application that shows a source; closes it when it ends.
+
+    Args:
+        source: what is shown.
+        names: names that it may be reached by, besides localhost and addresses.
+        token: what whoever asks must know; None for nothing.
+        is_secure: whether it is reached by TLS.
+        poll: seconds between two looks for new records.
+    """
+    return Guard(_Pages(source, poll).app, names, token, is_secure=is_secure)
+
+
+class _Pages:
+    def __init__(self, source: Source, poll: float) -> None:
+        self._source = source
+        self._poll = poll
+        self._threads = ThreadPoolExecutor(_THREADS, "tsmodel-web")
+        self._followers = 0
+        listed = endpoints(source)
+        document = openapi(listed, source.name)
+        routes: list[BaseRoute] = [
+            Route(each.path, partial(self._follow if each.work is None else self._answered, each)) for each in listed
+        ]
+        routes += [
+            Route("/api/openapi.json", lambda _: JSONResponse(document)),
+            Route("/", lambda _: FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})),
+            Mount("/static", _Files(directory=STATIC)),
+        ]
+        self.app = Starlette(routes=routes, lifespan=self._lifespan, exception_handlers={404: _missing, 405: _missing})
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Any) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            self._threads.shutdown(wait=True, cancel_futures=True)
+            self._source.close()
+
+    async def _answered(self, endpoint: Endpoint, request: Request) -> Any:
+        stop = Stop(self._source.limits.seconds)
+        try:
+            given = endpoint.given(request.query_params.multi_items())
+            assert endpoint.work is not None
+            made = await self._made(partial(endpoint.work, self._source, given, stop), stop, request.receive)
+        except Stopped:
+            return Response(status_code=499)
+        except Exception as error:  # noqa: BLE001 - told to whoever asked
+            return _refused(error, request)
+        if isinstance(made, Stream):
+            return _Sent(made.content_type, self._parts(made.parts), stop, made.file_name)
+        return Response(msgspec.json.encode(made), media_type="application/json")
+
+    async def _follow(self, endpoint: Endpoint, request: Request) -> Any:
+        stop = Stop(float("inf"))
+        try:
+            if self._followers >= self._source.limits.followers:
+                raise Refused(
+                    f"{self._followers} others follow new records already",
+                    remedy="close some pages, or ask /api/records with acq_from= now and then",
+                    status=503,
+                )
+            given = endpoint.given(request.query_params.multi_items())
+            last = request.headers.get("last-event-id", "")
+            since = int(last) if last.isdecimal() and len(last) < 20 else given["since"]
+            first = partial(news, self._source, given, -1 if since is None else since, stop)
+            begun = await self._made(first, stop, request.receive)
+        except Stopped:
+            return Response(status_code=499)
+        except Exception as error:  # noqa: BLE001 - told to whoever asked
+            return _refused(error, request)
+        return _Sent("text/event-stream", self._events(given, begun, stop), stop)
+
+    async def _events(self, given: dict[str, Any], begun: tuple[int, Any], stop: Stop) -> AsyncIterator[bytes]:
+        position, found = begun
+        self._followers += 1
+        try:
+            yield f"retry: 2000\nid: {position}\nevent: begin\ndata: {{}}\n\n".encode()
+            quiet = 0
+            while not stop.is_set:
+                if found is not None:
+                    yield b"id: %d\nevent: new\ndata: %s\n\n" % (position, msgspec.json.encode(found))
+                quiet = 0 if found is not None else quiet + 1
+                if quiet % _SIGN == 0 and quiet:
+                    yield b": nothing new\n\n"
+                await asyncio.sleep(self._poll)
+                try:
+                    position, found = await self._in_thread(partial(news, self._source, given, position, stop))
+                except Exception as error:  # noqa: BLE001 - told to whoever follows
+                    body = refusal_of(error, "/api/follow")[1]
+                    yield b"event: trouble\ndata: %s\n\n" % msgspec.json.encode(body)
+                    return
+        finally:
+            self._followers -= 1
+
+    async def _made(self, work: Callable[[], T], stop: Stop, receive: Callable[[], Awaitable[Any]]) -> T:
+        """What some work comes to; it is stopped when whoever asked goes away."""
+
+        def begun() -> T:
+            stop.check()
+            return work()
+
+        made = self._in_thread(begun)
+        gone = asyncio.ensure_future(_gone(receive))
+        either: set[asyncio.Future[Any]] = {made, gone}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not made.done():
+                stop.set()
+            return await made
+        finally:
+            if not made.done():
+                stop.set()
+            gone.cancel()
+
+    def _in_thread(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def _parts(self, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                pending = self._in_thread(partial(next, parts, None))
+                try:
+                    part = await asyncio.shield(pending)
+                except asyncio.CancelledError:
+                    await asyncio.wait({pending})  # it was told to stop, and cannot be closed before it has
+                    raise
+                if part is None:
+                    return
+                yield part
+        finally:
+            await self._in_thread(partial(_close, parts))
+
+
+class _Files(StaticFiles):
+    """Files of the page, which a browser asks for again after an update."""
+
+    async def get_response(self, path: str, scope: Any) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+class _Sent(Response):
+    """An answer that is sent as it is made, until nobody takes it any more."""
+
+    def __init__(self, content_type: str, parts: AsyncIterator[bytes], stop: Stop, file_name: str | None = None) -> None:
+        super().__init__(status_code=200)
+        self._parts = parts
+        self._stop = stop
+        self.raw_headers = [(b"content-type", content_type.encode())]
+        if file_name is not None:
+            self.raw_headers.append((b"content-disposition", f'attachment; filename="{file_name}"'.encode()))
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        gone = asyncio.ensure_future(_gone(receive))
+        parts: Any = self._parts
+        try:
+            while True:
+                part = asyncio.ensure_future(anext(parts, None))
+                await asyncio.wait({part, gone}, return_when=asyncio.FIRST_COMPLETED)
+                if gone.done():
+                    self._stop.set()
+                    part.cancel()
+                    await asyncio.wait({part})
+                    return
+                try:
+                    data = part.result()
+                except Stopped:
+                    return
+                except Exception as error:  # noqa: BLE001 - the connection breaks off: a file that ended well would be a lie
+                    _log.error("%s broke off: %s", scope["path"], error)
+                    return
+                if data is None:
+                    break
+                if data:
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            self._stop.set()
+            gone.cancel()
+            await parts.aclose()
+
+
+async def _gone(receive: Callable[[], Awaitable[Any]]) -> None:
+    """Waits until whoever asked goes away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _close(parts: Any) -> None:
+    parts.close()
+
+
+def _refused(error: Exception, request: Request) -> Response:
+    status, body = refusal_of(error, request.url.path)
+    return JSONResponse(body, status)
+
+
+async def _missing(request: Request, _: Exception) -> Response:
+    refused = Refused(f"there is no {request.url.path}", "the path", "/api/openapi.json lists what there is", 404)
+    return _refused(refused, request)

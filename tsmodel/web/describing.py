@@ -1,0 +1,313 @@
+"""What the interface takes and answers, said once: requests are read by it, and its OpenAPI document is made of it.
+
+Rules kept here:
+
+* A parameter that nobody knows is refused: a typo never changes the answer in silence.
+* Answers are msgspec structs; their JSON Schema is that of the structs.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, Literal, TypeAlias
+
+import attrs
+import msgspec
+
+from tsmodel.cli.failures import UsageError
+from tsmodel.cli.ranges import ids, point
+from tsmodel.errors import TSModelError
+from tsmodel.keys import LIMITS
+from tsmodel.timestamps import duration_ns
+from tsmodel.types.declaring import did_you_mean
+from tsmodel.web.refusals import Refused
+from tsmodel.web.source import Key
+
+__all__ = [
+    "VERSION",
+    "Endpoint",
+    "Failure",
+    "Parameter",
+    "Stream",
+    "choice",
+    "count",
+    "duration",
+    "identifiers",
+    "key",
+    "moment",
+    "openapi",
+    "text",
+]
+
+VERSION: Final[str] = sys.modules["tsmodel"].__version__
+Read: TypeAlias = "Callable[[str], Any]"
+
+
+@attrs.frozen
+class Stream:
+    """An answer that is no JSON: bytes as they come.
+
+    Attributes:
+        content_type: what they are.
+        file_name: what a browser calls the file.
+        parts: the bytes; closed when nobody wants more.
+    """
+
+    content_type: str
+    file_name: str
+    parts: Iterator[bytes]
+
+
+@attrs.frozen
+class Parameter:
+    """A parameter of a query string.
+
+    Attributes:
+        name: its name.
+        description: what it says.
+        read: makes its value of text; raises a TSModelError or ValueError.
+        schema: its JSON Schema.
+        default: its value when it is left out.
+        is_repeated: whether it may be given more than once; its value is a list then.
+        example: a value, as text.
+    """
+
+    name: str
+    description: str
+    read: Read
+    schema: dict[str, Any]
+    default: Any = None
+    is_repeated: bool = False
+    example: str | None = None
+
+    def value(self, texts: list[str]) -> Any:
+        """What some texts mean, or the default when there are none.
+
+        Raises:
+            Refused: when they mean nothing.
+        """
+        if not texts:
+            return [] if self.is_repeated else self.default
+        if len(texts) > 1 and not self.is_repeated:
+            raise Refused(f"{self.name} is given {len(texts)} times", self.name, "give it once")
+        try:
+            values = [self.read(each) for each in texts]
+        except (TSModelError, ValueError) as error:
+            if isinstance(error, Refused):
+                raise
+            what, _, remedy = str(error).replace("--", "").partition("; ")
+            raise Refused(what, self.name, remedy or self.description) from error
+        return values if self.is_repeated else values[0]
+
+    def described(self) -> dict[str, Any]:
+        """The parameter in OpenAPI."""
+        schema = self.schema
+        if self.default is not None:
+            schema = {**schema, "default": self.default}
+        if self.is_repeated:
+            schema = {"type": "array", "items": schema}
+        made: dict[str, Any] = {"name": self.name, "in": "query", "description": self.description, "schema": schema}
+        if self.is_repeated:
+            made |= {"style": "form", "explode": True}
+        if self.example is not None:
+            made["example"] = [self.example] if self.is_repeated else self.example
+        return made
+
+
+@attrs.frozen
+class Endpoint:
+    """A path that can be asked for.
+
+    Attributes:
+        path: the path.
+        summary: what it gives, in a line.
+        description: more about it.
+        parameters: what it takes.
+        answers: content types, each with its JSON Schema, a struct that has one, or several of both; None for bytes.
+        work: makes the answer in a thread: given the source, the values of all parameters, and what says whether to go on.
+            None for one that the application answers itself.
+    """
+
+    path: str
+    summary: str
+    description: str
+    parameters: tuple[Parameter, ...]
+    answers: Mapping[str, Any]
+    work: Callable[..., Any] | None = None
+
+    def given(self, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        """The values of all parameters, of what stands in a query string.
+
+        Raises:
+            Refused: when a parameter is unknown, or its value means nothing.
+        """
+        known = {each.name: each for each in self.parameters}
+        texts: dict[str, list[str]] = {name: [] for name in known}
+        for name, value in pairs:
+            if name not in known:
+                raise Refused(
+                    f"there is no parameter {name!r}{did_you_mean(name, known)}",
+                    name,
+                    f"{self.path} takes {', '.join(known)}" if known else f"{self.path} takes none",
+                )
+            if value != "":
+                texts[name].append(value)
+        return {name: each.value(texts[name]) for name, each in known.items()}
+
+
+class Fault(msgspec.Struct, kw_only=True):
+    """What is wrong, where, and what to do about it."""
+
+    what: str
+    where: str
+    do: str
+
+
+class Failure(msgspec.Struct, kw_only=True):
+    """The answer to a request that is not answered."""
+
+    error: Fault
+
+
+def openapi(endpoints: Iterable[Endpoint], title: str) -> dict[str, Any]:
+    """The OpenAPI document of some endpoints."""
+    listed = list(endpoints)
+    kinds = [each for one in listed for answer in one.answers.values() for each in _several(answer)]
+    structs = [each for each in kinds if not isinstance(each, dict)]
+    schemas, components = msgspec.json.schema_components([*structs, Failure], ref_template="#/components/schemas/{name}")
+    of_structs = dict(zip([*structs, Failure], schemas, strict=True))
+
+    def schema(answer: Any) -> dict[str, Any]:
+        found = [each if isinstance(each, dict) else of_structs[each] for each in _several(answer)]
+        return {"anyOf": found} if len(found) > 1 else found[0]
+
+    refused = {"description": "What is wrong, where, and what to do.", "content": _json(of_structs[Failure])}
+    paths = {}
+    for each in listed:
+        content = {kind: {"schema": schema(answer)} for kind, answer in each.answers.items()}
+        name = re.sub(r"\W+", "_", each.path.removeprefix("/api")).strip("_") or "about"
+        paths[each.path] = {
+            "get": {
+                "operationId": name,
+                "summary": each.summary,
+                "description": each.description,
+                "parameters": [parameter.described() for parameter in each.parameters],
+                "responses": {"200": {"description": each.summary, "content": content}, "4XX": refused, "5XX": refused},
+                "security": [{}, {"bearer": []}, {"cookie": []}],
+            }
+        }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": f"tsmodel: {title}",
+            "version": VERSION,
+            "summary": "Records, series and windows of a TStorage target, to read.",
+            "description": "Times are ISO 8601 text with all nine digits where needed, or, with times=ns, nanoseconds "
+            "since 2001-01-01T00:00:00Z as text. Integers beyond 2^53 are text. NaN and infinities are the texts NaN, "
+            "Infinity and -Infinity; null is a value that is absent.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "The token that `tsmodel ui` prints."},
+                "cookie": {"type": "apiKey", "in": "cookie", "name": "tsmodel", "description": "Set by the page."},
+            },
+        },
+    }
+
+
+def _several(answer: Any) -> tuple[Any, ...]:
+    return answer if isinstance(answer, tuple) else (answer or {"type": "string"},)
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+_KEY: Final = re.compile(r"(\d+)/(-?\d+)/(-?\d+)", re.ASCII)
+
+
+def text(name: str, description: str, *, example: str | None = None) -> Parameter:
+    """A parameter that is any text."""
+    return Parameter(name, description, str, {"type": "string"}, example=example)
+
+
+def choice(name: str, description: str, choices: tuple[str, ...]) -> Parameter:
+    """One of some words; the first is the default."""
+
+    def read(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"{value!r} is not {' or '.join(choices)}{did_you_mean(value, choices)}")
+        return value
+
+    return Parameter(name, description, read, {"type": "string", "enum": list(choices)}, choices[0])
+
+
+def count(name: str, description: str, default: int | None, least: int, most: int) -> Parameter:
+    """A whole number within limits."""
+
+    def read(value: str) -> int:
+        if not re.fullmatch(r"\d{1,18}", value, re.ASCII) or not least <= int(value) <= most:
+            raise ValueError(f"{value!r} is not a whole number from {least:,} to {most:,}")
+        return int(value)
+
+    return Parameter(name, description, read, {"type": "integer", "minimum": least, "maximum": most}, default)
+
+
+def moment(name: str, description: str) -> Parameter:
+    """A point in time; its value is ns since 2001."""
+
+    def read(value: str) -> int:
+        try:
+            return point(value.strip(), dt.timezone.utc)
+        except UsageError as error:
+            what = str(error).partition("; ")[0]
+            raise Refused(
+                what, name, "write 2026-11-01T08:00:00Z, 2026-11-01, now, today, -15m, or nanoseconds since 2001"
+            ) from None
+
+    return Parameter(name, description, read, {"type": "string"}, example="2026-11-01T00:00:00Z")
+
+
+def duration(name: str, description: str) -> Parameter:
+    """A length of time; its value is ns."""
+
+    def read(value: str) -> int:
+        made = duration_ns(int(value)) if re.fullmatch(r"\d{1,18}", value, re.ASCII) else duration_ns(value)
+        if made < 1:
+            raise ValueError(f"{value!r} is not above 0")
+        return made
+
+    return Parameter(name, f"{description} Such as 15m, 1h30m or 500ms.", read, {"type": "string"}, example="15m")
+
+
+def identifiers(name: Literal["cid", "mid", "moid"], description: str) -> Parameter:
+    """Values of a key component; its value is a list of them, and one of half-open ranges."""
+
+    def read(value: str) -> Any:
+        return ids(value, name)
+
+    return Parameter(name, description, read, {"type": "string"}, example="1,2,10..20")
+
+
+def key(name: str, description: str) -> Parameter:
+    """Series, each as cid/mid/moid."""
+
+    def read(value: str) -> Key:
+        found = _KEY.fullmatch(value.strip())
+        numbers = [int(each) for each in found.groups()] if found else []
+        if not found or any(
+            not LIMITS[part].least <= number < LIMITS[part].bound for part, number in zip(LIMITS, numbers, strict=False)
+        ):
+            raise Refused(f"{value!r} is not a series", name, "write CID/MID/MOID, such as 1/4711/7")
+        cid, mid, moid = numbers
+        return cid, mid, moid
+
+    schema = {"type": "string", "pattern": _KEY.pattern.replace(r"\d", "[0-9]")}
+    return Parameter(name, description, read, schema, is_repeated=True, example="1/4711/7")

@@ -1,0 +1,248 @@
+"""Answers as JSON, CSV, Arrow and Parquet.
+
+Rules kept here:
+
+* In JSON nothing loses digits on its way through a program that knows no number but the double: integers beyond 2^53 and
+  times are text.
+* Files are written as they are sent: no more than a slice of them is in memory.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from tsmodel.frames.libraries import library
+from tsmodel.model import TSModel
+from tsmodel.timestamps import to_iso, to_ns
+from tsmodel.web.describing import Stream
+
+__all__ = ["CONTENT_TYPES", "Times", "as_text", "exact", "numbers", "records_stream", "row_data", "table_stream"]
+
+Times = Literal["iso", "ns"]
+CONTENT_TYPES: Final = {
+    "csv": "text/csv; charset=utf-8",
+    "jsonl": "application/x-ndjson",
+    "arrow": "application/vnd.apache.arrow.stream",
+    "parquet": "application/vnd.apache.parquet",
+}
+"""The formats of files, and what they are to a browser."""
+
+_EXACT: Final = 2**53
+_TEXTS: Final = {math.inf: "Infinity", -math.inf: "-Infinity"}
+
+
+def as_text(ns: int, times: Times) -> str:
+    """A time, ns since 2001, as an answer has it."""
+    return to_iso(ns) if times == "iso" else str(ns)
+
+
+def exact(value: Any) -> Any:
+    """Plain data with integers beyond 2^53 as text."""
+    if isinstance(value, int):
+        return value if -_EXACT <= value <= _EXACT else str(value)
+    if isinstance(value, list):
+        return [exact(each) for each in value]
+    if isinstance(value, dict):
+        return {name: exact(each) for name, each in value.items()}
+    return value
+
+
+def numbers(values: Any, valid: Any, digits: int | None) -> list[Any]:
+    """Numbers of a column in JSON: null where there is none, decimals as numbers where a double has all their digits."""
+    listed: list[Any] = values.tolist()
+    if isinstance(values, np.ndarray) and values.dtype.kind == "f" and values.dtype.itemsize < 8:
+        listed = [float(str(each)) for each in values]  # the shortest number that is stored as the same bytes
+    if digits is not None:
+        listed = [_decimal(each, digits) for each in listed]
+    elif values.dtype.kind == "f":
+        if not np.isfinite(values).all():
+            listed = [each if math.isfinite(each) else _TEXTS.get(each, "NaN") for each in listed]
+    elif values.dtype.kind in "iu" and len(listed) and max(abs(int(values.min())), abs(int(values.max()))) > _EXACT:
+        listed = list(map(exact, listed))
+    if valid is None or valid.all():
+        return listed
+    return [each if there else None for each, there in zip(listed, valid.tolist(), strict=True)]
+
+
+def _decimal(value: Any, digits: int) -> float | str:
+    if isinstance(value, float):  # of a mean
+        return float(value / 10**digits)
+    made = Decimal(value).scaleb(-digits)
+    return float(made) if abs(value) <= _EXACT else str(made)
+
+
+def row_data(row: Any, times: Times) -> dict[str, Any]:
+    """A record in JSON: its key, and its fields as `to_json` has them, a payload without a model in hex."""
+    data = json.loads(row.to_json())
+    if times == "ns":
+        data = {
+            name: str(to_ns(each)) if name in ("cap", "acq") and each is not None else each for name, each in data.items()
+        }
+    made: dict[str, Any] = exact(data)
+    return made
+
+
+def records_stream(form: str, model: type[TSModel], slices: Iterable[Any], names: Sequence[str], file_name: str) -> Stream:
+    """A file of the records of some queries, one after the other.
+
+    Args:
+        form: csv, jsonl, arrow or parquet.
+        model: their model.
+        slices: the queries.
+        names: the columns.
+        file_name: without its suffix.
+    """
+    writers: dict[str, Callable[..., Iterator[bytes]]] = {
+        "csv": _csv_parts,
+        "jsonl": _jsonl_parts,
+        "arrow": _arrow_parts,
+        "parquet": _parquet_parts,
+    }
+    if form in ("arrow", "parquet"):
+        library("pyarrow", f"format {form}")  # says now what is missing, not in the middle of a file
+    return Stream(CONTENT_TYPES[form], f"{file_name}.{form}", writers[form](model, slices, names))
+
+
+def table_stream(form: str, columns: Mapping[str, Any], file_name: str) -> Stream:
+    """A file of columns that are in memory: lists, or arrays of one length; times as arrays of datetime64."""
+
+    def csv_parts() -> Iterator[bytes]:
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(columns)
+        listed = [_cells(each) for each in columns.values()]
+        for at, row in enumerate(zip(*listed, strict=True), 1):
+            writer.writerow(row)
+            if at % 4096 == 0:
+                yield _drained(text)
+        yield _drained(text)
+
+    def arrow_parts() -> Iterator[bytes]:
+        pa = library("pyarrow", "format arrow")
+        table = pa.table({name: pa.array(each) for name, each in columns.items()})
+        return _ipc(pa, table.schema, table.to_batches())
+
+    if form == "arrow":
+        library("pyarrow", "format arrow")
+    return Stream(CONTENT_TYPES[form], f"{file_name}.{form}", csv_parts() if form == "csv" else arrow_parts())
+
+
+def _cells(values: Any) -> list[Any]:
+    if isinstance(values, np.ndarray) and values.dtype.kind == "M":
+        epoch = np.datetime64("2001-01-01T00:00:00", "ns")
+        return [to_iso(int(each)) for each in (values - epoch).astype(np.int64)]
+    if isinstance(values, np.ma.MaskedArray):
+        return [None if each is np.ma.masked else each for each in values]
+    return list(values) if isinstance(values, list) else list(values.tolist())
+
+
+def _csv_parts(model: Any, slices: Iterable[Any], names: Sequence[str]) -> Iterator[bytes]:
+    text = io.StringIO(newline="")
+    target = _Narrowing(text, model, names)
+    model.dump_csv([], target)
+    for query in slices:
+        for rows in query.batches(4096):
+            model.dump_csv(rows, target, header=False)
+            yield _drained(text)
+    yield _drained(text)
+
+
+class _Narrowing:
+    """A file of CSV that keeps of each line the cells of some columns; those of a structure are all of its columns."""
+
+    def __init__(self, text: io.StringIO, model: Any, names: Sequence[str]) -> None:
+        whole = io.StringIO(newline="")
+        model.dump_csv([], whole)
+        header = next(csv.reader([whole.getvalue()]))
+        self._places = [at for name in names for at, column in enumerate(header) if column.partition(".")[0] == name]
+        self._is_whole = self._places == list(range(len(header)))
+        self._text = text
+        self._writer = csv.writer(text)
+
+    def write(self, lines: str) -> int:
+        """Takes whole lines."""
+        if self._is_whole:
+            return self._text.write(lines)
+        for line in csv.reader(io.StringIO(lines, newline="")):
+            self._writer.writerow([line[at] for at in self._places])
+        return len(lines)
+
+
+def _jsonl_parts(model: Any, slices: Iterable[Any], names: Sequence[str]) -> Iterator[bytes]:  # noqa: ARG001
+    wanted = set(names)
+    for query in slices:
+        for rows in query.batches(4096):
+            data = ({name: each for name, each in row_data(row, "iso").items() if name in wanted} for row in rows)
+            yield "".join(json.dumps(each, ensure_ascii=False, separators=(",", ":")) + "\n" for each in data).encode()
+
+
+def _arrow_parts(model: Any, slices: Iterable[Any], names: Sequence[str]) -> Iterator[bytes]:
+    pa = library("pyarrow", "format arrow")
+    return _ipc(pa, _schema(model, names), (batch for query in slices for batch in query.to_reader(*names)))
+
+
+def _ipc(pa: Any, schema: Any, batches: Iterable[Any]) -> Iterator[bytes]:
+    held = _Held()
+    with pa.ipc.new_stream(pa.PythonFile(held, "w"), schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            yield held.drained()
+    yield held.drained()
+
+
+def _parquet_parts(model: Any, slices: Iterable[Any], names: Sequence[str]) -> Iterator[bytes]:
+    pa, parquet = library("pyarrow", "format parquet"), library("pyarrow.parquet", "format parquet")
+    held, schema = _Held(), _schema(model, names)
+    with parquet.ParquetWriter(pa.PythonFile(held, "w"), schema, compression="zstd") as writer:
+        for query in slices:
+            table = query.to_arrow(*names)
+            if table.num_rows:
+                writer.write_table(table)
+                yield held.drained()
+    yield held.drained()
+
+
+def _schema(model: Any, names: Sequence[str]) -> Any:
+    from tsmodel.frames.frame import ArrowFrame
+
+    return ArrowFrame(model, list(names)).schema
+
+
+class _Held(io.RawIOBase):
+    """A file that keeps what is written until it is taken away."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._at = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        part = bytes(data)
+        self._parts.append(part)
+        self._at += len(part)
+        return len(part)
+
+    def tell(self) -> int:
+        return self._at
+
+    def drained(self) -> bytes:
+        """What was written since it was last asked."""
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+
+def _drained(text: io.StringIO) -> bytes:
+    made = text.getvalue().encode()
+    text.seek(0)
+    text.truncate()
+    return made

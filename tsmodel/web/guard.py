@@ -1,0 +1,205 @@
+"""Who may ask: the address that was asked, the site that asks, and the token.
+
+Rules kept here:
+
+* A name in the Host header that is not ours is refused: a page of another site could otherwise have its own name point at
+  this machine, and read the answers (DNS rebinding). An address of digits cannot be pointed elsewhere.
+* A page of another site may not even make a browser ask: no answer allows it to read, and requests that a browser marks
+  as coming from elsewhere are refused.
+* Whoever knows the token gets a cookie that no script can read. A wrong token takes as long to compare as the right one.
+* Nothing is written: there are no methods but GET and HEAD, and POST for the token.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import json
+import secrets
+from collections.abc import Iterable
+from http.cookies import SimpleCookie
+from typing import Any, Final
+
+from tsmodel.errors import SessionError
+from tsmodel.web.refusals import Refused, refusal_of
+
+__all__ = ["Guard", "is_loopback", "new_token"]
+
+COOKIE: Final = "tsmodel"
+SESSION: Final = "/api/session"
+_LEAST: Final = 16
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS: Final = (
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+)
+
+
+def new_token() -> str:
+    """A token that nobody guesses."""
+    return secrets.token_urlsafe(24)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen at is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Guard:
+    """An ASGI application in front of another, which lets in whoever may ask.
+
+    Args:
+        app: the other one.
+        names: names that this machine is called by, besides localhost and addresses.
+        token: what whoever asks must know; None for nothing.
+        is_secure: whether it is reached by TLS.
+
+    Raises:
+        SessionError: when the token is short enough to be guessed.
+    """
+
+    def __init__(self, app: Any, names: Iterable[str] = (), token: str | None = None, *, is_secure: bool = False) -> None:
+        if token is not None and (len(token) < _LEAST or not token.isascii() or not token.isprintable()):
+            raise SessionError(f"a token has at least {_LEAST} characters, all of them ASCII: leave it out for a made one")
+        self._app = app
+        self._names = {"localhost", *(each.lower() for each in names)}
+        self._token = token
+        self._is_secure = is_secure
+        # The cookie does not give the token away to whoever reads it out of a browser.
+        self._cookie = "" if token is None else hmac.digest(token.encode(), b"tsmodel ui", "sha256").hex()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """The application."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        path: str = scope["path"]
+
+        async def sent(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                extra = [*_HEADERS]
+                if path.startswith("/api"):
+                    extra.append((b"cache-control", b"no-store"))
+                message = {**message, "headers": [*message.get("headers", ()), *extra]}
+            await send(message)
+
+        try:
+            self._check(scope["method"], path, headers)
+            if path == SESSION:
+                cookie = self._logged_in(headers, await _body(receive))
+                await _answer(sent, 204, b"", [(b"set-cookie", cookie.encode())] if cookie else [])
+                return
+        except Refused as refused:
+            status, body = refusal_of(refused, path)
+            extra = [(b"content-type", b"application/json")]
+            if status == 401:
+                extra.append((b"www-authenticate", b'Bearer realm="tsmodel"'))
+            await _answer(sent, status, json.dumps(body).encode(), extra)
+            return
+        await self._app(scope, receive, sent)
+
+    def _check(self, method: str, path: str, headers: dict[str, str]) -> None:
+        host = _host(headers.get("host", ""))
+        if not self._is_ours(host):
+            raise Refused(
+                f"this is not {host!r}",
+                "the Host header",
+                f"ask by an address, by localhost, or start `tsmodel ui` with --allow-host {host or 'NAME'}",
+                403,
+            )
+        if method not in ("GET", "HEAD") and not (method == "POST" and path == SESSION):
+            raise Refused(f"{method} is not possible", path, "only GET is: nothing can be changed here", 405)
+        if not path.startswith("/api"):
+            return
+        site = headers.get("sec-fetch-site", "none")
+        if site not in ("same-origin", "none"):
+            raise Refused("a page of another site asks", "the Sec-Fetch-Site header", "ask from the page itself", 403)
+        if path != SESSION and self._token is not None and not self._is_known(headers):
+            raise Refused(
+                "the token is missing or wrong",
+                "the Authorization header, or the cookie",
+                "open the URL that `tsmodel ui` printed, or send `Authorization: Bearer TOKEN`",
+                401,
+            )
+
+    def _is_ours(self, host: str) -> bool:
+        if host in self._names:
+            return True
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        return True
+
+    def _is_known(self, headers: dict[str, str]) -> bool:
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            return self._is_token(given.strip())
+        cookies: SimpleCookie = SimpleCookie()
+        try:
+            cookies.load(headers.get("cookie", ""))
+        except Exception:  # noqa: BLE001 - whatever a cookie of somebody else looks like
+            return False
+        found = cookies.get(COOKIE)
+        return found is not None and hmac.compare_digest(found.value.encode(), self._cookie.encode())
+
+    def _is_token(self, given: str) -> bool:
+        return self._token is not None and hmac.compare_digest(given.encode("utf-8", "replace"), self._token.encode())
+
+    def _logged_in(self, headers: dict[str, str], body: bytes) -> str:
+        """The cookie for whoever sends the token; nothing where none is needed."""
+        if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            raise Refused(
+                "the body is not JSON", "the Content-Type header", 'send {"token": "..."} as application/json', 415
+            )
+        try:
+            token = json.loads(body)["token"]
+        except (ValueError, KeyError, TypeError):
+            token = None
+        if self._token is None:
+            return ""
+        if not isinstance(token, str) or not self._is_token(token):
+            raise Refused("the token is wrong", "the body", "open the URL that `tsmodel ui` printed", 401)
+        secure = "; Secure" if self._is_secure else ""
+        return f"{COOKIE}={self._cookie}; Path=/; HttpOnly; SameSite=Strict{secure}"
+
+
+def _host(value: str) -> str:
+    """The name or address of a Host header, without its port."""
+    if value.startswith("["):
+        return value[1:].partition("]")[0].lower()
+    return value.partition(":")[0].lower()
+
+
+async def _body(receive: Any, most: int = 4096) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        body += bytes(message.get("body", b""))
+        if len(body) > most:
+            raise Refused("the body is too long", "the body", "send the token alone", 413)
+        if not message.get("more_body", False):
+            return body
+
+
+async def _answer(send: Any, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [(b"content-length", str(len(body)).encode()), *headers],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})

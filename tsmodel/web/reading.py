@@ -1,0 +1,341 @@
+"""Reading a target for people who look at it: in slices of time, and until nobody waits for the result any more.
+
+Rules kept here:
+
+* A slice is as long as its records fit into memory: where it holds more than `most`, it is halved and read again.
+* Between two chunks work asks whether it is to go on. So a tab that is closed ends what it asked for.
+* All versions of a point have one cap, so they are in one slice: what a slice says of versions holds.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple, TypeVar
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.cli.models import Record
+from tsmodel.model.expressions import ColumnInfo
+from tsmodel.query import QuerySpec
+from tsmodel.query.executor import Executor
+from tsmodel.query.sinks import Regrouped, Rows, Selection
+from tsmodel.session import Session
+from tsmodel.web.refusals import Refused, Stopped
+from tsmodel.wire.chunk import Chunk
+from tsmodel.wire.sorting import run_lengths, run_starts
+
+__all__ = ["Budget", "Points", "Stop", "TooManyError", "count_of", "points_of", "rows_of", "slices"]
+
+T = TypeVar("T")
+Array = npt.NDArray[Any]
+_Part = tuple[Array, Array, Array | None, Array | None]
+"""cap, acq, values, and which of these are there."""
+
+MOST_POINTS: Final = 2**20
+"""Records of a slice that are held as columns."""
+
+
+class Stop:
+    """Says whether work goes on. Threads share it.
+
+    Args:
+        seconds: how long it may take.
+    """
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        self._gone = threading.Event()
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def set(self) -> None:
+        """Nobody waits for the result any more."""
+        self._gone.set()
+
+    def check(self) -> None:
+        """Raises `Stopped` when nobody waits any more.
+
+        Raises:
+            Refused: when it takes too long.
+        """
+        if self._gone.is_set():
+            raise Stopped
+        if time.monotonic() > self._end:
+            raise Refused(
+                f"this takes longer than {self._seconds:g} seconds",
+                remedy="narrow the range of time by from= and to=, or name fewer series",
+                status=503,
+            )
+
+    @property
+    def is_set(self) -> bool:
+        """Whether nobody waits any more."""
+        return self._gone.is_set()
+
+
+class TooManyError(Exception):
+    """A slice holds more records than are read at once. For `slices` only."""
+
+
+@attrs.define
+class Budget:
+    """How many records a request may read.
+
+    Attributes:
+        most: so many.
+        read: those that were read.
+        skipped: those that were left out, because their payload does not fit the model.
+    """
+
+    most: int
+    read: int = 0
+    skipped: int = 0
+
+    def take(self, count: int) -> None:
+        """Counts records that were read.
+
+        Raises:
+            Refused: when they are too many.
+        """
+        self.read += count
+        if self.read > self.most:
+            raise Refused(
+                f"more than {self.most:,} records lie in this range, which is the most that one request reads",
+                where="from, to",
+                remedy="narrow the range of time, name fewer series, or start `tsmodel ui` with a greater --max-records",
+                status=413,
+            )
+
+
+class Points(NamedTuple):
+    """Records of one series, sorted by cap: the newest version of each, or all.
+
+    Attributes:
+        cap: capture times, ns since 2001, shape (n,).
+        versions: how many versions each of them stands for, shape (n,).
+        values: numbers of a field as they are stored, shape (n,); None when none was asked for.
+        valid: which of them are there and are not NaN, shape (n,); None for all.
+    """
+
+    cap: Array
+    versions: Array
+    values: Array | None
+    valid: Array | None
+
+
+def slices(
+    start: int, end: int, width: int, read: Callable[[int, int], T], *, backwards: bool = False
+) -> Iterator[tuple[T, Callable[[int], None]]]:
+    """What is read of consecutive slices of a range of time.
+
+    Args:
+        start, end: the half-open range, ns since 2001.
+        width: length of the first slice.
+        read: reads a half-open slice; raises TooManyError where it holds too much.
+        backwards: begins at the end.
+
+    Yields:
+        What was read, and a function to say by which factor the next slices are to be longer.
+
+    Raises:
+        Refused: when a single moment holds too much.
+    """
+    width = max(1, width)
+
+    def widen(factor: int) -> None:
+        nonlocal width
+        width *= factor
+
+    while start < end:
+        low, high = (max(start, end - width), end) if backwards else (start, min(end, start + width))
+        try:
+            found = read(low, high)
+        except TooManyError:
+            if high - low == 1:
+                raise Refused(
+                    "too many records have one and the same time",
+                    where=f"cap {low}",
+                    remedy="name fewer series by series=CID/MID/MOID",
+                    status=413,
+                ) from None
+            width = max(1, (high - low) // 4)
+            continue
+        yield found, widen
+        start, end = (start, low) if backwards else (high, end)
+
+
+def points_of(
+    session: Session,
+    spec: QuerySpec[Any],
+    info: ColumnInfo | None,
+    start: int,
+    end: int,
+    *,
+    width: int,
+    all_versions: bool,
+    budget: Budget,
+    stop: Stop,
+    most: int = MOST_POINTS,
+) -> Iterator[Points]:
+    """The points of one series, slice by slice in the order of time.
+
+    Args:
+        session: is read from.
+        spec: picks the series.
+        info: the column whose values are wanted; None for none.
+        start, end: half-open range of capture time, ns since 2001.
+        width: length of the first slice.
+        all_versions: gives all versions of a point, not just the newest.
+        budget: counts what is read.
+        stop: may end it.
+        most: records of a slice.
+    """
+
+    def read(low: int, high: int) -> Points:
+        return _points(_columns(session, _within(spec, low, high), info, budget, stop, most), all_versions=all_versions)
+
+    for points, widen in slices(start, end, width, read):
+        if len(points.cap):
+            yield points
+        if int(points.versions.sum()) < most // 8:
+            widen(4)
+
+
+def rows_of(
+    session: Session, spec: QuerySpec[Any], start: int, end: int, *, budget: Budget, stop: Stop, most: int
+) -> list[Any]:
+    """The records of one slice, as objects, in no particular order.
+
+    Raises:
+        TooManyError: when there are more than `most`.
+    """
+    executor = Executor(_within(spec, start, end), session)
+    found: list[Any] = []
+    for rows in executor.stream(executor.streaming(lambda selection: _Rows(selection, stop), Regrouped(4096))):
+        budget.take(len(rows))
+        found += rows
+        if len(found) > most:
+            raise TooManyError
+    if executor.last_run is not None:
+        budget.skipped += executor.last_run.skipped
+    return found
+
+
+class _Rows(Rows[Any]):
+    """A sink: records as objects, until it is stopped."""
+
+    def __init__(self, selection: Selection[Any], stop: Stop) -> None:
+        super().__init__(selection)
+        self._stop = stop
+
+    def feed(self, chunk: Chunk) -> bool:
+        self._stop.check()
+        return super().feed(chunk)
+
+
+def count_of(session: Session, spec: QuerySpec[Any], stop: Stop, most: int) -> int:
+    """How many records the key ranges of a spec hold; conditions on fields do not count.
+
+    Raises:
+        TooManyError: when there are more than `most`.
+    """
+    count = 0
+    for box in Executor(spec, session).boxes():
+        with session.backend.scan(box) as scan:
+            for chunk in scan:
+                stop.check()
+                count += len(chunk)
+                if count > most:
+                    raise TooManyError
+    return count
+
+
+def _within(spec: QuerySpec[Any], start: int, end: int) -> QuerySpec[Any]:
+    columns: Any = spec.model
+    return spec.where(columns.cap.between(start, end))
+
+
+class _Taken:
+    """A sink: cap, acq and one column of the records of each chunk."""
+
+    def __init__(self, selection: Selection[Any], info: ColumnInfo | None, stop: Stop) -> None:
+        self._selection = selection
+        self._stop = stop
+        self._info = info
+        # Records of any kind have keys, and their payloads need not be decoded to find them.
+        self._is_plain = selection.spec.model is Record and not selection.plan.filters
+        self._last: list[_Part] = []
+
+    def feed(self, chunk: Chunk) -> bool:
+        self._stop.check()
+        if self._info is None and self._is_plain:
+            records = chunk.keys()
+        else:
+            records = self._selection.of(chunk, keys_only=self._info is None, columns=True)
+        if not len(records):
+            return self._selection.full
+        cap, acq = (np.array(records[name], np.int64) for name in ("cap", "acq"))
+        values = valid = None
+        if self._info is not None:
+            values = np.array(self._info.values(records))
+            values = values.astype(values.dtype.newbyteorder("="), copy=False)
+            valid = self._info.present(records)
+        self._last.append((cap, acq, values, None if valid is None else np.array(valid)))
+        return self._selection.full
+
+    def result(self) -> list[_Part]:
+        last, self._last = self._last, []
+        return last
+
+
+def _columns(
+    session: Session, spec: QuerySpec[Any], info: ColumnInfo | None, budget: Budget, stop: Stop, most: int
+) -> list[_Part]:
+    executor = Executor(spec, session)
+    found: list[_Part] = []
+    count = 0
+    for part in executor.stream(executor.streaming(lambda selection: _Taken(selection, info, stop))):
+        count += len(part[0])
+        budget.take(len(part[0]))
+        found.append(part)
+        if count > most:
+            budget.read -= count  # they are read again in smaller slices
+            raise TooManyError
+    if executor.last_run is not None:
+        budget.skipped += executor.last_run.skipped
+    return found
+
+
+def _points(parts: list[_Part], *, all_versions: bool) -> Points:
+    """Sorts by cap and acq, and picks versions."""
+    if not parts:
+        none = np.empty(0, np.int64)
+        return Points(none, none, None, None)
+    cap, acq = (np.concatenate([part[at] for part in parts]) for at in (0, 1))
+    values = None if parts[0][2] is None else np.concatenate([part[2] for part in parts if part[2] is not None])
+    valid = None
+    if any(part[3] is not None for part in parts):
+        valid = np.concatenate([np.ones(len(part[0]), bool) if part[3] is None else part[3] for part in parts])
+    if values is not None and values.dtype.kind == "f":
+        numbers = ~np.isnan(values)
+        if not numbers.all():
+            valid = numbers if valid is None else valid & numbers
+    if valid is not None and valid.all():
+        valid = None
+    if len(cap) < 2 or (cap[1:] > cap[:-1]).all():
+        return Points(cap, np.ones(len(cap), np.int64), values, valid)
+    order = np.lexsort((acq, cap))
+    cap = cap[order]
+    values = None if values is None else values[order]
+    valid = None if valid is None else valid[order]
+    if all_versions:
+        return Points(cap, np.ones(len(cap), np.int64), values, valid)
+    starts = run_starts([cap])
+    lengths = run_lengths(starts, len(cap))
+    newest = starts + lengths - 1
+    return Points(
+        cap[newest], lengths, None if values is None else values[newest], None if valid is None else valid[newest]
+    )

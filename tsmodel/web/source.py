@@ -1,0 +1,477 @@
+"""What is looked at: a session, the models of its records, and what is remembered of them between requests.
+
+Rules kept here:
+
+* What is remembered says what the target holds: it grows by what was put since, which is found by its acq. It is made anew
+  when records were removed, or came with an acq of their own.
+* A server tells nothing without being read: of it only a window of time is listed, and the answer says so.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
+
+import attrs
+
+from tsmodel.cli.models import Record
+from tsmodel.keys import LIMITS, KeyRange
+from tsmodel.model import TSModel
+from tsmodel.model.expressions import ColumnInfo
+from tsmodel.model.meta import schema_of
+from tsmodel.query import QuerySpec
+from tsmodel.query.sinks import Series, SeriesFound
+from tsmodel.session import Session
+from tsmodel.store import EmbeddedStore
+from tsmodel.timestamps import now_ns
+from tsmodel.types.declaring import did_you_mean
+from tsmodel.web.reading import MOST_POINTS, Budget, Points, Stop, points_of
+from tsmodel.web.refusals import Refused
+from tsmodel.web.windows import Windows, fitting, joined, nice, windows_of
+from tsmodel.wire.chunk import Chunk
+
+__all__ = ["Catalogue", "Key", "Limits", "Source", "is_drawn"]
+
+Key = tuple[int, int, int]
+"""cid, mid and moid of a series."""
+
+DAY: Final = 24 * 3600 * 10**9
+LOOK = 0.5
+"""Seconds between two looks at what the target holds now."""
+_PER_WINDOW: Final = 64
+"""Points of a window that is kept, about."""
+_KEPT_BYTES: Final = 256 * 2**20
+"""Most bytes of windows that are kept."""
+_LISTED_SECONDS: Final = 20.0
+"""How long a list of series may take; after that it is told that it is not whole."""
+
+
+@attrs.frozen
+class Limits:
+    """What one request may ask for.
+
+    Attributes:
+        records: most records that it reads.
+        seconds: how long it may take.
+        page: most records of a page.
+        windows: most windows of a line.
+        lines: most lines of a chart.
+        followers: most requests that follow new records at once.
+    """
+
+    records: int = 50_000_000
+    seconds: float = 60.0
+    page: int = 10_000
+    windows: int = 10_000
+    lines: int = 32
+    followers: int = 64
+
+
+class _Position(NamedTuple):
+    """How much of a target has been seen.
+
+    Attributes:
+        acq: records with an acq below it.
+        puts, removals: numbers of the next ones; 0 for a server.
+    """
+
+    acq: int
+    puts: int = 0
+    removals: int = 0
+
+
+@attrs.frozen
+class Catalogue:
+    """The series.
+
+    Attributes:
+        series: by cid, mid and moid, sorted.
+        start, end: the range of cap that was looked at, ns since 2001.
+        is_whole: whether everything in it was.
+        epoch: another number whenever it was made anew.
+    """
+
+    series: dict[Key, Series]
+    start: int
+    end: int
+    is_whole: bool
+    epoch: int
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """From the first capture time to behind the last one."""
+        if not self.series:
+            return None
+        entries = self.series.values()
+        return min(each.cap_min for each in entries), max(each.cap_max for each in entries) + 1
+
+
+@attrs.define
+class _Kept:
+    """Windows that are remembered, and of what."""
+
+    windows: Windows
+    epoch: int
+    position: _Position
+
+
+class Source:
+    """A target, read by several threads.
+
+    Args:
+        session: is read from, and closed with the source.
+        models: models of the records, the first for series that none is fixed for.
+        limits: what one request may ask for.
+    """
+
+    def __init__(self, session: Session, models: Iterable[type[TSModel]] = (), limits: Limits | None = None) -> None:
+        self.session = session
+        self.models = {model.__name__: model for model in models}
+        self.limits = limits or Limits()
+        self.name = session.name.partition("?")[0]
+        store = session.backend
+        self._store = store if isinstance(store, EmbeddedStore) else None
+        self._catalogue: Catalogue | None = None
+        self._position = _Position(0)
+        self._looked = 0.0
+        self._epoch = 0
+        self._kept: OrderedDict[tuple[Key, str, str, bool], _Kept] = OrderedDict()
+        self._locks: dict[object, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    @property
+    def is_server(self) -> bool:
+        """Whether records are elsewhere, so that nothing is known without reading."""
+        return self._store is None
+
+    def close(self) -> None:
+        """Closes the session."""
+        self.session.close()
+
+    # Models
+
+    def model(self, name: str | None, series: Iterable[Key] = ()) -> type[TSModel]:
+        """The model of that name; without one the first that fits some series, and `Record` where there is none.
+
+        Raises:
+            Refused: when there is no model of that name.
+        """
+        if name is not None:
+            found = self.models.get(name)
+            if found is None:
+                raise Refused(
+                    f"there is no model {name!r}{did_you_mean(name, self.models)}",
+                    "model",
+                    f"name one of {', '.join(self.models)}"
+                    if self.models
+                    else "start `tsmodel ui` with --model, or leave it out",
+                )
+            return found
+        wanted = list(series)
+        for each in self.models.values():
+            if all(_is_of(each, key) for key in wanted):
+                return each
+        return Record
+
+    # Series
+
+    def catalogue(self, stop: Stop) -> Catalogue:
+        """All series of a file, or of the last day on a server; kept up with what is put."""
+        with self._locked("catalogue", stop):
+            if self._catalogue is None or time.monotonic() - self._looked >= LOOK:
+                self._look(stop)
+                self._looked = time.monotonic()
+            assert self._catalogue is not None
+            return self._catalogue
+
+    def found_between(self, start: int, end: int, budget: Budget, stop: Stop) -> Catalogue:
+        """The series that have records in a half-open range of cap, counted there."""
+        box = KeyRange.of(cap=(start, end))
+        found, is_whole = self._series_in(box, stop, budget)
+        return Catalogue(found, start, end, is_whole, 0)
+
+    def span_of(self, keys: Iterable[Key], stop: Stop) -> tuple[int, int]:
+        """The range of cap that a request without one means: all of some series, or of everything when none is named. On a
+        server the last day."""
+        catalogue = self.catalogue(stop)
+        entries = [catalogue.series[key] for key in keys if key in catalogue.series] or list(catalogue.series.values())
+        if self.is_server or not entries:
+            return catalogue.start, catalogue.end
+        return min(each.cap_min for each in entries), max(each.cap_max for each in entries) + 1
+
+    def slice_width(self, keys: Iterable[Key], start: int, end: int, most: int, stop: Stop) -> int:
+        """How long a slice of time may be to hold `most` records, about. A guess."""
+        catalogue = self.catalogue(stop)
+        wanted = list(keys)
+        entries = [catalogue.series[key] for key in wanted if key in catalogue.series]
+        if not wanted:
+            entries = list(catalogue.series.values())
+        rate = sum(each.count / (each.cap_max - each.cap_min + 1) for each in entries)
+        if not rate:
+            return max(1, (end - start) // 16)
+        return max(1, min(end - start, int(most / rate)))
+
+    # Points and windows
+
+    def spec(self, model: type[TSModel], keys: Iterable[Key], on_error: str = "skip") -> QuerySpec[Any]:
+        """What picks the records of some series; of all when none is named."""
+        columns: Any = model
+        spec: QuerySpec[Any] = QuerySpec(model, on_error=on_error)  # type: ignore[arg-type]
+        either: Any = None
+        for cid, mid, moid in keys:
+            one = (columns.cid == cid) & (columns.mid == mid) & (columns.moid == moid)
+            either = one if either is None else either | one
+        return spec if either is None else spec.where(either)
+
+    def points(
+        self,
+        model: type[TSModel],
+        key: Key,
+        info: ColumnInfo | None,
+        start: int,
+        end: int,
+        *,
+        all_versions: bool,
+        budget: Budget,
+        stop: Stop,
+    ) -> Iterator[Points]:
+        """The points of a series, slice by slice."""
+        width = self.slice_width([key], start, end, MOST_POINTS // 2, stop)
+        return points_of(
+            self.session,
+            self.spec(model, [key]),
+            info,
+            start,
+            end,
+            width=width,
+            all_versions=all_versions,
+            budget=budget,
+            stop=stop,
+        )
+
+    def windows(
+        self,
+        model: type[TSModel],
+        key: Key,
+        info: ColumnInfo | None,
+        start: int,
+        end: int,
+        *,
+        every: int,
+        all_versions: bool,
+        budget: Budget,
+        stop: Stop,
+    ) -> Windows:
+        """The windows of a series that overlap a range of time.
+
+        Args:
+            model, key, info: the field of the series; None for the points alone.
+            start, end: half-open range, ns since 2001.
+            every: length of the windows, ns.
+            all_versions: takes all versions of a point, not just the newest.
+            budget, stop: bound it.
+        """
+        start, end = _within_cap(start // every * every, -(-end // every) * every)
+        entry = None if self.is_server else self.catalogue(stop).series.get(key)
+        if entry is not None:
+            overlap = min(end, entry.cap_max + 1) - max(start, entry.cap_min)
+            expected = entry.count * max(0, overlap) / (entry.cap_max - entry.cap_min + 1)
+            if entry.count > MOST_POINTS and expected > MOST_POINTS // 4 and every % self._base(entry) == 0:
+                kept = self._kept_windows(model, key, info, self._base(entry), all_versions, budget, stop)
+                return kept.between(start, end).longer(every)
+            start, end = max(start, entry.cap_min), min(end, entry.cap_max + 1)
+        found = self.points(model, key, info, start, end, all_versions=all_versions, budget=budget, stop=stop)
+        return joined((windows_of(points, every) for points in found), every)
+
+    def every(self, keys: Iterable[Key], start: int, end: int, most: int, stop: Stop) -> int:
+        """One length of windows that suits several series, of which about `most` cover a range of time."""
+        width = max(1, -(-(end - start) // most))
+        entries = [] if self.is_server else [self.catalogue(stop).series.get(key) for key in keys]
+        bases = [self._base(each) for each in entries if each is not None and each.count > MOST_POINTS]
+        common = math.lcm(*(base for base in bases if base <= width))
+        return fitting(start, end, most, common if common > 1 else 0)
+
+    @staticmethod
+    def _base(entry: Series) -> int:
+        return nice((entry.cap_max - entry.cap_min + 1) * _PER_WINDOW / entry.count)
+
+    def _kept_windows(
+        self,
+        model: type[TSModel],
+        key: Key,
+        info: ColumnInfo | None,
+        base: int,
+        all_versions: bool,
+        budget: Budget,
+        stop: Stop,
+    ) -> Windows:
+        name = (key, model.__name__, "" if info is None else info.name, all_versions)
+        with self._locked(name, stop):
+            epoch, position = self._epoch, self._position
+            kept = self._kept.get(name)
+            if kept is None or kept.epoch != epoch or kept.windows.every != base:
+                whole = self._read_windows(model, key, info, None, base, all_versions, budget, stop)
+                kept = _Kept(whole, epoch, position)
+            elif kept.position != position:
+                dirty = self._dirty(key, kept.position.acq, position.acq, stop)
+                if dirty is not None:
+                    start, end = dirty[0] // base * base, (dirty[1] // base + 1) * base
+                    fresh = self._read_windows(model, key, info, (start, end), base, all_versions, budget, stop)
+                    kept.windows = kept.windows.replaced(start, end, fresh)
+                kept.position = position
+            with self._guard:
+                self._kept[name] = kept
+                self._kept.move_to_end(name)
+                while len(self._kept) > 1 and sum(each.windows.nbytes for each in self._kept.values()) > _KEPT_BYTES:
+                    self._kept.popitem(last=False)
+            return kept.windows
+
+    def _read_windows(
+        self,
+        model: type[TSModel],
+        key: Key,
+        info: ColumnInfo | None,
+        between: tuple[int, int] | None,
+        base: int,
+        all_versions: bool,
+        budget: Budget,
+        stop: Stop,
+    ) -> Windows:
+        start, end = _within_cap(*(between or self.span_of([key], stop)))
+        points = self.points(model, key, info, start, end, all_versions=all_versions, budget=budget, stop=stop)
+        return joined((windows_of(each, base) for each in points), base)
+
+    def _dirty(self, key: Key, low: int, high: int, stop: Stop) -> tuple[int, int] | None:
+        """The least and the greatest cap of what a series was given meanwhile; None for nothing."""
+        if low >= high:
+            return None
+        found, _ = self._series_in(_box(key, acq=(low, high)), stop)
+        entry = found.get(key)
+        return None if entry is None else (entry.cap_min, entry.cap_max)
+
+    # What was seen
+
+    def _look(self, stop: Stop) -> None:
+        position = self._now()
+        known = self._catalogue
+        if known is not None and position == self._position and not (self.is_server and _is_old(known)):
+            return
+        if known is not None and self._only_grew(position) and not self.is_server and known.is_whole:
+            found, _ = self._series_in(KeyRange.of(acq=(self._position.acq, position.acq)), stop)
+            self._catalogue = attrs.evolve(known, series=_united(known.series, found))
+        else:
+            start, end = self._listed()
+            box = KeyRange.of(cap=(start, end), acq=(LIMITS["acq"].least, position.acq))
+            if self._store is not None:  # what came with an acq of its own may be ahead of what was given
+                box = KeyRange.of(cap=(start, end))
+            found, is_whole = self._series_in(box, stop, Budget(self.limits.records) if self.is_server else None)
+            if self._store is not None and self._now() != position:
+                position = _Position(position.acq, -1, -1)  # it was written to meanwhile: next time it is made anew
+            self._epoch += 1
+            self._catalogue = Catalogue(found, start, end, is_whole, self._epoch)
+        self._position = position
+
+    def _listed(self) -> tuple[int, int]:
+        if self.is_server:
+            now = now_ns()
+            return now - DAY, now + DAY // 24
+        return LIMITS["cap"].least, LIMITS["cap"].bound
+
+    def _now(self) -> _Position:
+        if self._store is None:
+            return _Position(self.session.backend.last_acq(KeyRange()))
+        with self._store.engine.reading() as snapshot:
+            return _Position(snapshot.last_acq() + 1, snapshot.next_put, snapshot.next_removal)
+
+    def _only_grew(self, position: _Position) -> bool:
+        """Whether all that changed since is records whose acq was given by the target since."""
+        before = self._position
+        if self._store is None or position.removals != before.removals or before.puts < 0:
+            return False
+        # An acq that a put brought with it may lie anywhere.
+        return not any(
+            put.keeps_acq and (put.number >= before.puts or put.acq_max >= before.acq) for put in self._store.puts()
+        )
+
+    def _series_in(self, box: KeyRange, stop: Stop, budget: Budget | None = None) -> tuple[dict[Key, Series], bool]:
+        """The series of a box, and whether that is all of them: what takes too long is broken off."""
+        if box.is_empty:
+            return {}, True
+        everything: Any = _Everything()
+        counted = SeriesFound(everything)
+        until, is_whole, read = time.monotonic() + _LISTED_SECONDS, True, 0
+        with self.session.backend.scan(box) as scan:
+            for chunk in scan:
+                stop.check()
+                counted.feed(chunk)
+                read += len(chunk)
+                if time.monotonic() > until or (budget is not None and read > budget.most):
+                    is_whole = False
+                    break
+        return {(each.cid, each.mid, each.moid): each for each in counted.result()}, is_whole
+
+    @contextmanager
+    def _locked(self, name: object, stop: Stop) -> Iterator[None]:
+        """Holds a lock of that name; who is not waited for any more does not wait."""
+        with self._guard:
+            lock = self._locks.setdefault(name, threading.Lock())
+        while not lock.acquire(timeout=0.1):
+            stop.check()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+class _Everything:
+    """Stands for a selection that picks all records and looks at nothing but their keys."""
+
+    full = False
+
+    def of(self, chunk: Chunk, *, keys_only: bool) -> Any:
+        assert keys_only
+        return chunk.keys()
+
+
+def is_drawn(info: ColumnInfo) -> bool:
+    """Whether a column is something to draw: an amount, or yes and no."""
+    codec = info.codec.present
+    return not info.is_key and codec.number is not None and (codec.is_amount or codec.number.kind == "bool")
+
+
+def _is_of(model: type[TSModel], key: Key) -> bool:
+    fixed = schema_of(model).fixed
+    return all(fixed.get(name, value) == value for name, value in zip(("cid", "mid", "moid"), key, strict=True))
+
+
+def _box(key: Key, **intervals: tuple[int, int]) -> KeyRange:
+    cid, mid, moid = key
+    return KeyRange.of(cid=(cid, cid + 1), mid=(mid, mid + 1), moid=(moid, moid + 1), **intervals)
+
+
+def _within_cap(start: int, end: int) -> tuple[int, int]:
+    return max(start, LIMITS["cap"].least), min(end, LIMITS["cap"].bound)
+
+
+def _is_old(catalogue: Catalogue) -> bool:
+    """Whether it was made of a day that has moved on by more than ten minutes."""
+    return now_ns() > catalogue.end - DAY // 24 + 600 * 10**9
+
+
+def _united(known: dict[Key, Series], found: dict[Key, Series]) -> dict[Key, Series]:
+    if not found:
+        return known
+    made = dict(known)
+    for key, each in found.items():
+        old = made.get(key)
+        made[key] = (
+            each
+            if old is None
+            else Series(*key, old.count + each.count, min(old.cap_min, each.cap_min), max(old.cap_max, each.cap_max))
+        )
+    return made if len(made) == len(known) else dict(sorted(made.items()))

@@ -1,0 +1,24 @@
+// Following new records: one connection, which the browser mends by itself.
+
+import { url } from "./api.js";
+
+let source = null;
+
+/** Follows some series until it is told to stop; `told` gets what is new, `failed` a fault. */
+export function follow(picked, told, failed) {
+  stop();
+  source = new EventSource(url("/api/follow", picked));
+  source.addEventListener("new", (event) => told(JSON.parse(event.data)));
+  source.addEventListener("trouble", (event) => {
+    stop();
+    failed(JSON.parse(event.data).error);
+  });
+  source.addEventListener("begin", () => document.body.classList.remove("lost"));
+  source.addEventListener("error", () => document.body.classList.add("lost"));
+}
+
+export function stop() {
+  source?.close();
+  source = null;
+  document.body.classList.remove("lost");
+}

@@ -1,0 +1,198 @@
+"""Windows of time for charts: least, greatest and mean value of what falls on a pixel, so that every spike stays.
+
+Rules kept here:
+
+* Windows begin at multiples of their length since 2001. A range is widened to whole windows, so what a window says does not
+  depend on where the chart begins.
+* A window without points does not appear.
+* A point is a window of its own, and windows join to longer ones: one function does both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.web.reading import Points
+from tsmodel.wire.sorting import run_starts
+
+__all__ = ["LADDER", "Windows", "fitting", "joined", "nice", "windows_of"]
+
+Array = npt.NDArray[Any]
+
+_SECOND: Final = 10**9
+_MINUTE: Final = 60 * _SECOND
+_HOUR: Final = 60 * _MINUTE
+_DAY: Final = 24 * _HOUR
+LADDER: Final[tuple[int, ...]] = (
+    *(digit * 10**power for power in range(9) for digit in (1, 2, 5)),
+    *(count * unit for unit in (_SECOND, _MINUTE) for count in (1, 2, 5, 10, 15, 30)),
+    *(count * _HOUR for count in (1, 2, 3, 6, 12)),
+    *(count * _DAY for count in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)),
+)
+"""Lengths of windows that people think in, ns."""
+
+
+@attrs.frozen
+class Windows:
+    """Windows of one series, sorted; arrays of shape (n,).
+
+    Attributes:
+        every: their length, ns.
+        number: which multiple of it each begins at.
+        points: how many points it has.
+        records: how many records, older versions included.
+        first_cap, last_cap: time of its first and last point.
+        count: how many of its values are there, and are not NaN. Where it is 0 what follows means nothing.
+        total: sum of the values, as floats.
+        least, greatest, first, last: of the values, as they are stored. None when no field was asked for.
+    """
+
+    every: int
+    number: Array
+    points: Array
+    records: Array
+    first_cap: Array
+    last_cap: Array
+    count: Array
+    total: Array
+    least: Array | None = None
+    greatest: Array | None = None
+    first: Array | None = None
+    last: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    @property
+    def nbytes(self) -> int:
+        """What they take of memory."""
+        return sum(each.nbytes for each in attrs.astuple(self, recurse=False) if isinstance(each, np.ndarray))
+
+    def between(self, start: int, end: int) -> Windows:
+        """Those that overlap a half-open range of time, ns since 2001."""
+        low, high = np.searchsorted(self.number, [start // self.every, -(-end // self.every)])
+        return self._taken(slice(int(low), int(high)))
+
+    def longer(self, every: int) -> Windows:
+        """The same in windows of a multiple of their length."""
+        assert every % self.every == 0
+        factor = every // self.every
+        return self if factor == 1 else _joined(attrs.evolve(self, every=every, number=self.number // factor))
+
+    def replaced(self, start: int, end: int, by: Windows) -> Windows:
+        """The same with others in place of those that overlap a half-open range of time."""
+        low, high = np.searchsorted(self.number, [start // self.every, -(-end // self.every)])
+        return concatenated([self._taken(slice(0, int(low))), by, self._taken(slice(int(high), None))])
+
+    def _taken(self, picked: Any) -> Windows:
+        arrays: dict[str, Any] = {
+            name: value[picked]
+            for name, value in attrs.asdict(self, recurse=False).items()
+            if isinstance(value, np.ndarray)
+        }
+        return attrs.evolve(self, **arrays)
+
+
+def windows_of(points: Points, every: int) -> Windows:
+    """The windows that points fall into."""
+    ones = np.ones(len(points.cap), np.int64)
+    values = points.values
+    count = ones if points.valid is None else points.valid.astype(np.int64)
+    if values is None:
+        count, total = np.zeros(len(ones), np.int64), np.zeros(len(ones))
+    else:
+        total = values.astype(np.float64)
+        if points.valid is not None:
+            total[~points.valid] = 0.0
+    return _joined(
+        Windows(every, points.cap // every, ones, points.versions, points.cap, points.cap, count, total, *(4 * [values]))
+    )
+
+
+def concatenated(parts: Iterable[Windows]) -> Windows:
+    """Windows of one length that follow one another, as one; those that several parts have a share in are joined."""
+    listed = list(parts)
+    whole: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in listed])
+        for name, value in attrs.asdict(listed[0], recurse=False).items()
+        if isinstance(value, np.ndarray) and all(getattr(part, name) is not None for part in listed)
+    }
+    return _joined(attrs.evolve(listed[0], **whole))
+
+
+def joined(parts: Iterable[Windows], every: int) -> Windows:
+    """As `concatenated`; no windows when there are no parts."""
+    listed = [part for part in parts if len(part)]
+    if listed:
+        return concatenated(listed)
+    none = np.empty(0, np.int64)
+    return Windows(every, none, none, none, none, none, none, np.empty(0))
+
+
+def nice(width: float) -> int:
+    """The least length of the ladder that is not below `width` ns; whole days beyond it."""
+    for each in LADDER:
+        if each >= width:
+            return each
+    return -(-int(width) // _DAY) * _DAY
+
+
+def fitting(start: int, end: int, most: int, base: int = 0) -> int:
+    """The length of windows that cover a range with at most `most` of them, about: a multiple of `base`, or a nice one."""
+    width = max(1, -(-(end - start) // max(1, most)))
+    return max(1, -(-width // base)) * base if base else nice(width)
+
+
+def _joined(whole: Windows) -> Windows:
+    """Neighbours with one number as one window."""
+    starts = run_starts([whole.number])
+    if len(starts) == len(whole.number):
+        return whole
+    ends = np.append(starts[1:], len(whole.number)) - 1
+
+    def total(values: Array) -> Array:
+        return np.add.reduceat(values, starts)
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        made = attrs.evolve(
+            whole,
+            number=whole.number[starts],
+            points=total(whole.points),
+            records=total(whole.records),
+            first_cap=whole.first_cap[starts],
+            last_cap=whole.last_cap[ends],
+            count=total(whole.count),
+            total=total(whole.total),
+        )
+        if whole.least is None or whole.greatest is None or whole.first is None or whole.last is None:
+            return made
+        least, greatest, first, last = whole.least, whole.greatest, starts, ends
+        has = whole.count > 0
+        if not has.all():
+            low, high = _limits(least.dtype)
+            least, greatest = np.where(has, least, high), np.where(has, greatest, low)
+            places = np.arange(len(has))
+            first = np.minimum.reduceat(np.where(has, places, len(has) - 1), starts)
+            last = np.maximum.reduceat(np.where(has, places, 0), starts)
+        return attrs.evolve(
+            made,
+            least=np.minimum.reduceat(least, starts),
+            greatest=np.maximum.reduceat(greatest, starts),
+            first=whole.first[first],
+            last=whole.last[last],
+        )
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """What is not above, and not below, any value."""
+    if dtype.kind == "b":
+        return np.bool_(False), np.bool_(True)
+    if dtype.kind == "f":
+        return dtype.type(-np.inf), dtype.type(np.inf)
+    limits = np.iinfo(dtype)
+    return dtype.type(limits.min), dtype.type(limits.max)
