@@ -1,4 +1,4 @@
-"""Links between pages lead to files that there are, and to their sections: what the site's builder would say, but at once."""
+"""Links between pages lead to files that there are, and to their sections, as the builder of the site would say, too."""
 
 from __future__ import annotations
 
