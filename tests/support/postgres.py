@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
@@ -19,7 +20,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,20 @@ class Server:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait()
             self._process = None
+
+    def kill_backend(self, chance: random.Random) -> None:
+        """Kills the process that serves some connection of tsmodel, after which the server ends all others too."""
+        import psycopg
+
+        query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'tsmodel'"
+        try:
+            with psycopg.connect(self.url, autocommit=True) as connection:
+                found = [pid for (pid,) in connection.execute(query)]
+        except psycopg.OperationalError:
+            found = []
+        if found:
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(found), signal.SIGKILL)
 
     def close(self) -> None:
         """Ends it, and removes what it stored."""
