@@ -8,6 +8,7 @@ them, and compaction. Followers read what is new, and write down how far they ca
 and again one process is killed, or the process that serves a connection, or the server, and started again. At the end
 everything that was acknowledged must be there, once, whole, and seen once by each follower; and the store must verify.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -183,8 +184,9 @@ class Crowd:
 
     def check_alive(self) -> None:
         """Makes sure that no process ended by itself."""
-        for pid in self._running:
+        for pid in list(self._running):
             if os.waitpid(pid, os.WNOHANG)[0]:
+                del self._running[pid]
                 raise AssertionError((self._directory / "errors").read_text())
 
     def quiet(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.batches import batches, scanned
 from support.forks import in_child
-from support.postgres import database, needed, server
+from support.postgres import Server, database, needed, server
 from support.proxy import Cut, proxied
 
 from tsmodel import Int32, Retry, TSModel, connect
@@ -288,6 +288,28 @@ def test_connections_that_were_lost_meanwhile(url: str) -> None:
         put(store, 2)
         server().execute(end)
         assert mids(store) == [1, 2]
+
+
+def test_a_server_that_died_gives_numbers_again(url: str) -> None:
+    """It remembers a sequence only as far as transactions were committed."""
+    own = Server()
+    try:
+        with closing(open_backend(own.url)) as store, closing(open_backend(own.url)) as other:
+            put(store, 1)
+            for number in (2, 3):
+                with pytest.raises(RuntimeError), other.engine.preparing() as transaction:  # type: ignore[attr-defined]
+                    for _ in range(40):
+                        other.engine.next_number(transaction.tables)  # type: ignore[attr-defined]
+                    raise RuntimeError
+                own.kill()
+                own.start()
+                put(store, number * 10)
+                for at in range(40):
+                    put(other, number * 100 + at)
+                put(store, number * 10 + 1)
+            assert len(scanned(store)) == 3 * 85
+    finally:
+        own.close()
 
 
 @pytest.mark.parametrize("is_committed", [True, False])
