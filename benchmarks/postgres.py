@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.data import Reading
-from benchmarks.harness import Result, compared, race
+from benchmarks.harness import Result, compared, race, seconds
 from tsmodel import Session, connect
 
 __all__ = ["measure", "work"]
@@ -137,27 +137,27 @@ def measure(size: int) -> list[Result]:
         times: dict[str, list[float]] = {"ours": [], "rows": [], "file": []}
         for _ in range(3):
             fresh()
-            for name, work in (
-                ("rows", lambda: store_rows(rows, "bench_rows", batches)),
-                ("ours", lambda: _stored(target, batches)),
-                ("file", lambda: _stored(str(file), batches)),
-            ):
-                start = time.perf_counter()
-                work()
-                times[name].append(time.perf_counter() - start)
+            contestants: dict[str, Callable[[], object]] = {
+                "rows": lambda: store_rows(rows, "bench_rows", batches),
+                "ours": lambda: _stored(target, batches),
+                "file": lambda: _stored(str(file), batches),
+            }
+            for name, contestant in contestants.items():
+                times[name].append(seconds(contestant))
         rate = f"{count / median(times['ours']) / 1e6:.2f} M records/s"
         found = [
             compared("PostgreSQL: ingest of columns, rows", times, "ours", "rows", 5, f"{rate}; peer: COPY BINARY"),
             compared("PostgreSQL: ingest of columns, our file", times, "ours", "file", 0.5, "peer: the embedded file"),
         ]
         rows.execute("VACUUM ANALYZE bench_rows")
-        with connect(target, cache_bytes=0) as session, connect(file, cache_bytes=0) as own:
+        with connect(target, cache_bytes=0) as session, connect(file, cache_bytes=0) as own, connect(target) as cached:
             asked: Any = session.query(Reading)
             scans = race(
                 {
                     "ours": asked.to_arrow,
                     "rows": lambda: read_rows(rows, "bench_rows"),
                     "file": own.query(Reading).to_arrow,
+                    "cached": cached.query(Reading).to_arrow,
                 },
                 rounds=3,
             )
@@ -165,17 +165,22 @@ def measure(size: int) -> list[Result]:
             rate = f"{count / median(scans['ours']) / 1e6:.2f} M records/s"
             found += [
                 compared("PostgreSQL: scan to Arrow, rows", scans, "ours", "rows", 30, f"{rate}; peer: COPY BINARY"),
+                compared("PostgreSQL: scan to Arrow again, rows", scans, "cached", "rows", 30, "cached by us"),
                 compared("PostgreSQL: scan to Arrow, our file", scans, "ours", "file", 0.5, "nothing cached by us"),
             ]
             chosen = random.Random(1)
             series = race(
                 {
                     "ours": lambda: session.query(Reading).cid(1).mid(chosen.randrange(METERS)).to_arrow(),
+                    "cached": lambda: cached.query(Reading).cid(1).mid(chosen.randrange(METERS)).to_arrow(),
                     "rows": lambda: read_rows(rows, "bench_rows", f"WHERE cid = 1 AND mid = {chosen.randrange(METERS)}"),
                 },
                 rounds=3,
             )
-            found.append(compared("PostgreSQL: one series, rows", series, "ours", "rows", 3, "nothing cached by us"))
+            found += [
+                compared("PostgreSQL: one series, rows", series, "ours", "rows", 3, "nothing cached by us"),
+                compared("PostgreSQL: one series again, rows", series, "cached", "rows", 3, "cached by us"),
+            ]
         names = ("state", "runs", "gone", "blocks", "puts", "removals")
         ours, theirs = (
             sum(rows.execute("SELECT pg_total_relation_size(%s::regclass)", (name,)).fetchone()[0] for name in some) / count
@@ -196,10 +201,10 @@ def _stored(target: str, batches: list[Columns]) -> None:
 
 def _writers(target: str, fresh: Any, size: int) -> Result:
     """What several processes store together, against one."""
-    seconds: dict[int, list[float]] = {1: [], WRITERS: []}
+    taken: dict[int, list[float]] = {1: [], WRITERS: []}
     each = max(1, size // BATCH // WRITERS)
     for _ in range(3):
-        for number in seconds:
+        for number in taken:
             fresh()
             connect(target).close()
             command = [sys.executable, "-m", "benchmarks.postgres", target, str(each * WRITERS // number)]
@@ -215,16 +220,18 @@ def _writers(target: str, fresh: Any, size: int) -> Result:
                 one.stdin.close()
             for one in started:
                 assert one.wait() == 0
-            seconds[number].append(time.perf_counter() - start)
+            taken[number].append(time.perf_counter() - start)
     total = each * WRITERS * BATCH
-    note = f"{total / median(seconds[WRITERS]) / 1e6:.2f} M records/s"
-    times = {"ours": seconds[WRITERS], "one": seconds[1]}
+    note = f"{total / median(taken[WRITERS]) / 1e6:.2f} M records/s"
+    times = {"ours": taken[WRITERS], "one": taken[1]}
     return compared(f"PostgreSQL: {WRITERS} writers, one", times, "ours", "one", 0.9, note)
 
 
 def work(target: str, count: int, cid: int) -> None:
     """One of several writers: stores batches when it is let."""
     batches = [columns(BATCH, first * BATCH) for first in range(count)]
+    with connect("memory:") as session:
+        store(session, [columns(BATCH)])  # what is imported late is there
     with connect(target) as session:
         print("ready", flush=True)
         sys.stdin.read()

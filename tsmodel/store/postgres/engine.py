@@ -454,8 +454,7 @@ class PostgresEngine:
             try:
                 if connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (name,)).fetchone() is None:
                     connection.execute(f"CREATE SCHEMA {self._schema.quoted}")
-                for statement in self._schema.creating():
-                    connection.execute(statement)
+                connection.execute("; ".join(self._schema.creating()))
             except self._psycopg.errors.InsufficientPrivilege as error:
                 raise StoreError(
                     f"{self.path} has no tables of tsmodel, and this user may not create them ({_said(error)}): have "
