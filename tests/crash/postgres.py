@@ -32,7 +32,7 @@ if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from support.batches import batches, scanned
-from support.postgres import Server
+from support.postgres import Server, ended_with_parent
 
 from tsmodel import Int32, Retry, TSModel, connect
 from tsmodel.errors import StoreInDoubtError, StoreUnreachableError
@@ -228,6 +228,7 @@ class Crowd:
             work = lambda: follow(self._url, Said(path), max(last, default=-(2**62)))  # noqa: E731
         pid = os.fork()
         if not pid:
+            ended_with_parent(signal.SIGKILL)
             try:
                 work()
             except BaseException:  # noqa: BLE001

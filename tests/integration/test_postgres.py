@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from support.proxy import Cut, proxied
 from tsmodel import Int32, Retry, TSModel, connect
 from tsmodel.cli import main
 from tsmodel.errors import (
+    CheckpointError,
     MissingLibraryError,
     PoolTimeoutError,
     SessionError,
@@ -486,6 +488,15 @@ def test_commands(url: str, arguments: list[str], expected: str, capsys: pytest.
     said = "".join(capsys.readouterr())
     assert expected in said
     assert "geheim" not in said
+
+
+def test_checkpoints_know_the_schema(url: str, tmp_path: Path) -> None:
+    with database() as other, connect(url) as one, connect(other) as two, connect("memory:") as target:
+        one.add(Reading(cid=1, mid=1, cap=1, counter=1))
+        one.flush()
+        assert one.copy(KeyRange(), to=target, checkpoint=tmp_path / "copy").records == 1
+        with pytest.raises(CheckpointError, match="schema="):
+            two.copy(KeyRange(), to=target, checkpoint=tmp_path / "copy")
 
 
 def test_commands_that_are_for_files(url: str, capsys: pytest.CaptureFixture[str]) -> None:

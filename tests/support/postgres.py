@@ -7,6 +7,7 @@ processes, not of machines.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import importlib.util
 import os
 import random
@@ -22,6 +23,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from ctypes.util import find_library
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +82,14 @@ class Server:
         options = [each for setting in settings for each in ("-c", setting)]
         command = [self._bin / "postgres", "-D", self._data, "-h", "127.0.0.1", "-p", str(self.port), *options]
         with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._directory, **self._user)
+            self._process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                cwd=self._directory,
+                preexec_fn=partial(ended_with_parent, signal.SIGQUIT),
+                **self._user,
+            )
         until = time.monotonic() + STARTING
         while not self.answers():
             if self._process.poll() is not None or time.monotonic() > until:
@@ -152,6 +161,13 @@ class Server:
         for path in (self._directory, self._data):
             os.chown(path, user.pw_uid, user.pw_gid)
         return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def ended_with_parent(number: int) -> None:
+    """Has this process sent a signal when the one that started it ends, however that comes about."""
+    if sys.platform == "linux":
+        prctl = ctypes.CDLL(None).prctl
+        prctl(1, number)  # PR_SET_PDEATHSIG
 
 
 def _free_port() -> int:

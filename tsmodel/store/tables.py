@@ -462,11 +462,14 @@ class Transaction(Snapshot):
             removals_digest=self._removals_digest,
         )
 
-    def changed_table(self) -> Table:
-        """The directories that are there after all that."""
-        if self._removed or self._added:
-            return self.table.changed(set(self._removed), self._added)
-        return self.table
+    def changed_table(self, table: Table | None = None) -> Table:
+        """The directories that are there after all that.
+
+        Args:
+            table: those that were there before; None for those that were read.
+        """
+        before = self.table if table is None else table
+        return before.changed(set(self._removed), self._added) if self._removed or self._added else before
 
 
 def _present(data: bytes | None, number: int) -> bytes:

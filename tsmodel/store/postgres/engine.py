@@ -401,9 +401,10 @@ class PostgresEngine:
         return table
 
     def _keep_table(self, transaction: PostgresTransaction) -> None:
-        """Keeps what is known of the runs after a transaction, where it knew them all."""
-        if transaction.knows_table or self._generation == transaction.generation - 1:
-            self._kept(transaction.changed_table(), transaction.changed_state())
+        """Keeps what is known of the runs after a transaction, where all are known."""
+        table = None if transaction.knows_table else self._table
+        if table is None or table.matches(transaction.state):
+            self._kept(transaction.changed_table(table), transaction.changed_state())
 
     def _open(self) -> None:
         """Makes sure that there are tables of this version, or creates them."""
