@@ -404,6 +404,8 @@ class EmbeddedStore:
     def _merging(self, old: Sequence[Run], blocks: Sequence[Block]) -> list[Run]:
         """The runs to merge a new one with."""
         policy = self._policy
+        if len(old) + 1 < policy.fan_in:
+            return []
         new = tuple(sum(map(attrgetter(name), blocks)) for name in ("size", "count", "series"))
         measured = [(run.size, run.count, run.series) for run in old] + [new]
         left = {at for at, each in enumerate(measured) if policy.is_dense(*each) or (at < len(old) and old[at].level)}

@@ -227,7 +227,7 @@ class Snapshot:
         return checked_block(run, at, self.stored(run, at))
 
     def runs(self, cid: int) -> list[Run]:
-        return [Run(cid, run.number, run.rank, run.count, run.series, run.level) for run in self.table.of_cid(cid)]
+        return [run.described for run in self.table.of_cid(cid)]
 
     def load(self, run: Run) -> list[Block]:
         directory = self.table.runs[run.number]
