@@ -145,7 +145,7 @@ def _environment() -> Environment:
 
 
 def _template(name: str) -> str:
-    return files("tsmodel.codegen").joinpath("templates", name).read_text(encoding="utf-8")
+    return (files("tsmodel.codegen") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _marked(value: Any) -> Any:
