@@ -100,7 +100,11 @@ class Execution(Generic[M]):
         """Feeds a sink until it has enough, for its result."""
         selection = self.selection(limit)
         sink = make(selection)
-        yield from self._read(self.boxes(), selection, sink)
+        if self.spec.in_memory:
+            yield from self._read(self.boxes(), selection, sink)
+        else:
+            yield from fetched(self.boxes(), selection.stats, partial(_feed, sink, selection.stats))
+        selection.stats.tick()
         return sink.result()
 
     def streaming(self, make: Make[Any], regrouping: Regrouping | None = None) -> Work[None]:
@@ -152,11 +156,13 @@ class Execution(Generic[M]):
     def _streamed(
         self, boxes: tuple[KeyRange, ...], selection: Selection[M], sink: Sink[Any], regrouping: Regrouping | None
     ) -> Work[None]:
-        if regrouping is None:
-            yield from self._read(boxes, selection, sink, sink.result)
-            return
-        yield from self._read(boxes, selection, sink, lambda: list(regrouping.take(sink.result())))
-        yield Emit(list(regrouping.rest()))
+        given = sink.result if regrouping is None else lambda: list(regrouping.take(sink.result()))
+        if self.spec.in_memory:
+            yield from self._read(boxes, selection, sink, given)
+        else:
+            yield from fetched(boxes, selection.stats, partial(_feed, sink, selection.stats), given)
+        if regrouping is not None:
+            yield Emit(list(regrouping.rest()))
 
     def _read(
         self,
@@ -165,12 +171,8 @@ class Execution(Generic[M]):
         sink: Sink[Any],
         emitted: Callable[[], object] | None = None,
     ) -> Work[None]:
-        """Feeds a sink with the chunks of key ranges, after they have gone through the spec's collectors."""
+        """Feeds a sink with what is left of the chunks after they have gone through the spec's collectors."""
         stats = selection.stats
-        if not self.spec.in_memory:
-            yield from fetched(boxes, stats, partial(_feed, sink, stats), emitted)
-            stats.tick()
-            return
         first, *others = collectors(selection)
         yield from fetched(boxes, stats, partial(_feed, first, stats))
         with closing(through(first.result(), others, stats)) as chunks:
@@ -180,7 +182,6 @@ class Execution(Generic[M]):
                     yield Emit(emitted())
                 if is_enough:
                     break
-        stats.tick()
 
 
 class Executor(Execution[M]):
@@ -191,7 +192,7 @@ class Executor(Execution[M]):
     @property
     def reading(self) -> Source:
         """See `Execution.reading`."""
-        source: Source = self.source or current(self.spec.model.__name__)
+        source: Source = self.source or current(self.spec.model)
         return source
 
     def run(self, work: Work[R]) -> R:

@@ -88,6 +88,8 @@ class QuerySpec(Generic[M]):
     @property
     def in_memory(self) -> str:
         """What is done in memory with all records that were read, as text; empty when records are given as they come."""
+        if self.versions == "all" and not self.per_series and not self.order:
+            return ""
         parts = ["newest versions"] if self.versions == "latest" else []
         parts += [f"{self.per_series} of each series"] if self.per_series else []
         parts += [f"sorted in memory by {', '.join(map(str, self.order))}"] if self.order else []

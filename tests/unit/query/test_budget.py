@@ -65,7 +65,7 @@ def emitted(stats: RunStats) -> Work[None]:
 
 
 def fetched_async(backend: AsyncBackend) -> AsyncGenerator[Chunk, None]:
-    return stream_async(emitted(RunStats()), OnAsyncBackend(lambda: backend))  # type: ignore[arg-type, return-value]
+    return stream_async(emitted(RunStats()), OnAsyncBackend(backend))  # type: ignore[arg-type, return-value]
 
 
 async def count(backend: AsyncBackend) -> int:
@@ -155,7 +155,7 @@ def test_threads_that_cannot_be_started(most: int, monkeypatch: pytest.MonkeyPat
     backend = Backend()
     monkeypatch.setattr(threading.Thread, "start", limited)
     stats = RunStats()
-    assert drained(stream(emitted(stats), OnBackend(lambda: backend))) == 60  # type: ignore[arg-type]
+    assert drained(stream(emitted(stats), OnBackend(backend))) == 60  # type: ignore[arg-type]
     assert stats.ranges == len(BOXES)
     assert started == min(most, SPARE + 1)
     for thread in threading.enumerate():
@@ -182,7 +182,7 @@ def test_an_interruption_while_threads_are_started(at: int, does_run: bool, monk
     backend = Backend()
     monkeypatch.setattr(threading.Thread, "start", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        drained(stream(emitted(RunStats()), OnBackend(lambda: backend)))  # type: ignore[arg-type]
+        drained(stream(emitted(RunStats()), OnBackend(backend)))  # type: ignore[arg-type]
     for thread in threads:
         thread.join(20)
     assert backend.free == SPARE
