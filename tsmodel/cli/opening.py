@@ -22,7 +22,7 @@ from tsmodel.model.meta import schema_of
 from tsmodel.query import Query
 from tsmodel.query.grids import zone_of
 from tsmodel.session import Session, connect
-from tsmodel.session.target import StoreFile, parse
+from tsmodel.session.target import Database, StoreFile, parse
 
 __all__ = ["file_of", "note_for", "query_of", "reading", "writing", "zone"]
 
@@ -34,6 +34,8 @@ def reading(target: str | None) -> Session:
         StoreError: when there is no such file.
     """
     parsed = parse(target)
+    if isinstance(parsed, Database):
+        return connect(target, read_only=True)
     if not isinstance(parsed, StoreFile) or parsed.path is None:
         return connect(target)
     _must_exist(parsed.path)
@@ -50,10 +52,11 @@ def reading(target: str | None) -> Session:
 def writing(target: str | None, *, create: bool, **options: Any) -> Session:
     """A session that writes; `create` says whether a file that does not exist is created."""
     parsed = parse(target)
-    if isinstance(parsed, StoreFile) and parsed.path is not None:
+    if isinstance(parsed, Database) or (isinstance(parsed, StoreFile) and parsed.path is not None):
         if parsed.read_only:
-            raise UsageError(f"{target} says read_only, and this command writes")
-        if not create:
+            name = target if isinstance(parsed, StoreFile) else parsed
+            raise UsageError(f"{name} says read_only, and this command writes")
+        if not create and isinstance(parsed, StoreFile) and parsed.path is not None:
             _must_exist(parsed.path)
         return connect(target, create=create, **options)
     return connect(target, **options)
@@ -67,6 +70,10 @@ def file_of(target: str | None, command: str) -> str:
         StoreError: when there is no such file.
     """
     parsed = parse(target)
+    if isinstance(parsed, Database):
+        raise UsageError(
+            f"{command} is for files; PostgreSQL has its own tools, pg_dump among them, and `tsmodel copy` makes a file"
+        )
     if not isinstance(parsed, StoreFile) or parsed.path is None:
         raise UsageError(
             f"{command} is for files, and {target} is none; `tsmodel copy {target} copy.tsdb` makes a file of it"
@@ -77,7 +84,7 @@ def file_of(target: str | None, command: str) -> str:
 
 def note_for(target: str | None, text: str) -> str | None:
     """A note for what is stored; None where the target keeps none."""
-    return f"tsmodel {text}" if isinstance(parse(target), StoreFile) else None
+    return f"tsmodel {text}" if isinstance(parse(target), (StoreFile, Database)) else None
 
 
 def zone(name: str) -> dt.tzinfo:

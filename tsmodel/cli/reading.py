@@ -35,14 +35,17 @@ def info_(
       tsmodel info readings.tsdb
     """
     from tsmodel.cli.opening import reading
-    from tsmodel.session.target import StoreFile, parse
-    from tsmodel.store.care import info
+    from tsmodel.session.target import Database, StoreFile, parse
+    from tsmodel.store.care import info, info_of
 
     parsed = parse(target)
     if isinstance(parsed, StoreFile) and parsed.path is not None:
         with reading(target):
             pass  # says what is wrong with it in terms of the command line
         found = _of_file(info(parsed.path))
+    elif isinstance(parsed, Database):
+        with reading(target) as session:
+            found = _of_file(info_of(session.remover("info")))
     else:
         found = _of_server(target)
     if as_json:

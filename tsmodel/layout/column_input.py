@@ -21,7 +21,7 @@ from tsmodel.layout.constraints import Constraints
 from tsmodel.layout.fixed_rows import FixedRowCodec
 from tsmodel.layout.message_layout import MessageLayout
 from tsmodel.layout.placing import PRESENT, LayoutField
-from tsmodel.layout.rows import KEY_CODECS, RowCodec
+from tsmodel.layout.row_codecs import KEY_CODECS, RowCodec
 from tsmodel.types.codec import FixedCodec
 from tsmodel.types.field_faults import FieldFault, RowFault
 from tsmodel.wire.chunk import RowChunk

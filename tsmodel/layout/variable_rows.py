@@ -25,7 +25,7 @@ from tsmodel.layout.constraints import Constraints
 from tsmodel.layout.matching import Fit, Mismatch
 from tsmodel.layout.message_layout import MessageLayout
 from tsmodel.layout.placing import Layout, LayoutField, Slot
-from tsmodel.layout.rows import RowCodec
+from tsmodel.layout.row_codecs import RowCodec
 from tsmodel.types.codec import MARKS
 from tsmodel.types.field_faults import UNSUITABLE, FieldFault
 from tsmodel.types.scalars import KEY_SCALARS

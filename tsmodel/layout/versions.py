@@ -25,7 +25,7 @@ from tsmodel.errors import SchemaError
 from tsmodel.keys import KEY_FIELDS, Key
 from tsmodel.layout.matching import Discriminator, Fit, Mismatch, Refusal, split_by
 from tsmodel.layout.placing import packed
-from tsmodel.layout.rows import RowCodec
+from tsmodel.layout.row_codecs import RowCodec
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.scalars import shown
 from tsmodel.wire.chunk import Batch, Chunk, RowChunk, joined, keys_of, parsed
