@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from tsmodel.backend import AsyncBackend, Backend, Spare
+from tsmodel.backend import AsyncBackend, Backend, ScanBudget
 from tsmodel.io.effects import Append, Close, Counts, Emit, Fetch, LastAcq, Next, Open, Removals, Work
 from tsmodel.io.runners import perform, perform_async, run, stream, stream_async
 from tsmodel.keys import KeyRange
@@ -207,8 +207,8 @@ def _emitted_in_turn(todo: deque[KeyRange], counts: Counts) -> Work[None]:
 class _Share:
     """One scan of a backend's scan budget. It is given back once: when that is said, or when nobody holds it."""
 
-    def __init__(self, spare: Spare) -> None:
-        self._spare = spare
+    def __init__(self, budget: ScanBudget) -> None:
+        self._budget = budget
         self._held = [True]
 
     def give_back(self) -> None:
@@ -217,13 +217,13 @@ class _Share:
             self._held.pop()  # one thread succeeds
         except IndexError:
             return
-        self._spare.give_back(1)
+        self._budget.give_back(1)
 
     __del__ = give_back
 
 
-def _taken(spare: Spare, most: int) -> list[_Share]:
-    return [_Share(spare) for _ in range(spare.take(most))]
+def _taken(budget: ScanBudget, most: int) -> list[_Share]:
+    return [_Share(budget) for _ in range(budget.take(most))]
 
 
 def _give_back(shares: list[_Share]) -> None:
@@ -268,7 +268,7 @@ class OnBackend:
             self._scans.remove(effect.scan)
             return effect.scan.close()
         if kind is Fetch:
-            shares = _taken(self._backend.spare, len(effect.boxes) - 1)
+            shares = _taken(self._backend.scan_budget, len(effect.boxes) - 1)
             if not shares:
                 return None
             chunks = _fetched_by_threads(effect, shares, self._another)
@@ -343,7 +343,7 @@ class OnAsyncBackend:
             self._scans.remove(effect.scan)
             return await effect.scan.aclose()
         if kind is Fetch:
-            shares = _taken(self._backend.spare, len(effect.boxes) - 1)
+            shares = _taken(self._backend.scan_budget, len(effect.boxes) - 1)
             if not shares:
                 return None
             chunks = _fetched_by_tasks(effect, shares, self._another)

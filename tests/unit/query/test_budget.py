@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Generator
 import pytest
 from support.batches import batches, rows_in
 
-from tsmodel.backend import Scan, Spare
+from tsmodel.backend import Scan, ScanBudget
 from tsmodel.io.effects import Work
 from tsmodel.io.fetching import OnAsyncBackend, OnBackend, fetched
 from tsmodel.io.runners import AsyncScan, stream, stream_async
@@ -29,7 +29,7 @@ class Backend:
     """Waits a little in each scan: before its chunks, between them, and when it is closed."""
 
     def __init__(self) -> None:
-        self.spare = Spare(SPARE)
+        self.scan_budget = ScanBudget(SPARE)
         self.store = open_store(None)
         self.store.append(batches([(1, mid, 1, n, b"x" * 100) for mid in range(6) for n in range(10)]))
 
@@ -38,8 +38,8 @@ class Backend:
 
     @property
     def free(self) -> int:
-        taken = self.spare.take(100)
-        self.spare.give_back(taken)
+        taken = self.scan_budget.take(100)
+        self.scan_budget.give_back(taken)
         return taken
 
 
