@@ -10,21 +10,25 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+from tsmodel.backend import Backend, Scan
 from tsmodel.cli.failures import UsageError
 from tsmodel.cli.models import model_of
 from tsmodel.cli.ranges import ids, span
 from tsmodel.cli.where import condition
 from tsmodel.errors import StoreCorruptError, StoreError, TSModelError
+from tsmodel.keys import KeyRange
 from tsmodel.model.meta import schema_of
 from tsmodel.query import Query
 from tsmodel.query.grids import zone_of
 from tsmodel.session import Session, connect
 from tsmodel.session.target import Database, StoreFile, parse
+from tsmodel.wire.chunk import Chunk
 
-__all__ = ["file_of", "note_for", "query_of", "reading", "writing", "zone"]
+__all__ = ["Told", "file_of", "note_for", "query_of", "reading", "writing", "zone"]
 
 
 def reading(target: str | None) -> Session:
@@ -148,6 +152,35 @@ def query_of(
     for text in where or []:
         query = query.where(condition(text, kind, clocks))
     return query
+
+
+class Told:
+    """A backend that tells how many records were read from it.
+
+    Args:
+        backend: what is read.
+        told: given their number so far.
+    """
+
+    def __init__(self, backend: Backend, told: Callable[[int, int | None], object]) -> None:
+        self._backend = backend
+        self._told = told
+        self._count = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def scan(self, box: KeyRange) -> Scan:
+        """See `Backend.scan`."""
+        return Scan(self._chunks(box))
+
+    def _chunks(self, box: KeyRange) -> Generator[Chunk, None, int]:
+        with self._backend.scan(box) as scan:
+            for chunk in scan:
+                self._count += len(chunk)
+                self._told(self._count, None)
+                yield chunk
+            return scan.acq
 
 
 def _must_exist(path: str) -> None:

@@ -301,6 +301,8 @@ class SQLiteEngine:
                 raise
             self._commit(writer)
             self._table = table
+            if not self._readers and self._has_grown():
+                self._cut_back(writer)
 
     def preparing(self) -> AbstractContextManager[Transaction]:
         """The same as `writing`: what a writer reads here it may rely on."""
@@ -418,6 +420,35 @@ class SQLiteEngine:
             yield
         finally:
             readers.discard(reader)
+            if not readers and readers is self._readers:
+                self._rest()
+
+    def _rest(self) -> None:
+        """Cuts the journal back, when it has grown, after the last reader of this process; unless somebody is writing, who
+        will then do it. Nothing depends on it."""
+        if self._read_only or self._closed or not self._has_grown() or not self._lock.acquire(blocking=False):
+            return
+        try:
+            if self._writer is not None and not self._closed:
+                self._cut_back(self._writer)
+        finally:
+            self._lock.release()
+
+    def _has_grown(self) -> bool:
+        """Whether the journal is larger than it is to be while nobody writes."""
+        try:
+            return os.stat(self._journal).st_size > _JOURNAL_LIMIT  # noqa: PTH116 - half the time of Path.stat
+        except OSError:
+            return False
+
+    def _cut_back(self, writer: sqlite3.Connection) -> None:
+        """Takes the journal in and empties it, as far as no reader of another process needs it."""
+        with suppress(sqlite3.Error):
+            writer.execute("PRAGMA busy_timeout = 0")
+            try:
+                writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                writer.execute(f"PRAGMA busy_timeout = {int(_LOCK_TIMEOUT * 1000)}")
 
     def _look(self, as_copy: bool) -> None:
         """Looks at the file past SQLite, which nobody may do while this process has it open: closing a file gives up all
@@ -916,15 +947,17 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
                 time.sleep(_CLOSING)  # a process that is just closing it is not done yet
                 if not journal.exists():
                     options = "mode=ro&immutable=1"
-        has_journal = journal.exists() and journal.stat().st_size > 0
+        has_journal = journal.exists()
         is_half_closed = not _OPENED[key] and _is_half_closed(name)
         is_left = is_half_closed or (has_journal and not Path(f"{name}-shm").exists())
         if journal.exists() and not _look_at_journal(journal, found, alone=not _OPENED[key]):
             is_left = True
-        if not is_mended and not is_left:
-            is_mended = not _has_schema(name, options)
-            if is_mended:
+        if not is_mended and not is_left and not _has_schema(name, options):
+            if _OPENED[key]:
+                is_mended = True
                 found("schema", "its tables are not those of a store, or cannot be read")
+            else:  # perhaps only because reading it takes writing: the copy tells
+                is_left = True
         may_copy = not _OPENED[key]
     if not may_copy or not (is_mended or is_left):
         with _snapshot(name, options) as connection:
