@@ -46,7 +46,7 @@ class ThreadedStore:
 
     def __init__(self, store: BlockingStore) -> None:
         self._store = store
-        self.spare = store.spare
+        self.scan_budget = store.scan_budget
 
     @classmethod
     async def opened(cls, opener: Callable[[], BlockingStore]) -> Self:
