@@ -949,16 +949,18 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
                 time.sleep(_CLOSING)  # a process that is just closing it is not done yet
                 if not journal.exists():
                     options = "mode=ro&immutable=1"
-        has_journal = journal.exists() and journal.stat().st_size > 0
+        has_journal = journal.exists()
         is_half_closed = not _OPENED[key] and _is_half_closed(name)
         is_begun = not _OPENED[key] and _is_only_a_head(journal)
         is_left = is_half_closed or is_begun or (has_journal and not Path(f"{name}-shm").exists())
         if journal.exists() and not _look_at_journal(journal, found, alone=not _OPENED[key]):
             is_left = True
-        if not is_mended and not is_left:
-            is_mended = not _has_schema(name, options)
-            if is_mended:
+        if not is_mended and not is_left and not _has_schema(name, options):
+            if _OPENED[key]:
+                is_mended = True
                 found("schema", "its tables are not those of a store, or cannot be read")
+            else:  # perhaps only because reading it takes writing: the copy tells
+                is_left = True
         may_copy = not _OPENED[key]
     if not may_copy or not (is_mended or is_left):
         with _snapshot(name, options) as connection:
