@@ -44,6 +44,8 @@ __all__ = [
     "StoreError",
     "StoreFormatError",
     "StoreInDoubtError",
+    "StoreUnansweredError",
+    "StoreUnreachableError",
     "TSModelError",
     "TimestampError",
     "TransportError",
@@ -367,6 +369,15 @@ class SpoolFullError(StoreError):
         super().__init__(message, path=path)
         self.size = size
         self.most = most
+
+
+class StoreUnreachableError(StoreError, TransportError):
+    """The database that holds the store could not be reached, or the connection was lost. Nothing was stored."""
+
+
+class StoreUnansweredError(StoreInDoubtError, TransportError):
+    """The connection to the database that holds the store was lost while records were committed, and it could not be asked
+    since: whether they are stored is not known. `Retry(on_unknown="check")` asks it later."""
 
 
 class MissingLibraryError(TSModelError, ImportError):

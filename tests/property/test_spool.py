@@ -53,7 +53,7 @@ class World:
         self.file.prepare(["here:2025"])
         self.plans = plans
         self.lag = lag
-        self.backend = OnBackend(lambda: self.store)
+        self.backend = OnBackend(self.store)
         self.is_killing = True
         self.late: list[Append] = []
         self.lock = DrainerLock(path)

@@ -44,7 +44,6 @@ DRIVERS = {
     "server/operating.py",
     "server/tls.py",
     "session/draining.py",
-    "session/flushing.py",
     "session/session_async.py",
     "testing/proxy.py",
     "web/app.py",
@@ -59,7 +58,6 @@ AWAITING = {
     "query/resample.py",
     "query/select.py",
     "session/draining.py",
-    "session/flushing.py",
     "session/opening.py",
     "session/session_async.py",
 }

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Append",
+    "Ask",
     "Block",
-    "Call",
     "Check",
     "Close",
     "Counts",
@@ -44,7 +44,7 @@ __all__ = [
     "Sent",
     "Wait",
     "Work",
-    "looked",
+    "scanned",
 ]
 
 R = TypeVar("R")
@@ -64,8 +64,8 @@ class Emit(msgspec.Struct, Generic[T], eq=False):
     value: T
 
 
-class Call(msgspec.Struct, eq=False):
-    """Calls a function; the answer is what it returns. A runner that awaits awaits that, where it can be awaited."""
+class Ask(msgspec.Struct, eq=False):
+    """Calls a method of a backend; the answer is what it returns. A runner that awaits awaits what it returns."""
 
     function: Callable[[], Any]
 
@@ -238,7 +238,7 @@ class Append(msgspec.Struct, eq=False):
         return {"with_acq": self.with_acq, **({} if self.unless_stored is None else {"unless_stored": self.unless_stored})}
 
 
-def looked(box: KeyRange, feed: Callable[[Chunk], object]) -> Work[None]:
+def scanned(box: KeyRange, feed: Callable[[Chunk], object]) -> Work[None]:
     """Feeds the chunks of a range to a function: all of them, or until it returns True."""
     scan = yield Open(box)
     while (chunk := (yield Next(scan))) is not None:

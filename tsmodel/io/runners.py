@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, aclosing, closing, nullcontext
+from contextlib import AbstractContextManager, aclosing, closing
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from typing_extensions import Self
 
 from tsmodel.errors import LocalProtocolError
-from tsmodel.io.effects import Block, Call, Check, Dial, Discard, Emit, Pause, Receive, Send, Wait, Work
+from tsmodel.io.effects import Ask, Block, Check, Dial, Discard, Emit, Pause, Receive, Send, Wait, Work
 from tsmodel.wire.chunk import Chunk
 
 if TYPE_CHECKING:
@@ -50,16 +50,14 @@ Perform: TypeAlias = Callable[[Any], object]
 """Carries out an effect, and gives its result."""
 AsyncPerform: TypeAlias = Callable[[Any], Awaitable[object]]
 
-_FREE: AbstractContextManager[object] = nullcontext()
 
-
-def advance(work: Work[Any], carry_out: Perform, lock: AbstractContextManager[object] = _FREE) -> tuple[bool, Any]:
+def advance(work: Work[Any], carry_out: Perform, lock: AbstractContextManager[object] | None = None) -> tuple[bool, Any]:
     """Runs work until it emits something or ends.
 
     Args:
         work: what to run.
         carry_out: carries out its effects.
-        lock: held while the work itself runs, not while an effect is carried out.
+        lock: held while the work itself runs, not while an effect is carried out; None for none.
 
     Returns:
         True and the value that it emitted; or False and its result.
@@ -68,8 +66,11 @@ def advance(work: Work[Any], carry_out: Perform, lock: AbstractContextManager[ob
     failure: BaseException | None = None
     while True:
         try:
-            with lock:
+            if lock is None:
                 effect = work.send(answer) if failure is None else work.throw(failure)
+            else:
+                with lock:
+                    effect = work.send(answer) if failure is None else work.throw(failure)
         except StopIteration as end:
             return False, end.value
         finally:
@@ -101,7 +102,7 @@ async def advance_async(work: Work[Any], carry_out: AsyncPerform) -> tuple[bool,
             failure = error
 
 
-def run(work: Work[R], carry_out: Perform, lock: AbstractContextManager[object] = _FREE) -> R:
+def run(work: Work[R], carry_out: Perform, lock: AbstractContextManager[object] | None = None) -> R:
     """The result of work that emits nothing."""
     result: R
     try:
@@ -230,7 +231,7 @@ def perform(effect: Any) -> object:
     if kind is Pause:
         time.sleep(effect.seconds)
         return None
-    if kind is Call or kind is Block:
+    if kind is Ask or kind is Block:
         return effect.function()
     if kind is Dial:
         from tsmodel.io.connections import Connection
@@ -252,9 +253,8 @@ async def perform_async(effect: Any) -> object:
         return await effect.connection.receive(effect.buffer)
     if kind is Send:
         return await effect.connection.send(effect.buffers)
-    if kind is Call:
-        answer = effect.function()
-        return await answer if isinstance(answer, Awaitable) else answer
+    if kind is Ask:
+        return await effect.function()
     if kind is Block:
         return await in_thread(effect.function)
     import asyncio

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from itertools import islice
 from typing import Final, Protocol
+
+from typing_extensions import Self
 
 from tsmodel.backend import (
     AcqInterval,
@@ -41,7 +43,12 @@ class ThreadedStore:
 
     def __init__(self, store: BlockingStore) -> None:
         self._store = store
-        self.spare = store.spare
+        self.scan_budget = store.scan_budget
+
+    @classmethod
+    async def opened(cls, opener: Callable[[], BlockingStore]) -> Self:
+        """A store that `opener` opens."""
+        return cls(await in_thread(opener))
 
     @property
     def store(self) -> BlockingStore:

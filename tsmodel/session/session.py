@@ -24,7 +24,8 @@ from typing_extensions import Self
 from tsmodel.backend import Backend, PutInfo, Removal
 from tsmodel.errors import SessionError, StoreError, TSModelError
 from tsmodel.io.effects import Work
-from tsmodel.io.fetching import OnBackend
+from tsmodel.io.fetching import OnBackend, OnWatchedBackend
+from tsmodel.io.flushing import Flusher
 from tsmodel.io.retry import OnUnknown, seconds_of
 from tsmodel.io.runners import perform, run
 from tsmodel.keys import KeyRange
@@ -44,7 +45,6 @@ from tsmodel.session.core import (
     prunable,
     to_undo,
 )
-from tsmodel.session.flushing import Flusher
 from tsmodel.session.receipt import Receipt
 from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import DurationLike
@@ -107,8 +107,7 @@ class Session(SessionBase):
         Raises:
             SessionError: when the session is closed.
         """
-        _ = self.backend
-        return OnBackend(lambda: self.backend, self._around)
+        return OnBackend(self.backend) if self._around is None else OnWatchedBackend(self.backend, self._around)
 
     def add(self, row: TSModel, *, keep_acq: bool = False, unless_stored: bool = False) -> None:
         """Adds one object to what the next flush stores. What was given stays with the session, also when this raises.
@@ -549,8 +548,7 @@ class Session(SessionBase):
         if self._forwarder is not None and self._backend is not None:
             from tsmodel.session.draining import Drainer
 
-            backend = self._backend
-            self._drainer = Drainer(self._forwarder, OnBackend(lambda: backend, self._around), self)
+            self._drainer = Drainer(self._forwarder, self.on_backend(), self)
 
     def _drained(self, seconds: float | None, *, while_fine: bool = False) -> bool:
         if self._forwarder is None:

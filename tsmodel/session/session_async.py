@@ -20,7 +20,7 @@ from typing_extensions import Self
 from tsmodel.backend import AsyncBackend, PutInfo, Removal
 from tsmodel.errors import SessionError, StoreError, TSModelError
 from tsmodel.io.effects import Work
-from tsmodel.io.fetching import OnAsyncBackend
+from tsmodel.io.fetching import OnAsyncBackend, OnWatchedAsyncBackend
 from tsmodel.io.retry import OnUnknown, seconds_of
 from tsmodel.io.runners import perform_async, run_async
 from tsmodel.io.threads import ThreadedStore, in_thread
@@ -45,9 +45,9 @@ from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import DurationLike
 
 if TYPE_CHECKING:
+    from tsmodel.io.flushing import AsyncFlusher
     from tsmodel.session.copying import Copied, OnCopied
     from tsmodel.session.draining import AsyncDrainer
-    from tsmodel.session.flushing import AsyncFlusher
     from tsmodel.session.target import SpoolOptions
     from tsmodel.store.care import Compacted, OnProgress, Verified
 
@@ -100,8 +100,9 @@ class AsyncSession(SessionBase):
 
     def on_backend(self) -> OnAsyncBackend:
         """See `Session.on_backend`."""
-        _ = self.backend
-        return OnAsyncBackend(lambda: self.backend, self._around)
+        if self._around is None:
+            return OnAsyncBackend(self.backend)
+        return OnWatchedAsyncBackend(self.backend, self._around)
 
     async def open(self) -> Self:
         """Opens the backend, unless it is open.
@@ -110,7 +111,7 @@ class AsyncSession(SessionBase):
             StoreError: when the file cannot be opened.
             TransportError: when the server cannot be reached.
         """
-        from tsmodel.session.flushing import AsyncFlusher
+        from tsmodel.io.flushing import AsyncFlusher
 
         if self._backend is None:
             self._backend = await self._opener()
@@ -120,8 +121,7 @@ class AsyncSession(SessionBase):
             if self._forwarder is not None:
                 from tsmodel.session.draining import AsyncDrainer
 
-                opened = self._backend
-                self._drainer = AsyncDrainer(self._forwarder, OnAsyncBackend(lambda: opened, self._around), self)
+                self._drainer = AsyncDrainer(self._forwarder, self.on_backend(), self)
         return self
 
     async def add(self, row: TSModel, *, keep_acq: bool = False, unless_stored: bool = False) -> None:

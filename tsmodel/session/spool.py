@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from tsmodel.backend import AcqInterval, Batch
 from tsmodel.errors import RemoteProtocolError, ServerError, StoreError, StoreInDoubtError, TransportError
-from tsmodel.io.effects import Append, Block, LastAcq, Pause, Sent, Work, looked
+from tsmodel.io.effects import Append, Block, LastAcq, Pause, Sent, Work, scanned
 from tsmodel.keys import KeyRange
 from tsmodel.session.pending import Doubt
 from tsmodel.session.puts import Put
@@ -390,7 +390,7 @@ class Forwarder:
         else:
             boxes = copies.boxes(min(each.bound for each in head if each.bound is not None))
         for box in boxes:
-            yield from looked(box, copies.feed)
+            yield from scanned(box, copies.feed)
         said = ""
         if not is_shown and not copies.is_whole:
             said = f"it has records with acqs up to {to_iso(most)}, which the database has not committed and may not show"
