@@ -448,6 +448,21 @@ def test_a_process_that_died_while_it_closed_the_file_has_damaged_nothing(path: 
     assert (info(kept).records, verify(kept).faults) == (40, ())
 
 
+def test_a_process_that_died_while_it_opened_the_file_has_damaged_nothing(path: Path) -> None:
+    """It has made a journal, and not yet the index of that."""
+    store = open_store(path)
+    put(store, 0)
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    journal = Path(f"{path}-wal")
+    journal.touch()
+    assert verify(path).faults == ()
+    assert (journal.read_bytes(), Path(f"{path}-shm").exists()) == (b"", False)
+    with closing(open_store(path)) as store:
+        assert mids(store) == list(range(10))
+
+
 @pytest.mark.parametrize("options", [{"read_only": True}, {"create": False}])
 def test_a_file_that_does_not_exist(path: Path, options: dict[str, bool]) -> None:
     with pytest.raises(StoreError, match="does not exist"):
