@@ -14,7 +14,7 @@ import uvicorn
 from tsmodel.errors import TransportError
 from tsmodel.server.tls import server_context
 from tsmodel.web.app import application
-from tsmodel.web.guard import is_loopback
+from tsmodel.web.guard import Guard, is_loopback
 from tsmodel.web.source import Source
 
 __all__ = ["address_of", "check_certificate", "listening", "needs_token", "serve", "serving"]
@@ -46,7 +46,7 @@ def address_of(listener: socket.socket, host: str, *, is_secure: bool = False) -
     return f"http{'s' if is_secure else ''}://{shown}:{port}/"
 
 
-def serve(app: Any, listener: socket.socket, *, certificate: str | None = None, key: str | None = None) -> None:
+def serve(app: Guard, listener: socket.socket, *, certificate: str | None = None, key: str | None = None) -> None:
     """Serves until it is told to stop, by Ctrl-C or a signal."""
     _server(app, certificate, key).run(sockets=[listener])
 
@@ -79,8 +79,8 @@ def check_certificate(certificate: str, key: str | None) -> None:
     server_context(certificate, key, None)
 
 
-def _server(app: Any, certificate: str | None, key: str | None) -> uvicorn.Server:
-    return uvicorn.Server(
+def _server(app: Guard, certificate: str | None, key: str | None) -> uvicorn.Server:
+    return _Server(
         uvicorn.Config(
             app,
             http="h11",
@@ -97,3 +97,12 @@ def _server(app: Any, certificate: str | None, key: str | None) -> uvicorn.Serve
             ssl_keyfile=key,
         )
     )
+
+
+class _Server(uvicorn.Server):
+    """A server that tells the application when it is about to end: who follows new records would hold it up."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        app: Any = self.config.app
+        app.end()
+        await super().shutdown(sockets)
