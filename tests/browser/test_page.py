@@ -97,6 +97,7 @@ def test_charts_are_zoomed_by_mouse_and_keyboard(shown: Shown) -> None:
     assert "soon is no time" in browser.js("document.getElementById('trouble').textContent")
 
 
+@pytest.mark.long
 def test_a_line_breaks_in_a_gap_and_two_series_share_a_chart(shown: Shown) -> None:
     browser = shown.browser
     drawn(browser, "document.querySelector('#series li:nth-child(2) input').click()")
@@ -173,6 +174,7 @@ def test_a_narrow_screen(shown: Shown) -> None:
     assert browser.js(CHOSEN) == ["2/99/7"]
 
 
+@pytest.mark.long
 def test_dark_mode(shown: Shown) -> None:
     browser = shown.browser
     light = browser.js("getComputedStyle(document.body).backgroundColor")
@@ -199,6 +201,7 @@ CONTRAST = """(() => {
 })()"""
 
 
+@pytest.mark.long
 def test_everything_has_a_name(shown: Shown) -> None:
     """What can be used has a name for those who do not see it."""
     used = "button, input, a, [tabindex='0'], [role=tab]"
@@ -224,6 +227,7 @@ def test_the_page_asks_for_the_token(shown: Shown) -> None:
     browser.complaints.clear()  # of the requests without a token
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shown", [{"token": TOKEN}], indirect=True)
 def test_the_token_may_stand_in_the_url(shown: Shown) -> None:
     browser = shown.browser
@@ -235,6 +239,7 @@ def test_the_token_may_stand_in_the_url(shown: Shown) -> None:
     assert "token" not in browser.js("location.href")
 
 
+@pytest.mark.long
 def test_trouble_is_told(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise MemoryError

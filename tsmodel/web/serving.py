@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -100,7 +101,21 @@ def _server(app: Guard, certificate: str | None, key: str | None) -> uvicorn.Ser
 
 
 class _Server(uvicorn.Server):
-    """A server that tells the application when it is about to end: who follows new records would hold it up."""
+    """A server that tells the application when it is about to end: who follows new records would hold it up. A signal to end
+    is no failure."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        known = [found for name in ("SIGINT", "SIGTERM", "SIGHUP") if (found := getattr(signal, name, None))]
+        before = {each: signal.signal(each, self.handle_exit) for each in known}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         app: Any = self.config.app
