@@ -20,6 +20,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,61 @@ def client_rows() -> list[Result]:
         compared("GET to columns, async", times, "async get", "get", 0.9, "peer: sync"),
         compared("PUT of columns", times, "put", "bare send", 0.5, f"{sent}; peer: a bare socket, sending"),
         compared("PUT of columns, async", times, "async put", "put", 0.9, "peer: sync"),
+    ]
+
+
+def serve_flight(records: bytes, said: Connection) -> None:
+    """An Arrow Flight server of one table: the columns of some records in GET form."""
+    import pyarrow as pa
+    from pyarrow import flight
+
+    columns = np.frombuffer(records, NumpyPayloadType(PAYLOAD).parsing_dtype)
+    table = pa.table({name: columns[name] for name in columns.dtype.names or () if name != "_size"})
+
+    class Server(flight.FlightServerBase):  # type: ignore[misc]
+        def do_get(self, _context: object, _ticket: object) -> object:
+            return flight.RecordBatchStream(table)
+
+    server = Server("grpc://127.0.0.1:0")
+    said.send(server.port)
+    server.serve()
+
+
+@contextmanager
+def flight_peer(records: bytes) -> Iterator[Callable[[], object]]:
+    """What gets a table from an Arrow Flight server in a process of its own."""
+    from pyarrow import flight
+
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=serve_flight, args=(records, there), daemon=True)
+    process.start()
+    try:
+        with flight.connect(f"grpc://127.0.0.1:{here.recv()}") as client:
+            yield lambda: client.do_get(flight.Ticket(b"all")).read_all()
+    finally:
+        process.terminate()
+        process.join()
+
+
+def frame_rows() -> list[Result]:
+    """GET to frames by a query."""
+    chunk = records_in_get_form(COUNT)
+    answer = b"".join([*get_begin(), chunk, *get_end(1)])
+    with peer(answer) as address, connect("tstorage://{}:{}".format(*address)) as session, flight_peer(chunk) as get_flight:
+        query = session.query(Reading)
+        assert get_flight().num_rows == len(query.to_numpy()["mid"]) == query.to_arrow().num_rows  # type: ignore[attr-defined]
+        times = race(
+            {
+                "bare receive": lambda: receive_bare(address, len(answer)),
+                "numpy": query.to_numpy,
+                "arrow": query.to_arrow,
+                "flight": get_flight,
+            }
+        )
+    return [
+        compared("query to NumPy", times, "numpy", "bare receive", 0.75, "peer: a bare socket, receiving"),
+        compared("query to Arrow", times, "arrow", "flight", 1.25, "peer: Arrow Flight, the same columns"),
     ]
 
 
@@ -336,4 +392,4 @@ def crowd(address: tuple[str, int]) -> tuple[list[float], int]:
 
 def measure() -> list[Result]:
     """All of it."""
-    return [*client_rows(), *object_rows(), *server_rows()]
+    return [*client_rows(), *frame_rows(), *object_rows(), *server_rows()]

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from tsmodel import codegen as codegen
     from tsmodel import errors as errors
     from tsmodel import frames as frames
+    from tsmodel import interop as interop
     from tsmodel import keys as keys
+    from tsmodel import layout as layout
     from tsmodel import model as model
     from tsmodel import query as query
     from tsmodel import schema as schema
@@ -111,8 +113,8 @@ else:
             "timestamps": "now_ns to_datetime to_iso to_ns",
             "types.converted": "Converted Encoded",
         },
-        modules="backend client codegen errors frames keys model query schema server session store testing timestamps "
-        "types wire",
+        modules="backend client codegen errors frames interop keys layout model query schema server session store testing "
+        "timestamps types wire",
     )
 
 __all__ = [

@@ -43,6 +43,8 @@ __all__ = [
     "StoreError",
     "StoreFormatError",
     "StoreInDoubtError",
+    "StoreUnansweredError",
+    "StoreUnreachableError",
     "TSModelError",
     "TimestampError",
     "TransportError",
@@ -352,6 +354,15 @@ class StoreCorruptError(StoreError):
 
 class StoreInDoubtError(StoreError):
     """Storing ended in an error, and what was to be stored may be there all the same. Open the store again to see."""
+
+
+class StoreUnreachableError(StoreError, TransportError):
+    """The database that holds the store could not be reached, or the connection was lost. Nothing was stored."""
+
+
+class StoreUnansweredError(StoreInDoubtError, TransportError):
+    """The connection to the database that holds the store was lost while records were committed, and it could not be asked
+    since: whether they are stored is not known. `Retry(on_unknown="check")` asks it later."""
 
 
 class MissingLibraryError(TSModelError, ImportError):

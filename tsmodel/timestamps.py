@@ -25,6 +25,7 @@ __all__ = [
     "EPOCH_UNIX_NS",
     "DurationLike",
     "TimeLike",
+    "as_python",
     "duration_ns",
     "from_unix_ns",
     "now_ns",
@@ -51,6 +52,8 @@ EPOCH_UNIX_NS: Final = 978_307_200 * 10**9
 _LEAST: Final = -(2**63)
 _GREATEST: Final = 2**63 - 1
 _SECOND: Final = 10**9
+_NEAR: Final = 10**15
+"""Some eleven days: times as close to 2001 as that are seldom real."""
 _UNITS: Final = {
     "w": 604_800 * _SECOND,
     "d": 86_400 * _SECOND,
@@ -130,6 +133,17 @@ def to_iso(ns: int) -> str:
     while digits.endswith("000"):
         digits = digits[:-3]
     return f"{whole}.{digits}Z" if digits else f"{whole}Z"
+
+
+def as_python(ns: object) -> str:
+    """A time as the expression that makes it, for the `repr` of objects; near 2001, where test data are, the int.
+
+    >>> as_python(794016000000000000), as_python(5)
+    ("to_ns('2026-03-01T00:00:00Z')", '5')
+    """
+    if type(ns) is not int or abs(ns) < _NEAR or not _LEAST <= ns <= _GREATEST:
+        return repr(ns)
+    return f"to_ns({to_iso(ns)!r})"
 
 
 def to_datetime64(ns: int) -> np.datetime64:

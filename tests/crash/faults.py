@@ -134,6 +134,18 @@ def checkpoint(run: Run) -> None:
         run.world.put(store)
 
 
+def cut_back(run: Run) -> None:
+    """Puts after each of which the journal is emptied."""
+    before, engine._JOURNAL_LIMIT = engine._JOURNAL_LIMIT, 1
+    try:
+        store = run.opened()
+        run.arm()
+        for _ in range(3):
+            run.world.put(store)
+    finally:
+        engine._JOURNAL_LIMIT = before
+
+
 def advance(run: Run) -> None:
     store = run.opened()
     run.arm()
@@ -256,7 +268,22 @@ def flush(run: Run) -> None:
             raise Violation(f"a flush said {stored} stored and {unknown} in doubt, and {count} are there")
 
 
-_CHANGES = (put, create, merge, spill, sliced, checkpoint, advance, close, reopen, compact, backup, recover, flush)
+_CHANGES = (
+    put,
+    create,
+    merge,
+    spill,
+    sliced,
+    checkpoint,
+    cut_back,
+    advance,
+    close,
+    reopen,
+    compact,
+    backup,
+    recover,
+    flush,
+)
 OPERATIONS: dict[str, Callable[[Run], None]] = {each.__name__: each for each in (*_CHANGES, examine, read_only, scan)}
 
 

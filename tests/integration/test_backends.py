@@ -1,4 +1,4 @@
-"""One suite over every backend: memory, a file, and a server over TCP behave alike, and as brute force says."""
+"""One suite over every backend: memory, a file, a server over TCP and PostgreSQL behave alike, and as brute force says."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support.budget import examples
 from support.conditions import Condition, conditions
 from support.models import Sample, samples
+from support.postgres import database, on_postgres
 
 from tsmodel import Bool, Float32, Int32, Session, TSModel, connect, now_ns
 from tsmodel.errors import (
@@ -35,12 +36,15 @@ class Event(TSModel, moid=9):
     code: Int32
 
 
-@pytest.fixture(params=["memory", "file", "tcp"])
+@pytest.fixture(params=["memory", "file", "tcp", on_postgres("postgres")])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "memory":
         yield "memory:"
     elif request.param == "file":
         yield str(tmp_path / "readings.tsdb")
+    elif request.param == "postgres":
+        with database() as url:
+            yield url
     else:
         with serve_in_thread() as (host, port):
             yield f"tstorage://{host}:{port}?timeout=20"

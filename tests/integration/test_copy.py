@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.postgres import database, on_postgres
 from support.sessions import OPENERS
 
 from tsmodel import Int32, Key, KeyRange, Text, TSModel, connect
@@ -37,6 +38,8 @@ def made(tmp_path: Path) -> Iterator[Made]:
         def make(kind: str) -> str:
             if kind == "tcp":
                 return "tstorage://{}:{}".format(*stack.enter_context(serve_in_thread()))
+            if kind == "postgres":
+                return stack.enter_context(database())
             return "memory:" if kind == "memory" else str(tmp_path / f"{next(numbers)}.tsdb")
 
         yield make
@@ -67,7 +70,18 @@ def copied(session: Any, what: Any, to: Any, **options: Any) -> Any:
     return session.copy(Blocking.of(what), Blocking.of(to), **options)
 
 
-@pytest.mark.parametrize("kinds", [("memory", "file"), ("file", "tcp"), ("tcp", "file"), ("tcp", "memory")], ids="-".join)
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ("memory", "file"),
+        ("file", "tcp"),
+        ("tcp", "file"),
+        ("tcp", "memory"),
+        on_postgres("file", "postgres"),
+        on_postgres("postgres", "file"),
+    ],
+    ids="-".join,
+)
 def test_everything_is_copied_as_it_is(
     made: Made, kinds: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

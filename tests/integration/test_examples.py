@@ -8,6 +8,8 @@ import json
 import re
 import runpy
 import shlex
+import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -16,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from tsmodel import connect
+from tsmodel.cli import main
 from tsmodel.errors import TSModelError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -26,7 +30,7 @@ def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_quickstart(tmp_path: Path) -> None:
+def test_quickstart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = run(EXAMPLES / "quickstart.py", "kept.tsdb", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     stored = re.search(r"stored (\d+) records", done.stdout)
@@ -39,9 +43,9 @@ def test_quickstart(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["kept.tsdb"]
     suggested = [shlex.split(line) for line in done.stdout.partition("Try next:")[2].splitlines() if "tsmodel " in line]
     assert len(suggested) == 3
+    monkeypatch.chdir(tmp_path)
     for _, *words in suggested:
-        done = run("-m", "tsmodel", *words, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        assert main(words) == 0
     assert (tmp_path / "cores.png").stat().st_size > 10_000
 
 
@@ -116,6 +120,88 @@ def test_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     assert (wrong.status_code, wrong.json()["detail"][0]["loc"]) == (422, ["body", 0, "volts"])
     assert naive.status_code == 422
+
+
+def test_host_metrics(tmp_path: Path) -> None:
+    done = run(EXAMPLES / "host_metrics.py", "--every", "100ms", "--samples", "3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    stored = re.search(r"stored (\d+) records in host.tsdb", done.stdout)
+    assert stored is not None
+    with connect(tmp_path / "host.tsdb", read_only=True) as session:
+        module = runpy.run_path(str(EXAMPLES / "host_metrics.py"))
+        counts = {name: session.query(module[name]).count() for name in ("Cpu", "Memory", "Load", "Disk")}
+        assert sum(counts.values()) == int(stored[1])
+        assert counts["Disk"] == 3
+        if Path("/proc/stat").exists():
+            assert counts["Memory"] == counts["Load"] == 3
+            assert all(0 <= cpu.busy <= 1 for cpu in session.query(module["Cpu"]))
+
+
+def test_a_collector_that_is_stopped_by_ctrl_c_has_stored_its_samples(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / "host_metrics.py"), "--every", "20ms"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("collecting")
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=60)[0]
+    assert process.returncode == 0
+    assert re.fullmatch(r"stored \d+ records in host.tsdb\n", rest)
+
+
+def test_backfill_with_corrections(tmp_path: Path) -> None:
+    for first in (True, False):
+        done = run(EXAMPLES / "backfill.py", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        stored = re.findall(r"stored (\d+), left out (\d+)", done.stdout)
+        assert stored == ([("851", "0"), ("2", "1")] if first else [("0", "851"), ("0", "3")])
+        assert "cannot be read: Meters: line 492, column 'volts': '23O.9'" in done.stdout
+        assert "4712  2026-03-28T13:15:00Z  251.7 -> 231.7 V" in done.stdout
+        assert "now: 284 values, at most 233.7 V" in done.stdout
+        assert ("before the second file: 283 values, at most 251.7 V" in done.stdout) == first
+
+
+def test_follow_and_alert(tmp_path: Path) -> None:
+    command = (EXAMPLES / "follow_and_alert.py", "--once", "--below", "227")
+    done = run(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stdout.splitlines() if "  meter " in line]
+    assert "2026-03-28T13:15:00Z  meter 4712: 251.7 V, above 240 V" in told
+    assert sum("below 227 V" in line for line in told) == len(told) - 1 == low_readings(227)
+    assert run(*command, cwd=tmp_path).stdout == ""  # nothing twice
+
+    high = {"mid": 4711, "cap": "2026-03-30T12:00:00Z", "volts": 255.5, "watts": 10}
+    (tmp_path / "high.jsonl").write_text(json.dumps(high))
+    put = ("-m", "tsmodel", "put", "high.jsonl", "--to", "alerts.tsdb", "--model", EXAMPLES / "backfill.py")
+    assert run(*put, cwd=tmp_path).returncode == 0
+    assert run(*command, cwd=tmp_path).stdout == "2026-03-30T12:00:00Z  meter 4711: 255.5 V, above 240 V\n"
+
+
+def low_readings(below: float) -> int:
+    lines = (EXAMPLES / "meters.csv").read_text().splitlines()[1:]
+    return sum(volts < below for volts in (float(line.split(",")[2].replace("O", "0")) for line in lines))
+
+
+def test_analysis_in_polars(tmp_path: Path) -> None:
+    pytest.importorskip("polars")
+    done = run(EXAMPLES / "analysis.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split(",") for line in (EXAMPLES / "meters.csv").read_text().splitlines()[1:] if "O" not in line]
+    for day, count in (("2026-03-27", 288), ("2026-03-28", 287), ("2026-03-29", 276)):
+        watts = [int(line[3]) for line in lines if line[1].startswith(day)]
+        assert len(watts) == count
+        assert re.search(rf"{day} ┆ {count} +┆ {sum(watts) / 4000:.1f} ", done.stdout)
+    assert "1. cid 1, mid 4712, moid 1" in done.stdout
+
+
+def test_a_writer_in_c(tmp_path: Path) -> None:
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler")
+    if sys.byteorder != "little":
+        pytest.skip("the writer sends its memory as it is")
+    done = run(EXAMPLES / "c_writer" / "read.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "read 20 records over" in done.stdout
+    assert re.search(r"stored 20 records, acq \d+ to \d+", done.stdout)
 
 
 def test_the_tests_of_a_program(tmp_path: Path) -> None:

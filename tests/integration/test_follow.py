@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.postgres import database, on_postgres
 from support.proxy import Cut, proxied
 
 from tsmodel import Float32, Int32, Retry, Session, TSModel, connect, connect_async
@@ -29,12 +30,15 @@ class Other(TSModel):
     watts: Float32
 
 
-@pytest.fixture(params=["memory", "file", "tcp"])
+@pytest.fixture(params=["memory", "file", "tcp", on_postgres("postgres")])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "memory":
         yield "memory:"
     elif request.param == "file":
         yield str(tmp_path / "readings.tsdb")
+    elif request.param == "postgres":
+        with database() as url:
+            yield url
     else:
         with serve_in_thread() as (host, port):
             yield f"tstorage://{host}:{port}?timeout=20"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.sessions import OPENERS, abandoned, opened_at
+from support.sessions import ON_POSTGRES, OPENERS, abandoned, opened_at
 
 from tsmodel import Int32, KeyRange, Nullable, Session, TSModel, connect, connect_async, field, now_ns
 from tsmodel.errors import QueryError, RemovedWarning, SchemaError, SessionError, StoreError, UnsupportedError, UpgradeError
@@ -37,7 +37,9 @@ class Anywhere(TSModel, retention="1d"):
     counter: Int32
 
 
-@pytest.fixture(params=[(backend, kind) for backend in ("memory", "file") for kind in OPENERS], ids="-".join)
+@pytest.fixture(
+    params=[*((backend, kind) for backend in ("memory", "file") for kind in OPENERS), *ON_POSTGRES], ids="-".join
+)
 def session(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     with opened_at(*request.param, tmp_path) as opened:
         yield opened

@@ -13,7 +13,7 @@ from support.budget import examples
 from tsmodel import Bool, Float64, Int16, Int32, Text, TSModel, UInt8, connect
 from tsmodel.errors import SchemaError
 from tsmodel.keys import Key
-from tsmodel.layout.matching import Claim, sorted_by
+from tsmodel.layout.matching import Discriminator, split_by
 from tsmodel.model.model import codec_of
 from tsmodel.wire.chunk import parsed
 
@@ -103,8 +103,8 @@ def told_by_size(sizes: list[int], varies: list[bool]) -> bool:
     return fixed < least
 
 
-claims = st.builds(
-    lambda least, more, version, keys, since, until: Claim(
+discriminators = st.builds(
+    lambda least, more, version, keys, since, until: Discriminator(
         "A", least, None if more is None else least + more, version, keys, since, until
     ),
     st.integers(0, 3),
@@ -117,49 +117,53 @@ claims = st.builds(
 records = st.tuples(st.builds(Key, *[st.integers(0, 1)] * 3, st.integers(0, 2), st.just(0)), st.binary(max_size=4))
 
 
-def meets(claim: Claim, key: Key, payload: bytes, *, keys: bool) -> bool:
+def meets(discriminator: Discriminator, key: Key, payload: bytes, *, keys: bool) -> bool:
     """What a discriminator says, in plain words."""
     return (
-        claim.least <= len(payload)
-        and (claim.most is None or len(payload) <= claim.most)
-        and (claim.version is None or payload[:1] == bytes([claim.version]))
-        and (claim.since is None or key.cap >= claim.since)
-        and (claim.until is None or key.cap < claim.until)
-        and (not keys or all(getattr(key, name) == value for name, value in claim.keys.items()))
+        discriminator.least <= len(payload)
+        and (discriminator.most is None or len(payload) <= discriminator.most)
+        and (discriminator.version is None or payload[:1] == bytes([discriminator.version]))
+        and (discriminator.since is None or key.cap >= discriminator.since)
+        and (discriminator.until is None or key.cap < discriminator.until)
+        and (not keys or all(getattr(key, name) == value for name, value in discriminator.keys.items()))
     )
 
 
 @settings(max_examples=examples(400), deadline=None)
-@given(claims, claims, st.lists(records, max_size=8), st.booleans())
-def test_claims_sort_as_they_say(one: Claim, other: Claim, rows: list[tuple[Key, bytes]], same_size: bool) -> None:
+@given(discriminators, discriminators, st.lists(records, max_size=8), st.booleans())
+def test_claims_sort_as_they_say(
+    one: Discriminator, other: Discriminator, rows: list[tuple[Key, bytes]], same_size: bool
+) -> None:
     if same_size:
         rows = [(key, (payload + bytes(2))[:2]) for key, payload in rows]
     both = [row for row in rows if meets(one, *row, keys=True) and meets(other, *row, keys=True)]
-    if one.is_apart(other):
+    if one.is_disjoint(other):
         assert both == []
     chunk = b"".join(struct.pack("<i", 32 + len(payload)) + key.to_bytes() + payload for key, payload in rows)
     for keys in (False, True):
-        (first, second), mismatches = sorted_by(parsed(memoryview(chunk)), [[one], [other]], "A", keys=keys)
-        for part, claim in ((first, one), (second, other)):
+        (first, second), mismatches = split_by(parsed(memoryview(chunk)), [[one], [other]], "A", keys=keys)
+        for part, discriminator in ((first, one), (second, other)):
             assert bytes(part.rows()) == b"".join(
                 struct.pack("<i", 32 + len(payload)) + key.to_bytes() + payload
                 for key, payload in rows
-                if meets(claim, key, payload, keys=keys)
+                if meets(discriminator, key, payload, keys=keys)
             )
         assert [(each.key, each.payload) for each in mismatches] == [
             row for row in rows if not meets(one, *row, keys=keys) and not meets(other, *row, keys=keys)
         ]
 
 
-def test_claims_that_are_not_apart_have_a_record_in_common() -> None:
-    """`is_apart` is not too cautious for discriminators on size and version alone, which is what users meet."""
-    some = [Claim("A", least, most, version) for least in (1, 2) for most in (least, None) for version in (None, 1, 2)]
+def test_discriminators_that_are_not_disjoint_have_a_record_in_common() -> None:
+    """`is_disjoint` is not too cautious for discriminators on size and version alone, which is what users meet."""
+    some = [
+        Discriminator("A", least, most, version) for least in (1, 2) for most in (least, None) for version in (None, 1, 2)
+    ]
     payloads = [bytes([first]) + bytes(more) for first in (0, 1, 2) for more in range(4)]
     key = Key(0, 0, 0, 0, 0)
     for one in some:
         for other in some:
             common = any(meets(one, key, each, keys=True) and meets(other, key, each, keys=True) for each in payloads)
-            assert one.is_apart(other) != common, (one, other)
+            assert one.is_disjoint(other) != common, (one, other)
 
 
 @settings(max_examples=examples(100), deadline=None)

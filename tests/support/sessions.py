@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
 
+from support.postgres import database, on_postgres
 from typing_extensions import Self
 
 from tsmodel import connect, connect_async
@@ -80,8 +81,10 @@ class BlockingSession(_Blocking):
 
 
 OPENERS: dict[str, Opener] = {"sync": connect, "async": BlockingSession}
-EVERYWHERE = [(backend, kind) for backend in ("memory", "file", "tcp") for kind in OPENERS]
+EVERYWHERE: list[Any] = [(backend, kind) for backend in ("memory", "file", "tcp") for kind in OPENERS]
 """Each backend with each kind of session, for `opened_at`."""
+ON_POSTGRES = [on_postgres("postgres", kind) for kind in OPENERS]
+"""The same for PostgreSQL."""
 
 
 @contextmanager
@@ -91,6 +94,8 @@ def opened_at(backend: str, kind: str, directory: Path) -> Iterator[Any]:
         target = "memory:"
         if backend == "file":
             target = str(directory / "readings.tsdb")
+        elif backend == "postgres":
+            target = stack.enter_context(database())
         elif backend == "tcp":
             target = "tstorage://{}:{}".format(*stack.enter_context(serve_in_thread("memory:")))
         yield stack.enter_context(OPENERS[kind](target))

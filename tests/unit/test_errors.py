@@ -35,6 +35,8 @@ DATA: dict[str, dict[str, object]] = {
     "StoreFormatError": {"path": "a.tsdb"},
     "StoreInDoubtError": {"path": "a.tsdb"},
     "StoreCorruptError": {"path": "a.tsdb"},
+    "StoreUnreachableError": {"path": "postgresql://host/db"},
+    "StoreUnansweredError": {"path": "postgresql://host/db"},
     "PoolTimeoutError": {"busy": 8, "size": 8},
     "CommitTimeoutError": {"acq": 5, "wanted": 6},
     "WriteError": {

@@ -43,7 +43,6 @@ DRIVERS = {
     "server/listener.py",
     "server/operating.py",
     "server/tls.py",
-    "session/flushing.py",
     "session/session_async.py",
     "testing/proxy.py",
     "web/app.py",
@@ -57,8 +56,6 @@ AWAITING = {
     "query/query_async.py",
     "query/resample.py",
     "query/select.py",
-    "session/flushing.py",
-    "session/opening.py",
     "session/session_async.py",
 }
 """Modules outside of `io` that await: shells over work, and what has not become one yet."""

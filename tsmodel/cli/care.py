@@ -12,7 +12,7 @@ from tsmodel.cli.output import counted, note, print_json, progress, size
 if TYPE_CHECKING:
     from tsmodel.store.care import Fault
 
-__all__ = ["backup_", "compact_", "recover_", "verify_"]
+__all__ = ["backup_", "compact_", "init_", "recover_", "verify_"]
 
 
 def backup_(
@@ -36,23 +36,54 @@ def backup_(
         print(f"copied {counted(found.records)} to {copy}; the copy is whole")
 
 
+def init_(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A postgresql:// URL, or the path of a file.")],
+    as_json: of.Json = False,
+) -> None:
+    """Create the tables of a store in a PostgreSQL database, with their schema, or a file. What is there already stays.
+
+    Whoever may create tables does it once; others then need fewer privileges.
+
+    Example:
+      tsmodel init 'postgresql://admin@host/db?schema=tsmodel'
+    """
+    from tsmodel.cli.opening import writing
+    from tsmodel.session.target import Database, parse
+
+    parsed = parse(target)
+    with writing(target, create=True):
+        pass
+    name = str(parsed) if isinstance(parsed, Database) else target
+    if as_json:
+        print_json({"target": name})
+    else:
+        print(f"{name} is ready")
+
+
 def verify_(
-    target: Annotated[str, typer.Argument(metavar="FILE", help="The file, which is only read.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, or a postgresql:// URL. It is only read.")],
     as_json: of.Json = False,
 ) -> int:
     """Check everything in a file: all blocks, directories, and what SQLite keeps. Says all that is wrong.
+
+    In PostgreSQL, everything is checked but what it keeps itself.
 
     The exit status is 1 when anything is.
 
     Example:
       tsmodel verify readings.tsdb
     """
-    from tsmodel.cli.opening import file_of
-    from tsmodel.store.care import verify
+    from tsmodel.cli.opening import file_of, reading
+    from tsmodel.session.target import Database, parse
+    from tsmodel.store.care import verify, verify_store
 
-    path = file_of(target, "verify")
-    with progress("reading", "bytes") as done:
-        found = verify(path, done)
+    if isinstance(parse(target), Database):
+        with reading(target) as session, progress("reading", "bytes") as done:
+            found = verify_store(session.remover("verify"), done)
+    else:
+        path = file_of(target, "verify")
+        with progress("reading", "bytes") as done:
+            found = verify(path, done)
     if as_json:
         print_json(
             {
@@ -72,7 +103,11 @@ def verify_(
                 f"{counted(found.ahead)} have an acquisition time in the future: somebody stored them with one of their own"
             )
         if not found.is_whole:
-            note(f"`tsmodel recover {target} saved.tsdb` saves what is intact")
+            note(
+                "restore a backup"
+                if isinstance(parse(target), Database)
+                else f"`tsmodel recover {target} saved.tsdb` saves what is intact"
+            )
     return int(not found.is_whole)
 
 
@@ -102,19 +137,21 @@ def recover_(
 
 
 def compact_(
-    target: Annotated[str, typer.Argument(metavar="FILE", help="The file.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, or a postgresql:// URL.")],
     as_json: of.Json = False,
 ) -> None:
-    """Make a file smaller and faster to read. Others may read and write it meanwhile.
+    """Make a file, or a store in PostgreSQL, smaller and faster to read. Others may read and write it meanwhile.
 
-    It needs as much free space as the file uses.
+    For a file, it needs as much free space as the file uses.
 
     Example:
       tsmodel compact readings.tsdb
     """
     from tsmodel.cli.opening import file_of, writing
+    from tsmodel.session.target import Database, parse
 
-    file_of(target, "compact")
+    if not isinstance(parse(target), Database):
+        file_of(target, "compact")
     with writing(target, create=False) as session, progress("merging", "bytes") as done:
         found = session.compact(done)
     if as_json:

@@ -26,7 +26,7 @@ from tsmodel.io.pool import Address, PoolOptions
 from tsmodel.io.retry import ONCE
 from tsmodel.keys import LIMITS, Key, KeyRange
 from tsmodel.session import Session
-from tsmodel.session.target import StoreFile, parse
+from tsmodel.session.target import Database, StoreFile, parse
 from tsmodel.store.care import info
 from tsmodel.timestamps import now_ns, to_iso
 
@@ -53,6 +53,8 @@ def checks(target: str | None) -> Iterator[Finding]:
     parsed = parse(target)
     if isinstance(parsed, PoolOptions):
         return _server(parsed)
+    if isinstance(parsed, Database):
+        return _database(target)
     if parsed.path is None:
         return _memory()
     return _file(target, parsed)
@@ -60,6 +62,17 @@ def checks(target: str | None) -> Iterator[Finding]:
 
 def _memory() -> Iterator[Finding]:
     yield Finding("memory", "ok", "a store in memory begins empty, and ends with the process that has it")
+
+
+def _database(target: str | None) -> Iterator[Finding]:
+    try:
+        with reading(target) as session:
+            newest = session.backend.last_acq(KeyRange())
+            yield Finding("open", "ok", f"{parse(target)} has tables of tsmodel")
+            yield from _clock(newest - 1 if newest > 0 else None, "newest record")
+            yield _latency(session)
+    except (TSModelError, OSError) as error:
+        yield Finding("open", "fail", in_words(str(error).partition("\n")[0]))
 
 
 def _file(target: str | None, parsed: StoreFile) -> Iterator[Finding]:

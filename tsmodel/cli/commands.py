@@ -47,6 +47,7 @@ COMMANDS: Final = {
     "import": Command("importing", "Write", "Infer a model from a CSV file, save it, and import the file."),
     "put": Command("writing", "Write", "Store records from CSV, JSON Lines or Parquet."),
     "copy": Command("writing", "Write", "Copy records to another file or server, with their keys."),
+    "init": Command("care", "Look after", "Create the tables of a store in PostgreSQL, or a file."),
     "backup": Command("care", "Look after", "Copy a file while others use it."),
     "verify": Command("care", "Look after", "Check everything in a file."),
     "recover": Command("care", "Look after", "Save what is intact in a damaged file."),

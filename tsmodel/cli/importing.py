@@ -69,7 +69,7 @@ def import_(
     from tsmodel.cli.opening import note_for, writing
     from tsmodel.cli.storing import store, with_csv_options
 
-    path = _existing(file)
+    path, seen = _existing(file), None
     if to is None and not dry_run:
         to = _target()
     given_options = {"tz": tz, "ambiguous": ambiguous, "delimiter": delimiter, "decimal": decimal, "encoding": encoding}
@@ -98,6 +98,7 @@ def import_(
         saved = save or f"{path.stem}.toml"
         if found.is_local and given.tz is None:
             found = inferred(path, _with_zone(given))
+        seen = found.seen
         text = _saved_as(found, saved)
         if not as_json:
             print(f"# {saved}\n{text}")
@@ -117,6 +118,14 @@ def import_(
         return 0
     with writing(to, create=True) as session:
         done = store(session, kind, path, "csv", how, unless_stored=unless_stored, note=note_for(to, f"import {file}"))
+    if done.rejected:
+        again = "tsmodel import {} --to {} --model {}"
+        note(f"mend the lines in {done.kept_in}, and store them by `{again.format(done.kept_in, to, saved)}`")
+        if seen is not None:
+            note(
+                f"types are those of the first {seen:,} lines: if a field needs another one, take the import back by "
+                f"`tsmodel undo`, change the field in {saved}, and repeat `{again.format(file, to, saved)}`"
+            )
     return _tell(done, str(to), saved, as_json=as_json)
 
 

@@ -107,6 +107,7 @@ class Found:
         notes: what was decided that the model does not show.
         is_local: whether capture times say no offset, so that a time zone has to be given.
         file: name of the file.
+        seen: how many lines types were inferred from, where the file has more.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Found:
     notes: list[str]
     is_local: bool
     file: str
+    seen: int | None = None
 
     def python(self) -> str:
         """The model as a Python file."""
@@ -155,7 +157,7 @@ def inferred(path: Path, given: Given) -> Found:
         OSError: when it cannot be read.
     """
     encoding = given.encoding or _encoding(path)
-    text = _look(path, encoding)
+    text, is_whole = _look(path, encoding)
     said = re.match(r"sep=(.)\r?\n", text)  # for spreadsheets
     if said is not None:
         text = text[said.end() :]
@@ -164,7 +166,11 @@ def inferred(path: Path, given: Given) -> Found:
     skipped += said is not None
     if not rows:
         raise UsageError(f"{path} holds no lines of cells")
-    return _Inference(path.name, given, encoding, delimiter, rows, skipped).found()
+    found = _Inference(path.name, given, encoding, delimiter, rows, skipped).found()
+    if is_whole and len(rows) < _LOOK_LINES:
+        return found
+    found.notes.append(f"types are inferred from the first {len(rows):,} lines; later ones that do not fit are rejected")
+    return attrs.evolve(found, seen=len(rows))
 
 
 class _Inference:
@@ -492,18 +498,19 @@ def _encoding(path: Path) -> str:
     return "utf-8"
 
 
-def _look(path: Path, encoding: str) -> str:
-    """The beginning of the file, in whole lines."""
+def _look(path: Path, encoding: str) -> tuple[str, bool]:
+    """The beginning of the file, in whole lines, and whether that is all."""
     try:
         with path.open(encoding=encoding, newline="") as file:
             text = file.read(_LOOK_BYTES)
-            if len(text) == _LOOK_BYTES:
+            is_whole = len(text) < _LOOK_BYTES
+            if not is_whole:
                 text = text[: text.rfind("\n") + 1]
     except LookupError:
         raise UsageError(f"there is no encoding {encoding!r}; such are utf-8, cp1252, utf-16") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not {encoding} ({error.reason}); give --encoding, such as cp1252") from None
-    return text.removeprefix("\ufeff")
+    return text.removeprefix("\ufeff"), is_whole
 
 
 def _delimiter(text: str) -> str:

@@ -10,21 +10,25 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+from tsmodel.backend import Backend, Scan
 from tsmodel.cli.failures import UsageError
 from tsmodel.cli.models import model_of
 from tsmodel.cli.ranges import ids, span
 from tsmodel.cli.where import condition
 from tsmodel.errors import StoreCorruptError, StoreError, TSModelError
+from tsmodel.keys import KeyRange
 from tsmodel.model.meta import schema_of
 from tsmodel.query import Query
 from tsmodel.query.grids import zone_of
 from tsmodel.session import Session, connect
-from tsmodel.session.target import StoreFile, parse
+from tsmodel.session.target import Database, StoreFile, parse
+from tsmodel.wire.chunk import Chunk
 
-__all__ = ["file_of", "note_for", "query_of", "reading", "writing", "zone"]
+__all__ = ["Told", "file_of", "note_for", "query_of", "reading", "writing", "zone"]
 
 
 def reading(target: str | None) -> Session:
@@ -34,6 +38,8 @@ def reading(target: str | None) -> Session:
         StoreError: when there is no such file.
     """
     parsed = parse(target)
+    if isinstance(parsed, Database):
+        return connect(target, read_only=True)
     if not isinstance(parsed, StoreFile) or parsed.path is None:
         return connect(target)
     _must_exist(parsed.path)
@@ -50,10 +56,11 @@ def reading(target: str | None) -> Session:
 def writing(target: str | None, *, create: bool, **options: Any) -> Session:
     """A session that writes; `create` says whether a file that does not exist is created."""
     parsed = parse(target)
-    if isinstance(parsed, StoreFile) and parsed.path is not None:
+    if isinstance(parsed, Database) or (isinstance(parsed, StoreFile) and parsed.path is not None):
         if parsed.read_only:
-            raise UsageError(f"{target} says read_only, and this command writes")
-        if not create:
+            name = target if isinstance(parsed, StoreFile) else parsed
+            raise UsageError(f"{name} says read_only, and this command writes")
+        if not create and isinstance(parsed, StoreFile) and parsed.path is not None:
             _must_exist(parsed.path)
         return connect(target, create=create, **options)
     return connect(target, **options)
@@ -67,6 +74,10 @@ def file_of(target: str | None, command: str) -> str:
         StoreError: when there is no such file.
     """
     parsed = parse(target)
+    if isinstance(parsed, Database):
+        raise UsageError(
+            f"{command} is for files; PostgreSQL has its own tools, pg_dump among them, and `tsmodel copy` makes a file"
+        )
     if not isinstance(parsed, StoreFile) or parsed.path is None:
         raise UsageError(
             f"{command} is for files, and {target} is none; `tsmodel copy {target} copy.tsdb` makes a file of it"
@@ -77,7 +88,7 @@ def file_of(target: str | None, command: str) -> str:
 
 def note_for(target: str | None, text: str) -> str | None:
     """A note for what is stored; None where the target keeps none."""
-    return f"tsmodel {text}" if isinstance(parse(target), StoreFile) else None
+    return f"tsmodel {text}" if isinstance(parse(target), (StoreFile, Database)) else None
 
 
 def zone(name: str) -> dt.tzinfo:
@@ -141,6 +152,35 @@ def query_of(
     for text in where or []:
         query = query.where(condition(text, kind, clocks))
     return query
+
+
+class Told:
+    """A backend that tells how many records were read from it.
+
+    Args:
+        backend: what is read.
+        told: given their number so far.
+    """
+
+    def __init__(self, backend: Backend, told: Callable[[int, int | None], object]) -> None:
+        self._backend = backend
+        self._told = told
+        self._count = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def scan(self, box: KeyRange) -> Scan:
+        """See `Backend.scan`."""
+        return Scan(self._chunks(box))
+
+    def _chunks(self, box: KeyRange) -> Generator[Chunk, None, int]:
+        with self._backend.scan(box) as scan:
+            for chunk in scan:
+                self._count += len(chunk)
+                self._told(self._count, None)
+                yield chunk
+            return scan.acq
 
 
 def _must_exist(path: str) -> None:

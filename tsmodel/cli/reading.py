@@ -29,20 +29,23 @@ def info_(
 ) -> None:
     """Show what a file or a server holds: records, series, times, size, for each client.
 
-    A file tells without reading its records. A server and memory are read: narrow it by `tsmodel series` instead.
+    A file tells without reading its records. Of a server all records are read; `tsmodel series` reads a range of them.
 
     Example:
       tsmodel info readings.tsdb
     """
     from tsmodel.cli.opening import reading
-    from tsmodel.session.target import StoreFile, parse
-    from tsmodel.store.care import info
+    from tsmodel.session.target import Database, StoreFile, parse
+    from tsmodel.store.care import info, info_of
 
     parsed = parse(target)
     if isinstance(parsed, StoreFile) and parsed.path is not None:
         with reading(target):
             pass  # says what is wrong with it in terms of the command line
         found = _of_file(info(parsed.path))
+    elif isinstance(parsed, Database):
+        with reading(target) as session:
+            found = _of_file(info_of(session.remover("info")))
     else:
         found = _of_server(target)
     if as_json:
@@ -315,14 +318,16 @@ def _of_file(found: Info) -> dict[str, Any]:
 
 def _of_server(target: str | None) -> dict[str, Any]:
     from tsmodel.cli.models import Record
-    from tsmodel.cli.opening import reading
+    from tsmodel.cli.opening import Told, reading
+    from tsmodel.session import Session
     from tsmodel.timestamps import now_ns
 
-    with reading(target) as session:
-        query = session.query(Record)
-        last, now = query.last_acq(), now_ns()
-        found = query.series()
+    with reading(target) as session, progress("reading all records") as done:
         name = session.name
+        with Session(Told(session.backend, done), name=name) as told:
+            query = told.query(Record)
+            last, now = query.last_acq(), now_ns()
+            found = query.series()
     cids: dict[int, dict[str, Any]] = {}
     for each in found:
         of_cid = cids.setdefault(each.cid, {"records": 0, "series": 0, "first_cap": each.cap_min, "last_cap": each.cap_max})

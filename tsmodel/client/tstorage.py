@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from typing_extensions import Self
+
 from tsmodel.backend import AcqInterval, Batch, Scan, Spare
 from tsmodel.client.operations import Operation, get, get_acq, put
 from tsmodel.io.connections import refusal_error
@@ -154,13 +156,16 @@ class TStorageBackend(_Requests):
 class AsyncTStorageBackend(_Requests):
     """As `TStorageBackend`, awaiting. May be used by several tasks at once: each operation has a connection of its own."""
 
-    async def connect(self) -> None:
-        """Makes sure that the server can be reached.
+    @classmethod
+    async def opened(cls, options: PoolOptions, retry: Retry = ONCE) -> Self:
+        """A backend whose server can be reached.
 
         Raises:
             TransportError: when it cannot.
         """
-        await run_async(self._reached(), perform_async)
+        backend = cls(options, retry)
+        await run_async(backend._reached(), perform_async)
+        return backend
 
     def scan(self, box: KeyRange) -> AsyncScan:
         """See `TStorageBackend.scan`."""

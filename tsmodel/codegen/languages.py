@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
-from tsmodel.types.kinds import Choice, Items, Kind, Number, Octets, Text
+from tsmodel.types.kinds import Bytes, Choice, Items, Kind, Number, Text
 from tsmodel.types.scalars import Scalar
 
 __all__ = ["LANGUAGES", "Language", "Role"]
@@ -128,7 +128,7 @@ def _cpp_constant(value: int | float, scalar: Scalar) -> str:
 
 
 def _refused_by_c(kind: Kind) -> str | None:
-    if isinstance(kind, (Text, Octets)) and kind.size is None:
+    if isinstance(kind, (Text, Bytes)) and kind.size is None:
         return "it has a variable length, and C has no owner for the memory; give it a size="
     if isinstance(kind, Items) and kind.length is None:
         return "it has a variable length, and C has no owner for the memory; give it a length="

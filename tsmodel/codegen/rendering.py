@@ -24,12 +24,12 @@ from tsmodel.types.kinds import (
     BitField,
     Bitmap,
     BitUnit,
+    Bytes,
     Choice,
     FieldStep,
     Gap,
     Items,
     Number,
-    Octets,
     Structure,
     Text,
     Version,
@@ -54,7 +54,7 @@ _TESTS: Final = {
     "structure": Structure,
     "items": Items,
     "text": Text,
-    "octets": Octets,
+    "bytes": Bytes,
 }
 
 

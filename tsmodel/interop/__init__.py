@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from tsmodel.lazily import lazily
 
 if TYPE_CHECKING:
-    from tsmodel.interop import adapters as adapters
     from tsmodel.interop.adapters import core_schema_of, format_exception, register
     from tsmodel.interop.csv_reading import from_row, load_csv
     from tsmodel.interop.csv_writing import dump_csv
@@ -29,7 +28,6 @@ else:
             "json_lines": "dump_jsonl load_jsonl",
             "objects": "from_dict from_json json_schema to_dict to_json",
         },
-        modules="adapters",
     )
 
 __all__ = [

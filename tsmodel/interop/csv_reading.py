@@ -237,8 +237,8 @@ def _cutter(dialect: Any, width: int) -> Any:
                 return None
         if not block.endswith("\n"):
             block += "\n"
-        octets = np.frombuffer(block.encode("utf-8", "surrogatepass"), np.uint8)
-        ends = octets[(octets == cell_end) | (octets == line_end)]
+        raw = np.frombuffer(block.encode("utf-8", "surrogatepass"), np.uint8)
+        ends = raw[(raw == cell_end) | (raw == line_end)]
         if ends.size % width:
             return None
         ends = ends.reshape(-1, width)

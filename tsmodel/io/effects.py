@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Append",
-    "Call",
+    "Ask",
     "Check",
     "Close",
     "Counts",
@@ -63,8 +63,8 @@ class Emit(msgspec.Struct, Generic[T], eq=False):
     value: T
 
 
-class Call(msgspec.Struct, eq=False):
-    """Calls a function; the answer is what it returns. A runner that awaits awaits that, where it can be awaited."""
+class Ask(msgspec.Struct, eq=False):
+    """Calls a method of a backend; the answer is what it returns. A runner that awaits awaits what it returns."""
 
     function: Callable[[], Any]
 

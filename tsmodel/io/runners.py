@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from typing_extensions import Self
 
 from tsmodel.errors import LocalProtocolError
-from tsmodel.io.effects import Call, Check, Dial, Discard, Emit, Pause, Receive, Send, Wait, Work
+from tsmodel.io.effects import Ask, Check, Dial, Discard, Emit, Pause, Receive, Send, Wait, Work
 from tsmodel.wire.chunk import Chunk
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def perform(effect: Any) -> object:
     if kind is Pause:
         time.sleep(effect.seconds)
         return None
-    if kind is Call:
+    if kind is Ask:
         return effect.function()
     if kind is Dial:
         from tsmodel.io.connections import Connection
@@ -250,9 +250,8 @@ async def perform_async(effect: Any) -> object:
         return await effect.connection.receive(effect.buffer)
     if kind is Send:
         return await effect.connection.send(effect.buffers)
-    if kind is Call:
-        answer = effect.function()
-        return await answer if isinstance(answer, Awaitable) else answer
+    if kind is Ask:
+        return await effect.function()
     import asyncio
 
     if kind is Pause:

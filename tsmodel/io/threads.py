@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from itertools import islice
 from typing import Final, Protocol, TypeVar
 
+from typing_extensions import Self
+
 from tsmodel.backend import (
     AcqInterval,
     Backend,
@@ -45,6 +47,11 @@ class ThreadedStore:
     def __init__(self, store: BlockingStore) -> None:
         self._store = store
         self.spare = store.spare
+
+    @classmethod
+    async def opened(cls, opener: Callable[[], BlockingStore]) -> Self:
+        """A store that `opener` opens."""
+        return cls(opener())
 
     @property
     def store(self) -> BlockingStore:

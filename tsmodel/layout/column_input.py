@@ -1,9 +1,9 @@
-"""Records from columns, without rows in between, and rows from what came of them.
+"""Records made from columns without rows in between, and rows made from those records.
 
 Rules kept here:
 
-* All columns are checked before anything is made of them. An error names the row, the field, and what it may be.
-* A payload of fixed size is filled in field by field. One of variable size has no columns of bytes: rows are made.
+* All columns are checked before any record is made. An error names the row, the field, and the values it may have.
+* Payloads of fixed size are filled in field by field. Payloads of variable size are made from rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tsmodel.layout.constraints import Constraints
 from tsmodel.layout.fixed_rows import FixedRowCodec
 from tsmodel.layout.message_layout import MessageLayout
 from tsmodel.layout.placing import PRESENT, LayoutField
-from tsmodel.layout.rows import KEY_CODECS, RowCodec
+from tsmodel.layout.row_codecs import KEY_CODECS, RowCodec
 from tsmodel.types.codec import FixedCodec
 from tsmodel.types.field_faults import FieldFault, RowFault
 from tsmodel.wire.chunk import RowChunk
@@ -35,12 +35,12 @@ Present = npt.NDArray[np.bool_]
 
 
 class Given(msgspec.Struct, frozen=True, eq=False):
-    """A column as it is given.
+    """A column as the caller passes it.
 
     Attributes:
-        name: what whoever gives it calls it.
-        values: shape (n,), or (n, m) for arrays; any values where none is present.
-        present: which values there are, shape (n,); None when all are.
+        name: the caller's name for it.
+        values: shape (n,), or (n, m) for arrays; arbitrary where `present` is false.
+        present: which values are present, shape (n,); None if all are.
     """
 
     name: str
@@ -48,12 +48,12 @@ class Given(msgspec.Struct, frozen=True, eq=False):
     present: Present | None = None
 
     def __getitem__(self, part: slice) -> Given:
-        """Some rows of it."""
+        """A slice of the column."""
         return Given(self.name, self.values[part], None if self.present is None else self.present[part])
 
     @classmethod
     def of(cls, name: str, values: Any) -> Given:
-        """A NumPy array; what is masked, or None among objects, is not there."""
+        """From a NumPy array. Masked values and None among objects are absent."""
         if isinstance(values, np.ma.MaskedArray):
             mask = np.ma.getmaskarray(values)
             return cls(name, values.data, None if not mask.any() else ~mask)
@@ -68,7 +68,7 @@ class Given(msgspec.Struct, frozen=True, eq=False):
 def fill(
     codec: FixedRowCodec[Any], model: str, columns: Mapping[str, Given], cids: Array, records: Array, *, first: int = 0
 ) -> None:
-    """Fills in records, and the cid of each.
+    """Fills in records and their cids from columns.
 
     Args:
         codec: of records of fixed size.
@@ -103,7 +103,7 @@ def fill(
 
 
 def rows_of(codec: FixedRowCodec[RowT], cids: Array, records: Array, *, with_acq: bool) -> Iterator[RowT]:
-    """Rows of what `fill` filled in; without an acq their acq is -1."""
+    """Rows of records that `fill` filled in; their acq is -1 unless `with_acq`."""
     whole = codec.blank(GET_FORM, len(records))
     for name in (records.dtype.names or ())[1:]:
         whole[name] = records[name]

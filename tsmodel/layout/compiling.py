@@ -2,10 +2,9 @@
 
 Rules kept here:
 
-* What is generated registers with `linecache`, so that a traceback shows it.
-* Values of a layout of fixed size are known to be sound when they come here, so loading them checks nothing; those of a
-  layout of variable size are checked as they are read. Whoever gets an error asks the layout's own slow `read` or `write`,
-  which tells the field.
+* Generated source is registered with `linecache`, so that tracebacks show it.
+* Values of a layout of fixed size were checked before, so loading them checks nothing. Those of a layout of variable size
+  are checked as they are read. On an error the caller runs the layout's own slow `read` or `write`, which names the field.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _count = iter(range(1, 2**62))
 
 
 def is_plain(layout: Layout) -> bool:
-    """Whether what `struct` reads are the values of the fields, so that nothing needs to be generated."""
+    """Whether `struct` unpacks the values of the fields themselves, so that no code needs to be generated."""
     return layout.size is not None and all(field.codec.is_plain and field.bit is None for field in layout.fields)
 
 
@@ -50,7 +49,7 @@ def loader(layout: Layout, keys: int) -> Callable[[Callable[..., Any], Iterable[
 
 
 def compiled(layout: Layout, make: Callable[..., Any]) -> Callable[[bytes], Any]:
-    """Makes one value of the bytes of a layout of fixed size, known to be sound; `make` takes the fields' values."""
+    """Makes one value from the bytes of a layout of fixed size, known to be valid; `make` takes the fields' values."""
     scope = Scope()
     slots = {slot.name: f"s{at}" for at, slot in enumerate(layout.slots)}
     lines, at = [], 0
@@ -70,7 +69,7 @@ def dumper(
 ) -> Callable[[Iterable[tuple[Any, ...]]], list[tuple[Any, ...]]]:
     """What to give `struct` for each row, given as a tuple of `keys` leading values and the fields' values.
 
-    `strict` checks each value as it is dumped, and takes all that `dump` takes.
+    `strict` checks each value as it is dumped, and takes every value that `dump` takes.
     """
     scope = Scope()
     leading = [f"k{at}" for at in range(keys)]
@@ -83,8 +82,8 @@ def dumper(
 
 
 def reader(layout: Layout) -> Callable[[bytes, Iterable[int], Iterable[int]], list[tuple[Any, ...]]]:
-    """Reads payloads of any layout, as `read(octets, starts, ends)`; raises `ValueError` or `struct.error` for one that is
-    none."""
+    """Reads payloads of any layout, as `read(raw, starts, ends)`; raises `ValueError` or `struct.error` for one that
+    does not match."""
     scope = Scope()
     slots = {slot.name: f"s{at}" for at, slot in enumerate(layout.slots)}
     bits = _Bits(layout, slots)
@@ -92,7 +91,7 @@ def reader(layout: Layout) -> Callable[[bytes, Iterable[int], Iterable[int]], li
     if layout.version is not None:
         another = f"raise {scope.add(ValueError)}('another version')"
         lines += [f"if at == end or payload[at] != {layout.version}: {another}", "at += 1"]
-    for run, part in _stretches(layout):
+    for run, part in _segments(layout):
         counted = _count_slot(part)
         run = (*run, counted) if counted else run
         for code, names, size in _runs(run, 0 if part else layout.tail, raw=True):
@@ -104,7 +103,7 @@ def reader(layout: Layout) -> Callable[[bytes, Iterable[int], Iterable[int]], li
             lines += _read_lines(part, bits, scope, is_counted=counted is not None)
     lines.append(f"if at != end: raise {scope.add(ValueError)}('the payload does not end here')")
     if layout.bitmap:
-        lines.append(f"if {bits.spare}: raise {scope.add(ValueError)}('bits of no field')")
+        lines.append(f"if {bits.unused}: raise {scope.add(ValueError)}('bits of no field')")
     values = []
     for field in layout.fields:
         if not field.is_fixed:
@@ -145,13 +144,13 @@ def writer(layout: Layout, form: RecordForm | None = None) -> Callable[[Iterable
     """
     scope = Scope()
     fields = {field.name: f"v{at}" for at, field in enumerate(layout.fields)}
-    stretches = _stretches(layout)
-    lines = [f"b_{part.name} = {_octets_code(part, fields[part.name], scope)}" for _, part in stretches if part]
+    segments = _segments(layout)
+    lines = [f"b_{part.name} = {_bytes_code(part, fields[part.name], scope)}" for _, part in segments if part]
     pieces, fixed = [], 0
     leading = () if form is None else _head_slots(form)
     if layout.version is not None:
         leading = (*leading, Slot(str(layout.version), 0, None, "B", np.dtype("u1")))
-    for run, part in stretches:
+    for run, part in segments:
         counted = _count_slot(part)
         slots = {slot.name: slot for slot in run}
         run = (*leading, *run, counted) if counted else (*leading, *run)
@@ -165,7 +164,7 @@ def writer(layout: Layout, form: RecordForm | None = None) -> Callable[[Iterable
             fixed += size
         pieces += [f"b_{part.name}"] if part else []
     if form is not None:
-        sizes = [str(fixed - 4), *(f"len(b_{part.name})" for _, part in stretches if part)]
+        sizes = [str(fixed - 4), *(f"len(b_{part.name})" for _, part in segments if part)]
         lines.append(f"_size = {' + '.join(sizes)}")
     body = " + ".join(pieces) if len(pieces) < 4 else f'b"".join(({", ".join(pieces)}))'
     arguments = "".join(f"{name}, " for name in (*(KEY_FIELDS if form else ()), *fields.values()))
@@ -174,11 +173,11 @@ def writer(layout: Layout, form: RecordForm | None = None) -> Callable[[Iterable
     return _function("write", "rows", [*loop, "return written"], scope, layout)  # type: ignore[no-any-return]
 
 
-def _octets_code(part: LayoutField, value: str, scope: Scope) -> str:
+def _bytes_code(part: LayoutField, value: str, scope: Scope) -> str:
     """The bytes of a field of variable length, without a length that is written among the slots before it."""
     length = part.item.as_length
     if length is not None and (_count_slot(part) is not None or length.prefix is None):
-        written = length.octets_code(value, scope)
+        written = length.to_bytes_code(value, scope)
     else:
         written = f"{scope.add(part.item.write)}({value})"
     return written if part.bit is None else f'(b"" if {value} is None else {written})'
@@ -200,17 +199,17 @@ def _head_slots(form: RecordForm) -> tuple[Slot, ...]:
     return tuple(Slot(name, None, codec, codec.code, codec.dtype) for name, codec in codecs.items())
 
 
-def _stretches(layout: Layout) -> list[tuple[tuple[Slot, ...], LayoutField | None]]:
+def _segments(layout: Layout) -> list[tuple[tuple[Slot, ...], LayoutField | None]]:
     """Neighbouring slots, each with the field of variable length behind them; the last without one."""
-    stretches: list[tuple[tuple[Slot, ...], LayoutField | None]] = []
+    segments: list[tuple[tuple[Slot, ...], LayoutField | None]] = []
     run: list[Slot] = []
     for part in layout.parts:
         if isinstance(part, Slot):
             run.append(part)
         else:
-            stretches.append((tuple(run), part))
+            segments.append((tuple(run), part))
             run = []
-    return [*stretches, (tuple(run), None)]
+    return [*segments, (tuple(run), None)]
 
 
 def _count_slot(part: LayoutField | None) -> Slot | None:
@@ -237,7 +236,7 @@ class _Bits:
         return f"{byte} & {1 << field.bit % 8}"
 
     @property
-    def spare(self) -> str:
+    def unused(self) -> str:
         """Whether bits are set that stand for no field."""
         last = self._slot if self._size == 1 else f"{self._slot}[-1]"
         return f"{last} >> {(self._used - 1) % 8 + 1}"

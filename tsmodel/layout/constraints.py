@@ -1,11 +1,11 @@
-"""What a field asks of its values beyond what it can store: bounds, lengths, patterns, and functions of the user.
+"""Constraints on values beyond what a field can store: bounds, lengths, patterns, and functions of the user.
 
 Checked when records are written and when outside data is converted. Reading checks them only where a model asks for it.
 
 Rules kept here:
 
-* A value and a bound are compared as queries compare a stored value with a constant (`FieldCodec.operand`): floats in the
-  width of the field, decimals exactly. So what may be written is what may be read.
+* A value is compared with a bound as queries compare a stored value with a constant (`FieldCodec.operand`): floats in the
+  width of the field, decimals exactly. So the same values pass on writing and on reading.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Bounds(msgspec.Struct, frozen=True):
 
 @attrs.frozen
 class Constraints:
-    """What is asked of a field's values. An absent value (None) meets everything.
+    """The constraints of a field. An absent value (None) meets all of them.
 
     Attributes:
         ge, le, gt, lt: bounds.
@@ -94,7 +94,7 @@ class Constraints:
         return self != _NONE
 
     def of(self, codec: FieldCodec) -> Constraints:
-        """The same, asked of the values of this codec.
+        """The same constraints, for values of this codec.
 
         Raises:
             FieldFault: when its values cannot be compared with a bound.
@@ -106,7 +106,7 @@ class Constraints:
             raise FieldFault(f"cannot be compared with {', '.join(map(shown, limits))}") from error
 
     def violation(self, value: Any) -> str | None:
-        """What is wrong with a value, or None."""
+        """Why a value violates a constraint; None if it does not."""
         if value is None:
             return None
         if self._asked:

@@ -24,7 +24,7 @@ from tsmodel.layout.compiling import dumper, is_plain, loader
 from tsmodel.layout.constraints import Bounds, Constraints
 from tsmodel.layout.matching import SIZE_FIELD, Fit, Mismatch, fit
 from tsmodel.layout.placing import VERSION, Layout, placed_dtype
-from tsmodel.layout.rows import RowCodec
+from tsmodel.layout.row_codecs import RowCodec
 from tsmodel.types.field_faults import UNSUITABLE, FieldFault
 from tsmodel.types.scalars import KEY_SCALARS
 from tsmodel.wire.chunk import Batch, Chunk, RowChunk
@@ -36,8 +36,8 @@ __all__ = ["FixedRowCodec", "batches_by_cid"]
 
 RowT = TypeVar("RowT")
 
-_STRETCH: Final = 512
-"""Rows packed by one call: enough that the call costs nothing, few enough that their values stay in the cache."""
+_SLICE: Final = 512
+"""Rows packed by one call: enough to make the call cheap, few enough for their values to stay in the cache."""
 
 _KEYS: Final = len(KEY_FIELDS)
 
@@ -69,7 +69,7 @@ class FixedRowCodec(RowCodec[RowT]):
         self._strict_dump = dumper(layout, _KEYS, strict=True)
         self._holds = [(at, slot.codec.holds) for at, slot in enumerate(slots, _KEYS) if slot.codec and slot.codec.defers]
         self._unpack = struct.Struct(f"<4x{self._codes}")
-        self._stretch = struct.Struct("<" + self._codes * _STRETCH)
+        self._slice = struct.Struct("<" + self._codes * _SLICE)
         self._values_dtype = self._packed_dtype()
         self._swapped = None
         little = _dtype(GET_FORM, layout, stored=True, little=True)
@@ -94,7 +94,7 @@ class FixedRowCodec(RowCodec[RowT]):
         faulty = self.layout.faulty(found.records) if len(found.records) else None
         if faulty is None or not faulty.any():
             return found
-        return Fit(found.records[~faulty], (*found.mismatches, *self._faults(_octets(np.asarray(found.records))[faulty])))
+        return Fit(found.records[~faulty], (*found.mismatches, *self._faults(_raw(np.asarray(found.records))[faulty])))
 
     def rows(self, records: Any) -> Iterator[RowT]:
         """See `RowCodec.rows`."""
@@ -146,17 +146,17 @@ class FixedRowCodec(RowCodec[RowT]):
 
     def payloads(self, records: Any) -> Iterable[bytes]:
         header = GET_FORM.header.itemsize
-        return (octets.tobytes()[header:] for octets in _octets(np.asarray(records)))
+        return (raw.tobytes()[header:] for raw in _raw(np.asarray(records)))
 
     def _faults(self, records: npt.NDArray[np.void]) -> list[Mismatch]:
         """Records of the right size, each of which has a value that is none."""
         mismatches = []
         header = GET_FORM.header.itemsize
-        for octets in map(bytes, records):
+        for raw in map(bytes, records):
             try:
-                self.layout.read(octets[header:])
+                self.layout.read(raw[header:])
             except FieldFault as fault:
-                mismatches.append(Mismatch(unpack_key(octets[4:header]), octets[header:], fault))
+                mismatches.append(Mismatch(unpack_key(raw[4:header]), raw[header:], fault))
         assert len(mismatches) == len(records), "NumPy's check and the field's own disagree"
         return mismatches
 
@@ -169,20 +169,20 @@ class FixedRowCodec(RowCodec[RowT]):
     def _values(self, rows: Sequence[RowT], first: int) -> npt.NDArray[Any]:
         """All fields of all rows, the key's first, as a structured array in little-endian order."""
         packed = np.empty(len(rows), self._values_dtype)
-        octets = octets_of(packed)
-        for start in range(0, len(rows), _STRETCH):
-            part = rows[start : start + _STRETCH]
+        raw = octets_of(packed)
+        for start in range(0, len(rows), _SLICE):
+            part = rows[start : start + _SLICE]
             at = start * self._values_dtype.itemsize
             try:
                 try:
-                    self._pack(octets, at, part, self._dump, self._holds)
+                    self._pack(raw, at, part, self._dump, self._holds)
                 except UNSUITABLE:  # the fast way refuses some values that a field takes
-                    self._pack(octets, at, part, self._strict_dump, [])
+                    self._pack(raw, at, part, self._strict_dump, [])
             except UNSUITABLE as error:
                 self._explain(part, first + start, error)
         return packed
 
-    def _pack(self, octets: memoryview, start: int, rows: Sequence[RowT], dump: _Dump | None, holds: _Holds) -> None:
+    def _pack(self, raw: memoryview, start: int, rows: Sequence[RowT], dump: _Dump | None, holds: _Holds) -> None:
         width = self._width
         tuples = self.tuples(rows)
         if self._slow:
@@ -193,8 +193,8 @@ class FixedRowCodec(RowCodec[RowT]):
         deque(map(values.extend, tuples if dump is None else dump(tuples)), maxlen=0)
         if not all(held(values[at::width]) for at, held in holds):
             raise ValueError("a value that its field cannot hold")
-        pack = self._stretch if len(rows) == _STRETCH else struct.Struct("<" + self._codes * len(rows))
-        pack.pack_into(octets, start, *values)
+        pack = self._slice if len(rows) == _SLICE else struct.Struct("<" + self._codes * len(rows))
+        pack.pack_into(raw, start, *values)
         if not all(bounds.hold(values[at::width]) for at, bounds in self._bounds):
             raise ValueError("a value that a constraint refuses")
 
@@ -211,7 +211,7 @@ def _block(records: npt.NDArray[Any], offset: int, size: int) -> npt.NDArray[np.
     return records.view(block)["block"]
 
 
-def _octets(records: npt.NDArray[Any]) -> npt.NDArray[np.void]:
+def _raw(records: npt.NDArray[Any]) -> npt.NDArray[np.void]:
     """Whole records: NumPy does not copy the padding between the fields of a structure."""
     return records.view(np.dtype((np.void, records.dtype.itemsize)))
 

@@ -10,6 +10,7 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +23,7 @@ from tsmodel.types.field_faults import FieldFault, Mask
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.records import GET_FORM
 
-__all__ = ["SIZE_FIELD", "Claim", "Fit", "Mismatch", "Refusal", "fit", "mismatches_of", "payload_sizes", "sorted_by"]
+__all__ = ["SIZE_FIELD", "Discriminator", "Fit", "Mismatch", "Refusal", "fit", "mismatches_of", "payload_sizes", "split_by"]
 
 
 SIZE_FIELD: Final = "_size"
@@ -44,13 +45,13 @@ class Mismatch(msgspec.Struct, frozen=True):
 
 
 class Fit(msgspec.Struct, frozen=True):
-    """A chunk set apart into what fits the layout and what does not.
+    """A chunk, divided into records that match the layout and mismatches.
 
     Attributes:
-        records: what fits, n records, to be indexed by a field's name, a slice or a mask. Of a layout of fixed size they
+        records: the n records that match, indexed by a field's name, a slice or a mask. Of a layout of fixed size they
             have the fields `_size`, the key fields and the payload's fields: a structured array, shape (n,), which is a
             view where all fit; or `ColumnRecords` of a chunk of columns.
-        mismatches: the others.
+        mismatches: the other records.
     """
 
     records: Any
@@ -58,7 +59,7 @@ class Fit(msgspec.Struct, frozen=True):
 
 
 def fit(chunk: Chunk, dtype: np.dtype[Any]) -> Fit:
-    """The records of a chunk as those of a dtype, and those of another size.
+    """Divides a chunk into records of a dtype and records of another size.
 
     Args:
         chunk: the records.
@@ -79,20 +80,20 @@ _HEADER: Final = GET_FORM.header.itemsize
 
 
 class Refusal(FieldFault):
-    """A payload that no version of a model, or no model, takes as its own; `why` says all there is to say."""
+    """A payload that no version of a model, or no model, matches; `why` is the complete reason."""
 
 
-class Claim(msgspec.Struct, frozen=True):
-    """The records that a model, or a version of it, takes as its own.
+class Discriminator(msgspec.Struct, frozen=True):
+    """Which records belong to a model, or to a version of it.
 
     Attributes:
         model: its name.
         least: fewest bytes of a payload.
-        most: most bytes of a payload; None when there is no end to it.
+        most: most bytes of a payload; None if there is no limit.
         version: value of the version byte; None when there is none.
         keys: key components that are the same in all records, by name.
         since: least capture time; None when there is none.
-        until: capture time at which other records begin; None when they never do.
+        until: capture time from which on records belong to another version; None if there is none.
     """
 
     model: str
@@ -103,8 +104,8 @@ class Claim(msgspec.Struct, frozen=True):
     since: int | None = None
     until: int | None = None
 
-    def is_apart(self, other: Claim) -> bool:
-        """Whether no record can meet both."""
+    def is_disjoint(self, other: Discriminator) -> bool:
+        """Whether no record can match both."""
         return (
             any(other.keys.get(name, value) != value for name, value in self.keys.items())
             or (None not in (self.version, other.version) and self.version != other.version)
@@ -134,7 +135,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 def payload_sizes(layout: Layout) -> tuple[int, int | None]:
-    """Fewest and most bytes of a payload; None as the most where there is no end to it."""
+    """Fewest and most bytes of a payload; the most is None if there is no limit."""
     return layout.least_size, layout.size
 
 
@@ -145,43 +146,43 @@ def _begins_with(chunk: Chunk, first: int) -> Mask:
     return mask
 
 
-def _meeting(chunk: Chunk, claim: Claim, keys: bool) -> Mask | np.bool_:
-    """Which records a claim fits: for each, shape (n,), or for all at once."""
+def _matching(chunk: Chunk, discriminator: Discriminator, keys: bool) -> Mask | np.bool_:
+    """Which records a discriminator matches: one bool per record, shape (n,), or one for all of them."""
     sizes = np.int64(chunk.record_size) if chunk.record_size else chunk.sizes()
-    mask: Any = sizes >= claim.least + _HEADER
-    if claim.most is not None:
-        mask = mask & (sizes <= claim.most + _HEADER)
-    if claim.version is not None:
-        mask = mask & _begins_with(chunk, claim.version)
-    if claim.since is not None:
-        mask = mask & (chunk.key("cap") >= claim.since)
-    if claim.until is not None:
-        mask = mask & (chunk.key("cap") < claim.until)
-    for name, value in claim.keys.items() if keys else ():
+    mask: Any = sizes >= discriminator.least + _HEADER
+    if discriminator.most is not None:
+        mask = mask & (sizes <= discriminator.most + _HEADER)
+    if discriminator.version is not None:
+        mask = mask & _begins_with(chunk, discriminator.version)
+    if discriminator.since is not None:
+        mask = mask & (chunk.key("cap") >= discriminator.since)
+    if discriminator.until is not None:
+        mask = mask & (chunk.key("cap") < discriminator.until)
+    for name, value in discriminator.keys.items() if keys else ():
         mask = mask & (chunk.key(name) == value)
     return mask  # type: ignore[no-any-return]
 
 
-def sorted_by(
-    chunk: Chunk, groups: Sequence[Sequence[Claim]], what: str, *, keys: bool = False
+def split_by(
+    chunk: Chunk, groups: Sequence[Sequence[Discriminator]], what: str, *, keys: bool = False
 ) -> tuple[list[Chunk], tuple[Mismatch, ...]]:
-    """The records of a chunk, one chunk for each group of claims; and those that no claim fits.
+    """Splits a chunk into one chunk per group of discriminators, and the records that no discriminator matches.
 
     Args:
         chunk: the records.
-        groups: claims, every two of them apart.
+        groups: discriminators, of which every two are disjoint.
         what: what the groups are of, for messages.
-        keys: whether the key components that claims name are to be looked at.
+        keys: whether to compare the key components that discriminators name.
     """
     left = np.ones(len(chunk), np.bool_)
     chunks = []
-    for claims in groups:
+    for group in groups:
         mask = np.zeros(len(chunk), np.bool_)
-        for claim in claims:
-            mask |= _meeting(chunk, claim, keys)
+        for discriminator in group:
+            mask |= _matching(chunk, discriminator, keys)
         left &= ~mask
         chunks.append(chunk.take(mask))
     if not left.any():
         return chunks, ()
-    why = f"{what} has no such records: " + "; ".join(str(claim) for claims in groups for claim in claims)
+    why = f"{what} has no such records: " + "; ".join(map(str, chain.from_iterable(groups)))
     return chunks, mismatches_of(chunk.take(left), Refusal(why))

@@ -2,10 +2,10 @@
 
 Rules kept here:
 
-* Fields are found by name: a message may lack one that has a default, and may have others, which are not looked at. So
-  what is read need not be written back as the same bytes.
-* A value must be one that its field type holds, as in a byte layout, though a message has no widths.
-* JSON has no number for a float that is not finite. Such floats are refused wherever they stand: they would become null.
+* Fields are found by name. A message may lack a field that has a default, and may have others, which are ignored. So
+  a message that is read and written again need not have the same bytes.
+* A value must be in the range of its field type, as in a byte layout, although a message has no widths.
+* JSON has no non-finite numbers. Such floats are refused wherever they occur, because they would become null.
 """
 
 from __future__ import annotations
@@ -102,12 +102,12 @@ class MessageLayout(Layout):
         for field, value in zip(self.fields, values, strict=True):
             if fault := field.codec.fault(value):
                 raise fault.within(field.name)
-        octets: bytes = self._encode(dict(zip(self.names, values, strict=True)))
-        if self.encoding == "json" and may_not_be_finite(octets):
+        raw: bytes = self._encode(dict(zip(self.names, values, strict=True)))
+        if self.encoding == "json" and may_not_be_finite(raw):
             for field, value in zip(self.fields, values, strict=True):
                 if fault := self.fault(field, value):
                     raise fault.within(field.name)
-        return octets if self.version is None else bytes([self.version]) + octets
+        return raw if self.version is None else bytes([self.version]) + raw
 
     def description(self) -> Description:
         """See `Layout.description`: in a message, fields have no place."""

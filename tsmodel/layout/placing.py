@@ -61,7 +61,7 @@ def placed_dtype(names: list[str], kinds: list[np.dtype[Any]], offsets: list[int
 
 
 class LayoutError(ValueError):
-    """Fields cannot be laid out; the message says which and why."""
+    """The fields cannot be laid out; the message names the field and the reason."""
 
 
 class LayoutField(msgspec.Struct, frozen=True):
@@ -70,9 +70,9 @@ class LayoutField(msgspec.Struct, frozen=True):
     Attributes:
         name: the field's name.
         codec: how its values are stored.
-        offset: its first byte, counted from the payload's first; None behind a field of variable length.
+        offset: its first byte, relative to the payload's; None behind a field of variable length.
         slot: what holds it in structured arrays: its own name, or that of an integer that several bit-fields share.
-        bit: its bit in the bitmap of present fields; None for a field that is never absent.
+        bit: its bit in the bitmap of present fields; None if the field is always present.
     """
 
     name: str
@@ -83,7 +83,7 @@ class LayoutField(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> int | None:
-        """Bytes; None when that depends on the value."""
+        """Bytes; None if that depends on the value."""
         return self.codec.size
 
     @property
@@ -105,24 +105,24 @@ class LayoutField(msgspec.Struct, frozen=True):
 
     @property
     def bits(self) -> int | None:
-        """Width of a field that shares an integer with its neighbours; None for what has bytes of its own."""
+        """Width in bits of a field that shares an integer with its neighbours; None for a field with bytes of its own."""
         return None if self.item.as_fixed is None else self.item.as_fixed.bits
 
     def present(self, records: npt.NDArray[Any]) -> Mask:
-        """In which records (structured, shape (n,)) a field with a bit is there; shape (n,)."""
+        """In which records (structured, shape (n,)) a field with a bit is present; shape (n,)."""
         assert self.bit is not None
         mask: Mask = _bitmap(records)[:, self.bit // 8] & (1 << self.bit % 8) != 0
         return mask
 
     @property
     def scalar(self) -> Scalar:
-        """The scalar of a field that is one."""
+        """The scalar of a scalar field."""
         assert self.codec.is_plain
         assert self.codec.number is not None
         return self.codec.number
 
     def description(self) -> Description:
-        """Its name, type and place, as data that JSON can hold; see `FieldCodec.description`."""
+        """Its name, type and place, as JSON data; see `FieldCodec.description`."""
         placed: Description = {"name": self.name, **self.codec.description()}
         for name, value in (("offset", self.offset), ("size", self.size), ("bit", self.bit)):
             if value is not None:
@@ -151,7 +151,7 @@ class Slot(msgspec.Struct, frozen=True):
 
     @property
     def byte_order(self) -> ByteOrder:
-        """Byte order; of no meaning for single bytes."""
+        """Byte order; irrelevant for single bytes."""
         return self.codec.byte_order if self.codec else "little"
 
 
@@ -162,10 +162,10 @@ class Layout:
     Attributes:
         fields: the fields in order.
         byte_order: `little` or `big`; a field may have its own.
-        size: bytes of the whole payload; None when that depends on its values.
+        size: bytes of the whole payload; None if that depends on its values.
         align: `packed` or `c`.
         parts: in order of the payload: values that `struct` reads, and fields of variable length.
-        alignment: what its first byte's address is to be a multiple of, inside of a C struct.
+        alignment: its alignment within a C struct.
         tail: bytes of padding behind the last field.
         version: value of the version byte; None when there is none.
     """
@@ -257,7 +257,7 @@ class Layout:
         return self.leading + gaps + fixed + variable
 
     def description(self) -> Description:
-        """All that decides which bytes stand for which values, and nothing else, as data that JSON can hold.
+        """Everything that determines which bytes stand for which values, and nothing else, as JSON data.
 
         Returns:
             `encoding` (struct, msgpack or json), `size` (absent when it varies), `version` (absent when there is no such
@@ -277,11 +277,11 @@ class Layout:
         return -(-sum(field.bit is not None for field in self.fields) // 8)
 
     def faulty(self, records: npt.NDArray[Any]) -> Mask | None:
-        """Which payloads (structured array of `dtype`, or with its fields; shape (n,)) hold a value that is none, in fields
-        of fixed width."""
+        """Which payloads (structured array of `dtype`, or with its fields; shape (n,)) hold an invalid value in a field of
+        fixed width."""
         masks = [mask for field in self._checked if (mask := self._faulty(field, records)) is not None]
-        if spare := self._spare(records):
-            masks.append(spare[0])
+        if unused := self._unused_bits(records):
+            masks.append(unused[0])
         if self.version is not None and self.size is not None:
             masks.append(records[VERSION] != self.version)
         return np.logical_or.reduce(masks) if len(masks) > 1 else masks[0] if masks else None
@@ -293,10 +293,10 @@ class Layout:
         if field.bit is None:
             return mask
         present = field.present(records)
-        octets = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), item.size)
-        return np.where(present, False if mask is None else mask, octets.any(axis=1))
+        raw = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), item.size)
+        return np.where(present, False if mask is None else mask, raw.any(axis=1))
 
-    def _spare(self, records: npt.NDArray[Any]) -> list[Mask]:
+    def _unused_bits(self, records: npt.NDArray[Any]) -> list[Mask]:
         """Bits of the bitmap that stand for nothing are 0."""
         used = sum(field.bit is not None for field in self.fields)
         if used % 8 == 0:
@@ -304,7 +304,7 @@ class Layout:
         return [_bitmap(records)[:, -1] >> (used % 8) != 0]
 
     def read(self, payload: bytes) -> tuple[Any, ...]:
-        """The values of a whole payload, field by field: slow, but it tells where a fault is.
+        """The values of a whole payload, field by field: slow, but an error says where the fault is.
 
         Raises:
             FieldFault: with the field and the byte offset.
@@ -366,7 +366,7 @@ class Layout:
         return field.codec.fault(value)
 
     def write(self, values: Sequence[Any]) -> bytes:
-        """The payload of a value for each field, field by field.
+        """The payload with a value for each field, written field by field.
 
         Raises:
             FieldFault: with the field.
@@ -378,20 +378,20 @@ class Layout:
             for field, value in zip(self.fields, values, strict=True)
             if field.bit is not None and value is not None
         )
-        octets = {}
+        raw = {}
         for field, value in zip(self.fields, values, strict=True):
             try:
                 if field.bit is not None and value is None:
-                    octets[field.name] = bytes(field.size or 0)
+                    raw[field.name] = bytes(field.size or 0)
                 elif field.bits is not None:
                     numbers[field.slot] = numbers.get(field.slot, 0) | field.fixed.dump(value)
                 else:
-                    octets[field.name] = field.item.write(value)
+                    raw[field.name] = field.item.write(value)
             except FieldFault as fault:
                 raise fault.within(field.name) from fault.__cause__
         for part in self.parts:
             if isinstance(part, LayoutField):
-                pieces.append(octets[part.name])
+                pieces.append(raw[part.name])
                 continue
             pieces.append(bytes(part.gap))
             if part.codec is None:
@@ -399,7 +399,7 @@ class Layout:
             elif part.codec.bits is not None:
                 pieces.append(struct.pack(MARKS[part.byte_order] + part.code, numbers[part.name]))
             else:
-                pieces.append(octets[part.name])
+                pieces.append(raw[part.name])
         return b"".join([*pieces, bytes(self.tail)])
 
     def __str__(self) -> str:
@@ -423,8 +423,8 @@ def laid_out(
     """The layout of named fields, behind a version byte when there is a `version`.
 
     Raises:
-        LayoutError: when something follows a field that goes up to the payload's end, or an alignment as in C is asked
-            for fields that have no place in a C struct.
+        LayoutError: when a field follows one that consumes the rest of the payload, or when `align="c"` is given for fields
+            that a C struct cannot hold.
     """
     return _Placing(byte_order, align, version).place(fields)
 
@@ -553,7 +553,7 @@ class _Placing:
         self.bits = (slot, first, used + bits)
 
     def _close_bits(self, align: int = 1) -> None:
-        """What follows bit-fields lies behind their integer; in C it may lie in it."""
+        """A field after bit-fields lies behind their integer; in C it may lie within it."""
         if self.bits is None:
             return
         _, codec, used = self.bits

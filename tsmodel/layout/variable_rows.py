@@ -25,7 +25,7 @@ from tsmodel.layout.constraints import Constraints
 from tsmodel.layout.matching import Fit, Mismatch
 from tsmodel.layout.message_layout import MessageLayout
 from tsmodel.layout.placing import Layout, LayoutField, Slot
-from tsmodel.layout.rows import RowCodec
+from tsmodel.layout.row_codecs import RowCodec
 from tsmodel.types.codec import MARKS
 from tsmodel.types.field_faults import UNSUITABLE, FieldFault
 from tsmodel.types.scalars import KEY_SCALARS
@@ -48,7 +48,7 @@ class VariableRecords(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         headers: sizes and keys; structured array, shape (n,).
-        octets: the records, and perhaps others.
+        raw: the records, and perhaps others.
         starts: where each begins; int64, shape (n,).
         ends: where each ends; int64, shape (n,).
         values: the values of each one's payload.
@@ -56,7 +56,7 @@ class VariableRecords(msgspec.Struct, frozen=True, eq=False):
     """
 
     headers: npt.NDArray[Any]
-    octets: bytes
+    raw: bytes
     starts: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
     values: list[tuple[Any, ...]]
@@ -65,8 +65,8 @@ class VariableRecords(msgspec.Struct, frozen=True, eq=False):
     @property
     def payloads(self) -> list[bytes]:
         """The payload of each."""
-        octets = self.octets
-        return [octets[a:b] for a, b in zip((self.starts + _HEADER).tolist(), self.ends.tolist(), strict=True)]
+        raw = self.raw
+        return [raw[a:b] for a, b in zip((self.starts + _HEADER).tolist(), self.ends.tolist(), strict=True)]
 
     def __len__(self) -> int:
         return len(self.values)
@@ -82,7 +82,7 @@ class VariableRecords(msgspec.Struct, frozen=True, eq=False):
             column[:] = [values[at] for values in self.values]
             return column
         values = self.values[asked] if isinstance(asked, slice) else list(compress(self.values, asked.tolist()))
-        return VariableRecords(self.headers[asked], self.octets, self.starts[asked], self.ends[asked], values, self.names)
+        return VariableRecords(self.headers[asked], self.raw, self.starts[asked], self.ends[asked], values, self.names)
 
 
 class VariableRowCodec(RowCodec[RowT]):
@@ -111,12 +111,12 @@ class VariableRowCodec(RowCodec[RowT]):
         self._checked = [(layout.names.index(name) + _KEYS, each) for name, each in self.constraints.items()]
 
     def _fit(self, chunk: Chunk) -> Fit:
-        octets, starts, ends = _placed(chunk)
+        raw, starts, ends = _placed(chunk)
         try:
-            values = self._read(octets, (starts + _HEADER).tolist(), ends.tolist())
+            values = self._read(raw, (starts + _HEADER).tolist(), ends.tolist())
         except UNSUITABLE:
-            return self._sorted_out(octets, starts, ends)
-        return Fit(VariableRecords(GET_FORM.headers(octets, starts), octets, starts, ends, values, self.layout.names))
+            return self._sorted_out(raw, starts, ends)
+        return Fit(VariableRecords(GET_FORM.headers(raw, starts), raw, starts, ends, values, self.layout.names))
 
     def fit_columns(self, chunk: Chunk) -> Fit:
         """See `RowCodec.fit_columns`; where all records fit they are `SpanRecords`."""
@@ -146,12 +146,12 @@ class VariableRowCodec(RowCodec[RowT]):
                 "be stored",
                 record=first + at,
             )
-        octets = b"".join(records)
-        keys = form.headers(octets, np.cumsum(sizes) - sizes)
+        raw = b"".join(records)
+        keys = form.headers(raw, np.cumsum(sizes) - sizes)
         self._check_keys(("cid",), {"cid": cids}, rows, first)
         self._check_keys(form.key_fields, keys, rows, first)
         if (cids == cids[0]).all():
-            return [_batch(int(cids[0]), octets, sizes)]
+            return [_batch(int(cids[0]), raw, sizes)]
         return list(_batches(cids, records, sizes))
 
     def chunk_of(self, rows: Sequence[RowT], keys: Any) -> Chunk:
@@ -199,17 +199,17 @@ class VariableRowCodec(RowCodec[RowT]):
     def payloads(self, records: VariableRecords) -> Iterable[bytes]:
         return records.payloads
 
-    def _sorted_out(self, octets: bytes, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> Fit:
+    def _sorted_out(self, raw: bytes, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> Fit:
         values, sound, mismatches = [], np.ones(len(starts), np.bool_), []
         for at, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-            payload = octets[start + _HEADER : end]
+            payload = raw[start + _HEADER : end]
             try:
                 values.append(self.values_of(payload))
             except FieldFault as fault:
                 sound[at] = False
-                mismatches.append(Mismatch(unpack_key(octets[start + 4 : start + _HEADER]), payload, fault))
+                mismatches.append(Mismatch(unpack_key(raw[start + 4 : start + _HEADER]), payload, fault))
         starts, ends = starts[sound], ends[sound]
-        records = VariableRecords(GET_FORM.headers(octets, starts), octets, starts, ends, values, self.layout.names)
+        records = VariableRecords(GET_FORM.headers(raw, starts), raw, starts, ends, values, self.layout.names)
         return Fit(records, tuple(mismatches))
 
 
@@ -220,7 +220,7 @@ def _placed(chunk: Chunk) -> tuple[bytes, npt.NDArray[np.int64], npt.NDArray[np.
 
 
 def _messages(layout: Layout) -> Callable[[bytes, Iterable[int], Iterable[int]], list[tuple[Any, ...]]]:
-    return lambda octets, starts, ends: [layout.read(octets[a:b]) for a, b in zip(starts, ends, strict=True)]
+    return lambda raw, starts, ends: [layout.read(raw[a:b]) for a, b in zip(starts, ends, strict=True)]
 
 
 def _batches(cids: npt.NDArray[Any], records: list[bytes], sizes: npt.NDArray[np.int64]) -> Iterator[Batch]:
@@ -230,10 +230,10 @@ def _batches(cids: npt.NDArray[Any], records: list[bytes], sizes: npt.NDArray[np
         yield _batch(int(cids[part[0]]), b"".join([records[at] for at in part.tolist()]), sizes[part])
 
 
-def _batch(cid: int, octets: bytes, sizes: npt.NDArray[np.int64]) -> Batch:
+def _batch(cid: int, raw: bytes, sizes: npt.NDArray[np.int64]) -> Batch:
     size = int(sizes[0])
     same = bool((sizes == size).all())
-    return Batch(cid, memoryview(octets), len(sizes), size if same else 0, None if same else np.cumsum(sizes) - sizes)
+    return Batch(cid, memoryview(raw), len(sizes), size if same else 0, None if same else np.cumsum(sizes) - sizes)
 
 
 Places = npt.NDArray[np.int64]
@@ -256,12 +256,12 @@ class SpanRecords(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         fixed: key components and slots; structured array, shape (n,).
-        octets: what the others lie in.
+        raw: what the others lie in.
         spans: where each field of variable length begins and ends in each record, by name; shape (n,) each.
     """
 
     fixed: npt.NDArray[Any]
-    octets: bytes
+    raw: bytes
     spans: dict[str, tuple[Places, Places]]
 
     def __len__(self) -> int:
@@ -272,7 +272,7 @@ class SpanRecords(msgspec.Struct, frozen=True, eq=False):
         if isinstance(asked, str):
             return self.fixed[asked]
         spans = {name: (starts[asked], stops[asked]) for name, (starts, stops) in self.spans.items()}
-        return SpanRecords(self.fixed[asked], self.octets, spans)
+        return SpanRecords(self.fixed[asked], self.raw, spans)
 
     def contents(self, field: LayoutField) -> tuple[Places, npt.NDArray[np.uint8]]:
         """The bytes of a field of variable length, one content after another, without its lengths.
@@ -281,48 +281,48 @@ class SpanRecords(msgspec.Struct, frozen=True, eq=False):
             Where each begins, and behind them where the last one ends, shape (n + 1,); and the bytes.
         """
         starts, stops = self.spans[field.name]
-        return _contents(self.octets, starts, stops)
+        return _contents(self.raw, starts, stops)
 
     def objects(self, field: LayoutField) -> list[Any]:
         """The values of a field of variable length, None where there is none."""
         starts, stops = self.spans[field.name]
         item = field.item.as_length
         assert item is not None
-        pieces = map(self.octets.__getitem__, map(slice, starts.tolist(), stops.tolist()))
+        pieces = map(self.raw.__getitem__, map(slice, starts.tolist(), stops.tolist()))
         values = item.contents(pieces)
         if field.bit is None:
             return values
         return [value if there else None for value, there in zip(values, field.present(self.fixed).tolist(), strict=True)]
 
 
-def spans_of(layout: Layout, octets: bytes, starts: Places, ends: Places) -> SpanRecords | None:
+def spans_of(layout: Layout, raw: bytes, starts: Places, ends: Places) -> SpanRecords | None:
     """Records as columns; None when any of them is none of the layout's.
 
     Args:
         layout: one that `has_spans`.
-        octets: whole records in GET form.
+        raw: whole records in GET form.
         starts: where each begins, shape (n,).
         ends: where each ends.
     """
     fixed = np.empty(len(starts), _fixed_dtype(layout))
     at = starts + _HEADER_DTYPE.itemsize + layout.leading
     if (at > ends).any() or (
-        layout.version is not None and (gathered(octets, at - 1, np.dtype("u1")) != layout.version).any()
+        layout.version is not None and (gathered(raw, at - 1, np.dtype("u1")) != layout.version).any()
     ):
         return None
     for name in KEY_FIELDS:
         kind, offset = _PLACED[name][:2]
-        fixed[name] = gathered(octets, starts + offset, kind)
+        fixed[name] = gathered(raw, starts + offset, kind)
     spans = {}
     for part in layout.parts:
         if isinstance(part, Slot):
             stop = at + part.gap + part.dtype.itemsize
             if (stop > ends).any():
                 return None
-            fixed[part.name] = gathered(octets, at + part.gap, part.dtype)
+            fixed[part.name] = gathered(raw, at + part.gap, part.dtype)
         else:
             present = None if part.bit is None else part.present(fixed)
-            span = _span(part.item.as_length, present, octets, at, ends)
+            span = _span(part.item.as_length, present, raw, at, ends)
             if span is None:
                 return None
             spans[part.name] = span
@@ -333,7 +333,7 @@ def spans_of(layout: Layout, octets: bytes, starts: Places, ends: Places) -> Spa
     faulty = layout.faulty(fixed)
     if faulty is not None and faulty.any():
         return None
-    records = SpanRecords(fixed, octets, spans)
+    records = SpanRecords(fixed, raw, spans)
     variable = (field for field in layout.fields if field.name in spans)
     return records if all(_is_sound(records, field) for field in variable) else None
 
@@ -344,7 +344,7 @@ def _fixed_dtype(layout: Layout) -> np.dtype[Any]:
 
 
 def _span(
-    item: Any, present: npt.NDArray[np.bool_] | None, octets: bytes, at: Places, ends: Places
+    item: Any, present: npt.NDArray[np.bool_] | None, raw: bytes, at: Places, ends: Places
 ) -> tuple[Places, Places] | None:
     """Where the contents of a field begin and end; absent ones take no bytes. None when one leaves its record."""
     if item.prefix is None:
@@ -358,11 +358,11 @@ def _span(
         return None
     kind = np.dtype(MARKS[item.byte_order] + item.prefix.numpy)
     if present is None:
-        counts = gathered(octets, at, kind).astype(np.int64)
+        counts = gathered(raw, at, kind).astype(np.int64)
     else:
         starts = np.where(present, starts, at)
         counts = np.zeros(len(at), np.int64)
-        counts[present] = gathered(octets, at[present], kind)
+        counts[present] = gathered(raw, at[present], kind)
     stops = starts + counts * item.unit
     return None if (stops > ends).any() else (starts, stops)
 
@@ -373,7 +373,7 @@ def _is_sound(records: SpanRecords, field: LayoutField) -> bool:
     return field.item.as_length.are_sound(*records.contents(field))
 
 
-def _contents(octets: bytes, starts: Places, stops: Places) -> tuple[Places, npt.NDArray[np.uint8]]:
+def _contents(raw: bytes, starts: Places, stops: Places) -> tuple[Places, npt.NDArray[np.uint8]]:
     lengths = stops - starts
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
@@ -381,10 +381,10 @@ def _contents(octets: bytes, starts: Places, stops: Places) -> tuple[Places, npt
     if not total:
         return offsets, np.empty(0, np.uint8)
     if total >= _LONG * len(lengths):
-        joined = b"".join(map(octets.__getitem__, starmap(slice, zip(starts.tolist(), stops.tolist(), strict=True))))
+        joined = b"".join(map(raw.__getitem__, starmap(slice, zip(starts.tolist(), stops.tolist(), strict=True))))
         return offsets, np.frombuffer(joined, np.uint8)
     if (lengths == lengths[0]).all():
-        return offsets, gathered(octets, starts, np.dtype(f"V{lengths[0]}")).view(np.uint8)
+        return offsets, gathered(raw, starts, np.dtype(f"V{lengths[0]}")).view(np.uint8)
     places = np.repeat(starts - offsets[:-1], lengths)
     places += np.arange(total)
-    return offsets, np.frombuffer(octets, np.uint8)[places]
+    return offsets, np.frombuffer(raw, np.uint8)[places]

@@ -23,9 +23,9 @@ import numpy as np
 
 from tsmodel.errors import SchemaError
 from tsmodel.keys import KEY_FIELDS, Key
-from tsmodel.layout.matching import Claim, Fit, Mismatch, Refusal, sorted_by
+from tsmodel.layout.matching import Discriminator, Fit, Mismatch, Refusal, split_by
 from tsmodel.layout.placing import packed
-from tsmodel.layout.rows import RowCodec
+from tsmodel.layout.row_codecs import RowCodec
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.scalars import shown
 from tsmodel.wire.chunk import Batch, Chunk, RowChunk, joined, keys_of, parsed
@@ -58,8 +58,8 @@ class EvolvingRowCodec(RowCodec[RowT]):
     """See `RowCodec`.
 
     Args:
-        own: the codec of the newest version, with its claim.
-        old: the codec of the version that it replaces, which may itself be evolving, with its claims.
+        own: the codec of the newest version, with its discriminator.
+        old: the codec of the version that it replaces, which may itself be evolving, with its discriminators.
         kind: the newest version's class, whose objects an upgrade gives.
 
     Attributes:
@@ -72,9 +72,9 @@ class EvolvingRowCodec(RowCodec[RowT]):
         self._kind = kind
         super().__init__(own.layout, own.make, own.fixed, own.tuples, own.constraints, strict_read=own.strict_read)
         self.upgrade: Callable[[Any], RowT] | None = None
-        (claim,) = own.claims
-        self._groups = (before(old.claims, claim.since), own.claims)
-        self.claims = (*self._groups[0], claim)
+        (discriminator,) = own.discriminators
+        self._groups = (before(old.discriminators, discriminator.since), own.discriminators)
+        self.discriminators = (*self._groups[0], discriminator)
         self.caps = own.caps
 
     def fit(self, chunk: Chunk) -> Fit:
@@ -128,10 +128,10 @@ class EvolvingRowCodec(RowCodec[RowT]):
         Raises:
             FieldFault: also when nothing but the record's key tells the version.
         """
-        if any(claim.since is not None or claim.until is not None for claim in self.claims):
+        if any(each.since is not None or each.until is not None for each in self.discriminators):
             raise Refusal(f"only a record's capture time tells versions of {self._name} apart, and a payload has none")
-        (octets,) = self._own.payloads(self._single(_UNSET, payload))
-        return self._own.values_of(octets)
+        (raw,) = self._own.payloads(self._single(_UNSET, payload))
+        return self._own.values_of(raw)
 
     @property
     def writing(self) -> RowCodec[RowT]:
@@ -156,7 +156,7 @@ class EvolvingRowCodec(RowCodec[RowT]):
                 f"@{self._name}.upgrade_from({self._old_name}) that makes one of the other",
                 model=self._name,
             )
-        return sorted_by(chunk, self._groups, self._name)
+        return split_by(chunk, self._groups, self._name)
 
     def _single(self, key: Key, payload: bytes) -> Any:
         head = (GET_FORM.least + len(payload)).to_bytes(4, "little") + key.to_bytes()
@@ -198,13 +198,12 @@ class EvolvingRowCodec(RowCodec[RowT]):
         return made
 
 
-def before(claims: Iterable[Claim], cap: int | None) -> tuple[Claim, ...]:
-    """The same claims on records that were captured before `cap` only."""
+def before(discriminators: Iterable[Discriminator], cap: int | None) -> tuple[Discriminator, ...]:
+    """The same discriminators on records that were captured before `cap` only."""
     if cap is None:
-        return tuple(claims)
-    return tuple(
-        msgspec.structs.replace(claim, until=cap if claim.until is None else min(cap, claim.until)) for claim in claims
-    )
+        return tuple(discriminators)
+    replace = msgspec.structs.replace
+    return tuple(replace(each, until=cap if each.until is None else min(cap, each.until)) for each in discriminators)
 
 
 def labelled(mismatches: Iterable[Mismatch], name: str) -> tuple[Mismatch, ...]:
@@ -259,8 +258,8 @@ class UnionRowCodec(RowCodec[Any]):
         super().__init__(packed([]), self._unmade)
         self._name = name
         self._members = members
-        self._groups = [codec.claims for _, codec in members]
-        self.claims = tuple(chain.from_iterable(self._groups))
+        self._groups = [codec.discriminators for _, codec in members]
+        self.discriminators = tuple(chain.from_iterable(self._groups))
 
     def fit(self, chunk: Chunk) -> Fit:
         """See `RowCodec.fit`; the records are `UnionRecords`."""
@@ -274,7 +273,7 @@ class UnionRowCodec(RowCodec[Any]):
         return self.fit(chunk)
 
     def _fitted(self, chunk: Chunk, *, keys_only: bool) -> Fit:
-        chunks, mismatches = sorted_by(chunk, self._groups, self._name, keys=True)
+        chunks, mismatches = split_by(chunk, self._groups, self._name, keys=True)
         parts = []
         for (name, codec), part in zip(self._members, chunks, strict=True):
             found = codec.fit_keys(part) if keys_only else codec.fit(part)

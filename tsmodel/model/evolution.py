@@ -19,7 +19,7 @@ import msgspec
 from tsmodel.errors import SchemaError, TimestampError
 from tsmodel.keys import LIMITS
 from tsmodel.layout import RowCodec
-from tsmodel.layout.matching import Claim, payload_sizes
+from tsmodel.layout.matching import Discriminator, payload_sizes
 from tsmodel.layout.versions import EvolvingRowCodec, before
 from tsmodel.model.model_schema import SCHEMA, Schema
 from tsmodel.timestamps import TimeLike, to_iso, to_ns
@@ -127,8 +127,8 @@ def with_versions(schema: Schema, codec: RowCodec[Any], cls: type) -> RowCodec[A
     """
     evolution = evolution_of(schema)
     least, most = payload_sizes(schema.layout)
-    own = Claim(schema.model, least, most, schema.layout.version, schema.fixed, evolution.since)
-    codec.claims = (own,)
+    own = Discriminator(schema.model, least, most, schema.layout.version, schema.fixed, evolution.since)
+    codec.discriminators = (own,)
     old = evolution.replaces
     if old is None:
         return codec
@@ -143,9 +143,9 @@ def with_versions(schema: Schema, codec: RowCodec[Any], cls: type) -> RowCodec[A
                     f"{to_iso(cap)}; a newer version begins later",
                     model=schema.model,
                 )
-    for claim in before(old.codec.claims, evolution.since):
-        if not own.is_apart(claim):
-            raise SchemaError(_ambiguous(schema, own, old, claim), model=schema.model)
+    for discriminator in before(old.codec.discriminators, evolution.since):
+        if not own.is_disjoint(discriminator):
+            raise SchemaError(_ambiguous(schema, own, old, discriminator), model=schema.model)
     if evolution.since is not None:
         codec.caps = (evolution.since, LIMITS["cap"].bound)
     return EvolvingRowCodec(codec, old.codec, cls)
@@ -163,17 +163,17 @@ def _check_fixed(schema: Schema, old: Schema) -> None:
             )
 
 
-def _ambiguous(schema: Schema, own: Claim, old: Schema, claim: Claim) -> str:
+def _ambiguous(schema: Schema, own: Discriminator, old: Schema, discriminator: Discriminator) -> str:
     name, head = schema.model, f"class {schema.model}(TSModel, replaces={old.model}"
-    same = f"both take {own.size}" if own.size == claim.size else f"{own}, and {claim}"
+    same = f"both take {own.size}" if own.size == discriminator.size else f"{own}, and {discriminator}"
     mends = []
     longer = msgspec.structs.replace(
         own,
         least=own.least + (own.version is None),
         most=None if own.most is None else own.most + (own.version is None),
-        version=1 if claim.version is None else claim.version + 1,
+        version=1 if discriminator.version is None else discriminator.version + 1,
     )
-    if longer.is_apart(claim):
+    if longer.is_disjoint(discriminator):
         mends.append(
             f"give it a version byte by {head}, versioned=True)"
             if own.version is None
@@ -181,7 +181,7 @@ def _ambiguous(schema: Schema, own: Claim, old: Schema, claim: Claim) -> str:
         )
     mends.append(f'say from which capture time on records are of {name}, by {head}, since="2026-01-01T00:00:00Z")')
     mend = f"Either {mends[0]}, or {mends[1]}" if len(mends) > 1 else f"{mends[0][0].upper()}{mends[0][1:]}"
-    return f"class {name}: its records cannot be told from those of {claim.model}: {same}. {mend}"
+    return f"class {name}: its records cannot be told from those of {discriminator.model}: {same}. {mend}"
 
 
 def upgrading(schema: Schema, old: type) -> Callable[[F], F]:

@@ -164,7 +164,8 @@ class TSModelMeta(_Meta):
         for component, alias in schema.aliases.items():
             if alias != component:
                 namespace[component] = property(attrgetter(alias))
-        add_repr(bases, namespace, tuple(annotations), schema.layout)
+        times = [schema.aliases.get(component, component) for component in ("cap", "acq")]
+        add_repr(bases, namespace, tuple(annotations), schema.layout, times)
         acyclic = all(placed.codec.acyclic for placed in schema.layout.fields)
 
         def create(metaclass: type) -> Any:

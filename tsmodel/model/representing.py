@@ -1,8 +1,9 @@
-"""Objects and bytes as text for people: as msgspec shows them, with only as many digits as a narrow float has."""
+"""Objects and bytes as text for people: as msgspec shows them, but for times as such, and only as many digits of a narrow
+float as it has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from reprlib import recursive_repr
 from typing import Any, Final
@@ -11,6 +12,7 @@ import msgspec
 
 from tsmodel.layout import Layout
 from tsmodel.layout.message_layout import MessageLayout
+from tsmodel.timestamps import as_python
 
 __all__ = ["add_repr", "hexdump"]
 
@@ -23,7 +25,13 @@ _name_of: Final[_Show] = type.__dict__["__name__"].__get__
 """The name of a class, without what models make of reading an attribute."""
 
 
-def add_repr(bases: tuple[type, ...], namespace: dict[str, Any], names: tuple[str, ...], layout: Layout) -> None:
+def add_repr(
+    bases: tuple[type, ...],
+    namespace: dict[str, Any],
+    names: tuple[str, ...],
+    layout: Layout,
+    times: Iterable[str] = (),
+) -> None:
     """Gives a class that is being made a `__repr__`, unless it has one of its own, or msgspec's does, which is faster.
 
     Args:
@@ -31,13 +39,15 @@ def add_repr(bases: tuple[type, ...], namespace: dict[str, Any], names: tuple[st
         namespace: its body.
         names: what its objects hold, in order.
         layout: of its payload.
+        times: which of the names are times of the key.
     """
     plain: Any = object.__repr__
     inherited = next((each for each in (getattr(base, "__repr__", plain) for base in bases) if each is not plain), plain)
     is_ours = hasattr(inherited, _OURS)
     if "__repr__" in namespace or not (is_ours or inherited is msgspec.Struct.__repr__):
         return
-    special = [] if isinstance(layout, MessageLayout) else _special(names, layout)
+    special: list[tuple[int, _Show]] = [(names.index(name), as_python) for name in times if name in names]
+    special += [] if isinstance(layout, MessageLayout) else _special(names, layout)
     if special:
         namespace["__repr__"] = _repr(names, special, is_acyclic=all(field.item.acyclic for field in layout.fields))
     elif is_ours:

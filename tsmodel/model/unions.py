@@ -17,7 +17,7 @@ from typing import Any, Final, Union, get_args, get_origin
 import msgspec
 
 from tsmodel.errors import QueryError
-from tsmodel.layout.matching import Claim
+from tsmodel.layout.matching import Discriminator
 from tsmodel.layout.versions import UnionRowCodec
 from tsmodel.model.model_schema import SCHEMA, Schema
 
@@ -37,10 +37,10 @@ class ModelUnion:
         self.__name__ = " | ".join(schema.model for schema in schemas)
         members = [(schema.model, schema.codec) for schema in schemas if schema.codec is not None]
         for (one, first), (other, second) in combinations(members, 2):
-            for claim in first.claims:
-                for against in second.claims:
-                    if not claim.is_apart(against):
-                        raise QueryError(_ambiguous(one, claim, other, against))
+            for discriminator in first.discriminators:
+                for against in second.discriminators:
+                    if not discriminator.is_disjoint(against):
+                        raise QueryError(_ambiguous(one, discriminator, other, against))
         schema = Schema(self.__name__, (), _common(schemas), "little", False, codec=UnionRowCodec(self.__name__, members))
         setattr(self, SCHEMA, schema)
 
@@ -88,11 +88,11 @@ def _common(schemas: list[Schema]) -> dict[str, int]:
     return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
 
 
-def _ambiguous(one: str, claim: Claim, other: str, against: Claim) -> str:
-    if msgspec.structs.replace(claim, until=None) == msgspec.structs.replace(against, until=None):
-        return f"{one} | {other}: both read records of {claim.model}; leave out the older version of the two"
+def _ambiguous(one: str, discriminator: Discriminator, other: str, against: Discriminator) -> str:
+    if msgspec.structs.replace(discriminator, until=None) == msgspec.structs.replace(against, until=None):
+        return f"{one} | {other}: both read records of {discriminator.model}; leave out the older version of the two"
     return (
-        f"{one} | {other}: their records cannot be told apart: {claim}, and {against}. Fix a key component in each, as in "
-        f"class {one}(TSModel, moid=7) and class {other}(TSModel, moid=8), or give each a version byte of its own, as in "
-        f"class {one}(TSModel, version=1) and class {other}(TSModel, version=2)"
+        f"{one} | {other}: their records cannot be told apart: {discriminator}, and {against}. Fix a key component in "
+        f"each, as in class {one}(TSModel, moid=7) and class {other}(TSModel, moid=8), or give each a version byte of its "
+        f"own, as in class {one}(TSModel, version=1) and class {other}(TSModel, version=2)"
     )

@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from tsmodel.backend import RemovalKind
 from tsmodel.errors import QueryError
-from tsmodel.io.effects import Call, Emit, LastAcq, Work
+from tsmodel.io.effects import Ask, Emit, LastAcq, Work
 from tsmodel.io.fetching import fetched
 from tsmodel.io.runners import items, items_async, run, run_async, stream, stream_async
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
@@ -133,7 +133,7 @@ class Execution(Generic[M]):
             )
         self.boxes()
         remover = self.reading.remover(f"{kind}()")
-        removed: int = yield Call(
+        removed: int = yield Ask(
             partial(remover.remove, found.boxes, found.predicate, kind=kind, what=found.what, note=note, dry_run=dry_run)
         )
         return removed

@@ -188,7 +188,7 @@ def _chunk_of(records: Any) -> Chunk:
         return records.chunk
     if isinstance(records, VariableRecords):
         places = map(slice, records.starts.tolist(), records.ends.tolist())
-        return RowChunk.of(list(map(records.octets.__getitem__, places)))
+        return RowChunk.of(list(map(records.raw.__getitem__, places)))
     return RowChunk(octets_of(records), len(records), records.dtype.itemsize)
 
 

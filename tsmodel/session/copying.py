@@ -31,7 +31,7 @@ from tsmodel.query.executor import last_acq
 from tsmodel.query.following import Checkpoint, Position, Removed, cut_to, identity_of, tried
 from tsmodel.query.plan import Plan, plan_of
 from tsmodel.query.spec import QuerySpec
-from tsmodel.session.target import StoreFile, parse
+from tsmodel.session.target import Database, StoreFile, parse
 from tsmodel.wire.chunk import Batch, Chunk, joined, keys_of
 from tsmodel.wire.records import GET_FORM, PUTA_FORM
 
@@ -138,6 +138,8 @@ def _place(name: str) -> object:
     if isinstance(parsed, StoreFile):
         path = None if parsed.path is None else Path(parsed.path)
         return path.resolve() if path is not None and path.exists() else None
+    if isinstance(parsed, Database):
+        return parsed.conninfo.partition("?")[0], parsed.schema
     return frozenset(parsed.addresses)
 
 

@@ -285,7 +285,7 @@ def prunable(model: Any) -> int:
     schema, name = schema_of(model), model.__name__
     if schema.retention is None:
         raise QueryError(f'{name} does not say how long its records are kept: write class {name}(..., retention="400d")')
-    if any(not claim.keys and claim.version is None for claim in codec_of(model).claims):
+    if any(not discriminator.keys and discriminator.version is None for discriminator in codec_of(model).discriminators):
         raise QueryError(
             f"records of {name} cannot be told from those of other models, which would be removed, too: fix a key "
             f"component, as in class {name}(TSModel, moid=7, retention=...), or give it a version byte"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +15,7 @@ from tsmodel.session.core import SessionOptions
 from tsmodel.session.observing import Hooks, OnRequest, OnResponse
 from tsmodel.session.pending import DEFAULT_BATCH_SIZE
 from tsmodel.session.session import Session
-from tsmodel.session.target import StoreFile, Target, TargetLike, parse
+from tsmodel.session.target import Database, StoreFile, Target, TargetLike, parse
 from tsmodel.store import DEFAULT_CACHE, EmbeddedStore, open_store
 from tsmodel.timestamps import DurationLike
 
@@ -45,10 +47,13 @@ def connect(
         target: path of an embedded file, created when absent, or `"file:path?read_only=1"`, whose options `read_only` and
             `create` are 0 or 1; `"memory:"` or `":memory:"` for a store that lives as long as the session;
             `"tstorage://host:port"` (port 2025 by default) for a TStorage server, or `"tstorage://a:2025,b:2025"` for one
-            with several connectors, over which operations are spread; None for the value of the environment variable
-            TSMODEL_URL. A server's URL takes options behind a `?`: `timeout=seconds` for each wait, `pool=16` for the most
-            connections at once, `pool_timeout=seconds` (30 by default) for waiting until one of them is free, `tls=1` for
-            TLS, then `ca=file` for the authorities to trust, `cert=file` and `key=file` for a certificate of one's own.
+            with several connectors, over which operations are spread; `"postgresql://user@host/db?schema=tsmodel"` for a
+            schema of a PostgreSQL database, whose tables are created when absent; None for the value of the environment
+            variable TSMODEL_URL. A TStorage server's URL takes options behind a `?`: `timeout=seconds` for each wait,
+            `pool=16` for the most connections at once, `pool_timeout=seconds` (30 by default) for waiting until one of them
+            is free, `tls=1` for TLS, then `ca=file` for the authorities to trust, `cert=file` and `key=file` for a
+            certificate of one's own. That of a database takes `schema`, `pool`, `pool_timeout`, `read_only` and `create`;
+            all else is libpq's: `sslmode`, `target_session_attrs`, ...
         batch_size: records collected before they are stored without waiting for `flush`.
         batch_bytes: the same in bytes of their records; those of models of variable size are estimated. None: no limit.
         batch_age: stores when the oldest record has waited this long, "30s" say. Looked at whenever something is added.
@@ -121,12 +126,10 @@ def connect_async(
     parsed = _with_options(parse(target), read_only, create)
     _check_cache(parsed, cache_bytes)
 
-    async def opener() -> AsyncBackend:
-        if isinstance(parsed, StoreFile):
-            return ThreadedStore(_store(parsed, cache_bytes))
-        backend = AsyncTStorageBackend(parsed, retry or ONCE)
-        await backend.connect()
-        return backend
+    def opener() -> Awaitable[AsyncBackend]:
+        if isinstance(parsed, (StoreFile, Database)):
+            return ThreadedStore.opened(partial(_store, parsed, cache_bytes))
+        return AsyncTStorageBackend.opened(parsed, retry or ONCE)
 
     options = SessionOptions(
         batch_size=batch_size,
@@ -145,21 +148,25 @@ def connect_async(
 def open_backend(target: TargetLike, *, cache_bytes: int | None = None, read_only: bool = False) -> Backend:
     """The backend of a target; see `connect`. What is only for embedded files is left out for others."""
     parsed = parse(target)
-    if isinstance(parsed, StoreFile) and parsed.path is not None:
+    if _is_stored(parsed):
         return _backend(_with_options(parsed, read_only or None, None), cache_bytes=cache_bytes)
     return _backend(parsed)
 
 
 def _backend(target: Target, retry: Retry | None = None, cache_bytes: int | None = None) -> Backend:
-    if isinstance(target, StoreFile):
+    if isinstance(target, (StoreFile, Database)):
         return _store(target, cache_bytes)
     from tsmodel.client.tstorage import TStorageBackend  # sockets and TLS, for those who need them
 
     return TStorageBackend(target, retry or ONCE)
 
 
-def _store(target: StoreFile, cache_bytes: int | None) -> EmbeddedStore:
+def _store(target: StoreFile | Database, cache_bytes: int | None) -> EmbeddedStore:
     cache = DEFAULT_CACHE if cache_bytes is None else cache_bytes
+    if isinstance(target, Database):
+        from tsmodel.store.postgres.store import open_database  # psycopg, for those who need it
+
+        return open_database(target, cache)
     return open_store(target.path, cache, read_only=target.read_only, create=target.create)
 
 
@@ -169,9 +176,9 @@ def _with_options(target: Target, read_only: bool | None, create: bool | None) -
     for name, value in given.items():
         if type(value) is not bool:
             raise SessionError(f"{name} takes a bool, not {value!r}")
-        if not isinstance(target, StoreFile) or target.path is None:
-            raise SessionError(f"{name} is for embedded files")
-    if not given or not isinstance(target, StoreFile):
+        if not _is_stored(target):
+            raise SessionError(f"{name} is for embedded files and PostgreSQL")
+    if not given or not isinstance(target, (StoreFile, Database)):
         return target
     return msgspec.structs.replace(
         target, read_only=given.get("read_only", target.read_only), create=given.get("create", target.create)
@@ -183,11 +190,18 @@ def _check_cache(target: Target, cache_bytes: int | None) -> None:
         return
     if type(cache_bytes) is not int or cache_bytes < 0:
         raise SessionError(f"cache_bytes takes an int from 0, not {cache_bytes!r}")
-    if not isinstance(target, StoreFile) or target.path is None:
-        raise SessionError("cache_bytes is for embedded files: only what is read from one is kept")
+    if not _is_stored(target):
+        raise SessionError("cache_bytes is for embedded files and PostgreSQL: only what is read from these is kept")
+
+
+def _is_stored(target: Target) -> bool:
+    """Whether blocks are kept in a file or in a database."""
+    return isinstance(target, Database) or (isinstance(target, StoreFile) and target.path is not None)
 
 
 def _named(target: TargetLike, parsed: Target) -> str:
+    if isinstance(parsed, Database):
+        return parsed.name  # without a password
     if target is not None:
         return str(target)
     return str(parsed) if not isinstance(parsed, StoreFile) else parsed.path or "memory:"

@@ -24,6 +24,7 @@ from tsmodel.backend import Backend, PutInfo, Removal
 from tsmodel.errors import SessionError, TSModelError
 from tsmodel.io.effects import Work
 from tsmodel.io.fetching import OnBackend
+from tsmodel.io.flushing import Flusher
 from tsmodel.io.retry import OnUnknown
 from tsmodel.io.runners import run
 from tsmodel.keys import KeyRange
@@ -42,7 +43,6 @@ from tsmodel.session.core import (
     prunable,
     to_undo,
 )
-from tsmodel.session.flushing import Flusher
 from tsmodel.session.receipt import Receipt
 from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import DurationLike

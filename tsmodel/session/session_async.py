@@ -43,8 +43,8 @@ from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import DurationLike
 
 if TYPE_CHECKING:
+    from tsmodel.io.flushing import AsyncFlusher
     from tsmodel.session.copying import Copied, OnCopied
-    from tsmodel.session.flushing import AsyncFlusher
     from tsmodel.store.care import Compacted, OnProgress, Verified
 
 __all__ = ["AsyncSession"]
@@ -103,7 +103,7 @@ class AsyncSession(SessionBase):
             StoreError: when the file cannot be opened.
             TransportError: when the server cannot be reached.
         """
-        from tsmodel.session.flushing import AsyncFlusher
+        from tsmodel.io.flushing import AsyncFlusher
 
         if self._backend is None:
             self._backend = await self._opener()

@@ -1,4 +1,5 @@
-"""What `connect` is given: a path, a `file:` URL, `memory:`, a `tstorage://` URL, or None for the environment variable."""
+"""What `connect` is given: a path, a `file:` URL, `memory:`, a `tstorage://` or `postgresql://` URL, or None for the
+environment variable."""
 
 from __future__ import annotations
 
@@ -10,11 +11,12 @@ import msgspec
 
 from tsmodel.errors import SessionError
 from tsmodel.io.pool import Address, PoolOptions
+from tsmodel.store.postgres.options import Database, database_of
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ["DEFAULT_PORT", "StoreFile", "Target", "TargetLike", "parse"]
+__all__ = ["DEFAULT_PORT", "Database", "StoreFile", "Target", "TargetLike", "parse"]
 
 TargetLike: TypeAlias = "str | os.PathLike[str] | None"
 """What stands for a target."""
@@ -44,7 +46,7 @@ class StoreFile(msgspec.Struct, frozen=True):
     create: bool = True
 
 
-Target: TypeAlias = StoreFile | PoolOptions
+Target: TypeAlias = StoreFile | PoolOptions | Database
 
 
 def parse(target: TargetLike) -> Target:
@@ -60,7 +62,7 @@ def parse(target: TargetLike) -> Target:
             raise SessionError("connect() without a target reads the environment variable TSMODEL_URL, which is not set")
     text = os.fspath(target)
     if not isinstance(text, str) or not text:
-        raise SessionError(f"a target is a path, {_MEMORY!r} or a tstorage:// URL, not {target!r}")
+        raise SessionError(f"a target is a path, {_MEMORY!r}, a tstorage:// or a postgresql:// URL, not {target!r}")
     if "\0" in text:
         raise SessionError(f"{text!r} has a NUL character, which no path and no URL can have")
     if text in _MEMORY_NAMES and isinstance(target, str):
@@ -69,10 +71,12 @@ def parse(target: TargetLike) -> Target:
         return _file(text)
     if text.startswith("tstorage://"):
         return _server(text)
+    if text.startswith(("postgresql://", "postgres://")):
+        return database_of(text)
     if isinstance(target, str) and (scheme := _SCHEME.match(text)):
         raise SessionError(
-            f"{text!r}: unknown target {scheme[1]}:; known are paths, file:, {_MEMORY!r} and tstorage://host:port. A path "
-            f"that looks like this is given as pathlib.Path({text!r})"
+            f"{text!r}: unknown target {scheme[1]}:; known are paths, file:, {_MEMORY!r}, tstorage://host:port and "
+            f"postgresql://host/database. A path that looks like this is given as pathlib.Path({text!r})"
         )
     return StoreFile(text)
 

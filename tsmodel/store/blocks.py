@@ -127,6 +127,8 @@ _MARKED: Final = 1
 """Flag of a stored block whose last part has the marks."""
 _FEW: Final = 24
 """A block of fewer records is stored as rows: parts would be larger, and slower to make."""
+_SOME: Final = 500
+"""Records that are merged as rows: they have too few columns' worth to be taken apart for it."""
 _MOST_PIECES: Final = 256
 
 _WINDOWED: Final = 16
@@ -141,6 +143,7 @@ _SAMPLED: Final = 4096
 _SHARE: Final = 4
 """A part of a block's records that is decoded alone the first time."""
 
+_GET_HEADER = struct.Struct("<iiqiqq")
 _START = struct.Struct("<BBH")
 _PIECE = struct.Struct("<I")
 _INTEGER = 1 << 31
@@ -506,7 +509,7 @@ class Block:
             return np.frombuffer(b"".join(map(data.__getitem__, map(slice, starts.tolist(), ends.tolist()))), np.uint8)
         piece = self._layout[at - _KEYS]
         offset = sum(each.width for each in self._layout[: at - _KEYS])
-        return rows.column(offset, np.dtype(f"<i{piece.width}" if piece.is_integer else f"({piece.width},)u1"))
+        return rows.column(offset, _piece_dtype(piece))
 
     def _within_mid(self, box: KeyRange) -> tuple[int, int]:
         """Where the records whose mid is inside begin and end: they are sorted by it."""
@@ -651,6 +654,11 @@ class _Few:
         raise NotImplementedError
 
 
+@lru_cache(maxsize=256)
+def _piece_dtype(piece: Piece) -> np.dtype[Any]:
+    return np.dtype(f"<i{piece.width}" if piece.is_integer else f"({piece.width},)u1")
+
+
 def _as_field(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """A piece of payloads as a column of values."""
     if column.ndim == 1:
@@ -725,9 +733,14 @@ def cut_after(blocks: list[Block], key: tuple[int, ...] | None) -> tuple[list[Bl
 def _of_rows(
     chunk: RowChunk, layout: Layout | None, marks: npt.NDArray[np.int64] | None, *, windows: bool
 ) -> list[list[Block]]:
+    size = chunk.record_size
+    if len(chunk) == 1 and size:  # most puts of few; NumPy takes ten times as long
+        _, cid, *key = _GET_HEADER.unpack_from(chunk.rows())
+        edges = (cid, *(edge for value in key for edge in (value, value)))
+        return [[Block.of_rows(edges, chunk, layout or _opaque(size), None if marks is None else _present(marks))]]
     keys = [chunk.key(name) for name in _SORTED_BY]
     runs: _Runs = []
-    if size := chunk.record_size:
+    if size:
         order, runs = _arranged(keys, _length(size), windows=windows)
     else:
         order = order_of(keys)
@@ -756,6 +769,10 @@ def _of_blocks(listed: list[Block], *, windows: bool) -> list[list[Block]]:
     record_size = sizes.pop()
     layouts = {block.layout for block in listed}
     layout = layouts.pop() if len(layouts) == 1 else max(listed, key=lambda block: len(block.layout)).layout
+    if sum(block.count for block in listed) <= _SOME:
+        whole = joined([block.row_chunk() for block in listed])
+        assert isinstance(whole, RowChunk)
+        return [sorted_blocks(whole, layout, marks)]
     if len({block.layout for block in listed}) > 1:
         listed = [block if block.layout == layout else _laid_out(block, layout) for block in listed]
     columns = [np.concatenate(parts) for parts in zip(*(block.columns() for block in listed), strict=True)]
@@ -894,6 +911,8 @@ def _as_bytes(column: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 def _checked_rows(data: npt.NDArray[np.uint8], count: int, record_size: int) -> RowChunk:
     """Stored rows, which are whole records: their readers rely on it."""
     rows: Any = data  # arrays are buffers, and do not say so before Python 3.12
+    if count == 1 and record_size == len(data) and _PIECE.unpack_from(rows) == (record_size - _PIECE.size,):
+        return RowChunk(memoryview(rows), 1, record_size, lasting=True)
     found = GET_FORM.whole_records(memoryview(rows))
     different = found.record_size != record_size if record_size else False
     if found.end != len(data) or found.count != count or different:

@@ -19,10 +19,10 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, suppress
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, Protocol, TypeAlias
 
 import attrs
 import msgspec
@@ -34,10 +34,13 @@ from tsmodel.errors import StoreCorruptError, StoreError, UnsupportedError
 from tsmodel.keys import LIMITS
 from tsmodel.store.blocks import Block, uses_codec
 from tsmodel.store.directory import Directory, Level, State, Table, checked_block, entries_of
+from tsmodel.store.engine import SupersededError
 from tsmodel.store.history import PUTS, REMOVALS, Kind
+from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.parts import Codec
 from tsmodel.store.sqlite import SQLiteEngine, check_schema, examined, new_file, read_state, write_state
 from tsmodel.store.store import EmbeddedStore
+from tsmodel.store.tables import Snapshot, Transaction
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.sorting import is_sorted
 
@@ -52,8 +55,10 @@ __all__ = [
     "backup",
     "compact",
     "info",
+    "info_of",
     "recover",
     "verify",
+    "verify_store",
 ]
 
 OnProgress: TypeAlias = Callable[[int, int], object]
@@ -245,29 +250,46 @@ def info(path: PathLike) -> Info:
     """
     name = os.fspath(path)
     with closing(SQLiteEngine(name, 0, read_only=True)) as engine, engine.reading() as snapshot:
-        cids = {}
-        by_cid: dict[int, list[Directory]] = {}
-        for run in snapshot.table.runs.values():
-            by_cid.setdefault(run.cid, []).append(run)
-        for cid, runs in sorted(by_cid.items()):
-            series: set[tuple[int, int]] = set()
-            for run in runs:
-                for at in range(len(run.entries)):
-                    series |= _series(run, at, lambda run=run, at=at: snapshot.stored(run, at))  # type: ignore[misc]
-            entries = np.concatenate([run.entries for run in runs])
-            cids[cid] = CidInfo(
-                records=int(entries["count"].sum()),
-                series=len(series),
-                runs=len(runs),
-                blocks=len(entries),
-                stored=int(entries["length"].sum()),
-                cap=(int(entries["cap_min"].min()), int(entries["cap_max"].max())),
-                acq=(int(entries["acq_min"].min()), int(entries["acq_max"].max())),
-            )
-        file_bytes, free = snapshot.sizes()
-        size = sum(run.size for runs in by_cid.values() for run in runs)
-        last = snapshot.last_acq()
-        puts, removals = sum(1 for _ in snapshot.puts()), sum(1 for _ in snapshot.removals())
+        return _info(name, snapshot)
+
+
+def info_of(store: EmbeddedStore) -> Info:
+    """As `info`, of an open store that is in a file or in PostgreSQL.
+
+    Raises:
+        UnsupportedError: for a store in memory.
+        StoreCorruptError: when it is damaged.
+        StoreError: when it cannot be read.
+    """
+    engine = _tabular(store, "info", "queries say what is in it")
+    with engine.reading() as snapshot:
+        return _info(engine.path, snapshot)
+
+
+def _info(name: str, snapshot: Snapshot) -> Info:
+    cids = {}
+    by_cid: dict[int, list[Directory]] = {}
+    for run in snapshot.table.runs.values():
+        by_cid.setdefault(run.cid, []).append(run)
+    for cid, runs in sorted(by_cid.items()):
+        series: set[tuple[int, int]] = set()
+        for run in runs:
+            for at in range(len(run.entries)):
+                series |= _series(run, at, lambda run=run, at=at: snapshot.stored(run, at))  # type: ignore[misc]
+        entries = np.concatenate([run.entries for run in runs])
+        cids[cid] = CidInfo(
+            records=int(entries["count"].sum()),
+            series=len(series),
+            runs=len(runs),
+            blocks=len(entries),
+            stored=int(entries["length"].sum()),
+            cap=(int(entries["cap_min"].min()), int(entries["cap_max"].max())),
+            acq=(int(entries["acq_min"].min()), int(entries["acq_max"].max())),
+        )
+    file_bytes, free = snapshot.sizes()
+    size = sum(run.size for runs in by_cid.values() for run in runs)
+    last = snapshot.last_acq()
+    puts, removals = sum(1 for _ in snapshot.puts()), sum(1 for _ in snapshot.removals())
     found = list(cids.values())
     return Info(
         path=name,
@@ -315,37 +337,61 @@ def verify(path: PathLike, progress: OnProgress | None = None) -> Verified:
     with examined(Path(path), lambda where, what: faults.append(Fault(where, what))) as connection:
         contents = _Contents(connection, faults)
         contents.check_pages()
-        state = contents.state
-        runs = [run for run in contents.runs() if run.is_sure]
-        contents.check_table([run.directory for run in runs])
-        contents.check_history()
-        records = size = stored = blocks = ahead = 0
-        steps = _Steps(progress, sum(int(run.directory.entries["length"].sum()) for run in runs))
-        for run in runs:
-            entries, last = run.directory.entries, None
-            for at in range(len(entries)):
-                steps.add(int(entries["length"][at]))
-                found = contents.block(run, at)
-                if found is None:
-                    continue
-                block = found[1]
-                first, end = block.ends()
-                if last is not None and first < last:
-                    contents.told(
-                        f"block {run.directory.id_of(at)}",
-                        f"it begins before the block ahead of it in run {run.directory.number} ends",
-                    )
-                last = end
-                blocks += 1
-                records += block.count
-                size += block.size
-                stored += int(entries["length"][at])
-                if state is not None and block.bounds[8] > state.last_acq:
-                    ahead += int((block.key("acq") > state.last_acq).sum())
-        if state is not None and records and state.last_acq <= LIMITS["acq"].least:
-            contents.told("state", "it says that no acq was ever given, and there are records: readers may miss later ones")
+        return _verified(os.fspath(path), contents, faults, progress)
+
+
+def verify_store(store: EmbeddedStore, progress: OnProgress | None = None) -> Verified:
+    """As `verify`, of an open store in PostgreSQL, in one snapshot: everything but what PostgreSQL keeps itself, such as
+    pages and indexes, which `pg_amcheck` looks at.
+
+    Args:
+        store: the store.
+        progress: called with bytes of blocks that were read, and of all blocks.
+
+    Raises:
+        UnsupportedError: when the store is elsewhere.
+        StoreError: when it cannot be read.
+    """
+    engine = _tabular(store, "verify", "what is in memory was never stored")
+    faults: list[Fault] = []
+    if isinstance(engine, SQLiteEngine):
+        return verify(engine.path, progress)
+    with engine.reading() as snapshot:
+        return _verified(engine.path, _TableContents(snapshot, faults), faults, progress)
+
+
+def _verified(name: str, contents: _Contents, faults: list[Fault], progress: OnProgress | None) -> Verified:
+    state = contents.state
+    runs = [run for run in contents.runs() if run.is_sure]
+    contents.check_table([run.directory for run in runs])
+    contents.check_history()
+    records = size = stored = blocks = ahead = 0
+    steps = _Steps(progress, sum(int(run.directory.entries["length"].sum()) for run in runs))
+    for run in runs:
+        entries, last = run.directory.entries, None
+        for at in range(len(entries)):
+            steps.add(int(entries["length"][at]))
+            found = contents.block(run, at)
+            if found is None:
+                continue
+            block = found[1]
+            first, end = block.ends()
+            if last is not None and first < last:
+                contents.told(
+                    f"block {run.directory.id_of(at)}",
+                    f"it begins before the block ahead of it in run {run.directory.number} ends",
+                )
+            last = end
+            blocks += 1
+            records += block.count
+            size += block.size
+            stored += int(entries["length"][at])
+            if state is not None and block.bounds[8] > state.last_acq:
+                ahead += int((block.key("acq") > state.last_acq).sum())
+    if state is not None and records and state.last_acq <= LIMITS["acq"].least:
+        contents.told("state", "it says that no acq was ever given, and there are records: readers may miss later ones")
     steps.end()
-    return Verified(os.fspath(path), records, size, stored, len(runs), blocks, ahead, tuple(faults))
+    return Verified(name, records, size, stored, len(runs), blocks, ahead, tuple(faults))
 
 
 def recover(old: PathLike, new: PathLike, progress: OnProgress | None = None) -> Recovered:
@@ -453,7 +499,8 @@ def backup(store: EmbeddedStore, path: PathLike, progress: OnProgress | None = N
 
 
 def compact(store: EmbeddedStore, progress: OnProgress | None = None) -> Compacted:
-    """Merges the runs of each cid, compresses what a put compressed fast more strongly, and gives free space back.
+    """Merges the runs of each cid, compresses what a put compressed fast more strongly, and gives free space back: that of
+    a file to the file system, that of tables to later puts, as PostgreSQL's VACUUM does.
 
     Runs of much time are merged by windows of time, so that whoever reads an hour of all series reads few blocks.
 
@@ -461,7 +508,7 @@ def compact(store: EmbeddedStore, progress: OnProgress | None = None) -> Compact
     its own. A process that dies leaves a whole file with the same records, of which a part is merged. Only the end, which
     gives the space back, keeps writers waiting for as long as it takes to copy the file.
 
-    It needs as much free space beside the file as the file uses, and as much again in SQLite's directory of temporary
+    For a file, it needs as much free space beside it as the file uses, and as much again in SQLite's directory of temporary
     files, which the environment variable SQLITE_TMPDIR names.
 
     Args:
@@ -473,11 +520,12 @@ def compact(store: EmbeddedStore, progress: OnProgress | None = None) -> Compact
         StoreCorruptError: when the store is damaged; `recover` saves what is whole.
         StoreError: when there is too little free space, or the store may only be read.
     """
-    engine = _engine(store, "compact", "there is no file that could shrink")
+    engine = _tabular(store, "compact", "there is no file that could shrink")
     with engine.reading() as snapshot:
         table = snapshot.table
         before, free = snapshot.sizes()
-    _check_space(engine.path, before - free)
+    if isinstance(engine, SQLiteEngine):
+        _check_space(engine.path, before - free)
     runs_before = len(table.runs)
     groups = [
         (cid, group) for cid in sorted({run.cid for run in table.runs.values()}) for group in _by_time(table.of_cid(cid))
@@ -489,7 +537,7 @@ def compact(store: EmbeddedStore, progress: OnProgress | None = None) -> Compact
         limit = steps.done + length
         is_changed |= _Merging(engine, cid, {run.number for run in group}, steps, limit).all()
         steps.add(limit - steps.done)
-    if is_changed or free:
+    if isinstance(engine, SQLiteEngine) and (is_changed or free):
         engine.shrink()
     steps.end()
     with engine.reading() as snapshot:
@@ -525,7 +573,7 @@ class _Merging:
         limit: bytes that are done when all of it is.
     """
 
-    def __init__(self, engine: SQLiteEngine, cid: int, known: set[int], steps: _Steps, limit: int) -> None:
+    def __init__(self, engine: TabularEngine, cid: int, known: set[int], steps: _Steps, limit: int) -> None:
         self._engine, self._cid, self._known = engine, cid, known
         self._steps, self._limit = steps, limit
         self._known_ends: dict[int, _Ends] = {}
@@ -549,12 +597,15 @@ class _Merging:
 
     def _step(self, group: set[int]) -> set[int]:
         """Merges the beginning of a group of runs; gives the numbers of those that are left."""
-        with self._engine.writing() as transaction:
-            present = {run.number for run in transaction.table.of_cid(self._cid)}
+        is_done = False
+        with suppress(SupersededError), self._engine.preparing() as transaction:
+            view = transaction.view
+            present = {run.number for run in view.table.of_cid(self._cid)}
             self._known &= present  # a put of somebody else may have merged small ones
-            chains = self._chains(transaction, group & present)
+            group &= present
+            chains = self._chains(view, group)
             runs = {run.number: run for chain in chains for run in chain}
-            known, beyond, cuts = transaction.beginning(chains, _STEP)
+            known, beyond, cuts = view.beginning(chains, _STEP)
             done = sum(int(runs[number].entries["length"][:count].sum()) for number, count in cuts.items())
             staged = []
             if known:
@@ -574,6 +625,9 @@ class _Merging:
                 transaction.keep(each)
                 self._known.add(each.number)
             left |= {each.number for each in staged[bool(known) :]}
+            is_done = True
+        if not is_done:
+            return group  # others changed these runs meanwhile
         self._steps.add(min(done, self._limit - self._steps.done))
         return left
 
@@ -650,14 +704,21 @@ class _Contents:
         faults: where faults go.
     """
 
-    def __init__(self, connection: sqlite3.Connection, faults: list[Fault]) -> None:
+    _errors: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error, UnicodeDecodeError, StoreCorruptError, OverflowError)
+    """What reading what is damaged may raise."""
+
+    def __init__(self, connection: Any, faults: list[Fault]) -> None:
         self._connection = connection
         self._faults = faults
         self.state: State | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        connection = self._connection
         try:
             check_schema(connection)
         except (sqlite3.Error, StoreCorruptError, UnicodeDecodeError) as error:
-            if not any(fault.where == "schema" for fault in faults):
+            if not any(fault.where == "schema" for fault in self._faults):
                 self.told("schema", str(error))
         try:
             self.state = read_state(connection)
@@ -684,9 +745,8 @@ class _Contents:
         bound = None if self.state is None else self.state.next_run
         for number in self._numbers("runs", "number", bound):
             try:
-                query = "SELECT cid, digest, directory FROM runs WHERE number = ?"
-                cid, digest, data = self._connection.execute(query, (number,)).fetchone()
-            except (sqlite3.Error, TypeError, UnicodeDecodeError) as error:
+                cid, digest, data = self._run(number)
+            except self._errors as error:
                 self.told(f"run {number}", f"its directory cannot be read: {error}; its blocks cannot be told from others")
                 continue
             if not (isinstance(cid, int) and isinstance(digest, bytes) and isinstance(data, bytes)):
@@ -746,10 +806,9 @@ class _Contents:
         bound = next((following for each, _, following in self._said() if each is kind), None)
         for number in self._numbers(kind.table, "number", bound):
             try:
-                row = self._connection.execute(f"SELECT data FROM {kind.table} WHERE number = ?", (number,)).fetchone()  # noqa: S608
-                data: Any = None if row is None else row[0]
+                data = self._entry(kind, number)
                 kind.from_bytes(data, number)
-            except (sqlite3.Error, StoreCorruptError, UnicodeDecodeError) as error:
+            except self._errors as error:
                 self.told(f"{kind.one} {number}", str(error))
             else:
                 yield number, data
@@ -759,10 +818,10 @@ class _Contents:
         directory = run.directory
         number, count = directory.id_of(at), int(directory.entries["count"][at])
         try:
-            row = self._connection.execute("SELECT data FROM blocks WHERE id = ?", (number,)).fetchone()
-            if row is None or not isinstance(row[0], bytes):
+            data = self._block(number)
+            if not isinstance(data, bytes):
                 raise StoreCorruptError("it is not there")
-            block = checked_block(directory, at, row[0])
+            block = checked_block(directory, at, data)
             cids, keys = block.chunk().key("cid"), block.keys()
             block.payloads()
             if (marks := block.marks) is not None and (
@@ -776,14 +835,32 @@ class _Contents:
                 raise StoreCorruptError("its records are not sorted")
             if run.is_sure and bounds != block.bounds:
                 self.told(f"block {number}", f"its keys lie between {bounds}, and its directory says {block.bounds}")
-        except (sqlite3.Error, StoreCorruptError, OverflowError) as error:
+        except self._errors as error:
             if run.is_sure:
                 self.told(f"block {number}", f"{error}, of run {directory.number}, cid {directory.cid}", count)
             else:
                 self.told(f"block {number}", f"{error}, as the damaged directory of run {directory.number} has it")
             return None
         block.bounds = bounds
-        return row[0], block
+        return data, block
+
+    def _run(self, number: int) -> Any:
+        """cid, digest and directory of a run."""
+        query = "SELECT cid, digest, directory FROM runs WHERE number = ?"
+        row = self._connection.execute(query, (number,)).fetchone()
+        if row is None:
+            raise StoreCorruptError("it is not there")
+        return row
+
+    def _entry(self, kind: Kind[Any], number: int) -> Any:
+        """What is stored of a put or a removal; None for nothing."""
+        row = self._connection.execute(f"SELECT data FROM {kind.table} WHERE number = ?", (number,)).fetchone()  # noqa: S608
+        return None if row is None else row[0]
+
+    def _block(self, number: int) -> Any:
+        """What is stored of a block; None for nothing."""
+        row = self._connection.execute("SELECT data FROM blocks WHERE id = ?", (number,)).fetchone()
+        return None if row is None else row[0]
 
     def _numbers(self, table: str, column: str, bound: int | None) -> list[int]:
         """The row numbers of a table; where pages cannot be read, those of the pages around them."""
@@ -811,6 +888,37 @@ class _Contents:
         if problem:
             self.told(table, f"some of the table cannot be read: {problem}")
         return sorted(set(found))
+
+
+class _TableContents(_Contents):
+    """What is in tables that may be damaged, of an engine that reads all that is there.
+
+    Args:
+        snapshot: of the store.
+        faults: where faults go.
+    """
+
+    _errors: ClassVar[tuple[type[Exception], ...]] = (StoreCorruptError, OverflowError)
+    _connection: Snapshot
+
+    def _begin(self) -> None:
+        self.state = self._connection.state
+        self._entries = {kind.table: dict(self._connection.history(kind)) for kind in (PUTS, REMOVALS)}
+        self._runs = self._connection.tables.run_rows()
+
+    def _run(self, number: int) -> Any:
+        return self._runs[number]
+
+    def _entry(self, kind: Kind[Any], number: int) -> Any:
+        return self._entries[kind.table].get(number)
+
+    def _block(self, number: int) -> Any:
+        return self._connection.tables.fetch_blocks([number]).get(number)
+
+    def _numbers(self, table: str, column: str, bound: int | None) -> list[int]:  # noqa: ARG002 - all can be read
+        if table == "runs":
+            return sorted(self._runs)
+        return sorted(self._entries[table]) if table in self._entries else self._connection.tables.block_ids()
 
 
 class _Filling:
@@ -958,11 +1066,37 @@ def _check_made(path: Path) -> Verified:
     return report
 
 
+class TabularEngine(Protocol):
+    """An engine that keeps blocks in tables."""
+
+    @property
+    def path(self) -> str:
+        """What it is called."""
+        ...
+
+    def reading(self) -> AbstractContextManager[Snapshot]:
+        """See `Engine.reading`."""
+        ...
+
+    def preparing(self) -> AbstractContextManager[Transaction]:
+        """A transaction that may read and stage runs before it is alone in writing."""
+        ...
+
+
 def _engine(store: object, what: str, instead: str) -> SQLiteEngine:
     engine = store.engine if isinstance(store, EmbeddedStore) else None
     if not isinstance(engine, SQLiteEngine):
-        raise UnsupportedError(f"{what} is for embedded files, and this store is in memory: {instead}")
+        where = "in memory" if engine is None or engine.path is None else f"in {engine.path}"
+        raise UnsupportedError(f"{what} is for embedded files, and this store is {where}: {instead}")
     return engine
+
+
+def _tabular(store: object, what: str, instead: str) -> TabularEngine:
+    engine: Any = store.engine if isinstance(store, EmbeddedStore) else None
+    if engine is None or isinstance(engine, MemoryEngine):
+        raise UnsupportedError(f"{what} is for embedded files and PostgreSQL, and this store is in memory: {instead}")
+    found: TabularEngine = engine
+    return found
 
 
 def _absent(path: PathLike) -> Path:

@@ -27,6 +27,7 @@ from xxhash import xxh3_64_intdigest, xxh3_128_intdigest
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.store.blocks import NO_BASE, Base, Block, Bounds
+from tsmodel.store.engine import Run
 
 __all__ = ["ENTRY", "Directory", "Level", "State", "Table", "checked_block", "entries_of"]
 
@@ -49,6 +50,7 @@ ENTRY: Final = np.dtype(
 many records; bytes of each, 0 when they differ; how many series, 0 when that is not known; how many blocks ahead of it in
 the run were removed: its id is that much further from the first one's; least and greatest value of each key component."""
 
+_ENTRY = struct.Struct("<QQIIIIII8q")
 _DIRECTORY = struct.Struct("<HHIqqIII4x")
 _DIRECTORY_VERSION: Final = 1
 _BASED_VERSION: Final = 2
@@ -66,15 +68,11 @@ _MOST: Final = 2**62
 
 def entries_of(blocks: Sequence[Block], stored: Sequence[bytes]) -> npt.NDArray[Any]:
     """What a directory says of blocks, dtype ENTRY."""
-    entries = np.zeros(len(blocks), ENTRY)
-    entries["checksum"] = [xxh3_64_intdigest(data) for data in stored]
-    entries["length"] = [len(data) for data in stored]
-    for name in ("size", "count", "record_size", "series"):
-        entries[name] = [getattr(block, name) for block in blocks]
-    bounds = np.array([block.bounds[1:] for block in blocks], np.int64)
-    for at, name in enumerate(_BOUND_NAMES):
-        entries[name] = bounds[:, at]
-    return entries
+    packed = bytearray()  # by NumPy it takes several times as long for one block, which most runs are
+    for block, data in zip(blocks, stored, strict=True):
+        sizes = (block.size, len(data), block.count, block.record_size, block.series)
+        packed += _ENTRY.pack(xxh3_64_intdigest(data), *sizes, 0, 0, *block.bounds[1:])
+    return np.frombuffer(packed, ENTRY)
 
 
 class Level(IntEnum):
@@ -207,6 +205,11 @@ class Directory:
         few records from many runs would have all of them merged."""
         size, was = self.size, self.was * 1024
         return was if size < was <= 2 * size else size
+
+    @cached_property
+    def described(self) -> Run:
+        """What a store decides by what becomes of it."""
+        return Run(self.cid, self.number, self.rank, self.count, self.series, self.level)
 
     def id_of(self, at: int) -> int:
         """The id of a block."""
@@ -369,6 +372,11 @@ class Table:
         for run in runs.values():
             self._by_cid.setdefault(run.cid, []).append(run)
         self._indexes: dict[int, _Index] = {}
+
+    @property
+    def cids(self) -> list[int]:
+        """The client ids of all runs, ascending."""
+        return sorted(self._by_cid)
 
     def of_cid(self, cid: int) -> list[Directory]:
         """The runs of a cid."""

@@ -16,7 +16,7 @@ from tsmodel.backend import PutInfo, Removal
 from tsmodel.keys import KeyRange
 from tsmodel.store.blocks import Block
 
-__all__ = ["Change", "Engine", "EngineBusyError", "Reading", "Run", "Writing", "held"]
+__all__ = ["Change", "Engine", "EngineBusyError", "Reading", "Run", "SupersededError", "Writing", "held"]
 
 Change: TypeAlias = "Callable[[Block, Sequence[KeyRange]], Block | None]"
 """Given a block and the key ranges that may hold records of it: the block itself to leave it, another to take its place, or
@@ -25,6 +25,10 @@ None to forget it."""
 
 class EngineBusyError(Exception):
     """Somebody else is writing. For the store only; nobody else gets to see it."""
+
+
+class SupersededError(Exception):
+    """Runs that were to be merged have changed meanwhile. For the store only; nobody else gets to see it."""
 
 
 class Run(msgspec.Struct, frozen=True):

@@ -70,6 +70,11 @@ class MergePolicy(msgspec.Struct, frozen=True):
         ]
         return sparse[: self.fan_in] if len(sparse) >= self.fan_in else []
 
+    def to_merge(self, runs: Sequence[Run]) -> list[Run]:
+        """The runs of a cid to merge into one; none when there is nothing to do."""
+        left = {at for at, run in enumerate(runs) if run.level or self.is_dense(run.size, run.count, run.series)}
+        return [runs[at] for at in self.choose([run.size for run in runs], left)]
+
     def choose(self, sizes: Sequence[int], left: Collection[int] = ()) -> list[int]:
         """Positions of the runs to merge into one, ascending; none when there is nothing to do.
 

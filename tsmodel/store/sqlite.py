@@ -30,7 +30,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError, Stor
 from tsmodel.store.cache import BlockCache
 from tsmodel.store.directory import Directory, State, Table
 from tsmodel.store.engine import EngineBusyError, held
-from tsmodel.store.history import Kind
+from tsmodel.store.history import PUTS, Kind
 from tsmodel.store.journal import Committed, check_journal, committed
 from tsmodel.store.tables import Snapshot, Transaction
 
@@ -92,28 +92,53 @@ _EARLY_TABLES: Final = 3
 _CANNOT: Final = ("locked", "disk I/O", "full", "readonly", "unable to open", "interrupted", "too big", "busy")
 """What SQLite says when something stops it that is no damage. Its error codes are not known to Python 3.10."""
 
+_ADD_BLOCK: Final = "INSERT INTO blocks (id, data) VALUES (?, ?)"
+_ADD_RUN: Final = "INSERT INTO runs (number, cid, digest, directory) VALUES (?, ?, ?, ?)"
+_ADD_PUT: Final = "INSERT INTO puts (number, data) VALUES (?, ?)"
+_ADD_REMOVAL: Final = "INSERT INTO removals (number, data) VALUES (?, ?)"
+_DROP_BLOCKS: Final = "DELETE FROM blocks WHERE id >= ? AND id <= ?"
+_DROP_RUN: Final = "DELETE FROM runs WHERE number = ?"
+_LATER: Final = (_ADD_BLOCK, _ADD_RUN, _ADD_PUT, _ADD_REMOVAL, _DROP_BLOCKS, _DROP_RUN)
+_SMALL: Final = 4096
+"""Bytes of a block that waits to be written with others."""
+
 _OPENING = threading.RLock()  # a store that is collected meanwhile is closed
 _OPENED: Counter[tuple[int, int]] = Counter()
 """How often this process has a file open, by its device and inode."""
 
 
 class SQLiteTables:
-    """The tables of a file, by one connection."""
+    """The tables of a file, by one connection.
+
+    Rows that come and go wait until the state is written, or somebody reads: SQLite takes many of one table in a fraction
+    of the time. Ids are never given again, so it does not matter that all come before any goes.
+    """
 
     at_once = 1
     """A block is read from memory, or from a disk that reads ahead."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
+        self._waiting: dict[str, list[tuple[Any, ...]]] = {statement: [] for statement in _LATER}
+
+    def flush(self) -> None:
+        """Writes what waits."""
+        for statement, rows in self._waiting.items():
+            if rows:
+                self.connection.executemany(statement, rows)
+                rows.clear()
 
     def read_state(self) -> State:
         return read_state(self.connection)
 
     def write_state(self, state: State) -> None:
+        self.flush()
         write_state(self.connection, state)
 
     def fetch_blocks(self, ids: Sequence[int]) -> dict[int, bytes]:
         found = {}
+        if self._waiting[_ADD_BLOCK]:
+            self.flush()
         for number in ids:
             row = self.connection.execute("SELECT data FROM blocks WHERE id = ?", (number,)).fetchone()
             if row is not None and isinstance(row[0], bytes):
@@ -121,32 +146,40 @@ class SQLiteTables:
         return found
 
     def add_blocks(self, first: int, stored: Sequence[bytes]) -> None:
-        self.connection.executemany("INSERT INTO blocks (id, data) VALUES (?, ?)", enumerate(stored, first))
+        rows = enumerate(stored, first)
+        if len(stored) == 1 and len(stored[0]) <= _SMALL:
+            self._waiting[_ADD_BLOCK].extend(rows)
+        else:
+            self.connection.executemany(_ADD_BLOCK, rows)
 
     def put_block(self, number: int, data: bytes) -> None:
+        self.flush()
         self.connection.execute("UPDATE blocks SET data = ? WHERE id = ?", (data, number))
 
     def drop_blocks(self, first: int, last: int) -> None:
-        self.connection.execute("DELETE FROM blocks WHERE id >= ? AND id <= ?", (first, last))
+        self._waiting[_DROP_BLOCKS].append((first, last))
 
     def add_run(self, directory: Directory, generation: int) -> None:  # noqa: ARG002 - the digest says it all
         row = (directory.number, directory.cid, directory.digest.to_bytes(16, "little"), directory.to_bytes())
-        self.connection.execute("INSERT INTO runs (number, cid, digest, directory) VALUES (?, ?, ?, ?)", row)
+        self._waiting[_ADD_RUN].append(row)
 
     def put_run(self, directory: Directory, generation: int) -> None:  # noqa: ARG002
         row = (directory.digest.to_bytes(16, "little"), directory.to_bytes(), directory.number)
+        self.flush()
         self.connection.execute("UPDATE runs SET digest = ?, directory = ? WHERE number = ?", row)
 
     def drop_run(self, number: int, generation: int) -> None:  # noqa: ARG002
-        self.connection.execute("DELETE FROM runs WHERE number = ?", (number,))
+        self._waiting[_DROP_RUN].append((number,))
 
     def entries(self, kind: Kind[Any]) -> Iterator[tuple[Any, Any]]:
+        self.flush()
         return iter(self.connection.execute(f"SELECT number, data FROM {kind.table} ORDER BY number"))
 
     def add_entry(self, kind: Kind[Any], number: int, data: bytes) -> None:
-        self.connection.execute(f"INSERT INTO {kind.table} (number, data) VALUES (?, ?)", (number, data))
+        self._waiting[_ADD_PUT if kind is PUTS else _ADD_REMOVAL].append((number, data))
 
     def put_entry(self, kind: Kind[Any], number: int, data: bytes) -> None:
+        self.flush()
         self.connection.execute(f"UPDATE {kind.table} SET data = ? WHERE number = ?", (data, number))
 
     def sizes(self) -> tuple[int, int]:
@@ -268,6 +301,12 @@ class SQLiteEngine:
                 raise
             self._commit(writer)
             self._table = table
+            if not self._readers and self._has_grown():
+                self._cut_back(writer)
+
+    def preparing(self) -> AbstractContextManager[Transaction]:
+        """The same as `writing`: what a writer reads here it may rely on."""
+        return self.writing()
 
     def close(self) -> None:
         """Closes the file. The last process to do so removes the journal and says that the file is closed."""
@@ -381,6 +420,35 @@ class SQLiteEngine:
             yield
         finally:
             readers.discard(reader)
+            if not readers and readers is self._readers:
+                self._rest()
+
+    def _rest(self) -> None:
+        """Cuts the journal back, when it has grown, after the last reader of this process; unless somebody is writing, who
+        will then do it. Nothing depends on it."""
+        if self._read_only or self._closed or not self._has_grown() or not self._lock.acquire(blocking=False):
+            return
+        try:
+            if self._writer is not None and not self._closed:
+                self._cut_back(self._writer)
+        finally:
+            self._lock.release()
+
+    def _has_grown(self) -> bool:
+        """Whether the journal is larger than it is to be while nobody writes."""
+        try:
+            return os.stat(self._journal).st_size > _JOURNAL_LIMIT  # noqa: PTH116 - half the time of Path.stat
+        except OSError:
+            return False
+
+    def _cut_back(self, writer: sqlite3.Connection) -> None:
+        """Takes the journal in and empties it, as far as no reader of another process needs it."""
+        with suppress(sqlite3.Error):
+            writer.execute("PRAGMA busy_timeout = 0")
+            try:
+                writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                writer.execute(f"PRAGMA busy_timeout = {int(_LOCK_TIMEOUT * 1000)}")
 
     def _look(self, as_copy: bool) -> None:
         """Looks at the file past SQLite, which nobody may do while this process has it open: closing a file gives up all
@@ -879,15 +947,17 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
                 time.sleep(_CLOSING)  # a process that is just closing it is not done yet
                 if not journal.exists():
                     options = "mode=ro&immutable=1"
-        has_journal = journal.exists() and journal.stat().st_size > 0
+        has_journal = journal.exists()
         is_half_closed = not _OPENED[key] and _is_half_closed(name)
         is_left = is_half_closed or (has_journal and not Path(f"{name}-shm").exists())
         if journal.exists() and not _look_at_journal(journal, found, alone=not _OPENED[key]):
             is_left = True
-        if not is_mended and not is_left:
-            is_mended = not _has_schema(name, options)
-            if is_mended:
+        if not is_mended and not is_left and not _has_schema(name, options):
+            if _OPENED[key]:
+                is_mended = True
                 found("schema", "its tables are not those of a store, or cannot be read")
+            else:  # perhaps only because reading it takes writing: the copy tells
+                is_left = True
         may_copy = not _OPENED[key]
     if not may_copy or not (is_mended or is_left):
         with _snapshot(name, options) as connection:

@@ -20,6 +20,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager
 from copy import copy
 from operator import attrgetter
 from typing import Final, TypeAlias
@@ -304,6 +305,10 @@ class EmbeddedStore:
             put.prepare()
             return self._write(transaction, [put])[0]
 
+    def _transaction(self) -> AbstractContextManager[Writing]:
+        """The transaction in which puts are written."""
+        return self._engine.writing()
+
     def _begin(self) -> None:
         self._encoding = threading.Lock()
 
@@ -318,7 +323,7 @@ class EmbeddedStore:
         has_begun, is_written = False, False
         given: list[AcqInterval] = []
         try:
-            with self._engine.writing() as transaction:
+            with self._transaction() as transaction:
                 has_begun = True
                 given = self._write(transaction, puts)
                 is_written = True
@@ -399,6 +404,8 @@ class EmbeddedStore:
     def _merging(self, old: Sequence[Run], blocks: Sequence[Block]) -> list[Run]:
         """The runs to merge a new one with."""
         policy = self._policy
+        if len(old) + 1 < policy.fan_in:
+            return []
         new = tuple(sum(map(attrgetter(name), blocks)) for name in ("size", "count", "series"))
         measured = [(run.size, run.count, run.series) for run in old] + [new]
         left = {at for at, each in enumerate(measured) if policy.is_dense(*each) or (at < len(old) and old[at].level)}

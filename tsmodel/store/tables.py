@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any, Final, Protocol
 
-import attrs
 import msgspec
 import numpy.typing as npt
 
@@ -109,8 +108,7 @@ class Keeper(Protocol):
         ...
 
 
-@attrs.frozen
-class Staged:
+class Staged(msgspec.Struct, frozen=True, eq=False):
     """A run whose blocks are written, and that is not kept yet.
 
     Attributes:
@@ -141,6 +139,11 @@ class Snapshot:
         self._tables: Tables = tables
         self._state: State = self._tables.read_state()
         self._known: Table | None = None
+
+    @property
+    def tables(self) -> Any:
+        """The statements of the engine."""
+        return self._tables
 
     @property
     def state(self) -> State:
@@ -222,6 +225,49 @@ class Snapshot:
         """A block of a run."""
         return checked_block(run, at, self.stored(run, at))
 
+    def runs(self, cid: int) -> list[Run]:
+        return [run.described for run in self.table.of_cid(cid)]
+
+    def load(self, run: Run) -> list[Block]:
+        directory = self.table.runs[run.number]
+        ids = directory.ids.tolist()
+        stored = self._tables.fetch_blocks(ids)
+        return [checked_block(directory, at, _present(stored.pop(number, None), number)) for at, number in enumerate(ids)]
+
+    def beginning(
+        self, chains: Sequence[Sequence[Directory]], most: int
+    ) -> tuple[list[Block], list[Block], dict[int, int]]:
+        """What some chains of runs begin with, merged.
+
+        Args:
+            chains: runs that do not overlap within a chain, in order.
+            most: bytes of records from which on no more are read.
+
+        Returns:
+            The blocks up to the key from which on not all is known; those beyond; and by the number of each run how many of
+            its blocks were read.
+        """
+        heads = [(chain, 0, 0) for chain in chains]
+        queue = [(self.read(chain[0], 0).ends()[0], at) for at, chain in enumerate(chains)]
+        heapify(queue)
+        taken: list[Block] = []
+        counts: dict[int, int] = {}
+        size = 0
+        while queue and size < most:
+            _, place = heappop(queue)
+            chain, run, at = heads[place]
+            block = self.read(chain[run], at)
+            taken.append(block)
+            size += block.size
+            counts[chain[run].number] = at + 1
+            run, at = (run, at + 1) if at + 1 < len(chain[run].entries) else (run + 1, 0)
+            if run < len(chain):
+                heads[place] = (chain, run, at)
+                heappush(queue, (self.read(chain[run], at).ends()[0], place))
+        if not taken:
+            return [], [], {}
+        return *cut_after(merged(taken), queue[0][0] if queue else None), counts
+
 
 class Transaction(Snapshot):
     """A transaction that is alone in writing."""
@@ -270,6 +316,16 @@ class Transaction(Snapshot):
         self._next_removal = removal.number + 1
         self._removals_digest = REMOVALS.changed(self._removals_digest, data)
 
+    @property
+    def knows_table(self) -> bool:
+        """Whether the directories of all runs are in memory."""
+        return self._known is not None
+
+    @property
+    def view(self) -> Snapshot:
+        """What runs are read from that are to be merged; `confirm` makes sure that they are still the same."""
+        return self
+
     def rewrite(self, boxes: Sequence[KeyRange], change: Change) -> None:
         picked: dict[int, dict[int, list[KeyRange]]] = {}
         for box in boxes:
@@ -315,15 +371,6 @@ class Transaction(Snapshot):
     def set_last_acq(self, acq: int) -> None:
         self._last_acq = acq
 
-    def runs(self, cid: int) -> list[Run]:
-        return [Run(cid, run.number, run.rank, run.count, run.series, run.level) for run in self.table.of_cid(cid)]
-
-    def load(self, run: Run) -> list[Block]:
-        directory = self.table.runs[run.number]
-        ids = directory.ids.tolist()
-        stored = self._tables.fetch_blocks(ids)
-        return [checked_block(directory, at, _present(stored.pop(number, None), number)) for at, number in enumerate(ids)]
-
     def remove(self, run: Run) -> None:
         directory = self.table.runs[run.number]
         self.drop(directory, len(directory.entries))
@@ -346,44 +393,11 @@ class Transaction(Snapshot):
         self._add(run.behind(number, count, run.level if level is None else level))
         return number
 
-    def beginning(
-        self, chains: Sequence[Sequence[Directory]], most: int
-    ) -> tuple[list[Block], list[Block], dict[int, int]]:
-        """What some chains of runs begin with, merged.
-
-        Args:
-            chains: runs that do not overlap within a chain, in order.
-            most: bytes of records from which on no more are read.
-
-        Returns:
-            The blocks up to the key from which on not all is known; those beyond; and by the number of each run how many of
-            its blocks were read.
-        """
-        heads = [(chain, 0, 0) for chain in chains]
-        queue = [(self.read(chain[0], 0).ends()[0], at) for at, chain in enumerate(chains)]
-        heapify(queue)
-        taken: list[Block] = []
-        counts: dict[int, int] = {}
-        size = 0
-        while queue and size < most:
-            _, place = heappop(queue)
-            chain, run, at = heads[place]
-            block = self.read(chain[run], at)
-            taken.append(block)
-            size += block.size
-            counts[chain[run].number] = at + 1
-            run, at = (run, at + 1) if at + 1 < len(chain[run].entries) else (run + 1, 0)
-            if run < len(chain):
-                heads[place] = (chain, run, at)
-                heappush(queue, (self.read(chain[run], at).ends()[0], place))
-        if not taken:
-            return [], [], {}
-        return *cut_after(merged(taken), queue[0][0] if queue else None), counts
-
     def spread(self, runs: Sequence[Run], most: int) -> None:
-        directories = [self.table.runs[run.number] for run in runs]
+        view = self.view
+        directories = [view.table.runs[run.number] for run in runs]
         cid = directories[0].cid
-        known, beyond, counts = self.beginning([[run] for run in directories], most)
+        known, beyond, counts = view.beginning([[run] for run in directories], most)
         staged = [self.stage(cid, known, level=Level.FINAL)]
         if beyond:
             staged.append(self.stage(cid, beyond, level=Level.BEGUN))

@@ -56,22 +56,22 @@ class Elements:
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_format", f"{MARKS[self.item.byte_order]}%d{self.item.code}")
 
-    def load(self, octets: bytes) -> Any:
+    def load(self, raw: bytes) -> Any:
         """The items of some bytes; raises `FieldFault` at the first that is none."""
         if self.as_numpy:
-            array = np.frombuffer(octets, self.item.dtype)
+            array = np.frombuffer(raw, self.item.dtype)
             self._check(array)
             return array
         if self.item.is_plain:
             if self.item.may_be_faulty:
-                self._check(np.frombuffer(octets, self.item.dtype))
-            count = len(octets) // self.item.size
-            return list(struct.unpack(self._format % count, octets))
-        read, size, end = self.item.read, self.item.size, len(octets)
+                self._check(np.frombuffer(raw, self.item.dtype))
+            count = len(raw) // self.item.size
+            return list(struct.unpack(self._format % count, raw))
+        read, size, end = self.item.read, self.item.size, len(raw)
         values = []
         for at in range(0, end, size):
             try:
-                values.append(read(octets, at, end)[0])
+                values.append(read(raw, at, end)[0])
             except FieldFault as fault:
                 raise fault.within(str(at // size)) from None
         return values
@@ -91,13 +91,13 @@ class Elements:
                 return struct.pack(self._format % len(items), *items)
             except (struct.error, OverflowError, TypeError, ValueError):
                 pass  # the loop below finds which item it was
-        octets = []
+        raw = []
         for at, item in enumerate(items):
             try:
-                octets.append(self.item.write(item))
+                raw.append(self.item.write(item))
             except FieldFault as fault:
                 raise fault.within(str(at)) from None
-        return b"".join(octets)
+        return b"".join(raw)
 
     def constant(self, value: Any) -> list[Any]:
         """See `FieldCodec.constant`: item by item."""
@@ -372,20 +372,20 @@ class ArrayCodec(_ArrayCodec, LengthCodec):
     def accepts(self) -> str:
         return f"a sequence of items, each {self.item.accepts}"
 
-    def content(self, octets: bytes) -> Any:
-        return self._elements.load(octets)
+    def content(self, raw: bytes) -> Any:
+        return self._elements.load(raw)
 
-    def octets(self, value: Any) -> bytes:
+    def to_bytes(self, value: Any) -> bytes:
         return self._elements.dump(value)
 
     has_spans = True
 
-    def are_sound(self, offsets: npt.NDArray[np.int64], octets: npt.NDArray[np.uint8]) -> bool:
-        faulty = self.item.faulty(self._items(octets))
+    def are_sound(self, offsets: npt.NDArray[np.int64], raw: npt.NDArray[np.uint8]) -> bool:
+        faulty = self.item.faulty(self._items(raw))
         return faulty is None or not faulty.any()
 
-    def _items(self, octets: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-        return self.item.of_octets(octets)
+    def _items(self, raw: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        return self.item.of_bytes(raw)
 
     def description(self) -> Description:
         return {"type": "Array", **self.described_length, "item": self.item.description()}
@@ -399,9 +399,9 @@ class ArrayCodec(_ArrayCodec, LengthCodec):
         return pa.list_(self.item.arrow_type(pa))
 
     def spans_to_arrow(
-        self, pa: Any, name: str, offsets: npt.NDArray[np.int64], octets: npt.NDArray[np.uint8], present: Any
+        self, pa: Any, name: str, offsets: npt.NDArray[np.int64], raw: npt.NDArray[np.uint8], present: Any
     ) -> Any:
-        items = self.item.to_arrow(pa, name, self._items(octets))
+        items = self.item.to_arrow(pa, name, self._items(raw))
         places = pa.py_buffer((offsets // self.unit).astype(np.int32))
         return pa.ListArray.from_buffers(self.arrow_type(pa), len(offsets) - 1, [present, places], children=[items])
 

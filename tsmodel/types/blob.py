@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 import attrs
 import numpy.typing as npt
 
-from tsmodel.types.byte_codecs import LengthCodec, OctetsCodec
+from tsmodel.types.byte_codecs import BytesCodec, LengthCodec
 from tsmodel.types.codec import (
     Description,
     Scope,
@@ -18,7 +18,7 @@ from tsmodel.types.column_facet import (
     decoded,
     is_text,
     padded,
-    padded_octets,
+    padded_bytes,
 )
 from tsmodel.types.declaring import FieldType, Options, size_of
 from tsmodel.types.field_faults import FieldFault
@@ -28,7 +28,7 @@ from tsmodel.types.text_facet import Conversion, Spelling
 
 
 @attrs.frozen
-class FixedBlobCodec(OctetsCodec):
+class FixedBlobCodec(BytesCodec):
     """Bytes, filled up with NUL: what is read has always the full size."""
 
     fills = True
@@ -64,10 +64,10 @@ class FixedBlobCodec(OctetsCodec):
     def dump(self, value: Any) -> Any:
         if not isinstance(value, (bytes, bytearray, memoryview)):
             raise self.refused(value)
-        octets = bytes(value)
-        if len(octets) > self.size:
-            raise FieldFault(f"{len(octets)} bytes are too many: {self.size} can be stored")
-        return octets
+        raw = bytes(value)
+        if len(raw) > self.size:
+            raise FieldFault(f"{len(raw)} bytes are too many: {self.size} can be stored")
+        return raw
 
     def description(self) -> Description:
         return {"type": "Blob", "fixed": self.size}
@@ -84,7 +84,7 @@ class FixedBlobCodec(OctetsCodec):
         """See `FixedCodec.from_arrow`: bytes, and text."""
         array = decoded(pa, array)
         if is_text(pa, array.type):
-            return padded_octets(array.cast(pa.large_string()), self.size, exact=False)
+            return padded_bytes(array.cast(pa.large_string()), self.size, exact=False)
         return super().from_arrow(pa, array)
 
 
@@ -97,16 +97,16 @@ class BlobCodec(LengthCodec):
     has_spans = True
     accepts: ClassVar[str] = "bytes"
 
-    def content_code(self, octets: str, scope: Scope) -> str:
-        return octets
+    def content_code(self, raw: str, scope: Scope) -> str:
+        return raw
 
-    def octets_code(self, value: str, scope: Scope) -> str:
-        return f"({value} if type({value}) is bytes else {scope.add(self.octets)}({value}))"
+    def to_bytes_code(self, value: str, scope: Scope) -> str:
+        return f"({value} if type({value}) is bytes else {scope.add(self.to_bytes)}({value}))"
 
-    def content(self, octets: bytes) -> Any:
-        return octets
+    def content(self, raw: bytes) -> Any:
+        return raw
 
-    def octets(self, value: Any) -> bytes:
+    def to_bytes(self, value: Any) -> bytes:
         if not isinstance(value, (bytes, bytearray, memoryview)):
             raise self.refused(value)
         return bytes(value)
@@ -132,10 +132,10 @@ class BlobConversion(Conversion):
 
     def load(self, data: Any) -> Any:
         if isinstance(data, str):
-            return self.held(self._octets(data))
+            return self.held(self._raw(data))
         return bytes(self.held(data))
 
-    def _octets(self, text: str) -> bytes:
+    def _raw(self, text: str) -> bytes:
         import base64
 
         if self.spelling.binary == "base64":
@@ -148,8 +148,8 @@ class BlobConversion(Conversion):
     def dump(self, value: Any) -> Any:
         import base64
 
-        octets = bytes(self.held(value))
-        return octets.hex() if self.spelling.binary == "hex" else base64.b64encode(octets).decode()
+        raw = bytes(self.held(value))
+        return raw.hex() if self.spelling.binary == "hex" else base64.b64encode(raw).decode()
 
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
         if self.spelling.binary == "base64":

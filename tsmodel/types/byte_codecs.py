@@ -19,17 +19,17 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.types.codec import MARKS, Description, FixedCodec, Scope, Structures, VariableCodec, described_number
-from tsmodel.types.column_facet import decoded, is_binary, opaque, padded_octets
+from tsmodel.types.column_facet import decoded, is_binary, opaque, padded_bytes
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.scalars import ByteOrder, Scalar
 
 if TYPE_CHECKING:
     from tsmodel.types.kinds import Kind
 
-__all__ = ["LengthCodec", "OctetsCodec"]
+__all__ = ["BytesCodec", "LengthCodec"]
 
 
-class OctetsCodec(FixedCodec):
+class BytesCodec(FixedCodec):
     """A field of so many bytes, without a byte order."""
 
     byte_order: ByteOrder = "little"
@@ -61,13 +61,13 @@ class OctetsCodec(FixedCodec):
         """See `FixedCodec.from_arrow`: bytes, too."""
         array = decoded(pa, array)
         if is_binary(pa, array.type):
-            return padded_octets(array.cast(pa.large_binary()), self.size, exact=not self.fills)
+            return padded_bytes(array.cast(pa.large_binary()), self.size, exact=not self.fills)
         return super().from_arrow(pa, array)
 
     def declared(self, structures: Structures) -> Kind:
-        from tsmodel.types.kinds import Octets
+        from tsmodel.types.kinds import Bytes
 
-        return Octets(self.size, note=self.label, fills=self.fills)
+        return Bytes(self.size, note=self.label, fills=self.fills)
 
 
 @attrs.frozen
@@ -112,20 +112,20 @@ class LengthCodec(VariableCodec):
         """Bytes that the length counts as one."""
         return 1
 
-    def content_code(self, octets: str, scope: Scope) -> str:
+    def content_code(self, raw: str, scope: Scope) -> str:
         """An expression for the value of bytes, given as an expression; as `content`."""
-        return f"{scope.add(self.content)}({octets})"
+        return f"{scope.add(self.content)}({raw})"
 
-    def octets_code(self, value: str, scope: Scope) -> str:
-        """An expression for the bytes of a value, given as an expression; may refuse more values than `octets`."""
-        return f"{scope.add(self.octets)}({value})"
+    def to_bytes_code(self, value: str, scope: Scope) -> str:
+        """An expression for the bytes of a value, given as an expression; may refuse more values than `to_bytes`."""
+        return f"{scope.add(self.to_bytes)}({value})"
 
     @abstractmethod
-    def content(self, octets: bytes) -> Any:
+    def content(self, raw: bytes) -> Any:
         """The value whose bytes these are; raises `FieldFault`, with an offset in them, when there is none."""
 
     @abstractmethod
-    def octets(self, value: Any) -> bytes:
+    def to_bytes(self, value: Any) -> bytes:
         """The bytes of a value; raises `FieldFault` when the field cannot hold it."""
 
     def read(self, payload: bytes, at: int, end: int) -> tuple[Any, int]:
@@ -149,28 +149,28 @@ class LengthCodec(VariableCodec):
             raise FieldFault(fault.why, fault.offset + start, fault.field) from None
 
     def write(self, value: Any) -> bytes:
-        octets = self.octets(value)
+        raw = self.to_bytes(value)
         if self.prefix is None:
-            return octets
-        count = len(octets) // self.unit
+            return raw
+        count = len(raw) // self.unit
         assert self.prefix.limits is not None
         if count > self.prefix.limits[1]:
             raise FieldFault(
                 f"{count} {self.counted} are too many for a length in {self.prefix.name}: give "
                 "field(prefix=...) a wider type"
             )
-        return struct.pack(MARKS[self.byte_order] + self.prefix.code, count) + octets
+        return struct.pack(MARKS[self.byte_order] + self.prefix.code, count) + raw
 
     def contents(self, pieces: Iterable[bytes]) -> list[Any]:
         """See `content`, for many."""
         return list(map(self.content, pieces))
 
-    def are_sound(self, offsets: npt.NDArray[np.int64], octets: npt.NDArray[np.uint8]) -> bool:
+    def are_sound(self, offsets: npt.NDArray[np.int64], raw: npt.NDArray[np.uint8]) -> bool:
         """Whether contents are values.
 
         Args:
             offsets: where each begins, and behind them where the last one ends, shape (n + 1,).
-            octets: one content after another.
+            raw: one content after another.
         """
         return True
 
@@ -186,21 +186,21 @@ class LengthCodec(VariableCodec):
         return {"length": described_number(self.prefix.name, self.prefix, self.byte_order)}
 
     def declared(self, structures: Structures) -> Kind:
-        from tsmodel.types.kinds import Octets
+        from tsmodel.types.kinds import Bytes
 
-        return Octets(None, self.prefix, self.byte_order)
+        return Bytes(None, self.prefix, self.byte_order)
 
     def spans_to_arrow(
-        self, pa: Any, name: str, offsets: npt.NDArray[np.int64], octets: npt.NDArray[np.uint8], present: Any
+        self, pa: Any, name: str, offsets: npt.NDArray[np.int64], raw: npt.NDArray[np.uint8], present: Any
     ) -> Any:
         """An Arrow array of contents.
 
         Args:
             name: of the column, for errors.
-            offsets, octets: see `are_sound`.
+            offsets, raw: see `are_sound`.
             present: Arrow's bitmap of values that are there; None when all are.
         """
-        buffers = [present, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(octets)]
+        buffers = [present, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(raw)]
         return pa.Array.from_buffers(self.arrow_type(pa), len(offsets) - 1, buffers)
 
     def objects_from_arrow(self, pa: Any, array: Any) -> list[Any]:

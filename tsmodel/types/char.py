@@ -86,9 +86,9 @@ class CharCodec(FixedCodec):
         return pa.string()
 
     def to_arrow(self, pa: Any, name: str, column: npt.NDArray[Any]) -> Any:
-        octets = np.ascontiguousarray(column).view(np.uint8)
-        wide = np.where(octets < 128, 1, 2).reshape(-1)
-        return strings(pa, wide, np.frombuffer(octets.tobytes().decode("latin-1").encode(), np.uint8))
+        raw = np.ascontiguousarray(column).view(np.uint8)
+        wide = np.where(raw < 128, 1, 2).reshape(-1)
+        return strings(pa, wide, np.frombuffer(raw.tobytes().decode("latin-1").encode(), np.uint8))
 
     def from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
         """See `FixedCodec.from_arrow`."""

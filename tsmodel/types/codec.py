@@ -1,23 +1,23 @@
-"""What is known about a field type, and what every field type implements.
+"""The interface that every field type implements.
 
-A *codec* is a field type with its options: `Text = field(size=8)`. It knows how its values are stored, and all that others
-ask of them; nobody asks which codec it is. Its facets, in the order in which they stand here:
+A *codec* is a field type with its options: `Text = field(size=8)`. It holds everything that other rooms need to know about
+the field's values; none of them checks which codec it is. Its facets, in the order in which they stand here:
 
 * traits: names, the Python type, how values are compared;
-* storage: bytes, and for fields of fixed width what `struct` and NumPy know of them;
-* description: what decides which bytes stand for which values, for fingerprints and lock files;
+* storage: bytes, and the `struct` code and dtype of fields of fixed width;
+* description: what determines which bytes stand for which values, for fingerprints and lock files;
 * text: dict, JSON and CSV;
 * columns: NumPy and Arrow, out and in;
-* other languages: what C, C++, Java, C# and plain Python have in its place.
+* other languages: the declaration in C, C++, Java, C# and plain Python.
 
 Rules kept here:
 
-* A field of fixed width is one value to `struct`: a number, or bytes that the field takes apart itself. So the rows of a
-  layout are unpacked by one call, and only fields whose stored value is not the value users see cost anything more.
-* What is read is checked: bytes that no value is written as (a Bool of 7, an enum's missing member) are a `FieldFault`,
-  never a value that would be written back differently. Two things are let pass: the bit pattern of a NaN, and padding.
-* Loading for many records is split: `faulty` finds bad values by NumPy, so that `load_code` needs no check.
-* pyarrow is given to those who need it, never imported here.
+* A field of fixed width is one value to `struct`: a number, or bytes that the field decodes itself. So one call unpacks the
+  rows of a layout, and only fields whose stored value differs from the value that users see cost more.
+* Reading checks: bytes that no value is written as (a Bool of 7, a missing member of an enum) are a `FieldFault`, never a
+  value that would be written back differently. There are two exceptions: the bit pattern of a NaN, and padding.
+* Loading many records is split in two: `faulty` finds bad values with NumPy, so that `load_code` needs no check.
+* pyarrow is passed in where it is needed, and never imported here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import numpy.typing as npt
 from tsmodel.types.column_facet import (
     Unfit,
     decoded,
-    fixed_octets,
+    fixed_bytes,
     given_type,
     integers,
     native,
@@ -68,7 +68,7 @@ __all__ = [
 Array: TypeAlias = npt.NDArray[Any]
 Description: TypeAlias = dict[str, Any]
 Structures: TypeAlias = "Callable[[type], Structure]"
-"""Gives the declaration of a `TSStruct` in other languages."""
+"""Returns the declaration of a `TSStruct` in other languages."""
 
 MARKS: Final[dict[ByteOrder, str]] = {"little": "<", "big": ">"}
 """Byte orders as `struct` and NumPy write them."""
@@ -91,7 +91,7 @@ class Scope:
 
 
 class FieldCodec(ABC):
-    """All that is known about the values of one field."""
+    """How the values of one field are stored and converted."""
 
     # Traits
 
@@ -99,15 +99,15 @@ class FieldCodec(ABC):
     """Whether values may be None."""
 
     has_bit: ClassVar[bool] = False
-    """Whether a bit in the bitmap of present fields tells if there is a value."""
+    """Whether a bit in the bitmap of present fields says if the value is present."""
 
     is_plain: ClassVar[bool] = False
-    """Whether `struct` gives and takes the values as they are."""
+    """Whether `struct` packs and unpacks the values unchanged."""
 
     @property
     @abstractmethod
     def label(self) -> str:
-        """The type as layout tables name it, such as `Enumerated[State] in UInt8`."""
+        """The name of the type in layout tables, such as `Enumerated[State] in UInt8`."""
 
     @property
     @abstractmethod
@@ -131,7 +131,7 @@ class FieldCodec(ABC):
 
     @property
     def source(self) -> tuple[FieldCodec, Callable[[Any], Any]] | None:
-        """Another codec, and what makes values of its values, which may raise a `FieldFault`; None for most."""
+        """Another codec, and the function from its values to ours, which may raise a `FieldFault`; None for most types."""
         return None
 
     @property
@@ -152,7 +152,7 @@ class FieldCodec(ABC):
 
     @property
     def ordered(self) -> bool:
-        """Whether values lie in the order of the stored numbers, one for one."""
+        """Whether values have the same order as the stored numbers, one to one."""
         return False
 
     @property
@@ -162,7 +162,7 @@ class FieldCodec(ABC):
 
     @property
     def acyclic(self) -> bool:
-        """Whether values hold no reference to what holds them, unless somebody means harm: the collector need not look."""
+        """Whether values cannot be part of a reference cycle unless it is contrived, so the collector may skip them."""
         return True
 
     # Storage
@@ -175,7 +175,7 @@ class FieldCodec(ABC):
     @property
     @abstractmethod
     def size(self) -> int | None:
-        """Bytes in the payload; None when that depends on the value."""
+        """Bytes in the payload; None if that depends on the value."""
 
     @property
     def least_size(self) -> int:
@@ -184,30 +184,30 @@ class FieldCodec(ABC):
 
     @property
     def takes_rest(self) -> bool:
-        """Whether it goes up to the end of what holds it, so that nothing can follow."""
+        """Whether it consumes the rest of the payload; it must then be the last field."""
         return False
 
     @property
     def as_fixed(self) -> FixedCodec | None:
-        """The codec as one of fixed width, when it is one."""
+        """This codec if it has a fixed width; otherwise None."""
         return None
 
     @property
     def as_length(self) -> LengthCodec | None:
-        """The codec as one of bytes behind a length, or up to the payload's end, when it is one."""
+        """This codec if its bytes stand behind a length or take the rest of the payload; otherwise None."""
         return None
 
     @abstractmethod
     def read(self, payload: bytes, at: int, end: int) -> tuple[Any, int]:
-        """The value at `at`, and where the next field begins.
+        """The value at offset `at`, and the offset of the next field.
 
         Raises:
-            FieldFault: when there is no such value, with its offset.
+            FieldFault: when the bytes are not a value of the field; with the offset.
         """
 
     @abstractmethod
     def write(self, value: Any) -> bytes:
-        """The bytes of a value.
+        """The bytes that a value is stored as.
 
         Raises:
             FieldFault: when the field cannot hold the value.
@@ -228,11 +228,11 @@ class FieldCodec(ABC):
     # Comparing
 
     def comparable(self, value: Any) -> Any:
-        """A value in the form in which values are compared, where they have no `number`."""
+        """A value in the form in which values without a `number` are compared."""
         return value
 
     def constant(self, value: Any) -> Any:
-        """`value` as what the field's values, as `comparable` gives them, are compared with, where they have no `number`.
+        """A constant in the form in which it is compared with `comparable` values, for fields without a `number`.
 
         Raises:
             FieldFault: when values of the field can never be compared with it.
@@ -242,7 +242,7 @@ class FieldCodec(ABC):
         return self.comparable(value)
 
     def operand(self, value: object) -> Any:
-        """`value` as the number, or fraction of one, to compare the numbers of columns with.
+        """A constant as the number, or fraction, that the numbers of columns are compared with.
 
         Raises:
             FieldFault: when values of the field can never be compared with it.
@@ -253,35 +253,35 @@ class FieldCodec(ABC):
 
     @abstractmethod
     def description(self) -> Description:
-        """What decides which bytes stand for which values, as data that JSON can hold.
+        """What determines which bytes stand for which values, as JSON data.
 
-        Fingerprints are made of it. It is the same in every process and version of Python: nothing in it depends on a
-        class' module, on `repr`, or on the order of a set. What is here once stays as it is. It leaves out what may change
-        while the bytes keep their meaning: the Python type of a value (`as_numpy`, float or Decimal), `unknown="keep"`.
+        Fingerprints are computed from it, so it must never change. It is the same in every process and version of Python:
+        nothing in it depends on a class' module, on `repr`, or on the order of a set. It leaves out what may change while
+        the bytes keep their meaning: the Python type of a value (`as_numpy`, float or Decimal), `unknown="keep"`.
         """
 
     def reading(self) -> Description:
-        """What else decides which stored bytes are read, and as which values; only what is something special."""
+        """Other options, if not the default, that determine which stored bytes are read, and as which values."""
         return {}
 
     # Text
 
     @abstractmethod
     def conversion(self, spelling: Spelling) -> Conversion:
-        """How its values look in dicts, JSON and CSV."""
+        """The text forms of its values: dict, JSON and CSV."""
 
     @property
     def show(self) -> Callable[[Any], str] | None:
-        """How a value is shown in the `repr` of an object; None for as its own `repr`."""
+        """How the `repr` of an object shows a value; None for the `repr` of the value."""
         return None
 
     @property
     def message_type(self) -> Any:
-        """The type of its values in models that are messages, as msgspec is told."""
+        """The type of its values for msgspec, in models that are stored as messages."""
         return self.python
 
     def unencodable(self, module: Any) -> str | None:
-        """Why no message can hold its values, in words, which may be none; None when one can.
+        """Why a message cannot hold its values, in words; None if it can.
 
         Args:
             module: `msgspec.msgpack` or `msgspec.json`.
@@ -295,7 +295,7 @@ class FieldCodec(ABC):
         """The Arrow type of its values."""
 
     def arrow_value(self, value: Any) -> Any:
-        """A value as `pyarrow.array` takes it."""
+        """A value in the form that `pyarrow.array` accepts."""
         return value
 
     def with_nans(self, pa: Any, array: Any) -> Any:
@@ -304,20 +304,20 @@ class FieldCodec(ABC):
 
     @abstractmethod
     def objects_from_arrow(self, pa: Any, array: Any) -> list[Any]:
-        """The values of an Arrow array as objects of a model have them, None where there is none.
+        """The values of an Arrow array as they appear in objects of a model; None for a null.
 
         Raises:
-            Unfit: when the array's type has no values of the field, or one is none.
+            Unfit: when the array's type, or one of its values, does not suit the field.
         """
 
     # Other languages
 
     @abstractmethod
     def declared(self, structures: Structures) -> Kind:
-        """What other languages have in its place.
+        """The declaration in other languages.
 
         Args:
-            structures: gives what they have in the place of a `TSStruct`.
+            structures: returns the declaration of a `TSStruct`.
         """
 
 
@@ -325,13 +325,13 @@ class FixedCodec(FieldCodec):
     """A field of fixed width: one value to `struct`."""
 
     bits: int | None = None
-    """Width of what shares an integer with its neighbours; None for what has bytes of its own."""
+    """Width in bits of a field that shares an integer with its neighbours; None for a field with bytes of its own."""
 
     shift: int = 0
     """Bits of that integer below its own."""
 
     has_arrays: bool = True
-    """Whether a NumPy array of what is stored can stand for a list of values."""
+    """Whether a NumPy array of stored values can replace a list of values."""
 
     @property
     def as_fixed(self) -> FixedCodec | None:
@@ -339,12 +339,12 @@ class FixedCodec(FieldCodec):
 
     @property
     def align(self) -> int:
-        """What its offset is a multiple of in a C struct."""
+        """Its alignment in a C struct."""
         return 1
 
     @property
     def zero(self) -> object:
-        """What stands in the place of an absent value."""
+        """The stored value of an absent field."""
         return b""
 
     @property
@@ -368,39 +368,39 @@ class FixedCodec(FieldCodec):
         return self.dtype if self.code[-1] not in "sx" else np.dtype(f"V{self.size}")
 
     def shifted(self, shift: int) -> FixedCodec:
-        """The same, that many bits further up in the integer that it shares."""
+        """The same codec, shifted up by some bits in the integer that it shares."""
         raise AssertionError("it has bytes of its own")
 
     def stored_of(self, column: Array) -> list[Any]:
-        """The stored values of a column (shape (n,), of `dtype`), as `struct` gives them."""
+        """The stored values of a column (shape (n,), of `dtype`), as `struct` unpacks them."""
         if self.code[-1] != "s":
             return column.tolist()  # type: ignore[no-any-return]
-        octets = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), self.size)
-        return [each.tobytes() for each in octets]
+        raw = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), self.size)
+        return [each.tobytes() for each in raw]
 
     @property
     def may_be_faulty(self) -> bool:
-        """Whether any value of a column may be none of the field's; columns of others need not be decoded to be checked."""
+        """Whether stored bytes may be invalid; columns of other fields need not be decoded to be checked."""
         return type(self).faulty is not FixedCodec.faulty
 
     def faulty(self, column: Array) -> Mask | None:
-        """Which values of a column (shape (n,), of `dtype`) are none of the field's; None when all are sound."""
+        """Which values of a column (shape (n,), of `dtype`) are invalid; None if all are valid."""
         return None
 
     def absent(self, column: Array) -> Mask | None:
-        """Which values of a column (shape (n,), of `dtype`) stand for None; None when no value does."""
+        """Which values of a column (shape (n,), of `dtype`) stand for None; None if none of them does."""
         return None
 
     def load(self, stored: Any) -> Any:
-        """The value that is stored as this.
+        """The value of a stored value.
 
         Raises:
-            FieldFault: when there is none.
+            FieldFault: when it is invalid.
         """
         return stored
 
     def dump(self, value: Any) -> Any:
-        """What a value is stored as; what `struct` refuses need not be refused here.
+        """The stored value of a value. It need not refuse what `struct` refuses anyway.
 
         Raises:
             FieldFault, or what the value's nature makes of it: when the field cannot hold the value.
@@ -408,7 +408,7 @@ class FixedCodec(FieldCodec):
         return value
 
     def load_code(self, stored: str, scope: Scope) -> str:
-        """An expression for the value of a stored value known to be sound, given as an expression."""
+        """An expression for the value of a stored value, which is an expression itself and known to be valid."""
         return f"{scope.add(self.load)}({stored})"
 
     def checked_code(self, stored: str, scope: Scope) -> str:
@@ -417,9 +417,9 @@ class FixedCodec(FieldCodec):
         return f"{scope.add(self.load)}({stored})"
 
     def dump_code(self, value: str, scope: Scope) -> str:
-        """An expression for what is stored for a value, given as an expression.
+        """An expression for the stored value of a value, which is an expression itself.
 
-        It may refuse more values than `dump`, and may leave checks to `holds`, for many values at once.
+        It may refuse more values than `dump`, and may leave checks to `holds`, which checks many values at once.
         """
         return f"{scope.add(self.dump)}({value})"
 
@@ -429,7 +429,7 @@ class FixedCodec(FieldCodec):
         return False
 
     def holds(self, stored: Sequence[Any]) -> bool:
-        """Whether all of some stored values (at least one) that `dump_code` gave are what `dump` would have given."""
+        """Whether `dump` would have returned the same stored values (at least one) as `dump_code`."""
         return True
 
     def read(self, payload: bytes, at: int, end: int) -> tuple[Any, int]:
@@ -464,11 +464,11 @@ class FixedCodec(FieldCodec):
         return self.stored_numbers(column)
 
     def numbers_of(self, values: Sequence[Any]) -> Array:
-        """The same for values; None stands for an absent one."""
+        """The same, for values; None is an absent value."""
         return np.array([self.zero if value is None else self.dump(value) for value in values], self.dtype)
 
     def objects(self, column: Array) -> Array:
-        """A column of `dtype` as `columns()` gives it, where there is no `number`; shape (n, ...)."""
+        """A column of `dtype` as `columns()` returns it, for fields without a `number`; shape (n, ...)."""
         objects = np.empty(len(column), object)
         objects[:] = [self.load(stored) for stored in self.stored_of(column)]
         return objects
@@ -479,16 +479,16 @@ class FixedCodec(FieldCodec):
         Raises:
             DecodeError: when a value lies outside of what Arrow holds; with the `name` of the column.
         """
-        return fixed_octets(pa, column, self.size)
+        return fixed_bytes(pa, column, self.size)
 
     def arrow_shift(self, pa: Any, kind: Any) -> int | None:
-        """What makes stored numbers the values of an Arrow type, by addition; None where more than that is to be done."""
+        """What to add to stored numbers to get the values of an Arrow type; None if addition is not enough."""
         return None
 
     # Columns in
 
     def stored_column(self, values: Array) -> Array:
-        """What is stored for a column of values that are all there; shape (n,), of `stored`.
+        """The stored values of a column without nulls; shape (n,), of `stored`.
 
         Args:
             values: shape (n,); for arrays and for fields of bytes (as uint8) also (n, m).
@@ -510,7 +510,7 @@ class FixedCodec(FieldCodec):
 
     def as_dtype(self, stored: Array) -> Array:
         """A column of `stored` as one of `dtype`."""
-        return self.of_octets(stored) if stored.dtype.kind == "V" else stored
+        return self.of_bytes(stored) if stored.dtype.kind == "V" else stored
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -522,28 +522,28 @@ class FixedCodec(FieldCodec):
             shape += inner
         return shape
 
-    def of_octets(self, octets: Array) -> Array:
-        """The column of `dtype` whose bytes these are, one value after another."""
+    def of_bytes(self, raw: Array) -> Array:
+        """The column of `dtype` with these bytes, one value after another."""
         kind = self.dtype
         while kind.subdtype is not None:
             kind = kind.subdtype[0]
-        return octets.view(kind).reshape(-1, *self.shape)
+        return raw.view(kind).reshape(-1, *self.shape)
 
     def _why(self, stored: Array, at: int) -> str:
-        octets = stored[at : at + 1].tobytes()
+        raw = stored[at : at + 1].tobytes()
         try:
-            self.read(octets, 0, len(octets))
+            self.read(raw, 0, len(raw))
         except FieldFault as fault:
             return fault.why
-        return f"{octets!r} is not {self.accepts}"
+        return f"{raw!r} is not {self.accepts}"
 
     def converted(self, values: Array) -> Array | None:
-        """See `stored_column`, for what is not objects; without a look at what bytes hold. None when such a column has no
-        values of the field."""
+        """See `stored_column`; for columns that are not objects, without checking the content of bytes. None if such a
+        column cannot hold values of the field."""
         return None
 
     def written(self, value: Any) -> bytes:
-        """The bytes of one value of a column of objects, which may be spelled in other ways than in an object of a model.
+        """The bytes of one value in a column of objects, which allows more spellings than an object of a model.
 
         Raises:
             FieldFault: when the field cannot hold the value.
@@ -555,7 +555,7 @@ class FixedCodec(FieldCodec):
         return self.write(value.item() if isinstance(value, (np.number, np.bool_)) else value)
 
     def from_arrow(self, pa: Any, array: Any) -> Array:
-        """The values of an Arrow array as `stored_column` takes them; anything where there is none.
+        """The values of an Arrow array in the form that `stored_column` takes; any value in the place of a null.
 
         Raises:
             Unfit: when the array's type has no values of the field.
@@ -622,7 +622,7 @@ class NumberCodec(FixedCodec):
 
     @property
     def counts(self) -> str:
-        """What the number counts, for programs that have nothing but the number."""
+        """What the number counts, for programs that only see the number."""
         return ""
 
     @property
@@ -656,7 +656,7 @@ class VariableCodec(FieldCodec):
     """A field whose width depends on its value."""
 
     has_spans: ClassVar[bool] = False
-    """Whether columns of it can be made of where its values lie in many payloads."""
+    """Whether its columns can be made from the positions of its values in many payloads."""
 
     @property
     def size(self) -> None:

@@ -35,7 +35,7 @@ __all__ = [
     "distinct_stored",
     "each_distinct",
     "encoded",
-    "fixed_octets",
+    "fixed_bytes",
     "given_type",
     "integers",
     "is_binary",
@@ -46,7 +46,7 @@ __all__ = [
     "of_objects",
     "opaque",
     "padded",
-    "padded_octets",
+    "padded_bytes",
     "plain_value",
     "refuse",
     "rescaled",
@@ -88,17 +88,17 @@ def masked(pa: Any, array: Any, present: npt.NDArray[np.bool_]) -> Any:
     return compute().if_else(pa.array(present), array, pa.scalar(None, array.type))
 
 
-def fixed_octets(pa: Any, column: Array, size: int) -> Any:
+def fixed_bytes(pa: Any, column: Array, size: int) -> Any:
     """A column of fixed width as binary values of so many bytes."""
-    octets = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), size)
-    return pa.Array.from_buffers(pa.binary(size), len(column), [None, pa.py_buffer(octets.tobytes())])
+    raw = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), size)
+    return pa.Array.from_buffers(pa.binary(size), len(column), [None, pa.py_buffer(raw.tobytes())])
 
 
-def strings(pa: Any, lengths: Array, octets: npt.NDArray[np.uint8]) -> Any:
-    """Texts, one after another in `octets`."""
+def strings(pa: Any, lengths: Array, raw: npt.NDArray[np.uint8]) -> Any:
+    """Texts, one after another in `raw`."""
     offsets = np.zeros(len(lengths) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
-    return pa.StringArray.from_buffers(len(lengths), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(octets)))
+    return pa.StringArray.from_buffers(len(lengths), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(raw)))
 
 
 def times_of(pa: Any, name: str, kind: Any, column: Array, shift: int) -> Any:
@@ -184,7 +184,7 @@ def each_distinct(pa: Any, array: Any, stored: Callable[[list[Any], Array], Arra
     return taken
 
 
-def padded_octets(array: Any, size: int, *, exact: bool) -> Array:
+def padded_bytes(array: Any, size: int, *, exact: bool) -> Array:
     """Bytes of variable length as rows of `size` bytes, filled up with NUL; shape (n, size), uint8.
 
     Args:
@@ -195,7 +195,7 @@ def padded_octets(array: Any, size: int, *, exact: bool) -> Array:
     count = len(array)
     offsets = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + count + 1]
     data = array.buffers()[2]
-    octets = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
+    raw = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
     lengths = np.diff(offsets)
     if array.null_count:
         lengths = np.where(array.is_valid().to_numpy(zero_copy_only=False), lengths, size if exact else 0)
@@ -208,9 +208,9 @@ def padded_octets(array: Any, size: int, *, exact: bool) -> Array:
     places = np.arange(size) < lengths[:, None]
     if array.null_count:
         places &= array.is_valid().to_numpy(zero_copy_only=False)[:, None]
-        filled[places] = octets[(offsets[:-1, None] + np.arange(size))[places]]
+        filled[places] = raw[(offsets[:-1, None] + np.arange(size))[places]]
     else:
-        filled[places] = octets[offsets[0] : offsets[-1]]
+        filled[places] = raw[offsets[0] : offsets[-1]]
     return filled
 
 
@@ -234,13 +234,13 @@ def given_type(values: Array) -> str:
 
 def of_objects(codec: FixedCodec, values: Array) -> Array:
     """Objects, each of which is stored as the field itself stores it."""
-    octets = []
+    raw = []
     for at, value in enumerate(values.ravel().tolist() if values.ndim == 1 else list(values)):
         try:
-            octets.append(codec.written(value))
+            raw.append(codec.written(value))
         except FieldFault as fault:
             raise RowFault(at, fault.why, value, fault.field) from fault.__cause__ or fault
-    return np.frombuffer(b"".join(octets), codec.stored)
+    return np.frombuffer(b"".join(raw), codec.stored)
 
 
 def integers(codec: NumberCodec, values: Array) -> Array:
@@ -329,12 +329,12 @@ def encoded(codec: FixedCodec, values: Array) -> Array:
         return of_objects(codec, values.astype(object))  # tells the row
 
 
-def padded(size: int, octets: Array, values: Array) -> Array:
+def padded(size: int, raw: Array, values: Array) -> Array:
     """Bytes filled up with NUL."""
-    lengths = np.char.str_len(octets)
+    lengths = np.char.str_len(raw)
     refuse(
         lengths > size,
         values,
         lambda at: f"{shown(plain_value(values, at))} has {int(lengths[at])} bytes, and {size} can be stored",
     )
-    return octets.astype(f"S{size}").view(f"V{size}")
+    return raw.astype(f"S{size}").view(f"V{size}")

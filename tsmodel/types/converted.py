@@ -204,8 +204,8 @@ class _ConvertedCodec(FieldCodec):
 
     def _made_of(self, value: Any) -> Any:
         """The value of what is read where `value` was stored."""
-        octets = self.item.write(value)
-        stored, _ = self.item.read(octets, 0, len(octets))
+        raw = self.item.write(value)
+        stored, _ = self.item.read(raw, 0, len(raw))
         return self.hooks.loaded(stored)
 
     @property
@@ -710,7 +710,7 @@ class Encoded(Converted[T], storage=Blob):
 
 
 def _exactly(dump: Callable[[Any], Any], size: int, value: Any) -> Any:
-    octets = dump(value)
-    if len(octets) != size:
-        raise FieldFault(f"{shown(value)} becomes {len(octets)} bytes, and {size} are stored")
-    return octets
+    raw = dump(value)
+    if len(raw) != size:
+        raise FieldFault(f"{shown(value)} becomes {len(raw)} bytes, and {size} are stored")
+    return raw

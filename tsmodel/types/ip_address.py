@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.types.byte_codecs import OctetsCodec
+from tsmodel.types.byte_codecs import BytesCodec
 from tsmodel.types.codec import (
     Description,
 )
@@ -28,7 +28,7 @@ _MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
 @attrs.frozen
-class IpCodec(OctetsCodec):
+class IpCodec(BytesCodec):
     """An IPv4 or IPv6 address, or either of them: 4 or 16 bytes in network order, an IPv4 address among both as
     `::ffff:a.b.c.d`.
 
@@ -97,9 +97,9 @@ class IpCodec(OctetsCodec):
         array = decoded(pa, array)
         if not is_text(pa, array.type):
             return super().from_arrow(pa, array)
-        return each_distinct(pa, array, self._octets, np.zeros(len(array), self.stored))
+        return each_distinct(pa, array, self._raw, np.zeros(len(array), self.stored))
 
-    def _octets(self, texts: list[Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def _raw(self, texts: list[Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
         stored = distinct_stored(self, texts, places, ipaddress.ip_address)
         return stored.view(np.uint8).reshape(-1, self.size)
 

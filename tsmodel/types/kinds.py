@@ -22,13 +22,13 @@ __all__ = [
     "BitField",
     "BitUnit",
     "Bitmap",
+    "Bytes",
     "Choice",
     "FieldStep",
     "Gap",
     "Items",
     "Kind",
     "Number",
-    "Octets",
     "Step",
     "Structure",
     "Text",
@@ -147,7 +147,7 @@ class Text(_Counted):
 
 
 @attrs.frozen
-class Octets(_Counted):
+class Bytes(_Counted):
     """Bytes: `size` of them (fewer are filled up with NUL, if `fills`), behind a length (`prefix`), or up to the end."""
 
     size: int | None
@@ -310,12 +310,12 @@ class Structure:
         ]
 
 
-Kind: TypeAlias = Number | Choice | Text | Octets | Items | Structure
+Kind: TypeAlias = Number | Choice | Text | Bytes | Items | Structure
 
 
 def noted(kind: Kind, note: str) -> Kind:
     """The same with one more note, where it has notes."""
-    if isinstance(kind, (Number, Octets)):
+    if isinstance(kind, (Number, Bytes)):
         return attrs.evolve(kind, note=f"{note}, {kind.note}" if kind.note else note)
     return kind
 

@@ -69,22 +69,22 @@ class _NestedCodec(FieldCodec):
 
     def comparable(self, value: Any) -> Any:
         """See `FieldCodec.comparable`: structures are compared as they are stored, floats in their width."""
-        return self.made(self.layout.read(self.octets(value)))
+        return self.made(self.layout.read(self.to_bytes(value)))
 
     def made(self, values: Iterable[Any]) -> Any:
         """A structure of these fields."""
         return self.kind(*values)
 
-    def octets(self, value: Any) -> bytes:
+    def to_bytes(self, value: Any) -> bytes:
         """The bytes of a structure."""
         if not isinstance(value, self.kind):
             raise FieldFault(f"{shown(value)} ({type(value).__name__}) is not a {self.kind.__name__}")
         values = astuple(cast("msgspec.Struct", value))
         try:
-            (octets,) = self._write((values,))
+            (raw,) = self._write((values,))
         except UNSUITABLE:
             return self.layout.write(values)  # raises what tells the field
-        return octets
+        return raw
 
     def description(self) -> Description:
         return {"type": "Nested", "layout": self.layout.description()}
@@ -169,7 +169,7 @@ class NestedCodec(_NestedCodec, FixedCodec):
         return f"{scope.add(self._make())}({stored})"
 
     def dump(self, value: Any) -> Any:
-        return self.octets(value)
+        return self.to_bytes(value)
 
     def converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
         if values.dtype != self.dtype or values.ndim > 1:
@@ -226,7 +226,7 @@ class VariableNestedCodec(_NestedCodec, VariableCodec):
         return self.made(values), after
 
     def write(self, value: Any) -> bytes:
-        return self.octets(value)
+        return self.to_bytes(value)
 
 
 class NestedConversion(Conversion):

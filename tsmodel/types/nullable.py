@@ -206,7 +206,7 @@ class SentinelCodec(_OptionalCodec, FixedCodec):
         else:
             sentinel = self.item.write(self.sentinel)
             if column.dtype.kind in "VS" or column.ndim > 1:
-                mask = (_octets(column) == np.frombuffer(sentinel, np.uint8)).all(axis=1)
+                mask = (_raw(column) == np.frombuffer(sentinel, np.uint8)).all(axis=1)
             else:
                 mask = column == np.frombuffer(sentinel, column.dtype)[0]
         return mask
@@ -278,7 +278,7 @@ class SentinelCodec(_OptionalCodec, FixedCodec):
         return self.item.arrow_shift(pa, kind)
 
 
-def _octets(column: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def _raw(column: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(column).view(np.uint8).reshape(len(column), -1)
 
 

@@ -68,23 +68,23 @@ class PackedCodec(LengthCodec):
     def accepts(self) -> str:
         return f"what msgspec takes as {self.kind}"
 
-    def content(self, octets: bytes) -> Any:
+    def content(self, raw: bytes) -> Any:
         try:
-            return self._decode(octets)
+            return self._decode(raw)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise FieldFault(f"{self.what}: {error}") from None
 
-    def octets(self, value: Any) -> bytes:
+    def to_bytes(self, value: Any) -> bytes:
         try:
-            octets: bytes = self._encode(value)
-            if self.encoding == "json" and may_not_be_finite(octets) and (fault := not_finite(value)):
+            raw: bytes = self._encode(value)
+            if self.encoding == "json" and may_not_be_finite(raw) and (fault := not_finite(value)):
                 raise fault
-            self._decode(octets)  # so that what is stored can be read back
+            self._decode(raw)  # so that what is stored can be read back
         except FieldFault:
             raise
         except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise FieldFault(f"{shown(value)} cannot be stored as {self.what}: {error}") from error
-        return octets
+        return raw
 
     def description(self) -> Description:
         content = _shape(inspect.type_info(self.kind), ())
@@ -98,15 +98,15 @@ class PackedCodec(LengthCodec):
         return PackedConversion(self, spelling)
 
     def declared(self, structures: Structures) -> Kind:
-        from tsmodel.types.kinds import Octets
+        from tsmodel.types.kinds import Bytes
 
-        return Octets(None, self.prefix, self.byte_order, self.what)
+        return Bytes(None, self.prefix, self.byte_order, self.what)
 
     def arrow_type(self, pa: Any) -> Any:
         return pa.binary()
 
     def arrow_value(self, value: Any) -> Any:
-        return self.octets(value)
+        return self.to_bytes(value)
 
     def objects_from_arrow(self, pa: Any, array: Any) -> list[Any]:
         return [self.content(value) if isinstance(value, bytes) else value for value in array.to_pylist()]

@@ -43,9 +43,9 @@ def parts_of(kind: Any) -> list[inspect.Type]:
     return known
 
 
-def may_not_be_finite(octets: bytes) -> bool:
+def may_not_be_finite(raw: bytes) -> bool:
     """Whether a float that is not finite may have gone into JSON: it becomes null, and the text nan or inf as a key."""
-    return b"null" in octets or b"nan" in octets or b"inf" in octets
+    return b"null" in raw or b"nan" in raw or b"inf" in raw
 
 
 def not_finite(value: object) -> FieldFault | None:

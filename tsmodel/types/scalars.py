@@ -113,10 +113,10 @@ def are_bools(values: Sequence[object]) -> bool:
     """Whether all values of a list or tuple are of `BOOLS`."""
     # As MessagePack, Python's own bools are a byte each, told apart from all else: half the time of looking at their types.
     with suppress(TypeError, ValueError, OverflowError, RecursionError):
-        octets = _MESSAGE.encode(values)
+        raw = _MESSAGE.encode(values)
         count = len(values)
-        if len(octets) == count + (1 if count < 16 else 3 if count < 2**16 else 5):
-            return not octets[-count:].strip(b"\xc2\xc3") if count else True
+        if len(raw) == count + (1 if count < 16 else 3 if count < 2**16 else 5):
+            return not raw[-count:].strip(b"\xc2\xc3") if count else True
     return BOOLS.issuperset(map(type, values))
 
 

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.types.byte_codecs import LengthCodec, OctetsCodec
+from tsmodel.types.byte_codecs import BytesCodec, LengthCodec
 from tsmodel.types.codec import (
     Description,
     FieldCodec,
@@ -21,7 +21,7 @@ from tsmodel.types.column_facet import (
     encoded,
     is_text,
     padded,
-    padded_octets,
+    padded_bytes,
     strings,
 )
 from tsmodel.types.declaring import FieldType, Options, size_of
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
     from tsmodel.types.kinds import Kind
 
 
-def text_of(octets: bytes, at: int = 0) -> str:
+def text_of(raw: bytes, at: int = 0) -> str:
     """The text that bytes hold in UTF-8.
 
     Raises:
         FieldFault: when they hold none.
     """
     try:
-        return octets.decode()
+        return raw.decode()
     except UnicodeDecodeError as error:
-        raise FieldFault(f"byte {octets[error.start]:#04x} is not UTF-8 ({error.reason})", at + error.start) from None
+        raise FieldFault(f"byte {raw[error.start]:#04x} is not UTF-8 ({error.reason})", at + error.start) from None
 
 
 @attrs.frozen
-class FixedTextCodec(OctetsCodec):
+class FixedTextCodec(BytesCodec):
     """Text in UTF-8, filled up with NUL."""
 
     fills = True
@@ -68,18 +68,18 @@ class FixedTextCodec(OctetsCodec):
         return np.dtype(f"S{self.size}")
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
-        octets = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), self.size)
-        mask: Mask = ((octets[:, :-1] == 0) & (octets[:, 1:] != 0)).any(axis=1)
-        (doubtful,) = np.nonzero((octets > 127).any(axis=1) & ~mask)
+        raw = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), self.size)
+        mask: Mask = ((raw[:, :-1] == 0) & (raw[:, 1:] != 0)).any(axis=1)
+        (doubtful,) = np.nonzero((raw > 127).any(axis=1) & ~mask)
         for at in doubtful.tolist():
             mask[at] = not _is_text(bytes(column[at]))
         return mask
 
     def load(self, stored: Any) -> Any:
-        octets = stored.rstrip(b"\0")
-        if (nul := octets.find(b"\0")) >= 0:
+        raw = stored.rstrip(b"\0")
+        if (nul := raw.find(b"\0")) >= 0:
             raise FieldFault(f"bytes follow the NUL that ends the text: {shown(bytes(stored))}", nul + 1)
-        return text_of(octets)
+        return text_of(raw)
 
     def load_code(self, stored: str, scope: Scope) -> str:
         return f'{stored}.rstrip(b"\\0").decode()'
@@ -98,12 +98,12 @@ class FixedTextCodec(OctetsCodec):
     def dump(self, value: Any) -> Any:
         if not isinstance(value, str):
             raise self.refused(value)
-        octets = value.encode()
-        if len(octets) > self.size:
-            raise FieldFault(f"{shown(value)} has {len(octets)} bytes in UTF-8, and {self.size} can be stored")
-        if b"\0" in octets:
+        raw = value.encode()
+        if len(raw) > self.size:
+            raise FieldFault(f"{shown(value)} has {len(raw)} bytes in UTF-8, and {self.size} can be stored")
+        if b"\0" in raw:
             raise FieldFault(f"{shown(value)} has a NUL character, which ends a text of fixed size")
-        return octets
+        return raw
 
     def description(self) -> Description:
         return {"type": "Text", "fixed": self.size}
@@ -131,21 +131,21 @@ class FixedTextCodec(OctetsCodec):
         return pa.string()
 
     def to_arrow(self, pa: Any, name: str, column: npt.NDArray[Any]) -> Any:
-        octets = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), self.size)
-        filled = octets != 0
-        return strings(pa, filled.sum(axis=1), octets[filled])
+        raw = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), self.size)
+        filled = raw != 0
+        return strings(pa, filled.sum(axis=1), raw[filled])
 
     def from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
         """See `FixedCodec.from_arrow`: text, and bytes."""
         array = decoded(pa, array)
         if is_text(pa, array.type):
-            return padded_octets(array.cast(pa.large_string()), self.size, exact=False)
+            return padded_bytes(array.cast(pa.large_string()), self.size, exact=False)
         return super().from_arrow(pa, array)
 
 
-def _is_text(octets: bytes) -> bool:
+def _is_text(raw: bytes) -> bool:
     try:
-        octets.decode()
+        raw.decode()
     except UnicodeDecodeError:
         return False
     return True
@@ -160,16 +160,16 @@ class TextCodec(LengthCodec):
     has_spans = True
     accepts: ClassVar[str] = "a text"
 
-    def content_code(self, octets: str, scope: Scope) -> str:
-        return f"{octets}.decode()"
+    def content_code(self, raw: str, scope: Scope) -> str:
+        return f"{raw}.decode()"
 
-    def octets_code(self, value: str, scope: Scope) -> str:
+    def to_bytes_code(self, value: str, scope: Scope) -> str:
         return f"{value}.encode()"
 
-    def content(self, octets: bytes) -> Any:
-        return text_of(octets)
+    def content(self, raw: bytes) -> Any:
+        return text_of(raw)
 
-    def octets(self, value: Any) -> bytes:
+    def to_bytes(self, value: Any) -> bytes:
         if not isinstance(value, str):
             raise self.refused(value)
         try:
@@ -188,15 +188,15 @@ class TextCodec(LengthCodec):
     def contents(self, pieces: Iterable[bytes]) -> list[Any]:
         return list(map(bytes.decode, pieces))
 
-    def are_sound(self, offsets: npt.NDArray[np.int64], octets: npt.NDArray[np.uint8]) -> bool:
-        if not len(octets) or int(octets.max()) < 128:
+    def are_sound(self, offsets: npt.NDArray[np.int64], raw: npt.NDArray[np.uint8]) -> bool:
+        if not len(raw) or int(raw.max()) < 128:
             return True
         try:
-            octets.tobytes().decode()
+            raw.tobytes().decode()
         except UnicodeDecodeError:
             return False
         # All of it is UTF-8, so each content is that begins with a character.
-        begins = octets[offsets[:-1][np.diff(offsets) > 0]]
+        begins = raw[offsets[:-1][np.diff(offsets) > 0]]
         return not ((begins & 0xC0) == 0x80).any()
 
     def arrow_type(self, pa: Any) -> Any:
@@ -221,9 +221,9 @@ class TextConversion(Conversion):
 
     def parse_column(self, texts: Sequence[str]) -> list[Any]:
         everything = "".join(texts)
-        octets = everything.encode()
+        raw = everything.encode()
         most = self._most
-        widest = max(map(len, texts), default=0) * (1 if len(octets) == len(everything) else 4)
+        widest = max(map(len, texts), default=0) * (1 if len(raw) == len(everything) else 4)
         if (most is not None and widest > most) or "\0" in everything:
             return super().parse_column(texts)
         return list(texts)

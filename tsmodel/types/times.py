@@ -119,11 +119,11 @@ class _Shape(msgspec.Struct, frozen=True):
 
 
 def _of_one_width(texts: Sequence[str]) -> Ints:
-    octets = np.frombuffer("".join(texts).encode("ascii"), np.uint8).reshape(len(texts), -1)
+    raw = np.frombuffer("".join(texts).encode("ascii"), np.uint8).reshape(len(texts), -1)
     shape = _Shape.of(_DIGIT.sub("0", texts[0]))
-    first = octets[0]
-    digits = octets - np.uint8(ord("0"))  # what is none wraps around to more than 9
-    _demand((digits[:, shape.digits] <= 9).all() and (octets[:, shape.others] == first[shape.others]).all())
+    first = raw[0]
+    digits = raw - np.uint8(ord("0"))  # what is none wraps around to more than 9
+    _demand((digits[:, shape.digits] <= 9).all() and (raw[:, shape.others] == first[shape.others]).all())
     numbers = (digits @ shape.weights).astype(np.int64)  # below 2**53, so exact
     _demand(((numbers >= _LEAST) & (numbers <= _GREATEST)).all())
     year, month, day, hour, minute, second, fraction, offset_hour, offset_minute = numbers.T
@@ -131,8 +131,8 @@ def _of_one_width(texts: Sequence[str]) -> Ints:
     _demand((day <= _DAYS_OF_MONTHS[month] + (leap & (month == 2))).all())
     seconds = ((_days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second
     if shape.sign is not None:
-        west = octets[:, shape.sign] == ord("-")
-        _demand((west | (octets[:, shape.sign] == ord("+"))).all())
+        west = raw[:, shape.sign] == ord("-")
+        _demand((west | (raw[:, shape.sign] == ord("+"))).all())
         seconds -= np.where(west, -60, 60) * (offset_hour * 60 + offset_minute)
     ns: Ints = seconds * _SECOND + fraction
     return ns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import TimestampError
-from tsmodel.timestamps import EPOCH_UNIX_NS, to_ns
+from tsmodel.timestamps import EPOCH_UNIX_NS, as_python, to_ns
 from tsmodel.types.column_facet import of_objects
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.numbers import ScalarCodec, ScalarType, integral, real
@@ -42,6 +43,11 @@ class TimestampCodec(Temporal, ScalarCodec):
                 "ISO 8601 text or a numpy.datetime64"
             )
         return integral(number, value)
+
+    @property
+    def show(self) -> Callable[[Any], str]:
+        """See `FieldCodec.show`: as what makes the int."""
+        return as_python
 
     @property
     def message_type(self) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
-from tsmodel.types.byte_codecs import OctetsCodec
+from tsmodel.types.byte_codecs import BytesCodec
 from tsmodel.types.codec import (
     Description,
 )
@@ -17,7 +17,7 @@ from tsmodel.types.text_facet import Conversion, Spelling
 
 
 @attrs.frozen
-class UuidCodec(OctetsCodec):
+class UuidCodec(BytesCodec):
     """A UUID: its 16 bytes in the order in which it is written."""
 
     size: int = 16

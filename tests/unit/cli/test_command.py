@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -66,7 +67,8 @@ def test_commands_that_there_are_not(run: Run) -> None:
 
 def test_without_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "typer", None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *given: None if name == "typer" else found(name, *given))
     assert "Only serve, schema, codegen work yet" in run("--help").out
     assert "pip install 'tstorage-model[cli]'" in run("--help").out
     done = run("get", "x.tsdb")

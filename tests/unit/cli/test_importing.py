@@ -259,3 +259,30 @@ def test_schemas_that_are_wrong(run: Run, readings: Path, work: Path, text: str,
     assert done.status == 1
     assert wording in done.err
     assert done.err.count("\n") == 1
+
+
+def test_lines_behind_those_that_types_are_inferred_from(run: Run, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsmodel.cli.inference._LOOK_LINES", 50)
+    lines = [f"7,2026-03-01T00:{n:02}:00Z,{n}" for n in range(59)]
+    (work / "m.csv").write_text("\n".join(["mid,time,count", *lines, "7,2026-03-02T00:00:00Z,2.5"]) + "\n")
+    done = run("import", "m.csv", "--to", "m.tsdb")
+    assert done.status == 3
+    assert "note: types are inferred from the first 50 lines; later ones that do not fit are rejected\n" in done.err
+    assert "rejected: line 61, column 'count': '2.5' (str) is not an int from -9223372036854775808" in done.err
+    again = "mend the lines in m.rejected.csv, and store them by `tsmodel import m.rejected.csv --to m.tsdb --model m.toml`"
+    assert again in done.err
+    assert "if a field needs another one, take the import back by `tsmodel undo`, change the field in m.toml" in done.err
+    (work / "m.rejected.csv").write_text((work / "m.rejected.csv").read_text().replace("2.5", "3"))
+    done = run("import", "m.rejected.csv", "--to", "m.tsdb", "--model", "m.toml")
+    assert (done.status, done.err) == (0, "")
+    assert '"records": 60' in run("info", "m.tsdb", "--json").out
+
+
+def test_a_file_that_is_seen_whole_has_no_such_note(run: Run, work: Path) -> None:
+    lines = [f"7,2026-03-01T00:{n:02}:00Z,{n}" for n in range(20)]
+    (work / "m.csv").write_text("\n".join(["mid,time,count", *lines, "7,yesterday,3"]) + "\n")
+    done = run("import", "m.csv", "--to", "m.tsdb")
+    assert done.status == 3
+    assert "inferred from the first" not in done.err
+    assert "mend the lines in m.rejected.csv" in done.err
+    assert "types are those" not in done.err

@@ -6,7 +6,10 @@ import csv
 import io
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,6 +43,21 @@ def test_info_of_a_server_and_of_memory(run: Run, readings: Path) -> None:
     assert (found["records"], found["series"], found["cids"]["1"]["series"]) == (200, 2, 2)
     assert abs(found["behind_seconds"]) < 60
     assert json.loads(run("info", "memory:", "--json").out)["records"] == 0
+
+
+def test_info_of_a_server_tells_how_many_records_it_has_read(
+    run: Run, readings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, int]] = []
+
+    @contextmanager
+    def progress(what: str) -> Iterator[Any]:
+        yield lambda done, total: told.append((what, done))
+
+    monkeypatch.setattr("tsmodel.cli.reading.progress", progress)
+    with serve_in_thread(str(readings)) as (host, port):
+        assert run("info", f"tstorage://{host}:{port}").status == 0
+    assert told[-1] == ("reading all records", 200)
 
 
 def test_the_target_may_be_in_the_environment(run: Run, readings: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,7 +192,7 @@ def test_the_older_version_is_as_if_the_newer_one_did_not_exist() -> None:
             read = [(row.cap, row.number) for row in session.query(Old).where(Old.cap >= 100)]
         taken = [Old.payload_type.from_bytes(payload) for payload in (b"\0\0\0\0", b"\1\0\0\0\0")]
         codec = codec_of(Old)
-        return type(codec), codec.claims, codec.caps, read, taken, Old.fingerprint, str(Old.layout)
+        return type(codec), codec.discriminators, codec.caps, read, taken, Old.fingerprint, str(Old.layout)
 
     before = seen()
     assert before[3] == [(100, 100), (500, 500), (1000, 1000)]

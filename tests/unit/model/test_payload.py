@@ -23,7 +23,9 @@ from tsmodel import (
     Nullable,
     Packed,
     Text,
+    Timestamp,
     TSModel,
+    TSStruct,
     UInt64,
     connect,
     field,
@@ -305,12 +307,36 @@ class NamedNarrow(Named):
 PLAIN_KEY = {"cid": 1, "mid": 2, "moid": 3, "cap": 4}
 
 
-def test_models_without_narrow_floats_are_shown_by_msgspec() -> None:
+class WideParts(TSStruct):
+    counter: Int32
+    value: Float64
+
+
+class Meeting(TSModel):
+    captured_at: Cap
+    until: Timestamp = -1
+    then: Nullable[int] = field(item=Timestamp, default=None)
+
+
+def test_structures_without_times_and_narrow_floats_are_shown_by_msgspec() -> None:
     """Which is written in C, and many times as fast as anything in Python."""
-    for kind in (OnlyWide, InMessage):
-        assert kind.__repr__ is msgspec.Struct.__repr__
+    assert WideParts.__repr__ is msgspec.Struct.__repr__
     assert repr(OnlyWide(**PLAIN_KEY, counter=1, value=231.6999969482422)).endswith("counter=1, value=231.6999969482422)")
     assert "value=231.6999969482422, half=0.1" in repr(InMessage(**PLAIN_KEY, value=231.6999969482422, half=0.1))
+
+
+def test_times_are_shown_as_times_that_give_the_same_object_again() -> None:
+    at = to_ns("2026-03-01T12:00:00.25Z")
+    row = Meeting(cid=1, mid=2, moid=3, captured_at=at, acq=at + 1, until=to_ns("1999-01-01T00:00:00Z"), then=at)
+    assert repr(row) == (
+        "Meeting(cid=1, mid=2, moid=3, captured_at=to_ns('2026-03-01T12:00:00.250Z'), "
+        "acq=to_ns('2026-03-01T12:00:00.250000001Z'), until=to_ns('1999-01-01T00:00:00Z'), "
+        "then=to_ns('2026-03-01T12:00:00.250Z'))"
+    )
+    assert eval(repr(row)) == row
+    assert "cap=to_ns('2026-03-01T12:00:00.250Z'), acq=-1, counter" in repr(OnlyWide(1, 2, 3, at, -1, 4, 5.0))
+    for odd in (-1, 0, 10**15 - 1, 2**63, True, "noon", 1.5, None):
+        assert f"captured_at={odd!r}, acq" in repr(Meeting(1, 2, 3, odd))  # type: ignore[arg-type]
 
 
 def test_narrow_floats_are_shown_with_the_digits_that_they_have() -> None:

@@ -58,9 +58,9 @@ def test_a_server(suffix: str) -> None:
 @pytest.mark.parametrize(
     ("target", "wording"),
     [
-        ("", "a target is a path, 'memory:' or a tstorage:// URL, not ''"),
+        ("", "a target is a path, 'memory:', a tstorage:// or a postgresql:// URL, not ''"),
         (b"a.tsdb", "not b'a.tsdb'"),
-        ("http://host", "unknown target http:; known are paths, file:, 'memory:' and tstorage://host:port"),
+        ("http://host", "unknown target http:; known are paths, file:, 'memory:', tstorage://host:port and postgresql:"),
         ("memory", None),
         ("sqlite:x", r"unknown target sqlite:.*given as pathlib.Path\('sqlite:x'\)"),
         ("tstorage://", "is not a URL such as tstorage://host:2025"),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from support.sessions import EVERYWHERE, opened_at
+from support.sessions import EVERYWHERE, ON_POSTGRES, opened_at
 
 from tsmodel import Int32, Receipt, Retry, Session, TSModel, WriteError, connect
 from tsmodel.backend import AcqInterval, Batch
@@ -24,7 +24,7 @@ class Reading(TSModel):
     number: Int32
 
 
-@pytest.fixture(params=EVERYWHERE, ids=" ".join)
+@pytest.fixture(params=[*EVERYWHERE, *ON_POSTGRES], ids=" ".join)
 def session(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     with opened_at(*request.param, tmp_path) as session:
         yield session

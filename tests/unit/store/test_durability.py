@@ -336,6 +336,36 @@ def test_the_journal_is_cut_back(path: Path) -> None:
         assert Path(f"{path}-wal").stat().st_size <= engine._JOURNAL_LIMIT
 
 
+def test_the_journal_is_cut_back_without_another_put(path: Path) -> None:
+    journal = Path(f"{path}-wal")
+    with closing(open_store(path)) as store, closing(open_store(path)) as other:
+        store.append(batches([(1, n, 0, 0, os.urandom(10**6)) for n in range(20)]))
+        assert journal.stat().st_size == 0
+        with store.scan(KeyRange()) as scan, other.scan(KeyRange()) as theirs:
+            next(iter(scan))
+            next(iter(theirs))
+            other.append(batches([(2, n, 0, 0, os.urandom(10**6)) for n in range(20)]))
+            put(store, 0)
+            assert journal.stat().st_size > engine._JOURNAL_LIMIT
+        assert journal.stat().st_size == 0
+        assert len(scanned(store)) == len(scanned(other)) == 50
+
+
+def test_a_journal_that_cannot_be_cut_back_stops_nobody(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_JOURNAL_LIMIT", 50_000)
+    journal = Path(f"{path}-wal")
+    with closing(open_store(path)) as store, closing(sqlite3.connect(path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT one FROM state").fetchone()
+        for n in range(20):  # with a timeout each of them would take a minute
+            put(store, n)
+        assert journal.stat().st_size > 50_000
+        assert len(scanned(store)) == 200
+        reader.execute("ROLLBACK")
+        assert len(scanned(store)) == 200
+        assert journal.stat().st_size == 0
+
+
 def test_read_only_leaves_no_trace(path: Path) -> None:
     with closing(open_store(path)) as store:
         put(store, 0)
@@ -416,6 +446,21 @@ def test_a_process_that_died_while_it_closed_the_file_has_damaged_nothing(path: 
     with closing(open_store(kept)) as store:
         assert mids(store) == list(range(40))
     assert (info(kept).records, verify(kept).faults) == (40, ())
+
+
+def test_a_process_that_died_while_it_opened_the_file_has_damaged_nothing(path: Path) -> None:
+    """It has made a journal, and not yet the index of that."""
+    store = open_store(path)
+    put(store, 0)
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    journal = Path(f"{path}-wal")
+    journal.touch()
+    assert verify(path).faults == ()
+    assert (journal.read_bytes(), Path(f"{path}-shm").exists()) == (b"", False)
+    with closing(open_store(path)) as store:
+        assert mids(store) == list(range(10))
 
 
 @pytest.mark.parametrize("options", [{"read_only": True}, {"create": False}])

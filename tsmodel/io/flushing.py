@@ -1,9 +1,9 @@
-"""Flushing in the background: a thread or a task that stores what a session holds every so often.
+"""Flushing in the background: a thread or a task that calls a session's method at regular intervals.
 
 Rules kept here:
 
-* It keeps no session alive: it ends when the session is closed or gone.
-* It tells nobody of failures. The session keeps them for the next call.
+* A flusher does not keep its session alive: it ends when the session is closed or garbage-collected.
+* It reports no failures. The session keeps them for the next call.
 """
 
 from __future__ import annotations

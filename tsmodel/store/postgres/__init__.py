@@ -1,0 +1,15 @@
+"""PostgreSQL holding the same blocks as the embedded file, for many writers on many machines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tsmodel.lazily import lazily
+
+if TYPE_CHECKING:
+    from tsmodel.store.postgres.options import Database
+    from tsmodel.store.postgres.store import PostgresStore
+else:
+    __getattr__, __dir__ = lazily(__name__, {"options": "Database", "store": "PostgresStore"})
+
+__all__ = ["Database", "PostgresStore"]

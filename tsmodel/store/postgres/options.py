@@ -1,0 +1,136 @@
+"""Where a store in PostgreSQL is: what a `postgresql://` URL says.
+
+Rules kept here:
+
+* Options that are ours are taken out of the URL; all others are libpq's, and reach it as they are.
+* No password appears in the name of a database, in messages or in a repr.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import unquote
+
+import msgspec
+
+from tsmodel.errors import SessionError
+
+__all__ = ["DEFAULT_POOL", "DEFAULT_SCHEMA", "Database", "database_of"]
+
+DEFAULT_SCHEMA: Final = "tsmodel"
+DEFAULT_POOL: Final = 8
+DEFAULT_WAIT: Final = 30.0
+
+_OURS: Final = ("schema", "pool", "pool_timeout", "read_only", "create")
+_LONGEST_NAME: Final = 63
+"""PostgreSQL cuts longer names."""
+_NAME: Final = re.compile(r"[\w-]+")
+_URL: Final = re.compile(
+    r"(?:postgresql|postgres)://(?:(?P<user>[^/?#@]*)@)?(?P<rest>[^?#]*)(?:\?(?P<options>.*))?", re.DOTALL
+)
+
+
+class Database(msgspec.Struct, frozen=True):
+    """A schema of a PostgreSQL database that holds a store.
+
+    Attributes:
+        conninfo: how libpq finds the database.
+        name: the same without a password, for messages.
+        schema: the schema.
+        pool: most connections at once.
+        wait: seconds to wait until one of them is free.
+        read_only: whether it is neither written nor created.
+        create: whether the tables are created when there are none.
+    """
+
+    conninfo: str
+    name: str
+    schema: str = DEFAULT_SCHEMA
+    pool: int = DEFAULT_POOL
+    wait: float = DEFAULT_WAIT
+    read_only: bool = False
+    create: bool = True
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<Database {self.name}>"
+
+
+def database_of(url: str) -> Database:
+    """What a URL says.
+
+    Raises:
+        SessionError: when it is none, or an option of ours is not valid. What is wrong with libpq's shows when it connects.
+    """
+    found = _URL.fullmatch(url)
+    if found is None:
+        raise SessionError(f"{_masked(url)!r} is not a URL such as postgresql://user@host/database?schema=tsmodel")
+    given: dict[str, str] = {}
+    passed: list[str] = []
+    shown: list[str] = []
+    for pair in (found["options"] or "").split("&"):
+        name, separator, value = pair.partition("=")
+        if name in _OURS:
+            if name in given or not separator:
+                raise SessionError(f"{_masked(url)!r}: option {name!r} is repeated, or has no value")
+            given[name] = unquote(value)
+        elif pair:
+            passed.append(pair)
+            shown += [] if "password" in name else [pair]
+    schema = given.get("schema", DEFAULT_SCHEMA)
+    start = url.partition("?")[0]
+    return Database(
+        conninfo=start + ("?" + "&".join(passed) if passed else ""),
+        name=_masked(start) + "?" + "&".join([f"schema={schema}", *shown]),
+        schema=_schema(url, schema),
+        pool=_count(url, given.get("pool")),
+        wait=_seconds(url, given.get("pool_timeout")),
+        read_only=_flag(url, "read_only", given.get("read_only"), False),
+        create=_flag(url, "create", given.get("create"), True),
+    )
+
+
+def _masked(url: str) -> str:
+    """A URL without passwords."""
+    url = re.sub(r"(?<=//)([^/?#@:]*):[^/?#]*@", r"\1@", url)
+    return re.sub(r"((?:ssl)?password=)[^&]*", r"\1...", url)
+
+
+def _schema(url: str, name: str) -> str:
+    if not _NAME.fullmatch(name) or len(name.encode()) > _LONGEST_NAME or name.startswith("pg_"):
+        raise SessionError(
+            f"{_masked(url)!r}: schema={name!r}; it is a name of up to {_LONGEST_NAME} bytes, of letters, digits, _ and -, "
+            "that does not begin with pg_"
+        )
+    return name
+
+
+def _count(url: str, text: str | None) -> int:
+    if text is None:
+        return DEFAULT_POOL
+    if not re.fullmatch(r"[1-9][0-9]{0,4}", text):
+        raise SessionError(f"{_masked(url)!r}: pool={text!r} is not a number of connections from 1")
+    return int(text)
+
+
+def _seconds(url: str, text: str | None) -> float:
+    if text is None:
+        return DEFAULT_WAIT
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise SessionError(f"{_masked(url)!r}: pool_timeout={text!r} is not a number of seconds above 0")
+    return seconds
+
+
+def _flag(url: str, name: str, text: str | None, default: bool) -> bool:
+    if text is None:
+        return default
+    if text not in ("0", "1"):
+        raise SessionError(f"{_masked(url)!r}: {name}={text!r}; it is 1 for yes, 0 for no")
+    return text == "1"

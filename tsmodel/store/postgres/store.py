@@ -1,0 +1,172 @@
+"""A store in PostgreSQL: what is put is sorted, compressed and sent before others have to wait for it.
+
+Rules kept here:
+
+* Only acqs and numbers are given under the lock. Until then the acqs of a PUT count from 0; its runs keep what is to be
+  added to them.
+* acqs are given by the server's clock, which is the same for all writers.
+* Runs are merged by whoever has just stored something, apart from what was stored: one at a time, while others read and
+  write. A merge whose runs were changed meanwhile is given up.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Final
+
+from tsmodel.backend import AcqInterval, PutId, PutInfo, PutInterval
+from tsmodel.errors import StoreError, TransportError
+from tsmodel.keys import LIMITS
+from tsmodel.store.blocks import Base, merged_runs
+from tsmodel.store.directory import Level
+from tsmodel.store.engine import Run, SupersededError, Writing
+from tsmodel.store.intake import Arrived, Put, runs_of
+from tsmodel.store.merging import MergePolicy
+from tsmodel.store.postgres.engine import PostgresEngine, PostgresTransaction
+from tsmodel.store.postgres.options import Database
+from tsmodel.store.store import EmbeddedStore
+from tsmodel.store.tables import Staged
+
+__all__ = ["PostgresStore", "open_database"]
+
+_log = logging.getLogger("tsmodel.store")
+
+_EVERY: Final = 8
+"""How many runs come for one look at whether some are to be merged."""
+_AT_ONCE: Final = 64 * 2**20
+"""Bytes of records that are merged after one put."""
+
+
+def open_database(database: Database, cache_bytes: int) -> PostgresStore:
+    """The store in a schema of a database, whose tables are created when absent. Raises what `PostgresEngine` does.
+
+    Args:
+        database: where it is.
+        cache_bytes: most bytes of what was read that are kept in memory.
+    """
+    return PostgresStore(PostgresEngine(database, cache_bytes))
+
+
+class PostgresStore(EmbeddedStore):
+    """A backend that keeps records in PostgreSQL. May be used from several threads.
+
+    Args:
+        engine: where blocks are kept; closed with the store.
+        policy: when runs are merged.
+    """
+
+    _engine: PostgresEngine
+
+    def __init__(self, engine: PostgresEngine, *, policy: MergePolicy | None = None) -> None:
+        super().__init__(engine, policy=policy)
+        self._is_due = False
+
+    def store(self, put: Put) -> AcqInterval:
+        """See `EmbeddedStore.store`."""
+        interval = super().store(put)
+        if self._is_due:
+            self._is_due = False
+            self.tend()
+        return interval
+
+    def tend(self) -> None:
+        """Merges runs where it is time for it, and nobody else does. What fails here is tried again by a later put."""
+        try:
+            left = _AT_ONCE
+            while left > 0 and (size := self._merge_one()):
+                left -= size
+        except SupersededError:
+            _log.debug("runs of %s changed while they were merged", self.path)
+        except (StoreError, TransportError) as error:
+            _log.warning("runs of %s could not be merged: %s", self.path, error)
+
+    def _transaction(self) -> AbstractContextManager[Writing]:
+        return self._engine.preparing()
+
+    def _write(self, transaction: Writing, puts: Sequence[Put]) -> list[AcqInterval]:
+        assert isinstance(transaction, PostgresTransaction)
+        kept = [put for put in puts if put.count]
+        count = 0
+        for number, put in enumerate(kept, 1):  # acqs and numbers as if these were the first puts
+            put.number = number
+            if not put.with_acq:
+                put.give_acqs(count)
+                count += put.count
+        staged = [(with_acq, run) for with_acq in (False, True) for run in _staged(transaction, kept, with_acq=with_acq)]
+        transaction.lock()
+        before, now, numbered = transaction.last_acq(), transaction.now, transaction.next_put - 1
+        first = max(now, before + 1)
+        if first + count > LIMITS["acq"].bound:
+            raise StoreError(f"no acquisition time is left after {before}; use PUTA to give acqs yourself", path=self.path)
+        given: list[AcqInterval] = []
+        last = before
+        for put in puts:
+            if not put.count:
+                given.append(AcqInterval(-1, -1))
+                continue
+            put.number += numbered
+            interval = put.acqs
+            if put.with_acq:
+                last = max(last, min(interval.acq_max, now))
+            else:
+                interval = AcqInterval(interval.acq_min + first, interval.acq_max + first)
+                last = max(last, interval.acq_max)
+            given.append(PutInterval.of(interval, PutId(put.number, now)))
+            transaction.keep_put(PutInfo(put.number, now, put.cids, *interval, put.count, put.with_acq))
+        for with_acq, run in staged:
+            transaction.keep(run, Base(mark=numbered) if with_acq else Base(first))
+        if last > before:
+            transaction.set_last_acq(last)
+        self._is_due |= any(run.number % _EVERY == 0 for _, run in staged)
+        return given
+
+    def _merge_one(self) -> int:
+        """Merges some runs of one cid; gives the bytes of their records, 0 for nothing to do."""
+        with self._engine.preparing() as transaction:
+            if not transaction.alone():
+                return 0
+            view = transaction.view
+            for cid in view.table.cids:
+                if len(view.table.of_cid(cid)) < self._policy.fan_in:
+                    continue
+                runs = view.runs(cid)
+                if together := self._policy.to_merge(runs):
+                    return _merge(transaction, cid, together)
+                if spread := self._policy.to_spread(runs):
+                    transaction.spread(spread, self._policy.step)
+                    return self._policy.step
+        return 0
+
+
+def _staged(transaction: PostgresTransaction, puts: Sequence[Put], *, with_acq: bool) -> Iterator[Staged]:
+    """The runs of the puts whose records have their acqs, or of those whose have none, on their way to the server."""
+    some = [put for put in puts if put.with_acq is with_acq]
+    groups: dict[int, list[tuple[Arrived, int]]] = {}
+    for put in some:
+        for records in put.records:
+            groups.setdefault(records.cid, []).append((records, put.mark))
+        for cid, blocks, level in put.encoded():
+            yield transaction.stage(cid, blocks, level=level)
+    for cid, marked in groups.items():
+        runs = runs_of(marked)
+        for run in runs:
+            yield transaction.stage(cid, run, level=Level.PUT if len(runs) == 1 else Level.FINAL)
+
+
+def _merge(transaction: PostgresTransaction, cid: int, together: Sequence[Run]) -> int:
+    view = transaction.view
+    directories = [view.table.runs[run.number] for run in together]
+    blocks = [block for run in together for block in view.load(run)]
+    size = sum(block.size for block in blocks)
+    runs = merged_runs(blocks)
+    blocks.clear()
+    level = Level.PUT if len(runs) == 1 else Level.FINAL
+    staged = [transaction.stage(cid, run, level=level) for run in runs]
+    transaction.confirm(directories)
+    for directory in directories:
+        transaction.drop(directory, len(directory.entries))
+    for run in staged:
+        transaction.keep(run)
+    return size
