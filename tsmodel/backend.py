@@ -45,7 +45,7 @@ __all__ = [
     "RemovalKind",
     "Remover",
     "Scan",
-    "Spare",
+    "ScanBudget",
 ]
 
 RemovalKind: TypeAlias = Literal["delete", "undo", "prune"]
@@ -197,9 +197,9 @@ class Scan:
         self.close()
 
 
-class Spare:
-    """How many scans may go on beside the one that each query has anyway: what a backend has to spare for those who
-    read several key ranges. Several threads may share it.
+class ScanBudget:
+    """How many scans a backend allows in addition to the one that each query has: for queries that read several key ranges.
+    Several threads may share it.
 
     Args:
         count: how many.
@@ -231,11 +231,11 @@ class Backend(Protocol):
     """Anything that keeps records: the embedded store, a TStorage connection.
 
     Attributes:
-        spare: scans that may go on beside others, where that is of use.
+        scan_budget: additional scans that may run concurrently, where that is of use.
     """
 
     @property
-    def spare(self) -> Spare: ...
+    def scan_budget(self) -> ScanBudget: ...
 
     def scan(self, box: KeyRange) -> Scan:
         """The records inside `box`, in no particular order. An empty box gives no chunks and sends nothing."""
@@ -269,7 +269,7 @@ class AsyncBackend(Protocol):
     """A `Backend` whose waits are awaited."""
 
     @property
-    def spare(self) -> Spare: ...
+    def scan_budget(self) -> ScanBudget: ...
 
     def scan(self, box: KeyRange) -> AsyncScan:
         """See `Backend.scan`."""

@@ -190,7 +190,7 @@ def test_a_copy_to_itself_is_refused(tmp_path: Path) -> None:
         session.add(Reading(cid=1, mid=1, moid=1, cap=1, counter=1))
         session.flush()
         for target in (session, other):
-            with pytest.raises(SessionError, match="every record would be there twice"):
+            with pytest.raises(SessionError, match="would hold every record twice"):
                 session.copy(KeyRange(), to=target)
         with pytest.raises(SessionError, match="twice"):
             memory.copy(KeyRange(), to=memory)

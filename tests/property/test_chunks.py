@@ -23,7 +23,7 @@ from tsmodel.keys import KEY_FIELDS, Key, KeyRange
 from tsmodel.model.meta import schema_of
 from tsmodel.server.conversation import Conversation
 from tsmodel.session.puts import Segment, encoded
-from tsmodel.session.reconciling import Looking
+from tsmodel.session.reconciling import Reconciliation
 from tsmodel.store import open_store
 from tsmodel.wire.chunk import ColumnChunk, RowChunk, joined
 from tsmodel.wire.client_role import get_request
@@ -133,11 +133,11 @@ def sent_by_a_server(backend: Any) -> list[Any]:
 
 def found_of_a_put(rows: list[TSModel], backend: Any) -> Any:
     """What a session that was interrupted in a put of these objects finds of it."""
-    looking = Looking(encoded(Segment(0, keep_acq=False, rows=rows, models=set(map(type, rows)))))
+    reconciliation = Reconciliation(encoded(Segment(0, keep_acq=False, rows=rows, models=set(map(type, rows)))))
     with backend.scan(KeyRange()) as scan:
         for chunk in scan:
-            looking.feed(chunk)
-    return looking.found()
+            reconciliation.feed(chunk)
+    return reconciliation.found()
 
 
 def sinks(model: Any) -> dict[str, Callable[[Any], Any]]:

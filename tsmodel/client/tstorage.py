@@ -1,12 +1,12 @@
-"""A TStorage server as a backend, to block and to await. Raises where a channel answers with statuses.
+"""A TStorage server as a backend, blocking and asynchronous. It raises where a channel answers with statuses.
 
 Rules kept here:
 
-* A connection serves one operation at a time. A pool keeps those at rest, so that a scan may go on while something else is
-  asked.
-* A connection whose operation failed, was refused or was left early has closed itself and is not used again.
-* Reads are tried again, where the policy says so, as long as they have handed nothing over. A put never is here: it may be
-  stored. Who knows what it carries decides that.
+* A connection serves one operation at a time. A pool keeps idle connections, so that a scan may go on during another
+  request.
+* A connection whose operation failed, was refused or was left early is closed, and is not used again.
+* Reads are tried again, where the policy says so, as long as they have handed nothing over. A put is never tried again
+  here: it may be stored, and only its caller knows what it carries.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from typing_extensions import Self
 
-from tsmodel.backend import AcqInterval, Batch, Scan, Spare
+from tsmodel.backend import AcqInterval, Batch, Scan, ScanBudget
 from tsmodel.client.operations import Operation, get, get_acq, put
 from tsmodel.io.connections import refusal_error
 from tsmodel.io.effects import Work
@@ -47,8 +47,8 @@ class _Requests:
         self._options = options
         self._retry = retry
         self._pool: PoolState[Any] = PoolState(options)
-        # Never all: somebody who waits for a query's next record may ask for something else meanwhile.
-        self.spare = Spare(options.size // 2)
+        # Never all of them: while a query waits for its next record, the caller may make another request.
+        self.scan_budget = ScanBudget(options.size // 2)
 
     def _reached(self) -> Work[None]:
         """Makes sure that the server can be reached."""

@@ -43,7 +43,7 @@ __all__ = [
     "Sent",
     "Wait",
     "Work",
-    "looked",
+    "scanned",
 ]
 
 R = TypeVar("R")
@@ -230,7 +230,7 @@ class Append(msgspec.Struct, eq=False):
         return {"with_acq": self.with_acq, **({} if self.unless_stored is None else {"unless_stored": self.unless_stored})}
 
 
-def looked(box: KeyRange, feed: Callable[[Chunk], object]) -> Work[None]:
+def scanned(box: KeyRange, feed: Callable[[Chunk], object]) -> Work[None]:
     """Feeds the chunks of a range to a function: all of them, or until it returns True."""
     scan = yield Open(box)
     while (chunk := (yield Next(scan))) is not None:

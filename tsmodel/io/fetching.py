@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from tsmodel.backend import AsyncBackend, Backend, Spare
+from tsmodel.backend import AsyncBackend, Backend, ScanBudget
 from tsmodel.io.effects import Append, Close, Counts, Emit, Fetch, LastAcq, Next, Open, Removals, Work
 from tsmodel.io.runners import perform, perform_async, run, stream, stream_async
 from tsmodel.keys import KeyRange
@@ -34,7 +34,15 @@ from tsmodel.wire.chunk import Chunk, ColumnChunk, RowChunk, joined
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Around", "Gathering", "OnAsyncBackend", "OnBackend", "fetched"]
+__all__ = [
+    "Around",
+    "Gathering",
+    "OnAsyncBackend",
+    "OnBackend",
+    "OnWatchedAsyncBackend",
+    "OnWatchedBackend",
+    "fetched",
+]
 
 _log = logging.getLogger("tsmodel.query")
 
@@ -118,7 +126,7 @@ def fetched(
     feed: Callable[[Chunk], bool],
     emitted: Callable[[], object] | None = None,
 ) -> Work[None]:
-    """Feeds the chunks of several key ranges to a function, each valid until the next, until it returns True.
+    """Feeds the chunks of key ranges to a function, each valid until the next, until it returns True.
 
     Args:
         boxes: the key ranges.
@@ -126,9 +134,18 @@ def fetched(
         feed: takes a chunk; returns whether it has enough.
         emitted: gives a value to emit after each chunk; None to emit nothing.
     """
-    together = (yield Fetch(boxes, counts)) if len(boxes) > 1 else None
+    return (_fetched_in_turn if len(boxes) < 2 else _fetched_together)(deque(boxes), counts, feed, emitted)
+
+
+def _fetched_together(
+    todo: deque[KeyRange],
+    counts: Counts,
+    feed: Callable[[Chunk], bool],
+    emitted: Callable[[], object] | None = None,
+) -> Work[None]:
+    together = yield Fetch(todo, counts)
     if together is None:
-        yield from _fetched_in_turn(deque(boxes), counts, feed, emitted)
+        yield from _fetched_in_turn(todo, counts, feed, emitted)
         return
     is_enough = False
     while not is_enough:
@@ -148,7 +165,7 @@ def _fetched_in_turn(
     feed: Callable[[Chunk], bool],
     emitted: Callable[[], object] | None = None,
 ) -> Work[None]:
-    """The same, one key range after another: those that nobody else has taken from `todo`."""
+    """As `fetched`, one key range after another: those that nobody else has taken from `todo`."""
     gathering = Gathering()
     while todo:
         try:
@@ -190,8 +207,8 @@ def _emitted_in_turn(todo: deque[KeyRange], counts: Counts) -> Work[None]:
 class _Share:
     """One scan of a backend's scan budget. It is given back once: when that is said, or when nobody holds it."""
 
-    def __init__(self, spare: Spare) -> None:
-        self._spare = spare
+    def __init__(self, budget: ScanBudget) -> None:
+        self._budget = budget
         self._held = [True]
 
     def give_back(self) -> None:
@@ -200,13 +217,13 @@ class _Share:
             self._held.pop()  # one thread succeeds
         except IndexError:
             return
-        self._spare.give_back(1)
+        self._budget.give_back(1)
 
     __del__ = give_back
 
 
-def _taken(spare: Spare, most: int) -> list[_Share]:
-    return [_Share(spare) for _ in range(spare.take(most))]
+def _taken(budget: ScanBudget, most: int) -> list[_Share]:
+    return [_Share(budget) for _ in range(budget.take(most))]
 
 
 def _give_back(shares: list[_Share]) -> None:
@@ -218,33 +235,19 @@ class OnBackend:
     """Carries out effects on a backend, blocking, and closes the scans that work leaves open.
 
     Args:
-        backend: gives it, or raises.
-        around: entered around each request; None for nothing.
+        backend: the backend.
 
     Attributes:
         target: carries out appends, where another backend stores them; None for this one.
     """
 
-    __slots__ = ("_around", "_backend", "_scans", "target")
-
-    def __init__(self, backend: Callable[[], Backend], around: Around | None = None) -> None:
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._around = around
         self._scans: list[Any] = []
         self.target: OnBackend | None = None
 
     def __call__(self, effect: Any) -> object:
         """Carries out an effect."""
-        if self.target is not None and type(effect) is Append:
-            return self.target(effect)
-        if self._around is None or type(effect) not in _REQUESTS:
-            return self._carry_out(effect)
-        with self._around(effect) as tell:
-            answer = self._carry_out(effect)
-            tell(answer)
-        return answer
-
-    def _carry_out(self, effect: Any) -> object:
         kind = type(effect)
         if kind is Next:
             chunk = next(effect.scan, None)
@@ -252,25 +255,27 @@ class OnBackend:
                 self._scans.remove(effect.scan)
             return chunk
         if kind is Open:
-            scan = self._backend().scan(effect.box)
+            scan = self._backend.scan(effect.box)
             self._scans.append(scan)
             return scan
         if kind is LastAcq:
-            return self._backend().last_acq(effect.box)
+            return self._backend.last_acq(effect.box)
         if kind is Append:
-            return self._backend().append(effect.batches, **effect.named)
+            if self.target is not None:
+                return self.target(effect)
+            return self._backend.append(effect.batches, **effect.named)
         if kind is Close:
             self._scans.remove(effect.scan)
             return effect.scan.close()
         if kind is Fetch:
-            shares = _taken(self._backend().spare, len(effect.boxes) - 1)
+            shares = _taken(self._backend.scan_budget, len(effect.boxes) - 1)
             if not shares:
                 return None
-            chunks = _fetched_by_threads(effect, shares, partial(OnBackend, self._backend, self._around))
+            chunks = _fetched_by_threads(effect, shares, self._another)
             self._scans.append(chunks)
             return chunks
         if kind is Removals:
-            removals: Any = getattr(self._backend(), "removals", None)
+            removals: Any = getattr(self._backend, "removals", None)
             return [] if removals is None else list(removals(effect.since))
         return perform(effect)
 
@@ -279,30 +284,45 @@ class OnBackend:
         while self._scans:
             self(Close(self._scans[-1]))
 
+    def _another(self) -> OnBackend:
+        return OnBackend(self._backend)
+
+
+class OnWatchedBackend(OnBackend):
+    """As `OnBackend`, for hooks to be told of requests.
+
+    Args:
+        backend: the backend.
+        around: entered around each request.
+    """
+
+    def __init__(self, backend: Backend, around: Around) -> None:
+        super().__init__(backend)
+        self._around = around
+
+    def __call__(self, effect: Any) -> object:
+        """Carries out an effect."""
+        if type(effect) not in _REQUESTS or (self.target is not None and type(effect) is Append):
+            return super().__call__(effect)
+        with self._around(effect) as tell:
+            answer = super().__call__(effect)
+            tell(answer)
+        return answer
+
+    def _another(self) -> OnBackend:
+        return OnWatchedBackend(self._backend, self._around)
+
 
 class OnAsyncBackend:
     """As `OnBackend`, awaiting."""
 
-    __slots__ = ("_around", "_backend", "_scans", "target")
-
-    def __init__(self, backend: Callable[[], AsyncBackend], around: Around | None = None) -> None:
+    def __init__(self, backend: AsyncBackend) -> None:
         self._backend = backend
-        self._around = around
         self._scans: list[Any] = []
         self.target: OnAsyncBackend | None = None
 
     async def __call__(self, effect: Any) -> object:
         """Carries out an effect."""
-        if self.target is not None and type(effect) is Append:
-            return await self.target(effect)
-        if self._around is None or type(effect) not in _REQUESTS:
-            return await self._carry_out(effect)
-        with self._around(effect) as tell:
-            answer = await self._carry_out(effect)
-            tell(answer)
-        return answer
-
-    async def _carry_out(self, effect: Any) -> object:
         kind = type(effect)
         if kind is Next:
             chunk = await anext(effect.scan, None)
@@ -310,25 +330,27 @@ class OnAsyncBackend:
                 self._scans.remove(effect.scan)
             return chunk
         if kind is Open:
-            scan = self._backend().scan(effect.box)
+            scan = self._backend.scan(effect.box)
             self._scans.append(scan)
             return scan
         if kind is LastAcq:
-            return await self._backend().last_acq(effect.box)
+            return await self._backend.last_acq(effect.box)
         if kind is Append:
-            return await self._backend().append(effect.batches, **effect.named)
+            if self.target is not None:
+                return await self.target(effect)
+            return await self._backend.append(effect.batches, **effect.named)
         if kind is Close:
             self._scans.remove(effect.scan)
             return await effect.scan.aclose()
         if kind is Fetch:
-            shares = _taken(self._backend().spare, len(effect.boxes) - 1)
+            shares = _taken(self._backend.scan_budget, len(effect.boxes) - 1)
             if not shares:
                 return None
-            chunks = _fetched_by_tasks(effect, shares, partial(OnAsyncBackend, self._backend, self._around))
+            chunks = _fetched_by_tasks(effect, shares, self._another)
             self._scans.append(chunks)
             return chunks
         if kind is Removals:
-            removals: Any = getattr(self._backend(), "removals", None)
+            removals: Any = getattr(self._backend, "removals", None)
             return [] if removals is None else list(await removals(effect.since))
         return await perform_async(effect)
 
@@ -336,6 +358,29 @@ class OnAsyncBackend:
         """Closes the scans that are open."""
         while self._scans:
             await self(Close(self._scans[-1]))
+
+    def _another(self) -> OnAsyncBackend:
+        return OnAsyncBackend(self._backend)
+
+
+class OnWatchedAsyncBackend(OnAsyncBackend):
+    """As `OnWatchedBackend`, awaiting."""
+
+    def __init__(self, backend: AsyncBackend, around: Around) -> None:
+        super().__init__(backend)
+        self._around = around
+
+    async def __call__(self, effect: Any) -> object:
+        """Carries out an effect."""
+        if type(effect) not in _REQUESTS or (self.target is not None and type(effect) is Append):
+            return await super().__call__(effect)
+        with self._around(effect) as tell:
+            answer = await super().__call__(effect)
+            tell(answer)
+        return answer
+
+    def _another(self) -> OnAsyncBackend:
+        return OnWatchedAsyncBackend(self._backend, self._around)
 
 
 _REQUESTS: Final = frozenset((Open, Next, Close, LastAcq, Append))

@@ -1,14 +1,14 @@
-"""A pool of connections: which one an operation gets. Work, without sockets: to block and to await alike.
+"""A pool of connections: which one an operation gets. It is work without sockets, for runners that block and that await.
 
 Rules kept here:
 
-* Operations are spread: each goes to the connector with the fewest under way, and connectors take turns.
-* A connector that could not be reached is left alone for a while that doubles with each failure, and is drawn at random.
-* A connection at rest is looked at before it is used again, and is not used when it has rested for long: what stands
-  between may have forgotten it.
-* There are never more connections than the pool may have; who finds none free waits, but not for ever.
-* Several threads may use a pool. In a forked process it begins anew: the parent's connections close themselves there, and
-  others are dialed.
+* Operations are spread: each goes to the connector with the fewest operations under way, and connectors take turns.
+* A connector that could not be reached is not tried again for a random time, which doubles with each failure.
+* An idle connection is checked before it is used again, and is not used after a long idle time: a firewall in between may
+  have dropped it.
+* There are never more connections than the pool allows. An operation that finds none free waits, with a timeout.
+* Several threads may use a pool. In a forked process it starts empty: the parent's connections close themselves there, and
+  new ones are dialed.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class PoolOptions:
         timeout: seconds that connecting and each wait for bytes may take; None for no limit.
         ssl_context: for TLS; None for plain TCP.
         size: most connections at once.
-        wait: seconds that an operation waits for a connection to become free, or for a connector that is left alone.
+        wait: seconds that an operation waits for a connection to become free, or for a connector to be tried again.
     """
 
     addresses: tuple[Address, ...]
@@ -93,7 +93,7 @@ class _Connector(msgspec.Struct, Generic[C], eq=False):
 
 
 class PoolState(Generic[C]):
-    """Who has which connection.
+    """The state of a pool: which connections are idle, and which are in use.
 
     Args:
         options: how many there may be, and where to.
@@ -108,7 +108,7 @@ class PoolState(Generic[C]):
         in_child(self._begin)
 
     def connected(self, work: Callable[[C], Work[R]]) -> Work[R]:
-        """Work on a connection that nobody else uses meanwhile. What `lease` raises comes out."""
+        """Runs work on a connection that nobody else uses meanwhile. Raises what `lease` raises."""
         connectors = self._connectors
         lease = yield from self.lease()
         try:
@@ -121,7 +121,7 @@ class PoolState(Generic[C]):
                     each.close()
 
     def lease(self) -> Work[Lease[C]]:
-        """Comes by a connection.
+        """Gets a connection.
 
         Raises:
             TransportError: when no connector can be reached.
@@ -134,7 +134,7 @@ class PoolState(Generic[C]):
             self._tell()  # what was reserved and not taken is free for somebody else
 
     def give_back(self, lease: Lease[C], *, usable: bool) -> list[C]:
-        """A connection is not in use any more; returns those that are to be closed."""
+        """Returns a connection to the pool; returns the connections to close."""
         with self._lock:
             connector = self._connectors[lease.address]
             connector.busy -= 1
@@ -145,7 +145,7 @@ class PoolState(Generic[C]):
         return [] if rests else [lease.connection]
 
     def close(self) -> list[C]:
-        """No connection is given any more; returns those that are to be closed."""
+        """Closes the pool; returns the connections to close."""
         with self._lock:
             self._is_closed = True
             resting = [connection for each in self._connectors.values() for connection, _ in each.resting]
@@ -155,7 +155,7 @@ class PoolState(Generic[C]):
         return resting
 
     def _begin(self) -> None:
-        """Knows of no connection."""
+        """Starts without connections."""
         self._connectors: dict[Address, _Connector[C]] = {each: _Connector(each) for each in self._options.addresses}
         self._turn = self._changes = 0
         self._waiting: list[Callable[[], object]] = []
@@ -224,7 +224,7 @@ class PoolState(Generic[C]):
                     self._waiting.remove(wake)
 
     def _tell(self, *, everybody: bool = False) -> None:
-        """Wakes the one who has waited longest, or everybody."""
+        """Wakes the operation that has waited longest, or all of them."""
         with self._lock:
             self._changes += 1
             told = self._waiting if everybody else self._waiting[:1]
@@ -233,7 +233,7 @@ class PoolState(Generic[C]):
                 wake()
 
     def _next(self) -> tuple[_Connector[C], C, float] | _Connector[C] | float:
-        """A connection at rest, a connector to dial, or how long to wait. The first two count as busy."""
+        """An idle connection, a connector to dial, or how long to wait. The first two count as busy."""
         now = self._clock()
         total = sum(each.busy + len(each.resting) for each in self._connectors.values())
         for each in sorted(self._connectors.values(), key=lambda each: (each.busy, each.turn)):
@@ -250,10 +250,10 @@ class PoolState(Generic[C]):
         connector.failures += 1
         pause = random.uniform(greatest / 2, greatest)  # noqa: S311 - spreads clients
         connector.not_before = self._clock() + pause
-        _log.warning("%s is left alone for %.3g s: %s", connector.address, pause, error)
+        _log.warning("%s is not tried again for %.3g s: %s", connector.address, pause, error)
 
     def _try_others(self, failures: dict[Address, TransportError]) -> None:
-        """One failed: those that were left alone are tried after all before an operation gives up."""
+        """After a failure, connectors that were to be left alone are tried before an operation gives up."""
         others = [each for address, each in self._connectors.items() if address not in failures]
         if all(each.not_before > self._clock() for each in others):
             for each in others:

@@ -1,12 +1,12 @@
-"""`Retry`: what is tried again after a failure, how often, and with which pauses.
+"""`Retry`: what is tried again after a failure, how often, and with what pauses.
 
 Rules kept here:
 
-* Only failures that may pass are tried again: a connection that could not be made or was lost, and a server that says that
-  it cannot just now. Bad input and refusals never are.
-* Pauses double and are drawn at random, so that many clients of a server that comes back do not arrive together.
-* Whether it is *safe* to try again is not decided here: reads before they have handed anything over are; what becomes of
-  a put without an answer, `on_unknown` says.
+* Only temporary failures are tried again: a connection that could not be made or was lost, and a server that is temporarily
+  unable to answer. Bad input and refusals are never tried again.
+* Pauses double and are random, so that many clients of a restarted server do not arrive at the same moment.
+* Whether it is *safe* to try again is not decided here. A read is safe until it has handed anything over; for a put without
+  an answer, `on_unknown` decides.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["ONCE", "Attempts", "OnUnknown", "Retry", "again", "may_pass", "secon
 R = TypeVar("R")
 
 OnUnknown: TypeAlias = Literal["raise", "check", "duplicate"]
-"""What becomes of a put that was sent and never answered for; see `Retry`."""
+"""What to do about a put that was sent and never answered; see `Retry`."""
 
 _TEMPORARY: Final = frozenset({Status.RETRY, Status.TIMEOUT, Status.INACTIVE})
 
@@ -69,15 +69,15 @@ class Retry:
 
     Attributes:
         attempts: how often something is tried, the first time included.
-        first: greatest pause after the first failure; it doubles with every further one.
-        most: greatest pause ever.
+        first: longest pause after the first failure; it doubles with every further failure.
+        most: longest pause of all.
         within: no pause begins that would end later than this after the first attempt began; None for no limit.
-        on_unknown: what becomes of a PUT that was sent and not answered for, which may be stored or not. "raise": it is
-            never sent again by itself. "check": the database is asked what it stored of it, and only what is missing is
-            sent again. "duplicate": it is sent again, and may then be stored twice. A PUTA names its full keys: what is
-            missing of it is always sent again.
-        settle: with "check", how long a put that was cut off may still be under way to the server. The question is asked
-            when everything up to the failure and this much longer is committed.
+        on_unknown: what to do about a PUT that was sent and not answered, which may be stored or not. "raise": it is never
+            sent again automatically. "check": the database is asked what it stored, and only the missing records are sent
+            again. "duplicate": it is sent again, and may then be stored twice. A PUTA names its full keys: its missing
+            records are always sent again.
+        settle: with "check", how long a put that was cut off may still be on its way to the server. The database is asked
+            once everything up to this long after the failure is committed.
 
     Raises:
         SessionError: for values that these cannot have.
@@ -96,7 +96,7 @@ ONCE: Final = Retry(attempts=1)
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether a failure is of a kind that may be gone the next time."""
+    """Whether a failure is temporary: the next attempt may succeed."""
     if isinstance(error, ServerError):
         return error.status in _TEMPORARY
     return isinstance(error, (TransportError, RemoteProtocolError))
@@ -132,13 +132,13 @@ class Attempts:
 def again(
     work: Callable[[], Work[R]], retry: Retry, failed: Callable[[Exception, float | None], object] = lambda _, __: None
 ) -> Work[R]:
-    """What `work` comes to, begun anew after failures that may pass.
+    """The result of `work`, which is started again after temporary failures.
 
     Args:
         work: begins an attempt.
         retry: the policy.
-        failed: told of each failure, and of the pause before the next attempt, None when there is to be none. What it
-            raises comes out, and ends the attempts.
+        failed: called with each failure and the pause before the next attempt, None when there is none. What it raises is
+            raised, and ends the attempts.
     """
     attempts = Attempts(retry)
     while True:

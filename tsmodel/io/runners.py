@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, aclosing, closing, nullcontext
+from contextlib import AbstractContextManager, aclosing, closing
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -49,16 +49,14 @@ Perform: TypeAlias = Callable[[Any], object]
 """Carries out an effect, and gives its result."""
 AsyncPerform: TypeAlias = Callable[[Any], Awaitable[object]]
 
-_FREE: AbstractContextManager[object] = nullcontext()
 
-
-def advance(work: Work[Any], carry_out: Perform, lock: AbstractContextManager[object] = _FREE) -> tuple[bool, Any]:
+def advance(work: Work[Any], carry_out: Perform, lock: AbstractContextManager[object] | None = None) -> tuple[bool, Any]:
     """Runs work until it emits something or ends.
 
     Args:
         work: what to run.
         carry_out: carries out its effects.
-        lock: held while the work itself runs, not while an effect is carried out.
+        lock: held while the work itself runs, not while an effect is carried out; None for none.
 
     Returns:
         True and the value that it emitted; or False and its result.
@@ -67,8 +65,11 @@ def advance(work: Work[Any], carry_out: Perform, lock: AbstractContextManager[ob
     failure: BaseException | None = None
     while True:
         try:
-            with lock:
+            if lock is None:
                 effect = work.send(answer) if failure is None else work.throw(failure)
+            else:
+                with lock:
+                    effect = work.send(answer) if failure is None else work.throw(failure)
         except StopIteration as end:
             return False, end.value
         finally:
@@ -100,7 +101,7 @@ async def advance_async(work: Work[Any], carry_out: AsyncPerform) -> tuple[bool,
             failure = error
 
 
-def run(work: Work[R], carry_out: Perform, lock: AbstractContextManager[object] = _FREE) -> R:
+def run(work: Work[R], carry_out: Perform, lock: AbstractContextManager[object] | None = None) -> R:
     """The result of work that emits nothing."""
     result: R
     try:

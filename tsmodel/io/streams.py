@@ -2,10 +2,10 @@
 
 Rules kept here:
 
-* Bytes that are there are taken without going through the event loop, but never many times in a row.
+* Bytes that have arrived are taken without going through the event loop, but never many times in a row.
 * Every wait ends after its timeout, with a TimeoutError.
-* A socket is closed only when the event loop does not watch it any more: the next one may get the same descriptor.
-* A forked process shares the event loop's watch with its parent: there, nothing but the descriptor is closed.
+* A socket is closed only after the event loop has stopped watching it: the next socket may get the same descriptor.
+* A forked process shares the event loop's selector with its parent: there, only the descriptor is closed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["AsyncConnection", "Stream", "open_stream"]
 T = TypeVar("T")
 
 _IN_A_ROW: Final = 8
-"""Calls that may succeed at once before others in the event loop get their turn."""
+"""Calls that may succeed immediately before other tasks of the event loop get their turn."""
 
 
 class Stream(Protocol):
@@ -223,7 +223,7 @@ async def open_stream(host: str, port: int, timeout: float | None, ssl_context: 
 
 
 def _closed(opening: asyncio.Future[Stream]) -> None:
-    """Closes what was opened and is wanted no more."""
+    """Closes a stream that nobody waits for any more."""
     if not opening.cancelled() and opening.exception() is None:
         opening.result().close()
 

@@ -46,12 +46,12 @@ class ThreadedStore:
 
     def __init__(self, store: BlockingStore) -> None:
         self._store = store
-        self.spare = store.spare
+        self.scan_budget = store.scan_budget
 
     @classmethod
     async def opened(cls, opener: Callable[[], BlockingStore]) -> Self:
         """A store that `opener` opens."""
-        return cls(opener())
+        return cls(await in_thread(opener))
 
     @property
     def store(self) -> BlockingStore:

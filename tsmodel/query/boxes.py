@@ -18,7 +18,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import chain as chained
-from itertools import combinations, pairwise, product
+from itertools import combinations, pairwise
+from itertools import product as crossed
 from math import prod
 from typing import Final, TypeAlias
 
@@ -32,9 +33,10 @@ __all__ = [
     "Boxes",
     "Domain",
     "Intervals",
-    "KeyRegions",
-    "Region",
+    "KeyBounds",
+    "Product",
     "all_of",
+    "bounds_of",
     "boxes_of",
     "complement",
     "domain_of",
@@ -43,7 +45,6 @@ __all__ = [
     "is_key_condition",
     "narrow",
     "of_condition",
-    "regions_of",
     "union",
 ]
 
@@ -55,7 +56,7 @@ Domain: TypeAlias = tuple[int, int]
 
 
 def union(intervals: Iterable[tuple[int, int]]) -> Intervals:
-    """The set that any intervals cover together; empty and reversed ones count for nothing."""
+    """The union of any intervals; empty and reversed ones are ignored."""
     merged: list[tuple[int, int]] = []
     for low, high in sorted(intervals):
         if low >= high:
@@ -68,7 +69,7 @@ def union(intervals: Iterable[tuple[int, int]]) -> Intervals:
 
 
 def intersect(first: Intervals, second: Intervals) -> Intervals:
-    """What is in both sets."""
+    """The intersection of two sets."""
     common = []
     i = j = 0
     while i < len(first) and j < len(second):
@@ -83,13 +84,13 @@ def intersect(first: Intervals, second: Intervals) -> Intervals:
 
 
 def complement(intervals: Intervals, domain: Domain) -> Intervals:
-    """What is in the domain and not in the set."""
+    """The values of the domain that are not in the set."""
     edges = [domain[0], *(edge for interval in intervals for edge in interval), domain[1]]
     return tuple((low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if low < high)
 
 
 def intersection(sets: Sequence[Intervals], domain: Domain) -> Intervals:
-    """What is in all of many sets within a domain."""
+    """The intersection of many sets within a domain."""
     if len(sets) == 1:
         return sets[0]
     outside = union(interval for intervals in sets for interval in complement(intervals, domain))
@@ -97,7 +98,7 @@ def intersection(sets: Sequence[Intervals], domain: Domain) -> Intervals:
 
 
 def narrow(intervals: Intervals, most: int) -> Intervals:
-    """A set of at most `most` intervals that covers this one: the smallest gaps are closed."""
+    """A set of at most `most` intervals that covers this one. The smallest gaps are closed."""
     if len(intervals) <= most:
         return intervals
     gaps = sorted(range(1, len(intervals)), key=lambda i: intervals[i][0] - intervals[i - 1][1], reverse=True)
@@ -153,51 +154,51 @@ def _equal(value: float, domain: Domain) -> Intervals:
     return ()
 
 
-Region: TypeAlias = tuple[Intervals, ...]
+Product: TypeAlias = tuple[Intervals, ...]
 """An interval set for each key component, in wire order; none is empty."""
 
-EVERYTHING: Final[Region] = tuple(((limits.least, limits.bound),) for limits in LIMITS.values())
+EVERYTHING: Final[Product] = tuple(((limits.least, limits.bound),) for limits in LIMITS.values())
 
-_MOST_REGIONS: Final = 4096
-"""Past this many, a product of alternatives is covered by one region and filtered."""
-_MOST_PRODUCTS: Final = 300_000
-"""About how many intervals are gone through for all such products of one condition, before the rest is covered."""
+_MOST_PRODUCTS: Final = 4096
+"""Above this many, the alternatives of a condition are covered by one product and filtered."""
+_MOST_INTERVALS: Final = 300_000
+"""About how many intervals may be intersected for one condition, before the remaining alternatives are covered."""
 _MOST_WORK: Final = 2_000_000
-"""About how many regions, and intervals of one, are kept of a condition of one chain, before they are covered by fewer."""
+"""About how many products, and intervals of one product, a chain may have, before they are covered by fewer."""
 
 
-class KeyRegions(msgspec.Struct, frozen=True):
-    """What a condition says about the key.
+class KeyBounds(msgspec.Struct, frozen=True):
+    """The keys for which a condition may be true.
 
     Attributes:
-        regions: they hold every key for which the condition may be true.
+        products: they hold every key for which the condition may be true.
         exact: whether they hold no other key.
-        relaxed: whether they are wider than what the condition says, for there would have been too many.
+        relaxed: whether they are wider than the condition, because there would have been too many of them.
     """
 
-    regions: tuple[Region, ...]
+    products: tuple[Product, ...]
     exact: bool
     relaxed: bool = False
 
 
-_ANY_PAYLOAD: Final = KeyRegions((EVERYTHING,), exact=False)
+_ANY_PAYLOAD: Final = KeyBounds((EVERYTHING,), exact=False)
 
 
-def regions_of(condition: Expression) -> KeyRegions:
-    """The regions of a condition."""
+def bounds_of(condition: Expression) -> KeyBounds:
+    """The products of a condition."""
     chain = chain_of(condition)
-    # Regions of a chain are gone through for each chain that it lies in: the deeper, the fewer.
+    # The products of a chain are processed again for each chain that contains it: the deeper, the fewer.
     most = max(1, _MOST_WORK // chain.depth**2)
     return folded(chain, lambda _, held, part: held.append(part), lambda each, parts: _compile(each, parts, most))
 
 
 def is_key_condition(condition: Expression) -> bool:
-    """Whether the condition asks for nothing but key components."""
+    """Whether the condition is about key components only."""
     return all(leaf.column.is_key for leaf in leaves(condition))
 
 
-def _compile(chain: Chain, parts: list[KeyRegions], most: int) -> KeyRegions:
-    """The regions of a chain, given those of the chains within it."""
+def _compile(chain: Chain, parts: list[KeyBounds], most: int) -> KeyBounds:
+    """The products of a chain, given those of the chains within it."""
     sets: dict[int, tuple[Domain, list[Intervals]]] = {}
     parts = list(parts)
     for leaf, negated in chain.leaves:
@@ -212,66 +213,66 @@ def _compile(chain: Chain, parts: list[KeyRegions], most: int) -> KeyRegions:
     for at, (domain, each) in sets.items():
         within = intersection(each, domain) if chain.is_all else union(chained.from_iterable(each))
         within = intersect(within, EVERYTHING[at])
-        region = (*EVERYTHING[:at], within, *EVERYTHING[at + 1 :])
-        parts.append(KeyRegions((region,) if within else (), exact=True))
-    made = all_of(parts, min(most, _MOST_REGIONS)) if chain.is_all else _any(parts)
-    if len(made.regions) <= most and all(len(intervals) <= most for region in made.regions for intervals in region):
+        product = (*EVERYTHING[:at], within, *EVERYTHING[at + 1 :])
+        parts.append(KeyBounds((product,) if within else (), exact=True))
+    made = all_of(parts, min(most, _MOST_PRODUCTS)) if chain.is_all else _any(parts)
+    if len(made.products) <= most and all(len(intervals) <= most for product in made.products for intervals in product):
         return made
-    regions = made.regions if len(made.regions) <= most else (_cover(made.regions),)
-    regions = tuple(tuple(narrow(intervals, most) for intervals in region) for region in regions)
-    return KeyRegions(regions, exact=False, relaxed=True)
+    products = made.products if len(made.products) <= most else (_cover(made.products),)
+    products = tuple(tuple(narrow(intervals, most) for intervals in product) for product in products)
+    return KeyBounds(products, exact=False, relaxed=True)
 
 
-def all_of(parts: Sequence[KeyRegions], most: int = _MOST_REGIONS) -> KeyRegions:
-    """The regions where all of several conditions may be true."""
+def all_of(parts: Sequence[KeyBounds], most: int = _MOST_PRODUCTS) -> KeyBounds:
+    """The products where all of several conditions may be true."""
     relaxed = any(part.relaxed for part in parts)
-    single = [part.regions[0] for part in parts if len(part.regions) == 1]
-    several = [part.regions for part in parts if len(part.regions) != 1]
-    regions = _common(single) if single and not several else (EVERYTHING,)
+    single = [part.products[0] for part in parts if len(part.products) == 1]
+    several = [part.products for part in parts if len(part.products) != 1]
+    products = _common(single) if single and not several else (EVERYTHING,)
     work = 0
     for alternatives in several:
-        work += len(alternatives) * sum(len(intervals) for region in regions for intervals in region)
-        if len(regions) * len(alternatives) > most or work > _MOST_PRODUCTS:
+        work += len(alternatives) * sum(len(intervals) for product in products for intervals in product)
+        if len(products) * len(alternatives) > most or work > _MOST_INTERVALS:
             relaxed = True
             single.append(_cover(alternatives))
             continue
-        pairs = (tuple(map(intersect, a, b)) for a, b in product(regions, alternatives))
-        regions = _coalesced(pair for pair in pairs if all(pair))
+        pairs = (tuple(map(intersect, a, b)) for a, b in crossed(products, alternatives))
+        products = _coalesced(pair for pair in pairs if all(pair))
     if single and several:
-        pairs = (tuple(map(intersect, a, b)) for a, b in product(regions, _common(single)))
-        regions = tuple(pair for pair in pairs if all(pair))
-    return KeyRegions(regions, not relaxed and all(part.exact for part in parts), relaxed)
+        pairs = (tuple(map(intersect, a, b)) for a, b in crossed(products, _common(single)))
+        products = tuple(pair for pair in pairs if all(pair))
+    return KeyBounds(products, not relaxed and all(part.exact for part in parts), relaxed)
 
 
-def _common(regions: Sequence[Region]) -> tuple[Region, ...]:
-    """What is in all of many regions, as one or none."""
+def _common(products: Sequence[Product]) -> tuple[Product, ...]:
+    """The intersection of many products, as one product or none."""
     common = []
     for at, everything in enumerate(EVERYTHING):
-        sets = [region[at] for region in regions if region[at] != everything]
+        sets = [product[at] for product in products if product[at] != everything]
         common.append(everything if not sets else sets[0] if len(sets) == 1 else intersection(sets, everything[0]))
     return (tuple(common),) if all(common) else ()
 
 
-def _any(parts: Sequence[KeyRegions]) -> KeyRegions:
-    regions = _coalesced(region for part in parts for region in part.regions)
-    if EVERYTHING in regions:
-        regions = (EVERYTHING,)
-    return KeyRegions(regions, all(part.exact for part in parts), any(part.relaxed for part in parts))
+def _any(parts: Sequence[KeyBounds]) -> KeyBounds:
+    products = _coalesced(product for part in parts for product in part.products)
+    if EVERYTHING in products:
+        products = (EVERYTHING,)
+    return KeyBounds(products, all(part.exact for part in parts), any(part.relaxed for part in parts))
 
 
-def _cover(regions: Iterable[Region]) -> Region:
-    return tuple(union(chained.from_iterable(column)) for column in zip(*regions, strict=True))
+def _cover(products: Iterable[Product]) -> Product:
+    return tuple(union(chained.from_iterable(column)) for column in zip(*products, strict=True))
 
 
-def _coalesced(regions: Iterable[Region]) -> tuple[Region, ...]:
-    """The same keys in fewer regions: those that differ in one component only are united."""
-    current = tuple(dict.fromkeys(regions))
+def _coalesced(products: Iterable[Product]) -> tuple[Product, ...]:
+    """The same keys in fewer products: products that differ in one component only are united."""
+    current = tuple(dict.fromkeys(products))
     if len(current) < 2:
         return current
     for at in range(len(KEY_FIELDS)):
-        groups: dict[Region, list[Intervals]] = {}
-        for region in current:
-            groups.setdefault((*region[:at], *region[at + 1 :]), []).append(region[at])
+        groups: dict[Product, list[Intervals]] = {}
+        for product in current:
+            groups.setdefault((*product[:at], *product[at + 1 :]), []).append(product[at])
         current = tuple(
             (*rest[:at], column[0] if len(column) == 1 else union(chained.from_iterable(column)), *rest[at:])
             for rest, column in groups.items()
@@ -280,44 +281,44 @@ def _coalesced(regions: Iterable[Region]) -> tuple[Region, ...]:
 
 
 class Boxes(msgspec.Struct, frozen=True):
-    """Disjoint key ranges in key order, and whether they were widened beyond the regions they cover."""
+    """Disjoint key ranges in key order, and whether they were widened beyond the products they cover."""
 
     boxes: tuple[KeyRange, ...]
     widened: bool
 
 
-def boxes_of(regions: tuple[Region, ...], most: int) -> Boxes:
-    """At most `most` disjoint boxes that cover the regions."""
-    share = max(1, most // max(1, len(regions)))
-    narrowed = [_narrowed(region, share) for region in regions]
-    widened = narrowed != list(regions)
-    boxes = [box for region in narrowed for box in _expanded(region)]
-    if len(regions) > 1:
+def boxes_of(products: tuple[Product, ...], most: int) -> Boxes:
+    """At most `most` disjoint boxes that cover the products."""
+    share = max(1, most // max(1, len(products)))
+    narrowed = [_narrowed(product, share) for product in products]
+    widened = narrowed != list(products)
+    boxes = [box for product in narrowed for box in _expanded(product)]
+    if len(products) > 1:
         boxes = _disjoint(boxes, 4 * most)
     if len(boxes) > most:
         boxes, widened = _joined(boxes, most), True
     return Boxes(tuple(sorted(boxes, key=lambda box: box.min)), widened)
 
 
-def _narrowed(region: Region, most: int) -> Region:
-    """The region with so few intervals that it makes at most `most` boxes."""
-    counts = list(map(len, region))
+def _narrowed(product: Product, most: int) -> Product:
+    """The product with few enough intervals that it expands to at most `most` boxes."""
+    counts = list(map(len, product))
     while prod(counts) > most:
         longest = counts.index(max(counts))
         others = prod(counts) // counts[longest]
         counts[longest] = max(most // others, counts[longest] // 2)
-    return tuple(narrow(intervals, count) for intervals, count in zip(region, counts, strict=True))
+    return tuple(narrow(intervals, count) for intervals, count in zip(product, counts, strict=True))
 
 
-def _expanded(region: Region) -> list[KeyRange]:
+def _expanded(product: Product) -> list[KeyRange]:
     return [
         KeyRange(Key(*(low for low, _ in intervals)), Key(*(high for _, high in intervals)))
-        for intervals in product(*region)
+        for intervals in crossed(*product)
     ]
 
 
 def _disjoint(boxes: list[KeyRange], most: int) -> list[KeyRange]:
-    """The same keys in boxes that do not overlap, or, given up, more than `most` boxes that cover these keys."""
+    """The same keys in boxes that do not overlap; or, when it gives up, more than `most` boxes that cover these keys."""
     kept: list[KeyRange] = []
     for box in boxes:
         pieces = [box]
@@ -339,7 +340,7 @@ def _meet(first: KeyRange, second: KeyRange) -> bool:
 
 
 def _joined(boxes: list[KeyRange], most: int) -> list[KeyRange]:
-    """At most `most` disjoint boxes that cover these: neighbours in key order are joined, then what overlaps."""
+    """At most `most` disjoint boxes that cover these: neighbours in key order are joined, then boxes that overlap."""
     ordered = sorted(boxes, key=lambda box: box.min)
     length = -(-len(ordered) // most)
     joined = [_hull(ordered[start : start + length]) for start in range(0, len(ordered), length)]

@@ -1,4 +1,4 @@
-"""What to read, built step by step: makers of specs, without what reads them."""
+"""What to read, built step by step: the part of a query that makes specs and reads nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ M = TypeVar("M", bound=TSModel)
 
 
 class QueryBuilder(Generic[M]):
-    """The steps of a query. Every step returns a new query, of another spec; none reads anything.
+    """The steps of a query. Every step returns a new query with another spec; none reads anything.
 
     Between-steps are half-open: the lower end is inside, the upper is not. Times are int ns since 2001, aware datetimes,
     ISO 8601 text with an offset, or `numpy.datetime64` (UTC).
@@ -94,7 +94,7 @@ class QueryBuilder(Generic[M]):
         return self.where(self._column("acq") < end)
 
     def last(self, duration: DurationLike) -> Self:
-        """Captured in the last "15m", "2h", "7d" or another duration, reckoned from now, when this is called."""
+        """Captured in the last "15m", "2h", "7d" or another duration, counted back from the moment of this call."""
         ns = duration_ns(duration)
         if ns < 0:
             raise QueryError(f"last takes a duration from 0, not {duration!r}")
@@ -117,7 +117,7 @@ class QueryBuilder(Generic[M]):
     def where(self, *conditions: Expression) -> Self:
         """Records that meet all `conditions`, made from columns: `Reading.volts > 240`, combined by `& | ~`.
 
-        What they say about the key narrows what is read; the rest filters what was read, before objects are made.
+        Conditions on the key narrow what is read; the others filter what was read, before objects are made.
 
         Raises:
             QueryError: when an argument is not a condition, or names a column of another model.
@@ -129,8 +129,8 @@ class QueryBuilder(Generic[M]):
         return self._replaced(limit=at_least(0, most, "limit"))
 
     def on_error(self, action: OnError) -> Self:
-        """What becomes of records whose payload does not fit the model: "raise" (default); "skip", which counts them in
-        `stats.skipped`; or "quarantine", which keeps them, all of them, in `quarantined` as well."""
+        """What to do with records whose payload does not match the model: "raise" (default); "skip", which counts them in
+        `stats.skipped`; or "quarantine", which also keeps all of them in `quarantined`."""
         return self._replaced(on_error=action)
 
     def max_boxes(self, most: int) -> Self:
@@ -153,8 +153,8 @@ class QueryBuilder(Generic[M]):
         return self._replaced(order=columns)
 
     def latest(self) -> Self:
-        """Of each cid, mid, moid and cap only the newest version, that of the greatest acq: corrections replace what they
-        correct.
+        """Only the newest version of each cid, mid, moid and cap, the one with the greatest acq: a correction replaces the
+        record that it corrects.
 
         Versions are compared before conditions on the payload are looked at, among those that conditions on the key
         let in: a condition on acq makes it the newest version within.
@@ -162,7 +162,7 @@ class QueryBuilder(Generic[M]):
         return self._replaced(versions="latest")
 
     def as_of(self, acq: TimeLike) -> Self:
-        """What the database knew at a time: the newest versions among those acquired at `acq` or before."""
+        """What the database knew at a time: the newest versions among the records acquired at `acq` or before."""
         return self.where(self._column("acq") <= acq).latest()
 
     def revisions(self) -> Self:
@@ -170,15 +170,15 @@ class QueryBuilder(Generic[M]):
         return self._replaced(order=map(self._column, KEY_FIELDS))
 
     def first_per_series(self) -> Self:
-        """Of each cid, mid and moid only the record captured first, of those that match."""
+        """Only the first matching record of each cid, mid and moid, by capture time."""
         return self._replaced(per_series="first")
 
     def last_per_series(self) -> Self:
-        """Of each cid, mid and moid only the record captured last, of those that match."""
+        """Only the last matching record of each cid, mid and moid, by capture time."""
         return self._replaced(per_series="last")
 
     def max_rows_in_memory(self, most: int) -> Self:
-        """Most records that order_by, latest and others may hold (default 10 million) before they give up with an error."""
+        """Most records that order_by, latest and others may hold (default 10 million); they raise above it."""
         return self._replaced(max_rows_in_memory=most)
 
     def key_ranges(self) -> list[KeyRange]:
@@ -186,15 +186,15 @@ class QueryBuilder(Generic[M]):
         return list(self._executor.plan.boxes)
 
     def explain(self) -> Explanation:
-        """The key ranges, the residual filter, and what the last run of this very query read."""
+        """The key ranges, the residual filter, and what the last run of this query object read."""
         from tsmodel.query.explain import Explanation
 
         return Explanation(self.spec, self._executor.plan, self._executor.last_run)
 
     @property
     def quarantined(self) -> list[Quarantined]:
-        """Records that the last run of this very query left out because their payload does not fit the model: key, payload
-        and reason of each.
+        """Records that the last run of this query object left out because their payload does not match the model: key,
+        payload and reason of each.
 
         Raises:
             QueryError: when it was not run, or does not say `on_error("quarantine")`.
@@ -205,13 +205,13 @@ class QueryBuilder(Generic[M]):
 
     @property
     def stats(self) -> RunStats:
-        """Counts of the last run of this very query.
+        """Counts of the last run of this query object.
 
         Raises:
             QueryError: when it was not run.
         """
         if self._executor.last_run is None:
-            raise QueryError("this query was not run yet: keep it in a variable, run it, then ask for its stats")
+            raise QueryError("this query was not run yet: keep it in a variable, run it, then read its stats")
         return self._executor.last_run
 
     def __repr__(self) -> str:

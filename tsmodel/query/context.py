@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol
 
 from tsmodel.backend import AsyncRemover, Remover
 from tsmodel.errors import NoSessionError
@@ -79,8 +79,8 @@ def leave(source: Source) -> None:
     _open.set(tuple(ref for ref in _alive() if ref() is not source))
 
 
-def current(model: str) -> Source:
-    """The innermost open source.
+def current(model: type[Any]) -> Source:
+    """The innermost open source, for a query of a model.
 
     Raises:
         NoSessionError: when there is none.
@@ -88,9 +88,10 @@ def current(model: str) -> Source:
     for ref in reversed(_open.get()):
         if (source := ref()) is not None:
             return source
+    name = model.__name__
     raise NoSessionError(
-        f"no session is open here for {model}.query: open one by `with connect(...) as session:`, or name one by "
-        f"session.query({model}) or {model}.query.using(session); a new thread does not see the sessions of others"
+        f"no session is open here for {name}.query: open one with `with connect(...) as session:`, or name one by "
+        f"session.query({name}) or {name}.query.using(session); a new thread does not see the sessions of others"
     )
 
 

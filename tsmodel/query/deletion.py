@@ -1,11 +1,11 @@
-"""Which records a query removes, as a backend that can remove is asked for them.
+"""Deleting the records of a query: key ranges and a predicate for a backend that can remove records.
 
 Rules kept here:
 
-* What a query removes is what it counts: records that meet its conditions and fit its model. Records that do not fit stay,
-  unless they are asked for, and then only key components decide.
-* Each record is looked at where it lies. A codec may reorder what it reads and leave out what does not fit, so records are
-  found again by their keys; those with equal keys are read apart.
+* A query removes what it counts: records that meet its conditions and match its model. Records that do not match stay,
+  unless they are asked for; then only key components decide.
+* Each record is judged in its place. A codec may reorder records and leave out mismatches, so records are found again by
+  their keys; records with equal keys are read separately.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["Removing", "removing"]
 
 @attrs.frozen(eq=False)
 class Removing:
-    """What is to be removed.
+    """The records to remove.
 
     Attributes:
         boxes: disjoint key ranges.
@@ -45,7 +45,7 @@ class Removing:
 
 
 def removing(spec: QuerySpec[Any], plan: Plan, *, undecodable: bool) -> Removing:
-    """What a query removes.
+    """The records that a query removes.
 
     Args:
         spec: the query.
@@ -70,7 +70,7 @@ def removing(spec: QuerySpec[Any], plan: Plan, *, undecodable: bool) -> Removing
 
 
 class _Meeting:
-    """Says which records of a chunk a query counts.
+    """The predicate for the records that a query counts.
 
     Args:
         spec: the query.
@@ -78,7 +78,7 @@ class _Meeting:
     """
 
     def __init__(self, spec: QuerySpec[Any], plan: Plan) -> None:
-        # Records that do not fit are left out; an upgrade that fails is raised all the same.
+        # Mismatches are left out; a failing upgrade is raised nevertheless.
         self._spec = spec.replaced(on_error="skip")
         self._plan = plan
         self._keeps_order = has_one_layout(spec.model)
@@ -114,8 +114,8 @@ def _apart(chunk: Chunk) -> list[npt.NDArray[np.intp]]:
     order = np.lexsort(columns)
     same = np.ones(max(len(chunk) - 1, 0), np.bool_)
     for column in columns:
-        arranged = column[order]
-        same &= arranged[1:] == arranged[:-1]
+        ordered = column[order]
+        same &= ordered[1:] == ordered[:-1]
     if not same.any():
         return [np.arange(len(chunk))]
     starts = np.flatnonzero(np.append(True, ~same))
@@ -131,8 +131,8 @@ def _found(chunk: Chunk, keys: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     order = np.lexsort(columns)  # stable: a record stands ahead of the key that is its own
     same = np.ones(len(order) - 1, np.bool_)
     for column in columns:
-        arranged = column[order]
-        same &= arranged[1:] == arranged[:-1]
+        ordered = column[order]
+        same &= ordered[1:] == ordered[:-1]
     mask = np.zeros(len(chunk), np.bool_)
     mask[order[:-1][same]] = True
     return mask

@@ -1,4 +1,4 @@
-"""Executors connect a backend, a plan and a sink. What they do is work; one runs it and blocks, one runs it and awaits."""
+"""Executors connect a backend, a plan and a sink. The work is the same; one executor blocks, the other awaits."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ M = TypeVar("M", bound=TSModel)
 R = TypeVar("R")
 
 Make: TypeAlias = Callable[[Selection[Any]], Sink[R]]
-"""Makes a sink that is fed with what a selection picks."""
+"""Makes a sink for the records of a selection."""
 
 
 class Regrouping(Protocol):
-    """Makes parts of one size of what a sink gives."""
+    """Regroups the results of a sink into parts of one size."""
 
     def take(self, part: Any, /) -> Any:
         """Takes a part; gives those that are full."""
@@ -45,7 +45,7 @@ class Regrouping(Protocol):
 
 
 class Execution(Generic[M]):
-    """A spec, its plan, the counts of its last run, and the work that it comes to.
+    """A spec, its plan, the counts of its last run, and the work of running it.
 
     Args:
         spec: what to read.
@@ -77,7 +77,7 @@ class Execution(Generic[M]):
         return self.source
 
     def selection(self, limit: int | None = None) -> Selection[M]:
-        """Begins a run: what picks records for a sink, at most `limit` and the spec's."""
+        """Starts a run: the selection for a sink, of at most `limit` records and the spec's limit."""
         self.last_run = RunStats()
         limits = [each for each in (limit, self.spec.limit) if each is not None]
         return Selection(self.spec, self.plan, self.last_run, min(limits, default=None), counts=not self.spec.in_memory)
@@ -100,11 +100,15 @@ class Execution(Generic[M]):
         """Feeds a sink until it has enough, for its result."""
         selection = self.selection(limit)
         sink = make(selection)
-        yield from self._read(self.boxes(), selection, sink)
+        if self.spec.in_memory:
+            yield from self._read(self.boxes(), selection, sink)
+        else:
+            yield from fetched(self.boxes(), selection.stats, partial(_feed, sink, selection.stats))
+        selection.stats.tick()
         return sink.result()
 
     def streaming(self, make: Make[Any], regrouping: Regrouping | None = None) -> Work[None]:
-        """Emits what a sink gives after each chunk; with `regrouping`, lists of the parts that it makes of that."""
+        """Emits the result of a sink after each chunk; with `regrouping`, lists of parts of one size."""
         selection = self.selection()
         return self._streamed(self.boxes(), selection, make(selection), regrouping)
 
@@ -152,11 +156,13 @@ class Execution(Generic[M]):
     def _streamed(
         self, boxes: tuple[KeyRange, ...], selection: Selection[M], sink: Sink[Any], regrouping: Regrouping | None
     ) -> Work[None]:
-        if regrouping is None:
-            yield from self._read(boxes, selection, sink, sink.result)
-            return
-        yield from self._read(boxes, selection, sink, lambda: list(regrouping.take(sink.result())))
-        yield Emit(list(regrouping.rest()))
+        given = sink.result if regrouping is None else lambda: list(regrouping.take(sink.result()))
+        if self.spec.in_memory:
+            yield from self._read(boxes, selection, sink, given)
+        else:
+            yield from fetched(boxes, selection.stats, partial(_feed, sink, selection.stats), given)
+        if regrouping is not None:
+            yield Emit(list(regrouping.rest()))
 
     def _read(
         self,
@@ -165,12 +171,8 @@ class Execution(Generic[M]):
         sink: Sink[Any],
         emitted: Callable[[], object] | None = None,
     ) -> Work[None]:
-        """Feeds a sink with the chunks of key ranges, after they have gone through the spec's collectors."""
+        """Feeds a sink with what is left of the chunks after they have gone through the spec's collectors."""
         stats = selection.stats
-        if not self.spec.in_memory:
-            yield from fetched(boxes, stats, partial(_feed, sink, stats), emitted)
-            stats.tick()
-            return
         first, *others = collectors(selection)
         yield from fetched(boxes, stats, partial(_feed, first, stats))
         with closing(through(first.result(), others, stats)) as chunks:
@@ -180,7 +182,6 @@ class Execution(Generic[M]):
                     yield Emit(emitted())
                 if is_enough:
                     break
-        stats.tick()
 
 
 class Executor(Execution[M]):
@@ -191,7 +192,7 @@ class Executor(Execution[M]):
     @property
     def reading(self) -> Source:
         """See `Execution.reading`."""
-        source: Source = self.source or current(self.spec.model.__name__)
+        source: Source = self.source or current(self.spec.model)
         return source
 
     def run(self, work: Work[R]) -> R:
@@ -235,7 +236,7 @@ def _feed(sink: Sink[Any], stats: RunStats, chunk: Chunk) -> bool:
     since = time.perf_counter()
     known = stats.steps.get("checking", 0.0) + stats.steps.get("filtering", 0.0)
     enough = sink.feed(chunk)
-    # What is not spent on these is spent on making something of the records.
+    # The rest of the time is spent on making the result.
     known -= stats.steps.get("checking", 0.0) + stats.steps.get("filtering", 0.0)
     stats.spent("making", since - known)
     stats.tick()
@@ -243,7 +244,7 @@ def _feed(sink: Sink[Any], stats: RunStats, chunk: Chunk) -> bool:
 
 
 def _is_full_scan(box: KeyRange) -> bool:
-    """Whether a key range leaves out nothing by client, meter or time: by moid alone a database cannot narrow much."""
+    """Whether a key range is unbounded in client, meter and time: by moid alone a database cannot narrow much."""
     names = ("cid", "mid", "cap", "acq")
     intervals = dict(zip(KEY_FIELDS, box.intervals(), strict=True))
     return all(intervals[name] == (LIMITS[name].least, LIMITS[name].bound) for name in names)

@@ -34,7 +34,7 @@ from typing_extensions import Self
 
 from tsmodel.backend import Removal
 from tsmodel.errors import CheckpointError, QueryError, RemovedWarning
-from tsmodel.io.effects import Emit, Pause, Removals, Work, looked
+from tsmodel.io.effects import Emit, Pause, Removals, Work, scanned
 from tsmodel.io.retry import ONCE, Retry, again, seconds_of
 from tsmodel.io.runners import advance, advance_async, run, run_async
 from tsmodel.keys import LIMITS, KeyRange
@@ -59,6 +59,7 @@ __all__ = [
     "cut_to",
     "follow_plan",
     "identity_of",
+    "place_of",
     "tried",
 ]
 
@@ -91,7 +92,7 @@ def identity_of(spec: QuerySpec[Any], source: Any) -> dict[str, str]:
     """What a checkpoint says it is of. A target's options, such as its timeout, are no part of it."""
     models = models_of(spec.model)
     return {
-        "target": str(getattr(source, "name", type(source).__name__)).partition("?")[0],
+        "target": place_of(str(getattr(source, "name", type(source).__name__))),
         "model": " | ".join(f"{each.__name__} {fingerprint_of(schema_of(each))}" for each in models),
         "query": " & ".join(map(str, spec.all_conditions)) or "all records",
     }
@@ -102,7 +103,7 @@ class Checkpoint:
 
     Args:
         path: the file; its directory exists.
-        of: what the position is of, such as the query and the target: a file of anything else is refused.
+        of: what the position belongs to, such as query and target: a file of anything else is refused.
 
     Attributes:
         removal: number of the last removal that was told, which is kept with the position.
@@ -191,7 +192,7 @@ class Collected:
 
     Args:
         selection: picks them.
-        most: number of records from which on no more are wanted; None for no limit.
+        most: number of records after which the window is cut; None for no limit.
     """
 
     def __init__(self, selection: Selection[Any], most: int | None) -> None:
@@ -227,7 +228,7 @@ class Collected:
             keys = keys[order]
             rows = [rows[at] for at in order.tolist()]
         starts = run_starts([keys[name] for name in _WINDOW_ORDER])
-        if len(starts) < len(rows):  # a full key more than once: any order will do that is always the same
+        if len(starts) < len(rows):  # a full key more than once: any order that is always the same will do
             edges = pairwise([*starts.tolist(), len(rows)])
             rows = [row for start, end in edges for row in sorted(rows[start:end], key=repr)]
         return keys["acq"].tolist(), rows
@@ -259,12 +260,12 @@ def tried(work: Callable[[], Work[R]], retry: Retry, of: str) -> Work[R]:
 
 
 class Removed:
-    """Tells, once, of removals of what was read already.
+    """Warns, once, of removals of records that were already read.
 
     Args:
         boxes: key ranges that are read, of any acq.
-        what: what was made of the records, for the warning.
-        told: number of the last removal that was told; None when reading begins: earlier ones do not concern it.
+        what: what was done with the records, for the warning.
+        told: number of the last removal that was reported; None when reading begins: earlier removals do not matter.
     """
 
     def __init__(self, boxes: Sequence[KeyRange], what: str, told: int | None) -> None:
@@ -278,10 +279,10 @@ class Removed:
         return self._told or 0
 
     def tell(self, acq: int) -> Work[bool]:
-        """Asks for new removals, and warns of those of records below `acq`; returns whether there are new ones.
+        """Asks for new removals, and warns of removals of records below `acq`; the result is whether there are new ones.
 
         Raises:
-            RemovedWarning: when a filter makes an error of it; then nothing counts as told.
+            RemovedWarning: when a filter makes it an error; then no removal counts as reported.
         """
         removals: list[Removal] = yield Removals(self.told)
         if not removals:
@@ -398,7 +399,7 @@ class _Following(Generic[M]):
 
     @property
     def position(self) -> Position:
-        """Where it stands: what was taken. The record in hand is not counted yet."""
+        """The position: what was taken. The record in hand is not counted yet."""
         return self._position
 
     def commit(self) -> None:
@@ -425,21 +426,21 @@ class _Following(Generic[M]):
         self._since_saved = 0
 
     def _end(self) -> None:
-        """Keeps where it stands; the record in hand, if there is one, will be given again."""
+        """Keeps the position; the record in hand, if there is one, will be given again."""
         work, self._work, self._in_hand, self._ended = self._work, None, None, True
         if work is not None:
             work.close()
         self._save()
 
     def _begun(self) -> Work[None]:
-        """The work, begun anew from the position when it was broken off."""
+        """The work, started again from the position if it was interrupted."""
         self._take()
         if self._work is None:
             self._work = self._steps()
         return self._work
 
     def _held(self, given: Given) -> M:
-        """The record of what is given, which is in the consumer's hand from here on."""
+        """The record that is given, which is in the consumer's hand from here on."""
         self._in_hand = given.position
         row: M = given.row
         return row
@@ -486,7 +487,7 @@ class _Following(Generic[M]):
         while True:
             collected = Collected(self._plan.selection(), MOST if end > start + 1 else None)
             for box in cut_to(self._plan.boxes, start, end):
-                yield from looked(box, collected.feed)
+                yield from scanned(box, collected.feed)
                 if collected.is_full:
                     break
             if not collected.is_full:
@@ -574,3 +575,8 @@ class AsyncFollow(_Following[M], AsyncIterator[M]):
         if error is None:
             self._take()
         self._end()
+
+
+def place_of(target: str) -> str:
+    """A target as checkpoints know it: without options, but for the schema of a database, in which there may be several."""
+    return target if target.startswith("postgres") else target.partition("?")[0]

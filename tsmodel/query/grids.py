@@ -74,14 +74,14 @@ class Clock:
         self._zone = zone
 
     def offset(self, time: int) -> int:
-        """How far the clocks are ahead of UTC, in ns, at a time (ns since 2001)."""
+        """The clock's offset from UTC, in ns, at a time (ns since 2001)."""
         return self._offset(min(max(time // _SECOND, _LEAST_S), _GREATEST_S))
 
     def offsets(self, low: int, high: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """From when on the clocks are how far ahead of UTC.
+        """The clock's offsets from UTC, and when each begins.
 
         Args:
-            low: begin of the times that matter, ns since 2001.
+            low: start of the times that matter, ns since 2001.
             high: their end.
 
         Returns:
@@ -316,8 +316,8 @@ class FixedGrid:
 class ClockGrid:
     """See `Grid`: windows by a clock.
 
-    Between two changes of the clock, a window begins with each multiple of the length. For each such stretch it is known
-    where the first window begins in it, and where the one before that did, which reaches into the stretch.
+    Between two changes of the clock, a window begins with each multiple of the length. For each such period it is known
+    where the first window begins in it, and where the window before that one began, which reaches into the period.
 
     Args:
         steps: the multiples.
@@ -336,8 +336,8 @@ class ClockGrid:
             return times
         low, high = int(times.min()), int(times.max())
         self._cover(low, high)
-        at = self._stretches(np.array([low, high], np.int64))
-        at = at[0] if at[0] == at[1] else self._stretches(times)
+        at = self._periods(np.array([low, high], np.int64))
+        at = at[0] if at[0] == at[1] else self._periods(times)
         offsets, firsts = self._offsets[at], self._firsts[at]
         begun = np.maximum(self._steps.floor(times + offsets) - offsets, firsts)
         starts = np.where(times >= firsts, begun, self._carried[at])
@@ -349,7 +349,7 @@ class ClockGrid:
         if not len(starts):
             return starts
         self._cover(int(starts.min()), int(starts.max()))
-        at = self._stretches(starts)
+        at = self._periods(starts)
         offsets = self._offsets[at]
         ends = self._steps.after(self._steps.floor(starts + offsets)) - offsets
         return np.where(
@@ -359,7 +359,7 @@ class ClockGrid:
     def edges(self, first: int, last: int) -> Times:
         """See `Grid.edges`."""
         self._cover(first, last)
-        begin, end = self._stretches(np.array([first, last], np.int64)).tolist()
+        begin, end = self._periods(np.array([first, last], np.int64)).tolist()
         parts = []
         for at in range(begin, end + 1):
             offset, least = int(self._offsets[at]), int(self._firsts[at])
@@ -375,12 +375,12 @@ class ClockGrid:
         shortest = self._steps.longest if isinstance(self._steps, Lengths) else self._steps.longest * 28 // 31
         return (last - first) // shortest + 2 * len(self._changes) + 1
 
-    def _stretches(self, times: Times) -> npt.NDArray[np.intp]:
+    def _periods(self, times: Times) -> npt.NDArray[np.intp]:
         found: npt.NDArray[np.intp] = np.searchsorted(self._changes, times, "right") - 1
         return np.maximum(found, 0)
 
     def _cover(self, low: int, high: int) -> None:
-        """Learns what the clock does from a window before some times to a window after them."""
+        """Computes the clock's changes from a window before some times to a window after them."""
         if self._covered is not None:
             if self._covered[0] <= low and high <= self._covered[1]:
                 return

@@ -1,13 +1,13 @@
-"""Records in an order, and the newest versions of them: what has to see all records before it gives the first.
+"""Sorting, newest versions, first and last of each series: what needs all records before it gives the first.
 
 Rules kept here:
 
-* Records are held as the bytes they came as, and sorted by NumPy over their columns; then any sink is fed with them as
-  with chunks from a backend. So all sinks, and all kinds of models, have the same order.
-* Whatever cannot be among the results any more is let go of while reading: all but the best `limit` records, all but the
-  newest versions.
-* The newest version is looked for among all records in the key ranges, before conditions on the payload: an old version
-  must not come up because the new one does not meet them.
+* Records are held as the bytes that arrived, and sorted by NumPy over their columns. Then a sink is fed with them as with
+  chunks from a backend, so that all sinks and all kinds of models have the same order.
+* Records that cannot be among the results any more are dropped while reading: all but the first `limit` records, all but
+  the newest versions.
+* The newest version is found among all records in the key ranges, before conditions on the payload: an old version must not
+  appear because the new one does not meet them.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ Indexes: TypeAlias = npt.NDArray[np.intp]
 _SERIES: Final = ("cid", "mid", "moid")
 _KEY: Final = (*_SERIES, "cap")
 _FIRST_LOOK: Final = 65_536
-"""Records held before any are let go of for the first time, unless fewer may be held."""
+"""Records that are held before any are dropped for the first time, unless fewer may be held."""
 _CHUNK: Final = 16_384
 """Records of a chunk that is given back."""
 
 
 class _Held:
-    """Whole records, with the columns that decide which of them stay, and in which order.
+    """Whole records, with the columns that decide which of them stay, and in what order.
 
     Args:
         keep: the places of those that stay, in order, given their columns.
@@ -177,8 +177,7 @@ class Ordered:
         return self._held.chunks()
 
     def _kept(self, columns: dict[str, npt.NDArray[Any]]) -> Indexes:
-        # While there are records to come, those of any series may still take another's place: the sink that reads them
-        # has the limit as well.
+        # Records of any series may still be replaced by later ones: the sink that reads them applies the limit.
         return _ordered(columns, self._spec, None if self._spec.per_series else self._limit)
 
 
@@ -230,7 +229,7 @@ def _ranks(values: npt.NDArray[Any], absent: npt.NDArray[np.bool_], *, descendin
 
 
 def collectors(selection: Selection[Any]) -> list[ByKey | Ordered]:
-    """What collects the records of a query in memory, one after the other. `selection` is what reads what they leave."""
+    """The collectors of a query, one after the other. `selection` reads the records that they leave."""
     spec, plan, stats = selection.spec, selection.plan, selection.stats
     found: list[ByKey | Ordered] = []
     one_layout = has_one_layout(spec.model)
@@ -250,7 +249,7 @@ def collectors(selection: Selection[Any]) -> list[ByKey | Ordered]:
 def through(
     chunks: Generator[Chunk, None, None], collectors: Iterable[ByKey | Ordered], stats: RunStats
 ) -> Generator[Chunk, None, None]:
-    """What is left of chunks after they have gone through collectors; it is not counted as returned yet."""
+    """The chunks that are left after all have gone through collectors; they are not counted as returned yet."""
     for collector in collectors:
         for chunk in chunks:
             collector.feed(chunk)

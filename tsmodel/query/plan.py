@@ -2,13 +2,13 @@
 
 Rules kept here:
 
-* Conditions that the key ranges express exactly are not evaluated again; all others are the residual filter.
-* The residual is split: what it says about the key alone decides also for records whose payload cannot be decoded.
-* Each model's records are asked what its own columns say, also when the condition names the column of a base class or of
-  an older version: that one may have another place in the payload, or another type. A column that a model does not have is
-  absent from its records, as None is: it meets nothing but `!=`.
-* The key ranges of several models are those where any of them may have such records. That a record has the key components
-  that its class fixes is known before the filter: its model was found by them.
+* Conditions that the key ranges express exactly are not evaluated again; all other conditions are the residual filter.
+* The residual is split: conditions on the key alone also apply to records whose payload cannot be decoded.
+* A condition is evaluated on each model's own column, also when it names the column of a base class or of an older version:
+  that column may have another offset or another type. A column that a model does not have is absent from its records, as
+  None is: it meets only `!=`.
+* The key ranges of several models are those where any of the models may have matching records. The key components that a
+  class fixes need no filter: the model of a record was found by them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tsmodel.keys import KeyRange
 from tsmodel.model.expressions import And, Between, Comparison, Expression, IsIn, Leaf, replaced
 from tsmodel.model.meta import schema_of
 from tsmodel.model.unions import ModelUnion
-from tsmodel.query.boxes import KeyRegions, all_of, boxes_of, is_key_condition, regions_of
+from tsmodel.query.boxes import KeyBounds, all_of, bounds_of, boxes_of, is_key_condition
 from tsmodel.query.masks import Mask, mask_of
 from tsmodel.query.spec import QuerySpec, own_column
 
@@ -39,7 +39,7 @@ class Plan(msgspec.Struct, frozen=True):
         boxes: disjoint key ranges to read; none when no key can match.
         key_residual: conditions on the key that the boxes do not express.
         residual: all other conditions that are left.
-        widened: whether the boxes hold more than was asked for because there would have been too many.
+        widened: whether the boxes hold more than was asked for, because there would have been too many of them.
     """
 
     boxes: tuple[KeyRange, ...]
@@ -65,13 +65,13 @@ class UnionPlan(Plan, frozen=True):
     """See `Plan`.
 
     Attributes:
-        members: for each model, what is left to ask of its records.
+        members: for each model, the residual conditions on its records.
     """
 
     members: tuple[tuple[Expression, ...], ...] = ()
 
     def mask(self, records: Any) -> Mask | None:
-        """See `Plan.mask`; of `UnionRecords`, or of records of which nothing but the key is asked."""
+        """See `Plan.mask`; of `UnionRecords`, or of any records where only the key is filtered."""
         if not self.residual:
             return self.key_mask(records)
         pairs = zip(self.members, records.parts, strict=True)
@@ -106,8 +106,8 @@ def plan_of(spec: QuerySpec[Any]) -> Plan:
         ],
     )
     read = plan([whole], max_boxes)
-    covered = not read.widened and not regions_of(whole).relaxed
-    left = [each for each in conditions if not (covered and is_key_condition(each) and regions_of(each).exact)]
+    covered = not read.widened and not bounds_of(whole).relaxed
+    left = [each for each in conditions if not (covered and is_key_condition(each) and bounds_of(each).exact)]
     return UnionPlan(
         read.boxes,
         tuple(each for each in left if is_key_condition(each)),
@@ -118,7 +118,7 @@ def plan_of(spec: QuerySpec[Any]) -> Plan:
 
 
 def bound_to(model: type[Any], condition: Expression) -> Expression:
-    """The condition, asked of a model's own columns, of which it names all.
+    """The condition on a model's own columns; it names no others.
 
     Raises:
         QueryError: when an own column cannot be compared with what was given for the one that it stands for.
@@ -139,11 +139,11 @@ def plan(conditions: Sequence[Expression], max_boxes: int = 64) -> Plan:
     simple: list[Expression] = [
         term for term in terms if isinstance(term, (Comparison, Between, IsIn)) and term.column.is_key
     ]
-    at_once = regions_of(reduce(And, simple)) if simple else None
-    compiled: dict[Expression, KeyRegions] = dict.fromkeys(simple, at_once) if at_once else {}
-    compiled.update((term, regions_of(term)) for term in terms if term not in compiled)
+    at_once = bounds_of(reduce(And, simple)) if simple else None
+    compiled: dict[Expression, KeyBounds] = dict.fromkeys(simple, at_once) if at_once else {}
+    compiled.update((term, bounds_of(term)) for term in terms if term not in compiled)
     together = all_of(list({id(part): part for part in compiled.values()}.values()))
-    boxes = boxes_of(together.regions, max_boxes)
+    boxes = boxes_of(together.products, max_boxes)
     covered = not boxes.widened and not together.relaxed
     left = [term for term in terms if not (compiled[term].exact and covered)]
     return Plan(
@@ -172,7 +172,7 @@ def _mask(terms: tuple[Expression, ...], records: Any) -> Mask | None:
 
 
 def _asked(condition: Leaf, model: type[Any], models: frozenset[str], nothing: Expression) -> Expression:
-    """What a condition asks of one model's records."""
+    """The condition on one model's records."""
     column = condition.column
     if column.is_key:
         return condition

@@ -1,4 +1,4 @@
-"""The sinks of a query: what is made of its chunks.
+"""The sinks of a query: they consume its chunks and produce a result.
 
 Rules kept here:
 
@@ -57,14 +57,14 @@ _MISMATCH_HINT: Final = '; if records of another kind lie in this range, narrow 
 
 
 class Selection(Generic[M]):
-    """Picks the records of a query out of chunks, up to a limit, and counts.
+    """Selects the records of a query from chunks, up to a limit, and counts them.
 
     Args:
         spec: what is asked for.
         plan: its plan.
         stats: counts what is read and returned.
         limit: most records wanted; None for all.
-        counts: whether chunks are counted as read: not when they were before.
+        counts: whether chunks are counted as read: not when they were counted before.
     """
 
     def __init__(
@@ -146,19 +146,19 @@ class Selection(Generic[M]):
 
 
 class Sink(Protocol[R]):
-    """Something that is made of chunks."""
+    """Consumes chunks and produces a result."""
 
     def feed(self, chunk: Chunk) -> bool:
         """Takes a chunk; returns whether it has enough."""
         ...
 
     def result(self) -> R:
-        """What came of the chunks so far; a stream's sink gives what is new since the last call."""
+        """The result so far; the sink of a stream gives what is new since the last call."""
         ...
 
 
 class Rows(Generic[M]):
-    """The selected records as objects; `result` hands over those that came since it was last called."""
+    """The selected records as objects; `result` gives those that came since its last call."""
 
     def __init__(self, selection: Selection[M]) -> None:
         self._selection = selection
@@ -196,7 +196,7 @@ class Framed:
 
     Args:
         selection: picks the records.
-        frame: what is made of them.
+        frame: the frame that takes them.
     """
 
     def __init__(self, selection: Selection[Any], frame: Frame) -> None:
@@ -209,12 +209,12 @@ class Framed:
         return self._selection.full
 
     def result(self) -> Any:
-        """What came of the chunks since it was last asked."""
+        """The frame of the chunks since the last call."""
         return self._frame.result()
 
 
 class Regrouped(Generic[T]):
-    """Lists of rows, as they come, made lists of one size.
+    """Regroups lists of rows into lists of one size.
 
     Raises:
         QueryError: when the size is not at least 1.

@@ -3,7 +3,7 @@
 Rules kept here:
 
 * A spec is immutable and knows no session: it can be compared, pickled, and run anywhere by `session.query(spec)`.
-* Whatever is wrong with it is said when it is made, not when it is run.
+* Every mistake in a spec is reported when it is made, not when it is run.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ Versions: TypeAlias = Literal["all", "latest"]
 class QuerySpec(Generic[M]):
     """What a query asks for: `query.spec` is one, and `session.query(spec)` runs one.
 
-    Two specs are equal when they ask for the same in the same words. `str()` gives the conditions.
+    Two specs are equal when they have equal parts. `str()` gives the conditions.
 
     Attributes:
         model: the model class; for several, `Reading | Event`, a `ModelUnion`, whose `models` are the classes.
-        conditions: all of which records meet, besides the key components that the class itself fixes.
+        conditions: records meet all of them, in addition to the key components that the class itself fixes.
         order: columns to sort by, the most significant first.
         limit: most records wanted; None for all.
         versions: "latest" for only the newest version of each cid, mid, moid and cap.
         per_series: only the "first" or the "last" record of each cid, mid and moid, by capture time.
-        on_error: what becomes of records whose payload does not fit the model; see `Query.on_error`.
+        on_error: what to do with records whose payload does not match the model; see `Query.on_error`.
         max_boxes: most key ranges to read before neighbouring ones are widened into one and filtered.
         max_rows_in_memory: most records that may be held for sorting, versions and windows.
 
@@ -87,7 +87,9 @@ class QuerySpec(Generic[M]):
 
     @property
     def in_memory(self) -> str:
-        """What is done in memory with all records that were read, as text; empty when records are given as they come."""
+        """What is done in memory with all records that were read, as text; empty when records are streamed."""
+        if self.versions == "all" and not self.per_series and not self.order:
+            return ""
         parts = ["newest versions"] if self.versions == "latest" else []
         parts += [f"{self.per_series} of each series"] if self.per_series else []
         parts += [f"sorted in memory by {', '.join(map(str, self.order))}"] if self.order else []
@@ -96,7 +98,7 @@ class QuerySpec(Generic[M]):
     def require_streaming(self, what: str) -> None:
         """Raises QueryError for `what`, which cannot be had of records that are collected in memory."""
         if self.in_memory:
-            raise QueryError(f"{what} goes along records as they come, without {self.in_memory}")
+            raise QueryError(f"{what} streams records, and cannot be combined with: {self.in_memory}")
 
     def __str__(self) -> str:
         return shortened(" & ".join(f"({condition})" for condition in self.all_conditions)) or "all records"
@@ -182,7 +184,7 @@ def _checked_order(model: Any, column: object) -> Order:
     if order.column.codec.comparisons != "all":
         raise QueryError(f"{order.column.model}.{order.column.alias} ({order.column.codec.label}) has no order")
     if not has_one_layout(model):
-        raise QueryError("records of several models or versions are not put in order: sort what all() gives")
+        raise QueryError("order_by takes a query of one model and version: sort the result of all() instead")
     return order
 
 

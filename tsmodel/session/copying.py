@@ -3,10 +3,10 @@
 Rules kept here:
 
 * What is copied lies below the last full-commit acq, so it never changes while it is copied.
-* It goes in windows of acq, each put whole: what a checkpoint says was copied is durable at the target.
-* What is removed at the source after it was copied stays at the target. That is told: see `RemovedWarning`.
-* Who goes on from a checkpoint first asks the target which keys from there on it has: a put whose answer was lost is
-  not repeated.
+* It proceeds in windows of acq, each put whole: what a checkpoint says was copied is durable at the target.
+* Records that are removed at the source after they were copied stay at the target, with a `RemovedWarning`.
+* A copy that resumes from a checkpoint first asks the target which keys it has from there on: a put whose answer was lost
+  is not repeated.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import QueryError, SessionError, TSModelError
-from tsmodel.io.effects import Append, Sent, Work, looked
+from tsmodel.io.effects import Append, Sent, Work, scanned
 from tsmodel.io.retry import Retry
 from tsmodel.keys import KEY_DTYPE, LIMITS, KeyRange
 from tsmodel.layout.fixed_rows import batches_by_cid
 from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.executor import last_acq
-from tsmodel.query.following import Checkpoint, Position, Removed, cut_to, identity_of, tried
+from tsmodel.query.following import Checkpoint, Position, Removed, cut_to, identity_of, place_of, tried
 from tsmodel.query.plan import Plan, plan_of
 from tsmodel.query.spec import QuerySpec
 from tsmodel.session.target import Database, StoreFile, parse
@@ -45,7 +45,7 @@ _HEADER: Final = GET_FORM.header.itemsize
 
 @attrs.frozen
 class Copied:
-    """What a copy came to, so far.
+    """The progress of a copy.
 
     Attributes:
         records: how many were stored at the target.
@@ -65,11 +65,11 @@ OnCopied: TypeAlias = Callable[[Copied], object]
 
 
 class Collected:
-    """Raw records of a window, by their payloads' sizes.
+    """Raw records of a window, by size.
 
     Args:
-        plan: what of them is wanted; None for all.
-        most: bytes from which on no more are wanted; None for no limit.
+        plan: selects the records to copy; None for all.
+        most: bytes after which the window is cut; None for no limit.
     """
 
     def __init__(self, plan: Plan | None, most: int | None) -> None:
@@ -95,7 +95,7 @@ class Collected:
         return self.is_full
 
     def acq_in_the_middle(self) -> int:
-        """An acq with about as many of the records below as above it."""
+        """An acq with about as many records below as above it."""
         return int(np.median(np.concatenate([part.key("acq") for parts in self._parts.values() for part in parts])))
 
     def batches(self, there: npt.NDArray[Any] | None) -> list[Batch]:
@@ -117,7 +117,7 @@ class Collected:
 
 
 def check_apart(source: Any, target: Any) -> None:
-    """Makes sure that two sessions are not on the same file or server, where every record would be there twice.
+    """Makes sure that two sessions are not on the same file or server, which would then hold every record twice.
 
     Raises:
         SessionError: when they are.
@@ -125,12 +125,12 @@ def check_apart(source: Any, target: Any) -> None:
     places = [_place(each.name) for each in (source, target)]
     if source is target or (places[0] is not None and places[0] == places[1]):
         raise SessionError(
-            f"copy() goes to another file or server: in {target.name} itself every record would be there twice"
+            f"copy() needs another file or server as its target: {target.name} would hold every record twice"
         )
 
 
 def _place(name: str) -> object:
-    """What is the same for two names of the same file or server; None when nothing tells."""
+    """The same value for two names of the same file or server; None when it cannot be told."""
     try:
         parsed = parse(name)
     except TSModelError:  # a backend of somebody's own
@@ -150,7 +150,7 @@ def identities(chunk: Chunk) -> npt.NDArray[Any]:
 
 
 class Copying:
-    """One copy: its steps, for a backend that reads from the source and appends to the target.
+    """One copy, as work that reads from the source and appends to the target.
 
     Args:
         what: a query, its spec, or a key range.
@@ -178,7 +178,7 @@ class Copying:
         boxes: tuple[KeyRange, ...]
         if isinstance(what, KeyRange):
             boxes = (what,)
-            of = {"target": source.name.partition("?")[0], "model": "any", "query": str(what)}
+            of = {"target": place_of(source.name), "model": "any", "query": str(what)}
         else:
             spec = what if isinstance(what, QuerySpec) else what.spec
             self._plan = _checked_plan(spec)
@@ -187,7 +187,7 @@ class Copying:
         self._retry = retry
         self._name = source.name
         self._progress = progress
-        self._file = None if checkpoint is None else Checkpoint(checkpoint, {**of, "copy to": target.partition("?")[0]})
+        self._file = None if checkpoint is None else Checkpoint(checkpoint, {**of, "copy to": place_of(target)})
         kept = self._file.load() if self._file else None
         start = min((box.min.acq for box in self._boxes), default=LIMITS["acq"].least)
         self._resumed = kept is not None
@@ -198,7 +198,7 @@ class Copying:
         self._width: int | None = None
 
     def keys_there(self) -> Work[npt.NDArray[Any] | None]:
-        """The keys that the target has from the checkpoint on; None when there was none. To be run on the target."""
+        """The keys that the target has from the checkpoint on; None without a checkpoint. To be run on the target."""
         if not self._resumed:
             return None
         parts: list[npt.NDArray[Any]] = []
@@ -207,11 +207,11 @@ class Copying:
             parts.append(identities(chunk))
 
         for box in cut_to(self._boxes, self._acq, LIMITS["acq"].bound):
-            yield from looked(box, look)
+            yield from scanned(box, look)
         return np.concatenate(parts) if parts else None
 
     def steps(self, there: npt.NDArray[Any] | None) -> Work[Copied]:
-        """The copy. `there` is what `keys_there` came to."""
+        """Copies. `there` is the result of `keys_there`."""
         yield from self._tell()
         if self._file and not self._resumed:
             self._file.save(Position(self._acq))
@@ -234,7 +234,7 @@ class Copying:
         return Copied(self._records, self._bytes, self._acq, end)
 
     def _tell(self) -> Generator[Any, Any, None]:
-        """Warns of removals of what is copied already."""
+        """Warns of removals of records that are already copied."""
         if (yield from self._removed.tell(self._acq)) and self._file:
             self._file.removal = self._removed.told
             self._file.save(Position(self._acq))
@@ -245,7 +245,7 @@ class Copying:
         while True:
             collected = Collected(self._plan, WINDOW_BYTES if until > start + 1 else None)
             for box in cut_to(self._boxes, start, until):
-                yield from looked(box, collected.feed)
+                yield from scanned(box, collected.feed)
                 if collected.is_full:
                     break
             if not collected.is_full:

@@ -118,10 +118,10 @@ class SessionOptions:
 
 
 class SessionBase:
-    """What a session holds, and what its background flusher has to tell.
+    """What a session holds, and the failures of its background flusher.
 
     Args:
-        name: what the backend is called in messages.
+        name: the name of the backend in messages.
         options: how it writes.
     """
 
@@ -149,18 +149,18 @@ class SessionBase:
 
     @property
     def pending(self) -> tuple[TSModel, ...]:
-        """What was added and is not stored yet, in the order of addition. What is in doubt is not among it."""
+        """The objects that were added and are not stored yet, in the order of addition, without those in doubt."""
         with self._lock:
             return self._pending.rows()
 
     @property
     def in_doubt(self) -> tuple[TSModel, ...]:
-        """What was sent and never answered for: it may be stored or not. `retry` settles it."""
+        """The objects that were sent and never answered: they may be stored or not. `retry` settles them."""
         with self._lock:
             return self._pending.in_doubt()
 
     def discard(self, *, in_doubt_only: bool = False) -> list[TSModel]:
-        """Gives up what was added and is not surely stored, or only what is in doubt, and returns it."""
+        """Drops the objects that are not certainly stored, or only those in doubt, and returns them."""
         with self._lock:
             return self._pending.discard(in_doubt_only=in_doubt_only)
 
@@ -175,7 +175,7 @@ class SessionBase:
         return backend
 
     def _check_stored(self, what: str) -> None:
-        """Makes sure that nothing that was added is waiting to be stored.
+        """Makes sure that no added objects are waiting to be stored.
 
         Raises:
             SessionError: when something is.
@@ -197,7 +197,7 @@ class SessionBase:
         self._finalizer = weakref.finalize(self, self._pending.warn)
 
     def _forked(self) -> None:
-        """In a forked process. What was added before is the parent's to store: here it would be stored twice."""
+        """In a forked process: the parent stores what was added before the fork. Here it would be stored twice."""
         self._finalizer.detach()
         self._begin(is_remote=self._writer.is_remote)
 
@@ -232,7 +232,7 @@ class SessionBase:
         self._failure = error
 
     def _tell(self) -> None:
-        """Raises the failure of the background flusher, once."""
+        """Raises the last failure of the background flusher, once."""
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure

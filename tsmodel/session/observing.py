@@ -34,13 +34,13 @@ _log = logging.getLogger("tsmodel.hooks")
 
 @attrs.frozen(eq=False)
 class Request:
-    """Something that a session is about to ask of its backend.
+    """A request that a session is about to make to its backend.
 
     Attributes:
-        operation: what is asked, in the protocol's words; `GET` for a key range of a query.
-        target: what the session's target is called.
+        operation: the protocol's name of the request; `GET` for each key range of a query.
+        target: the name of the session's target.
         box: the key range of a GET or GETACQ.
-        notes: whatever hooks want to find again in the response.
+        notes: for hooks to keep whatever they need again in the response.
     """
 
     operation: Literal["GET", "GETACQ", "PUT", "PUTA"]
@@ -50,17 +50,17 @@ class Request:
 
 
 class Response(msgspec.Struct, eq=False):
-    """What became of a request.
+    """The outcome of a request.
 
     Attributes:
         request: the request.
         seconds: how long it took; of a GET, until its last chunk was taken.
         records: records that were received, or handed over to be sent.
-        bytes: their bytes, as the protocol has them.
-        complete: whether it came to its end: a GET may be left early.
+        bytes: their bytes in the protocol's form.
+        complete: whether it was completed: a GET may be left early.
         acq: of a PUT or PUTA the acqs that were given, of a GET or GETACQ the acq below which nothing changes; None when it
             is not known.
-        error: why it failed; None when it did not.
+        error: why it failed; None for success.
     """
 
     request: Request
@@ -77,14 +77,14 @@ OnResponse: TypeAlias = Callable[[Response], object]
 
 
 class Hooks(Protocol):
-    """What is told of requests. One whose `on_request` raises is not told of the response."""
+    """Is called around requests. If its `on_request` raises, its `on_response` is not called."""
 
     def on_request(self, request: Request) -> object:
         """A request is about to be sent."""
         ...
 
     def on_response(self, response: Response) -> object:
-        """A request came to its end, or failed, or was left."""
+        """A request was completed, failed, or was left early."""
         ...
 
 
@@ -92,7 +92,7 @@ class Watch:
     """Tells hooks of the requests that effects stand for.
 
     Args:
-        hooks: are told of requests in this order, and of responses in the opposite one.
+        hooks: are called in this order for requests, and in reverse order for responses.
         target: what the backend is called.
     """
 
@@ -103,7 +103,7 @@ class Watch:
 
     @contextmanager
     def around(self, effect: Any) -> Iterator[Callable[[Any], object]]:
-        """Around an effect; what it gives takes the answer."""
+        """Around an effect; the function that it gives takes the answer."""
         kind = type(effect)
         if kind is Open:
             opened: AbstractContextManager[Response] = self._over("GET", effect.box)
@@ -132,7 +132,7 @@ class Watch:
 
     @contextmanager
     def _over(self, operation: Literal["GET", "GETACQ", "PUT", "PUTA"], box: KeyRange | None = None) -> Iterator[Response]:
-        """Over a request; what is in its block says what became of it."""
+        """Around a request; the block fills in the response."""
         request = Request(operation, self._target, box)
         response = Response(request)
         told: list[Hooks] = []
@@ -190,11 +190,11 @@ def _count(response: Response, batch: Batch) -> None:
 
 
 def _nobody(_answer: object) -> None:
-    """Takes an answer that nobody is told of."""
+    """Ignores an answer."""
 
 
 class CallableHooks(msgspec.Struct, frozen=True, eq=False):
-    """Hooks of functions."""
+    """Hooks made of functions."""
 
     request: OnRequest | None = None
     response: OnResponse | None = None

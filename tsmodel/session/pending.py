@@ -1,4 +1,4 @@
-"""Objects that were added to a session and are not surely stored.
+"""Objects that were added to a session and are not certainly stored.
 
 Rules kept here:
 
@@ -32,18 +32,18 @@ from tsmodel.wire.records import PUT_FORM
 __all__ = ["DEFAULT_BATCH_SIZE", "Doubt", "Limits", "Pending"]
 
 DEFAULT_BATCH_SIZE: Final = 100_000
-"""Records that a session collects before it stores them without being asked."""
+"""Records that a session collects before it stores them on its own."""
 
 _GUESS: Final = 64
 
 
 class Limits:
-    """What a session collects at most.
+    """How much a session collects before it stores.
 
     Args:
         batch_size: objects.
         batch_bytes: bytes of their records; None for no limit.
-        batch_age: how long the oldest may wait, looked at whenever something is added; None for no limit.
+        batch_age: how long the oldest may wait, checked whenever something is added; None for no limit.
 
     Raises:
         SessionError: when one of them cannot be.
@@ -84,8 +84,8 @@ class Limits:
         """Takes the size of a model's records from what was encoded of it: those of variable size are guessed by it."""
         if self._bytes is None:
             return
-        for stretch in put.stretches:
-            self._sizes[stretch.model] = stretch.size / len(stretch.cids)
+        for part in put.slices:
+            self._sizes[part.model] = part.size / len(part.cids)
 
     def size(self, rows: Iterable[TSModel]) -> float:
         """Bytes of the records of some objects; 0 when nothing depends on it."""
@@ -104,11 +104,11 @@ _PIECE: Final = 256
 
 
 class Doubt(msgspec.Struct, eq=False):
-    """A put whose outcome is not known.
+    """An in-doubt put: one whose outcome is not known.
 
     Attributes:
         put: what was sent, or is about to be.
-        bound: an acq that was committed before: what the put stored has none below it. None when it was not asked for.
+        bound: an acq that was committed before: the put stored nothing below it. None when it was not asked for.
         ended: when it failed, ns since 2001; None while it is under way.
         cause: how it failed.
     """
@@ -120,10 +120,10 @@ class Doubt(msgspec.Struct, eq=False):
 
 
 class Pending:
-    """What a session holds back.
+    """What a session holds.
 
     Args:
-        name: what the session is on, for warnings.
+        name: the name of the backend, for warnings.
         limits: when it is time to store.
     """
 
@@ -154,7 +154,7 @@ class Pending:
 
     @property
     def held_count(self) -> int:
-        """How many are not surely stored."""
+        """How many objects are not certainly stored."""
         return self._others + len(self._open.rows) + sum(len(doubt.put.segment.rows) for doubt in self._doubts)
 
     @property
@@ -164,22 +164,22 @@ class Pending:
 
     @property
     def doubts(self) -> list[Doubt]:
-        """What is in doubt and not under way."""
+        """The puts in doubt that are not under way."""
         return [doubt for doubt in self._doubts if doubt.ended is not None]
 
     def interrupted(self) -> None:
-        """Nothing is under way any more: what seems to be was interrupted before its outcome could be noted."""
+        """Nothing is under way: a put that seems to be was interrupted before its outcome could be noted."""
         for doubt in self._doubts:
             if doubt.ended is None:
                 doubt.ended, doubt.cause = now_ns(), SessionError("a put was interrupted")
 
     def rows(self) -> tuple[TSModel, ...]:
-        """What is not stored, or under way, in the order of addition."""
+        """The objects that are not stored or are under way, in the order of addition."""
         under_way = [doubt.put.segment for doubt in self._doubts if doubt.ended is None]
         return tuple(map(itemgetter(1), _numbered([*under_way, *self._held()])))
 
     def in_doubt(self) -> tuple[TSModel, ...]:
-        """What is in doubt and not under way, in the order of addition."""
+        """The objects in doubt that are not under way, in the order of addition."""
         return tuple(map(itemgetter(1), _numbered([doubt.put.segment for doubt in self.doubts])))
 
     def add(self, row: object, *, keep_acq: bool, unless_stored: bool = False) -> bool:
@@ -265,7 +265,7 @@ class Pending:
         return doubt
 
     def stored(self, doubt: Doubt, receipt: Receipt) -> None:
-        """A put is stored; lets go of its objects."""
+        """A put is stored; its objects are released."""
         self._doubts.remove(doubt)
         self._receipt += receipt
 
@@ -280,7 +280,7 @@ class Pending:
         return doubt.put
 
     def found(self, doubt: Doubt, found: Found) -> Segment | None:
-        """A put was looked for; what is missing is held again, and is what comes back."""
+        """A put was reconciled; its missing objects are held again, and returned."""
         self._doubts.remove(doubt)
         self._receipt += found.receipt
         if all(found.stored):
@@ -290,7 +290,7 @@ class Pending:
         return segment
 
     def receipt(self) -> Receipt:
-        """What was stored since the last receipt. Numbers begin anew with what is held now."""
+        """The receipt for everything stored since the last one. Numbering starts again with what is held now."""
         receipt, self._receipt = self._receipt, Receipt()
         segments = [*self._held(), *(doubt.put.segment for doubt in self._doubts)]
         by = min((min(segment.numbers) for segment in segments if segment.rows), default=self._next + len(self._open.rows))
@@ -300,7 +300,7 @@ class Pending:
         return receipt
 
     def discard(self, *, in_doubt_only: bool = False) -> list[TSModel]:
-        """Lets go of all objects that are not under way, or of those in doubt, and returns them."""
+        """Drops all objects that are not under way, or only those in doubt, and returns them."""
         segments = [doubt.put.segment for doubt in self.doubts]
         self._doubts = [doubt for doubt in self._doubts if doubt.ended is None]
         if not in_doubt_only:
@@ -356,7 +356,7 @@ class Pending:
         return self._limits.reached(self._others_size + self._counted_open(), self._since)
 
     def _counted_open(self) -> float:
-        """Bytes of what is in the open segment. Only what came since the last look is looked at."""
+        """Bytes of the open segment. Only objects added since the last count are counted."""
         segment = self._open
         if self._limits.counts_bytes:
             segment.size += self._limits.size(self._rows[self._counted :])
@@ -375,7 +375,7 @@ class Pending:
         self._others_size += segment.size
 
     def _close_segment(self) -> None:
-        """What is added from now on belongs to another put."""
+        """Objects that are added from now on belong to another put."""
         if self._open.rows:
             self._others_size += self._counted_open()
             self._segments.append(self._open)
@@ -412,7 +412,7 @@ def _compact(numbers: list[int]) -> range | tuple[int, ...]:
 
 
 def _account(stored: int, not_stored: int, unknown: int) -> str:
-    """How it stands, and what to do about it."""
+    """The account of a failed flush, and what to do."""
     total = stored + not_stored + unknown
     said = f"Of {total} added since the last receipt, {stored} are stored, {not_stored} are not, {unknown} are in doubt"
     if unknown:

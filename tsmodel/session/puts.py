@@ -30,8 +30,8 @@ from tsmodel.wire.unstored import Unstored
 
 __all__ = ["ColumnRows", "Put", "Segment", "encoded", "made_of"]
 
-_STRETCH: Final = 65_536
-"""Rows encoded at once: few enough that they stay in the cache."""
+_SLICE: Final = 65_536
+"""Rows that are encoded at a time: few enough to stay in the cache."""
 
 
 class ColumnRows(Sequence[TSModel]):
@@ -83,7 +83,7 @@ class ColumnRows(Sequence[TSModel]):
         return self.model is other.model and self.with_acq is other.with_acq
 
     def joined(self, other: ColumnRows) -> ColumnRows:
-        """These and those of `other`; the records are joined once, when they are asked for."""
+        """These followed by `other`; the records are joined once, when they are needed."""
         joined = ColumnRows(self.model, self.with_acq, self._cids[0], self._records[0])
         joined._cids = [*self._cids, *other._cids]
         joined._records = [*self._records, *other._records]
@@ -114,7 +114,7 @@ class ColumnRows(Sequence[TSModel]):
 def made_of(
     model: type[TSModel], columns: Mapping[str, Given], count: int, *, with_acq: bool, first: int = 0
 ) -> ColumnRows | list[TSModel]:
-    """What a session holds of columns: records where payloads have a fixed size, objects otherwise.
+    """What a session keeps for given columns: records where payloads have a fixed size, objects otherwise.
 
     Args:
         model: the model.
@@ -134,11 +134,11 @@ def made_of(
         whole = with_defaults(model, columns, count, with_acq=with_acq)
         return rows_of_columns(codec, model.__name__, whole, count, with_acq=with_acq, first=first)
     cids, records = np.empty(count, np.int32), codec.blank(PUTA_FORM if with_acq else PUT_FORM, count)
-    for start in range(0, max(count, 1), _STRETCH):
-        stretch = slice(start, start + _STRETCH)
-        part = {name: given[stretch] for name, given in columns.items()}
-        whole = with_defaults(model, part, len(records[stretch]), with_acq=with_acq)
-        fill(codec, model.__name__, whole, cids[stretch], records[stretch], first=first + start)
+    for start in range(0, max(count, 1), _SLICE):
+        rows = slice(start, start + _SLICE)
+        part = {name: given[rows] for name, given in columns.items()}
+        whole = with_defaults(model, part, len(records[rows]), with_acq=with_acq)
+        fill(codec, model.__name__, whole, cids[rows], records[rows], first=first + start)
     return ColumnRows(model, with_acq, cids, records)
 
 
@@ -163,10 +163,10 @@ class Segment(msgspec.Struct, eq=False):
     Attributes:
         first: number of the first object, counted over what was added since the last receipt.
         keep_acq: whether they are stored with the acq they have.
-        unless_stored: whether only those are stored that the database does not hold yet.
+        unless_stored: whether objects that the database already holds are left out.
         rows: the objects; those that were given as columns are made when somebody asks for them.
-        returned: numbers of the objects, where they are not `first` and those behind it.
-        size: bytes of their records, as far as anybody has counted.
+        returned: numbers of the objects, where they are not consecutive from `first` on.
+        size: bytes of their records, as far as they were counted.
         models: their classes.
     """
 
@@ -225,7 +225,7 @@ class Segment(msgspec.Struct, eq=False):
         return Segment(self.first, self.keep_acq, rows, [numbers[at] for at in chosen], 0.0, models, self.unless_stored)
 
 
-class Stretch(msgspec.Struct, frozen=True, eq=False):
+class Slice(msgspec.Struct, frozen=True, eq=False):
     """Neighbours of one model as they are sent.
 
     Attributes:
@@ -251,11 +251,11 @@ class Put(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         segment: the objects.
-        stretches: the same as neighbours of one model.
+        slices: the same as neighbours of one model.
     """
 
     segment: Segment
-    stretches: list[Stretch]
+    slices: list[Slice]
 
     @property
     def with_acq(self) -> bool:
@@ -265,19 +265,19 @@ class Put(msgspec.Struct, frozen=True, eq=False):
     @property
     def batches(self) -> list[Batch]:
         """All batches, in the order in which they are sent."""
-        return [batch for stretch in self.stretches for batch in stretch.batches]
+        return [batch for part in self.slices for batch in part.batches]
 
     @property
     def size(self) -> int:
         """Bytes of all records."""
-        return sum(stretch.size for stretch in self.stretches)
+        return sum(part.size for part in self.slices)
 
     def unstored(self) -> Unstored | None:
-        """What finds out which of it is new, where only that is to be stored."""
+        """Finds out which records are new, where only those are to be stored."""
         return Unstored(self.batches, with_acq=self.with_acq) if self.segment.unless_stored else None
 
     def receipt(self, interval: AcqInterval, seconds: float) -> Receipt:
-        """What is stored when all of it is. The database says acqs only of a put whose records had none."""
+        """The receipt when everything is stored. The database reports acqs only for records without one."""
         rows, puts = self.segment.rows, _ids(interval)
         if self.with_acq and isinstance(rows, ColumnRows):
             interval = rows.acqs
@@ -287,7 +287,7 @@ class Put(msgspec.Struct, frozen=True, eq=False):
         return Receipt(len(rows), *interval, self.size, seconds, puts=puts, cids=_span(self.batches))
 
     def receipt_of(self, unstored: Unstored, interval: AcqInterval, seconds: float) -> Receipt:
-        """What is stored when all that was new of it is."""
+        """The receipt when all new records are stored."""
         left = unstored.left_of(self.batches)
         count = sum(batch.count for batch in left)
         skipped = len(self.segment.rows) - count
@@ -308,15 +308,15 @@ def encoded(segment: Segment) -> Put:
     """
     if isinstance(segment.rows, ColumnRows):
         given = segment.rows
-        return Put(segment, [Stretch(0, given.model, given.cids.tolist(), given.batches())])
+        return Put(segment, [Slice(0, given.model, given.cids.tolist(), given.batches())])
     if segment.keep_acq:
         _check_acqs(segment)
-    stretches = []
+    slices = []
     for model, at, rows in _neighbours(segment):
         batches = _batches(codec_of(model), rows, segment, at)
         cids = [batches[0].cid] * len(rows) if len(batches) == 1 else list(map(attrgetter("cid"), rows))
-        stretches.append(Stretch(at, model, cids, batches))
-    return Put(segment, stretches)
+        slices.append(Slice(at, model, cids, batches))
+    return Put(segment, slices)
 
 
 def _batches(codec: RowCodec[TSModel], rows: Sequence[TSModel], segment: Segment, at: int) -> list[Batch]:
@@ -325,7 +325,7 @@ def _batches(codec: RowCodec[TSModel], rows: Sequence[TSModel], segment: Segment
     try:
         return codec.encode(rows, with_acq=segment.keep_acq)
     except EncodeError as error:
-        if error.record is not None:  # once more, for an error that names its own number
+        if error.record is not None:  # once more, for an error with the right number
             number = segment.returned[at + error.record]
             codec.encode(rows[error.record : error.record + 1], with_acq=segment.keep_acq, first=number)
         raise

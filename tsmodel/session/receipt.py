@@ -1,4 +1,4 @@
-"""What a flush stored, and waiting until that is fully committed."""
+"""Receipts: what a flush stored, and waiting until it is fully committed."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Receipt:
     """Records that are stored durably.
 
     Attributes:
-        count: how many, since the last receipt; those that left earlier because a batch was full included.
-        acq_min: least acquisition time they have, ns since 2001; -1 when there are none.
-        acq_max: greatest one; -1 when there are none.
-        bytes: what they take in a put, size fields included.
+        count: how many since the last receipt, including those that were stored earlier because a batch was full.
+        acq_min: their least acquisition time, ns since 2001; -1 when there are none.
+        acq_max: their greatest acquisition time; -1 when there are none.
+        bytes: their size in a put, including size fields.
         seconds: time spent encoding and storing them.
-        skipped: records that were not stored because they were stored already; see `unless_stored` of `Session.add_all`.
+        skipped: records that were left out because they were already stored; see `unless_stored` of `Session.add_all`.
         puts: the puts that stored them, which `Session.undo` takes back; none on a server.
     """
 
@@ -59,7 +59,7 @@ class Receipt:
     _on_backend: Callable[[], OnBackend] = attrs.field(alias="on_backend", default=_unbound, repr=False, eq=False)
 
     def __add__(self, other: Receipt) -> Receipt:
-        """Both together."""
+        """The receipt of both."""
         filled = [receipt for receipt in (self, other) if receipt.count]
         cids = [receipt._cids for receipt in filled if receipt._cids]  # noqa: SLF001 - its own class
         return attrs.evolve(
@@ -89,25 +89,25 @@ class Receipt:
         return attrs.evolve(self, on_backend=_awaited)
 
     def wait_committed(self, timeout: DurationLike | None = None) -> int:
-        """Waits until these records are fully committed: until no record can appear any more that has an acq up to theirs.
+        """Waits until these records are fully committed: no more records can appear with an acq up to theirs.
 
         With an asynchronous session: `await session.wait_committed(receipt, timeout)`.
 
         Args:
-            timeout: how long, "5s" say; None for no limit.
+            timeout: how long, such as "5s"; None for no limit.
 
         Returns:
             The last full-commit acq of their cids, ns since 2001, which is greater than `acq_max`.
 
         Raises:
-            CommitTimeoutError: when they are not committed in time. They are stored all the same.
+            CommitTimeoutError: when they are not committed in time. They are stored nevertheless.
             SessionError: when the receipt is empty, or the session is closed.
             TransportError, ServerError: when the database could not be asked.
         """
         return run(self.waiting(timeout), self._on_backend())
 
     def waiting(self, timeout: DurationLike | None) -> Work[int]:
-        """The work of `wait_committed`, to be carried out by a session."""
+        """The work of `wait_committed`, for a session to run."""
         if not self.count:
             raise SessionError("nothing was stored by this receipt, so there is no commit to wait for")
         box = KeyRange.of(cid=(self._cids.start, self._cids.stop)) if self._cids else KeyRange()

@@ -1,6 +1,6 @@
-"""What a database holds of a put that was sent and never answered for.
+"""Reconciliation: which records of a put that was sent and never answered a database holds.
 
-Records are found by what was sent: cid, key, payload, and acq where it was given. Equal records are counted.
+Records are identified by what was sent: cid, key, payload, and acq where it was given. Equal records are counted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tsmodel.session.receipt import Receipt
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.records import PUT_FORM, PUTA_FORM
 
-__all__ = ["Found", "Looking"]
+__all__ = ["Found", "Reconciliation"]
 
 _CID = struct.Struct("<i")
 _ACQ = struct.Struct("<q")
@@ -27,19 +27,19 @@ _KEYS = {False: struct.Struct("<qiq"), True: struct.Struct("<qiqq")}
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What a database holds of a put.
+    """The outcome of a reconciliation.
 
     Attributes:
-        stored: for each object of its segment, whether it is there.
-        receipt: those that are.
+        stored: for each object of the put's segment, whether it is stored.
+        receipt: of those that are.
     """
 
     stored: list[bool]
     receipt: Receipt
 
 
-class Looking:
-    """Looks for the records of a put.
+class Reconciliation:
+    """Finds out which records of a put are stored.
 
     Args:
         put: what was sent.
@@ -48,12 +48,12 @@ class Looking:
     def __init__(self, put: Put) -> None:
         self._put = put
         self._form = PUTA_FORM if put.with_acq else PUT_FORM
-        self._sent = [[self._identities(batch) for batch in stretch.batches] for stretch in put.stretches]
+        self._sent = [[self._identities(batch) for batch in part.batches] for part in put.slices]
         self._missing = Counter(each for batches in self._sent for batch in batches for each in batch)
         self._acqs: list[int] = []
 
     def box(self, acq_min: int, acq_end: int = LIMITS["acq"].bound) -> KeyRange:
-        """The range that holds all of it, of acqs from `acq_min` to before `acq_end`."""
+        """The box that holds all of its records, for acqs from `acq_min` to before `acq_end`."""
         bounds = {"acq": (acq_min, acq_end)}
         keys = list(zip(*self._keys(), strict=True))
         for name, values in zip(("cid", "mid", "moid", "cap"), keys, strict=False):
@@ -62,7 +62,7 @@ class Looking:
 
     @property
     def acqs(self) -> AcqInterval:
-        """Least and greatest acq of what was sent with its acq."""
+        """Least and greatest acq of records that were sent with their acq."""
         *_, acqs = zip(*self._keys(), strict=True)
         return AcqInterval(min(acqs), max(acqs))
 
@@ -78,17 +78,17 @@ class Looking:
                 self._acqs += _ACQ.unpack_from(rows, start + 28)
 
     def found(self) -> Found:
-        """What was found, after all chunks."""
+        """The outcome, after all chunks."""
         stored = [False] * len(self._put.segment.rows)
         missing = +self._missing
         size = 0
         cids = []
-        for stretch, sent in zip(self._put.stretches, self._sent, strict=True):
+        for part, sent in zip(self._put.slices, self._sent, strict=True):
             positions: dict[int, deque[int]] = {}
-            for position, cid in enumerate(stretch.cids, stretch.at):
+            for position, cid in enumerate(part.cids, part.at):
                 positions.setdefault(cid, deque()).append(position)
-            for batch, identities in zip(stretch.batches, sent, strict=True):
-                # Of equal records it is the last that are missing.
+            for batch, identities in zip(part.batches, sent, strict=True):
+                # Of equal records, the last ones count as missing.
                 for back, identity in enumerate(reversed(identities), 1):
                     position = positions[batch.cid][len(identities) - back]
                     if missing[identity] > 0:
@@ -112,7 +112,7 @@ class Looking:
 
     def _keys(self) -> Iterator[tuple[int, ...]]:
         key = _KEYS[self._put.with_acq]
-        for stretch, sent in zip(self._put.stretches, self._sent, strict=True):
-            for batch, identities in zip(stretch.batches, sent, strict=True):
+        for part, sent in zip(self._put.slices, self._sent, strict=True):
+            for batch, identities in zip(part.batches, sent, strict=True):
                 for identity in identities:
                     yield batch.cid, *key.unpack_from(identity, 4)

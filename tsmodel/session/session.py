@@ -23,7 +23,7 @@ from typing_extensions import Self
 from tsmodel.backend import Backend, PutInfo, Removal
 from tsmodel.errors import SessionError, TSModelError
 from tsmodel.io.effects import Work
-from tsmodel.io.fetching import OnBackend
+from tsmodel.io.fetching import OnBackend, OnWatchedBackend
 from tsmodel.io.flushing import Flusher
 from tsmodel.io.retry import OnUnknown
 from tsmodel.io.runners import run
@@ -94,8 +94,7 @@ class Session(SessionBase):
         Raises:
             SessionError: when the session is closed.
         """
-        _ = self.backend
-        return OnBackend(lambda: self.backend, self._around)
+        return OnBackend(self.backend) if self._around is None else OnWatchedBackend(self.backend, self._around)
 
     def add(self, row: TSModel, *, keep_acq: bool = False, unless_stored: bool = False) -> None:
         """Adds one object to what the next flush stores. What was given stays with the session, also when this raises.

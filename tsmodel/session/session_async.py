@@ -19,7 +19,7 @@ from typing_extensions import Self
 from tsmodel.backend import AsyncBackend, PutInfo, Removal
 from tsmodel.errors import SessionError, TSModelError
 from tsmodel.io.effects import Work
-from tsmodel.io.fetching import OnAsyncBackend
+from tsmodel.io.fetching import OnAsyncBackend, OnWatchedAsyncBackend
 from tsmodel.io.retry import OnUnknown
 from tsmodel.io.runners import run_async
 from tsmodel.io.threads import ThreadedStore, in_thread
@@ -93,8 +93,9 @@ class AsyncSession(SessionBase):
 
     def on_backend(self) -> OnAsyncBackend:
         """See `Session.on_backend`."""
-        _ = self.backend
-        return OnAsyncBackend(lambda: self.backend, self._around)
+        if self._around is None:
+            return OnAsyncBackend(self.backend)
+        return OnWatchedAsyncBackend(self.backend, self._around)
 
     async def open(self) -> Self:
         """Opens the backend, unless it is open.

@@ -1,12 +1,13 @@
-"""Storing what a session holds, as work; the same for sessions that block and sessions that await.
+"""Storing what a session holds, as work, for sessions that block and sessions that await.
 
 Rules kept here:
 
-* A put ends in one of three ways: stored, not stored, or in doubt. Surely not stored is what never left, what the embedded
-  store gave up, and what a server refused. A server that ran out of time may still store it: that is in doubt.
-* What is not stored stays pending. What is in doubt is never sent again unless somebody said how: see `Retry.on_unknown`.
-* Every failure comes out as a WriteError that accounts for all that was added, except bad input (EncodeError) and what
-  interrupts the program.
+* A put ends in one of three ways: stored, not stored, or in doubt. It is certainly not stored when it was never sent, when
+  the embedded store gave up, or when a server refused it. A server that ran out of time may still store it: the put is in
+  doubt.
+* Records that are not stored stay pending. Records in doubt are sent again only as `Retry.on_unknown` says.
+* Every failure is raised as a WriteError that accounts for everything that was added, except bad input (EncodeError) and
+  interruptions of the program.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from typing import Final
 import attrs
 
 from tsmodel.errors import CommitTimeoutError, EncodeError, ServerError, SessionError, StoreError, StoreInDoubtError
-from tsmodel.io.effects import Append, LastAcq, Pause, Sent, Work, looked
+from tsmodel.io.effects import Append, LastAcq, Pause, Sent, Work, scanned
 from tsmodel.io.retry import ONCE, OnUnknown, Retry, again, seconds_of
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.session.pending import Doubt, Pending
 from tsmodel.session.puts import Put, encoded
 from tsmodel.session.receipt import committed
-from tsmodel.session.reconciling import Looking
+from tsmodel.session.reconciling import Reconciliation
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.events import Status
 
@@ -33,11 +34,11 @@ __all__ = ["Writer"]
 _log = logging.getLogger("tsmodel.session")
 
 _LONGEST_WAIT: Final = 60.0
-"""Seconds for which a database may take to commit what was before a failure."""
+"""Seconds that a database may take to commit everything up to a failure."""
 
 
 def _stored_nothing(error: BaseException, sent: Sent) -> bool:
-    """Whether a put that failed has surely stored nothing."""
+    """Whether a put that failed has certainly stored nothing."""
     if isinstance(error, ServerError):
         return error.status != Status.TIMEOUT
     return (isinstance(error, StoreError) and not isinstance(error, StoreInDoubtError)) or not sent.asked
@@ -52,7 +53,7 @@ class Writer:
         retry: what is tried again.
 
     Attributes:
-        is_remote: whether a put may go on after it has failed here. That of an embedded store has come to its end.
+        is_remote: whether a put may still be carried out after it has failed here. A put to an embedded store has ended.
     """
 
     def __init__(self, pending: Pending, name: str, retry: Retry = ONCE) -> None:
@@ -62,7 +63,7 @@ class Writer:
         self.is_remote = True
 
     def flush(self, on_unknown: OnUnknown | None = None) -> Work[None]:
-        """Stores everything, what is in doubt included where `on_unknown` (by default the policy's) says how."""
+        """Stores everything, including records in doubt where `on_unknown` (by default the policy's) allows it."""
         how = self._how(on_unknown)
         self._pending.interrupted()
         for doubt in self._pending.doubts:
@@ -78,7 +79,7 @@ class Writer:
             raise self._error(cause) from cause
 
     def store(self, on_unknown: OnUnknown | None = None) -> Work[None]:
-        """Stores what is surely not stored."""
+        """Stores the records that are certainly not stored."""
         how = self._how(on_unknown)
         self._pending.interrupted()
         for put in self._pending.puts():
@@ -119,7 +120,7 @@ class Writer:
         yield from again(attempt, self._retry, failed)
 
     def _sent(self, doubt: Doubt) -> Work[None]:
-        """One attempt. After a failure the doubt has ended, unless nothing is stored."""
+        """One attempt. After a failure the put is in doubt, unless nothing is stored."""
         started = time.perf_counter()
         put = doubt.put
         sent, unstored = Sent(put.batches), put.unstored()
@@ -138,34 +139,34 @@ class Writer:
         _log.debug("stored %d records on %s in %.3g s", receipt.count, self._name, receipt.seconds)
 
     def _settled(self, doubt: Doubt, how: OnUnknown) -> Work[Put | None]:
-        """Takes a put out of doubt. What is missing of it is pending again, and is what comes back."""
+        """Takes a put out of doubt. Its missing records are pending again; the result is a put of them."""
         if not self._pending.holds(doubt):
             return None
         if how == "duplicate" and not doubt.put.with_acq:
             return self._pending.returned(doubt)
-        looking = Looking(doubt.put)
+        reconciliation = Reconciliation(doubt.put)
         if doubt.put.with_acq:
             last = yield LastAcq(KeyRange())  # a range may not begin after it
-            acqs = looking.acqs
-            box = looking.box(min(acqs.acq_min, last), acqs.acq_max + 1)
+            acqs = reconciliation.acqs
+            box = reconciliation.box(min(acqs.acq_min, last), acqs.acq_max + 1)
         else:
             yield from self._unchanging(doubt)
             assert doubt.bound is not None
-            box = looking.box(doubt.bound, LIMITS["acq"].bound)
-        yield from looked(box, looking.feed)
+            box = reconciliation.box(doubt.bound, LIMITS["acq"].bound)
+        yield from scanned(box, reconciliation.feed)
         if not self._pending.holds(doubt):
             return None
-        found = looking.found()
+        found = reconciliation.found()
         segment = self._pending.found(doubt, found)
         _log.info("%d of %d records in doubt are stored on %s", found.receipt.count, len(found.stored), self._name)
         return None if segment is None else encoded(segment)
 
     def _unchanging(self, doubt: Doubt) -> Work[None]:
-        """Waits until what a put stored, if it stored anything, is there for all to see."""
+        """Waits until everything that a put may have stored is visible to reads."""
         if doubt.bound is None or doubt.ended is None:
             raise SessionError(
-                "what was stored can be looked for only when the session knows from when on: open it with "
-                'retry=Retry(on_unknown="check"). This put went out without that; retry(on_unknown="duplicate") sends it '
+                "what was stored can be reconciled only when the session knows where to start: open it with "
+                'retry=Retry(on_unknown="check"). This put was sent without it; retry(on_unknown="duplicate") sends it '
                 "again, discard(in_doubt_only=True) gives it up"
             )
         if not self.is_remote:
@@ -176,7 +177,8 @@ class Writer:
             yield from committed(KeyRange(), doubt.ended + int(settle * 1e9), int((_LONGEST_WAIT + settle) * 1e9))
         except CommitTimeoutError as error:
             raise SessionError(
-                f"what was stored cannot be looked for yet: the database has not committed all until the failure: {error}"
+                "what was stored cannot be reconciled yet: the database has not committed everything up to the failure: "
+                f"{error}"
             ) from error
 
     def _error(self, cause: BaseException) -> Exception:

@@ -39,7 +39,7 @@ from tsmodel.backend import (
     Removal,
     RemovalKind,
     Scan,
-    Spare,
+    ScanBudget,
 )
 from tsmodel.errors import StoreError, StoreInDoubtError
 from tsmodel.forking import in_child
@@ -115,7 +115,7 @@ class EmbeddedStore:
         self._group = GroupCommit(self._store, _TOGETHER)
         self._begin()
         in_child(self._begin)
-        self.spare = Spare(0)  # blocks are decoded in this process: several at once are no faster
+        self.scan_budget = ScanBudget(0)  # blocks are decoded in this process: several at once are no faster
 
     @property
     def engine(self) -> Engine:

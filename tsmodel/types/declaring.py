@@ -127,7 +127,7 @@ class FieldType(Generic[T]):
         Raises:
             ValueError: when an option is missing or not valid; the message says what to write.
         """
-        raise ValueError(f"{cls.__name__} is no type of a field of its own")
+        raise ValueError(f"{cls.__name__} cannot be the type of a field")
 
     if TYPE_CHECKING:
 

@@ -208,8 +208,8 @@ class RowChunk(Chunk):
             elif not self._count:
                 self._keys = np.empty(0, KEY_DTYPE)
             else:
-                heads: Any = GET_FORM.headers(self._rows, self.offsets())
-                self._keys = np.ndarray(self._count, KEY_DTYPE, heads, 4, (_HEADER,))
+                headers: Any = GET_FORM.headers(self._rows, self.offsets())
+                self._keys = np.ndarray(self._count, KEY_DTYPE, headers, 4, (_HEADER,))
         return self._keys
 
     def column(self, offset: int, dtype: np.dtype[Any]) -> Array:
@@ -433,12 +433,12 @@ class ColumnChunk(Chunk):
         if not self._count:
             return memoryview(b"")
         payloads, ends = self.payloads()
-        heads = np.empty(self._count, GET_FORM.header)
-        heads["n"] = np.diff(ends, prepend=0) + GET_FORM.least
+        headers = np.empty(self._count, GET_FORM.header)
+        headers["n"] = np.diff(ends, prepend=0) + GET_FORM.least
         for name in KEY_FIELDS:
-            heads[name] = self.key(name)
+            headers[name] = self.key(name)
         if len(payloads) > self._count * _LONG:
-            written, edges = octets_of(heads), [0, *ends.tolist()]
+            written, edges = octets_of(headers), [0, *ends.tolist()]
             pieces: list[memoryview] = []
             for at, (start, end) in enumerate(pairwise(edges)):
                 pieces += (written[at * _HEADER : (at + 1) * _HEADER], payloads.data[start:end])
@@ -448,7 +448,7 @@ class ColumnChunk(Chunk):
         is_payload = np.ones(len(rows), np.bool_)
         places = (starts[:, None] + np.arange(_HEADER)).reshape(-1)
         is_payload[places] = False
-        rows[places] = np.frombuffer(octets_of(heads), np.uint8)
+        rows[places] = np.frombuffer(octets_of(headers), np.uint8)
         rows[is_payload] = payloads
         return octets_of(rows)
 

@@ -1,11 +1,11 @@
-"""What all incremental readers share: a buffer to receive into, and a parser that runs as far as the bytes go.
+"""What all incremental readers share: a buffer to receive into, and a parser that consumes the bytes that have arrived.
 
 Rules kept here:
 
-* A parser is a generator. It yields an event when there is one and None when it needs more bytes, so it reads as straight
-  code, and any cutting of the bytes gives the same events.
-* The buffer holds what is not parsed yet. It grows only when it is full, by what really arrived, never by what a size
-  field says.
+* A parser is a generator. It yields an event, or None when it needs more bytes. So it reads as straight-line code, and
+  gives the same events however the bytes are cut.
+* The buffer holds what is not parsed yet. It grows only when it is full of bytes that arrived, never because a size field
+  says so.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ReceiveBuffer:
         return self._end - self._start
 
     def room(self) -> memoryview:
-        """Where to receive into; never empty. What was looked at before is no longer valid.
+        """The buffer to receive into; never empty. Earlier views are no longer valid.
 
         Raises:
             MemoryError: when a record does not fit into the most that the buffer may grow to.
@@ -77,7 +77,7 @@ class ReceiveBuffer:
         return self._view[self._end :]
 
     def _grow(self, size: int) -> None:
-        # A new one, for chunks that were handed out may still look into the old one.
+        # A new buffer: chunks that were handed out may still point into the old one.
         grown = _memory(size)
         grown[: self._end] = self._view[: self._end]
         self._view = grown
@@ -90,17 +90,17 @@ class ReceiveBuffer:
 
     @property
     def grown(self) -> int:
-        """Bytes that were taken beside those of the beginning."""
+        """Bytes of room in addition to the initial size."""
         return len(self._view) - self._size
 
     def shrink(self) -> None:
-        """Gives back what an empty buffer has grown by."""
+        """Shrinks an empty buffer to its initial size."""
         if self.grown and not len(self):
             self._view = _memory(self._size)
             self._start = self._end = 0
 
     def peek(self) -> memoryview:
-        """All that is there."""
+        """All bytes that are not parsed."""
         return self._view[self._start : self._end]
 
     def take(self, count: int) -> memoryview:
@@ -113,7 +113,7 @@ class ReceiveBuffer:
 
 
 class Reader(Generic[EventT]):
-    """Turns bytes into events, however they are cut. Subclasses give the parser.
+    """Turns bytes into events, however they are cut. Subclasses define the parser.
 
     Args:
         buffer_size: bytes of the receive buffer at first.
@@ -178,7 +178,7 @@ class Reader(Generic[EventT]):
         raise NotImplementedError
 
     def _bytes(self, count: int) -> Parser[EventT, bytes]:
-        """`count` bytes, few enough to wait for."""
+        """The next `count` bytes; waits for all of them."""
         while len(self._buffer) < count:
             yield None
         return bytes(self._buffer.take(count))
@@ -191,7 +191,7 @@ class Reader(Generic[EventT]):
             count -= len(self._buffer.take(count))
 
     def _drop(self) -> None:
-        """Drops what has arrived and is not parsed, and whatever else may come."""
+        """Drops everything that is not parsed yet, and everything that follows."""
         self._deaf = True
 
     def _header(self) -> Parser[EventT, tuple[int, int]]:
@@ -200,7 +200,7 @@ class Reader(Generic[EventT]):
         return first, size
 
     def _values(self, values: struct.Struct, size: int) -> Parser[EventT, tuple[int, ...]]:
-        """Integers at the front of a header's data of `size` bytes; what is behind them is skipped."""
+        """Integers at the front of a header's data of `size` bytes; the rest is skipped."""
         if size < values.size:
             raise RemoteProtocolError(
                 f"{self.what} has {size} bytes of data where {values.size} are needed", offset=self._buffer.consumed

@@ -3,7 +3,7 @@
 Rules kept here:
 
 * A record is `int32 n | key fields of its form | payload`; n does not count itself. Little-endian, no padding.
-* Size fields are never trusted: one outside a form's bounds ends the walk there, and nothing is allocated from it.
+* Size fields are never trusted: one outside a form's bounds ends the walk, and no memory is allocated by it.
 * Runs of records of one size are walked by NumPy over a strided view of their size fields; others cost a Python step each.
 """
 
@@ -28,9 +28,9 @@ MAX_PAYLOAD: Final = 32 * 2**20
 _SIZE = struct.Struct("<i")
 _FIRST_WINDOW = 512
 _ALIKE = 8
-"""So many records of the same size in a row make it worth while to look for more at once."""
-_STRETCH = 1024
-"""Records gone through one by one before runs are looked for again."""
+"""This many records of one size in a row make it worthwhile to search for a longer run."""
+_STEPS = 1024
+"""Records that are walked one by one before runs are searched for again."""
 
 
 @attrs.frozen
@@ -118,7 +118,7 @@ class RecordForm:
         return headers
 
     def fault(self, buffer: memoryview | bytes | bytearray, offset: int) -> RemoteProtocolError:
-        """What is wrong with `buffer` at `offset`, where the walk over its records ended."""
+        """The error for `buffer` at `offset`, where the walk over its records ended."""
         rest = len(buffer) - offset
         if rest < _SIZE.size:
             return RemoteProtocolError(f"{self.name} records end inside a size field, at byte {offset}", offset=offset)
@@ -151,7 +151,7 @@ class RecordForm:
         last = end - _SIZE.size
         starts: list[int] = []
         add = starts.append
-        for _ in range(_STRETCH):
+        for _ in range(_STEPS):
             if at > last:
                 break
             (n,) = unpack(buffer, at)
@@ -165,7 +165,7 @@ class RecordForm:
 
 
 def _count_equal(buffer: memoryview | bytes | bytearray, position: int, n: int, room: int) -> int:
-    """How many of the `room` records from `position` on have size `n`, looking in windows that grow."""
+    """How many of the `room` records from `position` on have size `n`; searches in growing windows."""
     record_size = n + _SIZE.size
     run, window = 1, _FIRST_WINDOW
     while run < room:

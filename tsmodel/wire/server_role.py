@@ -3,11 +3,11 @@
 Rules kept here:
 
 * A put is handed on as it arrives, in pieces of whole records, so that a put of any size is read in bounded memory.
-  Whoever takes the pieces keeps them back until `PutEnd`: a put that breaks off has not happened.
+  Whoever takes the pieces stores none of them before `PutEnd`: a put that breaks off has not happened.
 * A request that the protocol does not allow raises `RemoteProtocolError`; the server refuses and closes.
 * Small batches that have arrived whole are read together, and handed on by cid: clients that do not sort send a batch for
   every record. Records of one cid keep their order.
-* Whether a range or a cid can be served is not decided here, except for what would make the stream unreadable.
+* Whether a range or a cid can be served is not decided here, unless it would make the stream unreadable.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _INT: Final = struct.Struct("<i")
 _BATCH: Final = struct.Struct("<ii")
 _ONE: Final = struct.Struct("<iii")
 _FEW: Final = 8
-"""Batches alike from which on it is worth while to look at many at once."""
+"""From this many similar batches on, it is worthwhile to process many at once."""
 _SOME: Final = 64
-"""Batches gone through one by one before some that are alike are looked for again."""
+"""Batches that are processed one by one before similar ones are searched for again."""
 _SMALL: Final = 2**12
 """Bytes of records up to which a batch is read with its neighbours."""
 _GUARD: Final = -1

@@ -3,7 +3,7 @@
 Rules kept here:
 
 * Columns are given the most significant first, all of one length. Orders are stable: equal rows stay as they came.
-* What is sorted already is recognized, which costs a small part of sorting it.
+* Rows that are already sorted are recognized, at a small part of the cost of sorting.
 """
 
 from __future__ import annotations

@@ -59,11 +59,11 @@ class Unstored:
     def boxes(self) -> list[KeyRange]:
         """The key ranges, of all acqs, in which the same records may be: one for each cid."""
         bounds: dict[int, dict[str, tuple[int, int]]] = {}
-        for batch, heads in zip(self._given, self._headers, strict=True):
-            if len(heads):
+        for batch, headers in zip(self._given, self._headers, strict=True):
+            if len(headers):
                 of_cid = bounds.setdefault(batch.cid, {})
                 for name in _SERIES_FIELDS:
-                    least, most = int(heads[name].min()), int(heads[name].max())
+                    least, most = int(headers[name].min()), int(headers[name].max())
                     low, high = of_cid.get(name, (least, most + 1))
                     of_cid[name] = (min(low, least), min(max(high, most + 1), LIMITS[name].bound))
         return [KeyRange.of(cid=(cid, cid + 1), **of_cid) for cid, of_cid in bounds.items()]

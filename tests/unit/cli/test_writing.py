@@ -121,7 +121,7 @@ def test_copy(run: Run, readings: Path) -> None:
         (("put", "a.jsonl", "--to", "a.tsdb", "--delimiter", ";"), 2, "is for CSV files"),
         (("copy", "readings.tsdb"), 2, "TARGET"),
         (("copy", "no.tsdb", "a.tsdb"), 1, "does not exist"),
-        (("copy", "readings.tsdb", "file:./readings.tsdb"), 1, "every record would be there twice"),
+        (("copy", "readings.tsdb", "file:./readings.tsdb"), 1, "would hold every record twice"),
         (("copy", "readings.tsdb", "a.tsdb", "--checkpoint", "a.csv"), 1, "a.csv"),
         (("copy", "readings.tsdb", "a.tsdb", "--cap", "x"), 2, "not a time"),
     ],

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Generator
 import pytest
 from support.batches import batches, rows_in
 
-from tsmodel.backend import Scan, Spare
+from tsmodel.backend import Scan, ScanBudget
 from tsmodel.io.effects import Work
 from tsmodel.io.fetching import OnAsyncBackend, OnBackend, fetched
 from tsmodel.io.runners import AsyncScan, stream, stream_async
@@ -29,7 +29,7 @@ class Backend:
     """Waits a little in each scan: before its chunks, between them, and when it is closed."""
 
     def __init__(self) -> None:
-        self.spare = Spare(SPARE)
+        self.scan_budget = ScanBudget(SPARE)
         self.store = open_store(None)
         self.store.append(batches([(1, mid, 1, n, b"x" * 100) for mid in range(6) for n in range(10)]))
 
@@ -38,8 +38,8 @@ class Backend:
 
     @property
     def free(self) -> int:
-        taken = self.spare.take(100)
-        self.spare.give_back(taken)
+        taken = self.scan_budget.take(100)
+        self.scan_budget.give_back(taken)
         return taken
 
 
@@ -65,7 +65,7 @@ def emitted(stats: RunStats) -> Work[None]:
 
 
 def fetched_async(backend: AsyncBackend) -> AsyncGenerator[Chunk, None]:
-    return stream_async(emitted(RunStats()), OnAsyncBackend(lambda: backend))  # type: ignore[arg-type, return-value]
+    return stream_async(emitted(RunStats()), OnAsyncBackend(backend))  # type: ignore[arg-type, return-value]
 
 
 async def count(backend: AsyncBackend) -> int:
@@ -155,7 +155,7 @@ def test_threads_that_cannot_be_started(most: int, monkeypatch: pytest.MonkeyPat
     backend = Backend()
     monkeypatch.setattr(threading.Thread, "start", limited)
     stats = RunStats()
-    assert drained(stream(emitted(stats), OnBackend(lambda: backend))) == 60  # type: ignore[arg-type]
+    assert drained(stream(emitted(stats), OnBackend(backend))) == 60  # type: ignore[arg-type]
     assert stats.ranges == len(BOXES)
     assert started == min(most, SPARE + 1)
     for thread in threading.enumerate():
@@ -182,7 +182,7 @@ def test_an_interruption_while_threads_are_started(at: int, does_run: bool, monk
     backend = Backend()
     monkeypatch.setattr(threading.Thread, "start", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        drained(stream(emitted(RunStats()), OnBackend(lambda: backend)))  # type: ignore[arg-type]
+        drained(stream(emitted(RunStats()), OnBackend(backend)))  # type: ignore[arg-type]
     for thread in threads:
         thread.join(20)
     assert backend.free == SPARE

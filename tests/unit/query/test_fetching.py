@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Generator
 import pytest
 
 from tsmodel import AsyncSession, Int32, Session, TSModel
-from tsmodel.backend import AcqInterval, Scan, Spare
+from tsmodel.backend import AcqInterval, Scan, ScanBudget
 from tsmodel.errors import TransportError
 from tsmodel.io.runners import AsyncScan
 from tsmodel.keys import KeyRange
@@ -25,9 +25,9 @@ class Reading(TSModel):
 class Meeting:
     """A store whose scans begin only when as many are under way as are expected."""
 
-    def __init__(self, spare: int, meet: int) -> None:
+    def __init__(self, budget: int, meet: int) -> None:
         self.store = open_store(None)
-        self.spare = Spare(spare)
+        self.scan_budget = ScanBudget(budget)
         self.barrier = threading.Barrier(meet)
         self.arrived = 0
         self.fails_at: int | None = None
@@ -91,8 +91,8 @@ def rows() -> list[Reading]:
 
 def settled(backend: Meeting, spare: int) -> bool:
     for _ in range(2000):
-        free = backend.spare.take(100)
-        backend.spare.give_back(free)
+        free = backend.scan_budget.take(100)
+        backend.scan_budget.give_back(free)
         if free == spare and not backend.under_way:
             return True
         time.sleep(0.005)
@@ -100,7 +100,7 @@ def settled(backend: Meeting, spare: int) -> bool:
 
 
 def test_as_many_scans_as_there_are_to_spare() -> None:
-    backend = Meeting(spare=3, meet=4)
+    backend = Meeting(budget=3, meet=4)
     with Session(backend) as session:
         session.add_all(rows())
         session.flush()
@@ -113,7 +113,7 @@ def test_as_many_scans_as_there_are_to_spare() -> None:
 
 
 def test_stopping_early_gives_back_what_was_spared() -> None:
-    backend = Meeting(spare=3, meet=1)
+    backend = Meeting(budget=3, meet=1)
     with Session(backend) as session:
         session.add_all(rows())
         session.flush()
@@ -127,7 +127,7 @@ def test_stopping_early_gives_back_what_was_spared() -> None:
 
 
 def test_a_failure_of_any_is_raised() -> None:
-    backend = Meeting(spare=3, meet=4)
+    backend = Meeting(budget=3, meet=4)
     with Session(backend) as session:
         session.add_all(rows())
         session.flush()
@@ -138,7 +138,7 @@ def test_a_failure_of_any_is_raised() -> None:
 
 
 def test_none_to_spare_is_one_after_the_other() -> None:
-    backend = Meeting(spare=0, meet=1)
+    backend = Meeting(budget=0, meet=1)
     with Session(backend) as session:
         session.add_all(rows())
         session.flush()
@@ -148,7 +148,7 @@ def test_none_to_spare_is_one_after_the_other() -> None:
 
 def test_tasks_do_the_same() -> None:
     async def check() -> None:
-        backend = AwaitedMeeting(spare=3, meet=4)
+        backend = AwaitedMeeting(budget=3, meet=4)
 
         async def opened() -> AwaitedMeeting:
             return backend
@@ -165,10 +165,10 @@ def test_tasks_do_the_same() -> None:
             with pytest.raises(TransportError, match="lost"):
                 await query.all()
             assert not backend.under_way
-            assert backend.spare.take(100) == 3
+            assert backend.scan_budget.take(100) == 3
 
     asyncio.run(check())
 
 
 def test_the_store_spares_none() -> None:
-    assert open_store(None).spare.take(5) == 0
+    assert open_store(None).scan_budget.take(5) == 0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tsmodel import Bool, Float32, Int16, Key, KeyRange, Query, Session, TSModel
-from tsmodel.backend import AcqInterval, Batch, Scan, Spare
+from tsmodel.backend import AcqInterval, Batch, Scan, ScanBudget
 from tsmodel.errors import NoSessionError, QueryError
 from tsmodel.keys import LIMITS
 from tsmodel.store import open_store
@@ -35,7 +35,7 @@ class Counting:
 
     def __init__(self) -> None:
         self.store = open_store(None)
-        self.spare = Spare(0)
+        self.scan_budget = ScanBudget(0)
         self.boxes: list[KeyRange] = []
         self.chunks = 0
         self.scans = 0
@@ -284,7 +284,9 @@ def test_repr() -> None:
 
 
 def test_no_session() -> None:
-    with pytest.raises(NoSessionError, match=r"no session is open here for Reading.query: open one by .*connect\(\.\.\.\)"):
+    with pytest.raises(
+        NoSessionError, match=r"no session is open here for Reading.query: open one with .*connect\(\.\.\.\)"
+    ):
         Reading.query.all()
 
 

@@ -140,7 +140,7 @@ def test_a_session_runs_a_spec() -> None:
         assert session.query(spec).select(Reading.cap).all() == [(28,), (25,), (22,), (19,)]
         assert session.copy(Query(Reading).mid(1).spec, other).records == 10
         assert other.query(Reading).count() == 10
-        with pytest.raises(QueryError, match="copy\\(\\) goes along records as they come, without sorted in memory by cap"):
+        with pytest.raises(QueryError, match="copy\\(\\) streams records, and cannot be combined with: sorted in"):
             session.copy(spec, other)
 
 

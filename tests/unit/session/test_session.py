@@ -36,7 +36,7 @@ class Failing:
         self.store: EmbeddedStore = open_store(None)
         self.fails = True
         self.scan, self.last_acq, self.close = self.store.scan, self.store.last_acq, self.store.close
-        self.spare = self.store.spare
+        self.scan_budget = self.store.scan_budget
 
     def append(self, batches: Sequence[Batch], *, with_acq: bool = False) -> AcqInterval:
         if self.fails:

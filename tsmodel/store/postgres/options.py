@@ -36,7 +36,7 @@ class Database(msgspec.Struct, frozen=True):
 
     Attributes:
         conninfo: how libpq finds the database.
-        name: the same without a password, for messages.
+        name: the same without a password, and without options but for the schema, for messages.
         schema: the schema.
         pool: most connections at once.
         wait: seconds to wait until one of them is free.
@@ -70,7 +70,6 @@ def database_of(url: str) -> Database:
         raise SessionError(f"{_masked(url)!r} is not a URL such as postgresql://user@host/database?schema=tsmodel")
     given: dict[str, str] = {}
     passed: list[str] = []
-    shown: list[str] = []
     for pair in (found["options"] or "").split("&"):
         name, separator, value = pair.partition("=")
         if name in _OURS:
@@ -79,12 +78,11 @@ def database_of(url: str) -> Database:
             given[name] = unquote(value)
         elif pair:
             passed.append(pair)
-            shown += [] if "password" in name else [pair]
     schema = given.get("schema", DEFAULT_SCHEMA)
     start = url.partition("?")[0]
     return Database(
         conninfo=start + ("?" + "&".join(passed) if passed else ""),
-        name=_masked(start) + "?" + "&".join([f"schema={schema}", *shown]),
+        name=f"{_masked(start)}?schema={schema}",
         schema=_schema(url, schema),
         pool=_count(url, given.get("pool")),
         wait=_seconds(url, given.get("pool_timeout")),
