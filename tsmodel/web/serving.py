@@ -101,8 +101,8 @@ def _server(app: Guard, certificate: str | None, key: str | None) -> uvicorn.Ser
 
 
 class _Server(uvicorn.Server):
-    """A server that tells the application when it is about to end: who follows new records would hold it up. A signal to end
-    is no failure."""
+    """A server that tells the application when it is about to end: who follows new records would hold it up. A signal to
+    end is no failure."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
