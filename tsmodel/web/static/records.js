@@ -6,6 +6,7 @@ import { view } from "./state.js";
 import { fromIso, told } from "./times.js";
 
 const PAGE = 100;
+const LEFT = new Set(["cap", "acq", "payload"]);
 const request = new Latest();
 let next = null;
 let shownRows = 0;
@@ -24,7 +25,7 @@ export async function show(picked, more = false) {
   if (page === null) return;
   const body = at("records").tBodies[0];
   if (!more) {
-    at("records").tHead.replaceChildren(element("tr", {}, ...page.columns.map((name) => element("th", { scope: "col" }, name))));
+    at("records").tHead.replaceChildren(element("tr", {}, ...page.columns.map((name) => element("th", { scope: "col", class: LEFT.has(name) ? "left" : null }, name))));
     body.replaceChildren();
     shownRows = 0;
   }
