@@ -314,7 +314,7 @@ def _points(parts: list[_Part], *, all_versions: bool) -> Points:
     if not parts:
         none = np.empty(0, np.int64)
         return Points(none, none, None, None)
-    cap, acq = (np.concatenate([part[at] for part in parts]) for at in (0, 1))
+    cap, acq = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
     columns = [values for _, _, values, _ in parts if values is not None]
     values = np.concatenate(columns) if columns else None
     valid = None
