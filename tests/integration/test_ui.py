@@ -47,7 +47,7 @@ class Endless:
 
     def __init__(self, session: Session) -> None:
         self._backend = session.backend
-        self.spare = session.backend.spare
+        self.scan_budget = session.backend.scan_budget
         self.open = 0
 
     def scan(self, box: Any) -> Scan:
