@@ -28,6 +28,15 @@ def peers(size: int) -> list[Result]:
     return others.measure(size)
 
 
+def postgres(size: int) -> list[Result]:
+    """The row that needs a server."""
+    try:
+        from benchmarks import postgres as server
+    except ImportError as error:
+        raise SystemExit(f"the row postgres needs {error.name}: pip install 'tstorage-model[test]'") from error
+    return server.measure(size)
+
+
 ROWS: dict[str, Callable[[int], list[Result]]] = {
     "startup": lambda _: startup.measure(),
     "decode": lambda _: decode.measure(),
@@ -39,17 +48,20 @@ ROWS: dict[str, Callable[[int], list[Result]]] = {
     "queries": queries.measure,
     "resample": lambda _: resample.measure(),
     "peers": peers,
+    "postgres": postgres,
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"one of: {', '.join(ROWS)}; all but peers by default")
+    parser.add_argument(
+        "rows", nargs="*", metavar="ROW", help=f"one of: {', '.join(ROWS)}; all but peers and postgres by default"
+    )
     parser.add_argument(
         "--size",
         type=int,
         default=1_000_000,
-        help="records of the row peers, and of the memory of queries (default 1,000,000)",
+        help="records of the rows peers and postgres, and of the memory of queries (default 1,000,000)",
     )
     parser.add_argument("--json", type=Path, help="file to write the table to")
     parser.add_argument("--chart", type=Path, help="PNG file to draw the ratios in; needs matplotlib")
@@ -59,7 +71,7 @@ def main() -> None:
     print(f"Python {platform.python_version()}, {platform.machine()}; medians; ratios above 1: tsmodel is faster\n")
     print(f"{'row':<50} {'ours':>10} {'peer':>10} {'ratio':>7} {'cpu':>6}  {'goal':<14} met  note")
     results: list[Result] = []
-    for name in options.rows or [name for name in ROWS if name != "peers"]:
+    for name in options.rows or [name for name in ROWS if name not in ("peers", "postgres")]:
         for result in ROWS[name](options.size):
             print(shown(result), flush=True)
             results.append(result)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crash import damage, kills, shim
+from crash import damage, kills, postgres, shim
+from support.postgres import Server, needed
 
 HERE = Path(__file__).parent
 
@@ -64,6 +65,31 @@ def test_kill_9(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", kills.KINDS)
 def test_kill_9_many_times(tmp_path: Path, kind: str) -> None:
     assert kills.series(tmp_path / "store.tsdb", kind, 125, seed=random.randrange(10**6))[0] >= 125
+
+
+def killed_around_postgres(directory: Path, kinds: list[str]) -> int:
+    server = Server()
+    try:
+        return postgres.series(server, directory, kinds, seed=random.randrange(10**6))[0]
+    finally:
+        server.close()
+
+
+@by_signal
+@pytest.mark.postgres
+@needed[1]
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_kills_around_postgres(tmp_path: Path) -> None:
+    assert killed_around_postgres(tmp_path, ["writer", "server", "follower", "backend", "writer"]) >= 1
+
+
+@by_signal
+@pytest.mark.long
+@pytest.mark.postgres
+@needed[1]
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_many_kills_around_postgres(tmp_path: Path) -> None:
+    assert killed_around_postgres(tmp_path, [*postgres.KINDS] * 10) >= 40
 
 
 @by_signal

@@ -7,17 +7,19 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.batches import batches, scanned
 from support.forks import in_child
-from support.postgres import database, needed, server
+from support.postgres import Server, database, needed, server
 from support.proxy import Cut, proxied
 
 from tsmodel import Int32, Retry, TSModel, connect
 from tsmodel.cli import main
 from tsmodel.errors import (
+    CheckpointError,
     MissingLibraryError,
     PoolTimeoutError,
     SessionError,
@@ -290,6 +292,27 @@ def test_connections_that_were_lost_meanwhile(url: str) -> None:
         assert mids(store) == [1, 2]
 
 
+def test_a_server_that_died_gives_numbers_again(url: str) -> None:
+    """It remembers a sequence only as far as transactions were committed."""
+    own = Server()
+    try:
+        with closing(open_backend(own.url)) as store, closing(open_backend(own.url)) as other:
+            put(store, 1)
+            with pytest.raises(RuntimeError), other.engine.preparing() as transaction:  # type: ignore[attr-defined]
+                for _ in range(40):
+                    other.engine.next_number(transaction.tables)  # type: ignore[attr-defined]
+                raise RuntimeError
+            own.kill()
+            own.start()
+            put(store, 2)
+            for number in range(40):
+                put(other, 100 + number)
+            put(store, 3)
+            assert len(scanned(store)) == 3 * 43
+    finally:
+        own.close()
+
+
 @pytest.mark.parametrize("is_committed", [True, False])
 def test_a_commit_without_an_answer(url: str, is_committed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """What became of it is found out at once, by another connection."""
@@ -464,6 +487,15 @@ def test_commands(url: str, arguments: list[str], expected: str, capsys: pytest.
     said = "".join(capsys.readouterr())
     assert expected in said
     assert "geheim" not in said
+
+
+def test_checkpoints_know_the_schema(url: str, tmp_path: Path) -> None:
+    with database() as other, connect(url) as one, connect(other) as two, connect("memory:") as target:
+        one.add(Reading(cid=1, mid=1, cap=1, counter=1))
+        one.flush()
+        assert one.copy(KeyRange(), to=target, checkpoint=tmp_path / "copy").records == 1
+        with pytest.raises(CheckpointError, match="schema="):
+            two.copy(KeyRange(), to=target, checkpoint=tmp_path / "copy")
 
 
 def test_commands_that_are_for_files(url: str, capsys: pytest.CaptureFixture[str]) -> None:

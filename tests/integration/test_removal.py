@@ -38,7 +38,7 @@ class Anywhere(TSModel, retention="1d"):
 
 
 @pytest.fixture(
-    params=[*((backend, kind) for backend in ("memory", "file") for kind in OPENERS), *ON_POSTGRES], ids="-".join
+    params=[*((backend, kind) for backend in ("memory", "file") for kind in OPENERS), ON_POSTGRES[0]], ids="-".join
 )
 def session(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     with opened_at(*request.param, tmp_path) as opened:

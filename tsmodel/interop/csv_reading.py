@@ -285,7 +285,7 @@ def csv_names(structure: Structure, columns: ColumnNames | None = None) -> list[
         also = joined(head, member.component or last)
         names.append(own.pop(path, own.pop(also, path)))
     if own:
-        raise ValueError(f"columns={{…: {next(iter(own))!r}}} is no column of {structure.name}")
+        raise ValueError(f"columns={{…: {next(iter(own))!r}}} is not a column of {structure.name}")
     return names
 
 
@@ -575,7 +575,7 @@ def load_csv(
     mark: Mark = "." if isinstance(decimal, Mapping) else decimal
     structure = structure_of(model, Spelling(binary=binary, decimal=mark, unknown=unknown))
     if type(skip_lines) is not int or skip_lines < 0:
-        raise ValueError(f"skip_lines={skip_lines!r}; it is an int from 0")
+        raise ValueError(f"skip_lines={skip_lines!r}; expected a non-negative int")
     batches = read_csv(
         structure,
         source,

@@ -69,7 +69,7 @@ class CellReaders:
         self._marks = decimal or {}
         for name, mark in self._marks.items():
             if mark not in (".", ","):
-                raise ValueError(f"decimal={{{name!r}: {mark!r}}}; it is '.' or ','")
+                raise ValueError(f"decimal={{{name!r}: {mark!r}}}; expected '.' or ','")
         common = None if isinstance(time_format, Mapping) else time_format
         self._common = LocalTimes(tz, ambiguous, common) if tz is not None or common is not None else None
         if self._common is None and ambiguous != "raise":
@@ -106,7 +106,7 @@ class LocalTimes:
 
     def __init__(self, tz: str | dt.tzinfo | None, ambiguous: Ambiguous, form: str | None) -> None:
         if ambiguous not in ("raise", "earlier", "later"):
-            raise ValueError(f'ambiguous={ambiguous!r}; it is "raise", "earlier" or "later"')
+            raise ValueError(f'ambiguous={ambiguous!r}; expected "raise", "earlier" or "later"')
         self._tz = tz
         self._zone = None if tz is None else zone_of(tz)
         self._ambiguous = ambiguous
@@ -118,7 +118,7 @@ class LocalTimes:
             self._read = self._unix
         else:
             if "%" not in form:
-                raise ValueError(f'time_format={form!r}; it is a format such as "%d.%m.%Y %H:%M", or {", ".join(_UNIX)}')
+                raise ValueError(f'time_format={form!r}; expected a format such as "%d.%m.%Y %H:%M", or {", ".join(_UNIX)}')
             if self._zone is None and "%z" not in form:
                 raise ValueError(f'time_format={form!r} has no offset (%z): give tz=, such as tz="Europe/Vienna"')
             self._read = self._formatted

@@ -51,7 +51,7 @@ class _Leaf(_Writer):
             return [column]
         for place, cell in enumerate(column):
             if cell is not None and str(cell) == self._null:
-                why = f"{shown(self._null)} would be read as null: give null= a text that is no value"
+                why = f"{shown(self._null)} would be read as null: give null= a text that is not a value"
                 raise Refused(place, FieldFault(why), values[place])
         return [[self._null if cell is None else cell for cell in column]]
 

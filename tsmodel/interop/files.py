@@ -62,9 +62,9 @@ class Collector:
 
     def __init__(self, model: str, errors: ErrorHandling, max_errors: int | None) -> None:
         if errors not in ("raise", "collect") and not callable(errors):
-            raise ValueError(f'errors={errors!r}; it is "raise", "collect", or a function')
+            raise ValueError(f'errors={errors!r}; expected "raise", "collect", or a function')
         if max_errors is not None and (type(max_errors) is not int or max_errors < 1):
-            raise ValueError(f"max_errors={max_errors!r}; it is an int from 1, or None for any number")
+            raise ValueError(f"max_errors={max_errors!r}; expected a positive int, or None for no limit")
         self._model = model
         self._errors = errors
         self._max_errors = max_errors
@@ -89,7 +89,7 @@ class Collector:
         self._faults += faults
         self._records += 1
         if self._records == self._max_errors:
-            self._raise(f"; not looked any further (max_errors={self._max_errors})" if self._records > 1 else "")
+            self._raise(f"; reading stopped (max_errors={self._max_errors})" if self._records > 1 else "")
 
     def end(self) -> None:
         """Raises the error of all that was found.

@@ -338,7 +338,7 @@ def unknown_name(name: object, structure: Structure, prefix: str = "") -> str:
     known = [joined(prefix, member.name) for member in structure.members]
     close = difflib.get_close_matches(joined(prefix, str(name)), known, n=1)
     mend = f"did you mean {close[0]}?" if close else f"its fields are {', '.join(known)}"
-    return f'is no field of {structure.name}; {mend} (unknown="ignore" leaves out such names)'
+    return f'is not a field of {structure.name}; {mend} (unknown="ignore" leaves out such names)'
 
 
 def structure_of(model: Any, spelling: Spelling) -> Structure:

@@ -51,7 +51,7 @@ class ThreadedStore:
     @classmethod
     async def opened(cls, opener: Callable[[], BlockingStore]) -> Self:
         """A store that `opener` opens."""
-        return cls(opener())
+        return cls(await in_thread(opener))
 
     @property
     def store(self) -> BlockingStore:

@@ -85,7 +85,7 @@ class MessageLayout(Layout):
         try:
             message = self._decode(payload[self.leading :])
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            raise FieldFault(f"it is no {self.encoding} message of these fields: {error}") from None
+            raise FieldFault(f"it is not a {self.encoding} message of these fields: {error}") from None
         values = msgspec.structs.astuple(message)
         for field, value in zip(self.fields, values, strict=True):
             if fault := field.codec.fault(value):

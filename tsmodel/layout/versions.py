@@ -129,7 +129,9 @@ class EvolvingRowCodec(RowCodec[RowT]):
             FieldFault: also when nothing but the record's key tells the version.
         """
         if any(each.since is not None or each.until is not None for each in self.discriminators):
-            raise Refusal(f"only a record's capture time tells versions of {self._name} apart, and a payload has none")
+            raise Refusal(
+                f"only a record's capture time distinguishes versions of {self._name} apart, and a payload has none"
+            )
         (raw,) = self._own.payloads(self._single(_UNSET, payload))
         return self._own.values_of(raw)
 
@@ -162,7 +164,7 @@ class EvolvingRowCodec(RowCodec[RowT]):
         head = (GET_FORM.least + len(payload)).to_bytes(4, "little") + key.to_bytes()
         found = self.fit(RowChunk(memoryview(head + payload), 1, len(head) + len(payload), lasting=True))
         for mismatch in found.mismatches:
-            raise mismatch.fault or Refusal(f"{len(payload)} bytes are no payload of {self._name}")
+            raise mismatch.fault or Refusal(f"{len(payload)} bytes do not match any version of {self._name}")
         return found.records
 
     def _upgraded(self, records: Any) -> tuple[Chunk, tuple[Mismatch, ...]]:
@@ -215,7 +217,7 @@ def _labelled(fault: FieldFault | None, name: str) -> FieldFault:
     if isinstance(fault, Refusal):
         return fault
     if fault is None:
-        return Refusal(f"it is none of {name}")
+        return Refusal(f"it does not match {name}")
     named = Refusal(f"{name}.{fault.field}, at byte {fault.offset}: {fault.why}" if fault.field else f"{name}: {fault.why}")
     named.field, named.offset = fault.field, fault.offset
     return named

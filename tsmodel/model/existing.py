@@ -69,7 +69,7 @@ def members_of_format(model: str, format_: str, names: Sequence[str] | None) -> 
     try:
         total = struct.calcsize(format_)
     except struct.error as error:
-        raise SchemaError(f"{model}: {format_!r} is no struct format: {error}", model=model) from error
+        raise SchemaError(f"{model}: {format_!r} is not a struct format: {error}", model=model) from error
     mark, body = (format_[0], format_[1:]) if format_[:1] in _ORDERS else ("@", format_)
     made, order = _Members(model), {"byte_order": _ORDERS[mark]}
     native = "@" if mark == "@" else "="
@@ -111,7 +111,7 @@ def members_of_dtype(model: str, dtype: Any, structure: Any) -> Members:
     try:
         kind = np.dtype(dtype)
     except TypeError as error:
-        raise SchemaError(f"{model}: {dtype!r} is no dtype: {error}", model=model) from error
+        raise SchemaError(f"{model}: {dtype!r} is not a dtype: {error}", model=model) from error
     if kind.names is None or kind.fields is None:
         raise SchemaError(f"{model}: {kind} has no fields; give a structured dtype", model=model)
     fields = kind.fields

@@ -140,4 +140,4 @@ def check_options(name: str, **options: object) -> None:
     for option, value in options.items():
         if value is not None and value not in known[option]:
             allowed = " or ".join(map(repr, known[option]))
-            raise SchemaError(f"class {name}: {option}={value!r}; it is {allowed}", model=name)
+            raise SchemaError(f"class {name}: {option}={value!r}; expected {allowed}", model=name)

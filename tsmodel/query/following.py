@@ -59,6 +59,7 @@ __all__ = [
     "cut_to",
     "follow_plan",
     "identity_of",
+    "place_of",
     "tried",
 ]
 
@@ -91,7 +92,7 @@ def identity_of(spec: QuerySpec[Any], source: Any) -> dict[str, str]:
     """What a checkpoint says it is of. A target's options, such as its timeout, are no part of it."""
     models = models_of(spec.model)
     return {
-        "target": str(getattr(source, "name", type(source).__name__)).partition("?")[0],
+        "target": place_of(str(getattr(source, "name", type(source).__name__))),
         "model": " | ".join(f"{each.__name__} {fingerprint_of(schema_of(each))}" for each in models),
         "query": " & ".join(map(str, spec.all_conditions)) or "all records",
     }
@@ -574,3 +575,8 @@ class AsyncFollow(_Following[M], AsyncIterator[M]):
         if error is None:
             self._take()
         self._end()
+
+
+def place_of(target: str) -> str:
+    """A target as checkpoints know it: without options, but for the schema of a database, in which there may be several."""
+    return target if target.startswith("postgres") else target.partition("?")[0]

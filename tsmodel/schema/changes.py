@@ -297,7 +297,7 @@ def in_message(old: list[Field], new: list[Field], *, within: str = "") -> Itera
             yield Verdict(
                 path,
                 "it is gone",
-                "in stored messages it is not looked at; older programs read new messages only if it has a default there",
+                "it is ignored in stored messages; older programs read new messages only if it has a default there",
             )
     for at, field in added.items():
         path = f"{within}{field['name']}"
@@ -640,11 +640,17 @@ def _severity(name: str, old: Entry, new: Entry) -> tuple[Severity, str]:
     was, now = old.get("version"), new.get("version")
     keep = f"keep the old class under another name, such as {name}V1, and write class {name}(TSModel, replaces={name}V1"
     if None not in (was, now) and was != now:
-        return "readable-with-upgrade", f"the version byte tells old records from new ones: {keep}, …) and an upgrade"
+        return (
+            "readable-with-upgrade",
+            f"the version byte distinguishes old records from new ones: {keep}, …) and an upgrade",
+        )
     sizes = old.get("size"), new.get("size")
     if None not in sizes and sizes[0] != sizes[1]:
         return "readable-with-upgrade", f"old payloads have {sizes[0]} bytes, new ones {sizes[1]}: {keep}) and an upgrade"
     if now is not None:
         byte = f"version={now + 1 if now < 255 else 0}"
-        return "breaking", f"nothing tells old records from new ones: {keep}, {byte}) and an upgrade"
-    return "breaking", f"nothing tells old records from new ones: {keep}, versioned=True) or since=…, and an upgrade"
+        return "breaking", f"nothing distinguishes old records from new ones: {keep}, {byte}) and an upgrade"
+    return (
+        "breaking",
+        f"nothing distinguishes old records from new ones: {keep}, versioned=True) or since=…, and an upgrade",
+    )

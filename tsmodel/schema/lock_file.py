@@ -87,7 +87,7 @@ def _by_name(models: Iterable[type[TSModel]]) -> dict[str, Schema]:
                 raise SchemaError(f"{schema.model} is abstract: give the classes derived from it", model=schema.model)
             if by_name.setdefault(schema.model, schema) is not schema:
                 raise SchemaError(
-                    f"two models are named {schema.model}: a lock file tells models by name", model=schema.model
+                    f"two models are named {schema.model}: a lock file identifies models by name", model=schema.model
                 )
     return dict(sorted(by_name.items()))
 
@@ -134,7 +134,7 @@ def _read(path: Path) -> dict[str, Entry]:
         raise SchemaError(f"{path} cannot be read as a lock file: {error}") from error
     form = content.get("tsmodel_schema") if isinstance(content, dict) else None
     if form is None:
-        raise SchemaError(f"{path} is no lock file: it does not say tsmodel_schema")
+        raise SchemaError(f"{path} is not a lock file: it has no tsmodel_schema")
     if form != _FORM:
         raise SchemaError(f"{path} is a lock file of form {form!r}, and this tsmodel knows form {_FORM}: upgrade tsmodel")
     models = content.get("models")

@@ -28,7 +28,7 @@ from tsmodel.keys import KEY_DTYPE, LIMITS, KeyRange
 from tsmodel.layout.fixed_rows import batches_by_cid
 from tsmodel.query.builder import QueryBuilder
 from tsmodel.query.executor import last_acq
-from tsmodel.query.following import Checkpoint, Position, Removed, cut_to, identity_of, tried
+from tsmodel.query.following import Checkpoint, Position, Removed, cut_to, identity_of, place_of, tried
 from tsmodel.query.plan import Plan, plan_of
 from tsmodel.query.spec import QuerySpec
 from tsmodel.session.target import Database, StoreFile, parse
@@ -178,7 +178,7 @@ class Copying:
         boxes: tuple[KeyRange, ...]
         if isinstance(what, KeyRange):
             boxes = (what,)
-            of = {"target": source.name.partition("?")[0], "model": "any", "query": str(what)}
+            of = {"target": place_of(source.name), "model": "any", "query": str(what)}
         else:
             spec = what if isinstance(what, QuerySpec) else what.spec
             self._plan = _checked_plan(spec)
@@ -187,7 +187,7 @@ class Copying:
         self._retry = retry
         self._name = source.name
         self._progress = progress
-        self._file = None if checkpoint is None else Checkpoint(checkpoint, {**of, "copy to": target.partition("?")[0]})
+        self._file = None if checkpoint is None else Checkpoint(checkpoint, {**of, "copy to": place_of(target)})
         kept = self._file.load() if self._file else None
         start = min((box.min.acq for box in self._boxes), default=LIMITS["acq"].least)
         self._resumed = kept is not None

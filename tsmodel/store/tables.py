@@ -30,8 +30,9 @@ from tsmodel.store.parts import Codec
 
 __all__ = ["Keeper", "Snapshot", "Staged", "Tables", "Transaction"]
 
+_READ_FIRST: Final = 2**19
 _READ_AHEAD: Final = 4 * 2**20
-"""Bytes of stored blocks that are fetched at once, where several are."""
+"""Bytes of stored blocks that are fetched at once, where several are: at first, and later."""
 
 
 class Tables(Protocol):
@@ -192,19 +193,19 @@ class Snapshot:
                 yield block
 
     def _together(self, picked: Iterator[tuple[Directory, int]]) -> Iterator[list[tuple[Directory, int]]]:
-        """Blocks that are fetched together: few at first, for whoever wants no more than some records."""
+        """Blocks that are fetched together: fewer at first, for whoever wants no more than some records."""
         most = self._tables.at_once
         if most == 1:
             yield from ([place] for place in picked)
             return
         places: list[tuple[Directory, int]] = []
-        count, size = min(2, most), 0
+        size, enough = 0, _READ_FIRST
         for run, at in picked:
             places.append((run, at))
             size += int(run.entries["length"][at])
-            if len(places) >= count or size >= _READ_AHEAD:
+            if len(places) >= most or size >= enough:
                 yield places
-                places, size, count = [], 0, min(2 * count, most)
+                places, size, enough = [], 0, _READ_AHEAD
         if places:
             yield places
 
@@ -461,11 +462,14 @@ class Transaction(Snapshot):
             removals_digest=self._removals_digest,
         )
 
-    def changed_table(self) -> Table:
-        """The directories that are there after all that."""
-        if self._removed or self._added:
-            return self.table.changed(set(self._removed), self._added)
-        return self.table
+    def changed_table(self, table: Table | None = None) -> Table:
+        """The directories that are there after all that.
+
+        Args:
+            table: those that were there before; None for those that were read.
+        """
+        before = self.table if table is None else table
+        return before.changed(set(self._removed), self._added) if self._removed or self._added else before
 
 
 def _present(data: bytes | None, number: int) -> bytes:

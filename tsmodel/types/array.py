@@ -84,7 +84,7 @@ class Elements:
             return value.tobytes()
         items = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
         if not isinstance(items, (list, tuple)):
-            raise FieldFault(f"{shown(value)} ({type(value).__name__}) is no list of items")
+            raise FieldFault(f"{shown(value)} ({type(value).__name__}) is not a list of items")
         self._count(len(items))
         if self.item.is_plain and (not self.item.defers or self.item.holds(items)):
             try:
@@ -103,7 +103,9 @@ class Elements:
         """See `FieldCodec.constant`: item by item."""
         items = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
         if not isinstance(items, (list, tuple)):
-            raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__}), which is no list of items")
+            raise FieldFault(
+                f"cannot be compared with {shown(value)} ({type(value).__name__}), which is not a list of items"
+            )
         try:
             self._count(len(items))
         except FieldFault as fault:
@@ -128,7 +130,7 @@ class Elements:
         mask = self.item.faulty(array)
         if mask is not None and mask.any():
             at = int(mask.argmax())
-            raise FieldFault("this item is none of its type", at * self.item.size, str(at))
+            raise FieldFault("this item is not a value of its type", at * self.item.size, str(at))
 
 
 class _ArrayCodec(FieldCodec):

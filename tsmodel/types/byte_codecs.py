@@ -142,7 +142,7 @@ class LengthCodec(VariableCodec):
             if stop > end:
                 raise FieldFault(f"{self.label}: it says {count * self.unit} bytes, of which {end - start} are there", at)
         elif (stop - start) % self.unit:
-            raise FieldFault(f"{self.label}: {stop - start} bytes are no whole number of items of {self.unit}", at)
+            raise FieldFault(f"{self.label}: {stop - start} bytes are not a whole number of items of {self.unit}", at)
         try:
             return self.content(payload[start:stop]), stop
         except FieldFault as fault:

@@ -262,12 +262,12 @@ def integers(codec: NumberCodec, values: Array) -> Array:
 
 def rescaled(codec: NumberCodec, values: Array, unit: str, shift: int) -> Array:
     """Times or lengths of time as integers of another unit, exactly."""
-    refuse(np.isnat(values), values, lambda _: "NaT is no time")
+    refuse(np.isnat(values), values, lambda _: "NaT is not a time")
     scaled = _recast(values, unit)
     refuse(
         (_recast(scaled, values.dtype) != values) | np.isnat(scaled),
         values,
-        lambda at: f"{values[at]} is no whole number of {np.datetime_data(unit)[0]}, or too far away",
+        lambda at: f"{values[at]} is not a whole number of {np.datetime_data(unit)[0]}, or too far away",
     )
     counts = scaled.view(np.int64)
     if len(counts) and shift < 0:
@@ -296,7 +296,7 @@ def distinct_stored(
         places: of each row, the place of its text.
 
     Raises:
-        Unfit: with the first row of a text that is no value.
+        Unfit: with the first row of a text that is not a value.
     """
     objects = np.empty(len(distinct), object)
     objects[:] = distinct

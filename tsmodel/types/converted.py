@@ -128,7 +128,7 @@ class _Hooks:
         except FieldFault:
             raise
         except Exception as error:
-            raise FieldFault(f"{shown(stored)} is no {self.name}: {_said(error)}") from error
+            raise FieldFault(f"{shown(stored)} is not a {self.name}: {_said(error)}") from error
         if self.python not in _EXACT:
             return value
         if not _is_of(value, self.python):

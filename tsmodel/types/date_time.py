@@ -36,7 +36,7 @@ class DateTimeCodec(TimeCodec):
     def load(self, stored: Any) -> Any:
         if stored % 1000:
             raise FieldFault(
-                f"{stored} ns is no whole number of microseconds, which is what a datetime holds: use Timestamp"
+                f"{stored} ns is not a whole number of microseconds, which is what a datetime holds: use Timestamp"
             )
         return EPOCH + dt.timedelta(0, 0, stored // 1000)
 

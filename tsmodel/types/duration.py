@@ -67,7 +67,9 @@ class DurationCodec(TimeCodec):
         self._check(stored, "timedelta")
         micros, rest = divmod(stored * self._unit, 1000)
         if rest:
-            raise FieldFault(f"{stored} ns is no whole number of microseconds, which is what a timedelta holds: use Int64")
+            raise FieldFault(
+                f"{stored} ns is not a whole number of microseconds, which is what a timedelta holds: use Int64"
+            )
         return dt.timedelta(0, 0, micros)
 
     def load_code(self, stored: str, scope: Scope) -> str:
@@ -84,7 +86,7 @@ class DurationCodec(TimeCodec):
             raise self.refused(value)
         units, rest = divmod(timedelta_ns(value), self._unit)
         if rest:
-            raise FieldFault(f"{value} is no whole number of {self.resolution}: round it first")
+            raise FieldFault(f"{value} is not a whole number of {self.resolution}: round it first")
         return units
 
     def operand(self, value: object) -> Any:
@@ -151,7 +153,7 @@ class DurationConversion(Conversion):
             raise self.refused(data)
         micros, rest = divmod(ns, 1000)
         if rest:
-            raise FieldFault(f"{ns} ns is no whole number of microseconds, which is what a timedelta holds")
+            raise FieldFault(f"{ns} ns is not a whole number of microseconds, which is what a timedelta holds")
         return self.held(dt.timedelta(microseconds=micros))
 
     def _ns_of(self, text: str) -> int:

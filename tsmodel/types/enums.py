@@ -95,7 +95,7 @@ class _MemberCodec(NumberCodec):
     def _member(self, name: str) -> Enum:
         member = self.kind.__members__.get(name)
         if member is None:
-            raise FieldFault(f"{name!r} is no name in {self.kind.__name__}: {', '.join(self.kind.__members__)}")
+            raise FieldFault(f"{name!r} is not a name in {self.kind.__name__}: {', '.join(self.kind.__members__)}")
         return member
 
     def converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:

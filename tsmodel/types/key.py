@@ -43,7 +43,7 @@ class KeyComponent(FieldType[int]):
     @classmethod
     def codec(cls, argument: Any, options: Options) -> NoReturn:
         """See `FieldType.codec`."""
-        raise ValueError(f"{cls.__name__} names a component of the key, and is no type of a value")
+        raise ValueError(f"{cls.__name__} names a component of the key, and cannot be the type of a value")
 
 
 class _Id(KeyComponent):

@@ -77,7 +77,7 @@ class Spelling:
         }
         for name, values in allowed.items():
             if (value := getattr(self, name)) not in values:
-                raise ValueError(f"{name}={value!r}; it is {' or '.join(map(repr, values))}")
+                raise ValueError(f"{name}={value!r}; expected {' or '.join(map(repr, values))}")
 
 
 class ConversionFaults(ValueError):  # noqa: N818 - they become part of an error

@@ -61,7 +61,7 @@ class UnixTimeCodec(TimeCodec):
             raise self.refused(value)
         units, rest = divmod(int(value) + EPOCH_UNIX_NS, UNITS_NS[self.resolution])
         if rest:
-            raise FieldFault(f"{value} is no whole number of {self.resolution}: round it first ({rest} ns are over)")
+            raise FieldFault(f"{value} is not a whole number of {self.resolution}: round it first ({rest} ns are over)")
         return units
 
     def operand(self, value: object) -> Any:

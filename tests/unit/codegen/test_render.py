@@ -301,7 +301,7 @@ def pwned(kind: str, name: str) -> Any:
 @pytest.mark.parametrize("kind", ["member", "model"])
 @pytest.mark.parametrize("name", ["x\nint pwned = 1;", "\\u002a/", "a b", "*/", "1x"])
 def test_names_that_are_code(kind: str, name: str, language: str) -> None:
-    with pytest.raises(SchemaError, match="is no identifier; rename it"):
+    with pytest.raises(SchemaError, match="is not an identifier; rename it"):
         render(pwned(kind, name), language)
 
 

@@ -52,7 +52,7 @@ def test_spellings() -> None:
     register(made, times="ns", unknown="ignore")
     assert made.unstructure(READING)["cap"] == 4
     assert made.structure({**READING.to_dict(), "what": 1}, Reading) == READING
-    with pytest.raises(ValueError, match="times='never'; it is 'iso' or 'ns'"):
+    with pytest.raises(ValueError, match="times='never'; expected 'iso' or 'ns'"):
         register(made, times="never")  # type: ignore[arg-type]
 
 

@@ -138,7 +138,7 @@ def test_lines_in_front_of_the_header() -> None:
         ({"tz": "Mars/Base"}, "no time zone"),
         ({"tz": "UTC", "ambiguous": "both"}, "ambiguous"),
         ({"ambiguous": "later"}, "give tz="),
-        ({"time_format": "x"}, "is a format such as"),
+        ({"time_format": "x"}, "a format such as"),
         ({"time_format": "%H:%M"}, "give tz="),
         ({"decimal": {"volts": ";"}}, "decimal"),
         ({"skip_lines": -1}, "skip_lines"),

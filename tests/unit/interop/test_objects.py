@@ -77,7 +77,7 @@ def test_all_faults_are_told_each_with_its_path() -> None:
     assert paths(caught.value) == ["counts", "cid", "meter", "phase.amps", "phase.volts", "spare.volts", "xs.1", "xs.2"]
     assert str(caught.value).splitlines()[:3] == [
         "Reading: 8 faults",
-        '  counts: is no field of Reading; did you mean count? (unknown="ignore" leaves out such names)',
+        '  counts: is not a field of Reading; did you mean count? (unknown="ignore" leaves out such names)',
         "  cid: is missing, and has no default",
     ]
     assert [fault.value for fault in caught.value.faults] == [3, None, "x", 3, "y", None, "z", 2.5]
@@ -171,9 +171,9 @@ def test_abstract_models_and_options_that_are_none() -> None:
     with pytest.raises(SchemaError, match="Base is abstract: convert to a class derived from it"):
         Base.from_dict({})
     for option in ({"times": "s"}, {"binary": "octal"}):
-        with pytest.raises(ValueError, match="; it is '"):
+        with pytest.raises(ValueError, match="; expected '"):
             Reading.from_dict(GOOD).to_dict(**option)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="unknown='drop'; it is 'error' or 'ignore'"):
+    with pytest.raises(ValueError, match="unknown='drop'; expected 'error' or 'ignore'"):
         Reading.from_dict(GOOD, unknown="drop")  # type: ignore[arg-type]
     with pytest.raises(QueryError, match="is not a model"):
         structure_of(int, Spelling())

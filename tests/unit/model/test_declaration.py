@@ -289,7 +289,7 @@ def test_faults_in_a_class_body_name_class_field_and_mend(body: str, wording: st
             "unknown option cap=1; known are abstract, byte_order, align, ",
         ),
         ("TSModel, froozen=True", "unknown option froozen=True"),
-        ("TSModel, byte_order='middle'", "byte_order='middle'; it is 'little' or 'big'"),
+        ("TSModel, byte_order='middle'", "byte_order='middle'; expected 'little' or 'big'"),
         ("Reading", "Reading is a model with records of its own"),
     ],
 )

@@ -597,8 +597,8 @@ def _full(_: int) -> None:
     [
         (None, "there is no lock file"),
         ("{", "cannot be read as a lock file"),
-        ("[]", "is no lock file"),
-        ('{"models": {}}', "is no lock file"),
+        ("[]", "is not a lock file"),
+        ('{"models": {}}', "is not a lock file"),
         ('{"tsmodel_schema": 2, "models": {}}', "form 2, and this tsmodel knows form 1: upgrade"),
         ('{"tsmodel_schema": 1}', "is damaged"),
         ('{"tsmodel_schema": 1, "models": {"Reading": {"fingerprint": "0"}}}', "is damaged"),

@@ -381,7 +381,7 @@ def test_what_cannot_be_loaded_is_a_decode_error() -> None:
     with connect("memory:") as session:
         session.add_all(Plain(cid=1, mid=1, moid=1, cap=at, below=below) for at, below in enumerate([1, 201]))
         session.flush()
-        with pytest.raises(DecodeError, match=r"Made\.below.*201 is no Below: more than 200"):
+        with pytest.raises(DecodeError, match=r"Made\.below.*201 is not a Below: more than 200"):
             Made.query.cid(1).all()
         with pytest.raises(DecodeError, match="more than 200"):
             Made.query.cid(1).columns()

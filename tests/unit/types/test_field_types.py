@@ -142,12 +142,12 @@ REFUSED: list[tuple[Any, dict[str, Any], Any, str]] = [
     (ts.Char, {}, "€", "is not a text of one character"),
     (ts.Bits, {"bits": 3}, 8, "8 (int) is not an int from 0 to 7"),
     (ts.Bits, {"bits": 3}, True, "is not an int from 0 to 7"),
-    (ts.UnixTime, {}, 1, "1 is no whole number of s: round it first"),
+    (ts.UnixTime, {}, 1, "1 is not a whole number of s: round it first"),
     (ts.UnixTime, {"storage": ts.UInt8}, 0, "is not an int of ns since 2001"),
     (ts.DateTime, {}, dt.datetime(2026, 1, 1), "has no offset from UTC"),
     (ts.DateTime, {}, dt.date(2026, 1, 1), "is not an aware datetime"),
     (ts.DateTime, {}, dt.datetime(1, 1, 1, tzinfo=dt.timezone.utc), "is not an aware datetime from 1708 to 2293"),
-    (ts.Duration, {"resolution": "ms"}, dt.timedelta(microseconds=1), "is no whole number of ms"),
+    (ts.Duration, {"resolution": "ms"}, dt.timedelta(microseconds=1), "is not a whole number of ms"),
     (ts.Duration, {"resolution": "s", "storage": ts.UInt8}, dt.timedelta(hours=1), "is not a timedelta that UInt8 holds"),
     (ts.Date, {}, dt.datetime(2026, 1, 1), "is not a date (not a datetime)"),
     (ts.Scaled, {"digits": 2}, Decimal("1.005"), "has more than 2 decimal places"),
@@ -178,7 +178,7 @@ REFUSED: list[tuple[Any, dict[str, Any], Any, str]] = [
     (ts.Array[float], {"item": ts.Float32, "length": 2}, [1.0], "1 items are given; the array has 2"),
     (ts.Array[float], {"item": ts.Float32}, [1.0, "x"], "value.1: 'x' (str) is not a float"),
     (ts.Array[bool], {"item": ts.Bool}, [True, 1], "value.1: 1 (int) is not True or False"),
-    (ts.Array[float], {"item": ts.Float32}, "ab", "is no list of items"),
+    (ts.Array[float], {"item": ts.Float32}, "ab", "is not a list of items"),
     (ts.Array[int], {"item": ts.Int8, "prefix": ts.UInt8}, [0] * 256, "256 items are too many for a length in UInt8"),
     (ts.Nested[Phase], {}, (1, 2), "is not a Phase"),
     (ts.Nested[Phase], {}, Phase(volts=1e40), "value.volts: 1e+40 (float) is not a float (32-bit)"),
@@ -222,8 +222,8 @@ UNREADABLE: list[tuple[Any, dict[str, Any], bytes, int, str]] = [
     (ts.Text, {}, b"\1", 0, "the length takes 2 bytes, 1 are there"),
     (ts.Text, {}, b"\1\0ab", 3, "goes on for 1 bytes behind its last field"),
     (ts.Text, {"prefix": ts.UInt32}, b"\xff\xff\xff\xffab", 0, "it says 4294967295 bytes, of which 2 are there"),
-    (ts.Array[int], {"item": ts.Int16, "rest": True}, b"\1\0\2", 0, "3 bytes are no whole number of items of 2"),
-    (ts.Array[bool], {"item": ts.Bool, "length": 2}, b"\1\2", 1, "none of its type"),
+    (ts.Array[int], {"item": ts.Int16, "rest": True}, b"\1\0\2", 0, "3 bytes are not a whole number of items of 2"),
+    (ts.Array[bool], {"item": ts.Bool, "length": 2}, b"\1\2", 1, "not a value of its type"),
     (ts.Array[State], {"item": ts.Enumerated[State]}, b"\2\0\1\x09", 3, "9 is no value of State"),
     (ts.Nullable[int], {"item": ts.Int16}, b"\0\1\0", 1, "absent, yet its bytes are not zero"),
     (ts.Nullable[int], {"item": ts.Int16}, b"\2\0\0", 0, "bits that stand for no field"),
@@ -716,7 +716,7 @@ def test_a_payload_that_is_one_message(encoding: Any) -> None:
     assert (older.count, older.note, older.state) == (1, None, State.ON)
     with pytest.raises(DecodeError, match="Message.*count"):
         Message.from_record(Record(Key(1, 2, 3, 4, 5), encode({"count": 300, "when": NOON})))
-    with pytest.raises(DecodeError, match="it is no .* message of these fields"):
+    with pytest.raises(DecodeError, match="it is not a .* message of these fields"):
         Message.from_record(Record(Key(1, 2, 3, 4, 5), encode({"when": NOON})))
     with connect("memory:") as session:
         session.add(Message(cid=1, mid=2, moid=3, cap=4, count=300, when=NOON))

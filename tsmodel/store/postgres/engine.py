@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from tsmodel.errors import (
     MissingLibraryError,
@@ -201,11 +202,15 @@ class PostgresEngine:
         self._keep_table(transaction)
 
     def next_number(self, tables: PostgresTables) -> int:
-        """A number for a run. Those that are fetched and not used are lost, which does no harm."""
-        with self._lock:
-            if not self._numbers:
-                self._numbers.extend(tables.numbers(_NUMBERS))
-            return self._numbers.popleft()
+        """A number for a run. Those that are fetched and not used are lost, which does no harm.
+
+        Only the connection that fetched them may use them: a server that dies may give them again, as long as no
+        transaction since was committed, and then the connection is dead, too.
+        """
+        numbers = self._numbers.setdefault(tables.connection, deque())
+        if not numbers:
+            numbers.extend(tables.numbers(_NUMBERS))
+        return numbers.popleft()
 
     def table_of(self, tables: PostgresTables, state: State) -> Table:
         """The directories of a state: those in memory, or what changed since, or all; read and checked."""
@@ -250,7 +255,7 @@ class PostgresEngine:
     def _start(self) -> None:
         self._lock = threading.RLock()  # a store that is collected meanwhile is closed
         self._free = threading.Semaphore(self._database.pool)
-        self._numbers: deque[int] = deque()
+        self._numbers: WeakKeyDictionary[Connection[Any], deque[int]] = WeakKeyDictionary()
 
     def _forked(self) -> None:
         self._inherited += self._idle  # closing them would end the parent's
@@ -396,9 +401,10 @@ class PostgresEngine:
         return table
 
     def _keep_table(self, transaction: PostgresTransaction) -> None:
-        """Keeps what is known of the runs after a transaction, where it knew them all."""
-        if transaction.knows_table or self._generation == transaction.generation - 1:
-            self._kept(transaction.changed_table(), transaction.changed_state())
+        """Keeps what is known of the runs after a transaction, where all are known."""
+        table = None if transaction.knows_table else self._table
+        if table is None or table.matches(transaction.state):
+            self._kept(transaction.changed_table(table), transaction.changed_state())
 
     def _open(self) -> None:
         """Makes sure that there are tables of this version, or creates them."""
@@ -449,8 +455,7 @@ class PostgresEngine:
             try:
                 if connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (name,)).fetchone() is None:
                     connection.execute(f"CREATE SCHEMA {self._schema.quoted}")
-                for statement in self._schema.creating():
-                    connection.execute(statement)
+                connection.execute("; ".join(self._schema.creating()))
             except self._psycopg.errors.InsufficientPrivilege as error:
                 raise StoreError(
                     f"{self.path} has no tables of tsmodel, and this user may not create them ({_said(error)}): have "

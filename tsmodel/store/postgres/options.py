@@ -26,9 +26,7 @@ _OURS: Final = ("schema", "pool", "pool_timeout", "read_only", "create")
 _LONGEST_NAME: Final = 63
 """PostgreSQL cuts longer names."""
 _NAME: Final = re.compile(r"[\w-]+")
-_URL: Final = re.compile(
-    r"(?:postgresql|postgres)://(?:(?P<user>[^/?#@]*)@)?(?P<rest>[^?#]*)(?:\?(?P<options>.*))?", re.DOTALL
-)
+_URL: Final = r"(?:postgresql|postgres)://(?:(?P<user>[^/?#@]*)@)?(?P<rest>[^?#]*)(?:\?(?P<options>.*))?"
 
 
 class Database(msgspec.Struct, frozen=True):
@@ -36,7 +34,7 @@ class Database(msgspec.Struct, frozen=True):
 
     Attributes:
         conninfo: how libpq finds the database.
-        name: the same without a password, for messages.
+        name: the same without a password, and without options but for the schema, for messages.
         schema: the schema.
         pool: most connections at once.
         wait: seconds to wait until one of them is free.
@@ -65,12 +63,11 @@ def database_of(url: str) -> Database:
     Raises:
         SessionError: when it is none, or an option of ours is not valid. What is wrong with libpq's shows when it connects.
     """
-    found = _URL.fullmatch(url)
+    found = re.fullmatch(_URL, url, re.DOTALL)
     if found is None:
         raise SessionError(f"{_masked(url)!r} is not a URL such as postgresql://user@host/database?schema=tsmodel")
     given: dict[str, str] = {}
     passed: list[str] = []
-    shown: list[str] = []
     for pair in (found["options"] or "").split("&"):
         name, separator, value = pair.partition("=")
         if name in _OURS:
@@ -79,12 +76,11 @@ def database_of(url: str) -> Database:
             given[name] = unquote(value)
         elif pair:
             passed.append(pair)
-            shown += [] if "password" in name else [pair]
     schema = given.get("schema", DEFAULT_SCHEMA)
     start = url.partition("?")[0]
     return Database(
         conninfo=start + ("?" + "&".join(passed) if passed else ""),
-        name=_masked(start) + "?" + "&".join([f"schema={schema}", *shown]),
+        name=f"{_masked(start)}?schema={schema}",
         schema=_schema(url, schema),
         pool=_count(url, given.get("pool")),
         wait=_seconds(url, given.get("pool_timeout")),
