@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from tsmodel.lazily import lazily
 
 if TYPE_CHECKING:
-    from tsmodel.session.observing import OpenTelemetry, Request, Response
     from tsmodel.session.connecting import connect, connect_async
+    from tsmodel.session.observing import OpenTelemetry, Request, Response
     from tsmodel.session.receipt import Receipt
     from tsmodel.session.session import Session
     from tsmodel.session.session_async import AsyncSession
