@@ -58,7 +58,7 @@ AWAITING = {
     "query/resample.py",
     "query/select.py",
     "session/draining.py",
-    "session/opening.py",
+    "session/connecting.py",
     "session/session_async.py",
 }
 """Modules outside of `io` that await: shells over work, and what has not become one yet."""
