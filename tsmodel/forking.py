@@ -6,7 +6,6 @@ threads. Who holds any of these registers a method here. It is called in the chi
 
 from __future__ import annotations
 
-import logging
 import os
 import weakref
 from collections.abc import Callable
@@ -14,7 +13,6 @@ from itertools import count
 
 __all__ = ["in_child"]
 
-_log = logging.getLogger("tsmodel")
 _numbers = count()
 _methods: dict[int, weakref.WeakMethod[Callable[[], object]]] = {}
 
@@ -34,8 +32,10 @@ def _forked() -> None:
         if method is not None:
             try:
                 method()
-            except Exception:  # noqa: BLE001 - one object's trouble must not leave the others as they were
-                _log.exception("%r could not be called in a forked process", method)
+            except Exception:
+                import logging
+
+                logging.getLogger("tsmodel").exception("%r could not be called in a forked process", method)
 
 
 if hasattr(os, "register_at_fork"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crash import damage, kills, postgres, shim
+from crash import damage, kills, postgres, restarts, shim
 from support.postgres import Server, needed
 
 HERE = Path(__file__).parent
@@ -107,3 +107,20 @@ def test_all_damage(tmp_path: Path, kind: str, every: int) -> None:
     counts, wrong = damage.suite(tmp_path, [kind], every, seed=random.randrange(10**6))
     assert wrong == []
     assert counts
+
+
+@by_signal
+def test_followers_and_copies_that_are_killed(tmp_path: Path) -> None:
+    (tmp_path / "follow").mkdir()
+    (tmp_path / "copy").mkdir()
+    assert restarts.followed(tmp_path / "follow", 4, seed=1) > 0
+    assert restarts.copied(tmp_path / "copy", 4, seed=1) > 0
+
+
+@by_signal
+@pytest.mark.long
+def test_followers_and_copies_that_are_killed_many_times(tmp_path: Path) -> None:
+    (tmp_path / "follow").mkdir()
+    (tmp_path / "copy").mkdir()
+    assert restarts.followed(tmp_path / "follow", 200, seed=random.randrange(10**6)) > 0
+    assert restarts.copied(tmp_path / "copy", 200, seed=random.randrange(10**6)) > 0

@@ -13,6 +13,7 @@ import signal
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,15 @@ def test_host_metrics(tmp_path: Path) -> None:
             assert all(0 <= cpu.busy <= 1 for cpu in session.query(module["Cpu"]))
 
 
+@pytest.fixture
+def heeds_interrupts() -> Iterator[None]:
+    """A shell has programs in its background ignore Ctrl-C, and what they start does so, too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_interrupts")
 def test_a_collector_that_is_stopped_by_ctrl_c_has_stored_its_samples(tmp_path: Path) -> None:
     command = [sys.executable, str(EXAMPLES / "host_metrics.py"), "--every", "20ms"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.budget import examples
+from support.budget import examples, is_long
 from support.peer import answering, playing, receive, silent
 from support.proxy import Cut, Proxy, proxied
 from support.sessions import OPENERS, BlockingSession, Opener, abandoned
@@ -78,10 +78,11 @@ _next_cid = iter(range(1, 10**6))
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
+@pytest.mark.parametrize("with_acq", [False, pytest.param(True, marks=pytest.mark.long)], ids=["put", "puta"])
 def test_the_account_is_true_wherever_the_connection_is_cut(
-    opened: Opener, server: tuple[str, int], proxy: Proxy, reset: bool
+    opened: Opener, server: tuple[str, int], proxy: Proxy, reset: bool, with_acq: bool
 ) -> None:
-    whole = put_size(2)
+    whole = put_size(2) + (16 if with_acq else 0)
     cuts = [Cut(to_server=at, reset=reset) for at in range(1, whole)] + [
         Cut(from_server=at, reset=reset) for at in range(1, PUT_ANSWER)
     ]
@@ -89,8 +90,8 @@ def test_the_account_is_true_wherever_the_connection_is_cut(
         cid = next(_next_cid)
         proxy.cuts = [cut]
         with abandoned(opened(url(proxy.address))) as session:
-            sent = rows(2, cid=cid)
-            session.add_all(sent)
+            sent = rows(2, cid=cid, acq=5) if with_acq else rows(2, cid=cid)
+            session.add_all(sent, keep_acq=with_acq)
             with pytest.raises(WriteError) as caught:
                 session.flush()
             error = caught.value
@@ -112,8 +113,9 @@ def test_checking_stores_each_record_once_wherever_it_was_cut(
 ) -> None:
     before, answered = (0, 0) if with_acq else (GETACQ, GETACQ_ANSWER)
     size = put_size(3, 2) + (24 if with_acq else 0)
-    cuts = [Cut(to_server=before + at) for at in (1, 12, 40, size - 1, size)]
-    cuts += [Cut(from_server=answered + at) for at in (1, 12, PUT_ANSWER - 1)]
+    places = range(1, size + 1) if is_long() else (1, 12, 40, size - 1, size)
+    cuts = [Cut(to_server=before + at) for at in places]
+    cuts += [Cut(from_server=answered + at) for at in (range(1, PUT_ANSWER) if is_long() else (1, 12, PUT_ANSWER - 1))]
     for cut in cuts:
         cid = next(_next_cid)
         proxy.cuts = [cut]

@@ -52,7 +52,7 @@ def test_scans_see_what_a_list_holds(kind: str, steps: list[object], fan_in: int
         clock = random.Random(1)
 
         def opened() -> EmbeddedStore:
-            path, cache = str(Path(directory, "store.tsdb")), 200 if "cache" in kind else 2**20
+            path, cache = str(Path(directory, "store.tsdb")), 7000 if "cache" in kind else 2**20
             engine = MemoryEngine() if kind == "memory" else SQLiteEngine(path, cache)
             policy = MergePolicy(fan_in, final, dense=3, whole=200, step=100)
             return EmbeddedStore(engine, clock=lambda: clock.randrange(4), policy=policy, slice_bytes=slice_bytes)

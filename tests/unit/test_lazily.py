@@ -30,7 +30,20 @@ EMBEDDED = f"""{MODEL}with connect("memory:") as session:
     session.flush()
     assert Reading.query.cid(1).one().counter == 5
 """
-SLOW = {"asyncio", "cattrs", "csv", "multiprocessing", "opentelemetry", "pandas", "polars", "pyarrow", "socket", "ssl"}
+SLOW = {
+    "asyncio",
+    "cattrs",
+    "csv",
+    "difflib",
+    "html",
+    "multiprocessing",
+    "opentelemetry",
+    "pandas",
+    "polars",
+    "pyarrow",
+    "socket",
+    "ssl",
+}
 
 HEAVY_HELP = ("codegen", "serve")
 """Modules of commands whose help shows what other modules say: names of languages, and limits of the server."""

@@ -91,12 +91,12 @@ class Unreadable(ValueError):  # noqa: N818 - it becomes an error
 
 @attrs.frozen
 class LineBatch:
-    """Some lines.
+    """A batch of lines.
 
     Attributes:
-        columns: the cells of those lines that have as many as the header, by the column.
+        columns: the cells, by column, of those lines that have as many as the header.
         count: how many such lines there are.
-        before: line of the file that ends in front of the first one.
+        before: number of the line before the first one.
         lines: the cells of all lines, when some have more or fewer cells, or none; otherwise None.
     """
 
@@ -160,7 +160,7 @@ class Cells:
             raise self._unreadable(error) from error
 
     def batches(self, width: int) -> Iterator[LineBatch]:
-        """All that follows.
+        """Yields the remaining lines in batches.
 
         Args:
             width: cells of a line.
@@ -193,7 +193,7 @@ class Cells:
         yield from self._read(width)
 
     def _read(self, width: int) -> Iterator[LineBatch]:
-        """What the csv module makes of it."""
+        """Reads the rest with the csv module."""
         rows: list[list[str]] = []
         failure: Exception | None = None
         while failure is None:
@@ -220,7 +220,8 @@ class Cells:
 
 
 def _cutter(dialect: Any, width: int) -> Any:
-    """Cuts a block of whole lines into columns, or gives None for one out of the ordinary; None when the dialect is."""
+    """A function that cuts a block of whole lines into columns and returns None for an irregular one; None for a dialect
+    that needs the csv module."""
     delimiter: str = dialect.delimiter
     ordinary = delimiter.isascii() and delimiter not in "\r\n" and dialect.escapechar is None and width > 1
     if not ordinary or dialect.skipinitialspace or dialect.quoting in (csv.QUOTE_NONNUMERIC, csv.QUOTE_NONE):
@@ -254,7 +255,7 @@ ColumnNames = Mapping[str, str | None]
 
 
 def nested_structure(conversion: Conversion) -> Structure | None:
-    """The structure that a field is, if it is one."""
+    """The structure of a field that is one; otherwise None."""
     return conversion.structure
 
 
@@ -322,10 +323,10 @@ class Plan:
             columns: paths of fields for names that differ; None for columns to be left out.
             constants: data of fields that the file lacks, by path.
             null: the cell, or the cells, that stand for null.
-            readers: what makes of cells what fields take.
+            readers: the translations of cells.
 
         Raises:
-            ConversionFaults: with all that is wrong.
+            ConversionFaults: with every fault.
         """
         nulls = frozenset([null] if isinstance(null, str) else null)
         planner = _Planner(structure, header, columns or {}, constants or {}, nulls, readers or CellReaders())
@@ -391,7 +392,7 @@ class _Planner:
         self._given[path] = at
 
     def sources(self, structure: Structure, prefix: str) -> list[ValueSource]:
-        """A source for each member; where there is none, a fault."""
+        """A source for each member; a member without one is a fault."""
         return [source for member in structure.members if (source := self._source(member, prefix)) is not None]
 
     def _source(self, member: Member, prefix: str) -> ValueSource | None:
@@ -446,7 +447,7 @@ def read_csv(
         structure: the model.
         source: the file.
         form: how it is written.
-        collector: takes what is wrong.
+        collector: collects the faults.
         columns, constants: see `Plan.of`.
         names: names of the columns of a file that has no header.
         null, readers: see `Plan.of`.
@@ -531,7 +532,7 @@ def _objects(plan: Plan, cells: Cells, collector: Collector, parts: list[list[in
 def _left(
     header: Sequence[str], batch: LineBatch, made: Sequence[Any], faults: Faults, collector: Collector
 ) -> Iterator[Any]:
-    """The objects of a batch in which something is wrong."""
+    """The objects of a batch that has faults."""
     width, place = len(header), 0
     for line, row in batch.numbered():
         if not row:
@@ -633,7 +634,7 @@ def row_object(
         columns, null: see `Plan.of`.
 
     Raises:
-        ConversionError: when it is none.
+        ConversionError: when the line does not fit the model.
     """
     if isinstance(row, Mapping):
         header, cells = list(row), list[object](row.values())

@@ -1,9 +1,9 @@
-"""Cells as other programs write them: times by the clocks of a time zone and in formats of their own, decimal commas.
+"""Cells as other programs write them: local times, other time formats, decimal commas.
 
 Rules kept here:
 
-* Nothing is guessed: a local time that the clocks show twice is refused, unless the caller says which one it is; one that
-  they skip is refused.
+* Nothing is guessed. A local time that the clocks show twice is refused unless the caller says which one is meant; one that
+  they skip is always refused.
 * Integer arithmetic only.
 """
 
@@ -28,7 +28,7 @@ Mark = Literal[".", ","]
 """The decimal point."""
 
 Ambiguous = Literal["raise", "earlier", "later"]
-"""What a local time means that the clocks show twice."""
+"""Which of two times is meant by a local time that the clocks show twice."""
 
 _UNIX: Final = {"unix": 10**9, "unix_ms": 10**6, "unix_us": 10**3, "unix_ns": 1}
 _NAIVE: Final = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?))?", re.ASCII)
@@ -38,7 +38,7 @@ _TIME: Final = "2026-01-01T00:00:00Z"
 
 
 def has_times(conversion: Conversion) -> bool:
-    """Whether a field's values are points in time: it takes the text of one, and makes something else of it."""
+    """Whether a field's values are points in time: whether it converts the text of one."""
     try:
         return bool(conversion.load(_TIME) != _TIME)
     except (ConversionFaults, FieldFault):
@@ -46,11 +46,11 @@ def has_times(conversion: Conversion) -> bool:
 
 
 class CellReaders:
-    """What makes of the cells of a column what its field takes.
+    """Translates the cells of columns into the spelling that their fields accept.
 
     Args:
         tz: time zone of times without an offset; None refuses them.
-        ambiguous: which of two times is meant that the clocks show alike.
+        ambiguous: which of two times with the same local time is meant.
         time_format: how times are written: in all columns, or by column.
         decimal: the decimal points by column.
 
@@ -83,7 +83,7 @@ class CellReaders:
         return list({**self._formats, **self._marks})
 
     def of(self, column: str, conversion: Conversion) -> Callable[[str], str] | None:
-        """What makes of the cells of a column what a field takes; None where it takes them as they are."""
+        """The translation for the cells of a column; None if the field accepts them as they are."""
         if column in self._formats:
             return self._of_format[self._formats[column]]
         if self._marks.get(column) == ",":
@@ -92,11 +92,11 @@ class CellReaders:
 
 
 class LocalTimes:
-    """Makes of the text of a time what every time field takes: int ns since 2001, as text.
+    """Translates the text of a time into the spelling that every time field accepts: int ns since 2001, as text.
 
     Args:
         tz: time zone of times without an offset; None refuses them.
-        ambiguous: which of two times is meant that the clocks show alike.
+        ambiguous: which of two times with the same local time is meant.
         form: how times are written: as for `datetime.strptime`, or "unix", "unix_ms", "unix_us", "unix_ns"; None for ISO
             8601.
 
@@ -127,7 +127,7 @@ class LocalTimes:
         """The time, as text of ns since 2001.
 
         Raises:
-            FieldFault: when it is none, or the clocks show it twice or never.
+            FieldFault: when the text is not a time, or the clocks show it twice or never.
         """
         try:
             return str(self._read(text.strip()))

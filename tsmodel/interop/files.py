@@ -32,9 +32,9 @@ def conversion_error(
     """The error of one record.
 
     Args:
-        what: what could not be made.
-        faults: all that is wrong.
-        line: where it stands.
+        what: the name of what could not be made.
+        faults: every fault.
+        line: its line.
         record: the data at fault.
     """
     if len(faults) == 1:
@@ -49,12 +49,12 @@ def _listed(faults: tuple[ConversionFault, ...]) -> str:
 
 
 class Collector:
-    """Takes the faults of a file.
+    """Collects the faults of a file.
 
     Args:
         model: name of the model.
         errors: `raise`, `collect`, or a function that is called with the error of each record.
-        max_errors: faulty records after which reading ends; None for any number. Of no meaning for a function.
+        max_errors: number of faulty records after which reading stops; None for no limit. Ignored for a function.
 
     Raises:
         ValueError: when an argument is not valid.
@@ -73,11 +73,11 @@ class Collector:
 
     @property
     def has_ended(self) -> bool:
-        """Whether no more objects are to be given: a fault was found, and errors are raised."""
+        """Whether to yield no more objects, because a fault was found and errors are raised."""
         return self._records > 0 and self._errors == "raise"
 
     def take(self, faults: tuple[ConversionFault, ...], line: int | None, record: object) -> None:
-        """Takes the faults of a record.
+        """Records the faults of one record.
 
         Raises:
             ConversionError: when there are too many.
@@ -92,7 +92,7 @@ class Collector:
             self._raise(f"; reading stopped (max_errors={self._max_errors})" if self._records > 1 else "")
 
     def end(self) -> None:
-        """Raises the error of all that was found.
+        """Raises the error with every fault found.
 
         Raises:
             ConversionError: when there was any fault.
@@ -101,10 +101,10 @@ class Collector:
             self._raise("")
 
     def give_up(self, why: str, line: int) -> None:
-        """Raises when the file cannot be read on.
+        """Raises because the file cannot be read further.
 
         Raises:
-            ConversionError: always; with all that was found before.
+            ConversionError: always; with every fault found before.
         """
         self._faults.append(ConversionFault(why, line=line))
         self._records += 1

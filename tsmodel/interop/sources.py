@@ -1,10 +1,10 @@
-"""Where the values of each member of a model come from when many objects are made at once.
+"""Where the values of each member come from when many objects are made at once.
 
 Rules kept here:
 
-* Work goes by the column: a column of data becomes a column of values, and the columns become objects. Only a column with a
-  fault in it is gone through one by one.
-* A record with a fault in any column becomes None; its faults are told by its place.
+* Work goes by columns: a column of data becomes a column of values, and the columns become objects. Only a column with a
+  fault in it is converted value by value.
+* A record with a fault in any column becomes None. Its faults are reported under its index.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ __all__ = [
 ]
 
 Faults = dict[int, tuple[ConversionFault, ...]]
-"""What is wrong, by the number of the record."""
+"""Faults by the index of the record."""
 
 Columns = Mapping[Any, Sequence[Any]]
 
 
 class ValueSource(ABC):
-    """Gives the values of one member."""
+    """The values of one member."""
 
     @abstractmethod
     def values(self, columns: Columns, count: int) -> tuple[list[Any], Faults]:
-        """As many values as there are records, and what is wrong.
+        """One value per record, and the faults.
 
         Args:
             columns: the data by column: number or name.
@@ -101,7 +101,7 @@ class CellSource(ValueSource):
         at: number of the column.
         column: the file's name for it.
         nulls: the cells that stand for null.
-        reader: makes of a cell what the field takes, where it is written in another way; None where it is not.
+        reader: translates a cell into the spelling that the field accepts; None if it needs no translation.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class NestedSource(ValueSource):
         member: the structure in the model.
         structure: its fields.
         sources: their sources, in order.
-        nulls: the cells that stand for null: a structure all of whose cells are such is null, if it may be.
+        nulls: the cells that stand for null. A nullable structure is null if all of its cells are.
     """
 
     def __init__(self, member: Member, structure: Structure, sources: Sequence[ValueSource], nulls: frozenset[str]) -> None:
@@ -201,7 +201,7 @@ class NestedSource(ValueSource):
 
 
 def objects(structure: Structure, sources: Sequence[ValueSource], columns: Columns, count: int) -> tuple[list[Any], Faults]:
-    """Objects of a model; None for those with a fault, and their faults by place.
+    """Makes objects of a model: None for each one with a fault, and the faults by index.
 
     Args:
         structure: the model.

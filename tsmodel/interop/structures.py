@@ -44,7 +44,7 @@ __all__ = [
 
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda _: "nothing"})()
-"""Stands for data that are not there."""
+"""Stands for missing data."""
 
 
 class Member:
@@ -52,12 +52,12 @@ class Member:
 
     Args:
         name: its name in the model.
-        conversion: how its values look outside.
-        default: its default, as `field()` was told.
-        constraints: what is asked of its values.
-        fixed: the only value that it may have, or None.
+        conversion: the text forms of its values.
+        default: its options, with the default.
+        constraints: the constraints on its values.
+        fixed: the only value that it may have; None for any.
         component: the key component that it is, or None.
-        fault: what is wrong with a value that the conversion takes, if there is more that can be.
+        fault: a further check of values that the conversion accepts; returns what is wrong.
         doc, unit: what it means.
     """
 
@@ -85,11 +85,11 @@ class Member:
 
     @property
     def has_default(self) -> bool:
-        """Whether data may lack it."""
+        """Whether it may be missing from the data."""
         return self._default.factory is not None
 
     def defaults(self, count: int) -> list[Any]:
-        """So many defaults, each of its own where it can be changed."""
+        """This many defaults; separate objects if they are mutable."""
         factory = self._default.factory
         assert factory is not None
         if self._default.default_factory is None and self.conversion.shareable:
@@ -97,7 +97,7 @@ class Member:
         return [factory() for _ in range(count)]
 
     def value(self, data: Any, how: Callable[[Any], Any]) -> Any:
-        """The value of some data; `how` is `load` or `parse` of the conversion.
+        """Converts data to a value; `how` is `load` or `parse` of the conversion.
 
         Raises:
             ConversionFaults: with paths from the model on.
@@ -120,12 +120,12 @@ class Member:
     def values(
         self, column: Sequence[Any], how: Callable[[Any], Any], all_at_once: Callable[[Sequence[Any]], list[Any]]
     ) -> tuple[list[Any], dict[int, tuple[ConversionFault, ...]]]:
-        """The values of a column, and what is wrong with those that are none, by place; those are None.
+        """Converts a column of data: to values, None where one is not valid, and the faults of those by index.
 
         Args:
             column: the data.
             how: `load` or `parse` of the conversion.
-            all_at_once: the same for columns.
+            all_at_once: the same for a whole column.
         """
         try:
             values = all_at_once(column)
@@ -156,7 +156,7 @@ class Member:
         return not any(map(self.constraints.violation, values))
 
     def check(self, value: Any) -> None:
-        """Refuses a value that does not meet what is asked of it; see `value`."""
+        """Raises for a value that violates a constraint; see `value`."""
         if why := self._violation(value):
             raise ConversionFaults([ConversionFault(why, self.name, value)])
 
@@ -175,7 +175,7 @@ class Member:
 
 
 def _constrained(schema: dict[str, Any], constraints: Constraints) -> dict[str, Any]:
-    """A schema with what is asked of values, where JSON Schema can say it of the text or number that stands for them."""
+    """A schema with those constraints that JSON Schema can express for the text or number of a value."""
     if "anyOf" in schema:
         choices = [_constrained(choice, constraints) for choice in schema["anyOf"]]
         return {**schema, "anyOf": [choice for choice in choices if choice.get("enum") != []]}
@@ -205,7 +205,7 @@ def _constrained(schema: dict[str, Any], constraints: Constraints) -> dict[str, 
 
 @attrs.frozen(eq=False)
 class Structure:
-    """A model, or a structure, and its members in order.
+    """A model or structure with its members, in order.
 
     Attributes:
         model: the class.
@@ -230,10 +230,10 @@ class Structure:
         return self.model.__name__
 
     def load(self, data: Any) -> Any:
-        """The object of a mapping of plain data.
+        """Makes the object of a mapping of plain data.
 
         Raises:
-            ConversionFaults: with all that is wrong.
+            ConversionFaults: with every fault.
         """
         if not isinstance(data, Mapping):
             what = f"{shown(data)} ({type(data).__name__}) is not an object of the fields of {self.name}"
@@ -268,7 +268,7 @@ class Structure:
         return self.made(values)
 
     def made(self, values: Iterable[Any]) -> Any:
-        """An object of these values.
+        """Makes an object with these values.
 
         Raises:
             ConversionFaults: when the class' own `__post_init__` refuses them by a ValueError.
@@ -295,7 +295,7 @@ class Structure:
 
     @property
     def makes_freely(self) -> bool:
-        """Whether making an object of sound values runs none of the class' own code, so that it never fails."""
+        """Whether making an object of valid values runs no code of the class, so that it cannot fail."""
         return not hasattr(self.model, "__post_init__")
 
     def dump(self, value: Any) -> dict[str, Any]:
@@ -332,7 +332,7 @@ class Structure:
 
 
 def unknown_name(name: object, structure: Structure, prefix: str = "") -> str:
-    """What is wrong with a name that a model does not have."""
+    """The fault of an unknown name, with the closest one that the model has."""
     import difflib
 
     known = [joined(prefix, member.name) for member in structure.members]
@@ -342,7 +342,7 @@ def unknown_name(name: object, structure: Structure, prefix: str = "") -> str:
 
 
 def structure_of(model: Any, spelling: Spelling) -> Structure:
-    """A model or structure, for conversion.
+    """The `Structure` of a model or structure class.
 
     Raises:
         SchemaError: when it is abstract.
@@ -390,7 +390,7 @@ def _structure_of(model: Any, spelling: Spelling) -> Structure:
 
 
 class Refused(Exception):  # noqa: N818 - it becomes an error
-    """A value cannot be written.
+    """A value that cannot be written.
 
     Attributes:
         place: number of the record.
@@ -406,7 +406,7 @@ class Refused(Exception):  # noqa: N818 - it becomes an error
 
 
 def converted(conversion: Conversion, values: Sequence[Any], all_at_once: Any, one: Any) -> Sequence[Any]:
-    """A column of values, outside.
+    """Converts a column of values to plain data or cells.
 
     Raises:
         Refused: for the first that the field cannot hold.

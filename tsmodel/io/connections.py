@@ -86,6 +86,8 @@ def client_context(ca: str | None = None, cert: str | None = None, key: str | No
     """
     try:
         context = ssl.create_default_context(cafile=ca)
+        # Some distributions leave it to OpenSSL, which may take older ones.
+        context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
         if cert is not None:
             context.load_cert_chain(cert, key)
     except OSError as error:

@@ -11,7 +11,6 @@ Rules kept here:
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, get_args
@@ -116,13 +115,15 @@ class Attempts:
 
     def pause(self, error: BaseException) -> float | None:
         """Seconds to wait after a failure before the next attempt; None when there is to be none."""
+        from random import uniform
+
         self._failed += 1
         if self._failed >= self._retry.attempts or not may_pass(error):
             return None
         greatest = min(
             seconds_of(self._retry.most, "most"), seconds_of(self._retry.first, "first") * 2.0 ** min(self._failed - 1, 64)
         )
-        pause = random.uniform(greatest / 2, greatest)  # noqa: S311 - spreads clients, keeps no secret
+        pause = uniform(greatest / 2, greatest)  # noqa: S311 - spreads clients, keeps no secret
         within = self._retry.within
         if within is not None and time.monotonic() + pause > self._began + seconds_of(within, "within"):
             return None

@@ -45,31 +45,31 @@ class ObjectConversions:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object], *, binary: Binary = "hex", unknown: Unknown = "error") -> Self:
-        """The object of a mapping from names to plain data, or to values.
+        """Makes an object from a mapping of field names to plain data or values.
 
         Args:
-            data: numbers, texts and so on by the fields' names; key components also by their own names, such as `mid`.
+            data: numbers, texts and so on by field name; key components also by their own names, such as `mid`.
                 Times as ISO 8601 text or int ns since 2001, enumerations by name or value, decimals as text or number.
-                What is missing takes its default.
+                Missing fields take their default.
             binary: how bytes are written: `hex` or `base64`.
-            unknown: what becomes of names that the model does not have: `error`, or `ignore`.
+            unknown: whether names that the model does not have are an `error`, or `ignore`d.
 
         Raises:
-            ConversionError: with all that is wrong, each with its path.
+            ConversionError: with every fault and its path.
         """
         from tsmodel.interop import from_dict
 
         return from_dict(cls, data, binary=binary, unknown=unknown)
 
     def to_dict(self, *, times: Times = "iso", binary: Binary = "hex") -> dict[str, Any]:
-        """The object as plain data: what `to_json` writes, but for floats, which are as they are.
+        """Returns the object as plain data, as `to_json` writes it, except that floats keep all their digits.
 
         Args:
-            times: `iso` for ISO 8601 text, `ns` for int nanoseconds since 2001. An acq not given yet is None, or -1.
+            times: `iso` for ISO 8601 text, `ns` for int nanoseconds since 2001. An acq not assigned yet is None, or -1.
             binary: how bytes are written: `hex` or `base64`.
 
         Raises:
-            EncodeError: when a field holds what it cannot store.
+            EncodeError: when a field cannot store its value.
         """
         from tsmodel.interop import to_dict
 
@@ -79,22 +79,23 @@ class ObjectConversions:
     def from_json(
         cls, text: str | bytes | bytearray | memoryview, *, binary: Binary = "hex", unknown: Unknown = "error"
     ) -> Self:
-        """The object of a JSON text; see `from_dict`.
+        """Makes an object from JSON; see `from_dict`.
 
         Raises:
-            ConversionError: when it is not JSON, or not one of this model.
+            ConversionError: when the text is not JSON, or does not fit this model.
         """
         from tsmodel.interop import from_json
 
         return from_json(cls, text, binary=binary, unknown=unknown)
 
     def to_json(self, *, times: Times = "iso", binary: Binary = "hex") -> str:
-        """The object as JSON, without line breaks; see `to_dict`.
+        """Returns the object as JSON without line breaks; see `to_dict`.
 
-        Float32 and Float16 values have the fewest digits that are read as what is stored: 231.7, not 231.6999969482422.
+        Float32 and Float16 values have as few digits as it takes to read the stored value back: 231.7, not
+        231.6999969482422.
 
         Raises:
-            EncodeError: when a field holds what it cannot store.
+            EncodeError: when a field cannot store its value.
         """
         from tsmodel.interop import to_json
 
@@ -102,9 +103,9 @@ class ObjectConversions:
 
     @classmethod
     def json_schema(cls, *, times: Times = "iso", binary: Binary = "hex", unknown: Unknown = "error") -> dict[str, Any]:
-        """The JSON Schema (2020-12) of what `to_json` writes.
+        """Returns the JSON Schema (2020-12) of what `to_json` writes.
 
-        `from_json` reads other spellings, too. A field's `doc=` is its description, its `unit=` is `x-unit`.
+        `from_json` accepts other spellings as well. A field's `doc=` becomes its description, its `unit=` becomes `x-unit`.
         """
         from tsmodel.interop import json_schema
 
@@ -135,15 +136,15 @@ class FileConversions(ObjectConversions):
         binary: Binary = "hex",
         unknown: Unknown = "error",
     ) -> Self:
-        """The object of one CSV line, as the csv module reads it.
+        """Makes an object from one CSV line, as the csv module reads it.
 
         Args:
             row: cells by column (`csv.DictReader`) or in order (`csv.reader`).
-            names: names of the columns of cells in order; when there are none, those that `dump_csv` writes.
+            names: names of the columns, for cells in order; by default those that `dump_csv` writes.
             columns, decimal, null, binary, unknown: as for `load_csv`.
 
         Raises:
-            ConversionError: with all that is wrong, each with its column.
+            ConversionError: with every fault and its column.
         """
         from tsmodel.interop import from_row
 
@@ -172,40 +173,40 @@ class FileConversions(ObjectConversions):
         join: Mapping[str, Sequence[str]] | None = None,
         skip_lines: int = 0,
     ) -> Iterator[Self]:
-        """The objects of a CSV file, one after another: `session.add_all(Reading.load_csv("readings.csv"))`.
+        """Yields the objects of a CSV file: `session.add_all(Reading.load_csv("readings.csv"))`.
 
-        The file is opened at the first object, and closed after the last. Fields of a structure are columns such as
+        The file is opened for the first object, and closed after the last. Fields of a structure are columns such as
         `phase.volts`; arrays and messages are JSON. Fields without a column take their default.
 
         Args:
             source: a path, an open file (of text, opened with `newline=""`, or of bytes), or lines of text.
-            columns: the fields of columns that are named differently: `{"Zaehler": "mid"}`; None leaves a column out.
-            constants: values of fields that the file has no column for: `{"cid": 1}`.
+            columns: the fields of columns with other names: `{"Zaehler": "mid"}`; None leaves a column out.
+            constants: values of fields that have no column in the file: `{"cid": 1}`.
             names: names of the columns of a file without a header.
             delimiter: between cells; a comma, or what the dialect says.
             dialect: a dialect of the csv module.
-            decimal: the decimal point of numbers, "." or ",": in all columns, or by the file's names of those that have it.
+            decimal: the decimal point of numbers, "." or ",": for all columns, or by column name.
             null: the cell, or cells, that stand for None.
-            encoding: of the file, when it is a path or one of bytes.
+            encoding: of the file, if it is a path or opened for bytes.
             binary: how bytes are written: `hex` or `base64`.
-            unknown: what becomes of columns that the model does not have: `error`, or `ignore`.
+            unknown: whether columns that the model does not have are an `error`, or `ignore`d.
             errors: `raise` gives no object behind the first faulty line, but reads on for further faults, and raises them
                 all; `collect` leaves faulty lines out, and raises their faults behind the last object; a function leaves
                 them out, too, and is called with the ConversionError of each: its `line`, its `record` (cells by column),
                 its `faults`.
-            max_errors: faulty lines after which `raise` and `collect` end; None for any number.
+            max_errors: number of faulty lines after which `raise` and `collect` stop; None for no limit.
             tz: time zone of times that say no offset, such as "Europe/Vienna"; without it they are errors. A time that its
                 clocks skip is an error.
-            ambiguous: which is meant of two times that the clocks show alike, when they are put back: "earlier" or "later";
+            ambiguous: which of two times is meant that the clocks show twice when they are put back: "earlier" or "later";
                 "raise" makes it an error.
             time_format: how times are written, as for `datetime.strptime`, or "unix", "unix_ms", "unix_us" or "unix_ns" for
                 time since 1970: in all time fields, or by the file's names of columns.
             join: columns made of others, whose cells are joined by a space: `{"when": ["date", "time"]}`. Those others are
                 then left out, unless `columns` says otherwise.
-            skip_lines: lines in front of the header, or of the data of a file without one, that are not read.
+            skip_lines: number of lines to skip before the header, or before the data of a file without one.
 
         Raises:
-            ConversionError: from the iteration, with the line, the column, the value, and what is wrong with it.
+            ConversionError: from the iteration, with the line, the column, the value, and the reason.
             ValueError: when an argument is not valid.
         """
         from tsmodel.interop import load_csv
@@ -248,18 +249,18 @@ class FileConversions(ObjectConversions):
         times: Times = "iso",
         binary: Binary = "hex",
     ) -> int:
-        """Writes objects as a CSV file that `load_csv` reads; returns how many. Floats are written as by `to_json`.
+        """Writes objects to a CSV file that `load_csv` reads, and returns their number. Floats are written as by `to_json`.
 
         Args:
-            objects: what to write; `Reading.query` will do.
+            objects: the objects; a query works, too.
             target: a path, or an open file.
-            columns: the file's own names of columns, as for `load_csv`.
-            header: whether the first line names the columns.
+            columns: other names for columns, as for `load_csv`.
+            header: whether to write a first line with the names of the columns.
             times: `iso` for ISO 8601 text, `ns` for int nanoseconds since 2001.
             delimiter, dialect, decimal, null, encoding, binary: as for `load_csv`.
 
         Raises:
-            EncodeError: when an object cannot be written; earlier ones may be written by then.
+            EncodeError: when an object cannot be written; earlier ones may already have been.
             ValueError: when an argument is not valid.
         """
         from tsmodel.interop import dump_csv
@@ -290,13 +291,13 @@ class FileConversions(ObjectConversions):
         errors: ErrorHandling = "raise",
         max_errors: int | None = 100,
     ) -> Iterator[Self]:
-        """The objects of a JSON Lines file, one after another: an object on each line, as for `from_json`.
+        """Yields the objects of a JSON Lines file: one object per line, as for `from_json`.
 
         Args:
-            source, encoding, binary, unknown, errors, max_errors: as for `load_csv`; `record` of an error is its line.
+            source, encoding, binary, unknown, errors, max_errors: as for `load_csv`; an error's `record` is its line.
 
         Raises:
-            ConversionError: from the iteration, with the line, the path in the object, the value, and what is wrong.
+            ConversionError: from the iteration, with the line, the path in the object, the value, and the reason.
             ValueError: when an argument is not valid.
         """
         from tsmodel.interop import load_jsonl
@@ -307,13 +308,13 @@ class FileConversions(ObjectConversions):
 
     @classmethod
     def dump_jsonl(cls, objects: Iterable[Self], target: Target, *, times: Times = "iso", binary: Binary = "hex") -> int:
-        """Writes objects as a JSON Lines file in UTF-8, an object on each line; returns how many.
+        """Writes objects to a JSON Lines file in UTF-8, one per line, and returns their number.
 
         Args:
             objects, target, times, binary: as for `dump_csv`.
 
         Raises:
-            EncodeError: when an object cannot be written; earlier ones may be written by then.
+            EncodeError: when an object cannot be written; earlier ones may already have been.
             ValueError: when an argument is not valid.
         """
         from tsmodel.interop import dump_jsonl

@@ -6,8 +6,6 @@ Every fault in a class body is a `SchemaError` that names the class, the field, 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import json
 import uuid
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -412,5 +410,8 @@ def description_of(schema: Schema) -> dict[str, Any]:
 
 def fingerprint_of(schema: Schema) -> str:
     """The first 16 hexadecimal digits of a SHA-256 over a schema's description as canonical JSON."""
+    import hashlib
+    import json
+
     text = json.dumps([_FORM, description_of(schema)], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -148,6 +147,8 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         """The same as a table, for notebooks."""
+        from html import escape
+
         title, *lines = str(self).splitlines()
         rows = []
         for line in lines:

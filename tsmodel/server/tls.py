@@ -27,6 +27,8 @@ def server_context(cert: str | None, key: str | None, client_ca: str | None) -> 
             raise TransportError("TLS needs a certificate: give --tls-cert as well")
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    # Some distributions leave it to OpenSSL, which may take older ones.
+    context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
     try:
         context.load_cert_chain(cert, key)
         if client_ca is not None:

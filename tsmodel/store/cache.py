@@ -2,7 +2,7 @@
 
 Rules kept here:
 
-* What blocks hold never exceeds the size of the cache. The one that was used longest ago goes first.
+* What blocks take never exceeds the size of the cache. The one that was used longest ago goes first.
 * A scan never drives out what it used itself: one that is larger than the cache leaves the beginning of itself there, and
   costs the cache nothing from then on.
 """
@@ -31,11 +31,13 @@ class BlockCache:
     """May be used from several threads.
 
     Args:
-        most: bytes that its blocks may have together; 0 for none.
+        most: bytes that its blocks may take together; 0 for none.
+        beside: bytes that each takes beside its records. Small blocks would take several times `most` without it.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, beside: int = 3000) -> None:
         self.most = most
+        self.beside = beside
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
@@ -43,7 +45,7 @@ class BlockCache:
 
     @property
     def size(self) -> int:
-        """Bytes that its blocks have together."""
+        """Bytes that its blocks take together."""
         return self._size
 
     def scan(self) -> CachedScan:
@@ -68,7 +70,8 @@ class BlockCache:
 
     def keep(self, name: Hashable, block: Block, scan: int) -> None:
         """Keeps a block, if there is room or what other scans used can be driven out."""
-        size = block.size  # what is stored is smaller, and columns or rows that were decoded stay with the block
+        # What is stored is smaller, and columns or rows that were decoded stay with the block.
+        size = block.size + self.beside
         with self._lock:
             if size > self.most or name in self._entries:
                 return

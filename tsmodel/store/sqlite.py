@@ -77,6 +77,8 @@ _MOST_IDLE: Final = 16
 """Connections that are kept for later readers: each has two descriptors, and some 2 MiB of pages."""
 _CLOSING: Final = 0.3
 """Seconds in which a process that is closing the file removes its journal and says that the file is closed."""
+_JOURNAL_HEAD: Final = 32
+"""Bytes of a journal before its first frame."""
 _WRITING: Final = 0.05
 """Seconds in which a process finishes what it has begun to write to a journal."""
 
@@ -614,7 +616,7 @@ class SQLiteEngine:
         """A connection that leaves no trace, not even a file beside this one."""
         self._options = "mode=ro&readonly_shm=1"
         if self._journal.exists():
-            if not Path(f"{self.path}-shm").exists():
+            if not Path(f"{self.path}-shm").exists() or _is_only_a_head(self._journal):
                 raise self._only_for_writers()
         elif _is_half_closed(self.path):
             raise self._only_for_writers()
@@ -949,7 +951,8 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
                     options = "mode=ro&immutable=1"
         has_journal = journal.exists()
         is_half_closed = not _OPENED[key] and _is_half_closed(name)
-        is_left = is_half_closed or (has_journal and not Path(f"{name}-shm").exists())
+        is_begun = not _OPENED[key] and _is_only_a_head(journal)
+        is_left = is_half_closed or is_begun or (has_journal and not Path(f"{name}-shm").exists())
         if journal.exists() and not _look_at_journal(journal, found, alone=not _OPENED[key]):
             is_left = True
         if not is_mended and not is_left and not _has_schema(name, options):
@@ -974,6 +977,8 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
                 if _OPENED[key]:
                     raise OSError("it is being opened; try again")
                 shutil.copyfile(path, copy)
+                if is_begun and not _is_only_a_head(journal):
+                    raise OSError("another process has begun to write to it; try again")
                 if has_journal:
                     shutil.copyfile(journal, f"{copy}-wal")
                 if is_half_closed:
@@ -988,6 +993,17 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
             raise StoreError(f"{name} cannot be copied to {directory}: {error}", path=name) from error
         with _snapshot(str(copy), "mode=rw") as connection:
             yield connection
+
+
+def _is_only_a_head(journal: Path) -> bool:
+    """Whether a process died between the head of a new journal and its first frame. Nothing in it was committed. SQLite
+    cannot read such a journal without writing to its index: it tries for 10 s, and says "locking protocol"."""
+    until = time.monotonic() + _CLOSING
+    while journal.exists() and journal.stat().st_size == _JOURNAL_HEAD:
+        if time.monotonic() > until:
+            return True
+        time.sleep(0.02)  # a process that is just writing its first frames is not done yet
+    return False
 
 
 def _is_half_closed(path: str) -> bool:
@@ -1047,7 +1063,7 @@ def _committed(journal: Path) -> Committed | None:
     for _ in range(2):  # SQLite changes the index before it empties a journal, and after it fills one
         sizes.append(journal.stat().st_size if journal.exists() else -1)
         found = found or committed(Path(f"{journal}"[: -len("-wal")] + "-shm"))
-    if found is not None and found.frames and max(sizes) <= 32 and min(sizes) >= 0:
+    if found is not None and found.frames and max(sizes) <= _JOURNAL_HEAD and min(sizes) >= 0:
         raise StoreCorruptError(f"the journal {journal} is cut short, and had records; stored records would be lost")
     return found
 

@@ -7,7 +7,6 @@ only makes the field's codec: the metaclass replaces each annotation by the plai
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, get_args, get_origin, overload
 
 import msgspec
@@ -86,6 +85,8 @@ class Options:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`"; did you mean size?"` for a name like one of those that are known; otherwise nothing."""
+    from difflib import get_close_matches
+
     near = get_close_matches(name, known, 1)
     return f"; did you mean {near[0]}?" if near else ""
 

@@ -32,7 +32,7 @@ uses = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(1, 6
 
 @given(uses=uses, most=st.integers(0, 150))
 def test_it_holds_what_was_used_last_and_never_too_much(uses: list[tuple[int, int, int]], most: int) -> None:
-    cache = BlockCache(most)
+    cache = BlockCache(most, 0)
     scans = [cache.scan() for _ in range(3)]
     held: dict[int, tuple[int, int]] = {}  # size and last user, in the order of use
     for at, name, size in uses:
@@ -52,15 +52,23 @@ def test_it_holds_what_was_used_last_and_never_too_much(uses: list[tuple[int, in
 
 
 def test_a_scan_larger_than_the_cache_leaves_its_beginning() -> None:
-    cache = BlockCache(100)
+    cache = BlockCache(100, 0)
     for _ in range(2):
         scan = cache.scan()
         found = [scan.get(name) is not None or scan.keep(name, block(name, 10)) for name in range(50)]
     assert found == [True] * 10 + [None] * 40
 
 
+def test_small_blocks_count_with_what_they_take() -> None:
+    cache = BlockCache(100_000)
+    for name in range(1000):
+        cache.scan().keep(name, block(name, 45))
+    assert 20 <= sum(cache.scan().get(name) is not None for name in range(1000)) <= 40
+    assert cache.size <= 100_000
+
+
 def test_threads_share_it() -> None:
-    cache = BlockCache(1000)
+    cache = BlockCache(1000, 0)
     wrong: list[object] = []
 
     def use(seed: int) -> None:

@@ -14,7 +14,7 @@ import pytest
 from support.batches import Row, batches, scanned
 
 from tsmodel.backend import PutInterval
-from tsmodel.errors import StoreCorruptError, StoreFormatError
+from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError
 from tsmodel.keys import KeyRange
 from tsmodel.store import EmbeddedStore, open_store, verify
 from tsmodel.store.journal import check_journal, committed
@@ -277,6 +277,29 @@ def test_the_index_tells_a_damaged_end_from_one_that_was_never_finished(
 @pytest.mark.parametrize("read_only", [False, True])
 def test_what_a_dead_process_left_is_taken_in_when_it_is_whole(died: tuple[Path, Path], read_only: bool) -> None:
     with closing(open_store(died[0], read_only=read_only)) as store:
+        assert len(scanned(store)) == 10
+
+
+def test_a_process_that_died_right_after_the_head_of_a_journal(tmp_path: Path) -> None:
+    path, journal = tmp_path / "died" / "store.tsdb", tmp_path / "died" / "store.tsdb-wal"
+    path.parent.mkdir()
+    with closing(open_store(tmp_path / "store.tsdb")) as store:
+        store.append(batches([(1, n, 1, 1, b"payload") for n in range(10)]))
+        with closing(sqlite3.connect(tmp_path / "store.tsdb")) as connection:
+            head = Path(f"{tmp_path / 'store.tsdb'}-wal").read_bytes()[:32]
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        for end in ("", "-wal", "-shm"):
+            shutil.copy(tmp_path / f"store.tsdb{end}", f"{path}{end}")
+    journal.write_bytes(head)
+    report = verify(path)
+    assert report.is_whole, report
+    assert report.records == 10
+    with pytest.raises(StoreError, match="right to write") as caught:
+        open_store(path, read_only=True)
+    assert not isinstance(caught.value, StoreCorruptError)
+    with closing(open_store(path)) as store:
+        assert len(scanned(store)) == 10
+    with closing(open_store(path, read_only=True)) as store:
         assert len(scanned(store)) == 10
 
 

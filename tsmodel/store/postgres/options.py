@@ -26,9 +26,7 @@ _OURS: Final = ("schema", "pool", "pool_timeout", "read_only", "create")
 _LONGEST_NAME: Final = 63
 """PostgreSQL cuts longer names."""
 _NAME: Final = re.compile(r"[\w-]+")
-_URL: Final = re.compile(
-    r"(?:postgresql|postgres)://(?:(?P<user>[^/?#@]*)@)?(?P<rest>[^?#]*)(?:\?(?P<options>.*))?", re.DOTALL
-)
+_URL: Final = r"(?:postgresql|postgres)://(?:(?P<user>[^/?#@]*)@)?(?P<rest>[^?#]*)(?:\?(?P<options>.*))?"
 
 
 class Database(msgspec.Struct, frozen=True):
@@ -65,7 +63,7 @@ def database_of(url: str) -> Database:
     Raises:
         SessionError: when it is none, or an option of ours is not valid. What is wrong with libpq's shows when it connects.
     """
-    found = _URL.fullmatch(url)
+    found = re.fullmatch(_URL, url, re.DOTALL)
     if found is None:
         raise SessionError(f"{_masked(url)!r} is not a URL such as postgresql://user@host/database?schema=tsmodel")
     given: dict[str, str] = {}
