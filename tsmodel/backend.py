@@ -370,3 +370,14 @@ class AsyncRemover(Protocol):
     async def removals(self, since: int = 0) -> list[Removal]:
         """See `Remover.removals`."""
         ...
+
+
+def __getattr__(name: str) -> Any:
+    """Earlier names: `Spare`, and `AsyncScan`, which lives in `tsmodel.io.runners`."""
+    if name == "Spare":
+        return ScanBudget
+    if name == "AsyncScan":
+        from tsmodel.io.runners import AsyncScan
+
+        return AsyncScan
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -32,7 +32,7 @@ from tsmodel.errors import (
 )
 from tsmodel.keys import KeyRange
 from tsmodel.server import serve_in_thread
-from tsmodel.session.opening import open_backend
+from tsmodel.session.connecting import open_backend
 from tsmodel.store.blocks import NO_BASE
 from tsmodel.store.care import compact, info_of, verify_store
 from tsmodel.store.merging import MergePolicy

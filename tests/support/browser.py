@@ -69,9 +69,9 @@ class Browser:
             self._heard(answer)
 
     def open(self, url: str) -> None:
-        """Goes to a page, and waits until it has begun."""
+        """Goes to a page, and waits until it has begun, or asks for a token."""
         self.send("Page.navigate", url=url)
-        self.until("document.body?.dataset.ready === 'yes'")
+        self.until("document.body?.dataset.ready === 'yes' || document.getElementById('login')?.open")
 
     def js(self, expression: str) -> Any:
         """The value of an expression; promises are waited for."""

@@ -71,9 +71,9 @@ ONLY_FOR_TYPES = {
     ("types", "layout"),
     ("types", "model"),
 }
-LATE = {("model", "interop"), ("model", "query"), ("cli", "web")}
-"""May be imported inside a function: methods of models that are implemented in rooms which need models; what `tsmodel ui`
-runs, which reads text as commands do."""
+LATE = {("backend", "io"), ("model", "interop"), ("model", "query"), ("cli", "web")}
+"""May be imported inside a function: an earlier name of what lives in `io`; methods of models that are implemented in rooms
+which need models; what `tsmodel ui` runs, which reads text as commands do."""
 
 
 def faults(package: Path) -> Iterator[str]:

@@ -22,7 +22,7 @@ from tsmodel.server.listener import (
 )
 from tsmodel.server.operating import LEVELS, notify_systemd, start_logging
 from tsmodel.server.tls import server_context
-from tsmodel.session.opening import open_backend
+from tsmodel.session.connecting import open_backend
 from tsmodel.session.target import DEFAULT_PORT
 from tsmodel.store import DEFAULT_CACHE
 

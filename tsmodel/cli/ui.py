@@ -91,7 +91,7 @@ def ui_(
     session = reading(target)
     try:
         source = Source(session, models, Limits(records=max_records, seconds=max_seconds))
-        names = tuple({*(allow_host or []), *([] if ":" in host else [host])})
+        names = (*(allow_host or ()), host)
         app: Any = application(source, names=names, token=token, is_secure=tls_cert is not None)
         with listening(host, port) as listener:
             address = address_of(listener, host, is_secure=tls_cert is not None)

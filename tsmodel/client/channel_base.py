@@ -72,7 +72,7 @@ class GetOutcome(Generic[T]):
     Args:
         payload_type: reads the payloads.
         memory_limit: most bytes of records, size fields included; None for no limit.
-        streaming: whether the limit is that of a batch, of which each is as full as it can be, not that of all records.
+        streaming: whether the limit is for each batch, filled as far as possible, instead of for all records.
         collecting: whether records are kept for the response, and not emitted.
     """
 
@@ -136,7 +136,7 @@ class GetOutcome(Generic[T]):
                 yield from self._read(chunk)
 
     def fail(self, cause: Exception | Refusal | ResponseStatus) -> None:
-        """Notes that the GET ended by an exception, or could not begin. The first failure stands."""
+        """Records that the GET ended with an exception, or could not begin. The first failure counts."""
         if not self._failure:
             self._failure = {"status": cause} if isinstance(cause, ResponseStatus) else failure(cause)
 
@@ -185,12 +185,12 @@ class GetOutcome(Generic[T]):
 
 
 class Batching:
-    """Makes batches of chunks as they come.
+    """Regroups chunks into batches.
 
     Args:
         limit: most bytes of a batch; None for none. Every batch but the last is as full as whole records can make it.
-        least: without a limit, bytes up to which small chunks are put together: a short answer is one batch, however the
-            network cut it.
+        least: without a limit, bytes up to which small chunks are joined: a short answer is one batch, however the network
+            cut it.
     """
 
     def __init__(self, limit: int | None, least: int = 2**16) -> None:

@@ -41,13 +41,13 @@ _BLOCK: Final = 2**14
 
 
 class ColumnBatches:
-    """The valid rows of some columns as batches; each iteration makes them anew.
+    """The valid rows of columns as batches; each iteration makes them again.
 
     Args:
         data: the array that the columns are fields of, or what else they came from.
         columns: cid, the other key fields, and the payload's, all of one length.
         target: dtype of a whole record as it is sent.
-        checked: what was found about the rows.
+        checked: the result of checking the rows.
     """
 
     def __init__(self, data: object, columns: Columns, target: np.dtype[Any], checked: Checked) -> None:
@@ -117,7 +117,7 @@ def _by_span(
 
 @attrs.frozen(eq=False)
 class Checked:
-    """What was found about rows.
+    """The result of checking rows.
 
     Attributes:
         valid: which of them can be stored; None for all.
@@ -129,7 +129,7 @@ class Checked:
 
 
 def checked_rows(columns: Columns, payload: np.dtype[Any], *, skip_invalid: bool) -> Checked:
-    """Looks at all rows, before anything is sent.
+    """Checks all rows before anything is sent.
 
     Raises:
         EncodeError: for the first row that cannot be stored, unless such are skipped.

@@ -80,7 +80,7 @@ class Growing:
         return self._last[start : self._used]
 
     def result(self) -> npt.NDArray[Any]:
-        """The whole array, without what was set aside in vain; the next one begins empty."""
+        """The whole array, without unused memory; the next one begins empty."""
         parts = [*self._full, self._shrunk()]
         self._full, self._last, self._used = [], self._empty(0), 0
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -392,7 +392,7 @@ def _spans(pa: Any, info: ColumnInfo, records: SpanRecords) -> Any:
 
 
 class Frame:
-    """Something made of records.
+    """A result made of records.
 
     Args:
         model: the records' model.
@@ -408,7 +408,7 @@ class Frame:
         raise NotImplementedError
 
     def result(self) -> Any:
-        """What came of the records since it was last asked."""
+        """The result for the records since the last call."""
         raise NotImplementedError
 
 

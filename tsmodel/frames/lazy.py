@@ -2,10 +2,10 @@
 
 Rules kept here:
 
-* What is pushed never says more than the predicate: polars filters what comes by the whole of it. What is not surely
-  understood is not pushed.
-* The structure of a predicate comes from its JSON form, which polars may change: a form that is not known is not pushed.
-  Values are computed by polars itself.
+* A condition that is pushed down is never narrower than the predicate; polars applies the whole predicate to the result.
+  Anything that is not certainly understood is not pushed down.
+* The structure of a predicate comes from its JSON form, which polars may change: an unknown form is not pushed down. Values
+  are computed by polars itself.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from operator import and_, or_
 from typing import TYPE_CHECKING, Any, Final
 
 from tsmodel.errors import MissingLibraryError, TSModelError
+from tsmodel.frames.frame import ArrowFrame
 from tsmodel.frames.libraries import library
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.model.column import Column
@@ -29,7 +30,7 @@ from tsmodel.timestamps import EPOCH_UNIX_NS
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Scan", "lazy_frame", "pushed"]
+__all__ = ["Scan", "lazy_frame", "lazy_query", "pushed"]
 
 Scan = Callable[["list[str] | None", "pl.Expr | None", "int | None"], Iterator[Any]]
 """Gives Arrow batches of the columns that are named (all for None) that a predicate may want, so many at most."""
@@ -45,7 +46,7 @@ _COMPARISONS: Final[dict[str, Callable[[Any, Any], Any]]] = {
 }
 _MIRRORED: Final = {"Eq": "Eq", "Lt": "Gt", "LtEq": "GtEq", "Gt": "Lt", "GtEq": "LtEq"}
 _STRANGE: Final = (KeyError, IndexError, TypeError, ValueError, AttributeError, TSModelError)
-"""What comes of a form that is not known, or of values that no key has."""
+"""Raised for unknown forms, and for values that no key has."""
 
 _OLDEST: Final = (1, 24)
 _MOST_MEMBERS: Final = 10_000
@@ -53,6 +54,20 @@ _MOST_MEMBERS: Final = 10_000
 
 class _UnknownError(Exception):
     """A part of a predicate that is left to polars."""
+
+
+def lazy_query(query: Any) -> pl.LazyFrame:
+    """A query as a LazyFrame; see `lazy_frame`."""
+
+    def scan(names: list[str] | None, predicate: pl.Expr | None, most: int | None) -> Iterator[Any]:
+        narrowed = query if predicate is None else query.pushed_down(predicate)
+        if most is not None:
+            narrowed = narrowed.limit(most if query.spec.limit is None else min(most, query.spec.limit))
+        # No column at all may be asked for: then one column serves to count the rows.
+        batches: Iterator[Any] = narrowed.iter_arrow(*(names if names is None or names else ("cid",)) or ())
+        return batches
+
+    return lazy_frame(ArrowFrame(query.spec.model, ()).schema, scan)
 
 
 def lazy_frame(schema: Any, scan: Scan) -> pl.LazyFrame:
@@ -111,7 +126,7 @@ def _too_old(polars: Any) -> MissingLibraryError:
 
 
 def pushed(model: type[Any], predicate: pl.Expr) -> Expression | None:
-    """What a predicate says about the key of a model, or less; None when it says nothing that is understood."""
+    """The condition of a predicate on the key of a model, or a wider one; None when nothing in it is understood."""
     polars = library("polars", "lazy()")
     try:
         with warnings.catch_warnings():

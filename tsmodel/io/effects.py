@@ -127,7 +127,7 @@ class Counts(Protocol):
         """A key range is about to be read."""
         ...
 
-    def spent(self, step: str, since: float) -> float:
+    def spent(self, step: str, since: float, /) -> float:
         """Adds the time since `since` to that of a step; returns the time now. Both are of `time.perf_counter`."""
         ...
 

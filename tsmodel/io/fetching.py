@@ -222,7 +222,9 @@ class _Share:
     __del__ = give_back
 
 
-def _taken(budget: ScanBudget, most: int) -> list[_Share]:
+def _taken(backend: Any, most: int) -> list[_Share]:
+    """Takes scans from a backend's budget, which earlier backends call `spare`."""
+    budget: ScanBudget = backend.scan_budget if hasattr(backend, "scan_budget") else backend.spare
     return [_Share(budget) for _ in range(budget.take(most))]
 
 
@@ -268,7 +270,7 @@ class OnBackend:
             self._scans.remove(effect.scan)
             return effect.scan.close()
         if kind is Fetch:
-            shares = _taken(self._backend.scan_budget, len(effect.boxes) - 1)
+            shares = _taken(self._backend, len(effect.boxes) - 1)
             if not shares:
                 return None
             chunks = _fetched_by_threads(effect, shares, self._another)
@@ -343,7 +345,7 @@ class OnAsyncBackend:
             self._scans.remove(effect.scan)
             return await effect.scan.aclose()
         if kind is Fetch:
-            shares = _taken(self._backend.scan_budget, len(effect.boxes) - 1)
+            shares = _taken(self._backend, len(effect.boxes) - 1)
             if not shares:
                 return None
             chunks = _fetched_by_tasks(effect, shares, self._another)

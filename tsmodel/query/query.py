@@ -1,4 +1,4 @@
-"""`Query`: what reads the records that were asked for. A thin shell over a spec and what executes it."""
+"""`Query`: reads the records that were asked for. A thin shell over a spec and its executor."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Query(QueryBuilder[M]):
     decoded.
 
     Args:
-        what: the model; or a spec, as `query.spec` gives it.
+        what: the model, or a spec from `query.spec`.
         source: the session to read from; None for the innermost open one.
     """
 
@@ -81,7 +81,7 @@ class Query(QueryBuilder[M]):
         return Listed(self._run(Rows))
 
     def first(self) -> M | None:
-        """Some matching record, or None; reading stops at it."""
+        """A matching record, or None. Reading stops at the first one."""
         rows: list[M] = self._run(Rows, 1)
         return rows[0] if rows else None
 
@@ -103,7 +103,7 @@ class Query(QueryBuilder[M]):
         return self._only(self._run(Rows, 2))
 
     def count(self) -> int:
-        """How many records match. They are read, but no objects are made."""
+        """Number of matching records. They are read, but no objects are made."""
         return self._run(Count)
 
     def exists(self) -> bool:
@@ -111,7 +111,7 @@ class Query(QueryBuilder[M]):
         return self._run(Count, 1) > 0
 
     def __iter__(self) -> Iterator[M]:
-        """The matching records one by one, holding no more than a chunk's worth at a time."""
+        """The matching records one by one, with at most one chunk of them in memory."""
         return self._executor.stream(self._executor.streaming(Rows))
 
     def batches(self, size: int) -> Iterator[list[M]]:
@@ -125,7 +125,7 @@ class Query(QueryBuilder[M]):
     def last_acq(self) -> int:
         """An acq, ns since 2001, below which the records of this query never change again.
 
-        Reading `acq_between(a, q.last_acq())` and going on from there sees every record once.
+        To read every record exactly once, read `acq_between(a, q.last_acq())`, and continue from there next time.
         """
         return self._executor.run(self._executor.asking())
 
@@ -140,13 +140,13 @@ class Query(QueryBuilder[M]):
         """Removes the records that match from an embedded file or from memory, durably, all of them or none. The store
         logs it: `session.removals()`.
 
-        `last_acq` does not change. A `follow` or a `copy` that has passed what is removed says so by a `RemovedWarning`.
+        `last_acq` does not change. A `follow` or a `copy` that has passed a removed record issues a `RemovedWarning`.
 
         Args:
-            dry_run: only counts.
-            note: what the log says about it.
-            undecodable: removes records whose payload does not fit the model, too, which otherwise stay, whatever
-                `on_error` says. Takes conditions on key components only.
+            dry_run: only counts the records.
+            note: text for the log.
+            undecodable: also removes records whose payload does not match the model. Otherwise they stay, whatever
+                `on_error` says. The query may then have conditions on key components only.
             allow_full_scan: removes every record of the model, which a query without conditions otherwise refuses.
 
         Returns:
@@ -156,7 +156,7 @@ class Query(QueryBuilder[M]):
             QueryError: when the query has a limit, an order, `latest`, `as_of` or `last_per_series`, or has no conditions.
             SessionError: when the session holds records that are not stored.
             UnsupportedError: when the session is on a server; says what to do instead.
-            StoreError: when it could not be done; nothing was removed.
+            StoreError: when removing failed; nothing was removed.
         """
         return self._executor.run(
             self._executor.removing(
@@ -165,8 +165,8 @@ class Query(QueryBuilder[M]):
         )
 
     def series(self) -> list[Series]:
-        """The series that have matching records, sorted: cid, mid, moid, how many, and their span of capture time. No
-        objects are made of the records."""
+        """The series with matching records, sorted: cid, mid, moid, number of records, and first and last capture time. No
+        objects are made."""
         from tsmodel.query.sinks import SeriesFound
 
         return self._run(SeriesFound)
@@ -189,11 +189,11 @@ class Query(QueryBuilder[M]):
     def select(self, **named: Column[Any]) -> Selected[Any]: ...
     def select(self, *columns: Column[Any], **named: Column[Any]) -> Selected[Any]:
         """Tuples of some columns instead of objects: `select(Reading.mid, Reading.volts).all()`; or, with names, frozen
-        structs with these attributes: `select(meter=Reading.mid, volts=Reading.volts)`. It comes last: conditions, order
-        and limit go before it.
+        structs with these attributes: `select(meter=Reading.mid, volts=Reading.volts)`. Conditions, order and limit must
+        precede it.
 
         Raises:
-            QueryError: for what is no column of the model.
+            QueryError: for an argument that is not a column of the model.
         """
         from tsmodel.query.select import Selected
 
@@ -207,20 +207,20 @@ class Query(QueryBuilder[M]):
         tz: str | dt.tzinfo | None = None,
         fill: Fill | None = None,
     ) -> Resampling:
-        """Half-open windows of cap, for each series (cid, mid, moid); `agg` says what is made of them.
+        """Half-open windows of cap for each series (cid, mid, moid); `agg` computes aggregates of each window.
 
         Args:
             every: their length, as "15m", a timedelta, or int ns; or whole calendar months and years, as "3mo" and "1y".
-            origin: a time at which one of them begins; by default midnight of Monday, 2001-01-01.
-            tz: the time zone by whose clocks windows begin, so that "1d" is from midnight to midnight there, 23 and 25
-                hours long twice a year; by default UTC.
-            fill: gives windows without records too, from the first to the last of each series, or of the whole range of cap
-                that the query asks for. What stands for a value that there is none of: nothing ("null"), the one
-                before ("previous"), or a float on the line between its neighbours ("linear"). Counts are 0.
+            origin: a time at which a window begins; by default midnight of Monday, 2001-01-01.
+            tz: the time zone of the windows; by default UTC. "1d" is from midnight to midnight there, which is 23 or 25
+                hours on two days of the year.
+            fill: also gives windows without records, from the first to the last of each series, or of the whole range of
+                cap that the query asks for. Missing values are None ("null"), the previous value ("previous"), or a
+                float on the line between the neighbours ("linear"). Counts are 0.
 
         Raises:
-            QueryError: when windows cannot have that length, or there is no such time zone or way to fill.
-            TimestampError: when `every` is no duration, or `origin` no time.
+            QueryError: when the length, the time zone or `fill` is not valid.
+            TimestampError: when `every` is not a duration, or `origin` is not a time.
         """
         from tsmodel.query.resample import Resampling
 
@@ -235,24 +235,24 @@ class Query(QueryBuilder[M]):
         checkpoint_every: int = 1,
         wait: bool = True,
     ) -> Follow[M]:
-        """Each new record of this query, once, also across restarts; by acq, and among equal ones by key.
+        """Each new record of this query, exactly once, also across restarts; ordered by acq, then by key.
 
-        A record is given when it is fully committed: from then on no record appears with an acq below it. It counts as
-        taken when the next one is asked for, when `commit()` is called, or when the `with` block ends well. Who is killed
-        before that gets it again, and only it; with `checkpoint_every` above 1, up to so many. What raises loses nothing:
-        the next call goes on where it stood.
+        A record is given once it is fully committed: no more records can appear with an acq below it. It counts as taken
+        when the next one is requested, when `commit()` is called, or when the `with` block ends without an exception. A
+        process that is killed before that gets this record again, or with `checkpoint_every` above 1, up to that many. An
+        exception loses nothing: the next call continues where it stopped.
 
         Args:
-            since: acq to begin at, when there is no checkpoint yet; None for all records that there are.
+            since: acq to begin at when there is no checkpoint yet; None for all existing records.
             poll: how long to wait when there is nothing new, as "1s", a timedelta, or int ns.
-            checkpoint: file that keeps where the reader stands, for one reader at a time; None keeps it in memory only.
+            checkpoint: file that keeps the position, for one reader at a time; None keeps it in memory only.
             checkpoint_every: records between two writes of the file, each of which waits for the disk.
-            wait: False ends the iteration where there is nothing new, instead of waiting for it.
+            wait: False ends the iteration when there is nothing new, instead of waiting.
 
         Raises:
             QueryError: when the query has a limit or conditions on acq.
-            CheckpointError: when the file is of another query, model or target, or damaged.
-            SessionError: when `poll` is no duration above 0.
+            CheckpointError: when the file belongs to another query, model or target, or is damaged.
+            SessionError: when `poll` is not a duration above 0.
         """
         from tsmodel.query.following import Follow, follow_plan
 
@@ -264,7 +264,7 @@ class Query(QueryBuilder[M]):
 
         Raises:
             QueryError: when a column is unknown, or payloads have a variable size.
-            DecodeError: when a payload does not fit the model, unless such records are to be skipped.
+            DecodeError: when a payload does not match the model, unless such records are skipped.
         """
         from tsmodel.frames.frame import StructuredFrame
 
@@ -274,7 +274,7 @@ class Query(QueryBuilder[M]):
     def columns(self, *columns: Wanted) -> dict[str, npt.NDArray[Any]]:
         """A contiguous array of shape (n,) for each column, by name.
 
-        Numbers are as `to_numpy` gives them, text is text, and a column whose values may be absent is a masked array.
+        Numbers are as in `to_numpy`, text is text, and a column whose values may be absent is a masked array.
 
         Raises:
             QueryError, DecodeError: as `to_numpy`.
@@ -318,7 +318,7 @@ class Query(QueryBuilder[M]):
 
         Raises:
             MissingLibraryError: when pandas or pyarrow is not installed.
-            QueryError, DecodeError: as `to_arrow`; also when a time is the number that pandas takes for a missing one.
+            QueryError, DecodeError: as `to_arrow`; also when a time is the number that pandas uses for a missing one.
         """
         from tsmodel.frames.arrow_tables import pandas_of
 
@@ -342,8 +342,8 @@ class Query(QueryBuilder[M]):
         Args:
             y: the column or columns to draw: numbers, decimals or bools.
             x: the column along the axis: a time or a number.
-            by: what tells lines apart; None for one line.
-            ax: the axes to draw into; None for a figure of its own.
+            by: the columns that identify a line; None for a single line.
+            ax: the axes to draw into; None for a new figure.
             tz: time zone of times.
             max_lines: most lines to draw; the chart says when there are more.
 
@@ -352,7 +352,7 @@ class Query(QueryBuilder[M]):
 
         Raises:
             MissingLibraryError: when matplotlib or pyarrow is not installed.
-            QueryError: when a column is unknown, or `x` or `y` is no number.
+            QueryError: when a column is unknown, or `x` or `y` is not a number.
             DecodeError: as `to_arrow`.
         """
         from tsmodel.frames.charts import Chart
@@ -378,7 +378,7 @@ class Query(QueryBuilder[M]):
         return self._batched_arrow(ArrowFrame(self.spec.model, columns), batch_size)
 
     def to_reader(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> pa.RecordBatchReader:
-        """The same as a `pyarrow.RecordBatchReader`, which reads as it is read."""
+        """The records as a `pyarrow.RecordBatchReader`, which streams them."""
         from tsmodel.frames.frame import ArrowFrame
         from tsmodel.frames.libraries import library
 
@@ -387,9 +387,9 @@ class Query(QueryBuilder[M]):
         return library("pyarrow", "to_reader()").RecordBatchReader.from_batches(frame.schema, batches)
 
     def dump_parquet(self, path: str | Path, *columns: Wanted, batch_size: int = 2**20, compression: str = "zstd") -> int:
-        """Writes the records to a Parquet file, a row group for each `batch_size` of them; returns how many there are.
+        """Writes the records to a Parquet file, with a row group for every `batch_size` records; returns their number.
 
-        The file appears whole or not at all.
+        The file appears complete or not at all.
 
         Raises:
             MissingLibraryError: when pyarrow is not installed.
@@ -410,19 +410,9 @@ class Query(QueryBuilder[M]):
         Raises:
             MissingLibraryError: when polars or pyarrow is not installed, or polars is too old.
         """
-        from tsmodel.frames.frame import ArrowFrame
-        from tsmodel.frames.lazy import lazy_frame
+        from tsmodel.frames.lazy import lazy_query
 
-        query = self.using(self._executor.reading)
-
-        def scan(names: list[str] | None, predicate: pl.Expr | None, most: int | None) -> Iterator[pa.RecordBatch]:
-            narrowed = query if predicate is None else query.pushed_down(predicate)
-            if most is not None:
-                narrowed = narrowed.limit(most if self.spec.limit is None else min(most, self.spec.limit))
-            # No column at all may be asked for: then rows are counted by one.
-            return narrowed.iter_arrow(*(names if names is None or names else ("cid",)) or ())
-
-        return lazy_frame(ArrowFrame(self.spec.model, ()).schema, scan)
+        return lazy_query(self.using(self._executor.reading))
 
     def pushed_down(self, predicate: pl.Expr) -> Self:
         """The query that a lazy frame reads where polars filters it by `predicate`; its `explain()` shows the key ranges.
@@ -438,7 +428,7 @@ class Query(QueryBuilder[M]):
         return self if condition is None else self.where(condition)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """The Arrow PyCapsule interface: DuckDB, polars and others take a query as it is."""
+        """The Arrow PyCapsule interface: DuckDB, polars and others accept a query directly."""
         return self.to_reader().__arrow_c_stream__(requested_schema)
 
     def _run(self, make: Make[R], limit: int | None = None) -> R:

@@ -39,7 +39,7 @@ from tsmodel.server.conversation import Conversation
 from tsmodel.server.counts import Counts
 from tsmodel.server.memory import Memory
 from tsmodel.server.tls import certified_names
-from tsmodel.session.opening import open_backend
+from tsmodel.session.connecting import open_backend
 from tsmodel.wire.client_role import Buffers, gathered, portions, unsent
 
 __all__ = [

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from tsmodel.lazily import lazily
 
 if TYPE_CHECKING:
+    from tsmodel.session.connecting import connect, connect_async
     from tsmodel.session.observing import OpenTelemetry, Request, Response
-    from tsmodel.session.opening import connect, connect_async
     from tsmodel.session.receipt import Receipt
     from tsmodel.session.session import Session
     from tsmodel.session.session_async import AsyncSession
@@ -16,7 +16,7 @@ else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
-            "opening": "connect connect_async",
+            "connecting": "connect connect_async",
             "observing": "OpenTelemetry Request Response",
             "receipt": "Receipt",
             "session": "Session",

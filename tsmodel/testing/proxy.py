@@ -68,11 +68,11 @@ class Faults:
         return f"tstorage://{self.host}:{self.port}?timeout=10"
 
     def cut(self, after: int = 0, way: Way = "from_server") -> None:
-        """Ends the next connection after so many bytes of that way; asked several times, those after it in turn."""
+        """Ends the next connection after this many bytes in one direction; further calls are for later connections."""
         self._plans.append(_plan(way, after))
 
     def reset(self, after: int = 0, way: Way = "from_server") -> None:
-        """The same, by a reset."""
+        """As `cut`, by a reset."""
         self._plans.append(_plan(way, after, is_reset=True))
 
     def cut_all(self) -> None:
@@ -82,11 +82,11 @@ class Faults:
                 each.shutdown(socket.SHUT_RDWR)
 
     def delay(self, by: DurationLike) -> None:
-        """Holds back whatever passes from now on, both ways, for that long; 0 for not at all."""
+        """Delays everything that passes from now on, in both directions; 0 for no delay."""
         self._delay = duration_ns(by) / 10**9
 
     def refuse(self, refusing: bool = True) -> None:
-        """Refuses new connections, or does so no more."""
+        """Refuses new connections, or accepts them again."""
         self._is_refusing = refusing
 
     def close(self) -> None:

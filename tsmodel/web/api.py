@@ -753,6 +753,7 @@ def news(source: Source, given: dict[str, Any], position: int, stop: Stop) -> tu
     known = source.session.backend.last_acq(KeyRange())
     if position < 0 or known <= position:
         return max(known, position), None
+    source.look_again()
     spec = source.spec(model, keys).where(columns.acq.between(position, known))
     count, span, rows = 0, None, []
     executor = Executor(spec, source.session)

@@ -62,7 +62,8 @@ def application(
         is_secure: whether it is reached by TLS.
         poll: seconds between two looks for new records.
     """
-    return Guard(_Pages(source, poll).app, names, token, is_secure=is_secure)
+    pages = _Pages(source, poll)
+    return Guard(pages.app, names, token, is_secure=is_secure, end=pages.end)
 
 
 class _Pages:
@@ -70,7 +71,7 @@ class _Pages:
         self._source = source
         self._poll = poll
         self._threads = ThreadPoolExecutor(_THREADS, "tsmodel-web")
-        self._followers = 0
+        self._followers: set[Stop] = set()
         listed = endpoints(source)
         document = openapi(listed, source.name)
         routes: list[BaseRoute] = [
@@ -82,6 +83,11 @@ class _Pages:
             Mount("/static", _Files(directory=STATIC)),
         ]
         self.app = Starlette(routes=routes, lifespan=self._lifespan, exception_handlers={404: _missing, 405: _missing})
+
+    def end(self) -> None:
+        """Ends what would go on as long as the server does."""
+        for stop in self._followers:
+            stop.set()
 
     @asynccontextmanager
     async def _lifespan(self, _: Any) -> AsyncIterator[None]:
@@ -108,9 +114,9 @@ class _Pages:
     async def _follow(self, endpoint: Endpoint, request: Request) -> Any:
         stop = Stop(float("inf"))
         try:
-            if self._followers >= self._source.limits.followers:
+            if len(self._followers) >= self._source.limits.followers:
                 raise Refused(
-                    f"{self._followers} others follow new records already",
+                    f"{len(self._followers)} others follow new records already",
                     remedy="close some pages, or ask /api/records with acq_from= now and then",
                     status=503,
                 )
@@ -127,7 +133,7 @@ class _Pages:
 
     async def _events(self, given: dict[str, Any], begun: tuple[int, Any], stop: Stop) -> AsyncIterator[bytes]:
         position, found = begun
-        self._followers += 1
+        self._followers.add(stop)
         try:
             yield f"retry: 2000\nid: {position}\nevent: begin\ndata: {{}}\n\n".encode()
             quiet = 0
@@ -145,7 +151,7 @@ class _Pages:
                     yield b"event: trouble\ndata: %s\n\n" % msgspec.json.encode(body)
                     return
         finally:
-            self._followers -= 1
+            self._followers.discard(stop)
 
     async def _made(self, work: Callable[[], T], stop: Stop, receive: Callable[[], Awaitable[Any]]) -> T:
         """What some work comes to; it is stopped when whoever asked goes away."""
@@ -210,14 +216,12 @@ class _Sent(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         gone = asyncio.ensure_future(_gone(receive))
         parts: Any = self._parts
+        part: asyncio.Future[bytes | None] | None = None
         try:
             while True:
                 part = asyncio.ensure_future(anext(parts, None))
                 await asyncio.wait({part, gone}, return_when=asyncio.FIRST_COMPLETED)
                 if gone.done():
-                    self._stop.set()
-                    part.cancel()
-                    await asyncio.wait({part})
                     return
                 try:
                     data = part.result()
@@ -234,6 +238,9 @@ class _Sent(Response):
         finally:
             self._stop.set()
             gone.cancel()
+            if part is not None and not part.done():
+                part.cancel()
+                await asyncio.wait({part})
             await parts.aclose()
 
 

@@ -196,7 +196,7 @@ def openapi(endpoints: Iterable[Endpoint], title: str) -> dict[str, Any]:
                 "description": each.description,
                 "parameters": [parameter.described() for parameter in each.parameters],
                 "responses": {"200": {"description": each.summary, "content": content}, "4XX": refused, "5XX": refused},
-                "security": [{}, {"bearer": []}, {"cookie": []}],
+                "security": [{}, {"bearer": []}],
             }
         }
     return {
@@ -216,7 +216,6 @@ def openapi(endpoints: Iterable[Endpoint], title: str) -> dict[str, Any]:
             "schemas": components,
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "The token that `tsmodel ui` prints."},
-                "cookie": {"type": "apiKey", "in": "cookie", "name": "tsmodel", "description": "Set by the page."},
             },
         },
     }

@@ -16,7 +16,7 @@ import hmac
 import ipaddress
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http.cookies import SimpleCookie
 from typing import Any, Final
 
@@ -25,7 +25,6 @@ from tsmodel.web.refusals import Refused, refusal_of
 
 __all__ = ["Guard", "is_loopback", "new_token"]
 
-COOKIE: Final = "tsmodel"
 SESSION: Final = "/api/session"
 _LEAST: Final = 16
 _POLICY: Final = (
@@ -64,20 +63,32 @@ class Guard:
         names: names that this machine is called by, besides localhost and addresses.
         token: what whoever asks must know; None for nothing.
         is_secure: whether it is reached by TLS.
+        end: called when the server is about to end.
 
     Raises:
         SessionError: when the token is short enough to be guessed.
     """
 
-    def __init__(self, app: Any, names: Iterable[str] = (), token: str | None = None, *, is_secure: bool = False) -> None:
+    def __init__(
+        self,
+        app: Any,
+        names: Iterable[str] = (),
+        token: str | None = None,
+        *,
+        is_secure: bool = False,
+        end: Callable[[], None] | None = None,
+    ) -> None:
         if token is not None and (len(token) < _LEAST or not token.isascii() or not token.isprintable()):
             raise SessionError(f"a token has at least {_LEAST} characters, all of them ASCII: leave it out for a made one")
         self._app = app
+        self.end = end
         self._names = {"localhost", *(each.lower() for each in names)}
         self._token = token
         self._is_secure = is_secure
         # The cookie does not give the token away to whoever reads it out of a browser.
         self._cookie = "" if token is None else hmac.digest(token.encode(), b"tsmodel ui", "sha256").hex()
+        # Cookies know no ports: another page of this machine, with another token, has one of another name.
+        self._name = "" if token is None else f"tsmodel-{hmac.digest(token.encode(), b'name', 'sha256').hex()[:8]}"
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """The application."""
@@ -152,7 +163,7 @@ class Guard:
             cookies.load(headers.get("cookie", ""))
         except Exception:  # noqa: BLE001 - whatever a cookie of somebody else looks like
             return False
-        found = cookies.get(COOKIE)
+        found = cookies.get(self._name)
         return found is not None and hmac.compare_digest(found.value.encode(), self._cookie.encode())
 
     def _is_token(self, given: str) -> bool:
@@ -173,7 +184,7 @@ class Guard:
         if not isinstance(token, str) or not self._is_token(token):
             raise Refused("the token is wrong", "the body", "open the URL that `tsmodel ui` printed", 401)
         secure = "; Secure" if self._is_secure else ""
-        return f"{COOKIE}={self._cookie}; Path=/; HttpOnly; SameSite=Strict{secure}"
+        return f"{self._name}={self._cookie}; Path=/; HttpOnly; SameSite=Strict{secure}"
 
 
 def _host(value: str) -> str:

@@ -314,11 +314,13 @@ def _points(parts: list[_Part], *, all_versions: bool) -> Points:
     if not parts:
         none = np.empty(0, np.int64)
         return Points(none, none, None, None)
-    cap, acq = (np.concatenate([part[at] for part in parts]) for at in (0, 1))
-    values = None if parts[0][2] is None else np.concatenate([part[2] for part in parts if part[2] is not None])
+    cap, acq = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+    columns = [values for _, _, values, _ in parts if values is not None]
+    values = np.concatenate(columns) if columns else None
     valid = None
     if any(part[3] is not None for part in parts):
-        valid = np.concatenate([np.ones(len(part[0]), bool) if part[3] is None else part[3] for part in parts])
+        masks: list[Array] = [np.ones(len(each[0]), bool) if each[3] is None else each[3] for each in parts]
+        valid = np.concatenate(masks)
     if values is not None and values.dtype.kind == "f":
         numbers = ~np.isnan(values)
         if not numbers.all():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import uvicorn
 from tsmodel.errors import TransportError
 from tsmodel.server.tls import server_context
 from tsmodel.web.app import application
-from tsmodel.web.guard import is_loopback
+from tsmodel.web.guard import Guard, is_loopback
 from tsmodel.web.source import Source
 
 __all__ = ["address_of", "check_certificate", "listening", "needs_token", "serve", "serving"]
@@ -46,7 +47,7 @@ def address_of(listener: socket.socket, host: str, *, is_secure: bool = False) -
     return f"http{'s' if is_secure else ''}://{shown}:{port}/"
 
 
-def serve(app: Any, listener: socket.socket, *, certificate: str | None = None, key: str | None = None) -> None:
+def serve(app: Guard, listener: socket.socket, *, certificate: str | None = None, key: str | None = None) -> None:
     """Serves until it is told to stop, by Ctrl-C or a signal."""
     _server(app, certificate, key).run(sockets=[listener])
 
@@ -79,8 +80,8 @@ def check_certificate(certificate: str, key: str | None) -> None:
     server_context(certificate, key, None)
 
 
-def _server(app: Any, certificate: str | None, key: str | None) -> uvicorn.Server:
-    return uvicorn.Server(
+def _server(app: Guard, certificate: str | None, key: str | None) -> uvicorn.Server:
+    return _Server(
         uvicorn.Config(
             app,
             http="h11",
@@ -97,3 +98,26 @@ def _server(app: Any, certificate: str | None, key: str | None) -> uvicorn.Serve
             ssl_keyfile=key,
         )
     )
+
+
+class _Server(uvicorn.Server):
+    """A server that tells the application when it is about to end: who follows new records would hold it up. A signal to
+    end is no failure."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        known = [found for name in ("SIGINT", "SIGTERM", "SIGHUP") if (found := getattr(signal, name, None))]
+        before = {each: signal.signal(each, self.handle_exit) for each in known}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        app: Any = self.config.app
+        app.end()
+        await super().shutdown(sockets)

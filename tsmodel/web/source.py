@@ -284,7 +284,6 @@ class Source:
             if entry.count > MOST_POINTS and expected > MOST_POINTS // 4 and every % self._base(entry) == 0:
                 kept = self._kept_windows(model, key, info, self._base(entry), all_versions, budget, stop)
                 return kept.between(start, end).longer(every)
-            start, end = max(start, entry.cap_min), min(end, entry.cap_max + 1)
         found = self.points(model, key, info, start, end, all_versions=all_versions, budget=budget, stop=stop)
         return joined((windows_of(points, every) for points in found), every)
 
@@ -295,6 +294,10 @@ class Source:
         bases = [self._base(each) for each in entries if each is not None and each.count > MOST_POINTS]
         common = math.lcm(*(base for base in bases if base <= width))
         return fitting(start, end, most, common if common > 1 else 0)
+
+    def look_again(self) -> None:
+        """Something came: the next request looks at what the target holds now."""
+        self._looked = -math.inf
 
     @staticmethod
     def _base(entry: Series) -> int:

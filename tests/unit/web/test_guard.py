@@ -78,7 +78,7 @@ def test_data_is_for_those_who_know_the_token(closed: Client) -> None:
             {},
             {"authorization": "Bearer wrong"},
             {"authorization": f"Basic {TOKEN}"},
-            {"cookie": f"tsmodel={TOKEN}"},
+            {"cookie": f"tsmodel={TOKEN}; a=b; =;"},
         ):
             answer = closed.get(asked, headers=headers)
             assert answer.status_code == 401

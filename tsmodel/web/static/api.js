@@ -33,8 +33,11 @@ export async function get(path, parameters = {}, signal = undefined) {
     await ask();
     return get(path, parameters, signal);
   }
-  const data = await answer.json().catch(() => ({ error: { what: `the server answered ${answer.status}` } }));
-  if (!answer.ok) throw new Refused(answer.status, data.error);
+  const data = await answer.json().catch((error) => {
+    if (error.name === "AbortError") throw error;
+    return { error: { what: `the server answered ${answer.status} without saying why` } };
+  });
+  if (!answer.ok || data.error) throw new Refused(answer.status, data.error);
   return data;
 }
 

@@ -121,7 +121,10 @@ export class Chart {
       width: this.width,
       height: HEIGHT,
       legend: { show: false },
-      scales: { x: { time: false, range: () => [0, since(this.#from, this.#to)] } },
+      scales: {
+        x: { time: false, range: () => [0, since(this.#from, this.#to)] },
+        y: this.field === null ? { range: (_, least, most) => [0, Math.max(1, (most ?? 1) * 1.1)] } : {},
+      },
       axes: [
         {
           stroke: text, grid, ticks: { ...grid, size: 4 }, font: "12px system-ui, sans-serif", size: 40, gap: 6,
@@ -213,6 +216,7 @@ export class Chart {
     const total = lines.reduce((sum, line) => sum + line.points.reduce((a, b) => a + b, 0), 0);
     const isPlain = lines.every((line) => line.first_time.every((each, at) => each === line.last_time[at]));
     this.note.textContent = total === 0 ? "nothing was captured here"
+      : this.field === null ? `how many in each ${lasting(this.#every)}`
       : isPlain ? "every point is shown" : `points of ${lasting(this.#every)} are drawn as one`;
     const of = lines.map((line) => line.series).join(", ");
     const values = lines.flatMap((line) => [...(line.min ?? []), ...(line.max ?? [])]).map(drawn).filter((each) => each !== null);

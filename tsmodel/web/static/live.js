@@ -4,8 +4,8 @@ import { url } from "./api.js";
 
 let source = null;
 
-/** Follows some series until it is told to stop; `told` gets what is new, `failed` a fault. */
-export function follow(picked, told, failed) {
+/** Follows some series until it is told to stop: `began` is called whenever that begins, `told` gets what is new, `failed` a fault. */
+export function follow(picked, { began, told, failed }) {
   stop();
   source = new EventSource(url("/api/follow", picked));
   source.addEventListener("new", (event) => told(JSON.parse(event.data)));
@@ -13,7 +13,10 @@ export function follow(picked, told, failed) {
     stop();
     failed(JSON.parse(event.data).error);
   });
-  source.addEventListener("begin", () => document.body.classList.remove("lost"));
+  source.addEventListener("begin", () => {
+    document.body.classList.remove("lost");
+    began();
+  });
   source.addEventListener("error", () => document.body.classList.add("lost"));
 }
 

@@ -1,6 +1,6 @@
 // The page: puts its parts together.
 
-import { Latest, askForToken, get, login } from "./api.js";
+import { Latest, Refused, askForToken, get, login } from "./api.js";
 import { Chart, zoomed } from "./chart.js";
 import { at, element } from "./dom.js";
 import * as live from "./live.js";
@@ -21,7 +21,7 @@ let isLive = false;
 function fail(error) {
   at("trouble").textContent = error.message ?? error.what ?? String(error);
   at("trouble").hidden = false;
-  console.error(error);
+  if (error instanceof Error && !(error instanceof Refused)) console.error(error);
 }
 
 function well() {
@@ -193,6 +193,7 @@ function showDownloads() {
 // Live
 
 let refreshing = false;
+let again = false;
 
 function showLive() {
   at("live").setAttribute("aria-pressed", String(isLive));
@@ -201,36 +202,46 @@ function showLive() {
     at("status").textContent = "";
     return;
   }
-  at("status").textContent = "following";
-  live.follow({ series: view.series }, cameNew, (fault) => {
-    isLive = false;
-    showLive();
-    fail(fault);
-  });
+  at("status").textContent = "connecting";
+  live.follow({ series: view.series }, { began: beganLive, told: cameNew, failed: failedLive });
 }
 
-/** Moves a range that reaches the end along with it, and asks for what is new; at most one request at a time. */
-async function cameNew(event) {
+/** What came before it began is shown as well. */
+function beganLive() {
+  at("status").textContent = "following";
+  refresh();
+}
+
+function failedLive(fault) {
+  isLive = false;
+  showLive();
+  fail(fault);
+}
+
+/** Shows what is new; a range that reaches the end moves along. */
+function cameNew(event) {
   at("status").textContent = `${event.count} new at ${told(fromIso(event.end)).slice(11, 19)}`;
   const end = fromIso(event.end) + 1n;
   const [from, to] = range();
   const ends = view.series.map(list.entryOf).filter(Boolean).map((each) => each.end);
-  const atEnd = view.to !== null && ends.some((each) => to >= each);
-  for (const record of event.records) {
-    const entry = list.entryOf(`${record.cid}/${record.mid}/${record.moid}`);
-    const cap = fromIso(record.cap);
-    if (entry && cap > entry.end) entry.end = cap;
+  if (view.to !== null && end > to && ends.some((each) => to >= each)) {
+    change({ from: from + (end - to), to: end }, { keep: true });
   }
-  if (view.tab === "records" && !view.versions) records.prepend(event.records);
+  refresh();
+}
+
+/** Asks again for all that is shown. Asked meanwhile, it asks once more when it is done. */
+async function refresh() {
+  again = true;
   if (refreshing) return;
   refreshing = true;
   try {
-    if (atEnd && end > to) change({ from: from + (end - to), to: end }, { keep: true });
-    else {
-      await showCharts();
+    while (again) {
+      again = false;
+      await list.list();
       showRange();
+      await Promise.all([showCharts(), view.tab === "records" && view.series.length ? records.refresh(picked()) : showDetails()]);
     }
-    await list.list();
   } catch (error) {
     fail(error);
   } finally {

@@ -6,6 +6,7 @@ import { view } from "./state.js";
 import { fromIso, told } from "./times.js";
 
 const PAGE = 100;
+const LEFT = new Set(["cap", "acq", "payload"]);
 const request = new Latest();
 let next = null;
 let shownRows = 0;
@@ -24,7 +25,7 @@ export async function show(picked, more = false) {
   if (page === null) return;
   const body = at("records").tBodies[0];
   if (!more) {
-    at("records").tHead.replaceChildren(element("tr", {}, ...page.columns.map((name) => element("th", { scope: "col" }, name))));
+    at("records").tHead.replaceChildren(element("tr", {}, ...page.columns.map((name) => element("th", { scope: "col", class: LEFT.has(name) ? "left" : null }, name))));
     body.replaceChildren();
     shownRows = 0;
   }
@@ -37,18 +38,14 @@ export async function show(picked, more = false) {
   compare(body);
 }
 
-/** Puts new records on top, when the newest come first. */
-export function prepend(records) {
-  const head = at("records").tHead.rows[0];
-  if (!view.newest || !head) return;
-  const columns = [...head.cells].map((cell) => cell.textContent);
-  const body = at("records").tBodies[0];
-  const rows = records.map((record) => row(record, columns)).reverse();
-  rows.forEach((each) => each.classList.add("new"));
-  body.prepend(...rows);
-  while (body.rows.length > 5 * PAGE) body.rows[body.rows.length - 1].remove();
-  shownRows = body.rows.length;
-  compare(body);
+/** Shows the first page again, with what is new in it marked; not when more pages are shown, which would be lost. */
+export async function refresh(picked) {
+  if (shownRows > PAGE) return;
+  const names = (rows) => new Set([...rows].map((each) => each.dataset.version));
+  const before = names(at("records").tBodies[0].rows);
+  await show(picked);
+  if (before.size === 0) return;
+  for (const each of at("records").tBodies[0].rows) each.classList.toggle("new", !before.has(each.dataset.version));
 }
 
 /** URL of the same records as a file. */
@@ -57,6 +54,7 @@ export const fileUrl = (picked, form) => url(`/api/records.${form}`, { ...picked
 function row(record, columns) {
   const made = element("tr", {});
   made.dataset.point = ["cid", "mid", "moid", "cap"].map((name) => record[name]).join("/");
+  made.dataset.version = `${made.dataset.point}/${record.acq}`;
   made.append(...columns.map((name) => cell(name, record[name])));
   return made;
 }
