@@ -252,7 +252,8 @@ class PostgresTables:
         self.flush()
         with self.connection.cursor(binary=True) as cursor:
             cursor.execute(query, values or None)
-            return cursor.fetchall()
+            rows: list[Any] = cursor.fetchall()
+        return rows
 
 
 def _state(row: Any) -> State:
