@@ -22,7 +22,13 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
-from fuzz.targets import TARGETS, Target
+if __name__ == "__main__" and "--guided" in sys.argv:
+    import atheris
+
+    with atheris.instrument_imports(include=["tsmodel"]):
+        from fuzz.targets import TARGETS, Target
+else:
+    from fuzz.targets import TARGETS, Target
 
 FOUND = Path(__file__).parent / "found"
 _LONGEST = 20
@@ -64,13 +70,10 @@ def _hangs(*_: object) -> None:
 
 
 def _guided(target: Target, minutes: float) -> None:
-    import atheris  # type: ignore[import-not-found]
-
     corpus = FOUND.parent / "corpus" / target.name
     corpus.mkdir(parents=True, exist_ok=True)
     for at, each in enumerate(target.seeds()):
         (corpus / f"seed-{at}").write_bytes(each)
-    atheris.instrument_all()
     atheris.Setup([sys.argv[0], f"-max_total_time={minutes * 60:.0f}", f"-timeout={_LONGEST}", str(corpus)], target.check)
     atheris.Fuzz()
 

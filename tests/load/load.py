@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--pause", type=float, default=0.5, help="seconds between two requests of a connection, on average")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=".") as directory:
+    with tempfile.TemporaryDirectory(dir=".", prefix="load-") as directory:
         report = run(options.connections, options.seconds, options.pause, Path(directory))
     print(json.dumps(report, indent=1))
     sys.exit(bool(report["failures"] or report["lost"] or report["twice"]))
