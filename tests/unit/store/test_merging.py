@@ -7,6 +7,8 @@ import random
 
 import pytest
 
+from tsmodel.store.directory import Level
+from tsmodel.store.engine import Run
 from tsmodel.store.merging import MergePolicy
 
 
@@ -68,3 +70,35 @@ def test_what_is_dense_is_left_alone() -> None:
     assert not policy.is_dense(1000, 100, 0)
     assert policy.choose([1000, 1000], {0, 1}) == []
     assert policy.choose([1000, 1000, 1000], {1}) == [0, 2]
+
+
+def sized(*runs: tuple[int, int, int, Level]) -> list[Run]:
+    """Runs of one cid, each by size, count, series and level."""
+    return [Run(1, number, *run) for number, run in enumerate(runs)]
+
+
+def numbers(runs: list[Run]) -> list[int]:
+    return [run.number for run in runs]
+
+
+def test_large_runs_are_spread_when_there_are_enough_that_are_sparse() -> None:
+    policy = MergePolicy(fan_in=2, final=1000, dense=10, whole=500)
+    sparse, small, dense = (1000, 99, 10, Level.PUT), (999, 99, 10, Level.PUT), (1000, 100, 10, Level.PUT)
+    of_unknown_series, final = (1000, 99, 0, Level.PUT), (1000, 99, 10, Level.FINAL)
+    assert numbers(policy.to_spread(sized(sparse, small, dense, of_unknown_series, final, sparse))) == [0, 5]
+    assert policy.to_spread(sized(sparse, small, dense, of_unknown_series, final)) == []
+    assert numbers(policy.to_spread(sized(sparse, sparse, sparse))) == [0, 1], "no more at a time than are merged"
+
+
+def test_what_was_begun_is_finished_first() -> None:
+    policy = MergePolicy(fan_in=2, final=1000, dense=10, whole=500)
+    sparse, begun = (1000, 99, 10, Level.PUT), (10, 1, 1, Level.BEGUN)
+    assert numbers(policy.to_spread(sized(sparse, sparse, begun, sparse, begun))) == [2, 4]
+
+
+def test_runs_that_are_dense_begun_or_final_are_not_merged() -> None:
+    policy = MergePolicy(fan_in=2, final=10_000, dense=10, whole=500)
+    small, dense = (100, 9, 1, Level.PUT), (600, 100, 10, Level.PUT)
+    begun, final = (100, 9, 1, Level.BEGUN), (100, 9, 1, Level.FINAL)
+    assert numbers(policy.to_merge(sized(small, dense, begun, final, small))) == [0, 4]
+    assert policy.to_merge(sized(small, dense, dense, begun, final)) == []
