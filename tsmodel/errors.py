@@ -39,6 +39,7 @@ __all__ = [
     "SchemaError",
     "ServerError",
     "SessionError",
+    "SpoolFullError",
     "StoreCorruptError",
     "StoreError",
     "StoreFormatError",
@@ -354,6 +355,20 @@ class StoreCorruptError(StoreError):
 
 class StoreInDoubtError(StoreError):
     """Storing ended in an error, and what was to be stored may be there all the same. Open the store again to see."""
+
+
+class SpoolFullError(StoreError):
+    """A spool has no room for a put; nothing of the put was stored.
+
+    Attributes:
+        size: bytes that it holds.
+        most: bytes that it may hold.
+    """
+
+    def __init__(self, message: str, *, path: str | None = None, size: int | None = None, most: int | None = None) -> None:
+        super().__init__(message, path=path)
+        self.size = size
+        self.most = most
 
 
 class StoreUnreachableError(StoreError, TransportError):

@@ -43,6 +43,7 @@ DRIVERS = {
     "server/listener.py",
     "server/operating.py",
     "server/tls.py",
+    "session/draining.py",
     "session/session_async.py",
     "testing/proxy.py",
     "web/app.py",
@@ -56,6 +57,8 @@ AWAITING = {
     "query/query_async.py",
     "query/resample.py",
     "query/select.py",
+    "session/draining.py",
+    "session/connecting.py",
     "session/session_async.py",
 }
 """Modules outside of `io` that await: shells over work, and what has not become one yet."""

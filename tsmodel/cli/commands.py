@@ -54,6 +54,7 @@ COMMANDS: Final = {
     "compact": Command("care", "Look after", "Make a file smaller and faster to read."),
     "undo": Command("removing", "Look after", "Take back what was stored by mistake."),
     "prune": Command("removing", "Look after", "Remove records that are older than their model keeps them."),
+    "spool": Command("spool", "Look after", "Show and send what a spool holds for a server that was away."),
     "doctor": Command("doctor", "Look after", "Check that a target is reachable, and how fast and how healthy it is."),
     "serve": Command("serve", "Develop", "Serve TStorage clients of any language.", is_plain=True),
     "schema": Command("schema", "Develop", "Keep a lock file of models, and tell what changed.", is_plain=True),

@@ -45,6 +45,7 @@ class Stored:
         rejected: lines that are no records.
         kept_in: where those lines are; None when there are none.
         reasons: where it says why.
+        spooled: records that wait in the target's spool.
     """
 
     count: int
@@ -52,6 +53,7 @@ class Stored:
     rejected: int = 0
     kept_in: str | None = None
     reasons: str | None = None
+    spooled: int = 0
 
     @property
     def status(self) -> int:
@@ -63,6 +65,7 @@ class Stored:
         return {
             "stored": self.count,
             "stored_before": self.there,
+            **({"spooled": self.spooled} if self.spooled else {}),
             "rejected": self.rejected,
             "rejected_lines": self.kept_in,
             "reasons": self.reasons,
@@ -71,6 +74,8 @@ class Stored:
     def text(self, target: str) -> str:
         """For people."""
         lines = [f"stored {counted(self.count)} in {target}"]
+        if self.spooled:
+            lines.append(f"spooled {counted(self.spooled)}, which are sent when the server can be reached")
         if self.there:
             lines.append(f"left out {counted(self.there)} that were stored before")
         if self.rejected:
@@ -140,7 +145,8 @@ def store(
             if not isinstance(error, UsageError):
                 _tell_how_far(stored, session.name)
             raise
-    return Stored(receipt.count, seen - receipt.count, rejects.count, rejects.path, rejects.reasons)
+    there = seen - receipt.count - receipt.spooled
+    return Stored(receipt.count, there, rejects.count, rejects.path, rejects.reasons, receipt.spooled)
 
 
 def _loaded(

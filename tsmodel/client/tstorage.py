@@ -116,13 +116,16 @@ class TStorageBackend(_Requests):
         options: how to reach it.
         retry: how connecting and reads are tried again.
 
+        reached: whether it must be reached at once.
+
     Raises:
         TransportError: when it cannot be reached.
     """
 
-    def __init__(self, options: PoolOptions, retry: Retry = ONCE) -> None:
+    def __init__(self, options: PoolOptions, retry: Retry = ONCE, *, reached: bool = True) -> None:
         super().__init__(options, retry)
-        run(self._reached(), perform)
+        if reached:
+            run(self._reached(), perform)
 
     def scan(self, box: KeyRange) -> Scan:
         """See `Backend.scan`. For an empty box nothing is sent, and `acq` is the end of the box."""

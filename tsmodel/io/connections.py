@@ -9,15 +9,18 @@ Rules kept here:
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+import struct
+from contextlib import suppress
 
 from tsmodel.errors import ServerError, TransportError
 from tsmodel.forking import in_child
 from tsmodel.wire.client_role import Buffers, gathered, portions, unsent
 from tsmodel.wire.events import Refusal, describe
 
-__all__ = ["Connection", "client_context", "refusal_error", "transport_error"]
+__all__ = ["Connection", "client_context", "refusal_error", "set_abrupt", "transport_error"]
 
 
 class RefusedTransportError(TransportError, ConnectionRefusedError): ...
@@ -95,6 +98,15 @@ def client_context(ca: str | None = None, cert: str | None = None, key: str | No
     return context
 
 
+def set_abrupt(connected: socket.socket, is_abrupt: bool) -> None:
+    """Says whether closing a socket resets its connection, and drops what was not sent yet. Otherwise the system goes on
+    sending it, for minutes if need be, also when the process is gone.
+    """
+    form = "hh" if os.name == "nt" else "ii"
+    with suppress(OSError):
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(form, is_abrupt, 0))
+
+
 class Connection:
     """A connection to a server.
 
@@ -103,6 +115,7 @@ class Connection:
         port: its port.
         timeout: seconds that connecting and each wait for bytes may take; None for no limit.
         ssl_context: for TLS; None for plain TCP.
+        resets: whether it is reset when it ends in the middle of a request; see `PoolOptions`.
 
     Attributes:
         open: whether it can be asked something: it is not closed, and no operation is under way.
@@ -112,9 +125,16 @@ class Connection:
     """
 
     def __init__(
-        self, host: str, port: int, timeout: float | None = None, ssl_context: ssl.SSLContext | None = None
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        *,
+        resets: bool = False,
     ) -> None:
         self._host, self._port = host, port
+        self._resets = resets
         try:
             self._socket = socket.create_connection((host, port), timeout)
         except (OSError, OverflowError, UnicodeError) as error:
@@ -129,7 +149,9 @@ class Connection:
         scatters = ssl_context is None and hasattr(self._socket, "sendmsg")
         self._write = self._scatter if scatters else self._gather
         self.open = True
-        in_child(self.close)
+        if resets:
+            set_abrupt(self._socket, True)
+        in_child(self._forsake)
 
     def send(self, buffers: Buffers) -> None:
         """Sends all bytes.
@@ -172,6 +194,11 @@ class Connection:
 
     def close(self) -> None:
         """Closes the socket, and tells the other side nothing more."""
+        if self._resets and self.open:
+            set_abrupt(self._socket, False)
+        self._forsake()
+
+    def _forsake(self) -> None:
         self.open = False
         self._socket.close()
 

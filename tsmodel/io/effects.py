@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Append",
     "Ask",
+    "Block",
     "Check",
     "Close",
     "Counts",
@@ -65,6 +66,13 @@ class Emit(msgspec.Struct, Generic[T], eq=False):
 
 class Ask(msgspec.Struct, eq=False):
     """Calls a method of a backend; the answer is what it returns. A runner that awaits awaits what it returns."""
+
+    function: Callable[[], Any]
+
+
+class Block(msgspec.Struct, eq=False):
+    """Calls a function that waits for a disk; the answer is what it returns. A runner that awaits calls it in a thread, and
+    work that is cancelled meanwhile hears of that only when the function has come to its end."""
 
     function: Callable[[], Any]
 

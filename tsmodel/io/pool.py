@@ -64,6 +64,8 @@ class PoolOptions:
         ssl_context: for TLS; None for plain TCP.
         size: most connections at once.
         wait: seconds that an operation waits for a connection to become free, or for a connector to be tried again.
+        resets: whether a connection that ends in the middle of a request is reset, also when the process is killed: then
+            nothing of the request arrives later.
     """
 
     addresses: tuple[Address, ...]
@@ -71,6 +73,7 @@ class PoolOptions:
     ssl_context: SSLContext | None = None
     size: int = 16
     wait: float = 30.0
+    resets: bool = False
 
     def __str__(self) -> str:
         return ",".join(map(str, self.addresses))

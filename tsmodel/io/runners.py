@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from typing_extensions import Self
 
 from tsmodel.errors import LocalProtocolError
-from tsmodel.io.effects import Ask, Check, Dial, Discard, Emit, Pause, Receive, Send, Wait, Work
+from tsmodel.io.effects import Ask, Block, Check, Dial, Discard, Emit, Pause, Receive, Send, Wait, Work
 from tsmodel.wire.chunk import Chunk
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = [
     "Perform",
     "advance",
     "advance_async",
+    "in_thread",
     "items",
     "items_async",
     "perform",
@@ -230,13 +231,14 @@ def perform(effect: Any) -> object:
     if kind is Pause:
         time.sleep(effect.seconds)
         return None
-    if kind is Ask:
+    if kind is Ask or kind is Block:
         return effect.function()
     if kind is Dial:
         from tsmodel.io.connections import Connection
 
         options = effect.options
-        return Connection(effect.address.host, effect.address.port, options.timeout, options.ssl_context)
+        address = effect.address
+        return Connection(address.host, address.port, options.timeout, options.ssl_context, resets=options.resets)
     if kind is Wait:
         changed = threading.Event()
         with effect.told(changed.set):
@@ -253,6 +255,8 @@ async def perform_async(effect: Any) -> object:
         return await effect.connection.send(effect.buffers)
     if kind is Ask:
         return await effect.function()
+    if kind is Block:
+        return await in_thread(effect.function)
     import asyncio
 
     if kind is Pause:
@@ -262,12 +266,30 @@ async def perform_async(effect: Any) -> object:
         from tsmodel.io.streams import AsyncConnection
 
         options = effect.options
-        return await AsyncConnection.connect(effect.address.host, effect.address.port, options.timeout, options.ssl_context)
+        address = effect.address
+        return await AsyncConnection.connect(
+            address.host, address.port, options.timeout, options.ssl_context, resets=options.resets
+        )
     if kind is Wait:
         changed = asyncio.get_running_loop().create_future()
         with effect.told(partial(_told, changed)):
             return await asyncio.wait([changed], timeout=None if effect.seconds == float("inf") else effect.seconds)
     return _perform_at_once(effect)
+
+
+async def in_thread(work: Callable[[], R]) -> R:
+    """The result of `work`. A cancelled task waits for the thread too: what it works on must not be touched before."""
+    import asyncio
+
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        while not working.done():
+            await asyncio.wait([working])
+        if not working.cancelled():
+            working.exception()
+        raise
 
 
 def _told(changed: asyncio.Future[None]) -> None:

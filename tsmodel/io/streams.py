@@ -21,7 +21,7 @@ from typing import Final, Protocol, TypeVar
 from typing_extensions import Self
 
 from tsmodel.forking import in_child
-from tsmodel.io.connections import transport_error
+from tsmodel.io.connections import set_abrupt, transport_error
 from tsmodel.wire.client_role import Buffers, gathered, portions, unsent
 
 __all__ = ["AsyncConnection", "Stream", "open_stream"]
@@ -47,6 +47,10 @@ class Stream(Protocol):
         """Whether the other side is still there, and has sent nothing that was not received."""
         ...
 
+    def set_abrupt(self, is_abrupt: bool) -> None:
+        """Says whether closing resets the connection."""
+        ...
+
     def close(self) -> None:
         """Closes at once."""
         ...
@@ -59,8 +63,11 @@ class Stream(Protocol):
 class AsyncConnection:
     """A connection to a server; see `Connection`. Made by `connect`."""
 
-    def __init__(self, host: str, port: int, stream: Stream, timeout: float | None) -> None:
+    def __init__(self, host: str, port: int, stream: Stream, timeout: float | None, *, resets: bool = False) -> None:
         self._host, self._port = host, port
+        self._resets = resets
+        if resets:
+            stream.set_abrupt(True)
         self._stream = stream
         self._timeout = timeout
         self.open = True
@@ -68,7 +75,13 @@ class AsyncConnection:
 
     @classmethod
     async def connect(
-        cls, host: str, port: int, timeout: float | None = None, ssl_context: ssl.SSLContext | None = None
+        cls,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        *,
+        resets: bool = False,
     ) -> Self:
         """Connects; arguments as for `Connection`.
 
@@ -79,7 +92,7 @@ class AsyncConnection:
             stream = await open_stream(host, port, timeout, ssl_context)
         except (OSError, OverflowError, UnicodeError) as error:
             raise transport_error(host, port, "connecting to", error) from error
-        return cls(host, port, stream, timeout)
+        return cls(host, port, stream, timeout, resets=resets)
 
     async def send(self, buffers: Buffers) -> None:
         """See `Connection.send`."""
@@ -104,7 +117,9 @@ class AsyncConnection:
         return self.open and self._stream.rests()
 
     def close(self) -> None:
-        """Closes at once."""
+        """See `Connection.close`."""
+        if self._resets and self.open:
+            self._stream.set_abrupt(False)
         self.open = False
         self._stream.close()
 
@@ -154,6 +169,9 @@ class _Plain:
             return False
         return False
 
+    def set_abrupt(self, is_abrupt: bool) -> None:
+        set_abrupt(self._socket, is_abrupt)
+
     def close(self) -> None:
         # A wait that was given up ends only in the loop's next round; until then the loop watches the descriptor.
         if self._socket.fileno() >= 0 and not self._loop.is_closed():
@@ -193,6 +211,9 @@ class _Secured:
 
     def rests(self) -> bool:
         return not (self._writer.transport.is_closing() or self._reader.at_eof())
+
+    def set_abrupt(self, is_abrupt: bool) -> None:
+        set_abrupt(self._writer.get_extra_info("socket"), is_abrupt)
 
     def close(self) -> None:
         self._writer.transport.abort()

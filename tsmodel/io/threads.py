@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from itertools import islice
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from typing_extensions import Self
 
@@ -21,14 +20,12 @@ from tsmodel.backend import (
     Remover,
     Scan,
 )
-from tsmodel.io.runners import AsyncScan
+from tsmodel.io.runners import AsyncScan, in_thread
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.unstored import Unstored
 
 __all__ = ["ThreadedStore", "in_thread"]
-
-R = TypeVar("R")
 
 _CHUNKS_AT_ONCE: Final = 8
 """Chunks fetched by one visit to a thread, which costs about as much as decoding a small one."""
@@ -115,16 +112,3 @@ class ThreadedStore:
             yield scan.acq
         finally:
             scan.close()
-
-
-async def in_thread(work: Callable[[], R]) -> R:
-    """The result of `work`. A cancelled task waits for the thread too: what it works on must not be touched before."""
-    working = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(working)
-    except asyncio.CancelledError:
-        while not working.done():
-            await asyncio.wait([working])
-        if not working.cancelled():
-            working.exception()
-        raise

@@ -52,7 +52,7 @@ class ObjectConversions:
                 Times as ISO 8601 text or int ns since 2001, enumerations by name or value, decimals as text or number.
                 Missing fields take their default.
             binary: how bytes are written: `hex` or `base64`.
-            unknown: whether names that the model does not have are an `error`, or `ignore`d.
+            unknown: whether names that the model does not have are an `error`, or left out (`ignore`).
 
         Raises:
             ConversionError: with every fault and its path.
@@ -189,7 +189,7 @@ class FileConversions(ObjectConversions):
             null: the cell, or cells, that stand for None.
             encoding: of the file, if it is a path or opened for bytes.
             binary: how bytes are written: `hex` or `base64`.
-            unknown: whether columns that the model does not have are an `error`, or `ignore`d.
+            unknown: whether columns that the model does not have are an `error`, or left out (`ignore`).
             errors: `raise` gives no object behind the first faulty line, but reads on for further faults, and raises them
                 all; `collect` leaves faulty lines out, and raises their faults behind the last object; a function leaves
                 them out, too, and is called with the ConversionError of each: its `line`, its `record` (cells by column),

@@ -15,7 +15,7 @@ from tsmodel.session.core import SessionOptions
 from tsmodel.session.observing import Hooks, OnRequest, OnResponse
 from tsmodel.session.pending import DEFAULT_BATCH_SIZE
 from tsmodel.session.session import Session
-from tsmodel.session.target import Database, StoreFile, Target, TargetLike, parse
+from tsmodel.session.target import Database, SpooledServer, SpoolOptions, StoreFile, Target, TargetLike, parse
 from tsmodel.store import DEFAULT_CACHE, EmbeddedStore, open_store
 from tsmodel.timestamps import DurationLike
 
@@ -93,7 +93,8 @@ def connect(
         on_response=on_response,
         telemetry=telemetry,
     )
-    return Session(_backend(parsed, retry, cache_bytes), name=_named(target, parsed), options=options)
+    spool = _prepared(parsed)
+    return Session(_backend(parsed, retry, cache_bytes), name=_named(target, parsed), options=options, spool=spool)
 
 
 def connect_async(
@@ -120,15 +121,21 @@ def connect_async(
         SessionError: when the target is not one of these. Whatever else `connect` raises comes on entering the block.
     """
     from tsmodel.client.tstorage import AsyncTStorageBackend
-    from tsmodel.io.threads import ThreadedStore
+    from tsmodel.io.threads import ThreadedStore, in_thread
     from tsmodel.session.session_async import AsyncSession
 
     parsed = _with_options(parse(target), read_only, create)
     _check_cache(parsed, cache_bytes)
 
+    async def spooled(server: SpooledServer) -> AsyncBackend:
+        await in_thread(lambda: _prepared(server))
+        return AsyncTStorageBackend(server, retry or ONCE)
+
     def opener() -> Awaitable[AsyncBackend]:
         if isinstance(parsed, (StoreFile, Database)):
             return ThreadedStore.opened(partial(_store, parsed, cache_bytes))
+        if isinstance(parsed, SpooledServer):
+            return spooled(parsed)
         return AsyncTStorageBackend.opened(parsed, retry or ONCE)
 
     options = SessionOptions(
@@ -142,7 +149,8 @@ def connect_async(
         on_response=on_response,
         telemetry=telemetry,
     )
-    return AsyncSession(opener, name=_named(target, parsed), options=options)
+    spool = parsed.spool if isinstance(parsed, SpooledServer) else None
+    return AsyncSession(opener, name=_named(target, parsed), options=options, spool=spool)
 
 
 def open_backend(target: TargetLike, *, cache_bytes: int | None = None, read_only: bool = False) -> Backend:
@@ -150,6 +158,8 @@ def open_backend(target: TargetLike, *, cache_bytes: int | None = None, read_onl
     parsed = parse(target)
     if _is_stored(parsed):
         return _backend(_with_options(parsed, read_only or None, None), cache_bytes=cache_bytes)
+    if isinstance(parsed, SpooledServer):
+        raise SessionError(f"{target!r}: a spool is for sessions, which know their puts: leave spool= out")
     return _backend(parsed)
 
 
@@ -158,7 +168,15 @@ def _backend(target: Target, retry: Retry | None = None, cache_bytes: int | None
         return _store(target, cache_bytes)
     from tsmodel.client.tstorage import TStorageBackend  # sockets and TLS, for those who need them
 
-    return TStorageBackend(target, retry or ONCE)
+    return TStorageBackend(target, retry or ONCE, reached=not isinstance(target, SpooledServer))
+
+
+def _prepared(target: Target) -> SpoolOptions | None:
+    """The spool before a server, opened."""
+    if not isinstance(target, SpooledServer):
+        return None
+    target.spool.file().prepare([str(address) for address in target.addresses])
+    return target.spool
 
 
 def _store(target: StoreFile | Database, cache_bytes: int | None) -> EmbeddedStore:

@@ -6,7 +6,7 @@ import logging
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import attrs
 import msgspec
@@ -28,9 +28,14 @@ from tsmodel.session.writer import Writer
 from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import DurationLike, now_ns
 
+if TYPE_CHECKING:
+    from tsmodel.session.spool import SpoolState
+    from tsmodel.session.target import SpoolOptions
+
 __all__ = [
     "BACKUP_INSTEAD",
     "COMPACT_INSTEAD",
+    "DRAINER_SECONDS",
     "REMOVE_INSTEAD",
     "SessionBase",
     "SessionOptions",
@@ -49,6 +54,9 @@ REMOVE_INSTEAD = (
     "condition on acq, such as Reading.acq < receipt.acq_min, and use that one from then on"
 )
 COMPACT_INSTEAD = "a server looks after its own files"
+
+DRAINER_SECONDS = 1.0
+"""Seconds for which a session that is closed waits for its drainer to end."""
 
 Undoable: TypeAlias = "Receipt | PutInfo | Iterable[Receipt | PutInfo]"
 """What `undo` takes back."""
@@ -123,12 +131,15 @@ class SessionBase:
     Args:
         name: the name of the backend in messages.
         options: how it writes.
+        spool: keeps what a server cannot take now; None for none.
     """
 
-    def __init__(self, name: str, options: SessionOptions) -> None:
+    def __init__(self, name: str, options: SessionOptions, spool: SpoolOptions | None = None) -> None:
         self._name = name
         self._limits = options.limits()
         self._retry = options.retry or ONCE
+        self._spooling = spool
+        self._forwarder = None if spool is None else spool.forwarder(name, seconds_of(self._retry.settle, "settle"))
         self._begin(is_remote=True)
         self._flush_seconds = options.flush_seconds
         self.allow_full_scan = options.allow_full_scan
@@ -146,6 +157,15 @@ class SessionBase:
     def retries(self) -> Retry:
         """The policy for trying again."""
         return self._retry
+
+    @property
+    def spool(self) -> SpoolState | None:
+        """What waits in the session's spool, as it is now; None for a session without one. See docs/store-and-forward.md.
+
+        Raises:
+            StoreError: when the spool cannot be read.
+        """
+        return None if self._forwarder is None else self._forwarder.state()
 
     @property
     def pending(self) -> tuple[TSModel, ...]:
@@ -191,7 +211,7 @@ class SessionBase:
     def _begin(self, *, is_remote: bool) -> None:
         """Holds nothing."""
         self._pending = Pending(self._name, self._limits)
-        self._writer = Writer(self._pending, self._name, self._retry)
+        self._writer = Writer(self._pending, self._name, self._retry, self._forwarder)
         self._writer.is_remote = is_remote
         self._failure: Exception | None = None
         self._finalizer = weakref.finalize(self, self._pending.warn)
@@ -199,6 +219,8 @@ class SessionBase:
     def _forked(self) -> None:
         """In a forked process: the parent stores what was added before the fork. Here it would be stored twice."""
         self._finalizer.detach()
+        if self._forwarder is not None:
+            self._forwarder.begin()
         self._begin(is_remote=self._writer.is_remote)
 
     def _columns(

@@ -316,8 +316,8 @@ class Pending:
         unknown = _numbered([doubt.put.segment for doubt in self.doubts])
         return WriteError(
             f"storing on {name} failed: {str(cause) or type(cause).__name__}. "
-            + _account(self._receipt.count, len(not_stored), len(unknown)),
-            stored=self._receipt.count,
+            + _account(self._receipt.count, len(not_stored), len(unknown), self._receipt.spooled),
+            stored=self._receipt.count + self._receipt.spooled,
             not_stored=tuple(row for _, row in not_stored),
             unknown=tuple(row for _, row in unknown),
             not_stored_numbers=_compact([number for number, _ in not_stored]),
@@ -411,10 +411,13 @@ def _compact(numbers: list[int]) -> range | tuple[int, ...]:
     return whole if len(whole) == len(numbers) else tuple(numbers)
 
 
-def _account(stored: int, not_stored: int, unknown: int) -> str:
+def _account(stored: int, not_stored: int, unknown: int, spooled: int = 0) -> str:
     """The account of a failed flush, and what to do."""
-    total = stored + not_stored + unknown
-    said = f"Of {total} added since the last receipt, {stored} are stored, {not_stored} are not, {unknown} are in doubt"
+    total = stored + not_stored + unknown + spooled
+    where = f", {spooled} are in the spool" if spooled else ""
+    said = (
+        f"Of {total} added since the last receipt, {stored} are stored{where}, {not_stored} are not, {unknown} are in doubt"
+    )
     if unknown:
         return (
             f"{said}: sent, and never answered for. The session holds what is not surely stored: flush() stores what is "

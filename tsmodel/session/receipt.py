@@ -46,6 +46,8 @@ class Receipt:
         seconds: time spent encoding and storing them.
         skipped: records that were left out because they were already stored; see `unless_stored` of `Session.add_all`.
         puts: the puts that stored them, which `Session.undo` takes back; none on a server.
+        spooled: how many records are durable in the session's spool instead, and not in the database yet. They have no acq,
+            and queries do not see them, until they are sent. `bytes` and `seconds` count them too, `count` does not.
     """
 
     count: int = 0
@@ -57,6 +59,7 @@ class Receipt:
     puts: tuple[PutId, ...] = attrs.field(default=(), repr=False, eq=False)
     _cids: range = attrs.field(alias="cids", default=range(0), repr=False, eq=False)
     _on_backend: Callable[[], OnBackend] = attrs.field(alias="on_backend", default=_unbound, repr=False, eq=False)
+    spooled: int = attrs.field(default=0, kw_only=True)
 
     def __add__(self, other: Receipt) -> Receipt:
         """The receipt of both."""
@@ -70,6 +73,7 @@ class Receipt:
             bytes=self.bytes + other.bytes,
             seconds=self.seconds + other.seconds,
             skipped=self.skipped + other.skipped,
+            spooled=self.spooled + other.spooled,
             puts=self.puts + other.puts,
             cids=range(min(each.start for each in cids), max(each.stop for each in cids)) if cids else range(0),
         )
@@ -78,7 +82,10 @@ class Receipt:
         """For notebooks: as a table, with times as ISO 8601 text."""
         times = [to_iso(acq) if acq >= 0 else "" for acq in (self.acq_min, self.acq_max)]
         row = [f"{self.count:,}", *times, f"{self.bytes:,}", f"{self.seconds:.3f}", f"{self.skipped:,}"]
-        return html_table("Receipt", ["count", "acq_min", "acq_max", "bytes", "seconds", "skipped"], [row])
+        names = ["count", "acq_min", "acq_max", "bytes", "seconds", "skipped"]
+        if self.spooled:
+            names, row = [*names, "spooled"], [*row, f"{self.spooled:,}"]
+        return html_table("Receipt", names, [row])
 
     def of(self, on_backend: Callable[[], OnBackend]) -> Receipt:
         """The same, of a session, which carries out effects on its backend by `on_backend`."""
@@ -108,6 +115,11 @@ class Receipt:
 
     def waiting(self, timeout: DurationLike | None) -> Work[int]:
         """The work of `wait_committed`, for a session to run."""
+        if not self.count and self.spooled:
+            raise SessionError(
+                f"the {self.spooled} records of this receipt wait in the spool and have no acq yet: session.drain() waits "
+                "until they are sent"
+            )
         if not self.count:
             raise SessionError("nothing was stored by this receipt, so there is no commit to wait for")
         box = KeyRange.of(cid=(self._cids.start, self._cids.stop)) if self._cids else KeyRange()

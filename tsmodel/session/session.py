@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType, UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -21,12 +22,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from typing_extensions import Self
 
 from tsmodel.backend import Backend, PutInfo, Removal
-from tsmodel.errors import SessionError, TSModelError
+from tsmodel.errors import SessionError, StoreError, TSModelError
 from tsmodel.io.effects import Work
 from tsmodel.io.fetching import OnBackend, OnWatchedBackend
 from tsmodel.io.flushing import Flusher
-from tsmodel.io.retry import OnUnknown
-from tsmodel.io.runners import run
+from tsmodel.io.retry import OnUnknown, seconds_of
+from tsmodel.io.runners import perform, run
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import Query, QuerySpec
@@ -34,6 +35,7 @@ from tsmodel.query.context import enter, leave
 from tsmodel.session.core import (
     BACKUP_INSTEAD,
     COMPACT_INSTEAD,
+    DRAINER_SECONDS,
     REMOVE_INSTEAD,
     SessionBase,
     SessionOptions,
@@ -49,6 +51,8 @@ from tsmodel.timestamps import DurationLike
 
 if TYPE_CHECKING:
     from tsmodel.session.copying import Copied, OnCopied
+    from tsmodel.session.draining import Drainer
+    from tsmodel.session.target import SpoolOptions
     from tsmodel.store.care import Compacted, OnProgress, Verified
 
 __all__ = ["Session"]
@@ -63,18 +67,27 @@ class Session(SessionBase):
         backend: where records live; closed with the session.
         name: what the backend is called in messages.
         options: how it writes.
+        spool: keeps what the backend cannot take now; None for none.
         named: the same by name, as `connect` takes them.
     """
 
     def __init__(
-        self, backend: Backend, *, name: str = "session", options: SessionOptions | None = None, **named: Any
+        self,
+        backend: Backend,
+        *,
+        name: str = "session",
+        options: SessionOptions | None = None,
+        spool: SpoolOptions | None = None,
+        **named: Any,
     ) -> None:
-        super().__init__(name, options or SessionOptions(**named))
+        super().__init__(name, options or SessionOptions(**named), spool)
         self._backend: Backend | None = backend
         self._writer.is_remote = not isinstance(backend, EmbeddedStore)
         self._lock = threading.RLock()
         self._writing = threading.RLock()
         self._flusher = None if self._flush_seconds is None else Flusher(self._flush_seconds, self._flush_in_background)
+        self._drainer: Drainer | None = None
+        self._start_drainer()
         enter(self)
 
     @property
@@ -284,6 +297,21 @@ class Session(SessionBase):
         """
         return self._flush(on_unknown)
 
+    def drain(self, timeout: DurationLike | None = None) -> bool:
+        """Waits until nothing waits in the session's spool any more; tries again at once when an attempt has failed.
+
+        Args:
+            timeout: how long, "30s" say; None for no limit.
+
+        Returns:
+            Whether the spool is empty, but for what is set aside. True for a session without a spool.
+
+        Raises:
+            StoreError: when the spool cannot be read.
+        """
+        _ = self.backend
+        return self._drained(None if timeout is None else seconds_of(timeout, "timeout"))
+
     def wait_committed(self, receipt: Receipt, timeout: DurationLike | None = None) -> int:
         """Waits until the records of a receipt are fully committed. See `Receipt.wait_committed`."""
         return run(receipt.waiting(timeout), self.on_backend())
@@ -453,6 +481,7 @@ class Session(SessionBase):
         if self._backend is None:
             return
         self.flush()
+        self._leave_spool()
         self._release()
         self._pending.warn()
 
@@ -466,6 +495,7 @@ class Session(SessionBase):
         try:
             if error is None:
                 self.flush()
+                self._leave_spool()
         finally:
             self._release()
         self._pending.warn()
@@ -506,14 +536,38 @@ class Session(SessionBase):
         super()._forked()
         if self._flusher is not None and self._flush_seconds is not None:
             self._flusher = Flusher(self._flush_seconds, self._flush_in_background)
+        if self._drainer is not None:
+            self._start_drainer()
 
     def _stop_flusher(self) -> None:
         flusher, self._flusher = self._flusher, None
         if flusher is not None:
             flusher.stop()
 
+    def _start_drainer(self) -> None:
+        if self._forwarder is not None and self._backend is not None:
+            from tsmodel.session.draining import Drainer
+
+            self._drainer = Drainer(self._forwarder, self.on_backend(), self)
+
+    def _drained(self, seconds: float | None, *, while_fine: bool = False) -> bool:
+        if self._forwarder is None:
+            return True
+        if self._drainer is not None and not while_fine:
+            self._drainer.hurry()
+        return run(self._forwarder.emptied(seconds, while_fine=while_fine), perform)
+
+    def _leave_spool(self) -> None:
+        """Gives the drainer some time, as long as the database can be reached."""
+        if self._spooling is not None:
+            with suppress(StoreError):
+                self._drained(self._spooling.wait, while_fine=True)
+
     def _release(self) -> None:
         self._stop_flusher()
+        drainer, self._drainer = self._drainer, None
+        if drainer is not None:
+            drainer.stop(DRAINER_SECONDS)
         leave(self)
         self._finalizer.detach()
         with self._lock:

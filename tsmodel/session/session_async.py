@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType, UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -17,11 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from typing_extensions import Self
 
 from tsmodel.backend import AsyncBackend, PutInfo, Removal
-from tsmodel.errors import SessionError, TSModelError
+from tsmodel.errors import SessionError, StoreError, TSModelError
 from tsmodel.io.effects import Work
 from tsmodel.io.fetching import OnAsyncBackend, OnWatchedAsyncBackend
-from tsmodel.io.retry import OnUnknown
-from tsmodel.io.runners import run_async
+from tsmodel.io.retry import OnUnknown, seconds_of
+from tsmodel.io.runners import perform_async, run_async
 from tsmodel.io.threads import ThreadedStore, in_thread
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
@@ -29,6 +30,7 @@ from tsmodel.query import AsyncQuery, QuerySpec
 from tsmodel.session.core import (
     BACKUP_INSTEAD,
     COMPACT_INSTEAD,
+    DRAINER_SECONDS,
     REMOVE_INSTEAD,
     SessionBase,
     SessionOptions,
@@ -45,6 +47,8 @@ from tsmodel.timestamps import DurationLike
 if TYPE_CHECKING:
     from tsmodel.io.flushing import AsyncFlusher
     from tsmodel.session.copying import Copied, OnCopied
+    from tsmodel.session.draining import AsyncDrainer
+    from tsmodel.session.target import SpoolOptions
     from tsmodel.store.care import Compacted, OnProgress, Verified
 
 __all__ = ["AsyncSession"]
@@ -59,6 +63,7 @@ class AsyncSession(SessionBase):
         opener: opens the backend, which is closed with the session.
         name: what the backend is called in messages.
         options: how it writes.
+        spool: keeps what the backend cannot take now; None for none.
         named: the same by name, as `connect` takes them.
     """
 
@@ -68,13 +73,15 @@ class AsyncSession(SessionBase):
         *,
         name: str = "session",
         options: SessionOptions | None = None,
+        spool: SpoolOptions | None = None,
         **named: Any,
     ) -> None:
-        super().__init__(name, options or SessionOptions(**named))
+        super().__init__(name, options or SessionOptions(**named), spool)
         self._opener = opener
         self._backend: AsyncBackend | None = None
         self._writing = asyncio.Lock()
         self._flusher: AsyncFlusher | None = None
+        self._drainer: AsyncDrainer | None = None
         self._was_forked = False
 
     @property
@@ -111,6 +118,10 @@ class AsyncSession(SessionBase):
             self._writer.is_remote = not isinstance(self._backend, ThreadedStore)
             if self._flush_seconds is not None:
                 self._flusher = AsyncFlusher(self._flush_seconds, self._flush_in_background)
+            if self._forwarder is not None:
+                from tsmodel.session.draining import AsyncDrainer
+
+                self._drainer = AsyncDrainer(self._forwarder, self.on_backend(), self)
         return self
 
     async def add(self, row: TSModel, *, keep_acq: bool = False, unless_stored: bool = False) -> None:
@@ -200,6 +211,13 @@ class AsyncSession(SessionBase):
         """See `Session.retry`."""
         return await self._flush(on_unknown)
 
+    async def drain(self, timeout: DurationLike | None = None) -> bool:
+        """See `Session.drain`."""
+        _ = self.backend
+        if self._drainer is not None:
+            self._drainer.hurry()
+        return await self._drained(None if timeout is None else seconds_of(timeout, "timeout"))
+
     async def wait_committed(self, receipt: Receipt, timeout: DurationLike | None = None) -> int:
         """Waits until the records of a receipt are fully committed. See `Receipt.wait_committed`."""
         return await run_async(receipt.waiting(timeout), self.on_backend())
@@ -283,6 +301,7 @@ class AsyncSession(SessionBase):
         if self._backend is None:
             return
         await self.flush()
+        await self._leave_spool()
         await self._release()
         self._pending.warn()
 
@@ -297,6 +316,7 @@ class AsyncSession(SessionBase):
         try:
             if error is None:
                 await self.flush()
+                await self._leave_spool()
         finally:
             await self._release()
         self._pending.warn()
@@ -349,7 +369,21 @@ class AsyncSession(SessionBase):
         backend = self.backend
         return self._store_of(backend.store if isinstance(backend, ThreadedStore) else backend, what, instead)
 
+    async def _drained(self, seconds: float | None, *, while_fine: bool = False) -> bool:
+        if self._forwarder is None:
+            return True
+        return await run_async(self._forwarder.emptied(seconds, while_fine=while_fine), perform_async)
+
+    async def _leave_spool(self) -> None:
+        """See `Session`."""
+        if self._spooling is not None:
+            with suppress(StoreError):
+                await self._drained(self._spooling.wait, while_fine=True)
+
     async def _release(self) -> None:
+        drainer, self._drainer = self._drainer, None
+        if drainer is not None:
+            await drainer.stop(DRAINER_SECONDS)
         flusher, self._flusher = self._flusher, None
         if flusher is not None:
             await flusher.stop()
@@ -361,7 +395,7 @@ class AsyncSession(SessionBase):
     def _forked(self) -> None:
         super()._forked()
         self._was_forked = self._was_forked or self._backend is not None
-        self._backend, self._flusher, self._writing = None, None, asyncio.Lock()
+        self._backend, self._flusher, self._drainer, self._writing = None, None, None, asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"<AsyncSession on {self._name}: {'not open' if self._backend is None else self._pending.state()}>"

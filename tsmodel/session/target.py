@@ -7,6 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import attrs
 import msgspec
 
 from tsmodel.errors import SessionError
@@ -16,7 +17,10 @@ from tsmodel.store.postgres.options import Database, database_of
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ["DEFAULT_PORT", "Database", "StoreFile", "Target", "TargetLike", "parse"]
+    from tsmodel.session.spool import Forwarder
+    from tsmodel.store.spool_file import SpoolFile, WhenFull
+
+__all__ = ["DEFAULT_PORT", "Database", "SpoolOptions", "SpooledServer", "StoreFile", "Target", "TargetLike", "parse"]
 
 TargetLike: TypeAlias = "str | os.PathLike[str] | None"
 """What stands for a target."""
@@ -29,6 +33,9 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _EXAMPLE = "tstorage://host:2025?timeout=5"
 _HOST = re.compile(r"([^\[\]:@\s]+|\[[0-9A-Fa-f:.%]+\])(?::([0-9]{1,6}))?")
 _OPTIONS = ("timeout", "pool", "pool_timeout", "tls", "ca", "cert", "key")
+_SPOOL_OPTIONS = ("spool", "spool_bytes", "spool_full", "spool_wait")
+_SPOOLED_TIMEOUT = 10.0
+"""Seconds that a wait may take where a spool stands in, unless the target says otherwise."""
 _FILE_OPTIONS = ("read_only", "create")
 
 
@@ -44,6 +51,50 @@ class StoreFile(msgspec.Struct, frozen=True):
     path: str | None
     read_only: bool = False
     create: bool = True
+
+
+class SpoolOptions(msgspec.Struct, frozen=True):
+    """What a session keeps puts in that its server cannot take now.
+
+    Attributes:
+        path: the file.
+        most: bytes that it holds at most, as they are stored; None for the default.
+        when_full: "refuse" or "drop_oldest".
+        wait: seconds for which closing waits until it is drained, as long as the server can be reached.
+    """
+
+    path: str
+    most: int | None = None
+    when_full: WhenFull = "refuse"
+    wait: float = 5.0
+
+    def forwarder(self, name: str, settle: float) -> Forwarder:
+        """What sends them.
+
+        Args:
+            name: what the session's target is called.
+            settle: seconds for which a put that was cut off may still be under way.
+        """
+        from tsmodel.session.spool import Forwarder
+
+        return Forwarder(self.file(), name, settle)
+
+    def file(self) -> SpoolFile:
+        """The file, not opened yet."""
+        from tsmodel.store.spool_file import DEFAULT_SPOOL_BYTES, SpoolFile
+
+        most = DEFAULT_SPOOL_BYTES if self.most is None else self.most
+        return SpoolFile(self.path, most=most, when_full=self.when_full)
+
+
+@attrs.frozen(kw_only=True)
+class SpooledServer(PoolOptions):
+    """A server, and the spool before it."""
+
+    spool: SpoolOptions
+
+    def __str__(self) -> str:
+        return super().__str__()
 
 
 Target: TypeAlias = StoreFile | PoolOptions | Database
@@ -122,8 +173,9 @@ def _server(url: str) -> PoolOptions:
     if any("\0" in value for values in found.values() for value in values):
         raise SessionError(f"{url!r}: an option has a NUL character")
     for name, values in found.items():
-        if name not in _OPTIONS or len(values) > 1:
-            raise SessionError(f"{url!r}: unknown or repeated option {name!r}; known are {', '.join(_OPTIONS)}")
+        if name not in (*_OPTIONS, *_SPOOL_OPTIONS) or len(values) > 1:
+            known = ", ".join((*_OPTIONS, *_SPOOL_OPTIONS))
+            raise SessionError(f"{url!r}: unknown or repeated option {name!r}; known are {known}")
     options: dict[str, Any] = {name: values[0] for name, values in found.items()}
     given: dict[str, Any] = {}
     if "timeout" in options:
@@ -132,7 +184,41 @@ def _server(url: str) -> PoolOptions:
         given["wait"] = _seconds(url, "pool_timeout", options["pool_timeout"])
     if "pool" in options:
         given["size"] = _count(url, "pool", options["pool"])
-    return PoolOptions(addresses=addresses, ssl_context=_tls(url, options), **given)
+    spool = _spool(url, options)
+    if spool is None:
+        return PoolOptions(addresses=addresses, ssl_context=_tls(url, options), **given)
+    given.setdefault("timeout", _SPOOLED_TIMEOUT)
+    return SpooledServer(addresses=addresses, ssl_context=_tls(url, options), resets=True, spool=spool, **given)
+
+
+def _spool(url: str, options: dict[str, str]) -> SpoolOptions | None:
+    """What the options of a URL say about a spool."""
+    given: dict[str, Any] = {name.removeprefix("spool_"): options[name] for name in _SPOOL_OPTIONS if name in options}
+    path = given.pop("spool", None)
+    if path is None:
+        if given:
+            raise SessionError(f"{url!r}: {', '.join(f'spool_{name}' for name in given)} is for a spool: add spool=PATH")
+        return None
+    if not path:
+        raise SessionError(f"{url!r}: spool= names no file")
+    if "bytes" in given:
+        given["most"] = _bytes(url, "spool_bytes", given.pop("bytes"))
+    if "full" in given:
+        given["when_full"] = given.pop("full")
+        if given["when_full"] not in ("refuse", "drop_oldest"):
+            raise SessionError(f"{url!r}: spool_full={given['when_full']!r} is neither refuse nor drop_oldest")
+    if given.get("wait") in ("0", "0.0"):
+        given["wait"] = 0.0
+    elif "wait" in given:
+        given["wait"] = _seconds(url, "spool_wait", given["wait"])
+    return SpoolOptions(path, **given)
+
+
+def _bytes(url: str, name: str, text: str) -> int:
+    found = re.fullmatch(r"([1-9][0-9]{0,17})([kMGT]?)B?", text)
+    if found is None:
+        raise SessionError(f"{url!r}: {name}={text!r} is not a number of bytes, such as 64MB or 1000000")
+    return int(found[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}[found[2]]
 
 
 def _address(text: str) -> Address:

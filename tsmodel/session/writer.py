@@ -14,20 +14,24 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tsmodel.backend import AcqInterval
 from tsmodel.errors import CommitTimeoutError, EncodeError, ServerError, SessionError, StoreError, StoreInDoubtError
 from tsmodel.io.effects import Append, LastAcq, Pause, Sent, Work, scanned
 from tsmodel.io.retry import ONCE, OnUnknown, Retry, again, seconds_of
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.session.pending import Doubt, Pending
 from tsmodel.session.puts import Put, encoded
-from tsmodel.session.receipt import committed
+from tsmodel.session.receipt import Receipt, committed
 from tsmodel.session.reconciling import Reconciliation
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.events import Status
+
+if TYPE_CHECKING:
+    from tsmodel.session.spool import Forwarder
 
 __all__ = ["Writer"]
 
@@ -39,9 +43,11 @@ _LONGEST_WAIT: Final = 60.0
 
 def _stored_nothing(error: BaseException, sent: Sent) -> bool:
     """Whether a put that failed has certainly stored nothing."""
+    if isinstance(error, StoreInDoubtError):
+        return False
     if isinstance(error, ServerError):
         return error.status != Status.TIMEOUT
-    return (isinstance(error, StoreError) and not isinstance(error, StoreInDoubtError)) or not sent.asked
+    return isinstance(error, StoreError) or not sent.asked
 
 
 class Writer:
@@ -51,13 +57,15 @@ class Writer:
         pending: what a session holds.
         name: what the session is on.
         retry: what is tried again.
+        spool: keeps what the database cannot take now; None for none.
 
     Attributes:
         is_remote: whether a put may still be carried out after it has failed here. A put to an embedded store has ended.
     """
 
-    def __init__(self, pending: Pending, name: str, retry: Retry = ONCE) -> None:
+    def __init__(self, pending: Pending, name: str, retry: Retry = ONCE, spool: Forwarder | None = None) -> None:
         self._pending = pending
+        self._spool = spool
         self._name = name
         self._retry = retry
         self.is_remote = True
@@ -101,7 +109,7 @@ class Writer:
                 remaining = yield from self._settled(doubt, how)
             doubt = None
             if remaining is not None:
-                bound = (yield LastAcq(KeyRange())) if how == "check" and not remaining.with_acq else None
+                bound = (yield LastAcq(KeyRange())) if self._asks_first(how, remaining) else None
                 doubt = self._pending.begin(remaining, bound)
             if doubt is not None:
                 yield from self._sent(doubt)
@@ -110,7 +118,9 @@ class Writer:
             nonlocal doubt
             if isinstance(error, EncodeError):
                 raise error
-            if doubt is not None and doubt.ended is None:  # it turned out that nothing is stored
+            if (
+                doubt is not None and doubt.ended is None and self._pending.holds(doubt)
+            ):  # it turned out that nothing is stored
                 self._pending.returned(doubt)
                 doubt = None
             if pause is None or (doubt is not None and how == "raise" and not doubt.put.with_acq):
@@ -119,13 +129,22 @@ class Writer:
 
         yield from again(attempt, self._retry, failed)
 
+    def _asks_first(self, how: OnUnknown, put: Put) -> bool:
+        """Whether the database is asked up to where it has committed before a put is sent. The spool asks itself."""
+        return how == "check" and not put.with_acq and self._spool is None
+
     def _sent(self, doubt: Doubt) -> Work[None]:
         """One attempt. After a failure the put is in doubt, unless nothing is stored."""
         started = time.perf_counter()
         put = doubt.put
         sent, unstored = Sent(put.batches), put.unstored()
+        interval: AcqInterval | None
+        interruption: BaseException | None = None
         try:
-            interval = yield Append(sent, put.with_acq, unstored)
+            if self._spool is None:
+                interval = yield Append(sent, put.with_acq, unstored)
+            else:
+                interval, interruption = yield from self._spool.put(doubt, sent, unstored)
         except BaseException as error:
             if not _stored_nothing(error, sent):
                 doubt.ended, doubt.cause = now_ns(), error
@@ -134,9 +153,16 @@ class Writer:
                 self._pending.returned(doubt)
             raise
         seconds = time.perf_counter() - started
-        receipt = put.receipt(interval, seconds) if unstored is None else put.receipt_of(unstored, interval, seconds)
+        if interval is None:
+            receipt = Receipt(bytes=put.size, seconds=seconds, spooled=len(put.segment.rows))
+        else:
+            receipt = put.receipt(interval, seconds) if unstored is None else put.receipt_of(unstored, interval, seconds)
         self._pending.stored(doubt, receipt)
-        _log.debug("stored %d records on %s in %.3g s", receipt.count, self._name, receipt.seconds)
+        _log.debug(
+            "stored %d records on %s, spooled %d, in %.3g s", receipt.count, self._name, receipt.spooled, receipt.seconds
+        )
+        if interruption is not None:
+            raise interruption
 
     def _settled(self, doubt: Doubt, how: OnUnknown) -> Work[Put | None]:
         """Takes a put out of doubt. Its missing records are pending again; the result is a put of them."""

@@ -21,7 +21,7 @@ from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.wire.chunk import Batch, Chunk
 from tsmodel.wire.records import PUT_FORM, PUTA_FORM
 
-__all__ = ["Unstored"]
+__all__ = ["Unstored", "key_hashes"]
 
 _CID: Final = struct.Struct("<i")
 _SERIES_FIELDS: Final = ("mid", "moid", "cap")
@@ -116,6 +116,13 @@ class Unstored:
                 stored.add(identity)
                 is_new[place] = True
         return is_new
+
+
+def key_hashes(batches: Sequence[Batch]) -> npt.NDArray[np.uint64]:
+    """A number for the key of each record in PUT form, shape (n,); equal keys have equal numbers."""
+    headers = [PUT_FORM.headers(batch.records, _starts(batch, with_acq=False)) for batch in batches]
+    found = [_hashes(batch.cid, each) for batch, each in zip(batches, headers, strict=True)]
+    return np.concatenate(found) if found else np.empty(0, np.uint64)
 
 
 def _starts(batch: Batch, with_acq: bool) -> npt.NDArray[np.int64]:

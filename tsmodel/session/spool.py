@@ -1,0 +1,489 @@
+"""Store and forward: puts that a database cannot take now wait in a spool, and are sent in order once it can.
+
+Rules kept here:
+
+* A put goes straight to the database only when nothing waits. Once something does, every later put goes behind it.
+* Before a put is sent, it is known below which acq nothing of it is stored. Before the drainer sends one, the spool says
+  so, durably: whatever happens then, the put is in doubt until the outcome is known.
+* What is in doubt is looked for before anything else is sent, once the database has committed all that may have been under
+  way. Copies are counted: what is missing is sent again, and only that.
+* What was sent lately and is not fully committed is told apart by waiting: a put with one of its keys is sent only when the
+  database has committed it. So every copy at or above a put's bound is the put's own, or another writer's.
+* What cannot be decided is set aside, with the reason, and never guessed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, Literal
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.backend import AcqInterval, Batch
+from tsmodel.errors import RemoteProtocolError, ServerError, StoreError, StoreInDoubtError, TransportError
+from tsmodel.io.effects import Append, Block, LastAcq, Pause, Sent, Work, scanned
+from tsmodel.keys import KeyRange
+from tsmodel.session.pending import Doubt
+from tsmodel.session.puts import Put
+from tsmodel.session.receipt import committed
+from tsmodel.store.spool_file import DrainerLock, Queued, SetAside, SpoolFile, Totals
+from tsmodel.timestamps import now_ns, to_iso
+from tsmodel.wire.copies import Copies
+from tsmodel.wire.events import Status
+from tsmodel.wire.unstored import Unstored, key_hashes
+
+__all__ = ["Forwarder", "SetAside", "SpoolState"]
+
+_log = logging.getLogger("tsmodel.spool")
+
+_GROUP_BYTES: Final = 4 * 2**20
+_GROUP_PUTS: Final = 1000
+"""Puts that wait travel together, up to so many bytes and puts."""
+_MOST_REFUSALS: Final = 5
+_LAG: Final = 60.0
+"""Seconds for which a database may take to commit: its clock is not further ahead of its last full-commit acq."""
+_LONGEST_WAIT: Final = 120.0
+_IDLE: Final = 5.0
+_OTHERS: Final = 0.5
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 5.0
+_GLANCE: Final = 0.02
+
+_LATER: Final = frozenset({Status.RETRY, Status.INACTIVE, Status.IOERR})
+"""What a server answers that cannot take a put now, and has stored nothing of it."""
+_PATIENT: Final = frozenset({Status.NOPERM, Status.UNAUTHORIZED})
+"""What concerns whoever sends, not what is sent."""
+_NEVER: Final = frozenset({Status.INVARG, Status.NOIMPL})
+
+Outcome = Literal["later", "unknown", "refused"]
+
+
+@attrs.frozen(kw_only=True)
+class SpoolState:
+    """What a spool holds, as it was when it was asked.
+
+    Attributes:
+        path: its file.
+        target: the connectors of the database that it is for.
+        records: records that wait to be sent.
+        puts: how many puts they are.
+        bytes: bytes of these records in a put.
+        in_doubt: how many of the puts were sent and never answered for: the database is asked before they are sent again.
+        oldest: when the oldest of them was spooled, ns since 2001; None when there is none.
+        set_aside: puts that are not sent until somebody says what to do with them.
+        dropped: records that were dropped because the spool was full, ever; only with `spool_full=drop_oldest`.
+        drained: records that were sent from the spool, ever.
+        size: bytes that the puts take in the file.
+        error: why the last attempt of this session failed; None when it did not.
+    """
+
+    path: str
+    target: tuple[str, ...]
+    records: int = 0
+    puts: int = 0
+    bytes: int = 0
+    in_doubt: int = 0
+    oldest: int | None = None
+    set_aside: tuple[SetAside, ...] = ()
+    dropped: int = 0
+    drained: int = 0
+    size: int = 0
+    error: str | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds for which the oldest record has waited; 0.0 when none waits."""
+        return 0.0 if self.oldest is None else max(0.0, (now_ns() - self.oldest) / 1e9)
+
+    @classmethod
+    def of(cls, file: SpoolFile, error: str | None = None) -> SpoolState:
+        """What the file of a spool says."""
+        totals = file.totals()
+        return cls(
+            path=file.path,
+            target=tuple(file.target),
+            records=totals.records,
+            puts=totals.puts,
+            bytes=totals.bytes,
+            in_doubt=totals.in_doubt,
+            oldest=totals.oldest,
+            set_aside=tuple(file.set_aside()) if totals.aside else (),
+            dropped=totals.dropped,
+            drained=totals.drained,
+            size=totals.size,
+            error=error,
+        )
+
+    def __str__(self) -> str:
+        since = "" if self.oldest is None else f", the oldest since {to_iso(self.oldest)}"
+        aside = f"; {len(self.set_aside)} puts set aside" if self.set_aside else ""
+        return f"{self.records} records in {self.puts} puts wait{since}{aside}"
+
+
+def outcome(error: BaseException, *, asked: bool) -> Outcome:
+    """What a failure says of a put: that it is surely not stored and can be sent later; that it may be stored; or that it
+    is not stored, for a reason that does not pass.
+
+    Args:
+        error: the failure.
+        asked: whether any of the put may have left.
+    """
+    if isinstance(error, ServerError):
+        if error.status == Status.TIMEOUT:
+            return "unknown"
+        return "later" if error.status in _LATER else "refused"
+    if asked:
+        return "unknown"
+    return "later" if isinstance(error, (TransportError, RemoteProtocolError)) else "refused"
+
+
+class Forwarder:
+    """Puts on their way through a spool, as work.
+
+    Args:
+        file: the spool.
+        name: what the session's target is called in messages.
+        settle: seconds for which a put that was cut off may still be under way to the database.
+
+    Attributes:
+        file: the spool.
+        error: why the last attempt failed; None when it did not.
+        is_elsewhere: whether another drainer sends what waits.
+        wake: is called when something was spooled.
+    """
+
+    def __init__(self, file: SpoolFile, name: str, settle: float) -> None:
+        self.file = file
+        self._name = name
+        self._settle = settle
+        self.begin()
+
+    def begin(self) -> None:
+        """Knows of nothing that was sent, as in a process that was forked."""
+        self.error: str | None = None
+        self.is_elsewhere = False
+        self.wake: Callable[[], object] = lambda: None
+        self._recent: list[tuple[int, npt.NDArray[np.uint64]]] = []
+        self._latest = self._known = -(2**63)
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._refusals: dict[int, int] = {}
+        self._singly = 0
+
+    def state(self) -> SpoolState:
+        """What the spool holds."""
+        return SpoolState.of(self.file, self.error)
+
+    def put(
+        self, doubt: Doubt, sent: Sent, unstored: Unstored | None
+    ) -> Work[tuple[AcqInterval | None, BaseException | None]]:
+        """Stores a put, or spools it.
+
+        Args:
+            doubt: the put; is told the acq below which nothing of it is stored.
+            sent: its batches.
+            unstored: what finds out which of it is new.
+
+        Returns:
+            The acqs that the database gave; None when the put is in the spool. And what interrupted that, to be raised.
+
+        Raises:
+            TransportError, ServerError: when the database refuses it for a reason that does not pass.
+            StoreError: when the spool cannot take it. It is stored nowhere.
+            StoreInDoubtError: when it may be stored, and the spool cannot take it.
+        """
+        put = doubt.put
+        bound = yield from self._free(put)
+        if bound is None:
+            return None, (yield from self._keep(put, None))
+        doubt.bound = bound
+        try:
+            interval: AcqInterval = yield Append(sent, put.with_acq, unstored)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            what = outcome(error, asked=sent.asked)
+            if what == "refused":
+                raise
+            try:
+                interruption = yield from self._keep(put, bound if what == "unknown" else None)
+            except StoreError as refusal:
+                if what == "later":
+                    raise
+                raise StoreInDoubtError(f"{error}; and the put cannot be kept: {refusal}", path=self.file.path) from error
+            if isinstance(error, (TransportError, RemoteProtocolError, ServerError)):
+                self._away(error)
+                return None, interruption
+            return None, error
+        if not put.with_acq:
+            self._sent_lately(interval.acq_max, put.batches)
+        return interval, None
+
+    def turn(self, lock: DrainerLock) -> Work[tuple[float, bool]]:
+        """Deals with what is next, if this is who does.
+
+        Args:
+            lock: the right to.
+
+        Returns:
+            Seconds until the next turn, and whether a new put makes that earlier.
+        """
+        try:
+            totals: Totals = yield Block(self.file.totals)
+            if not totals.puts:
+                lock.give_back()
+                self._fine()
+                return _IDLE, True
+            self.is_elsewhere = not (yield Block(lock.take))
+            if self.is_elsewhere:
+                return _OTHERS, False
+            yield from self._step()
+        except Exception as error:  # noqa: BLE001 - the drainer goes on; the session shows it
+            return self._failed(error), False
+        self._fine()
+        return 0.0, True
+
+    def emptied(self, seconds: float | None, *, while_fine: bool = False) -> Work[bool]:
+        """Waits until nothing waits in the spool; returns whether that is so.
+
+        Args:
+            seconds: how long; None for no limit.
+            while_fine: gives up when an attempt has failed, or when another drainer sends what waits.
+        """
+        until = None if seconds is None else time.monotonic() + seconds
+        is_hopeless = False
+        while True:
+            totals: Totals = yield Block(self.file.totals)
+            if not totals.puts:
+                return True
+            if while_fine:
+                is_hopeless = self.error is not None or self.is_elsewhere
+            if is_hopeless or (until is not None and time.monotonic() >= until):
+                return False
+            yield Pause(_GLANCE)
+
+    def _free(self, put: Put) -> Work[int | None]:
+        """The last full-commit acq when a put may go straight to the database; None when it has to wait."""
+        totals: Totals = yield Block(self.file.totals)
+        if totals.puts:
+            return None
+        try:
+            last: int = yield LastAcq(KeyRange())
+        except Exception as error:
+            if outcome(error, asked=False) == "refused":
+                raise
+            self._away(error)
+            return None
+        if self._counts(put.with_acq, put.segment.unless_stored) and self._meets(put.batches, last, totals.acked):
+            return None
+        return last
+
+    def _keep(self, put: Put, bound: int | None) -> Work[BaseException | None]:
+        """Spools a put; returns what interrupted that, when it is spooled all the same."""
+        uid = os.urandom(16)
+        how: dict[str, Any] = {"with_acq": put.with_acq, "unless_stored": put.segment.unless_stored}
+        try:
+            with self._lock:
+                known = self._known = max(self._known, self._latest)
+            yield Block(partial(self.file.append, put.batches, bound=bound, uid=uid, acked=known, **how))
+        except (Exception, GeneratorExit):
+            raise
+        except BaseException as error:
+            try:
+                is_kept = yield Block(partial(self.file.has, uid))
+            except StoreError as failure:
+                raise StoreInDoubtError(
+                    f"{failure}; whether it holds the put cannot be told", path=self.file.path
+                ) from error
+            if not is_kept:
+                raise
+            self.wake()
+            return error
+        self.wake()
+        return None
+
+    def _step(self) -> Work[None]:
+        most = 1 if self._singly else _GROUP_PUTS
+        head: list[Queued] = yield Block(partial(self.file.head, _GROUP_BYTES, most))
+        damaged = [each.number for each in head if each.batches is None]
+        if damaged:
+            said = "its bytes in the spool are not what they were"
+            _log.error("put %s of the spool %s is set aside: %s", damaged, self.file.path, said)
+            yield Block(partial(self.file.settle, aside=[(number, "damaged", said) for number in damaged]))
+        elif head and head[0].bound is not None:
+            yield from self._reconciled(head)
+        elif head:
+            yield from self._sent(head)
+
+    def _sent(self, head: list[Queued]) -> Work[None]:
+        """Sends puts that wait, as one."""
+        first, numbers = head[0], [each.number for each in head]
+        batches = _joined(head)
+        bound: int = yield LastAcq(KeyRange())
+        if self._counts(first.with_acq, first.unless_stored):
+            totals: Totals = yield Block(self.file.totals)
+            while (acq := self._meets(batches, bound, totals.acked)) is not None:
+                bound = yield from committed(KeyRange(), acq, int(_LONGEST_WAIT * 1e9))
+        if not (yield Block(partial(self.file.mark, numbers, bound))):
+            return
+        sent, began = Sent(batches), now_ns()
+        unstored = Unstored(batches, with_acq=first.with_acq) if first.unless_stored else None
+        try:
+            interval: AcqInterval = yield Append(sent, first.with_acq, unstored)
+        except Exception as error:
+            if outcome(error, asked=sent.asked) == "unknown":
+                raise
+            yield Block(partial(self.file.settle, missing=numbers))
+            if not isinstance(error, ServerError) or error.status in _LATER | _PATIENT:
+                raise
+            yield from self._refused(head, error)
+            return
+        self._singly = max(0, self._singly - 1)
+        self._refusals.pop(first.number, None)
+        gave_acqs = not first.with_acq and interval.acq_max >= 0
+        acked, ahead = (interval.acq_max, interval.acq_min - began) if gave_acqs else (None, None)
+        yield Block(partial(self.file.settle, stored=numbers, acked=acked, ahead=ahead))
+        if gave_acqs:
+            self._sent_lately(interval.acq_max, batches, is_noted=True)
+        _log.info("sent %d records of %d puts from the spool %s", sum(b.count for b in batches), len(head), self.file.path)
+
+    def _refused(self, head: list[Queued], error: ServerError) -> Work[None]:
+        """A database has refused puts: the one that it means is found, and set aside."""
+        if len(head) > 1:
+            self._singly = len(head)
+            return
+        number = head[0].number
+        self._refusals[number] = self._refusals.get(number, 0) + 1
+        if error.status not in _NEVER and self._refusals[number] < _MOST_REFUSALS:
+            raise error
+        del self._refusals[number]
+        self._singly = max(0, self._singly - 1)
+        _log.error("put %d of the spool %s is set aside: %s", number, self.file.path, error)
+        yield Block(partial(self.file.settle, aside=[(number, "refused", str(error))]))
+
+    def _reconciled(self, head: list[Queued]) -> Work[None]:
+        """Finds out what a database has stored of puts in doubt. What is missing waits to be sent again."""
+        numbers = [each.number for each in head]
+        yield from self._committed()
+        if head[0].unless_stored:
+            yield Block(partial(self.file.settle, missing=numbers))
+            return
+        with_acq = head[0].with_acq
+        puts = [each.batches or [] for each in head]
+        copies = Copies(puts, with_acq=with_acq)
+        is_shown = True
+        if with_acq:
+            least, most = copies.acqs()
+            last: int = yield LastAcq(KeyRange())
+            if last <= most < last + int(_LAG * 1e9):
+                last = yield from committed(KeyRange(), most, int(2 * _LAG * 1e9))
+            is_shown = most < last
+            boxes = copies.boxes(min(least, last), most + 1)  # a range may not begin after the last acq
+        else:
+            boxes = copies.boxes(min(each.bound for each in head if each.bound is not None))
+        for box in boxes:
+            yield from scanned(box, copies.feed)
+        said = ""
+        if not is_shown and not copies.is_whole:
+            said = f"it has records with acqs up to {to_iso(most)}, which the database has not committed and may not show"
+        elif not with_acq and copies.surplus and not (copies.is_whole and copies.exact):
+            said = (
+                f"the database holds {copies.surplus} of its records more often than they were sent: another writer has "
+                "stored the same ones, and whether the put is among them cannot be told"
+            )
+        if said:
+            _log.error("put %s of the spool %s is set aside: %s", numbers, self.file.path, said)
+            yield Block(partial(self.file.settle, aside=[(number, "undecided", said) for number in numbers]))
+            return
+        missing = copies.missing()
+        stored = [number for number, left in zip(numbers, missing, strict=True) if not left]
+        waiting, parts = [], []
+        for each, left in zip(head, missing, strict=True):
+            if left and sum(batch.count for batch in left) == each.count:
+                waiting.append(each.number)
+            elif left:
+                parts.append((each.number, left))
+        _log.info(
+            "of %d puts in doubt of the spool %s %d are stored, %d are not, %d are in part",
+            *(len(head), self.file.path, len(stored), len(waiting), len(parts)),
+        )
+        acked = None if with_acq else copies.acq_max
+        yield Block(partial(self.file.settle, stored=stored, missing=waiting, parts=parts, acked=acked))
+        if acked is not None:
+            self._sent_lately(acked, [batch for batches in puts for batch in batches], is_noted=True)
+
+    def _committed(self) -> Work[None]:
+        """Waits until all is committed that may have been under way to the database when this began."""
+        ahead: int = yield Block(self.file.ahead)
+        last: int = yield LastAcq(KeyRange())
+        clock = min(max(last, now_ns() + ahead), last + int(_LAG * 1e9))
+        yield Pause(self._settle)
+        yield from committed(KeyRange(), clock + int(self._settle * 1e9), int((_LONGEST_WAIT + self._settle) * 1e9))
+
+    def _counts(self, with_acq: bool, unless_stored: bool) -> bool:
+        """Whether copies of such a put are counted, when it is in doubt, among those of an interval of acqs."""
+        return not with_acq and not unless_stored
+
+    def _sent_lately(self, acq_max: int, batches: Sequence[Batch], *, is_noted: bool = False) -> None:
+        """Something was stored: `is_noted` when the spool's file says so."""
+        hashes = key_hashes(batches)
+        with self._lock:
+            self._recent.append((acq_max, hashes))
+            self._latest = max(self._latest, acq_max)
+            if is_noted:
+                self._known = max(self._known, acq_max)
+
+    def _meets(self, batches: Sequence[Batch], last: int, acked: int | None) -> int | None:
+        """An acq up to which must be committed before a put is sent: something with one of its keys was stored lately, or
+        that cannot be told, for another process has sent it. None when there is none.
+        """
+        with self._lock:
+            self._recent = [each for each in self._recent if each[0] >= last]
+            recent, known = list(self._recent), self._known
+        if acked is not None and acked >= last and acked > known:
+            return acked
+        if recent:
+            hashes = key_hashes(batches)
+            return max((acq for acq, others in recent if np.isin(hashes, others).any()), default=None)
+        return None
+
+    def _away(self, error: BaseException) -> None:
+        if self.error is None:
+            _log.warning("%s cannot take puts, which wait in the spool %s: %s", self._name, self.file.path, error)
+        self.error = str(error)
+
+    def _fine(self) -> None:
+        self.error, self._failures = None, 0
+
+    def _failed(self, error: Exception) -> float:
+        """Notes a failure; returns the seconds until the next attempt."""
+        self._away(error)
+        greatest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._failures, 32))
+        self._failures += 1
+        _log.debug("draining %s failed %d times: %s", self.file.path, self._failures, error)
+        return random.uniform(greatest / 2, greatest)  # noqa: S311 - spreads clients
+
+
+def _joined(head: Sequence[Queued]) -> list[Batch]:
+    """The batches of puts one after another; neighbours of one cid are one batch."""
+    joined: list[list[Batch]] = []
+    for batch in (batch for each in head for batch in each.batches or []):
+        if joined and joined[-1][0].cid == batch.cid:
+            joined[-1].append(batch)
+        else:
+            joined.append([batch])
+    return [parts[0] if len(parts) == 1 else _one(parts) for parts in joined]
+
+
+def _one(parts: Sequence[Batch]) -> Batch:
+    sizes = {part.record_size for part in parts}
+    records = memoryview(b"".join(part.records for part in parts))
+    return Batch(parts[0].cid, records, sum(part.count for part in parts), sizes.pop() if len(sizes) == 1 else 0)
