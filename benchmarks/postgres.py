@@ -191,6 +191,18 @@ def measure(size: int) -> list[Result]:
         found.append(
             Result("PostgreSQL: bytes a record, rows", ours, "rows", theirs, theirs / ours, "at most 0.1", is_met, note)
         )
+        with connect(target, cache_bytes=0) as session:
+            session.compact()
+            series = race(
+                {
+                    "ours": lambda: session.query(Reading).cid(1).mid(chosen.randrange(METERS)).to_arrow(),
+                    "rows": lambda: read_rows(rows, "bench_rows", f"WHERE cid = 1 AND mid = {chosen.randrange(METERS)}"),
+                },
+                rounds=3,
+            )
+            found.append(
+                compared("PostgreSQL: one series, compacted, rows", series, "ours", "rows", 3, "nothing cached by us")
+            )
         return [*found, _writers(target, fresh, size)]
 
 
@@ -202,7 +214,7 @@ def _stored(target: str, batches: list[Columns]) -> None:
 def _writers(target: str, fresh: Any, size: int) -> Result:
     """What several processes store together, against one."""
     taken: dict[int, list[float]] = {1: [], WRITERS: []}
-    each = max(1, size // BATCH // WRITERS)
+    each = max(4, size // BATCH // WRITERS)
     for _ in range(3):
         for number in taken:
             fresh()
@@ -219,8 +231,11 @@ def _writers(target: str, fresh: Any, size: int) -> Result:
                 assert one.stdin is not None
                 one.stdin.close()
             for one in started:
-                assert one.wait() == 0
+                assert one.stdout is not None
+                assert one.stdout.readline() == b"done\n"
             taken[number].append(time.perf_counter() - start)
+            for one in started:
+                assert one.wait() == 0
     total = each * WRITERS * BATCH
     note = f"{total / median(taken[WRITERS]) / 1e6:.2f} M records/s"
     times = {"ours": taken[WRITERS], "one": taken[1]}
@@ -236,6 +251,7 @@ def work(target: str, count: int, cid: int) -> None:
         print("ready", flush=True)
         sys.stdin.read()
         store(session, batches, cid)
+        print("done", flush=True)
 
 
 if __name__ == "__main__":

@@ -444,7 +444,8 @@ def _opens_crafted(data: bytes) -> None:
     except StoreError as error:
         refusal = str(error) if "put" not in str(error) else ""  # that was undone already, or is another one
     # What a block holds beyond its checksum is decoded where it is asked for, and names no file.
-    _names("changed.tsdb", refusal if "part" not in refusal and "payload" not in refusal else "")
+    # `recover` names the new file when what it saved contradicts itself, as what it was given did.
+    _names("changed.tsdb", refusal if not any(each in refusal for each in ("part", "payload", "saved.tsdb")) else "")
 
 
 def _names(name: str, refusal: str) -> None:

@@ -324,7 +324,8 @@ def _of_server(target: str | None) -> dict[str, Any]:
 
     with reading(target) as session, progress("reading all records") as done:
         name = session.name
-        with Session(Told(session.backend, done), name=name) as told:
+        backend: Any = Told(session.backend, done)
+        with Session(backend, name=name) as told:
             query = told.query(Record)
             last, now = query.last_acq(), now_ns()
             found = query.series()

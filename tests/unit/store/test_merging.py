@@ -62,6 +62,11 @@ def test_smaller_runs_go_along() -> None:
     assert MergePolicy(fan_in=3, final=10**9).choose([100, 1, 100]) == []
 
 
+def test_what_a_merge_gives_is_merged_with_runs_of_its_size_at_once() -> None:
+    assert MergePolicy(fan_in=2, final=10**9).choose([8, 3, 3, 3]) == [0, 1, 2, 3]
+    assert MergePolicy(fan_in=2, final=10**9).choose([16, 3, 3, 3]) == [1, 2, 3]
+
+
 def test_what_is_dense_is_left_alone() -> None:
     policy = MergePolicy(fan_in=2, final=10**9, dense=10, whole=1000)
     assert policy.is_dense(1000, 100, 10)

@@ -21,7 +21,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from tsmodel.errors import (
@@ -39,11 +39,8 @@ from tsmodel.store.cache import BlockCache
 from tsmodel.store.directory import Directory, State, Table
 from tsmodel.store.engine import EngineBusyError, SupersededError
 from tsmodel.store.postgres.options import Database
-from tsmodel.store.postgres.statements import FORMAT_VERSION, PostgresTables, Schema
+from tsmodel.store.postgres.statements import FORMAT_VERSION, Connection, PostgresTables, Schema
 from tsmodel.store.tables import Snapshot, Transaction
-
-if TYPE_CHECKING:
-    from psycopg import Connection
 
 __all__ = ["PostgresEngine", "PostgresTransaction"]
 
@@ -155,7 +152,7 @@ class PostgresEngine:
         self._generation = 0
         self._closed = self._unsettled = False
         self._inherited: list[Any] = []
-        self._idle: list[Connection[Any]] = []
+        self._idle: list[Connection] = []
         self._start()
         in_child(self._forked)
         with self._errors():
@@ -255,7 +252,7 @@ class PostgresEngine:
     def _start(self) -> None:
         self._lock = threading.RLock()  # a store that is collected meanwhile is closed
         self._free = threading.Semaphore(self._database.pool)
-        self._numbers: WeakKeyDictionary[Connection[Any], deque[int]] = WeakKeyDictionary()
+        self._numbers: WeakKeyDictionary[Connection, deque[int]] = WeakKeyDictionary()
 
     def _forked(self) -> None:
         self._inherited += self._idle  # closing them would end the parent's
@@ -272,7 +269,7 @@ class PostgresEngine:
         return {name: value for name, value in defaults.items() if name not in given}
 
     @contextmanager
-    def _leased(self, begin: str) -> Iterator[tuple[Connection[Any], Any]]:
+    def _leased(self, begin: str) -> Iterator[tuple[Connection, Any]]:
         """A connection on which a transaction was begun, and what that answered. It goes back when it is whole."""
         if self._closed:
             raise StoreError(f"the store {self.path} is closed", path=self.path)
@@ -296,7 +293,7 @@ class PostgresEngine:
                 self._give_back(connection)
             free.release()
 
-    def _begun(self, begin: str) -> tuple[Connection[Any], Any]:
+    def _begun(self, begin: str) -> tuple[Connection, Any]:
         while (idle := self._idle_one()) is not None:
             try:
                 return idle, idle.execute(begin)
@@ -312,8 +309,8 @@ class PostgresEngine:
             connection.close()
             raise
 
-    def _connect(self) -> Connection[Any]:
-        connection: Connection[Any] = self._psycopg.connect(self._database.conninfo, autocommit=True, **self._parameters)
+    def _connect(self) -> Connection:
+        connection: Connection = self._psycopg.connect(self._database.conninfo, autocommit=True, **self._parameters)
         try:
             connection.execute(_SETTINGS)
         except BaseException:
@@ -321,11 +318,11 @@ class PostgresEngine:
             raise
         return connection
 
-    def _idle_one(self) -> Connection[Any] | None:
+    def _idle_one(self) -> Connection | None:
         with self._lock:
             return self._idle.pop() if self._idle else None
 
-    def _give_back(self, connection: Connection[Any]) -> None:
+    def _give_back(self, connection: Connection) -> None:
         status = self._psycopg.pq.TransactionStatus
         with suppress(self._psycopg.Error):
             if connection.info.transaction_status in (status.INTRANS, status.INERROR):
@@ -336,7 +333,7 @@ class PostgresEngine:
                 return
         connection.close()
 
-    def _commit(self, connection: Connection[Any], tables: PostgresTables, token: uuid.UUID) -> None:
+    def _commit(self, connection: Connection, tables: PostgresTables, token: uuid.UUID) -> None:
         try:
             said = tables.commit()
         except self._psycopg.Error as error:
@@ -426,7 +423,7 @@ class PostgresEngine:
                 path=self.path,
             )
 
-    def _format_of(self, connection: Connection[Any]) -> int | None:
+    def _format_of(self, connection: Connection) -> int | None:
         """The version of the tables; None where there are none."""
         state = self._schema.of("state")
         # Not to_regclass(): within a transaction it goes on to say that there is nothing.
@@ -447,7 +444,7 @@ class PostgresEngine:
             raise StoreCorruptError("it has no state")
         return int(row[0])
 
-    def _create(self, connection: Connection[Any]) -> None:
+    def _create(self, connection: Connection) -> None:
         """Creates the tables, and the schema where there is none. Others may do the same at the same time."""
         name = self._schema.name
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"tsmodel init {name}",))

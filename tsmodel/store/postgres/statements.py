@@ -12,17 +12,17 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from tsmodel.errors import StoreCorruptError
 from tsmodel.store.directory import Directory, State
 from tsmodel.store.history import Kind
 
-if TYPE_CHECKING:
-    from psycopg import Connection
+__all__ = ["FORMAT_VERSION", "Connection", "PostgresTables", "Schema"]
 
-__all__ = ["FORMAT_VERSION", "PostgresTables", "Schema"]
+Connection: TypeAlias = Any
+"""A connection of psycopg. For its own type, only literals are queries."""
 
 FORMAT_VERSION: Final = 1
 
@@ -77,7 +77,7 @@ class PostgresTables:
 
     at_once = _AT_ONCE
 
-    def __init__(self, connection: Connection[Any], schema: Schema, state: State, token: UUID | None = None) -> None:
+    def __init__(self, connection: Connection, schema: Schema, state: State, token: UUID | None = None) -> None:
         self.connection = connection
         self.schema = schema
         self.now = 0
@@ -252,7 +252,8 @@ class PostgresTables:
         self.flush()
         with self.connection.cursor(binary=True) as cursor:
             cursor.execute(query, values or None)
-            return cursor.fetchall()
+            rows: list[Any] = cursor.fetchall()
+        return rows
 
 
 def _state(row: Any) -> State:
