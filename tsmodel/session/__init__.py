@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tsmodel.session.receipt import Receipt
     from tsmodel.session.session import Session
     from tsmodel.session.session_async import AsyncSession
+    from tsmodel.session.spool import SetAside, SpoolState
 else:
     __getattr__, __dir__ = lazily(
         __name__,
@@ -21,6 +22,7 @@ else:
             "receipt": "Receipt",
             "session": "Session",
             "session_async": "AsyncSession",
+            "spool": "SetAside SpoolState",
         },
     )
 
@@ -31,6 +33,8 @@ __all__ = [
     "Request",
     "Response",
     "Session",
+    "SetAside",
+    "SpoolState",
     "connect",
     "connect_async",
 ]
