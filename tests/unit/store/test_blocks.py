@@ -342,3 +342,11 @@ def test_acqs_and_marks_that_were_encoded_before_they_were_known(
     wanted = None if block.marks is None or not mark else [each + mark if each else 0 for each in block.marks.tolist()]
     assert (None if found.marks is None else found.marks.tolist()) == wanted
     assert found.encoded(codec, read.base) == block.encoded(codec)
+
+
+@pytest.mark.parametrize("size", [4, 40, 400, 4000])
+def test_rows_of_payloads_of_several_sizes_are_those_that_were_put(size: int) -> None:
+    given = [(n // 10, 0, n, n, bytes([n]) * (size + n % 3)) for n in range(40)]
+    for block in blocks_of(given):
+        assert [row[1:] for row in rows_in(stored(block).rows())] == given
+        assert [row[1:] for row in rows_in(block.rows())] == given
