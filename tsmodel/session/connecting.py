@@ -52,7 +52,9 @@ def connect(
             variable TSMODEL_URL. A TStorage server's URL takes options behind a `?`: `timeout=seconds` for each wait,
             `pool=16` for the most connections at once, `pool_timeout=seconds` (30 by default) for waiting until one of them
             is free, `tls=1` for TLS, then `ca=file` for the authorities to trust, `cert=file` and `key=file` for a
-            certificate of one's own. That of a database takes `schema`, `pool`, `pool_timeout`, `read_only` and `create`;
+            certificate of one's own; and `spool=path`, a file that keeps records while the server is away. They are sent
+            when it is back, and their acq is the time of that; `spool_bytes`, `spool_full=refuse` or `drop_oldest`, and
+            `spool_wait` say more. That of a database takes `schema`, `pool`, `pool_timeout`, `read_only` and `create`;
             all else is libpq's: `sslmode`, `target_session_attrs`, ...
         batch_size: records collected before they are stored without waiting for `flush`.
         batch_bytes: the same in bytes of their records; those of models of variable size are estimated. None: no limit.
