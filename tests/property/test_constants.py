@@ -270,7 +270,7 @@ def test_items_of_arrays_and_structures_alike(model: Any) -> None:
         for wrong, why in (
             (["a", 1, 2], r"item 0 cannot be compared with 'a'"),
             ([1.0], "1 items are given"),
-            (5, "no list"),
+            (5, "not a list"),
         ):
             with pytest.raises(QueryError, match=rf"{model.__name__}.three .*cannot be compared with .*{why}"):
                 _ = model.three == wrong
