@@ -45,7 +45,7 @@ def undo_(
         for number in puts:
             if number not in known:
                 raise UsageError(
-                    f"there is no put {number} in {session.name}; `tsmodel undo TARGET --list` shows those that it remembers"
+                    f"there is no put {number} in {session.name}; `tsmodel undo TARGET --list` shows those that there are"
                 )
         count = session.undo([known[number] for number in dict.fromkeys(puts)], note)
     if as_json:
@@ -69,7 +69,7 @@ def prune_(
       tsmodel prune readings.tsdb --model meters:Reading --dry-run
     """
     from tsmodel.cli.models import model_of
-    from tsmodel.cli.opening import store_of, reading, writing
+    from tsmodel.cli.opening import reading, store_of, writing
 
     store_of(target, "prune")
     kind: Any = model_of(model)
