@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -331,13 +331,13 @@ def test_a_writer_that_closes_before_a_reader_leaves_a_whole_file(path: Path, tm
         writer.close()
         shutil.copy(path, copy)
     shutil.copy(path, tmp_path / "later.tsdb")
-    for each in [copy] if is_reading else [copy, tmp_path / "later.tsdb"]:
-        try:
+    if is_reading:  # it may keep the last page out of the file: a copy is whole, or refused
+        with suppress(StoreCorruptError), closing(open_store(copy)) as store:
+            assert mids(store) == list(range(20))
+    else:
+        for each in (copy, tmp_path / "later.tsdb"):
             with closing(open_store(each)) as store:
                 assert mids(store) == list(range(20))
-        except StoreCorruptError as error:  # a reader of the present snapshot may keep the last page out of the file
-            assert is_reading
-            assert "copied while it was open" in str(error)
     with closing(open_store(path)) as store:
         assert mids(store) == list(range(20))
 
