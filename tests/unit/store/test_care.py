@@ -407,7 +407,7 @@ def test_blocks_of_a_damaged_directory_prove_what_they_are(
 def test_a_lost_directory_is_said_to_cost_its_blocks(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]) -> None:
     changed(path, "DELETE FROM runs WHERE number = (SELECT max(number) FROM runs)")
     report = recover(path, tmp_path / "new")
-    assert any("no whole directory says whose records these are" in fault.what for fault in report.faults)
+    assert any("no intact directory refers to it" in fault.what for fault in report.faults)
     assert contents(tmp_path / "new") == [row for row in whole[1] if row[0] != 3]
 
 
