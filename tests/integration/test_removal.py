@@ -384,7 +384,7 @@ def test_a_read_only_file(tmp_path: Path) -> None:
     with connect(path, read_only=True) as session:
         assert session.query(Reading).cid(1).delete(dry_run=True) == 3
         for work in (lambda: session.query(Reading).cid(1).delete(), lambda: session.undo(receipt)):
-            with pytest.raises(StoreError, match="read only"):
+            with pytest.raises(StoreError, match="read-only"):
                 work()
         assert [put.count for put in session.puts()] == [3]
 

@@ -657,7 +657,7 @@ class _Merging:
         return self._known_ends[run.digest]
 
     def _is_tight(self, snapshot: Any, chain: list[Directory]) -> bool:
-        """Whether merging a chain would change nothing: only its last run is small, and all blocks are compressed strongly."""
+        """Whether merging a chain would change nothing: only its last run is small, and no block is compressed fast."""
         if any(run.size < _STEP // 2 for run in chain[:-1]):
             return False
         for run in chain:
@@ -765,7 +765,7 @@ class _Contents:
         """Checks that the runs match the state and that each block belongs to exactly one run."""
         state = self.state
         if state is not None and not Table({run.number: run for run in runs}).matches(state):
-            self.told("runs", f"{len(runs)} intact runs do not match the {state.runs} runs in the state of the file")
+            self.told("runs", f"found {len(runs)} intact runs, but the state of the file says {state.runs}")
         owned: dict[int, int] = {}
         for run in runs:
             ids = run.ids.tolist()
@@ -1105,8 +1105,8 @@ def _absent(path: PathLike) -> Path:
     for end in ("-wal", "-journal"):
         if Path(f"{target}{end}").exists():
             raise StoreError(
-                f"{target}{end} exists, and SQLite would read it as the journal of {target}; move it away, or choose another "
-                "path",
+                f"{target}{end} exists, and SQLite would read it as the journal of {target}; move it away, or choose "
+                "another path",
                 path=str(target),
             )
     if not target.parent.is_dir():

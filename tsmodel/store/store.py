@@ -402,7 +402,7 @@ class EmbeddedStore:
         self._spread(transaction, [run for run in old if run not in together], size)
 
     def _spread(self, transaction: Writing, runs: Sequence[Run], size: int) -> None:
-        """Takes a step in merging the large runs of a cid; the more bytes a put adds to it (`size`), the larger the step."""
+        """Takes a step in merging the large runs of a cid. The step grows with `size`, the bytes that the put adds."""
         if spread := self._policy.to_spread(runs):
             transaction.spread(spread, self._policy.step + min(size, _TOGETHER))
 
