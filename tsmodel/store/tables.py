@@ -5,8 +5,8 @@ Rules kept here:
 * An engine implements the statements (`Tables`), loads the directories of a state, and begins and commits transactions.
   This module does the rest: it stores blocks, runs and directories, and updates the state.
 * Everything read is checked against its checksum; see `store.directory`.
-* A run is *staged* before it is kept: its blocks are written, but no directory refers to them yet. Staged acqs and marks may
-  be relative to a base, which is known only when the run is kept.
+* A run is *staged* before it is kept: its blocks are written, but no directory refers to them yet. Staged acqs and marks
+  may be relative to a base, which is known only when the run is kept.
 """
 
 from __future__ import annotations
