@@ -196,6 +196,7 @@ class Server:
         blocks.BLOCK_RECORDS = 64  # type: ignore[misc]
 
         def small(engine: SQLiteEngine) -> EmbeddedStore:
+            assert engine._writer is not None
             engine._writer.execute("PRAGMA wal_autocheckpoint = 20")
             return Unhurried(engine, policy=MergePolicy(fan_in=3, final=2**20), slice_bytes=8000)
 
@@ -378,7 +379,11 @@ class Looking:
             if not client.startswith("follow"):
                 continue
             until = time.monotonic() + LIMIT
-            while missing := wanted - (seen := Counter(tuple(each) for each in lines(self._directory / f"client {at}"))).keys():
+            while True:
+                seen = Counter(tuple(each) for each in lines(self._directory / f"client {at}"))
+                missing = wanted - seen.keys()
+                if not missing:
+                    break
                 assert time.monotonic() < until, f"a follower ({client}) was not given {sorted(missing)[:5]}"
                 time.sleep(0.1)
             twice = [record for record, count in seen.items() if count > 1]
@@ -431,9 +436,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=fast_directory()) as directory:
             done += series(Path(directory), some, options.seed + done.kills)
         print(
-            f"{done.kills} kills in {time.monotonic() - began:.0f} s, {done.puts} puts acknowledged, {done.doubts} in doubt of "
-            f"which {done.stored} are stored, {done.records} records followed, {done.answers} answers of GETACQ; 0 lost, "
-            "0 twice",
+            f"{done.kills} kills in {time.monotonic() - began:.0f} s, {done.puts} puts acknowledged, {done.doubts} in "
+            f"doubt, {done.stored} of them stored; {done.records} records followed, {done.answers} answers of GETACQ; "
+            "0 lost, 0 twice",
             flush=True,
         )
 
