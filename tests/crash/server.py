@@ -314,7 +314,7 @@ class Looking:
         for at, client in enumerate(CLIENTS):
             if client.startswith("follow"):
                 continue
-            answer = given = -(2**63)
+            answer, given = -(2**63), -(2**63) - 1  # an empty store may answer the least acq
             for what, *rest in lines(self._directory / f"client {at}"):
                 if what == "acq":
                     assert rest[0] >= answer, f"GETACQ went back from {answer} to {rest[0]}"
