@@ -442,9 +442,7 @@ def _opens_crafted(data: bytes) -> None:
         refusal = str(error)
     except StoreError as error:
         refusal = str(error) if "put" not in str(error) else ""  # that was undone already, or is another one
-    # What a block holds beyond its checksum is decoded where it is asked for, and names no file.
-    # `recover` names the new file when what it saved contradicts itself, as what it was given did.
-    _names("changed.tsdb", refusal if not any(each in refusal for each in ("part", "payload", "saved.tsdb")) else "")
+    _names("changed.tsdb", refusal)
 
 
 def _names(name: str, refusal: str) -> None:
