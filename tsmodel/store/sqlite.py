@@ -10,9 +10,9 @@ Rules kept here:
   Logged puts and removals have checksums, and the state holds the sums of those.
 * A failed commit is in doubt: it may be there after a restart. A commit whose file or journal was deleted or replaced is in
   doubt, too. The engine then refuses to work until the store is reopened, which writes and syncs again.
-* While a process may write, the file is marked as open: its header asks for a journal, and its state says open. The last
-  process to close the file clears both marks. A file that is marked as open and has no journal was copied while it was
-  open.
+* While a process may write, the file is marked as open: its header asks for a journal, and its state says open. A process
+  that closes the file clears the state, and the last one also clears the header. A writer that finds the state closed marks
+  the file as open first. A file that is marked as open and has no journal was copied while it was open.
 * The application id identifies a store, and the user version its format. Other files are neither opened nor changed.
 * Every SQLite error leaves this module as a `StoreError` that names the file.
 * SQLite connections do not survive a fork. While a child holds inherited copies, its own connections to the same file take
@@ -74,6 +74,8 @@ _SQLITE_MAGIC: Final = b"SQLite format 3\0"
 _CHECKPOINT_PAGES: Final = 2048
 _JOURNAL_LIMIT: Final = 16 * 2**20
 """Bytes to which the journal is truncated after a full checkpoint."""
+_CHECKPOINTS: Final = 20
+"""How often a checkpoint is retried while other connections hinder it."""
 _LEAVING: Final = 3
 """How often a process tries to close a file as the last one: two that close it at the same time block each other."""
 _MOST_IDLE: Final = 16
@@ -297,6 +299,10 @@ class SQLiteEngine:
             self._begin(writer, wait)
             try:
                 transaction = _Transaction(self, SQLiteTables(writer))
+                if not transaction.state.is_open:  # another process closed the file meanwhile
+                    _say_open(writer, transaction.state)
+                    self._begin(writer, wait)
+                    transaction = _Transaction(self, SQLiteTables(writer))
                 assert transaction.table is not None
                 yield transaction
                 transaction.finish()
@@ -586,9 +592,7 @@ class SQLiteEngine:
             self.table_of(SQLiteTables(connection), state)
             # Write and sync even if it is marked as open: the earlier mark may never have reached the disk.
             if not state.is_open or had_journal:
-                write_state(connection, msgspec.structs.replace(state, is_open=True, generation=state.generation + 1))
-                connection.execute("COMMIT")
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                _say_open(connection, state)
             else:
                 connection.execute("ROLLBACK")
             self._files = [(each, _identity(each)) for each in (Path(self.path), self._journal)]
@@ -687,6 +691,25 @@ class SQLiteEngine:
             if done or self._moved() is not None:
                 return
             time.sleep(0.001)  # another process that is closing it may be done by now
+        self._settle()
+
+    def _settle(self) -> None:
+        """Checkpoints the journal and marks the file as closed while another process still has it open, so that a copy of
+        the file alone is complete. A process that writes later marks the file as open first."""
+        with suppress(sqlite3.Error, StoreCorruptError):
+            connection = self._connect("mode=rw", 0)
+            done = False
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                write_state(connection, msgspec.structs.replace(read_state(connection), is_open=False))
+                connection.execute("COMMIT")
+                done = True
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                if not done:
+                    self._keep_journal(connection)
+                self._disconnect(connection)
+                self._let_go()
 
     def _keep_journal(self, connection: sqlite3.Connection) -> None:
         """Releases the exclusive lock after a failed close, and opens a guard so that this connection is not the last."""
@@ -773,6 +796,17 @@ def check_schema(connection: sqlite3.Connection, *, early: bool = False) -> None
             path=path,
         )
     raise StoreCorruptError("its tables are not those of a store")
+
+
+def _say_open(connection: sqlite3.Connection, state: State) -> None:
+    """Marks the file as open and checkpoints that, so that a copy without its journal is refused."""
+    write_state(connection, msgspec.structs.replace(state, is_open=True, generation=state.generation + 1))
+    connection.execute("COMMIT")
+    for _ in range(_CHECKPOINTS):
+        is_busy, in_journal, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if not is_busy and in_journal == copied:
+            return
+        time.sleep(0.005)  # a reader, or the checkpoint of another process, is in the way
 
 
 def _said_closed(connection: sqlite3.Connection) -> bool:
