@@ -500,7 +500,7 @@ def test_a_failure_to_accept_does_not_end_the_server(store: EmbeddedStore, caplo
     listener.stop()
     thread.join(20)
     assert not thread.is_alive()
-    said = [record.message for record in caplog.records if "accepted" in record.message]
+    said = [record.message for record in caplog.records if "accept" in record.message]
     assert len(said) == 2  # when it begins, and when it is over
     assert "cannot be accepted" in said[0]
 

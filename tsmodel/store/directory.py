@@ -47,8 +47,8 @@ ENTRY: Final = np.dtype(
     ]
 )
 """The directory entry of a block: XXH3 of the stored bytes; bytes of its records in GET form; number of stored bytes;
-number of records; bytes of each record, 0 if they differ; number of series, 0 if unknown; number of removed blocks before it
-in the run, by which its id is larger; least and greatest value of each key component."""
+number of records; bytes of each record, 0 if they differ; number of series, 0 if unknown; number of removed blocks before
+it in the run, by which its id is larger; least and greatest value of each key component."""
 
 _ENTRY = struct.Struct("<QQIIIIII8q")
 _DIRECTORY = struct.Struct("<HHIqqIII4x")
@@ -268,7 +268,7 @@ def checked_block(directory: Directory, at: int, data: bytes, path: str | None =
         directory: the directory of the run.
         at: its position in the run.
         data: the stored bytes.
-        path: the store, which errors name that come up when a column is decoded; None where whoever asks names it.
+        path: the store, for errors while decoding a column; None if the caller names it.
 
     Raises:
         StoreCorruptError: if they do not match the directory.

@@ -385,10 +385,10 @@ def _unpacked(part: Part, count: int, form: int, within: slice | None = None) ->
     if within is not None:
         planes, count = planes[:, within], within.stop - within.start
     room = 2 if width == 2 else 4 if width <= 4 else 8
-    raw = (np.empty if room == width else np.zeros)((count, room), np.uint8)
+    padded = (np.empty if room == width else np.zeros)((count, room), np.uint8)
     for at in range(width):
-        raw[:, at] = planes[at]
-    return raw.view(f"<u{room}").reshape(count)
+        padded[:, at] = planes[at]
+    return padded.view(f"<u{room}").reshape(count)
 
 
 def _runs_of(part: Part, count: int, depth: int, kind: np.dtype[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint64]]:
