@@ -186,7 +186,7 @@ class SessionBase:
 
     def _unsupported(self, what: str, instead: str) -> UnsupportedError:
         """The error of an operation that the backend does not offer."""
-        return UnsupportedError(f"{what} is for embedded files, and {self._name} is a server: {instead}")
+        return UnsupportedError(f"{what} works on embedded files only, and {self._name} is a server: {instead}")
 
     def _caretaker_of(self, backend: object, what: str, instead: str) -> Caretaker:
         """The backend, which looks after its store.

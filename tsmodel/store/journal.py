@@ -107,7 +107,7 @@ def check_journal(path: Path, index: Committed | None = None) -> None:
             before = {tuple(stored)}
     if index is not None and index.salt == data[16:24] and good < index.frames:
         raise StoreCorruptError(
-            f"the journal {path} is damaged or cut short: {index.frames} of its frames were committed, and {good} are "
+            f"the journal {path} is damaged or truncated: {index.frames} of its frames were committed, and {good} are "
             "whole; stored records would be lost"
         )
 

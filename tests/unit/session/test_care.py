@@ -61,7 +61,7 @@ def test_the_same_awaited(tmp_path: Path, hooks: dict[str, object]) -> None:
 def test_servers_and_memory_say_what_to_do_instead(tmp_path: Path) -> None:
     async def main(target: str) -> None:
         async with connect_async(target) as session:
-            with pytest.raises(UnsupportedError, match="compact is for embedded files"):
+            with pytest.raises(UnsupportedError, match="compact works on embedded files"):
                 await session.compact()
             with pytest.raises(UnsupportedError, match=r"session\.copy\(KeyRange\(\), to=other\)"):
                 await session.backup(tmp_path / "b.tsdb")
@@ -69,7 +69,7 @@ def test_servers_and_memory_say_what_to_do_instead(tmp_path: Path) -> None:
     with serve_in_thread() as (host, port):
         for target in (f"tstorage://{host}:{port}", "memory:"):
             with connect(target) as session:
-                with pytest.raises(UnsupportedError, match="compact is for embedded files"):
+                with pytest.raises(UnsupportedError, match="compact works on embedded files"):
                     session.compact()
                 with pytest.raises(UnsupportedError, match=r"session\.copy\(KeyRange\(\), to=other\)"):
                     session.backup(tmp_path / "b.tsdb")
@@ -108,7 +108,7 @@ def test_a_backend_that_looks_after_its_store_is_asked() -> None:
         assert str(session.compact()) == "compacted"
     with Session(Others(), name="others") as session:
         with pytest.raises(
-            UnsupportedError, match="backup is for embedded files, and others is a server: copy its records"
+            UnsupportedError, match="backup works on embedded files only, and others is a server: copy its records"
         ):
             session.backup("there")
         with pytest.raises(UnsupportedError, match="others is a server"):
