@@ -38,7 +38,7 @@ from tsmodel.io.effects import Receive, Send
 from tsmodel.keys import Key, KeyRange
 from tsmodel.server.counts import Counts
 from tsmodel.server.memory import Memory
-from tsmodel.store import EmbeddedStore
+from tsmodel.store.capabilities import PutTaker
 from tsmodel.store.intake import Put
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.client_role import PORTION_BUFFERS, PORTION_BYTES, Buffers
@@ -201,7 +201,7 @@ class Conversation:
         if self.read_only:
             raise RefusedError(Status.NOPERM, "this server is read-only")
         backend = self.backend
-        self._put = backend.begin_put(with_acq=with_acq) if isinstance(backend, EmbeddedStore) else _Kept(with_acq)
+        self._put = backend.begin_put(with_acq=with_acq) if isinstance(backend, PutTaker) else _Kept(with_acq)
         self._put.is_gone = self.is_gone
         self._put_size = self._records = 0
 
@@ -235,7 +235,7 @@ class Conversation:
         assert put is not None
         try:
             if isinstance(put, Put):
-                assert isinstance(self.backend, EmbeddedStore)
+                assert isinstance(self.backend, PutTaker)
                 answer = self.backend.store(put)
             else:
                 answer = self.backend.append(put.batches, with_acq=put.with_acq)

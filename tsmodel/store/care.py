@@ -34,12 +34,11 @@ from tsmodel.errors import StoreCorruptError, StoreError, UnsupportedError
 from tsmodel.keys import LIMITS
 from tsmodel.store.blocks import Block, uses_codec
 from tsmodel.store.directory import Directory, Level, State, Table, checked_block, entries_of
-from tsmodel.store.engine import SupersededError
+from tsmodel.store.engine import Engine, SupersededError
 from tsmodel.store.history import PUTS, REMOVALS, Kind
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.parts import Codec
 from tsmodel.store.sqlite import SQLiteEngine, check_schema, examined, new_file, read_state, write_state
-from tsmodel.store.store import EmbeddedStore
 from tsmodel.store.tables import Snapshot, Transaction
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.sorting import is_sorted
@@ -254,7 +253,7 @@ def info(path: PathLike) -> Info:
         return _info(name, snapshot)
 
 
-def info_of(store: EmbeddedStore) -> Info:
+def info_of(store: OnEngine) -> Info:
     """Like `info`, for an open store in a file or in PostgreSQL.
 
     Raises:
@@ -341,7 +340,7 @@ def verify(path: PathLike, progress: OnProgress | None = None) -> Verified:
         return _verified(os.fspath(path), contents, faults, progress)
 
 
-def verify_store(store: EmbeddedStore, progress: OnProgress | None = None) -> Verified:
+def verify_store(store: OnEngine, progress: OnProgress | None = None) -> Verified:
     """Like `verify`, for an open store in a file or in PostgreSQL.
 
     In PostgreSQL, reads one snapshot and checks everything except PostgreSQL's own pages and indexes; `pg_amcheck` checks
@@ -460,7 +459,7 @@ def recover(old: PathLike, new: PathLike, progress: OnProgress | None = None) ->
     return Recovered(str(target), filling.records, filling.blocks, tuple(faults))
 
 
-def backup(store: EmbeddedStore, path: PathLike, progress: OnProgress | None = None) -> Verified:
+def backup(store: OnEngine, path: PathLike, progress: OnProgress | None = None) -> Verified:
     """Copies a snapshot of an embedded file to a new file; readers and writers continue meanwhile. The copy is a closed
     store with the same blocks and the same `last_acq`.
 
@@ -510,7 +509,7 @@ def backup(store: EmbeddedStore, path: PathLike, progress: OnProgress | None = N
     return attrs.evolve(report, path=str(target))
 
 
-def compact(store: EmbeddedStore, progress: OnProgress | None = None) -> Compacted:
+def compact(store: OnEngine, progress: OnProgress | None = None) -> Compacted:
     """Merges the runs of each cid, compresses their blocks more strongly, and frees unused space. A file returns the
     space to the file system; PostgreSQL tables keep it for later puts.
 
@@ -1074,6 +1073,15 @@ def _check_made(path: Path) -> Verified:
     return report
 
 
+class OnEngine(Protocol):
+    """A store over an engine."""
+
+    @property
+    def engine(self) -> Engine:
+        """Where blocks are kept."""
+        ...
+
+
 class TabularEngine(Protocol):
     """An engine that stores blocks in tables."""
 
@@ -1091,17 +1099,17 @@ class TabularEngine(Protocol):
         ...
 
 
-def _engine(store: object, what: str, instead: str) -> SQLiteEngine:
-    engine = store.engine if isinstance(store, EmbeddedStore) else None
+def _engine(store: OnEngine, what: str, instead: str) -> SQLiteEngine:
+    engine = store.engine
     if not isinstance(engine, SQLiteEngine):
-        where = "in memory" if engine is None or engine.path is None else f"in {engine.path}"
+        where = "in memory" if engine.path is None else f"in {engine.path}"
         raise UnsupportedError(f"{what} works on embedded files only, and this store is {where}: {instead}")
     return engine
 
 
-def _tabular(store: object, what: str, instead: str) -> TabularEngine:
-    engine: Any = store.engine if isinstance(store, EmbeddedStore) else None
-    if engine is None or isinstance(engine, MemoryEngine):
+def _tabular(store: OnEngine, what: str, instead: str) -> TabularEngine:
+    engine: Any = store.engine
+    if isinstance(engine, MemoryEngine):
         raise UnsupportedError(
             f"{what} works on embedded files and PostgreSQL only, and this store is in memory: {instead}"
         )

@@ -25,7 +25,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from operator import attrgetter
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 import numpy as np
@@ -57,6 +57,9 @@ from tsmodel.store.sqlite import DEFAULT_CACHE, SQLiteEngine
 from tsmodel.timestamps import now_ns, to_iso
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.unstored import Unstored
+
+if TYPE_CHECKING:
+    from tsmodel.store.care import Compacted, Info, OnProgress, Verified
 
 __all__ = ["EmbeddedStore", "open_store"]
 
@@ -280,6 +283,30 @@ class EmbeddedStore:
         except EngineBusyError:
             return False
         return True
+
+    def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
+        """Copies a file, as it is now, to a new one. See `tsmodel.store.care.backup`."""
+        from tsmodel.store.care import backup
+
+        return backup(self, path, progress)
+
+    def compact(self, progress: OnProgress | None = None) -> Compacted:
+        """Merges runs, and gives free space back. See `tsmodel.store.care.compact`."""
+        from tsmodel.store.care import compact
+
+        return compact(self, progress)
+
+    def verify(self, progress: OnProgress | None = None) -> Verified:
+        """Reads everything, and says all that is wrong with it. See `tsmodel.store.care.verify_store`."""
+        from tsmodel.store.care import verify_store
+
+        return verify_store(self, progress)
+
+    def info(self) -> Info:
+        """What is stored, without reading records. See `tsmodel.store.care.info_of`."""
+        from tsmodel.store.care import info_of
+
+        return info_of(self)
 
     def close(self) -> None:
         """Closes the file; a store in memory loses its records."""
