@@ -20,7 +20,7 @@ import numpy.typing as npt
 from tsmodel.errors import RemoteProtocolError
 from tsmodel.keys import LIMITS
 
-__all__ = ["GET_FORM", "MAX_PAYLOAD", "PUTA_FORM", "PUT_FORM", "RecordForm", "WholeRecords", "octets_of"]
+__all__ = ["GET_FORM", "MAX_PAYLOAD", "PUTA_FORM", "PUT_FORM", "RecordForm", "WholeRecords", "bytes_of"]
 
 MAX_PAYLOAD: Final = 32 * 2**20
 """Most bytes a payload may have."""
@@ -180,12 +180,12 @@ def _count_equal(buffer: memoryview | bytes | bytearray, position: int, n: int, 
     return run
 
 
-def octets_of(records: npt.NDArray[Any]) -> memoryview:
+def bytes_of(records: npt.NDArray[Any]) -> memoryview:
     """The bytes of a structured array of records, shape (n,); not copied when it is contiguous."""
     if not len(records):
         return memoryview(b"")
-    octets: Any = np.ascontiguousarray(records).view(np.uint8)
-    return memoryview(octets)
+    raw: Any = np.ascontiguousarray(records).view(np.uint8)
+    return memoryview(raw)
 
 
 @lru_cache(maxsize=256)
