@@ -47,7 +47,7 @@ def reading(target: str | None) -> Session:
         return connect(target, read_only=True)
     except StoreError as error:
         # Only a process that may write can recover the journal that a dead process left.
-        is_left = "only a process with the right to write" in str(error) and not isinstance(error, StoreCorruptError)
+        is_left = "requires write access" in str(error) and not isinstance(error, StoreCorruptError)
         if not is_left or not os.access(parsed.path, os.W_OK):
             raise
         return connect(target, read_only=False, create=False)
