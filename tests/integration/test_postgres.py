@@ -399,6 +399,7 @@ def test_a_network_that_fails_anywhere(url: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_process_opens_its_own_connections(url: str) -> None:
     with closing(open_backend(url)) as store:
         put(store, 1)
