@@ -248,7 +248,7 @@ def test_puts_say_what_they_stored(session: Any) -> None:
     assert (second.acq_min, second.acq_max, second.count, second.keeps_acq) == (77, 77, 2, True)
     assert receipt.puts == (second.id,)
     session.add(readings(9, 10)[0])
-    with pytest.raises(SessionError, match="a note is text"):
+    with pytest.raises(SessionError, match="note must be text"):
         session.flush(note=5)
     session.flush(note="one")
     assert session.puts()[-1].note == "one"
@@ -315,7 +315,7 @@ def test_models_that_are_not_pruned(session: Any) -> None:
         counter: Int32
 
     flushed(session, [Versioned(cid=1, mid=1, moid=1, cap=0, counter=1), *readings(0, 1)])
-    with pytest.raises(QueryError, match="cannot be told from those of other models"):
+    with pytest.raises(QueryError, match="cannot be told apart from those of other models"):
         session.prune(Anywhere)
     with pytest.raises(QueryError, match=r'retention="400d"'):
         session.prune(Event)

@@ -195,6 +195,23 @@ def test_what_the_protocol_does_not_allow(address: Address, store: EmbeddedStore
     assert serves(address)
 
 
+@pytest.mark.parametrize("step", [1, 1000])
+def test_requests_ahead_of_garbage_are_answered(address: Address, store: EmbeddedStore, step: int) -> None:
+    puta = put_of((5, [put_record(b"x", 2, 1, 1, 8)]), command=6)
+    requests = puta + struct.pack("<iQ", 1, 64) + EVERYTHING + b"what is this"
+    with socket.create_connection(address, 10) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(0, len(requests), step):
+            connection.sendall(requests[at : at + step])
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    put, get = struct.pack("<iQqq", 0, 16, 8, 8), OK + get_record(b"x", 5, 2, 1, 1, 8) + struct.pack("<iiQ", 0, 0, 8)
+    assert answer.startswith(put + get)
+    assert answer[len(put + get) + 8 :] == struct.pack("<iQ", -2, 0)
+    assert sum(len(chunk) for chunk in store.scan(KeyRange())) == 1
+
+
 def test_requests_cut_off_anywhere_do_nothing(address: Address, store: EmbeddedStore) -> None:
     records = [put_record(bytes(n), 1, 2, n) for n in range(4)]
     request = put_of((1, records), (2, records))

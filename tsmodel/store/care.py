@@ -68,6 +68,7 @@ PathLike: TypeAlias = "str | os.PathLike[str]"
 _Ends: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
 """First and last key, without cid."""
 
+_NO_ACQ: Final = "it says that no acq was ever given, and there are records: readers may miss later ones"
 _MOST_MESSAGES: Final = 100
 """Faults of SQLite's own structure that are told."""
 _BEHIND: Final = 2**17
@@ -388,8 +389,8 @@ def _verified(name: str, contents: _Contents, faults: list[Fault], progress: OnP
             stored += int(entries["length"][at])
             if state is not None and block.bounds[8] > state.last_acq:
                 ahead += int((block.key("acq") > state.last_acq).sum())
-    if state is not None and records and state.last_acq <= LIMITS["acq"].least:
-        contents.told("state", "it says that no acq was ever given, and there are records: readers may miss later ones")
+    if state is not None and ahead and state.last_acq <= LIMITS["acq"].least:
+        contents.told("state", _NO_ACQ)
     steps.end()
     return Verified(name, records, size, stored, len(runs), blocks, ahead, tuple(faults))
 
@@ -400,7 +401,8 @@ def recover(old: PathLike, new: PathLike, progress: OnProgress | None = None) ->
     A block says neither its cid nor its checksum: the directory of its run does. So a block whose directory is lost
     cannot be recovered. Where a directory is damaged, its blocks are recovered that still have the checksum it says, decode
     to as many records as it says, and whose cid is beyond doubt. A lost state costs no records; the new file then promises
-    that no later acq lies before now.
+    that no later acq lies before now. Where the state says that no acq was ever given, although there are records, the new
+    file promises that no later acq lies below those of its records, as far as they are not after now.
 
     Args:
         old: the damaged file.
@@ -424,7 +426,7 @@ def recover(old: PathLike, new: PathLike, progress: OnProgress | None = None) ->
         try:
             with new_file(target) as (made, filled):
                 filling = _Filling(filled)
-                mark = 0
+                mark, greatest = 0, LIMITS["acq"].least
                 for run in runs:
                     filling.begin(run.directory.cid)
                     for at in range(len(run.directory.entries)):
@@ -435,10 +437,18 @@ def recover(old: PathLike, new: PathLike, progress: OnProgress | None = None) ->
                         data, block = found
                         filling.add(data, block)
                         mark = max(mark, 0 if block.marks is None else int(block.marks.max()))
+                        greatest = max(greatest, block.bounds[8])
                     filling.end()
                 last = filling.take_history(contents, mark)
                 # Nobody was promised more than the clock showed, but for what the state and puts said.
-                last = max(last, now_ns()) if contents.state is None else contents.state.last_acq
+                if contents.state is None:
+                    last = max(last, now_ns())
+                elif contents.state.last_acq > LIMITS["acq"].least:
+                    last = contents.state.last_acq
+                else:
+                    last = max(last, min(greatest, now_ns()))
+                    if greatest > LIMITS["acq"].least:
+                        contents.told("state", _NO_ACQ)
                 filling.finish(State(last_acq=last))
                 filled.close()
                 _check_made(made)

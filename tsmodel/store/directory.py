@@ -261,8 +261,14 @@ def _stored(number: int, cid: int, first: int, entries: npt.NDArray[Any], level:
     return head + entries.tobytes() + end
 
 
-def checked_block(directory: Directory, at: int, data: bytes) -> Block:
+def checked_block(directory: Directory, at: int, data: bytes, path: str | None = None) -> Block:
     """The block of a run that `data` is what was stored of.
+
+    Args:
+        directory: of the run.
+        at: the place of the block in it.
+        data: what is stored.
+        path: the store, which errors name that come up when a column is decoded; None where whoever asks names it.
 
     Raises:
         StoreCorruptError: when it is not.
@@ -270,7 +276,10 @@ def checked_block(directory: Directory, at: int, data: bytes) -> Block:
     checksum, size, length, count, record_size, _, _, _, *bounds = directory.entries[at].item()
     if len(data) != length or xxh3_64_intdigest(data) != checksum:
         raise StoreCorruptError(f"block {directory.id_of(at)}, of {count} records, does not have its checksum")
-    return Block.decoded(memoryview(data), (directory.cid, *bounds), count, record_size, size, directory.base)
+    block = Block.decoded(memoryview(data), (directory.cid, *bounds), count, record_size, size, directory.base)
+    if path is not None:
+        block.origin = (path, directory.id_of(at))
+    return block
 
 
 class State(msgspec.Struct, frozen=True):

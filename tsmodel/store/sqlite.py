@@ -71,6 +71,8 @@ _SQLITE_MAGIC: Final = b"SQLite format 3\0"
 _CHECKPOINT_PAGES: Final = 2048
 _JOURNAL_LIMIT: Final = 16 * 2**20
 """Bytes to which the journal is cut back once all of it is in the main file."""
+_CHECKPOINTS: Final = 20
+"""How often a checkpoint that others hinder is tried."""
 _LEAVING: Final = 3
 """How often a process tries to be the last that closes a file: two that close it at once hinder one another."""
 _MOST_IDLE: Final = 16
@@ -294,6 +296,10 @@ class SQLiteEngine:
             self._begin(writer, wait)
             try:
                 transaction = _Transaction(self, SQLiteTables(writer))
+                if not transaction.state.is_open:  # another process closed the file meanwhile
+                    _say_open(writer, transaction.state)
+                    self._begin(writer, wait)
+                    transaction = _Transaction(self, SQLiteTables(writer))
                 assert transaction.table is not None
                 yield transaction
                 transaction.finish()
@@ -583,9 +589,7 @@ class SQLiteEngine:
             self.table_of(SQLiteTables(connection), state)
             # Written and synced anew also when it is open already: what was there may never have reached the disk.
             if not state.is_open or had_journal:
-                write_state(connection, msgspec.structs.replace(state, is_open=True, generation=state.generation + 1))
-                connection.execute("COMMIT")
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                _say_open(connection, state)
             else:
                 connection.execute("ROLLBACK")
             self._files = [(each, _identity(each)) for each in (Path(self.path), self._journal)]
@@ -684,6 +688,25 @@ class SQLiteEngine:
             if done or self._moved() is not None:
                 return
             time.sleep(0.001)  # whoever else is closing it just now may have let it go
+        self._settle()
+
+    def _settle(self) -> None:
+        """Copies the journal into the file and marks the file as closed, while another process keeps it open: a copy of the
+        file alone is then complete. A process that writes to it later first marks it as open again."""
+        with suppress(sqlite3.Error, StoreCorruptError):
+            connection = self._connect("mode=rw", 0)
+            done = False
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                write_state(connection, msgspec.structs.replace(read_state(connection), is_open=False))
+                connection.execute("COMMIT")
+                done = True
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                if not done:
+                    self._keep_journal(connection)
+                self._disconnect(connection)
+                self._let_go()
 
     def _keep_journal(self, connection: sqlite3.Connection) -> None:
         """Lets others have the file that this connection could not close, and makes sure that it is not the last one."""
@@ -770,6 +793,17 @@ def check_schema(connection: sqlite3.Connection, *, early: bool = False) -> None
             path=path,
         )
     raise StoreCorruptError("its tables are not those of a store")
+
+
+def _say_open(connection: sqlite3.Connection, state: State) -> None:
+    """Commits that the file is open, and copies that into the file itself: a copy without its journal is then refused."""
+    write_state(connection, msgspec.structs.replace(state, is_open=True, generation=state.generation + 1))
+    connection.execute("COMMIT")
+    for _ in range(_CHECKPOINTS):
+        is_busy, in_journal, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if not is_busy and in_journal == copied:
+            return
+        time.sleep(0.005)  # a reader, or the checkpoint of another process, is in the way
 
 
 def _said_closed(connection: sqlite3.Connection) -> bool:

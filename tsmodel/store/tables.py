@@ -100,6 +100,11 @@ class Keeper(Protocol):
     """What an engine keeps between transactions."""
 
     @property
+    def path(self) -> str:
+        """What the store is called."""
+        ...
+
+    @property
     def cache(self) -> BlockCache:
         """Blocks that were read."""
         ...
@@ -188,7 +193,8 @@ class Snapshot:
             stored = self._tables.fetch_blocks(missing) if missing else {}
             for (run, at), block in zip(places, found, strict=True):
                 if block is None:
-                    block = checked_block(run, at, _present(stored.pop(run.id_of(at), None), run.id_of(at)))
+                    data = _present(stored.pop(run.id_of(at), None), run.id_of(at))
+                    block = checked_block(run, at, data, self._keeper.path)
                     cached.keep((run.digest, at), block)
                 yield block
 
@@ -224,7 +230,7 @@ class Snapshot:
 
     def read(self, run: Directory, at: int) -> Block:
         """A block of a run."""
-        return checked_block(run, at, self.stored(run, at))
+        return checked_block(run, at, self.stored(run, at), self._keeper.path)
 
     def runs(self, cid: int) -> list[Run]:
         return [run.described for run in self.table.of_cid(cid)]
@@ -233,7 +239,10 @@ class Snapshot:
         directory = self.table.runs[run.number]
         ids = directory.ids.tolist()
         stored = self._tables.fetch_blocks(ids)
-        return [checked_block(directory, at, _present(stored.pop(number, None), number)) for at, number in enumerate(ids)]
+        path = self._keeper.path
+        return [
+            checked_block(directory, at, _present(stored.pop(number, None), number), path) for at, number in enumerate(ids)
+        ]
 
     def beginning(
         self, chains: Sequence[Sequence[Directory]], most: int
@@ -357,7 +366,7 @@ class Transaction(Snapshot):
     ) -> None:
         """Changes a block; what its directory says of it from then on becomes part of `changed`."""
         data, number = self.stored(run, at), run.id_of(at)
-        block = checked_block(run, at, data)
+        block = checked_block(run, at, data, self._keeper.path)
         new = change(block, within)
         if new is block:
             return

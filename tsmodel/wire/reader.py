@@ -3,7 +3,7 @@
 Rules kept here:
 
 * A parser is a generator. It yields an event, or None when it needs more bytes. So it reads as straight-line code, and
-  gives the same events however the bytes are cut.
+  gives the same events however the bytes are cut, also those before an error.
 * The buffer holds what is not parsed yet. It grows only when it is full of bytes that arrived, never because a size field
   says so.
 """
@@ -142,28 +142,34 @@ class Reader(Generic[EventT]):
         """Bytes that the receive buffer has grown by, for a large record."""
         return self._buffer.grown
 
-    def received(self, count: int) -> list[EventT]:
+    def received(self, count: int) -> Iterator[EventT]:
         """Takes `count` bytes that were received into `get_buffer()`; 0 stands for the end of the stream.
 
+        Returns:
+            Their events, which are parsed as they are taken: take all of them before more is received. What comes before
+            bytes that the protocol does not allow is given first, however the bytes are cut.
+
         Raises:
-            RemoteProtocolError: for bytes that the protocol does not allow, or an end in the middle of a message.
+            RemoteProtocolError: for bytes that the protocol does not allow, behind the events before them; at once for an
+                end in the middle of a message.
         """
         if count == 0 and not (self.at_rest or self.done):
             at = self._buffer.consumed + len(self._buffer)
             raise TruncatedError(f"the connection ended in the middle of {self.what}, at byte {at}", offset=at)
         self._buffer.received(count)
-        events: list[EventT] = []
+        return self._events()
+
+    def _events(self) -> Iterator[EventT]:
         for event in self._parser:
             if event is None:
-                return events
-            events.append(event)
+                return
+            yield event
         self.done = True
         if self._deaf:
             self._buffer.take(len(self._buffer))
         elif len(self._buffer):
             at = self._buffer.consumed
             raise RemoteProtocolError(f"{len(self._buffer)} bytes follow {self.what}, from byte {at}", offset=at)
-        return events
 
     def feed(self, data: bytes) -> Iterator[EventT]:
         """The events of bytes that were received elsewhere; views in them are valid until the next event."""

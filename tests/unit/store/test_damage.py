@@ -12,11 +12,13 @@ from pathlib import Path
 import msgspec
 import pytest
 from support.batches import Row, batches, scanned
+from xxhash import xxh3_64_intdigest
 
 from tsmodel.backend import PutInterval
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError
 from tsmodel.keys import KeyRange
 from tsmodel.store import EmbeddedStore, open_store, verify
+from tsmodel.store.directory import Directory
 from tsmodel.store.journal import check_journal, committed
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine, read_state, write_state
@@ -310,6 +312,38 @@ def test_a_head_that_is_damaged_and_little_behind_it_is_told_by_the_index(died: 
     journal.write_bytes(bytes(changed))
     with pytest.raises(StoreCorruptError, match="the head of the journal"):
         open_store(path)
+
+
+def test_what_a_checksum_does_not_show_names_the_file_and_the_block(tmp_path: Path) -> None:
+    path = tmp_path / "store.tsdb"
+    with closing(open_store(path)) as store:
+        store.append(batches([(1, n % 7, 0, n * n, b"%06d" % (n * n % 1000)) for n in range(100)]))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        ((number, data),) = connection.execute("SELECT id, data FROM blocks").fetchall()
+        ((run, cid, directory),) = connection.execute("SELECT number, cid, directory FROM runs").fetchall()
+        whole = Directory.doubtful(directory, run, cid)
+        assert whole is not None
+        refusals: list[tuple[str | None, str]] = []
+        for at in range(0, len(data), 3):
+            changed = data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
+            entries = whole.entries.copy()
+            entries["checksum"] = xxh3_64_intdigest(changed)
+            made = Directory.of_entries(run, cid, whole.first, entries)
+            connection.execute("BEGIN")
+            connection.execute("UPDATE blocks SET data = ?", (changed,))
+            connection.execute(
+                "UPDATE runs SET digest = ?, directory = ?", (made.digest.to_bytes(16, "little"), made.to_bytes())
+            )
+            write_state(connection, msgspec.structs.replace(read_state(connection), digest=made.digest))
+            connection.execute("COMMIT")
+            try:
+                with closing(open_store(path, read_only=True)) as store:
+                    scanned(store)
+            except StoreCorruptError as error:
+                refusals.append((error.path, str(error)))
+    assert {named for named, _ in refusals} == {str(path)}
+    assert all(text.startswith(f"{path} is damaged: ") for _, text in refusals)
+    assert any(f"is damaged: block {number}: " in text for _, text in refusals)
 
 
 @pytest.mark.parametrize(
