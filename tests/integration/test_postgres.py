@@ -262,9 +262,9 @@ def test_who_slept_reads_only_what_changed_or_all(url: str) -> None:
 @pytest.mark.parametrize(
     ("statement", "what"),
     [
-        ("DELETE FROM {}.blocks", "is not there"),
+        ("DELETE FROM {}.blocks", "is missing"),
         ("UPDATE {}.blocks SET data = set_byte(data, 5, get_byte(data, 5) # 1)", "checksum"),
-        ("DELETE FROM {}.runs WHERE number = (SELECT min(number) FROM {}.runs)", "runs are there"),
+        ("DELETE FROM {}.runs WHERE number = (SELECT min(number) FROM {}.runs)", "runs, but the state"),
         ("UPDATE {}.runs SET directory = set_byte(directory, 50, get_byte(directory, 50) # 1)", "checksum"),
         ("UPDATE {}.state SET data = set_byte(data, 20, 1)", "state"),
     ],

@@ -2,10 +2,10 @@
 
 Rules kept here:
 
-* `tsmodel --help` imports nothing of tsmodel and no library; each command imports what it needs when it is run.
+* `tsmodel --help` imports no libraries and no other part of tsmodel. Each command imports what it needs when it runs.
 * Standard output is for results, standard error for everything else. An error is one line that says what to do; `--debug`
-  adds the traceback. The exit status says how a command ended: see `commands.EXIT`.
-* `serve`, `schema` and `codegen` need nothing but tsmodel. The others need the extra `cli`.
+  adds the traceback. `commands.EXIT` lists the exit statuses.
+* `serve`, `schema` and `codegen` need only tsmodel. The other commands need the extra `cli`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit status.
 
     Args:
-        arguments: the command line without the program's name; what the process was given when None.
+        arguments: the command line without the program's name; None for that of the process.
 
     Raises:
-        SystemExit: when arguments of `serve`, `schema` or `codegen` cannot be; with status 2.
+        SystemExit: when arguments of `serve`, `schema` or `codegen` are not valid; with status 2.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     is_debug = _taken(given, "--debug")
@@ -73,7 +73,7 @@ def _run(given: list[str]) -> int:
 
 
 def _typer(given: list[str]) -> int:
-    """Runs a command that needs the extra."""
+    """Runs a command that needs the extra `cli`."""
     try:
         import typer  # noqa: F401
     except ImportError:
@@ -85,7 +85,7 @@ def _typer(given: list[str]) -> int:
 
 
 def _taken(given: list[str], flag: str) -> bool:
-    """Whether a flag is among the options; takes it out."""
+    """Whether a flag is among the options; removes it."""
     end = given.index("--") if "--" in given else len(given)
     if flag not in given[:end]:
         return False
@@ -104,7 +104,7 @@ def _help() -> str:
     lines += [
         "",
         "Options:",
-        "  --help     Show this, or with a command its arguments and an example.",
+        "  --help     Show this help, or with a command its arguments and an example.",
         "  --version  Show the version.",
         "  --debug    With any command: show the traceback of an error.",
         "  --install-completion, --show-completion",
@@ -135,7 +135,7 @@ def _usage(what: str, instead: str) -> int:
 
 
 def _failed(error: Exception) -> int:
-    """Says what went wrong; returns the exit status."""
+    """Prints the error; returns the exit status."""
     from tsmodel.cli.failures import closed_pipe, told
 
     if closed_pipe(error):

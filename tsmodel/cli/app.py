@@ -1,6 +1,6 @@
-"""Commands made by typer: each is imported when it is run, or asked for its help.
+"""Commands built with typer. Each is imported when it runs, or when it prints its help.
 
-Help is plain text: rich would take longer to import than the help takes to read.
+Help is plain text: importing rich would take longer than reading the help.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _ended(arguments: list[str]) -> int:
-    # A command is run by itself: the group of all commands is there for completion, and takes long to build.
+    # A command runs by itself. The group of all commands is only for completion, and slow to build.
     name = arguments[0] if arguments else ""
     if name in COMMANDS and COMPLETE not in os.environ:
         command, rest, program = _command(name), arguments[1:], f"tsmodel {name}"
@@ -71,7 +71,7 @@ class _Lazy(TyperGroup):
     _is_naming = False
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
-        """Names of commands, of which none is imported for that."""
+        """Completes names of commands without importing any of them."""
         self._is_naming = True
         try:
             return super().shell_complete(ctx, incomplete)
@@ -93,7 +93,7 @@ class _Lazy(TyperGroup):
 
 
 def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Versions of typer end differently where a command is interrupted or its output closed: none gets to see it."""
+    """Hides interrupts and closed output from typer, whose versions handle them differently."""
 
     @functools.wraps(function)
     def guarded(*args: Any, **options: Any) -> Any:
@@ -110,7 +110,7 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _plain() -> None:
-    """Stands for a command whose name is completed, or that typer does not run."""
+    """Placeholder for a command whose name is being completed, or that typer does not run."""
 
 
 def _commands() -> None:

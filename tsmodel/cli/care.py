@@ -1,4 +1,4 @@
-"""`tsmodel backup`, `verify`, `recover` and `compact`: looking after a file."""
+"""`tsmodel backup`, `init`, `verify`, `recover` and `compact`: maintaining a file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["backup_", "compact_", "init_", "recover_", "verify_"]
 
 def backup_(
     target: Annotated[str, typer.Argument(metavar="FILE", help="The file.")],
-    copy: Annotated[str, typer.Argument(metavar="COPY", help="The file to create; there must be nothing.")],
+    copy: Annotated[str, typer.Argument(metavar="COPY", help="The file to create; it must not exist.")],
     as_json: of.Json = False,
 ) -> None:
-    """Copy a file as it is now, while others read and write it. The copy is verified.
+    """Copy a file in its current state, while others read and write it, and verify the copy.
 
     Example:
       tsmodel backup readings.tsdb /backups/readings-2026-11-24.tsdb
@@ -40,9 +40,9 @@ def init_(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A postgresql:// URL, or the path of a file.")],
     as_json: of.Json = False,
 ) -> None:
-    """Create the tables of a store in a PostgreSQL database, with their schema, or a file. What is there already stays.
+    """Create a store: the schema and its tables in a PostgreSQL database, or a file. An existing store is left as it is.
 
-    Whoever may create tables does it once; others then need fewer privileges.
+    Run it once as a user who may create tables; other users then need fewer privileges.
 
     Example:
       tsmodel init 'postgresql://admin@host/db?schema=tsmodel'
@@ -61,25 +61,27 @@ def init_(
 
 
 def verify_(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, or a postgresql:// URL. It is only read.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, or a postgresql:// URL. Never written.")],
     as_json: of.Json = False,
 ) -> int:
-    """Check everything in a file: all blocks, directories, and what SQLite keeps. Says all that is wrong.
+    """Check everything in a file: all blocks, directories, and SQLite's own structures. Lists all faults.
 
-    In PostgreSQL, everything is checked but what it keeps itself.
+    In PostgreSQL, checks everything except the database's own structures.
 
-    The exit status is 1 when anything is.
+    The exit status is 1 if there are faults.
 
     Example:
       tsmodel verify readings.tsdb
     """
     from tsmodel.cli.opening import file_of, reading
     from tsmodel.session.target import Database, parse
-    from tsmodel.store.care import verify, verify_store
+    from tsmodel.store.capabilities import Caretaker
+    from tsmodel.store.care import verify
 
     if isinstance(parse(target), Database):
         with reading(target) as session, progress("reading", "bytes") as done:
-            found = verify_store(session.remover("verify"), done)
+            assert isinstance(session.backend, Caretaker)
+            found = session.backend.verify(done)
     else:
         path = file_of(target, "verify")
         with progress("reading", "bytes") as done:
@@ -100,7 +102,7 @@ def verify_(
         print(found)
         if found.ahead:
             note(
-                f"{counted(found.ahead)} have an acquisition time in the future: somebody stored them with one of their own"
+                f"{counted(found.ahead)} have an acquisition time in the future: they were stored with an acq of their own"
             )
         if not found.is_whole:
             note(
@@ -112,13 +114,13 @@ def verify_(
 
 
 def recover_(
-    target: Annotated[str, typer.Argument(metavar="FILE", help="The damaged file, which is only read.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The file to create; there must be nothing.")],
+    target: Annotated[str, typer.Argument(metavar="FILE", help="The damaged file; never written.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The file to create; it must not exist.")],
     as_json: of.Json = False,
 ) -> int:
     """Save every intact block of a damaged file to a new one.
 
-    The exit status is 1 when the file was damaged.
+    The exit status is 1 if the file was damaged.
 
     Example:
       tsmodel recover damaged.tsdb saved.tsdb
@@ -140,9 +142,9 @@ def compact_(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, or a postgresql:// URL.")],
     as_json: of.Json = False,
 ) -> None:
-    """Make a file, or a store in PostgreSQL, smaller and faster to read. Others may read and write it meanwhile.
+    """Make a file, or a store in PostgreSQL, smaller and faster to read, while others read and write it.
 
-    For a file, it needs as much free space as the file uses.
+    A file needs as much free space as its own size.
 
     Example:
       tsmodel compact readings.tsdb

@@ -1,4 +1,4 @@
-"""What `tsmodel doctor` checks: a file, or the connectors of a server."""
+"""The checks of `tsmodel doctor`, for a file or the connectors of a server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _EXPIRES_DAYS: Final = 30
 
 
 class Finding(NamedTuple):
-    """What a check came to."""
+    """The result of a check."""
 
     check: str
     result: Literal["ok", "warn", "fail"]
@@ -49,7 +49,7 @@ class Finding(NamedTuple):
 
 
 def checks(target: str | None) -> Iterator[Finding]:
-    """Checks a target, one thing after another."""
+    """Runs the checks for a target one by one."""
     parsed = parse(target)
     if isinstance(parsed, PoolOptions):
         return _server(parsed)
@@ -61,7 +61,7 @@ def checks(target: str | None) -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
-    yield Finding("memory", "ok", "a store in memory begins empty, and ends with the process that has it")
+    yield Finding("memory", "ok", "a store in memory starts empty and ends with its process")
 
 
 def _database(target: str | None) -> Iterator[Finding]:
@@ -144,7 +144,7 @@ def _connector(options: PoolOptions, address: Address) -> Iterator[Finding]:
             if finding.result == "fail":
                 return
     if options.ssl_context is None and address.host not in ("localhost", "127.0.0.1", "::1"):
-        yield Finding("tls", "warn", "off: what is sent can be read on the way; with a server that has it, add ?tls=1")
+        yield Finding("tls", "warn", "off: others on the network can read the data; if the server supports TLS, add ?tls=1")
     one = attrs.evolve(options, addresses=(address,), timeout=timeout)
     try:
         with Session(TStorageBackend(one, ONCE), name=str(address)) as session:
@@ -155,7 +155,7 @@ def _connector(options: PoolOptions, address: Address) -> Iterator[Finding]:
             yield from _clock(last, "last full commit")
             yield _latency(session)
     except (TSModelError, OSError) as error:
-        hint = "" if options.ssl_context is not None else "; does it expect TLS (?tls=1), or is it no TStorage server?"
+        hint = "" if options.ssl_context is not None else "; does it expect TLS (?tls=1), or is it not a TStorage server?"
         yield Finding("answers", "fail", in_words(str(error).partition("\n")[0]) + hint)
 
 
@@ -167,7 +167,11 @@ def _tls(context: ssl.SSLContext, connected: socket.socket, address: Address) ->
             certificate = secured.getpeercert() or {}
             version = secured.version()
     except ssl.SSLCertVerificationError as error:
-        return Finding("tls", "fail", f"{error.verify_message}: give the authority by ca=FILE, or the name it was made for")
+        return Finding(
+            "tls",
+            "fail",
+            f"{error.verify_message}: name the authority with ca=FILE, or connect by the certificate's host name",
+        )
     except OSError as error:
         return Finding(
             "tls", "fail", f"{error.strerror or error}: does the server have TLS, and does it ask for cert=FILE?"
@@ -182,30 +186,30 @@ def _tls(context: ssl.SSLContext, connected: socket.socket, address: Address) ->
 
 
 def _clock(acq: int | None, what: str) -> Iterator[Finding]:
-    """Compares acquisition times, which are by the clock of the server, with the clock of this machine."""
+    """Compares acquisition times, which come from the server's clock, with the clock of this machine."""
     if acq is None or acq <= LIMITS["acq"].least:
-        yield Finding("clock", "ok", "nothing is stored that would tell")
+        yield Finding("clock", "ok", "cannot be checked: nothing is stored")
         return
     behind = (now_ns() - acq) / 10**9
     if behind < -_SKEW_S:
         detail = f"the {what} is {to_iso(acq)}, {-behind:.1f} s ahead of this machine: set the clocks of both (NTP)"
         yield Finding("clock", "fail", detail)
     elif what == "last full commit" and behind > _BEHIND_S:
-        detail = f"the {what} is {behind:.0f} s behind this machine: its clock is, or it is busy"
+        detail = f"the {what} is {behind:.0f} s behind this machine: the server's clock is slow, or the server is busy"
         yield Finding("clock", "warn", detail)
     else:
         yield Finding("clock", "ok", f"the {what} is {max(behind, 0.0):.1f} s old, by this machine's clock")
 
 
 def _latency(session: Session) -> Finding:
-    """How long a read takes that finds nothing."""
+    """How long an empty read takes."""
     far = LIMITS["cap"].bound - 2
     median, most = _timed(lambda: session.query(Record).cid(0).mid(0).moid(0).cap_between(far, far + 1).count())
     return Finding("read", "ok", f"GET of an empty range in {median:.1f} ms, at most {most:.1f} ms")
 
 
 def _timed(once: Callable[[], object]) -> tuple[float, float]:
-    """Median and greatest time of some calls, in ms."""
+    """Median and maximum duration of some calls, in ms."""
     times = []
     for _ in range(_TIMES):
         begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""`tsmodel codegen`: the serializer of a model in another language, from a shell."""
+"""`tsmodel codegen`: writes the serializer of a model in another language."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["parser", "run"]
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command takes."""
+    """The parser for the command's arguments."""
     parser = argparse.ArgumentParser(
         prog="tsmodel codegen",
         description="Writes a model's payload type for the official client of another language.",
@@ -36,7 +36,7 @@ def run(arguments: Sequence[str]) -> int:
     found = models_of([options.model])
     if len(found) > 1:
         names = ", ".join(f"{options.model}:{model.__name__}" for model in found)
-        raise SchemaError(f"{options.model} defines several models; say one of {names}")
+        raise SchemaError(f"{options.model} defines several models; choose one of {names}")
     source = render(found[0], options.language, namespace=options.namespace)
     if options.output is None:
         sys.stdout.write(source)

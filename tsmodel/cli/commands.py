@@ -1,4 +1,4 @@
-"""The commands, and what they end with: what help can be made of without importing any of them."""
+"""The commands and their exit statuses, for help without importing any command."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ __all__ = ["COMMANDS", "COMPLETE", "EXIT", "Command"]
 
 EXIT: Final = {
     0: "done",
-    1: "failed, or found what it looks for: damage, changes that are not allowed",
-    2: "the command line is wrong; nothing was done",
-    3: "done but for lines or records that were left out, which the output names",
+    1: "failed, or found a problem: damage, changes that are not allowed",
+    2: "the command line is not valid; nothing was done",
+    3: "done, except for lines or records left out, which the output names",
     130: "interrupted by Ctrl-C",
-    141: "whoever read the output closed it, as `head` does",
+    141: "the reader of the output closed it, as `head` does",
 }
-"""What each exit status means."""
+"""The meaning of each exit status."""
 
 COMPLETE: Final = "_TSMODEL_COMPLETE"
-"""The environment variable by which a shell asks for completion."""
+"""The environment variable with which a shell asks for completion."""
 
 
 class Command(NamedTuple):
     """A command.
 
     Attributes:
-        module: the module of `tsmodel.cli` that has it.
-        group: the heading it stands below.
-        summary: what it does.
-        is_plain: whether it works without the extra.
+        module: the module of `tsmodel.cli` that implements it.
+        group: its heading in the help.
+        summary: what it does, in one line.
+        is_plain: whether it works without the extra `cli`.
     """
 
     module: str
@@ -37,27 +37,27 @@ class Command(NamedTuple):
 
 
 COMMANDS: Final = {
-    "info": Command("reading", "Read", "Show what a file or a server holds."),
+    "info": Command("reading", "Read", "Show the contents of a file or a server in numbers."),
     "series": Command("reading", "Read", "List the series: meters, counts, and times."),
     "get": Command("reading", "Read", "Print or save records as a table, CSV, JSON Lines, Parquet or Arrow."),
     "follow": Command("reading", "Read", "Print new records as they arrive, like tail -f."),
     "plot": Command("plotting", "Read", "Draw fields over time into a picture file."),
-    "ui": Command("ui", "Read", "Show records as a page in a browser, and by HTTP."),
+    "ui": Command("ui", "Read", "Show records in a browser, and serve them over HTTP."),
     "sql": Command("sql", "Read", "Run SQL over records with DuckDB."),
     "import": Command("importing", "Write", "Infer a model from a CSV file, save it, and import the file."),
     "put": Command("writing", "Write", "Store records from CSV, JSON Lines or Parquet."),
     "copy": Command("writing", "Write", "Copy records to another file or server, with their keys."),
-    "init": Command("care", "Look after", "Create the tables of a store in PostgreSQL, or a file."),
+    "init": Command("care", "Look after", "Create a store in PostgreSQL, or a file."),
     "backup": Command("care", "Look after", "Copy a file while others use it."),
     "verify": Command("care", "Look after", "Check everything in a file."),
-    "recover": Command("care", "Look after", "Save what is intact in a damaged file."),
+    "recover": Command("care", "Look after", "Save the intact records of a damaged file."),
     "compact": Command("care", "Look after", "Make a file smaller and faster to read."),
-    "undo": Command("removing", "Look after", "Take back what was stored by mistake."),
-    "prune": Command("removing", "Look after", "Remove records that are older than their model keeps them."),
-    "spool": Command("spool", "Look after", "Show and send what a spool holds for a server that was away."),
-    "doctor": Command("doctor", "Look after", "Check that a target is reachable, and how fast and how healthy it is."),
+    "undo": Command("removing", "Look after", "Remove records that were stored by mistake."),
+    "prune": Command("removing", "Look after", "Remove records older than their model's retention."),
+    "spool": Command("spool", "Look after", "Show a spool's pending records, and send them."),
+    "doctor": Command("doctor", "Look after", "Check that a target is reachable, fast and healthy."),
     "serve": Command("serve", "Develop", "Serve TStorage clients of any language.", is_plain=True),
-    "schema": Command("schema", "Develop", "Keep a lock file of models, and tell what changed.", is_plain=True),
+    "schema": Command("schema", "Develop", "Keep a lock file of models, and check for changes.", is_plain=True),
     "codegen": Command("codegen", "Develop", "Write a model's payload type in another language.", is_plain=True),
 }
 """The commands by name, in the order of the help."""

@@ -1,4 +1,4 @@
-"""`tsmodel doctor`: is a target there, how fast is it, and is anything about it odd."""
+"""`tsmodel doctor`: checks whether a target is reachable, fast and healthy."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["doctor_"]
 
 
 def doctor_(target: of.Target = None, as_json: of.Json = False) -> int:
-    """Check that a target is reachable, its TLS, its clock, and how fast it answers. Nothing is stored.
+    """Check a target: connection, TLS, clock, and response time. Stores nothing.
 
-    The exit status is 1 when a check fails.
+    The exit status is 1 if a check fails.
 
     Example:
       tsmodel doctor 'tstorage://host:2025?tls=1&ca=ca.pem'

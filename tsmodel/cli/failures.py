@@ -1,4 +1,4 @@
-"""What a command says when it fails: one line with the remedy, in the words of the command line."""
+"""Error messages of commands: one line with the remedy, in terms of the command line."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _WORDS: Final = {
     "more; allow more by .max_rows_in_memory(n), or narrow the query": "narrow the range",
     "give encoding=, such as 'cp1252'": "give --encoding, such as cp1252",
 }
-"""Remedies in terms of the library, and what they are here."""
+"""Remedies in terms of the library, and their counterparts on the command line."""
 
 
 class UsageError(TSModelError):
-    """An argument of the command line is wrong."""
+    """An argument of the command line is not valid."""
 
 
 class Ended(Exception):  # noqa: N818 - it is no error
-    """A command ended early and has nothing to say.
+    """A command ended early, without a message.
 
     Attributes:
         status: the exit status.
@@ -42,7 +42,7 @@ class Ended(Exception):  # noqa: N818 - it is no error
 
 
 def told(error: Exception) -> tuple[str, int]:
-    """The text of an error, and the exit status."""
+    """The message for an error, and the exit status."""
     show = getattr(error, "format_message", None)  # a usage error of click, which newer versions of typer have within
     if show is not None:
         context = getattr(error, "ctx", None)
@@ -62,14 +62,14 @@ def told(error: Exception) -> tuple[str, int]:
 
 
 def in_words(text: str) -> str:
-    """A message of the library in terms of the command line."""
+    """A message of the library, in terms of the command line."""
     for theirs, ours in _WORDS.items():
         text = text.replace(theirs, ours)
     return text
 
 
 def closed_pipe(error: Exception) -> bool:
-    """Whether whoever read the output closed it. Then nothing more is written to it."""
+    """Whether the reader of the output closed it. If so, nothing more is written to it."""
     if not isinstance(error, BrokenPipeError) or isinstance(error, TSModelError):
         return False
     with suppress(OSError, ValueError, AttributeError):  # a stream in a test has no descriptor

@@ -1,4 +1,4 @@
-"""`tsmodel import`: a CSV file of somebody else's, without a line of code."""
+"""`tsmodel import`: imports any CSV file without code."""
 
 from __future__ import annotations
 
@@ -30,11 +30,13 @@ def import_(
     to: of.To = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", metavar="MODEL", help="The model of an earlier import, instead of inferring one."),
+        typer.Option("--model", "-m", metavar="MODEL", help="Use the model of an earlier import instead of inferring one."),
     ] = None,
     save: Annotated[
         str | None,
-        typer.Option("--save", metavar="FILE", help="Where to save the model, .toml or .py. Default: FILE.toml, here."),
+        typer.Option(
+            "--save", metavar="FILE", help="Save the model here, as .toml or .py. Default: FILE.toml in this directory."
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the model.")] = None,
     tz: Annotated[
@@ -45,12 +47,14 @@ def import_(
     time: Annotated[str | None, typer.Option("--time", metavar="COLUMN", help="The column of the capture time.")] = None,
     time_format: Annotated[
         str | None,
-        typer.Option("--time-format", metavar="FORMAT", help="How it is written: '%d.%m.%Y %H:%M', or unix, unix_ms."),
+        typer.Option(
+            "--time-format", metavar="FORMAT", help="Format of the capture time: '%d.%m.%Y %H:%M', unix, or unix_ms."
+        ),
     ] = None,
     column: of.Columns = None,
-    cid: Annotated[int | None, typer.Option("--cid", help="Client id of all records, where no column has it.")] = None,
-    mid: Annotated[int | None, typer.Option("--mid", help="Meter id, likewise.")] = None,
-    moid: Annotated[int | None, typer.Option("--moid", help="Meter object id, likewise.")] = None,
+    cid: Annotated[int | None, typer.Option("--cid", help="Client id of all records, if no column has it.")] = None,
+    mid: Annotated[int | None, typer.Option("--mid", help="Meter id of all records.")] = None,
+    moid: Annotated[int | None, typer.Option("--moid", help="Meter object id of all records.")] = None,
     delimiter: of.Delimiter = None,
     decimal: of.Decimal = None,
     encoding: of.Encoding = None,
@@ -60,8 +64,8 @@ def import_(
 ) -> int:
     """Infer a model from a CSV file, show it, save it, and import the file.
 
-    It finds types, the key's columns, times and their format, decimal commas, delimiter, encoding, and missing values.
-    Lines that cannot be read are saved in a file of their own.
+    Detects types, key columns, times and their format, decimal commas, delimiter, encoding, and missing values.
+    Lines that cannot be read are saved in a separate file.
 
     Example:
       tsmodel import meters.csv --to meters.tsdb --tz Europe/Warsaw
@@ -79,7 +83,7 @@ def import_(
     if model is not None:
         said = {"--name": name, "--save": save, "--time": time, "--cid": cid, "--mid": mid, "--moid": moid}
         if wrong := [option for option, value in said.items() if value is not None]:
-            raise UsageError(f"{wrong[0]} is for a model that is inferred; {model} says it")
+            raise UsageError(f"{wrong[0]} is for inferring a model; {model} defines it already")
         kind: Any = model_of(model)
         how = with_csv_options(csv_options(model), {**given_options, "time_format": time_format}, column)
         saved = model
@@ -126,10 +130,10 @@ def import_(
         done = store(session, kind, path, "csv", how, unless_stored=unless_stored, note=note_for(to, f"import {file}"))
     if done.rejected:
         again = "tsmodel import {} --to {} --model {}"
-        note(f"mend the lines in {done.kept_in}, and store them by `{again.format(done.kept_in, to, saved)}`")
+        note(f"fix the lines in {done.kept_in}, and store them with `{again.format(done.kept_in, to, saved)}`")
         if seen is not None:
             note(
-                f"types are those of the first {seen:,} lines: if a field needs another one, take the import back by "
+                f"types are inferred from the first {seen:,} lines: if a field needs another type, undo the import with "
                 f"`tsmodel undo`, change the field in {saved}, and repeat `{again.format(file, to, saved)}`"
             )
     return _tell(done, str(to), saved, as_json=as_json)
@@ -150,16 +154,18 @@ def _saved_as(found: Found, saved: str) -> str:
     """The text of the file that the model is saved in.
 
     Raises:
-        UsageError: when it cannot be there.
+        UsageError: when the model cannot be saved there.
     """
     path = Path(saved)
     if path.suffix not in (".toml", ".py"):
-        raise UsageError(f"--save {saved}: a model is saved as .toml or .py")
+        raise UsageError(f"--save {saved}: the file name must end in .toml or .py")
     if path.is_dir() or not path.parent.is_dir():
-        raise UsageError(f"--save {saved}: there is no such place for a file")
+        raise UsageError(f"--save {saved}: there is no such directory")
     text = found.python() if path.suffix == ".py" else found.toml()
     if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
-        raise UsageError(f"{saved} exists and is another model: use it by --model {saved}, or name another file by --save")
+        raise UsageError(
+            f"{saved} exists and has another model: use it with --model {saved}, or name another file with --save"
+        )
     return text
 
 
@@ -237,7 +243,7 @@ def _existing(file: str) -> Path:
 def _target() -> str:
     found = os.environ.get("TSMODEL_URL")
     if not found:
-        raise UsageError("--to says where the records go: --to meters.tsdb, or tstorage://host:2025")
+        raise UsageError("give a target for the records: --to meters.tsdb, or --to tstorage://host:2025")
     return found
 
 
@@ -252,7 +258,7 @@ def _class_name(name: str | None, path: Path) -> str:
 
 
 def _zone_name(tz: str | None) -> str | None:
-    """A name that a file can keep."""
+    """The name of a time zone, as the model's file keeps it."""
     if tz is None:
         return None
     from tsmodel.cli.opening import zone
@@ -262,7 +268,9 @@ def _zone_name(tz: str | None) -> str | None:
         return tz
     key = getattr(found, "key", None)
     if key is None:
-        raise UsageError("--tz local: this machine does not tell the name of its time zone; give it, such as Europe/Warsaw")
+        raise UsageError(
+            "--tz local: this machine does not know the name of its time zone; give a name, such as Europe/Warsaw"
+        )
     return str(key)
 
 

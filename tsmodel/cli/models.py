@@ -1,4 +1,4 @@
-"""Models as commands are given them: `module:Model`, a module, a Python file, or a TOML schema."""
+"""Finds the models that commands name: `module:Model`, a module, a Python file, or a TOML schema."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tsmodel.model.meta import SCHEMA
 __all__ = ["CSV", "Record", "csv_options", "model_of", "models_of"]
 
 CSV: Final = "CSV"
-"""The name of the dict in a Python file that says how CSV files of its model are read."""
+"""The name of the dict in a Python file with the `load_csv` arguments for its model."""
 
 
 class Record(TSModel):
@@ -27,22 +27,22 @@ class Record(TSModel):
 
 
 def model_of(name: str | None) -> type[TSModel]:
-    """The model of that name; `Record` when None.
+    """The model with this name; `Record` for None.
 
     Raises:
-        SchemaError: when there is no such model, or several.
+        SchemaError: when there is no such model, or the name is ambiguous.
     """
     if name is None:
         return Record
     found = models_of([name])
     if len(found) > 1:
         names = ", ".join(f"{name}:{model.__name__}" for model in found)
-        raise SchemaError(f"{name} defines several models; say one of {names}")
+        raise SchemaError(f"{name} defines several models; choose one of {names}")
     return found[0]
 
 
 def models_of(names: list[str]) -> list[type[TSModel]]:
-    """The classes of some `module:Model`, or of whole modules; each may be a file.
+    """The model classes for names such as `module:Model`, modules, and files.
 
     Raises:
         SchemaError: when there is no such module or model.
@@ -55,7 +55,7 @@ def models_of(names: list[str]) -> list[type[TSModel]]:
 
 
 def csv_options(name: str | None) -> dict[str, Any]:
-    """How the file of a model says that CSV files are read: arguments of `load_csv`. Nothing where it says nothing.
+    """The `load_csv` arguments in a model's file; empty if it has none.
 
     Raises:
         SchemaError: when the file is not valid.
@@ -97,7 +97,7 @@ def _found(name: str) -> list[type[TSModel]]:
 
 
 def _file(name: str) -> Path | None:
-    """The file that is meant, if one is."""
+    """The file that the name refers to; None for a module."""
     text = name
     if not text.endswith((".py", ".toml")):
         text, colon, rest = name.rpartition(":")

@@ -1,9 +1,9 @@
-"""Targets as commands open them, and what of them is read.
+"""Opens the targets of commands, and builds the queries that their options describe.
 
 Rules kept here:
 
-* A path must exist, but for commands that create it.
-* Commands that only read do not write to a file, unless a process died and left a journal that has to be taken in.
+* A path must exist, except for commands that create it.
+* Commands that only read do not write to a file, unless a process died and left a journal to recover.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ def reading(target: str | None) -> Session:
     try:
         return connect(target, read_only=True)
     except StoreError as error:
-        # Only a process that may write takes in the journal that one that died has left.
-        is_left = "only a process with the right to write" in str(error) and not isinstance(error, StoreCorruptError)
+        # Only a process that may write can recover the journal that a dead process left.
+        is_left = "requires write access" in str(error) and not isinstance(error, StoreCorruptError)
         if not is_left or not os.access(parsed.path, os.W_OK):
             raise
         return connect(target, read_only=False, create=False)
 
 
 def writing(target: str | None, *, create: bool, **options: Any) -> Session:
-    """A session that writes; `create` says whether a file that does not exist is created."""
+    """A session that writes; with `create`, a file that does not exist is created."""
     parsed = parse(target)
     if isinstance(parsed, Database) or (isinstance(parsed, StoreFile) and parsed.path is not None):
         if parsed.read_only:
@@ -76,11 +76,11 @@ def file_of(target: str | None, command: str) -> str:
     parsed = parse(target)
     if isinstance(parsed, Database):
         raise UsageError(
-            f"{command} is for files; PostgreSQL has its own tools, pg_dump among them, and `tsmodel copy` makes a file"
+            f"{command} is for files; PostgreSQL has its own tools, such as pg_dump, and `tsmodel copy` copies to a file"
         )
     if not isinstance(parsed, StoreFile) or parsed.path is None:
         raise UsageError(
-            f"{command} is for files, and {target} is none; `tsmodel copy {target} copy.tsdb` makes a file of it"
+            f"{command} is for files, and {target} is not a file; `tsmodel copy {target} copy.tsdb` copies it to one"
         )
     _must_exist(parsed.path)
     return parsed.path
@@ -105,15 +105,15 @@ def store_of(target: str | None, command: str) -> None:
 
 
 def note_for(target: str | None, text: str) -> str | None:
-    """A note for what is stored; None where the target keeps none."""
+    """A note for a put; None if the target keeps no notes."""
     return f"tsmodel {text}" if isinstance(parse(target), (StoreFile, Database)) else None
 
 
 def zone(name: str) -> dt.tzinfo:
-    """The time zone of that name; `local` is this machine's.
+    """The time zone with this name; `local` is this machine's.
 
     Raises:
-        UsageError: when there is none.
+        UsageError: when there is no such time zone.
     """
     if name == "local":
         found = dt.datetime.now().astimezone().tzinfo
@@ -138,10 +138,10 @@ def query_of(
     on_error: str = "raise",
     tz: str = "UTC",
 ) -> Query[Any]:
-    """The query that the options of a command ask for.
+    """The query that a command's options describe.
 
     Raises:
-        UsageError: when one of them cannot be read.
+        UsageError: when an option is not valid.
         SchemaError: when there is no such model.
     """
     kind: Any = model_of(model)
@@ -173,11 +173,11 @@ def query_of(
 
 
 class Told:
-    """A backend that tells how many records were read from it.
+    """A backend that reports how many records were read from it.
 
     Args:
-        backend: what is read.
-        told: given their number so far.
+        backend: the backend to read.
+        told: called with the number of records so far.
     """
 
     def __init__(self, backend: Backend, told: Callable[[int, int | None], object]) -> None:
@@ -209,7 +209,7 @@ def _must_exist(path: str) -> None:
 
 
 def _local_zone() -> dt.tzinfo | None:
-    """This machine's zone with its changes, where the system tells its name."""
+    """This machine's time zone, if the system knows its name."""
     for name in (os.environ.get("TZ", "").lstrip(":"), _linked("/etc/localtime")):
         if name:
             try:

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options shared by several commands."""
 
 from __future__ import annotations
 
@@ -56,24 +56,26 @@ Model = Annotated[
 ]
 _IDS = "IDS"
 Cid = Annotated[list[str] | None, typer.Option("--cid", metavar=_IDS, help="Client ids: 1 or 1,2 or 1..10 (without 10).")]
-Mid = Annotated[list[str] | None, typer.Option("--mid", metavar=_IDS, help="Meter ids, likewise.")]
-Moid = Annotated[list[str] | None, typer.Option("--moid", metavar=_IDS, help="Meter object ids, likewise.")]
+Mid = Annotated[list[str] | None, typer.Option("--mid", metavar=_IDS, help="Meter ids, as for --cid.")]
+Moid = Annotated[list[str] | None, typer.Option("--moid", metavar=_IDS, help="Meter object ids, as for --cid.")]
 Cap = Annotated[
     str | None,
     typer.Option(
         "--cap",
         metavar="A..B",
-        help="Captured from A on and before B: 2026-11-01..2026-11-02, 2026-11-01, today, 2026-11-01T08:00.., or -15m.",
+        help="Captured at A or later and before B: 2026-11-01..2026-11-02, 2026-11-01, today, 2026-11-01T08:00.., or -15m.",
     ),
 ]
-Acq = Annotated[str | None, typer.Option("--acq", metavar="A..B", help="Acquired then, likewise.")]
+Acq = Annotated[str | None, typer.Option("--acq", metavar="A..B", help="Acquired in this range, as for --cap.")]
 Where = Annotated[
     list[str] | None,
-    typer.Option("--where", metavar="CONDITION", help="Such as 'volts > 240 and mid in [4711, 4712]'; may be repeated."),
+    typer.Option(
+        "--where", metavar="CONDITION", help="A condition, such as 'volts > 240 and mid in [4711, 4712]'. May be repeated."
+    ),
 ]
 Errors = Annotated[
     OnError,
-    typer.Option("--on-error", metavar="raise|skip", help="What becomes of payloads that do not fit the model."),
+    typer.Option("--on-error", metavar="raise|skip", help="What to do with payloads that do not match the model."),
 ]
 Zone = Annotated[
     str, typer.Option("--tz", metavar="ZONE", help="Time zone of times without an offset: Europe/Warsaw, or local.")
@@ -92,20 +94,24 @@ To = Annotated[
 Ambiguous = Annotated[
     Literal["earlier", "later"] | None,
     typer.Option(
-        "--ambiguous", metavar="earlier|later", help="Which time is meant that clocks show twice when they are put back."
+        "--ambiguous",
+        metavar="earlier|later",
+        help="Which one to take of a local time that occurs twice when clocks go back.",
     ),
 ]
 Columns = Annotated[
     list[str] | None,
-    typer.Option("--column", metavar="NAME=FIELD", help="Which field a column is; NAME= leaves it out. May be repeated."),
+    typer.Option(
+        "--column", metavar="NAME=FIELD", help="Store a column as this field; NAME= leaves it out. May be repeated."
+    ),
 ]
-Delimiter = Annotated[str | None, typer.Option("--delimiter", metavar="CHAR", help="Between cells: ; or tab.")]
+Delimiter = Annotated[str | None, typer.Option("--delimiter", metavar="CHAR", help="Separator of cells, such as ; or tab.")]
 Decimal = Annotated[
-    Literal[".", ","] | None, typer.Option("--decimal", metavar=".|,", help="The decimal point of numbers.")
+    Literal[".", ","] | None, typer.Option("--decimal", metavar=".|,", help="The decimal separator of numbers.")
 ]
-Encoding = Annotated[str | None, typer.Option("--encoding", metavar="NAME", help="Such as cp1252.")]
+Encoding = Annotated[str | None, typer.Option("--encoding", metavar="NAME", help="Encoding of the file, such as cp1252.")]
 UnlessStored = Annotated[
-    bool, typer.Option("--unless-stored", help="Leave out records that are stored already: to repeat an import.")
+    bool, typer.Option("--unless-stored", help="Leave out records that are stored already, so you can repeat an import.")
 ]
 
 
@@ -123,10 +129,10 @@ def between_cells(delimiter: str | None) -> str | None:
 
 
 def mapping(columns: list[str] | None) -> dict[str, str | None]:
-    """Fields by columns, as `--column` says it.
+    """The fields by column from `--column` options.
 
     Raises:
-        UsageError: when one is not NAME=FIELD.
+        UsageError: when an option is not NAME=FIELD.
     """
     found: dict[str, str | None] = {}
     for text in columns or []:

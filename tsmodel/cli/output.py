@@ -1,9 +1,9 @@
-"""What commands print: tables, JSON, and progress.
+"""Output of commands: tables, JSON, and progress.
 
 Rules kept here:
 
-* Tables are written as they come: the width of a column is that of the first rows, and grows where a cell is wider.
-* Progress goes to standard error, and only when that is a terminal.
+* Tables are streamed: the first rows set the width of each column, which grows when a cell is wider.
+* Progress goes to standard error, and only if that is a terminal.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from tsmodel.cli.failures import UsageError
 __all__ = ["Table", "counted", "iso", "note", "print_json", "progress", "size", "written"]
 
 _LOOK: Final = 200
-"""Rows whose cells say how wide columns are."""
+"""Number of rows that set the width of columns."""
 
 
 class Table:
-    """Prints rows below a header, numbers to the right.
+    """Prints rows below a header, with numbers aligned to the right.
 
     Args:
         header: the names of the columns.
-        file: where to print; standard output when None.
+        file: the file to print to; None for standard output.
     """
 
     def __init__(self, header: Sequence[str], file: IO[str] | None = None) -> None:
@@ -39,7 +39,7 @@ class Table:
         self._right: list[bool] | None = None
 
     def print(self, rows: Iterable[Sequence[object]]) -> int:
-        """Prints some rows, the first time below the header; returns how many there were."""
+        """Prints rows, and the header on the first call; returns the number of rows."""
         source = iter(rows)
         first = [list(map(_cell, row)) for row in islice(source, _LOOK)]
         for row in first:
@@ -76,13 +76,13 @@ def print_json(data: object) -> None:
 
 
 def note(text: str) -> None:
-    """Says something that is not part of the result."""
+    """Prints a message that is not part of the result, to standard error."""
     sys.stdout.flush()
     print(text, file=sys.stderr, flush=True)
 
 
 def iso(ns: int | None) -> str | None:
-    """A time as ISO 8601 text; None for none."""
+    """A time as ISO 8601 text; None for None."""
     from tsmodel.timestamps import to_iso
 
     return None if ns is None else to_iso(ns)
@@ -94,7 +94,7 @@ def counted(count: int, what: str = "record") -> str:
 
 
 def size(count: float) -> str:
-    """Bytes as people read them: `3.2 MB`."""
+    """A number of bytes for people: `3.2 MB`."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if abs(count) < 1000:
             return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
@@ -106,12 +106,11 @@ def size(count: float) -> str:
 def progress(
     what: str, unit: Literal["records", "bytes"] = "records", *, is_quiet: bool = False
 ) -> Iterator[Callable[[int, int | None], None]]:
-    """A function that is told how much is done, and of how much: shows both with the rate and the remaining time, on a
-    terminal.
+    """Yields a function that takes the work done so far and the total; a terminal shows both, with rate and time left.
 
     Args:
-        what: what is done.
-        unit: what is counted.
+        what: the name of the work.
+        unit: the unit that is counted.
         is_quiet: shows nothing.
     """
     if is_quiet or not sys.stderr.isatty():
@@ -139,10 +138,10 @@ def progress(
 
 @contextmanager
 def written(path: str | None) -> Iterator[Path | None]:
-    """A place to write a file that appears at `path` whole or not at all; None for standard output.
+    """A path to write to; the file then appears at `path` whole or not at all. None for standard output.
 
     Raises:
-        UsageError: when a file cannot be there.
+        UsageError: when `path` cannot be a file.
     """
     if path is None or path == "-":
         yield None

@@ -1,4 +1,4 @@
-"""`tsmodel plot`: a picture of what is stored."""
+"""`tsmodel plot`: draws fields over time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["plot_"]
 
 _SUFFIXES: Final = (".png", ".svg", ".pdf", ".jpg")
 _MOST: Final = 4
-"""Fields that are drawn when none is named."""
+"""Number of fields drawn if none is named."""
 
 
 def plot_(
@@ -23,25 +23,35 @@ def plot_(
     model: of.Model = None,
     y: Annotated[
         list[str] | None,
-        typer.Option("--y", "-y", metavar="FIELD", help="What to draw; may be repeated. Default: all numbers."),
+        typer.Option(
+            "--y", "-y", metavar="FIELD", help="The field to draw. May be repeated. Default: the first numeric fields."
+        ),
     ] = None,
-    x: Annotated[str, typer.Option("--x", "-x", metavar="FIELD", help="What to draw it over.")] = "cap",
+    x: Annotated[str, typer.Option("--x", "-x", metavar="FIELD", help="The field along the x axis.")] = "cap",
     by: Annotated[
         str | None,
-        typer.Option("--by", metavar="FIELD", help="A line for each of its values, or none. Default: for each series."),
+        typer.Option(
+            "--by",
+            metavar="FIELD",
+            help="Draw a line for each value of this field; none for a single line. Default: for each series.",
+        ),
     ] = None,
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="A .png, .svg, .pdf or .jpg.")] = "plot.png",
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="The picture: .png, .svg, .pdf or .jpg.")
+    ] = "plot.png",
     cid: of.Cid = None,
     mid: of.Mid = None,
     moid: of.Moid = None,
     cap: of.Cap = None,
     acq: of.Acq = None,
     where: of.Where = None,
-    title: Annotated[str | None, typer.Option("--title", metavar="TEXT", help="Default: the target.")] = None,
+    title: Annotated[
+        str | None, typer.Option("--title", metavar="TEXT", help="Title of the chart. Default: the target.")
+    ] = None,
     on_error: of.Errors = "raise",
     tz: of.Zone = "UTC",
 ) -> None:
-    """Draw fields over time into a picture file. Spikes are seen however many records there are.
+    """Draw fields over time into a picture file. Spikes stay visible however many records there are.
 
     Needs the extra plot: pip install 'tstorage-model[plot]'.
 
@@ -56,7 +66,7 @@ def plot_(
         raise UsageError("plot needs to know the fields: give --model, which `tsmodel import` saves")
     suffix = Path(output).suffix.lower()
     if suffix not in _SUFFIXES:
-        raise UsageError(f"{output} is none of {', '.join(_SUFFIXES)}")
+        raise UsageError(f"{output} must end in one of {', '.join(_SUFFIXES)}")
     figure = library("matplotlib.figure", "tsmodel plot").Figure(figsize=(12, 5), layout="constrained")
     with reading(target) as session:
         query = query_of(
@@ -86,7 +96,7 @@ def plot_(
 
 
 def _numbers(model: Any) -> list[str]:
-    """The first fields that have numbers."""
+    """The first numeric fields."""
     from decimal import Decimal
 
     from tsmodel.model.meta import schema_of
@@ -100,5 +110,5 @@ def _numbers(model: Any) -> list[str]:
         if kind in (int, float, Decimal) and not is_time and len(names) < _MOST:
             names.append(field.name)
     if not names:
-        raise UsageError(f"{model.__name__} has no field with numbers; name what to draw by -y")
+        raise UsageError(f"{model.__name__} has no numeric field; name the field to draw with -y")
     return names

@@ -1,10 +1,10 @@
-"""Ranges as they are typed: `2026-11-01..2026-11-02`, `-15m`, `4711,4712`, `1..10`.
+"""Parses ranges as users type them: `2026-11-01..2026-11-02`, `-15m`, `4711,4712`, `1..10`.
 
 Rules kept here:
 
-* A range is half-open: the lower end is in it, the upper is not.
-* A time without an offset is by the clocks of the zone that the command was given, UTC by default. One that those clocks
-  show twice, or never, is refused.
+* A range is half-open: it includes the lower end but not the upper.
+* A time without an offset is local time in the command's time zone, UTC by default. A local time that occurs twice or never
+  is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Ids", "Span", "ids", "point", "span"]
 T = TypeVar("T")
 
 Span = tuple[int | None, int | None]
-"""Begin and end, ns since 2001; None where it is open."""
+"""Start and end, ns since 2001; None for an open end."""
 
 Ids = tuple[list[int], list[tuple[int, int]]]
 """Values, and half-open ranges."""
@@ -37,11 +37,10 @@ _EXAMPLES: Final = "write 2026-11-01..2026-11-02, 2026-11-01T08:00.., 2026-11-01
 
 
 def span(text: str, zone: dt.tzinfo) -> Span:
-    """The range of times that a text means: `A..B`, `A..`, `..B`; a day, a month, `today`, `yesterday`; or `-15m`, from
-    then on.
+    """The time range for a text: `A..B`, `A..`, `..B`; a day, a month, `today`, `yesterday`; or `-15m`, from then on.
 
     Raises:
-        UsageError: when it means none.
+        UsageError: when the text is not a time range.
     """
     low, dots, high = text.strip().partition("..")
     if dots:
@@ -62,15 +61,15 @@ def span(text: str, zone: dt.tzinfo) -> Span:
         first = _made(lambda: dt.date(year, number, 1), low)
         following = _made(lambda: dt.date(year + number // 12, number % 12 + 1, 1), low)
         return _midnight(first, zone), _midnight(following, zone)
-    point(low, zone)  # says what is wrong with it, if anything is
+    point(low, zone)  # raises if it is not a time
     raise UsageError(f"{text!r} is a point in time, not a range; {_EXAMPLES}")
 
 
 def point(text: str, zone: dt.tzinfo) -> int:
-    """The time that a text means, ns since 2001: ISO 8601, a day, `now`, `today`, `yesterday`, `-15m` (ago), or ns.
+    """The time for a text, ns since 2001: ISO 8601, a day, `now`, `today`, `yesterday`, `-15m` (ago), or ns.
 
     Raises:
-        UsageError: when it means none.
+        UsageError: when the text is not a time.
     """
     if text == "now":
         return now_ns()
@@ -93,7 +92,7 @@ def ids(text: str, name: str) -> Ids:
     """Values of a key component: `4711`, `4711,4712`, `1..10`, and these with commas between them.
 
     Raises:
-        UsageError: when one is none.
+        UsageError: when a part is not a value or a range.
     """
     values: list[int] = []
     ranges: list[tuple[int, int]] = []

@@ -1,4 +1,4 @@
-"""`tsmodel info`, `series`, `get` and `follow`: what is stored, on a terminal or in a file."""
+"""`tsmodel info`, `series`, `get` and `follow`: show stored records on a terminal or save them."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ def info_(
     target: of.Target = None,
     as_json: of.Json = False,
 ) -> None:
-    """Show what a file or a server holds: records, series, times, size, for each client.
+    """Show the number of records and series, the times, and the size, for each client.
 
-    A file tells without reading its records. Of a server all records are read; `tsmodel series` reads a range of them.
+    A file knows these without reading its records. On a server, all records are read; use `tsmodel series` for a range.
 
     Example:
       tsmodel info readings.tsdb
     """
     from tsmodel.cli.opening import reading
     from tsmodel.session.target import Database, StoreFile, parse
-    from tsmodel.store.care import info, info_of
+    from tsmodel.store.capabilities import Caretaker
+    from tsmodel.store.care import info
 
     parsed = parse(target)
     if isinstance(parsed, StoreFile) and parsed.path is not None:
@@ -45,7 +46,8 @@ def info_(
         found = _of_file(info(parsed.path))
     elif isinstance(parsed, Database):
         with reading(target) as session:
-            found = _of_file(info_of(session.remover("info")))
+            assert isinstance(session.backend, Caretaker)
+            found = _of_file(session.backend.info())
     else:
         found = _of_server(target)
     if as_json:
@@ -73,7 +75,7 @@ def series_(
     tz: of.Zone = "UTC",
     as_json: of.Json = False,
 ) -> None:
-    """List the series, each of a client, meter and meter object: how many records, from when to when.
+    """List the series (client, meter, meter object) with their number of records and first and last time.
 
     Example:
       tsmodel series readings.tsdb --cid 1 --cap 2026-11-01..2026-12-01
@@ -111,19 +113,19 @@ def get_(
     cap: of.Cap = None,
     acq: of.Acq = None,
     where: of.Where = None,
-    columns: Annotated[str | None, typer.Option("--columns", metavar="A,B", help="Only these columns.")] = None,
+    columns: Annotated[str | None, typer.Option("--columns", metavar="A,B", help="Print only these columns.")] = None,
     order_by: Annotated[
-        str | None, typer.Option("--order-by", metavar="A,-B", help="Sort by these; - in front for descending.")
+        str | None, typer.Option("--order-by", metavar="A,-B", help="Sort by these columns; prefix - for descending.")
     ] = None,
     latest: Annotated[bool, typer.Option("--latest", help="Only the newest version of each record.")] = False,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="Most records to give.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="Maximum number of records.")] = None,
     form: Annotated[
         of.Format | None,
         typer.Option(
             "--format",
             "-f",
             metavar="table|csv|jsonl|parquet|arrow",
-            help="Default: what the name of the output file says, otherwise a table.",
+            help="Output format. Default: from the suffix of the output file, or else a table.",
         ),
     ] = None,
     output: Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="File to write.")] = None,
@@ -149,7 +151,7 @@ def get_(
         if limit is not None:
             query = query.limit(limit)
         names = columns_of(query, columns)
-        # Beside rows on the same screen a bar would be in the way.
+        # A progress bar would disturb rows on the same screen.
         with written(output) as path, progress("reading", is_quiet=output in (None, "-")) as done:
             if chosen == "parquet":
                 if path is None:
@@ -181,18 +183,20 @@ def follow_(
         typer.Option(
             "--since",
             metavar="TIME",
-            help="Begin with what was acquired then: a time, -15m, or `beginning`. Default: now.",
+            help="Start with records acquired at this time: a time, -15m, or `beginning`. Default: now.",
         ),
     ] = None,
     checkpoint: Annotated[
         str | None,
-        typer.Option("--checkpoint", metavar="FILE", help="Keeps the position, so that the next run goes on from there."),
+        typer.Option("--checkpoint", metavar="FILE", help="File that keeps the position; the next run resumes there."),
     ] = None,
     poll: Annotated[str, typer.Option("--poll", metavar="DURATION", help="How often to ask for new records.")] = "1s",
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for more, or end when there is nothing new.")] = True,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait for new records, or end when there are none.")
+    ] = True,
     form: Annotated[
         Literal["table", "csv", "jsonl"],
-        typer.Option("--format", "-f", metavar="table|csv|jsonl", help="How to print."),
+        typer.Option("--format", "-f", metavar="table|csv|jsonl", help="Output format."),
     ] = "table",
     on_error: of.Errors = "raise",
     tz: of.Zone = "UTC",
@@ -200,8 +204,8 @@ def follow_(
 ) -> None:
     """Print each new record as it arrives, like `tail -f`, until Ctrl-C.
 
-    With a checkpoint, and no --since, it begins with the first record that is stored. A run that is killed, rather than
-    ended by Ctrl-C, may print some thousand records again.
+    With a checkpoint and without --since, it starts at the first stored record. After a run that was killed rather than
+    stopped with Ctrl-C, the next one may print a few thousand records again.
 
     Example:
       tsmodel follow tstorage://host:2025 --model meters:Reading --mid 4711 --json
@@ -238,10 +242,10 @@ def _told(rows: Iterable[Any], done: Any) -> Iterator[Any]:
 
 
 class _Interrupts:
-    """Ctrl-C, held back while a record is printed: what is printed counts as taken, and nothing else does.
+    """Defers Ctrl-C while a record is printed, so that exactly the printed records count as taken.
 
     Attributes:
-        pending: whether it was pressed meanwhile.
+        pending: whether Ctrl-C was pressed meanwhile.
     """
 
     def __init__(self) -> None:
@@ -255,7 +259,7 @@ class _Interrupts:
         self.pending = True
 
     def interruptible(self, wait: Callable[[], Any]) -> Any:
-        """What `wait` gives; Ctrl-C ends it."""
+        """The result of `wait`, which Ctrl-C interrupts."""
         self._may_raise = True
         try:
             return wait()

@@ -15,16 +15,14 @@ __all__ = ["prune_", "undo_"]
 
 def undo_(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, or a postgresql:// URL.")],
-    puts: Annotated[
-        list[int] | None, typer.Argument(metavar="PUT...", help="Numbers of puts, as --list shows them.")
-    ] = None,
-    as_list: Annotated[bool, typer.Option("--list", help="List what was stored: number, time, records, note.")] = False,
+    puts: Annotated[list[int] | None, typer.Argument(metavar="PUT...", help="Numbers of puts, from --list.")] = None,
+    as_list: Annotated[bool, typer.Option("--list", help="List the puts: number, time, records, note.")] = False,
     note: Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Is kept with the removal.")] = None,
     as_json: of.Json = False,
 ) -> None:
-    """Take back what was stored: the records of some puts, all of them or none. Other records stay.
+    """Remove the records of some puts, all of them or none. Other records stay.
 
-    `import` and `put` say in the list what they stored.
+    The list shows a note for the puts of `import` and `put`.
 
     Example:
       tsmodel undo readings.tsdb --list
@@ -35,7 +33,7 @@ def undo_(
     store_of(target, "undo")
     if as_list:
         if puts:
-            raise UsageError("--list takes no numbers of puts")
+            raise UsageError("--list cannot be combined with numbers of puts")
         _list(target, as_json)
         return
     if not puts:
@@ -56,10 +54,8 @@ def undo_(
 
 def prune_(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, or a postgresql:// URL.")],
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="MODEL", help="The model, which says how long its records are kept.")
-    ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
+    model: Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="The model, with its retention.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the records.")] = False,
     note: Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Is kept with the removal.")] = None,
     as_json: of.Json = False,
 ) -> None:

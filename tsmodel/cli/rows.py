@@ -1,4 +1,4 @@
-"""Rows as text and files: which columns, in which order, as a table, CSV, JSON Lines or Arrow."""
+"""Writes rows as a table, CSV, JSON Lines or Arrow, with selected columns in a given order."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def format_of(form: Format | None, output: str | None, as_json: bool) -> Format:
 
 
 def columns_of(query: Query[Any], text: str | None) -> list[str]:
-    """The columns that are asked for."""
+    """The columns to print."""
     known = names_of(query.spec.model)
     if text is None:
         return known
@@ -76,7 +76,7 @@ def _check_known(names: list[str], known: list[str], option: str) -> None:
 
 
 def printer(model: Any, names: list[str], form: Format, file: IO[str]) -> Callable[[Iterable[Any]], int]:
-    """What writes rows as text, and returns how many; it may be called again with more."""
+    """A function that writes rows as text and returns their number; call it again for more rows."""
     if form == "table":
         table = Table(names, file)
         return lambda rows: table.print(_rows_of(rows, names))
@@ -109,13 +109,13 @@ def _narrowed_json(rows: Iterable[Any], names: list[str], file: IO[str]) -> int:
 
 
 class _Lines(csv.excel):
-    """CSV with the line ends of this machine's text files."""
+    """CSV with this machine's line ends."""
 
     lineterminator = "\n"
 
 
 def _csv_columns(model: Any, names: list[str]) -> tuple[list[str], list[int]]:
-    """The columns that the model has in CSV, and the places of those asked for; a structure is all of its columns."""
+    """The model's CSV columns, and the positions of the selected ones; a structure selects all of its columns."""
     whole = io.StringIO(newline="")
     model.dump_csv([], whole)
     header = next(csv.reader([whole.getvalue()]))
@@ -123,7 +123,7 @@ def _csv_columns(model: Any, names: list[str]) -> tuple[list[str], list[int]]:
 
 
 class _Narrowing:
-    """A file that keeps of each line of CSV the cells that are asked for."""
+    """A file that keeps only the selected cells of each CSV line."""
 
     def __init__(self, writer: Any, places: list[int]) -> None:
         self._writer = writer
@@ -160,7 +160,7 @@ def opened(path: Any) -> Iterator[IO[str]]:
 
 
 def skipped_of(query: Query[Any]) -> int:
-    """Says how many records were left out because they do not fit the model."""
+    """Prints how many records were left out because they do not match the model."""
     if query.spec.on_error != "skip":
         return 0
     try:
@@ -168,5 +168,5 @@ def skipped_of(query: Query[Any]) -> int:
     except QueryError:  # it was not run
         return 0
     if skipped:
-        note(f"left out {counted(skipped)} that do not fit the model")
+        note(f"left out {counted(skipped)} that do not match the model")
     return skipped

@@ -1,4 +1,4 @@
-"""`tsmodel schema`: the lock file of models, from a shell."""
+"""`tsmodel schema`: maintains the lock file of models."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _DEFAULT_LOCK = "schema.lock"
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command takes."""
+    """The parser for the command's arguments."""
     parser = argparse.ArgumentParser(
         prog="tsmodel schema",
-        description="Keeps a lock file that says what the bytes of records are, and tells what becomes of stored records "
-        "when models change.",
+        description="Keeps a lock file with the binary layout of models, and reports what a changed model means for stored "
+        "records.",
         epilog="Example: tsmodel schema freeze meters:Reading --lock schema.lock",
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     for name, run, text in (
-        ("freeze", _freeze, "writes the lock file anew"),
-        ("check", _check, "tells what changed; the exit status is 1 when anything did that is not allowed"),
+        ("freeze", _freeze, "write the lock file"),
+        ("check", _check, "report changes; the exit status is 1 if one is not allowed"),
     ):
         action = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         action.add_argument(
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
                 "--allow",
                 choices=["nothing", "compatible", "readable-with-upgrade"],
                 default="nothing",
-                help="changes up to this are no failure (default: %(default)s)",
+                help="allow changes up to this level (default: %(default)s)",
             )
     return parser
 

@@ -1,4 +1,4 @@
-"""`tsmodel serve`: a TStorage server on this machine."""
+"""`tsmodel serve`: runs a TStorage server on this machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LIMITS: Final = ("max_connections", "max_put", "max_memory", "idle_timeout", "s
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command takes."""
+    """The parser for the command's arguments."""
     parser = argparse.ArgumentParser(
         prog="tsmodel serve",
         description="Serves the TStorage protocol, for the official clients in any language and for tsmodel, from an "
@@ -44,70 +44,72 @@ def parser() -> argparse.ArgumentParser:
         "--data",
         metavar="TARGET",
         default="tsmodel.tsdb",
-        help="file of the store, or what else connect takes: tstorage://host:2025 for a proxy (default: %(default)s)",
+        help="file of the store, or another target, such as tstorage://host:2025 for a proxy (default: %(default)s)",
     )
     where.add_argument("--memory", action="store_true", help="keep records in memory only")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port; 0 for a free one (default: %(default)s)")
     parser.add_argument("--read-only", action="store_true", help="refuse puts, and open a file without writing to it")
     parser.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM): serve TLS")
     parser.add_argument("--tls-key", metavar="FILE", help="its private key (PEM); default: in the same file")
-    parser.add_argument("--tls-client-ca", metavar="FILE", help="let in only clients with a certificate of this authority")
+    parser.add_argument(
+        "--tls-client-ca", metavar="FILE", help="accept only clients with a certificate from this authority"
+    )
     parser.add_argument(
         "--tls-client-name",
         action="append",
         metavar="NAME",
-        help="of those, let in only clients whose certificate is for this name; may be given more than once",
+        help="of these, accept only clients whose certificate has this name; may be repeated",
     )
     parser.add_argument("--max-connections", type=_positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N", help="at once")
     parser.add_argument(
-        "--idle-timeout", type=_seconds, metavar="SECONDS", help="close connections that let us wait longer"
+        "--idle-timeout", type=_seconds, metavar="SECONDS", help="close connections that are idle for longer"
     )
     parser.add_argument(
         "--stall-timeout",
         type=_seconds,
         default=DEFAULT_STALL_TIMEOUT,
         metavar="SECONDS",
-        help="close connections that let us wait longer within a request or its answer (default: %(default)g)",
+        help="close connections that stall for longer within a request or response (default: %(default)g)",
     )
     parser.add_argument(
         "--request-timeout",
         type=_seconds,
         default=DEFAULT_REQUEST_TIMEOUT,
         metavar="SECONDS",
-        help="close connections whose request, with its answer, takes longer (default: %(default)g)",
+        help="close connections whose request and response together take longer (default: %(default)g)",
     )
     parser.add_argument(
         "--max-put",
         type=_positive,
         default=DEFAULT_MAX_PUT,
         metavar="N",
-        help="most bytes of records that one put may have; larger ones are refused (default: %(default)s)",
+        help="maximum bytes of records in one put; larger puts are refused (default: %(default)s)",
     )
     parser.add_argument(
         "--max-memory",
         type=_positive,
         default=DEFAULT_MAX_MEMORY,
         metavar="N",
-        help="most bytes that all connections together hold of what arrives; more is refused (default: %(default)s)",
+        help="maximum bytes of incoming puts that all connections hold together; more is refused (default: %(default)s)",
     )
     parser.add_argument(
         "--cache-bytes",
         type=_natural,
         default=DEFAULT_CACHE,
         metavar="N",
-        help="most bytes of what was read from the file that are kept in memory; 0 for none (default: %(default)s)",
+        help="memory for caching blocks of the file, in bytes; 0 for no cache (default: %(default)s)",
     )
     parser.add_argument(
         "--metrics",
         type=_address,
         metavar="[HOST:]PORT",
-        help="serve metrics for Prometheus by HTTP (needs the extra metrics)",
+        help="serve Prometheus metrics over HTTP (needs the extra metrics)",
     )
-    parser.add_argument("--log-level", choices=LEVELS, default="info", help="what is logged (default: %(default)s)")
     parser.add_argument(
-        "--log-format", choices=("text", "json"), default="text", help="a line of text, or of JSON, for each event"
+        "--log-level", choices=LEVELS, default="info", help="minimum level of log messages (default: %(default)s)"
     )
+    parser.add_argument("--log-format", choices=("text", "json"), default="text", help="format of log lines")
     return parser
 
 
@@ -117,7 +119,7 @@ def run(arguments: Sequence[str]) -> int:
     start_logging(options.log_level, options.log_format)
     context = server_context(options.tls_cert, options.tls_key, options.tls_client_ca)
     if options.tls_client_name and not options.tls_client_ca:
-        raise TransportError("names of clients are checked by their certificates: give --tls-client-ca as well")
+        raise TransportError("client names are checked against certificates: give --tls-client-ca as well")
     target = "memory:" if options.memory else options.data
     backend = open_backend(target, cache_bytes=options.cache_bytes, read_only=options.read_only)
     try:

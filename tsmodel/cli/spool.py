@@ -1,4 +1,4 @@
-"""`tsmodel spool`: what waits in a spool, sending it, and what to do about puts that were set aside."""
+"""`tsmodel spool`: shows a spool, sends its records, and settles puts that were set aside."""
 
 from __future__ import annotations
 
@@ -23,34 +23,38 @@ _ALL: Final = "all"
 
 def spool_(
     path: Annotated[str, typer.Argument(metavar="PATH", help="The spool.")],
-    drain: Annotated[bool, typer.Option("--drain", help="Send what waits, in order.")] = False,
+    drain: Annotated[bool, typer.Option("--drain", help="Send all waiting puts, in order.")] = False,
     to: Annotated[
         str | None,
-        typer.Option("--to", metavar="TARGET", help="The same database, with options such as tls=1. Default: as spooled."),
+        typer.Option("--to", metavar="TARGET", help="The URL to send to, with options such as tls=1. Default: as spooled."),
     ] = None,
     timeout: Annotated[str, typer.Option("--timeout", metavar="DURATION", help="How long to try.")] = "1h",
     aside: Annotated[bool, typer.Option("--set-aside", help="List the puts that were set aside.")] = False,
     retry: Annotated[
         list[str] | None,
         typer.Option(
-            "--retry", metavar="PUT|all", help="Send puts that were set aside after all; ask first where in doubt."
+            "--retry", metavar="PUT|all", help="Send puts that were set aside. Those in doubt are reconciled first."
         ),
     ] = None,
     resend: Annotated[
         list[str] | None,
-        typer.Option("--resend", metavar="PUT|all", help="The same without asking: they may be stored twice."),
+        typer.Option(
+            "--resend",
+            metavar="PUT|all",
+            help="Send puts that were set aside without reconciling; may store records twice.",
+        ),
     ] = None,
     discard: Annotated[
         list[str] | None, typer.Option("--discard", metavar="PUT|all", help="Delete puts that were set aside.")
     ] = None,
     retarget: Annotated[
-        str | None, typer.Option("--retarget", metavar="TARGET", help="Send what waits to another database from now on.")
+        str | None, typer.Option("--retarget", metavar="TARGET", help="Bind the spool to another database.")
     ] = None,
     as_json: of.Json = False,
 ) -> int:
-    """Show what waits in a spool, send it, and decide about what was set aside. Programs may use the spool meanwhile.
+    """Show the puts in a spool, send them, and settle those set aside. Programs may use the spool meanwhile.
 
-    The exit status is 1 when something still waits after --drain, and 3 when puts are set aside.
+    The exit status is 1 if puts still wait after --drain, and 3 if puts are set aside.
 
     Example:
       tsmodel spool edge.spool
@@ -75,7 +79,7 @@ def spool_(
     if drain:
         _drain(file, to, timeout)
     elif to is not None:
-        raise UsageError("--to says where --drain sends what waits; --retarget changes where the spool belongs")
+        raise UsageError("--to is for --drain; to bind the spool to another database, use --retarget")
     state = SpoolState.of(file)
     if as_json:
         print_json(_as_dict(state))
@@ -132,7 +136,7 @@ def _show(state: SpoolState) -> None:
         since = f", the oldest since {iso(state.oldest)}"
         print(f"{counted(state.records)} in {counted(state.puts, 'put')} wait ({size(state.bytes)}){since}")
         if state.in_doubt:
-            print(f"{counted(state.in_doubt, 'put')} of them in doubt: sent, and never answered for")
+            print(f"{counted(state.in_doubt, 'put')} of them in doubt: sent but never acknowledged")
     else:
         print("nothing waits")
     if state.set_aside:

@@ -1,4 +1,4 @@
-"""`tsmodel sql`: SQL over records, by DuckDB."""
+"""`tsmodel sql`: runs SQL over records with DuckDB."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ _ROWS: Final = 10_000
 
 
 def sql_(
-    statement: Annotated[str, typer.Argument(metavar="SELECT", help="What to ask, in DuckDB's SQL.")],
+    statement: Annotated[str, typer.Argument(metavar="SELECT", help="The query, in DuckDB's SQL.")],
     target: of.Target = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", metavar="MODEL", help="A table is the class's name. Without one it is Record."),
+        typer.Option(
+            "--model", "-m", metavar="MODEL", help="The model; its class name is the table's name. Default: a table Record."
+        ),
     ] = None,
     cid: of.Cid = None,
     mid: of.Mid = None,
@@ -40,7 +42,7 @@ def sql_(
     tz: of.Zone = "UTC",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
 ) -> None:
-    """Run SQL over records. DuckDB reads what --cid, --mid, --moid, --cap and --acq let in: narrow it by them.
+    """Run SQL over records. DuckDB reads all records that --cid, --mid, --moid, --cap and --acq select.
 
     Needs the extra sql: pip install 'tstorage-model[sql]'.
 
@@ -73,7 +75,7 @@ def sql_(
             relation = connection.sql(statement)
             if relation is None:
                 raise UsageError("the statement gives no rows; write a SELECT")
-            # Newer versions of DuckDB have another name for it.
+            # Newer versions of DuckDB use another name.
             read = relation.to_arrow_reader if hasattr(relation, "to_arrow_reader") else relation.fetch_arrow_reader
             reader = read(_ROWS)
         except duckdb.Error as error:

@@ -1,9 +1,9 @@
-"""What `put` and `import` have in common: records of a file, stored as they are read.
+"""Stores the records of a file as it is read, for `put` and `import`.
 
 Rules kept here:
 
-* Nothing is lost in silence: lines that are no records are written to a file of their own, with the reasons in another.
-* When storing fails in the middle, the error says how many records are stored.
+* Nothing is lost silently: rejected lines go to a separate file, and the reasons to another.
+* If storing fails midway, the error says how many records are stored.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ _AT_ONCE: Final = 10_000
 
 @attrs.frozen
 class Stored:
-    """What came of a file.
+    """The result of storing a file.
 
     Attributes:
-        count: records that are stored now.
-        there: records that were stored before, and left out.
-        rejected: lines that are no records.
-        kept_in: where those lines are; None when there are none.
-        reasons: where it says why.
-        spooled: records that wait in the target's spool.
+        count: number of records stored.
+        there: number of records left out because they were stored before.
+        rejected: number of lines that are not records.
+        kept_in: the file with the rejected lines; None if there are none.
+        reasons: the file with the reasons.
+        spooled: number of records that wait in the target's spool.
     """
 
     count: int
@@ -88,7 +88,7 @@ class Stored:
 def with_csv_options(
     saved: Mapping[str, Any], given: Mapping[str, Any], columns: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Arguments of `load_csv`: those of the model's file, and over them those of the command line."""
+    """The arguments of `load_csv` from the model's file, overridden by those of the command line."""
     options = {**saved, **{name: value for name, value in given.items() if value is not None}}
     if given.get("delimiter") is not None:
         options["delimiter"] = of.between_cells(given["delimiter"])
@@ -117,13 +117,13 @@ def store(
     """Stores the records of a file.
 
     Args:
-        session: where.
-        model: of which model they are.
+        session: the session to store in.
+        model: the model of the records.
         path: the file; None for standard input.
-        form: what it is.
+        form: its format.
         options: arguments of `load_csv` or `load_jsonl`.
         keep_acq, unless_stored: as for `session.add_all`.
-        note: what the list of puts says about it, where the target keeps one.
+        note: the note of the puts, if the target keeps notes.
     """
     seen = 0
     with _Rejects(path, form, options) as rejects, progress("importing", "bytes") as done:
@@ -198,12 +198,12 @@ def _opened(path: Path | None) -> Iterator[IO[bytes]]:
 
 
 class _Rejects:
-    """The lines that are no records, in a file as they came.
+    """Writes rejected lines, unchanged, to a file.
 
     Args:
-        path: the file they are from; None for standard input.
-        form: what it is.
-        options: how it is read.
+        path: the input file; None for standard input.
+        form: its format.
+        options: the options it is read with.
     """
 
     def __init__(self, path: Path | None, form: Source, options: Mapping[str, Any]) -> None:
@@ -228,7 +228,7 @@ class _Rejects:
             note(f"... and {counted(self.count - _MOST_SHOWN, 'line')} more: see {self.reasons}")
 
     def take(self, error: ConversionError) -> None:
-        """Takes the error of a line."""
+        """Adds a rejected line, given its error."""
         if not self._files:
             self._begin(error.record)
         lines, reasons = self._files
@@ -260,7 +260,7 @@ class _Rejects:
             csv.writer(self._files[0], delimiter=self._delimiter).writerow(record)
 
     def _head(self) -> str:
-        """The lines of the file in front of its data, so that what is rejected is read as it was."""
+        """The lines of the file before its data, so that the rejected lines can be read with the same options."""
         if self._source is None or self._form != "csv" or not self._source.is_file():
             return ""
         with self._source.open(encoding=self._encoding, newline="") as file:

@@ -1,4 +1,4 @@
-"""`tsmodel ui`: a page to look at data, and an interface by HTTP."""
+"""`tsmodel ui`: serves a page to look at data, and an HTTP interface."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ui_(
             show_default=False,
         ),
     ] = None,
-    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen at.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port; 0 for a free one.")
     ] = DEFAULT_PORT,
@@ -39,13 +39,15 @@ def ui_(
             "--token",
             metavar="TEXT",
             envvar="TSMODEL_TOKEN",
-            help="What a browser must know. Beyond this machine one is made and printed if you give none.",
+            help="Secret that clients must send. If --host is not local, one is generated and printed by default.",
             show_default=False,
         ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option("--allow-host", metavar="NAME", help="A name that the page is reached by; may be repeated."),
+        typer.Option(
+            "--allow-host", metavar="NAME", help="A host name that browsers may use for the page. May be repeated."
+        ),
     ] = None,
     tls_cert: Annotated[
         str | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain (PEM): serve HTTPS.")
@@ -54,16 +56,16 @@ def ui_(
         str | None, typer.Option("--tls-key", metavar="FILE", help="Its private key (PEM). Default: in the same file.")
     ] = None,
     max_records: Annotated[
-        int, typer.Option("--max-records", metavar="N", min=1, help="Most records that one request reads.")
+        int, typer.Option("--max-records", metavar="N", min=1, help="Maximum records read by one request.")
     ] = 50_000_000,
     max_seconds: Annotated[
-        float, typer.Option("--max-seconds", metavar="N", min=0.1, help="Most seconds that one request takes.")
+        float, typer.Option("--max-seconds", metavar="N", min=0.1, help="Maximum duration of one request in seconds.")
     ] = 60.0,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Show a file or a server as a page: series, charts, statistics, records; and as an interface by HTTP.
+    """Show a file or a server in a browser (series, charts, statistics, records), and serve it over HTTP.
 
-    It only reads. It listens on this machine alone unless --host says otherwise, and then asks for a token. Ends on Ctrl-C.
+    It only reads. By default it listens on this machine only; with another --host it requires a token. Stop with Ctrl-C.
 
     Needs the extra web: pip install 'tstorage-model[web]'.
 
@@ -74,7 +76,7 @@ def ui_(
         if importlib.util.find_spec(name) is None:
             raise MissingLibraryError(f"tsmodel ui needs {name}: pip install 'tstorage-model[web]'", library=name)
     if tls_key is not None and tls_cert is None:
-        raise UsageError("--tls-key is of no use without --tls-cert")
+        raise UsageError("--tls-key needs --tls-cert")
     from tsmodel.cli.models import models_of
     from tsmodel.cli.opening import reading
     from tsmodel.cli.output import note

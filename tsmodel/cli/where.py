@@ -1,9 +1,9 @@
-"""`--where 'volts > 240 and not valid'`: text as conditions.
+"""Parses conditions such as `--where 'volts > 240 and not valid'`.
 
 Rules kept here:
 
-* The text is parsed, never evaluated: what is not a comparison of a column with a constant is refused.
-* A constant is what the column takes; a time, also what `--cap` takes; an enumeration, the name of a member.
+* The text is parsed, never evaluated: anything but comparisons of a column with a constant is refused.
+* A constant is a value of the column. Times may also be written as for `--cap`, enumerations by a member's name.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ _NAMED: Final = {"true": True, "false": False, "null": None, "none": None, "nan"
 
 
 def condition(text: str, model: Any, zone: dt.tzinfo) -> Expression:
-    """The condition that a text means.
+    """The condition for a text.
 
     Args:
         text: comparisons (`< <= > >= == !=`, `in [...]`), combined by `and`, `or`, `not` and parentheses.
-        model: the model whose columns it names.
+        model: the model with the columns.
         zone: time zone of times without an offset.
 
     Raises:
-        UsageError: when it means none.
+        UsageError: when the text is not a condition.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
@@ -125,7 +125,7 @@ class _Reader:
         return made
 
     def _column(self, node: ast.expr) -> Any:
-        """The column that is named; None when there is none of that name."""
+        """The column with this name; None if there is none."""
         if isinstance(node, ast.Name):
             columns = schema_of(self._model).columns
             return columns.get(node.id)

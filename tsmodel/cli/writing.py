@@ -1,4 +1,4 @@
-"""`tsmodel put` and `copy`: records from files, and from one target to another."""
+"""`tsmodel put` and `copy`: store records from files, and copy them between targets."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["copy_", "put_"]
 
 _SUFFIXES: Final[dict[str, Source]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 _OFFICIAL: Final = {5: ["cid", "mid", "moid", "cap", "payload"], 6: ["cid", "mid", "moid", "cap", "acq", "payload"]}
-"""Columns of the CSV files of the official clients, which have no header, by their number."""
+"""Columns of the official clients' CSV files, which have no header, by number of columns."""
 
 _LOOK: Final = 65_536
-"""How much of a file is looked at for its first line."""
+"""How many bytes are searched for the first line of a file."""
 
 
 def put_(
@@ -33,7 +33,7 @@ def put_(
     model: of.Model = None,
     form: Annotated[
         Literal["csv", "jsonl", "parquet"] | None,
-        typer.Option("--format", "-f", metavar="csv|jsonl|parquet", help="Default: what the name of the file says."),
+        typer.Option("--format", "-f", metavar="csv|jsonl|parquet", help="Format of the file. Default: from its suffix."),
     ] = None,
     column: of.Columns = None,
     delimiter: of.Delimiter = None,
@@ -42,15 +42,15 @@ def put_(
     tz: Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="Time zone of times without an offset.")] = None,
     ambiguous: of.Ambiguous = None,
     time_format: Annotated[
-        str | None, typer.Option("--time-format", metavar="FORMAT", help="How times are written: '%d.%m.%Y %H:%M', unix.")
+        str | None, typer.Option("--time-format", metavar="FORMAT", help="Format of times: '%d.%m.%Y %H:%M', or unix.")
     ] = None,
-    keep_acq: Annotated[bool, typer.Option("--keep-acq", help="Keep the acquisition times that the file has.")] = False,
+    keep_acq: Annotated[bool, typer.Option("--keep-acq", help="Keep the acquisition times of the file.")] = False,
     unless_stored: of.UnlessStored = False,
     as_json: of.Json = False,
 ) -> int:
-    """Store the records of a file. Lines that are no records are saved in a file of their own.
+    """Store the records of a file. Rejected lines are saved in a separate file.
 
-    Without a model a CSV file is one of the official clients: cid,mid,moid,cap,payload in hex.
+    Without a model, a CSV file has the official clients' columns: cid,mid,moid,cap,payload in hex.
 
     Example:
       tsmodel put new.csv --to readings.tsdb --model meters:Reading
@@ -107,7 +107,9 @@ def put_(
 
 def copy_(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file, or tstorage://host:port.")],
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="Likewise; a file is created if it does not exist.")],
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="Another file or server. A file is created if it does not exist.")
+    ],
     cid: of.Cid = None,
     mid: of.Mid = None,
     moid: of.Moid = None,
@@ -116,13 +118,13 @@ def copy_(
     tz: of.Zone = "UTC",
     checkpoint: Annotated[
         str | None,
-        typer.Option("--checkpoint", metavar="FILE", help="Keeps how far it came: the same command goes on from there."),
+        typer.Option("--checkpoint", metavar="FILE", help="File that keeps the position; the same command resumes there."),
     ] = None,
     as_json: of.Json = False,
 ) -> None:
-    """Copy records of all kinds with the keys and acquisition times that they have, without decoding payloads.
+    """Copy records of any model with their keys and acquisition times, without decoding payloads.
 
-    Without a checkpoint, a copy that is repeated stores the same records again.
+    Without a checkpoint, repeating a copy stores the same records again.
 
     Example:
       tsmodel copy tstorage://host:2025 copy.tsdb --cid 1 --cap 2026-11.. --checkpoint copy.json
@@ -159,7 +161,7 @@ def _path(file: str) -> Path | None:
 
 
 def _official(path: Path | None, options: dict[str, Any]) -> list[str] | None:
-    """The columns of a file of the official clients; None when the file has a header."""
+    """The columns of an official client's file; None if the file has a header."""
     encoding = options.get("encoding", "utf-8")
     if path is None:
         head = sys.stdin.buffer.peek(_LOOK).decode(encoding, "replace")  # type: ignore[union-attr]

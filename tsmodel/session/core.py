@@ -25,7 +25,7 @@ from tsmodel.session.pending import DEFAULT_BATCH_SIZE, Limits, Pending
 from tsmodel.session.puts import ColumnRows, made_of
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.writer import Writer
-from tsmodel.store import EmbeddedStore
+from tsmodel.store.capabilities import Caretaker
 from tsmodel.timestamps import DurationLike, now_ns
 
 if TYPE_CHECKING:
@@ -184,14 +184,18 @@ class SessionBase:
         with self._lock:
             return self._pending.discard(in_doubt_only=in_doubt_only)
 
-    def _store_of(self, backend: object, what: str, instead: str) -> EmbeddedStore:
-        """The embedded store of a session.
+    def _unsupported(self, what: str, instead: str) -> UnsupportedError:
+        """The error of an operation that the backend does not offer."""
+        return UnsupportedError(f"{what} works on embedded files only, and {self._name} is a server: {instead}")
+
+    def _caretaker_of(self, backend: object, what: str, instead: str) -> Caretaker:
+        """The backend, which looks after its store.
 
         Raises:
             UnsupportedError: when the session is on a server.
         """
-        if not isinstance(backend, EmbeddedStore):
-            raise UnsupportedError(f"{what} is for embedded files, and {self._name} is a server: {instead}")
+        if not isinstance(backend, Caretaker):
+            raise self._unsupported(what, instead)
         return backend
 
     def _check_stored(self, what: str) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from typing_extensions import Self
 
-from tsmodel.backend import Backend, PutInfo, Removal
+from tsmodel.backend import Backend, PutInfo, Removal, Remover
 from tsmodel.errors import SessionError, StoreError, TSModelError
 from tsmodel.io.effects import Work
 from tsmodel.io.fetching import OnBackend, OnWatchedBackend
@@ -393,9 +393,7 @@ class Session(SessionBase):
             StoreCorruptError: when the file is damaged; `tsmodel.store.recover` saves the intact records.
             StoreError: when `path` exists or cannot be written.
         """
-        from tsmodel.store.care import backup
-
-        return backup(self._store_of(self.backend, "backup", BACKUP_INSTEAD), path, progress)
+        return self._caretaker_of(self.backend, "backup", BACKUP_INSTEAD).backup(path, progress)
 
     def compact(self, progress: OnProgress | None = None) -> Compacted:
         """Makes the embedded file smaller and faster to read: merges its runs, compresses them harder, and returns free
@@ -413,20 +411,18 @@ class Session(SessionBase):
             StoreCorruptError: when the file is damaged; `tsmodel.store.recover` saves the intact records.
             StoreError: when there is too little free space (says how much it needs), or the file is read-only.
         """
-        from tsmodel.store.care import compact
+        return self._caretaker_of(self.backend, "compact", COMPACT_INSTEAD).compact(progress)
 
-        return compact(self._store_of(self.backend, "compact", COMPACT_INSTEAD), progress)
-
-    def remover(self, what: str) -> EmbeddedStore:
+    def remover(self, what: str) -> Remover:
         """The store, which removes records for queries.
 
         Raises:
             UnsupportedError: when the session is on a server.
             SessionError: when the session holds records that are not stored.
         """
-        store = self._store_of(self.backend, what, REMOVE_INSTEAD)
+        remover = self._remover(what)
         self._check_stored(what)
-        return store
+        return remover
 
     def undo(self, what: Undoable, note: str | None = None) -> int:
         """Undoes a flush: removes the remaining records of exactly these puts, durably, all of them or none.
@@ -477,7 +473,7 @@ class Session(SessionBase):
         Raises:
             UnsupportedError: when the session is on a server.
         """
-        return self._store_of(self.backend, "puts()", REMOVE_INSTEAD).puts()
+        return self._remover("puts()").puts()
 
     def removals(self) -> list[Removal]:
         """All removals that the embedded store remembers, oldest first: by `delete`, `undo` and `prune`.
@@ -485,7 +481,7 @@ class Session(SessionBase):
         Raises:
             UnsupportedError: when the session is on a server.
         """
-        return self._store_of(self.backend, "removals()", REMOVE_INSTEAD).removals()
+        return self._remover("removals()").removals()
 
     def close(self) -> None:
         """Flushes, and releases the backend. A second call does nothing.
@@ -521,13 +517,19 @@ class Session(SessionBase):
                 if self._pending.is_full:  # another thread may have stored it meanwhile
                     self._carry_out(self._writer.store())
 
+    def _remover(self, what: str) -> Remover:
+        backend: object = self.backend
+        if not isinstance(backend, Remover):
+            raise self._unsupported(what, REMOVE_INSTEAD)
+        return backend
+
     def _flush(self, on_unknown: OnUnknown | None, note: str | None = None) -> Receipt:
         _ = self.backend
-        store = None if noted(note) is None else self._store_of(self.backend, "flush(note=...)", REMOVE_INSTEAD)
+        remover = None if noted(note) is None else self._remover("flush(note=...)")
         with self._writing:
             self._carry_out(self._writer.flush(on_unknown))
-            if store is not None and note is not None and self._pending.stored_puts:
-                store.annotate(self._pending.stored_puts, note)  # if this fails, the next flush returns the receipt
+            if remover is not None and note is not None and self._pending.stored_puts:
+                remover.annotate(self._pending.stored_puts, note)  # if this fails, the next flush returns the receipt
             with self._lock:
                 self._failure = None  # what it could not store is stored now
                 stored = self._pending.receipt()

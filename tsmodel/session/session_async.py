@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from typing_extensions import Self
 
-from tsmodel.backend import AsyncBackend, PutInfo, Removal
+from tsmodel.backend import AsyncBackend, AsyncRemover, PutInfo, Removal
 from tsmodel.errors import SessionError, StoreError, TSModelError
 from tsmodel.io.effects import Work
 from tsmodel.io.fetching import OnAsyncBackend, OnWatchedAsyncBackend
@@ -41,7 +41,7 @@ from tsmodel.session.core import (
     to_undo,
 )
 from tsmodel.session.receipt import Receipt
-from tsmodel.store import EmbeddedStore
+from tsmodel.store.capabilities import Caretaker
 from tsmodel.timestamps import DurationLike
 
 if TYPE_CHECKING:
@@ -257,23 +257,19 @@ class AsyncSession(SessionBase):
 
     async def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
         """See `Session.backup`. It runs in a thread, which calls `progress`, and completes even when cancelled."""
-        from tsmodel.store.care import backup
-
-        store = self._store_beneath("backup", BACKUP_INSTEAD)
-        return await in_thread(lambda: backup(store, path, progress))
+        caretaker = self._caretaker("backup", BACKUP_INSTEAD)
+        return await in_thread(lambda: caretaker.backup(path, progress))
 
     async def compact(self, progress: OnProgress | None = None) -> Compacted:
         """See `Session.compact`. It runs in a thread, which calls `progress`, and completes even when cancelled."""
-        from tsmodel.store.care import compact
+        caretaker = self._caretaker("compact", COMPACT_INSTEAD)
+        return await in_thread(lambda: caretaker.compact(progress))
 
-        store = self._store_beneath("compact", COMPACT_INSTEAD)
-        return await in_thread(lambda: compact(store, progress))
-
-    def remover(self, what: str) -> ThreadedStore:
+    def remover(self, what: str) -> AsyncRemover:
         """See `Session.remover`."""
-        store = self._threaded(what)
+        remover = self._remover(what)
         self._check_stored(what)
-        return store
+        return remover
 
     async def undo(self, what: Undoable, note: str | None = None) -> int:
         """See `Session.undo`. It runs in a thread and completes even when cancelled."""
@@ -290,11 +286,11 @@ class AsyncSession(SessionBase):
 
     async def puts(self) -> list[PutInfo]:
         """See `Session.puts`."""
-        return await self._threaded("puts()").puts()
+        return await self._remover("puts()").puts()
 
     async def removals(self) -> list[Removal]:
         """See `Session.removals`."""
-        return await self._threaded("removals()").removals()
+        return await self._remover("removals()").removals()
 
     async def close(self) -> None:
         """See `Session.close`."""
@@ -330,11 +326,11 @@ class AsyncSession(SessionBase):
 
     async def _flush(self, on_unknown: OnUnknown | None, note: str | None = None) -> Receipt:
         _ = self.backend
-        store = None if noted(note) is None else self._threaded("flush(note=...)")
+        remover = None if noted(note) is None else self._remover("flush(note=...)")
         async with self._writing:
             await self._carry_out(self._writer.flush(on_unknown))
-            if store is not None and note is not None and self._pending.stored_puts:
-                await store.annotate(self._pending.stored_puts, note)
+            if remover is not None and note is not None and self._pending.stored_puts:
+                await remover.annotate(self._pending.stored_puts, note)
             self._failure = None  # what it could not store is stored now
             stored = self._pending.receipt()
         return stored.of_async()
@@ -359,15 +355,15 @@ class AsyncSession(SessionBase):
         except TSModelError as error:
             self._failed(error)
 
-    def _threaded(self, what: str) -> ThreadedStore:
-        backend = self.backend
-        if isinstance(backend, ThreadedStore):
-            return backend
-        return ThreadedStore(self._store_of(backend, what, REMOVE_INSTEAD))
+    def _remover(self, what: str) -> AsyncRemover:
+        backend: object = self.backend
+        if not isinstance(backend, AsyncRemover):
+            raise self._unsupported(what, REMOVE_INSTEAD)
+        return backend
 
-    def _store_beneath(self, what: str, instead: str) -> EmbeddedStore:
+    def _caretaker(self, what: str, instead: str) -> Caretaker:
         backend = self.backend
-        return self._store_of(backend.store if isinstance(backend, ThreadedStore) else backend, what, instead)
+        return self._caretaker_of(backend.store if isinstance(backend, ThreadedStore) else backend, what, instead)
 
     async def _drained(self, seconds: float | None, *, while_fine: bool = False) -> bool:
         if self._forwarder is None:

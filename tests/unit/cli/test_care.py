@@ -81,7 +81,7 @@ def test_undo(run: Run, readings: Path, work: Path) -> None:
         ((), 2, "takes the numbers of puts"),
         (("99",), 2, "there is no put 99"),
         (("x",), 2, "integer"),
-        (("--list", "1"), 2, "takes no numbers"),
+        (("--list", "1"), 2, "cannot be combined"),
     ):
         done = run("undo", readings, *arguments)
         assert (done.status, done.out, done.err.count("\n")) == (status, "", 1)

@@ -221,7 +221,7 @@ def test_names_that_fields_cannot_have(work: Path, name: str) -> None:
         ("time,a\n2026-01-01T00:00:00Z,1\n", ("--column", "b=volts"), "no column 'b'"),
         ("time,a\n2026-01-01T00:00:00Z,1\n", ("--column", "b"), "is not NAME=FIELD"),
         ("time,a\n2026-01-01T00:00:00Z,1\n", ("--save", "x.txt"), ".toml or .py"),
-        ("time,a\n2026-01-01T00:00:00Z,1\n", ("--save", "meter_models.py"), "is another model"),
+        ("time,a\n2026-01-01T00:00:00Z,1\n", ("--save", "meter_models.py"), "has another model"),
         ("time,a\n2026-01-01T00:00:00Z,1\n", ("--name", "a b"), "is not a name"),
         ("time,a\n2026-01-01T00:00:00Z,1\n", ("--encoding", "x"), "no encoding 'x'"),
         ("time,a\n2026-01-01T00:00:00Z,\xff\n", ("--encoding", "ascii"), "is not ascii"),
@@ -286,7 +286,7 @@ def test_files_that_there_are_not(run: Run, work: Path) -> None:
     assert "there is no file" in run("import", "no.csv", "--to", "a.tsdb").err
     assert "is a directory" in run("import", ".", "--to", "a.tsdb").err
     (work / "a.csv").write_text("time,a\n2026-01-01T00:00:00Z,1\n")
-    assert "--to says where" in run("import", "a.csv").err
+    assert "give a target for the records" in run("import", "a.csv").err
     done = run("import", "a.csv", "--to", "tstorage://127.0.0.1:1")
     assert done.status == 1
     assert "127.0.0.1" in done.err
@@ -324,9 +324,9 @@ def test_lines_behind_those_that_types_are_inferred_from(run: Run, work: Path, m
     assert done.status == 3
     assert "note: types are inferred from the first 50 lines; later ones that do not fit are rejected\n" in done.err
     assert "rejected: line 61, column 'count': '2.5' (str) is not an int from -9223372036854775808" in done.err
-    again = "mend the lines in m.rejected.csv, and store them by `tsmodel import m.rejected.csv --to m.tsdb --model m.toml`"
+    again = "the lines in m.rejected.csv, and store them with `tsmodel import m.rejected.csv --to m.tsdb --model m.toml`"
     assert again in done.err
-    assert "if a field needs another one, take the import back by `tsmodel undo`, change the field in m.toml" in done.err
+    assert "if a field needs another type, undo the import with `tsmodel undo`, change the field in m.toml" in done.err
     (work / "m.rejected.csv").write_text((work / "m.rejected.csv").read_text().replace("2.5", "3"))
     done = run("import", "m.rejected.csv", "--to", "m.tsdb", "--model", "m.toml")
     assert (done.status, done.err) == (0, "")
@@ -339,5 +339,5 @@ def test_a_file_that_is_seen_whole_has_no_such_note(run: Run, work: Path) -> Non
     done = run("import", "m.csv", "--to", "m.tsdb")
     assert done.status == 3
     assert "inferred from the first" not in done.err
-    assert "mend the lines in m.rejected.csv" in done.err
+    assert "fix the lines in m.rejected.csv" in done.err
     assert "types are those" not in done.err

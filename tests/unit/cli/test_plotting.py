@@ -30,7 +30,7 @@ def test_plot(run: Run, readings: Path, work: Path) -> None:
         ((*MODEL, "-y", "note"), "draws numbers"),
         ((*MODEL, "-x", "note", "-y", "volts"), "draws numbers"),
         ((*MODEL, "--by", "x"), "x is not a field"),
-        ((*MODEL, "-o", "a.txt"), "is none of"),
+        ((*MODEL, "-o", "a.txt"), "must end in one of"),
         ((*MODEL, "-o", "no/where.png"), "there is no directory"),
     ],
 )

@@ -70,7 +70,7 @@ def test_decides_about_what_was_set_aside(run: Run, spool: SpoolFile) -> None:
     [
         (["nowhere.spool"], 1, "does not exist"),
         (["readings.tsdb"], 1, "no spool but an embedded store"),
-        (["edge.spool", "--to", "tstorage://h:1"], 2, "--to says where --drain sends"),
+        (["edge.spool", "--to", "tstorage://h:1"], 2, "--to is for --drain"),
         (["edge.spool", "--discard", "x"], 2, "numbers of puts"),
         (["edge.spool", "--retarget", "a.tsdb"], 2, "not a server"),
         (["edge.spool", "--drain", "--to", "tstorage://h:1?spool=b"], 2, "leave spool= out"),

@@ -217,7 +217,7 @@ def test_a_copy_without_its_journal_is_told(tmp_path: Path, path: Path) -> None:
     (tmp_path / "left" / "store.tsdb-wal").unlink()
     (fault,) = verify(tmp_path / "left" / "store.tsdb").faults
     assert fault.where == "journal"
-    assert "newest records are missing" in fault.what
+    assert "latest records are missing" in fault.what
 
 
 def test_what_cannot_be_looked_at(tmp_path: Path) -> None:
@@ -448,7 +448,7 @@ def test_blocks_of_a_damaged_directory_prove_what_they_are(
 def test_a_lost_directory_is_said_to_cost_its_blocks(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]) -> None:
     changed(path, "DELETE FROM runs WHERE number = (SELECT max(number) FROM runs)")
     report = recover(path, tmp_path / "new")
-    assert any("no whole directory says whose records these are" in fault.what for fault in report.faults)
+    assert any("no intact directory refers to it" in fault.what for fault in report.faults)
     assert contents(tmp_path / "new") == [row for row in whole[1] if row[0] != 3]
 
 
@@ -640,14 +640,14 @@ def test_compacting_gives_space_back(tmp_path: Path) -> None:
 
 
 def test_what_compacting_needs(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with closing(open_store(path, read_only=True)) as store, pytest.raises(StoreError, match="read only"):
+    with closing(open_store(path, read_only=True)) as store, pytest.raises(StoreError, match="read-only"):
         compact(store)
     with closing(open_store(None)) as memory, pytest.raises(UnsupportedError, match="in memory"):
         compact(memory)
     monkeypatch.setattr("shutil.disk_usage", lambda place: type("Usage", (), {"free": 1000}))
     with (
         closing(open_store(path)) as store,
-        pytest.raises(StoreError, match=r"needs [\d,]+ bytes of free space in .*, where 1,000"),
+        pytest.raises(StoreError, match=r"needs [\d,]+ bytes of free space in .*, which has 1,000"),
     ):
         compact(store)
 
