@@ -6,6 +6,7 @@ A page belongs to the section whose folder it lies in: the `index.md` there list
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,11 @@ def list_the_rest(app: Any, name: str, source: list[str]) -> None:
     source[0] = source[0].replace("\n(rest)\n", "\n" + "".join(f"{page}\n" for page in sorted(pages - listed)))
 
 
+def include_only(app: Any, name: str, source: list[str]) -> None:  # noqa: ARG001 - Sphinx hands them over
+    """Drops the link to a file that the page includes: it is for those who read the page in a checkout."""
+    source[0] = re.sub(r"\AIn a checkout, read .*\n\n(?=```\{include\})", "", source[0])
+
+
 def sections(app: Any, env: Any, *_: Any) -> list[str]:  # noqa: ARG001 - Sphinx hands them over
     """Pages that are read again in every build: their lists may have become longer."""
     return [name for name in env.found_docs if name.endswith("/index")]
@@ -81,5 +87,6 @@ def sections(app: Any, env: Any, *_: Any) -> list[str]:  # noqa: ARG001 - Sphinx
 def setup(app: Any) -> None:
     """Called by Sphinx."""
     app.connect("source-read", list_the_rest)
+    app.connect("source-read", include_only)
     app.connect("env-get-outdated", sections)
     app.connect("builder-inited", write_commands)

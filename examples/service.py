@@ -15,10 +15,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Path, Query, Request
+from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime
 
 from tsmodel import AsyncSession, Float32, TSModel, UInt32, connect_async
+from tsmodel.errors import QueryError, TimestampError
 
 
 class Reading(TSModel, cid=1, moid=7):
@@ -34,6 +36,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(title="Readings", lifespan=lifespan)
+
+
+@app.exception_handler(QueryError)
+@app.exception_handler(TimestampError)
+async def refuse(_: Request, error: Exception) -> JSONResponse:
+    """Answers 422 to a query that tsmodel refuses, such as one for the year 2400. The message says what to change."""
+    return JSONResponse({"detail": str(error)}, status_code=422)
 
 
 async def opened(request: Request) -> AsyncSession:
@@ -53,8 +62,12 @@ async def store(readings: list[Reading], session: Opened) -> None:
 
 @app.get("/readings/{mid}")
 async def readings(
-    mid: int, since: AwareDatetime, until: AwareDatetime, session: Opened, limit: Annotated[int, Query(le=100_000)] = 1000
+    mid: Annotated[int, Path(ge=0, lt=2**63 - 1)],
+    since: AwareDatetime,
+    until: AwareDatetime,
+    session: Opened,
+    limit: Annotated[int, Query(ge=1, le=100_000)] = 1000,
 ) -> list[Reading]:
-    """Readings of a meter in the order of time."""
+    """Readings of a meter in the order of time, captured at `since` or later and before `until`."""
     query = session.query(Reading).mid(mid).cap_between(since, until)
     return await query.order_by(Reading.cap).limit(limit).all()

@@ -123,6 +123,65 @@ def test_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert naive.status_code == 422
 
 
+REFUSED: dict[str, tuple[dict[str, Any], list[str] | str]] = {
+    "no limit below one": ({"limit": -1}, ["query", "limit"]),
+    "no limit above 100,000": ({"limit": 100_001}, ["query", "limit"]),
+    "no meter beyond int64": ({"mid": 99999999999999999999}, ["path", "mid"]),
+    "no meter that a key cannot hold": ({"mid": 2**63 - 1}, ["path", "mid"]),
+    "no time after 2293": ({"until": "2400-01-01T00:00:00Z"}, "2293"),
+    "no time before 1708": ({"since": "1500-01-01T00:00:00Z"}, "1708"),
+    "no time beyond a datetime": ({"until": "99999999999999999999"}, ["query", "until"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_the_service_answers_422_to_what_it_cannot_look_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    httpx = pytest.importorskip("httpx")
+    pytest.importorskip("fastapi")
+    monkeypatch.setenv("READINGS", str(tmp_path / "readings.tsdb"))
+    app = runpy.run_path(str(EXAMPLES / "service.py"))["app"]
+    asked, where = REFUSED[case]
+    query: dict[str, Any] = {"mid": 4711, "since": "2026-03-01T12:00:00Z", "until": "2026-03-01T12:02:00Z", **asked}
+    path = f"/readings/{query.pop('mid')}"
+
+    async def talk() -> Any:
+        client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here")
+        async with app.router.lifespan_context(app), client:
+            return await client.get(path, params=query)
+
+    answer = asyncio.run(talk())
+    assert answer.status_code == 422
+    detail = answer.json()["detail"]
+    if isinstance(where, str):
+        assert where in detail
+    else:
+        assert [fault["loc"] for fault in detail] == [where]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"mid": 99999999999999999999}, {"cap": "2400-01-01T00:00:00Z"}, {"volts": "NaN?"}, {"counter": -1}]
+)
+def test_the_service_answers_422_to_what_a_reading_cannot_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
+) -> None:
+    httpx = pytest.importorskip("httpx")
+    pytest.importorskip("fastapi")
+    monkeypatch.setenv("READINGS", str(tmp_path / "readings.tsdb"))
+    app = runpy.run_path(str(EXAMPLES / "service.py"))["app"]
+    row = {"mid": 4711, "cap": "2026-03-01T12:00:00Z", "counter": 1, "volts": 231.7, **wrong}
+
+    async def talk() -> Any:
+        client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here")
+        async with app.router.lifespan_context(app), client:
+            return await client.post("/readings", json=[row])
+
+    answer = asyncio.run(talk())
+    assert answer.status_code == 422
+    assert [fault["loc"] for fault in answer.json()["detail"]] == [["body", 0, *wrong]]
+
+
 def test_host_metrics(tmp_path: Path) -> None:
     done = run(EXAMPLES / "host_metrics.py", "--every", "100ms", "--samples", "3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
