@@ -44,7 +44,7 @@ class Options:
         self.byte_order: ByteOrder = self._given.pop("byte_order", byte_order)
 
     def under(self, settled: Mapping[str, Any]) -> Options:
-        """Returns the options with some values settled. `done` rejects a settled option that is given as well."""
+        """Returns the options with some values settled. `done` rejects a settled option that is also given."""
         options = Options({}, settled.get("byte_order", self.byte_order))
         options._given, options._settled = self._given, settled
         return options
@@ -67,7 +67,7 @@ class Options:
         return _integer(kind, "storage", signed)
 
     def prefix(self, default: type[FieldType[Any]]) -> Scalar | None:
-        """Takes `prefix=` and `rest=`. Returns the type of the length; None if the content takes the rest of the payload."""
+        """Takes `prefix=` and `rest=`. Returns the type of the length; None if the content takes the rest."""
         rest, given = self.take("rest", False), self.take("prefix")
         if not rest:
             return _integer(given or default, "prefix", signed=False)

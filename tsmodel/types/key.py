@@ -83,6 +83,6 @@ class Cap(KeyComponent):
 
 
 class Acq(KeyComponent):
-    """The key component acq, the acquisition time: an int of ns since 2001-01-01T00:00:00Z; -1 until the database assigns it."""
+    """The key component acq, the acquisition time: an int of ns since 2001-01-01T00:00:00Z; -1 until it is assigned."""
 
     component = "acq"

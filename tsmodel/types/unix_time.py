@@ -42,7 +42,7 @@ class UnixTimeCodec(TimeCodec):
     def accepts(self) -> str:
         assert self.storage.limits is not None
         least, greatest = map(self._ns, self.storage.limits)
-        return f"an int of ns since 2001 from {least} to {greatest}; to_ns() makes one of a time"
+        return f"an int of ns since 2001 from {least} to {greatest}; to_ns() converts a time"
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
         return None

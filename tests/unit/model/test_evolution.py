@@ -381,9 +381,9 @@ def test_fixed_key_components_of_versions() -> None:
     class Fixed(TSModel, moid=7):
         number: Int16
 
-    with pytest.raises(SchemaError, match=r"does not fix moid, and Fixed, which it replaces, fixes moid as 7"):
+    with pytest.raises(SchemaError, match=r"does not fix moid, but Fixed, which it replaces, fixes moid as 7"):
         made(replaces=Fixed)
-    with pytest.raises(SchemaError, match=r"fixes moid as 8, and Fixed"):
+    with pytest.raises(SchemaError, match=r"fixes moid as 8, but Fixed"):
         made(replaces=Fixed, moid=8)
     assert made(replaces=Fixed, moid=7).layout.size == 4
 
