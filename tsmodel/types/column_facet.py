@@ -202,7 +202,7 @@ def padded_bytes(array: Any, size: int, *, exact: bool) -> Array:
     wrong = lengths != size if exact else lengths > size
     if wrong.any():
         row = int(wrong.argmax())
-        many = f"but the field holds at most {size}" if not exact else f"but the field takes {size}"
+        many = f"but the field {'takes' if exact else 'holds at most'} {size}"
         raise Unfit(f"{array[row].as_py()!r} has {int(lengths[row])} bytes, {many}", row, array[row].as_py())
     filled = np.zeros((count, size), np.uint8)
     places = np.arange(size) < lengths[:, None]

@@ -367,7 +367,9 @@ def test_integers_have_64_bits() -> None:
     with connect("memory:") as session:
         session.add(Plain(cid=1, mid=1, moid=1, cap=0, value=2**62))
         session.flush()
-        with pytest.raises(DecodeError, match=r"Doubled\.load\(\) returned 9223372036854775808, which does not fit in an int64"):
+        with pytest.raises(
+            DecodeError, match=r"Doubled\.load\(\) returned 9223372036854775808, which does not fit in an int64"
+        ):
             made.query.cid(1).all()
 
 
