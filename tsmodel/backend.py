@@ -9,6 +9,8 @@ Rules kept here:
 * An append is durable when it returns, and is applied whole or not at all.
 * Where records can be removed, nothing is ever added below an answer of `last_acq`, and that answer never goes back; what
   lies below it may become less. Whoever keeps a position in a backend asks for its `removals`.
+* What only some backends can do is a protocol of its own, which `isinstance` asks for: `Remover` here, `Caretaker` and
+  `PutTaker` in `tsmodel.store.capabilities`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 import numpy.typing as npt
@@ -290,6 +292,7 @@ class AsyncBackend(Protocol):
         ...
 
 
+@runtime_checkable
 class Remover(Protocol):
     """A backend that can remove records, and remembers which puts and removals there were."""
 
@@ -339,6 +342,7 @@ class Remover(Protocol):
         ...
 
 
+@runtime_checkable
 class AsyncRemover(Protocol):
     """A `Remover` whose waits are awaited."""
 

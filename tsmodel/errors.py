@@ -2,10 +2,10 @@
 
 Rules kept here:
 
-* One root, `TSModelError`; a family for each thing that can go wrong, to be caught as widely as one means to.
-* *Local* protocol errors mean that this side misused the protocol; *remote* ones that the peer did.
-* What a program may want to act on (record number, field, key, status, offset) is an attribute, not only text.
-* Every error can be pickled: data are keyword arguments with defaults, so that the default reduction rebuilds them.
+* One root, `TSModelError`, and a family for each kind of failure, so you can catch as widely as you need.
+* *Local* protocol errors mean that this side violated the protocol; *remote* ones that the peer did.
+* Data that a program may act on (record number, field, key, status, offset) are attributes, not only text.
+* Every error can be pickled: its data are keyword arguments with defaults, so the default reduction rebuilds it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class TSModelError(Exception):
 
 
 class SchemaError(TSModelError, TypeError):
-    """A model class cannot be built; names the class, the field and the mend.
+    """A model class cannot be built. The message names the class, the field and the fix.
 
     Attributes:
         model: name of the model class, or None.
@@ -77,18 +77,18 @@ class SchemaError(TSModelError, TypeError):
 
 
 class UnavailableError(SchemaError, AttributeError):
-    """A model has no such attribute, and why: a payload of varying size has no `dtype`, an abstract class no `query`."""
+    """A model lacks an attribute by its nature: a variable-size payload has no `dtype`, an abstract class no `query`."""
 
 
 class TimestampError(TSModelError, ValueError):
-    """A time cannot be expressed as int64 nanoseconds since 2001-01-01T00:00:00Z, or the other way round."""
+    """A time cannot be converted to int64 nanoseconds since 2001-01-01T00:00:00Z, or back."""
 
 
 class KeyRangeError(TSModelError, ValueError):
-    """A key or key range holds a value that its field cannot have.
+    """A key or key range holds a value that the key component cannot have.
 
     Attributes:
-        field: name of the key field at fault, or None.
+        field: name of the invalid key component, or None.
     """
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
@@ -109,24 +109,24 @@ class MultipleResultsError(QueryError):
 
 
 class CheckpointError(TSModelError):
-    """A checkpoint file is of something else, is damaged, or cannot be read or written."""
+    """A checkpoint file belongs to something else, is damaged, or cannot be read or written."""
 
 
 class SessionError(TSModelError):
-    """A session was used in a way it cannot be: closed, wrong kind of object, unknown target."""
+    """A session was misused: it is closed, an argument is not valid, or the target is unknown."""
 
 
 class NoSessionError(SessionError):
-    """`Model.query` was run while no session is open in this context."""
+    """`Model.query` was run without an open session in this context."""
 
 
 class EncodeError(TSModelError, ValueError):
     """A record cannot be written: a field has the wrong type or is out of range. Nothing was stored.
 
     Attributes:
-        record: number of the record, counted from 0 over what was added since the last flush; None when single.
-        field: name of the field at fault, or None.
-        value: the value at fault.
+        record: number of the record, counted from 0 since the last receipt; None for a single record.
+        field: name of the invalid field, or None.
+        value: the invalid value.
     """
 
     def __init__(self, message: str, *, record: int | None = None, field: str | None = None, value: object = None) -> None:
@@ -137,13 +137,13 @@ class EncodeError(TSModelError, ValueError):
 
 
 class DecodeError(TSModelError, ValueError):
-    """Stored bytes do not fit the model.
+    """Stored bytes do not match the model.
 
     Attributes:
-        key: the key of the record, or None when only a payload was given.
-        payload: the payload's bytes.
+        key: the key of the record, or None if only a payload was decoded.
+        payload: the bytes of the payload.
         offset: byte offset in the payload where decoding failed, or None.
-        field: name of the field at fault, or None.
+        field: name of the invalid field, or None.
     """
 
     def __init__(
@@ -163,9 +163,9 @@ class DecodeError(TSModelError, ValueError):
 
 
 class UpgradeError(DecodeError):
-    """A record of an older version could not be upgraded; what the upgrade raised is chained.
+    """A record of an older version could not be upgraded. The exception of the upgrade is chained.
 
-    Raised also where `on_error("skip")` leaves out payloads that do not fit: it is not the payload that is at fault.
+    Raised even with `on_error("skip")`, which skips only payloads that do not match: here the payload is valid.
 
     Attributes:
         old: name of the older version.
@@ -181,12 +181,12 @@ class UpgradeError(DecodeError):
 
 
 class ConversionFault(NamedTuple):
-    """One thing that is wrong with outside data.
+    """One fault in outside data.
 
     Attributes:
-        why: what is wrong, in words.
-        path: the field, with dots where it lies within another, such as `phase.volts` or `samples.3`; empty for the whole.
-        value: the value at fault; None when it is missing.
+        why: what is wrong, as text.
+        path: the field, with dots for nested fields, such as `phase.volts` or `samples.3`; empty for the whole object.
+        value: the invalid value; None if it is missing.
         line: line of the file, counted from 1, or None.
         column: the file's name for the column, or None.
     """
@@ -205,12 +205,12 @@ class ConversionFault(NamedTuple):
 
 
 class ConversionError(TSModelError, ValueError):
-    """Outside data (a dict, JSON, CSV) are not what the model takes. Nothing was made of the data at fault.
+    """Outside data (a dict, JSON, CSV) do not match the model. Invalid data are never converted.
 
     Attributes:
-        faults: all that is wrong, or the first so many of a file.
-        line: line of the file, when all is in one line; counted from 1.
-        record: the data at fault as they were given, when they are one record's.
+        faults: all faults; for a file, the first ones.
+        line: line of the file, counted from 1, if all faults are in one line.
+        record: the invalid data as they were given, if they are one record.
     """
 
     def __init__(
@@ -228,15 +228,15 @@ class ConversionError(TSModelError, ValueError):
 
 
 class WriteError(TSModelError):
-    """Not all of what a session holds could be stored. The cause is chained.
+    """A session could not store all of its objects. The cause is chained.
 
-    Every record added since the last receipt is in one of three states. The session keeps those that are not surely stored.
+    Every record added since the last receipt is in one of three states. The session holds those not known to be stored.
 
     Attributes:
-        stored: how many are surely stored.
-        not_stored: the objects that are surely not stored, in the order of addition; the next `flush` stores them.
-        unknown: the objects that were sent and never answered for; `retry` says how to settle them.
-        not_stored_numbers: their numbers, counted from 0 over what was added since the last receipt.
+        stored: number of records known to be stored.
+        not_stored: the objects known not to be stored, in the order of addition; the next `flush` stores them.
+        unknown: the objects of in-doubt puts: sent but never acknowledged; `Session.retry` settles them.
+        not_stored_numbers: the numbers of `not_stored`, counted from 0 since the last receipt.
         unknown_numbers: the same for `unknown`.
     """
 
@@ -259,11 +259,11 @@ class WriteError(TSModelError):
 
 
 class CommitTimeoutError(TSModelError, TimeoutError):
-    """What was waited for was not fully committed in time.
+    """The awaited records were not fully committed in time.
 
     Attributes:
-        acq: the last full-commit acq that the database answered, ns since 2001.
-        wanted: the acq that it should have passed.
+        acq: the last full-commit acq that the database reported, ns since 2001.
+        wanted: the acq that it had to exceed, ns since 2001.
     """
 
     def __init__(self, message: str, *, acq: int | None = None, wanted: int | None = None) -> None:
@@ -277,7 +277,7 @@ class ProtocolError(TSModelError):
 
 
 class LocalProtocolError(ProtocolError):
-    """This side tried to send what the protocol does not allow, or used a reader or writer out of turn."""
+    """This side tried to send something that the protocol does not allow, or used a reader or writer out of turn."""
 
 
 class RemoteProtocolError(ProtocolError):
@@ -293,14 +293,14 @@ class RemoteProtocolError(ProtocolError):
 
 
 class TruncatedError(RemoteProtocolError):
-    """The peer ended the connection in the middle of a message."""
+    """The peer closed the connection in the middle of a message."""
 
 
 class ServerError(TSModelError):
     """The server answered a request with an error status.
 
     Attributes:
-        status: the status of the answer's header (negative; see `tsmodel.wire.Status`).
+        status: the status in the header of the response (negative; see `tsmodel.wire.Status`).
     """
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
@@ -309,9 +309,9 @@ class ServerError(TSModelError):
 
 
 class TransportError(TSModelError, OSError):
-    """The connection could not be made, was lost, or timed out; the cause is chained.
+    """The connection could not be made, was lost, or timed out. The cause is chained.
 
-    It is also what Python itself raises for what happened, such as a `ConnectionRefusedError`.
+    The error is also an instance of Python's own exception for the failure, such as `ConnectionRefusedError`.
     """
 
 
@@ -319,8 +319,8 @@ class PoolTimeoutError(TransportError, TimeoutError):
     """No connection of a pool became free in time. Nothing was sent.
 
     Attributes:
-        busy: how many connections are in use.
-        size: how many there may be.
+        busy: number of connections in use.
+        size: maximum number of connections.
     """
 
     def __init__(self, message: str, *, busy: int | None = None, size: int | None = None) -> None:
@@ -330,11 +330,11 @@ class PoolTimeoutError(TransportError, TimeoutError):
 
 
 class UnsupportedError(TSModelError):
-    """A kind of backend cannot do what was asked; the message says what to do instead."""
+    """The backend does not support the operation. The message says what to do instead."""
 
 
 class StoreError(TSModelError):
-    """The embedded store could not do what was asked; the cause is chained.
+    """An operation of the embedded store failed. The cause is chained.
 
     Attributes:
         path: path of the store's file, or None for a store in memory.
@@ -354,15 +354,15 @@ class StoreCorruptError(StoreError):
 
 
 class StoreInDoubtError(StoreError):
-    """Storing ended in an error, and what was to be stored may be there all the same. Open the store again to see."""
+    """A put failed, but may be stored all the same. Open the store again to find out."""
 
 
 class SpoolFullError(StoreError):
-    """A spool has no room for a put; nothing of the put was stored.
+    """The spool has no room for a put. No part of the put was stored.
 
     Attributes:
-        size: bytes that it holds.
-        most: bytes that it may hold.
+        size: bytes in the spool.
+        most: maximum size of the spool in bytes.
     """
 
     def __init__(self, message: str, *, path: str | None = None, size: int | None = None, most: int | None = None) -> None:
@@ -376,12 +376,12 @@ class StoreUnreachableError(StoreError, TransportError):
 
 
 class StoreUnansweredError(StoreInDoubtError, TransportError):
-    """The connection to the database that holds the store was lost while records were committed, and it could not be asked
-    since: whether they are stored is not known. `Retry(on_unknown="check")` asks it later."""
+    """The connection to the database that holds the store was lost during a commit, and the database could not be asked
+    afterwards, so the records may be stored or not. `Retry(on_unknown="check")` asks it later."""
 
 
 class MissingLibraryError(TSModelError, ImportError):
-    """Something needs a library that is not installed; the message says how to install it.
+    """A feature needs a library that is not installed. The message says how to install it.
 
     Attributes:
         library: the library's name.
@@ -393,12 +393,14 @@ class MissingLibraryError(TSModelError, ImportError):
 
 
 class RemovedWarning(UserWarning):
-    """Records were removed from a store that a `follow` or a `copy` had passed already: what was made of them, or the copy
-    of them, is still there. Each removal is told once; a filter that makes an error of the warning stops the work before
-    anything is counted as told.
+    """Records were removed from a store after a `follow` or a `copy` had passed them, so their copies, or results derived
+    from them, still exist.
+
+    Each removal is reported once. If a warnings filter turns the warning into an error, the work stops before the removal
+    counts as reported.
 
     Attributes:
-        removals: the removals, as `session.removals()` gives them.
+        removals: the removals, as `session.removals()` returns them.
     """
 
     def __init__(self, message: str, *, removals: Sequence[Removal] = ()) -> None:
@@ -407,4 +409,4 @@ class RemovedWarning(UserWarning):
 
 
 class UnflushedWarning(UserWarning):
-    """A session went away with records that were added but never stored."""
+    """A session ended with records that were added but never stored."""

@@ -3,7 +3,7 @@
 Rules kept here (source: the TStorage protocol as its official clients speak it):
 
 * A key is (cid, mid, moid, cap, acq): int32, int64, int32, int64, int64; 32 bytes little-endian, no padding.
-* A component that is not set is -1. A type's greatest value can never be stored nor read: ranges are half-open.
+* A component that is not set is -1. A type's greatest value can be neither stored nor read, because ranges are half-open.
 * A key range is a box, not a lexicographic range: a record is inside when `min.x <= key.x < max.x` for every component.
 """
 
@@ -35,7 +35,7 @@ __all__ = [
 
 @attrs.frozen
 class KeyLimits:
-    """What one key component may be: `least <= value < bound`; `bound`, the type's maximum, is only a range end.
+    """The values that a key component can have: `least <= value < bound`. `bound`, the type's maximum, only ends ranges.
 
     Attributes:
         least: smallest value that can be stored.
@@ -71,7 +71,7 @@ _FORMATS = {
 
 
 def pose_as_dataclass(struct_class: type[msgspec.Struct]) -> None:
-    """Lets a frozen, ordered struct pass for a dataclass: `dataclasses.replace`, `asdict` and `fields` take it."""
+    """Lets a frozen, ordered struct pass for a dataclass: `dataclasses.replace`, `asdict` and `fields` accept it."""
     fields: list[tuple[str, Any, Any]] = []
     for each in msgspec.structs.fields(struct_class):
         default = dataclasses.MISSING if each.default is msgspec.NODEFAULT else each.default
@@ -83,16 +83,16 @@ def pose_as_dataclass(struct_class: type[msgspec.Struct]) -> None:
 
 
 class Key(msgspec.Struct, frozen=True, order=True, gc=False):
-    """Identifies a record. Ordered by cid, mid, moid, cap, acq; a component that is not set is -1.
+    """Identifies a record. Keys are ordered by cid, mid, moid, cap, acq; a component that is not set is -1.
 
-    A key also passes for a dataclass: `dataclasses.replace(Key.max(), cid=0)` works.
+    Functions of `dataclasses` accept a key: `dataclasses.replace(Key.max(), cid=0)`.
 
     Attributes:
         cid: client id, 0 to 2**31 - 2.
         mid: meter id, -2**63 to 2**63 - 2.
         moid: meter object id, -2**31 to 2**31 - 2.
-        cap: capture time, nanoseconds since 2001-01-01T00:00:00Z.
-        acq: acquisition time, same unit; given by the server unless it is written explicitly.
+        cap: capture time, ns since 2001-01-01T00:00:00Z.
+        acq: acquisition time, ns since 2001-01-01T00:00:00Z; assigned by the database unless written explicitly.
     """
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
@@ -110,7 +110,7 @@ class Key(msgspec.Struct, frozen=True, order=True, gc=False):
 
     @classmethod
     def max(cls) -> Key:
-        """The greatest key; as the end of a range it stands for "no limit". Can never be stored."""
+        """The greatest key. As the end of a range it means "no limit"; it can never be stored."""
         return cls(*[limits.bound for limits in LIMITS.values()])
 
     def valid(self) -> bool:
@@ -118,7 +118,7 @@ class Key(msgspec.Struct, frozen=True, order=True, gc=False):
         return self.cid >= 0
 
     def is_storable(self, *, with_acq: bool = True) -> bool:
-        """Whether a record with this key can be stored: a range can hold it (`with_acq=False`: whatever its acq)."""
+        """Whether a record with this key can be stored, and so lie in a range. `with_acq=False` ignores the acq."""
         names = KEY_FIELDS if with_acq else KEY_FIELDS[:-1]
         return all(LIMITS[name].least <= getattr(self, name) < LIMITS[name].bound for name in names)
 
@@ -127,7 +127,7 @@ class Key(msgspec.Struct, frozen=True, order=True, gc=False):
         return self.cid, self.mid, self.moid, self.cap, self.acq
 
     def to_bytes(self, *, with_cid: bool = True, with_acq: bool = True) -> bytes:
-        """The key in wire form: 32 bytes, less 4 without cid, less 8 without acq.
+        """The key in wire form: 32 bytes; 4 fewer without cid, 8 fewer without acq.
 
         Raises:
             KeyRangeError: when a component does not fit its integer type.
@@ -140,7 +140,7 @@ class Key(msgspec.Struct, frozen=True, order=True, gc=False):
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray | memoryview, offset: int = 0) -> Key | None:
-        """The key whose wire form begins at `offset`; None when there are fewer than 32 bytes, or its cid is negative."""
+        """The key whose wire form starts at `offset`; None if there are fewer than 32 bytes, or its cid is negative."""
         try:
             key = cls(*_FULL.unpack_from(data, offset))
         except struct.error:
@@ -149,7 +149,7 @@ class Key(msgspec.Struct, frozen=True, order=True, gc=False):
 
     @classmethod
     def bytes_count(cls) -> int:
-        """Bytes of a key's wire form: 32."""
+        """The size of a key's wire form in bytes: 32."""
         return KEY_SIZE
 
 
@@ -157,7 +157,7 @@ pose_as_dataclass(Key)
 
 
 def unpack_key(data: bytes | bytearray | memoryview, offset: int = 0) -> Key:
-    """The key whose wire form begins at `offset`, whether it is valid or not.
+    """The key whose wire form starts at `offset`, valid or not.
 
     Raises:
         KeyRangeError: when there are fewer than 32 bytes.
@@ -181,14 +181,14 @@ def _check(key: Key, end: str) -> None:
 
 @attrs.frozen
 class KeyRange:
-    """A half-open box of keys: holds a key when `min.x <= key.x < max.x` for each of its five components.
+    """A half-open box of keys: contains a key when `min.x <= key.x < max.x` for each of the five components.
 
     Args:
         min: lower ends, inclusive. Default: the least key.
-        max: upper ends, exclusive; a component's greatest value stands for "no limit". Default: the greatest key.
+        max: upper ends, exclusive; a component's greatest value means "no limit". Default: the greatest key.
 
     Raises:
-        KeyRangeError: when an end is not an int or lies outside what its component can be (a cid below 0, say).
+        KeyRangeError: when an end is not an int, or its component cannot have that value (for example a negative cid).
     """
 
     min: Key = attrs.field(factory=Key.min)
@@ -200,7 +200,7 @@ class KeyRange:
 
     @classmethod
     def of(cls, **intervals: tuple[int, int]) -> KeyRange:
-        """The box with the given half-open `(least, end)` intervals; other components are not limited.
+        """The box with the given half-open `(least, end)` intervals; other components are unbounded.
 
         >>> KeyRange.of(cid=(1, 2), cap=(0, 1000)).max.cap
         1000
@@ -214,7 +214,7 @@ class KeyRange:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no key can be inside: one of the dimensions is empty or reversed."""
+        """Whether no key can be inside, because an interval is empty or reversed."""
         return any(low >= high for low, high in self.intervals())
 
     def intervals(self) -> Iterator[tuple[int, int]]:
@@ -246,7 +246,7 @@ class KeyRange:
         return KeyRange(low, high)
 
     def subtract(self, other: KeyRange) -> list[KeyRange]:
-        """The keys inside this range and outside `other`, as at most ten disjoint ranges that are not empty."""
+        """The keys inside this range and outside `other`, as at most ten disjoint, non-empty ranges."""
         common = self.intersect(other)
         if self.is_empty:
             return []

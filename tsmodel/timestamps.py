@@ -2,10 +2,10 @@
 
 Rules kept here:
 
-* Integer arithmetic only; no float is ever between a time and its nanoseconds.
-* A time that comes out of here fits int64. That is 1708 to 2293, all of which `datetime` can hold.
-* Nothing is guessed: a time without an offset from UTC is refused, and the error says how to give it one. Only
-  `numpy.datetime64`, which knows no offsets, is taken as UTC, as NumPy itself does.
+* Integer arithmetic only: no conversion goes through a float.
+* Every result fits int64, which spans 1708 to 2293; `datetime` can hold all of these.
+* Nothing is guessed: a time without an offset from UTC is refused, and the error says how to add one. The exception is
+  `numpy.datetime64`, which has no offsets and counts as UTC, as in NumPy itself.
 * Leap seconds are ignored, as TStorage and Unix time ignore them: 2001 is 978 307 200 s after 1970.
 """
 
@@ -38,10 +38,10 @@ __all__ = [
 ]
 
 TimeLike: TypeAlias = int | str | dt.datetime | np.datetime64
-"""What stands for a point in time: see `to_ns`."""
+"""A point in time; see `to_ns`."""
 
 DurationLike: TypeAlias = int | str | dt.timedelta | np.timedelta64
-"""What stands for a length of time: see `duration_ns`."""
+"""A length of time; see `duration_ns`."""
 
 EPOCH: Final = dt.datetime(2001, 1, 1, tzinfo=dt.timezone.utc)
 """The point in time that is 0."""
@@ -53,7 +53,7 @@ _LEAST: Final = -(2**63)
 _GREATEST: Final = 2**63 - 1
 _SECOND: Final = 10**9
 _NEAR: Final = 10**15
-"""Some eleven days: times as close to 2001 as that are seldom real."""
+"""About eleven days: times this close to 2001 are rarely real."""
 _UNITS: Final = {
     "w": 604_800 * _SECOND,
     "d": 86_400 * _SECOND,
@@ -77,19 +77,19 @@ _DURATION = re.compile("".join(rf"(?:(?P<{unit}>\d+){unit})?" for unit in _UNITS
 
 
 def now_ns() -> int:
-    """The time now, by this machine's clock."""
+    """The current time by this machine's clock, ns since 2001-01-01T00:00:00Z."""
     return time.time_ns() - EPOCH_UNIX_NS
 
 
 def to_ns(value: TimeLike) -> int:
-    """Nanoseconds since 2001-01-01T00:00:00Z of a point in time; exact, always an int64.
+    """Converts a point in time to nanoseconds since 2001-01-01T00:00:00Z; exact, always an int64.
 
     >>> to_ns("2001-01-01T01:00:00.000000001+01:00")
     1
 
     Args:
-        value: an int of that same unit and base; an aware `datetime`; ISO 8601 text with an offset or Z and at most 9
-            fractional digits; a `numpy.datetime64` of any unit, taken as UTC.
+        value: an int of the same unit and base; an aware `datetime`; ISO 8601 text with an offset or Z and at most 9
+            fractional digits; or a `numpy.datetime64` of any unit, which counts as UTC.
 
     Raises:
         TimestampError: when the offset from UTC is missing, the text is not a time, the time is not a whole number of
@@ -107,9 +107,9 @@ def to_ns(value: TimeLike) -> int:
 
 
 def to_datetime(ns: int, tz: dt.tzinfo = dt.timezone.utc) -> dt.datetime:
-    """The time as an aware datetime in `tz`, rounded down to the microsecond that datetime can hold.
+    """The time as an aware datetime in `tz`, rounded down to microseconds.
 
-    Rounding down keeps the order of times, before 2001 too. `to_iso` and `to_datetime64` keep the nanoseconds.
+    Rounding down preserves the order of times, before 2001 too. `to_iso` and `to_datetime64` keep the nanoseconds.
 
     Raises:
         TimestampError: when `ns` is not an int64.
@@ -119,7 +119,7 @@ def to_datetime(ns: int, tz: dt.tzinfo = dt.timezone.utc) -> dt.datetime:
 
 
 def to_iso(ns: int) -> str:
-    """The time as ISO 8601 text in UTC; exact, with 0, 3, 6 or 9 fractional digits, as few as it takes.
+    """The time as ISO 8601 text in UTC; exact, with 0, 3, 6 or 9 fractional digits, as few as possible.
 
     >>> to_iso(1_500_000_000)
     '2001-01-01T00:00:01.500Z'
@@ -136,7 +136,7 @@ def to_iso(ns: int) -> str:
 
 
 def as_python(ns: object) -> str:
-    """A time as the expression that makes it, for the `repr` of objects; near 2001, where test data are, the int.
+    """A time as a Python expression, for the `repr` of objects; for times near 2001, as in test data, the int.
 
     >>> as_python(794016000000000000), as_python(5)
     ("to_ns('2026-03-01T00:00:00Z')", '5')
@@ -150,8 +150,8 @@ def to_datetime64(ns: int) -> np.datetime64:
     """The time as `datetime64[ns]`, in UTC; exact.
 
     Raises:
-        TimestampError: when it is after 2262-04-11T23:47:16.854775807Z, the last time that `datetime64[ns]` can hold,
-            or `ns` is not an int64.
+        TimestampError: when the time is after 2262-04-11T23:47:16.854775807Z, the last time that `datetime64[ns]` can
+            hold, or `ns` is not an int64.
     """
     unix_ns = to_unix_ns(_within_int64(ns, ns))
     if unix_ns > _GREATEST:
@@ -160,12 +160,12 @@ def to_datetime64(ns: int) -> np.datetime64:
 
 
 def to_unix_ns(ns: int) -> int:
-    """Nanoseconds since 1970 of nanoseconds since 2001; from 2262 on more than an int64."""
+    """Converts nanoseconds since 2001 to nanoseconds since 1970, which exceed int64 from 2262 on."""
     return ns + EPOCH_UNIX_NS
 
 
 def from_unix_ns(unix_ns: int) -> int:
-    """Nanoseconds since 2001 of nanoseconds since 1970.
+    """Converts nanoseconds since 1970 to nanoseconds since 2001.
 
     Raises:
         TimestampError: when the result is not an int64.
@@ -174,10 +174,10 @@ def from_unix_ns(unix_ns: int) -> int:
 
 
 def zone_of(tz: str | dt.tzinfo) -> dt.tzinfo:
-    """The time zone of a name.
+    """The time zone of a name such as "Europe/Warsaw"; a tzinfo is returned as it is.
 
     Raises:
-        TimestampError: when there is none here.
+        TimestampError: when this machine has no time zone of that name.
     """
     if isinstance(tz, dt.tzinfo):
         return tz
@@ -187,23 +187,23 @@ def zone_of(tz: str | dt.tzinfo) -> dt.tzinfo:
         return ZoneInfo(tz)
     except (ZoneInfoNotFoundError, ValueError, OSError, TypeError) as error:
         raise TimestampError(
-            f'there is no time zone {tz!r} here; names are such as "Europe/Warsaw" (where the system has none, the package '
-            "tzdata brings them)"
+            f'there is no time zone {tz!r} here; use a name such as "Europe/Warsaw" (if the system has no time zones, '
+            "install the package tzdata)"
         ) from error
 
 
 def duration_ns(value: DurationLike) -> int:
-    """Nanoseconds of a length of time; exact, always an int64, negative when `value` is.
+    """Converts a length of time to nanoseconds; exact, always an int64, negative if `value` is.
 
     >>> duration_ns("2h30m")
     9000000000000
 
     Args:
         value: an int of nanoseconds; text of whole numbers with the units w d h m s ms us ns, greatest unit first; a
-            `timedelta`; a `numpy.timedelta64` of any unit but months and years, whose lengths vary.
+            `timedelta`; or a `numpy.timedelta64` of any unit except months and years, whose lengths vary.
 
     Raises:
-        TimestampError: when the text is not a duration, the duration is not a whole number of nanoseconds or is outside
+        TimestampError: when the text is not a duration, the duration is not a whole number of nanoseconds or exceeds
             int64 (292 years), or `value` is of another type.
     """
     if isinstance(value, str):
@@ -215,14 +215,14 @@ def duration_ns(value: DurationLike) -> int:
     else:
         ns = _integer(value, 'a duration is an int of nanoseconds, text such as "15m", timedelta or numpy.timedelta64')
     if not _LEAST <= ns <= _GREATEST:
-        raise TimestampError(f"{_shown(value)} is longer than int64 nanoseconds can say, which is 292 years")
+        raise TimestampError(f"{_shown(value)} is longer than int64 nanoseconds can hold, which is 292 years")
     return ns
 
 
 def _within_int64(ns: int, value: object) -> int:
     if not _LEAST <= ns <= _GREATEST:
         raise TimestampError(
-            f"{_shown(value)} is outside int64 nanoseconds since 2001, which are {to_iso(_LEAST)} to {to_iso(_GREATEST)}"
+            f"{_shown(value)} is outside int64 nanoseconds since 2001, which span {to_iso(_LEAST)} to {to_iso(_GREATEST)}"
         )
     return ns
 
@@ -235,7 +235,7 @@ def _shown(value: object) -> str:
 
 
 def _integer(value: object, expected: str) -> int:
-    # timedelta64 is an integer to NumPy, bool is one to Python; neither is meant.
+    # NumPy counts timedelta64 as an integer, and Python counts bool as one; neither is valid here.
     if isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64):
         return int(value)
     hint = "; give a date a time of day and an offset" if isinstance(value, dt.date) else ""
@@ -245,14 +245,14 @@ def _integer(value: object, expected: str) -> int:
 def _datetime_ns(value: dt.datetime) -> int:
     if value.tzinfo is None or value.utcoffset() is None:
         raise TimestampError(
-            f"{value!r} is naive: it says no offset from UTC; use .replace(tzinfo=datetime.timezone.utc) when it is in "
-            "UTC, .astimezone() when it is in this machine's local time"
+            f"{value!r} is naive: it has no offset from UTC; use .replace(tzinfo=datetime.timezone.utc) if it is in UTC, "
+            "or .astimezone() if it is in this machine's local time"
         )
     return _timedelta_ns(value - EPOCH)
 
 
 def _timedelta_ns(value: dt.timedelta) -> int:
-    # pandas.Timedelta is a timedelta, with its last three digits in an attribute of its own.
+    # pandas.Timedelta is a timedelta that keeps its last three digits in a separate attribute.
     finest: int = getattr(value, "nanoseconds", 0)
     return (value.days * 86_400 + value.seconds) * _SECOND + value.microseconds * 1000 + finest
 
@@ -262,14 +262,14 @@ def _parse(text: str) -> int:
     if match is None:
         raise TimestampError(f'{text!r} is not ISO 8601 such as "2026-01-31T12:34:56.789Z" or "2026-01-31T12:34+01:00"')
     if match["time"] is None:
-        raise TimestampError(f'{text!r} is a date; say the time of day and the offset too: "{match["date"]}T00:00:00Z"')
+        raise TimestampError(f'{text!r} is a date; add the time of day and the offset: "{match["date"]}T00:00:00Z"')
     if match["offset"] is None:
-        raise TimestampError(f'{text!r} says no offset from UTC; end it in Z when it is UTC, or in one such as "+01:00"')
+        raise TimestampError(f'{text!r} has no offset from UTC; end it with Z for UTC, or with an offset such as "+01:00"')
     if match["second"] == "60":
         raise TimestampError(f"{text!r} is a leap second, which this time base does not count; use :59 or the next :00")
     fraction = match["fraction"] or ""
     if len(fraction) > 9:
-        raise TimestampError(f"{text!r} has {len(fraction)} fractional digits; nanoseconds are 9")
+        raise TimestampError(f"{text!r} has {len(fraction)} fractional digits; at most 9 (nanoseconds) are possible")
     year, month, day, hour, minute, second, offset_hour, offset_minute = (
         int(digits or 0)
         for digits in match.group("year", "month", "day", "hour", "minute", "second", "offset_hour", "offset_minute")
@@ -321,7 +321,7 @@ def _timedelta64_ns(value: np.timedelta64) -> int:
 
 
 def _scaled(count: int, unit: str, value: object) -> int:
-    """Nanoseconds of `count` NumPy units."""
+    """Converts `count` NumPy units to nanoseconds."""
     if unit in _NUMPY_UNITS:
         return count * _NUMPY_UNITS[unit]
     ns, rest = divmod(count, _NUMPY_FRACTIONS[unit])

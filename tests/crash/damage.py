@@ -145,7 +145,7 @@ def answer(path: Path, main: bytes, journal: bytes, index: bytes, rows: list[Row
     except (StoreCorruptError, StoreFormatError) as error:
         message = str(error)
     except StoreError as error:
-        if "journal that only a process with the right to write can take in" not in str(error):
+        if "journal that needs recovery" not in str(error):
             raise
         message = str(error)
     else:

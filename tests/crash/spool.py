@@ -31,7 +31,7 @@ if __name__ == "__main__":
 
 from crash.shim import fast_directory
 from support.batches import scanned
-from support.proxy import Cut, Proxy
+from support.proxy import Cut, Plan, Proxy
 
 from tsmodel import Blob, Retry, TSModel, connect, connect_async, now_ns
 from tsmodel.server import serve_in_thread
@@ -91,7 +91,7 @@ def write(url: str, first: int, kind: str, settle: str) -> None:
             time.sleep(0.002)
 
 
-class Chances(list[Cut]):
+class Chances(list[Plan]):
     """Where connections are cut: some pass, most end somewhere."""
 
     def __init__(self, seed: int) -> None:
@@ -102,7 +102,7 @@ class Chances(list[Cut]):
     def __bool__(self) -> bool:
         return True
 
-    def pop(self, _: Any = 0) -> Cut:
+    def pop(self, _: Any = 0) -> Plan:
         chance = self._random
         if self.is_calm or chance.random() < 0.4:
             return Cut()

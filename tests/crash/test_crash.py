@@ -67,9 +67,9 @@ def test_kill_9_many_times(tmp_path: Path, kind: str) -> None:
     assert kills.series(tmp_path / "store.tsdb", kind, 125, seed=random.randrange(10**6))[0] >= 125
 
 
-def killed_through_a_spool(*arguments: str) -> str:
-    """What the program says. It forks, which this process with its threads had better not."""
-    command = [sys.executable, str(HERE / "spool.py"), *arguments]
+def forking(name: str, *arguments: str) -> str:
+    """What a program says that forks, which this process with its threads had better not."""
+    command = [sys.executable, str(HERE / name), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
@@ -77,13 +77,24 @@ def killed_through_a_spool(*arguments: str) -> str:
 
 @by_signal
 def test_kill_9_through_a_spool() -> None:
-    assert "0 lost, 0 twice" in killed_through_a_spool("--kills", "4", "--seed", "9", "--settle", "1s")
+    assert "0 lost, 0 twice" in forking("spool.py", "--kills", "4", "--seed", "9", "--settle", "1s")
 
 
 @by_signal
 @pytest.mark.long
 def test_kill_9_through_a_spool_many_times() -> None:
-    assert "0 lost, 0 twice" in killed_through_a_spool("--kills", "150", "--seed", str(random.randrange(10**6)))
+    assert "0 lost, 0 twice" in forking("spool.py", "--kills", "150", "--seed", str(random.randrange(10**6)))
+
+
+@by_signal
+def test_kill_9_of_a_server() -> None:
+    assert "0 lost, 0 twice" in forking("server.py", "--kills", "3", "--seed", "9")
+
+
+@by_signal
+@pytest.mark.long
+def test_kill_9_of_a_server_many_times() -> None:
+    assert "0 lost, 0 twice" in forking("server.py", "--kills", "200", "--seed", str(random.randrange(10**6)))
 
 
 def killed_around_postgres(directory: Path, kinds: list[str]) -> int:

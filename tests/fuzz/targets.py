@@ -130,7 +130,7 @@ def _read(reader: Reader[Any], pieces: list[bytes]) -> tuple[list[object], str]:
     events: list[object] = []
     try:
         for piece in pieces:
-            events += fed(reader, [piece])
+            fed(reader, [piece], events)
         reader.received(0)
     except RemoteProtocolError as error:
         return events, f"{type(error).__name__} at {error.offset}"
@@ -161,8 +161,7 @@ def _agree(make: Callable[[], Reader[Any]], data: bytes) -> list[object]:
     whole, ended = _read(make(), [data] if data else [])
     cut, cut_ended = _read(make(), _pieces(data))
     assert ended == cut_ended, f"whole it ends with {ended}, in pieces with {cut_ended}"
-    if ended == "end":  # otherwise what came before is told only where it came in another piece
-        assert _joined(whole) == _joined(cut)
+    assert _joined(whole) == _joined(cut)
     return cut
 
 
@@ -443,9 +442,7 @@ def _opens_crafted(data: bytes) -> None:
         refusal = str(error)
     except StoreError as error:
         refusal = str(error) if "put" not in str(error) else ""  # that was undone already, or is another one
-    # What a block holds beyond its checksum is decoded where it is asked for, and names no file.
-    # `recover` names the new file when what it saved contradicts itself, as what it was given did.
-    _names("changed.tsdb", refusal if not any(each in refusal for each in ("part", "payload", "saved.tsdb")) else "")
+    _names("changed.tsdb", refusal)
 
 
 def _names(name: str, refusal: str) -> None:

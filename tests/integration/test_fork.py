@@ -118,7 +118,7 @@ def test_an_asynchronous_session_says_that_it_is_not_open_there(server: tuple[st
             await session.add(row(9))
 
             def work() -> object:
-                with pytest.raises(SessionError, match="opened before this process was forked: open another here"):
+                with pytest.raises(SessionError, match="opened before the fork: open another in this process"):
                     asyncio.run(session.query(Reading).count())
                 asyncio.run(session.close())
                 return session.pending, asyncio.run(read(target))

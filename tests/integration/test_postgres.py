@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import threading
 from collections.abc import Iterator
@@ -261,9 +262,9 @@ def test_who_slept_reads_only_what_changed_or_all(url: str) -> None:
 @pytest.mark.parametrize(
     ("statement", "what"),
     [
-        ("DELETE FROM {}.blocks", "is not there"),
+        ("DELETE FROM {}.blocks", "is missing"),
         ("UPDATE {}.blocks SET data = set_byte(data, 5, get_byte(data, 5) # 1)", "checksum"),
-        ("DELETE FROM {}.runs WHERE number = (SELECT min(number) FROM {}.runs)", "runs are there"),
+        ("DELETE FROM {}.runs WHERE number = (SELECT min(number) FROM {}.runs)", "runs, but the state"),
         ("UPDATE {}.runs SET directory = set_byte(directory, 50, get_byte(directory, 50) # 1)", "checksum"),
         ("UPDATE {}.state SET data = set_byte(data, 20, 1)", "state"),
     ],
@@ -487,6 +488,32 @@ def test_commands(url: str, arguments: list[str], expected: str, capsys: pytest.
     said = "".join(capsys.readouterr())
     assert expected in said
     assert "geheim" not in said
+
+
+def test_puts_are_listed_and_undone_by_commands(url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    secret = url.replace("postgres@", "postgres:geheim@")
+    (tmp_path / "kept.py").write_text(
+        "from tsmodel import Int32, TSModel\nclass Reading(TSModel, moid=1, retention='1s'):\n    counter: Int32\n"
+    )
+    with connect(secret) as session:
+        session.add(Reading(cid=1, mid=1, cap=1, counter=1))
+        session.flush("the first")
+        session.add_all(Reading(cid=1, mid=2, cap=cap, counter=1) for cap in (1, 2))
+    assert main(["undo", secret, "--list", "--json"]) == 0
+    first, last = json.loads(capsys.readouterr().out)
+    assert (first["note"], first["records"], last["records"]) == ("the first", 1, 2)
+    assert main(["undo", secret, "99"]) == 2
+    assert main(["undo", secret, str(first["put"])]) == 0
+    said = capsys.readouterr()
+    assert "there is no put 99" in said.err
+    assert said.out == "removed 1 record\n"
+    assert main(["prune", secret, "--model", str(tmp_path / "kept.py"), "--dry-run"]) == 0
+    assert main(["prune", secret, "--model", str(tmp_path / "kept.py")]) == 0
+    done = capsys.readouterr()
+    assert done.out == "would remove 2 records\nremoved 2 records\n"
+    assert "geheim" not in said.err + done.err
+    with connect(url) as session:
+        assert session.query(Reading).count() == 0
 
 
 def test_checkpoints_know_the_schema(url: str, tmp_path: Path) -> None:

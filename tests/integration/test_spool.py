@@ -90,7 +90,7 @@ def test_what_a_server_cannot_take_is_spooled_and_sent_in_order(tmp_path: Path, 
             assert 0 <= state.age < 600
             assert "failed" in state.error
             assert session.pending == ()
-            with pytest.raises(SessionError, match=r"wait in the spool.*drain"):
+            with pytest.raises(SessionError, match=r"are in the spool.*drain"):
                 session.wait_committed(receipt)
             proxy.refusing = False
             assert session.drain("60s")

@@ -108,7 +108,7 @@ class Case:
         numbers = self.rng.sample(sorted(self.plain.puts), min(len(self.plain.puts), self.rng.choice([1, 1, 3])))
         ids = [self.plain.puts[number] for number in numbers]
         if self.plain.undone & set(numbers):
-            with pytest.raises(StoreError, match="was undone at"):
+            with pytest.raises(StoreError, match="was already undone at"):
                 self.store.undo(ids)
             return
         gone = [each for each in self.plain.rows if each[0] in numbers]

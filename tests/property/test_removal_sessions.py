@@ -99,7 +99,7 @@ class Case:
             return
         number = self.rng.randrange(len(self.receipts))
         if number in self.undone:
-            with pytest.raises(StoreError, match="was undone at"):
+            with pytest.raises(StoreError, match="was already undone at"):
                 self.session.undo(self.receipts[number])
             return
         assert self.session.undo(self.receipts[number]) == self.remove(lambda each, _: each == number)

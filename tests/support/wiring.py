@@ -46,9 +46,10 @@ def cut(data: bytes, edges: Iterable[int]) -> list[bytes]:
     return [data[start:end] for start, end in pairwise(places) if start < end]
 
 
-def fed(reader: Reader[E], pieces: Iterable[bytes]) -> list[object]:
-    """All events; neighbouring chunks of records are joined, since where they are cut depends on the pieces."""
-    events: list[object] = []
+def fed(reader: Reader[E], pieces: Iterable[bytes], events: list[object] | None = None) -> list[object]:
+    """All events; neighbouring chunks of records are joined, since where they are cut depends on the pieces. `events` is a
+    list to add them to, for one that keeps those before an error."""
+    events = [] if events is None else events
     for piece in pieces:
         for event in reader.feed(piece):
             _add(events, event)

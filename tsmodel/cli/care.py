@@ -75,11 +75,13 @@ def verify_(
     """
     from tsmodel.cli.opening import file_of, reading
     from tsmodel.session.target import Database, parse
-    from tsmodel.store.care import verify, verify_store
+    from tsmodel.store.capabilities import Caretaker
+    from tsmodel.store.care import verify
 
     if isinstance(parse(target), Database):
         with reading(target) as session, progress("reading", "bytes") as done:
-            found = verify_store(session.remover("verify"), done)
+            assert isinstance(session.backend, Caretaker)
+            found = session.backend.verify(done)
     else:
         path = file_of(target, "verify")
         with progress("reading", "bytes") as done:

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tsmodel.cli.storing import Stored
 
 __all__ = ["import_"]
+
+_MOST_TRIED: Final = 100
+"""Values of moid that are tried for a free one."""
 
 
 def import_(
@@ -67,7 +70,7 @@ def import_(
     from tsmodel.cli.inference import Given, inferred
     from tsmodel.cli.models import csv_options, model_of
     from tsmodel.cli.opening import note_for, writing
-    from tsmodel.cli.storing import store, with_csv_options
+    from tsmodel.cli.storing import check_some_fit, store, with_csv_options
 
     path, seen = _existing(file), None
     if to is None and not dry_run:
@@ -80,11 +83,13 @@ def import_(
         kind: Any = model_of(model)
         how = with_csv_options(csv_options(model), {**given_options, "time_format": time_format}, column)
         saved = model
+        if path.is_file():
+            check_some_fit(kind, path, how)
     else:
         fixed = {key: value for key, value in (("cid", cid), ("mid", mid), ("moid", moid)) if value is not None}
         given = Given(
             name=_class_name(name, path),
-            delimiter=_tab(delimiter),
+            delimiter=of.between_cells(delimiter),
             encoding=encoding,
             decimal=decimal,
             tz=_zone_name(tz),
@@ -97,9 +102,13 @@ def import_(
         found = inferred(path, given)
         saved = save or f"{path.stem}.toml"
         if found.is_local and given.tz is None:
-            found = inferred(path, _with_zone(given))
+            found = inferred(path, _with_zone(given, path, found.local_column))
         seen = found.seen
         text = _saved_as(found, saved)
+        tried, how = _tried(found)
+        check_some_fit(tried, path, how)
+        if to is not None and not dry_run and not (unless_stored and Path(saved).exists()):
+            _check_apart(to, found, fixed, file, saved)
         if not as_json:
             print(f"# {saved}\n{text}")
         for remark in found.notes:
@@ -109,10 +118,7 @@ def import_(
                 print_json({"model": found.name, "key": found.keywords, "fields": found.fields, "csv": found.csv})
             return 0
         Path(saved).write_text(text, encoding="utf-8", newline="\n")
-        try:
-            kind, how = model_of(saved), csv_options(saved)
-        except SchemaError as error:
-            raise UsageError(f"the model cannot be made: {error}") from error
+        kind, how = model_of(saved), csv_options(saved)
     if dry_run:
         print(kind.layout)
         return 0
@@ -157,6 +163,68 @@ def _saved_as(found: Found, saved: str) -> str:
     return text
 
 
+def _tried(found: Found) -> tuple[Any, dict[str, Any]]:
+    """The model before it is saved, and arguments of its `load_csv`.
+
+    Raises:
+        UsageError: when it cannot be made.
+    """
+    from tempfile import TemporaryDirectory
+
+    from tsmodel.cli.schema_file import read
+
+    with TemporaryDirectory() as place:
+        path = Path(place) / "model.toml"
+        path.write_text(found.toml(), encoding="utf-8", newline="\n")
+        try:
+            return read(path)
+        except SchemaError as error:
+            raise UsageError(f"the model cannot be made: {str(error).removeprefix(f'{path}: ')}") from error
+
+
+def _check_apart(to: str, found: Found, fixed: dict[str, int], file: str, saved: str) -> None:
+    """Makes sure that records of an inferred model do not mix with those that the target has: keys alone tell them apart.
+
+    Raises:
+        UsageError: when the target has records with the same cid and moid, and mid where it was given.
+    """
+    from tsmodel.cli.models import Record
+    from tsmodel.cli.opening import writing
+    from tsmodel.errors import TransportError
+    from tsmodel.session.target import SpooledServer, StoreFile, parse
+
+    key = {name: value for name, value in found.keywords.items() if name != "mid" or name in fixed}
+    parsed = parse(to)
+    if "moid" not in key or (isinstance(parsed, StoreFile) and (parsed.path is None or not Path(parsed.path).exists())):
+        return
+
+    def is_taken(moid: int) -> bool:
+        columns: Any = Record
+        query = session.query(Record)
+        for name, value in {**key, "moid": moid}.items():
+            query = query.where(getattr(columns, name) == value)
+        return query.exists()
+
+    try:
+        with writing(to, create=True) as session:
+            if not is_taken(key["moid"]):
+                return
+            after = range(key["moid"] + 1, min(key["moid"] + _MOST_TRIED, 2**31 - 1))
+            free = next((moid for moid in after if not is_taken(moid)), None)
+            name = session.name
+    except TransportError:
+        if isinstance(parsed, SpooledServer):  # nobody can tell now
+            return
+        raise
+    same = ", ".join(f"{component} {value}" for component, value in key.items())
+    earlier = saved if Path(saved).exists() else "meters.toml, the model of the earlier import,"
+    other = f"--moid {free}" if free is not None else "--moid with a number that is free"
+    raise UsageError(
+        f"{name} has records with {same} already, from which those of {file} could not be told apart: give {other} for "
+        f"another kind of data, or --model {earlier} to add to what is there"
+    )
+
+
 def _existing(file: str) -> Path:
     path = Path(file)
     if path.is_dir():
@@ -198,15 +266,16 @@ def _zone_name(tz: str | None) -> str | None:
     return str(key)
 
 
-def _with_zone(given: Given) -> Given:
+def _with_zone(given: Given, path: Path, column: str) -> Given:
     """Asks for the time zone."""
     import attrs
 
     if not sys.stdin.isatty():
-        raise UsageError("its times say no offset from UTC: give their time zone, such as --tz Europe/Warsaw, or --tz UTC")
-    answer = typer.prompt("Its times say no offset from UTC. Their time zone", default="UTC", err=True)
+        raise UsageError(
+            f"{path}: the times in column {column!r} have no offset from UTC: give their time zone, such as --tz "
+            "Europe/Warsaw, or --tz UTC"
+        )
+    answer = typer.prompt(
+        f"The times in column {column!r} have no offset from UTC. Their time zone", default="UTC", err=True
+    )
     return attrs.evolve(given, tz=_zone_name(answer))
-
-
-def _tab(delimiter: str | None) -> str | None:
-    return "\t" if delimiter in ("\\t", "tab") else delimiter

@@ -108,6 +108,7 @@ class Found:
         is_local: whether capture times say no offset, so that a time zone has to be given.
         file: name of the file.
         seen: how many lines types were inferred from, where the file has more.
+        local_column: the first column of such times.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Found:
     is_local: bool
     file: str
     seen: int | None = None
+    local_column: str = ""
 
     def python(self) -> str:
         """The model as a Python file."""
@@ -179,7 +181,8 @@ class _Inference:
         self._given = given
         self._notes: list[str] = []
         self._csv: dict[str, Any] = {}
-        self._is_local = False
+        self._local: list[str] = []
+        """Columns of times without an offset."""
         if delimiter != ",":
             self._csv["delimiter"] = delimiter
         if encoding != "utf-8":
@@ -218,7 +221,8 @@ class _Inference:
             if target != name:
                 columns[name] = target
             fields[target] = column.field(_UNIT.search(name))
-            self._is_local = self._is_local or column.is_local
+            if column.is_local:
+                self._local.append(name)
             nulls |= column.nulls if fields[target]["type"] == "Nullable" else set()
             if column.mark == ",":
                 decimals[name] = ","
@@ -240,12 +244,21 @@ class _Inference:
             self._csv["time_format"] = formats
         if nulls - {""}:
             self._csv["null"] = sorted(nulls | {""})
-        if self._given.tz and self._is_local:
+        if self._given.tz and self._local:
             self._csv["tz"] = self._given.tz
             if self._given.ambiguous:
                 self._csv["ambiguous"] = self._given.ambiguous
         keywords = {name: self._given.fixed.get(name, 1) for name in ("cid", "mid", "moid") if name not in key}
-        return Found(self._given.name, keywords, fields, self._csv, self._notes, self._is_local, self._file)
+        return Found(
+            self._given.name,
+            keywords,
+            fields,
+            self._csv,
+            self._notes,
+            bool(self._local),
+            self._file,
+            local_column=next(iter(self._local), ""),
+        )
 
     def _header(self, rows: list[list[str]], skipped: int) -> None:
         """Finds the names of the columns, and the lines of data."""
@@ -277,6 +290,8 @@ class _Inference:
         self._names = unique
         data = rows[1:] if has_header else rows
         self._data = [row for row in data if len(row) == width]
+        if not data:
+            raise UsageError(f"{self._file} has no lines of data below its header, {', '.join(unique)}")
 
     def _key(self) -> dict[str, str]:
         """The column of each component of the key that has one."""
@@ -341,7 +356,8 @@ class _Inference:
             raise UsageError(
                 f"column {name!r} may be day/month or month/day: give --time-format '%d/%m/%Y %H:%M' or '%m/%d/%Y %H:%M'"
             )
-        self._is_local = form is not None and form not in ("iso", *(each for each, _ in _UNIX)) and "%z" not in form
+        if form is not None and form not in ("iso", *(each for each, _ in _UNIX)) and "%z" not in form:
+            self._local.append(self._csv.get("join", {}).get(name, [name])[0])
         if form is not None and not form.startswith("iso"):
             self._formats[name] = form
         return name

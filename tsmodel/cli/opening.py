@@ -28,7 +28,7 @@ from tsmodel.session import Session, connect
 from tsmodel.session.target import Database, StoreFile, parse
 from tsmodel.wire.chunk import Chunk
 
-__all__ = ["Told", "file_of", "note_for", "query_of", "reading", "writing", "zone"]
+__all__ = ["Told", "file_of", "note_for", "query_of", "reading", "store_of", "writing", "zone"]
 
 
 def reading(target: str | None) -> Session:
@@ -47,7 +47,7 @@ def reading(target: str | None) -> Session:
         return connect(target, read_only=True)
     except StoreError as error:
         # Only a process that may write takes in the journal that one that died has left.
-        is_left = "only a process with the right to write" in str(error) and not isinstance(error, StoreCorruptError)
+        is_left = "requires write access" in str(error) and not isinstance(error, StoreCorruptError)
         if not is_left or not os.access(parsed.path, os.W_OK):
             raise
         return connect(target, read_only=False, create=False)
@@ -84,6 +84,24 @@ def file_of(target: str | None, command: str) -> str:
         )
     _must_exist(parsed.path)
     return parsed.path
+
+
+def store_of(target: str | None, command: str) -> None:
+    """Makes sure that a target is an embedded file or a store in PostgreSQL.
+
+    Raises:
+        UsageError: when it is a server, or memory.
+        StoreError: when there is no such file.
+    """
+    parsed = parse(target)
+    if isinstance(parsed, Database):
+        return
+    if not isinstance(parsed, StoreFile) or parsed.path is None:
+        raise UsageError(
+            f"{command} works on files and PostgreSQL, and {target} is neither; `tsmodel copy {target} copy.tsdb` makes a "
+            "file of it"
+        )
+    _must_exist(parsed.path)
 
 
 def note_for(target: str | None, text: str) -> str | None:

@@ -29,6 +29,7 @@ __all__ = [
     "UnlessStored",
     "Where",
     "Zone",
+    "between_cells",
     "mapping",
 ]
 
@@ -106,6 +107,19 @@ Encoding = Annotated[str | None, typer.Option("--encoding", metavar="NAME", help
 UnlessStored = Annotated[
     bool, typer.Option("--unless-stored", help="Leave out records that are stored already: to repeat an import.")
 ]
+
+
+def between_cells(delimiter: str | None) -> str | None:
+    """The character that `--delimiter` names.
+
+    Raises:
+        UsageError: when it is not one character.
+    """
+    if delimiter in ("\\t", "tab"):
+        return "\t"
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '\r\n"\0'):
+        raise UsageError(f"--delimiter {delimiter!r} is not a character between cells, such as ; or , or tab")
+    return delimiter
 
 
 def mapping(columns: list[str] | None) -> dict[str, str | None]:

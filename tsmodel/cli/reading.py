@@ -36,7 +36,8 @@ def info_(
     """
     from tsmodel.cli.opening import reading
     from tsmodel.session.target import Database, StoreFile, parse
-    from tsmodel.store.care import info, info_of
+    from tsmodel.store.capabilities import Caretaker
+    from tsmodel.store.care import info
 
     parsed = parse(target)
     if isinstance(parsed, StoreFile) and parsed.path is not None:
@@ -45,7 +46,8 @@ def info_(
         found = _of_file(info(parsed.path))
     elif isinstance(parsed, Database):
         with reading(target) as session:
-            found = _of_file(info_of(session.remover("info")))
+            assert isinstance(session.backend, Caretaker)
+            found = _of_file(session.backend.info())
     else:
         found = _of_server(target)
     if as_json:

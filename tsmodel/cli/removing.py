@@ -1,4 +1,4 @@
-"""`tsmodel undo` and `prune`: taking records out of a file."""
+"""`tsmodel undo` and `prune`: taking records out of a file or a store in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["prune_", "undo_"]
 
 
 def undo_(
-    target: Annotated[str, typer.Argument(metavar="FILE", help="The file.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, or a postgresql:// URL.")],
     puts: Annotated[
         list[int] | None, typer.Argument(metavar="PUT...", help="Numbers of puts, as --list shows them.")
     ] = None,
@@ -30,22 +30,22 @@ def undo_(
       tsmodel undo readings.tsdb --list
       tsmodel undo readings.tsdb 17 18
     """
-    from tsmodel.cli.opening import file_of, writing
+    from tsmodel.cli.opening import store_of, writing
 
-    file_of(target, "undo")
+    store_of(target, "undo")
     if as_list:
         if puts:
             raise UsageError("--list takes no numbers of puts")
         _list(target, as_json)
         return
     if not puts:
-        raise UsageError("undo takes the numbers of puts; `tsmodel undo FILE --list` shows them")
+        raise UsageError("undo takes the numbers of puts; `tsmodel undo TARGET --list` shows them")
     with writing(target, create=False) as session:
         known = {each.number: each for each in session.puts()}
         for number in puts:
             if number not in known:
                 raise UsageError(
-                    f"there is no put {number}; `tsmodel undo {target} --list` shows those that the file remembers"
+                    f"there is no put {number} in {session.name}; `tsmodel undo TARGET --list` shows those that there are"
                 )
         count = session.undo([known[number] for number in dict.fromkeys(puts)], note)
     if as_json:
@@ -55,7 +55,7 @@ def undo_(
 
 
 def prune_(
-    target: Annotated[str, typer.Argument(metavar="FILE", help="The file.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A file, or a postgresql:// URL.")],
     model: Annotated[
         str, typer.Option("--model", "-m", metavar="MODEL", help="The model, which says how long its records are kept.")
     ],
@@ -69,9 +69,9 @@ def prune_(
       tsmodel prune readings.tsdb --model meters:Reading --dry-run
     """
     from tsmodel.cli.models import model_of
-    from tsmodel.cli.opening import file_of, reading, writing
+    from tsmodel.cli.opening import reading, store_of, writing
 
-    file_of(target, "prune")
+    store_of(target, "prune")
     kind: Any = model_of(model)
     with reading(target) if dry_run else writing(target, create=False) as session:
         count = session.prune(kind, dry_run, note=note)

@@ -27,7 +27,7 @@ from tsmodel.cli.output import counted, note, progress
 from tsmodel.errors import ConversionError, TSModelError
 from tsmodel.session import Session
 
-__all__ = ["Stored", "store", "with_csv_options"]
+__all__ = ["Stored", "check_some_fit", "store", "with_csv_options"]
 
 Source = Literal["csv", "jsonl", "parquet"]
 
@@ -90,7 +90,9 @@ def with_csv_options(
 ) -> dict[str, Any]:
     """Arguments of `load_csv`: those of the model's file, and over them those of the command line."""
     options = {**saved, **{name: value for name, value in given.items() if value is not None}}
-    if options.get("delimiter") in ("\\t", "tab"):
+    if given.get("delimiter") is not None:
+        options["delimiter"] = of.between_cells(given["delimiter"])
+    elif options.get("delimiter") in ("\\t", "tab"):
         options["delimiter"] = "\t"
     try:
         codecs.lookup(options.get("encoding") or "utf-8")
@@ -147,6 +149,32 @@ def store(
             raise
     there = seen - receipt.count - receipt.spooled
     return Stored(receipt.count, there, rejects.count, rejects.path, rejects.reasons, receipt.spooled)
+
+
+def check_some_fit(model: Any, path: Path, options: Mapping[str, Any]) -> None:
+    """Makes sure that a CSV file has a line that is a record. A file without lines of data passes.
+
+    Args:
+        model: of which model the records are.
+        path: the file.
+        options: arguments of `load_csv`.
+
+    Raises:
+        UsageError: when no line is a record; says what is wrong with the first.
+    """
+    first: ConversionError | None = None
+    count = 0
+
+    def take(error: ConversionError) -> None:
+        nonlocal first, count
+        first = first or error
+        count += 1
+
+    with path.open("rb") as file:
+        if next(_loaded(model, file, "csv", options, take), None) is None and first is not None:
+            what = in_words("; ".join(map(str, first.faults)) or str(first))
+            which = "its only line is not a record" if count == 1 else f"none of its {count:,} lines is a record"
+            raise UsageError(f"{path}: {which}, so nothing is stored: {what}")
 
 
 def _loaded(

@@ -28,7 +28,7 @@ from tsmodel.keys import KEY_FIELDS, LIMITS
 from tsmodel.layout.fixed_rows import batches_by_cid
 from tsmodel.layout.matching import SIZE_FIELD
 from tsmodel.wire.chunk import Chunk
-from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm, octets_of
+from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm, bytes_of
 from tsmodel.wire.sorting import order_of
 
 __all__ = ["Checked", "ColumnBatches", "NumpyPayloadType", "checked_rows", "columns_of"]
@@ -78,7 +78,7 @@ class ColumnBatches:
             if self._cid is None:
                 yield from batches_by_cid(self._cids[rows], records)
             else:
-                yield Batch(self._cid, octets_of(records), len(records), size)
+                yield Batch(self._cid, bytes_of(records), len(records), size)
 
 
 def _spans(source: np.dtype[Any], target: np.dtype[Any]) -> list[tuple[int, int, int]] | None:
@@ -355,7 +355,7 @@ class _ArrayCollector:
 
     def add(self, batch: list[Array]) -> None:
         for array in batch:
-            self._add(np.frombuffer(octets_of(array), np.uint8))
+            self._add(np.frombuffer(bytes_of(array), np.uint8))
 
     def result(self) -> list[Array]:
         return [self._memory[: self._size].view(self._dtype)] if self._size else []

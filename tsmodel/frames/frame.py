@@ -33,7 +33,7 @@ from tsmodel.model.meta import schema_of
 from tsmodel.types.codec import FieldCodec
 from tsmodel.types.column_facet import check_times, masked
 from tsmodel.wire.chunk import ColumnRecords
-from tsmodel.wire.records import octets_of
+from tsmodel.wire.records import bytes_of
 
 __all__ = [
     "ArrowColumn",
@@ -453,7 +453,7 @@ class StructuredFrame(Frame):
             self._whole = None if lying is None else dtype
         taken = self._taken.room(len(records))
         if dtype is not None and dtype == self._whole:
-            octets_of(taken)[:] = octets_of(records)
+            bytes_of(taken)[:] = bytes_of(records)
         else:
             fill(taken, self.infos, records)
 

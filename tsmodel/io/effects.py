@@ -1,9 +1,9 @@
-"""Effects: what an operation asks for. A runner carries each out and answers with its result.
+"""Effects: the requests that an operation makes of its runner. The runner performs each and sends back the result.
 
 Rules kept here:
 
 * An operation is a generator of effects, written once. A runner that blocks and one that awaits carry it out.
-* Effects are plain values. Making one must cost nothing beside carrying it out.
+* Effects are plain values. Creating one must be cheap compared with performing it.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ class Emit(msgspec.Struct, Generic[T], eq=False):
 
 
 class Ask(msgspec.Struct, eq=False):
-    """Calls a method of a backend; the answer is what it returns. A runner that awaits awaits what it returns."""
+    """Calls a method of a backend; the answer is its return value. An asynchronous runner awaits it."""
 
     function: Callable[[], Any]
 
 
 class Block(msgspec.Struct, eq=False):
-    """Calls a function that waits for a disk; the answer is what it returns. A runner that awaits calls it in a thread, and
-    work that is cancelled meanwhile hears of that only when the function has come to its end."""
+    """Calls a function that waits for a disk; the answer is its return value. An asynchronous runner calls it in a thread.
+    Cancellation takes effect only after the function has returned."""
 
     function: Callable[[], Any]
 
@@ -140,12 +140,12 @@ class Counts(Protocol):
         ...
 
     def tick(self) -> None:
-        """Brings the total time up to date."""
+        """Updates the total time."""
         ...
 
 
 class Open(msgspec.Struct, frozen=True):
-    """Opens a scan of a key range on a backend; the answer is the scan. It is closed with the work at the latest."""
+    """Opens a scan of a key range on a backend; the answer is the scan. It is closed no later than the work ends."""
 
     box: KeyRange
 
@@ -183,11 +183,11 @@ class Removals(msgspec.Struct, frozen=True):
 
 
 class Sent(Sequence[Batch]):
-    """The batches of a put. They know what a backend takes of them.
+    """The batches of a put; tracks which of them the backend takes.
 
     Attributes:
         asked: whether a backend asked for any. If not, nothing was sent.
-        tell: called with each batch that a backend takes; None for nobody.
+        tell: called with each batch that a backend takes; may be None.
     """
 
     def __init__(self, batches: Sequence[Batch]) -> None:

@@ -1,12 +1,12 @@
-"""`Retry`: what is tried again after a failure, how often, and with what pauses.
+"""`Retry`: which failures are retried, how often, and with what pauses.
 
 Rules kept here:
 
-* Only temporary failures are tried again: a connection that could not be made or was lost, and a server that is temporarily
-  unable to answer. Bad input and refusals are never tried again.
+* Only temporary failures are retried: a connection that failed or was lost, and a server that is temporarily unable to
+  answer. Bad input and refusals are never retried.
 * Pauses double and are random, so that many clients of a restarted server do not arrive at the same moment.
-* Whether it is *safe* to try again is not decided here. A read is safe until it has handed anything over; for a put without
-  an answer, `on_unknown` decides.
+* The caller decides whether a retry is *safe*. A read is safe until it has returned records; for a put without an answer,
+  `on_unknown` decides.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def seconds_of(value: DurationLike, name: str) -> float:
     """A duration of an option, in seconds.
 
     Raises:
-        SessionError: when it is none, or not above 0.
+        SessionError: if it is not a duration above 0.
     """
     try:
         ns = duration_ns(value)
@@ -79,7 +79,7 @@ class Retry:
             once everything up to this long after the failure is committed.
 
     Raises:
-        SessionError: for values that these cannot have.
+        SessionError: for invalid values.
     """
 
     attempts: int = attrs.field(default=5, validator=_count)
@@ -91,7 +91,7 @@ class Retry:
 
 
 ONCE: Final = Retry(attempts=1)
-"""Nothing is tried again."""
+"""A policy without retries."""
 
 
 def may_pass(error: BaseException) -> bool:
@@ -114,7 +114,7 @@ class Attempts:
         self._began = time.monotonic()
 
     def pause(self, error: BaseException) -> float | None:
-        """Seconds to wait after a failure before the next attempt; None when there is to be none."""
+        """Seconds to wait before the next attempt; None to give up."""
         from random import uniform
 
         self._failed += 1

@@ -25,7 +25,7 @@ from tsmodel.layout.row_codecs import KEY_CODECS, RowCodec
 from tsmodel.types.codec import FixedCodec
 from tsmodel.types.field_faults import FieldFault, RowFault
 from tsmodel.wire.chunk import RowChunk
-from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, octets_of
+from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, bytes_of
 
 __all__ = ["Given", "fill", "rows_of", "rows_of_columns"]
 
@@ -110,7 +110,7 @@ def rows_of(codec: FixedRowCodec[RowT], cids: Array, records: Array, *, with_acq
     whole["cid"] = cids
     if not with_acq:
         whole["acq"] = -1
-    return codec.rows(codec.fit(RowChunk(octets_of(whole), len(whole), whole.dtype.itemsize)).records)
+    return codec.rows(codec.fit(RowChunk(bytes_of(whole), len(whole), whole.dtype.itemsize)).records)
 
 
 def rows_of_columns(

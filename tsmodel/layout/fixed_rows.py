@@ -28,7 +28,7 @@ from tsmodel.layout.row_codecs import RowCodec
 from tsmodel.types.field_faults import UNSUITABLE, FieldFault
 from tsmodel.types.scalars import KEY_SCALARS
 from tsmodel.wire.chunk import Batch, Chunk, RowChunk
-from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, octets_of
+from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, bytes_of
 from tsmodel.wire.sorting import order_of, run_starts
 
 __all__ = ["FixedRowCodec", "batches_by_cid"]
@@ -100,7 +100,7 @@ class FixedRowCodec(RowCodec[RowT]):
         """See `RowCodec.rows`."""
         if self._swapped is not None:
             records = np.asarray(records).view(_dtype(GET_FORM, self.layout, stored=True)).astype(self._swapped)
-        unpacked = self._unpack.iter_unpack(octets_of(records))
+        unpacked = self._unpack.iter_unpack(bytes_of(records))
         return starmap(self.make, unpacked) if self._load is None else iter(self._load(self.make, unpacked))
 
     def encode(self, rows: Sequence[RowT], *, with_acq: bool = False, first: int = 0) -> list[Batch]:
@@ -117,7 +117,7 @@ class FixedRowCodec(RowCodec[RowT]):
         records = self._records(GET_FORM, self._values(rows, 0))
         for name in KEY_FIELDS:
             records[name] = keys[name]
-        return RowChunk(octets_of(records), len(records), records.dtype.itemsize, lasting=True)
+        return RowChunk(bytes_of(records), len(records), records.dtype.itemsize, lasting=True)
 
     def blank(self, form: RecordForm, count: int) -> npt.NDArray[Any]:
         """So many records whose fields are yet to be filled in; structured array, shape (count,), of what is stored."""
@@ -169,7 +169,7 @@ class FixedRowCodec(RowCodec[RowT]):
     def _values(self, rows: Sequence[RowT], first: int) -> npt.NDArray[Any]:
         """All fields of all rows, the key's first, as a structured array in little-endian order."""
         packed = np.empty(len(rows), self._values_dtype)
-        raw = octets_of(packed)
+        raw = bytes_of(packed)
         for start in range(0, len(rows), _SLICE):
             part = rows[start : start + _SLICE]
             at = start * self._values_dtype.itemsize
@@ -265,7 +265,7 @@ def batches_by_cid(cids: npt.NDArray[Any], records: npt.NDArray[Any]) -> list[Ba
 
 
 def _batch(cid: int, records: npt.NDArray[Any]) -> Batch:
-    return Batch(cid, octets_of(records), len(records), records.dtype.itemsize, payload=_payload(records.dtype))
+    return Batch(cid, bytes_of(records), len(records), records.dtype.itemsize, payload=_payload(records.dtype))
 
 
 @lru_cache(maxsize=256)

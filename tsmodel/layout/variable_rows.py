@@ -30,7 +30,7 @@ from tsmodel.types.codec import MARKS
 from tsmodel.types.field_faults import UNSUITABLE, FieldFault
 from tsmodel.types.scalars import KEY_SCALARS
 from tsmodel.wire.chunk import Batch, Chunk, RowChunk, gathered
-from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm, octets_of
+from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm, bytes_of
 from tsmodel.wire.sorting import run_starts
 
 __all__ = ["SpanRecords", "VariableRecords", "VariableRowCodec", "has_spans", "spans_of"]
@@ -127,7 +127,7 @@ class VariableRowCodec(RowCodec[RowT]):
 
     def rows(self, records: VariableRecords) -> Iterator[RowT]:
         """See `RowCodec.rows`."""
-        keys = _KEY.iter_unpack(octets_of(records.headers))
+        keys = _KEY.iter_unpack(bytes_of(records.headers))
         return starmap(self.make, map(add, keys, records.values))
 
     def encode(self, rows: Sequence[RowT], *, with_acq: bool = False, first: int = 0) -> list[Batch]:

@@ -20,7 +20,7 @@ from tsmodel.layout import RowCodec, VariableRecords, row_codec
 from tsmodel.layout.matching import Refusal
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.wire.chunk import Chunk
-from tsmodel.wire.records import octets_of
+from tsmodel.wire.records import bytes_of
 
 if TYPE_CHECKING:
     from tsmodel.model.model import TSModel
@@ -68,7 +68,7 @@ class ModelPayloadType(ChunkPayloadType[M]):
         if fit.mismatches:
             return super().read(chunk)  # one by one, to yield the records before the first mismatch
         if isinstance(fit.records, VariableRecords):
-            keys: Iterator[Key] = starmap(Key, _HEAD.iter_unpack(octets_of(fit.records.headers)))
+            keys: Iterator[Key] = starmap(Key, _HEAD.iter_unpack(bytes_of(fit.records.headers)))
             keyless: Any = msgspec.structs.replace(fit.records, headers=_unset(fit.records.headers))
         else:
             keys = key_objects(fit.records)

@@ -26,7 +26,7 @@ from tsmodel.query.plan import Plan
 from tsmodel.query.sinks import Selection
 from tsmodel.query.spec import QuerySpec, has_one_layout
 from tsmodel.wire.chunk import Chunk, ColumnRecords, RowChunk, joined
-from tsmodel.wire.records import octets_of
+from tsmodel.wire.records import bytes_of
 from tsmodel.wire.sorting import order_of, run_lasts, run_starts
 
 __all__ = ["collectors", "through"]
@@ -188,7 +188,7 @@ def _chunk_of(records: Any) -> Chunk:
     if isinstance(records, VariableRecords):
         places = map(slice, records.starts.tolist(), records.ends.tolist())
         return RowChunk.of(list(map(records.raw.__getitem__, places)))
-    return RowChunk(octets_of(records), len(records), records.dtype.itemsize)
+    return RowChunk(bytes_of(records), len(records), records.dtype.itemsize)
 
 
 def _ordered(columns: dict[str, npt.NDArray[Any]], spec: QuerySpec[Any], limit: int | None) -> Indexes:

@@ -1,15 +1,15 @@
-"""What a server says on one connection: requests in, answers out. No sockets.
+"""The server side of one connection: requests in, answers out. No sockets.
 
 Rules kept here:
 
-* A conversation is a generator that yields `Send` and `Receive` for a driver to carry out, as the client's operations do.
-* A put is kept until its end has arrived, and then stored whole: one that breaks off has not happened. What is kept is
-  what has arrived, never what was announced, never more than `max_put`, and all connections share one limit. Of a large
-  put the embedded store keeps what is left of it once it is compressed.
-* A put that may be stored or not is not answered at all: every status of an error says that it is not stored.
-* Chunks are sent as they are read, half a MiB at a time: a peer that does not read its answer costs no more than that, or
+* A conversation is a generator that yields `Send` and `Receive` to its driver, like the client's operations.
+* A put is buffered until its end has arrived, and then stored atomically; a put that breaks off stores nothing. The buffer
+  holds only bytes that have arrived, whatever sizes the peer announced. One put may hold up to `max_put` bytes, and all
+  connections share a limit. The embedded store compresses a large put while it arrives.
+* An in-doubt put gets no answer, because every error status means that nothing was stored.
+* Chunks are sent as they are read, half a MiB at a time. A peer that does not read its answer occupies that much memory, or
   one chunk.
-* What the protocol does not allow is answered with a status; then the connection is closed. The reason goes to the log.
+* A protocol error is answered with a status, and the connection is closed. The reason goes to the log.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from tsmodel.io.effects import Receive, Send
 from tsmodel.keys import Key, KeyRange
 from tsmodel.server.counts import Counts
 from tsmodel.server.memory import Memory
-from tsmodel.store import EmbeddedStore
+from tsmodel.store.capabilities import PutTaker
 from tsmodel.store.intake import Put
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.client_role import PORTION_BUFFERS, PORTION_BYTES, Buffers
@@ -51,15 +51,15 @@ Steps: TypeAlias = Generator[Send | Receive, int | None, None]
 
 _BUFFER: Final = 256 * 1024
 _HELD: Final = 400
-"""Bytes that a piece of a put takes beside its records: what is counted is what is held."""
+"""Memory overhead of a buffered piece of a put, in bytes."""
 _RESOLUTION: Final = 10**8
-"""ns by which the answer to GETACQ may be behind the clock."""
+"""How far the answer to GETACQ may lag behind the clock, in ns."""
 
 _log = logging.getLogger("tsmodel.server")
 
 
 class RefusedError(Exception):
-    """A request is answered with a status, and is the last one of its connection."""
+    """A request is refused with a status; the connection is closed."""
 
     def __init__(self, status: Status, reason: str) -> None:
         super().__init__(reason)
@@ -67,12 +67,12 @@ class RefusedError(Exception):
 
 
 class UnknownOutcomeError(Exception):
-    """Whether a put is stored is not known: its connection ends without an answer."""
+    """A put is in doubt: its connection is closed without an answer."""
 
 
 @attrs.define
 class _Kept:
-    """What has arrived of a put for a backend that takes it as a whole."""
+    """A put being received, for a backend that takes it in one piece."""
 
     with_acq: bool
     is_gone: Callable[[], bool] | None = None
@@ -90,16 +90,16 @@ class Conversation:
     """One connection's requests and their answers.
 
     Attributes:
-        backend: where records live.
-        max_put: most bytes of records that one put may have.
-        peer: the other side, for the log.
-        memory: what all connections share.
-        counts: where requests are counted.
-        read_only: whether puts are refused.
-        is_gone: says whether the peer can no longer get an answer.
-        clock: gives the time, ns since 2001.
-        at_rest: whether no request is under way.
-        ended: how many requests have come to their end.
+        backend: stores the records.
+        max_put: most bytes of records in one put.
+        peer: name of the client, for the log.
+        memory: memory limit shared by all connections.
+        counts: counters for requests.
+        read_only: whether to refuse puts.
+        is_gone: returns whether the peer can no longer receive an answer.
+        clock: returns the time, ns since 2001.
+        at_rest: whether no request is in progress.
+        ended: number of requests answered.
     """
 
     backend: Backend
@@ -119,7 +119,7 @@ class Conversation:
     _grown: int = attrs.field(default=0, init=False)
 
     def steps(self) -> Steps:
-        """Goes on until the peer ends the connection, or a request is refused."""
+        """Serves requests until the peer closes the connection or a request is refused."""
         reader = RequestReader(_BUFFER)
         try:
             while not reader.done:
@@ -135,7 +135,7 @@ class Conversation:
                 if not count:
                     return
         except UnknownOutcomeError as error:
-            _log.error("%s: closed without an answer, for the put may be stored or not: %s", self.peer, error)
+            _log.error("%s: closed without an answer, because the put may or may not be stored: %s", self.peer, error)
         except RefusedError as error:
             self.counts.refused(error.status.name)
             _log.warning("%s: refused with %s: %s", self.peer, error.status.name, error)
@@ -193,15 +193,15 @@ class Conversation:
             yield Send([*portion, *get_end(scan.acq)])
 
     def _last_acq(self, request: GetAcqRequest) -> Buffers:
-        # Whatever lies at or below its beginning, a range is only empty; its end need not be a place of a range.
+        # A negative cid at the end is allowed: the range is then empty.
         key_max = msgspec.structs.replace(request.key_max, cid=max(request.key_max.cid, 0))
         return acq_answer(self.backend.last_acq(self._range(request.key_min, key_max)))
 
     def _begin(self, with_acq: bool) -> None:
         if self.read_only:
-            raise RefusedError(Status.NOPERM, "this server is read only")
+            raise RefusedError(Status.NOPERM, "this server is read-only")
         backend = self.backend
-        self._put = backend.begin_put(with_acq=with_acq) if isinstance(backend, EmbeddedStore) else _Kept(with_acq)
+        self._put = backend.begin_put(with_acq=with_acq) if isinstance(backend, PutTaker) else _Kept(with_acq)
         self._put.is_gone = self.is_gone
         self._put_size = self._records = 0
 
@@ -210,7 +210,7 @@ class Conversation:
         found = request.found
         self._put_size += len(request.records)
         if self._put_size > self.max_put:
-            raise RefusedError(Status.NOMEM, f"a put has more than {self.max_put} bytes; send it in several")
+            raise RefusedError(Status.NOMEM, f"a put has more than {self.max_put} bytes; split it into several")
         self._account(len(request.records))
         records = memoryview(bytes(request.records))
         try:
@@ -221,7 +221,7 @@ class Conversation:
         self._account()
 
     def _account(self, more: int = 0) -> None:
-        """Takes of the shared memory what this connection holds now, and `more`."""
+        """Reserves shared memory for what this connection holds now, plus `more` bytes."""
         wanted = self._grown + more + (0 if self._put is None else self._put.held)
         if not self.memory.take(wanted - self._taken):
             raise RefusedError(
@@ -235,7 +235,7 @@ class Conversation:
         assert put is not None
         try:
             if isinstance(put, Put):
-                assert isinstance(self.backend, EmbeddedStore)
+                assert isinstance(self.backend, PutTaker)
                 answer = self.backend.store(put)
             else:
                 answer = self.backend.append(put.batches, with_acq=put.with_acq)
@@ -247,24 +247,24 @@ class Conversation:
         return put_answer(*answer)
 
     def _range(self, key_min: Key, key_max: Key) -> KeyRange:
-        """The range of a request.
+        """The key range of a request.
 
         Raises:
-            KeyRangeError: when it cannot be served: a key that cannot be, or a beginning in the future.
+            KeyRangeError: if a key is invalid, or the range starts in the future.
         """
         box = KeyRange(key_min, key_max)
         advance = getattr(self.backend, "advance", None)
-        if advance is None:  # a cluster checks that itself
+        if advance is None:  # a cluster checks this itself
             return box
         committed = self._committed(box.min.acq, advance)
         if box.min.acq > committed:
-            raise KeyRangeError(f"the range begins at acq {box.min.acq}, after the last commit, {committed}", field="acq")
+            raise KeyRangeError(f"the range starts at acq {box.min.acq}, after the last commit, {committed}", field="acq")
         return box
 
     def _committed(self, needed: int, advance: Callable[..., bool]) -> int:
-        """The last full-commit acq of everything. In a store that rests it follows the clock.
+        """The last full-commit acq of the store. In an idle store, it follows the clock.
 
-        While somebody writes it stays where it is, so readers do not wait for writers, unless the range begins after it.
+        During a write it does not advance, so that readers do not wait for writers, unless the range starts after it.
         """
         committed = self.backend.last_acq(KeyRange())
         now = self.clock()
@@ -272,13 +272,13 @@ class Conversation:
             return committed
         try:
             return now if advance(now, wait=needed > committed) else committed
-        except StoreError as error:  # a store that can be read and not written answers what was committed
+        except StoreError as error:  # a read-only store returns its last commit
             _log.debug("%s: the commit mark stays at %d: %s", self.peer, committed, error)
             return committed
 
 
 def _stored_nothing(error: TSModelError) -> bool:
-    """Whether a put that failed with a cluster behind this server has surely stored nothing."""
+    """Whether a failed put certainly stored nothing, also with a cluster as the backend."""
     if isinstance(error, ServerError):
         return error.status != Status.TIMEOUT
     return isinstance(error, (StoreError, LocalProtocolError, PoolTimeoutError))

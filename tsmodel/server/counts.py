@@ -1,4 +1,4 @@
-"""What a server counts, and giving it to Prometheus."""
+"""Server metrics, and their export to Prometheus."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _SECONDS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
 class Counts:
-    """Counters of a server. May be used from several threads.
+    """Counters of a server. Thread-safe.
 
     Attributes:
-        values: counters without labels, by their name.
+        values: counters without labels, by name.
         refusals: refused requests, by status.
     """
 
@@ -34,7 +34,7 @@ class Counts:
         self._lock = threading.Lock()
 
     def add(self, name: str, count: int = 1) -> None:
-        """Counts something."""
+        """Adds to a counter."""
         with self._lock:
             self.values[name] += count
 
@@ -44,24 +44,24 @@ class Counts:
             self.refusals[status] += 1
 
     def moved(self, received: int, sent: int) -> None:
-        """Counts bytes."""
+        """Counts bytes received and sent."""
         with self._lock:
             self.values["received_bytes"] += received
             self.values["sent_bytes"] += sent
 
     def stored(self, records: int) -> None:
-        """Counts records of a put."""
+        """Counts the records of a put."""
         self.add("records_stored", records)
 
     def answered(self, kind: str, seconds: float) -> None:
-        """Counts a request that was answered, and how long that took from the moment it was there whole."""
+        """Counts an answered request and the seconds from its complete arrival to its answer."""
         with self._lock:
             counts, total = self._seconds.setdefault(kind, ([0] * (len(_SECONDS) + 1), [0.0]))
             counts[bisect_left(_SECONDS, seconds)] += 1
             total[0] += seconds
 
     def seconds(self) -> dict[str, tuple[list[tuple[str, int]], float]]:
-        """Of each kind of request: how many took at most so long, and the sum of seconds."""
+        """For each kind of request: the cumulative count for each histogram bound, and the sum of seconds."""
         limits = [*map(str, _SECONDS), "+Inf"]
         with self._lock:
             found = {kind: (list(accumulate(counts)), total[0]) for kind, (counts, total) in self._seconds.items()}
@@ -69,9 +69,9 @@ class Counts:
 
 
 _HELP: Final = {
-    "connections_accepted": "Connections that were accepted.",
-    "connections_refused": "Connections that were closed at once: too many, no thread, or no certificate that is let in.",
-    "connections_timed_out": "Connections that let the server wait too long.",
+    "connections_accepted": "Connections accepted.",
+    "connections_refused": "Connections closed at once: too many, no thread available, or no accepted certificate.",
+    "connections_timed_out": "Connections closed by a timeout.",
     "received_bytes": "Bytes received.",
     "sent_bytes": "Bytes sent.",
     "records_stored": "Records stored.",
@@ -79,20 +79,20 @@ _HELP: Final = {
 
 
 def serve_metrics(host: str, port: int, counts: Counts, gauges: dict[str, tuple[str, Callable[[], float]]]) -> Any:
-    """Serves counts in Prometheus' format, in threads of its own.
+    """Serves metrics in Prometheus' format, in background threads.
 
     Args:
-        host: address to listen at.
-        port: port to listen at; 0 for any that is free.
-        counts: what is counted.
-        gauges: what is measured when it is asked for: its name, what it says, and how to get it.
+        host: address to listen on.
+        port: port to listen on; 0 picks a free one.
+        counts: the counters.
+        gauges: values measured on each scrape: by name, the help text and a function that returns the value.
 
     Returns:
         The HTTP server; `server_port` is its port, `shutdown` and `server_close` stop it.
 
     Raises:
-        MissingLibraryError: when prometheus-client is not installed.
-        TransportError: when it cannot listen there.
+        MissingLibraryError: if prometheus-client is not installed.
+        TransportError: if it cannot listen on the address.
     """
     try:
         from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, start_http_server
@@ -106,7 +106,7 @@ def serve_metrics(host: str, port: int, counts: Counts, gauges: dict[str, tuple[
         def collect(self) -> Iterator[Metric]:
             for name, text in _HELP.items():
                 yield CounterMetricFamily(f"tsmodel_{name}", text, counts.values[name])
-            refusals = CounterMetricFamily("tsmodel_refusals", "Requests that were refused.", labels=["status"])
+            refusals = CounterMetricFamily("tsmodel_refusals", "Requests refused.", labels=["status"])
             for status, count in list(counts.refusals.items()):
                 refusals.add_metric([status], count)
             yield refusals
@@ -126,4 +126,4 @@ def serve_metrics(host: str, port: int, counts: Counts, gauges: dict[str, tuple[
     try:
         return start_http_server(port, host, registry)[0]
     except OSError as error:
-        raise TransportError(f"cannot listen at {host}:{port} for metrics: {error}") from error
+        raise TransportError(f"cannot listen on {host}:{port} for metrics: {error}") from error

@@ -1,14 +1,14 @@
-"""Accepts connections and carries out their conversations, a thread each. The server's one module that knows sockets.
+"""Accepts connections and runs their conversations, one thread per connection. The only server module with sockets.
 
 Rules kept here:
 
-* A thread each, since a conversation waits for its peer and for the disk in turn: a slow peer stops nobody else.
-* Nothing that happens to one connection ends the server: neither that it cannot be accepted, for want of descriptors, nor
-  that there is no thread for it.
-* Nobody holds a connection, or the snapshot that a reader has, for as long as he likes: there are limits to how long he may
-  let the server wait, and to a request as a whole.
-* Stopping lets requests that are under way end, for a while; connections at rest are closed at once. What was acknowledged
-  is durable anyway.
+* Each connection has its own thread, because a conversation waits for its peer and for the disk. A slow peer delays only
+  itself.
+* A problem with one connection never ends the server, not even a lack of file descriptors or threads.
+* Timeouts limit how long a peer may keep the server waiting, and how long a request may take. So no peer can hold a
+  connection or a read snapshot indefinitely.
+* On shutdown, requests in progress get some time to finish, and idle connections are closed at once. Acknowledged puts are
+  durable in any case.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ DEFAULT_REQUEST_TIMEOUT = 3600.0
 
 _ACCEPT_PAUSE = 0.2
 _DESCRIPTORS = 3
-"""Of a connection that reads a file: its own, and two of SQLite's."""
+"""File descriptors of a connection that reads a file: its socket, and two of SQLite's."""
 _DESCRIPTORS_BESIDE = 32
 _HANDSHAKE_TIMEOUT = 10.0
 _LINGER = 2.0
@@ -71,7 +71,7 @@ _log = logging.getLogger("tsmodel.server")
 
 @attrs.frozen
 class _Limits:
-    """What peers may take of a server."""
+    """Limits on what peers may use."""
 
     max_connections: int
     max_put: int
@@ -84,9 +84,9 @@ class _Limits:
         for name, value in attrs.asdict(self).items():
             if name.startswith("max_"):
                 if value < 1:
-                    raise SessionError(f"{name} is at least 1, not {value!r}")
+                    raise SessionError(f"{name} must be at least 1, not {value!r}")
             elif value is not None and not 0 < value <= threading.TIMEOUT_MAX:
-                raise SessionError(f"{name} takes seconds above 0, or None for no limit, not {value!r}")
+                raise SessionError(f"{name} must be a number of seconds above 0, or None for no limit, not {value!r}")
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {'none' if value is None else value}" for name, value in attrs.asdict(self).items())
@@ -94,7 +94,7 @@ class _Limits:
 
 @attrs.define(eq=False)
 class _Connection:
-    """One that is open."""
+    """An open connection."""
 
     socket: socket.socket
     conversation: Conversation
@@ -106,30 +106,30 @@ class _Connection:
 
 
 class Listener:
-    """A server on one address. It listens when it has been made; `serve` answers.
+    """A server on one address. The constructor starts listening; `serve` answers requests.
 
     Args:
-        backend: where records live; not closed by the listener.
-        host: address to listen at; `::` for all addresses of both IP versions where the system allows it.
-        port: port to listen at; 0 for any that is free.
-        ssl_context: for TLS; a server context.
-        max_connections: connections at once; one more is closed as soon as it comes.
-        idle_timeout: seconds that a peer may let the server wait, for a request or within one; None for no limit.
-        max_put: most bytes of records that one put may have.
-        max_memory: most bytes that all connections together hold of what arrives: of a large put, what is left once it is
-            compressed; else records, with some 400 bytes for each batch. Sorting takes some 300 MB beside that.
-        stall_timeout: seconds that a peer may let the server wait within a request: for more of it, or for room to answer.
-        request_timeout: seconds that a request may take as a whole, until its answer is sent.
-        client_names: names, one of which the certificate of a client must have; None for any certificate, or none.
-        read_only: whether puts are refused.
+        backend: stores the records; the listener does not close it.
+        host: address to listen on; `::` for all IPv4 and IPv6 addresses, where the system supports it.
+        port: port to listen on; 0 picks a free one.
+        ssl_context: a server context, for TLS.
+        max_connections: limit of concurrent connections; further ones are closed at once.
+        idle_timeout: seconds a peer may keep the server waiting between or within requests; None for no limit.
+        max_put: most bytes of records in one put.
+        max_memory: most bytes that all connections together buffer for incoming puts. A large put counts with its
+            compressed size; other puts with their records and about 400 bytes per batch. Sorting needs about 300 MB more.
+        stall_timeout: seconds a peer may keep the server waiting within a request, for more data or for space to send.
+        request_timeout: seconds a request may take in total, until its answer is sent.
+        client_names: the client certificate must have one of these names; None accepts any certificate, or none.
+        read_only: whether to refuse puts.
 
     Attributes:
-        counts: what was counted.
-        memory: what all connections share.
+        counts: the counters.
+        memory: the memory shared by all connections.
 
     Raises:
-        TransportError: when it cannot listen there.
-        SessionError: when a limit is none.
+        TransportError: if it cannot listen on the address.
+        SessionError: if a limit is invalid.
     """
 
     def __init__(
@@ -160,27 +160,27 @@ class Listener:
         self._open: set[_Connection] = set()
         self._numbers = count(1)
         if not 0 <= port <= 65535:
-            raise TransportError(f"cannot listen at {host}:{port}: a port is 0 to 65535")
+            raise TransportError(f"cannot listen on {host}:{port}: a port must be 0 to 65535")
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             dual = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
             self._socket = socket.create_server((host, port), family=family, backlog=512, dualstack_ipv6=dual)
         except OSError as error:
-            raise TransportError(f"cannot listen at {host}:{port}: {error}") from error
+            raise TransportError(f"cannot listen on {host}:{port}: {error}") from error
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port that it listens at."""
+        """The host and port it listens on."""
         host, port, *_ = self._socket.getsockname()
         return str(host), int(port)
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """Number of open connections."""
         return len(self._open)
 
     def serve(self) -> None:
-        """Answers until `stop` is called; returns when all connections are closed."""
+        """Serves until `stop` is called; returns once all connections are closed."""
         self._count_descriptors()
         self._warn_of_openness()
         _log.info("limits: %s", self._limits)
@@ -192,21 +192,21 @@ class Listener:
                 if self._stopping.is_set():
                     break
                 if not failing:
-                    _log.error("connections cannot be accepted, trying again every %g s: %s", _ACCEPT_PAUSE, error)
+                    _log.error("cannot accept connections, retrying every %g s: %s", _ACCEPT_PAUSE, error)
                 failing = True
                 self._stopping.wait(_ACCEPT_PAUSE)
                 continue
             if failing:
-                _log.warning("connections are accepted again")
+                _log.warning("accepting connections again")
                 failing = False
             self._take(accepted, f"connection {next(self._numbers)} from {address[0]}:{address[1]}")
         self._socket.close()
         self._finish()
 
     def stop(self) -> None:
-        """Makes `serve` return. May be called from any thread and from a signal handler, more than once."""
+        """Makes `serve` return. Safe to call from any thread or signal handler, and more than once."""
         self._stopping.set()
-        # Wakes accept(): by shutdown where the system does that, by a connection elsewhere.
+        # Wakes accept(): by a shutdown where the system supports it, otherwise by a connection.
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         with suppress(OSError):
@@ -216,8 +216,8 @@ class Listener:
         needed = _DESCRIPTORS * self._limits.max_connections + _DESCRIPTORS_BESIDE
         if resource is not None and 0 <= (most := resource.getrlimit(resource.RLIMIT_NOFILE)[0]) < needed:
             _log.warning(
-                "%d connections may need %d descriptors, and this process may have %d: raise that (ulimit -n), or serve "
-                "fewer connections; those beyond wait to be accepted",
+                "%d connections may need %d file descriptors, but the limit of this process is %d: raise it (ulimit -n) or "
+                "lower max_connections; further connections wait to be accepted",
                 self._limits.max_connections,
                 needed,
                 most,
@@ -227,8 +227,8 @@ class Listener:
         host, port = self.address
         if self._ssl_context is None and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
             _log.warning(
-                "LISTENING AT %s:%d WITHOUT TLS: whoever reaches this port can read, add and intercept records. Serve TLS "
-                "and ask for client certificates (--tls-cert, --tls-client-ca), or listen at 127.0.0.1",
+                "LISTENING ON %s:%d WITHOUT TLS: anyone who can reach this port can read, add and intercept records. Use "
+                "TLS with client certificates (--tls-cert, --tls-client-ca), or listen on 127.0.0.1",
                 host,
                 port,
             )
@@ -250,7 +250,7 @@ class Listener:
                 accepted.close()
                 self.counts.add("connections_refused")
                 if not self._stopping.is_set():
-                    _log.warning("%s: closed, there are %d connections already", peer, self._limits.max_connections)
+                    _log.warning("%s: closed, %d connections are open already", peer, self._limits.max_connections)
                 return
             self._open.add(connection)
         thread = threading.Thread(target=self._converse, args=(connection,), name=peer, daemon=True)
@@ -261,7 +261,7 @@ class Listener:
                 self._open.discard(connection)
             accepted.close()
             self.counts.add("connections_refused")
-            _log.error("%s: closed, there is no thread for it: %s", peer, error)
+            _log.error("%s: closed, no thread is available: %s", peer, error)
             return
         connection.thread = thread
 
@@ -274,11 +274,11 @@ class Listener:
             _log.info("%s: closed", connection.peer)
         except TimeoutError:
             self.counts.add("connections_timed_out")
-            _log.info("%s: closed, it let the server wait too long", connection.peer)
+            _log.info("%s: closed by a timeout", connection.peer)
         except OSError as error:
             _log.info("%s: lost: %s", connection.peer, error)
-        except Exception:  # noqa: BLE001 - a fault in one conversation must not end the others
-            _log.exception("%s: closed by a fault of the server", connection.peer)
+        except Exception:  # noqa: BLE001 - an error in one conversation must not end the others
+            _log.exception("%s: closed by a server error", connection.peer)
         finally:
             _close(connection.socket)
             with self._lock:
@@ -291,13 +291,13 @@ class Listener:
             connection.socket = self._ssl_context.wrap_socket(connection.socket, server_side=True)
 
     def _lets_in(self, connection: _Connection) -> bool:
-        """Whether the client has a certificate of one of the names that are let in."""
+        """Whether the client certificate has one of the accepted names."""
         if self._client_names is None:
             return True
         names = certified_names(connection.socket)
         if names.isdisjoint(self._client_names):
             self.counts.add("connections_refused")
-            _log.warning("%s: closed, its certificate is for %r, which is not let in", connection.peer, sorted(names))
+            _log.warning("%s: closed, its certificate is for %r, which is not accepted", connection.peer, sorted(names))
             return False
         _log.info("%s: is %r", connection.peer, min(names.intersection(self._client_names)))
         return True
@@ -329,7 +329,7 @@ class Listener:
             steps.close()
 
     def _finish(self) -> None:
-        """Ends the connections: those at rest at once, others when their request has ended or patience has."""
+        """Closes the connections: idle ones at once, others after their request or the grace period."""
         deadline = time.monotonic() + _GRACE
         while True:
             with self._lock:
@@ -346,11 +346,11 @@ class Listener:
 
 
 class _Patience:
-    """How long a peer may let the server wait.
+    """Sets the timeouts of a connection.
 
     Args:
-        connection: whose timeouts are set.
-        limits: how long.
+        connection: its socket.
+        limits: the limits of the server.
     """
 
     def __init__(self, connection: socket.socket, limits: _Limits) -> None:
@@ -364,13 +364,13 @@ class _Patience:
         self._is_cut = False
 
     def apply(self, conversation: Conversation) -> None:
-        """Sets the time for the next wait."""
+        """Sets the timeout for the next wait."""
         if conversation.at_rest:
             if self._is_resting is not True:
                 self._connection.settimeout(self._at_rest)
                 self._is_resting, self._until = True, None
             return
-        if self._until is None or self._ended != conversation.ended:  # a request that has just begun
+        if self._until is None or self._ended != conversation.ended:  # a new request
             self._ended = conversation.ended
             self._until = None if self._whole is None else time.monotonic() + self._whole
             self._is_resting = None if self._is_cut else self._is_resting
@@ -380,10 +380,10 @@ class _Patience:
         self.check()
 
     def check(self) -> None:
-        """Makes sure that the request may still go on.
+        """Checks the time limit of the request.
 
         Raises:
-            TimeoutError: when it may not.
+            TimeoutError: if the request takes too long.
         """
         if self._until is None:
             return
@@ -396,7 +396,7 @@ class _Patience:
 
 
 def _send(connection: socket.socket, buffers: Buffers, patience: _Patience) -> int:
-    """Sends, and returns how many bytes."""
+    """Sends buffers; returns the number of bytes."""
     total = 0
     if isinstance(connection, ssl.SSLSocket) or not hasattr(connection, "sendmsg"):  # takes one buffer at a time
         for buffer in gathered(buffers):
@@ -414,8 +414,8 @@ def _send(connection: socket.socket, buffers: Buffers, patience: _Patience) -> i
 
 
 def _is_gone(connection: socket.socket) -> bool:
-    """Whether nothing can be sent to the peer any more: it has reset the connection. That it has said its last word is no
-    sign, for it may wait for the answer."""
+    """Whether the peer has reset the connection, so that nothing can be sent to it. A half-closed connection does not
+    count: the peer may still wait for the answer."""
     if not hasattr(select, "poll"):
         return False
     poll = select.poll()
@@ -427,8 +427,8 @@ def _is_gone(connection: socket.socket) -> bool:
 
 
 def _close(connection: socket.socket) -> None:
-    """Closes so that what was sent still arrives, though the peer may have sent more than was read. Not for long: a peer
-    that goes on sending loses the answer in the end."""
+    """Closes a connection so that the answer still arrives, even if the peer sent more than was read. Drains for a limited
+    time: a peer that keeps sending loses the answer."""
     until = time.monotonic() + _LINGER
     with suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
@@ -450,17 +450,17 @@ def serve_in_thread(
     client_names: Collection[str] | None = None,
     read_only: bool = False,
 ) -> Iterator[tuple[str, int]]:
-    """A server in a thread of its own, for as long as the `with` block lasts; gives its host and port.
+    """Runs a server in a background thread for the `with` block; yields its host and port.
 
     Args:
-        target: what `connect` takes (a path, `"memory:"`, a URL), closed in the end; or a backend, which is left open.
-        host: address to listen at.
-        port: port to listen at; 0 for any that is free.
-        ssl_context: for TLS; a server context.
-        max_connections: connections at once.
-        idle_timeout: seconds that a peer may let the server wait; None for no limit.
-        client_names: names, one of which the certificate of a client must have; None for any.
-        read_only: whether puts are refused.
+        target: a target of `connect` (a path, `"memory:"`, a URL), closed at the end; or a backend, which stays open.
+        host: address to listen on.
+        port: port to listen on; 0 picks a free one.
+        ssl_context: a server context, for TLS.
+        max_connections: limit of concurrent connections.
+        idle_timeout: seconds a peer may keep the server waiting; None for no limit.
+        client_names: the client certificate must have one of these names; None accepts any.
+        read_only: whether to refuse puts.
 
     >>> with serve_in_thread() as (host, port):
     ...     host

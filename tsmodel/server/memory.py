@@ -1,4 +1,4 @@
-"""The memory that all connections of a server share for what arrives of puts."""
+"""The memory limit that all connections of a server share for incoming puts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ __all__ = ["Memory"]
 
 
 class Memory:
-    """Counts bytes.
+    """A budget of bytes. Thread-safe.
 
     Args:
-        most: how many there may be.
+        most: the limit.
 
     Attributes:
-        used: how many there are.
-        peak: how many there were at most.
+        used: bytes in use.
+        peak: most bytes in use so far.
     """
 
     def __init__(self, most: int) -> None:
@@ -24,7 +24,7 @@ class Memory:
         self._lock = threading.Lock()
 
     def take(self, count: int) -> bool:
-        """Takes bytes, or gives them back when `count` is negative; False when there are not so many."""
+        """Reserves bytes, or releases them if `count` is negative; False if that would exceed the limit."""
         with self._lock:
             if count > 0 and self.used + count > self.most:
                 return False

@@ -1,4 +1,4 @@
-"""How a server is run: its log, and what it tells systemd."""
+"""Running a server: logging, and notifications to systemd."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 class _Lines(logging.Formatter):
-    """Each event as one line of text; the lines of a traceback are indented.
+    """Formats each event as one line of text, with an indented traceback.
 
-    Part of what is logged comes from peers, such as the names in their certificates. So whatever does not print is escaped:
-    nobody can forge a line, or send the terminal a command.
+    Escapes unprintable characters. Parts of a message, such as names in certificates, come from peers, who could otherwise
+    forge log lines or send commands to the terminal.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class _Lines(logging.Formatter):
 
 
 class _JSONLines(_Lines):
-    """Each event as one line: an object of time (UTC), level, logger, message and, after a fault, its traceback."""
+    """Formats each event as a JSON object: time (UTC), level, logger, message and, after an exception, the traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         said = {
@@ -49,7 +49,7 @@ class _JSONLines(_Lines):
 
 
 def _escaped(text: str) -> str:
-    """The text, without characters that do not print."""
+    """The text with unprintable characters escaped."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
@@ -68,11 +68,11 @@ def start_logging(level: str, form: str) -> None:
 
 
 def notify_systemd(state: str) -> None:
-    """Tells systemd a state such as READY=1, where it has started this process and wants to know (sd_notify(3))."""
+    """Sends a state such as READY=1 to systemd, if it started this process with a notification socket (sd_notify(3))."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address or not hasattr(socket, "AF_UNIX"):
         return
-    if address.startswith("@"):  # not in the file system
+    if address.startswith("@"):  # an abstract socket
         address = f"\0{address[1:]}"
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
         connection.sendto(state.encode(), address)

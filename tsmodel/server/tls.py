@@ -1,4 +1,4 @@
-"""TLS of a server."""
+"""TLS for a server."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ __all__ = ["certified_names", "server_context"]
 
 
 def server_context(cert: str | None, key: str | None, client_ca: str | None) -> ssl.SSLContext | None:
-    """A context from PEM files, or None without any.
+    """Creates a server context from PEM files; None without a certificate.
 
     Args:
         cert: the certificate chain.
-        key: its private key; None when it is in the same file.
-        client_ca: authority whose certificates clients must have; None to let in all.
+        key: its private key; None if it is in the same file.
+        client_ca: certificate authority that must have signed client certificates; None requires none.
 
     Raises:
-        TransportError: when a file cannot be used, or there is a key or an authority without a certificate.
+        TransportError: if a file cannot be used, or a key or an authority is given without a certificate.
     """
     if cert is None:
         if key or client_ca:
-            raise TransportError("TLS needs a certificate: give --tls-cert as well")
+            raise TransportError("TLS needs a certificate: add --tls-cert")
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    # Some distributions leave it to OpenSSL, which may take older ones.
+    # Some distributions leave the minimum to OpenSSL, which may allow older versions.
     context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
     try:
         context.load_cert_chain(cert, key)
@@ -40,7 +40,7 @@ def server_context(cert: str | None, key: str | None, client_ca: str | None) -> 
 
 
 def certified_names(connection: socket.socket) -> set[str]:
-    """The names that the peer's certificate is for: of hosts, users and services, and its common name."""
+    """The names in the certificate of the peer: its alternative names, and its common name."""
     found: Any = (connection.getpeercert() if isinstance(connection, ssl.SSLSocket) else None) or {}
     names = {str(value) for _, value in found.get("subjectAltName", ())}
     subject = [pair for part in found.get("subject", ()) for pair in part]

@@ -1,4 +1,4 @@
-"""Sessions: connecting, adding, flushing, querying."""
+"""Sessions: connect to a database, add objects, flush and query."""
 
 from __future__ import annotations
 

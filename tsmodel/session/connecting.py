@@ -1,4 +1,4 @@
-"""`connect` and `connect_async`: from a target to a session."""
+"""`connect` and `connect_async`: open a session on a target."""
 
 from __future__ import annotations
 
@@ -44,39 +44,45 @@ def connect(
     """Opens a session; use it in a `with` block.
 
     Args:
-        target: path of an embedded file, created when absent, or `"file:path?read_only=1"`, whose options `read_only` and
-            `create` are 0 or 1; `"memory:"` or `":memory:"` for a store that lives as long as the session;
-            `"tstorage://host:port"` (port 2025 by default) for a TStorage server, or `"tstorage://a:2025,b:2025"` for one
-            with several connectors, over which operations are spread; `"postgresql://user@host/db?schema=tsmodel"` for a
-            schema of a PostgreSQL database, whose tables are created when absent; None for the value of the environment
-            variable TSMODEL_URL. A TStorage server's URL takes options behind a `?`: `timeout=seconds` for each wait,
-            `pool=16` for the most connections at once, `pool_timeout=seconds` (30 by default) for waiting until one of them
-            is free, `tls=1` for TLS, then `ca=file` for the authorities to trust, `cert=file` and `key=file` for a
-            certificate of one's own; and `spool=path`, a file that keeps records while the server is away. They are sent
-            when it is back, and their acq is the time of that; `spool_bytes`, `spool_full=refuse` or `drop_oldest`, and
-            `spool_wait` say more. That of a database takes `schema`, `pool`, `pool_timeout`, `read_only` and `create`;
-            all else is libpq's: `sslmode`, `target_session_attrs`, ...
-        batch_size: records collected before they are stored without waiting for `flush`.
-        batch_bytes: the same in bytes of their records; those of models of variable size are estimated. None: no limit.
-        batch_age: stores when the oldest record has waited this long, "30s" say. Looked at whenever something is added.
-        flush_every: stores in the background, by a thread (or a task), every so often. When that fails the next call that
-            adds raises it, and nothing is tried in the background until it has.
-        retry: what is tried again after a failure, and what becomes of a put without an answer. None: nothing is.
-        allow_full_scan: whether queries may read without any bounds on cid, mid, cap and acq; they raise otherwise.
-        cache_bytes: most bytes of what was read from an embedded file that are kept in memory, and need not be read and
-            checked again; 0 for none. None: 64 MiB.
-        read_only: opens an embedded file without writing anything, not even a file beside it; it must exist.
-        create: whether an embedded file that does not exist is created; it is by default. False refuses it.
-        on_request: called with a `Request` before each request is sent; what it raises stops the request.
-        on_response: called with a `Response` when a request came to its end or failed; what it raises is logged.
-        telemetry: True for an OpenTelemetry span of each request, and metrics, by the global providers; or an
-            `OpenTelemetry` with others.
+        target: one of the following.
+
+            * A path, or `"file:path?read_only=1"`: an embedded file, created if it does not exist. The options `read_only`
+              and `create` are 0 or 1.
+            * `"memory:"` or `":memory:"`: a store that lives as long as the session.
+            * `"tstorage://host:port"`: a TStorage server; the default port is 2025. For a server with several connectors,
+              `"tstorage://a:2025,b:2025"` spreads operations over them. Options follow a `?`: `timeout=seconds` limits
+              each wait, `pool=16` the number of connections, and `pool_timeout=seconds` (default 30) the wait for a free
+              one. `tls=1` turns on TLS; `ca=file` names the authorities to trust, `cert=file` and `key=file` your own
+              certificate. `spool=path` names a file that keeps records while the server is away. The session sends them
+              when the server is back, and they get their acq then; `spool_bytes`, `spool_full=refuse` or `drop_oldest`,
+              and `spool_wait` configure the spool.
+            * `"postgresql://user@host/db?schema=tsmodel"`: a schema of a PostgreSQL database; its tables are created if
+              they do not exist. Options are `schema`, `pool`, `pool_timeout`, `read_only` and `create`; all others go to
+              libpq, such as `sslmode` and `target_session_attrs`.
+            * None: the value of the environment variable TSMODEL_URL.
+        batch_size: number of pending records at which the session stores them without waiting for `flush`.
+        batch_bytes: the same limit in bytes. Sizes are estimated for models with variable payloads. None for no limit.
+        batch_age: how long the oldest pending record may wait, as "30s". Checked whenever you add something.
+        flush_every: interval of background flushes, which a thread (or a task) makes. After a failed flush they pause
+            until the next call that adds has raised the error.
+        retry: what to retry after a failure, and what to do about in-doubt puts. None retries nothing.
+        allow_full_scan: whether queries may read without bounds on cid, mid, cap and acq. If False, they raise.
+        cache_bytes: memory for blocks read from an embedded file or from PostgreSQL, which then need not be read and
+            checked again; 0 for no cache, None for 64 MiB.
+        read_only: opens an embedded file or a PostgreSQL schema without writing anything, not even a file beside it. It
+            must exist.
+        create: whether to create an embedded file or a PostgreSQL schema that does not exist (default). If False,
+            `connect` raises.
+        on_request: called with a `Request` before each request is sent. An exception stops the request.
+        on_response: called with a `Response` when a request has completed or failed. Exceptions are logged.
+        telemetry: True for OpenTelemetry spans and metrics of each request through the global providers; or an
+            `OpenTelemetry` with other providers.
 
     Raises:
-        SessionError: when the target is not one of these, or an option is not valid.
+        SessionError: when the target or an option is not valid.
         StoreError: when the file cannot be opened, is not a tsmodel store, or was written by a newer version.
         TransportError: when the server cannot be reached.
-        MissingLibraryError: when `telemetry` is asked for and opentelemetry-api is not installed.
+        MissingLibraryError: when `telemetry` is set and opentelemetry-api is not installed.
 
     >>> with connect("memory:") as session:
     ...     session.flush().count
@@ -115,12 +121,12 @@ def connect_async(
     on_response: OnResponse | None = None,
     telemetry: Hooks | bool = False,
 ) -> AsyncSession:
-    """Gives a session whose waits are awaited; use it in an `async with` block, which opens it.
+    """Returns an asynchronous session. Use it in an `async with` block, which opens it.
 
-    Arguments as for `connect`. An embedded store is driven by threads.
+    The arguments are those of `connect`. An embedded store runs in threads.
 
     Raises:
-        SessionError: when the target is not one of these. Whatever else `connect` raises comes on entering the block.
+        SessionError: when the target or an option is not valid. Entering the block raises all other errors of `connect`.
     """
     from tsmodel.client.tstorage import AsyncTStorageBackend
     from tsmodel.io.threads import ThreadedStore, in_thread
@@ -156,25 +162,25 @@ def connect_async(
 
 
 def open_backend(target: TargetLike, *, cache_bytes: int | None = None, read_only: bool = False) -> Backend:
-    """The backend of a target; see `connect`. What is only for embedded files is left out for others."""
+    """The backend of a target; see `connect`. Options for embedded files are ignored for other targets."""
     parsed = parse(target)
     if _is_stored(parsed):
         return _backend(_with_options(parsed, read_only or None, None), cache_bytes=cache_bytes)
     if isinstance(parsed, SpooledServer):
-        raise SessionError(f"{target!r}: a spool is for sessions, which know their puts: leave spool= out")
+        raise SessionError(f"{target!r}: only a session can use a spool: leave spool= out")
     return _backend(parsed)
 
 
 def _backend(target: Target, retry: Retry | None = None, cache_bytes: int | None = None) -> Backend:
     if isinstance(target, (StoreFile, Database)):
         return _store(target, cache_bytes)
-    from tsmodel.client.tstorage import TStorageBackend  # sockets and TLS, for those who need them
+    from tsmodel.client.tstorage import TStorageBackend  # late: imports sockets and TLS
 
     return TStorageBackend(target, retry or ONCE, reached=not isinstance(target, SpooledServer))
 
 
 def _prepared(target: Target) -> SpoolOptions | None:
-    """The spool before a server, opened."""
+    """The spool in front of a server, opened."""
     if not isinstance(target, SpooledServer):
         return None
     target.spool.file().prepare([str(address) for address in target.addresses])
@@ -184,14 +190,14 @@ def _prepared(target: Target) -> SpoolOptions | None:
 def _store(target: StoreFile | Database, cache_bytes: int | None) -> EmbeddedStore:
     cache = DEFAULT_CACHE if cache_bytes is None else cache_bytes
     if isinstance(target, Database):
-        from tsmodel.store.postgres.store import open_database  # psycopg, for those who need it
+        from tsmodel.store.postgres.store import open_database  # late: imports psycopg
 
         return open_database(target, cache)
     return open_store(target.path, cache, read_only=target.read_only, create=target.create)
 
 
 def _with_options(target: Target, read_only: bool | None, create: bool | None) -> Target:
-    """A target with the options that were given as arguments; they come before those of a URL."""
+    """A target with the options given as arguments, which override those of a URL."""
     given = {name: value for name, value in (("read_only", read_only), ("create", create)) if value is not None}
     for name, value in given.items():
         if type(value) is not bool:
@@ -211,11 +217,11 @@ def _check_cache(target: Target, cache_bytes: int | None) -> None:
     if type(cache_bytes) is not int or cache_bytes < 0:
         raise SessionError(f"cache_bytes takes an int from 0, not {cache_bytes!r}")
     if not _is_stored(target):
-        raise SessionError("cache_bytes is for embedded files and PostgreSQL: only what is read from these is kept")
+        raise SessionError("cache_bytes is for embedded files and PostgreSQL: other targets have no cache")
 
 
 def _is_stored(target: Target) -> bool:
-    """Whether blocks are kept in a file or in a database."""
+    """Whether the target stores blocks in a file or in a database."""
     return isinstance(target, Database) or (isinstance(target, StoreFile) and target.path is not None)
 
 

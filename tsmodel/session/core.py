@@ -1,4 +1,4 @@
-"""What sessions that block and sessions that await have in common."""
+"""The common base of `Session` and `AsyncSession`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tsmodel.session.pending import DEFAULT_BATCH_SIZE, Limits, Pending
 from tsmodel.session.puts import ColumnRows, made_of
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.writer import Writer
-from tsmodel.store import EmbeddedStore
+from tsmodel.store.capabilities import Caretaker
 from tsmodel.timestamps import DurationLike, now_ns
 
 if TYPE_CHECKING:
@@ -56,17 +56,17 @@ REMOVE_INSTEAD = (
 COMPACT_INSTEAD = "a server looks after its own files"
 
 DRAINER_SECONDS = 1.0
-"""Seconds for which a session that is closed waits for its drainer to end."""
+"""How long closing a session waits for its drainer to end, in seconds."""
 
 Undoable: TypeAlias = "Receipt | PutInfo | Iterable[Receipt | PutInfo]"
-"""What `undo` takes back."""
+"""The argument of `undo`."""
 
 _log = logging.getLogger("tsmodel.session")
 
 
 @attrs.frozen(kw_only=True)
 class SessionOptions:
-    """How a session writes; `connect` says what each of them is."""
+    """How a session writes; see `connect` for each option."""
 
     batch_size: int = DEFAULT_BATCH_SIZE
     batch_bytes: int | None = None
@@ -93,10 +93,10 @@ class SessionOptions:
             raise SessionError(f"telemetry takes True or an OpenTelemetry, not {self.telemetry!r}")
 
     def hooks(self) -> tuple[Hooks, ...]:
-        """What is told of requests.
+        """The hooks to call for each request.
 
         Raises:
-            MissingLibraryError: when `telemetry` is asked for, and opentelemetry-api is not installed.
+            MissingLibraryError: when `telemetry` is set and opentelemetry-api is not installed.
         """
         from tsmodel.session.observing import OpenTelemetry
 
@@ -108,30 +108,30 @@ class SessionOptions:
         return tuple(found)
 
     def limits(self) -> Limits:
-        """When a session stores without being asked.
+        """The limits at which a session stores on its own.
 
         Raises:
-            SessionError: when one of them cannot be.
+            SessionError: when a limit is not valid.
         """
         return Limits(self.batch_size, self.batch_bytes, self.batch_age)
 
     @property
     def flush_seconds(self) -> float | None:
-        """Seconds between flushes in the background; None for none.
+        """Seconds between background flushes; None for no background flushes.
 
         Raises:
-            SessionError: when `flush_every` is no duration.
+            SessionError: when `flush_every` is not a duration.
         """
         return None if self.flush_every is None else seconds_of(self.flush_every, "flush_every")
 
 
 class SessionBase:
-    """What a session holds, and the failures of its background flusher.
+    """The records that a session holds, and the failures of its background flusher.
 
     Args:
         name: the name of the backend in messages.
-        options: how it writes.
-        spool: keeps what a server cannot take now; None for none.
+        options: how the session writes.
+        spool: keeps puts that the server cannot take now; None for no spool.
     """
 
     def __init__(self, name: str, options: SessionOptions, spool: SpoolOptions | None = None) -> None:
@@ -150,17 +150,17 @@ class SessionBase:
 
     @property
     def name(self) -> str:
-        """What the backend is called in messages."""
+        """The name of the backend in messages."""
         return self._name
 
     @property
     def retries(self) -> Retry:
-        """The policy for trying again."""
+        """The retry policy."""
         return self._retry
 
     @property
     def spool(self) -> SpoolState | None:
-        """What waits in the session's spool, as it is now; None for a session without one. See docs/store-and-forward.md.
+        """The current state of the session's spool; None for a session without one.
 
         Raises:
             StoreError: when the spool cannot be read.
@@ -169,42 +169,46 @@ class SessionBase:
 
     @property
     def pending(self) -> tuple[TSModel, ...]:
-        """The objects that were added and are not stored yet, in the order of addition, without those in doubt."""
+        """The objects that were added but not stored yet, in the order of addition, without those in doubt."""
         with self._lock:
             return self._pending.rows()
 
     @property
     def in_doubt(self) -> tuple[TSModel, ...]:
-        """The objects that were sent and never answered: they may be stored or not. `retry` settles them."""
+        """The objects of in-doubt puts: sent but never acknowledged, so they may be stored. `retry` settles them."""
         with self._lock:
             return self._pending.in_doubt()
 
     def discard(self, *, in_doubt_only: bool = False) -> list[TSModel]:
-        """Drops the objects that are not certainly stored, or only those in doubt, and returns them."""
+        """Drops the objects that are not known to be stored (or only those in doubt), and returns them."""
         with self._lock:
             return self._pending.discard(in_doubt_only=in_doubt_only)
 
-    def _store_of(self, backend: object, what: str, instead: str) -> EmbeddedStore:
-        """The embedded store that a session is on.
+    def _unsupported(self, what: str, instead: str) -> UnsupportedError:
+        """The error of an operation that the backend does not offer."""
+        return UnsupportedError(f"{what} works on embedded files only, and {self._name} is a server: {instead}")
+
+    def _caretaker_of(self, backend: object, what: str, instead: str) -> Caretaker:
+        """The backend, which looks after its store.
 
         Raises:
-            UnsupportedError: when it is on a server.
+            UnsupportedError: when the session is on a server.
         """
-        if not isinstance(backend, EmbeddedStore):
-            raise UnsupportedError(f"{what} is for embedded files, and {self._name} is a server: {instead}")
+        if not isinstance(backend, Caretaker):
+            raise self._unsupported(what, instead)
         return backend
 
     def _check_stored(self, what: str) -> None:
-        """Makes sure that no added objects are waiting to be stored.
+        """Checks that no records are pending or in doubt.
 
         Raises:
-            SessionError: when something is.
+            SessionError: when some are.
         """
         with self._lock:
             count = self._pending.held_count
         if count:
             raise SessionError(
-                f"{what} is about what is stored, and {count} records that were added are not, or are in doubt: flush() or "
+                f"{what} covers stored records only, but {count} records are pending or in doubt: flush() or "
                 "discard() them first"
             )
 
@@ -217,7 +221,7 @@ class SessionBase:
         self._finalizer = weakref.finalize(self, self._pending.warn)
 
     def _forked(self) -> None:
-        """In a forked process: the parent stores what was added before the fork. Here it would be stored twice."""
+        """Resets the session in a forked process: the parent stores what was added before the fork."""
         self._finalizer.detach()
         if self._forwarder is not None:
             self._forwarder.begin()
@@ -226,7 +230,7 @@ class SessionBase:
     def _columns(
         self, model: type[Any], columns: Mapping[str, Any] | None, named: Mapping[str, Any], keep_acq: bool
     ) -> ColumnRows | list[Any]:
-        """What is held of columns, once all of it is checked."""
+        """The records of some columns, checked."""
         from tsmodel.frames.given import given_columns
 
         given, count = given_columns(_model(model, "add_columns"), {**(columns or {}), **named})
@@ -235,7 +239,7 @@ class SessionBase:
     def _framed(
         self, model: type[Any], frame: Any, columns: Mapping[str, str] | None, keep_acq: bool
     ) -> Iterator[ColumnRows | list[Any]]:
-        """The same of a frame, part by part."""
+        """The records of a frame, checked, part by part."""
         from tsmodel.frames.given import frame_columns
 
         for first, given, count in frame_columns(_model(model, "add_frame"), frame, columns):
@@ -249,7 +253,7 @@ class SessionBase:
                 self._pending.take_columns(rows, keep_acq=keep_acq, unless_stored=unless_stored)
 
     def _failed(self, error: Exception) -> None:
-        """Keeps a failure of the background flusher for the next call."""
+        """Keeps a failure of the background flusher, to be raised by the next call."""
         _log.warning("flushing %s in the background failed: %s", self._name, error)
         self._failure = error
 
@@ -267,74 +271,74 @@ def _model(model: Any, method: str) -> type[TSModel]:
 
 
 def to_undo(what: Undoable) -> list[PutId]:
-    """The puts that are to be undone.
+    """The puts to undo.
 
     Raises:
-        SessionError: when it does not say any.
+        SessionError: when `what` names no puts.
     """
     found: dict[PutId, None] = {}
     for each in [what] if isinstance(what, (Receipt, PutInfo)) else what:
         if isinstance(each, PutInfo):
             found[each.id] = None
         elif not isinstance(each, Receipt):
-            raise SessionError(f"undo() takes receipts of flush(), or what puts() lists, not {each!r}")
+            raise SessionError(f"undo() takes receipts of flush(), or entries of puts(), not {each!r}")
         elif not each.puts:
             raise SessionError(
-                "this receipt names no puts: nothing was stored by it" if not each.count else "this receipt names no puts"
+                "this receipt names no puts: nothing was stored" if not each.count else "this receipt names no puts"
             )
         else:
             found.update(dict.fromkeys(each.puts))
     if not found:
-        raise SessionError("undo() takes receipts of flush(), or what puts() lists, and was given none")
+        raise SessionError("undo() needs a receipt of flush() or an entry of puts(), and was given none")
     return list(found)
 
 
 def noted(note: object) -> str | None:
-    """A note, which is text or None; otherwise raises SessionError."""
+    """Checks that a note is text or None; raises SessionError otherwise."""
     if note is not None and not isinstance(note, str):
-        raise SessionError(f"a note is text, not {note!r}")
+        raise SessionError(f"note must be text, not {note!r}")
     return note
 
 
 def prunable(model: Any) -> int:
-    """The capture time before which records of a model are removed, ns since 2001.
+    """The capture time before which `prune` removes records of a model, ns since 2001.
 
     Raises:
-        QueryError: when the model does not say how long records are kept, or its records cannot be told from others.
+        QueryError: when the model has no retention, or its records cannot be told apart from those of other models.
     """
     if not isinstance(model, type):
         raise QueryError(f"prune() takes one model, not {model!r}")
     schema, name = schema_of(model), model.__name__
     if schema.retention is None:
-        raise QueryError(f'{name} does not say how long its records are kept: write class {name}(..., retention="400d")')
+        raise QueryError(f'{name} has no retention: write class {name}(..., retention="400d")')
     if any(not discriminator.keys and discriminator.version is None for discriminator in codec_of(model).discriminators):
         raise QueryError(
-            f"records of {name} cannot be told from those of other models, which would be removed, too: fix a key "
+            f"records of {name} cannot be told apart from those of other models, which would be removed too: fix a key "
             f"component, as in class {name}(TSModel, moid=7, retention=...), or give it a version byte"
         )
     return now_ns() - schema.retention
 
 
 def corrected(row: M, changes: dict[str, Any]) -> M:
-    """A copy of a record with other values, whose acq is not set.
+    """A copy of a record with other values and without acq.
 
     Raises:
-        SessionError: when a change is none, or of the key.
+        SessionError: when there are no changes, or a change is to the key.
     """
     if not isinstance(row, TSModel):
-        raise SessionError(f"a correction is of an object of a model, not of {row!r} ({type(row).__name__})")
+        raise SessionError(f"correct() takes an object of a model, not {row!r} ({type(row).__name__})")
     model = type(row).__name__
     fields = [field.name for field in type(row).layout.fields]
     for name in changes:
         if name in KEY_FIELDS:
             raise SessionError(
-                f"a correction keeps the key, and the database gives its acq: {name} cannot change. Add a new {model} "
+                f"a correction keeps the key, and the database assigns its acq: {name} cannot change. Add a new {model} "
                 "instead"
             )
         if name not in fields:
             raise SessionError(f"{model} has no field {name!r}; it has {', '.join(fields)}")
     if not changes:
-        raise SessionError(f"a correction says what changes: correct(row, {fields[0] if fields else 'field'}=...)")
+        raise SessionError(f"correct() needs a field to change: correct(row, {fields[0] if fields else 'field'}=...)")
     struct: Any = row  # checkers do not see that models are Structs
     correction: M = msgspec.structs.replace(struct, acq=-1, **changes)
     return correction

@@ -1,4 +1,4 @@
-"""Receipts: what a flush stored, and waiting until it is fully committed."""
+"""Receipts: what a flush stored, and how to wait until it is fully committed."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ _LONGEST_PAUSE: Final = 0.5
 
 
 def _unbound() -> OnBackend:
-    raise SessionError("this receipt did not come from a session's flush: there is no database to ask")
+    raise SessionError("this receipt does not come from a session's flush: there is no database to ask")
 
 
 def _awaited() -> OnBackend:
-    raise SessionError("this receipt is of an asynchronous session: use `await session.wait_committed(receipt)`")
+    raise SessionError("this receipt comes from an asynchronous session: use `await session.wait_committed(receipt)`")
 
 
 @attrs.frozen
 class Receipt:
-    """Records that are stored durably.
+    """The result of a flush: what is stored durably.
 
     Attributes:
-        count: how many since the last receipt, including those that were stored earlier because a batch was full.
+        count: number of records stored since the last receipt, including those stored earlier because a batch was full.
         acq_min: their least acquisition time, ns since 2001; -1 when there are none.
-        acq_max: their greatest acquisition time; -1 when there are none.
+        acq_max: their greatest acquisition time, ns since 2001; -1 when there are none.
         bytes: their size in a put, including size fields.
         seconds: time spent encoding and storing them.
-        skipped: records that were left out because they were already stored; see `unless_stored` of `Session.add_all`.
-        puts: the puts that stored them, which `Session.undo` takes back; none on a server.
-        spooled: how many records are durable in the session's spool instead, and not in the database yet. They have no acq,
-            and queries do not see them, until they are sent. `bytes` and `seconds` count them too, `count` does not.
+        skipped: number of records left out because they were stored already; see `unless_stored` of `Session.add_all`.
+        puts: the puts that stored them, for `Session.undo`; empty on a server.
+        spooled: number of records that are durable in the session's spool, but not in the database yet. Until they are
+            sent they have no acq and queries do not see them. `bytes` and `seconds` include them, `count` does not.
     """
 
     count: int = 0
@@ -62,7 +62,7 @@ class Receipt:
     spooled: int = attrs.field(default=0, kw_only=True)
 
     def __add__(self, other: Receipt) -> Receipt:
-        """The receipt of both."""
+        """The receipt for both."""
         filled = [receipt for receipt in (self, other) if receipt.count]
         cids = [receipt._cids for receipt in filled if receipt._cids]  # noqa: SLF001 - its own class
         return attrs.evolve(
@@ -79,7 +79,7 @@ class Receipt:
         )
 
     def _repr_html_(self) -> str:
-        """For notebooks: as a table, with times as ISO 8601 text."""
+        """A table for notebooks, with times as ISO 8601 text."""
         times = [to_iso(acq) if acq >= 0 else "" for acq in (self.acq_min, self.acq_max)]
         row = [f"{self.count:,}", *times, f"{self.bytes:,}", f"{self.seconds:.3f}", f"{self.skipped:,}"]
         names = ["count", "acq_min", "acq_max", "bytes", "seconds", "skipped"]
@@ -88,28 +88,28 @@ class Receipt:
         return html_table("Receipt", names, [row])
 
     def of(self, on_backend: Callable[[], OnBackend]) -> Receipt:
-        """The same, of a session, which carries out effects on its backend by `on_backend`."""
+        """The same receipt, bound to a session that carries out effects through `on_backend`."""
         return attrs.evolve(self, on_backend=on_backend)
 
     def of_async(self) -> Receipt:
-        """The same, of an asynchronous session, which waits by `AsyncSession.wait_committed`."""
+        """The same receipt, for an asynchronous session, which waits with `AsyncSession.wait_committed`."""
         return attrs.evolve(self, on_backend=_awaited)
 
     def wait_committed(self, timeout: DurationLike | None = None) -> int:
-        """Waits until these records are fully committed: no more records can appear with an acq up to theirs.
+        """Waits until these records are fully committed: no new record can appear at or below `acq_max` any more.
 
-        With an asynchronous session: `await session.wait_committed(receipt, timeout)`.
+        With an asynchronous session, use `await session.wait_committed(receipt, timeout)`.
 
         Args:
-            timeout: how long, such as "5s"; None for no limit.
+            timeout: how long to wait, as "5s"; None for no limit.
 
         Returns:
-            The last full-commit acq of their cids, ns since 2001, which is greater than `acq_max`.
+            The last full-commit acq of the records' cids, ns since 2001. It is greater than `acq_max`.
 
         Raises:
-            CommitTimeoutError: when they are not committed in time. They are stored nevertheless.
+            CommitTimeoutError: when the records are not committed in time. They are stored all the same.
             SessionError: when the receipt is empty, or the session is closed.
-            TransportError, ServerError: when the database could not be asked.
+            TransportError, ServerError: when asking the database failed.
         """
         return run(self.waiting(timeout), self._on_backend())
 
@@ -117,20 +117,20 @@ class Receipt:
         """The work of `wait_committed`, for a session to run."""
         if not self.count and self.spooled:
             raise SessionError(
-                f"the {self.spooled} records of this receipt wait in the spool and have no acq yet: session.drain() waits "
+                f"the {self.spooled} records of this receipt are in the spool and have no acq yet: session.drain() waits "
                 "until they are sent"
             )
         if not self.count:
-            raise SessionError("nothing was stored by this receipt, so there is no commit to wait for")
+            raise SessionError("this receipt has no stored records, so there is no commit to wait for")
         box = KeyRange.of(cid=(self._cids.start, self._cids.stop)) if self._cids else KeyRange()
         return committed(box, self.acq_max, timeout)
 
 
 def committed(box: KeyRange, acq: int, timeout: DurationLike | None) -> Work[int]:
-    """Waits until the last full-commit acq of a range is beyond `acq`, and returns it.
+    """Waits until the last full-commit acq of a range is greater than `acq`, and returns it.
 
     Raises:
-        CommitTimeoutError: when it is not in time.
+        CommitTimeoutError: when that takes longer than `timeout`.
     """
     limit = None if timeout is None else time.monotonic() + seconds_of(timeout, "timeout")
     pause = _FIRST_PAUSE
@@ -141,7 +141,7 @@ def committed(box: KeyRange, acq: int, timeout: DurationLike | None) -> Work[int
         left = _LONGEST_PAUSE if limit is None else limit - time.monotonic()
         if left <= 0:
             raise CommitTimeoutError(
-                f"the last full-commit acq is {answer} after {timeout}; it should pass {acq}", acq=answer, wanted=acq
+                f"after {timeout} the last full-commit acq is {answer}; it has to exceed {acq}", acq=answer, wanted=acq
             )
         yield Pause(min(pause, left))
         pause = min(2 * pause, _LONGEST_PAUSE)

@@ -2,11 +2,11 @@
 
 Rules kept here:
 
-* What was added stays with the session until it is surely stored: a flush that fails loses nothing, and can be repeated.
-* Nothing is dropped in silence: closing flushes; leaving a `with` block by an exception, or losing the last reference,
-  warns of what was never stored.
-* Several threads may add and flush: one put is under way at a time, and adding does not wait for it unless a batch is full.
-* A forked process has the session as if it were new: with connections of its own, and nothing added.
+* A session holds each added object until it is known to be stored: a failed flush loses nothing and can be repeated.
+* Nothing is dropped silently: closing flushes. Leaving a `with` block by an exception, or losing the last reference, warns
+  of objects that were never stored.
+* Several threads may add and flush. One put is under way at a time; adding waits for it only when a batch is full.
+* In a forked process the session starts fresh: it has its own connections and holds nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from typing_extensions import Self
 
-from tsmodel.backend import Backend, PutInfo, Removal
+from tsmodel.backend import Backend, PutInfo, Removal, Remover
 from tsmodel.errors import SessionError, StoreError, TSModelError
 from tsmodel.io.effects import Work
 from tsmodel.io.fetching import OnBackend, OnWatchedBackend
@@ -61,14 +61,14 @@ M = TypeVar("M", bound=TSModel)
 
 
 class Session(SessionBase):
-    """A unit of work on a backend: a file, memory, or a TStorage server. Usually made by `connect`.
+    """A unit of work on a backend: a file, memory, PostgreSQL, or a TStorage server. Usually made by `connect`.
 
     Args:
-        backend: where records live; closed with the session.
-        name: what the backend is called in messages.
-        options: how it writes.
-        spool: keeps what the backend cannot take now; None for none.
-        named: the same by name, as `connect` takes them.
+        backend: stores the records; closed with the session.
+        name: the name of the backend in messages.
+        options: how the session writes.
+        spool: keeps puts that the backend cannot take now; None for no spool.
+        named: the options as keywords, as for `connect`.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class Session(SessionBase):
             SessionError: when the session is closed.
         """
         if self._backend is None:
-            raise SessionError(f"the session on {self._name} is closed: open a new one by connect(...)")
+            raise SessionError(f"the session on {self._name} is closed: open a new one with connect(...)")
         return self._backend
 
     def on_backend(self) -> OnBackend:
-        """Carries out effects on the backend, and tells hooks of the requests.
+        """Carries out effects on the backend, and calls the hooks for each request.
 
         Raises:
             SessionError: when the session is closed.
@@ -110,17 +110,19 @@ class Session(SessionBase):
         return OnBackend(self.backend) if self._around is None else OnWatchedBackend(self.backend, self._around)
 
     def add(self, row: TSModel, *, keep_acq: bool = False, unless_stored: bool = False) -> None:
-        """Adds one object to what the next flush stores. What was given stays with the session, also when this raises.
+        """Adds one object, which the next flush stores.
 
         Args:
             row: the object.
-            keep_acq: stores it with the acq it has, instead of one that the database gives: for replication and backfill.
-            unless_stored: stores it only when no stored record has the same cid, mid, moid, cap and payload, whatever its
-                acq. See `add_all`.
+            keep_acq: stores the object with its own acq instead of one that the database assigns, for replication and
+                backfill.
+            unless_stored: stores the object only if no stored record has the same cid, mid, moid, cap and payload; acq
+                does not matter. See `add_all`.
 
         Raises:
-            SessionError: when it is not an object of a model, or the session is closed.
-            WriteError, EncodeError: when a batch was full and could not be stored, or the background flusher has failed.
+            SessionError: when `row` is not an object of a model, or the session is closed.
+            WriteError, EncodeError: when a full batch could not be stored, or a background flush has failed. The session
+                holds the object all the same.
         """
         with self._lock:
             if self._backend is None:
@@ -130,19 +132,19 @@ class Session(SessionBase):
             self._added()
 
     def add_all(self, rows: Iterable[TSModel], *, keep_acq: bool = False, unless_stored: bool = False) -> None:
-        """Adds many objects; a generator is taken in batches and may be of any length.
+        """Adds many objects. A generator is consumed in batches and may be of any length.
 
         Args:
             rows: the objects.
             keep_acq: as for `add`.
-            unless_stored: the flush stores only objects that are not stored yet, in any version, and of equal ones among
-                `rows` the first: importing the same data twice changes nothing. The receipt says how many were `skipped`.
-                On a file and in memory each put looks and stores in one transaction. On a server it looks first, so two
-                writers at the same time may both store a record.
+            unless_stored: stores only objects that are not stored yet in any version, and the first of equal ones among
+                `rows`, so importing the same data twice changes nothing. The receipt counts the others as `skipped`.
+                An embedded store checks and stores in one transaction. A server is checked before the put, so two
+                concurrent writers may both store a record.
 
         Raises:
-            SessionError: when one is not an object of a model; those before it are added.
-            WriteError, EncodeError: as for `add`; all that was taken from `rows` is still with the session.
+            SessionError: when an item is not an object of a model; those before it are added.
+            WriteError, EncodeError: as for `add`. The session still holds everything it took from `rows`.
         """
         _ = self.backend
         source = iter(rows)
@@ -166,26 +168,26 @@ class Session(SessionBase):
         unless_stored: bool = False,
         **named: Any,
     ) -> int:
-        """Adds records that are given as columns, without making objects: `add_columns(Reading, cid=1, mid=mids, …)`.
+        """Adds records from columns, without making objects: `add_columns(Reading, cid=1, mid=mids, …)`.
 
-        Arrays of integers hold stored numbers, as `query.columns()` gives them: times as ns since 2001, enums and decimals
-        as their integers. Lists and single values hold what the constructor takes. What is masked, or None, is absent.
+        Integer arrays hold stored numbers, as `query.columns()` returns them: times as ns since 2001, enums and decimals
+        as their integers. Lists and single values hold what the constructor takes. Masked values and None are missing.
 
         Args:
             model: the model.
-            columns: columns by name, which may be given as keywords, too: arrays and lists of one length, n, and
-                single values, which stand for all rows. `acq` may be left out, and what has a default.
-            keep_acq: as for `add`; takes a column `acq`.
+            columns: columns by name, which you can also pass as keywords: arrays and lists of the same length n, or single
+                values, which apply to all rows. `acq` and fields with a default may be left out.
+            keep_acq: as for `add`; needs a column `acq`.
             unless_stored: as for `add_all`.
 
         Returns:
-            How many records: n, or 1 when there are only single values.
+            The number of records: n, or 1 if there are only single values.
 
         Raises:
             SessionError: when a column is missing or unknown, or the session is closed.
-            EncodeError: when columns differ in length, or a value cannot be stored: says the row, counted from 0 in these
-                columns, and the field. Nothing of them is added then.
-            WriteError: as for `add`. All of the columns are with the session, and accounted for as objects are.
+            EncodeError: when columns differ in length, or a value cannot be stored. Names the field and the row, counted
+                from 0 in these columns. Nothing is added.
+            WriteError: as for `add`. The session holds all rows of the columns.
         """
         _ = self.backend
         rows = self._columns(model, columns, named, keep_acq)
@@ -202,21 +204,21 @@ class Session(SessionBase):
         keep_acq: bool = False,
         unless_stored: bool = False,
     ) -> int:
-        """Adds the rows of a frame, without making objects. A reader is taken batch by batch, and may be of any length.
+        """Adds the rows of a frame, without making objects. A reader is consumed batch by batch and may be of any length.
 
         Args:
             model: the model.
             frame: a pandas or polars frame, an Arrow table, record batch or reader, anything with `__arrow_c_stream__` or
                 `__dataframe__`, or Arrow batches.
-            columns: for columns of the model, the name of the frame's: `{"mid": "meter"}`. Others bear the same name.
-            keep_acq: as for `add`; takes a column `acq`.
+            columns: maps columns of the model to columns of the frame: `{"mid": "meter"}`. All others have the same name.
+            keep_acq: as for `add`; needs a column `acq`.
             unless_stored: as for `add_all`.
 
         Returns:
-            How many records.
+            The number of records.
 
         Raises:
-            SessionError, EncodeError, WriteError: as for `add_columns`; rows of batches before are added.
+            SessionError, EncodeError, WriteError: as for `add_columns`; rows of earlier batches are added.
             MissingLibraryError: when pyarrow is not installed.
         """
         _ = self.backend
@@ -237,7 +239,7 @@ class Session(SessionBase):
         unless_stored: bool = False,
         batch_size: int = 65_536,
     ) -> int:
-        """Adds the rows of a Parquet file, such as `dump_parquet` writes, in bounded memory. See `add_frame`.
+        """Adds the rows of a Parquet file, such as one from `dump_parquet`, in bounded memory. See `add_frame`.
 
         Raises:
             OSError: when the file cannot be read.
@@ -251,46 +253,52 @@ class Session(SessionBase):
     def correct(self, row: M, **changes: Any) -> M:
         """Adds a correction of a stored record: a copy with the same cid, mid, moid and cap, and other values.
 
-        The database keeps both. The newer acq says which one is the correction: see "Corrections" in the documentation.
+        The database keeps both; the correction has the greater acq, and `latest()` selects it.
+
+        Args:
+            row: the record to correct.
+            changes: new values by field name.
 
         Returns:
             The copy that was added.
 
         Raises:
-            SessionError: when a change is of the key, or of a field that there is not.
+            SessionError: when there are no changes, or one is to the key or to an unknown field.
         """
         correction = corrected(row, changes)
         self.add(correction)
         return correction
 
     def flush(self, note: str | None = None) -> Receipt:
-        """Stores what was added, durably. One put is stored whole or not at all; objects that keep their acq and objects
-        that do not go in puts of their own.
+        """Stores all added objects durably. Each put is stored whole or not at all.
+
+        Objects that keep their acq go in separate puts.
 
         Args:
-            note: is kept with the puts, for `puts`; on the embedded store only.
+            note: text that is kept with the puts and shown by `puts`; on an embedded store only.
 
         Returns:
-            What was stored since the last receipt.
+            The receipt for all records stored since the last receipt.
 
         Raises:
-            EncodeError: when a field cannot be stored; nothing of this flush was, and the session still holds it all.
-            WriteError: when not everything is surely stored. It says what is stored, what is not, and what is in doubt;
-                the session still holds all but the first. Flushing again stores what is not stored; what is in doubt it
-                leaves alone, and raises again, unless the session's `retry` says otherwise.
+            EncodeError: when a field cannot be stored. This flush stored nothing, and the session still holds all objects.
+            WriteError: when some objects are not known to be stored. The error says which are stored, which are not, and
+                which are in doubt; the session holds all that are not stored or in doubt. Flushing again stores those that
+                are not stored. It leaves those in doubt alone and raises again, unless the session's `retry` policy
+                settles them.
         """
         return self._flush(None, note)
 
     def retry(self, on_unknown: OnUnknown = "check") -> Receipt:
-        """Flushes, and settles what is in doubt.
+        """Flushes, and settles in-doubt puts.
 
         Args:
-            on_unknown: "check" asks the database what it stored, and sends only the rest; it takes a session opened with
-                retry=Retry(on_unknown="check"). "duplicate" sends all again, which may store records twice. "raise" is
-                a plain flush.
+            on_unknown: "check" asks the database what it stored and sends only the rest; the session must have been opened
+                with retry=Retry(on_unknown="check"). "duplicate" sends everything again, which may store records twice.
+                "raise" is a plain flush.
 
         Returns:
-            What was stored since the last receipt, what was found included.
+            The receipt for all records stored since the last receipt, including those found stored.
 
         Raises:
             WriteError, EncodeError: as for `flush`.
@@ -298,13 +306,13 @@ class Session(SessionBase):
         return self._flush(on_unknown)
 
     def drain(self, timeout: DurationLike | None = None) -> bool:
-        """Waits until nothing waits in the session's spool any more; tries again at once when an attempt has failed.
+        """Waits until the session's spool is drained. If the last attempt failed, the next one starts at once.
 
         Args:
-            timeout: how long, "30s" say; None for no limit.
+            timeout: how long to wait, as "30s"; None for no limit.
 
         Returns:
-            Whether the spool is empty, but for what is set aside. True for a session without a spool.
+            Whether the spool is empty except for puts set aside. True for a session without a spool.
 
         Raises:
             StoreError: when the spool cannot be read.
@@ -323,8 +331,10 @@ class Session(SessionBase):
     @overload
     def query(self, model: UnionType) -> Query[Any]: ...
     def query(self, model: Any) -> Query[Any]:
-        """A query of `model` on this session; of several models, `Reading | Event`, too; or of what a `QuerySpec` asks
-        for. It sees what was flushed.
+        """A query on this session. It sees flushed records only.
+
+        Args:
+            model: a model, a union of models such as `Reading | Event`, or a `QuerySpec`.
 
         Raises:
             QueryError: when records of several models cannot be told apart.
@@ -339,23 +349,23 @@ class Session(SessionBase):
         checkpoint: str | os.PathLike[str] | None = None,
         progress: OnCopied | None = None,
     ) -> Copied:
-        """Copies the records of a query, or of a key range, to another session's backend, with the keys and acq that they
-        have. Payloads are not decoded: those that do not fit the query's model are copied too.
+        """Copies the records of a query or of a key range to another session's backend, with their keys and acq.
 
-        What is fully committed when it begins is copied. What sessions hold unflushed is not.
+        Payloads are not decoded, so records that do not match the query's model are copied too. The copy contains all
+        records that are fully committed when it starts; it does not contain unflushed objects.
 
         Args:
-            what: the records; a query, or its spec, without limit and conditions on fields.
-            to: an open session; not the same backend.
-            checkpoint: file that keeps how far it came; the same call goes on from there, and repeats nothing. Without it a
-                copy that failed and is repeated stores the same records twice.
-            progress: called with what was copied so far after every window of up to 32 MiB.
+            what: a key range, a query, or its spec, without a limit and without conditions on fields.
+            to: an open session on another backend.
+            checkpoint: file that keeps the position. Calling `copy` again resumes from there and repeats nothing. Without
+                a checkpoint, repeating a failed copy stores the same records twice.
+            progress: called with the progress so far after every window of up to 32 MiB.
 
         Raises:
             SessionError: when both sessions are on the same file or server.
-            QueryError: when the query has a limit, or conditions on fields.
-            CheckpointError: when the file is of another copy, or damaged.
-            TransportError, ServerError, StoreError: when either side fails; reads are tried again as `retry` says.
+            QueryError: when the query has a limit or conditions on fields.
+            CheckpointError: when the file belongs to another copy, or is damaged.
+            TransportError, ServerError, StoreError: when either side fails; reads are retried by the `retry` policy.
         """
         from tsmodel.session.copying import Copying, check_apart
 
@@ -367,68 +377,68 @@ class Session(SessionBase):
         return run(copying.steps(there), on_backend)
 
     def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
-        """Copies the embedded file, as it is now, to a new one, while others read and write. What was not flushed is not
-        in it. The copy is verified, and appears at `path` only when it is whole.
+        """Copies the embedded file to a new file, in its current state, while others read and write.
+
+        The copy does not contain unflushed objects. It is verified, and appears at `path` only when it is complete.
 
         Args:
-            path: the file to create; there must be nothing.
-            progress: called with the bytes that were copied, and of all there are. What it raises ends the backup.
+            path: the file to create; it must not exist.
+            progress: called with the bytes copied so far and the total. An exception ends the backup.
 
         Returns:
-            What `tsmodel.store.verify` says of the copy.
+            The result of `tsmodel.store.verify` for the copy.
 
         Raises:
-            UnsupportedError: when the session is on a server or in memory: says what to do instead.
-            StoreCorruptError: when the file is damaged; `tsmodel.store.recover` saves what is whole.
-            StoreError: when there is something at `path`, or it cannot be written.
+            UnsupportedError: when the session is on a server or in memory; says what to do instead.
+            StoreCorruptError: when the file is damaged; `tsmodel.store.recover` saves the intact records.
+            StoreError: when `path` exists or cannot be written.
         """
-        from tsmodel.store.care import backup
-
-        return backup(self._store_of(self.backend, "backup", BACKUP_INSTEAD), path, progress)
+        return self._caretaker_of(self.backend, "backup", BACKUP_INSTEAD).backup(path, progress)
 
     def compact(self, progress: OnProgress | None = None) -> Compacted:
-        """Makes the embedded file smaller and faster to read: merges its runs, compresses them more strongly, and gives
-        free space back. Others may read and write meanwhile. A process that dies in the middle leaves a whole file.
+        """Makes the embedded file smaller and faster to read: merges its runs, compresses them harder, and returns free
+        space to the file system.
 
-        It needs free space: as much as the file uses beside it, and as much again in SQLite's directory of temporary files.
+        Others may read and write meanwhile. The file stays intact even if the process dies. Compacting needs free space of
+        the file's size beside the file, and as much again in SQLite's directory for temporary files.
 
         Args:
-            progress: called with the bytes that were merged, and of all there are. What it raises ends the work, between
-                transactions; what was merged stays merged.
+            progress: called with the bytes merged so far and the total. An exception ends the work between transactions;
+                what is merged stays merged.
 
         Raises:
             UnsupportedError: when the session is on a server or in memory.
-            StoreCorruptError: when the file is damaged; `tsmodel.store.recover` saves what is whole.
-            StoreError: when there is too little free space (says how much it takes), or the file may only be read.
+            StoreCorruptError: when the file is damaged; `tsmodel.store.recover` saves the intact records.
+            StoreError: when there is too little free space (says how much it needs), or the file is read-only.
         """
-        from tsmodel.store.care import compact
+        return self._caretaker_of(self.backend, "compact", COMPACT_INSTEAD).compact(progress)
 
-        return compact(self._store_of(self.backend, "compact", COMPACT_INSTEAD), progress)
-
-    def remover(self, what: str) -> EmbeddedStore:
-        """What removes records, for queries.
+    def remover(self, what: str) -> Remover:
+        """The store, which removes records for queries.
 
         Raises:
             UnsupportedError: when the session is on a server.
-            SessionError: when it holds records that are not stored.
+            SessionError: when the session holds records that are not stored.
         """
-        store = self._store_of(self.backend, what, REMOVE_INSTEAD)
+        remover = self._remover(what)
         self._check_stored(what)
-        return store
+        return remover
 
     def undo(self, what: Undoable, note: str | None = None) -> int:
-        """Takes back what a flush stored: removes what is left of the records of exactly these puts, durably, all or none.
-        Records of others stay, also those with the same keys and acqs. `removals` logs it.
+        """Undoes a flush: removes the remaining records of exactly these puts, durably, all of them or none.
+
+        Records of other puts stay, even those with the same keys and acq. The store logs the removal; see `removals`.
 
         Args:
-            what: a receipt of `flush`, also of an earlier session on the same file; a put that `puts` lists; or several.
-            note: what the log says about it.
+            what: a receipt of `flush`, even from an earlier session on the same file; an entry of `puts`; or several of
+                these.
+            note: text for the log.
 
         Returns:
-            How many records were removed: as many as were stored, less those that were removed before.
+            The number of records removed: those stored, less those removed before.
 
         Raises:
-            StoreError: when one of the puts was undone before, or is of another store; nothing was removed.
+            StoreError: when one of the puts was undone before, or belongs to another store; nothing was removed.
             SessionError: when the session holds records that are not stored.
             UnsupportedError: when the session is on a server; says what to do instead.
         """
@@ -436,19 +446,19 @@ class Session(SessionBase):
         return self.remover("undo()").undo(puts, noted(note))
 
     def prune(self, model: type[TSModel], dry_run: bool = False, *, note: str | None = None) -> int:
-        """Removes the records of a model that were captured longer ago than its `retention` says, as `query.delete` does.
+        """Removes the records of a model that are older than its `retention`, by capture time. See `query.delete`.
 
         Args:
             model: a class such as `class Reading(TSModel, moid=7, retention="400d")`.
-            dry_run: only counts.
-            note: what the log of removals says about it.
+            dry_run: only counts the records.
+            note: text for the log of removals.
 
         Returns:
-            How many records.
+            The number of records.
 
         Raises:
-            QueryError: when the model has no retention, or neither a fixed key component nor a version byte: its records
-                could not be told from those of other models.
+            QueryError: when the model has no retention, or has neither a fixed key component nor a version byte, so its
+                records cannot be told apart from those of other models.
             SessionError, UnsupportedError, StoreError: as for `query.delete`.
         """
         from tsmodel.query.executor import Executor
@@ -458,25 +468,25 @@ class Session(SessionBase):
         return executor.run(executor.removing("prune", dry_run=dry_run, note=noted(note)))
 
     def puts(self) -> list[PutInfo]:
-        """All puts that the embedded store remembers, the oldest first: when, what, and the note of `flush(note=...)`.
+        """All puts that the embedded store remembers, oldest first, with their time, records, and `flush(note=...)`.
 
         Raises:
             UnsupportedError: when the session is on a server.
         """
-        return self._store_of(self.backend, "puts()", REMOVE_INSTEAD).puts()
+        return self._remover("puts()").puts()
 
     def removals(self) -> list[Removal]:
-        """All removals that the embedded store remembers, the oldest first: deletions, undos and prunings.
+        """All removals that the embedded store remembers, oldest first: by `delete`, `undo` and `prune`.
 
         Raises:
             UnsupportedError: when the session is on a server.
         """
-        return self._store_of(self.backend, "removals()", REMOVE_INSTEAD).removals()
+        return self._remover("removals()").removals()
 
     def close(self) -> None:
-        """Flushes and releases the backend; a second call does nothing.
+        """Flushes, and releases the backend. A second call does nothing.
 
-        When the flush fails the session stays open with what it holds: mend and close again, or `discard` first.
+        If the flush fails, the session stays open and holds its objects: fix the cause and close again, or `discard` first.
         """
         if self._backend is None:
             return
@@ -507,13 +517,19 @@ class Session(SessionBase):
                 if self._pending.is_full:  # another thread may have stored it meanwhile
                     self._carry_out(self._writer.store())
 
+    def _remover(self, what: str) -> Remover:
+        backend: object = self.backend
+        if not isinstance(backend, Remover):
+            raise self._unsupported(what, REMOVE_INSTEAD)
+        return backend
+
     def _flush(self, on_unknown: OnUnknown | None, note: str | None = None) -> Receipt:
         _ = self.backend
-        store = None if noted(note) is None else self._store_of(self.backend, "flush(note=...)", REMOVE_INSTEAD)
+        remover = None if noted(note) is None else self._remover("flush(note=...)")
         with self._writing:
             self._carry_out(self._writer.flush(on_unknown))
-            if store is not None and note is not None and self._pending.stored_puts:
-                store.annotate(self._pending.stored_puts, note)  # when this fails, the next flush gives the receipt
+            if remover is not None and note is not None and self._pending.stored_puts:
+                remover.annotate(self._pending.stored_puts, note)  # if this fails, the next flush returns the receipt
             with self._lock:
                 self._failure = None  # what it could not store is stored now
                 stored = self._pending.receipt()
@@ -558,7 +574,7 @@ class Session(SessionBase):
         return run(self._forwarder.emptied(seconds, while_fine=while_fine), perform)
 
     def _leave_spool(self) -> None:
-        """Gives the drainer some time, as long as the database can be reached."""
+        """Gives the drainer some time, while the database can be reached."""
         if self._spooling is not None:
             with suppress(StoreError):
                 self._drained(self._spooling.wait, while_fine=True)

@@ -1,8 +1,8 @@
-"""`AsyncSession`: a session whose waits are awaited. Its rules are those of `Session`; and
+"""`AsyncSession`: the asynchronous session. It keeps the rules of `Session`, and these:
 
-* several tasks may use one session: their flushes wait for one another;
-* opening takes a wait, so it happens on entering `async with`, or by awaiting `open()`;
-* in a forked process it is not open: its event loop stayed behind.
+* Several tasks may use one session: their flushes wait for one another.
+* Opening has to wait, so it happens on entering `async with`, or by awaiting `open()`.
+* In a forked process the session is not open, because its event loop stays in the parent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from typing_extensions import Self
 
-from tsmodel.backend import AsyncBackend, PutInfo, Removal
+from tsmodel.backend import AsyncBackend, AsyncRemover, PutInfo, Removal
 from tsmodel.errors import SessionError, StoreError, TSModelError
 from tsmodel.io.effects import Work
 from tsmodel.io.fetching import OnAsyncBackend, OnWatchedAsyncBackend
@@ -41,7 +41,7 @@ from tsmodel.session.core import (
     to_undo,
 )
 from tsmodel.session.receipt import Receipt
-from tsmodel.store import EmbeddedStore
+from tsmodel.store.capabilities import Caretaker
 from tsmodel.timestamps import DurationLike
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ class AsyncSession(SessionBase):
 
     Args:
         opener: opens the backend, which is closed with the session.
-        name: what the backend is called in messages.
-        options: how it writes.
-        spool: keeps what the backend cannot take now; None for none.
-        named: the same by name, as `connect` takes them.
+        name: the name of the backend in messages.
+        options: how the session writes.
+        spool: keeps puts that the backend cannot take now; None for no spool.
+        named: the options as keywords, as for `connect`.
     """
 
     def __init__(
@@ -92,9 +92,7 @@ class AsyncSession(SessionBase):
             SessionError: when the session is not open.
         """
         if self._backend is None:
-            how = (
-                "was opened before this process was forked: open another here, and" if self._was_forked else "is not open:"
-            )
+            how = "was opened before the fork: open another in this process, and" if self._was_forked else "is not open:"
             raise SessionError(f"the session on {self._name} {how} use it inside `async with connect_async(...)`")
         return self._backend
 
@@ -105,7 +103,7 @@ class AsyncSession(SessionBase):
         return OnWatchedAsyncBackend(self.backend, self._around)
 
     async def open(self) -> Self:
-        """Opens the backend, unless it is open.
+        """Opens the backend if it is not open.
 
         Raises:
             StoreError: when the file cannot be opened.
@@ -203,7 +201,7 @@ class AsyncSession(SessionBase):
     async def flush(self, note: str | None = None) -> Receipt:
         """See `Session.flush`.
 
-        When it is cancelled, a put to the embedded store first comes to its end. A put to a server is then in doubt.
+        On cancellation, a put to an embedded store is completed first. A put to a server is then in doubt.
         """
         return await self._flush(None, note)
 
@@ -229,8 +227,10 @@ class AsyncSession(SessionBase):
     @overload
     def query(self, model: UnionType) -> AsyncQuery[Any]: ...
     def query(self, model: Any) -> AsyncQuery[Any]:
-        """A query of `model` on this session; of several models, `Reading | Event`, too; or of what a `QuerySpec` asks
-        for. It sees what was flushed.
+        """A query on this session. It sees flushed records only.
+
+        Args:
+            model: a model, a union of models such as `Reading | Event`, or a `QuerySpec`.
 
         Raises:
             QueryError: when records of several models cannot be told apart.
@@ -256,32 +256,28 @@ class AsyncSession(SessionBase):
         return await run_async(copying.steps(there), on_backend)
 
     async def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
-        """See `Session.backup`. It goes on to its end in a thread, which calls `progress`, also when it is cancelled."""
-        from tsmodel.store.care import backup
-
-        store = self._store_beneath("backup", BACKUP_INSTEAD)
-        return await in_thread(lambda: backup(store, path, progress))
+        """See `Session.backup`. It runs in a thread, which calls `progress`, and completes even when cancelled."""
+        caretaker = self._caretaker("backup", BACKUP_INSTEAD)
+        return await in_thread(lambda: caretaker.backup(path, progress))
 
     async def compact(self, progress: OnProgress | None = None) -> Compacted:
-        """See `Session.compact`. It goes on to its end in a thread, which calls `progress`, also when it is cancelled."""
-        from tsmodel.store.care import compact
+        """See `Session.compact`. It runs in a thread, which calls `progress`, and completes even when cancelled."""
+        caretaker = self._caretaker("compact", COMPACT_INSTEAD)
+        return await in_thread(lambda: caretaker.compact(progress))
 
-        store = self._store_beneath("compact", COMPACT_INSTEAD)
-        return await in_thread(lambda: compact(store, progress))
-
-    def remover(self, what: str) -> ThreadedStore:
+    def remover(self, what: str) -> AsyncRemover:
         """See `Session.remover`."""
-        store = self._threaded(what)
+        remover = self._remover(what)
         self._check_stored(what)
-        return store
+        return remover
 
     async def undo(self, what: Undoable, note: str | None = None) -> int:
-        """See `Session.undo`. It goes on to its end in a thread, also when it is cancelled."""
+        """See `Session.undo`. It runs in a thread and completes even when cancelled."""
         puts = to_undo(what)
         return await self.remover("undo()").undo(puts, noted(note))
 
     async def prune(self, model: type[TSModel], dry_run: bool = False, *, note: str | None = None) -> int:
-        """See `Session.prune`. It goes on to its end in a thread, also when it is cancelled."""
+        """See `Session.prune`. It runs in a thread and completes even when cancelled."""
         from tsmodel.query.executor import AsyncExecutor
 
         query = self.query(model).cap_before(prunable(model))
@@ -290,11 +286,11 @@ class AsyncSession(SessionBase):
 
     async def puts(self) -> list[PutInfo]:
         """See `Session.puts`."""
-        return await self._threaded("puts()").puts()
+        return await self._remover("puts()").puts()
 
     async def removals(self) -> list[Removal]:
         """See `Session.removals`."""
-        return await self._threaded("removals()").removals()
+        return await self._remover("removals()").removals()
 
     async def close(self) -> None:
         """See `Session.close`."""
@@ -330,17 +326,17 @@ class AsyncSession(SessionBase):
 
     async def _flush(self, on_unknown: OnUnknown | None, note: str | None = None) -> Receipt:
         _ = self.backend
-        store = None if noted(note) is None else self._threaded("flush(note=...)")
+        remover = None if noted(note) is None else self._remover("flush(note=...)")
         async with self._writing:
             await self._carry_out(self._writer.flush(on_unknown))
-            if store is not None and note is not None and self._pending.stored_puts:
-                await store.annotate(self._pending.stored_puts, note)
+            if remover is not None and note is not None and self._pending.stored_puts:
+                await remover.annotate(self._pending.stored_puts, note)
             self._failure = None  # what it could not store is stored now
             stored = self._pending.receipt()
         return stored.of_async()
 
     async def _carry_out(self, work: Work[None]) -> None:
-        """To its end, also when it is cancelled: but a put to a server and a pause are given up then."""
+        """Carries out work to its end even when cancelled, except for puts to a server and pauses, which are aborted."""
         working = asyncio.ensure_future(run_async(work, self.on_backend()))
         try:
             await asyncio.shield(working)
@@ -359,15 +355,15 @@ class AsyncSession(SessionBase):
         except TSModelError as error:
             self._failed(error)
 
-    def _threaded(self, what: str) -> ThreadedStore:
-        backend = self.backend
-        if isinstance(backend, ThreadedStore):
-            return backend
-        return ThreadedStore(self._store_of(backend, what, REMOVE_INSTEAD))
+    def _remover(self, what: str) -> AsyncRemover:
+        backend: object = self.backend
+        if not isinstance(backend, AsyncRemover):
+            raise self._unsupported(what, REMOVE_INSTEAD)
+        return backend
 
-    def _store_beneath(self, what: str, instead: str) -> EmbeddedStore:
+    def _caretaker(self, what: str, instead: str) -> Caretaker:
         backend = self.backend
-        return self._store_of(backend.store if isinstance(backend, ThreadedStore) else backend, what, instead)
+        return self._caretaker_of(backend.store if isinstance(backend, ThreadedStore) else backend, what, instead)
 
     async def _drained(self, seconds: float | None, *, while_fine: bool = False) -> bool:
         if self._forwarder is None:

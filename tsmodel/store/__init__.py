@@ -1,4 +1,4 @@
-"""The embedded engine: records kept in a file or in memory, behind the same interface as a TStorage server."""
+"""The embedded engine: stores records in a file or in memory, behind the same interface as a TStorage server."""
 
 from __future__ import annotations
 

@@ -186,6 +186,7 @@ class Block:
         count: how many records there are.
         record_size: bytes of each one in GET form; 0 when they differ.
         size: bytes of all of them in GET form.
+        origin: the store that it was read from and its number there, for errors; None for a block made in this process.
     """
 
     __slots__ = (
@@ -199,6 +200,7 @@ class Block:
         "_series",
         "bounds",
         "count",
+        "origin",
         "record_size",
         "size",
     )
@@ -218,6 +220,7 @@ class Block:
         base: Base = NO_BASE,
     ) -> None:
         self._base = base
+        self.origin: tuple[str, int] | None = None
         self.bounds = bounds
         self.count = count
         self.record_size = record_size
@@ -478,6 +481,15 @@ class Block:
         return self._column(at)[places]
 
     def _from_part(self, part: Part, at: int, within: slice | None = None) -> npt.NDArray[Any]:
+        try:
+            return self._decoded(part, at, within)
+        except StoreCorruptError as error:
+            if self.origin is None:
+                raise
+            path, number = self.origin
+            raise StoreCorruptError(f"{path} is damaged: block {number}: {error}; restore a backup", path=path) from error
+
+    def _decoded(self, part: Part, at: int, within: slice | None) -> npt.NDArray[Any]:
         count = self.count
         values: npt.NDArray[Any]
         if at < _KEYS:

@@ -1,10 +1,10 @@
-"""Blocks that were read lately, kept in memory: what is read again need not be fetched and checked again.
+"""A cache of decoded blocks, so that they need not be fetched and checked again.
 
 Rules kept here:
 
-* What blocks take never exceeds the size of the cache. The one that was used longest ago goes first.
-* A scan never drives out what it used itself: one that is larger than the cache leaves the beginning of itself there, and
-  costs the cache nothing from then on.
+* The blocks never exceed the size of the cache. The least recently used block is evicted first.
+* A scan never evicts blocks that it used itself. A scan larger than the cache keeps its first blocks there and evicts
+  nothing else.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class _Entry(msgspec.Struct):
 
 
 class BlockCache:
-    """May be used from several threads.
+    """An LRU cache of blocks. Thread-safe.
 
     Args:
-        most: bytes that its blocks may take together; 0 for none.
-        beside: bytes that each takes beside its records. Small blocks would take several times `most` without it.
+        most: size limit in bytes; 0 disables the cache.
+        beside: overhead per block in bytes. Without it, small blocks would take several times `most`.
     """
 
     def __init__(self, most: int, beside: int = 3000) -> None:
@@ -45,21 +45,21 @@ class BlockCache:
 
     @property
     def size(self) -> int:
-        """Bytes that its blocks take together."""
+        """Total size of its blocks, in bytes."""
         return self._size
 
     def scan(self) -> CachedScan:
-        """What a scan uses it by."""
+        """A view of the cache for one scan."""
         return CachedScan(self, next(self._scans))
 
     def clear(self) -> None:
-        """Forgets everything."""
+        """Removes all blocks."""
         with self._lock:
             self._entries.clear()
             self._size = 0
 
     def get(self, name: Hashable, scan: int) -> Block | None:
-        """The block of this name, if it is there, for a scan of this number."""
+        """The block with this name, or None; marks it as used by a scan."""
         with self._lock:
             entry = self._entries.get(name)
             if entry is None:
@@ -69,8 +69,8 @@ class BlockCache:
             return entry.block
 
     def keep(self, name: Hashable, block: Block, scan: int) -> None:
-        """Keeps a block, if there is room or what other scans used can be driven out."""
-        # What is stored is smaller, and columns or rows that were decoded stay with the block.
+        """Adds a block, if there is space or blocks used by other scans can be evicted."""
+        # Not the stored size: decoded rows and columns stay with the block.
         size = block.size + self.beside
         with self._lock:
             if size > self.most or name in self._entries:
@@ -89,17 +89,17 @@ class CachedScan(msgspec.Struct, frozen=True):
     """One scan's use of a cache.
 
     Attributes:
-        cache: what it uses.
-        number: tells it from other scans.
+        cache: the cache.
+        number: identifies the scan.
     """
 
     cache: BlockCache
     number: int
 
     def get(self, name: Hashable) -> Block | None:
-        """The block of this name, if it is there."""
+        """The block with this name, or None."""
         return self.cache.get(name, self.number)
 
     def keep(self, name: Hashable, block: Block) -> None:
-        """Keeps a block, if there is room or what others used can be driven out."""
+        """Adds a block, if there is space or blocks used by other scans can be evicted."""
         self.cache.keep(name, block, self.number)

@@ -1,15 +1,15 @@
-"""Looking after a file: what is in it, whether it is whole, copying it, saving what is left of it, making it smaller.
+"""Maintenance of a store: info, verify, backup, recover, compact.
 
 Rules kept here:
 
-* `info`, `verify` and `recover` only read the file they are given. `verify` and `recover` take damaged files, and go on
-  behind each fault.
-* What makes a new file fills it under a name of its own, syncs it, reads all of it again, and only then gives it its name:
-  at that path there is a whole store or nothing.
-* Memory does not grow with the file: blocks are held one at a time, or some 100 MiB of them while they are merged. What
-  grows with it are the directories, 104 bytes a block.
-* `progress(done, total)` counts bytes of blocks as they are stored; the last call has both equal. What it raises ends the
-  work, which then leaves no new file.
+* `info`, `verify` and `recover` never write to the file they read. `verify` and `recover` accept damaged files and continue
+  after each fault.
+* A new file is written under a temporary name, synced and verified before it is renamed. Its path holds a complete store or
+  nothing.
+* Memory use does not grow with the records: one block at a time is in memory, or about 100 MiB of blocks during a merge.
+  Directories grow with the file, by 104 bytes per block.
+* `progress(done, total)` counts stored bytes of blocks. In the last call, both are equal. An exception from it stops the
+  operation, and no new file is left behind.
 """
 
 from __future__ import annotations
@@ -34,12 +34,11 @@ from tsmodel.errors import StoreCorruptError, StoreError, UnsupportedError
 from tsmodel.keys import LIMITS
 from tsmodel.store.blocks import Block, uses_codec
 from tsmodel.store.directory import Directory, Level, State, Table, checked_block, entries_of
-from tsmodel.store.engine import SupersededError
+from tsmodel.store.engine import Engine, SupersededError
 from tsmodel.store.history import PUTS, REMOVALS, Kind
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.parts import Codec
 from tsmodel.store.sqlite import SQLiteEngine, check_schema, examined, new_file, read_state, write_state
-from tsmodel.store.store import EmbeddedStore
 from tsmodel.store.tables import Snapshot, Transaction
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.sorting import is_sorted
@@ -62,28 +61,29 @@ __all__ = [
 ]
 
 OnProgress: TypeAlias = Callable[[int, int], object]
-"""Called with the bytes of blocks that are done, and of all blocks."""
+"""Called with the bytes of blocks done so far, and the bytes of all blocks."""
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 _Ends: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
 """First and last key, without cid."""
 
+_NO_ACQ: Final = "it says that no acq was ever assigned, but there are records: readers may miss later ones"
 _MOST_MESSAGES: Final = 100
-"""Faults of SQLite's own structure that are told."""
+"""Most faults in SQLite's own structure that are reported."""
 _BEHIND: Final = 2**17
-"""How many numbers behind the last one that could be read are tried when the file's state is lost."""
+"""How many numbers after the last readable one are tried when the state of the file is lost."""
 _FRUITLESS: Final = 10_000
-"""How many numbers are tried when none of a table can be read."""
+"""How many reads may fail before a table counts as unreadable."""
 _STEP: Final = 32 * 2**20
-"""Bytes of records that are merged in one transaction."""
+"""Bytes of records merged in one transaction."""
 _WINDOW: Final = 8 * 2**20
-"""Bytes of records that are merged by themselves when they are of some time, and have enough records of each series."""
+"""Bytes of records from which a time window is merged on its own, if each series has enough records in it."""
 _DENSE: Final = 256
-"""Records of each series that are enough."""
+"""Records per series that are enough."""
 _FAN: Final = 16
-"""How many chains of runs are merged at once: of each a block is read ahead, so they are less than half of a step."""
+"""How many chains of runs are merged at once. One block per chain is read ahead, which is less than half of a step."""
 _AT_ONCE: Final = 16 * 2**20
-"""Bytes of blocks that a new file is given in one transaction."""
+"""Bytes of blocks written to a new file in one transaction."""
 
 
 @attrs.frozen
@@ -94,7 +94,7 @@ class Fault:
         where: `header`, `schema`, `journal`, `pages`, `state`, `runs`, `blocks`, `puts`, `removals`, `run 3`, `block 17`,
             `put 5` or `removal 2`.
         what: what is wrong there.
-        records: how many records cannot be read because of it; 0 when none, or when nothing says how many.
+        records: how many records are unreadable because of it; 0 if none, or if the number is unknown.
     """
 
     where: str
@@ -111,12 +111,12 @@ class Verified:
 
     Attributes:
         path: the file.
-        records: how many records can be read.
+        records: number of readable records.
         bytes: their size as rows in GET form.
         stored: bytes of their blocks in the file.
-        runs: how many runs have a directory that can be read.
-        blocks: how many blocks are whole.
-        ahead: records with an acq above the last one given: put with an acq of their own that lay in the future.
+        runs: number of runs with a readable directory.
+        blocks: number of intact blocks.
+        ahead: number of records with an acq above the last assigned one: a PUTA stored them with an acq in the future.
         faults: everything that is wrong.
     """
 
@@ -131,7 +131,7 @@ class Verified:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no faults."""
         return not self.faults
 
     def __str__(self) -> str:
@@ -146,9 +146,9 @@ class Recovered:
 
     Attributes:
         path: the new file.
-        records: how many records are in it.
-        blocks: how many blocks.
-        faults: what is wrong with the old file. `records` of a fault says how many were lost where the file tells.
+        records: number of records in it.
+        blocks: number of blocks in it.
+        faults: what is wrong with the old file. `records` of a fault is the number of records lost, where it is known.
     """
 
     path: str
@@ -158,7 +158,7 @@ class Recovered:
 
     @property
     def lost(self) -> int:
-        """How many records are known to be lost. More may be, where a directory cannot be read."""
+        """Number of records known to be lost. An unreadable directory may hide more."""
         return sum(fault.records for fault in self.faults)
 
     def __str__(self) -> str:
@@ -168,13 +168,13 @@ class Recovered:
 
 @attrs.frozen
 class Compacted:
-    """What `compact` came to.
+    """What `compact` did.
 
     Attributes:
-        bytes_before: size of the file before, once its journal is taken in.
-        bytes_after: the same afterwards. While others read the file as it was, it shrinks only with a later put.
-        runs_before: how many runs there were.
-        runs_after: how many there are.
+        bytes_before: size of the file before, with its WAL checkpointed.
+        bytes_after: size of the file after. While a reader holds an older snapshot, the file shrinks only with a later put.
+        runs_before: number of runs before.
+        runs_after: number of runs after.
     """
 
     bytes_before: int
@@ -185,7 +185,7 @@ class Compacted:
 
 @attrs.frozen
 class CidInfo:
-    """What a file holds of one cid; attributes as those of `Info`."""
+    """The contents of a file for one cid; attributes as in `Info`."""
 
     records: int
     series: int
@@ -198,24 +198,24 @@ class CidInfo:
 
 @attrs.frozen
 class Info:
-    """What a file holds. Times are ns since 2001; both ends of a span are times of records.
+    """The contents of a file. Times are ns since 2001; spans include both ends.
 
     Attributes:
         path: the file.
-        file_bytes: its size, once its journal is taken in.
+        file_bytes: its size, with its WAL checkpointed.
         free_bytes: how much of that is free for later puts.
-        records: how many records.
-        series: how many different (cid, mid, moid).
-        runs: how many runs.
-        blocks: how many blocks.
+        records: number of records.
+        series: number of distinct (cid, mid, moid).
+        runs: number of runs.
+        blocks: number of blocks.
         bytes: size of the records as rows in GET form.
         stored: bytes of their blocks.
         cap: least and greatest capture time; None without records.
         acq: least and greatest acquisition time; None without records.
-        last_acq: the greatest acq that was given or promised.
-        cids: the same for each cid.
-        puts: how many puts are remembered; `session.puts()` lists them.
-        removals: how many removals are; `session.removals()` lists them.
+        last_acq: the greatest acq assigned or promised.
+        cids: the same numbers for each cid.
+        puts: number of logged puts; `session.puts()` lists them.
+        removals: number of logged removals; `session.removals()` lists them.
     """
 
     path: str
@@ -236,32 +236,32 @@ class Info:
 
     @property
     def bytes_per_record(self) -> float:
-        """Bytes of blocks for each record; 0 without records."""
+        """Stored bytes per record; 0 without records."""
         return self.stored / self.records if self.records else 0.0
 
 
 def info(path: PathLike) -> Info:
-    """What is in a file, without decoding payloads: of keys, mid and moid are decoded to count series.
+    """Describes the contents of a file. Decodes no payloads, and of the keys only mid and moid, to count series.
 
     Raises:
-        StoreFormatError: when it is no store of this format.
-        StoreCorruptError: when it is damaged; `verify` says everything that is.
-        StoreError: when it cannot be read.
+        StoreFormatError: if it is not a store, or has another format.
+        StoreCorruptError: if it is damaged; `verify` lists every fault.
+        StoreError: if it cannot be read.
     """
     name = os.fspath(path)
     with closing(SQLiteEngine(name, 0, read_only=True)) as engine, engine.reading() as snapshot:
         return _info(name, snapshot)
 
 
-def info_of(store: EmbeddedStore) -> Info:
-    """As `info`, of an open store that is in a file or in PostgreSQL.
+def info_of(store: OnEngine) -> Info:
+    """Like `info`, for an open store in a file or in PostgreSQL.
 
     Raises:
         UnsupportedError: for a store in memory.
-        StoreCorruptError: when it is damaged.
-        StoreError: when it cannot be read.
+        StoreCorruptError: if it is damaged.
+        StoreError: if it cannot be read.
     """
-    engine = _tabular(store, "info", "queries say what is in it")
+    engine = _tabular(store, "info", "query it instead")
     with engine.reading() as snapshot:
         return _info(engine.path, snapshot)
 
@@ -311,24 +311,24 @@ def _info(name: str, snapshot: Snapshot) -> Info:
 
 
 def verify(path: PathLike, progress: OnProgress | None = None) -> Verified:
-    """Reads everything in a file, and says all that is wrong with it: header, tables, journal, SQLite's pages, state,
-    directories, and each block: its checksum, its columns, that its records are sorted and lie within its bounds, that the
-    blocks of a run follow one another, that acqs keep the promise of `last_acq`, and what it remembers of puts and
-    removals. Others may go on writing.
+    """Reads a whole file and reports every fault. Writers may continue meanwhile.
 
-    The file is only read. A journal that a dead process left, and a file whose first page is damaged, is copied to the
-    directory of temporary files meanwhile.
+    Checks the header, tables, WAL, SQLite's pages, state, directories, and the log of puts and removals. For each block,
+    checks the checksum, the columns, and that its records are sorted, lie within its bounds and follow those of the block
+    before. Checks acqs against the promise of `last_acq`.
+
+    Never writes to the file. If a process died and left a WAL, or the first page is damaged, works on a temporary copy.
 
     Args:
         path: the file.
-        progress: called with bytes of blocks that were read, and of all blocks.
+        progress: called with the bytes of blocks read so far, and of all blocks.
 
     Returns:
-        What was found; `is_whole` says whether nothing is wrong.
+        The faults and counts; `is_whole` is true if there are no faults.
 
     Raises:
-        StoreFormatError: when it is no store, or one of another format.
-        StoreError: when it cannot be read.
+        StoreFormatError: if it is not a store, or has another format.
+        StoreError: if it cannot be read.
 
     >>> verify("readings.tsdb").is_whole  # doctest: +SKIP
     True
@@ -340,19 +340,21 @@ def verify(path: PathLike, progress: OnProgress | None = None) -> Verified:
         return _verified(os.fspath(path), contents, faults, progress)
 
 
-def verify_store(store: EmbeddedStore, progress: OnProgress | None = None) -> Verified:
-    """As `verify`, of an open store in PostgreSQL, in one snapshot: everything but what PostgreSQL keeps itself, such as
-    pages and indexes, which `pg_amcheck` looks at.
+def verify_store(store: OnEngine, progress: OnProgress | None = None) -> Verified:
+    """Like `verify`, for an open store in a file or in PostgreSQL.
+
+    In PostgreSQL, reads one snapshot and checks everything except PostgreSQL's own pages and indexes; `pg_amcheck` checks
+    those.
 
     Args:
         store: the store.
-        progress: called with bytes of blocks that were read, and of all blocks.
+        progress: called with the bytes of blocks read so far, and of all blocks.
 
     Raises:
-        UnsupportedError: when the store is elsewhere.
-        StoreError: when it cannot be read.
+        UnsupportedError: for a store in memory.
+        StoreError: if it cannot be read.
     """
-    engine = _tabular(store, "verify", "what is in memory was never stored")
+    engine = _tabular(store, "verify", "it has no stored bytes to check")
     faults: list[Fault] = []
     if isinstance(engine, SQLiteEngine):
         return verify(engine.path, progress)
@@ -379,7 +381,7 @@ def _verified(name: str, contents: _Contents, faults: list[Fault], progress: OnP
             if last is not None and first < last:
                 contents.told(
                     f"block {run.directory.id_of(at)}",
-                    f"it begins before the block ahead of it in run {run.directory.number} ends",
+                    f"it starts before the end of the previous block of run {run.directory.number}",
                 )
             last = end
             blocks += 1
@@ -388,8 +390,8 @@ def _verified(name: str, contents: _Contents, faults: list[Fault], progress: OnP
             stored += int(entries["length"][at])
             if state is not None and block.bounds[8] > state.last_acq:
                 ahead += int((block.key("acq") > state.last_acq).sum())
-    if state is not None and records and state.last_acq <= LIMITS["acq"].least:
-        contents.told("state", "it says that no acq was ever given, and there are records: readers may miss later ones")
+    if state is not None and ahead and state.last_acq <= LIMITS["acq"].least:
+        contents.told("state", _NO_ACQ)
     steps.end()
     return Verified(name, records, size, stored, len(runs), blocks, ahead, tuple(faults))
 
@@ -397,22 +399,23 @@ def _verified(name: str, contents: _Contents, faults: list[Fault], progress: OnP
 def recover(old: PathLike, new: PathLike, progress: OnProgress | None = None) -> Recovered:
     """Copies every intact block of a damaged file to a new one. The old file is only read.
 
-    A block says neither its cid nor its checksum: the directory of its run does. So a block whose directory is lost
-    cannot be recovered. Where a directory is damaged, its blocks are recovered that still have the checksum it says, decode
-    to as many records as it says, and whose cid is beyond doubt. A lost state costs no records; the new file then promises
-    that no later acq lies before now.
+    The cid and checksum of a block are in the directory of its run, so a block whose directory is lost cannot be recovered.
+    From a damaged directory, `recover` takes only blocks that match the checksum and the record count in it and whose cid
+    is certain. A lost state costs no records; the new file then promises that no later acq lies before the present. If the
+    state says that no acq was ever assigned, but there are records, the new file promises that no later acq lies below
+    those of its records, up to the present.
 
     Args:
         old: the damaged file.
-        new: the file to create; when the old file's first page is damaged, a copy of it lies beside it meanwhile.
-        progress: called with bytes of blocks that were read, and of all blocks.
+        new: the file to create. If the first page of the old file is damaged, a temporary copy is made next to it.
+        progress: called with the bytes of blocks read so far, and of all blocks.
 
     Returns:
-        How many records were saved, and everything that is wrong with the old file.
+        The number of recovered records, and every fault of the old file.
 
     Raises:
-        StoreFormatError: when the old file is no store, or one of another format.
-        StoreError: when the new file exists, or one of them cannot be used.
+        StoreFormatError: if the old file is not a store, or has another format.
+        StoreError: if the new file exists, or one of the files cannot be used.
     """
     target = _absent(new)
     faults: list[Fault] = []
@@ -424,7 +427,7 @@ def recover(old: PathLike, new: PathLike, progress: OnProgress | None = None) ->
         try:
             with new_file(target) as (made, filled):
                 filling = _Filling(filled)
-                mark = 0
+                mark, greatest = 0, LIMITS["acq"].least
                 for run in runs:
                     filling.begin(run.directory.cid)
                     for at in range(len(run.directory.entries)):
@@ -435,10 +438,18 @@ def recover(old: PathLike, new: PathLike, progress: OnProgress | None = None) ->
                         data, block = found
                         filling.add(data, block)
                         mark = max(mark, 0 if block.marks is None else int(block.marks.max()))
+                        greatest = max(greatest, block.bounds[8])
                     filling.end()
                 last = filling.take_history(contents, mark)
-                # Nobody was promised more than the clock showed, but for what the state and puts said.
-                last = max(last, now_ns()) if contents.state is None else contents.state.last_acq
+                # Readers were never promised more than the clock showed, apart from what the state and the puts say.
+                if contents.state is None:
+                    last = max(last, now_ns())
+                elif contents.state.last_acq > LIMITS["acq"].least:
+                    last = contents.state.last_acq
+                else:
+                    last = max(last, min(greatest, now_ns()))
+                    if greatest > LIMITS["acq"].least:
+                        contents.told("state", _NO_ACQ)
                 filling.finish(State(last_acq=last))
                 filled.close()
                 _check_made(made)
@@ -448,26 +459,26 @@ def recover(old: PathLike, new: PathLike, progress: OnProgress | None = None) ->
     return Recovered(str(target), filling.records, filling.blocks, tuple(faults))
 
 
-def backup(store: EmbeddedStore, path: PathLike, progress: OnProgress | None = None) -> Verified:
-    """Copies a store, as it is when this begins, to a new file, while others go on reading and writing. The copy is a
-    closed store, which holds the same blocks and keeps the same promises.
+def backup(store: OnEngine, path: PathLike, progress: OnProgress | None = None) -> Verified:
+    """Copies a snapshot of an embedded file to a new file; readers and writers continue meanwhile. The copy is a closed
+    store with the same blocks and the same `last_acq`.
 
-    What is read is compared with its checksums; the copy is verified before it gets its name. A process that dies leaves
-    nothing at `path`, but a file beside it whose name ends in `.new`, which may be removed. The journal grows by what
-    others write meanwhile.
+    Checks every block against its checksum, and verifies the copy before renaming it to `path`. If the process dies,
+    nothing is at `path`; a file ending in `.new` may be left next to it and can be deleted. The WAL grows by what others
+    write meanwhile, because it cannot be checkpointed beyond the snapshot.
 
     Args:
         store: the store.
         path: the file to create.
-        progress: called with bytes of blocks that were copied, and of all blocks.
+        progress: called with the bytes of blocks copied so far, and of all blocks.
 
     Returns:
-        What `verify` says of the copy.
+        The result of `verify` for the copy.
 
     Raises:
-        UnsupportedError: for a store in memory.
-        StoreCorruptError: when the store is damaged; `recover` saves what is whole.
-        StoreError: when there is something at `path`, or it cannot be written.
+        UnsupportedError: if the store is not an embedded file.
+        StoreCorruptError: if the store is damaged; `recover` saves the intact blocks.
+        StoreError: if `path` exists or cannot be written.
     """
     engine = _engine(store, "backup", "copy its records to a file with session.copy(KeyRange(), to=other)")
     target = _absent(path)
@@ -480,7 +491,7 @@ def backup(store: EmbeddedStore, path: PathLike, progress: OnProgress | None = N
                 for at in range(len(run.entries)):
                     try:
                         data = snapshot.stored(run, at)
-                    except sqlite3.Error as error:  # of the store, not of what is written
+                    except sqlite3.Error as error:  # from reading the store, not from writing the copy
                         raise StoreCorruptError(f"block {run.id_of(at)} cannot be read: {error}") from error
                     if len(data) != run.entries["length"][at] or xxh3_64_intdigest(data) != run.entries["checksum"][at]:
                         raise StoreCorruptError(f"block {run.id_of(at)} does not have its checksum")
@@ -498,29 +509,29 @@ def backup(store: EmbeddedStore, path: PathLike, progress: OnProgress | None = N
     return attrs.evolve(report, path=str(target))
 
 
-def compact(store: EmbeddedStore, progress: OnProgress | None = None) -> Compacted:
-    """Merges the runs of each cid, compresses what a put compressed fast more strongly, and gives free space back: that of
-    a file to the file system, that of tables to later puts, as PostgreSQL's VACUUM does.
+def compact(store: OnEngine, progress: OnProgress | None = None) -> Compacted:
+    """Merges the runs of each cid, compresses their blocks more strongly, and frees unused space. A file returns the
+    space to the file system; PostgreSQL tables keep it for later puts.
 
-    Runs of much time are merged by windows of time, so that whoever reads an hour of all series reads few blocks.
+    Merges large cids by time windows, so that a query for one hour of all series reads few blocks.
 
-    It goes in transactions of some 32 MiB of records, so others read and write meanwhile; what they put stays in runs of
-    its own. A process that dies leaves a whole file with the same records, of which a part is merged. Only the end, which
-    gives the space back, keeps writers waiting for as long as it takes to copy the file.
+    Works in transactions of about 32 MiB of records, so other readers and writers continue; their new puts stay in separate
+    runs. If the process dies, the file is intact, has the same records, and is partly merged. Only the last step, which
+    shrinks a file, blocks writers for as long as copying the file takes.
 
-    For a file, it needs as much free space beside it as the file uses, and as much again in SQLite's directory of temporary
-    files, which the environment variable SQLITE_TMPDIR names.
+    A file needs as much free space next to it as it uses, and the same again in SQLite's temporary directory (environment
+    variable SQLITE_TMPDIR).
 
     Args:
         store: the store.
-        progress: called with bytes of blocks that were merged, and of all blocks.
+        progress: called with the bytes of blocks merged so far, and of all blocks.
 
     Raises:
         UnsupportedError: for a store in memory.
-        StoreCorruptError: when the store is damaged; `recover` saves what is whole.
-        StoreError: when there is too little free space, or the store may only be read.
+        StoreCorruptError: if the store is damaged; `recover` saves the intact blocks.
+        StoreError: if there is too little free space, or the store is read-only.
     """
-    engine = _tabular(store, "compact", "there is no file that could shrink")
+    engine = _tabular(store, "compact", "it has no file to shrink")
     with engine.reading() as snapshot:
         table = snapshot.table
         before, free = snapshot.sizes()
@@ -546,7 +557,7 @@ def compact(store: EmbeddedStore, progress: OnProgress | None = None) -> Compact
 
 
 def _by_time(runs: Sequence[Directory]) -> Iterator[list[Directory]]:
-    """Runs of one cid in groups to be merged: by time, each large and with enough records of each of its series."""
+    """Groups the runs of one cid by time, for merging. Each group is large and has enough records of each series."""
     group: list[Directory] = []
     size = count = series = 0
     for run in sorted(runs, key=lambda run: (int(run.entries["cap_min"].min()), run.number)):
@@ -560,17 +571,18 @@ def _by_time(runs: Sequence[Directory]) -> Iterator[list[Directory]]:
 
 
 class _Merging:
-    """Merges runs of one cid into runs of which each begins where the one before ends.
+    """Merges runs of one cid into runs that do not overlap.
 
-    Runs that do not overlap form a chain. A step merges what several chains begin with, up to the key from which on not all
-    of it is known: it stores that as a run, what was read beyond as another, and cuts the chains.
+    Runs that do not overlap form a chain. A step merges the first blocks of several chains, up to the key beyond which
+    unread blocks could hold records. It stores the result as one run, the records beyond that key as another, and removes
+    the merged blocks from the chains.
 
     Args:
-        engine: where the runs are.
+        engine: holds the runs.
         cid: their client id.
-        known: numbers of the runs to merge; others may come meanwhile, and are left alone.
-        steps: told of what was merged.
-        limit: bytes that are done when all of it is.
+        known: numbers of the runs to merge; runs added meanwhile are left alone.
+        steps: reports progress.
+        limit: the progress, in bytes, when everything is merged.
     """
 
     def __init__(self, engine: TabularEngine, cid: int, known: set[int], steps: _Steps, limit: int) -> None:
@@ -579,7 +591,7 @@ class _Merging:
         self._known_ends: dict[int, _Ends] = {}
 
     def all(self) -> bool:
-        """Merges everything; returns whether there was something to merge."""
+        """Merges everything; returns whether anything changed."""
         is_changed = False
         while True:
             with self._engine.reading() as snapshot:
@@ -596,12 +608,12 @@ class _Merging:
                 return True
 
     def _step(self, group: set[int]) -> set[int]:
-        """Merges the beginning of a group of runs; gives the numbers of those that are left."""
+        """Merges the start of a group of runs; returns the numbers of the remaining runs."""
         is_done = False
         with suppress(SupersededError), self._engine.preparing() as transaction:
             view = transaction.view
             present = {run.number for run in view.table.of_cid(self._cid)}
-            self._known &= present  # a put of somebody else may have merged small ones
+            self._known &= present  # another writer's put may have merged small runs
             group &= present
             chains = self._chains(view, group)
             runs = {run.number: run for chain in chains for run in chain}
@@ -627,12 +639,12 @@ class _Merging:
             left |= {each.number for each in staged[bool(known) :]}
             is_done = True
         if not is_done:
-            return group  # others changed these runs meanwhile
+            return group  # another writer changed these runs meanwhile
         self._steps.add(min(done, self._limit - self._steps.done))
         return left
 
     def _chains(self, snapshot: Any, numbers: set[int]) -> list[list[Directory]]:
-        """Runs, as few chains as there can be."""
+        """Groups the runs into as few chains as possible."""
         found = [run for run in snapshot.table.of_cid(self._cid) if run.number in numbers]
         chains: list[list[Directory]] = []
         free: list[tuple[tuple[int, ...], int]] = []
@@ -648,14 +660,14 @@ class _Merging:
         return chains
 
     def _ends(self, snapshot: Any, run: Directory) -> _Ends:
-        """The first and the last key of a run."""
+        """The first and last key of a run."""
         if run.digest not in self._known_ends:
             first, last = snapshot.read(run, 0), snapshot.read(run, len(run.entries) - 1)
             self._known_ends[run.digest] = (first.ends()[0], last.ends()[1])
         return self._known_ends[run.digest]
 
     def _is_tight(self, snapshot: Any, chain: list[Directory]) -> bool:
-        """Whether merging a chain would change nothing: no run but the last is small, and all is compressed strongly."""
+        """Whether merging a chain would change nothing: only its last run is small, and no block is compressed fast."""
         if any(run.size < _STEP // 2 for run in chain[:-1]):
             return False
         for run in chain:
@@ -668,7 +680,7 @@ class _Merging:
 
 
 def _check_space(path: str, used: int) -> None:
-    """Makes sure that there is room to compact a file of which so many bytes are used."""
+    """Checks that there is enough disk space to compact a file that uses `used` bytes."""
     beside = Path(path).resolve().parent
     names = [os.environ.get(name) for name in ("SQLITE_TMPDIR", "TMPDIR")]
     usual = ["/var/tmp", "/usr/tmp", "/tmp"] if os.name == "posix" else [tempfile.gettempdir()]  # noqa: S108 - where SQLite looks
@@ -677,8 +689,8 @@ def _check_space(path: str, used: int) -> None:
     for place, needed in ((beside, (2 if is_one else 1) * used + 4 * _STEP), (temporary, used)):
         if (free := shutil.disk_usage(place).free) < needed:
             raise StoreError(
-                f"compacting {path} needs {needed:,} bytes of free space in {place}, where {free:,} are free: make room"
-                + ("" if place == beside else ", or let SQLITE_TMPDIR name another directory"),
+                f"compacting {path} needs {needed:,} bytes of free space in {place}, which has {free:,}: free some space"
+                + ("" if place == beside else ", or set SQLITE_TMPDIR to another directory"),
                 path=path,
             )
 
@@ -689,7 +701,7 @@ class _Run:
 
     Attributes:
         directory: its directory.
-        is_sure: whether the directory has its checksum. Otherwise each block has to prove what it says.
+        is_sure: whether the checksum of the directory matches. If not, each block must confirm what the directory says.
     """
 
     directory: Directory
@@ -697,15 +709,15 @@ class _Run:
 
 
 class _Contents:
-    """What is in a file that may be damaged. Each fault is told once.
+    """Reads a file that may be damaged. Reports each fault once.
 
     Args:
-        connection: a snapshot of it.
-        faults: where faults go.
+        connection: a snapshot of the file.
+        faults: receives the faults.
     """
 
     _errors: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error, UnicodeDecodeError, StoreCorruptError, OverflowError)
-    """What reading what is damaged may raise."""
+    """Exceptions that damage may raise."""
 
     def __init__(self, connection: Any, faults: list[Fault]) -> None:
         self._connection = connection
@@ -726,11 +738,11 @@ class _Contents:
             self.told("state", f"it cannot be read: {error}")
 
     def told(self, where: str, what: str, records: int = 0) -> None:
-        """Keeps a fault."""
+        """Adds a fault."""
         self._faults.append(Fault(where, what, records))
 
     def check_pages(self) -> None:
-        """Lets SQLite look at its own structure: pages that are lost, used twice, or wrongly linked."""
+        """Runs SQLite's integrity check: pages that are lost, used twice, or wrongly linked."""
         is_mended = any(fault.where in ("header", "schema") for fault in self._faults)
         try:
             for (message,) in self._connection.execute(f"PRAGMA integrity_check({_MOST_MESSAGES})"):
@@ -741,18 +753,16 @@ class _Contents:
             self.told("pages", str(error))
 
     def runs(self) -> Iterator[_Run]:
-        """The runs whose directories can be read, those that are damaged included."""
+        """Yields the runs with a readable directory, damaged or not."""
         bound = None if self.state is None else self.state.next_run
         for number in self._numbers("runs", "number", bound):
             try:
                 cid, digest, data = self._run(number)
             except self._errors as error:
-                self.told(f"run {number}", f"its directory cannot be read: {error}; its blocks cannot be told from others")
+                self.told(f"run {number}", f"its directory cannot be read: {error}; its blocks cannot be identified")
                 continue
             if not (isinstance(cid, int) and isinstance(digest, bytes) and isinstance(data, bytes)):
-                self.told(
-                    f"run {number}", "it is no run: its columns have other types; its blocks cannot be told from others"
-                )
+                self.told(f"run {number}", "its columns have the wrong types; its blocks cannot be identified")
                 continue
             try:
                 yield _Run(Directory.from_bytes(data, number, cid, int.from_bytes(digest, "little")), is_sure=True)
@@ -762,35 +772,34 @@ class _Contents:
                     yield _Run(doubtful, is_sure=False)
 
     def check_table(self, runs: Sequence[Directory]) -> None:
-        """Makes sure that runs are those that the state says, that each block belongs to one run, and each run has its
-        blocks."""
+        """Checks that the runs match the state and that each block belongs to exactly one run."""
         state = self.state
         if state is not None and not Table({run.number: run for run in runs}).matches(state):
-            self.told("runs", f"{len(runs)} whole runs are there, and not the {state.runs} that the file's state says")
+            self.told("runs", f"found {len(runs)} intact runs, but the state of the file says {state.runs}")
         owned: dict[int, int] = {}
         for run in runs:
             ids = run.ids.tolist()
             if state is not None and (run.number >= state.next_run or ids[-1] >= state.next_block):
-                self.told(f"run {run.number}", "it has numbers that were not given yet")
+                self.told(f"run {run.number}", "it has numbers that were not assigned yet")
             for block in ids:
                 if owned.setdefault(block, run.number) != run.number:
-                    self.told(f"block {block}", f"run {owned[block]} and run {run.number} both say that it is theirs")
+                    self.told(f"block {block}", f"run {owned[block]} and run {run.number} both claim it")
         bound = None if state is None else state.next_block
         orphans = [number for number in self._numbers("blocks", "id", bound) if number not in owned]
         for first, last in _spans(orphans):
             where = f"block {first}" if first == last else f"blocks {first} to {last}"
-            self.told(where, "no whole directory says whose records these are")
+            self.told(where, "no intact directory refers to it")
 
     def check_history(self) -> None:
-        """Makes sure that what the file remembers of puts and removals is what it should be."""
+        """Checks the log of puts and removals."""
         for kind, digest, following in self._said():
             total = 0
             for number, data in self.history(kind):
                 total = (total + kind.checksum(data)) % 2**64
                 if following is not None and number >= following:
-                    self.told(f"{kind.one} {number}", "it has a number that was not given yet")
+                    self.told(f"{kind.one} {number}", "it has a number that was not assigned yet")
             if digest is not None and total != digest:
-                self.told(kind.table, f"the whole ones are not the {kind.table} that the file's state says")
+                self.told(kind.table, f"the intact entries do not match the {kind.table} checksum in the state of the file")
 
     def _said(self) -> Iterator[tuple[Kind[Any], int | None, int | None]]:
         state = self.state
@@ -802,7 +811,7 @@ class _Contents:
             yield REMOVALS, state.removals_digest, state.next_removal
 
     def history(self, kind: Kind[Any]) -> Iterator[tuple[int, bytes]]:
-        """Numbers of the puts or removals that are whole, and what is stored of them."""
+        """Yields the intact puts or removals: number and stored bytes."""
         bound = next((following for each, _, following in self._said() if each is kind), None)
         for number in self._numbers(kind.table, "number", bound):
             try:
@@ -814,56 +823,56 @@ class _Contents:
                 yield number, data
 
     def block(self, run: _Run, at: int) -> tuple[bytes, Block] | None:
-        """What is stored of a block, and the block with what its keys really lie between; None when it is not whole."""
+        """The stored bytes of a block, and the block with the actual bounds of its keys; None if it is damaged."""
         directory = run.directory
         number, count = directory.id_of(at), int(directory.entries["count"][at])
         try:
             data = self._block(number)
             if not isinstance(data, bytes):
-                raise StoreCorruptError("it is not there")
+                raise StoreCorruptError("it is missing")
             block = checked_block(directory, at, data)
             cids, keys = block.chunk().key("cid"), block.keys()
             block.payloads()
             if (marks := block.marks) is not None and (
                 marks.min() < 0 or (self.state is not None and marks.max() >= self.state.next_put)
             ):
-                raise StoreCorruptError("its records are marked with puts that there were not yet")
+                raise StoreCorruptError("its records are marked with puts that do not exist")
             bounds = (directory.cid, *(int(end) for key in keys for end in (key.min(), key.max())))
             if (cids != directory.cid).any():
-                raise StoreCorruptError(f"it holds records of another cid than {directory.cid}")
+                raise StoreCorruptError(f"it holds records of a cid other than {directory.cid}")
             if not is_sorted(keys):
                 raise StoreCorruptError("its records are not sorted")
             if run.is_sure and bounds != block.bounds:
-                self.told(f"block {number}", f"its keys lie between {bounds}, and its directory says {block.bounds}")
+                self.told(f"block {number}", f"its keys lie between {bounds}, but its directory says {block.bounds}")
         except self._errors as error:
             if run.is_sure:
                 self.told(f"block {number}", f"{error}, of run {directory.number}, cid {directory.cid}", count)
             else:
-                self.told(f"block {number}", f"{error}, as the damaged directory of run {directory.number} has it")
+                self.told(f"block {number}", f"{error}, according to the damaged directory of run {directory.number}")
             return None
         block.bounds = bounds
         return data, block
 
     def _run(self, number: int) -> Any:
-        """cid, digest and directory of a run."""
+        """The cid, digest and directory of a run."""
         query = "SELECT cid, digest, directory FROM runs WHERE number = ?"
         row = self._connection.execute(query, (number,)).fetchone()
         if row is None:
-            raise StoreCorruptError("it is not there")
+            raise StoreCorruptError("it is missing")
         return row
 
     def _entry(self, kind: Kind[Any], number: int) -> Any:
-        """What is stored of a put or a removal; None for nothing."""
+        """The stored bytes of a put or removal; None if it is missing."""
         row = self._connection.execute(f"SELECT data FROM {kind.table} WHERE number = ?", (number,)).fetchone()  # noqa: S608
         return None if row is None else row[0]
 
     def _block(self, number: int) -> Any:
-        """What is stored of a block; None for nothing."""
+        """The stored bytes of a block; None if it is missing."""
         row = self._connection.execute("SELECT data FROM blocks WHERE id = ?", (number,)).fetchone()
         return None if row is None else row[0]
 
     def _numbers(self, table: str, column: str, bound: int | None) -> list[int]:
-        """The row numbers of a table; where pages cannot be read, those of the pages around them."""
+        """The row numbers of a table; skips unreadable pages."""
         query = f"SELECT {column} FROM {table} WHERE {column} >= ? AND {column} < ? ORDER BY {column}"  # noqa: S608
         found: list[int] = []
         problem = ""
@@ -886,16 +895,16 @@ class _Contents:
                     middle = (following + high) // 2
                     ranges += [(middle, high), (following, middle)]
         if problem:
-            self.told(table, f"some of the table cannot be read: {problem}")
+            self.told(table, f"part of the table cannot be read: {problem}")
         return sorted(set(found))
 
 
 class _TableContents(_Contents):
-    """What is in tables that may be damaged, of an engine that reads all that is there.
+    """Reads tables that may be damaged, through an engine whose database can read all of its rows.
 
     Args:
-        snapshot: of the store.
-        faults: where faults go.
+        snapshot: a snapshot of the store.
+        faults: receives the faults.
     """
 
     _errors: ClassVar[tuple[type[Exception], ...]] = (StoreCorruptError, OverflowError)
@@ -915,22 +924,22 @@ class _TableContents(_Contents):
     def _block(self, number: int) -> Any:
         return self._connection.tables.fetch_blocks([number]).get(number)
 
-    def _numbers(self, table: str, column: str, bound: int | None) -> list[int]:  # noqa: ARG002 - all can be read
+    def _numbers(self, table: str, column: str, bound: int | None) -> list[int]:  # noqa: ARG002 - every row is readable
         if table == "runs":
             return sorted(self._runs)
         return sorted(self._entries[table]) if table in self._entries else self._connection.tables.block_ids()
 
 
 class _Filling:
-    """Fills a new file with blocks as they are stored.
+    """Writes encoded blocks to a new file.
 
     Args:
-        connection: a connection to it.
+        connection: a connection to the file.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        # Nobody else sees the file before all of it is synced.
+        # No other process sees the file before it is complete and synced.
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA journal_mode = OFF").fetchone()
         connection.execute("BEGIN")
@@ -944,7 +953,7 @@ class _Filling:
         self._history: dict[str, Any] = {}
 
     def write(self, number: int, data: bytes) -> None:
-        """Stores a block."""
+        """Writes a block."""
         self._connection.execute("INSERT INTO blocks (id, data) VALUES (?, ?)", (number, data))
         self._next_block = max(self._next_block, number + 1)
         self._size += len(data)
@@ -954,7 +963,7 @@ class _Filling:
             self._size = 0
 
     def keep(self, run: Directory) -> None:
-        """Stores the directory of a run."""
+        """Writes the directory of a run."""
         row = (run.number, run.cid, run.digest.to_bytes(16, "little"), run.to_bytes())
         self._connection.execute("INSERT INTO runs (number, cid, digest, directory) VALUES (?, ?, ?, ?)", row)
         self._runs += 1
@@ -964,11 +973,11 @@ class _Filling:
         self.records += int(run.entries["count"].sum())
 
     def begin(self, cid: int) -> None:
-        """Begins a run of its own."""
+        """Begins a new run."""
         self._cid, self._first, self._entries, self._last = cid, self._next_block, [], None
 
     def add(self, data: bytes, block: Block) -> None:
-        """Adds a block to the run; to a new one when it does not follow the last."""
+        """Adds a block to the run, or begins another run if the block overlaps the last one."""
         first, end = block.ends()
         if self._last is not None and first < self._last:
             self.end()
@@ -978,13 +987,13 @@ class _Filling:
         self.write(self._next_block, data)
 
     def end(self) -> None:
-        """Ends the run."""
+        """Ends the run and writes its directory."""
         if self._entries:
             entries = np.concatenate(self._entries)
             self.keep(Directory.of_entries(self._next_run, self._cid, self._first, entries))
 
     def remember(self, kind: Kind[Any], rows: Iterable[tuple[int, bytes]]) -> tuple[int, int]:
-        """Stores puts or removals; gives the last number and the sum of the checksums."""
+        """Writes puts or removals; returns the last number and the sum of the checksums."""
         last = digest = 0
         for number, data in rows:
             self._connection.execute(f"INSERT INTO {kind.table} (number, data) VALUES (?, ?)", (number, data))  # noqa: S608
@@ -992,14 +1001,14 @@ class _Filling:
         return last, digest
 
     def take_history(self, contents: _Contents, mark: int) -> int:
-        """Stores what a damaged file remembers of puts and removals, as far as it is whole.
+        """Copies the intact puts and removals of a damaged file.
 
         Args:
-            contents: the file.
-            mark: the greatest mark of a record that was recovered.
+            contents: the damaged file.
+            mark: the greatest mark among the recovered records.
 
         Returns:
-            The greatest acq that is known to have been given by a put.
+            The greatest acq that a known PUT assigned.
         """
         state, greatest = contents.state, LIMITS["acq"].least
 
@@ -1024,8 +1033,8 @@ class _Filling:
         """Writes the state.
 
         Args:
-            state: what it says of times.
-            as_it_is: whether it is right in everything else, too.
+            state: provides `last_acq`; the counts and digests are those of what was written.
+            as_it_is: writes `state` unchanged.
         """
         if not as_it_is:
             state = msgspec.structs.replace(
@@ -1041,7 +1050,7 @@ class _Filling:
 
 
 class _Steps:
-    """Tells how far the work came."""
+    """Reports progress."""
 
     def __init__(self, progress: OnProgress | None, total: int) -> None:
         self._progress, self._total, self.done = progress, total, 0
@@ -1057,21 +1066,28 @@ class _Steps:
 
 
 def _check_made(path: Path) -> Verified:
-    """Verifies a file that was just written."""
+    """Verifies a newly written file."""
     report = verify(path)
     if not report.is_whole:
-        raise StoreError(
-            f"what was written to {path} is not what can be read: {report.faults[0]}; is the disk sound?", path=str(path)
-        )
+        raise StoreError(f"{path} does not read back as it was written: {report.faults[0]}; check the disk", path=str(path))
     return report
 
 
+class OnEngine(Protocol):
+    """A store over an engine."""
+
+    @property
+    def engine(self) -> Engine:
+        """Where blocks are kept."""
+        ...
+
+
 class TabularEngine(Protocol):
-    """An engine that keeps blocks in tables."""
+    """An engine that stores blocks in tables."""
 
     @property
     def path(self) -> str:
-        """What it is called."""
+        """The file or database."""
         ...
 
     def reading(self) -> AbstractContextManager[Snapshot]:
@@ -1079,22 +1095,24 @@ class TabularEngine(Protocol):
         ...
 
     def preparing(self) -> AbstractContextManager[Transaction]:
-        """A transaction that may read and stage runs before it is alone in writing."""
+        """Opens a transaction that may read and stage runs before it locks out other writers."""
         ...
 
 
-def _engine(store: object, what: str, instead: str) -> SQLiteEngine:
-    engine = store.engine if isinstance(store, EmbeddedStore) else None
+def _engine(store: OnEngine, what: str, instead: str) -> SQLiteEngine:
+    engine = store.engine
     if not isinstance(engine, SQLiteEngine):
-        where = "in memory" if engine is None or engine.path is None else f"in {engine.path}"
-        raise UnsupportedError(f"{what} is for embedded files, and this store is {where}: {instead}")
+        where = "in memory" if engine.path is None else f"in {engine.path}"
+        raise UnsupportedError(f"{what} works on embedded files only, and this store is {where}: {instead}")
     return engine
 
 
-def _tabular(store: object, what: str, instead: str) -> TabularEngine:
-    engine: Any = store.engine if isinstance(store, EmbeddedStore) else None
-    if engine is None or isinstance(engine, MemoryEngine):
-        raise UnsupportedError(f"{what} is for embedded files and PostgreSQL, and this store is in memory: {instead}")
+def _tabular(store: OnEngine, what: str, instead: str) -> TabularEngine:
+    engine: Any = store.engine
+    if isinstance(engine, MemoryEngine):
+        raise UnsupportedError(
+            f"{what} works on embedded files and PostgreSQL only, and this store is in memory: {instead}"
+        )
     found: TabularEngine = engine
     return found
 
@@ -1105,7 +1123,11 @@ def _absent(path: PathLike) -> Path:
         raise _exists(target)
     for end in ("-wal", "-journal"):
         if Path(f"{target}{end}").exists():
-            raise StoreError(f"{target}{end} exists, and would be taken for the journal of {target}", path=str(target))
+            raise StoreError(
+                f"{target}{end} exists, and SQLite would read it as the journal of {target}; move it away, or choose "
+                "another path",
+                path=str(target),
+            )
     if not target.parent.is_dir():
         raise StoreError(f"{target}: there is no directory {target.parent}; create it first", path=str(target))
     return target
@@ -1116,7 +1138,7 @@ def _exists(target: Path) -> StoreError:
 
 
 def _series(run: Directory, at: int, stored: Callable[[], bytes]) -> set[tuple[int, int]]:
-    """The series of a block; most blocks hold one, as their bounds say."""
+    """The series of a block. The bounds of most blocks show that they hold just one."""
     mid_min, mid_max, moid_min, moid_max = run.bounds(at)[1:5]
     if mid_min == mid_max and moid_min == moid_max:
         return {(mid_min, moid_min)}
@@ -1131,7 +1153,7 @@ def _span(spans: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
 
 
 def _spans(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Ascending numbers as spans without gaps."""
+    """Groups ascending numbers into spans without gaps."""
     first = last = None
     for number in numbers:
         if first is None or last is None:

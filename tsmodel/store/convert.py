@@ -127,8 +127,8 @@ def _batch(cid: int, data: memoryview, count: int, record_size: int) -> Batch:
     puta["n"] = puta.dtype.itemsize - 4
     for name in (puta.dtype.names or ())[1:]:
         puta[name] = records[name]
-    octets: Any = puta.view(np.uint8)
-    return Batch(cid, memoryview(octets), count, puta.dtype.itemsize)
+    raw: Any = puta.view(np.uint8)
+    return Batch(cid, memoryview(raw), count, puta.dtype.itemsize)
 
 
 def _connected(path: Path, *, is_alone: bool) -> sqlite3.Connection:

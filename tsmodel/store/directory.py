@@ -1,13 +1,13 @@
-"""Directories: what a file knows about its blocks, and the state that knows about all directories. No engine, no files.
+"""Directories, which describe the blocks of a run, and the state, which describes all directories. No engine, no files.
 
 Rules kept here:
 
-* A run has one directory: an array with an entry for each block, checked as a whole. It holds the checksum of each block:
-  a block that is damaged, lost or exchanged for another one is found.
-* The state holds a digest of the set of directories: the sum of their checksums. It is kept up when a run comes or goes: a
-  directory that is damaged, lost, or belongs to another state of the file is found.
-* Nothing is used before its checksum was compared. Later versions may add what follows the fields known here, never change
-  them.
+* Each run has one directory: an array with one entry per block, with one checksum over all of it. An entry holds the
+  checksum of its block, which reveals a damaged, lost or swapped block.
+* The state holds a digest of the set of directories: the sum of their checksums, updated with every run added or removed.
+  It reveals a directory that is damaged, lost, or belongs to another state of the file.
+* Nothing is used before its checksum is verified. Later versions may append fields, but never change the fields defined
+  here.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ ENTRY: Final = np.dtype(
         *((name, "<i8") for name in _BOUND_NAMES),
     ]
 )
-"""What a directory says of a block: XXH3 of what is stored; bytes of its records in GET form; bytes that are stored; how
-many records; bytes of each, 0 when they differ; how many series, 0 when that is not known; how many blocks ahead of it in
-the run were removed: its id is that much further from the first one's; least and greatest value of each key component."""
+"""The directory entry of a block: XXH3 of the stored bytes; bytes of its records in GET form; number of stored bytes;
+number of records; bytes of each record, 0 if they differ; number of series, 0 if unknown; number of removed blocks before
+it in the run, by which its id is larger; least and greatest value of each key component."""
 
 _ENTRY = struct.Struct("<QQIIIIII8q")
 _DIRECTORY = struct.Struct("<HHIqqIII4x")
 _DIRECTORY_VERSION: Final = 1
 _BASED_VERSION: Final = 2
-"""Of a directory behind whose entries there is a base."""
+"""Version of a directory with a base after its entries."""
 _BASE = struct.Struct("<qq")
 _STATE = struct.Struct("<HHIqqqqQQ")
 _STATE_VERSION: Final = 1
@@ -63,12 +63,12 @@ _CHECKSUM = struct.Struct("<Q")
 _DIGEST: Final = 2**128
 _HALF: Final = 2**64
 _MOST: Final = 2**62
-"""Numbers that are given one after another never come that far."""
+"""Consecutive numbers never get this large."""
 
 
 def entries_of(blocks: Sequence[Block], stored: Sequence[bytes]) -> npt.NDArray[Any]:
-    """What a directory says of blocks, dtype ENTRY."""
-    packed = bytearray()  # by NumPy it takes several times as long for one block, which most runs are
+    """The directory entries of blocks, dtype ENTRY."""
+    packed = bytearray()  # NumPy is several times slower for a single block, and most runs have one
     for block, data in zip(blocks, stored, strict=True):
         sizes = (block.size, len(data), block.count, block.record_size, block.series)
         packed += _ENTRY.pack(xxh3_64_intdigest(data), *sizes, 0, 0, *block.bounds[1:])
@@ -76,14 +76,14 @@ def entries_of(blocks: Sequence[Block], stored: Sequence[bytes]) -> npt.NDArray[
 
 
 class Level(IntEnum):
-    """What is to become of a run."""
+    """Which merges a run still takes part in."""
 
     PUT = 0
-    """It may be merged: it comes of a put, or of small runs."""
+    """From a put, or merged from small runs: may be merged."""
     BEGUN = 1
-    """What it began with was merged with what other large runs began with; the rest is to follow."""
+    """The rest of a large run whose start was merged with other large runs: merged further step by step."""
     FINAL = 2
-    """It is left as it is: it is all there is of some time, or of some series of large runs."""
+    """Covers a time window, or a part of the series: never merged again."""
 
 
 @attrs.frozen(eq=False)
@@ -91,14 +91,14 @@ class Directory:
     """The blocks of one run.
 
     Attributes:
-        number: the run's number, which is never given again.
+        number: the number of the run, never reused.
         cid: client id of all its records.
         first: id of its first block; the others follow, with gaps where blocks were removed.
-        entries: one for each block, dtype ENTRY.
+        entries: one per block, dtype ENTRY.
         digest: the directory's checksum, 128 bits.
-        level: what is to become of it.
-        was: KiB of all records before the first of them were removed; 0 when none were.
-        base: what is to be added to what is stored of its blocks. It follows the entries, where there is one.
+        level: see `Level`.
+        was: size of its records in KiB before the first removal; 0 if none were removed.
+        base: added to the stored acqs and marks of its blocks; stored after the entries.
     """
 
     number: int
@@ -128,14 +128,14 @@ class Directory:
         was: int = 0,
         base: Base = NO_BASE,
     ) -> Directory:
-        """The directory that has these entries."""
+        """The directory with these entries."""
         stored = _stored(number, cid, first, entries, level, was, base)
         return cls(number, cid, first, entries, xxh3_128_intdigest(stored), level, was, base)
 
     @classmethod
     def doubtful(cls, data: bytes, number: int, cid: int) -> Directory | None:
-        """What a directory without its checksum says; None when it says another cid than its row, or nothing. Each entry
-        is to be believed only as far as its block proves it."""
+        """Reads a directory whose checksum does not match; None if its cid differs from that of its row, or nothing is
+        readable. An entry is valid only if its block confirms it."""
         if len(data) < _DIRECTORY.size + ENTRY.itemsize:
             return None
         _, _, _, _, first, said_cid, *_ = _DIRECTORY.unpack_from(data)
@@ -145,15 +145,15 @@ class Directory:
         return cls(number, cid, first, np.frombuffer(data, ENTRY, count, _DIRECTORY.size), 0)
 
     def to_bytes(self) -> bytes:
-        """What is stored."""
+        """Encodes the directory."""
         return _stored(self.number, self.cid, self.first, self.entries, self.level, self.was, self.base)
 
     @classmethod
     def from_bytes(cls, data: bytes, number: int, cid: int, digest: int) -> Directory:
-        """The directory of a run.
+        """Decodes the directory of a run.
 
         Raises:
-            StoreCorruptError: when it is not the one that has this digest, or of another run.
+            StoreCorruptError: if it does not match the digest, or belongs to another run.
         """
         if xxh3_128_intdigest(data) != digest:
             raise StoreCorruptError(f"the directory of run {number} does not have its checksum")
@@ -179,8 +179,8 @@ class Directory:
 
     @cached_property
     def totals(self) -> tuple[int, int, int]:
-        """Bytes of all records in GET form; how many records there are; of how many series. A series that lies in several
-        blocks counts more than once; 0 when it is not known."""
+        """Bytes of all records in GET form; number of records; number of series, 0 if unknown. A series in several blocks
+        counts more than once."""
         sizes, counts, series = (self.entries[name].tolist() for name in ("size", "count", "series"))
         return sum(sizes), sum(counts), sum(series) if all(series) else 0
 
@@ -191,24 +191,24 @@ class Directory:
 
     @property
     def count(self) -> int:
-        """How many records there are."""
+        """Number of records."""
         return self.totals[1]
 
     @property
     def series(self) -> int:
-        """How many series they are of, about; 0 when it is not known."""
+        """Approximate number of series; 0 if unknown."""
         return self.totals[2]
 
     @property
     def rank(self) -> int:
-        """The size by which it is chosen for merging: what it was, until half of that is removed. Otherwise a removal of
-        few records from many runs would have all of them merged."""
+        """The size that merging uses: the original size, until half of the records are removed. Otherwise, removing a few
+        records from many runs would cause all of them to be merged."""
         size, was = self.size, self.was * 1024
         return was if size < was <= 2 * size else size
 
     @cached_property
     def described(self) -> Run:
-        """What a store decides by what becomes of it."""
+        """The `Run`, as the store sees it."""
         return Run(self.cid, self.number, self.rank, self.count, self.series, self.level)
 
     def id_of(self, at: int) -> int:
@@ -222,13 +222,13 @@ class Directory:
         return ids
 
     def replaced(self, changed: dict[int, npt.NDArray[Any] | None]) -> Directory | None:
-        """The directory after some blocks were removed or rewritten under their ids.
+        """The directory after blocks were removed or rewritten under the same ids.
 
         Args:
-            changed: by their places, what it says of a block from then on; None for a block that is gone.
+            changed: the new entry of each changed block, by position; None for a removed block.
 
         Returns:
-            The directory; None when no block is left.
+            The directory; None if no blocks are left.
         """
         entries, kept = self.entries.copy(), np.ones(len(self.entries), np.bool_)
         for at, entry in changed.items():
@@ -244,50 +244,59 @@ class Directory:
         return Directory.of_entries(self.number, self.cid, self.first, entries, self.level, was, self.base)
 
     def behind(self, number: int, count: int, level: int) -> Directory:
-        """The directory of a run that holds its blocks but for the first ones."""
+        """The directory of a new run with all blocks except the first `count`."""
         entries = self.entries[count:].copy()
         entries["skipped"] += count
         return Directory.of_entries(number, self.cid, self.first, entries, level, base=self.base)
 
     def bounds(self, at: int) -> Bounds:
-        """What the keys of a block lie between."""
+        """The bounds of the keys of a block."""
         return (self.cid, *self.entries[at].item()[-len(_BOUND_NAMES) :])
 
 
 def _stored(number: int, cid: int, first: int, entries: npt.NDArray[Any], level: int, was: int, base: Base) -> bytes:
-    """What is stored of a directory."""
+    """Encodes a directory."""
     version, end = (_DIRECTORY_VERSION, b"") if base == NO_BASE else (_BASED_VERSION, _BASE.pack(*base))
     head = _DIRECTORY.pack(version, ENTRY.itemsize, len(entries), number, first, cid, level, was)
     return head + entries.tobytes() + end
 
 
-def checked_block(directory: Directory, at: int, data: bytes) -> Block:
-    """The block of a run that `data` is what was stored of.
+def checked_block(directory: Directory, at: int, data: bytes, path: str | None = None) -> Block:
+    """Decodes a block of a run from its stored bytes, `data`.
+
+    Args:
+        directory: the directory of the run.
+        at: its position in the run.
+        data: the stored bytes.
+        path: the store, for errors while decoding a column; None if the caller names it.
 
     Raises:
-        StoreCorruptError: when it is not.
+        StoreCorruptError: if they do not match the directory.
     """
     checksum, size, length, count, record_size, _, _, _, *bounds = directory.entries[at].item()
     if len(data) != length or xxh3_64_intdigest(data) != checksum:
         raise StoreCorruptError(f"block {directory.id_of(at)}, of {count} records, does not have its checksum")
-    return Block.decoded(memoryview(data), (directory.cid, *bounds), count, record_size, size, directory.base)
+    block = Block.decoded(memoryview(data), (directory.cid, *bounds), count, record_size, size, directory.base)
+    if path is not None:
+        block.origin = (path, directory.id_of(at))
+    return block
 
 
 class State(msgspec.Struct, frozen=True):
-    """What the file as a whole says.
+    """The state of a store.
 
     Attributes:
-        last_acq: the greatest acq that was given or promised.
+        last_acq: the greatest acq assigned or promised.
         generation: grows by one with each transaction.
         next_run: number of the next run.
         next_block: id of the next block.
-        runs: how many runs there are.
+        runs: number of runs.
         digest: sum of their directories' checksums, 128 bits.
-        is_open: whether a process may be writing: set until all have closed the file.
+        is_open: whether a process may be writing to the file.
         next_put: number of the next put.
         next_removal: number of the next removal.
-        puts_digest: sum of the checksums of what is remembered of puts, 64 bits.
-        removals_digest: the same of removals.
+        puts_digest: sum of the checksums of the logged puts, 64 bits.
+        removals_digest: the same for removals.
     """
 
     last_acq: int = LIMITS["acq"].least
@@ -303,7 +312,7 @@ class State(msgspec.Struct, frozen=True):
     removals_digest: int = 0
 
     def to_bytes(self) -> bytes:
-        """What is stored."""
+        """Encodes the state."""
         high, low = divmod(self.digest, _HALF)
         numbers = (self.last_acq, self.generation, self.next_run, self.next_block)
         data = _STATE.pack(_STATE_VERSION, self.is_open, self.runs, *numbers, low, high)
@@ -312,10 +321,10 @@ class State(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_bytes(cls, data: object) -> State:
-        """The state that was stored.
+        """Decodes a state.
 
         Raises:
-            StoreCorruptError: when it is not what was stored.
+            StoreCorruptError: if it is damaged.
         """
         if not isinstance(data, bytes) or len(data) < _STATE.size + _CHECKSUM.size:
             raise StoreCorruptError("the state of the file is no state")
@@ -333,7 +342,7 @@ class State(msgspec.Struct, frozen=True):
 
 
 class _Index:
-    """The blocks of all runs of a cid together, to be picked at once."""
+    """The bounds of all blocks of a cid, to select blocks in one step."""
 
     def __init__(self, runs: Sequence[Directory]) -> None:
         self._runs = runs
@@ -343,7 +352,7 @@ class _Index:
         self._bounds = {name: np.ascontiguousarray(entries[name]) for name in _BOUND_NAMES}
 
     def picked(self, box: KeyRange) -> Iterator[tuple[Directory, int]]:
-        """The blocks that may hold records inside `box`, its cid aside: run, and place in it."""
+        """The blocks that may hold records inside `box`, ignoring its cid: run, and position in the run."""
         mask: Any = None
         for name, (low, high) in zip(KEY_FIELDS[1:], list(box.intervals())[1:], strict=True):
             limits = LIMITS[name]
@@ -359,10 +368,10 @@ class _Index:
 
 
 class Table:
-    """All directories of a state of the file. Never changes; may be used from several threads.
+    """All directories of a state. Immutable and thread-safe.
 
     Args:
-        runs: by their number.
+        runs: the directories, by run number.
     """
 
     def __init__(self, runs: dict[int, Directory]) -> None:
@@ -383,7 +392,7 @@ class Table:
         return self._by_cid.get(cid, [])
 
     def picked(self, box: KeyRange) -> Iterator[tuple[Directory, int]]:
-        """The blocks that may hold records inside `box`, by cid: run, and place in it."""
+        """The blocks that may hold records inside `box`, by cid: run, and position in the run."""
         low, high = box.min.cid, box.max.cid
         cids = [low] if high == low + 1 else sorted(cid for cid in self._by_cid if low <= cid < high)
         for cid in cids:
@@ -394,7 +403,7 @@ class Table:
                 yield from index.picked(box)
 
     def changed(self, removed: set[int], added: Sequence[Directory]) -> Table:
-        """The table without some runs and with others. What they have in common is not made again."""
+        """The table with some runs removed and others added; shares the rest."""
         gone = [self.runs[number] for number in removed]
         table = Table({})
         table.runs = (
@@ -413,5 +422,5 @@ class Table:
         return table
 
     def matches(self, state: State) -> bool:
-        """Whether these are the runs of that state."""
+        """Whether these are the runs of a state."""
         return self.digest == state.digest and len(self.runs) == state.runs

@@ -1,6 +1,7 @@
-"""What the embedded store asks of an engine that keeps blocks.
+"""The interface between the embedded store and the engine that stores its blocks.
 
-An engine knows transactions and blocks; it knows nothing of puts, acqs or merging.
+An engine provides transactions over blocks, runs and the log of puts and removals. The store assigns acqs and decides what
+to merge.
 """
 
 from __future__ import annotations
@@ -19,28 +20,28 @@ from tsmodel.store.blocks import Block
 __all__ = ["Change", "Engine", "EngineBusyError", "Reading", "Run", "SupersededError", "Writing", "held"]
 
 Change: TypeAlias = "Callable[[Block, Sequence[KeyRange]], Block | None]"
-"""Given a block and the key ranges that may hold records of it: the block itself to leave it, another to take its place, or
-None to forget it."""
+"""Takes a block and the key ranges it may overlap. Returns the same block to leave it, another one to replace it, or None
+to delete it."""
 
 
 class EngineBusyError(Exception):
-    """Somebody else is writing. For the store only; nobody else gets to see it."""
+    """Another writer is active. Internal: never leaves the store."""
 
 
 class SupersededError(Exception):
-    """Runs that were to be merged have changed meanwhile. For the store only; nobody else gets to see it."""
+    """Runs changed while they were being merged. Internal: never leaves the store."""
 
 
 class Run(msgspec.Struct, frozen=True):
-    """A run of blocks of one cid: sorted, not overlapping.
+    """A run: sorted, non-overlapping blocks of one cid.
 
     Attributes:
         cid: client id of all its records.
-        number: the engine's name for it.
-        size: bytes of all its records; where some were removed, what it was until half of them are.
-        count: how many records there are.
-        series: how many series they are of, about; 0 when that is not known.
-        level: what is to become of it, a `Level` of `store.directory`.
+        number: identifies the run in the engine.
+        size: bytes of all its records. A removal updates it only once half of the records are gone.
+        count: number of records.
+        series: approximate number of series; 0 if unknown.
+        level: a `Level` of `store.directory`: which merges the run still takes part in.
     """
 
     cid: int
@@ -52,14 +53,14 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Reading(Protocol):
-    """A snapshot: what is committed afterwards does not show."""
+    """A snapshot: later commits are invisible to it."""
 
     def last_acq(self) -> int:
         """The greatest acq that was given or promised."""
         ...
 
     def blocks(self, box: KeyRange) -> Iterator[Block]:
-        """All blocks that may hold records inside `box`, one at a time."""
+        """Yields the blocks that may hold records inside `box`."""
         ...
 
     @property
@@ -82,7 +83,7 @@ class Reading(Protocol):
 
 
 class Writing(Protocol):
-    """A transaction that is alone in writing; it is durable when its `with` block has ended, or undone by an error."""
+    """An exclusive write transaction. Leaving its `with` block commits it durably; an exception rolls it back."""
 
     def last_acq(self) -> int:
         """The greatest acq that was given or promised."""
@@ -99,28 +100,28 @@ class Writing(Protocol):
         ...
 
     def puts(self) -> Iterator[PutInfo]:
-        """All puts, the oldest first; as they were when the transaction began."""
+        """All puts, oldest first, as of the start of the transaction."""
         ...
 
     def keep_put(self, put: PutInfo, replaced: PutInfo | None = None) -> None:
-        """Remembers a put, which has the next number; or the one that it `replaced`."""
+        """Logs a put: a new one with the next number, or the successor of `replaced`."""
         ...
 
     def keep_removal(self, removal: Removal) -> None:
-        """Remembers a removal, which has the next number."""
+        """Logs a removal, which has the next number."""
         ...
 
     def rewrite(self, boxes: Sequence[KeyRange], change: Change) -> None:
-        """Changes blocks that may hold records of some disjoint key ranges, one at a time. Other blocks are not read, and
-        those that `change` leaves are not written."""
+        """Applies `change` to each block that may hold records of some disjoint key ranges, one at a time. Reads no other
+        blocks and writes only those that changed."""
         ...
 
     def set_last_acq(self, acq: int) -> None:
-        """Records that acqs up to `acq` were given or promised."""
+        """Records that acqs up to `acq` are assigned or promised."""
         ...
 
     def blocks(self, box: KeyRange) -> Iterator[Block]:
-        """See `Reading.blocks`; as it was when the transaction began."""
+        """See `Reading.blocks`; as of the start of the transaction."""
         ...
 
     def runs(self, cid: int) -> list[Run]:
@@ -132,50 +133,50 @@ class Writing(Protocol):
         ...
 
     def remove(self, run: Run) -> None:
-        """Forgets a run."""
+        """Deletes a run."""
         ...
 
     def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False, level: int = 0) -> None:
-        """Keeps blocks as a new run of `cid`; those that were merged may be compressed harder, for they stay longer."""
+        """Stores blocks as a new run of `cid`. Merged blocks may be compressed harder, because they live longer."""
         ...
 
     def spread(self, runs: Sequence[Run], most: int) -> None:
-        """Takes a step in merging large runs of a cid into others that are each of some series: merges what they begin
-        with, about `most` bytes of records. Their level says then that the rest is to follow."""
+        """Takes a step in merging large runs of a cid into runs that each cover a part of the series: merges about `most`
+        bytes of records from their start. The level of what remains says that more steps follow."""
         ...
 
 
 class Engine(Protocol):
-    """Keeps blocks. All methods may be called from any thread; errors are `StoreError`s."""
+    """Stores blocks. Thread-safe; raises `StoreError`s."""
 
     @property
     def path(self) -> str | None:
-        """The file, or None for memory."""
+        """The file, or None in memory."""
         ...
 
     def reading(self) -> AbstractContextManager[Reading]:
-        """A snapshot to read from; several may be open at once, and while something is written."""
+        """Opens a snapshot. Several may be open at once, also during a write transaction."""
         ...
 
     def writing(self, *, wait: bool = True) -> AbstractContextManager[Writing]:
-        """A transaction to write with; waits for others to end.
+        """Opens a write transaction once no other one is open.
 
         Raises:
-            EngineBusyError: on entering, when there is another and it is not to `wait`.
+            EngineBusyError: on entering, if another one is open and `wait` is false.
         """
         ...
 
     def close(self) -> None:
-        """Releases everything; a second call does nothing."""
+        """Releases everything. A second call does nothing."""
         ...
 
 
 @contextmanager
 def held(lock: threading.Lock, *, wait: bool) -> Iterator[None]:
-    """Holds a lock meanwhile.
+    """Holds a lock for the `with` block.
 
     Raises:
-        EngineBusyError: when somebody else does, and it is not to `wait`.
+        EngineBusyError: if another thread holds it and `wait` is false.
     """
     if not lock.acquire(blocking=wait):
         raise EngineBusyError

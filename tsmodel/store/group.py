@@ -1,10 +1,10 @@
-"""Group commit: what several threads want done at the same time is done by one of them, together.
+"""Group commit: one thread does the work of several that ask at the same time.
 
 Rules kept here:
 
-* Nobody waits for company: who comes first begins at once, alone. Those who come meanwhile go together when it is done.
-* They go in the order in which they came.
-* Whatever happens to the thread that does the work, nobody waits for ever.
+* The first thread starts at once, alone; it does not wait for others. Threads that arrive meanwhile form the next group.
+* Items are processed in order of arrival.
+* No thread waits forever, whatever happens to the thread that does the work.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class _Waiting(msgspec.Struct, Generic[T], eq=False):
-    """An item, and a lock that its thread waits for: it is released when the item is done, or is the next one to lead."""
+    """An item, and the lock its thread waits on. Released when the item is done, or when its thread becomes the leader."""
 
     item: T
     size: int
@@ -35,8 +35,9 @@ class GroupCommit(Generic[T]):
     """Does work for several threads at once.
 
     Args:
-        work: does it for some items, and notes on each what came of it. What it raises is raised in its own thread only.
-        most: items are taken together as long as their sizes do not exceed this.
+        work: processes some items and sets the outcome of each. An exception from it is raised only in the thread that
+            called it.
+        most: limit of the total size of a group.
     """
 
     _lock: threading.Lock
@@ -50,8 +51,8 @@ class GroupCommit(Generic[T]):
         in_child(self._begin)
 
     def run(self, item: T, size: int) -> None:
-        """Returns when `work` was called with the item, in this thread or in another one; or when the thread that was to
-        call it was interrupted."""
+        """Returns once `work` was called with the item, in this thread or another, or once the thread that was to call it
+        was interrupted."""
         waiting = _Waiting(item, size)
         waiting.ready.acquire()
         group: list[_Waiting[T]] = []

@@ -1,11 +1,11 @@
-"""What a store remembers besides records: its puts, and what was removed. No engine, no files.
+"""The log of a store: its puts and removals. No engine, no files.
 
 Rules kept here:
 
-* An entry is stored with its checksum, which covers the number and the kind of the entry too: each proves itself.
-* The state of the store holds the sum of the checksums of each kind: an entry that is damaged, lost, or of another time is
-  found. The sums are kept up as entries come and change.
-* Numbers ascend from 1 and are never given again.
+* Each entry is stored with a checksum over its data, number and kind.
+* The state of the store holds the sum of the checksums of each kind, updated with every change. It reveals entries that are
+  damaged, lost or outdated.
+* Numbers count up from 1 and are never reused.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _SUM: Final = 2**64
 
 
 class Kind(msgspec.Struct, Generic[T], frozen=True):
-    """A kind of entries.
+    """A kind of log entry.
 
     Attributes:
         table: name of the table that holds them.
-        one: what one of them is called.
-        type: their class.
+        one: name of a single entry, for messages.
+        type: the class of the entries.
     """
 
     table: str
@@ -43,15 +43,15 @@ class Kind(msgspec.Struct, Generic[T], frozen=True):
     type: type[T]
 
     def to_bytes(self, entry: T) -> bytes:
-        """What is stored of an entry."""
+        """Encodes an entry."""
         data = msgspec.msgpack.encode(entry)
         return data + _CHECKSUM.pack(self._checksum(data, entry.number))
 
     def from_bytes(self, data: object, number: object) -> T:
-        """The entry that was stored under a number.
+        """Decodes the entry stored under a number.
 
         Raises:
-            StoreCorruptError: when it is not what was stored.
+            StoreCorruptError: if it is damaged.
         """
         if not isinstance(data, bytes) or not isinstance(number, int) or len(data) < _CHECKSUM.size:
             raise StoreCorruptError(f"{self.one} {number} is none")
@@ -66,10 +66,10 @@ class Kind(msgspec.Struct, Generic[T], frozen=True):
         return entry
 
     def read(self, rows: Iterable[Any], digest: int) -> Iterator[T]:
-        """The entries of a whole table: rows of a number and what is stored, in ascending order.
+        """Decodes the entries of a whole table: rows of number and stored bytes, ascending.
 
         Raises:
-            StoreCorruptError: when one is damaged; after the last one, when they are not those of `digest`.
+            StoreCorruptError: if an entry is damaged; after the last one, if the entries do not match `digest`.
         """
         total = 0
         for number, data in rows:
@@ -81,11 +81,11 @@ class Kind(msgspec.Struct, Generic[T], frozen=True):
 
     @staticmethod
     def checksum(data: bytes) -> int:
-        """What an entry, as it is stored, adds to the sum."""
+        """The checksum of a stored entry."""
         return int(_CHECKSUM.unpack_from(data, len(data) - _CHECKSUM.size)[0])
 
     def changed(self, digest: int, added: bytes, removed: bytes | None = None) -> int:
-        """The sum after an entry came, perhaps in the place of another."""
+        """The sum after an entry is added, optionally replacing another."""
         return (digest + self.checksum(added) - (0 if removed is None else self.checksum(removed))) % _SUM
 
     def _checksum(self, data: bytes, number: int) -> int:

@@ -1,14 +1,14 @@
-"""From the batches of a put to records as they are stored.
+"""Turns the batches of a put into records ready to store.
 
 Rules kept here (source: the TStorage protocol):
 
-* A record one of whose key components has its type's greatest value is skipped, and the others are stored.
-* Records of a PUT are given acqs that ascend by 1 ns, so that full keys are unique: those of one cid in the order of their
-  arrival. Many small batches, as clients send that do not sort, are joined by cid first.
-* Which acqs they are is known only when they are stored, and so is the number that marks records of a PUTA; all else is
-  done before, so that others need not wait for it.
-* A large put is sorted and compressed in slices while the rest of it arrives. It takes the memory of what is compressed
-  and of one slice, however large it is.
+* A record with a key component equal to its type's greatest value is skipped; the others are stored.
+* Records of a PUT get acqs that increase by 1 ns, so full keys are unique. Within a cid, acqs follow the order of arrival.
+  Many small batches, as from clients that do not sort, are joined by cid first.
+* The acqs of a PUT, and the put number that marks the records of a PUTA, are assigned inside the transaction. Everything
+  else happens before, so that other writers do not wait for it.
+* A large put is sorted and compressed in slices while the rest arrives. Its memory is that of the compressed blocks and one
+  slice.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from tsmodel.store.blocks import Block, EncodedBlock, Layout, layout_of, sorted_
 from tsmodel.store.directory import Level
 from tsmodel.store.parts import Codec
 from tsmodel.wire.chunk import RowChunk, joined
-from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, octets_of
+from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, bytes_of
 
 __all__ = ["SLICE_BYTES", "Arrived", "Put", "arrived", "give_acqs", "runs_of"]
 
 SLICE_BYTES: Final = 32 * 2**20
-"""Bytes of a put of which runs are made while the rest of it arrives."""
+"""Bytes of a put that are encoded at once, while the rest arrives."""
 
 _MANY: Final = 16
 _PIECE: Final = 400
-"""Bytes that a batch takes beside its records."""
+"""Memory overhead of a batch, in bytes."""
 _BLOCK: Final = 500
-"""Bytes that an encoded block takes beside what is stored of it."""
+"""Memory overhead of an encoded block, in bytes."""
 _GET_HEADER: Final = struct.Struct("<iiqiqq")
 _ONE: Final = {PUT_FORM: struct.Struct("<iqiq"), PUTA_FORM: struct.Struct("<iqiqq")}
 _INT64: Final = struct.Struct("<q")
@@ -53,21 +53,21 @@ _ACQ = int(GET_FORM.header.fields["acq"][1]) if GET_FORM.header.fields else 0
 
 
 class Put:
-    """A put on its way into the store: what has arrived of it, ready to be stored but for its acqs and its number.
+    """A put being received. Once prepared, it lacks only its acqs and its number.
 
-    May be used by one thread at a time.
+    Not thread-safe.
 
     Args:
-        with_acq: whether its records have their acqs already.
-        whole: bytes from which on a run is never merged with others; it is then encoded at once.
-        slice_bytes: bytes that may gather before they are encoded.
-        encoding: held while a slice is encoded, which takes several times its memory: one at a time.
+        with_acq: whether its records carry acqs (PUTA).
+        whole: bytes from which a run is final: never merged, so it is encoded at once.
+        slice_bytes: bytes to buffer before encoding.
+        encoding: lock held while encoding a slice, which needs several times the memory of the slice.
 
     Attributes:
-        with_acq: see above.
-        is_gone: says whether whoever sends the put has given up. Asked before it is written.
-        outcome: what came of it.
-        number: its number, once it has one.
+        with_acq: whether its records carry acqs (PUTA).
+        is_gone: returns whether the sender has given up; called before the put is written.
+        outcome: the acqs of the stored records, or the error.
+        number: its number; 0 until it is assigned.
     """
 
     __slots__ = (
@@ -104,41 +104,41 @@ class Put:
 
     @property
     def held(self) -> int:
-        """Bytes of memory that it takes."""
+        """Memory it uses, in bytes."""
         return self._raw + self._encoded_bytes
 
     @property
     def count(self) -> int:
-        """How many records are to be stored; known when it is prepared."""
+        """Number of records to store. Valid once prepared."""
         return self._count
 
     @property
     def cids(self) -> tuple[int, ...]:
-        """Their cids, ascending; known when it is prepared."""
+        """The cids of its records, ascending. Valid once prepared."""
         return tuple(sorted({*(each.cid for each in self._records), *(cid for cid, *_ in self._encoded)}))
 
     @property
     def mark(self) -> int:
-        """What its records are marked with; 0 for nothing."""
+        """The mark of its records; 0 for none."""
         return self.number if self.with_acq else 0
 
     @property
     def records(self) -> list[Arrived]:
-        """Its records but for those that are encoded; known when it is prepared."""
+        """The records that are not encoded. Valid once prepared."""
         return self._records
 
     @property
     def acqs(self) -> AcqInterval:
-        """Least and greatest acq of a PUTA that has records."""
+        """Least and greatest acq of a PUTA; it must have records."""
         known = [each.acqs for each in self._records if each.acqs is not None]
         known += [] if self._acqs is None else [self._acqs]
         return AcqInterval(min(each.acq_min for each in known), max(each.acq_max for each in known))
 
     def add(self, batches: Iterable[Batch]) -> None:
-        """Takes more of its records.
+        """Adds records.
 
         Raises:
-            LocalProtocolError: for a cid that cannot be stored.
+            LocalProtocolError: for an invalid cid.
             RemoteProtocolError: for a batch that does not consist of whole records.
         """
         for batch in batches:
@@ -149,24 +149,24 @@ class Put:
                     self._encode(0)
 
     def prepare(self) -> None:
-        """Does all that can be done before the acqs and the number are known.
+        """Does everything that does not need the acqs and the number.
 
         Raises:
-            LocalProtocolError, RemoteProtocolError: as `add` does.
+            LocalProtocolError, RemoteProtocolError: see `add`.
         """
         if self._raw >= self._whole:
-            self._encode(self._whole)  # what would be merged is not encoded: that would be for nothing
+            self._encode(self._whole)  # smaller runs are about to be merged: encoding them would be wasted
         else:
             self._records, self._batches = self._arrived(self._batches), []
 
     def give_acqs(self, next_acq: int) -> AcqInterval:
-        """Gives acqs to the records of a PUT, at least one, from `next_acq` on; they may be given others later.
+        """Assigns consecutive acqs from `next_acq` to the records of a PUT, which must have some. May be called again.
 
         Returns:
-            The first one, and the last one.
+            The first and the last acq.
 
         Raises:
-            OverflowError: when there is no acq left to give.
+            OverflowError: if there are not enough acqs left.
         """
         if next_acq + self._count > LIMITS["acq"].bound:
             raise OverflowError(f"no acquisition time is left after {next_acq - 1}")
@@ -175,8 +175,7 @@ class Put:
         return self._acqs
 
     def encoded(self) -> Iterator[tuple[int, list[Block], Level]]:
-        """The runs that are encoded, each with its cid and its level. They have the acqs and the mark that the put was
-        given."""
+        """Yields the encoded runs, each with its cid and level, with the assigned acqs and mark filled in."""
         first = 0 if self.with_acq or self._acqs is None else self._acqs.acq_min
         for cid, blocks, level in self._encoded:
             yield cid, [block.placed(first, self.mark) for block in blocks], level
@@ -187,7 +186,7 @@ class Put:
         return found
 
     def _encode(self, least: int) -> None:
-        """Encodes the records of each cid that has so many bytes of them."""
+        """Encodes the buffered records of each cid with `least` bytes or more."""
         with self._encoding:
             batches, self._batches, self._raw = self._batches, [], 0
             by_cid: dict[int, list[Arrived]] = {}
@@ -227,8 +226,8 @@ class Arrived(msgspec.Struct, frozen=True):
     Attributes:
         cid: their cid.
         chunk: the records.
-        acqs: least and greatest acq; None for records of a PUT that were given none yet.
-        first: how many records of the put come before them.
+        acqs: least and greatest acq; None for a PUT.
+        first: number of records of the put before them.
         layout: the pieces of their payloads; None for one piece.
     """
 
@@ -240,15 +239,15 @@ class Arrived(msgspec.Struct, frozen=True):
 
 
 def arrived(batches: Iterable[Batch], *, with_acq: bool, first: int = 0) -> list[Arrived]:
-    """The records of a put that can be stored, batch by batch; batches without any are left out.
+    """Converts batches to records in GET form. Skips records that cannot be stored, and batches without records.
 
     Args:
         batches: in PUT form, or in PUTA form.
         with_acq: whether they are in PUTA form.
-        first: how many records of the put came before.
+        first: number of records of the put before these.
 
     Raises:
-        LocalProtocolError: for a cid that cannot be stored.
+        LocalProtocolError: for an invalid cid.
         RemoteProtocolError: for a batch that does not consist of whole records.
     """
     form = PUTA_FORM if with_acq else PUT_FORM
@@ -269,8 +268,7 @@ def arrived(batches: Iterable[Batch], *, with_acq: bool, first: int = 0) -> list
 
 
 def give_acqs(records: Iterable[Arrived], next_acq: int) -> None:
-    """Gives acqs to records of a PUT, whose first one is given `next_acq`; they may be given others later, for nothing is
-    copied."""
+    """Assigns consecutive acqs to the records of a PUT, in place; its first record gets `next_acq`. May be called again."""
     for each in records:
         first = next_acq + each.first
         if len(each.chunk) == 1:
@@ -280,10 +278,10 @@ def give_acqs(records: Iterable[Arrived], next_acq: int) -> None:
 
 
 def runs_of(marked: list[tuple[Arrived, int]]) -> list[list[Block]]:
-    """Records of one cid, each with the mark of its put, as runs: sorted blocks that do not overlap."""
+    """Sorts records of one cid, given with the marks of their puts, into runs of non-overlapping blocks."""
     records = [each for each, _ in marked]
     whole = joined([each.chunk for each in records])
-    assert isinstance(whole, RowChunk)  # that is what comes in
+    assert isinstance(whole, RowChunk)  # `Arrived` holds row chunks
     layouts = [each.layout for each in records if each.layout is not None] if whole.record_size else []
     marks = [np.full(len(each.chunk), mark, np.int64) for each, mark in marked] if any(mark for _, mark in marked) else None
     joined_marks = None if marks is None else np.concatenate(marks)
@@ -291,7 +289,7 @@ def runs_of(marked: list[tuple[Arrived, int]]) -> list[list[Block]]:
 
 
 def _parted(batch: Batch, most: int, form: RecordForm) -> Iterable[Batch]:
-    """A batch as several of about so many bytes."""
+    """Splits a batch into batches of about `most` bytes."""
     size = len(batch.records)
     if size <= most:
         return [batch]
@@ -312,7 +310,7 @@ def _parted(batch: Batch, most: int, form: RecordForm) -> Iterable[Batch]:
 
 
 def _joined(batches: list[Batch]) -> list[Batch]:
-    """The same records, in one batch for each cid where batches are many: each costs as much as many records."""
+    """Joins many batches into one per cid: a batch costs as much as many records."""
     if len(batches) < _MANY:
         return batches
     by_cid: dict[int, list[Batch]] = {}
@@ -345,7 +343,7 @@ def _write_acqs(chunk: RowChunk, acqs: npt.NDArray[np.int64]) -> None:
 
 
 def _single(batch: Batch, form: RecordForm, first: int) -> Arrived | None:
-    """The same as `_uniform` for one record, without NumPy, which takes ten times as long."""
+    """Same as `_uniform` for one record, without NumPy: ten times faster."""
     key = _ONE[form]
     _, *found = key.unpack_from(batch.records)
     if any(value == bound for value, bound in zip(found, _BOUNDS, strict=False)):
@@ -372,7 +370,7 @@ def _uniform(batch: Batch, form: RecordForm, first: int) -> Arrived | None:
     acqs = _complete(records, batch.cid, form)
     fits = batch.payload is not None and batch.payload.itemsize == payload_size
     layout = layout_of(batch.payload) if fits and batch.payload is not None else None
-    chunk = RowChunk(octets_of(records), len(records), records.dtype.itemsize, lasting=True)
+    chunk = RowChunk(bytes_of(records), len(records), records.dtype.itemsize, lasting=True)
     return Arrived(batch.cid, chunk, acqs, first, layout)
 
 
@@ -391,7 +389,7 @@ def _mixed(batch: Batch, form: RecordForm, first: int) -> Arrived | None:
     for name in form.key_fields:
         headers[name] = came[name]
     acqs = _complete(headers, batch.cid, form)
-    written = octets_of(headers)
+    written = bytes_of(headers)
     pieces: list[memoryview] = []
     for at, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
         pieces += (written[at * _HEADER : (at + 1) * _HEADER], batch.records[start + header : end])
@@ -403,7 +401,7 @@ def _mixed(batch: Batch, form: RecordForm, first: int) -> Arrived | None:
 
 
 def _storable(came: npt.NDArray[Any], form: RecordForm) -> npt.NDArray[np.bool_] | None:
-    """Which records can be stored; None for all."""
+    """A mask of the records that can be stored; None for all."""
     keep = None
     for name in form.key_fields:
         greatest = came[name] == LIMITS[name].bound

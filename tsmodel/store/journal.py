@@ -1,14 +1,14 @@
-"""SQLite's journal, looked at before it is relied on: a torn end is normal, damage before it is not.
+"""Checks SQLite's WAL before SQLite uses it: a torn end is normal, damage before the end is not.
 
 Rules kept here (source: the file format that sqlite.org documents, "The Write-Ahead Log"):
 
-* A frame is good when it has the salt of the header and the checksum that continues from the frame before. SQLite uses the
-  good frames up to the last one that commits, and ignores the rest without a word.
-* A transaction that was not synced may be torn, and nobody was told that it is stored. But when a commit is followed by a
-  frame that continues from it, that commit was synced before: a bad frame ahead of it is damage, and records would be lost.
-* SQLite's index, the file with `-shm` behind its name, says how many frames were committed, and says so only after they
-  were synced. When a process died and fewer good frames are there, that is damage, too. The index is not synced itself:
-  what it lacks proves nothing.
+* A frame is good if it has the salt of the header, and its checksum continues that of the previous frame. SQLite uses the
+  good frames up to the last commit, and silently ignores the rest.
+* A transaction that was not synced may be torn; no writer was told that it is stored. But if a frame continues from a
+  commit, that commit was synced before: a bad frame before it is damage, and records would be lost.
+* SQLite's index, the file ending in `-shm`, holds the number of committed frames, updated only after they are synced. If a
+  process died and fewer good frames exist, that is damage as well. The index itself is not synced: a lower number in it
+  proves nothing.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _MASK: Final = 2**32 - 1
 
 
 class Committed(NamedTuple):
-    """What the index says of a journal.
+    """What the index says about a journal.
 
     Attributes:
-        salt: that of the journal which is meant.
-        frames: how many of its frames are committed; 0 when all of them are in the main file.
+        salt: salt of that journal.
+        frames: number of committed frames; 0 if all of them are checkpointed.
     """
 
     salt: bytes
@@ -47,8 +47,8 @@ class Committed(NamedTuple):
 
 
 def committed(index: Path) -> Committed | None:
-    """What SQLite's index of a journal says; None when there is none, or it is being written. Only for files that this
-    process has not open: closing the index gives up all locks on it."""
+    """Reads SQLite's index of a journal; None if it does not exist or is being written. Only for files that this process
+    does not have open: closing the index releases all locks on it."""
     try:
         with index.open("rb") as file:
             data = file.read(2 * _INDEX.size + 4)
@@ -64,14 +64,14 @@ def committed(index: Path) -> Committed | None:
 
 
 def check_journal(path: Path, index: Committed | None = None) -> None:
-    """Makes sure that a journal is not damaged before its end. Nobody may write to it meanwhile.
+    """Checks that a journal is not damaged before its end. It must not be written to meanwhile.
 
     Args:
         path: the journal.
-        index: what its index said before.
+        index: its index, read beforehand.
 
     Raises:
-        StoreCorruptError: when records that were stored would be lost.
+        StoreCorruptError: if stored records would be lost.
     """
     data = path.read_bytes() if path.exists() else b""
     if len(data) <= _HEADER.size:
@@ -82,10 +82,10 @@ def check_journal(path: Path, index: Committed | None = None) -> None:
     count = (len(data) - _HEADER.size) // size if 512 <= page_size <= 65536 else 0
     good_header = magic & ~1 == _MAGIC and _sums(data[:24], order, (0, 0)) == tuple(header_sums) and count >= 0
     if not good_header:
-        # A new header is synced before any frame that follows it. Frames that go together prove that one was there, and so
-        # does an index of the same journal that counts some.
+        # A new header is synced before the frames after it. So consecutive frames prove that there was a header, and so
+        # does an index of the same journal that lists frames.
         if _has_commits(data) or (index is not None and index.frames and index.salt == data[16:24]):
-            raise StoreCorruptError(f"the head of the journal {path} is damaged; records that were stored would be lost")
+            raise StoreCorruptError(f"the header of the journal {path} is damaged; stored records would be lost")
         return
     before = {tuple(header_sums)}
     is_good, before_commits, good = True, False, 0
@@ -95,25 +95,23 @@ def check_journal(path: Path, index: Committed | None = None) -> None:
         computed = {_sums(body, order, sums) for sums in before}
         fits = (found1, found2) == (salt1, salt2) and tuple(stored) in computed
         if not is_good and fits and before_commits:
-            raise StoreCorruptError(
-                f"the journal {path} is damaged, and later ones of its frames are not: stored records would be lost"
-            )
+            raise StoreCorruptError(f"the journal {path} is damaged before intact frames: stored records would be lost")
         is_good = is_good and fits
         good += is_good
         before_commits = bool(commits)
-        # Where a frame is bad it may be its contents or its checksum: the next one continues from what was right.
+        # A bad frame may have bad contents or a bad checksum: the next frame continues from the correct value.
         before = {tuple(stored)} if fits else {tuple(stored), *computed}
         if len(before) > 4:
             before = {tuple(stored)}
     if index is not None and index.salt == data[16:24] and good < index.frames:
         raise StoreCorruptError(
-            f"the journal {path} is damaged or cut short: {index.frames} of its frames were committed, and {good} are "
-            "whole; stored records would be lost"
+            f"the journal {path} is damaged or truncated: {index.frames} of its frames were committed, but {good} are "
+            "intact; stored records would be lost"
         )
 
 
 def _has_commits(data: bytes) -> bool:
-    """Whether frames behind a damaged header continue from one another over a commit."""
+    """Whether the frames after a damaged header continue from one another across a commit."""
     for power in range(9, 17):
         size = _FRAME.size + 2**power
         starts = range(_HEADER.size, len(data) - size + 1, size)
@@ -126,12 +124,12 @@ def _has_commits(data: bytes) -> bool:
 
 
 def _sums(data: bytes, order: str, start: tuple[int, ...]) -> tuple[int, int]:
-    """The journal's checksum: s0 += x0 + s1; s1 += x1 + s0 over pairs of words. Both are linear in the words."""
+    """The WAL checksum: s0 += x0 + s1; s1 += x1 + s0 over pairs of words. Both are linear in the words."""
     words = np.frombuffer(data, f"{order}u4").astype(np.uint32)
     pairs = len(words) // 2
     fibonacci = _fibonacci(2 * pairs + 2)
     even, odd = words[0::2], words[1::2]
-    # A word that is followed by k pairs reaches the sums multiplied by Fibonacci numbers.
+    # A word followed by k pairs enters the sums multiplied by Fibonacci numbers.
     own, behind = fibonacci[1 : 2 * pairs : 2][::-1], fibonacci[2 : 2 * pairs + 1 : 2][::-1]
     before = fibonacci[0 : 2 * pairs - 1 : 2][::-1]
     first = int((even * own).sum(dtype=np.uint64) + (odd * before).sum(dtype=np.uint64))

@@ -1,6 +1,6 @@
-"""The engine behind `memory:`: blocks in dictionaries that are replaced when a transaction ends.
+"""The engine behind `memory:`: blocks in dictionaries, replaced when a transaction commits.
 
-A forked process has a copy of its own, without what was being written.
+A forked process has its own copy, without uncommitted changes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class _Log(Generic[T]):
-    """The first entries of a list that others may add to."""
+    """The first entries of a shared list that may grow."""
 
     def __init__(self, entries: list[T], count: int = 0) -> None:
         self._entries, self._count = entries, count
@@ -43,7 +43,7 @@ class _Log(Generic[T]):
         return islice(self._entries, self._count)
 
     def changed(self, added: list[T], replaced: dict[int, T]) -> _Log[T]:
-        """The entries with others behind them, and some in the place of others."""
+        """The log with entries appended and replaced."""
         if not added and not replaced:
             return self
         entries = self._entries
@@ -92,7 +92,7 @@ class _Snapshot:
 
 
 class _Transaction:
-    """Changes a copy; the runs of a cid are copied when they are changed, so that snapshots keep theirs."""
+    """Changes a copy. Copies the runs of a cid on the first change, so that snapshots stay intact."""
 
     def __init__(self, state: _State) -> None:
         self._snapshot = _Snapshot(state)
@@ -159,14 +159,14 @@ class _Transaction:
         self._runs[run.cid] = {each: blocks for each, blocks in self._runs[run.cid].items() if each != run}
 
     def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False, level: int = 0) -> None:  # noqa: ARG002
-        # Rows: what is asked for most often, and columns are views of them.
+        # As rows: the most frequent form, and columns can be views of them.
         kept = tuple(map(_as_rows, blocks))
         run = _run(cid, self._next_run, kept, level)
         self._runs[cid] = {**self._runs.get(cid, {}), run: kept}
         self._next_run += 1
 
     def spread(self, runs: Sequence[Run], most: int) -> None:
-        """Does nothing: there is no block to be fetched or decoded that it could save."""
+        """Does nothing: blocks in memory need no fetching or decoding."""
 
     def state(self) -> _State:
         puts = self._state.puts.changed(self._puts, self._replaced)
@@ -184,7 +184,7 @@ def _as_rows(block: Block) -> Block:
 
 
 class MemoryEngine:
-    """Keeps blocks in memory, for as long as it is open."""
+    """Stores blocks in memory while it is open."""
 
     path = None
 
@@ -195,19 +195,19 @@ class MemoryEngine:
 
     @contextmanager
     def reading(self) -> Iterator[_Snapshot]:
-        """A snapshot."""
+        """Opens a snapshot."""
         yield _Snapshot(self._opened())
 
     @contextmanager
     def writing(self, *, wait: bool = True) -> Iterator[_Transaction]:
-        """A transaction."""
+        """Opens a write transaction."""
         with held(self._lock, wait=wait):
             transaction = _Transaction(self._opened())
             yield transaction
             self._state = transaction.state()
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Drops all records."""
         self._state = None
 
     def _begin(self) -> None:

@@ -1,18 +1,18 @@
-"""When runs are merged.
+"""The merge policy: decides when runs are merged.
 
-A run is what one put stored of a cid: sorted blocks that do not overlap. Reading a series looks into every run of its cid,
+A put stores a run for each cid: sorted blocks that do not overlap. Reading a series has to look into every run of its cid,
 so small runs are merged into larger ones.
 
 Rules kept here:
 
-* Runs are grouped in tiers by size, each eight times the one before. Eight runs of a tier become one of a higher tier, so
-  a record is rewritten at most once a tier, however small the puts.
-* A run of 8 MiB or more is merged no further at once: a merge never holds more than some 70 MiB.
-* So is a smaller one of some blocks that has many records of each of its series: a block of it holds as much of a series as
-  is good, and merging would only make the time longer that a block spans.
-* Large runs that have few records of each series, because there are very many series, are spread: eight of them are merged
-  into runs that are each of some series, 16 MiB with each put, and as much as it puts.
-* Many runs may become small at once when records are removed. They are merged some 64 MiB at a time.
+* Runs are grouped in tiers by size, each tier eight times the previous one. Eight runs of a tier become one run of a higher
+  tier, so a record is rewritten at most once per tier, however small the puts.
+* A run of 8 MiB or more is not merged in one go: a merge never holds more than about 70 MiB.
+* A smaller run is dense if it has several blocks and many records per series. It is not merged either: that would only make
+  its blocks span more time.
+* Large runs with few records per series are spread: eight of them are merged step by step into runs that each cover a part
+  of the series. Each put merges 16 MiB, plus as much as it stores.
+* A removal may make many runs small at once. They are merged about 64 MiB at a time.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class MergePolicy(msgspec.Struct, frozen=True):
     """Decides which runs become one.
 
     Attributes:
-        fan_in: how many runs of a tier are merged, and how much larger each tier is than the one before.
-        final: bytes from which on a run is left as it is.
-        dense: records of each series from which on a run of some blocks is left as it is.
-        whole: bytes that are some blocks.
-        step: bytes that are merged at once of large runs.
+        fan_in: how many runs of a tier are merged, and the size ratio between tiers.
+        final: size in bytes from which a run is left alone.
+        dense: records per series from which a run of several blocks is left alone.
+        whole: size in bytes that counts as several blocks.
+        step: bytes of large runs merged in one step.
     """
 
     fan_in: int = 8
@@ -47,17 +47,17 @@ class MergePolicy(msgspec.Struct, frozen=True):
     step: int = 16 * 2**20
 
     def is_dense(self, size: int, count: int, series: int) -> bool:
-        """Whether a run has as many records of each of its series as is good.
+        """Whether a run has enough records per series.
 
         Args:
             size: bytes of its records.
-            count: how many there are.
-            series: of how many series; 0 when that is not known.
+            count: number of records.
+            series: number of series; 0 if unknown.
         """
         return bool(series) and size >= self.whole and count >= self.dense * series
 
     def to_spread(self, runs: Sequence[Run]) -> list[Run]:
-        """The large runs of a cid of which the beginnings are to be merged next; none when there is nothing to do."""
+        """The large runs of a cid to merge a step further; empty if there are none."""
         if begun := [run for run in runs if run.level == Level.BEGUN]:
             return begun
         sparse = [
@@ -71,16 +71,16 @@ class MergePolicy(msgspec.Struct, frozen=True):
         return sparse[: self.fan_in] if len(sparse) >= self.fan_in else []
 
     def to_merge(self, runs: Sequence[Run]) -> list[Run]:
-        """The runs of a cid to merge into one; none when there is nothing to do."""
+        """The runs of a cid to merge into one; empty if there are none."""
         left = {at for at, run in enumerate(runs) if run.level or self.is_dense(run.size, run.count, run.series)}
         return [runs[at] for at in self.choose([run.size for run in runs], left)]
 
     def choose(self, sizes: Sequence[int], left: Collection[int] = ()) -> list[int]:
-        """Positions of the runs to merge into one, ascending; none when there is nothing to do.
+        """Positions of the runs to merge into one, ascending; empty if there are none.
 
         Args:
             sizes: bytes of each run of one cid.
-            left: positions of runs that are left as they are, however small.
+            left: positions of runs to leave alone, whatever their size.
         """
         most = -1
         small = [(at, size) for at, size in enumerate(sizes) if size < self.final and at not in left]
@@ -91,7 +91,7 @@ class MergePolicy(msgspec.Struct, frozen=True):
             if not full:
                 break
             most = max(most, max(full))
-            # Smaller runs go along: they would only wait for the next merge.
+            # Smaller runs join in: they would only wait for the next merge.
             together = sum(size for tier, size in current if tier <= most)
             current = [(tier, size) for tier, size in current if tier > most]
             if together < self.final:
@@ -104,7 +104,7 @@ class MergePolicy(msgspec.Struct, frozen=True):
         return self.fan_in * self.final
 
     def _some(self, sizes: Sequence[int], chosen: list[int]) -> list[int]:
-        """The smallest of too many, and the last one: it is the new one, whose put merges them."""
+        """Limits a merge to the smallest runs and the last one, which is the new run of this put."""
         some, total = [], 0
         last = len(sizes) - 1
         for at in sorted(chosen, key=lambda at: (at != last, sizes[at])):

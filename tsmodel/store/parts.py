@@ -322,10 +322,10 @@ def _packed(values: Integers, base: int, greatest: int, flag: int, first: int, c
             scale = 1
     scale = max(scale, 1)
     count, width = len(above), max(1, (((greatest - base) // scale).bit_length() + 7) // 8)
-    octets = above.astype("<u8", copy=False).view(np.uint8).reshape(count, 8)
+    raw = above.astype("<u8", copy=False).view(np.uint8).reshape(count, 8)
     planes = np.empty((width, count), np.uint8)
     for at in range(width):
-        planes[at] = octets[:, at]
+        planes[at] = raw[:, at]
     used, stored = _compressed(planes.reshape(-1), codec)
     return _part(
         _Form.PLANES | flag, used, stored, planes=width, count=count, base=base, first=first, scale=scale
@@ -385,10 +385,10 @@ def _unpacked(part: Part, count: int, form: int, within: slice | None = None) ->
     if within is not None:
         planes, count = planes[:, within], within.stop - within.start
     room = 2 if width == 2 else 4 if width <= 4 else 8
-    octets = (np.empty if room == width else np.zeros)((count, room), np.uint8)
+    padded = (np.empty if room == width else np.zeros)((count, room), np.uint8)
     for at in range(width):
-        octets[:, at] = planes[at]
-    return octets.view(f"<u{room}").reshape(count)
+        padded[:, at] = planes[at]
+    return padded.view(f"<u{room}").reshape(count)
 
 
 def _runs_of(part: Part, count: int, depth: int, kind: np.dtype[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint64]]:

@@ -1,20 +1,23 @@
-"""The engine behind a file: SQLite, one row a block and one row a run.
+"""The file engine: SQLite, with one row per block and one row per run.
+
+In this module, the journal is SQLite's WAL.
 
 Rules kept here:
 
-* WAL and synchronous=FULL: a commit is on the disk when it returns, and readers never wait for the writer.
-* Nothing in the main file is believed without a checksum: the state holds a digest of the directories of all runs, a
-  directory holds the checksums of its blocks. Directories that were read stay in memory, for as long as the state's digest
-  says that they are those of the file. What it remembers of puts and removals has checksums, and sums in the state, too.
-* A commit that fails is in doubt: it may be there after a restart. So is one whose file or journal was deleted or replaced.
-  The engine then refuses to work until it is opened again, which writes and syncs once more.
-* While a process may write, the file says so: its header asks for a journal and its state is open. Both are undone when
-  the last process closes it. A file that says so and has no journal was copied while it was open.
-* The file says what it is (application id) and how it is laid out (user version); nothing else is opened or changed.
-* Every error of SQLite leaves this module as a `StoreError` that names the file.
-* SQLite's connections do not survive a fork, and while copies of them are open in the child, connections that it opens
-  to the same file take no locks. So a child closes the copies at once, and opens its own. It cannot when SQLite was at work
-  in another thread: its mutexes may be held for ever. Then the child may not open these files at all.
+* WAL and synchronous=FULL: a commit is on disk when it returns, and readers never wait for the writer.
+* Everything read from the main file is checked against a checksum. The state holds a digest of the directories of all runs,
+  and a directory holds the checksums of its blocks. The engine caches directories while the state's digest confirms them.
+  Logged puts and removals have checksums, and the state holds the sums of those.
+* A failed commit is in doubt: it may be there after a restart. A commit whose file or journal was deleted or replaced is in
+  doubt, too. The engine then refuses to work until the store is reopened, which writes and syncs again.
+* While a process may write, the file is marked as open: its header asks for a journal, and its state says open. A process
+  that closes the file clears the state, and the last one also clears the header. A writer that finds the state closed marks
+  the file as open first. A file that is marked as open and has no journal was copied while it was open.
+* The application id identifies a store, and the user version its format. Other files are neither opened nor changed.
+* Every SQLite error leaves this module as a `StoreError` that names the file.
+* SQLite connections do not survive a fork. While a child holds inherited copies, its own connections to the same file take
+  no locks. So a child closes the copies at once and opens its own connections. If another thread was inside SQLite during
+  the fork, its mutexes may stay locked forever; the child then refuses to open these files.
 """
 
 from __future__ import annotations
@@ -58,29 +61,31 @@ __all__ = [
 ]
 
 APPLICATION_ID: Final = 0x74736D64
-"""`tsmd`: what marks a SQLite file as a store of tsmodel."""
+"""`tsmd`: marks a SQLite file as a tsmodel store."""
 
 FORMAT_VERSION: Final = 2
 
 DEFAULT_CACHE: Final = 64 * 2**20
-"""Bytes of blocks that are kept in memory when they were read."""
+"""Size limit of the block cache, in bytes."""
 
 _PAGE_SIZE: Final = 8192
 _LOCK_TIMEOUT: Final = 60.0
 _SQLITE_MAGIC: Final = b"SQLite format 3\0"
 _CHECKPOINT_PAGES: Final = 2048
 _JOURNAL_LIMIT: Final = 16 * 2**20
-"""Bytes to which the journal is cut back once all of it is in the main file."""
+"""Bytes to which the journal is truncated after a full checkpoint."""
+_CHECKPOINTS: Final = 20
+"""How often a checkpoint is retried while other connections hinder it."""
 _LEAVING: Final = 3
-"""How often a process tries to be the last that closes a file: two that close it at once hinder one another."""
+"""How often a process tries to close a file as the last one: two that close it at the same time block each other."""
 _MOST_IDLE: Final = 16
-"""Connections that are kept for later readers: each has two descriptors, and some 2 MiB of pages."""
+"""Most idle connections kept for later readers. Each has two file descriptors and about 2 MiB of pages."""
 _CLOSING: Final = 0.3
-"""Seconds in which a process that is closing the file removes its journal and says that the file is closed."""
+"""Seconds that a closing process gets to mark the file as closed and remove the journal."""
 _JOURNAL_HEAD: Final = 32
 """Bytes of a journal before its first frame."""
 _WRITING: Final = 0.05
-"""Seconds in which a process finishes what it has begun to write to a journal."""
+"""Seconds that another process gets to finish a write to the journal."""
 
 _SCHEMA: Final = (
     "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), data BLOB NOT NULL)",
@@ -90,9 +95,9 @@ _SCHEMA: Final = (
     "CREATE TABLE removals (number INTEGER PRIMARY KEY, data BLOB NOT NULL)",
 )
 _EARLY_TABLES: Final = 3
-"""Tables of files that were written before there were puts and removals."""
+"""Number of tables in files written before the log of puts and removals existed."""
 _CANNOT: Final = ("locked", "disk I/O", "full", "readonly", "unable to open", "interrupted", "too big", "busy")
-"""What SQLite says when something stops it that is no damage. Its error codes are not known to Python 3.10."""
+"""Texts in SQLite errors that do not mean damage. Python 3.10 does not expose the error codes."""
 
 _ADD_BLOCK: Final = "INSERT INTO blocks (id, data) VALUES (?, ?)"
 _ADD_RUN: Final = "INSERT INTO runs (number, cid, digest, directory) VALUES (?, ?, ?, ?)"
@@ -102,29 +107,29 @@ _DROP_BLOCKS: Final = "DELETE FROM blocks WHERE id >= ? AND id <= ?"
 _DROP_RUN: Final = "DELETE FROM runs WHERE number = ?"
 _LATER: Final = (_ADD_BLOCK, _ADD_RUN, _ADD_PUT, _ADD_REMOVAL, _DROP_BLOCKS, _DROP_RUN)
 _SMALL: Final = 4096
-"""Bytes of a block that waits to be written with others."""
+"""Largest block, in bytes, that is buffered and written together with others."""
 
-_OPENING = threading.RLock()  # a store that is collected meanwhile is closed
+_OPENING = threading.RLock()  # reentrant: collecting a store closes it
 _OPENED: Counter[tuple[int, int]] = Counter()
-"""How often this process has a file open, by its device and inode."""
+"""How many times this process has a file open, by device and inode."""
 
 
 class SQLiteTables:
-    """The tables of a file, by one connection.
+    """The tables of a file, through one connection.
 
-    Rows that come and go wait until the state is written, or somebody reads: SQLite takes many of one table in a fraction
-    of the time. Ids are never given again, so it does not matter that all come before any goes.
+    Inserts and deletes are buffered until the state is written or something is read: SQLite runs many statements on one
+    table in a fraction of the time. Ids are never reused, so all inserts can run before the deletes.
     """
 
     at_once = 1
-    """A block is read from memory, or from a disk that reads ahead."""
+    """One at a time: the page cache and read-ahead of the disk make batches useless."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self._waiting: dict[str, list[tuple[Any, ...]]] = {statement: [] for statement in _LATER}
 
     def flush(self) -> None:
-        """Writes what waits."""
+        """Runs the buffered statements."""
         for statement, rows in self._waiting.items():
             if rows:
                 self.connection.executemany(statement, rows)
@@ -161,7 +166,7 @@ class SQLiteTables:
     def drop_blocks(self, first: int, last: int) -> None:
         self._waiting[_DROP_BLOCKS].append((first, last))
 
-    def add_run(self, directory: Directory, generation: int) -> None:  # noqa: ARG002 - the digest says it all
+    def add_run(self, directory: Directory, generation: int) -> None:  # noqa: ARG002 - the digest is enough
         row = (directory.number, directory.cid, directory.digest.to_bytes(16, "little"), directory.to_bytes())
         self._waiting[_ADD_RUN].append(row)
 
@@ -185,7 +190,7 @@ class SQLiteTables:
         self.connection.execute(f"UPDATE {kind.table} SET data = ? WHERE number = ?", (data, number))
 
     def sizes(self) -> tuple[int, int]:
-        """Bytes of the file once the journal is taken in, and how many of them are free."""
+        """Bytes of the file after a checkpoint, and how many of them are free."""
         names = ("page_size", "page_count", "freelist_count")
         page, count, free = (self.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
         return count * page, free * page
@@ -193,24 +198,24 @@ class SQLiteTables:
 
 class _Transaction(Transaction):
     def changed_state(self) -> State:
-        # Also where a copy was restored over the file meanwhile.
+        # Set it again: a closed copy may have been restored over the file meanwhile.
         return msgspec.structs.replace(super().changed_state(), is_open=True)
 
 
 class SQLiteEngine:
-    """Keeps blocks in a file.
+    """Stores blocks in a file.
 
     Args:
-        path: the file. Beside it SQLite keeps two more while it is open, with `-wal` and `-shm` behind its name.
-        cache_bytes: most bytes of blocks that are kept in memory when they were read; 0 for none.
-        read_only: neither writes nor creates any file.
-        create: whether a file that does not exist is created.
-        as_copy: takes what is there of a file that was copied while it was open, without its journal.
+        path: the file. While it is open, SQLite keeps two more next to it, named with `-wal` and `-shm` appended.
+        cache_bytes: size limit of the block cache, in bytes; 0 disables it.
+        read_only: opens the file without writing to it or creating any file.
+        create: whether to create a file that does not exist.
+        as_copy: accepts a file that was copied while it was open, without its journal.
 
     Raises:
-        StoreFormatError: when the file is something else, or of another format.
-        StoreCorruptError: when it is damaged, or was copied while it was open.
-        StoreError: when it cannot be opened.
+        StoreFormatError: if the file is not a store, or has another format.
+        StoreCorruptError: if it is damaged, or was copied while it was open.
+        StoreError: if it cannot be opened.
     """
 
     def __init__(
@@ -222,7 +227,7 @@ class SQLiteEngine:
         create: bool = True,
         as_copy: bool = False,
     ) -> None:
-        self._closed = True  # until it is open
+        self._closed = True  # until opening succeeds
         self.path = path
         self.cache = BlockCache(cache_bytes)
         self._read_only = read_only
@@ -245,7 +250,7 @@ class SQLiteEngine:
             try:
                 _check_place(Path(path), create and not read_only)
                 self._key = _identity(Path(path))
-            except (OSError, ValueError) as error:  # the path may be none: too long, or with a NUL in it
+            except (OSError, ValueError) as error:  # an invalid path: too long, or with a NUL in it
                 raise StoreError(f"{path!r} cannot be opened: {error}", path=path) from error
             if self._key in _lost_files:
                 raise _lost_error(path)
@@ -263,7 +268,7 @@ class SQLiteEngine:
 
     @contextmanager
     def reading(self) -> Iterator[Snapshot]:
-        """A snapshot, on a connection of its own."""
+        """Opens a snapshot, on a connection of its own."""
         self._check_open()
         with self._reader(), self._errors():
             if self._writer is None:  # in a forked process
@@ -277,7 +282,7 @@ class SQLiteEngine:
             try:
                 connection.execute("BEGIN")
                 snapshot = Snapshot(self, SQLiteTables(connection))
-                assert snapshot.table is not None  # whoever asks less of a damaged file is told, too
+                assert snapshot.table is not None  # loads and checks the directories, so every reader hears of damage
                 yield snapshot
                 healthy = True
             except GeneratorExit:
@@ -288,12 +293,16 @@ class SQLiteEngine:
 
     @contextmanager
     def writing(self, *, wait: bool = True) -> Iterator[_Transaction]:
-        """A transaction on the one connection that writes."""
+        """Opens a transaction on the write connection."""
         with held(self._lock, wait=wait), self._errors("; nothing was stored by this call"):
             writer = self._checked_writer()
             self._begin(writer, wait)
             try:
                 transaction = _Transaction(self, SQLiteTables(writer))
+                if not transaction.state.is_open:  # another process closed the file meanwhile
+                    _say_open(writer, transaction.state)
+                    self._begin(writer, wait)
+                    transaction = _Transaction(self, SQLiteTables(writer))
                 assert transaction.table is not None
                 yield transaction
                 transaction.finish()
@@ -307,14 +316,14 @@ class SQLiteEngine:
                 self._cut_back(writer)
 
     def preparing(self) -> AbstractContextManager[Transaction]:
-        """The same as `writing`: what a writer reads here it may rely on."""
+        """Same as `writing`: SQLite has one writer, so what it reads cannot change."""
         return self.writing()
 
     def close(self) -> None:
-        """Closes the file. The last process to do so removes the journal and says that the file is closed."""
+        """Closes the file. The last process to do so removes the journal and marks the file as closed."""
         if self._closed:
             return
-        with self._lock, self._errors("; nothing is lost: what was stored is in the file and its journal"):
+        with self._lock, self._errors("; nothing is lost: all stored records are in the file and its journal"):
             self._closed = True
             try:
                 while not self._idle.empty():
@@ -337,7 +346,7 @@ class SQLiteEngine:
             return
         self._let_go()
         if not self._read_only and self._moved(1) is None:
-            with suppress(sqlite3.Error):  # what the lost journal held is still known to this connection
+            with suppress(sqlite3.Error):  # this connection still knows what the lost journal held
                 writer.execute("PRAGMA journal_mode = DELETE")
         self._disconnect(writer)
 
@@ -346,7 +355,7 @@ class SQLiteEngine:
             self.close()
 
     def close_at_exit(self) -> None:
-        """Closes the file of a store that nobody closed. One that is at work in another thread is left as it is."""
+        """Closes a store that is still open at exit. Leaves one that another thread is using."""
         if self._lock.acquire(timeout=_CLOSING):
             self._lock.release()
             with suppress(StoreError):
@@ -356,7 +365,7 @@ class SQLiteEngine:
                 _leak(connection)
 
     def shrink(self) -> None:
-        """Gives free pages back to the file system, as soon as nobody reads the file as it was before."""
+        """Returns free pages to the file system; at once, unless a reader holds an older snapshot."""
         with self._lock, self._errors("; the file stays as large as it is"):
             writer = self._checked_writer()
             writer.execute("VACUUM")
@@ -364,7 +373,7 @@ class SQLiteEngine:
             try:
                 writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             except sqlite3.OperationalError as error:
-                if "locked" not in str(error):  # by a reader: a later put cuts the file back
+                if "locked" not in str(error):  # by a reader: a later put truncates the file
                     raise
             finally:
                 writer.execute(f"PRAGMA busy_timeout = {int(_LOCK_TIMEOUT * 1000)}")
@@ -372,7 +381,7 @@ class SQLiteEngine:
     def _checked_writer(self) -> sqlite3.Connection:
         self._check_open()
         if self._read_only:
-            raise StoreError(f"{self.path} was opened to be read only; nothing was stored", path=self.path)
+            raise StoreError(f"{self.path} is open read-only; nothing was stored", path=self.path)
         if (fault := self._moved()) is not None:
             raise StoreError(f"{fault}; nothing was stored by this call", path=self.path)
         return self._opened_writer()
@@ -393,11 +402,11 @@ class SQLiteEngine:
 
     @property
     def is_at_work(self) -> bool:
-        """Whether some thread may be inside SQLite, or will go on reading."""
+        """Whether a thread may be inside SQLite, or has an unfinished scan."""
         return bool(self._readers) or self._lock.locked()
 
     def carried_over(self, *, lost: bool) -> None:
-        """In a forked process: begins anew, or is `lost`."""
+        """Resets the engine in a forked process, or disables it if it is `lost`."""
         inherited, self._connections = self._connections, set()
         if not self._closed:
             _reachable[id(self)] = self._connections
@@ -426,8 +435,8 @@ class SQLiteEngine:
                 self._rest()
 
     def _rest(self) -> None:
-        """Cuts the journal back, when it has grown, after the last reader of this process; unless somebody is writing, who
-        will then do it. Nothing depends on it."""
+        """Truncates a large journal after the last reader of this process. Best effort: if a writer is active, it does so
+        itself later."""
         if self._read_only or self._closed or not self._has_grown() or not self._lock.acquire(blocking=False):
             return
         try:
@@ -437,14 +446,14 @@ class SQLiteEngine:
             self._lock.release()
 
     def _has_grown(self) -> bool:
-        """Whether the journal is larger than it is to be while nobody writes."""
+        """Whether the journal exceeds its limit for an idle store."""
         try:
             return os.stat(self._journal).st_size > _JOURNAL_LIMIT  # noqa: PTH116 - half the time of Path.stat
         except OSError:
             return False
 
     def _cut_back(self, writer: sqlite3.Connection) -> None:
-        """Takes the journal in and empties it, as far as no reader of another process needs it."""
+        """Checkpoints and truncates the journal, unless a reader in another process still needs it."""
         with suppress(sqlite3.Error):
             writer.execute("PRAGMA busy_timeout = 0")
             try:
@@ -453,15 +462,15 @@ class SQLiteEngine:
                 writer.execute(f"PRAGMA busy_timeout = {int(_LOCK_TIMEOUT * 1000)}")
 
     def _look(self, as_copy: bool) -> None:
-        """Looks at the file past SQLite, which nobody may do while this process has it open: closing a file gives up all
-        locks on it that the process has (https://www.sqlite.org/howtocorrupt.html, 2.2)."""
+        """Reads the file without SQLite. Only while this process does not have it open: closing any descriptor of a file
+        releases all locks the process holds on it (https://www.sqlite.org/howtocorrupt.html, 2.2)."""
         _check_header(Path(self.path))
         if not as_copy:
             self._check_copy()
         has_journal = _read_header(Path(self.path)).has_journal
         self._lacks_journal = has_journal and not self._journal.exists()
         self._was_left = has_journal and not Path(f"{self.path}-journal").exists()
-        # Before SQLite makes a new index of what it takes for the whole journal.
+        # Before SQLite rebuilds the index from whatever part of the journal it accepts.
         _look_at_journal(self._journal, _refused, alone=True)
 
     def _forget(self) -> None:
@@ -475,10 +484,10 @@ class SQLiteEngine:
             writer.execute("COMMIT")
         except sqlite3.Error as error:
             _undo(writer)
-            # SQLite could not begin, or found no room for the frame that would have committed: nothing is in doubt.
+            # SQLite could not start, or had no space for the commit frame: nothing is in doubt.
             if "locked" in str(error) or "is full" in str(error):
                 raise
-            self._fail(f"{self.path}: {error} while records were committed", error)
+            self._fail(f"{self.path}: {error} during a commit", error)
         except BaseException:
             _undo(writer)
             self._failure = f"{self.path}: a commit was interrupted"
@@ -489,13 +498,13 @@ class SQLiteEngine:
     def _fail(self, what: str, cause: BaseException | None) -> None:
         self._failure = what
         raise StoreInDoubtError(
-            f"{what}: whether they are stored is known only after the store was opened again; close it and open it again",
+            f"{what}: the records may or may not be stored; close the store and open it again to find out",
             path=self.path,
         ) from cause
 
     def _moved(self, first: int = 2) -> str | None:
-        """What is wrong with the file or its journal, or the first of them, where it is no longer the one that was opened;
-        None for nothing."""
+        """Says whether the file or its journal was deleted or replaced since it was opened; checks the `first` of them.
+        None if both are the same."""
         for path, identity in self._files[:first]:
             try:
                 found = os.stat(path)  # noqa: PTH116 - half the time of Path.stat
@@ -506,14 +515,14 @@ class SQLiteEngine:
         return None
 
     def table_of(self, tables: SQLiteTables, state: State) -> Table:
-        """The directories of a state: those in memory, or read and checked."""
+        """The directories of a state, from memory or read and checked."""
         connection, table = tables.connection, self._table
         if table.matches(state):
             return table
         runs = {}
         for number, cid, digest in connection.execute("SELECT number, cid, digest FROM runs").fetchall():
             if not (isinstance(number, int) and isinstance(cid, int) and isinstance(digest, bytes)):
-                raise StoreCorruptError("the table of runs holds what is no run")
+                raise StoreCorruptError("the table of runs has a row that is not a run")
             wanted = int.from_bytes(digest, "little")
             run = table.runs.get(number)
             if run is None or run.digest != wanted or run.cid != cid:
@@ -524,7 +533,7 @@ class SQLiteEngine:
             runs[number] = run
         found = Table(runs)
         if not found.matches(state):
-            raise StoreCorruptError(f"{len(runs)} runs are there, and not the {state.runs} that the file's state says")
+            raise StoreCorruptError(f"found {len(runs)} runs, but the state of the file says {state.runs}")
         self._table = found
         return found
 
@@ -552,7 +561,7 @@ class SQLiteEngine:
         connection.close()
 
     def _opened_writer(self) -> sqlite3.Connection:
-        """The connection that writes; a forked process opens its own."""
+        """The write connection; a forked process opens its own."""
         if self._writer is None:
             if (fault := self._moved(1)) is not None:
                 raise StoreError(fault, path=self.path)
@@ -560,15 +569,15 @@ class SQLiteEngine:
         return self._writer
 
     def _open(self) -> sqlite3.Connection:
-        """The connection that writes, when the file was found to be whole and says that it is open."""
+        """Opens the write connection, checks the file and marks it as open."""
         guard = self._guarding() if self._was_left else None
         connection = None
         try:
             connection = self._connect("mode=rw")
             if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
                 raise StoreError(
-                    f"{self.path} cannot have a journal: SQLite needs shared memory beside it, which network file systems "
-                    "do not have; put the file on a local disk",
+                    f"{self.path} cannot use WAL mode: SQLite needs shared memory next to the file, which network file "
+                    "systems do not support; put the file on a local disk",
                     path=self.path,
                 )
             connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_LIMIT}")
@@ -581,11 +590,9 @@ class SQLiteEngine:
                 check_journal(self._journal)
             state = read_state(connection)
             self.table_of(SQLiteTables(connection), state)
-            # Written and synced anew also when it is open already: what was there may never have reached the disk.
+            # Write and sync even if it is marked as open: the earlier mark may never have reached the disk.
             if not state.is_open or had_journal:
-                write_state(connection, msgspec.structs.replace(state, is_open=True, generation=state.generation + 1))
-                connection.execute("COMMIT")
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                _say_open(connection, state)
             else:
                 connection.execute("ROLLBACK")
             self._files = [(each, _identity(each)) for each in (Path(self.path), self._journal)]
@@ -601,19 +608,19 @@ class SQLiteEngine:
         return connection
 
     def _guarding(self, timeout: float | None = None) -> sqlite3.Connection:
-        """A connection that keeps the journal where it is. SQLite takes the journal in and removes it when the last
-        connection is closed, however that comes about. The file would then say that it is open, and look as if it lacked a
-        journal. This connection has no right to write, so nothing happens when it is the last."""
+        """Opens a read-only connection that keeps the journal in place. When the last connection closes, for whatever
+        reason, SQLite checkpoints the journal and removes it. The file would then be marked as open and look as if its
+        journal were lost. A read-only connection may not do that, so nothing happens if it is the last one."""
         guard = self._connect("mode=ro", timeout)
         try:
-            guard.execute("SELECT one FROM state").fetchone()  # takes the lock that it keeps
+            guard.execute("SELECT one FROM state").fetchone()  # takes the shared lock, which the connection keeps
         except BaseException:
             self._disconnect(guard)
             raise
         return guard
 
     def _open_read_only(self) -> sqlite3.Connection:
-        """A connection that leaves no trace, not even a file beside this one."""
+        """Opens a connection that writes nothing and creates no files."""
         self._options = "mode=ro&readonly_shm=1"
         if self._journal.exists():
             if not Path(f"{self.path}-shm").exists() or _is_only_a_head(self._journal):
@@ -633,13 +640,13 @@ class SQLiteEngine:
 
     def _only_for_writers(self) -> StoreError:
         return StoreError(
-            f"{self.path} has a journal that only a process with the right to write can take in; open it once "
-            "without read_only, and close it",
+            f"{self.path} has a journal that needs recovery, which requires write access; open the store once without "
+            "read_only, and close it",
             path=self.path,
         )
 
     def _check_copy(self) -> None:
-        """Makes sure that the file does not lack its journal."""
+        """Checks that the file is not a copy without its journal."""
         until = time.monotonic() + _CLOSING
         while _read_header(Path(self.path)).has_journal and not self._journal.exists():
             connection = self._connect("mode=ro&immutable=1")
@@ -652,16 +659,16 @@ class SQLiteEngine:
             if time.monotonic() > until:
                 raise StoreCorruptError(
                     f"{self.path} was copied while it was open, without its journal {self._journal}: records are missing. "
-                    "Copy an open store with session.backup, or all its files while no process has it open; "
-                    "`python -m tsmodel.store.convert` copies what is there",
+                    "Copy an open store with session.backup, or copy all its files while no process has it open; "
+                    "`python -m tsmodel.store.convert` saves the records that are in the file",
                     path=self.path,
                 )
             time.sleep(0.02)  # a process that is just closing it is not done yet
 
     def _leave(self, writer: sqlite3.Connection) -> None:
-        """Closes the file for good where no other process has it open; otherwise whoever is last does."""
+        """Marks the file as closed and removes the journal, unless another process has it open; the last one does that."""
         for attempt in range(_LEAVING):
-            # A new connection: one that leaves the journal may go on to believe pages it read from it long ago.
+            # A new connection: an old one may still trust pages that it read from the journal earlier.
             try:
                 connection = self._connect("mode=rw")
             except sqlite3.Error:
@@ -683,11 +690,30 @@ class SQLiteEngine:
                 self._let_go()
             if done or self._moved() is not None:
                 return
-            time.sleep(0.001)  # whoever else is closing it just now may have let it go
+            time.sleep(0.001)  # another process that is closing it may be done by now
+        self._settle()
+
+    def _settle(self) -> None:
+        """Checkpoints the journal and marks the file as closed while another process still has it open, so that a copy of
+        the file alone is complete. A process that writes later marks the file as open first."""
+        with suppress(sqlite3.Error, StoreCorruptError):
+            connection = self._connect("mode=rw", 0)
+            done = False
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                write_state(connection, msgspec.structs.replace(read_state(connection), is_open=False))
+                connection.execute("COMMIT")
+                done = True
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                if not done:
+                    self._keep_journal(connection)
+                self._disconnect(connection)
+                self._let_go()
 
     def _keep_journal(self, connection: sqlite3.Connection) -> None:
-        """Lets others have the file that this connection could not close, and makes sure that it is not the last one."""
-        for _ in range(_LEAVING):  # what failed once may have failed only once
+        """Releases the exclusive lock after a failed close, and opens a guard so that this connection is not the last."""
+        for _ in range(_LEAVING):  # the failure may be temporary
             with suppress(sqlite3.Error):
                 _undo(connection)
                 connection.execute("PRAGMA locking_mode = NORMAL")
@@ -706,7 +732,7 @@ class SQLiteEngine:
         if self._lost:
             raise _lost_error(self.path)
         if self._failure is not None:
-            raise StoreError(f"{self._failure}: nothing more is done before the store was opened again", path=self.path)
+            raise StoreError(f"{self._failure}: close the store and open it again", path=self.path)
 
     @contextmanager
     def _errors(self, consequence: str = "") -> Iterator[None]:
@@ -720,7 +746,7 @@ class SQLiteEngine:
             if not any(text in str(error) for text in _CANNOT):
                 raise StoreCorruptError(f"{self.path} is damaged: {error}; restore a copy", path=self.path) from error
             waited = ": another process writes to it"
-            hint = f"{waited}, and did not end within {_LOCK_TIMEOUT:g} s" if "locked" in str(error) else ""
+            hint = f"{waited}, and did not finish within {_LOCK_TIMEOUT:g} s" if "locked" in str(error) else ""
             raise StoreError(f"{self.path}: {error}{hint}{consequence}", path=self.path) from error
         except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
             raise StoreCorruptError(f"{self.path} is damaged: {error}; restore a copy", path=self.path) from error
@@ -730,7 +756,7 @@ def _connected(path: str, options: str, timeout: float | None = None) -> sqlite3
     from urllib.parse import quote
 
     quoted = quote(path.replace(os.sep, "/"))
-    # Path.as_uri takes no relative path; an absolute one follows an empty host.
+    # Path.as_uri rejects relative paths. An absolute path follows an empty host.
     timeout = _LOCK_TIMEOUT if timeout is None else timeout
     start = "file://" if quoted.startswith("/") else "file:///" if Path(path).drive else "file:"
     return sqlite3.connect(
@@ -757,7 +783,7 @@ def write_state(connection: sqlite3.Connection, state: State) -> None:
 
 
 def check_schema(connection: sqlite3.Connection, *, early: bool = False) -> None:
-    """Makes sure that a file has the tables of a store; of an `early` one, at will."""
+    """Checks that a file has the tables of a store; with `early`, also accepts a file without puts and removals."""
     found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid").fetchall()
     wanted = [("table", (name := text.split()[2]), name, text) for text in _SCHEMA]
     if found == wanted or (early and found == wanted[:_EARLY_TABLES]):
@@ -765,25 +791,36 @@ def check_schema(connection: sqlite3.Connection, *, early: bool = False) -> None
     if found == wanted[:_EARLY_TABLES]:
         (_, _, path) = connection.execute("PRAGMA database_list").fetchone()
         raise StoreFormatError(
-            f"{path} was written before puts and removals were remembered; `python -m tsmodel.store.convert {path} NEW` "
-            "copies it to a file of the present format",
+            f"{path} has no log of puts and removals: an older tsmodel wrote it; "
+            f"`python -m tsmodel.store.convert {path} NEW` copies it to a file in the current format",
             path=path,
         )
     raise StoreCorruptError("its tables are not those of a store")
 
 
+def _say_open(connection: sqlite3.Connection, state: State) -> None:
+    """Marks the file as open and checkpoints that, so that a copy without its journal is refused."""
+    write_state(connection, msgspec.structs.replace(state, is_open=True, generation=state.generation + 1))
+    connection.execute("COMMIT")
+    for _ in range(_CHECKPOINTS):
+        is_busy, in_journal, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if not is_busy and in_journal == copied:
+            return
+        time.sleep(0.005)  # a reader, or the checkpoint of another process, is in the way
+
+
 def _said_closed(connection: sqlite3.Connection) -> bool:
-    """Lets the state say that the file is closed, before its journal is removed; False when another process has it open.
-    A process that dies between the two leaves a journal, or a file that does not miss it."""
+    """Marks the file as closed in its state, before the journal is removed; False if another process has it open. If the
+    process dies in between, the journal is still there, or the file no longer needs it."""
     connection.execute("PRAGMA busy_timeout = 0")
-    connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # from the next transaction on, nobody else has it open
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # locks out other processes from the next transaction on
     try:
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             if "locked" not in str(error):
                 raise
-            # SQLite has half of the lock then, and gives it up only when this fails, too.
+            # SQLite then holds part of the lock, and releases it only when this fails as well.
             if connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0] != "delete":
                 return False
             connection.execute("BEGIN IMMEDIATE")
@@ -802,7 +839,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 class _Header:
-    """What the first bytes of a file say (https://www.sqlite.org/fileformat.html, "The Database Header")."""
+    """The header of a SQLite file (https://www.sqlite.org/fileformat.html, "The Database Header")."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -822,40 +859,40 @@ def _read_header(path: Path) -> _Header:
 
 
 def _check_place(path: Path, create: bool) -> None:
-    """Makes sure that there is a file, or creates one."""
+    """Checks that the file exists, or creates it."""
     name = str(path)
     with suppress(FileNotFoundError, NotADirectoryError):
-        path.stat()  # since Python 3.14, exists() and is_dir() are False for paths that cannot be
+        path.stat()  # since Python 3.14, exists() and is_dir() return False for invalid paths
     if path.is_dir():
         raise StoreError(f"{name} is a directory; give the path of a file in it", path=name)
     if path.exists():
         return
     if not create:
-        raise StoreError(f"{name} does not exist; without read_only and create=False it would be created", path=name)
+        raise StoreError(f"{name} does not exist; remove read_only or create=False to create it", path=name)
     if not path.parent.is_dir():
         raise StoreError(f"{name}: there is no directory {path.parent}; create it first", path=name)
     journal = Path(f"{name}-wal")
     if journal.exists() and journal.stat().st_size:
         raise StoreCorruptError(
-            f"{name} does not exist, and its journal {journal} does: put the file back, or remove the journal", path=name
+            f"{name} does not exist, but its journal {journal} does: restore the file, or remove the journal", path=name
         )
     _create(path)
 
 
 def _create(path: Path) -> None:
-    """Creates a store that is there whole or not at all: whoever finds a file at the path finds a store."""
+    """Creates a store atomically: a file at the path is always a complete store."""
     with suppress(FileExistsError), new_file(path):  # another process may be faster
         pass
 
 
 @contextmanager
 def new_file(path: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
-    """A closed store without records under a name of its own, and a connection to fill it by. When the `with` block has
-    ended it is on the disk, and at `path`; an error leaves nothing there.
+    """Creates an empty, closed store under a temporary name and yields that name and a connection to fill it. At the end
+    of the `with` block, the file is synced and moved to `path`; after an error, nothing is at `path`.
 
     Raises:
-        FileExistsError: when there is something at `path` by then.
-        StoreError: when it cannot be created.
+        FileExistsError: if `path` exists by then.
+        StoreError: if the file cannot be created.
     """
     made = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.new")
     try:
@@ -875,7 +912,7 @@ def new_file(path: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
                 path.hardlink_to(made)
             except FileExistsError:
                 raise
-            except OSError:  # a file system without links
+            except OSError:  # a file system without hard links
                 if path.exists():
                     raise FileExistsError(f"{path} exists") from None
                 made.rename(path)
@@ -916,18 +953,17 @@ def _sync_file(path: Path) -> None:
 
 @contextmanager
 def examined(path: Path, found: Callable[[str, str], object], scratch: Path | None = None) -> Iterator[sqlite3.Connection]:
-    """A connection that reads whatever is there of a file, damaged or not, in one snapshot. The file is only read. What
-    nobody may read without writing (a journal that a dead process left), and a file whose first page is damaged, is
-    copied for a while.
+    """Opens a file, damaged or not, for reading in one snapshot. Never writes to it. Reads a temporary copy where reading
+    the file itself would take a write: if a process died and left a journal, or the first page is damaged.
 
     Args:
         path: the file.
-        found: told of each fault of the file as a whole: where, and what.
-        scratch: directory for the copy; None for the system's directory of temporary files.
+        found: called with each fault of the file as a whole: where, and what.
+        scratch: directory for the copy; None for the system's temporary directory.
 
     Raises:
-        StoreFormatError: when the file is something else, or of another format.
-        StoreError: when it cannot be read.
+        StoreFormatError: if the file is not a store, or has another format.
+        StoreError: if it cannot be read.
     """
     import shutil
     import tempfile
@@ -959,14 +995,14 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
             if _OPENED[key]:
                 is_mended = True
                 found("schema", "its tables are not those of a store, or cannot be read")
-            else:  # perhaps only because reading it takes writing: the copy tells
+            else:  # perhaps only because reading needs write access: try a copy
                 is_left = True
         may_copy = not _OPENED[key]
     if not may_copy or not (is_mended or is_left):
         with _snapshot(name, options) as connection:
             if "immutable" in options and _may_be_open(connection):
                 found(
-                    "journal", f"the file was copied while it was open, without {journal}: the newest records are missing"
+                    "journal", f"the file was copied while it was open, without {journal}: the latest records are missing"
                 )
             yield connection
         return
@@ -996,18 +1032,18 @@ def examined(path: Path, found: Callable[[str, str], object], scratch: Path | No
 
 
 def _is_only_a_head(journal: Path) -> bool:
-    """Whether a process died between the head of a new journal and its first frame. Nothing in it was committed. SQLite
-    cannot read such a journal without writing to its index: it tries for 10 s, and says "locking protocol"."""
+    """Whether a process died after it wrote the header of a new journal and before the first frame. The journal holds no
+    commits. SQLite cannot read it without writing to its index: it retries for 10 s and fails with "locking protocol"."""
     until = time.monotonic() + _CLOSING
     while journal.exists() and journal.stat().st_size == _JOURNAL_HEAD:
         if time.monotonic() > until:
             return True
-        time.sleep(0.02)  # a process that is just writing its first frames is not done yet
+        time.sleep(0.02)  # a process may just be writing its first frames
     return False
 
 
 def _is_half_closed(path: str) -> bool:
-    """Whether a process died while it closed a file: it left a journal that undoes what it wrote last."""
+    """Whether a process died while closing a file: it left a rollback journal for its last write."""
     until = time.monotonic() + _CLOSING
     while True:
         try:
@@ -1026,7 +1062,7 @@ def _snapshot(name: str, options: str) -> Iterator[sqlite3.Connection]:
     except sqlite3.Error as error:
         raise StoreError(f"{name} cannot be read: {error}", path=name) from error
     with closing(connection):
-        with suppress(sqlite3.Error):  # whatever is read says so again
+        with suppress(sqlite3.Error):  # reading fails with the same error
             connection.execute("BEGIN")
             connection.execute("SELECT 1 FROM sqlite_master").fetchone()
         yield connection
@@ -1053,24 +1089,24 @@ def _refused(_: str, what: str) -> None:
 
 
 def _committed(journal: Path) -> Committed | None:
-    """What the index beside a journal says. Only for files that this process has not open.
+    """Reads the index (`-shm`) of a journal. Only for files that this process does not have open.
 
     Raises:
-        StoreCorruptError: when it says that something is in a journal that is empty.
+        StoreCorruptError: if the index lists frames and the journal is empty.
     """
     sizes = []
     found = None
-    for _ in range(2):  # SQLite changes the index before it empties a journal, and after it fills one
+    for _ in range(2):  # SQLite updates the index before it truncates a journal, and after it fills one
         sizes.append(journal.stat().st_size if journal.exists() else -1)
         found = found or committed(Path(f"{journal}"[: -len("-wal")] + "-shm"))
     if found is not None and found.frames and max(sizes) <= _JOURNAL_HEAD and min(sizes) >= 0:
-        raise StoreCorruptError(f"the journal {journal} is cut short, and had records; stored records would be lost")
+        raise StoreCorruptError(f"the journal {journal} is truncated; it held stored records, which would be lost")
     return found
 
 
 def _look_at_journal(journal: Path, found: Callable[[str, str], object], *, alone: bool) -> bool:
-    """Tells of damage in a journal. Others may be writing to it: what they have not finished is none. What its index says
-    is known only where this process is `alone` in having it open. Returns whether there is none."""
+    """Reports damage in a journal; returns whether it is intact. Retries, because an unfinished write of another process
+    is not damage. Uses the index only if no connection of this process is open (`alone`)."""
     for last in (False, False, True):
         try:
             check_journal(journal, _committed(journal) if alone else None)
@@ -1089,24 +1125,24 @@ def _look_at_journal(journal: Path, found: Callable[[str, str], object], *, alon
 
 
 def _mend(copy: Path) -> None:
-    """Gives a file the first page of a new store: its tables begin where those of every store do."""
+    """Replaces the first page of a file with that of a new store: the tables have the same root pages in every store."""
     new = copy.with_name("new.tsdb")
     _create(new)
     first = bytearray(new.read_bytes()[:_PAGE_SIZE])
-    first[28:32] = (copy.stat().st_size // _PAGE_SIZE).to_bytes(4, "big")  # how many pages there are
+    first[28:32] = (copy.stat().st_size // _PAGE_SIZE).to_bytes(4, "big")  # the page count
     with copy.open("r+b") as file:
         file.write(first)
 
 
 def sync_directory(path: Path) -> None:
-    """Makes names in a directory durable, on systems that can.
+    """Syncs a directory, on systems that support it.
 
     Raises:
-        OSError: when that fails.
+        OSError: if the sync fails.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except OSError:  # as on Windows, where nobody opens directories
+    except OSError:  # Windows cannot open directories
         return
     try:
         os.fsync(descriptor)
@@ -1118,17 +1154,17 @@ def sync_directory(path: Path) -> None:
 
 
 def _check_header(path: Path) -> None:
-    """Makes sure that a file is a store of this format."""
+    """Checks that a file is a store of this format."""
     header, name = _read_header(path), str(path)
     if not header.data:
         raise StoreCorruptError(
-            f"{name} is empty, which a store never is: restore a copy, or remove the file to begin a new store", path=name
+            f"{name} is empty, which a store never is: restore a copy, or remove the file to start a new store", path=name
         )
     if header.magic != _SQLITE_MAGIC:
         if _alike(header.magic, _SQLITE_MAGIC) and header.application == APPLICATION_ID:
             raise StoreCorruptError(f"{name} is damaged: its first bytes are {header.magic!r}; restore a copy", path=name)
         raise StoreFormatError(
-            f"{name} is not a tsmodel store: it begins with {header.magic!r}; choose another path", path=name
+            f"{name} is not a tsmodel store: it starts with {header.magic!r}; choose another path", path=name
         )
     if header.application != APPLICATION_ID:
         if header.version == FORMAT_VERSION and _alike(header.data[68:72], APPLICATION_ID.to_bytes(4, "big")):
@@ -1139,28 +1175,28 @@ def _check_header(path: Path) -> None:
     if header.version == 1:
         raise StoreFormatError(
             f"{name} has format 1, which this version no longer reads; `python -m tsmodel.store.convert {name} NEW` copies "
-            "it to a file of the present format",
+            "it to a file in the current format",
             path=name,
         )
     if header.version != FORMAT_VERSION:
         raise StoreFormatError(
-            f"{name} has format {header.version}, written by a newer tsmodel; this one reads format {FORMAT_VERSION}: "
+            f"{name} has format {header.version}, written by a newer tsmodel; this version reads format {FORMAT_VERSION}: "
             "upgrade tsmodel",
             path=name,
         )
 
 
 def _alike(found: bytes, wanted: bytes) -> bool:
-    """Whether what was found is what is wanted but for a byte."""
+    """Whether two byte strings differ in at most one byte."""
     return sum(a != b for a, b in zip(found, wanted, strict=False)) <= 1 and len(found) == len(wanted)
 
 
 _engines: weakref.WeakSet[SQLiteEngine] = weakref.WeakSet()
 _reachable: dict[int, set[sqlite3.Connection]] = {}
-"""The connections of each open engine. The collector takes weak references to what it collects first, so that Python 3.10
-could not close the statements of a connection that was found in a cycle, and with them the connection."""
+"""The connections of each open engine. Keeps them reachable: the garbage collector clears weak references first, and Python
+3.10 could then not finalize the statements of a connection in a cycle, nor close the connection."""
 _lost_files: set[tuple[int, int]] = set()
-"""Files that this process has copies of connections to, which must not be touched."""
+"""Files to which this process holds inherited connections, which it must not use."""
 
 
 def _forked() -> None:
@@ -1179,7 +1215,7 @@ def _close_all() -> None:
 
 
 def _leak(connection: sqlite3.Connection) -> None:
-    """Keeps a connection for ever: closing it could wait for ever, or undo what somebody else is writing."""
+    """Keeps a connection open forever: closing it could hang, or roll back a write of another process."""
     import ctypes
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))

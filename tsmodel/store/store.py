@@ -1,17 +1,19 @@
-"""The embedded store: a backend over an engine that keeps blocks.
+"""The embedded store: a backend on top of a block engine.
 
 Rules kept here:
 
-* A put is durable when `append` returns, and there whole or not at all.
-* Puts that come while another is written are written together, in one transaction. One that cannot be stored does not fail
-  the others: each is then tried by itself. When the commit fails, all of them are in doubt.
-* acqs of PUTs ascend strictly, also when the clock steps back and across restarts: the last one is part of the
+* A put is atomic, and durable when `append` returns.
+* Group commit: puts that arrive while another is being written share the next transaction. If one of them cannot be
+  stored, each is retried in a transaction of its own, so it does not fail the others. If the commit fails, all of them are
+  in doubt.
+* The acqs of PUTs increase strictly, even when the clock steps back and across restarts: the last acq is part of the
   transaction.
-* `last_acq` answers the last acq given, plus one: no later PUT is given a smaller one. A PUTA moves it up to its own acqs,
-  but never beyond the clock. Who writes by PUTA below an answer that readers already have, breaks the promise himself.
-* A removal is one transaction: durable when it returns, logged, and whole or not at all. It never changes `last_acq`.
-* The records of a PUT are those whose acqs it was given, for nobody else is given them. Those of a PUTA, which brings acqs
-  that others may bring too, are marked with its number. So an undo finds the records of a put, and no others.
+* `last_acq` returns the last assigned acq plus one; no later PUT gets a smaller acq. A PUTA raises it to the acqs it
+  carries, but never beyond the clock. A PUTA below a value that readers have already seen breaks the promise; the store
+  does not prevent it.
+* A removal is one transaction: atomic, logged, and durable when it returns. It never changes `last_acq`.
+* An undo removes the records of a put and no others. The records of a PUT are identified by their acqs, which no other PUT
+  gets. Several PUTAs may carry the same acqs, so each of their records is marked with the number of its put.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from operator import attrgetter
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 import numpy as np
@@ -56,13 +58,16 @@ from tsmodel.timestamps import now_ns, to_iso
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.unstored import Unstored
 
+if TYPE_CHECKING:
+    from tsmodel.store.care import Compacted, Info, OnProgress, Verified
+
 __all__ = ["EmbeddedStore", "open_store"]
 
 _Chooses: TypeAlias = "Callable[[Block, KeyRange], npt.NDArray[np.bool_]]"
-"""Which records of a block are meant, of those inside a key range; shape (n,) of the block's."""
+"""Selects records of a block inside a key range: a mask over all records of the block, shape (n,)."""
 _INTERRUPTED: Final = "the thread that was storing these records was interrupted"
 _TOGETHER: Final = 32 * 2**20
-"""Bytes of records up to which puts are stored together."""
+"""Most bytes of records in one group commit."""
 
 
 def open_store(
@@ -72,18 +77,18 @@ def open_store(
     read_only: bool = False,
     create: bool = True,
 ) -> EmbeddedStore:
-    """The store in a file, created when absent; in memory for None.
+    """Opens the store in a file, and creates it if it does not exist. With None, creates a store in memory.
 
     Args:
-        path: the file.
-        cache_bytes: most bytes of what was read from the file that are kept in memory.
-        read_only: neither writes nor creates any file.
-        create: whether a file that does not exist is created.
+        path: the file, or None.
+        cache_bytes: size limit of the block cache, in bytes.
+        read_only: opens the file without writing to it or creating any file.
+        create: whether to create a file that does not exist.
 
     Raises:
-        StoreFormatError: when the file is something else, or of another format.
-        StoreCorruptError: when it is damaged, or was copied while it was open.
-        StoreError: when it cannot be opened.
+        StoreFormatError: if the file is not a store, or has another format.
+        StoreCorruptError: if it is damaged, or was copied while it was open.
+        StoreError: if it cannot be opened.
     """
     if path is None:
         return EmbeddedStore(MemoryEngine())
@@ -91,13 +96,13 @@ def open_store(
 
 
 class EmbeddedStore:
-    """A backend that keeps records in this process. May be used from several threads.
+    """A backend that stores records in this process. Thread-safe.
 
     Args:
-        engine: where blocks are kept; closed with the store.
-        clock: gives the time, ns since 2001.
-        policy: when runs are merged.
-        slice_bytes: bytes of a put that are sorted and compressed at once.
+        engine: stores the blocks; the store closes it.
+        clock: returns the time, ns since 2001.
+        policy: decides when runs are merged.
+        slice_bytes: how many bytes of a put are sorted and compressed at once.
     """
 
     def __init__(
@@ -115,20 +120,20 @@ class EmbeddedStore:
         self._group = GroupCommit(self._store, _TOGETHER)
         self._begin()
         in_child(self._begin)
-        self.scan_budget = ScanBudget(0)  # blocks are decoded in this process: several at once are no faster
+        self.scan_budget = ScanBudget(0)  # blocks are decoded in this process: concurrent scans are no faster
 
     @property
     def engine(self) -> Engine:
-        """Where blocks are kept."""
+        """The engine that stores the blocks."""
         return self._engine
 
     @property
     def path(self) -> str | None:
-        """The file, or None for memory."""
+        """The file, or None in memory."""
         return self._engine.path
 
     def scan(self, box: KeyRange) -> Scan:
-        """The records inside `box`, as they are when the first chunk is taken. See `Backend.scan`."""
+        """Scans the records inside `box`, in a snapshot taken with the first chunk. See `Backend.scan`."""
         return Scan(self._chunks(box))
 
     def append(
@@ -139,20 +144,20 @@ class EmbeddedStore:
         unless_stored: Unstored | None = None,
         is_gone: Callable[[], bool] | None = None,
     ) -> AcqInterval:
-        """Stores records durably, whole or not at all. See `Backend.append`.
+        """Stores records atomically and durably. See `Backend.append`.
 
         Args:
-            batches, with_acq, unless_stored: see there.
-            is_gone: says whether whoever sent the records has given up; asked before they are written.
+            batches, with_acq, unless_stored: see `Backend.append`.
+            is_gone: returns whether the sender has given up; called once before the records are written.
 
         Returns:
-            Least and greatest acq of what was stored; (-1, -1) when there was nothing.
+            Least and greatest acq of the stored records; (-1, -1) if nothing was stored.
 
         Raises:
-            StoreInDoubtError: when the commit failed.
-            StoreError: when it could not be stored; nothing was.
+            StoreInDoubtError: if the commit fails; the records may or may not be stored.
+            StoreError: if the records cannot be stored; nothing was stored.
         """
-        if unless_stored is not None:  # it must see what all others have stored, so it goes alone
+        if unless_stored is not None:  # must see everything that is committed, so it gets a transaction of its own
             return self._append_new(batches, with_acq, unless_stored)
         put = self.begin_put(with_acq=with_acq)
         put.is_gone = is_gone
@@ -160,11 +165,11 @@ class EmbeddedStore:
         return self.store(put)
 
     def begin_put(self, *, with_acq: bool) -> Put:
-        """A put whose records come in pieces: `store` stores it; who drops it has stored nothing."""
+        """Begins a put whose records arrive in pieces. `store` stores it; a put that is dropped stores nothing."""
         return Put(with_acq=with_acq, whole=self._policy.final, slice_bytes=self._slice_bytes, encoding=self._encoding)
 
     def store(self, put: Put) -> AcqInterval:
-        """Stores a put that was begun by `begin_put`, as `append` does."""
+        """Stores a put from `begin_put`, with the results and errors of `append`."""
         put.prepare()
         self._group.run(put, put.held)
         outcome, put.outcome = put.outcome, None
@@ -175,7 +180,7 @@ class EmbeddedStore:
         try:
             raise outcome
         finally:
-            del outcome  # the error knows this frame, which must not know the error
+            del outcome  # breaks the cycle: the traceback of the error holds this frame
 
     def remove(
         self,
@@ -187,13 +192,12 @@ class EmbeddedStore:
         note: str | None = None,
         dry_run: bool = False,
     ) -> int:
-        """Removes records durably, all or none. See `Remover.remove`.
+        """Removes records atomically and durably. See `Remover.remove`.
 
-        Blocks without such records are not touched; of the others one at a time is in memory. Their space is used again by
-        later puts.
+        Reads and rewrites only blocks that may hold such records, one at a time. Later puts reuse the space.
 
         Raises:
-            StoreError: when they could not be removed; none were.
+            StoreError: if the removal fails; nothing was removed.
         """
         boxes = [box for box in boxes if not box.is_empty]
 
@@ -211,7 +215,7 @@ class EmbeddedStore:
         return removed.count
 
     def undo(self, puts: Sequence[PutId], note: str | None = None) -> int:
-        """Removes what is left of the records of some puts. See `Remover.undo`."""
+        """Removes the remaining records of some puts. See `Remover.undo`."""
         wanted = dict(puts)
         with self._engine.writing() as transaction:
             found = {put.number: put for put in transaction.puts() if put.number in wanted}
@@ -234,41 +238,44 @@ class EmbeddedStore:
         return removed.count
 
     def annotate(self, puts: Sequence[PutId], note: str) -> None:
-        """Gives puts a note. See `Remover.annotate`."""
+        """Sets the note of some puts. See `Remover.annotate`."""
         wanted = dict(puts)
         with self._engine.writing() as transaction:
             for put in [put for put in transaction.puts() if wanted.get(put.number) == put.time]:
                 transaction.keep_put(msgspec.structs.replace(put, note=note), put)
 
     def puts(self) -> list[PutInfo]:
-        """All puts, the oldest first."""
+        """All puts, oldest first."""
         with self._engine.reading() as snapshot:
             return list(snapshot.puts())
 
     def removals(self, since: int = 0) -> list[Removal]:
-        """The removals with a number above `since`, the oldest first."""
+        """The removals with a number above `since`, oldest first."""
         with self._engine.reading() as snapshot:
-            if snapshot.next_removal <= since + 1:  # who asks again and again seldom finds more
+            if snapshot.next_removal <= since + 1:  # a reader that polls seldom finds a new one
                 return []
             return [removal for removal in snapshot.removals() if removal.number > since]
 
     def last_acq(self, box: KeyRange) -> int:
-        """See `Backend.last_acq`. For a store in which nothing was ever put, the least acq there is."""
+        """See `Backend.last_acq`. Returns the smallest possible acq if the store has never held a record."""
         with self._engine.reading() as snapshot:
             return _answer(box, snapshot.last_acq())
 
     def advance(self, acq: int, *, wait: bool = True) -> bool:
-        """Promises, durably, that no later PUT is given an acq below `acq`: lets time pass in a store that rests.
+        """Promises durably that no later PUT gets an acq below `acq`, so that `last_acq` advances in an idle store.
 
         Args:
-            acq: what is promised.
-            wait: whether to wait for whoever is writing.
+            acq: the promised bound.
+            wait: whether to wait for another writer.
 
         Returns:
-            Whether it is promised: False only when somebody is writing, and it was not to wait.
+            True once the promise is stored; False if another writer holds the store and `wait` is false.
+
+        Raises:
+            StoreError: if `acq` is out of range, or the promise cannot be stored.
         """
         if acq > LIMITS["acq"].bound:
-            raise StoreError(f"acq {acq} is beyond all acquisition times", path=self.path)
+            raise StoreError(f"acq {acq} is out of range: the largest is {LIMITS['acq'].bound}", path=self.path)
         try:
             with self._engine.writing(wait=wait) as transaction:
                 if acq - 1 > transaction.last_acq():
@@ -277,8 +284,32 @@ class EmbeddedStore:
             return False
         return True
 
+    def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
+        """Copies a file, as it is now, to a new one. See `tsmodel.store.care.backup`."""
+        from tsmodel.store.care import backup
+
+        return backup(self, path, progress)
+
+    def compact(self, progress: OnProgress | None = None) -> Compacted:
+        """Merges runs, and gives free space back. See `tsmodel.store.care.compact`."""
+        from tsmodel.store.care import compact
+
+        return compact(self, progress)
+
+    def verify(self, progress: OnProgress | None = None) -> Verified:
+        """Reads everything, and says all that is wrong with it. See `tsmodel.store.care.verify_store`."""
+        from tsmodel.store.care import verify_store
+
+        return verify_store(self, progress)
+
+    def info(self) -> Info:
+        """What is stored, without reading records. See `tsmodel.store.care.info_of`."""
+        from tsmodel.store.care import info_of
+
+        return info_of(self)
+
     def close(self) -> None:
-        """Closes the file, or forgets what is in memory."""
+        """Closes the file; a store in memory loses its records."""
         self._engine.close()
 
     def _chunks(self, box: KeyRange) -> Generator[Chunk, None, int]:
@@ -306,17 +337,17 @@ class EmbeddedStore:
             return self._write(transaction, [put])[0]
 
     def _transaction(self) -> AbstractContextManager[Writing]:
-        """The transaction in which puts are written."""
+        """The transaction that stores puts."""
         return self._engine.writing()
 
     def _begin(self) -> None:
         self._encoding = threading.Lock()
 
     def _store(self, puts: list[Put]) -> None:
-        """Stores puts in one transaction, and notes what came of each."""
+        """Stores puts in one transaction and sets the outcome of each."""
         for put in puts:
             if put.is_gone is not None and put.is_gone():
-                put.outcome = StoreError("whoever sent the records has given up; nothing was stored", path=self.path)
+                put.outcome = StoreError("the sender of the records has given up; nothing was stored", path=self.path)
         puts = [put for put in puts if put.outcome is None]
         if not puts:
             return
@@ -327,7 +358,7 @@ class EmbeddedStore:
                 has_begun = True
                 given = self._write(transaction, puts)
                 is_written = True
-        except Exception as error:  # noqa: BLE001 - told to whoever waits for it
+        except Exception as error:  # noqa: BLE001 - raised in the thread that waits for the put
             if has_begun and len(puts) > 1 and not isinstance(error, StoreInDoubtError):
                 for put in puts:
                     self._store([put])
@@ -337,14 +368,14 @@ class EmbeddedStore:
         except BaseException:
             if is_written:
                 for put in puts:
-                    put.outcome = StoreInDoubtError(f"{_INTERRUPTED}; whether they are stored is not known", path=self.path)
+                    put.outcome = StoreInDoubtError(f"{_INTERRUPTED}; they may or may not be stored", path=self.path)
             raise
         else:
             for put, interval in zip(puts, given, strict=True):
                 put.outcome = interval
 
     def _write(self, transaction: Writing, puts: Sequence[Put]) -> list[AcqInterval]:
-        """Writes the records of puts; gives the acqs of each."""
+        """Writes the records of puts; returns the acqs of each."""
         given: list[AcqInterval] = []
         before, now = transaction.last_acq(), self._clock()
         last = before
@@ -360,7 +391,7 @@ class EmbeddedStore:
                 try:
                     interval = put.give_acqs(max(now, last + 1))
                 except OverflowError as error:
-                    raise StoreError(f"{error}; use PUTA to give acqs yourself", path=self.path) from error
+                    raise StoreError(f"{error}; use PUTA to set acqs yourself", path=self.path) from error
                 last = interval.acq_max
             put.number = number
             given.append(PutInterval.of(interval, PutId(number, now)))
@@ -380,11 +411,12 @@ class EmbeddedStore:
         return given
 
     def _add(self, transaction: Writing, cid: int, records: list[tuple[Arrived, int]], more: int) -> None:
-        """Stores records of one cid as runs, merged with such runs as it is time for; `more` bytes of it were stored."""
+        """Stores records of one cid as runs, merged with older runs where the policy says so. The put has already stored
+        `more` bytes of the cid."""
         runs, old = runs_of(records), transaction.runs(cid)
         size = more + sum(block.size for blocks in runs for block in blocks)
         together: list[Run] = []
-        if len(runs) == 1:  # several are of as much time as is good
+        if len(runs) == 1:  # several runs were split by time on purpose: leave them
             together = self._merging(old, runs[0])
         if together:
             blocks = [block for run in together for block in transaction.load(run)]
@@ -397,12 +429,12 @@ class EmbeddedStore:
         self._spread(transaction, [run for run in old if run not in together], size)
 
     def _spread(self, transaction: Writing, runs: Sequence[Run], size: int) -> None:
-        """Takes a step in merging large runs of a cid of which so many bytes are stored now."""
+        """Takes a step in merging the large runs of a cid. The step grows with `size`, the bytes that the put adds."""
         if spread := self._policy.to_spread(runs):
             transaction.spread(spread, self._policy.step + min(size, _TOGETHER))
 
     def _merging(self, old: Sequence[Run], blocks: Sequence[Block]) -> list[Run]:
-        """The runs to merge a new one with."""
+        """The older runs to merge a new run with."""
         policy = self._policy
         if len(old) + 1 < policy.fan_in:
             return []
@@ -414,7 +446,7 @@ class EmbeddedStore:
 
 
 def _copied(error: Exception) -> Exception:
-    """The same error for another thread, which will give it a traceback of its own."""
+    """A copy of the error for another thread, so that each thread gets its own traceback."""
     made = copy(error)
     made.__cause__ = error.__cause__
     return made
@@ -425,7 +457,7 @@ def _answer(box: KeyRange, last: int) -> int:
 
 
 def _by_cid(puts: Iterable[Put]) -> dict[int, list[tuple[Arrived, int]]]:
-    """The records of each cid, and their marks."""
+    """Groups records with their marks by cid."""
     groups: dict[int, list[tuple[Arrived, int]]] = {}
     for put in puts:
         for records in put.records:
@@ -434,10 +466,10 @@ def _by_cid(puts: Iterable[Put]) -> dict[int, list[tuple[Arrived, int]]]:
 
 
 class _Removed:
-    """Takes records out of blocks, and counts them.
+    """Removes records from blocks and counts them.
 
     Args:
-        chooses: which.
+        chooses: selects the records.
     """
 
     def __init__(self, chooses: _Chooses) -> None:
@@ -448,7 +480,7 @@ class _Removed:
 
     @property
     def ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Least and greatest value of each key component, of what was removed."""
+        """Least and greatest value of each key component among the removed records."""
         assert self._least is not None
         assert self._greatest is not None
         return tuple(self._least), tuple(self._greatest)
@@ -485,13 +517,13 @@ def _chosen(block: Block, box: KeyRange, predicate: Predicate | None) -> npt.NDA
 
 
 def _of_puts(puts: Iterable[PutInfo]) -> _Chooses:
-    """Chooses the records of some puts."""
+    """Selects the records of some puts."""
     listed = list(puts)
     numbers = np.array(sorted(put.number for put in listed if put.keeps_acq), np.int64)
     given = sorted((put.acq_min, put.acq_max) for put in listed if not put.keeps_acq)
     least, greatest = (np.array(ends, np.int64) for ends in (zip(*given, strict=True) if given else ((), ())))
 
-    def chooses(block: Block, box: KeyRange) -> npt.NDArray[np.bool_]:  # noqa: ARG001 - marks and acqs say it all
+    def chooses(block: Block, box: KeyRange) -> npt.NDArray[np.bool_]:  # noqa: ARG001 - marks and acqs identify the records
         marks = block.marks
         if not len(least):
             return np.zeros(block.count, np.bool_) if marks is None else np.isin(marks, numbers)
@@ -512,16 +544,16 @@ def _of_cids(puts: Iterable[PutInfo]) -> dict[int, list[PutInfo]]:
 
 
 def _check_puts(puts: Sequence[PutId], found: dict[int, PutInfo], path: str | None) -> None:
-    """Makes sure that all of some puts can be undone.
+    """Checks that puts can be undone.
 
     Raises:
-        StoreError: when one cannot.
+        StoreError: if one cannot.
     """
     for number, time in puts:
         put = found.get(number)
         if put is None or put.time != time:
-            raise StoreError(f"put {number} of {to_iso(time)} was not stored here; nothing was removed", path=path)
+            raise StoreError(f"this store has no put {number} of {to_iso(time)}; nothing was removed", path=path)
         if put.undone is not None:
             raise StoreError(
-                f"put {number} was undone at {to_iso(put.undone)}; nothing was removed by this call", path=path
+                f"put {number} was already undone at {to_iso(put.undone)}; nothing was removed by this call", path=path
             )

@@ -1,12 +1,12 @@
-"""What engines with tables have in common: runs, blocks and history, by a few statements.
+"""The common part of engines that use tables: snapshots and transactions on top of a few statements.
 
 Rules kept here:
 
-* An engine says what its statements do (`Tables`), gives the directories that belong to a state, and knows transactions.
-  All else is the same for each of them: what a block, a run and a directory become, and what the state says of them.
-* Nothing that was read is believed without its checksum; see `store.directory`.
-* A run is *staged* before it is kept: its blocks are written, and nothing says yet that they are there. What is staged may
-  have acqs and marks that are counted from a base, which is known only when the run is kept.
+* An engine implements the statements (`Tables`), loads the directories of a state, and begins and commits transactions.
+  This module does the rest: it stores blocks, runs and directories, and updates the state.
+* Everything read is checked against its checksum; see `store.directory`.
+* A run is *staged* before it is kept: its blocks are written, but no directory refers to them yet. Staged acqs and marks
+  may be relative to a base, which is known only when the run is kept.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["Keeper", "Snapshot", "Staged", "Tables", "Transaction"]
 
 _READ_FIRST: Final = 2**19
 _READ_AHEAD: Final = 4 * 2**20
-"""Bytes of stored blocks that are fetched at once, where several are: at first, and later."""
+"""Bytes of stored blocks to fetch at once: for the first fetch of a scan, and for later ones."""
 
 
 class Tables(Protocol):
@@ -40,7 +40,7 @@ class Tables(Protocol):
 
     @property
     def at_once(self) -> int:
-        """How many blocks are best fetched at once."""
+        """How many blocks to fetch at once."""
         ...
 
     def read_state(self) -> State:
@@ -52,23 +52,23 @@ class Tables(Protocol):
         ...
 
     def fetch_blocks(self, ids: Sequence[int]) -> dict[int, bytes]:
-        """What is stored of some blocks; those that are not there are left out."""
+        """The stored bytes of blocks by id; omits missing blocks."""
         ...
 
     def add_blocks(self, first: int, stored: Sequence[bytes]) -> None:
-        """Stores blocks under ids from `first` on."""
+        """Stores blocks under consecutive ids from `first`."""
         ...
 
     def put_block(self, number: int, data: bytes) -> None:
-        """Replaces what is stored of a block."""
+        """Replaces the stored bytes of a block."""
         ...
 
     def drop_blocks(self, first: int, last: int) -> None:
-        """Forgets the blocks from an id to another one, included."""
+        """Deletes the blocks with ids from `first` to `last`, inclusive."""
         ...
 
     def add_run(self, directory: Directory, generation: int) -> None:
-        """Stores the directory of a run that comes with this generation of the state."""
+        """Stores the directory of a run that is new in this generation of the state."""
         ...
 
     def put_run(self, directory: Directory, generation: int) -> None:
@@ -76,48 +76,53 @@ class Tables(Protocol):
         ...
 
     def drop_run(self, number: int, generation: int) -> None:
-        """Forgets the directory of a run."""
+        """Deletes the directory of a run."""
         ...
 
     def entries(self, kind: Kind[Any]) -> Iterator[tuple[Any, Any]]:
-        """Numbers of puts or removals, ascending, and what is stored of them."""
+        """The numbers of puts or removals, ascending, and their stored bytes."""
         ...
 
     def add_entry(self, kind: Kind[Any], number: int, data: bytes) -> None:
-        """Stores a put or a removal."""
+        """Stores a put or removal."""
         ...
 
     def put_entry(self, kind: Kind[Any], number: int, data: bytes) -> None:
-        """Replaces what is stored of a put or a removal."""
+        """Replaces a stored put or removal."""
         ...
 
     def sizes(self) -> tuple[int, int]:
-        """Bytes that the store takes, and how many of them are free."""
+        """Size of the store in bytes, and how many of them are free."""
         ...
 
 
 class Keeper(Protocol):
-    """What an engine keeps between transactions."""
+    """What an engine holds between transactions."""
+
+    @property
+    def path(self) -> str:
+        """What the store is called."""
+        ...
 
     @property
     def cache(self) -> BlockCache:
-        """Blocks that were read."""
+        """The cache of decoded blocks."""
         ...
 
     def table_of(self, tables: Any, state: State) -> Table:
-        """The directories of a state: those in memory, or read and checked."""
+        """The directories of a state, from memory or read and checked."""
         ...
 
 
 class Staged(msgspec.Struct, frozen=True, eq=False):
-    """A run whose blocks are written, and that is not kept yet.
+    """A run whose blocks are written, but to which no directory refers yet.
 
     Attributes:
         number: its number.
         cid: client id of all its records.
         first: id of its first block.
-        entries: what the directory will say of its blocks; acqs are counted from the base.
-        level: what is to become of it.
+        entries: the entries of its directory; acqs are relative to the base.
+        level: see `Level`.
     """
 
     number: int
@@ -128,7 +133,7 @@ class Staged(msgspec.Struct, frozen=True, eq=False):
 
 
 class Snapshot:
-    """What is in the tables, as one transaction sees it.
+    """The contents of the tables, as one transaction sees them.
 
     Args:
         keeper: the engine.
@@ -143,12 +148,12 @@ class Snapshot:
 
     @property
     def tables(self) -> Any:
-        """The statements of the engine."""
+        """The engine's statements."""
         return self._tables
 
     @property
     def state(self) -> State:
-        """What the store says as a whole."""
+        """The state of the store."""
         return self._state
 
     @property
@@ -176,24 +181,25 @@ class Snapshot:
         return REMOVALS.read(self.history(REMOVALS), self._state.removals_digest)
 
     def history(self, kind: Kind[Any]) -> Iterator[tuple[Any, Any]]:
-        """What is stored of puts or removals, not checked: numbers and entries."""
+        """The numbers and stored bytes of puts or removals, unchecked."""
         return self._tables.entries(kind)
 
     def blocks(self, box: KeyRange) -> Iterator[Block]:
         cached = self._keeper.cache.scan()
         for places in self._together(self.table.picked(box)):
-            # A block never changes, and this names it: the digest covers the run's number and what its blocks hold.
+            # Identifies the contents of a block: the digest covers the run number and the checksums of its blocks.
             found = [cached.get((run.digest, at)) for run, at in places]
             missing = [run.id_of(at) for (run, at), block in zip(places, found, strict=True) if block is None]
             stored = self._tables.fetch_blocks(missing) if missing else {}
             for (run, at), block in zip(places, found, strict=True):
                 if block is None:
-                    block = checked_block(run, at, _present(stored.pop(run.id_of(at), None), run.id_of(at)))
+                    data = _present(stored.pop(run.id_of(at), None), run.id_of(at))
+                    block = checked_block(run, at, data, self._keeper.path)
                     cached.keep((run.digest, at), block)
                 yield block
 
     def _together(self, picked: Iterator[tuple[Directory, int]]) -> Iterator[list[tuple[Directory, int]]]:
-        """Blocks that are fetched together: fewer at first, for whoever wants no more than some records."""
+        """Groups blocks to fetch together. The first group is small, for readers that need only a few records."""
         most = self._tables.at_once
         if most == 1:
             yield from ([place] for place in picked)
@@ -210,21 +216,21 @@ class Snapshot:
             yield places
 
     def stored(self, run: Directory, at: int) -> bytes:
-        """What is stored of a block, not checked.
+        """The stored bytes of a block, unchecked.
 
         Raises:
-            StoreCorruptError: when it is not there.
+            StoreCorruptError: if the block is missing.
         """
         number = run.id_of(at)
         return _present(self._tables.fetch_blocks([number]).get(number), number)
 
     def sizes(self) -> tuple[int, int]:
-        """Bytes of the store, and how many of them are free."""
+        """Size of the store in bytes, and how many of them are free."""
         return self._tables.sizes()
 
     def read(self, run: Directory, at: int) -> Block:
         """A block of a run."""
-        return checked_block(run, at, self.stored(run, at))
+        return checked_block(run, at, self.stored(run, at), self._keeper.path)
 
     def runs(self, cid: int) -> list[Run]:
         return [run.described for run in self.table.of_cid(cid)]
@@ -233,22 +239,25 @@ class Snapshot:
         directory = self.table.runs[run.number]
         ids = directory.ids.tolist()
         stored = self._tables.fetch_blocks(ids)
-        return [checked_block(directory, at, _present(stored.pop(number, None), number)) for at, number in enumerate(ids)]
+        path = self._keeper.path
+        return [
+            checked_block(directory, at, _present(stored.pop(number, None), number), path) for at, number in enumerate(ids)
+        ]
 
     def beginning(
         self, chains: Sequence[Sequence[Directory]], most: int
     ) -> tuple[list[Block], list[Block], dict[int, int]]:
-        """What some chains of runs begin with, merged.
+        """Reads and merges the start of some chains of runs.
 
         Args:
-            chains: runs that do not overlap within a chain, in order.
-            most: bytes of records from which on no more are read.
+            chains: runs in order; those of one chain do not overlap.
+            most: stops reading at this many bytes of records.
 
         Returns:
-            The blocks up to the key from which on not all is known; those beyond; and by the number of each run how many of
-            its blocks were read.
+            The merged blocks up to the first key of an unread block; the blocks beyond that key; and the number of blocks
+            read from each run, by run number.
         """
-        heads = [(chain, 0, 0) for chain in chains]
+        positions = [(chain, 0, 0) for chain in chains]
         queue = [(self.read(chain[0], 0).ends()[0], at) for at, chain in enumerate(chains)]
         heapify(queue)
         taken: list[Block] = []
@@ -256,14 +265,14 @@ class Snapshot:
         size = 0
         while queue and size < most:
             _, place = heappop(queue)
-            chain, run, at = heads[place]
+            chain, run, at = positions[place]
             block = self.read(chain[run], at)
             taken.append(block)
             size += block.size
             counts[chain[run].number] = at + 1
             run, at = (run, at + 1) if at + 1 < len(chain[run].entries) else (run + 1, 0)
             if run < len(chain):
-                heads[place] = (chain, run, at)
+                positions[place] = (chain, run, at)
                 heappush(queue, (self.read(chain[run], at).ends()[0], place))
         if not taken:
             return [], [], {}
@@ -271,7 +280,7 @@ class Snapshot:
 
 
 class Transaction(Snapshot):
-    """A transaction that is alone in writing."""
+    """An exclusive write transaction."""
 
     def __init__(self, keeper: Keeper, tables: Any) -> None:
         super().__init__(keeper, tables)
@@ -319,12 +328,12 @@ class Transaction(Snapshot):
 
     @property
     def knows_table(self) -> bool:
-        """Whether the directories of all runs are in memory."""
+        """Whether the directories of all runs are loaded."""
         return self._known is not None
 
     @property
     def view(self) -> Snapshot:
-        """What runs are read from that are to be merged; `confirm` makes sure that they are still the same."""
+        """The snapshot that merges read from; `confirm` checks that the runs are still the same."""
         return self
 
     def rewrite(self, boxes: Sequence[KeyRange], change: Change) -> None:
@@ -355,9 +364,9 @@ class Transaction(Snapshot):
         change: Change,
         changed: dict[int, npt.NDArray[Any] | None],
     ) -> None:
-        """Changes a block; what its directory says of it from then on becomes part of `changed`."""
+        """Changes a block, and adds its new directory entry to `changed`."""
         data, number = self.stored(run, at), run.id_of(at)
-        block = checked_block(run, at, data)
+        block = checked_block(run, at, data, self._keeper.path)
         new = change(block, within)
         if new is block:
             return
@@ -377,12 +386,12 @@ class Transaction(Snapshot):
         self.drop(directory, len(directory.entries))
 
     def drop(self, run: Directory, count: int, level: int | None = None) -> int | None:
-        """Forgets the first blocks of a run; gives the number of the run that holds the others, None for no others.
+        """Deletes the first blocks of a run; returns the number of the run that holds the rest, or None if nothing is left.
 
         Args:
             run: the run.
-            count: how many blocks are forgotten.
-            level: of the run that holds the others; None for the same.
+            count: how many blocks to delete.
+            level: level of the run that holds the rest; None keeps the level.
         """
         if count:
             self._tables.drop_blocks(run.first, run.id_of(count - 1))
@@ -409,20 +418,24 @@ class Transaction(Snapshot):
             self.keep(each)
 
     def confirm(self, runs: Sequence[Directory]) -> None:
-        """Makes sure that some runs are still what they were when they were read, and are from then on."""
+        """Checks that runs are unchanged since they were read, and locks them against changes.
+
+        Raises:
+            SupersededError: if another writer changed one.
+        """
 
     def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False, level: int = Level.PUT) -> None:
         self.keep(self.stage(cid, blocks, is_merged=is_merged, level=level))
 
     def stage(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False, level: int = Level.PUT) -> Staged:
-        """Writes the blocks of a run, which is to be kept."""
+        """Writes the blocks of a run; `keep` adds it to the store."""
         stored = [block.encoded(Codec.ZSTD if is_merged else Codec.LZ4) for block in blocks]
         number, first = self._new_run(len(stored))
         self._tables.add_blocks(first, stored)
         return Staged(number, cid, first, entries_of(blocks, stored), level)
 
     def keep(self, staged: Staged, base: Base = NO_BASE) -> None:
-        """Keeps a run that was staged."""
+        """Adds a staged run to the store."""
         entries = staged.entries
         if base.acq:
             for name in ("acq_min", "acq_max"):
@@ -430,7 +443,7 @@ class Transaction(Snapshot):
         self._add(Directory.of_entries(staged.number, staged.cid, staged.first, entries, staged.level, base=base))
 
     def _new_run(self, count: int) -> tuple[int, int]:
-        """The number of a new run, and the id of the first of so many blocks."""
+        """The number of a new run, and the first of `count` new block ids."""
         number, first = self._next_run, self._next_block
         self._next_run, self._next_block = number + 1, first + count
         return number, first
@@ -440,13 +453,13 @@ class Transaction(Snapshot):
         self._added.append(directory)
 
     def finish(self) -> State:
-        """Writes the state as it is after all that."""
+        """Writes the new state."""
         state = self.changed_state()
         self._tables.write_state(state)
         return state
 
     def changed_state(self) -> State:
-        """The state as it is after all that."""
+        """The state after this transaction."""
         gone, come = ([run.digest for run in runs] for runs in (self._removed.values(), self._added))
         return msgspec.structs.replace(
             self._state,
@@ -463,10 +476,10 @@ class Transaction(Snapshot):
         )
 
     def changed_table(self, table: Table | None = None) -> Table:
-        """The directories that are there after all that.
+        """The directories after this transaction.
 
         Args:
-            table: those that were there before; None for those that were read.
+            table: the directories before it; None for those this transaction read.
         """
         before = self.table if table is None else table
         return before.changed(set(self._removed), self._added) if self._removed or self._added else before
@@ -474,5 +487,5 @@ class Transaction(Snapshot):
 
 def _present(data: bytes | None, number: int) -> bytes:
     if data is None:
-        raise StoreCorruptError(f"block {number} is not there")
+        raise StoreCorruptError(f"block {number} is missing")
     return data

@@ -18,7 +18,7 @@ _RESET: Final = b"\1\0\0\0\0\0\0\0"
 Way: TypeAlias = Literal["from_server", "to_server"]
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """What becomes of a connection.
 
     Attributes:
@@ -31,8 +31,8 @@ class _Plan(NamedTuple):
     is_reset: bool = False
 
 
-def _plan(way: Way, after: int, *, is_reset: bool = False) -> _Plan:
-    return _Plan(after, None, is_reset) if way == "to_server" else _Plan(None, after, is_reset)
+def _plan(way: Way, after: int, *, is_reset: bool = False) -> Plan:
+    return Plan(after, None, is_reset) if way == "to_server" else Plan(None, after, is_reset)
 
 
 class Faults:
@@ -44,6 +44,8 @@ class Faults:
     Attributes:
         host, port: where the proxy listens.
         connections: how many there were.
+        plans: what becomes of the connections to come, in turn; those after the last one pass.
+        is_refusing: whether new connections are refused.
 
     >>> faults.cut(after=100)                    # doctest: +SKIP
     >>> connect(faults.url).query(Reading).all() # doctest: +SKIP
@@ -54,9 +56,9 @@ class Faults:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.host, self.port = self._listener.getsockname()
         self.connections = 0
-        self._plans: list[_Plan] = []
+        self.plans: list[Plan] = []
         self._delay = 0.0
-        self._is_refusing = False
+        self.is_refusing = False
         self._ending = threading.Event()
         self._sockets: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._listen, daemon=True)]
@@ -69,11 +71,11 @@ class Faults:
 
     def cut(self, after: int = 0, way: Way = "from_server") -> None:
         """Ends the next connection after this many bytes in one direction; further calls are for later connections."""
-        self._plans.append(_plan(way, after))
+        self.plans.append(_plan(way, after))
 
     def reset(self, after: int = 0, way: Way = "from_server") -> None:
         """As `cut`, by a reset."""
-        self._plans.append(_plan(way, after, is_reset=True))
+        self.plans.append(_plan(way, after, is_reset=True))
 
     def cut_all(self) -> None:
         """Ends all connections that are open now."""
@@ -87,7 +89,7 @@ class Faults:
 
     def refuse(self, refusing: bool = True) -> None:
         """Refuses new connections, or accepts them again."""
-        self._is_refusing = refusing
+        self.is_refusing = refusing
 
     def close(self) -> None:
         """Ends everything."""
@@ -108,11 +110,11 @@ class Faults:
             except OSError:
                 return
             self.connections += 1
-            if self._is_refusing:
+            if self.is_refusing:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 client.close()
                 continue
-            plan = self._plans.pop(0) if self._plans else _Plan()
+            plan = self.plans.pop(0) if self.plans else Plan()
             try:
                 server = socket.create_connection(self._server)
             except OSError:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.keys import KEY_DTYPE, KEY_FIELDS, Key, unpack_key
-from tsmodel.wire.records import GET_FORM, octets_of
+from tsmodel.wire.records import GET_FORM, bytes_of
 
 __all__ = [
     "Batch",
@@ -237,10 +237,10 @@ class RowChunk(Chunk):
         if self.record_size:
             opaque = np.frombuffer(self._rows, _opaque(self.record_size))
             taken = opaque.compress(picked) if picked.dtype == np.bool_ else opaque.take(picked)
-            return RowChunk(octets_of(taken), len(taken), self.record_size if len(taken) else 0, _none(taken), lasting=True)
+            return RowChunk(bytes_of(taken), len(taken), self.record_size if len(taken) else 0, _none(taken), lasting=True)
         starts, sizes = self.offsets()[picked], self.sizes()[picked]
         if same := _same(sizes):
-            return RowChunk(octets_of(gathered(self._rows, starts, _opaque(same))), len(sizes), same, lasting=True)
+            return RowChunk(bytes_of(gathered(self._rows, starts, _opaque(same))), len(sizes), same, lasting=True)
         return RowChunk.of(list(map(self._rows.__getitem__, map(slice, starts.tolist(), (starts + sizes).tolist()))))
 
     def kept(self) -> RowChunk:
@@ -336,7 +336,7 @@ class ColumnChunk(Chunk):
     def rows(self) -> memoryview:
         """See `Chunk.rows`."""
         if self._assembled is None:
-            self._assembled = octets_of(self._whole()) if self.record_size else self._mixed()
+            self._assembled = bytes_of(self._whole()) if self.record_size else self._mixed()
         return self._assembled
 
     def offsets(self) -> Places:
@@ -383,7 +383,7 @@ class ColumnChunk(Chunk):
         column = self.field(at)
         if size == dtype.itemsize and column.dtype == dtype.base and column.shape[1:] == dtype.shape:
             return column
-        cut: Array = np.frombuffer(octets_of(column), _placed(within, dtype, size))["column"]
+        cut: Array = np.frombuffer(bytes_of(column), _placed(within, dtype, size))["column"]
         return cut
 
     def records(self, dtype: np.dtype[Any]) -> ColumnRecords:
@@ -438,7 +438,7 @@ class ColumnChunk(Chunk):
         for name in KEY_FIELDS:
             headers[name] = self.key(name)
         if len(payloads) > self._count * _LONG:
-            written, edges = octets_of(headers), [0, *ends.tolist()]
+            written, edges = bytes_of(headers), [0, *ends.tolist()]
             pieces: list[memoryview] = []
             for at, (start, end) in enumerate(pairwise(edges)):
                 pieces += (written[at * _HEADER : (at + 1) * _HEADER], payloads.data[start:end])
@@ -448,9 +448,9 @@ class ColumnChunk(Chunk):
         is_payload = np.ones(len(rows), np.bool_)
         places = (starts[:, None] + np.arange(_HEADER)).reshape(-1)
         is_payload[places] = False
-        rows[places] = np.frombuffer(octets_of(headers), np.uint8)
+        rows[places] = np.frombuffer(bytes_of(headers), np.uint8)
         rows[is_payload] = payloads
-        return octets_of(rows)
+        return bytes_of(rows)
 
     def _packed(self, offset: int, dtype: np.dtype[Any]) -> Array:
         """A column that no field has whole: cut out of the payloads, of which no more is decoded than it needs."""
@@ -459,7 +459,7 @@ class ColumnChunk(Chunk):
         for at, (name, (kind, start, *_)) in enumerate(_fields(self.dtype)):
             if start < offset + dtype.itemsize and offset < start + kind.itemsize:
                 whole[name] = self.field(at)
-        return np.frombuffer(octets_of(whole), _placed(offset, dtype, self.dtype.itemsize))["column"]
+        return np.frombuffer(bytes_of(whole), _placed(offset, dtype, self.dtype.itemsize))["column"]
 
 
 class ColumnRecords:

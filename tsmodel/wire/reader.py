@@ -1,11 +1,10 @@
-"""What all incremental readers share: a buffer to receive into, and a parser that consumes the bytes that have arrived.
+"""The base of all incremental readers: a receive buffer, and a parser that consumes the bytes received so far.
 
 Rules kept here:
 
 * A parser is a generator. It yields an event, or None when it needs more bytes. So it reads as straight-line code, and
-  gives the same events however the bytes are cut.
-* The buffer holds what is not parsed yet. It grows only when it is full of bytes that arrived, never because a size field
-  says so.
+  gives the same events however the bytes are cut, also those before an error.
+* The buffer holds unparsed bytes. It grows only when it is full of received bytes, never because of a size field.
 """
 
 from __future__ import annotations
@@ -40,11 +39,11 @@ def _memory(size: int) -> memoryview:
 
 
 class ReceiveBuffer:
-    """Bytes that have arrived and are not parsed.
+    """Received bytes that are not parsed yet.
 
     Args:
-        size: bytes of room at first.
-        most: bytes of room it may grow to, for a record larger than that.
+        size: initial size in bytes.
+        most: size in bytes it may grow to for a large record.
     """
 
     def __init__(self, size: int = DEFAULT_BUFFER_SIZE, most: int | None = None) -> None:
@@ -90,7 +89,7 @@ class ReceiveBuffer:
 
     @property
     def grown(self) -> int:
-        """Bytes of room in addition to the initial size."""
+        """Bytes by which it has grown beyond the initial size."""
         return len(self._view) - self._size
 
     def shrink(self) -> None:
@@ -100,11 +99,11 @@ class ReceiveBuffer:
             self._start = self._end = 0
 
     def peek(self) -> memoryview:
-        """All bytes that are not parsed."""
+        """All unparsed bytes."""
         return self._view[self._start : self._end]
 
     def take(self, count: int) -> memoryview:
-        """The first `count` bytes, or all when there are fewer; they count as parsed."""
+        """Takes the first `count` unparsed bytes, or all if there are fewer."""
         count = min(count, len(self))
         taken = self._view[self._start : self._start + count]
         self._start += count
@@ -116,8 +115,8 @@ class Reader(Generic[EventT]):
     """Turns bytes into events, however they are cut. Subclasses define the parser.
 
     Args:
-        buffer_size: bytes of the receive buffer at first.
-        most: bytes it may grow to.
+        buffer_size: initial size of the receive buffer in bytes.
+        most: size in bytes it may grow to.
     """
 
     what = "a message"
@@ -142,28 +141,34 @@ class Reader(Generic[EventT]):
         """Bytes that the receive buffer has grown by, for a large record."""
         return self._buffer.grown
 
-    def received(self, count: int) -> list[EventT]:
+    def received(self, count: int) -> Iterator[EventT]:
         """Takes `count` bytes that were received into `get_buffer()`; 0 stands for the end of the stream.
 
+        Returns:
+            Their events, which are parsed as they are taken: take all of them before more is received. What comes before
+            bytes that the protocol does not allow is given first, however the bytes are cut.
+
         Raises:
-            RemoteProtocolError: for bytes that the protocol does not allow, or an end in the middle of a message.
+            RemoteProtocolError: for bytes that the protocol does not allow, behind the events before them; at once for an
+                end in the middle of a message.
         """
         if count == 0 and not (self.at_rest or self.done):
             at = self._buffer.consumed + len(self._buffer)
             raise TruncatedError(f"the connection ended in the middle of {self.what}, at byte {at}", offset=at)
         self._buffer.received(count)
-        events: list[EventT] = []
+        return self._events()
+
+    def _events(self) -> Iterator[EventT]:
         for event in self._parser:
             if event is None:
-                return events
-            events.append(event)
+                return
+            yield event
         self.done = True
         if self._deaf:
             self._buffer.take(len(self._buffer))
         elif len(self._buffer):
             at = self._buffer.consumed
             raise RemoteProtocolError(f"{len(self._buffer)} bytes follow {self.what}, from byte {at}", offset=at)
-        return events
 
     def feed(self, data: bytes) -> Iterator[EventT]:
         """The events of bytes that were received elsewhere; views in them are valid until the next event."""
@@ -184,14 +189,14 @@ class Reader(Generic[EventT]):
         return bytes(self._buffer.take(count))
 
     def _skip(self, count: int) -> Parser[EventT, None]:
-        """Drops `count` bytes as they come, however many."""
+        """Discards the next `count` bytes as they arrive."""
         while count:
             while not len(self._buffer):
                 yield None
             count -= len(self._buffer.take(count))
 
     def _drop(self) -> None:
-        """Drops everything that is not parsed yet, and everything that follows."""
+        """Discards all unparsed bytes, and everything that follows."""
         self._deaf = True
 
     def _header(self) -> Parser[EventT, tuple[int, int]]:

@@ -3,7 +3,7 @@
 Rules kept here:
 
 * A record is `int32 n | key fields of its form | payload`; n does not count itself. Little-endian, no padding.
-* Size fields are never trusted: one outside a form's bounds ends the walk, and no memory is allocated by it.
+* Size fields are never trusted: one outside the bounds of its form ends the walk, and none causes an allocation.
 * Runs of records of one size are walked by NumPy over a strided view of their size fields; others cost a Python step each.
 """
 
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from tsmodel.errors import RemoteProtocolError
 from tsmodel.keys import LIMITS
 
-__all__ = ["GET_FORM", "MAX_PAYLOAD", "PUTA_FORM", "PUT_FORM", "RecordForm", "WholeRecords", "octets_of"]
+__all__ = ["GET_FORM", "MAX_PAYLOAD", "PUTA_FORM", "PUT_FORM", "RecordForm", "WholeRecords", "bytes_of"]
 
 MAX_PAYLOAD: Final = 32 * 2**20
 """Most bytes a payload may have."""
@@ -28,9 +28,9 @@ MAX_PAYLOAD: Final = 32 * 2**20
 _SIZE = struct.Struct("<i")
 _FIRST_WINDOW = 512
 _ALIKE = 8
-"""This many records of one size in a row make it worthwhile to search for a longer run."""
+"""Consecutive records of one size from which a search for a longer run pays off."""
 _STEPS = 1024
-"""Records that are walked one by one before runs are searched for again."""
+"""Records to walk one by one before searching for runs again."""
 
 
 @attrs.frozen
@@ -38,10 +38,10 @@ class WholeRecords:
     """Whole records found at the front of a buffer.
 
     Attributes:
-        end: offset just behind the last whole record.
-        count: how many there are.
-        record_size: bytes of each one, size field included; 0 when they differ or there are none.
-        offsets: where each one starts, shape (count,); None when they have one size, or it was not noted.
+        end: offset just after the last whole record.
+        count: number of records.
+        record_size: bytes of each record, including the size field; 0 if they differ or there are none.
+        offsets: start of each record, shape (count,); None if they have one size, or it is unknown.
     """
 
     end: int
@@ -102,7 +102,7 @@ class RecordForm:
         """Where each record of `buffer` starts, shape (count,).
 
         Raises:
-            RemoteProtocolError: when `buffer` does not consist of whole records, with the offset of the first fault.
+            RemoteProtocolError: if `buffer` does not consist of whole records, with the offset of the first fault.
         """
         found = self.whole_records(buffer)
         if found.end != len(buffer):
@@ -180,17 +180,17 @@ def _count_equal(buffer: memoryview | bytes | bytearray, position: int, n: int, 
     return run
 
 
-def octets_of(records: npt.NDArray[Any]) -> memoryview:
+def bytes_of(records: npt.NDArray[Any]) -> memoryview:
     """The bytes of a structured array of records, shape (n,); not copied when it is contiguous."""
     if not len(records):
         return memoryview(b"")
-    octets: Any = np.ascontiguousarray(records).view(np.uint8)
-    return memoryview(octets)
+    raw: Any = np.ascontiguousarray(records).view(np.uint8)
+    return memoryview(raw)
 
 
 @lru_cache(maxsize=256)
 def _sized(form: RecordForm, payload_size: int) -> np.dtype[Any]:
-    """Kept, for making one takes as long as reading a small block."""
+    """Cached: creating a dtype takes as long as reading a small block."""
     return form.dtype(np.dtype(f"V{payload_size}"))
 
 
@@ -198,7 +198,7 @@ GET_FORM: Final = RecordForm("GET", ("cid", "mid", "moid", "cap", "acq"))
 """Form of records in a GET answer, and of chunks."""
 
 PUT_FORM: Final = RecordForm("PUT", ("mid", "moid", "cap"))
-"""Form of records in a PUT request, whose acq the server gives."""
+"""Form of records in a PUT request; the server assigns the acq."""
 
 PUTA_FORM: Final = RecordForm("PUTA", ("mid", "moid", "cap", "acq"))
 """Form of records in a PUTA request."""

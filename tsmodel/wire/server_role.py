@@ -25,7 +25,7 @@ from tsmodel.keys import KEY_SIZE, unpack_key
 from tsmodel.wire.client_role import Buffers
 from tsmodel.wire.events import Command, GetAcqRequest, GetRequest, PutBegin, PutEnd, PutRecords
 from tsmodel.wire.reader import Parser, Reader
-from tsmodel.wire.records import PUT_FORM, PUTA_FORM, RecordForm, WholeRecords, octets_of
+from tsmodel.wire.records import PUT_FORM, PUTA_FORM, RecordForm, WholeRecords, bytes_of
 from tsmodel.wire.sorting import order_of, run_starts
 
 __all__ = ["Request", "RequestReader", "acq_answer", "get_begin", "get_break", "get_end", "put_answer", "refusal"]
@@ -168,7 +168,7 @@ class _Together:
         order = order_of([cids])
         if order is not None:
             cids, records = cids[order], records[order]
-        data = octets_of(records)
+        data = bytes_of(records)
         for start, end in pairwise([*run_starts([cids]).tolist(), count]):
             self._add(int(cids[start]), data[start * size : end * size], end - start, size)
         self.batches += count

@@ -203,7 +203,18 @@ def test_names_that_fields_cannot_have(work: Path, name: str) -> None:
         ("1,2,3,5,00ff\n", (), "tsmodel put"),
         ("time\n2026-01-01T00:00:00Z\n", (), "nothing to store"),
         ("time,a\n01/02/2026 12:00,1\n", (), "may be day/month or month/day"),
-        ("time,a\n2026-01-01 12:00,1\n", (), "give their time zone"),
+        (
+            "time,a\n2026-01-01 12:00,1\n",
+            (),
+            "a.csv: the times in column 'time' have no offset from UTC: give their time zone",
+        ),
+        ("time,a\n", (), "a.csv has no lines of data below its header, time, a"),
+        ("time,a\n2026-01-01T00:00:00Z,1\n", ("--delimiter", ";;"), "--delimiter ';;' is not a character"),
+        (
+            "time,a\n2026-01-01 12:00,1\n2026-01-02 12:00,1\n",
+            ("--time-format", "%d.%m.%Y", "--tz", "UTC"),
+            "none of its 2 lines is a record, so nothing is stored: line 2, column 'time' (cap): '2026-01-01 12:00'",
+        ),
         ("time,a\n2026-01-01 12:00,1\n", ("--tz", "Mars/Base"), "no time zone"),
         ("time,a\nx,1\n", ("--time", "time"), "give --time-format"),
         ("time,a\n5,1\n", ("--time", "when"), "no column 'when'"),
@@ -224,7 +235,51 @@ def test_what_has_to_be_said(run: Run, work: Path, text: str, arguments: tuple[s
     assert (done.status, done.out) == (2, "")
     assert wording in done.err
     assert done.err.count("\n") == 1
-    assert not (work / "a.tsdb").exists()
+    assert sorted(each.name for each in work.iterdir()) == ["a.csv", "meter_models.py"]
+
+
+def test_a_dry_run_refuses_what_the_import_refuses(run: Run, work: Path) -> None:
+    (work / "a.csv").write_text("time,a\n2026-01-01 12:00,1\n")
+    done = run("import", "a.csv", "--time-format", "%d.%m.%Y", "--tz", "UTC", "--dry-run")
+    assert (done.status, done.out) == (2, "")
+    assert "its only line is not a record" in done.err
+    assert run("import", "a.csv", "--tz", "UTC", "--to", "a.tsdb").status == 0
+    (work / "a.csv").write_text("time,a\n2026-01-01 12:00,x\n")
+    done = run("import", "a.csv", "--model", "a.toml", "--to", "b.tsdb")
+    assert (done.status, done.out) == (2, "")
+    assert "line 2, column 'a': 'x'" in done.err
+    assert not (work / "b.tsdb").exists()
+
+
+def test_kinds_of_data_do_not_mix(run: Run, work: Path) -> None:
+    (work / "meters.csv").write_text("mid,time,volts\n1,2026-01-01T00:00:00Z,230.5\n")
+    (work / "temps.csv").write_text("mid,time,celsius\n1,2026-01-01T00:00:00Z,21.5\n")
+    assert run("import", "meters.csv", "--to", "m.tsdb").status == 0
+    done = run("import", "temps.csv", "--to", "m.tsdb")
+    assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "m.tsdb has records with cid 1, moid 1 already" in done.err
+    assert "give --moid 2 for another kind of data, or --model meters.toml" in done.err
+    assert not (work / "temps.toml").exists()
+    assert run("import", "temps.csv", "--to", "m.tsdb", "--moid", "2").status == 0
+    assert "230.5" in run("get", "m.tsdb", "-m", "meters.toml", "--json").out
+    assert "21.5" not in run("get", "m.tsdb", "-m", "meters.toml", "--json").out
+    # The next number that is free, a corrected file with its own model, and the same file again.
+    assert "--moid 3" in run("import", "meters.csv", "--to", "m.tsdb", "--save", "other.toml").err
+    (work / "meters.csv").write_text("mid,time,volts\n1,2026-01-01T00:00:00Z,231\n")
+    done = run("import", "meters.csv", "--to", "m.tsdb", "--model", "meters.toml", "--unless-stored")
+    assert (done.status, done.err) == (0, "")
+    latest = run("get", "m.tsdb", "-m", "meters.toml", "--latest", "--json").out
+    assert [json.loads(line)["volts"] for line in latest.splitlines()] == [231]
+
+
+def test_a_file_for_each_meter(run: Run, work: Path) -> None:
+    for mid in ("1", "2"):
+        (work / f"m{mid}.csv").write_text("time,volts\n2026-01-01T00:00:00Z,230.5\n")
+        assert run("import", f"m{mid}.csv", "--to", "m.tsdb", "--mid", mid).status == 0
+    done = run("import", "m2.csv", "--to", "m.tsdb", "--mid", "2")
+    assert done.status == 2
+    assert "records with cid 1, mid 2, moid 1 already" in done.err
+    assert "or --model m2.toml to add" in done.err
 
 
 def test_files_that_there_are_not(run: Run, work: Path) -> None:

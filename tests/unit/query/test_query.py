@@ -163,7 +163,7 @@ def test_class_fixed_components_are_part_of_every_query() -> None:
         (lambda: Reading.query.mid(None), "cannot be compared with None"),
         (lambda: Reading.query.cap_since(dt.datetime(2020, 1, 1)), "naive"),
         (lambda: Reading.query.cap_since("yesterday"), "is not ISO 8601"),
-        (lambda: Reading.query.cap_between("2020-01-01", 5), "say the time of day"),
+        (lambda: Reading.query.cap_between("2020-01-01", 5), "add the time of day"),
         (lambda: Reading.query.where(3), r"where\(\) takes conditions such as Reading.cap > 0, not 3 \(int\)"),
         (lambda: Reading.query.where(True), "not True"),
         (lambda: Reading.query.where(Other.counter == True), "Other.counter is not a column of Reading, which has cid"),  # noqa: E712

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tsmodel import Int16, TSModel, connect, connect_async
+from tsmodel import Int16, Session, TSModel, connect, connect_async
 from tsmodel.errors import SessionError, UnsupportedError
 from tsmodel.server import serve_in_thread
-from tsmodel.store import verify
+from tsmodel.store import open_store, verify
+from tsmodel.store.capabilities import Caretaker, PutTaker
 
 
 class Reading(TSModel):
@@ -58,7 +61,7 @@ def test_the_same_awaited(tmp_path: Path, hooks: dict[str, object]) -> None:
 def test_servers_and_memory_say_what_to_do_instead(tmp_path: Path) -> None:
     async def main(target: str) -> None:
         async with connect_async(target) as session:
-            with pytest.raises(UnsupportedError, match="compact is for embedded files"):
+            with pytest.raises(UnsupportedError, match="compact works on embedded files"):
                 await session.compact()
             with pytest.raises(UnsupportedError, match=r"session\.copy\(KeyRange\(\), to=other\)"):
                 await session.backup(tmp_path / "b.tsdb")
@@ -66,9 +69,62 @@ def test_servers_and_memory_say_what_to_do_instead(tmp_path: Path) -> None:
     with serve_in_thread() as (host, port):
         for target in (f"tstorage://{host}:{port}", "memory:"):
             with connect(target) as session:
-                with pytest.raises(UnsupportedError, match="compact is for embedded files"):
+                with pytest.raises(UnsupportedError, match="compact works on embedded files"):
                     session.compact()
                 with pytest.raises(UnsupportedError, match=r"session\.copy\(KeyRange\(\), to=other\)"):
                     session.backup(tmp_path / "b.tsdb")
             asyncio.run(main(target))
     assert list(tmp_path.iterdir()) == []
+
+
+class Others:
+    """A backend of somebody else, over a store that it does not show."""
+
+    def __init__(self) -> None:
+        store = open_store(None)
+        self.scan, self.append, self.last_acq, self.close = store.scan, store.append, store.last_acq, store.close
+        self.scan_budget = store.scan_budget
+
+
+class Kept(Others):
+    """One that looks after what it stores."""
+
+    def backup(self, path: str | os.PathLike[str], _: Any = None) -> Any:
+        return f"copied to {path}"
+
+    def compact(self, _: Any = None) -> Any:
+        return "compacted"
+
+    def verify(self, _: Any = None) -> Any:
+        raise NotImplementedError
+
+    def info(self) -> Any:
+        raise NotImplementedError
+
+
+def test_a_backend_that_looks_after_its_store_is_asked() -> None:
+    with Session(Kept(), name="kept") as session:
+        assert str(session.backup("there")) == "copied to there"
+        assert str(session.compact()) == "compacted"
+    with Session(Others(), name="others") as session:
+        with pytest.raises(
+            UnsupportedError, match="backup works on embedded files only, and others is a server: copy its records"
+        ):
+            session.backup("there")
+        with pytest.raises(UnsupportedError, match="others is a server"):
+            session.puts()
+
+
+def test_a_store_can_do_all_of_it() -> None:
+    store = open_store(None)
+    assert isinstance(store, Caretaker)
+    assert isinstance(store, PutTaker)
+    assert not isinstance(Others(), (Caretaker, PutTaker))
+
+
+def test_a_server_takes_puts_whole_for_a_backend_that_takes_no_pieces() -> None:
+    backend: Any = Others()
+    with serve_in_thread(backend) as (host, port), connect(f"tstorage://{host}:{port}") as session:
+        session.add_all(rows(5))
+        session.flush()
+        assert session.query(Reading).count() == 5

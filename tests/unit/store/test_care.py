@@ -9,18 +9,19 @@ from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from support.batches import Row, batches, scanned
 from support.budget import is_long
 
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError, UnsupportedError
-from tsmodel.keys import KeyRange
+from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.store import EmbeddedStore, care, info, open_store, recover, verify
 from tsmodel.store import blocks as blocks_module
 from tsmodel.store.care import backup, compact
 from tsmodel.store.merging import MergePolicy
-from tsmodel.store.sqlite import SQLiteEngine
+from tsmodel.store.sqlite import SQLiteEngine, read_state, write_state
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.chunk import Batch
 from tsmodel.wire.records import PUT_FORM
@@ -216,7 +217,7 @@ def test_a_copy_without_its_journal_is_told(tmp_path: Path, path: Path) -> None:
     (tmp_path / "left" / "store.tsdb-wal").unlink()
     (fault,) = verify(tmp_path / "left" / "store.tsdb").faults
     assert fault.where == "journal"
-    assert "newest records are missing" in fault.what
+    assert "latest records are missing" in fault.what
 
 
 def test_what_cannot_be_looked_at(tmp_path: Path) -> None:
@@ -377,6 +378,46 @@ def test_a_lost_state_costs_no_records(tmp_path: Path, path: Path, whole: tuple[
         assert store.last_acq(KeyRange()) > before
 
 
+def without_acq(path: Path) -> None:
+    """Makes the state say that no acq was ever given."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        write_state(connection, msgspec.structs.replace(read_state(connection), last_acq=LIMITS["acq"].least))
+
+
+def test_a_state_without_an_acq_is_given_that_of_the_records(
+    tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]
+) -> None:
+    without_acq(path)
+    report = recover(path, tmp_path / "new")
+    assert [fault.where for fault in report.faults] == ["state"]
+    assert [fault.where for fault in verify(path).faults] == ["state"]
+    assert verify(tmp_path / "new").is_whole
+    with closing(open_store(tmp_path / "new")) as store:
+        assert scanned(store) == whole[1]
+        assert store.last_acq(KeyRange()) == max(row[4] for row in whole[1]) + 1
+
+
+def test_a_state_without_an_acq_is_not_given_one_of_the_future(tmp_path: Path) -> None:
+    path, ahead = tmp_path / "store.tsdb", now_ns() + 10**15
+    with closing(open_store(path)) as store:
+        store.append(batches([(1, 1, 0, 0, 5, b""), (1, 1, 0, 0, ahead, b"")], with_acq=True), with_acq=True)
+    without_acq(path)
+    before = now_ns()
+    recover(path, tmp_path / "new")
+    assert verify(tmp_path / "new").is_whole
+    with closing(open_store(tmp_path / "new")) as store:
+        assert before <= store.last_acq(KeyRange()) <= now_ns()
+        assert [row[4] for row in scanned(store)] == [5, ahead]
+
+
+def test_records_of_the_least_acq_are_no_fault(tmp_path: Path) -> None:
+    path, least = tmp_path / "store.tsdb", LIMITS["acq"].least
+    with closing(open_store(path)) as store:
+        store.append(batches([(1, 1, 0, 0, least, b"")], with_acq=True), with_acq=True)
+    assert verify(path).is_whole
+    assert recover(path, tmp_path / "new").records == 1
+
+
 def directory_with(path: Path, at: int) -> None:
     """Flips a bit of the directory of the last run."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -407,7 +448,7 @@ def test_blocks_of_a_damaged_directory_prove_what_they_are(
 def test_a_lost_directory_is_said_to_cost_its_blocks(tmp_path: Path, path: Path, whole: tuple[bytes, list[Row]]) -> None:
     changed(path, "DELETE FROM runs WHERE number = (SELECT max(number) FROM runs)")
     report = recover(path, tmp_path / "new")
-    assert any("no whole directory says whose records these are" in fault.what for fault in report.faults)
+    assert any("no intact directory refers to it" in fault.what for fault in report.faults)
     assert contents(tmp_path / "new") == [row for row in whole[1] if row[0] != 3]
 
 
@@ -599,14 +640,14 @@ def test_compacting_gives_space_back(tmp_path: Path) -> None:
 
 
 def test_what_compacting_needs(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with closing(open_store(path, read_only=True)) as store, pytest.raises(StoreError, match="read only"):
+    with closing(open_store(path, read_only=True)) as store, pytest.raises(StoreError, match="read-only"):
         compact(store)
     with closing(open_store(None)) as memory, pytest.raises(UnsupportedError, match="in memory"):
         compact(memory)
     monkeypatch.setattr("shutil.disk_usage", lambda place: type("Usage", (), {"free": 1000}))
     with (
         closing(open_store(path)) as store,
-        pytest.raises(StoreError, match=r"needs [\d,]+ bytes of free space in .*, where 1,000"),
+        pytest.raises(StoreError, match=r"needs [\d,]+ bytes of free space in .*, which has 1,000"),
     ):
         compact(store)
 

@@ -12,11 +12,13 @@ from pathlib import Path
 import msgspec
 import pytest
 from support.batches import Row, batches, scanned
+from xxhash import xxh3_64_intdigest
 
 from tsmodel.backend import PutInterval
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError
 from tsmodel.keys import KeyRange
 from tsmodel.store import EmbeddedStore, open_store, verify
+from tsmodel.store.directory import Directory
 from tsmodel.store.journal import check_journal, committed
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine, read_state, write_state
@@ -181,7 +183,7 @@ def test_a_state_of_another_time_is_found(tmp_path: Path) -> None:
             states.append(connection.execute("SELECT data FROM state").fetchone()[0])
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("UPDATE state SET data = ?", states[:1])
-    with pytest.raises(StoreCorruptError, match="2 runs are there, and not the 1"):
+    with pytest.raises(StoreCorruptError, match="found 2 runs, but the state of the file says 1"):
         open_store(path)
 
 
@@ -224,7 +226,7 @@ def test_any_damaged_frame_before_the_last_put_is_found(left: tuple[Path, Path])
             changed[at + offset] ^= 16
             journal.write_bytes(bytes(changed))
             path.write_bytes(main)
-            with pytest.raises(StoreCorruptError, match="journal .* is damaged, and later ones of"):
+            with pytest.raises(StoreCorruptError, match="journal .* is damaged before intact frames"):
                 open_store(path)
             journal.with_name("store.tsdb-shm").unlink(missing_ok=True)
 
@@ -268,7 +270,7 @@ def test_the_index_tells_a_damaged_end_from_one_that_was_never_finished(
         "empty": b"",
     }[damage]
     journal.write_bytes(changed)
-    with pytest.raises(StoreCorruptError, match=r"journal .* (damaged or cut short|cut short)"):
+    with pytest.raises(StoreCorruptError, match=r"journal .* (damaged or truncated|truncated)"):
         open_store(path, read_only=read_only)
     assert journal.read_bytes() == changed
     assert "journal" in [fault.where for fault in verify(path).faults]
@@ -294,7 +296,7 @@ def test_a_process_that_died_right_after_the_head_of_a_journal(tmp_path: Path) -
     report = verify(path)
     assert report.is_whole, report
     assert report.records == 10
-    with pytest.raises(StoreError, match="right to write") as caught:
+    with pytest.raises(StoreError, match="needs recovery") as caught:
         open_store(path, read_only=True)
     assert not isinstance(caught.value, StoreCorruptError)
     with closing(open_store(path)) as store:
@@ -308,8 +310,40 @@ def test_a_head_that_is_damaged_and_little_behind_it_is_told_by_the_index(died: 
     changed = bytearray(journal.read_bytes()[:2000])
     changed[9] ^= 1
     journal.write_bytes(bytes(changed))
-    with pytest.raises(StoreCorruptError, match="the head of the journal"):
+    with pytest.raises(StoreCorruptError, match="the header of the journal"):
         open_store(path)
+
+
+def test_what_a_checksum_does_not_show_names_the_file_and_the_block(tmp_path: Path) -> None:
+    path = tmp_path / "store.tsdb"
+    with closing(open_store(path)) as store:
+        store.append(batches([(1, n % 7, 0, n * n, b"%06d" % (n * n % 1000)) for n in range(100)]))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        ((number, data),) = connection.execute("SELECT id, data FROM blocks").fetchall()
+        ((run, cid, directory),) = connection.execute("SELECT number, cid, directory FROM runs").fetchall()
+        whole = Directory.doubtful(directory, run, cid)
+        assert whole is not None
+        refusals: list[tuple[str | None, str]] = []
+        for at in range(0, len(data), 3):
+            changed = data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
+            entries = whole.entries.copy()
+            entries["checksum"] = xxh3_64_intdigest(changed)
+            made = Directory.of_entries(run, cid, whole.first, entries)
+            connection.execute("BEGIN")
+            connection.execute("UPDATE blocks SET data = ?", (changed,))
+            connection.execute(
+                "UPDATE runs SET digest = ?, directory = ?", (made.digest.to_bytes(16, "little"), made.to_bytes())
+            )
+            write_state(connection, msgspec.structs.replace(read_state(connection), digest=made.digest))
+            connection.execute("COMMIT")
+            try:
+                with closing(open_store(path, read_only=True)) as store:
+                    scanned(store)
+            except StoreCorruptError as error:
+                refusals.append((error.path, str(error)))
+    assert {named for named, _ in refusals} == {str(path)}
+    assert all(text.startswith(f"{path} is damaged: ") for _, text in refusals)
+    assert any(f"is damaged: block {number}: " in text for _, text in refusals)
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def test_what_is_recovered_can_be_undone(path: Path, tmp_path: Path, statement: 
         assert [put.number for put in store.puts()] == [2]
         assert len(store.removals()) == 1
         assert store.undo([own.put]) == 20  # type: ignore[attr-defined]
-        with pytest.raises(StoreError, match="not stored here"):
+        with pytest.raises(StoreError, match="this store has no put"):
             store.undo([plain.put])  # type: ignore[attr-defined]
         assert store.append(batches([(1, 1, 0, 1, b"x")])).put.number == 3  # type: ignore[attr-defined]
 

@@ -221,7 +221,7 @@ def _locks(path: Path) -> list[str]:
 
 def test_a_file_of_another_kind(path: Path) -> None:
     path.write_bytes(b"cid,mid,moid,cap\n" * 100)
-    with pytest.raises(StoreFormatError, match=r"store.tsdb is not a tsmodel store: it begins with b'cid,mid"):
+    with pytest.raises(StoreFormatError, match=r"store.tsdb is not a tsmodel store: it starts with b'cid,mid"):
         open_store(path)
     assert path.read_bytes() == b"cid,mid,moid,cap\n" * 100
 

@@ -101,7 +101,7 @@ def test_the_end_of_the_stream_behind_the_answer_is_fine(case: tuple[Make, bytes
     make, answer, _ = case
     reader = make()
     fed(reader, [answer])
-    assert reader.received(0) == []
+    assert list(reader.received(0)) == []
 
 
 def test_a_refusal_in_words() -> None:

@@ -10,7 +10,7 @@ from support.wiring import get_record, put_record
 
 from tsmodel.errors import RemoteProtocolError
 from tsmodel.wire import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm, WholeRecords
-from tsmodel.wire.records import octets_of
+from tsmodel.wire.records import bytes_of
 
 
 def records(*sizes: int) -> bytes:
@@ -83,8 +83,8 @@ def test_dtypes_see_records() -> None:
     assert GET_FORM.dtype(9).itemsize == 45
 
 
-def test_octets_of_records() -> None:
+def test_bytes_of_records() -> None:
     seen = np.frombuffer(bytearray(records(9, 9, 9)), GET_FORM.dtype(9))
-    assert octets_of(seen).tobytes() == records(9, 9, 9)
-    assert octets_of(seen[::2]).tobytes() == records(9, 9)
-    assert octets_of(seen[:0]).tobytes() == b""
+    assert bytes_of(seen).tobytes() == records(9, 9, 9)
+    assert bytes_of(seen[::2]).tobytes() == records(9, 9)
+    assert bytes_of(seen[:0]).tobytes() == b""

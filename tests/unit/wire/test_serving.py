@@ -75,7 +75,7 @@ def test_a_connection_may_end_between_requests_and_nowhere_else() -> None:
         reader = RequestReader()
         fed(reader, [DIALOGUE[:end]] if end else [])
         if end in BETWEEN:
-            assert reader.received(0) == []
+            assert list(reader.received(0)) == []
         else:
             with pytest.raises(RemoteProtocolError, match=f"ended in the middle of a request, at byte {end}$"):
                 reader.received(0)
@@ -108,6 +108,16 @@ def test_requests_that_the_protocol_does_not_allow(request_bytes: bytes, wording
     for pieces in ([request_bytes], cut(request_bytes, range(len(request_bytes)))):
         with pytest.raises(RemoteProtocolError, match=wording):
             fed(RequestReader(), pieces)
+
+
+def test_requests_before_one_that_is_not_allowed_are_read() -> None:
+    data = DIALOGUE + struct.pack("<iQ", 99, 0)
+    for pieces in ([data], cut(data, range(len(data)))):
+        reader = RequestReader()
+        events: list[object] = []
+        with pytest.raises(RemoteProtocolError, match=f"unknown command 99 at byte {len(DIALOGUE)}$"):
+            fed(reader, pieces, events)
+        assert events == EVENTS
 
 
 @pytest.mark.parametrize("command", [1, 5, 6, 7])

@@ -232,7 +232,7 @@ class PostgresEngine:
                 runs[number] = _directory(number, cid, digest, stored.get(number, b""))
         found = Table(runs)
         if not found.matches(state):
-            raise StoreCorruptError(f"{len(runs)} runs are there, and not the {state.runs} that its state says")
+            raise StoreCorruptError(f"found {len(runs)} runs, but the state of the store says {state.runs}")
         return self._kept(found, state)
 
     def close(self) -> None:

@@ -99,7 +99,7 @@ class PostgresStore(EmbeddedStore):
         before, now, numbered = transaction.last_acq(), transaction.now, transaction.next_put - 1
         first = max(now, before + 1)
         if first + count > LIMITS["acq"].bound:
-            raise StoreError(f"no acquisition time is left after {before}; use PUTA to give acqs yourself", path=self.path)
+            raise StoreError(f"no acquisition time is left after {before}; use PUTA to set acqs yourself", path=self.path)
         given: list[AcqInterval] = []
         last = before
         for put in puts:

@@ -1,0 +1,50 @@
+"""What stores offer beyond `Backend` and `Remover`. Sessions and servers ask for it by `isinstance`, so that a backend of
+another kind can offer it, too."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from tsmodel.backend import AcqInterval
+
+if TYPE_CHECKING:
+    from tsmodel.store.care import Compacted, Info, OnProgress, Verified
+    from tsmodel.store.intake import Put
+
+__all__ = ["Caretaker", "PutTaker"]
+
+
+@runtime_checkable
+class Caretaker(Protocol):
+    """A backend that looks after what it stores. What its engine cannot do raises `UnsupportedError`, which says what to do
+    instead. `progress` is called with bytes that are done, and with all of them; what it raises ends the work."""
+
+    def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
+        """Copies what is stored now to a new file; returns what `verify` says of it. See `tsmodel.store.care.backup`."""
+        ...
+
+    def compact(self, progress: OnProgress | None = None) -> Compacted:
+        """Merges and compresses what is stored, and gives free space back. See `tsmodel.store.care.compact`."""
+        ...
+
+    def verify(self, progress: OnProgress | None = None) -> Verified:
+        """Reads everything, and says all that is wrong with it. See `tsmodel.store.care.verify_store`."""
+        ...
+
+    def info(self) -> Info:
+        """What is stored, without reading records. See `tsmodel.store.care.info_of`."""
+        ...
+
+
+@runtime_checkable
+class PutTaker(Protocol):
+    """A backend that takes a put in pieces, as they arrive, and stores it whole."""
+
+    def begin_put(self, *, with_acq: bool) -> Put:
+        """A put to add pieces to: `store` stores it; who drops it has stored nothing."""
+        ...
+
+    def store(self, put: Put) -> AcqInterval:
+        """Stores a put that was begun by `begin_put`, as `Backend.append` does."""
+        ...
