@@ -57,7 +57,7 @@ def test_any_two_versions(data: st.DataObject) -> None:
     apart = since is not None or all(versioned) or told_by_size(sizes, varies)
     declared = {"replaces": old, "versioned": versioned[1], "since": since, "byte_order": data.draw(orders)}
     if not apart:
-        with pytest.raises(SchemaError, match="cannot be told"):
+        with pytest.raises(SchemaError, match="cannot be distinguished"):
             model("New", new_fields, **declared)
         return
     new = model("New", new_fields, **declared)

@@ -65,16 +65,16 @@ def test_any_dtype(align: bool) -> None:
     ("make", "wording"),
     [
         (lambda: TSModel.from_format("zz"), "'zz' is not a struct format"),
-        (lambda: TSModel.from_format("if", names=["a"]), "the format has 2 fields, and 1 names are given"),
-        (lambda: TSModel.from_format("i", names=["a", "b"]), "the format has 1 fields, and 2 names are given"),
-        (lambda: TSModel.from_format("ii", names=["a", "a"]), "Existing.a stands twice"),
+        (lambda: TSModel.from_format("if", names=["a"]), "the format has 2 fields, but 1 names are given"),
+        (lambda: TSModel.from_format("i", names=["a", "b"]), "the format has 1 fields, but 2 names are given"),
+        (lambda: TSModel.from_format("ii", names=["a", "a"]), "Existing.a occurs twice"),
         (lambda: TSModel.from_format("P"), "'P' of the format has no field type"),
         (lambda: TSModel.from_format("i", names=["cid"]), "Existing.cid: every model has this key component"),
         (lambda: TSModel.from_dtype("i4"), "int32 has no fields; give a structured dtype"),
         (lambda: TSModel.from_dtype("nonsense"), "'nonsense' is not a dtype"),
         (lambda: TSModel.from_dtype([("c", "c16")]), "Existing.c: complex128 has no field type"),
         (lambda: TSModel.from_dtype([("t", "M8[ns]")]), "has no field type"),
-        (lambda: TSModel.from_dtype([("m", "f4", (2, 2))]), "only one dimension can be"),
+        (lambda: TSModel.from_dtype([("m", "f4", (2, 2))]), "only one-dimensional arrays"),
         (
             lambda: TSModel.from_dtype(
                 np.dtype({"names": ["a", "b"], "formats": ["i4", "i4"], "offsets": [0, 2], "itemsize": 8})

@@ -236,7 +236,7 @@ class Structure:
             ConversionFaults: with every fault.
         """
         if not isinstance(data, Mapping):
-            what = f"{shown(data)} ({type(data).__name__}) is not an object of the fields of {self.name}"
+            what = f"{shown(data)} ({type(data).__name__}) is not an object with the fields of {self.name}"
             raise ConversionFaults([ConversionFault(what, "", data)])
         found: dict[str, Any] = {}
         faults: list[ConversionFault] = []

@@ -1,4 +1,4 @@
-"""Typed models: the field types, the metaclass, columns and the conditions made from them."""
+"""Typed models: the base classes, the field types, and columns with the conditions built from them."""
 
 from tsmodel.model.column import Column, IntColumn
 from tsmodel.model.expressions import Expression

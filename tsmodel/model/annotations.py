@@ -1,11 +1,11 @@
-"""Reads the annotations of a class body while its class is being made, on every Python.
+"""Reads the annotations of a class body during class creation, on every supported Python version.
 
 Rules kept here:
 
 * Up to Python 3.13, and under `from __future__ import annotations`, the namespace of a class body holds `__annotations__`.
-  From 3.14 on it holds a function that computes them instead (PEP 649). A namespace that has `__annotations__` is taken
-  at its word.
-* No annotation is skipped in silence: one that cannot be evaluated is a `SchemaError`.
+  From 3.14 on it holds a function that computes them instead (PEP 649). If the namespace has `__annotations__`, they are
+  used as they are.
+* No annotation is skipped silently: one that cannot be evaluated raises a `SchemaError`.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from tsmodel.errors import SchemaError
 __all__ = ["resolved", "take_annotations"]
 
 _CLASS_VAR: Final = re.compile(r"\s*(\w+\.)*ClassVar\b")
-"""What it is about need not be known: a class variable is not a field."""
+"""Matches ClassVar annotations. Their content need not be resolved: a class variable is not a field."""
 
 
 def take_annotations(model: str, namespace: dict[str, Any]) -> dict[str, Any] | None:
-    """The annotations of a class body, by name; from then on they stand in `namespace` as `__annotations__`.
+    """Returns the annotations of a class body, by name, and stores them in `namespace` as `__annotations__`.
 
     Args:
-        model: the class' name.
-        namespace: the class body's, changed in place.
+        model: name of the class.
+        namespace: namespace of the class body; changed in place.
 
     Returns:
-        None for a body without annotations; an empty dict for one whose annotations all stand under conditions that do
-        not hold, such as `if TYPE_CHECKING`.
+        None for a body without annotations; an empty dict if all annotations are under conditions that are false, such as
+        `if TYPE_CHECKING`.
 
     Raises:
-        SchemaError: when they cannot be evaluated.
+        SchemaError: if the annotations cannot be evaluated.
     """
     late = _take_late_annotations(model, namespace)
     if late is not None:
@@ -44,17 +44,17 @@ def take_annotations(model: str, namespace: dict[str, Any]) -> dict[str, Any] | 
 
 
 def resolved(model: str, name: str, annotation: object, namespace: dict[str, Any], frame: FrameType | None) -> object:
-    """An annotation without text or forward references in it.
+    """Resolves strings and forward references in an annotation.
 
     Args:
-        model: the class' name.
-        name: the field's.
-        annotation: what stands behind the field's name.
-        namespace: the class body's.
-        frame: where the class statement runs: names are looked up there.
+        model: name of the class.
+        name: name of the field.
+        annotation: the annotation of the field.
+        namespace: namespace of the class body.
+        frame: frame of the class statement, in which names are looked up.
 
     Raises:
-        SchemaError: when a name is unknown there.
+        SchemaError: if a name is unknown in that frame.
     """
     if get_origin(annotation) is ClassVar or not _has_reference(annotation):
         return annotation
@@ -70,7 +70,7 @@ def resolved(model: str, name: str, annotation: object, namespace: dict[str, Any
         if isinstance(part, ForwardRef):
             part = part.__forward_arg__
         if isinstance(part, str):
-            text = part  # may hold text again: a quoted annotation under the __future__ import
+            text = part  # may be a string again: a quoted annotation under the __future__ import
             return evaluated(eval(part, scope, local))  # noqa: S307 - the class body's own annotation
         if not _has_reference(part):
             return part
@@ -92,9 +92,9 @@ def resolved(model: str, name: str, annotation: object, namespace: dict[str, Any
 
 
 def _has_reference(annotation: object) -> bool:
-    """Whether there is text, or a forward reference at any depth.
+    """Whether the annotation is a string, or has a forward reference at any depth.
 
-    Text below the first level is a value, as in `Literal["on"]`: where it stands for a type, Python makes it a reference.
+    A string below the first level is a value, as in `Literal["on"]`: Python turns one that names a type into a reference.
     """
     if isinstance(annotation, (str, ForwardRef)):
         return True
@@ -102,9 +102,9 @@ def _has_reference(annotation: object) -> bool:
 
 
 def _take_late_annotations(model: str, namespace: dict[str, Any]) -> dict[str, Any] | None:
-    """What the function that computes annotations gives; None without one.
+    """Computes lazy annotations (PEP 649); returns None if there are none.
 
-    It leaves the namespace, for it would contradict the annotations that msgspec is given.
+    Removes the function from the namespace, because it would contradict the annotations that are passed to msgspec.
     """
     if sys.version_info >= (3, 14):
         import annotationlib

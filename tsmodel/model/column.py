@@ -1,4 +1,4 @@
-"""`Reading.volts`: a model's field seen from its class; conditions, orders and aggregates are made from it."""
+"""`Reading.volts`: a field accessed on its model class. Conditions, sort orders and aggregates are built from columns."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ OnDrop: TypeAlias = Literal["reset", "ignore", "raise"]
 
 
 class Counter(msgspec.Struct, frozen=True):
-    """What it means that a counter's value is less than the one before.
+    """How to interpret a drop: a counter value that is less than the one before.
 
     Attributes:
-        modulus: where the counter begins again at zero, as the column stores it; None when it never does. A drop is a
-            rollover when the step over this edge is less than half the modulus.
-        on_drop: what any other drop means: the counter was reset to zero, the value is ignored, or an error.
+        modulus: value at which the counter wraps to zero, in stored units; None if it never wraps. A drop is a rollover if
+            the step across the wrap is less than half the modulus.
+        on_drop: how to handle any other drop: a reset to zero, a value to ignore, or an error.
     """
 
     modulus: float | None = None
@@ -50,14 +50,14 @@ class Counter(msgspec.Struct, frozen=True):
 
 
 class Aggregate(msgspec.Struct, frozen=True):
-    """Something made of the records of a window.
+    """An aggregate of the records in a window.
 
     Attributes:
-        kind: what is made of them.
-        column: of which column's values; None for the records themselves.
-        parameter: which quantile, from 0 to 1; or the unit of time of a rate, in ns.
-        error: the relative error that a rough quantile may have.
-        counter: what a drop of a delta or rate means; None for other kinds.
+        kind: the kind of aggregate.
+        column: the column to aggregate; None to count records.
+        parameter: the quantile, from 0 to 1; or the unit of time of a rate, in ns.
+        error: maximum relative error of an approximate quantile; None for an exact one.
+        counter: how a delta or rate interprets drops; None for other kinds.
     """
 
     kind: AggregateKind
@@ -68,16 +68,16 @@ class Aggregate(msgspec.Struct, frozen=True):
 
 
 def count() -> Aggregate:
-    """How many records a window has."""
+    """Number of records in a window, for `query.resample(...).agg(...)`."""
     return Aggregate("count", None)
 
 
 class Order(msgspec.Struct, frozen=True):
-    """A column by which records are put in order, for `query.order_by(...)`.
+    """A column to sort by, for `query.order_by(...)`.
 
     Attributes:
         column: the column.
-        descending: whether the greatest value comes first. What is absent, or not a number, comes last either way.
+        descending: whether the greatest value comes first. None and NaN come last in both directions.
     """
 
     column: ColumnInfo
@@ -100,15 +100,16 @@ if TYPE_CHECKING:
     _Bools: TypeAlias = "Column[bool] | Column[bool | None]"
 
     class WrongOperand:
-        """What a checker takes `Reading.volts == "x"` for. There is none at run time: the comparison raises an error."""
+        """Result type of `Reading.volts == "x"` for type checkers. At run time the comparison raises an error."""
 
 
 class Column(Generic[T]):
-    """A field of a model. Comparing it gives an `Expression`, for `Model.query.where(...)`.
+    """A field of a model, for use in queries. Comparisons return an `Expression` for `Model.query.where(...)`.
 
-    Columns of times (cap, acq, Timestamp, UnixTime and DateTime fields) are compared with int ns since 2001, aware
-    datetimes, ISO 8601 text or `numpy.datetime64`; those of numbers with any real number; others with values of their own
-    type. Type checkers refuse an operand of another type; one of `==` and `!=` where the result is used as a condition.
+    Compare time columns (cap, acq, Timestamp, UnixTime and DateTime fields) with int ns since 2001-01-01T00:00:00Z, aware
+    datetimes, ISO 8601 text or `numpy.datetime64`. Compare numeric columns with any real number, and other columns with
+    values of their own type. Anything else raises a `QueryError`. Type checkers report it as well; for `==` and `!=`, they
+    report it where the result is used as a condition.
 
     >>> Reading.volts > 240              # doctest: +SKIP
     >>> Reading.mid.between(1, 9)        # 1 <= mid < 9
@@ -117,19 +118,19 @@ class Column(Generic[T]):
 
     __slots__ = ("info",)
     __hash__ = object.__hash__
-    __array_ufunc__ = None  # NumPy's scalars and arrays leave it to the column to be compared with them
+    __array_ufunc__ = None  # makes NumPy scalars and arrays defer comparisons to the column
 
     def __init__(self, info: ColumnInfo) -> None:
         self.info = info
 
     @property
     def name(self) -> str:
-        """The field's name."""
+        """Name of the field."""
         return self.info.alias
 
     if TYPE_CHECKING:
-        # What a column is compared with depends on its values, and a checker finds it by them. What nothing can equal gives
-        # a `WrongOperand`, which is not a condition: a checker passes the comparison itself, for object.__eq__ takes any.
+        # The overloads select the operand type by the type of the column's values. An operand that can never be equal gives
+        # a `WrongOperand`, which is not a condition: checkers allow the comparison, because object.__eq__ takes any object.
         @overload
         def __lt__(self: _Times, other: TimeLike) -> Expression: ...
         @overload
@@ -221,11 +222,11 @@ class Column(Generic[T]):
             return Comparison(self.info, "!=", other)
 
         def between(self, low, high):
-            """`low <= column < high`: the lower end is inside, the upper is not."""
+            """Matches values in a half-open interval: `low <= column < high`."""
             return Between(self.info, (low, high))
 
         def is_in(self, values):
-            """The column is one of `values`; never, when there are none."""
+            """Matches values that are equal to one of `values`. An empty list matches nothing."""
             if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
                 raise QueryError(
                     f"{self.info.model}.{self.name}: is_in() takes several values, such as a list, not {values!r}"
@@ -233,60 +234,59 @@ class Column(Generic[T]):
             return IsIn(self.info, tuple(values))
 
     def desc(self) -> Order:
-        """This column, the greatest value first, for `query.order_by(...)`."""
+        """Descending order, for `query.order_by(...)`. None and NaN come last."""
         return Order(self.info, descending=True)
 
     def __neg__(self) -> Order:
-        """The same: `order_by(-Reading.cap)`."""
+        """Descending order, as `desc()`: `order_by(-Reading.cap)`."""
         return self.desc()
 
     def asc(self) -> Order:
-        """This column, the least value first, which is what `order_by` takes a column for."""
+        """Ascending order, for `query.order_by(...)`; a plain column means the same."""
         return Order(self.info)
 
     def sum(self) -> Aggregate:
-        """The sum of the column's values in a window, for `query.resample(...).agg(...)`."""
+        """Sum of the values in a window, for `query.resample(...).agg(...)`."""
         return Aggregate("sum", self.info)
 
     def mean(self) -> Aggregate:
-        """Their arithmetic mean, for `query.resample(...).agg(...)`."""
+        """Arithmetic mean of the values in a window, for `query.resample(...).agg(...)`."""
         return Aggregate("mean", self.info)
 
     def min(self) -> Aggregate:
-        """The least of them, for `query.resample(...).agg(...)`."""
+        """Minimum of the values in a window, for `query.resample(...).agg(...)`."""
         return Aggregate("min", self.info)
 
     def max(self) -> Aggregate:
-        """The greatest of them, for `query.resample(...).agg(...)`."""
+        """Maximum of the values in a window, for `query.resample(...).agg(...)`."""
         return Aggregate("max", self.info)
 
     def std(self) -> Aggregate:
-        """Their standard deviation, of a sample, for `query.resample(...).agg(...)`."""
+        """Sample standard deviation of the values in a window, for `query.resample(...).agg(...)`."""
         return Aggregate("std", self.info)
 
     def first(self) -> Aggregate:
-        """The value captured first, for `query.resample(...).agg(...)`."""
+        """Value with the earliest capture time in a window, for `query.resample(...).agg(...)`."""
         return Aggregate("first", self.info)
 
     def last(self) -> Aggregate:
-        """The value captured last, for `query.resample(...).agg(...)`."""
+        """Value with the latest capture time in a window, for `query.resample(...).agg(...)`."""
         return Aggregate("last", self.info)
 
     def count(self) -> Aggregate:
-        """How many values there are, not counting None, for `query.resample(...).agg(...)`."""
+        """Number of values in a window, without None, for `query.resample(...).agg(...)`."""
         return Aggregate("count", self.info)
 
     def quantile(self, q: float, *, error: float | None = None) -> Aggregate:
-        """The value below which the part `q` of them lies, for `query.resample(...).agg(...)`.
+        """Quantile of the values in a window, for `query.resample(...).agg(...)`.
 
         Args:
-            q: from 0 to 1.
-            error: None for the exact one, on the line between two values where it lies between them, as NumPy's: for
-                it, all values are held in memory. Otherwise the relative error by which it may miss the value that
-                is nearest to it, such as 0.01: then only how many values have which size is held.
+            q: the quantile, from 0 to 1: 0.95 is the value below which 95 % of the values lie.
+            error: None for the exact quantile, with linear interpolation as in NumPy; it keeps all values in memory. A
+                number from 1e-6 to 0.5, such as 0.01, allows that relative error and keeps only a histogram.
 
         Raises:
-            QueryError: when `q` or `error` is not such a number.
+            QueryError: if `q` or `error` is out of range.
         """
         if not isinstance(q, (int, float)) or not 0 <= q <= 1:
             raise QueryError(f"quantile takes a number from 0 to 1, such as 0.95, not {q!r}")
@@ -297,37 +297,36 @@ class Column(Generic[T]):
         return Aggregate("rough_quantile", self.info, float(q), float(error))
 
     def median(self, *, error: float | None = None) -> Aggregate:
-        """Their median: `quantile(0.5)`."""
+        """Median of the values in a window: `quantile(0.5)`."""
         return self.quantile(0.5, error=error)
 
     def delta(self, *, modulus: T | None = None, on_drop: OnDrop = "reset") -> Aggregate:
         """Increase of a counter, for `query.resample(...).agg(...)`.
 
-        A counter grows from each value to the next one of the series by their difference, which counts in the window of the
-        first of the two. The result's `drops` and `rollovers` say how often a value was less than the one before.
+        The difference between two consecutive values of a series counts in the window of the first value. The result
+        counts values that are less than the one before in `drops` and `rollovers`.
 
         Args:
-            modulus: the value at which the counter begins again at zero, such as `2**32`. A drop is then a rollover when
-                the step over this edge is less than half the modulus.
-            on_drop: what any other drop means. "reset": the counter began again at zero, and grew by the whole new value.
-                "ignore": the value is left out, and so are those after it that are less than the last one before it.
-                "raise": a `QueryError` when the query runs.
+            modulus: value at which the counter wraps to zero, such as `2**32`. A drop is then a rollover if the step across
+                the wrap is less than half the modulus.
+            on_drop: how to handle any other drop. "reset": the counter restarted at zero, and the whole new value is the
+                increase. "ignore": skip values until one is at least the last value before the drop. "raise": raise a
+                `QueryError` when the query runs.
 
         Raises:
-            QueryError: when `modulus` is not a number above zero, or `on_drop` is unknown.
+            QueryError: if `modulus` is not a number above zero, or `on_drop` is unknown.
         """
         return Aggregate("delta", self.info, counter=self._counter("delta", modulus, on_drop))
 
     def rate(self, per: DurationLike = "1s", *, modulus: T | None = None, on_drop: OnDrop = "reset") -> Aggregate:
-        """How fast a counter grew: its `delta` by the time in which it grew so, in units of time `per`, for
-        `query.resample(...).agg(...)`.
+        """Growth rate of a counter, for `query.resample(...).agg(...)`: its `delta` divided by the elapsed time.
 
         Args:
-            per: the unit of time.
-            modulus, on_drop: as in `delta`.
+            per: the unit of time, such as "1h" for growth per hour.
+            modulus, on_drop: as for `delta`.
 
         Raises:
-            QueryError: when `per` is not longer than nothing, or as `delta`.
+            QueryError: if `per` is not a positive duration, and as for `delta`.
         """
         unit = duration_ns(per)
         if unit <= 0:
@@ -335,9 +334,11 @@ class Column(Generic[T]):
         return Aggregate("rate", self.info, float(unit), counter=self._counter("rate", modulus, on_drop))
 
     def time_weighted_mean(self) -> Aggregate:
-        """The mean over time of what holds from each value until the next one of the series, for
-        `query.resample(...).agg(...)`. What holds when a window begins counts in it; what the last value of a series is
-        followed by is not known, and does not count."""
+        """Mean weighted by time, for `query.resample(...).agg(...)`: each value holds until the next one of its series.
+
+        The value that holds when a window begins counts in that window. The last value of a series has no known end and
+        does not count.
+        """
         return Aggregate("time_weighted_mean", self.info)
 
     def _counter(self, kind: str, modulus: object, on_drop: OnDrop) -> Counter:
@@ -368,7 +369,7 @@ class Column(Generic[T]):
 if TYPE_CHECKING:
 
     class IntColumn(Column[int]):
-        """A `Column[int]` of integers that are no times, and so are not compared with times. A `Column` at run time."""
+        """A `Column[int]` whose integers are not times, so it cannot be compared with times. A `Column` at run time."""
 
         def __lt__(self, other: Number) -> Expression: ...  # type: ignore[override]
         def __le__(self, other: Number) -> Expression: ...  # type: ignore[override]

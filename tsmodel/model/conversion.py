@@ -1,4 +1,4 @@
-"""Methods of models for dicts, JSON and CSV. They are implemented in `tsmodel.interop`, imported on the first call."""
+"""Methods of models for dicts, JSON and CSV. `tsmodel.interop` implements them and is imported on the first call."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["FileConversions", "ObjectConversions"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("format_exception", "register"):  # their place until 0.1
+    if name in ("format_exception", "register"):  # their location up to 0.1
         from tsmodel.interop import adapters
 
         return getattr(adapters, name)
@@ -48,28 +48,29 @@ class ObjectConversions:
         """Makes an object from a mapping of field names to plain data or values.
 
         Args:
-            data: numbers, texts and so on by field name; key components also by their own names, such as `mid`.
-                Times as ISO 8601 text or int ns since 2001, enumerations by name or value, decimals as text or number.
-                Missing fields take their default.
-            binary: how bytes are written: `hex` or `base64`.
-            unknown: whether names that the model does not have are an `error`, or left out (`ignore`).
+            data: values by field name. Key components may also appear under their own names, such as `mid`. Times are
+                ISO 8601 text or int ns since 2001-01-01T00:00:00Z, enum members are names or values, and decimals are
+                text or numbers. Missing fields get their defaults.
+            binary: encoding of bytes: `hex` or `base64`.
+            unknown: what to do with names that the model does not have: raise an `error`, or `ignore` them.
 
         Raises:
-            ConversionError: with every fault and its path.
+            ConversionError: if the data does not match the model; lists every fault with its path.
         """
         from tsmodel.interop import from_dict
 
         return from_dict(cls, data, binary=binary, unknown=unknown)
 
     def to_dict(self, *, times: Times = "iso", binary: Binary = "hex") -> dict[str, Any]:
-        """Returns the object as plain data, as `to_json` writes it, except that floats keep all their digits.
+        """Returns the object as plain data, like `to_json`, except that floats keep all their digits.
 
         Args:
-            times: `iso` for ISO 8601 text, `ns` for int nanoseconds since 2001. An acq not assigned yet is None, or -1.
-            binary: how bytes are written: `hex` or `base64`.
+            times: `iso` for ISO 8601 text, `ns` for int nanoseconds since 2001-01-01T00:00:00Z. An acq that is not assigned
+                yet is None (`iso`) or -1 (`ns`).
+            binary: encoding of bytes: `hex` or `base64`.
 
         Raises:
-            EncodeError: when a field cannot store its value.
+            EncodeError: if a field cannot store its value.
         """
         from tsmodel.interop import to_dict
 
@@ -82,7 +83,7 @@ class ObjectConversions:
         """Makes an object from JSON; see `from_dict`.
 
         Raises:
-            ConversionError: when the text is not JSON, or does not fit this model.
+            ConversionError: if the text is not JSON or does not match the model.
         """
         from tsmodel.interop import from_json
 
@@ -91,11 +92,11 @@ class ObjectConversions:
     def to_json(self, *, times: Times = "iso", binary: Binary = "hex") -> str:
         """Returns the object as JSON without line breaks; see `to_dict`.
 
-        Float32 and Float16 values have as few digits as it takes to read the stored value back: 231.7, not
+        Float32 and Float16 values have the fewest digits that read back as the same stored value: 231.7, not
         231.6999969482422.
 
         Raises:
-            EncodeError: when a field cannot store its value.
+            EncodeError: if a field cannot store its value.
         """
         from tsmodel.interop import to_json
 
@@ -105,7 +106,7 @@ class ObjectConversions:
     def json_schema(cls, *, times: Times = "iso", binary: Binary = "hex", unknown: Unknown = "error") -> dict[str, Any]:
         """Returns the JSON Schema (2020-12) of what `to_json` writes.
 
-        `from_json` accepts other spellings as well. A field's `doc=` becomes its description, its `unit=` becomes `x-unit`.
+        `from_json` also accepts other spellings. A field's `doc=` becomes `description`, and its `unit=` becomes `x-unit`.
         """
         from tsmodel.interop import json_schema
 
@@ -113,7 +114,7 @@ class ObjectConversions:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """For pydantic: read as by `from_dict`, written as by `to_json`."""
+        """Supports pydantic: validates like `from_dict` and serializes like `to_json`."""
         from tsmodel.interop.adapters import core_schema_of
 
         return core_schema_of(cls)
@@ -136,15 +137,15 @@ class FileConversions(ObjectConversions):
         binary: Binary = "hex",
         unknown: Unknown = "error",
     ) -> Self:
-        """Makes an object from one CSV line, as the csv module reads it.
+        """Makes an object from one row of the csv module.
 
         Args:
-            row: cells by column (`csv.DictReader`) or in order (`csv.reader`).
-            names: names of the columns, for cells in order; by default those that `dump_csv` writes.
+            row: a mapping from column to cell (`csv.DictReader`), or a sequence of cells (`csv.reader`).
+            names: column names for a sequence of cells; by default those that `dump_csv` writes.
             columns, decimal, null, binary, unknown: as for `load_csv`.
 
         Raises:
-            ConversionError: with every fault and its column.
+            ConversionError: if the row does not match the model; lists every fault with its column.
         """
         from tsmodel.interop import from_row
 
@@ -175,39 +176,39 @@ class FileConversions(ObjectConversions):
     ) -> Iterator[Self]:
         """Yields the objects of a CSV file: `session.add_all(Reading.load_csv("readings.csv"))`.
 
-        The file is opened for the first object, and closed after the last. Fields of a structure are columns such as
-        `phase.volts`; arrays and messages are JSON. Fields without a column take their default.
+        The file is opened for the first object and closed after the last. A field of a structure has a column such as
+        `phase.volts`. Arrays and messages are JSON. Fields without a column get their defaults.
 
         Args:
-            source: a path, an open file (of text, opened with `newline=""`, or of bytes), or lines of text.
-            columns: the fields of columns with other names: `{"Zaehler": "mid"}`; None leaves a column out.
-            constants: values of fields that have no column in the file: `{"cid": 1}`.
-            names: names of the columns of a file without a header.
-            delimiter: between cells; a comma, or what the dialect says.
+            source: a path, an open file (text opened with `newline=""`, or binary), or lines of text.
+            columns: maps column names to field names, such as `{"Zaehler": "mid"}`; None skips a column.
+            constants: values of fields that have no column, such as `{"cid": 1}`.
+            names: column names, for a file without a header.
+            delimiter: separator between cells; by default that of the dialect.
             dialect: a dialect of the csv module.
-            decimal: the decimal point of numbers, "." or ",": for all columns, or by column name.
-            null: the cell, or cells, that stand for None.
-            encoding: of the file, if it is a path or opened for bytes.
-            binary: how bytes are written: `hex` or `base64`.
-            unknown: whether columns that the model does not have are an `error`, or left out (`ignore`).
-            errors: `raise` gives no object behind the first faulty line, but reads on for further faults, and raises them
-                all; `collect` leaves faulty lines out, and raises their faults behind the last object; a function leaves
-                them out, too, and is called with the ConversionError of each: its `line`, its `record` (cells by column),
-                its `faults`.
+            decimal: decimal point of numbers, "." or ",": for all columns, or by column name.
+            null: one or more cell texts that mean None.
+            encoding: encoding of the file, if `source` is a path or a binary file.
+            binary: encoding of bytes: `hex` or `base64`.
+            unknown: what to do with columns that the model does not have: raise an `error`, or `ignore` them.
+            errors: `raise` stops yielding at the first faulty line, reads on to find further faults, and raises them all.
+                `collect` skips faulty lines and raises their faults after the last object. A function also skips faulty
+                lines; it is called with a ConversionError for each, which has `line`, `record` (cells by column) and
+                `faults`.
             max_errors: number of faulty lines after which `raise` and `collect` stop; None for no limit.
-            tz: time zone of times that say no offset, such as "Europe/Vienna"; without it they are errors. A time that its
-                clocks skip is an error.
-            ambiguous: which of two times is meant that the clocks show twice when they are put back: "earlier" or "later";
-                "raise" makes it an error.
-            time_format: how times are written, as for `datetime.strptime`, or "unix", "unix_ms", "unix_us" or "unix_ns" for
-                time since 1970: in all time fields, or by the file's names of columns.
-            join: columns made of others, whose cells are joined by a space: `{"when": ["date", "time"]}`. Those others are
-                then left out, unless `columns` says otherwise.
+            tz: time zone of times without an offset, such as "Europe/Vienna". Without `tz`, such times are errors. A time
+                that the zone's clocks skip is always an error.
+            ambiguous: how to read a time that occurs twice because clocks were set back: as the "earlier" or the "later"
+                one; "raise" makes it an error.
+            time_format: format of times: a `datetime.strptime` format, or "unix", "unix_ms", "unix_us" or "unix_ns" for
+                time since 1970-01-01T00:00:00Z. Applies to all time fields, or by column name of the file.
+            join: new columns whose cells are those of other columns, joined by a space: `{"when": ["date", "time"]}`. The
+                other columns are then skipped, unless `columns` maps them.
             skip_lines: number of lines to skip before the header, or before the data of a file without one.
 
         Raises:
-            ConversionError: from the iteration, with the line, the column, the value, and the reason.
-            ValueError: when an argument is not valid.
+            ConversionError: during iteration; lists the line, column, value and reason of each fault.
+            ValueError: if an argument is invalid.
         """
         from tsmodel.interop import load_csv
 
@@ -249,19 +250,19 @@ class FileConversions(ObjectConversions):
         times: Times = "iso",
         binary: Binary = "hex",
     ) -> int:
-        """Writes objects to a CSV file that `load_csv` reads, and returns their number. Floats are written as by `to_json`.
+        """Writes objects to a CSV file that `load_csv` can read, and returns their number. Floats look as in `to_json`.
 
         Args:
-            objects: the objects; a query works, too.
-            target: a path, or an open file.
-            columns: other names for columns, as for `load_csv`.
-            header: whether to write a first line with the names of the columns.
-            times: `iso` for ISO 8601 text, `ns` for int nanoseconds since 2001.
+            objects: the objects; may be a query.
+            target: a path or an open file.
+            columns: maps column names to field names, as for `load_csv`.
+            header: whether to write a header line with the column names.
+            times: `iso` for ISO 8601 text, `ns` for int nanoseconds since 2001-01-01T00:00:00Z.
             delimiter, dialect, decimal, null, encoding, binary: as for `load_csv`.
 
         Raises:
-            EncodeError: when an object cannot be written; earlier ones may already have been.
-            ValueError: when an argument is not valid.
+            EncodeError: if an object cannot be written; earlier objects may already be in the file.
+            ValueError: if an argument is invalid.
         """
         from tsmodel.interop import dump_csv
 
@@ -291,14 +292,14 @@ class FileConversions(ObjectConversions):
         errors: ErrorHandling = "raise",
         max_errors: int | None = 100,
     ) -> Iterator[Self]:
-        """Yields the objects of a JSON Lines file: one object per line, as for `from_json`.
+        """Yields the objects of a JSON Lines file, which has one `from_json` object per line.
 
         Args:
             source, encoding, binary, unknown, errors, max_errors: as for `load_csv`; an error's `record` is its line.
 
         Raises:
-            ConversionError: from the iteration, with the line, the path in the object, the value, and the reason.
-            ValueError: when an argument is not valid.
+            ConversionError: during iteration; lists the line, path, value and reason of each fault.
+            ValueError: if an argument is invalid.
         """
         from tsmodel.interop import load_jsonl
 
@@ -314,8 +315,8 @@ class FileConversions(ObjectConversions):
             objects, target, times, binary: as for `dump_csv`.
 
         Raises:
-            EncodeError: when an object cannot be written; earlier ones may already have been.
-            ValueError: when an argument is not valid.
+            EncodeError: if an object cannot be written; earlier objects may already be in the file.
+            ValueError: if an argument is invalid.
         """
         from tsmodel.interop import dump_jsonl
 

@@ -1,12 +1,12 @@
-"""Versions of a model: what the class keywords `replaces`, `versioned`, `version` and `since` say, and what follows.
+"""Versions of a model: the class keywords `replaces`, `versioned`, `version` and `since`.
 
 Rules kept here:
 
-* Records of a version must be told from those of every older one: by the version byte, by the payload's size, or by their
-  capture time. A class whose records cannot be told apart is not made; nothing is guessed when reading.
-* An upgraded record keeps its key, so all versions fix the same key components, or the newer one fixes more.
-* Versions form a chain that is complete when the class is made. The newer version knows the older one; the older one is not
-  changed, and reads and writes as if the newer one did not exist.
+* The version byte, the payload size or the capture time must distinguish the records of a version from those of every
+  older one. Otherwise the class is rejected when it is created; reading never guesses.
+* An upgraded record keeps its key, so a newer version must fix at least the key components that the older one fixes.
+* Versions form a chain that is complete when the class is created. The newer version knows the older one. The older one
+  does not change, and reads and writes as if the newer one did not exist.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Evolution(msgspec.Struct, frozen=True):
-    """The place of a model among its versions.
+    """The position of a model among its versions.
 
     Attributes:
-        replaces: schema of the version before; None for the first.
-        versioned: whether payloads begin with a version byte.
-        number: the version: 1 for the first, one more for each that replaces another, unless the class says it.
-        since: capture time from which on records are of this version; None when nothing is said.
+        replaces: schema of the previous version; None for the first.
+        versioned: whether payloads start with a version byte.
+        number: the version: that of the class keyword, or else 1 for the first version and 1 more for each newer one.
+        since: capture time at which this version starts, in ns since 2001-01-01T00:00:00Z; None if not given.
     """
 
     replaces: Schema | None = None
@@ -55,34 +55,34 @@ def read_evolution(
     version: int | None,
     since: TimeLike | None,
 ) -> Evolution:
-    """What class keywords say; `plain` for an abstract class or a structure, of which there are no versions.
+    """Reads the class keywords. `plain` marks an abstract class or a structure, which has no versions.
 
     Raises:
-        SchemaError: when a keyword is not valid, or goes without another.
+        SchemaError: if a keyword is invalid, or requires another that is missing.
     """
     given = [("replaces", replaces), ("version", version), ("since", since)]
     wrong = [option for option, value in given if value is not None]
     if plain and wrong:
-        raise SchemaError(f"class {name}: {wrong[0]}= is for models with records of their own", model=name)
+        raise SchemaError(f"class {name}: {wrong[0]}= applies only to models with records", model=name)
     old = getattr(replaces, SCHEMA, None) if isinstance(replaces, type) else None
     if replaces is not None and (not isinstance(old, Schema) or old.codec is None):
         raise SchemaError(f"class {name}: replaces={replaces!r} is not a model with records", model=name)
     if versioned not in (None, True, False):
         raise SchemaError(
-            f"class {name}: versioned={versioned!r}; it is True for a version byte. Write version={versioned!r} to say "
-            "which value it has",
+            f"class {name}: versioned={versioned!r} is not True or False. To set the value of the version byte, write "
+            f"version={versioned!r}",
             model=name,
         )
     if version is not None and (type(version) is not int or not 0 <= version <= 255):
         raise SchemaError(f"class {name}: version={version!r} is not an int from 0 to 255", model=name)
     if version is not None and versioned is False:
         raise SchemaError(
-            f"class {name}: version={version} is the value of the byte that versioned=False denies", model=name
+            f"class {name}: version={version} sets a version byte, but versioned=False says there is none", model=name
         )
     if since is not None and old is None:
         raise SchemaError(
-            f"class {name}: since= is the capture time from which on records are of this version rather than of an older "
-            "one: say which by replaces=",
+            f"class {name}: since= is the capture time at which this version starts, so it needs an older version: name "
+            "it with replaces=",
             model=name,
         )
     earlier = evolution_of(old) if old is not None else None
@@ -91,7 +91,7 @@ def read_evolution(
     number = version if version is not None else earlier.number + 1 if earlier else 1
     if versioned and number > 255:
         raise SchemaError(
-            f"class {name}: a version byte ends at 255; say version=, with a value no longer in use", model=name
+            f"class {name}: a version byte is at most 255; give version= a value that is no longer in use", model=name
         )
     return Evolution(old, versioned, number, None if since is None else _time(name, since))
 
@@ -107,12 +107,12 @@ def _time(name: str, since: TimeLike) -> int:
 
 
 def evolution_of(schema: Schema) -> Evolution:
-    """A schema's place among its versions."""
+    """Returns the position of a schema among its versions."""
     return schema.evolution or Evolution()
 
 
 def chain_of(schema: Schema) -> Iterator[Schema]:
-    """A schema and those that it replaces, the newest first."""
+    """Yields a schema and those that it replaces, newest first."""
     current: Schema | None = schema
     while current is not None:
         yield current
@@ -120,10 +120,10 @@ def chain_of(schema: Schema) -> Iterator[Schema]:
 
 
 def with_versions(schema: Schema, codec: RowCodec[Any], cls: type) -> RowCodec[Any]:
-    """The codec of a model that has records of older versions to read, as well as its own; the same when it has none.
+    """Returns a codec that also reads records of older versions; `codec` itself if there are none.
 
     Raises:
-        SchemaError: when its records cannot be told from those of an older version.
+        SchemaError: if the records cannot be distinguished from those of an older version.
     """
     evolution = evolution_of(schema)
     least, most = payload_sizes(schema.layout)
@@ -139,8 +139,8 @@ def with_versions(schema: Schema, codec: RowCodec[Any], cls: type) -> RowCodec[A
             cap = evolution_of(each).since
             if cap is not None and cap >= evolution.since:
                 raise SchemaError(
-                    f"class {schema.model}: since= is {to_iso(evolution.since)}, yet records of {each.model} begin at "
-                    f"{to_iso(cap)}; a newer version begins later",
+                    f"class {schema.model}: since= is {to_iso(evolution.since)}, but records of {each.model} start at "
+                    f"{to_iso(cap)}; a newer version must start later",
                     model=schema.model,
                 )
     for discriminator in before(old.codec.discriminators, evolution.since):
@@ -156,8 +156,8 @@ def _check_fixed(schema: Schema, old: Schema) -> None:
         if schema.fixed.get(name) != value:
             says = f"fixes {name} as {schema.fixed[name]}" if name in schema.fixed else f"does not fix {name}"
             raise SchemaError(
-                f"class {schema.model}: it {says}, and {old.model}, which it replaces, fixes {name} as {value}; an "
-                f"upgraded record keeps its key: write {name}={value} here, too",
+                f"class {schema.model}: it {says}, but {old.model}, which it replaces, fixes {name} as {value}; an "
+                f"upgraded record keeps its key: write {name}={value} here as well",
                 model=schema.model,
                 field=name,
             )
@@ -175,20 +175,20 @@ def _ambiguous(schema: Schema, own: Discriminator, old: Schema, discriminator: D
     )
     if longer.is_disjoint(discriminator):
         mends.append(
-            f"give it a version byte by {head}, versioned=True)"
+            f"give it a version byte with {head}, versioned=True)"
             if own.version is None
-            else f"say another version by {head}, version={longer.version})"
+            else f"choose another version with {head}, version={longer.version})"
         )
-    mends.append(f'say from which capture time on records are of {name}, by {head}, since="2026-01-01T00:00:00Z")')
+    mends.append(f'give the capture time at which {name} starts with {head}, since="2026-01-01T00:00:00Z")')
     mend = f"Either {mends[0]}, or {mends[1]}" if len(mends) > 1 else f"{mends[0][0].upper()}{mends[0][1:]}"
-    return f"class {name}: its records cannot be told from those of {discriminator.model}: {same}. {mend}"
+    return f"class {name}: its records cannot be distinguished from those of {discriminator.model}: {same}. {mend}"
 
 
 def upgrading(schema: Schema, old: type) -> Callable[[F], F]:
-    """What registers the function under `@New.upgrade_from(Old)`.
+    """Returns the decorator `@New.upgrade_from(Old)`, which registers a function.
 
     Raises:
-        SchemaError: when the model replaces nothing, or another model.
+        SchemaError: if the model does not replace `old`.
     """
     codec, name = schema.codec, schema.model
     asked = getattr(old, SCHEMA, None)

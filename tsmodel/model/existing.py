@@ -1,4 +1,4 @@
-"""Models of layouts that exist already: `struct` formats, and NumPy dtypes."""
+"""Models of existing layouts: `struct` formats and NumPy dtypes."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ _TOKEN: Final = re.compile(r"\s*(\d*)([xcbB?hHiIlLqQnNefdsP])\s*")
 
 
 def members_of_format(model: str, format_: str, names: Sequence[str] | None) -> Members:
-    """The fields of a `struct` format.
+    """Returns the fields of a `struct` format.
 
     Args:
-        model: the model's name, for messages.
-        format_: as `struct` takes it. Without a byte-order mark it is native: this machine's byte order, with the padding
-            that a C compiler puts between fields, and none behind the last.
-        names: of the fields; f0, f1, … when nothing is said.
+        model: name of the model, for messages.
+        format_: a `struct` format string. Without a byte-order mark it is native: this machine's byte order, with the
+            padding that a C compiler inserts between fields, and none after the last.
+        names: names of the fields; f0, f1, … by default.
 
     Raises:
-        SchemaError: when it is no format, or the number of names is another.
+        SchemaError: if the format is invalid, or the number of names differs from the number of fields.
     """
     try:
         total = struct.calcsize(format_)
@@ -79,7 +79,7 @@ def members_of_format(model: str, format_: str, names: Sequence[str] | None) -> 
         repeat = 1 if code in "sx" else int(count or 1)
         width = int(count or 1) if code in "sx" else 1
         for _ in range(repeat):
-            # struct tells where the value lies: behind what came before, and what it puts between.
+            # calcsize gives the offset of the value, including padding before it.
             item = f"{width}{code}" if code in "sx" else code
             size = struct.calcsize(native + item)
             end = struct.calcsize(native + prefix + item)
@@ -89,7 +89,7 @@ def members_of_format(model: str, format_: str, names: Sequence[str] | None) -> 
                 continue
             annotation, options = _of_code(model, code, size)
             made.add(_name(names, made.count), annotation, options or order, size)
-        if not repeat:  # "0i": nothing but alignment
+        if not repeat:  # "0i" only aligns
             prefix += f"0{code}"
             made.gap(struct.calcsize(native + prefix))
     made.gap(total)
@@ -98,15 +98,15 @@ def members_of_format(model: str, format_: str, names: Sequence[str] | None) -> 
 
 
 def members_of_dtype(model: str, dtype: Any, structure: Any) -> Members:
-    """The fields of a structured dtype, where they lie; gaps become padding.
+    """Returns the fields of a structured dtype at their offsets. Gaps become padding.
 
     Args:
-        model: the model's name, for messages.
-        dtype: what `numpy.dtype` takes; structured.
-        structure: makes a `TSStruct` of a name and members, for nested dtypes.
+        model: name of the model, for messages.
+        dtype: a structured dtype, or anything that `numpy.dtype` converts to one.
+        structure: makes a `TSStruct` from a name and members, for nested dtypes.
 
     Raises:
-        SchemaError: when the dtype is not structured, or a field of it has no field type.
+        SchemaError: if the dtype is not structured, or no field type matches one of its fields.
     """
     try:
         kind = np.dtype(dtype)
@@ -125,7 +125,7 @@ def members_of_dtype(model: str, dtype: Any, structure: Any) -> Members:
 
 
 class _Members:
-    """Fields one behind the other, with padding where there are gaps."""
+    """Collects fields in order, with padding for gaps."""
 
     def __init__(self, model: str) -> None:
         self.model = model
@@ -135,25 +135,27 @@ class _Members:
         self.values: dict[str, Any] = {}
 
     def gap(self, offset: int) -> None:
-        """Padding up to an offset."""
+        """Adds padding up to an offset."""
         if offset < self.end:
-            raise SchemaError(f"{self.model}: fields overlap at byte {offset}, which no layout can", model=self.model)
+            raise SchemaError(
+                f"{self.model}: fields overlap at byte {offset}; fields of a layout cannot overlap", model=self.model
+            )
         if offset > self.end:
             name = f"_gap{self.end}"
             self.annotations[name], self.values[name] = Padding, padding(offset - self.end)
             self.end = offset
 
     def add(self, name: str, annotation: Any, options: dict[str, Any], size: int) -> None:
-        """A field at the end."""
+        """Adds a field at the end."""
         if name in self.annotations:
-            raise SchemaError(f"{self.model}.{name} stands twice among the names", model=self.model, field=name)
+            raise SchemaError(f"{self.model}.{name} occurs twice in the names", model=self.model, field=name)
         self.annotations[name], self.values[name] = annotation, field(**options)
         self.end += size
         self.count += 1
 
     @property
     def members(self) -> Members:
-        """All of them."""
+        """Returns all members."""
         return self.annotations, self.values
 
 
@@ -186,11 +188,13 @@ def _of_dtype(model: str, name: str, kind: np.dtype[Any], structure: Any) -> tup
         inner, options = _of_dtype(model, name, item, structure)
         if len(shape) != 1:
             raise SchemaError(
-                f"{model}.{name}: an array of shape {shape}; only one dimension can be", model=model, field=name
+                f"{model}.{name}: an array of shape {shape}; only one-dimensional arrays are supported",
+                model=model,
+                field=name,
             )
         return Array[Any], {"item": inner, "length": shape[0], **options}
     if kind.names is not None:
-        nested: Any = Nested  # checkers take no class that is made at run time
+        nested: Any = Nested  # checkers accept no class that is created at run time
         return nested[structure(f"{model}_{name}", *members_of_dtype(f"{model}.{name}", kind, structure))], {}
     order = {"byte_order": _ORDERS[kind.byteorder]} if kind.byteorder in _ORDERS else {}
     if kind.kind == "b":
@@ -212,4 +216,4 @@ def _name(names: Sequence[str] | None, at: int) -> str:
 
 def _check_names(model: str, names: Sequence[str] | None, count: int) -> None:
     if names is not None and len(names) != count:
-        raise SchemaError(f"{model}: the format has {count} fields, and {len(names)} names are given", model=model)
+        raise SchemaError(f"{model}: the format has {count} fields, but {len(names)} names are given", model=model)

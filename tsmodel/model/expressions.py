@@ -1,12 +1,12 @@
-"""Conditions on the columns of a model, as values; and what a column is, and what may be compared with it.
+"""Conditions on the columns of a model, and the rules for what a column can be compared with.
 
 Rules kept here:
 
-* An expression is an immutable tree. It knows nothing of key ranges or arrays: the query room compiles it.
-* `&`, `|` and `~` combine expressions. `and`, `or`, `not` and `if` need a truth value, which an expression refuses to have.
-* Operands are checked and converted by the column when the condition is made. The original operand is kept as well: for
-  another column, such as that of a newer version, the condition converts it as that column does.
-* Nothing recurses: conditions may be as deep as memory allows. Walks are linear in the number of terms.
+* An expression is an immutable tree. It knows nothing about key ranges or arrays; `tsmodel.query` compiles it.
+* `&`, `|` and `~` combine expressions. `and`, `or`, `not` and `if` need a truth value, so they raise a `QueryError`.
+* The column checks and converts operands when the condition is built. The condition also keeps the original operand, so
+  that another column, such as that of a newer version, can convert it in its own way.
+* No function recurses: conditions may be as deep as memory allows. Walks are linear in the number of terms.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class ColumnInfo:
     """One column of a model.
 
     Attributes:
-        model: the model's name, for messages.
-        name: the field's name, or that of the key component.
-        codec: how it is stored.
-        is_key: whether it is a component of the key.
-        alias: the model's own name of it.
-        field: its place in the payload; None for a component of the key.
+        model: name of the model, for messages.
+        name: name of the field or key component.
+        codec: how the column is stored.
+        is_key: whether it is a key component.
+        alias: the model's own name for the column.
+        field: its place in the payload; None for a key component.
         is_nullable: whether values may be None.
     """
 
@@ -78,25 +78,27 @@ class ColumnInfo:
 
     @property
     def fixed(self) -> FixedCodec:
-        """How a value that is there is stored, for a column of fixed width."""
+        """The codec of a value that is not None, for a column of fixed width."""
         fixed = self.codec.as_fixed if self.field is None else self.field.fixed
         assert fixed is not None
         return fixed
 
     def operand(self, value: object, *, ordering: bool = False) -> Any:
-        """`value` as what the column is compared with: a number where stored numbers are, otherwise a value.
+        """Converts `value` to the form the column is compared in: a number if stored numbers are compared, else a value.
 
-        `ordering` says that more than equality is asked.
+        Args:
+            value: the operand as the user gave it.
+            ordering: whether the comparison needs an order, as `<` does.
 
         Raises:
-            QueryError: when the column can never be compared with such a value.
+            QueryError: if the column can never be compared with such a value.
         """
         if self.codec.comparisons == "none" or (ordering and self.codec.comparisons == "equality"):
-            how = "compared" if self.codec.comparisons == "none" else "ordered; == and != can be asked"
+            how = "compared" if self.codec.comparisons == "none" else "ordered; use == or !="
             raise QueryError(f"{self.model}.{self.alias} ({self.codec.label}) cannot be {how}")
         if value is None and self.is_nullable:
             if ordering:
-                raise QueryError(f"{self.model}.{self.alias} cannot be ordered with None; == and != can be asked")
+                raise QueryError(f"{self.model}.{self.alias} cannot be ordered with None; use == or !=")
             return None
         try:
             if self.codec.number is not None:
@@ -107,8 +109,11 @@ class ColumnInfo:
             raise QueryError(f"{self.model}.{self.alias}{label}{fault.why}") from fault.__cause__ or fault
 
     def values(self, records: Any) -> npt.NDArray[Any]:
-        """The column of some records that a codec's `fit` gave, shape (n,): stored numbers where the codec has a `number`
-        (any number where the value is absent), otherwise values as objects (None where absent)."""
+        """Returns the column of records from a codec's `fit`, shape (n,).
+
+        Stored numbers if the codec has a `number` (any number where the value is absent); otherwise values as objects (None
+        where absent).
+        """
         if isinstance(records, VariableRecords) and not self.is_key:
             column: npt.NDArray[Any] = records[self.name]
             return self._comparables(column) if self.codec.number is None else self._numbers(column)
@@ -127,7 +132,7 @@ class ColumnInfo:
         return self._comparables(objects)
 
     def objects(self, records: Any) -> list[Any]:
-        """The values of some records that a codec's `fit` gave, as objects of the model have them."""
+        """Returns the values of records from a codec's `fit`, as they appear in objects of the model."""
         if isinstance(records, VariableRecords) and not self.is_key:
             at = records.names.index(self.name)
             return [values[at] for values in records.values]
@@ -143,11 +148,11 @@ class ColumnInfo:
         return [item.load(each) if there else None for each, there in zip(stored, present, strict=True)]
 
     def has_spans(self, records: Any) -> TypeGuard[SpanRecords]:
-        """Whether the values are of variable length, and it is known where each lies in the records."""
+        """Whether the values have variable length and the records know the span of each."""
         return isinstance(records, SpanRecords) and self.field is not None and self.field.name in records.spans
 
     def present(self, records: Any) -> Mask | None:
-        """In which of some records there is a value, shape (n,); None when it is everywhere."""
+        """Mask of the records that have a value, shape (n,); None if all have one."""
         if not self.is_nullable:
             return None
         if isinstance(records, VariableRecords):
@@ -169,7 +174,7 @@ class ColumnInfo:
         return comparables
 
     def stored(self, records: Any) -> npt.NDArray[Any]:
-        """The same as it is stored, in its byte order; shape (n,). For records of fixed size."""
+        """Returns the column as stored, in its byte order; shape (n,). Only for records of fixed size."""
         if self.field is None:
             return records[self.name]  # type: ignore[no-any-return]
         return self.field.fixed.stored_numbers(records[self.field.slot])
@@ -183,7 +188,7 @@ Operator = Literal["<", "<=", ">", ">=", "==", "!="]
 
 
 class Expression:
-    """A condition on records: `Reading.volts > 240`, combined by `&`, `|` and `~`."""
+    """A condition on records, such as `Reading.volts > 240`. Combine conditions with `&`, `|` and `~`."""
 
     __slots__ = ()
 
@@ -220,7 +225,7 @@ def _expression(value: object, operator: str) -> Expression:
 
 @attrs.frozen(eq=False, repr=False)
 class Comparison(Expression):
-    """`column operator given`; `value` is what the column makes of it."""
+    """`column operator given`. `value` is the operand `given`, converted by the column."""
 
     column: ColumnInfo
     operator: Operator
@@ -232,10 +237,10 @@ class Comparison(Expression):
         object.__setattr__(self, "value", value)
 
     def of(self, column: ColumnInfo) -> Comparison:
-        """The same, asked of another column.
+        """The same condition on another column.
 
         Raises:
-            QueryError: when that column cannot be compared with such a value.
+            QueryError: if that column cannot be compared with such a value.
         """
         return Comparison(column, self.operator, self.given)
 
@@ -245,7 +250,7 @@ class Comparison(Expression):
 
 @attrs.frozen(eq=False, repr=False)
 class Between(Expression):
-    """`low <= column < high`; `given` are the two as they were given."""
+    """`low <= column < high`. `given` holds the two original operands."""
 
     column: ColumnInfo
     given: tuple[Any, Any]
@@ -266,7 +271,7 @@ class Between(Expression):
 
 @attrs.frozen(eq=False, repr=False)
 class IsIn(Expression):
-    """`column` is one of `values`; `given` are these as they were given."""
+    """`column` is one of `values`. `given` holds the original operands."""
 
     column: ColumnInfo
     given: tuple[Any, ...]
@@ -286,7 +291,7 @@ class IsIn(Expression):
 
 
 class _Combined(Expression):
-    """What `&`, `|` and `~` make."""
+    """A condition built with `&`, `|` or `~`."""
 
     __slots__ = ()
 
@@ -307,7 +312,7 @@ class _Combined(Expression):
         return "".join(texts)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """As a list of steps, for pickle recurses into what it finds."""
+        """Pickles as a flat list, because pickle recurses into nested objects."""
         steps: list[Any] = []
         places: dict[int, int] = {}
         left: list[Expression] = [self]
@@ -365,7 +370,7 @@ def _of_steps(steps: list[Any]) -> Expression:
 
 
 def leaves(condition: Expression) -> Iterator[Any]:
-    """What a condition combines, from left to right."""
+    """Yields the comparisons that a condition combines, from left to right."""
     left = [condition]
     while left:
         node = left.pop()
@@ -376,7 +381,7 @@ def leaves(condition: Expression) -> Iterator[Any]:
 
 
 def comparable(condition: Expression) -> tuple[Any, ...]:
-    """A value that is equal for conditions that ask for the same in the same words: they themselves are equal to none."""
+    """Returns a value that is equal for equal conditions; `==` on conditions themselves does not compare them."""
     found: list[Any] = []
     left = [condition]
     while left:
@@ -391,14 +396,14 @@ def comparable(condition: Expression) -> tuple[Any, ...]:
 
 
 def constants_of(leaf: Leaf) -> tuple[Any, ...]:
-    """What a column is compared with, as the column makes it of what was given."""
+    """The operands of a comparison, as the column converted them."""
     if isinstance(leaf, IsIn):
         return leaf.values
     return (leaf.low, leaf.high) if isinstance(leaf, Between) else (leaf.value,)
 
 
 def replaced(condition: Expression, leaf: Callable[[Leaf], Expression]) -> Expression:
-    """The same with other conditions in place of those that it combines."""
+    """Returns the condition with each comparison replaced by `leaf(comparison)`."""
     left: list[Expression | type] = [condition]
     made: list[Expression] = []
     while left:
@@ -415,14 +420,14 @@ def replaced(condition: Expression, leaf: Callable[[Leaf], Expression]) -> Expre
 
 @attrs.frozen
 class Chain:
-    """Conditions that all hold, or of which any does.
+    """Conditions combined by one operator: all must hold, or any must hold.
 
     Attributes:
-        is_all: whether all of them.
-        leaves: those that combine no others, each with whether it is negated.
-        chains: the others; first those of which a walk holds most at once.
-        height: of how many chains a walk holds something at once, at least.
-        depth: how many chains lie within one another.
+        is_all: True if all must hold; False if any must.
+        leaves: the comparisons, each with a flag that says whether it is negated.
+        chains: the nested chains, those with the greatest height first.
+        height: the least number of chains whose results a walk must hold at the same time.
+        depth: nesting depth of the chains.
     """
 
     is_all: bool
@@ -433,9 +438,9 @@ class Chain:
 
 
 def chain_of(condition: Expression) -> Chain:
-    """A condition as chains within chains, in which `&` and `|` alternate; negations are pushed down to the leaves."""
+    """Converts a condition to nested chains in which `&` and `|` alternate. Negations are pushed down to the leaves."""
     root = _Open(is_all=True)
-    # Each with the chain that it belongs to, and whether it is negated; a chain alone when all of it was seen.
+    # Tuples of node, negated, and the chain it belongs to. A node of None marks the end of a chain.
     left: list[tuple[Expression | None, bool, _Open]] = [(condition, False, root)]
     while left:
         node, negated, chain = left.pop()
@@ -463,7 +468,7 @@ class _Open:
     chains: list[Chain] = attrs.field(factory=list)
 
     def closed(self) -> Chain:
-        # While a chain is walked, what came of those before it is held: the one that holds most goes first.
+        # A walk holds the results of earlier chains while it works on a later one, so the highest chain goes first.
         chains = sorted(self.chains, key=lambda chain: -chain.height)
         height = max((chain.height + (at > 0) for at, chain in enumerate(chains)), default=0) or 1
         return Chain(self.is_all, self.leaves, chains, height, 1 + max((chain.depth for chain in chains), default=0))
@@ -473,7 +478,7 @@ C = TypeVar("C")
 
 
 def folded(chain: Chain, add: Callable[[Chain, list[C], C], object], value: Callable[[Chain, list[C]], C]) -> C:
-    """What comes of a chain: `value` of it and of the list to which `add` took what came of the chains within it."""
+    """Folds a chain bottom-up: `add` collects the results of nested chains in a list, and `value` combines them."""
     walk: list[tuple[Chain, Iterator[Chain], list[C]]] = [(chain, iter(chain.chains), [])]
     while True:
         node, rest, held = walk[-1]
@@ -492,5 +497,5 @@ _MOST_SHOWN: Final = 2000
 
 
 def shortened(text: str) -> str:
-    """The text of a condition for a person to read, who reads no thousands of terms."""
+    """Shortens the text of a condition for messages."""
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]} … {len(text):,} characters"

@@ -1,4 +1,4 @@
-"""`field()` and `padding()`: what a class body says about a field beyond its type."""
+"""`field()` and `padding()`: options of a field in a class body."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["FieldOptions", "field", "padding"]
 
 @attrs.frozen
 class FieldOptions:
-    """What `field()` was told, until the metaclass reads it.
+    """The arguments of `field()`, kept until the metaclass reads them.
 
     Attributes:
-        default: value of the field when the constructor is not given one; `attrs.NOTHING` when there is none.
-        default_factory: gives that value.
-        options: options of the type.
-        constraints: what is asked of values.
+        default: default value of the field; `attrs.NOTHING` if there is none.
+        default_factory: called without arguments to make the default value.
+        options: storage options of the field type.
+        constraints: constraints on values.
         unit: unit of measure.
-        doc: what the field means.
+        doc: description of the field.
     """
 
     default: object
@@ -39,7 +39,7 @@ class FieldOptions:
 
     @property
     def factory(self) -> Callable[[], object] | None:
-        """Gives the default, a new one each time where it could be changed; None when there is none."""
+        """Makes the default: a new object each time if it is mutable. None if there is no default."""
         if self.default_factory is not None:
             return self.default_factory  # type: ignore[no-any-return]
         if self.default is attrs.NOTHING:
@@ -51,7 +51,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _explained(function: F) -> F:
-    """The same function, which says what it takes when it is given what it does not take."""
+    """Wraps a function so that an unknown keyword raises a TypeError that lists the known ones."""
     known = list(inspect.signature(function).parameters)
 
     @functools.wraps(function)
@@ -69,7 +69,7 @@ def field(
     *,
     default: object = attrs.NOTHING,
     default_factory: Callable[[], object] | None = None,
-    # how it is stored
+    # storage
     byte_order: ByteOrder | None = None,
     storage: type[FieldType[int]] | None = None,
     bits: int | None = None,
@@ -85,7 +85,7 @@ def field(
     as_numpy: bool | None = None,
     null: object = attrs.NOTHING,
     encoding: Literal["msgpack", "json"] | None = None,
-    # what is asked of values
+    # constraints
     ge: Any = None,
     le: Any = None,
     gt: Any = None,
@@ -95,38 +95,39 @@ def field(
     max_length: int | None = None,
     pattern: str | None = None,
     validate: Callable[[Any], object] | None = None,
-    # what it means
+    # metadata
     unit: str | None = None,
     doc: str | None = None,
 ) -> Any:
-    """Says more about a field of a model than its type does.
+    """Sets the default, storage options, constraints and metadata of a field.
 
     Args:
-        default: value of the field when the constructor is not given one.
-        default_factory: called without arguments for the default of each new object.
-        byte_order: "little" or "big", where it is not that of the model.
-        storage: integer type that Enumerated, Flags, Scaled, Bits, UnixTime and Duration are stored in.
-        bits: width of a `Bits`.
-        unknown: "keep" reads an integer that stands for no member of an Enumerated or Flags as an int; "error" (default)
-            refuses it.
-        digits: decimal places of a `Scaled`.
-        resolution: unit that a UnixTime or Duration is stored in.
-        version: 4 or 6, for an `IpAddress` that is always of this one.
-        size: bytes of a Text or Blob of fixed size, or of a Padding.
-        prefix: unsigned integer type of the length before a Text, Blob, Array or Packed; UInt16 when nothing is said.
-        rest: True for a Text, Blob, Array or Packed that goes up to the payload's end, without a length.
-        item: field type of an item of an Array, or of the value of a Nullable. Its own options stand beside it.
-        length: number of items of an Array that always has as many.
-        as_numpy: True for an Array read as a NumPy array.
-        null: value that is stored for None, instead of a bit in a bitmap.
-        encoding: of a Packed: "msgpack" (default) or "json".
-        ge, le, gt, lt, multiple_of, min_length, max_length, pattern: what values must meet when they are written.
-        validate: called with each value that is written; returning False or raising ValueError refuses it.
+        default: default value of the field.
+        default_factory: called without arguments to make the default of each new object.
+        byte_order: "little" or "big"; by default that of the model.
+        storage: integer type that stores an Enumerated, Flags, Scaled, Bits, UnixTime or Duration.
+        bits: width of a `Bits`, in bits.
+        unknown: for an Enumerated or Flags: "error" (default) rejects integers that match no member when reading; "keep"
+            returns them as ints.
+        digits: number of decimal places of a `Scaled`.
+        resolution: unit in which a UnixTime or Duration is stored: "s", "ms", "us" or "ns".
+        version: 4 or 6, for an `IpAddress` that holds only this version.
+        size: size of a fixed-size Text or Blob, or of a Padding, in bytes.
+        prefix: unsigned integer type of the length before a Text, Blob, Array or Packed; UInt16 by default.
+        rest: True for a Text, Blob, Array or Packed that consumes the rest of the payload, without a length. It must be the
+            last field.
+        item: field type of the items of an Array, or of the value of a Nullable. Give its options in the same `field()`.
+        length: number of items of a fixed-length Array.
+        as_numpy: True to read an Array as a NumPy array.
+        null: value that is stored for None, instead of a bit in the bitmap.
+        encoding: encoding of a Packed: "msgpack" (default) or "json".
+        ge, le, gt, lt, multiple_of, min_length, max_length, pattern: constraints, checked when a value is written.
+        validate: called with each value that is written. Return False or raise ValueError to reject the value.
         unit: unit of measure, such as "V".
-        doc: what the field means.
+        doc: description of the field.
 
     Raises:
-        TypeError: when both a default and a factory are given, or an option that there is not.
+        TypeError: if both `default` and `default_factory` are given, or an option is unknown.
     """
     if default is not attrs.NOTHING and default_factory is not None:
         raise TypeError("field() takes default or default_factory, not both")
@@ -153,6 +154,6 @@ def field(
     return FieldOptions(default, default_factory, options, constraints, unit, doc)
 
 
-def padding(size: int, *, init: Literal[False] = False) -> Any:  # noqa: ARG001 - tells checkers that it is no argument
-    """`size` bytes that mean nothing, written as zeros: `_gap: Padding = padding(3)`."""
+def padding(size: int, *, init: Literal[False] = False) -> Any:  # noqa: ARG001 - for checkers: no argument
+    """Declares `size` bytes of padding, written as zeros and ignored on reading: `_gap: Padding = padding(3)`."""
     return FieldOptions(attrs.NOTHING, options={"size": size})

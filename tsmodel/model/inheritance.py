@@ -1,6 +1,6 @@
-"""What a model class takes over from its bases, and what it may not.
+"""What a model class inherits from its bases, and what it must not inherit.
 
-Every fault is a `SchemaError` that names the class, the field, and the mend.
+Every fault is a `SchemaError` that names the class, the field and the remedy.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ __all__ = [
 
 
 def inherited_schema(name: str, bases: tuple[type, ...]) -> Schema:
-    """What the bases of a class hand down."""
+    """Returns the schema that a class inherits from its bases."""
     schemas = [schema for base in bases if isinstance(schema := getattr(base, SCHEMA, None), Schema)]
     for schema in schemas:
         if not schema.abstract:
             raise SchemaError(
-                f"class {name}: {schema.model} is a model with records of its own, which a subclass would not fit; move "
-                f"what they share into class Base(TSModel, abstract=True) and derive both from it",
+                f"class {name}: {schema.model} has records of its own, which a subclass would not match; move "
+                f"the shared fields into class Base(TSModel, abstract=True) and derive both from it",
                 model=name,
             )
     specs: tuple[FieldSpec, ...] = ()
@@ -65,7 +65,7 @@ def inherited_schema(name: str, bases: tuple[type, ...]) -> Schema:
 
 
 def fixed_components(name: str, bases: tuple[type, ...], options: dict[str, object]) -> dict[str, int]:
-    """The key components that the class fixes, and those that its bases do."""
+    """Returns the key components that the class or one of its bases fixes."""
     own = read_fixed(name, options)
     fixed: dict[str, int] = {}
     for base in bases:
@@ -73,7 +73,7 @@ def fixed_components(name: str, bases: tuple[type, ...], options: dict[str, obje
         for component, value in schema.fixed.items() if isinstance(schema, Schema) else ():
             if component not in own and fixed.setdefault(component, value) != value:
                 raise SchemaError(
-                    f"class {name}: its bases fix {component} as {fixed[component]} and as {value}; say which, by class "
+                    f"class {name}: its bases fix {component} as {fixed[component]} and as {value}; choose one with class "
                     f"{name}(..., {component}={value})",
                     model=name,
                     field=component,
@@ -82,7 +82,7 @@ def fixed_components(name: str, bases: tuple[type, ...], options: dict[str, obje
 
 
 def check_hidden(name: str, inherited: Schema, namespace: dict[str, Any]) -> None:
-    """What a class body assigns must not take the place of a field."""
+    """Rejects assignments in a class body that would hide a field."""
     keys = KEY_FIELDS if inherited.has_key else ()
     for taken in (*keys, *inherited.aliases.values(), *(spec.name for spec in inherited.specs)):
         if taken in namespace:
@@ -103,12 +103,12 @@ def check_mixins(name: str, bases: tuple[type, ...], *, has_dict: bool) -> None:
 
 
 def is_abstract(member: object) -> bool:
-    """Whether it is under `abc.abstractmethod`."""
+    """Whether the member is decorated with `abc.abstractmethod`."""
     return bool(getattr(member, "__isabstractmethod__", False))
 
 
 def unimplemented(bases: tuple[type, ...], namespace: dict[str, Any], fields: Iterable[str]) -> list[str]:
-    """Names of the abstract methods that a class has left, when it is to have these bases, namespace and fields."""
+    """Returns the names of the abstract methods that a class with these bases, namespace and fields does not implement."""
     lineage = list(dict.fromkeys(cls for base in bases for cls in base.__mro__))
     names = [name for name, member in namespace.items() if is_abstract(member)]
     known = {*namespace, *fields}
@@ -135,7 +135,7 @@ def joined(
 
 
 def check_options(name: str, **options: object) -> None:
-    """Class keywords of which only some values are known."""
+    """Checks class keywords that accept only certain values."""
     known = {"byte_order": ("little", "big"), "align": ("packed", "c"), "encoding": ("struct", "msgpack", "json")}
     for option, value in options.items():
         if value is not None and value not in known[option]:

@@ -1,7 +1,7 @@
-"""The members of a model, for msgspec and for libraries that know dataclasses: plain Python types, and defaults.
+"""The members of a model as plain Python types and defaults, for msgspec and for libraries that support dataclasses.
 
-Models and structures look like dataclasses: FastAPI takes a model as a body, `pandas.DataFrame` and `polars.DataFrame` make
-columns of a list of objects, and `dataclasses.asdict`, `fields` and `replace` work.
+Models and structures look like dataclasses: FastAPI accepts a model as a body, `pandas.DataFrame` and `polars.DataFrame`
+build columns from a list of objects, and `dataclasses.asdict`, `fields` and `replace` work.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ __all__ = ["DataclassFields", "DataclassParams", "signature_of", "struct_members
 
 
 def struct_members(schema: Schema) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Annotations and defaults of all members in wire order, by name.
+    """Returns annotations and defaults of all members in wire order, by name.
 
-    msgspec wants required members before those with defaults, by position: a required one behind those gets a factory that
-    raises what a missing argument raises.
+    msgspec requires members without defaults to come first. A required member after one with a default gets a default
+    factory that raises the same TypeError as a missing argument.
     """
     annotations: dict[str, Any] = {}
     defaults: dict[str, Any] = {}
@@ -65,7 +65,7 @@ def _default(options: FieldOptions) -> Any:
 
 
 def signature_of(schema: Schema) -> Signature:
-    """The arguments that the constructor takes, as documented: by name, and those of required members required."""
+    """Returns the signature of the constructor as documented: keyword-only, without defaults for required members."""
     annotations, defaults = struct_members(schema)
     given = {schema.aliases.get(component, component): each for component, each in schema.key_defaults.items()}
     given |= {spec.name: spec.options for spec in schema.specs}
@@ -84,7 +84,7 @@ def signature_of(schema: Schema) -> Signature:
 
 
 class _Factory:
-    """What a signature shows in the place of a default that is made for each object."""
+    """Shown in a signature in place of a default that a factory makes for each object."""
 
     def __repr__(self) -> str:
         return "<factory>"
@@ -107,7 +107,7 @@ _made: Final[WeakKeyDictionary[type, dict[str, Any]]] = WeakKeyDictionary()
 
 
 class DataclassFields:
-    """What `dataclasses.fields` reads: made of a class' fields when it is first asked for."""
+    """The attribute that `dataclasses.fields` reads; built from the fields of the class on first access."""
 
     def __get__(self, instance: object, owner: type[Any]) -> dict[str, Any]:
         fields = _made.get(owner)
@@ -120,6 +120,6 @@ class DataclassFields:
 
 
 class DataclassParams:
-    """What `pprint` reads: that a class prints itself."""
+    """The attribute that `pprint` reads: tells it to use the `repr` of the class."""
 
     repr = False

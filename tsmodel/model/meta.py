@@ -1,11 +1,12 @@
-"""The metaclass: turns a class body into a msgspec Struct whose fields are the key's, then the payload's, in wire order.
+"""The metaclass: turns a class body into a msgspec Struct with the key components, then the payload fields, in wire order.
 
 Rules kept here:
 
-* An instance attribute stays a C slot; only access through the class (`Reading.volts`) runs Python, and gives a `Column`.
-* msgspec wants required fields before those with defaults. `acq` has a default and stands before the payload, so a
-  required field behind it gets a default factory that raises what a missing argument raises: free when decoding.
-* Only the class that is used holds slots. Abstract models hand down declarations, so that wire order is theirs, then ours.
+* An instance attribute stays a C slot. Only access through the class (`Reading.volts`) runs Python code and returns a
+  `Column`.
+* msgspec requires fields without defaults to come first. `acq` has a default and precedes the payload, so a required
+  field after it gets a default factory that raises the same TypeError as a missing argument. Decoding never calls it.
+* Only concrete classes have slots. Abstract models pass on their declarations, which come first in wire order.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from tsmodel.timestamps import DurationLike, TimeLike
 from tsmodel.types.scalars import ByteOrder
 
 if TYPE_CHECKING:
-    # A checker that saw msgspec's metaclass would apply msgspec's own rules for constructors on top of ours.
+    # If checkers saw msgspec's metaclass, they would apply msgspec's rules for constructors as well as ours.
     StructMeta = type
 
     class _Meta(ABCMeta): ...
@@ -58,14 +59,17 @@ else:
     from msgspec import StructMeta
 
     class _Meta(StructMeta, ABCMeta):
-        """Lets `abc.ABC` be a base of models. Subclasses are real ones only: ABCMeta's isinstance() takes several times as
-        long, and models are asked for every record."""
+        """Allows `abc.ABC` as a base of models.
+
+        Virtual subclasses are not supported: ABCMeta's isinstance() is several times slower, and models are checked for
+        every record.
+        """
 
         __instancecheck__ = type.__instancecheck__
         __subclasscheck__ = type.__subclasscheck__
 
     class Yielding(property):
-        """A property whose name a field may have, which takes its place."""
+        """A property that a field of the same name overrides."""
 
 
 from typing_extensions import dataclass_transform
@@ -78,7 +82,7 @@ B = TypeVar("B")
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(field, padding))
 class TSModelMeta(_Meta):
-    """Metaclass of models; see `TSModel` for the class keywords it takes."""
+    """Metaclass of models. See `TSModel` for the class keywords."""
 
     def __new__(
         mcls,
@@ -148,8 +152,8 @@ class TSModelMeta(_Meta):
         )
         if body.without_effect and not (abstract or schema.specs or schema.aliases):
             raise SchemaError(
-                f"class {name}: its annotations take no effect, for the conditions around them do not hold; declare fields "
-                "outside of if TYPE_CHECKING",
+                f"class {name}: its annotations take no effect, because the conditions around them are false; declare "
+                "fields outside of if TYPE_CHECKING",
                 model=name,
             )
         if abstract:
@@ -206,7 +210,7 @@ class TSModelMeta(_Meta):
             return signature_of(getattr(cls, SCHEMA))
 
     if TYPE_CHECKING:
-        # Python makes a `types.UnionType` of `Reading | Event`; a checker is told what queries make of that.
+        # `Reading | Event` is a `types.UnionType` at run time; checkers see the type that queries derive from it.
         @overload  # type: ignore[override]
         def __or__(cls: type[A], other: None) -> type[A | None]: ...
         @overload
@@ -226,13 +230,13 @@ class TSModelMeta(_Meta):
             if schema is not None and name in schema.columns:
                 return schema.columns[name]
             for each in cls.__mro__:
-                if name in vars(each):  # it is there, and has no value: it says itself why
+                if name in vars(each):  # the attribute exists but has no value; its own error says why
                     return vars(each)[name].__get__(None, cls)
             raise AttributeError(f"{cls.__name__} has no field or attribute {name!r}" + _known(schema))
 
 
 class PostInitMeta(TSModelMeta):
-    """Metaclass of models with a `__post_init__`: calls it when an object is constructed, not when one is read."""
+    """Metaclass of models with a `__post_init__`: the constructor calls it, reading does not."""
 
     if not TYPE_CHECKING:
 
@@ -248,7 +252,7 @@ class _Probe(msgspec.Struct):
 
 _SLOT: Final = type(_Probe.__dict__["slot"])
 _HIDDEN: Final = frozenset({*KEY_FIELDS, "mro", "register"})
-"""Fields that a class has other attributes for: those of TSModel for checkers, and the metaclass' own."""
+"""Field names that collide with class attributes: those TSModel declares for checkers, and those of the metaclass."""
 
 
 _LOCK: Final = RLock()
@@ -257,10 +261,10 @@ _CREATING: Final = ContextVar("_CREATING", default=False)
 
 @contextmanager
 def _later(hooks: Iterable[type]) -> Iterator[None]:
-    """Puts off the `__init_subclass__` of some classes for a class that is created meanwhile, in this thread only.
+    """Postpones `__init_subclass__` hooks while a class is created in this thread.
 
-    msgspec does not hand on class keywords, and a class half done would be of no use to a hook. So the metaclass calls the
-    hook itself, when the class is complete.
+    msgspec does not pass on class keywords, and a hook cannot use an incomplete class. So the metaclass calls the hook
+    itself once the class is complete.
     """
     with _LOCK:
         known = [(cls, vars(cls)["__init_subclass__"]) for cls in hooks]
@@ -284,12 +288,12 @@ def _put_off(hook: Any) -> Any:
 
 
 def schema_of(model: type) -> Schema:
-    """The schema of a model class.
+    """Returns the schema of a model class or union.
 
     Raises:
-        QueryError: when `model` is not a model class.
+        QueryError: if `model` is not a model class.
     """
-    try:  # the metaclass' own way is slow, and this is asked often
+    try:  # bypasses the metaclass' attribute access, which is slow
         schema = type.__getattribute__(model, SCHEMA)
     except (AttributeError, TypeError):
         schema = getattr(model, SCHEMA, None) if isinstance(model, ModelUnion) else None
@@ -303,10 +307,10 @@ def _known(schema: Schema | None) -> str:
 
 
 def _abstract(schema: Schema, create: Callable[[], Any], namespace: dict[str, Any]) -> Any:
-    """An abstract class, which cannot be instantiated.
+    """Creates an abstract class, which cannot be instantiated.
 
-    msgspec binds `__post_init__` when it creates a class: what stands there only for that moment refuses instances of
-    this class, and is not inherited.
+    msgspec binds `__post_init__` when it creates a class. A function that is there only during creation rejects instances
+    of this class, and is not inherited.
     """
 
     def refuse(_: object) -> NoReturn:
@@ -324,15 +328,15 @@ def _abstract(schema: Schema, create: Callable[[], Any], namespace: dict[str, An
 
 
 def _post_init(bases: tuple[type, ...], namespace: dict[str, Any]) -> Any:
-    """The `__post_init__` of a class that is being made, or None."""
+    """Returns the `__post_init__` of a class under construction, or None."""
     own = namespace.get("__post_init__")
     return own or next((found for base in bases if (found := getattr(base, "__post_init__", None)) is not None), None)
 
 
 def _without_post_init(create: Callable[[type], Any], namespace: dict[str, Any]) -> Any:
-    """A class whose `__post_init__` msgspec does not know.
+    """Creates a class whose `__post_init__` is hidden from msgspec.
 
-    What msgspec finds while it makes the class is a function in C without effect, so reading costs almost nothing.
+    During creation, msgspec finds a C function without effect instead, so reading costs almost nothing.
     """
     own = namespace.get("__post_init__")
     namespace["__post_init__"] = id

@@ -1,4 +1,4 @@
-"""`TSModel`, the class that users derive their models from."""
+"""`TSModel`, the base class of all models, and `TSStruct`, the base class of nested structures."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ O = TypeVar("O", bound="TSModel")  # noqa: E741 - the old version
 
 
 def codec_of(model: type[M]) -> RowCodec[M]:
-    """The codec of a concrete model.
+    """Returns the codec of a concrete model.
 
     Raises:
-        UnavailableError: when the model is abstract.
+        UnavailableError: if the model is abstract.
     """
     codec = schema_of(model).codec
     if codec is None:
@@ -58,7 +58,7 @@ def codec_of(model: type[M]) -> RowCodec[M]:
 
 class _Query:
     def __get__(self, instance: object, owner: type[M]) -> Query[M]:
-        from tsmodel.query import Query  # which stands below this room
+        from tsmodel.query import Query  # imported late: tsmodel.query imports this package
 
         codec_of(owner)
         return Query(owner)
@@ -100,45 +100,47 @@ class _Dtype:
 
 
 class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
-    """A kind of record: the key, and a payload of typed fields.
+    """Base class of models. A model describes one kind of record: the key, and a payload of typed fields.
 
-    Declare the payload's fields by annotations; every model has the key's components (cid, mid, moid, cap, acq) first.
-    Objects are created with keyword arguments; acq is -1 until the database gives it.
+    Annotations declare the payload fields. Every model starts with the key components: cid, mid, moid, cap and acq.
+    Create objects with keyword arguments. acq is -1 until the database assigns it.
 
     Class keywords:
-        abstract: True for a class that only hands its fields down.
+        abstract: True for a base class that only shares its fields with subclasses and has no records.
         byte_order: byte order of the payload, "little" (default) or "big".
-        align: "packed" (default), or "c" for the offsets and the size that a C compiler for x86-64 gives.
-        encoding: "struct" (default) for a byte layout; "msgpack" or "json" for a message, a map of the fields by name.
-        frozen: True for objects that cannot be changed and can be hashed.
-        strict_read: True to check what `field()` asks of values (`ge=` and others) on reading, too.
-        weakref: True for objects that weak references can refer to; 8 bytes an object.
-        dict: True for objects that hold further attributes, which `functools.cached_property` takes; 8 bytes an object, and
-            more with the first such attribute. What is held there is neither stored nor compared. It must not refer back to
-            the object: the garbage collector does not look there.
-        post_init_on_read: True to call `__post_init__` also for objects that are read, not only for constructed ones.
-        replaces: the class whose records this one reads as well, as an older version; see `upgrade_from`.
-        versioned: True for payloads that begin with a byte saying the version; inherited from what it replaces.
-        version: value of that byte, 0 to 255, instead of 1 for the first version and one more for each further one.
-        since: capture time from which on records are of this version, and before which of what it replaces.
-        retention: how long records are kept, by capture time, "400d" say: `session.prune` removes older ones.
-        cid, mid, moid: fixes this component of the key: its default, checked on writing, and part of every query.
+        align: "packed" (default, no gaps), or "c" for the offsets and size that a C compiler for x86-64 uses.
+        encoding: "struct" (default) for a byte layout; "msgpack" or "json" for a message that maps field names to values.
+        frozen: True for immutable, hashable objects.
+        strict_read: True to check the constraints in `field()` (`ge=` and others) on reading as well as on writing.
+        weakref: True to allow weak references to objects; costs 8 bytes per object.
+        dict: True to give objects a `__dict__` for extra attributes, which `functools.cached_property` needs; costs 8 bytes
+            per object, and more once an attribute is set. Extra attributes are neither stored nor compared. They must not
+            refer back to the object, because the garbage collector does not track them.
+        post_init_on_read: True to call `__post_init__` for objects that are read, too. By default only the constructor
+            calls it.
+        replaces: the older version of this model. This class reads its records as well; see `upgrade_from`.
+        versioned: True if payloads start with a version byte. Inherited from the replaced class.
+        version: value of the version byte, 0 to 255. By default the first version is 1, and each newer one adds 1.
+        since: capture time at which this version starts. Earlier records belong to the replaced class.
+        retention: how long to keep records, by capture time, such as "400d". `session.prune` removes older records.
+        cid, mid, moid: fixes this key component: it becomes the default, is checked on writing, and is part of every
+            query.
 
-    Any other keyword goes to the `__init_subclass__` of a base class, which is called when the class is complete. A class
-    with abstract methods (`abc.ABC` may be among the bases) is abstract without the keyword. A `typing.Protocol` cannot be
-    among the bases, since it has a metaclass of its own; a model can be what a protocol asks for all the same.
+    Any other keyword goes to the `__init_subclass__` of a base class, which runs when the class is complete. A class with
+    abstract methods is abstract without the keyword; `abc.ABC` may be one of the bases. A `typing.Protocol` cannot be a
+    base, because it has its own metaclass, but a model can satisfy a protocol structurally.
 
     Class attributes:
         query: a new `Query` for this model.
         layout: the payload's byte layout; printing it gives a table.
-        struct_format: the payload as a `struct` format.
+        struct_format: the payload as a `struct` format string.
         dtype: the payload as a NumPy structured dtype.
-        payload_type: the payload's serializer, a `PayloadType`, for channels.
-        fingerprint: 16 hexadecimal digits that are the same wherever records have the same bytes and fields of the same
-            names and types. Names of classes, defaults, units, docs and constraints have no part in it.
+        payload_type: a `PayloadType` for channels, which serializes the payload.
+        fingerprint: 16 hexadecimal digits that identify the byte layout, the names and types of the fields, and the fixed
+            key components. Class names, defaults, units, docs and constraints do not affect it.
 
     Raises:
-        SchemaError: at class creation, when a field, a default or a keyword is not valid.
+        SchemaError: at class creation, if a field, a default or a keyword is invalid.
 
     Example::
 
@@ -151,8 +153,8 @@ class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
     """
 
     if TYPE_CHECKING:
-        # A checker does not see which components the class keywords fix, so none is required for it; at run time a
-        # component that is neither fixed nor given is a TypeError.
+        # A type checker cannot see which components the class keywords fix, so all are optional for it. At run time, a
+        # component that is neither fixed nor given raises a TypeError.
         cid: Int32 = field(default=-1)
         mid: Int64 = field(default=-1)
         moid: Int32 = field(default=-1)
@@ -168,12 +170,12 @@ class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
 
     @classmethod
     def upgrade_from(cls, old: type[O]) -> Callable[[Callable[[O], Self]], Callable[[O], Self]]:
-        """Decorates the function that makes an object of this class of one of `old`, the class that this one `replaces`.
+        """Registers the decorated function, which converts objects of `old` (the class that this one `replaces`).
 
-        The object made keeps the key of the old one, whatever key the function gives it.
+        The new object always keeps the key of the old one, even if the function sets another key.
 
         Raises:
-            SchemaError: when this class does not replace `old`.
+            SchemaError: if this class does not replace `old`.
 
         Example::
 
@@ -190,36 +192,36 @@ class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
 
     @Yielding
     def captured(self) -> dt.datetime:
-        """`cap` as an aware datetime in UTC, rounded down to the microsecond; a field of this name takes its place.
+        """`cap` as an aware datetime in UTC, rounded down to the microsecond. A field named `captured` overrides it.
 
         Raises:
-            TimestampError: when `cap` is not an int64.
+            TimestampError: if `cap` is not an int64.
         """
         return to_datetime(self.cap)
 
     @Yielding
     def acquired(self) -> dt.datetime | None:
-        """`acq` likewise; None as long as the database has not given it."""
+        """`acq` as an aware datetime in UTC, rounded down to the microsecond; None until the database assigns it."""
         return None if self.acq == -1 else to_datetime(self.acq)
 
     def to_record(self) -> Record[Self]:
-        """A client record with this object's key and the object as its value."""
+        """Returns a client record with the key of this object, and the object as its value."""
         return Record(self.key, self)
 
     @classmethod
     def from_format(cls, format: str, names: Sequence[str] | None = None, *, name: str = "Existing") -> type[Any]:  # noqa: A002
-        """A model of records whose payload is a `struct` format, such as those of the official client.
+        """Returns a model class for payloads in a `struct` format, such as those the official client writes.
 
-        Without a byte-order mark the format is native, as for `TuplePayloadType`: this machine's byte order, and the
-        padding that a C compiler puts between fields. `c` and `s` become `Blob`.
+        Without a byte-order mark the format is native, as for `TuplePayloadType`: this machine's byte order, with the
+        padding that a C compiler inserts between fields. `c` and `s` become `Blob`.
 
         Args:
-            format: as `struct` takes it.
-            names: of the fields; f0, f1, … when nothing is said.
-            name: the class' name.
+            format: a `struct` format string.
+            names: names of the fields; f0, f1, … by default.
+            name: name of the class.
 
         Raises:
-            SchemaError: when it is no format, or the number of names is another.
+            SchemaError: if the format is invalid, or the number of names differs from the number of fields.
         """
         from tsmodel.model.existing import members_of_format
 
@@ -227,15 +229,15 @@ class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
 
     @classmethod
     def from_dtype(cls, dtype: npt.DTypeLike, *, name: str = "Existing") -> type[Any]:
-        """A model of records whose payload is a structured NumPy dtype: its fields, where it places them.
+        """Returns a model class for payloads in a structured NumPy dtype, with the same fields at the same offsets.
 
         Args:
-            dtype: what `numpy.dtype` takes, such as `"i4,f8"` or one with `align=True`. Fields that are arrays become
-                `Array`, structures `Nested`, `S` and `V` become `Blob`.
-            name: the class' name.
+            dtype: anything that `numpy.dtype` accepts, such as `"i4,f8"`, or a dtype with `align=True`. Subarrays become
+                `Array`, nested structures become `Nested`, and `S` and `V` become `Blob`.
+            name: name of the class.
 
         Raises:
-            SchemaError: when the dtype is not structured, or a field of it has no field type.
+            SchemaError: if the dtype is not structured, or no field type matches one of its fields.
         """
         from tsmodel.model.existing import members_of_dtype
 
@@ -243,10 +245,10 @@ class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
 
     @classmethod
     def from_record(cls, record: Record[Self] | Record[bytes]) -> Self:
-        """The object that a client record holds: its value may be the payload's bytes or an object of this class.
+        """Returns the object in a client record, whose value is either the payload bytes or an object of this class.
 
         Raises:
-            DecodeError: when the bytes do not fit the model.
+            DecodeError: if the payload does not match the model, or the value is of another class.
         """
         codec = codec_of(cls)
         value = record.value
@@ -266,7 +268,7 @@ class TSModel(_Struct, FileConversions, metaclass=TSModelMeta, abstract=True):
 
 
 class TSStruct(_Struct, ObjectConversions, metaclass=TSModelMeta, abstract=True, has_key=False):
-    """A structure in the payload of models, without a key: `phase: Nested[Phase]` with `class Phase(TSStruct)`.
+    """Base class of structures, which have no key and are nested in a payload: `phase: Nested[Phase]`.
 
     Class keywords:
         abstract, byte_order, align, encoding, frozen, weakref, dict: as for `TSModel`.
@@ -291,18 +293,18 @@ class TSStruct(_Struct, ObjectConversions, metaclass=TSModelMeta, abstract=True,
 
 
 def _class_of(base: Any, name: str, annotations: dict[str, Any], values: dict[str, Any]) -> type[Any]:
-    """A class derived from `base` with these fields."""
+    """Creates a class derived from `base` with these fields."""
     return cast("type[Any]", type(base)(name, (base,), {"__annotations__": annotations, "__module__": __name__, **values}))
 
 
 def mismatch(
     model: type[TSModel], key: Key, payload: bytes, fault: FieldFault | None = None, *, hint: str = ""
 ) -> DecodeError:
-    """The error for a payload that is none of the model's.
+    """Returns the error for a payload that does not match the model.
 
     Args:
-        fault: what is wrong; None when the payload does not have the layout's size.
-        hint: what to do about it.
+        fault: what is wrong; None if the payload has the wrong size.
+        hint: a remedy to append to the message.
     """
     from tsmodel.model.representing import hexdump
 

@@ -1,6 +1,6 @@
-"""What the metaclass reads off a class body: payload fields, fixed key components, byte order; and the fingerprint.
+"""What the metaclass reads from a class body: payload fields, fixed key components, byte order; and the fingerprint.
 
-Every fault in a class body is a `SchemaError` that names the class, the field, and the remedy.
+Every fault in a class body is a `SchemaError` that names the class, the field and the remedy.
 """
 
 from __future__ import annotations
@@ -60,16 +60,16 @@ _PLAIN_HINTS: Final = {
 }
 
 _ITEMS: Final = {float: "Float64", int: "Int64", bool: "Bool", str: "Text", bytes: "Blob", dt.datetime: "DateTime"}
-"""The field type of a plain type, where one is to be named."""
+"""Field types to suggest for plain types in messages."""
 
 
 class FieldSpec(msgspec.Struct, frozen=True):
-    """A field of the payload, or padding, as declared.
+    """A declared payload field, or padding.
 
     Attributes:
-        name: the field's name.
+        name: name of the field.
         declaration: its type.
-        options: its default, and what else `field()` was told.
+        options: the arguments of `field()`.
     """
 
     name: str
@@ -77,10 +77,10 @@ class FieldSpec(msgspec.Struct, frozen=True):
     options: FieldOptions
 
     def codec(self, model: str, byte_order: ByteOrder) -> FieldCodec | PaddingBytes:
-        """How it is stored.
+        """Returns the codec that stores the field.
 
         Raises:
-            SchemaError: when an option is missing, wrong, or of no use to the type.
+            SchemaError: if an option is missing or invalid, or does not apply to the type.
         """
         options = Options(self.options.options, byte_order)
         codec: Any
@@ -101,27 +101,27 @@ class FieldSpec(msgspec.Struct, frozen=True):
 
 @attrs.frozen
 class Schema:
-    """A model's declaration, read.
+    """The declaration of a model.
 
     Attributes:
-        model: the class' name.
+        model: name of the class.
         specs: payload fields and padding in wire order.
         fixed: key components that the class fixes, by name.
         byte_order: byte order of the payload.
-        abstract: whether the class only hands its fields down.
-        has_key: whether it is a kind of record; a `TSStruct` is not.
-        align: `packed`, or `c` for offsets as in C.
+        abstract: whether the class only shares its fields with subclasses.
+        has_key: whether it has records; False for a `TSStruct`.
+        align: `packed`, or `c` for the offsets of a C struct.
         encoding: `struct` for a byte layout, or the message format of the payload.
         aliases: the model's own names of key components, by component.
-        strict_read: whether constraints are checked on reading, too.
-        frozen: whether objects cannot be changed, and can be hashed.
-        has_weakref: whether weak references can refer to objects.
-        has_dict: whether objects hold further attributes.
+        strict_read: whether reading checks constraints as well.
+        frozen: whether objects are immutable and hashable.
+        has_weakref: whether objects support weak references.
+        has_dict: whether objects have a `__dict__` for extra attributes.
         key_defaults: defaults of key components, by component.
-        evolution: its place among its versions; None for a class that has none.
-        layout: where the payload's fields lie.
+        evolution: its position among its versions; None for a class without versions.
+        layout: layout of the payload.
         columns: class-level columns by name, key components first.
-        codec: rows from records and back; absent in an abstract class.
+        codec: converts records to rows and back; None for an abstract class.
         retention: ns of capture time after which `session.prune` removes records; None for never.
     """
 
@@ -158,7 +158,7 @@ class Schema:
         object.__setattr__(self, "columns", columns)
 
     def nested(self, kind: type) -> NestedCodec | VariableNestedCodec:
-        """How a structure of this schema, whose class is `kind`, is stored as a field."""
+        """Returns the codec of a field that holds a structure of this schema, whose class is `kind`."""
         stored = VariableNestedCodec if self.layout.size is None else NestedCodec
 
         def structure(spelling: Spelling) -> Structure:
@@ -170,12 +170,12 @@ class Schema:
 
     @property
     def fields(self) -> tuple[FieldSpec, ...]:
-        """The payload's fields, without padding, in wire order."""
+        """The payload fields in wire order, without padding."""
         return tuple(spec for spec in self.specs if spec.name in self.layout.names)
 
     @property
     def constraints(self) -> dict[str, Constraints]:
-        """What is asked of values, by field."""
+        """The constraints on values, by field."""
         codecs = {field.name: field.codec for field in self.layout.fields}
         return {
             spec.name: spec.options.constraints.of(codecs[spec.name]) for spec in self.fields if spec.options.constraints
@@ -183,12 +183,12 @@ class Schema:
 
     @property
     def version(self) -> int | None:
-        """Value of the version byte; None when there is none."""
+        """Value of the version byte; None if there is none."""
         concrete = self.evolution is not None and self.evolution.versioned and self.has_key and not self.abstract
         return self.evolution.number if concrete and self.evolution is not None else None
 
     def _factories(self) -> dict[str, Callable[[], object]]:
-        """What gives the defaults of those fields that have one."""
+        """Factories of the defaults, by field."""
         return {spec.name: factory for spec in self.specs if (factory := spec.options.factory) is not None}
 
     def _laid_out(self) -> Layout:
@@ -217,7 +217,7 @@ class Body(msgspec.Struct, frozen=True):
         specs: payload fields and padding, in order.
         aliases: the model's own names of key components, by component.
         defaults: defaults of key components, by component.
-        without_effect: whether a class statement has annotations, all under conditions that do not hold.
+        without_effect: whether there are annotations, but all of them are under conditions that are false.
     """
 
     specs: list[FieldSpec]
@@ -227,12 +227,12 @@ class Body(msgspec.Struct, frozen=True):
 
 
 def read_body(model: str, namespace: dict[str, Any], frame: FrameType | None, reserved: frozenset[str]) -> Body:
-    """What a class body declares; takes annotations and defaults of fields out of `namespace`.
+    """Reads the declarations of a class body, and removes annotations and defaults of fields from `namespace`.
 
     Args:
-        model: the class' name.
-        namespace: the class body's, changed in place.
-        frame: where the class statement runs: names of string annotations are looked up there.
+        model: name of the class.
+        namespace: namespace of the class body; changed in place.
+        frame: frame of the class statement, in which names of string annotations are looked up.
         reserved: names that a field cannot have.
     """
     annotations = take_annotations(model, namespace)
@@ -241,7 +241,7 @@ def read_body(model: str, namespace: dict[str, Any], frame: FrameType | None, re
     for name, annotation in list(annotations.items()):
         annotation = resolved(model, name, annotation, namespace, frame)
         if annotation is ClassVar or get_origin(annotation) is ClassVar:
-            annotations[name] = annotation  # msgspec does not see through all texts that mean it
+            annotations[name] = annotation  # msgspec does not recognize every string that means ClassVar
             continue
         declaration = _declaration(model, name, annotation)
         default = namespace.pop(name, attrs.NOTHING)
@@ -266,7 +266,7 @@ def read_body(model: str, namespace: dict[str, Any], frame: FrameType | None, re
 
 
 def read_fixed(model: str, options: Mapping[str, object]) -> dict[str, int]:
-    """The key components that class keywords fix, such as `moid=7`."""
+    """Returns the key components that class keywords fix, such as `moid=7`."""
     fixed: dict[str, int] = {}
     for name, value in options.items():
         if name not in KEY_FIELDS[:3]:
@@ -291,7 +291,7 @@ def read_fixed(model: str, options: Mapping[str, object]) -> dict[str, int]:
 
 
 def read_retention(model: str, retention: DurationLike) -> int:
-    """Nanoseconds of what the class keyword says."""
+    """Converts the class keyword to nanoseconds."""
     try:
         ns = duration_ns(retention)
     except TimestampError as error:
@@ -314,7 +314,7 @@ def _declaration(model: str, name: str, annotation: object) -> Declaration:
 
 
 def _hint(annotation: Any) -> str | None:
-    """What to write in the place of a type that is not a field type; None when that cannot be told."""
+    """Suggests what to write instead of a type that is not a field type; None without a suggestion."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, UnionType) and len(arguments) == 2 and type(None) in arguments:
         (kind,) = (each for each in arguments if each is not type(None))
@@ -333,7 +333,7 @@ def _hint(annotation: Any) -> str | None:
 
 
 def _plain_and_item(kind: Any) -> tuple[str, str]:
-    """The type of the values, and the field type of an item, where `kind` may be either."""
+    """Returns the names of the value type and of the field type of an item; `kind` may be either."""
     found = declaration_of(kind)
     if found is None:
         return getattr(kind, "__name__", repr(kind)), _ITEMS.get(kind, "Float32")
@@ -343,14 +343,14 @@ def _plain_and_item(kind: Any) -> tuple[str, str]:
 
 
 def _generic_bases(kind: type) -> list[Any]:
-    """Bases such as `FieldType[float]`, but not those whose values are still to be said."""
+    """Bases such as `FieldType[float]`, without those whose type argument is still open."""
     bases = vars(kind).get("__orig_bases__", ())
     return [base for base in bases if isinstance(next(iter(get_args(base)), None), type)]
 
 
 def _check_alias(model: str, name: str, component: str, reserved: frozenset[str], known: Mapping[str, str]) -> None:
     if component in known:
-        raise SchemaError(f"{model}.{name}: {component} is named {known[component]} already", model=model, field=name)
+        raise SchemaError(f"{model}.{name}: {component} already has the name {known[component]}", model=model, field=name)
     if name in KEY_FIELDS and name != component:
         raise SchemaError(f"{model}.{name}: this is the name of another key component", model=model, field=name)
     if name != component:
@@ -389,9 +389,9 @@ def _check_default(model: str, spec: FieldSpec) -> None:
     try:
         constraints = options.constraints.of(codec)
     except FieldFault as wrong:
-        raise SchemaError(f"{model}.{spec.name}: a bound is wrong: {wrong}", model=model, field=spec.name) from wrong
+        raise SchemaError(f"{model}.{spec.name}: a bound is invalid: {wrong}", model=model, field=spec.name) from wrong
     if options.constraints.multiple_of == 0:
-        raise SchemaError(f"{model}.{spec.name}: nothing but 0 is a multiple of 0", model=model, field=spec.name)
+        raise SchemaError(f"{model}.{spec.name}: only 0 is a multiple of 0", model=model, field=spec.name)
     if options.default is attrs.NOTHING:
         return
     if fault := codec.fault(options.default) or constraints.violation(options.default):
@@ -400,16 +400,16 @@ def _check_default(model: str, spec: FieldSpec) -> None:
 
 _DIGITS: Final = 16
 _FORM: Final = "tsmodel 1"
-"""Goes in first: should descriptions ever change, so does this, and no two fingerprints are equal by chance."""
+"""Prefix of the hashed text. It changes with the form of descriptions."""
 
 
 def description_of(schema: Schema) -> dict[str, Any]:
-    """What fingerprints are made of: the layout, and the key components that the class fixes."""
+    """Returns the input of the fingerprint: the layout, and the key components that the class fixes."""
     return {"key": dict(sorted(schema.fixed.items())), **schema.layout.description()}
 
 
 def fingerprint_of(schema: Schema) -> str:
-    """The first 16 hexadecimal digits of a SHA-256 over a schema's description as canonical JSON."""
+    """Returns the first 16 hexadecimal digits of a SHA-256 over the schema's description as canonical JSON."""
     import hashlib
     import json
 

@@ -34,21 +34,21 @@ _UNSET_KEY: Final = (-1, -1, -1, -1, -1)
 
 
 class ModelPayloadType(ChunkPayloadType[M]):
-    """Serializes the payload fields of a model; `Reading.payload_type` is one, for any channel of the official shape."""
+    """Serializes the payload fields of a model. `Reading.payload_type` returns one, for use with any channel."""
 
     def __init__(self, codec: RowCodec[M]) -> None:
         self._codec = codec
 
     def to_bytes(self, value: M) -> bytes:
-        """The payload fields of `value`; its key is not part of it.
+        """Returns the payload bytes of `value`, without its key.
 
         Raises:
-            EncodeError: when a field has the wrong type or is out of range.
+            EncodeError: if a field has the wrong type or is out of range.
         """
         return self._codec.payload_of(value)
 
     def from_bytes(self, buffer: bytes | memoryview) -> M | None:
-        """An object whose key is unset (all -1), or None when `buffer` is no payload of the model."""
+        """Returns an object whose key is unset (all -1), or None if `buffer` does not match the model."""
         try:
             return self._codec.make(*_UNSET_KEY, *self._codec.values_of(bytes(buffer)))
         except FieldFault:
@@ -63,10 +63,10 @@ class ModelPayloadType(ChunkPayloadType[M]):
         return self._codec.make(*_UNSET_KEY, *astuple(values)[len(KEY_FIELDS) :])
 
     def read(self, chunk: Chunk) -> Iterator[Record[M]]:
-        """See `ChunkPayloadType.read`; records that fit the model are read all at once."""
+        """See `ChunkPayloadType.read`. Reads the whole chunk at once if all records match the model."""
         fit = self._codec.fit(chunk)
         if fit.mismatches:
-            return super().read(chunk)  # one by one, so that those before the first mismatch come
+            return super().read(chunk)  # one by one, to yield the records before the first mismatch
         if isinstance(fit.records, VariableRecords):
             keys: Iterator[Key] = starmap(Key, _HEAD.iter_unpack(bytes_of(fit.records.headers)))
             keyless: Any = msgspec.structs.replace(fit.records, headers=_unset(fit.records.headers))
@@ -76,7 +76,7 @@ class ModelPayloadType(ChunkPayloadType[M]):
         return map(Record, keys, self._codec.rows(keyless))
 
     def encode(self, data: Iterable[Record[M]], *, with_acq: bool, skip_invalid: bool = False) -> Encoded:
-        """See `ChunkPayloadType.encode`; the key is that of the record."""
+        """See `ChunkPayloadType.encode`. Uses the key of the record, not that of the object."""
         if skip_invalid:
             return super().encode(data, with_acq=with_acq, skip_invalid=True)
         records = list(data)
@@ -101,7 +101,7 @@ class ModelPayloadType(ChunkPayloadType[M]):
 
 
 def _unset(records: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A copy of records whose keys are unset."""
+    """Copies records and unsets the keys."""
     records = records.copy()
     for name in KEY_FIELDS:
         records[name] = -1

@@ -1,5 +1,7 @@
-"""Objects and bytes as text for people: as msgspec shows them, but for times as such, and only as many digits of a narrow
-float as it has."""
+"""Text forms of objects and bytes for people.
+
+Objects look as in msgspec, except that times appear as times, and narrow floats with only the digits they have.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ _Show = Callable[[Any], str]
 _OURS: Final = "_shows_widths"
 
 _name_of: Final[_Show] = type.__dict__["__name__"].__get__
-"""The name of a class, without what models make of reading an attribute."""
+"""Reads the name of a class without the attribute access of the metaclass."""
 
 
 def add_repr(
@@ -32,14 +34,14 @@ def add_repr(
     layout: Layout,
     times: Iterable[str] = (),
 ) -> None:
-    """Gives a class that is being made a `__repr__`, unless it has one of its own, or msgspec's does, which is faster.
+    """Adds a `__repr__` to a class under construction, unless it defines one or the faster one of msgspec is sufficient.
 
     Args:
-        bases: of the class.
-        namespace: its body.
-        names: what its objects hold, in order.
-        layout: of its payload.
-        times: which of the names are times of the key.
+        bases: bases of the class.
+        namespace: namespace of the class body; changed in place.
+        names: names of the members, in order.
+        layout: layout of the payload.
+        times: the names that are times of the key.
     """
     plain: Any = object.__repr__
     inherited = next((each for each in (getattr(base, "__repr__", plain) for base in bases) if each is not plain), plain)
@@ -63,7 +65,7 @@ def _repr(names: tuple[str, ...], special: list[tuple[int, _Show]], *, is_acycli
     form = f"%s({', '.join(f'{name}=%s' for name in names)})"
     attributes_of = attrgetter(*names) if len(names) > 1 else None
 
-    def __repr__(self: Any) -> str:  # noqa: N807 - becomes one
+    def __repr__(self: Any) -> str:  # noqa: N807 - becomes a method
         values = attributes_of(self) if attributes_of else [getattr(self, name) for name in names]
         texts = list(map(repr, values))
         for at, show in special:
@@ -80,7 +82,7 @@ _MOST = 128
 
 
 def hexdump(data: bytes) -> str:
-    """Offsets, hex and ASCII, 16 bytes a line, the first 128 bytes.
+    """Returns a hex dump of the first 128 bytes: offset, hex and ASCII, 16 bytes per line.
 
     >>> print(hexdump(b"tsmodel"))
       0000  74 73 6d 6f 64 65 6c                             tsmodel

@@ -1,10 +1,10 @@
-"""`Reading | Event`: several models in one range.
+"""`Reading | Event`: queries over several models.
 
 Rules kept here:
 
-* Records of every two of the models, each in all its versions, must be told apart: by key components that the classes fix,
-  by a version byte, or by the payload's size. A union where that cannot be is refused before anything is read.
-* What a union's records have in common is the key. A condition on a column of one model is met by none of the others'.
+* Fixed key components, a version byte or the payload size must distinguish the records of any two models, in all their
+  versions. A union for which that is impossible is rejected before any data is read.
+* The models of a union share only the key. A condition on a column of one model matches no record of the others.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["ModelUnion", "models_of", "queried"]
 
 
 class ModelUnion:
-    """Several models, in the place of one.
+    """Several models, used in place of a single one.
 
     Attributes:
         models: the classes.
@@ -58,16 +58,16 @@ class ModelUnion:
 
 
 def queried(model: Any) -> Any:
-    """What a query is of: a model class as it is, a `ModelUnion` for `Reading | Event`.
+    """Returns what to query: a model class unchanged, or a `ModelUnion` for `Reading | Event`.
 
     Raises:
-        QueryError: when members of a union are no models, or their records cannot be told apart.
+        QueryError: if a member of a union is not a model, or the records of two members cannot be distinguished.
     """
     return _union(get_args(model)) if get_origin(model) in (Union, UnionType) else model
 
 
 def models_of(model: Any) -> tuple[type, ...]:
-    """The model classes that a query is of."""
+    """The model classes of a query."""
     return model.models if isinstance(model, ModelUnion) else (model,)
 
 

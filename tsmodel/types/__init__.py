@@ -1,6 +1,6 @@
-"""Field types: one module each, with all that is known about it. See `tsmodel.types.codec` for what that is.
+"""Field types. Each has one module that holds everything about it; `tsmodel.types.codec` defines the interface.
 
-A field type is registered by its line here; nothing outside of this room asks which one it has.
+A line here registers a field type. No code outside this package checks which field type it has.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ FIELD_TYPES: Final[dict[str, type[FieldType[Any]]]] = {
 
 
 def scalar_codec(scalar: Scalar, byte_order: ByteOrder = "little") -> ScalarCodec:
-    """How the field type that a scalar is named after stores it."""
+    """Returns the codec of the field type with the name of the scalar."""
     kind = FIELD_TYPES[scalar.name]
     assert issubclass(kind, ScalarType)
     return kind.stored_by(kind.scalar, byte_order)

@@ -1,4 +1,4 @@
-"""`Array`: items of fixed width, one after another."""
+"""`Array`: a sequence of items of fixed width."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Elements:
-    """So many items, as a list or an array.
+    """Converts a sequence of items, as a list or a NumPy array.
 
     Attributes:
-        item: an item.
-        length: how many; None for any number.
+        item: codec of an item.
+        length: number of items; None for any number.
         as_numpy: whether values are NumPy arrays (of the item's dtype, read-only); otherwise lists.
     """
 
@@ -57,7 +57,7 @@ class Elements:
         object.__setattr__(self, "_format", f"{MARKS[self.item.byte_order]}%d{self.item.code}")
 
     def load(self, raw: bytes) -> Any:
-        """The items of some bytes; raises `FieldFault` at the first that is none."""
+        """Decodes items; raises `FieldFault` at the first invalid one."""
         if self.as_numpy:
             array = np.frombuffer(raw, self.item.dtype)
             self._check(array)
@@ -77,7 +77,7 @@ class Elements:
         return values
 
     def dump(self, value: Any) -> bytes:
-        """The bytes of some items; raises `FieldFault` when there are too many or few, or one cannot be stored."""
+        """Encodes items; raises `FieldFault` if the number is wrong, or an item cannot be stored."""
         if isinstance(value, np.ndarray) and value.dtype == self.item.dtype and value.ndim == 1:
             self._count(len(value))
             self._check(value)
@@ -90,7 +90,7 @@ class Elements:
             try:
                 return struct.pack(self._format % len(items), *items)
             except (struct.error, OverflowError, TypeError, ValueError):
-                pass  # the loop below finds which item it was
+                pass  # the loop below finds the item
         raw = []
         for at, item in enumerate(items):
             try:
@@ -130,11 +130,11 @@ class Elements:
         mask = self.item.faulty(array)
         if mask is not None and mask.any():
             at = int(mask.argmax())
-            raise FieldFault("this item is not a value of its type", at * self.item.size, str(at))
+            raise FieldFault("the item is not a value of its type", at * self.item.size, str(at))
 
 
 class _ArrayCodec(FieldCodec):
-    """What arrays of fixed and of variable length have in common."""
+    """Base class for arrays of fixed and of variable length."""
 
     item: FixedCodec
     as_numpy: bool
@@ -174,15 +174,15 @@ class _ArrayCodec(FieldCodec):
 
     @property
     def length(self) -> int | None:
-        """How many items there always are; None when that varies."""
+        """Number of items; None if it varies."""
         return self._elements.length
 
     def plainly(self, value: Any) -> Any:
-        """The items of a value as a list."""
+        """Returns the items of a value as a list."""
         return Elements(self.item, self.length, False).load(self._elements.dump(value))
 
     def of_list(self, items: list[Any]) -> Any:
-        """A value of a list of items."""
+        """Returns a value that contains the items of a list."""
         return self._elements.load(Elements(self.item, self.length, False).dump(items)) if self.as_numpy else items
 
     def arrow_value(self, value: Any) -> Any:
@@ -195,11 +195,11 @@ def _shown(show: Callable[[Any], str], values: Any) -> str:
 
 @attrs.frozen
 class FixedArrayCodec(_ArrayCodec, FixedCodec):
-    """So many items.
+    """An array of fixed length.
 
     Attributes:
-        item: an item.
-        length: how many.
+        item: codec of an item.
+        length: number of items.
         as_numpy: whether values are NumPy arrays; otherwise lists.
     """
 
@@ -268,7 +268,7 @@ class FixedArrayCodec(_ArrayCodec, FixedCodec):
         return Items(self.item.declared(structures), self.item.size, self.length)
 
     def objects(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """See `FixedCodec.objects`: numbers in an array, others as lists."""
+        """See `FixedCodec.objects`: numbers as a 2-D array, other items as lists."""
         leaf: FixedCodec = self
         while isinstance(leaf, FixedArrayCodec):
             leaf = leaf.item
@@ -325,7 +325,7 @@ class FixedArrayCodec(_ArrayCodec, FixedCodec):
         return whole.view(f"V{self.item.size}").view(f"V{self.size}")
 
     def _flat(self, pa: Any, array: Any) -> Any:
-        """The items of those lists that are there."""
+        """Returns the items of the lists that are not null."""
         lengths = compute().list_value_length(array).fill_null(self.length)
         wrong = lengths.to_numpy(zero_copy_only=False) != self.length
         if wrong.any():
@@ -344,10 +344,10 @@ class FixedArrayCodec(_ArrayCodec, FixedCodec):
 
 @attrs.frozen
 class ArrayCodec(_ArrayCodec, LengthCodec):
-    """As many items as there are.
+    """An array of variable length.
 
     Attributes:
-        item: an item.
+        item: codec of an item.
         as_numpy: whether values are NumPy arrays; otherwise lists.
     """
 
@@ -481,12 +481,12 @@ class ArrayConversion(Conversion):
 
 
 def _with_nans(pa: Any, array: Any) -> Any:
-    """The same lists, with NaN for items that are missing floats."""
+    """Returns the lists with NaN for float items that are null."""
     if not is_list(pa, array.type, fixed=False) or not pa.types.is_floating(array.type.value_type):
         return array
     if not array.values.null_count:
         return array
-    items = pa.array(array.values.to_numpy(zero_copy_only=False), from_pandas=False)  # which gives NaN for nulls
+    items = pa.array(array.values.to_numpy(zero_copy_only=False), from_pandas=False)  # gives NaN for nulls
     return pa.Array.from_buffers(array.type, len(array), array.buffers()[:2], offset=array.offset, children=[items])
 
 
@@ -494,9 +494,12 @@ T = TypeVar("T")
 
 
 class Array(FieldType[list[T]]):
-    """Items of a fixed width, `item=Float32`: always `length` of them, as many as a length in front counts (`prefix`,
-    UInt16 when nothing is said), or as many as there are up to the payload's end (`rest=True`). A list; with
-    `as_numpy=True` a NumPy array that cannot be written to."""
+    """A list of items of the field type `item`, which must have a fixed width: `field(item=Float32)`.
+
+    By default a length prefix of type `prefix` (UInt16 by default) counts the items. `length=96` fixes their number.
+    `rest=True` consumes the rest of the payload. With `as_numpy=True`, values are read as one-dimensional, read-only NumPy
+    arrays.
+    """
 
     takes = ("item", "length", "prefix", "rest", "as_numpy", "byte_order")
     examples = (
@@ -516,7 +519,7 @@ class Array(FieldType[list[T]]):
             raise ValueError("an item of an Array cannot be Bits: they have no bytes of their own")
         if as_numpy and not codec.has_arrays:
             raise ValueError(
-                f"as_numpy=True would give what is stored, not values of {item.field_type.__name__}: leave it out"
+                f"as_numpy=True would return stored numbers, not values of {item.field_type.__name__}: leave it out"
             )
         if length is None:
             return ArrayCodec(prefix, options.byte_order, item=codec, as_numpy=as_numpy)

@@ -1,4 +1,4 @@
-"""`Bits`: small integers that share one."""
+"""`Bits`: bit-fields, small integers that share one storage integer."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class BitsCodec(NumberCodec):
-    """Some bits of an integer that several fields share.
+    """A bit-field of an integer that several fields share.
 
     Attributes:
-        bits: how many.
-        storage: the unsigned integer that holds them.
-        shift: bits of that integer below them.
+        bits: width in bits.
+        storage: the unsigned integer that holds it.
+        shift: number of bits below it in that integer.
     """
 
     bits: int
@@ -57,7 +57,7 @@ class BitsCodec(NumberCodec):
         return attrs.evolve(self, shift=shift)
 
     def stored_numbers(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """See `FixedCodec.stored_numbers`: of a column of the integers that hold them."""
+        """See `FixedCodec.stored_numbers`: `column` contains the shared integers."""
         values: npt.NDArray[Any] = (column >> column.dtype.type(self.shift)) & column.dtype.type(2**self.bits - 1)
         return values
 
@@ -87,7 +87,7 @@ class BitsCodec(NumberCodec):
         return self.load_code(stored, scope)
 
     def unencodable(self, module: Any) -> str | None:
-        return ""  # a message has no bits to share
+        return ""  # a message has no bit-fields
 
     def description(self) -> Description:
         return described_number("Bits", self.storage, self.byte_order, bits=self.bits, shift=self.shift)
@@ -107,8 +107,11 @@ class BitsCodec(NumberCodec):
 
 
 class Bits(FieldType[int]):
-    """An int of `bits` bits. Neighbours of one `storage` (UInt8 when nothing is said) share an integer as long as they fit,
-    the first in its lowest bits, as C compilers for x86-64 lay out bit-fields of one type."""
+    """An unsigned int of `bits` bits, from 0 to 2**bits - 1.
+
+    Adjacent fields with the same `storage` (UInt8 by default) share an integer as long as they fit. The first one has the
+    lowest bits, as in C bit-fields of one type on x86-64.
+    """
 
     takes = ("bits", "storage", "byte_order")
     examples = ("Bits = field(bits=3)",)

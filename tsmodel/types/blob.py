@@ -1,4 +1,4 @@
-"""`Blob`: bytes; of a fixed size, behind a length, or up to the payload's end."""
+"""`Blob`: bytes; with a fixed size, with a length prefix, or up to the end of the payload."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tsmodel.types.text_facet import Conversion, Spelling
 
 @attrs.frozen
 class FixedBlobCodec(BytesCodec):
-    """Bytes, filled up with NUL: what is read has always the full size."""
+    """Bytes of a fixed size, padded with NUL. Values that are read always have the full size."""
 
     fills = True
 
@@ -58,7 +58,7 @@ class FixedBlobCodec(BytesCodec):
         return True
 
     def holds(self, stored: Sequence[Any]) -> bool:
-        """All are bytes, and none are too many."""
+        """See `FixedCodec.holds`: all values are bytes, and none is too long."""
         return set(map(type, stored)) == {bytes} and max(map(len, stored)) <= self.size
 
     def dump(self, value: Any) -> Any:
@@ -66,7 +66,7 @@ class FixedBlobCodec(BytesCodec):
             raise self.refused(value)
         raw = bytes(value)
         if len(raw) > self.size:
-            raise FieldFault(f"{len(raw)} bytes are too many: {self.size} can be stored")
+            raise FieldFault(f"{len(raw)} bytes are too many: the field holds at most {self.size}")
         return raw
 
     def description(self) -> Description:
@@ -168,8 +168,12 @@ def _hint(text: str) -> str:
 
 
 class Blob(FieldType[bytes]):
-    """Bytes: behind a length (`prefix`, UInt16 when nothing is said), up to the payload's end (`rest=True`), or of a fixed
-    size (`size=16`); shorter ones are filled up with NUL, and what is read has always the full size."""
+    """Bytes: with a length prefix, with a fixed size, or up to the end of the payload.
+
+    The length prefix counts bytes and has the type `prefix` (UInt16 by default). `size=16` fixes the size in bytes: shorter
+    values are padded with NUL, and values that are read always have the full size. `rest=True` consumes the rest of the
+    payload.
+    """
 
     takes = ("size", "prefix", "rest", "byte_order")
     examples = (

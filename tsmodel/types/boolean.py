@@ -61,7 +61,7 @@ class BoolConversion(Conversion):
 
 
 class BoolCodec(ScalarCodec):
-    """A bool, in a byte that is 1 or 0."""
+    """A bool, stored as a byte of 1 or 0."""
 
     python: ClassVar[Any] = bool
     ordered = False
@@ -81,7 +81,7 @@ class BoolCodec(ScalarCodec):
 
     @property
     def defers(self) -> bool:
-        """`struct` takes the truth of anything for a bool."""
+        """See `FixedCodec.defers`: `struct` would store the truth value of any object."""
         return True
 
     def holds(self, stored: Sequence[Any]) -> bool:
@@ -94,7 +94,7 @@ class BoolCodec(ScalarCodec):
 
     def read(self, payload: bytes, at: int, end: int) -> tuple[Any, int]:
         if at < end and payload[at] > 1:
-            raise FieldFault(f"byte {payload[at]} is neither 0 nor 1, so no Bool", at)
+            raise FieldFault(f"byte {payload[at]} is neither 0 nor 1, so it is not a Bool", at)
         return super().read(payload, at, end)
 
     def conversion(self, spelling: Spelling) -> Conversion:
@@ -117,7 +117,7 @@ def _bool(stored: int) -> bool:
 
 
 class Bool(ScalarType[bool]):
-    """True or False; 1 byte, 1 or 0."""
+    """True or False, stored as 1 or 0; 1 byte. Any other byte is an error on reading."""
 
     stored_by = BoolCodec
     scalar = SCALARS["Bool"]

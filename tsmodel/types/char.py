@@ -117,7 +117,7 @@ class CharConversion(TextConversion):
 
 
 class Char(FieldType[str]):
-    """A text of one character from U+0000 to U+00FF; 1 byte, in Latin-1."""
+    """One character of Latin-1, U+0000 to U+00FF, as a `str`; 1 byte."""
 
     takes = ()
 

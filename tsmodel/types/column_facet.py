@@ -202,7 +202,7 @@ def padded_bytes(array: Any, size: int, *, exact: bool) -> Array:
     wrong = lengths != size if exact else lengths > size
     if wrong.any():
         row = int(wrong.argmax())
-        many = f"and {size} can be stored" if not exact else f"where the field takes {size}"
+        many = f"but the field {'takes' if exact else 'holds at most'} {size}"
         raise Unfit(f"{array[row].as_py()!r} has {int(lengths[row])} bytes, {many}", row, array[row].as_py())
     filled = np.zeros((count, size), np.uint8)
     places = np.arange(size) < lengths[:, None]
@@ -335,6 +335,6 @@ def padded(size: int, raw: Array, values: Array) -> Array:
     refuse(
         lengths > size,
         values,
-        lambda at: f"{shown(plain_value(values, at))} has {int(lengths[at])} bytes, and {size} can be stored",
+        lambda at: f"{shown(plain_value(values, at))} has {int(lengths[at])} bytes, but the field holds at most {size}",
     )
     return raw.astype(f"S{size}").view(f"V{size}")

@@ -1,14 +1,14 @@
 """`Converted` and `Encoded`: how users add field types of their own.
 
-A converted type stores its values as those of another type, and an encoded one as bytes of its own. Both say only how a
-value becomes what is stored, and the other way round. What values look like in columns, Arrow, dicts, JSON and CSV follows
-from their Python type: a float looks as a `Float64` does, a text as a `Text`. Values of a type that no field type has look
-as what is stored for them.
+A converted type stores its values as those of another field type, an encoded one as bytes of its own. Both define only
+the conversion between a value and what is stored. The Python type of the values determines how they look in columns,
+Arrow, dicts, JSON and CSV: a float looks like a `Float64`, a text like a `Text`. Values of any other type look like what is
+stored.
 
 Rules kept here:
 
-* Whatever a conversion raises becomes an error that names the field and the value.
-* Values are compared as values, never as what is stored for them: a conversion may round, or turn the order around.
+* Any exception of a conversion becomes an error that names the field and the value.
+* Comparisons use values, never what is stored: a conversion may round, or reverse the order.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ _ALIKE: Final[dict[Any, tuple[type[FieldType[Any]], dict[str, Any]]]] = {
     IPv4Address: (IpAddress, {"version": 4}),
     IPv6Address: (IpAddress, {"version": 6}),
 }
-"""The field type, and its options, whose values are of a Python type."""
+"""The field type and options for values of a Python type."""
 
 
 def _alike(python: Any) -> FieldCodec | None:
-    """How values of a Python type look outside; None for as what is stored for them."""
+    """Returns the codec whose outside forms values of a Python type share; None if they look like what is stored."""
     kind: type[FieldType[Any]] | None = None
     argument: Any = None
     options: dict[str, Any] = {}
@@ -85,22 +85,22 @@ def _alike(python: Any) -> FieldCodec | None:
         return None
     try:
         codec = kind.codec(argument, Options(options, "little"))
-    except ValueError:  # an enumeration of texts, or a model that is no structure
+    except ValueError:  # an enumeration of texts, or a model that is not a structure
         return None
     return codec if isinstance(codec, FieldCodec) else None
 
 
 @attrs.frozen
 class _Hooks:
-    """What a type of the user's own says.
+    """The definition of a user's field type.
 
     Attributes:
-        name: the type's name.
+        name: name of the type.
         python: type of its values.
-        load: a value of what is stored.
-        dump: what is stored for a value.
-        load_column, dump_column: the same for arrays; None where there is none.
-        alike: how values look outside; None for as what is stored for them.
+        load: converts what is stored to a value.
+        dump: converts a value to what is stored.
+        load_column, dump_column: the same for arrays; None if not defined.
+        alike: codec whose outside forms the values share; None if they look like what is stored.
     """
 
     name: str
@@ -118,10 +118,10 @@ class _Hooks:
         return f"a value of {self.name}" + (f" ({name})" if name and self.python is not object else "")
 
     def loaded(self, stored: Any) -> Any:
-        """A value of what is stored.
+        """Loads a value.
 
         Raises:
-            FieldFault: when there is none.
+            FieldFault: if `load` raises or returns a value of the wrong type.
         """
         try:
             value = self.load(stored)
@@ -132,21 +132,21 @@ class _Hooks:
         if self.python not in _EXACT:
             return value
         if not _is_of(value, self.python):
-            raise FieldFault(f"{self.name}.load() made {shown(value)} ({type(value).__name__}), not {self._wanted}")
+            raise FieldFault(f"{self.name}.load() returned {shown(value)} ({type(value).__name__}), not {self._wanted}")
         if self.python is int and not -(2**63) <= value < 2**63:
-            raise FieldFault(f"{self.name}.load() made {shown(value)}, which an int64 does not hold")
+            raise FieldFault(f"{self.name}.load() returned {shown(value)}, which does not fit in an int64")
         return self.python(value)
 
     def dumped(self, value: Any) -> Any:
-        """What is stored for a value.
+        """Dumps a value.
 
         Raises:
-            FieldFault: when the type refuses it.
+            FieldFault: if the value has the wrong type, or `dump` raises.
         """
         if value is None or (self.python in _EXACT and not _is_of(value, self.python)):
             raise FieldFault(f"{shown(value)} ({type(value).__name__}) is not {self.accepts}")
         if self.python is int and not -(2**63) <= value < 2**63:
-            raise FieldFault(f"{shown(value)} is not {self.accepts}: an int64 does not hold it")
+            raise FieldFault(f"{shown(value)} is not {self.accepts}: it does not fit in an int64")
         try:
             return self.dump(value)
         except FieldFault:
@@ -160,11 +160,11 @@ class _Hooks:
 
 
 _EXACT: Final[frozenset[Any]] = frozenset({float, int, bool})
-"""Types of values that are numbers in columns, so that values must be of them."""
+"""Types whose values are numbers in columns, so `load` must return exactly these types."""
 
 
 def _is_of(value: Any, python: Any) -> bool:
-    """Whether a value may be given for a number of a type: an int for a float, but no bool for an int."""
+    """Whether a value is acceptable as a number of a type: an int for a float, but not a bool for an int."""
     if python is bool:
         return isinstance(value, (bool, np.bool_))
     if isinstance(value, (bool, np.bool_)):
@@ -177,7 +177,7 @@ def _said(error: Exception) -> str:
 
 
 class _ConvertedCodec(FieldCodec):
-    """What converted types of fixed and of variable width have in common."""
+    """Base class for converted types of fixed and of variable width."""
 
     hooks: _Hooks
     item: FieldCodec
@@ -203,7 +203,7 @@ class _ConvertedCodec(FieldCodec):
         return self.item, self._made_of
 
     def _made_of(self, value: Any) -> Any:
-        """The value of what is read where `value` was stored."""
+        """Returns the value that is read back after `value` was stored."""
         raw = self.item.write(value)
         stored, _ = self.item.read(raw, 0, len(raw))
         return self.hooks.loaded(stored)
@@ -269,11 +269,11 @@ class _ConvertedCodec(FieldCodec):
 
 @attrs.frozen
 class FixedConvertedCodec(_ConvertedCodec, FixedCodec):
-    """A converted type over one of fixed width.
+    """A converted type that stores a type of fixed width.
 
     Attributes:
         hooks: the conversion.
-        item: how what it is converted to is stored.
+        item: codec of the stored type.
     """
 
     has_arrays = False
@@ -283,7 +283,7 @@ class FixedConvertedCodec(_ConvertedCodec, FixedCodec):
 
     @property
     def number(self) -> Scalar | None:
-        """See `FieldCodec.number`: the values themselves, where they are numbers."""
+        """See `FieldCodec.number`: the values themselves, if they are numbers."""
         alike = self.hooks.alike
         return alike.number if alike is not None and self.python in _EXACT else None
 
@@ -292,7 +292,7 @@ class FixedConvertedCodec(_ConvertedCodec, FixedCodec):
         return self.number is not None
 
     def operand(self, value: object) -> Any:
-        """See `FieldCodec.operand`: as columns of all values of the type."""
+        """See `FieldCodec.operand`: compares like a field with values of this Python type."""
         return super().operand(value) if self.hooks.alike is None else self.hooks.alike.operand(value)
 
     def constant(self, value: Any) -> Any:
@@ -353,7 +353,7 @@ class FixedConvertedCodec(_ConvertedCodec, FixedCodec):
         return self._written(value)
 
     def faulty(self, column: Array) -> Mask | None:
-        """See `FixedCodec.faulty`: what the item refuses, and what `load` refuses."""
+        """See `FixedCodec.faulty`: values that the stored type or `load` rejects."""
         mask = self.item.faulty(column) if self.item.may_be_faulty else None
         if self._loaded_at_once(column if mask is None else column[~mask]) is not None:
             return mask
@@ -366,7 +366,7 @@ class FixedConvertedCodec(_ConvertedCodec, FixedCodec):
         return wrong
 
     def _loaded_at_once(self, column: Array) -> Array | None:
-        """The values of a column by `load_column`; None where there is none, or it does not take the column."""
+        """Applies `load_column`; returns None if it is not defined or fails."""
         number = self.number
         if self.hooks.load_column is None or number is None:
             return None
@@ -376,7 +376,7 @@ class FixedConvertedCodec(_ConvertedCodec, FixedCodec):
             if values.shape != stored.shape or values.dtype.kind not in _KINDS[number.kind]:
                 return None
             return values.astype(number.numpy, copy=False)
-        except Exception:  # noqa: BLE001 - then values are loaded one by one, which tells what is wrong
+        except Exception:  # noqa: BLE001 - then values are loaded one by one, which finds the fault
             return None
 
     def numbers(self, column: Array) -> Array:
@@ -390,7 +390,7 @@ class FixedConvertedCodec(_ConvertedCodec, FixedCodec):
             try:
                 values[at] = self.load(stored)
             except FieldFault:
-                continue  # an absent value; those that are there were checked
+                continue  # an absent value; the others were checked
         return values
 
     def numbers_of(self, values: Sequence[Any]) -> Array:
@@ -402,14 +402,14 @@ class FixedConvertedCodec(_ConvertedCodec, FixedCodec):
         return self.item.stored_numbers(column)
 
     def converted(self, values: Array) -> Array | None:
-        """See `FixedCodec.converted`: columns of values."""
+        """See `FixedCodec.converted`: from columns of values."""
         alike = self.hooks.alike
         given = self._dumped_at_once(values)
         if given is not None:
             try:
                 return self.item.stored_column(given)
             except RowFault:
-                pass  # one by one, it is said of the value
+                pass  # loading one by one names the value at fault
         if alike is not None and alike.as_fixed is not None:
             fixed = alike.as_fixed
             stored = fixed.as_dtype(fixed.stored_column(values))
@@ -421,14 +421,14 @@ class FixedConvertedCodec(_ConvertedCodec, FixedCodec):
         return of_objects(self, values.astype(object))
 
     def _dumped_at_once(self, values: Array) -> Array | None:
-        """What is stored for a column by `dump_column`; None where there is none, or it does not take the column."""
+        """Applies `dump_column`; returns None if it is not defined or fails."""
         alike, number = self.hooks.alike, self.number
         if self.hooks.dump_column is None or alike is None or alike.as_fixed is None or number is None:
             return None
         plain = alike.as_fixed.stored_column(values).astype(number.numpy, copy=False)
         try:
             given = np.asarray(self.hooks.dump_column(plain))
-        except Exception:  # noqa: BLE001 - then values are dumped one by one, which tells what is wrong
+        except Exception:  # noqa: BLE001 - then values are dumped one by one, which finds the fault
             return None
         return given if given.shape == plain.shape and given.dtype.kind in "iufb" else None
 
@@ -438,7 +438,7 @@ class FixedConvertedCodec(_ConvertedCodec, FixedCodec):
         return objects
 
     def _values(self, column: Array) -> list[Any]:
-        """The values of a column; None for what is none, which stands where a value is absent."""
+        """Returns the values of a column; None where `load` fails, as it may where a value is absent."""
         values = []
         for stored in self.stored_of(column):
             try:
@@ -457,7 +457,7 @@ class FixedConvertedCodec(_ConvertedCodec, FixedCodec):
         return pa.array(values, alike.arrow_type(pa), from_pandas=False)
 
     def from_arrow(self, pa: Any, array: Any) -> Array:
-        """See `FixedCodec.from_arrow`: as its values look outside."""
+        """See `FixedCodec.from_arrow`: in the outside form of the values."""
         if self.number is not None and self.hooks.alike is not None and self.hooks.alike.as_fixed is not None:
             return self.hooks.alike.as_fixed.from_arrow(pa, array)
         objects = np.empty(len(array), object)
@@ -466,12 +466,12 @@ class FixedConvertedCodec(_ConvertedCodec, FixedCodec):
 
 
 _KINDS: Final = {"float": "fiu", "int": "iu", "bool": "b"}
-"""Kinds of arrays that `load_column` may give, by the kind of the numbers."""
+"""NumPy kinds of arrays that `load_column` may return, by the kind of the numbers."""
 
 
 @attrs.frozen
 class VariableConvertedCodec(_ConvertedCodec, VariableCodec):
-    """A converted type over one of variable width; see `FixedConvertedCodec`."""
+    """A converted type that stores a type of variable width; see `FixedConvertedCodec`."""
 
     hooks: _Hooks
     item: FieldCodec
@@ -495,7 +495,7 @@ class VariableConvertedCodec(_ConvertedCodec, VariableCodec):
 
 
 class _ConvertedConversion(Conversion):
-    """How values of a converted type look outside: as those of another codec."""
+    """The outside forms of a converted type, which are those of another codec."""
 
     codec: _ConvertedCodec
 
@@ -518,7 +518,7 @@ class _ConvertedConversion(Conversion):
 
 
 class _Alike(_ConvertedConversion):
-    """As those of a built-in type that has values of the same Python type."""
+    """The outside forms of a built-in type with values of the same Python type."""
 
     def load(self, data: Any) -> Any:
         return self.held(self._inner.load(data))
@@ -534,7 +534,7 @@ class _Alike(_ConvertedConversion):
 
 
 class _AsStored(_ConvertedConversion):
-    """As what is stored for them."""
+    """The outside forms of the stored type."""
 
     def load(self, data: Any) -> Any:
         python = get_origin(self.codec.python) or self.codec.python
@@ -555,11 +555,14 @@ class _AsStored(_ConvertedConversion):
 
 
 class Converted(FieldType[T]):
-    """A type of your own, whose values are stored as those of another field type.
+    """Base class for your own field types whose values are stored as another field type.
 
-    A subclass says which values it has, `Converted[float]`, which type stores them, `storage=Int16`, and how the two are
-    converted: by `load` and `dump`, and for numbers also by `load_column` and `dump_column`, which do the same for a whole
-    NumPy array. Class keywords beside `storage` are options of the stored type: `storage=Text, size=8`.
+    A subclass defines the type of its values, as in `Converted[float]`, the field type that stores them, as in
+    `storage=Int16`, and the conversions `load` and `dump`. For numbers it can also define `load_column` and `dump_column`,
+    which convert a whole NumPy array at once. Other class keywords are options of the stored type: `storage=Text, size=8`.
+
+    Raises:
+        SchemaError: at class creation, if the definition is incomplete or invalid.
 
     Example::
 
@@ -578,15 +581,15 @@ class Converted(FieldType[T]):
 
     @staticmethod
     def load(stored: Any, /) -> Any:
-        """The value of what is stored. Any exception says that there is none."""
+        """Converts what is stored to a value. Raise any exception if that is impossible."""
         raise ValueError(f"{stored!r} cannot be loaded")
 
     @staticmethod
     def dump(value: Any, /) -> Any:
-        """What is stored for a value. Any exception refuses the value."""
+        """Converts a value to what is stored. Raise any exception to reject the value."""
         raise ValueError(f"{value!r} cannot be dumped")
 
-    if not TYPE_CHECKING:  # a checker would take what is declared here for methods, and ask for the same kind of them
+    if not TYPE_CHECKING:  # a checker would require overrides to be methods of the same kind
         load_column = None
         """As `load`, for an array; gives an array of the same shape, of the same values."""
 
@@ -602,7 +605,9 @@ class Converted(FieldType[T]):
         if cls.__module__ == __name__:
             return
         if not hasattr(cls, "_storage"):
-            raise _wrong(cls, f"it is not said how it is stored: class {cls.__name__}(Converted[float], storage=Int16)")
+            raise _wrong(
+                cls, f"it does not say how it is stored: write class {cls.__name__}(Converted[float], storage=Int16)"
+            )
         for name in ("load", "dump"):
             if getattr(cls, name) is getattr(Converted, name):
                 raise _wrong(cls, f"it has no {name}(): write it as a @staticmethod that takes one value")
@@ -630,8 +635,10 @@ class Converted(FieldType[T]):
     @classmethod
     def _made(cls, item: Any, python: Any) -> FieldCodec:
         if not isinstance(item, FieldCodec) or item.is_nullable:
-            mend = "; nullable is the field: Nullable[...] = field(item=...)" if isinstance(item, FieldCodec) else ""
-            raise ValueError(f"storage={cls._storage.field_type.__name__} is not what values can be converted to{mend}")
+            mend = (
+                "; make the field nullable instead: Nullable[...] = field(item=...)" if isinstance(item, FieldCodec) else ""
+            )
+            raise ValueError(f"storage={cls._storage.field_type.__name__} cannot store converted values{mend}")
         is_plain = item.is_plain or (item.as_fixed is not None and item.as_fixed.bits is not None)
         load_column: Any = getattr(cls, "load_column", None)
         dump_column: Any = getattr(cls, "dump_column", None)
@@ -665,11 +672,11 @@ def _check_hook(cls: type, name: str) -> None:
     except TypeError as error:
         raise _wrong(cls, f"{name}() takes one value: write it as a @staticmethod") from error
     except ValueError:
-        return  # written in C, and has no signature
+        return  # implemented in C, without a signature
 
 
 def _python_of(cls: type) -> Any:
-    """The type that stands in the brackets: `Converted[float]`."""
+    """Returns the type in the brackets, such as float in `Converted[float]`."""
     for each in cls.__mro__:
         for base in vars(each).get("__orig_bases__", ()):
             origin = get_origin(base)
@@ -681,11 +688,14 @@ def _python_of(cls: type) -> Any:
 
 
 class Encoded(Converted[T], storage=Blob):
-    """A type of your own, with bytes of its own.
+    """Base class for your own field types whose values are stored as bytes.
 
-    A subclass says which values it has, `Encoded[str]`, how many bytes each takes, `size=6`, and how the two are converted:
-    by `load`, which is given the bytes, and `dump`, which gives them. Without a size, the bytes stand behind a length, as
-    those of a `Blob`, and fields take its options `prefix` and `rest`.
+    A subclass defines the type of its values, as in `Encoded[str]`, the number of bytes per value, as in `size=6`, and the
+    conversions `load` (from bytes) and `dump` (to bytes). Without a size, the bytes have a length prefix as in a `Blob`,
+    and fields accept its options `prefix` and `rest`.
+
+    Raises:
+        SchemaError: at class creation, if the definition is incomplete or invalid.
 
     Example::
 
@@ -702,9 +712,7 @@ class Encoded(Converted[T], storage=Blob):
     @classmethod
     def _made(cls, item: Any, python: Any) -> FieldCodec:
         made = super()._made(item, python)
-        if isinstance(
-            made, FixedConvertedCodec
-        ):  # a Blob fills up what is shorter, and what is read would be something else
+        if isinstance(made, FixedConvertedCodec):  # a Blob pads shorter bytes, so other bytes would be read back
             return attrs.evolve(made, hooks=attrs.evolve(made.hooks, dump=partial(_exactly, cls.dump, made.size)))
         return made
 
@@ -712,5 +720,5 @@ class Encoded(Converted[T], storage=Blob):
 def _exactly(dump: Callable[[Any], Any], size: int, value: Any) -> Any:
     raw = dump(value)
     if len(raw) != size:
-        raise FieldFault(f"{shown(value)} becomes {len(raw)} bytes, and {size} are stored")
+        raise FieldFault(f"{shown(value)} becomes {len(raw)} bytes, but the size is {size}")
     return raw

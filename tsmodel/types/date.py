@@ -51,7 +51,7 @@ class DateCodec(TimeCodec):
         return value.toordinal() - _FIRST_DAY
 
     def operand(self, value: object) -> Any:
-        """See `FieldCodec.operand`: a date, or ISO 8601 text of one."""
+        """See `FieldCodec.operand`: a date, or a date in ISO 8601 text."""
         try:
             return self.dump(dt.date.fromisoformat(value) if isinstance(value, str) else value)
         except ValueError as error:
@@ -91,7 +91,7 @@ class DateConversion(Conversion):
 
 
 class Date(FieldType[dt.date]):
-    """A `date`, stored as days since 2001-01-01 in 4 bytes."""
+    """A `date`, stored as days since 2001-01-01; 4 bytes."""
 
     takes = ("byte_order",)
 

@@ -23,7 +23,7 @@ __all__ = ["DateTime", "DateTimeCodec"]
 
 @attrs.frozen
 class DateTimeCodec(TimeCodec):
-    """An aware `datetime`, read in UTC; stored as ns since 2001-01-01T00:00:00Z."""
+    """Stores an aware `datetime` as ns since 2001-01-01T00:00:00Z and reads it in UTC."""
 
     label: ClassVar[str] = "DateTime"
     python: ClassVar[Any] = dt.datetime
@@ -36,7 +36,7 @@ class DateTimeCodec(TimeCodec):
     def load(self, stored: Any) -> Any:
         if stored % 1000:
             raise FieldFault(
-                f"{stored} ns is not a whole number of microseconds, which is what a datetime holds: use Timestamp"
+                f"{stored} ns is not a whole number of microseconds, and a datetime holds nothing finer: use Timestamp"
             )
         return EPOCH + dt.timedelta(0, 0, stored // 1000)
 
@@ -89,7 +89,7 @@ class DateTimeConversion(Conversion):
         from tsmodel.types.times import ns_of_texts
 
         if texts and len(texts[0]) > 10 and texts[0][4] == "-":
-            return list(map(self.codec.load, ns_of_texts(texts)))  # all of them are int64, so the field can hold them
+            return list(map(self.codec.load, ns_of_texts(texts)))  # all are int64, so the field can hold them
         return super().parse_column(texts)
 
     def dump(self, value: Any) -> Any:
@@ -115,8 +115,10 @@ class DateTimeConversion(Conversion):
 
 
 class DateTime(FieldType[dt.datetime]):
-    """An aware `datetime`, read in UTC; stored as ns since 2001-01-01T00:00:00Z in 8 bytes. A `datetime` holds
-    microseconds: a stored time with a finer part is an error on reading, and a `Timestamp` reads it."""
+    """An aware `datetime`, stored as ns since 2001-01-01T00:00:00Z; 8 bytes. Read in UTC.
+
+    A `datetime` holds only microseconds: a stored time with a finer part is an error on reading. `Timestamp` can read it.
+    """
 
     takes = ("byte_order",)
 

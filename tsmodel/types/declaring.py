@@ -1,7 +1,7 @@
-"""`FieldType`: how a field is declared, and the options it takes.
+"""`FieldType`: how a field is declared, and its options.
 
-For a checker a field type is a descriptor: `reading.volts` is a float, `Reading.volts` a `Column[float]`. At run time it
-only makes the field's codec: the metaclass replaces each annotation by the plain Python type before msgspec sees it.
+To a type checker a field type is a descriptor: `reading.volts` is a float, `Reading.volts` a `Column[float]`. At run time
+it only creates the codec of the field: the metaclass replaces each annotation with the plain Python type for msgspec.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ __all__ = ["SCHEMA", "Declaration", "FieldType", "MissingOption", "Options", "de
 T = TypeVar("T")
 
 SCHEMA: Final = "__tsmodel_schema__"
-"""Attribute of a model class that holds its schema."""
+"""Name of the attribute of a model class that holds its schema."""
 
 
 class MissingOption(ValueError):  # noqa: N818 - it becomes part of an error
-    """An option that must be given is not."""
+    """A required option is missing."""
 
 
 class Options:
-    """The options of a field type, each to be taken by the type or types that know it.
+    """The options of a field, from which its field type takes those that it knows.
 
     Raises:
-        ValueError: from `done`, when one was not taken.
+        ValueError: from `done`, if an option was not taken.
     """
 
     def __init__(self, given: Mapping[str, Any], byte_order: ByteOrder) -> None:
@@ -44,39 +44,39 @@ class Options:
         self.byte_order: ByteOrder = self._given.pop("byte_order", byte_order)
 
     def under(self, settled: Mapping[str, Any]) -> Options:
-        """The same options, of which some are settled already: `done` refuses those when they are given as well."""
+        """Returns the options with some values settled. `done` rejects a settled option that is also given."""
         options = Options({}, settled.get("byte_order", self.byte_order))
         options._given, options._settled = self._given, settled
         return options
 
     def take(self, name: str, default: Any = None) -> Any:
-        """The value of an option."""
+        """Takes an option and returns its value."""
         return self._settled[name] if name in self._settled else self._given.pop(name, default)
 
     def require(self, name: str, example: str) -> Any:
-        """The value of an option that must be given."""
+        """Takes a required option and returns its value."""
         if name not in self._settled and name not in self._given:
-            raise MissingOption(f"it takes field({name}={example})")
+            raise MissingOption(f"it requires field({name}={example})")
         return self.take(name)
 
     def storage(self, default: type[FieldType[Any]] | None = None, *, signed: bool = True) -> Scalar:
-        """The integer that `storage=` names."""
+        """Takes `storage=` and returns the integer type that it names."""
         kind = self.take("storage", default)
         if kind is None:
-            raise MissingOption("it takes field(storage=UInt8), or another integer type: how it is stored")
+            raise MissingOption("it requires an integer type to be stored as, such as field(storage=UInt8)")
         return _integer(kind, "storage", signed)
 
     def prefix(self, default: type[FieldType[Any]]) -> Scalar | None:
-        """The length before the content; None when the content takes the rest of the payload."""
+        """Takes `prefix=` and `rest=`. Returns the type of the length; None if the content takes the rest."""
         rest, given = self.take("rest", False), self.take("prefix")
         if not rest:
             return _integer(given or default, "prefix", signed=False)
         if given is not None:
-            raise ValueError("it takes prefix= or rest=True, not both")
+            raise ValueError("give prefix= or rest=True, not both")
         return None
 
     def done(self, label: str, takes: Sequence[str] = ()) -> None:
-        """Refuses what is left; `takes` are the options that there are."""
+        """Rejects options that were not taken. `takes` lists the options of the type, for the message."""
         if self._given:
             left = ", ".join(f"{name}={value!r}" for name, value in self._given.items())
             what = f"takes {', '.join(takes)}" if takes else "takes none"
@@ -84,7 +84,7 @@ class Options:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`"; did you mean size?"` for a name like one of those that are known; otherwise nothing."""
+    """Returns `"; did you mean size?"` if the name is similar to a known one; otherwise an empty text."""
     from difflib import get_close_matches
 
     near = get_close_matches(name, known, 1)
@@ -100,13 +100,13 @@ def _integer(kind: object, option: str, signed: bool) -> Scalar:
 
 
 class FieldType(Generic[T]):
-    """A way to store a value of type T. Used as an annotation in a model, never instantiated."""
+    """Base class of field types, which store values of type T. Use them as annotations in a model."""
 
     takes: ClassVar[tuple[str, ...]] = ()
-    """Names of its options, for documentation and messages."""
+    """Names of its storage options, for documentation and messages."""
 
     examples: ClassVar[tuple[str, ...] | None] = None
-    """What may stand behind `name: ` in a class body, for documentation; None for nothing but its name."""
+    """Example declarations after `name: `, for documentation; None if the name alone suffices."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -119,14 +119,14 @@ class FieldType(Generic[T]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FieldCodec | PaddingBytes:
-        """How a field of this type is stored.
+        """Returns the codec of a field of this type.
 
         Args:
-            argument: what stands in the brackets, `Enumerated[State]`; None without brackets.
-            options: what `field()` was told.
+            argument: the type in brackets, such as `State` in `Enumerated[State]`; None without brackets.
+            options: the options in `field()`.
 
         Raises:
-            ValueError: when an option is missing or not valid; the message says what to write.
+            ValueError: if an option is missing or invalid; the message says what to write.
         """
         raise ValueError(f"{cls.__name__} cannot be the type of a field")
 
@@ -141,7 +141,7 @@ class FieldType(Generic[T]):
 
 
 class Declaration(msgspec.Struct, frozen=True):
-    """A field type as an annotation names it: `Enumerated[State]` is its type and its argument."""
+    """The field type and type argument of an annotation, such as `Enumerated[State]`."""
 
     field_type: type[FieldType[Any]]
     argument: Any = None
@@ -151,19 +151,19 @@ class Declaration(msgspec.Struct, frozen=True):
         return self.field_type.codec(self.argument, options)
 
     def fixed(self, options: Options, what: str) -> FixedCodec:
-        """The same, for a place that takes fields of fixed width only.
+        """Returns the codec where only a fixed width is allowed.
 
         Raises:
-            ValueError: when the width is not fixed.
+            ValueError: if the width is not fixed.
         """
         codec = self.codec(options)
         if isinstance(codec, FieldCodec) and codec.as_fixed is not None:
             return codec.as_fixed
-        raise ValueError(f"{what} has a fixed width, and {self.field_type.__name__} does not")
+        raise ValueError(f"{what} must have a fixed width, but {self.field_type.__name__} does not")
 
 
 def declaration_of(annotation: object) -> Declaration | None:
-    """What an annotation, or an `item=`, says; None when it names no field type."""
+    """Returns the declaration in an annotation or `item=`; None if it is not a field type."""
     if isinstance(annotation, type) and issubclass(annotation, FieldType):
         return Declaration(annotation)
     origin = get_origin(annotation)
@@ -174,7 +174,7 @@ def declaration_of(annotation: object) -> Declaration | None:
 
 
 def size_of(options: Options) -> int | None:
-    """The value of `size=`, in bytes."""
+    """Takes `size=` and returns it, in bytes; None if it is not given."""
     size: int | None = options.take("size")
     if size is not None and (type(size) is not int or not 1 <= size <= 2**25):
         raise ValueError(f"size={size!r} is not an int from 1 to {2**25}")

@@ -1,4 +1,4 @@
-"""`Duration`: a `timedelta`. In text "1h30m" or ISO 8601 "PT1H30M"; ints are nanoseconds."""
+"""`Duration`: a `timedelta`. In text it is "1h30m" or ISO 8601 "PT1H30M"; ints are nanoseconds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LEAST_DELTA_US: Final = dt.timedelta.min // dt.timedelta(microseconds=1)
 
 @attrs.frozen
 class DurationCodec(TimeCodec):
-    """A `timedelta`, stored as an integer of units.
+    """A `timedelta`, stored as an integer count of units.
 
     Attributes:
         resolution: the unit.
@@ -68,7 +68,7 @@ class DurationCodec(TimeCodec):
         micros, rest = divmod(stored * self._unit, 1000)
         if rest:
             raise FieldFault(
-                f"{stored} ns is not a whole number of microseconds, which is what a timedelta holds: use Int64"
+                f"{stored} ns is not a whole number of microseconds, and a timedelta holds nothing finer: use Int64"
             )
         return dt.timedelta(0, 0, micros)
 
@@ -77,7 +77,7 @@ class DurationCodec(TimeCodec):
         return f"{scope.add(dt.timedelta)}(0, 0, {micros})"
 
     def dump_code(self, value: str, scope: Scope) -> str:
-        if self._unit > 1000:  # a remainder must be seen
+        if self._unit > 1000:  # a remainder must not go unnoticed
             return super().dump_code(value, scope)
         return f"{value} // {scope.add(MICROSECOND)}" + (" * 1000" if self.resolution == "ns" else "")
 
@@ -90,7 +90,7 @@ class DurationCodec(TimeCodec):
         return units
 
     def operand(self, value: object) -> Any:
-        """See `FieldCodec.operand`: any length of time that `duration_ns` takes; an int is ns."""
+        """See `FieldCodec.operand`: any duration that `duration_ns` accepts; an int is ns."""
         try:
             ns = timedelta_ns(value) if isinstance(value, dt.timedelta) else duration_ns(value)  # type: ignore[arg-type]
         except (TimestampError, TypeError) as error:
@@ -153,7 +153,7 @@ class DurationConversion(Conversion):
             raise self.refused(data)
         micros, rest = divmod(ns, 1000)
         if rest:
-            raise FieldFault(f"{ns} ns is not a whole number of microseconds, which is what a timedelta holds")
+            raise FieldFault(f"{ns} ns is not a whole number of microseconds, and a timedelta holds nothing finer")
         return self.held(dt.timedelta(microseconds=micros))
 
     def _ns_of(self, text: str) -> int:
@@ -180,7 +180,7 @@ class DurationConversion(Conversion):
 
 
 def _shown(ns: int) -> str:
-    """Text of whole numbers with units, greatest first, as `duration_ns` reads it; a minus in front when it is negative."""
+    """Formats a duration as whole numbers with units, greatest first, as `duration_ns` reads it; "-" comes first."""
     rest, pieces = abs(ns), []
     for unit, size in _FINE_UNITS.items():
         if unit == "w":
@@ -192,8 +192,11 @@ def _shown(ns: int) -> str:
 
 
 class Duration(FieldType[dt.timedelta]):
-    """A `timedelta`, stored as a count of `resolution` ("ns" when nothing is said) in `storage` (Int64 when nothing is
-    said). What is not a whole number of microseconds is an error on reading."""
+    """A `timedelta`, stored as a count of `resolution` in the integer type `storage`.
+
+    The defaults are "ns" and Int64. A `timedelta` holds only microseconds: a stored duration with a finer part is an error
+    on reading. A value that is not a whole number of units raises an error on writing.
+    """
 
     takes = ("resolution", "storage", "byte_order")
     examples = (

@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class _MemberCodec(NumberCodec):
-    """What both have in common: an integer stands for a member.
+    """Base class of both codecs: an integer stands for a member or a set.
 
     Attributes:
         kind: the enumeration.
         storage: the integer.
-        keep: whether an integer that stands for nothing is kept as an int, instead of being a fault.
+        keep: whether an unknown integer is read as an int instead of being a fault.
     """
 
     kind: type[Enum]
@@ -84,7 +84,7 @@ class _MemberCodec(NumberCodec):
 
     @abstractmethod
     def _is_known(self, number: int) -> bool:
-        """Whether the integer stands for something."""
+        """Whether the integer stands for a member or set."""
 
     def reading(self) -> Description:
         return {"keep": True, **({} if issubclass(self.kind, int) else {"plain": True})} if self.keep else {}
@@ -112,7 +112,7 @@ class _MemberCodec(NumberCodec):
         return column
 
     def from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
-        """See `FixedCodec.from_arrow`: names, too."""
+        """See `FixedCodec.from_arrow`: also accepts names."""
         if is_text(pa, array.type) or pa.types.is_dictionary(array.type):
             nothing = np.zeros(len(array), self.stored)
             return each_distinct(pa, array, lambda texts, places: distinct_stored(self, texts, places), nothing)
@@ -153,7 +153,9 @@ class EnumCodec(_MemberCodec):
             return member
         if self.keep:
             return stored
-        raise FieldFault(f'{stored} is no value of {self.kind.__name__}; field(unknown="keep") keeps such values as ints')
+        raise FieldFault(
+            f'{stored} is not a value of {self.kind.__name__}; field(unknown="keep") keeps such values as ints'
+        )
 
     def load_code(self, stored: str, scope: Scope) -> str:
         if self.keep:
@@ -187,7 +189,7 @@ class EnumCodec(_MemberCodec):
         members = sorted(self.kind, key=lambda member: member.value)
         stored = np.array([member.value for member in members], values.dtype)
         places = np.searchsorted(stored, values).astype(np.int32)
-        # An absent value may stand for no member; what hides it comes later.
+        # The stored number of an absent value may match no member; it is masked later.
         places = np.minimum(places, len(stored) - 1)
         return pa.DictionaryArray.from_arrays(pa.array(places), pa.array([member.name for member in members]))
 
@@ -259,7 +261,7 @@ class FlagsCodec(_MemberCodec):
 
 
 class _Sets(dict[int, Any]):
-    """Sets of flags by their integer, made once each: making one takes as long as reading a record."""
+    """Caches sets of flags by their integer: creating one takes as long as reading a record."""
 
     def __init__(self, codec: FlagsCodec) -> None:
         self._codec = codec
@@ -275,7 +277,7 @@ _INTEGER_16: Final = re.compile(r"\s*0[xX][0-9a-fA-F]+\s*", re.ASCII)
 
 
 def _number_of(data: Any) -> int | None:
-    """The int that data are or spell, if they do."""
+    """Returns the int that the data is or spells; None if it is not an int."""
     if isinstance(data, str):
         if INTEGER.fullmatch(data):
             return int(data)
@@ -285,7 +287,7 @@ def _number_of(data: Any) -> int | None:
 
 
 class EnumConversion(Conversion):
-    """A member of an enumeration: its name; its value is read, too."""
+    """A member of an enumeration, written as its name. Reading also accepts its value."""
 
     codec: EnumCodec
 
@@ -332,14 +334,14 @@ class EnumConversion(Conversion):
 
 
 class FlagsConversion(Conversion):
-    """A set of flags: their names with `|` between, such as "HOT|COLD"; "0" for none; their bits are read, too."""
+    """A set of flags, written as names joined by `|`, such as "HOT|COLD", or "0". Reading also accepts the bits."""
 
     codec: FlagsCodec
 
     def __init__(self, codec: FlagsCodec, spelling: Spelling) -> None:
         super().__init__(codec, spelling)
         self._names: dict[str, Flag] = dict(codec.kind.__members__)  # type: ignore[arg-type]
-        # Names of one bit first: what they name needs no other name.
+        # Names of single bits come first: bits that they cover need no other name.
         members = sorted(self._names.items(), key=lambda item: item[1].value & (item[1].value - 1))
         self._bits = [(name, member.value) for name, member in members if member.value]
 
@@ -396,9 +398,12 @@ F = TypeVar("F", bound=Flag)
 
 
 class Enumerated(FieldType[E]):
-    """A member of an `Enum` whose values are ints, stored as that int in `storage` (the smallest type that holds all when
-    nothing is said: write it where data is to stay). An int that stands for no member is an error, or is kept as an int
-    with `unknown="keep"`."""
+    """A member of an `Enum` with int values, stored as that int.
+
+    `storage` is the integer type. The default is the smallest type that holds all values, which may change with the
+    members, so state it explicitly for stored data. On reading, an int that matches no member is an error, or is returned
+    as an int with `unknown="keep"`.
+    """
 
     takes = ("storage", "unknown", "byte_order")
     examples = ("Enumerated[State] = field(storage=UInt8)",)
@@ -416,9 +421,12 @@ class Enumerated(FieldType[E]):
 
 
 class Flags(FieldType[F]):
-    """A set of members of a `Flag`, stored as their bits in `storage` (the smallest unsigned type that holds all when
-    nothing is said: write it where data is to stay). Bits without a name are an error, or are kept with
-    `unknown="keep"`."""
+    """A set of members of a `Flag`, stored as their bits.
+
+    `storage` is the integer type. The default is the smallest unsigned type that holds all bits, which may change with the
+    members, so state it explicitly for stored data. On reading, bits without a name are an error, or the value is returned
+    as an int with `unknown="keep"`.
+    """
 
     takes = ("storage", "unknown", "byte_order")
     examples = ("Flags[Alarm] = field(storage=UInt16)",)

@@ -1,4 +1,4 @@
-"""What is wrong with a value, with stored bytes, or with a column: errors before anybody knows the record and the model."""
+"""Errors about a value, stored bytes or a column, before the record and the model are known."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["UNSUITABLE", "FieldFault", "Mask", "RowFault"]
 Mask = npt.NDArray[np.bool_]
 
 UNSUITABLE: Final = (struct.error, OverflowError, TypeError, ValueError, AttributeError, KeyError, ArithmeticError)
-"""What converting a value that a field cannot hold may raise, by the nature of the value."""
+"""Exceptions that the conversion of an unsuitable value may raise."""
 
 
 class FieldFault(ValueError):  # noqa: N818 - it becomes part of an error
@@ -21,8 +21,8 @@ class FieldFault(ValueError):  # noqa: N818 - it becomes part of an error
 
     Attributes:
         why: what is wrong, in words.
-        offset: byte offset in the payload, when bytes are at fault.
-        field: name of the field, once it is known; with dots where fields are nested.
+        offset: byte offset in the payload, if bytes are at fault.
+        field: name of the field, once known; dotted for nested fields.
     """
 
     def __init__(self, why: str, offset: int = 0, field: str = "") -> None:
@@ -32,11 +32,11 @@ class FieldFault(ValueError):  # noqa: N818 - it becomes part of an error
         self.field = field
 
     def named(self, field: str) -> str:
-        """The name of what is at fault, in a field of this name."""
+        """Returns the dotted name of the fault inside a field of this name."""
         return f"{field}.{self.field}" if self.field else field
 
     def within(self, field: str, offset: int = 0) -> FieldFault:
-        """The same fault, seen from what holds the field at `offset`."""
+        """Returns the fault as seen from the structure that holds the field at `offset`."""
         return FieldFault(self.why, self.offset + offset, self.named(field))
 
 
@@ -44,10 +44,10 @@ class RowFault(ValueError):  # noqa: N818 - it becomes part of an error
     """A value of a column that its field cannot hold.
 
     Attributes:
-        row: its place in the column; None when the whole column is at fault.
+        row: its row in the column; None if the whole column is at fault.
         why: what is wrong, in words.
         value: the value.
-        field: name of what is at fault inside of the field, with dots.
+        field: dotted name of the fault inside the field.
     """
 
     def __init__(self, row: int | None, why: str, value: Any = None, field: str = "") -> None:

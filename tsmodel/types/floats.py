@@ -2,8 +2,8 @@
 
 Rules kept here:
 
-* A float that is not finite is the text "NaN", "Infinity" or "-Infinity", since JSON has no number for it. A number too
-  large for the field is refused, never infinite.
+* A non-finite float is written as the text "NaN", "Infinity" or "-Infinity", because JSON has no number for it. A number
+  that is too large for the field is rejected; it never becomes infinite.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class FloatConversion(Conversion):
         if isinstance(data, (bool, np.bool_)) or not isinstance(data, (numbers.Real, Decimal)):
             raise self.refused(data)
         value = float(data)
-        # A Decimal beyond all floats becomes infinite.
+        # A Decimal beyond the range of floats becomes infinite.
         if (math.isinf(value) and data != value) or self.codec.fault(value):
             raise self.refused(data)
         return value
@@ -77,19 +77,19 @@ class FloatConversion(Conversion):
     def parse_column(self, texts: Sequence[str]) -> list[Any]:
         all_texts = "".join(texts)
         if "_" in all_texts or not all_texts.isascii():
-            raise ValueError("some of them are no numbers")  # which `float` would take
+            raise ValueError("not all of them are numbers")  # `float` would accept them
         if self.spelling.decimal == ",":
             if "." in all_texts:
                 raise ValueError("some of them have a point")
             texts = [text.replace(",", ".") for text in texts]
         values = list(map(float, texts))
-        if not math.isfinite(sum(values)):  # also of finite values, now and then; each by itself is always right
+        if not math.isfinite(sum(values)):  # finite values may overflow here; checking each value is always right
             raise ValueError("some of them are not finite")
         self._pack(values)
         return values
 
     def _pack(self, values: Sequence[float]) -> None:
-        """Raises OverflowError when one is too large for the field."""
+        """Raises OverflowError if a value is too large for the field."""
         if self.codec.size < 8:
             struct.pack(f"<{len(values)}{self.codec.code}", *values)
 
@@ -121,7 +121,7 @@ def _special(number: float) -> str:
 
 
 class FloatCodec(ScalarCodec):
-    """A float of some width."""
+    """Stores a float of a given width."""
 
     python: ClassVar[Any] = float
 
@@ -133,12 +133,12 @@ class FloatCodec(ScalarCodec):
         return rounded(number, self.scalar.numpy)
 
     def constant(self, value: Any) -> Any:
-        """See `FieldCodec.constant`: for the items of arrays and structures, which are Python's own numbers."""
+        """See `FieldCodec.constant`: for items of arrays and structures, which are Python numbers."""
         number = self.operand(value)
         return float(number) if isinstance(number, np.floating) else number
 
     def comparable(self, value: Any) -> Any:
-        """See `FieldCodec.comparable`: messages hold floats wider than the field is."""
+        """See `FieldCodec.comparable`: floats in messages can be wider than the field."""
         return value if self.scalar.size == 8 else float(np.dtype(self.scalar.numpy).type(value))
 
     def conversion(self, spelling: Spelling) -> Conversion:
@@ -146,7 +146,7 @@ class FloatCodec(ScalarCodec):
 
     @property
     def show(self) -> Callable[[Any], str] | None:
-        """See `FieldCodec.show`: with the digits that the width has."""
+        """See `FieldCodec.show`: with only the digits that the width has."""
         return None if self.scalar.size == 8 else partial(_shortest, self.scalar.numpy)
 
     def converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
@@ -164,7 +164,9 @@ class FloatCodec(ScalarCodec):
         return stored
 
     def arrow_value(self, value: Any) -> Any:
-        return np.float16(value) if self.scalar.numpy == "f2" else value  # pyarrow before 21 makes no halves of floats
+        return (
+            np.float16(value) if self.scalar.numpy == "f2" else value
+        )  # pyarrow before 21 does not convert floats to halves
 
 
 def _shortest(numpy: str, value: Any) -> str:
@@ -172,21 +174,21 @@ def _shortest(numpy: str, value: Any) -> str:
 
 
 class Float16(ScalarType[float]):
-    """An IEEE 754 half; 2 bytes. What is read back is the nearest half, of 3 to 4 decimal digits."""
+    """A float, stored as an IEEE 754 half; 2 bytes. Values are rounded to the nearest half: 3 to 4 digits."""
 
     stored_by = FloatCodec
     scalar = SCALARS["Float16"]
 
 
 class Float32(ScalarType[float]):
-    """An IEEE 754 single; 4 bytes. Python's floats are doubles: what is read back is the nearest single."""
+    """A float, stored as an IEEE 754 single; 4 bytes. Values are rounded to the nearest single: 6 to 9 digits."""
 
     stored_by = FloatCodec
     scalar = SCALARS["Float32"]
 
 
 class Float64(ScalarType[float]):
-    """An IEEE 754 double; 8 bytes."""
+    """A float, stored as an IEEE 754 double; 8 bytes."""
 
     stored_by = FloatCodec
     scalar = SCALARS["Float64"]

@@ -2,8 +2,8 @@
 
 Rules kept here:
 
-* A number is written in ASCII digits, with space around it at most: no underscores, no grouping. Integers also come in hex,
-  `0x1f`. An int is never made of a float, nor of a bool.
+* Numbers in text are ASCII digits, optionally with surrounding space; no underscores, no grouping. Integers may also be
+  hex, `0x1f`. A float or a bool is never converted to an int.
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ class IntConversion(Conversion):
     def parse_column(self, texts: Sequence[str]) -> list[Any]:
         all_texts = "".join(texts)
         if "_" in all_texts or not all_texts.isascii():
-            raise ValueError("some of them are no numbers")  # which `int` would take
+            raise ValueError("not all of them are numbers")  # `int` would accept them
         return self._within(list(map(int, texts)))
 
     def _within(self, values: list[int]) -> list[int]:
         if values and (min(values) < self.least or max(values) > self.greatest):
-            raise ValueError("some of them are beyond the limits")
+            raise ValueError("some of them are out of range")
         return values
 
     def dump(self, value: Any) -> Any:
@@ -95,7 +95,7 @@ class IntConversion(Conversion):
 
 
 class IntCodec(ScalarCodec):
-    """An int as it is."""
+    """Stores an int unchanged."""
 
     python: ClassVar[Any] = int
 
@@ -109,7 +109,7 @@ class IntCodec(ScalarCodec):
     @property
     def message_type(self) -> Any:
         least, greatest = self.limits
-        if greatest >= 2**63:  # beyond which msgspec has no bounds
+        if greatest >= 2**63:  # msgspec has no bounds beyond
             return int
         return Annotated[int, msgspec.Meta(ge=least, le=greatest)]
 
@@ -118,7 +118,7 @@ class IntCodec(ScalarCodec):
 
 
 class IntegerType(ScalarType[int]):
-    """An integer of some width."""
+    """Base class of the integer types."""
 
     stored_by = IntCodec
 

@@ -1,4 +1,4 @@
-"""`IpAddress`: an address of the `ipaddress` module."""
+"""`IpAddress`: an IPv4 or IPv6 address of the `ipaddress` module."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ _MAPPED: Final = bytes(10) + b"\xff\xff"
 
 @attrs.frozen
 class IpCodec(BytesCodec):
-    """An IPv4 or IPv6 address, or either of them: 4 or 16 bytes in network order, an IPv4 address among both as
-    `::ffff:a.b.c.d`.
+    """Stores IP addresses in network byte order: 4 bytes for IPv4 only, otherwise 16.
+
+    If both versions are allowed, an IPv4 address is stored as `::ffff:a.b.c.d`.
 
     Attributes:
         version: 4, 6, or None for either.
@@ -53,7 +54,7 @@ class IpCodec(BytesCodec):
         return wanted.get(self.version or 0, "an ipaddress.IPv4Address or IPv6Address")
 
     def comparable(self, value: Any) -> Any:
-        """Addresses of both versions are compared as they are stored; Python does not order them."""
+        """See `FieldCodec.comparable`: the stored bytes, because Python does not order addresses of both versions."""
         return self.dump(value)
 
     def load(self, stored: Any) -> Any:
@@ -126,8 +127,11 @@ class IpConversion(Conversion):
 
 
 class IpAddress(FieldType[IPv4Address | IPv6Address]):
-    """An address of the `ipaddress` module in network order: 16 bytes, an IPv4 address as `::ffff:a.b.c.d`; with
-    `version=4` 4 bytes, with `version=6` an IPv6 address only."""
+    """An `IPv4Address` or `IPv6Address` of the `ipaddress` module, stored in network byte order.
+
+    By default both versions are allowed: 16 bytes, with an IPv4 address as `::ffff:a.b.c.d`. `version=4` allows only IPv4,
+    in 4 bytes. `version=6` allows only IPv6, in 16 bytes.
+    """
 
     takes = ("version",)
     examples = (

@@ -1,4 +1,4 @@
-"""Components of the key: under names of a model's own, `meter: Mid`, and as they are stored."""
+"""Key components: how they are stored, and how a model gives them names of its own, such as `meter: Mid`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class AcqConversion(TimeConversion):
-    """The acquisition time, which is -1 as long as the database has not given it: null, or an empty cell."""
+    """The acquisition time. It is -1 until the database assigns it: null in plain data, an empty cell in CSV."""
 
     nullable = True
     absent = -1
@@ -35,7 +35,7 @@ class AcqConversion(TimeConversion):
 
 
 class KeyComponent(FieldType[int]):
-    """A component of the key under a name of the model's own: its attribute, argument and column."""
+    """Base class of key components. `meter: Mid` gives the component a name of the model's own."""
 
     component: ClassVar[str]
     examples = ()
@@ -43,7 +43,7 @@ class KeyComponent(FieldType[int]):
     @classmethod
     def codec(cls, argument: Any, options: Options) -> NoReturn:
         """See `FieldType.codec`."""
-        raise ValueError(f"{cls.__name__} names a component of the key, and cannot be the type of a value")
+        raise ValueError(f"{cls.__name__} names a key component and cannot be the type of a value")
 
 
 class _Id(KeyComponent):
@@ -59,30 +59,30 @@ class _Id(KeyComponent):
 
 
 class Cid(_Id):
-    """The client id, an int from 0 to 2**31 - 2."""
+    """The key component cid, the client id: an int from 0 to 2**31 - 2."""
 
     component = "cid"
 
 
 class Mid(_Id):
-    """The meter id, an int from -2**63 to 2**63 - 2."""
+    """The key component mid, the meter id: an int from -2**63 to 2**63 - 2."""
 
     component = "mid"
 
 
 class Moid(_Id):
-    """The meter object id, an int from -2**31 to 2**31 - 2."""
+    """The key component moid, the meter object id: an int from -2**31 to 2**31 - 2."""
 
     component = "moid"
 
 
 class Cap(KeyComponent):
-    """The capture time, an int of ns since 2001-01-01T00:00:00Z."""
+    """The key component cap, the capture time: an int of ns since 2001-01-01T00:00:00Z."""
 
     component = "cap"
 
 
 class Acq(KeyComponent):
-    """The acquisition time, an int of ns since 2001-01-01T00:00:00Z; -1 until the database gives it."""
+    """The key component acq, the acquisition time: an int of ns since 2001-01-01T00:00:00Z; -1 until it is assigned."""
 
     component = "acq"

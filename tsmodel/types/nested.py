@@ -1,4 +1,4 @@
-"""`Nested`: structures in place."""
+"""`Nested`: a structure inside a payload."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Write: TypeAlias = Callable[[Iterable[tuple[Any, ...]]], list[bytes]]
 
 
 class _NestedCodec(FieldCodec):
-    """What structures of fixed and of variable size have in common."""
+    """Base class for structures of fixed and of variable size."""
 
     kind: type
     layout: Layout
@@ -68,22 +68,22 @@ class _NestedCodec(FieldCodec):
         return f"a {self.kind.__name__}"
 
     def comparable(self, value: Any) -> Any:
-        """See `FieldCodec.comparable`: structures are compared as they are stored, floats in their width."""
+        """See `FieldCodec.comparable`: structures compare as stored, with floats rounded to their width."""
         return self.made(self.layout.read(self.to_bytes(value)))
 
     def made(self, values: Iterable[Any]) -> Any:
-        """A structure of these fields."""
+        """Creates a structure from the values of its fields."""
         return self.kind(*values)
 
     def to_bytes(self, value: Any) -> bytes:
-        """The bytes of a structure."""
+        """Returns the bytes of a structure."""
         if not isinstance(value, self.kind):
             raise FieldFault(f"{shown(value)} ({type(value).__name__}) is not a {self.kind.__name__}")
         values = astuple(cast("msgspec.Struct", value))
         try:
             (raw,) = self._write((values,))
         except UNSUITABLE:
-            return self.layout.write(values)  # raises what tells the field
+            return self.layout.write(values)  # raises an error that names the field
         return raw
 
     def description(self) -> Description:
@@ -230,7 +230,7 @@ class VariableNestedCodec(_NestedCodec, VariableCodec):
 
 
 class NestedConversion(Conversion):
-    """An object of the structure's fields."""
+    """An object with the fields of the structure."""
 
     shareable = False
     structure: Structure
@@ -245,7 +245,7 @@ class NestedConversion(Conversion):
 
     @property
     def accepts(self) -> str:
-        return f"an object of the fields of {self.structure.name}"
+        return f"an object with the fields of {self.structure.name}"
 
     def load(self, data: Any) -> Any:
         return self.held(data) if isinstance(data, self.structure.model) else self.structure.load(data)
@@ -269,7 +269,7 @@ S = TypeVar("S")
 
 
 class Nested(FieldType[S]):
-    """A `TSStruct` in place: its fields, as it lays them out."""
+    """A structure inside the payload: `phase: Nested[Phase]`, where `Phase` is a subclass of `TSStruct`."""
 
     takes = ()
     examples = ("Nested[Phase]",)
@@ -285,10 +285,10 @@ class Nested(FieldType[S]):
 
 
 def item_of(options: Options, example: str, item: str) -> Declaration:
-    """The field type that `item=` names, of an Array or a Nullable.
+    """Takes `item=` of an Array or a Nullable and returns the field type that it names.
 
     Raises:
-        ValueError: when it names none.
+        ValueError: if it is missing or is not a field type.
     """
     given = options.require("item", f"{item}): the type of its values, as in {example} = field(item={item}")
     found = declaration_of(given)

@@ -1,4 +1,4 @@
-"""`Nullable`: values that may be absent, told apart by a bitmap, or by a value that stands for None."""
+"""`Nullable`: values that may be None, marked in a bitmap or by a sentinel value."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class _OptionalCodec(FieldCodec):
-    """What both have in common."""
+    """Base class of both kinds of optional values."""
 
     is_nullable = True
 
@@ -101,10 +101,10 @@ class _OptionalCodec(FieldCodec):
 
 @attrs.frozen
 class NullableCodec(_OptionalCodec):
-    """A value or None, told apart by a bit in the bitmap at the front of the layout.
+    """A value or None, marked by a bit in the bitmap at the start of the payload.
 
-    An absent value of fixed width is stored as zeros, so that the width stays; one of variable length takes no bytes. The
-    layout keeps the bitmap: `read` and `write` are those of a value that is present.
+    An absent value of fixed width is stored as zeros, so that the width stays the same. An absent value of variable length
+    takes no bytes. The layout handles the bitmap: `read` and `write` are those of a value that is present.
 
     Attributes:
         item: the value.
@@ -155,7 +155,7 @@ class NullableCodec(_OptionalCodec):
 
 @attrs.frozen
 class SentinelCodec(_OptionalCodec, FixedCodec):
-    """A value or None, which is stored as one of the values: a sentinel.
+    """A value or None, which is stored as a sentinel: one particular value.
 
     Attributes:
         item: the value.
@@ -250,7 +250,7 @@ class SentinelCodec(_OptionalCodec, FixedCodec):
         return SentinelConversion(self, spelling, self.item.conversion(spelling))
 
     def unencodable(self, module: Any) -> str | None:
-        return ""  # None is null in a message
+        return ""  # messages store None as null
 
     def stored_numbers(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return self.item.stored_numbers(column)
@@ -259,7 +259,7 @@ class SentinelCodec(_OptionalCodec, FixedCodec):
         return self.item.numbers(column)
 
     def stored_column(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """See `FixedCodec.stored_column`: of values, none of which stands for None."""
+        """See `FixedCodec.stored_column`: rejects the sentinel as a value."""
         stored = self.item.stored_column(values)
         refuse(
             self.absent(self.as_dtype(stored)),
@@ -287,7 +287,7 @@ def _optional(python: Any) -> Any:
 
 
 class NullableConversion(Conversion):
-    """A value, or null: the empty cell, or what a file has in its place."""
+    """A value, or null: in CSV an empty cell, or the text that means None in a file."""
 
     nullable = True
 
@@ -330,7 +330,7 @@ class NullableConversion(Conversion):
         return self._present(values, self.item.show_column)
 
     def _present(self, data: Sequence[Any], convert: Callable[[Sequence[Any]], Sequence[Any]]) -> list[Any]:
-        """Converts what is not None."""
+        """Converts the values that are not None."""
         if None in data:
             values = iter(convert([each for each in data if each is not None]))
             return [None if each is None else next(values) for each in data]
@@ -341,7 +341,7 @@ class NullableConversion(Conversion):
 
 
 class SentinelConversion(NullableConversion):
-    """A value, or null; the field has a value of its own for null, which is no value."""
+    """A value, or null. The sentinel itself is not a value."""
 
     def _present(self, data: Sequence[Any], convert: Callable[[Sequence[Any]], Sequence[Any]]) -> list[Any]:
         values = super()._present(data, convert)
@@ -357,8 +357,11 @@ T = TypeVar("T")
 
 
 class Nullable(FieldType[T | None]):
-    """A value of the type `item`, or None. A bit in a bitmap at the front of the payload tells; with `null=-999.0` that
-    value stands for None instead, and no bit is taken."""
+    """A value of the field type `item`, or None.
+
+    By default a bit in a bitmap at the start of the payload marks None. `null=-999.0` stores that value for None instead
+    and needs no bit; the field then cannot hold -999.0 itself.
+    """
 
     takes = ("item", "null", "byte_order")
     examples = (

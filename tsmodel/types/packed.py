@@ -66,7 +66,7 @@ class PackedCodec(LengthCodec):
 
     @property
     def accepts(self) -> str:
-        return f"what msgspec takes as {self.kind}"
+        return f"a value that msgspec accepts as {self.kind}"
 
     def content(self, raw: bytes) -> Any:
         try:
@@ -79,7 +79,7 @@ class PackedCodec(LengthCodec):
             raw: bytes = self._encode(value)
             if self.encoding == "json" and may_not_be_finite(raw) and (fault := not_finite(value)):
                 raise fault
-            self._decode(raw)  # so that what is stored can be read back
+            self._decode(raw)  # ensures that the value can be read back
         except FieldFault:
             raise
         except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -113,7 +113,7 @@ class PackedCodec(LengthCodec):
 
 
 class PackedConversion(Conversion):
-    """What msgspec makes of the message's type."""
+    """Converts values of the message type with msgspec."""
 
     codec: PackedCodec
     shareable = False
@@ -121,7 +121,7 @@ class PackedConversion(Conversion):
     def __init__(self, codec: PackedCodec, spelling: Spelling) -> None:
         super().__init__(codec, spelling)
         parts = parts_of(codec.kind)
-        is_loose = any(isinstance(part, inspect.AnyType) for part in parts)  # and takes decimals for themselves
+        is_loose = any(isinstance(part, inspect.AnyType) for part in parts)  # accepts decimals as they are
         self.has_decimals = not is_loose and any(isinstance(part, inspect.DecimalType) for part in parts)
 
     def plain(self, data: Any) -> Any:
@@ -140,7 +140,7 @@ class PackedConversion(Conversion):
     def dump(self, value: Any) -> Any:
         data = msgspec.to_builtins(self.held(value), str_keys=True)
         if not _is_json(data):
-            raise FieldFault(f"{shown(value)} has a float that is not finite, for which JSON has no number")
+            raise FieldFault(f"{shown(value)} has a non-finite float, which JSON cannot represent")
         return data
 
     def show(self, value: Any) -> Any:
@@ -155,7 +155,7 @@ class PackedConversion(Conversion):
             if all(definitions.get(name, each) == each for name, each in named.items()):
                 definitions |= named
                 return schema
-            suffix += "_"  # there are others of these names
+            suffix += "_"  # other definitions have these names
 
 
 def _is_json(data: Any) -> bool:
@@ -212,16 +212,16 @@ def _shape(node: Any, within: tuple[Any, ...]) -> Any:
 
 
 LIMITS: Final = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
-"""What can be asked of values."""
+"""Names of constraints."""
 
 
 def plain_limit(limit: Any) -> Any:
-    """A limit as JSON can hold it."""
+    """Converts a limit to plain JSON data."""
     return limit if isinstance(limit, (bool, int, float, str)) else str(limit)
 
 
 def _limits_within(node: Any, path: str, within: tuple[Any, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The limits of each part of a type that msgspec takes, by where it stands."""
+    """Yields the limits of each part of a msgspec type, with its path."""
     if isinstance(node, (list, tuple)):
         for at, each in enumerate(node):
             yield from _limits_within(each, f"{path}[{at}]", within)
@@ -250,9 +250,11 @@ T = TypeVar("T")
 
 
 class Packed(FieldType[T]):
-    """Any value of a type that msgspec takes (dicts, lists, Structs, dataclasses), as MessagePack or, with
-    `encoding="json"`, as JSON: behind a length in bytes (`prefix`, UInt16 when nothing is said) or up to the payload's end
-    (`rest=True`)."""
+    """Any value of a type that msgspec supports, such as dicts, lists, Structs and dataclasses.
+
+    Values are stored as MessagePack, or as JSON with `encoding="json"`. They have a length prefix of type `prefix` (UInt16
+    by default), which counts bytes, or consume the rest of the payload with `rest=True`.
+    """
 
     takes = ("encoding", "prefix", "rest", "byte_order")
     examples = (
@@ -264,11 +266,11 @@ class Packed(FieldType[T]):
     def codec(cls, argument: Any, options: Options) -> PackedCodec:
         """See `FieldType.codec`."""
         if argument is None:
-            raise ValueError("write Packed[dict[str, str]], or another type")
+            raise ValueError("write Packed[dict[str, str]], or another type in the brackets")
         encoding = options.take("encoding", "msgpack")
         if encoding not in ("msgpack", "json"):
             raise ValueError(f'encoding={encoding!r} is not "msgpack" or "json"')
         try:
             return PackedCodec(options.prefix(UInt16), options.byte_order, kind=argument, encoding=encoding)
         except (TypeError, msgspec.MsgspecError) as error:
-            raise ValueError(f"msgspec does not take {argument!r}: {error}") from error
+            raise ValueError(f"msgspec does not support {argument!r}: {error}") from error

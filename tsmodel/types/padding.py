@@ -1,4 +1,4 @@
-"""`Padding`: bytes that mean nothing."""
+"""`Padding`: unused bytes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from tsmodel.types.declaring import FieldType, Options, size_of
 
 
 class PaddingBytes(msgspec.Struct, frozen=True):
-    """Bytes that mean nothing: written as zeros, not looked at when read."""
+    """Unused bytes, written as zeros and ignored on reading."""
 
     size: int
 
 
 class Padding(FieldType[None]):
-    """Bytes that mean nothing: written as zeros, not looked at when read. No attribute of the model.
+    """Unused bytes, written as zeros and ignored on reading. Padding is not an attribute of the model.
 
-    Write `_gap: Padding = padding(3)`; a name may begin with an underscore here."""
+    Write `_gap: Padding = padding(3)`. Unlike other fields, padding may have a leading underscore.
+    """
 
     takes = ("size",)
     examples = ()

@@ -1,4 +1,4 @@
-"""What msgspec can put into a message, and JSON into a text."""
+"""Checks of what msgspec can encode in a message, and what JSON can express."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["may_not_be_finite", "not_finite", "parts_of", "unencodable"]
 
 
 def unencodable(kind: Any, module: Any) -> str | None:
-    """Why no message can hold values of a type, in words; None when one can.
+    """Returns why a message cannot hold values of a type, in words; None if it can.
 
     Args:
         kind: the type.
@@ -30,7 +30,7 @@ def unencodable(kind: Any, module: Any) -> str | None:
 
 
 def parts_of(kind: Any) -> list[inspect.Type]:
-    """A type, and all that its values may hold, as msgspec sees them."""
+    """Returns a type and all types that its values may contain, as msgspec sees them."""
     known: list[Any] = []
     waiting: list[Any] = [inspect.type_info(kind)]
     while waiting:
@@ -44,16 +44,16 @@ def parts_of(kind: Any) -> list[inspect.Type]:
 
 
 def may_not_be_finite(raw: bytes) -> bool:
-    """Whether a float that is not finite may have gone into JSON: it becomes null, and the text nan or inf as a key."""
+    """Whether JSON may contain a non-finite float, which becomes null, or the text nan or inf as a key."""
     return b"null" in raw or b"nan" in raw or b"inf" in raw
 
 
 def not_finite(value: object) -> FieldFault | None:
-    """What is wrong with a value for JSON: a float in it is not finite."""
+    """Returns the fault of a value that contains a non-finite float, for JSON; None if there is none."""
     try:
         found = _within(value if isinstance(value, float) else msgspec.to_builtins(value), "")
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
-        return None  # msgspec does not take it at all
+        return None  # msgspec rejects it anyway
     if found is None:
         return None
     path, number = found
@@ -61,7 +61,7 @@ def not_finite(value: object) -> FieldFault | None:
 
 
 def _within(data: Any, path: str) -> tuple[str, float] | None:
-    """The first float that is not finite, and the path to it, with dots."""
+    """Returns the first non-finite float, and the dotted path to it."""
     if isinstance(data, float):
         return None if math.isfinite(data) else (path, data)
     if isinstance(data, dict):

@@ -2,9 +2,9 @@
 
 Rules kept here:
 
-* A scalar is described once: its struct code, NumPy kind, and limits. Rows, columns and documentation all read this.
-* Values are checked as `struct` checks them, which is strict: an int field takes no float, a float field no text.
-  Only Bool needs a check of its own, since `struct` would store the truth of anything.
+* Each scalar has one description: its struct code, NumPy kind and limits. Rows, columns and documentation all use it.
+* `struct` checks values, strictly: an int field rejects floats, a float field rejects text. Only Bool needs its own check,
+  because `struct` would store the truth value of any object.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ByteOrder = Literal["little", "big"]
 Kind = Literal["int", "float", "bool", "time"]
 
 BOOLS: Final[frozenset[type]] = frozenset({bool, np.bool_})
-"""Types of which a Bool takes values."""
+"""Types of the values that a Bool accepts."""
 
 _MESSAGE: Final = msgspec.msgpack.Encoder()
 
@@ -83,22 +83,22 @@ class Scalar(msgspec.Struct, frozen=True):
         return np.dtype(("<" if byte_order == "little" else ">") + self.numpy)
 
     def pack(self, values: Sequence[object]) -> bytes:
-        """All values as one little-endian run of bytes.
+        """Packs all values, little-endian, one after another.
 
         Raises:
-            struct.error, OverflowError, TypeError: when some value does not fit; `fault` tells for a single one.
+            struct.error, OverflowError, TypeError: if a value does not fit; `fault` explains a single value.
         """
         if self.kind == "bool" and not are_bools(values):
             raise TypeError("not a bool")
         return struct.pack(f"<{len(values)}{self.code}", *values)
 
     def fault(self, value: object) -> str | None:
-        """What is wrong with `value`, or None when it can be stored."""
+        """Returns what is wrong with `value`; None if it can be stored."""
         try:
             self.pack((value,))
         except (struct.error, OverflowError, TypeError, ValueError):
             is_time = self.kind == "time" and isinstance(value, (str, dt.datetime, np.datetime64))
-            hint = "; to_ns() makes one of a time" if is_time else ""
+            hint = "; to_ns() converts a time" if is_time else ""
             return f"{shown(value)} ({type(value).__name__}) is not {self.accepts}{hint}"
         return None
 
@@ -111,7 +111,7 @@ def _limits(numpy: str) -> tuple[int, int]:
 
 def are_bools(values: Sequence[object]) -> bool:
     """Whether all values of a list or tuple are of `BOOLS`."""
-    # As MessagePack, Python's own bools are a byte each, told apart from all else: half the time of looking at their types.
+    # MessagePack encodes exactly Python bools as these bytes; this takes half the time of checking types.
     with suppress(TypeError, ValueError, OverflowError, RecursionError):
         raw = _MESSAGE.encode(values)
         count = len(values)
@@ -121,11 +121,11 @@ def are_bools(values: Sequence[object]) -> bool:
 
 
 def shown(value: object) -> str:
-    """The value for a message, shortened where it is long."""
+    """Returns the value as text for a message, shortened if it is long."""
     try:
         text = repr(value)
         return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
-    except ValueError:  # an int of more digits than Python prints
+    except ValueError:  # an int with more digits than Python prints
         return f"an int of {value.bit_length()} bits" if isinstance(value, int) else "a value that cannot be shown"
 
 

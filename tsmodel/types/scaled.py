@@ -27,16 +27,16 @@ _DOUBLE_DIGITS: Final = 10**15
 
 
 _MOST_DIGITS: Final = 1000
-"""No stored number has so many."""
+"""More digits than any stored number has."""
 
 
 _DIGITS: Final = {1: 3, 2: 5, 4: 10, 8: 20}
-"""Decimal digits that integers of so many bytes have at most."""
+"""Maximum number of decimal digits of integers, by their size in bytes."""
 
 
 @attrs.frozen
 class ScaledCodec(NumberCodec):
-    """A decimal number, stored as an integer of units of `10 ** -digits`.
+    """A decimal number, stored as an integer count of `10 ** -digits`.
 
     Attributes:
         digits: decimal places.
@@ -72,7 +72,7 @@ class ScaledCodec(NumberCodec):
         return self.as_float and self.storage.size == 8
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
-        """Past 15 digits, a double need not lead back to the integer that it was made of."""
+        """See `FixedCodec.faulty`: beyond 15 digits, a double may not convert back to the same integer."""
         if not self.may_be_faulty:
             return None
         mask: Mask = (column > _DOUBLE_DIGITS) | (column < -_DOUBLE_DIGITS if column.dtype.kind == "i" else False)
@@ -115,8 +115,8 @@ class ScaledCodec(NumberCodec):
         return number
 
     def operand(self, value: object) -> Any:
-        """See `FieldCodec.operand`: a fraction of units, so that the comparison is exact; or an infinite float. A float
-        is taken for the decimal number that it is shown as."""
+        """See `FieldCodec.operand`: an exact fraction of units, or an infinite float. A float stands for the decimal
+        number that its `repr` shows."""
         number = real(value)
         if number is None:
             raise FieldFault(f"cannot be compared with {shown(value)}; give a number")
@@ -129,7 +129,7 @@ class ScaledCodec(NumberCodec):
             if number.adjusted() > _MOST_DIGITS:
                 return math.copysign(math.inf, number)
             if number.adjusted() < -_MOST_DIGITS:
-                return Fraction(1 if number > 0 else -1, 2)  # any part of a unit compares alike with whole units
+                return Fraction(1 if number > 0 else -1, 2)  # any fraction of a unit compares the same with whole units
         return Fraction(number) * 10**self.digits
 
     def _units(self, value: Any) -> Fraction:
@@ -140,7 +140,7 @@ class ScaledCodec(NumberCodec):
         elif isinstance(value, np.integer):
             value = int(value)
         if isinstance(value, Decimal) and value.is_finite() and value and abs(value.adjusted()) > _MOST_DIGITS:
-            raise OverflowError("such a Decimal takes very long to make a fraction of")
+            raise OverflowError("converting such a Decimal to a fraction takes too long")
         return Fraction(value or 0) * Fraction(10**self.digits)
 
     def description(self) -> Description:
@@ -178,7 +178,7 @@ class ScaledCodec(NumberCodec):
         return pa.Array.from_buffers(self.arrow_type(pa), len(values), [None, pa.py_buffer(halves)])
 
     def converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
-        """See `FixedCodec.converted`: a float is the one next to a decimal number of so many places."""
+        """See `FixedCodec.converted`: a float must be the one nearest to a decimal number with `digits` places."""
         if values.ndim > 1 or values.dtype.kind != "f":
             return super().converted(values)
         wide = values.astype(np.float64)
@@ -198,7 +198,7 @@ class ScaledCodec(NumberCodec):
         return integers(self, units.astype(np.int64))
 
     def from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
-        """See `FixedCodec.from_arrow`: an integer is that number, not a count of units."""
+        """See `FixedCodec.from_arrow`: an integer is the number itself, not a count of units."""
         array = decoded(pa, array)
         if not (pa.types.is_decimal(array.type) or pa.types.is_integer(array.type)):
             return super().from_arrow(pa, array)
@@ -225,7 +225,7 @@ class ScaledCodec(NumberCodec):
 
 
 class ScaledConversion(Conversion):
-    """A decimal number of so many places: text, or a float where the field's values are floats."""
+    """A decimal number with a fixed number of places: text, or a float if values of the field are floats."""
 
     codec: ScaledCodec
     has_decimals = True
@@ -288,7 +288,11 @@ N = TypeVar("N", Decimal, float, default=Decimal)
 
 
 class Scaled(FieldType[N]):
-    """A decimal number, stored as an integer of units of `10 ** -digits`; a `Decimal`, or with `Scaled[float]` a float."""
+    """A decimal number with a fixed number of places, stored as an integer count of `10 ** -digits`.
+
+    Values are `Decimal`, or float with `Scaled[float]`. `digits` is the number of decimal places, `storage` the integer
+    type. A value with more decimal places raises an error on writing; it is never rounded.
+    """
 
     takes = ("digits", "storage", "byte_order")
     examples = (
@@ -300,7 +304,7 @@ class Scaled(FieldType[N]):
     def codec(cls, argument: Any, options: Options) -> ScaledCodec:
         """See `FieldType.codec`."""
         if argument not in (None, Decimal, float):
-            raise ValueError("Scaled is of Decimal or float: write Scaled or Scaled[float]")
+            raise ValueError("values of Scaled are Decimal or float: write Scaled or Scaled[float]")
         digits = options.require("digits", "2")
         if type(digits) is not int or not 0 <= digits <= 30:
             raise ValueError(f"digits={digits!r} is not an int from 0 to 30")

@@ -1,4 +1,4 @@
-"""`Text`: of a fixed size, behind a length, or up to the payload's end."""
+"""`Text`: UTF-8 text; with a fixed size, with a length prefix, or up to the end of the payload."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 
 def text_of(raw: bytes, at: int = 0) -> str:
-    """The text that bytes hold in UTF-8.
+    """Decodes UTF-8.
 
     Raises:
-        FieldFault: when they hold none.
+        FieldFault: if the bytes are not UTF-8.
     """
     try:
         return raw.decode()
@@ -48,7 +48,7 @@ def text_of(raw: bytes, at: int = 0) -> str:
 
 @attrs.frozen
 class FixedTextCodec(BytesCodec):
-    """Text in UTF-8, filled up with NUL."""
+    """UTF-8 text of a fixed size, padded with NUL."""
 
     fills = True
 
@@ -92,7 +92,7 @@ class FixedTextCodec(BytesCodec):
         return True
 
     def holds(self, stored: Sequence[Any]) -> bool:
-        """None is too long, and none has a NUL."""
+        """See `FixedCodec.holds`: no text is too long, and none has a NUL."""
         return max(map(len, stored)) <= self.size and b"\0" not in b"".join(stored)
 
     def dump(self, value: Any) -> Any:
@@ -100,7 +100,7 @@ class FixedTextCodec(BytesCodec):
             raise self.refused(value)
         raw = value.encode()
         if len(raw) > self.size:
-            raise FieldFault(f"{shown(value)} has {len(raw)} bytes in UTF-8, and {self.size} can be stored")
+            raise FieldFault(f"{shown(value)} has {len(raw)} bytes in UTF-8, but the field holds at most {self.size}")
         if b"\0" in raw:
             raise FieldFault(f"{shown(value)} has a NUL character, which ends a text of fixed size")
         return raw
@@ -175,7 +175,7 @@ class TextCodec(LengthCodec):
         try:
             return value.encode()
         except UnicodeEncodeError:
-            raise FieldFault(f"{shown(value)} has half of a surrogate pair, which UTF-8 does not have") from None
+            raise FieldFault(f"{shown(value)} has a lone surrogate, which UTF-8 cannot encode") from None
 
     def conversion(self, spelling: Spelling) -> Conversion:
         return TextConversion(self, spelling, None if self.prefix is None else (self.prefix.limits or (0, 0))[1])
@@ -195,7 +195,7 @@ class TextCodec(LengthCodec):
             raw.tobytes().decode()
         except UnicodeDecodeError:
             return False
-        # All of it is UTF-8, so each content is that begins with a character.
+        # The whole is UTF-8, so each text that starts at a character boundary is UTF-8, too.
         begins = raw[offsets[:-1][np.diff(offsets) > 0]]
         return not ((begins & 0xC0) == 0x80).any()
 
@@ -211,7 +211,7 @@ class TextConversion(Conversion):
     def __init__(self, codec: FieldCodec, spelling: Spelling, most: int | None = None) -> None:
         super().__init__(codec, spelling)
         self._most = most
-        """Bytes that surely have room; None when any number has."""
+        """Number of bytes that certainly fit; None if there is no limit."""
 
     def load(self, data: Any) -> Any:
         return self.held(data)
@@ -244,8 +244,11 @@ class TextConversion(Conversion):
 
 
 class Text(FieldType[str]):
-    """A text in UTF-8: behind a length in bytes (`prefix`, UInt16 when nothing is said), up to the payload's end
-    (`rest=True`), or of a fixed size filled up with NUL (`size=16`)."""
+    """UTF-8 text: with a length prefix, with a fixed size, or up to the end of the payload.
+
+    The length prefix counts bytes and has the type `prefix` (UInt16 by default). `size=16` fixes the size in bytes: shorter
+    texts are padded with NUL, and a text cannot contain a NUL. `rest=True` consumes the rest of the payload.
+    """
 
     takes = ("size", "prefix", "rest", "byte_order")
     examples = (

@@ -1,13 +1,14 @@
-"""How the values of one field look outside: what the conversion of every kind of field implements.
+"""Text forms of field values: the interface that converts values to and from dicts, JSON and CSV.
 
 Rules kept here:
 
-* *Plain data* are what JSON knows: None, bool, int, float, str, list, dict. `load` takes them in every usual spelling, and
-  values themselves; `dump` gives one spelling, which `load` takes back to an equal value. `parse` and `show` do the same
-  for the cells of CSV. (In text, a float has as many digits as its field's width takes: it is equal once it is stored.)
-* What `load` and `parse` give, the field can hold. What it could not hold is refused, never rounded, cut or guessed.
-* The methods for columns give what those for one value would, for many, faster. They may fail for any reason: whoever calls
-  them then goes value by value, which tells what is wrong and where.
+* *Plain data* has the types of JSON: None, bool, int, float, str, list, dict. `load` accepts every usual spelling, and also
+  values themselves. `dump` returns one spelling, which `load` converts back to an equal value. `parse` and `show` do the
+  same for CSV cells. (In text, a float has the digits that the width of its field needs, so it is equal once stored.)
+* The field can store every value that `load` and `parse` return. They reject any other value; they never round, cut or
+  guess.
+* The column methods return the same results as those for one value, but faster. They may fail for any reason. The caller
+  then converts value by value to find out what is wrong and where.
 """
 
 from __future__ import annotations
@@ -51,15 +52,15 @@ Unknown = Literal["error", "ignore"]
 
 @attrs.frozen
 class Spelling:
-    """Which of several spellings is meant.
+    """Selects among several spellings.
 
     Attributes:
         times: `iso` writes times as ISO 8601 text and durations as text such as "1h30m"; `ns` writes ints of nanoseconds.
-            Both are read.
-        binary: how bytes are written and read.
-        decimal: the decimal point of numbers in CSV.
-        unknown: what becomes of names that the model does not have.
-        shortest: whether floats become text, and need no more digits than lead back to what is stored.
+            Reading accepts both.
+        binary: encoding of bytes, for reading and writing.
+        decimal: decimal point of numbers in CSV.
+        unknown: what to do with names that the model does not have.
+        shortest: whether floats become text, with only the digits that read back as the stored value.
     """
 
     times: Times = "iso"
@@ -81,10 +82,10 @@ class Spelling:
 
 
 class ConversionFaults(ValueError):  # noqa: N818 - they become part of an error
-    """Data are no value of a field, or of a model.
+    """Data does not convert to a value of a field or model.
 
     Attributes:
-        faults: all that is wrong with them.
+        faults: everything that is wrong with it.
     """
 
     def __init__(self, faults: Sequence[ConversionFault]) -> None:
@@ -93,25 +94,25 @@ class ConversionFaults(ValueError):  # noqa: N818 - they become part of an error
 
 
 class Conversion(ABC):
-    """How the values of one field look outside."""
+    """Converts the values of one field to and from plain data and CSV cells."""
 
     nullable = False
-    """Whether None, null and the empty cell are values, or stand for one."""
+    """Whether None, null and the empty cell are acceptable."""
 
     absent: Any = None
-    """The value that those stand for."""
+    """The value that they stand for."""
 
     shareable = True
-    """Whether several objects can have the same value: not one that can be changed."""
+    """Whether several objects can share a value: False for mutable values."""
 
     takes_empty = False
     """Whether an empty cell is a value, such as an empty text."""
 
     has_decimals = False
-    """Whether values are or hold decimal numbers, which JSON must not be read as floats for."""
+    """Whether values are or contain decimal numbers, so JSON numbers must not be read as floats."""
 
     structure: Structure | None = None
-    """Its fields, where it is an object of fields, or null."""
+    """Its fields, if values are objects with fields, or null."""
 
     def __init__(self, codec: FieldCodec, spelling: Spelling) -> None:
         self.codec = codec
@@ -119,35 +120,35 @@ class Conversion(ABC):
 
     @property
     def accepts(self) -> str:
-        """What data may be, in words."""
+        """Acceptable data, in words."""
         return self.codec.accepts
 
     @abstractmethod
     def load(self, data: Any) -> Any:
-        """The value of plain data.
+        """Converts plain data to a value.
 
         Raises:
-            ConversionFaults, FieldFault, or what the nature of the data makes of it: when they are none.
+            ConversionFaults, FieldFault, or whatever the conversion of unsuitable data raises.
         """
 
     def plain(self, data: Any) -> Any:
-        """JSON whose numbers were all read as decimals, as `load` takes it: only what is a decimal number stays one."""
+        """Converts JSON data whose numbers were all read as decimals: only decimal numbers of the field stay decimals."""
         return with_floats(data)
 
     def parse(self, text: str) -> Any:
-        """The value of a cell; raises as `load` does."""
+        """Converts a CSV cell to a value; raises as `load`."""
         return self.load(text)
 
     @abstractmethod
     def dump(self, value: Any) -> Any:
-        """A value as plain data.
+        """Converts a value to plain data.
 
         Raises:
-            FieldFault: when the field cannot hold the value.
+            FieldFault: if the field cannot hold the value.
         """
 
     def show(self, value: Any) -> Any:
-        """A value as a cell: text, or a number whose `str` it is; raises as `dump` does."""
+        """Converts a value to a CSV cell: text, or a number whose `str` is the text; raises as `dump`."""
         return self.dump(value)
 
     def load_column(self, data: Sequence[Any]) -> list[Any]:
@@ -168,16 +169,16 @@ class Conversion(ABC):
 
     @abstractmethod
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
-        """What `dump` gives, as JSON Schema; what it refers to goes into `definitions`."""
+        """Returns the JSON Schema of what `dump` returns. Referenced schemas are added to `definitions`."""
 
     def held(self, value: Any) -> Any:
-        """The value, if the field can hold it."""
+        """Returns the value if the field can hold it; raises otherwise."""
         if fault := self.codec.fault(value):
             raise fault
         return value
 
     def refused(self, data: object) -> FieldFault:
-        """The fault of data that are no value."""
+        """Returns the fault of data that does not convert to a value."""
         return FieldFault(f"{shown(data)} ({type(data).__name__}) is not {self.accepts}")
 
 
@@ -186,10 +187,9 @@ _decode_exactly: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
 def json_decoder(has_decimals: bool, plain: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Reads JSON for a conversion or structure: one with decimal numbers gets them as they are written, for a float would
-    round them.
+    """Returns a JSON decoder for a conversion or structure. Decimal numbers are not read as floats, which would round them.
 
-    What it returns raises a ValueError or RecursionError for what is not JSON.
+    The decoder raises a ValueError or RecursionError for text that is not JSON.
     """
     if not has_decimals:
         return _decode
@@ -204,7 +204,7 @@ def json_decoder(has_decimals: bool, plain: Callable[[Any], Any]) -> Callable[[A
 
 
 def of_json(conversion: Conversion, text: str, what: str) -> Any:
-    """The plain data of a cell that holds JSON."""
+    """Decodes a CSV cell that contains JSON."""
     try:
         return json_decoder(conversion.has_decimals, conversion.plain)(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -212,22 +212,22 @@ def of_json(conversion: Conversion, text: str, what: str) -> Any:
 
 
 def to_json(data: Any) -> str:
-    """Plain data as a cell."""
+    """Encodes plain data as JSON, for a CSV cell."""
     return msgspec.json.encode(data).decode()
 
 
 def with_floats(data: Any) -> Any:
-    """JSON data with floats in place of decimals."""
+    """Returns JSON data with floats instead of decimals."""
     if type(data) is Decimal:
         number = float(data)
-        return data if math.isinf(number) else number  # whoever takes it refuses it
+        return data if math.isinf(number) else number  # the conversion rejects it later
     if type(data) is list:
         return list(map(with_floats, data))
     return {name: with_floats(each) for name, each in data.items()} if type(data) is dict else data
 
 
 def faults_of(conversion: Conversion, name: str, data: object, how: Callable[[Any], Any]) -> tuple[ConversionFault, ...]:
-    """What is wrong with data that `how` refuses; nothing when it takes them."""
+    """Returns the faults of data that `how` rejects; empty if it accepts the data."""
     try:
         how(data)
     except ConversionFaults as error:
@@ -240,5 +240,5 @@ def faults_of(conversion: Conversion, name: str, data: object, how: Callable[[An
 
 
 def joined(name: str, path: str) -> str:
-    """A path from one level further out."""
+    """Prefixes a path with the name of the enclosing level."""
     return f"{name}.{path}" if name and path else name or path

@@ -1,12 +1,12 @@
-"""What times, durations and dates have in common, one value or a column at a time.
+"""Code shared by times, durations and dates, for single values and columns.
 
 Rules kept here:
 
-* Integer arithmetic only. What cannot be stored exactly is refused, never rounded.
-* `datetime` and `timedelta` have microseconds. A stored value with a finer part is a fault: a `Timestamp` can hold it.
-* Times in text are ISO 8601 with an offset; ints are nanoseconds since 2001-01-01T00:00:00Z, as everywhere. Never a float.
-* A column of ISO texts is read and written by NumPy, with exactly the results of `to_ns` and `to_iso`. Any text that does
-  not have the column's common form is left to those.
+* Integer arithmetic only. A value that cannot be stored exactly is rejected, never rounded.
+* `datetime` and `timedelta` hold microseconds. A stored value with a finer part is a fault; a `Timestamp` can hold it.
+* Times in text are ISO 8601 with an offset. Ints are nanoseconds since 2001-01-01T00:00:00Z. Floats are never times.
+* NumPy reads and writes columns of ISO texts, with exactly the results of `to_ns` and `to_iso`. These two handle any text
+  that does not have the common form of the column.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Ints = npt.NDArray[np.int64]
 _SECOND: Final = 10**9
 _DAYS_OF_2001: Final = EPOCH_UNIX_NS // _SECOND // 86_400
 _DAYS_OF_MONTHS: Final = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
-_FIRST_YEAR, _LAST_YEAR = 1709, 2291  # all of each lies within int64
+_FIRST_YEAR, _LAST_YEAR = 1709, 2291  # both lie completely within int64
 _LEAST: Final = np.array([_FIRST_YEAR, 1, 1, 0, 0, 0, 0, 0, 0])
 _GREATEST: Final = np.array([_LAST_YEAR, 12, 31, 23, 59, 59, 10**9, 23, 59])
 _DIGIT: Final = re.compile("[0-9]")
@@ -63,10 +63,10 @@ _SHAPE: Final = re.compile(
 
 
 def ns_of_texts(texts: Sequence[str]) -> list[int]:
-    """What `to_ns` gives for each.
+    """Applies `to_ns` to each text.
 
     Raises:
-        ValueError: when one of them is not a plain ISO 8601 time with seconds and an offset.
+        ValueError: if one of them is not a plain ISO 8601 time with seconds and an offset.
     """
     widths = list(map(len, texts))
     if len(set(widths)) == 1:
@@ -81,13 +81,13 @@ def ns_of_texts(texts: Sequence[str]) -> list[int]:
 
 
 class _Shape(msgspec.Struct, frozen=True):
-    """How texts of one width are written.
+    """The form of texts of one width.
 
     Attributes:
         digits: which characters are digits; shape (width,).
-        others: those that are not, and are the same in all texts.
-        weights: what the digits are worth in each number; shape (width, 9).
-        sign: the place of the offset's sign; None for Z.
+        others: the other characters, which are the same in all texts.
+        weights: weight of each digit in each number; shape (width, 9).
+        sign: position of the sign of the offset; None for Z.
     """
 
     digits: npt.NDArray[np.bool_]
@@ -98,10 +98,10 @@ class _Shape(msgspec.Struct, frozen=True):
     @classmethod
     @lru_cache(maxsize=64)
     def of(cls, text: str) -> _Shape:
-        """The shape of a text, of which all digits are "0".
+        """Returns the shape of a text whose digits are all "0".
 
         Raises:
-            ValueError: when it is not a plain ISO 8601 time.
+            ValueError: if it is not a plain ISO 8601 time.
         """
         match = _SHAPE.fullmatch(text)
         _demand(match is not None)
@@ -109,7 +109,7 @@ class _Shape(msgspec.Struct, frozen=True):
         weights = np.zeros((len(text), len(match.groups())))
         for number in range(1, 10):
             start, stop = match.span(number)
-            last = 8 if number == 7 else stop - start - 1  # the digits behind the point count up to nanoseconds
+            last = 8 if number == 7 else stop - start - 1  # the digits after the point are scaled to nanoseconds
             weights[start:stop, number - 1] = [10 ** (last - at) for at in range(stop - start)]
         sign = None if match[8] is None else match.start(8) - 1
         digits: npt.NDArray[np.bool_] = np.asarray(weights.any(axis=1))
@@ -122,7 +122,7 @@ def _of_one_width(texts: Sequence[str]) -> Ints:
     raw = np.frombuffer("".join(texts).encode("ascii"), np.uint8).reshape(len(texts), -1)
     shape = _Shape.of(_DIGIT.sub("0", texts[0]))
     first = raw[0]
-    digits = raw - np.uint8(ord("0"))  # what is none wraps around to more than 9
+    digits = raw - np.uint8(ord("0"))  # other characters wrap around to more than 9
     _demand((digits[:, shape.digits] <= 9).all() and (raw[:, shape.others] == first[shape.others]).all())
     numbers = (digits @ shape.weights).astype(np.int64)  # below 2**53, so exact
     _demand(((numbers >= _LEAST) & (numbers <= _GREATEST)).all())
@@ -139,7 +139,7 @@ def _of_one_width(texts: Sequence[str]) -> Ints:
 
 
 def _days(year: Ints, month: Ints, day: Ints) -> Ints:
-    """Days since 2001-01-01 in the Gregorian calendar; the year taken to begin in March, so that leap days end it."""
+    """Days since 2001-01-01 in the Gregorian calendar. Years start in March here, so a leap day is the last day."""
     year = year - (month <= 2)
     of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
     return year * 365 + year // 4 - year // 100 + year // 400 + of_year - 719_468 - _DAYS_OF_2001
@@ -151,10 +151,10 @@ def _demand(holds: Any) -> None:
 
 
 def iso_texts(times: Sequence[int]) -> list[str]:
-    """What `to_iso` gives for each.
+    """Applies `to_iso` to each time.
 
     Raises:
-        OverflowError: when one is not an int64.
+        OverflowError: if one is not an int64.
     """
     ns = np.array(times, np.int64)
     seconds, fractions = np.divmod(ns, _SECOND)
@@ -179,7 +179,7 @@ Resolution = Literal["s", "ms", "us", "ns"]
 
 
 UNITS_NS: Final[dict[str, int]] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
-"""Nanoseconds of each unit that times are stored in."""
+"""Nanoseconds per unit that times can be stored in."""
 
 
 MICROSECOND: Final = dt.timedelta(microseconds=1)
@@ -189,19 +189,19 @@ _DAY_NS: Final = 86_400 * 10**9
 
 
 def timedelta_ns(value: dt.timedelta) -> int:
-    """Its nanoseconds, exactly."""
+    """Converts a timedelta to nanoseconds, exactly."""
     return value.days * _DAY_NS + value.seconds * 10**9 + value.microseconds * 1000
 
 
 class Temporal(NumberCodec):
-    """Times as columns: what NumPy and Arrow have for them."""
+    """Columns of times, as the temporal types of NumPy and Arrow."""
 
     arrow_epoch: ClassVar[int] = EPOCH_UNIX_NS
-    """How long Arrow's epoch lies before that of stored numbers, in their unit."""
+    """Offset of the epoch of stored numbers from that of Arrow, in their unit."""
 
     @property
     def numpy_unit(self) -> str:
-        """NumPy's times or lengths of time in the unit of the stored numbers."""
+        """NumPy type of times or durations in the unit of the stored numbers."""
         return "M8[ns]"
 
     def arrow_type(self, pa: Any) -> Any:
@@ -227,7 +227,7 @@ class Temporal(NumberCodec):
 
 @attrs.frozen
 class TimeCodec(Temporal):
-    """What all have in common: an integer of some unit.
+    """Base class of codecs that store times as an integer count of a unit.
 
     Attributes:
         storage: the integer.
@@ -249,12 +249,12 @@ class TimeCodec(Temporal):
 
     @property
     def _sound(self) -> tuple[int, int]:
-        """Least and greatest stored integer that has a value."""
+        """Least and greatest stored integer that stands for a value."""
         raise NotImplementedError
 
     def _check(self, stored: int, what: str) -> None:
         if not self._sound[0] <= stored <= self._sound[1]:
-            raise FieldFault(f"{stored} is outside of what a {what} can hold")
+            raise FieldFault(f"{stored} is outside the range of a {what}")
 
     def _incomparable(self, value: object, mend: str) -> FieldFault:
         return FieldFault(f"cannot be compared with {shown(value)}; give {mend}")
@@ -264,7 +264,7 @@ TIME: Final = 'a time such as "2026-01-31T12:34:56Z", or an int of ns since 2001
 
 
 def ns_of(conversion: Conversion, data: Any) -> int:
-    """Nanoseconds since 2001 of a time in any spelling."""
+    """Converts a time in any spelling to nanoseconds since 2001-01-01T00:00:00Z."""
     if isinstance(data, str):
         text = data.strip()
         if INTEGER.fullmatch(text):
@@ -286,10 +286,10 @@ class TimeConversion(Conversion):
     def __init__(self, codec: FieldCodec, spelling: Spelling, limits: tuple[int, int] | None = None) -> None:
         super().__init__(codec, spelling)
         self.limits = limits
-        """Least and greatest value where they are not what the field can hold; None otherwise."""
+        """Least and greatest value if they differ from the range of the field; None otherwise."""
 
     is_far = False
-    """Whether times may be so far away that they have no ISO 8601 text, and are written as ints."""
+    """Whether times may lie beyond ISO 8601 text, so that they are written as ints."""
 
     @property
     def accepts(self) -> str:
@@ -315,12 +315,12 @@ class TimeConversion(Conversion):
             return self._all_kept(ns_of_texts(texts))
         all_texts = "".join(texts)
         if "_" in all_texts or not all_texts.isascii():
-            raise ValueError("some of them are no times")
+            raise ValueError("not all of them are times")
         return self._all_kept(list(map(int, texts)))
 
     def _all_kept(self, values: list[int]) -> list[int]:
         if values and self.limits is not None and (min(values) < self.limits[0] or max(values) > self.limits[1]):
-            raise ValueError("some of them are beyond the limits")
+            raise ValueError("some of them are out of range")
         return self._all_held(values)
 
     def _all_held(self, values: list[int]) -> list[int]:
@@ -338,7 +338,7 @@ class TimeConversion(Conversion):
             try:
                 return to_iso(ns)
             except TimestampError:
-                return ns  # a UnixTime can be far beyond the years that ISO 8601 text has
+                return ns  # a UnixTime can lie far beyond the years of ISO 8601 text
         return ns
 
     def dump_column(self, values: Sequence[Any]) -> Sequence[Any]:

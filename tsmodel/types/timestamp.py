@@ -46,7 +46,7 @@ class TimestampCodec(Temporal, ScalarCodec):
 
     @property
     def show(self) -> Callable[[Any], str]:
-        """See `FieldCodec.show`: as what makes the int."""
+        """See `FieldCodec.show`: as an expression that gives the int."""
         return as_python
 
     @property
@@ -73,7 +73,7 @@ class TimestampCodec(Temporal, ScalarCodec):
 
 
 class Timestamp(ScalarType[int]):
-    """A time as an int: ns since 2001-01-01T00:00:00Z; 8 bytes."""
+    """A time as an int of ns since 2001-01-01T00:00:00Z; 8 bytes."""
 
     stored_by = TimestampCodec
     scalar = SCALARS["Timestamp"]

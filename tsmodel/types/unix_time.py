@@ -24,7 +24,7 @@ __all__ = ["UnixTime", "UnixTimeCodec"]
 
 @attrs.frozen
 class UnixTimeCodec(TimeCodec):
-    """A time as int ns since 2001-01-01T00:00:00Z, as everywhere; stored as units since 1970-01-01T00:00:00Z.
+    """A time as an int of ns since 2001-01-01T00:00:00Z, stored as a count of units since 1970-01-01T00:00:00Z.
 
     Attributes:
         resolution: the unit.
@@ -42,7 +42,7 @@ class UnixTimeCodec(TimeCodec):
     def accepts(self) -> str:
         assert self.storage.limits is not None
         least, greatest = map(self._ns, self.storage.limits)
-        return f"an int of ns since 2001 from {least} to {greatest}; to_ns() makes one of a time"
+        return f"an int of ns since 2001 from {least} to {greatest}; to_ns() converts a time"
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
         return None
@@ -61,7 +61,7 @@ class UnixTimeCodec(TimeCodec):
             raise self.refused(value)
         units, rest = divmod(int(value) + EPOCH_UNIX_NS, UNITS_NS[self.resolution])
         if rest:
-            raise FieldFault(f"{value} is not a whole number of {self.resolution}: round it first ({rest} ns are over)")
+            raise FieldFault(f"{value} is not a whole number of {self.resolution}: round it first (remainder {rest} ns)")
         return units
 
     def operand(self, value: object) -> Any:
@@ -100,8 +100,11 @@ class UnixTimeCodec(TimeCodec):
 
 
 class UnixTime(FieldType[int]):
-    """A time as an int of ns since 2001-01-01T00:00:00Z, like all times here; stored as a count of `resolution` ("s" when
-    nothing is said, "ms", "us", "ns") since 1970-01-01T00:00:00Z, in `storage` (Int64 when nothing is said)."""
+    """A time as an int of ns since 2001-01-01T00:00:00Z, stored as a Unix time.
+
+    The stored number counts units of `resolution` ("s" by default, "ms", "us" or "ns") since 1970-01-01T00:00:00Z, in the
+    integer type `storage` (Int64 by default). A time that is not a whole number of units raises an error on writing.
+    """
 
     takes = ("resolution", "storage", "byte_order")
     examples = (

@@ -18,7 +18,7 @@ from tsmodel.types.text_facet import Conversion, Spelling
 
 @attrs.frozen
 class UuidCodec(BytesCodec):
-    """A UUID: its 16 bytes in the order in which it is written."""
+    """A UUID, stored as its 16 bytes in the order of its text form."""
 
     size: int = 16
     label: ClassVar[str] = "Uuid"
@@ -71,7 +71,7 @@ class UuidConversion(Conversion):
 
 
 class Uuid(FieldType[uuid.UUID]):
-    """A `uuid.UUID`; 16 bytes, in the order in which it is written."""
+    """A `uuid.UUID`; 16 bytes in the order of its text form."""
 
     takes = ()
 

@@ -98,8 +98,8 @@ def test_unknown_names_can_be_left_out() -> None:
         ({"cid": -1}, "cid", "-1 (int) is not an int from 0 to 2147483646"),
         ({"meter": 2**63 - 1}, "meter", "is not an int from -9223372036854775808 to 9223372036854775806"),
         ({"at": 2**63 - 1}, "at", "9223372036854775807 is not from -9223372036854775808 to 9223372036854775806"),
-        ({"phase": [1]}, "phase", "[1] (list) is not an object of the fields of Phase"),
-        ({"phase": None}, "phase", "None (NoneType) is not an object of the fields of Phase"),
+        ({"phase": [1]}, "phase", "[1] (list) is not an object with the fields of Phase"),
+        ({"phase": None}, "phase", "None (NoneType) is not an object with the fields of Phase"),
     ],
 )
 def test_what_is_asked_of_values_is_asked_of_outside_data(data: dict[str, Any], path: str, why: str) -> None:
@@ -137,7 +137,7 @@ def test_what_is_not_json(text: str | bytes) -> None:
 
 @pytest.mark.parametrize("text", ["[]", "3", "null", '"x"'])
 def test_json_that_is_no_object(text: str) -> None:
-    with pytest.raises(ConversionError, match="is not an object of the fields of Reading"):
+    with pytest.raises(ConversionError, match="is not an object with the fields of Reading"):
         Reading.from_json(text)
 
 

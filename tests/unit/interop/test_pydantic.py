@@ -96,7 +96,7 @@ def test_each_fault_is_an_error_at_its_place() -> None:
 
 
 def test_what_is_no_mapping_is_an_error() -> None:
-    with pytest.raises(pydantic.ValidationError, match="is not an object of the fields of Reading"):
+    with pytest.raises(pydantic.ValidationError, match="is not an object with the fields of Reading"):
         pydantic.TypeAdapter(Reading).validate_python(5)
 
 

@@ -290,7 +290,7 @@ def test_faults_in_a_class_body_name_class_field_and_mend(body: str, wording: st
         ),
         ("TSModel, froozen=True", "unknown option froozen=True"),
         ("TSModel, byte_order='middle'", "byte_order='middle'; expected 'little' or 'big'"),
-        ("Reading", "Reading is a model with records of its own"),
+        ("Reading", "Reading has records of its own"),
     ],
 )
 def test_faults_in_a_class_statement(header: str, wording: str) -> None:

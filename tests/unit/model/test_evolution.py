@@ -356,20 +356,20 @@ def test_a_query_without_an_upgrade_says_what_to_write() -> None:
     [
         (
             {"replaces": First},
-            r"both take 4 bytes\. Either give it a version byte .*versioned=True\), or say from which .*since=",
+            r"both take 4 bytes\. Either give it a version byte .*versioned=True\), or give the capture time .*since=",
         ),
-        ({"replaces": Second, "version": 2}, r"both take 5 bytes\. Either say another version by .*version=3\), or"),
+        ({"replaces": Second, "version": 2}, r"both take 5 bytes\. Either choose another version with .*version=3\), or"),
         ({"replaces": 3}, "replaces=3 is not a model with records"),
         ({"replaces": TSModel}, "is not a model with records"),
-        ({"versioned": 2}, "Write version=2"),
+        ({"versioned": 2}, "write version=2"),
         ({"version": 256}, "version=256 is not an int from 0 to 255"),
         ({"version": True}, "version=True is not an int"),
-        ({"version": 1, "versioned": False}, "the byte that versioned=False denies"),
-        ({"since": 3}, "say which by replaces="),
+        ({"version": 1, "versioned": False}, "but versioned=False says there is none"),
+        ({"since": 3}, "name it with replaces="),
         ({"replaces": First, "since": "2026-01-01"}, "since='2026-01-01': "),
-        ({"replaces": Since, "since": 1000}, "records of Since begin at .* a newer version begins later"),
-        ({"abstract": True, "replaces": First}, "replaces= is for models with records of their own"),
-        ({"abstract": True, "version": 1}, "version= is for models"),
+        ({"replaces": Since, "since": 1000}, "records of Since start at .* a newer version must start later"),
+        ({"abstract": True, "replaces": First}, "replaces= applies only to models with records"),
+        ({"abstract": True, "version": 1}, "version= applies only to models"),
     ],
 )
 def test_refused_at_class_creation(keywords: dict[str, Any], message: str) -> None:
@@ -381,9 +381,9 @@ def test_fixed_key_components_of_versions() -> None:
     class Fixed(TSModel, moid=7):
         number: Int16
 
-    with pytest.raises(SchemaError, match=r"does not fix moid, and Fixed, which it replaces, fixes moid as 7"):
+    with pytest.raises(SchemaError, match=r"does not fix moid, but Fixed, which it replaces, fixes moid as 7"):
         made(replaces=Fixed)
-    with pytest.raises(SchemaError, match=r"fixes moid as 8, and Fixed"):
+    with pytest.raises(SchemaError, match=r"fixes moid as 8, but Fixed"):
         made(replaces=Fixed, moid=8)
     assert made(replaces=Fixed, moid=7).layout.size == 4
 
@@ -407,7 +407,7 @@ def test_variable_sizes_tell_nothing_unless_they_cannot_meet() -> None:
 
 
 def test_structures_have_no_versions() -> None:
-    with pytest.raises(SchemaError, match="version= is for models"):
+    with pytest.raises(SchemaError, match="version= applies only to models"):
 
         class Phase(TSStruct, version=1):
             volts: Float32

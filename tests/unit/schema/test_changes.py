@@ -473,7 +473,7 @@ def test_severities_agree_with_what_reading_does(tmp_path: Path) -> None:
             model(new[0], "New", replaces=before, **new[1])
         elif BREAKING in severities and "gone" not in name:
             keywords = {"versioned": False, **new[1]} if "version" not in new[1] else new[1]
-            with pytest.raises(SchemaError, match="cannot be told"):
+            with pytest.raises(SchemaError, match="cannot be distinguished"):
                 model(new[0], "New", replaces=before, **keywords)
 
 

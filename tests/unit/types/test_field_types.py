@@ -162,13 +162,13 @@ REFUSED: list[tuple[Any, dict[str, Any], Any, str]] = [
     (ts.Enumerated[State], {}, True, "is not a member of State"),
     (ts.Enumerated[State], {"unknown": "keep"}, 256, "is not a member of State or an int from 0 to 255"),
     (ts.Flags[Alarm], {}, 4, "is not a set of members of Alarm"),
-    (ts.Text, {"size": 2}, "abc", "'abc' has 3 bytes in UTF-8, and 2 can be stored"),
+    (ts.Text, {"size": 2}, "abc", "'abc' has 3 bytes in UTF-8, but the field holds at most 2"),
     (ts.Text, {"size": 4}, "a\0b", "has a NUL character"),
     (ts.Text, {}, "x" * 2**16, "65536 bytes are too many for a length in UInt16"),
-    (ts.Text, {}, "\ud800", "half of a surrogate pair"),
+    (ts.Text, {}, "\ud800", "a lone surrogate"),
     (ts.Text, {"size": 9}, "\ud800", "is not a text of at most 9 bytes"),
     (ts.Text, {}, b"x", "is not a text"),
-    (ts.Blob, {"size": 2}, b"abc", "3 bytes are too many: 2 can be stored"),
+    (ts.Blob, {"size": 2}, b"abc", "3 bytes are too many: the field holds at most 2"),
     (ts.Blob, {}, "x", "is not bytes"),
     (ts.Blob, {}, 5, "is not bytes"),
     (ts.Uuid, {}, str(IDENT), "is not a uuid.UUID"),
@@ -210,10 +210,10 @@ UNREADABLE: list[tuple[Any, dict[str, Any], bytes, int, str]] = [
     (ts.Bool, {}, b"\2", 0, "byte 2 is neither 0 nor 1"),
     (ts.DateTime, {}, struct.pack("<q", 1), 0, "use Timestamp"),
     (ts.Duration, {}, struct.pack("<q", 1), 0, "use Int64"),
-    (ts.Duration, {"resolution": "s"}, struct.pack("<q", 2**62), 0, "outside of what a timedelta can hold"),
-    (ts.Date, {}, struct.pack("<i", 2**31 - 1), 0, "outside of what a date can hold"),
+    (ts.Duration, {"resolution": "s"}, struct.pack("<q", 2**62), 0, "outside the range of a timedelta"),
+    (ts.Date, {}, struct.pack("<i", 2**31 - 1), 0, "outside the range of a date"),
     (ts.Scaled[float], {"digits": 2}, struct.pack("<q", 2**60), 0, "more digits than a float"),
-    (ts.Enumerated[State], {}, b"\7", 0, '7 is no value of State; field(unknown="keep")'),
+    (ts.Enumerated[State], {}, b"\7", 0, '7 is not a value of State; field(unknown="keep")'),
     (ts.Flags[Alarm], {}, b"\5", 0, "0x5 has bits that Alarm does not name (0x4)"),
     (ts.Text, {"size": 4}, b"a\0b\0", 2, "bytes follow the NUL that ends the text"),
     (ts.Text, {"size": 4}, b"ab\xff\0", 2, "byte 0xff is not UTF-8"),
@@ -224,7 +224,7 @@ UNREADABLE: list[tuple[Any, dict[str, Any], bytes, int, str]] = [
     (ts.Text, {"prefix": ts.UInt32}, b"\xff\xff\xff\xffab", 0, "it says 4294967295 bytes, of which 2 are there"),
     (ts.Array[int], {"item": ts.Int16, "rest": True}, b"\1\0\2", 0, "3 bytes are not a whole number of items of 2"),
     (ts.Array[bool], {"item": ts.Bool, "length": 2}, b"\1\2", 1, "not a value of its type"),
-    (ts.Array[State], {"item": ts.Enumerated[State]}, b"\2\0\1\x09", 3, "9 is no value of State"),
+    (ts.Array[State], {"item": ts.Enumerated[State]}, b"\2\0\1\x09", 3, "9 is not a value of State"),
     (ts.Nullable[int], {"item": ts.Int16}, b"\0\1\0", 1, "absent, yet its bytes are not zero"),
     (ts.Nullable[int], {"item": ts.Int16}, b"\2\0\0", 0, "bits that stand for no field"),
     (ts.Nested[Named], {}, b"\1\0a", 3, "Int8 takes 1 bytes, of which 0 are there"),
@@ -267,28 +267,28 @@ DECLARED: list[tuple[Any, dict[str, Any], str]] = [
     (ts.Enumerated[Enum("Empty", {})], {}, "Empty has no members"),  # type: ignore[misc]
     (ts.Enumerated[State], {"unknown": "maybe"}, "unknown='maybe' is not"),
     (ts.Flags[State], {}, "write Flags[Alarm] with a Flag"),
-    (ts.Scaled, {}, "it takes field(digits=2)"),
+    (ts.Scaled, {}, "it requires field(digits=2)"),
     (ts.Scaled, {"digits": -1}, "digits=-1 is not an int from 0 to 30"),
     (ts.Scaled[int], {"digits": 2}, "write Scaled or Scaled[float]"),
-    (ts.Bits, {}, "it takes field(bits=3)"),
+    (ts.Bits, {}, "it requires field(bits=3)"),
     (ts.Bits, {"bits": 9}, "bits=9 is not an int from 1 to 8, the bits of UInt8"),
     (ts.Bits, {"bits": 2, "storage": ts.Int8}, "storage=Int8 is not UInt8"),
     (ts.UnixTime, {"resolution": "min"}, "resolution='min' is not one of"),
     (ts.Text, {"size": 0}, "size=0 is not an int from 1"),
     (ts.Text, {"size": 4, "rest": True}, "Text has no use for rest=True"),
     (ts.Text, {"prefix": ts.Int16}, "prefix=Int16 is not UInt8"),
-    (ts.Text, {"prefix": ts.UInt16, "rest": True}, "it takes prefix= or rest=True, not both"),
+    (ts.Text, {"prefix": ts.UInt16, "rest": True}, "give prefix= or rest=True, not both"),
     (ts.IpAddress, {"version": 5}, "version=5 is not 4 or 6"),
-    (ts.Array[float], {}, "it takes field(item=Float32)"),
+    (ts.Array[float], {}, "it requires field(item=Float32)"),
     (ts.Array[float], {"item": float}, "item=<class 'float'> is not a field type"),
-    (ts.Array[str], {"item": ts.Text}, "an item of an Array has a fixed width, and Text does not"),
+    (ts.Array[str], {"item": ts.Text}, "an item of an Array must have a fixed width, but Text does not"),
     (ts.Array[float], {"item": ts.Float32, "length": 0}, "length=0 is not an int from 1"),
     (ts.Array[float], {"item": ts.Float32, "length": 2, "rest": True}, "Array has no use for rest=True"),
     (ts.Array[int], {"item": ts.Bits, "bits": 2}, "an item of an Array cannot be Bits"),
-    (ts.Nullable[int], {}, "it takes field(item=Float32)"),
+    (ts.Nullable[int], {}, "it requires field(item=Float32)"),
     (ts.Nullable[int], {"item": ts.Int8, "null": 300}, "null=300: 300 (int) is not an int from -128"),
     (ts.Nullable[int], {"item": ts.Bits, "bits": 2}, "a Nullable cannot be Bits"),
-    (ts.Nullable[str], {"item": ts.Text, "null": ""}, "a Nullable with null= has a fixed width"),
+    (ts.Nullable[str], {"item": ts.Text, "null": ""}, "a Nullable with null= must have a fixed width"),
     (ts.Nested[int], {}, "write Nested[Phase] with class Phase(TSStruct)"),  # type: ignore[type-var]
     (ts.Nested[TSModel], {}, "write Nested[Phase] with class Phase(TSStruct)"),
     (ts.Packed, {}, "write Packed[dict[str, str]]"),
@@ -398,7 +398,7 @@ def test_key_components_under_names_of_the_models_own() -> None:
 @pytest.mark.parametrize(
     ("body", "wording"),
     [
-        ({"a": ts.Mid, "b": ts.Mid}, "Made.b: mid is named a already"),
+        ({"a": ts.Mid, "b": ts.Mid}, "Made.b: mid already has the name a"),
         ({"cid": ts.Mid}, "Made.cid: this is the name of another key component"),
         ({"query": ts.Mid}, "Made.query: models use this name themselves"),
         ({"_m": ts.Mid}, "names with a leading underscore are not fields"),
@@ -775,7 +775,7 @@ class Own:
 
 
 def test_packed_of_a_class_that_msgspec_does_not_encode() -> None:
-    with pytest.raises(SchemaError, match="msgspec does not take .*Own.*: msgspec does not encode Own"):
+    with pytest.raises(SchemaError, match="msgspec does not support .*Own.*: msgspec does not encode Own"):
 
         class Made(TSModel):
             value: ts.Packed[dict[str, list[Own]]]

@@ -211,9 +211,9 @@ REFUSED = [
     ("flags", "", "is not names of Alarm"),
     ("char", "ab", "'ab' (str) is not a text of one character"),
     ("text", 5, "5 (int) is not a text"),
-    ("text 4", "äöü", "has 6 bytes in UTF-8, and 4 can be stored"),
+    ("text 4", "äöü", "has 6 bytes in UTF-8, but the field holds at most 4"),
     ("text 4", "a\0", "has a NUL character"),
-    ("text", "\ud800", "half of a surrogate pair"),
+    ("text", "\ud800", "a lone surrogate"),
     ("blob", "abc", "'abc' is not bytes in hex, two digits each"),
     ("blob", "AAEC+w==", 'it may be Base64: give binary="base64"'),
     ("blob", [1], "[1] (list) is not bytes"),
@@ -226,7 +226,7 @@ REFUSED = [
     ("ip", 5, "5 (int) is not an ipaddress.IPv4Address or IPv6Address"),
     ("array", "12", "'12' (str) is not a list of items"),
     ("array 2", [1.0], "1 items are given; the array has 2"),
-    ("nested", 5, "5 (int) is not an object of the fields of Phase"),
+    ("nested", 5, "5 (int) is not an object with the fields of Phase"),
     ("sentinel", -1, "-1 is what stands for None"),
     ("packed", {"a": 1}, "Expected `array`, got `int`"),
 ]
@@ -312,7 +312,7 @@ def test_what_a_field_cannot_hold_is_not_written(kind: str, value: Any, why: str
 
 def test_a_message_with_a_nan_is_not_written_as_null() -> None:
     made = model(Packed[dict[str, float]])(**KEY, x={"a": float("nan")})
-    with pytest.raises(EncodeError, match="a float that is not finite, for which JSON has no number"):
+    with pytest.raises(EncodeError, match="a non-finite float, which JSON cannot represent"):
         made.to_json()
 
 
