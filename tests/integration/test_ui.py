@@ -246,7 +246,7 @@ def test_beyond_this_machine_there_is_a_token(directory: Path) -> None:
         (["ftp://somewhere"], 1, "ftp"),
         (["readings.tsdb", "--model", "nothing.py"], 2, "there is no file nothing.py"),
         (["readings.tsdb", "--port", "99999"], 2, "--port"),
-        (["readings.tsdb", "--tls-key", "key.pem"], 2, "--tls-key is of no use without --tls-cert"),
+        (["readings.tsdb", "--tls-key", "key.pem"], 2, "--tls-key needs --tls-cert"),
         (["readings.tsdb", "--tls-cert", "none.pem"], 1, "TLS cannot use none.pem"),
         (["readings.tsdb", "--token", "short"], 1, "at least 16 characters"),
         (["readings.tsdb", "--host", "no.such.host.invalid"], 1, "cannot listen at no.such.host.invalid"),
