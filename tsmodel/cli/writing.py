@@ -11,10 +11,12 @@ import typer
 
 from tsmodel.cli import options as of
 from tsmodel.cli.failures import UsageError
-from tsmodel.cli.output import counted, iso, print_json, progress
+from tsmodel.cli.output import counted, iso, note, print_json, progress
+from tsmodel.errors import TransportError
 
 if TYPE_CHECKING:
     from tsmodel.cli.storing import Source
+    from tsmodel.query import Query
     from tsmodel.session.copying import Copied
 
 __all__ = ["copy_", "put_"]
@@ -124,7 +126,7 @@ def copy_(
 ) -> None:
     """Copy records of any model with their keys and acquisition times, without decoding payloads.
 
-    Without a checkpoint, repeating a copy stores the same records again.
+    Without a checkpoint, repeating a copy stores the same records again, after a warning.
 
     Example:
       tsmodel copy tstorage://host:2025 copy.tsdb --cid 1 --cap 2026-11.. --checkpoint copy.json
@@ -142,11 +144,27 @@ def copy_(
             done(copied.records, int(copied.records / share) if share > 0 else None)
 
         with writing(target, create=True) as other, progress("copying") as done:
+            if not (checkpoint and Path(checkpoint).exists()):
+                there = query_of(other, None, cid=cid, mid=mid, moid=moid, cap=cap, acq=acq, tz=tz)
+                _warn_of_repetition(there, other.name)
             found = session.copy(query, to=other, checkpoint=checkpoint, progress=told)
     if as_json:
         print_json({"records": found.records, "bytes": found.bytes, "up_to_acq": iso(found.acq)})
     else:
         print(f"copied {counted(found.records)} to {target}, all that were acquired before {iso(found.acq)}")
+
+
+def _warn_of_repetition(there: Query[Any], target: str) -> None:
+    """Warns when the target has records of the range that is copied."""
+    try:
+        is_empty = not there.exists()
+    except TransportError:  # the copy reports it
+        return
+    if not is_empty:
+        note(
+            f"warning: {target} already has records in this range; those that were copied before are stored a second time. "
+            "With --checkpoint FILE from the first copy on, repeating the command resumes where it stopped"
+        )
 
 
 def _path(file: str) -> Path | None:

@@ -71,10 +71,15 @@ def describe(status: int) -> str:
 
     >>> describe(-3)
     'RETRY (-3): try again'
+    >>> describe(int.from_bytes(b"HTTP", "little"))
+    "it answers in text, 'HTTP', so it is not a TStorage server; check the port"
     """
     if status == Status.OK:
         return "OK (0)"
     if status not in _MEANINGS:
+        data = status.to_bytes(4, "little", signed=True) if -(2**31) <= status < 2**31 else b""
+        if data.isascii() and (text := data.decode("ascii")).isprintable() and text:
+            return f"it answers in text, {text!r}, so it is not a TStorage server; check the port"
         return f"status {status}, which this client does not know"
     known = Status(status)
     return f"{known.name} ({status}): {_MEANINGS[known]}"

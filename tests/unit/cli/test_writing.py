@@ -94,9 +94,15 @@ def test_copy(run: Run, readings: Path) -> None:
     assert json.loads(run(*arguments, "--json").out)["records"] == 0
     assert keys("copy.tsdb") == [key for key in keys(readings) if key[1] == 4711]
     with serve_in_thread() as (host, port):
-        assert run("copy", readings, f"tstorage://{host}:{port}").status == 0
+        done = run("copy", readings, f"tstorage://{host}:{port}")
+        assert (done.status, done.err) == (0, "")
         assert run("copy", f"tstorage://{host}:{port}", "back.tsdb").status == 0
     assert keys("back.tsdb") == keys(readings)
+    done = run("copy", readings, "back.tsdb", "--mid", "4711")
+    assert done.status == 0
+    assert "warning: back.tsdb already has records" in done.err
+    assert "--checkpoint FILE" in done.err
+    assert run("copy", readings, "back.tsdb", "--mid", "5").err == ""
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,8 @@ def test_the_end_of_the_stream_behind_the_answer_is_fine(case: tuple[Make, bytes
 def test_a_refusal_in_words() -> None:
     assert describe(-7) == "NOPERM (-7): not permitted"
     assert describe(-10) == "status -10, which this client does not know"
+    assert describe(7) == "status 7, which this client does not know"
+    assert "not a TStorage server" in describe(int.from_bytes(b"SSH-", "little"))
     assert all(f"{status.name} ({status.value}): " in describe(status) for status in Status if status)
 
 
