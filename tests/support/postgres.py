@@ -62,12 +62,13 @@ class Server:
         self._directory = Path(tempfile.mkdtemp(prefix="tsmodel-postgres-"))
         self._data = self._directory / "data"
         self._user: dict[str, Any] = {}
-        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-            self._user = self._other_user()
         self._settings = list(settings)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
-        self._run("initdb", "-D", self._data, "--no-sync", "-A", "trust", "-E", "utf8", "-U", "postgres", "--no-locale")
+        with _one_at_a_time():
+            if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+                self._user = self._other_user()
+            self._run("initdb", "-D", self._data, "--no-sync", "-A", "trust", "-E", "utf8", "-U", "postgres", "--no-locale")
         atexit.register(self.close)
         self.start()
 
@@ -161,6 +162,16 @@ class Server:
         for path in (self._directory, self._data):
             os.chown(path, user.pw_uid, user.pw_gid)
         return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Keeps other processes of the tests from creating the user at the same time: `useradd` rewrites the list of users."""
+    import fcntl
+
+    with (Path(tempfile.gettempdir()) / "tsmodel-postgres.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def ended_with_parent(number: int) -> None:
