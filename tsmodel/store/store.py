@@ -46,7 +46,7 @@ from tsmodel.backend import (
 from tsmodel.errors import StoreError, StoreInDoubtError
 from tsmodel.forking import in_child
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
-from tsmodel.store.blocks import Block, merged_runs
+from tsmodel.store.blocks import Block, chunks_of, merged_runs
 from tsmodel.store.directory import Level
 from tsmodel.store.engine import Engine, EngineBusyError, Run, Writing
 from tsmodel.store.group import GroupCommit
@@ -316,9 +316,7 @@ class EmbeddedStore:
         with self._engine.reading() as snapshot:
             answer = _answer(box, snapshot.last_acq())
             if not box.is_empty:
-                for block in snapshot.blocks(box):
-                    if len(selected := block.select(box)):
-                        yield selected
+                yield from chunks_of(snapshot.blocks(box), box)
         return answer
 
     def _log(self, transaction: Writing, removed: _Removed, kind: RemovalKind, what: str, note: str | None) -> None:

@@ -195,7 +195,7 @@ class Snapshot:
                 if block is None:
                     data = _present(stored.pop(run.id_of(at), None), run.id_of(at))
                     block = checked_block(run, at, data, self._keeper.path)
-                    cached.keep((run.digest, at), block)
+                    block.is_cached = cached.keep((run.digest, at), block)
                 yield block
 
     def _together(self, picked: Iterator[tuple[Directory, int]]) -> Iterator[list[tuple[Directory, int]]]:
