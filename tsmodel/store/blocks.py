@@ -663,7 +663,7 @@ def chunks_of(blocks: Iterable[Block], box: KeyRange) -> Iterator[Chunk]:
     A chunk takes a few hundred operations, however many records it has, so packed blocks are joined: few at first, for
     readers that need only the first records.
     """
-    group: list[tuple[Block, Places]] = []
+    group: list[tuple[Block, Any]] = []
     size, most = 0, _FIRST
     for block in blocks:
         places = block.picked(box)
@@ -682,17 +682,17 @@ def chunks_of(blocks: Iterable[Block], box: KeyRange) -> Iterator[Chunk]:
     yield from _joined(group)
 
 
-def _fit(first: tuple[Block, Places], other: tuple[Block, Places]) -> bool:
+def _fit(first: tuple[Block, Any], other: tuple[Block, Any]) -> bool:
     """Whether records of two blocks can be joined."""
     return first[0].layout == other[0].layout and isinstance(first[1], slice) is isinstance(other[1], slice)
 
 
-def _joined(group: list[tuple[Block, Places]]) -> Iterator[Chunk]:
+def _joined(group: list[tuple[Block, Any]]) -> Iterator[Chunk]:
     if len(group) == 1:
         yield group[0][0].take(group[0][1])
     elif group:
         if isinstance(group[0][1], slice):
-            yield _Joined(_JoinedColumns(group))  # type: ignore[arg-type]
+            yield _Joined(_JoinedColumns(group))
             return
         chunk = ColumnChunk(_JoinedColumns([(block, slice(0, block.count)) for block, _ in group]))
         before = accumulate((block.count for block, _ in group), initial=0)
@@ -728,7 +728,7 @@ class _JoinedColumns:
         self.picked = picked
         self._layout = picked[0][0].layout
         self.dtype: np.dtype[Any] | None = _payload_dtype(self._layout)
-        self._count = sum(places.stop - places.start for _, places in picked)
+        self._count: int = sum(places.stop - places.start for _, places in picked)
 
     def __len__(self) -> int:
         return self._count

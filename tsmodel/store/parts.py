@@ -97,6 +97,12 @@ _ZSTD_WINDOW: Final = 23
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 
 
+# glibc returns freed memory to the system above a threshold, which is less than what a scan allocates again and again: each
+# page then costs as much as decoding it. The threshold grows to twice the largest array that was freed; this one is never
+# touched. See mallopt(3), M_MMAP_THRESHOLD.
+np.empty(2**24, np.uint8)
+
+
 class Part(NamedTuple):
     """A part that was read but not decoded.
 
@@ -528,7 +534,9 @@ class _Runs:
         grown = self._values * self._lengths.astype(kind)
         before = np.add.accumulate(grown, dtype=kind) - grown
         starts = (self._ends - self._lengths - 1).astype(kind)
-        return before - self._values * starts + (firsts - before[self._heads]).repeat(numbers)
+        offsets: npt.NDArray[Any] = before - self._values * starts
+        offsets += (firsts - before[self._heads]).repeat(numbers)
+        return offsets
 
     def expand(self, out: npt.NDArray[Any]) -> None:
         """Writes all integers."""

@@ -61,7 +61,7 @@ from tsmodel.wire.unstored import Unstored
 if TYPE_CHECKING:
     from tsmodel.store.care import Compacted, Info, OnProgress, Verified
 
-__all__ = ["EmbeddedStore", "open_store"]
+__all__ = ["EmbeddedStore", "answer_of", "open_store"]
 
 _Chooses: TypeAlias = "Callable[[Block, KeyRange], npt.NDArray[np.bool_]]"
 """Selects records of a block inside a key range: a mask over all records of the block, shape (n,)."""
@@ -259,7 +259,7 @@ class EmbeddedStore:
     def last_acq(self, box: KeyRange) -> int:
         """See `Backend.last_acq`. Returns the smallest possible acq if the store has never held a record."""
         with self._engine.reading() as snapshot:
-            return _answer(box, snapshot.last_acq())
+            return answer_of(box, snapshot.last_acq())
 
     def advance(self, acq: int, *, wait: bool = True) -> bool:
         """Promises durably that no later PUT gets an acq below `acq`, so that `last_acq` advances in an idle store.
@@ -314,7 +314,7 @@ class EmbeddedStore:
 
     def _chunks(self, box: KeyRange) -> Generator[Chunk, None, int]:
         with self._engine.reading() as snapshot:
-            answer = _answer(box, snapshot.last_acq())
+            answer = answer_of(box, snapshot.last_acq())
             if not box.is_empty:
                 yield from chunks_of(snapshot.blocks(box), box)
         return answer
@@ -450,7 +450,8 @@ def _copied(error: Exception) -> Exception:
     return made
 
 
-def _answer(box: KeyRange, last: int) -> int:
+def answer_of(box: KeyRange, last: int) -> int:
+    """What `last_acq` and a scan of `box` return when `last` is the greatest acq that was assigned or promised."""
     return min(box.max.acq, last + 1 if last > LIMITS["acq"].least else last)
 
 
