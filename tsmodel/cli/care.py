@@ -10,7 +10,7 @@ from tsmodel.cli import options as of
 from tsmodel.cli.output import counted, note, print_json, progress, size
 
 if TYPE_CHECKING:
-    from tsmodel.store.care import Fault
+    from tsmodel.store.maintenance import Fault
 
 __all__ = ["backup_", "compact_", "init_", "recover_", "verify_"]
 
@@ -76,7 +76,7 @@ def verify_(
     from tsmodel.cli.opening import file_of, reading
     from tsmodel.session.target import Database, parse
     from tsmodel.store.capabilities import Caretaker
-    from tsmodel.store.care import verify
+    from tsmodel.store.maintenance import verify
 
     if isinstance(parse(target), Database):
         with reading(target) as session, progress("reading", "bytes") as done:
@@ -126,7 +126,7 @@ def recover_(
       tsmodel recover damaged.tsdb saved.tsdb
     """
     from tsmodel.cli.opening import file_of
-    from tsmodel.store.care import recover
+    from tsmodel.store.maintenance import recover
 
     path = file_of(target, "recover")
     with progress("reading", "bytes") as done:

@@ -13,7 +13,7 @@ from tsmodel.cli.output import Table, counted, iso, note, print_json, size
 from tsmodel.errors import StoreError
 
 if TYPE_CHECKING:
-    from tsmodel.session.spool import SetAside, SpoolState
+    from tsmodel.session.forwarding import SetAside, SpoolState
     from tsmodel.store.spool_file import SpoolFile
 
 __all__ = ["spool_"]
@@ -61,7 +61,7 @@ def spool_(
       tsmodel spool edge.spool --drain --to 'tstorage://host:2025?tls=1'
       tsmodel spool edge.spool --discard 17
     """
-    from tsmodel.session.spool import SpoolState
+    from tsmodel.session.forwarding import SpoolState
     from tsmodel.store.spool_file import SpoolFile
 
     if not Path(path).exists():

@@ -19,7 +19,7 @@ from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError, Unsu
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.store import EmbeddedStore, care, info, open_store, recover, verify
 from tsmodel.store import blocks as blocks_module
-from tsmodel.store.care import backup, compact
+from tsmodel.store.maintenance import backup, compact
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine, read_state, write_state
 from tsmodel.timestamps import now_ns
