@@ -20,8 +20,9 @@ from tsmodel.keys import KEY_FIELDS
 from tsmodel.model import TSModel
 from tsmodel.model.meta import schema_of
 from tsmodel.model.model import codec_of
+from tsmodel.session.connecting import DEFAULT_BATCH_SIZE
 from tsmodel.session.observing import CallableHooks, Hooks, OnRequest, OnResponse, Watch
-from tsmodel.session.pending import DEFAULT_BATCH_SIZE, Limits, Pending
+from tsmodel.session.pending import Limits, Pending
 from tsmodel.session.puts import ColumnRows, made_of
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.writer import Writer

@@ -23,16 +23,14 @@ from tsmodel.backend import PutId
 from tsmodel.errors import SessionError, UnflushedWarning, WriteError
 from tsmodel.io.retry import seconds_of
 from tsmodel.model import TSModel
+from tsmodel.session.connecting import DEFAULT_BATCH_SIZE
 from tsmodel.session.puts import ColumnRows, Put, Segment, encoded
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.reconciling import Found
 from tsmodel.timestamps import DurationLike, now_ns
 from tsmodel.wire.records import PUT_FORM
 
-__all__ = ["DEFAULT_BATCH_SIZE", "Doubt", "Limits", "Pending"]
-
-DEFAULT_BATCH_SIZE: Final = 100_000
-"""Records that a session collects before it stores them on its own."""
+__all__ = ["Doubt", "Limits", "Pending"]
 
 _GUESS: Final = 64
 
