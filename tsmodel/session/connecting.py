@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from tsmodel.errors import SessionError
 
@@ -18,15 +18,13 @@ if TYPE_CHECKING:
     from tsmodel.store import EmbeddedStore
     from tsmodel.timestamps import DurationLike
 
-__all__ = ["DEFAULT_BATCH_SIZE", "connect", "connect_async", "open_backend"]
-
-DEFAULT_BATCH_SIZE: Final = 100_000
+__all__ = ["connect", "connect_async", "open_backend"]
 
 
 def connect(
     target: TargetLike = None,
     *,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int = 100_000,
     batch_bytes: int | None = None,
     batch_age: DurationLike | None = None,
     flush_every: DurationLike | None = None,
@@ -110,7 +108,7 @@ def connect(
 def connect_async(
     target: TargetLike = None,
     *,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int = 100_000,
     batch_bytes: int | None = None,
     batch_age: DurationLike | None = None,
     flush_every: DurationLike | None = None,

@@ -23,7 +23,6 @@ from tsmodel.backend import PutId
 from tsmodel.errors import SessionError, UnflushedWarning, WriteError
 from tsmodel.io.retry import seconds_of
 from tsmodel.model import TSModel
-from tsmodel.session.connecting import DEFAULT_BATCH_SIZE
 from tsmodel.session.puts import ColumnRows, Put, Segment, encoded
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.reconciling import Found
@@ -49,7 +48,7 @@ class Limits:
 
     def __init__(
         self,
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        batch_size: int,
         batch_bytes: int | None = None,
         batch_age: DurationLike | None = None,
     ) -> None:
