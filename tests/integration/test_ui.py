@@ -274,7 +274,9 @@ def test_a_port_in_use_is_told(
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert main(["ui", "readings.tsdb", "--port", str(port)]) == 1
-    assert f"port {port} is in use on 127.0.0.1; choose another with --port, or 0 for any free port" in capsys.readouterr().err
+    assert (
+        f"port {port} is in use on 127.0.0.1; choose another with --port, or 0 for any free port" in capsys.readouterr().err
+    )
 
 
 def test_a_missing_library_is_told(
