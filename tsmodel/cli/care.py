@@ -47,10 +47,10 @@ def init_(
     Example:
       tsmodel init 'postgresql://admin@host/db?schema=tsmodel'
     """
-    from tsmodel.cli.opening import writing
-    from tsmodel.session.target import Database, parse
+    from tsmodel.cli.opening import target_of, writing
+    from tsmodel.session.target import Database
 
-    parsed = parse(target)
+    parsed = target_of(target)
     with writing(target, create=True):
         pass
     name = str(parsed) if isinstance(parsed, Database) else target
@@ -73,12 +73,12 @@ def verify_(
     Example:
       tsmodel verify readings.tsdb
     """
-    from tsmodel.cli.opening import file_of, reading
-    from tsmodel.session.target import Database, parse
+    from tsmodel.cli.opening import file_of, reading, target_of
+    from tsmodel.session.target import Database
     from tsmodel.store.capabilities import Caretaker
     from tsmodel.store.maintenance import verify
 
-    if isinstance(parse(target), Database):
+    if isinstance(target_of(target), Database):
         with reading(target) as session, progress("reading", "bytes") as done:
             assert isinstance(session.backend, Caretaker)
             found = session.backend.verify(done)
@@ -107,7 +107,7 @@ def verify_(
         if not found.is_whole:
             note(
                 "restore a backup"
-                if isinstance(parse(target), Database)
+                if isinstance(target_of(target), Database)
                 else f"`tsmodel recover {target} saved.tsdb` saves what is intact"
             )
     return int(not found.is_whole)
@@ -149,10 +149,10 @@ def compact_(
     Example:
       tsmodel compact readings.tsdb
     """
-    from tsmodel.cli.opening import file_of, writing
-    from tsmodel.session.target import Database, parse
+    from tsmodel.cli.opening import file_of, target_of, writing
+    from tsmodel.session.target import Database
 
-    if not isinstance(parse(target), Database):
+    if not isinstance(target_of(target), Database):
         file_of(target, "compact")
     with writing(target, create=False) as session, progress("merging", "bytes") as done:
         found = session.compact(done)

@@ -34,12 +34,12 @@ def info_(
     Example:
       tsmodel info readings.tsdb
     """
-    from tsmodel.cli.opening import reading
-    from tsmodel.session.target import Database, StoreFile, parse
+    from tsmodel.cli.opening import reading, target_of
+    from tsmodel.session.target import Database, StoreFile
     from tsmodel.store.capabilities import Caretaker
     from tsmodel.store.maintenance import info
 
-    parsed = parse(target)
+    parsed = target_of(target)
     if isinstance(parsed, StoreFile) and parsed.path is not None:
         with reading(target):
             pass  # says what is wrong with it in terms of the command line

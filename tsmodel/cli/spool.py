@@ -95,12 +95,13 @@ def spool_(
 def _drain(file: SpoolFile, to: str | None, timeout: str) -> None:
     from urllib.parse import quote
 
+    from tsmodel.cli.opening import target_of
     from tsmodel.session import connect
-    from tsmodel.session.target import SpooledServer, parse
+    from tsmodel.session.target import SpooledServer
 
     hosts = ",".join(file.target)
     target = to or f"tstorage://{hosts}"
-    parsed = parse(target)
+    parsed = target_of(target)
     if isinstance(parsed, SpooledServer):
         raise UsageError(f"--to {target} names a spool itself: leave spool= out")
     _connectors(target)
@@ -112,9 +113,9 @@ def _drain(file: SpoolFile, to: str | None, timeout: str) -> None:
 
 
 def _connectors(target: str) -> list[str]:
-    from tsmodel.session.target import parse
+    from tsmodel.cli.opening import target_of
 
-    parsed: Any = parse(target)
+    parsed: Any = target_of(target)
     if not hasattr(parsed, "addresses"):
         raise UsageError(f"{target} is not a server; a spool is for one, such as tstorage://host:2025")
     return [str(address) for address in parsed.addresses]
