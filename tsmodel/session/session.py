@@ -13,54 +13,46 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable
 from types import TracebackType, UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from typing_extensions import Self
 
-from tsmodel.backend import Backend, PutInfo, Removal, Remover
-from tsmodel.errors import SessionError, StoreError, TSModelError
+from tsmodel.backend import Backend, Remover
+from tsmodel.errors import SessionError
 from tsmodel.io.effects import Work
 from tsmodel.io.fetching import OnBackend, OnWatchedBackend
 from tsmodel.io.flushing import Flusher
-from tsmodel.io.retry import OnUnknown, seconds_of
-from tsmodel.io.runners import perform, run
+from tsmodel.io.runners import run
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import Query, QuerySpec
 from tsmodel.query.context import enter, leave
-from tsmodel.session.core import (
-    BACKUP_INSTEAD,
-    COMPACT_INSTEAD,
-    DRAINER_SECONDS,
-    REMOVE_INSTEAD,
-    SessionBase,
-    SessionOptions,
-    Undoable,
-    corrected,
-    noted,
-    prunable,
-    to_undo,
-)
+from tsmodel.session.core import DRAINER_SECONDS, Exclusive, SessionBase, SessionOptions, corrected
 from tsmodel.session.receipt import Receipt
-from tsmodel.store import EmbeddedStore
-from tsmodel.timestamps import DurationLike
+from tsmodel.store.capabilities import settles_puts
 
 if TYPE_CHECKING:
     from tsmodel.session.copying import Copied, OnCopied
-    from tsmodel.session.forwarding import Drainer
     from tsmodel.session.target import SpoolOptions
-    from tsmodel.store.maintenance import Compacted, OnProgress, Verified
 
 __all__ = ["Session"]
 
 M = TypeVar("M", bound=TSModel)
+R = TypeVar("R")
 
 
-class Session(SessionBase):
+def _blocking(function: Callable[..., Work[R]]) -> Callable[..., R]:
+    """A method that runs the work of a function, and blocks."""
+
+    def method(session: Session, *arguments: Any, **named: Any) -> R:
+        return session._run(function(session, *arguments, **named))  # noqa: SLF001 - its own method
+
+    return method
+
+
+class Session(SessionBase, shell=_blocking):
     """A unit of work on a backend: a file, memory, PostgreSQL, or a TStorage server. Usually made by `connect`.
 
     Args:
@@ -82,11 +74,10 @@ class Session(SessionBase):
     ) -> None:
         super().__init__(name, options or SessionOptions(**named), spool)
         self._backend: Backend | None = backend
-        self._writer.is_remote = not isinstance(backend, EmbeddedStore)
+        self._writer.is_remote = not settles_puts(backend)
         self._lock = threading.RLock()
         self._writing = threading.RLock()
         self._flusher = None if self._flush_seconds is None else Flusher(self._flush_seconds, self._flush_in_background)
-        self._drainer: Drainer | None = None
         self._start_drainer()
         enter(self)
 
@@ -129,126 +120,7 @@ class Session(SessionBase):
                 _ = self.backend
             full = self._pending.add(row, keep_acq=keep_acq, unless_stored=unless_stored)
         if full or self._failure is not None:
-            self._added()
-
-    def add_all(self, rows: Iterable[TSModel], *, keep_acq: bool = False, unless_stored: bool = False) -> None:
-        """Adds many objects. A generator is consumed in batches and may be of any length.
-
-        Args:
-            rows: the objects.
-            keep_acq: as for `add`.
-            unless_stored: stores only objects that are not stored yet in any version, and the first of equal ones among
-                `rows`, so importing the same data twice changes nothing. The receipt counts the others as `skipped`.
-                An embedded store checks and stores in one transaction. A server is checked before the put, so two
-                concurrent writers may both store a record.
-
-        Raises:
-            SessionError: when an item is not an object of a model; those before it are added.
-            WriteError, EncodeError: as for `add`. The session still holds everything it took from `rows`.
-        """
-        _ = self.backend
-        source = iter(rows)
-        more = True
-        while more:
-            taken, more, failure = self._pending.taken(source)
-            with self._lock:
-                _ = self.backend
-                self._pending.extend(taken, keep_acq=keep_acq, unless_stored=unless_stored)
-            if failure is not None:
-                raise failure
-            self._added()
-
-    def add_columns(
-        self,
-        model: type[M],
-        columns: Mapping[str, Any] | None = None,
-        /,
-        *,
-        keep_acq: bool = False,
-        unless_stored: bool = False,
-        **named: Any,
-    ) -> int:
-        """Adds records from columns, without making objects: `add_columns(Reading, cid=1, mid=mids, …)`.
-
-        Integer arrays hold stored numbers, as `query.columns()` returns them: times as ns since 2001, enums and decimals
-        as their integers. Lists and single values hold what the constructor takes. Masked values and None are missing.
-
-        Args:
-            model: the model.
-            columns: columns by name, which you can also pass as keywords: arrays and lists of the same length n, or single
-                values, which apply to all rows. `acq` and fields with a default may be left out.
-            keep_acq: as for `add`; needs a column `acq`.
-            unless_stored: as for `add_all`.
-
-        Returns:
-            The number of records: n, or 1 if there are only single values.
-
-        Raises:
-            SessionError: when a column is missing or unknown, or the session is closed.
-            EncodeError: when columns differ in length, or a value cannot be stored. Names the field and the row, counted
-                from 0 in these columns. Nothing is added.
-            WriteError: as for `add`. The session holds all rows of the columns.
-        """
-        _ = self.backend
-        rows = self._columns(model, columns, named, keep_acq)
-        self._take(rows, keep_acq, unless_stored)
-        self._added()
-        return len(rows)
-
-    def add_frame(
-        self,
-        model: type[M],
-        frame: Any,
-        *,
-        columns: Mapping[str, str] | None = None,
-        keep_acq: bool = False,
-        unless_stored: bool = False,
-    ) -> int:
-        """Adds the rows of a frame, without making objects. A reader is consumed batch by batch and may be of any length.
-
-        Args:
-            model: the model.
-            frame: a pandas or polars frame, an Arrow table, record batch or reader, anything with `__arrow_c_stream__` or
-                `__dataframe__`, or Arrow batches.
-            columns: maps columns of the model to columns of the frame: `{"mid": "meter"}`. All others have the same name.
-            keep_acq: as for `add`; needs a column `acq`.
-            unless_stored: as for `add_all`.
-
-        Returns:
-            The number of records.
-
-        Raises:
-            SessionError, EncodeError, WriteError: as for `add_columns`; rows of earlier batches are added.
-            MissingLibraryError: when pyarrow is not installed.
-        """
-        _ = self.backend
-        count = 0
-        for rows in self._framed(model, frame, columns, keep_acq):
-            self._take(rows, keep_acq, unless_stored)
-            self._added()
-            count += len(rows)
-        return count
-
-    def load_parquet(
-        self,
-        model: type[M],
-        path: str | Path,
-        *,
-        columns: Mapping[str, str] | None = None,
-        keep_acq: bool = False,
-        unless_stored: bool = False,
-        batch_size: int = 65_536,
-    ) -> int:
-        """Adds the rows of a Parquet file, such as one from `dump_parquet`, in bounded memory. See `add_frame`.
-
-        Raises:
-            OSError: when the file cannot be read.
-        """
-        from tsmodel.frames.given import parquet_reader
-
-        return self.add_frame(
-            model, parquet_reader(path, batch_size), columns=columns, keep_acq=keep_acq, unless_stored=unless_stored
-        )
+            self._run(self._added())
 
     def correct(self, row: M, **changes: Any) -> M:
         """Adds a correction of a stored record: a copy with the same cid, mid, moid and cap, and other values.
@@ -268,61 +140,6 @@ class Session(SessionBase):
         correction = corrected(row, changes)
         self.add(correction)
         return correction
-
-    def flush(self, note: str | None = None) -> Receipt:
-        """Stores all added objects durably. Each put is stored whole or not at all.
-
-        Objects that keep their acq go in separate puts.
-
-        Args:
-            note: text that is kept with the puts and shown by `puts`; on an embedded store only.
-
-        Returns:
-            The receipt for all records stored since the last receipt.
-
-        Raises:
-            EncodeError: when a field cannot be stored. This flush stored nothing, and the session still holds all objects.
-            WriteError: when some objects are not known to be stored. The error says which are stored, which are not, and
-                which are in doubt; the session holds all that are not stored or in doubt. Flushing again stores those that
-                are not stored. It leaves those in doubt alone and raises again, unless the session's `retry` policy
-                settles them.
-        """
-        return self._flush(None, note)
-
-    def retry(self, on_unknown: OnUnknown = "check") -> Receipt:
-        """Flushes, and settles in-doubt puts.
-
-        Args:
-            on_unknown: "check" asks the database what it stored and sends only the rest; the session must have been opened
-                with retry=Retry(on_unknown="check"). "duplicate" sends everything again, which may store records twice.
-                "raise" is a plain flush.
-
-        Returns:
-            The receipt for all records stored since the last receipt, including those found stored.
-
-        Raises:
-            WriteError, EncodeError: as for `flush`.
-        """
-        return self._flush(on_unknown)
-
-    def drain(self, timeout: DurationLike | None = None) -> bool:
-        """Waits until the session's spool is drained. If the last attempt failed, the next one starts at once.
-
-        Args:
-            timeout: how long to wait, as "30s"; None for no limit.
-
-        Returns:
-            Whether the spool is empty except for puts set aside. True for a session without a spool.
-
-        Raises:
-            StoreError: when the spool cannot be read.
-        """
-        _ = self.backend
-        return self._drained(None if timeout is None else seconds_of(timeout, "timeout"))
-
-    def wait_committed(self, receipt: Receipt, timeout: DurationLike | None = None) -> int:
-        """Waits until the records of a receipt are fully committed. See `Receipt.wait_committed`."""
-        return run(receipt.waiting(timeout), self.on_backend())
 
     @overload
     def query(self, model: type[M]) -> Query[M]: ...
@@ -376,43 +193,6 @@ class Session(SessionBase):
         on_backend.target = to.on_backend()
         return run(copying.steps(there), on_backend)
 
-    def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
-        """Copies the embedded file to a new file, in its current state, while others read and write.
-
-        The copy does not contain unflushed objects. It is verified, and appears at `path` only when it is complete.
-
-        Args:
-            path: the file to create; it must not exist.
-            progress: called with the bytes copied so far and the total. An exception ends the backup.
-
-        Returns:
-            The result of `tsmodel.store.verify` for the copy.
-
-        Raises:
-            UnsupportedError: when the session is on a server or in memory; says what to do instead.
-            StoreCorruptError: when the file is damaged; `tsmodel.store.recover` saves the intact records.
-            StoreError: when `path` exists or cannot be written.
-        """
-        return self._caretaker_of(self.backend, "backup", BACKUP_INSTEAD).backup(path, progress)
-
-    def compact(self, progress: OnProgress | None = None) -> Compacted:
-        """Makes the embedded file smaller and faster to read: merges its runs, compresses them harder, and returns free
-        space to the file system.
-
-        Others may read and write meanwhile. The file stays intact even if the process dies. Compacting needs free space of
-        the file's size beside the file, and as much again in SQLite's directory for temporary files.
-
-        Args:
-            progress: called with the bytes merged so far and the total. An exception ends the work between transactions;
-                what is merged stays merged.
-
-        Raises:
-            UnsupportedError: when the session is on a server or in memory.
-            StoreCorruptError: when the file is damaged; `tsmodel.store.recover` saves the intact records.
-            StoreError: when there is too little free space (says how much it needs), or the file is read-only.
-        """
-        return self._caretaker_of(self.backend, "compact", COMPACT_INSTEAD).compact(progress)
-
     def remover(self, what: str) -> Remover:
         """The store, which removes records for queries.
 
@@ -420,68 +200,8 @@ class Session(SessionBase):
             UnsupportedError: when the session is on a server.
             SessionError: when the session holds records that are not stored.
         """
-        remover = self._remover(what)
-        self._check_stored(what)
+        remover: Remover = self._remover(what, only_stored=True)
         return remover
-
-    def undo(self, what: Undoable, note: str | None = None) -> int:
-        """Undoes a flush: removes the remaining records of exactly these puts, durably, all of them or none.
-
-        Records of other puts stay, even those with the same keys and acq. The store logs the removal; see `removals`.
-
-        Args:
-            what: a receipt of `flush`, even from an earlier session on the same file; an entry of `puts`; or several of
-                these.
-            note: text for the log.
-
-        Returns:
-            The number of records removed: those stored, less those removed before.
-
-        Raises:
-            StoreError: when one of the puts was undone before, or belongs to another store; nothing was removed.
-            SessionError: when the session holds records that are not stored.
-            UnsupportedError: when the session is on a server; says what to do instead.
-        """
-        puts = to_undo(what)
-        return self.remover("undo()").undo(puts, noted(note))
-
-    def prune(self, model: type[TSModel], dry_run: bool = False, *, note: str | None = None) -> int:
-        """Removes the records of a model that are older than its `retention`, by capture time. See `query.delete`.
-
-        Args:
-            model: a class such as `class Reading(TSModel, moid=7, retention="400d")`.
-            dry_run: only counts the records.
-            note: text for the log of removals.
-
-        Returns:
-            The number of records.
-
-        Raises:
-            QueryError: when the model has no retention, or has neither a fixed key component nor a version byte, so its
-                records cannot be told apart from those of other models.
-            SessionError, UnsupportedError, StoreError: as for `query.delete`.
-        """
-        from tsmodel.query.executor import Executor
-
-        query = self.query(model).cap_before(prunable(model))
-        executor = Executor(query.spec, self)
-        return executor.run(executor.removing("prune", dry_run=dry_run, note=noted(note)))
-
-    def puts(self) -> list[PutInfo]:
-        """All puts that the embedded store remembers, oldest first, with their time, records, and `flush(note=...)`.
-
-        Raises:
-            UnsupportedError: when the session is on a server.
-        """
-        return self._remover("puts()").puts()
-
-    def removals(self) -> list[Removal]:
-        """All removals that the embedded store remembers, oldest first: by `delete`, `undo` and `prune`.
-
-        Raises:
-            UnsupportedError: when the session is on a server.
-        """
-        return self._remover("removals()").removals()
 
     def close(self) -> None:
         """Flushes, and releases the backend. A second call does nothing.
@@ -510,42 +230,18 @@ class Session(SessionBase):
             self._release()
         self._pending.warn()
 
-    def _added(self) -> None:
-        self._tell()
-        if self._pending.is_full:
-            with self._writing:
-                if self._pending.is_full:  # another thread may have stored it meanwhile
-                    self._carry_out(self._writer.store())
+    def _run(self, work: Work[R]) -> R:
+        return run(work, self._perform)
 
-    def _remover(self, what: str) -> Remover:
-        backend: object = self.backend
-        if not isinstance(backend, Remover):
-            raise self._unsupported(what, REMOVE_INSTEAD)
-        return backend
-
-    def _flush(self, on_unknown: OnUnknown | None, note: str | None = None) -> Receipt:
-        _ = self.backend
-        remover = None if noted(note) is None else self._remover("flush(note=...)")
+    def _perform(self, effect: Any) -> object:
+        if type(effect) is not Exclusive:
+            return self.on_backend()(effect)
         with self._writing:
-            self._carry_out(self._writer.flush(on_unknown))
-            if remover is not None and note is not None and self._pending.stored_puts:
-                remover.annotate(self._pending.stored_puts, note)  # if this fails, the next flush returns the receipt
-            with self._lock:
-                self._failure = None  # what it could not store is stored now
-                stored = self._pending.receipt()
-        return stored.of(self.on_backend)
+            run(effect.work, self.on_backend(), self._lock)
+            return None if effect.then is None else effect.then()
 
-    def _carry_out(self, work: Work[None]) -> None:
-        with self._writing:
-            run(work, self.on_backend(), self._lock)
-
-    def _flush_in_background(self) -> None:
-        if self._failure is not None or self._backend is None:
-            return
-        try:
-            self._carry_out(self._writer.store())
-        except TSModelError as error:
-            self._failed(error)
+    def _bound(self, receipt: Receipt) -> Receipt:
+        return receipt.of(self.on_backend)
 
     def _forked(self) -> None:
         self._lock, self._writing = threading.RLock(), threading.RLock()
@@ -555,32 +251,16 @@ class Session(SessionBase):
         if self._drainer is not None:
             self._start_drainer()
 
-    def _stop_flusher(self) -> None:
-        flusher, self._flusher = self._flusher, None
-        if flusher is not None:
-            flusher.stop()
-
     def _start_drainer(self) -> None:
         if self._forwarder is not None and self._backend is not None:
             from tsmodel.session.forwarding import Drainer
 
             self._drainer = Drainer(self._forwarder, self.on_backend(), self)
 
-    def _drained(self, seconds: float | None, *, while_fine: bool = False) -> bool:
-        if self._forwarder is None:
-            return True
-        if self._drainer is not None and not while_fine:
-            self._drainer.hurry()
-        return run(self._forwarder.emptied(seconds, while_fine=while_fine), perform)
-
-    def _leave_spool(self) -> None:
-        """Gives the drainer some time, while the database can be reached."""
-        if self._spooling is not None:
-            with suppress(StoreError):
-                self._drained(self._spooling.wait, while_fine=True)
-
     def _release(self) -> None:
-        self._stop_flusher()
+        flusher, self._flusher = self._flusher, None
+        if flusher is not None:
+            flusher.stop()
         drainer, self._drainer = self._drainer, None
         if drainer is not None:
             drainer.stop(DRAINER_SECONDS)
