@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 
 from tsmodel.errors import TransportError
-from tsmodel.server.tls import server_context
+from tsmodel.io.connections import server_context
 from tsmodel.web.app import application
 from tsmodel.web.guard import Guard, is_loopback
 from tsmodel.web.source import Source
