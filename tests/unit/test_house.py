@@ -42,7 +42,7 @@ DRIVERS = {
     "cli/checks.py",
     "server/listener.py",
     "server/monitoring.py",
-    "session/draining.py",
+    "session/forwarding.py",
     "session/session_async.py",
     "testing/proxy.py",
     "web/app.py",
@@ -56,7 +56,7 @@ AWAITING = {
     "query/query_async.py",
     "query/resample.py",
     "query/select.py",
-    "session/draining.py",
+    "session/forwarding.py",
     "session/connecting.py",
     "session/session_async.py",
 }

@@ -9,6 +9,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
@@ -26,6 +27,7 @@ __all__ = [
     "Connection",
     "certified_names",
     "client_context",
+    "listen_error",
     "refusal_error",
     "send_all",
     "server_context",
@@ -80,6 +82,15 @@ def transport_error(host: str, port: int, doing: str, cause: Exception) -> Trans
     error.__cause__ = cause
     error.errno = getattr(cause, "errno", None)
     return error
+
+
+def listen_error(host: str, port: int, cause: OSError) -> TransportError:
+    """The error for an address that cannot be listened on."""
+    if cause.errno == errno.EADDRINUSE:
+        return TransportError(f"port {port} is in use on {host}; choose another with --port, or 0 for any free port")
+    if cause.errno == errno.EACCES:
+        return TransportError(f"port {port} needs privileges that this process lacks; choose one from 1024 with --port")
+    return TransportError(f"cannot listen on {host}:{port}: {cause.strerror or cause}")
 
 
 def refusal_error(refusal: Refusal, server: str = "the server") -> ServerError:

@@ -32,7 +32,7 @@ from tsmodel.wire.events import Status
 from tsmodel.wire.stored import Copies
 
 if TYPE_CHECKING:
-    from tsmodel.session.spool import Forwarder
+    from tsmodel.session.forwarding import Forwarder
 
 __all__ = ["Writer"]
 
