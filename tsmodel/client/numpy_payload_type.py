@@ -26,7 +26,7 @@ from tsmodel.client.payload_types import ChunkPayloadType, Collector, Encoded
 from tsmodel.errors import DecodeError, EncodeError
 from tsmodel.keys import KEY_FIELDS, LIMITS
 from tsmodel.layout.fixed_rows import batches_by_cid
-from tsmodel.layout.matching import SIZE_FIELD
+from tsmodel.layout.row_codecs import SIZE_FIELD
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm, bytes_of
 from tsmodel.wire.sorting import order_of
