@@ -9,6 +9,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
@@ -20,7 +21,7 @@ from tsmodel.forking import in_child
 from tsmodel.wire.client_role import Buffers, gathered, portions, unsent
 from tsmodel.wire.events import Refusal, describe
 
-__all__ = ["Connection", "client_context", "refusal_error", "set_abrupt", "transport_error"]
+__all__ = ["Connection", "client_context", "listen_error", "refusal_error", "set_abrupt", "transport_error"]
 
 
 class RefusedTransportError(TransportError, ConnectionRefusedError): ...
@@ -69,6 +70,15 @@ def transport_error(host: str, port: int, doing: str, cause: Exception) -> Trans
     error.__cause__ = cause
     error.errno = getattr(cause, "errno", None)
     return error
+
+
+def listen_error(host: str, port: int, cause: OSError) -> TransportError:
+    """The error for an address that cannot be listened on."""
+    if cause.errno == errno.EADDRINUSE:
+        return TransportError(f"port {port} is in use on {host}; choose another with --port, or 0 for any free port")
+    if cause.errno == errno.EACCES:
+        return TransportError(f"port {port} needs privileges that this process lacks; choose one from 1024 with --port")
+    return TransportError(f"cannot listen on {host}:{port}: {cause.strerror or cause}")
 
 
 def refusal_error(refusal: Refusal, server: str = "the server") -> ServerError:

@@ -34,6 +34,7 @@ except ImportError:  # not on Windows
 
 from tsmodel.backend import Backend
 from tsmodel.errors import SessionError, TransportError
+from tsmodel.io.connections import listen_error
 from tsmodel.io.effects import Receive
 from tsmodel.server.conversation import Conversation
 from tsmodel.server.counts import Counts
@@ -166,7 +167,7 @@ class Listener:
             dual = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
             self._socket = socket.create_server((host, port), family=family, backlog=512, dualstack_ipv6=dual)
         except OSError as error:
-            raise TransportError(f"cannot listen on {host}:{port}: {error}") from error
+            raise listen_error(host, port, error) from error
 
     @property
     def address(self) -> tuple[str, int]:

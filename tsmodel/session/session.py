@@ -51,9 +51,9 @@ from tsmodel.timestamps import DurationLike
 
 if TYPE_CHECKING:
     from tsmodel.session.copying import Copied, OnCopied
-    from tsmodel.session.draining import Drainer
+    from tsmodel.session.forwarding import Drainer
     from tsmodel.session.target import SpoolOptions
-    from tsmodel.store.care import Compacted, OnProgress, Verified
+    from tsmodel.store.maintenance import Compacted, OnProgress, Verified
 
 __all__ = ["Session"]
 
@@ -562,7 +562,7 @@ class Session(SessionBase):
 
     def _start_drainer(self) -> None:
         if self._forwarder is not None and self._backend is not None:
-            from tsmodel.session.draining import Drainer
+            from tsmodel.session.forwarding import Drainer
 
             self._drainer = Drainer(self._forwarder, self.on_backend(), self)
 

@@ -31,7 +31,7 @@ from tsmodel.timestamps import now_ns
 from tsmodel.wire.events import Status
 
 if TYPE_CHECKING:
-    from tsmodel.session.spool import Forwarder
+    from tsmodel.session.forwarding import Forwarder
 
 __all__ = ["Writer"]
 
