@@ -41,8 +41,7 @@ ROOMS = (
 DRIVERS = {
     "cli/checks.py",
     "server/listener.py",
-    "server/operating.py",
-    "server/tls.py",
+    "server/monitoring.py",
     "session/forwarding.py",
     "session/session_async.py",
     "testing/proxy.py",

@@ -13,8 +13,8 @@ from typing import Final
 from tsmodel.cli.failures import UsageError
 from tsmodel.cli.opening import target_of
 from tsmodel.cli.plain import Parser
+from tsmodel.io.connections import server_context
 from tsmodel.server import Listener
-from tsmodel.server.counts import serve_metrics
 from tsmodel.server.listener import (
     DEFAULT_MAX_CONNECTIONS,
     DEFAULT_MAX_MEMORY,
@@ -22,8 +22,7 @@ from tsmodel.server.listener import (
     DEFAULT_REQUEST_TIMEOUT,
     DEFAULT_STALL_TIMEOUT,
 )
-from tsmodel.server.operating import LEVELS, notify_systemd, start_logging
-from tsmodel.server.tls import server_context
+from tsmodel.server.monitoring import LEVELS, notify_systemd, serve_metrics, start_logging
 from tsmodel.session.connecting import open_backend
 from tsmodel.session.target import DEFAULT_PORT
 from tsmodel.store import DEFAULT_CACHE

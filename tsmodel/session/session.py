@@ -25,9 +25,9 @@ from tsmodel.backend import Backend, PutInfo, Removal, Remover
 from tsmodel.errors import SessionError, StoreError, TSModelError
 from tsmodel.io.effects import Work
 from tsmodel.io.fetching import OnBackend, OnWatchedBackend
-from tsmodel.io.flushing import Flusher
 from tsmodel.io.retry import OnUnknown, seconds_of
 from tsmodel.io.runners import perform, run
+from tsmodel.io.threads import Flusher
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import Query, QuerySpec

@@ -45,7 +45,7 @@ from tsmodel.store.capabilities import Caretaker
 from tsmodel.timestamps import DurationLike
 
 if TYPE_CHECKING:
-    from tsmodel.io.flushing import AsyncFlusher
+    from tsmodel.io.threads import AsyncFlusher
     from tsmodel.session.copying import Copied, OnCopied
     from tsmodel.session.forwarding import AsyncDrainer
     from tsmodel.session.target import SpoolOptions
@@ -109,7 +109,7 @@ class AsyncSession(SessionBase):
             StoreError: when the file cannot be opened.
             TransportError: when the server cannot be reached.
         """
-        from tsmodel.io.flushing import AsyncFlusher
+        from tsmodel.io.threads import AsyncFlusher
 
         if self._backend is None:
             self._backend = await self._opener()

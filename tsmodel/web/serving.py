@@ -12,8 +12,7 @@ from typing import Any
 import uvicorn
 
 from tsmodel.errors import TransportError
-from tsmodel.io.connections import listen_error
-from tsmodel.server.tls import server_context
+from tsmodel.io.connections import listen_error, server_context
 from tsmodel.web.app import application
 from tsmodel.web.guard import Guard, is_loopback
 from tsmodel.web.source import Source
