@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tsmodel.codegen.languages import Language
 from tsmodel.codegen.naming import Identifiers
-from tsmodel.frames.libraries import library
+from tsmodel.frames import library
 from tsmodel.model.meta import schema_of
 from tsmodel.types.kinds import (
     BitField,
