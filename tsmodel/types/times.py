@@ -189,8 +189,9 @@ _DAY_NS: Final = 86_400 * 10**9
 
 
 def timedelta_ns(value: dt.timedelta) -> int:
-    """Converts a timedelta to nanoseconds, exactly."""
-    return value.days * _DAY_NS + value.seconds * 10**9 + value.microseconds * 1000
+    """Converts a timedelta to nanoseconds, exactly; pandas' own has nanoseconds, too."""
+    finest: int = getattr(value, "nanoseconds", 0)
+    return value.days * _DAY_NS + value.seconds * 10**9 + value.microseconds * 1000 + finest
 
 
 class Temporal(NumberCodec):
