@@ -29,9 +29,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Args:
         arguments: the command line without the program's name; None for that of the process.
-
-    Raises:
-        SystemExit: when arguments of `serve`, `schema` or `codegen` are not valid; with status 2.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     is_debug = _taken(given, "--debug")

@@ -10,7 +10,7 @@ from tsmodel.cli import options as of
 from tsmodel.cli.output import counted, note, print_json, progress, size
 
 if TYPE_CHECKING:
-    from tsmodel.store.care import Fault
+    from tsmodel.store.maintenance import Fault
 
 __all__ = ["backup_", "compact_", "init_", "recover_", "verify_"]
 
@@ -47,10 +47,10 @@ def init_(
     Example:
       tsmodel init 'postgresql://admin@host/db?schema=tsmodel'
     """
-    from tsmodel.cli.opening import writing
-    from tsmodel.session.target import Database, parse
+    from tsmodel.cli.opening import target_of, writing
+    from tsmodel.session.target import Database
 
-    parsed = parse(target)
+    parsed = target_of(target)
     with writing(target, create=True):
         pass
     name = str(parsed) if isinstance(parsed, Database) else target
@@ -73,12 +73,12 @@ def verify_(
     Example:
       tsmodel verify readings.tsdb
     """
-    from tsmodel.cli.opening import file_of, reading
-    from tsmodel.session.target import Database, parse
+    from tsmodel.cli.opening import file_of, reading, target_of
+    from tsmodel.session.target import Database
     from tsmodel.store.capabilities import Caretaker
-    from tsmodel.store.care import verify
+    from tsmodel.store.maintenance import verify
 
-    if isinstance(parse(target), Database):
+    if isinstance(target_of(target), Database):
         with reading(target) as session, progress("reading", "bytes") as done:
             assert isinstance(session.backend, Caretaker)
             found = session.backend.verify(done)
@@ -107,7 +107,7 @@ def verify_(
         if not found.is_whole:
             note(
                 "restore a backup"
-                if isinstance(parse(target), Database)
+                if isinstance(target_of(target), Database)
                 else f"`tsmodel recover {target} saved.tsdb` saves what is intact"
             )
     return int(not found.is_whole)
@@ -126,7 +126,7 @@ def recover_(
       tsmodel recover damaged.tsdb saved.tsdb
     """
     from tsmodel.cli.opening import file_of
-    from tsmodel.store.care import recover
+    from tsmodel.store.maintenance import recover
 
     path = file_of(target, "recover")
     with progress("reading", "bytes") as done:
@@ -149,10 +149,10 @@ def compact_(
     Example:
       tsmodel compact readings.tsdb
     """
-    from tsmodel.cli.opening import file_of, writing
-    from tsmodel.session.target import Database, parse
+    from tsmodel.cli.opening import file_of, target_of, writing
+    from tsmodel.session.target import Database
 
-    if not isinstance(parse(target), Database):
+    if not isinstance(target_of(target), Database):
         file_of(target, "compact")
     with writing(target, create=False) as session, progress("merging", "bytes") as done:
         found = session.compact(done)

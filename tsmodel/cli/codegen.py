@@ -7,16 +7,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tsmodel.cli.failures import UsageError
 from tsmodel.cli.models import models_of
+from tsmodel.cli.plain import Parser
 from tsmodel.codegen import LANGUAGES, file_name, render
-from tsmodel.errors import SchemaError
 
 __all__ = ["parser", "run"]
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser for the command's arguments."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tsmodel codegen",
         description="Writes a model's payload type for the official client of another language.",
         epilog="Example: tsmodel codegen meters:Reading java -o src/",
@@ -36,7 +37,7 @@ def run(arguments: Sequence[str]) -> int:
     found = models_of([options.model])
     if len(found) > 1:
         names = ", ".join(f"{options.model}:{model.__name__}" for model in found)
-        raise SchemaError(f"{options.model} defines several models; choose one of {names}")
+        raise UsageError(f"{options.model} defines several models; choose one of {names}")
     source = render(found[0], options.language, namespace=options.namespace)
     if options.output is None:
         sys.stdout.write(source)

@@ -8,11 +8,8 @@ __all__ = ["COMMANDS", "COMPLETE", "EXIT", "Command"]
 
 EXIT: Final = {
     0: "done",
-    1: (
-        "failed, or found a problem: no target, or one that cannot be opened; a model that cannot be loaded; damage; "
-        "changes that are not allowed"
-    ),
-    2: "an option or argument is not valid; nothing was done",
+    1: "failed, or found a problem: a target that cannot be opened, damage, or changes that are not allowed",
+    2: "an option or argument is not valid, no target was given, or the model cannot be loaded; nothing was done",
     3: "done, except for lines or records left out, which the output names",
     130: "interrupted by Ctrl-C",
     141: "the reader of the output closed it, as `head` does",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -30,14 +32,14 @@ def model_of(name: str | None) -> type[TSModel]:
     """The model with this name; `Record` for None.
 
     Raises:
-        SchemaError: when there is no such model, or the name is ambiguous.
+        UsageError: when there is no such model, the name is ambiguous, or the model cannot be loaded.
     """
     if name is None:
         return Record
     found = models_of([name])
     if len(found) > 1:
         names = ", ".join(f"{name}:{model.__name__}" for model in found)
-        raise SchemaError(f"{name} defines several models; choose one of {names}")
+        raise UsageError(f"{name} defines several models; choose one of {names}")
     return found[0]
 
 
@@ -45,36 +47,42 @@ def models_of(names: list[str]) -> list[type[TSModel]]:
     """The model classes for names such as `module:Model`, modules, and files.
 
     Raises:
-        SchemaError: when there is no such module or model.
+        UsageError: when there is no such model, or it cannot be loaded.
     """
-    sys.path.insert(0, "")  # as `python -m` does: modules of the working directory are found
-    try:
+    with _importing():
         return [model for name in names for model in _found(name)]
-    finally:
-        sys.path.remove("")
 
 
 def csv_options(name: str | None) -> dict[str, Any]:
     """The `load_csv` arguments in a model's file; empty if it has none.
 
     Raises:
-        SchemaError: when the file is not valid.
+        UsageError: when the file cannot be loaded, or the arguments are not a dict.
     """
     if name is None:
         return {}
-    path = _file(name)
-    if path is not None and path.suffix == ".toml":
-        from tsmodel.cli.schema_file import read
+    with _importing():
+        path = _file(name)
+        if path is not None and path.suffix == ".toml":
+            from tsmodel.cli.schema_file import read
 
-        return read(path)[1]
+            return read(path)[1]
+        options = getattr(_module(name, path), CSV, {})
+    if not isinstance(options, dict):
+        raise UsageError(f"{name}: {CSV} is not a dict of arguments of load_csv")
+    return dict(options)
+
+
+@contextmanager
+def _importing() -> Iterator[None]:
+    """Finds modules in the working directory, as `python -m` does; a model that is not valid is a usage error."""
     sys.path.insert(0, "")
     try:
-        options = getattr(_module(name, path), CSV, {})
+        yield
+    except SchemaError as error:
+        raise UsageError(str(error).partition("\n")[0]) from error
     finally:
         sys.path.remove("")
-    if not isinstance(options, dict):
-        raise SchemaError(f"{name}: {CSV} is not a dict of arguments of load_csv")
-    return dict(options)
 
 
 def _found(name: str) -> list[type[TSModel]]:
@@ -88,11 +96,11 @@ def _found(name: str) -> list[type[TSModel]]:
         model: Any = getattr(module, model_name, None)
         if not _is_model(model):
             names = ", ".join(key for key, each in vars(module).items() if _is_model(each))
-            raise SchemaError(f"{name}: the module has no such model with records{f'; it has {names}' if names else ''}")
+            raise UsageError(f"{name}: the module has no such model with records{f'; it has {names}' if names else ''}")
         return [model]
     found = [each for each in vars(module).values() if _is_model(each) and each.__module__ == module.__name__]
     if not found:
-        raise SchemaError(f"{name}: the module defines no model with records")
+        raise UsageError(f"{name}: the module defines no model with records")
     return found
 
 
@@ -116,12 +124,14 @@ def _model_name(name: str) -> str:
 def _module(name: str, path: Path | None) -> ModuleType:
     if path is None:
         module_name = name.partition(":")[0]
+        if not module_name or module_name.startswith("."):
+            raise UsageError(f"{name!r} does not start with the name of a module; a model is module:Class")
         try:
             return importlib.import_module(module_name)
-        except ImportError as error:
-            raise SchemaError(f"{name}: {error}") from error
-        except ValueError as error:  # "" and names with dots in front
-            raise SchemaError(f"{name!r} is not the name of a module: {error}") from error
+        except ModuleNotFoundError as error:
+            raise UsageError(f"{name}: {error}{_file_hint(error.name)}") from error
+        except (Exception, SystemExit) as error:
+            raise _import_error(module_name, error) from error
     known = f"tsmodel_cli_{path.stem}"
     if known in sys.modules and sys.modules[known].__file__ == str(path.resolve()):
         return sys.modules[known]
@@ -135,9 +145,19 @@ def _module(name: str, path: Path | None) -> ModuleType:
     except BaseException as error:
         del sys.modules[known]
         if isinstance(error, (Exception, SystemExit)):
-            raise SchemaError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+            raise _import_error(path, error) from error
         raise
     return module
+
+
+def _import_error(module: str | Path, error: BaseException) -> UsageError:
+    return UsageError(f"{module} cannot be imported: {type(error).__name__}: {error} (--debug shows where)")
+
+
+def _file_hint(module: str | None) -> str:
+    """Suggests a file with the name of a module that does not exist."""
+    found = next((path for path in (Path(f"{module}.toml"), Path(f"{module}.py")) if path.is_file()), None)
+    return f"; did you mean the file {found}?" if found else ""
 
 
 def _is_model(value: Any) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from tsmodel.cli.plain import Parser
+
 __all__ = ["parser", "run"]
 
 _DEFAULT_LOCK = "schema.lock"
@@ -12,7 +14,7 @@ _DEFAULT_LOCK = "schema.lock"
 
 def parser() -> argparse.ArgumentParser:
     """The parser for the command's arguments."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tsmodel schema",
         description="Keeps a lock file with the binary layout of models, and reports what a changed model means for stored "
         "records.",

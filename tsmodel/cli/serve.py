@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from tsmodel.errors import TransportError
+from tsmodel.cli.failures import UsageError
+from tsmodel.cli.opening import target_of
+from tsmodel.cli.plain import Parser
+from tsmodel.io.connections import server_context
 from tsmodel.server import Listener
-from tsmodel.server.counts import serve_metrics
 from tsmodel.server.listener import (
     DEFAULT_MAX_CONNECTIONS,
     DEFAULT_MAX_MEMORY,
@@ -20,8 +22,7 @@ from tsmodel.server.listener import (
     DEFAULT_REQUEST_TIMEOUT,
     DEFAULT_STALL_TIMEOUT,
 )
-from tsmodel.server.operating import LEVELS, notify_systemd, start_logging
-from tsmodel.server.tls import server_context
+from tsmodel.server.monitoring import LEVELS, notify_systemd, serve_metrics, start_logging
 from tsmodel.session.connecting import open_backend
 from tsmodel.session.target import DEFAULT_PORT
 from tsmodel.store import DEFAULT_CACHE
@@ -33,7 +34,7 @@ _LIMITS: Final = ("max_connections", "max_put", "max_memory", "idle_timeout", "s
 
 def parser() -> argparse.ArgumentParser:
     """The parser for the command's arguments."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tsmodel serve",
         description="Serves the TStorage protocol, for the official clients in any language and for tsmodel, from an "
         "embedded store, or in front of a cluster. Stops on SIGTERM, SIGINT or SIGHUP.",
@@ -48,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     )
     where.add_argument("--memory", action="store_true", help="keep records in memory only")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port; 0 for a free one (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help="port; 0 for a free one (default: %(default)s)")
     parser.add_argument("--read-only", action="store_true", help="refuse puts, and open a file without writing to it")
     parser.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM): serve TLS")
     parser.add_argument("--tls-key", metavar="FILE", help="its private key (PEM); default: in the same file")
@@ -119,8 +120,9 @@ def run(arguments: Sequence[str]) -> int:
     start_logging(options.log_level, options.log_format)
     context = server_context(options.tls_cert, options.tls_key, options.tls_client_ca)
     if options.tls_client_name and not options.tls_client_ca:
-        raise TransportError("client names are checked against certificates: give --tls-client-ca as well")
+        raise UsageError("client names are checked against certificates: give --tls-client-ca as well")
     target = "memory:" if options.memory else options.data
+    target_of(target)  # a usage error if it is malformed
     backend = open_backend(target, cache_bytes=options.cache_bytes, read_only=options.read_only)
     try:
         listener = Listener(
@@ -174,6 +176,12 @@ def _address(text: str) -> tuple[str, int]:
     if not port.isdecimal() or int(port) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port, or host:port")
     return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)
 
 
 def _positive(text: str) -> int:

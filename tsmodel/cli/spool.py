@@ -13,7 +13,7 @@ from tsmodel.cli.output import Table, counted, iso, note, print_json, size
 from tsmodel.errors import StoreError
 
 if TYPE_CHECKING:
-    from tsmodel.session.spool import SetAside, SpoolState
+    from tsmodel.session.forwarding import SetAside, SpoolState
     from tsmodel.store.spool_file import SpoolFile
 
 __all__ = ["spool_"]
@@ -61,7 +61,7 @@ def spool_(
       tsmodel spool edge.spool --drain --to 'tstorage://host:2025?tls=1'
       tsmodel spool edge.spool --discard 17
     """
-    from tsmodel.session.spool import SpoolState
+    from tsmodel.session.forwarding import SpoolState
     from tsmodel.store.spool_file import SpoolFile
 
     if not Path(path).exists():
@@ -95,12 +95,13 @@ def spool_(
 def _drain(file: SpoolFile, to: str | None, timeout: str) -> None:
     from urllib.parse import quote
 
+    from tsmodel.cli.opening import target_of
     from tsmodel.session import connect
-    from tsmodel.session.target import SpooledServer, parse
+    from tsmodel.session.target import SpooledServer
 
     hosts = ",".join(file.target)
     target = to or f"tstorage://{hosts}"
-    parsed = parse(target)
+    parsed = target_of(target)
     if isinstance(parsed, SpooledServer):
         raise UsageError(f"--to {target} names a spool itself: leave spool= out")
     _connectors(target)
@@ -112,9 +113,9 @@ def _drain(file: SpoolFile, to: str | None, timeout: str) -> None:
 
 
 def _connectors(target: str) -> list[str]:
-    from tsmodel.session.target import parse
+    from tsmodel.cli.opening import target_of
 
-    parsed: Any = parse(target)
+    parsed: Any = target_of(target)
     if not hasattr(parsed, "addresses"):
         raise UsageError(f"{target} is not a server; a spool is for one, such as tstorage://host:2025")
     return [str(address) for address in parsed.addresses]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import signal
 import socket
 import threading
@@ -13,7 +12,7 @@ from typing import Any
 import uvicorn
 
 from tsmodel.errors import TransportError
-from tsmodel.server.tls import server_context
+from tsmodel.io.connections import listen_error, server_context
 from tsmodel.web.app import application
 from tsmodel.web.guard import Guard, is_loopback
 from tsmodel.web.source import Source
@@ -31,11 +30,7 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host.strip("[]"), port), family=family, backlog=128)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise TransportError(f"port {port} is in use at {host}: give another by --port, or 0 for a free one") from error
-        if error.errno == errno.EACCES:
-            raise TransportError(f"port {port} is not for everybody to listen at: give one from 1024 by --port") from error
-        raise TransportError(f"cannot listen at {host}:{port}: {error.strerror or error}") from error
+        raise listen_error(host, port, error) from error
     except OverflowError as error:
         raise TransportError(f"{port} is no port: a port is 0 to 65535") from error
 

@@ -65,6 +65,16 @@ def test_commands_that_there_are_not(run: Run) -> None:
     assert done.err == "tsmodel: there is no command 'gett'; did you mean get? (tsmodel --help lists them)\n"
 
 
+def test_models_that_cannot_be_imported(run: Run, readings: Path, work: Path) -> None:
+    (work / "faulty.py").write_text("from tsmodel import Flot32")
+    for model in ("faulty", "faulty.py", "faulty:Reading"):
+        done = run("get", readings, "--model", model)
+        assert done.status == 2
+        assert done.err.startswith("tsmodel: faulty")
+        assert "cannot be imported: ImportError: " in done.err
+        assert done.err.endswith("(--debug shows where)\n")
+
+
 def test_without_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "typer", None)
     found = importlib.util.find_spec
