@@ -40,7 +40,7 @@ from tsmodel.io.effects import Receive
 from tsmodel.keys import Key, KeyRange
 from tsmodel.query.following import Checkpoint, Position
 from tsmodel.server.conversation import Conversation
-from tsmodel.server.memory import Memory
+from tsmodel.server.limits import Memory
 from tsmodel.store import EmbeddedStore, info, open_store, recover, verify
 from tsmodel.store.blocks import Block, sorted_blocks
 from tsmodel.store.directory import Directory, State

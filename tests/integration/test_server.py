@@ -39,7 +39,7 @@ from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.server import Listener, serve_in_thread
 from tsmodel.server.conversation import Conversation
 from tsmodel.server.counts import serve_metrics
-from tsmodel.server.memory import Memory
+from tsmodel.server.limits import Memory
 from tsmodel.store import EmbeddedStore, open_store
 from tsmodel.wire.chunk import Chunk, RowChunk
 

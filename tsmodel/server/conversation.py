@@ -37,7 +37,7 @@ from tsmodel.errors import (
 from tsmodel.io.effects import Receive, Send
 from tsmodel.keys import Key, KeyRange
 from tsmodel.server.counts import Counts
-from tsmodel.server.memory import Memory
+from tsmodel.server.limits import Memory
 from tsmodel.store.capabilities import PutTaker
 from tsmodel.store.intake import Put
 from tsmodel.timestamps import now_ns

@@ -38,26 +38,19 @@ from tsmodel.io.connections import listen_error
 from tsmodel.io.effects import Receive
 from tsmodel.server.conversation import Conversation
 from tsmodel.server.counts import Counts
-from tsmodel.server.memory import Memory
+from tsmodel.server.limits import (
+    DEFAULT_MAX_CONNECTIONS,
+    DEFAULT_MAX_MEMORY,
+    DEFAULT_MAX_PUT,
+    DEFAULT_REQUEST_TIMEOUT,
+    DEFAULT_STALL_TIMEOUT,
+    Memory,
+)
 from tsmodel.server.tls import certified_names
 from tsmodel.session.connecting import open_backend
 from tsmodel.wire.client_role import Buffers, gathered, portions, unsent
 
-__all__ = [
-    "DEFAULT_MAX_CONNECTIONS",
-    "DEFAULT_MAX_MEMORY",
-    "DEFAULT_MAX_PUT",
-    "DEFAULT_REQUEST_TIMEOUT",
-    "DEFAULT_STALL_TIMEOUT",
-    "Listener",
-    "serve_in_thread",
-]
-
-DEFAULT_MAX_CONNECTIONS = 1000
-DEFAULT_MAX_PUT = 2**30
-DEFAULT_MAX_MEMORY = 2**31
-DEFAULT_STALL_TIMEOUT = 60.0
-DEFAULT_REQUEST_TIMEOUT = 3600.0
+__all__ = ["Listener", "serve_in_thread"]
 
 _ACCEPT_PAUSE = 0.2
 _DESCRIPTORS = 3

@@ -1,10 +1,23 @@
-"""The memory limit that all connections of a server share for incoming puts."""
+"""Limits of a server: their defaults, and the memory that all connections share for incoming puts."""
 
 from __future__ import annotations
 
 import threading
 
-__all__ = ["Memory"]
+__all__ = [
+    "DEFAULT_MAX_CONNECTIONS",
+    "DEFAULT_MAX_MEMORY",
+    "DEFAULT_MAX_PUT",
+    "DEFAULT_REQUEST_TIMEOUT",
+    "DEFAULT_STALL_TIMEOUT",
+    "Memory",
+]
+
+DEFAULT_MAX_CONNECTIONS = 1000
+DEFAULT_MAX_PUT = 2**30
+DEFAULT_MAX_MEMORY = 2**31
+DEFAULT_STALL_TIMEOUT = 60.0
+DEFAULT_REQUEST_TIMEOUT = 3600.0
 
 
 class Memory:
