@@ -30,16 +30,15 @@ from tsmodel import Int32, TSModel, connect, now_ns
 from tsmodel.backend import Scan
 from tsmodel.cli import main
 from tsmodel.client.channel import Channel
-from tsmodel.client.operations import Receive, Send
 from tsmodel.client.payload_type import BytesPayloadType, UnitPayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.client.tstorage import TStorageBackend
 from tsmodel.errors import SessionError, TransportError, WriteError
+from tsmodel.io.effects import Receive, Send
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.server import Listener, serve_in_thread
-from tsmodel.server.conversation import Conversation
-from tsmodel.server.counts import serve_metrics
-from tsmodel.server.limits import Memory
+from tsmodel.server.conversation import Conversation, Memory
+from tsmodel.server.monitoring import serve_metrics
 from tsmodel.store import EmbeddedStore, open_store
 from tsmodel.wire.chunk import Chunk, RowChunk
 
@@ -598,7 +597,7 @@ def test_arguments_that_cannot_be(arguments: list[str], wording: str, capsys: py
 def test_pieces_of_a_put_count_with_what_they_take(store: EmbeddedStore) -> None:
     memory = Memory(100_000)
     conversation = Conversation(store, max_put=100_000, peer="peer", memory=memory)
-    steps = conversation.steps()
+    steps = conversation.work()
     step = next(steps)
     record = put_record(b"", 1, 1, 1)
     data = struct.pack("<iQ", 5, 0) + b"".join(put_of((cid, [record]))[12:-4] for cid in range(1000))

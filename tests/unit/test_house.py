@@ -41,9 +41,8 @@ ROOMS = (
 DRIVERS = {
     "cli/checks.py",
     "server/listener.py",
-    "server/operating.py",
-    "server/tls.py",
-    "session/draining.py",
+    "server/monitoring.py",
+    "session/forwarding.py",
     "session/session_async.py",
     "testing/proxy.py",
     "web/application.py",
@@ -56,7 +55,7 @@ AWAITING = {
     "query/query_async.py",
     "query/resample.py",
     "query/select.py",
-    "session/draining.py",
+    "session/forwarding.py",
     "session/connecting.py",
     "session/session_async.py",
 }

@@ -27,7 +27,7 @@ from tsmodel.io.retry import ONCE
 from tsmodel.keys import LIMITS, Key, KeyRange
 from tsmodel.session import Session
 from tsmodel.session.target import Database, StoreFile, parse
-from tsmodel.store.care import info
+from tsmodel.store.maintenance import info
 from tsmodel.timestamps import now_ns, to_iso
 
 __all__ = ["Finding", "checks"]

@@ -17,14 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from tsmodel.cli.failures import UsageError
-from tsmodel.server.limits import (
-    DEFAULT_MAX_CONNECTIONS,
-    DEFAULT_MAX_MEMORY,
-    DEFAULT_MAX_PUT,
-    DEFAULT_REQUEST_TIMEOUT,
-    DEFAULT_STALL_TIMEOUT,
-)
-from tsmodel.server.operating import LEVELS, notify_systemd, start_logging
+from tsmodel.server.monitoring import LEVELS, notify_systemd, serve_metrics, start_logging
 
 if TYPE_CHECKING:
     from tsmodel.server import Listener
@@ -76,8 +69,8 @@ def serve_(arguments: Sequence[str]) -> int:
     """Runs a TStorage server on this machine until it is told to stop."""
     options = _serve_parser().parse_args(arguments)
     from tsmodel.cli.opening import target_of
+    from tsmodel.io.connections import server_context
     from tsmodel.server import Listener
-    from tsmodel.server.tls import server_context
     from tsmodel.session.connecting import open_backend
 
     start_logging(options.log_level, options.log_format)
@@ -95,7 +88,7 @@ def serve_(arguments: Sequence[str]) -> int:
             ssl_context=context,
             client_names=options.tls_client_name,
             read_only=options.read_only,
-            **{name: getattr(options, name) for name in _LIMITS},
+            **{name: value for name in _LIMITS if (value := getattr(options, name)) is not None},
         )
         for name in ("SIGTERM", "SIGINT", "SIGHUP"):  # the last is not on Windows
             if number := getattr(signal, name, None):
@@ -141,37 +134,33 @@ def _serve_parser() -> _Parser:
         metavar="NAME",
         help="of these, accept only clients whose certificate has this name; may be repeated",
     )
-    parser.add_argument("--max-connections", type=_positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N", help="at once")
+    parser.add_argument("--max-connections", type=_positive, metavar="N", help="at once (default: 1000)")
     parser.add_argument(
         "--idle-timeout", type=_seconds, metavar="SECONDS", help="close connections that are idle for longer"
     )
     parser.add_argument(
         "--stall-timeout",
         type=_seconds,
-        default=DEFAULT_STALL_TIMEOUT,
         metavar="SECONDS",
-        help="close connections that stall for longer within a request or response (default: %(default)g)",
+        help="close connections that stall for longer within a request or response (default: 60)",
     )
     parser.add_argument(
         "--request-timeout",
         type=_seconds,
-        default=DEFAULT_REQUEST_TIMEOUT,
         metavar="SECONDS",
-        help="close connections whose request and response together take longer (default: %(default)g)",
+        help="close connections whose request and response together take longer (default: 3600)",
     )
     parser.add_argument(
         "--max-put",
         type=_positive,
-        default=DEFAULT_MAX_PUT,
         metavar="N",
-        help="maximum bytes of records in one put; larger puts are refused (default: %(default)s)",
+        help="maximum bytes of records in one put; larger puts are refused (default: 1073741824)",
     )
     parser.add_argument(
         "--max-memory",
         type=_positive,
-        default=DEFAULT_MAX_MEMORY,
         metavar="N",
-        help="maximum bytes of incoming puts that all connections hold together; more is refused (default: %(default)s)",
+        help="maximum bytes of incoming puts that all connections hold together; more is refused (default: 2147483648)",
     )
     parser.add_argument(
         "--cache-bytes",
@@ -197,8 +186,6 @@ def _metrics(address: tuple[str, int] | None, listener: Listener) -> Iterator[No
     if address is None:
         yield
         return
-    from tsmodel.server.counts import serve_metrics
-
     server = serve_metrics(
         *address,
         listener.counts,

@@ -13,8 +13,8 @@ from tsmodel.cli.output import Table, counted, iso, note, print_json, progress, 
 from tsmodel.errors import StoreError
 
 if TYPE_CHECKING:
-    from tsmodel.session.spool import SetAside, SpoolState
-    from tsmodel.store.care import Fault
+    from tsmodel.session.forwarding import SetAside, SpoolState
+    from tsmodel.store.maintenance import Fault
     from tsmodel.store.spool_file import SpoolFile
 
 __all__ = ["backup_", "compact_", "doctor_", "init_", "prune_", "recover_", "spool_", "undo_", "verify_"]
@@ -83,7 +83,7 @@ def verify_(
     from tsmodel.cli.opening import file_of, reading, target_of
     from tsmodel.session.target import Database
     from tsmodel.store.capabilities import Caretaker
-    from tsmodel.store.care import verify
+    from tsmodel.store.maintenance import verify
 
     if isinstance(target_of(target), Database):
         with reading(target) as session, progress("reading", "bytes") as done:
@@ -133,7 +133,7 @@ def recover_(
       tsmodel recover damaged.tsdb saved.tsdb
     """
     from tsmodel.cli.opening import file_of
-    from tsmodel.store.care import recover
+    from tsmodel.store.maintenance import recover
 
     path = file_of(target, "recover")
     with progress("reading", "bytes") as done:
@@ -307,7 +307,7 @@ def spool_(
       tsmodel spool edge.spool --drain --to 'tstorage://host:2025?tls=1'
       tsmodel spool edge.spool --discard 17
     """
-    from tsmodel.session.spool import SpoolState
+    from tsmodel.session.forwarding import SpoolState
     from tsmodel.store.spool_file import SpoolFile
 
     if not Path(path).exists():

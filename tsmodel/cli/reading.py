@@ -16,7 +16,7 @@ from tsmodel.cli.output import Table, counted, iso, note, print_json, progress, 
 
 if TYPE_CHECKING:
     from tsmodel.query import Query
-    from tsmodel.store.care import Info
+    from tsmodel.store.maintenance import Info
 
 __all__ = ["follow_", "get_", "info_", "series_"]
 
@@ -37,7 +37,7 @@ def info_(
     from tsmodel.cli.opening import reading, target_of
     from tsmodel.session.target import Database, StoreFile
     from tsmodel.store.capabilities import Caretaker
-    from tsmodel.store.care import info
+    from tsmodel.store.maintenance import info
 
     parsed = target_of(target)
     if isinstance(parsed, StoreFile) and parsed.path is not None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import astuple
 
-from tsmodel.client.payload_types import ChunkPayloadType, Encoded, key_objects
+from tsmodel.client.payload_type import ChunkPayloadType, Encoded, key_objects
 from tsmodel.client.record import Key, Record
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.layout import RowCodec, VariableRecords, row_codec

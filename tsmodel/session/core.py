@@ -29,7 +29,7 @@ from tsmodel.store.capabilities import Caretaker
 from tsmodel.timestamps import DurationLike, now_ns
 
 if TYPE_CHECKING:
-    from tsmodel.session.spool import SpoolState
+    from tsmodel.session.forwarding import SpoolState
     from tsmodel.session.target import SpoolOptions
 
 __all__ = [

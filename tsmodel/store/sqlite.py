@@ -43,9 +43,8 @@ from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError, Stor
 from tsmodel.store.cache import BlockCache
 from tsmodel.store.directory import Directory, State, Table
 from tsmodel.store.engine import EngineBusyError, held
-from tsmodel.store.history import PUTS, Kind
 from tsmodel.store.journal import Committed, check_journal, committed
-from tsmodel.store.tables import Snapshot, Transaction
+from tsmodel.store.tables import PUTS, Kind, Snapshot, Transaction
 
 __all__ = [
     "APPLICATION_ID",

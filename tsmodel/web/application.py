@@ -29,8 +29,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from tsmodel.errors import TransportError
-from tsmodel.io.connections import listen_error
-from tsmodel.server.tls import server_context
+from tsmodel.io.connections import listen_error, server_context
 from tsmodel.web.api import endpoints, news
 from tsmodel.web.describing import Endpoint, Stream, openapi
 from tsmodel.web.guard import Guard, is_loopback
