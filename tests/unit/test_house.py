@@ -45,8 +45,7 @@ DRIVERS = {
     "session/forwarding.py",
     "session/session_async.py",
     "testing/proxy.py",
-    "web/app.py",
-    "web/serving.py",
+    "web/application.py",
 }
 """Modules outside of `io` that wait for sockets, threads or tasks themselves."""
 AWAITING = {
