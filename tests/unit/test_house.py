@@ -41,13 +41,11 @@ ROOMS = (
 DRIVERS = {
     "cli/checks.py",
     "server/listener.py",
-    "server/operating.py",
-    "server/tls.py",
-    "session/draining.py",
+    "server/monitoring.py",
+    "session/forwarding.py",
     "session/session_async.py",
     "testing/proxy.py",
-    "web/app.py",
-    "web/serving.py",
+    "web/application.py",
 }
 """Modules outside of `io` that wait for sockets, threads or tasks themselves."""
 AWAITING = {
@@ -56,7 +54,7 @@ AWAITING = {
     "query/following.py",
     "query/executor.py",
     "query/query.py",
-    "session/draining.py",
+    "session/forwarding.py",
     "session/connecting.py",
     "session/session_async.py",
 }

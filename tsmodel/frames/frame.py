@@ -595,26 +595,42 @@ def _in_arrow(table: Any) -> Any:
 
 def _in_memory(pa: Any, table: Any) -> Any:
     """A frame of NumPy's types, and of pandas' masked ones."""
-    masked = [
+    special = [
         at
         for at, field in enumerate(table.schema)
-        if field.nullable and (pa.types.is_integer(field.type) or pa.types.is_boolean(field.type))
+        if _needs_objects(pa, field.type)
+        or (field.nullable and (pa.types.is_integer(field.type) or pa.types.is_boolean(field.type)))
     ]
     for field, column in zip(table.schema, table.columns, strict=True):
         _check_missing(pa, field.name, column)
-    if not masked:
+    if not special:
         return table.to_pandas()
     pandas = library("pandas", "to_pandas()")
     frame = pandas.DataFrame(index=pandas.RangeIndex(table.num_rows))
-    plain = [name for at, name in enumerate(table.column_names) if at not in masked]
+    plain = [name for at, name in enumerate(table.column_names) if at not in special]
     if plain:
         frame = table.select(plain).to_pandas()
-    for at in masked:
+    for at in special:
         field = table.schema.field(at)
+        if _needs_objects(pa, field.type):
+            frame.insert(at, field.name, pandas.Series(table[field.name].to_pylist(), dtype=object))
+            continue
         title = "Boolean" if pa.types.is_boolean(field.type) else str(field.type).title().replace("Ui", "UI")
         dtype = getattr(pandas, f"{title}Dtype")()
         frame.insert(at, field.name, table[field.name].to_pandas(types_mapper={field.type: dtype}.get))
     return frame
+
+
+def _needs_objects(pa: Any, kind: Any, within: str = "") -> bool:
+    """Whether pyarrow's own conversion to pandas does not do: it turns nanoseconds in structures into bare integers, and
+    has none for lists of byte strings of fixed size."""
+    if pa.types.is_struct(kind):
+        return any(_needs_objects(pa, field.type, "struct") for field in kind)
+    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _needs_objects(pa, kind.value_type, "list")
+    if pa.types.is_timestamp(kind) or pa.types.is_duration(kind):
+        return within == "struct" and kind.unit == "ns"
+    return within == "list" and bool(pa.types.is_fixed_size_binary(kind))
 
 
 def _check_missing(pa: Any, name: str, column: Any) -> None:

@@ -18,9 +18,9 @@ import msgspec
 
 from tsmodel.layout.placing import Layout, LayoutError, LayoutField
 from tsmodel.types.codec import Description, FieldCodec
+from tsmodel.types.declaring import PaddingBytes
 from tsmodel.types.field_faults import FieldFault
-from tsmodel.types.padding import PaddingBytes
-from tsmodel.types.plain import may_not_be_finite, not_finite
+from tsmodel.types.packed import may_not_be_finite, not_finite
 
 __all__ = ["Encoding", "MessageLayout"]
 

@@ -26,8 +26,8 @@ import numpy.typing as npt
 from tsmodel.html import html_table
 from tsmodel.types import scalar_codec
 from tsmodel.types.codec import MARKS, Description, FieldCodec, FixedCodec
+from tsmodel.types.declaring import PaddingBytes
 from tsmodel.types.field_faults import FieldFault, Mask
-from tsmodel.types.padding import PaddingBytes
 from tsmodel.types.scalars import SCALARS, ByteOrder, Scalar
 
 __all__ = [

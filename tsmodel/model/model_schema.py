@@ -30,9 +30,9 @@ from tsmodel.timestamps import DurationLike, duration_ns
 from tsmodel.types import FIELD_TYPES, SCHEMA, Declaration, KeyComponent, Options, declaration_of, did_you_mean
 from tsmodel.types import Padding as PaddingType
 from tsmodel.types.codec import FieldCodec
+from tsmodel.types.declaring import PaddingBytes
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.nested import NestedCodec, VariableNestedCodec
-from tsmodel.types.padding import PaddingBytes
 from tsmodel.types.scalars import ByteOrder
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ Rules kept here:
   only `!=`.
 * The key ranges of several models are those where any of the models may have matching records. The key components that a
   class fixes need no filter: they decided which model a record has.
-* A mask agrees with Python's comparison of the decoded values with the condition's constants, which is exact. Constants were
-  rounded to the width of a float column when the condition was made. NaN meets only `!=`.
+* A mask agrees with Python's comparison of the decoded values with the condition's constants, which is exact. Constants
+  were rounded to the width of a float column when the condition was made. NaN meets only `!=`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from tsmodel.model import TSModel
 from tsmodel.model.meta import schema_of
 from tsmodel.model.model import codec_of
 from tsmodel.session.observing import CallableHooks, Hooks, OnRequest, OnResponse, Watch
-from tsmodel.session.pending import DEFAULT_BATCH_SIZE, Limits, Pending
+from tsmodel.session.pending import Limits, Pending
 from tsmodel.session.puts import ColumnRows, made_of
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.writer import Writer
@@ -29,7 +29,7 @@ from tsmodel.store.capabilities import Caretaker
 from tsmodel.timestamps import DurationLike, now_ns
 
 if TYPE_CHECKING:
-    from tsmodel.session.spool import SpoolState
+    from tsmodel.session.forwarding import SpoolState
     from tsmodel.session.target import SpoolOptions
 
 __all__ = [
@@ -68,7 +68,7 @@ _log = logging.getLogger("tsmodel.session")
 class SessionOptions:
     """How a session writes; see `connect` for each option."""
 
-    batch_size: int = DEFAULT_BATCH_SIZE
+    batch_size: int = 100_000
     batch_bytes: int | None = None
     batch_age: DurationLike | None = None
     flush_every: DurationLike | None = None

@@ -29,10 +29,7 @@ from tsmodel.session.reconciling import Found
 from tsmodel.timestamps import DurationLike, now_ns
 from tsmodel.wire.records import PUT_FORM
 
-__all__ = ["DEFAULT_BATCH_SIZE", "Doubt", "Limits", "Pending"]
-
-DEFAULT_BATCH_SIZE: Final = 100_000
-"""Records that a session collects before it stores them on its own."""
+__all__ = ["Doubt", "Limits", "Pending"]
 
 _GUESS: Final = 64
 
@@ -51,7 +48,7 @@ class Limits:
 
     def __init__(
         self,
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        batch_size: int,
         batch_bytes: int | None = None,
         batch_age: DurationLike | None = None,
     ) -> None:

@@ -26,7 +26,7 @@ from tsmodel.model import TSModel
 from tsmodel.model.model import codec_of
 from tsmodel.session.receipt import Receipt
 from tsmodel.wire.records import PUT_FORM, PUTA_FORM
-from tsmodel.wire.unstored import Unstored
+from tsmodel.wire.stored import Unstored
 
 __all__ = ["ColumnRows", "Put", "Segment", "encoded", "made_of"]
 

@@ -25,9 +25,9 @@ from tsmodel.backend import Backend, PutInfo, Removal, Remover
 from tsmodel.errors import SessionError, StoreError, TSModelError
 from tsmodel.io.effects import Work
 from tsmodel.io.fetching import OnBackend, OnWatchedBackend
-from tsmodel.io.flushing import Flusher
 from tsmodel.io.retry import OnUnknown, seconds_of
 from tsmodel.io.runners import perform, run
+from tsmodel.io.threads import Flusher
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import Query, QuerySpec
@@ -51,9 +51,9 @@ from tsmodel.timestamps import DurationLike
 
 if TYPE_CHECKING:
     from tsmodel.session.copying import Copied, OnCopied
-    from tsmodel.session.draining import Drainer
+    from tsmodel.session.forwarding import Drainer
     from tsmodel.session.target import SpoolOptions
-    from tsmodel.store.care import Compacted, OnProgress, Verified
+    from tsmodel.store.maintenance import Compacted, OnProgress, Verified
 
 __all__ = ["Session"]
 
@@ -562,7 +562,7 @@ class Session(SessionBase):
 
     def _start_drainer(self) -> None:
         if self._forwarder is not None and self._backend is not None:
-            from tsmodel.session.draining import Drainer
+            from tsmodel.session.forwarding import Drainer
 
             self._drainer = Drainer(self._forwarder, self.on_backend(), self)
 

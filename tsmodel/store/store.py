@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -49,19 +49,20 @@ from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.store.blocks import Block, merged_runs
 from tsmodel.store.directory import Level
 from tsmodel.store.engine import Engine, EngineBusyError, Run, Writing
-from tsmodel.store.group import GroupCommit
 from tsmodel.store.intake import SLICE_BYTES, Arrived, Put, runs_of
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import DEFAULT_CACHE, SQLiteEngine
 from tsmodel.timestamps import now_ns, to_iso
 from tsmodel.wire.chunk import Chunk
-from tsmodel.wire.unstored import Unstored
+from tsmodel.wire.stored import Unstored
 
 if TYPE_CHECKING:
-    from tsmodel.store.care import Compacted, Info, OnProgress, Verified
+    from tsmodel.store.maintenance import Compacted, Info, OnProgress, Verified
 
-__all__ = ["EmbeddedStore", "open_store"]
+__all__ = ["EmbeddedStore", "GroupCommit", "open_store"]
+
+T = TypeVar("T")
 
 _Chooses: TypeAlias = "Callable[[Block, KeyRange], npt.NDArray[np.bool_]]"
 """Selects records of a block inside a key range: a mask over all records of the block, shape (n,)."""
@@ -285,26 +286,26 @@ class EmbeddedStore:
         return True
 
     def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
-        """Copies a file, as it is now, to a new one. See `tsmodel.store.care.backup`."""
-        from tsmodel.store.care import backup
+        """Copies a file, as it is now, to a new one. See `tsmodel.store.maintenance.backup`."""
+        from tsmodel.store.maintenance import backup
 
         return backup(self, path, progress)
 
     def compact(self, progress: OnProgress | None = None) -> Compacted:
-        """Merges runs, and gives free space back. See `tsmodel.store.care.compact`."""
-        from tsmodel.store.care import compact
+        """Merges runs, and gives free space back. See `tsmodel.store.maintenance.compact`."""
+        from tsmodel.store.maintenance import compact
 
         return compact(self, progress)
 
     def verify(self, progress: OnProgress | None = None) -> Verified:
-        """Reads everything, and says all that is wrong with it. See `tsmodel.store.care.verify_store`."""
-        from tsmodel.store.care import verify_store
+        """Reads everything, and says all that is wrong with it. See `tsmodel.store.maintenance.verify_store`."""
+        from tsmodel.store.maintenance import verify_store
 
         return verify_store(self, progress)
 
     def info(self) -> Info:
-        """What is stored, without reading records. See `tsmodel.store.care.info_of`."""
-        from tsmodel.store.care import info_of
+        """What is stored, without reading records. See `tsmodel.store.maintenance.info_of`."""
+        from tsmodel.store.maintenance import info_of
 
         return info_of(self)
 
@@ -557,3 +558,72 @@ def _check_puts(puts: Sequence[PutId], found: dict[int, PutInfo], path: str | No
             raise StoreError(
                 f"put {number} was already undone at {to_iso(put.undone)}; nothing was removed by this call", path=path
             )
+
+
+class _Waiting(msgspec.Struct, Generic[T], eq=False):
+    """An item, and the lock its thread waits on. Released when the item is done, or when its thread becomes the leader."""
+
+    item: T
+    size: int
+    ready: threading.Lock = msgspec.field(default_factory=threading.Lock)
+
+
+class GroupCommit(Generic[T]):
+    """Does work for several threads at once.
+
+    Args:
+        work: processes some items and sets the outcome of each. An exception from it is raised only in the thread that
+            called it.
+        most: limit of the total size of a group.
+    """
+
+    _lock: threading.Lock
+    _queue: deque[_Waiting[T]]
+    _leader: _Waiting[T] | None
+
+    def __init__(self, work: Callable[[list[T]], None], most: int) -> None:
+        self._work = work
+        self._most = most
+        self._begin()
+        in_child(self._begin)
+
+    def run(self, item: T, size: int) -> None:
+        """Returns once `work` was called with the item, in this thread or another, or once the thread that was to call it
+        was interrupted."""
+        waiting = _Waiting(item, size)
+        waiting.ready.acquire()
+        group: list[_Waiting[T]] = []
+        try:
+            with self._lock:
+                self._queue.append(waiting)
+                if self._leader is None:
+                    self._leader = waiting
+            if self._leader is not waiting:
+                waiting.ready.acquire()
+            if self._leader is waiting:
+                self._take(group)
+                self._work([each.item for each in group])
+        finally:
+            with self._lock:
+                if waiting in self._queue:  # this thread was interrupted
+                    self._queue.remove(waiting)
+                if self._leader is waiting:
+                    self._leader = self._queue[0] if self._queue else None
+                    if self._leader is not None:
+                        self._leader.ready.release()
+            for each in group:
+                if each is not waiting:
+                    each.ready.release()
+
+    def _take(self, group: list[_Waiting[T]]) -> None:
+        left = self._most
+        with self._lock:
+            while self._queue and (not group or self._queue[0].size <= left):
+                left -= self._queue[0].size
+                group.append(self._queue[0])
+                self._queue.popleft()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._queue = deque()
+        self._leader = None

@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.types.byte_codecs import LengthCodec
+from tsmodel.types.blob import LengthCodec
 from tsmodel.types.codec import (
     MARKS,
     UNSUITABLE,
@@ -22,7 +22,6 @@ from tsmodel.types.codec import (
     Structures,
 )
 from tsmodel.types.column_facet import (
-    Unfit,
     compute,
     decoded,
     is_list,
@@ -311,12 +310,12 @@ class FixedArrayCodec(_ArrayCodec, FixedCodec):
             flat = self._flat(pa, array)
         if flat.null_count:
             row = int(flat.is_null().to_numpy(zero_copy_only=False).argmax()) // self.length
-            raise Unfit("an item is missing", row, array[row].as_py())
+            raise RowFault(row, "an item is missing", array[row].as_py())
         try:
             stored = self.item.stored_column(self.item.from_arrow(pa, flat))
-        except (Unfit, RowFault) as fault:
+        except RowFault as fault:
             row_at = None if fault.row is None else fault.row // self.length
-            raise Unfit(str(fault), row_at, fault.value) from fault
+            raise RowFault(row_at, fault.why, fault.value) from fault
         whole = np.zeros(len(array) * self.length, stored.dtype)
         if array.null_count:
             whole[np.repeat(array.is_valid().to_numpy(zero_copy_only=False), self.length)] = stored
@@ -330,7 +329,7 @@ class FixedArrayCodec(_ArrayCodec, FixedCodec):
         wrong = lengths.to_numpy(zero_copy_only=False) != self.length
         if wrong.any():
             row = int(wrong.argmax())
-            raise Unfit(f"{lengths[row]} items are given; the array has {self.length}", row, array[row].as_py())
+            raise RowFault(row, f"{lengths[row]} items are given; the array has {self.length}", array[row].as_py())
         filler = pa.scalar([None] * self.length, pa.list_(array.type.value_type))
         plain = array.cast(pa.list_(array.type.value_type))
         flat = compute().if_else(array.is_valid(), plain, filler).flatten()

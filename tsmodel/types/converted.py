@@ -31,8 +31,6 @@ from tsmodel.types.blob import Blob
 from tsmodel.types.boolean import Bool
 from tsmodel.types.codec import Description, FieldCodec, FixedCodec, Scope, Structures, VariableCodec
 from tsmodel.types.column_facet import of_objects
-from tsmodel.types.date import Date
-from tsmodel.types.date_time import DateTime
 from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, MissingOption, Options, declaration_of
 from tsmodel.types.duration import Duration
 from tsmodel.types.enums import Enumerated, Flags
@@ -44,6 +42,7 @@ from tsmodel.types.nested import Nested
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
 from tsmodel.types.text import Text
 from tsmodel.types.text_facet import Conversion, Spelling
+from tsmodel.types.times import Date, DateTime
 from tsmodel.types.uuid import Uuid
 
 if TYPE_CHECKING:

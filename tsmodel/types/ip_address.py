@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.types.byte_codecs import BytesCodec
+from tsmodel.types.blob import BytesCodec
 from tsmodel.types.codec import (
     Description,
 )

@@ -26,9 +26,9 @@ from tsmodel.types.codec import (
     Structures,
     VariableCodec,
 )
-from tsmodel.types.column_facet import Unfit, masked
+from tsmodel.types.column_facet import masked
 from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, Options, declaration_of
-from tsmodel.types.field_faults import FieldFault, Mask
+from tsmodel.types.field_faults import FieldFault, Mask, RowFault
 from tsmodel.types.scalars import ByteOrder, shown
 from tsmodel.types.text_facet import Conversion, Spelling, of_json, to_json
 
@@ -107,10 +107,10 @@ class _NestedCodec(FieldCodec):
 
     def objects_from_arrow(self, pa: Any, array: Any) -> list[Any]:
         if not pa.types.is_struct(array.type):
-            raise Unfit(f"a column of {array.type} holds no values of {self.label}: give structures")
+            raise RowFault(None, f"a column of {array.type} holds no values of {self.label}: give structures")
         there = {array.type.field(at).name for at in range(array.type.num_fields)}
         if lacking := [field.name for field in self.layout.fields if field.name not in there]:
-            raise Unfit(f"a structure of {self.kind.__name__} needs {', '.join(lacking)}")
+            raise RowFault(None, f"a structure of {self.kind.__name__} needs {', '.join(lacking)}")
         members = [field.codec.objects_from_arrow(pa, array.field(field.name)) for field in self.layout.fields]
         made, present = zip(*members, strict=True), array.is_valid().to_pylist()
         return [self.made(values) if is_there else None for values, is_there in zip(made, present, strict=True)]

@@ -23,10 +23,9 @@ from tsmodel.types.column_facet import (
     plain_value,
     refuse,
 )
-from tsmodel.types.declaring import FieldType, Options
+from tsmodel.types.declaring import FieldType, Options, PaddingBytes
 from tsmodel.types.field_faults import FieldFault, Mask
 from tsmodel.types.nested import item_of
-from tsmodel.types.padding import PaddingBytes
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
 from tsmodel.types.text_facet import Conversion, Spelling
 

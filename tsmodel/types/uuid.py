@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
-from tsmodel.types.byte_codecs import BytesCodec
+from tsmodel.types.blob import BytesCodec
 from tsmodel.types.codec import (
     Description,
 )

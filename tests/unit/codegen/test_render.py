@@ -496,7 +496,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     spaced = command("support.meter:Meter", "c++", "--namespace", "acme::meters").out
     assert spaced == render(Meter, "c++", namespace="acme::meters")
     several = command("support.meter", "c")
-    assert (several.status, several.out) == (1, "")
+    assert (several.status, several.out) == (2, "")
     assert "choose one of support.meter:Meter, support.meter:Letter" in several.err
     assert "no owner for the memory" in command("support.meter:Letter", "c").err
     assert "cannot be written" in command("support.meter:Meter", "c", "-o", "missing/meter.h").err
