@@ -198,8 +198,9 @@ _DAY_NS: Final = 86_400 * 10**9
 
 
 def timedelta_ns(value: dt.timedelta) -> int:
-    """Converts a timedelta to nanoseconds, exactly."""
-    return value.days * _DAY_NS + value.seconds * 10**9 + value.microseconds * 1000
+    """Converts a timedelta to nanoseconds, exactly; pandas' own has nanoseconds, too."""
+    finest: int = getattr(value, "nanoseconds", 0)
+    return value.days * _DAY_NS + value.seconds * 10**9 + value.microseconds * 1000 + finest
 
 
 class Temporal(NumberCodec):
@@ -549,13 +550,16 @@ class DateTimeCodec(TimeCodec, frozen=True):
         return f"{scope.add(EPOCH)} + {scope.add(dt.timedelta)}(0, 0, {stored} // 1000)"
 
     def dump_code(self, value: str, scope: Scope) -> str:
-        return f"({value} - {scope.add(EPOCH)}) // {scope.add(MICROSECOND)} * 1000"
+        exact = f"({value} - {scope.add(EPOCH)}) // {scope.add(MICROSECOND)} * 1000"
+        return f"({exact} if {value}.__class__ is {scope.add(dt.datetime)} else {super().dump_code(value, scope)})"
 
     def dump(self, value: Any) -> Any:
         if not isinstance(value, dt.datetime):
             raise self.refused(value)
         if value.utcoffset() is None:
             raise FieldFault(f"{value!r} has no offset from UTC: give it a tzinfo, such as timezone.utc")
+        if ns := getattr(value, "nanosecond", 0):
+            raise FieldFault(f"{value} has {ns} ns, and a datetime holds microseconds: use Timestamp, or value.floor('us')")
         return timedelta_ns(value - EPOCH)
 
     def operand(self, value: object) -> Any:

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import EncodeError, SessionError
-from tsmodel.frames.libraries import library
+from tsmodel.frames import library
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.layout.column_input import Given
 from tsmodel.model.meta import schema_of
@@ -228,7 +228,7 @@ def _batches(pa: Any, frame: Any) -> Iterator[Any]:
     module = type(frame).__module__.partition(".")[0]
     if module == "pandas" and hasattr(frame, "columns"):
         named = any(frame.index.names)
-        return iter(pa.Table.from_pandas(frame, preserve_index=named).to_batches())
+        return iter(_of_pandas_frame(pa, frame, named).to_batches())
     if module == "polars" and hasattr(frame, "collect"):
         frame = frame.collect()
     if module == "polars" and hasattr(frame, "to_arrow") and hasattr(frame, "columns"):
@@ -245,6 +245,38 @@ def _batches(pa: Any, frame: Any) -> Iterator[Any]:
         f"add_frame takes a pandas or polars frame, an Arrow table, batches of one, or what has __arrow_c_stream__ or "
         f"__dataframe__, not {type(frame).__name__}; add_columns takes arrays"
     )
+
+
+def _of_pandas_frame(pa: Any, frame: Any, named: bool) -> Any:
+    """A pandas frame as a table. Times in columns of objects keep their nanoseconds, which pyarrow's own guess cuts off."""
+    guessed = pa.Schema.from_pandas(frame, preserve_index=named)
+    fields = [field if field.name not in frame.columns else _finer(pa, field, frame[field.name]) for field in guessed]
+    return pa.Table.from_pandas(frame, pa.schema(fields, guessed.metadata), preserve_index=named)
+
+
+def _finer(pa: Any, field: Any, column: Any) -> Any:
+    """A field of a guessed schema, in nanoseconds where its column is one of objects and all its times have them."""
+    kind = _in_nanoseconds(pa, field.type)
+    if kind == field.type or str(getattr(column, "dtype", "")) != "object":
+        return field
+    try:
+        pa.array(column, kind, from_pandas=True)
+    except (pa.ArrowException, OverflowError):
+        return field  # a time lies beyond 2262
+    return field.with_type(kind)
+
+
+def _in_nanoseconds(pa: Any, kind: Any) -> Any:
+    """An Arrow type with times in nanoseconds instead of microseconds, also within lists and structures."""
+    if pa.types.is_timestamp(kind) and kind.unit == "us":
+        return pa.timestamp("ns", kind.tz)
+    if pa.types.is_duration(kind) and kind.unit == "us":
+        return pa.duration("ns")
+    if pa.types.is_list(kind):
+        return pa.list_(_in_nanoseconds(pa, kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_in_nanoseconds(pa, field.type)) for field in kind])
+    return kind
 
 
 def _narrowed(frame: Any) -> Any:
