@@ -32,7 +32,7 @@ from tsmodel.client.record import Key, Record
 from tsmodel.errors import DecodeError, EncodeError
 from tsmodel.keys import KEY_FIELDS, LIMITS
 from tsmodel.layout.fixed_rows import batches_by_cid
-from tsmodel.layout.matching import SIZE_FIELD
+from tsmodel.layout.row_codecs import SIZE_FIELD
 from tsmodel.wire.chunk import Chunk, keys_of
 from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm, bytes_of
 from tsmodel.wire.sorting import order_of
