@@ -39,8 +39,7 @@ from tsmodel.errors import (
 from tsmodel.io.effects import Receive
 from tsmodel.keys import Key, KeyRange
 from tsmodel.query.following import Checkpoint, Position
-from tsmodel.server.conversation import Conversation
-from tsmodel.server.memory import Memory
+from tsmodel.server.conversation import Conversation, Memory
 from tsmodel.store import EmbeddedStore, info, open_store, recover, verify
 from tsmodel.store.blocks import Block, sorted_blocks
 from tsmodel.store.directory import Directory, State
@@ -204,7 +203,7 @@ def _serves(data: bytes) -> None:
 
 
 def _answers(conversation: Conversation, pieces: list[bytes]) -> Iterator[bytes]:
-    steps = conversation.steps()
+    steps = conversation.work()
     try:
         step = next(steps)
         for piece in [*pieces, b""]:

@@ -1,23 +1,18 @@
-"""The common part of `Session` and `AsyncSession`: their options, their state, and the methods that both have.
-
-A method is written once, as work: an `operation`. Each class runs it in its own way, blocking or awaited.
-"""
+"""The common part of `Session` and `AsyncSession`: their options, their state, and the work of their methods."""
 
 from __future__ import annotations
 
 import logging
-import os
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import attrs
 import msgspec
 
-from tsmodel.backend import PutId, PutInfo, Removal, Remover
+from tsmodel.backend import PutId, PutInfo, Remover
 from tsmodel.errors import QueryError, SessionError, StoreError, TSModelError, UnsupportedError
 from tsmodel.forking import in_child
 from tsmodel.io.effects import Ask, Block, Work
@@ -27,7 +22,6 @@ from tsmodel.keys import KEY_FIELDS
 from tsmodel.model import TSModel
 from tsmodel.model.meta import schema_of
 from tsmodel.model.model import codec_of
-from tsmodel.query import Query
 from tsmodel.session.observing import CallableHooks, Hooks, OnRequest, OnResponse, Watch
 from tsmodel.session.pending import Limits, Pending
 from tsmodel.session.puts import ColumnRows, made_of
@@ -38,39 +32,39 @@ from tsmodel.timestamps import DurationLike, now_ns
 
 if TYPE_CHECKING:
     from tsmodel.session.forwarding import SpoolState
-    from tsmodel.session.session import Session
-    from tsmodel.session.session_async import AsyncSession
     from tsmodel.session.target import SpoolOptions
-    from tsmodel.store.maintenance import Compacted, OnProgress, Verified
 
 __all__ = [
+    "BACKUP_INSTEAD",
+    "COMPACT_INSTEAD",
     "DRAINER_SECONDS",
     "Exclusive",
     "SessionBase",
     "SessionOptions",
     "Undoable",
+    "answered",
     "corrected",
-    "operation",
+    "noted",
+    "prunable",
+    "to_undo",
 ]
 
 M = TypeVar("M", bound=TSModel)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_BACKUP_INSTEAD = "copy its records to a session on a file, with session.copy(KeyRange(), to=other)"
+BACKUP_INSTEAD = "copy its records to a session on a file, with session.copy(KeyRange(), to=other)"
 _REMOVE_INSTEAD = (
     "TStorage keeps every record. Copy what is to stay to another database, by session.copy(query, to=other) with a "
     "condition on acq, such as Reading.acq < receipt.acq_min, and use that one from then on"
 )
-_COMPACT_INSTEAD = "a server looks after its own files"
+COMPACT_INSTEAD = "a server looks after its own files"
 
 DRAINER_SECONDS = 1.0
 """How long closing a session waits for its drainer to end, in seconds."""
 
 Undoable: TypeAlias = "Receipt | PutInfo | Iterable[Receipt | PutInfo]"
 """The argument of `undo`."""
-Shell: TypeAlias = "Callable[[Callable[..., Work[Any]]], Callable[..., Any]]"
-"""Makes a method of a function that returns work: one that blocks, or one to be awaited."""
 
 _log = logging.getLogger("tsmodel.session")
 
@@ -136,47 +130,6 @@ class SessionOptions:
         return None if self.flush_every is None else seconds_of(self.flush_every, "flush_every")
 
 
-class operation(Generic[P, R]):  # noqa: N801 - a decorator
-    """A method of sessions that is written as work. `Session` gets a method that blocks, `AsyncSession` one to be awaited,
-    both with the arguments, the result and the docstring of the work.
-
-    Args:
-        function: makes the work.
-    """
-
-    def __init__(self, function: Callable[Concatenate[Any, P], Work[R]]) -> None:
-        self._function = function
-
-    if TYPE_CHECKING:
-
-        @overload
-        def __get__(self, instance: Session, owner: type) -> Callable[P, R]: ...
-        @overload
-        def __get__(self, instance: AsyncSession, owner: type) -> Callable[P, Coroutine[Any, Any, R]]: ...
-        @overload
-        def __get__(self, instance: None, owner: type) -> Callable[Concatenate[Any, P], Any]: ...
-        def __get__(self, instance: Any, owner: type) -> Any: ...
-
-    def method(self, owner: type, shell: Shell) -> Callable[..., Any]:
-        """The method of a class.
-
-        Args:
-            owner: the class.
-            shell: makes a method of a function that returns work.
-        """
-        import inspect
-
-        function = self._function
-        signature = inspect.signature(function)
-        result = str(signature.return_annotation).removeprefix("Work[")[:-1]
-        made: Any = shell(function)
-        made.__signature__ = signature.replace(return_annotation=result)
-        made.__name__, made.__qualname__ = function.__name__, f"{owner.__qualname__}.{function.__name__}"
-        made.__module__, made.__doc__ = owner.__module__, function.__doc__
-        made.__annotations__ = {**function.__annotations__, "return": result}
-        return made  # type: ignore[no-any-return]
-
-
 class Exclusive(msgspec.Struct, eq=False):
     """Runs work on the backend while no other thread or task stores anything of the session.
 
@@ -187,6 +140,12 @@ class Exclusive(msgspec.Struct, eq=False):
 
     work: Work[None]
     then: Callable[[], Any] | None = None
+
+
+def answered(effect: type[Ask | Block], function: Callable[P, R], *args: P.args, **options: P.kwargs) -> Work[R]:
+    """The work of one effect, which calls a function of the backend."""
+    answer: R = yield effect(partial(function, *args, **options))
+    return answer
 
 
 class SessionBase:
@@ -213,14 +172,6 @@ class SessionBase:
         self._backend: Any = None
         self._drainer: Any = None
         in_child(self._forked)
-
-    def __init_subclass__(cls, *, shell: Shell | None = None, **named: Any) -> None:
-        """Makes the operations methods of `Session` and `AsyncSession`; classes below these inherit them."""
-        super().__init_subclass__(**named)
-        if shell is not None:
-            for name, value in vars(SessionBase).items():
-                if isinstance(value, operation):
-                    setattr(cls, name, value.method(cls, shell))
 
     @property
     def backend(self) -> Any:
@@ -262,290 +213,6 @@ class SessionBase:
         """Drops the objects that are not known to be stored (or only those in doubt), and returns them."""
         with self._lock:
             return self._pending.discard(in_doubt_only=in_doubt_only)
-
-    @operation
-    def add_all(self, rows: Iterable[TSModel], *, keep_acq: bool = False, unless_stored: bool = False) -> Work[None]:
-        """Adds many objects. A generator is consumed in batches and may be of any length.
-
-        Args:
-            rows: the objects.
-            keep_acq: as for `add`.
-            unless_stored: stores only objects that are not stored yet in any version, and the first of equal ones among
-                `rows`, so importing the same data twice changes nothing. The receipt counts the others as `skipped`.
-                An embedded store checks and stores in one transaction. A server is checked before the put, so two
-                concurrent writers may both store a record.
-
-        Raises:
-            SessionError: when an item is not an object of a model; those before it are added.
-            WriteError, EncodeError: as for `add`. The session still holds everything it took from `rows`.
-        """
-        _ = self.backend
-        source = iter(rows)
-        more = True
-        while more:
-            taken, more, failure = self._pending.taken(source)
-            with self._lock:
-                _ = self.backend
-                self._pending.extend(taken, keep_acq=keep_acq, unless_stored=unless_stored)
-            if failure is not None:
-                raise failure
-            yield from self._added()
-
-    @operation
-    def add_columns(
-        self,
-        model: type[TSModel],
-        columns: Mapping[str, Any] | None = None,
-        /,
-        *,
-        keep_acq: bool = False,
-        unless_stored: bool = False,
-        **named: Any,
-    ) -> Work[int]:
-        """Adds records from columns, without making objects: `add_columns(Reading, cid=1, mid=mids, …)`.
-
-        Integer arrays hold stored numbers, as `query.columns()` returns them: times as ns since 2001, enums and decimals
-        as their integers. Lists and single values hold what the constructor takes. Masked values and None are missing.
-
-        Args:
-            model: the model.
-            columns: columns by name, which you can also pass as keywords: arrays and lists of the same length n, or single
-                values, which apply to all rows. `acq` and fields with a default may be left out.
-            keep_acq: as for `add`; needs a column `acq`.
-            unless_stored: as for `add_all`.
-
-        Returns:
-            The number of records: n, or 1 if there are only single values.
-
-        Raises:
-            SessionError: when a column is missing or unknown, or the session is closed.
-            EncodeError: when columns differ in length, or a value cannot be stored. Names the field and the row, counted
-                from 0 in these columns. Nothing is added.
-            WriteError: as for `add`. The session holds all rows of the columns.
-        """
-        from tsmodel.frames.given import given_columns
-
-        _ = self.backend
-        given, count = given_columns(_model(model, "add_columns"), {**(columns or {}), **named})
-        yield from self._take(made_of(model, given, count, with_acq=keep_acq), keep_acq, unless_stored)
-        return count
-
-    @operation
-    def add_frame(
-        self,
-        model: type[TSModel],
-        frame: Any,
-        *,
-        columns: Mapping[str, str] | None = None,
-        keep_acq: bool = False,
-        unless_stored: bool = False,
-    ) -> Work[int]:
-        """Adds the rows of a frame, without making objects. A reader is consumed batch by batch and may be of any length.
-
-        Args:
-            model: the model.
-            frame: a pandas or polars frame, an Arrow table, record batch or reader, anything with `__arrow_c_stream__` or
-                `__dataframe__`, or Arrow batches.
-            columns: maps columns of the model to columns of the frame: `{"mid": "meter"}`. All others have the same name.
-            keep_acq: as for `add`; needs a column `acq`.
-            unless_stored: as for `add_all`.
-
-        Returns:
-            The number of records.
-
-        Raises:
-            SessionError, EncodeError, WriteError: as for `add_columns`; rows of earlier batches are added.
-            MissingLibraryError: when pyarrow is not installed.
-        """
-        return (yield from self._add_frame(model, frame, columns, keep_acq, unless_stored))
-
-    @operation
-    def load_parquet(
-        self,
-        model: type[TSModel],
-        path: str | Path,
-        *,
-        columns: Mapping[str, str] | None = None,
-        keep_acq: bool = False,
-        unless_stored: bool = False,
-        batch_size: int = 65_536,
-    ) -> Work[int]:
-        """Adds the rows of a Parquet file, such as one from `dump_parquet`, in bounded memory. See `add_frame`.
-
-        Raises:
-            OSError: when the file cannot be read.
-        """
-        from tsmodel.frames.given import parquet_reader
-
-        return (yield from self._add_frame(model, parquet_reader(path, batch_size), columns, keep_acq, unless_stored))
-
-    @operation
-    def flush(self, note: str | None = None) -> Work[Receipt]:
-        """Stores all added objects durably. Each put is stored whole or not at all.
-
-        Objects that keep their acq go in separate puts.
-
-        Args:
-            note: text that is kept with the puts and shown by `puts`; on an embedded store only.
-
-        Returns:
-            The receipt for all records stored since the last receipt.
-
-        Raises:
-            EncodeError: when a field cannot be stored. This flush stored nothing, and the session still holds all objects.
-            WriteError: when some objects are not known to be stored. The error says which are stored, which are not, and
-                which are in doubt; the session holds all that are not stored or in doubt. Flushing again stores those that
-                are not stored. It leaves those in doubt alone and raises again, unless the session's `retry` policy
-                settles them.
-        """
-        return (yield from self._flush(None, note))
-
-    @operation
-    def retry(self, on_unknown: OnUnknown = "check") -> Work[Receipt]:
-        """Flushes, and settles in-doubt puts.
-
-        Args:
-            on_unknown: "check" asks the database what it stored and sends only the rest; the session must have been opened
-                with retry=Retry(on_unknown="check"). "duplicate" sends everything again, which may store records twice.
-                "raise" is a plain flush.
-
-        Returns:
-            The receipt for all records stored since the last receipt, including those found stored.
-
-        Raises:
-            WriteError, EncodeError: as for `flush`.
-        """
-        return (yield from self._flush(on_unknown))
-
-    @operation
-    def drain(self, timeout: DurationLike | None = None) -> Work[bool]:
-        """Waits until the session's spool is drained. If the last attempt failed, the next one starts at once.
-
-        Args:
-            timeout: how long to wait, as "30s"; None for no limit.
-
-        Returns:
-            Whether the spool is empty except for puts set aside. True for a session without a spool.
-
-        Raises:
-            StoreError: when the spool cannot be read.
-        """
-        _ = self.backend
-        return (yield from self._drained(None if timeout is None else seconds_of(timeout, "timeout")))
-
-    @operation
-    def wait_committed(self, receipt: Receipt, timeout: DurationLike | None = None) -> Work[int]:
-        """Waits until the records of a receipt are fully committed. See `Receipt.wait_committed`."""
-        return (yield from receipt.waiting(timeout))
-
-    @operation
-    def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Work[Verified]:
-        """Copies the embedded file to a new file, in its current state, while others read and write.
-
-        The copy does not contain unflushed objects. It is verified, and appears at `path` only when it is complete.
-
-        Args:
-            path: the file to create; it must not exist.
-            progress: called with the bytes copied so far and the total. An exception ends the backup.
-
-        Returns:
-            The result of `tsmodel.store.verify` for the copy.
-
-        Raises:
-            UnsupportedError: when the session is on a server or in memory; says what to do instead.
-            StoreCorruptError: when the file is damaged; `tsmodel.store.recover` saves the intact records.
-            StoreError: when `path` exists or cannot be written.
-        """
-        caretaker = self._caretaker("backup", _BACKUP_INSTEAD)
-        verified: Verified = yield Block(partial(caretaker.backup, path, progress))
-        return verified
-
-    @operation
-    def compact(self, progress: OnProgress | None = None) -> Work[Compacted]:
-        """Makes the embedded file smaller and faster to read: merges its runs, compresses them harder, and returns free
-        space to the file system.
-
-        Others may read and write meanwhile. The file stays intact even if the process dies. Compacting needs free space of
-        the file's size beside the file, and as much again in SQLite's directory for temporary files.
-
-        Args:
-            progress: called with the bytes merged so far and the total. An exception ends the work between transactions;
-                what is merged stays merged.
-
-        Raises:
-            UnsupportedError: when the session is on a server or in memory.
-            StoreCorruptError: when the file is damaged; `tsmodel.store.recover` saves the intact records.
-            StoreError: when there is too little free space (says how much it needs), or the file is read-only.
-        """
-        caretaker = self._caretaker("compact", _COMPACT_INSTEAD)
-        compacted: Compacted = yield Block(partial(caretaker.compact, progress))
-        return compacted
-
-    @operation
-    def undo(self, what: Undoable, note: str | None = None) -> Work[int]:
-        """Undoes a flush: removes the remaining records of exactly these puts, durably, all of them or none.
-
-        Records of other puts stay, even those with the same keys and acq. The store logs the removal; see `removals`.
-
-        Args:
-            what: a receipt of `flush`, even from an earlier session on the same file; an entry of `puts`; or several of
-                these.
-            note: text for the log.
-
-        Returns:
-            The number of records removed: those stored, less those removed before.
-
-        Raises:
-            StoreError: when one of the puts was undone before, or belongs to another store; nothing was removed.
-            SessionError: when the session holds records that are not stored.
-            UnsupportedError: when the session is on a server; says what to do instead.
-        """
-        puts = _to_undo(what)
-        remover = self._remover("undo()", only_stored=True)
-        removed: int = yield Ask(partial(remover.undo, puts, _noted(note)))
-        return removed
-
-    @operation
-    def prune(self, model: type[TSModel], dry_run: bool = False, *, note: str | None = None) -> Work[int]:
-        """Removes the records of a model that are older than its `retention`, by capture time. See `query.delete`.
-
-        Args:
-            model: a class such as `class Reading(TSModel, moid=7, retention="400d")`.
-            dry_run: only counts the records.
-            note: text for the log of removals.
-
-        Returns:
-            The number of records.
-
-        Raises:
-            QueryError: when the model has no retention, or has neither a fixed key component nor a version byte, so its
-                records cannot be told apart from those of other models.
-            SessionError, UnsupportedError, StoreError: as for `query.delete`.
-        """
-        from tsmodel.query.executor import Execution
-
-        spec = Query(model).cap_before(_prunable(model)).spec
-        return (yield from Execution(spec, self).removing("prune", dry_run=dry_run, note=_noted(note)))
-
-    @operation
-    def puts(self) -> Work[list[PutInfo]]:
-        """All puts that the embedded store remembers, oldest first, with their time, records, and `flush(note=...)`.
-
-        Raises:
-            UnsupportedError: when the session is on a server.
-        """
-        puts: list[PutInfo] = yield Ask(self._remover("puts()").puts)
-        return puts
-
-    @operation
-    def removals(self) -> Work[list[Removal]]:
-        """All removals that the embedded store remembers, oldest first: by `delete`, `undo` and `prune`.
-
-        Raises:
-            UnsupportedError: when the session is on a server.
-        """
-        removals: list[Removal] = yield Ask(self._remover("removals()").removals)
-        return removals
 
     def _unsupported(self, what: str, instead: str) -> UnsupportedError:
         """The error of an operation that the backend does not offer."""
@@ -613,10 +280,31 @@ class SessionBase:
             self._forwarder.begin()
         self._begin(is_remote=self._writer.is_remote)
 
+    def _add_all(self, rows: Iterable[TSModel], keep_acq: bool, unless_stored: bool) -> Work[None]:
+        _ = self.backend
+        source = iter(rows)
+        more = True
+        while more:
+            taken, more, failure = self._pending.taken(source)
+            with self._lock:
+                _ = self.backend
+                self._pending.extend(taken, keep_acq=keep_acq, unless_stored=unless_stored)
+            if failure is not None:
+                raise failure
+            yield from self._added()
+
+    def _add_columns(self, model: Any, columns: Mapping[str, Any], keep_acq: bool, unless_stored: bool) -> Work[int]:
+        from tsmodel.frames.input import given_columns
+
+        _ = self.backend
+        given, count = given_columns(_model(model, "add_columns"), columns)
+        yield from self._take(made_of(model, given, count, with_acq=keep_acq), keep_acq, unless_stored)
+        return count
+
     def _add_frame(
         self, model: Any, frame: Any, columns: Mapping[str, str] | None, keep_acq: bool, unless_stored: bool
     ) -> Work[int]:
-        from tsmodel.frames.given import frame_columns
+        from tsmodel.frames.input import frame_columns
 
         _ = self.backend
         total = 0
@@ -648,7 +336,7 @@ class SessionBase:
 
     def _flush(self, on_unknown: OnUnknown | None, note: str | None = None) -> Work[Receipt]:
         _ = self.backend
-        remover = None if _noted(note) is None else self._remover("flush(note=...)")
+        remover = None if noted(note) is None else self._remover("flush(note=...)")
 
         def work() -> Work[None]:
             yield from self._writer.flush(on_unknown)
@@ -663,8 +351,7 @@ class SessionBase:
             self._failure = None  # what it could not store is stored now
             return self._bound(self._pending.receipt())
 
-    @operation
-    def _flush_in_background(self) -> Work[None]:
+    def _flush_quietly(self) -> Work[None]:
         if self._failure is not None or self._backend is None:
             return
         try:
@@ -680,7 +367,6 @@ class SessionBase:
             self._drainer.hurry()
         return (yield from self._forwarder.emptied(seconds, while_fine=while_fine))
 
-    @operation
     def _leave_spool(self) -> Work[None]:
         """Gives the drainer some time, while the server can be reached."""
         if self._spooling is not None:
@@ -694,7 +380,7 @@ def _model(model: Any, method: str) -> type[TSModel]:
     return model
 
 
-def _to_undo(what: Undoable) -> list[PutId]:
+def to_undo(what: Undoable) -> list[PutId]:
     """The puts to undo.
 
     Raises:
@@ -717,14 +403,14 @@ def _to_undo(what: Undoable) -> list[PutId]:
     return list(found)
 
 
-def _noted(note: object) -> str | None:
+def noted(note: object) -> str | None:
     """Checks that a note is text or None; raises SessionError otherwise."""
     if note is not None and not isinstance(note, str):
         raise SessionError(f"note must be text, not {note!r}")
     return note
 
 
-def _prunable(model: Any) -> int:
+def prunable(model: Any) -> int:
     """The capture time before which `prune` removes records of a model, ns since 2001.
 
     Raises:

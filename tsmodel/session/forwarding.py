@@ -38,9 +38,8 @@ from tsmodel.session.puts import Put
 from tsmodel.session.receipt import committed
 from tsmodel.store.spool_file import DrainerLock, Queued, SetAside, SpoolFile, Totals
 from tsmodel.timestamps import now_ns, to_iso
-from tsmodel.wire.copies import Copies
 from tsmodel.wire.events import Status
-from tsmodel.wire.unstored import Unstored, key_hashes
+from tsmodel.wire.stored import Copies, Unstored, key_hashes
 
 if TYPE_CHECKING:
     import asyncio

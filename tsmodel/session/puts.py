@@ -26,9 +26,9 @@ from tsmodel.model import TSModel
 from tsmodel.model.model import codec_of
 from tsmodel.session.receipt import Receipt
 from tsmodel.wire.records import PUT_FORM, PUTA_FORM
-from tsmodel.wire.unstored import Unstored
+from tsmodel.wire.stored import Copies, Unstored
 
-__all__ = ["ColumnRows", "Put", "Segment", "encoded", "made_of"]
+__all__ = ["ColumnRows", "Found", "Put", "Segment", "encoded", "found_of", "made_of"]
 
 _SLICE: Final = 65_536
 """Rows that are encoded at a time: few enough to stay in the cache."""
@@ -127,7 +127,7 @@ def made_of(
         SessionError: when a column is missing.
         EncodeError: when a value cannot be stored, with the row's number and the field.
     """
-    from tsmodel.frames.given import with_defaults
+    from tsmodel.frames.input import with_defaults
 
     codec = codec_of(model).writing
     if not isinstance(codec, FixedRowCodec):
@@ -364,3 +364,40 @@ def _neighbours(segment: Segment) -> Iterator[tuple[type[TSModel], int, Sequence
         group = list(rows)
         yield model, start, group
         start += len(group)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The outcome of a reconciliation.
+
+    Attributes:
+        stored: for each object of the put's segment, whether it is stored.
+        receipt: of those that are.
+    """
+
+    stored: list[bool]
+    receipt: Receipt
+
+
+def found_of(put: Put, copies: Copies) -> Found:
+    """Which objects of a put are stored.
+
+    Args:
+        put: what was sent.
+        copies: counts of its slices' records.
+    """
+    stored = [False] * len(put.segment.rows)
+    cids = set()
+    for part, masks in zip(put.slices, copies.stored(), strict=True):
+        positions: dict[int, list[int]] = {}
+        for position, cid in enumerate(part.cids, part.at):
+            positions.setdefault(cid, []).append(position)
+        left = {cid: iter(each) for cid, each in positions.items()}
+        for batch, mask in zip(part.batches, masks, strict=True):
+            for is_stored, position in zip(mask.tolist(), left[batch.cid], strict=False):
+                stored[position] = is_stored
+            if mask.any():
+                cids.add(batch.cid)
+    if copies.acq_min is None or copies.acq_max is None:
+        return Found(stored, Receipt())
+    span = range(min(cids), max(cids) + 1)
+    return Found(stored, Receipt(sum(stored), copies.acq_min, copies.acq_max, copies.size, cids=span))

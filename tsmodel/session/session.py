@@ -13,29 +13,46 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import TracebackType, UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from typing_extensions import Self
 
-from tsmodel.backend import Backend, Remover
+from tsmodel.backend import Backend, PutInfo, Removal, Remover
 from tsmodel.errors import SessionError
-from tsmodel.io.effects import Work
+from tsmodel.io.effects import Ask, Block, Work
 from tsmodel.io.fetching import OnBackend, OnWatchedBackend
-from tsmodel.io.flushing import Flusher
+from tsmodel.io.retry import OnUnknown, seconds_of
 from tsmodel.io.runners import run
+from tsmodel.io.threads import Flusher
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import Query, QuerySpec
-from tsmodel.query.context import enter, leave
-from tsmodel.session.core import DRAINER_SECONDS, Exclusive, SessionBase, SessionOptions, corrected
+from tsmodel.query.executor import Execution, enter, leave
+from tsmodel.session.core import (
+    BACKUP_INSTEAD,
+    COMPACT_INSTEAD,
+    DRAINER_SECONDS,
+    Exclusive,
+    SessionBase,
+    SessionOptions,
+    Undoable,
+    answered,
+    corrected,
+    noted,
+    prunable,
+    to_undo,
+)
 from tsmodel.session.receipt import Receipt
 from tsmodel.store.capabilities import settles_puts
+from tsmodel.timestamps import DurationLike
 
 if TYPE_CHECKING:
     from tsmodel.session.copying import Copied, OnCopied
     from tsmodel.session.target import SpoolOptions
+    from tsmodel.store.maintenance import Compacted, OnProgress, Verified
 
 __all__ = ["Session"]
 
@@ -43,16 +60,7 @@ M = TypeVar("M", bound=TSModel)
 R = TypeVar("R")
 
 
-def _blocking(function: Callable[..., Work[R]]) -> Callable[..., R]:
-    """A method that runs the work of a function, and blocks."""
-
-    def method(session: Session, *arguments: Any, **named: Any) -> R:
-        return session._run(function(session, *arguments, **named))  # noqa: SLF001 - its own method
-
-    return method
-
-
-class Session(SessionBase, shell=_blocking):
+class Session(SessionBase):
     """A unit of work on a backend: a file, memory, PostgreSQL, or a TStorage server. Usually made by `connect`.
 
     Args:
@@ -122,6 +130,104 @@ class Session(SessionBase, shell=_blocking):
         if full or self._failure is not None:
             self._run(self._added())
 
+    def add_all(self, rows: Iterable[TSModel], *, keep_acq: bool = False, unless_stored: bool = False) -> None:
+        """Adds many objects. A generator is consumed in batches and may be of any length.
+
+        Args:
+            rows: the objects.
+            keep_acq: as for `add`.
+            unless_stored: stores only objects that are not stored yet in any version, and the first of equal ones among
+                `rows`, so importing the same data twice changes nothing. The receipt counts the others as `skipped`.
+                An embedded store checks and stores in one transaction. A server is checked before the put, so two
+                concurrent writers may both store a record.
+
+        Raises:
+            SessionError: when an item is not an object of a model; those before it are added.
+            WriteError, EncodeError: as for `add`. The session still holds everything it took from `rows`.
+        """
+        return self._run(self._add_all(rows, keep_acq, unless_stored))
+
+    def add_columns(
+        self,
+        model: type[TSModel],
+        columns: Mapping[str, Any] | None = None,
+        /,
+        *,
+        keep_acq: bool = False,
+        unless_stored: bool = False,
+        **named: Any,
+    ) -> int:
+        """Adds records from columns, without making objects: `add_columns(Reading, cid=1, mid=mids, …)`.
+
+        Integer arrays hold stored numbers, as `query.columns()` returns them: times as ns since 2001, enums and decimals
+        as their integers. Lists and single values hold what the constructor takes. Masked values and None are missing.
+
+        Args:
+            model: the model.
+            columns: columns by name, which you can also pass as keywords: arrays and lists of the same length n, or single
+                values, which apply to all rows. `acq` and fields with a default may be left out.
+            keep_acq: as for `add`; needs a column `acq`.
+            unless_stored: as for `add_all`.
+
+        Returns:
+            The number of records: n, or 1 if there are only single values.
+
+        Raises:
+            SessionError: when a column is missing or unknown, or the session is closed.
+            EncodeError: when columns differ in length, or a value cannot be stored. Names the field and the row, counted
+                from 0 in these columns. Nothing is added.
+            WriteError: as for `add`. The session holds all rows of the columns.
+        """
+        return self._run(self._add_columns(model, {**(columns or {}), **named}, keep_acq, unless_stored))
+
+    def add_frame(
+        self,
+        model: type[TSModel],
+        frame: Any,
+        *,
+        columns: Mapping[str, str] | None = None,
+        keep_acq: bool = False,
+        unless_stored: bool = False,
+    ) -> int:
+        """Adds the rows of a frame, without making objects. A reader is consumed batch by batch and may be of any length.
+
+        Args:
+            model: the model.
+            frame: a pandas or polars frame, an Arrow table, record batch or reader, anything with `__arrow_c_stream__` or
+                `__dataframe__`, or Arrow batches.
+            columns: maps columns of the model to columns of the frame: `{"mid": "meter"}`. All others have the same name.
+            keep_acq: as for `add`; needs a column `acq`.
+            unless_stored: as for `add_all`.
+
+        Returns:
+            The number of records.
+
+        Raises:
+            SessionError, EncodeError, WriteError: as for `add_columns`; rows of earlier batches are added.
+            MissingLibraryError: when pyarrow is not installed.
+        """
+        return self._run(self._add_frame(model, frame, columns, keep_acq, unless_stored))
+
+    def load_parquet(
+        self,
+        model: type[TSModel],
+        path: str | Path,
+        *,
+        columns: Mapping[str, str] | None = None,
+        keep_acq: bool = False,
+        unless_stored: bool = False,
+        batch_size: int = 65_536,
+    ) -> int:
+        """Adds the rows of a Parquet file, such as one from `dump_parquet`, in bounded memory. See `add_frame`.
+
+        Raises:
+            OSError: when the file cannot be read.
+        """
+        from tsmodel.frames.input import parquet_reader
+
+        frame = parquet_reader(path, batch_size)
+        return self._run(self._add_frame(model, frame, columns, keep_acq, unless_stored))
+
     def correct(self, row: M, **changes: Any) -> M:
         """Adds a correction of a stored record: a copy with the same cid, mid, moid and cap, and other values.
 
@@ -140,6 +246,61 @@ class Session(SessionBase, shell=_blocking):
         correction = corrected(row, changes)
         self.add(correction)
         return correction
+
+    def flush(self, note: str | None = None) -> Receipt:
+        """Stores all added objects durably. Each put is stored whole or not at all.
+
+        Objects that keep their acq go in separate puts.
+
+        Args:
+            note: text that is kept with the puts and shown by `puts`; on an embedded store only.
+
+        Returns:
+            The receipt for all records stored since the last receipt.
+
+        Raises:
+            EncodeError: when a field cannot be stored. This flush stored nothing, and the session still holds all objects.
+            WriteError: when some objects are not known to be stored. The error says which are stored, which are not, and
+                which are in doubt; the session holds all that are not stored or in doubt. Flushing again stores those that
+                are not stored. It leaves those in doubt alone and raises again, unless the session's `retry` policy
+                settles them.
+        """
+        return self._run(self._flush(None, note))
+
+    def retry(self, on_unknown: OnUnknown = "check") -> Receipt:
+        """Flushes, and settles in-doubt puts.
+
+        Args:
+            on_unknown: "check" asks the database what it stored and sends only the rest; the session must have been opened
+                with retry=Retry(on_unknown="check"). "duplicate" sends everything again, which may store records twice.
+                "raise" is a plain flush.
+
+        Returns:
+            The receipt for all records stored since the last receipt, including those found stored.
+
+        Raises:
+            WriteError, EncodeError: as for `flush`.
+        """
+        return self._run(self._flush(on_unknown))
+
+    def drain(self, timeout: DurationLike | None = None) -> bool:
+        """Waits until the session's spool is drained. If the last attempt failed, the next one starts at once.
+
+        Args:
+            timeout: how long to wait, as "30s"; None for no limit.
+
+        Returns:
+            Whether the spool is empty except for puts set aside. True for a session without a spool.
+
+        Raises:
+            StoreError: when the spool cannot be read.
+        """
+        _ = self.backend
+        return self._run(self._drained(None if timeout is None else seconds_of(timeout, "timeout")))
+
+    def wait_committed(self, receipt: Receipt, timeout: DurationLike | None = None) -> int:
+        """Waits until the records of a receipt are fully committed. See `Receipt.wait_committed`."""
+        return self._run(receipt.waiting(timeout))
 
     @overload
     def query(self, model: type[M]) -> Query[M]: ...
@@ -193,6 +354,45 @@ class Session(SessionBase, shell=_blocking):
         on_backend.target = to.on_backend()
         return run(copying.steps(there), on_backend)
 
+    def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
+        """Copies the embedded file to a new file, in its current state, while others read and write.
+
+        The copy does not contain unflushed objects. It is verified, and appears at `path` only when it is complete.
+
+        Args:
+            path: the file to create; it must not exist.
+            progress: called with the bytes copied so far and the total. An exception ends the backup.
+
+        Returns:
+            The result of `tsmodel.store.verify` for the copy.
+
+        Raises:
+            UnsupportedError: when the session is on a server or in memory; says what to do instead.
+            StoreCorruptError: when the file is damaged; `tsmodel.store.recover` saves the intact records.
+            StoreError: when `path` exists or cannot be written.
+        """
+        caretaker = self._caretaker("backup", BACKUP_INSTEAD)
+        return self._run(answered(Block, caretaker.backup, path, progress))
+
+    def compact(self, progress: OnProgress | None = None) -> Compacted:
+        """Makes the embedded file smaller and faster to read: merges its runs, compresses them harder, and returns free
+        space to the file system.
+
+        Others may read and write meanwhile. The file stays intact even if the process dies. Compacting needs free space of
+        the file's size beside the file, and as much again in SQLite's directory for temporary files.
+
+        Args:
+            progress: called with the bytes merged so far and the total. An exception ends the work between transactions;
+                what is merged stays merged.
+
+        Raises:
+            UnsupportedError: when the session is on a server or in memory.
+            StoreCorruptError: when the file is damaged; `tsmodel.store.recover` saves the intact records.
+            StoreError: when there is too little free space (says how much it needs), or the file is read-only.
+        """
+        caretaker = self._caretaker("compact", COMPACT_INSTEAD)
+        return self._run(answered(Block, caretaker.compact, progress))
+
     def remover(self, what: str) -> Remover:
         """The store, which removes records for queries.
 
@@ -203,6 +403,62 @@ class Session(SessionBase, shell=_blocking):
         remover: Remover = self._remover(what, only_stored=True)
         return remover
 
+    def undo(self, what: Undoable, note: str | None = None) -> int:
+        """Undoes a flush: removes the remaining records of exactly these puts, durably, all of them or none.
+
+        Records of other puts stay, even those with the same keys and acq. The store logs the removal; see `removals`.
+
+        Args:
+            what: a receipt of `flush`, even from an earlier session on the same file; an entry of `puts`; or several of
+                these.
+            note: text for the log.
+
+        Returns:
+            The number of records removed: those stored, less those removed before.
+
+        Raises:
+            StoreError: when one of the puts was undone before, or belongs to another store; nothing was removed.
+            SessionError: when the session holds records that are not stored.
+            UnsupportedError: when the session is on a server; says what to do instead.
+        """
+        puts = to_undo(what)
+        return self._run(answered(Ask, self.remover("undo()").undo, puts, noted(note)))
+
+    def prune(self, model: type[TSModel], dry_run: bool = False, *, note: str | None = None) -> int:
+        """Removes the records of a model that are older than its `retention`, by capture time. See `query.delete`.
+
+        Args:
+            model: a class such as `class Reading(TSModel, moid=7, retention="400d")`.
+            dry_run: only counts the records.
+            note: text for the log of removals.
+
+        Returns:
+            The number of records.
+
+        Raises:
+            QueryError: when the model has no retention, or has neither a fixed key component nor a version byte, so its
+                records cannot be told apart from those of other models.
+            SessionError, UnsupportedError, StoreError: as for `query.delete`.
+        """
+        spec = Query(model).cap_before(prunable(model)).spec
+        return self._run(Execution(spec, self).removing("prune", dry_run=dry_run, note=noted(note)))
+
+    def puts(self) -> list[PutInfo]:
+        """All puts that the embedded store remembers, oldest first, with their time, records, and `flush(note=...)`.
+
+        Raises:
+            UnsupportedError: when the session is on a server.
+        """
+        return self._run(answered(Ask, self._remover("puts()").puts))
+
+    def removals(self) -> list[Removal]:
+        """All removals that the embedded store remembers, oldest first: by `delete`, `undo` and `prune`.
+
+        Raises:
+            UnsupportedError: when the session is on a server.
+        """
+        return self._run(answered(Ask, self._remover("removals()").removals))
+
     def close(self) -> None:
         """Flushes, and releases the backend. A second call does nothing.
 
@@ -211,7 +467,7 @@ class Session(SessionBase, shell=_blocking):
         if self._backend is None:
             return
         self.flush()
-        self._leave_spool()
+        self._run(self._leave_spool())
         self._release()
         self._pending.warn()
 
@@ -225,10 +481,13 @@ class Session(SessionBase, shell=_blocking):
         try:
             if error is None:
                 self.flush()
-                self._leave_spool()
+                self._run(self._leave_spool())
         finally:
             self._release()
         self._pending.warn()
+
+    def _flush_in_background(self) -> None:
+        self._run(self._flush_quietly())
 
     def _run(self, work: Work[R]) -> R:
         return run(work, self._perform)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from types import TracebackType, UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -24,12 +24,14 @@ from tsmodel.io.threads import ThreadedStore
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import AsyncQuery, QuerySpec
+from tsmodel.query.executor import awaited
 from tsmodel.session.core import DRAINER_SECONDS, Exclusive, SessionBase, SessionOptions, corrected
 from tsmodel.session.receipt import Receipt
+from tsmodel.session.session import Session
 from tsmodel.store.capabilities import settles_puts
 
 if TYPE_CHECKING:
-    from tsmodel.io.flushing import AsyncFlusher
+    from tsmodel.io.threads import AsyncFlusher
     from tsmodel.session.copying import Copied, OnCopied
     from tsmodel.session.target import SpoolOptions
 
@@ -39,16 +41,7 @@ M = TypeVar("M", bound=TSModel)
 R = TypeVar("R")
 
 
-def _awaited(function: Callable[..., Work[R]]) -> Callable[..., Coroutine[Any, Any, R]]:
-    """A method that runs the work of a function, to be awaited."""
-
-    async def method(session: AsyncSession, *arguments: Any, **named: Any) -> R:
-        return await session._run(function(session, *arguments, **named))  # noqa: SLF001 - its own method
-
-    return method
-
-
-class AsyncSession(SessionBase, shell=_awaited):
+class AsyncSession(SessionBase):
     """A `Session` whose methods are awaited. Usually made by `connect_async`.
 
     An embedded store and PostgreSQL run in threads, which also call `progress`. When a task is cancelled, what it does to
@@ -103,7 +96,7 @@ class AsyncSession(SessionBase, shell=_awaited):
             StoreError: when the file cannot be opened.
             TransportError: when the server cannot be reached.
         """
-        from tsmodel.io.flushing import AsyncFlusher
+        from tsmodel.io.threads import AsyncFlusher
 
         if self._backend is None:
             self._backend = await self._opener()
@@ -121,6 +114,21 @@ class AsyncSession(SessionBase, shell=_awaited):
         _ = self.backend
         if self._pending.add(row, keep_acq=keep_acq, unless_stored=unless_stored) or self._failure is not None:
             await self._run(self._added())
+
+    add_all = awaited(Session.add_all)
+    add_columns = awaited(Session.add_columns)
+    add_frame = awaited(Session.add_frame)
+    load_parquet = awaited(Session.load_parquet)
+    flush = awaited(Session.flush)
+    retry = awaited(Session.retry)
+    drain = awaited(Session.drain)
+    wait_committed = awaited(Session.wait_committed)
+    backup = awaited(Session.backup)
+    compact = awaited(Session.compact)
+    undo = awaited(Session.undo)
+    prune = awaited(Session.prune)
+    puts = awaited(Session.puts)
+    removals = awaited(Session.removals)
 
     async def correct(self, row: M, **changes: Any) -> M:
         """See `Session.correct`."""
@@ -173,7 +181,7 @@ class AsyncSession(SessionBase, shell=_awaited):
         if self._backend is None:
             return
         await self.flush()
-        await self._leave_spool()
+        await self._run(self._leave_spool())
         await self._release()
         self._pending.warn()
 
@@ -188,10 +196,13 @@ class AsyncSession(SessionBase, shell=_awaited):
         try:
             if error is None:
                 await self.flush()
-                await self._leave_spool()
+                await self._run(self._leave_spool())
         finally:
             await self._release()
         self._pending.warn()
+
+    async def _flush_in_background(self) -> None:
+        await self._run(self._flush_quietly())
 
     async def _run(self, work: Work[R]) -> R:
         return await run_async(work, self._perform)
