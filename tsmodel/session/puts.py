@@ -134,7 +134,7 @@ def made_of(
         SessionError: when a column is missing.
         EncodeError: when a value cannot be stored, with the row's number and the field.
     """
-    from tsmodel.frames.given import with_defaults
+    from tsmodel.frames.input import with_defaults
 
     codec = codec_of(model).writing
     if not isinstance(codec, FixedRowCodec):

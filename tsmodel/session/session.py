@@ -31,7 +31,7 @@ from tsmodel.io.threads import Flusher
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import Query, QuerySpec
-from tsmodel.query.context import enter, leave
+from tsmodel.query.executor import enter, leave
 from tsmodel.session.core import (
     BACKUP_INSTEAD,
     COMPACT_INSTEAD,
@@ -244,7 +244,7 @@ class Session(SessionBase):
         Raises:
             OSError: when the file cannot be read.
         """
-        from tsmodel.frames.given import parquet_reader
+        from tsmodel.frames.input import parquet_reader
 
         return self.add_frame(
             model, parquet_reader(path, batch_size), columns=columns, keep_acq=keep_acq, unless_stored=unless_stored

@@ -186,7 +186,7 @@ class AsyncSession(SessionBase):
         batch_size: int = 65_536,
     ) -> int:
         """See `Session.load_parquet`."""
-        from tsmodel.frames.given import parquet_reader
+        from tsmodel.frames.input import parquet_reader
 
         return await self.add_frame(
             model, parquet_reader(path, batch_size), columns=columns, keep_acq=keep_acq, unless_stored=unless_stored

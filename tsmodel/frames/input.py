@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import EncodeError, SessionError
-from tsmodel.frames.libraries import library
+from tsmodel.frames import library
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.layout.column_input import Given
 from tsmodel.model.meta import schema_of
