@@ -44,9 +44,11 @@ __all__ = [
     "StoreError",
     "StoreFormatError",
     "StoreInDoubtError",
+    "StoreRecoveryError",
     "StoreUnansweredError",
     "StoreUnreachableError",
     "TSModelError",
+    "TimeUnitWarning",
     "TimestampError",
     "TransportError",
     "TruncatedError",
@@ -353,6 +355,10 @@ class StoreCorruptError(StoreError):
     """The file is a tsmodel store whose content is damaged."""
 
 
+class StoreRecoveryError(StoreError):
+    """The store was opened read-only, but has a journal that only a process with write access can recover."""
+
+
 class StoreInDoubtError(StoreError):
     """A put failed, but may be stored all the same. Open the store again to find out."""
 
@@ -406,6 +412,14 @@ class RemovedWarning(UserWarning):
     def __init__(self, message: str, *, removals: Sequence[Removal] = ()) -> None:
         super().__init__(message)
         self.removals = tuple(removals)
+
+
+class TimeUnitWarning(UserWarning):
+    """A record's `cap` looks like a time since 1970, or in another unit than nanoseconds.
+
+    Issued once for a session and model, for the first record that it stores. The record is stored as it is. If a warnings
+    filter turns the warning into an error, nothing is stored.
+    """
 
 
 class UnflushedWarning(UserWarning):

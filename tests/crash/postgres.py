@@ -37,7 +37,7 @@ from support.postgres import Server, ended_with_parent
 from tsmodel import Int32, Retry, TSModel, connect
 from tsmodel.errors import StoreInDoubtError, StoreUnreachableError
 from tsmodel.keys import KeyRange
-from tsmodel.store import blocks, care
+from tsmodel.store import blocks, maintenance
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.postgres import PostgresStore, engine
 from tsmodel.store.postgres.engine import PostgresEngine
@@ -80,7 +80,7 @@ def opened(url: str) -> PostgresStore:
 
 def write(url: str, say: Said, first: int, way: str) -> None:
     """What writes. It never ends."""
-    blocks.BLOCK_RECORDS, care._STEP = 64, 20_000
+    blocks.BLOCK_RECORDS, maintenance._STEP = 64, 20_000
     if way == "checks":
         check(url, say, first)
     store, number = opened(url), first
@@ -99,7 +99,7 @@ def write(url: str, say: Said, first: int, way: str) -> None:
             if with_acq and number % 3 == 0:
                 settled(say, ("removing", number), partial(store.undo, [given.put]))
             if with_acq and number % 40 == 0:
-                settled(say, ("compacting",), partial(care.compact, store))
+                settled(say, ("compacting",), partial(maintenance.compact, store))
         number += 1
 
 
@@ -280,10 +280,10 @@ def looked_at(url: str, directory: Path) -> tuple[int, int]:
                 undone.add(rest[1])
     with closing(opened(url)) as store:
         rows = scanned(store)
-        report = care.verify_store(store)
+        report = maintenance.verify_store(store)
         assert report.is_whole, str(report)
         remembered = store.puts()
-        compacted = care.compact(store)
+        compacted = maintenance.compact(store)
         assert compacted.runs_after <= compacted.runs_before
         assert scanned(store) == rows
     found = Counter(row[1] for row in rows)

@@ -35,7 +35,7 @@ from tsmodel.keys import KeyRange
 from tsmodel.server import serve_in_thread
 from tsmodel.session.connecting import open_backend
 from tsmodel.store.blocks import NO_BASE
-from tsmodel.store.care import compact, info_of, verify_store
+from tsmodel.store.maintenance import compact, info_of, verify_store
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.postgres import PostgresStore, engine
 from tsmodel.store.postgres.engine import PostgresEngine
@@ -532,7 +532,7 @@ def test_puts_are_listed_and_undone_by_commands(url: str, capsys: pytest.Capture
     assert main(["undo", secret, "99"]) == 2
     assert main(["undo", secret, str(first["put"])]) == 0
     said = capsys.readouterr()
-    assert "there is no put 99" in said.err
+    assert "has no put 99; `tsmodel undo" in said.err
     assert said.out == "removed 1 record\n"
     assert main(["prune", secret, "--model", str(tmp_path / "kept.py"), "--dry-run"]) == 0
     assert main(["prune", secret, "--model", str(tmp_path / "kept.py")]) == 0

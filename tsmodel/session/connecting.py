@@ -6,21 +6,17 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from tsmodel.backend import AsyncBackend, Backend
 from tsmodel.errors import SessionError
-from tsmodel.io.retry import ONCE, Retry
-from tsmodel.session.core import SessionOptions
-from tsmodel.session.observing import Hooks, OnRequest, OnResponse
-from tsmodel.session.pending import DEFAULT_BATCH_SIZE
-from tsmodel.session.session import Session
-from tsmodel.session.target import Database, SpooledServer, SpoolOptions, StoreFile, Target, TargetLike, parse
-from tsmodel.store import DEFAULT_CACHE, EmbeddedStore, open_store
-from tsmodel.timestamps import DurationLike
 
 if TYPE_CHECKING:
+    from tsmodel.backend import AsyncBackend, Backend
+    from tsmodel.io.retry import Retry
+    from tsmodel.session.observing import Hooks, OnRequest, OnResponse
+    from tsmodel.session.session import Session
     from tsmodel.session.session_async import AsyncSession
+    from tsmodel.session.target import Database, SpooledServer, SpoolOptions, StoreFile, Target, TargetLike
+    from tsmodel.store import EmbeddedStore
+    from tsmodel.timestamps import DurationLike
 
 __all__ = ["connect", "connect_async", "open_backend"]
 
@@ -28,7 +24,7 @@ __all__ = ["connect", "connect_async", "open_backend"]
 def connect(
     target: TargetLike = None,
     *,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int = 100_000,
     batch_bytes: int | None = None,
     batch_age: DurationLike | None = None,
     flush_every: DurationLike | None = None,
@@ -88,8 +84,12 @@ def connect(
     ...     session.flush().count
     0
     """
-    parsed = _with_options(parse(target), read_only, create)
-    _check_cache(parsed, cache_bytes)
+    from tsmodel.session.core import SessionOptions  # late: a program that only declares models needs no sessions
+    from tsmodel.session.session import Session
+    from tsmodel.session.target import check_cache, name_of, parse, with_options
+
+    parsed = with_options(parse(target), read_only, create)
+    check_cache(parsed, cache_bytes)
     options = SessionOptions(
         batch_size=batch_size,
         batch_bytes=batch_bytes,
@@ -102,13 +102,13 @@ def connect(
         telemetry=telemetry,
     )
     spool = _prepared(parsed)
-    return Session(_backend(parsed, retry, cache_bytes), name=_named(target, parsed), options=options, spool=spool)
+    return Session(_backend(parsed, retry, cache_bytes), name=name_of(target, parsed), options=options, spool=spool)
 
 
 def connect_async(
     target: TargetLike = None,
     *,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int = 100_000,
     batch_bytes: int | None = None,
     batch_age: DurationLike | None = None,
     flush_every: DurationLike | None = None,
@@ -129,11 +129,14 @@ def connect_async(
         SessionError: when the target or an option is not valid. Entering the block raises all other errors of `connect`.
     """
     from tsmodel.client.tstorage import AsyncTStorageBackend
+    from tsmodel.io.retry import ONCE
     from tsmodel.io.threads import ThreadedStore, in_thread
+    from tsmodel.session.core import SessionOptions
     from tsmodel.session.session_async import AsyncSession
+    from tsmodel.session.target import Database, SpooledServer, StoreFile, check_cache, name_of, parse, with_options
 
-    parsed = _with_options(parse(target), read_only, create)
-    _check_cache(parsed, cache_bytes)
+    parsed = with_options(parse(target), read_only, create)
+    check_cache(parsed, cache_bytes)
 
     async def spooled(server: SpooledServer) -> AsyncBackend:
         await in_thread(lambda: _prepared(server))
@@ -158,29 +161,36 @@ def connect_async(
         telemetry=telemetry,
     )
     spool = parsed.spool if isinstance(parsed, SpooledServer) else None
-    return AsyncSession(opener, name=_named(target, parsed), options=options, spool=spool)
+    return AsyncSession(opener, name=name_of(target, parsed), options=options, spool=spool)
 
 
 def open_backend(target: TargetLike, *, cache_bytes: int | None = None, read_only: bool = False) -> Backend:
     """The backend of a target; see `connect`. Options for embedded files are ignored for other targets."""
+    from tsmodel.session.target import SpooledServer, is_stored, parse, with_options
+
     parsed = parse(target)
-    if _is_stored(parsed):
-        return _backend(_with_options(parsed, read_only or None, None), cache_bytes=cache_bytes)
+    if is_stored(parsed):
+        return _backend(with_options(parsed, read_only or None, None), cache_bytes=cache_bytes)
     if isinstance(parsed, SpooledServer):
         raise SessionError(f"{target!r}: only a session can use a spool: leave spool= out")
     return _backend(parsed)
 
 
 def _backend(target: Target, retry: Retry | None = None, cache_bytes: int | None = None) -> Backend:
+    from tsmodel.session.target import Database, SpooledServer, StoreFile
+
     if isinstance(target, (StoreFile, Database)):
         return _store(target, cache_bytes)
     from tsmodel.client.tstorage import TStorageBackend  # late: imports sockets and TLS
+    from tsmodel.io.retry import ONCE
 
     return TStorageBackend(target, retry or ONCE, reached=not isinstance(target, SpooledServer))
 
 
 def _prepared(target: Target) -> SpoolOptions | None:
     """The spool in front of a server, opened."""
+    from tsmodel.session.target import SpooledServer
+
     if not isinstance(target, SpooledServer):
         return None
     target.spool.file().prepare([str(address) for address in target.addresses])
@@ -188,46 +198,12 @@ def _prepared(target: Target) -> SpoolOptions | None:
 
 
 def _store(target: StoreFile | Database, cache_bytes: int | None) -> EmbeddedStore:
+    from tsmodel.session.target import Database
+    from tsmodel.store import DEFAULT_CACHE, open_store
+
     cache = DEFAULT_CACHE if cache_bytes is None else cache_bytes
     if isinstance(target, Database):
         from tsmodel.store.postgres.store import open_database  # late: imports psycopg
 
         return open_database(target, cache)
     return open_store(target.path, cache, read_only=target.read_only, create=target.create)
-
-
-def _with_options(target: Target, read_only: bool | None, create: bool | None) -> Target:
-    """A target with the options given as arguments, which override those of a URL."""
-    given = {name: value for name, value in (("read_only", read_only), ("create", create)) if value is not None}
-    for name, value in given.items():
-        if type(value) is not bool:
-            raise SessionError(f"{name} takes a bool, not {value!r}")
-        if not _is_stored(target):
-            raise SessionError(f"{name} is for embedded files and PostgreSQL")
-    if not given or not isinstance(target, (StoreFile, Database)):
-        return target
-    return msgspec.structs.replace(
-        target, read_only=given.get("read_only", target.read_only), create=given.get("create", target.create)
-    )
-
-
-def _check_cache(target: Target, cache_bytes: int | None) -> None:
-    if cache_bytes is None:
-        return
-    if type(cache_bytes) is not int or cache_bytes < 0:
-        raise SessionError(f"cache_bytes takes an int from 0, not {cache_bytes!r}")
-    if not _is_stored(target):
-        raise SessionError("cache_bytes is for embedded files and PostgreSQL: other targets have no cache")
-
-
-def _is_stored(target: Target) -> bool:
-    """Whether the target stores blocks in a file or in a database."""
-    return isinstance(target, Database) or (isinstance(target, StoreFile) and target.path is not None)
-
-
-def _named(target: TargetLike, parsed: Target) -> str:
-    if isinstance(parsed, Database):
-        return parsed.name  # without a password
-    if target is not None:
-        return str(target)
-    return str(parsed) if not isinstance(parsed, StoreFile) else parsed.path or "memory:"

@@ -17,10 +17,23 @@ from tsmodel.store.postgres.options import Database, database_of
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from tsmodel.session.spool import Forwarder
+    from tsmodel.session.forwarding import Forwarder
     from tsmodel.store.spool_file import SpoolFile, WhenFull
 
-__all__ = ["DEFAULT_PORT", "Database", "SpoolOptions", "SpooledServer", "StoreFile", "Target", "TargetLike", "parse"]
+__all__ = [
+    "DEFAULT_PORT",
+    "Database",
+    "SpoolOptions",
+    "SpooledServer",
+    "StoreFile",
+    "Target",
+    "TargetLike",
+    "check_cache",
+    "is_stored",
+    "name_of",
+    "parse",
+    "with_options",
+]
 
 TargetLike: TypeAlias = "str | os.PathLike[str] | None"
 """What stands for a target."""
@@ -75,7 +88,7 @@ class SpoolOptions(msgspec.Struct, frozen=True):
             name: what the session's target is called.
             settle: seconds for which a put that was cut off may still be under way.
         """
-        from tsmodel.session.spool import Forwarder
+        from tsmodel.session.forwarding import Forwarder
 
         return Forwarder(self.file(), name, settle)
 
@@ -266,3 +279,40 @@ def _tls(url: str, options: dict[str, str]) -> SSLContext | None:
     if files:
         raise SessionError(f"{url!r}: {', '.join(files)} are for TLS: add tls=1")
     return None
+
+
+def with_options(target: Target, read_only: bool | None, create: bool | None) -> Target:
+    """A target with the options given as arguments, which override those of a URL."""
+    given = {name: value for name, value in (("read_only", read_only), ("create", create)) if value is not None}
+    for name, value in given.items():
+        if type(value) is not bool:
+            raise SessionError(f"{name} takes a bool, not {value!r}")
+        if not is_stored(target):
+            raise SessionError(f"{name} is for embedded files and PostgreSQL")
+    if not given or not isinstance(target, (StoreFile, Database)):
+        return target
+    return msgspec.structs.replace(
+        target, read_only=given.get("read_only", target.read_only), create=given.get("create", target.create)
+    )
+
+
+def check_cache(target: Target, cache_bytes: int | None) -> None:
+    if cache_bytes is None:
+        return
+    if type(cache_bytes) is not int or cache_bytes < 0:
+        raise SessionError(f"cache_bytes takes an int from 0, not {cache_bytes!r}")
+    if not is_stored(target):
+        raise SessionError("cache_bytes is for embedded files and PostgreSQL: other targets have no cache")
+
+
+def is_stored(target: Target) -> bool:
+    """Whether the target stores blocks in a file or in a database."""
+    return isinstance(target, Database) or (isinstance(target, StoreFile) and target.path is not None)
+
+
+def name_of(target: TargetLike, parsed: Target) -> str:
+    if isinstance(parsed, Database):
+        return parsed.name  # without a password
+    if target is not None:
+        return str(target)
+    return str(parsed) if not isinstance(parsed, StoreFile) else parsed.path or "memory:"

@@ -69,7 +69,7 @@ class BlockCache:
             return entry.block
 
     def keep(self, name: Hashable, block: Block, scan: int) -> bool:
-        """Adds a block if there is space, or if blocks that other scans used can be evicted. Returns whether it was added."""
+        """Adds a block, if there is space or blocks used by other scans can be evicted. Returns whether it did."""
         # Not the stored size: decoded rows and columns stay with the block.
         size = block.size + self.beside
         with self._lock:
@@ -102,5 +102,5 @@ class CachedScan(msgspec.Struct, frozen=True):
         return self.cache.get(name, self.number)
 
     def keep(self, name: Hashable, block: Block) -> bool:
-        """Adds a block if there is space, or if blocks that other scans used can be evicted. Returns whether it was added."""
+        """Adds a block, if there is space or blocks used by other scans can be evicted. Returns whether it did."""
         return self.cache.keep(name, block, self.number)

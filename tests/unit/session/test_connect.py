@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 from support.peer import playing
 
 from tsmodel import Int16, TSModel, connect, connect_async
 from tsmodel.errors import SessionError, StoreError, TransportError
 from tsmodel.server import serve_in_thread
+from tsmodel.session.core import SessionOptions
 from tsmodel.store import DEFAULT_CACHE
 from tsmodel.store.cache import BlockCache
 
@@ -165,3 +169,9 @@ def test_names_that_no_file_and_no_host_can_have(opening: Callable[..., object],
 def test_paths_that_are_too_long(name: str, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be opened: .*File name too long"), connect(tmp_path / name):
         pass
+
+
+@pytest.mark.parametrize("door", [connect, connect_async])
+def test_defaults_are_those_of_a_session(door: Callable[..., Any]) -> None:
+    given = {name: parameter.default for name, parameter in inspect.signature(door).parameters.items()}
+    assert SessionOptions() == SessionOptions(**{field.name: given[field.name] for field in attrs.fields(SessionOptions)})

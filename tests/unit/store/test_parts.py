@@ -29,6 +29,7 @@ slopes = st.lists(st.tuples(any_integer, any_integer, st.integers(1, 60)), min_s
 plain = st.lists(any_integer, min_size=1, max_size=80).map(lambda values: np.array(values, np.int64))
 scaled = st.tuples(plain, st.sampled_from([3, 1000, 10**9])).map(lambda pair: pair[0] % 10**6 * pair[1])
 columns = runs | slopes | plain | scaled
+several = st.lists(runs, min_size=1, max_size=4) | st.lists(slopes, min_size=1, max_size=4) | st.lists(columns)
 codecs = st.sampled_from(list(Codec))
 
 
@@ -74,7 +75,7 @@ def test_some_integers_are_those_of_all(values: npt.NDArray[np.int64], codec: Co
 
 
 @settings(max_examples=examples(600), deadline=None)
-@given(st.lists(runs, min_size=1, max_size=4) | st.lists(slopes, min_size=1, max_size=4) | st.lists(columns), codecs, st.data())
+@given(several, codecs, st.data())
 def test_parts_are_decoded_together_as_one_by_one(
     given_columns: list[npt.NDArray[np.int64]], codec: Codec, data: st.DataObject
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 from support.batches import batches
 
@@ -148,6 +149,8 @@ REFUSED: list[tuple[Any, dict[str, Any], Any, str]] = [
     (ts.DateTime, {}, dt.date(2026, 1, 1), "is not an aware datetime"),
     (ts.DateTime, {}, dt.datetime(1, 1, 1, tzinfo=dt.timezone.utc), "is not an aware datetime from 1708 to 2293"),
     (ts.Duration, {"resolution": "ms"}, dt.timedelta(microseconds=1), "is not a whole number of ms"),
+    (ts.Duration, {}, pd.Timedelta(1001), "1001 ns is not a whole number of microseconds"),
+    (ts.DateTime, {}, pd.Timestamp("2026-01-01T00:00:00.000000007Z"), "has 7 ns, and a datetime holds microseconds"),
     (ts.Duration, {"resolution": "s", "storage": ts.UInt8}, dt.timedelta(hours=1), "is not a timedelta that UInt8 holds"),
     (ts.Date, {}, dt.datetime(2026, 1, 1), "is not a date (not a datetime)"),
     (ts.Scaled, {"digits": 2}, Decimal("1.005"), "has more than 2 decimal places"),
@@ -181,7 +184,7 @@ REFUSED: list[tuple[Any, dict[str, Any], Any, str]] = [
     (ts.Array[float], {"item": ts.Float32}, "ab", "is not a list of items"),
     (ts.Array[int], {"item": ts.Int8, "prefix": ts.UInt8}, [0] * 256, "256 items are too many for a length in UInt8"),
     (ts.Nested[Phase], {}, (1, 2), "is not a Phase"),
-    (ts.Nested[Phase], {}, Phase(volts=1e40), "value.volts: 1e+40 (float) is not a float (32-bit)"),
+    (ts.Nested[Phase], {}, Phase(volts=1e40), "value.volts: 1e+40 is too large for a Float32"),
     (ts.Nested[Named], {}, Named(name="", level=300), "value.level: 300 (int) is not an int"),
     (ts.Nullable[int], {"item": ts.Int16, "null": -1}, -1, "-1 is what stands for None"),
     (ts.Nullable[int], {"item": ts.Int16}, "x", "is not an int"),

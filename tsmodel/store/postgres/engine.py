@@ -184,8 +184,8 @@ class PostgresEngine:
         The blocks are those of the directories in memory, which the state must confirm.
 
         Returns:
-            The greatest acq that was assigned or promised, and the blocks. None if the directories in memory are out of date,
-            or were when the store was last read, or if there are too many blocks. Then use `reading`.
+            The greatest acq that was assigned or promised, and the blocks. None if there are too many blocks, or if the
+            directories in memory are out of date, or were when the store was last read. Then use `reading`.
         """
         table = self._table
         if not self._is_quiet:
