@@ -219,9 +219,7 @@ def test_a_length_of_time_that_pandas_takes_for_none_is_refused() -> None:
         session.add_columns(Long, cid=1, mid=1, moid=1, cap=0, took=np.array([-(2**63), 5]))
         session.flush()
         query = session.query(Long)
-        with pytest.raises(
-            DecodeError, match="took holds -9223372036854775808 ns, which is pandas' mark for a missing time"
-        ):
+        with pytest.raises(DecodeError, match="took holds -9223372036854775808 ns, which pandas uses for a missing time"):
             query.to_pandas()
         frame = query.to_pandas(dtype_backend="pyarrow")
         assert pa.array(frame["took"]).cast(pa.int64()).to_pylist() == [-(2**63), 5]
@@ -318,7 +316,7 @@ def test_payloads_of_variable_size() -> None:
     [
         (["nothing"], "'nothing' is not a column of Reading, which has cid, meter, moid, cap, acq, volts"),
         ([Note.text], "is not a column of Reading"),
-        (["volts", Reading.volts], "a column is asked for twice: volts, volts"),
+        (["volts", Reading.volts], "a column is named twice: volts, volts"),
     ],
 )
 def test_columns_that_are_not_there(query: Query[Reading], columns: Any, wording: str) -> None:
