@@ -148,7 +148,7 @@ def plot_columns(
     ax.set_xlabel(x)
     ax.set_ylabel(", ".join(y))
     if len(shown) < len(groups):
-        ax.set_title(f"{len(shown):,} of {len(groups):,} lines", loc="right", fontsize="small")
+        ax.set_title(f"{len(shown) * len(y):,} of {len(groups) * len(y):,} lines", loc="right", fontsize="small")
     if len(shown) * len(y) > 1:
         ax.legend(fontsize="small")
     ax.grid(visible=True, alpha=0.3)

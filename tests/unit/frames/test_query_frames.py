@@ -208,7 +208,7 @@ def test_pandas_over_arrow_tells_nan_from_nothing(edges: Query[Edges]) -> None:
     assert math.isnan(ratio[0].as_py())
     assert frame["wide"].tolist() == [2**53 + 1, pd.NA]
     other: Any = "numpy"
-    with pytest.raises(QueryError, match="dtype_backend='numpy'; it is \"pyarrow\""):
+    with pytest.raises(QueryError, match="dtype_backend must be \"pyarrow\", or None .* not 'numpy'"):
         edges.to_pandas(dtype_backend=other)
     with pytest.raises(QueryError, match="Nowhere"):
         edges.to_pandas(dtype_backend="pyarrow", tz="Nowhere/Land")
@@ -287,7 +287,7 @@ def test_streams(query: Query[Reading]) -> None:
     assert [batch.num_rows for batch in query.iter_arrow(batch_size=10)] == [10]
     assert list(query.where(Reading.volts > 99).iter_arrow()) == []
     assert query.to_reader(batch_size=3).read_all() == query.to_arrow()
-    with pytest.raises(QueryError, match="batches takes an int from 1, not 0"):
+    with pytest.raises(QueryError, match="batch_size takes an int from 1, not 0"):
         query.iter_arrow(batch_size=0)
 
 
