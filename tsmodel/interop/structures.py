@@ -11,11 +11,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from itertools import starmap
 from typing import Any
 
-import attrs
+import msgspec
 
 from tsmodel.errors import ConversionFault, EncodeError, QueryError, SchemaError
 from tsmodel.keys import LIMITS
@@ -233,26 +233,25 @@ def _constrained(schema: dict[str, Any], constraints: Constraints) -> dict[str, 
     return {**schema, **wanted}
 
 
-@attrs.frozen(eq=False)
-class Structure:
+class Structure(msgspec.Struct, frozen=True, eq=False, dict=True):
     """A model or structure with its members, in order.
 
     Attributes:
         model: the class.
         members: its members, in the order in which its constructor takes them.
         spelling: how their values are spelled.
-        by_name: members by name; those of the key also by their component.
     """
 
     model: type
     members: tuple[Member, ...]
     spelling: Spelling
-    by_name: Mapping[str, Member] = attrs.field(init=False, repr=False)
 
-    def __attrs_post_init__(self) -> None:
+    @cached_property
+    def by_name(self) -> Mapping[str, Member]:
+        """Members by name; those of the key also by component."""
         named = {member.name: member for member in self.members}
         components = {member.component: member for member in self.members if member.component is not None}
-        object.__setattr__(self, "by_name", {**components, **named})
+        return {**components, **named}
 
     @property
     def name(self) -> str:
@@ -398,17 +397,17 @@ def _structure_of(model: Any, spelling: Spelling) -> Structure:
             conversion = TimeConversion(codec, spelling, limits)
         else:
             conversion = IntConversion(codec, spelling, limits)
-        given = schema.key_defaults.get(component, FieldOptions(attrs.NOTHING))
+        given = schema.key_defaults.get(component, FieldOptions(msgspec.NODEFAULT))
         fixed = schema.fixed.get(component)
         if fixed is not None:
-            given = attrs.evolve(given, default=fixed, default_factory=None)
+            given = msgspec.structs.replace(given, default=fixed, default_factory=None)
         elif component == "acq" and given.factory is None:
-            given = attrs.evolve(given, default=-1)
+            given = msgspec.structs.replace(given, default=-1)
         name = schema.aliases.get(component, component)
         constraints = given.constraints.of(KEY_CODECS[component])
         members.append(Member(name, conversion, given, constraints, fixed=fixed, component=component))
     if isinstance(schema.layout, MessageLayout):  # which has no widths: all floats are stored with all of their digits
-        spelling = attrs.evolve(spelling, shortest=False)
+        spelling = msgspec.structs.replace(spelling, shortest=False)
     options = {spec.name: spec.options for spec in schema.specs}
     for field in schema.layout.fields:
         known = options[field.name]

@@ -15,7 +15,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -81,8 +81,7 @@ class BytesCodec(FixedCodec):
         return Bytes(self.size, note=self.label, fills=self.fills)
 
 
-@attrs.frozen
-class LengthCodec(VariableCodec):
+class LengthCodec(VariableCodec, msgspec.Struct, frozen=True):
     """What all have in common.
 
     Attributes:
@@ -218,8 +217,7 @@ class LengthCodec(VariableCodec):
         return array.to_pylist()  # type: ignore[no-any-return]
 
 
-@attrs.frozen
-class FixedBlobCodec(BytesCodec):
+class FixedBlobCodec(BytesCodec, msgspec.Struct, frozen=True):
     """Bytes of a fixed size, padded with NUL. Values that are read always have the full size."""
 
     fills = True
@@ -279,8 +277,7 @@ class FixedBlobCodec(BytesCodec):
         return super().from_arrow(pa, array)
 
 
-@attrs.frozen
-class BlobCodec(LengthCodec):
+class BlobCodec(LengthCodec, frozen=True):
     """Bytes."""
 
     python: ClassVar[Any] = bytes

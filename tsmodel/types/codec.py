@@ -23,7 +23,7 @@ Rules kept here:
 from __future__ import annotations
 
 import struct
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
 
@@ -89,7 +89,7 @@ class Scope:
         return name
 
 
-class FieldCodec(ABC):
+class FieldCodec:
     """How the values of one field are stored and converted."""
 
     # Traits
