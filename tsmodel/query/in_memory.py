@@ -90,8 +90,8 @@ class _Held:
         self._columns = [{name: column[kept] for name, column in columns.items()}]
         if self._count > self._most:
             raise QueryError(
-                f"{self._what}: {self._count:,} records are held in memory, more than the {self._most:,} allowed: narrow the "
-                "query, give it a limit, or allow more by max_rows_in_memory()"
+                f"{self._what}: {self._count:,} records are held in memory, more than the {self._most:,} allowed: narrow "
+                "the query, give it a limit, or allow more by max_rows_in_memory()"
             )
 
 
