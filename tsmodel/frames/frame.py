@@ -467,7 +467,8 @@ class ArrowFrame(Frame):
 
     def __init__(self, model: type[Any], wanted: Sequence[Wanted]) -> None:
         super().__init__(model, wanted)
-        self.schema = _arrow_schema(model, tuple(info.name for info in self.infos))
+        hashable: Any = model  # checkers do not know that every class is
+        self.schema = _arrow_schema(hashable, tuple(info.name for info in self.infos))
         self._columns = [ArrowColumn(info, kind) for info, kind in zip(self.infos, self.schema.types, strict=True)]
 
     def add(self, records: Any) -> None:

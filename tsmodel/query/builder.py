@@ -265,16 +265,13 @@ class QueryBuilder(Generic[M]):
             raise QueryError(f"{name}_between({low!r}, {high!r}) is empty: its end lies below its start; swap them")
         return self.where(condition)
 
-    def _members(self, name: str, values: tuple[int | Iterable[int], ...]) -> Self:
+    def _members(self, name: str, values: tuple[Any, ...]) -> Self:
         column, limits = self._column(name), LIMITS[name]
         if len(values) == 1 and isinstance(values[0], range) and values[0].step == 1:
             return self.where(column.between(values[0].start, values[0].stop))
-        # Text is iterable, but is one value, which is_in refuses.
-        listed = [
-            each
-            for value in values
-            for each in (value if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else (value,))
-        ]
+        listed: list[int] = []
+        for value in values:  # text is iterable, but is one value, which is_in refuses
+            listed += value if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else (value,)
         condition = column.is_in(listed)
         for each in listed:
             if not limits.least <= each < limits.bound:
