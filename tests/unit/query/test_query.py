@@ -199,7 +199,7 @@ def test_nothing_is_sent_for_what_cannot_match(session: Session, backend: Counti
     assert list(query.batches(5)) == []
     assert Reading.query.limit(0).all() == []
     assert backend.boxes == []
-    with pytest.raises(QueryError, match="nothing can match"):
+    with pytest.raises(QueryError, match="no record can match"):
         query.last_acq()
 
 
