@@ -138,7 +138,7 @@ def test_an_acq_that_cannot_be_stored_matters_only_when_it_is_sent() -> None:
 
 
 def test_a_cid_that_was_never_set_is_explained() -> None:
-    with pytest.raises(EncodeError, match=r"cid is -1 \(-1 stands for a component that was never set\)"):
+    with pytest.raises(EncodeError, match=r"cid is -1 \(-1 means that the component was never set\)"):
         codec().encode([row(cid=-1)])
 
 
