@@ -277,11 +277,14 @@ def to_undo(what: Undoable) -> list[PutId]:
         SessionError: when `what` names no puts.
     """
     found: dict[PutId, None] = {}
-    for each in [what] if isinstance(what, (Receipt, PutInfo)) else what:
+    is_single = isinstance(what, (Receipt, PutInfo, str)) or not isinstance(what, Iterable)
+    listed: Iterable[Any] = [what] if is_single else what  # type: ignore[assignment]
+    for each in listed:
         if isinstance(each, PutInfo):
             found[each.id] = None
         elif not isinstance(each, Receipt):
-            raise SessionError(f"undo() takes receipts of flush(), or entries of puts(), not {each!r}")
+            hint = f"; for put {each}: [put for put in session.puts() if put.number == {each}]" if type(each) is int else ""
+            raise SessionError(f"undo() takes receipts of flush(), or entries of session.puts(), not {each!r}{hint}")
         elif not each.puts:
             raise SessionError(
                 "this receipt names no puts: nothing was stored" if not each.count else "this receipt names no puts"

@@ -8,9 +8,9 @@ Rules kept here:
   in doubt.
 * The acqs of PUTs increase strictly, even when the clock steps back and across restarts: the last acq is part of the
   transaction.
-* `last_acq` returns the last assigned acq plus one; no later PUT gets a smaller acq. A PUTA raises it to the acqs it
-  carries, but never beyond the clock. A PUTA below a value that readers have already seen breaks the promise; the store
-  does not prevent it.
+* `last_acq` returns the last assigned acq plus one, and at least 0; no later PUT gets a smaller acq. A PUTA raises it to
+  the acqs it carries, but never beyond the clock. A PUTA below a value that readers have already seen breaks the promise;
+  the store does not prevent it.
 * A removal is one transaction: atomic, logged, and durable when it returns. It never changes `last_acq`.
 * An undo removes the records of a put and no others. The records of a PUT are identified by their acqs, which no other PUT
   gets. Several PUTAs may carry the same acqs, so each of their records is marked with the number of its put.
@@ -67,6 +67,8 @@ T = TypeVar("T")
 _Chooses: TypeAlias = "Callable[[Block, KeyRange], npt.NDArray[np.bool_]]"
 """Selects records of a block inside a key range: a mask over all records of the block, shape (n,)."""
 _INTERRUPTED: Final = "the thread that was storing these records was interrupted"
+FIRST_ACQ: Final = 0
+"""No PUT gets an acq below it, and `last_acq` returns at least this."""
 _TOGETHER: Final = 32 * 2**20
 """Most bytes of records in one group commit."""
 
@@ -258,7 +260,7 @@ class EmbeddedStore:
             return [removal for removal in snapshot.removals() if removal.number > since]
 
     def last_acq(self, box: KeyRange) -> int:
-        """See `Backend.last_acq`. Returns the smallest possible acq if the store has never held a record."""
+        """See `Backend.last_acq`. Returns 0 if the store has never held a record, as a TStorage server does."""
         with self._engine.reading() as snapshot:
             return _answer(box, snapshot.last_acq())
 
@@ -390,7 +392,7 @@ class EmbeddedStore:
                 last = max(last, min(interval.acq_max, now))
             else:
                 try:
-                    interval = put.give_acqs(max(now, last + 1))
+                    interval = put.give_acqs(max(now, last + 1, FIRST_ACQ))
                 except OverflowError as error:
                     raise StoreError(f"{error}; use PUTA to set acqs yourself", path=self.path) from error
                 last = interval.acq_max
@@ -454,7 +456,7 @@ def _copied(error: Exception) -> Exception:
 
 
 def _answer(box: KeyRange, last: int) -> int:
-    return min(box.max.acq, last + 1 if last > LIMITS["acq"].least else last)
+    return min(box.max.acq, max(last + 1, FIRST_ACQ))
 
 
 def _by_cid(puts: Iterable[Put]) -> dict[int, list[tuple[Arrived, int]]]:
