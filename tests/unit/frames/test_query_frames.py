@@ -342,7 +342,9 @@ def test_a_time_that_arrow_cannot_hold() -> None:
     with connect("memory:") as session:
         session.add(Note(cid=1, mid=1, cap=2**63 - 2, text=""))
         session.flush()
-        with pytest.raises(DecodeError, match=r"cap contains 9223372036854775806, which is out of range for Arrow's timestamp"):
+        with pytest.raises(
+            DecodeError, match=r"cap contains 9223372036854775806, which is out of range for Arrow's timestamp"
+        ):
             Note.query.to_arrow()
         assert Note.query.columns("cap")["cap"].tolist() == [2**63 - 2]
 

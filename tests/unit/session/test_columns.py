@@ -204,7 +204,11 @@ def test_payloads_of_variable_size() -> None:
         ({"cap": np.full(6, np.datetime64("3000-01-01", "s"))}, 0, "out of range"),
         ({"cid": -1}, 0, "row 0: Reading.cid: is -1 (-1 means that the component was never set); it must be 0 to"),
         ({"meter": np.array([0, 0, 0, 0, 0, 2**63], np.uint64)}, 5, "row 5: Reading.mid: 9223372036854775808 is not"),
-        ({"meter": np.ma.MaskedArray(np.arange(6), [0, 0, 1, 0, 0, 0])}, 2, "row 2: Reading.mid (column 'meter'): the value"),
+        (
+            {"meter": np.ma.MaskedArray(np.arange(6), [0, 0, 1, 0, 0, 0])},
+            2,
+            "row 2: Reading.mid (column 'meter'): the value",
+        ),
         ({"meter": np.array([0.0, 1.5, 2, 3, 4, 5])}, 1, "1.5 (float) is not an int"),
         ({"moid": 8}, 0, "row 0: Reading.moid: is 8; it must be 7, which the class fixes"),
         ({"volts": np.arange(5.0)}, None, "columns of Reading differ in length: meter 6, cap 6, volts 5"),
