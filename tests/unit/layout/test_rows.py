@@ -108,7 +108,7 @@ def test_a_payload_without_fields() -> None:
         ("level", "high", "'high' (str) is not a float (64-bit)"),
         ("good", 1, "1 (int) is not True or False"),
         ("mid", 2**63, "9223372036854775808 (int) is not an int from"),
-        ("cap", "now", "'now' (str) is not an int from"),
+        ("cap", "now", "'now' (str) is not an int of ns since 2001; to_ns()"),
     ],
 )
 def test_a_value_that_its_field_cannot_hold(name: str, value: object, wording: str) -> None:
