@@ -286,7 +286,9 @@ HEADER = "cap,count,letter,text,note,phase.volts"
 )
 def test_an_empty_cell_is_no_default(line: str, column: str) -> None:
     for lines in ([line], ["2,1,a,b,c,1", line], [line, line]):
-        with pytest.raises(ConversionError, match=f"line [23], column '{column}': the cell is empty, and the field must"):
+        with pytest.raises(
+            ConversionError, match=f"line [23], column '{column}': the cell is empty, but the field requires"
+        ):
             list(Cells.load_csv([HEADER, *lines]))
     with pytest.raises(ConversionError, match=f"column '{column}': the cell is empty"):
         Cells.from_row(dict(zip(HEADER.split(","), line.split(","), strict=True)))
