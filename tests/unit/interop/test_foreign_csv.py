@@ -152,9 +152,9 @@ def test_arguments_that_cannot_be(options: Mapping[str, Any], wording: str) -> N
 @pytest.mark.parametrize(
     ("options", "wording"),
     [
-        ({"decimal": {"vol": ","}}, "'vol'.*no such column"),
-        ({"time_format": {"when": "unix"}}, "'when'.*no such column"),
-        ({"join": {"when": ["date", "cap"]}}, "'date'.*no such column"),
+        ({"decimal": {"vol": ","}}, "'vol'.*does not have this column"),
+        ({"time_format": {"when": "unix"}}, "'when'.*does not have this column"),
+        ({"join": {"when": ["date", "cap"]}}, "'date'.*does not have this column"),
         ({"join": {"cap": ["cap"]}}, "'cap'.*is a column of the file"),
     ],
 )
