@@ -25,6 +25,9 @@ from itertools import islice
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
+import numpy.typing as npt
+
+from tsmodel.backend import PutInfo
 from tsmodel.errors import (
     MissingLibraryError,
     PoolTimeoutError,
@@ -40,10 +43,10 @@ from tsmodel.keys import KeyRange
 from tsmodel.store.blocks import Block
 from tsmodel.store.cache import BlockCache
 from tsmodel.store.directory import Directory, State, Table
-from tsmodel.store.engine import EngineBusyError, SupersededError
+from tsmodel.store.engine import Change, EngineBusyError, SupersededError
 from tsmodel.store.postgres.options import Database
 from tsmodel.store.postgres.statements import FORMAT_VERSION, Connection, PostgresTables, Schema
-from tsmodel.store.tables import READ_AHEAD, Snapshot, Transaction, completed, known_blocks, missing_ids
+from tsmodel.store.tables import READ_AHEAD, Snapshot, Transaction, completed, known_blocks, missing_ids, picked_by_run
 
 __all__ = ["PostgresEngine", "PostgresTransaction"]
 
@@ -52,6 +55,10 @@ _CONNECTING: Final = 10
 _FINDING_OUT: Final = 5.0
 """Seconds in which the outcome of a commit without an answer is looked for."""
 _PAUSE: Final = 0.1
+_SECOND: Final = 1.0
+"""Seconds to wait for a second connection while holding one: all who hold one may be waiting."""
+_STAGED: Final = 4 * 2**20
+"""Bytes of staged blocks to send together."""
 _NUMBERS: Final = 32
 """Numbers of runs that are fetched at once."""
 _IDS: Final = 20
@@ -88,7 +95,7 @@ class PostgresTransaction(Transaction):
         if self.is_locked:
             return self
         if self._view is None:
-            self._view = self._stack.enter_context(self._keeper.reading())
+            self._view = self._stack.enter_context(self._keeper.reading(wait=_SECOND))
         return self._view
 
     @property
@@ -114,6 +121,71 @@ class PostgresTransaction(Transaction):
         present = self.table.runs
         if any(run.number not in present or present[run.number].digest != run.digest for run in runs):
             raise SupersededError
+
+    def puts(self) -> Iterator[PutInfo]:
+        return super().puts() if self.is_locked else self.view.puts()
+
+    @property
+    def puts_changed(self) -> bool:
+        """Whether the log of puts has changed since the snapshot that this transaction read before it took the lock."""
+        return self._view is not None and self._view.state.puts_digest != self._state.puts_digest
+
+    def rewrite(self, boxes: Sequence[KeyRange], change: Change) -> None:
+        """See `Writing.rewrite`. Reads and stages blocks first, and takes the lock to put them in their places. Blocks that
+        others have added meanwhile are rewritten under the lock.
+
+        Raises:
+            SupersededError: if another writer changed one of the runs meanwhile.
+        """
+        if not self.is_locked:
+            try:
+                view = self.view
+            except PoolTimeoutError:  # others wait for a second connection, too
+                self.lock()
+        if self.is_locked:
+            super().rewrite(boxes, change)
+            return
+        staged = [
+            (run, blocks)
+            for run, places in picked_by_run(view.table, boxes)
+            if (blocks := self._stage_changed(view, run, places, change))
+        ]
+        self._tables.flush()
+        self.confirm([run for run, _ in staged])
+        for run, blocks in staged:
+            moved = {number: run.id_of(at) for at, (number, entry) in blocks.items() if entry is not None}
+            gone = [run.id_of(at) for at, (_, entry) in blocks.items() if entry is None]
+            if moved:
+                self._tables.move_blocks(list(moved), list(moved.values()))
+            if gone:
+                self._tables.drop_some(gone)
+            self._replace(run, {at: entry for at, (_, entry) in blocks.items()})
+        for run, places in list(picked_by_run(self.table, boxes)):
+            if run.number not in view.table.runs:
+                self._rewrite_run(run, places, change)
+            elif view.table.runs[run.number].digest != run.digest:
+                raise SupersededError
+
+    def _stage_changed(
+        self, view: Snapshot, run: Directory, places: dict[int, list[KeyRange]], change: Change
+    ) -> dict[int, tuple[int, npt.NDArray[Any] | None]]:
+        """Writes changed blocks under other ids. Returns the id and the directory entry of each, by position; the entry is
+        None for a block to delete."""
+        blocks: dict[int, tuple[int, npt.NDArray[Any] | None]] = {}
+        _, first = self._new_run(len(places))
+        waiting = 0
+        for place, (at, within) in enumerate(places.items()):
+            if (new := view.changed_block(run, at, within, change)) is None:
+                continue
+            stored, entry = new
+            blocks[at] = (first + place, entry)
+            if stored is not None:
+                self._tables.add_blocks(first + place, [stored])
+                waiting += len(stored)
+                if waiting > _STAGED:
+                    self._tables.flush()
+                    waiting = 0
+        return blocks
 
     def alone(self) -> bool:
         """Whether nobody else merges, until this transaction ends."""
@@ -162,11 +234,15 @@ class PostgresEngine:
             self._open()
 
     @contextmanager
-    def reading(self) -> Iterator[Snapshot]:
-        """A snapshot, on a connection of its own."""
+    def reading(self, *, wait: float | None = None) -> Iterator[Snapshot]:
+        """A snapshot, on a connection of its own.
+
+        Args:
+            wait: seconds to wait for a connection; None for the time that the URL sets.
+        """
         begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
         query = f"SELECT data FROM {self._schema.of('state')} WHERE one"
-        with self._errors(), self._leased(f"{begin}; {query}") as (connection, cursor):
+        with self._errors(), self._leased(f"{begin}; {query}", wait=wait) as (connection, cursor):
             cursor.nextset()
             row = cursor.fetchone()
             if row is None:
@@ -314,20 +390,24 @@ class PostgresEngine:
         return {name: value for name, value in defaults.items() if name not in given}
 
     @contextmanager
-    def _leased(self, first: str, values: Sequence[Any] | None = None) -> Iterator[tuple[Connection, Any]]:
+    def _leased(
+        self, first: str, values: Sequence[Any] | None = None, *, wait: float | None = None
+    ) -> Iterator[tuple[Connection, Any]]:
         """Leases a connection, and executes a first statement on it. It is given back if it can be used again.
 
         Args:
             first: the statement. It is executed again on another connection if an idle one turns out to be lost.
             values: its parameters, if any.
+            wait: seconds to wait for a connection; None for the time that the URL sets.
         """
+        wait = self._database.wait if wait is None else min(wait, self._database.wait)
         if self._closed:
             raise StoreError(f"the store {self.path} is closed", path=self.path)
         free = self._free
-        if not free.acquire(timeout=self._database.wait):
+        if not free.acquire(timeout=wait):
             size = self._database.pool
             raise PoolTimeoutError(
-                f"{self.path}: all {size} connections are in use, and none became free within {self._database.wait:g} s; "
+                f"{self.path}: all {size} connections are in use, and none became free within {wait:g} s; "
                 "pool=... in the URL says how many there may be",
                 busy=size,
                 size=size,

@@ -131,6 +131,21 @@ class PostgresTables:
     def drop_blocks(self, first: int, last: int) -> None:
         self._defer(f"DELETE FROM {self.schema.of('blocks')} WHERE id BETWEEN %b AND %b", first, last)
 
+    def move_blocks(self, staged: Sequence[int], numbers: Sequence[int]) -> None:
+        """Puts staged blocks in the place of others. Their bytes stay where they are."""
+        blocks = self.schema.of("blocks")
+        self._defer(f"DELETE FROM {blocks} WHERE id = ANY(%b)", list(numbers))
+        self._defer(
+            f"UPDATE {blocks} SET id = moved.number FROM unnest(%b::bigint[], %b::bigint[]) AS moved (staged, number) "
+            f"WHERE id = moved.staged",
+            list(staged),
+            list(numbers),
+        )
+
+    def drop_some(self, numbers: Sequence[int]) -> None:
+        """Deletes blocks."""
+        self._defer(f"DELETE FROM {self.schema.of('blocks')} WHERE id = ANY(%b)", list(numbers))
+
     def add_run(self, directory: Directory, generation: int) -> None:
         self._defer(
             f"INSERT INTO {self.schema.of('runs')} (number, cid, digest, directory, since) VALUES (%b, %b, %b, %b, %b)",

@@ -12,7 +12,7 @@ Rules kept here:
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
@@ -36,6 +36,8 @@ _log = logging.getLogger("tsmodel.store")
 
 _EVERY: Final = 8
 """How many runs come for one look at whether some are to be merged."""
+_ATTEMPTS: Final = 3
+"""How often a removal is tried that takes the lock only at its end. Then it takes the lock first."""
 _AT_ONCE: Final = 64 * 2**20
 """Bytes of records that are merged after one put."""
 
@@ -97,6 +99,19 @@ class PostgresStore(EmbeddedStore):
 
     def _transaction(self) -> AbstractContextManager[Writing]:
         return self._engine.preparing()
+
+    def _removing(self, work: Callable[[Writing], int]) -> int:
+        for _ in range(_ATTEMPTS):
+            try:
+                with self._engine.preparing() as transaction:
+                    return work(transaction)
+            except SupersededError:
+                _log.debug("runs of %s changed during a removal", self.path)
+        return super()._removing(work)
+
+    def _still_undoable(self, transaction: Writing, puts: Sequence[PutId], found: dict[int, PutInfo]) -> dict[int, PutInfo]:
+        assert isinstance(transaction, PostgresTransaction)
+        return self._undoable(transaction, puts) if transaction.puts_changed else found
 
     def _write(self, transaction: Writing, puts: Sequence[Put]) -> list[AcqInterval]:
         assert isinstance(transaction, PostgresTransaction)
