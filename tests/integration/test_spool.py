@@ -394,7 +394,7 @@ def test_a_spool_that_was_replaced_takes_nothing(tmp_path: Path) -> None:
         ("?spool=", "names no file"),
         ("?spool_bytes=5", "add spool=PATH"),
         ("?spool=a&spool_bytes=5x", "not a number of bytes"),
-        ("?spool=a&spool_full=sometimes", "neither refuse nor drop_oldest"),
+        ("?spool=a&spool_full=sometimes", "must be refuse or drop_oldest"),
         ("?spool=a&spool_wait=-1", "not a number of seconds"),
         ("?spool=a&spool=b", "repeated option"),
     ],

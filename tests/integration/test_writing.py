@@ -341,7 +341,7 @@ def test_a_commit_that_does_not_come(opened: Opener) -> None:
         receipt = session.flush()
         began = time.monotonic()
         with pytest.raises(
-            CommitTimeoutError, match="after 100ms the last full-commit acq is 5; it has to exceed 5"
+            CommitTimeoutError, match="after 100ms, the last full-commit acq is 5; it must exceed 5"
         ) as caught:
             session.wait_committed(receipt, "100ms")
         assert time.monotonic() - began < 5

@@ -104,7 +104,7 @@ def test_set_aside_and_taken_back(file: SpoolFile) -> None:
     with pytest.raises(SessionError, match="no put 2 is set aside"):
         file.discard([2])
     file.settle(aside=[(2, "damaged", "")])
-    with pytest.raises(SessionError, match="cannot be sent; it can be discarded"):
+    with pytest.raises(SessionError, match="cannot be sent; discard it"):
         file.take_back([2])
     assert file.take_back() == 0
     assert file.discard() == 1
