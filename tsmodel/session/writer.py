@@ -190,9 +190,9 @@ class Writer:
         """Waits until reads see everything that a failed put may have stored."""
         if doubt.bound is None or doubt.ended is None:
             raise SessionError(
-                "an in-doubt put can be reconciled only if the session was opened with "
-                'retry=Retry(on_unknown="check"), and this one was not: retry(on_unknown="duplicate") sends the records '
-                "again, discard(in_doubt_only=True) gives them up"
+                "this put cannot be reconciled, because it was sent by a session without "
+                'retry=Retry(on_unknown="check"): retry(on_unknown="duplicate") sends its records again, '
+                "discard(in_doubt_only=True) drops them"
             )
         if not self.is_remote:
             return

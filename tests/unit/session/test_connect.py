@@ -66,7 +66,7 @@ def test_a_server(suffix: str) -> None:
         (b"a.tsdb", "not b'a.tsdb'"),
         ("http://host", "unknown target http:; known are paths, file:, 'memory:', tstorage://host:port and postgresql:"),
         ("memory", None),
-        ("sqlite:x", r"unknown target sqlite:.*given as pathlib.Path\('sqlite:x'\)"),
+        ("sqlite:x", r"unknown target sqlite:.*pass pathlib.Path\('sqlite:x'\)"),
         ("tstorage://", "is not a URL such as tstorage://host:2025"),
         ("tstorage://:2025", "is not a URL"),
         ("tstorage://host:port", "is not a URL"),

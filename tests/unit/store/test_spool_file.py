@@ -223,7 +223,7 @@ def test_files_that_are_no_spools(tmp_path: Path, file: SpoolFile) -> None:
     with sqlite3.connect(other) as connection:
         connection.execute("CREATE TABLE t (x)")
     connection.close()
-    with pytest.raises(StoreFormatError, match="no spool but another SQLite file"):
+    with pytest.raises(StoreFormatError, match="is another SQLite file, not a spool"):
         SpoolFile(str(other)).prepare(["a:1"])
 
 
