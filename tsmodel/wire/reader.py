@@ -40,21 +40,27 @@ _HELD_SIZE: Final = 2**28
 _FEW_BYTES: Final = 2**12
 
 
-class _Memory(npt.NDArray[np.uint8] if TYPE_CHECKING else np.ndarray):  # type: ignore[misc]
-    """Memory to receive into.
+class _Stream:
+    """What a buffer receives, in one memory after another; bytes keep their offset when it grows.
 
     Attributes:
-        stream: the same for all memory of a buffer. Received bytes keep their offset when a buffer grows.
-        is_held: whether a consumer holds what lies in it, so that it must not be overwritten.
-        is_given: whether the consumer has taken it for good, so that the buffer needs other memory.
+        is_held: whether a consumer holds records of it, so that they must not be overwritten.
+        is_given: whether the consumer has taken them for good, so that the buffer must begin another stream.
     """
 
-    stream: object
-    is_held = False
-    is_given = False
+    __slots__ = ("is_given", "is_held")
+
+    def __init__(self) -> None:
+        self.is_held = self.is_given = False
+
+
+class _Memory(npt.NDArray[np.uint8] if TYPE_CHECKING else np.ndarray):  # type: ignore[misc]
+    """Memory to receive a stream into."""
+
+    stream: _Stream
 
     @classmethod
-    def of(cls, size: int, stream: object) -> _Memory:
+    def of(cls, size: int, stream: _Stream) -> _Memory:
         """Memory of `size` bytes, not filled with zeros."""
         memory: _Memory = np.ndarray.__new__(cls, size, np.uint8)
         memory.stream = stream
@@ -76,7 +82,7 @@ def _memory_of(view: Any) -> _Memory | None:
 def is_held(rows: memoryview) -> bool:
     """Whether rows lie in a receive buffer whose records a consumer holds."""
     memory = _memory_of(rows)
-    return memory is not None and memory.is_held
+    return memory is not None and memory.stream.is_held
 
 
 class Held:
@@ -89,14 +95,14 @@ class Held:
     def take(self, records: npt.NDArray[Any]) -> bool:
         """Holds records. False if they do not lie in a receive buffer, directly behind those that are held."""
         memory = _memory_of(records)
-        if memory is None or memory.is_given or not records.flags.c_contiguous:
+        if memory is None or memory.stream.is_given or not records.flags.c_contiguous:
             return False
         start = _address(records) - _address(memory)
         if self._memory is None:
             self._start = start
         elif start != self._end or memory.stream is not self._memory.stream:
             return False
-        memory.is_held = True
+        memory.stream.is_held = True
         self._memory, self._end = memory, start + records.nbytes
         return True
 
@@ -106,7 +112,7 @@ class Held:
         self._memory, self._start, self._end = None, 0, 0
         if memory is None:
             return np.empty(0, dtype)
-        memory.is_given = True
+        memory.stream.is_given = True
         whole: npt.NDArray[Any] = np.ndarray(size // dtype.itemsize, dtype, memory, start)
         return whole if size >= memory.nbytes // 2 or size >= DEFAULT_BUFFER_SIZE else whole.copy()
 
@@ -130,7 +136,7 @@ class ReceiveBuffer:
         self._most = max(_MOST_BUFFER_SIZE if most is None else most, size)
         self._size = size
         self._start = self._end = 0
-        self._use(_Memory.of(size, object()))
+        self._use(_Memory.of(size, _Stream()))
 
     def __len__(self) -> int:
         return self._end - self._start
@@ -141,12 +147,12 @@ class ReceiveBuffer:
         Raises:
             MemoryError: when a record does not fit into the most that the buffer may grow to.
         """
-        if self._memory.is_given:
+        if self._memory.stream.is_given:
             rest = bytes(self.peek())
-            self._use(_Memory.of(max(self._size, len(rest)), object()))
+            self._use(_Memory.of(max(self._size, len(rest)), _Stream()))
             self._view[: len(rest)] = rest
             self._start, self._end = 0, len(rest)
-        elif not self._memory.is_held:
+        elif not self._memory.stream.is_held:
             self._rewind()
         if self._end == len(self._view):
             if len(self) >= self._most:
@@ -157,7 +163,7 @@ class ReceiveBuffer:
     @property
     def is_nearly_full(self) -> bool:
         """Whether little more can be received before parsed bytes make room."""
-        return not self._memory.is_held and len(self._view) - self._end < self._size // 16
+        return not self._memory.stream.is_held and len(self._view) - self._end < self._size // 16
 
     def _rewind(self) -> None:
         """Moves unparsed bytes to the front, if they are few or occupy the second half."""
@@ -169,7 +175,7 @@ class ReceiveBuffer:
     def _grow(self) -> None:
         # Other memory: chunks that were handed out may still lie in this one.
         size = min(2 * len(self._view), self._most)
-        if self._memory.is_held:
+        if self._memory.stream.is_held:
             try:
                 grown = _Memory.of(max(4 * len(self._view), _HELD_SIZE), self._memory.stream)
             except MemoryError:
@@ -198,7 +204,7 @@ class ReceiveBuffer:
         """Shrinks an empty buffer to its initial size."""
         if self.grown and not len(self):
             self._start = self._end = 0
-            self._use(_Memory.of(self._size, object()))
+            self._use(_Memory.of(self._size, _Stream()))
 
     def peek(self) -> memoryview:
         """All unparsed bytes."""
