@@ -37,7 +37,10 @@ _SIZE: Final = struct.Struct("<i")
 
 _HELD_SIZE: Final = 2**28
 """Bytes to allocate for held records; the system provides memory only where it is written, in large pages."""
+_HELD_CALLS: Final = 4
+"""Times the initial size: what is received by one call into memory that is not reused."""
 _FEW_BYTES: Final = 2**12
+"""Unparsed bytes that are moved to the front at once."""
 
 
 class _Stream:
@@ -158,7 +161,9 @@ class ReceiveBuffer:
             if len(self) >= self._most:
                 raise MemoryError(f"a record is larger than the {self._most} bytes that may be buffered")
             self._grow()
-        return self._view[self._end : self._end + max(self._size, len(self))]
+        # Reused memory should stay in the cache; for other memory, fewer calls are better.
+        most = min(_HELD_CALLS * self._size, self._most) if self._memory.stream.is_held else self._size
+        return self._view[self._end : self._end + max(most, len(self))]
 
     @property
     def is_nearly_full(self) -> bool:
