@@ -23,9 +23,8 @@ from tsmodel.backend import PutId
 from tsmodel.errors import SessionError, TimeUnitWarning, UnflushedWarning, WriteError
 from tsmodel.io.retry import seconds_of
 from tsmodel.model import TSModel
-from tsmodel.session.puts import ColumnRows, Put, Segment, encoded, unit_hint
+from tsmodel.session.puts import ColumnRows, Found, Put, Segment, encoded, unit_hint
 from tsmodel.session.receipt import Receipt
-from tsmodel.session.reconciling import Found
 from tsmodel.timestamps import DurationLike, now_ns
 from tsmodel.wire.records import PUT_FORM
 

@@ -28,9 +28,9 @@ from tsmodel.model.model import codec_of
 from tsmodel.session.receipt import Receipt
 from tsmodel.timestamps import EPOCH_UNIX_NS, now_ns, to_iso, to_unix_ns
 from tsmodel.wire.records import PUT_FORM, PUTA_FORM
-from tsmodel.wire.stored import Unstored
+from tsmodel.wire.stored import Copies, Unstored
 
-__all__ = ["ColumnRows", "Put", "Segment", "encoded", "made_of", "unit_hint"]
+__all__ = ["ColumnRows", "Found", "Put", "Segment", "encoded", "found_of", "made_of", "unit_hint"]
 
 _UNITS: Final = (("seconds", 10**9), ("milliseconds", 10**6), ("microseconds", 10**3), ("nanoseconds", 1))
 _RECENT: Final = 5 * 365 * 86_400 * 10**9
@@ -393,3 +393,40 @@ def _neighbours(segment: Segment) -> Iterator[tuple[type[TSModel], int, Sequence
         group = list(rows)
         yield model, start, group
         start += len(group)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The outcome of a reconciliation.
+
+    Attributes:
+        stored: for each object of the put's segment, whether it is stored.
+        receipt: of those that are.
+    """
+
+    stored: list[bool]
+    receipt: Receipt
+
+
+def found_of(put: Put, copies: Copies) -> Found:
+    """Which objects of a put are stored.
+
+    Args:
+        put: what was sent.
+        copies: counts of its slices' records.
+    """
+    stored = [False] * len(put.segment.rows)
+    cids = set()
+    for part, masks in zip(put.slices, copies.stored(), strict=True):
+        positions: dict[int, list[int]] = {}
+        for position, cid in enumerate(part.cids, part.at):
+            positions.setdefault(cid, []).append(position)
+        left = {cid: iter(each) for cid, each in positions.items()}
+        for batch, mask in zip(part.batches, masks, strict=True):
+            for is_stored, position in zip(mask.tolist(), left[batch.cid], strict=False):
+                stored[position] = is_stored
+            if mask.any():
+                cids.add(batch.cid)
+    if copies.acq_min is None or copies.acq_max is None:
+        return Found(stored, Receipt())
+    span = range(min(cids), max(cids) + 1)
+    return Found(stored, Receipt(sum(stored), copies.acq_min, copies.acq_max, copies.size, cids=span))
