@@ -111,7 +111,7 @@ def test_a_store_that_is_only_read(url: str) -> None:
     with connect(f"{url}&read_only=1") as session:
         assert session.query(Reading).count() == 1
         session.add(Reading(cid=1, mid=1, cap=2, counter=1))
-        with pytest.raises(WriteError, match="read only"):
+        with pytest.raises(WriteError, match="opened read-only"):
             session.flush()
         session.discard()
 
