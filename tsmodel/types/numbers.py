@@ -201,7 +201,7 @@ NUMBER: Final = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", r
 def point(text: str) -> str:
     """Replaces a decimal comma by a point."""
     if "." in text:
-        raise FieldFault(f"{shown(text)} has a point, but decimal=", " is given; digit grouping is not supported")
+        raise FieldFault(f"{shown(text)} has a point, but the decimal point is a comma; digit grouping is not supported")
     return text.replace(",", ".")
 
 
