@@ -4,15 +4,43 @@ offer them."""
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from tsmodel.backend import AcqInterval
+from tsmodel.keys import KeyRange
 
 if TYPE_CHECKING:
     from tsmodel.store.intake import Put
     from tsmodel.store.maintenance import Compacted, Info, OnProgress, Verified
+    from tsmodel.wire.chunk import Chunk
 
-__all__ = ["Caretaker", "PutSettler", "PutTaker", "settles_puts"]
+__all__ = ["Caretaker", "Outline", "Outliner", "Position", "PutSettler", "PutTaker", "settles_puts"]
+
+
+class Outline(NamedTuple):
+    """Records of one series, described without reading them."""
+
+    cid: int
+    mid: int
+    moid: int
+    records: int
+    cap_min: int
+    cap_max: int
+
+
+class Position(NamedTuple):
+    """A state of a store, to be compared with a later one.
+
+    Attributes:
+        acq: greater than every acq that the store has given.
+        puts: the number of the next put.
+        removals: the number of the next removal.
+    """
+
+    acq: int
+    puts: int = 0
+    removals: int = 0
 
 
 @runtime_checkable
@@ -34,6 +62,19 @@ class Caretaker(Protocol):
 
     def info(self) -> Info:
         """Describes the contents, without decoding records. See `tsmodel.store.maintenance.info_of`."""
+        ...
+
+
+@runtime_checkable
+class Outliner(Protocol):
+    """A backend that knows what it holds without reading all of it."""
+
+    def outline(self, box: KeyRange) -> Iterator[Outline | Chunk]:
+        """The records of a box, each once: described where the store's directories suffice, read where they do not."""
+        ...
+
+    def position(self) -> Position:
+        """The current state."""
         ...
 
 
