@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from operator import attrgetter
@@ -46,7 +46,8 @@ from tsmodel.backend import (
 from tsmodel.errors import StoreError, StoreInDoubtError
 from tsmodel.forking import in_child
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
-from tsmodel.store.blocks import Block, chunks_of, merged_runs
+from tsmodel.store.blocks import Block, Bounds, chunks_of, merged_runs
+from tsmodel.store.capabilities import Outline, Position
 from tsmodel.store.directory import Level
 from tsmodel.store.engine import Engine, EngineBusyError, Run, Writing
 from tsmodel.store.intake import SLICE_BYTES, Arrived, Put, runs_of
@@ -293,28 +294,57 @@ class EmbeddedStore:
         return True
 
     def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
-        """Copies a file, as it is now, to a new one. See `tsmodel.store.maintenance.backup`."""
+        """Copies the current contents to a new file. See `tsmodel.store.maintenance.backup`."""
         from tsmodel.store.maintenance import backup
 
         return backup(self, path, progress)
 
     def compact(self, progress: OnProgress | None = None) -> Compacted:
-        """Merges runs, and gives free space back. See `tsmodel.store.maintenance.compact`."""
+        """Merges runs, and frees unused space. See `tsmodel.store.maintenance.compact`."""
         from tsmodel.store.maintenance import compact
 
         return compact(self, progress)
 
     def verify(self, progress: OnProgress | None = None) -> Verified:
-        """Reads everything, and says all that is wrong with it. See `tsmodel.store.maintenance.verify_store`."""
+        """Reads everything and reports every fault. See `tsmodel.store.maintenance.verify_store`."""
         from tsmodel.store.maintenance import verify_store
 
         return verify_store(self, progress)
 
     def info(self) -> Info:
-        """What is stored, without reading records. See `tsmodel.store.maintenance.info_of`."""
+        """Describes the contents, without decoding records. See `tsmodel.store.maintenance.info_of`."""
         from tsmodel.store.maintenance import info_of
 
         return info_of(self)
+
+    def outline(self, box: KeyRange) -> Iterator[Outline | Chunk]:
+        """See `Outliner`."""
+        low, high = box.min, box.max
+        outlines: list[Outline] = []
+
+        def is_outlined(bounds: Bounds, count: int) -> bool:
+            cid, mid_min, mid_max, moid_min, moid_max, cap_min, cap_max, acq_min, acq_max = bounds
+            # The mid and moid of a block of one series lie in the box, or the block would not be there.
+            is_inside = low.cap <= cap_min and cap_max < high.cap and low.acq <= acq_min and acq_max < high.acq
+            if not is_inside or mid_min != mid_max or moid_min != moid_max:
+                return False
+            outlines.append(Outline(cid, mid_min, moid_min, count, cap_min, cap_max))
+            return True
+
+        if box.is_empty:
+            return
+        with self._engine.reading() as snapshot:
+            for block in snapshot.blocks(box, is_outlined):
+                yield from outlines
+                outlines.clear()
+                if len(selected := block.select(box)):
+                    yield selected
+            yield from outlines
+
+    def position(self) -> Position:
+        """See `Outliner`."""
+        with self._engine.reading() as snapshot:
+            return Position(snapshot.last_acq() + 1, snapshot.next_put, snapshot.next_removal)
 
     def close(self) -> None:
         """Closes the file; a store in memory loses its records."""
@@ -353,7 +383,9 @@ class EmbeddedStore:
         """Stores puts in one transaction and sets the outcome of each."""
         for put in puts:
             if put.is_gone is not None and put.is_gone():
-                put.outcome = StoreError("the sender of the records has given up; nothing was stored", path=self.path)
+                put.outcome = StoreError(
+                    "the sender disconnected before its records were written; nothing was stored", path=self.path
+                )
         puts = [put for put in puts if put.outcome is None]
         if not puts:
             return

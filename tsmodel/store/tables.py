@@ -26,7 +26,7 @@ from tsmodel.keys import KeyRange
 from tsmodel.store.blocks import NO_BASE, Base, Block, cut_after, merged, uses_codec
 from tsmodel.store.cache import BlockCache, CachedScan
 from tsmodel.store.directory import Directory, Level, State, Table, checked_block, entries_of
-from tsmodel.store.engine import Change, Run
+from tsmodel.store.engine import Change, Run, Skip
 from tsmodel.store.parts import Codec
 
 __all__ = [
@@ -83,15 +83,15 @@ class Kind(msgspec.Struct, Generic[T], frozen=True):
             StoreCorruptError: if it is damaged.
         """
         if not isinstance(data, bytes) or not isinstance(number, int) or len(data) < _CHECKSUM.size:
-            raise StoreCorruptError(f"{self.one} {number} is none")
+            raise StoreCorruptError(f"{self.one} {number} has no valid data")
         if self._checksum(data[: -_CHECKSUM.size], number) != self.checksum(data):
-            raise StoreCorruptError(f"{self.one} {number} does not have its checksum")
+            raise StoreCorruptError(f"{self.one} {number} has a wrong checksum")
         try:
             entry = msgspec.msgpack.decode(data[: -_CHECKSUM.size], type=self.type)
         except msgspec.DecodeError as error:
-            raise StoreCorruptError(f"{self.one} {number} is of a kind that this version does not know: {error}") from error
+            raise StoreCorruptError(f"{self.one} {number} cannot be decoded by this version of tsmodel: {error}") from error
         if entry.number != number:
-            raise StoreCorruptError(f"{self.one} {number} is {self.one} {entry.number}")
+            raise StoreCorruptError(f"{self.one} {number} is stored with the number {entry.number}")
         return entry
 
     def read(self, rows: Iterable[Any], digest: int) -> Iterator[T]:
@@ -106,7 +106,7 @@ class Kind(msgspec.Struct, Generic[T], frozen=True):
             total += self.checksum(data)
             yield entry
         if total % _SUM != digest:
-            raise StoreCorruptError(f"the {self.table} are not those that the file's state says")
+            raise StoreCorruptError(f"the table of {self.table} does not match the state of the file")
 
     @staticmethod
     def checksum(data: bytes) -> int:
@@ -274,9 +274,12 @@ class Snapshot:
         """The numbers and stored bytes of puts or removals, unchecked."""
         return self._tables.entries(kind)
 
-    def blocks(self, box: KeyRange) -> Iterator[Block]:
+    def blocks(self, box: KeyRange, skip: Skip | None = None) -> Iterator[Block]:
         cached = self._keeper.cache.scan()
-        for places in self._together(self.table.picked(box)):
+        picked = self.table.picked(box)
+        if skip is not None:
+            picked = ((run, at) for run, at in picked if not skip(run.bounds(at), int(run.entries["count"][at])))
+        for places in self._together(picked):
             found = known_blocks(places, cached)
             missing = missing_ids(places, found)
             yield from completed(places, found, self._tables.fetch_blocks(missing) if missing else {}, cached, self._keeper)
