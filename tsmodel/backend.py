@@ -9,8 +9,8 @@ Rules kept here:
 * An append is durable when it returns, and is applied whole or not at all.
 * Where records can be removed, nothing is ever added below an answer of `last_acq`, and that answer never goes back; what
   lies below it may become less. Whoever keeps a position in a backend asks for its `removals`.
-* What only some backends can do is a protocol of its own, which `isinstance` asks for: `Remover` here, `Caretaker` and
-  `PutTaker` in `tsmodel.store.capabilities`.
+* What only some backends can do is a protocol of its own, which `isinstance` asks for: `Remover` and `Sharded` here,
+  `Caretaker` and `PutTaker` in `tsmodel.store.capabilities`.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ __all__ = [
     "Remover",
     "Scan",
     "ScanBudget",
+    "Sharded",
 ]
 
 RemovalKind: TypeAlias = Literal["delete", "undo", "prune"]
@@ -373,6 +374,33 @@ class AsyncRemover(Protocol):
 
     async def removals(self, since: int = 0) -> list[Removal]:
         """See `Remover.removals`."""
+        ...
+
+
+@runtime_checkable
+class Sharded(Protocol):
+    """A backend over several stores, each of which keeps the records of some cids. A put is atomic on each of them."""
+
+    def shard_of(self, cid: int) -> int:
+        """The place of the store that keeps a cid, from 0."""
+        ...
+
+    def shard(self, at: int) -> Backend:
+        """The store at a place, which shares connections with this backend and is closed with it."""
+        ...
+
+    def within(self, box: KeyRange) -> Any:
+        """The stores that may hold records of a key range, with `last_acq` and `advance` as an embedded store has them."""
+        ...
+
+    def last_acq_of(self, boxes: Sequence[KeyRange]) -> int:
+        """The least of the `last_acq` of some key ranges. No store is behind only because it is idle: those behind are
+        advanced to the one that is ahead."""
+        ...
+
+    def removals_of(self, boxes: Sequence[KeyRange], told: Sequence[int]) -> tuple[list[Removal], tuple[int, ...]]:
+        """The removals, on the stores that may hold records of some key ranges, that came after `told`, oldest first; and
+        the new value of `told`, which begins as an empty sequence."""
         ...
 
 

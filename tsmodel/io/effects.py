@@ -35,6 +35,7 @@ __all__ = [
     "Emit",
     "Fetch",
     "LastAcq",
+    "LastAcqOf",
     "Next",
     "Open",
     "Pause",
@@ -145,9 +146,15 @@ class Counts(Protocol):
 
 
 class Open(msgspec.Struct, frozen=True):
-    """Opens a scan of a key range on a backend; the answer is the scan. It is closed no later than the work ends."""
+    """Opens a scan of a key range on a backend; the answer is the scan. It is closed no later than the work ends.
+
+    Attributes:
+        box: the key range.
+        shard: the only store to read, where the backend is over several; None for those that the key range touches.
+    """
 
     box: KeyRange
+    shard: int | None = None
 
 
 class Fetch(msgspec.Struct, eq=False):
@@ -171,15 +178,37 @@ class Close(msgspec.Struct, eq=False):
 
 
 class LastAcq(msgspec.Struct, frozen=True):
-    """Asks a backend for the last full-commit acq of a range."""
+    """Asks a backend for the last full-commit acq of a range.
+
+    Attributes:
+        box: the range.
+        shard: the only store to ask, where the backend is over several; None for those that the range touches.
+        also: more ranges, which a backend over several stores answers for together.
+    """
 
     box: KeyRange
+    shard: int | None = None
+    also: tuple[KeyRange, ...] = ()
+
+
+class LastAcqOf(msgspec.Struct, frozen=True):
+    """Asks a backend over several stores for the last full-commit acq of some ranges together; the answer of any other
+    backend is None."""
+
+    boxes: tuple[KeyRange, ...]
 
 
 class Removals(msgspec.Struct, frozen=True):
-    """Asks a backend for the removals with a number above `since`; one that cannot remove has none."""
+    """Asks a backend for new removals of records of some key ranges, and perhaps of others; one that cannot remove has
+    none. The answer is the removals, and the value of `told` that leaves them out next time.
 
-    since: int
+    Attributes:
+        told: number of the last known removal, for each store; empty for none.
+        boxes: the key ranges.
+    """
+
+    told: tuple[int, ...]
+    boxes: Sequence[KeyRange]
 
 
 class Sent(Sequence[Batch]):
@@ -225,12 +254,14 @@ class Sent(Sequence[Batch]):
 class Append(msgspec.Struct, eq=False):
     """Stores batches on a backend, or what is new of them; the answer is the AcqInterval of what was stored.
 
-    A backend asks for the batches as it sends them: if it asked for none, nothing was sent.
+    A backend asks for the batches as it sends them: if it asked for none, nothing was sent. `shard` is the store that keeps
+    all of them, where the backend is over several and that is known.
     """
 
     batches: Sent
     with_acq: bool
     unless_stored: Unstored | None = None
+    shard: int | None = None
 
     @property
     def named(self) -> dict[str, Any]:
@@ -238,9 +269,9 @@ class Append(msgspec.Struct, eq=False):
         return {"with_acq": self.with_acq, **({} if self.unless_stored is None else {"unless_stored": self.unless_stored})}
 
 
-def scanned(box: KeyRange, feed: Callable[[Chunk], object]) -> Work[None]:
-    """Feeds the chunks of a range to a function: all of them, or until it returns True."""
-    scan = yield Open(box)
+def scanned(box: KeyRange, feed: Callable[[Chunk], object], shard: int | None = None) -> Work[None]:
+    """Feeds the chunks of a range to a function: all of them, or until it returns True. `shard` is as in `Open`."""
+    scan = yield Open(box, shard)
     while (chunk := (yield Next(scan))) is not None:
         if feed(chunk) is True:
             yield Close(scan)

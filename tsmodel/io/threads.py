@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from itertools import islice
-from typing import Final, Protocol
-
-from typing_extensions import Self
+from typing import Any, Final, Protocol
 
 from tsmodel.backend import (
     AcqInterval,
@@ -19,6 +17,7 @@ from tsmodel.backend import (
     RemovalKind,
     Remover,
     Scan,
+    Sharded,
 )
 from tsmodel.io.runners import AsyncScan, in_thread
 from tsmodel.keys import KeyRange
@@ -46,9 +45,10 @@ class ThreadedStore:
         self.scan_budget = store.scan_budget
 
     @classmethod
-    async def opened(cls, opener: Callable[[], BlockingStore]) -> Self:
+    async def opened(cls, opener: Callable[[], BlockingStore]) -> ThreadedStore:
         """A store that `opener` opens."""
-        return cls(await in_thread(opener))
+        store = await in_thread(opener)
+        return ThreadedShards(store) if isinstance(store, Sharded) else cls(store)
 
     @property
     def store(self) -> BlockingStore:
@@ -112,3 +112,25 @@ class ThreadedStore:
             yield scan.acq
         finally:
             scan.close()
+
+
+class ThreadedShards(ThreadedStore):
+    """The same for a store over several ones; see `Sharded`."""
+
+    def shard(self, at: int) -> ThreadedStore:
+        """See `Sharded.shard`."""
+        shard: Any = self._sharded.shard(at)
+        return ThreadedStore(shard)
+
+    async def last_acq_of(self, boxes: Sequence[KeyRange]) -> int:
+        """See `Sharded.last_acq_of`."""
+        return await in_thread(lambda: self._sharded.last_acq_of(boxes))
+
+    async def removals_of(self, boxes: Sequence[KeyRange], told: Sequence[int]) -> tuple[list[Removal], tuple[int, ...]]:
+        """See `Sharded.removals_of`."""
+        return await in_thread(lambda: self._sharded.removals_of(boxes, told))
+
+    @property
+    def _sharded(self) -> Sharded:
+        assert isinstance(self._store, Sharded)
+        return self._store

@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from tsmodel.backend import RemovalKind
 from tsmodel.errors import QueryError
-from tsmodel.io.effects import Ask, Emit, LastAcq, Work
+from tsmodel.io.effects import Ask, Emit, LastAcq, LastAcqOf, Work
 from tsmodel.io.fetching import fetched
 from tsmodel.io.runners import items, items_async, run, run_async, stream, stream_async
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
@@ -226,6 +226,9 @@ class AsyncExecutor(Execution[M]):
 
 def last_acq(boxes: Sequence[KeyRange]) -> Work[int]:
     """Asks for the acq below which no record of some key ranges changes any more."""
+    together: int | None = (yield LastAcqOf(tuple(boxes))) if len(boxes) > 1 else None
+    if together is not None:
+        return together
     least: int = LIMITS["acq"].bound
     for box in boxes:
         least = min(least, (yield LastAcq(box)))

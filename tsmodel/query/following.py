@@ -85,7 +85,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     of: dict[str, str]
     acq: int
     taken: int
-    removal: int = 0
+    removal: int | tuple[int, ...] = 0
 
 
 def identity_of(spec: QuerySpec[Any], source: Any) -> dict[str, str]:
@@ -106,13 +106,13 @@ class Checkpoint:
         of: what the position belongs to, such as query and target: a file of anything else is refused.
 
     Attributes:
-        removal: number of the last removal that was told, which is kept with the position.
+        removal: number of the last removal that was told, which is kept with the position; see `Removals.told`.
     """
 
     def __init__(self, path: str | os.PathLike[str], of: dict[str, str]) -> None:
         self._path = Path(path).absolute()
         self._of = of
-        self.removal = 0
+        self.removal: tuple[int, ...] = ()
 
     def load(self) -> Position | None:
         """The position that was kept; None when there is no file.
@@ -147,7 +147,7 @@ class Checkpoint:
                 f"{self._path} is damaged: no record has acq {kept.acq}, or {kept.taken} of them were taken; restore a "
                 "copy, or remove the file to begin anew"
             )
-        self.removal = kept.removal
+        self.removal = (kept.removal,) if isinstance(kept.removal, int) else kept.removal
         return Position(kept.acq, kept.taken)
 
     def save(self, position: Position) -> None:
@@ -156,7 +156,8 @@ class Checkpoint:
         Raises:
             CheckpointError: when the file cannot be written; the one that was there stays.
         """
-        content = msgspec.json.encode(_File(_VERSION, self._of, position.acq, position.taken, self.removal))
+        removal = self.removal if len(self.removal) > 1 else sum(self.removal)
+        content = msgspec.json.encode(_File(_VERSION, self._of, position.acq, position.taken, removal))
         scratch = self._path.with_name(self._path.name + ".new")
         try:
             with scratch.open("wb") as file:
@@ -265,18 +266,19 @@ class Removed:
     Args:
         boxes: key ranges that are read, of any acq.
         what: what was done with the records, for the warning.
-        told: number of the last removal that was reported; None when reading begins: earlier removals do not matter.
+        told: number of the last removal that was reported, as in `Removals`; None when reading begins: earlier removals do
+            not matter.
     """
 
-    def __init__(self, boxes: Sequence[KeyRange], what: str, told: int | None) -> None:
+    def __init__(self, boxes: Sequence[KeyRange], what: str, told: tuple[int, ...] | None) -> None:
         self._boxes = boxes
         self._what = what
         self._told = told
 
     @property
-    def told(self) -> int:
+    def told(self) -> tuple[int, ...]:
         """Number of the last removal that was told."""
-        return self._told or 0
+        return self._told or ()
 
     def tell(self, acq: int) -> Work[bool]:
         """Asks for new removals, and warns of removals of records below `acq`; the result is whether there are new ones.
@@ -284,9 +286,10 @@ class Removed:
         Raises:
             RemovedWarning: when a filter makes it an error; then no removal counts as reported.
         """
-        removals: list[Removal] = yield Removals(self.told)
+        removals: list[Removal]
+        removals, told = yield Removals(self.told, self._boxes)
         if not removals:
-            self._told = self.told
+            self._told = told
             return False
         concern = [
             removal
@@ -304,7 +307,7 @@ class Removed:
                 ),
                 stacklevel=2,
             )
-        self._told = removals[-1].number
+        self._told = told
         return True
 
 

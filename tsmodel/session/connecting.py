@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tsmodel.session.session_async import AsyncSession
     from tsmodel.session.target import Database, SpooledServer, SpoolOptions, StoreFile, Target, TargetLike
     from tsmodel.store import EmbeddedStore
+    from tsmodel.store.postgres import ShardedStore
     from tsmodel.timestamps import DurationLike
 
 __all__ = ["connect", "connect_async", "open_backend"]
@@ -197,7 +198,7 @@ def _prepared(target: Target) -> SpoolOptions | None:
     return target.spool
 
 
-def _store(target: StoreFile | Database, cache_bytes: int | None) -> EmbeddedStore:
+def _store(target: StoreFile | Database, cache_bytes: int | None) -> EmbeddedStore | ShardedStore:
     from tsmodel.session.target import Database
     from tsmodel.store import DEFAULT_CACHE, open_store
 

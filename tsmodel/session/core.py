@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import attrs
 import msgspec
 
-from tsmodel.backend import PutId, PutInfo
+from tsmodel.backend import PutId, PutInfo, Sharded
 from tsmodel.errors import QueryError, SessionError, UnsupportedError
 from tsmodel.forking import in_child
 from tsmodel.io.fetching import Around
@@ -220,12 +220,19 @@ class SessionBase:
         self._failure: Exception | None = None
         self._finalizer = weakref.finalize(self, self._pending.warn)
 
+    def _on(self, store: object) -> None:
+        """Takes what writing depends on from a store in this process; None for a server."""
+        self._writer.is_remote = store is None
+        self._pending.shard_of = store.shard_of if isinstance(store, Sharded) else None
+
     def _forked(self) -> None:
         """Resets the session in a forked process: the parent stores what was added before the fork."""
         self._finalizer.detach()
         if self._forwarder is not None:
             self._forwarder.begin()
+        shard_of = self._pending.shard_of
         self._begin(is_remote=self._writer.is_remote)
+        self._pending.shard_of = shard_of
 
     def _columns(
         self, model: type[Any], columns: Mapping[str, Any] | None, named: Mapping[str, Any], keep_acq: bool

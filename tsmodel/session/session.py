@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from typing_extensions import Self
 
-from tsmodel.backend import Backend, PutInfo, Removal, Remover
+from tsmodel.backend import Backend, PutInfo, Removal, Remover, Sharded
 from tsmodel.errors import SessionError, StoreError, TSModelError
 from tsmodel.io.effects import Work
 from tsmodel.io.fetching import OnBackend, OnWatchedBackend
@@ -82,7 +82,7 @@ class Session(SessionBase):
     ) -> None:
         super().__init__(name, options or SessionOptions(**named), spool)
         self._backend: Backend | None = backend
-        self._writer.is_remote = not isinstance(backend, EmbeddedStore)
+        self._on(backend if isinstance(backend, (EmbeddedStore, Sharded)) else None)
         self._lock = threading.RLock()
         self._writing = threading.RLock()
         self._flusher = None if self._flush_seconds is None else Flusher(self._flush_seconds, self._flush_in_background)

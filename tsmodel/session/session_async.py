@@ -113,7 +113,7 @@ class AsyncSession(SessionBase):
 
         if self._backend is None:
             self._backend = await self._opener()
-            self._writer.is_remote = not isinstance(self._backend, ThreadedStore)
+            self._on(self._backend.store if isinstance(self._backend, ThreadedStore) else None)
             if self._flush_seconds is not None:
                 self._flusher = AsyncFlusher(self._flush_seconds, self._flush_in_background)
             if self._forwarder is not None:

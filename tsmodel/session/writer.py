@@ -6,6 +6,7 @@ Rules kept here:
   the embedded store gave up, or when a server refused it. A server that ran out of time may still store it: the put is in
   doubt.
 * Records that are not stored stay pending. Records in doubt are sent again only as `Retry.on_unknown` says.
+* Where a backend is over several stores, each put is for one of them; one that fails does not keep others from storing.
 * Every failure is raised as a WriteError that accounts for everything that was added, except bad input (EncodeError) and
   interruptions of the program.
 """
@@ -14,12 +15,21 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from tsmodel.backend import AcqInterval
-from tsmodel.errors import CommitTimeoutError, EncodeError, ServerError, SessionError, StoreError, StoreInDoubtError
+from tsmodel.errors import (
+    CommitTimeoutError,
+    EncodeError,
+    ServerError,
+    SessionError,
+    StoreError,
+    StoreInDoubtError,
+    WriteError,
+)
 from tsmodel.io.effects import Append, LastAcq, Pause, Sent, Work, scanned
 from tsmodel.io.retry import ONCE, OnUnknown, Retry, again, seconds_of
 from tsmodel.keys import LIMITS, KeyRange
@@ -74,24 +84,45 @@ class Writer:
         """Stores everything, including records in doubt where `on_unknown` (by default the policy's) allows it."""
         how = self._how(on_unknown)
         self._pending.interrupted()
+        failures: dict[int, BaseException] = {}
         for doubt in self._pending.doubts:
             if doubt.put.with_acq or how != "raise":
                 try:
                     yield from self._settled(doubt, how)
                 except Exception as error:
-                    raise self._error(error) from error
-        yield from self.store(how)
+                    if doubt.put.shard is None:
+                        raise self._error([error]) from error
+                    failures.setdefault(doubt.put.shard, error)
+        yield from self._stored_all(how, failures)
         if doubts := self._pending.doubts:
             cause = doubts[0].cause
             assert cause is not None
-            raise self._error(cause) from cause
+            raise self._error([cause]) from cause
 
     def store(self, on_unknown: OnUnknown | None = None) -> Work[None]:
         """Stores the records that are certainly not stored."""
-        how = self._how(on_unknown)
+        return self._stored_all(self._how(on_unknown), {})
+
+    def _stored_all(self, how: OnUnknown, failures: dict[int, BaseException]) -> Work[None]:
+        """Stores what is certainly not stored. A shard that fails does not keep others from storing theirs.
+
+        Args:
+            how: what to do about a put without an answer.
+            failures: failures of shards, which are left out and raised at the end.
+        """
         self._pending.interrupted()
         for put in self._pending.puts():
-            yield from self._stored(put, how)
+            if put.shard in failures:
+                continue
+            try:
+                yield from self._stored(put, how)
+            except WriteError as error:
+                if put.shard is None:
+                    raise
+                failures[put.shard] = error.__cause__ or error
+        if failures:
+            causes = list(failures.values())
+            raise self._error(causes) from causes[0]
 
     def _how(self, on_unknown: OnUnknown | None) -> OnUnknown:
         if on_unknown is None:
@@ -109,7 +140,7 @@ class Writer:
                 remaining = yield from self._settled(doubt, how)
             doubt = None
             if remaining is not None:
-                bound = (yield LastAcq(KeyRange())) if self._asks_first(how, remaining) else None
+                bound = (yield LastAcq(KeyRange(), remaining.shard)) if self._asks_first(how, remaining) else None
                 doubt = self._pending.begin(remaining, bound)
             if doubt is not None:
                 yield from self._sent(doubt)
@@ -124,7 +155,7 @@ class Writer:
                 self._pending.returned(doubt)
                 doubt = None
             if pause is None or (doubt is not None and how == "raise" and not doubt.put.with_acq):
-                raise self._error(error) from error
+                raise self._error([error]) from error
             _log.warning("storing on %s failed, next attempt in %.3g s: %s", self._name, pause, error)
 
         yield from again(attempt, self._retry, failed)
@@ -142,7 +173,7 @@ class Writer:
         interruption: BaseException | None = None
         try:
             if self._spool is None:
-                interval = yield Append(sent, put.with_acq, unstored)
+                interval = yield Append(sent, put.with_acq, unstored, put.shard)
             else:
                 interval, interruption = yield from self._spool.put(doubt, sent, unstored)
         except BaseException as error:
@@ -172,14 +203,14 @@ class Writer:
             return self._pending.returned(doubt)
         reconciliation = Reconciliation(doubt.put)
         if doubt.put.with_acq:
-            last = yield LastAcq(KeyRange())  # a range may not begin after it
+            last = yield LastAcq(KeyRange(), doubt.put.shard)  # a range may not begin after it
             acqs = reconciliation.acqs
             box = reconciliation.box(min(acqs.acq_min, last), acqs.acq_max + 1)
         else:
             yield from self._unchanging(doubt)
             assert doubt.bound is not None
             box = reconciliation.box(doubt.bound, LIMITS["acq"].bound)
-        yield from scanned(box, reconciliation.feed)
+        yield from scanned(box, reconciliation.feed, doubt.put.shard)
         if not self._pending.holds(doubt):
             return None
         found = reconciliation.found()
@@ -207,5 +238,5 @@ class Writer:
                 f"{error}"
             ) from error
 
-    def _error(self, cause: BaseException) -> Exception:
-        return self._pending.error(cause, self._name)
+    def _error(self, causes: Sequence[BaseException]) -> Exception:
+        return self._pending.error(causes, self._name)

@@ -4,15 +4,15 @@ another kind can offer it, too."""
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from tsmodel.backend import AcqInterval
+from tsmodel.backend import AcqInterval, Batch
 
 if TYPE_CHECKING:
     from tsmodel.store.care import Compacted, Info, OnProgress, Verified
-    from tsmodel.store.intake import Put
 
-__all__ = ["Caretaker", "PutTaker"]
+__all__ = ["ArrivingPut", "Caretaker", "PutTaker"]
 
 
 @runtime_checkable
@@ -37,14 +37,33 @@ class Caretaker(Protocol):
         ...
 
 
+class ArrivingPut(Protocol):
+    """A put that is received in pieces; see `tsmodel.store.intake.Put`.
+
+    Attributes:
+        is_gone: returns whether the sender has given up; called before the put is stored.
+    """
+
+    is_gone: Callable[[], bool] | None
+
+    @property
+    def held(self) -> int:
+        """Memory it uses, in bytes."""
+        ...
+
+    def add(self, batches: Iterable[Batch]) -> None:
+        """Adds records."""
+        ...
+
+
 @runtime_checkable
 class PutTaker(Protocol):
-    """A backend that takes a put in pieces, as they arrive, and stores it whole."""
+    """A backend that takes a put in pieces, as they arrive, and stores it whole; over several stores, whole on each."""
 
-    def begin_put(self, *, with_acq: bool) -> Put:
+    def begin_put(self, *, with_acq: bool) -> ArrivingPut:
         """A put to add pieces to: `store` stores it; who drops it has stored nothing."""
         ...
 
-    def store(self, put: Put) -> AcqInterval:
+    def store(self, put: Any) -> AcqInterval:
         """Stores a put that was begun by `begin_put`, as `Backend.append` does."""
         ...

@@ -61,7 +61,7 @@ from tsmodel.wire.unstored import Unstored
 if TYPE_CHECKING:
     from tsmodel.store.care import Compacted, Info, OnProgress, Verified
 
-__all__ = ["EmbeddedStore", "open_store"]
+__all__ = ["EmbeddedStore", "check_puts", "open_store"]
 
 _Chooses: TypeAlias = "Callable[[Block, KeyRange], npt.NDArray[np.bool_]]"
 """Selects records of a block inside a key range: a mask over all records of the block, shape (n,)."""
@@ -219,7 +219,7 @@ class EmbeddedStore:
         wanted = dict(puts)
         with self._engine.writing() as transaction:
             found = {put.number: put for put in transaction.puts() if put.number in wanted}
-            _check_puts(puts, found, self.path)
+            check_puts(puts, found, self.path)
             groups = [[put for put in found.values() if put.keeps_acq is keeps_acq] for keeps_acq in (False, True)]
             removed = _Removed(_of_puts(found.values()))
             boxes = [
@@ -543,7 +543,7 @@ def _of_cids(puts: Iterable[PutInfo]) -> dict[int, list[PutInfo]]:
     return found
 
 
-def _check_puts(puts: Sequence[PutId], found: dict[int, PutInfo], path: str | None) -> None:
+def check_puts(puts: Sequence[PutId], found: dict[int, PutInfo], path: str | None) -> None:
     """Checks that puts can be undone.
 
     Raises:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tsmodel.backend import AcqInterval, PutId, PutInfo, PutInterval
 from tsmodel.errors import StoreError, TransportError
@@ -25,9 +25,13 @@ from tsmodel.store.engine import Run, SupersededError, Writing
 from tsmodel.store.intake import Arrived, Put, runs_of
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.postgres.engine import PostgresEngine, PostgresTransaction
+from tsmodel.store.postgres.members import SetFoundError
 from tsmodel.store.postgres.options import Database
 from tsmodel.store.store import EmbeddedStore
 from tsmodel.store.tables import Staged
+
+if TYPE_CHECKING:
+    from tsmodel.store.postgres.shards import ShardedStore
 
 __all__ = ["PostgresStore", "open_database"]
 
@@ -39,14 +43,20 @@ _AT_ONCE: Final = 64 * 2**20
 """Bytes of records that are merged after one put."""
 
 
-def open_database(database: Database, cache_bytes: int) -> PostgresStore:
-    """The store in a schema of a database, whose tables are created when absent. Raises what `PostgresEngine` does.
+def open_database(database: Database, cache_bytes: int) -> PostgresStore | ShardedStore:
+    """The store in a schema of a database, whose tables are created when absent; the whole where it holds a list of shards.
+    Raises what `PostgresEngine` does.
 
     Args:
         database: where it is.
         cache_bytes: most bytes of what was read that are kept in memory.
     """
-    return PostgresStore(PostgresEngine(database, cache_bytes))
+    try:
+        return PostgresStore(PostgresEngine(database, cache_bytes))
+    except SetFoundError as error:
+        from tsmodel.store.postgres.shards import ShardedStore  # needs this module
+
+        return ShardedStore(database, error.found, cache_bytes)
 
 
 class PostgresStore(EmbeddedStore):

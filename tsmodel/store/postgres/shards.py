@@ -1,0 +1,759 @@
+"""Several PostgreSQL servers as one store: each cid is kept whole by one of them.
+
+Rules kept here:
+
+* Clients connect to each shard themselves, and only to those that a call needs. A shard that cannot be reached fails the
+  calls that need it, and the error names it.
+* A put is stored whole or not at all on each shard. There is no common transaction: a put to several shards that fails on
+  one may be stored on others, and is then in doubt as a whole. Sessions send one put to each shard, and so know of each
+  record.
+* acqs are given by each shard, from its own clock. `last_acq` of several shards is the least of theirs; shards that are
+  behind are first advanced to the one that is ahead, so an idle shard does not hold readers back.
+* Chunks of several shards are merged by cid; one chunk of each shard is in memory.
+* Removals and undoing are atomic on each shard, and repeating the call finishes what an error interrupted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from copy import copy
+from heapq import heapify, heappop, heapreplace
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+
+from tsmodel.backend import (
+    AcqInterval,
+    Batch,
+    Predicate,
+    PutId,
+    PutInfo,
+    PutInterval,
+    Removal,
+    RemovalKind,
+    Scan,
+    ScanBudget,
+)
+from tsmodel.errors import (
+    SessionError,
+    StoreError,
+    StoreFormatError,
+    StoreInDoubtError,
+    StoreUnansweredError,
+    TransportError,
+    TSModelError,
+    UnsupportedError,
+)
+from tsmodel.forking import in_child
+from tsmodel.keys import KeyRange
+from tsmodel.store.intake import Put
+from tsmodel.store.postgres.engine import PostgresEngine, library
+from tsmodel.store.postgres.members import (
+    MOST_SHARDS,
+    Kind,
+    Member,
+    ShardSet,
+    format_of,
+    kind_of,
+    local_number,
+    numbered,
+    shard_database,
+    shard_in,
+    shard_of,
+    shards_in,
+)
+from tsmodel.store.postgres.options import Database, database_of, without_password
+from tsmodel.store.postgres.statements import FORMAT_VERSION, Connection
+from tsmodel.store.postgres.store import PostgresStore
+from tsmodel.store.store import check_puts
+from tsmodel.wire.chunk import Chunk
+from tsmodel.wire.unstored import Unstored
+
+if TYPE_CHECKING:
+    import os
+
+    from tsmodel.store.care import Compacted, Info, OnProgress, Verified
+
+__all__ = ["Shard", "ShardedStore", "init_shards"]
+
+R = TypeVar("R")
+
+_EVERYTHING: Final = KeyRange()
+_BUSY: Final = 0.005
+"""Seconds to wait for whoever is committing on a shard that is to be advanced."""
+_TRIES: Final = 40
+
+
+class Shard:
+    """One of the stores of a set, as a backend. It is opened when it is first used.
+
+    Args:
+        member: its place in the set.
+        database: where it is.
+        cache_bytes: most bytes of what was read that are kept in memory.
+    """
+
+    def __init__(self, member: Member, database: Database, cache_bytes: int) -> None:
+        self.member = member
+        self.name = database.name
+        self.at = member.number - 1
+        self.scan_budget = ScanBudget(0)
+        self._database = database
+        self._cache_bytes = cache_bytes
+        self._store: PostgresStore | None = None
+        self._begin()
+        in_child(self._begin)
+
+    @property
+    def store(self) -> PostgresStore:
+        """The store.
+
+        Raises:
+            StoreError: when it cannot be opened.
+        """
+        with self._lock:
+            if self._is_closed:
+                raise StoreError(f"the store {self.name} is closed", path=self.name)
+            if self._store is None:
+                self._store = PostgresStore(PostgresEngine(self._database, self._cache_bytes, self.member))
+            return self._store
+
+    def scan(self, box: KeyRange) -> Scan:
+        """See `Backend.scan`."""
+        return Scan(self._chunks(box))
+
+    def append(
+        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
+    ) -> AcqInterval:
+        """See `Backend.append`. A put has the number that it has in the set."""
+        return self._numbered(self.store.append(batches, with_acq=with_acq, unless_stored=unless_stored))
+
+    def finish(self, put: Put) -> AcqInterval:
+        """Stores a put that was begun by `store.begin_put`."""
+        return self._numbered(self.store.store(put))
+
+    def last_acq(self, box: KeyRange) -> int:
+        """See `Backend.last_acq`."""
+        return self.store.last_acq(box)
+
+    def advanced(self, answer: int, acq: int) -> int:
+        """Advances an answer of `last_acq` to `acq`, if that is possible; gives the new answer."""
+        for _ in range(_TRIES):
+            if answer >= acq or self._database.read_only:
+                return answer
+            try:
+                is_done = self.store.advance(acq, wait=False)
+            except (StoreError, TransportError):  # no privilege to write, or the connection is lost
+                return answer
+            if not is_done:
+                time.sleep(_BUSY)
+            answer = self.store.last_acq(_EVERYTHING)
+        return answer
+
+    def puts(self) -> Iterator[PutInfo]:
+        """Its puts, with the numbers that they have in the set."""
+        for put in self.store.puts():
+            yield msgspec.structs.replace(put, number=numbered(put.number, self.at))
+
+    def removals(self, since: int) -> Iterator[Removal]:
+        """Its removals with a number above `since` in the shard, with the numbers that they have in the set."""
+        for removal in self.store.removals(since):
+            yield msgspec.structs.replace(removal, number=numbered(removal.number, self.at))
+
+    def counts(self) -> Counter[int]:
+        """How many records it has of each cid."""
+        found: Counter[int] = Counter()
+        engine = self.store.engine
+        assert isinstance(engine, PostgresEngine)
+        with engine.reading() as snapshot:
+            for run in snapshot.table.runs.values():
+                found[run.cid] += int(run.entries["count"].sum())
+        return found
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        with self._lock:
+            self._is_closed = True
+            store, self._store = self._store, None
+        if store is not None:
+            store.close()
+
+    def _begin(self) -> None:
+        self._lock = threading.RLock()
+        self._is_closed = getattr(self, "_is_closed", False)
+
+    def _chunks(self, box: KeyRange) -> Generator[Chunk, None, int]:
+        with self.store.scan(box) as scan:
+            yield from scan
+            return scan.acq
+
+    def _numbered(self, interval: AcqInterval) -> AcqInterval:
+        if not isinstance(interval, PutInterval):
+            return interval
+        number, at = interval.put
+        return PutInterval.of(AcqInterval(*interval), PutId(numbered(number, self.at), at))
+
+
+class ShardedPut:
+    """A put that is received in pieces: a put for each shard.
+
+    Args:
+        begin: begins the put of a shard.
+        shard_of: the shard of a cid.
+
+    Attributes:
+        is_gone: returns whether the sender has given up.
+    """
+
+    def __init__(self, begin: Callable[[int], Put], shard_of: Callable[[int], int]) -> None:
+        self._begin = begin
+        self._shard_of = shard_of
+        self.parts: dict[int, Put] = {}
+        self.is_gone: Callable[[], bool] | None = None
+
+    @property
+    def held(self) -> int:
+        """Memory it uses, in bytes."""
+        return sum(part.held for part in self.parts.values())
+
+    def add(self, batches: Iterable[Batch]) -> None:
+        """See `Put.add`."""
+        for batch in batches:
+            at = self._shard_of(batch.cid)
+            if at not in self.parts:
+                self.parts[at] = self._begin(at)
+            self.parts[at].add([batch])
+
+
+class ShardedStore:
+    """A backend that keeps records in several PostgreSQL schemas. May be used from several threads.
+
+    Args:
+        database: the coordinating schema.
+        found: the list of shards that it holds.
+        cache_bytes: most bytes of what was read that are kept in memory.
+
+    Raises:
+        StoreError: when the shards were not all created.
+    """
+
+    def __init__(self, database: Database, found: ShardSet, cache_bytes: int) -> None:
+        self.path = database.name
+        if not found.is_ready:
+            raise StoreError(
+                f"{self.path}: the shards were not all created; run `tsmodel init` with the same shards again",
+                path=self.path,
+            )
+        psycopg = library()
+        self.shards = tuple(
+            Shard(member, shard_database(psycopg, database, url, f"{member}"), cache_bytes // len(found.urls))
+            for member, url in zip(found.members(self.path), found.urls, strict=True)
+        )
+        self.scan_budget = ScanBudget(0)
+
+    def shard_of(self, cid: int) -> int:
+        """See `Sharded.shard_of`."""
+        return shard_of(cid, len(self.shards))
+
+    def shard(self, at: int) -> Shard:
+        """See `Sharded.shard`."""
+        return self.shards[at]
+
+    def within(self, box: KeyRange) -> Part:
+        """See `Sharded.within`."""
+        return Part(self._of([box]))
+
+    def scan(self, box: KeyRange) -> Scan:
+        """See `Backend.scan`. Records come in the order of their cids."""
+        shards = self._of([box])
+        return shards[0].scan(box) if len(shards) == 1 else Scan(_merged([shard.scan(box) for shard in shards]))
+
+    def append(
+        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
+    ) -> AcqInterval:
+        """Stores records, atomically and durably on each shard.
+
+        Raises:
+            StoreInDoubtError: when they are stored on some shards only, or that is not known of one.
+            StoreError: when they cannot be stored; nothing was stored.
+        """
+        shards = {self.shard_of(batch.cid) for batch in batches}
+        if len(shards) == 1:
+            return self.shards[shards.pop()].append(batches, with_acq=with_acq, unless_stored=unless_stored)
+        if unless_stored is not None:
+            for box in unless_stored.boxes():
+                with self.scan(box) as scan:
+                    for chunk in scan:
+                        unless_stored.feed(chunk)
+            batches = unless_stored.left_of(batches)
+        put = self.begin_put(with_acq=with_acq)
+        put.add(batches)
+        return self.store(put)
+
+    def begin_put(self, *, with_acq: bool) -> ShardedPut:
+        """See `PutTaker.begin_put`."""
+        return ShardedPut(lambda at: self.shards[at].store.begin_put(with_acq=with_acq), self.shard_of)
+
+    def store(self, put: ShardedPut) -> AcqInterval:
+        """Stores a put that was begun by `begin_put`, as `append` does."""
+        stored: list[AcqInterval] = []
+        for at, part in sorted(put.parts.items()):
+            part.is_gone = put.is_gone
+            try:
+                stored.append(self.shards[at].finish(part))
+            except TSModelError as error:
+                if len(put.parts) == 1 or (not stored and not isinstance(error, StoreInDoubtError)):
+                    raise
+                kind = StoreUnansweredError if isinstance(error, TransportError) else StoreInDoubtError
+                raise kind(
+                    f"{error}. On {len(stored)} of {len(put.parts)} shards the records of this put are stored: a put is "
+                    "atomic on each shard only",
+                    path=self.path,
+                ) from error
+        stored = [interval for interval in stored if interval.acq_max >= 0]
+        if len(stored) == 1:
+            return stored[0]
+        if not stored:
+            return AcqInterval(-1, -1)
+        return AcqInterval(min(map(attrgetter("acq_min"), stored)), max(map(attrgetter("acq_max"), stored)))
+
+    def last_acq(self, box: KeyRange) -> int:
+        """The least answer of the shards that the key range touches. See `Backend.last_acq`."""
+        return self.last_acq_of([box])
+
+    def last_acq_of(self, boxes: Sequence[KeyRange]) -> int:
+        """See `Sharded.last_acq_of`."""
+        return min(min(box.max.acq for box in boxes), Part(self._of(boxes)).last_acq(_EVERYTHING))
+
+    def remove(
+        self,
+        boxes: Sequence[KeyRange],
+        predicate: Predicate | None = None,
+        *,
+        kind: RemovalKind = "delete",
+        what: str = "",
+        note: str | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Removes records, atomically and durably on each shard. See `Remover.remove`.
+
+        Raises:
+            StoreError: when a shard fails. The message says how many records were removed on others.
+        """
+        boxes = [box for box in boxes if not box.is_empty]
+        if not boxes:
+            return 0
+        parts = {shard: [box for box in boxes if shard in self._of([box])] for shard in self._of(boxes)}
+
+        def removed(shard: Shard) -> int:
+            remove = shard.store.remove
+            return remove(parts[shard], predicate, kind=kind, what=what, note=note, dry_run=dry_run)
+
+        return _added(parts, removed)
+
+    def undo(self, puts: Sequence[PutId], note: str | None = None) -> int:
+        """Removes the remaining records of some puts, atomically on each shard. See `Remover.undo`.
+
+        Puts that were undone are left out on shards where all of them were, unless that is so on all shards: so a call that
+        failed on one shard can be repeated.
+
+        Raises:
+            StoreError: when one is no put of this store, or was undone before; nothing is removed. When a shard fails; the
+                message says how many records were removed on others.
+        """
+        wanted = self._by_shard(puts)
+        left: dict[Shard, list[PutId]] = {}
+        known: dict[int, PutInfo] = {}
+        for shard, some in wanted.items():
+            of_shard = {put.number: put for put in shard.puts()}
+            known |= of_shard
+            if not all(_is_undone(put, of_shard) for put in some):
+                check_puts(some, of_shard, self.path)
+                left[shard] = some
+        if not left:
+            check_puts(puts, known, self.path)
+        return _added(left, lambda shard: shard.store.undo(_local(left[shard]), note))
+
+    def annotate(self, puts: Sequence[PutId], note: str) -> None:
+        """Sets the note of some puts. See `Remover.annotate`."""
+        for shard, some in self._by_shard(puts).items():
+            shard.store.annotate(_local(some), note)
+
+    def puts(self) -> list[PutInfo]:
+        """All puts, oldest first by the clocks of their shards."""
+        return sorted((put for shard in self.shards for put in shard.puts()), key=attrgetter("time", "number"))
+
+    def removals(self, since: int = 0) -> list[Removal]:
+        """The removals with a number above `since`, oldest first by the clocks of their shards."""
+        found = (removal for shard in self.shards for removal in shard.removals(0) if removal.number > since)
+        return sorted(found, key=attrgetter("time", "number"))
+
+    def removals_of(self, boxes: Sequence[KeyRange], told: Sequence[int]) -> tuple[list[Removal], tuple[int, ...]]:
+        """See `Sharded.removals_of`."""
+        known = [*told, *[0] * (len(self.shards) - len(told))]
+        found: list[Removal] = []
+        for shard in self._of(boxes):
+            some = list(shard.removals(known[shard.at]))
+            if some:
+                known[shard.at] = local_number(some[-1].number)
+                found += some
+        return sorted(found, key=attrgetter("time", "number")), tuple(known if found else told)
+
+    def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:  # noqa: ARG002
+        """Not offered: raises UnsupportedError."""
+        raise UnsupportedError(
+            f"backup works on embedded files only, and this store is in {self.path}: back up each shard by pg_dump, or copy "
+            "its records to a file with session.copy(KeyRange(), to=other)"
+        )
+
+    def compact(self, progress: OnProgress | None = None) -> Compacted:
+        """Compacts each shard. See `tsmodel.store.care.compact`."""
+        from tsmodel.store.care import Compacted
+
+        found = [shard.store.compact(told) for shard, told in self._with(progress)]
+        return Compacted(
+            bytes_before=sum(each.bytes_before for each in found),
+            bytes_after=sum(each.bytes_after for each in found),
+            runs_before=sum(each.runs_before for each in found),
+            runs_after=sum(each.runs_after for each in found),
+        )
+
+    def verify(self, progress: OnProgress | None = None) -> Verified:
+        """Reads everything, and says all that is wrong with it, and which cids are on the wrong shard."""
+        from tsmodel.store.care import Fault, Verified
+
+        found: list[Verified] = []
+        faults: list[Fault] = []
+        for shard, told in self._with(progress):
+            report = shard.store.verify(told)
+            found.append(report)
+            faults += [Fault(f"{shard.member}: {fault.where}", fault.what, fault.records) for fault in report.faults]
+            for cid, count in shard.counts().items():
+                if self.shard_of(cid) != shard.at:
+                    owner = self.shards[self.shard_of(cid)].member.number
+                    what = f"it holds records of cid {cid}, which belongs to shard {owner}: queries do not find them there"
+                    faults.append(Fault(f"{shard.member}: runs", what, count))
+        sums = {name: sum(getattr(each, name) for each in found) for name in _SUMMED}
+        return Verified(path=self.path, faults=tuple(faults), **sums)
+
+    def info(self) -> Info:
+        """What is stored, without reading records. Sums and spans over all shards; `last_acq` is the least."""
+        return _joined_info(self.path, [shard.store.info() for shard in self.shards])
+
+    def close(self) -> None:
+        """Closes all connections."""
+        for shard in self.shards:
+            shard.close()
+
+    def _of(self, boxes: Iterable[KeyRange]) -> list[Shard]:
+        """The shards that some key ranges touch."""
+        return [self.shards[at] for at in shards_in(boxes, len(self.shards))]
+
+    def _by_shard(self, puts: Iterable[PutId]) -> dict[Shard, list[PutId]]:
+        found: dict[Shard, list[PutId]] = {}
+        for put in puts:
+            at = shard_in(put.number)
+            if not 0 <= at < len(self.shards):
+                raise StoreError(
+                    f"{self.path} has no put {put.number}: the last three digits of a number say which shard; nothing was "
+                    "changed",
+                    path=self.path,
+                )
+            found.setdefault(self.shards[at], []).append(put)
+        return found
+
+    def _with(self, progress: OnProgress | None) -> Iterator[tuple[Shard, OnProgress | None]]:
+        """The shards, and what to call with the progress of each: bytes are added up over the shards so far."""
+        before = total = 0
+
+        def told(done: int, of: int) -> None:
+            nonlocal total
+            total = of
+            if progress is not None:
+                progress(before + done, before + of)
+
+        for shard in self.shards:
+            total = 0
+            yield shard, None if progress is None else told
+            before += total
+
+
+_SUMMED: Final = ("records", "bytes", "stored", "runs", "blocks", "ahead")
+
+
+class Part:
+    """Some shards of a set.
+
+    Args:
+        shards: the shards.
+    """
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        self._shards = shards
+
+    def last_acq(self, box: KeyRange) -> int:
+        """The least answer of the shards, after those behind were advanced to the one ahead."""
+        answers = {shard: shard.last_acq(_EVERYTHING) for shard in self._shards}
+        most = max(answers.values())
+        return min(box.max.acq, *(shard.advanced(answer, most) for shard, answer in answers.items()))
+
+    def advance(self, acq: int, *, wait: bool = True) -> bool:
+        """Promises durably that no later PUT to these shards gets an acq below `acq`. See `EmbeddedStore.advance`."""
+        are_advanced = [shard.store.advance(acq, wait=wait) for shard in self._shards]
+        return all(are_advanced)
+
+
+def init_shards(target: str, shards: Sequence[str]) -> None:
+    """Creates a store over several PostgreSQL servers: the tables of each shard, and the list of shards.
+
+    Afterwards, `connect(target)` opens the whole. Calling it again with the same shards changes nothing, and finishes what
+    was interrupted. With the same shards at other addresses, it stores the new addresses.
+
+    Args:
+        target: URL of the coordinating schema, which holds the list of shards and no records.
+        shards: URLs of the shards. What one leaves out (user, password, database, schema, other options) is taken from
+            `target`. Passwords are used here, and are not stored.
+
+    Raises:
+        SessionError: when a URL is not valid, or two are the same.
+        StoreFormatError: when a schema holds something else, or a shard of another set; when the set has another number
+            of shards.
+        StoreError: when a database cannot be reached, or does not allow it.
+    """
+    coordinator = database_of(target)
+    urls = [without_password(url) for url in shards]
+    if not 1 <= len(urls) <= MOST_SHARDS:
+        raise SessionError(f"a set has 1 to {MOST_SHARDS} shards, not {len(urls)}")
+    databases = [
+        shard_database(library(), coordinator, url, f"shard {number} of {len(urls)}")
+        for number, url in enumerate(shards, 1)
+    ]
+    places: dict[tuple[str, str], int] = {(_place(coordinator.conninfo), coordinator.schema): 0}
+    for number, each in enumerate(databases, 1):
+        other = places.setdefault((_place(each.conninfo), each.schema), number)
+        if other != number:
+            what = f"shard {other}" if other else "the coordinating schema, which holds no records"
+            raise SessionError(f"{each.name} is {what}, too; name another schema with ?schema=...")
+    with closing(_Examined(coordinator)) as engine, engine.alone() as connection:
+        found = engine.list_of_shards(connection)
+        members = [_member(each) for each in databases]
+        planned = _planned(coordinator.name, found, members, urls, databases)
+        if found is None or not found.is_ready:
+            engine.keep(connection, planned)
+        for database, member in zip(databases, planned.members(coordinator.name), strict=True):
+            PostgresEngine(msgspec.structs.replace(database, create=True), 0, member).close()
+        engine.keep(connection, msgspec.structs.replace(planned, is_ready=True))
+
+
+def _planned(
+    name: str,
+    found: ShardSet | None,
+    members: Sequence[Member | None],
+    urls: Sequence[str],
+    databases: Sequence[Database],
+) -> ShardSet:
+    """The list of shards to keep.
+
+    Args:
+        name: what the coordinating schema is called.
+        found: the list that it holds.
+        members: what each schema says about itself; None for one without tables.
+        urls: the shards.
+        databases: the same.
+    """
+    count = len(urls)
+    if found is not None and found.is_ready and len(found.urls) != count:
+        raise StoreFormatError(
+            f"{name} has {len(found.urls)} shards, not {count}, and their number cannot change: create another set, and "
+            "move the records by session.copy or `tsmodel copy`",
+            path=name,
+        )
+    known = [member for member in members if member is not None]
+    if found is not None:
+        set_id = found.set_id
+    elif len(known) == count and len({member.set_id for member in known}) == 1:
+        set_id = known[0].set_id  # the list was lost, or moves
+    else:
+        set_id = uuid.uuid4().hex
+    for number, (member, database) in enumerate(zip(members, databases, strict=True), 1):
+        if member is None:
+            if found is not None and found.is_ready and found.urls[number - 1] != urls[number - 1]:
+                raise StoreError(
+                    f"{database.name} has no tables of tsmodel: move the shard there first, then run this again",
+                    path=database.name,
+                )
+        elif not member.is_place_of(Member(set_id, number, count, name)):
+            of = f" of another set ({member.of})" if member.set_id != set_id else ""
+            raise StoreFormatError(
+                f"{database.name} is {member}{of} already; name the shards of a set in order, and others for a new set",
+                path=database.name,
+            )
+    return ShardSet(set_id, tuple(urls), is_ready=found is not None and found.is_ready)
+
+
+def _member(database: Database) -> Member | None:
+    """The place that a schema has in a set; None where there are no tables.
+
+    Raises:
+        StoreFormatError: when it holds something else.
+    """
+    with closing(_Examined(database)) as engine:
+        return engine.member()
+
+
+class _Examined(PostgresEngine):
+    """A schema that is looked at before anything is opened or created."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, 0)
+
+    def _open(self) -> None:
+        """Whatever there is."""
+
+    def member(self) -> Member | None:
+        """See `_member`."""
+        with self._errors(), self._leased("BEGIN") as (connection, _):
+            kind = self._kind(connection)
+            if kind is None:
+                return None
+            if kind != "shard":
+                what = "a list of shards" if kind == "set" else "a store of its own"
+                raise StoreFormatError(
+                    f"{self.path} holds {what}, which no shard can take over; name another schema with ?schema=...",
+                    path=self.path,
+                )
+            return self._membership(connection)
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """A connection that keeps others from creating something in this schema."""
+        with self._errors(), closing(self._connect()) as connection:
+            connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (f"tsmodel init {self._schema.name}",))
+            yield connection
+
+    def list_of_shards(self, connection: Connection) -> ShardSet | None:
+        """The list of shards; None where there are no tables.
+
+        Raises:
+            StoreFormatError: when the schema holds something else.
+        """
+        with self._errors():
+            kind = self._kind(connection)
+            if kind is None:
+                return None
+            if kind != "set":
+                what = "a shard" if kind == "shard" else "a store of its own, with records"
+                raise StoreFormatError(
+                    f"{self.path} holds {what}: name another schema for the list of shards with ?schema=..., and move "
+                    "records by session.copy or `tsmodel copy`",
+                    path=self.path,
+                )
+            row = connection.execute(f"SELECT data FROM {self._schema.of('state')} WHERE one").fetchone()
+            return ShardSet.from_bytes(row[0])
+
+    def keep(self, connection: Connection, found: ShardSet) -> None:
+        """Stores the list of shards, in tables that are created when there are none."""
+        state, name = self._schema.of("state"), self._schema.name
+        with self._errors(), connection.transaction():
+            if self._format_of(connection) is None:
+                if connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (name,)).fetchone() is None:
+                    connection.execute(f"CREATE SCHEMA {self._schema.quoted}")
+                connection.execute(self._schema.creating()[0])
+            connection.execute(
+                f"INSERT INTO {state} (one, format, data) VALUES (true, %s, %b) ON CONFLICT (one) DO UPDATE SET data = "
+                "excluded.data",
+                (format_of("set", FORMAT_VERSION), found.to_bytes()),
+            )
+
+    def _kind(self, connection: Connection) -> Kind | None:
+        found = self._format_of(connection)
+        if found is None:
+            return None
+        kind, version = kind_of(found)
+        if version != FORMAT_VERSION:
+            self._check(connection, found)  # raises, and says why
+        return kind
+
+
+def _merged(scans: Sequence[Scan]) -> Generator[Chunk, None, int]:
+    """The chunks of several shards in the order of their cids, and the least of their acqs."""
+    with ExitStack() as stack:
+        for scan in scans:
+            stack.enter_context(scan)
+        queue = [(_cid(chunk), at, chunk) for at, scan in enumerate(scans) if (chunk := next(scan, None)) is not None]
+        heapify(queue)
+        while queue:
+            _, at, chunk = queue[0]
+            yield chunk
+            following = next(scans[at], None)
+            if following is None:
+                heappop(queue)
+            else:
+                heapreplace(queue, (_cid(following), at, following))
+        return min(scan.acq for scan in scans)
+
+
+def _cid(chunk: Chunk) -> int:
+    """The cid of a chunk: a block holds records of one cid."""
+    return int(chunk.key("cid")[0])
+
+
+def _added(shards: Iterable[Shard], work: Callable[[Shard], int]) -> int:
+    """What `work` gives for some shards, added up.
+
+    Raises:
+        TSModelError: what it raises, which says what was done on shards before.
+    """
+    count = 0
+    for done, shard in enumerate(shards):
+        try:
+            count += work(shard)
+        except TSModelError as error:
+            if not done:
+                raise
+            told = copy(error)
+            why = f"{count} records were removed on {done} other shards: each shard removes all of its own or none"
+            told.args = (f"{error}. {why}; repeat the call for the rest",)
+            raise told from error
+    return count
+
+
+def _is_undone(put: PutId, known: dict[int, PutInfo]) -> bool:
+    found = known.get(put.number)
+    return found is not None and found.time == put.time and found.undone is not None
+
+
+def _local(puts: Iterable[PutId]) -> list[PutId]:
+    """Puts of one shard, as it numbers them."""
+    return [PutId(local_number(number), at) for number, at in puts]
+
+
+def _place(conninfo: str) -> str:
+    """A database, as far as its URL tells."""
+    found = library().conninfo.conninfo_to_dict(conninfo)
+    return repr([found.get(name) for name in ("host", "hostaddr", "port", "dbname", "service")])
+
+
+def _joined_info(path: str, found: Sequence[Info]) -> Info:
+    """What several shards hold."""
+    from tsmodel.store.care import Info
+
+    def span(name: str) -> tuple[int, int] | None:
+        spans = [each for info in found if (each := getattr(info, name)) is not None]
+        return (min(low for low, _ in spans), max(high for _, high in spans)) if spans else None
+
+    names = ("file_bytes", "free_bytes", "records", "series", "runs", "blocks", "bytes", "stored", "puts", "removals")
+    return Info(
+        path=path,
+        cap=span("cap"),
+        acq=span("acq"),
+        last_acq=min(info.last_acq for info in found),
+        cids=dict(sorted(item for info in found for item in info.cids.items())),
+        **{name: sum(getattr(info, name) for info in found) for name in names},
+    )
