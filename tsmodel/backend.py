@@ -385,6 +385,10 @@ class Sharded(Protocol):
         """The place of the store that keeps a cid, from 0."""
         ...
 
+    def shards_of(self, boxes: Sequence[KeyRange]) -> Sequence[int]:
+        """The places of the stores that may hold records of some key ranges, ascending."""
+        ...
+
     def shard(self, at: int) -> Backend:
         """The store at a place, which shares connections with this backend and is closed with it."""
         ...
@@ -394,8 +398,8 @@ class Sharded(Protocol):
         ...
 
     def last_acq_of(self, boxes: Sequence[KeyRange]) -> int:
-        """The least of the `last_acq` of some key ranges. No store is behind only because it is idle: those behind are
-        advanced to the one that is ahead."""
+        """The least of the `last_acq` of some key ranges. Stores that are behind are first advanced to the one that is
+        ahead, if this backend may write, so that an idle store does not hold the answer back."""
         ...
 
     def removals_of(self, boxes: Sequence[KeyRange], told: Sequence[int]) -> tuple[list[Removal], tuple[int, ...]]:

@@ -43,6 +43,7 @@ __all__ = [
     "Removals",
     "Send",
     "Sent",
+    "ShardsOf",
     "Wait",
     "Work",
     "scanned",
@@ -196,6 +197,13 @@ class LastAcqOf(msgspec.Struct, frozen=True):
     backend is None."""
 
     boxes: tuple[KeyRange, ...]
+
+
+class ShardsOf(msgspec.Struct, frozen=True):
+    """Asks a backend over several stores which of them may hold records of some key ranges; the answer of any other backend
+    is (None,)."""
+
+    boxes: Sequence[KeyRange]
 
 
 class Removals(msgspec.Struct, frozen=True):

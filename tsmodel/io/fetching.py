@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from tsmodel.backend import AsyncBackend, Backend, Removal, ScanBudget
-from tsmodel.io.effects import Append, Close, Counts, Emit, Fetch, LastAcq, LastAcqOf, Next, Open, Removals, Work
+from tsmodel.io.effects import Append, Close, Counts, Emit, Fetch, LastAcq, LastAcqOf, Next, Open, Removals, ShardsOf, Work
 from tsmodel.io.runners import perform, perform_async, run, stream, stream_async
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk, ColumnChunk, RowChunk, joined
@@ -283,6 +283,8 @@ class OnBackend:
             chunks = _fetched_by_threads(effect, shares, self._another)
             self._scans.append(chunks)
             return chunks
+        if kind is ShardsOf:
+            return _shards_of(self._backend, effect.boxes)
         if kind is Removals:
             backend: Any = self._backend
             if hasattr(backend, "removals_of"):
@@ -373,6 +375,8 @@ class OnAsyncBackend:
             chunks = _fetched_by_tasks(effect, shares, self._another)
             self._scans.append(chunks)
             return chunks
+        if kind is ShardsOf:
+            return _shards_of(self._backend, effect.boxes)
         if kind is Removals:
             backend: Any = self._backend
             if hasattr(backend, "removals_of"):
@@ -412,6 +416,11 @@ class OnWatchedAsyncBackend(OnAsyncBackend):
 
     def _another(self) -> OnAsyncBackend:
         return OnWatchedAsyncBackend(self._backend, self._around)
+
+
+def _shards_of(backend: Any, boxes: Sequence[KeyRange]) -> Sequence[int | None]:
+    """The answer to `ShardsOf`."""
+    return backend.shards_of(boxes) if hasattr(backend, "shards_of") else (None,)
 
 
 def _last(effect: Removals) -> int:

@@ -122,6 +122,10 @@ class ThreadedShards(ThreadedStore):
         shard: Any = self._sharded.shard(at)
         return ThreadedStore(shard)
 
+    def shards_of(self, boxes: Sequence[KeyRange]) -> Sequence[int]:
+        """See `Sharded.shards_of`."""
+        return self._sharded.shards_of(boxes)
+
     async def last_acq_of(self, boxes: Sequence[KeyRange]) -> int:
         """See `Sharded.last_acq_of`."""
         return await in_thread(lambda: self._sharded.last_acq_of(boxes))

@@ -224,14 +224,14 @@ class AsyncExecutor(Execution[M]):
         return items_async(stream_async(work, self.reading.on_backend()))
 
 
-def last_acq(boxes: Sequence[KeyRange]) -> Work[int]:
-    """Asks for the acq below which no record of some key ranges changes any more."""
-    together: int | None = (yield LastAcqOf(tuple(boxes))) if len(boxes) > 1 else None
+def last_acq(boxes: Sequence[KeyRange], shard: int | None = None) -> Work[int]:
+    """Asks for the acq below which no record of some key ranges changes any more; with `shard`, of that store only."""
+    together: int | None = (yield LastAcqOf(tuple(boxes))) if len(boxes) > 1 and shard is None else None
     if together is not None:
         return together
     least: int = LIMITS["acq"].bound
     for box in boxes:
-        least = min(least, (yield LastAcq(box)))
+        least = min(least, (yield LastAcq(box, shard)))
     return least
 
 

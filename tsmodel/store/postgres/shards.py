@@ -15,6 +15,8 @@ Rules kept here:
 
 from __future__ import annotations
 
+import logging
+import re
 import threading
 import time
 import uuid
@@ -88,6 +90,10 @@ _EVERYTHING: Final = KeyRange()
 _BUSY: Final = 0.005
 """Seconds to wait for whoever is committing on a shard that is to be advanced."""
 _TRIES: Final = 40
+_REFUSED: Final = 60.0
+"""Seconds for which a shard that could not be advanced is left alone: most often there is no privilege to write."""
+
+_log = logging.getLogger("tsmodel.store")
 
 
 class Shard:
@@ -107,6 +113,7 @@ class Shard:
         self._database = database
         self._cache_bytes = cache_bytes
         self._store: PostgresStore | None = None
+        self._refused_until = 0.0
         self._begin()
         in_child(self._begin)
 
@@ -145,11 +152,13 @@ class Shard:
     def advanced(self, answer: int, acq: int) -> int:
         """Advances an answer of `last_acq` to `acq`, if that is possible; gives the new answer."""
         for _ in range(_TRIES):
-            if answer >= acq or self._database.read_only:
+            if answer >= acq or self._database.read_only or time.monotonic() < self._refused_until:
                 return answer
             try:
                 is_done = self.store.advance(acq, wait=False)
-            except (StoreError, TransportError):  # no privilege to write, or the connection is lost
+            except (StoreError, TransportError) as error:
+                self._refused_until = time.monotonic() + _REFUSED
+                _log.warning("%s is behind other shards, and could not be advanced: %s", self.name, error)
                 return answer
             if not is_done:
                 time.sleep(_BUSY)
@@ -164,7 +173,10 @@ class Shard:
     def removals(self, since: int) -> Iterator[Removal]:
         """Its removals with a number above `since` in the shard, with the numbers that they have in the set."""
         for removal in self.store.removals(since):
-            yield msgspec.structs.replace(removal, number=numbered(removal.number, self.at))
+            what = removal.what
+            if removal.kind == "undo":  # it names the puts
+                what = re.sub("[0-9]+", lambda found: str(numbered(int(found[0]), self.at)), what)
+            yield msgspec.structs.replace(removal, number=numbered(removal.number, self.at), what=what)
 
     def counts(self) -> Counter[int]:
         """How many records it has of each cid."""
@@ -261,6 +273,10 @@ class ShardedStore:
         """See `Sharded.shard_of`."""
         return shard_of(cid, len(self.shards))
 
+    def shards_of(self, boxes: Sequence[KeyRange]) -> list[int]:
+        """See `Sharded.shards_of`."""
+        return shards_in(boxes, len(self.shards))
+
     def shard(self, at: int) -> Shard:
         """See `Sharded.shard`."""
         return self.shards[at]
@@ -283,6 +299,7 @@ class ShardedStore:
             StoreInDoubtError: when they are stored on some shards only, or that is not known of one.
             StoreError: when they cannot be stored; nothing was stored.
         """
+        batches = list(batches)
         shards = {self.shard_of(batch.cid) for batch in batches}
         if len(shards) == 1:
             return self.shards[shards.pop()].append(batches, with_acq=with_acq, unless_stored=unless_stored)
@@ -408,8 +425,8 @@ class ShardedStore:
     def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:  # noqa: ARG002
         """Not offered: raises UnsupportedError."""
         raise UnsupportedError(
-            f"backup works on embedded files only, and this store is in {self.path}: back up each shard by pg_dump, or copy "
-            "its records to a file with session.copy(KeyRange(), to=other)"
+            f"backup works on embedded files only, and this store is in {self.path}: back up each shard by pg_dump, or "
+            "copy its records to a file with session.copy(KeyRange(), to=other)"
         )
 
     def compact(self, progress: OnProgress | None = None) -> Compacted:
