@@ -28,7 +28,7 @@ from tsmodel.errors import LocalProtocolError
 from tsmodel.forking import in_child
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.wire.chunk import Batch, Chunk
-from tsmodel.wire.unstored import Unstored
+from tsmodel.wire.stored import Unstored
 
 if TYPE_CHECKING:
     from tsmodel.io.runners import AsyncScan

@@ -44,6 +44,7 @@ __all__ = [
     "StoreError",
     "StoreFormatError",
     "StoreInDoubtError",
+    "StoreRecoveryError",
     "StoreUnansweredError",
     "StoreUnreachableError",
     "TSModelError",
@@ -351,6 +352,10 @@ class StoreFormatError(StoreError):
 
 class StoreCorruptError(StoreError):
     """The file is a tsmodel store whose content is damaged."""
+
+
+class StoreRecoveryError(StoreError):
+    """The store was opened read-only, but has a journal that only a process with write access can recover."""
 
 
 class StoreInDoubtError(StoreError):

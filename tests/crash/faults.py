@@ -35,7 +35,7 @@ from crash.world import Violation, World, described
 
 from tsmodel import Int16, TSModel, connect
 from tsmodel.errors import StoreError, TSModelError, WriteError
-from tsmodel.store import EmbeddedStore, blocks, care, open_store, verify
+from tsmodel.store import EmbeddedStore, blocks, maintenance, open_store, verify
 from tsmodel.store import sqlite as engine
 from tsmodel.store.intake import SLICE_BYTES
 from tsmodel.store.merging import MergePolicy
@@ -184,7 +184,7 @@ def compact(run: Run) -> None:
         run.world.put(store, 40)
     run.arm()
     with run.tolerant():
-        care.compact(store)
+        maintenance.compact(store)
     run.world.put(store)
 
 
@@ -193,7 +193,7 @@ def backup(run: Run) -> None:
     run.world.put(store)
     run.arm()
     with run.tolerant():
-        care.backup(store, target)
+        maintenance.backup(store, target)
     run.shim.disarm()
     if target.exists():
         run.world.copy().check(target)
@@ -203,7 +203,7 @@ def recover(run: Run) -> None:
     target = run.directory / "copy.tsdb"
     run.arm()
     with run.tolerant():
-        found = care.recover(run.path, target)
+        found = maintenance.recover(run.path, target)
         run.shim.disarm()
         if not found.faults:
             run.world.copy().check(target)
@@ -215,9 +215,9 @@ def recover(run: Run) -> None:
 def examine(run: Run) -> None:
     run.arm()
     with run.tolerant():
-        care.verify(run.path)
+        maintenance.verify(run.path)
     with run.tolerant():
-        care.info(run.path)
+        maintenance.info(run.path)
 
 
 def read_only(run: Run) -> None:

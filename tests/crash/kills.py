@@ -27,7 +27,7 @@ if __name__ == "__main__":
 from crash.shim import fast_directory
 from support.batches import batches, scanned
 
-from tsmodel.store import EmbeddedStore, blocks, care, open_store, verify
+from tsmodel.store import EmbeddedStore, blocks, maintenance, open_store, verify
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine
 
@@ -47,7 +47,7 @@ def records_of(number: int) -> list[tuple[int, int, int, int, bytes]]:
 
 def work(path: str, first: int, kind: str) -> None:
     """What is killed. It never ends."""
-    blocks.BLOCK_RECORDS, care._STEP = 64, 20_000
+    blocks.BLOCK_RECORDS, maintenance._STEP = 64, 20_000
     policy = MergePolicy(fan_in=1000) if kind == "compact" else MergePolicy(fan_in=2, final=2**20)
     number = first
 
@@ -67,9 +67,9 @@ def work(path: str, first: int, kind: str) -> None:
         for _ in range(4):
             put()
         if kind == "compact":
-            care.compact(store)
+            maintenance.compact(store)
         elif kind == "backup":
-            care.backup(store, f"{path}.{number}")
+            maintenance.backup(store, f"{path}.{number}")
         elif kind == "close":
             store.close()
             store = opened()

@@ -32,7 +32,7 @@ if __name__ == "__main__":
 from crash.shim import Shim, fast_directory, restart_under_shim
 from crash.world import World, described
 
-from tsmodel.store import EmbeddedStore, blocks, care
+from tsmodel.store import EmbeddedStore, blocks, maintenance
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine
 
@@ -155,7 +155,7 @@ def work(shim: Shim, path: Path, worlds: list[World], seed: int) -> None:
             world.put(store, random.choice([1, 5, 60, 300]))
             mark()
         if random.random() < 0.5:
-            care.compact(store)
+            maintenance.compact(store)
             mark()
             world.put(store)
             mark()

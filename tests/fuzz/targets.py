@@ -39,17 +39,16 @@ from tsmodel.errors import (
 from tsmodel.io.effects import Receive
 from tsmodel.keys import Key, KeyRange
 from tsmodel.query.following import Checkpoint, Position
-from tsmodel.server.conversation import Conversation
-from tsmodel.server.memory import Memory
+from tsmodel.server.conversation import Conversation, Memory
 from tsmodel.store import EmbeddedStore, info, open_store, recover, verify
 from tsmodel.store.blocks import Block, sorted_blocks
 from tsmodel.store.directory import Directory, State
-from tsmodel.store.history import PUTS, REMOVALS
 from tsmodel.store.journal import check_journal
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.parts import Codec
 from tsmodel.store.sqlite import SQLiteEngine, read_state, write_state
+from tsmodel.store.tables import PUTS, REMOVALS
 from tsmodel.wire.chunk import Chunk, RowChunk, parsed
 from tsmodel.wire.client_role import (
     GetAcqAnswerReader,
@@ -204,7 +203,7 @@ def _serves(data: bytes) -> None:
 
 
 def _answers(conversation: Conversation, pieces: list[bytes]) -> Iterator[bytes]:
-    steps = conversation.steps()
+    steps = conversation.work()
     try:
         step = next(steps)
         for piece in [*pieces, b""]:

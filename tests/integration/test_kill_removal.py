@@ -20,11 +20,11 @@ WORKER = """
 import sys
 from support.batches import batches
 from tsmodel.keys import KeyRange
-from tsmodel.store import EmbeddedStore, blocks, care
+from tsmodel.store import EmbeddedStore, blocks, maintenance
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine
 
-blocks.BLOCK_RECORDS, care._STEP = 128, 20_000
+blocks.BLOCK_RECORDS, maintenance._STEP = 128, 20_000
 store = EmbeddedStore(SQLiteEngine(sys.argv[1]), policy=MergePolicy(fan_in=3, final=2**16))
 number, what = int(sys.argv[2]), sys.argv[3]
 print("ready", flush=True)
@@ -41,7 +41,7 @@ while True:
             store.remove([KeyRange.of(mid=(number, number + 1))])
             print("gone", number, flush=True)
         if number % 8 == 0:
-            care.compact(store)
+            maintenance.compact(store)
     elif number % 3 == 0:
         boxes = [KeyRange.of(mid=(number - 1, number + 1))]
         store.remove(boxes, lambda chunk: chunk.key("mid") == number, kind=what)

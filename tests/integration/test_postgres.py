@@ -35,7 +35,7 @@ from tsmodel.keys import KeyRange
 from tsmodel.server import serve_in_thread
 from tsmodel.session.connecting import open_backend
 from tsmodel.store.blocks import NO_BASE
-from tsmodel.store.care import compact, info_of, verify_store
+from tsmodel.store.maintenance import compact, info_of, verify_store
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.postgres import PostgresStore, engine
 from tsmodel.store.postgres.engine import PostgresEngine

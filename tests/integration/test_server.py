@@ -30,16 +30,15 @@ from tsmodel import Int32, TSModel, connect, now_ns
 from tsmodel.backend import Scan
 from tsmodel.cli import main
 from tsmodel.client.channel import Channel
-from tsmodel.client.operations import Receive, Send
 from tsmodel.client.payload_type import BytesPayloadType, UnitPayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.client.tstorage import TStorageBackend
 from tsmodel.errors import SessionError, TransportError, WriteError
+from tsmodel.io.effects import Receive, Send
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.server import Listener, serve_in_thread
-from tsmodel.server.conversation import Conversation
-from tsmodel.server.counts import serve_metrics
-from tsmodel.server.memory import Memory
+from tsmodel.server.conversation import Conversation, Memory
+from tsmodel.server.monitoring import serve_metrics
 from tsmodel.store import EmbeddedStore, open_store
 from tsmodel.wire.chunk import Chunk, RowChunk
 
@@ -343,7 +342,7 @@ def test_it_goes_on_with_a_file(tmp_path: Path) -> None:
 
 
 def test_an_address_that_is_taken(address: Address, store: EmbeddedStore) -> None:
-    with pytest.raises(TransportError, match=f"cannot listen on 127.0.0.1:{address[1]}"):
+    with pytest.raises(TransportError, match=f"port {address[1]} is in use on 127.0.0.1; choose another"):
         Listener(store, *address)
     with pytest.raises(TransportError, match="cannot listen"):
         Listener(store, port=99999)
@@ -408,7 +407,7 @@ def test_the_command_refuses_sizes_that_cannot_be(tmp_path: Path) -> None:
 
 def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
     for arguments, wording in (
-        (("--port", "99999", "--memory"), "cannot listen on 127.0.0.1:99999"),
+        (("--port", "99999", "--memory"), "argument --port: '99999' is not a port from 0 to 65535"),
         (("--data", "none/served.tsdb"), "create it first"),
         (("--memory", "--tls-key", "key.pem"), "add --tls-cert"),
         (("--memory", "--tls-cert", "none.pem"), "TLS cannot use none.pem"),
@@ -546,6 +545,23 @@ def test_a_reader_does_not_wait_for_a_writer(where: str, tmp_path: Path) -> None
     store.close()
 
 
+def test_getacq_during_the_first_put_of_an_empty_database(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store.tsdb")
+    with serve_in_thread(store) as address, Channel(*address, BytesPayloadType(), timeout=10) as channel:
+        with store._engine.writing():
+            answer = channel.get_acq(Key.min(), Key.max())
+            before_2001 = channel.get_acq(Key.min(), Key(1, 1, 1, 1, -5))
+            everything = channel.get(Key.min(), Key.max())
+        assert (answer.is_ok(), answer.acq) == (True, 0)
+        assert (before_2001.is_ok(), before_2001.acq) == (True, -5)
+        assert (everything.is_ok(), everything.acq, everything.data) == (True, 0, [])
+        stored = channel.put([Record(Key(1, 1, 1, 1), b"x")])
+        assert stored.acq_min is not None
+        assert stored.acq_min > answer.acq
+        assert [record.key.acq for record in channel.get(Key(0, 0, 0, 0, answer.acq), Key.max()).data] == [stored.acq_min]
+    store.close()
+
+
 def test_a_refused_peer_that_goes_on_sending_loses_its_place(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tsmodel.server.listener._LINGER", 0.1)
     with serve_in_thread(store, max_connections=1) as address, socket.create_connection(address, 20) as peer:
@@ -584,19 +600,21 @@ def test_limits_that_cannot_be(store: EmbeddedStore, options: dict[str, Any], wo
         (["--cache-bytes", "64MB"], "'64MB' is not a whole number from 0; write 64 MB as 64000000"),
         (["--max-connections", "0"], "'0' is not a whole number from 1"),
         (["--metrics", "9100x"], "'9100x' is not a port, or host:port"),
+        (["--prot", "2026"], "there is no option --prot; did you mean --port?"),
         (["--stall-timeout", "0"], "'0' is not a number of seconds above 0"),
     ],
 )
 def test_arguments_that_cannot_be(arguments: list[str], wording: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["serve", "--memory", *arguments])
-    assert wording in capsys.readouterr().err
+    assert main(["serve", "--memory", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert wording in error
+    assert error.count("\n") == 1
 
 
 def test_pieces_of_a_put_count_with_what_they_take(store: EmbeddedStore) -> None:
     memory = Memory(100_000)
     conversation = Conversation(store, max_put=100_000, peer="peer", memory=memory)
-    steps = conversation.steps()
+    steps = conversation.work()
     step = next(steps)
     record = put_record(b"", 1, 1, 1)
     data = struct.pack("<iQ", 5, 0) + b"".join(put_of((cid, [record]))[12:-4] for cid in range(1000))

@@ -17,7 +17,7 @@ from support.sessions import OPENERS, Opener
 from tsmodel import Int16, Retry, TSModel, connect
 from tsmodel.errors import SessionError, SpoolFullError, StoreError, StoreFormatError, TransportError, WriteError
 from tsmodel.server import serve_in_thread
-from tsmodel.session.spool import Forwarder
+from tsmodel.session.forwarding import Forwarder
 from tsmodel.store import open_store
 from tsmodel.store.spool_file import DrainerLock
 

@@ -18,9 +18,8 @@ from tsmodel import Int32, TSModel, connect, connect_async
 from tsmodel.client.channel import Channel
 from tsmodel.client.payload_type import BytesPayloadType
 from tsmodel.errors import TransportError
-from tsmodel.io.connections import client_context
+from tsmodel.io.connections import client_context, server_context
 from tsmodel.server import serve_in_thread
-from tsmodel.server.tls import server_context
 
 PAST = datetime(2020, 1, 1, tzinfo=timezone.utc)
 DAY = timedelta(days=1)

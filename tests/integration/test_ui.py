@@ -23,7 +23,7 @@ import pytest
 from tsmodel import Float64, Session, TSModel, connect, to_ns
 from tsmodel.backend import Scan
 from tsmodel.server import serve_in_thread
-from tsmodel.web.serving import serving
+from tsmodel.web.application import serving
 from tsmodel.web.source import Source
 
 START = to_ns("2026-11-01T00:00:00Z")
@@ -243,13 +243,13 @@ def test_beyond_this_machine_there_is_a_token(directory: Path) -> None:
     ("arguments", "status", "said"),
     [
         (["missing.tsdb"], 1, "missing.tsdb does not exist; there is readings.tsdb"),
-        (["ftp://somewhere"], 1, "ftp"),
+        (["ftp://somewhere"], 2, "ftp"),
         (["readings.tsdb", "--model", "nothing.py"], 2, "there is no file nothing.py"),
         (["readings.tsdb", "--port", "99999"], 2, "--port"),
         (["readings.tsdb", "--tls-key", "key.pem"], 2, "--tls-key needs --tls-cert"),
         (["readings.tsdb", "--tls-cert", "none.pem"], 1, "TLS cannot use none.pem"),
         (["readings.tsdb", "--token", "short"], 1, "at least 16 characters"),
-        (["readings.tsdb", "--host", "no.such.host.invalid"], 1, "cannot listen at no.such.host.invalid"),
+        (["readings.tsdb", "--host", "no.such.host.invalid"], 1, "cannot listen on no.such.host.invalid"),
     ],
 )
 def test_wrong_arguments_are_told_at_once(
@@ -274,7 +274,9 @@ def test_a_port_in_use_is_told(
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert main(["ui", "readings.tsdb", "--port", str(port)]) == 1
-    assert f"port {port} is in use at 127.0.0.1: give another by --port, or 0 for a free one" in capsys.readouterr().err
+    assert (
+        f"port {port} is in use on 127.0.0.1; choose another with --port, or 0 for any free port" in capsys.readouterr().err
+    )
 
 
 def test_a_missing_library_is_told(

@@ -23,10 +23,11 @@ from tsmodel.keys import KEY_FIELDS, Key, KeyRange
 from tsmodel.model.meta import schema_of
 from tsmodel.server.conversation import Conversation
 from tsmodel.session.puts import Segment, encoded
-from tsmodel.session.reconciling import Reconciliation
+from tsmodel.session.reconciling import found_of
 from tsmodel.store import open_store
 from tsmodel.wire.chunk import ColumnChunk, RowChunk, joined
 from tsmodel.wire.client_role import get_request
+from tsmodel.wire.stored import Copies
 
 relaxed = settings(deadline=None, max_examples=examples(60), suppress_health_check=list(HealthCheck))
 
@@ -115,7 +116,7 @@ def plain(result: Any) -> Any:
 
 def sent_by_a_server(backend: Any) -> list[Any]:
     """The records of an answer to a GET of everything."""
-    steps = Conversation(backend, 2**20, "test").steps()
+    steps = Conversation(backend, 2**20, "test").work()
     request = b"".join(get_request(Key.min(), Key.max()))
     step, sent = next(steps), b""
     while True:
@@ -133,11 +134,12 @@ def sent_by_a_server(backend: Any) -> list[Any]:
 
 def found_of_a_put(rows: list[TSModel], backend: Any) -> Any:
     """What a session that was interrupted in a put of these objects finds of it."""
-    reconciliation = Reconciliation(encoded(Segment(0, keep_acq=False, rows=rows, models=set(map(type, rows)))))
+    put = encoded(Segment(0, keep_acq=False, rows=rows, models=set(map(type, rows))))
+    copies = Copies([part.batches for part in put.slices], with_acq=False)
     with backend.scan(KeyRange()) as scan:
         for chunk in scan:
-            reconciliation.feed(chunk)
-    return reconciliation.found()
+            copies.feed(chunk)
+    return found_of(put, copies)
 
 
 def sinks(model: Any) -> dict[str, Callable[[Any], Any]]:

@@ -13,7 +13,7 @@ from support.budget import examples
 from tsmodel import Bool, Float64, Int16, Int32, Text, TSModel, UInt8, connect
 from tsmodel.errors import SchemaError
 from tsmodel.keys import Key
-from tsmodel.layout.matching import Discriminator, split_by
+from tsmodel.layout.row_codecs import Discriminator, split_by
 from tsmodel.model.model import codec_of
 from tsmodel.wire.chunk import parsed
 

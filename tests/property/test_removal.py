@@ -14,7 +14,7 @@ from support.batches import Row, batches, rows_in, scanned
 from tsmodel.backend import PutId, PutInterval
 from tsmodel.errors import StoreError
 from tsmodel.keys import Key, KeyRange
-from tsmodel.store import EmbeddedStore, blocks, care, info, verify
+from tsmodel.store import EmbeddedStore, blocks, info, maintenance, verify
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine
@@ -122,7 +122,7 @@ class Case:
 
     def compact(self) -> None:
         if self.path is not None:
-            care.compact(self.store)
+            maintenance.compact(self.store)
 
     def restore(self) -> None:
         """Goes on with a backup, or with what `recover` makes of the file."""
@@ -130,11 +130,11 @@ class Case:
             return
         new = self.path.with_name(f"{self.rng.random()}.tsdb")
         if self.rng.random() < 0.5:
-            care.backup(self.store, new)
+            maintenance.backup(self.store, new)
             self.store.close()
         else:
             self.store.close()
-            assert care.recover(self.path, new).faults == ()
+            assert maintenance.recover(self.path, new).faults == ()
         self.path = new
         self.store = self.opened()
 
@@ -170,7 +170,7 @@ def test_exactly_the_right_records_are_removed(
     kind: str, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocks, "BLOCK_RECORDS", 16)
-    monkeypatch.setattr(care, "_STEP", 2000)
+    monkeypatch.setattr(maintenance, "_STEP", 2000)
     Case(seed, tmp_path / "store.tsdb" if kind == "file" else None).run(40)
 
 
@@ -180,7 +180,7 @@ def test_everything_can_be_removed_and_last_acq_stays(tmp_path: Path) -> None:
         store.append(batches([(1, 1, 1, n, b"x") for n in range(100)]))
         last = store.last_acq(KeyRange())
         assert store.remove([KeyRange()]) == 100
-        care.compact(store)
+        maintenance.compact(store)
         assert scanned(store) == []
         assert store.last_acq(KeyRange()) == last
     with closing(EmbeddedStore(SQLiteEngine(str(path)), clock=lambda: 0)) as store:

@@ -74,7 +74,12 @@ def test_a_model_loads_neither_files_nor_network_nor_formats() -> None:
 def test_an_embedded_session_loads_nothing_of_the_network() -> None:
     found = loaded(EMBEDDED)
     assert not found & SLOW
-    assert not found & {"tsmodel.client.tstorage", "tsmodel.frames.frame", "tsmodel.query.resample", "tsmodel.store.care"}
+    assert not found & {
+        "tsmodel.client.tstorage",
+        "tsmodel.frames.frame",
+        "tsmodel.query.resample",
+        "tsmodel.store.maintenance",
+    }
 
 
 def test_help_of_a_command_loads_neither_models_nor_numpy() -> None:

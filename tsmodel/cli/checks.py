@@ -18,7 +18,7 @@ import attrs
 
 from tsmodel.cli.failures import in_words
 from tsmodel.cli.models import Record
-from tsmodel.cli.opening import reading
+from tsmodel.cli.opening import reading, target_of
 from tsmodel.cli.output import counted, size
 from tsmodel.client.tstorage import TStorageBackend
 from tsmodel.errors import TSModelError
@@ -27,7 +27,7 @@ from tsmodel.io.retry import ONCE
 from tsmodel.keys import LIMITS, Key, KeyRange
 from tsmodel.session import Session
 from tsmodel.session.target import Database, StoreFile, parse
-from tsmodel.store.care import info
+from tsmodel.store.maintenance import info
 from tsmodel.timestamps import now_ns, to_iso
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Finding(NamedTuple):
 
 def checks(target: str | None) -> Iterator[Finding]:
     """Runs the checks for a target one by one."""
-    parsed = parse(target)
+    parsed = target_of(target)
     if isinstance(parsed, PoolOptions):
         return _server(parsed)
     if isinstance(parsed, Database):
@@ -208,7 +208,7 @@ def _tls(context: ssl.SSLContext, connected: socket.socket, address: Address) ->
 
 def _clock(acq: int | None, what: str) -> Iterator[Finding]:
     """Compares acquisition times, which come from the server's clock, with the clock of this machine."""
-    if acq is None or acq <= LIMITS["acq"].least:
+    if acq is None or acq <= 0:
         yield Finding("clock", "ok", "cannot be checked: nothing is stored")
         return
     behind = (now_ns() - acq) / 10**9

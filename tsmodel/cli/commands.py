@@ -8,11 +8,8 @@ __all__ = ["COMMANDS", "COMPLETE", "EXIT", "Command"]
 
 EXIT: Final = {
     0: "done",
-    1: (
-        "failed, or found a problem: no target, or one that cannot be opened; a model that cannot be loaded; damage; "
-        "changes that are not allowed"
-    ),
-    2: "an option or argument is not valid; nothing was done",
+    1: "failed, or found a problem: a target that cannot be opened, damage, or changes that are not allowed",
+    2: "an option or argument is not valid, no target was given, or the model cannot be loaded; nothing was done",
     3: "done, except for lines or records left out, which the output names",
     130: "interrupted by Ctrl-C",
     141: "the reader of the output closed it, as `head` does",
@@ -50,17 +47,17 @@ COMMANDS: Final = {
     "import": Command("importing", "Write", "Infer a model from a CSV file, save it, and import the file."),
     "put": Command("writing", "Write", "Store records from CSV, JSON Lines or Parquet."),
     "copy": Command("writing", "Write", "Copy records to another file or server, with their keys."),
-    "init": Command("care", "Look after", "Create a store in PostgreSQL, or a file."),
-    "backup": Command("care", "Look after", "Copy a file while others use it."),
-    "verify": Command("care", "Look after", "Check everything in a file."),
-    "recover": Command("care", "Look after", "Save the intact records of a damaged file."),
-    "compact": Command("care", "Look after", "Make a file smaller and faster to read."),
-    "undo": Command("removing", "Look after", "Remove records that were stored by mistake."),
-    "prune": Command("removing", "Look after", "Remove records older than their model's retention."),
-    "spool": Command("spool", "Look after", "Show a spool's pending records, and send them."),
-    "doctor": Command("doctor", "Look after", "Check that a target is reachable, fast and healthy."),
-    "serve": Command("serve", "Develop", "Serve TStorage clients of any language.", is_plain=True),
-    "schema": Command("schema", "Develop", "Keep a lock file of models, and check for changes.", is_plain=True),
-    "codegen": Command("codegen", "Develop", "Write a model's payload type in another language.", is_plain=True),
+    "init": Command("maintaining", "Look after", "Create a store in PostgreSQL, or a file."),
+    "backup": Command("maintaining", "Look after", "Copy a file while others use it."),
+    "verify": Command("maintaining", "Look after", "Check everything in a file."),
+    "recover": Command("maintaining", "Look after", "Save the intact records of a damaged file."),
+    "compact": Command("maintaining", "Look after", "Make a file smaller and faster to read."),
+    "undo": Command("maintaining", "Look after", "Remove records that were stored by mistake."),
+    "prune": Command("maintaining", "Look after", "Remove records older than their model's retention."),
+    "spool": Command("maintaining", "Look after", "Show a spool's pending records, and send them."),
+    "doctor": Command("maintaining", "Look after", "Check that a target is reachable, fast and healthy."),
+    "serve": Command("developing", "Develop", "Serve TStorage clients of any language.", is_plain=True),
+    "schema": Command("developing", "Develop", "Keep a lock file of models, and check for changes.", is_plain=True),
+    "codegen": Command("developing", "Develop", "Write a model's payload type in another language.", is_plain=True),
 }
 """The commands by name, in the order of the help."""

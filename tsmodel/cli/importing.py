@@ -177,13 +177,13 @@ def _tried(found: Found) -> tuple[Any, dict[str, Any]]:
     """
     from tempfile import TemporaryDirectory
 
-    from tsmodel.cli.schema_file import read
+    from tsmodel.cli.models import read_toml
 
     with TemporaryDirectory() as place:
         path = Path(place) / "model.toml"
         path.write_text(found.toml(), encoding="utf-8", newline="\n")
         try:
-            return read(path)
+            return read_toml(path)
         except SchemaError as error:
             raise UsageError(f"the model cannot be made: {str(error).removeprefix(f'{path}: ')}") from error
 
@@ -195,12 +195,12 @@ def _check_apart(to: str, found: Found, fixed: dict[str, int], file: str, saved:
         UsageError: when the target has records with the same cid and moid, and mid where it was given.
     """
     from tsmodel.cli.models import Record
-    from tsmodel.cli.opening import writing
+    from tsmodel.cli.opening import target_of, writing
     from tsmodel.errors import TransportError
-    from tsmodel.session.target import SpooledServer, StoreFile, parse
+    from tsmodel.session.target import SpooledServer, StoreFile
 
     key = {name: value for name, value in found.keywords.items() if name != "mid" or name in fixed}
-    parsed = parse(to)
+    parsed = target_of(to)
     if "moid" not in key or (isinstance(parsed, StoreFile) and (parsed.path is None or not Path(parsed.path).exists())):
         return
 

@@ -1,23 +1,52 @@
-"""Finds the models that commands name: `module:Model`, a module, a Python file, or a TOML schema."""
+"""Finds the models that commands name: `module:Model`, a module, a Python file, or a TOML schema.
+
+A TOML schema declares a model without Python, and how CSV files of its records are read:
+
+    [model]
+    name = "Reading"
+    cid = 1
+
+    [fields]
+    volts = "Float32"
+    amps = { type = "Nullable", item = "Float32" }
+
+    [csv]
+    delimiter = ";"
+
+`[model]` has the class keywords, `[fields]` a type or the arguments of `field()`, `[csv]` the arguments of `load_csv`. A
+column whose field is "" is left out.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib
 import importlib.util
+import inspect
+import json
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
 from tsmodel.cli.failures import UsageError
-from tsmodel.errors import SchemaError
+from tsmodel.errors import MissingLibraryError, SchemaError
 from tsmodel.model import Blob, TSModel, field
 from tsmodel.model.meta import SCHEMA
+from tsmodel.types import FIELD_TYPES, did_you_mean
 
-__all__ = ["CSV", "Record", "csv_options", "model_of", "models_of"]
+__all__ = ["CSV", "Record", "csv_options", "model_of", "models_of", "read_toml", "toml_of"]
 
 CSV: Final = "CSV"
 """The name of the dict in a Python file with the `load_csv` arguments for its model."""
+
+_KEYWORDS: Final = ("byte_order", "align", "encoding", "cid", "mid", "moid")
+_TYPED: Final = ("item", "storage", "prefix")
+"""Options of fields that are types."""
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Record(TSModel):
@@ -30,14 +59,14 @@ def model_of(name: str | None) -> type[TSModel]:
     """The model with this name; `Record` for None.
 
     Raises:
-        SchemaError: when there is no such model, or the name is ambiguous.
+        UsageError: when there is no such model, the name is ambiguous, or the model cannot be loaded.
     """
     if name is None:
         return Record
     found = models_of([name])
     if len(found) > 1:
         names = ", ".join(f"{name}:{model.__name__}" for model in found)
-        raise SchemaError(f"{name} defines several models; choose one of {names}")
+        raise UsageError(f"{name} defines several models; choose one of {names}")
     return found[0]
 
 
@@ -45,54 +74,56 @@ def models_of(names: list[str]) -> list[type[TSModel]]:
     """The model classes for names such as `module:Model`, modules, and files.
 
     Raises:
-        SchemaError: when there is no such module or model.
+        UsageError: when there is no such model, or it cannot be loaded.
     """
-    sys.path.insert(0, "")  # as `python -m` does: modules of the working directory are found
-    try:
+    with _importing():
         return [model for name in names for model in _found(name)]
-    finally:
-        sys.path.remove("")
 
 
 def csv_options(name: str | None) -> dict[str, Any]:
     """The `load_csv` arguments in a model's file; empty if it has none.
 
     Raises:
-        SchemaError: when the file is not valid.
+        UsageError: when the file cannot be loaded, or the arguments are not a dict.
     """
     if name is None:
         return {}
-    path = _file(name)
-    if path is not None and path.suffix == ".toml":
-        from tsmodel.cli.schema_file import read
+    with _importing():
+        path = _file(name)
+        if path is not None and path.suffix == ".toml":
+            return read_toml(path)[1]
+        options = getattr(_module(name, path), CSV, {})
+    if not isinstance(options, dict):
+        raise UsageError(f"{name}: {CSV} is not a dict of arguments of load_csv")
+    return dict(options)
 
-        return read(path)[1]
+
+@contextmanager
+def _importing() -> Iterator[None]:
+    """Finds modules in the working directory, as `python -m` does; a model that is not valid is a usage error."""
     sys.path.insert(0, "")
     try:
-        options = getattr(_module(name, path), CSV, {})
+        yield
+    except SchemaError as error:
+        raise UsageError(str(error).partition("\n")[0]) from error
     finally:
         sys.path.remove("")
-    if not isinstance(options, dict):
-        raise SchemaError(f"{name}: {CSV} is not a dict of arguments of load_csv")
-    return dict(options)
 
 
 def _found(name: str) -> list[type[TSModel]]:
     path = _file(name)
     if path is not None and path.suffix == ".toml":
-        from tsmodel.cli.schema_file import read
-
-        return [read(path)[0]]
+        return [read_toml(path)[0]]
     module, model_name = _module(name, path), _model_name(name)
     if model_name:
         model: Any = getattr(module, model_name, None)
         if not _is_model(model):
             names = ", ".join(key for key, each in vars(module).items() if _is_model(each))
-            raise SchemaError(f"{name}: the module has no such model with records{f'; it has {names}' if names else ''}")
+            raise UsageError(f"{name}: the module has no such model with records{f'; it has {names}' if names else ''}")
         return [model]
     found = [each for each in vars(module).values() if _is_model(each) and each.__module__ == module.__name__]
     if not found:
-        raise SchemaError(f"{name}: the module defines no model with records")
+        raise UsageError(f"{name}: the module defines no model with records")
     return found
 
 
@@ -116,12 +147,14 @@ def _model_name(name: str) -> str:
 def _module(name: str, path: Path | None) -> ModuleType:
     if path is None:
         module_name = name.partition(":")[0]
+        if not module_name or module_name.startswith("."):
+            raise UsageError(f"{name!r} does not start with the name of a module; a model is module:Class")
         try:
             return importlib.import_module(module_name)
-        except ImportError as error:
-            raise SchemaError(f"{name}: {error}") from error
-        except ValueError as error:  # "" and names with dots in front
-            raise SchemaError(f"{name!r} is not the name of a module: {error}") from error
+        except ModuleNotFoundError as error:
+            raise UsageError(f"{name}: {error}{_file_hint(error.name)}") from error
+        except (Exception, SystemExit) as error:
+            raise _import_error(module_name, error) from error
     known = f"tsmodel_cli_{path.stem}"
     if known in sys.modules and sys.modules[known].__file__ == str(path.resolve()):
         return sys.modules[known]
@@ -135,10 +168,140 @@ def _module(name: str, path: Path | None) -> ModuleType:
     except BaseException as error:
         del sys.modules[known]
         if isinstance(error, (Exception, SystemExit)):
-            raise SchemaError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+            raise _import_error(path, error) from error
         raise
     return module
 
 
+def _import_error(module: str | Path, error: BaseException) -> UsageError:
+    return UsageError(f"{module} cannot be imported: {type(error).__name__}: {error} (--debug shows where)")
+
+
+def _file_hint(module: str | None) -> str:
+    """Suggests a file with the name of a module that does not exist."""
+    found = next((path for path in (Path(f"{module}.toml"), Path(f"{module}.py")) if path.is_file()), None)
+    return f"; did you mean the file {found}?" if found else ""
+
+
 def _is_model(value: Any) -> bool:
     return isinstance(value, type) and issubclass(value, TSModel) and not getattr(value, SCHEMA).abstract
+
+
+def read_toml(path: Path) -> tuple[type[TSModel], dict[str, Any]]:
+    """The model of a file, and the arguments of its `load_csv`.
+
+    Raises:
+        SchemaError: when the file is not valid; says where.
+        OSError: when it cannot be read.
+    """
+    data = _parsed(path)
+    for name in data:
+        if name not in ("model", "fields", "csv"):
+            raise SchemaError(f"{path}: there is no section [{name}]; there are [model], [fields] and [csv]")
+    for name in ("model", "fields", "csv"):
+        if not isinstance(data.setdefault(name, {}), dict):
+            raise SchemaError(f"{path}: {name} is not a section, which begins with [{name}]")
+    keywords = dict(data["model"])
+    name = keywords.pop("name", "Record")
+    if not isinstance(name, str) or not name.isidentifier():
+        raise SchemaError(f"{path}: [model] name = {name!r} is not a name such as Reading")
+    for keyword in keywords:
+        if keyword not in _KEYWORDS:
+            raise SchemaError(f"{path}: [model] takes name, {', '.join(_KEYWORDS)}, not {keyword}")
+    annotations: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    for field_name, given in data["fields"].items():
+        if not field_name.isidentifier():
+            raise SchemaError(f"{path}: [fields] {field_name!r} is not a name; give the file's name in [csv.columns]")
+        options = dict(given) if isinstance(given, dict) else {"type": given}
+        where = f"{path}: [fields] {field_name}"
+        annotations[field_name] = _type(options.pop("type", None), where)
+        for option in _TYPED:
+            if option in options:
+                options[option] = _type(options[option], where)
+        if options.get("default") == "none":
+            options["default"] = None
+        if options:
+            try:
+                values[field_name] = field(**options)
+            except TypeError as error:
+                raise SchemaError(f"{where}: {error}") from error
+    namespace = {"__annotations__": annotations, "__module__": __name__, **values}
+    metaclass: Any = type(TSModel)
+    try:
+        made = metaclass(name, (TSModel,), namespace, **keywords)
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error}", model=name) from error
+    csv = dict(data["csv"])
+    known = set(inspect.signature(TSModel.load_csv).parameters) - {"source", "errors", "max_errors"}
+    for option in csv:
+        if option not in known:
+            raise SchemaError(f"{path}: [csv] takes {', '.join(sorted(known))}, not {option}")
+    if isinstance(csv.get("columns"), dict):
+        csv["columns"] = {column: target or None for column, target in csv["columns"].items()}
+    return made, csv
+
+
+def toml_of(name: str, keywords: dict[str, Any], fields: dict[str, dict[str, Any]], csv: dict[str, Any], title: str) -> str:
+    """The text of a file that `read_toml` reads.
+
+    Args:
+        name: of the model.
+        keywords: of its class.
+        fields: `type` and options of each field, types by their names.
+        csv: arguments of `load_csv`.
+        title: a line that says what it is.
+    """
+    lines = [f"# {title}", "", "[model]", f"name = {_value(name)}"]
+    lines += [f"{key} = {_value(value)}" for key, value in keywords.items()]
+    lines += ["", "[fields]"]
+    for field_name, options in fields.items():
+        given = _value(options["type"]) if len(options) == 1 else _value(options)
+        lines.append(f"{field_name} = {given}")
+    lines += ["", "# How CSV files of these records are read: the arguments of load_csv.", "[csv]"]
+    for key, value in csv.items():
+        columns = {column: target or "" for column, target in value.items()} if key == "columns" else value
+        lines.append(f"{_key(key)} = {_value(columns)}")
+    return "\n".join(lines) + "\n"
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    except ImportError as error:
+        raise MissingLibraryError(
+            "TOML schemas need tomli before Python 3.11: pip install 'tstorage-model[cli]'", library="tomli"
+        ) from error
+    try:
+        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return data
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SchemaError(f"{path} is not TOML: {error}") from error
+
+
+def _type(name: object, where: str) -> Any:
+    known = FIELD_TYPES.get(name) if isinstance(name, str) else None
+    if known is None:
+        hint = did_you_mean(name, FIELD_TYPES) if isinstance(name, str) else ""
+        raise SchemaError(f"{where}: there is no type {name!r}{hint}")
+    return known
+
+
+def _key(text: str) -> str:
+    return text if _BARE.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+
+
+def _value(value: object) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_key(key)} = {_value(each)}" for key, each in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, (bool, dt.date)):
+        return str(value).lower()
+    if value is None:
+        return '"none"'
+    if isinstance(value, str):
+        # JSON's escapes are TOML's, but for DEL, which TOML does not take as it is.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value)

@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from tsmodel.backend import Backend, Scan, Sharded
-from tsmodel.cli.failures import UsageError
+from tsmodel.cli.failures import UsageError, in_words
 from tsmodel.cli.models import model_of
 from tsmodel.cli.ranges import ids, span
 from tsmodel.cli.where import condition
-from tsmodel.errors import StoreCorruptError, StoreError, TSModelError
+from tsmodel.errors import SessionError, StoreError, StoreRecoveryError, TSModelError
 from tsmodel.keys import KeyRange
 from tsmodel.model.meta import schema_of
 from tsmodel.query import Query
 from tsmodel.query.grids import zone_of
 from tsmodel.session import Session, connect
-from tsmodel.session.target import Database, StoreFile, parse
+from tsmodel.session.target import Database, StoreFile, Target, parse
 from tsmodel.wire.chunk import Chunk
 
-__all__ = ["Told", "file_of", "note_for", "query_of", "reading", "store_of", "writing", "zone"]
+__all__ = ["Told", "file_of", "note_for", "query_of", "reading", "store_of", "target_of", "writing", "zone"]
 
 
 def reading(target: str | None) -> Session:
@@ -37,7 +37,7 @@ def reading(target: str | None) -> Session:
     Raises:
         StoreError: when there is no such file.
     """
-    parsed = parse(target)
+    parsed = target_of(target)
     if isinstance(parsed, Database):
         session = connect(target, read_only=True)
         if not isinstance(session.backend, Sharded) or parsed.read_only:
@@ -49,17 +49,16 @@ def reading(target: str | None) -> Session:
     _must_exist(parsed.path)
     try:
         return connect(target, read_only=True)
-    except StoreError as error:
+    except StoreRecoveryError:
         # Only a process that may write can recover the journal that a dead process left.
-        is_left = "requires write access" in str(error) and not isinstance(error, StoreCorruptError)
-        if not is_left or not os.access(parsed.path, os.W_OK):
+        if not os.access(parsed.path, os.W_OK):
             raise
         return connect(target, read_only=False, create=False)
 
 
 def writing(target: str | None, *, create: bool, **options: Any) -> Session:
     """A session that writes; with `create`, a file that does not exist is created."""
-    parsed = parse(target)
+    parsed = target_of(target)
     if isinstance(parsed, Database) or (isinstance(parsed, StoreFile) and parsed.path is not None):
         if parsed.read_only:
             name = target if isinstance(parsed, StoreFile) else parsed
@@ -70,6 +69,19 @@ def writing(target: str | None, *, create: bool, **options: Any) -> Session:
     return connect(target, **options)
 
 
+def target_of(target: str | None) -> Target:
+    """The parsed target.
+
+    Raises:
+        UsageError: when it is missing or malformed.
+        TransportError: when a file that its TLS options name cannot be used.
+    """
+    try:
+        return parse(target)
+    except SessionError as error:
+        raise UsageError(in_words(str(error))) from error
+
+
 def file_of(target: str | None, command: str) -> str:
     """The path of a target that must be an embedded file.
 
@@ -77,7 +89,7 @@ def file_of(target: str | None, command: str) -> str:
         UsageError: when it is a server, or memory.
         StoreError: when there is no such file.
     """
-    parsed = parse(target)
+    parsed = target_of(target)
     if isinstance(parsed, Database):
         raise UsageError(
             f"{command} is for files; PostgreSQL has its own tools, such as pg_dump, and `tsmodel copy` copies to a file"
@@ -97,7 +109,7 @@ def store_of(target: str | None, command: str) -> None:
         UsageError: when it is a server, or memory.
         StoreError: when there is no such file.
     """
-    parsed = parse(target)
+    parsed = target_of(target)
     if isinstance(parsed, Database):
         return
     if not isinstance(parsed, StoreFile) or parsed.path is None:
@@ -110,7 +122,7 @@ def store_of(target: str | None, command: str) -> None:
 
 def note_for(target: str | None, text: str) -> str | None:
     """A note for a put; None if the target keeps no notes."""
-    return f"tsmodel {text}" if isinstance(parse(target), (StoreFile, Database)) else None
+    return f"tsmodel {text}" if isinstance(target_of(target), (StoreFile, Database)) else None
 
 
 def zone(name: str) -> dt.tzinfo:

@@ -16,7 +16,7 @@ from tsmodel.cli.output import Table, counted, iso, note, print_json, progress, 
 
 if TYPE_CHECKING:
     from tsmodel.query import Query
-    from tsmodel.store.care import Info
+    from tsmodel.store.maintenance import Info
 
 __all__ = ["follow_", "get_", "info_", "series_"]
 
@@ -34,12 +34,12 @@ def info_(
     Example:
       tsmodel info readings.tsdb
     """
-    from tsmodel.cli.opening import reading
-    from tsmodel.session.target import Database, StoreFile, parse
+    from tsmodel.cli.opening import reading, target_of
+    from tsmodel.session.target import Database, StoreFile
     from tsmodel.store.capabilities import Caretaker
-    from tsmodel.store.care import info
+    from tsmodel.store.maintenance import info
 
-    parsed = parse(target)
+    parsed = target_of(target)
     if isinstance(parsed, StoreFile) and parsed.path is not None:
         with reading(target):
             pass  # says what is wrong with it in terms of the command line

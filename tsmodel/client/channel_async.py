@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from typing_extensions import Self
 
 from tsmodel.client.channel_base import ChannelBase
-from tsmodel.client.payload_types import PayloadType
+from tsmodel.client.payload_type import PayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet
 from tsmodel.io.runners import items_async, perform_async, run_async, stream_async

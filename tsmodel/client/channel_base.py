@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from tsmodel.client.operations import get, get_acq, put
-from tsmodel.client.payload_types import ChunkPayloadType, PayloadType, adapted
+from tsmodel.client.payload_type import ChunkPayloadType, PayloadType, adapted
 from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
 from tsmodel.errors import (

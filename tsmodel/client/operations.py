@@ -30,7 +30,7 @@ from tsmodel.wire.client_role import (
 from tsmodel.wire.events import AcqAnswer, PutAnswer, Refusal
 from tsmodel.wire.reader import DEFAULT_BUFFER_SIZE, Reader
 
-__all__ = ["Emit", "Operation", "Receive", "Send", "get", "get_acq", "put"]
+__all__ = ["Operation", "get", "get_acq", "put"]
 
 E = TypeVar("E")
 

@@ -28,7 +28,7 @@ from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.client_role import GetEvent
 from tsmodel.wire.events import Refusal
-from tsmodel.wire.unstored import Unstored
+from tsmodel.wire.stored import Unstored
 
 __all__ = ["AsyncTStorageBackend", "TStorageBackend"]
 

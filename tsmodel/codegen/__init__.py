@@ -10,11 +10,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from tsmodel.codegen.description import described
 from tsmodel.codegen.languages import LANGUAGES as _LANGUAGES
-from tsmodel.codegen.languages import Language
-from tsmodel.codegen.naming import Identifiers
-from tsmodel.codegen.rendering import source_of
+from tsmodel.codegen.languages import Identifiers, Language
+from tsmodel.codegen.rendering import described, source_of
 from tsmodel.errors import SchemaError
 from tsmodel.model import TSModel
 from tsmodel.model.meta import schema_of

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import QueryError
+from tsmodel.frames import library
 from tsmodel.frames.frame import Wanted, chosen
-from tsmodel.frames.libraries import library
 from tsmodel.model import Column
 from tsmodel.wire.sorting import run_lasts, run_starts
 

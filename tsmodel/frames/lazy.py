@@ -19,8 +19,8 @@ from operator import and_, or_
 from typing import TYPE_CHECKING, Any, Final
 
 from tsmodel.errors import MissingLibraryError, TSModelError
+from tsmodel.frames import library
 from tsmodel.frames.frame import ArrowFrame
-from tsmodel.frames.libraries import library
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.model.column import Column
 from tsmodel.model.expressions import Expression

@@ -28,8 +28,19 @@ import numpy as np
 from tsmodel.errors import ConversionFault
 from tsmodel.interop.csv_times import Ambiguous, CellReaders, Mark
 from tsmodel.interop.files import Collector, ErrorHandling, Source, TextSource, conversion_error, text_source
-from tsmodel.interop.sources import CellSource, ConstantSource, DefaultSource, Faults, NestedSource, ValueSource, objects
-from tsmodel.interop.structures import Member, Structure, structure_of, unknown_name
+from tsmodel.interop.structures import (
+    CellSource,
+    ConstantSource,
+    DefaultSource,
+    Faults,
+    Member,
+    NestedSource,
+    Structure,
+    ValueSource,
+    objects,
+    structure_of,
+    unknown_name,
+)
 from tsmodel.types.scalars import shown
 from tsmodel.types.text_facet import Binary, Conversion, ConversionFaults, Spelling, Unknown, joined
 

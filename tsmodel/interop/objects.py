@@ -1,22 +1,196 @@
-"""Single objects from and to dicts and JSON, and their JSON Schema: what the methods of models do."""
+"""Models from and to dicts and JSON: single objects, and files of one JSON object per line; their JSON Schema."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from operator import itemgetter
+from typing import Any, Final, TypeVar
 
 import msgspec
 
-from tsmodel.errors import EncodeError
-from tsmodel.interop.files import conversion_error
-from tsmodel.interop.json_lines import of_json
-from tsmodel.interop.structures import structure_of
+from tsmodel.errors import ConversionFault, EncodeError
+from tsmodel.interop.files import Collector, ErrorHandling, Source, Target, conversion_error, text_source, text_target
+from tsmodel.interop.structures import (
+    DataSource,
+    DefaultSource,
+    Faults,
+    Refused,
+    Structure,
+    ValueSource,
+    converted,
+    members_of,
+    objects,
+    refusal,
+    structure_of,
+)
 from tsmodel.types.field_faults import FieldFault
-from tsmodel.types.text_facet import Binary, ConversionFaults, Spelling, Times, Unknown
+from tsmodel.types.scalars import shown
+from tsmodel.types.text_facet import Binary, ConversionFaults, Spelling, Times, Unknown, json_decoder
 
-__all__ = ["from_dict", "from_json", "json_schema", "to_dict", "to_json"]
+__all__ = ["dump_jsonl", "from_dict", "from_json", "json_schema", "load_jsonl", "of_json", "to_dict", "to_json"]
+
 
 T = TypeVar("T")
+
+_BATCH: Final = 512
+
+_encoder = msgspec.json.Encoder()
+
+
+def _decoded(decode: Callable[[Any], Any], text: str | bytes | bytearray | memoryview) -> Any:
+    """Plain data of JSON.
+
+    Raises:
+        ConversionFaults: when it is not JSON.
+    """
+    try:
+        return decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ConversionFaults([ConversionFault(f"it is not JSON: {error}", "", shown(text))]) from None
+
+
+def _decoder(structure: Structure) -> Callable[[Any], Any]:
+    return json_decoder(structure.has_decimals, structure.plain)
+
+
+def of_json(structure: Structure, text: str | bytes | bytearray | memoryview) -> Any:
+    """The object of a JSON text.
+
+    Raises:
+        ConversionError: when it is none.
+    """
+    try:
+        return structure.load(_decoded(_decoder(structure), text))
+    except ConversionFaults as error:
+        raise conversion_error(structure.name, error.faults, record=text) from None
+
+
+def read_jsonl(structure: Structure, source: Source, encoding: str, collector: Collector) -> Iterator[Iterable[Any]]:
+    """Objects of the lines of a JSON Lines file, a batch at a time; empty lines are passed over.
+
+    Raises:
+        ConversionError: as the collector does.
+    """
+    with text_source(source, encoding) as text:
+        lines, number = text.lines(), 0
+        while True:
+            batch: list[str] = []
+            failure: UnicodeDecodeError | None = None
+            try:
+                batch.extend(islice(lines, _BATCH))  # keeps those before an error
+            except UnicodeDecodeError as error:
+                failure = error
+            made, faults = _made(structure, batch)
+            if faults or len(made) < len(batch):
+                yield _left(iter(made), faults, batch, number, collector)
+            elif not collector.has_ended:
+                yield made
+            number += len(batch)
+            if failure is not None:
+                collector.give_up(f"from here on it is not {encoding} ({failure.reason}): give encoding=", number + 1)
+            if len(batch) < _BATCH:
+                break
+    collector.end()
+
+
+def load_jsonl(
+    model: type[T],
+    source: Source,
+    *,
+    encoding: str,
+    binary: Binary,
+    unknown: Unknown,
+    errors: ErrorHandling,
+    max_errors: int | None,
+) -> Iterator[T]:
+    """See `TSModel.load_jsonl`."""
+    structure = structure_of(model, Spelling(binary=binary, unknown=unknown))
+    return chain.from_iterable(read_jsonl(structure, source, encoding, Collector(model.__name__, errors, max_errors)))
+
+
+def dump_jsonl(model: type[T], objects: Iterable[T], target: Target, *, times: Times, binary: Binary) -> int:
+    """See `TSModel.dump_jsonl`."""
+    return write_jsonl(structure_of(model, Spelling(times, binary, shortest=True)), objects, target)
+
+
+def _left(made: Iterator[Any], faults: Faults, lines: Sequence[str], before: int, collector: Collector) -> Iterator[Any]:
+    """The objects of a batch in which something is wrong, or a line empty."""
+    for place, line in enumerate(lines):
+        if line.isspace():
+            continue
+        value = next(made)
+        if place in faults:
+            collector.take(faults[place], before + place + 1, line)
+        elif not collector.has_ended:
+            yield value
+
+
+def _made(structure: Structure, lines: Sequence[str]) -> tuple[list[Any], Faults]:
+    """The object of each line that is not empty, None for one with a fault; faults by the place of the line."""
+    try:
+        found = list(map(_decoder(structure), lines))
+        sources = _sources(structure, found)
+        columns = {name: list(map(itemgetter(name), found)) for source in sources for name in source.used}
+    except (msgspec.MsgspecError, ValueError, RecursionError, TypeError, LookupError):
+        return _one_by_one(structure, lines)  # not all lines are objects of the same names
+    return objects(structure, sources, columns, len(lines))
+
+
+def _sources(structure: Structure, found: Sequence[Any]) -> list[ValueSource]:
+    """Where each member's values are in objects of the same names.
+
+    Raises:
+        LookupError: when they have others than the model, or lack one.
+    """
+    names = set().union(*map(dict.keys, found))
+    if structure.spelling.unknown == "error" and not names <= structure.by_name.keys():
+        raise LookupError
+    sources: list[ValueSource] = []
+    for member in structure.members:
+        given = [name for name in {member.name, member.component} if name in names]
+        if len(given) > 1 or not (given or member.has_default):
+            raise LookupError
+        sources.append(DataSource(member, given[0]) if given else DefaultSource(member))  # type: ignore[arg-type]
+    return sources
+
+
+def _one_by_one(structure: Structure, lines: Sequence[str]) -> tuple[list[Any], Faults]:
+    decode = _decoder(structure)
+    made: list[Any] = []
+    faults = Faults()
+    for place, line in enumerate(lines):
+        if line.isspace():
+            continue
+        try:
+            made.append(structure.load(_decoded(decode, line)))
+        except ConversionFaults as error:
+            made.append(None)
+            faults[place] = error.faults
+    return made, faults
+
+
+def write_jsonl(structure: Structure, rows: Iterable[Any], target: Target) -> int:
+    """Writes objects as JSON, one a line, in UTF-8; returns how many.
+
+    Raises:
+        EncodeError: when a value cannot be written; records before its batch are written by then.
+    """
+    rows, count = iter(rows), 0
+    names = [member.name for member in structure.members]
+    with text_target(target, "utf-8") as file:
+        while batch := list(islice(rows, _BATCH)):
+            columns = []
+            for member, values in members_of(structure, batch, count):
+                conversion = member.conversion
+                try:
+                    columns.append(converted(conversion, values, conversion.dump_column, conversion.dump))
+                except Refused as refused:
+                    raise refusal(structure, member, refused, count) from None
+            data = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+            file.write(_encoder.encode_lines(data).decode())
+            count += len(batch)
+    return count
 
 
 def from_dict(model: type[T], data: Mapping[str, object], *, binary: Binary, unknown: Unknown) -> T:

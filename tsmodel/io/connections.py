@@ -9,18 +9,31 @@ Rules kept here:
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
 import struct
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from tsmodel.errors import ServerError, TransportError
 from tsmodel.forking import in_child
 from tsmodel.wire.client_role import Buffers, gathered, portions, unsent
 from tsmodel.wire.events import Refusal, describe
 
-__all__ = ["Connection", "client_context", "refusal_error", "set_abrupt", "transport_error"]
+__all__ = [
+    "Connection",
+    "certified_names",
+    "client_context",
+    "listen_error",
+    "refusal_error",
+    "send_all",
+    "server_context",
+    "set_abrupt",
+    "transport_error",
+]
 
 
 class RefusedTransportError(TransportError, ConnectionRefusedError): ...
@@ -71,6 +84,15 @@ def transport_error(host: str, port: int, doing: str, cause: Exception) -> Trans
     return error
 
 
+def listen_error(host: str, port: int, cause: OSError) -> TransportError:
+    """The error for an address that cannot be listened on."""
+    if cause.errno == errno.EADDRINUSE:
+        return TransportError(f"port {port} is in use on {host}; choose another with --port, or 0 for any free port")
+    if cause.errno == errno.EACCES:
+        return TransportError(f"port {port} needs privileges that this process lacks; choose one from 1024 with --port")
+    return TransportError(f"cannot listen on {host}:{port}: {cause.strerror or cause}")
+
+
 def refusal_error(refusal: Refusal, server: str = "the server") -> ServerError:
     """The error for an answer with an error status."""
     return ServerError(f"{server} refused the request: {describe(refusal.status)}", status=refusal.status)
@@ -98,6 +120,42 @@ def client_context(ca: str | None = None, cert: str | None = None, key: str | No
     return context
 
 
+def server_context(cert: str | None, key: str | None, client_ca: str | None) -> ssl.SSLContext | None:
+    """Creates a server context from PEM files; None without a certificate.
+
+    Args:
+        cert: the certificate chain.
+        key: its private key; None if it is in the same file.
+        client_ca: certificate authority that must have signed client certificates; None requires none.
+
+    Raises:
+        TransportError: if a file cannot be used, or a key or an authority is given without a certificate.
+    """
+    if cert is None:
+        if key or client_ca:
+            raise TransportError("TLS needs a certificate: add --tls-cert")
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    # Some distributions leave the minimum to OpenSSL, which may allow older versions.
+    context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
+    try:
+        context.load_cert_chain(cert, key)
+        if client_ca is not None:
+            context.load_verify_locations(client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except OSError as error:
+        raise TransportError(f"TLS cannot use {', '.join(filter(None, (cert, key, client_ca)))}: {error}") from error
+    return context
+
+
+def certified_names(connection: socket.socket) -> set[str]:
+    """The names in the certificate of the peer: its alternative names, and its common name."""
+    found: Any = (connection.getpeercert() if isinstance(connection, ssl.SSLSocket) else None) or {}
+    names = {str(value) for _, value in found.get("subjectAltName", ())}
+    subject = [pair for part in found.get("subject", ()) for pair in part]
+    return names | {str(value) for name, value in subject if name == "commonName"}
+
+
 def set_abrupt(connected: socket.socket, is_abrupt: bool) -> None:
     """Says whether closing a socket resets its connection, and drops what was not sent yet. Otherwise the system goes on
     sending it, for minutes if need be, also when the process is gone.
@@ -105,6 +163,30 @@ def set_abrupt(connected: socket.socket, is_abrupt: bool) -> None:
     form = "hh" if os.name == "nt" else "ii"
     with suppress(OSError):
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(form, is_abrupt, 0))
+
+
+def send_all(connected: socket.socket, buffers: Buffers, before: Callable[[], object] = lambda: None) -> int:
+    """Sends buffers through a blocking socket; returns the number of bytes.
+
+    Args:
+        connected: the socket.
+        buffers: sent with few system calls where the system allows it: not through TLS, nor without sendmsg.
+        before: called before each system call.
+    """
+    total = 0
+    if isinstance(connected, ssl.SSLSocket) or not hasattr(connected, "sendmsg"):
+        for buffer in gathered(buffers):
+            before()
+            connected.sendall(buffer)
+            total += len(buffer)
+        return total
+    for portion in portions(buffers):
+        while portion:
+            before()
+            sent = connected.sendmsg(portion)
+            portion = unsent(portion, sent)
+            total += sent
+    return total
 
 
 class Connection:
@@ -146,8 +228,6 @@ class Connection:
         except OSError as error:
             self._socket.close()
             raise transport_error(host, port, "securing the connection to", error) from error
-        scatters = ssl_context is None and hasattr(self._socket, "sendmsg")
-        self._write = self._scatter if scatters else self._gather
         self.open = True
         if resets:
             set_abrupt(self._socket, True)
@@ -160,7 +240,7 @@ class Connection:
             TransportError: when the connection is lost, or it takes too long.
         """
         try:
-            self._write(buffers)
+            send_all(self._socket, buffers)
         except OSError as error:
             raise transport_error(self._host, self._port, "sending to", error) from error
 
@@ -201,15 +281,3 @@ class Connection:
     def _forsake(self) -> None:
         self.open = False
         self._socket.close()
-
-    def _scatter(self, buffers: Buffers) -> None:
-        """Sends many buffers with few system calls, as they are made."""
-        assert not isinstance(self._socket, ssl.SSLSocket)
-        for portion in portions(buffers):
-            while portion:
-                portion = unsent(portion, self._socket.sendmsg(portion))
-
-    def _gather(self, buffers: Buffers) -> None:
-        """Sends where one buffer is taken at a time: through TLS, and where the system has no sendmsg."""
-        for buffer in gathered(buffers):
-            self._socket.sendall(buffer)

@@ -18,7 +18,7 @@ from tsmodel.backend import Batch
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.client_role import Buffers
-from tsmodel.wire.unstored import Unstored
+from tsmodel.wire.stored import Unstored
 
 if TYPE_CHECKING:
     from tsmodel.io.pool import Address, PoolOptions

@@ -263,7 +263,7 @@ async def perform_async(effect: Any) -> object:
         await asyncio.sleep(effect.seconds)
         return None
     if kind is Dial:
-        from tsmodel.io.streams import AsyncConnection
+        from tsmodel.io.connections_async import AsyncConnection
 
         options = effect.options
         address = effect.address

@@ -1,10 +1,20 @@
-"""A backend that blocks, driven by threads so that an event loop need not wait for it."""
+"""Threads and tasks in the background: a blocking store for an event loop, and flushing at regular intervals.
+
+Rules kept here:
+
+* A call that writes runs to its end, even if the task that waits for it is cancelled.
+* A flusher does not keep its session alive: it ends when the session is closed or garbage-collected.
+* A flusher reports no failures. The session keeps them for the next call.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from itertools import islice
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tsmodel.backend import (
     AcqInterval,
@@ -22,9 +32,12 @@ from tsmodel.backend import (
 from tsmodel.io.runners import AsyncScan, in_thread
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
-from tsmodel.wire.unstored import Unstored
+from tsmodel.wire.stored import Unstored
 
-__all__ = ["ThreadedStore", "in_thread"]
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["AsyncFlusher", "Flusher", "ThreadedStore", "in_thread"]
 
 _CHUNKS_AT_ONCE: Final = 8
 """Chunks fetched by one visit to a thread, which costs about as much as decoding a small one."""
@@ -138,3 +151,60 @@ class ThreadedShards(ThreadedStore):
     def _sharded(self) -> Sharded:
         assert isinstance(self._store, Sharded)
         return self._store
+
+
+class Flusher:
+    """A thread that calls a method every `seconds`, until it is stopped or the method's object is gone."""
+
+    def __init__(self, seconds: float, method: Callable[[], object]) -> None:
+        self._stop = threading.Event()
+        arguments = (self._stop, seconds, weakref.WeakMethod(method))
+        self._thread = threading.Thread(target=_flush, args=arguments, name="tsmodel-flusher", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops, after a flush that is under way."""
+        self._stop.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+
+def _flush(stop: threading.Event, seconds: float, method: weakref.WeakMethod[Callable[[], object]]) -> None:
+    while not stop.wait(seconds):
+        flush = method()
+        if flush is None:
+            return
+        flush()
+        del flush
+
+
+class AsyncFlusher:
+    """A task that does the same for a method that is awaited."""
+
+    def __init__(self, seconds: float, method: Callable[[], Awaitable[object]]) -> None:
+        import asyncio
+
+        self._stop = asyncio.Event()
+        flushing = _flush_async(self._stop, seconds, weakref.WeakMethod(method))
+        self._task = asyncio.create_task(flushing, name="tsmodel-flusher")
+
+    async def stop(self) -> None:
+        """See `Flusher.stop`."""
+        import asyncio
+
+        self._stop.set()
+        await asyncio.wait([self._task])
+
+
+async def _flush_async(
+    stop: asyncio.Event, seconds: float, method: weakref.WeakMethod[Callable[[], Awaitable[object]]]
+) -> None:
+    import asyncio
+
+    while True:
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stop.wait(), seconds)
+        if stop.is_set() or (flush := method()) is None:
+            return
+        await flush()
+        del flush

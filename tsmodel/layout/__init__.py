@@ -7,9 +7,8 @@ from typing import Any, TypeVar
 
 from tsmodel.layout.constraints import Constraints
 from tsmodel.layout.fixed_rows import FixedRowCodec
-from tsmodel.layout.matching import Fit, Mismatch
 from tsmodel.layout.placing import Align, Layout, LayoutError, LayoutField, laid_out, packed
-from tsmodel.layout.row_codecs import KEY_CODECS, RowCodec
+from tsmodel.layout.row_codecs import KEY_CODECS, Fit, Mismatch, RowCodec
 from tsmodel.layout.variable_rows import SpanRecords, VariableRecords, VariableRowCodec
 
 __all__ = [

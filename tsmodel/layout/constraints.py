@@ -14,10 +14,9 @@ import math
 import operator
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 
-import attrs
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -55,8 +54,7 @@ class Bounds(msgspec.Struct, frozen=True):
         return mask | (column % self.step != 0) if self.step else mask
 
 
-@attrs.frozen
-class Constraints:
+class Constraints(msgspec.Struct, frozen=True, dict=True):
     """The constraints of a field. An absent value (None) meets all of them.
 
     Attributes:
@@ -65,6 +63,7 @@ class Constraints:
         min_length, max_length: bounds of `len(value)`.
         pattern: a regular expression that is found in the text (`re.search`).
         validate: called with a value; False, or a `ValueError`, refuses it.
+        codec: how a present value is stored; None until the field is known.
     """
 
     ge: Any = None
@@ -77,10 +76,15 @@ class Constraints:
     pattern: str | None = None
     validate: Callable[[Any], object] | None = None
 
-    _codec: FieldCodec | None = attrs.field(default=None, eq=False, repr=False)
-    _asked: tuple[tuple[Any, str, Callable[[Any], object]], ...] = attrs.field(init=False, eq=False, repr=False)
+    codec: FieldCodec | None = None
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
+        if self.codec is not None:
+            _ = self._asked  # raises if a bound cannot be compared with values
+
+    @cached_property
+    def _asked(self) -> tuple[tuple[Any, str, Callable[[Any], object]], ...]:
+        """Each bound as it is shown, what it asks in words, and the function that checks it."""
         asked: list[tuple[Any, str, Callable[[Any], object]]] = []
         for name, (words, holds) in _COMPARISONS.items():
             if (limit := getattr(self, name)) is not None:
@@ -88,10 +92,10 @@ class Constraints:
         if (step := self.multiple_of) is not None:
             compared = self._compared(step) or step  # a float may be too small for the width of its field
             asked.append((step, "a multiple of", lambda value: value % compared == 0))
-        object.__setattr__(self, "_asked", tuple(asked))
+        return tuple(asked)
 
     def __bool__(self) -> bool:
-        return self != _NONE
+        return any(getattr(self, name) is not None for name in _NAMES)
 
     def of(self, codec: FieldCodec) -> Constraints:
         """The same constraints, for values of this codec.
@@ -100,7 +104,7 @@ class Constraints:
             FieldFault: when its values cannot be compared with a bound.
         """
         try:
-            return attrs.evolve(self, codec=codec.present)
+            return msgspec.structs.replace(self, codec=codec.present)
         except TypeError as error:
             limits = [limit for name in _COMPARISONS if (limit := getattr(self, name)) is not None]
             raise FieldFault(f"cannot be compared with {', '.join(map(shown, limits))}") from error
@@ -117,7 +121,7 @@ class Constraints:
             for limit, words, holds in self._asked:
                 if not holds(compared):
                     is_rounded = type(value) is type(compared) is float and compared != value == value
-                    width = f", as a {self._codec.label}" if self._codec and is_rounded else ""
+                    width = f", as a {self.codec.label}" if self.codec and is_rounded else ""
                     return f"{shown(value)} is not {words} {limit!r}{width}"
         if self.min_length is not None and len(value) < self.min_length:
             return f"{shown(value)} is not of a length of at least {self.min_length!r}"
@@ -129,14 +133,14 @@ class Constraints:
 
     def shown(self, limit: float) -> float:
         """A bound as the values next to it are written as text, whose floats have the digits that their width needs."""
-        number = None if self._codec is None else self._codec.number
+        number = None if self.codec is None else self.codec.number
         if number is None or number.kind != "float" or type(limit) is not float:
             return limit
         return shortest_of(self._compared(limit), number.numpy)
 
     def _compared(self, value: Any) -> Any:
         """A value, or a bound, as the two are compared."""
-        codec = self._codec
+        codec = self.codec
         if codec is None or codec.comparisons == "none":
             return value
         operand = codec.operand(value) if codec.ordered else codec.comparable(value)
@@ -146,8 +150,8 @@ class Constraints:
         if self.validate is None:
             return None
         name = getattr(self.validate, "__name__", repr(self.validate))
-        if self._codec is not None and self._codec.comparisons != "none":
-            value = self._codec.comparable(value)  # as it will be read
+        if self.codec is not None and self.codec.comparisons != "none":
+            value = self.codec.comparable(value)  # as it will be read
         try:
             refused = self.validate(value) is False
         except ValueError as error:
@@ -212,4 +216,4 @@ _COMPARISONS: Final = {
     "gt": ("greater than", operator.gt),
     "lt": ("less than", operator.lt),
 }
-_NONE = Constraints()
+_NAMES: Final = (*_COMPARISONS, "multiple_of", "min_length", "max_length", "pattern", "validate")

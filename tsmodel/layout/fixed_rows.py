@@ -22,9 +22,8 @@ import numpy.typing as npt
 from tsmodel.keys import KEY_FIELDS, unpack_key
 from tsmodel.layout.compiling import dumper, is_plain, loader
 from tsmodel.layout.constraints import Bounds, Constraints
-from tsmodel.layout.matching import SIZE_FIELD, Fit, Mismatch, fit
 from tsmodel.layout.placing import VERSION, Layout, placed_dtype
-from tsmodel.layout.row_codecs import RowCodec
+from tsmodel.layout.row_codecs import SIZE_FIELD, Fit, Mismatch, RowCodec, fit
 from tsmodel.types.field_faults import UNSUITABLE, FieldFault
 from tsmodel.types.scalars import KEY_SCALARS
 from tsmodel.wire.chunk import Batch, Chunk, RowChunk

@@ -11,33 +11,42 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
-import attrs
 import msgspec
 
 from tsmodel.layout.placing import Layout, LayoutError, LayoutField
 from tsmodel.types.codec import Description, FieldCodec
+from tsmodel.types.declaring import PaddingBytes
 from tsmodel.types.field_faults import FieldFault
-from tsmodel.types.padding import PaddingBytes
-from tsmodel.types.plain import may_not_be_finite, not_finite
+from tsmodel.types.packed import may_not_be_finite, not_finite
 
 __all__ = ["Encoding", "MessageLayout"]
 
 Encoding = Literal["struct", "msgpack", "json"]
 
 
-@attrs.frozen
-class MessageLayout(Layout):
+class MessageLayout(Layout, frozen=True):
     """The fields of a message.
 
     Attributes:
         encoding: `msgpack` or `json`.
+        message: the class that decodes a message.
     """
 
     encoding: Encoding = "msgpack"
-    _encode: Any = attrs.field(alias="encode", default=None, repr=False, eq=False)
-    _decode: Any = attrs.field(alias="decode", default=None, repr=False, eq=False)
+    message: type = msgspec.Struct
+
+    @cached_property
+    def _encode(self) -> Callable[[Any], bytes]:
+        module: Any = getattr(msgspec, self.encoding)
+        return module.Encoder().encode  # type: ignore[no-any-return]
+
+    @cached_property
+    def _decode(self) -> Callable[[bytes], Any]:
+        module: Any = getattr(msgspec, self.encoding)
+        return module.Decoder(self.message).decode  # type: ignore[no-any-return]
 
     @classmethod
     def of_message(
@@ -75,8 +84,7 @@ class MessageLayout(Layout):
             None,
             version=version,
             encoding=encoding,
-            encode=module.Encoder().encode,
-            decode=module.Decoder(message).decode,
+            message=message,
         )
 
     def read(self, payload: bytes) -> tuple[Any, ...]:

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, Final, Literal
 
-import attrs
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,8 @@ import numpy.typing as npt
 from tsmodel.html import html_table
 from tsmodel.types import scalar_codec
 from tsmodel.types.codec import MARKS, Description, FieldCodec, FixedCodec
+from tsmodel.types.declaring import PaddingBytes
 from tsmodel.types.field_faults import FieldFault, Mask
-from tsmodel.types.padding import PaddingBytes
 from tsmodel.types.scalars import SCALARS, ByteOrder, Scalar
 
 __all__ = [
@@ -155,8 +155,7 @@ class Slot(msgspec.Struct, frozen=True):
         return self.codec.byte_order if self.codec else "little"
 
 
-@attrs.frozen
-class Layout:
+class Layout(msgspec.Struct, frozen=True, dict=True):
     """The byte layout of a payload; printing it gives a table.
 
     Attributes:
@@ -174,18 +173,17 @@ class Layout:
     byte_order: ByteOrder
     size: int | None
     align: Align = "packed"
-    parts: tuple[Slot | LayoutField, ...] = attrs.field(default=(), repr=False, eq=False)
+    parts: tuple[Slot | LayoutField, ...] = ()
     alignment: int = 1
     tail: int = 0
     version: int | None = None
-    _checked: tuple[LayoutField, ...] = attrs.field(init=False, repr=False, eq=False)
-    """Fields of fixed width that may hold a value that is none."""
 
-    def __attrs_post_init__(self) -> None:
-        checked = (
+    @cached_property
+    def _checked(self) -> tuple[LayoutField, ...]:
+        """Fields of fixed width whose stored bytes may be invalid."""
+        return tuple(
             field for field in self.fields if field.is_fixed and (field.bit is not None or field.fixed.may_be_faulty)
         )
-        object.__setattr__(self, "_checked", tuple(checked))
 
     @property
     def names(self) -> tuple[str, ...]:

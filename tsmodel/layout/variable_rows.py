@@ -22,10 +22,9 @@ from tsmodel.errors import EncodeError
 from tsmodel.keys import KEY_FIELDS, unpack_key
 from tsmodel.layout.compiling import reader, writer
 from tsmodel.layout.constraints import Constraints
-from tsmodel.layout.matching import Fit, Mismatch
 from tsmodel.layout.message_layout import MessageLayout
 from tsmodel.layout.placing import Layout, LayoutField, Slot
-from tsmodel.layout.row_codecs import RowCodec
+from tsmodel.layout.row_codecs import Fit, Mismatch, RowCodec
 from tsmodel.types.codec import MARKS
 from tsmodel.types.field_faults import UNSUITABLE, FieldFault
 from tsmodel.types.scalars import KEY_SCALARS

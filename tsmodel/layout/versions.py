@@ -23,9 +23,8 @@ import numpy as np
 
 from tsmodel.errors import SchemaError
 from tsmodel.keys import KEY_FIELDS, Key
-from tsmodel.layout.matching import Discriminator, Fit, Mismatch, Refusal, split_by
 from tsmodel.layout.placing import packed
-from tsmodel.layout.row_codecs import RowCodec
+from tsmodel.layout.row_codecs import Discriminator, Fit, Mismatch, Refusal, RowCodec, split_by
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.scalars import shown
 from tsmodel.wire.chunk import Batch, Chunk, RowChunk, joined, keys_of, parsed

@@ -19,7 +19,7 @@ import msgspec
 from tsmodel.errors import SchemaError, TimestampError
 from tsmodel.keys import LIMITS
 from tsmodel.layout import RowCodec
-from tsmodel.layout.matching import Discriminator, payload_sizes
+from tsmodel.layout.row_codecs import Discriminator, payload_sizes
 from tsmodel.layout.versions import EvolvingRowCodec, before
 from tsmodel.model.model_schema import SCHEMA, Schema
 from tsmodel.timestamps import TimeLike, to_iso, to_ns

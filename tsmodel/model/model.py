@@ -12,7 +12,7 @@ from tsmodel.client.record import Record
 from tsmodel.errors import DecodeError, UnavailableError, UpgradeError
 from tsmodel.keys import KEY_FIELDS, Key
 from tsmodel.layout import Layout, LayoutError, RowCodec
-from tsmodel.layout.matching import Refusal
+from tsmodel.layout.row_codecs import Refusal
 from tsmodel.layout.versions import UpgradeFault
 from tsmodel.model.conversion import FileConversions, ObjectConversions
 from tsmodel.model.evolution import upgrading
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 else:
     from msgspec import Struct as _Struct
 
-__all__ = ["TSModel", "TSStruct", "codec_of"]
+__all__ = ["TSModel", "TSStruct", "codec_of", "hexdump"]
 
 M = TypeVar("M", bound="TSModel")
 O = TypeVar("O", bound="TSModel")  # noqa: E741 - the old version
@@ -306,7 +306,6 @@ def mismatch(
         fault: what is wrong; None if the payload has the wrong size.
         hint: a remedy to append to the message.
     """
-    from tsmodel.model.representing import hexdump
 
     size = schema_of(model).layout.size
     named = ", ".join(f"{name} {value}" for name, value in zip(KEY_FIELDS, key.astuple(), strict=True))
@@ -337,3 +336,23 @@ def mismatch(
         offset=fault.offset,
         field=fault.field or None,
     )
+
+
+_WIDTH = 16
+_MOST = 128
+
+
+def hexdump(data: bytes) -> str:
+    """Returns a hex dump of the first 128 bytes: offset, hex and ASCII, 16 bytes per line.
+
+    >>> print(hexdump(b"tsmodel"))
+      0000  74 73 6d 6f 64 65 6c                             tsmodel
+    """
+    lines = []
+    for offset in range(0, min(len(data), _MOST), _WIDTH):
+        part = data[offset : offset + _WIDTH]
+        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
+        lines.append(f"  {offset:04x}  {part.hex(' '):<{3 * _WIDTH}} {text}")
+    if len(data) > _MOST:
+        lines.append(f"  … {len(data) - _MOST} more bytes")
+    return "\n".join(lines)

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import astuple
 
-from tsmodel.client.payload_types import ChunkPayloadType, Encoded, key_objects
+from tsmodel.client.payload_type import ChunkPayloadType, Encoded, key_objects
 from tsmodel.client.record import Key, Record
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.layout import RowCodec, VariableRecords, row_codec
-from tsmodel.layout.matching import Refusal
+from tsmodel.layout.row_codecs import Refusal
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.records import bytes_of

@@ -17,7 +17,7 @@ from typing import Any, Final, Union, get_args, get_origin
 import msgspec
 
 from tsmodel.errors import QueryError
-from tsmodel.layout.matching import Discriminator
+from tsmodel.layout.row_codecs import Discriminator
 from tsmodel.layout.versions import UnionRowCodec
 from tsmodel.model.model_schema import SCHEMA, Schema
 

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from typing_extensions import Self
 
 from tsmodel.errors import MultipleResultsError, NoResultError, QueryError
+from tsmodel.io.effects import Work
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.model.column import Column, Order
 from tsmodel.model.expressions import Expression
 from tsmodel.model.meta import schema_of
 from tsmodel.model.model import TSModel
-from tsmodel.query.executor import Execution
-from tsmodel.query.explain import RunStats
-from tsmodel.query.sinks import Quarantined
+from tsmodel.query.executor import Execution, first_of
+from tsmodel.query.plan import Explanation
+from tsmodel.query.sinks import Framed, Quarantined, RunStats
 from tsmodel.query.spec import OnError, QuerySpec, at_least
 from tsmodel.timestamps import DurationLike, TimeLike, duration_ns, now_ns
 
 if TYPE_CHECKING:
-    from tsmodel.query.explain import Explanation
+    from tsmodel.frames.frame import ArrowFrame, Frame, Wanted
 
 __all__ = ["QueryBuilder"]
 
@@ -187,7 +189,6 @@ class QueryBuilder(Generic[M]):
 
     def explain(self) -> Explanation:
         """The key ranges, the residual filter, and what the last run of this query object read."""
-        from tsmodel.query.explain import Explanation
 
         return Explanation(self.spec, self._executor.plan, self._executor.last_run)
 
@@ -230,16 +231,29 @@ class QueryBuilder(Generic[M]):
     def _replaced(self, **changes: Any) -> Self:
         return self._of(self.spec.replaced(**changes))
 
-    def _only(self, rows: list[M]) -> M | None:
-        """The row of at most one."""
+    def _one_or_none(self, rows: list[M]) -> M | None:
         if len(rows) > 1:
             raise MultipleResultsError(f"expected one record, found several, such as {rows[0]} and {rows[1]}: {self!r}")
-        return rows[0] if rows else None
+        return first_of(rows)
 
-    def _required(self, row: M | None) -> M:
-        if row is None:
+    def _one(self, rows: list[M]) -> M:
+        if not rows:
             raise NoResultError(f"one() found no record: {self!r}")
-        return row
+        self._one_or_none(rows)
+        return rows[0]
+
+    def _framed(self, frame: Frame) -> Work[Any]:
+        return self._executor.running(partial(Framed, frame=frame))
+
+    def _arrow(self, columns: Sequence[Wanted]) -> Work[Any]:
+        from tsmodel.frames.frame import ArrowFrame
+
+        return self._framed(ArrowFrame(self.spec.model, columns))
+
+    def _batched_arrow(self, frame: ArrowFrame, size: int) -> Work[None]:
+        from tsmodel.frames.frame import Rebatched
+
+        return self._executor.streaming(partial(Framed, frame=frame), Rebatched(at_least(1, size, "batches")))
 
     def _column(self, name: str) -> Column[int]:
         return schema_of(self.spec.model).columns[name]

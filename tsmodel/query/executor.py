@@ -1,32 +1,150 @@
-"""Executors connect a backend, a plan and a sink. The work is the same; one executor blocks, the other awaits."""
+"""Executors connect a backend, a plan and a sink. The work is the same; one executor blocks, the other awaits.
+
+Rules kept here:
+
+* A query reads the innermost open session of its context, unless it names one.
+* `delete` removes what the query counts: records that meet its conditions and match its model. Records that do not match
+  stay, unless they are asked for; then conditions on the key alone decide.
+* Each record to remove is judged in its place. A codec may reorder records and leave out mismatches, so records are found
+  again by their keys; records with equal keys are read separately.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import closing
-from functools import partial
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from contextvars import ContextVar
+from functools import partial, wraps
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from tsmodel.backend import RemovalKind
-from tsmodel.errors import QueryError
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.backend import AsyncRemover, Predicate, RemovalKind, Remover
+from tsmodel.errors import NoSessionError, QueryError
 from tsmodel.io.effects import Ask, Emit, LastAcq, LastAcqOf, Work
-from tsmodel.io.fetching import fetched
+from tsmodel.io.fetching import OnAsyncBackend, OnBackend, fetched
 from tsmodel.io.runners import items, items_async, run, run_async, stream, stream_async
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.model.model import TSModel
-from tsmodel.query.context import AsyncSource, Source, current
-from tsmodel.query.explain import RunStats
+from tsmodel.model.unions import models_of
 from tsmodel.query.in_memory import collectors, through
 from tsmodel.query.plan import Plan, plan_of
-from tsmodel.query.sinks import Selection, Sink
-from tsmodel.query.spec import QuerySpec
-from tsmodel.wire.chunk import Chunk
+from tsmodel.query.sinks import RunStats, Selection, Sink
+from tsmodel.query.spec import QuerySpec, has_one_layout
+from tsmodel.wire.chunk import Chunk, keys_of
 
-__all__ = ["AsyncExecutor", "Execution", "Executor", "Make", "Regrouping", "last_acq"]
+__all__ = [
+    "AsyncExecutor",
+    "AsyncSource",
+    "Execution",
+    "Executor",
+    "Make",
+    "Regrouping",
+    "Source",
+    "awaited",
+    "current",
+    "enter",
+    "first_of",
+    "last_acq",
+    "leave",
+    "then",
+]
 
 M = TypeVar("M", bound=TSModel)
+P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Source(Protocol):
+    """What a query reads from; sessions are sources."""
+
+    @property
+    def name(self) -> str:
+        """What the backend is called in messages."""
+        ...
+
+    @property
+    def allow_full_scan(self) -> bool:
+        """Whether queries may read everything."""
+        ...
+
+    def on_backend(self) -> OnBackend:
+        """Carries out effects on the backend.
+
+        Raises:
+            SessionError: when the source is closed.
+        """
+        ...
+
+    def remover(self, what: str) -> Remover:
+        """What removes records, for `what` is to be done.
+
+        Raises:
+            UnsupportedError: when the backend cannot.
+            SessionError: when the source holds records that are not stored.
+        """
+        ...
+
+
+class AsyncSource(Protocol):
+    """What an asynchronous query reads from; asynchronous sessions are sources."""
+
+    @property
+    def name(self) -> str:
+        """See `Source.name`."""
+        ...
+
+    @property
+    def allow_full_scan(self) -> bool:
+        """See `Source.allow_full_scan`."""
+        ...
+
+    def on_backend(self) -> OnAsyncBackend:
+        """See `Source.on_backend`."""
+        ...
+
+    def remover(self, what: str) -> AsyncRemover:
+        """See `Source.remover`."""
+        ...
+
+
+_open: ContextVar[tuple[weakref.ref[Source], ...]] = ContextVar("tsmodel_open_sessions", default=())
+
+
+def enter(source: Source) -> None:
+    """Makes `source` the innermost one. It is not kept alive by that."""
+    _open.set((*_alive(), weakref.ref(source)))
+
+
+def leave(source: Source) -> None:
+    """Takes `source` out of this context, wherever it stands."""
+    _open.set(tuple(ref for ref in _alive() if ref() is not source))
+
+
+def current(model: type[Any]) -> Source:
+    """The innermost open source, for a query of a model.
+
+    Raises:
+        NoSessionError: when there is none.
+    """
+    for ref in reversed(_open.get()):
+        if (source := ref()) is not None:
+            return source
+    name = model.__name__
+    raise NoSessionError(
+        f"no session is open here for {name}.query: open one with `with connect(...) as session:`, or name one by "
+        f"session.query({name}) or {name}.query.using(session); a new thread does not see the sessions of others"
+    )
+
+
+def _alive() -> tuple[weakref.ref[Source], ...]:
+    return tuple(ref for ref in _open.get() if ref() is not None)
+
 
 Make: TypeAlias = Callable[[Selection[Any]], Sink[R]]
 """Makes a sink for the records of a selection."""
@@ -126,8 +244,6 @@ class Execution(Generic[M]):
         Raises:
             QueryError: when the spec does not say which by conditions alone, or removes every record and nobody allowed it.
         """
-        from tsmodel.query.deletion import removing
-
         found = removing(self.spec, self.plan, undecodable=undecodable)
         is_all = not self.spec.conditions or (not self.plan.filters and any(map(_is_full_scan, found.boxes)))
         if is_all and not allow_full_scan:
@@ -224,6 +340,30 @@ class AsyncExecutor(Execution[M]):
         return items_async(stream_async(work, self.reading.on_backend()))
 
 
+def awaited(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
+    """The asynchronous form of a method whose class has an asynchronous twin.
+
+    The method must return what `run` of its executor gives: an `AsyncExecutor` gives an awaitable.
+    """
+
+    @wraps(method)
+    async def awaiting(self: Any, /, *args: P.args, **options: P.kwargs) -> R:
+        result: Any = method(self, *args, **options)
+        return await result  # type: ignore[no-any-return]
+
+    return awaiting
+
+
+def then(work: Work[R], function: Callable[[R], T]) -> Work[T]:
+    """Work whose result is a function of another's."""
+    return function((yield from work))
+
+
+def first_of(rows: Sequence[T]) -> T | None:
+    """The first of some rows, or None."""
+    return rows[0] if rows else None
+
+
 def last_acq(boxes: Sequence[KeyRange], shard: int | None = None) -> Work[int]:
     """Asks for the acq below which no record of some key ranges changes any more; with `shard`, of that store only."""
     together: int | None = (yield LastAcqOf(tuple(boxes))) if len(boxes) > 1 and shard is None else None
@@ -251,3 +391,112 @@ def _is_full_scan(box: KeyRange) -> bool:
     names = ("cid", "mid", "cap", "acq")
     intervals = dict(zip(KEY_FIELDS, box.intervals(), strict=True))
     return all(intervals[name] == (LIMITS[name].least, LIMITS[name].bound) for name in names)
+
+
+@attrs.frozen(eq=False)
+class Removing:
+    """The records to remove.
+
+    Attributes:
+        boxes: disjoint key ranges.
+        predicate: which of their records.
+        what: the query in words.
+    """
+
+    boxes: tuple[KeyRange, ...]
+    predicate: Predicate
+    what: str
+
+
+def removing(spec: QuerySpec[Any], plan: Plan, *, undecodable: bool) -> Removing:
+    """The records that a query removes.
+
+    Args:
+        spec: the query.
+        plan: its plan.
+        undecodable: whether records that do not fit the model are removed too.
+
+    Raises:
+        QueryError: when it says which records by more than conditions, or none that can be decided for all records.
+    """
+    if spec.limit is not None or spec.in_memory:
+        asks = "; ".join(filter(None, [spec.in_memory, "" if spec.limit is None else f"limit {spec.limit}"]))
+        raise QueryError(f"delete() removes every record that meets the conditions: take {asks} off the query")
+    what = f"{spec.model.__name__}: {spec}"
+    if not undecodable:
+        return Removing(plan.boxes, _Meeting(spec, plan), what)
+    if plan.residual or len(models_of(spec.model)) > 1:
+        raise QueryError(
+            "undecodable=True removes whatever lies in the query's key range, which takes one model, and conditions on key "
+            "components only"
+        )
+    return Removing(plan.boxes, lambda chunk: plan.key_mask(chunk.keys()), f"{what}, undecodable records included")
+
+
+class _Meeting:
+    """The predicate for the records that a query counts.
+
+    Args:
+        spec: the query.
+        plan: its plan.
+    """
+
+    def __init__(self, spec: QuerySpec[Any], plan: Plan) -> None:
+        # Mismatches are left out; a failing upgrade is raised nevertheless.
+        self._spec = spec.replaced(on_error="skip")
+        self._plan = plan
+        self._keeps_order = has_one_layout(spec.model)
+
+    def __call__(self, chunk: Chunk) -> npt.NDArray[np.bool_]:
+        if self._keeps_order:
+            mask = self._in_order(chunk)
+            if mask is not None:
+                return mask
+        mask = np.zeros(len(chunk), np.bool_)
+        for places in _apart(chunk):
+            part = chunk if len(places) == len(chunk) else chunk.take(places)
+            mask[places] = _found(part, self._counted(part))
+        return mask
+
+    def _in_order(self, chunk: Chunk) -> npt.NDArray[np.bool_] | None:
+        """The mask where every record fits; otherwise None."""
+        codec = Selection(self._spec, self._plan, RunStats()).codec
+        fit = codec.fit_columns(chunk) if self._plan.residual else codec.fit_keys(chunk)
+        if fit.mismatches:
+            return None
+        mask = self._plan.mask(fit.records)
+        return np.ones(len(chunk), np.bool_) if mask is None else mask
+
+    def _counted(self, chunk: Chunk) -> npt.NDArray[Any]:
+        """The keys of the records that are counted."""
+        return keys_of(Selection(self._spec, self._plan, RunStats()).of(chunk, keys_only=True))
+
+
+def _apart(chunk: Chunk) -> list[npt.NDArray[np.intp]]:
+    """The places of the records, in groups within each of which no two have the same key."""
+    columns = [chunk.key(name) for name in KEY_FIELDS]
+    order = np.lexsort(columns)
+    same = np.ones(max(len(chunk) - 1, 0), np.bool_)
+    for column in columns:
+        ordered = column[order]
+        same &= ordered[1:] == ordered[:-1]
+    if not same.any():
+        return [np.arange(len(chunk))]
+    starts = np.flatnonzero(np.append(True, ~same))
+    rank = np.arange(len(chunk)) - np.repeat(starts, np.diff(starts, append=len(chunk)))
+    return [np.sort(order[rank == each]) for each in range(int(rank.max()) + 1)]
+
+
+def _found(chunk: Chunk, keys: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which records of a chunk, no two of which have the same key, have one of some keys, which are theirs."""
+    if len(keys) in (0, len(chunk)):
+        return np.full(len(chunk), len(keys) > 0)
+    columns = [np.concatenate([chunk.key(name), keys[name]]) for name in KEY_FIELDS]
+    order = np.lexsort(columns)  # stable: a record stands ahead of the key that is its own
+    same = np.ones(len(order) - 1, np.bool_)
+    for column in columns:
+        ordered = column[order]
+        same &= ordered[1:] == ordered[:-1]
+    mask = np.zeros(len(chunk), np.bool_)
+    mask[order[:-1][same]] = True
+    return mask

@@ -21,9 +21,8 @@ import numpy.typing as npt
 from tsmodel.errors import QueryError
 from tsmodel.layout import VariableRecords
 from tsmodel.model.column import Order
-from tsmodel.query.explain import RunStats
 from tsmodel.query.plan import Plan
-from tsmodel.query.sinks import Selection
+from tsmodel.query.sinks import RunStats, Selection
 from tsmodel.query.spec import QuerySpec, has_one_layout
 from tsmodel.wire.chunk import Chunk, ColumnRecords, RowChunk, joined
 from tsmodel.wire.records import bytes_of

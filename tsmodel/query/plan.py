@@ -1,35 +1,72 @@
-"""The planner: from a spec to disjoint key ranges, and a residual filter.
+"""The planner: from a spec to disjoint key ranges and a residual filter, which is evaluated on columns.
 
 Rules kept here:
 
 * Conditions that the key ranges express exactly are not evaluated again; all other conditions are the residual filter.
 * The residual is split: conditions on the key alone also apply to records whose payload cannot be decoded.
 * A condition is evaluated on each model's own column, also when it names the column of a base class or of an older version:
-  that column may have another offset or another type. A column that a model does not have is absent from its records, as
-  None is: it meets only `!=`.
+  that column may have another offset or another type. A column that a model does not have is null in its records: it meets
+  only `!=`.
 * The key ranges of several models are those where any of the models may have matching records. The key components that a
-  class fixes need no filter: the model of a record was found by them.
+  class fixes need no filter: they decided which model a record has.
+* A mask agrees with Python's comparison of the decoded values with the condition's constants, which is exact. Constants
+  were rounded to the width of a float column when the condition was made. NaN meets only `!=`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import reduce
-from operator import and_, or_
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial, reduce
+from itertools import chain as chained
+from operator import and_, eq, ge, gt, le, lt, ne, or_
+from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from tsmodel.keys import KeyRange
-from tsmodel.model.expressions import And, Between, Comparison, Expression, IsIn, Leaf, replaced
+from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
+from tsmodel.model.expressions import (
+    And,
+    Between,
+    Chain,
+    ColumnInfo,
+    Comparison,
+    Expression,
+    IsIn,
+    Leaf,
+    chain_of,
+    constants_of,
+    folded,
+    leaves,
+    replaced,
+    shortened,
+)
 from tsmodel.model.meta import schema_of
 from tsmodel.model.unions import ModelUnion
-from tsmodel.query.boxes import KeyBounds, all_of, bounds_of, boxes_of, is_key_condition
-from tsmodel.query.masks import Mask, mask_of
+from tsmodel.query.boxes import (
+    Domain,
+    Intervals,
+    KeyBounds,
+    all_of,
+    bounds_of,
+    boxes_of,
+    complement,
+    domain_of,
+    intersection,
+    is_key_condition,
+    of_condition,
+    union,
+)
 from tsmodel.query.spec import QuerySpec, own_column
+from tsmodel.timestamps import to_iso
+from tsmodel.types.numbers import neighbours
 
-__all__ = ["Plan", "UnionPlan", "bound_to", "plan", "plan_of"]
+if TYPE_CHECKING:
+    from tsmodel.query.sinks import RunStats
+
+__all__ = ["Explanation", "Mask", "Plan", "UnionPlan", "bound_to", "mask_of", "plan", "plan_of"]
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -183,3 +220,246 @@ def _asked(condition: Leaf, model: type[Any], models: frozenset[str], nothing: E
     if isinstance(condition, Comparison) and (condition.operator, condition.value is None) in (("!=", False), ("==", True)):
         return ~nothing
     return nothing
+
+
+Mask = npt.NDArray[np.bool_]
+
+_neighbours = lru_cache(maxsize=1024, typed=True)(neighbours)
+"""Asked for again with each chunk; only for comparing, which 0.0 and -0.0 are the same for."""
+
+_COMPARE: Final = {"<": lt, "<=": le, ">": gt, ">=": ge, "==": eq, "!=": ne}
+_FEW: Final = 4
+"""Up to this many intervals are compared one by one; more are looked up."""
+
+
+def mask_of(condition: Expression, records: Any) -> Mask:
+    """Which of some records, n of them as a codec's `fit` gives them, meet the condition; shape (n,)."""
+    if isinstance(condition, (Comparison, Between, IsIn)):
+        return _of_leaf(condition, records)
+    return folded(chain_of(condition), _join, lambda chain, held: _of_chain(chain, held, records))
+
+
+def _join(chain: Chain, held: list[Mask], mask: Mask) -> None:
+    """Takes one more mask of a chain: they are held as one."""
+    if not held:
+        held.append(mask)
+    elif chain.is_all:
+        held[0] = held[0] & mask
+    else:
+        held[0] = held[0] | mask
+
+
+def _of_chain(chain: Chain, held: list[Mask], records: Any) -> Mask:
+    """The mask of a chain, of which that of the chains within it is held."""
+    among: dict[str, tuple[Domain, ColumnInfo, list[Intervals]]] = {}
+    for leaf, negated in chain.leaves:
+        column = leaf.column
+        domain = None if column.is_nullable else domain_of(leaf)
+        if domain is None:
+            mask = _of_leaf(leaf, records)
+            _join(chain, held, ~mask if negated else mask)
+        else:  # what many leaves say about integers is looked up at once
+            intervals = of_condition(leaf, domain)
+            among.setdefault(column.name, (domain, column, []))[2].append(
+                complement(intervals, domain) if negated else intervals
+            )
+    for domain, column, sets in among.values():
+        within = intersection(sets, domain) if chain.is_all else union(chained.from_iterable(sets))
+        _join(chain, held, _inside(column.values(records), within, domain))
+    return held[0]
+
+
+def _of_leaf(condition: Leaf, records: Any) -> Mask:
+    present = condition.column.present(records)
+    if asks_for_none(condition):
+        return _is_none(condition, present, len(records))
+    if isinstance(condition, IsIn) and condition.column.is_nullable and any(each is None for each in condition.values):
+        return _is_none_or_in(condition, present, records)
+    mask = _of_values(condition, condition.column.values(records))
+    if present is None:
+        return mask
+    # As with NaN, what is absent meets nothing but "!=".
+    met: Mask = mask | ~present if isinstance(condition, Comparison) and condition.operator == "!=" else mask & present
+    return met
+
+
+def _of_values(condition: Comparison | Between | IsIn, column: npt.NDArray[Any]) -> Mask:
+    """Which values of a column meet the condition, absent ones left aside."""
+    number = condition.column.codec.number
+    if number is None:
+        return _of_objects(condition, column)
+    domain = domain_of(condition)
+    if domain is not None:
+        return _inside(column, of_condition(condition, domain), domain)
+    if number.kind == "bool":
+        column = column.view(np.uint8) != 0
+        if isinstance(condition, IsIn):
+            return np.isin(column, np.array(condition.values, np.bool_))
+        return _compared(condition, column, lambda value: (value, value))
+    if isinstance(condition, IsIn):
+        # A number that lies between two floats is none of them.
+        among = [low for low, high in map(partial(_neighbours, numpy=number.numpy), condition.values) if low == high]
+        return np.isin(column, np.array(among, number.numpy))
+    return _compared(condition, column, partial(_neighbours, numpy=number.numpy))
+
+
+def _compared(condition: Comparison | Between, column: npt.NDArray[Any], ends: Callable[[Any], tuple[Any, Any]]) -> Mask:
+    """The same for numbers of a column, given what encloses a constant among the numbers that there are: the greatest that
+    is not above it, and the least that is not below it."""
+    mask: Mask
+    if isinstance(condition, Between):
+        mask = (column >= ends(condition.low)[1]) & (column < ends(condition.high)[1])
+        return mask
+    low, high = ends(condition.value)
+    if condition.operator in ("==", "!="):
+        is_equal = column == low if low == high else np.zeros(len(column), np.bool_)
+        return is_equal if condition.operator == "==" else ~is_equal
+    compare = _COMPARE[condition.operator]
+    mask = compare(column, low if condition.operator in ("<=", ">") else high)
+    return mask
+
+
+def _of_objects(condition: Comparison | Between | IsIn, column: npt.NDArray[Any]) -> Mask:
+    """The same for values that have no stored number: compared one by one, as Python does."""
+    holds: Callable[[Any], bool]
+    if isinstance(condition, IsIn):
+        holds = condition.values.__contains__
+    elif isinstance(condition, Between):
+        holds = lambda value: condition.low <= value < condition.high  # noqa: E731
+    else:
+        compare, operand = _COMPARE[condition.operator], condition.value
+        holds = lambda value: compare(value, operand)  # noqa: E731
+    return np.fromiter((value is not None and holds(value) for value in column), np.bool_, len(column))
+
+
+def asks_for_none(condition: Comparison | Between | IsIn) -> bool:
+    """Whether the condition is about values that are absent."""
+    return isinstance(condition, Comparison) and condition.value is None
+
+
+def _is_none(condition: Comparison | Between | IsIn, present: Mask | None, count: int) -> Mask:
+    assert isinstance(condition, Comparison)
+    there: Mask = np.ones(count, np.bool_) if present is None else present
+    return np.logical_not(there) if condition.operator == "==" else there
+
+
+def _is_none_or_in(condition: IsIn, present: Mask | None, records: Any) -> Mask:
+    """As `==` with each of the values, of which some are None."""
+    others = IsIn(condition.column, tuple(given for given in condition.given if given is not None))
+    mask = _of_leaf(others, records)
+    return mask if present is None else mask | ~present
+
+
+def _inside(column: npt.NDArray[Any], intervals: Intervals, domain: Domain) -> Mask:
+    if len(intervals) > _FEW:
+        return _looked_up(column, intervals)
+    mask = np.zeros(len(column), np.bool_)
+    for low, high in intervals:
+        inside = np.ones(len(column), np.bool_)
+        if low > domain[0]:
+            inside &= column >= low
+        if high < domain[1]:
+            inside &= column < high
+        mask |= inside
+    return mask
+
+
+def _looked_up(column: npt.NDArray[Any], intervals: Intervals) -> Mask:
+    """By binary search for the last interval that begins at or below each value."""
+    kind = column.dtype.newbyteorder("=")
+    lows = np.array([low for low, _ in intervals], kind)
+    lasts = np.array([high - 1 for _, high in intervals], kind)
+    values = column.astype(kind)
+    at = np.searchsorted(lows, values, side="right") - 1
+    mask: Mask = (at >= 0) & (values <= lasts[at])
+    return mask
+
+
+_MOST_SHOWN = 8
+
+
+@attrs.frozen(repr=False)
+class Explanation:
+    """How a query is answered; printing it gives a text.
+
+    Attributes:
+        spec: what is asked for.
+        plan: key ranges and residual filter.
+        stats: counts of the query's last run, or None before one.
+    """
+
+    spec: QuerySpec[Any]
+    plan: Plan
+    stats: RunStats | None
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.spec.model.__name__
+
+    @property
+    def limit(self) -> int | None:
+        """Most records returned, or None."""
+        return self.spec.limit
+
+    def __str__(self) -> str:
+        lines = [f"query of {self.model}"]
+        boxes = self.plan.boxes
+        widened = ", widened because there would have been too many" if self.plan.widened else ""
+        lines.append(f"  key ranges: {len(boxes)}{widened}" + ("" if boxes else " (nothing can match: nothing is read)"))
+        lines += [f"    {number}. {_shown(box)}" for number, box in enumerate(boxes[:_MOST_SHOWN], 1)]
+        if len(boxes) > _MOST_SHOWN:
+            lines.append(f"    … {len(boxes) - _MOST_SHOWN} more")
+        residual = shortened(" & ".join(f"({term})" for term in (*self.plan.key_residual, *self.plan.residual)))
+        lines.append(f"  residual filter: {residual or 'none'}")
+        if rounded := self._rounded():
+            lines.append(f"  rounded to the column's width: {rounded}")
+        if self.spec.in_memory:
+            lines.append(f"  then: {self.spec.in_memory}")
+        if self.limit is not None and self.spec.order:
+            lines.append(f"  limit: the first {self.limit:,} records; no more are held")
+        elif self.limit is not None:
+            lines.append(f"  limit: stops after {self.limit:,} records")
+        lines.append(f"  last run: {self.stats or 'none yet'}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _rounded(self) -> str:
+        """Constants that are not quite what they are shown as, because they have the width of their column."""
+        found: dict[str, None] = {}
+        for term in (*self.plan.key_residual, *self.plan.residual):
+            for leaf in leaves(term):
+                for value in constants_of(leaf):
+                    if isinstance(value, np.floating) and float(str(value)) != float(value):
+                        found[f"{leaf.column.alias} {value!s} is {float(value)}"] = None
+                if len(found) > _MOST_SHOWN:
+                    return ", ".join([*found][:_MOST_SHOWN]) + ", …"
+        return ", ".join(found)
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks."""
+        from html import escape
+
+        title, *lines = str(self).splitlines()
+        rows = []
+        for line in lines:
+            name, _, value = line.strip().partition(": ")
+            if line.startswith("    "):
+                rows.append(f"<tr><td></td><td><code>{escape(line.strip())}</code></td></tr>")
+            else:
+                rows.append(f"<tr><th style='text-align: left'>{escape(name)}</th><td>{escape(value)}</td></tr>")
+        return f"<table><caption>{escape(title)}</caption>{''.join(rows)}</table>"
+
+
+def _shown(box: KeyRange) -> str:
+    parts = []
+    for name, (low, high) in zip(KEY_FIELDS, box.intervals(), strict=True):
+        limits = LIMITS[name]
+        if (low, high) == (limits.least, limits.bound):
+            continue
+        text = to_iso if name in ("cap", "acq") else str
+        start = "min" if low == limits.least else text(low)
+        stop = "max" if high == limits.bound else text(high)
+        parts.append(f"{name} {start}" if high == low + 1 else f"{name} [{start}, {stop})")
+    return ", ".join(parts) or "all keys"

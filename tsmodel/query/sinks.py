@@ -9,7 +9,7 @@ Rules kept here:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import attrs
@@ -20,10 +20,9 @@ from tsmodel.html import Listed
 from tsmodel.keys import KEY_DTYPE, Key
 from tsmodel.layout import Mismatch, RowCodec
 from tsmodel.layout.versions import UpgradeFault
+from tsmodel.model.expressions import ColumnInfo
 from tsmodel.model.model import TSModel, codec_of, mismatch
-from tsmodel.query.explain import RunStats
-from tsmodel.query.masks import Mask
-from tsmodel.query.plan import Plan
+from tsmodel.query.plan import Mask, Plan
 from tsmodel.query.spec import QuerySpec, at_least
 from tsmodel.timestamps import to_iso
 from tsmodel.wire.chunk import Chunk
@@ -32,7 +31,19 @@ from tsmodel.wire.sorting import order_of, run_lengths, run_starts
 if TYPE_CHECKING:
     from tsmodel.frames.frame import Frame
 
-__all__ = ["Count", "Framed", "Quarantined", "Regrouped", "Rows", "Selection", "Series", "SeriesFound", "Sink"]
+__all__ = [
+    "Count",
+    "Framed",
+    "Quarantined",
+    "Regrouped",
+    "Rows",
+    "RunStats",
+    "Selection",
+    "Series",
+    "SeriesFound",
+    "Sink",
+    "Tuples",
+]
 
 M = TypeVar("M", bound=TSModel)
 R = TypeVar("R", covariant=True)
@@ -51,6 +62,69 @@ class Quarantined(msgspec.Struct, frozen=True):
     key: Key
     payload: bytes
     reason: str
+
+
+@attrs.define
+class RunStats:
+    """Counts of one run, final once it has ended.
+
+    Attributes:
+        ranges: key ranges that were read, whole or in part.
+        chunks: chunks that arrived.
+        bytes_read: their bytes.
+        records_read: their records.
+        records_returned: records that met every condition and the limit.
+        skipped: records left out because their payload does not fit the model (`on_error("skip")` or `"quarantine"`).
+        quarantined: those, when the query says `on_error("quarantine")`.
+        seconds: from the start of the run to its end or to the last chunk so far.
+        steps: seconds of each step: `fetching` chunks from the backend, `checking` that payloads are the model's,
+            `filtering` records by conditions that key ranges do not express, and `making` what is asked for of them.
+    """
+
+    ranges: int = 0
+    chunks: int = 0
+    bytes_read: int = 0
+    records_read: int = 0
+    records_returned: int = 0
+    skipped: int = 0
+    quarantined: list[Quarantined] = attrs.field(factory=list, repr=False)
+    seconds: float = 0.0
+    steps: dict[str, float] = attrs.field(factory=dict)
+    _started: float = attrs.field(factory=time.perf_counter, repr=False)
+
+    def range_begun(self) -> None:
+        """A key range is about to be read."""
+        self.ranges += 1
+
+    def chunk(self, size: int, records: int) -> None:
+        """A chunk of `size` bytes that holds `records` records arrived."""
+        self.chunks += 1
+        self.bytes_read += size
+        self.records_read += records
+
+    def spent(self, step: str, since: float) -> float:
+        """Adds the time from `since` on to that of a step; returns the time now. Both are of `time.perf_counter`."""
+        now = time.perf_counter()
+        self.steps[step] = self.steps.get(step, 0.0) + now - since
+        return now
+
+    def tick(self) -> None:
+        """Brings `seconds` up to date."""
+        self.seconds = time.perf_counter() - self._started
+
+    def __str__(self) -> str:
+        share = f" ({self.records_returned / self.records_read:.1%})" if self.records_read else ""
+        text = (
+            f"read {self.records_read:,} records, {self.bytes_read:,} bytes, from {_counted(self.chunks, 'chunk')} of "
+            f"{_counted(self.ranges, 'key range')}; returned {self.records_returned:,}{share}, {self.seconds * 1000:.1f} ms"
+        )
+        if self.steps:
+            text += f" ({', '.join(f'{step} {seconds * 1000:.1f}' for step, seconds in self.steps.items())})"
+        return f"{text}; skipped {self.skipped:,}" if self.skipped else text
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 _MISMATCH_HINT: Final = '; if records of another kind lie in this range, narrow the query or use .on_error("skip")'
@@ -292,3 +366,35 @@ class SeriesFound:
             if known is not None:
                 count, least, greatest = known[0] + count, min(known[1], least), max(known[2], greatest)
             found[c, m, o] = (count, least, greatest)
+
+
+class Tuples:
+    """Columns of the selected records as tuples; `result` hands over those that came since it was last called.
+
+    Args:
+        selection: picks the records.
+        columns: of which columns.
+        make: makes something else of the values of each; None for tuples.
+    """
+
+    def __init__(
+        self, selection: Selection[Any], columns: tuple[ColumnInfo, ...], make: Callable[..., Any] | None = None
+    ) -> None:
+        self._selection = selection
+        self._columns = columns
+        self._make = make
+        self._tuples: list[Any] = []
+
+    def feed(self, chunk: Chunk) -> bool:
+        """Takes a chunk; returns whether the limit is reached."""
+        keys_only = all(column.is_key for column in self._columns)
+        records = self._selection.of(chunk, keys_only=keys_only, columns=True)
+        if len(records):
+            values = [column.objects(records) for column in self._columns]
+            self._tuples.extend(zip(*values, strict=True) if self._make is None else map(self._make, *values))
+        return self._selection.full
+
+    def result(self) -> list[Any]:
+        """The tuples since the last call."""
+        tuples, self._tuples = self._tuples, []
+        return tuples

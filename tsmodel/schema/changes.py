@@ -12,12 +12,12 @@ Rules kept here:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, overload
 
 import attrs
 
-from tsmodel.schema.limits import ASIDE, tightened
+from tsmodel.types.numbers import rounded
 
 __all__ = ["Change", "Changes", "Entry", "Severity", "Verdict", "compared", "in_message", "in_place", "in_reading"]
 
@@ -88,6 +88,9 @@ class Changes(Sequence[Change]):
 
 
 Field: TypeAlias = dict[str, Any]
+
+ASIDE: Final = frozenset({"unit", "default", "default_value", "keep", "plain", "as", "limits"})
+"""Keys of what stands beside a field's description."""
 
 _ASIDE: Final = frozenset({"name", "offset", "size", "bit", "constraints"}) | ASIDE
 _UNKNOWN: Final[Any] = object()
@@ -654,3 +657,53 @@ def _severity(name: str, old: Entry, new: Entry) -> tuple[Severity, str]:
         "breaking",
         f"nothing distinguishes old records from new ones: {keep}, versioned=True) or since=…, and an upgrade",
     )
+
+
+def tightened(was: Mapping[str, Any], now: Mapping[str, Any], widths: tuple[str, str] = ("f8", "f8")) -> list[str]:
+    """What limits refuse that others did not, in words; nothing when they take all that the others take.
+
+    Args:
+        was, now: the limits then and now.
+        widths: NumPy types of the floats that values and bounds were and are rounded to. Where they differ, as in messages,
+            a value may lie on the other side of the same bound.
+    """
+    found = []
+    for low, names in ((True, ("ge", "gt")), (False, ("le", "lt"))):
+        new = {name: now[name] for name in names if name in now}
+        known = _bounds(was, names, widths[0]) if widths[0] == widths[1] else []
+        if new and not _is_within(known, _bounds(now, names, widths[1]), low=low):
+            found += [f"{name}={limit!r}" for name, limit in new.items()]
+    for name, low in (("min_length", True), ("max_length", False)):
+        if name in now and (name not in was or (was[name] < now[name] if low else was[name] > now[name])):
+            found.append(f"{name}={now[name]!r}")
+    for name in now.keys() - {"ge", "gt", "le", "lt", "min_length", "max_length"}:
+        old, new_limit = was.get(name), now[name]
+        if old == new_limit or (name == "multiple_of" and _divides(new_limit, old)):
+            continue
+        found.append(f"{name}={new_limit!r}")
+    found += [f"{name} was {was[name]} and is none" for name in ("default",) if name in was and name not in now]
+    return sorted(found)
+
+
+def _bounds(limits: Mapping[str, Any], names: tuple[str, str], width: str) -> list[tuple[Any, bool]]:
+    return [(_in_width(limits[name], width), name == names[1]) for name in names if name in limits]
+
+
+def _in_width(limit: Any, width: str) -> Any:
+    return float(rounded(limit, width)) if isinstance(limit, float) else limit
+
+
+def _is_within(was: list[tuple[Any, bool]], now: list[tuple[Any, bool]], *, low: bool) -> bool:
+    """Whether each new bound is met by what meets one of the old ones."""
+
+    def implies(old: tuple[Any, bool], new: tuple[Any, bool]) -> bool:
+        if isinstance(old[0], str) or isinstance(new[0], str):
+            return old == new
+        beyond = old[0] > new[0] if low else old[0] < new[0]
+        return bool(beyond or (old[0] == new[0] and old[1] >= new[1]))
+
+    return all(any(implies(old, new) for old in was) for new in now)
+
+
+def _divides(divisor: Any, number: Any) -> bool:
+    return isinstance(divisor, int) and isinstance(number, int) and divisor != 0 and number % divisor == 0

@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from tsmodel.errors import SchemaError
+from tsmodel.layout import Constraints
 from tsmodel.model import TSModel
 from tsmodel.model.evolution import chain_of
 from tsmodel.model.meta import schema_of
 from tsmodel.model.model_schema import Schema, description_of, fingerprint_of
 from tsmodel.schema.changes import Changes, Entry, compared
-from tsmodel.schema.limits import annotate, limits_of
 from tsmodel.timestamps import to_iso
+from tsmodel.types.codec import FieldCodec
+from tsmodel.types.packed import LIMITS, plain_limit
+from tsmodel.types.text_facet import Spelling
 
 __all__ = ["check", "freeze"]
 
@@ -194,3 +197,33 @@ def _are_limits(limits: object) -> bool:
     bounds = [limits[name] for name in ("ge", "gt", "le", "lt") if name in limits]
     lengths = [limits[name] for name in ("min_length", "max_length") if name in limits]
     return all(isinstance(each, (int, float, str)) for each in bounds) and all(type(each) is int for each in lengths)
+
+
+def annotate(fields: list[dict[str, Any]], schema: Schema, *, in_message: bool) -> None:
+    """Adds to the descriptions of a model's or structure's fields what its fingerprint leaves out."""
+    specs = {spec.name: spec for spec in schema.fields}
+    for field, placed in zip(fields, schema.layout.fields, strict=True):
+        options = specs[field["name"]].options
+        if options.unit is not None:
+            field["unit"] = options.unit
+        if in_message and options.factory is not None:
+            field["default"] = True
+            if options.default_factory is None:  # what a function gives cannot be told
+                field["default_value"] = placed.codec.conversion(Spelling()).dump(options.default)
+        _annotate_type(field, placed.codec, in_message=in_message)
+
+
+def _annotate_type(kind: dict[str, Any], codec: FieldCodec, *, in_message: bool) -> None:
+    kind |= codec.reading()
+    if "layout" in kind:
+        annotate(kind["layout"]["fields"], schema_of(codec.python), in_message=in_message)
+    elif "item" in kind:
+        _annotate_type(kind["item"], codec.item, in_message=in_message)  # type: ignore[attr-defined]
+
+
+def limits_of(constraints: Constraints) -> dict[str, Any]:
+    """What is asked of a field's values, as plain data."""
+    limits = {name: plain_limit(limit) for name in LIMITS if (limit := getattr(constraints, name)) is not None}
+    if constraints.validate is not None:
+        limits["validate"] = getattr(constraints.validate, "__qualname__", type(constraints.validate).__qualname__)
+    return limits

@@ -15,9 +15,10 @@ Rules kept here:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Sequence
+import threading
+from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -34,19 +35,16 @@ from tsmodel.errors import (
     TransportError,
     TSModelError,
 )
-from tsmodel.io.effects import Receive, Send
+from tsmodel.io.effects import Receive, Send, Work
 from tsmodel.keys import Key, KeyRange
-from tsmodel.server.counts import Counts
-from tsmodel.server.memory import Memory
+from tsmodel.server.monitoring import Counts
 from tsmodel.store.capabilities import ArrivingPut, PutTaker
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.client_role import PORTION_BUFFERS, PORTION_BYTES, Buffers
 from tsmodel.wire.events import GetAcqRequest, GetRequest, PutBegin, PutEnd, PutRecords, Status
 from tsmodel.wire.server_role import Request, RequestReader, acq_answer, get_begin, get_break, get_end, put_answer, refusal
 
-__all__ = ["Conversation", "RefusedError", "Steps"]
-
-Steps: TypeAlias = Generator[Send | Receive, int | None, None]
+__all__ = ["Conversation", "Memory", "RefusedError"]
 
 _BUFFER: Final = 256 * 1024
 _HELD: Final = 400
@@ -55,6 +53,32 @@ _RESOLUTION: Final = 10**8
 """How far the answer to GETACQ may lag behind the clock, in ns."""
 
 _log = logging.getLogger("tsmodel.server")
+
+
+class Memory:
+    """A budget of bytes. Thread-safe.
+
+    Args:
+        most: the limit.
+
+    Attributes:
+        used: bytes in use.
+        peak: most bytes in use so far.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.used = self.peak = 0
+        self._lock = threading.Lock()
+
+    def take(self, count: int) -> bool:
+        """Reserves bytes, or releases them if `count` is negative; False if that would exceed the limit."""
+        with self._lock:
+            if count > 0 and self.used + count > self.most:
+                return False
+            self.used += count
+            self.peak = max(self.peak, self.used)
+            return True
 
 
 class RefusedError(Exception):
@@ -117,7 +141,7 @@ class Conversation:
     _taken: int = attrs.field(default=0, init=False)
     _grown: int = attrs.field(default=0, init=False)
 
-    def steps(self) -> Steps:
+    def work(self) -> Work[None]:
         """Serves requests until the peer closes the connection or a request is refused."""
         reader = RequestReader(_BUFFER)
         try:
@@ -148,7 +172,7 @@ class Conversation:
             self._grown = 0
             self._account()
 
-    def _answer(self, request: Request) -> Steps:
+    def _answer(self, request: Request) -> Work[None]:
         began = monotonic()
         if isinstance(request, PutRecords):
             self._keep(request)
@@ -176,7 +200,7 @@ class Conversation:
         self.ended += 1
         self.counts.answered(kind, monotonic() - began)
 
-    def _get(self, request: GetRequest) -> Steps:
+    def _get(self, request: GetRequest) -> Work[None]:
         box = self._range(request.key_min, request.key_max)
         if box.is_empty:
             raise KeyRangeError(f"the range is empty: {box}")

@@ -24,6 +24,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
+from typing import Any
 
 import attrs
 
@@ -34,13 +35,12 @@ except ImportError:  # not on Windows
 
 from tsmodel.backend import Backend
 from tsmodel.errors import SessionError, TransportError
-from tsmodel.io.effects import Receive
-from tsmodel.server.conversation import Conversation
-from tsmodel.server.counts import Counts
-from tsmodel.server.memory import Memory
-from tsmodel.server.tls import certified_names
+from tsmodel.io.connections import certified_names, listen_error, send_all
+from tsmodel.io.effects import Send
+from tsmodel.io.runners import run
+from tsmodel.server.conversation import Conversation, Memory
+from tsmodel.server.monitoring import Counts
 from tsmodel.session.connecting import open_backend
-from tsmodel.wire.client_role import Buffers, gathered, portions, unsent
 
 __all__ = [
     "DEFAULT_MAX_CONNECTIONS",
@@ -166,7 +166,7 @@ class Listener:
             dual = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
             self._socket = socket.create_server((host, port), family=family, backlog=512, dualstack_ipv6=dual)
         except OSError as error:
-            raise TransportError(f"cannot listen on {host}:{port}: {error}") from error
+            raise listen_error(host, port, error) from error
 
     @property
     def address(self) -> tuple[str, int]:
@@ -304,29 +304,27 @@ class Listener:
 
     def _drive(self, connection: socket.socket, conversation: Conversation) -> None:
         patience = _Patience(connection, self._limits)
-        steps = conversation.steps()
         received = sent = 0
+
+        def carry_out(effect: Any) -> int | None:
+            nonlocal received, sent
+            if conversation.at_rest:
+                self.counts.moved(received, sent)
+                received = sent = 0
+            patience.apply(conversation)
+            if isinstance(effect, Send):
+                sent += send_all(connection, effect.buffers, patience.check)
+                return None
+            if self._stopping.is_set() and conversation.at_rest:
+                return 0  # as if the peer had closed the connection
+            count = connection.recv_into(effect.buffer)
+            received += count
+            return count
+
         try:
-            step = next(steps)
-            while True:
-                patience.apply(conversation)
-                if isinstance(step, Receive):
-                    if self._stopping.is_set() and conversation.at_rest:
-                        return
-                    count = connection.recv_into(step.buffer)
-                    received += count
-                    step = steps.send(count)
-                else:
-                    sent += _send(connection, step.buffers, patience)
-                    step = next(steps)
-                if conversation.at_rest:
-                    self.counts.moved(received, sent)
-                    received = sent = 0
-        except StopIteration:
-            pass
+            run(conversation.work(), carry_out)
         finally:
             self.counts.moved(received, sent)
-            steps.close()
 
     def _finish(self) -> None:
         """Closes the connections: idle ones at once, others after their request or the grace period."""
@@ -393,24 +391,6 @@ class _Patience:
         if self._under_way is None or left < self._under_way:
             self._connection.settimeout(left)
             self._is_cut = True
-
-
-def _send(connection: socket.socket, buffers: Buffers, patience: _Patience) -> int:
-    """Sends buffers; returns the number of bytes."""
-    total = 0
-    if isinstance(connection, ssl.SSLSocket) or not hasattr(connection, "sendmsg"):  # takes one buffer at a time
-        for buffer in gathered(buffers):
-            patience.check()
-            connection.sendall(buffer)
-            total += len(buffer)
-        return total
-    for portion in portions(buffers):
-        while portion:
-            patience.check()
-            count = connection.sendmsg(portion)
-            portion = unsent(portion, count)
-            total += count
-    return total
 
 
 def _is_gone(connection: socket.socket) -> bool:

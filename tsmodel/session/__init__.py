@@ -8,11 +8,11 @@ from tsmodel.lazily import lazily
 
 if TYPE_CHECKING:
     from tsmodel.session.connecting import connect, connect_async
+    from tsmodel.session.forwarding import SetAside, SpoolState
     from tsmodel.session.observing import OpenTelemetry, Request, Response
     from tsmodel.session.receipt import Receipt
     from tsmodel.session.session import Session
     from tsmodel.session.session_async import AsyncSession
-    from tsmodel.session.spool import SetAside, SpoolState
 else:
     __getattr__, __dir__ = lazily(
         __name__,
@@ -22,7 +22,7 @@ else:
             "receipt": "Receipt",
             "session": "Session",
             "session_async": "AsyncSession",
-            "spool": "SetAside SpoolState",
+            "forwarding": "SetAside SpoolState",
         },
     )
 

@@ -29,7 +29,7 @@ from tsmodel.store.capabilities import Caretaker
 from tsmodel.timestamps import DurationLike, now_ns
 
 if TYPE_CHECKING:
-    from tsmodel.session.spool import SpoolState
+    from tsmodel.session.forwarding import SpoolState
     from tsmodel.session.target import SpoolOptions
 
 __all__ = [
@@ -238,7 +238,7 @@ class SessionBase:
         self, model: type[Any], columns: Mapping[str, Any] | None, named: Mapping[str, Any], keep_acq: bool
     ) -> ColumnRows | list[Any]:
         """The records of some columns, checked."""
-        from tsmodel.frames.given import given_columns
+        from tsmodel.frames.input import given_columns
 
         given, count = given_columns(_model(model, "add_columns"), {**(columns or {}), **named})
         return made_of(model, given, count, with_acq=keep_acq)
@@ -247,7 +247,7 @@ class SessionBase:
         self, model: type[Any], frame: Any, columns: Mapping[str, str] | None, keep_acq: bool
     ) -> Iterator[ColumnRows | list[Any]]:
         """The records of a frame, checked, part by part."""
-        from tsmodel.frames.given import frame_columns
+        from tsmodel.frames.input import frame_columns
 
         for first, given, count in frame_columns(_model(model, "add_frame"), frame, columns):
             yield made_of(model, given, count, with_acq=keep_acq, first=first)

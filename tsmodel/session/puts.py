@@ -26,7 +26,7 @@ from tsmodel.model import TSModel
 from tsmodel.model.model import codec_of
 from tsmodel.session.receipt import Receipt
 from tsmodel.wire.records import PUT_FORM, PUTA_FORM
-from tsmodel.wire.unstored import Unstored
+from tsmodel.wire.stored import Unstored
 
 __all__ = ["ColumnRows", "Put", "Segment", "encoded", "made_of"]
 
@@ -127,7 +127,7 @@ def made_of(
         SessionError: when a column is missing.
         EncodeError: when a value cannot be stored, with the row's number and the field.
     """
-    from tsmodel.frames.given import with_defaults
+    from tsmodel.frames.input import with_defaults
 
     codec = codec_of(model).writing
     if not isinstance(codec, FixedRowCodec):

@@ -25,13 +25,13 @@ from tsmodel.backend import Backend, PutInfo, Removal, Remover, Sharded
 from tsmodel.errors import SessionError, StoreError, TSModelError
 from tsmodel.io.effects import Work
 from tsmodel.io.fetching import OnBackend, OnWatchedBackend
-from tsmodel.io.flushing import Flusher
 from tsmodel.io.retry import OnUnknown, seconds_of
 from tsmodel.io.runners import perform, run
+from tsmodel.io.threads import Flusher
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import Query, QuerySpec
-from tsmodel.query.context import enter, leave
+from tsmodel.query.executor import enter, leave
 from tsmodel.session.core import (
     BACKUP_INSTEAD,
     COMPACT_INSTEAD,
@@ -51,9 +51,9 @@ from tsmodel.timestamps import DurationLike
 
 if TYPE_CHECKING:
     from tsmodel.session.copying import Copied, OnCopied
-    from tsmodel.session.draining import Drainer
+    from tsmodel.session.forwarding import Drainer
     from tsmodel.session.target import SpoolOptions
-    from tsmodel.store.care import Compacted, OnProgress, Verified
+    from tsmodel.store.maintenance import Compacted, OnProgress, Verified
 
 __all__ = ["Session"]
 
@@ -244,7 +244,7 @@ class Session(SessionBase):
         Raises:
             OSError: when the file cannot be read.
         """
-        from tsmodel.frames.given import parquet_reader
+        from tsmodel.frames.input import parquet_reader
 
         return self.add_frame(
             model, parquet_reader(path, batch_size), columns=columns, keep_acq=keep_acq, unless_stored=unless_stored
@@ -562,7 +562,7 @@ class Session(SessionBase):
 
     def _start_drainer(self) -> None:
         if self._forwarder is not None and self._backend is not None:
-            from tsmodel.session.draining import Drainer
+            from tsmodel.session.forwarding import Drainer
 
             self._drainer = Drainer(self._forwarder, self.on_backend(), self)
 

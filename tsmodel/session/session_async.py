@@ -45,11 +45,11 @@ from tsmodel.store.capabilities import Caretaker
 from tsmodel.timestamps import DurationLike
 
 if TYPE_CHECKING:
-    from tsmodel.io.flushing import AsyncFlusher
+    from tsmodel.io.threads import AsyncFlusher
     from tsmodel.session.copying import Copied, OnCopied
-    from tsmodel.session.draining import AsyncDrainer
+    from tsmodel.session.forwarding import AsyncDrainer
     from tsmodel.session.target import SpoolOptions
-    from tsmodel.store.care import Compacted, OnProgress, Verified
+    from tsmodel.store.maintenance import Compacted, OnProgress, Verified
 
 __all__ = ["AsyncSession"]
 
@@ -109,7 +109,7 @@ class AsyncSession(SessionBase):
             StoreError: when the file cannot be opened.
             TransportError: when the server cannot be reached.
         """
-        from tsmodel.io.flushing import AsyncFlusher
+        from tsmodel.io.threads import AsyncFlusher
 
         if self._backend is None:
             self._backend = await self._opener()
@@ -117,7 +117,7 @@ class AsyncSession(SessionBase):
             if self._flush_seconds is not None:
                 self._flusher = AsyncFlusher(self._flush_seconds, self._flush_in_background)
             if self._forwarder is not None:
-                from tsmodel.session.draining import AsyncDrainer
+                from tsmodel.session.forwarding import AsyncDrainer
 
                 self._drainer = AsyncDrainer(self._forwarder, self.on_backend(), self)
         return self
@@ -186,7 +186,7 @@ class AsyncSession(SessionBase):
         batch_size: int = 65_536,
     ) -> int:
         """See `Session.load_parquet`."""
-        from tsmodel.frames.given import parquet_reader
+        from tsmodel.frames.input import parquet_reader
 
         return await self.add_frame(
             model, parquet_reader(path, batch_size), columns=columns, keep_acq=keep_acq, unless_stored=unless_stored

@@ -17,7 +17,7 @@ from tsmodel.store.postgres.options import Database, database_of
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from tsmodel.session.spool import Forwarder
+    from tsmodel.session.forwarding import Forwarder
     from tsmodel.store.spool_file import SpoolFile, WhenFull
 
 __all__ = [
@@ -88,7 +88,7 @@ class SpoolOptions(msgspec.Struct, frozen=True):
             name: what the session's target is called.
             settle: seconds for which a put that was cut off may still be under way.
         """
-        from tsmodel.session.spool import Forwarder
+        from tsmodel.session.forwarding import Forwarder
 
         return Forwarder(self.file(), name, settle)
 

@@ -32,16 +32,17 @@ from tsmodel.errors import (
 )
 from tsmodel.io.effects import Append, LastAcq, Pause, Sent, Work, scanned
 from tsmodel.io.retry import ONCE, OnUnknown, Retry, again, seconds_of
-from tsmodel.keys import LIMITS, KeyRange
+from tsmodel.keys import KeyRange
 from tsmodel.session.pending import Doubt, Pending
 from tsmodel.session.puts import Put, encoded
 from tsmodel.session.receipt import Receipt, committed
-from tsmodel.session.reconciling import Reconciliation
+from tsmodel.session.reconciling import found_of
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.events import Status
+from tsmodel.wire.stored import Copies
 
 if TYPE_CHECKING:
-    from tsmodel.session.spool import Forwarder
+    from tsmodel.session.forwarding import Forwarder
 
 __all__ = ["Writer"]
 
@@ -201,19 +202,20 @@ class Writer:
             return None
         if how == "duplicate" and not doubt.put.with_acq:
             return self._pending.returned(doubt)
-        reconciliation = Reconciliation(doubt.put)
+        copies = Copies([part.batches for part in doubt.put.slices], with_acq=doubt.put.with_acq)
         if doubt.put.with_acq:
             last = yield LastAcq(KeyRange(), doubt.put.shard)  # a range may not begin after it
-            acqs = reconciliation.acqs
-            box = reconciliation.box(min(acqs.acq_min, last), acqs.acq_max + 1)
+            least, most = copies.acqs()
+            boxes = copies.boxes(min(least, last), most + 1)
         else:
             yield from self._unchanging(doubt)
             assert doubt.bound is not None
-            box = reconciliation.box(doubt.bound, LIMITS["acq"].bound)
-        yield from scanned(box, reconciliation.feed, doubt.put.shard)
+            boxes = copies.boxes(doubt.bound)
+        for box in boxes:
+            yield from scanned(box, copies.feed, doubt.put.shard)
         if not self._pending.holds(doubt):
             return None
-        found = reconciliation.found()
+        found = found_of(doubt.put, copies)
         segment = self._pending.found(doubt, found)
         _log.info("%d of %d records in doubt are stored on %s", found.receipt.count, len(found.stored), self._name)
         return None if segment is None else encoded(segment)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from tsmodel.lazily import lazily
 
 if TYPE_CHECKING:
-    from tsmodel.store.care import info, recover, verify
+    from tsmodel.store.maintenance import info, recover, verify
     from tsmodel.store.sqlite import DEFAULT_CACHE
     from tsmodel.store.store import EmbeddedStore, open_store
 else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
-            "care": "info recover verify",
+            "maintenance": "info recover verify",
             "sqlite": "DEFAULT_CACHE",
             "store": "EmbeddedStore open_store",
         },

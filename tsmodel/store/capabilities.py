@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from tsmodel.backend import AcqInterval, Batch
 
 if TYPE_CHECKING:
-    from tsmodel.store.care import Compacted, Info, OnProgress, Verified
+    from tsmodel.store.maintenance import Compacted, Info, OnProgress, Verified
 
 __all__ = ["ArrivingPut", "Caretaker", "PutTaker"]
 
@@ -21,19 +21,19 @@ class Caretaker(Protocol):
     instead. `progress` is called with bytes that are done, and with all of them; what it raises ends the work."""
 
     def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
-        """Copies what is stored now to a new file; returns what `verify` says of it. See `tsmodel.store.care.backup`."""
+        """Copies what is stored now to a new file, and verifies it. See `tsmodel.store.maintenance.backup`."""
         ...
 
     def compact(self, progress: OnProgress | None = None) -> Compacted:
-        """Merges and compresses what is stored, and gives free space back. See `tsmodel.store.care.compact`."""
+        """Merges and compresses what is stored, and gives free space back. See `tsmodel.store.maintenance.compact`."""
         ...
 
     def verify(self, progress: OnProgress | None = None) -> Verified:
-        """Reads everything, and says all that is wrong with it. See `tsmodel.store.care.verify_store`."""
+        """Reads everything, and says all that is wrong with it. See `tsmodel.store.maintenance.verify_store`."""
         ...
 
     def info(self) -> Info:
-        """What is stored, without reading records. See `tsmodel.store.care.info_of`."""
+        """What is stored, without reading records. See `tsmodel.store.maintenance.info_of`."""
         ...
 
 

@@ -39,13 +39,12 @@ from typing import Any, Final
 
 import msgspec
 
-from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError, StoreInDoubtError
+from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError, StoreInDoubtError, StoreRecoveryError
 from tsmodel.store.cache import BlockCache
 from tsmodel.store.directory import Directory, State, Table
 from tsmodel.store.engine import EngineBusyError, held
-from tsmodel.store.history import PUTS, Kind
 from tsmodel.store.journal import Committed, check_journal, committed
-from tsmodel.store.tables import Snapshot, Transaction
+from tsmodel.store.tables import PUTS, Kind, Snapshot, Transaction
 
 __all__ = [
     "APPLICATION_ID",
@@ -638,8 +637,8 @@ class SQLiteEngine:
             raise
         return connection
 
-    def _only_for_writers(self) -> StoreError:
-        return StoreError(
+    def _only_for_writers(self) -> StoreRecoveryError:
+        return StoreRecoveryError(
             f"{self.path} has a journal that needs recovery, which requires write access; open the store once without "
             "read_only, and close it",
             path=self.path,

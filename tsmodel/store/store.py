@@ -8,9 +8,9 @@ Rules kept here:
   in doubt.
 * The acqs of PUTs increase strictly, even when the clock steps back and across restarts: the last acq is part of the
   transaction.
-* `last_acq` returns the last assigned acq plus one; no later PUT gets a smaller acq. A PUTA raises it to the acqs it
-  carries, but never beyond the clock. A PUTA below a value that readers have already seen breaks the promise; the store
-  does not prevent it.
+* `last_acq` returns the last assigned acq plus one, and at least 0; no later PUT gets a smaller acq. A PUTA raises it to
+  the acqs it carries, but never beyond the clock. A PUTA below a value that readers have already seen breaks the promise;
+  the store does not prevent it.
 * A removal is one transaction: atomic, logged, and durable when it returns. It never changes `last_acq`.
 * An undo removes the records of a put and no others. The records of a PUT are identified by their acqs, which no other PUT
   gets. Several PUTAs may carry the same acqs, so each of their records is marked with the number of its put.
@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -49,23 +49,26 @@ from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.store.blocks import Block, merged_runs
 from tsmodel.store.directory import Level
 from tsmodel.store.engine import Engine, EngineBusyError, Run, Writing
-from tsmodel.store.group import GroupCommit
 from tsmodel.store.intake import SLICE_BYTES, Arrived, Put, runs_of
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import DEFAULT_CACHE, SQLiteEngine
 from tsmodel.timestamps import now_ns, to_iso
 from tsmodel.wire.chunk import Chunk
-from tsmodel.wire.unstored import Unstored
+from tsmodel.wire.stored import Unstored
 
 if TYPE_CHECKING:
-    from tsmodel.store.care import Compacted, Info, OnProgress, Verified
+    from tsmodel.store.maintenance import Compacted, Info, OnProgress, Verified
 
-__all__ = ["EmbeddedStore", "check_puts", "open_store"]
+__all__ = ["EmbeddedStore", "GroupCommit", "check_puts", "open_store"]
+
+T = TypeVar("T")
 
 _Chooses: TypeAlias = "Callable[[Block, KeyRange], npt.NDArray[np.bool_]]"
 """Selects records of a block inside a key range: a mask over all records of the block, shape (n,)."""
 _INTERRUPTED: Final = "the thread that was storing these records was interrupted"
+FIRST_ACQ: Final = 0
+"""No PUT gets an acq below it, and `last_acq` returns at least this."""
 _TOGETHER: Final = 32 * 2**20
 """Most bytes of records in one group commit."""
 
@@ -257,7 +260,7 @@ class EmbeddedStore:
             return [removal for removal in snapshot.removals() if removal.number > since]
 
     def last_acq(self, box: KeyRange) -> int:
-        """See `Backend.last_acq`. Returns the smallest possible acq if the store has never held a record."""
+        """See `Backend.last_acq`. Returns 0 if the store has never held a record, as a TStorage server does."""
         with self._engine.reading() as snapshot:
             return _answer(box, snapshot.last_acq())
 
@@ -285,26 +288,26 @@ class EmbeddedStore:
         return True
 
     def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
-        """Copies a file, as it is now, to a new one. See `tsmodel.store.care.backup`."""
-        from tsmodel.store.care import backup
+        """Copies a file, as it is now, to a new one. See `tsmodel.store.maintenance.backup`."""
+        from tsmodel.store.maintenance import backup
 
         return backup(self, path, progress)
 
     def compact(self, progress: OnProgress | None = None) -> Compacted:
-        """Merges runs, and gives free space back. See `tsmodel.store.care.compact`."""
-        from tsmodel.store.care import compact
+        """Merges runs, and gives free space back. See `tsmodel.store.maintenance.compact`."""
+        from tsmodel.store.maintenance import compact
 
         return compact(self, progress)
 
     def verify(self, progress: OnProgress | None = None) -> Verified:
-        """Reads everything, and says all that is wrong with it. See `tsmodel.store.care.verify_store`."""
-        from tsmodel.store.care import verify_store
+        """Reads everything, and says all that is wrong with it. See `tsmodel.store.maintenance.verify_store`."""
+        from tsmodel.store.maintenance import verify_store
 
         return verify_store(self, progress)
 
     def info(self) -> Info:
-        """What is stored, without reading records. See `tsmodel.store.care.info_of`."""
-        from tsmodel.store.care import info_of
+        """What is stored, without reading records. See `tsmodel.store.maintenance.info_of`."""
+        from tsmodel.store.maintenance import info_of
 
         return info_of(self)
 
@@ -389,7 +392,7 @@ class EmbeddedStore:
                 last = max(last, min(interval.acq_max, now))
             else:
                 try:
-                    interval = put.give_acqs(max(now, last + 1))
+                    interval = put.give_acqs(max(now, last + 1, FIRST_ACQ))
                 except OverflowError as error:
                     raise StoreError(f"{error}; use PUTA to set acqs yourself", path=self.path) from error
                 last = interval.acq_max
@@ -453,7 +456,7 @@ def _copied(error: Exception) -> Exception:
 
 
 def _answer(box: KeyRange, last: int) -> int:
-    return min(box.max.acq, last + 1 if last > LIMITS["acq"].least else last)
+    return min(box.max.acq, max(last + 1, FIRST_ACQ))
 
 
 def _by_cid(puts: Iterable[Put]) -> dict[int, list[tuple[Arrived, int]]]:
@@ -557,3 +560,72 @@ def check_puts(puts: Sequence[PutId], found: dict[int, PutInfo], path: str | Non
             raise StoreError(
                 f"put {number} was already undone at {to_iso(put.undone)}; nothing was removed by this call", path=path
             )
+
+
+class _Waiting(msgspec.Struct, Generic[T], eq=False):
+    """An item, and the lock its thread waits on. Released when the item is done, or when its thread becomes the leader."""
+
+    item: T
+    size: int
+    ready: threading.Lock = msgspec.field(default_factory=threading.Lock)
+
+
+class GroupCommit(Generic[T]):
+    """Does work for several threads at once.
+
+    Args:
+        work: processes some items and sets the outcome of each. An exception from it is raised only in the thread that
+            called it.
+        most: limit of the total size of a group.
+    """
+
+    _lock: threading.Lock
+    _queue: deque[_Waiting[T]]
+    _leader: _Waiting[T] | None
+
+    def __init__(self, work: Callable[[list[T]], None], most: int) -> None:
+        self._work = work
+        self._most = most
+        self._begin()
+        in_child(self._begin)
+
+    def run(self, item: T, size: int) -> None:
+        """Returns once `work` was called with the item, in this thread or another, or once the thread that was to call it
+        was interrupted."""
+        waiting = _Waiting(item, size)
+        waiting.ready.acquire()
+        group: list[_Waiting[T]] = []
+        try:
+            with self._lock:
+                self._queue.append(waiting)
+                if self._leader is None:
+                    self._leader = waiting
+            if self._leader is not waiting:
+                waiting.ready.acquire()
+            if self._leader is waiting:
+                self._take(group)
+                self._work([each.item for each in group])
+        finally:
+            with self._lock:
+                if waiting in self._queue:  # this thread was interrupted
+                    self._queue.remove(waiting)
+                if self._leader is waiting:
+                    self._leader = self._queue[0] if self._queue else None
+                    if self._leader is not None:
+                        self._leader.ready.release()
+            for each in group:
+                if each is not waiting:
+                    each.ready.release()
+
+    def _take(self, group: list[_Waiting[T]]) -> None:
+        left = self._most
+        with self._lock:
+            while self._queue and (not group or self._queue[0].size <= left):
+                left -= self._queue[0].size
+                group.append(self._queue[0])
+                self._queue.popleft()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._queue = deque()
+        self._leader = None

@@ -11,28 +11,37 @@ from tsmodel.types.array import Array
 from tsmodel.types.bits import Bits
 from tsmodel.types.blob import Blob
 from tsmodel.types.boolean import Bool
-from tsmodel.types.char import Char
 from tsmodel.types.codec import FieldCodec, FixedCodec
-from tsmodel.types.date import Date
-from tsmodel.types.date_time import DateTime
-from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, Options, declaration_of, did_you_mean
+from tsmodel.types.declaring import (
+    SCHEMA,
+    Acq,
+    Cap,
+    Cid,
+    Declaration,
+    FieldType,
+    KeyComponent,
+    Mid,
+    Moid,
+    Options,
+    Padding,
+    PaddingBytes,
+    declaration_of,
+    did_you_mean,
+)
 from tsmodel.types.duration import Duration
 from tsmodel.types.enums import Enumerated, Flags
 from tsmodel.types.field_faults import UNSUITABLE, FieldFault
 from tsmodel.types.floats import Float16, Float32, Float64
 from tsmodel.types.integers import Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64
 from tsmodel.types.ip_address import IpAddress
-from tsmodel.types.key import Acq, Cap, Cid, KeyComponent, Mid, Moid
 from tsmodel.types.nested import Nested
 from tsmodel.types.nullable import Nullable
 from tsmodel.types.numbers import ScalarCodec, ScalarType
 from tsmodel.types.packed import Packed
-from tsmodel.types.padding import Padding, PaddingBytes
 from tsmodel.types.scalars import KEY_SCALARS, SCALARS, ByteOrder, Scalar
 from tsmodel.types.scaled import Scaled
-from tsmodel.types.text import Text
-from tsmodel.types.timestamp import Timestamp
-from tsmodel.types.unix_time import UnixTime
+from tsmodel.types.text import Char, Text
+from tsmodel.types.times import Date, DateTime, Timestamp, UnixTime
 from tsmodel.types.uuid import Uuid
 
 __all__ = [

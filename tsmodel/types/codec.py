@@ -23,15 +23,15 @@ Rules kept here:
 from __future__ import annotations
 
 import struct
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import inspect
 
 from tsmodel.types.column_facet import (
-    Unfit,
     decoded,
     fixed_bytes,
     given_type,
@@ -42,11 +42,10 @@ from tsmodel.types.column_facet import (
     times_given,
 )
 from tsmodel.types.field_faults import UNSUITABLE, FieldFault, Mask, RowFault
-from tsmodel.types.plain import unencodable
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
 
 if TYPE_CHECKING:
-    from tsmodel.types.byte_codecs import LengthCodec
+    from tsmodel.types.blob import LengthCodec
     from tsmodel.types.kinds import Kind, Structure
     from tsmodel.types.text_facet import Conversion, Spelling
 
@@ -90,7 +89,7 @@ class Scope:
         return name
 
 
-class FieldCodec(ABC):
+class FieldCodec:
     """How the values of one field are stored and converted."""
 
     # Traits
@@ -307,7 +306,7 @@ class FieldCodec(ABC):
         """The values of an Arrow array as they appear in objects of a model; None for a null.
 
         Raises:
-            Unfit: when the array's type, or one of its values, does not suit the field.
+            RowFault: if the array's type, or one of its values, does not suit the field.
         """
 
     # Other languages
@@ -558,7 +557,7 @@ class FixedCodec(FieldCodec):
         """The values of an Arrow array in the form that `stored_column` takes; any value in the place of a null.
 
         Raises:
-            Unfit: when the array's type has no values of the field.
+            RowFault: if the array's type has no values of the field.
         """
         types, kind = pa.types, array.type
         if types.is_null(kind):
@@ -573,7 +572,7 @@ class FixedCodec(FieldCodec):
             return values
         if types.is_temporal(kind):
             return self.times_from_arrow(pa, array)
-        raise Unfit(f"a column of {kind} holds no values of {self.label}: give {self.accepts}")
+        raise RowFault(None, f"a column of {kind} holds no values of {self.label}: give {self.accepts}")
 
     def times_from_arrow(self, pa: Any, array: Any) -> Array:
         """See `from_arrow`, of times and lengths of time."""
@@ -587,7 +586,7 @@ class FixedCodec(FieldCodec):
             stored = self.stored_column(self.from_arrow(pa, array.drop_null()))
         except RowFault as fault:
             row = None if fault.row is None else [at for at, there in enumerate(present) if there][fault.row]
-            raise Unfit(fault.why, row, fault.value) from fault
+            raise RowFault(row, fault.why, fault.value) from fault
         loaded = iter([self.load(each) for each in self.stored_of(self.as_dtype(stored))])
         return [next(loaded) if there else None for there in present]
 
@@ -667,3 +666,33 @@ def described_number(name: str, storage: Scalar, byte_order: ByteOrder, **more: 
     """The description of a field that is stored as one number."""
     kind = {"type": name, **more} if name == storage.name else {"type": name, "storage": storage.name, **more}
     return {**kind, "byte_order": byte_order} if storage.size > 1 else kind
+
+
+def unencodable(kind: Any, module: Any) -> str | None:
+    """Returns why a message cannot hold values of a type, in words; None if it can.
+
+    Args:
+        kind: the type.
+        module: `msgspec.msgpack` or `msgspec.json`.
+    """
+    try:
+        module.Decoder(kind)
+        parts = parts_of(kind)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    own = [each.cls for each in parts if isinstance(each, inspect.CustomType)]
+    return f"msgspec does not encode {getattr(own[0], '__name__', own[0])}" if own else None
+
+
+def parts_of(kind: Any) -> list[inspect.Type]:
+    """Returns a type and all types that its values may contain, as msgspec sees them."""
+    known: list[Any] = []
+    waiting: list[Any] = [inspect.type_info(kind)]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, (list, tuple)):
+            waiting += each
+        elif isinstance(each, (inspect.Type, inspect.Field)) and not any(each is one for one in known):
+            known.append(each)
+            waiting += [getattr(each, name) for name in each.__struct_fields__]
+    return known

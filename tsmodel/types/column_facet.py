@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from tsmodel.types.codec import FixedCodec, NumberCodec
 
 __all__ = [
-    "Unfit",
     "check_times",
     "compute",
     "decoded",
@@ -57,15 +56,6 @@ __all__ = [
 
 
 Array: TypeAlias = npt.NDArray[Any]
-
-
-class Unfit(ValueError):  # noqa: N818 - it becomes part of an error
-    """An array that holds no values of a field; `row` and `value` where it is a single value."""
-
-    def __init__(self, why: str, row: int | None = None, value: object = None) -> None:
-        super().__init__(why)
-        self.row = row
-        self.value = value
 
 
 def compute() -> Any:
@@ -149,9 +139,11 @@ def times_given(pa: Any, array: Any, label: str, resolution: str | None = None) 
     """Times, dates or lengths of time as NumPy has them; those in units of `resolution` as integers."""
     kind = array.type
     if pa.types.is_time(kind):
-        raise Unfit(f"a column of {kind} holds times of day")
+        raise RowFault(None, f"a column of {kind} holds times of day")
     if pa.types.is_timestamp(kind) and kind.tz is None:
-        raise Unfit(f"a column of {kind} has times without a zone: say which, such as by tz_localize or replace_time_zone")
+        raise RowFault(
+            None, f"a column of {kind} has times without a zone: give it one, with tz_localize or replace_time_zone"
+        )
     width = pa.int32() if pa.types.is_date32(kind) else pa.int64()
     counts = array.view(width).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     if pa.types.is_date(kind):
@@ -162,9 +154,8 @@ def times_given(pa: Any, array: Any, label: str, resolution: str | None = None) 
     nothing = counts == np.iinfo(np.int64).min
     if nothing.any():  # NumPy would take it for NaT
         row = int(nothing.argmax())
-        raise Unfit(
-            f"{int(counts[row])} {kind.unit} in a column of {kind} is too far away for {label}", row, int(counts[row])
-        )
+        why = f"{int(counts[row])} {kind.unit} in a column of {kind} is too far away for {label}"
+        raise RowFault(row, why, int(counts[row]))
     letter = "m" if pa.types.is_duration(kind) else "M"
     return counts.view(f"{letter}8[{kind.unit}]")  # type: ignore[no-any-return]
 
@@ -203,7 +194,7 @@ def padded_bytes(array: Any, size: int, *, exact: bool) -> Array:
     if wrong.any():
         row = int(wrong.argmax())
         many = f"but the field {'takes' if exact else 'holds at most'} {size}"
-        raise Unfit(f"{array[row].as_py()!r} has {int(lengths[row])} bytes, {many}", row, array[row].as_py())
+        raise RowFault(row, f"{array[row].as_py()!r} has {int(lengths[row])} bytes, {many}", array[row].as_py())
     filled = np.zeros((count, size), np.uint8)
     places = np.arange(size) < lengths[:, None]
     if array.null_count:
@@ -296,7 +287,7 @@ def distinct_stored(
         places: of each row, the place of its text.
 
     Raises:
-        Unfit: with the first row of a text that is not a value.
+        RowFault: with the first row of a text that is not a value.
     """
     objects = np.empty(len(distinct), object)
     objects[:] = distinct
@@ -306,7 +297,7 @@ def distinct_stored(
             codec.stored_column(objects[at : at + 1])
         except ValueError as error:
             row = int((places == at).argmax())
-            raise Unfit(error.why if isinstance(error, RowFault) else str(error), row, value) from error
+            raise RowFault(row, error.why if isinstance(error, RowFault) else str(error), value) from error
     return codec.stored_column(objects)
 
 

@@ -22,7 +22,7 @@ from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, TypeVar, get_args, get_origin
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -31,8 +31,6 @@ from tsmodel.types.blob import Blob
 from tsmodel.types.boolean import Bool
 from tsmodel.types.codec import Description, FieldCodec, FixedCodec, Scope, Structures, VariableCodec
 from tsmodel.types.column_facet import of_objects
-from tsmodel.types.date import Date
-from tsmodel.types.date_time import DateTime
 from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, MissingOption, Options, declaration_of
 from tsmodel.types.duration import Duration
 from tsmodel.types.enums import Enumerated, Flags
@@ -44,6 +42,7 @@ from tsmodel.types.nested import Nested
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
 from tsmodel.types.text import Text
 from tsmodel.types.text_facet import Conversion, Spelling
+from tsmodel.types.times import Date, DateTime
 from tsmodel.types.uuid import Uuid
 
 if TYPE_CHECKING:
@@ -90,8 +89,7 @@ def _alike(python: Any) -> FieldCodec | None:
     return codec if isinstance(codec, FieldCodec) else None
 
 
-@attrs.frozen
-class _Hooks:
+class _Hooks(msgspec.Struct, frozen=True):
     """The definition of a user's field type.
 
     Attributes:
@@ -267,8 +265,7 @@ class _ConvertedCodec(FieldCodec):
         return [None if each is None else self.hooks.loaded(each) for each in stored]
 
 
-@attrs.frozen
-class FixedConvertedCodec(_ConvertedCodec, FixedCodec):
+class FixedConvertedCodec(_ConvertedCodec, FixedCodec, msgspec.Struct, frozen=True):
     """A converted type that stores a type of fixed width.
 
     Attributes:
@@ -338,7 +335,7 @@ class FixedConvertedCodec(_ConvertedCodec, FixedCodec):
         return self.item.shift
 
     def shifted(self, shift: int) -> FixedConvertedCodec:
-        return attrs.evolve(self, item=self.item.shifted(shift))
+        return msgspec.structs.replace(self, item=self.item.shifted(shift))
 
     def load(self, stored: Any) -> Any:
         return self.hooks.loaded(self.item.load(stored))
@@ -469,8 +466,7 @@ _KINDS: Final = {"float": "fiu", "int": "iu", "bool": "b"}
 """NumPy kinds of arrays that `load_column` may return, by the kind of the numbers."""
 
 
-@attrs.frozen
-class VariableConvertedCodec(_ConvertedCodec, VariableCodec):
+class VariableConvertedCodec(_ConvertedCodec, VariableCodec, msgspec.Struct, frozen=True):
     """A converted type that stores a type of variable width; see `FixedConvertedCodec`."""
 
     hooks: _Hooks
@@ -713,7 +709,8 @@ class Encoded(Converted[T], storage=Blob):
     def _made(cls, item: Any, python: Any) -> FieldCodec:
         made = super()._made(item, python)
         if isinstance(made, FixedConvertedCodec):  # a Blob pads shorter bytes, so other bytes would be read back
-            return attrs.evolve(made, hooks=attrs.evolve(made.hooks, dump=partial(_exactly, cls.dump, made.size)))
+            hooks = msgspec.structs.replace(made.hooks, dump=partial(_exactly, cls.dump, made.size))
+            return msgspec.structs.replace(made, hooks=hooks)
         return made
 
 

@@ -7,7 +7,7 @@ it only creates the codec of the field: the metaclass replaces each annotation w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, get_args, get_origin, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, TypeVar, get_args, get_origin, overload
 
 import msgspec
 
@@ -16,10 +16,26 @@ from tsmodel.types.codec import FieldCodec, FixedCodec
 from tsmodel.types.scalars import ByteOrder, Scalar
 
 if TYPE_CHECKING:
-    from tsmodel.model.column import Column
-    from tsmodel.types.padding import PaddingBytes
+    from tsmodel.model.column import Column, IntColumn
 
-__all__ = ["SCHEMA", "Declaration", "FieldType", "MissingOption", "Options", "declaration_of", "did_you_mean", "size_of"]
+__all__ = [
+    "SCHEMA",
+    "Acq",
+    "Cap",
+    "Cid",
+    "Declaration",
+    "FieldType",
+    "KeyComponent",
+    "Mid",
+    "MissingOption",
+    "Moid",
+    "Options",
+    "Padding",
+    "PaddingBytes",
+    "declaration_of",
+    "did_you_mean",
+    "size_of",
+]
 
 T = TypeVar("T")
 
@@ -97,6 +113,12 @@ def _integer(kind: object, option: str, signed: bool) -> Scalar:
         wanted = "an integer type such as Int32" if signed else "UInt8, UInt16, UInt32 or UInt64"
         raise ValueError(f"{option}={getattr(kind, '__name__', kind)} is not {wanted}")
     return scalar
+
+
+class PaddingBytes(msgspec.Struct, frozen=True):
+    """Unused bytes, written as zeros and ignored on reading."""
+
+    size: int
 
 
 class FieldType(Generic[T]):
@@ -179,3 +201,75 @@ def size_of(options: Options) -> int | None:
     if size is not None and (type(size) is not int or not 1 <= size <= 2**25):
         raise ValueError(f"size={size!r} is not an int from 1 to {2**25}")
     return size
+
+
+class Padding(FieldType[None]):
+    """Unused bytes, written as zeros and ignored on reading. Padding is not an attribute of the model.
+
+    Write `_gap: Padding = padding(3)`. Unlike other fields, padding may have a leading underscore.
+    """
+
+    takes = ("size",)
+    examples = ()
+
+    @classmethod
+    def codec(cls, argument: Any, options: Options) -> PaddingBytes:
+        """See `FieldType.codec`."""
+        size = size_of(options)
+        if size is None:
+            raise ValueError("write _gap: Padding = padding(3)")
+        return PaddingBytes(size)
+
+
+class KeyComponent(FieldType[int]):
+    """Base class of key components. `meter: Mid` gives the component a name of the model's own."""
+
+    component: ClassVar[str]
+    examples = ()
+
+    @classmethod
+    def codec(cls, argument: Any, options: Options) -> NoReturn:
+        """See `FieldType.codec`."""
+        raise ValueError(f"{cls.__name__} names a key component and cannot be the type of a value")
+
+
+class _Id(KeyComponent):
+    """A component that is not a time."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, instance: None, owner: type[object]) -> IntColumn: ...
+        @overload
+        def __get__(self, instance: object, owner: type[object]) -> int: ...
+        def __get__(self, instance: object, owner: type[object]) -> IntColumn | int: ...
+
+
+class Cid(_Id):
+    """The key component cid, the client id: an int from 0 to 2**31 - 2."""
+
+    component = "cid"
+
+
+class Mid(_Id):
+    """The key component mid, the meter id: an int from -2**63 to 2**63 - 2."""
+
+    component = "mid"
+
+
+class Moid(_Id):
+    """The key component moid, the meter object id: an int from -2**31 to 2**31 - 2."""
+
+    component = "moid"
+
+
+class Cap(KeyComponent):
+    """The key component cap, the capture time: an int of ns since 2001-01-01T00:00:00Z."""
+
+    component = "cap"
+
+
+class Acq(KeyComponent):
+    """The key component acq, the acquisition time: an int of ns since 2001-01-01T00:00:00Z; -1 until it is assigned."""
+
+    component = "acq"

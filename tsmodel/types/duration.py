@@ -7,7 +7,6 @@ import re
 from fractions import Fraction
 from typing import Any, ClassVar, Final
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -29,8 +28,7 @@ _MOST_DELTA_US: Final = dt.timedelta.max // dt.timedelta(microseconds=1)
 _LEAST_DELTA_US: Final = dt.timedelta.min // dt.timedelta(microseconds=1)
 
 
-@attrs.frozen
-class DurationCodec(TimeCodec):
+class DurationCodec(TimeCodec, frozen=True):
     """A `timedelta`, stored as an integer count of units.
 
     Attributes:
@@ -79,12 +77,18 @@ class DurationCodec(TimeCodec):
     def dump_code(self, value: str, scope: Scope) -> str:
         if self._unit > 1000:  # a remainder must not go unnoticed
             return super().dump_code(value, scope)
-        return f"{value} // {scope.add(MICROSECOND)}" + (" * 1000" if self.resolution == "ns" else "")
+        exact = f"{value} // {scope.add(MICROSECOND)}" + (" * 1000" if self.resolution == "ns" else "")
+        return f"({exact} if {value}.__class__ is {scope.add(dt.timedelta)} else {super().dump_code(value, scope)})"
 
     def dump(self, value: Any) -> Any:
         if not isinstance(value, dt.timedelta):
             raise self.refused(value)
-        units, rest = divmod(timedelta_ns(value), self._unit)
+        ns = timedelta_ns(value)
+        if ns % 1000:
+            raise FieldFault(
+                f"{ns} ns is not a whole number of microseconds, and a timedelta holds nothing finer: use Int64"
+            )
+        units, rest = divmod(ns, self._unit)
         if rest:
             raise FieldFault(f"{value} is not a whole number of {self.resolution}: round it first")
         return units

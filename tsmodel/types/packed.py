@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-import attrs
 import msgspec
 from msgspec import inspect
 
-from tsmodel.types.byte_codecs import LengthCodec
+from tsmodel.types.blob import LengthCodec
 from tsmodel.types.codec import (
     Description,
     Structures,
+    parts_of,
+    unencodable,
 )
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.integers import UInt16
-from tsmodel.types.plain import may_not_be_finite, not_finite, parts_of, unencodable
 from tsmodel.types.scalars import shown
 from tsmodel.types.text_facet import Conversion, Spelling, of_json, to_json, with_floats
 
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from tsmodel.types.kinds import Kind
 
 
-@attrs.frozen
-class PackedCodec(LengthCodec):
+class PackedCodec(LengthCodec, frozen=True, kw_only=True):
     """Any value that msgspec can encode, as MessagePack or JSON.
 
     Attributes:
@@ -36,17 +36,22 @@ class PackedCodec(LengthCodec):
         encoding: of the message.
     """
 
-    kind: Any = attrs.field(kw_only=True)
-    encoding: Literal["msgpack", "json"] = attrs.field(default="msgpack", kw_only=True)
-    _encode: Any = attrs.field(init=False, repr=False, eq=False)
-    _decode: Any = attrs.field(init=False, repr=False, eq=False)
+    kind: Any
+    encoding: Literal["msgpack", "json"] = "msgpack"
 
-    def __attrs_post_init__(self) -> None:
-        module: Any = getattr(msgspec, self.encoding)
-        if why := unencodable(self.kind, module):
+    def __post_init__(self) -> None:
+        if why := unencodable(self.kind, getattr(msgspec, self.encoding)):
             raise TypeError(why)
-        object.__setattr__(self, "_encode", module.Encoder().encode)
-        object.__setattr__(self, "_decode", module.Decoder(self.kind).decode)
+
+    @cached_property
+    def _encode(self) -> Callable[[Any], bytes]:
+        module: Any = getattr(msgspec, self.encoding)
+        return module.Encoder().encode  # type: ignore[no-any-return]
+
+    @cached_property
+    def _decode(self) -> Callable[[bytes], Any]:
+        module: Any = getattr(msgspec, self.encoding)
+        return module.Decoder(self.kind).decode  # type: ignore[no-any-return]
 
     @property
     def what(self) -> str:
@@ -274,3 +279,36 @@ class Packed(FieldType[T]):
             return PackedCodec(options.prefix(UInt16), options.byte_order, kind=argument, encoding=encoding)
         except (TypeError, msgspec.MsgspecError) as error:
             raise ValueError(f"msgspec does not support {argument!r}: {error}") from error
+
+
+def may_not_be_finite(raw: bytes) -> bool:
+    """Whether JSON may contain a non-finite float, which becomes null, or the text nan or inf as a key."""
+    return b"null" in raw or b"nan" in raw or b"inf" in raw
+
+
+def not_finite(value: object) -> FieldFault | None:
+    """Returns the fault of a value that contains a non-finite float, for JSON; None if there is none."""
+    try:
+        found = _within(value if isinstance(value, float) else msgspec.to_builtins(value), "")
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+        return None  # msgspec rejects it anyway
+    if found is None:
+        return None
+    path, number = found
+    return FieldFault(f"{number!r} cannot be stored as JSON, which has numbers only for finite floats", field=path)
+
+
+def _within(data: Any, path: str) -> tuple[str, float] | None:
+    """Returns the first non-finite float, and the dotted path to it."""
+    if isinstance(data, float):
+        return None if math.isfinite(data) else (path, data)
+    if isinstance(data, dict):
+        members = [(each, name) for name in data for each in (name, data[name])]
+    elif isinstance(data, (list, tuple, set, frozenset)):
+        members = [(each, at) for at, each in enumerate(data)]
+    else:
+        return None
+    for each, name in members:
+        if found := _within(each, f"{path}.{name}" if path else str(name)):
+            return found
+    return None

@@ -7,15 +7,15 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, ClassVar, Final
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypeVar
 
 from tsmodel.types.codec import Description, NumberCodec, Scope, described_number
-from tsmodel.types.column_facet import Unfit, decoded, integers, native, plain_value, refuse
+from tsmodel.types.column_facet import decoded, integers, native, plain_value, refuse
 from tsmodel.types.declaring import FieldType, Options
-from tsmodel.types.field_faults import FieldFault, Mask
+from tsmodel.types.field_faults import FieldFault, Mask, RowFault
 from tsmodel.types.integers import Int64
 from tsmodel.types.numbers import EXACT, NUMBER, integral, point, real
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
@@ -34,8 +34,7 @@ _DIGITS: Final = {1: 3, 2: 5, 4: 10, 8: 20}
 """Maximum number of decimal digits of integers, by their size in bytes."""
 
 
-@attrs.frozen
-class ScaledCodec(NumberCodec):
+class ScaledCodec(NumberCodec, msgspec.Struct, frozen=True):
     """A decimal number, stored as an integer count of `10 ** -digits`.
 
     Attributes:
@@ -208,7 +207,7 @@ class ScaledCodec(NumberCodec):
         except pa.ArrowException:
             for row, value in enumerate(array.to_pylist()):
                 if value is not None and (fault := self.fault(value)):
-                    raise Unfit(fault.why, row, value) from None
+                    raise RowFault(row, fault.why, value) from None
             raise
         halves = np.frombuffer(scaled.buffers()[1], np.uint64).reshape(-1, 2)[scaled.offset : scaled.offset + len(array)]
         low, high = np.array(halves[:, 0]), np.array(halves[:, 1])
@@ -220,7 +219,7 @@ class ScaledCodec(NumberCodec):
         if beyond.any():
             row = int(beyond.argmax())
             value = array[row].as_py()
-            raise Unfit(f"{value!r} is not {self.accepts}", row, value)
+            raise RowFault(row, f"{value!r} is not {self.accepts}", value)
         return units
 
 

@@ -1,4 +1,4 @@
-"""Code shared by times, durations and dates, for single values and columns.
+"""Times and dates: `Timestamp`, `UnixTime`, `DateTime`, `Date`; what they share with `Duration`.
 
 Rules kept here:
 
@@ -13,33 +13,42 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import lru_cache
-from typing import Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-import attrs
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import TimestampError
-from tsmodel.timestamps import EPOCH_UNIX_NS, to_iso, to_ns
-from tsmodel.types.codec import FieldCodec, NumberCodec
-from tsmodel.types.column_facet import rescaled, times_of
-from tsmodel.types.declaring import Options
+from tsmodel.timestamps import EPOCH, EPOCH_UNIX_NS, as_python, to_iso, to_ns
+from tsmodel.types.codec import Description, FieldCodec, NumberCodec, Scope, described_number
+from tsmodel.types.column_facet import of_objects, rescaled, times_given, times_of
+from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.field_faults import FieldFault, Mask
-from tsmodel.types.integers import INTEGER
-from tsmodel.types.scalars import ByteOrder, Scalar, shown
+from tsmodel.types.integers import INTEGER, Int64
+from tsmodel.types.numbers import ScalarCodec, ScalarType, integral, real
+from tsmodel.types.scalars import SCALARS, ByteOrder, Scalar, shown
 from tsmodel.types.text_facet import Conversion, Spelling
 
 __all__ = [
     "MICROSECOND",
     "TIME",
     "UNITS_NS",
+    "Date",
+    "DateCodec",
+    "DateTime",
+    "DateTimeCodec",
     "Resolution",
     "Temporal",
     "TimeCodec",
     "TimeConversion",
+    "Timestamp",
+    "TimestampCodec",
+    "UnixTime",
+    "UnixTimeCodec",
     "iso_texts",
     "ns_of",
     "ns_of_texts",
@@ -189,8 +198,9 @@ _DAY_NS: Final = 86_400 * 10**9
 
 
 def timedelta_ns(value: dt.timedelta) -> int:
-    """Converts a timedelta to nanoseconds, exactly."""
-    return value.days * _DAY_NS + value.seconds * 10**9 + value.microseconds * 1000
+    """Converts a timedelta to nanoseconds, exactly; pandas' own has nanoseconds, too."""
+    finest: int = getattr(value, "nanoseconds", 0)
+    return value.days * _DAY_NS + value.seconds * 10**9 + value.microseconds * 1000 + finest
 
 
 class Temporal(NumberCodec):
@@ -225,8 +235,7 @@ class Temporal(NumberCodec):
         return "ns since 2001-01-01T00:00:00Z"
 
 
-@attrs.frozen
-class TimeCodec(Temporal):
+class TimeCodec(Temporal, msgspec.Struct, frozen=True):
     """Base class of codecs that store times as an integer count of a unit.
 
     Attributes:
@@ -363,3 +372,345 @@ def resolution_of(options: Options, default: Resolution) -> Resolution:
     if resolution not in UNITS_NS:
         raise ValueError(f"resolution={resolution!r} is not one of {', '.join(map(repr, UNITS_NS))}")
     return resolution
+
+
+_TIMES: Final = (str, dt.datetime, np.datetime64)
+
+
+class TimestampCodec(Temporal, ScalarCodec, frozen=True):
+    """A time as an int of ns since 2001."""
+
+    python: ClassVar[Any] = int
+
+    def operand(self, value: object) -> Any:
+        """See `FieldCodec.operand`: any time, as ns since 2001."""
+        if isinstance(value, _TIMES):
+            try:
+                return to_ns(value)
+            except TimestampError as error:
+                raise FieldFault(str(error)) from error
+        number = real(value)
+        if not isinstance(number, int):
+            raise FieldFault(
+                f"cannot be compared with {shown(value)} ({type(value).__name__}); give ns since 2001, an aware datetime, "
+                "ISO 8601 text or a numpy.datetime64"
+            )
+        return integral(number, value)
+
+    @property
+    def show(self) -> Callable[[Any], str]:
+        """See `FieldCodec.show`: as an expression that gives the int."""
+        return as_python
+
+    @property
+    def message_type(self) -> Any:
+        least, greatest = self.limits
+        return Annotated[int, msgspec.Meta(ge=least, le=greatest)]
+
+    def conversion(self, spelling: Spelling) -> Conversion:
+        return TimeConversion(self, spelling)
+
+    def converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+        return of_objects(self, values.astype(object)) if values.dtype.kind == "U" else super().converted(values)
+
+    def written(self, value: Any) -> bytes:
+        if isinstance(value, _TIMES) and not getattr(value, "nanosecond", 0):
+            try:
+                return self.write(to_ns(value))
+            except TimestampError as error:
+                raise FieldFault(str(error)) from error
+        return super().written(value)
+
+    def arrow_value(self, value: Any) -> Any:
+        return value + EPOCH_UNIX_NS
+
+
+class Timestamp(ScalarType[int]):
+    """A time as an int of ns since 2001-01-01T00:00:00Z; 8 bytes."""
+
+    stored_by = TimestampCodec
+    scalar = SCALARS["Timestamp"]
+
+
+class UnixTimeCodec(TimeCodec, frozen=True):
+    """A time as an int of ns since 2001-01-01T00:00:00Z, stored as a count of units since 1970-01-01T00:00:00Z.
+
+    Attributes:
+        resolution: the unit.
+    """
+
+    resolution: Resolution = "s"
+    python: ClassVar[Any] = int
+    arrow_epoch = 0
+
+    @property
+    def label(self) -> str:
+        return f"UnixTime {self.resolution} in {self.storage.name}"
+
+    @property
+    def accepts(self) -> str:
+        assert self.storage.limits is not None
+        least, greatest = map(self._ns, self.storage.limits)
+        return f"an int of ns since 2001 from {least} to {greatest}; to_ns() converts a time"
+
+    def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
+        return None
+
+    def _ns(self, stored: int) -> int:
+        return stored * UNITS_NS[self.resolution] - EPOCH_UNIX_NS
+
+    def load(self, stored: Any) -> Any:
+        return self._ns(stored)
+
+    def load_code(self, stored: str, scope: Scope) -> str:
+        return f"{stored} * {UNITS_NS[self.resolution]} - {EPOCH_UNIX_NS}"
+
+    def dump(self, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise self.refused(value)
+        units, rest = divmod(int(value) + EPOCH_UNIX_NS, UNITS_NS[self.resolution])
+        if rest:
+            raise FieldFault(f"{value} is not a whole number of {self.resolution}: round it first (remainder {rest} ns)")
+        return units
+
+    def operand(self, value: object) -> Any:
+        """See `FieldCodec.operand`: any time that `to_ns` takes, or an int of ns beyond int64."""
+        try:
+            beyond = isinstance(value, int) and not isinstance(value, bool)
+            ns = int(value) if beyond else to_ns(value)  # type: ignore[call-overload, arg-type]
+        except TimestampError as error:
+            raise self._incomparable(value, f"a time: {error}") from error
+        return Fraction(ns + EPOCH_UNIX_NS, UNITS_NS[self.resolution])
+
+    def description(self) -> Description:
+        return described_number("UnixTime", self.storage, self.byte_order, resolution=self.resolution)
+
+    def conversion(self, spelling: Spelling) -> Conversion:
+        conversion = TimeConversion(self, spelling)
+        conversion.is_far = self.storage.size == 8
+        return conversion
+
+    @property
+    def numpy_unit(self) -> str:
+        return f"M8[{self.resolution}]"
+
+    @property
+    def counts(self) -> str:
+        return f"{self.resolution} since 1970-01-01T00:00:00Z"
+
+    def arrow_type(self, pa: Any) -> Any:
+        return pa.timestamp(self.resolution, "UTC")
+
+    def arrow_value(self, value: Any) -> Any:
+        return self.dump(value)
+
+    def times_from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
+        return times_given(pa, array, self.label, self.resolution if pa.types.is_timestamp(array.type) else None)
+
+
+class UnixTime(FieldType[int]):
+    """A time as an int of ns since 2001-01-01T00:00:00Z, stored as a Unix time.
+
+    The stored number counts units of `resolution` ("s" by default, "ms", "us" or "ns") since 1970-01-01T00:00:00Z, in the
+    integer type `storage` (Int64 by default). A time that is not a whole number of units raises an error on writing.
+    """
+
+    takes = ("resolution", "storage", "byte_order")
+    examples = (
+        'UnixTime = field(resolution="ms")',
+        "UnixTime = field(storage=UInt32)",
+    )
+
+    @classmethod
+    def codec(cls, argument: Any, options: Options) -> UnixTimeCodec:
+        """See `FieldType.codec`."""
+        resolution = resolution_of(options, "s")
+        return UnixTimeCodec(options.storage(Int64), options.byte_order, resolution)
+
+
+class DateTimeCodec(TimeCodec, frozen=True):
+    """Stores an aware `datetime` as ns since 2001-01-01T00:00:00Z and reads it in UTC."""
+
+    label: ClassVar[str] = "DateTime"
+    python: ClassVar[Any] = dt.datetime
+    accepts: ClassVar[str] = "an aware datetime from 1708 to 2293"
+
+    def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
+        mask: Mask = column % 1000 != 0
+        return mask
+
+    def load(self, stored: Any) -> Any:
+        if stored % 1000:
+            raise FieldFault(
+                f"{stored} ns is not a whole number of microseconds, and a datetime holds nothing finer: use Timestamp"
+            )
+        return EPOCH + dt.timedelta(0, 0, stored // 1000)
+
+    def load_code(self, stored: str, scope: Scope) -> str:
+        return f"{scope.add(EPOCH)} + {scope.add(dt.timedelta)}(0, 0, {stored} // 1000)"
+
+    def dump_code(self, value: str, scope: Scope) -> str:
+        exact = f"({value} - {scope.add(EPOCH)}) // {scope.add(MICROSECOND)} * 1000"
+        return f"({exact} if {value}.__class__ is {scope.add(dt.datetime)} else {super().dump_code(value, scope)})"
+
+    def dump(self, value: Any) -> Any:
+        if not isinstance(value, dt.datetime):
+            raise self.refused(value)
+        if value.utcoffset() is None:
+            raise FieldFault(f"{value!r} has no offset from UTC: give it a tzinfo, such as timezone.utc")
+        if ns := getattr(value, "nanosecond", 0):
+            raise FieldFault(f"{value} has {ns} ns, and a datetime holds microseconds: use Timestamp, or value.floor('us')")
+        return timedelta_ns(value - EPOCH)
+
+    def operand(self, value: object) -> Any:
+        """See `FieldCodec.operand`: any time that `to_ns` takes."""
+        try:
+            return to_ns(value)  # type: ignore[arg-type]
+        except TimestampError as error:
+            raise self._incomparable(value, f"a time: {error}") from error
+
+    def description(self) -> Description:
+        return described_number("DateTime", self.storage, self.byte_order)
+
+    def conversion(self, spelling: Spelling) -> Conversion:
+        return DateTimeConversion(self, spelling)
+
+
+class DateTimeConversion(Conversion):
+    """An aware `datetime`."""
+
+    codec: DateTimeCodec
+
+    @property
+    def accepts(self) -> str:
+        return TIME
+
+    def load(self, data: Any) -> Any:
+        if isinstance(data, dt.datetime):
+            return self.held(data)
+        return self._at(ns_of(self, data))
+
+    def _at(self, ns: int) -> Any:
+        value = self.codec.load(ns)
+        return self.held(value)
+
+    def parse_column(self, texts: Sequence[str]) -> list[Any]:
+        if texts and len(texts[0]) > 10 and texts[0][4] == "-":
+            return list(map(self.codec.load, ns_of_texts(texts)))  # all are int64, so the field can hold them
+        return super().parse_column(texts)
+
+    def dump(self, value: Any) -> Any:
+        ns = self._ns(value)
+        return to_iso(ns) if self.spelling.times == "iso" else ns
+
+    def _ns(self, value: Any) -> int:
+        return int(self.codec.dump(self.held(value)))
+
+    def dump_column(self, values: Sequence[Any]) -> Sequence[Any]:
+        ns = [self._ns(value) for value in values]
+        return iso_texts(ns) if self.spelling.times == "iso" else ns
+
+    def show_column(self, values: Sequence[Any]) -> Sequence[Any]:
+        return self.dump_column(values)
+
+    def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
+        if self.spelling.times == "iso":
+            return {"type": "string", "format": "date-time"}
+        return {"type": "integer", "description": "ns since 2001-01-01T00:00:00Z"}
+
+
+class DateTime(FieldType[dt.datetime]):
+    """An aware `datetime`, stored as ns since 2001-01-01T00:00:00Z; 8 bytes. Read in UTC.
+
+    A `datetime` holds only microseconds: a stored time with a finer part is an error on reading. `Timestamp` can read it.
+    """
+
+    takes = ("byte_order",)
+
+    @classmethod
+    def codec(cls, argument: Any, options: Options) -> DateTimeCodec:
+        """See `FieldType.codec`."""
+        return DateTimeCodec(SCALARS["Int64"], options.byte_order)
+
+
+_FIRST_DAY: Final = dt.date(2001, 1, 1).toordinal()
+
+
+_EPOCH_DAYS: Final = EPOCH_UNIX_NS // (86_400 * 10**9)
+
+
+class DateCodec(TimeCodec, frozen=True):
+    """A `date`, stored as days since 2001-01-01."""
+
+    label: ClassVar[str] = "Date"
+    python: ClassVar[Any] = dt.date
+    accepts: ClassVar[str] = "a date (not a datetime)"
+    arrow_epoch = _EPOCH_DAYS
+    numpy_unit: ClassVar[str] = "M8[D]"
+    counts: ClassVar[str] = "days since 2001-01-01"
+
+    @property
+    def _sound(self) -> tuple[int, int]:
+        return 1 - _FIRST_DAY, dt.date.max.toordinal() - _FIRST_DAY
+
+    def load(self, stored: Any) -> Any:
+        self._check(stored, "date")
+        return dt.date.fromordinal(stored + _FIRST_DAY)
+
+    def load_code(self, stored: str, scope: Scope) -> str:
+        return f"{scope.add(dt.date.fromordinal)}({stored} + {_FIRST_DAY})"
+
+    def dump(self, value: Any) -> Any:
+        if not isinstance(value, dt.date) or isinstance(value, dt.datetime):
+            raise self.refused(value)
+        return value.toordinal() - _FIRST_DAY
+
+    def operand(self, value: object) -> Any:
+        """See `FieldCodec.operand`: a date, or a date in ISO 8601 text."""
+        try:
+            return self.dump(dt.date.fromisoformat(value) if isinstance(value, str) else value)
+        except ValueError as error:
+            raise self._incomparable(value, "a date") from error
+
+    def description(self) -> Description:
+        return described_number("Date", self.storage, self.byte_order)
+
+    def conversion(self, spelling: Spelling) -> Conversion:
+        return DateConversion(self, spelling)
+
+    def arrow_type(self, pa: Any) -> Any:
+        return pa.date32()
+
+
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+
+class DateConversion(Conversion):
+    """A `date`."""
+
+    accepts: ClassVar[str] = 'a date such as "2026-01-31"'
+
+    def load(self, data: Any) -> Any:
+        if isinstance(data, str):
+            text = data.strip()
+            if not _DATE.fullmatch(text):
+                raise self.refused(data)
+            return dt.date.fromisoformat(text)
+        return self.held(data)
+
+    def dump(self, value: Any) -> Any:
+        return self.held(value).isoformat()
+
+    def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "string", "format": "date"}
+
+
+class Date(FieldType[dt.date]):
+    """A `date`, stored as days since 2001-01-01; 4 bytes."""
+
+    takes = ("byte_order",)
+
+    @classmethod
+    def codec(cls, argument: Any, options: Options) -> DateCodec:
+        """See `FieldType.codec`."""
+        return DateCodec(SCALARS["Int32"], options.byte_order)

@@ -65,6 +65,16 @@ def test_commands_that_there_are_not(run: Run) -> None:
     assert done.err == "tsmodel: there is no command 'gett'; did you mean get? (tsmodel --help lists them)\n"
 
 
+def test_models_that_cannot_be_imported(run: Run, readings: Path, work: Path) -> None:
+    (work / "faulty.py").write_text("from tsmodel import Flot32")
+    for model in ("faulty", "faulty.py", "faulty:Reading"):
+        done = run("get", readings, "--model", model)
+        assert done.status == 2
+        assert done.err.startswith("tsmodel: faulty")
+        assert "cannot be imported: ImportError: " in done.err
+        assert done.err.endswith("(--debug shows where)\n")
+
+
 def test_without_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "typer", None)
     found = importlib.util.find_spec
@@ -100,3 +110,22 @@ def test_completion(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("COMP_WORDS", typed)
         monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - (not typed.endswith(" "))))
         assert wanted in run().out.split()
+
+
+def test_help_knows_the_defaults_and_languages_without_importing_them(run: Run) -> None:
+    from tsmodel.codegen import LANGUAGES
+    from tsmodel.server import listener
+    from tsmodel.session.target import DEFAULT_PORT
+    from tsmodel.store import DEFAULT_CACHE
+
+    served = " ".join(run("serve", "--help").out.split())
+    assert f"port; 0 for a free one (default: {DEFAULT_PORT})" in served
+    assert f"0 for no cache (default: {DEFAULT_CACHE})" in served
+    for limit in ("MAX_CONNECTIONS", "MAX_PUT", "MAX_MEMORY", "STALL_TIMEOUT", "REQUEST_TIMEOUT"):
+        described = served.rpartition(f"--{limit.lower().replace('_', '-')} ")[2]
+        assert re.search(r"\(default: (\d+)\)", described)[1] == f"{getattr(listener, f'DEFAULT_{limit}'):.0f}"
+    generated = run("codegen", "--help").out
+    assert all(language in generated for language in LANGUAGES)
+    assert run("codegen", "meters:Reading", "jav").err.startswith(
+        "tsmodel: argument LANGUAGE: 'jav' is not one of c, c++, java, c#, python; did you mean java?"
+    )

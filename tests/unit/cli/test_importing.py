@@ -311,7 +311,7 @@ def test_files_that_there_are_not(run: Run, work: Path) -> None:
 def test_schemas_that_are_wrong(run: Run, readings: Path, work: Path, text: str, wording: str) -> None:
     (work / "x.toml").write_text(text)
     done = run("get", readings, "--model", "x.toml")
-    assert done.status == 1
+    assert done.status == 2
     assert wording in done.err
     assert done.err.count("\n") == 1
 

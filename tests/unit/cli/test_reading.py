@@ -145,9 +145,12 @@ def test_follow(run: Run, readings: Path, work: Path) -> None:
     [
         (("get", "absent.tsdb"), 1, "absent.tsdb does not exist"),
         (("get", "."), 1, "is a directory"),
-        (("get",), 1, "no TARGET was given"),
+        (("get",), 2, "no TARGET was given"),
         (("get", "meter_models.py"), 1, "not a"),
-        (("get", "http://x"), 1, "unknown target"),
+        (("get", "readings.tsdb", "--model", "kept:Kept"), 2, "did you mean the file kept.toml?"),
+        (("series",), 2, "no TARGET was given"),
+        (("series", "tstorage://host?timeuot=3"), 2, "option 'timeuot'"),
+        (("get", "http://x"), 2, "unknown target"),
         (("get", "tstorage://127.0.0.1:1"), 1, "127.0.0.1"),
         (("get", "readings.tsdb", "--mid", "x"), 2, "--mid 'x'"),
         (("get", "readings.tsdb", "--cap", "x"), 2, "--cap 'x' is not a time"),
@@ -166,22 +169,23 @@ def test_follow(run: Run, readings: Path, work: Path) -> None:
         (("get", "readings.tsdb", "-f", "csv", "-o", "."), 2, "is a directory"),
         (("get", "readings.tsdb", "--json", "-f", "csv"), 2, "exclude each other"),
         (("get", "readings.tsdb", "--tz", "Mars/Base"), 2, "Mars/Base"),
-        (("get", "readings.tsdb", "--model", "nothing"), 1, "No module named 'nothing'"),
+        (("get", "readings.tsdb", "--model", "nothing"), 2, "No module named 'nothing'"),
         (("get", "readings.tsdb", "--model", "nothing.toml"), 2, "there is no file nothing.toml"),
-        (("get", "readings.tsdb", "--model", "meter_models:Nothing"), 1, "it has Reading"),
-        (("get", "readings.tsdb", "--model", ""), 1, "module"),
+        (("get", "readings.tsdb", "--model", "meter_models:Nothing"), 2, "it has Reading"),
+        (("get", "readings.tsdb", "--model", ""), 2, "module"),
         (("get", "readings.tsdb", "--nonsense"), 2, "nonsense"),
         (("get", "readings.tsdb", "other.tsdb"), 2, "other.tsdb"),
         (("follow", "readings.tsdb", "--poll", "0s"), 1, "poll"),
         (("follow", "readings.tsdb", "--since", "x"), 2, "not a time"),
         (("follow", "readings.tsdb", "--checkpoint", "."), 1, "directory"),
         (("series", "readings.tsdb", "--cap", "2026-11-02..2026-11-01"), 2, "is empty"),
-        (("info", "file:readings.tsdb?x=1"), 1, "unknown or repeated option"),
+        (("info", "file:readings.tsdb?x=1"), 2, "unknown or repeated option"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(
     run: Run, readings: Path, arguments: tuple[str, ...], status: int, wording: str
 ) -> None:
+    Path("kept.toml").write_text("")
     done = run(*arguments)
     assert wording in done.err
     assert done.err.count("\n") == 1

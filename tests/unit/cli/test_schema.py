@@ -66,5 +66,22 @@ def test_what_is_allowed(project: Path, allowed: str, status: int) -> None:
     ],
 )
 def test_names_that_are_none(project: Path, capsys: pytest.CaptureFixture[str], name: str, message: str) -> None:
-    assert main(["schema", "check", name]) == 1
+    assert main(["schema", "check", name]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("chek", "meters"), "'chek' is not one of freeze, check; did you mean check?"),
+        (("check", "meters", "--lok", "x"), "there is no option --lok; did you mean --lock?"),
+        (("check",), "required: MODULE[:MODEL]"),
+        (("check", "meters", "--allow", "everything"), "'everything' is not one of nothing, compatible"),
+    ],
+)
+def test_arguments_that_are_not_valid(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str) -> None:
+    assert main(["schema", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.endswith("--help shows the arguments)\n")
+    assert error.count("\n") == 1

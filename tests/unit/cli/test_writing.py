@@ -114,7 +114,7 @@ def test_copy(run: Run, readings: Path) -> None:
         (("put", "-", "--to", "a.tsdb"), 2, "give --format"),
         (("put", "readings.tsdb", "--to", "a.tsdb"), 2, "give --format"),
         (("put", "-", "-f", "parquet", "--to", "a.tsdb"), 2, "standard input"),
-        (("put", "a.csv", "-m", "meter_models:Reading"), 1, "no TARGET was given"),
+        (("put", "a.csv", "-m", "meter_models:Reading"), 2, "no TARGET was given"),
         (("put", "a.csv", "-m", "meter_models:Reading", "--to", "no/where/a.tsdb"), 1, "there is no directory"),
         (("put", "a.csv", "-m", "meter_models:Reading", "--to", "file:a.tsdb?read_only=1"), 2, "read_only"),
         (("put", "a.csv", "--to", "a.tsdb"), 2, "has 2 columns"),

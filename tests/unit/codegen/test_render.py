@@ -16,11 +16,10 @@ from support.meter import LETTER, METER, Alarm, Letter, Meter
 
 import tsmodel as ts
 import tsmodel.client.payload_type
-from tsmodel import TSModel, TSStruct, field
+from tsmodel import TSModel, TSStruct, field, frames
 from tsmodel.cli import main
 from tsmodel.codegen import LANGUAGES, file_name, render, rendering
 from tsmodel.errors import MissingLibraryError, SchemaError
-from tsmodel.frames import libraries
 from tsmodel.model.model import codec_of
 
 HERE = Path(__file__).parent
@@ -497,7 +496,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     spaced = command("support.meter:Meter", "c++", "--namespace", "acme::meters").out
     assert spaced == render(Meter, "c++", namespace="acme::meters")
     several = command("support.meter", "c")
-    assert (several.status, several.out) == (1, "")
+    assert (several.status, several.out) == (2, "")
     assert "choose one of support.meter:Meter, support.meter:Letter" in several.err
     assert "no owner for the memory" in command("support.meter:Letter", "c").err
     assert "cannot be written" in command("support.meter:Meter", "c", "-o", "missing/meter.h").err
@@ -611,7 +610,7 @@ def test_no_text_of_a_model_becomes_code(text: str, language: str) -> None:
 
 def test_what_to_do_without_jinja(monkeypatch: pytest.MonkeyPatch) -> None:
     rendering._environment.cache_clear()
-    libraries._known.pop("jinja2", None)
+    frames._known.pop("jinja2", None)
     monkeypatch.setitem(sys.modules, "jinja2", None)
     try:
         with pytest.raises(MissingLibraryError, match=r"code in other languages needs jinja2: pip install .*\[codegen\]"):

@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import math
 import sys
+import uuid
 from collections.abc import Iterator
 from decimal import Decimal
 from enum import IntEnum
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tsmodel import (
+    Array,
     Bits,
     Bool,
     Duration,
@@ -30,19 +32,23 @@ from tsmodel import (
     Int32,
     Int64,
     Mid,
+    Nested,
     Nullable,
     Scaled,
     Text,
+    Timestamp,
     TSModel,
+    TSStruct,
     UInt8,
     UInt64,
     UnixTime,
+    Uuid,
     connect,
     connect_async,
     field,
     to_ns,
 )
-from tsmodel.errors import DecodeError, MissingLibraryError, QueryError, TSModelError
+from tsmodel.errors import DecodeError, EncodeError, MissingLibraryError, QueryError, TSModelError
 from tsmodel.query import Query
 
 START = to_ns("2026-03-01T00:00:00Z")
@@ -219,6 +225,53 @@ def test_a_length_of_time_that_pandas_takes_for_none_is_refused() -> None:
             query.to_pandas()
         frame = query.to_pandas(dtype_backend="pyarrow")
         assert pa.array(frame["took"]).cast(pa.int64()).to_pylist() == [-(2**63), 5]
+
+
+class Moment(TSStruct):
+    at: Timestamp
+    took: Duration
+
+
+class Moments(TSModel):
+    moment: Nested[Moment]
+    ids: Array[uuid.UUID] = field(item=Uuid, length=2)
+
+
+def test_pandas_keeps_times_within_structures() -> None:
+    """pyarrow makes bare integers since 1970 of them, which mean something else to a model that takes them back."""
+    rows = [
+        Moments(cid=1, mid=1, moid=1, cap=n, moment=Moment(at=n, took=dt.timedelta(seconds=n)), ids=[uuid.UUID(int=n)] * 2)
+        for n in range(3)
+    ]
+    with connect("memory:") as session, connect("memory:") as other:
+        session.add_all(rows)
+        session.flush()
+        frame = session.query(Moments).order_by("cap").to_pandas()
+        assert frame["moment"][1] == {"at": pd.Timestamp("2001-01-01T00:00:00.000000001Z"), "took": pd.Timedelta(seconds=1)}
+        assert frame["ids"][1] == [uuid.UUID(int=1).bytes] * 2
+        other.add_frame(Moments, frame, keep_acq=True)
+        other.flush()
+        assert other.query(Moments).order_by("cap").all() == session.query(Moments).order_by("cap").all()
+
+
+class Known(TSModel):
+    at: Timestamp
+    moment: Nested[Moment]
+
+
+def test_nanoseconds_in_pandas_columns_of_objects_stay() -> None:
+    times = [pd.Timestamp("2001-01-01T00:00:00.000000007Z"), pd.Timestamp("2001-01-01T00:00:00.000000008Z")]
+    frame = pd.DataFrame({"cid": 1, "mid": 1, "moid": 1, "cap": [1, 2]})
+    frame["at"] = pd.Series(times, dtype=object)
+    frame["moment"] = [{"at": at, "took": pd.Timedelta(0)} for at in times]
+    with connect("memory:") as session:
+        session.add_frame(Known, frame)
+        session.flush()
+        far = frame.assign(at=pd.Series([dt.datetime(2500, 1, 1, tzinfo=dt.timezone.utc)] * 2, dtype=object))
+        with pytest.raises(EncodeError, match="row 0: Known.at: 2500-01-01.*too far away"):
+            session.add_frame(Known, far)
+        rows = session.query(Known).order_by("cap").all()
+    assert [(row.at, row.moment.at) for row in rows] == [(7, 7), (8, 8)]
 
 
 class Long(TSModel):

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tsmodel.io.streams import _within
+from tsmodel.io.connections_async import _within
 
 
 def test_a_cancellation_beside_a_result_is_not_lost() -> None:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tsmodel.model.representing import hexdump
+from tsmodel.model.model import hexdump
 
 
 def test_a_line() -> None:

@@ -34,7 +34,7 @@ from tsmodel import (
 from tsmodel.client.payload_type import PayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.errors import DecodeError, EncodeError, SchemaError
-from tsmodel.model.representing import hexdump
+from tsmodel.model.model import hexdump
 
 
 class Reading(TSModel):

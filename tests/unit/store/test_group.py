@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from tsmodel.store.group import GroupCommit
+from tsmodel.store.store import GroupCommit
 
 
 class Work:

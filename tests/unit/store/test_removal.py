@@ -14,7 +14,7 @@ from support.batches import batches, scanned
 
 from tsmodel.errors import StoreError, StoreFormatError
 from tsmodel.keys import KeyRange
-from tsmodel.store import EmbeddedStore, blocks, care, info, open_store, recover, verify
+from tsmodel.store import EmbeddedStore, blocks, info, maintenance, open_store, recover, verify
 from tsmodel.store.convert import convert
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine
@@ -57,7 +57,7 @@ def test_blocks_without_such_records_are_not_touched(path: Path) -> None:
         assert len(scanned(store)) == 1850
         assert len(scanned(store, KeyRange.of(cid=(1, 2), mid=(4, 5)))) == 50
         store.append(batches([(1, 3, 0, 350, b"12345678")]))
-        care.compact(store)
+        maintenance.compact(store)
         assert len(scanned(store)) == 1851
     assert verify(path).is_whole
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 from support.batches import batches
 
@@ -148,6 +149,8 @@ REFUSED: list[tuple[Any, dict[str, Any], Any, str]] = [
     (ts.DateTime, {}, dt.date(2026, 1, 1), "is not an aware datetime"),
     (ts.DateTime, {}, dt.datetime(1, 1, 1, tzinfo=dt.timezone.utc), "is not an aware datetime from 1708 to 2293"),
     (ts.Duration, {"resolution": "ms"}, dt.timedelta(microseconds=1), "is not a whole number of ms"),
+    (ts.Duration, {}, pd.Timedelta(1001), "1001 ns is not a whole number of microseconds"),
+    (ts.DateTime, {}, pd.Timestamp("2026-01-01T00:00:00.000000007Z"), "has 7 ns, and a datetime holds microseconds"),
     (ts.Duration, {"resolution": "s", "storage": ts.UInt8}, dt.timedelta(hours=1), "is not a timedelta that UInt8 holds"),
     (ts.Date, {}, dt.datetime(2026, 1, 1), "is not a date (not a datetime)"),
     (ts.Scaled, {"digits": 2}, Decimal("1.005"), "has more than 2 decimal places"),

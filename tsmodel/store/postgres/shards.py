@@ -75,12 +75,12 @@ from tsmodel.store.postgres.statements import FORMAT_VERSION, Connection
 from tsmodel.store.postgres.store import PostgresStore
 from tsmodel.store.store import check_puts
 from tsmodel.wire.chunk import Chunk
-from tsmodel.wire.unstored import Unstored
+from tsmodel.wire.stored import Unstored
 
 if TYPE_CHECKING:
     import os
 
-    from tsmodel.store.care import Compacted, Info, OnProgress, Verified
+    from tsmodel.store.maintenance import Compacted, Info, OnProgress, Verified
 
 __all__ = ["Shard", "ShardedStore", "init_shards"]
 
@@ -430,8 +430,8 @@ class ShardedStore:
         )
 
     def compact(self, progress: OnProgress | None = None) -> Compacted:
-        """Compacts each shard. See `tsmodel.store.care.compact`."""
-        from tsmodel.store.care import Compacted
+        """Compacts each shard. See `tsmodel.store.maintenance.compact`."""
+        from tsmodel.store.maintenance import Compacted
 
         found = [shard.store.compact(told) for shard, told in self._with(progress)]
         return Compacted(
@@ -443,7 +443,7 @@ class ShardedStore:
 
     def verify(self, progress: OnProgress | None = None) -> Verified:
         """Reads everything, and says all that is wrong with it, and which cids are on the wrong shard."""
-        from tsmodel.store.care import Fault, Verified
+        from tsmodel.store.maintenance import Fault, Verified
 
         found: list[Verified] = []
         faults: list[Fault] = []
@@ -759,7 +759,7 @@ def _place(conninfo: str) -> str:
 
 def _joined_info(path: str, found: Sequence[Info]) -> Info:
     """What several shards hold."""
-    from tsmodel.store.care import Info
+    from tsmodel.store.maintenance import Info
 
     def span(name: str) -> tuple[int, int] | None:
         spans = [each for info in found if (each := getattr(info, name)) is not None]

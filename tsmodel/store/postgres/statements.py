@@ -17,7 +17,7 @@ from uuid import UUID
 
 from tsmodel.errors import StoreCorruptError
 from tsmodel.store.directory import Directory, State
-from tsmodel.store.history import Kind
+from tsmodel.store.tables import Kind
 
 __all__ = ["FORMAT_VERSION", "Connection", "PostgresTables", "Schema"]
 

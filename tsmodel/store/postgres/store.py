@@ -27,7 +27,7 @@ from tsmodel.store.merging import MergePolicy
 from tsmodel.store.postgres.engine import PostgresEngine, PostgresTransaction
 from tsmodel.store.postgres.members import SetFoundError
 from tsmodel.store.postgres.options import Database
-from tsmodel.store.store import EmbeddedStore
+from tsmodel.store.store import FIRST_ACQ, EmbeddedStore
 from tsmodel.store.tables import Staged
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class PostgresStore(EmbeddedStore):
         staged = [(with_acq, run) for with_acq in (False, True) for run in _staged(transaction, kept, with_acq=with_acq)]
         transaction.lock()
         before, now, numbered = transaction.last_acq(), transaction.now, transaction.next_put - 1
-        first = max(now, before + 1)
+        first = max(now, before + 1, FIRST_ACQ)
         if first + count > LIMITS["acq"].bound:
             raise StoreError(f"no acquisition time is left after {before}; use PUTA to set acqs yourself", path=self.path)
         given: list[AcqInterval] = []

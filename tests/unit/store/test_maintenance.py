@@ -17,9 +17,9 @@ from support.budget import is_long
 
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError, UnsupportedError
 from tsmodel.keys import LIMITS, KeyRange
-from tsmodel.store import EmbeddedStore, care, info, open_store, recover, verify
+from tsmodel.store import EmbeddedStore, info, maintenance, open_store, recover, verify
 from tsmodel.store import blocks as blocks_module
-from tsmodel.store.care import backup, compact
+from tsmodel.store.maintenance import backup, compact
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import SQLiteEngine, read_state, write_state
 from tsmodel.timestamps import now_ns
@@ -511,8 +511,8 @@ def test_recovering_never_overwrites(tmp_path: Path, path: Path) -> None:
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks and steps of few records, so that few records make many of them."""
     monkeypatch.setattr(blocks_module, "BLOCK_RECORDS", 16)
-    monkeypatch.setattr(care, "_STEP", 4000)
-    monkeypatch.setattr(care, "_FAN", 3)
+    monkeypatch.setattr(maintenance, "_STEP", 4000)
+    monkeypatch.setattr(maintenance, "_FAN", 3)
 
 
 def overlapping(chains: list[list[tuple[int, ...]]]) -> bool:
@@ -635,7 +635,7 @@ def test_compacting_gives_space_back(tmp_path: Path) -> None:
         report = compact(store)
         assert (report.runs_before, report.runs_after) == (300, 1)
         assert report.bytes_after < report.bytes_before / 2
-        assert compact(store) == care.Compacted(report.bytes_after, report.bytes_after, 1, 1)
+        assert compact(store) == maintenance.Compacted(report.bytes_after, report.bytes_after, 1, 1)
         assert report.bytes_after == path.stat().st_size
 
 

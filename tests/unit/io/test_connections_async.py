@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tsmodel.io.streams import Stream, _Plain, open_stream
+from tsmodel.io.connections_async import Stream, _Plain, open_stream
 
 MUCH = memoryview(bytes(2**24))
 

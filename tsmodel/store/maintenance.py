@@ -35,11 +35,10 @@ from tsmodel.keys import LIMITS
 from tsmodel.store.blocks import Block, uses_codec
 from tsmodel.store.directory import Directory, Level, State, Table, checked_block, entries_of
 from tsmodel.store.engine import Engine, SupersededError
-from tsmodel.store.history import PUTS, REMOVALS, Kind
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.parts import Codec
 from tsmodel.store.sqlite import SQLiteEngine, check_schema, examined, new_file, read_state, write_state
-from tsmodel.store.tables import Snapshot, Transaction
+from tsmodel.store.tables import PUTS, REMOVALS, Kind, Snapshot, Transaction
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.sorting import is_sorted
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tsmodel.server.operating import start_logging
+from tsmodel.server.monitoring import start_logging
 
 HOSTILE = "gone\n2026-01-01 00:00:00,000 INFO    all is well\r\x1b[2J\x9b31m\u2028\u202eevil\x00\udc80 żółw"
 

@@ -22,12 +22,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import EncodeError, SessionError
-from tsmodel.frames.libraries import library
+from tsmodel.frames import library
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.layout.column_input import Given
 from tsmodel.model.meta import schema_of
 from tsmodel.types.codec import FieldCodec
-from tsmodel.types.column_facet import Unfit
+from tsmodel.types.field_faults import RowFault
 from tsmodel.types.text_facet import Spelling, faults_of
 
 __all__ = ["frame_columns", "given_columns", "parquet_reader", "with_defaults"]
@@ -228,7 +228,7 @@ def _batches(pa: Any, frame: Any) -> Iterator[Any]:
     module = type(frame).__module__.partition(".")[0]
     if module == "pandas" and hasattr(frame, "columns"):
         named = any(frame.index.names)
-        return iter(pa.Table.from_pandas(frame, preserve_index=named).to_batches())
+        return iter(_of_pandas_frame(pa, frame, named).to_batches())
     if module == "polars" and hasattr(frame, "collect"):
         frame = frame.collect()
     if module == "polars" and hasattr(frame, "to_arrow") and hasattr(frame, "columns"):
@@ -245,6 +245,38 @@ def _batches(pa: Any, frame: Any) -> Iterator[Any]:
         f"add_frame takes a pandas or polars frame, an Arrow table, batches of one, or what has __arrow_c_stream__ or "
         f"__dataframe__, not {type(frame).__name__}; add_columns takes arrays"
     )
+
+
+def _of_pandas_frame(pa: Any, frame: Any, named: bool) -> Any:
+    """A pandas frame as a table. Times in columns of objects keep their nanoseconds, which pyarrow's own guess cuts off."""
+    guessed = pa.Schema.from_pandas(frame, preserve_index=named)
+    fields = [field if field.name not in frame.columns else _finer(pa, field, frame[field.name]) for field in guessed]
+    return pa.Table.from_pandas(frame, pa.schema(fields, guessed.metadata), preserve_index=named)
+
+
+def _finer(pa: Any, field: Any, column: Any) -> Any:
+    """A field of a guessed schema, in nanoseconds where its column is one of objects and all its times have them."""
+    kind = _in_nanoseconds(pa, field.type)
+    if kind == field.type or str(getattr(column, "dtype", "")) != "object":
+        return field
+    try:
+        pa.array(column, kind, from_pandas=True)
+    except (pa.ArrowException, OverflowError):
+        return field  # a time lies beyond 2262
+    return field.with_type(kind)
+
+
+def _in_nanoseconds(pa: Any, kind: Any) -> Any:
+    """An Arrow type with times in nanoseconds instead of microseconds, also within lists and structures."""
+    if pa.types.is_timestamp(kind) and kind.unit == "us":
+        return pa.timestamp("ns", kind.tz)
+    if pa.types.is_duration(kind) and kind.unit == "us":
+        return pa.duration("ns")
+    if pa.types.is_list(kind):
+        return pa.list_(_in_nanoseconds(pa, kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_in_nanoseconds(pa, field.type)) for field in kind])
+    return kind
 
 
 def _narrowed(frame: Any) -> Any:
@@ -316,19 +348,22 @@ def _columns(
         info = columns[name].info
         try:
             given[stored[name]] = _given(pa, theirs, info.codec, array, nans.get(theirs))
-        except Unfit as unfit:
-            row = None if unfit.row is None else first + unfit.row
+        except RowFault as fault:
+            row = None if fault.row is None else first + fault.row
             where = "" if row is None else f"row {row}: "
             label = "" if theirs == name else f" (column {theirs!r})"
-            what = f"{where}{model.__name__}.{name}{label}: {unfit}"
-            faults.append(EncodeError(what, record=row, field=info.name, value=unfit.value))
+            what = f"{where}{model.__name__}.{name}{label}: {fault.why}"
+            faults.append(EncodeError(what, record=row, field=info.name, value=fault.value))
     if len(faults) == 1:
         raise faults[0]
     if faults:
         listed = "".join(f"\n  {fault}" for fault in faults)
-        fault = faults[0]
+        first_of = faults[0]
         raise EncodeError(
-            f"{len(faults)} columns cannot be stored:{listed}", record=fault.record, field=fault.field, value=fault.value
+            f"{len(faults)} columns cannot be stored:{listed}",
+            record=first_of.record,
+            field=first_of.field,
+            value=first_of.value,
         )
     return given
 
@@ -344,7 +379,7 @@ def _given(pa: Any, name: str, codec: FieldCodec, array: Any, nans: Nans | None)
         nans: whether missing values, or missing items of lists, are NaN where there must be one.
 
     Raises:
-        Unfit: when the array's type has no values of the field.
+        RowFault: when the array's type has no values of the field.
     """
     if _is_text(pa, array) and not _takes_text(pa, codec, array):
         return _parsed(name, codec, array)
@@ -377,7 +412,7 @@ def _takes_text(pa: Any, codec: FieldCodec, array: Any) -> bool:
             item.as_fixed.from_arrow(pa, none)
         else:
             item.objects_from_arrow(pa, none)
-    except Unfit:
+    except RowFault:
         return False
     return True
 
@@ -386,7 +421,7 @@ def _parsed(name: str, codec: FieldCodec, array: Any) -> Given:
     """A column of text as values of a field.
 
     Raises:
-        Unfit: with the first text that is none.
+        RowFault: with the first text that is none.
     """
     conversion = codec.conversion(Spelling())
     present = array.is_valid().to_numpy(zero_copy_only=False)
@@ -397,7 +432,7 @@ def _parsed(name: str, codec: FieldCodec, array: Any) -> Given:
         values = []
         for row, text in zip(np.flatnonzero(present).tolist(), texts, strict=True):
             if faults := faults_of(conversion, "", text, lambda text: values.append(conversion.parse(text))):
-                raise Unfit(faults[0].why, row, text) from None
+                raise RowFault(row, faults[0].why, text) from None
     objects = np.empty(len(array), object)
     objects[present] = _objects(values)
     return Given.of(name, objects)
