@@ -506,7 +506,7 @@ def test_puts_are_listed_and_undone_by_commands(url: str, capsys: pytest.Capture
     assert main(["undo", secret, "99"]) == 2
     assert main(["undo", secret, str(first["put"])]) == 0
     said = capsys.readouterr()
-    assert "there is no put 99" in said.err
+    assert "has no put 99; `tsmodel undo" in said.err
     assert said.out == "removed 1 record\n"
     assert main(["prune", secret, "--model", str(tmp_path / "kept.py"), "--dry-run"]) == 0
     assert main(["prune", secret, "--model", str(tmp_path / "kept.py")]) == 0

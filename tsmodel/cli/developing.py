@@ -293,7 +293,11 @@ def _check(options: argparse.Namespace) -> int:
     from tsmodel.cli.models import models_of
     from tsmodel.schema import check
 
-    changes = check(models_of(options.models), options.lock)
+    models = models_of(options.models)
+    if not Path(options.lock).exists():
+        again = f"tsmodel schema freeze {' '.join(options.models)} --lock {options.lock}"
+        raise UsageError(f"there is no lock file {options.lock}; `{again}` writes it")
+    changes = check(models, options.lock)
     print(changes)
     return int(bool(changes if options.allow == "nothing" else changes.above(options.allow)))
 

@@ -156,9 +156,19 @@ def recover_(
     with progress("reading", "bytes") as done:
         found = recover(path, new, done)
     if as_json:
-        print_json({"file": found.path, "records": found.records, "lost": found.lost, "faults": _faults(found.faults)})
+        print_json(
+            {
+                "file": found.path,
+                "records": found.records,
+                "lost": found.lost,
+                "may_have_lost_more": found.may_have_lost_more,
+                "faults": _faults(found.faults),
+            }
+        )
     else:
         print(found)
+        if any(fault.where == "journal" for fault in found.faults):
+            note("the journal has the missing records: copy the original with `tsmodel backup` if it still exists")
     return int(bool(found.faults))
 
 
@@ -222,14 +232,12 @@ def undo_(
         _list_puts(target, as_json)
         return
     if not puts:
-        raise UsageError("undo takes the numbers of puts; `tsmodel undo TARGET --list` shows them")
+        raise UsageError(f"undo takes the numbers of puts; `tsmodel undo {target} --list` lists them")
     with writing(target, create=False) as session:
         known = {each.number: each for each in session.puts()}
         for number in puts:
             if number not in known:
-                raise UsageError(
-                    f"there is no put {number} in {session.name}; `tsmodel undo TARGET --list` shows those that there are"
-                )
+                raise UsageError(f"{session.name} has no put {number}; `tsmodel undo {target} --list` lists the puts")
         count = session.undo([known[number] for number in dict.fromkeys(puts)], note)
     if as_json:
         print_json({"removed": count})

@@ -20,7 +20,7 @@ from tsmodel.query.executor import Execution, first_of
 from tsmodel.query.plan import Explanation
 from tsmodel.query.sinks import Framed, Quarantined, RunStats
 from tsmodel.query.spec import OnError, QuerySpec, at_least
-from tsmodel.timestamps import DurationLike, TimeLike, duration_ns, now_ns
+from tsmodel.timestamps import DurationLike, TimeLike, duration_ns, now_ns, to_ns
 
 if TYPE_CHECKING:
     from tsmodel.frames.frame import ArrowFrame, Frame, Wanted
@@ -61,19 +61,19 @@ class QueryBuilder(Generic[M]):
 
     def cid_between(self, low: int, high: int) -> Self:
         """`low <= cid < high`."""
-        return self.where(self._column("cid").between(low, high))
+        return self._between("cid", low, high)
 
     def mid_between(self, low: int, high: int) -> Self:
         """`low <= mid < high`."""
-        return self.where(self._column("mid").between(low, high))
+        return self._between("mid", low, high)
 
     def moid_between(self, low: int, high: int) -> Self:
         """`low <= moid < high`."""
-        return self.where(self._column("moid").between(low, high))
+        return self._between("moid", low, high)
 
     def cap_between(self, start: TimeLike, end: TimeLike) -> Self:
         """Captured at `start` or later and before `end`."""
-        return self.where(self._column("cap").between(start, end))
+        return self._between("cap", start, end)
 
     def cap_since(self, start: TimeLike) -> Self:
         """Captured at `start` or later."""
@@ -85,7 +85,7 @@ class QueryBuilder(Generic[M]):
 
     def acq_between(self, start: TimeLike, end: TimeLike) -> Self:
         """Acquired at `start` or later and before `end`."""
-        return self.where(self._column("acq").between(start, end))
+        return self._between("acq", start, end)
 
     def acq_since(self, start: TimeLike) -> Self:
         """Acquired at `start` or later."""
@@ -257,6 +257,12 @@ class QueryBuilder(Generic[M]):
 
     def _column(self, name: str) -> Column[int]:
         return schema_of(self.spec.model).columns[name]
+
+    def _between(self, name: str, low: Any, high: Any) -> Self:
+        condition = self._column(name).between(low, high)  # checks both ends
+        if (to_ns(low) > to_ns(high)) if name in ("cap", "acq") else (low > high):
+            raise QueryError(f"{name}_between({low!r}, {high!r}) is empty: its end lies below its start; swap them")
+        return self.where(condition)
 
     def _members(self, name: str, values: tuple[int | Iterable[int], ...]) -> Self:
         column, limits = self._column(name), LIMITS[name]

@@ -12,7 +12,7 @@ from tsmodel.backend import AcqInterval, Batch
 if TYPE_CHECKING:
     from tsmodel.store.maintenance import Compacted, Info, OnProgress, Verified
 
-__all__ = ["ArrivingPut", "Caretaker", "PutTaker"]
+__all__ = ["ArrivingPut", "Caretaker", "PutSettler", "PutTaker", "settles_puts"]
 
 
 @runtime_checkable
@@ -67,3 +67,21 @@ class PutTaker(Protocol):
     def store(self, put: Any) -> AcqInterval:
         """Stores a put that was begun by `begin_put`, as `Backend.append` does."""
         ...
+
+
+@runtime_checkable
+class PutSettler(Protocol):
+    """A backend that may know the outcome of a put when `append` ends.
+
+    Attributes:
+        settles_puts: whether a put is over when `append` returns or raises: nothing of it is stored afterwards. With other
+            backends, a put that failed may still be on its way, so a session waits before it looks for its records.
+    """
+
+    @property
+    def settles_puts(self) -> bool: ...
+
+
+def settles_puts(backend: object) -> bool:
+    """Whether a backend has settled a put when `append` ends; see `PutSettler`."""
+    return isinstance(backend, PutSettler) and backend.settles_puts

@@ -126,6 +126,11 @@ class EmbeddedStore:
         self.scan_budget = ScanBudget(0)  # blocks are decoded in this process: concurrent scans are no faster
 
     @property
+    def settles_puts(self) -> bool:
+        """True: nothing of a put is stored after `append` has ended."""
+        return True
+
+    @property
     def engine(self) -> Engine:
         """The engine that stores the blocks."""
         return self._engine

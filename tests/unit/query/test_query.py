@@ -114,7 +114,7 @@ def ranges(query: Query[Reading]) -> list[str]:
         (Reading.query.cid(), []),
         (Reading.query.cid(range(0)), []),
         (Reading.query.cap_between(4, 4), []),
-        (Reading.query.cap_between(4, 1), []),
+        (Reading.query.where(Reading.cap.between(4, 1)), []),
         (Reading.query.cid(1).cid(2), []),
         (Reading.query.where(Reading.mid.is_in([])), []),
         (Reading.query.where(Reading.mid == 2**63 - 1), []),
@@ -181,12 +181,18 @@ def test_what_a_query_refuses(make, wording: str) -> None:  # type: ignore[no-un
         make()
 
 
+@pytest.mark.parametrize("name", ["cid", "mid", "moid", "cap", "acq"])
+def test_a_range_that_ends_before_it_begins(name: str) -> None:
+    with pytest.raises(QueryError, match=rf"{name}_between\(5, 3\) is empty: its end lies below its start; swap them"):
+        getattr(Reading.query, f"{name}_between")(5, 3)
+
+
 def test_a_key_column_of_another_model_is_the_same_column() -> None:
     assert ranges(Reading.query.where(Other.mid == 5)) == ["mid 5"]
 
 
 def test_nothing_is_sent_for_what_cannot_match(session: Session, backend: Counting) -> None:
-    query = Reading.query.cap_between(9, 3)
+    query = Reading.query.cap_between(9, 9)
     assert (query.all(), query.first(), query.count(), query.exists(), list(query)) == ([], None, 0, False, [])
     assert list(query.batches(5)) == []
     assert Reading.query.limit(0).all() == []

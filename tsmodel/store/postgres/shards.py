@@ -255,6 +255,9 @@ class ShardedStore:
         StoreError: when the shards were not all created.
     """
 
+    settles_puts = True
+    """See `PutSettler`: each of its shards does."""
+
     def __init__(self, database: Database, found: ShardSet, cache_bytes: int) -> None:
         self.path = database.name
         if not found.is_ready:
