@@ -12,7 +12,7 @@ from tsmodel.errors import ConversionError, QueryError, TSModelError
 __all__ = ["Ended", "UsageError", "closed_pipe", "in_words", "told"]
 
 _WORDS: Final = {
-    'say which is meant by ambiguous="earlier" or "later"': "give --ambiguous earlier or later",
+    'give ambiguous="earlier" or "later"': "give --ambiguous earlier or later",
     'narrow the query or use .on_error("skip")': "narrow the range by --moid or others, or give --on-error skip",
     "connect() without a target reads the environment variable TSMODEL_URL, which is not set": "no TARGET was given, and "
     "the environment variable TSMODEL_URL is not set",

@@ -1,4 +1,4 @@
-"""Records as columns: NumPy, Arrow, pandas and polars, in and out; and `library`, which imports optional libraries late."""
+"""Records as columns: NumPy, Arrow, pandas and polars, in and out. `library` imports optional libraries late."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _known: Final[dict[str, ModuleType]] = {}
 
 
 def library(name: str, what: str) -> Any:
-    """The module `name`, which `what` needs.
+    """Imports the optional module `name` for `what`, such as "to_arrow()".
 
     Raises:
-        MissingLibraryError: when it is not installed.
+        MissingLibraryError: when it is not installed; says which extra installs it.
     """
     if (known := _known.get(name)) is not None and sys.modules.get(name) is known:  # import_module takes ten times as long
         return known

@@ -1,12 +1,12 @@
-"""Executors connect a backend, a plan and a sink. The work is the same; one executor blocks, the other awaits.
+"""Executors connect a backend, a plan and a sink. The work is the same for both; one blocks, the other awaits.
 
 Rules kept here:
 
 * A query reads the innermost open session of its context, unless it names one.
-* `delete` removes what the query counts: records that meet its conditions and match its model. Records that do not match
-  stay, unless they are asked for; then conditions on the key alone decide.
-* Each record to remove is judged in its place. A codec may reorder records and leave out mismatches, so records are found
-  again by their keys; records with equal keys are read separately.
+* `delete` removes the records that the query counts: those that meet its conditions and match its model. With
+  `undecodable=True` it also removes mismatches; then only conditions on the key decide.
+* A backend wants a mask over the records of a chunk. A codec may reorder records and leave out mismatches, so the records
+  to remove are found again by their keys. Records with equal keys are judged separately.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from tsmodel.io.effects import Ask, Emit, LastAcq, LastAcqOf, Work
 from tsmodel.io.fetching import OnAsyncBackend, OnBackend, fetched
 from tsmodel.io.runners import items, items_async, run, run_async, stream, stream_async
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
-from tsmodel.model.model import TSModel
+from tsmodel.model.model import TSModel, codec_of
 from tsmodel.model.unions import models_of
 from tsmodel.query.in_memory import collectors, through
 from tsmodel.query.plan import Plan, plan_of
 from tsmodel.query.sinks import RunStats, Selection, Sink
 from tsmodel.query.spec import QuerySpec, has_one_layout
 from tsmodel.wire.chunk import Chunk, keys_of
+from tsmodel.wire.sorting import run_lengths, run_starts
 
 __all__ = [
     "AsyncExecutor",
@@ -61,16 +62,16 @@ T = TypeVar("T")
 
 
 class Source(Protocol):
-    """What a query reads from; sessions are sources."""
+    """What a query reads from: a session."""
 
     @property
     def name(self) -> str:
-        """What the backend is called in messages."""
+        """The backend's name in messages."""
         ...
 
     @property
     def allow_full_scan(self) -> bool:
-        """Whether queries may read everything."""
+        """Whether queries may read every record."""
         ...
 
     def on_backend(self) -> OnBackend:
@@ -82,17 +83,17 @@ class Source(Protocol):
         ...
 
     def remover(self, what: str) -> Remover:
-        """What removes records, for `what` is to be done.
+        """Returns the backend as a `Remover`, on behalf of `what`.
 
         Raises:
-            UnsupportedError: when the backend cannot.
-            SessionError: when the source holds records that are not stored.
+            UnsupportedError: when the backend cannot remove records.
+            SessionError: when the session has pending records.
         """
         ...
 
 
 class AsyncSource(Protocol):
-    """What an asynchronous query reads from; asynchronous sessions are sources."""
+    """What an asynchronous query reads from: an asynchronous session."""
 
     @property
     def name(self) -> str:
@@ -117,20 +118,20 @@ _open: ContextVar[tuple[weakref.ref[Source], ...]] = ContextVar("tsmodel_open_se
 
 
 def enter(source: Source) -> None:
-    """Makes `source` the innermost one. It is not kept alive by that."""
+    """Makes `source` the innermost one, without keeping it alive."""
     _open.set((*_alive(), weakref.ref(source)))
 
 
 def leave(source: Source) -> None:
-    """Takes `source` out of this context, wherever it stands."""
+    """Removes `source` from this context, innermost or not."""
     _open.set(tuple(ref for ref in _alive() if ref() is not source))
 
 
 def current(model: type[Any]) -> Source:
-    """The innermost open source, for a query of a model.
+    """The innermost open source, for a query of `model`.
 
     Raises:
-        NoSessionError: when there is none.
+        NoSessionError: when no session is open in this context.
     """
     for ref in reversed(_open.get()):
         if (source := ref()) is not None:
@@ -138,7 +139,7 @@ def current(model: type[Any]) -> Source:
     name = model.__name__
     raise NoSessionError(
         f"no session is open here for {name}.query: open one with `with connect(...) as session:`, or name one by "
-        f"session.query({name}) or {name}.query.using(session); a new thread does not see the sessions of others"
+        f"session.query({name}) or {name}.query.using(session); a new thread does not see the sessions of other threads"
     )
 
 
@@ -147,26 +148,26 @@ def _alive() -> tuple[weakref.ref[Source], ...]:
 
 
 Make: TypeAlias = Callable[[Selection[Any]], Sink[R]]
-"""Makes a sink for the records of a selection."""
+"""Makes a sink for the selected records."""
 
 
 class Regrouping(Protocol):
-    """Regroups the results of a sink into parts of one size."""
+    """Regroups the results of a sink into groups of one size."""
 
     def take(self, part: Any, /) -> Any:
-        """Takes a part; gives those that are full."""
+        """Adds a result; yields the groups that are full."""
         ...
 
     def rest(self) -> Any:
-        """Gives the last part, unless it would be empty."""
+        """Yields the last group, unless it is empty."""
         ...
 
 
 class Execution(Generic[M]):
-    """A spec, its plan, the counts of its last run, and the work of running it.
+    """A spec, its plan, the statistics of its last run, and the work of running it.
 
     Args:
-        spec: what to read.
+        spec: the query.
         source: the session to read from; None for the innermost open one.
     """
 
@@ -180,14 +181,14 @@ class Execution(Generic[M]):
 
     @property
     def plan(self) -> Plan:
-        """How the spec is answered."""
+        """The plan of the spec."""
         if self._plan is None:
             self._plan = plan_of(self.spec)
         return self._plan
 
     @property
     def reading(self) -> Any:
-        """The session that is read from.
+        """The session to read from.
 
         Raises:
             NoSessionError: when there is none.
@@ -195,16 +196,16 @@ class Execution(Generic[M]):
         return self.source
 
     def selection(self, limit: int | None = None) -> Selection[M]:
-        """Starts a run: the selection for a sink, of at most `limit` records and the spec's limit."""
+        """Starts a run: returns the selection for a sink, with the lesser of `limit` and the spec's limit."""
         self.last_run = RunStats()
         limits = [each for each in (limit, self.spec.limit) if each is not None]
         return Selection(self.spec, self.plan, self.last_run, min(limits, default=None), counts=not self.spec.in_memory)
 
     def boxes(self) -> tuple[KeyRange, ...]:
-        """The key ranges that a run reads.
+        """The key ranges to read.
 
         Raises:
-            QueryError: when the query reads everything, and the session does not allow it.
+            QueryError: when the query reads every record, and the session does not allow it.
         """
         boxes = self.plan.boxes
         if not self.reading.allow_full_scan and any(map(_is_full_scan, boxes)):
@@ -215,7 +216,7 @@ class Execution(Generic[M]):
         return () if self.spec.limit == 0 else boxes
 
     def running(self, make: Make[R], limit: int | None = None) -> Work[R]:
-        """Feeds a sink until it has enough, for its result."""
+        """Feeds a sink until it has enough; the result is the sink's."""
         selection = self.selection(limit)
         sink = make(selection)
         if self.spec.in_memory:
@@ -226,7 +227,7 @@ class Execution(Generic[M]):
         return sink.result()
 
     def streaming(self, make: Make[Any], regrouping: Regrouping | None = None) -> Work[None]:
-        """Emits the result of a sink after each chunk; with `regrouping`, lists of parts of one size."""
+        """Emits the result of a sink after each chunk, or with `regrouping`, lists of groups."""
         selection = self.selection()
         return self._streamed(self.boxes(), selection, make(selection), regrouping)
 
@@ -239,16 +240,16 @@ class Execution(Generic[M]):
         allow_full_scan: bool = False,
         note: str | None = None,
     ) -> Work[int]:
-        """Removes the records of the spec; the result is how many.
+        """Removes the records of the spec; the result is their number.
 
         Raises:
-            QueryError: when the spec does not say which by conditions alone, or removes every record and nobody allowed it.
+            QueryError: when the spec has more than conditions, or removes every record without `allow_full_scan`.
         """
         found = removing(self.spec, self.plan, undecodable=undecodable)
         is_all = not self.spec.conditions or (not self.plan.filters and any(map(_is_full_scan, found.boxes)))
         if is_all and not allow_full_scan:
             raise QueryError(
-                f"this removes every record of {self.spec.model.__name__}: narrow the query, or say "
+                f"this removes every record of {self.spec.model.__name__}: narrow the query, or call "
                 "delete(allow_full_scan=True)"
             )
         self.boxes()
@@ -266,17 +267,17 @@ class Execution(Generic[M]):
         """
         boxes = self.plan.boxes
         if not boxes:
-            raise QueryError("last_acq() of a query that nothing can match")
+            raise QueryError(f"last_acq() of a query that no record can match: {self.spec}")
         return (yield from last_acq(boxes))
 
     def _streamed(
         self, boxes: tuple[KeyRange, ...], selection: Selection[M], sink: Sink[Any], regrouping: Regrouping | None
     ) -> Work[None]:
-        given = sink.result if regrouping is None else lambda: list(regrouping.take(sink.result()))
+        emitted = sink.result if regrouping is None else lambda: list(regrouping.take(sink.result()))
         if self.spec.in_memory:
-            yield from self._read(boxes, selection, sink, given)
+            yield from self._read(boxes, selection, sink, emitted)
         else:
-            yield from fetched(boxes, selection.stats, partial(_feed, sink, selection.stats), given)
+            yield from fetched(boxes, selection.stats, partial(_feed, sink, selection.stats), emitted)
         if regrouping is not None:
             yield Emit(list(regrouping.rest()))
 
@@ -287,7 +288,7 @@ class Execution(Generic[M]):
         sink: Sink[Any],
         emitted: Callable[[], object] | None = None,
     ) -> Work[None]:
-        """Feeds a sink with what is left of the chunks after they have gone through the spec's collectors."""
+        """Feeds a sink with the chunks that the spec's collectors return."""
         stats = selection.stats
         first, *others = collectors(selection)
         yield from fetched(boxes, stats, partial(_feed, first, stats))
@@ -301,7 +302,7 @@ class Execution(Generic[M]):
 
 
 class Executor(Execution[M]):
-    """Runs work, and blocks."""
+    """Runs work and blocks."""
 
     __slots__ = ()
 
@@ -312,16 +313,16 @@ class Executor(Execution[M]):
         return source
 
     def run(self, work: Work[R]) -> R:
-        """The result of work."""
+        """Runs work for its result."""
         return run(work, self.reading.on_backend())
 
     def stream(self, work: Work[None]) -> Iterator[Any]:
-        """The items of what work emits. Closing the iterator stops the scan and releases what it holds."""
+        """Iterates over the items that work emits. Closing the iterator stops the scan and releases its resources."""
         return items(stream(work, self.reading.on_backend()))
 
 
 class AsyncExecutor(Execution[M]):
-    """Runs work, to be awaited."""
+    """Runs work to be awaited."""
 
     __slots__ = ()
 
@@ -365,7 +366,7 @@ def first_of(rows: Sequence[T]) -> T | None:
 
 
 def last_acq(boxes: Sequence[KeyRange], shard: int | None = None) -> Work[int]:
-    """Asks for the acq below which no record of some key ranges changes any more; with `shard`, of that store only."""
+    """Asks for the acq below which the records of key ranges never change again; with `shard`, on that store only."""
     together: int | None = (yield LastAcqOf(tuple(boxes))) if len(boxes) > 1 and shard is None else None
     if together is not None:
         return together
@@ -379,7 +380,7 @@ def _feed(sink: Sink[Any], stats: RunStats, chunk: Chunk) -> bool:
     since = time.perf_counter()
     known = stats.steps.get("checking", 0.0) + stats.steps.get("filtering", 0.0)
     enough = sink.feed(chunk)
-    # The rest of the time is spent on making the result.
+    # The sink has accounted for checking and filtering; the rest was spent on making the result.
     known -= stats.steps.get("checking", 0.0) + stats.steps.get("filtering", 0.0)
     stats.spent("making", since - known)
     stats.tick()
@@ -387,7 +388,7 @@ def _feed(sink: Sink[Any], stats: RunStats, chunk: Chunk) -> bool:
 
 
 def _is_full_scan(box: KeyRange) -> bool:
-    """Whether a key range is unbounded in client, meter and time: by moid alone a database cannot narrow much."""
+    """Whether a key range is unbounded in cid, mid, cap and acq. moid alone does not narrow a scan much."""
     names = ("cid", "mid", "cap", "acq")
     intervals = dict(zip(KEY_FIELDS, box.intervals(), strict=True))
     return all(intervals[name] == (LIMITS[name].least, LIMITS[name].bound) for name in names)
@@ -399,8 +400,8 @@ class Removing:
 
     Attributes:
         boxes: disjoint key ranges.
-        predicate: which of their records.
-        what: the query in words.
+        predicate: selects among their records.
+        what: the query as text, for the log.
     """
 
     boxes: tuple[KeyRange, ...]
@@ -414,27 +415,27 @@ def removing(spec: QuerySpec[Any], plan: Plan, *, undecodable: bool) -> Removing
     Args:
         spec: the query.
         plan: its plan.
-        undecodable: whether records that do not fit the model are removed too.
+        undecodable: whether to remove mismatches, too.
 
     Raises:
-        QueryError: when it says which records by more than conditions, or none that can be decided for all records.
+        QueryError: when the query has more than conditions, or, with `undecodable`, conditions on the payload.
     """
     if spec.limit is not None or spec.in_memory:
         asks = "; ".join(filter(None, [spec.in_memory, "" if spec.limit is None else f"limit {spec.limit}"]))
-        raise QueryError(f"delete() removes every record that meets the conditions: take {asks} off the query")
+        raise QueryError(f"delete() removes every record that meets the conditions: remove {asks} from the query")
     what = f"{spec.model.__name__}: {spec}"
     if not undecodable:
-        return Removing(plan.boxes, _Meeting(spec, plan), what)
+        return Removing(plan.boxes, _CountedRecords(spec, plan), what)
     if plan.residual or len(models_of(spec.model)) > 1:
         raise QueryError(
-            "undecodable=True removes whatever lies in the query's key range, which takes one model, and conditions on key "
+            "undecodable=True removes every record in the query's key ranges: query one model, with conditions on key "
             "components only"
         )
     return Removing(plan.boxes, lambda chunk: plan.key_mask(chunk.keys()), f"{what}, undecodable records included")
 
 
-class _Meeting:
-    """The predicate for the records that a query counts.
+class _CountedRecords:
+    """The predicate that selects the records that a query counts.
 
     Args:
         spec: the query.
@@ -442,7 +443,7 @@ class _Meeting:
     """
 
     def __init__(self, spec: QuerySpec[Any], plan: Plan) -> None:
-        # Mismatches are left out; a failing upgrade is raised nevertheless.
+        # Mismatches are left out; a failing upgrade still raises.
         self._spec = spec.replaced(on_error="skip")
         self._plan = plan
         self._keeps_order = has_one_layout(spec.model)
@@ -455,48 +456,38 @@ class _Meeting:
         mask = np.zeros(len(chunk), np.bool_)
         for places in _apart(chunk):
             part = chunk if len(places) == len(chunk) else chunk.take(places)
-            mask[places] = _found(part, self._counted(part))
+            counted = Selection(self._spec, self._plan, RunStats()).of(part, keys_only=True)
+            mask[places] = _among(part, keys_of(counted))
         return mask
 
     def _in_order(self, chunk: Chunk) -> npt.NDArray[np.bool_] | None:
-        """The mask where every record fits; otherwise None."""
-        codec = Selection(self._spec, self._plan, RunStats()).codec
+        """The mask if every record matches the model; otherwise None."""
+        codec = codec_of(self._spec.model)
         fit = codec.fit_columns(chunk) if self._plan.residual else codec.fit_keys(chunk)
         if fit.mismatches:
             return None
         mask = self._plan.mask(fit.records)
         return np.ones(len(chunk), np.bool_) if mask is None else mask
 
-    def _counted(self, chunk: Chunk) -> npt.NDArray[Any]:
-        """The keys of the records that are counted."""
-        return keys_of(Selection(self._spec, self._plan, RunStats()).of(chunk, keys_only=True))
-
 
 def _apart(chunk: Chunk) -> list[npt.NDArray[np.intp]]:
-    """The places of the records, in groups within each of which no two have the same key."""
+    """The indices of the records in groups, so that no group has a key twice."""
     columns = [chunk.key(name) for name in KEY_FIELDS]
     order = np.lexsort(columns)
-    same = np.ones(max(len(chunk) - 1, 0), np.bool_)
-    for column in columns:
-        ordered = column[order]
-        same &= ordered[1:] == ordered[:-1]
-    if not same.any():
+    starts = run_starts([column[order] for column in columns])
+    if len(starts) == len(chunk):
         return [np.arange(len(chunk))]
-    starts = np.flatnonzero(np.append(True, ~same))
-    rank = np.arange(len(chunk)) - np.repeat(starts, np.diff(starts, append=len(chunk)))
+    rank = np.arange(len(chunk)) - np.repeat(starts, run_lengths(starts, len(chunk)))
     return [np.sort(order[rank == each]) for each in range(int(rank.max()) + 1)]
 
 
-def _found(chunk: Chunk, keys: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Which records of a chunk, no two of which have the same key, have one of some keys, which are theirs."""
+def _among(chunk: Chunk, keys: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which records of a chunk with distinct keys have one of `keys`, a subset of its keys."""
     if len(keys) in (0, len(chunk)):
         return np.full(len(chunk), len(keys) > 0)
     columns = [np.concatenate([chunk.key(name), keys[name]]) for name in KEY_FIELDS]
-    order = np.lexsort(columns)  # stable: a record stands ahead of the key that is its own
-    same = np.ones(len(order) - 1, np.bool_)
-    for column in columns:
-        ordered = column[order]
-        same &= ordered[1:] == ordered[:-1]
+    order = np.lexsort(columns)  # stable: a record comes before the equal key of `keys`
+    starts = run_starts([column[order] for column in columns])
     mask = np.zeros(len(chunk), np.bool_)
-    mask[order[:-1][same]] = True
+    mask[order[starts[run_lengths(starts, len(order)) == 2]]] = True
     return mask

@@ -242,7 +242,7 @@ class WindowAggregates:
         self._merged = 0
 
     def feed(self, chunk: Chunk) -> bool:
-        """Takes a chunk; returns whether the limit is reached."""
+        """See `Sink.feed`."""
         records = self._selection.of(chunk, columns=True)
         if len(records):
             with _quiet():

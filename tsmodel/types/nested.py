@@ -114,7 +114,7 @@ class _NestedCodec(FieldCodec):
 
     def objects_from_arrow(self, pa: Any, array: Any) -> list[Any]:
         if not pa.types.is_struct(array.type):
-            raise RowFault(None, f"a column of {array.type} holds no values of {self.label}: give structures")
+            raise RowFault(None, f"a column of {array.type} cannot be stored as {self.label}: give structures")
         there = {array.type.field(at).name for at in range(array.type.num_fields)}
         if lacking := [field.name for field in self.layout.fields if field.name not in there]:
             raise RowFault(None, f"a structure of {self.kind.__name__} needs {', '.join(lacking)}")

@@ -301,7 +301,7 @@ def test_a_thread_does_not_see_the_sessions_of_others(session: Session) -> None:
     thread = threading.Thread(target=look)
     thread.start()
     thread.join()
-    assert "a new thread does not see the sessions of others" in str(seen[0])
+    assert "a new thread does not see the sessions of other threads" in str(seen[0])
     assert seen[1] == 0
 
 
