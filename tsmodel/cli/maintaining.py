@@ -232,12 +232,12 @@ def undo_(
         _list_puts(target, as_json)
         return
     if not puts:
-        raise UsageError(f"undo takes the numbers of puts; `tsmodel undo {target} --list` lists them")
+        raise UsageError("undo takes the numbers of puts; --list lists them")
     with writing(target, create=False) as session:
         known = {each.number: each for each in session.puts()}
         for number in puts:
             if number not in known:
-                raise UsageError(f"{session.name} has no put {number}; `tsmodel undo {target} --list` lists the puts")
+                raise UsageError(f"{session.name} has no put {number}; `tsmodel undo {session.name} --list` lists the puts")
         count = session.undo([known[number] for number in dict.fromkeys(puts)], note)
     if as_json:
         print_json({"removed": count})

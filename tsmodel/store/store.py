@@ -46,7 +46,7 @@ from tsmodel.backend import (
 from tsmodel.errors import StoreError, StoreInDoubtError
 from tsmodel.forking import in_child
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
-from tsmodel.store.blocks import Block, merged_runs
+from tsmodel.store.blocks import Block, chunks_of, merged_runs
 from tsmodel.store.directory import Level
 from tsmodel.store.engine import Engine, EngineBusyError, Run, Writing
 from tsmodel.store.intake import SLICE_BYTES, Arrived, Put, runs_of
@@ -60,7 +60,7 @@ from tsmodel.wire.stored import Unstored
 if TYPE_CHECKING:
     from tsmodel.store.maintenance import Compacted, Info, OnProgress, Verified
 
-__all__ = ["EmbeddedStore", "GroupCommit", "check_puts", "open_store"]
+__all__ = ["EmbeddedStore", "GroupCommit", "answer_of", "check_puts", "open_store"]
 
 T = TypeVar("T")
 
@@ -267,7 +267,7 @@ class EmbeddedStore:
     def last_acq(self, box: KeyRange) -> int:
         """See `Backend.last_acq`. Returns 0 if the store has never held a record, as a TStorage server does."""
         with self._engine.reading() as snapshot:
-            return _answer(box, snapshot.last_acq())
+            return answer_of(box, snapshot.last_acq())
 
     def advance(self, acq: int, *, wait: bool = True) -> bool:
         """Promises durably that no later PUT gets an acq below `acq`, so that `last_acq` advances in an idle store.
@@ -322,11 +322,9 @@ class EmbeddedStore:
 
     def _chunks(self, box: KeyRange) -> Generator[Chunk, None, int]:
         with self._engine.reading() as snapshot:
-            answer = _answer(box, snapshot.last_acq())
+            answer = answer_of(box, snapshot.last_acq())
             if not box.is_empty:
-                for block in snapshot.blocks(box):
-                    if len(selected := block.select(box)):
-                        yield selected
+                yield from chunks_of(snapshot.blocks(box), box)
         return answer
 
     def _log(self, transaction: Writing, removed: _Removed, kind: RemovalKind, what: str, note: str | None) -> None:
@@ -460,7 +458,8 @@ def _copied(error: Exception) -> Exception:
     return made
 
 
-def _answer(box: KeyRange, last: int) -> int:
+def answer_of(box: KeyRange, last: int) -> int:
+    """What `last_acq` and a scan of `box` return when `last` is the greatest acq that was assigned or promised."""
     return min(box.max.acq, max(last + 1, FIRST_ACQ))
 
 

@@ -12,14 +12,14 @@ Rules kept here:
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final
 
 from tsmodel.backend import AcqInterval, PutId, PutInfo, PutInterval
 from tsmodel.errors import StoreError, TransportError
-from tsmodel.keys import LIMITS
-from tsmodel.store.blocks import Base, merged_runs
+from tsmodel.keys import LIMITS, KeyRange
+from tsmodel.store.blocks import Base, chunks_of, merged_runs
 from tsmodel.store.directory import Level
 from tsmodel.store.engine import Run, SupersededError, Writing
 from tsmodel.store.intake import Arrived, Put, runs_of
@@ -27,8 +27,9 @@ from tsmodel.store.merging import MergePolicy
 from tsmodel.store.postgres.engine import PostgresEngine, PostgresTransaction
 from tsmodel.store.postgres.members import SetFoundError
 from tsmodel.store.postgres.options import Database
-from tsmodel.store.store import FIRST_ACQ, EmbeddedStore
+from tsmodel.store.store import FIRST_ACQ, EmbeddedStore, answer_of
 from tsmodel.store.tables import Staged
+from tsmodel.wire.chunk import Chunk
 
 if TYPE_CHECKING:
     from tsmodel.store.postgres.shards import ShardedStore
@@ -91,6 +92,18 @@ class PostgresStore(EmbeddedStore):
             _log.debug("runs of %s changed while they were merged", self.path)
         except (StoreError, TransportError) as error:
             _log.warning("runs of %s could not be merged: %s", self.path, error)
+
+    def last_acq(self, box: KeyRange) -> int:
+        """See `EmbeddedStore.last_acq`."""
+        return answer_of(box, self._engine.last_acq())
+
+    def _chunks(self, box: KeyRange) -> Generator[Chunk, None, int]:
+        found = None if box.is_empty else self._engine.glimpse(box)
+        if found is None:
+            return (yield from super()._chunks(box))
+        last, blocks = found
+        yield from chunks_of(blocks, box)
+        return answer_of(box, last)
 
     def _transaction(self) -> AbstractContextManager[Writing]:
         return self._engine.preparing()
