@@ -24,11 +24,13 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from copy import copy
-from heapq import heapify, heappop, heapreplace
+from heapq import heappop, heappush
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from tsmodel.backend import (
     AcqInterval,
@@ -83,8 +85,6 @@ if TYPE_CHECKING:
     from tsmodel.store.maintenance import Compacted, Info, OnProgress, Verified
 
 __all__ = ["Shard", "ShardedStore", "init_shards"]
-
-R = TypeVar("R")
 
 _EVERYTHING: Final = KeyRange()
 _BUSY: Final = 0.005
@@ -702,26 +702,31 @@ class _Examined(PostgresEngine):
 
 
 def _merged(scans: Sequence[Scan]) -> Generator[Chunk, None, int]:
-    """The chunks of several shards in the order of their cids, and the least of their acqs."""
+    """The chunks of several shards in the order of their cids, and the least of their acqs. Those of a shard are in that
+    order; they are cut where records of other shards come in between."""
     with ExitStack() as stack:
         for scan in scans:
             stack.enter_context(scan)
-        queue = [(_cid(chunk), at, chunk) for at, scan in enumerate(scans) if (chunk := next(scan, None)) is not None]
-        heapify(queue)
+        queue: list[tuple[int, int, Chunk, npt.NDArray[Any], int]] = []
+        for at, scan in enumerate(scans):
+            _take(queue, at, scan)
         while queue:
-            _, at, chunk = queue[0]
-            yield chunk
-            following = next(scans[at], None)
-            if following is None:
-                heappop(queue)
+            _, at, chunk, cids, start = heappop(queue)
+            stop = int(np.searchsorted(cids, queue[0][0])) if queue and cids[-1] > queue[0][0] else len(cids)
+            yield chunk if stop - start == len(cids) else chunk.take(slice(start, stop))
+            if stop < len(cids):
+                heappush(queue, (int(cids[stop]), at, chunk, cids, stop))
             else:
-                heapreplace(queue, (_cid(following), at, following))
+                _take(queue, at, scans[at])
         return min(scan.acq for scan in scans)
 
 
-def _cid(chunk: Chunk) -> int:
-    """The cid of a chunk: a block holds records of one cid."""
-    return int(chunk.key("cid")[0])
+def _take(queue: list[tuple[int, int, Chunk, npt.NDArray[Any], int]], at: int, scan: Scan) -> None:
+    """Queues the next chunk of a shard, by its first cid."""
+    chunk = next(scan, None)
+    if chunk is not None:
+        cids = chunk.key("cid")
+        heappush(queue, (int(cids[0]), at, chunk, cids, 0))
 
 
 def _added(shards: Iterable[Shard], work: Callable[[Shard], int]) -> int:
