@@ -4,15 +4,42 @@ another kind can offer it, too."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from tsmodel.backend import AcqInterval, Batch
+from tsmodel.keys import KeyRange
 
 if TYPE_CHECKING:
     from tsmodel.store.maintenance import Compacted, Info, OnProgress, Verified
+    from tsmodel.wire.chunk import Chunk
 
-__all__ = ["ArrivingPut", "Caretaker", "PutSettler", "PutTaker", "settles_puts"]
+__all__ = ["ArrivingPut", "Caretaker", "Outline", "Outliner", "Position", "PutSettler", "PutTaker", "settles_puts"]
+
+
+class Outline(NamedTuple):
+    """Records of one series, described without reading them."""
+
+    cid: int
+    mid: int
+    moid: int
+    records: int
+    cap_min: int
+    cap_max: int
+
+
+class Position(NamedTuple):
+    """A state of a store, to be compared with a later one.
+
+    Attributes:
+        acq: greater than every acq that the store has given.
+        puts: the number of the next put.
+        removals: the number of the next removal.
+    """
+
+    acq: int
+    puts: int = 0
+    removals: int = 0
 
 
 @runtime_checkable
@@ -53,6 +80,19 @@ class ArrivingPut(Protocol):
 
     def add(self, batches: Iterable[Batch]) -> None:
         """Adds records."""
+        ...
+
+
+@runtime_checkable
+class Outliner(Protocol):
+    """A backend that knows what it holds without reading all of it."""
+
+    def outline(self, box: KeyRange) -> Iterator[Outline | Chunk]:
+        """The records of a box, each once: described where the store's directories suffice, read where they do not."""
+        ...
+
+    def position(self) -> Position:
+        """The current state."""
         ...
 
 

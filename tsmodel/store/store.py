@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from operator import attrgetter
@@ -46,7 +46,8 @@ from tsmodel.backend import (
 from tsmodel.errors import StoreError, StoreInDoubtError
 from tsmodel.forking import in_child
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
-from tsmodel.store.blocks import Block, chunks_of, merged_runs
+from tsmodel.store.blocks import Block, Bounds, chunks_of, merged_runs
+from tsmodel.store.capabilities import Outline, Position
 from tsmodel.store.directory import Level
 from tsmodel.store.engine import Engine, EngineBusyError, Run, Writing
 from tsmodel.store.intake import SLICE_BYTES, Arrived, Put, runs_of
@@ -315,6 +316,35 @@ class EmbeddedStore:
         from tsmodel.store.maintenance import info_of
 
         return info_of(self)
+
+    def outline(self, box: KeyRange) -> Iterator[Outline | Chunk]:
+        """See `Outliner`."""
+        low, high = box.min, box.max
+        outlines: list[Outline] = []
+
+        def is_outlined(bounds: Bounds, count: int) -> bool:
+            cid, mid_min, mid_max, moid_min, moid_max, cap_min, cap_max, acq_min, acq_max = bounds
+            # The mid and moid of a block of one series lie in the box, or the block would not be there.
+            is_inside = low.cap <= cap_min and cap_max < high.cap and low.acq <= acq_min and acq_max < high.acq
+            if not is_inside or mid_min != mid_max or moid_min != moid_max:
+                return False
+            outlines.append(Outline(cid, mid_min, moid_min, count, cap_min, cap_max))
+            return True
+
+        if box.is_empty:
+            return
+        with self._engine.reading() as snapshot:
+            for block in snapshot.blocks(box, is_outlined):
+                yield from outlines
+                outlines.clear()
+                if len(selected := block.select(box)):
+                    yield selected
+            yield from outlines
+
+    def position(self) -> Position:
+        """See `Outliner`."""
+        with self._engine.reading() as snapshot:
+            return Position(snapshot.last_acq() + 1, snapshot.next_put, snapshot.next_removal)
 
     def close(self) -> None:
         """Closes the file; a store in memory loses its records."""

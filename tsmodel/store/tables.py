@@ -26,7 +26,7 @@ from tsmodel.keys import KeyRange
 from tsmodel.store.blocks import NO_BASE, Base, Block, cut_after, merged, uses_codec
 from tsmodel.store.cache import BlockCache, CachedScan
 from tsmodel.store.directory import Directory, Level, State, Table, checked_block, entries_of
-from tsmodel.store.engine import Change, Run
+from tsmodel.store.engine import Change, Run, Skip
 from tsmodel.store.parts import Codec
 
 __all__ = [
@@ -274,9 +274,12 @@ class Snapshot:
         """The numbers and stored bytes of puts or removals, unchecked."""
         return self._tables.entries(kind)
 
-    def blocks(self, box: KeyRange) -> Iterator[Block]:
+    def blocks(self, box: KeyRange, skip: Skip | None = None) -> Iterator[Block]:
         cached = self._keeper.cache.scan()
-        for places in self._together(self.table.picked(box)):
+        picked = self.table.picked(box)
+        if skip is not None:
+            picked = ((run, at) for run, at in picked if not skip(run.bounds(at), int(run.entries["count"][at])))
+        for places in self._together(picked):
             found = known_blocks(places, cached)
             missing = missing_ids(places, found)
             yield from completed(places, found, self._tables.fetch_blocks(missing) if missing else {}, cached, self._keeper)
