@@ -294,25 +294,25 @@ class EmbeddedStore:
         return True
 
     def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
-        """Copies a file, as it is now, to a new one. See `tsmodel.store.maintenance.backup`."""
+        """Copies the current contents to a new file. See `tsmodel.store.maintenance.backup`."""
         from tsmodel.store.maintenance import backup
 
         return backup(self, path, progress)
 
     def compact(self, progress: OnProgress | None = None) -> Compacted:
-        """Merges runs, and gives free space back. See `tsmodel.store.maintenance.compact`."""
+        """Merges runs, and frees unused space. See `tsmodel.store.maintenance.compact`."""
         from tsmodel.store.maintenance import compact
 
         return compact(self, progress)
 
     def verify(self, progress: OnProgress | None = None) -> Verified:
-        """Reads everything, and says all that is wrong with it. See `tsmodel.store.maintenance.verify_store`."""
+        """Reads everything and reports every fault. See `tsmodel.store.maintenance.verify_store`."""
         from tsmodel.store.maintenance import verify_store
 
         return verify_store(self, progress)
 
     def info(self) -> Info:
-        """What is stored, without reading records. See `tsmodel.store.maintenance.info_of`."""
+        """Describes the contents, without decoding records. See `tsmodel.store.maintenance.info_of`."""
         from tsmodel.store.maintenance import info_of
 
         return info_of(self)
@@ -383,7 +383,9 @@ class EmbeddedStore:
         """Stores puts in one transaction and sets the outcome of each."""
         for put in puts:
             if put.is_gone is not None and put.is_gone():
-                put.outcome = StoreError("the sender of the records has given up; nothing was stored", path=self.path)
+                put.outcome = StoreError(
+                    "the sender disconnected before its records were written; nothing was stored", path=self.path
+                )
         puts = [put for put in puts if put.outcome is None]
         if not puts:
             return

@@ -83,15 +83,15 @@ class Kind(msgspec.Struct, Generic[T], frozen=True):
             StoreCorruptError: if it is damaged.
         """
         if not isinstance(data, bytes) or not isinstance(number, int) or len(data) < _CHECKSUM.size:
-            raise StoreCorruptError(f"{self.one} {number} is none")
+            raise StoreCorruptError(f"{self.one} {number} has no valid data")
         if self._checksum(data[: -_CHECKSUM.size], number) != self.checksum(data):
-            raise StoreCorruptError(f"{self.one} {number} does not have its checksum")
+            raise StoreCorruptError(f"{self.one} {number} has a wrong checksum")
         try:
             entry = msgspec.msgpack.decode(data[: -_CHECKSUM.size], type=self.type)
         except msgspec.DecodeError as error:
-            raise StoreCorruptError(f"{self.one} {number} is of a kind that this version does not know: {error}") from error
+            raise StoreCorruptError(f"{self.one} {number} cannot be decoded by this version of tsmodel: {error}") from error
         if entry.number != number:
-            raise StoreCorruptError(f"{self.one} {number} is {self.one} {entry.number}")
+            raise StoreCorruptError(f"{self.one} {number} is stored with the number {entry.number}")
         return entry
 
     def read(self, rows: Iterable[Any], digest: int) -> Iterator[T]:
@@ -106,7 +106,7 @@ class Kind(msgspec.Struct, Generic[T], frozen=True):
             total += self.checksum(data)
             yield entry
         if total % _SUM != digest:
-            raise StoreCorruptError(f"the {self.table} are not those that the file's state says")
+            raise StoreCorruptError(f"the table of {self.table} does not match the state of the file")
 
     @staticmethod
     def checksum(data: bytes) -> int:
