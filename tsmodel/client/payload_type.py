@@ -479,7 +479,7 @@ def columns_of(data: Array | Mapping[str, Any], names: tuple[str, ...]) -> dict[
     """
     known = set(data) if isinstance(data, Mapping) else set(data.dtype.names or ())
     if missing := [name for name in names if name not in known]:
-        raise EncodeError(f"there is no column {', '.join(missing)}; needed are {', '.join(names)}", field=missing[0])
+        raise EncodeError(f"missing columns: {', '.join(missing)}; required are {', '.join(names)}", field=missing[0])
     columns = {name: np.asarray(data[name]) for name in names}
     lengths = {name: len(column) for name, column in columns.items() if column.ndim}
     count = max(lengths.values(), default=1)
@@ -580,7 +580,7 @@ class NumpyPayloadType(ChunkPayloadType[Any]):
                 f"payload fields cannot be called {', '.join(sorted(taken))}: records have fields of that name"
             )
         if self.dtype.hasobject or self.dtype.itemsize > MAX_PAYLOAD:
-            raise ValueError(f"{self.dtype} cannot be a payload: it takes plain values, {MAX_PAYLOAD} bytes at most")
+            raise ValueError(f"{self.dtype} cannot be a payload, which holds plain values of at most {MAX_PAYLOAD} bytes")
         self.parsing_dtype = self._of(GET_FORM)
         self.record_dtype = np.dtype(_fields(self.parsing_dtype)[1:])
         self.serializer_dtype_with_acq = self._of(PUTA_FORM)
