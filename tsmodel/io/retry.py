@@ -54,12 +54,12 @@ def _duration(_instance: object, attribute: attrs.Attribute[Any], value: Any) ->
 
 def _count(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if type(value) is not int or value < 1:
-        raise SessionError(f"{attribute.name} must be an int of at least 1, not {value!r}")
+        raise SessionError(f"{attribute.name} takes an int from 1, not {value!r}")
 
 
 def _known(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value not in get_args(OnUnknown):
-        raise SessionError(f"{attribute.name} must be one of {', '.join(map(repr, get_args(OnUnknown)))}, not {value!r}")
+        raise SessionError(f"{attribute.name} is one of {', '.join(map(repr, get_args(OnUnknown)))}, not {value!r}")
 
 
 @attrs.frozen(kw_only=True)
