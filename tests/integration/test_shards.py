@@ -121,7 +121,7 @@ class TestInit:
             patch.setattr(engine.PostgresEngine, "_create", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 init_shards(url, shards_of(url))
-        with pytest.raises(StoreError, match="not all created; run `tsmodel init` with the same shards again"):
+        with pytest.raises(StoreError, match="some shards were not created; run `tsmodel init` with the same shards again"):
             connect(url)
         init_shards(url, shards_of(url))
         with connect(url) as session:
@@ -448,7 +448,7 @@ class TestWriting:
         with closing(opened(behind)) as store:
             store.last_acq(KeyRange())  # a shard that cannot be opened fails the put before anything is stored
             refuse(proxies[1])
-            with pytest.raises(StoreUnansweredError, match=r"shard 2 of 3.*On 1 of 3 shards .* are stored"):
+            with pytest.raises(StoreUnansweredError, match=r"shard 2 of 3.*1 of 3 shards stored their part"):
                 store.append(batches(rows))
             refuse(proxies[1], refusing=False)
             refuse(proxies[0])
@@ -539,7 +539,7 @@ class TestRemoving:
             assert session.removals()[0].what == f"put {receipt.puts[0].number}"
             with pytest.raises(StoreError, match=f"put {receipt.puts[0].number} was already undone"):
                 session.undo(receipt)
-            with pytest.raises(StoreError, match="has no put 5: the last three digits"):
+            with pytest.raises(StoreError, match="has no put 5: its last three digits"):
                 session.backend.undo([(receipt.puts[0]._replace(number=5))])  # type: ignore[attr-defined]
             with pytest.raises(StoreError, match="no put 99001"):
                 session.backend.undo([(receipt.puts[0]._replace(number=99001))])  # type: ignore[attr-defined]
@@ -558,7 +558,7 @@ class TestRemoving:
                 raise StoreUnreachableError("shard 2 of 3: gone", path="x")
 
             store.shard(1).store.undo = failing
-            said = f"gone. {len(OF[0])} records were removed on 1 other shards.*repeat the call"
+            said = f"gone. {len(OF[0])} records were removed on 1 other shard; repeat the call"
             with pytest.raises(StoreUnreachableError, match=said):
                 session.undo(receipt)
             assert session.undo(receipt) == 9 - len(OF[0])

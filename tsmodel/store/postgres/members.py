@@ -1,12 +1,12 @@
-"""Which schemas belong together: a set of shards, and what each schema says about itself.
+"""Sets of shards: the list of shards, the place of each shard, and the shard of each cid.
 
 Rules kept here:
 
-* The coordinating schema holds the list of shards and no records. Each shard says to which set it belongs and which place
-  it has there, so that no schema is ever taken for another one.
-* The shard of a cid depends on the cid and the number of shards alone, and never changes.
-* Puts and removals of a set are numbered by shard: 17002 is number 17 of shard 2.
-* The list of shards holds no passwords. What the URL of a shard leaves out is taken from that of the coordinating schema.
+* The coordinating schema holds the list of shards and no records. Each shard stores its set and its place there, so that no
+  schema is mistaken for another.
+* The shard of a cid depends only on the cid and the number of shards. It never changes.
+* Numbers of puts and removals contain the shard: 17002 is number 17 of shard 2.
+* The list of shards holds no passwords. Parts that the URL of a shard omits are taken from that of the coordinating schema.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Kind = Literal["store", "set", "shard"]
 
 MOST_SHARDS: Final = 999
 _FORMATS: Final[dict[Kind, int]] = {"store": 0, "set": 1000, "shard": 2000}
-"""What is added to the version of the tables: versions of tsmodel that know no shards refuse both."""
+"""Added to the version of the tables, so that a tsmodel without shards refuses lists of shards, and shards."""
 _CID: Final = struct.Struct("<q")
 _NUMBERS: Final = MOST_SHARDS + 1
 
@@ -53,7 +53,7 @@ class Member(msgspec.Struct, frozen=True):
         set_id: identifies the set.
         number: number of the shard, from 1.
         count: number of shards in the set.
-        of: the coordinating schema as it was named when the shard was created, without a password.
+        of: name of the coordinating schema when the shard was created, without a password.
     """
 
     set_id: str
@@ -83,15 +83,15 @@ class ShardSet(msgspec.Struct, frozen=True):
     is_ready: bool = False
 
     def to_bytes(self) -> bytes:
-        """As it is stored."""
+        """Encodes it for storage."""
         return msgspec.json.encode(self)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ShardSet:
-        """As it was stored.
+        """Decodes a stored list.
 
         Raises:
-            StoreCorruptError: when it is damaged.
+            StoreCorruptError: if it is damaged.
         """
         try:
             return msgspec.json.decode(data, type=cls)
@@ -116,7 +116,7 @@ class SetFoundError(Exception):
 
 
 def kind_of(found: int) -> tuple[Kind, int]:
-    """What the format in a schema stands for: what it holds, and the version of the tables."""
+    """The contents of a schema and the version of its tables, from the stored format number."""
     for kind in ("shard", "set"):
         if found > _FORMATS[kind]:
             return kind, found - _FORMATS[kind]
@@ -124,17 +124,17 @@ def kind_of(found: int) -> tuple[Kind, int]:
 
 
 def format_of(kind: Kind, version: int) -> int:
-    """The format of a schema of some kind."""
+    """The format number of a schema; see `kind_of`."""
     return _FORMATS[kind] + version
 
 
 def shard_of(cid: int, count: int) -> int:
-    """Which of `count` shards keeps a cid, from 0."""
+    """The shard that keeps a cid, from 0; `count` is the number of shards."""
     return xxh3_64_intdigest(_CID.pack(cid)) % count
 
 
 def shards_in(boxes: Iterable[KeyRange], count: int) -> list[int]:
-    """The shards that may hold records of some key ranges, ascending; all of them where the key ranges are empty."""
+    """The shards that may hold records of some key ranges, ascending; all shards if the key ranges are empty."""
     found: set[int] = set()
     for box in boxes:
         for cid in range(box.min.cid, box.max.cid):
@@ -165,16 +165,16 @@ def shard_in(number: int) -> int:
 
 
 def shard_database(psycopg: Any, coordinator: Database, url: str, label: str) -> Database:
-    """The schema of a shard. What its URL leaves out is taken from the URL of the coordinating schema.
+    """The schema of a shard. Parts that its URL omits are taken from the coordinating schema.
 
     Args:
         psycopg: the library.
         coordinator: the coordinating schema.
-        url: the shard.
-        label: what messages call the shard.
+        url: URL of the shard.
+        label: name of the shard in messages.
 
     Raises:
-        SessionError: when the URL is not valid.
+        SessionError: if the URL is not valid.
     """
     given = database_of(url, schema=coordinator.schema)
     try:

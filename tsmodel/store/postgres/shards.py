@@ -1,16 +1,15 @@
-"""Several PostgreSQL servers as one store: each cid is kept whole by one of them.
+"""Several PostgreSQL servers as one store. Each server is a shard, and keeps all records of some cids.
 
 Rules kept here:
 
-* Clients connect to each shard themselves, and only to those that a call needs. A shard that cannot be reached fails the
-  calls that need it, and the error names it.
-* A put is stored whole or not at all on each shard. There is no common transaction: a put to several shards that fails on
-  one may be stored on others, and is then in doubt as a whole. Sessions send one put to each shard, and so know of each
-  record.
-* acqs are given by each shard, from its own clock. `last_acq` of several shards is the least of theirs; shards that are
-  behind are first advanced to the one that is ahead, so an idle shard does not hold readers back.
-* Chunks of several shards are merged by cid; one chunk of each shard is in memory.
-* Removals and undoing are atomic on each shard, and repeating the call finishes what an error interrupted.
+* The client connects to each shard itself, and only to the shards that a call needs. If a shard cannot be reached, calls
+  that need it fail with an error that names it.
+* A put is atomic on each shard; there is no transaction over several shards. A put that fails on one shard after another
+  stored its part is in doubt as a whole. Sessions avoid this: they send one put to each shard.
+* Each shard assigns acqs from its own clock. `last_acq` of several shards is the least of theirs. Shards that are behind
+  are first advanced to the one that is ahead, so that an idle shard does not hold readers back.
+* Chunks of several shards are merged by cid, with one chunk of each shard in memory.
+* Removals are atomic on each shard. Repeating a call finishes a removal that failed on one shard.
 """
 
 from __future__ import annotations
@@ -88,21 +87,21 @@ __all__ = ["Shard", "ShardedStore", "init_shards"]
 
 _EVERYTHING: Final = KeyRange()
 _BUSY: Final = 0.005
-"""Seconds to wait for whoever is committing on a shard that is to be advanced."""
+"""Seconds to wait while another client commits on a shard that should be advanced."""
 _TRIES: Final = 40
 _REFUSED: Final = 60.0
-"""Seconds for which a shard that could not be advanced is left alone: most often there is no privilege to write."""
+"""Seconds before trying again to advance a shard that refused it, usually because the user may not write."""
 
 _log = logging.getLogger("tsmodel.store")
 
 
 class Shard:
-    """One of the stores of a set, as a backend. It is opened when it is first used.
+    """One shard as a backend. It is opened when it is first used.
 
     Args:
         member: its place in the set.
-        database: where it is.
-        cache_bytes: most bytes of what was read that are kept in memory.
+        database: its schema.
+        cache_bytes: size limit of its block cache, in bytes.
     """
 
     def __init__(self, member: Member, database: Database, cache_bytes: int) -> None:
@@ -119,10 +118,10 @@ class Shard:
 
     @property
     def store(self) -> PostgresStore:
-        """The store.
+        """The store of the shard.
 
         Raises:
-            StoreError: when it cannot be opened.
+            StoreError: if it cannot be opened.
         """
         with self._lock:
             if self._is_closed:
@@ -138,11 +137,11 @@ class Shard:
     def append(
         self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
     ) -> AcqInterval:
-        """See `Backend.append`. A put has the number that it has in the set."""
+        """See `Backend.append`. The number of the put is the one in the set."""
         return self._numbered(self.store.append(batches, with_acq=with_acq, unless_stored=unless_stored))
 
     def finish(self, put: Put) -> AcqInterval:
-        """Stores a put that was begun by `store.begin_put`."""
+        """Stores a put from `store.begin_put`."""
         return self._numbered(self.store.store(put))
 
     def last_acq(self, box: KeyRange) -> int:
@@ -150,13 +149,15 @@ class Shard:
         return self.store.last_acq(box)
 
     def advanced(self, answer: int, acq: int) -> int:
-        """Advances an answer of `last_acq` to `acq`, if that is possible; gives the new answer."""
+        """Advances the shard to `acq` if it may be written. `answer` is its `last_acq`; returns the new one."""
         for _ in range(_TRIES):
             if answer >= acq or self._database.read_only or time.monotonic() < self._refused_until:
                 return answer
             try:
                 is_done = self.store.advance(acq, wait=False)
-            except (StoreError, TransportError) as error:
+            except TransportError:
+                return answer  # the next call tries again
+            except StoreError as error:
                 self._refused_until = time.monotonic() + _REFUSED
                 _log.warning("%s is behind other shards, and could not be advanced: %s", self.name, error)
                 return answer
@@ -166,20 +167,20 @@ class Shard:
         return answer
 
     def puts(self) -> Iterator[PutInfo]:
-        """Its puts, with the numbers that they have in the set."""
+        """The puts of the shard, with their numbers in the set."""
         for put in self.store.puts():
             yield msgspec.structs.replace(put, number=numbered(put.number, self.at))
 
     def removals(self, since: int) -> Iterator[Removal]:
-        """Its removals with a number above `since` in the shard, with the numbers that they have in the set."""
+        """The removals whose number in the shard is above `since`, with their numbers in the set."""
         for removal in self.store.removals(since):
             what = removal.what
-            if removal.kind == "undo":  # it names the puts
+            if removal.kind == "undo":  # the text names puts
                 what = re.sub("[0-9]+", lambda found: str(numbered(int(found[0]), self.at)), what)
             yield msgspec.structs.replace(removal, number=numbered(removal.number, self.at), what=what)
 
     def counts(self) -> Counter[int]:
-        """How many records it has of each cid."""
+        """The number of records of each cid."""
         found: Counter[int] = Counter()
         engine = self.store.engine
         assert isinstance(engine, PostgresEngine)
@@ -213,13 +214,14 @@ class Shard:
 
 
 class ShardedPut:
-    """A put that is received in pieces: a put for each shard.
+    """A put that arrives in pieces, split by shard.
 
     Args:
         begin: begins the put of a shard.
-        shard_of: the shard of a cid.
+        shard_of: returns the shard of a cid.
 
     Attributes:
+        parts: the put of each shard that has records.
         is_gone: returns whether the sender has given up.
     """
 
@@ -244,25 +246,25 @@ class ShardedPut:
 
 
 class ShardedStore:
-    """A backend that keeps records in several PostgreSQL schemas. May be used from several threads.
+    """A backend that stores records on several shards. Thread-safe.
 
     Args:
         database: the coordinating schema.
         found: the list of shards that it holds.
-        cache_bytes: most bytes of what was read that are kept in memory.
+        cache_bytes: size limit of all block caches together, in bytes.
 
     Raises:
-        StoreError: when the shards were not all created.
+        StoreError: if some shards were not created.
     """
 
     settles_puts = True
-    """See `PutSettler`: each of its shards does."""
+    """See `PutSettler`."""
 
     def __init__(self, database: Database, found: ShardSet, cache_bytes: int) -> None:
         self.path = database.name
         if not found.is_ready:
             raise StoreError(
-                f"{self.path}: the shards were not all created; run `tsmodel init` with the same shards again",
+                f"{self.path}: some shards were not created; run `tsmodel init` with the same shards again",
                 path=self.path,
             )
         psycopg = library()
@@ -289,18 +291,18 @@ class ShardedStore:
         return Part(self._of([box]))
 
     def scan(self, box: KeyRange) -> Scan:
-        """See `Backend.scan`. Records come in the order of their cids."""
+        """See `Backend.scan`. Records come in ascending order of cid."""
         shards = self._of([box])
         return shards[0].scan(box) if len(shards) == 1 else Scan(_merged([shard.scan(box) for shard in shards]))
 
     def append(
         self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
     ) -> AcqInterval:
-        """Stores records, atomically and durably on each shard.
+        """Stores records atomically and durably on each shard.
 
         Raises:
-            StoreInDoubtError: when they are stored on some shards only, or that is not known of one.
-            StoreError: when they cannot be stored; nothing was stored.
+            StoreInDoubtError: if only some shards stored their part, or the outcome on one is unknown.
+            StoreError: if nothing was stored.
         """
         batches = list(batches)
         shards = {self.shard_of(batch.cid) for batch in batches}
@@ -321,7 +323,7 @@ class ShardedStore:
         return ShardedPut(lambda at: self.shards[at].store.begin_put(with_acq=with_acq), self.shard_of)
 
     def store(self, put: ShardedPut) -> AcqInterval:
-        """Stores a put that was begun by `begin_put`, as `append` does."""
+        """Stores a put from `begin_put`, as `append` does."""
         stored: list[AcqInterval] = []
         for at, part in sorted(put.parts.items()):
             part.is_gone = put.is_gone
@@ -332,8 +334,8 @@ class ShardedStore:
                     raise
                 kind = StoreUnansweredError if isinstance(error, TransportError) else StoreInDoubtError
                 raise kind(
-                    f"{error}. On {len(stored)} of {len(put.parts)} shards the records of this put are stored: a put is "
-                    "atomic on each shard only",
+                    f"{error}. {len(stored)} of {len(put.parts)} shards stored their part of this put, which is atomic on each "
+                    "shard only",
                     path=self.path,
                 ) from error
         stored = [interval for interval in stored if interval.acq_max >= 0]
@@ -344,7 +346,7 @@ class ShardedStore:
         return AcqInterval(min(map(attrgetter("acq_min"), stored)), max(map(attrgetter("acq_max"), stored)))
 
     def last_acq(self, box: KeyRange) -> int:
-        """The least answer of the shards that the key range touches. See `Backend.last_acq`."""
+        """See `Backend.last_acq`, and `last_acq_of`."""
         return self.last_acq_of([box])
 
     def last_acq_of(self, boxes: Sequence[KeyRange]) -> int:
@@ -361,10 +363,10 @@ class ShardedStore:
         note: str | None = None,
         dry_run: bool = False,
     ) -> int:
-        """Removes records, atomically and durably on each shard. See `Remover.remove`.
+        """Removes records atomically and durably on each shard. See `Remover.remove`.
 
         Raises:
-            StoreError: when a shard fails. The message says how many records were removed on others.
+            StoreError: if a shard fails. The message says how many records the others removed.
         """
         boxes = [box for box in boxes if not box.is_empty]
         if not boxes:
@@ -380,12 +382,12 @@ class ShardedStore:
     def undo(self, puts: Sequence[PutId], note: str | None = None) -> int:
         """Removes the remaining records of some puts, atomically on each shard. See `Remover.undo`.
 
-        Puts that were undone are left out on shards where all of them were, unless that is so on all shards: so a call that
-        failed on one shard can be repeated.
+        A shard on which all of the puts were already undone is left out, so that a call that failed on one shard can be
+        repeated.
 
         Raises:
-            StoreError: when one is no put of this store, or was undone before; nothing is removed. When a shard fails; the
-                message says how many records were removed on others.
+            StoreError: if a put does not belong to this store, or was already undone; nothing was removed. Also if a shard
+                fails; then the message says how many records the others removed.
         """
         wanted = self._by_shard(puts)
         left: dict[Shard, list[PutId]] = {}
@@ -406,11 +408,11 @@ class ShardedStore:
             shard.store.annotate(_local(some), note)
 
     def puts(self) -> list[PutInfo]:
-        """All puts, oldest first by the clocks of their shards."""
+        """All puts, ordered by the times that their shards gave them."""
         return sorted((put for shard in self.shards for put in shard.puts()), key=attrgetter("time", "number"))
 
     def removals(self, since: int = 0) -> list[Removal]:
-        """The removals with a number above `since`, oldest first by the clocks of their shards."""
+        """The removals with a number above `since`, ordered by the times that their shards gave them."""
         found = (removal for shard in self.shards for removal in shard.removals(0) if removal.number > since)
         return sorted(found, key=attrgetter("time", "number"))
 
@@ -445,7 +447,7 @@ class ShardedStore:
         )
 
     def verify(self, progress: OnProgress | None = None) -> Verified:
-        """Reads everything, and says all that is wrong with it, and which cids are on the wrong shard."""
+        """Verifies each shard, and that each cid is on its shard. See `tsmodel.store.maintenance.verify_store`."""
         from tsmodel.store.maintenance import Fault, Verified
 
         found: list[Verified] = []
@@ -463,7 +465,7 @@ class ShardedStore:
         return Verified(path=self.path, faults=tuple(faults), **sums)
 
     def info(self) -> Info:
-        """What is stored, without reading records. Sums and spans over all shards; `last_acq` is the least."""
+        """Describes the contents of all shards; `last_acq` is the least. See `tsmodel.store.maintenance.info_of`."""
         return _joined_info(self.path, [shard.store.info() for shard in self.shards])
 
     def close(self) -> None:
@@ -472,7 +474,7 @@ class ShardedStore:
             shard.close()
 
     def _of(self, boxes: Iterable[KeyRange]) -> list[Shard]:
-        """The shards that some key ranges touch."""
+        """The shards that may hold records of some key ranges."""
         return [self.shards[at] for at in shards_in(boxes, len(self.shards))]
 
     def _by_shard(self, puts: Iterable[PutId]) -> dict[Shard, list[PutId]]:
@@ -481,15 +483,15 @@ class ShardedStore:
             at = shard_in(put.number)
             if not 0 <= at < len(self.shards):
                 raise StoreError(
-                    f"{self.path} has no put {put.number}: the last three digits of a number say which shard; nothing was "
-                    "changed",
+                    f"{self.path} has no put {put.number}: its last three digits are not the number of a shard; nothing "
+                    "was changed",
                     path=self.path,
                 )
             found.setdefault(self.shards[at], []).append(put)
         return found
 
     def _with(self, progress: OnProgress | None) -> Iterator[tuple[Shard, OnProgress | None]]:
-        """The shards, and what to call with the progress of each: bytes are added up over the shards so far."""
+        """The shards, each with a function that reports its progress; bytes add up over the shards."""
         before = total = 0
 
         def told(done: int, of: int) -> None:
@@ -532,19 +534,18 @@ class Part:
 def init_shards(target: str, shards: Sequence[str]) -> None:
     """Creates a store over several PostgreSQL servers: the tables of each shard, and the list of shards.
 
-    Afterwards, `connect(target)` opens the whole. Calling it again with the same shards changes nothing, and finishes what
-    was interrupted. With the same shards at other addresses, it stores the new addresses.
+    Afterwards, `connect(target)` opens the store. Call this again with the same shards to finish an interrupted call, or
+    with the new URLs of shards that moved.
 
     Args:
         target: URL of the coordinating schema, which holds the list of shards and no records.
-        shards: URLs of the shards. What one leaves out (user, password, database, schema, other options) is taken from
-            `target`. Passwords are used here, and are not stored.
+        shards: URLs of the shards, in order. Parts that a URL omits (user, password, database, schema, other options) are
+            taken from `target`. Passwords are not stored.
 
     Raises:
-        SessionError: when a URL is not valid, or two are the same.
-        StoreFormatError: when a schema holds something else, or a shard of another set; when the set has another number
-            of shards.
-        StoreError: when a database cannot be reached, or does not allow it.
+        SessionError: if a URL is not valid, or two are the same.
+        StoreFormatError: if a schema holds something else or a shard of another set, or the number of shards differs.
+        StoreError: if a database cannot be reached, or the user may not create tables.
     """
     coordinator = database_of(target)
     urls = [without_password(url) for url in shards]
@@ -578,14 +579,14 @@ def _planned(
     urls: Sequence[str],
     databases: Sequence[Database],
 ) -> ShardSet:
-    """The list of shards to keep.
+    """Decides which list of shards to store, and refuses shards that do not belong in it.
 
     Args:
-        name: what the coordinating schema is called.
-        found: the list that it holds.
-        members: what each schema says about itself; None for one without tables.
-        urls: the shards.
-        databases: the same.
+        name: name of the coordinating schema.
+        found: the list that it holds; None if it holds none.
+        members: the place of each shard in a set, as its schema says; None without tables.
+        urls: URLs of the shards.
+        databases: schemas of the shards.
     """
     count = len(urls)
     if found is not None and found.is_ready and len(found.urls) != count:
@@ -598,7 +599,7 @@ def _planned(
     if found is not None:
         set_id = found.set_id
     elif len(known) == count and len({member.set_id for member in known}) == 1:
-        set_id = known[0].set_id  # the list was lost, or moves
+        set_id = known[0].set_id  # the list was lost
     else:
         set_id = uuid.uuid4().hex
     for number, (member, database) in enumerate(zip(members, databases, strict=True), 1):
@@ -618,23 +619,23 @@ def _planned(
 
 
 def _member(database: Database) -> Member | None:
-    """The place that a schema has in a set; None where there are no tables.
+    """The place of a schema in a set; None if it has no tables.
 
     Raises:
-        StoreFormatError: when it holds something else.
+        StoreFormatError: if it holds something else.
     """
     with closing(_Examined(database)) as engine:
         return engine.member()
 
 
 class _Examined(PostgresEngine):
-    """A schema that is looked at before anything is opened or created."""
+    """A schema that is inspected before anything in it is used or created."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database, 0)
 
     def _open(self) -> None:
-        """Whatever there is."""
+        """Accepts any contents."""
 
     def member(self) -> Member | None:
         """See `_member`."""
@@ -652,16 +653,16 @@ class _Examined(PostgresEngine):
 
     @contextmanager
     def alone(self) -> Iterator[Connection]:
-        """A connection that keeps others from creating something in this schema."""
+        """A connection that holds the lock for creating tables in this schema."""
         with self._errors(), closing(self._connect()) as connection:
             connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (f"tsmodel init {self._schema.name}",))
             yield connection
 
     def list_of_shards(self, connection: Connection) -> ShardSet | None:
-        """The list of shards; None where there are no tables.
+        """The list of shards; None if there are no tables.
 
         Raises:
-            StoreFormatError: when the schema holds something else.
+            StoreFormatError: if the schema holds something else.
         """
         with self._errors():
             kind = self._kind(connection)
@@ -678,7 +679,7 @@ class _Examined(PostgresEngine):
             return ShardSet.from_bytes(row[0])
 
     def keep(self, connection: Connection, found: ShardSet) -> None:
-        """Stores the list of shards, in tables that are created when there are none."""
+        """Stores the list of shards. Creates the schema and its table if they do not exist."""
         state, name = self._schema.of("state"), self._schema.name
         with self._errors(), connection.transaction():
             if self._format_of(connection) is None:
@@ -702,8 +703,8 @@ class _Examined(PostgresEngine):
 
 
 def _merged(scans: Sequence[Scan]) -> Generator[Chunk, None, int]:
-    """The chunks of several shards in the order of their cids, and the least of their acqs. Those of a shard are in that
-    order; they are cut where records of other shards come in between."""
+    """Merges the chunks of several shards by cid; returns the least of their acqs. The chunks of each shard are in that
+    order already. A chunk is cut where cids of other shards come in between."""
     with ExitStack() as stack:
         for scan in scans:
             stack.enter_context(scan)
@@ -730,10 +731,10 @@ def _take(queue: list[tuple[int, int, Chunk, npt.NDArray[Any], int]], at: int, s
 
 
 def _added(shards: Iterable[Shard], work: Callable[[Shard], int]) -> int:
-    """What `work` gives for some shards, added up.
+    """The sum of the results of `work` for some shards.
 
     Raises:
-        TSModelError: what it raises, which says what was done on shards before.
+        TSModelError: if it fails on a shard. The message says what other shards removed.
     """
     count = 0
     for done, shard in enumerate(shards):
@@ -743,8 +744,8 @@ def _added(shards: Iterable[Shard], work: Callable[[Shard], int]) -> int:
             if not done:
                 raise
             told = copy(error)
-            why = f"{count} records were removed on {done} other shards: each shard removes all of its own or none"
-            told.args = (f"{error}. {why}; repeat the call for the rest",)
+            others = f"{done} other {'shard' if done == 1 else 'shards'}"
+            told.args = (f"{error}. {count} records were removed on {others}; repeat the call for the rest",)
             raise told from error
     return count
 
@@ -755,18 +756,18 @@ def _is_undone(put: PutId, known: dict[int, PutInfo]) -> bool:
 
 
 def _local(puts: Iterable[PutId]) -> list[PutId]:
-    """Puts of one shard, as it numbers them."""
+    """Puts of one shard, with their numbers in the shard."""
     return [PutId(local_number(number), at) for number, at in puts]
 
 
 def _place(conninfo: str) -> str:
-    """A database, as far as its URL tells."""
+    """Identifies a database by what its URL says."""
     found = library().conninfo.conninfo_to_dict(conninfo)
     return repr([found.get(name) for name in ("host", "hostaddr", "port", "dbname", "service")])
 
 
 def _joined_info(path: str, found: Sequence[Info]) -> Info:
-    """What several shards hold."""
+    """The contents of several shards together."""
     from tsmodel.store.maintenance import Info
 
     def span(name: str) -> tuple[int, int] | None:
