@@ -334,8 +334,8 @@ class ShardedStore:
                     raise
                 kind = StoreUnansweredError if isinstance(error, TransportError) else StoreInDoubtError
                 raise kind(
-                    f"{error}. {len(stored)} of {len(put.parts)} shards stored their part of this put, which is atomic on each "
-                    "shard only",
+                    f"{error}. {len(stored)} of {len(put.parts)} shards stored their part of this put, which is atomic on "
+                    "each shard only",
                     path=self.path,
                 ) from error
         stored = [interval for interval in stored if interval.acq_max >= 0]
