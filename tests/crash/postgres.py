@@ -43,9 +43,7 @@ from tsmodel.errors import StoreInDoubtError, StoreUnreachableError, WriteError
 from tsmodel.keys import KeyRange
 from tsmodel.store import blocks, maintenance
 from tsmodel.store.merging import MergePolicy
-from tsmodel.store.postgres import PostgresStore, engine, init_shards
-from tsmodel.store.postgres import shards as shards_module
-from tsmodel.store.postgres import store as store_module
+from tsmodel.store.postgres import PostgresStore, engine, init_shards, shards
 from tsmodel.store.postgres.members import shard_of
 from tsmodel.store.postgres.options import database_of
 
@@ -79,8 +77,7 @@ def records_of(number: int, shards: int) -> list[tuple[int, int]]:
 
 def quicker_merging() -> None:
     """Has stores merge after fewer puts."""
-    for module in (store_module, shards_module):
-        module.PostgresStore = partial(PostgresStore, policy=POLICY)
+    shards.PostgresStore = partial(PostgresStore, policy=POLICY)  # type: ignore[assignment, misc]
 
 
 class Said:
@@ -98,7 +95,7 @@ def opened(url: str) -> Any:
     quicker_merging()
     while True:
         try:
-            return store_module.open_database(database_of(url), 2**22)
+            return shards.open_database(database_of(url), 2**22)
         except StoreUnreachableError:
             time.sleep(0.02)
 

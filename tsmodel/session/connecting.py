@@ -204,7 +204,7 @@ def _store(target: StoreFile | Database, cache_bytes: int | None) -> EmbeddedSto
 
     cache = DEFAULT_CACHE if cache_bytes is None else cache_bytes
     if isinstance(target, Database):
-        from tsmodel.store.postgres.store import open_database  # late: imports psycopg
+        from tsmodel.store.postgres.shards import open_database  # late: imports psycopg
 
         return open_database(target, cache)
     return open_store(target.path, cache, read_only=target.read_only, create=target.create)

@@ -61,6 +61,7 @@ from tsmodel.store.postgres.members import (
     MOST_SHARDS,
     Kind,
     Member,
+    SetFoundError,
     ShardSet,
     format_of,
     kind_of,
@@ -83,7 +84,7 @@ if TYPE_CHECKING:
 
     from tsmodel.store.maintenance import Compacted, Info, OnProgress, Verified
 
-__all__ = ["Shard", "ShardedStore", "init_shards"]
+__all__ = ["Shard", "ShardedStore", "init_shards", "open_database"]
 
 _EVERYTHING: Final = KeyRange()
 _BUSY: Final = 0.005
@@ -93,6 +94,20 @@ _REFUSED: Final = 60.0
 """Seconds before trying again to advance a shard that refused it, usually because the user may not write."""
 
 _log = logging.getLogger("tsmodel.store")
+
+
+def open_database(database: Database, cache_bytes: int) -> PostgresStore | ShardedStore:
+    """Opens the store in a schema of a database, or all shards if the schema holds a list of shards. Raises the same errors
+    as `PostgresEngine`.
+
+    Args:
+        database: the schema.
+        cache_bytes: size limit of the block cache, in bytes.
+    """
+    try:
+        return PostgresStore(PostgresEngine(database, cache_bytes))
+    except SetFoundError as error:
+        return ShardedStore(database, error.found, cache_bytes)
 
 
 class Shard:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from tsmodel.backend import AcqInterval, PutId, PutInfo, PutInterval
 from tsmodel.errors import StoreError, TransportError
@@ -26,16 +26,11 @@ from tsmodel.store.engine import Run, SupersededError, Writing
 from tsmodel.store.intake import Arrived, Put, runs_of
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.postgres.engine import PostgresEngine, PostgresTransaction
-from tsmodel.store.postgres.members import SetFoundError
-from tsmodel.store.postgres.options import Database
 from tsmodel.store.store import FIRST_ACQ, EmbeddedStore, answer_of
 from tsmodel.store.tables import Staged
 from tsmodel.wire.chunk import Chunk
 
-if TYPE_CHECKING:
-    from tsmodel.store.postgres.shards import ShardedStore
-
-__all__ = ["PostgresStore", "open_database"]
+__all__ = ["PostgresStore"]
 
 _log = logging.getLogger("tsmodel.store")
 
@@ -45,22 +40,6 @@ _ATTEMPTS: Final = 3
 """How often a removal is tried that takes the lock last. The next attempt takes it first."""
 _AT_ONCE: Final = 64 * 2**20
 """Maximum size of the records merged after one put, in bytes."""
-
-
-def open_database(database: Database, cache_bytes: int) -> PostgresStore | ShardedStore:
-    """Opens the store in a schema of a database, or all shards if the schema holds a list of shards. Raises the same errors
-    as `PostgresEngine`.
-
-    Args:
-        database: the schema.
-        cache_bytes: size limit of the block cache, in bytes.
-    """
-    try:
-        return PostgresStore(PostgresEngine(database, cache_bytes))
-    except SetFoundError as error:
-        from tsmodel.store.postgres.shards import ShardedStore  # needs this module
-
-        return ShardedStore(database, error.found, cache_bytes)
 
 
 class PostgresStore(EmbeddedStore):
