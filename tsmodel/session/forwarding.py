@@ -26,6 +26,8 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
@@ -40,6 +42,7 @@ from tsmodel.keys import KeyRange
 from tsmodel.session.pending import Doubt
 from tsmodel.session.puts import Put
 from tsmodel.session.receipt import committed
+from tsmodel.store.intake import one_batch
 from tsmodel.store.spool_file import DrainerLock, Queued, SetAside, SpoolFile, Totals
 from tsmodel.timestamps import now_ns, to_iso
 from tsmodel.wire.events import Status
@@ -486,19 +489,8 @@ class Forwarder:
 
 def _joined(head: Sequence[Queued]) -> list[Batch]:
     """The batches of several puts in order; adjacent batches of one cid are joined."""
-    joined: list[list[Batch]] = []
-    for batch in (batch for each in head for batch in each.batches or []):
-        if joined and joined[-1][0].cid == batch.cid:
-            joined[-1].append(batch)
-        else:
-            joined.append([batch])
-    return [parts[0] if len(parts) == 1 else _one(parts) for parts in joined]
-
-
-def _one(parts: Sequence[Batch]) -> Batch:
-    sizes = {part.record_size for part in parts}
-    records = memoryview(b"".join(part.records for part in parts))
-    return Batch(parts[0].cid, records, sum(part.count for part in parts), sizes.pop() if len(sizes) == 1 else 0)
+    batches = (batch for each in head for batch in each.batches or [])
+    return [one_batch(list(some)) for _, some in groupby(batches, attrgetter("cid"))]
 
 
 class _Signal:

@@ -1,5 +1,5 @@
-"""What stores offer beyond `Backend` and `Remover`. Sessions and servers ask for it by `isinstance`, so that a backend of
-another kind can offer it, too."""
+"""Optional abilities of a backend beyond `Remover`. Sessions and servers check them with `isinstance`, so any backend can
+offer them."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ class Position(NamedTuple):
 
 @runtime_checkable
 class Caretaker(Protocol):
-    """A backend that looks after what it stores. What its engine cannot do raises `UnsupportedError`, which says what to do
-    instead. `progress` is called with bytes that are done, and with all of them; what it raises ends the work."""
+    """A backend that can be maintained. What its engine does not support raises `UnsupportedError`, which says what to do
+    instead. `progress` is called with the bytes done and the total; an exception from it stops the operation."""
 
     def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
-        """Copies what is stored now to a new file, and verifies it. See `tsmodel.store.maintenance.backup`."""
+        """Copies the current contents to a new file, and verifies it. See `tsmodel.store.maintenance.backup`."""
         ...
 
     def compact(self, progress: OnProgress | None = None) -> Compacted:
-        """Merges and compresses what is stored, and gives free space back. See `tsmodel.store.maintenance.compact`."""
+        """Merges and compresses the stored blocks, and frees unused space. See `tsmodel.store.maintenance.compact`."""
         ...
 
     def verify(self, progress: OnProgress | None = None) -> Verified:
-        """Reads everything, and says all that is wrong with it. See `tsmodel.store.maintenance.verify_store`."""
+        """Reads everything and reports every fault. See `tsmodel.store.maintenance.verify_store`."""
         ...
 
     def info(self) -> Info:
-        """What is stored, without reading records. See `tsmodel.store.maintenance.info_of`."""
+        """Describes the contents, without decoding records. See `tsmodel.store.maintenance.info_of`."""
         ...
 
 
@@ -80,24 +80,24 @@ class Outliner(Protocol):
 
 @runtime_checkable
 class PutTaker(Protocol):
-    """A backend that takes a put in pieces, as they arrive, and stores it whole."""
+    """A backend that takes a put in pieces as they arrive, and stores it atomically."""
 
     def begin_put(self, *, with_acq: bool) -> Put:
-        """A put to add pieces to: `store` stores it; who drops it has stored nothing."""
+        """Begins a put. `store` stores it; a put that is dropped stores nothing."""
         ...
 
     def store(self, put: Put) -> AcqInterval:
-        """Stores a put that was begun by `begin_put`, as `Backend.append` does."""
+        """Stores a put from `begin_put`, as `Backend.append` does."""
         ...
 
 
 @runtime_checkable
 class PutSettler(Protocol):
-    """A backend that may know the outcome of a put when `append` ends.
+    """A backend that says whether a put is over when `append` returns or raises.
 
     Attributes:
-        settles_puts: whether a put is over when `append` returns or raises: nothing of it is stored afterwards. With other
-            backends, a put that failed may still be on its way, so a session waits before it looks for its records.
+        settles_puts: whether nothing of a put is stored after `append` has ended. With other backends, a failed put may
+            still be in flight, so a session waits before it reconciles.
     """
 
     @property
@@ -105,5 +105,5 @@ class PutSettler(Protocol):
 
 
 def settles_puts(backend: object) -> bool:
-    """Whether a backend has settled a put when `append` ends; see `PutSettler`."""
+    """Whether a put to a backend is over when `append` ends; see `PutSettler`."""
     return isinstance(backend, PutSettler) and backend.settles_puts

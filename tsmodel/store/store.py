@@ -217,18 +217,20 @@ class EmbeddedStore:
             with self._engine.reading() as snapshot:
                 found = (chooses(block, box) for box in boxes for block in snapshot.blocks(box))
                 return sum(map(np.count_nonzero, found))
-        with self._engine.writing() as transaction:
+
+        def work(transaction: Writing) -> int:
             removed = _Removed(chooses)
             transaction.rewrite(boxes, removed.change)
             self._log(transaction, removed, kind, what, note)
-        return removed.count
+            return removed.count
+
+        return self._removing(work)
 
     def undo(self, puts: Sequence[PutId], note: str | None = None) -> int:
         """Removes the remaining records of some puts. See `Remover.undo`."""
-        wanted = dict(puts)
-        with self._engine.writing() as transaction:
-            found = {put.number: put for put in transaction.puts() if put.number in wanted}
-            _check_puts(puts, found, self.path)
+
+        def work(transaction: Writing) -> int:
+            found = self._undoable(transaction, puts)
             groups = [[put for put in found.values() if put.keeps_acq is keeps_acq] for keeps_acq in (False, True)]
             removed = _Removed(_of_puts(found.values()))
             boxes = [
@@ -239,12 +241,15 @@ class EmbeddedStore:
                 for cid, some in _of_cids(group).items()
             ]
             transaction.rewrite(boxes, removed.change)
+            found = self._still_undoable(transaction, puts, found)
             names = ", ".join(str(put) for put in sorted(found))
             self._log(transaction, removed, "undo", f"{'put' if len(found) == 1 else 'puts'} {names}", note)
             now = self._clock()
             for put in found.values():
                 transaction.keep_put(msgspec.structs.replace(put, undone=now), put)
-        return removed.count
+            return removed.count
+
+        return self._removing(work)
 
     def annotate(self, puts: Sequence[PutId], note: str) -> None:
         """Sets the note of some puts. See `Remover.annotate`."""
@@ -294,25 +299,25 @@ class EmbeddedStore:
         return True
 
     def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
-        """Copies a file, as it is now, to a new one. See `tsmodel.store.maintenance.backup`."""
+        """Copies the current contents to a new file. See `tsmodel.store.maintenance.backup`."""
         from tsmodel.store.maintenance import backup
 
         return backup(self, path, progress)
 
     def compact(self, progress: OnProgress | None = None) -> Compacted:
-        """Merges runs, and gives free space back. See `tsmodel.store.maintenance.compact`."""
+        """Merges runs, and frees unused space. See `tsmodel.store.maintenance.compact`."""
         from tsmodel.store.maintenance import compact
 
         return compact(self, progress)
 
     def verify(self, progress: OnProgress | None = None) -> Verified:
-        """Reads everything, and says all that is wrong with it. See `tsmodel.store.maintenance.verify_store`."""
+        """Reads everything and reports every fault. See `tsmodel.store.maintenance.verify_store`."""
         from tsmodel.store.maintenance import verify_store
 
         return verify_store(self, progress)
 
     def info(self) -> Info:
-        """What is stored, without reading records. See `tsmodel.store.maintenance.info_of`."""
+        """Describes the contents, without decoding records. See `tsmodel.store.maintenance.info_of`."""
         from tsmodel.store.maintenance import info_of
 
         return info_of(self)
@@ -357,6 +362,31 @@ class EmbeddedStore:
                 yield from chunks_of(snapshot.blocks(box), box)
         return answer
 
+    def _removing(self, work: Callable[[Writing], int]) -> int:
+        """Does the work of a removal in a transaction; returns what it returns."""
+        with self._engine.writing() as transaction:
+            return work(transaction)
+
+    def _undoable(self, transaction: Writing, puts: Sequence[PutId]) -> dict[int, PutInfo]:
+        """The puts to undo, by number.
+
+        Raises:
+            StoreError: if one cannot be undone.
+        """
+        wanted = dict(puts)
+        found = {put.number: put for put in transaction.puts() if put.number in wanted}
+        _check_puts(puts, found, self.path)
+        return found
+
+    def _still_undoable(
+        self,
+        transaction: Writing,  # noqa: ARG002 - for stores that read before they lock
+        puts: Sequence[PutId],  # noqa: ARG002
+        found: dict[int, PutInfo],
+    ) -> dict[int, PutInfo]:
+        """The same puts, after `rewrite` has locked the store."""
+        return found
+
     def _log(self, transaction: Writing, removed: _Removed, kind: RemovalKind, what: str, note: str | None) -> None:
         if removed.count:
             number, ends = transaction.next_removal, removed.ends
@@ -383,7 +413,9 @@ class EmbeddedStore:
         """Stores puts in one transaction and sets the outcome of each."""
         for put in puts:
             if put.is_gone is not None and put.is_gone():
-                put.outcome = StoreError("the sender of the records has given up; nothing was stored", path=self.path)
+                put.outcome = StoreError(
+                    "the sender disconnected before its records were written; nothing was stored", path=self.path
+                )
         puts = [put for put in puts if put.outcome is None]
         if not puts:
             return
