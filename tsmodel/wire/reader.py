@@ -262,8 +262,8 @@ class Reader(Generic[EventT]):
             however the bytes are cut.
 
         Raises:
-            RemoteProtocolError: for invalid bytes, after the events before them; at once if the stream ends in the middle of
-                a message.
+            RemoteProtocolError: for invalid bytes, after the events before them; at once if the stream ends in the middle
+                of a message.
         """
         if count == 0 and not (self.at_rest or self.done):
             at = self._buffer.consumed + len(self._buffer)
