@@ -192,7 +192,8 @@ class ReceiveBuffer:
 
     def _use(self, memory: _Memory) -> None:
         self._memory = memory
-        self._view = memoryview(memory)
+        buffer: Any = memory
+        self._view = memoryview(buffer)
 
     def received(self, count: int) -> None:
         """Notes that `count` bytes were written into `room()`."""
