@@ -617,7 +617,9 @@ def _decode_small(
         _raw(part, count * width, raw[(stop - count) * width : stop * width])
     mask = _mask(out.dtype)
     bases = np.array([(part.base + more) & mask for part, more in zip(parts, plus, strict=True)], out.dtype)
-    np.add(raw.view(f"<u{width}"), bases.repeat(np.subtract(edges[1:], edges[:-1])), out=out, dtype=out.dtype, casting="unsafe")
+    np.add(
+        raw.view(f"<u{width}"), bases.repeat(np.subtract(edges[1:], edges[:-1])), out=out, dtype=out.dtype, casting="unsafe"
+    )
 
 
 def _is_plain_word(part: Part, width: int) -> bool:
