@@ -97,9 +97,9 @@ _ZSTD_WINDOW: Final = 23
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 
 
-# glibc returns freed memory above a threshold to the system, and each page that comes back costs as much as decoding it. The
-# threshold follows the largest array that was freed, up to twice 32 MiB. So allocate one; its pages are never touched. From
-# then on, the process keeps up to 64 MiB of freed memory. See mallopt(3), M_MMAP_THRESHOLD.
+# glibc returns freed memory above a threshold to the system, and each page that comes back costs as much as decoding it.
+# The threshold follows the largest array that was freed, up to twice 32 MiB. So allocate one; its pages are never touched.
+# From then on, the process keeps up to 64 MiB of freed memory. See mallopt(3), M_MMAP_THRESHOLD.
 np.empty(2**25 - 2**16, np.uint8)
 
 
