@@ -217,18 +217,20 @@ class EmbeddedStore:
             with self._engine.reading() as snapshot:
                 found = (chooses(block, box) for box in boxes for block in snapshot.blocks(box))
                 return sum(map(np.count_nonzero, found))
-        with self._engine.writing() as transaction:
+
+        def work(transaction: Writing) -> int:
             removed = _Removed(chooses)
             transaction.rewrite(boxes, removed.change)
             self._log(transaction, removed, kind, what, note)
-        return removed.count
+            return removed.count
+
+        return self._removing(work)
 
     def undo(self, puts: Sequence[PutId], note: str | None = None) -> int:
         """Removes the remaining records of some puts. See `Remover.undo`."""
-        wanted = dict(puts)
-        with self._engine.writing() as transaction:
-            found = {put.number: put for put in transaction.puts() if put.number in wanted}
-            _check_puts(puts, found, self.path)
+
+        def work(transaction: Writing) -> int:
+            found = self._undoable(transaction, puts)
             groups = [[put for put in found.values() if put.keeps_acq is keeps_acq] for keeps_acq in (False, True)]
             removed = _Removed(_of_puts(found.values()))
             boxes = [
@@ -239,12 +241,15 @@ class EmbeddedStore:
                 for cid, some in _of_cids(group).items()
             ]
             transaction.rewrite(boxes, removed.change)
+            found = self._still_undoable(transaction, puts, found)
             names = ", ".join(str(put) for put in sorted(found))
             self._log(transaction, removed, "undo", f"{'put' if len(found) == 1 else 'puts'} {names}", note)
             now = self._clock()
             for put in found.values():
                 transaction.keep_put(msgspec.structs.replace(put, undone=now), put)
-        return removed.count
+            return removed.count
+
+        return self._removing(work)
 
     def annotate(self, puts: Sequence[PutId], note: str) -> None:
         """Sets the note of some puts. See `Remover.annotate`."""
@@ -356,6 +361,31 @@ class EmbeddedStore:
             if not box.is_empty:
                 yield from chunks_of(snapshot.blocks(box), box)
         return answer
+
+    def _removing(self, work: Callable[[Writing], int]) -> int:
+        """Does the work of a removal in a transaction; returns what it returns."""
+        with self._engine.writing() as transaction:
+            return work(transaction)
+
+    def _undoable(self, transaction: Writing, puts: Sequence[PutId]) -> dict[int, PutInfo]:
+        """The puts to undo, by number.
+
+        Raises:
+            StoreError: if one cannot be undone.
+        """
+        wanted = dict(puts)
+        found = {put.number: put for put in transaction.puts() if put.number in wanted}
+        _check_puts(puts, found, self.path)
+        return found
+
+    def _still_undoable(
+        self,
+        transaction: Writing,  # noqa: ARG002 - for stores that read before they lock
+        puts: Sequence[PutId],  # noqa: ARG002
+        found: dict[int, PutInfo],
+    ) -> dict[int, PutInfo]:
+        """The same puts, after `rewrite` has locked the store."""
+        return found
 
     def _log(self, transaction: Writing, removed: _Removed, kind: RemovalKind, what: str, note: str | None) -> None:
         if removed.count:
