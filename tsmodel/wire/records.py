@@ -120,7 +120,7 @@ class RecordForm:
         return WholeRecords(at, sum(map(len, pieces)), 0, np.concatenate(offsets) if offsets else np.empty(0, np.int64))
 
     def offsets(self, buffer: memoryview | bytes | bytearray) -> npt.NDArray[np.int64]:
-        """Where each record of `buffer` starts, shape (count,).
+        """The start of each record of `buffer`, shape (count,).
 
         Raises:
             RemoteProtocolError: if `buffer` does not consist of whole records, with the offset of the first fault.
@@ -146,7 +146,7 @@ class RecordForm:
         (n,) = _SIZE.unpack_from(buffer, offset)
         if self.least <= n <= self.most:
             return RemoteProtocolError(
-                f"{self.name} record at byte {offset} says {n} bytes, of which {rest - _SIZE.size} are there",
+                f"{self.name} record at byte {offset} says {n} bytes, but only {rest - _SIZE.size} follow",
                 offset=offset,
             )
         return RemoteProtocolError(
@@ -186,7 +186,7 @@ class RecordForm:
 
 
 def _count_equal(buffer: memoryview | bytes | bytearray, position: int, n: int, room: int) -> int:
-    """How many of the `room` records from `position` on have size `n`; searches in growing windows."""
+    """The number of consecutive records of size `n` from `position` on, at most `room`; searches in growing windows."""
     record_size = n + _SIZE.size
     run, window = 1, _FIRST_WINDOW
     while run < room:
