@@ -10,11 +10,13 @@ import os
 import weakref
 from collections.abc import Callable
 from itertools import count
+from types import MethodType
+from typing import Any, cast
 
 __all__ = ["in_child"]
 
 _numbers = count()
-_methods: dict[int, weakref.WeakMethod[Callable[[], object]]] = {}
+_methods: dict[int, tuple[weakref.ref[Any], Callable[[Any], object]]] = {}
 
 
 def in_child(method: Callable[[], object]) -> None:
@@ -22,16 +24,21 @@ def in_child(method: Callable[[], object]) -> None:
 
     The method must not wait for locks that were made before the fork.
     """
-    number = next(_numbers)
-    _methods[number] = weakref.WeakMethod(method, lambda _: _methods.pop(number, None))
+    number, bound = next(_numbers), cast("MethodType", method)
+
+    def forget(_: object, pop: Callable[[int, None], object] = _methods.pop) -> None:
+        pop(number, None)
+
+    # A WeakMethod, or the global name in `forget`, causes errors at interpreter exit for objects that are still alive.
+    _methods[number] = (weakref.ref(bound.__self__, forget), bound.__func__)
 
 
 def _forked() -> None:
-    for reference in list(_methods.values()):
-        method = reference()
-        if method is not None:
+    for reference, method in list(_methods.values()):
+        owner = reference()
+        if owner is not None:
             try:
-                method()
+                method(owner)
             except Exception:
                 import logging
 
