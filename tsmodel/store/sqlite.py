@@ -573,7 +573,7 @@ class SQLiteEngine:
         connection = None
         try:
             connection = self._connect("mode=rw")
-            if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            if _switched_to_journal(connection) != "wal":
                 raise StoreError(
                     f"{self.path} cannot use WAL mode: SQLite needs shared memory next to the file, which network file "
                     "systems do not support; put the file on a local disk",
@@ -797,6 +797,19 @@ def check_schema(connection: sqlite3.Connection, *, early: bool = False) -> None
     raise StoreCorruptError("its tables are not those of a store")
 
 
+def _switched_to_journal(connection: sqlite3.Connection) -> str:
+    """Switches to WAL mode, and returns the mode. Unlike for other statements, SQLite does not wait for a process that is
+    just opening or closing the file."""
+    until = time.monotonic() + _LOCK_TIMEOUT
+    while True:
+        try:
+            return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+        time.sleep(0.002)
+
+
 def _say_open(connection: sqlite3.Connection, state: State) -> None:
     """Marks the file as open and checkpoints that, so that a copy without its journal is refused."""
     write_state(connection, msgspec.structs.replace(state, is_open=True, generation=state.generation + 1))
@@ -828,7 +841,13 @@ def _said_closed(connection: sqlite3.Connection) -> bool:
             return False
         raise
     write_state(connection, msgspec.structs.replace(read_state(connection), is_open=False))
-    connection.execute("COMMIT")
+    try:
+        connection.execute("COMMIT")
+    except sqlite3.OperationalError as error:  # without a journal, a reader that has just opened the file is in the way
+        if "locked" not in str(error):
+            raise
+        connection.execute("ROLLBACK")
+        return False
     return True
 
 
@@ -864,14 +883,15 @@ def _check_place(path: Path, create: bool) -> None:
         path.stat()  # since Python 3.14, exists() and is_dir() return False for invalid paths
     if path.is_dir():
         raise StoreError(f"{name} is a directory; give the path of a file in it", path=name)
+    journal = Path(f"{name}-wal")  # looked at before the file: another thread or process may be creating both
+    was_left = journal.exists() and journal.stat().st_size > 0
     if path.exists():
         return
     if not create:
         raise StoreError(f"{name} does not exist; remove read_only or create=False to create it", path=name)
     if not path.parent.is_dir():
         raise StoreError(f"{name}: there is no directory {path.parent}; create it first", path=name)
-    journal = Path(f"{name}-wal")
-    if journal.exists() and journal.stat().st_size:
+    if was_left:
         raise StoreCorruptError(
             f"{name} does not exist, but its journal {journal} does: restore the file, or remove the journal", path=name
         )

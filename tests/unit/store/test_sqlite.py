@@ -358,3 +358,26 @@ def test_large_runs_of_many_series_are_spread(tmp_path: Path, monkeypatch: pytes
         found = [(cid, mid, moid, cap, payload) for cid, mid, moid, cap, _, payload in scanned(store)]
         assert sorted(found) == sorted(given)
         assert verify(path).is_whole, verify(path)
+
+
+def test_threads_that_create_open_and_close_one_file(tmp_path: Path) -> None:
+    errors: list[BaseException] = []
+
+    def use(path: Path) -> None:
+        try:
+            with closing(open_store(path)) as store:
+                store.append(batches([(1, 1, 1, 1, b"x")]))
+        except BaseException as error:  # noqa: BLE001 - told by the thread that waits
+            errors.append(error)
+
+    for number in range(40):
+        path = tmp_path / f"{number}.tsdb"
+        threads = [threading.Thread(target=use, args=(path,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not errors
+        with closing(open_store(path)) as store:
+            assert len(scanned(store)) == 4
+        assert verify(path).is_whole
