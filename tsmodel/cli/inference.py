@@ -26,6 +26,7 @@ import attrs
 
 from tsmodel.cli.failures import UsageError
 from tsmodel.cli.schema_file import toml
+from tsmodel.interop.files import csv_reader
 from tsmodel.model import TSModel
 
 __all__ = ["Found", "Given", "inferred"]
@@ -535,7 +536,7 @@ def _delimiter(text: str) -> str:
 
     def score(delimiter: str) -> tuple[float, int]:
         try:
-            widths = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter) if row)
+            widths = Counter(len(row) for row in csv_reader(lines, delimiter=delimiter) if row)
         except csv.Error:
             return 0.0, 0
         width, count = max(widths.items(), key=lambda item: (item[1] * (item[0] > 1), item[0]), default=(1, 0))
@@ -546,7 +547,7 @@ def _delimiter(text: str) -> str:
 
 def _rows(text: str, delimiter: str) -> tuple[list[list[str]], int]:
     """The lines of cells, from the header on, and how many lines are in front of it."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv_reader(io.StringIO(text, newline=""), delimiter=delimiter)
     rows: list[list[str]] = []
     ends: list[int] = []
     try:

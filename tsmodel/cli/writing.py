@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -13,6 +12,7 @@ from tsmodel.cli import options as of
 from tsmodel.cli.failures import UsageError
 from tsmodel.cli.output import counted, iso, note, print_json, progress
 from tsmodel.errors import TransportError
+from tsmodel.interop.files import csv_reader
 
 if TYPE_CHECKING:
     from tsmodel.cli.storing import Source
@@ -186,7 +186,7 @@ def _official(path: Path | None, options: dict[str, Any]) -> list[str] | None:
     else:
         with path.open(encoding=encoding, newline="", errors="replace") as opened:
             head = opened.read(_LOOK)
-    lines = csv.reader(head.removeprefix("\ufeff").splitlines(), delimiter=options.get("delimiter", ","))
+    lines = csv_reader(head.removeprefix("\ufeff").splitlines(), delimiter=options.get("delimiter", ","))
     first = next((row for row in lines if row), [])
     if "payload" in first:
         return None

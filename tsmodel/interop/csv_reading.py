@@ -27,7 +27,7 @@ import numpy as np
 
 from tsmodel.errors import ConversionFault
 from tsmodel.interop.csv_times import Ambiguous, CellReaders, Mark
-from tsmodel.interop.files import Collector, ErrorHandling, Source, TextSource, conversion_error, text_source
+from tsmodel.interop.files import Collector, ErrorHandling, Source, TextSource, conversion_error, csv_reader, text_source
 from tsmodel.interop.structures import (
     CellSource,
     ConstantSource,
@@ -77,7 +77,7 @@ class CsvFormat:
 
     def __attrs_post_init__(self) -> None:
         try:
-            csv.reader((), **self.arguments)
+            csv_reader((), **self.arguments)
         except (TypeError, csv.Error) as error:
             raise ValueError(f"delimiter={self.delimiter!r}, dialect={self.dialect!r}: {error}") from error
 
@@ -141,7 +141,7 @@ class Cells:
         self._source = source
         self._form = form
         self._base = 0
-        self._reader: Any = csv.reader(source.lines(), **form.arguments)
+        self._reader: Any = csv_reader(source.lines(), **form.arguments)
 
     @property
     def line(self) -> int:
@@ -199,7 +199,7 @@ class Cells:
                 cut = None  # what is quoted may go on in the next block
                 rest = chain(rest, self._source.lines())
             self._base = before
-            self._reader = csv.reader(rest, **self._form.arguments)
+            self._reader = csv_reader(rest, **self._form.arguments)
             yield from self._read(width)
         yield from self._read(width)
 
@@ -219,7 +219,7 @@ class Cells:
                 fit = rows if is_whole else [row for row in rows if len(row) == width]
                 yield LineBatch(list(zip(*fit, strict=True)) or [()] * width, len(fit), before, None if is_whole else rows)
             elif failure is None:
-                self._base, self._reader = self.line, csv.reader((), **self._form.arguments)
+                self._base, self._reader = self.line, csv_reader((), **self._form.arguments)
                 return
         raise self._unreadable(failure) from failure
 

@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from tsmodel.frames.libraries import library
+from tsmodel.interop.files import csv_reader
 from tsmodel.model import TSModel
 from tsmodel.timestamps import to_iso, to_ns
 from tsmodel.web.describing import Stream
@@ -171,7 +172,7 @@ class _Narrowing:
         """Takes whole lines."""
         if self._is_whole:
             return self._text.write(lines)
-        for line in csv.reader(io.StringIO(lines, newline="")):
+        for line in csv_reader(io.StringIO(lines, newline="")):
             self._writer.writerow([line[at] for at in self._places])
         return len(lines)
 
