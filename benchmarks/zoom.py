@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tsmodel import Float32, Float64, Int64, TSModel, connect, to_ns
-from tsmodel.web.serving import serving
+from tsmodel.web.application import serving
 from tsmodel.web.source import Source
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

@@ -48,6 +48,7 @@ __all__ = [
     "StoreUnansweredError",
     "StoreUnreachableError",
     "TSModelError",
+    "TimeUnitWarning",
     "TimestampError",
     "TransportError",
     "TruncatedError",
@@ -411,6 +412,14 @@ class RemovedWarning(UserWarning):
     def __init__(self, message: str, *, removals: Sequence[Removal] = ()) -> None:
         super().__init__(message)
         self.removals = tuple(removals)
+
+
+class TimeUnitWarning(UserWarning):
+    """A record's `cap` looks like a time since 1970, or in another unit than nanoseconds.
+
+    Issued once for a session and model, for the first record that it stores. The record is stored as it is. If a warnings
+    filter turns the warning into an error, nothing is stored.
+    """
 
 
 class UnflushedWarning(UserWarning):

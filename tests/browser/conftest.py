@@ -12,7 +12,7 @@ import pytest
 from support.browser import Browser, browsing, chromium
 
 from tsmodel import Float32, Float64, Session, TSModel, connect, field, to_ns
-from tsmodel.web.serving import serving
+from tsmodel.web.application import serving
 from tsmodel.web.source import Source
 
 START = to_ns("2026-11-01T00:00:00Z")

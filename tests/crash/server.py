@@ -37,7 +37,7 @@ from support.postgres import ended_with_parent
 
 from tsmodel import Blob, Retry, TSModel, connect
 from tsmodel.backend import AcqInterval
-from tsmodel.cli import serve
+from tsmodel.cli.developing import serve_
 from tsmodel.client.channel import Channel
 from tsmodel.client.payload_type import BytesPayloadType
 from tsmodel.client.record import Key, Record
@@ -201,7 +201,7 @@ class Server:
             return Unhurried(engine, policy=MergePolicy(fan_in=3, final=2**20), slice_bytes=8000)
 
         stores.EmbeddedStore = small  # type: ignore[misc,assignment]
-        serve.run(["--data", str(self._path), "--port", str(self.port), "--log-level", "error"])
+        serve_(["--data", str(self._path), "--port", str(self.port), "--log-level", "error"])
 
     def wait(self) -> None:
         """Waits until it takes connections."""

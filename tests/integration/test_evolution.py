@@ -265,7 +265,7 @@ def test_records_of_no_version(session: Session) -> None:
     stored(session, [*(Alarm(cid=1, mid=1, cap=n, code=n) for n in range(3)), Note(cid=1, mid=1, cap=4, text="abc")])
     ours = session.query(Second)
     with pytest.raises(
-        DecodeError, match=r"Second has no such records: First takes 4 bytes; Second takes 9 bytes, the first"
+        DecodeError, match=r"no layout of Second matches: First takes 4 bytes; Second takes 9 bytes, the first"
     ) as caught:
         ours.all()
     assert caught.value.key is not None
@@ -279,7 +279,7 @@ def test_records_of_no_version(session: Session) -> None:
 
     stored(session, [Bare(cid=1, mid=1, cap=1, code=7)])
     with pytest.raises(
-        DecodeError, match=r"Alarm \| Volts has no such records: Alarm takes .*; Volts takes 9 bytes, the first"
+        DecodeError, match=r"no layout of Alarm \| Volts matches: Alarm takes .*; Volts takes 9 bytes, the first"
     ):
         session.query(Alarm | Volts).all()
     assert len(session.query(Alarm | Note).all()) == 4

@@ -13,7 +13,7 @@ from support.web import Client
 
 from tsmodel import Float64, TSModel, connect, to_iso, to_ns
 from tsmodel.timestamps import now_ns
-from tsmodel.web.app import application
+from tsmodel.web.application import application
 from tsmodel.web.source import Source
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "grafana"

@@ -40,6 +40,7 @@ from tsmodel.store.merging import MergePolicy
 from tsmodel.store.postgres import PostgresStore, engine
 from tsmodel.store.postgres.engine import PostgresEngine
 from tsmodel.store.postgres.options import database_of
+from tsmodel.store.postgres.statements import PostgresTables
 
 pytestmark = list(needed)
 
@@ -210,12 +211,37 @@ def test_as_many_connections_as_there_may_be(url: str) -> None:
     with closing(open_backend(f"{url}&pool=1&pool_timeout=0.05")) as store:
         put(store, 1)
         put(store, 2)
+        with (
+            store.engine.reading(),
+            pytest.raises(PoolTimeoutError, match="all 1 connections are in use"),
+        ):
+            put(store, 3)
+        assert mids(store) == [1, 2]
         with store.scan(KeyRange()) as scan:
             next(scan)
-            with pytest.raises(PoolTimeoutError, match="all 1 connections are in use"):
-                put(store, 3)
-        put(store, 4)
+            put(store, 4)
         assert mids(store) == [1, 2, 4]
+
+
+def test_few_blocks_are_read_by_one_statement_unless_somebody_has_written(url: str) -> None:
+    with closing(opened(url, fan_in=1000)) as store, closing(opened(url)) as other:
+        put(store, 1)
+        everything = KeyRange()
+        assert mids(store) == [1]
+        found = store.engine.glimpse(everything)
+        assert found is not None
+        acq, blocks = found
+        assert [set(block.key("mid").tolist()) for block in blocks] == [{1}]
+        assert acq + 1 == store.last_acq(everything)
+        put(other, 2)
+        assert store.engine.glimpse(everything) is None
+        assert mids(store) == [1, 2]
+        assert mids(store) == [1, 2]
+        assert store.engine.glimpse(everything) is not None
+        for number in range(3, 3 + PostgresTables.at_once):
+            put(store, number)
+        assert store.engine.glimpse(everything) is None
+        assert len(mids(store)) == 2 + PostgresTables.at_once
 
 
 def test_small_puts_become_large_runs(url: str) -> None:
@@ -506,7 +532,7 @@ def test_puts_are_listed_and_undone_by_commands(url: str, capsys: pytest.Capture
     assert main(["undo", secret, "99"]) == 2
     assert main(["undo", secret, str(first["put"])]) == 0
     said = capsys.readouterr()
-    assert "there is no put 99" in said.err
+    assert "has no put 99; `tsmodel undo" in said.err
     assert said.out == "removed 1 record\n"
     assert main(["prune", secret, "--model", str(tmp_path / "kept.py"), "--dry-run"]) == 0
     assert main(["prune", secret, "--model", str(tmp_path / "kept.py")]) == 0

@@ -366,6 +366,9 @@ def test_a_server_removes_nothing_and_says_what_to_do(kind: str, tmp_path: Path)
                 UnsupportedError, match=r"session\.copy\(query, to=other\) .*Reading\.acq < receipt\.acq_min"
             ):
                 work()
+        for wrong in (5, [5]):
+            with pytest.raises(SessionError, match=r"not 5; for put 5: \[put for put in session.puts\(\)"):
+                session.undo(wrong)  # type: ignore[arg-type, list-item]
         with pytest.raises(SessionError, match="names no puts"):
             session.undo(receipt)
         # The recipe.

@@ -545,6 +545,23 @@ def test_a_reader_does_not_wait_for_a_writer(where: str, tmp_path: Path) -> None
     store.close()
 
 
+def test_getacq_during_the_first_put_of_an_empty_database(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store.tsdb")
+    with serve_in_thread(store) as address, Channel(*address, BytesPayloadType(), timeout=10) as channel:
+        with store._engine.writing():
+            answer = channel.get_acq(Key.min(), Key.max())
+            before_2001 = channel.get_acq(Key.min(), Key(1, 1, 1, 1, -5))
+            everything = channel.get(Key.min(), Key.max())
+        assert (answer.is_ok(), answer.acq) == (True, 0)
+        assert (before_2001.is_ok(), before_2001.acq) == (True, -5)
+        assert (everything.is_ok(), everything.acq, everything.data) == (True, 0, [])
+        stored = channel.put([Record(Key(1, 1, 1, 1), b"x")])
+        assert stored.acq_min is not None
+        assert stored.acq_min > answer.acq
+        assert [record.key.acq for record in channel.get(Key(0, 0, 0, 0, answer.acq), Key.max()).data] == [stored.acq_min]
+    store.close()
+
+
 def test_a_refused_peer_that_goes_on_sending_loses_its_place(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tsmodel.server.listener._LINGER", 0.1)
     with serve_in_thread(store, max_connections=1) as address, socket.create_connection(address, 20) as peer:

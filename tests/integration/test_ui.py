@@ -23,7 +23,7 @@ import pytest
 from tsmodel import Float64, Session, TSModel, connect, to_ns
 from tsmodel.backend import Scan
 from tsmodel.server import serve_in_thread
-from tsmodel.web.serving import serving
+from tsmodel.web.application import serving
 from tsmodel.web.source import Source
 
 START = to_ns("2026-11-01T00:00:00Z")

@@ -22,8 +22,7 @@ from tsmodel.errors import TSModelError
 from tsmodel.keys import KEY_FIELDS, Key, KeyRange
 from tsmodel.model.meta import schema_of
 from tsmodel.server.conversation import Conversation
-from tsmodel.session.puts import Segment, encoded
-from tsmodel.session.reconciling import found_of
+from tsmodel.session.puts import Segment, encoded, found_of
 from tsmodel.store import open_store
 from tsmodel.wire.chunk import ColumnChunk, RowChunk, joined
 from tsmodel.wire.client_role import get_request

@@ -35,6 +35,7 @@ DATA: dict[str, dict[str, object]] = {
     "StoreFormatError": {"path": "a.tsdb"},
     "StoreInDoubtError": {"path": "a.tsdb"},
     "StoreCorruptError": {"path": "a.tsdb"},
+    "StoreRecoveryError": {"path": "a.tsdb"},
     "SpoolFullError": {"path": "spool.tsdb", "size": 5, "most": 4},
     "StoreUnreachableError": {"path": "postgresql://host/db"},
     "StoreUnansweredError": {"path": "postgresql://host/db"},

@@ -45,17 +45,15 @@ DRIVERS = {
     "session/forwarding.py",
     "session/session_async.py",
     "testing/proxy.py",
-    "web/app.py",
-    "web/serving.py",
+    "web/application.py",
 }
 """Modules outside of `io` that wait for sockets, threads or tasks themselves."""
 AWAITING = {
     "client/tstorage.py",
     "client/channel_async.py",
     "query/following.py",
-    "query/query_async.py",
-    "query/resample.py",
-    "query/select.py",
+    "query/executor.py",
+    "query/query.py",
     "session/forwarding.py",
     "session/connecting.py",
     "session/session_async.py",

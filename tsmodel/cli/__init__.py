@@ -64,7 +64,7 @@ def _run(given: list[str]) -> int:
     if command is None:
         return _usage(f"there is no command {name!r}{_nearest(name)}", "tsmodel --help lists them")
     if command.is_plain:
-        status: int = importlib.import_module(f"tsmodel.cli.{command.module}").run(given[1:])
+        status: int = getattr(importlib.import_module(f"tsmodel.cli.{command.module}"), f"{name}_")(given[1:])
         return status
     return _typer(given)
 
@@ -76,7 +76,7 @@ def _typer(given: list[str]) -> int:
     except ImportError:
         print(f"tsmodel: {' '.join(given[:1])} needs the extra cli: {_INSTALL}", file=sys.stderr)
         return 1
-    from tsmodel.cli.app import run
+    from tsmodel.cli.typer_app import run
 
     return run(given)
 

@@ -12,13 +12,16 @@ from tsmodel.errors import ConversionError, QueryError, TSModelError
 __all__ = ["Ended", "UsageError", "closed_pipe", "in_words", "told"]
 
 _WORDS: Final = {
-    'say which is meant by ambiguous="earlier" or "later"': "give --ambiguous earlier or later",
+    'give ambiguous="earlier" or "later"': "give --ambiguous earlier or later",
     'narrow the query or use .on_error("skip")': "narrow the range by --moid or others, or give --on-error skip",
     "connect() without a target reads the environment variable TSMODEL_URL, which is not set": "no TARGET was given, and "
     "the environment variable TSMODEL_URL is not set",
     "; without read_only and create=False it would be created": "; `put`, `import`, `copy` and `serve` create files",
     "open it once without read_only, and close it": "run `tsmodel compact` on it, or open it once by a process that writes",
     "`tsmodel.store.recover`": "`tsmodel recover`",
+    "`python -m tsmodel.store.convert`": "`tsmodel recover`",
+    "Copy an open store with session.backup,": "Copy an open store with `tsmodel backup`,",
+    "; without read_only and create=0 they would be created, and `tsmodel init` creates": "; `tsmodel init` creates",
     "more; allow more by .max_rows_in_memory(n), or narrow the query": "narrow the range",
     "give encoding=, such as 'cp1252'": "give --encoding, such as cp1252",
 }

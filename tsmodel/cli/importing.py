@@ -177,13 +177,13 @@ def _tried(found: Found) -> tuple[Any, dict[str, Any]]:
     """
     from tempfile import TemporaryDirectory
 
-    from tsmodel.cli.schema_file import read
+    from tsmodel.cli.models import read_toml
 
     with TemporaryDirectory() as place:
         path = Path(place) / "model.toml"
         path.write_text(found.toml(), encoding="utf-8", newline="\n")
         try:
-            return read(path)
+            return read_toml(path)
         except SchemaError as error:
             raise UsageError(f"the model cannot be made: {str(error).removeprefix(f'{path}: ')}") from error
 

@@ -25,7 +25,7 @@ from typing import Any, Final
 import attrs
 
 from tsmodel.cli.failures import UsageError
-from tsmodel.cli.schema_file import toml
+from tsmodel.cli.models import toml_of
 from tsmodel.interop.files import csv_reader
 from tsmodel.model import TSModel
 
@@ -149,7 +149,7 @@ class Found:
     def toml(self) -> str:
         """The model as a TOML schema."""
         title = f"Records of {self.file}, as `tsmodel import` found them."
-        return toml(self.name, self.keywords, self.fields, self.csv, title)
+        return toml_of(self.name, self.keywords, self.fields, self.csv, title)
 
 
 def inferred(path: Path, given: Given) -> Found:

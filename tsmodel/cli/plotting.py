@@ -59,8 +59,8 @@ def plot_(
       tsmodel plot readings.tsdb --model readings.toml -y volts --cap 2026-11 -o volts.png
     """
     from tsmodel.cli.opening import query_of, reading, zone
+    from tsmodel.frames import library
     from tsmodel.frames.frame import names_of
-    from tsmodel.frames.libraries import library
 
     if model is None:
         raise UsageError("plot needs to know the fields: give --model, which `tsmodel import` saves")

@@ -29,15 +29,17 @@ Span = tuple[int | None, int | None]
 Ids = tuple[list[int], list[tuple[int, int]]]
 """Values, and half-open ranges."""
 
-_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_MONTH: Final = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
+_PERIOD: Final = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
+"""A year, a month or a day."""
+_UNPADDED: Final = re.compile(r"(\d{4})([-/.])(\d{1,2})(?:\2(\d{1,2}))?(?:[T ](\d{1,2}):(\d{2})(.*))?", re.ASCII)
 _AGO: Final = re.compile(r"-(?=\d)(?:\d+(?:ms|us|ns|w|d|h|m|s))+", re.ASCII)
+_LOCAL: Final = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?", re.ASCII)
 _INTEGER: Final = re.compile(r"[+-]?\d+", re.ASCII)
 _EXAMPLES: Final = "write 2026-11-01..2026-11-02, 2026-11-01T08:00.., 2026-11-01, today, or -15m"
 
 
 def span(text: str, zone: dt.tzinfo) -> Span:
-    """The time range for a text: `A..B`, `A..`, `..B`; a day, a month, `today`, `yesterday`; or `-15m`, from then on.
+    """The time range for a text: `A..B`, `A..`, `..B`; a day, month or year, `today`, `yesterday`; or `-15m`, from then on.
 
     Raises:
         UsageError: when the text is not a time range.
@@ -53,20 +55,15 @@ def span(text: str, zone: dt.tzinfo) -> Span:
     low = low.strip()
     if _AGO.fullmatch(low):
         return point(low, zone), None
-    day = _named_day(low, zone)
-    if day is not None:
-        return _midnight(day, zone), _midnight(day + dt.timedelta(days=1), zone)
-    if month := _MONTH.fullmatch(low):
-        year, number = int(month[1]), int(month[2])
-        first = _made(lambda: dt.date(year, number, 1), low)
-        following = _made(lambda: dt.date(year + number // 12, number % 12 + 1, 1), low)
-        return _midnight(first, zone), _midnight(following, zone)
+    days = _days(low, zone)
+    if days is not None:
+        return _midnight(days[0], zone), _midnight(days[1], zone)
     point(low, zone)  # raises if it is not a time
     raise UsageError(f"{text!r} is a point in time, not a range; {_EXAMPLES}")
 
 
 def point(text: str, zone: dt.tzinfo) -> int:
-    """The time for a text, ns since 2001: ISO 8601, a day, `now`, `today`, `yesterday`, `-15m` (ago), or ns.
+    """The time for a text, ns since 2001: ISO 8601, the start of a day, month or year, `now`, `-15m` (ago), or ns.
 
     Raises:
         UsageError: when the text is not a time.
@@ -75,11 +72,13 @@ def point(text: str, zone: dt.tzinfo) -> int:
         return now_ns()
     if _AGO.fullmatch(text):
         return now_ns() - _made(lambda: duration_ns(text[1:]), text)
+    days = _days(text, zone)
+    if days is not None:
+        return _midnight(days[0], zone)
     if _INTEGER.fullmatch(text):
         return _made(lambda: to_ns(int(text)), text)
-    day = _named_day(text, zone)
-    if day is not None:
-        return _midnight(day, zone)
+    if nearest := _padded(text):
+        raise UsageError(f"{text!r} is not a time; did you mean {nearest}?")
     try:
         return to_ns(text)
     except TimestampError as error:
@@ -114,12 +113,32 @@ def ids(text: str, name: str) -> Ids:
     return values, ranges
 
 
-def _named_day(text: str, zone: dt.tzinfo) -> dt.date | None:
-    if _DAY.fullmatch(text):
-        return _made(lambda: dt.date.fromisoformat(text), text)
+def _days(text: str, zone: dt.tzinfo) -> tuple[dt.date, dt.date] | None:
+    """The first day of a day, month or year, and the first day after it; None if the text is none of these."""
     if text in ("today", "yesterday"):
-        return dt.datetime.now(zone).date() - dt.timedelta(days=text == "yesterday")
-    return None
+        day = dt.datetime.now(zone).date() - dt.timedelta(days=text == "yesterday")
+        return day, day + dt.timedelta(days=1)
+    found = _PERIOD.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day_of_month = (None if part is None else int(part) for part in found.groups())
+    first = _made(lambda: dt.date(year or 0, month or 1, day_of_month or 1), text)
+    if day_of_month is not None:
+        return first, _made(lambda: first + dt.timedelta(days=1), text)
+    if month is not None:
+        return first, _made(lambda: dt.date(first.year + first.month // 12, first.month % 12 + 1, 1), text)
+    return first, _made(lambda: first.replace(year=first.year + 1), text)
+
+
+def _padded(text: str) -> str | None:
+    """The ISO form of a date whose parts lack zeros or hyphens: `2026-3` becomes `2026-03`."""
+    found = _UNPADDED.fullmatch(text)
+    if found is None:
+        return None
+    year, _, month, day, hour, minute, rest = found.groups()
+    made = "-".join([year, month.zfill(2), *([day.zfill(2)] if day else [])])
+    made += f"T{hour.zfill(2)}:{minute}{rest}" if hour and day else ""
+    return made if made != text.replace(" ", "T") else None
 
 
 def _midnight(day: dt.date, zone: dt.tzinfo) -> int:
@@ -129,6 +148,8 @@ def _midnight(day: dt.date, zone: dt.tzinfo) -> int:
 def _local(text: str, zone: dt.tzinfo) -> int:
     """A time without an offset."""
     full = text if re.search(r"[T ]\d{2}:", text) else f"{text}:00" if re.search(r"[T ]\d{2}$", text) else text
+    if not _LOCAL.fullmatch(full):
+        raise UsageError(f"{text!r} is not a time; {_EXAMPLES}")
     utc = _made(lambda: to_ns(f"{full}Z"), text)
     naive = dt.datetime(2001, 1, 1) + dt.timedelta(seconds=utc // 10**9)  # noqa: DTZ001 - by the clocks of the zone
     offsets = {naive.replace(tzinfo=zone, fold=fold).utcoffset() for fold in (0, 1)}

@@ -15,8 +15,8 @@ from tsmodel.cli.failures import UsageError
 from tsmodel.cli.options import Format
 from tsmodel.cli.output import Table, counted, note
 from tsmodel.errors import QueryError
+from tsmodel.frames import library
 from tsmodel.frames.frame import names_of
-from tsmodel.frames.libraries import library
 from tsmodel.interop.files import csv_reader
 from tsmodel.query import Query
 

@@ -80,9 +80,8 @@ def ui_(
     from tsmodel.cli.models import models_of
     from tsmodel.cli.opening import reading
     from tsmodel.cli.output import note
-    from tsmodel.web.app import application
+    from tsmodel.web.application import address_of, application, check_certificate, listening, needs_token, serve
     from tsmodel.web.guard import new_token
-    from tsmodel.web.serving import address_of, check_certificate, listening, needs_token, serve
     from tsmodel.web.source import Limits, Source
 
     if tls_cert is not None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from tsmodel.codegen.languages import Identifiers, Language
 from tsmodel.errors import SchemaError
-from tsmodel.frames.libraries import library
+from tsmodel.frames import library
 from tsmodel.layout import Layout, LayoutField
 from tsmodel.layout.message_layout import MessageLayout
 from tsmodel.layout.placing import Slot

@@ -1,10 +1,10 @@
-"""Charts of columns, by matplotlib.
+"""Charts of columns, drawn by matplotlib.
 
 Rules kept here:
 
-* A line has at most some thousand points. Of the values that fall on one point of the axis its least and its greatest are
-  drawn, with the first and the last, so that no spike is lost.
-* Missing values and NaN are not drawn; the line goes on behind them.
+* A line has at most a few thousand points. Of the values that share a point of the axis, the first, the least, the greatest
+  and the last are drawn, so that no spike is lost.
+* Missing values and NaN are not drawn; the line continues after them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import QueryError
+from tsmodel.frames import library
 from tsmodel.frames.frame import Wanted, chosen
-from tsmodel.frames.libraries import library
 from tsmodel.model import Column
 from tsmodel.wire.sorting import run_lasts, run_starts
 
@@ -32,26 +32,26 @@ __all__ = ["Chart", "downsampled", "plot_columns", "times_of"]
 Array = npt.NDArray[Any]
 
 _POINTS: Final = 1000
-"""Points of an axis, each of which has up to four values."""
+"""Points of the axis. Each has up to four values."""
 _EPOCH: Final = np.datetime64("2001-01-01", "ns")
 _TIMES: Final = (np.iinfo(np.int64).min + 1, int(np.datetime64("2262-01-01", "ns").astype(np.int64)) - 978_307_200 * 10**9)
-"""Times that NumPy can hold, ns since 2001; its own epoch is 1970."""
+"""The range of times that NumPy can hold, in ns since 2001. NumPy counts from 1970."""
 
 
 def downsampled(x: Array, y: Array, points: int = _POINTS) -> npt.NDArray[np.intp]:
-    """The places of the values to draw, ascending: for each of `points` equal parts of the axis those of the first, the
-    least, the greatest and the last value.
+    """The indices of the values to draw, ascending: the first, the least, the greatest and the last value in each of
+    `points` equal parts of the axis.
 
     Args:
-        x: where they are, ascending, shape (n,).
+        x: positions on the axis, ascending, shape (n,).
         y: the values, without NaN, shape (n,).
-        points: parts of the axis.
+        points: number of parts.
     """
     if len(x) <= 4 * points:
         return np.arange(len(x))
     places = x.astype(np.float64)
     part = ((places - places[0]) * (points / (places[-1] - places[0] or 1.0))).astype(np.int64)
-    order = np.lexsort((y, part))  # parts ascend, so they stay where they are
+    order = np.lexsort((y, part))  # parts ascend already, so only values within a part move
     starts = run_starts([part])
     lasts = run_lasts(starts, len(part))
     return np.unique(np.concatenate([starts, lasts, order[starts], order[lasts]]))
@@ -59,17 +59,13 @@ def downsampled(x: Array, y: Array, points: int = _POINTS) -> npt.NDArray[np.int
 
 @attrs.frozen
 class Chart:
-    """What a chart of a query shows: which columns, and how.
+    """What a chart shows.
 
-    Args:
-        model: the query's model.
+    Attributes:
         x: the column along the axis.
-        y: the column or columns to draw.
-        by: what tells lines apart.
-        options: as `plot_columns` takes them: ax, tz, max_lines.
-
-    Raises:
-        QueryError: when one is not a column of the model.
+        y: the columns to draw.
+        by: the columns that identify a line.
+        options: `ax`, `tz` and `max_lines` of `plot_columns`.
     """
 
     x: str
@@ -86,7 +82,11 @@ class Chart:
         by: Wanted | Sequence[Wanted] | None,
         **options: Any,
     ) -> Chart:
-        """The chart of these columns."""
+        """A chart of columns of a model; `options` are those of `plot_columns`.
+
+        Raises:
+            QueryError: when one is not a column of the model.
+        """
         names = [tuple(chosen(model, [each])[0].alias for each in _several(some)) for some in ([x], y, by or ())]
         return cls(names[0][0], names[1], names[2], options)
 
@@ -113,16 +113,16 @@ def plot_columns(
     tz: str | dt.tzinfo,
     max_lines: int,
 ) -> Axes:
-    """A chart: a line for each column of `y` and each combination of values of `by`.
+    """Draws a line for each column of `y` and each combination of values of `by`.
 
     Args:
-        columns: numbers and, as datetime64, times; NaN and NaT where there is none; shape (n,) each.
+        columns: arrays of shape (n,) by name: numbers, with NaN where missing, or times as datetime64, with NaT.
         x: the column along the axis.
         y: the columns to draw.
-        by: what tells lines apart, by name, shape (n,) each.
-        ax: where to draw; None for a figure of its own.
+        by: arrays of shape (n,) whose values identify a line, by name.
+        ax: the axes to draw into; None for a new figure.
         tz: time zone of times.
-        max_lines: most lines; the title says how many others there are.
+        max_lines: most lines to draw; the title says how many there are.
 
     Raises:
         MissingLibraryError: when matplotlib is not installed.
@@ -148,7 +148,7 @@ def plot_columns(
     ax.set_xlabel(x)
     ax.set_ylabel(", ".join(y))
     if len(shown) < len(groups):
-        ax.set_title(f"{len(shown):,} of {len(groups):,} lines", loc="right", fontsize="small")
+        ax.set_title(f"{len(shown) * len(y):,} of {len(groups) * len(y):,} lines", loc="right", fontsize="small")
     if len(shown) * len(y) > 1:
         ax.legend(fontsize="small")
     ax.grid(visible=True, alpha=0.3)
@@ -160,7 +160,7 @@ def _several(wanted: Wanted | Iterable[Wanted]) -> list[Wanted]:
 
 
 def times_of(ns: Array) -> Array:
-    """Times in ns since 2001 as datetime64; NaT for those that NumPy cannot hold."""
+    """Converts times in ns since 2001 to datetime64; NaT if NumPy cannot hold them."""
     low, high = _TIMES
     held = (ns >= low) & (ns < high)
     made: Array = np.where(held, _EPOCH + np.where(held, ns, 0).astype("timedelta64[ns]"), np.datetime64("NaT", "ns"))
@@ -168,7 +168,7 @@ def times_of(ns: Array) -> Array:
 
 
 def _groups(by: Mapping[str, Array], count: int) -> Iterator[tuple[str, npt.NDArray[np.intp]]]:
-    """Each combination of values, as a label of those that differ, and the places where it is."""
+    """Yields a label and the indices of each combination of values. The label names the columns that vary."""
     differing = {name: values for name, values in by.items() if len(values) and (values != values[0]).any()}
     if not differing:
         yield "", np.arange(count)

@@ -1,11 +1,11 @@
-"""A query as a polars LazyFrame: what polars asks of it is narrowed to key ranges, columns and a number of rows.
+"""A query as a polars LazyFrame. Predicates on the key, the selected columns and the number of rows are pushed down to it.
 
 Rules kept here:
 
-* A condition that is pushed down is never narrower than the predicate; polars applies the whole predicate to the result.
-  Anything that is not certainly understood is not pushed down.
-* The structure of a predicate comes from its JSON form, which polars may change: an unknown form is not pushed down. Values
-  are computed by polars itself.
+* A condition that is pushed down is never narrower than the predicate. polars applies the whole predicate to the result, so
+  parts that are not understood need not be pushed down.
+* The structure of a predicate comes from its JSON form, which polars may change: an unknown form is not pushed down. polars
+  itself computes the values.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from operator import and_, or_
 from typing import TYPE_CHECKING, Any, Final
 
 from tsmodel.errors import MissingLibraryError, TSModelError
+from tsmodel.frames import library
 from tsmodel.frames.frame import ArrowFrame
-from tsmodel.frames.libraries import library
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.model.column import Column
 from tsmodel.model.expressions import Expression
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Scan", "lazy_frame", "lazy_query", "pushed"]
 
 Scan = Callable[["list[str] | None", "pl.Expr | None", "int | None"], Iterator[Any]]
-"""Gives Arrow batches of the columns that are named (all for None) that a predicate may want, so many at most."""
+"""Yields Arrow batches, given the columns' names (None for all), a predicate, and the most rows wanted."""
 
 _log = logging.getLogger("tsmodel.frames")
 
@@ -46,7 +46,7 @@ _COMPARISONS: Final[dict[str, Callable[[Any, Any], Any]]] = {
 }
 _MIRRORED: Final = {"Eq": "Eq", "Lt": "Gt", "LtEq": "GtEq", "Gt": "Lt", "GtEq": "LtEq"}
 _STRANGE: Final = (KeyError, IndexError, TypeError, ValueError, AttributeError, TSModelError)
-"""Raised for unknown forms, and for values that no key has."""
+"""Raised for unknown forms, and for values that a key cannot have."""
 
 _OLDEST: Final = (1, 24)
 _MOST_MEMBERS: Final = 10_000
@@ -63,7 +63,7 @@ def lazy_query(query: Any) -> pl.LazyFrame:
         narrowed = query if predicate is None else query.pushed_down(predicate)
         if most is not None:
             narrowed = narrowed.limit(most if query.spec.limit is None else min(most, query.spec.limit))
-        # No column at all may be asked for: then one column serves to count the rows.
+        # polars may ask for no column at all: then one column serves to count the rows.
         batches: Iterator[Any] = narrowed.iter_arrow(*(names if names is None or names else ("cid",)) or ())
         return batches
 
@@ -75,7 +75,7 @@ def lazy_frame(schema: Any, scan: Scan) -> pl.LazyFrame:
 
     Args:
         schema: Arrow schema of all columns.
-        scan: gives the batches.
+        scan: reads the batches.
 
     Raises:
         MissingLibraryError: when polars is not installed, or too old.
@@ -85,7 +85,7 @@ def lazy_frame(schema: Any, scan: Scan) -> pl.LazyFrame:
         register = library("polars.io.plugins", "lazy()").register_io_source
     except (MissingLibraryError, AttributeError) as error:
         raise _too_old(polars) from error
-    # Some that have it forget conditions that they cannot hand over, and give all rows.
+    # Older versions drop predicates that they cannot pass on, and return all rows.
     if tuple(int(part) for part in polars.__version__.split(".")[:2]) < _OLDEST:
         raise _too_old(polars)
 
@@ -126,22 +126,22 @@ def _too_old(polars: Any) -> MissingLibraryError:
 
 
 def pushed(model: type[Any], predicate: pl.Expr) -> Expression | None:
-    """The condition of a predicate on the key of a model, or a wider one; None when nothing in it is understood."""
+    """The condition on the model's key that a predicate implies; None if no part of it is understood."""
     polars = library("polars", "lazy()")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the form may change, which is provided for
+            warnings.simplefilter("ignore")  # about the form, which may change
             tree = json.loads(predicate.meta.serialize(format="json"))
         return _Pushing(polars, model).condition(tree, predicate)
     except _UnknownError as unknown:
         _log.debug("not pushed: %s", unknown)
-    except (*_STRANGE, RecursionError, polars.exceptions.PolarsError) as error:  # a very deep one is left to polars
+    except (*_STRANGE, RecursionError, polars.exceptions.PolarsError) as error:  # RecursionError: very deep predicates
         _log.debug("not pushed: %r", error)
     return None
 
 
 class _Pushing:
-    """Reads predicates on a model's key."""
+    """Translates predicates on a model's key."""
 
     def __init__(self, polars: Any, model: type[Any]) -> None:
         self._pl = polars
@@ -153,7 +153,11 @@ class _Pushing:
         }
 
     def condition(self, tree: Any, expression: Any) -> Expression:
-        """The condition of a predicate; raises `_UnknownError` when it is not understood."""
+        """The condition of a predicate.
+
+        Raises:
+            _UnknownError: when it is not understood.
+        """
         ((kind, body),) = tree.items()
         inputs = expression.meta.pop()[::-1]
         if kind == "BinaryExpr" and len(inputs) == 2:
@@ -174,7 +178,7 @@ class _Pushing:
         raise _UnknownError(str(expression))
 
     def _known(self, tree: Any, expression: Any) -> Expression | None:
-        """What one of several conditions says, if it is understood: each may be left out."""
+        """The condition of one operand of `&`, or None if it is not understood: it may be left out."""
         try:
             return self.condition(tree, expression)
         except (_UnknownError, *_STRANGE, self._pl.exceptions.PolarsError):
@@ -182,7 +186,7 @@ class _Pushing:
 
     def _all(self, parts: list[Expression]) -> Expression:
         if not parts:
-            raise _UnknownError("none of the conditions")
+            raise _UnknownError("no operand of &")
         return reduce(and_, parts)
 
     def _column(self, tree: Any) -> Column[int]:
@@ -212,7 +216,7 @@ class _Pushing:
     def _values(self, column: Column[int], expression: Any) -> list[int]:
         """The values of a constant, as the column stores them."""
         if expression.meta.root_names():
-            raise _UnknownError(f"{expression} is no constant")
+            raise _UnknownError(f"{expression} is not a constant")
         series = self._pl.select(expression).to_series()
         if series.dtype.base_type() in (self._pl.List, self._pl.Array):
             series = series.explode()

@@ -1,7 +1,7 @@
-"""Models as types of other libraries: hooks for cattrs converters, and schemas for pydantic, and so for FastAPI.
+"""Makes models usable in other libraries: hooks for cattrs converters, and schemas for pydantic and thus FastAPI.
 
-Both read what `from_dict` reads. cattrs gets what `to_dict` returns, pydantic writes what `to_json` writes. Each fault is
-an error at its own place. The libraries are imported when they are used.
+Both accept what `from_dict` accepts. cattrs unstructures like `to_dict`, pydantic writes JSON like `to_json`. Each fault is
+a separate error with its path. The libraries are imported on first use.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ __all__ = ["core_schema_of", "format_exception", "register"]
 
 
 def register(converter: BaseConverter, *, times: Times = "iso", binary: Binary = "hex", unknown: Unknown = "error") -> None:
-    """Teaches a cattrs converter all models and structures, as `from_dict` and `to_dict` convert them.
+    """Registers hooks for all models and structures with a cattrs converter; they convert like `from_dict` and `to_dict`.
 
-    With `detailed_validation`, the default of cattrs, what is wrong comes as a `ClassValidationError` that holds a
-    `ConversionError` for each fault, with its path: `cattrs.transform_error(error,
-    format_exception=format_exception)` lists them.
+    With `detailed_validation`, the default of cattrs, faults raise a `ClassValidationError` that contains a
+    `ConversionError` with a path for each fault. `cattrs.transform_error(error, format_exception=format_exception)` lists
+    them.
 
     Args:
         converter: any converter of cattrs.
         times, binary, unknown: as for `TSModel.from_dict` and `TSModel.to_dict`.
 
     Raises:
-        ValueError: when one of these is not valid.
+        ValueError: if an argument is invalid.
 
     Example::
 
@@ -89,7 +89,7 @@ def _validation_error(model: type, found: ConversionFaults, data: object) -> Exc
 
 
 def format_exception(error: BaseException, kind: type | None) -> str:
-    """What `cattrs.transform_error` is to write of an error: the reason, where it is a `ConversionError`."""
+    """Formats an error for `cattrs.transform_error`: a `ConversionError` as its reason, others as cattrs does."""
     if isinstance(error, ConversionError):
         return "; ".join(fault.why for fault in error.faults)
     from cattrs.v import format_exception as of_cattrs
@@ -102,7 +102,7 @@ _STEP: Final = re.compile(r"[^.\[\]]+")
 
 
 def core_schema_of(model: type[Any]) -> CoreSchema:
-    """How pydantic validates and writes a model or a structure. Takes its objects, and mappings as `from_dict` does."""
+    """Returns the pydantic schema of a model or structure. It accepts objects, and mappings like `from_dict`."""
     from pydantic_core import PydanticSerializationError, ValidationError, core_schema
 
     structure = structure_of(model, _JSON)
@@ -142,7 +142,7 @@ def _line_errors(faults: Sequence[ConversionFault], data: Any) -> list[Any]:
 
     return [
         InitErrorDetails(
-            # The text goes through a template, in which braces would be places to fill in.
+            # The text is a template, in which braces would be placeholders.
             type=PydanticCustomError("conversion", "{why}", {"why": fault.why}),
             loc=tuple(int(step) if step.isdecimal() else step for step in _STEP.findall(fault.path)),
             input=data if not fault.path else fault.value,
@@ -152,7 +152,7 @@ def _line_errors(faults: Sequence[ConversionFault], data: Any) -> list[Any]:
 
 
 def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
-    """A schema with definitions in the places that refer to them: pydantic keeps a list of its own."""
+    """Replaces references by definitions, because pydantic keeps its own list of definitions."""
     if isinstance(schema, dict):
         reference = schema.get("$ref")
         if isinstance(reference, str):

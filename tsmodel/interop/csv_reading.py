@@ -1,15 +1,15 @@
-"""Models from CSV: text becomes columns of cells, those columns of values, and those objects.
+"""Reads models from CSV: text becomes columns of cells, then columns of values, then objects.
 
 Rules kept here:
 
-* Work goes by batches of some hundred lines. No Python code runs for each line, unless something is wrong in its batch.
-* The csv module defines what CSV is. A block of text without a quote, whose lines all have the same number of cells, is
-  what the delimiter cuts it into: most files consist of such blocks, and one call cuts them, three times as fast.
-* Lines are numbered from 1, the header's included, as in editors; a line break within a cell counts.
-* A field within a structure has a column of its own, by its path: `phase.volts`. A structure, an array or a message can be
-  JSON in one column as well.
-* The header is settled before any line is read, and everything wrong with it is reported at once: a column that the model
-  does not have, one given twice, a field that has neither a column nor a default.
+* Lines are read in batches of some hundred. No Python code runs per line unless its batch has a fault.
+* The csv module defines CSV. A block of text without quotes, whose lines all have the same number of cells, can be split at
+  the delimiters instead. Most files consist of such blocks, and one call splits them, three times as fast.
+* Lines are numbered from 1 as in editors: the header counts, and so does a line break within a cell.
+* A field of a structure has its own column, named by its path: `phase.volts`. A structure, an array or a message can also
+  be JSON in one column.
+* The header is checked before any line is read, and all its faults are reported at once: unknown columns, duplicate
+  columns, and fields without a column or a default.
 """
 
 from __future__ import annotations
@@ -50,24 +50,24 @@ T = TypeVar("T")
 
 
 _LINES: Final = 512
-"""Lines of a batch: enough that a batch costs nothing, few enough that they stay in the cache."""
+"""Lines per batch: enough to make the cost of a batch negligible, few enough to stay in the cache."""
 
 _BLOCK: Final = 32_768
-"""Characters of a block; about as much."""
+"""Characters per block; about as many."""
 
 
 @attrs.frozen
 class CsvFormat:
-    """How a CSV file is written.
+    """The format of a CSV file.
 
     Attributes:
-        delimiter: between cells; None for what the dialect says.
+        delimiter: delimiter of cells; None for that of the dialect.
         dialect: a dialect of the csv module.
-        null: the cell that stands for null.
-        encoding: of the file.
+        null: the cell that means null.
+        encoding: encoding of the file.
 
     Raises:
-        ValueError: when the csv module does not take them.
+        ValueError: if the csv module does not accept the format.
     """
 
     delimiter: str | None = None
@@ -83,13 +83,13 @@ class CsvFormat:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """For the csv module; quotes in wrong places are errors."""
+        """Arguments for the csv module. Misplaced quotes are errors."""
         given = {} if self.delimiter is None else {"delimiter": self.delimiter}
         return {"dialect": self.dialect, "strict": True, **given}
 
 
 class Unreadable(ValueError):  # noqa: N818 - it becomes an error
-    """A file that is not CSV, or not in its encoding, from a line on.
+    """From some line on, a file is not CSV, or not in its encoding.
 
     Attributes:
         line: the line.
@@ -105,10 +105,10 @@ class LineBatch:
     """A batch of lines.
 
     Attributes:
-        columns: the cells, by column, of those lines that have as many as the header.
-        count: how many such lines there are.
+        columns: the columns of cells of the lines that have as many cells as the header.
+        count: number of such lines.
         before: number of the line before the first one.
-        lines: the cells of all lines, when some have more or fewer cells, or none; otherwise None.
+        lines: the cells of all lines, if some lines have more or fewer cells, or none; otherwise None.
     """
 
     columns: Sequence[Sequence[str]]
@@ -122,7 +122,7 @@ class LineBatch:
         return self.lines is None
 
     def numbered(self) -> Iterator[tuple[int, list[str]]]:
-        """The cells of each line, and the number of the line, or of the first one that they stand in."""
+        """The number and cells of each line; the number of the first line if cells contain line breaks."""
         number = self.before + 1
         for cells in self.lines if self.lines is not None else map(list, zip(*self.columns, strict=True)):
             yield number, cells
@@ -130,11 +130,11 @@ class LineBatch:
 
 
 class Cells:
-    """Reads the cells of a file: first `header`, if it has one, then `batches`.
+    """Reads the cells of a file: first the `header`, if there is one, then `batches`.
 
     Args:
-        source: the file's text.
-        form: how it is written.
+        source: text of the file.
+        form: format of the file.
     """
 
     def __init__(self, source: TextSource, form: CsvFormat) -> None:
@@ -145,14 +145,14 @@ class Cells:
 
     @property
     def line(self) -> int:
-        """The last line that was read."""
+        """Number of the last line read."""
         return self._base + int(self._reader.line_num)
 
     def skip(self, count: int) -> None:
-        """Leaves out lines, before anything else is read.
+        """Skips lines before anything else is read.
 
         Raises:
-            Unreadable: when they are not in the file's encoding.
+            Unreadable: if they are not in the encoding of the file.
         """
         try:
             self._base = sum(1 for _ in islice(self._source.lines(), count))
@@ -160,10 +160,10 @@ class Cells:
             raise self._unreadable(error) from error
 
     def header(self) -> list[str] | None:
-        """The cells of the first line that is not empty; None when there is none.
+        """The cells of the first line that is not empty; None if there is none.
 
         Raises:
-            Unreadable: when it is not CSV.
+            Unreadable: if it is not CSV.
         """
         try:
             return next((row for row in self._reader if row), None)
@@ -174,10 +174,10 @@ class Cells:
         """Yields the remaining lines in batches.
 
         Args:
-            width: cells of a line.
+            width: number of cells per line.
 
         Raises:
-            Unreadable: behind the last line that can be read.
+            Unreadable: after the last readable line.
         """
         cut = _cutter(self._reader.dialect, width) if self._source.has_blocks else None
         while cut is not None:
@@ -196,7 +196,7 @@ class Cells:
                 continue
             rest: Iterable[str] = io.StringIO(block, newline="")
             if self._reader.dialect.quotechar in block:
-                cut = None  # what is quoted may go on in the next block
+                cut = None  # a quoted cell may continue in the next block
                 rest = chain(rest, self._source.lines())
             self._base = before
             self._reader = csv_reader(rest, **self._form.arguments)
@@ -211,7 +211,7 @@ class Cells:
             before = self.line
             rows = []
             try:
-                rows.extend(islice(self._reader, _LINES))  # keeps those before an error
+                rows.extend(islice(self._reader, _LINES))  # keeps the lines before an error
             except (csv.Error, UnicodeDecodeError) as error:
                 failure = error
             if rows:
@@ -225,14 +225,14 @@ class Cells:
 
     def _unreadable(self, error: Exception) -> Unreadable:
         if isinstance(error, UnicodeDecodeError):
-            why = f"from about here on it is not {error.encoding} ({error.reason}): give encoding=, such as 'cp1252'"
+            why = f"from about here on, the file is not {error.encoding} ({error.reason}): give encoding=, such as 'cp1252'"
             return Unreadable(why, self.line + 1)
         return Unreadable(f"it is not CSV: {error}", max(self.line, 1))
 
 
 def _cutter(dialect: Any, width: int) -> Any:
-    """A function that cuts a block of whole lines into columns and returns None for an irregular one; None for a dialect
-    that needs the csv module."""
+    """Returns a function that splits a block of whole lines into columns, or returns None if they are irregular; returns
+    None for a dialect that needs the csv module."""
     delimiter: str = dialect.delimiter
     ordinary = delimiter.isascii() and delimiter not in "\r\n" and dialect.escapechar is None and width > 1
     if not ordinary or dialect.skipinitialspace or dialect.quoting in (csv.QUOTE_NONNUMERIC, csv.QUOTE_NONE):
@@ -266,12 +266,12 @@ ColumnNames = Mapping[str, str | None]
 
 
 def nested_structure(conversion: Conversion) -> Structure | None:
-    """The structure of a field that is one; otherwise None."""
+    """The structure of a nested field; None for any other field."""
     return conversion.structure
 
 
 def leaves(structure: Structure, prefix: str = "") -> Iterator[tuple[str, Member]]:
-    """The fields that are columns, by path."""
+    """The fields that become columns, with their paths."""
     for member in structure.members:
         inner = nested_structure(member.conversion)
         path = joined(prefix, member.name)
@@ -282,13 +282,13 @@ def leaves(structure: Structure, prefix: str = "") -> Iterator[tuple[str, Member
 
 
 def csv_names(structure: Structure, columns: ColumnNames | None = None) -> list[str]:
-    """The names of the columns that are written, in order.
+    """Names of the columns to write, in order.
 
     Args:
-        columns: the file's own names, each with the path of its field.
+        columns: names in the file, each with the path of its field.
 
     Raises:
-        ValueError: when one of them names no column.
+        ValueError: if a path is not that of a column.
     """
     own = {path: name for name, path in (columns or {}).items() if path is not None}
     names = []
@@ -303,12 +303,12 @@ def csv_names(structure: Structure, columns: ColumnNames | None = None) -> list[
 
 @attrs.frozen
 class Plan:
-    """How the cells of a line become an object.
+    """How cells of a line become an object.
 
     Attributes:
         structure: the model.
         header: names of the columns.
-        sources: one for each member, in order.
+        sources: one per member, in order.
     """
 
     structure: Structure
@@ -326,18 +326,18 @@ class Plan:
         null: str | Collection[str] = "",
         readers: CellReaders | None = None,
     ) -> Plan:
-        """The plan for a header.
+        """Makes the plan for a header.
 
         Args:
             structure: the model.
             header: the names of the columns.
-            columns: paths of fields for names that differ; None for columns to be left out.
-            constants: data of fields that the file lacks, by path.
-            null: the cell, or the cells, that stand for null.
-            readers: the translations of cells.
+            columns: paths of fields for columns with other names; None for columns to ignore.
+            constants: data for fields without a column, by path.
+            null: the cell or cells that mean null.
+            readers: translate cells.
 
         Raises:
-            ConversionFaults: with every fault.
+            ConversionFaults: with all faults.
         """
         nulls = frozenset([null] if isinstance(null, str) else null)
         planner = _Planner(structure, header, columns or {}, constants or {}, nulls, readers or CellReaders())
@@ -367,7 +367,9 @@ class _Planner:
         named = {name: target for name, target in columns.items() if target is not None}
         for name, path_of in {**dict.fromkeys(readers.columns, ""), **named}.items():
             if name not in header:
-                self._fault(f"the file has no such column; its columns are {', '.join(map(repr, header))}", path_of, name)
+                self._fault(
+                    f"the file does not have this column; its columns are {', '.join(map(repr, header))}", path_of, name
+                )
         for at, name in enumerate(header):
             target = columns.get(name, name)
             if target is not None and (path := self._path(target, name)) is not None:
@@ -381,7 +383,7 @@ class _Planner:
         self.faults.append(ConversionFault(why, path, None, None, column))
 
     def _path(self, target: str, column: str | None) -> str | None:
-        """The path that is meant, by the model's own names."""
+        """The path in terms of the model's own names."""
         structure: Structure | None = self._structure
         path = ""
         for name in target.split("."):
@@ -403,7 +405,7 @@ class _Planner:
         self._given[path] = at
 
     def sources(self, structure: Structure, prefix: str) -> list[ValueSource]:
-        """A source for each member; a member without one is a fault."""
+        """Makes a source for each member; a member without one is a fault."""
         return [source for member in structure.members if (source := self._source(member, prefix)) is not None]
 
     def _source(self, member: Member, prefix: str) -> ValueSource | None:
@@ -411,7 +413,7 @@ class _Planner:
         within = [given for given in self._given if given.startswith(f"{path}.")]
         if path in self._given:
             for other in within:
-                self._fault(f"is given twice: {path} as a whole is given, too", other, None)
+                self._fault(f"is given twice: {path} is also given as a whole", other, None)
             at = self._given[path]
             if at is None:
                 return self._constant(member, path)
@@ -452,21 +454,21 @@ def read_csv(
     join: Mapping[str, Sequence[str]] | None = None,
     skip_lines: int = 0,
 ) -> Iterator[Iterable[Any]]:
-    """Objects of the lines of a CSV file, a batch at a time.
+    """Yields the objects of a CSV file in batches.
 
     Args:
         structure: the model.
         source: the file.
-        form: how it is written.
+        form: format of the file.
         collector: collects the faults.
         columns, constants: see `Plan.of`.
-        names: names of the columns of a file that has no header.
+        names: names of the columns of a file without a header.
         null, readers: see `Plan.of`.
-        join: columns that are made of others, which are joined by a space.
-        skip_lines: lines in front of the header that are not read.
+        join: columns that are made by joining others with a space.
+        skip_lines: number of lines to skip before the header.
 
     Raises:
-        ConversionError: when the header is not what the model takes, at once; else as the collector does.
+        ConversionError: at once if the header does not match the model; otherwise see `Collector`.
     """
     with text_source(source, form.encoding) as text:
         cells = Cells(text, form)
@@ -484,7 +486,7 @@ def read_csv(
             )
         except ConversionFaults as error:
             faults = tuple(fault._replace(line=cells.line or None) for fault in error.faults)
-            raise conversion_error(f"{structure.name}: the columns do not fit", faults) from None
+            raise conversion_error(f"{structure.name}: the columns do not match", faults) from None
         try:
             yield from _objects(plan, cells, collector, list(parts.values()))
         except Unreadable as error:
@@ -500,25 +502,25 @@ def _header(cells: Cells, structure: Structure, skip_lines: int, names: Sequence
     except Unreadable as error:
         raise conversion_error(structure.name, (ConversionFault(str(error), line=error.line),)) from error
     if header is None:
-        fault = ConversionFault("the file is empty: it has not even a header; give names= for a file without one")
+        fault = ConversionFault("the file is empty and has no header; give names= for a file without a header")
         raise conversion_error(structure.name, (fault,))
     return header
 
 
 def _parts(names: Sequence[str], join: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
-    """The places of the columns that others are made of.
+    """Indexes of the columns that are joined, by the name of the new column.
 
     Raises:
-        ConversionFaults: when there is no such column, or one of the new name.
+        ConversionFaults: if a column is missing, or the new name is taken.
     """
     faults = []
     for name, parts in join.items():
         if name in names:
             faults.append(
-                ConversionFault("is a column of the file, and join= makes one of this name", "", None, None, name)
+                ConversionFault("is a column of the file, and join= makes another one with this name", "", None, None, name)
             )
         faults += [
-            ConversionFault("the file has no such column, which join= names", "", None, None, part)
+            ConversionFault("join= names it, but the file does not have this column", "", None, None, part)
             for part in parts
             if part not in names
         ]
@@ -543,13 +545,13 @@ def _objects(plan: Plan, cells: Cells, collector: Collector, parts: list[list[in
 def _left(
     header: Sequence[str], batch: LineBatch, made: Sequence[Any], faults: Faults, collector: Collector
 ) -> Iterator[Any]:
-    """The objects of a batch that has faults."""
+    """Yields the objects of a batch with faults."""
     width, place = len(header), 0
     for line, row in batch.numbered():
         if not row:
             continue  # an empty line
         if len(row) != width:
-            why = f"{len(row)} cells, where the header has {width}"
+            why = f"{len(row)} cells, but the header has {width}"
             collector.take((ConversionFault(why, "", row),), line, row)
             continue
         if place in faults:
@@ -636,16 +638,16 @@ def row_object(
     columns: ColumnNames | None = None,
     null: str = "",
 ) -> Any:
-    """The object of one line.
+    """Makes the object of one line.
 
     Args:
         structure: the model.
         row: its cells by column, or in order.
-        names: names of the columns, for cells in order; when there are none, those that are written.
+        names: names of the columns, for cells in order; by default those that `dump_csv` writes.
         columns, null: see `Plan.of`.
 
     Raises:
-        ConversionError: when the line does not fit the model.
+        ConversionError: if the line does not match the model.
     """
     if isinstance(row, Mapping):
         header, cells = list(row), list[object](row.values())
@@ -654,10 +656,10 @@ def row_object(
     try:
         if len(header) != len(cells) or None in header:
             raise ConversionFaults(
-                [ConversionFault(f"there are more or fewer cells than the {len(header)} columns", "", row)]
+                [ConversionFault(f"the number of cells differs from that of the {len(header)} columns", "", row)]
             )
         for name, cell in zip(header, cells, strict=True):
-            if not isinstance(cell, str):  # csv.DictReader gives None for a cell that is not there
+            if not isinstance(cell, str):  # csv.DictReader returns None for a missing cell
                 what = f"{shown(cell)} ({type(cell).__name__}) is not the text of a cell"
                 raise ConversionFaults([ConversionFault(what, name, cell)])
         plan = _row_plan(structure, tuple(header), tuple((columns or {}).items()), null)

@@ -1,9 +1,9 @@
-"""Cells as other programs write them: local times, other time formats, decimal commas.
+"""Translates cells that other programs write: local times, other time formats, decimal commas.
 
 Rules kept here:
 
-* Nothing is guessed. A local time that the clocks show twice is refused unless the caller says which one is meant; one that
-  they skip is always refused.
+* Nothing is guessed. An ambiguous local time is rejected unless the caller selects the earlier or later one; a local time
+  that does not exist is always rejected.
 * Integer arithmetic only.
 """
 
@@ -28,7 +28,7 @@ Mark = Literal[".", ","]
 """The decimal point."""
 
 Ambiguous = Literal["raise", "earlier", "later"]
-"""Which of two times is meant by a local time that the clocks show twice."""
+"""Which of two times an ambiguous local time means."""
 
 _UNIX: Final = {"unix": 10**9, "unix_ms": 10**6, "unix_us": 10**3, "unix_ns": 1}
 _NAIVE: Final = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?))?", re.ASCII)
@@ -38,7 +38,7 @@ _TIME: Final = "2026-01-01T00:00:00Z"
 
 
 def has_times(conversion: Conversion) -> bool:
-    """Whether a field's values are points in time: whether it converts the text of one."""
+    """Whether values of a field are points in time, that is, whether it converts the text of one."""
     try:
         return bool(conversion.load(_TIME) != _TIME)
     except (ConversionFaults, FieldFault):
@@ -49,13 +49,13 @@ class CellReaders:
     """Translates the cells of columns into the spelling that their fields accept.
 
     Args:
-        tz: time zone of times without an offset; None refuses them.
-        ambiguous: which of two times with the same local time is meant.
-        time_format: how times are written: in all columns, or by column.
-        decimal: the decimal points by column.
+        tz: time zone of times without an offset; None rejects them.
+        ambiguous: which of two times an ambiguous local time means.
+        time_format: format of times, in all columns or by column.
+        decimal: decimal point by column.
 
     Raises:
-        ValueError: when an argument is not valid.
+        ValueError: if an argument is invalid.
     """
 
     def __init__(
@@ -73,17 +73,17 @@ class CellReaders:
         common = None if isinstance(time_format, Mapping) else time_format
         self._common = LocalTimes(tz, ambiguous, common) if tz is not None or common is not None else None
         if self._common is None and ambiguous != "raise":
-            LocalTimes(None, ambiguous, None)  # says when it is not valid
-            raise ValueError(f"ambiguous={ambiguous!r} is for times without an offset: give tz=, too")
+            LocalTimes(None, ambiguous, None)  # raises if it is invalid
+            raise ValueError(f"ambiguous={ambiguous!r} applies only to times without an offset: give tz=, too")
         self._of_format = {form: LocalTimes(tz, ambiguous, form) for form in self._formats.values()}
 
     @property
     def columns(self) -> list[str]:
-        """The columns that are named."""
+        """The columns that arguments name."""
         return list({**self._formats, **self._marks})
 
     def of(self, column: str, conversion: Conversion) -> Callable[[str], str] | None:
-        """The translation for the cells of a column; None if the field accepts them as they are."""
+        """Returns the translation of a column's cells; None if the field accepts them as they are."""
         if column in self._formats:
             return self._of_format[self._formats[column]]
         if self._marks.get(column) == ",":
@@ -95,13 +95,13 @@ class LocalTimes:
     """Translates the text of a time into the spelling that every time field accepts: int ns since 2001, as text.
 
     Args:
-        tz: time zone of times without an offset; None refuses them.
-        ambiguous: which of two times with the same local time is meant.
-        form: how times are written: as for `datetime.strptime`, or "unix", "unix_ms", "unix_us", "unix_ns"; None for ISO
+        tz: time zone of times without an offset; None rejects them.
+        ambiguous: which of two times an ambiguous local time means.
+        form: format of times: as for `datetime.strptime`, or "unix", "unix_ms", "unix_us", "unix_ns"; None for ISO
             8601.
 
     Raises:
-        ValueError: when an argument is not valid.
+        ValueError: if an argument is invalid.
     """
 
     def __init__(self, tz: str | dt.tzinfo | None, ambiguous: Ambiguous, form: str | None) -> None:
@@ -124,10 +124,10 @@ class LocalTimes:
             self._read = self._formatted
 
     def __call__(self, text: str) -> str:
-        """The time, as text of ns since 2001.
+        """Translates the text of a time.
 
         Raises:
-            FieldFault: when the text is not a time, or the clocks show it twice or never.
+            FieldFault: if the text is not a time, or a local time is ambiguous or does not exist.
         """
         try:
             return str(self._read(text.strip()))
@@ -155,7 +155,7 @@ class LocalTimes:
     def _formatted(self, text: str) -> int:
         assert self._form is not None
         try:
-            moment = dt.datetime.strptime(text, self._form)  # noqa: DTZ007 - it gets its zone below
+            moment = dt.datetime.strptime(text, self._form)  # noqa: DTZ007 - its zone is added below
         except ValueError:
             raise FieldFault(f"{shown(text)} is not a time such as {self.example!r} ({self._form})") from None
         if moment.tzinfo is not None:
@@ -164,7 +164,7 @@ class LocalTimes:
 
     @property
     def example(self) -> str:
-        """A time as the format has it."""
+        """An example of the format."""
         assert self._form is not None
         return dt.datetime(2026, 1, 31, 12, 34, 56, tzinfo=dt.timezone.utc).strftime(self._form)
 
@@ -178,18 +178,17 @@ class LocalTimes:
         return local - offset
 
     def _offset(self, second: int, text: str) -> int:
-        """How far the clocks are ahead of UTC when they show a time, in ns."""
+        """The offset from UTC of a local time, in ns."""
         naive = _EPOCH + dt.timedelta(seconds=second)
         first, then = (_ns(naive.replace(tzinfo=self._zone, fold=fold).utcoffset()) for fold in (0, 1))
         if first == then or (first > then and self._ambiguous == "earlier"):
             return first
         if first < then:
-            raise FieldFault(f"{shown(text)} is skipped by the clocks of {self._tz}, which are put forward then")
+            raise FieldFault(f"{shown(text)} does not exist in {self._tz}: the clocks are set forward then")
         if self._ambiguous == "later":
             return then
         raise FieldFault(
-            f"{shown(text)} is shown twice by the clocks of {self._tz}, which are put back then: say which is meant by "
-            'ambiguous="earlier" or "later"'
+            f'{shown(text)} is ambiguous in {self._tz}: the clocks are set back then; give ambiguous="earlier" or "later"'
         )
 
 

@@ -1,9 +1,9 @@
-"""Models as CSV.
+"""Writes models as CSV.
 
 Rules kept here:
 
-* What is written is read back as equal objects. Where CSV cannot tell two values apart (an empty text and null, when the
-  empty cell stands for null), the second is an error, and not written.
+* What is written is read back as equal objects. If CSV cannot distinguish a value from null (such as an empty text, if the
+  empty cell means null), the value is an error and is not written.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Writer(ABC):
 
     @abstractmethod
     def cells(self, values: Sequence[Any]) -> Cells:
-        """A column, or the columns, of the values; raises `Refused`."""
+        """Returns one or more columns of cells; raises `Refused`."""
 
 
 class _Leaf(_Writer):
@@ -81,7 +81,7 @@ class _Nested(_Writer):
             return columns
         for place, row in zip(places, zip(*columns, strict=True), strict=True):
             if all(str(cell) == self._null for cell in row):
-                why = "all of its cells are null, so that it would be read as null itself: give null= another text"
+                why = "all of its cells are null, so it would be read as null itself: give null= another text"
                 raise Refused(place, FieldFault(why), values[place])
         spread: Cells = []
         for column in columns:
@@ -106,19 +106,19 @@ def write_csv(
     columns: ColumnNames | None = None,
     header: bool = True,
 ) -> int:
-    """Writes objects as the lines of a CSV file; returns how many.
+    """Writes objects as lines of a CSV file; returns their number.
 
     Args:
         structure: the model.
         rows: the objects.
         target: the file.
-        form: how it is written.
-        columns: the file's own names of columns, each with the path of its field.
+        form: format of the file.
+        columns: names in the file, each with the path of its field.
         header: whether the first line names the columns.
 
     Raises:
-        EncodeError: when a value cannot be written; records before its batch are written by then.
-        ValueError: when one of `columns` names no column.
+        EncodeError: if a value cannot be written; records before its batch are already written.
+        ValueError: if a path in `columns` is not that of a column.
     """
     names = csv_names(structure, columns)
     writers = {member.name: _writer(member, form.null) for member in structure.members}

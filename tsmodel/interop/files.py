@@ -1,9 +1,9 @@
-"""Files as users pass them, by path or as open objects of text or bytes, and the faults found in them.
+"""Opens files that users pass as paths or open files, and collects the faults found in them.
 
 Rules kept here:
 
-* No record is dropped silently: each one left out was passed to the caller's function, or is counted in the error that
-  ends the reading.
+* No record is dropped silently: each record left out is passed to the user's function, or is part of the error that ends
+  reading.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ def csv_reader(lines: Iterable[str], **form: Any) -> Any:
 def conversion_error(
     what: str, faults: tuple[ConversionFault, ...], *, line: int | None = None, record: object = None
 ) -> ConversionError:
-    """The error of one record.
+    """Makes the error for one record.
 
     Args:
-        what: the name of what could not be made.
-        faults: every fault.
-        line: its line.
+        what: name of the model.
+        faults: all faults.
+        line: number of its line.
         record: the data at fault.
     """
     if len(faults) == 1:
@@ -80,7 +80,7 @@ class Collector:
         max_errors: number of faulty records after which reading stops; None for no limit. Ignored for a function.
 
     Raises:
-        ValueError: when an argument is not valid.
+        ValueError: if an argument is invalid.
     """
 
     def __init__(self, model: str, errors: ErrorHandling, max_errors: int | None) -> None:
@@ -96,14 +96,14 @@ class Collector:
 
     @property
     def has_ended(self) -> bool:
-        """Whether to yield no more objects, because a fault was found and errors are raised."""
+        """Whether no more objects are yielded, because a fault was found and errors are raised."""
         return self._records > 0 and self._errors == "raise"
 
     def take(self, faults: tuple[ConversionFault, ...], line: int | None, record: object) -> None:
-        """Records the faults of one record.
+        """Takes the faults of one record.
 
         Raises:
-            ConversionError: when there are too many.
+            ConversionError: if there are too many.
         """
         faults = tuple(fault._replace(line=line) for fault in faults)
         if callable(self._errors):
@@ -118,7 +118,7 @@ class Collector:
         """Raises the error with every fault found.
 
         Raises:
-            ConversionError: when there was any fault.
+            ConversionError: if there was any fault.
         """
         if self._records:
             self._raise("")
@@ -127,7 +127,7 @@ class Collector:
         """Raises because the file cannot be read further.
 
         Raises:
-            ConversionError: always; with every fault found before.
+            ConversionError: always, with all faults found before.
         """
         self._faults.append(ConversionFault(why, line=line))
         self._records += 1
@@ -142,27 +142,27 @@ class Collector:
 
 
 Source: TypeAlias = str | os.PathLike[str] | Iterable[str] | IO[bytes]
-"""What is read: a path, a file that is open for text or bytes, or lines of text."""
+"""What to read: a path, a file open for text or bytes, or lines of text."""
 
 Target: TypeAlias = str | os.PathLike[str] | IO[str] | IO[bytes]
-"""What is written: a path, or a file that is open for text or bytes."""
+"""Where to write: a path, or a file open for text or bytes."""
 
 
 class TextSource:
-    """Text, by lines with their ends as they are, or by blocks of whole lines; without a byte order mark.
+    """Text to read by lines, with their line ends, or by blocks of whole lines. Skips a byte order mark.
 
     Args:
-        opened: a file that is open for text, or lines.
+        opened: a file open for text, or lines.
     """
 
     def __init__(self, opened: Iterable[str]) -> None:
         lines = iter(opened)
-        # The codec "utf-8-sig" would take the mark away, too, and take twice as long for every line.
+        # The codec "utf-8-sig" would skip the mark, too, but takes twice as long for every line.
         self._lines = chain(map(_without_mark, islice(lines, 1)), lines)
         self._read = getattr(opened, "read", None)
 
     def lines(self) -> Iterator[str]:
-        """What is left, by lines."""
+        """The remaining lines."""
         return self._lines
 
     @property
@@ -171,7 +171,7 @@ class TextSource:
         return self._read is not None
 
     def block(self, characters: int) -> str:
-        """The next whole lines, about so many characters; only if it has blocks."""
+        """The next whole lines, about this many characters; only if `has_blocks`."""
         assert self._read is not None
         block: str = next(self._lines, "") + self._read(characters)
         return block if block.endswith("\n") else block + next(self._lines, "")
@@ -179,7 +179,7 @@ class TextSource:
 
 @contextmanager
 def text_source(source: Source, encoding: str) -> Iterator[TextSource]:
-    """The text of a source. Closes what it has opened itself."""
+    """Opens a source as text. Closes only what it opened."""
     with _opened(source, encoding) as opened:
         yield TextSource(opened)
 
@@ -205,7 +205,7 @@ def _opened(source: Source, encoding: str) -> Iterator[Iterable[str]]:
 
 @contextmanager
 def text_target(target: Target, encoding: str) -> Iterator[IO[str]]:
-    """A target to write text to, of which line ends are left as they are; closes what it has opened itself."""
+    """Opens a target for text, without translating line ends. Closes only what it opened."""
     if isinstance(target, (str, os.PathLike)):
         with Path(target).open("w", encoding=encoding, newline="") as file:
             yield file

@@ -39,10 +39,10 @@ _encoder = msgspec.json.Encoder()
 
 
 def _decoded(decode: Callable[[Any], Any], text: str | bytes | bytearray | memoryview) -> Any:
-    """Plain data of JSON.
+    """Decodes JSON to plain data.
 
     Raises:
-        ConversionFaults: when it is not JSON.
+        ConversionFaults: if it is not JSON.
     """
     try:
         return decode(text)
@@ -55,10 +55,10 @@ def _decoder(structure: Structure) -> Callable[[Any], Any]:
 
 
 def of_json(structure: Structure, text: str | bytes | bytearray | memoryview) -> Any:
-    """The object of a JSON text.
+    """Makes an object from JSON text.
 
     Raises:
-        ConversionError: when it is none.
+        ConversionError: if the text does not match the model.
     """
     try:
         return structure.load(_decoded(_decoder(structure), text))
@@ -67,10 +67,10 @@ def of_json(structure: Structure, text: str | bytes | bytearray | memoryview) ->
 
 
 def read_jsonl(structure: Structure, source: Source, encoding: str, collector: Collector) -> Iterator[Iterable[Any]]:
-    """Objects of the lines of a JSON Lines file, a batch at a time; empty lines are passed over.
+    """Yields the objects of a JSON Lines file in batches; skips empty lines.
 
     Raises:
-        ConversionError: as the collector does.
+        ConversionError: see `Collector`.
     """
     with text_source(source, encoding) as text:
         lines, number = text.lines(), 0
@@ -78,7 +78,7 @@ def read_jsonl(structure: Structure, source: Source, encoding: str, collector: C
             batch: list[str] = []
             failure: UnicodeDecodeError | None = None
             try:
-                batch.extend(islice(lines, _BATCH))  # keeps those before an error
+                batch.extend(islice(lines, _BATCH))  # keeps the lines before an error
             except UnicodeDecodeError as error:
                 failure = error
             made, faults = _made(structure, batch)
@@ -88,7 +88,9 @@ def read_jsonl(structure: Structure, source: Source, encoding: str, collector: C
                 yield made
             number += len(batch)
             if failure is not None:
-                collector.give_up(f"from here on it is not {encoding} ({failure.reason}): give encoding=", number + 1)
+                collector.give_up(
+                    f"from here on, the file is not {encoding} ({failure.reason}): give encoding=", number + 1
+                )
             if len(batch) < _BATCH:
                 break
     collector.end()
@@ -115,7 +117,7 @@ def dump_jsonl(model: type[T], objects: Iterable[T], target: Target, *, times: T
 
 
 def _left(made: Iterator[Any], faults: Faults, lines: Sequence[str], before: int, collector: Collector) -> Iterator[Any]:
-    """The objects of a batch in which something is wrong, or a line empty."""
+    """The objects of a batch with faults or empty lines."""
     for place, line in enumerate(lines):
         if line.isspace():
             continue
@@ -127,21 +129,21 @@ def _left(made: Iterator[Any], faults: Faults, lines: Sequence[str], before: int
 
 
 def _made(structure: Structure, lines: Sequence[str]) -> tuple[list[Any], Faults]:
-    """The object of each line that is not empty, None for one with a fault; faults by the place of the line."""
+    """Makes an object of each line that is not empty, None if it has a fault; returns the faults by index of the line."""
     try:
         found = list(map(_decoder(structure), lines))
         sources = _sources(structure, found)
         columns = {name: list(map(itemgetter(name), found)) for source in sources for name in source.used}
     except (msgspec.MsgspecError, ValueError, RecursionError, TypeError, LookupError):
-        return _one_by_one(structure, lines)  # not all lines are objects of the same names
+        return _one_by_one(structure, lines)  # not all lines have the same names
     return objects(structure, sources, columns, len(lines))
 
 
 def _sources(structure: Structure, found: Sequence[Any]) -> list[ValueSource]:
-    """Where each member's values are in objects of the same names.
+    """Sources of the members' values, for objects with the same names.
 
     Raises:
-        LookupError: when they have others than the model, or lack one.
+        LookupError: if a name is unknown, or missing without a default.
     """
     names = set().union(*map(dict.keys, found))
     if structure.spelling.unknown == "error" and not names <= structure.by_name.keys():
@@ -171,10 +173,10 @@ def _one_by_one(structure: Structure, lines: Sequence[str]) -> tuple[list[Any], 
 
 
 def write_jsonl(structure: Structure, rows: Iterable[Any], target: Target) -> int:
-    """Writes objects as JSON, one a line, in UTF-8; returns how many.
+    """Writes objects as JSON in UTF-8, one per line; returns their number.
 
     Raises:
-        EncodeError: when a value cannot be written; records before its batch are written by then.
+        EncodeError: if a value cannot be written; records before its batch are already written.
     """
     rows, count = iter(rows), 0
     names = [member.name for member in structure.members]

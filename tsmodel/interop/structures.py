@@ -1,21 +1,25 @@
-"""Models and nested structures as plain data: objects of their fields by name.
+"""Conversion of models and nested structures to and from plain data: dicts of their fields by name.
 
 Rules kept here:
 
-* All faults of an object are found before any is raised. An unknown name is a fault, unless told otherwise.
+* All faults of an object are found before any is raised. An unknown name is a fault unless `unknown="ignore"` is given.
 * A missing field takes its default. Constraints apply to every value that comes from outside.
-* Each model and structure has one `Structure` per spelling, made when it is first needed."""
+* Each model and structure has one `Structure` per spelling, made on first use.
+* Many objects are made by columns: a column of data becomes a column of values, and the columns become objects. Only a
+  column with a fault in it is converted value by value.
+* A record with a fault in any column becomes None. Its faults are reported under its index.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from itertools import starmap
 from typing import Any
 
-import attrs
+import msgspec
 
 from tsmodel.errors import ConversionFault, EncodeError, QueryError, SchemaError
 from tsmodel.keys import LIMITS
@@ -52,7 +56,7 @@ __all__ = [
 
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda _: "nothing"})()
-"""Stands for missing data."""
+"""Marks missing data."""
 
 
 class AcqConversion(TimeConversion):
@@ -78,17 +82,17 @@ class AcqConversion(TimeConversion):
 
 
 class Member:
-    """A member of a model: a component of the key, or a field.
+    """A member of a model: a key component or a field.
 
     Args:
         name: its name in the model.
         conversion: the text forms of its values.
-        default: its options, with the default.
+        default: its options, which include the default.
         constraints: the constraints on its values.
         fixed: the only value that it may have; None for any.
-        component: the key component that it is, or None.
-        fault: a further check of values that the conversion accepts; returns what is wrong.
-        doc, unit: what it means.
+        component: name of the key component; None for a field.
+        fault: another check of converted values; returns what is wrong, or None.
+        doc, unit: description and unit of measure.
     """
 
     def __init__(
@@ -119,7 +123,7 @@ class Member:
         return self._default.factory is not None
 
     def defaults(self, count: int) -> list[Any]:
-        """This many defaults; separate objects if they are mutable."""
+        """Returns `count` defaults; separate objects if they are mutable."""
         factory = self._default.factory
         assert factory is not None
         if self._default.default_factory is None and self.conversion.shareable:
@@ -130,7 +134,7 @@ class Member:
         """Converts data to a value; `how` is `load` or `parse` of the conversion.
 
         Raises:
-            ConversionFaults: with paths from the model on.
+            ConversionFaults: with paths that begin at the model.
         """
         try:
             value = how(data)
@@ -150,17 +154,17 @@ class Member:
     def values(
         self, column: Sequence[Any], how: Callable[[Any], Any], all_at_once: Callable[[Sequence[Any]], list[Any]]
     ) -> tuple[list[Any], dict[int, tuple[ConversionFault, ...]]]:
-        """Converts a column of data: to values, None where one is not valid, and the faults of those by index.
+        """Converts a column of data. Returns the values, with None for invalid ones, and the faults by index.
 
         Args:
             column: the data.
             how: `load` or `parse` of the conversion.
-            all_at_once: the same for a whole column.
+            all_at_once: converts a whole column.
         """
         try:
             values = all_at_once(column)
         except UNSUITABLE:
-            pass  # below it is found which
+            pass  # the loop below finds the value
         else:
             if self._all_meet(values):
                 return values, {}
@@ -186,12 +190,12 @@ class Member:
         return not any(map(self.constraints.violation, values))
 
     def check(self, value: Any) -> None:
-        """Raises for a value that violates a constraint; see `value`."""
+        """Raises if a value violates a constraint; see `value`."""
         if why := self._violation(value):
             raise ConversionFaults([ConversionFault(why, self.name, value)])
 
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
-        """The member as JSON Schema."""
+        """The JSON Schema of the member."""
         schema: dict[str, Any] = _constrained(self.conversion.schema(definitions), self.constraints)
         if self._fixed is not None:
             schema = {"const": self._fixed}
@@ -205,7 +209,7 @@ class Member:
 
 
 def _constrained(schema: dict[str, Any], constraints: Constraints) -> dict[str, Any]:
-    """A schema with those constraints that JSON Schema can express for the text or number of a value."""
+    """Adds the constraints that JSON Schema can express to the schema of a text or number."""
     if "anyOf" in schema:
         choices = [_constrained(choice, constraints) for choice in schema["anyOf"]]
         return {**schema, "anyOf": [choice for choice in choices if choice.get("enum") != []]}
@@ -233,34 +237,33 @@ def _constrained(schema: dict[str, Any], constraints: Constraints) -> dict[str, 
     return {**schema, **wanted}
 
 
-@attrs.frozen(eq=False)
-class Structure:
-    """A model or structure with its members, in order.
+class Structure(msgspec.Struct, frozen=True, eq=False, dict=True):
+    """A model or structure and its members, in order.
 
     Attributes:
-        model: the class.
-        members: its members, in the order in which its constructor takes them.
-        spelling: how their values are spelled.
-        by_name: members by name; those of the key also by their component.
+        model: class of the model or structure.
+        members: the members, in the order of constructor arguments.
+        spelling: how values are spelled.
     """
 
     model: type
     members: tuple[Member, ...]
     spelling: Spelling
-    by_name: Mapping[str, Member] = attrs.field(init=False, repr=False)
 
-    def __attrs_post_init__(self) -> None:
+    @cached_property
+    def by_name(self) -> Mapping[str, Member]:
+        """Members by name; those of the key also by component."""
         named = {member.name: member for member in self.members}
         components = {member.component: member for member in self.members if member.component is not None}
-        object.__setattr__(self, "by_name", {**components, **named})
+        return {**components, **named}
 
     @property
     def name(self) -> str:
-        """The class' name."""
+        """The name of the class."""
         return self.model.__name__
 
     def load(self, data: Any) -> Any:
-        """Makes the object of a mapping of plain data.
+        """Makes an object from a mapping of plain data.
 
         Raises:
             ConversionFaults: with every fault.
@@ -298,10 +301,10 @@ class Structure:
         return self.made(values)
 
     def made(self, values: Iterable[Any]) -> Any:
-        """Makes an object with these values.
+        """Makes an object from the values of its members.
 
         Raises:
-            ConversionFaults: when the class' own `__post_init__` refuses them by a ValueError.
+            ConversionFaults: if `__post_init__` of the class raises a ValueError.
         """
         try:
             return self.model(*values)
@@ -325,14 +328,14 @@ class Structure:
 
     @property
     def makes_freely(self) -> bool:
-        """Whether making an object of valid values runs no code of the class, so that it cannot fail."""
+        """Whether making an object from valid values runs no user code, so it cannot fail."""
         return not hasattr(self.model, "__post_init__")
 
     def dump(self, value: Any) -> dict[str, Any]:
-        """An object as a dict of plain data.
+        """Converts an object to a dict of plain data.
 
         Raises:
-            FieldFault: when a field cannot hold its value.
+            FieldFault: if a field cannot hold its value.
         """
         data = {}
         for member in self.members:
@@ -346,7 +349,7 @@ class Structure:
         return data
 
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
-        """The class as JSON Schema."""
+        """The JSON Schema of the class."""
         schema: dict[str, Any] = {"title": self.name, "type": "object"}
         schema["properties"] = {member.name: member.schema(definitions) for member in self.members}
         schema["required"] = [member.name for member in self.members if not member.has_default]
@@ -354,15 +357,15 @@ class Structure:
         return schema
 
     def reference(self, definitions: dict[str, Any]) -> dict[str, Any]:
-        """A reference to the class among `definitions`, which it is added to."""
+        """Adds the schema of the class to `definitions` and returns a reference to it."""
         schema, name = self.schema(definitions), self.name
-        while definitions.setdefault(name, schema) != schema:  # another class of this name
+        while definitions.setdefault(name, schema) != schema:  # another class has this name
             name += "_"
         return {"$ref": f"#/$defs/{name}"}
 
 
 def unknown_name(name: object, structure: Structure, prefix: str = "") -> str:
-    """The fault of an unknown name, with the closest one that the model has."""
+    """Explains that a name is unknown, and suggests the most similar known name."""
     import difflib
 
     known = [joined(prefix, member.name) for member in structure.members]
@@ -372,11 +375,11 @@ def unknown_name(name: object, structure: Structure, prefix: str = "") -> str:
 
 
 def structure_of(model: Any, spelling: Spelling) -> Structure:
-    """The `Structure` of a model or structure class.
+    """Returns the `Structure` of a model or structure class.
 
     Raises:
-        SchemaError: when it is abstract.
-        QueryError: when it is neither.
+        SchemaError: if the class is abstract.
+        QueryError: if it is neither a model nor a structure.
     """
     return _structure_of(model, spelling)
 
@@ -398,17 +401,17 @@ def _structure_of(model: Any, spelling: Spelling) -> Structure:
             conversion = TimeConversion(codec, spelling, limits)
         else:
             conversion = IntConversion(codec, spelling, limits)
-        given = schema.key_defaults.get(component, FieldOptions(attrs.NOTHING))
+        given = schema.key_defaults.get(component, FieldOptions(msgspec.NODEFAULT))
         fixed = schema.fixed.get(component)
         if fixed is not None:
-            given = attrs.evolve(given, default=fixed, default_factory=None)
+            given = msgspec.structs.replace(given, default=fixed, default_factory=None)
         elif component == "acq" and given.factory is None:
-            given = attrs.evolve(given, default=-1)
+            given = msgspec.structs.replace(given, default=-1)
         name = schema.aliases.get(component, component)
         constraints = given.constraints.of(KEY_CODECS[component])
         members.append(Member(name, conversion, given, constraints, fixed=fixed, component=component))
-    if isinstance(schema.layout, MessageLayout):  # which has no widths: all floats are stored with all of their digits
-        spelling = attrs.evolve(spelling, shortest=False)
+    if isinstance(schema.layout, MessageLayout):  # a message has no widths: floats keep all their digits
+        spelling = msgspec.structs.replace(spelling, shortest=False)
     options = {spec.name: spec.options for spec in schema.specs}
     for field in schema.layout.fields:
         known = options[field.name]
@@ -423,7 +426,7 @@ class Refused(Exception):  # noqa: N818 - it becomes an error
     """A value that cannot be written.
 
     Attributes:
-        place: number of the record.
+        place: index of the record.
         fault: what is wrong.
         value: the value.
     """
@@ -439,7 +442,7 @@ def converted(conversion: Conversion, values: Sequence[Any], all_at_once: Any, o
     """Converts a column of values to plain data or cells.
 
     Raises:
-        Refused: for the first that the field cannot hold.
+        Refused: for the first value that the field cannot hold.
     """
     try:
         column: Sequence[Any] = all_at_once(values)
@@ -459,7 +462,7 @@ def members_of(structure: Structure, rows: Sequence[Any], first: int) -> list[tu
     """The values of each member.
 
     Raises:
-        EncodeError: when a row is no object of the model.
+        EncodeError: if a row is not an object of the model.
     """
     for number, row in enumerate(rows, first):
         if not isinstance(row, structure.model):
@@ -470,7 +473,7 @@ def members_of(structure: Structure, rows: Sequence[Any], first: int) -> list[tu
 
 
 def refusal(structure: Structure, member: Member, refused: Refused, first: int) -> EncodeError:
-    """The error of a value that cannot be written."""
+    """Makes the error for a value that cannot be written."""
     path = refused.fault.within(member.name).field
     number = first + refused.place
     return EncodeError(
@@ -488,15 +491,15 @@ Columns = Mapping[Any, Sequence[Any]]
 
 
 class ValueSource(ABC):
-    """The values of one member."""
+    """Source of the values of one member."""
 
     @abstractmethod
     def values(self, columns: Columns, count: int) -> tuple[list[Any], Faults]:
-        """One value per record, and the faults.
+        """Returns one value per record, and the faults.
 
         Args:
-            columns: the data by column: number or name.
-            count: how many records there are.
+            columns: the data by number or name of the column.
+            count: number of records.
         """
 
     @property
@@ -549,10 +552,10 @@ class CellSource(ValueSource):
     """A column of cells.
 
     Args:
-        member: what they are values of.
+        member: the member.
         at: number of the column.
-        column: the file's name for it.
-        nulls: the cells that stand for null.
+        column: name of the column in the file.
+        nulls: cells that mean null.
         reader: translates a cell into the spelling that the field accepts; None if it needs no translation.
     """
 
@@ -576,7 +579,7 @@ class CellSource(ValueSource):
         return self._converted(cells)
 
     def _without_null(self, values: list[Any], cells: Sequence[str]) -> tuple[list[Any], Faults]:
-        """`values` where a cell stands for null; elsewhere what the cells are."""
+        """Converts the cells that do not mean null, and puts their values into `values`."""
         places = [place for place, cell in enumerate(cells) if cell not in self._nulls]
         found, faults = self._converted([cells[place] for place in places])
         for place, value in zip(places, found, strict=True):
@@ -586,7 +589,7 @@ class CellSource(ValueSource):
     def _converted(self, cells: Sequence[str]) -> tuple[list[Any], Faults]:
         conversion = self._member.conversion
         if len(cells) > 1 and conversion.shareable and cells.count(cells[0]) == len(cells):
-            value, faults = self._converted(cells[:1])  # a column that does not change, as ids often do not
+            value, faults = self._converted(cells[:1])  # a constant column, as ids often are
             return value * len(cells), {place: each for each in faults.values() for place in range(len(cells))}
         parse, parse_column, reader = conversion.parse, conversion.parse_column, self._reader
         if reader is not None:
@@ -600,18 +603,18 @@ class CellSource(ValueSource):
     def _located(self, fault: ConversionFault) -> ConversionFault:
         why = fault.why
         if fault.value == "":
-            why = "the cell is empty, and the field must have a value; a default is for columns that are not there"
+            why = "the cell is empty, but the field requires a value; a default applies only if the column is missing"
         return fault._replace(why=why, column=self._column)
 
 
 class NestedSource(ValueSource):
-    """Columns of the fields of a structure.
+    """Columns for the fields of a structure.
 
     Args:
         member: the structure in the model.
-        structure: its fields.
+        structure: its fields and their conversions.
         sources: their sources, in order.
-        nulls: the cells that stand for null. A nullable structure is null if all of its cells are.
+        nulls: cells that mean null. A nullable structure is null if all of its cells are.
     """
 
     def __init__(self, member: Member, structure: Structure, sources: Sequence[ValueSource], nulls: frozenset[str]) -> None:
@@ -653,13 +656,13 @@ class NestedSource(ValueSource):
 
 
 def objects(structure: Structure, sources: Sequence[ValueSource], columns: Columns, count: int) -> tuple[list[Any], Faults]:
-    """Makes objects of a model: None for each one with a fault, and the faults by index.
+    """Makes objects of a model. Returns them, with None for each record with a fault, and the faults by index.
 
     Args:
         structure: the model.
-        sources: one for each member, in order.
+        sources: one per member, in order.
         columns: the data.
-        count: how many records there are.
+        count: number of records.
     """
     values, faults = [], Faults()
     for source in sources:

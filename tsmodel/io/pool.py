@@ -253,7 +253,9 @@ class PoolState(Generic[C]):
         connector.failures += 1
         pause = random.uniform(greatest / 2, greatest)  # noqa: S311 - spreads clients
         connector.not_before = self._clock() + pause
-        _log.warning("%s is not tried again for %.3g s: %s", connector.address, pause, error)
+        # An only connector's error reaches the caller; others take over in silence.
+        level = logging.WARNING if len(self._connectors) > 1 else logging.INFO
+        _log.log(level, "%s is not tried again for %.3g s: %s", connector.address, pause, error)
 
     def _try_others(self, failures: dict[Address, TransportError]) -> None:
         """After a failure, connectors that were to be left alone are tried before an operation gives up."""

@@ -1,4 +1,4 @@
-"""Byte layouts and the codecs compiled from them. No I/O, no models."""
+"""Byte layouts, and the row codecs compiled from them. No I/O, no models."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ def row_codec(
     *,
     strict_read: bool = False,
 ) -> RowCodec[RowT]:
-    """The codec for rows of a layout; see `RowCodec` for the arguments."""
+    """Returns the codec for rows of a layout; see `RowCodec` for the arguments."""
     kind: type[RowCodec[RowT]] = VariableRowCodec if layout.size is None else FixedRowCodec
     return kind(layout, make, fixed, tuples, constraints, strict_read=strict_read)

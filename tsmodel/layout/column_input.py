@@ -1,9 +1,9 @@
-"""Records made from columns without rows in between, and rows made from those records.
+"""Makes records from columns, without objects in between.
 
 Rules kept here:
 
-* All columns are checked before any record is made. An error names the row, the field, and the values it may have.
-* Payloads of fixed size are filled in field by field. Payloads of variable size are made from rows.
+* All columns are checked before any record is made. An error names the row, the field, and what is accepted.
+* Payloads of fixed size are filled column by column. Payloads of variable size are made from rows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Present = npt.NDArray[np.bool_]
 
 
 class Given(msgspec.Struct, frozen=True, eq=False):
-    """A column as the caller passes it.
+    """A column that the caller passes.
 
     Attributes:
         name: the caller's name for it.
@@ -53,7 +53,7 @@ class Given(msgspec.Struct, frozen=True, eq=False):
 
     @classmethod
     def of(cls, name: str, values: Any) -> Given:
-        """From a NumPy array. Masked values and None among objects are absent."""
+        """Makes it from a NumPy array. Masked values, and None in arrays of objects, are absent."""
         if isinstance(values, np.ma.MaskedArray):
             mask = np.ma.getmaskarray(values)
             return cls(name, values.data, None if not mask.any() else ~mask)
@@ -68,18 +68,18 @@ class Given(msgspec.Struct, frozen=True, eq=False):
 def fill(
     codec: FixedRowCodec[Any], model: str, columns: Mapping[str, Given], cids: Array, records: Array, *, first: int = 0
 ) -> None:
-    """Fills in records and their cids from columns.
+    """Fills records and cids from columns.
 
     Args:
-        codec: of records of fixed size.
-        model: its name, for errors.
-        columns: each key component of the records, and each field, by name; of n rows each.
-        cids: shape (n,).
-        records: blank ones in PUT or PUTA form; structured array, shape (n,).
+        codec: codec of the records, which have a fixed size.
+        model: name of the model, for errors.
+        columns: columns of n rows by name: each key component of the records, and each field.
+        cids: filled with cids; shape (n,).
+        records: blank records in PUT or PUTA form to fill; structured array, shape (n,).
         first: number of the first row, for errors.
 
     Raises:
-        EncodeError: when a value cannot be stored, with the row's number and the field.
+        EncodeError: if a value cannot be stored; names the row and the field.
     """
     column = _Columns(codec, model, columns, first)
     cids[:] = column.key("cid")
@@ -103,7 +103,7 @@ def fill(
 
 
 def rows_of(codec: FixedRowCodec[RowT], cids: Array, records: Array, *, with_acq: bool) -> Iterator[RowT]:
-    """Rows of records that `fill` filled in; their acq is -1 unless `with_acq`."""
+    """Makes rows from records that `fill` filled; their acq is -1 unless `with_acq`."""
     whole = codec.blank(GET_FORM, len(records))
     for name in (records.dtype.names or ())[1:]:
         whole[name] = records[name]
@@ -116,8 +116,8 @@ def rows_of(codec: FixedRowCodec[RowT], cids: Array, records: Array, *, with_acq
 def rows_of_columns(
     codec: RowCodec[RowT], model: str, columns: Mapping[str, Given], count: int, *, with_acq: bool, first: int = 0
 ) -> list[RowT]:
-    """A row for each of `count` rows of columns, for payloads that have no columns of bytes. Arguments as `fill`;
-    `with_acq` says that rows have the acq that is given."""
+    """Makes `count` rows from columns, for payloads that cannot be filled column by column. See `fill` for the arguments;
+    with `with_acq`, rows get their acq from the columns."""
     column = _Columns(codec, model, columns, first)
     form = PUTA_FORM if with_acq else PUT_FORM
     keys = [column.key(name).tolist() if name in ("cid", *form.key_fields) else [-1] * count for name in KEY_FIELDS]
@@ -125,7 +125,7 @@ def rows_of_columns(
 
 
 class _Columns:
-    """Columns of one model on their way to storage."""
+    """Converts the columns of one model to stored values."""
 
     def __init__(self, codec: RowCodec[Any], model: str, columns: Mapping[str, Given], first: int) -> None:
         self._codec = codec
@@ -147,7 +147,7 @@ class _Columns:
         return stored
 
     def stored(self, field: LayoutField) -> tuple[Array, Present | None]:
-        """What is stored for a field of fixed width, shape (n,), and where it is there; zeros where it is not."""
+        """Stored values of a field of fixed width, shape (n,), zeros where absent; and the mask of present values."""
         given = self._columns[field.name]
         item = field.fixed
         absent = None if given.present is None else ~given.present
@@ -167,22 +167,22 @@ class _Columns:
         if absent is None:
             return stored, None
         whole = np.zeros(len(absent), stored.dtype)
-        if item.is_nullable:  # None has a value of its own
+        if item.is_nullable:  # None has a stored value
             whole[:] = np.frombuffer(item.write(None), stored.dtype)
         whole[~absent] = stored
         return whole, ~absent
 
     def objects(self, field: LayoutField) -> list[Any]:
-        """The values of a field as rows have them."""
+        """The values of a field, for rows."""
         given = self._columns[field.name]
         if (item := field.item.as_fixed) is not None:
             stored, present = self.stored(field)
             if present is None or item.is_nullable:
                 values = _loaded(item, stored)
             else:
-                there = iter(_loaded(item, stored[present]))  # what is absent need not be a value
+                there = iter(_loaded(item, stored[present]))  # stored values of absent ones may be invalid
                 values = [next(there) if is_there else None for is_there in present.tolist()]
-            if isinstance(self._codec.layout, MessageLayout):  # which takes less than the field itself
+            if isinstance(self._codec.layout, MessageLayout):  # a message accepts fewer values than the field
                 for row, value in enumerate(values):
                     if fault := self._codec.layout.fault(field, value):
                         self._refuse(given, field.name, RowFault(row, fault.why, value, fault.field))
@@ -199,7 +199,7 @@ class _Columns:
     def _all_there(self, given: Given, name: str) -> None:
         if given.present is not None and not given.present.all():
             row = int(given.present.argmin())
-            self._refuse(given, name, RowFault(row, "there is no value, and the field is not Nullable"))
+            self._refuse(given, name, RowFault(row, "the value is missing, and the field is not Nullable"))
 
     def _refuse(self, given: Given, name: str, fault: RowFault) -> NoReturn:
         row = None if fault.row is None else self._first + fault.row
@@ -215,7 +215,7 @@ def _fault_of(constraint: Constraints, value: Any) -> FieldFault | None:
 
 
 def _check(constraint: Constraints, item: FixedCodec, stored: Array) -> None:
-    """Raises a `RowFault` where a constraint refuses a value that is there."""
+    """Raises a `RowFault` for the first stored value that violates a constraint."""
     bounds = constraint.bounds(item.present)
     if bounds is not None and not bounds.refused(stored).any():
         return

@@ -1,10 +1,10 @@
-"""Python source for the payloads of a layout, made once for each and compiled.
+"""Generates and compiles Python functions that convert the payloads of a layout.
 
 Rules kept here:
 
-* Generated source is registered with `linecache`, so that tracebacks show it.
-* Values of a layout of fixed size were checked before, so loading them checks nothing. Those of a layout of variable size
-  are checked as they are read. On an error the caller runs the layout's own slow `read` or `write`, which names the field.
+* Generated source is registered with `linecache`, so tracebacks show it.
+* Code for layouts of fixed size checks nothing: the values were checked before. Code for layouts of variable size checks as
+  it reads. After an error, the caller runs the slow `read` or `write` of the layout, which names the field.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _count = iter(range(1, 2**62))
 
 
 def is_plain(layout: Layout) -> bool:
-    """Whether `struct` unpacks the values of the fields themselves, so that no code needs to be generated."""
+    """Whether `struct` unpacks the values of all fields unchanged, so no code needs to be generated."""
     return layout.size is not None and all(field.codec.is_plain and field.bit is None for field in layout.fields)
 
 
 def loader(layout: Layout, keys: int) -> Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], list[Any]]:
-    """Makes rows: `load(make, unpacked)` calls `make` with `keys` leading values and the fields' values, for each tuple of
-    what `struct` read (of a layout of fixed size, all of it sound)."""
+    """Returns `load(make, unpacked)`, which calls `make` for each tuple that `struct` unpacked, with `keys` leading values
+    and the values of the fields. For layouts of fixed size whose stored values are known to be valid."""
     scope = Scope()
     slots = {slot.name: f"s{at}" for at, slot in enumerate(layout.slots)}
     leading = [f"k{at}" for at in range(keys)]
@@ -49,7 +49,8 @@ def loader(layout: Layout, keys: int) -> Callable[[Callable[..., Any], Iterable[
 
 
 def compiled(layout: Layout, make: Callable[..., Any]) -> Callable[[bytes], Any]:
-    """Makes one value from the bytes of a layout of fixed size, known to be valid; `make` takes the fields' values."""
+    """Returns a function that makes an object from valid bytes of a layout of fixed size; `make` takes the values of the
+    fields."""
     scope = Scope()
     slots = {slot.name: f"s{at}" for at, slot in enumerate(layout.slots)}
     lines, at = [], 0
@@ -67,9 +68,10 @@ def compiled(layout: Layout, make: Callable[..., Any]) -> Callable[[bytes], Any]
 def dumper(
     layout: Layout, keys: int, *, strict: bool = False
 ) -> Callable[[Iterable[tuple[Any, ...]]], list[tuple[Any, ...]]]:
-    """What to give `struct` for each row, given as a tuple of `keys` leading values and the fields' values.
+    """Returns `dump(rows)`, which converts rows to tuples for `struct`. A row is a tuple of `keys` leading values and the
+    values of the fields.
 
-    `strict` checks each value as it is dumped, and takes every value that `dump` takes.
+    With `strict`, each value is checked by the `dump` of its codec.
     """
     scope = Scope()
     leading = [f"k{at}" for at in range(keys)]
@@ -82,8 +84,8 @@ def dumper(
 
 
 def reader(layout: Layout) -> Callable[[bytes, Iterable[int], Iterable[int]], list[tuple[Any, ...]]]:
-    """Reads payloads of any layout, as `read(raw, starts, ends)`; raises `ValueError` or `struct.error` for one that
-    does not match."""
+    """Returns `read(raw, starts, ends)`, which reads payloads of any layout; it raises `ValueError` or `struct.error` if
+    one does not match."""
     scope = Scope()
     slots = {slot.name: f"s{at}" for at, slot in enumerate(layout.slots)}
     bits = _Bits(layout, slots)
@@ -116,13 +118,13 @@ def reader(layout: Layout) -> Callable[[bytes, Iterable[int], Iterable[int]], li
             value = f"({value} if {bits.of(field)} else None)"
         values.append(value)
     lines.append(f"add(({''.join(value + ', ' for value in values)}))")
-    # One loop: a call for each payload would take a fifth of the time.
+    # One loop, because a call for each payload would cost a fifth of the time.
     lines = ["read = []", "add = read.append", "for at, end in zip(starts, ends):", *(f"    {line}" for line in lines)]
     return _function("read", "payload, starts, ends", [*lines, "return read"], scope, layout)  # type: ignore[no-any-return]
 
 
 def _read_lines(part: LayoutField, bits: _Bits, scope: Scope, *, is_counted: bool) -> list[str]:
-    """Reads a field of variable length; its length was read before when it `is_counted`."""
+    """Lines that read a field of variable length; if it `is_counted`, its length is already read."""
     value, item, length = f"v_{part.name}", part.item, part.item.as_length
     if length is not None and is_counted:
         unit = f"count * {length.unit}" if length.unit > 1 else "count"
@@ -137,10 +139,10 @@ def _read_lines(part: LayoutField, bits: _Bits, scope: Scope, *, is_counted: boo
 
 
 def writer(layout: Layout, form: RecordForm | None = None) -> Callable[[Iterable[tuple[Any, ...]]], list[bytes]]:
-    """Writes payloads of any layout, given tuples of the fields' values; with a `form` whole records, given all five
-    components of the key before them.
+    """Returns a function that writes payloads of any layout, given tuples of the values of the fields. With a `form`, it
+    writes whole records, and the tuples begin with all five key components.
 
-    It raises whatever a value that does not fit makes of it, and may refuse more values than `layout.write`.
+    It may raise any of `UNSUITABLE`, and may reject more values than `layout.write`.
     """
     scope = Scope()
     fields = {field.name: f"v{at}" for at, field in enumerate(layout.fields)}
@@ -174,7 +176,7 @@ def writer(layout: Layout, form: RecordForm | None = None) -> Callable[[Iterable
 
 
 def _bytes_code(part: LayoutField, value: str, scope: Scope) -> str:
-    """The bytes of a field of variable length, without a length that is written among the slots before it."""
+    """An expression for the bytes of a field of variable length, without a length that is one of the slots before it."""
     length = part.item.as_length
     if length is not None and (_count_slot(part) is not None or length.prefix is None):
         written = length.to_bytes_code(value, scope)
@@ -184,7 +186,7 @@ def _bytes_code(part: LayoutField, value: str, scope: Scope) -> str:
 
 
 def _counted(name: str, part: LayoutField | None) -> str:
-    """What stands in a slot that is no field's: the record's size, a component of its key, the version, or a length."""
+    """An expression for a slot that belongs to no field: the record's size, a key component, the version, or a length."""
     if name:
         return name
     assert part is not None
@@ -194,13 +196,13 @@ def _counted(name: str, part: LayoutField | None) -> str:
 
 
 def _head_slots(form: RecordForm) -> tuple[Slot, ...]:
-    """What stands before a payload: its size, and the key's components that the form has."""
+    """The slots before a payload: its size, and the key components of the form."""
     codecs = {"_size": scalar_codec(INT32), **{name: scalar_codec(KEY_SCALARS[name]) for name in form.key_fields}}
     return tuple(Slot(name, None, codec, codec.code, codec.dtype) for name, codec in codecs.items())
 
 
 def _segments(layout: Layout) -> list[tuple[tuple[Slot, ...], LayoutField | None]]:
-    """Neighbouring slots, each with the field of variable length behind them; the last without one."""
+    """Groups of adjacent slots, each with the field of variable length after it; the last has none."""
     segments: list[tuple[tuple[Slot, ...], LayoutField | None]] = []
     run: list[Slot] = []
     for part in layout.parts:
@@ -213,7 +215,7 @@ def _segments(layout: Layout) -> list[tuple[tuple[Slot, ...], LayoutField | None
 
 
 def _count_slot(part: LayoutField | None) -> Slot | None:
-    """The length before a field, as one more of the slots before it; None when there is none, or not always."""
+    """The length before a field, as a slot; None if there is none, or not always."""
     length = None if part is None or part.bit is not None else part.item.as_length
     if length is None or length.prefix is None:
         return None
@@ -222,7 +224,7 @@ def _count_slot(part: LayoutField | None) -> Slot | None:
 
 
 class _Bits:
-    """Expressions that ask the bitmap of present fields."""
+    """Expressions that test the bitmap of present fields."""
 
     def __init__(self, layout: Layout, slots: dict[str, str]) -> None:
         self._slot = slots.get(PRESENT, "")
@@ -230,20 +232,20 @@ class _Bits:
         self._used = sum(field.bit is not None for field in layout.fields)
 
     def of(self, field: LayoutField) -> str:
-        """Whether a field is there."""
+        """An expression for whether a field is present."""
         assert field.bit is not None
         byte = self._slot if self._size == 1 else f"{self._slot}[{field.bit // 8}]"
         return f"{byte} & {1 << field.bit % 8}"
 
     @property
     def unused(self) -> str:
-        """Whether bits are set that stand for no field."""
+        """An expression for whether an unused bit is set."""
         last = self._slot if self._size == 1 else f"{self._slot}[-1]"
         return f"{last} >> {(self._used - 1) % 8 + 1}"
 
 
 def _value(field: LayoutField, slots: dict[str, str], bits: _Bits, scope: Scope) -> str:
-    """The value of a field whose slot is sound."""
+    """An expression for the value of a field whose slot is valid."""
     value = field.fixed.load_code(slots[field.slot], scope)
     return value if field.bit is None else f"({value} if {bits.of(field)} else None)"
 
@@ -254,7 +256,7 @@ def _is_zero(stored: object) -> bool:
 
 
 def _stored(slot: Slot, layout: Layout, fields: dict[str, str], scope: Scope, *, strict: bool = False) -> str:
-    """What `struct` is given for a slot; `strict` also where it would take a value that the field must not."""
+    """An expression for the value that `struct` packs for a slot; with `strict`, each value is checked."""
     if slot.codec is None:
         bits = " | ".join(f"({fields[f.name]} is not None) << {f.bit}" for f in layout.fields if f.bit is not None)
         return bits if layout.bitmap == 1 else f"({bits}).to_bytes({layout.bitmap}, 'little')"
@@ -269,7 +271,7 @@ def _stored(slot: Slot, layout: Layout, fields: dict[str, str], scope: Scope, *,
 
 
 def _runs(slots: tuple[Slot, ...], tail: int, *, raw: bool = False) -> list[tuple[str, list[str], int]]:
-    """Neighbours of one byte order: their `struct` format, names, and bytes; `raw` reads bools as the bytes they are."""
+    """Groups of adjacent slots of one byte order: `struct` format, names, and size; with `raw`, bools are read as bytes."""
     runs: list[tuple[str, list[str]]] = []
     for slot in slots:
         code = "B" if raw and slot.code == "?" else slot.code
@@ -290,7 +292,7 @@ def _function(name: str, arguments: str, lines: list[str], scope: Scope, layout:
     source = f"def {name}({arguments}):\n" + "".join(f"    {line}\n" for line in lines if line)
     file = f"<tsmodel {name} {next(_count)}: {', '.join(layout.names)[:60]}>"
     namespace: dict[str, Any] = {**scope.names}
-    exec(compile(source, file, "exec"), namespace)  # noqa: S102 - written above, of names that were checked
+    exec(compile(source, file, "exec"), namespace)  # noqa: S102 - generated above from checked names
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
     weakref.finalize(namespace[name], linecache.cache.pop, file, None).atexit = False
     return namespace[name]

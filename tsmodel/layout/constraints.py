@@ -1,11 +1,12 @@
-"""Constraints on values beyond what a field can store: bounds, lengths, patterns, and functions of the user.
+"""Constraints on values beyond those of the field type: bounds, lengths, patterns, and user functions.
 
-Checked when records are written and when outside data is converted. Reading checks them only where a model asks for it.
+They are checked when records are written and when outside data is converted; on reading only with `strict_read`.
 
 Rules kept here:
 
-* A value is compared with a bound as queries compare a stored value with a constant (`FieldCodec.operand`): floats in the
-  width of the field, decimals exactly. So the same values pass on writing and on reading.
+* A value is compared with a bound in the way in which queries compare stored values with a constant
+  (`FieldCodec.operand`): floats in the width of the field, decimals exactly. So the same values pass on writing and on
+  reading.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ import math
 import operator
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 
-import attrs
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -31,12 +31,12 @@ __all__ = ["Bounds", "Constraints"]
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """Bounds of stored numbers, both inclusive, for many at once.
+    """Inclusive bounds of stored numbers, checked for many at once.
 
     Attributes:
-        least, greatest: the bounds; infinite where there is none.
-        step: what the numbers are multiples of; 0 for any.
-        numpy: the NumPy type of floats, which are rounded to it; None for integers.
+        least, greatest: the bounds; infinite if there is none.
+        step: the numbers must be multiples of it; 0 for any number.
+        numpy: NumPy type to which floats are rounded; None for integers.
     """
 
     least: Any
@@ -45,26 +45,26 @@ class Bounds(msgspec.Struct, frozen=True):
     numpy: str | None = None
 
     def hold(self, stored: Sequence[Any]) -> bool:
-        """Whether all stored numbers lie within; NaN lies nowhere."""
+        """Whether all stored numbers are within the bounds; NaN never is."""
         with np.errstate(over="ignore"):
             return not self.refused(np.array(stored, self.numpy)).any()
 
     def refused(self, column: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        """Which stored numbers (shape (n,)) do not; shape (n,)."""
+        """Mask of the stored numbers (shape (n,)) that are not within the bounds; shape (n,)."""
         mask: npt.NDArray[np.bool_] = ~((column >= self.least) & (column <= self.greatest))
         return mask | (column % self.step != 0) if self.step else mask
 
 
-@attrs.frozen
-class Constraints:
-    """The constraints of a field. An absent value (None) meets all of them.
+class Constraints(msgspec.Struct, frozen=True, dict=True):
+    """The constraints of a field. An absent value (None) satisfies all of them.
 
     Attributes:
         ge, le, gt, lt: bounds.
-        multiple_of: a value is a whole multiple of this.
+        multiple_of: the value must be a whole multiple of it.
         min_length, max_length: bounds of `len(value)`.
-        pattern: a regular expression that is found in the text (`re.search`).
-        validate: called with a value; False, or a `ValueError`, refuses it.
+        pattern: regular expression that must match somewhere in the text (`re.search`).
+        validate: called with a value; False or a `ValueError` rejects it.
+        codec: how a present value is stored; None until the field is known.
     """
 
     ge: Any = None
@@ -77,10 +77,15 @@ class Constraints:
     pattern: str | None = None
     validate: Callable[[Any], object] | None = None
 
-    _codec: FieldCodec | None = attrs.field(default=None, eq=False, repr=False)
-    _asked: tuple[tuple[Any, str, Callable[[Any], object]], ...] = attrs.field(init=False, eq=False, repr=False)
+    codec: FieldCodec | None = None
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
+        if self.codec is not None:
+            _ = self._asked  # raises if a bound cannot be compared with values
+
+    @cached_property
+    def _asked(self) -> tuple[tuple[Any, str, Callable[[Any], object]], ...]:
+        """For each bound: the bound as given, the condition in words, and the function that checks it."""
         asked: list[tuple[Any, str, Callable[[Any], object]]] = []
         for name, (words, holds) in _COMPARISONS.items():
             if (limit := getattr(self, name)) is not None:
@@ -88,19 +93,19 @@ class Constraints:
         if (step := self.multiple_of) is not None:
             compared = self._compared(step) or step  # a float may be too small for the width of its field
             asked.append((step, "a multiple of", lambda value: value % compared == 0))
-        object.__setattr__(self, "_asked", tuple(asked))
+        return tuple(asked)
 
     def __bool__(self) -> bool:
-        return self != _NONE
+        return any(getattr(self, name) is not None for name in _NAMES)
 
     def of(self, codec: FieldCodec) -> Constraints:
-        """The same constraints, for values of this codec.
+        """Binds the constraints to the values of a codec.
 
         Raises:
-            FieldFault: when its values cannot be compared with a bound.
+            FieldFault: if its values cannot be compared with a bound.
         """
         try:
-            return attrs.evolve(self, codec=codec.present)
+            return msgspec.structs.replace(self, codec=codec.present)
         except TypeError as error:
             limits = [limit for name in _COMPARISONS if (limit := getattr(self, name)) is not None]
             raise FieldFault(f"cannot be compared with {', '.join(map(shown, limits))}") from error
@@ -117,26 +122,26 @@ class Constraints:
             for limit, words, holds in self._asked:
                 if not holds(compared):
                     is_rounded = type(value) is type(compared) is float and compared != value == value
-                    width = f", as a {self._codec.label}" if self._codec and is_rounded else ""
+                    width = f", as a {self.codec.label}" if self.codec and is_rounded else ""
                     return f"{shown(value)} is not {words} {limit!r}{width}"
         if self.min_length is not None and len(value) < self.min_length:
-            return f"{shown(value)} is not of a length of at least {self.min_length!r}"
+            return f"{shown(value)} has a length of {len(value)}; the minimum is {self.min_length!r}"
         if self.max_length is not None and len(value) > self.max_length:
-            return f"{shown(value)} is not of a length of at most {self.max_length!r}"
+            return f"{shown(value)} has a length of {len(value)}; the maximum is {self.max_length!r}"
         if self.pattern is not None and not re.search(self.pattern, value):
-            return f"{shown(value)} is not a text that matches {self.pattern!r}"
+            return f"{shown(value)} does not match the pattern {self.pattern!r}"
         return self._validated(value)
 
     def shown(self, limit: float) -> float:
-        """A bound as the values next to it are written as text, whose floats have the digits that their width needs."""
-        number = None if self._codec is None else self._codec.number
+        """A bound as text shows it: a float with the digits that the width of the field needs."""
+        number = None if self.codec is None else self.codec.number
         if number is None or number.kind != "float" or type(limit) is not float:
             return limit
         return shortest_of(self._compared(limit), number.numpy)
 
     def _compared(self, value: Any) -> Any:
-        """A value, or a bound, as the two are compared."""
-        codec = self._codec
+        """Converts a value or a bound to the form in which the two are compared."""
+        codec = self.codec
         if codec is None or codec.comparisons == "none":
             return value
         operand = codec.operand(value) if codec.ordered else codec.comparable(value)
@@ -146,16 +151,16 @@ class Constraints:
         if self.validate is None:
             return None
         name = getattr(self.validate, "__name__", repr(self.validate))
-        if self._codec is not None and self._codec.comparisons != "none":
-            value = self._codec.comparable(value)  # as it will be read
+        if self.codec is not None and self.codec.comparisons != "none":
+            value = self.codec.comparable(value)  # the value as it will be read
         try:
             refused = self.validate(value) is False
         except ValueError as error:
-            return f"{shown(value)} is refused by {name}: {error}"
-        return f"{shown(value)} is refused by {name}" if refused else None
+            return f"{shown(value)} is rejected by {name}: {error}"
+        return f"{shown(value)} is rejected by {name}" if refused else None
 
     def bounds(self, codec: FieldCodec) -> Bounds | None:
-        """The same for stored numbers, or None when only values can tell."""
+        """The constraints as bounds of stored numbers; None if values are needed to check them."""
         others = (self.min_length, self.max_length, self.pattern, self.validate)
         if not codec.ordered or any(each is not None for each in others):
             return None
@@ -180,7 +185,7 @@ class Constraints:
 
 
 def _float_bounds(limits: dict[str, Any], numpy: str) -> Bounds | None:
-    """The least and the greatest float of a type that are allowed; None when there is none above or below a bound."""
+    """The least and greatest floats of a type within the bounds; None if no float is above or below a bound."""
     infinity = np.dtype(numpy).type(math.inf)
     plain = {name: float(limit) if isinstance(limit, np.floating) else limit for name, limit in limits.items()}
     if plain["gt"] == math.inf or plain["lt"] == -math.inf:
@@ -199,7 +204,7 @@ def _float_bounds(limits: dict[str, Any], numpy: str) -> Bounds | None:
                 greatest.append(low)
             else:
                 greatest.append(low if low < high else np.nextafter(low, -infinity))
-    return Bounds(np.max(least), np.min(greatest), numpy=numpy)  # NaN, which nothing can be compared with, stays
+    return Bounds(np.max(least), np.min(greatest), numpy=numpy)  # keeps NaN, so nothing passes
 
 
 def _holds(holds: Callable[[Any, Any], object], limit: Any, value: Any) -> object:
@@ -212,4 +217,4 @@ _COMPARISONS: Final = {
     "gt": ("greater than", operator.gt),
     "lt": ("less than", operator.lt),
 }
-_NONE = Constraints()
+_NAMES: Final = (*_COMPARISONS, "multiple_of", "min_length", "max_length", "pattern", "validate")

@@ -1,10 +1,10 @@
-"""Rows of a payload of fixed size.
+"""The row codec for payloads of fixed size.
 
 Rules kept here:
 
-* Rows are made a chunk at a time: checks by NumPy, then `struct` and the row class in C. Rows are written in slices of 512,
-  one `struct` call each. Neither runs Python code per record, unless a field's values differ from what is stored: then one
-  comprehension does.
+* A chunk is read at once: NumPy checks it, then `struct` and the row class run in C. Rows are written in slices of 512,
+  with one `struct` call each. Neither runs Python code per record, except for one comprehension if stored values differ
+  from values.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["FixedRowCodec", "batches_by_cid"]
 RowT = TypeVar("RowT")
 
 _SLICE: Final = 512
-"""Rows packed by one call: enough to make the call cheap, few enough for their values to stay in the cache."""
+"""Rows packed by one call: enough to make the call cheap, few enough to keep their values in the cache."""
 
 _KEYS: Final = len(KEY_FIELDS)
 
@@ -119,7 +119,7 @@ class FixedRowCodec(RowCodec[RowT]):
         return RowChunk(bytes_of(records), len(records), records.dtype.itemsize, lasting=True)
 
     def blank(self, form: RecordForm, count: int) -> npt.NDArray[Any]:
-        """So many records whose fields are yet to be filled in; structured array, shape (count,), of what is stored."""
+        """Records whose fields are still to be filled; structured array of stored values, shape (count,)."""
         dtype = _dtype(form, self.layout, stored=True)
         return self._marked(np.zeros(count, dtype) if "x" in self._codes else np.empty(count, dtype))
 
@@ -148,7 +148,7 @@ class FixedRowCodec(RowCodec[RowT]):
         return (raw.tobytes()[header:] for raw in _raw(np.asarray(records)))
 
     def _faults(self, records: npt.NDArray[np.void]) -> list[Mismatch]:
-        """Records of the right size, each of which has a value that is none."""
+        """Explains records of the right size that have an invalid value."""
         mismatches = []
         header = GET_FORM.header.itemsize
         for raw in map(bytes, records):
@@ -160,13 +160,13 @@ class FixedRowCodec(RowCodec[RowT]):
         return mismatches
 
     def _packed_dtype(self) -> np.dtype[Any]:
-        """What `_values` packs: the key, then the payload, little-endian."""
+        """The dtype of what `_values` packs: key and payload, little-endian."""
         payload = _little(self.layout.stored)
         key = [(name, scalar.dtype()) for name, scalar in KEY_SCALARS.items()]
         return _joined(key, payload)
 
     def _values(self, rows: Sequence[RowT], first: int) -> npt.NDArray[Any]:
-        """All fields of all rows, the key's first, as a structured array in little-endian order."""
+        """Packs all fields of rows, key components first, into a little-endian structured array."""
         packed = np.empty(len(rows), self._values_dtype)
         raw = bytes_of(packed)
         for start in range(0, len(rows), _SLICE):
@@ -175,7 +175,7 @@ class FixedRowCodec(RowCodec[RowT]):
             try:
                 try:
                     self._pack(raw, at, part, self._dump, self._holds)
-                except UNSUITABLE:  # the fast way refuses some values that a field takes
+                except UNSUITABLE:  # the fast code rejects some valid values
                     self._pack(raw, at, part, self._strict_dump, [])
             except UNSUITABLE as error:
                 self._explain(part, first + start, error)
@@ -187,15 +187,15 @@ class FixedRowCodec(RowCodec[RowT]):
         if self._slow:
             tuples = list(tuples)
             self._check_slowly(tuples)
-        # Flattens in C: chain.from_iterable takes as long for each value as this does for each row.
+        # Flattens in C: chain.from_iterable takes as long per value as this does per row.
         values: list[Any] = []
         deque(map(values.extend, tuples if dump is None else dump(tuples)), maxlen=0)
         if not all(held(values[at::width]) for at, held in holds):
-            raise ValueError("a value that its field cannot hold")
+            raise ValueError("a field cannot hold its value")
         pack = self._slice if len(rows) == _SLICE else struct.Struct("<" + self._codes * len(rows))
         pack.pack_into(raw, start, *values)
         if not all(bounds.hold(values[at::width]) for at, bounds in self._bounds):
-            raise ValueError("a value that a constraint refuses")
+            raise ValueError("a value violates a constraint")
 
     def _check_slowly(self, tuples: list[tuple[Any, ...]]) -> None:
         for at, constraint in self._slow:
@@ -205,13 +205,13 @@ class FixedRowCodec(RowCodec[RowT]):
 
 
 def _block(records: npt.NDArray[Any], offset: int, size: int) -> npt.NDArray[np.void]:
-    """The same bytes of each record: fields that lie beside each other are moved at once."""
+    """A view of the same bytes of each record, to copy adjacent fields at once."""
     block = placed_dtype(["block"], [np.dtype((np.void, size))], [offset], records.dtype.itemsize)
     return records.view(block)["block"]
 
 
 def _raw(records: npt.NDArray[Any]) -> npt.NDArray[np.void]:
-    """Whole records: NumPy does not copy the padding between the fields of a structure."""
+    """Views records as opaque bytes, because NumPy does not copy the padding between members."""
     return records.view(np.dtype((np.void, records.dtype.itemsize)))
 
 

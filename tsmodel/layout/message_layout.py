@@ -1,19 +1,19 @@
-"""Payloads that are one message, MessagePack or JSON: a map from the fields' names to their values.
+"""Payloads that are one MessagePack or JSON message: a map from field names to values.
 
 Rules kept here:
 
-* Fields are found by name. A message may lack a field that has a default, and may have others, which are ignored. So
-  a message that is read and written again need not have the same bytes.
+* Fields are identified by name. A message may lack fields that have a default, and may have unknown fields, which are
+  ignored. So a message that is read and written again need not have the same bytes.
 * A value must be in the range of its field type, as in a byte layout, although a message has no widths.
-* JSON has no non-finite numbers. Such floats are refused wherever they occur, because they would become null.
+* JSON has no non-finite numbers. Such floats are rejected at any depth, because they would become null.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
-import attrs
 import msgspec
 
 from tsmodel.layout.placing import Layout, LayoutError, LayoutField
@@ -27,17 +27,26 @@ __all__ = ["Encoding", "MessageLayout"]
 Encoding = Literal["struct", "msgpack", "json"]
 
 
-@attrs.frozen
-class MessageLayout(Layout):
+class MessageLayout(Layout, frozen=True):
     """The fields of a message.
 
     Attributes:
         encoding: `msgpack` or `json`.
+        message: the class that decodes a message.
     """
 
     encoding: Encoding = "msgpack"
-    _encode: Any = attrs.field(alias="encode", default=None, repr=False, eq=False)
-    _decode: Any = attrs.field(alias="decode", default=None, repr=False, eq=False)
+    message: type = msgspec.Struct
+
+    @cached_property
+    def _encode(self) -> Callable[[Any], bytes]:
+        module: Any = getattr(msgspec, self.encoding)
+        return module.Encoder().encode  # type: ignore[no-any-return]
+
+    @cached_property
+    def _decode(self) -> Callable[[bytes], Any]:
+        module: Any = getattr(msgspec, self.encoding)
+        return module.Decoder(self.message).decode  # type: ignore[no-any-return]
 
     @classmethod
     def of_message(
@@ -48,19 +57,19 @@ class MessageLayout(Layout):
         defaults: Mapping[str, Callable[[], object]],
         version: int | None = None,
     ) -> MessageLayout:
-        """The layout of named fields; `defaults` gives the value of those that a message may lack.
+        """Makes the layout of named fields; `defaults` has factories for the fields that a message may lack.
 
         Raises:
-            LayoutError: when a field has no place in a message.
+            LayoutError: if a field cannot be part of a message.
         """
         placed = []
         module: Any = getattr(msgspec, encoding)
         for field, codec in fields:
             if isinstance(codec, PaddingBytes):
-                raise LayoutError(f"{field} has no place in a message; use another type, or encoding='struct'")
+                raise LayoutError(f"{field} cannot be stored in a message; use another type, or encoding='struct'")
             if (why := codec.unencodable(module)) is not None:
                 reason = f": {why}" if why else ""
-                raise LayoutError(f"{field} has no place in a message{reason}; use another type, or encoding='struct'")
+                raise LayoutError(f"{field} cannot be stored in a message{reason}; use another type, or encoding='struct'")
             placed.append(LayoutField(field, codec, None, field))
         members: list[Any] = [
             (field.name, field.codec.message_type, msgspec.field(default_factory=defaults[field.name]))
@@ -75,8 +84,7 @@ class MessageLayout(Layout):
             None,
             version=version,
             encoding=encoding,
-            encode=module.Encoder().encode,
-            decode=module.Decoder(message).decode,
+            message=message,
         )
 
     def read(self, payload: bytes) -> tuple[Any, ...]:
@@ -85,7 +93,7 @@ class MessageLayout(Layout):
         try:
             message = self._decode(payload[self.leading :])
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            raise FieldFault(f"it is not a {self.encoding} message of these fields: {error}") from None
+            raise FieldFault(f"it is not a {self.encoding} message with these fields: {error}") from None
         values = msgspec.structs.astuple(message)
         for field, value in zip(self.fields, values, strict=True):
             if fault := field.codec.fault(value):
@@ -110,7 +118,7 @@ class MessageLayout(Layout):
         return raw if self.version is None else bytes([self.version]) + raw
 
     def description(self) -> Description:
-        """See `Layout.description`: in a message, fields have no place."""
+        """See `Layout.description`: in a message, fields have no position."""
         whole: Description = {"encoding": self.encoding}
         if self.version is not None:
             whole["version"] = self.version
@@ -120,5 +128,5 @@ class MessageLayout(Layout):
     def __str__(self) -> str:
         rows = [("type", "field"), *((field.codec.label, field.name) for field in self.fields)]
         wide = max(len(row[0]) for row in rows)
-        behind = "" if self.version is None else f", behind a byte that says version {self.version}"
+        behind = "" if self.version is None else f", after a version byte of {self.version}"
         return "\n".join([*(f"{label:<{wide}}  {name}" for label, name in rows), f"a map, as {self.encoding}{behind}"])

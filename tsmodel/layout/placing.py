@@ -1,24 +1,24 @@
-"""Where each field of a payload lies, and the layout as a table.
+"""Layouts: the position of each field in the payload.
 
 Rules kept here:
 
-* The byte order is the layout's own, stated, and never the machine's. A field may have another.
-* A version byte is the payload's first. A payload that is read must have the layout's own.
-* Fields that may be absent share a bitmap of as few bytes as it takes, in front of all fields: bit 0 of the first byte is
-  the first such field's, and is 1 when the value is present.
-* Fields follow one another in the order of their declaration. `packed`: without gaps. `c`: where a C compiler for x86-64
-  puts them, with padding between and behind them; a field that it would put elsewhere is refused.
-* Neighbouring bit-fields of one storage type share an integer as long as they fit, the first in its lowest bits.
-* Behind a field of variable length, nothing has a fixed offset.
+* The byte order is stated in the layout; it never depends on the machine. A field may have another.
+* A version byte comes first. On reading, it must have the value of the layout.
+* Fields that may be absent share a bitmap before all fields. Bit 0 of its first byte belongs to the first such field; it is
+  1 if the value is present.
+* Fields have the order of their declaration. `packed` leaves no gaps. `c` puts them where a C compiler for x86-64 does,
+  with padding between and after them; a field for which that is impossible is rejected.
+* Adjacent bit-fields of one storage type share an integer as long as they fit; the first has the lowest bits.
+* After a field of variable length, nothing has a fixed offset.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, Final, Literal
 
-import attrs
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -65,13 +65,13 @@ class LayoutError(ValueError):
 
 
 class LayoutField(msgspec.Struct, frozen=True):
-    """One field's place in the payload.
+    """A field and its position in the payload.
 
     Attributes:
         name: the field's name.
         codec: how its values are stored.
-        offset: its first byte, relative to the payload's; None behind a field of variable length.
-        slot: what holds it in structured arrays: its own name, or that of an integer that several bit-fields share.
+        offset: its offset in the payload, in bytes; None after a field of variable length.
+        slot: name of the slot that holds it: its own, or that of an integer that several bit-fields share.
         bit: its bit in the bitmap of present fields; None if the field is always present.
     """
 
@@ -88,7 +88,7 @@ class LayoutField(msgspec.Struct, frozen=True):
 
     @property
     def item(self) -> FieldCodec:
-        """How a value that is present is stored."""
+        """How a present value is stored."""
         return self.codec.present if self.codec.has_bit else self.codec
 
     @property
@@ -109,7 +109,7 @@ class LayoutField(msgspec.Struct, frozen=True):
         return None if self.item.as_fixed is None else self.item.as_fixed.bits
 
     def present(self, records: npt.NDArray[Any]) -> Mask:
-        """In which records (structured, shape (n,)) a field with a bit is present; shape (n,)."""
+        """Mask of the records (structured array, shape (n,)) in which a field with a bit is present; shape (n,)."""
         assert self.bit is not None
         mask: Mask = _bitmap(records)[:, self.bit // 8] & (1 << self.bit % 8) != 0
         return mask
@@ -122,7 +122,7 @@ class LayoutField(msgspec.Struct, frozen=True):
         return self.codec.number
 
     def description(self) -> Description:
-        """Its name, type and place, as JSON data; see `FieldCodec.description`."""
+        """Its name, type and position as JSON data; see `FieldCodec.description`."""
         placed: Description = {"name": self.name, **self.codec.description()}
         for name, value in (("offset", self.offset), ("size", self.size), ("bit", self.bit)):
             if value is not None:
@@ -131,15 +131,15 @@ class LayoutField(msgspec.Struct, frozen=True):
 
 
 class Slot(msgspec.Struct, frozen=True):
-    """What `struct` reads as one value.
+    """A part of the payload that `struct` reads as one value.
 
     Attributes:
         name: its name in structured arrays.
-        offset: its first byte; None behind a field of variable length.
-        codec: of one of the fields it holds; None for the bitmap.
+        offset: its offset in bytes; None after a field of variable length.
+        codec: codec of one of its fields; None for the bitmap.
         code: its `struct` code.
-        dtype: in structured arrays.
-        gap: bytes of padding in front of it.
+        dtype: its dtype in structured arrays.
+        gap: bytes of padding before it.
     """
 
     name: str
@@ -155,37 +155,35 @@ class Slot(msgspec.Struct, frozen=True):
         return self.codec.byte_order if self.codec else "little"
 
 
-@attrs.frozen
-class Layout:
+class Layout(msgspec.Struct, frozen=True, dict=True):
     """The byte layout of a payload; printing it gives a table.
 
     Attributes:
         fields: the fields in order.
         byte_order: `little` or `big`; a field may have its own.
-        size: bytes of the whole payload; None if that depends on its values.
+        size: bytes of the payload; None if that depends on its values.
         align: `packed` or `c`.
-        parts: in order of the payload: values that `struct` reads, and fields of variable length.
+        parts: slots and fields of variable length, in order.
         alignment: its alignment within a C struct.
-        tail: bytes of padding behind the last field.
-        version: value of the version byte; None when there is none.
+        tail: bytes of padding after the last field.
+        version: value of the version byte; None if there is none.
     """
 
     fields: tuple[LayoutField, ...]
     byte_order: ByteOrder
     size: int | None
     align: Align = "packed"
-    parts: tuple[Slot | LayoutField, ...] = attrs.field(default=(), repr=False, eq=False)
+    parts: tuple[Slot | LayoutField, ...] = ()
     alignment: int = 1
     tail: int = 0
     version: int | None = None
-    _checked: tuple[LayoutField, ...] = attrs.field(init=False, repr=False, eq=False)
-    """Fields of fixed width that may hold a value that is none."""
 
-    def __attrs_post_init__(self) -> None:
-        checked = (
+    @cached_property
+    def _checked(self) -> tuple[LayoutField, ...]:
+        """Fields of fixed width whose stored bytes may be invalid."""
+        return tuple(
             field for field in self.fields if field.is_fixed and (field.bit is not None or field.fixed.may_be_faulty)
         )
-        object.__setattr__(self, "_checked", tuple(checked))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -194,15 +192,15 @@ class Layout:
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """What `struct` reads, in order."""
+        """The slots in order."""
         return tuple(part for part in self.parts if isinstance(part, Slot))
 
     @property
     def struct_format(self) -> str:
-        """The payload as a `struct` format, byte order first; fields that are no numbers appear as bytes (`s`).
+        """The payload as a `struct` format, byte order first; fields that are not numbers appear as bytes (`s`).
 
         Raises:
-            LayoutError: when the size depends on the values, or there are fields of both byte orders.
+            LayoutError: if the size depends on the values, or there are fields of both byte orders.
         """
         if self.size is None:
             raise LayoutError("a payload of variable size has no struct format")
@@ -212,23 +210,23 @@ class Layout:
 
     @property
     def codes(self) -> str:
-        """The `struct` codes of all slots, with padding among them and in the place of the version byte."""
+        """The `struct` codes of all slots, with padding between them and in place of the version byte."""
         tail = f"{self.tail}x" if self.tail else ""
         version = "x" * self.leading
         return version + "".join(f"{slot.gap}x{slot.code}" if slot.gap else slot.code for slot in self.slots) + tail
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The payload as a NumPy structured dtype: the fields, and before them what holds bits of them.
+        """The payload as a NumPy structured dtype with a member for each slot.
 
         Raises:
-            LayoutError: when the size depends on the values.
+            LayoutError: if the size depends on the values.
         """
         return self._dtype([slot.dtype for slot in self.slots])
 
     @property
     def stored(self) -> np.dtype[Any]:
-        """As `dtype`, but all that is not a number as opaque bytes."""
+        """As `dtype`, but with opaque bytes in place of everything that is not a number."""
         return self._dtype([slot.codec.stored if slot.codec else slot.dtype for slot in self.slots])
 
     def _dtype(self, kinds: list[np.dtype[Any]]) -> np.dtype[Any]:
@@ -241,12 +239,12 @@ class Layout:
 
     @property
     def leading(self) -> int:
-        """Bytes of the version byte: 1 or 0."""
+        """Size of the version byte: 1 or 0."""
         return int(self.version is not None)
 
     @property
     def least_size(self) -> int:
-        """Fewest bytes of a payload."""
+        """Minimum size of a payload in bytes."""
         if self.size is not None:
             return self.size
         if not self.parts:
@@ -257,10 +255,10 @@ class Layout:
         return self.leading + gaps + fixed + variable
 
     def description(self) -> Description:
-        """Everything that determines which bytes stand for which values, and nothing else, as JSON data.
+        """Everything that determines which bytes represent which values, and nothing else, as JSON data.
 
         Returns:
-            `encoding` (struct, msgpack or json), `size` (absent when it varies), `version` (absent when there is no such
+            `encoding` (struct, msgpack or json), `size` (absent if it varies), `version` (absent if there is no version
             byte), and `fields`; see `LayoutField.description`.
         """
         whole: Description = {"encoding": "struct"}
@@ -273,12 +271,14 @@ class Layout:
 
     @property
     def bitmap(self) -> int:
-        """Bytes of the bitmap of present fields."""
+        """Size of the bitmap of present fields, in bytes."""
         return -(-sum(field.bit is not None for field in self.fields) // 8)
 
     def faulty(self, records: npt.NDArray[Any]) -> Mask | None:
-        """Which payloads (structured array of `dtype`, or with its fields; shape (n,)) hold an invalid value in a field of
-        fixed width."""
+        """Mask of the records with an invalid value in a field of fixed width; None if there is none.
+
+        Args:
+            records: structured array of `dtype`, or with its members; shape (n,)."""
         masks = [mask for field in self._checked if (mask := self._faulty(field, records)) is not None]
         if unused := self._unused_bits(records):
             masks.append(unused[0])
@@ -297,33 +297,35 @@ class Layout:
         return np.where(present, False if mask is None else mask, raw.any(axis=1))
 
     def _unused_bits(self, records: npt.NDArray[Any]) -> list[Mask]:
-        """Bits of the bitmap that stand for nothing are 0."""
+        """Mask of the records in which an unused bit of the bitmap is set; empty if all bits are in use."""
         used = sum(field.bit is not None for field in self.fields)
         if used % 8 == 0:
             return []
         return [_bitmap(records)[:, -1] >> (used % 8) != 0]
 
     def read(self, payload: bytes) -> tuple[Any, ...]:
-        """The values of a whole payload, field by field: slow, but an error says where the fault is.
+        """Decodes a payload field by field: slow, but an error says where the fault is.
 
         Raises:
             FieldFault: with the field and the byte offset.
         """
         values, at = self.read_from(payload, 0, len(payload))
         if at != len(payload):
-            raise FieldFault(f"the payload goes on for {len(payload) - at} bytes behind its last field", at)
+            raise FieldFault(f"the payload has {len(payload) - at} bytes after its last field", at)
         return values
 
     def read_from(self, payload: bytes, start: int, end: int) -> tuple[tuple[Any, ...], int]:
-        """The values of a payload that begins at `start`, and where it ends."""
+        """Decodes a payload that begins at `start`; returns the values and where it ends."""
         self.check_version(payload[start:end])
         at = start + self.leading + self.bitmap
         first = at - self.bitmap
         if at > end:
-            raise FieldFault(f"the bitmap of present fields takes {self.bitmap} bytes, {end - first} are there", first)
+            raise FieldFault(
+                f"the bitmap of present fields takes {self.bitmap} bytes, but only {end - first} are left", first
+            )
         bits = int.from_bytes(payload[first:at], "little")
         if bits >> sum(field.bit is not None for field in self.fields):
-            raise FieldFault("the bitmap of present fields has bits that stand for no field", first)
+            raise FieldFault("the bitmap of present fields has bits set that belong to no field", first)
         values = []
         slots = {slot.name: slot for slot in self.slots}
         begun, begins = "", at
@@ -342,31 +344,31 @@ class Layout:
             values.append(value)
         at = start + self.size if self.size is not None else at + self.tail
         if at > end:
-            raise FieldFault(f"the payload takes {at - start} bytes, of which {end - start} are there", end)
+            raise FieldFault(f"the payload takes {at - start} bytes, but only {end - start} are left", end)
         return tuple(values), at
 
     def check_version(self, payload: bytes) -> None:
-        """Raises a `FieldFault` when the version byte is not the layout's."""
+        """Raises a `FieldFault` if the version byte does not have the value of the layout."""
         if self.version is not None and payload[:1] != bytes([self.version]):
             found = f"is {payload[0]}" if payload else "is missing"
-            raise FieldFault(f"the version byte {found}; it is {self.version} here")
+            raise FieldFault(f"the version byte {found}; expected {self.version}")
 
     def _read_field(self, field: LayoutField, bits: int, payload: bytes, at: int, end: int) -> tuple[Any, int]:
         if field.bit is None or bits >> field.bit & 1:
             return field.item.read(payload, at, end)
         size = field.size or 0
         if at + size > end:
-            raise FieldFault(f"{field.codec.label} takes {size} bytes, of which {max(0, end - at)} are there", at)
+            raise FieldFault(f"{field.codec.label} takes {size} bytes, but only {max(0, end - at)} are left", at)
         if any(payload[at : at + size]):
-            raise FieldFault("the bitmap says that the value is absent, yet its bytes are not zero", at)
+            raise FieldFault("the bitmap says that the value is absent, but its bytes are not zero", at)
         return None, at + size
 
     def fault(self, field: LayoutField, value: object) -> FieldFault | None:
-        """What is wrong with the value of a field, or None when it can be stored."""
+        """The fault of a value of a field; None if it can be stored."""
         return field.codec.fault(value)
 
     def write(self, values: Sequence[Any]) -> bytes:
-        """The payload with a value for each field, written field by field.
+        """Encodes a payload field by field; takes one value per field.
 
         Raises:
             FieldFault: with the field.
@@ -420,22 +422,22 @@ def laid_out(
     align: Align = "packed",
     version: int | None = None,
 ) -> Layout:
-    """The layout of named fields, behind a version byte when there is a `version`.
+    """Lays out named fields, after a version byte if there is a `version`.
 
     Raises:
-        LayoutError: when a field follows one that consumes the rest of the payload, or when `align="c"` is given for fields
-            that a C struct cannot hold.
+        LayoutError: if a field follows one that consumes the rest of the payload, or if a C struct cannot hold the fields
+            and `align="c"` is given.
     """
     return _Placing(byte_order, align, version).place(fields)
 
 
 def packed(fields: Iterable[tuple[str, Scalar]], byte_order: ByteOrder = "little") -> Layout:
-    """The layout of named scalars one after another without gaps."""
+    """Lays out named scalars without gaps."""
     return laid_out([(name, scalar_codec(scalar, byte_order)) for name, scalar in fields], byte_order)
 
 
 class _Placing:
-    """Lays fields out, one after another."""
+    """Lays out fields in order."""
 
     def __init__(self, byte_order: ByteOrder, align: Align, version: int | None) -> None:
         self.byte_order: ByteOrder = byte_order
@@ -449,10 +451,10 @@ class _Placing:
         self.parts: list[Slot | LayoutField] = []
         self.ended_by: str | None = None
         self.bits: tuple[str, FixedCodec, int] | None = None
-        """Name, codec and used bits of the integer that the next bit-field may share."""
+        """Name, codec and number of used bits of the integer that the next bit-field may share."""
 
     def place(self, fields: Sequence[tuple[str, FieldCodec | PaddingBytes]]) -> Layout:
-        """The layout of these fields."""
+        """Lays out the fields."""
         absent = [name for name, codec in fields if isinstance(codec, FieldCodec) and codec.has_bit]
         if absent:
             size = -(-len(absent) // 8)
@@ -553,7 +555,8 @@ class _Placing:
         self.bits = (slot, first, used + bits)
 
     def _close_bits(self, align: int = 1) -> None:
-        """A field after bit-fields lies behind their integer; in C it may lie within it."""
+        """Ends a group of bit-fields: the next field follows their integer. In C, it could lie within it, which is
+        rejected."""
         if self.bits is None:
             return
         _, codec, used = self.bits
@@ -567,12 +570,12 @@ class _Placing:
 
 
 def _name_of(codec: FixedCodec) -> str:
-    """The integer that bit-fields share."""
+    """Name of the integer type that bit-fields share."""
     return next(name for name, scalar in SCALARS.items() if scalar.kind == "int" and scalar.code == codec.code)
 
 
 def table_of(layout: Layout) -> str:
-    """Offset, size, type and name of each field, padding included."""
+    """The layout as a text table: offset, size, type and name of each field, including padding."""
     rows = _rows(layout)
     wide = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = [f"{a:>{wide[0]}}  {b:>{wide[1]}}  {c:<{wide[2]}}  {name}".rstrip() for a, b, c, name in rows]
@@ -580,7 +583,7 @@ def table_of(layout: Layout) -> str:
 
 
 def html_table_of(layout: Layout) -> str:
-    """The same in HTML, for notebooks."""
+    """The layout as an HTML table, for notebooks."""
     head, *rows = _rows(layout)
     return html_table(_summary(layout), head, rows)
 

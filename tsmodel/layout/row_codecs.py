@@ -60,7 +60,7 @@ class Mismatch(msgspec.Struct, frozen=True):
     Attributes:
         key: its key.
         payload: its payload.
-        fault: which field is at fault, where, and why; None when the payload does not have the layout's size.
+        fault: the field, offset and reason; None if the payload does not have the size of the layout.
     """
 
     key: Key
@@ -72,9 +72,9 @@ class Fit(msgspec.Struct, frozen=True):
     """A chunk, divided into records that match the layout and mismatches.
 
     Attributes:
-        records: the n records that match, indexed by a field's name, a slice or a mask. Of a layout of fixed size they
-            have the fields `_size`, the key fields and the payload's fields: a structured array, shape (n,), which is a
-            view where all fit; or `ColumnRecords` of a chunk of columns.
+        records: the n matching records, indexed by a field's name, a slice or a mask. For a layout of fixed size: a
+            structured array, shape (n,), with `_size`, the key components and the payload's fields, and without a copy if
+            all records match; or `ColumnRecords` for a chunk of columns.
         mismatches: the other records.
     """
 
@@ -83,11 +83,11 @@ class Fit(msgspec.Struct, frozen=True):
 
 
 def fit(chunk: Chunk, dtype: np.dtype[Any]) -> Fit:
-    """Divides a chunk into records of a dtype and records of another size.
+    """Separates records of a dtype from records of another size.
 
     Args:
         chunk: the records.
-        dtype: of a whole record, size field included.
+        dtype: dtype of a record, including the size field.
     """
     if chunk.record_size == dtype.itemsize:
         return Fit(chunk.records(dtype))
@@ -96,7 +96,7 @@ def fit(chunk: Chunk, dtype: np.dtype[Any]) -> Fit:
 
 
 def mismatches_of(chunk: Chunk, fault: FieldFault | None = None) -> tuple[Mismatch, ...]:
-    """The records of a chunk as mismatches."""
+    """Makes every record of a chunk a mismatch."""
     return tuple(Mismatch(key, payload, fault) for key, payload in chunk.pairs())
 
 
@@ -104,20 +104,20 @@ _HEADER: Final = GET_FORM.header.itemsize
 
 
 class Refusal(FieldFault):
-    """A payload that no version of a model, or no model, matches; `why` is the complete reason."""
+    """A payload that matches no version of a model, or no model; `why` is the complete reason."""
 
 
 class Discriminator(msgspec.Struct, frozen=True):
-    """Which records belong to a model, or to a version of it.
+    """Tells the records of a model, or of a version of it, from others.
 
     Attributes:
-        model: its name.
-        least: fewest bytes of a payload.
-        most: most bytes of a payload; None if there is no limit.
-        version: value of the version byte; None when there is none.
+        model: name of the model.
+        least: minimum size of a payload in bytes.
+        most: maximum size of a payload; None if there is none.
+        version: value of the version byte; None if there is none.
         keys: key components that are the same in all records, by name.
-        since: least capture time; None when there is none.
-        until: capture time from which on records belong to another version; None if there is none.
+        since: least capture time; None if there is none.
+        until: bound of the capture time, exclusive; None if there is none.
     """
 
     model: str
@@ -141,7 +141,7 @@ class Discriminator(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> str:
-        """Its bytes, in words."""
+        """The size of payloads, in words."""
         if self.most == self.least:
             return f"{self.least} bytes"
         return f"{self.least} bytes or more" if self.most is None else f"{self.least} to {self.most} bytes"
@@ -149,7 +149,7 @@ class Discriminator(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         parts = [self.size]
         if self.version is not None:
-            parts.append(f"the first of them {self.version}")
+            parts.append(f"the first of which is {self.version}")
         parts += [f"{name} {value}" for name, value in self.keys.items()]
         if self.since is not None:
             parts.append(f"captured at {to_iso(self.since)} or later")
@@ -159,19 +159,19 @@ class Discriminator(msgspec.Struct, frozen=True):
 
 
 def payload_sizes(layout: Layout) -> tuple[int, int | None]:
-    """Fewest and most bytes of a payload; the most is None if there is no limit."""
+    """Minimum and maximum size of a payload; the maximum is None if there is none."""
     return layout.least_size, layout.size
 
 
 def _begins_with(chunk: Chunk, first: int) -> Mask:
-    """Which payloads begin with a byte of this value; shape (n,)."""
+    """Mask of the payloads that begin with this byte; shape (n,)."""
     mask: Mask = chunk.sizes() > _HEADER if chunk.record_size <= _HEADER else np.ones(len(chunk), np.bool_)
     mask[mask] = chunk.take(mask).column(0, np.dtype(np.uint8)) == first
     return mask
 
 
 def _matching(chunk: Chunk, discriminator: Discriminator, keys: bool) -> Mask | np.bool_:
-    """Which records a discriminator matches: one bool per record, shape (n,), or one for all of them."""
+    """Mask of the records that a discriminator matches, shape (n,); or one bool for all of them."""
     sizes = np.int64(chunk.record_size) if chunk.record_size else chunk.sizes()
     mask: Any = sizes >= discriminator.least + _HEADER
     if discriminator.most is not None:
@@ -194,9 +194,9 @@ def split_by(
 
     Args:
         chunk: the records.
-        groups: discriminators, of which every two are disjoint.
-        what: what the groups are of, for messages.
-        keys: whether to compare the key components that discriminators name.
+        groups: discriminators, pairwise disjoint.
+        what: name of the model or union, for messages.
+        keys: whether to compare fixed key components.
     """
     left = np.ones(len(chunk), np.bool_)
     chunks = []
@@ -208,7 +208,7 @@ def split_by(
         chunks.append(chunk.take(mask))
     if not left.any():
         return chunks, ()
-    why = f"{what} has no such records: " + "; ".join(map(str, chain.from_iterable(groups)))
+    why = f"no layout of {what} matches: " + "; ".join(map(str, chain.from_iterable(groups)))
     return chunks, mismatches_of(chunk.take(left), Refusal(why))
 
 
@@ -219,20 +219,20 @@ KEY_CODECS: Final[dict[str, FixedCodec]] = {name: scalar_codec(scalar) for name,
 
 
 class RowCodec(ABC, Generic[RowT]):
-    """Turns records into rows and rows into records. `row_codec` makes the one for a layout.
+    """Converts records to rows and rows to records. `row_codec` makes the one for a layout.
 
     Args:
-        layout: where the payload's fields lie.
-        make: makes a row; called with cid, mid, moid, cap, acq and the payload's fields, positionally. A row has each
-            of them as an attribute.
-        fixed: key components that every row must have, by name.
-        tuples: the inverse of `make`, for many rows: from rows to tuples of arguments.
-        constraints: by field, the constraints that are checked when rows are written.
-        strict_read: whether they are checked on reading, too.
+        layout: layout of the payload.
+        make: makes a row from positional arguments: cid, mid, moid, cap, acq and the payload's fields. A row has these as
+            attributes.
+        fixed: values of key components that every row must have, by name.
+        tuples: the inverse of `make` for many rows: converts rows to tuples of arguments.
+        constraints: constraints that are checked when rows are written, by field.
+        strict_read: whether constraints are checked on reading as well.
 
     Attributes:
-        discriminators: what tells its records from those of other models, one per version; empty if nothing needs them.
-        caps: half-open range of the capture times that rows may have; None for any.
+        discriminators: tell its records from those of other models, one per version; empty if not needed.
+        caps: half-open range of capture times that rows may have; None for any.
     """
 
     def __init__(
@@ -256,7 +256,7 @@ class RowCodec(ABC, Generic[RowT]):
         self.tuples = tuples or partial(map, attrgetter(*self._codecs))
 
     def fit(self, chunk: Chunk) -> Fit:
-        """The records of a chunk, and those whose payload does not match the layout."""
+        """Separates the records of a chunk that match the layout from mismatches."""
         found = self._fit(chunk)
         return self._strict(found) if self.strict_read and self.constraints else found
 
@@ -274,54 +274,54 @@ class RowCodec(ABC, Generic[RowT]):
 
     @abstractmethod
     def rows(self, records: Any) -> Iterator[RowT]:
-        """Rows of records that `fit` returned, or of a selection of them."""
+        """Makes rows from records that `fit` returned, or from a selection of them."""
 
     @abstractmethod
     def encode(self, rows: Sequence[RowT], *, with_acq: bool = False, first: int = 0) -> list[Batch]:
         """Encodes rows as one batch per cid, in PUT form (PUTA form if `with_acq`).
 
         Args:
-            rows: what to write.
+            rows: the rows.
             with_acq: whether records carry the acq of their rows.
             first: number of the first row, for errors.
 
         Raises:
-            EncodeError: when a field cannot be stored, with the record's number, the field, and what it may be.
+            EncodeError: if a value cannot be stored; names the record, the field, and what is accepted.
         """
 
     @abstractmethod
     def chunk_of(self, rows: Sequence[RowT], keys: Any) -> Chunk:
-        """The rows as a chunk, under other keys.
+        """Encodes rows as a chunk with other keys.
 
         Args:
             rows: n rows, at least one.
-            keys: n records that `fit` returned, for their key components.
+            keys: n records that `fit` returned; their key components are used.
 
         Raises:
-            EncodeError: as `encode`.
+            EncodeError: see `encode`.
         """
 
     def row_of(self, key: Key, payload: bytes) -> RowT:
-        """The row of one record.
+        """Makes the row of one record.
 
         Raises:
-            FieldFault: when the payload does not match the layout.
+            FieldFault: if the payload does not match the layout.
         """
         return self.make(*key.astuple(), *self.values_of(payload))
 
     def values_of(self, payload: bytes) -> tuple[Any, ...]:
-        """The values of the payload's fields.
+        """Decodes the values of a payload.
 
         Raises:
-            FieldFault: when the payload does not match the layout; with the place and the reason.
+            FieldFault: if the payload does not match the layout; with the offset and the reason.
         """
         return self.layout.read(payload)
 
     def payload_of(self, row: RowT) -> bytes:
-        """The payload of one row.
+        """Encodes the payload of one row.
 
         Raises:
-            EncodeError: when a field cannot be stored.
+            EncodeError: if a value cannot be stored.
         """
         values = [getattr(row, name) for name in self.layout.names]
         try:
@@ -363,7 +363,7 @@ class RowCodec(ABC, Generic[RowT]):
 
     @property
     def writing(self) -> RowCodec[RowT]:
-        """The codec for writing: that of the newest version."""
+        """The codec that writes rows: that of the newest version."""
         return self
 
     def _check_keys(self, names: Iterable[str], columns: Any, rows: Sequence[RowT], first: int) -> None:
@@ -381,8 +381,8 @@ class RowCodec(ABC, Generic[RowT]):
             )
 
     def key_fault(self, name: str, column: npt.NDArray[Any]) -> tuple[int, str] | None:
-        """The first value of a key component's column (shape (n,)) that no record of this codec may have: its place, and
-        what is wrong with it; None when there is none."""
+        """Finds the first value of a key component's column (shape (n,)) that records of this codec may not have. Returns
+        its index and what is wrong with it; None if all are valid."""
         limits = LIMITS[name]
         refused = (column < limits.least) | (column == limits.bound)
         allowed = f"{limits.least} to {limits.bound - 1}"
@@ -391,11 +391,11 @@ class RowCodec(ABC, Generic[RowT]):
             allowed = f"{self.fixed[name]}, which the class fixes"
         if name == "cap" and self.caps is not None:
             refused |= (column < self.caps[0]) | (column >= self.caps[1])
-            allowed = f"{self.caps[0]} to {self.caps[1] - 1}, for since= says that earlier records are of an older version"
+            allowed = f"{self.caps[0]} to {self.caps[1] - 1}, because since= assigns earlier records to an older version"
         if not refused.any():
             return None
         at = int(refused.argmax())
-        hint = " (-1 stands for a component that was never set)" if column[at] == -1 else ""
+        hint = " (-1 means that the component was never set)" if column[at] == -1 else ""
         return at, f"is {int(column[at])}{hint}; it must be {allowed}"
 
     def _explain(self, rows: Sequence[RowT], first: int, error: Exception) -> NoReturn:

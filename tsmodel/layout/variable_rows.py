@@ -1,9 +1,9 @@
-"""Rows and columns of payloads whose size depends on their values.
+"""The row codec for payloads whose size depends on their values.
 
 Rules kept here:
 
 * Rows are read and written one by one.
-* Columns are not: where each field lies in each record is found by adding up columns of lengths.
+* Columns are not: adding up columns of lengths gives the position of each field in each record.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _KEYS: Final = len(KEY_FIELDS)
 
 
 class VariableRecords(msgspec.Struct, frozen=True, eq=False):
-    """Records whose payloads are read: indexed by a field's name, a slice or a mask, as a structured array is.
+    """Records whose payloads are decoded. Indexed by a field's name, a slice or a mask, like a structured array.
 
     Attributes:
         headers: sizes and keys; structured array, shape (n,).
-        raw: the records, and perhaps others.
-        starts: where each begins; int64, shape (n,).
-        ends: where each ends; int64, shape (n,).
-        values: the values of each one's payload.
+        raw: the bytes of the records, among others.
+        starts: where each record begins; int64, shape (n,).
+        ends: where each record ends; int64, shape (n,).
+        values: the payload's values, for each record.
         names: names of those values.
     """
 
@@ -63,7 +63,7 @@ class VariableRecords(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def payloads(self) -> list[bytes]:
-        """The payload of each."""
+        """The payload of each record."""
         raw = self.raw
         return [raw[a:b] for a, b in zip((self.starts + _HEADER).tolist(), self.ends.tolist(), strict=True)]
 
@@ -71,8 +71,8 @@ class VariableRecords(msgspec.Struct, frozen=True, eq=False):
         return len(self.values)
 
     def __getitem__(self, asked: Any) -> Any:
-        """A key component's column, shape (n,); a payload field's values as an array of objects, shape (n,); or some of
-        the records, by a slice or a mask of shape (n,)."""
+        """A key component's column, shape (n,); the values of a payload field as an array of objects, shape (n,); or a
+        selection of the records, by a slice or a mask of shape (n,)."""
         if isinstance(asked, str):
             if asked in KEY_FIELDS:
                 return self.headers[asked]
@@ -88,8 +88,8 @@ class VariableRowCodec(RowCodec[RowT]):
     """See `RowCodec`.
 
     Args:
-        read: the values of a payload; whatever it raises for bytes that are none, `layout.read` explains.
-        write: the payload of the values.
+        read: decodes a payload; if it raises, `layout.read` explains why.
+        write: encodes a payload.
     """
 
     def __init__(
@@ -141,8 +141,8 @@ class VariableRowCodec(RowCodec[RowT]):
         if int(sizes.max()) > form.most + 4:
             at = int(sizes.argmax())
             raise EncodeError(
-                f"record {first + at}: its payload has {int(sizes[at]) - form.least - 4} bytes; at most {MAX_PAYLOAD} can "
-                "be stored",
+                f"record {first + at}: its payload has {int(sizes[at]) - form.least - 4} bytes; the maximum is "
+                f"{MAX_PAYLOAD}",
                 record=first + at,
             )
         raw = b"".join(records)
@@ -161,7 +161,7 @@ class VariableRowCodec(RowCodec[RowT]):
         return RowChunk.of(records)
 
     def _written(self, rows: Sequence[RowT], tuples: list[tuple[Any, ...]], form: RecordForm, first: int) -> list[bytes]:
-        """Whole records of rows, given as their values."""
+        """Encodes rows, given as tuples, as whole records."""
         try:
             for at, constraint in self._checked:
                 for values in tuples:
@@ -173,7 +173,7 @@ class VariableRowCodec(RowCodec[RowT]):
                 if write is not None:
                     return write(tuples)
             except UNSUITABLE:
-                pass  # the fast way refuses some values that a field takes
+                pass  # the generated code rejects some valid values
             return self._written_slowly(tuples, form)
         except UNSUITABLE as error:
             self._explain(rows, first, error)
@@ -213,7 +213,7 @@ class VariableRowCodec(RowCodec[RowT]):
 
 
 def _placed(chunk: Chunk) -> tuple[bytes, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The rows of a chunk, as bytes that stay, and where each begins and ends."""
+    """The bytes of a chunk, kept, and where each record begins and ends."""
     starts = chunk.offsets()
     return bytes(chunk.rows()), starts, np.append(starts[1:], chunk.nbytes)
 
@@ -223,7 +223,7 @@ def _messages(layout: Layout) -> Callable[[bytes, Iterable[int], Iterable[int]],
 
 
 def _batches(cids: npt.NDArray[Any], records: list[bytes], sizes: npt.NDArray[np.int64]) -> Iterator[Batch]:
-    """One batch for each cid, cids ascending; the records of each in their order."""
+    """One batch per cid, in ascending order of cid; records keep their order."""
     order = np.argsort(cids, kind="stable")
     for part in np.split(order, run_starts([cids[order]])[1:]):
         yield _batch(int(cids[part[0]]), b"".join([records[at] for at in part.tolist()]), sizes[part])
@@ -240,22 +240,22 @@ Places = npt.NDArray[np.int64]
 _HEADER_DTYPE = GET_FORM.header
 _PLACED: dict[str, Any] = dict(_HEADER_DTYPE.fields or {})
 _LONG = 24
-"""Bytes from which on copying each content by itself is faster than copying all of them byte by byte."""
+"""Size from which it is faster to copy each content by itself than all of them byte by byte."""
 
 
 def has_spans(layout: Layout) -> bool:
-    """Whether payloads of a layout can be read so: text, bytes and arrays are all that has a variable size."""
+    """Whether payloads of a layout can be read as `SpanRecords`: only text, bytes and arrays have a variable size."""
     variable = [part for part in layout.parts if isinstance(part, LayoutField)]
     return bool(variable) and all(part.item.as_length is not None and part.item.as_length.has_spans for part in variable)
 
 
 class SpanRecords(msgspec.Struct, frozen=True, eq=False):
-    """Records whose fields of fixed width are columns, and whose others are known by where they lie. Indexed by the name of
-    a key component or a slot, by a slice or a mask, as a structured array is.
+    """Records with columns of the fields of fixed width, and the positions of the other fields. Indexed by the name of a
+    key component or a slot, by a slice or a mask, like a structured array.
 
     Attributes:
         fixed: key components and slots; structured array, shape (n,).
-        raw: what the others lie in.
+        raw: the bytes that contain the other fields.
         spans: where each field of variable length begins and ends in each record, by name; shape (n,) each.
     """
 
@@ -267,23 +267,23 @@ class SpanRecords(msgspec.Struct, frozen=True, eq=False):
         return len(self.fixed)
 
     def __getitem__(self, asked: Any) -> Any:
-        """A column, shape (n,), or some of the records."""
+        """A column, shape (n,), or a selection of the records."""
         if isinstance(asked, str):
             return self.fixed[asked]
         spans = {name: (starts[asked], stops[asked]) for name, (starts, stops) in self.spans.items()}
         return SpanRecords(self.fixed[asked], self.raw, spans)
 
     def contents(self, field: LayoutField) -> tuple[Places, npt.NDArray[np.uint8]]:
-        """The bytes of a field of variable length, one content after another, without its lengths.
+        """The concatenated contents of a field of variable length, without lengths.
 
         Returns:
-            Where each begins, and behind them where the last one ends, shape (n + 1,); and the bytes.
+            Where each content begins, and where the last one ends, shape (n + 1,); and the bytes.
         """
         starts, stops = self.spans[field.name]
         return _contents(self.raw, starts, stops)
 
     def objects(self, field: LayoutField) -> list[Any]:
-        """The values of a field of variable length, None where there is none."""
+        """The values of a field of variable length; None if absent."""
         starts, stops = self.spans[field.name]
         item = field.item.as_length
         assert item is not None
@@ -295,7 +295,7 @@ class SpanRecords(msgspec.Struct, frozen=True, eq=False):
 
 
 def spans_of(layout: Layout, raw: bytes, starts: Places, ends: Places) -> SpanRecords | None:
-    """Records as columns; None when any of them is none of the layout's.
+    """Reads records as columns; None if any of them does not match the layout.
 
     Args:
         layout: one that `has_spans`.
@@ -345,7 +345,7 @@ def _fixed_dtype(layout: Layout) -> np.dtype[Any]:
 def _span(
     item: Any, present: npt.NDArray[np.bool_] | None, raw: bytes, at: Places, ends: Places
 ) -> tuple[Places, Places] | None:
-    """Where the contents of a field begin and end; absent ones take no bytes. None when one leaves its record."""
+    """Where the contents of a field begin and end; absent ones take no bytes. None if one exceeds its record."""
     if item.prefix is None:
         starts, stops = at, ends
         if item.unit > 1 and ((stops - starts) % item.unit).any():
@@ -367,7 +367,7 @@ def _span(
 
 
 def _is_sound(records: SpanRecords, field: LayoutField) -> bool:
-    """Whether contents are values: text is UTF-8, and items are of their type."""
+    """Whether contents are valid: text is UTF-8, and items are of their type."""
     assert field.item.as_length is not None
     return field.item.as_length.are_sound(*records.contents(field))
 

@@ -1,15 +1,15 @@
-"""Rows out of records of several versions of a model, or of several models.
+"""Row codecs for several versions of a model, and for several models.
 
 Rules kept here:
 
-* A chunk is split by discriminators, and each model's records are read by its own codec, as if they were alone.
-* Records of the newest version are read in place. Those of older versions become rows, are upgraded, and are laid out as
-  the newest version lays them out. So everything downstream sees one layout, and a value that the newest version could not
-  store is a fault.
-* An upgraded record keeps its key, whatever key the upgrade gives.
+* A chunk is split by discriminators. The codec of each model reads its own records only.
+* Records of the newest version are read in place. Those of older versions become rows, are upgraded, and are encoded in the
+  layout of the newest version. So everything downstream sees one layout, and a value that the newest version cannot store
+  is a fault.
+* An upgraded record keeps its key, whatever key the upgrade returns.
 * If only key components are needed, nothing is upgraded.
 * Writing always uses the newest version. Nothing is written through a union of models.
-* The older version's codec is read, never changed: only the newer version knows of the replacement.
+* The codec of the older version is never changed: only the newer version knows of the replacement.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _NONE: Final = parsed(memoryview(b""))
 
 
 class UpgradeFault(Refusal):
-    """A record of an older version that could not be upgraded: not what is stored is at fault, but the upgrade.
+    """A record of an older version could not be upgraded. The upgrade is at fault, not the stored bytes.
 
     Attributes:
         old: name of the older version.
@@ -59,10 +59,10 @@ class EvolvingRowCodec(RowCodec[RowT]):
     Args:
         own: the codec of the newest version, with its discriminator.
         old: the codec of the version that it replaces, which may itself be evolving, with its discriminators.
-        kind: the newest version's class, whose objects an upgrade gives.
+        kind: class of the newest version, which upgrades return.
 
     Attributes:
-        upgrade: makes a row of the newest version of one of `old`; None until it is known.
+        upgrade: converts a row of `old` to one of the newest version; None until it is defined.
     """
 
     def __init__(self, own: RowCodec[RowT], old: RowCodec[Any], kind: type[RowT]) -> None:
@@ -125,12 +125,10 @@ class EvolvingRowCodec(RowCodec[RowT]):
         """See `RowCodec.values_of`; of a payload of any version.
 
         Raises:
-            FieldFault: also when nothing but the record's key tells the version.
+            FieldFault: also if only the key of the record tells the version.
         """
         if any(each.since is not None or each.until is not None for each in self.discriminators):
-            raise Refusal(
-                f"only a record's capture time distinguishes versions of {self._name} apart, and a payload has none"
-            )
+            raise Refusal(f"the capture time distinguishes versions of {self._name}, and a payload has none")
         (raw,) = self._own.payloads(self._single(_UNSET, payload))
         return self._own.values_of(raw)
 
@@ -167,12 +165,12 @@ class EvolvingRowCodec(RowCodec[RowT]):
         return found.records
 
     def _upgraded(self, records: Any) -> tuple[Chunk, tuple[Mismatch, ...]]:
-        """Records that `old` found, as a chunk of the newest version."""
+        """Upgrades records that `old` found to a chunk of the newest version."""
         if not len(records):
             return _NONE, ()
         try:
             return self._own.chunk_of(list(map(self._made, self._old.rows(records))), records), ()
-        except Exception:  # noqa: BLE001 - the user's function may raise anything; each record's own is told below
+        except Exception:  # noqa: BLE001 - the user's function may raise anything; handled record by record below
             return self._one_by_one(records)
 
     def _one_by_one(self, records: Any) -> tuple[Chunk, tuple[Mismatch, ...]]:
@@ -195,12 +193,12 @@ class EvolvingRowCodec(RowCodec[RowT]):
         assert self.upgrade is not None
         made = self.upgrade(row)
         if type(made) is not self._kind:
-            raise TypeError(f"it gave {shown(made)}, not a {self._name}")
+            raise TypeError(f"it returned {shown(made)}, not a {self._name}")
         return made
 
 
 def before(discriminators: Iterable[Discriminator], cap: int | None) -> tuple[Discriminator, ...]:
-    """The same discriminators on records that were captured before `cap` only."""
+    """The same discriminators, limited to records captured before `cap`."""
     if cap is None:
         return tuple(discriminators)
     replace = msgspec.structs.replace
@@ -208,7 +206,7 @@ def before(discriminators: Iterable[Discriminator], cap: int | None) -> tuple[Di
 
 
 def labelled(mismatches: Iterable[Mismatch], name: str) -> tuple[Mismatch, ...]:
-    """Mismatches of one of several versions or models; their faults say of which."""
+    """Adds the name of the version or model to the faults of mismatches."""
     return tuple(msgspec.structs.replace(each, fault=_labelled(each.fault, name)) for each in mismatches)
 
 
@@ -226,7 +224,7 @@ class UnionRecords(msgspec.Struct, frozen=True, eq=False):
     """Records of several models: indexed by a key component's name, a slice, or a mask.
 
     Attributes:
-        parts: the records of each model, as its codec's `fit` gives them.
+        parts: the records of each model, as `fit` of its codec returns them.
     """
 
     parts: tuple[Any, ...]
@@ -235,8 +233,8 @@ class UnionRecords(msgspec.Struct, frozen=True, eq=False):
         return sum(map(len, self.parts))
 
     def __getitem__(self, asked: Any) -> Any:
-        """A key component's column, shape (n,); or some of the records, by a slice from the first on with a step of 1, or
-        by a mask of shape (n,)."""
+        """A key component's column, shape (n,); or a selection of the records, by a mask of shape (n,) or a slice that
+        begins at 0 and has a step of 1."""
         if isinstance(asked, str):
             return np.concatenate([part[asked] for part in self.parts])
         mask = asked
@@ -251,7 +249,7 @@ class UnionRowCodec(RowCodec[Any]):
     """See `RowCodec`; its rows are of several classes.
 
     Args:
-        name: what the models are called together, for messages.
+        name: name of the union, for messages.
         members: name and codec of each model.
     """
 
@@ -300,4 +298,4 @@ class UnionRowCodec(RowCodec[Any]):
         self._unmade()
 
     def _unmade(self, *_: object) -> NoReturn:
-        raise TypeError(f"{self._name} are several models; use the one that is meant")
+        raise TypeError(f"{self._name} is a union: use one of its models")

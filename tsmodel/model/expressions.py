@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Literal, NoReturn, TypeAlias, TypeGuard, TypeVar, cast
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
@@ -49,8 +49,7 @@ __all__ = [
 Mask = npt.NDArray[np.bool_]
 
 
-@attrs.frozen
-class ColumnInfo:
+class ColumnInfo(msgspec.Struct, frozen=True):
     """One column of a model.
 
     Attributes:
@@ -60,7 +59,6 @@ class ColumnInfo:
         is_key: whether it is a key component.
         alias: the model's own name for the column.
         field: its place in the payload; None for a key component.
-        is_nullable: whether values may be None.
     """
 
     model: str
@@ -69,12 +67,11 @@ class ColumnInfo:
     is_key: bool
     alias: str
     field: LayoutField | None = None
-    is_nullable: bool = attrs.field(
-        init=False,
-        eq=False,
-        repr=False,
-        default=attrs.Factory(lambda self: self.codec.is_nullable, takes_self=True),
-    )
+
+    @property
+    def is_nullable(self) -> bool:
+        """Whether values may be None."""
+        return self.codec.is_nullable
 
     @property
     def fixed(self) -> FixedCodec:
@@ -223,18 +220,17 @@ def _expression(value: object, operator: str) -> Expression:
     return value
 
 
-@attrs.frozen(eq=False, repr=False)
-class Comparison(Expression):
+class Comparison(Expression, msgspec.Struct, frozen=True, eq=False):
     """`column operator given`. `value` is the operand `given`, converted by the column."""
 
     column: ColumnInfo
     operator: Operator
     given: Any
-    value: Any = attrs.field(init=False)
+    value: Any = None
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
         value = self.column.operand(self.given, ordering=self.operator not in ("==", "!="))
-        object.__setattr__(self, "value", value)
+        msgspec.structs.force_setattr(self, "value", value)
 
     def of(self, column: ColumnInfo) -> Comparison:
         """The same condition on another column.
@@ -248,18 +244,17 @@ class Comparison(Expression):
         return f"{self.column.alias} {self.operator} {self.value!s}"
 
 
-@attrs.frozen(eq=False, repr=False)
-class Between(Expression):
+class Between(Expression, msgspec.Struct, frozen=True, eq=False):
     """`low <= column < high`. `given` holds the two original operands."""
 
     column: ColumnInfo
     given: tuple[Any, Any]
-    low: Any = attrs.field(init=False)
-    high: Any = attrs.field(init=False)
+    low: Any = None
+    high: Any = None
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
         for name, given in zip(("low", "high"), self.given, strict=True):
-            object.__setattr__(self, name, self.column.operand(given, ordering=True))
+            msgspec.structs.force_setattr(self, name, self.column.operand(given, ordering=True))
 
     def of(self, column: ColumnInfo) -> Between:
         """See `Comparison.of`."""
@@ -269,16 +264,15 @@ class Between(Expression):
         return f"{self.low!s} <= {self.column.alias} < {self.high!s}"
 
 
-@attrs.frozen(eq=False, repr=False)
-class IsIn(Expression):
+class IsIn(Expression, msgspec.Struct, frozen=True, eq=False):
     """`column` is one of `values`. `given` holds the original operands."""
 
     column: ColumnInfo
     given: tuple[Any, ...]
-    values: tuple[Any, ...] = attrs.field(init=False)
+    values: tuple[Any, ...] = ()
 
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "values", tuple(map(self.column.operand, self.given)))
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "values", tuple(map(self.column.operand, self.given)))
 
     def of(self, column: ColumnInfo) -> IsIn:
         """See `Comparison.of`."""
@@ -330,24 +324,21 @@ class _Combined(Expression):
         return _of_steps, (steps,)
 
 
-@attrs.frozen(eq=False, repr=False, str=False)
-class And(_Combined):
+class And(_Combined, msgspec.Struct, frozen=True, eq=False):
     """Both `left` and `right`."""
 
     left: Expression
     right: Expression
 
 
-@attrs.frozen(eq=False, repr=False, str=False)
-class Or(_Combined):
+class Or(_Combined, msgspec.Struct, frozen=True, eq=False):
     """`left`, `right`, or both."""
 
     left: Expression
     right: Expression
 
 
-@attrs.frozen(eq=False, repr=False, str=False)
-class Not(_Combined):
+class Not(_Combined, msgspec.Struct, frozen=True, eq=False):
     """Not `term`."""
 
     term: Expression
@@ -390,7 +381,7 @@ def comparable(condition: Expression) -> tuple[Any, ...]:
         if parts := _parts(node):
             left += parts[::-1]
         else:
-            column, *asked = attrs.astuple(cast("Any", node), recurse=False)
+            column, *asked = msgspec.structs.astuple(cast("Any", node))
             found.append((column.model, column.name, *asked))
     return tuple(found)
 
@@ -418,8 +409,7 @@ def replaced(condition: Expression, leaf: Callable[[Leaf], Expression]) -> Expre
     return made[0]
 
 
-@attrs.frozen
-class Chain:
+class Chain(msgspec.Struct, frozen=True):
     """Conditions combined by one operator: all must hold, or any must hold.
 
     Attributes:
@@ -460,12 +450,12 @@ def chain_of(condition: Expression) -> Chain:
     return root.closed()
 
 
-@attrs.define
 class _Open:
-    is_all: bool
-    parent: _Open | None = None
-    leaves: list[tuple[Leaf, bool]] = attrs.field(factory=list)
-    chains: list[Chain] = attrs.field(factory=list)
+    def __init__(self, *, is_all: bool, parent: _Open | None = None) -> None:
+        self.is_all = is_all
+        self.parent = parent
+        self.leaves: list[tuple[Leaf, bool]] = []
+        self.chains: list[Chain] = []
 
     def closed(self) -> Chain:
         # A walk holds the results of earlier chains while it works on a later one, so the highest chain goes first.

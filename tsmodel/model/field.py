@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal, TypeVar, cast
 
-import attrs
+import msgspec
 
 from tsmodel.layout import Constraints
 from tsmodel.types import ByteOrder, FieldType, did_you_mean
@@ -17,12 +17,11 @@ from tsmodel.types import ByteOrder, FieldType, did_you_mean
 __all__ = ["FieldOptions", "field", "padding"]
 
 
-@attrs.frozen
-class FieldOptions:
+class FieldOptions(msgspec.Struct, frozen=True):
     """The arguments of `field()`, kept until the metaclass reads them.
 
     Attributes:
-        default: default value of the field; `attrs.NOTHING` if there is none.
+        default: default value of the field; `msgspec.NODEFAULT` if there is none.
         default_factory: called without arguments to make the default value.
         options: storage options of the field type.
         constraints: constraints on values.
@@ -32,8 +31,8 @@ class FieldOptions:
 
     default: object
     default_factory: Any = None
-    options: Mapping[str, Any] = attrs.field(factory=dict)
-    constraints: Constraints = attrs.field(factory=Constraints)
+    options: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    constraints: Constraints = Constraints()
     unit: str | None = None
     doc: str | None = None
 
@@ -42,7 +41,7 @@ class FieldOptions:
         """Makes the default: a new object each time if it is mutable. None if there is no default."""
         if self.default_factory is not None:
             return self.default_factory  # type: ignore[no-any-return]
-        if self.default is attrs.NOTHING:
+        if self.default is msgspec.NODEFAULT:
             return None
         return partial(copy.deepcopy, self.default)
 
@@ -67,7 +66,7 @@ def _explained(function: F) -> F:
 @_explained
 def field(
     *,
-    default: object = attrs.NOTHING,
+    default: object = msgspec.NODEFAULT,
     default_factory: Callable[[], object] | None = None,
     # storage
     byte_order: ByteOrder | None = None,
@@ -83,7 +82,7 @@ def field(
     item: Any = None,
     length: int | None = None,
     as_numpy: bool | None = None,
-    null: object = attrs.NOTHING,
+    null: object = msgspec.NODEFAULT,
     encoding: Literal["msgpack", "json"] | None = None,
     # constraints
     ge: Any = None,
@@ -129,7 +128,7 @@ def field(
     Raises:
         TypeError: if both `default` and `default_factory` are given, or an option is unknown.
     """
-    if default is not attrs.NOTHING and default_factory is not None:
+    if default is not msgspec.NODEFAULT and default_factory is not None:
         raise TypeError("field() takes default or default_factory, not both")
     named = {
         "byte_order": byte_order,
@@ -148,7 +147,7 @@ def field(
         "encoding": encoding,
     }
     options = {name: value for name, value in named.items() if value is not None}
-    if null is not attrs.NOTHING:
+    if null is not msgspec.NODEFAULT:
         options["null"] = null
     constraints = Constraints(ge, le, gt, lt, multiple_of, min_length, max_length, pattern, validate)
     return FieldOptions(default, default_factory, options, constraints, unit, doc)
@@ -156,4 +155,4 @@ def field(
 
 def padding(size: int, *, init: Literal[False] = False) -> Any:  # noqa: ARG001 - for checkers: no argument
     """Declares `size` bytes of padding, written as zeros and ignored on reading: `_gap: Padding = padding(3)`."""
-    return FieldOptions(attrs.NOTHING, options={"size": size})
+    return FieldOptions(msgspec.NODEFAULT, options={"size": size})

@@ -12,7 +12,6 @@ from reprlib import recursive_repr
 from typing import Any, Final, NoReturn
 from weakref import WeakKeyDictionary
 
-import attrs
 import msgspec
 
 from tsmodel.keys import KEY_FIELDS
@@ -36,7 +35,7 @@ def struct_members(schema: Schema) -> tuple[dict[str, Any], dict[str, Any]]:
     for component in KEY_FIELDS if schema.has_key else ():
         name = schema.aliases.get(component, component)
         annotations[name] = int
-        given = schema.key_defaults.get(component, FieldOptions(attrs.NOTHING))
+        given = schema.key_defaults.get(component, FieldOptions(msgspec.NODEFAULT))
         if component in schema.fixed:
             defaults[name] = schema.fixed[component]
         elif component == "acq" and given.factory is None:
@@ -59,7 +58,7 @@ def struct_members(schema: Schema) -> tuple[dict[str, Any], dict[str, Any]]:
 def _default(options: FieldOptions) -> Any:
     if options.default_factory is not None:
         return msgspec.field(default_factory=options.default_factory)
-    if options.default is attrs.NOTHING:
+    if options.default is msgspec.NODEFAULT:
         return None
     assert options.factory is not None
     try:
@@ -80,7 +79,7 @@ def signature_of(schema: Schema) -> Signature:
         factory = getattr(default, "default_factory", None)
         if isinstance(factory, _Missing):
             default = Parameter.empty
-        elif default is not Parameter.empty and name in given and given[name].default is not attrs.NOTHING:
+        elif default is not Parameter.empty and name in given and given[name].default is not msgspec.NODEFAULT:
             default = given[name].default
         elif callable(factory):
             default = _FACTORY

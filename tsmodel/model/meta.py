@@ -20,7 +20,6 @@ from operator import attrgetter
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar, overload
 
-import attrs
 import msgspec
 from typing_extensions import dataclass_transform
 
@@ -315,7 +314,7 @@ class TSModelMeta(_Meta):
                 schema.constraints,
                 strict_read=schema.strict_read,
             )
-            schema = attrs.evolve(schema, codec=with_versions(schema, codec, cls))
+            schema = msgspec.structs.replace(schema, codec=with_versions(schema, codec, cls))
         type.__setattr__(cls, SCHEMA, schema)
         if hooks:
             super(cls, cls).__init_subclass__(**passed_on)

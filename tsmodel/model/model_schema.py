@@ -10,11 +10,10 @@ import uuid
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import Enum, Flag
-from functools import partial
+from functools import cached_property, partial
 from types import FrameType, UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Union, get_args, get_origin
 
-import attrs
 import msgspec
 
 from tsmodel.errors import SchemaError, TimestampError
@@ -99,8 +98,7 @@ class FieldSpec(msgspec.Struct, frozen=True):
         return codec
 
 
-@attrs.frozen
-class Schema:
+class Schema(msgspec.Struct, frozen=True, eq=False, dict=True):
     """The declaration of a model.
 
     Attributes:
@@ -119,8 +117,6 @@ class Schema:
         has_dict: whether objects have a `__dict__` for extra attributes.
         key_defaults: defaults of key components, by component.
         evolution: its position among its versions; None for a class without versions.
-        layout: layout of the payload.
-        columns: class-level columns by name, key components first.
         codec: converts records to rows and back; None for an abstract class.
         retention: ns of capture time after which `session.prune` removes records; None for never.
     """
@@ -133,20 +129,22 @@ class Schema:
     has_key: bool = True
     align: Align = "packed"
     encoding: Encoding = "struct"
-    aliases: Mapping[str, str] = attrs.field(factory=dict)
+    aliases: Mapping[str, str] = msgspec.field(default_factory=dict)
     strict_read: bool = False
     frozen: bool = False
-    key_defaults: Mapping[str, FieldOptions] = attrs.field(factory=dict)
-    evolution: Evolution | None = attrs.field(default=None, repr=False)
-    layout: Layout = attrs.field(init=False, repr=False)
-    columns: Mapping[str, Column[Any]] = attrs.field(init=False, repr=False)
+    key_defaults: Mapping[str, FieldOptions] = msgspec.field(default_factory=dict)
+    evolution: Evolution | None = None
     codec: RowCodec[Any] | None = None
     has_weakref: bool = False
     has_dict: bool = False
     retention: int | None = None
 
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "layout", self._laid_out())
+    def __post_init__(self) -> None:
+        _ = self.columns  # what is wrong with the declaration is raised when the class is created
+
+    @cached_property
+    def columns(self) -> Mapping[str, Column[Any]]:
+        """Class-level columns by name, key components first."""
         columns: dict[str, Column[Any]] = {}
         for name, codec in KEY_CODECS.items() if self.has_key else ():
             info = ColumnInfo(self.model, name, codec, is_key=True, alias=self.aliases.get(name, name))
@@ -155,7 +153,7 @@ class Schema:
             columns[placed.name] = Column[Any](
                 ColumnInfo(self.model, placed.name, placed.codec, False, placed.name, placed)
             )
-        object.__setattr__(self, "columns", columns)
+        return columns
 
     def nested(self, kind: type) -> NestedCodec | VariableNestedCodec:
         """Returns the codec of a field that holds a structure of this schema, whose class is `kind`."""
@@ -191,7 +189,9 @@ class Schema:
         """Factories of the defaults, by field."""
         return {spec.name: factory for spec in self.specs if (factory := spec.options.factory) is not None}
 
-    def _laid_out(self) -> Layout:
+    @cached_property
+    def layout(self) -> Layout:
+        """Layout of the payload."""
         codecs = [(spec.name, spec.codec(self.model, self.byte_order)) for spec in self.specs]
         try:
             if self.encoding != "struct":
@@ -205,7 +205,7 @@ class Schema:
         defaults = {spec.name: spec.options.default for spec in self.specs}
         for field in layout.fields:
             default = defaults[field.name]
-            if default is not attrs.NOTHING and (fault := layout.fault(field, default)):
+            if default is not msgspec.NODEFAULT and (fault := layout.fault(field, default)):
                 raise SchemaError(f"{self.model}.{field.name}: the default {fault}", model=self.model, field=field.name)
         return layout
 
@@ -244,7 +244,7 @@ def read_body(model: str, namespace: dict[str, Any], frame: FrameType | None, re
             annotations[name] = annotation  # msgspec does not recognize every string that means ClassVar
             continue
         declaration = _declaration(model, name, annotation)
-        default = namespace.pop(name, attrs.NOTHING)
+        default = namespace.pop(name, msgspec.NODEFAULT)
         options = default if isinstance(default, FieldOptions) else FieldOptions(default)
         del annotations[name]
         if issubclass(declaration.field_type, KeyComponent):
@@ -383,7 +383,7 @@ def _check_default(model: str, spec: FieldSpec) -> None:
         )
     codec = spec.codec(model, "little")
     if isinstance(codec, PaddingBytes):
-        if options.default is not attrs.NOTHING:
+        if options.default is not msgspec.NODEFAULT:
             raise SchemaError(f"{model}.{spec.name}: padding has no default", model=model, field=spec.name)
         return
     try:
@@ -392,7 +392,7 @@ def _check_default(model: str, spec: FieldSpec) -> None:
         raise SchemaError(f"{model}.{spec.name}: a bound is invalid: {wrong}", model=model, field=spec.name) from wrong
     if options.constraints.multiple_of == 0:
         raise SchemaError(f"{model}.{spec.name}: only 0 is a multiple of 0", model=model, field=spec.name)
-    if options.default is attrs.NOTHING:
+    if options.default is msgspec.NODEFAULT:
         return
     if fault := codec.fault(options.default) or constraints.violation(options.default):
         raise SchemaError(f"{model}.{spec.name}: the default {fault}", model=model, field=spec.name)

@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING
 from tsmodel.lazily import lazily
 
 if TYPE_CHECKING:
-    from tsmodel.query.explain import Explanation, RunStats
-    from tsmodel.query.plan import Plan
-    from tsmodel.query.query import Query
-    from tsmodel.query.query_async import AsyncQuery
+    from tsmodel.query.plan import Explanation, Plan
+    from tsmodel.query.query import AsyncQuery, Query
+    from tsmodel.query.sinks import RunStats
     from tsmodel.query.spec import QuerySpec
 else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
-            "explain": "Explanation RunStats",
-            "plan": "Plan",
-            "query": "Query",
-            "query_async": "AsyncQuery",
+            "plan": "Explanation Plan",
+            "query": "AsyncQuery Query",
+            "sinks": "RunStats",
             "spec": "QuerySpec",
         },
     )

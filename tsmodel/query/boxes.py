@@ -1,22 +1,23 @@
-"""What a condition says about the key, as disjoint key ranges that a backend reads.
+"""Compiles conditions on the key to boxes: disjoint key ranges that a backend reads.
 
 Rules kept here:
 
-* Interval sets are sorted, and their intervals are not empty and neither overlap nor touch: equal sets are equal tuples.
-  Every set lies within the domain it was made for, so complements are exact.
-* A *product* has an interval set for each key component. A condition compiles to products that hold every key for which it
-  may be true. When they hold no other key the compilation is *exact*, and the condition needs no filter.
-* Negation is pushed down to the leaves, where complements of key conditions are exact. A condition on the payload says
-  nothing about the key.
-* No key lies in two boxes, so no record is returned twice.
-* When there would be more than `most` boxes, neighbours are widened into one. The boxes then hold more than was asked for,
-  and the caller must filter.
+* The intervals of a set are sorted, not empty, and neither overlap nor touch, so equal sets are equal tuples. A set lies
+  within its domain, so complements are exact.
+* A *product* has an interval set for each key component. A condition compiles to products that contain every key for which
+  it can be true. If they contain no other key, they are *exact*, and the condition needs no filter.
+* Negation is pushed down to the leaves, where complements of key conditions are exact. A condition on the payload does not
+  restrict the key.
+* No key is in two boxes, so no record is returned twice.
+* If there would be more than `most` boxes, neighbours are merged. The boxes then contain surplus keys, and the caller must
+  filter.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from itertools import chain as chained
 from itertools import combinations, pairwise
 from itertools import product as crossed
@@ -49,14 +50,14 @@ __all__ = [
 ]
 
 Intervals: TypeAlias = tuple[tuple[int, int], ...]
-"""Disjoint half-open intervals, ascending."""
+"""A set of integers: disjoint half-open intervals, ascending."""
 
 Domain: TypeAlias = tuple[int, int]
-"""The half-open interval of all values that a column can have."""
+"""The half-open interval of all values of a column."""
 
 
 def union(intervals: Iterable[tuple[int, int]]) -> Intervals:
-    """The union of any intervals; empty and reversed ones are ignored."""
+    """The union of intervals in any order; empty and reversed ones are ignored."""
     merged: list[tuple[int, int]] = []
     for low, high in sorted(intervals):
         if low >= high:
@@ -98,7 +99,7 @@ def intersection(sets: Sequence[Intervals], domain: Domain) -> Intervals:
 
 
 def narrow(intervals: Intervals, most: int) -> Intervals:
-    """A set of at most `most` intervals that covers this one. The smallest gaps are closed."""
+    """A superset with at most `most` intervals; the smallest gaps are closed."""
     if len(intervals) <= most:
         return intervals
     gaps = sorted(range(1, len(intervals)), key=lambda i: intervals[i][0] - intervals[i - 1][1], reverse=True)
@@ -107,12 +108,12 @@ def narrow(intervals: Intervals, most: int) -> Intervals:
 
 
 def domain_of(condition: Comparison | Between | IsIn) -> Domain | None:
-    """The domain of the condition's column when it holds integers or times, otherwise None."""
+    """The domain of the condition's column if it holds integers or times, otherwise None."""
     number = condition.column.codec.number
     limits = number.limits if number is not None else None
     if limits is None:
         return None
-    # The greatest value of a key component is never stored: as the end of a range it stands for "no limit".
+    # The greatest value of a key component is never stored: as the end of a range it means "no limit".
     return limits if condition.column.is_key else (limits[0], limits[1] + 1)
 
 
@@ -139,12 +140,12 @@ def _clamped(value: float, domain: Domain) -> float:
 
 
 def _at_least(value: float, domain: Domain) -> int:
-    """The least integer of the domain, or its end, that is not below `value`."""
+    """The least integer of the domain that is not below `value`, or the domain's end."""
     return max(math.ceil(_clamped(value, domain)), domain[0])
 
 
 def _above(value: float, domain: Domain) -> int:
-    """The least integer of the domain, or its end, that is above `value`."""
+    """The least integer of the domain that is above `value`, or the domain's end."""
     return min(math.floor(_clamped(value, domain)) + 1, domain[1])
 
 
@@ -160,20 +161,20 @@ Product: TypeAlias = tuple[Intervals, ...]
 EVERYTHING: Final[Product] = tuple(((limits.least, limits.bound),) for limits in LIMITS.values())
 
 _MOST_PRODUCTS: Final = 4096
-"""Above this many, the alternatives of a condition are covered by one product and filtered."""
+"""Above this many products, alternatives are covered by one product and filtered."""
 _MOST_INTERVALS: Final = 300_000
-"""About how many intervals may be intersected for one condition, before the remaining alternatives are covered."""
+"""About how many intervals may be intersected for a condition before its remaining alternatives are covered."""
 _MOST_WORK: Final = 2_000_000
-"""About how many products, and intervals of one product, a chain may have, before they are covered by fewer."""
+"""Divided by the square of a chain's depth: most products, and intervals in a set, before they are covered by fewer."""
 
 
 class KeyBounds(msgspec.Struct, frozen=True):
-    """The keys for which a condition may be true.
+    """The keys for which a condition can be true.
 
     Attributes:
-        products: they hold every key for which the condition may be true.
-        exact: whether they hold no other key.
-        relaxed: whether they are wider than the condition, because there would have been too many of them.
+        products: contain every such key.
+        exact: whether they contain no other key.
+        relaxed: whether they are wider than necessary, because there would have been too many.
     """
 
     products: tuple[Product, ...]
@@ -185,20 +186,20 @@ _ANY_PAYLOAD: Final = KeyBounds((EVERYTHING,), exact=False)
 
 
 def bounds_of(condition: Expression) -> KeyBounds:
-    """The products of a condition."""
+    """Compiles a condition to products."""
     chain = chain_of(condition)
-    # The products of a chain are processed again for each chain that contains it: the deeper, the fewer.
+    # The products of a chain are processed again for each chain that contains it, so deeper chains may have fewer.
     most = max(1, _MOST_WORK // chain.depth**2)
     return folded(chain, lambda _, held, part: held.append(part), lambda each, parts: _compile(each, parts, most))
 
 
 def is_key_condition(condition: Expression) -> bool:
-    """Whether the condition is about key components only."""
+    """Whether a condition names only key components."""
     return all(leaf.column.is_key for leaf in leaves(condition))
 
 
 def _compile(chain: Chain, parts: list[KeyBounds], most: int) -> KeyBounds:
-    """The products of a chain, given those of the chains within it."""
+    """Compiles a chain, given the results for the chains within it."""
     sets: dict[int, tuple[Domain, list[Intervals]]] = {}
     parts = list(parts)
     for leaf, negated in chain.leaves:
@@ -224,7 +225,7 @@ def _compile(chain: Chain, parts: list[KeyBounds], most: int) -> KeyBounds:
 
 
 def all_of(parts: Sequence[KeyBounds], most: int = _MOST_PRODUCTS) -> KeyBounds:
-    """The products where all of several conditions may be true."""
+    """The keys for which all of several conditions can be true."""
     relaxed = any(part.relaxed for part in parts)
     single = [part.products[0] for part in parts if len(part.products) == 1]
     several = [part.products for part in parts if len(part.products) != 1]
@@ -245,7 +246,7 @@ def all_of(parts: Sequence[KeyBounds], most: int = _MOST_PRODUCTS) -> KeyBounds:
 
 
 def _common(products: Sequence[Product]) -> tuple[Product, ...]:
-    """The intersection of many products, as one product or none."""
+    """The intersection of many products: one product or none."""
     common = []
     for at, everything in enumerate(EVERYTHING):
         sets = [product[at] for product in products if product[at] != everything]
@@ -265,7 +266,7 @@ def _cover(products: Iterable[Product]) -> Product:
 
 
 def _coalesced(products: Iterable[Product]) -> tuple[Product, ...]:
-    """The same keys in fewer products: products that differ in one component only are united."""
+    """The same keys in fewer products: products that differ in only one component are united."""
     current = tuple(dict.fromkeys(products))
     if len(current) < 2:
         return current
@@ -281,7 +282,7 @@ def _coalesced(products: Iterable[Product]) -> tuple[Product, ...]:
 
 
 class Boxes(msgspec.Struct, frozen=True):
-    """Disjoint key ranges in key order, and whether they were widened beyond the products they cover."""
+    """Disjoint key ranges in key order, and whether they contain keys outside of the products."""
 
     boxes: tuple[KeyRange, ...]
     widened: bool
@@ -301,7 +302,7 @@ def boxes_of(products: tuple[Product, ...], most: int) -> Boxes:
 
 
 def _narrowed(product: Product, most: int) -> Product:
-    """The product with few enough intervals that it expands to at most `most` boxes."""
+    """A superset of a product that expands to at most `most` boxes."""
     counts = list(map(len, product))
     while prod(counts) > most:
         longest = counts.index(max(counts))
@@ -318,12 +319,12 @@ def _expanded(product: Product) -> list[KeyRange]:
 
 
 def _disjoint(boxes: list[KeyRange], most: int) -> list[KeyRange]:
-    """The same keys in boxes that do not overlap; or, when it gives up, more than `most` boxes that cover these keys."""
+    """The same keys in boxes that do not overlap. Past `most` boxes it gives up, and returns overlapping ones."""
     kept: list[KeyRange] = []
     for box in boxes:
         pieces = [box]
         for other in kept:
-            if _meet(box, other):
+            if _overlap(box, other):
                 pieces = [piece for rest in pieces for piece in rest.subtract(other)]
         kept += pieces
         if len(kept) > most:
@@ -331,8 +332,8 @@ def _disjoint(boxes: list[KeyRange], most: int) -> list[KeyRange]:
     return kept
 
 
-def _meet(first: KeyRange, second: KeyRange) -> bool:
-    """Whether two boxes, neither empty, have a key in common."""
+def _overlap(first: KeyRange, second: KeyRange) -> bool:
+    """Whether two non-empty boxes have a key in common."""
     return all(
         low < other_high and other_low < high
         for (low, high), (other_low, other_high) in zip(first.intervals(), second.intervals(), strict=True)
@@ -340,17 +341,10 @@ def _meet(first: KeyRange, second: KeyRange) -> bool:
 
 
 def _joined(boxes: list[KeyRange], most: int) -> list[KeyRange]:
-    """At most `most` disjoint boxes that cover these: neighbours in key order are joined, then boxes that overlap."""
+    """At most `most` disjoint boxes that cover these: neighbours in key order are merged, then boxes that overlap."""
     ordered = sorted(boxes, key=lambda box: box.min)
     length = -(-len(ordered) // most)
-    joined = [_hull(ordered[start : start + length]) for start in range(0, len(ordered), length)]
-    while pair := next(((a, b) for a, b in combinations(joined, 2) if _meet(a, b)), None):
+    joined = [reduce(KeyRange.hull, ordered[start : start + length]) for start in range(0, len(ordered), length)]
+    while pair := next(((a, b) for a, b in combinations(joined, 2) if _overlap(a, b)), None):
         joined = [box for box in joined if box not in pair] + [pair[0].hull(pair[1])]
     return joined
-
-
-def _hull(boxes: list[KeyRange]) -> KeyRange:
-    hull = boxes[0]
-    for box in boxes[1:]:
-        hull = hull.hull(box)
-    return hull

@@ -1,27 +1,29 @@
-"""What to read, built step by step: the part of a query that makes specs and reads nothing."""
+"""`QueryBuilder`: the steps of `Query` and `AsyncQuery`, which make specs and read nothing."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from typing_extensions import Self
 
 from tsmodel.errors import MultipleResultsError, NoResultError, QueryError
+from tsmodel.io.effects import Work
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.model.column import Column, Order
 from tsmodel.model.expressions import Expression
 from tsmodel.model.meta import schema_of
 from tsmodel.model.model import TSModel
-from tsmodel.query.executor import Execution
-from tsmodel.query.explain import RunStats
-from tsmodel.query.sinks import Quarantined
+from tsmodel.query.executor import Execution, first_of
+from tsmodel.query.plan import Explanation
+from tsmodel.query.sinks import Framed, Quarantined, RunStats
 from tsmodel.query.spec import OnError, QuerySpec, at_least
-from tsmodel.timestamps import DurationLike, TimeLike, duration_ns, now_ns
+from tsmodel.timestamps import DurationLike, TimeLike, duration_ns, now_ns, to_ns
 
 if TYPE_CHECKING:
-    from tsmodel.query.explain import Explanation
+    from tsmodel.frames.frame import ArrowFrame, Frame, Wanted
 
 __all__ = ["QueryBuilder"]
 
@@ -29,10 +31,10 @@ M = TypeVar("M", bound=TSModel)
 
 
 class QueryBuilder(Generic[M]):
-    """The steps of a query. Every step returns a new query with another spec; none reads anything.
+    """The steps of a query. Each returns a new query with another spec; none reads anything.
 
-    Between-steps are half-open: the lower end is inside, the upper is not. Times are int ns since 2001, aware datetimes,
-    ISO 8601 text with an offset, or `numpy.datetime64` (UTC).
+    Intervals are half-open: they include the lower end, not the upper. Times are int ns since 2001, aware datetimes, ISO
+    8601 text with an offset, or `numpy.datetime64` (UTC).
     """
 
     __slots__ = ("_executor",)
@@ -42,36 +44,36 @@ class QueryBuilder(Generic[M]):
 
     @property
     def spec(self) -> QuerySpec[M]:
-        """What the query asks for, as a value: to be compared, pickled, and run by `session.query(spec)`."""
+        """The query as a value, which can be compared, pickled, and run by `session.query(spec)`."""
         return self._executor.spec
 
     def cid(self, *values: int | Iterable[int]) -> Self:
-        """Client ids: one, several, or a range."""
+        """Records of one client id, several, or a range of them."""
         return self._members("cid", values)
 
     def mid(self, *values: int | Iterable[int]) -> Self:
-        """Meter ids: one, several, or a range."""
+        """Records of one meter id, several, or a range of them."""
         return self._members("mid", values)
 
     def moid(self, *values: int | Iterable[int]) -> Self:
-        """Meter object ids: one, several, or a range."""
+        """Records of one meter object id, several, or a range of them."""
         return self._members("moid", values)
 
     def cid_between(self, low: int, high: int) -> Self:
         """`low <= cid < high`."""
-        return self.where(self._column("cid").between(low, high))
+        return self._between("cid", low, high)
 
     def mid_between(self, low: int, high: int) -> Self:
         """`low <= mid < high`."""
-        return self.where(self._column("mid").between(low, high))
+        return self._between("mid", low, high)
 
     def moid_between(self, low: int, high: int) -> Self:
         """`low <= moid < high`."""
-        return self.where(self._column("moid").between(low, high))
+        return self._between("moid", low, high)
 
     def cap_between(self, start: TimeLike, end: TimeLike) -> Self:
         """Captured at `start` or later and before `end`."""
-        return self.where(self._column("cap").between(start, end))
+        return self._between("cap", start, end)
 
     def cap_since(self, start: TimeLike) -> Self:
         """Captured at `start` or later."""
@@ -83,7 +85,7 @@ class QueryBuilder(Generic[M]):
 
     def acq_between(self, start: TimeLike, end: TimeLike) -> Self:
         """Acquired at `start` or later and before `end`."""
-        return self.where(self._column("acq").between(start, end))
+        return self._between("acq", start, end)
 
     def acq_since(self, start: TimeLike) -> Self:
         """Acquired at `start` or later."""
@@ -94,30 +96,30 @@ class QueryBuilder(Generic[M]):
         return self.where(self._column("acq") < end)
 
     def last(self, duration: DurationLike) -> Self:
-        """Captured in the last "15m", "2h", "7d" or another duration, counted back from the moment of this call."""
+        """Captured in the last "15m", "2h", "7d" or another duration, counted back from this call."""
         ns = duration_ns(duration)
         if ns < 0:
-            raise QueryError(f"last takes a duration from 0, not {duration!r}")
+            raise QueryError(f"last() takes a duration of 0 or more, not {duration!r}")
         return self.cap_since(now_ns() - ns)
 
     def on(self, date: dt.date | str, tz: str | dt.tzinfo = "UTC") -> Self:
-        """Captured on a day, from one midnight to the next by the clocks of a time zone: 23, 24 or 25 hours.
+        """Captured on a day, from midnight to midnight in a time zone: 23, 24 or 25 hours.
 
         Args:
-            date: the day, or its ISO 8601 text.
+            date: the day, as a date or ISO 8601 text.
             tz: the time zone: a name such as "Europe/Warsaw", or a tzinfo.
 
         Raises:
-            QueryError: when there is no such day or time zone.
+            QueryError: when the day or the time zone does not exist.
         """
         from tsmodel.query.grids import day_of
 
         return self.cap_between(*day_of(date, tz))
 
     def where(self, *conditions: Expression) -> Self:
-        """Records that meet all `conditions`, made from columns: `Reading.volts > 240`, combined by `& | ~`.
+        """Records that meet all `conditions`. Conditions compare columns, `Reading.volts > 240`, and combine by `& | ~`.
 
-        Conditions on the key narrow what is read; the others filter what was read, before objects are made.
+        Conditions on the key narrow what is read; the others filter records before objects are made.
 
         Raises:
             QueryError: when an argument is not a condition, or names a column of another model.
@@ -125,27 +127,27 @@ class QueryBuilder(Generic[M]):
         return self._of(self.spec.where(*conditions))
 
     def limit(self, most: int) -> Self:
-        """At most `most` records: the first ones of order_by, or any that match, at which reading stops."""
+        """At most `most` records: the first ones of `order_by`, or else any that match, and then reading stops early."""
         return self._replaced(limit=at_least(0, most, "limit"))
 
     def on_error(self, action: OnError) -> Self:
         """What to do with records whose payload does not match the model: "raise" (default); "skip", which counts them in
-        `stats.skipped`; or "quarantine", which also keeps all of them in `quarantined`."""
+        `stats.skipped`; or "quarantine", which also keeps them in `quarantined`."""
         return self._replaced(on_error=action)
 
     def max_boxes(self, most: int) -> Self:
-        """Most key ranges to read (default 64) before neighbouring ones are widened into one and filtered."""
+        """Most key ranges to read (default 64). Above it, neighbouring ones are merged, and the surplus is filtered."""
         return self._replaced(max_boxes=most)
 
     def order_by(self, *columns: Column[Any] | Order | str) -> Self:
-        """Records sorted by columns, or their names, the most significant first: `order_by(-Reading.cap, "mid")`, where a
-        minus stands for the greatest first, as `desc()` does.
+        """Records sorted by columns or their names, the most significant first: `order_by(-Reading.cap, "mid")`. A minus
+        sorts in descending order, as `desc()` does.
 
-        A database gives records in no particular order: all that match are read before the first is given, and held in
-        memory, with `limit(n)` the best n of them. None and NaN come last. Records with equal values stay as they came.
+        A database returns records in no particular order, so all that match are read and held in memory first; with
+        `limit(n)`, only the first n. None and NaN come last. Records with equal values keep the order they arrived in.
 
         Raises:
-            QueryError: for what is no column of the model, or one without an order; when run, for more records than
+            QueryError: when an argument is not a column of the model, or has no order; when run, for more records than
                 `max_rows_in_memory`.
         """
         if not columns:
@@ -153,20 +155,20 @@ class QueryBuilder(Generic[M]):
         return self._replaced(order=columns)
 
     def latest(self) -> Self:
-        """Only the newest version of each cid, mid, moid and cap, the one with the greatest acq: a correction replaces the
+        """Only the newest version of each cid, mid, moid and cap, which has the greatest acq: a correction replaces the
         record that it corrects.
 
-        Versions are compared before conditions on the payload are looked at, among those that conditions on the key
-        let in: a condition on acq makes it the newest version within.
+        The newest version is found among the records that meet the conditions on the key, including those on acq; only
+        then are conditions on the payload applied.
         """
         return self._replaced(versions="latest")
 
     def as_of(self, acq: TimeLike) -> Self:
-        """What the database knew at a time: the newest versions among the records acquired at `acq` or before."""
+        """The state of the database at a time: the newest versions among the records acquired at `acq` or before."""
         return self.where(self._column("acq") <= acq).latest()
 
     def revisions(self) -> Self:
-        """All versions, those of one cid, mid, moid and cap side by side, the oldest first."""
+        """All versions, sorted by cid, mid, moid, cap and acq: those of one record follow each other, the oldest first."""
         return self._replaced(order=map(self._column, KEY_FIELDS))
 
     def first_per_series(self) -> Self:
@@ -178,16 +180,16 @@ class QueryBuilder(Generic[M]):
         return self._replaced(per_series="last")
 
     def max_rows_in_memory(self, most: int) -> Self:
-        """Most records that order_by, latest and others may hold (default 10 million); they raise above it."""
+        """Most records that `order_by`, `latest` and others may hold (default 10 million). Above it they raise
+        `QueryError`."""
         return self._replaced(max_rows_in_memory=most)
 
     def key_ranges(self) -> list[KeyRange]:
-        """The disjoint key ranges that the query reads; none when nothing can match."""
+        """The disjoint key ranges that the query reads; empty when nothing can match."""
         return list(self._executor.plan.boxes)
 
     def explain(self) -> Explanation:
         """The key ranges, the residual filter, and what the last run of this query object read."""
-        from tsmodel.query.explain import Explanation
 
         return Explanation(self.spec, self._executor.plan, self._executor.last_run)
 
@@ -197,7 +199,7 @@ class QueryBuilder(Generic[M]):
         payload and reason of each.
 
         Raises:
-            QueryError: when it was not run, or does not say `on_error("quarantine")`.
+            QueryError: when it was not run, or has no `on_error("quarantine")`.
         """
         if self.spec.on_error != "quarantine":
             raise QueryError('quarantined is for queries with .on_error("quarantine")')
@@ -211,18 +213,18 @@ class QueryBuilder(Generic[M]):
             QueryError: when it was not run.
         """
         if self._executor.last_run is None:
-            raise QueryError("this query was not run yet: keep it in a variable, run it, then read its stats")
+            raise QueryError("this query has not run yet: keep it in a variable, run it, then read its stats")
         return self._executor.last_run
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.spec.model.__name__}: {self.spec}>"
 
     def _repr_html_(self) -> str:
-        """For notebooks: how it is answered."""
+        """The explanation as a table, for notebooks."""
         return self.explain()._repr_html_()
 
     def _of(self, spec: QuerySpec[M]) -> Self:
-        """The same query of another spec."""
+        """The same query with another spec."""
         query = object.__new__(type(self))
         query._executor = type(self._executor)(spec, self._executor.source)
         return query
@@ -230,29 +232,50 @@ class QueryBuilder(Generic[M]):
     def _replaced(self, **changes: Any) -> Self:
         return self._of(self.spec.replaced(**changes))
 
-    def _only(self, rows: list[M]) -> M | None:
-        """The row of at most one."""
+    def _one_or_none(self, rows: list[M]) -> M | None:
         if len(rows) > 1:
-            raise MultipleResultsError(f"expected one record, found several, such as {rows[0]} and {rows[1]}: {self!r}")
-        return rows[0] if rows else None
+            raise MultipleResultsError(f"expected one record, found at least two, {rows[0]} and {rows[1]}: {self!r}")
+        return first_of(rows)
 
-    def _required(self, row: M | None) -> M:
-        if row is None:
+    def _one(self, rows: list[M]) -> M:
+        if not rows:
             raise NoResultError(f"one() found no record: {self!r}")
-        return row
+        self._one_or_none(rows)
+        return rows[0]
+
+    def _framed(self, frame: Frame) -> Work[Any]:
+        return self._executor.running(partial(Framed, frame=frame))
+
+    def _arrow(self, columns: Sequence[Wanted]) -> Work[Any]:
+        from tsmodel.frames.frame import ArrowFrame
+
+        return self._framed(ArrowFrame(self.spec.model, columns))
+
+    def _batched_arrow(self, frame: ArrowFrame, size: int) -> Work[None]:
+        from tsmodel.frames.frame import Rebatched
+
+        return self._executor.streaming(partial(Framed, frame=frame), Rebatched(at_least(1, size, "batch_size")))
 
     def _column(self, name: str) -> Column[int]:
         return schema_of(self.spec.model).columns[name]
 
-    def _members(self, name: str, values: tuple[int | Iterable[int], ...]) -> Self:
+    def _between(self, name: str, low: Any, high: Any) -> Self:
+        condition = self._column(name).between(low, high)  # checks both ends
+        if (to_ns(low) > to_ns(high)) if name in ("cap", "acq") else (low > high):
+            raise QueryError(f"{name}_between({low!r}, {high!r}) is empty: its end lies below its start; swap them")
+        return self.where(condition)
+
+    def _members(self, name: str, values: tuple[Any, ...]) -> Self:
         column, limits = self._column(name), LIMITS[name]
         if len(values) == 1 and isinstance(values[0], range) and values[0].step == 1:
             return self.where(column.between(values[0].start, values[0].stop))
-        listed = [each for value in values for each in (value if isinstance(value, Iterable) else (value,))]
+        listed: list[int] = []
+        for value in values:  # text is iterable, but is one value, which is_in refuses
+            listed += value if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else (value,)
         condition = column.is_in(listed)
         for each in listed:
             if not limits.least <= each < limits.bound:
                 raise QueryError(
-                    f"{name}({each}): no record can have that {name}; it is {limits.least} to {limits.bound - 1}"
+                    f"{name}({each}): no record can have that {name}; it is between {limits.least} and {limits.bound - 1}"
                 )
         return self.where(condition)

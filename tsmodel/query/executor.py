@@ -1,54 +1,173 @@
-"""Executors connect a backend, a plan and a sink. The work is the same; one executor blocks, the other awaits."""
+"""Executors connect a backend, a plan and a sink. The work is the same for both; one blocks, the other awaits.
+
+Rules kept here:
+
+* A query reads the innermost open session of its context, unless it names one.
+* `delete` removes the records that the query counts: those that meet its conditions and match its model. With
+  `undecodable=True` it also removes mismatches; then only conditions on the key decide.
+* A backend wants a mask over the records of a chunk. A codec may reorder records and leave out mismatches, so the records
+  to remove are found again by their keys. Records with equal keys are judged separately.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import closing
-from functools import partial
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from contextvars import ContextVar
+from functools import partial, wraps
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from tsmodel.backend import RemovalKind
-from tsmodel.errors import QueryError
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tsmodel.backend import AsyncRemover, Predicate, RemovalKind, Remover
+from tsmodel.errors import NoSessionError, QueryError
 from tsmodel.io.effects import Ask, Emit, LastAcq, Work
-from tsmodel.io.fetching import fetched
+from tsmodel.io.fetching import OnAsyncBackend, OnBackend, fetched
 from tsmodel.io.runners import items, items_async, run, run_async, stream, stream_async
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
-from tsmodel.model.model import TSModel
-from tsmodel.query.context import AsyncSource, Source, current
-from tsmodel.query.explain import RunStats
+from tsmodel.model.model import TSModel, codec_of
+from tsmodel.model.unions import models_of
 from tsmodel.query.in_memory import collectors, through
 from tsmodel.query.plan import Plan, plan_of
-from tsmodel.query.sinks import Selection, Sink
-from tsmodel.query.spec import QuerySpec
-from tsmodel.wire.chunk import Chunk
+from tsmodel.query.sinks import RunStats, Selection, Sink
+from tsmodel.query.spec import QuerySpec, has_one_layout
+from tsmodel.wire.chunk import Chunk, keys_of
+from tsmodel.wire.sorting import run_lengths, run_starts
 
-__all__ = ["AsyncExecutor", "Execution", "Executor", "Make", "Regrouping", "last_acq"]
+__all__ = [
+    "AsyncExecutor",
+    "AsyncSource",
+    "Execution",
+    "Executor",
+    "Make",
+    "Regrouping",
+    "Source",
+    "awaited",
+    "current",
+    "enter",
+    "first_of",
+    "last_acq",
+    "leave",
+    "then",
+]
 
 M = TypeVar("M", bound=TSModel)
+P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Source(Protocol):
+    """What a query reads from: a session."""
+
+    @property
+    def name(self) -> str:
+        """The backend's name in messages."""
+        ...
+
+    @property
+    def allow_full_scan(self) -> bool:
+        """Whether queries may read every record."""
+        ...
+
+    def on_backend(self) -> OnBackend:
+        """Carries out effects on the backend.
+
+        Raises:
+            SessionError: when the source is closed.
+        """
+        ...
+
+    def remover(self, what: str) -> Remover:
+        """Returns the backend as a `Remover`, on behalf of `what`.
+
+        Raises:
+            UnsupportedError: when the backend cannot remove records.
+            SessionError: when the session has pending records.
+        """
+        ...
+
+
+class AsyncSource(Protocol):
+    """What an asynchronous query reads from: an asynchronous session."""
+
+    @property
+    def name(self) -> str:
+        """See `Source.name`."""
+        ...
+
+    @property
+    def allow_full_scan(self) -> bool:
+        """See `Source.allow_full_scan`."""
+        ...
+
+    def on_backend(self) -> OnAsyncBackend:
+        """See `Source.on_backend`."""
+        ...
+
+    def remover(self, what: str) -> AsyncRemover:
+        """See `Source.remover`."""
+        ...
+
+
+_open: ContextVar[tuple[weakref.ref[Source], ...]] = ContextVar("tsmodel_open_sessions", default=())
+
+
+def enter(source: Source) -> None:
+    """Makes `source` the innermost one, without keeping it alive."""
+    _open.set((*_alive(), weakref.ref(source)))
+
+
+def leave(source: Source) -> None:
+    """Removes `source` from this context, innermost or not."""
+    _open.set(tuple(ref for ref in _alive() if ref() is not source))
+
+
+def current(model: type[Any]) -> Source:
+    """The innermost open source, for a query of `model`.
+
+    Raises:
+        NoSessionError: when no session is open in this context.
+    """
+    for ref in reversed(_open.get()):
+        if (source := ref()) is not None:
+            return source
+    name = model.__name__
+    raise NoSessionError(
+        f"no session is open here for {name}.query: open one with `with connect(...) as session:`, or name one by "
+        f"session.query({name}) or {name}.query.using(session); a new thread does not see the sessions of other threads"
+    )
+
+
+def _alive() -> tuple[weakref.ref[Source], ...]:
+    return tuple(ref for ref in _open.get() if ref() is not None)
+
 
 Make: TypeAlias = Callable[[Selection[Any]], Sink[R]]
-"""Makes a sink for the records of a selection."""
+"""Makes a sink for the selected records."""
 
 
 class Regrouping(Protocol):
-    """Regroups the results of a sink into parts of one size."""
+    """Regroups the results of a sink into groups of one size."""
 
     def take(self, part: Any, /) -> Any:
-        """Takes a part; gives those that are full."""
+        """Adds a result; yields the groups that are full."""
         ...
 
     def rest(self) -> Any:
-        """Gives the last part, unless it would be empty."""
+        """Yields the last group, unless it is empty."""
         ...
 
 
 class Execution(Generic[M]):
-    """A spec, its plan, the counts of its last run, and the work of running it.
+    """A spec, its plan, the statistics of its last run, and the work of running it.
 
     Args:
-        spec: what to read.
+        spec: the query.
         source: the session to read from; None for the innermost open one.
     """
 
@@ -62,14 +181,14 @@ class Execution(Generic[M]):
 
     @property
     def plan(self) -> Plan:
-        """How the spec is answered."""
+        """The plan of the spec."""
         if self._plan is None:
             self._plan = plan_of(self.spec)
         return self._plan
 
     @property
     def reading(self) -> Any:
-        """The session that is read from.
+        """The session to read from.
 
         Raises:
             NoSessionError: when there is none.
@@ -77,16 +196,16 @@ class Execution(Generic[M]):
         return self.source
 
     def selection(self, limit: int | None = None) -> Selection[M]:
-        """Starts a run: the selection for a sink, of at most `limit` records and the spec's limit."""
+        """Starts a run: returns the selection for a sink, with the lesser of `limit` and the spec's limit."""
         self.last_run = RunStats()
         limits = [each for each in (limit, self.spec.limit) if each is not None]
         return Selection(self.spec, self.plan, self.last_run, min(limits, default=None), counts=not self.spec.in_memory)
 
     def boxes(self) -> tuple[KeyRange, ...]:
-        """The key ranges that a run reads.
+        """The key ranges to read.
 
         Raises:
-            QueryError: when the query reads everything, and the session does not allow it.
+            QueryError: when the query reads every record, and the session does not allow it.
         """
         boxes = self.plan.boxes
         if not self.reading.allow_full_scan and any(map(_is_full_scan, boxes)):
@@ -97,7 +216,7 @@ class Execution(Generic[M]):
         return () if self.spec.limit == 0 else boxes
 
     def running(self, make: Make[R], limit: int | None = None) -> Work[R]:
-        """Feeds a sink until it has enough, for its result."""
+        """Feeds a sink until it has enough; the result is the sink's."""
         selection = self.selection(limit)
         sink = make(selection)
         if self.spec.in_memory:
@@ -108,7 +227,7 @@ class Execution(Generic[M]):
         return sink.result()
 
     def streaming(self, make: Make[Any], regrouping: Regrouping | None = None) -> Work[None]:
-        """Emits the result of a sink after each chunk; with `regrouping`, lists of parts of one size."""
+        """Emits the result of a sink after each chunk, or with `regrouping`, lists of groups."""
         selection = self.selection()
         return self._streamed(self.boxes(), selection, make(selection), regrouping)
 
@@ -121,18 +240,16 @@ class Execution(Generic[M]):
         allow_full_scan: bool = False,
         note: str | None = None,
     ) -> Work[int]:
-        """Removes the records of the spec; the result is how many.
+        """Removes the records of the spec; the result is their number.
 
         Raises:
-            QueryError: when the spec does not say which by conditions alone, or removes every record and nobody allowed it.
+            QueryError: when the spec has more than conditions, or removes every record without `allow_full_scan`.
         """
-        from tsmodel.query.deletion import removing
-
         found = removing(self.spec, self.plan, undecodable=undecodable)
         is_all = not self.spec.conditions or (not self.plan.filters and any(map(_is_full_scan, found.boxes)))
         if is_all and not allow_full_scan:
             raise QueryError(
-                f"this removes every record of {self.spec.model.__name__}: narrow the query, or say "
+                f"this removes every record of {self.spec.model.__name__}: narrow the query, or call "
                 "delete(allow_full_scan=True)"
             )
         self.boxes()
@@ -150,17 +267,17 @@ class Execution(Generic[M]):
         """
         boxes = self.plan.boxes
         if not boxes:
-            raise QueryError("last_acq() of a query that nothing can match")
+            raise QueryError(f"last_acq() of a query that no record can match: {self.spec}")
         return (yield from last_acq(boxes))
 
     def _streamed(
         self, boxes: tuple[KeyRange, ...], selection: Selection[M], sink: Sink[Any], regrouping: Regrouping | None
     ) -> Work[None]:
-        given = sink.result if regrouping is None else lambda: list(regrouping.take(sink.result()))
+        emitted = sink.result if regrouping is None else lambda: list(regrouping.take(sink.result()))
         if self.spec.in_memory:
-            yield from self._read(boxes, selection, sink, given)
+            yield from self._read(boxes, selection, sink, emitted)
         else:
-            yield from fetched(boxes, selection.stats, partial(_feed, sink, selection.stats), given)
+            yield from fetched(boxes, selection.stats, partial(_feed, sink, selection.stats), emitted)
         if regrouping is not None:
             yield Emit(list(regrouping.rest()))
 
@@ -171,7 +288,7 @@ class Execution(Generic[M]):
         sink: Sink[Any],
         emitted: Callable[[], object] | None = None,
     ) -> Work[None]:
-        """Feeds a sink with what is left of the chunks after they have gone through the spec's collectors."""
+        """Feeds a sink with the chunks that the spec's collectors return."""
         stats = selection.stats
         first, *others = collectors(selection)
         yield from fetched(boxes, stats, partial(_feed, first, stats))
@@ -185,7 +302,7 @@ class Execution(Generic[M]):
 
 
 class Executor(Execution[M]):
-    """Runs work, and blocks."""
+    """Runs work and blocks."""
 
     __slots__ = ()
 
@@ -196,16 +313,16 @@ class Executor(Execution[M]):
         return source
 
     def run(self, work: Work[R]) -> R:
-        """The result of work."""
+        """Runs work for its result."""
         return run(work, self.reading.on_backend())
 
     def stream(self, work: Work[None]) -> Iterator[Any]:
-        """The items of what work emits. Closing the iterator stops the scan and releases what it holds."""
+        """Iterates over the items that work emits. Closing the iterator stops the scan and releases its resources."""
         return items(stream(work, self.reading.on_backend()))
 
 
 class AsyncExecutor(Execution[M]):
-    """Runs work, to be awaited."""
+    """Runs work to be awaited."""
 
     __slots__ = ()
 
@@ -224,8 +341,32 @@ class AsyncExecutor(Execution[M]):
         return items_async(stream_async(work, self.reading.on_backend()))
 
 
+def awaited(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
+    """The asynchronous form of a method whose class has an asynchronous twin.
+
+    The method must return what `run` of its executor gives: an `AsyncExecutor` gives an awaitable.
+    """
+
+    @wraps(method)
+    async def awaiting(self: Any, /, *args: P.args, **options: P.kwargs) -> R:
+        result: Any = method(self, *args, **options)
+        return await result  # type: ignore[no-any-return]
+
+    return awaiting
+
+
+def then(work: Work[R], function: Callable[[R], T]) -> Work[T]:
+    """Work whose result is a function of another's."""
+    return function((yield from work))
+
+
+def first_of(rows: Sequence[T]) -> T | None:
+    """The first of some rows, or None."""
+    return rows[0] if rows else None
+
+
 def last_acq(boxes: Sequence[KeyRange]) -> Work[int]:
-    """Asks for the acq below which no record of some key ranges changes any more."""
+    """Asks for the acq below which the records of key ranges never change again."""
     least: int = LIMITS["acq"].bound
     for box in boxes:
         least = min(least, (yield LastAcq(box)))
@@ -236,7 +377,7 @@ def _feed(sink: Sink[Any], stats: RunStats, chunk: Chunk) -> bool:
     since = time.perf_counter()
     known = stats.steps.get("checking", 0.0) + stats.steps.get("filtering", 0.0)
     enough = sink.feed(chunk)
-    # The rest of the time is spent on making the result.
+    # The sink has accounted for checking and filtering; the rest was spent on making the result.
     known -= stats.steps.get("checking", 0.0) + stats.steps.get("filtering", 0.0)
     stats.spent("making", since - known)
     stats.tick()
@@ -244,7 +385,106 @@ def _feed(sink: Sink[Any], stats: RunStats, chunk: Chunk) -> bool:
 
 
 def _is_full_scan(box: KeyRange) -> bool:
-    """Whether a key range is unbounded in client, meter and time: by moid alone a database cannot narrow much."""
+    """Whether a key range is unbounded in cid, mid, cap and acq. moid alone does not narrow a scan much."""
     names = ("cid", "mid", "cap", "acq")
     intervals = dict(zip(KEY_FIELDS, box.intervals(), strict=True))
     return all(intervals[name] == (LIMITS[name].least, LIMITS[name].bound) for name in names)
+
+
+@attrs.frozen(eq=False)
+class Removing:
+    """The records to remove.
+
+    Attributes:
+        boxes: disjoint key ranges.
+        predicate: selects among their records.
+        what: the query as text, for the log.
+    """
+
+    boxes: tuple[KeyRange, ...]
+    predicate: Predicate
+    what: str
+
+
+def removing(spec: QuerySpec[Any], plan: Plan, *, undecodable: bool) -> Removing:
+    """The records that a query removes.
+
+    Args:
+        spec: the query.
+        plan: its plan.
+        undecodable: whether to remove mismatches, too.
+
+    Raises:
+        QueryError: when the query has more than conditions, or, with `undecodable`, conditions on the payload.
+    """
+    if spec.limit is not None or spec.in_memory:
+        asks = "; ".join(filter(None, [spec.in_memory, "" if spec.limit is None else f"limit {spec.limit}"]))
+        raise QueryError(f"delete() removes every record that meets the conditions: remove {asks} from the query")
+    what = f"{spec.model.__name__}: {spec}"
+    if not undecodable:
+        return Removing(plan.boxes, _CountedRecords(spec, plan), what)
+    if plan.residual or len(models_of(spec.model)) > 1:
+        raise QueryError(
+            "undecodable=True removes every record in the query's key ranges: query one model, with conditions on key "
+            "components only"
+        )
+    return Removing(plan.boxes, lambda chunk: plan.key_mask(chunk.keys()), f"{what}, undecodable records included")
+
+
+class _CountedRecords:
+    """The predicate that selects the records that a query counts.
+
+    Args:
+        spec: the query.
+        plan: its plan.
+    """
+
+    def __init__(self, spec: QuerySpec[Any], plan: Plan) -> None:
+        # Mismatches are left out; a failing upgrade still raises.
+        self._spec = spec.replaced(on_error="skip")
+        self._plan = plan
+        self._keeps_order = has_one_layout(spec.model)
+
+    def __call__(self, chunk: Chunk) -> npt.NDArray[np.bool_]:
+        if self._keeps_order:
+            mask = self._in_order(chunk)
+            if mask is not None:
+                return mask
+        mask = np.zeros(len(chunk), np.bool_)
+        for places in _apart(chunk):
+            part = chunk if len(places) == len(chunk) else chunk.take(places)
+            counted = Selection(self._spec, self._plan, RunStats()).of(part, keys_only=True)
+            mask[places] = _among(part, keys_of(counted))
+        return mask
+
+    def _in_order(self, chunk: Chunk) -> npt.NDArray[np.bool_] | None:
+        """The mask if every record matches the model; otherwise None."""
+        codec = codec_of(self._spec.model)
+        fit = codec.fit_columns(chunk) if self._plan.residual else codec.fit_keys(chunk)
+        if fit.mismatches:
+            return None
+        mask = self._plan.mask(fit.records)
+        return np.ones(len(chunk), np.bool_) if mask is None else mask
+
+
+def _apart(chunk: Chunk) -> list[npt.NDArray[np.intp]]:
+    """The indices of the records in groups, so that no group has a key twice."""
+    columns = [chunk.key(name) for name in KEY_FIELDS]
+    order = np.lexsort(columns)
+    starts = run_starts([column[order] for column in columns])
+    if len(starts) == len(chunk):
+        return [np.arange(len(chunk))]
+    rank = np.arange(len(chunk)) - np.repeat(starts, run_lengths(starts, len(chunk)))
+    return [np.sort(order[rank == each]) for each in range(int(rank.max()) + 1)]
+
+
+def _among(chunk: Chunk, keys: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which records of a chunk with distinct keys have one of `keys`, a subset of its keys."""
+    if len(keys) in (0, len(chunk)):
+        return np.full(len(chunk), len(keys) > 0)
+    columns = [np.concatenate([chunk.key(name), keys[name]]) for name in KEY_FIELDS]
+    order = np.lexsort(columns)  # stable: a record comes before the equal key of `keys`
+    starts = run_starts([column[order] for column in columns])
+    mask = np.zeros(len(chunk), np.bool_)
+    mask[order[starts[run_lengths(starts, len(order)) == 2]]] = True
+    return mask

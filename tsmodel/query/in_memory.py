@@ -1,13 +1,13 @@
-"""Sorting, newest versions, first and last of each series: what needs all records before it gives the first.
+"""Collectors: sorting, newest versions, first and last of each series, which need all records before they return the first.
 
 Rules kept here:
 
-* Records are held as the bytes that arrived, and sorted by NumPy over their columns. Then a sink is fed with them as with
-  chunks from a backend, so that all sinks and all kinds of models have the same order.
-* Records that cannot be among the results any more are dropped while reading: all but the first `limit` records, all but
-  the newest versions.
-* The newest version is found among all records in the key ranges, before conditions on the payload: an old version must not
-  appear because the new one does not meet them.
+* Records are held as they arrived, and sorted by NumPy over their columns. Sinks are then fed from a collector as from a
+  backend, so that all sinks and all kinds of models see the same order.
+* Records that can no longer be among the results are dropped while reading: all but the first `limit` records, all but the
+  newest versions.
+* The newest version is found among all records in the key ranges, before conditions on the payload are applied: an old
+  version must not appear because the new one does not meet them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ import numpy.typing as npt
 from tsmodel.errors import QueryError
 from tsmodel.layout import VariableRecords
 from tsmodel.model.column import Order
-from tsmodel.query.explain import RunStats
 from tsmodel.query.plan import Plan
-from tsmodel.query.sinks import Selection
+from tsmodel.query.sinks import RunStats, Selection
 from tsmodel.query.spec import QuerySpec, has_one_layout
 from tsmodel.wire.chunk import Chunk, ColumnRecords, RowChunk, joined
 from tsmodel.wire.records import bytes_of
@@ -35,19 +34,19 @@ Indexes: TypeAlias = npt.NDArray[np.intp]
 
 _SERIES: Final = ("cid", "mid", "moid")
 _KEY: Final = (*_SERIES, "cap")
-_FIRST_LOOK: Final = 65_536
-"""Records that are held before any are dropped for the first time, unless fewer may be held."""
+_FIRST_DROP: Final = 65_536
+"""Records that are held before the first ones are dropped, unless fewer may be held."""
 _CHUNK: Final = 16_384
-"""Records of a chunk that is given back."""
+"""Most records in a chunk that a collector returns."""
 
 
 class _Held:
-    """Whole records, with the columns that decide which of them stay, and in what order.
+    """Records in memory, with the columns that decide which of them to keep, and in what order.
 
     Args:
-        keep: the places of those that stay, in order, given their columns.
-        most: records that may be held at once.
-        what: what is done, for messages.
+        keep: returns the indices of the records to keep, in order, given their columns.
+        most: most records to hold.
+        what: describes the operation in messages.
     """
 
     def __init__(self, keep: Callable[[dict[str, npt.NDArray[Any]]], Indexes], most: int, what: str) -> None:
@@ -57,32 +56,32 @@ class _Held:
         self._chunks: list[Chunk] = []
         self._columns: list[dict[str, npt.NDArray[Any]]] = []
         self._count = 0
-        self._least = min(_FIRST_LOOK, most + 1)
-        self._look = self._least
+        self._least = min(_FIRST_DROP, most + 1)
+        self._next_drop = self._least
 
     def add(self, chunk: Chunk, columns: dict[str, npt.NDArray[Any]]) -> None:
-        """Takes records, and columns that stay."""
+        """Adds records and their columns, whose memory must stay valid."""
         if not len(chunk):
             return
         self._chunks.append(chunk.kept())
         self._columns.append(columns)
         self._count += len(chunk)
-        if self._count >= self._look:
-            self._let_go()
-            self._look = max(self._least, 2 * self._count)
+        if self._count >= self._next_drop:
+            self._drop()
+            self._next_drop = max(self._least, 2 * self._count)
 
     def chunks(self) -> Generator[Chunk, None, None]:
-        """Those that stay, in order, as chunks.
+        """Yields the kept records, in order.
 
         Raises:
-            QueryError: when there are more than may be held.
+            QueryError: when there are too many.
         """
-        self._let_go()
+        self._drop()
         for chunk in self._chunks:
             for first in range(0, len(chunk), _CHUNK):
                 yield chunk.take(slice(first, first + _CHUNK))
 
-    def _let_go(self) -> None:
+    def _drop(self) -> None:
         if not self._count:
             return
         columns = {name: np.concatenate([each[name] for each in self._columns]) for name in self._columns[0]}
@@ -91,18 +90,18 @@ class _Held:
         self._columns = [{name: column[kept] for name, column in columns.items()}]
         if self._count > self._most:
             raise QueryError(
-                f"{self._what} holds {self._count:,} records in memory, and may hold {self._most:,}: narrow the query, "
-                "give it a limit, or allow more by max_rows_in_memory()"
+                f"{self._what}: {self._count:,} records are held in memory, more than the {self._most:,} allowed: narrow "
+                "the query, give it a limit, or allow more by max_rows_in_memory()"
             )
 
 
 class ByKey:
-    """Collects records by their keys alone, whatever their payloads are: a sink whose results are chunks.
+    """Collects records by their keys alone, whatever their payloads: a sink whose result is chunks.
 
     Args:
-        spec: what is done: the newest versions are found, or else the first or last of each series.
-        plan: says which keys are asked for.
-        stats: counts what is read; None when it was read before.
+        spec: asks for the newest versions, or for the first or last of each series.
+        plan: filters the keys.
+        stats: the statistics to update; None if the records were counted before.
     """
 
     def __init__(self, spec: QuerySpec[Any], plan: Plan, stats: RunStats | None) -> None:
@@ -112,7 +111,7 @@ class ByKey:
         self._held = _Held(self._kept, spec.max_rows_in_memory, spec.in_memory)
 
     def feed(self, chunk: Chunk) -> bool:
-        """Takes a chunk."""
+        """See `Sink.feed`."""
         if self._stats is not None:
             self._stats.chunk(chunk.nbytes, len(chunk))
         mask = self._plan.key_mask(chunk.keys())
@@ -122,7 +121,7 @@ class ByKey:
         return False
 
     def result(self) -> Generator[Chunk, None, None]:
-        """The chunks."""
+        """See `Sink.result`."""
         return self._held.chunks()
 
     def _kept(self, columns: dict[str, npt.NDArray[Any]]) -> Indexes:
@@ -135,22 +134,22 @@ def _newest(columns: dict[str, npt.NDArray[Any]]) -> Indexes:
 
 
 def _sorted(keys: list[npt.NDArray[Any]]) -> Indexes:
-    """Places in ascending order of keys, the most significant first. What comes from a merged store lies in order."""
+    """Indices in ascending order of keys, the most significant first."""
     order = order_of(keys)
     return np.arange(len(keys[0])) if order is None else order
 
 
 def _last_of_each(columns: dict[str, npt.NDArray[Any]], order: Indexes, names: tuple[str, ...]) -> Indexes:
-    """Of places in order, the last of each group."""
+    """Of indices in order, the last of each group."""
     starts = run_starts([columns[name][order] for name in names])
     return order[run_lasts(starts, len(order))]
 
 
 class Ordered:
-    """Collects the selected records in an order, or the first or last of each series: a sink whose results are chunks.
+    """Collects the selected records in order, or the first or last of each series: a sink whose result is chunks.
 
     Args:
-        selection: picks records; without a limit.
+        selection: selects the records, without a limit.
         limit: most records wanted.
     """
 
@@ -161,7 +160,7 @@ class Ordered:
         self._held = _Held(self._kept, self._spec.max_rows_in_memory, self._spec.in_memory)
 
     def feed(self, chunk: Chunk) -> bool:
-        """Takes a chunk."""
+        """See `Sink.feed`."""
         records = self._selection.of(chunk)
         if not len(records):
             return False
@@ -173,16 +172,16 @@ class Ordered:
         return False
 
     def result(self) -> Generator[Chunk, None, None]:
-        """The chunks."""
+        """See `Sink.result`."""
         return self._held.chunks()
 
     def _kept(self, columns: dict[str, npt.NDArray[Any]]) -> Indexes:
-        # Records of any series may still be replaced by later ones: the sink that reads them applies the limit.
+        # Later records may still replace those of any series, so only the sink applies the limit.
         return _ordered(columns, self._spec, None if self._spec.per_series else self._limit)
 
 
 def _chunk_of(records: Any) -> Chunk:
-    """Records that a codec's `fit` gave."""
+    """Records from a codec's `fit` as a chunk."""
     if isinstance(records, ColumnRecords):
         return records.chunk
     if isinstance(records, VariableRecords):
@@ -192,7 +191,7 @@ def _chunk_of(records: Any) -> Chunk:
 
 
 def _ordered(columns: dict[str, npt.NDArray[Any]], spec: QuerySpec[Any], limit: int | None) -> Indexes:
-    """The places of the records that stay, in order."""
+    """The indices of the records to keep, in order."""
     places: Indexes = np.arange(len(next(iter(columns.values()))))
     if spec.per_series:
         places = _sorted([*(columns[name] for name in _KEY), columns["acq"]])
@@ -209,7 +208,7 @@ def _ordered(columns: dict[str, npt.NDArray[Any]], spec: QuerySpec[Any], limit: 
 
 
 def _sortable(order: Order, records: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """The values of a column to sort by, and which of them are there."""
+    """The values of a column to sort by, and which of them are present."""
     values = np.array(order.column.values(records))
     mask = order.column.present(records)
     present = np.ones(len(values), np.bool_) if mask is None else np.array(mask)
@@ -221,7 +220,7 @@ def _sortable(order: Order, records: Any) -> tuple[npt.NDArray[Any], npt.NDArray
 
 
 def _ranks(values: npt.NDArray[Any], absent: npt.NDArray[np.bool_], *, descending: bool) -> npt.NDArray[np.int64]:
-    """The place of each value among all; those that are absent last."""
+    """The rank of each value; absent ones come last."""
     ranks = np.full(len(values), len(values), np.int64)
     _, found = np.unique(values[~absent], return_inverse=True)
     ranks[~absent] = -found if descending else found
@@ -229,13 +228,13 @@ def _ranks(values: npt.NDArray[Any], absent: npt.NDArray[np.bool_], *, descendin
 
 
 def collectors(selection: Selection[Any]) -> list[ByKey | Ordered]:
-    """The collectors of a query, one after the other. `selection` reads the records that they leave."""
+    """The collectors of a query, to be applied in turn. `selection` selects among the records that they keep."""
     spec, plan, stats = selection.spec, selection.plan, selection.stats
     found: list[ByKey | Ordered] = []
     one_layout = has_one_layout(spec.model)
     if spec.per_series and not one_layout and plan.residual:
         raise QueryError(
-            f"{spec.in_memory} of several models or versions takes conditions on the key only; take those on fields off"
+            f"{spec.in_memory} of several models or versions takes conditions on the key only: remove those on fields"
         )
     if spec.versions == "latest":
         found.append(ByKey(spec.replaced(per_series=None, order=()), plan, stats))
@@ -249,7 +248,7 @@ def collectors(selection: Selection[Any]) -> list[ByKey | Ordered]:
 def through(
     chunks: Generator[Chunk, None, None], collectors: Iterable[ByKey | Ordered], stats: RunStats
 ) -> Generator[Chunk, None, None]:
-    """The chunks that are left after all have gone through collectors; they are not counted as returned yet."""
+    """Passes chunks through more collectors. Resets `records_returned`, which the sink counts."""
     for collector in collectors:
         for chunk in chunks:
             collector.feed(chunk)

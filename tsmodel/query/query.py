@@ -1,25 +1,40 @@
-"""`Query`: reads the records that were asked for. A thin shell over a spec and its executor."""
+"""`Query` and `AsyncQuery`: read the records of a spec. Thin shells over an executor.
+
+`AsyncQuery` takes most methods that read from `Query`: see `awaited`. A method whose result depends on the model is written
+twice, because checkers lose the type variable on the way.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+import msgspec
 import numpy.typing as npt
 from typing_extensions import Self
 
+from tsmodel.errors import QueryError
 from tsmodel.html import Listed
+from tsmodel.io.effects import Work
 from tsmodel.model.column import Column
+from tsmodel.model.expressions import ColumnInfo
 from tsmodel.model.model import TSModel
 from tsmodel.query.builder import QueryBuilder
-from tsmodel.query.context import Source
-from tsmodel.query.executor import Executor, Make
-from tsmodel.query.sinks import Count, Framed, Regrouped, Rows
-from tsmodel.query.spec import QuerySpec, at_least
+from tsmodel.query.executor import (
+    AsyncExecutor,
+    AsyncSource,
+    Execution,
+    Executor,
+    Source,
+    awaited,
+    first_of,
+    then,
+)
+from tsmodel.query.sinks import Count, Regrouped, Rows, Selection, Series, SeriesFound, Tuples
+from tsmodel.query.spec import QuerySpec, has_one_layout, own_column
 from tsmodel.timestamps import DurationLike, TimeLike
 
 if TYPE_CHECKING:
@@ -28,14 +43,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from matplotlib.axes import Axes
 
-    from tsmodel.frames.arrow_tables import DtypeBackend
-    from tsmodel.frames.frame import ArrowFrame, Frame, Wanted
-    from tsmodel.query.following import Follow
-    from tsmodel.query.resample import Fill, Resampling
-    from tsmodel.query.select import Selected
-    from tsmodel.query.sinks import Series
+    from tsmodel.frames.frame import DtypeBackend, Wanted
+    from tsmodel.query.following import AsyncFollow, Follow
+    from tsmodel.query.resample import AsyncResampling, Fill, Resampling
 
-__all__ = ["Query"]
+__all__ = ["AsyncQuery", "AsyncSelected", "Query", "Selected"]
 
 M = TypeVar("M", bound=TSModel)
 A = TypeVar("A")
@@ -44,6 +56,8 @@ C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
 R = TypeVar("R")
+T = TypeVar("T")
+X = TypeVar("X", bound=Execution[Any])
 
 DEFAULT_BATCH_SIZE = 65_536
 """Rows of an Arrow record batch."""
@@ -78,12 +92,11 @@ class Query(QueryBuilder[M]):
 
     def all(self) -> list[M]:
         """All matching records, in no particular order."""
-        return Listed(self._run(Rows))
+        return self._run(then(self._executor.running(Rows), Listed))
 
     def first(self) -> M | None:
         """A matching record, or None. Reading stops at the first one."""
-        rows: list[M] = self._run(Rows, 1)
-        return rows[0] if rows else None
+        return self._run(then(self._executor.running(Rows, 1), first_of))
 
     def one(self) -> M:
         """The only matching record.
@@ -92,7 +105,7 @@ class Query(QueryBuilder[M]):
             NoResultError: when there is none.
             MultipleResultsError: when there are several.
         """
-        return self._required(self.one_or_none())
+        return self._run(then(self._executor.running(Rows, 2), self._one))
 
     def one_or_none(self) -> M | None:
         """The only matching record, or None.
@@ -100,15 +113,15 @@ class Query(QueryBuilder[M]):
         Raises:
             MultipleResultsError: when there are several.
         """
-        return self._only(self._run(Rows, 2))
+        return self._run(then(self._executor.running(Rows, 2), self._one_or_none))
 
     def count(self) -> int:
         """Number of matching records. They are read, but no objects are made."""
-        return self._run(Count)
+        return self._run(self._executor.running(Count))
 
     def exists(self) -> bool:
         """Whether any record matches; reading stops at the first."""
-        return self._run(Count, 1) > 0
+        return self._run(then(self._executor.running(Count, 1), bool))
 
     def __iter__(self) -> Iterator[M]:
         """The matching records one by one, with at most one chunk of them in memory."""
@@ -127,7 +140,7 @@ class Query(QueryBuilder[M]):
 
         To read every record exactly once, read `acq_between(a, q.last_acq())`, and continue from there next time.
         """
-        return self._executor.run(self._executor.asking())
+        return self._run(self._executor.asking())
 
     def delete(
         self,
@@ -158,7 +171,7 @@ class Query(QueryBuilder[M]):
             UnsupportedError: when the session is on a server; says what to do instead.
             StoreError: when removing failed; nothing was removed.
         """
-        return self._executor.run(
+        return self._run(
             self._executor.removing(
                 "delete", dry_run=dry_run, note=note, undecodable=undecodable, allow_full_scan=allow_full_scan
             )
@@ -167,9 +180,7 @@ class Query(QueryBuilder[M]):
     def series(self) -> list[Series]:
         """The series with matching records, sorted: cid, mid, moid, number of records, and first and last capture time. No
         objects are made."""
-        from tsmodel.query.sinks import SeriesFound
-
-        return self._run(SeriesFound)
+        return self._run(self._executor.running(SeriesFound))
 
     @overload
     def select(self, a: Column[A], /) -> Selected[tuple[A]]: ...
@@ -195,8 +206,6 @@ class Query(QueryBuilder[M]):
         Raises:
             QueryError: for an argument that is not a column of the model.
         """
-        from tsmodel.query.select import Selected
-
         return Selected(self._executor, columns, named)
 
     def resample(
@@ -268,8 +277,7 @@ class Query(QueryBuilder[M]):
         """
         from tsmodel.frames.frame import StructuredFrame
 
-        array: npt.NDArray[Any] = self._framed(StructuredFrame(self.spec.model, columns))
-        return array
+        return self._run(self._framed(StructuredFrame(self.spec.model, columns)))
 
     def columns(self, *columns: Wanted) -> dict[str, npt.NDArray[Any]]:
         """A contiguous array of shape (n,) for each column, by name.
@@ -281,8 +289,7 @@ class Query(QueryBuilder[M]):
         """
         from tsmodel.frames.frame import ColumnsFrame
 
-        arrays: dict[str, npt.NDArray[Any]] = self._framed(ColumnsFrame(self.spec.model, columns))
-        return arrays
+        return self._run(self._framed(ColumnsFrame(self.spec.model, columns)))
 
     def to_arrow(self, *columns: Wanted) -> pa.Table:
         """A `pyarrow.Table`: times as timestamps in UTC, enums as dictionaries, decimals as decimals.
@@ -294,9 +301,7 @@ class Query(QueryBuilder[M]):
             QueryError: when a column is unknown.
             DecodeError: as `to_numpy`, or when Arrow cannot hold a time.
         """
-        from tsmodel.frames.frame import ArrowFrame
-
-        return self._framed(ArrowFrame(self.spec.model, columns))
+        return self._run(self._arrow(columns))
 
     def to_pandas(
         self,
@@ -320,9 +325,9 @@ class Query(QueryBuilder[M]):
             MissingLibraryError: when pandas or pyarrow is not installed.
             QueryError, DecodeError: as `to_arrow`; also when a time is the number that pandas uses for a missing one.
         """
-        from tsmodel.frames.arrow_tables import pandas_of
+        from tsmodel.frames.frame import pandas_of
 
-        return pandas_of(self.to_arrow(*columns), tz, index, dtype_backend)
+        return self._run(then(self._arrow(columns), lambda table: pandas_of(table, tz, index, dtype_backend)))
 
     def plot(
         self,
@@ -358,7 +363,7 @@ class Query(QueryBuilder[M]):
         from tsmodel.frames.charts import Chart
 
         chart = Chart.of(self.spec.model, x, y, by, ax=ax, tz=tz, max_lines=max_lines)
-        return chart.draw(self.to_arrow(*chart.columns))
+        return self._run(then(self._arrow(chart.columns), chart.draw))
 
     def to_polars(self, *columns: Wanted) -> pl.DataFrame:
         """A `polars.DataFrame`.
@@ -367,23 +372,24 @@ class Query(QueryBuilder[M]):
             MissingLibraryError: when polars or pyarrow is not installed.
             QueryError, DecodeError: as `to_arrow`.
         """
-        from tsmodel.frames.arrow_tables import polars_of
+        from tsmodel.frames.frame import polars_of
 
-        return polars_of(self.to_arrow(*columns))
+        return self._run(then(self._arrow(columns), polars_of))
 
     def iter_arrow(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> Iterator[pa.RecordBatch]:
         """The records as `pyarrow.RecordBatch`es of `batch_size` rows, the last one shorter, in bounded memory."""
         from tsmodel.frames.frame import ArrowFrame
 
-        return self._batched_arrow(ArrowFrame(self.spec.model, columns), batch_size)
+        return self._executor.stream(self._batched_arrow(ArrowFrame(self.spec.model, columns), batch_size))
 
     def to_reader(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> pa.RecordBatchReader:
         """The records as a `pyarrow.RecordBatchReader`, which streams them."""
+        from tsmodel.frames import library
         from tsmodel.frames.frame import ArrowFrame
-        from tsmodel.frames.libraries import library
 
         frame = ArrowFrame(self.spec.model, columns)
-        batches = self._batched_arrow(frame, batch_size)
+        # The session is found now: a consumer may read the stream in a thread where none is open.
+        batches = self._executor.stream(self._batched_arrow(frame, batch_size))
         return library("pyarrow", "to_reader()").RecordBatchReader.from_batches(frame.schema, batches)
 
     def dump_parquet(self, path: str | Path, *columns: Wanted, batch_size: int = 2**20, compression: str = "zstd") -> int:
@@ -396,7 +402,7 @@ class Query(QueryBuilder[M]):
             OSError: when the file cannot be written.
             QueryError, DecodeError: as `to_arrow`.
         """
-        from tsmodel.frames.arrow_tables import write_parquet
+        from tsmodel.frames.frame import write_parquet
 
         return write_parquet(self.to_reader(*columns, batch_size=batch_size), path, compression=compression)
 
@@ -431,15 +437,209 @@ class Query(QueryBuilder[M]):
         """The Arrow PyCapsule interface: DuckDB, polars and others accept a query directly."""
         return self.to_reader().__arrow_c_stream__(requested_schema)
 
-    def _run(self, make: Make[R], limit: int | None = None) -> R:
-        return self._executor.run(self._executor.running(make, limit))
+    def _run(self, work: Work[R]) -> R:
+        return self._executor.run(work)
 
-    def _framed(self, frame: Frame) -> Any:
-        return self._run(partial(Framed, frame=frame))
 
-    def _batched_arrow(self, frame: ArrowFrame, size: int) -> Iterator[pa.RecordBatch]:
-        from tsmodel.frames.arrow_tables import Rebatched
+class AsyncQuery(QueryBuilder[M]):
+    """A query on an asynchronous session. It has the methods of `Query`; those that read are awaited, or iterated by
+    `async for`. When you stop iterating early, `aclose()` the iterator: it may hold a connection.
 
-        # The session is found at once: who reads an Arrow stream may do so in a thread where none is open.
-        work = self._executor.streaming(partial(Framed, frame=frame), Rebatched(at_least(1, size, "batches")))
-        return self._executor.stream(work)
+    A `delete` that is cancelled runs to its end in a thread. `follow` writes its checkpoint without awaiting.
+
+    Args:
+        what: the model, or a spec from `query.spec`.
+        source: the session to read from.
+    """
+
+    __slots__ = ()
+
+    _executor: AsyncExecutor[M]
+
+    @overload
+    def __init__(self, what: type[M], source: AsyncSource) -> None: ...
+    @overload
+    def __init__(self, what: QuerySpec[M], source: AsyncSource) -> None: ...
+    def __init__(self, what: Any, source: AsyncSource) -> None:
+        super().__init__(AsyncExecutor(what if isinstance(what, QuerySpec) else QuerySpec(what), source))
+
+    def using(self, source: AsyncSource) -> AsyncQuery[M]:
+        """Reads from `source`, an asynchronous session."""
+        return type(self)(self.spec, source)
+
+    async def all(self) -> list[M]:
+        """See `Query.all`."""
+        return await self._run(then(self._executor.running(Rows), Listed))
+
+    async def first(self) -> M | None:
+        """See `Query.first`."""
+        return await self._run(then(self._executor.running(Rows, 1), first_of))
+
+    async def one(self) -> M:
+        """See `Query.one`."""
+        return await self._run(then(self._executor.running(Rows, 2), self._one))
+
+    async def one_or_none(self) -> M | None:
+        """See `Query.one_or_none`."""
+        return await self._run(then(self._executor.running(Rows, 2), self._one_or_none))
+
+    count = awaited(Query.count)
+    exists = awaited(Query.exists)
+    last_acq = awaited(Query.last_acq)
+    delete = awaited(Query.delete)
+    series = awaited(Query.series)
+    to_numpy = awaited(Query.to_numpy)
+    columns = awaited(Query.columns)
+    to_arrow = awaited(Query.to_arrow)
+    to_pandas = awaited(Query.to_pandas)
+    plot = awaited(Query.plot)
+    to_polars = awaited(Query.to_polars)
+
+    def __aiter__(self) -> AsyncIterator[M]:
+        """The matching records one by one, with at most one chunk of them in memory."""
+        return self._executor.stream(self._executor.streaming(Rows))
+
+    def batches(self, size: int) -> AsyncIterator[list[M]]:
+        """See `Query.batches`."""
+        return self._executor.stream(self._executor.streaming(Rows, Regrouped(size)))
+
+    @overload
+    def select(self, a: Column[A], /) -> AsyncSelected[tuple[A]]: ...
+    @overload
+    def select(self, a: Column[A], b: Column[B], /) -> AsyncSelected[tuple[A, B]]: ...
+    @overload
+    def select(self, a: Column[A], b: Column[B], c: Column[C], /) -> AsyncSelected[tuple[A, B, C]]: ...
+    @overload
+    def select(self, a: Column[A], b: Column[B], c: Column[C], d: Column[D], /) -> AsyncSelected[tuple[A, B, C, D]]: ...
+    @overload
+    def select(
+        self, a: Column[A], b: Column[B], c: Column[C], d: Column[D], e: Column[E], /
+    ) -> AsyncSelected[tuple[A, B, C, D, E]]: ...
+    @overload
+    def select(self, *columns: Column[Any]) -> AsyncSelected[tuple[Any, ...]]: ...
+    @overload
+    def select(self, **named: Column[Any]) -> AsyncSelected[Any]: ...
+    def select(self, *columns: Column[Any], **named: Column[Any]) -> AsyncSelected[Any]:
+        """See `Query.select`."""
+        return AsyncSelected(self._executor, columns, named)
+
+    def resample(
+        self,
+        every: DurationLike,
+        *,
+        origin: TimeLike | None = None,
+        tz: str | dt.tzinfo | None = None,
+        fill: Fill | None = None,
+    ) -> AsyncResampling:
+        """See `Query.resample`; its `agg` is awaited."""
+        from tsmodel.query.resample import AsyncResampling
+
+        return AsyncResampling(self._executor, every, origin, tz, fill)
+
+    def follow(
+        self,
+        since: TimeLike | None = None,
+        poll: DurationLike = "1s",
+        checkpoint: str | os.PathLike[str] | None = None,
+        *,
+        checkpoint_every: int = 1,
+        wait: bool = True,
+    ) -> AsyncFollow[M]:
+        """See `Query.follow`. The checkpoint is written without awaiting."""
+        from tsmodel.query.following import AsyncFollow, follow_plan
+
+        return AsyncFollow(follow_plan(self._executor, since, poll, checkpoint, checkpoint_every, wait=wait))
+
+    def iter_arrow(self, *columns: Wanted, batch_size: int = DEFAULT_BATCH_SIZE) -> AsyncIterator[pa.RecordBatch]:
+        """See `Query.iter_arrow`."""
+        from tsmodel.frames.frame import ArrowFrame
+
+        return self._executor.stream(self._batched_arrow(ArrowFrame(self.spec.model, columns), batch_size))
+
+    def _run(self, work: Work[R]) -> Awaitable[R]:
+        return self._executor.run(work)
+
+
+class _Selected(Generic[T, X]):
+    """Columns of what an executor reads.
+
+    Args:
+        executor: reads the records.
+        columns, named: one of the two, checked here.
+    """
+
+    def __init__(self, executor: X, columns: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        self._columns = _chosen(executor.spec, columns, named)
+        self._executor = executor
+        self._make = msgspec.defstruct("Selected", list(named), frozen=True) if named else None
+
+    def _sink(self, selection: Selection[Any]) -> Tuples:
+        return Tuples(selection, self._columns, self._make)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} ({', '.join(column.alias for column in self._columns)}) of {self._executor.spec!r}>"
+
+
+class Selected(_Selected[T, Executor[Any]]):
+    """Tuples, or structs, of columns of a query's records; each method is that of the query, which keeps its `stats` and
+    `explain()`."""
+
+    def all(self) -> list[T]:
+        """The tuples of all matching records, in the query's order."""
+        return self._executor.run(self._executor.running(self._sink))
+
+    def first(self) -> T | None:
+        """The tuple of the first record, or None."""
+        return self._executor.run(then(self._executor.running(self._sink, 1), first_of))
+
+    def __iter__(self) -> Iterator[T]:
+        """One by one, holding no more than a chunk's worth at a time."""
+        return self._executor.stream(self._executor.streaming(self._sink))
+
+    def batches(self, size: int) -> Iterator[list[T]]:
+        """Lists of `size`, the last one shorter.
+
+        Raises:
+            QueryError: when `size` is not at least 1.
+        """
+        return self._executor.stream(self._executor.streaming(self._sink, Regrouped(size)))
+
+
+class AsyncSelected(_Selected[T, AsyncExecutor[Any]]):
+    """As `Selected`, awaited."""
+
+    async def all(self) -> list[T]:
+        """See `Selected.all`."""
+        return await self._executor.run(self._executor.running(self._sink))
+
+    async def first(self) -> T | None:
+        """See `Selected.first`."""
+        return await self._executor.run(then(self._executor.running(self._sink, 1), first_of))
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        """See `Selected`. When stopping early, `aclose()` the iterator: it may hold a connection."""
+        return self._executor.stream(self._executor.streaming(self._sink))
+
+    def batches(self, size: int) -> AsyncIterator[list[T]]:
+        """See `Selected.batches`."""
+        return self._executor.stream(self._executor.streaming(self._sink, Regrouped(size)))
+
+
+def _chosen(spec: QuerySpec[Any], columns: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[ColumnInfo, ...]:
+    name = spec.model.__name__
+    if columns and named:
+        raise QueryError(f"select takes columns, or columns by name such as select(at={name}.cap), not both")
+    columns = columns or tuple(named.values())
+    if not columns:
+        raise QueryError(f"select takes columns, such as select({name}.mid, {name}.cap)")
+    infos = []
+    for column in columns:
+        if not isinstance(column, Column):
+            raise QueryError(f"select takes columns, such as {name}.cap, not {column!r}")
+        own = own_column(spec.model, column.info)
+        if own is None:
+            raise QueryError(f"{column.info.model}.{column.name} is not a column of {name}")
+        if not column.info.is_key and not has_one_layout(spec.model):
+            raise QueryError(f"of records of several models or versions select takes key components, not {column.name}")
+        infos.append(own)
+    return tuple(infos)

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import QueryError
-from tsmodel.frames.arrow_tables import pandas_of, polars_of, windows_table
+from tsmodel.frames.frame import pandas_of, polars_of, windows_table
 from tsmodel.html import SHOWN, html_table, rows_shown
 from tsmodel.keys import LIMITS
 from tsmodel.model.column import Aggregate, AggregateKind
@@ -40,7 +40,7 @@ from tsmodel.query.aggregating import (
     concatenated,
     sorted_by,
 )
-from tsmodel.query.executor import AsyncExecutor, Execution, Executor
+from tsmodel.query.executor import AsyncExecutor, Execution, Executor, awaited
 from tsmodel.query.grids import Grid, grid_of, zone_of
 from tsmodel.query.plan import Plan
 from tsmodel.query.sinks import Selection
@@ -242,7 +242,7 @@ class WindowAggregates:
         self._merged = 0
 
     def feed(self, chunk: Chunk) -> bool:
-        """Takes a chunk; returns whether the limit is reached."""
+        """See `Sink.feed`."""
         records = self._selection.of(chunk, columns=True)
         if len(records):
             with _quiet():
@@ -562,7 +562,7 @@ def _bound(model: Any, name: str, aggregate: object) -> Aggregate:
 class Resampling(_Resampled[Executor[Any]]):
     """The windows of a query, which `agg` fills."""
 
-    def agg(self, **named: Aggregate) -> Windows:
+    def agg(self, /, **named: Aggregate) -> Windows:
         """Reads the records and makes the named aggregates of each series and window that has any.
 
         Aggregates are made of columns that are numbers: `Reading.volts.mean()`, and `sum count min max std first last`;
@@ -585,6 +585,4 @@ class Resampling(_Resampled[Executor[Any]]):
 class AsyncResampling(_Resampled[AsyncExecutor[Any]]):
     """See `Resampling`."""
 
-    async def agg(self, **named: Aggregate) -> Windows:
-        """See `Resampling.agg`."""
-        return await self._executor.run(self._executor.running(self._sink(named)))
+    agg = awaited(Resampling.agg)

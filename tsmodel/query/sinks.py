@@ -1,15 +1,16 @@
-"""The sinks of a query: they consume its chunks and produce a result.
+"""Sinks consume the chunks of a query and produce a result: objects, a count, tuples, frames, series.
 
 Rules kept here:
 
-* A sink is fed chunks and says when it has enough. It does no I/O: both executors feed the same sinks.
-* Records are filtered as columns before any object is made of them.
+* A sink is fed chunks and says when it has enough. It does no I/O, so both executors feed the same sinks.
+* Records are filtered as columns before any object is made.
+* If payloads have a fixed size, only the columns that are needed are decoded.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import attrs
@@ -20,10 +21,9 @@ from tsmodel.html import Listed
 from tsmodel.keys import KEY_DTYPE, Key
 from tsmodel.layout import Mismatch, RowCodec
 from tsmodel.layout.versions import UpgradeFault
+from tsmodel.model.expressions import ColumnInfo
 from tsmodel.model.model import TSModel, codec_of, mismatch
-from tsmodel.query.explain import RunStats
-from tsmodel.query.masks import Mask
-from tsmodel.query.plan import Plan
+from tsmodel.query.plan import Mask, Plan
 from tsmodel.query.spec import QuerySpec, at_least
 from tsmodel.timestamps import to_iso
 from tsmodel.wire.chunk import Chunk
@@ -32,7 +32,19 @@ from tsmodel.wire.sorting import order_of, run_lengths, run_starts
 if TYPE_CHECKING:
     from tsmodel.frames.frame import Frame
 
-__all__ = ["Count", "Framed", "Quarantined", "Regrouped", "Rows", "Selection", "Series", "SeriesFound", "Sink"]
+__all__ = [
+    "Count",
+    "Framed",
+    "Quarantined",
+    "Regrouped",
+    "Rows",
+    "RunStats",
+    "Selection",
+    "Series",
+    "SeriesFound",
+    "Sink",
+    "Tuples",
+]
 
 M = TypeVar("M", bound=TSModel)
 R = TypeVar("R", covariant=True)
@@ -40,17 +52,80 @@ T = TypeVar("T")
 
 
 class Quarantined(msgspec.Struct, frozen=True):
-    """A record whose payload does not fit the model.
+    """A record whose payload does not match the model.
 
     Attributes:
         key: its key.
         payload: its payload.
-        reason: what is wrong with it.
+        reason: why it does not match.
     """
 
     key: Key
     payload: bytes
     reason: str
+
+
+@attrs.define
+class RunStats:
+    """Statistics of a run. They are final when the run has ended.
+
+    Attributes:
+        ranges: key ranges that were read, completely or in part.
+        chunks: chunks that arrived.
+        bytes_read: bytes of these chunks.
+        records_read: records in these chunks.
+        records_returned: records that met every condition, up to the limit.
+        skipped: records left out because their payload does not match the model (`on_error("skip")` or `"quarantine"`).
+        quarantined: these records, with `on_error("quarantine")`.
+        seconds: from the start of the run to its end, or to the last chunk so far.
+        steps: seconds of each step: `fetching` chunks from the backend, `checking` that payloads match the model,
+            `filtering` by conditions that key ranges do not express, and `making` the result.
+    """
+
+    ranges: int = 0
+    chunks: int = 0
+    bytes_read: int = 0
+    records_read: int = 0
+    records_returned: int = 0
+    skipped: int = 0
+    quarantined: list[Quarantined] = attrs.field(factory=list, repr=False)
+    seconds: float = 0.0
+    steps: dict[str, float] = attrs.field(factory=dict)
+    _started: float = attrs.field(factory=time.perf_counter, repr=False)
+
+    def range_begun(self) -> None:
+        """Counts a key range that is about to be read."""
+        self.ranges += 1
+
+    def chunk(self, size: int, records: int) -> None:
+        """Counts a chunk of `size` bytes and `records` records."""
+        self.chunks += 1
+        self.bytes_read += size
+        self.records_read += records
+
+    def spent(self, step: str, since: float) -> float:
+        """Adds the time since `since` to a step; returns the time now. Both are from `time.perf_counter`."""
+        now = time.perf_counter()
+        self.steps[step] = self.steps.get(step, 0.0) + now - since
+        return now
+
+    def tick(self) -> None:
+        """Updates `seconds`."""
+        self.seconds = time.perf_counter() - self._started
+
+    def __str__(self) -> str:
+        share = f" ({self.records_returned / self.records_read:.1%})" if self.records_read else ""
+        text = (
+            f"read {self.records_read:,} records, {self.bytes_read:,} bytes, from {_counted(self.chunks, 'chunk')} of "
+            f"{_counted(self.ranges, 'key range')}; returned {self.records_returned:,}{share}, {self.seconds * 1000:.1f} ms"
+        )
+        if self.steps:
+            text += f" ({', '.join(f'{step} {seconds * 1000:.1f}' for step, seconds in self.steps.items())})"
+        return f"{text}; skipped {self.skipped:,}" if self.skipped else text
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 _MISMATCH_HINT: Final = '; if records of another kind lie in this range, narrow the query or use .on_error("skip")'
@@ -60,11 +135,11 @@ class Selection(Generic[M]):
     """Selects the records of a query from chunks, up to a limit, and counts them.
 
     Args:
-        spec: what is asked for.
+        spec: the query.
         plan: its plan.
-        stats: counts what is read and returned.
+        stats: the statistics to update.
         limit: most records wanted; None for all.
-        counts: whether chunks are counted as read: not when they were counted before.
+        counts: whether to count chunks as read; False if they were counted before.
     """
 
     def __init__(
@@ -79,15 +154,19 @@ class Selection(Generic[M]):
 
     @property
     def full(self) -> bool:
-        """Whether the limit is reached."""
+        """Whether the limit has been reached."""
         return self.left == 0
 
     def of(self, chunk: Chunk, *, keys_only: bool = False, columns: bool = False) -> Any:
-        """The selected records of a chunk, as the codec's `fit` gives them; `keys_only` when no payload is asked for,
-        `columns` when no rows are made of them.
+        """The selected records of a chunk, in the form of the codec's `fit`.
+
+        Args:
+            chunk: the chunk.
+            keys_only: whether the caller needs only keys.
+            columns: whether the caller needs columns, not rows.
 
         Raises:
-            DecodeError: when a payload does not fit the model, unless such records are to be skipped.
+            DecodeError: when a payload does not match the model, unless such records are skipped.
         """
         records, mask = self._checked(chunk, keys_only=keys_only, columns=columns)
         if mask is not None:
@@ -101,7 +180,7 @@ class Selection(Generic[M]):
         return records
 
     def count(self, chunk: Chunk) -> None:
-        """Counts the selected records of a chunk, as `of` does, and takes none.
+        """Counts the selected records of a chunk without taking them.
 
         Raises:
             DecodeError: as `of`.
@@ -114,7 +193,7 @@ class Selection(Generic[M]):
         self.stats.records_returned += count
 
     def _checked(self, chunk: Chunk, *, keys_only: bool, columns: bool) -> tuple[Any, Mask | None]:
-        """The records of a chunk that fit, and which of them are selected; None for all."""
+        """The records of a chunk that match the model, and a mask of those that meet the conditions; None for all."""
         since = time.perf_counter()
         if keys_only and not self.plan.residual:
             fit = self.codec.fit_keys(chunk)
@@ -123,24 +202,24 @@ class Selection(Generic[M]):
         if self.counts:
             self.stats.chunk(chunk.nbytes, len(chunk))
         if fit.mismatches:
-            self._meet(fit.mismatches)
+            self._handle(fit.mismatches)
         since = self.stats.spent("checking", since)
         mask = self.plan.mask(fit.records)
         if mask is not None:
             self.stats.spent("filtering", since)
         return fit.records, mask
 
-    def _meet(self, mismatches: tuple[Mismatch, ...]) -> None:
+    def _handle(self, mismatches: tuple[Mismatch, ...]) -> None:
         keys = np.array([each.key.astuple() for each in mismatches], KEY_DTYPE)
         mask = self.plan.key_mask(keys)
-        asked_for = [each for at, each in enumerate(mismatches) if mask is None or mask[at]]
-        fatal = [each for each in asked_for if self.spec.on_error == "raise" or isinstance(each.fault, UpgradeFault)]
+        concerned = [each for at, each in enumerate(mismatches) if mask is None or mask[at]]
+        fatal = [each for each in concerned if self.spec.on_error == "raise" or isinstance(each.fault, UpgradeFault)]
         if fatal:
             first = fatal[0]
             raise mismatch(self.spec.model, first.key, first.payload, first.fault, hint=_MISMATCH_HINT)
-        self.stats.skipped += len(asked_for)
+        self.stats.skipped += len(concerned)
         if self.spec.on_error == "quarantine":
-            for each in asked_for:
+            for each in concerned:
                 error = mismatch(self.spec.model, each.key, each.payload, each.fault)
                 self.stats.quarantined.append(Quarantined(each.key, each.payload, str(error).partition("\n")[0]))
 
@@ -149,45 +228,45 @@ class Sink(Protocol[R]):
     """Consumes chunks and produces a result."""
 
     def feed(self, chunk: Chunk) -> bool:
-        """Takes a chunk; returns whether it has enough."""
+        """Consumes a chunk; returns whether the sink has enough."""
         ...
 
     def result(self) -> R:
-        """The result so far; the sink of a stream gives what is new since the last call."""
+        """The result so far. The sink of a stream returns what is new since the last call."""
         ...
 
 
 class Rows(Generic[M]):
-    """The selected records as objects; `result` gives those that came since its last call."""
+    """The selected records as objects."""
 
     def __init__(self, selection: Selection[M]) -> None:
         self._selection = selection
         self._rows: list[M] = []
 
     def feed(self, chunk: Chunk) -> bool:
-        """Takes a chunk; returns whether the limit is reached."""
+        """See `Sink.feed`."""
         self._rows.extend(self._selection.codec.rows(self._selection.of(chunk)))
         return self._selection.full
 
     def result(self) -> list[M]:
-        """The objects since the last call."""
+        """See `Sink.result`."""
         rows, self._rows = self._rows, []
         return rows
 
 
 class Count(Generic[M]):
-    """How many records are selected; no objects are made."""
+    """The number of selected records."""
 
     def __init__(self, selection: Selection[M]) -> None:
         self._selection = selection
 
     def feed(self, chunk: Chunk) -> bool:
-        """Takes a chunk; returns whether the limit is reached."""
+        """See `Sink.feed`."""
         self._selection.count(chunk)
         return self._selection.full
 
     def result(self) -> int:
-        """The number of records so far."""
+        """See `Sink.result`."""
         return self._selection.stats.records_returned
 
 
@@ -195,8 +274,8 @@ class Framed:
     """The selected records as a frame.
 
     Args:
-        selection: picks the records.
-        frame: the frame that takes them.
+        selection: selects the records.
+        frame: collects them.
     """
 
     def __init__(self, selection: Selection[Any], frame: Frame) -> None:
@@ -204,12 +283,12 @@ class Framed:
         self._frame = frame
 
     def feed(self, chunk: Chunk) -> bool:
-        """Takes a chunk; returns whether the limit is reached."""
+        """See `Sink.feed`."""
         self._frame.add(self._selection.of(chunk, columns=True))
         return self._selection.full
 
     def result(self) -> Any:
-        """The frame of the chunks since the last call."""
+        """See `Sink.result`."""
         return self._frame.result()
 
 
@@ -225,7 +304,7 @@ class Regrouped(Generic[T]):
         self._held: list[T] = []
 
     def take(self, rows: list[T]) -> Iterator[list[T]]:
-        """Takes rows; gives the lists that are full."""
+        """Adds rows; yields the lists that are full."""
         self._held += rows
         full = len(self._held) - len(self._held) % self._size
         for start in range(0, full, self._size):
@@ -233,19 +312,19 @@ class Regrouped(Generic[T]):
         del self._held[:full]
 
     def rest(self) -> Iterator[list[T]]:
-        """The last list, unless it would be empty."""
+        """Yields the last list, unless it is empty."""
         if self._held:
             yield self._held
 
 
 @attrs.frozen
 class Series:
-    """Records of one client, meter, and meter object.
+    """The records of one cid, mid and moid, summarized.
 
     Attributes:
-        cid, mid, moid: of all of them.
-        count: how many there are.
-        cap_min, cap_max: least and greatest capture time, both of records; ns since 2001.
+        cid, mid, moid: key components that all of them have.
+        count: the number of records.
+        cap_min, cap_max: the first and the last capture time, both inclusive, ns since 2001.
     """
 
     cid: int
@@ -256,29 +335,29 @@ class Series:
     cap_max: int = attrs.field(repr=to_iso)
 
     def to_dict(self) -> dict[str, int | str]:
-        """The same by name, with times as ISO 8601 text."""
+        """The attributes by name, with times as ISO 8601 text."""
         return {**attrs.asdict(self), "cap_min": to_iso(self.cap_min), "cap_max": to_iso(self.cap_max)}
 
 
 class SeriesFound:
-    """Counts the selected records by series, by NumPy; a sink."""
+    """The selected records, summarized by series."""
 
     def __init__(self, selection: Selection[Any]) -> None:
         self._selection = selection
         self._found: dict[tuple[int, int, int], tuple[int, int, int]] = {}
 
     def feed(self, chunk: Chunk) -> bool:
-        """Takes a chunk; returns whether the limit is reached."""
+        """See `Sink.feed`."""
         records = self._selection.of(chunk, keys_only=True)
         if len(records):
-            self._take(*(np.asarray(records[name]) for name in ("cid", "mid", "moid", "cap")))
+            self._add(*(np.asarray(records[name]) for name in ("cid", "mid", "moid", "cap")))
         return self._selection.full
 
     def result(self) -> list[Series]:
-        """All series so far, sorted."""
+        """See `Sink.result`; sorted."""
         return Listed(Series(*key, *counts) for key, counts in sorted(self._found.items()))
 
-    def _take(self, cid: Any, mid: Any, moid: Any, cap: Any) -> None:
+    def _add(self, cid: Any, mid: Any, moid: Any, cap: Any) -> None:
         order = order_of([cid, mid, moid])
         if order is not None:
             cid, mid, moid, cap = cid[order], mid[order], moid[order], cap[order]
@@ -292,3 +371,35 @@ class SeriesFound:
             if known is not None:
                 count, least, greatest = known[0] + count, min(known[1], least), max(known[2], greatest)
             found[c, m, o] = (count, least, greatest)
+
+
+class Tuples:
+    """Columns of the selected records as tuples.
+
+    Args:
+        selection: selects the records.
+        columns: the columns.
+        make: makes another object from a record's values; None for tuples.
+    """
+
+    def __init__(
+        self, selection: Selection[Any], columns: tuple[ColumnInfo, ...], make: Callable[..., Any] | None = None
+    ) -> None:
+        self._selection = selection
+        self._columns = columns
+        self._make = make
+        self._tuples: list[Any] = []
+
+    def feed(self, chunk: Chunk) -> bool:
+        """See `Sink.feed`."""
+        keys_only = all(column.is_key for column in self._columns)
+        records = self._selection.of(chunk, keys_only=keys_only, columns=True)
+        if len(records):
+            values = [column.objects(records) for column in self._columns]
+            self._tuples.extend(zip(*values, strict=True) if self._make is None else map(self._make, *values))
+        return self._selection.full
+
+    def result(self) -> list[Any]:
+        """See `Sink.result`."""
+        tuples, self._tuples = self._tuples, []
+        return tuples

@@ -1,9 +1,9 @@
-"""`QuerySpec`: what a query asks for, as a value.
+"""`QuerySpec`: a query as a value.
 
 Rules kept here:
 
-* A spec is immutable and knows no session: it can be compared, pickled, and run anywhere by `session.query(spec)`.
-* Every mistake in a spec is reported when it is made, not when it is run.
+* A spec is immutable and independent of sessions: it can be compared, pickled, and run by `session.query(spec)`.
+* A mistake is reported when the spec is made, not when it is run.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ Versions: TypeAlias = Literal["all", "latest"]
 
 @attrs.frozen(repr=False)
 class QuerySpec(Generic[M]):
-    """What a query asks for: `query.spec` is one, and `session.query(spec)` runs one.
+    """A query as a value. `query.spec` returns it, and `session.query(spec)` runs it.
 
-    Two specs are equal when they have equal parts. `str()` gives the conditions.
+    Two specs are equal when all their attributes are. `str()` gives the conditions.
 
     Attributes:
-        model: the model class; for several, `Reading | Event`, a `ModelUnion`, whose `models` are the classes.
-        conditions: records meet all of them, in addition to the key components that the class itself fixes.
+        model: the model class; for several, `Reading | Event`, a `ModelUnion`, which lists them in `models`.
+        conditions: records must meet all of them, and have the key components that the class fixes.
         order: columns to sort by, the most significant first.
         limit: most records wanted; None for all.
         versions: "latest" for only the newest version of each cid, mid, moid and cap.
-        per_series: only the "first" or the "last" record of each cid, mid and moid, by capture time.
+        per_series: "first" or "last" for only that record of each cid, mid and moid, by capture time.
         on_error: what to do with records whose payload does not match the model; see `Query.on_error`.
-        max_boxes: most key ranges to read before neighbouring ones are widened into one and filtered.
+        max_boxes: most key ranges to read; above it, neighbouring ones are merged, and the surplus is filtered.
         max_rows_in_memory: most records that may be held for sorting, versions and windows.
 
     Raises:
-        QueryError: for a value that no query can have, such as a column of another model.
+        QueryError: for an invalid value, such as a column of another model.
     """
 
     model: type[M]
@@ -72,22 +72,22 @@ class QuerySpec(Generic[M]):
                 object.__setattr__(self, name, check(self.model, given))
 
     def where(self, *conditions: Expression) -> QuerySpec[M]:
-        """The same with more conditions."""
+        """A copy with more conditions."""
         return self._with({"conditions": (*self.conditions, *_checked_conditions(self.model, conditions))})
 
     def replaced(self, **changes: Any) -> QuerySpec[M]:
-        """The same with other values, of which only these are checked: any but `model`."""
+        """A copy with other values of any attributes but `model`. Only these values are checked."""
         return self._with({name: _CHECKS[name](self.model, value) for name, value in changes.items()})
 
     @property
     def all_conditions(self) -> tuple[Expression, ...]:
-        """The conditions, and before them that records have the key components that the model's class fixes."""
+        """The conditions, preceded by those for key components that the model's class fixes."""
         schema = schema_of(self.model)
         return (*(schema.columns[name] == value for name, value in schema.fixed.items()), *self.conditions)
 
     @property
     def in_memory(self) -> str:
-        """What is done in memory with all records that were read, as text; empty when records are streamed."""
+        """Describes what needs all records in memory; empty when records are streamed."""
         if self.versions == "all" and not self.per_series and not self.order:
             return ""
         parts = ["newest versions"] if self.versions == "latest" else []
@@ -96,7 +96,7 @@ class QuerySpec(Generic[M]):
         return "; ".join(parts)
 
     def require_streaming(self, what: str) -> None:
-        """Raises QueryError for `what`, which cannot be had of records that are collected in memory."""
+        """Raises `QueryError` on behalf of `what` if the spec collects records in memory."""
         if self.in_memory:
             raise QueryError(f"{what} streams records, and cannot be combined with: {self.in_memory}")
 
@@ -117,15 +117,18 @@ class QuerySpec(Generic[M]):
 
 
 def at_least(least: int, value: object, what: str) -> Any:
-    """The value, which is an int from `least` on; otherwise raises QueryError."""
+    """Returns the value if it is an int of at least `least`; otherwise raises `QueryError`."""
     if type(value) is not int or value < least:
         raise QueryError(f"{what} takes an int from {least}, not {value!r}")
     return value
 
 
 def own_column(model: Any, column: ColumnInfo) -> ColumnInfo | None:
-    """The column of a model, or of the first of a union that has one, that `column` stands for: the one of this name, when
-    `column` is the model's own, or one of its base classes or older versions, or is stored in the same way."""
+    """The model's own column for `column`; None if it has none. Of a union, the first model that has one counts.
+
+    It is the column of that name if `column` belongs to the model, to a base class or to an older version, or is stored in
+    the same way.
+    """
     for each in models_of(model):
         own = schema_of(each).columns.get(column.name)
         if own is not None and (own.info is column or own.info.codec == column.codec or _is_inherited(each, column)):
@@ -134,7 +137,7 @@ def own_column(model: Any, column: ColumnInfo) -> ColumnInfo | None:
 
 
 def has_one_layout(model: Any) -> bool:
-    """Whether all records of a model have the same fields: it is neither a union nor one of several versions."""
+    """Whether all records of a model have the same fields: it is not a union, and has no older versions."""
     return isinstance(codec_of(model), (FixedRowCodec, VariableRowCodec))
 
 
@@ -163,7 +166,7 @@ def _checked_conditions(model: Any, conditions: Iterable[object]) -> tuple[Any, 
                 )
             known[id(column)] = [own for own in owns if own is not column]
         for own in known[id(column)]:
-            leaf.of(own)  # says now what cannot be compared
+            leaf.of(own)  # raises if the constant cannot be compared with this column
     return conditions
 
 
@@ -208,6 +211,6 @@ _CHECKS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "max_boxes": lambda _, most: at_least(1, most, "max_boxes"),
     "max_rows_in_memory": lambda _, most: at_least(1, most, "max_rows_in_memory"),
 }
-"""What each attribute but the model may be: given the model and a value, the value to keep."""
+"""By attribute: takes the model and a value, and returns the value to keep or raises `QueryError`."""
 _DEFAULTS: Final = {attribute.name: attribute.default for attribute in attrs.fields(QuerySpec)}
 _OPTIONS: Final = ("on_error", "max_boxes", "max_rows_in_memory")

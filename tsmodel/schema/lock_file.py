@@ -131,7 +131,7 @@ def _read(path: Path) -> dict[str, Entry]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SchemaError(
-            f"there is no lock file {path}: write one by tsmodel.schema.freeze(models, {str(path)!r})"
+            f"there is no lock file {path}; tsmodel.schema.freeze(models, {str(path)!r}) writes it"
         ) from error
     except (ValueError, OSError, RecursionError) as error:
         raise SchemaError(f"{path} cannot be read as a lock file: {error}") from error

@@ -1,21 +1,23 @@
-"""The common base of `Session` and `AsyncSession`."""
+"""The common part of `Session` and `AsyncSession`: their options, their state, and the work of their methods."""
 
 from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import attrs
 import msgspec
 
-from tsmodel.backend import PutId, PutInfo
-from tsmodel.errors import QueryError, SessionError, UnsupportedError
+from tsmodel.backend import PutId, PutInfo, Remover
+from tsmodel.errors import QueryError, SessionError, StoreError, TSModelError, UnsupportedError
 from tsmodel.forking import in_child
+from tsmodel.io.effects import Ask, Block, Work
 from tsmodel.io.fetching import Around
-from tsmodel.io.retry import ONCE, Retry, seconds_of
+from tsmodel.io.retry import ONCE, OnUnknown, Retry, seconds_of
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.model import TSModel
 from tsmodel.model.meta import schema_of
@@ -36,10 +38,11 @@ __all__ = [
     "BACKUP_INSTEAD",
     "COMPACT_INSTEAD",
     "DRAINER_SECONDS",
-    "REMOVE_INSTEAD",
+    "Exclusive",
     "SessionBase",
     "SessionOptions",
     "Undoable",
+    "answered",
     "corrected",
     "noted",
     "prunable",
@@ -47,9 +50,11 @@ __all__ = [
 ]
 
 M = TypeVar("M", bound=TSModel)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 BACKUP_INSTEAD = "copy its records to a session on a file, with session.copy(KeyRange(), to=other)"
-REMOVE_INSTEAD = (
+_REMOVE_INSTEAD = (
     "TStorage keeps every record. Copy what is to stay to another database, by session.copy(query, to=other) with a "
     "condition on acq, such as Reading.acq < receipt.acq_min, and use that one from then on"
 )
@@ -125,8 +130,26 @@ class SessionOptions:
         return None if self.flush_every is None else seconds_of(self.flush_every, "flush_every")
 
 
+class Exclusive(msgspec.Struct, eq=False):
+    """Runs work on the backend while no other thread or task stores anything of the session.
+
+    Attributes:
+        work: the work.
+        then: called after it, before anything else is stored; what it returns is the answer.
+    """
+
+    work: Work[None]
+    then: Callable[[], Any] | None = None
+
+
+def answered(effect: type[Ask | Block], function: Callable[P, R], *args: P.args, **options: P.kwargs) -> Work[R]:
+    """The work of one effect, which calls a function of the backend."""
+    answer: R = yield effect(partial(function, *args, **options))
+    return answer
+
+
 class SessionBase:
-    """The records that a session holds, and the failures of its background flusher.
+    """The records that a session holds, and what can be done with them.
 
     Args:
         name: the name of the backend in messages.
@@ -146,7 +169,14 @@ class SessionBase:
         hooks = options.hooks()
         self._around: Around | None = Watch(hooks, name).around if hooks else None
         self._lock: AbstractContextManager[object] = nullcontext()
+        self._backend: Any = None
+        self._drainer: Any = None
         in_child(self._forked)
+
+    @property
+    def backend(self) -> Any:
+        """The backend, of an open session."""
+        raise NotImplementedError
 
     @property
     def name(self) -> str:
@@ -188,15 +218,38 @@ class SessionBase:
         """The error of an operation that the backend does not offer."""
         return UnsupportedError(f"{what} works on embedded files only, and {self._name} is a server: {instead}")
 
-    def _caretaker_of(self, backend: object, what: str, instead: str) -> Caretaker:
+    def _caretaker(self, what: str, instead: str) -> Caretaker:
         """The backend, which looks after its store.
 
         Raises:
             UnsupportedError: when the session is on a server.
         """
+        backend = self._blocking_backend()
         if not isinstance(backend, Caretaker):
             raise self._unsupported(what, instead)
         return backend
+
+    def _remover(self, what: str, *, only_stored: bool = False) -> Any:
+        """The backend, which can remove records.
+
+        Raises:
+            UnsupportedError: when the session is on a server.
+            SessionError: when `only_stored`, and the session holds records that are not stored.
+        """
+        backend = self.backend
+        if not isinstance(backend, Remover):
+            raise self._unsupported(what, _REMOVE_INSTEAD)
+        if only_stored:
+            self._check_stored(what)
+        return backend
+
+    def _blocking_backend(self) -> object:
+        """The backend, or the store that it drives by threads."""
+        return self.backend
+
+    def _bound(self, receipt: Receipt) -> Receipt:
+        """A receipt that can wait for the session's backend."""
+        raise NotImplementedError
 
     def _check_stored(self, what: str) -> None:
         """Checks that no records are pending or in doubt.
@@ -227,41 +280,98 @@ class SessionBase:
             self._forwarder.begin()
         self._begin(is_remote=self._writer.is_remote)
 
-    def _columns(
-        self, model: type[Any], columns: Mapping[str, Any] | None, named: Mapping[str, Any], keep_acq: bool
-    ) -> ColumnRows | list[Any]:
-        """The records of some columns, checked."""
-        from tsmodel.frames.given import given_columns
+    def _add_all(self, rows: Iterable[TSModel], keep_acq: bool, unless_stored: bool) -> Work[None]:
+        _ = self.backend
+        source = iter(rows)
+        more = True
+        while more:
+            taken, more, failure = self._pending.taken(source)
+            with self._lock:
+                _ = self.backend
+                self._pending.extend(taken, keep_acq=keep_acq, unless_stored=unless_stored)
+            if failure is not None:
+                raise failure
+            yield from self._added()
 
-        given, count = given_columns(_model(model, "add_columns"), {**(columns or {}), **named})
-        return made_of(model, given, count, with_acq=keep_acq)
+    def _add_columns(self, model: Any, columns: Mapping[str, Any], keep_acq: bool, unless_stored: bool) -> Work[int]:
+        from tsmodel.frames.input import given_columns
 
-    def _framed(
-        self, model: type[Any], frame: Any, columns: Mapping[str, str] | None, keep_acq: bool
-    ) -> Iterator[ColumnRows | list[Any]]:
-        """The records of a frame, checked, part by part."""
-        from tsmodel.frames.given import frame_columns
+        _ = self.backend
+        given, count = given_columns(_model(model, "add_columns"), columns)
+        yield from self._take(made_of(model, given, count, with_acq=keep_acq), keep_acq, unless_stored)
+        return count
 
+    def _add_frame(
+        self, model: Any, frame: Any, columns: Mapping[str, str] | None, keep_acq: bool, unless_stored: bool
+    ) -> Work[int]:
+        from tsmodel.frames.input import frame_columns
+
+        _ = self.backend
+        total = 0
         for first, given, count in frame_columns(_model(model, "add_frame"), frame, columns):
-            yield made_of(model, given, count, with_acq=keep_acq, first=first)
+            yield from self._take(made_of(model, given, count, with_acq=keep_acq, first=first), keep_acq, unless_stored)
+            total += count
+        return total
 
-    def _take(self, rows: ColumnRows | list[Any], keep_acq: bool, unless_stored: bool) -> None:
+    def _take(self, rows: ColumnRows | list[Any], keep_acq: bool, unless_stored: bool) -> Work[None]:
+        """Adds the records of columns."""
         with self._lock:
             if isinstance(rows, list):
                 self._pending.extend(rows, keep_acq=keep_acq, unless_stored=unless_stored)
             else:
                 self._pending.take_columns(rows, keep_acq=keep_acq, unless_stored=unless_stored)
+        yield from self._added()
 
-    def _failed(self, error: Exception) -> None:
-        """Keeps a failure of the background flusher, to be raised by the next call."""
-        _log.warning("flushing %s in the background failed: %s", self._name, error)
-        self._failure = error
-
-    def _tell(self) -> None:
-        """Raises the last failure of the background flusher, once."""
+    def _added(self) -> Work[None]:
+        """Raises a failure of the background flusher; stores full batches."""
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+        if self._pending.is_full:
+            yield Exclusive(self._store_if_full())
+
+    def _store_if_full(self) -> Work[None]:
+        if self._pending.is_full:  # another thread or task may have stored it meanwhile
+            yield from self._writer.store()
+
+    def _flush(self, on_unknown: OnUnknown | None, note: str | None = None) -> Work[Receipt]:
+        _ = self.backend
+        remover = None if noted(note) is None else self._remover("flush(note=...)")
+
+        def work() -> Work[None]:
+            yield from self._writer.flush(on_unknown)
+            if remover is not None and (stored := self._pending.stored_puts):
+                yield Ask(partial(remover.annotate, stored, note))  # if this fails, the next flush returns the receipt
+
+        receipt: Receipt = yield Exclusive(work(), self._flushed)
+        return receipt
+
+    def _flushed(self) -> Receipt:
+        with self._lock:
+            self._failure = None  # what it could not store is stored now
+            return self._bound(self._pending.receipt())
+
+    def _flush_quietly(self) -> Work[None]:
+        if self._failure is not None or self._backend is None:
+            return
+        try:
+            yield Exclusive(self._writer.store())
+        except TSModelError as error:  # the next call raises it
+            _log.warning("flushing %s in the background failed: %s", self._name, error)
+            self._failure = error
+
+    def _drained(self, seconds: float | None, *, while_fine: bool = False) -> Work[bool]:
+        if self._forwarder is None:
+            return True
+        if self._drainer is not None and not while_fine:
+            self._drainer.hurry()
+        return (yield from self._forwarder.emptied(seconds, while_fine=while_fine))
+
+    def _leave_spool(self) -> Work[None]:
+        """Gives the drainer some time, while the server can be reached."""
+        if self._spooling is not None:
+            with suppress(StoreError):
+                yield from self._drained(self._spooling.wait, while_fine=True)
 
 
 def _model(model: Any, method: str) -> type[TSModel]:
@@ -277,11 +387,14 @@ def to_undo(what: Undoable) -> list[PutId]:
         SessionError: when `what` names no puts.
     """
     found: dict[PutId, None] = {}
-    for each in [what] if isinstance(what, (Receipt, PutInfo)) else what:
+    is_single = isinstance(what, (Receipt, PutInfo, str)) or not isinstance(what, Iterable)
+    listed: Iterable[Any] = [what] if is_single else what  # type: ignore[assignment]
+    for each in listed:
         if isinstance(each, PutInfo):
             found[each.id] = None
         elif not isinstance(each, Receipt):
-            raise SessionError(f"undo() takes receipts of flush(), or entries of puts(), not {each!r}")
+            hint = f"; for put {each}: [put for put in session.puts() if put.number == {each}]" if type(each) is int else ""
+            raise SessionError(f"undo() takes receipts of flush(), or entries of session.puts(), not {each!r}{hint}")
         elif not each.puts:
             raise SessionError(
                 "this receipt names no puts: nothing was stored" if not each.count else "this receipt names no puts"

@@ -22,7 +22,7 @@ import attrs
 import msgspec
 
 from tsmodel.backend import AcqInterval, Batch
-from tsmodel.frames.libraries import library
+from tsmodel.frames import library
 from tsmodel.io.effects import Append, Close, LastAcq, Next, Open
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk

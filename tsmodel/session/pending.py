@@ -20,12 +20,11 @@ from typing import Any, Final
 import msgspec
 
 from tsmodel.backend import PutId
-from tsmodel.errors import SessionError, UnflushedWarning, WriteError
+from tsmodel.errors import SessionError, TimeUnitWarning, UnflushedWarning, WriteError
 from tsmodel.io.retry import seconds_of
 from tsmodel.model import TSModel
-from tsmodel.session.puts import ColumnRows, Put, Segment, encoded
+from tsmodel.session.puts import ColumnRows, Found, Put, Segment, encoded, unit_hint
 from tsmodel.session.receipt import Receipt
-from tsmodel.session.reconciling import Found
 from tsmodel.timestamps import DurationLike, now_ns
 from tsmodel.wire.records import PUT_FORM
 
@@ -137,6 +136,7 @@ class Pending:
         self._others_size = 0.0
         self._next = 0
         self._since = 0.0
+        self._checked: set[type[TSModel]] = set()
 
     @property
     def is_full(self) -> bool:
@@ -248,7 +248,16 @@ class Pending:
         puts = [encoded(segment) for segment in self._segments]
         for put in puts:
             self._limits.learn(put)
+            self._check_units(put)
         return puts
+
+    def _check_units(self, put: Put) -> None:
+        """Warns of a capture time in the wrong unit, once for each model."""
+        for part in put.slices:
+            if part.model not in self._checked:
+                self._checked.add(part.model)
+                if hint := unit_hint(part):
+                    warnings.warn(hint, TimeUnitWarning, stacklevel=2)
 
     def begin(self, put: Put, bound: int | None) -> Doubt | None:
         """A put is about to be sent; None when its objects were discarded meanwhile."""

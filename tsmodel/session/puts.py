@@ -8,6 +8,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
@@ -25,11 +26,17 @@ from tsmodel.layout.fixed_rows import FixedRowCodec, batches_by_cid
 from tsmodel.model import TSModel
 from tsmodel.model.model import codec_of
 from tsmodel.session.receipt import Receipt
+from tsmodel.timestamps import EPOCH_UNIX_NS, now_ns, to_iso, to_unix_ns
 from tsmodel.wire.records import PUT_FORM, PUTA_FORM
-from tsmodel.wire.stored import Unstored
+from tsmodel.wire.stored import Copies, Unstored
 
-__all__ = ["ColumnRows", "Put", "Segment", "encoded", "made_of"]
+__all__ = ["ColumnRows", "Found", "Put", "Segment", "encoded", "found_of", "made_of", "unit_hint"]
 
+_UNITS: Final = (("seconds", 10**9), ("milliseconds", 10**6), ("microseconds", 10**3), ("nanoseconds", 1))
+_RECENT: Final = 5 * 365 * 86_400 * 10**9
+_AHEAD: Final = 86_400 * 10**9
+_CAP: Final = struct.Struct("<q")
+_CAP_AT: Final = PUT_FORM.header.fields["cap"][1]  # type: ignore[index]
 _SLICE: Final = 65_536
 """Rows that are encoded at a time: few enough to stay in the cache."""
 
@@ -127,7 +134,7 @@ def made_of(
         SessionError: when a column is missing.
         EncodeError: when a value cannot be stored, with the row's number and the field.
     """
-    from tsmodel.frames.given import with_defaults
+    from tsmodel.frames.input import with_defaults
 
     codec = codec_of(model).writing
     if not isinstance(codec, FixedRowCodec):
@@ -319,6 +326,28 @@ def encoded(segment: Segment) -> Put:
     return Put(segment, slices)
 
 
+def unit_hint(part: Slice) -> str | None:
+    """Why the capture time of the first record looks wrong: as a time since 1970 it would lie in the recent past. None
+    if it looks right.
+
+    Small multiples of a round unit, as tests and simulations have them, look right.
+    """
+    if not part.batches or len(part.batches[0].records) < PUT_FORM.header.itemsize:
+        return None
+    (cap,) = _CAP.unpack_from(part.batches[0].records, _CAP_AT)
+    now = to_unix_ns(now_ns())
+    for unit, ns in _UNITS:
+        since_1970 = cap * ns
+        if now - _RECENT <= since_1970 <= now + _AHEAD and (ns == 1 or cap % 10**6):
+            factor = f" * {ns:_}" if ns > 1 else ""
+            return (
+                f"{part.model.__name__}: cap={cap} is {to_iso(cap)}, but would be {to_iso(since_1970 - EPOCH_UNIX_NS)} in "
+                f"{unit} since 1970. cap counts nanoseconds since 2001; "
+                f"tsmodel.timestamps.from_unix_ns(cap{factor}) converts it. Ignore this warning if the time is right"
+            )
+    return None
+
+
 def _batches(codec: RowCodec[TSModel], rows: Sequence[TSModel], segment: Segment, at: int) -> list[Batch]:
     if segment.returned is None:
         return codec.encode(rows, with_acq=segment.keep_acq, first=segment.first + at)
@@ -364,3 +393,40 @@ def _neighbours(segment: Segment) -> Iterator[tuple[type[TSModel], int, Sequence
         group = list(rows)
         yield model, start, group
         start += len(group)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The outcome of a reconciliation.
+
+    Attributes:
+        stored: for each object of the put's segment, whether it is stored.
+        receipt: of those that are.
+    """
+
+    stored: list[bool]
+    receipt: Receipt
+
+
+def found_of(put: Put, copies: Copies) -> Found:
+    """Which objects of a put are stored.
+
+    Args:
+        put: what was sent.
+        copies: counts of its slices' records.
+    """
+    stored = [False] * len(put.segment.rows)
+    cids = set()
+    for part, masks in zip(put.slices, copies.stored(), strict=True):
+        positions: dict[int, list[int]] = {}
+        for position, cid in enumerate(part.cids, part.at):
+            positions.setdefault(cid, []).append(position)
+        left = {cid: iter(each) for cid, each in positions.items()}
+        for batch, mask in zip(part.batches, masks, strict=True):
+            for is_stored, position in zip(mask.tolist(), left[batch.cid], strict=False):
+                stored[position] = is_stored
+            if mask.any():
+                cids.add(batch.cid)
+    if copies.acq_min is None or copies.acq_max is None:
+        return Found(stored, Receipt())
+    span = range(min(cids), max(cids) + 1)
+    return Found(stored, Receipt(sum(stored), copies.acq_min, copies.acq_max, copies.size, cids=span))

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType, UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -22,42 +21,43 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from typing_extensions import Self
 
 from tsmodel.backend import Backend, PutInfo, Removal, Remover
-from tsmodel.errors import SessionError, StoreError, TSModelError
-from tsmodel.io.effects import Work
+from tsmodel.errors import SessionError
+from tsmodel.io.effects import Ask, Block, Work
 from tsmodel.io.fetching import OnBackend, OnWatchedBackend
 from tsmodel.io.retry import OnUnknown, seconds_of
-from tsmodel.io.runners import perform, run
+from tsmodel.io.runners import run
 from tsmodel.io.threads import Flusher
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import Query, QuerySpec
-from tsmodel.query.context import enter, leave
+from tsmodel.query.executor import Execution, enter, leave
 from tsmodel.session.core import (
     BACKUP_INSTEAD,
     COMPACT_INSTEAD,
     DRAINER_SECONDS,
-    REMOVE_INSTEAD,
+    Exclusive,
     SessionBase,
     SessionOptions,
     Undoable,
+    answered,
     corrected,
     noted,
     prunable,
     to_undo,
 )
 from tsmodel.session.receipt import Receipt
-from tsmodel.store import EmbeddedStore
+from tsmodel.store.capabilities import settles_puts
 from tsmodel.timestamps import DurationLike
 
 if TYPE_CHECKING:
     from tsmodel.session.copying import Copied, OnCopied
-    from tsmodel.session.forwarding import Drainer
     from tsmodel.session.target import SpoolOptions
     from tsmodel.store.maintenance import Compacted, OnProgress, Verified
 
 __all__ = ["Session"]
 
 M = TypeVar("M", bound=TSModel)
+R = TypeVar("R")
 
 
 class Session(SessionBase):
@@ -82,11 +82,10 @@ class Session(SessionBase):
     ) -> None:
         super().__init__(name, options or SessionOptions(**named), spool)
         self._backend: Backend | None = backend
-        self._writer.is_remote = not isinstance(backend, EmbeddedStore)
+        self._writer.is_remote = not settles_puts(backend)
         self._lock = threading.RLock()
         self._writing = threading.RLock()
         self._flusher = None if self._flush_seconds is None else Flusher(self._flush_seconds, self._flush_in_background)
-        self._drainer: Drainer | None = None
         self._start_drainer()
         enter(self)
 
@@ -129,7 +128,7 @@ class Session(SessionBase):
                 _ = self.backend
             full = self._pending.add(row, keep_acq=keep_acq, unless_stored=unless_stored)
         if full or self._failure is not None:
-            self._added()
+            self._run(self._added())
 
     def add_all(self, rows: Iterable[TSModel], *, keep_acq: bool = False, unless_stored: bool = False) -> None:
         """Adds many objects. A generator is consumed in batches and may be of any length.
@@ -146,21 +145,11 @@ class Session(SessionBase):
             SessionError: when an item is not an object of a model; those before it are added.
             WriteError, EncodeError: as for `add`. The session still holds everything it took from `rows`.
         """
-        _ = self.backend
-        source = iter(rows)
-        more = True
-        while more:
-            taken, more, failure = self._pending.taken(source)
-            with self._lock:
-                _ = self.backend
-                self._pending.extend(taken, keep_acq=keep_acq, unless_stored=unless_stored)
-            if failure is not None:
-                raise failure
-            self._added()
+        return self._run(self._add_all(rows, keep_acq, unless_stored))
 
     def add_columns(
         self,
-        model: type[M],
+        model: type[TSModel],
         columns: Mapping[str, Any] | None = None,
         /,
         *,
@@ -189,15 +178,11 @@ class Session(SessionBase):
                 from 0 in these columns. Nothing is added.
             WriteError: as for `add`. The session holds all rows of the columns.
         """
-        _ = self.backend
-        rows = self._columns(model, columns, named, keep_acq)
-        self._take(rows, keep_acq, unless_stored)
-        self._added()
-        return len(rows)
+        return self._run(self._add_columns(model, {**(columns or {}), **named}, keep_acq, unless_stored))
 
     def add_frame(
         self,
-        model: type[M],
+        model: type[TSModel],
         frame: Any,
         *,
         columns: Mapping[str, str] | None = None,
@@ -221,17 +206,11 @@ class Session(SessionBase):
             SessionError, EncodeError, WriteError: as for `add_columns`; rows of earlier batches are added.
             MissingLibraryError: when pyarrow is not installed.
         """
-        _ = self.backend
-        count = 0
-        for rows in self._framed(model, frame, columns, keep_acq):
-            self._take(rows, keep_acq, unless_stored)
-            self._added()
-            count += len(rows)
-        return count
+        return self._run(self._add_frame(model, frame, columns, keep_acq, unless_stored))
 
     def load_parquet(
         self,
-        model: type[M],
+        model: type[TSModel],
         path: str | Path,
         *,
         columns: Mapping[str, str] | None = None,
@@ -244,11 +223,10 @@ class Session(SessionBase):
         Raises:
             OSError: when the file cannot be read.
         """
-        from tsmodel.frames.given import parquet_reader
+        from tsmodel.frames.input import parquet_reader
 
-        return self.add_frame(
-            model, parquet_reader(path, batch_size), columns=columns, keep_acq=keep_acq, unless_stored=unless_stored
-        )
+        frame = parquet_reader(path, batch_size)
+        return self._run(self._add_frame(model, frame, columns, keep_acq, unless_stored))
 
     def correct(self, row: M, **changes: Any) -> M:
         """Adds a correction of a stored record: a copy with the same cid, mid, moid and cap, and other values.
@@ -287,7 +265,7 @@ class Session(SessionBase):
                 are not stored. It leaves those in doubt alone and raises again, unless the session's `retry` policy
                 settles them.
         """
-        return self._flush(None, note)
+        return self._run(self._flush(None, note))
 
     def retry(self, on_unknown: OnUnknown = "check") -> Receipt:
         """Flushes, and settles in-doubt puts.
@@ -303,7 +281,7 @@ class Session(SessionBase):
         Raises:
             WriteError, EncodeError: as for `flush`.
         """
-        return self._flush(on_unknown)
+        return self._run(self._flush(on_unknown))
 
     def drain(self, timeout: DurationLike | None = None) -> bool:
         """Waits until the session's spool is drained. If the last attempt failed, the next one starts at once.
@@ -318,11 +296,11 @@ class Session(SessionBase):
             StoreError: when the spool cannot be read.
         """
         _ = self.backend
-        return self._drained(None if timeout is None else seconds_of(timeout, "timeout"))
+        return self._run(self._drained(None if timeout is None else seconds_of(timeout, "timeout")))
 
     def wait_committed(self, receipt: Receipt, timeout: DurationLike | None = None) -> int:
         """Waits until the records of a receipt are fully committed. See `Receipt.wait_committed`."""
-        return run(receipt.waiting(timeout), self.on_backend())
+        return self._run(receipt.waiting(timeout))
 
     @overload
     def query(self, model: type[M]) -> Query[M]: ...
@@ -393,7 +371,8 @@ class Session(SessionBase):
             StoreCorruptError: when the file is damaged; `tsmodel.store.recover` saves the intact records.
             StoreError: when `path` exists or cannot be written.
         """
-        return self._caretaker_of(self.backend, "backup", BACKUP_INSTEAD).backup(path, progress)
+        caretaker = self._caretaker("backup", BACKUP_INSTEAD)
+        return self._run(answered(Block, caretaker.backup, path, progress))
 
     def compact(self, progress: OnProgress | None = None) -> Compacted:
         """Makes the embedded file smaller and faster to read: merges its runs, compresses them harder, and returns free
@@ -411,7 +390,8 @@ class Session(SessionBase):
             StoreCorruptError: when the file is damaged; `tsmodel.store.recover` saves the intact records.
             StoreError: when there is too little free space (says how much it needs), or the file is read-only.
         """
-        return self._caretaker_of(self.backend, "compact", COMPACT_INSTEAD).compact(progress)
+        caretaker = self._caretaker("compact", COMPACT_INSTEAD)
+        return self._run(answered(Block, caretaker.compact, progress))
 
     def remover(self, what: str) -> Remover:
         """The store, which removes records for queries.
@@ -420,8 +400,7 @@ class Session(SessionBase):
             UnsupportedError: when the session is on a server.
             SessionError: when the session holds records that are not stored.
         """
-        remover = self._remover(what)
-        self._check_stored(what)
+        remover: Remover = self._remover(what, only_stored=True)
         return remover
 
     def undo(self, what: Undoable, note: str | None = None) -> int:
@@ -443,7 +422,7 @@ class Session(SessionBase):
             UnsupportedError: when the session is on a server; says what to do instead.
         """
         puts = to_undo(what)
-        return self.remover("undo()").undo(puts, noted(note))
+        return self._run(answered(Ask, self.remover("undo()").undo, puts, noted(note)))
 
     def prune(self, model: type[TSModel], dry_run: bool = False, *, note: str | None = None) -> int:
         """Removes the records of a model that are older than its `retention`, by capture time. See `query.delete`.
@@ -461,11 +440,8 @@ class Session(SessionBase):
                 records cannot be told apart from those of other models.
             SessionError, UnsupportedError, StoreError: as for `query.delete`.
         """
-        from tsmodel.query.executor import Executor
-
-        query = self.query(model).cap_before(prunable(model))
-        executor = Executor(query.spec, self)
-        return executor.run(executor.removing("prune", dry_run=dry_run, note=noted(note)))
+        spec = Query(model).cap_before(prunable(model)).spec
+        return self._run(Execution(spec, self).removing("prune", dry_run=dry_run, note=noted(note)))
 
     def puts(self) -> list[PutInfo]:
         """All puts that the embedded store remembers, oldest first, with their time, records, and `flush(note=...)`.
@@ -473,7 +449,7 @@ class Session(SessionBase):
         Raises:
             UnsupportedError: when the session is on a server.
         """
-        return self._remover("puts()").puts()
+        return self._run(answered(Ask, self._remover("puts()").puts))
 
     def removals(self) -> list[Removal]:
         """All removals that the embedded store remembers, oldest first: by `delete`, `undo` and `prune`.
@@ -481,7 +457,7 @@ class Session(SessionBase):
         Raises:
             UnsupportedError: when the session is on a server.
         """
-        return self._remover("removals()").removals()
+        return self._run(answered(Ask, self._remover("removals()").removals))
 
     def close(self) -> None:
         """Flushes, and releases the backend. A second call does nothing.
@@ -491,7 +467,7 @@ class Session(SessionBase):
         if self._backend is None:
             return
         self.flush()
-        self._leave_spool()
+        self._run(self._leave_spool())
         self._release()
         self._pending.warn()
 
@@ -505,47 +481,26 @@ class Session(SessionBase):
         try:
             if error is None:
                 self.flush()
-                self._leave_spool()
+                self._run(self._leave_spool())
         finally:
             self._release()
         self._pending.warn()
 
-    def _added(self) -> None:
-        self._tell()
-        if self._pending.is_full:
-            with self._writing:
-                if self._pending.is_full:  # another thread may have stored it meanwhile
-                    self._carry_out(self._writer.store())
-
-    def _remover(self, what: str) -> Remover:
-        backend: object = self.backend
-        if not isinstance(backend, Remover):
-            raise self._unsupported(what, REMOVE_INSTEAD)
-        return backend
-
-    def _flush(self, on_unknown: OnUnknown | None, note: str | None = None) -> Receipt:
-        _ = self.backend
-        remover = None if noted(note) is None else self._remover("flush(note=...)")
-        with self._writing:
-            self._carry_out(self._writer.flush(on_unknown))
-            if remover is not None and note is not None and self._pending.stored_puts:
-                remover.annotate(self._pending.stored_puts, note)  # if this fails, the next flush returns the receipt
-            with self._lock:
-                self._failure = None  # what it could not store is stored now
-                stored = self._pending.receipt()
-        return stored.of(self.on_backend)
-
-    def _carry_out(self, work: Work[None]) -> None:
-        with self._writing:
-            run(work, self.on_backend(), self._lock)
-
     def _flush_in_background(self) -> None:
-        if self._failure is not None or self._backend is None:
-            return
-        try:
-            self._carry_out(self._writer.store())
-        except TSModelError as error:
-            self._failed(error)
+        self._run(self._flush_quietly())
+
+    def _run(self, work: Work[R]) -> R:
+        return run(work, self._perform)
+
+    def _perform(self, effect: Any) -> object:
+        if type(effect) is not Exclusive:
+            return self.on_backend()(effect)
+        with self._writing:
+            run(effect.work, self.on_backend(), self._lock)
+            return None if effect.then is None else effect.then()
+
+    def _bound(self, receipt: Receipt) -> Receipt:
+        return receipt.of(self.on_backend)
 
     def _forked(self) -> None:
         self._lock, self._writing = threading.RLock(), threading.RLock()
@@ -555,32 +510,16 @@ class Session(SessionBase):
         if self._drainer is not None:
             self._start_drainer()
 
-    def _stop_flusher(self) -> None:
-        flusher, self._flusher = self._flusher, None
-        if flusher is not None:
-            flusher.stop()
-
     def _start_drainer(self) -> None:
         if self._forwarder is not None and self._backend is not None:
             from tsmodel.session.forwarding import Drainer
 
             self._drainer = Drainer(self._forwarder, self.on_backend(), self)
 
-    def _drained(self, seconds: float | None, *, while_fine: bool = False) -> bool:
-        if self._forwarder is None:
-            return True
-        if self._drainer is not None and not while_fine:
-            self._drainer.hurry()
-        return run(self._forwarder.emptied(seconds, while_fine=while_fine), perform)
-
-    def _leave_spool(self) -> None:
-        """Gives the drainer some time, while the database can be reached."""
-        if self._spooling is not None:
-            with suppress(StoreError):
-                self._drained(self._spooling.wait, while_fine=True)
-
     def _release(self) -> None:
-        self._stop_flusher()
+        flusher, self._flusher = self._flusher, None
+        if flusher is not None:
+            flusher.stop()
         drainer, self._drainer = self._drainer, None
         if drainer is not None:
             drainer.stop(DRAINER_SECONDS)

@@ -24,9 +24,8 @@ from tsmodel.io.effects import Append, LastAcq, Pause, Sent, Work, scanned
 from tsmodel.io.retry import ONCE, OnUnknown, Retry, again, seconds_of
 from tsmodel.keys import KeyRange
 from tsmodel.session.pending import Doubt, Pending
-from tsmodel.session.puts import Put, encoded
+from tsmodel.session.puts import Put, encoded, found_of
 from tsmodel.session.receipt import Receipt, committed
-from tsmodel.session.reconciling import found_of
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.events import Status
 from tsmodel.wire.stored import Copies

@@ -23,7 +23,7 @@ import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import accumulate, groupby, pairwise
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -38,6 +38,8 @@ from tsmodel.store.parts import (
     decode_bytes,
     decode_integers,
     decode_items,
+    decode_many_integers,
+    decode_many_items,
     encode_bytes,
     encode_integers,
     encode_items,
@@ -62,6 +64,7 @@ __all__ = [
     "EncodedBlock",
     "Layout",
     "Piece",
+    "chunks_of",
     "cut_after",
     "layout_of",
     "merged",
@@ -112,6 +115,9 @@ class Piece(NamedTuple):
 Layout: TypeAlias = tuple[Piece, ...]
 """The pieces of which payloads of one size consist, without gaps."""
 
+Places: TypeAlias = "slice | npt.NDArray[np.intp]"
+"""Some of the records of a block: a slice with a step of 1, or ascending places."""
+
 _HEADER = GET_FORM.header.itemsize
 _SORTED_BY = KEY_FIELDS[1:]
 _KEYS = len(_SORTED_BY)
@@ -142,6 +148,12 @@ _SAMPLED: Final = 4096
 
 _SHARE: Final = 4
 """A part of a block's records that is decoded alone the first time."""
+
+_FIRST: Final = 2
+_MOST_JOINED: Final = 16
+"""Most blocks in the first chunk of a scan, and in later ones."""
+_GROUP_BYTES: Final = 3 * 2**20
+"""Most bytes of the blocks of a chunk."""
 
 _GET_HEADER = struct.Struct("<iiqiqq")
 _START = struct.Struct("<BBH")
@@ -187,6 +199,7 @@ class Block:
         record_size: bytes of each one in GET form; 0 when they differ.
         size: bytes of all of them in GET form.
         origin: the store that it was read from and its number there, for errors; None for a block made in this process.
+        is_cached: whether it is in a cache, and is to keep the columns that are decoded.
     """
 
     __slots__ = (
@@ -200,6 +213,7 @@ class Block:
         "_series",
         "bounds",
         "count",
+        "is_cached",
         "origin",
         "record_size",
         "size",
@@ -221,6 +235,7 @@ class Block:
     ) -> None:
         self._base = base
         self.origin: tuple[str, int] | None = None
+        self.is_cached = False
         self.bounds = bounds
         self.count = count
         self.record_size = record_size
@@ -340,7 +355,7 @@ class Block:
             and acq_max < high.acq
         )
 
-    def places(self, box: KeyRange) -> slice | npt.NDArray[np.intp]:
+    def places(self, box: KeyRange) -> Places:
         """Which records are inside `box`, possibly none."""
         first, last = self._within_mid(box)
         mask = self._mask(first, last, box)
@@ -357,15 +372,22 @@ class Block:
         """The records: as rows where they lie as rows, otherwise as columns, which are decoded when they are asked for."""
         return _Decoded(self) if self._rows is None else self._rows
 
-    def select(self, box: KeyRange) -> Chunk:
-        """The records inside `box`, possibly none."""
+    def picked(self, box: KeyRange) -> Places:
+        """As `places`, without decoding anything where all records are inside."""
         if self.inside(box):
-            return self.chunk()
+            return slice(0, self.count)
         self._asked += 1
-        places = self.places(box)
+        return self.places(box)
+
+    def take(self, places: Places) -> Chunk:
+        """Some of the records."""
         if isinstance(places, slice) and self._are_few(places):
             return ColumnChunk(_Few(self, places))
         return self.chunk().take(places)
+
+    def select(self, box: KeyRange) -> Chunk:
+        """The records inside `box`, possibly none."""
+        return self.take(self.picked(box))
 
     def without(self, chosen: npt.NDArray[np.bool_]) -> Block:
         """The block without some of its records, and not without all.
@@ -479,6 +501,32 @@ class Block:
         if self._columns[at] is None and self._parts is not None and self._are_few(places):
             return self._from_part(self._parts[at], at, places)
         return self._column(at)[places]
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the columns are stored as parts, and the records have one size."""
+        return self._parts is not None and self._rows is None and self.record_size > 0
+
+    def has(self, at: int, places: slice) -> bool:
+        """Whether a column is decoded, or is to be decoded whole because the block is asked for parts of it repeatedly."""
+        if self._columns[at] is not None or not self.is_packed:
+            return True
+        return self.is_cached and self._asked > 1 and places.stop - places.start < self.count
+
+    def part_of(self, at: int) -> Part:
+        """How a column is stored; the block must be packed."""
+        assert self._parts is not None
+        return self._parts[at]
+
+    def keep(self, at: int, column: npt.NDArray[Any]) -> None:
+        """Keeps a decoded column, if the block is cached."""
+        if self.is_cached and self._columns[at] is None:
+            self._columns[at] = column.copy()
+
+    @property
+    def base(self) -> Base:
+        """What is added to what is stored."""
+        return self._base
 
     def _from_part(self, part: Part, at: int, within: slice | None = None) -> npt.NDArray[Any]:
         try:
@@ -607,6 +655,136 @@ class _Encoded(Block):
 
     def encoded(self, codec: Codec, base: Base = NO_BASE, *, as_parts: bool = False) -> bytes:
         return self._data if base == NO_BASE else super().encoded(codec, base, as_parts=as_parts)
+
+
+def chunks_of(blocks: Iterable[Block], box: KeyRange) -> Iterator[Chunk]:
+    """Yields the records of blocks that lie inside `box`.
+
+    A chunk takes a few hundred operations, however many records it has, so packed blocks are joined: few at first, for
+    readers that need only the first records.
+    """
+    group: list[tuple[Block, Any]] = []
+    size, most = 0, _FIRST
+    for block in blocks:
+        places = block.picked(box)
+        if isinstance(places, slice) and places.start == places.stop:
+            continue
+        if not block.is_packed:
+            yield from _joined(group)
+            group, size = [], 0
+            yield block.take(places)
+            continue
+        size += block.size
+        if group and (len(group) >= most or size > _GROUP_BYTES or not _fit(group[0], (block, places))):
+            yield from _joined(group)
+            group, size, most = [], block.size, _MOST_JOINED
+        group.append((block, places))
+    yield from _joined(group)
+
+
+def _fit(first: tuple[Block, Any], other: tuple[Block, Any]) -> bool:
+    """Whether records of two blocks can be joined."""
+    return first[0].layout == other[0].layout and isinstance(first[1], slice) is isinstance(other[1], slice)
+
+
+def _joined(group: list[tuple[Block, Any]]) -> Iterator[Chunk]:
+    if len(group) == 1:
+        yield group[0][0].take(group[0][1])
+    elif group:
+        if isinstance(group[0][1], slice):
+            yield _Joined(_JoinedColumns(group))
+            return
+        chunk = ColumnChunk(_JoinedColumns([(block, slice(0, block.count)) for block, _ in group]))
+        before = accumulate((block.count for block, _ in group), initial=0)
+        yield chunk.take(np.concatenate([places + first for (_, places), first in zip(group, before, strict=False)]))
+
+
+class _Joined(ColumnChunk):
+    """Records of several blocks."""
+
+    __slots__ = ("_blocks",)
+
+    def __init__(self, columns: _JoinedColumns) -> None:
+        super().__init__(columns)
+        self._blocks = columns.picked
+
+    def rows(self) -> memoryview:
+        """See `Chunk.rows`; cached blocks keep theirs."""
+        if self._assembled is None and all(block.is_cached for block, _ in self._blocks):
+            size = self.record_size
+            found = [block.rows()[places.start * size : places.stop * size] for block, places in self._blocks]
+            self._assembled = memoryview(b"".join(found))
+        return super().rows()
+
+
+class _JoinedColumns:
+    """The columns of records of several packed blocks of one layout.
+
+    Attributes:
+        picked: the blocks, and which of their records.
+    """
+
+    def __init__(self, picked: Sequence[tuple[Block, slice]]) -> None:
+        self.picked = picked
+        self._layout = picked[0][0].layout
+        self.dtype: np.dtype[Any] | None = _payload_dtype(self._layout)
+        self._count: int = sum(places.stop - places.start for _, places in picked)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def key(self, name: str) -> npt.NDArray[Any]:
+        cid = self.picked[0][0].bounds[0]
+        if name == "cid" and all(block.bounds[0] == cid for block, _ in self.picked):
+            return np.full(self._count, cid, KEY_DTYPE[name])
+        if name == "cid":
+            counts = [places.stop - places.start for _, places in self.picked]
+            return np.array([block.bounds[0] for block, _ in self.picked], KEY_DTYPE[name]).repeat(counts)
+        at = _SORTED_BY.index(name)
+        out = np.empty(self._count, _DTYPES[at])
+        self._decode(at, out)
+        return out
+
+    def field(self, at: int) -> npt.NDArray[Any]:
+        piece = self._layout[at]
+        out = np.empty(self._count if piece.is_integer else (self._count, piece.width), _piece_dtype(piece).base)
+        self._decode(_KEYS + at, out)
+        return _as_field(out)
+
+    def payloads(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        raise NotImplementedError
+
+    def _decode(self, at: int, out: npt.NDArray[Any]) -> None:
+        start = 0
+        for is_decoded, some in groupby(self.picked, key=lambda each: each[0].has(at, each[1])):
+            picked = list(some)
+            stop = start + sum(places.stop - places.start for _, places in picked)
+            if is_decoded:
+                np.concatenate([block.some(at, places) for block, places in picked], out=out[start:stop])
+            else:
+                _decode_together(picked, at, out[start:stop])
+            start = stop
+
+
+def _decode_together(picked: Sequence[tuple[Block, slice]], at: int, out: npt.NDArray[Any]) -> None:
+    """Decodes a column of packed blocks that have not decoded it."""
+    blocks = [block for block, _ in picked]
+    parts, counts = [block.part_of(at) for block in blocks], [block.count for block in blocks]
+    is_whole = len(out) == sum(counts)
+    within = None if is_whole else [places for _, places in picked]
+    try:
+        if out.ndim == 1:
+            plus = [block.base.acq for block in blocks] if at == _ACQ else None
+            decode_many_integers(parts, counts, out, within, plus)
+        else:
+            decode_many_items(parts, counts, out, within)
+    except StoreCorruptError:
+        for block, places in picked:  # raises the error of the block that is damaged
+            block.some(at, places)
+        raise
+    if is_whole:
+        for block, stop in zip(blocks, accumulate(counts), strict=True):
+            block.keep(at, out[stop - block.count : stop])
 
 
 class _Decoded(ColumnChunk):

@@ -68,21 +68,22 @@ class BlockCache:
             self._entries.move_to_end(name)
             return entry.block
 
-    def keep(self, name: Hashable, block: Block, scan: int) -> None:
-        """Adds a block, if there is space or blocks used by other scans can be evicted."""
+    def keep(self, name: Hashable, block: Block, scan: int) -> bool:
+        """Adds a block, if there is space or blocks used by other scans can be evicted. Returns whether it did."""
         # Not the stored size: decoded rows and columns stay with the block.
         size = block.size + self.beside
         with self._lock:
             if size > self.most or name in self._entries:
-                return
+                return False
             while self._size + size > self.most:
                 oldest, entry = next(iter(self._entries.items()))
                 if entry.used_by == scan:
-                    return
+                    return False
                 del self._entries[oldest]
                 self._size -= entry.size
             self._entries[name] = _Entry(block, size, scan)
             self._size += size
+            return True
 
 
 class CachedScan(msgspec.Struct, frozen=True):
@@ -100,6 +101,6 @@ class CachedScan(msgspec.Struct, frozen=True):
         """The block with this name, or None."""
         return self.cache.get(name, self.number)
 
-    def keep(self, name: Hashable, block: Block) -> None:
-        """Adds a block, if there is space or blocks used by other scans can be evicted."""
-        self.cache.keep(name, block, self.number)
+    def keep(self, name: Hashable, block: Block) -> bool:
+        """Adds a block, if there is space or blocks used by other scans can be evicted. Returns whether it did."""
+        return self.cache.keep(name, block, self.number)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tsmodel.store.intake import Put
     from tsmodel.store.maintenance import Compacted, Info, OnProgress, Verified
 
-__all__ = ["Caretaker", "PutTaker"]
+__all__ = ["Caretaker", "PutSettler", "PutTaker", "settles_puts"]
 
 
 @runtime_checkable
@@ -48,3 +48,21 @@ class PutTaker(Protocol):
     def store(self, put: Put) -> AcqInterval:
         """Stores a put that was begun by `begin_put`, as `Backend.append` does."""
         ...
+
+
+@runtime_checkable
+class PutSettler(Protocol):
+    """A backend that may know the outcome of a put when `append` ends.
+
+    Attributes:
+        settles_puts: whether a put is over when `append` returns or raises: nothing of it is stored afterwards. With other
+            backends, a put that failed may still be on its way, so a session waits before it looks for its records.
+    """
+
+    @property
+    def settles_puts(self) -> bool: ...
+
+
+def settles_puts(backend: object) -> bool:
+    """Whether a backend has settled a put when `append` ends; see `PutSettler`."""
+    return isinstance(backend, PutSettler) and backend.settles_puts

@@ -85,6 +85,10 @@ _AT_ONCE: Final = 16 * 2**20
 """Bytes of blocks written to a new file in one transaction."""
 
 
+_HIDING: Final = ("schema", "journal", "pages", "runs", "blocks", "run")
+"""Places of faults that may hide an unknown number of records."""
+
+
 @attrs.frozen
 class Fault:
     """Something wrong with a file.
@@ -157,11 +161,21 @@ class Recovered:
 
     @property
     def lost(self) -> int:
-        """Number of records known to be lost. An unreadable directory may hide more."""
+        """Number of records known to be lost."""
         return sum(fault.records for fault in self.faults)
 
+    @property
+    def may_have_lost_more(self) -> bool:
+        """Whether a fault may hide records that cannot be counted: a missing journal, an unreadable table or directory."""
+        return any(fault.where.partition(" ")[0] in _HIDING and not fault.records for fault in self.faults)
+
     def __str__(self) -> str:
-        lines = [f"{self.path}: {self.records} records recovered, {self.lost} known to be lost"]
+        found = [f"{self.records} records recovered"]
+        if self.lost or not self.may_have_lost_more:
+            found.append(f"{self.lost} known to be lost")
+        if self.may_have_lost_more:
+            found.append("there may be more" if self.lost else "how many were lost is not known")
+        lines = [f"{self.path}: {', '.join(found)}"]
         return "\n".join([*lines, *(f"  {fault}" for fault in self.faults)])
 
 

@@ -13,8 +13,10 @@ Rules kept here:
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import cramjam
@@ -29,6 +31,8 @@ __all__ = [
     "decode_bytes",
     "decode_integers",
     "decode_items",
+    "decode_many_integers",
+    "decode_many_items",
     "encode_bytes",
     "encode_integers",
     "encode_items",
@@ -85,10 +89,18 @@ _WIDE: Final = 256
 _SAMPLE: Final = 500
 """About how many steps say whether differences are smaller than the integers: any answer can be decoded."""
 _WORD_BYTES: Final = (1, 2, 4, 8)
+_PLACES: Final = 2**16
+"""Places to keep; a block has no more records."""
 _ZSTD_LEVEL: Final = 1
 _ZSTD_WINDOW: Final = 23
 """log2 of the largest window that a zstd frame may ask for."""
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+
+
+# glibc returns freed memory to the system above a threshold, which is less than what a scan allocates again and again: each
+# page then costs as much as decoding it. The threshold grows to twice the largest array that was freed; this one is never
+# touched. See mallopt(3), M_MMAP_THRESHOLD.
+np.empty(2**24, np.uint8)
 
 
 class Part(NamedTuple):
@@ -143,33 +155,75 @@ def encode_integers(values: npt.NDArray[Any], codec: Codec) -> bytes:
 def decode_integers(
     part: Part, count: int, dtype: npt.DTypeLike = np.int64, within: slice | None = None
 ) -> npt.NDArray[Any]:
-    """The integers of a part, shape (count,). Unsigned ones come back as the signed ones with the same bits.
+    """Decodes the integers of a part, shape (count,). Unsigned integers come back as signed ones with the same bits.
 
     Args:
-        part: what `encode_integers` gave.
-        count: how many there are.
-        dtype: a signed integer's that holds all of them: what is computed in fewer bytes is faster.
-        within: which of them are wanted, at least one, with a step of 1; None for all.
+        part: a part from `encode_integers`.
+        count: how many integers it holds.
+        dtype: a signed dtype that holds all of them. Fewer bytes are faster.
+        within: which integers to decode: a slice that is not empty, with a step of 1; None for all.
 
     Raises:
-        StoreCorruptError: when the part does not hold exactly so many.
+        StoreCorruptError: if the part does not hold exactly `count` integers.
     """
     wanted = np.dtype(dtype)
-    # Sums and products that overflow keep the lower bits: they are right in any width that the results fit.
-    kind = _UNSIGNED[wanted.itemsize]
-    if within is None:
-        return _decoded(part, count, 0, kind).view(wanted)
-    return _some(part, count, kind, within.start, within.stop).view(wanted)
+    out = np.empty(count if within is None else within.stop - within.start, wanted)
+    decode_many_integers([part], [count], out, None if within is None else [within])
+    return out
+
+
+def decode_many_integers(
+    parts: Sequence[Part],
+    counts: Sequence[int],
+    out: npt.NDArray[Any],
+    within: Sequence[slice] | None = None,
+    plus: Sequence[int] | None = None,
+) -> None:
+    """Decodes the integers of several parts, one after another. Runs of all parts are decoded together.
+
+    Args:
+        parts: parts from `encode_integers`.
+        counts: how many integers each one holds.
+        out: where to write them; its dtype is as for `decode_integers`.
+        within: which integers of each part to decode, as for `decode_integers`.
+        plus: what to add to the integers of each part.
+
+    Raises:
+        StoreCorruptError: if a part does not hold exactly as many integers as it should.
+    """
+    # Sums and products that overflow keep the lower bits: they are right in any width that holds the results.
+    wanted = out.view(_UNSIGNED[out.dtype.itemsize])
+    more = plus or [0] * len(parts)
+    form = parts[0].form
+    if form & ~_DIFFERENCES == _Form.RUNS and all(part.form == form and not part.width for part in parts):
+        runs = _Runs(parts, counts, wanted.dtype, 0, more)
+        if within is None:
+            runs.expand(wanted)
+        else:
+            before = list(accumulate(counts, initial=0))
+            starts = [first + each.start for first, each in zip(before, within, strict=False)]
+            stops = [first + each.stop for first, each in zip(before, within, strict=False)]
+            runs.expand_within(starts, stops, wanted)
+        return
+    at = 0
+    for place, (part, count) in enumerate(zip(parts, counts, strict=True)):
+        if within is None:
+            _decoded(part, wanted[at : at + count], 0, more[place])
+            at += count
+            continue
+        size = within[place].stop - within[place].start
+        if part.form & ~_DIFFERENCES == _Form.RUNS and not part.width:
+            decode_many_integers([part], [count], out[at : at + size], [within[place]], [more[place]])
+        else:
+            _slice_of(part, count, within[place], wanted[at : at + size], more[place])
+        at += size
 
 
 def find_integers(part: Part, count: int, dtype: npt.DTypeLike, ends: tuple[int, int]) -> tuple[int, int]:
-    """Where the ascending integers of a part reach two values: how many are less than each of them."""
+    """Searches the ascending integers of a part: how many are less than each of two values."""
     wanted = np.dtype(dtype)
     if part.form == _Form.RUNS and not part.width:
-        values, lengths = _runs_of(part, count, 0, _UNSIGNED[wanted.itemsize])
-        starts = np.zeros(len(lengths) + 1, np.int64)
-        np.add.accumulate(lengths.view(np.int64), out=starts[1:])
-        first, last = starts[np.searchsorted(values.view(wanted), ends)].tolist()
+        first, last = _Runs([part], [count], _UNSIGNED[wanted.itemsize], 0, [0]).before(ends, wanted)
     else:
         first, last = np.searchsorted(decode_integers(part, count, wanted), ends).tolist()
     return first, last
@@ -216,11 +270,47 @@ def encode_items(items: Bytes, codec: Codec) -> bytes:
 
 
 def decode_items(part: Part, count: int, width: int, within: slice | None = None) -> Bytes:
-    """The items of a part, shape (count, width); those `within` a slice, with a step of 1, when it is given.
+    """Decodes the items of a part, shape (count, width).
+
+    Args:
+        part: a part from `encode_items`.
+        count: how many items it holds.
+        width: bytes of each one.
+        within: which items to decode: a slice with a step of 1; None for all.
 
     Raises:
-        StoreCorruptError: when the part does not hold exactly so many of that size.
+        StoreCorruptError: if the part does not hold exactly `count` items of that size.
     """
+    if part.form == _Form.PLANES:
+        out = np.empty((count if within is None else within.stop - within.start, width), np.uint8)
+        decode_many_items([part], [count], out, None if within is None else [within])
+        return out
+    return _items(part, count, width, within)
+
+
+def decode_many_items(
+    parts: Sequence[Part], counts: Sequence[int], out: Bytes, within: Sequence[slice] | None = None
+) -> None:
+    """Decodes the items of several parts, one after another, into `out`, shape (n, width). See `decode_items`.
+
+    Raises:
+        StoreCorruptError: if a part does not hold exactly as many items as it should.
+    """
+    width, at = out.shape[1], 0
+    for place, (part, count) in enumerate(zip(parts, counts, strict=True)):
+        wanted = None if within is None else within[place]
+        items = _items(part, count, width, wanted)
+        some = out[at : at + len(items)]
+        at += len(items)
+        if part.form == _Form.PLANES:  # faster than one copy
+            for byte in range(width):
+                some[:, byte] = items[:, byte]
+        else:
+            some[:] = items
+
+
+def _items(part: Part, count: int, width: int, within: slice | None) -> Bytes:
+    """The items of a part, shape (n, width), in any order in memory."""
     if part.width != width or part.stored != count:
         raise StoreCorruptError(f"a part has {part.stored} items of {part.width} bytes, not {count} of {width}")
     if part.form == _Form.CONSTANT:
@@ -228,19 +318,11 @@ def decode_items(part: Part, count: int, width: int, within: slice | None = None
             raise StoreCorruptError(f"a part repeats {len(part.data)} bytes, not {width}")
         wanted = count if within is None else within.stop - within.start
         return np.broadcast_to(np.frombuffer(part.data, np.uint8), (wanted, width))
-    raw = _raw(part, count * width)
-    if part.form == _Form.PLAIN:
-        plain = raw.reshape(count, width)
-        return plain if within is None else plain[within]
-    if part.form != _Form.PLANES:
+    if part.form not in (_Form.PLAIN, _Form.PLANES):
         raise StoreCorruptError(f"a part of items has form {part.form}, which this version does not know")
-    planes = raw.reshape(width, count)
-    if within is not None:
-        return np.ascontiguousarray(planes[:, within].T)
-    items = np.empty((count, width), np.uint8)
-    for at in range(width):
-        items[:, at] = planes[at]
-    return items
+    raw = _raw(part, count * width)
+    items = raw.reshape(count, width) if part.form == _Form.PLAIN else raw.reshape(width, count).T
+    return items if within is None else items[within]
 
 
 def encode_bytes(data: Bytes, codec: Codec) -> bytes:
@@ -332,42 +414,55 @@ def _packed(values: Integers, base: int, greatest: int, flag: int, first: int, c
     )  # fmt: skip
 
 
-def _decoded(part: Part, count: int, depth: int, kind: np.dtype[Any]) -> npt.NDArray[Any]:
-    """The integers of a part, computed in the unsigned type `kind`."""
+def _decoded(part: Part, out: npt.NDArray[Any], depth: int = 0, plus: int = 0) -> None:
+    """Decodes the integers of a part into `out`, whose dtype is unsigned, and adds `plus` to each."""
     if part.width:
         raise StoreCorruptError(f"a part of integers has items of {part.width} bytes")
     form, differences = part.form & ~_DIFFERENCES, bool(part.form & _DIFFERENCES)
-    stored = count - differences
-    if stored < 1:
-        raise StoreCorruptError(f"a part of {count} integers holds differences")
     if form == _Form.RUNS:
-        return _repeated(part, stored, depth, kind)
+        _Runs([part], [len(out)], out.dtype, depth, [plus]).expand(out)
+        return
+    stored = len(out) - differences
+    if stored < 1:
+        raise StoreCorruptError(f"a part of {len(out)} integers holds differences")
     if part.stored != stored:
         raise StoreCorruptError(f"a part holds {part.stored} integers, not {stored}")
-    whole = np.empty(count, kind)
+    added = 0 if differences else plus
     if form == _Form.CONSTANT:
-        whole.fill(part.base & _mask(kind))
+        out[differences:] = (part.base + added) & _mask(out.dtype)
     elif form in (_Form.PLANES, _Form.WORDS):
-        _lift(part, _unpacked(part, stored, form), whole[1:] if differences else whole)
+        _lift(part, _unpacked(part, stored, form), out[1:] if differences else out, added)
     else:
         raise StoreCorruptError(f"a part of integers has form {part.form}, which this version does not know")
     if differences:
-        whole[0] = part.first & _mask(kind)
-        np.add.accumulate(whole, out=whole)
-    return whole
+        out[0] = (part.first + plus) & _mask(out.dtype)
+        np.add.accumulate(out, out=out)
+
+
+def _slice_of(part: Part, count: int, within: slice, out: npt.NDArray[Any], plus: int) -> None:
+    """Decodes a slice of a part that does not consist of runs."""
+    form = part.form & ~_DIFFERENCES
+    if part.width or part.form & _DIFFERENCES or form not in (_Form.PLANES, _Form.WORDS):
+        whole = np.empty(count, out.dtype)
+        _decoded(part, whole, 0, plus)
+        out[:] = whole[within]
+    elif part.stored != count:
+        raise StoreCorruptError(f"a part holds {part.stored} integers, not {count}")
+    else:
+        _lift(part, _unpacked(part, count, form, within), out, plus)
 
 
 def _mask(kind: np.dtype[Any]) -> int:
     return (1 << (8 * kind.itemsize)) - 1
 
 
-def _lift(part: Part, above: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
-    """Multiplies and adds what was divided and subtracted; one pass, or two where values were divided."""
+def _lift(part: Part, above: npt.NDArray[Any], out: npt.NDArray[Any], plus: int) -> None:
+    """Reverses what `_packed` did: multiplies by the scale, and adds the base and `plus`."""
     kind = out.dtype
-    base: Any = kind.type(part.base & _mask(kind))
+    base: Any = kind.type((part.base + plus) & _mask(kind))
     if part.scale != 1:
         np.multiply(above, kind.type(part.scale & _mask(kind)), out=out, dtype=kind, casting="unsafe")
-        if part.base:
+        if base:
             out += base
     else:
         np.add(above, base, out=out, dtype=kind, casting="unsafe")
@@ -391,63 +486,150 @@ def _unpacked(part: Part, count: int, form: int, within: slice | None = None) ->
     return padded.view(f"<u{room}").reshape(count)
 
 
-def _runs_of(part: Part, count: int, depth: int, kind: np.dtype[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint64]]:
-    """The values of runs, and how often each is repeated."""
+class _Runs:
+    """The runs of several parts of one form, one part after another.
+
+    Of integers, a run repeats a value. Of differences, it is an arithmetic progression: its value is the step. The first
+    integer of a part is then a run of its own. Places count from the first integer of the first part.
+
+    Args:
+        parts: the parts.
+        counts: how many integers each one holds.
+        kind: the unsigned dtype to compute in.
+        depth: how many parts these are nested in.
+        plus: what to add to the integers of each part.
+    """
+
+    def __init__(
+        self, parts: Sequence[Part], counts: Sequence[int], kind: np.dtype[Any], depth: int, plus: Sequence[int]
+    ) -> None:
+        self._steps = steps = bool(parts[0].form & _DIFFERENCES)
+        heads = [*accumulate([part.stored + steps for part in parts], initial=0)]
+        if depth >= _NESTED or heads[-1] > sum(counts):
+            raise StoreCorruptError(f"parts of {list(counts)} integers say {heads[-1]} runs, {depth} deep")
+        self._values = np.empty(heads[-1], kind)
+        self._lengths = np.empty(heads[-1], np.uint64)
+        self._heads = np.array(heads[:-1])
+        nested = [_pair(part) for part in parts]
+        numbers, none = [part.stored for part in parts], [0] * len(parts)
+        _decode_small([values for values, _ in nested], numbers, heads, self._values, depth, none if steps else plus)
+        _decode_small([lengths for _, lengths in nested], numbers, heads, self._lengths, depth, none)
+        if steps:
+            self._values[self._heads] = 0
+            self._lengths[self._heads] = 1
+        # As unsigned integers, negative lengths are too large.
+        if np.maximum.reduce(self._lengths) > max(counts):
+            raise StoreCorruptError(f"a run is longer than {max(counts)} integers")
+        self._lengths = self._lengths.view(np.int64)
+        self._ends = np.add.accumulate(self._lengths)
+        if self._ends[[head - 1 for head in heads[1:]]].tolist() != list(accumulate(counts)):
+            raise StoreCorruptError(f"runs do not add up to {list(counts)} integers")
+        if steps:
+            firsts = [(part.first + more) & _mask(kind) for part, more in zip(parts, plus, strict=True)]
+            self._offsets = self._progressions(np.array(firsts, kind), np.diff(heads))
+
+    def _progressions(self, firsts: npt.NDArray[Any], numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What to add to step times place, for each run. Sums and products that overflow keep the bits that are needed."""
+        kind = self._values.dtype
+        grown = self._values * self._lengths.astype(kind)
+        before = np.add.accumulate(grown, dtype=kind) - grown
+        starts = (self._ends - self._lengths - 1).astype(kind)
+        offsets: npt.NDArray[Any] = before - self._values * starts
+        offsets += (firsts - before[self._heads]).repeat(numbers)
+        return offsets
+
+    def expand(self, out: npt.NDArray[Any]) -> None:
+        """Writes all integers."""
+        self._write(self._lengths, _places(len(out), out.dtype), out)
+
+    def expand_within(self, starts: Sequence[int], stops: Sequence[int], out: npt.NDArray[Any]) -> None:
+        """Writes the integers from each start to its stop; there is one pair for each part."""
+        if len(starts) == 1:
+            low, high = np.searchsorted(self._ends, (starts[0], stops[0] - 1), side="right").tolist()
+            self._values, ends = self._values[low : high + 1], self._ends[low : high + 1]
+            if self._steps:
+                self._offsets = self._offsets[low : high + 1]
+            lengths = np.minimum(ends, stops[0])
+            lengths[1:] -= ends[:-1]
+            lengths[0] -= starts[0]
+            places = _places(stops[0], out.dtype)[starts[0] :]
+        else:
+            numbers = np.diff(self._heads, append=len(self._values))
+            first, last = np.array(starts).repeat(numbers), np.array(stops).repeat(numbers)
+            lengths = np.minimum(self._ends, last) - np.maximum(self._ends - self._lengths, first)
+            np.maximum(lengths, 0, out=lengths)
+            every = _places(stops[-1], out.dtype)
+            places = np.concatenate([every[start:stop] for start, stop in zip(starts, stops, strict=True)])
+        self._write(lengths, places, out)
+
+    def before(self, values: Sequence[int], dtype: np.dtype[Any]) -> list[int]:
+        """How many of the ascending integers are less than each of some values."""
+        at = np.searchsorted(self._values.view(dtype), values)
+        return [int(self._ends[place - 1]) if place else 0 for place in at.tolist()]
+
+    def _write(self, lengths: npt.NDArray[Any], places: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+        if not self._steps:
+            out[:] = self._values.repeat(lengths)
+            return
+        np.multiply(self._values.repeat(lengths), places, out=out)
+        out += self._offsets.repeat(lengths)
+
+
+def _pair(part: Part) -> tuple[Part, Part]:
+    """The values and lengths of runs."""
     nested = list(read_parts(part.data))
-    if depth >= _NESTED or len(nested) != 2 or not 1 <= part.stored <= count:
-        raise StoreCorruptError(f"a part of {count} integers says {part.stored} runs, in {len(nested)} parts")
-    # As unsigned integers, negative lengths are too large.
-    lengths = _decoded(nested[1], part.stored, depth + 1, _UNSIGNED[8])
-    if np.maximum.reduce(lengths) > count or np.add.reduce(lengths) != count:
-        raise StoreCorruptError(f"runs of a part do not add up to {count} integers")
-    return _decoded(nested[0], part.stored, depth + 1, kind), lengths
+    if len(nested) != 2 or part.stored < 1:
+        raise StoreCorruptError(f"a part says {part.stored} runs, in {len(nested)} parts")
+    return nested[0], nested[1]
 
 
-def _repeated(part: Part, count: int, depth: int, kind: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Runs of integers, or the sums of runs of differences, which begin with the first integer."""
-    values, lengths = _runs_of(part, count, depth, kind)
-    if not part.form & _DIFFERENCES:
-        return values.repeat(lengths.view(np.int64))
-    lengths[0] += 1  # room for the first integer, from which the sums begin
-    whole = values.repeat(lengths.view(np.int64))
-    whole[0] = part.first & _mask(kind)
-    np.add.accumulate(whole, out=whole)
-    return whole
+def _decode_small(
+    parts: Sequence[Part],
+    counts: Sequence[int],
+    edges: Sequence[int],
+    out: npt.NDArray[Any],
+    depth: int,
+    plus: Sequence[int],
+) -> None:
+    """Decodes parts of few integers, each to the end of its place in `out`; words of one width all at once.
 
-
-def _some(part: Part, count: int, kind: np.dtype[Any], start: int, stop: int) -> npt.NDArray[Any]:
-    """The integers from `start` to `stop`, at least one; of runs only those that are needed are repeated."""
-    differences = bool(part.form & _DIFFERENCES)
-    form = part.form & ~_DIFFERENCES
-    if part.width or (form != _Form.RUNS and (differences or form not in (_Form.PLANES, _Form.WORDS))):
-        return _decoded(part, count, 0, kind)[start:stop]
-    if form != _Form.RUNS:
+    Args:
+        parts: the parts.
+        counts: how many integers each one holds.
+        edges: where the places begin, and where the last one ends.
+        out: where to write the integers.
+        depth: how many parts the runs are nested in.
+        plus: what to add to the integers of each part.
+    """
+    width = parts[0].planes
+    if len(parts) == 1 or width not in _WORD_BYTES or not all(_is_plain_word(part, width) for part in parts):
+        for part, count, stop, more in zip(parts, counts, edges[1:], plus, strict=True):
+            _decoded(part, out[stop - count : stop], depth + 1, more)
+        return
+    raw = np.zeros(edges[-1] * width, np.uint8)
+    for part, count, stop in zip(parts, counts, edges[1:], strict=True):
         if part.stored != count:
             raise StoreCorruptError(f"a part holds {part.stored} integers, not {count}")
-        some = np.empty(stop - start, kind)
-        _lift(part, _unpacked(part, count, form, slice(start, stop)), some)
-        return some
-    values, counts = _runs_of(part, count - differences, 0, kind)
-    lengths = counts.view(np.int64)
-    ends = np.add.accumulate(lengths)
-    last = stop - differences  # the last integer takes no further step
-    low, high = np.searchsorted(ends, (start, last - 1), side="right").tolist()
-    before = start - int(ends[low] - lengths[low]) if low < len(ends) else 0
-    taken = lengths[low : high + 1].copy()
-    if len(taken):
-        taken[0] -= before
-        taken[-1] -= int(ends[high]) - last
-    if not differences:
-        return values[low : high + 1].repeat(taken)
-    some = np.empty(stop - start, kind)
-    at_start = part.first + int(np.add.reduce(values[:low] * counts[:low].astype(kind), dtype=kind))
-    if before:
-        at_start += int(values[low]) * before
-    some[0] = at_start & _mask(kind)
-    if stop - start > 1:
-        some[1:] = values[low : high + 1].repeat(taken)
-        np.add.accumulate(some, out=some)
-    return some
+        _raw(part, count * width, raw[(stop - count) * width : stop * width])
+    mask = _mask(out.dtype)
+    bases = np.array([(part.base + more) & mask for part, more in zip(parts, plus, strict=True)], out.dtype)
+    np.add(raw.view(f"<u{width}"), bases.repeat(np.diff(edges)), out=out, dtype=out.dtype, casting="unsafe")
+
+
+def _is_plain_word(part: Part, width: int) -> bool:
+    return part.form == _Form.WORDS and part.planes == width and part.scale == 1 and not part.width
+
+
+@lru_cache(maxsize=8)
+def _counted(kind: np.dtype[Any], count: int) -> npt.NDArray[Any]:
+    counted = np.arange(count, dtype=kind)
+    counted.flags.writeable = False
+    return counted
+
+
+def _places(count: int, kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    """0, 1, ... up to `count`."""
+    return _counted(kind, _PLACES)[:count] if count <= _PLACES else np.arange(count, dtype=kind)
 
 
 def _part(
@@ -471,14 +653,17 @@ def _compressed(raw: Bytes, codec: Codec) -> tuple[Codec, bytes]:
     return codec, bytes(stored)
 
 
-def _raw(part: Part, size: int) -> Bytes:
-    """What is stored, decompressed: exactly `size` bytes."""
+def _raw(part: Part, size: int, out: Bytes | None = None) -> Bytes:
+    """What a part stores, decompressed: exactly `size` bytes; written to `out` if it is given."""
     data = part.data
     if part.codec == Codec.NONE:
         if len(data) != size:
             raise StoreCorruptError(f"a part stores {len(data)} bytes, not {size}")
-        return np.frombuffer(data, np.uint8)
-    raw: Any = np.empty(size, np.uint8)
+        stored = np.frombuffer(data, np.uint8)
+        if out is not None:
+            out[:] = stored
+        return stored
+    raw: Any = np.empty(size, np.uint8) if out is None else out
     try:
         if part.codec == Codec.LZ4:
             found = cramjam.lz4.decompress_block_into(data, raw, output_len=size)

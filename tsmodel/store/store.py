@@ -8,9 +8,9 @@ Rules kept here:
   in doubt.
 * The acqs of PUTs increase strictly, even when the clock steps back and across restarts: the last acq is part of the
   transaction.
-* `last_acq` returns the last assigned acq plus one; no later PUT gets a smaller acq. A PUTA raises it to the acqs it
-  carries, but never beyond the clock. A PUTA below a value that readers have already seen breaks the promise; the store
-  does not prevent it.
+* `last_acq` returns the last assigned acq plus one, and at least 0; no later PUT gets a smaller acq. A PUTA raises it to
+  the acqs it carries, but never beyond the clock. A PUTA below a value that readers have already seen breaks the promise;
+  the store does not prevent it.
 * A removal is one transaction: atomic, logged, and durable when it returns. It never changes `last_acq`.
 * An undo removes the records of a put and no others. The records of a PUT are identified by their acqs, which no other PUT
   gets. Several PUTAs may carry the same acqs, so each of their records is marked with the number of its put.
@@ -46,7 +46,7 @@ from tsmodel.backend import (
 from tsmodel.errors import StoreError, StoreInDoubtError
 from tsmodel.forking import in_child
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
-from tsmodel.store.blocks import Block, merged_runs
+from tsmodel.store.blocks import Block, chunks_of, merged_runs
 from tsmodel.store.directory import Level
 from tsmodel.store.engine import Engine, EngineBusyError, Run, Writing
 from tsmodel.store.intake import SLICE_BYTES, Arrived, Put, runs_of
@@ -60,13 +60,15 @@ from tsmodel.wire.stored import Unstored
 if TYPE_CHECKING:
     from tsmodel.store.maintenance import Compacted, Info, OnProgress, Verified
 
-__all__ = ["EmbeddedStore", "GroupCommit", "open_store"]
+__all__ = ["EmbeddedStore", "GroupCommit", "answer_of", "open_store"]
 
 T = TypeVar("T")
 
 _Chooses: TypeAlias = "Callable[[Block, KeyRange], npt.NDArray[np.bool_]]"
 """Selects records of a block inside a key range: a mask over all records of the block, shape (n,)."""
 _INTERRUPTED: Final = "the thread that was storing these records was interrupted"
+FIRST_ACQ: Final = 0
+"""No PUT gets an acq below it, and `last_acq` returns at least this."""
 _TOGETHER: Final = 32 * 2**20
 """Most bytes of records in one group commit."""
 
@@ -122,6 +124,11 @@ class EmbeddedStore:
         self._begin()
         in_child(self._begin)
         self.scan_budget = ScanBudget(0)  # blocks are decoded in this process: concurrent scans are no faster
+
+    @property
+    def settles_puts(self) -> bool:
+        """True: nothing of a put is stored after `append` has ended."""
+        return True
 
     @property
     def engine(self) -> Engine:
@@ -258,9 +265,9 @@ class EmbeddedStore:
             return [removal for removal in snapshot.removals() if removal.number > since]
 
     def last_acq(self, box: KeyRange) -> int:
-        """See `Backend.last_acq`. Returns the smallest possible acq if the store has never held a record."""
+        """See `Backend.last_acq`. Returns 0 if the store has never held a record, as a TStorage server does."""
         with self._engine.reading() as snapshot:
-            return _answer(box, snapshot.last_acq())
+            return answer_of(box, snapshot.last_acq())
 
     def advance(self, acq: int, *, wait: bool = True) -> bool:
         """Promises durably that no later PUT gets an acq below `acq`, so that `last_acq` advances in an idle store.
@@ -315,11 +322,9 @@ class EmbeddedStore:
 
     def _chunks(self, box: KeyRange) -> Generator[Chunk, None, int]:
         with self._engine.reading() as snapshot:
-            answer = _answer(box, snapshot.last_acq())
+            answer = answer_of(box, snapshot.last_acq())
             if not box.is_empty:
-                for block in snapshot.blocks(box):
-                    if len(selected := block.select(box)):
-                        yield selected
+                yield from chunks_of(snapshot.blocks(box), box)
         return answer
 
     def _log(self, transaction: Writing, removed: _Removed, kind: RemovalKind, what: str, note: str | None) -> None:
@@ -390,7 +395,7 @@ class EmbeddedStore:
                 last = max(last, min(interval.acq_max, now))
             else:
                 try:
-                    interval = put.give_acqs(max(now, last + 1))
+                    interval = put.give_acqs(max(now, last + 1, FIRST_ACQ))
                 except OverflowError as error:
                     raise StoreError(f"{error}; use PUTA to set acqs yourself", path=self.path) from error
                 last = interval.acq_max
@@ -453,8 +458,9 @@ def _copied(error: Exception) -> Exception:
     return made
 
 
-def _answer(box: KeyRange, last: int) -> int:
-    return min(box.max.acq, last + 1 if last > LIMITS["acq"].least else last)
+def answer_of(box: KeyRange, last: int) -> int:
+    """What `last_acq` and a scan of `box` return when `last` is the greatest acq that was assigned or promised."""
+    return min(box.max.acq, max(last + 1, FIRST_ACQ))
 
 
 def _by_cid(puts: Iterable[Put]) -> dict[int, list[tuple[Arrived, int]]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 import numpy.typing as npt
@@ -24,17 +24,34 @@ from tsmodel.backend import PutInfo, Removal
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import KeyRange
 from tsmodel.store.blocks import NO_BASE, Base, Block, cut_after, merged, uses_codec
-from tsmodel.store.cache import BlockCache
+from tsmodel.store.cache import BlockCache, CachedScan
 from tsmodel.store.directory import Directory, Level, State, Table, checked_block, entries_of
 from tsmodel.store.engine import Change, Run
 from tsmodel.store.parts import Codec
 
-__all__ = ["PUTS", "REMOVALS", "Keeper", "Kind", "Snapshot", "Staged", "Tables", "Transaction"]
+__all__ = [
+    "PUTS",
+    "READ_AHEAD",
+    "REMOVALS",
+    "Keeper",
+    "Kind",
+    "Place",
+    "Snapshot",
+    "Staged",
+    "Tables",
+    "Transaction",
+    "completed",
+    "known_blocks",
+    "missing_ids",
+]
+
+Place: TypeAlias = tuple[Directory, int]
+"""Where a block is: its run, and its position in the run."""
 
 T = TypeVar("T", PutInfo, Removal)
 
 _READ_FIRST: Final = 2**19
-_READ_AHEAD: Final = 4 * 2**20
+READ_AHEAD: Final = 4 * 2**20
 """Bytes of stored blocks to fetch at once: for the first fetch of a scan, and for later ones."""
 _CHECKSUM = struct.Struct("<Q")
 _SALT = struct.Struct("<q")
@@ -260,31 +277,24 @@ class Snapshot:
     def blocks(self, box: KeyRange) -> Iterator[Block]:
         cached = self._keeper.cache.scan()
         for places in self._together(self.table.picked(box)):
-            # Identifies the contents of a block: the digest covers the run number and the checksums of its blocks.
-            found = [cached.get((run.digest, at)) for run, at in places]
-            missing = [run.id_of(at) for (run, at), block in zip(places, found, strict=True) if block is None]
-            stored = self._tables.fetch_blocks(missing) if missing else {}
-            for (run, at), block in zip(places, found, strict=True):
-                if block is None:
-                    data = _present(stored.pop(run.id_of(at), None), run.id_of(at))
-                    block = checked_block(run, at, data, self._keeper.path)
-                    cached.keep((run.digest, at), block)
-                yield block
+            found = known_blocks(places, cached)
+            missing = missing_ids(places, found)
+            yield from completed(places, found, self._tables.fetch_blocks(missing) if missing else {}, cached, self._keeper)
 
-    def _together(self, picked: Iterator[tuple[Directory, int]]) -> Iterator[list[tuple[Directory, int]]]:
+    def _together(self, picked: Iterator[Place]) -> Iterator[list[Place]]:
         """Groups blocks to fetch together. The first group is small, for readers that need only a few records."""
         most = self._tables.at_once
         if most == 1:
             yield from ([place] for place in picked)
             return
-        places: list[tuple[Directory, int]] = []
+        places: list[Place] = []
         size, enough = 0, _READ_FIRST
         for run, at in picked:
             places.append((run, at))
             size += int(run.entries["length"][at])
             if len(places) >= most or size >= enough:
                 yield places
-                places, size, enough = [], 0, _READ_AHEAD
+                places, size, enough = [], 0, READ_AHEAD
         if places:
             yield places
 
@@ -556,6 +566,33 @@ class Transaction(Snapshot):
         """
         before = self.table if table is None else table
         return before.changed(set(self._removed), self._added) if self._removed or self._added else before
+
+
+def known_blocks(places: Sequence[Place], cached: CachedScan) -> list[Block | None]:
+    """The cached block in each place, or None."""
+    # Identifies the contents of a block: the digest covers the run number and the checksums of its blocks.
+    return [cached.get((run.digest, at)) for run, at in places]
+
+
+def missing_ids(places: Sequence[Place], found: Sequence[Block | None]) -> list[int]:
+    """The ids of the blocks that were not found."""
+    return [run.id_of(at) for (run, at), block in zip(places, found, strict=True) if block is None]
+
+
+def completed(
+    places: Sequence[Place],
+    found: Sequence[Block | None],
+    stored: dict[int, bytes],
+    cached: CachedScan,
+    keeper: Keeper,
+) -> Iterator[Block]:
+    """The block in each place: the one that was found, or decoded from its stored bytes and added to the cache."""
+    for (run, at), block in zip(places, found, strict=True):
+        if block is None:
+            data = _present(stored.pop(run.id_of(at), None), run.id_of(at))
+            block = checked_block(run, at, data, keeper.path)
+            block.is_cached = cached.keep((run.digest, at), block)
+        yield block
 
 
 def _present(data: bytes | None, number: int) -> bytes:

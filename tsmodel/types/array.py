@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -37,23 +38,20 @@ if TYPE_CHECKING:
     from tsmodel.types.kinds import Kind
 
 
-@attrs.frozen
 class Elements:
     """Converts a sequence of items, as a list or a NumPy array.
 
-    Attributes:
+    Args:
         item: codec of an item.
         length: number of items; None for any number.
         as_numpy: whether values are NumPy arrays (of the item's dtype, read-only); otherwise lists.
     """
 
-    item: FixedCodec
-    length: int | None
-    as_numpy: bool
-    _format: str = attrs.field(init=False, repr=False, eq=False)
-
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_format", f"{MARKS[self.item.byte_order]}%d{self.item.code}")
+    def __init__(self, item: FixedCodec, length: int | None, as_numpy: bool) -> None:
+        self.item = item
+        self.length = length
+        self.as_numpy = as_numpy
+        self._format = f"{MARKS[item.byte_order]}%d{item.code}"
 
     def load(self, raw: bytes) -> Any:
         """Decodes items; raises `FieldFault` at the first invalid one."""
@@ -137,7 +135,11 @@ class _ArrayCodec(FieldCodec):
 
     item: FixedCodec
     as_numpy: bool
-    _elements: Elements
+
+    @property
+    @abstractmethod
+    def _elements(self) -> Elements:
+        """Converts its items."""
 
     @property
     def python(self) -> Any:
@@ -192,8 +194,7 @@ def _shown(show: Callable[[Any], str], values: Any) -> str:
     return f"[{', '.join(map(show, values))}]" if type(values) is list else repr(values)
 
 
-@attrs.frozen
-class FixedArrayCodec(_ArrayCodec, FixedCodec):
+class FixedArrayCodec(_ArrayCodec, FixedCodec, msgspec.Struct, frozen=True):
     """An array of fixed length.
 
     Attributes:
@@ -206,10 +207,10 @@ class FixedArrayCodec(_ArrayCodec, FixedCodec):
     length: int
     as_numpy: bool = False
     byte_order: ByteOrder = "little"
-    _elements: Elements = attrs.field(init=False, repr=False, eq=False)
 
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_elements", Elements(self.item, self.length, self.as_numpy))
+    @cached_property
+    def _elements(self) -> Elements:
+        return Elements(self.item, self.length, self.as_numpy)
 
     @property
     def label(self) -> str:
@@ -341,8 +342,7 @@ class FixedArrayCodec(_ArrayCodec, FixedCodec):
         return _with_nans(pa, array)
 
 
-@attrs.frozen
-class ArrayCodec(_ArrayCodec, LengthCodec):
+class ArrayCodec(_ArrayCodec, LengthCodec, frozen=True, kw_only=True):
     """An array of variable length.
 
     Attributes:
@@ -350,12 +350,12 @@ class ArrayCodec(_ArrayCodec, LengthCodec):
         as_numpy: whether values are NumPy arrays; otherwise lists.
     """
 
-    item: FixedCodec = attrs.field(kw_only=True)
-    as_numpy: bool = attrs.field(default=False, kw_only=True)
-    _elements: Elements = attrs.field(init=False, repr=False, eq=False)
+    item: FixedCodec
+    as_numpy: bool = False
 
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_elements", Elements(self.item, None, self.as_numpy))
+    @cached_property
+    def _elements(self) -> Elements:
+        return Elements(self.item, None, self.as_numpy)
 
     @property
     def what(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from tsmodel.model.column import IntColumn
 
 
-@attrs.frozen
-class BitsCodec(NumberCodec):
+class BitsCodec(NumberCodec, msgspec.Struct, frozen=True):
     """A bit-field of an integer that several fields share.
 
     Attributes:
@@ -54,7 +53,7 @@ class BitsCodec(NumberCodec):
         return self.accepts
 
     def shifted(self, shift: int) -> BitsCodec:
-        return attrs.evolve(self, shift=shift)
+        return msgspec.structs.replace(self, shift=shift)
 
     def stored_numbers(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """See `FixedCodec.stored_numbers`: `column` contains the shared integers."""

@@ -15,7 +15,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -41,12 +41,12 @@ __all__ = ["BytesCodec", "LengthCodec"]
 
 
 class BytesCodec(FixedCodec):
-    """A field of so many bytes, without a byte order."""
+    """A field with a fixed number of bytes and no byte order."""
 
     byte_order: ByteOrder = "little"
 
     fills: ClassVar[bool] = False
-    """Whether fewer bytes are filled up with NUL."""
+    """Whether shorter values are padded with NUL."""
 
     @property
     def code(self) -> str:
@@ -81,12 +81,11 @@ class BytesCodec(FixedCodec):
         return Bytes(self.size, note=self.label, fills=self.fills)
 
 
-@attrs.frozen
-class LengthCodec(VariableCodec):
-    """What all have in common.
+class LengthCodec(VariableCodec, msgspec.Struct, frozen=True):
+    """A field whose bytes follow a length, or take the rest of the payload.
 
     Attributes:
-        prefix: the integer before the content that counts it; None when the content ends with the payload.
+        prefix: type of the length before the content; None if the content takes the rest of the payload.
     """
 
     prefix: Scalar | None
@@ -95,7 +94,7 @@ class LengthCodec(VariableCodec):
     @property
     @abstractmethod
     def what(self) -> str:
-        """The type, without its length."""
+        """The name of the type, without the length."""
 
     @property
     def label(self) -> str:
@@ -115,29 +114,29 @@ class LengthCodec(VariableCodec):
 
     @property
     def counted(self) -> str:
-        """What the length counts, in words."""
+        """What the length counts: bytes or items."""
         return "bytes"
 
     @property
     def unit(self) -> int:
-        """Bytes that the length counts as one."""
+        """Number of bytes per unit of the length."""
         return 1
 
     def content_code(self, raw: str, scope: Scope) -> str:
-        """An expression for the value of bytes, given as an expression; as `content`."""
+        """Returns the source of an expression for the value; `raw` is an expression for valid content."""
         return f"{scope.add(self.content)}({raw})"
 
     def to_bytes_code(self, value: str, scope: Scope) -> str:
-        """An expression for the bytes of a value, given as an expression; may refuse more values than `to_bytes`."""
+        """Returns the source of an expression for the content; it may reject more values than `to_bytes`."""
         return f"{scope.add(self.to_bytes)}({value})"
 
     @abstractmethod
     def content(self, raw: bytes) -> Any:
-        """The value whose bytes these are; raises `FieldFault`, with an offset in them, when there is none."""
+        """Decodes a value; raises `FieldFault`, with the offset in `raw`, if it is invalid."""
 
     @abstractmethod
     def to_bytes(self, value: Any) -> bytes:
-        """The bytes of a value; raises `FieldFault` when the field cannot hold it."""
+        """Encodes a value; raises `FieldFault` if the field cannot hold it."""
 
     def read(self, payload: bytes, at: int, end: int) -> tuple[Any, int]:
         start, stop = at, end
@@ -145,13 +144,15 @@ class LengthCodec(VariableCodec):
             start = at + self.prefix.size
             if start > end:
                 raise FieldFault(
-                    f"{self.label}: the length takes {self.prefix.size} bytes, {max(0, end - at)} are there", at
+                    f"{self.label}: the length takes {self.prefix.size} bytes, but only {max(0, end - at)} are left", at
                 )
             order: Literal["little", "big"] = self.byte_order
             count = int.from_bytes(payload[at:start], order)
             stop = start + count * self.unit
             if stop > end:
-                raise FieldFault(f"{self.label}: it says {count * self.unit} bytes, of which {end - start} are there", at)
+                raise FieldFault(
+                    f"{self.label}: the length says {count * self.unit} bytes, but only {end - start} are left", at
+                )
         elif (stop - start) % self.unit:
             raise FieldFault(f"{self.label}: {stop - start} bytes are not a whole number of items of {self.unit}", at)
         try:
@@ -173,15 +174,15 @@ class LengthCodec(VariableCodec):
         return struct.pack(MARKS[self.byte_order] + self.prefix.code, count) + raw
 
     def contents(self, pieces: Iterable[bytes]) -> list[Any]:
-        """See `content`, for many."""
+        """Decodes many values; see `content`."""
         return list(map(self.content, pieces))
 
     def are_sound(self, offsets: npt.NDArray[np.int64], raw: npt.NDArray[np.uint8]) -> bool:
-        """Whether contents are values.
+        """Whether all contents are valid.
 
         Args:
-            offsets: where each begins, and behind them where the last one ends, shape (n + 1,).
-            raw: one content after another.
+            offsets: where each content begins, and where the last one ends; shape (n + 1,).
+            raw: the concatenated contents.
         """
         return True
 
@@ -191,7 +192,7 @@ class LengthCodec(VariableCodec):
 
     @property
     def described_length(self) -> Description:
-        """The length, in descriptions."""
+        """The description of the length."""
         if self.prefix is None:
             return {"length": "rest"}
         return {"length": described_number(self.prefix.name, self.prefix, self.byte_order)}
@@ -204,12 +205,12 @@ class LengthCodec(VariableCodec):
     def spans_to_arrow(
         self, pa: Any, name: str, offsets: npt.NDArray[np.int64], raw: npt.NDArray[np.uint8], present: Any
     ) -> Any:
-        """An Arrow array of contents.
+        """An Arrow array of the values.
 
         Args:
             name: of the column, for errors.
             offsets, raw: see `are_sound`.
-            present: Arrow's bitmap of values that are there; None when all are.
+            present: Arrow's validity bitmap; None if all values are present.
         """
         buffers = [present, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(raw)]
         return pa.Array.from_buffers(self.arrow_type(pa), len(offsets) - 1, buffers)
@@ -218,8 +219,7 @@ class LengthCodec(VariableCodec):
         return array.to_pylist()  # type: ignore[no-any-return]
 
 
-@attrs.frozen
-class FixedBlobCodec(BytesCodec):
+class FixedBlobCodec(BytesCodec, msgspec.Struct, frozen=True):
     """Bytes of a fixed size, padded with NUL. Values that are read always have the full size."""
 
     fills = True
@@ -279,8 +279,7 @@ class FixedBlobCodec(BytesCodec):
         return super().from_arrow(pa, array)
 
 
-@attrs.frozen
-class BlobCodec(LengthCodec):
+class BlobCodec(LengthCodec, frozen=True):
     """Bytes."""
 
     python: ClassVar[Any] = bytes

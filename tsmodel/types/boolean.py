@@ -60,7 +60,7 @@ class BoolConversion(Conversion):
         return {"type": "boolean"}
 
 
-class BoolCodec(ScalarCodec):
+class BoolCodec(ScalarCodec, frozen=True):
     """A bool, stored as a byte of 1 or 0."""
 
     python: ClassVar[Any] = bool

@@ -23,7 +23,7 @@ Rules kept here:
 from __future__ import annotations
 
 import struct
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
 
@@ -89,7 +89,7 @@ class Scope:
         return name
 
 
-class FieldCodec(ABC):
+class FieldCodec:
     """How the values of one field are stored and converted."""
 
     # Traits
@@ -125,33 +125,33 @@ class FieldCodec(ABC):
 
     @property
     def items(self) -> FieldCodec | None:
-        """How each item of a value is stored, where values are sequences of items."""
+        """How each item of a value is stored; None if values are not sequences of items."""
         return None
 
     @property
     def source(self) -> tuple[FieldCodec, Callable[[Any], Any]] | None:
-        """Another codec, and the function from its values to ours, which may raise a `FieldFault`; None for most types."""
+        """Another codec and a function from its values to ours, which may raise `FieldFault`; None for most types."""
         return None
 
     @property
     def number(self) -> Scalar | None:
-        """The scalar of the numbers that stand for values in columns, and are compared in their place; None where only
-        values can be compared."""
+        """The type of the numbers that represent values in columns and comparisons; None if only the values themselves can
+        be compared."""
         return None
 
     @property
     def digits(self) -> int | None:
-        """Decimal places, where the numbers of columns count units of `10 ** -digits`."""
+        """Decimal places if numbers in columns count units of `10 ** -digits`; otherwise None."""
         return None
 
     @property
     def is_amount(self) -> bool:
-        """Whether means and sums of the numbers of columns make sense."""
+        """Whether means and sums of the numbers in columns are meaningful."""
         return False
 
     @property
     def ordered(self) -> bool:
-        """Whether values have the same order as the stored numbers, one to one."""
+        """Whether values sort in the same order as their stored numbers, one to one."""
         return False
 
     @property
@@ -161,7 +161,7 @@ class FieldCodec(ABC):
 
     @property
     def acyclic(self) -> bool:
-        """Whether values cannot be part of a reference cycle unless it is contrived, so the collector may skip them."""
+        """Whether the garbage collector may skip values, because only contrived ones can be part of a reference cycle."""
         return True
 
     # Storage
@@ -178,7 +178,7 @@ class FieldCodec(ABC):
 
     @property
     def least_size(self) -> int:
-        """Fewest bytes in the payload."""
+        """Minimum number of bytes in the payload."""
         return self.size or 0
 
     @property
@@ -193,7 +193,7 @@ class FieldCodec(ABC):
 
     @property
     def as_length(self) -> LengthCodec | None:
-        """This codec if its bytes stand behind a length or take the rest of the payload; otherwise None."""
+        """This codec if its bytes follow a length or take the rest of the payload; otherwise None."""
         return None
 
     @abstractmethod
@@ -201,19 +201,19 @@ class FieldCodec(ABC):
         """The value at offset `at`, and the offset of the next field.
 
         Raises:
-            FieldFault: when the bytes are not a value of the field; with the offset.
+            FieldFault: if the bytes are not a value of the field; with the offset.
         """
 
     @abstractmethod
     def write(self, value: Any) -> bytes:
-        """The bytes that a value is stored as.
+        """The stored bytes of a value.
 
         Raises:
-            FieldFault: when the field cannot hold the value.
+            FieldFault: if the field cannot hold the value.
         """
 
     def fault(self, value: object) -> FieldFault | None:
-        """What is wrong with `value`, or None when it can be stored."""
+        """The fault of `value`; None if it can be stored."""
         try:
             self.write(value)
         except FieldFault as fault:
@@ -227,24 +227,24 @@ class FieldCodec(ABC):
     # Comparing
 
     def comparable(self, value: Any) -> Any:
-        """A value in the form in which values without a `number` are compared."""
+        """Converts a value to the form in which values without a `number` are compared."""
         return value
 
     def constant(self, value: Any) -> Any:
-        """A constant in the form in which it is compared with `comparable` values, for fields without a `number`.
+        """Converts a constant for comparison with `comparable` values, for fields without a `number`.
 
         Raises:
-            FieldFault: when values of the field can never be compared with it.
+            FieldFault: if the field cannot be compared with it.
         """
         if fault := self.fault(value):
             raise FieldFault(f"cannot be compared with {shown(value)}: {fault.why}")
         return self.comparable(value)
 
     def operand(self, value: object) -> Any:
-        """A constant as the number, or fraction, that the numbers of columns are compared with.
+        """Converts a constant to the number or fraction that numbers in columns are compared with.
 
         Raises:
-            FieldFault: when values of the field can never be compared with it.
+            FieldFault: if the field cannot be compared with it.
         """
         raise FieldFault(f"cannot be compared with {shown(value)}")
 
@@ -260,7 +260,8 @@ class FieldCodec(ABC):
         """
 
     def reading(self) -> Description:
-        """Other options, if not the default, that determine which stored bytes are read, and as which values."""
+        """Options outside `description` that affect which stored bytes are valid and how they are read, unless at
+        defaults."""
         return {}
 
     # Text
@@ -303,10 +304,10 @@ class FieldCodec(ABC):
 
     @abstractmethod
     def objects_from_arrow(self, pa: Any, array: Any) -> list[Any]:
-        """The values of an Arrow array as they appear in objects of a model; None for a null.
+        """Converts an Arrow array to values as in objects of a model; None for null.
 
         Raises:
-            RowFault: if the array's type, or one of its values, does not suit the field.
+            RowFault: if an array of this type, or one of its values, cannot be stored.
         """
 
     # Other languages
@@ -391,34 +392,35 @@ class FixedCodec(FieldCodec):
         return None
 
     def load(self, stored: Any) -> Any:
-        """The value of a stored value.
+        """Converts a stored value to a value.
 
         Raises:
-            FieldFault: when it is invalid.
+            FieldFault: if it is invalid.
         """
         return stored
 
     def dump(self, value: Any) -> Any:
-        """The stored value of a value. It need not refuse what `struct` refuses anyway.
+        """Converts a value to its stored value. Need not reject what `struct` rejects anyway.
 
         Raises:
-            FieldFault, or what the value's nature makes of it: when the field cannot hold the value.
+            FieldFault, or any of `UNSUITABLE`: if the field cannot hold the value.
         """
         return value
 
     def load_code(self, stored: str, scope: Scope) -> str:
-        """An expression for the value of a stored value, which is an expression itself and known to be valid."""
+        """Returns the source of an expression for the value; `stored` is an expression for a valid stored value."""
         return f"{scope.add(self.load)}({stored})"
 
     def checked_code(self, stored: str, scope: Scope) -> str:
-        """An expression for the value of a stored value, given as an expression, that raises a ValueError when there is
-        none; a bool is given as the byte it is."""
+        """As `load_code`, but the expression raises a ValueError for an invalid stored value. A bool is passed as its
+        byte."""
         return f"{scope.add(self.load)}({stored})"
 
     def dump_code(self, value: str, scope: Scope) -> str:
-        """An expression for the stored value of a value, which is an expression itself.
+        """Returns the source of an expression for the stored value; `value` is an expression for the value.
 
-        It may refuse more values than `dump`, and may leave checks to `holds`, which checks many values at once.
+        The expression may reject more values than `dump`, and may leave checks to `holds`, which checks many values at
+        once.
         """
         return f"{scope.add(self.dump)}({value})"
 
@@ -435,7 +437,7 @@ class FixedCodec(FieldCodec):
         """See `FieldCodec.read`."""
         after = at + self.size
         if after > end:
-            raise FieldFault(f"{self.label} takes {self.size} bytes, of which {max(0, end - at)} are there", at)
+            raise FieldFault(f"{self.label} takes {self.size} bytes, but only {max(0, end - at)} are left", at)
         (stored,) = struct.unpack_from(MARKS[self.byte_order] + self.code, payload, at)
         try:
             return self.load(stored), after
@@ -458,12 +460,12 @@ class FixedCodec(FieldCodec):
         return column
 
     def numbers(self, column: Array) -> Array:
-        """The numbers that stand for the values of a column of `dtype`, where there is a `number`; shape (n,). Any number
-        where the value is absent."""
+        """The numbers that represent the values of a column of `dtype`, for fields with a `number`; shape (n,). Arbitrary
+        where a value is absent."""
         return self.stored_numbers(column)
 
     def numbers_of(self, values: Sequence[Any]) -> Array:
-        """The same, for values; None is an absent value."""
+        """The same for a sequence of values; None is an absent value."""
         return np.array([self.zero if value is None else self.dump(value) for value in values], self.dtype)
 
     def objects(self, column: Array) -> Array:
@@ -476,12 +478,12 @@ class FixedCodec(FieldCodec):
         """An Arrow array of a column of `dtype`, shape (n,).
 
         Raises:
-            DecodeError: when a value lies outside of what Arrow holds; with the `name` of the column.
+            DecodeError: if a value is out of range for Arrow; names the column `name`.
         """
         return fixed_bytes(pa, column, self.size)
 
     def arrow_shift(self, pa: Any, kind: Any) -> int | None:
-        """What to add to stored numbers to get the values of an Arrow type; None if addition is not enough."""
+        """What to add to stored numbers to get values of an Arrow type; None if addition is not enough."""
         return None
 
     # Columns in
@@ -495,7 +497,7 @@ class FixedCodec(FieldCodec):
         Raises:
             RowFault: for the first value that cannot be stored.
         """
-        if not len(values):  # as where no value is there: then nobody can tell of which type they would be
+        if not len(values):  # whatever its dtype
             return np.empty(0, self.stored)
         if values.ndim == 1 and values.strides == (0,) and len(values) > 1:  # one value for all rows
             return np.broadcast_to(self.stored_column(values[:1]), values.shape)
@@ -503,12 +505,12 @@ class FixedCodec(FieldCodec):
             return of_objects(self, values)
         stored = self.converted(values)
         if stored is None:
-            raise RowFault(None, f"a column of {given_type(values)} holds no values of {self.label}: give {self.accepts}")
+            raise RowFault(None, f"a column of {given_type(values)} cannot be stored as {self.label}: give {self.accepts}")
         refuse(self.faulty(self.as_dtype(stored)), values, lambda at: self._why(stored, at))
         return stored
 
     def as_dtype(self, stored: Array) -> Array:
-        """A column of `stored` as one of `dtype`."""
+        """Views a column of `stored` as one of `dtype`."""
         return self.of_bytes(stored) if stored.dtype.kind == "V" else stored
 
     @property
@@ -522,7 +524,7 @@ class FixedCodec(FieldCodec):
         return shape
 
     def of_bytes(self, raw: Array) -> Array:
-        """The column of `dtype` with these bytes, one value after another."""
+        """Views contiguous bytes as a column of `dtype`."""
         kind = self.dtype
         while kind.subdtype is not None:
             kind = kind.subdtype[0]
@@ -537,27 +539,25 @@ class FixedCodec(FieldCodec):
         return f"{raw!r} is not {self.accepts}"
 
     def converted(self, values: Array) -> Array | None:
-        """See `stored_column`; for columns that are not objects, without checking the content of bytes. None if such a
-        column cannot hold values of the field."""
+        """Converts a column that does not hold objects, without checking the content of bytes; None if it cannot be stored.
+        See `stored_column`."""
         return None
 
     def written(self, value: Any) -> bytes:
-        """The bytes of one value in a column of objects, which allows more spellings than an object of a model.
+        """The bytes of one value in a column of objects, which accepts more spellings than an object of a model.
 
         Raises:
-            FieldFault: when the field cannot hold the value.
+            FieldFault: if the field cannot hold the value.
         """
         if getattr(value, "nanosecond", 0):
-            raise FieldFault(
-                f"{value} is finer than a datetime: give its column as datetime64[ns], or the frame to add_frame()"
-            )
+            raise FieldFault(f"{value} has nanoseconds: pass the column as datetime64[ns], or the frame to add_frame()")
         return self.write(value.item() if isinstance(value, (np.number, np.bool_)) else value)
 
     def from_arrow(self, pa: Any, array: Any) -> Array:
-        """The values of an Arrow array in the form that `stored_column` takes; any value in the place of a null.
+        """Converts an Arrow array to the form that `stored_column` takes; arbitrary values in place of nulls.
 
         Raises:
-            RowFault: if the array's type has no values of the field.
+            RowFault: if an array of this type cannot be stored.
         """
         types, kind = pa.types, array.type
         if types.is_null(kind):
@@ -565,17 +565,17 @@ class FixedCodec(FieldCodec):
         array = decoded(pa, array)
         kind = array.type
         if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
-            if types.is_float16(kind):  # pyarrow before 21 fills no nulls of it; NaN stands in their place
+            if types.is_float16(kind):  # pyarrow before 21 cannot fill nulls of this type; they become NaN
                 halves: Array = array.to_numpy(zero_copy_only=False)
                 return halves
             values: Array = array.fill_null(False if types.is_boolean(kind) else 0).to_numpy(zero_copy_only=False)
             return values
         if types.is_temporal(kind):
             return self.times_from_arrow(pa, array)
-        raise RowFault(None, f"a column of {kind} holds no values of {self.label}: give {self.accepts}")
+        raise RowFault(None, f"a column of {kind} cannot be stored as {self.label}: give {self.accepts}")
 
     def times_from_arrow(self, pa: Any, array: Any) -> Array:
-        """See `from_arrow`, of times and lengths of time."""
+        """See `from_arrow`; for times, dates and durations."""
         return times_given(pa, array, self.label)
 
     def objects_from_arrow(self, pa: Any, array: Any) -> list[Any]:
@@ -621,16 +621,16 @@ class NumberCodec(FixedCodec):
 
     @property
     def counts(self) -> str:
-        """What the number counts, for programs that only see the number."""
+        """What the number counts, for programs that see only the number."""
         return ""
 
     @property
     def limits(self) -> tuple[int, int]:
-        """Least and greatest integer that can be given for it in columns."""
+        """Least and greatest integer that a column may contain."""
         return self.storage.limits or (0, 1)
 
     def allowed(self) -> str:
-        """What integers may be given for it in columns, in words."""
+        """Which integers a column may contain, in words."""
         return "an int from {} to {}".format(*self.limits)
 
     def converted(self, values: Array) -> Array | None:
@@ -655,7 +655,7 @@ class VariableCodec(FieldCodec):
     """A field whose width depends on its value."""
 
     has_spans: ClassVar[bool] = False
-    """Whether its columns can be made from the positions of its values in many payloads."""
+    """Whether columns can be made from the positions of values in many payloads."""
 
     @property
     def size(self) -> None:

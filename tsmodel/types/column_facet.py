@@ -1,13 +1,13 @@
-"""NumPy and Arrow columns, in and out: what field types have in common.
+"""Conversion of NumPy and Arrow columns to stored values and back: code that field types share.
 
 Rules kept here:
 
-* Integers are stored numbers, as reading gives them: times as ns since 2001, enums and decimals as their integers. Only
-  what NumPy knows as something else is converted: datetime64, timedelta64, text, floats of decimals.
-* A value that the field cannot hold is a fault that names the row; nothing is rounded, cut or wrapped around. A time that
-  Arrow cannot hold is an error, too. In Arrow, times are timestamps in UTC.
-* Objects are stored one by one. Everything else runs without Python code per value, unless a type has no other way:
-  addresses, packed messages, and structures that hold such.
+* Integers in columns are the stored numbers, in both directions: times are ns since 2001, enums and decimals are their
+  integers. Only other NumPy types are converted: datetime64, timedelta64, text, floats for decimals.
+* A value that the field cannot hold is a fault that names the row; nothing is rounded, truncated or wrapped around. A time
+  that is out of range for Arrow is an error, too. In Arrow, times are timestamps in UTC.
+* Objects are converted one by one. Everything else is vectorized, except for IP addresses, packed messages, and structures
+  that contain them.
 * pyarrow is passed in as `pa`; it is not imported here.
 """
 
@@ -59,7 +59,7 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 def compute() -> Any:
-    """`pyarrow.compute`; for those who were given pyarrow."""
+    """Imports `pyarrow.compute`, which the `pa` that callers pass does not include."""
     import pyarrow.compute
 
     return pyarrow.compute
@@ -71,28 +71,28 @@ def native(column: Array) -> Array:
 
 
 def masked(pa: Any, array: Any, present: npt.NDArray[np.bool_]) -> Any:
-    """The same array, with nothing where `present` is false."""
-    if array.type == pa.float16():  # which pyarrow before 21 has no if_else for
+    """The same array with null where `present` is false."""
+    if array.type == pa.float16():  # pyarrow before 21 has no if_else for it
         bits = np.packbits(present, bitorder="little")
         return pa.Array.from_buffers(array.type, len(array), [pa.py_buffer(bits), array.buffers()[1]])
     return compute().if_else(pa.array(present), array, pa.scalar(None, array.type))
 
 
 def fixed_bytes(pa: Any, column: Array, size: int) -> Any:
-    """A column of fixed width as binary values of so many bytes."""
+    """A column as an Arrow array of fixed-size binary values."""
     raw = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), size)
     return pa.Array.from_buffers(pa.binary(size), len(column), [None, pa.py_buffer(raw.tobytes())])
 
 
 def strings(pa: Any, lengths: Array, raw: npt.NDArray[np.uint8]) -> Any:
-    """Texts, one after another in `raw`."""
+    """An Arrow array of the texts that are concatenated in `raw`."""
     offsets = np.zeros(len(lengths) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
     return pa.StringArray.from_buffers(len(lengths), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(raw)))
 
 
 def times_of(pa: Any, name: str, kind: Any, column: Array, shift: int) -> Any:
-    """Stored times as an array of a temporal type, `shift` of its units later."""
+    """Stored times as an Arrow array of the temporal type `kind`; `shift`, in its units, is added."""
     values = native(column)
     check_times(name, kind, values, shift)
     width = np.int32 if pa.types.is_date32(kind) else np.int64
@@ -100,43 +100,43 @@ def times_of(pa: Any, name: str, kind: Any, column: Array, shift: int) -> Any:
 
 
 def check_times(name: str, kind: Any, values: Array, shift: int) -> None:
-    """Refuses times that leave an Arrow type when they are shifted.
+    """Checks that shifted times are in range for an Arrow type.
 
     Raises:
-        DecodeError: when one does.
+        DecodeError: if one is not.
     """
     greatest = int(values.max()) if len(values) else 0
     if greatest > 2 ** (kind.bit_width - 1) - 1 - shift:
         raise DecodeError(
-            f"{name} holds {greatest}, which is beyond Arrow's {kind}: take the column by columns(), which gives integers, "
+            f"{name} contains {greatest}, which is out of range for Arrow's {kind}: use columns(), which returns integers, "
             "or narrow the query",
             field=name,
         )
 
 
 def decoded(pa: Any, array: Any) -> Any:
-    """A dictionary as the values that it stands for; anything else as it is."""
+    """Decodes a dictionary array; returns any other array unchanged."""
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
 def is_text(pa: Any, kind: Any) -> bool:
-    """Whether an Arrow type holds text."""
+    """Whether an Arrow type is text."""
     is_view = getattr(pa.types, "is_string_view", None)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or (is_view is not None and is_view(kind)))
 
 
 def is_list(pa: Any, kind: Any, *, fixed: bool = True) -> bool:
-    """Whether an Arrow type holds lists; those of a fixed length count if `fixed`."""
+    """Whether an Arrow type is a list; lists of fixed length count only if `fixed`."""
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or (fixed and pa.types.is_fixed_size_list(kind)))
 
 
 def is_binary(pa: Any, kind: Any) -> bool:
-    """Whether an Arrow type holds bytes."""
+    """Whether an Arrow type is binary."""
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
 def times_given(pa: Any, array: Any, label: str, resolution: str | None = None) -> Array:
-    """Times, dates or lengths of time as NumPy has them; those in units of `resolution` as integers."""
+    """Converts Arrow times, dates or durations to NumPy's; those in units of `resolution` to integers."""
     kind = array.type
     if pa.types.is_time(kind):
         raise RowFault(None, f"a column of {kind} holds times of day")
@@ -152,21 +152,21 @@ def times_given(pa: Any, array: Any, label: str, resolution: str | None = None) 
         stored: Array = counts
         return stored
     nothing = counts == np.iinfo(np.int64).min
-    if nothing.any():  # NumPy would take it for NaT
+    if nothing.any():  # NumPy would read it as NaT
         row = int(nothing.argmax())
-        why = f"{int(counts[row])} {kind.unit} in a column of {kind} is too far away for {label}"
+        why = f"{int(counts[row])} {kind.unit} in a column of {kind} is out of range for {label}"
         raise RowFault(row, why, int(counts[row]))
     letter = "m" if pa.types.is_duration(kind) else "M"
     return counts.view(f"{letter}8[{kind.unit}]")  # type: ignore[no-any-return]
 
 
 def each_distinct(pa: Any, array: Any, stored: Callable[[list[Any], Array], Array], nothing: Array) -> Array:
-    """A column of texts, of which each distinct one is stored once.
+    """Converts a column of texts; each distinct text is converted once.
 
     Args:
         array: the texts, or a dictionary of them.
-        stored: what is stored for distinct texts, given those and the place of each row's text among them.
-        nothing: the column when there are no texts.
+        stored: returns the stored values of distinct texts, given these and, for each row, the index of its text.
+        nothing: the result if there are no texts.
     """
     coded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
     places = coded.indices.fill_null(0).to_numpy(zero_copy_only=False)
@@ -176,12 +176,12 @@ def each_distinct(pa: Any, array: Any, stored: Callable[[list[Any], Array], Arra
 
 
 def padded_bytes(array: Any, size: int, *, exact: bool) -> Array:
-    """Bytes of variable length as rows of `size` bytes, filled up with NUL; shape (n, size), uint8.
+    """Pads bytes of variable length with NUL to rows of `size` bytes; shape (n, size), uint8.
 
     Args:
         array: of large_binary or large_string.
         size: bytes of a row.
-        exact: whether fewer bytes are refused.
+        exact: whether fewer bytes are a fault.
     """
     count = len(array)
     offsets = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + count + 1]
@@ -213,7 +213,7 @@ def refuse(mask: Mask | None, values: Array, why: Callable[[int], str]) -> None:
 
 
 def plain_value(values: Array, at: int) -> Any:
-    """A value of a column, as Python's own where it is a number or text."""
+    """A value of a column; a NumPy number or text becomes a Python object."""
     value = values[at]
     return value.item() if isinstance(value, np.generic) and value.dtype.kind in "iufbUS" else value
 
@@ -224,7 +224,7 @@ def given_type(values: Array) -> str:
 
 
 def of_objects(codec: FixedCodec, values: Array) -> Array:
-    """Objects, each of which is stored as the field itself stores it."""
+    """Stores a column of objects one by one."""
     raw = []
     for at, value in enumerate(values.ravel().tolist() if values.ndim == 1 else list(values)):
         try:
@@ -235,7 +235,7 @@ def of_objects(codec: FixedCodec, values: Array) -> Array:
 
 
 def integers(codec: NumberCodec, values: Array) -> Array:
-    """Integers as they are stored; floats that are whole numbers are integers."""
+    """Stores a column of integers, or of floats that are whole numbers."""
     least, greatest = codec.limits
     if values.dtype.kind == "f":
         exact = (np.abs(values) <= 2**53) & (values == np.floor(values))
@@ -252,13 +252,13 @@ def integers(codec: NumberCodec, values: Array) -> Array:
 
 
 def rescaled(codec: NumberCodec, values: Array, unit: str, shift: int) -> Array:
-    """Times or lengths of time as integers of another unit, exactly."""
+    """Converts times or durations to integers of another unit, exactly."""
     refuse(np.isnat(values), values, lambda _: "NaT is not a time")
     scaled = _recast(values, unit)
     refuse(
         (_recast(scaled, values.dtype) != values) | np.isnat(scaled),
         values,
-        lambda at: f"{values[at]} is not a whole number of {np.datetime_data(unit)[0]}, or too far away",
+        lambda at: f"{values[at]} is not a whole number of {np.datetime_data(unit)[0]}, or is out of range",
     )
     counts = scaled.view(np.int64)
     if len(counts) and shift < 0:
@@ -267,7 +267,7 @@ def rescaled(codec: NumberCodec, values: Array, unit: str, shift: int) -> Array:
 
 
 def _recast(values: Array, unit: npt.DTypeLike) -> Array:
-    """Times in another unit; NaT, or a wrong time, for what is beyond its reach: NumPy wraps, and from 2.5 on raises."""
+    """Converts times to another unit. Times out of range become NaT or wrong: NumPy wraps around, and raises since 2.5."""
     try:
         return values.astype(unit)
     except OverflowError:
@@ -281,13 +281,13 @@ def _recast(values: Array, unit: npt.DTypeLike) -> Array:
 def distinct_stored(
     codec: FixedCodec, distinct: list[Any], places: Array, value_of: Callable[[Any], Any] = lambda text: text
 ) -> Array:
-    """What is stored for distinct texts of an Arrow array; `value_of` makes a value of one that is to be stored.
+    """The stored values of distinct texts of an Arrow array. `value_of` converts a text to the value to store.
 
     Args:
-        places: of each row, the place of its text.
+        places: for each row, the index of its text.
 
     Raises:
-        RowFault: with the first row of a text that is not a value.
+        RowFault: for the first row whose text is not a value.
     """
     objects = np.empty(len(distinct), object)
     objects[:] = distinct
@@ -302,7 +302,7 @@ def distinct_stored(
 
 
 def opaque(codec: FixedCodec, values: Array) -> Array | None:
-    """Values that are bytes of the field's size already; None when they are not."""
+    """Views a column whose values are bytes of the field's size as `stored`; None if they are not."""
     if values.ndim == 2 and values.dtype == np.uint8 and values.shape[1] == codec.size:
         return np.ascontiguousarray(values).view(codec.stored).reshape(-1)
     if values.ndim > 1 or values.dtype != np.dtype(f"V{codec.size}"):
@@ -311,17 +311,17 @@ def opaque(codec: FixedCodec, values: Array) -> Array | None:
 
 
 def encoded(codec: FixedCodec, values: Array) -> Array:
-    """Text as UTF-8, filled up with NUL."""
+    """Encodes text as UTF-8, padded with NUL."""
     try:
         return padded(codec.size, np.char.encode(values, "utf-8"), values)
     except UNSUITABLE as error:
         if isinstance(error, RowFault):
             raise
-        return of_objects(codec, values.astype(object))  # tells the row
+        return of_objects(codec, values.astype(object))  # raises an error that names the row
 
 
 def padded(size: int, raw: Array, values: Array) -> Array:
-    """Bytes filled up with NUL."""
+    """Pads bytes with NUL."""
     lengths = np.char.str_len(raw)
     refuse(
         lengths > size,

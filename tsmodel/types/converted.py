@@ -22,7 +22,7 @@ from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, TypeVar, get_args, get_origin
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -89,8 +89,7 @@ def _alike(python: Any) -> FieldCodec | None:
     return codec if isinstance(codec, FieldCodec) else None
 
 
-@attrs.frozen
-class _Hooks:
+class _Hooks(msgspec.Struct, frozen=True):
     """The definition of a user's field type.
 
     Attributes:
@@ -266,8 +265,7 @@ class _ConvertedCodec(FieldCodec):
         return [None if each is None else self.hooks.loaded(each) for each in stored]
 
 
-@attrs.frozen
-class FixedConvertedCodec(_ConvertedCodec, FixedCodec):
+class FixedConvertedCodec(_ConvertedCodec, FixedCodec, msgspec.Struct, frozen=True):
     """A converted type that stores a type of fixed width.
 
     Attributes:
@@ -337,7 +335,7 @@ class FixedConvertedCodec(_ConvertedCodec, FixedCodec):
         return self.item.shift
 
     def shifted(self, shift: int) -> FixedConvertedCodec:
-        return attrs.evolve(self, item=self.item.shifted(shift))
+        return msgspec.structs.replace(self, item=self.item.shifted(shift))
 
     def load(self, stored: Any) -> Any:
         return self.hooks.loaded(self.item.load(stored))
@@ -468,8 +466,7 @@ _KINDS: Final = {"float": "fiu", "int": "iu", "bool": "b"}
 """NumPy kinds of arrays that `load_column` may return, by the kind of the numbers."""
 
 
-@attrs.frozen
-class VariableConvertedCodec(_ConvertedCodec, VariableCodec):
+class VariableConvertedCodec(_ConvertedCodec, VariableCodec, msgspec.Struct, frozen=True):
     """A converted type that stores a type of variable width; see `FixedConvertedCodec`."""
 
     hooks: _Hooks
@@ -712,7 +709,8 @@ class Encoded(Converted[T], storage=Blob):
     def _made(cls, item: Any, python: Any) -> FieldCodec:
         made = super()._made(item, python)
         if isinstance(made, FixedConvertedCodec):  # a Blob pads shorter bytes, so other bytes would be read back
-            return attrs.evolve(made, hooks=attrs.evolve(made.hooks, dump=partial(_exactly, cls.dump, made.size)))
+            hooks = msgspec.structs.replace(made.hooks, dump=partial(_exactly, cls.dump, made.size))
+            return msgspec.structs.replace(made, hooks=hooks)
         return made
 
 

@@ -7,7 +7,6 @@ import re
 from fractions import Fraction
 from typing import Any, ClassVar, Final
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -29,8 +28,7 @@ _MOST_DELTA_US: Final = dt.timedelta.max // dt.timedelta(microseconds=1)
 _LEAST_DELTA_US: Final = dt.timedelta.min // dt.timedelta(microseconds=1)
 
 
-@attrs.frozen
-class DurationCodec(TimeCodec):
+class DurationCodec(TimeCodec, frozen=True):
     """A `timedelta`, stored as an integer count of units.
 
     Attributes:

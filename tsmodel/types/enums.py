@@ -6,11 +6,11 @@ import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from enum import Enum, Flag
-from functools import reduce
+from functools import cached_property, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     from tsmodel.types.kinds import Kind
 
 
-@attrs.frozen
-class _MemberCodec(NumberCodec):
+class _MemberCodec(NumberCodec, msgspec.Struct, frozen=True):
     """Base class of both codecs: an integer stands for a member or a set.
 
     Attributes:
@@ -125,14 +124,12 @@ class _MemberCodec(NumberCodec):
         return dict(sorted(pairs, key=lambda pair: (pair[1], pair[0])))
 
 
-@attrs.frozen
-class EnumCodec(_MemberCodec):
+class EnumCodec(_MemberCodec, frozen=True):
     """A member of an `Enum` whose values are ints."""
 
-    _members: dict[int, Enum] = attrs.field(init=False, repr=False, eq=False)
-
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_members", {member.value: member for member in self.kind})
+    @cached_property
+    def _members(self) -> dict[int, Enum]:
+        return {member.value: member for member in self.kind}
 
     @property
     def label(self) -> str:
@@ -194,16 +191,17 @@ class EnumCodec(_MemberCodec):
         return pa.DictionaryArray.from_arrays(pa.array(places), pa.array([member.name for member in members]))
 
 
-@attrs.frozen
-class FlagsCodec(_MemberCodec):
+class FlagsCodec(_MemberCodec, frozen=True):
     """A set of members of a `Flag`."""
 
-    known: int = attrs.field(init=False, eq=False)
-    _sets: dict[int, Any] = attrs.field(init=False, repr=False, eq=False)
+    @cached_property
+    def known(self) -> int:
+        """All bits that members name."""
+        return reduce(or_, (member.value for member in self.kind.__members__.values()), 0)
 
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "known", reduce(or_, (member.value for member in self.kind.__members__.values()), 0))
-        object.__setattr__(self, "_sets", _Sets(self))
+    @cached_property
+    def _sets(self) -> dict[int, Any]:
+        return _Sets(self)
 
     @property
     def label(self) -> str:

@@ -120,7 +120,7 @@ def _special(number: float) -> str:
     return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
 
 
-class FloatCodec(ScalarCodec):
+class FloatCodec(ScalarCodec, frozen=True):
     """Stores a float of a given width."""
 
     python: ClassVar[Any] = float

@@ -94,7 +94,7 @@ class IntConversion(Conversion):
         return {"type": "integer", "minimum": self.least, "maximum": self.greatest}
 
 
-class IntCodec(ScalarCodec):
+class IntCodec(ScalarCodec, frozen=True):
     """Stores an int unchanged."""
 
     python: ClassVar[Any] = int

@@ -6,7 +6,7 @@ import ipaddress
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, ClassVar, Final, Literal
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -27,8 +27,7 @@ from tsmodel.types.text_facet import Conversion, Spelling
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
-@attrs.frozen
-class IpCodec(BytesCodec):
+class IpCodec(BytesCodec, msgspec.Struct, frozen=True):
     """Stores IP addresses in network byte order: 4 bytes for IPv4 only, otherwise 16.
 
     If both versions are allowed, an IPv4 address is stored as `::ffff:a.b.c.d`.

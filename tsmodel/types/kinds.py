@@ -1,10 +1,10 @@
-"""What other languages have in the place of a field, and a layout as what to read and write, one thing after another: all
-that a language must know, and no more.
+"""Fields and layouts as generated code sees them: a field is a `Kind`, a layout is a sequence of steps to read and write.
 
 Rules kept here:
 
-* Numbers whose Python value is something else (times, decimals) are the stored numbers; a note says what they count.
-* What no language can hold is refused here, what some cannot is refused by them; always with the field and the reason.
+* Times and decimals appear as their stored numbers, with a note that says what the number counts.
+* What no language can express is rejected here; what one language cannot express is rejected there. Errors name the field
+  and the reason.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Number:
 
 @attrs.frozen
 class Choice:
-    """A member of an enumeration, or a set of flags; `keep` lets other numbers pass."""
+    """A member of an enumeration, or a set of flags; with `keep`, unknown numbers are valid, too."""
 
     kind: type[Enum]
     scalar: Scalar
@@ -93,7 +93,7 @@ class Choice:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it is one member, and nothing but the members is stored."""
+        """Whether the stored number is always that of one member."""
         return not self.keep and not self.is_set
 
     @property
@@ -114,32 +114,32 @@ class Choice:
 
     @property
     def known(self) -> int:
-        """All bits of flags that can be stored: a set is no negative number."""
+        """All bits of flags that can be stored; a set is never negative."""
         assert self.scalar.limits is not None
         return reduce(or_, self.values, 0) & self.scalar.limits[1]
 
 
 class _Counted:
-    """Something of variable length, which may stand behind a number that says how many there are."""
+    """Something of variable length, which may follow a count."""
 
     prefix: Scalar | None
     byte_order: ByteOrder
 
     @property
     def counted(self) -> Number:
-        """The number that says how many there are."""
+        """The count."""
         assert self.prefix is not None
         return Number(self.prefix, self.byte_order)
 
     @property
     def most(self) -> int:
-        """How many there can be."""
+        """The greatest count."""
         return int(2 ** (8 * self.prefix.size) - 1) if self.prefix else 2**63
 
 
 @attrs.frozen
 class Text(_Counted):
-    """Text in UTF-8: of `size` bytes filled up with NUL, behind a length (`prefix`), or up to the end."""
+    """Text in UTF-8: `size` bytes padded with NUL, after a length (`prefix`), or the rest of the payload."""
 
     size: int | None
     prefix: Scalar | None = None
@@ -148,7 +148,7 @@ class Text(_Counted):
 
 @attrs.frozen
 class Bytes(_Counted):
-    """Bytes: `size` of them (fewer are filled up with NUL, if `fills`), behind a length (`prefix`), or up to the end."""
+    """Bytes: `size` of them (padded with NUL if `fills`), after a length (`prefix`), or the rest of the payload."""
 
     size: int | None
     prefix: Scalar | None = None
@@ -159,7 +159,7 @@ class Bytes(_Counted):
 
 @attrs.frozen
 class Items(_Counted):
-    """Items one after another: `length` of them, behind their number (`prefix`), or up to the end."""
+    """Consecutive items: `length` of them, after a count (`prefix`), or the rest of the payload."""
 
     item: Kind
     item_size: int
@@ -177,14 +177,14 @@ class Version:
 
 @attrs.frozen
 class Gap:
-    """Bytes that mean nothing."""
+    """Unused bytes."""
 
     size: int
 
 
 @attrs.frozen
 class Bitmap:
-    """The bitmap of present fields: its bytes, and how many of its bits stand for a field."""
+    """The bitmap of present fields: its size in bytes, and the number of bits in use."""
 
     size: int
     used: int
@@ -197,11 +197,11 @@ class FieldStep:
     Attributes:
         name: its name.
         kind: how a value is stored.
-        size: bytes, when they are always as many.
+        size: bytes; None if that depends on the value.
         bit: its bit in the bitmap.
-        null: the stored number that stands for an absent value; None when none does.
+        null: the stored number that represents an absent value; None if there is none.
         unit: its unit of measure.
-        doc: what it means.
+        doc: its description.
     """
 
     name: str
@@ -214,7 +214,7 @@ class FieldStep:
 
     @property
     def is_optional(self) -> bool:
-        """Whether there may be no value."""
+        """Whether the value may be absent."""
         return self.bit is not None or self.null is not None
 
 
@@ -258,7 +258,7 @@ class Structure:
     Attributes:
         name: its class' name.
         steps: what to read and write, in order.
-        size: bytes, when they are always as many.
+        size: bytes; None if that depends on the value.
     """
 
     name: str
@@ -281,12 +281,12 @@ class Structure:
         return next(step.stored for step in self.steps if isinstance(step, BitUnit) and field in step.fields)
 
     def bits_of(self, at: int) -> list[FieldStep]:
-        """The fields that a byte of the bitmap is about."""
+        """The fields whose bits are in this byte of the bitmap."""
         steps = (step for step in self.steps if isinstance(step, FieldStep))
         return [step for step in steps if step.bit is not None and step.bit // 8 == at]
 
     def within(self) -> list[Structure]:
-        """The structures of its fields, innermost first, each once."""
+        """The structures that it contains, innermost first, each once."""
         found: list[Structure] = []
         for step in self.steps:
             kind = step.kind if isinstance(step, FieldStep) else None
@@ -296,7 +296,7 @@ class Structure:
         return list(dict.fromkeys(found))
 
     def choices(self) -> list[Choice]:
-        """The enumerations of its fields and of those within, each once, in a number that holds what all its fields do."""
+        """The enumerations that it contains, each once, with an integer type that covers all fields of that enumeration."""
         uses: dict[type[Enum], list[Choice]] = {}
         for structure in (*self.within(), self):
             for step in structure.steps:
@@ -314,14 +314,14 @@ Kind: TypeAlias = Number | Choice | Text | Bytes | Items | Structure
 
 
 def noted(kind: Kind, note: str) -> Kind:
-    """The same with one more note, where it has notes."""
+    """Adds a note, for kinds that have one."""
     if isinstance(kind, (Number, Bytes)):
         return attrs.evolve(kind, note=f"{note}, {kind.note}" if kind.note else note)
     return kind
 
 
 def _covering(scalars: list[Scalar]) -> Scalar:
-    """The smallest integer that holds what all of these hold; of 64 bits when there is none."""
+    """The smallest integer type that covers all of these; Int64 if there is none."""
     limits = [scalar.limits for scalar in scalars if scalar.limits is not None]
     least, most = min(low for low, _ in limits), max(high for _, high in limits)
     integers = [SCALARS[f"{sign}Int{8 * size}"] for size in (1, 2, 4, 8) for sign in ("U", "")]

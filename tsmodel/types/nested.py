@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 
-import attrs
 import msgspec
 import msgspec.inspect
 import numpy as np
@@ -42,6 +41,14 @@ class _NestedCodec(FieldCodec):
     layout: Layout
     _write: Write
     _structure: Callable[[Spelling], Structure]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _NestedCodec) or type(self) is not type(other):
+            return NotImplemented
+        return self.kind is other.kind and self.layout == other.layout
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.layout))
 
     @property
     def python(self) -> Any:
@@ -107,7 +114,7 @@ class _NestedCodec(FieldCodec):
 
     def objects_from_arrow(self, pa: Any, array: Any) -> list[Any]:
         if not pa.types.is_struct(array.type):
-            raise RowFault(None, f"a column of {array.type} holds no values of {self.label}: give structures")
+            raise RowFault(None, f"a column of {array.type} cannot be stored as {self.label}: give structures")
         there = {array.type.field(at).name for at in range(array.type.num_fields)}
         if lacking := [field.name for field in self.layout.fields if field.name not in there]:
             raise RowFault(None, f"a structure of {self.kind.__name__} needs {', '.join(lacking)}")
@@ -116,8 +123,7 @@ class _NestedCodec(FieldCodec):
         return [self.made(values) if is_there else None for values, is_there in zip(made, present, strict=True)]
 
 
-@attrs.frozen
-class NestedCodec(_NestedCodec, FixedCodec):
+class NestedCodec(_NestedCodec, FixedCodec, msgspec.Struct, frozen=True):
     """A structure of fixed size.
 
     Attributes:
@@ -130,9 +136,9 @@ class NestedCodec(_NestedCodec, FixedCodec):
 
     kind: type
     layout: Layout
-    _write: Write = attrs.field(repr=False, eq=False)
-    _make: Callable[[], Callable[[bytes], Any]] = attrs.field(repr=False, eq=False)
-    _structure: Callable[[Spelling], Structure] = attrs.field(repr=False, eq=False)
+    _write: Write
+    _make: Callable[[], Callable[[bytes], Any]]
+    _structure: Callable[[Spelling], Structure]
 
     @property
     def size(self) -> int:
@@ -194,8 +200,7 @@ def _member(pa: Any, name: str, field: Any, column: npt.NDArray[Any]) -> Any:
     return array if field.bit is None else masked(pa, array, field.present(column))
 
 
-@attrs.frozen
-class VariableNestedCodec(_NestedCodec, VariableCodec):
+class VariableNestedCodec(_NestedCodec, VariableCodec, msgspec.Struct, frozen=True):
     """A structure whose size depends on its values.
 
     Attributes:
@@ -208,9 +213,9 @@ class VariableNestedCodec(_NestedCodec, VariableCodec):
 
     kind: type
     layout: Layout
-    _write: Write = attrs.field(repr=False, eq=False)
-    _make: Callable[[], Callable[[bytes], Any]] = attrs.field(repr=False, eq=False)
-    _structure: Callable[[Spelling], Structure] = attrs.field(repr=False, eq=False)
+    _write: Write
+    _make: Callable[[], Callable[[bytes], Any]]
+    _structure: Callable[[Spelling], Structure]
 
     @property
     def least_size(self) -> int:

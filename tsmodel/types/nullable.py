@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -98,8 +99,7 @@ class _OptionalCodec(FieldCodec):
         return self.item.objects_from_arrow(pa, array)
 
 
-@attrs.frozen
-class NullableCodec(_OptionalCodec):
+class NullableCodec(_OptionalCodec, msgspec.Struct, frozen=True):
     """A value or None, marked by a bit in the bitmap at the start of the payload.
 
     An absent value of fixed width is stored as zeros, so that the width stays the same. An absent value of variable length
@@ -152,8 +152,7 @@ class NullableCodec(_OptionalCodec):
         return self.item.unencodable(module) or super().unencodable(module)
 
 
-@attrs.frozen
-class SentinelCodec(_OptionalCodec, FixedCodec):
+class SentinelCodec(_OptionalCodec, FixedCodec, msgspec.Struct, frozen=True):
     """A value or None, which is stored as a sentinel: one particular value.
 
     Attributes:
@@ -163,11 +162,14 @@ class SentinelCodec(_OptionalCodec, FixedCodec):
 
     item: FixedCodec
     sentinel: object
-    _stored: Any = attrs.field(init=False, repr=False, eq=False)
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
+        _ = self._stored  # refuses a sentinel that the field cannot hold
+
+    @cached_property
+    def _stored(self) -> Any:
         (stored,) = struct.unpack(MARKS[self.byte_order] + self.code, self.item.write(self.sentinel))
-        object.__setattr__(self, "_stored", stored)
+        return stored
 
     @property
     def label(self) -> str:

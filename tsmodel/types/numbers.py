@@ -17,7 +17,7 @@ from decimal import Context, Decimal, Inexact
 from fractions import Fraction
 from typing import Any, ClassVar, Final, TypeAlias
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypeVar
@@ -203,8 +203,7 @@ def point(text: str) -> str:
     return text.replace(",", ".")
 
 
-@attrs.frozen
-class ScalarCodec(NumberCodec):
+class ScalarCodec(NumberCodec, msgspec.Struct, frozen=True):
     """A number, or bool, as it is.
 
     Attributes:

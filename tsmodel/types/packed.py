@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-import attrs
 import msgspec
 from msgspec import inspect
 
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from tsmodel.types.kinds import Kind
 
 
-@attrs.frozen
-class PackedCodec(LengthCodec):
+class PackedCodec(LengthCodec, frozen=True, kw_only=True):
     """Any value that msgspec can encode, as MessagePack or JSON.
 
     Attributes:
@@ -37,17 +36,22 @@ class PackedCodec(LengthCodec):
         encoding: of the message.
     """
 
-    kind: Any = attrs.field(kw_only=True)
-    encoding: Literal["msgpack", "json"] = attrs.field(default="msgpack", kw_only=True)
-    _encode: Any = attrs.field(init=False, repr=False, eq=False)
-    _decode: Any = attrs.field(init=False, repr=False, eq=False)
+    kind: Any
+    encoding: Literal["msgpack", "json"] = "msgpack"
 
-    def __attrs_post_init__(self) -> None:
-        module: Any = getattr(msgspec, self.encoding)
-        if why := unencodable(self.kind, module):
+    def __post_init__(self) -> None:
+        if why := unencodable(self.kind, getattr(msgspec, self.encoding)):
             raise TypeError(why)
-        object.__setattr__(self, "_encode", module.Encoder().encode)
-        object.__setattr__(self, "_decode", module.Decoder(self.kind).decode)
+
+    @cached_property
+    def _encode(self) -> Callable[[Any], bytes]:
+        module: Any = getattr(msgspec, self.encoding)
+        return module.Encoder().encode  # type: ignore[no-any-return]
+
+    @cached_property
+    def _decode(self) -> Callable[[bytes], Any]:
+        module: Any = getattr(msgspec, self.encoding)
+        return module.Decoder(self.kind).decode  # type: ignore[no-any-return]
 
     @property
     def what(self) -> str:

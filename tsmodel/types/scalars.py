@@ -96,11 +96,27 @@ class Scalar(msgspec.Struct, frozen=True):
         """Returns what is wrong with `value`; None if it can be stored."""
         try:
             self.pack((value,))
-        except (struct.error, OverflowError, TypeError, ValueError):
-            is_time = self.kind == "time" and isinstance(value, (str, dt.datetime, np.datetime64))
-            hint = "; to_ns() converts a time" if is_time else ""
-            return f"{shown(value)} ({type(value).__name__}) is not {self.accepts}{hint}"
+        except (struct.error, OverflowError, TypeError, ValueError) as error:
+            if self.kind == "float" and (isinstance(error, OverflowError) or type(value) is int):
+                most = f"{float(np.finfo(self.numpy).max):.5g}"
+                wider = "" if self.name == "Float64" else "; Float64 holds more"
+                return f"{shown(value)} is too large for a {self.name}, which holds up to {most}{wider}"
+            if self.kind == "time" and isinstance(value, (str, dt.date, np.datetime64)):
+                return f"{shown(value)} ({type(value).__name__}) is not an int of ns since 2001; {_to_time(value)}"
+            return f"{shown(value)} ({type(value).__name__}) is not {self.accepts}"
         return None
+
+
+def _to_time(value: object) -> str:
+    """How a time becomes ns since 2001."""
+    if isinstance(value, dt.datetime) and value.utcoffset() is None:
+        return (
+            "it is naive: write to_ns(value.replace(tzinfo=datetime.timezone.utc)) if it is in UTC, or "
+            "to_ns(value.astimezone()) if it is in this machine's local time"
+        )
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        return 'a date needs a time of day and an offset, such as to_ns("2026-01-31T00:00:00Z")'
+    return "to_ns() converts a time"
 
 
 @cache

@@ -7,7 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, ClassVar, Final
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypeVar
@@ -34,8 +34,7 @@ _DIGITS: Final = {1: 3, 2: 5, 4: 10, 8: 20}
 """Maximum number of decimal digits of integers, by their size in bytes."""
 
 
-@attrs.frozen
-class ScaledCodec(NumberCodec):
+class ScaledCodec(NumberCodec, msgspec.Struct, frozen=True):
     """A decimal number, stored as an integer count of `10 ** -digits`.
 
     Attributes:

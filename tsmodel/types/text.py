@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -51,8 +51,7 @@ def text_of(raw: bytes, at: int = 0) -> str:
         raise FieldFault(f"byte {raw[error.start]:#04x} is not UTF-8 ({error.reason})", at + error.start) from None
 
 
-@attrs.frozen
-class FixedTextCodec(BytesCodec):
+class FixedTextCodec(BytesCodec, msgspec.Struct, frozen=True):
     """UTF-8 text of a fixed size, padded with NUL."""
 
     fills = True
@@ -156,8 +155,7 @@ def _is_text(raw: bytes) -> bool:
     return True
 
 
-@attrs.frozen
-class TextCodec(LengthCodec):
+class TextCodec(LengthCodec, frozen=True):
     """Text in UTF-8."""
 
     python: ClassVar[Any] = str
@@ -270,8 +268,7 @@ class Text(FieldType[str]):
         return TextCodec(options.prefix(UInt16), options.byte_order)
 
 
-@attrs.frozen
-class CharCodec(FixedCodec):
+class CharCodec(FixedCodec, msgspec.Struct, frozen=True):
     """One character of Latin-1, in one byte."""
 
     byte_order: ByteOrder = "little"

@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import attrs
 import msgspec
 
 from tsmodel.errors import ConversionFault
@@ -50,8 +49,7 @@ Binary = Literal["hex", "base64"]
 Unknown = Literal["error", "ignore"]
 
 
-@attrs.frozen
-class Spelling:
+class Spelling(msgspec.Struct, frozen=True):
     """Selects among several spellings.
 
     Attributes:
@@ -69,7 +67,7 @@ class Spelling:
     unknown: Unknown = "error"
     shortest: bool = False
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
         allowed = {
             "times": ("iso", "ns"),
             "binary": ("hex", "base64"),

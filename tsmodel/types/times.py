@@ -18,7 +18,6 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-import attrs
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -236,8 +235,7 @@ class Temporal(NumberCodec):
         return "ns since 2001-01-01T00:00:00Z"
 
 
-@attrs.frozen
-class TimeCodec(Temporal):
+class TimeCodec(Temporal, msgspec.Struct, frozen=True):
     """Base class of codecs that store times as an integer count of a unit.
 
     Attributes:
@@ -379,7 +377,7 @@ def resolution_of(options: Options, default: Resolution) -> Resolution:
 _TIMES: Final = (str, dt.datetime, np.datetime64)
 
 
-class TimestampCodec(Temporal, ScalarCodec):
+class TimestampCodec(Temporal, ScalarCodec, frozen=True):
     """A time as an int of ns since 2001."""
 
     python: ClassVar[Any] = int
@@ -434,8 +432,7 @@ class Timestamp(ScalarType[int]):
     scalar = SCALARS["Timestamp"]
 
 
-@attrs.frozen
-class UnixTimeCodec(TimeCodec):
+class UnixTimeCodec(TimeCodec, frozen=True):
     """A time as an int of ns since 2001-01-01T00:00:00Z, stored as a count of units since 1970-01-01T00:00:00Z.
 
     Attributes:
@@ -531,8 +528,7 @@ class UnixTime(FieldType[int]):
         return UnixTimeCodec(options.storage(Int64), options.byte_order, resolution)
 
 
-@attrs.frozen
-class DateTimeCodec(TimeCodec):
+class DateTimeCodec(TimeCodec, frozen=True):
     """Stores an aware `datetime` as ns since 2001-01-01T00:00:00Z and reads it in UTC."""
 
     label: ClassVar[str] = "DateTime"
@@ -643,8 +639,7 @@ _FIRST_DAY: Final = dt.date(2001, 1, 1).toordinal()
 _EPOCH_DAYS: Final = EPOCH_UNIX_NS // (86_400 * 10**9)
 
 
-@attrs.frozen
-class DateCodec(TimeCodec):
+class DateCodec(TimeCodec, frozen=True):
     """A `date`, stored as days since 2001-01-01."""
 
     label: ClassVar[str] = "Date"

@@ -6,7 +6,7 @@ import re
 import uuid
 from typing import Any, ClassVar, Final
 
-import attrs
+import msgspec
 
 from tsmodel.types.blob import BytesCodec
 from tsmodel.types.codec import (
@@ -16,11 +16,10 @@ from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.text_facet import Conversion, Spelling
 
 
-@attrs.frozen
-class UuidCodec(BytesCodec):
+class UuidCodec(BytesCodec, msgspec.Struct, frozen=True):
     """A UUID, stored as its 16 bytes in the order of its text form."""
 
-    size: int = 16
+    size: ClassVar[int] = 16
     label: ClassVar[str] = "Uuid"
     python: ClassVar[Any] = uuid.UUID
     accepts: ClassVar[str] = "a uuid.UUID"

@@ -40,11 +40,10 @@ from tsmodel.web.describing import (
     text,
 )
 from tsmodel.web.formats import CONTENT_TYPES, as_text, exact, numbers, records_stream, row_data, table_stream
-from tsmodel.web.reading import MOST_POINTS, Budget, Stop, count_of, rows_of, slices
 from tsmodel.web.refusals import Refused
-from tsmodel.web.source import Catalogue, Key, Source, is_drawn
-from tsmodel.web.summary import Summary
-from tsmodel.web.windows import Windows
+from tsmodel.web.slices import MOST_POINTS, Budget, Key, Stop, count_of, rows_of, slices
+from tsmodel.web.source import Catalogue, Source, is_drawn
+from tsmodel.web.summaries import Summary, Windows
 
 __all__ = ["Followed", "endpoints", "news"]
 

@@ -24,7 +24,7 @@ from tsmodel.keys import LIMITS
 from tsmodel.timestamps import duration_ns
 from tsmodel.types.declaring import did_you_mean
 from tsmodel.web.refusals import Refused
-from tsmodel.web.source import Key
+from tsmodel.web.slices import Key
 
 __all__ = [
     "VERSION",

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from tsmodel.frames.libraries import library
+from tsmodel.frames import library
 from tsmodel.interop.files import csv_reader
 from tsmodel.model import TSModel
 from tsmodel.timestamps import to_iso, to_ns

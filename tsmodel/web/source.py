@@ -30,15 +30,12 @@ from tsmodel.session import Session
 from tsmodel.store import EmbeddedStore
 from tsmodel.timestamps import now_ns
 from tsmodel.types.declaring import did_you_mean
-from tsmodel.web.reading import MOST_POINTS, Budget, Points, Stop, points_of
 from tsmodel.web.refusals import Refused
-from tsmodel.web.windows import Windows, fitting, joined, nice, windows_of
+from tsmodel.web.slices import MOST_POINTS, Budget, Key, Points, Stop, points_of
+from tsmodel.web.summaries import Windows, fitting, joined, nice, windows_of
 from tsmodel.wire.chunk import Chunk
 
-__all__ = ["Catalogue", "Key", "Limits", "Source", "is_drawn"]
-
-Key = tuple[int, int, int]
-"""cid, mid and moid of a series."""
+__all__ = ["Catalogue", "Limits", "Source", "is_drawn"]
 
 DAY: Final = 24 * 3600 * 10**9
 LOOK = 0.5

@@ -110,3 +110,22 @@ def test_completion(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("COMP_WORDS", typed)
         monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - (not typed.endswith(" "))))
         assert wanted in run().out.split()
+
+
+def test_help_knows_the_defaults_and_languages_without_importing_them(run: Run) -> None:
+    from tsmodel.codegen import LANGUAGES
+    from tsmodel.server import listener
+    from tsmodel.session.target import DEFAULT_PORT
+    from tsmodel.store import DEFAULT_CACHE
+
+    served = " ".join(run("serve", "--help").out.split())
+    assert f"port; 0 for a free one (default: {DEFAULT_PORT})" in served
+    assert f"0 for no cache (default: {DEFAULT_CACHE})" in served
+    for limit in ("MAX_CONNECTIONS", "MAX_PUT", "MAX_MEMORY", "STALL_TIMEOUT", "REQUEST_TIMEOUT"):
+        described = served.rpartition(f"--{limit.lower().replace('_', '-')} ")[2]
+        assert re.search(r"\(default: (\d+)\)", described)[1] == f"{getattr(listener, f'DEFAULT_{limit}'):.0f}"
+    generated = run("codegen", "--help").out
+    assert all(language in generated for language in LANGUAGES)
+    assert run("codegen", "meters:Reading", "jav").err.startswith(
+        "tsmodel: argument LANGUAGE: 'jav' is not one of c, c++, java, c#, python; did you mean java?"
+    )

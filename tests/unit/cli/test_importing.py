@@ -59,7 +59,7 @@ def test_lines_that_are_wrong_are_kept(run: Run, work: Path) -> None:
     (work / "meters.csv").write_bytes(text.encode())
     done = run("import", "meters.csv", "--to", "m.tsdb", "--tz", "Europe/Vienna")
     assert done.status == 3
-    assert "line 5, column 'when' (cap): '25.10.2026 02:30' is shown twice" in done.err
+    assert "line 5, column 'when' (cap): '25.10.2026 02:30' is ambiguous" in done.err
     assert "--ambiguous earlier or later" in done.err
     assert "line 6, column 'Spannung [V]'" in done.err
     assert "line 7: 3 cells" in done.err

@@ -25,7 +25,9 @@ VIENNA = ZoneInfo("Europe/Vienna")
         ("2026-11-01 08:00:00.5..", "2026-11-01T08:00:00.5Z", None),
         ("2026-11-01T08..", "2026-11-01T08:00:00Z", None),
         ("..2026-11-01T08:00:00+02:00", None, "2026-11-01T06:00:00Z"),
-        ("0..1000", "2001-01-01T00:00:00Z", "2001-01-01T00:00:00.000001Z"),
+        ("0..10000", "2001-01-01T00:00:00Z", "2001-01-01T00:00:00.00001Z"),
+        ("2026", "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"),
+        ("2026..2026-03", "2026-01-01T00:00:00Z", "2026-03-01T00:00:00Z"),
     ],
 )
 def test_spans(text: str, start: str | None, end: str | None) -> None:
@@ -73,6 +75,24 @@ def test_spans_from_now() -> None:
 def test_what_is_no_span(text: str, wording: str) -> None:
     with pytest.raises(UsageError, match=wording):
         span(text, UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("2026-3", "2026-03"),
+        ("2026-3-1..2026-04", "2026-03-01"),
+        ("2026/03/01", "2026-03-01"),
+        ("2026.3.1", "2026-03-01"),
+        ("2026-3-1 8:05..", "2026-03-01T08:05"),
+        ("2026-03-01T8:05:30+01:00..", "2026-03-01T08:05:30+01:00"),
+    ],
+)
+def test_a_valid_form_is_suggested(text: str, meant: str) -> None:
+    with pytest.raises(UsageError, match="is not a time") as raised:
+        span(text, UTC)
+    assert str(raised.value).endswith(f"did you mean {meant}?")
+    assert span(f"{meant}..", UTC)
 
 
 @pytest.mark.parametrize("text", ["2026-10-25T02:30..", "2026-03-29T02:30.."])

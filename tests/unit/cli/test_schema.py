@@ -70,6 +70,12 @@ def test_names_that_are_none(project: Path, capsys: pytest.CaptureFixture[str], 
     assert message in capsys.readouterr().err
 
 
+def test_without_a_lock_file(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema", "check", "meter_models:Reading", "--lock", "none.lock"]) == 2
+    freeze = "tsmodel schema freeze meter_models:Reading --lock none.lock"
+    assert capsys.readouterr().err == f"tsmodel: there is no lock file none.lock; `{freeze}` writes it\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -118,7 +118,7 @@ def test_copy(run: Run, readings: Path) -> None:
         (("put", "a.csv", "-m", "meter_models:Reading", "--to", "no/where/a.tsdb"), 1, "there is no directory"),
         (("put", "a.csv", "-m", "meter_models:Reading", "--to", "file:a.tsdb?read_only=1"), 2, "read_only"),
         (("put", "a.csv", "--to", "a.tsdb"), 2, "has 2 columns"),
-        (("put", "a.csv", "--to", "a.tsdb", "-m", "meter_models:Reading"), 1, "the columns do not fit"),
+        (("put", "a.csv", "--to", "a.tsdb", "-m", "meter_models:Reading"), 1, "the columns do not match"),
         (("put", "a.csv", "--to", "a.tsdb", "-m", "meter_models:Reading", "--tz", "Mars/Base"), 2, "no time zone"),
         (("put", "a.csv", "--to", "a.tsdb", "-m", "meter_models:Reading", "--ambiguous", "later"), 2, "tz"),
         (("put", "a.csv", "--to", "a.tsdb", "-m", "meter_models:Reading", "--encoding", "x"), 2, "x"),

@@ -16,11 +16,10 @@ from support.meter import LETTER, METER, Alarm, Letter, Meter
 
 import tsmodel as ts
 import tsmodel.client.payload_type
-from tsmodel import TSModel, TSStruct, field
+from tsmodel import TSModel, TSStruct, field, frames
 from tsmodel.cli import main
 from tsmodel.codegen import LANGUAGES, file_name, render, rendering
 from tsmodel.errors import MissingLibraryError, SchemaError
-from tsmodel.frames import libraries
 from tsmodel.model.model import codec_of
 
 HERE = Path(__file__).parent
@@ -611,7 +610,7 @@ def test_no_text_of_a_model_becomes_code(text: str, language: str) -> None:
 
 def test_what_to_do_without_jinja(monkeypatch: pytest.MonkeyPatch) -> None:
     rendering._environment.cache_clear()
-    libraries._known.pop("jinja2", None)
+    frames._known.pop("jinja2", None)
     monkeypatch.setitem(sys.modules, "jinja2", None)
     try:
         with pytest.raises(MissingLibraryError, match=r"code in other languages needs jinja2: pip install .*\[codegen\]"):

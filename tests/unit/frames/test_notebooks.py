@@ -94,6 +94,8 @@ def test_lines_beyond_the_limit_are_counted(session: Any) -> None:
     axes = session.query(Reading).plot("volts", max_lines=1)
     assert len(axes.get_lines()) == 1
     assert axes.get_title(loc="right") == "1 of 2 lines"
+    axes = session.query(Reading).plot(["volts", "temp"], max_lines=2)
+    assert (len(axes.get_lines()), axes.get_title(loc="right")) == (2, "2 of 4 lines")
 
 
 def test_spikes_survive() -> None:

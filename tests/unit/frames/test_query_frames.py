@@ -208,7 +208,7 @@ def test_pandas_over_arrow_tells_nan_from_nothing(edges: Query[Edges]) -> None:
     assert math.isnan(ratio[0].as_py())
     assert frame["wide"].tolist() == [2**53 + 1, pd.NA]
     other: Any = "numpy"
-    with pytest.raises(QueryError, match="dtype_backend='numpy'; it is \"pyarrow\""):
+    with pytest.raises(QueryError, match="dtype_backend must be \"pyarrow\", or None .* not 'numpy'"):
         edges.to_pandas(dtype_backend=other)
     with pytest.raises(QueryError, match="Nowhere"):
         edges.to_pandas(dtype_backend="pyarrow", tz="Nowhere/Land")
@@ -219,9 +219,7 @@ def test_a_length_of_time_that_pandas_takes_for_none_is_refused() -> None:
         session.add_columns(Long, cid=1, mid=1, moid=1, cap=0, took=np.array([-(2**63), 5]))
         session.flush()
         query = session.query(Long)
-        with pytest.raises(
-            DecodeError, match="took holds -9223372036854775808 ns, which is pandas' mark for a missing time"
-        ):
+        with pytest.raises(DecodeError, match="took holds -9223372036854775808 ns, which pandas uses for a missing time"):
             query.to_pandas()
         frame = query.to_pandas(dtype_backend="pyarrow")
         assert pa.array(frame["took"]).cast(pa.int64()).to_pylist() == [-(2**63), 5]
@@ -268,7 +266,7 @@ def test_nanoseconds_in_pandas_columns_of_objects_stay() -> None:
         session.add_frame(Known, frame)
         session.flush()
         far = frame.assign(at=pd.Series([dt.datetime(2500, 1, 1, tzinfo=dt.timezone.utc)] * 2, dtype=object))
-        with pytest.raises(EncodeError, match="row 0: Known.at: 2500-01-01.*too far away"):
+        with pytest.raises(EncodeError, match="row 0: Known.at: 2500-01-01.*out of range"):
             session.add_frame(Known, far)
         rows = session.query(Known).order_by("cap").all()
     assert [(row.at, row.moment.at) for row in rows] == [(7, 7), (8, 8)]
@@ -289,7 +287,7 @@ def test_streams(query: Query[Reading]) -> None:
     assert [batch.num_rows for batch in query.iter_arrow(batch_size=10)] == [10]
     assert list(query.where(Reading.volts > 99).iter_arrow()) == []
     assert query.to_reader(batch_size=3).read_all() == query.to_arrow()
-    with pytest.raises(QueryError, match="batches takes an int from 1, not 0"):
+    with pytest.raises(QueryError, match="batch_size takes an int from 1, not 0"):
         query.iter_arrow(batch_size=0)
 
 
@@ -318,7 +316,7 @@ def test_payloads_of_variable_size() -> None:
     [
         (["nothing"], "'nothing' is not a column of Reading, which has cid, meter, moid, cap, acq, volts"),
         ([Note.text], "is not a column of Reading"),
-        (["volts", Reading.volts], "a column is asked for twice: volts, volts"),
+        (["volts", Reading.volts], "a column is named twice: volts, volts"),
     ],
 )
 def test_columns_that_are_not_there(query: Query[Reading], columns: Any, wording: str) -> None:
@@ -342,7 +340,9 @@ def test_a_time_that_arrow_cannot_hold() -> None:
     with connect("memory:") as session:
         session.add(Note(cid=1, mid=1, cap=2**63 - 2, text=""))
         session.flush()
-        with pytest.raises(DecodeError, match=r"cap holds 9223372036854775806, which is beyond Arrow's timestamp"):
+        with pytest.raises(
+            DecodeError, match=r"cap contains 9223372036854775806, which is out of range for Arrow's timestamp"
+        ):
             Note.query.to_arrow()
         assert Note.query.columns("cap")["cap"].tolist() == [2**63 - 2]
 

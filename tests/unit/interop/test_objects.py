@@ -92,8 +92,8 @@ def test_unknown_names_can_be_left_out() -> None:
     ("data", "path", "why"),
     [
         ({"phase": {"volts": -1}}, "phase.volts", "-1.0 is not at least 0"),
-        ({"xs": [1, 2, 3, 4]}, "xs", "[1, 2, 3, 4] is not of a length of at most 3"),
-        ({"count": 13}, "count", "13 is refused by <lambda>"),
+        ({"xs": [1, 2, 3, 4]}, "xs", "[1, 2, 3, 4] has a length of 4; the maximum is 3"),
+        ({"count": 13}, "count", "13 is rejected by <lambda>"),
         ({"moid": 8}, "moid", "8 is not 7, which the class fixes"),
         ({"cid": -1}, "cid", "-1 (int) is not an int from 0 to 2147483646"),
         ({"meter": 2**63 - 1}, "meter", "is not an int from -9223372036854775808 to 9223372036854775806"),
@@ -286,7 +286,9 @@ HEADER = "cap,count,letter,text,note,phase.volts"
 )
 def test_an_empty_cell_is_no_default(line: str, column: str) -> None:
     for lines in ([line], ["2,1,a,b,c,1", line], [line, line]):
-        with pytest.raises(ConversionError, match=f"line [23], column '{column}': the cell is empty, and the field must"):
+        with pytest.raises(
+            ConversionError, match=f"line [23], column '{column}': the cell is empty, but the field requires"
+        ):
             list(Cells.load_csv([HEADER, *lines]))
     with pytest.raises(ConversionError, match=f"column '{column}': the cell is empty"):
         Cells.from_row(dict(zip(HEADER.split(","), line.split(","), strict=True)))

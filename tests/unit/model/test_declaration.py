@@ -623,7 +623,7 @@ def test_annotations_that_are_no_field_types(annotation: str) -> None:
 )
 def test_defaults_that_the_field_cannot_hold(annotation: str, default: str) -> None:
     for body in (f"code: {annotation} = {default}", f"code: {annotation} = field(default={default})"):
-        with pytest.raises(SchemaError, match="^Broken.code: the default .* is not ") as caught:
+        with pytest.raises(SchemaError, match="^Broken.code: the default .* is (not|too large) ") as caught:
             declare(body)
         assert (caught.value.model, caught.value.field) == ("Broken", "code")
 

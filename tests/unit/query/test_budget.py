@@ -15,7 +15,7 @@ from tsmodel.io.effects import Work
 from tsmodel.io.fetching import OnAsyncBackend, OnBackend, fetched
 from tsmodel.io.runners import AsyncScan, stream, stream_async
 from tsmodel.keys import KeyRange
-from tsmodel.query.explain import RunStats
+from tsmodel.query.sinks import RunStats
 from tsmodel.store import open_store
 from tsmodel.wire.chunk import Chunk
 

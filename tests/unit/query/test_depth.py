@@ -14,7 +14,7 @@ import pytest
 from support.budget import is_long
 
 from tsmodel import Expression, Float32, Int32, TSModel, connect
-from tsmodel.query.explain import Explanation
+from tsmodel.query.plan import Explanation
 
 MANY = 100_000 if is_long() else 11_000
 """Far more than the interpreter recurses, and a fifth or a tenth of it still is."""

@@ -114,7 +114,7 @@ def ranges(query: Query[Reading]) -> list[str]:
         (Reading.query.cid(), []),
         (Reading.query.cid(range(0)), []),
         (Reading.query.cap_between(4, 4), []),
-        (Reading.query.cap_between(4, 1), []),
+        (Reading.query.where(Reading.cap.between(4, 1)), []),
         (Reading.query.cid(1).cid(2), []),
         (Reading.query.where(Reading.mid.is_in([])), []),
         (Reading.query.where(Reading.mid == 2**63 - 1), []),
@@ -157,10 +157,12 @@ def test_class_fixed_components_are_part_of_every_query() -> None:
 @pytest.mark.parametrize(
     ("make", "wording"),
     [
-        (lambda: Reading.query.cid(-1), r"cid\(-1\): no record can have that cid; it is 0 to 2147483646"),
+        (lambda: Reading.query.cid(-1), r"cid\(-1\): no record can have that cid; it is between 0 and 2147483646"),
         (lambda: Reading.query.mid(2**63 - 1), "no record can have that mid"),
         (lambda: Reading.query.cid("1"), r"Reading.cid \(Int32\) cannot be compared with"),
         (lambda: Reading.query.mid(None), "cannot be compared with None"),
+        (lambda: Reading.query.mid("4711"), r"cannot be compared with '4711' \(str\)"),
+        (lambda: Reading.query.mid(b"12"), r"cannot be compared with b'12' \(bytes\)"),  # not mids 49 and 50
         (lambda: Reading.query.cap_since(dt.datetime(2020, 1, 1)), "naive"),
         (lambda: Reading.query.cap_since("yesterday"), "is not ISO 8601"),
         (lambda: Reading.query.cap_between("2020-01-01", 5), "add the time of day"),
@@ -173,7 +175,7 @@ def test_class_fixed_components_are_part_of_every_query() -> None:
         (lambda: Reading.query.batches(0), "batches takes an int from 1, not 0"),
         (lambda: Reading.query.max_boxes(0), "max_boxes takes an int from 1"),
         (lambda: Reading.query.on_error("ignore"), 'on_error takes "raise", "skip" or "quarantine"'),
-        (lambda: Reading.query.stats, "was not run yet"),
+        (lambda: Reading.query.stats, "has not run yet"),
     ],
 )
 def test_what_a_query_refuses(make, wording: str) -> None:  # type: ignore[no-untyped-def]
@@ -181,17 +183,23 @@ def test_what_a_query_refuses(make, wording: str) -> None:  # type: ignore[no-un
         make()
 
 
+@pytest.mark.parametrize("name", ["cid", "mid", "moid", "cap", "acq"])
+def test_a_range_that_ends_before_it_begins(name: str) -> None:
+    with pytest.raises(QueryError, match=rf"{name}_between\(5, 3\) is empty: its end lies below its start; swap them"):
+        getattr(Reading.query, f"{name}_between")(5, 3)
+
+
 def test_a_key_column_of_another_model_is_the_same_column() -> None:
     assert ranges(Reading.query.where(Other.mid == 5)) == ["mid 5"]
 
 
 def test_nothing_is_sent_for_what_cannot_match(session: Session, backend: Counting) -> None:
-    query = Reading.query.cap_between(9, 3)
+    query = Reading.query.cap_between(9, 9)
     assert (query.all(), query.first(), query.count(), query.exists(), list(query)) == ([], None, 0, False, [])
     assert list(query.batches(5)) == []
     assert Reading.query.limit(0).all() == []
     assert backend.boxes == []
-    with pytest.raises(QueryError, match="nothing can match"):
+    with pytest.raises(QueryError, match="no record can match"):
         query.last_acq()
 
 
@@ -267,7 +275,7 @@ def test_explain(session: Session) -> None:
     assert "returned 7" in str(query.explain())
     assert "nothing can match: nothing is read" in str(Reading.query.cid().explain())
     many = Reading.query.mid(*range(0, 1000, 2))
-    assert "key ranges: 64, widened because there would have been too many" in str(many.explain())
+    assert "key ranges: 64, widened because there would be too many" in str(many.explain())
     assert "… 56 more" in str(many.explain())
 
 

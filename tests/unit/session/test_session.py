@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tsmodel import Bool, Float32, Int16, Receipt, Session, TSModel, connect, now_ns
+from tsmodel import AsyncSession, Bool, Float32, Int16, Receipt, Session, TSModel, connect, now_ns
 from tsmodel.backend import AcqInterval, Batch
 from tsmodel.errors import EncodeError, NoSessionError, SessionError, StoreError, UnflushedWarning, WriteError
 from tsmodel.store import EmbeddedStore, open_store
@@ -299,7 +301,7 @@ def test_a_thread_does_not_see_the_sessions_of_others(session: Session) -> None:
     thread = threading.Thread(target=look)
     thread.start()
     thread.join()
-    assert "a new thread does not see the sessions of others" in str(seen[0])
+    assert "a new thread does not see the sessions of other threads" in str(seen[0])
     assert seen[1] == 0
 
 
@@ -321,3 +323,21 @@ def test_a_batch_size_that_cannot_be(batch_size: object) -> None:
 def test_query_takes_models_only(session: Session) -> None:
     with pytest.raises(Exception, match="is not a model: give a subclass of TSModel"):
         session.query(int)  # type: ignore[type-var]
+
+
+def test_both_sessions_have_the_same_methods() -> None:
+    def methods(of: type[object]) -> dict[str, Any]:
+        return {name: getattr(of, name) for name in dir(of) if name[0] != "_" and callable(getattr(of, name))}
+
+    blocking, awaited = methods(Session), methods(AsyncSession)
+    assert set(awaited) - set(blocking) == {"open"}
+    at_once = {"discard", "query", "remover", "on_backend"}
+    for name, method in blocking.items():
+        other = awaited[name]
+        assert inspect.signature(method).parameters.keys() == inspect.signature(other).parameters.keys(), name
+        assert inspect.iscoroutinefunction(other) is (name not in at_once), name
+        assert not inspect.iscoroutinefunction(method), name
+        assert method.__doc__, name
+        assert other.__doc__, name
+    assert inspect.signature(Session.flush).return_annotation == "Receipt"
+    assert "Raises:" in (AsyncSession.undo.__doc__ or "")

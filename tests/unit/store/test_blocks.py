@@ -21,6 +21,7 @@ from tsmodel.store.blocks import (
     Block,
     EncodedBlock,
     Piece,
+    chunks_of,
     layout_of,
     merged,
     merged_runs,
@@ -210,6 +211,43 @@ def test_stored_blocks_select_the_right_records(
     back = stored(block)
     back.rows()
     assert list(rows_in(back.select(box).rows())) == inside
+
+
+@pytest.mark.parametrize("size", [0, 9, None])
+@pytest.mark.parametrize("is_cached", [False, True])
+@pytest.mark.parametrize(
+    "box", [KeyRange(), KeyRange.of(mid=(40, 43)), KeyRange.of(mid=(7, 400), cap=(3, 9)), KeyRange.of(acq=(100, 3000))]
+)
+def test_joined_blocks_give_what_each_gives(size: int | None, is_cached: bool, box: KeyRange) -> None:
+    payload = np.random.default_rng(1).integers(0, 256, 40_000, np.uint8).tobytes()
+    rows, back = [], []
+    for cid in (1, 2):
+        some = [
+            (n // 20 + 1000 * cid - 1000, n % 20 // 10, n % 10, n, payload[n : n + (n % 7 if size is None else size)])
+            for n in range(4000)
+        ]
+        rows += [(cid, *row) for row in some]
+        back += [stored(*blocks_of(some[first : first + 300], cid)) for first in range(0, 4000, 300)]
+    expected = [row for row in rows if Key(*row[:5]) in box]
+    for block in back:
+        block.is_cached = is_cached
+    for _ in range(3):  # later, some columns are decoded
+        found = list(chunks_of(back, box))
+        assert [row for chunk in found for row in rows_in(chunk.rows())] == expected
+        if size is not None:
+            assert [acq for chunk in found for acq in chunk.key("acq").tolist()] == [row[4] for row in expected]
+            assert is_cached or len(found) <= 6
+    again = [acq for chunk in chunks_of(back, box) for acq in chunk.key("acq").tolist()]
+    assert again == [row[4] for row in expected]
+
+
+def test_damage_in_joined_blocks_names_the_block() -> None:
+    back = [stored(*blocks_of([(0, 0, n, n, b"") for n in range(first, first + 300)])) for first in (0, 300, 600)]
+    for number, block in enumerate(back):
+        block.origin = ("there.tsdb", number)
+    back[1]._parts[2] = back[1]._parts[2]._replace(stored=7)  # type: ignore[index]
+    with pytest.raises(StoreCorruptError, match="there.tsdb is damaged: block 1: "):
+        [chunk.key("cap") for chunk in chunks_of(back, KeyRange())]
 
 
 @pytest.mark.parametrize("sizes", [[2**20], [2**20] * 2, [2**20 + n for n in range(3)], [0] * 100, [32 * 2**20]])

@@ -29,6 +29,7 @@ slopes = st.lists(st.tuples(any_integer, any_integer, st.integers(1, 60)), min_s
 plain = st.lists(any_integer, min_size=1, max_size=80).map(lambda values: np.array(values, np.int64))
 scaled = st.tuples(plain, st.sampled_from([3, 1000, 10**9])).map(lambda pair: pair[0] % 10**6 * pair[1])
 columns = runs | slopes | plain | scaled
+several = st.lists(runs, min_size=1, max_size=4) | st.lists(slopes, min_size=1, max_size=4) | st.lists(columns)
 codecs = st.sampled_from(list(Codec))
 
 
@@ -71,6 +72,36 @@ def test_some_integers_are_those_of_all(values: npt.NDArray[np.int64], codec: Co
     assert np.array_equal(parts.decode_integers(part, len(values), within=within), values[within])
     with pytest.raises(StoreCorruptError):
         parts.decode_integers(part, len(values) + 1, within=within)
+
+
+@settings(max_examples=examples(600), deadline=None)
+@given(several, codecs, st.data())
+def test_parts_are_decoded_together_as_one_by_one(
+    given_columns: list[npt.NDArray[np.int64]], codec: Codec, data: st.DataObject
+) -> None:
+    some = [values.astype(np.int64) for values in given_columns] or [np.arange(40)]
+    found = [only(parts.encode_integers(values, codec)) for values in some]
+    counts, plus = [len(values) for values in some], [data.draw(st.integers(-5, 5)) for _ in some]
+    out = np.empty(sum(counts), np.int64)
+    parts.decode_many_integers(found, counts, out, plus=plus)
+    assert np.array_equal(out, np.concatenate([values + more for values, more in zip(some, plus, strict=True)]))
+    starts = [data.draw(st.integers(0, count - 1)) for count in counts]
+    within = [slice(start, data.draw(st.integers(start + 1, count))) for start, count in zip(starts, counts, strict=True)]
+    expected = np.concatenate([values[each] for values, each in zip(some, within, strict=True)])
+    parts.decode_many_integers(found, counts, out[: len(expected)], within)
+    assert np.array_equal(out[: len(expected)], expected)
+    wrong = data.draw(st.integers(0, len(counts) - 1))
+    counts[wrong] += 1
+    with pytest.raises(StoreCorruptError):
+        parts.decode_many_integers(found, counts, np.empty(sum(counts), np.int64))
+
+
+def test_runs_that_only_add_up_together_are_refused() -> None:
+    found = [only(parts.encode_integers(np.repeat(np.arange(4), length), Codec.NONE)) for length in (10, 12)]
+    out = np.empty(88, np.int64)
+    parts.decode_many_integers(found, [40, 48], out)
+    with pytest.raises(StoreCorruptError, match="do not add up"):
+        parts.decode_many_integers(found[::-1], [40, 48], out)
 
 
 @settings(max_examples=examples(600), deadline=None)

@@ -134,13 +134,27 @@ def test_acqs_ascend_when_the_clock_steps_back(store: EmbeddedStore, clock: Cloc
 
 def test_last_acq(store: EmbeddedStore, clock: Clock) -> None:
     everything = KeyRange()
-    assert store.last_acq(everything) == LIMITS["acq"].least
+    assert store.last_acq(everything) == 0
+    assert store.last_acq(KeyRange.of(acq=(-9, -5))) == -5
     store.append(batches([(1, 1, 1, n, b"") for n in range(10)]))
     assert store.last_acq(everything) == 1010
     assert store.last_acq(KeyRange.of(acq=(0, 1004))) == 1004
     with store.scan(KeyRange.of(cap=(0, 5))) as scan:
         list(scan)
         assert scan.acq == 1010
+
+
+def test_what_an_empty_store_answers_holds_also_with_a_clock_before_2001(store: EmbeddedStore, clock: Clock) -> None:
+    clock.time = -(10**18)
+    assert store.last_acq(KeyRange()) == 0
+    assert store.append(batches([(1, 1, 1, 1, b"")])) == (0, 0)
+    assert store.last_acq(KeyRange()) == 1
+
+
+def test_records_with_an_acq_before_2001_leave_the_answer_at_0(store: EmbeddedStore) -> None:
+    store.append(batches([(1, 1, 1, 1, -700, b"")], with_acq=True), with_acq=True)
+    assert store.last_acq(KeyRange()) == 0
+    assert scanned(store) == [(1, 1, 1, 1, -700, b"")]
 
 
 def test_a_puta_moves_time_on_but_not_beyond_the_clock(store: EmbeddedStore) -> None:

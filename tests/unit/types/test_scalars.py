@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import struct
 
 import numpy as np
 import pytest
 
-from tsmodel.types.scalars import SCALARS, Scalar, are_bools
+from tsmodel.types.scalars import SCALARS, Scalar, are_bools, shown
 
 INTEGERS = {
     "Int8": (1, True),
@@ -38,8 +39,9 @@ def test_integers(name: str) -> None:
     for value in (1.0, "1", None, b"1", [1]):
         fault = scalar.fault(value)
         assert fault is not None
-        assert fault.startswith(f"{value!r} ({type(value).__name__}) is not an int from {least} to {greatest}")
-        assert ("to_ns()" in fault) is (name == "Timestamp" and isinstance(value, str))
+        is_time = name == "Timestamp" and isinstance(value, str)
+        accepts = "an int of ns since 2001; to_ns() converts a time" if is_time else f"an int from {least} to {greatest}"
+        assert fault == f"{value!r} ({type(value).__name__}) is not {accepts}"
 
 
 @pytest.mark.parametrize(("name", "size"), [("Float32", 4), ("Float64", 8)])
@@ -54,9 +56,25 @@ def test_floats(name: str, size: int) -> None:
 
 
 def test_a_double_that_no_single_can_hold() -> None:
-    assert SCALARS["Float32"].fault(1e39) == "1e+39 (float) is not a float (32-bit)"
+    too_large = "1e+39 is too large for a Float32, which holds up to 3.4028e+38; Float64 holds more"
+    assert SCALARS["Float32"].fault(1e39) == too_large
     assert SCALARS["Float64"].fault(1e39) is None
-    assert SCALARS["Float64"].fault(10**400) is not None
+    assert (
+        SCALARS["Float64"].fault(10**400) == f"{shown(10**400)} is too large for a Float64, which holds up to 1.7977e+308"
+    )
+    assert SCALARS["Float32"].fault("x") == "'x' (str) is not a float (32-bit)"
+
+
+def test_times_of_other_types() -> None:
+    fault = SCALARS["Timestamp"].fault
+    noon = dt.datetime(2026, 1, 31, 12)
+    assert "is not an int of ns since 2001; it is naive: write to_ns(value.replace(tzinfo" in str(fault(noon))
+    assert str(fault(noon.replace(tzinfo=dt.timezone.utc))).endswith(
+        "is not an int of ns since 2001; to_ns() converts a time"
+    )
+    assert str(fault(noon.date())).endswith(
+        'a date needs a time of day and an offset, such as to_ns("2026-01-31T00:00:00Z")'
+    )
 
 
 def test_bools_are_bools_only() -> None:

@@ -12,7 +12,7 @@ import pytest
 from support.web import Client
 
 from tsmodel import Float64, Int64, Nullable, Scaled, Session, TSModel, connect, field, to_ns
-from tsmodel.web.app import application
+from tsmodel.web.application import application
 from tsmodel.web.source import Limits, Source
 
 START = to_ns("2026-11-01T00:00:00Z")

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tsmodel import Float64, Int64, TSModel, connect, to_ns
 from tsmodel.model.meta import schema_of
 from tsmodel.web import source as source_module
-from tsmodel.web.reading import Budget, Points, Stop, TooManyError, slices
 from tsmodel.web.refusals import Refused
+from tsmodel.web.slices import Budget, Points, Stop, TooManyError, slices
 from tsmodel.web.source import Source
-from tsmodel.web.windows import LADDER, Windows, fitting, joined, nice, windows_of
+from tsmodel.web.summaries import LADDER, Windows, fitting, joined, nice, windows_of
 
 START = to_ns("2026-11-01T00:00:00Z")
 

@@ -21,7 +21,8 @@ import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from tsmodel.errors import (
@@ -35,12 +36,14 @@ from tsmodel.errors import (
     StoreUnreachableError,
 )
 from tsmodel.forking import in_child
+from tsmodel.keys import KeyRange
+from tsmodel.store.blocks import Block
 from tsmodel.store.cache import BlockCache
 from tsmodel.store.directory import Directory, State, Table
 from tsmodel.store.engine import EngineBusyError, SupersededError
 from tsmodel.store.postgres.options import Database
 from tsmodel.store.postgres.statements import FORMAT_VERSION, Connection, PostgresTables, Schema
-from tsmodel.store.tables import Snapshot, Transaction
+from tsmodel.store.tables import READ_AHEAD, Snapshot, Transaction, completed, known_blocks, missing_ids
 
 __all__ = ["PostgresEngine", "PostgresTransaction"]
 
@@ -150,7 +153,7 @@ class PostgresEngine:
         self._parameters = self._checked_parameters()
         self._table = Table({})
         self._generation = 0
-        self._closed = self._unsettled = False
+        self._closed = self._unsettled = self._is_quiet = False
         self._inherited: list[Any] = []
         self._idle: list[Connection] = []
         self._start()
@@ -169,6 +172,47 @@ class PostgresEngine:
             if row is None:
                 raise StoreCorruptError("it has no state")
             yield Snapshot(self, PostgresTables(connection, self._schema, State.from_bytes(row[0])))
+
+    def last_acq(self) -> int:
+        """The greatest acq that was assigned or promised."""
+        with self._errors():
+            return self._state_and_blocks([])[0].last_acq
+
+    def glimpse(self, box: KeyRange) -> tuple[int, list[Block]] | None:
+        """Reads the blocks that may hold records inside `box`, by a single statement: its snapshot covers the state, too.
+
+        The blocks are those of the directories in memory, which the state must confirm.
+
+        Returns:
+            The greatest acq that was assigned or promised, and the blocks. None if there are too many blocks, or if the
+            directories in memory are out of date, or were when the store was last read. Then use `reading`.
+        """
+        table = self._table
+        if not self._is_quiet:
+            return None
+        most = PostgresTables.at_once
+        places = list(islice(table.picked(box), most + 1))
+        if not table.runs or len(places) > most or sum(int(run.entries["length"][at]) for run, at in places) > READ_AHEAD:
+            return None
+        cached = self.cache.scan()
+        found = known_blocks(places, cached)
+        with self._errors():
+            state, stored = self._state_and_blocks(missing_ids(places, found))
+            self._is_quiet = table.matches(state)
+            if not self._is_quiet:
+                return None
+            return state.last_acq, list(completed(places, found, stored, cached, self))
+
+    def _state_and_blocks(self, ids: Sequence[int]) -> tuple[State, dict[int, bytes]]:
+        query = f"SELECT NULL::bigint, data FROM {self._schema.of('state')} WHERE one"
+        if ids:
+            query += f" UNION ALL SELECT id, data FROM {self._schema.of('blocks')} WHERE id = ANY(%b)"
+        with self._leased(query, (list(ids),) if ids else None) as (_, cursor):
+            stored: dict[int | None, bytes] = dict(cursor)
+        state = stored.pop(None, None)
+        if state is None:
+            raise StoreCorruptError("it has no state")
+        return State.from_bytes(state), cast("dict[int, bytes]", stored)
 
     @contextmanager
     def writing(self, *, wait: bool = True) -> Iterator[PostgresTransaction]:
@@ -212,7 +256,8 @@ class PostgresEngine:
     def table_of(self, tables: PostgresTables, state: State) -> Table:
         """The directories of a state: those in memory, or what changed since, or all; read and checked."""
         table, generation = self._table, self._generation
-        if table.matches(state):
+        self._is_quiet = table.matches(state)
+        if self._is_quiet:
             return table
         if 0 < generation <= state.generation:
             gone, come = tables.changes(generation)
@@ -269,8 +314,13 @@ class PostgresEngine:
         return {name: value for name, value in defaults.items() if name not in given}
 
     @contextmanager
-    def _leased(self, begin: str) -> Iterator[tuple[Connection, Any]]:
-        """A connection on which a transaction was begun, and what that answered. It goes back when it is whole."""
+    def _leased(self, first: str, values: Sequence[Any] | None = None) -> Iterator[tuple[Connection, Any]]:
+        """Leases a connection, and executes a first statement on it. It is given back if it can be used again.
+
+        Args:
+            first: the statement. It is executed again on another connection if an idle one turns out to be lost.
+            values: its parameters, if any.
+        """
         if self._closed:
             raise StoreError(f"the store {self.path} is closed", path=self.path)
         free = self._free
@@ -286,17 +336,19 @@ class PostgresEngine:
         try:
             if self._unsettled:
                 self._settle()
-            connection, cursor = self._begun(begin)
+            connection, cursor = self._begun(first, values)
             yield connection, cursor
         finally:
             if connection is not None:
                 self._give_back(connection)
             free.release()
 
-    def _begun(self, begin: str) -> tuple[Connection, Any]:
+    def _begun(self, first: str, values: Sequence[Any] | None) -> tuple[Connection, Any]:
+        # Text that ends in several statements cannot be sent in binary form.
+        is_binary = not first.startswith("BEGIN")
         while (idle := self._idle_one()) is not None:
             try:
-                return idle, idle.execute(begin)
+                return idle, idle.execute(first, values, binary=is_binary)
             except self._psycopg.OperationalError:
                 idle.close()  # the server was restarted meanwhile, or the network forgot the connection
             except BaseException:
@@ -304,7 +356,7 @@ class PostgresEngine:
                 raise
         connection = self._connect()
         try:
-            return connection, connection.execute(begin)
+            return connection, connection.execute(first, values, binary=is_binary)
         except BaseException:
             connection.close()
             raise

@@ -12,22 +12,23 @@ Rules kept here:
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
 from tsmodel.backend import AcqInterval, PutId, PutInfo, PutInterval
 from tsmodel.errors import StoreError, TransportError
-from tsmodel.keys import LIMITS
-from tsmodel.store.blocks import Base, merged_runs
+from tsmodel.keys import LIMITS, KeyRange
+from tsmodel.store.blocks import Base, chunks_of, merged_runs
 from tsmodel.store.directory import Level
 from tsmodel.store.engine import Run, SupersededError, Writing
 from tsmodel.store.intake import Arrived, Put, runs_of
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.postgres.engine import PostgresEngine, PostgresTransaction
 from tsmodel.store.postgres.options import Database
-from tsmodel.store.store import EmbeddedStore
+from tsmodel.store.store import FIRST_ACQ, EmbeddedStore, answer_of
 from tsmodel.store.tables import Staged
+from tsmodel.wire.chunk import Chunk
 
 __all__ = ["PostgresStore", "open_database"]
 
@@ -82,6 +83,18 @@ class PostgresStore(EmbeddedStore):
         except (StoreError, TransportError) as error:
             _log.warning("runs of %s could not be merged: %s", self.path, error)
 
+    def last_acq(self, box: KeyRange) -> int:
+        """See `EmbeddedStore.last_acq`."""
+        return answer_of(box, self._engine.last_acq())
+
+    def _chunks(self, box: KeyRange) -> Generator[Chunk, None, int]:
+        found = None if box.is_empty else self._engine.glimpse(box)
+        if found is None:
+            return (yield from super()._chunks(box))
+        last, blocks = found
+        yield from chunks_of(blocks, box)
+        return answer_of(box, last)
+
     def _transaction(self) -> AbstractContextManager[Writing]:
         return self._engine.preparing()
 
@@ -97,7 +110,7 @@ class PostgresStore(EmbeddedStore):
         staged = [(with_acq, run) for with_acq in (False, True) for run in _staged(transaction, kept, with_acq=with_acq)]
         transaction.lock()
         before, now, numbered = transaction.last_acq(), transaction.now, transaction.next_put - 1
-        first = max(now, before + 1)
+        first = max(now, before + 1, FIRST_ACQ)
         if first + count > LIMITS["acq"].bound:
             raise StoreError(f"no acquisition time is left after {before}; use PUTA to set acqs yourself", path=self.path)
         given: list[AcqInterval] = []

@@ -28,10 +28,12 @@ from tsmodel.web.refusals import Refused, Stopped
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.sorting import run_lengths, run_starts
 
-__all__ = ["Budget", "Points", "Stop", "TooManyError", "count_of", "points_of", "rows_of", "slices"]
+__all__ = ["Budget", "Key", "Points", "Stop", "TooManyError", "count_of", "points_of", "rows_of", "slices"]
 
 T = TypeVar("T")
 Array = npt.NDArray[Any]
+Key = tuple[int, int, int]
+"""cid, mid and moid of a series."""
 _Part = tuple[Array, Array, Array | None, Array | None]
 """cap, acq, values, and which of these are there."""
 

@@ -79,7 +79,7 @@ def test_undo(run: Run, readings: Path, work: Path) -> None:
     assert "tsmodel put wrong.csv" in run("undo", readings, "--list").out
     for arguments, status, wording in (
         ((), 2, "takes the numbers of puts"),
-        (("99",), 2, "there is no put 99"),
+        (("99",), 2, "has no put 99; `tsmodel undo"),
         (("x",), 2, "integer"),
         (("--list", "1"), 2, "cannot be combined"),
     ):
@@ -151,3 +151,15 @@ def test_doctor_of_tls(run: Run, work: Path) -> None:
         done = run("doctor", f"tstorage://{host}:{port}?timeout=1", "--json")
         assert (done.status, results(done.out)["answers"]) == (1, "fail")
         assert "?tls=1" in done.out
+
+
+def test_recover_says_what_can_be_known(run: Run, readings: Path, work: Path) -> None:
+    from tsmodel import connect
+
+    with connect(readings):  # its journal has the puts
+        (work / "copy.tsdb").write_bytes(readings.read_bytes())
+    done = run("recover", "copy.tsdb", "saved.tsdb")
+    assert done.status == 1
+    assert "records recovered, how many were lost is not known" in done.out
+    assert "copy the original with `tsmodel backup`" in done.err
+    assert json.loads(run("recover", "copy.tsdb", "again.tsdb", "--json").out)["may_have_lost_more"]

@@ -1,16 +1,14 @@
-"""Columns and frames that are given to be stored, checked against a model's columns.
+"""Input of `add_columns`, `add_frame` and `load_parquet`: checked against a model, and converted to columns to store.
 
 Rules kept here:
 
-* A column is given for everything that a record has, unless the model has a default for it. A column that the model does
-  not have is an error; it is not ignored.
-* All columns have one length; single values stand for all rows.
-* A frame is whatever is an Arrow stream, or can be made one. It is taken batch by batch: a reader of any length is read in
-  bounded memory.
-* Values mean what they say: an integer for a decimal field is that number. A time has a zone; without one it is refused.
-* Text is parsed as a cell of a CSV file, where the field's own values are not text.
-* A missing value is an error where the field is not Nullable. pandas marks missing floats by NaN: these stay NaN where the
-  field is not Nullable.
+* Every column of the model must be given, unless it has a default. A column that the model does not have is an error.
+* All columns have one length. A single value stands for all rows.
+* A frame is anything that is, or converts to, an Arrow stream. It is read batch by batch, in bounded memory.
+* Values mean what they say: the integer 3 in a decimal field is the number 3, not three units. A time needs a time zone.
+* In columns of text, values of fields that are not text are parsed like cells of a CSV file.
+* A missing value is an error unless the field is Nullable. pandas marks missing floats by NaN: in a field that is not
+  Nullable they stay NaN.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import EncodeError, SessionError
-from tsmodel.frames.libraries import library
+from tsmodel.frames import library
 from tsmodel.keys import KEY_FIELDS
 from tsmodel.layout.column_input import Given
 from tsmodel.model.meta import schema_of
@@ -34,15 +32,15 @@ __all__ = ["frame_columns", "given_columns", "parquet_reader", "with_defaults"]
 
 
 def names_in(model: type[Any]) -> dict[str, str]:
-    """The name of each column of a model in storage, by each name that it may be given under."""
+    """Maps each name that a column may be given under to its name in storage."""
     return {name: column.info.name for name, column in schema_of(model).columns.items()}
 
 
 def given_columns(model: type[Any], columns: Mapping[str, Any]) -> tuple[dict[str, Given], int]:
-    """Columns by their name in storage, and how many rows they have.
+    """Returns the columns by their names in storage, and the number of rows.
 
     Raises:
-        SessionError: when the model has no such column, or one is given twice.
+        SessionError: when the model does not have a column, or one is given twice.
         EncodeError: when columns differ in length.
     """
     known = names_in(model)
@@ -58,14 +56,14 @@ def given_columns(model: type[Any], columns: Mapping[str, Any]) -> tuple[dict[st
 
 
 def check_names(model: type[Any], names: Iterable[str]) -> None:
-    """Raises a `SessionError` when one of some names is no column of a model, or two are the same column."""
+    """Raises `SessionError` if a name is not a column of the model, or if two names mean the same column."""
     known = names_in(model)
     seen: dict[str, str] = {}
     for name in names:
         if name not in known:
             raise SessionError(
                 f"{name!r} is not a column of {model.__name__}, which has {', '.join(dict.fromkeys(known))}; leave it out, "
-                "or say by columns= which column it is"
+                "or map it to a column by columns="
             )
         if known[name] in seen:
             raise SessionError(f"{name!r} and {seen[known[name]]!r} are the same column of {model.__name__}")
@@ -73,10 +71,10 @@ def check_names(model: type[Any], names: Iterable[str]) -> None:
 
 
 def with_defaults(model: type[Any], columns: Mapping[str, Given], count: int, *, with_acq: bool) -> dict[str, Given]:
-    """The same columns, and those that the model has defaults for.
+    """Adds the missing columns that have a fixed value or a default.
 
     Raises:
-        SessionError: when one is missing.
+        SessionError: when others are missing.
     """
     schema = schema_of(model)
     specs = {spec.name: spec.options for spec in schema.specs}
@@ -90,13 +88,11 @@ def with_defaults(model: type[Any], columns: Mapping[str, Given], count: int, *,
         if name in schema.fixed:
             whole[name] = Given(name, np.full(count, schema.fixed[name]))
         elif options is not None and options.factory is not None:
-            objects = np.empty(count, object)
-            objects[:] = [options.factory() for _ in range(count)]
-            whole[name] = Given.of(name, objects)
+            whole[name] = Given.of(name, _objects([options.factory() for _ in range(count)]))
         else:
             missing.append(schema.aliases.get(name, name))
     if missing:
-        raise SessionError(f"{model.__name__} needs columns that are not given: {', '.join(missing)}")
+        raise SessionError(f"columns of {model.__name__} are missing: {', '.join(missing)}")
     return whole
 
 
@@ -122,7 +118,7 @@ def _array(values: Any, codec: Any) -> Any:
 
 
 def _of_pandas(values: Any) -> Any:
-    """A column of one of pandas' own types, which have a mark of their own for what is missing."""
+    """A column of a pandas extension type, which has its own marker for missing values."""
     absent = np.asarray(values.isna(), np.bool_)
     numbers = getattr(values.dtype, "numpy_dtype", np.dtype("O"))
     if numbers.kind in "iufb":
@@ -135,7 +131,7 @@ def _of_pandas(values: Any) -> Any:
 
 
 def _with_nulls(values: Any, codec: Any) -> Any:
-    """A polars series or an Arrow array that lacks values, which NumPy would make floats of; None when it lacks none."""
+    """A polars series or Arrow array with nulls, which NumPy would convert to floats; None if it has no nulls."""
     count = values.null_count
     if not (count() if callable(count) else count):
         return None
@@ -146,52 +142,46 @@ def _with_nulls(values: Any, codec: Any) -> Any:
 
 
 def _of_list(values: Any, codec: Any) -> Any:
-    """Objects, which mean what the constructor takes; as numbers where they are stored as they are."""
+    """Objects, as the model's constructor takes them. Python numbers become NumPy numbers if the field stores those."""
     if codec.present.is_plain:
         kinds = {int} if isinstance(values, range) else set(map(type, values))
         if kinds in ({int}, {float}):
             array = np.array(values)
             if array.dtype.kind in "iuf" and (array.dtype.kind == "f") is (kinds == {float}):
                 return array
-    objects = np.empty(len(values), object)
-    objects[:] = values
-    return objects
+    return _objects(values)
 
 
 def _repeated(array: Any, count: int) -> Any:
-    if not isinstance(array, _Single):
-        return array
-    single = np.empty(1, object)
-    single[0] = array.value
-    return np.broadcast_to(single, (count,))
+    return np.broadcast_to(_objects([array.value]), (count,)) if isinstance(array, _Single) else array
 
 
 Nans: TypeAlias = Literal["values", "items"]
 
 _ROWS: Final = 65_536
-"""Most rows taken at once."""
+"""Most rows that are converted at once."""
 
 
 def frame_columns(
     model: type[Any], frame: Any, mapping: Mapping[str, str] | None
 ) -> Iterator[tuple[int, dict[str, Given], int]]:
-    """The columns of a frame, part by part: number of the part's first row, columns by their name in storage, rows.
+    """Yields the parts of a frame: the number of the first row, the columns by their names in storage, the number of rows.
 
     Args:
         model: the model.
         frame: a pandas or polars frame, an Arrow table, batch or reader, an object with `__arrow_c_stream__` or
             `__dataframe__`, or an iterable of Arrow batches.
-        mapping: for columns of the model, the name of the frame's column; others have the same name in both.
+        mapping: the frame's column for columns of the model whose name differs in the frame.
 
     Raises:
-        SessionError: when it is no frame, or its columns are not those of the model.
-        EncodeError: when a column's type has no values of its field.
+        SessionError: when it is not a frame, or its columns are not those of the model.
+        EncodeError: when a column cannot be converted to its field.
         MissingLibraryError: when pyarrow is not installed.
     """
     pa = library("pyarrow", "add_frame()")
-    nans = _has_nans(frame)
+    nans = _nan_columns(frame)
     first = 0
-    for source in _taken(pa, frame):
+    for source in _batches_of(pa, frame):
         for start in range(0, source.num_rows, _ROWS):
             batch = source.slice(start, _ROWS)
             yield first + start, _columns(model, batch, mapping or {}, nans, first + start), batch.num_rows
@@ -199,23 +189,17 @@ def frame_columns(
 
 
 def parquet_reader(path: Any, batch_size: int) -> Iterator[Any]:
-    """The record batches of a Parquet file, in bounded memory."""
+    """Yields the record batches of a Parquet file, in bounded memory."""
     parquet = library("pyarrow.parquet", "load_parquet()")
     with parquet.ParquetFile(path) as file:
         yield from file.iter_batches(batch_size=batch_size)
 
 
-def _taken(pa: Any, frame: Any) -> Iterator[Any]:
-    """The batches of a frame.
-
-    Raises:
-        SessionError: when Arrow does not take it.
-    """
+def _batches_of(pa: Any, frame: Any) -> Iterator[Any]:
     try:
-        batches = _batches(pa, frame)
+        return _batches(pa, frame)
     except (pa.ArrowException, OverflowError, NotImplementedError) as error:
-        raise SessionError(f"Arrow does not take the frame: {error}") from error
-    return batches
+        raise SessionError(f"Arrow cannot convert the frame: {error}") from error
 
 
 def _batches(pa: Any, frame: Any) -> Iterator[Any]:
@@ -242,27 +226,27 @@ def _batches(pa: Any, frame: Any) -> Iterator[Any]:
     if hasattr(frame, "__iter__") and not isinstance(frame, (str, bytes, Mapping)):
         return _checked(pa, frame)
     raise SessionError(
-        f"add_frame takes a pandas or polars frame, an Arrow table, batches of one, or what has __arrow_c_stream__ or "
+        f"add_frame takes a pandas or polars frame, an Arrow table or batches, or an object with __arrow_c_stream__ or "
         f"__dataframe__, not {type(frame).__name__}; add_columns takes arrays"
     )
 
 
 def _of_pandas_frame(pa: Any, frame: Any, named: bool) -> Any:
-    """A pandas frame as a table. Times in columns of objects keep their nanoseconds, which pyarrow's own guess cuts off."""
+    """Converts a pandas frame to a table. Times in object columns keep their nanoseconds, which pyarrow would cut off."""
     guessed = pa.Schema.from_pandas(frame, preserve_index=named)
     fields = [field if field.name not in frame.columns else _finer(pa, field, frame[field.name]) for field in guessed]
     return pa.Table.from_pandas(frame, pa.schema(fields, guessed.metadata), preserve_index=named)
 
 
 def _finer(pa: Any, field: Any, column: Any) -> Any:
-    """A field of a guessed schema, in nanoseconds where its column is one of objects and all its times have them."""
+    """The field of an inferred schema; in nanoseconds if it has object dtype in pandas, and all its times fit."""
     kind = _in_nanoseconds(pa, field.type)
     if kind == field.type or str(getattr(column, "dtype", "")) != "object":
         return field
     try:
         pa.array(column, kind, from_pandas=True)
     except (pa.ArrowException, OverflowError):
-        return field  # a time lies beyond 2262
+        return field  # a time is after 2262
     return field.with_type(kind)
 
 
@@ -280,10 +264,10 @@ def _in_nanoseconds(pa: Any, kind: Any) -> Any:
 
 
 def _narrowed(frame: Any) -> Any:
-    """A polars frame without integers of 128 bits, which Arrow does not have and no field holds all of.
+    """A polars frame with its 128-bit integers cast to 64 bits: Arrow does not have longer ones.
 
     Raises:
-        EncodeError: when one has more than 64 bits.
+        EncodeError: when a value needs more than 64 bits.
     """
     polars = library("polars", "add_frame()")
     narrow = {}
@@ -298,7 +282,7 @@ def _narrowed(frame: Any) -> Any:
             row = int(beyond.arg_max())
             value = column[row]
             raise EncodeError(
-                f"row {row}: column {name!r}: {value} has more than 64 bits", record=row, field=name, value=value
+                f"row {row}: column {name!r}: {value} needs more than 64 bits", record=row, field=name, value=value
             )
         narrow[name] = fits
     return frame.cast(narrow) if narrow else frame
@@ -314,11 +298,8 @@ def _checked(pa: Any, batches: Any) -> Iterator[Any]:
             raise SessionError(f"add_frame takes Arrow batches, not {type(batch).__name__}")
 
 
-def _has_nans(frame: Any) -> dict[str, Nans]:
-    """Columns of a pandas frame in which NaN may be a number as well as nothing, as values or as items of lists.
-
-    Arrow makes null of NaN.
-    """
+def _nan_columns(frame: Any) -> dict[str, Nans]:
+    """Columns of a pandas frame in which NaN may be a number, as a value or in lists. Arrow converts NaN to null."""
     if type(frame).__module__.partition(".")[0] != "pandas" or not hasattr(frame, "dtypes"):
         return {}
     nans: dict[str, Nans] = {}
@@ -369,33 +350,31 @@ def _columns(
 
 
 def _given(pa: Any, name: str, codec: FieldCodec, array: Any, nans: Nans | None) -> Given:
-    """An Arrow array as a column of a field.
+    """Converts an Arrow array to a column of a field.
 
     Args:
         pa: pyarrow.
-        name: what the column is called.
-        codec: of the field.
+        name: the column's name.
+        codec: the field's codec.
         array: the values.
-        nans: whether missing values, or missing items of lists, are NaN where there must be one.
+        nans: whether missing values, or missing items of lists, mean NaN if the field is not Nullable.
 
     Raises:
-        RowFault: when the array's type has no values of the field.
+        RowFault: when a value, or the array's type, does not fit the field.
     """
     if _is_text(pa, array) and not _takes_text(pa, codec, array):
         return _parsed(name, codec, array)
     item = codec.present
-    if codec.is_nullable and array.null_count == len(array):  # of whatever type the column is
+    if codec.is_nullable and array.null_count == len(array):  # whatever the column's type
         return Given(name, np.empty(len(array), object), np.zeros(len(array), np.bool_))
     if nans == "values" and array.null_count and not codec.is_nullable:
-        return Given(name, array.to_numpy(zero_copy_only=False))  # which gives NaN for nulls
+        return Given(name, array.to_numpy(zero_copy_only=False))  # NaN for nulls
     if nans == "items":
         array = item.with_nans(pa, array)
     present = array.is_valid().to_numpy(zero_copy_only=False) if array.null_count else None
     if item.as_fixed is not None:
         return Given(name, item.as_fixed.from_arrow(pa, array), present)
-    objects = np.empty(len(array), object)
-    objects[:] = item.objects_from_arrow(pa, array)
-    return Given(name, objects, present)
+    return Given(name, _objects(item.objects_from_arrow(pa, array)), present)
 
 
 def _is_text(pa: Any, array: Any) -> bool:
@@ -404,31 +383,31 @@ def _is_text(pa: Any, array: Any) -> bool:
 
 
 def _takes_text(pa: Any, codec: FieldCodec, array: Any) -> bool:
-    """Whether a field has values for a column of text, such as a text or the name of an enumeration."""
+    """Whether a field takes text as it is, such as text itself or the names of an enum."""
     item = codec.present
-    none = array.slice(0, 0)
+    empty = array.slice(0, 0)
     try:
         if item.as_fixed is not None:
-            item.as_fixed.from_arrow(pa, none)
+            item.as_fixed.from_arrow(pa, empty)
         else:
-            item.objects_from_arrow(pa, none)
+            item.objects_from_arrow(pa, empty)
     except RowFault:
         return False
     return True
 
 
 def _parsed(name: str, codec: FieldCodec, array: Any) -> Given:
-    """A column of text as values of a field.
+    """Parses a column of text.
 
     Raises:
-        RowFault: with the first text that is none.
+        RowFault: names the first text that is not a value of the field.
     """
     conversion = codec.conversion(Spelling())
     present = array.is_valid().to_numpy(zero_copy_only=False)
     texts = array.drop_null().to_pylist()
     try:
         values = conversion.parse_column(texts)
-    except Exception:  # noqa: BLE001 - a column may fail where its values do not
+    except Exception:  # noqa: BLE001 - parsed again one by one, which finds the value at fault
         values = []
         for row, text in zip(np.flatnonzero(present).tolist(), texts, strict=True):
             if faults := faults_of(conversion, "", text, lambda text: values.append(conversion.parse(text))):
@@ -439,7 +418,7 @@ def _parsed(name: str, codec: FieldCodec, array: Any) -> Given:
 
 
 def _objects(values: Sequence[Any]) -> npt.NDArray[Any]:
-    """An array of objects, sequences among them."""
+    """An object array, also of sequences."""
     objects = np.empty(len(values), object)
     objects[:] = values
     return objects
