@@ -1,16 +1,16 @@
-"""What sessions and servers ask of a backend, and the currency that flows between them.
+"""The interface between sessions or servers and a backend, and the values that they exchange.
 
 Rules kept here:
 
-* What is read comes in `Chunk`s, none of which is empty. One that is not `lasting` is valid until the next is asked for:
-  whoever keeps it asks for it `kept()`.
-* A *batch* is what a put carries of one cid: whole records in PUT form (`int32 n | mid moid cap | payload`, `n = 20 +
-  len(payload)`) or PUTA form (with acq after cap, `n = 28 + len(payload)`).
-* An append is durable when it returns, and is applied whole or not at all.
-* Where records can be removed, nothing is ever added below an answer of `last_acq`, and that answer never goes back; what
-  lies below it may become less. Whoever keeps a position in a backend asks for its `removals`.
-* What only some backends can do is a protocol of its own, which `isinstance` asks for: `Remover` here, `Caretaker` and
-  `PutTaker` in `tsmodel.store.capabilities`.
+* A scan yields `Chunk`s, none of them empty. A chunk that is not `lasting` is valid until the next one is requested; use
+  `kept()` to keep it.
+* A *batch* holds the records of one cid in a put: whole records in PUT form (`int32 n | mid moid cap | payload`,
+  `n = 20 + len(payload)`) or PUTA form (with acq after cap, `n = 28 + len(payload)`).
+* An append is atomic, and durable when it returns.
+* `last_acq` never decreases, and no record is added below it. Records below it may be removed, if the backend can remove:
+  code that keeps a position in a backend must check `removals`.
+* Optional abilities are protocols of their own, checked with `isinstance`: `Remover` here, the others in
+  `tsmodel.store.capabilities`.
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ __all__ = [
 
 RemovalKind: TypeAlias = Literal["delete", "undo", "prune"]
 Predicate: TypeAlias = "Callable[[Chunk], npt.NDArray[Any] | None]"
-"""Which records of a chunk are meant: a mask of shape (n,), or None for all of them."""
+"""Selects records of a chunk: returns a mask of shape (n,), or None for all."""
 
 
 class AcqInterval(NamedTuple):
-    """The acquisition times that a put gave to its records: `acq_min <= acq <= acq_max`, ns since 2001."""
+    """The acquisition times of a put's records: `acq_min <= acq <= acq_max`, ns since 2001."""
 
     acq_min: int
     acq_max: int
 
 
 class PutId(NamedTuple):
-    """What names a put, and tells it from those of other stores.
+    """Identifies a put. The time distinguishes it from puts of other stores.
 
     Attributes:
         number: its number in the store, from 1 on.
@@ -75,7 +75,7 @@ class PutId(NamedTuple):
 
 
 class PutInterval(AcqInterval):
-    """The acquisition times of a put that has an id.
+    """The acquisition times of a put with an id.
 
     Attributes:
         put: the id.
@@ -85,25 +85,25 @@ class PutInterval(AcqInterval):
 
     @classmethod
     def of(cls, interval: AcqInterval, put: PutId) -> PutInterval:
-        """The same times, of a put."""
+        """The same interval with an id."""
         made = cls(*interval)
         made.put = put
         return made
 
 
 class PutInfo(msgspec.Struct, frozen=True, array_like=True):
-    """A put, as the store remembers it. Times are ns since 2001.
+    """A logged put. Times are ns since 2001.
 
     Attributes:
         number: its number in the store, from 1 on.
         time: when it was stored.
-        cids: client ids of its records, ascending.
+        cids: the cids of its records, ascending.
         acq_min: least acquisition time of its records.
-        acq_max: greatest one.
-        count: how many records it stored. Some may have been removed since.
-        keeps_acq: whether its records came with an acq of their own.
-        note: what `flush(note=...)` said; None for nothing.
-        undone: when it was undone; None when it was not.
+        acq_max: greatest acquisition time of its records.
+        count: number of records it stored. Some may have been removed since.
+        keeps_acq: whether its records were stored with their own acq.
+        note: the text of `flush(note=...)`; None without one.
+        undone: when it was undone; None if it was not.
     """
 
     number: int
@@ -118,22 +118,22 @@ class PutInfo(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def id(self) -> PutId:
-        """What names it."""
+        """Its id."""
         return PutId(self.number, self.time)
 
 
 class Removal(msgspec.Struct, frozen=True, array_like=True):
-    """Records that were removed together, as the store remembers it. Times are ns since 2001.
+    """A logged removal of records. Times are ns since 2001.
 
     Attributes:
         number: its number in the store, from 1 on.
         time: when they were removed.
-        kind: by what: "delete", "undo" or "prune".
-        count: how many records.
+        kind: the operation: "delete", "undo" or "prune".
+        count: number of records removed.
         least: least cid, mid, moid, cap and acq among them.
         greatest: greatest cid, mid, moid, cap and acq among them.
-        what: the query, or the puts, in words.
-        note: what the caller said about it; None for nothing.
+        what: describes the query or the puts.
+        note: the caller's text; None without one.
     """
 
     number: int
@@ -147,19 +147,18 @@ class Removal(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def box(self) -> KeyRange:
-        """The least key range that held all of the records."""
+        """The smallest key range that contained all of the records."""
         ends = zip(LIMITS, zip(self.least, self.greatest, strict=True), strict=True)
         return KeyRange.of(**{name: (low, high + 1) for name, (low, high) in ends})
 
 
 class Scan:
-    """The chunks of a key range, as an iterator; `acq` is known once it is exhausted.
+    """Iterates over the chunks of a key range. `acq` is known once it is exhausted.
 
-    Close it (or leave its `with` block) when stopping early: it may hold a connection or a read transaction.
+    Close it, or leave its `with` block, when stopping early: it may hold a connection or a read transaction.
 
     Args:
-        chunks: generator of chunks that returns the range's acq: records of the range with an acq below it never
-            change again.
+        chunks: generator of chunks that returns the range's acq: records of the range below it never change again.
     """
 
     def __init__(self, chunks: Generator[Chunk, None, int]) -> None:
@@ -168,10 +167,10 @@ class Scan:
 
     @property
     def acq(self) -> int:
-        """The range's last full-commit acq, cut to the end of the range.
+        """The last full-commit acq, limited to the end of the range.
 
         Raises:
-            LocalProtocolError: when the chunks have not all been taken.
+            LocalProtocolError: before the last chunk was taken.
         """
         if self._acq is None:
             raise LocalProtocolError("the acq of a scan is known only after its last chunk")
@@ -200,11 +199,11 @@ class Scan:
 
 
 class ScanBudget:
-    """How many scans a backend allows in addition to the one that each query has: for queries that read several key ranges.
-    Several threads may share it.
+    """Limits concurrent scans: each query may run one scan, and takes more from this budget to read several key ranges at
+    the same time. Thread-safe.
 
     Args:
-        count: how many.
+        count: number of additional scans.
     """
 
     def __init__(self, count: int) -> None:
@@ -217,58 +216,59 @@ class ScanBudget:
         self._lock = threading.Lock()
 
     def take(self, most: int) -> int:
-        """Takes `most`, or what is left; returns how many. Never waits."""
+        """Takes up to `most` scans from the budget; returns how many. Never waits."""
         with self._lock:
             taken = max(min(most, self._left), 0)
             self._left -= taken
         return taken
 
     def give_back(self, count: int) -> None:
-        """Gives back what was taken."""
+        """Returns scans to the budget."""
         with self._lock:
             self._left += count
 
 
 class Backend(Protocol):
-    """Anything that keeps records: the embedded store, a TStorage connection.
+    """Anything that stores records: an embedded store, a connection to a TStorage server.
 
     Attributes:
-        scan_budget: additional scans that may run concurrently, where that is of use.
+        scan_budget: limits concurrent scans; empty if they would not be faster.
     """
 
     @property
     def scan_budget(self) -> ScanBudget: ...
 
     def scan(self, box: KeyRange) -> Scan:
-        """The records inside `box`, in no particular order. An empty box gives no chunks and sends nothing."""
+        """Scans the records inside `box`, in no particular order. An empty box yields no chunks and sends nothing."""
         ...
 
     def append(
         self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
     ) -> AcqInterval:
-        """Stores all records of `batches` (PUT form, or PUTA form `with_acq`), durably, whole or not at all.
+        """Stores records atomically and durably.
 
-        A backend that fails before it has taken any batch from `batches` has sent nothing: sessions rely on it.
+        If it fails before it has taken a batch from `batches`, nothing was sent: sessions rely on that.
 
         Args:
-            batches: the records.
+            batches: the records, in PUT form, or in PUTA form `with_acq`.
             with_acq: whether they carry their acq.
-            unless_stored: made of the same batches; only what is new by it is stored. An embedded store looks and stores in
-                one transaction; others look first, so that what is stored meanwhile may be stored twice.
+            unless_stored: made from the same batches; only records that it finds to be new are stored. An embedded store
+                checks and stores in one transaction. Other backends check first, so records that another writer stores
+                meanwhile may be stored twice.
         """
         ...
 
     def last_acq(self, box: KeyRange) -> int:
-        """min(box.max.acq, last full-commit acq): records of the box with an acq below it never change again."""
+        """The last full-commit acq, limited to `box.max.acq`: records of the box below it never change again."""
         ...
 
     def close(self) -> None:
-        """Releases files and connections; a second call does nothing."""
+        """Releases files and connections. A second call does nothing."""
         ...
 
 
 class AsyncBackend(Protocol):
-    """A `Backend` whose waits are awaited."""
+    """A `Backend` whose methods are awaited."""
 
     @property
     def scan_budget(self) -> ScanBudget: ...
@@ -294,7 +294,7 @@ class AsyncBackend(Protocol):
 
 @runtime_checkable
 class Remover(Protocol):
-    """A backend that can remove records, and remembers which puts and removals there were."""
+    """A backend that can remove records, and logs its puts and removals."""
 
     def remove(
         self,
@@ -306,45 +306,45 @@ class Remover(Protocol):
         note: str | None = None,
         dry_run: bool = False,
     ) -> int:
-        """Removes the records of some disjoint key ranges that meet a predicate, durably, all or none of them.
+        """Removes the records of some key ranges that meet a predicate, atomically and durably.
 
         Args:
-            boxes: the key ranges.
-            predicate: which of their records; None for all.
-            kind: what the log of removals calls it.
-            what: what was removed, in words, for the log.
-            note: what the user says about it, for the log.
-            dry_run: only counts.
+            boxes: disjoint key ranges.
+            predicate: selects records in them; None for all.
+            kind: the operation, for the log.
+            what: describes what is removed, for the log.
+            note: the user's text, for the log.
+            dry_run: only counts the records.
 
         Returns:
-            How many records.
+            The number of records.
         """
         ...
 
     def undo(self, puts: Sequence[PutId], note: str | None = None) -> int:
-        """Removes what is left of the records of some puts, and nothing else; returns how many.
+        """Removes the remaining records of exactly these puts; returns how many.
 
         Raises:
-            StoreError: when one is no put of this store, or was undone before; nothing is removed.
+            StoreError: when one belongs to another store, or was undone before; nothing is removed.
         """
         ...
 
     def annotate(self, puts: Sequence[PutId], note: str) -> None:
-        """Gives puts a note."""
+        """Sets the note of some puts."""
         ...
 
     def puts(self) -> list[PutInfo]:
-        """All puts, the oldest first."""
+        """All puts, oldest first."""
         ...
 
     def removals(self, since: int = 0) -> list[Removal]:
-        """The removals with a number above `since`, the oldest first."""
+        """The removals with a number above `since`, oldest first."""
         ...
 
 
 @runtime_checkable
 class AsyncRemover(Protocol):
-    """A `Remover` whose waits are awaited."""
+    """A `Remover` whose methods are awaited."""
 
     async def remove(
         self,
@@ -377,7 +377,7 @@ class AsyncRemover(Protocol):
 
 
 def __getattr__(name: str) -> Any:
-    """Earlier names: `Spare`, and `AsyncScan`, which lives in `tsmodel.io.runners`."""
+    """Earlier names: `Spare`, and `AsyncScan`, which moved to `tsmodel.io.runners`."""
     if name == "Spare":
         return ScanBudget
     if name == "AsyncScan":

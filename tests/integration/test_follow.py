@@ -200,7 +200,7 @@ def test_checkpoints_of_other_things(tmp_path: Path) -> None:
             (session.query(Other), "model"),
             (other.query(Reading), "target"),
         ):
-            with pytest.raises(CheckpointError, match=f"is of another {what}"):
+            with pytest.raises(CheckpointError, match=f"belongs to another {what}"):
                 query.follow(checkpoint=path)
         for damaged in (b"", b"{}", b'{"tsmodel_checkpoint": 2, "of": {}, "acq": 1, "taken": 0}'):
             path.write_bytes(damaged)

@@ -111,7 +111,7 @@ def test_a_store_that_is_only_read(url: str) -> None:
     with connect(f"{url}&read_only=1") as session:
         assert session.query(Reading).count() == 1
         session.add(Reading(cid=1, mid=1, cap=2, counter=1))
-        with pytest.raises(WriteError, match="read only"):
+        with pytest.raises(WriteError, match="opened read-only"):
             session.flush()
         session.discard()
 
@@ -470,10 +470,13 @@ def test_merging_and_compaction_that_others_come_in_between(url: str, monkeypatc
             put(store, number)
         confirm = engine.PostgresTransaction.confirm
         gone = iter(range(20))
+        removing: list[int] = []
 
         def late(transaction: Any, runs: Any) -> None:
-            if not transaction.is_locked and (mid := next(gone, 20)) < 3:
+            if not transaction.is_locked and not removing and (mid := next(gone, 20)) < 3:
+                removing.append(mid)
                 store.remove([KeyRange.of(mid=(mid, mid + 1))])
+                removing.clear()
             confirm(transaction, runs)
 
         monkeypatch.setattr(engine.PostgresTransaction, "confirm", late)
@@ -484,6 +487,86 @@ def test_merging_and_compaction_that_others_come_in_between(url: str, monkeypatc
         assert mids(store) == list(range(3, 20))
         with other.engine.reading() as snapshot:
             assert len(snapshot.table.runs) == 1
+        assert verify_store(other).is_whole
+
+
+def test_a_removal_lets_others_write_while_it_reads(url: str) -> None:
+    with closing(opened(url)) as store, closing(opened(url)) as other:
+        for number in range(4):
+            put(store, number)
+        written = iter([4, 5])
+
+        def is_wanted(chunk: Any) -> Any:
+            if (number := next(written, None)) is not None:
+                put(other, number)
+            return chunk.key("mid") % 2 == 1
+
+        box = KeyRange.of(cid=(1, 2))
+        assert store.remove([box], is_wanted) == 9  # 1, 3, and 5, which was put meanwhile
+        assert mids(store) == [0, 2, 4]
+        assert [removal.count for removal in store.removals()] == [9]
+        assert verify_store(store).is_whole
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_removal_whose_runs_were_changed_meanwhile_is_tried_again(url: str, times: int) -> None:
+    with closing(opened(url)) as store, closing(opened(url)) as other:
+        for number in range(12):
+            put(store, number)
+        left = iter(range(times))
+        waiting: list[threading.Thread] = []
+
+        def is_wanted(chunk: Any) -> Any:
+            if (number := next(left, None)) is not None:
+                change = threading.Thread(target=other.remove, args=([KeyRange.of(mid=(number, number + 1))],))
+                change.start()
+                change.join(0.5)  # it waits where the lock is held
+                waiting.append(change)
+            return chunk.key("mid") % 2 == 1
+
+        removed = store.remove([KeyRange.of(cid=(1, 2))], is_wanted)
+        for change in waiting:
+            change.join()
+        assert removed > 0
+        assert sum(removal.count for removal in store.removals()) == 36 - len(scanned(store))
+        assert mids(store) == [number for number in range(0, 12, 2) if number >= times]
+        assert verify_store(store).is_whole
+
+
+def test_removals_among_many_writers(url: str) -> None:
+    with closing(opened(url, fan_in=2)) as store, closing(opened(url, fan_in=2)) as other:
+        failed: list[Exception] = []
+
+        def attempt(work: Any, *arguments: Any) -> None:
+            try:
+                work(*arguments)
+            except Exception as error:  # noqa: BLE001 - asserted on below
+                failed.append(error)
+
+        def write(first: int) -> None:
+            for number in range(first, 60, 3):
+                put(store if number % 2 else other, number)
+
+        removed: list[int] = []
+
+        def remove(by: Any, remainder: int) -> None:
+            for _ in range(8):
+                removed.append(by.remove([KeyRange.of(cid=(1, 2))], lambda chunk: chunk.key("mid") % 4 == remainder))
+
+        threads = [threading.Thread(target=attempt, args=(write, first)) for first in range(3)]
+        threads += [threading.Thread(target=attempt, args=(remove, by, at)) for at, by in enumerate((store, other))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failed
+        undone = [each.id for each in store.puts()[:5]]
+        removed.append(store.undo(undone))
+        for at in (0, 1):
+            removed.append(other.remove([KeyRange.of(cid=(1, 2))], lambda chunk, at=at: chunk.key("mid") % 4 == at))  # type: ignore[misc]
+        assert sum(removed) + len(scanned(store)) == 180
+        assert all(mid % 4 > 1 for mid in mids(store))
+        assert sum(removal.count for removal in store.removals()) == sum(removed)
         assert verify_store(other).is_whole
 
 

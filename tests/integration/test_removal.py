@@ -409,7 +409,7 @@ class TestFollow:
             assert taken() == []
             session.query(Reading).cid(1).where(Reading.counter >= 8).delete()
             flushed(session, readings(20, 22))
-            with pytest.warns(RemovedWarning, match=r"up to 2 records that follow\(\) has given .*removal 2") as caught:
+            with pytest.warns(RemovedWarning, match=r"up to 2 records that follow\(\) has returned .*removal 2") as caught:
                 assert taken() == [20, 21]
             assert [each.number for each in caught[0].message.removals] == [2]  # type: ignore[union-attr]
             assert taken() == []

@@ -219,10 +219,10 @@ def test_a_spool_belongs_to_its_database(tmp_path: Path, opened: Opener) -> None
 def test_files_that_are_no_spools_are_refused(tmp_path: Path, opened: Opener) -> None:
     connect(tmp_path / "edge.spool").close()
     with network(tmp_path) as proxy:
-        with pytest.raises(StoreFormatError, match="no spool but an embedded store"):
+        with pytest.raises(StoreFormatError, match="is an embedded store, not a spool"):
             opened(url(proxy, tmp_path))
         (tmp_path / "edge.spool").write_bytes(b"something else" * 100)
-        with pytest.raises(StoreFormatError, match="no spool"):
+        with pytest.raises(StoreFormatError, match="is not a spool"):
             opened(url(proxy, tmp_path))
         with pytest.raises(StoreError, match="there is no directory"):
             opened(url(proxy, tmp_path / "nowhere"))
@@ -383,7 +383,7 @@ def test_a_spool_that_was_replaced_takes_nothing(tmp_path: Path) -> None:
         with pytest.raises(WriteError, match="unable to open"):
             session.flush()
         assert len(session.pending) == 1
-        with connect(url(proxy, tmp_path)), pytest.raises(WriteError, match="it was replaced"):
+        with connect(url(proxy, tmp_path)), pytest.raises(WriteError, match="was replaced since it was opened"):
             session.flush()
         session.discard()
 
@@ -394,7 +394,7 @@ def test_a_spool_that_was_replaced_takes_nothing(tmp_path: Path) -> None:
         ("?spool=", "names no file"),
         ("?spool_bytes=5", "add spool=PATH"),
         ("?spool=a&spool_bytes=5x", "not a number of bytes"),
-        ("?spool=a&spool_full=sometimes", "neither refuse nor drop_oldest"),
+        ("?spool=a&spool_full=sometimes", "must be refuse or drop_oldest"),
         ("?spool=a&spool_wait=-1", "not a number of seconds"),
         ("?spool=a&spool=b", "repeated option"),
     ],

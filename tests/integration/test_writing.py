@@ -148,7 +148,7 @@ def test_what_is_in_doubt_is_left_alone_and_told_again(opened: Opener, server: t
         with pytest.raises(WriteError) as caught:
             session.flush()
         assert (caught.value.stored, caught.value.unknown_numbers) == (3, range(2))
-        with pytest.raises(WriteError, match="open it with retry=Retry"):
+        with pytest.raises(WriteError, match="sent by a session without retry=Retry"):
             session.retry()
         assert len(session.in_doubt) == 2
         assert [row.cap for row in session.discard(in_doubt_only=True)] == [0, 1]
@@ -341,7 +341,7 @@ def test_a_commit_that_does_not_come(opened: Opener) -> None:
         receipt = session.flush()
         began = time.monotonic()
         with pytest.raises(
-            CommitTimeoutError, match="after 100ms the last full-commit acq is 5; it has to exceed 5"
+            CommitTimeoutError, match="after 100ms, the last full-commit acq is 5; it must exceed 5"
         ) as caught:
             session.wait_committed(receipt, "100ms")
         assert time.monotonic() - began < 5

@@ -27,7 +27,7 @@ from tsmodel.model.model import codec_of
 
 KEY = Key(1, 2, 3, 4, 5)
 NUMBERS = itertools.count()
-REFUSALS = ("16-bit float", "stands for None", "two types are called")
+REFUSALS = ("16-bit float", "null= is supported", "two types are named")
 COUNTS = {"c": 16, "c++": 6, "java": 20} if is_long() else {"c": 5, "c++": 2, "java": 5}
 HOSTILE = int(os.environ.get("TSMODEL_HOSTILE_MODELS", "1"))
 """TSMODEL_HOSTILE_MODELS=10 takes ten times as many of the models with names that mean something else."""

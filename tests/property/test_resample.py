@@ -418,7 +418,7 @@ def test_a_sum_of_decimals_that_leaves_int64() -> None:
         session.flush()
         windows = session.query(Priced).resample("1h")
         assert [row.most for row in windows.agg(most=Priced.huge.max())] == [huge]
-        with pytest.raises(QueryError, match="total: a sum of integers leaves int64"):
+        with pytest.raises(QueryError, match="total: a sum of integers overflows int64"):
             windows.agg(total=Priced.huge.sum())
 
 
@@ -515,7 +515,7 @@ def test_the_faults_of_meters() -> None:
         made = both.agg(reset=Meter.small.delta(), ignored=Meter.small.delta(on_drop="ignore"))
         assert [(row.reset, row.ignored) for row in made] == [(14040, 30)]
         assert made.drops == {"reset": 1, "ignored": 2}
-        with pytest.raises(QueryError, match=r"up: a counter with modulus=100 never has the value 14000"):
+        with pytest.raises(QueryError, match=r"up: a counter with modulus=100 cannot have the value 14000"):
             both.agg(up=Meter.small.delta(modulus=100))
     for modulus in (0, -5, 0.5, math.inf):
         with pytest.raises(QueryError, match=r"Meter.small: delta\(modulus=...\) takes the number at which"):
@@ -549,7 +549,7 @@ def test_what_cannot_be_made() -> None:
     with connect("memory:") as session:
         query = session.query(Reading)
         windows = query.resample("15m")
-        with pytest.raises(QueryError, match="start already"):
+        with pytest.raises(QueryError, match="already has a start"):
             windows.agg(start=count())
         with pytest.raises(QueryError, match="takes an aggregate"):
             windows.agg(n=3)  # type: ignore[arg-type]
@@ -559,9 +559,9 @@ def test_what_cannot_be_made() -> None:
             windows.agg()
         with pytest.raises(QueryError, match="is not a number"):
             session.query(Other).resample("15m").agg(n=Other.name.min())
-        with pytest.raises(QueryError, match="longer than nothing"):
+        with pytest.raises(QueryError, match="must be longer than 0"):
             query.resample(0)
-        with pytest.raises(QueryError, match="takes no origin"):
+        with pytest.raises(QueryError, match="leave out origin="):
             query.resample("3mo", origin=5)
         with pytest.raises(QueryError, match="no time zone 'Mars/Olympus'"):
             query.resample("1d", tz="Mars/Olympus")
@@ -573,16 +573,16 @@ def test_what_cannot_be_made() -> None:
             Reading.volts.median(error=0)
         with pytest.raises(QueryError, match="unit of time"):
             Reading.volts.rate(per=0)
-        with pytest.raises(QueryError, match="leave int64"):
+        with pytest.raises(QueryError, match="overflow int64"):
             session.query(Other).resample("1h").agg(n=Other.huge.sum())
         session.add_all(
             Other(cid=1, mid=1, moid=1, cap=n * 10, big=2**62 * (n % 2), huge=2**63 * (n % 2)) for n in range(6)
         )
         session.flush()
         big = session.query(Other).resample("1h")
-        with pytest.raises(QueryError, match="n: a sum of integers leaves int64"):
+        with pytest.raises(QueryError, match="n: a sum of integers overflows int64"):
             big.agg(n=Other.big.sum())
-        with pytest.raises(QueryError, match="n: increments of integers leave int64"):
+        with pytest.raises(QueryError, match="n: increments of integers overflow int64"):
             big.agg(n=Other.huge.delta())
         assert big.agg(m=Other.big.max()).columns()["m"].tolist() == [2**62]
         assert session.query(Other).resample(10).agg(m=Other.big.delta()).columns()["m"].tolist() == [
@@ -593,7 +593,7 @@ def test_what_cannot_be_made() -> None:
             2**62,
             None,
         ]
-        with pytest.raises(QueryError, match="hold the values they are made of: 6 by now, and they may hold 5"):
+        with pytest.raises(QueryError, match="6 so far, more than the 5 allowed"):
             session.query(Other).max_rows_in_memory(5).resample("1h").agg(m=Other.big.median())
-        with pytest.raises(QueryError, match="gaps filled the result has up to 51 windows, and may have 50"):
+        with pytest.raises(QueryError, match="gaps filled the result has up to 51 windows, more than the 50 allowed"):
             session.query(Other).max_rows_in_memory(50).resample(1, fill="null").agg(n=count())

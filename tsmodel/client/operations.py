@@ -106,6 +106,8 @@ def get(
     buffer_size: int = DEFAULT_BUFFER_SIZE,
     most_buffered: int | None = None,
     take: Callable[[GetEvent], Work[None]] | None = None,
+    *,
+    gathers: bool = False,
 ) -> Operation[GetEvent]:
     """Reads the box between two keys: chunks, then RangeEnd or Refusal.
 
@@ -115,8 +117,10 @@ def get(
         buffer_size: bytes of the buffer that is received into.
         most_buffered: bytes it may grow to for a large record; MemoryError past it.
         take: takes the events; None to emit the chunks.
+        gathers: see `GetAnswerReader`.
     """
-    return Operation(get_request(key_min, key_max), GetAnswerReader(buffer_size, most_buffered), take)
+    reader = GetAnswerReader(buffer_size, most_buffered, gathers=gathers)
+    return Operation(get_request(key_min, key_max), reader, take)
 
 
 def get_acq(key_min: Key, key_max: Key) -> Operation[AcqAnswer | Refusal]:

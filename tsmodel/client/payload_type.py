@@ -34,6 +34,7 @@ from tsmodel.keys import KEY_FIELDS, LIMITS
 from tsmodel.layout.fixed_rows import batches_by_cid
 from tsmodel.layout.row_codecs import SIZE_FIELD
 from tsmodel.wire.chunk import Chunk, keys_of
+from tsmodel.wire.reader import Held
 from tsmodel.wire.records import GET_FORM, MAX_PAYLOAD, PUT_FORM, PUTA_FORM, RecordForm, bytes_of
 from tsmodel.wire.sorting import order_of
 
@@ -62,8 +63,6 @@ _HEADER: Final = GET_FORM.header.itemsize
 
 _BLOCK: Final = 2**14
 """Records that are checked, and made, at a time."""
-_ROOM: Final = 2**26
-"""Bytes to allocate as soon as there is more than one batch; the system provides memory only where it is written."""
 
 
 class Serializer(Protocol[T_contra]):
@@ -651,29 +650,19 @@ def _fields(dtype: np.dtype[Any]) -> list[tuple[str, np.dtype[Any]]]:
 
 
 class _ArrayCollector:
-    """Copies batches into one piece of memory while they are in the cache.
-
-    Receiving straight into it takes longer: new memory is slow to write to, and slower for the system than for us.
-    """
+    """Makes one array of batches, without copying them where they lie one after another in the receive buffer."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype
-        self._memory: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
-        self._size = 0
+        self._held = Held()
+        self._others: list[Array] = []
 
     def add(self, batch: list[Array]) -> None:
         for array in batch:
-            self._add(np.frombuffer(bytes_of(array), np.uint8))
+            if self._others or not self._held.take(array):
+                self._others.append(array.copy())
 
     def result(self) -> list[Array]:
-        return [self._memory[: self._size].view(self._dtype)] if self._size else []
-
-    def _add(self, octets: npt.NDArray[np.uint8]) -> None:
-        end = self._size + len(octets)
-        if end > len(self._memory):
-            # NumPy asks the system for large pages when it is this much, which takes a fifth of the time.
-            grown = np.empty(max(end, _ROOM, 4 * len(self._memory)) if self._size else end, np.uint8)
-            grown[: self._size] = self._memory[: self._size]
-            self._memory = grown
-        self._memory[self._size : end] = octets
-        self._size = end
+        held = self._held.result(self._dtype)
+        whole = np.concatenate([held, *self._others]) if self._others else held
+        return [whole] if len(whole) else []

@@ -62,7 +62,7 @@ class _Requests:
 
         def attempt() -> Work[Any]:
             nonlocal operation
-            operation = get(box.min, box.max, take=None if feed is None else partial(_fed, feed))
+            operation = get(box.min, box.max, take=None if feed is None else partial(_fed, feed), gathers=True)
             return self._answered(operation)
 
         def failed(error: Exception, _: float | None) -> None:

@@ -1,8 +1,8 @@
 """Serializers in other languages: a model's payload for the official clients in C, C++, Java, C# and Python.
 
-A model's layout becomes a description of what to read and write (`description`, `tsmodel.types.kinds`), the same for all
-languages. A language says how types and names look in it (`languages`, `naming`); its template is the file to be made, with
-gaps for the fields (`templates`, `rendering`).
+A model's layout becomes a description of what to read and write (`tsmodel.types.kinds`), the same for all languages. A
+language defines types and names (`languages`); its template is the file to generate, with gaps for the fields (`templates`,
+`rendering`).
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ LANGUAGES: Final = tuple(_LANGUAGES)
 
 
 def render(model: type[TSModel], language: str, *, namespace: str | None = None) -> str:
-    """The source of a payload struct and its serializer, in the shape that the official client of a language expects.
+    """Renders the source of a payload struct and its serializer, in the form that the official client of a language
+    expects.
 
-    The text depends on the model alone: it may be kept under version control, and compared in a test. Code for C and C++ is
-    a header; for Java and C# a class with the fields, named as the model. `file_name` says under which name to save it.
+    The text depends on the model alone, so it can be kept under version control and compared in a test. Code for C and C++
+    is a header; for Java and C#, it is a class with the fields, named like the model. `file_name` returns the file name.
 
     Args:
         model: the model; an abstract one has no payload of its own.
         language: `c` (C99), `c++` (C++14, also `cpp`), `java`, `c#` (also `csharp`), or `python` (for the official client).
-        namespace: of C++, such as `acme::meters`; the global one when nothing is said.
+        namespace: namespace of C++ code, such as `acme::meters`; by default the global one.
 
     Raises:
-        SchemaError: when the language cannot express the model, or `language` is none of these.
-        MissingLibraryError: when Jinja2 is not installed, which the extra `codegen` brings along.
+        SchemaError: if the language cannot express the model, or `language` is unknown.
+        MissingLibraryError: if Jinja2 is not installed; the extra `codegen` installs it.
     """
     found = _language(language)
     names = _namespace(namespace, found)
@@ -48,10 +49,10 @@ def render(model: type[TSModel], language: str, *, namespace: str | None = None)
 
 
 def file_name(model: type[TSModel], language: str) -> str:
-    """The name of the file that the source of a model goes into.
+    """Returns the file name for the source of a model.
 
-    It is that of the class as the language can have it, and Java asks for just this one: a model named `String` is the
-    class `String_` there, and its file is `String_.java`.
+    It is the name of the class in that language, which Java requires: a model named `String` becomes the class `String_` in
+    `String_.java`.
 
     Raises:
         SchemaError: as for `render`.
@@ -66,7 +67,7 @@ def _language(language: str) -> Language:
     name = language.lower() if isinstance(language, str) else language
     found = _LANGUAGES.get(_ALIASES.get(name, name))
     if found is None:
-        raise SchemaError(f"no code is made for {language!r}; languages are {', '.join(LANGUAGES)}")
+        raise SchemaError(f"no code is generated for {language!r}; languages are {', '.join(LANGUAGES)}")
     return found
 
 
@@ -74,7 +75,7 @@ def _namespace(namespace: str | None, language: Language) -> tuple[str, ...]:
     if namespace is None:
         return ()
     if language.name != "C++":
-        raise SchemaError(f"namespace={namespace!r} is for C++, and not for {language.name}")
+        raise SchemaError(f"namespace={namespace!r} is only for C++, not for {language.name}")
     names = tuple(namespace.split("::"))
     for name in names:
         if not _NAMESPACE.fullmatch(name) or language.safe(name) != name or name in ("std", "tstorage", "tsmodel_runtime"):
@@ -85,4 +86,4 @@ def _namespace(namespace: str | None, language: Language) -> tuple[str, ...]:
 def _check_concrete(model: type[TSModel]) -> None:
     schema = schema_of(model)
     if schema.abstract:
-        raise SchemaError(f"{schema.model} is abstract: render a class derived from it", model=schema.model)
+        raise SchemaError(f"{schema.model} is abstract: render a subclass", model=schema.model)

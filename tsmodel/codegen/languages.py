@@ -1,6 +1,12 @@
-"""The languages: their types, their constants, the names that they keep for themselves, and what they cannot express.
+"""The languages: types, constants, reserved words, and what they cannot express; and the names in generated code.
 
-How their files look is in the templates."""
+The templates define what files look like.
+
+Rules kept here:
+
+* A name is an identifier of the language, or the model is rejected. So no name can be code.
+* Each scope has each name once. A name that is taken gets a trailing underscore, in the order of the model.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +27,7 @@ __all__ = ["LANGUAGES", "Enumerator", "Identifiers", "Language", "Role"]
 
 
 Role: TypeAlias = Literal["payload", "structure", "enumeration"]
-"""What a type is."""
+"""The role of a type."""
 
 
 def _plain_letter(character: str) -> bool:
@@ -30,23 +36,23 @@ def _plain_letter(character: str) -> bool:
 
 @attrs.frozen(eq=False)
 class Language:
-    """A language.
+    """A target language.
 
     Attributes:
-        name: its name, as messages say it.
-        template: the file of its template.
-        suffix: of files.
-        keywords: names that the language keeps for itself, and those of everything that the code made here uses.
-        types: the types of scalars, by the scalar's name.
-        constant: a number as the source says it, given the scalar that it is compared with, or assigned to.
-        refuses: why the language cannot express a kind of field; None when it can.
-        reserved: other names that it keeps for itself.
-        derived: the names in the same scope that the template derives from that of a type.
-        comment: what begins a comment that goes up to the end of its line.
-        ascii_only: whether names are ASCII.
-        takes_letter: whether a character of a Python identifier may be one of the language's, too.
-        reads_escapes_in_comments: whether a backslash means something in a comment.
-        finished: what is to be done with the whole text.
+        name: its name, for messages.
+        template: file name of its template.
+        suffix: suffix of files.
+        keywords: reserved words, and the names that generated code uses.
+        types: types of scalars, by name of the scalar.
+        constant: formats a number, given the scalar that it is compared with or assigned to.
+        refuses: why the language cannot express a kind of field; None if it can.
+        reserved: whether a name is reserved in another way.
+        derived: names that the template derives from the name of a type, in the same scope.
+        comment: what starts a line comment.
+        ascii_only: whether names must be ASCII.
+        takes_letter: whether the language allows a character of a Python identifier in names.
+        reads_escapes_in_comments: whether a backslash in a comment has a meaning.
+        finished: converts the finished text.
     """
 
     name: str
@@ -65,7 +71,7 @@ class Language:
     finished: Callable[[str], str] = lambda text: text
 
     def safe(self, name: str) -> str:
-        """A name with an underscore behind it if the language, or a header, has it already."""
+        """The name, with a trailing underscore if it is reserved."""
         return f"{name}_" if name in self.keywords or self.reserved(name) else name
 
 
@@ -85,8 +91,7 @@ _MACROS: Final = re.compile(
     r"|unreachable|va_(arg|copy|end|start)|xor|xor_eq"
     r"|d_fileno|h_addr|h_errno|s6_\w+|sa_(handler|sigaction)|sched_priority|si_\w+|sigev_notify_\w+|st_[abcm]time\w*"
 )
-"""Names that headers of C, C++ and POSIX define as macros. Capitals alone make a name of a macro's shape; none ends with an
-underscore."""
+"""Names that headers of C, C++ and POSIX define as macros, other than names in capitals. None ends with an underscore."""
 _OURS: Final = re.compile("(tsclient|tsmodel)(_.*)?", re.IGNORECASE)
 
 _INTEGERS: Final = {f"{sign}Int{bits}": f"{sign.lower()}int{bits}_t" for sign in ("", "U") for bits in (8, 16, 32, 64)}
@@ -130,11 +135,11 @@ def _cpp_constant(value: int | float, scalar: Scalar) -> str:
 
 def _refused_by_c(kind: Kind) -> str | None:
     if isinstance(kind, (Text, Bytes)) and kind.size is None:
-        return "it has a variable length, and C has no owner for the memory; give it a size="
+        return "it has a variable length, and generated C does not allocate memory; give it a size="
     if isinstance(kind, Items) and kind.length is None:
-        return "it has a variable length, and C has no owner for the memory; give it a length="
+        return "it has a variable length, and generated C does not allocate memory; give it a length="
     if isinstance(kind, Choice) and kind.is_closed and not all(-(2**31) <= value < 2**31 for value in kind.values):
-        return "an enumerator of C must fit int; say unknown='keep' for a plain integer"
+        return "an enumerator in C must fit into int; unknown='keep' makes it a plain integer"
     return _no_half(kind)
 
 
@@ -184,7 +189,7 @@ _JAVA_LANG: Final = (
     "UnknownError UnsatisfiedLinkError UnsupportedClassVersionError VerifyError VirtualMachineError Deprecated "
     "FunctionalInterface Override SafeVarargs SuppressWarnings".split()
 )
-"""What every file of Java imports: a class of this name would take its place for all files beside it."""
+"""Names that every Java file imports. A class with such a name would shadow them in its whole package."""
 _JAVA_KEYWORDS: Final = frozenset(
     "abstract assert boolean break byte case catch char class const continue default do double else enum extends false "
     "final finally float for goto if implements import instanceof int interface long native new null package private "
@@ -208,7 +213,7 @@ def _java_constant(value: int | float, scalar: Scalar) -> str:
 
 
 def _in_ascii(text: str) -> str:
-    """What is not ASCII as escapes: javac takes the encoding of the machine for that of the file."""
+    """Escapes characters outside ASCII, because javac reads files in the encoding of the machine."""
 
     def escaped(found: re.Match[str]) -> str:
         units = found[0].encode("utf-16-be")
@@ -332,17 +337,17 @@ LANGUAGES: Final = {
         takes_letter=lambda _: True,
     ),
 }
-"""The languages, by the names that `render` takes."""
+"""The languages, by name for `render`."""
 
 
 @attrs.frozen
 class Enumerator:
-    """A member of an enumeration as the source declares it.
+    """A member of an enumeration in generated code.
 
     Attributes:
         name: its name.
         value: its value.
-        alias: another name for it, for C++ where a header may make a macro of the first one; None when there is none.
+        alias: another name, for C++, where a header may define the first one as a macro; None if there is none.
     """
 
     name: str
@@ -357,7 +362,7 @@ class _Names:
         self._taken = set(taken)
 
     def give(self, name: str, derived: Callable[[str], Iterable[str]] = lambda _: ()) -> str:
-        """A name that is free, as are all names derived from it; with underscores behind it as far as that takes."""
+        """Reserves a free name whose derived names are free as well; appends underscores as needed."""
         while not self._taken.isdisjoint((name, *derived(name))):
             name += "_"
         self._taken.update((name, *derived(name)))
@@ -365,7 +370,7 @@ class _Names:
 
 
 class Identifiers:
-    """The names of one model's code in one language.
+    """The names in the code of one model in one language.
 
     Args:
         language: the language.
@@ -373,7 +378,7 @@ class Identifiers:
         payload: the structure of its payload.
 
     Raises:
-        SchemaError: when the language cannot express a name.
+        SchemaError: if the language cannot express a name.
     """
 
     def __init__(self, language: Language, model: type[Any], payload: Structure) -> None:
@@ -390,11 +395,11 @@ class Identifiers:
             self._give_type(choice.name, "enumeration")
 
     def type_name(self, name: str) -> str:
-        """The name of the type of a structure or an enumeration."""
+        """The type name of a structure or enumeration."""
         return self._types[name]
 
     def has_type(self, name: str) -> bool:
-        """Whether a structure, or an enumeration that is no set of flags, has this name."""
+        """Whether a structure, or an enumeration other than flags, has this name."""
         structures = [each.name for each in (self._payload, *self._payload.within())]
         choices = [choice.name for choice in self._payload.choices() if not choice.is_set]
         return any(self._types[each] == name for each in (*structures, *choices))
@@ -404,17 +409,17 @@ class Identifiers:
         return self._of(structure)[name]
 
     def flag(self, structure: Structure, name: str) -> str:
-        """The name of the member that says whether an optional field has a value."""
+        """The name of the member that tells whether an optional field has a value."""
         return self._of(structure)[f"has {name}"]
 
     def members(self, choice: Choice, taken: Iterable[str] = ()) -> list[Enumerator]:
-        """The members of an enumeration that is a scope of its own, in which some names are taken."""
+        """The members of an enumeration with its own scope, in which some names are `taken`."""
         names = _Names(taken)
         pairs = [(self._member(choice, name), value) for name, value in choice.members]
         return [Enumerator(names.give(self._language.safe(name)), value) for name, value in pairs]
 
     def prefixed_members(self, choice: Choice) -> list[Enumerator]:
-        """The members of an enumeration whose names are in the scope of the types, so that they begin with its name."""
+        """The members of an enumeration in the scope of types; they are prefixed with its name."""
         members = []
         for name, value in choice.members:
             self._member(choice, name)
@@ -422,7 +427,7 @@ class Identifiers:
         return members
 
     def members_beside_macros(self, choice: Choice) -> list[Enumerator]:
-        """As `members`, for C++: a name in capitals stays, and gets an alias in case a header makes a macro of it."""
+        """As `members`, for C++: a name in capitals gets an alias in case a header defines it as a macro."""
         names, members = _Names(), []
         for name, value in [(names.give(self._member(choice, name)), value) for name, value in choice.members]:
             if name.upper() == name:
@@ -437,7 +442,7 @@ class Identifiers:
 
     def _give_type(self, name: str, role: Role) -> None:
         wanted = self._checked(name, "the name")
-        # Types begin with a capital: what does not may be the name of a type or a function in some header.
+        # Types begin with a capital: other names may be those of types or functions in a header.
         wanted = self._language.safe(wanted) if wanted[0].isupper() or not wanted.isascii() else f"{wanted}_"
         self._types[name] = self._scope.give(wanted, lambda name: self._language.derived(name, role))
 
@@ -445,7 +450,7 @@ class Identifiers:
         found = self._fields.get(structure.name)
         if found is None:
             found = self._fields[structure.name] = {}
-            # In some languages, a field may not have the name of a type beside it.
+            # In some languages, a field must not have the name of a type.
             names, safe = _Names(self._types.values()), self._language.safe
             for step in structure.fields:
                 found[step.name] = names.give(safe(self._checked(step.name, "the name", self._path(structure, step))))
@@ -457,24 +462,24 @@ class Identifiers:
         return step.name if structure is self._payload else f"{structure.name}.{step.name}"
 
     def _checked(self, name: str, what: str, field: str | None = None) -> str:
-        """A name without leading underscores, if the language can have it for an identifier."""
+        """Checks that a name is an identifier, and moves leading underscores to its end."""
         language = self._language
         if not isinstance(name, str) or not name.isidentifier():
             raise self._refused(field, f"{what} {name!r} is not an identifier; rename it")
         if language.ascii_only and not name.isascii():
             raise self._refused(field, f"{what} {name!r} is not ASCII; rename it")
         if unicodedata.normalize("NFKC", name) != name or not all(map(language.takes_letter, name)):
-            raise self._refused(field, f"{what} {name!r} has characters that not all compilers take; rename it")
+            raise self._refused(field, f"{what} {name!r} has characters that some compilers reject; rename it")
         return _bare(name)
 
     def _check_types(self) -> None:
         types: dict[str, object] = {}
         for structure in (*self._payload.within(), self._payload):
             if types.setdefault(structure.name, structure) != structure:
-                raise self._refused(None, f"two types are called {structure.name}; rename one")
+                raise self._refused(None, f"two types are named {structure.name}; rename one")
         for choice in self._payload.choices():
             if types.setdefault(choice.name, choice.kind) is not choice.kind:
-                raise self._refused(None, f"two types are called {choice.name}; rename one")
+                raise self._refused(None, f"two types are named {choice.name}; rename one")
         for structure in (*self._payload.within(), self._payload):
             for step in structure.steps:
                 if isinstance(step, FieldStep):
@@ -493,7 +498,7 @@ class Identifiers:
 
 
 def _bare(name: str) -> str:
-    """A name with its leading underscores moved to its end: languages give them a meaning in front."""
+    """Moves leading underscores to the end of a name, because languages give them a meaning."""
     stripped = name.lstrip("_")
     moved = stripped + "_" * (len(name) - len(stripped))
     return moved if stripped and not stripped[0].isdigit() else f"x{moved}"

@@ -1,11 +1,12 @@
-"""From a description to source text: the templates, and what they may use.
+"""Renders templates: a model's layout becomes a description of what to read and write, and then source text.
 
 Rules kept here:
 
-* A template looks like the file it makes. A macro that gives whole lines stands on a line of its own. Its lines are
-  indented like that line. A line with nothing but an empty result is left out.
-* What a model says in words only goes into comments, made safe here. Names are checked identifiers (see `naming`).
-* The text depends on the model alone."""
+* A template looks like the file it produces. A macro that returns whole lines has its own line, and its result is indented
+  like that line. A line with only an empty result is dropped.
+* Text from a model only goes into comments, and is escaped here. Names are checked identifiers (`Identifiers`).
+* The result depends on the model alone.
+"""
 
 from __future__ import annotations
 
@@ -48,20 +49,20 @@ __all__ = ["described", "source_of"]
 
 
 Said: TypeAlias = Mapping[str, FieldOptions]
-"""What `field()` was told, by field."""
+"""Arguments of `field()`, by field."""
 
 
 def described(model: type[Any]) -> Structure:
-    """What to read and write for a model's payload.
+    """Describes what to read and write for the payload of a model.
 
     Raises:
-        SchemaError: when the payload is a message.
+        SchemaError: if the payload is a message.
     """
     layout = schema_of(model).layout
     if isinstance(layout, MessageLayout):
         raise SchemaError(
-            f"{model.__name__} is stored as {layout.encoding}, which a library reads in any language; code is made for "
-            "byte layouts",
+            f"{model.__name__} is stored as {layout.encoding}, which libraries of any language read; code is generated for "
+            "byte layouts only",
             model=model.__name__,
         )
     return _structure(model.__name__, layout, model)
@@ -104,11 +105,11 @@ def _field(model: str, field: LayoutField, said: Said) -> FieldStep:
     if item.is_nullable:
         if not isinstance(kind, (Number, Choice)) or item.as_fixed is None:
             raise SchemaError(
-                f"{model}.{field.name}: a value that stands for None is compared only where it is a number",
+                f"{model}.{field.name}: null= is supported only for numbers",
                 model=model,
                 field=field.name,
             )
-        zero: Any = item.as_fixed.zero  # as it is read, so rounded to the width of the float
+        zero: Any = item.as_fixed.zero  # as it is read: rounded to the width of the float
         null = int(zero) if isinstance(zero, bool) else zero
     options = said[field.name]
     return FieldStep(field.name, kind, item.size, field.bit, null, options.unit, options.doc)
@@ -136,23 +137,23 @@ _TESTS: Final = {
 
 
 def source_of(model: type[Any], payload: Structure, language: Language, namespace: tuple[str, ...] = ()) -> str:
-    """The source of a model's payload type.
+    """Renders the source of a model's payload type.
 
     Args:
         model: the model.
         payload: the structure of its payload.
         language: the language.
-        namespace: where the code goes, in languages that have such a thing.
+        namespace: namespace of the code, for languages with namespaces.
 
     Raises:
-        SchemaError: when the language cannot express it.
-        MissingLibraryError: when Jinja2 is not installed.
+        SchemaError: if the language cannot express it.
+        MissingLibraryError: if Jinja2 is not installed.
     """
     names = Identifiers(language, model, payload)
     counter = _Counter()
 
     def once(name: str, suffix: str = "", *, caller: Callable[[], str]) -> str:
-        """A definition that several headers may contain: the same one counts once, another one is a clash."""
+        """Guards a definition that several headers may contain. Equal ones are compiled once; different ones clash."""
         body = _expanded(caller())
         text = "\n".join([*namespace, body.removesuffix("\n")])
         digest = hashlib.sha256(text.encode()).hexdigest()[:8].upper()
@@ -183,7 +184,7 @@ def source_of(model: type[Any], payload: Structure, language: Language, namespac
 
 
 def _integer_for(value: int, least: str = "Int32") -> Scalar:
-    """The first of Int32, Int64 and UInt64, from `least` on, that holds a value."""
+    """The smallest of Int32, Int64 and UInt64 that holds a value, but at least `least`."""
     sizes = ("Int32", "Int64", "UInt64")
     fitting = [SCALARS[size] for size in sizes[sizes.index(least) :]]
     return next(each for each in fitting if each.limits and each.limits[0] <= value <= each.limits[1])
@@ -225,19 +226,19 @@ def _template(name: str) -> str:
 
 
 def _marked(value: Any) -> Any:
-    """Marks what an expression of a template gives: whole lines, or nothing."""
+    """Marks results of template expressions that are whole lines or empty."""
     if value == "":
         return "\0"
     return f"\x02\n{value}\x03" if isinstance(value, str) and value.endswith("\n") else value
 
 
 def _expanded(text: str) -> str:
-    """Moves in what is marked as whole lines, the innermost first, and leaves out what is empty."""
+    """Indents results that are marked as whole lines, innermost first, and drops empty ones."""
     count = 1
     while count:
         text, count = _BLOCK.subn(_moved_in, text)
     text = _EMPTY.sub("", text)
-    assert "\x02" not in text, "a macro that gives lines stands beside something else in its line"
+    assert "\x02" not in text, "a macro that returns lines must have its own line"
     return text
 
 
@@ -247,7 +248,7 @@ def _moved_in(block: re.Match[str]) -> str:
 
 
 def _header(model: type[Any], language: Language) -> str:
-    """A comment: what this is, the layout as a table, the fingerprint."""
+    """The header comment: title, layout table, fingerprint."""
     lines = [
         f"The payload of {model.__name__} records. Made by tsmodel: change the model, not this.",
         "",
@@ -259,12 +260,12 @@ def _header(model: type[Any], language: Language) -> str:
 
 
 def _docs(step: FieldStep | BitField, language: Language) -> list[str]:
-    """The lines of a field's documentation, as comments."""
+    """The documentation of a field, as comment lines."""
     return [_commented(text, language) for line in (step.doc or "").splitlines() if (text := _in_one_line(line))]
 
 
 def _note(step: FieldStep | BitField, language: Language) -> str:
-    """What is to be said of a field behind its declaration, as a comment."""
+    """The note after the declaration of a field, as a comment."""
     note = f"{step.bits} bits" if isinstance(step, BitField) else getattr(step.kind, "note", "")
     notes = [text for each in (note, step.unit or "") if (text := _in_one_line(each))]
     gap = "  " if language.comment == "#" else " "
@@ -276,11 +277,11 @@ def _in_one_line(text: str) -> str:
 
 
 def _commented(line: str, language: Language) -> str:
-    """A line of comment, whatever is in it."""
+    """Makes any text a comment line."""
     text = _printable(line).rstrip()
     if language.reads_escapes_in_comments:
         text = text.replace("\\", "\\\\")
-    if text.endswith(("\\", "??/")):  # would join the next line to it, in C and C++
+    if text.endswith(("\\", "??/")):  # would continue the comment on the next line, in C and C++
         text += " ."
     return f"{language.comment} {text}".rstrip()
 

@@ -37,6 +37,7 @@ from tsmodel.timestamps import EPOCH_UNIX_NS
 from tsmodel.types.codec import FieldCodec
 from tsmodel.types.column_facet import check_times, masked
 from tsmodel.wire.chunk import ColumnRecords
+from tsmodel.wire.reader import Held
 from tsmodel.wire.records import bytes_of
 
 if TYPE_CHECKING:
@@ -438,6 +439,7 @@ class StructuredFrame(Frame):
         self.dtype = structured_dtype(model, self.infos)
         self._taken: Growing | None = None
         self._whole: np.dtype[Any] | None = None
+        self._held: Held | None = Held()
 
     def add(self, records: Any) -> None:
         """See `Frame.add`."""
@@ -448,6 +450,12 @@ class StructuredFrame(Frame):
             in_place = None if dtype is None else _in_place_dtype(self.dtype, self.infos, dtype)
             self._taken = Growing(self.dtype if in_place is None else in_place)
             self._whole = None if in_place is None else dtype
+        if self._held is not None:
+            if self._whole is not None and dtype == self._whole and self._held.take(records):
+                return
+            held, self._held = self._held.result(self._taken.dtype), None
+            if len(held):
+                bytes_of(self._taken.room(len(held)))[:] = bytes_of(held)
         taken = self._taken.room(len(records))
         if dtype is not None and dtype == self._whole:
             bytes_of(taken)[:] = bytes_of(records)
@@ -459,7 +467,12 @@ class StructuredFrame(Frame):
 
     def result(self) -> npt.NDArray[Any]:
         """See `Frame.result`."""
-        return np.empty(0, self.dtype) if self._taken is None else self._taken.result()
+        if self._taken is None:
+            return np.empty(0, self.dtype)
+        if self._held is not None:
+            return self._held.result(self._taken.dtype)
+        self._held = Held()
+        return self._taken.result()
 
 
 class ArrowFrame(Frame):

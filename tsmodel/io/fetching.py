@@ -30,6 +30,7 @@ from tsmodel.io.effects import Append, Close, Counts, Emit, Fetch, LastAcq, Next
 from tsmodel.io.runners import perform, perform_async, run, stream, stream_async
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk, ColumnChunk, RowChunk, joined
+from tsmodel.wire.reader import is_held
 
 if TYPE_CHECKING:
     import asyncio
@@ -79,6 +80,8 @@ class Gathering:
     def push(self, chunk: Chunk) -> Iterable[Chunk]:
         """Takes a chunk; gives those that are ready, to be gone through before the next is pushed; each is valid until the
         next."""
+        if isinstance(chunk, RowChunk) and is_held(chunk.rows()):
+            return (*self.rest(), chunk)
         size = chunk.nbytes
         held = chunk.held if isinstance(chunk, ColumnChunk) else 0
         if (

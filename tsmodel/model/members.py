@@ -1,7 +1,8 @@
 """The members of a model as plain Python types and defaults, for msgspec and for libraries that support dataclasses.
 
 Models and structures look like dataclasses: FastAPI accepts a model as a body, `pandas.DataFrame` and `polars.DataFrame`
-build columns from a list of objects, and `dataclasses.asdict`, `fields` and `replace` work."""
+build columns from a list of objects, and `dataclasses.asdict`, `fields` and `replace` work.
+"""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ Rules kept here:
   `Column`.
 * msgspec requires fields without defaults to come first. `acq` has a default and precedes the payload, so a required
   field after it gets a default factory that raises the same TypeError as a missing argument. Decoding never calls it.
-* Only concrete classes have slots. Abstract models pass on their declarations, which come first in wire order."""
+* Only concrete classes have slots. Abstract models pass on their declarations, which come first in wire order.
+"""
 
 from __future__ import annotations
 

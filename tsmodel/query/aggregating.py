@@ -1,19 +1,19 @@
-"""What aggregates keep of a column's values for each series and window, such that partial results can be merged.
+"""Intermediate results of aggregates, for each series and window. Partial results can be merged.
 
 Rules kept here:
 
-* *States* are enough for counts, sums, means, extremes and edges. Aggregates of one column share what they are made of: a
-  sum and a mean share one sum.
-* A null is not a value. NaN is a value: what is computed from it is NaN, as in NumPy.
-* Sums of integers are exact, or refused: beside a sum of 64-bit integers the sum of their sizes is kept.
-* *Points* hold the values of one column, for quantiles, increments and time-weighted means. How many are held is bounded:
-  past `max_rows_in_memory` the query is refused.
-* Between two records, versions of the same capture time count as one, the newest; an increment belongs to the window in
-  which it begins. So the increments of all windows add up to the whole increment.
-* *Sketches* give quantiles to within a relative error, of values that are not held: values of like size are counted
-  together. Values between two neighbouring powers of a base share a bucket, as in DDSketch (Masson, Rim and Lee, 2019); the
-  base is such that no value is farther from its bucket's middle than the error allows. Counts of several parts add up
-  exactly.
+* *States* suffice for counts, sums, means, extremes, first and last values. Aggregates of one column share them: a sum and
+  a mean share one sum.
+* A null is not a value. NaN is a value, and makes results NaN, as in NumPy.
+* Sums of integers are exact or refused. To detect overflow, the sum of absolute values is kept beside a sum of 64-bit
+  integers.
+* *Points* hold all values of a column, for quantiles, increments and time-weighted means. Above `max_rows_in_memory` the
+  query is refused.
+* For increments and time-weighted means, only the newest version of each capture time counts. An increment belongs to the
+  window in which it starts, so the increments of all windows add up to the total.
+* *Sketches* estimate quantiles to within a relative error, without holding values: they count values in buckets between
+  neighbouring powers of a base, as DDSketch does (Masson, Rim and Lee, 2019). The base is chosen so that no value is
+  farther from the middle of its bucket than the error allows. Counts of several parts add up exactly.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ Table: TypeAlias = dict[str, Array]
 
 SERIES: Final = ("cid", "mid", "moid")
 GROUP: Final = (*SERIES, "start")
-"""What tells one window from another, in the order of the result."""
+"""The columns that identify a window, in the order of the result."""
 
 
 def sorted_by(table: Table, names: Sequence[str]) -> Table:
-    """The rows in ascending order of columns, the most significant first; equal ones stay as they came."""
+    """Sorts rows by columns, the most significant first. The sort is stable."""
     order = order_of([table[name] for name in names])
     if order is None:
         return table
@@ -67,12 +67,12 @@ def sorted_by(table: Table, names: Sequence[str]) -> Table:
 
 
 def concatenated(tables: Sequence[Table]) -> Table:
-    """The rows of all."""
+    """Concatenates the rows of tables."""
     return tables[0] if len(tables) == 1 else {name: np.concatenate([each[name] for each in tables]) for name in tables[0]}
 
 
 def places_of(wanted: Table, windows: Table) -> npt.NDArray[np.intp]:
-    """Where each of some windows is among others; both sorted, each window once, and all of the wanted among the others."""
+    """The indices of `wanted` in `windows`. Both are sorted without duplicates, and `windows` contains all of `wanted`."""
     both = [np.concatenate([windows[name], wanted[name]]) for name in GROUP]
     order = np.lexsort(both[::-1])
     is_wanted = order >= len(windows["start"])
@@ -81,7 +81,7 @@ def places_of(wanted: Table, windows: Table) -> npt.NDArray[np.intp]:
 
 
 def scattered(values: Array, places: npt.NDArray[np.intp], count: int) -> Array:
-    """Values of some windows, at their places, as those of all; a masked array where there is none."""
+    """An array of length `count` with `values` at the indices `places`, masked elsewhere."""
     whole = np.zeros(count, values.dtype)
     whole[places] = values
     if len(places) == count:
@@ -94,7 +94,7 @@ def scattered(values: Array, places: npt.NDArray[np.intp], count: int) -> Array:
 Starts: TypeAlias = npt.NDArray[np.intp]
 
 STREAMED: Final[frozenset[AggregateKind]] = frozenset(("count", "sum", "mean", "min", "max", "std", "first", "last"))
-"""Aggregates that need no more than states."""
+"""Aggregates that are computed from states."""
 
 _EXACT: Final = 2.0**62
 _EDGES: Final = ("first", "last")
@@ -104,10 +104,10 @@ class ColumnStates:
     """The states of one column, as columns of a table.
 
     Args:
-        name: the column's name, which the states' names begin with.
-        dtype: of its values, in the machine's byte order.
-        is_nullable: whether values may be absent.
-        kinds: which aggregates are asked for.
+        name: the column's name, with which the names of its states start.
+        dtype: the dtype of its values, in native byte order.
+        is_nullable: whether values may be null.
+        kinds: the aggregates wanted.
     """
 
     def __init__(self, name: str, dtype: np.dtype[Any], kinds: Iterable[AggregateKind], *, is_nullable: bool) -> None:
@@ -117,24 +117,24 @@ class ColumnStates:
         self._kinds = frozenset(kinds)
         is_wide = dtype.kind in "iu" and dtype.itemsize == 8
         sums = {"sum", "mean", "std"} & self._kinds
-        # Means are made of sums, too: floats alone would lose what large numbers of both signs leave over.
+        # Means use exact sums, too: in floats, the difference of large numbers would be lost.
         self._adds_exactly = dtype.kind in "iub" and bool(sums)
         self._checks = is_wide and self._adds_exactly
         self._adds_floats = bool(sums) and (dtype.kind == "f" or (is_wide and sums != {"sum"}))
 
     @property
     def has_edges(self) -> bool:
-        """Whether the first or the last value is asked for, so that order matters."""
+        """Whether first or last values are wanted, so that order matters."""
         return not self._kinds.isdisjoint(_EDGES)
 
     def made(self, values: Array, present: Array | None, group_starts: Starts, caps: Array, acqs: Array) -> Table:
         """The states of each run.
 
         Args:
-            values: the column, shape (n,); anything where it is absent.
-            present: where it is there, shape (n,); None for everywhere.
-            group_starts: where each run begins.
-            caps: capture times, shape (n,); with `acqs` ascending in each run if `has_edges`.
+            values: the column, shape (n,); nulls may be anything.
+            present: which values are not null, shape (n,); None for all.
+            group_starts: where each run starts.
+            caps: capture times, shape (n,). If `has_edges`, records ascend by cap and acq within a run.
             acqs: acquisition times, shape (n,).
         """
         table: Table = {}
@@ -167,11 +167,11 @@ class ColumnStates:
         return self._named(table)
 
     def joined(self, table: Table, group_starts: Starts) -> Table:
-        """The states of several parts of each window as one.
+        """Merges the states of each window's parts.
 
         Args:
-            table: has this column's states, and `rows`, the number of records.
-            group_starts: where each window begins.
+            table: this column's states, and `rows`, the number of records.
+            group_starts: where each window starts.
         """
         own = self._own(table)
         count = len(table["rows"])
@@ -197,15 +197,15 @@ class ColumnStates:
         return self._named(joined)
 
     def value(self, kind: AggregateKind, asked: str, table: Table) -> Array:
-        """An aggregate of each window; a masked array where there is none.
+        """An aggregate of each window, masked where it has no value.
 
         Args:
-            kind: which one.
-            asked: what it is called, for errors.
-            table: has this column's states, and `rows`.
+            kind: the aggregate.
+            asked: its name in messages.
+            table: this column's states, and `rows`.
 
         Raises:
-            QueryError: when a sum of integers leaves int64.
+            QueryError: when a sum of integers overflows int64.
         """
         own = self._own(table)
         n = own["n"] if self._is_nullable else table["rows"]
@@ -218,7 +218,7 @@ class ColumnStates:
             return _masked(self._mean(own, n), n == 0)
         if kind == "sum":
             if self._checks and (own["size"] > _EXACT).any():
-                raise QueryError(f"{asked}: a sum of integers leaves int64; take the mean(), or shorter windows")
+                raise QueryError(f"{asked}: a sum of integers overflows int64: use mean(), or shorter windows")
             return _masked(own["sum"] if self._adds_exactly else own["total"], n == 0)
         return _masked(own[kind], n == 0)
 
@@ -249,7 +249,7 @@ def _extreme(kind: str, values: Array, present: Array | None, group_starts: Star
 
 
 def _idle(dtype: np.dtype[Any], *, least: bool) -> Any:
-    """What changes no least, or no greatest, value."""
+    """The neutral element of the minimum, or else of the maximum."""
     if dtype.kind == "f":
         return np.inf if least else -np.inf
     if dtype.kind == "b":
@@ -258,7 +258,7 @@ def _idle(dtype: np.dtype[Any], *, least: bool) -> Any:
 
 
 def _edge(kind: str, present: Array | None, group_starts: Starts, count: int) -> Starts:
-    """Where the first or the last value of each run is; anywhere in it when it has none."""
+    """The index of the first or last value of each run; any index in the run if all its values are null."""
     if present is None:
         return group_starts if kind == "first" else run_lasts(group_starts, count)
     places = np.arange(count)
@@ -269,17 +269,17 @@ def _edge(kind: str, present: Array | None, group_starts: Starts, count: int) ->
 
 
 HELD: Final[frozenset[AggregateKind]] = frozenset(("quantile", "delta", "rate", "time_weighted_mean"))
-"""Aggregates that are made of points."""
+"""Aggregates that are computed from points."""
 
 _KEY: Final = (*SERIES, "cap", "acq")
 
 
 class Points:
-    """The values of one column, with their keys.
+    """All values of a column, with their keys.
 
     Args:
         grid: the windows.
-        most: how many values may be held.
+        most: most values to hold.
     """
 
     def __init__(self, grid: Grid, most: int) -> None:
@@ -288,12 +288,12 @@ class Points:
         self._columns: dict[str, Growing] = {}
         self._count = 0
         self.drops: dict[str, int] = {}
-        """How often a counter's value was less than the one before, by the name of the aggregate; rollovers left aside."""
+        """By name of the aggregate: how often a counter was less than before, apart from rollovers."""
         self.rollovers: dict[str, int] = {}
-        """How often a counter began again at its modulus."""
+        """By name of the aggregate: how often a counter passed its modulus."""
 
     def add(self, keys: Table, values: Array, present: Array | None) -> None:
-        """Takes values; those that are absent are left out.
+        """Adds values, without nulls.
 
         Raises:
             QueryError: when there are too many.
@@ -305,8 +305,8 @@ class Points:
         self._count += count
         if self._count > self._most:
             raise QueryError(
-                f"quantiles, deltas, rates and time-weighted means hold the values they are made of: {self._count:,} by "
-                f"now, and they may hold {self._most:,}: narrow the query, or allow more by max_rows_in_memory()"
+                f"quantiles, deltas, rates and time-weighted means hold their values in memory, {self._count:,} so far, "
+                f"more than the {self._most:,} allowed: narrow the query, or allow more by max_rows_in_memory()"
             )
         for name, column in columns.items():
             if name not in self._columns:
@@ -314,11 +314,14 @@ class Points:
             self._columns[name].room(count)[:] = column
 
     def aggregates(self, named: dict[str, Aggregate], windows: Table) -> Table:
-        """The aggregates of each of some windows, sorted, among which are all that have values; masked arrays where there
-        is none.
+        """The aggregates of each window, masked where they have no value.
+
+        Args:
+            named: the aggregates by name.
+            windows: sorted windows; contains all that have values.
 
         Raises:
-            QueryError: when increments of integers leave int64, or a counter drops that must not.
+            QueryError: when increments of integers overflow int64, or a counter drops that must not.
         """
         made: Table = {}
         counting = [name for name, each in named.items() if each.counter is not None]
@@ -364,7 +367,7 @@ class Points:
             series = ", ".join(f"{each} {points[each][where]}" for each in SERIES)
             raise QueryError(
                 f"{name}: the counter of {series} drops at {to_iso(int(points['cap'][where + 1]))}: "
-                'say what that means by modulus=, on_drop="reset" or on_drop="ignore"'
+                'choose what that means by modulus=, on_drop="reset" or on_drop="ignore"'
             )
         if drops and counter.on_drop == "ignore":
             accepted, drops = _accepted(counter, points)
@@ -378,7 +381,7 @@ class Points:
 
 
 def _window_places(points: Table, group_starts: npt.NDArray[np.intp], windows: Table) -> npt.NDArray[np.intp]:
-    """Which windows the points from each head on lie in."""
+    """The indices of the windows whose points start at `group_starts`."""
     return places_of({name: points[name][group_starts] for name in GROUP}, windows)
 
 
@@ -396,19 +399,19 @@ def _quantiles(named: dict[str, Aggregate], points: Table, windows: Table) -> Ta
         low, high = values[group_starts + below], values[group_starts + np.minimum(below + 1, lengths - 1)]
         part = rank - below
         between = np.where(part > 0, low + (high - low) * part, low)
-        # NaN lies behind all numbers, and makes NaN.
+        # NaN sorts last: a group contains NaN if its greatest value is NaN.
         made[name] = scattered(np.where(np.isnan(greatest), np.nan, between), places, len(windows["start"]))
     return made
 
 
 def _newest(points: Table) -> Table:
-    """Of each series and capture time the newest version."""
+    """The newest version of each series and capture time."""
     last = run_lasts(run_starts([points[name] for name in (*SERIES, "cap")]), len(points["cap"]))
     return points if len(last) == len(points["cap"]) else {name: column[last] for name, column in points.items()}
 
 
 def _follows(points: Table) -> npt.NDArray[np.bool_]:
-    """Which points are followed by another of their series."""
+    """Which points are followed by another one of their series."""
     follows = np.ones(len(points["cap"]), np.bool_)
     follows[run_starts([points[name] for name in SERIES])[1:] - 1] = False
     follows[-1:] = False
@@ -419,26 +422,26 @@ def _check_register(name: str, modulus: float, values: Array) -> None:
     outside = (values < 0) | (values >= modulus)
     if outside.any():
         raise QueryError(
-            f"{name}: a counter with modulus={modulus} never has the value {values[outside][0]}, which is stored"
+            f"{name}: a counter with modulus={modulus} cannot have the value {values[outside][0]}, which is stored"
         )
 
 
 def _falls(
     counter: Counter, values: Array, at: npt.NDArray[np.intp]
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """At which of some places the next value is less; and at which of these the counter began again at its modulus."""
+    """At which of the indices `at` the next value is less; and at which of them that is a rollover."""
     before, after = values[at], values[at + 1]
     falls = after < before
     if counter.modulus is None:
         return falls, np.zeros(len(at), np.bool_)
-    # The step over the edge is less than half: before - after is more than half.
+    # A rollover advances the counter by less than half of the modulus, so the value drops by more than half.
     fallen = np.where(falls, before - np.minimum(after, before), 0)
     half = counter.modulus / 2 if values.dtype.kind == "f" else int(counter.modulus) // 2
     return falls, falls & (fallen > half)
 
 
 def _accepted(counter: Counter, points: Table) -> tuple[npt.NDArray[np.bool_], int]:
-    """Which values are no drop from the last accepted one of their series, or a rollover; and how many are not."""
+    """Which values are not less than the last accepted one of their series, or a rollover; and how many are dropped."""
     accepted = np.ones(len(points["cap"]), np.bool_)
     starts = [*run_starts([points[name] for name in SERIES]).tolist(), len(accepted)]
     falls = np.append(False, points["value"][1:] < points["value"][:-1])
@@ -446,7 +449,7 @@ def _accepted(counter: Counter, points: Table) -> tuple[npt.NDArray[np.bool_], i
     for start, end in pairwise(starts):
         if not falls[start + 1 : end].any():
             continue
-        first = start + 1 + int(falls[start + 1 : end].argmax())  # up to there all values are accepted
+        first = start + 1 + int(falls[start + 1 : end].argmax())  # all values before it are accepted
         last = points["value"][first - 1].item()
         for place, value in enumerate(points["value"][first:end].tolist(), first):
             if value < last and (modulus is None or 2 * (value - last + modulus) >= modulus):
@@ -465,7 +468,7 @@ def _grown(
     turns: npt.NDArray[np.bool_],
     windows: Table,
 ) -> Table:
-    """The increments from some places to the next ones, and where they fall or begin again, by windows."""
+    """The deltas and rates of windows, from the increments at the indices `at`, given which are drops and rollovers."""
     count = len(windows["start"])
     if not len(at):
         return {name: scattered(np.empty(0), at, count) for name in named}
@@ -474,7 +477,7 @@ def _grown(
     over = after
     if counter.modulus is not None and turns.any():
         kind = wide.dtype.type
-        # The modulus itself may be one too many for the type.
+        # The modulus itself may overflow the type by one.
         rest = kind(counter.modulus - 1) - before + kind(1) if wide.dtype.kind != "f" else counter.modulus - before
         over = after + rest
     grown = np.where(turns, over, np.where(falls, after, after - before))
@@ -487,7 +490,7 @@ def _grown(
         steps = np.where(turns, over.astype(float), np.where(falls, after.astype(float), after.astype(float) - before))
         size = np.add.reduceat(np.abs(steps), group_starts)
         if (size > _EXACT).any():
-            raise QueryError(f"{next(iter(named))}: increments of integers leave int64; take shorter windows")
+            raise QueryError(f"{next(iter(named))}: increments of integers overflow int64: use shorter windows")
         deltas = np.add.reduceat(grown, group_starts).astype(np.int64)
     spans = np.add.reduceat(points["cap"][at + 1] - points["cap"][at], group_starts)
     return {
@@ -497,7 +500,7 @@ def _grown(
 
 
 def _time_weighted(points: Table, follows: npt.NDArray[np.bool_], grid: Grid, windows: Table) -> Array:
-    """Each value holds until the next of its series; what holds at a window's begin counts from there on."""
+    """Time-weighted means: a value holds until the next one of its series, also across the start of a window."""
     caps, starts, values = points["cap"], points["start"], points["value"].astype(np.float64)
     until = np.where(follows, np.append(caps[1:], 0), caps)
     held = np.minimum(until, grid.ends(starts)) - caps
@@ -507,7 +510,7 @@ def _time_weighted(points: Table, follows: npt.NDArray[np.bool_], grid: Grid, wi
     is_carried = follows[before] & (group_starts > 0)
     carried[is_carried] = (caps - starts)[group_starts[is_carried]]
     times = np.add.reduceat(held, group_starts) + carried
-    # A value that holds for no time is no part of the mean, not even when it is infinite or NaN.
+    # A value that holds for no time does not count, even if it is infinite or NaN.
     weighed = np.where(held > 0, values * held, 0.0)
     total = np.add.reduceat(weighed, group_starts) + np.where(carried > 0, values[before] * carried, 0.0)
     there = times > 0
@@ -523,7 +526,7 @@ def _time_weighted(points: Table, follows: npt.NDArray[np.bool_], grid: Grid, wi
 def _bridged(
     points: Table, follows: npt.NDArray[np.bool_], windows: Table, places: npt.NDArray[np.intp]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Which windows have no points, but lie between two of their series; and the first of these two."""
+    """The windows without points that lie between two points of their series; and the indices of the earlier points."""
     without = np.ones(len(windows["start"]), np.bool_)
     without[places] = False
     wanted = np.flatnonzero(without)
@@ -540,18 +543,18 @@ def _bridged(
 
 
 _ONE: Final = 2**40
-"""The bucket of 1; those of greater and lesser values lie around it, and those of negative values mirror them."""
+"""The bucket of 1. Negative values have negative buckets."""
 _INFINITE: Final = 2**50
 _NAN: Final = 2**51
 _SKETCH_MERGE_AT = 500_000
-"""Buckets that are merged at once."""
+"""Pending buckets from which they are merged."""
 
 
 class Sketch:
-    """How many values of each size each window has.
+    """Counts the values of each window by bucket.
 
     Args:
-        error: the relative error of a quantile, above 0 and below 1.
+        error: the relative error of quantiles, between 0 and 1.
     """
 
     def __init__(self, error: float) -> None:
@@ -562,13 +565,13 @@ class Sketch:
         self._merged = 0
 
     def add(self, keys: Table, values: Array, present: Array | None, group_starts: npt.NDArray[np.intp]) -> None:
-        """Takes values; those that are absent are left out.
+        """Adds values, without nulls.
 
         Args:
-            keys: the series and start of each run.
-            values: shape (n,).
-            present: where they are there, shape (n,); None for everywhere.
-            group_starts: where each run begins.
+            keys: series and start of each run.
+            values: the values, shape (n,).
+            present: which of them are not null, shape (n,); None for all.
+            group_starts: where each run starts.
         """
         runs = np.repeat(np.arange(len(group_starts)), run_lengths(group_starts, len(values)))
         if present is not None:
@@ -587,8 +590,7 @@ class Sketch:
             self._pending = self._merged = len(self._parts[0]["bucket"])
 
     def aggregates(self, named: dict[str, Aggregate], windows: Table) -> Table:
-        """Quantiles of each of some windows, sorted, among which are all that have values; masked arrays where there is
-        none."""
+        """The quantiles of each window, masked where it has no values. `windows` are sorted; all with values are in it."""
         count = len(windows["start"])
         if not self._parts:
             return {name: scattered(np.empty(0), np.empty(0, np.intp), count) for name in named}
@@ -616,7 +618,7 @@ class Sketch:
         return {**merged, "count": np.add.reduceat(whole["count"], group_starts)}
 
     def _buckets(self, values: Array) -> npt.NDArray[np.int64]:
-        """The bucket of each value, in their order; NaN last."""
+        """The bucket of each value. Buckets are ordered like values, with NaN last."""
         floats = values.astype(np.float64)
         sizes = np.abs(floats)
         plain = np.isfinite(floats) & (sizes > 0)

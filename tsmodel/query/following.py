@@ -1,17 +1,17 @@
-"""`Follow`, `AsyncFollow`: each new record of a query once, also across restarts.
+"""`Follow` and `AsyncFollow`: each new record of a query exactly once, also across restarts.
 
 Rules kept here:
 
-* Records are read in windows of acquisition time. A window ends at the last full-commit acq at most. No record appears
-  below it any more, so a window that was read once never changes, and a position in it means the same records in every run.
-* A window is read whole before any of it is handed over: after a lost connection it is read again.
-* A window holds about `MOST` records. A larger one is cut, unless all of its records have the same acq.
-* Records that were read may be removed later, where the backend can: the reader is told, once for each removal.
-* A record counts as taken when the next one is asked for, or when `commit` is called; a `with` block that ends without an
+* Records are read in windows of acquisition time. A window ends at or before the last full-commit acq. No record can appear
+  below it any more, so a window never changes, and a position in it means the same records in every run.
+* A window is read completely before its first record is returned. After a lost connection it is read again.
+* A window has about `MOST` records. A larger one is cut, unless all of its records have the same acq.
+* Backends may remove records that were read before. Readers get a warning, once for each removal.
+* A record counts as taken when the next one is requested, or when `commit` is called. A `with` block that ends without an
   exception commits.
-* The position is in memory after every record. It is in the checkpoint after every `checkpoint_every`-th record, when there
-  is nothing new, and at the end. Records that the file says were taken were taken.
-* The checkpoint file appears whole or not at all: it is written beside its place, synced, and moved there.
+* The position is updated in memory after every record. It is saved in the checkpoint after every `checkpoint_every`-th
+  record, when there is nothing new, and at the end. So the file never claims a record that was not taken.
+* The checkpoint file appears complete or not at all: it is written under another name, synced, and renamed.
 * A checkpoint of another query, model or target is refused: resuming from it would skip or repeat records.
 """
 
@@ -68,12 +68,11 @@ _VERSION = 1
 
 @attrs.frozen
 class Position:
-    """How far a reader came: it has all records with an acq below `acq`, and the first `taken` of those that have it, in
-    the order of their keys.
+    """How far a reader has come.
 
     Attributes:
-        acq: ns since 2001.
-        taken: number of records.
+        acq: all records with a lower acq were taken; ns since 2001.
+        taken: so many records with exactly this acq were taken, in the order of their keys.
     """
 
     acq: int
@@ -89,7 +88,8 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def identity_of(spec: QuerySpec[Any], source: Any) -> dict[str, str]:
-    """What a checkpoint says it is of. A target's options, such as its timeout, are no part of it."""
+    """Identifies what a checkpoint belongs to: target, model and query. Options of the target, such as its timeout, do not
+    count."""
     models = models_of(spec.model)
     return {
         "target": place_of(str(getattr(source, "name", type(source).__name__))),
@@ -102,11 +102,11 @@ class Checkpoint:
     """A file that keeps a position.
 
     Args:
-        path: the file; its directory exists.
-        of: what the position belongs to, such as query and target: a file of anything else is refused.
+        path: the file. Its directory must exist.
+        of: what the position belongs to; see `identity_of`. A file of anything else is refused.
 
     Attributes:
-        removal: number of the last removal that was told, which is kept with the position.
+        removal: the number of the last removal that was reported; it is saved with the position.
     """
 
     def __init__(self, path: str | os.PathLike[str], of: dict[str, str]) -> None:
@@ -115,10 +115,10 @@ class Checkpoint:
         self.removal = 0
 
     def load(self) -> Position | None:
-        """The position that was kept; None when there is no file.
+        """Reads the position; None when there is no file.
 
         Raises:
-            CheckpointError: when the file is of something else, is damaged, or cannot be read.
+            CheckpointError: when the file belongs to something else, is damaged, or cannot be read.
         """
         try:
             content = self._path.read_bytes()
@@ -132,29 +132,29 @@ class Checkpoint:
             raise CheckpointError(f"{self._path} is not a checkpoint: {error}; nothing was changed") from error
         if kept.tsmodel_checkpoint != _VERSION:
             raise CheckpointError(
-                f"{self._path} has version {kept.tsmodel_checkpoint}; this tsmodel knows version {_VERSION}"
+                f"{self._path} has version {kept.tsmodel_checkpoint}, and this tsmodel reads version {_VERSION}"
             )
         for name in {**kept.of, **self._of}:
             theirs, ours = kept.of.get(name), self._of.get(name)
             if theirs != ours:
                 raise CheckpointError(
-                    f"the checkpoint {self._path} is of another {name}: it has {theirs!r}, this is {ours!r}; name another "
-                    "file, or remove this one to begin anew"
+                    f"the checkpoint {self._path} belongs to another {name}: {theirs!r}, not {ours!r}; use another file, "
+                    "or remove this one to start over"
                 )
         limits = LIMITS["acq"]
         if not limits.least <= kept.acq <= limits.bound or kept.taken < 0:
             raise CheckpointError(
-                f"{self._path} is damaged: no record has acq {kept.acq}, or {kept.taken} of them were taken; restore a "
-                "copy, or remove the file to begin anew"
+                f"{self._path} is damaged: acq {kept.acq} with {kept.taken} records taken is impossible; restore a copy, "
+                "or remove the file to start over"
             )
         self.removal = kept.removal
         return Position(kept.acq, kept.taken)
 
     def save(self, position: Position) -> None:
-        """Keeps a position, durably.
+        """Saves a position durably.
 
         Raises:
-            CheckpointError: when the file cannot be written; the one that was there stays.
+            CheckpointError: when the file cannot be written; the old one stays.
         """
         content = msgspec.json.encode(_File(_VERSION, self._of, position.acq, position.taken, self.removal))
         scratch = self._path.with_name(self._path.name + ".new")
@@ -188,11 +188,11 @@ _log = logging.getLogger("tsmodel.follow")
 
 
 class Collected:
-    """The selected records of a window, as objects.
+    """The sink for a window: its records as objects.
 
     Args:
-        selection: picks them.
-        most: number of records after which the window is cut; None for no limit.
+        selection: selects the records.
+        most: most records before the window is cut; None for no limit.
     """
 
     def __init__(self, selection: Selection[Any], most: int | None) -> None:
@@ -202,7 +202,7 @@ class Collected:
         self._keys: list[np.ndarray[Any, Any]] = []
 
     def feed(self, chunk: Chunk) -> bool:
-        """Takes a chunk; returns whether there are too many."""
+        """Consumes a chunk; returns whether there are too many records."""
         records = self._selection.of(chunk)
         self._keys.append(keys_of(records))
         self._rows.extend(self._selection.codec.rows(records))
@@ -210,15 +210,15 @@ class Collected:
 
     @property
     def is_full(self) -> bool:
-        """Whether there are too many."""
+        """Whether there are too many records."""
         return self._most is not None and len(self._rows) > self._most
 
     def acq_in_the_middle(self) -> int:
-        """An acq with about as many of the records below as above it."""
+        """The median acq of the records."""
         return int(np.median(np.concatenate(self._keys)["acq"]))
 
     def ordered(self) -> tuple[list[int], list[Any]]:
-        """The acq of each record, and the records, by acq and then by key."""
+        """The acqs and the records, sorted by acq, then by key."""
         if not self._rows:
             return [], []
         keys = np.concatenate(self._keys)
@@ -228,14 +228,14 @@ class Collected:
             keys = keys[order]
             rows = [rows[at] for at in order.tolist()]
         starts = run_starts([keys[name] for name in _WINDOW_ORDER])
-        if len(starts) < len(rows):  # a full key more than once: any order that is always the same will do
+        if len(starts) < len(rows):  # equal keys: any order will do, as long as it is the same in every run
             edges = pairwise([*starts.tolist(), len(rows)])
             rows = [row for start, end in edges for row in sorted(rows[start:end], key=repr)]
         return keys["acq"].tolist(), rows
 
 
 def cut_to(boxes: Sequence[KeyRange], start: int, end: int) -> list[KeyRange]:
-    """What of some boxes has `start <= acq < end`; empty ones left out."""
+    """The parts of boxes with `start <= acq < end`, without empty ones."""
     low, high = ({"acq": max(each, LIMITS["acq"].least)} for each in (start, end))
     cut = (
         box.intersect(
@@ -250,7 +250,7 @@ def cut_to(boxes: Sequence[KeyRange], start: int, end: int) -> list[KeyRange]:
 
 
 def tried(work: Callable[[], Work[R]], retry: Retry, of: str) -> Work[R]:
-    """What `work` comes to, begun anew after failures that may pass, which are logged."""
+    """The result of `work`, which is started again after temporary failures. They are logged."""
 
     def failed(error: Exception, pause: float | None) -> None:
         if pause is not None:
@@ -263,9 +263,9 @@ class Removed:
     """Warns, once, of removals of records that were already read.
 
     Args:
-        boxes: key ranges that are read, of any acq.
+        boxes: the key ranges that are read, unbounded in acq.
         what: what was done with the records, for the warning.
-        told: number of the last removal that was reported; None when reading begins: earlier removals do not matter.
+        told: the number of the last removal that was reported; None when reading begins, so earlier removals do not matter.
     """
 
     def __init__(self, boxes: Sequence[KeyRange], what: str, told: int | None) -> None:
@@ -275,14 +275,14 @@ class Removed:
 
     @property
     def told(self) -> int:
-        """Number of the last removal that was told."""
+        """The number of the last removal that was reported."""
         return self._told or 0
 
     def tell(self, acq: int) -> Work[bool]:
-        """Asks for new removals, and warns of removals of records below `acq`; the result is whether there are new ones.
+        """Asks for new removals, and warns if they concern records below `acq`. The result is whether there are new ones.
 
         Raises:
-            RemovedWarning: when a filter makes it an error; then no removal counts as reported.
+            RemovedWarning: if a warning filter turns it into an error; then no removal counts as reported.
         """
         removals: list[Removal] = yield Removals(self.told)
         if not removals:
@@ -298,8 +298,8 @@ class Removed:
             numbers = ", ".join(f"{removal.number} ({removal.kind}: {removal.what})" for removal in concern)
             warnings.warn(
                 RemovedWarning(
-                    f"up to {count} records that {self._what} were removed from the store since: removal {numbers}; "
-                    "session.removals() says which",
+                    f"up to {count} records that {self._what} were removed from the store since then: removal {numbers}; "
+                    "session.removals() lists them",
                     removals=concern,
                 ),
                 stacklevel=2,
@@ -312,8 +312,8 @@ M = TypeVar("M")
 
 
 @attrs.frozen(eq=False)
-class Given:
-    """A record for the consumer, and where the reader stands when it is taken."""
+class Followed:
+    """A record for the consumer, and the position once it is taken."""
 
     row: Any
     position: Position
@@ -325,15 +325,15 @@ class FollowPlan:
 
     Attributes:
         boxes: key ranges to read.
-        selection: gives a new selection of the query's records.
-        source: the session that is read.
-        retry: the session's policy.
-        of: what the checkpoint is of: query, model and target.
-        start: acq to begin at when no checkpoint says otherwise.
+        selection: returns a new selection of the query's records.
+        source: the session to read.
+        retry: the session's retry policy.
+        of: what the checkpoint belongs to; see `identity_of`.
+        start: acq to start at when there is no checkpoint.
         poll: seconds to wait when there is nothing new.
-        checkpoint: the file; None for none.
+        checkpoint: the checkpoint file; None for none.
         every: records between two writes of the file.
-        wait: whether to wait for more once all there is was given.
+        wait: whether to wait for more when there is nothing new.
     """
 
     boxes: tuple[KeyRange, ...]
@@ -357,14 +357,14 @@ def follow_plan(
     *,
     wait: bool,
 ) -> FollowPlan:
-    """The plan for following what an executor reads; see `Query.follow`."""
+    """Plans to follow the query of an executor; see `Query.follow`."""
     spec, boxes = execution.spec, execution.plan.boxes
     spec.require_streaming("follow()")
     if spec.limit is not None:
-        raise QueryError("follow() gives every record: take the limit off the query, and stop iterating instead")
+        raise QueryError("follow() returns every record: remove the limit from the query, and stop iterating instead")
     whole = (LIMITS["acq"].least, LIMITS["acq"].bound)
     if any((box.min.acq, box.max.acq) != whole for box in boxes):
-        raise QueryError("follow() goes along acq itself: instead of a condition on acq, say since=...")
+        raise QueryError("follow() reads in order of acq: use since=... instead of a condition on acq")
     source = execution.reading
     return FollowPlan(
         boxes=boxes,
@@ -381,13 +381,13 @@ def follow_plan(
 
 
 class _Following(Generic[M]):
-    """What both kinds share: where they stand, and the steps."""
+    """The position of a follow, and its work."""
 
     def __init__(self, plan: FollowPlan) -> None:
         self._plan = plan
         self._file = None if plan.checkpoint is None else Checkpoint(plan.checkpoint, plan.of)
         kept = self._file.load() if self._file else None
-        self._removed = Removed(plan.boxes, "follow() has given", self._file.removal if kept and self._file else None)
+        self._removed = Removed(plan.boxes, "follow() has returned", self._file.removal if kept and self._file else None)
         start = LIMITS["acq"].least if plan.start is None else plan.start
         self._position = kept or Position(start)
         self._saved = self._position
@@ -399,11 +399,11 @@ class _Following(Generic[M]):
 
     @property
     def position(self) -> Position:
-        """The position: what was taken. The record in hand is not counted yet."""
+        """What was taken. The record in hand does not count yet."""
         return self._position
 
     def commit(self) -> None:
-        """Counts the record in hand as taken and writes the checkpoint, now and not when the next one is asked for.
+        """Counts the record in hand as taken and writes the checkpoint, without waiting for the next request.
 
         Raises:
             CheckpointError: when the file cannot be written.
@@ -426,28 +426,28 @@ class _Following(Generic[M]):
         self._since_saved = 0
 
     def _end(self) -> None:
-        """Keeps the position; the record in hand, if there is one, will be given again."""
+        """Saves the position. The record in hand, if any, is returned again by the next run."""
         work, self._work, self._in_hand, self._ended = self._work, None, None, True
         if work is not None:
             work.close()
         self._save()
 
     def _begun(self) -> Work[None]:
-        """The work, started again from the position if it was interrupted."""
+        """The work, restarted from the position if it was interrupted."""
         self._take()
         if self._work is None:
             self._work = self._steps()
         return self._work
 
-    def _held(self, given: Given) -> M:
-        """The record that is given, which is in the consumer's hand from here on."""
-        self._in_hand = given.position
-        row: M = given.row
+    def _hand_over(self, followed: Followed) -> M:
+        """Returns the record, which is in the consumer's hand from now on."""
+        self._in_hand = followed.position
+        row: M = followed.row
         return row
 
     @property
     def _below(self) -> int:
-        """The acq below which all records were taken, and perhaps some that have it."""
+        """An acq above that of every record that was taken."""
         return self._position.acq + (self._position.taken > 0)
 
     def _lag(self) -> Work[int]:
@@ -478,7 +478,7 @@ class _Following(Generic[M]):
         for acq, row in zip(acqs, rows, strict=True):
             taken, previous = (taken + 1 if acq == previous else 1), acq
             if acq > start or taken > self._position.taken:
-                yield Emit(Given(row, Position(acq, taken)))
+                yield Emit(Followed(row, Position(acq, taken)))
         self._position = Position(end)
 
     def _read(self, start: int, last: int) -> Work[tuple[int, list[int], list[Any]]]:
@@ -499,9 +499,9 @@ class _Following(Generic[M]):
 
 
 class Follow(_Following[M], Iterator[M]):
-    """The new records of a query, as they are fully committed, each once; see `Query.follow`.
+    """The new records of a query, once they are fully committed; see `Query.follow`.
 
-    Iterating waits for the next one. Use it in a `with` block: leaving it writes the checkpoint.
+    Iterating waits for the next record. Use it in a `with` block: leaving it writes the checkpoint.
     """
 
     def __next__(self) -> M:
@@ -509,26 +509,27 @@ class Follow(_Following[M], Iterator[M]):
             raise StopIteration
         on_backend = self._plan.source.on_backend()
         try:
-            is_given, given = advance(self._begun(), on_backend)
+            is_emitted, followed = advance(self._begun(), on_backend)
         except BaseException:
             self._work = None
             on_backend.release()
             raise
-        if not is_given:
+        if not is_emitted:
             self._end()
             raise StopIteration
-        return self._held(given)
+        return self._hand_over(followed)
 
     def lag(self) -> int:
-        """How far behind it is: nanoseconds of acquisition time between what was taken and what is fully committed.
+        """How far the reader is behind: ns of acquisition time between its position and the last full-commit acq.
 
-        0 when everything that was fully committed was taken. Before anything was read, without `since`, it is the last
+        It is 0 when all fully committed records were taken. Without `since`, before anything was read, it is the last
         full-commit acq itself.
         """
         return run(self._lag(), self._plan.source.on_backend())
 
     def close(self) -> None:
-        """Ends it and writes the checkpoint. The record in hand does not count as taken: `commit` first if it is."""
+        """Ends the iteration and writes the checkpoint. The record in hand does not count as taken: call `commit` first if
+        it should."""
         self._end()
 
     def __enter__(self) -> Self:
@@ -541,22 +542,22 @@ class Follow(_Following[M], Iterator[M]):
 
 
 class AsyncFollow(_Following[M], AsyncIterator[M]):
-    """As `Follow`, awaiting. Cancelling a wait loses nothing: the next one goes on where it stood."""
+    """Like `Follow`, awaited. Cancelling a wait loses nothing: the next one continues where it stopped."""
 
     async def __anext__(self) -> M:
         if self._ended:
             raise StopAsyncIteration
         on_backend = self._plan.source.on_backend()
         try:
-            is_given, given = await advance_async(self._begun(), on_backend)
+            is_emitted, followed = await advance_async(self._begun(), on_backend)
         except BaseException:
             self._work = None
             await on_backend.release()
             raise
-        if not is_given:
+        if not is_emitted:
             self._end()
             raise StopAsyncIteration
-        return self._held(given)
+        return self._hand_over(followed)
 
     async def lag(self) -> int:
         """See `Follow.lag`."""
@@ -578,5 +579,5 @@ class AsyncFollow(_Following[M], AsyncIterator[M]):
 
 
 def place_of(target: str) -> str:
-    """A target as checkpoints know it: without options, but for the schema of a database, in which there may be several."""
+    """The target in checkpoints: without options, except for PostgreSQL, whose options include the schema."""
     return target if target.startswith("postgres") else target.partition("?")[0]

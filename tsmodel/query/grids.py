@@ -1,11 +1,11 @@
-"""Windows of capture time: where each begins and ends, by fixed lengths, calendars and the clocks of a time zone.
+"""Grids: where windows of time start and end, by fixed length, by calendar, and in the local time of a zone.
 
 Rules kept here:
 
-* Windows are half-open, and every time lies in exactly one.
-* By the clocks of a time zone, windows begin where the clock shows a multiple of their length. When the clock is put back,
-  the times it shows again begin no second window, unless windows divide the shift. When it is put forward, a window whose
-  begin is skipped begins with the shift.
+* Windows are half-open, and every time is in exactly one.
+* In a time zone, windows start at local times that are multiples of their length. When clocks are set back, a local time
+  that occurs again starts a second window only if the length divides the shift. When clocks are set forward, a window whose
+  start is skipped starts at the change.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ __all__ = ["DAY", "Clock", "Grid", "Lengths", "Months", "Multiples", "Times", "d
 
 
 def zone_of(tz: str | dt.tzinfo) -> dt.tzinfo:
-    """The time zone of a name.
+    """Returns the time zone with a name.
 
     Raises:
-        QueryError: when there is none here.
+        QueryError: when this system does not know it.
     """
     try:
         return _zone_of(tz)
@@ -38,10 +38,10 @@ def zone_of(tz: str | dt.tzinfo) -> dt.tzinfo:
 
 
 def day_of(date: dt.date | str, tz: str | dt.tzinfo) -> tuple[int, int]:
-    """Begin and end of a day, ns since 2001: midnight, and the midnight after it.
+    """The start and end of a day in a time zone, ns since 2001.
 
     Raises:
-        QueryError: when there is no such day or time zone.
+        QueryError: when the day or the time zone does not exist.
     """
     zone = zone_of(tz)
     try:
@@ -57,6 +57,7 @@ def day_of(date: dt.date | str, tz: str | dt.tzinfo) -> tuple[int, int]:
         raise QueryError(f'on() takes a day such as "2026-03-29", not {date!r}: {error}') from error
 
 
+_BEYOND: Final = "a window starts or ends outside the range of int64 ns"
 _SECOND: Final = 10**9
 _DAY_S: Final = 86_400
 _LEAST_S: Final = -(2**63) // _SECOND + _DAY_S
@@ -64,28 +65,25 @@ _GREATEST_S: Final = 2**63 // _SECOND - _DAY_S
 
 
 class Clock:
-    """The clocks of a time zone.
-
-    Args:
-        zone: the zone.
-    """
+    """The offsets of a time zone from UTC."""
 
     def __init__(self, zone: dt.tzinfo) -> None:
         self._zone = zone
 
     def offset(self, time: int) -> int:
-        """The clock's offset from UTC, in ns, at a time (ns since 2001)."""
+        """The offset in ns at a time, in ns since 2001."""
         return self._offset(min(max(time // _SECOND, _LEAST_S), _GREATEST_S))
 
     def offsets(self, low: int, high: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """The clock's offsets from UTC, and when each begins.
+        """The offsets between two times.
 
         Args:
-            low: start of the times that matter, ns since 2001.
-            high: their end.
+            low: the earlier time, ns since 2001.
+            high: the later time.
 
         Returns:
-            Two arrays of shape (n,), in ns: times ascending, the first one at or before `low`; offsets from each on.
+            Two arrays of shape (n,), in ns: the times since which an offset applies, ascending, the first one at or before
+            `low`; and the offsets.
         """
         at = max(low // _SECOND, _LEAST_S)
         end = min(high // _SECOND + 1, _GREATEST_S)
@@ -100,7 +98,7 @@ class Clock:
         return np.array(changes, np.int64) * _SECOND, np.array(offsets, np.int64)
 
     def _change(self, before: int, after: int) -> int:
-        """The first second with the offset of `after`."""
+        """The first second that has the offset of `after`."""
         offset = self._offset(after)
         while after - before > 1:
             middle = (before + after) // 2
@@ -125,18 +123,18 @@ _EPOCH_MONTHS: Final = (2001 - 1970) * 12
 
 
 def past(starts: Times, every: int) -> Times:
-    """Times some length later, or the last one that there is."""
+    """Times plus a length, or the greatest time if that overflows."""
     ends: Times = starts + np.int64(every)
     ends[ends < starts] = 2**63 - 1
     return ends
 
 
 class Multiples(Protocol):
-    """Multiples of a length on the axis of a clock: ns that it shows, since 2001."""
+    """Multiples of a length in local time, which counts ns since 2001-01-01 as the clock shows them."""
 
     @property
     def longest(self) -> int:
-        """The length, or more, in ns."""
+        """An upper bound of the length, in ns."""
         ...
 
     def floor(self, local: Times) -> Times:
@@ -148,7 +146,7 @@ class Multiples(Protocol):
         ...
 
     def between(self, first: int, last: int) -> Times:
-        """All multiples from one to another."""
+        """All multiples from `first` to `last`, both included."""
         ...
 
     def divides(self, shift: int) -> bool:
@@ -158,7 +156,7 @@ class Multiples(Protocol):
 
 @attrs.frozen
 class Lengths:
-    """See `Multiples`: multiples of a length, from `origin` on."""
+    """Multiples of a fixed length, counted from `origin`."""
 
     every: int
     origin: int
@@ -184,7 +182,7 @@ class Lengths:
 
 @attrs.frozen
 class Months:
-    """See `Multiples`: midnights at which some calendar months begin, January 2001 among them."""
+    """The first midnights of every `months`-th calendar month, counted from January 2001."""
 
     months: int
 
@@ -216,7 +214,7 @@ class Months:
         months = (places * self.months + _EPOCH_MONTHS).astype("M8[M]")
         days: Times = months.astype("M8[D]").astype(np.int64) - _EPOCH_DAYS
         if len(days) and (int(days.max()) > 2**63 // DAY - 2 or int(days.min()) < -(2**63) // DAY + 2):
-            raise QueryError("a window begins or ends at a time that int64 ns cannot express")
+            raise QueryError(_BEYOND)
         return days * DAY
 
 
@@ -226,26 +224,26 @@ _CALENDAR: Final = re.compile(r"([1-9][0-9]{0,3})(mo|y)")
 
 
 class Grid(Protocol):
-    """Windows; all arrays are int64 ns since 2001, of shape (n,)."""
+    """The windows of a resampling. All arrays are int64 ns since 2001, of shape (n,)."""
 
     def starts(self, times: Times) -> Times:
-        """Where each time's window begins.
+        """The start of the window of each time.
 
         Raises:
-            QueryError: when one begins before the first time that there is.
+            QueryError: when a window starts before the range of int64 ns.
         """
         ...
 
     def ends(self, starts: Times) -> Times:
-        """Where each window ends, given where it begins."""
+        """The end of each window, given its start."""
         ...
 
     def edges(self, first: int, last: int) -> Times:
-        """Where each window begins from one to another, both included, given where these begin; ascending."""
+        """The starts of all windows from the one that starts at `first` to the one that starts at `last`, ascending."""
         ...
 
     def most(self, first: int, last: int) -> int:
-        """How many windows there may be between two times."""
+        """An upper bound of the number of windows between two times."""
         ...
 
 
@@ -254,21 +252,21 @@ def grid_of(every: DurationLike, origin: TimeLike | None, tz: str | dt.tzinfo | 
 
     Args:
         every: the length.
-        origin: a time at which one of them begins; None for midnight (by the clocks of `tz`) of Monday 2001-01-01.
-        tz: the time zone by whose clocks they begin; None for UTC.
+        origin: a time at which a window starts; None for midnight of Monday 2001-01-01 in `tz`.
+        tz: the time zone of the windows; None for UTC.
 
     Raises:
-        QueryError: when windows cannot have that length, or there is no such time zone.
-        TimestampError: when `every` is no duration, or `origin` no time.
+        QueryError: when the length is out of range, or the time zone does not exist.
+        TimestampError: when `every` is not a duration, or `origin` is not a time.
     """
     calendar = _CALENDAR.fullmatch(every) if isinstance(every, str) else None
     if calendar:
         if origin is not None:
-            raise QueryError(f"resample({every!r}) begins with calendar months: it takes no origin")
+            raise QueryError(f"windows of resample({every!r}) start with calendar months: leave out origin=")
         return ClockGrid(Months(int(calendar[1]) * _MONTHS[calendar[2]]), Clock(zone_of(tz or "UTC")))
     length = duration_ns(every)
     if not 0 < length < 2**62:
-        raise QueryError(f"resample({every!r}): windows are longer than nothing, and shorter than 146 years")
+        raise QueryError(f"resample({every!r}): a window must be longer than 0 and shorter than 146 years")
     begin = 0 if origin is None else to_ns(origin)
     if tz is None:
         return FixedGrid(length, begin % length)
@@ -278,11 +276,11 @@ def grid_of(every: DurationLike, origin: TimeLike | None, tz: str | dt.tzinfo | 
 
 @attrs.frozen
 class FixedGrid:
-    """See `Grid`: windows of one length.
+    """Windows of a fixed length.
 
     Attributes:
         every: the length in ns.
-        origin: where one of them begins, less whole lengths: `0 <= origin < every`.
+        origin: the start of a window, with `0 <= origin < every`.
     """
 
     every: int
@@ -314,14 +312,15 @@ class FixedGrid:
 
 
 class ClockGrid:
-    """See `Grid`: windows by a clock.
+    """Windows in the local time of a zone.
 
-    Between two changes of the clock, a window begins with each multiple of the length. For each such period it is known
-    where the first window begins in it, and where the window before that one began, which reaches into the period.
+    A period lies between two changes of the offset. Within it, a window starts at each multiple of the length. For each
+    period, the grid knows where its first window starts (`_firsts`), and the start of the window before that one, which
+    extends into the period (`_carried`).
 
     Args:
         steps: the multiples.
-        clock: says by how much it differs from UTC, and when that changes.
+        clock: the offsets of the zone.
     """
 
     def __init__(self, steps: Multiples, clock: Clock) -> None:
@@ -380,14 +379,14 @@ class ClockGrid:
         return np.maximum(found, 0)
 
     def _cover(self, low: int, high: int) -> None:
-        """Computes the clock's changes from a window before some times to a window after them."""
+        """Computes the periods from a window before `low` to a window after `high`."""
         if self._covered is not None:
             if self._covered[0] <= low and high <= self._covered[1]:
                 return
             low, high = min(low, self._covered[0]), max(high, self._covered[1])
         margin = 2 * self._steps.longest + 2 * DAY
         if low - margin < _LEAST or high + margin >= 2**63:
-            raise QueryError("a window begins or ends at a time that int64 ns cannot express")
+            raise QueryError(_BEYOND)
         self._changes, self._offsets = self._clock.offsets(low - margin, high + margin)
         self._covered = low, high
         changes, offsets = self._changes.tolist(), self._offsets.tolist()
@@ -407,7 +406,7 @@ class ClockGrid:
         self._firsts, self._carried, self._nexts = (np.array(each, np.int64) for each in (firsts, carried, nexts))
 
     def _first(self, change: int, before: int, after: int) -> int:
-        """Where the first window begins from a change of the clock on."""
+        """The start of the first window at or after a change of the offset from `before` to `after`."""
         if after > before:
             return max(self._ceil(change + before) - after, change)
         again = self._steps.divides(before - after)
@@ -423,4 +422,4 @@ class ClockGrid:
 
 def _check_starts(starts: Times, times: Times) -> None:
     if (starts > times).any():
-        raise QueryError("a record lies in a window that starts before the first time that int64 ns can express")
+        raise QueryError("a record is in a window that starts before the range of int64 ns")

@@ -64,10 +64,10 @@ DEFAULT_BATCH_SIZE = 65_536
 
 
 class Query(QueryBuilder[M]):
-    """A query of a model. Immutable; it reads when `all`, `first`, `one`, `count`, iteration or another method asks for
-    results.
+    """A query of a model. It is immutable, and reads nothing until you iterate over it or call `all`, `first`, `one`,
+    `count` or another method that returns results.
 
-    Methods that give frames take the columns to give, as columns or names; all of them when none is named. Only these are
+    Methods that return columns take the columns wanted, as columns or names; without any, they return all. Only these are
     decoded.
 
     Args:
@@ -95,7 +95,7 @@ class Query(QueryBuilder[M]):
         return self._run(then(self._executor.running(Rows), Listed))
 
     def first(self) -> M | None:
-        """A matching record, or None. Reading stops at the first one."""
+        """The first matching record in the query's order, or None. Without an order it is any, and reading stops there."""
         return self._run(then(self._executor.running(Rows, 1), first_of))
 
     def one(self) -> M:
@@ -116,7 +116,7 @@ class Query(QueryBuilder[M]):
         return self._run(then(self._executor.running(Rows, 2), self._one_or_none))
 
     def count(self) -> int:
-        """Number of matching records. They are read, but no objects are made."""
+        """The number of matching records. No objects are made."""
         return self._run(self._executor.running(Count))
 
     def exists(self) -> bool:
@@ -158,12 +158,12 @@ class Query(QueryBuilder[M]):
         Args:
             dry_run: only counts the records.
             note: text for the log.
-            undecodable: also removes records whose payload does not match the model. Otherwise they stay, whatever
-                `on_error` says. The query may then have conditions on key components only.
-            allow_full_scan: removes every record of the model, which a query without conditions otherwise refuses.
+            undecodable: also removes records whose payload does not match the model. The query may then have conditions
+                on key components only. By default such records stay, whatever `on_error` says.
+            allow_full_scan: allows a query without conditions, which removes every record of the model.
 
         Returns:
-            How many records.
+            The number of records.
 
         Raises:
             QueryError: when the query has a limit, an order, `latest`, `as_of` or `last_per_series`, or has no conditions.
@@ -178,8 +178,7 @@ class Query(QueryBuilder[M]):
         )
 
     def series(self) -> list[Series]:
-        """The series with matching records, sorted: cid, mid, moid, number of records, and first and last capture time. No
-        objects are made."""
+        """The series that have matching records, sorted: cid, mid, moid, number of records, first and last capture time."""
         return self._run(self._executor.running(SeriesFound))
 
     @overload
@@ -350,7 +349,7 @@ class Query(QueryBuilder[M]):
             by: the columns that identify a line; None for a single line.
             ax: the axes to draw into; None for a new figure.
             tz: time zone of times.
-            max_lines: most lines to draw; the chart says when there are more.
+            max_lines: most lines to draw; the title says how many there are.
 
         Returns:
             The axes; `ax.figure.savefig("readings.png")` writes a file.
@@ -388,7 +387,7 @@ class Query(QueryBuilder[M]):
         from tsmodel.frames.frame import ArrowFrame
 
         frame = ArrowFrame(self.spec.model, columns)
-        # The session is found now: a consumer may read the stream in a thread where none is open.
+        # Finds the session now: a consumer may read the stream in a thread where none is open.
         batches = self._executor.stream(self._batched_arrow(frame, batch_size))
         return library("pyarrow", "to_reader()").RecordBatchReader.from_batches(frame.schema, batches)
 
@@ -407,11 +406,11 @@ class Query(QueryBuilder[M]):
         return write_parquet(self.to_reader(*columns, batch_size=batch_size), path, compression=compression)
 
     def lazy(self) -> pl.LazyFrame:
-        """A polars `LazyFrame`, which reads when it is collected, and only what it needs: conditions on cid, mid, moid, cap
-        and acq (comparisons, `is_in`, `is_between`, joined by `&` and `|`) become key ranges, columns that are not asked
-        for are not decoded, and `head` stops reading. polars does the rest.
+        """A polars `LazyFrame`, which reads only what it needs when it is collected. Conditions on cid, mid, moid, cap and
+        acq (comparisons, `is_in`, `is_between`, combined by `&` and `|`) become key ranges, only the columns used are
+        decoded, and `head` stops reading. polars does the rest.
 
-        `pushed_down` shows what becomes of a condition.
+        `pushed_down` shows how a condition narrows the query.
 
         Raises:
             MissingLibraryError: when polars or pyarrow is not installed, or polars is too old.
@@ -428,7 +427,7 @@ class Query(QueryBuilder[M]):
         """
         from tsmodel.frames.lazy import pushed
 
-        # One more condition could let in other records than it leaves of these.
+        # A condition applied before a limit, an order or versions would change which records they keep.
         is_limited = self.spec.limit is not None or self.spec.in_memory
         condition = None if is_limited else pushed(self.spec.model, predicate)
         return self if condition is None else self.where(condition)
@@ -561,11 +560,11 @@ class AsyncQuery(QueryBuilder[M]):
 
 
 class _Selected(Generic[T, X]):
-    """Columns of what an executor reads.
+    """Columns of the records that an executor reads.
 
     Args:
         executor: reads the records.
-        columns, named: one of the two, checked here.
+        columns, named: columns of the model; either the one or the other.
     """
 
     def __init__(self, executor: X, columns: tuple[Any, ...], named: Mapping[str, Any]) -> None:
@@ -581,23 +580,22 @@ class _Selected(Generic[T, X]):
 
 
 class Selected(_Selected[T, Executor[Any]]):
-    """Tuples, or structs, of columns of a query's records; each method is that of the query, which keeps its `stats` and
-    `explain()`."""
+    """Columns of a query's records, as tuples or structs. The methods are those of the query, and update its `stats`."""
 
     def all(self) -> list[T]:
-        """The tuples of all matching records, in the query's order."""
+        """All matching records, in the query's order."""
         return self._executor.run(self._executor.running(self._sink))
 
     def first(self) -> T | None:
-        """The tuple of the first record, or None."""
+        """The first matching record, or None."""
         return self._executor.run(then(self._executor.running(self._sink, 1), first_of))
 
     def __iter__(self) -> Iterator[T]:
-        """One by one, holding no more than a chunk's worth at a time."""
+        """The matching records one by one, with at most one chunk of them in memory."""
         return self._executor.stream(self._executor.streaming(self._sink))
 
     def batches(self, size: int) -> Iterator[list[T]]:
-        """Lists of `size`, the last one shorter.
+        """The matching records in lists of `size`, the last one shorter.
 
         Raises:
             QueryError: when `size` is not at least 1.
@@ -606,7 +604,7 @@ class Selected(_Selected[T, Executor[Any]]):
 
 
 class AsyncSelected(_Selected[T, AsyncExecutor[Any]]):
-    """As `Selected`, awaited."""
+    """Like `Selected`, on an asynchronous session."""
 
     async def all(self) -> list[T]:
         """See `Selected.all`."""
@@ -628,7 +626,7 @@ class AsyncSelected(_Selected[T, AsyncExecutor[Any]]):
 def _chosen(spec: QuerySpec[Any], columns: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[ColumnInfo, ...]:
     name = spec.model.__name__
     if columns and named:
-        raise QueryError(f"select takes columns, or columns by name such as select(at={name}.cap), not both")
+        raise QueryError(f"select takes columns, or named columns such as select(at={name}.cap), not both")
     columns = columns or tuple(named.values())
     if not columns:
         raise QueryError(f"select takes columns, such as select({name}.mid, {name}.cap)")
@@ -640,6 +638,6 @@ def _chosen(spec: QuerySpec[Any], columns: tuple[Any, ...], named: Mapping[str, 
         if own is None:
             raise QueryError(f"{column.info.model}.{column.name} is not a column of {name}")
         if not column.info.is_key and not has_one_layout(spec.model):
-            raise QueryError(f"of records of several models or versions select takes key components, not {column.name}")
+            raise QueryError(f"select takes only key components of several models or versions, not {column.name}")
         infos.append(own)
     return tuple(infos)

@@ -1,10 +1,10 @@
-"""`query.resample("15m").agg(...)`: windows of capture time, for both kinds of query.
+"""`query.resample("15m").agg(...)`: aggregates of windows of capture time.
 
 Rules kept here:
 
-* Each chunk becomes partial aggregates, one row for each run of records of the same series and window; rows of the same
-  window are merged. Memory grows with the windows that come out, not with the records that go in, and the order of records
-  does not matter. Aggregates that are made of single values hold these as well.
+* Each chunk becomes a table of partial aggregates, with one row for each run of records of the same series and window. Rows
+  of the same window are merged. So memory grows with the number of windows, not of records, and the order of records does
+  not matter. Aggregates of single values, such as quantiles, also hold the values.
 * A null is not a value: only `count()` counts it.
 """
 
@@ -65,14 +65,13 @@ FILLS = ("null", "previous", "linear")
 
 @attrs.frozen
 class Gaps:
-    """How windows without records come out.
+    """How to fill windows without records.
 
     Attributes:
-        fill: what stands for a value that there is none of: nothing, the one before, or what lies on the line between the
-            one before and the one after.
-        first: a time in the first window; None for each series' own first window.
-        last: the same of the last window.
-        most: how many windows there may be.
+        fill: "null", "previous" for the previous value, or "linear" for interpolation between the neighbours.
+        first: a time in the first window; None for the first window of each series.
+        last: a time in the last window; None for the last window of each series.
+        most: most windows to return.
     """
 
     fill: Fill
@@ -81,12 +80,12 @@ class Gaps:
     most: int
 
     def filled(self, table: Table, grid: Grid, counts: frozenset[str]) -> Table:
-        """Windows, sorted, with all between the first and the last of each series.
+        """Adds the missing windows between the first and the last of each series.
 
         Args:
-            table: the windows, by `GROUP`, with values.
-            grid: says which there are.
-            counts: names of values that are 0 where there is no record.
+            table: sorted windows with their values.
+            grid: the grid of windows.
+            counts: names of values that are 0 in windows without records.
 
         Raises:
             QueryError: when there are too many.
@@ -112,7 +111,7 @@ class Gaps:
         )
         counted = ends - begins
         self._check(int(counted.sum()))
-        bases = np.cumsum(counted) - counted  # where each series begins
+        bases = np.cumsum(counted) - counted  # where each series starts
         series = np.repeat(np.arange(len(group_starts)), counted)
         filled: Table = {name: table[name][group_starts][series] for name in SERIES}
         filled["start"] = edges[np.arange(len(series)) - bases[series] + begins[series]]
@@ -129,8 +128,8 @@ class Gaps:
     def _check(self, count: int) -> None:
         if count > self.most:
             raise QueryError(
-                f"with its gaps filled the result has up to {count:,} windows, and may have {self.most:,}: narrow the "
-                "query, take longer windows, or allow more by max_rows_in_memory()"
+                f"with its gaps filled the result has up to {count:,} windows, more than the {self.most:,} allowed: narrow "
+                "the query, use longer windows, or allow more by max_rows_in_memory()"
             )
 
     def _values(self, values: Array, places: npt.NDArray[np.int64], starts: Array, bases: Array) -> Array:
@@ -159,7 +158,7 @@ class Gaps:
 
 
 _MERGE_AT = 200_000
-"""Rows of partial aggregates that are merged at once."""
+"""Pending rows of partial aggregates from which they are merged."""
 
 
 @attrs.frozen
@@ -167,12 +166,12 @@ class _Column:
     """A column whose values are aggregated.
 
     Attributes:
-        info: which one.
-        streamed: aggregates made of states, by name.
-        states: these states; None when there are none.
-        held: aggregates made of single values, by name.
-        points: these values; None when there are none.
-        sketches: for each relative error, quantiles with it, by name, and what they are made of.
+        info: the column.
+        streamed: aggregates computed from states, by name.
+        states: the states; None without such aggregates.
+        held: aggregates computed from points, by name.
+        points: the points; None without such aggregates.
+        sketches: for each relative error, its quantiles by name, and the sketch that they are computed from.
     """
 
     info: ColumnInfo
@@ -197,13 +196,13 @@ class _Column:
         return _Column(info, streamed, states, held, Points(grid, most) if held else None, sketches)
 
     def values(self, records: Any) -> Array:
-        """Its values, contiguous, in the machine's byte order; decimals as their units."""
+        """The column's values, contiguous, in native byte order; decimals as integers."""
         values = self.info.values(records)
         return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
 
 
 def _quiet() -> np.errstate:
-    """Values may be infinite or NaN; what comes of them is too, and no reason to warn."""
+    """Suppresses warnings about infinite values and NaN, which are valid values."""
     return np.errstate(over="ignore", invalid="ignore")
 
 
@@ -214,14 +213,14 @@ def _dtype(info: ColumnInfo) -> np.dtype[Any]:
 
 
 class WindowAggregates:
-    """The sink that aggregates; its result is a table of the group and the named aggregates.
+    """The sink that aggregates. Its result is a table of windows.
 
     Args:
-        selection: picks the records.
-        grid: the windows.
-        aggregates: what is asked for, by name.
-        gaps: how windows without records come out; None when they do not.
-        most: how many values may be held.
+        selection: selects the records.
+        grid: the grid of windows.
+        aggregates: the aggregates by name.
+        gaps: how to fill windows without records; None to leave them out.
+        most: most values to hold.
     """
 
     def __init__(
@@ -255,7 +254,7 @@ class WindowAggregates:
         return self._selection.full
 
     def result(self) -> Table:
-        """The windows by cid, mid, moid and start; masked arrays where there are nulls."""
+        """The windows, sorted by cid, mid, moid and start; masked arrays where values are missing."""
         if not self._parts:
             empty = {name: np.empty(0, LIMITS[name].dtype) for name in SERIES}
             return {**empty, "start": np.empty(0, np.int64), **{name: np.empty(0) for name in self._aggregates}}
@@ -264,7 +263,7 @@ class WindowAggregates:
 
     @property
     def decimals(self) -> dict[str, FieldCodec]:
-        """Which values are decimals, in units, by name."""
+        """The codecs of values that are decimals, still as integers, by name."""
         codecs = {
             name: each.column.codec.present
             for name, each in self._aggregates.items()
@@ -274,12 +273,12 @@ class WindowAggregates:
 
     @property
     def drops(self) -> dict[str, int]:
-        """Of each delta and rate, how often a value was less than the one before, rollovers left aside."""
+        """By name of each delta and rate: how often a value was less than the previous one, apart from rollovers."""
         return self._counted("drops")
 
     @property
     def rollovers(self) -> dict[str, int]:
-        """Of each delta and rate, how often the counter began again at its modulus."""
+        """By name of each delta and rate: how often the counter passed its modulus."""
         return self._counted("rollovers")
 
     def _counted(self, what: str) -> dict[str, int]:
@@ -309,7 +308,7 @@ class WindowAggregates:
         return self._gaps.filled(table, self._grid, counts)
 
     def _partial(self, records: Any) -> Table:
-        """Rows for runs of the records; several of the same window where these do not lie together."""
+        """Partial aggregates, one row for each run of records. A window whose records are not adjacent has several rows."""
         caps, acqs = (np.ascontiguousarray(records[name], np.int64) for name in ("cap", "acq"))
         keys: Table = {name: records[name] for name in SERIES}
         keys["start"] = self._grid.starts(caps)
@@ -336,8 +335,8 @@ class WindowAggregates:
         return part
 
     def _order(self, keys: Table, caps: Array, acqs: Array, group_starts: Array) -> Array | None:
-        """The order in which records are aggregated; None for that in which they are: if it makes long runs, and no run
-        whose order matters does not ascend."""
+        """The order in which to aggregate records; None to leave them as they are, because runs are long, and ascend where
+        order matters."""
         if 4 * len(group_starts) <= len(caps):
             if not self._has_edges:
                 return None
@@ -348,7 +347,7 @@ class WindowAggregates:
         return order_of([*(keys[name] for name in GROUP), caps, acqs])
 
     def _merge(self) -> Table:
-        """All parts as one, each window once, sorted."""
+        """Merges all parts into one table, sorted, with one row for each window."""
         whole = sorted_by(concatenated(self._parts), GROUP)
         group_starts = run_starts([whole[name] for name in GROUP])
         merged: Table = {name: whole[name][group_starts] for name in GROUP}
@@ -363,9 +362,9 @@ E = TypeVar("E", bound=Execution[Any])
 
 
 class Windows:
-    """Windows with their aggregates, ordered by cid, mid, moid and start: iterated as objects with these four (`start` in
-    ns since 2001, as cap) and the named values, or taken as columns. A value that there is none of is None, or masked in
-    columns.
+    """Windows with their aggregates, sorted by cid, mid, moid and start. Iterate over them as objects with these four
+    attributes (`start` in ns since 2001, as cap) and the named values, or take them as columns. A missing value is None, or
+    masked in columns.
 
     Args:
         table: arrays of shape (n,) by name.
@@ -374,9 +373,9 @@ class Windows:
         digits: decimal places of the columns that are Decimals.
 
     Attributes:
-        drops: for each `delta` and `rate`, by name, how often a counter's value was less than the one before it (or, with
-            `on_drop="ignore"`, than the last one that was not ignored). Rollovers are no drops.
-        rollovers: for each of them how often the counter began again at its `modulus`.
+        drops: for each `delta` and `rate`, by name: how often a counter's value was less than the previous one, or with
+            `on_drop="ignore"`, than the last one that was not ignored. Rollovers do not count.
+        rollovers: for each of them, how often the counter passed its `modulus`.
     """
 
     def __init__(
@@ -395,8 +394,8 @@ class Windows:
         self._row = msgspec.defstruct("Window", list(self._table), frozen=True)
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
-        """The columns, shape (n,) each; a masked array where values are missing. `start` is in ns since 2001, exact
-        decimals are objects."""
+        """The columns, shape (n,) each; masked arrays where values are missing. `start` is in ns since 2001, exact decimals
+        are objects."""
         return dict(self._table)
 
     def to_arrow(self) -> pa.Table:
@@ -404,7 +403,7 @@ class Windows:
 
         Raises:
             MissingLibraryError: when pyarrow is not installed.
-            DecodeError: when a window starts after what Arrow holds, in 2262.
+            DecodeError: when a window starts after 2262, where Arrow's range ends.
         """
         return windows_table(self._table, self._digits)
 
@@ -433,19 +432,19 @@ class Windows:
 
         Args:
             names: the aggregates to draw; all of them when none is named.
-            ax: the axes to draw into; None for a figure of its own.
-            max_lines: most lines to draw; the chart says when there are more.
+            ax: the axes to draw into; None for a new figure.
+            max_lines: most lines to draw; the title says how many there are.
 
         Raises:
             MissingLibraryError: when matplotlib is not installed.
-            QueryError: when there is no aggregate of a name.
+            QueryError: when a name is not that of an aggregate.
         """
         from tsmodel.frames.charts import plot_columns, times_of
 
         aggregates = [name for name in self._table if name not in GROUP]
         for name in names:
             if name not in aggregates:
-                raise QueryError(f"{name!r} is no aggregate of these windows, which have {', '.join(aggregates)}")
+                raise QueryError(f"{name!r} is not an aggregate of these windows, which have {', '.join(aggregates)}")
         drawn = names or tuple(aggregates)
         columns = {name: _floats(self._table[name]) for name in drawn}
         columns["start"] = times_of(self._table["start"])
@@ -459,7 +458,7 @@ class Windows:
         return map(self._row, *(values.tolist() for values in self._table.values()))
 
     def _repr_html_(self) -> str:
-        """For notebooks: the first windows as a table."""
+        """The first windows as a table, for notebooks."""
         zone = zone_of(self._tz)
         shown = {name: values[:SHOWN].tolist() for name, values in self._table.items()}
         shown["start"] = [to_datetime(start, zone).isoformat(sep=" ") for start in shown["start"]]
@@ -470,14 +469,14 @@ class Windows:
 
 
 def _floats(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Values as floats, NaN where one is missing."""
+    """Values as floats, with NaN for missing ones."""
     filled: npt.NDArray[np.float64] = np.ma.getdata(values).astype(np.float64)
     filled[np.ma.getmaskarray(values)] = np.nan
     return filled
 
 
 class _Resampled(Generic[E]):
-    """What an executor reads, in windows; without the aggregates."""
+    """The windows of a query, before aggregates are chosen."""
 
     def __init__(
         self,
@@ -499,15 +498,15 @@ class _Resampled(Generic[E]):
         if len(models_of(spec.model)) > 1:
             raise QueryError(f"resample() takes a query of one model, not of {spec.model.__name__}")
         if not named:
-            raise QueryError("agg() takes what to make of each window, such as agg(n=count())")
+            raise QueryError("agg() takes named aggregates, such as agg(n=count())")
         most = spec.max_rows_in_memory
-        gaps = None if self._fill is None else Gaps(self._fill, *_asked(self._executor.plan), most)
+        gaps = None if self._fill is None else Gaps(self._fill, *_cap_range(self._executor.plan), most)
         aggregates = {name: _bound(spec.model, name, each) for name, each in named.items()}
         return lambda selection: WindowSink(WindowAggregates(selection, self._grid, aggregates, gaps, most), self._tz)
 
 
 class WindowSink:
-    """Windows of the selected records."""
+    """The sink that makes `Windows`: converts decimals of `WindowAggregates`."""
 
     def __init__(self, aggregates: WindowAggregates, tz: str | dt.tzinfo | None) -> None:
         self._aggregates = aggregates
@@ -515,7 +514,7 @@ class WindowSink:
         self.feed = aggregates.feed
 
     def result(self) -> Windows:
-        """The windows."""
+        """See `Sink.result`."""
         table, decimals = self._aggregates.result(), self._aggregates.decimals
         made = {name: _of_units(values, decimals[name]) if name in decimals else values for name, values in table.items()}
         digits = {name: codec.digits or 0 for name, codec in decimals.items() if made[name].dtype == object}
@@ -523,7 +522,7 @@ class WindowSink:
 
 
 def _of_units(values: npt.NDArray[Any], codec: FieldCodec) -> npt.NDArray[Any]:
-    """Decimals of their units: exact, where these are, unless the field's values are floats."""
+    """Converts integers that stand for decimals: to Decimals if they are exact, to floats if the field's values are."""
     digits = codec.digits or 0
     if values.dtype.kind == "f" or codec.python is float:
         return values / 10.0**digits
@@ -532,8 +531,8 @@ def _of_units(values: npt.NDArray[Any], codec: FieldCodec) -> npt.NDArray[Any]:
     return np.ma.MaskedArray(made, values.mask) if isinstance(values, np.ma.MaskedArray) else made
 
 
-def _asked(plan: Plan) -> tuple[int | None, int | None]:
-    """The first and the last capture time that is asked for; None where it is not said."""
+def _cap_range(plan: Plan) -> tuple[int | None, int | None]:
+    """The first and the last capture time that a query reads; None where it is unbounded."""
     limits = LIMITS["cap"]
     low = min((box.min.cap for box in plan.boxes), default=limits.least)
     high = max((box.max.cap for box in plan.boxes), default=limits.bound)
@@ -542,7 +541,7 @@ def _asked(plan: Plan) -> tuple[int | None, int | None]:
 
 def _bound(model: Any, name: str, aggregate: object) -> Aggregate:
     if name in GROUP:
-        raise QueryError(f"agg({name}=...): each window has a {name} already; choose another name")
+        raise QueryError(f"agg({name}=...): each window already has a {name}; choose another name")
     if not isinstance(aggregate, Aggregate):
         raise QueryError(f"agg({name}=...) takes an aggregate such as {model.__name__}.cap.max(), not {aggregate!r}")
     info = aggregate.column
@@ -555,34 +554,33 @@ def _bound(model: Any, name: str, aggregate: object) -> Aggregate:
     if codec.number is None or not codec.is_amount:
         raise QueryError(f"agg({name}=...): {info.model}.{info.alias} ({codec.label}) is not a number")
     if aggregate.kind == "sum" and codec.digits is None and codec.number.name == "UInt64":
-        raise QueryError(f"agg({name}=...): a sum of {codec.label} may leave int64; take the mean()")
+        raise QueryError(f"agg({name}=...): a sum of {codec.label} may overflow int64: use mean()")
     return msgspec.structs.replace(aggregate, column=own)
 
 
 class Resampling(_Resampled[Executor[Any]]):
-    """The windows of a query, which `agg` fills."""
+    """The windows of a query. `agg` computes their aggregates."""
 
     def agg(self, /, **named: Aggregate) -> Windows:
-        """Reads the records and makes the named aggregates of each series and window that has any.
+        """Reads the records and computes the named aggregates of each series and window that has records.
 
-        Aggregates are made of columns that are numbers: `Reading.volts.mean()`, and `sum count min max std first last`;
-        `count()` counts records. Of decimal numbers, `sum min max first last delta` are exact Decimals, the others
-        floats. Values that are absent are left out, and where
-        there is none the aggregate is None. NaN is a value, and makes NaN. `first` and `last` go by cap, and among equal
-        ones by acq. `std` is of a sample; None below two values. Memory grows with the number of windows, not of records.
+        Aggregates are methods of columns of numbers: `Reading.volts.mean()`, and `sum count min max std first last`.
+        `count()` counts records. Of decimal numbers, `sum min max first last delta` are exact Decimals, the others floats.
+        Nulls are left out; without values, the aggregate is None. NaN is a value, and makes the aggregate NaN. `first` and
+        `last` go by cap, and among equal ones by acq. `std` is the sample standard deviation, None below two values.
+        Memory grows with the number of windows, not of records.
 
-        `quantile median delta rate time_weighted_mean` hold the values that they are made of in memory, as many as
-        `max_rows_in_memory`.
+        `quantile median delta rate time_weighted_mean` hold their values in memory, at most `max_rows_in_memory`.
 
         Raises:
-            QueryError: when a name is cid, mid, moid or start; a column is of another model or no number; a sum of
-                integers leaves int64; more values or windows come together than `max_rows_in_memory`.
-            DecodeError: when a payload does not fit the model, unless such records are to be skipped.
+            QueryError: when a name is cid, mid, moid or start; when a column is not a number, or of another model; when a
+                sum of integers overflows int64; when there are more values or windows than `max_rows_in_memory`.
+            DecodeError: when a payload does not match the model, unless such records are skipped.
         """
         return self._executor.run(self._executor.running(self._sink(named)))
 
 
 class AsyncResampling(_Resampled[AsyncExecutor[Any]]):
-    """See `Resampling`."""
+    """Like `Resampling`, on an asynchronous session."""
 
     agg = awaited(Resampling.agg)

@@ -365,12 +365,15 @@ class SeriesFound:
         counts = run_lengths(starts, len(cap))
         columns = (cid[starts], mid[starts], moid[starts])
         sums = (counts, np.minimum.reduceat(cap, starts), np.maximum.reduceat(cap, starts))
-        found = self._found
-        for c, m, o, count, least, greatest in zip(*(each.tolist() for each in (*columns, *sums)), strict=True):
-            known = found.get((c, m, o))
-            if known is not None:
-                count, least, greatest = known[0] + count, min(known[1], least), max(known[2], greatest)
-            found[c, m, o] = (count, least, greatest)
+        for c, m, o, *counted in zip(*(each.tolist() for each in (*columns, *sums)), strict=True):
+            self.add((c, m, o), *counted)
+
+    def add(self, key: tuple[int, int, int], count: int, least: int, greatest: int) -> None:
+        """Counts records of one series: how many, and their least and greatest cap."""
+        known = self._found.get(key)
+        if known is not None:
+            count, least, greatest = known[0] + count, min(known[1], least), max(known[2], greatest)
+        self._found[key] = (count, least, greatest)
 
 
 class Tuples:

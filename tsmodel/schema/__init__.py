@@ -1,6 +1,6 @@
-"""A lock file for models: what the bytes of records are, to be compared with what the code says.
+"""Lock files for models: the layout of stored records, to be compared with the code.
 
-schema.freeze([Reading, Event], "schema.lock")          # once, and after each change that was meant
+schema.freeze([Reading, Event], "schema.lock")          # once, and after each intended change
 
 def test_stored_records_stay_readable():                # in the tests
     changes = schema.check([Reading, Event], "schema.lock")

@@ -1,12 +1,12 @@
-"""How models differ from their lock file, judged by what happens to stored records.
+"""Compares models with their lock file, and judges each change by its effect on stored records.
 
 Rules kept here:
 
-* A change is judged by what happens to records that are already stored. Consequences for code are only described.
-* When in doubt, a change is breaking: somebody looks at a test that fails, nobody at bytes that are read wrongly.
-* A change of what stored bytes mean is readable with an upgrade only if old records can be told from new ones: by the
-  payload's size, or by the version byte.
-* In a byte layout a field is identified by its place, in a message by its name.
+* A change is judged by its effect on records that are already stored. Effects on code are only described.
+* When in doubt, a change is breaking: a failing test gets attention, misread bytes do not.
+* A change in the meaning of stored bytes is readable with an upgrade only if the payload size or the version byte
+  distinguishes old records from new ones.
+* A field is identified by its position in a byte layout, and by its name in a message.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ __all__ = ["Change", "Changes", "Entry", "Severity", "Verdict", "compared", "in_
 
 
 Severity = Literal["compatible", "readable-with-upgrade", "breaking"]
-"""`compatible`: the model reads stored records as they are. `readable-with-upgrade`: it does once it replaces a class with
-the old layout, for old records can be told from new ones. `breaking`: stored records cannot be read, or would be read
-wrongly."""
+"""`compatible`: the model reads stored records as they are. `readable-with-upgrade`: it does so once it replaces a class
+with the old layout, because old records can be distinguished from new ones. `breaking`: stored records cannot be read, or
+would be misread."""
 
 _RANK: Final[dict[Severity, int]] = {"compatible": 0, "readable-with-upgrade": 1, "breaking": 2}
 
@@ -35,11 +35,11 @@ class Change:
     """One difference between a lock file and a model.
 
     Attributes:
-        model: the model's name.
-        field: name of the field, with dots where fields are nested; None when it is about the whole model.
-        severity: what becomes of stored records.
-        what: what is different.
-        why: what follows from it, and what to do.
+        model: name of the model.
+        field: name of the field, dotted for nested fields; None for the whole model.
+        severity: the effect on stored records.
+        what: what changed.
+        why: the consequences, and what to do.
     """
 
     model: str
@@ -53,18 +53,18 @@ class Change:
 
 
 class Changes(Sequence[Change]):
-    """Changes, the worst first; false when there are none. Printing it gives a line for each."""
+    """Changes, the most severe first; false if there are none. `str` gives one line per change."""
 
     def __init__(self, changes: Iterable[Change]) -> None:
         self._changes = tuple(sorted(changes, key=lambda change: -_RANK[change.severity]))
 
     @property
     def breaking(self) -> Changes:
-        """Those after which stored records cannot be read, or would be read wrongly."""
+        """The changes that make stored records unreadable or misread."""
         return self.above("readable-with-upgrade")
 
     def above(self, severity: Severity) -> Changes:
-        """Those that are worse."""
+        """The changes that are more severe."""
         return Changes(change for change in self if _RANK[change.severity] > _RANK[severity])
 
     @overload
@@ -90,7 +90,7 @@ class Changes(Sequence[Change]):
 Field: TypeAlias = dict[str, Any]
 
 ASIDE: Final = frozenset({"unit", "default", "default_value", "keep", "plain", "as", "limits"})
-"""Keys of what stands beside a field's description."""
+"""Keys that lock files add to the description of a field."""
 
 _ASIDE: Final = frozenset({"name", "offset", "size", "bit", "constraints"}) | ASIDE
 _UNKNOWN: Final[Any] = object()
@@ -107,11 +107,11 @@ class Verdict:
     """One difference.
 
     Attributes:
-        field: the field's name, with dots where fields are nested.
-        what: what is different.
-        compatible: why stored records can be read as they are; None when they cannot.
-        why: what would become of them otherwise.
-        by_upgrade: whether telling old records from new ones would help.
+        field: name of the field, dotted for nested fields.
+        what: what changed.
+        compatible: why stored records can be read as they are; None if they cannot.
+        why: what would happen to them.
+        by_upgrade: whether distinguishing old records from new ones would help.
     """
 
     field: str
@@ -122,7 +122,7 @@ class Verdict:
 
 
 def in_place(old: list[Field], new: list[Field], *, moved: int = 0, within: str = "") -> Iterator[Verdict]:
-    """Differences of fields in a byte layout; `moved` is by how many bytes all of them moved together."""
+    """Differences between fields in a byte layout; `moved` is the number of bytes by which all of them moved."""
     by_name = {field["name"]: field for field in new}
     names = {field["name"] for field in old}
     renamed = _renamed(old, new, moved)
@@ -132,28 +132,28 @@ def in_place(old: list[Field], new: list[Field], *, moved: int = 0, within: str 
         if name in renamed:
             yield Verdict(
                 path,
-                f"it is named {renamed[name]} now",
-                "the bytes are the same, and code that says the old name breaks. If it means something else as well, "
-                "stored values are read wrongly: then it takes a version byte or since=, and an upgrade",
+                f"it was renamed to {renamed[name]}",
+                "the bytes are the same; only code that uses the old name breaks. If the meaning changed as well, stored "
+                "values are misread: add a version byte or since=, and an upgrade",
             )
             continue
         if name not in by_name:
-            yield Verdict(path, "it is gone")
+            yield Verdict(path, "it was removed")
             continue
         if _place(field, moved) != _place(by_name[name]):
             yield Verdict(path, _moved(field, by_name[name]))
         yield from _of_type(path, field, by_name[name], is_message=False)
     if order := _order(old, new, within):
-        yield Verdict(order, "fields stand in another order", why="stored bytes would be read as what they are not")
+        yield Verdict(order, "the order of fields changed", why="stored bytes would be misread")
     for field in new:
         if field["name"] not in names and field["name"] not in renamed.values():
             yield Verdict(
-                f"{within}{field['name']}", "it is new", why="stored records have no such bytes, or padding there"
+                f"{within}{field['name']}", "it is new", why="stored records lack its bytes, or have padding there"
             )
 
 
 def _renamed(old: list[Field], new: list[Field], moved: int = 0) -> dict[str, str]:
-    """New names of fields that are in the same place as before, and stored in the same way."""
+    """New names of fields that have the same position and type as before."""
     names, others = ({field["name"] for field in fields} for fields in (old, new))
     return {
         field["name"]: other["name"]
@@ -168,7 +168,7 @@ def _renamed(old: list[Field], new: list[Field], moved: int = 0) -> dict[str, st
 def in_reading(
     old: list[Field], new: list[Field], *, is_message: bool, moved: int = 0, within: str = ""
 ) -> Iterator[Verdict]:
-    """Differences in what is read from the same bytes: units, defaults, unknown members, types of values, limits."""
+    """Differences that do not affect the bytes: units, defaults, unknown members, types of values, constraints."""
     by_name = {field["name"]: field for field in new}
     renamed = {} if is_message else _renamed(old, new, moved)
     for field in old:
@@ -179,7 +179,7 @@ def in_reading(
         yield from _of_unit(path, field.get("unit"), other.get("unit"))
         if is_message and field.get("default") and not other.get("default"):
             yield Verdict(
-                path, "it has no default any more", why="stored messages may lack it: keep the default", by_upgrade=False
+                path, "its default was removed", why="stored messages may lack it: keep the default", by_upgrade=False
             )
         elif is_message and "default_value" in field:
             yield from _of_default(path, field["default_value"], other)
@@ -192,14 +192,14 @@ def _of_unit(path: str, was: str | None, now: str | None) -> Iterator[Verdict]:
     if was == now:
         return
     if was is None or now is None:
-        said = f"has the unit {now} now" if was is None else f"had the unit {was}, and none is said now"
-        yield Verdict(path, said, "the bytes stay; freeze it")
+        said = f"the unit {now} was added" if was is None else f"the unit {was} was removed"
+        yield Verdict(path, said, "the bytes are the same: freeze again")
     else:
         yield Verdict(
             path,
             f"its unit was {was} and is {now}",
-            why="stored numbers would be taken for others: convert them in an upgrade, with a version byte or since=, to "
-            "tell old ones; freeze again when only the spelling is new",
+            why="stored numbers would be misread: convert them in an upgrade, with a version byte or since= to "
+            "identify old records; if only the spelling changed, freeze again",
             by_upgrade=False,
         )
 
@@ -211,13 +211,14 @@ def _of_default(path: str, was: Any, other: Field) -> Iterator[Verdict]:
         yield Verdict(
             path,
             f"its default was {json.dumps(was)} and {what}",
-            why="stored messages that lack it were read with the old one: keep it, or freeze again when all have it",
+            why="stored messages that lack the field were read with the old default: keep it, or freeze again once all "
+            "messages have the field",
             by_upgrade=False,
         )
 
 
 def _width(field: Field) -> str:
-    """The NumPy type that bounds of a field's values are rounded to."""
+    """The NumPy type to which bounds of a field are rounded."""
     return _FLOATS.get(field["item"]["type"] if field["type"] == "Nullable" else field["type"], "f8")
 
 
@@ -230,12 +231,13 @@ def _of_limits(
     if refused:
         yield Verdict(
             path,
-            f"its values must meet {', '.join(refused)} when they are read",
-            why="stored values that do not cannot be read any more: keep what was asked, or convert them in an upgrade",
+            f"reading now requires {', '.join(refused)}",
+            why="stored values that violate this can no longer be read: keep the old constraints, or convert the values in "
+            "an upgrade",
             by_upgrade=False,
         )
     else:
-        yield Verdict(path, "less is asked of its values when they are read", "all that could be read still can")
+        yield Verdict(path, "reading requires less of its values", "everything that could be read still can be")
 
 
 def _of_values(path: str, old: Field, new: Field, *, is_message: bool) -> Iterator[Verdict]:
@@ -245,26 +247,26 @@ def _of_values(path: str, old: Field, new: Field, *, is_message: bool) -> Iterat
         if old.get("keep") and not new.get("keep"):
             yield Verdict(
                 path,
-                'it does not say unknown="keep" any more',
-                why="stored numbers that stand for no member cannot be read any more: keep it",
+                'unknown="keep" was removed',
+                why="stored numbers without a member can no longer be read: keep the option",
                 by_upgrade=False,
             )
         elif new.get("keep") and not old.get("keep"):
-            yield Verdict(path, 'it says unknown="keep" now', "members are read as before, and other numbers as numbers")
+            yield Verdict(path, 'unknown="keep" was added', "members are read as before, and other numbers as ints")
         elif new.get("plain") and old["members"].keys() != new["members"].keys():
             added = set(new["members"].values()) - set(old["members"].values())
             if added:
                 yield Verdict(
                     path,
                     f"{', '.join(map(str, sorted(added)))} became members",
-                    why="stored ones were read as numbers, and are read as members, which are not equal to numbers: derive "
-                    "the enumeration from IntEnum or IntFlag",
+                    why="their stored numbers were read as ints and are now read as members, which do not equal ints: "
+                    "derive the enumeration from IntEnum or IntFlag",
                     by_upgrade=False,
                 )
     if old.get("as", "Decimal") != new.get("as", "Decimal"):
         was, now = old.get("as", "Decimal"), new.get("as", "Decimal")
         why = (
-            "stored numbers with more digits than a float holds cannot be read any more, and sums are not exact"
+            "stored numbers with more digits than a float holds can no longer be read, and sums are inexact"
             if now == "float"
             else "code that computes with floats gets Decimals"
         )
@@ -282,7 +284,7 @@ def _of_values(path: str, old: Field, new: Field, *, is_message: bool) -> Iterat
 
 
 def in_message(old: list[Field], new: list[Field], *, within: str = "") -> Iterator[Verdict]:
-    """Differences of fields in a message."""
+    """Differences between fields in a message."""
     by_name = {field["name"]: field for field in new}
     names = {field["name"] for field in old}
     gone = {at: field for at, field in enumerate(old) if field["name"] not in by_name}
@@ -292,14 +294,14 @@ def in_message(old: list[Field], new: list[Field], *, within: str = "") -> Itera
         if at in added and _type(added[at]) == _type(field):
             yield Verdict(
                 path,
-                f"it seems to be named {added[at]['name']} now",
-                why="messages name their fields, so stored values would not be found. If it is another field, make the two "
-                "changes one after another, freezing in between",
+                f"it seems to be renamed to {added[at]['name']}",
+                why="messages contain field names, so stored values would not be found. If it is a different field, make "
+                "the two changes separately, and freeze in between",
             )
         else:
             yield Verdict(
                 path,
-                "it is gone",
+                "it was removed",
                 "it is ignored in stored messages; older programs read new messages only if it has a default there",
             )
     for at, field in added.items():
@@ -311,7 +313,7 @@ def in_message(old: list[Field], new: list[Field], *, within: str = "") -> Itera
         else:
             yield Verdict(path, "it is new", why="stored messages lack it: a default makes this compatible")
     if order := _order(old, new, within):
-        yield Verdict(order, "fields stand in another order", "messages name their fields")
+        yield Verdict(order, "the order of fields changed", "messages contain field names")
     for field in old:
         if field["name"] in by_name:
             yield from _of_type(f"{within}{field['name']}", field, by_name[field["name"]], is_message=True)
@@ -335,11 +337,11 @@ def _of_type(path: str, old: Field, new: Field, *, is_message: bool) -> Iterator
     elif is_message and (widened := _widened(was, now)):
         yield Verdict(path, f"{_shown(was)} became {_shown(now)}", widened)
     else:
-        yield Verdict(path, f"{_shown(was)} became {_shown(now)}", why="stored bytes would be read as what they are not")
+        yield Verdict(path, f"{_shown(was)} became {_shown(now)}", why="stored bytes would be misread")
 
 
 def _order(old: list[Field], new: list[Field], within: str) -> str:
-    """Names of the fields that both have, when they stand in another order; otherwise nothing."""
+    """The new order of the common fields, if it changed; otherwise an empty text."""
     both = {field["name"] for field in old} & {field["name"] for field in new}
     was, now = ([field["name"] for field in fields if field["name"] in both] for fields in (old, new))
     return "" if was == now else ", ".join(f"{within}{name}" for name in now)
@@ -351,43 +353,39 @@ def _of_members(path: str, old: dict[str, int], new: dict[str, int]) -> Iterator
         if new.get(name) == value:
             continue
         if name in new:
-            yield Verdict(
-                path, f"{name} was {value} and is {new[name]}", why=f"a stored {value} would be read as what it is not"
-            )
+            yield Verdict(path, f"{name} was {value} and is {new[name]}", why=f"a stored {value} would be misread")
         elif value in names and names[value] not in old:
             yield Verdict(
                 path,
-                f"{name} ({value}) is named {names[value]} now",
-                "the bytes are the same, and code that says the old name breaks",
+                f"{name} ({value}) was renamed to {names[value]}",
+                "the bytes are the same; only code that uses the old name breaks",
             )
         elif value not in names:
             yield Verdict(
                 path,
-                f"{name} ({value}) is gone",
-                why=f'a stored {value} cannot be read any more: keep the member, or say field(unknown="keep")',
+                f"{name} ({value}) was removed",
+                why=f'a stored {value} can no longer be read: keep the member, or use field(unknown="keep")',
                 by_upgrade=False,
             )
         elif value not in {old.get(other) for other in old if other != name}:
-            yield Verdict(path, f"{value} was {name} and is {names[value]}", why="stored values would mean something else")
+            yield Verdict(path, f"{value} was {name} and is {names[value]}", why="stored values would change their meaning")
     renamed = {names[value] for name, value in old.items() if name not in new and value in names}
     for name, value in new.items():
         if name not in old and name not in renamed:
             why = "no stored record has it" if value not in old.values() else "it is another name of a known value"
-            yield Verdict(
-                path, f"{name} ({value}) is new", f"{why}; programs that do not know it refuse records that have it"
-            )
+            yield Verdict(path, f"{name} ({value}) is new", f"{why}; programs that do not know it reject records with it")
 
 
 def _widened(old: Field, new: Field) -> str | None:
-    """Why every stored value of one type is one of another, in a message; None when it may not be."""
+    """Why every stored value of one type is valid for another, in a message; None if it may not be."""
     if new["type"] == "Nullable" and "null" not in new and _widened_or_same(old, new["item"]):
-        return "every stored value is still one; new ones may be None, which older programs refuse"
+        return "every stored value is still valid; new ones may be None, which older programs reject"
     was, now = _RANGES.get(old["type"]), _RANGES.get(new["type"])
     if was and now and now[0] <= was[0] and was[1] <= now[1]:
-        return "every stored value is still one; older programs may refuse new ones"
+        return "every stored value is still valid; older programs may reject new ones"
     both_floats = old["type"] in _FLOATS and new["type"] in _FLOATS
     if both_floats and _FLOATS[old["type"]] < _FLOATS[new["type"]]:
-        return "every stored value is still one"
+        return "every stored value is still valid"
     return None
 
 
@@ -396,7 +394,7 @@ def _widened_or_same(old: Field, new: Field) -> bool:
 
 
 def _type(field: Field) -> Field:
-    """How a field is stored, without its place and what else is known of it."""
+    """The type of a field, without its position and anything else."""
     return {name: value for name, value in _stored(field).items() if name not in _ASIDE}
 
 
@@ -420,13 +418,13 @@ def _place(field: Field, moved: int = 0) -> tuple[Any, ...]:
 
 def _moved(old: Field, new: Field) -> str:
     if old.get("offset") != new.get("offset"):
-        was, now = old.get("offset", "a varying place"), new.get("offset", "a varying place")
-        return f"it was at byte {was} and is at {now}"
-    return f"its bit among those of present fields was {old.get('bit', 'none')} and is {new.get('bit', 'none')}"
+        was, now = old.get("offset", "variable"), new.get("offset", "variable")
+        return f"its offset was {was} and is {now}"
+    return f"its bit in the bitmap of present fields was {old.get('bit', 'none')} and is {new.get('bit', 'none')}"
 
 
 def _shown(kind: Field) -> str:
-    """A type in words, as far as it takes to see a difference."""
+    """A type in words, with enough detail to show a difference."""
     more = []
     for name, value in kind.items():
         if name in ("type", "members", "layout"):
@@ -436,11 +434,11 @@ def _shown(kind: Field) -> str:
 
 
 Entry: TypeAlias = dict[str, Any]
-"""What a lock file says of a model."""
+"""The description of a model in a lock file."""
 
 
 def compared(locked: dict[str, Entry], models: dict[str, Entry]) -> Iterator[Change]:
-    """All changes from what is locked to what the models say."""
+    """All changes from the lock file to the models."""
     renamed = _renamed_models(locked, models)
     for name in sorted(locked.keys() | models.keys()):
         if name in renamed:
@@ -448,26 +446,26 @@ def compared(locked: dict[str, Entry], models: dict[str, Entry]) -> Iterator[Cha
                 name,
                 None,
                 "compatible",
-                f"the class is named {renamed[name]} now",
-                "records are the same; code that says the old name breaks",
+                f"the class was renamed to {renamed[name]}",
+                "the records are the same; only code that uses the old name breaks",
             )
         elif name not in models:
             yield Change(
                 name,
                 None,
                 "breaking",
-                "the model is gone",
-                "nothing reads its records any more: give it to the check, too, or let its successor say "
-                f"replaces={name}; freeze again when no such record is left",
+                "the model was removed",
+                "nothing reads its records: pass it to the check as well, or give its successor "
+                f"replaces={name}; freeze again once no such records are left",
             )
         elif name in locked:
             yield from _of_model(name, locked[name], models[name], models)
         elif name not in renamed.values() and name not in _replaced(locked, models):
-            yield Change(name, None, "compatible", "the model is new", "freeze it")
+            yield Change(name, None, "compatible", "the model is new", "freeze again")
 
 
 def _renamed_models(locked: dict[str, Entry], models: dict[str, Entry]) -> dict[str, str]:
-    """New names of classes that are gone, where just one new class has the same records."""
+    """New names of removed classes, if exactly one new class has the same records."""
     new = [name for name in models if name not in locked and name not in _replaced(locked, models)]
     found = {}
     for name in locked.keys() - models.keys():
@@ -478,14 +476,14 @@ def _renamed_models(locked: dict[str, Entry], models: dict[str, Entry]) -> dict[
 
 
 def _replaced(locked: dict[str, Entry], models: dict[str, Entry]) -> set[str]:
-    """New names under which models read what is locked under their own."""
+    """New names of the classes that read the records that are locked under the name of the class that replaces them."""
     return {
         older for name in locked.keys() & models.keys() if (older := _older(locked[name], models[name], models)) is not None
     }
 
 
 def _older(old: Entry, new: Entry, models: dict[str, Entry]) -> str | None:
-    """Which of the classes that a model newly replaces has the records that are locked under its name."""
+    """Which class that a model newly replaces has the records that are locked under the name of the model."""
     name = new.get("replaces")
     while name is not None and name != old.get("replaces"):
         if models[name]["fingerprint"] == old["fingerprint"]:
@@ -502,7 +500,7 @@ def _of_model(name: str, old: Entry, new: Entry, models: dict[str, Entry]) -> It
             None,
             "compatible",
             f"it replaces {older}, which has the layout that is locked as {name}",
-            "stored records are read as such and upgraded: freeze it",
+            "stored records are read as such and upgraded: freeze again",
         )
         yield from _of_reading(older, old, models[older])
         return
@@ -518,37 +516,37 @@ def _of_versions(name: str, old: Entry, new: Entry) -> Iterator[Change]:
             name,
             None,
             "breaking",
-            f"since= was {old.get('since', 'not there')} and is {new.get('since', 'not there')}",
-            "records captured between would be read as another version than the one they were written as",
+            f"since= was {old.get('since', 'absent')} and is {new.get('since', 'absent')}",
+            "records captured in between would be read as a different version than they were written",
         )
     if old.get("upgrade") and not new.get("upgrade") and new.get("replaces") is not None:
         yield Change(
             name,
             None,
             "breaking",
-            f"it has no upgrade_from({new['replaces']}) any more",
-            f"records of {new['replaces']} cannot be read without: keep the function",
+            f"upgrade_from({new['replaces']}) was removed",
+            f"records of {new['replaces']} cannot be read without it: keep the function",
         )
     elif new.get("upgrade") and not old.get("upgrade") and old.get("replaces") is not None:
         yield Change(
             name,
             None,
             "compatible",
-            f"it has an upgrade_from({new.get('replaces')}) now",
-            "records that could not be read before can",
+            f"upgrade_from({new.get('replaces')}) was added",
+            "records that could not be read before now can be",
         )
     if old.get("replaces") is not None and new.get("replaces") is None:
         yield Change(
             name,
             None,
             "breaking",
-            f"it does not replace {old['replaces']} any more",
+            f"it no longer replaces {old['replaces']}",
             f"its queries find records of {old['replaces']} that they cannot read",
         )
 
 
 def _of_reading(name: str, old: Entry, new: Entry) -> Iterator[Change]:
-    """What is read from the same bytes."""
+    """Changes that do not affect the bytes."""
     if old.get("strict_read", False) != new.get("strict_read", False):
         now = new.get("strict_read", False)
         yield Change(
@@ -556,9 +554,9 @@ def _of_reading(name: str, old: Entry, new: Entry) -> Iterator[Change]:
             None,
             "compatible",
             f"strict_read= is {now}",
-            "what is asked of values is checked on reading now; fields below say where that matters"
+            "constraints are now checked on reading; the fields below say where that matters"
             if now
-            else "records that were refused before are read",
+            else "records that were rejected before are now read",
         )
     if old["encoding"] != new["encoding"]:
         return
@@ -598,7 +596,7 @@ def _of_layout(name: str, old: Entry, new: Entry) -> Iterator[Change]:
         yield _change(name, verdict, severity, mend)
     if not verdicts and was == now and old["key"] == new["key"]:
         sizes = f"{old.get('size', 'a varying number of')} and {new.get('size', 'a varying number of')} bytes"
-        yield Change(name, None, severity, f"payloads take {sizes}, padding among them", mend)
+        yield Change(name, None, severity, f"payload sizes are {sizes}, including padding", mend)
 
 
 def _change(name: str, verdict: Verdict, severity: Severity, mend: str) -> Change:
@@ -616,30 +614,30 @@ def _of_key(name: str, component: str, was: int | None, now: int | None) -> Iter
             name,
             component,
             "breaking",
-            f"it is fixed as {now} now",
-            f"stored records that have another {component} are not found any more",
+            f"it is now fixed as {now}",
+            f"stored records with another {component} are no longer found",
         )
     elif now is None:
         yield Change(
             name,
             component,
             "compatible",
-            f"it was fixed as {was} and is free now",
-            f"stored records are found as before; code that makes objects must say {component}, and queries read every "
-            f"{component} unless told otherwise",
+            f"it was fixed as {was} and no longer is",
+            f"stored records are found as before; code that makes objects must pass {component}, and queries read every "
+            f"{component} unless restricted",
         )
     else:
         yield Change(
             name,
             component,
             "breaking",
-            f"it was fixed as {was} and is {now} now",
-            f"stored records have {component} {was}, where queries do not look: keep the old class, and query old | new",
+            f"it was fixed as {was} and is now {now}",
+            f"queries no longer find stored records, which have {component} {was}: keep the old class, and query old | new",
         )
 
 
 def _severity(name: str, old: Entry, new: Entry) -> tuple[Severity, str]:
-    """What a change that gives bytes another meaning is, and what to do about it."""
+    """Severity of a change in the meaning of bytes, and what to do about it."""
     was, now = old.get("version"), new.get("version")
     keep = f"keep the old class under another name, such as {name}V1, and write class {name}(TSModel, replaces={name}V1"
     if None not in (was, now) and was != now:
@@ -660,12 +658,12 @@ def _severity(name: str, old: Entry, new: Entry) -> tuple[Severity, str]:
 
 
 def tightened(was: Mapping[str, Any], now: Mapping[str, Any], widths: tuple[str, str] = ("f8", "f8")) -> list[str]:
-    """What limits refuse that others did not, in words; nothing when they take all that the others take.
+    """Which new limits reject values that the old ones accepted, in words; empty if there are none.
 
     Args:
-        was, now: the limits then and now.
-        widths: NumPy types of the floats that values and bounds were and are rounded to. Where they differ, as in messages,
-            a value may lie on the other side of the same bound.
+        was, now: the old and new limits.
+        widths: the old and new NumPy types to which values and bounds are rounded. If they differ, as they may in messages,
+            a value may be on the other side of the same bound.
     """
     found = []
     for low, names in ((True, ("ge", "gt")), (False, ("le", "lt"))):
@@ -681,7 +679,7 @@ def tightened(was: Mapping[str, Any], now: Mapping[str, Any], widths: tuple[str,
         if old == new_limit or (name == "multiple_of" and _divides(new_limit, old)):
             continue
         found.append(f"{name}={new_limit!r}")
-    found += [f"{name} was {was[name]} and is none" for name in ("default",) if name in was and name not in now]
+    found += [f"{name} was {was[name]} and was removed" for name in ("default",) if name in was and name not in now]
     return sorted(found)
 
 
@@ -694,7 +692,7 @@ def _in_width(limit: Any, width: str) -> Any:
 
 
 def _is_within(was: list[tuple[Any, bool]], now: list[tuple[Any, bool]], *, low: bool) -> bool:
-    """Whether each new bound is met by what meets one of the old ones."""
+    """Whether each new bound follows from one of the old ones."""
 
     def implies(old: tuple[Any, bool], new: tuple[Any, bool]) -> bool:
         if isinstance(old[0], str) or isinstance(new[0], str):

@@ -1,10 +1,10 @@
-"""The lock file: JSON, models by name, a line for each field, so that a review sees what changed.
+"""The lock file: JSON with models by name and one line per field, so reviews see what changed.
 
 Rules kept here:
 
-* A file is replaced whole or not at all.
-* A model brings those along that it replaces, for their records are read, too.
-* A file that is no lock file, or one of a later form, is an error that says so.
+* Files are replaced atomically.
+* A model includes the models that it replaces, because their records are read as well.
+* A file that is not a lock file, or has a newer format, raises an error that says so.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _DEEPEST: Final = 100
 
 
 def freeze(models: Iterable[type[TSModel]], path: str | os.PathLike[str]) -> None:
-    """Writes what the bytes of the models' records are to a lock file, in the place of what was there.
+    """Writes the record layouts of models to a lock file, which is replaced if it exists.
 
     Args:
-        models: classes with records; those that they replace come along.
-        path: the file; commit it with the code.
+        models: classes with records; the classes that they replace are included.
+        path: path of the file; commit it with the code.
 
     Raises:
-        SchemaError: when two of the models have one name, or a class has no records.
-        OSError: when the file cannot be written; what was there is then as it was.
+        SchemaError: if two models have the same name, or a class has no records.
+        OSError: if the file cannot be written; an existing file is then unchanged.
     """
     import tempfile
 
@@ -64,14 +64,14 @@ def freeze(models: Iterable[type[TSModel]], path: str | os.PathLike[str]) -> Non
 
 
 def check(models: Iterable[type[TSModel]], path: str | os.PathLike[str]) -> Changes:
-    """What is different between the models and a lock file.
+    """Compares models with a lock file.
 
     Returns:
-        The changes, the worst first; none, so false, when the file says what the models say. A compatible change is a
-        change, too: freeze again when it was meant.
+        The changes, the most severe first; empty, and so false, if the models match the file. Compatible changes are
+        included: if they were intended, freeze again.
 
     Raises:
-        SchemaError: when there is no such file, it is no lock file, or two of the models have one name.
+        SchemaError: if the file does not exist or is not a lock file, or two models have the same name.
 
     Example::
 
@@ -96,7 +96,7 @@ def _by_name(models: Iterable[type[TSModel]]) -> dict[str, Schema]:
 
 
 def _entry(schema: Schema) -> Entry:
-    """What the file says of a model."""
+    """The description of a model in the file."""
     evolution = schema.evolution
     entry: dict[str, Any] = {"fingerprint": fingerprint_of(schema)}
     if evolution is not None and evolution.replaces is not None:
@@ -116,7 +116,7 @@ def _entry(schema: Schema) -> Entry:
 
 
 def _text(entries: dict[str, Entry]) -> str:
-    """The file's text: what has no fields below it stands on one line."""
+    """The text of the file, with one line per field."""
     models = []
     for name, entry in entries.items():
         lines = [f"      {json.dumps(key)}: {json.dumps(value)}" for key, value in entry.items() if key != "fields"]
@@ -200,7 +200,7 @@ def _are_limits(limits: object) -> bool:
 
 
 def annotate(fields: list[dict[str, Any]], schema: Schema, *, in_message: bool) -> None:
-    """Adds to the descriptions of a model's or structure's fields what its fingerprint leaves out."""
+    """Adds to the descriptions of fields what fingerprints leave out: units, defaults, options for reading."""
     specs = {spec.name: spec for spec in schema.fields}
     for field, placed in zip(fields, schema.layout.fields, strict=True):
         options = specs[field["name"]].options
@@ -222,7 +222,7 @@ def _annotate_type(kind: dict[str, Any], codec: FieldCodec, *, in_message: bool)
 
 
 def limits_of(constraints: Constraints) -> dict[str, Any]:
-    """What is asked of a field's values, as plain data."""
+    """The constraints of a field, as plain data."""
     limits = {name: plain_limit(limit) for name in LIMITS if (limit := getattr(constraints, name)) is not None}
     if constraints.validate is not None:
         limits["validate"] = getattr(constraints.validate, "__qualname__", type(constraints.validate).__qualname__)

@@ -1,12 +1,13 @@
-"""Copying a range of records from one backend to another, keys and acq intact, without decoding payloads.
+"""Copies records from one backend to another, with their keys and acqs, without decoding payloads.
 
 Rules kept here:
 
-* What is copied lies below the last full-commit acq, so it never changes while it is copied.
-* It proceeds in windows of acq, each put whole: what a checkpoint says was copied is durable at the target.
-* Records that are removed at the source after they were copied stay at the target, with a `RemovedWarning`.
-* A copy that resumes from a checkpoint first asks the target which keys it has from there on: a put whose answer was lost
-  is not repeated.
+* Only records below the last full-commit acq are copied, so the source does not change during the copy.
+* The copy proceeds in windows of acq. Each window is one put, and the checkpoint is saved after it: everything below the
+  checkpoint is durable at the target.
+* Records removed at the source after they were copied stay at the target, with a `RemovedWarning`.
+* A copy that resumes from a checkpoint first reads the target's keys from there on, so a put whose answer was lost is not
+  repeated.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from tsmodel.wire.records import GET_FORM, PUTA_FORM
 __all__ = ["Copied", "Copying", "OnCopied", "check_apart"]
 
 WINDOW_BYTES: Final = 32 * 2**20
-"""Bytes of a window before it is cut."""
+"""Size limit of a window, in bytes."""
 
 _HEADER: Final = GET_FORM.header.itemsize
 
@@ -48,10 +49,10 @@ class Copied:
     """The progress of a copy.
 
     Attributes:
-        records: how many were stored at the target.
-        bytes: their size as they were read.
-        acq: everything of the range below this acq is copied.
-        end: the acq at which the copy will end.
+        records: number of records stored at the target.
+        bytes: size of the records read.
+        acq: everything below this acq is copied.
+        end: the acq at which the copy ends.
     """
 
     records: int
@@ -65,11 +66,11 @@ OnCopied: TypeAlias = Callable[[Copied], object]
 
 
 class Collected:
-    """Raw records of a window, by size.
+    """The records of a window, grouped by size.
 
     Args:
         plan: selects the records to copy; None for all.
-        most: bytes after which the window is cut; None for no limit.
+        most: size limit in bytes; None for no limit.
     """
 
     def __init__(self, plan: Plan | None, most: int | None) -> None:
@@ -80,11 +81,11 @@ class Collected:
 
     @property
     def is_full(self) -> bool:
-        """Whether there are too many."""
+        """Whether the window exceeds its limit."""
         return self._most is not None and self.bytes > self._most
 
     def feed(self, chunk: Chunk) -> bool:
-        """Takes a chunk; returns whether there are too many."""
+        """Takes a chunk; returns whether the window exceeds its limit."""
         mask = None if self._plan is None else self._plan.key_mask(chunk.keys())
         if mask is not None:
             chunk = chunk.take(mask)
@@ -95,11 +96,11 @@ class Collected:
         return self.is_full
 
     def acq_in_the_middle(self) -> int:
-        """An acq with about as many records below as above it."""
+        """The median acq."""
         return int(np.median(np.concatenate([part.key("acq") for parts in self._parts.values() for part in parts])))
 
     def batches(self, there: npt.NDArray[Any] | None) -> list[Batch]:
-        """The records in PUTA form, without those whose keys are `there`, which are sorted."""
+        """The records in PUTA form, without those whose keys are `there`."""
         batches: list[Batch] = []
         for size, parts in self._parts.items():
             chunk = joined(parts)
@@ -117,10 +118,10 @@ class Collected:
 
 
 def check_apart(source: Any, target: Any) -> None:
-    """Makes sure that two sessions are not on the same file or server, which would then hold every record twice.
+    """Checks that two sessions are not on the same file or server.
 
     Raises:
-        SessionError: when they are.
+        SessionError: when they are: it would then hold every record twice.
     """
     places = [_place(each.name) for each in (source, target)]
     if source is target or (places[0] is not None and places[0] == places[1]):
@@ -130,10 +131,10 @@ def check_apart(source: Any, target: Any) -> None:
 
 
 def _place(name: str) -> object:
-    """The same value for two names of the same file or server; None when it cannot be told."""
+    """Identifies a file or server: equal for two names of the same one; None if unknown."""
     try:
         parsed = parse(name)
-    except TSModelError:  # a backend of somebody's own
+    except TSModelError:  # a custom backend
         return None
     if isinstance(parsed, StoreFile):
         path = None if parsed.path is None else Path(parsed.path)
@@ -144,7 +145,7 @@ def _place(name: str) -> object:
 
 
 def identities(chunk: Chunk) -> npt.NDArray[Any]:
-    """The full keys of records, each as one value that compares by its bytes, shape (n,)."""
+    """The full keys of records, each as one opaque value, shape (n,)."""
     keys: npt.NDArray[Any] = keys_of(chunk.keys()).view(f"V{KEY_DTYPE.itemsize}")
     return keys
 
@@ -154,15 +155,15 @@ class Copying:
 
     Args:
         what: a query, its spec, or a key range.
-        source: the session that is read.
-        target: name of the session that is written.
-        retry: policy for reads.
-        checkpoint: file that keeps how far the copy came; None for none.
+        source: the session to read.
+        target: name of the session to write.
+        retry: retry policy for reads.
+        checkpoint: file that keeps the position; None for none.
         progress: called after each window.
 
     Raises:
-        QueryError: when the query has a limit, or filters by payload.
-        CheckpointError: when the file is of another copy, or damaged.
+        QueryError: when the query has a limit or conditions on fields.
+        CheckpointError: when the file belongs to another copy, or is damaged.
     """
 
     def __init__(
@@ -198,7 +199,7 @@ class Copying:
         self._width: int | None = None
 
     def keys_there(self) -> Work[npt.NDArray[Any] | None]:
-        """The keys that the target has from the checkpoint on; None without a checkpoint. To be run on the target."""
+        """The keys that the target holds from the checkpoint on; None unless resuming. Runs on the target."""
         if not self._resumed:
             return None
         parts: list[npt.NDArray[Any]] = []
@@ -211,7 +212,7 @@ class Copying:
         return np.concatenate(parts) if parts else None
 
     def steps(self, there: npt.NDArray[Any] | None) -> Work[Copied]:
-        """Copies. `there` is the result of `keys_there`."""
+        """Copies the records. `there` is the result of `keys_there`."""
         yield from self._tell()
         if self._file and not self._resumed:
             self._file.save(Position(self._acq))
@@ -234,7 +235,7 @@ class Copying:
         return Copied(self._records, self._bytes, self._acq, end)
 
     def _tell(self) -> Generator[Any, Any, None]:
-        """Warns of removals of records that are already copied."""
+        """Warns if records that are already copied were removed at the source."""
         if (yield from self._removed.tell(self._acq)) and self._file:
             self._file.removal = self._removed.told
             self._file.save(Position(self._acq))
@@ -260,9 +261,7 @@ def _checked_plan(spec: QuerySpec[Any]) -> Plan:
     spec.require_streaming("copy()")
     plan = plan_of(spec)
     if spec.limit is not None or plan.residual:
-        raise QueryError(
-            "copy() moves records without looking into payloads: take the limit and the conditions on fields off the query"
-        )
+        raise QueryError("copy() does not decode payloads: remove the limit and the conditions on fields from the query")
     return plan
 
 

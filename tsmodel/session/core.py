@@ -131,11 +131,11 @@ class SessionOptions:
 
 
 class Exclusive(msgspec.Struct, eq=False):
-    """Runs work on the backend while no other thread or task stores anything of the session.
+    """Runs work on the backend while no other thread or task stores records of the session.
 
     Attributes:
         work: the work.
-        then: called after it, before anything else is stored; what it returns is the answer.
+        then: called after it, before anything else is stored; its return value is the answer.
     """
 
     work: Work[None]
@@ -143,13 +143,13 @@ class Exclusive(msgspec.Struct, eq=False):
 
 
 def answered(effect: type[Ask | Block], function: Callable[P, R], *args: P.args, **options: P.kwargs) -> Work[R]:
-    """The work of one effect, which calls a function of the backend."""
+    """Work of a single effect: a call of a backend's function."""
     answer: R = yield effect(partial(function, *args, **options))
     return answer
 
 
 class SessionBase:
-    """The records that a session holds, and what can be done with them.
+    """The state of a session, and the work of its methods.
 
     Args:
         name: the name of the backend in messages.
@@ -244,11 +244,11 @@ class SessionBase:
         return backend
 
     def _blocking_backend(self) -> object:
-        """The backend, or the store that it drives by threads."""
+        """The backend, or the store behind it that it calls in threads."""
         return self.backend
 
     def _bound(self, receipt: Receipt) -> Receipt:
-        """A receipt that can wait for the session's backend."""
+        """Binds a receipt to the session, for `Receipt.wait_committed`."""
         raise NotImplementedError
 
     def _check_stored(self, what: str) -> None:
@@ -266,7 +266,7 @@ class SessionBase:
             )
 
     def _begin(self, *, is_remote: bool) -> None:
-        """Holds nothing."""
+        """Starts with nothing pending."""
         self._pending = Pending(self._name, self._limits)
         self._writer = Writer(self._pending, self._name, self._retry, self._forwarder)
         self._writer.is_remote = is_remote
@@ -368,7 +368,7 @@ class SessionBase:
         return (yield from self._forwarder.emptied(seconds, while_fine=while_fine))
 
     def _leave_spool(self) -> Work[None]:
-        """Gives the drainer some time, while the server can be reached."""
+        """Waits for the spool to drain before closing, for a limited time and while the server can be reached."""
         if self._spooling is not None:
             with suppress(StoreError):
                 yield from self._drained(self._spooling.wait, while_fine=True)

@@ -1,15 +1,19 @@
-"""Store and forward: puts that a database cannot take now wait in a spool, and are sent in order once it can.
+"""Store and forward: while the database is unreachable, puts wait in a spool file. A drainer sends them later, in order.
 
 Rules kept here:
 
-* A put goes straight to the database only when nothing waits. Once something does, every later put goes behind it.
-* Before a put is sent, it is known below which acq nothing of it is stored. Before the drainer sends one, the spool says
-  so, durably: whatever happens then, the put is in doubt until the outcome is known.
-* What is in doubt is looked for before anything else is sent, once the database has committed all that may have been under
-  way. Copies are counted: what is missing is sent again, and only that.
-* What was sent lately and is not fully committed is told apart by waiting: a put with one of its keys is sent only when the
-  database has committed it. So every copy at or above a put's bound is the put's own, or another writer's.
-* What cannot be decided is set aside, with the reason, and never guessed.
+* Order is preserved: a put bypasses the spool only if the spool is empty.
+* Every put has a *bound*, taken before it is sent: an acq below which none of its records can be stored. The drainer writes
+  the bound to the spool before it sends the put. From then on the put is in doubt, even if the process dies, until its
+  outcome is known.
+* In-doubt puts are reconciled before anything else is sent. The drainer waits until the database has committed everything
+  that may have been in flight, counts the copies of each record at or above the bound, and resends only missing records.
+* So that these counts are right, a put waits while records with the same keys, sent recently, are not fully committed.
+  Every copy at or above a put's bound is then its own or another writer's.
+* A put whose outcome cannot be determined is set aside with the reason. Nothing is guessed.
+* A drainer does not keep its session alive. It ends when the session is closed or garbage-collected.
+* Of all drainers of a spool, in any process, one sends. The others check at intervals whether it is still alive.
+* A drainer that is stopped during a request leaves the put in doubt in the spool. The next drainer reconciles it.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
@@ -36,6 +42,7 @@ from tsmodel.keys import KeyRange
 from tsmodel.session.pending import Doubt
 from tsmodel.session.puts import Put
 from tsmodel.session.receipt import committed
+from tsmodel.store.intake import one_batch
 from tsmodel.store.spool_file import DrainerLock, Queued, SetAside, SpoolFile, Totals
 from tsmodel.timestamps import now_ns, to_iso
 from tsmodel.wire.events import Status
@@ -50,10 +57,10 @@ _log = logging.getLogger("tsmodel.spool")
 
 _GROUP_BYTES: Final = 4 * 2**20
 _GROUP_PUTS: Final = 1000
-"""Puts that wait travel together, up to so many bytes and puts."""
+"""Limits of the waiting puts that are sent as one."""
 _MOST_REFUSALS: Final = 5
 _LAG: Final = 60.0
-"""Seconds for which a database may take to commit: its clock is not further ahead of its last full-commit acq."""
+"""Longest commit delay of a database, in seconds: how far its clock may be ahead of its last full-commit acq."""
 _LONGEST_WAIT: Final = 120.0
 _IDLE: Final = 5.0
 _OTHERS: Final = 0.5
@@ -62,9 +69,9 @@ _LONGEST_PAUSE: Final = 5.0
 _GLANCE: Final = 0.02
 
 _LATER: Final = frozenset({Status.RETRY, Status.INACTIVE, Status.IOERR})
-"""What a server answers that cannot take a put now, and has stored nothing of it."""
+"""Statuses of a server that cannot take a put now. Nothing was stored."""
 _PATIENT: Final = frozenset({Status.NOPERM, Status.UNAUTHORIZED})
-"""What concerns whoever sends, not what is sent."""
+"""Statuses that concern the client, not the put."""
 _NEVER: Final = frozenset({Status.INVARG, Status.NOIMPL})
 
 Outcome = Literal["later", "unknown", "refused"]
@@ -72,21 +79,21 @@ Outcome = Literal["later", "unknown", "refused"]
 
 @attrs.frozen(kw_only=True)
 class SpoolState:
-    """What a spool holds, as it was when it was asked.
+    """A snapshot of a spool.
 
     Attributes:
         path: its file.
-        target: the connectors of the database that it is for.
-        records: records that wait to be sent.
-        puts: how many puts they are.
-        bytes: bytes of these records in a put.
-        in_doubt: how many of the puts were sent and never answered for: the database is asked before they are sent again.
-        oldest: when the oldest of them was spooled, ns since 2001; None when there is none.
-        set_aside: puts that are not sent until somebody says what to do with them.
-        dropped: records that were dropped because the spool was full, ever; only with `spool_full=drop_oldest`.
-        drained: records that were sent from the spool, ever.
+        target: the connectors of the database it sends to.
+        records: number of records waiting to be sent.
+        puts: number of puts they came in.
+        bytes: size of these records in a put.
+        in_doubt: number of these puts that were sent but never acknowledged. They are reconciled before they are resent.
+        oldest: when the oldest of them was spooled, ns since 2001; None if there are none.
+        set_aside: puts that stay in the spool until you resend or discard them.
+        dropped: total number of records dropped because the spool was full; only with `spool_full=drop_oldest`.
+        drained: total number of records sent from the spool.
         size: bytes that the puts take in the file.
-        error: why the last attempt of this session failed; None when it did not.
+        error: why this session's last attempt failed; None if it succeeded.
     """
 
     path: str
@@ -104,12 +111,12 @@ class SpoolState:
 
     @property
     def age(self) -> float:
-        """Seconds for which the oldest record has waited; 0.0 when none waits."""
+        """How long the oldest record has been waiting, in seconds; 0.0 if none is."""
         return 0.0 if self.oldest is None else max(0.0, (now_ns() - self.oldest) / 1e9)
 
     @classmethod
     def of(cls, file: SpoolFile, error: str | None = None) -> SpoolState:
-        """What the file of a spool says."""
+        """The state of a spool file."""
         totals = file.totals()
         return cls(
             path=file.path,
@@ -133,12 +140,12 @@ class SpoolState:
 
 
 def outcome(error: BaseException, *, asked: bool) -> Outcome:
-    """What a failure says of a put: that it is surely not stored and can be sent later; that it may be stored; or that it
-    is not stored, for a reason that does not pass.
+    """What became of a put that failed. "later": not stored, and worth sending again. "unknown": it may be stored.
+    "refused": not stored, and sending it again would not help.
 
     Args:
         error: the failure.
-        asked: whether any of the put may have left.
+        asked: whether any part of the put may have been sent.
     """
     if isinstance(error, ServerError):
         if error.status == Status.TIMEOUT:
@@ -150,18 +157,18 @@ def outcome(error: BaseException, *, asked: bool) -> Outcome:
 
 
 class Forwarder:
-    """Puts on their way through a spool, as work.
+    """Sends puts, directly or through a spool. Its methods are work.
 
     Args:
         file: the spool.
-        name: what the session's target is called in messages.
-        settle: seconds for which a put that was cut off may still be under way to the database.
+        name: name of the session's target in messages.
+        settle: how long an interrupted put may still be in flight, in seconds.
 
     Attributes:
         file: the spool.
-        error: why the last attempt failed; None when it did not.
-        is_elsewhere: whether another drainer sends what waits.
-        wake: is called when something was spooled.
+        error: why the last attempt failed; None if it succeeded.
+        is_elsewhere: whether another process or session drains the spool.
+        wake: called after a put was spooled.
     """
 
     def __init__(self, file: SpoolFile, name: str, settle: float) -> None:
@@ -171,7 +178,7 @@ class Forwarder:
         self.begin()
 
     def begin(self) -> None:
-        """Knows of nothing that was sent, as in a process that was forked."""
+        """Resets the state in memory, also in a forked process."""
         self.error: str | None = None
         self.is_elsewhere = False
         self.wake: Callable[[], object] = lambda: None
@@ -183,7 +190,7 @@ class Forwarder:
         self._singly = 0
 
     def state(self) -> SpoolState:
-        """What the spool holds."""
+        """The state of the spool."""
         return SpoolState.of(self.file, self.error)
 
     def put(
@@ -192,15 +199,15 @@ class Forwarder:
         """Stores a put, or spools it.
 
         Args:
-            doubt: the put; is told the acq below which nothing of it is stored.
+            doubt: the put; its bound is set.
             sent: its batches.
-            unstored: what finds out which of it is new.
+            unstored: determines which of its records are new.
 
         Returns:
-            The acqs that the database gave; None when the put is in the spool. And what interrupted that, to be raised.
+            The acqs that the database assigned, or None if the put was spooled; and an interruption that the caller raises.
 
         Raises:
-            TransportError, ServerError: when the database refuses it for a reason that does not pass.
+            TransportError, ServerError: when the database refuses it for good.
             StoreError: when the spool cannot take it. It is stored nowhere.
             StoreInDoubtError: when it may be stored, and the spool cannot take it.
         """
@@ -222,7 +229,9 @@ class Forwarder:
             except StoreError as refusal:
                 if what == "later":
                     raise
-                raise StoreInDoubtError(f"{error}; and the put cannot be kept: {refusal}", path=self.file.path) from error
+                raise StoreInDoubtError(
+                    f"{error}; and the put could not be spooled: {refusal}", path=self.file.path
+                ) from error
             if isinstance(error, (TransportError, RemoteProtocolError, ServerError)):
                 self._away(error)
                 return None, interruption
@@ -232,13 +241,13 @@ class Forwarder:
         return interval, None
 
     def turn(self, lock: DrainerLock) -> Work[tuple[float, bool]]:
-        """Deals with what is next, if this is who does.
+        """Sends or reconciles the next puts, if this drainer holds the lock.
 
         Args:
-            lock: the right to.
+            lock: the lock of the spool's drainers.
 
         Returns:
-            Seconds until the next turn, and whether a new put makes that earlier.
+            Seconds until the next turn, and whether a new put ends that wait.
         """
         try:
             totals: Totals = yield Block(self.file.totals)
@@ -256,11 +265,11 @@ class Forwarder:
         return 0.0, True
 
     def emptied(self, seconds: float | None, *, while_fine: bool = False) -> Work[bool]:
-        """Waits until nothing waits in the spool; returns whether that is so.
+        """Waits until the spool is empty; returns whether it is.
 
         Args:
-            seconds: how long; None for no limit.
-            while_fine: gives up when an attempt has failed, or when another drainer sends what waits.
+            seconds: how long to wait; None for no limit.
+            while_fine: gives up once an attempt has failed, or if another drainer does the sending.
         """
         until = None if seconds is None else time.monotonic() + seconds
         is_hopeless = False
@@ -275,7 +284,7 @@ class Forwarder:
             yield Pause(_GLANCE)
 
     def _free(self, put: Put) -> Work[int | None]:
-        """The last full-commit acq when a put may go straight to the database; None when it has to wait."""
+        """The bound of a put that may go straight to the database; None if it has to wait."""
         totals: Totals = yield Block(self.file.totals)
         if totals.puts:
             return None
@@ -291,7 +300,7 @@ class Forwarder:
         return last
 
     def _keep(self, put: Put, bound: int | None) -> Work[BaseException | None]:
-        """Spools a put; returns what interrupted that, when it is spooled all the same."""
+        """Spools a put. Returns an interruption that came after the put was durable, or None."""
         uid = os.urandom(16)
         how: dict[str, Any] = {"with_acq": put.with_acq, "unless_stored": put.segment.unless_stored}
         try:
@@ -305,7 +314,7 @@ class Forwarder:
                 is_kept = yield Block(partial(self.file.has, uid))
             except StoreError as failure:
                 raise StoreInDoubtError(
-                    f"{failure}; whether it holds the put cannot be told", path=self.file.path
+                    f"{failure}; the put may or may not be in the spool", path=self.file.path
                 ) from error
             if not is_kept:
                 raise
@@ -319,7 +328,7 @@ class Forwarder:
         head: list[Queued] = yield Block(partial(self.file.head, _GROUP_BYTES, most))
         damaged = [each.number for each in head if each.batches is None]
         if damaged:
-            said = "its bytes in the spool are not what they were"
+            said = "its checksum in the spool does not match"
             _log.error("put %s of the spool %s is set aside: %s", damaged, self.file.path, said)
             yield Block(partial(self.file.settle, aside=[(number, "damaged", said) for number in damaged]))
         elif head and head[0].bound is not None:
@@ -328,7 +337,7 @@ class Forwarder:
             yield from self._sent(head)
 
     def _sent(self, head: list[Queued]) -> Work[None]:
-        """Sends puts that wait, as one."""
+        """Sends waiting puts as one."""
         first, numbers = head[0], [each.number for each in head]
         batches = _joined(head)
         bound: int = yield LastAcq(KeyRange())
@@ -360,7 +369,7 @@ class Forwarder:
         _log.info("sent %d records of %d puts from the spool %s", sum(b.count for b in batches), len(head), self.file.path)
 
     def _refused(self, head: list[Queued], error: ServerError) -> Work[None]:
-        """A database has refused puts: the one that it means is found, and set aside."""
+        """Finds the put that the database refuses, by sending them one at a time, and sets it aside."""
         if len(head) > 1:
             self._singly = len(head)
             return
@@ -374,7 +383,7 @@ class Forwarder:
         yield Block(partial(self.file.settle, aside=[(number, "refused", str(error))]))
 
     def _reconciled(self, head: list[Queued]) -> Work[None]:
-        """Finds out what a database has stored of puts in doubt. What is missing waits to be sent again."""
+        """Reconciles in-doubt puts. Missing records wait to be sent again."""
         numbers = [each.number for each in head]
         yield from self._committed()
         if head[0].unless_stored:
@@ -390,18 +399,20 @@ class Forwarder:
             if last <= most < last + int(_LAG * 1e9):
                 last = yield from committed(KeyRange(), most, int(2 * _LAG * 1e9))
             is_shown = most < last
-            boxes = copies.boxes(min(least, last), most + 1)  # a range may not begin after the last acq
+            boxes = copies.boxes(min(least, last), most + 1)  # the range must not begin above the last acq
         else:
             boxes = copies.boxes(min(each.bound for each in head if each.bound is not None))
         for box in boxes:
             yield from scanned(box, copies.feed)
         said = ""
         if not is_shown and not copies.is_whole:
-            said = f"it has records with acqs up to {to_iso(most)}, which the database has not committed and may not show"
+            said = (
+                f"its records have acqs up to {to_iso(most)}, which the database has not committed and may not return yet"
+            )
         elif not with_acq and copies.surplus and not (copies.is_whole and copies.exact):
             said = (
-                f"the database holds {copies.surplus} of its records more often than they were sent: another writer has "
-                "stored the same ones, and whether the put is among them cannot be told"
+                f"the database holds more copies of {copies.surplus} of its records than were sent: another writer stored "
+                "equal records, so it cannot be determined whether the put is stored"
             )
         if said:
             _log.error("put %s of the spool %s is set aside: %s", numbers, self.file.path, said)
@@ -416,7 +427,7 @@ class Forwarder:
             elif left:
                 parts.append((each.number, left))
         _log.info(
-            "of %d puts in doubt of the spool %s %d are stored, %d are not, %d are in part",
+            "of %d in-doubt puts of the spool %s, %d are stored, %d are not, %d are stored in part",
             *(len(head), self.file.path, len(stored), len(waiting), len(parts)),
         )
         acked = None if with_acq else copies.acq_max
@@ -425,7 +436,7 @@ class Forwarder:
             self._sent_lately(acked, [batch for batches in puts for batch in batches], is_noted=True)
 
     def _committed(self) -> Work[None]:
-        """Waits until all is committed that may have been under way to the database when this began."""
+        """Waits until the database has committed everything that was in flight when this began."""
         ahead: int = yield Block(self.file.ahead)
         last: int = yield LastAcq(KeyRange())
         clock = min(max(last, now_ns() + ahead), last + int(_LAG * 1e9))
@@ -433,11 +444,11 @@ class Forwarder:
         yield from committed(KeyRange(), clock + int(self._settle * 1e9), int((_LONGEST_WAIT + self._settle) * 1e9))
 
     def _counts(self, with_acq: bool, unless_stored: bool) -> bool:
-        """Whether copies of such a put are counted, when it is in doubt, among those of an interval of acqs."""
+        """Whether such a put, when in doubt, is reconciled by counting copies in an interval of acqs."""
         return not with_acq and not unless_stored
 
     def _sent_lately(self, acq_max: int, batches: Sequence[Batch], *, is_noted: bool = False) -> None:
-        """Something was stored: `is_noted` when the spool's file says so."""
+        """Remembers the keys of a stored put. `is_noted`: the spool file has its acq."""
         hashes = key_hashes(batches)
         with self._lock:
             self._recent.append((acq_max, hashes))
@@ -446,8 +457,8 @@ class Forwarder:
                 self._known = max(self._known, acq_max)
 
     def _meets(self, batches: Sequence[Batch], last: int, acked: int | None) -> int | None:
-        """An acq up to which must be committed before a put is sent: something with one of its keys was stored lately, or
-        that cannot be told, for another process has sent it. None when there is none.
+        """The acq that must be committed before a put is sent: records with its keys were stored recently, or another
+        process sent something, with unknown keys. None if there is nothing to wait for.
         """
         with self._lock:
             self._recent = [each for each in self._recent if each[0] >= last]
@@ -461,14 +472,14 @@ class Forwarder:
 
     def _away(self, error: BaseException) -> None:
         if self.error is None:
-            _log.warning("%s cannot take puts, which wait in the spool %s: %s", self._name, self.file.path, error)
+            _log.warning("%s cannot take puts now; they wait in the spool %s: %s", self._name, self.file.path, error)
         self.error = str(error)
 
     def _fine(self) -> None:
         self.error, self._failures = None, 0
 
     def _failed(self, error: Exception) -> float:
-        """Notes a failure; returns the seconds until the next attempt."""
+        """Records a failure; returns the seconds until the next attempt."""
         self._away(error)
         greatest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._failures, 32))
         self._failures += 1
@@ -477,30 +488,19 @@ class Forwarder:
 
 
 def _joined(head: Sequence[Queued]) -> list[Batch]:
-    """The batches of puts one after another; neighbours of one cid are one batch."""
-    joined: list[list[Batch]] = []
-    for batch in (batch for each in head for batch in each.batches or []):
-        if joined and joined[-1][0].cid == batch.cid:
-            joined[-1].append(batch)
-        else:
-            joined.append([batch])
-    return [parts[0] if len(parts) == 1 else _one(parts) for parts in joined]
-
-
-def _one(parts: Sequence[Batch]) -> Batch:
-    sizes = {part.record_size for part in parts}
-    records = memoryview(b"".join(part.records for part in parts))
-    return Batch(parts[0].cid, records, sum(part.count for part in parts), sizes.pop() if len(sizes) == 1 else 0)
+    """The batches of several puts in order; adjacent batches of one cid are joined."""
+    batches = (batch for each in head for batch in each.batches or [])
+    return [one_batch(list(some)) for _, some in groupby(batches, attrgetter("cid"))]
 
 
 class _Signal:
-    """What a drainer waits for.
+    """What ends the pause of a drainer.
 
     Attributes:
-        changed: is set when one of the others changes.
-        is_stopped: whether it is to end.
-        is_hurried: whether it is to try again at once after a failure.
-        is_woken: whether something was spooled.
+        changed: set when one of the flags changes.
+        is_stopped: the drainer must end.
+        is_hurried: the drainer must try again at once, even after a failure.
+        is_woken: something was spooled.
     """
 
     def __init__(self) -> None:
@@ -520,7 +520,7 @@ class _Signal:
         self.changed.set()
 
     def wait(self, seconds: float, *, eager: bool) -> bool:
-        """Waits for so long, or until it is hurried or, when it is `eager`, woken; returns whether it is to go on."""
+        """Pauses for some seconds, or until hurried or, if `eager`, woken; returns False if the drainer must end."""
         until = time.monotonic() + seconds
         while not self.is_stopped:
             left = until - time.monotonic()
@@ -538,7 +538,7 @@ class Drainer:
     Args:
         forwarder: the work.
         carry_out: carries out its effects.
-        owner: the session; when it is gone the drainer ends.
+        owner: the session. The drainer ends when it is garbage-collected.
     """
 
     def __init__(self, forwarder: Forwarder, carry_out: Perform, owner: object) -> None:
@@ -556,7 +556,7 @@ class Drainer:
         self._signal.hurry()
 
     def stop(self, seconds: float) -> None:
-        """Has it end, and waits for that so long. One that is in the middle of a request ends after it."""
+        """Ends the drainer, and waits up to some seconds for it. A request in progress is completed first."""
         self._finalizer.detach()
         self._signal.stop()
         if threading.current_thread() is not self._thread:
@@ -595,7 +595,7 @@ class AsyncDrainer:
         self._changed.set()
 
     async def stop(self, seconds: float) -> None:
-        """See `Drainer.stop`. One that is in the middle of a request then is cancelled."""
+        """See `Drainer.stop`. A request still in progress after that time is cancelled."""
         import asyncio
 
         self._finalizer.detach()

@@ -1,12 +1,12 @@
-"""Hooks: a session tells them of each request to its backend, before it is sent and when its outcome is known.
+"""Hooks, called for each request of a session to its backend: before it is sent, and once its outcome is known.
 
 Rules kept here:
 
-* `on_request` is called before anything is sent: what it raises stops the request, of which surely nothing is stored.
-* `on_response` is called when the outcome is known: what it raises is logged, and changes nothing.
-* The batches of a put are not touched before the backend takes them: by that a session knows what was sent.
-* OpenTelemetry names follow its semantic conventions for database client calls: the span is named after the operation, and
-  the histogram `db.client.operation.duration` counts seconds. Records and bytes are counted as well.
+* `on_request` is called before anything is sent. An exception from it stops the request, and nothing is stored.
+* `on_response` is called when the outcome is known. An exception from it is logged and changes nothing.
+* A watch does not read the batches of a put before the backend does: a session relies on that to know what was sent.
+* OpenTelemetry names follow the semantic conventions for database client calls: the span is named after the operation, and
+  the histogram `db.client.operation.duration` is in seconds. Records and bytes are counted as well.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Request:
     """A request that a session is about to make to its backend.
 
     Attributes:
-        operation: the protocol's name of the request; `GET` for each key range of a query.
-        target: the name of the session's target.
+        operation: the request's name in the protocol. A query makes one `GET` for each key range.
+        target: name of the session's target.
         box: the key range of a GET or GETACQ.
-        notes: for hooks to keep whatever they need again in the response.
+        notes: free for hooks, to pass values from the request to its response.
     """
 
     operation: Literal["GET", "GETACQ", "PUT", "PUTA"]
@@ -54,13 +54,13 @@ class Response(msgspec.Struct, eq=False):
 
     Attributes:
         request: the request.
-        seconds: how long it took; of a GET, until its last chunk was taken.
-        records: records that were received, or handed over to be sent.
-        bytes: their bytes in the protocol's form.
-        complete: whether it was completed: a GET may be left early.
-        acq: of a PUT or PUTA the acqs that were given, of a GET or GETACQ the acq below which nothing changes; None when it
-            is not known.
-        error: why it failed; None for success.
+        seconds: how long it took; for a GET, until its last chunk was taken.
+        records: number of records received, or passed to the backend.
+        bytes: their size in the protocol's form.
+        complete: whether it was completed. A GET may be stopped early.
+        acq: for a PUT or PUTA, the acqs of its records; for a GET or GETACQ, the acq below which nothing changes any more;
+            None if unknown.
+        error: why it failed; None on success.
     """
 
     request: Request
@@ -77,23 +77,23 @@ OnResponse: TypeAlias = Callable[[Response], object]
 
 
 class Hooks(Protocol):
-    """Is called around requests. If its `on_request` raises, its `on_response` is not called."""
+    """Called around requests. If `on_request` raises, `on_response` is not called."""
 
     def on_request(self, request: Request) -> object:
-        """A request is about to be sent."""
+        """Called before a request is sent."""
         ...
 
     def on_response(self, response: Response) -> object:
-        """A request was completed, failed, or was left early."""
+        """Called when a request was completed, failed, or was stopped early."""
         ...
 
 
 class Watch:
-    """Tells hooks of the requests that effects stand for.
+    """Calls hooks for the requests behind effects.
 
     Args:
-        hooks: are called in this order for requests, and in reverse order for responses.
-        target: what the backend is called.
+        hooks: called in this order for requests, and in reverse order for responses.
+        target: name of the backend in messages.
     """
 
     def __init__(self, hooks: Sequence[Hooks], target: str) -> None:
@@ -103,7 +103,7 @@ class Watch:
 
     @contextmanager
     def around(self, effect: Any) -> Iterator[Callable[[Any], object]]:
-        """Around an effect; the function that it gives takes the answer."""
+        """Surrounds an effect; yields a function that takes its answer."""
         kind = type(effect)
         if kind is Open:
             opened: AbstractContextManager[Response] = self._over("GET", effect.box)
@@ -132,7 +132,7 @@ class Watch:
 
     @contextmanager
     def _over(self, operation: Literal["GET", "GETACQ", "PUT", "PUTA"], box: KeyRange | None = None) -> Iterator[Response]:
-        """Around a request; the block fills in the response."""
+        """Surrounds a request; the block fills in the response."""
         request = Request(operation, self._target, box)
         response = Response(request)
         told: list[Hooks] = []
@@ -153,7 +153,7 @@ class Watch:
 
     @contextmanager
     def _ended_by_failure(self, get: AbstractContextManager[Response], scan: object = None) -> Iterator[None]:
-        """A GET ends when what is in the block fails."""
+        """Ends a GET if the block fails."""
         try:
             yield
         except BaseException as error:
@@ -175,7 +175,7 @@ class Watch:
     def _tell(hook: Hooks, response: Response) -> None:
         try:
             hook.on_response(response)
-        except Exception:  # noqa: BLE001 - the request's outcome stands
+        except Exception:  # noqa: BLE001 - the outcome of the request stands
             _log.exception("on_response failed for a %s of %s", response.request.operation, response.request.target)
 
 
@@ -194,7 +194,7 @@ def _nobody(_answer: object) -> None:
 
 
 class CallableHooks(msgspec.Struct, frozen=True, eq=False):
-    """Hooks made of functions."""
+    """Hooks made from functions."""
 
     request: OnRequest | None = None
     response: OnResponse | None = None
@@ -214,11 +214,11 @@ _SYSTEM: Final = "tstorage"
 
 
 class OpenTelemetry:
-    """Hooks that make a client span of each request, and count: give it to `connect(..., telemetry=...)`.
+    """Hooks that create a client span for each request, and metrics. Pass it as `connect(..., telemetry=...)`.
 
     Args:
-        tracer_provider: makes spans; None for the global one.
-        meter_provider: makes metrics; None for the global one.
+        tracer_provider: creates the spans; None for the global provider.
+        meter_provider: creates the metrics; None for the global provider.
 
     Raises:
         MissingLibraryError: when opentelemetry-api is not installed.
@@ -234,12 +234,12 @@ class OpenTelemetry:
         self._bytes = meter.create_counter("tsmodel.client.bytes", "By", "Bytes of these records")
 
     def on_request(self, request: Request) -> None:
-        """Begins a span, below the current one."""
+        """Begins a span, as a child of the current one."""
         kind = self._trace.SpanKind.CLIENT
         request.notes["span"] = self._tracer.start_span(request.operation, kind=kind, attributes=_attributes(request))
 
     def on_response(self, response: Response) -> None:
-        """Ends it, and counts."""
+        """Ends the span, and records the metrics."""
         request = response.request
         attributes = _attributes(request)
         span = request.notes.pop("span")
@@ -259,6 +259,6 @@ class OpenTelemetry:
 
 
 def _attributes(request: Request) -> dict[str, str]:
-    # Without the options behind the "?": they name files of certificates.
+    # Without the options after "?", which name certificate files.
     namespace = request.target.partition("?")[0]
     return {"db.system.name": _SYSTEM, "db.operation.name": request.operation, "db.namespace": namespace}

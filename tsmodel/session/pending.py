@@ -1,11 +1,12 @@
-"""Objects that were added to a session and are not certainly stored.
+"""The records of a session that are not known to be stored.
 
 Rules kept here:
 
-* An object stays until it is stored. A put holds those that were there when it was encoded, in the order of addition.
-* While a put is under way its objects are in doubt: whatever interrupts it, they are never taken for stored or for not
-  stored. Only an answer, or a failure that is known to have stored nothing, takes them out of doubt.
-* Records are numbered from the last receipt on, so that an error names the place in what the user added.
+* An object stays here until it is stored. A put contains the objects that were pending when it was encoded, in the order
+  of addition.
+* While a put is in progress, its objects are in doubt. If it is interrupted, they count neither as stored nor as not
+  stored. Only an answer, or a failure known to have stored nothing, settles them.
+* Records are numbered from the last receipt on, so that an error points to the record that the user added.
 * Ctrl-C raises between two calls, anywhere. So each method prepares first, by calls, what changes, and then changes it
   without any call, `append` and `len` included: an object is never in no place, nor in two.
 """
@@ -33,18 +34,19 @@ from tsmodel.wire.records import PUT_FORM
 __all__ = ["Doubt", "Limits", "Pending"]
 
 _GUESS: Final = 64
+"""Assumed bytes of a payload of variable size."""
 
 
 class Limits:
-    """How much a session collects before it stores.
+    """The limits at which a session stores its pending records.
 
     Args:
-        batch_size: objects.
-        batch_bytes: bytes of their records; None for no limit.
-        batch_age: how long the oldest may wait, checked whenever something is added; None for no limit.
+        batch_size: number of records.
+        batch_bytes: size of the records in bytes; None for no limit.
+        batch_age: how long the oldest record may wait, checked on each addition; None for no limit.
 
     Raises:
-        SessionError: when one of them cannot be.
+        SessionError: when a limit is not valid.
     """
 
     def __init__(
@@ -64,29 +66,29 @@ class Limits:
 
     @property
     def counts_bytes(self) -> bool:
-        """Whether anything depends on how large the records are."""
+        """Whether the size of the records matters."""
         return self._bytes is not None
 
     def reached(self, size: float, since: float) -> bool:
-        """Whether what is held has reached a limit other than the count.
+        """Whether a limit other than the count is reached.
 
         Args:
-            size: bytes of what is held.
-            since: when the oldest of it came, on the monotonic clock.
+            size: bytes of the pending records.
+            since: when the oldest of them was added, on the monotonic clock.
         """
         if self._age is not None and time.monotonic() - since >= self._age:
             return True
         return self._bytes is not None and size >= self._bytes
 
     def learn(self, put: Put) -> None:
-        """Takes the size of a model's records from what was encoded of it: those of variable size are guessed by it."""
+        """Learns the average record size of each model from an encoded put, to estimate payloads of variable size."""
         if self._bytes is None:
             return
         for part in put.slices:
             self._sizes[part.model] = part.size / len(part.cids)
 
     def size(self, rows: Iterable[TSModel]) -> float:
-        """Bytes of the records of some objects; 0 when nothing depends on it."""
+        """Bytes of the records of some objects; 0 if the size does not matter."""
         return sum(map(self._size_of, map(type, rows))) if self.counts_bytes else 0.0
 
     def _size_of(self, model: type[TSModel]) -> float:
@@ -98,17 +100,17 @@ class Limits:
 
 
 _PIECE: Final = 256
-"""Objects taken at once from a source, where their age matters."""
+"""How many objects to take from a source at once, if size or age matters."""
 
 
 class Doubt(msgspec.Struct, eq=False):
-    """An in-doubt put: one whose outcome is not known.
+    """A put that is in progress, or whose outcome is unknown.
 
     Attributes:
-        put: what was sent, or is about to be.
-        bound: an acq that was committed before: the put stored nothing below it. None when it was not asked for.
-        ended: when it failed, ns since 2001; None while it is under way.
-        cause: how it failed.
+        put: the put.
+        bound: none of its records is stored below this acq; None if that was not asked for before it was sent.
+        ended: when it failed, ns since 2001; None while it is in progress.
+        cause: why it failed.
     """
 
     put: Put
@@ -118,11 +120,11 @@ class Doubt(msgspec.Struct, eq=False):
 
 
 class Pending:
-    """What a session holds.
+    """The records that a session holds.
 
     Args:
-        name: the name of the backend, for warnings.
-        limits: when it is time to store.
+        name: name of the backend, for warnings.
+        limits: when to store them.
     """
 
     def __init__(self, name: str, limits: Limits) -> None:
@@ -142,47 +144,47 @@ class Pending:
 
     @property
     def is_full(self) -> bool:
-        """Whether it is time to store."""
+        """Whether a limit is reached."""
         count = self._others + len(self._open.rows)
         return count >= self._limits.count or (self._limits.is_more and count > 0 and self._is_more())
 
     @property
     def stored_puts(self) -> tuple[PutId, ...]:
-        """The puts that stored them, where the backend names puts."""
+        """The puts stored since the last receipt, if the backend numbers puts."""
         return self._receipt.puts
 
     @property
     def held_count(self) -> int:
-        """How many objects are not certainly stored."""
+        """Number of objects not known to be stored."""
         return self._others + len(self._open.rows) + sum(len(doubt.put.segment.rows) for doubt in self._doubts)
 
     @property
     def stored_count(self) -> int:
-        """How many are stored since the last receipt."""
+        """Number of records stored since the last receipt."""
         return self._receipt.count
 
     @property
     def doubts(self) -> list[Doubt]:
-        """The puts in doubt that are not under way."""
+        """The in-doubt puts that are not in progress."""
         return [doubt for doubt in self._doubts if doubt.ended is not None]
 
     def interrupted(self) -> None:
-        """Nothing is under way: a put that seems to be was interrupted before its outcome could be noted."""
+        """Marks puts that seem to be in progress as failed: they were interrupted before their outcome was recorded."""
         for doubt in self._doubts:
             if doubt.ended is None:
                 doubt.ended, doubt.cause = now_ns(), SessionError("a put was interrupted")
 
     def rows(self) -> tuple[TSModel, ...]:
-        """The objects that are not stored or are under way, in the order of addition."""
+        """The objects that are not stored or in progress, in the order of addition."""
         under_way = [doubt.put.segment for doubt in self._doubts if doubt.ended is None]
         return tuple(map(itemgetter(1), _numbered([*under_way, *self._held()])))
 
     def in_doubt(self) -> tuple[TSModel, ...]:
-        """The objects in doubt that are not under way, in the order of addition."""
+        """The in-doubt objects, in the order of addition."""
         return tuple(map(itemgetter(1), _numbered([doubt.put.segment for doubt in self.doubts])))
 
     def add(self, row: object, *, keep_acq: bool, unless_stored: bool = False) -> bool:
-        """Takes an object; returns whether it is time to store.
+        """Adds an object; returns whether a limit is reached.
 
         Raises:
             SessionError: when it is not an object of a model.
@@ -197,19 +199,19 @@ class Pending:
         return self._others + len(self._rows) >= limits.count or (limits.is_more and self._is_more())
 
     def taken(self, source: Iterator[object]) -> tuple[list[Any], bool, BaseException | None]:
-        """Objects of a source, as many as fit: those, whether there may be more, and what the source raised."""
+        """Takes as many objects from a source as fit. Returns them, whether there may be more, and the source's error."""
         room = max(1, self._limits.count - self._others - len(self._open.rows))
         if self._limits.is_more:
             room = min(room, _PIECE)
         rows: list[Any] = []
         try:
             rows.extend(islice(source, room))
-        except BaseException as error:  # noqa: BLE001 - the caller raises it, when it has taken what came before
+        except BaseException as error:  # noqa: BLE001 - the caller raises it after adding the objects before it
             return rows, False, error
         return rows, len(rows) == room, None
 
     def extend(self, rows: list[Any], *, keep_acq: bool, unless_stored: bool = False) -> None:
-        """Takes a list of objects, which may become its own. Raises as `add`; those before are taken."""
+        """Adds a list of objects, and may keep the list itself. Raises as `add`; objects before the bad one are added."""
         if not rows:
             return
         first = type(rows[0])
@@ -226,7 +228,7 @@ class Pending:
                 self.add(row, keep_acq=keep_acq, unless_stored=unless_stored)
 
     def take_columns(self, rows: ColumnRows, *, keep_acq: bool, unless_stored: bool = False) -> None:
-        """Takes records that were given as columns: a put of its own for each batch."""
+        """Adds records from columns. Each batch of them becomes a put of its own."""
         self._close_segment()
         most = self._limits.count
         for start in range(0, len(rows), most):
@@ -243,7 +245,7 @@ class Pending:
         self._close_segment()
 
     def puts(self) -> list[Put]:
-        """All objects that are not stored, as puts; none is sent before all are encoded.
+        """Encodes all objects that are not stored as puts. Nothing is sent before everything is encoded.
 
         Raises:
             EncodeError: when a field of some object cannot be stored.
@@ -265,7 +267,7 @@ class Pending:
                     warnings.warn(hint, TimeUnitWarning, stacklevel=2)
 
     def begin(self, put: Put, bound: int | None) -> Doubt | None:
-        """A put is about to be sent; None when its objects were discarded meanwhile."""
+        """Marks a put as in progress; None if its objects were discarded meanwhile."""
         segment = put.segment
         if segment not in self._segments:
             return None
@@ -278,23 +280,23 @@ class Pending:
         return doubt
 
     def stored(self, doubt: Doubt, receipt: Receipt) -> None:
-        """A put is stored; its objects are released."""
+        """Releases the objects of a stored put."""
         total, at = self._receipt + receipt, self._doubts.index(doubt)
         # no call from here on
         del self._doubts[at]
         self._receipt = total
 
     def holds(self, doubt: Doubt) -> bool:
-        """Whether a put is in doubt still, and was not discarded."""
+        """Whether a put is still in doubt, and not discarded."""
         return doubt in self._doubts
 
     def returned(self, doubt: Doubt) -> Put:
-        """A put is not stored, or is to be sent once more; its objects are held again."""
+        """Makes the objects of a put pending again: it is not stored, or will be sent again."""
         self._hold(doubt, doubt.put.segment, self._receipt)
         return doubt.put
 
     def found(self, doubt: Doubt, found: Found) -> Segment | None:
-        """A put was reconciled; its missing objects are held again, and returned."""
+        """Takes the result of a reconciliation. Missing objects are pending again; returns them, or None."""
         if all(found.stored):
             self.stored(doubt, found.receipt)
             return None
@@ -303,7 +305,7 @@ class Pending:
         return segment
 
     def receipt(self) -> Receipt:
-        """The receipt for everything stored since the last one. Numbering starts again with what is held now."""
+        """The receipt for everything stored since the last one. Numbering restarts with the first pending record."""
         receipt, self._receipt = self._receipt, Receipt()
         segments = [*self._held(), *(doubt.put.segment for doubt in self._doubts)]
         by = min((min(segment.numbers) for segment in segments if segment.rows), default=self._next + len(self._open.rows))
@@ -313,7 +315,7 @@ class Pending:
         return receipt
 
     def discard(self, *, in_doubt_only: bool = False) -> list[TSModel]:
-        """Drops all objects that are not under way, or only those in doubt, and returns them."""
+        """Drops all objects that are not in progress, or only those in doubt, and returns them."""
         segments = [doubt.put.segment for doubt in self.doubts]
         self._doubts = [doubt for doubt in self._doubts if doubt.ended is None]
         if not in_doubt_only:
@@ -324,7 +326,7 @@ class Pending:
         return [row for _, row in _numbered(segments)]
 
     def error(self, cause: BaseException, name: str) -> WriteError:
-        """The account of what is held, after a failure."""
+        """The error of a failed flush, which accounts for every record."""
         not_stored = _numbered(self._held())
         unknown = _numbered([doubt.put.segment for doubt in self.doubts])
         return WriteError(
@@ -338,13 +340,13 @@ class Pending:
         )
 
     def state(self) -> str:
-        """How much is held, for a session's repr."""
+        """Counts of pending records, for the repr of a session."""
         doubtful = sum(len(doubt.put.segment.rows) for doubt in self.doubts)
         under_way = sum(len(doubt.put.segment.rows) for doubt in self._doubts if doubt.ended is None)
         return f"{under_way + self._others + len(self._rows)} pending" + (f", {doubtful} in doubt" if doubtful else "")
 
     def warn(self) -> None:
-        """Warns of objects that will never be stored."""
+        """Warns of objects that were never stored."""
         rows = [*self.in_doubt(), *self.rows()]
         if rows:
             count = "1 record" if len(rows) == 1 else f"{len(rows)} records"
@@ -357,7 +359,7 @@ class Pending:
             )
 
     def _segment(self, keep_acq: bool, unless_stored: bool) -> Segment:
-        """The segment that objects are added to now."""
+        """The segment that takes new objects."""
         if self._open.keep_acq is not keep_acq or self._open.unless_stored is not unless_stored:
             self._close_segment()
             self._open.keep_acq, self._open.unless_stored = keep_acq, unless_stored
@@ -393,7 +395,7 @@ class Pending:
         self._others_size += segment.size
 
     def _close_segment(self) -> None:
-        """Objects that are added from now on belong to another put."""
+        """Starts a new segment for later additions."""
         closed, rows = self._open, list[TSModel]()
         count, size = len(closed.rows), self._counted_open() if closed.rows else 0.0
         opened = Segment(self._next + count, closed.keep_acq, rows, unless_stored=closed.unless_stored)
@@ -409,8 +411,8 @@ class Pending:
 
 
 def _joined(segments: list[Segment], most: int) -> list[Segment]:
-    """The same objects in the order of addition, in as few segments as can be: each is stored whole or not at all. The
-    given segments stay as they are."""
+    """Joins adjacent segments, in the order of addition: each becomes one put, stored whole or not at all. The given
+    segments do not change."""
     joined: list[Segment] = []
     is_own = False
     for segment in sorted(segments, key=lambda segment: segment.numbers[0]):
@@ -425,13 +427,13 @@ def _joined(segments: list[Segment], most: int) -> list[Segment]:
 
 
 def _numbered(segments: list[Segment]) -> list[tuple[int, TSModel]]:
-    """All objects with their numbers, in the order of addition."""
+    """The objects of some segments with their numbers, in the order of addition."""
     pairs = [pair for segment in segments for pair in zip(segment.numbers, segment.rows, strict=True)]
     return sorted(pairs, key=itemgetter(0)) if len(segments) > 1 else pairs
 
 
 def _compact(numbers: list[int]) -> range | tuple[int, ...]:
-    """Numbers as a range where they are one."""
+    """Numbers as a range if they are consecutive, to save memory."""
     if not numbers:
         return range(0)
     whole = range(numbers[0], numbers[-1] + 1)
@@ -439,7 +441,7 @@ def _compact(numbers: list[int]) -> range | tuple[int, ...]:
 
 
 def _account(stored: int, not_stored: int, unknown: int, spooled: int = 0) -> str:
-    """The account of a failed flush, and what to do."""
+    """The counts of a failed flush, and what to do."""
     total = stored + not_stored + unknown + spooled
     where = f", {spooled} are in the spool" if spooled else ""
     said = (
@@ -447,7 +449,8 @@ def _account(stored: int, not_stored: int, unknown: int, spooled: int = 0) -> st
     )
     if unknown:
         return (
-            f"{said}: sent, and never answered for. The session holds what is not surely stored: flush() stores what is "
-            'not, retry(on_unknown="check") or "duplicate" settles what is in doubt, discard(in_doubt_only=True) drops it'
+            f"{said}: sent but never acknowledged. The session holds all that are not known to be stored. flush() stores "
+            'those that are not, retry(on_unknown="check") or "duplicate" settles those in doubt, '
+            "discard(in_doubt_only=True) drops those in doubt"
         )
-    return f"{said}. The session holds what is not stored: flush() tries again"
+    return f"{said}. The session holds those that are not: flush() tries again"

@@ -1,9 +1,9 @@
-"""Records on their way to storage: as they were added, and encoded.
+"""Puts: segments of added records, their encoded form, and the result of reconciling them.
 
 Rules kept here:
 
-* A put carries neighbours in the order of addition, all with their acq or all without.
-* Records that were given as columns are held as they will be sent; objects are made when somebody asks for them.
+* A put contains records that were added one after another, all with their own acq or all without.
+* Records added as columns are kept in encoded form; objects are made on demand.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _AHEAD: Final = 86_400 * 10**9
 _CAP: Final = struct.Struct("<q")
 _CAP_AT: Final = PUT_FORM.header.fields["cap"][1]  # type: ignore[index]
 _SLICE: Final = 65_536
-"""Rows that are encoded at a time: few enough to stay in the cache."""
+"""Rows encoded at a time: few enough to stay in the CPU cache."""
 
 
 class ColumnRows(Sequence[TSModel]):
-    """Records of one model with payloads of fixed size.
+    """Encoded records of one model with payloads of fixed size, as a sequence of objects.
 
     Args:
         model: their model.
@@ -72,7 +72,7 @@ class ColumnRows(Sequence[TSModel]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all records in a put."""
+        """Size of the records in a put."""
         return self._count * self._records[0].dtype.itemsize
 
     @property
@@ -98,7 +98,7 @@ class ColumnRows(Sequence[TSModel]):
         return joined
 
     def chosen(self, places: Sequence[int]) -> ColumnRows:
-        """Those at some places."""
+        """The records at some positions."""
         return ColumnRows(self.model, self.with_acq, self.cids[places], self.records[places])
 
     def __len__(self) -> int:
@@ -121,13 +121,13 @@ class ColumnRows(Sequence[TSModel]):
 def made_of(
     model: type[TSModel], columns: Mapping[str, Given], count: int, *, with_acq: bool, first: int = 0
 ) -> ColumnRows | list[TSModel]:
-    """What a session keeps for given columns: records where payloads have a fixed size, objects otherwise.
+    """Makes records from columns: encoded records if payloads have a fixed size, otherwise objects.
 
     Args:
         model: the model.
-        columns: columns by their name in storage, of `count` rows each.
-        count: how many rows.
-        with_acq: whether records carry the acq that is given.
+        columns: columns of `count` rows each, by storage name.
+        count: number of rows.
+        with_acq: whether records carry the given acq.
         first: number of the first row, for errors.
 
     Raises:
@@ -165,15 +165,15 @@ def _joined(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 
 
 class Segment(msgspec.Struct, eq=False):
-    """Objects that are stored by one put.
+    """The objects of one put, before they are encoded.
 
     Attributes:
-        first: number of the first object, counted over what was added since the last receipt.
-        keep_acq: whether they are stored with the acq they have.
-        unless_stored: whether objects that the database already holds are left out.
-        rows: the objects; those that were given as columns are made when somebody asks for them.
-        returned: numbers of the objects, where they are not consecutive from `first` on.
-        size: bytes of their records, as far as they were counted.
+        first: number of the first object, counted from the last receipt.
+        keep_acq: whether they are stored with their own acq.
+        unless_stored: whether objects that the database already holds are skipped.
+        rows: the objects.
+        returned: numbers of the objects, if they are not consecutive from `first` on.
+        size: bytes of their records, as far as counted.
         models: their classes.
     """
 
@@ -191,11 +191,11 @@ class Segment(msgspec.Struct, eq=False):
         return range(self.first, self.first + len(self.rows)) if self.returned is None else self.returned
 
     def is_stored_as(self, keep_acq: bool, unless_stored: bool) -> bool:
-        """Whether its objects are stored in this way."""
+        """Whether its objects are stored with these options."""
         return self.keep_acq is keep_acq and self.unless_stored is unless_stored
 
     def goes_on_with(self, other: Segment, most: int) -> bool:
-        """Whether `other` can be joined to this one; columns are joined up to `most` records."""
+        """Whether `other` can be appended to this segment; columns are joined up to `most` records."""
         plain = self.returned is None and other.returned is None and self.is_stored_as(other.keep_acq, other.unless_stored)
         one, two = self.rows, other.rows
         if isinstance(one, ColumnRows) and isinstance(two, ColumnRows):
@@ -210,7 +210,7 @@ class Segment(msgspec.Struct, eq=False):
         return Segment(self.first, self.keep_acq, rows, self.returned, self.size, set(self.models), self.unless_stored)
 
     def take(self, other: Segment) -> None:
-        """Joins `other`, which this one goes on with."""
+        """Appends `other`; see `goes_on_with`."""
         if isinstance(self.rows, ColumnRows):
             assert isinstance(other.rows, ColumnRows)
             self.rows = self.rows.joined(other.rows)
@@ -220,13 +220,13 @@ class Segment(msgspec.Struct, eq=False):
         self.models |= other.models
 
     def renumber(self, by: int) -> None:
-        """Takes `by` off all numbers."""
+        """Subtracts `by` from all numbers."""
         self.first -= by
         if self.returned is not None:
             self.returned = [number - by for number in self.returned]
 
     def part(self, keep: Sequence[bool]) -> Segment:
-        """Those objects for which `keep` is true."""
+        """The objects for which `keep` is true."""
         chosen = [at for at, kept in enumerate(keep) if kept]
         numbers = self.numbers
         if isinstance(self.rows, ColumnRows):
@@ -238,13 +238,13 @@ class Segment(msgspec.Struct, eq=False):
 
 
 class Slice(msgspec.Struct, frozen=True, eq=False):
-    """Neighbours of one model as they are sent.
+    """Adjacent objects of one model in a segment, encoded.
 
     Attributes:
-        at: position of the first in its segment.
+        at: position of the first one in its segment.
         model: their class.
-        cids: of each, in the order of addition.
-        batches: what is sent.
+        cids: the cid of each, in the order of addition.
+        batches: the encoded records.
     """
 
     at: int
@@ -259,11 +259,11 @@ class Slice(msgspec.Struct, frozen=True, eq=False):
 
 
 class Put(msgspec.Struct, frozen=True, eq=False):
-    """A segment as it is sent.
+    """An encoded segment.
 
     Attributes:
         segment: the objects.
-        slices: the same as neighbours of one model.
+        slices: the encoded objects.
     """
 
     segment: Segment
@@ -285,11 +285,11 @@ class Put(msgspec.Struct, frozen=True, eq=False):
         return sum(part.size for part in self.slices)
 
     def unstored(self) -> Unstored | None:
-        """Finds out which records are new, where only those are to be stored."""
+        """Determines which records are new, if only new ones are stored; else None."""
         return Unstored(self.batches, with_acq=self.with_acq) if self.segment.unless_stored else None
 
     def receipt(self, interval: AcqInterval, seconds: float) -> Receipt:
-        """The receipt when everything is stored. The database reports acqs only for records without one."""
+        """The receipt of a stored put. The database reports acqs only for records without their own."""
         rows, puts = self.segment.rows, _ids(interval)
         if self.with_acq and isinstance(rows, ColumnRows):
             interval = rows.acqs
@@ -299,7 +299,7 @@ class Put(msgspec.Struct, frozen=True, eq=False):
         return Receipt(len(rows), *interval, self.size, seconds, puts=puts, cids=_span(self.batches))
 
     def receipt_of(self, unstored: Unstored, interval: AcqInterval, seconds: float) -> Receipt:
-        """The receipt when all new records are stored."""
+        """The receipt of a put of which only the new records were stored."""
         left = unstored.left_of(self.batches)
         count = sum(batch.count for batch in left)
         skipped = len(self.segment.rows) - count
@@ -313,7 +313,7 @@ class Put(msgspec.Struct, frozen=True, eq=False):
 
 
 def encoded(segment: Segment) -> Put:
-    """A segment as it is sent.
+    """Encodes a segment.
 
     Raises:
         EncodeError: when a field of some object cannot be stored, with the object's number.
@@ -332,10 +332,10 @@ def encoded(segment: Segment) -> Put:
 
 
 def unit_hint(part: Slice) -> str | None:
-    """Why the capture time of the first record looks wrong: as a time since 1970 it would lie in the recent past. None
-    if it looks right.
+    """A warning if the first capture time looks like a time since 1970: read that way, it lies in the recent past. None if
+    it looks right.
 
-    Small multiples of a round unit, as tests and simulations have them, look right.
+    Multiples of a million, as in tests and simulations, look right.
     """
     if not part.batches or len(part.batches[0].records) < PUT_FORM.header.itemsize:
         return None
@@ -359,7 +359,7 @@ def _batches(codec: RowCodec[TSModel], rows: Sequence[TSModel], segment: Segment
     try:
         return codec.encode(rows, with_acq=segment.keep_acq)
     except EncodeError as error:
-        if error.record is not None:  # once more, for an error with the right number
+        if error.record is not None:  # encode it again, for an error with the right number
             number = segment.returned[at + error.record]
             codec.encode(rows[error.record : error.record + 1], with_acq=segment.keep_acq, first=number)
         raise
@@ -380,8 +380,8 @@ def _check_acqs(segment: Segment) -> None:
         at = acqs.index(-1)
         number = segment.numbers[at]
         raise EncodeError(
-            f"record {number}: {type(segment.rows[at]).__name__}.acq was never set; keep_acq stores objects with the acq "
-            "they have",
+            f"record {number}: {type(segment.rows[at]).__name__}.acq was never set, but keep_acq stores objects with "
+            "their own acq: set it, or leave keep_acq out",
             record=number,
             field="acq",
             value=-1,
@@ -389,7 +389,7 @@ def _check_acqs(segment: Segment) -> None:
 
 
 def _neighbours(segment: Segment) -> Iterator[tuple[type[TSModel], int, Sequence[TSModel]]]:
-    """Neighbours of one model, with the position of their first: so the order of addition, and so acq, is kept."""
+    """Groups adjacent objects of one model, with the position of the first one. This preserves the order of acqs."""
     if len(segment.models) == 1:
         yield next(iter(segment.models)), 0, segment.rows
         return
@@ -404,8 +404,8 @@ class Found(msgspec.Struct, frozen=True):
     """The outcome of a reconciliation.
 
     Attributes:
-        stored: for each object of the put's segment, whether it is stored.
-        receipt: of those that are.
+        stored: for each object of the put, whether it is stored.
+        receipt: the receipt for the stored objects.
     """
 
     stored: list[bool]
@@ -413,11 +413,11 @@ class Found(msgspec.Struct, frozen=True):
 
 
 def found_of(put: Put, copies: Copies) -> Found:
-    """Which objects of a put are stored.
+    """Determines which objects of a put are stored.
 
     Args:
-        put: what was sent.
-        copies: counts of its slices' records.
+        put: the put.
+        copies: the copies of its records in the database.
     """
     stored = [False] * len(put.segment.rows)
     cids = set()

@@ -141,7 +141,7 @@ def committed(box: KeyRange, acq: int, timeout: DurationLike | None) -> Work[int
         left = _LONGEST_PAUSE if limit is None else limit - time.monotonic()
         if left <= 0:
             raise CommitTimeoutError(
-                f"after {timeout} the last full-commit acq is {answer}; it has to exceed {acq}", acq=answer, wanted=acq
+                f"after {timeout}, the last full-commit acq is {answer}; it must exceed {acq}", acq=answer, wanted=acq
             )
         yield Pause(min(pause, left))
         pause = min(2 * pause, _LONGEST_PAUSE)

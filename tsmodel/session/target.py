@@ -1,5 +1,5 @@
-"""What `connect` is given: a path, a `file:` URL, `memory:`, a `tstorage://` or `postgresql://` URL, or None for the
-environment variable."""
+"""Targets of `connect`: a path, a `file:` URL, `memory:`, a `tstorage://` or `postgresql://` URL, or None for the
+environment variable TSMODEL_URL."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 TargetLike: TypeAlias = "str | os.PathLike[str] | None"
-"""What stands for a target."""
+"""A target as users write it."""
 
 DEFAULT_PORT = 2025
 
@@ -48,7 +48,7 @@ _HOST = re.compile(r"([^\[\]:@\s]+|\[[0-9A-Fa-f:.%]+\])(?::([0-9]{1,6}))?")
 _OPTIONS = ("timeout", "pool", "pool_timeout", "tls", "ca", "cert", "key")
 _SPOOL_OPTIONS = ("spool", "spool_bytes", "spool_full", "spool_wait")
 _SPOOLED_TIMEOUT = 10.0
-"""Seconds that a wait may take where a spool stands in, unless the target says otherwise."""
+"""Default timeout with a spool, in seconds."""
 _FILE_OPTIONS = ("read_only", "create")
 
 
@@ -57,8 +57,8 @@ class StoreFile(msgspec.Struct, frozen=True):
 
     Attributes:
         path: its file, or None for memory.
-        read_only: whether it is neither written nor created.
-        create: whether it is created when there is none.
+        read_only: whether it is only read.
+        create: whether to create a file that does not exist.
     """
 
     path: str | None
@@ -67,13 +67,13 @@ class StoreFile(msgspec.Struct, frozen=True):
 
 
 class SpoolOptions(msgspec.Struct, frozen=True):
-    """What a session keeps puts in that its server cannot take now.
+    """The spool of a session, which holds puts while the server is away.
 
     Attributes:
         path: the file.
-        most: bytes that it holds at most, as they are stored; None for the default.
+        most: size limit in stored bytes; None for the default.
         when_full: "refuse" or "drop_oldest".
-        wait: seconds for which closing waits until it is drained, as long as the server can be reached.
+        wait: how long closing waits for the spool to drain, in seconds, while the server can be reached.
     """
 
     path: str
@@ -82,18 +82,18 @@ class SpoolOptions(msgspec.Struct, frozen=True):
     wait: float = 5.0
 
     def forwarder(self, name: str, settle: float) -> Forwarder:
-        """What sends them.
+        """A forwarder to this spool.
 
         Args:
-            name: what the session's target is called.
-            settle: seconds for which a put that was cut off may still be under way.
+            name: name of the session's target in messages.
+            settle: how long an interrupted put may still be in flight, in seconds.
         """
         from tsmodel.session.forwarding import Forwarder
 
         return Forwarder(self.file(), name, settle)
 
     def file(self) -> SpoolFile:
-        """The file, not opened yet."""
+        """The spool file, not opened yet."""
         from tsmodel.store.spool_file import DEFAULT_SPOOL_BYTES, SpoolFile
 
         most = DEFAULT_SPOOL_BYTES if self.most is None else self.most
@@ -102,7 +102,7 @@ class SpoolOptions(msgspec.Struct, frozen=True):
 
 @attrs.frozen(kw_only=True)
 class SpooledServer(PoolOptions):
-    """A server, and the spool before it."""
+    """A server with a spool in front of it."""
 
     spool: SpoolOptions
 
@@ -114,11 +114,11 @@ Target: TypeAlias = StoreFile | PoolOptions | Database
 
 
 def parse(target: TargetLike) -> Target:
-    """What a target stands for.
+    """Parses a target.
 
     Raises:
-        SessionError: when it is none.
-        TransportError: when a file that its TLS options name cannot be used.
+        SessionError: when it is not valid.
+        TransportError: when a file named by a TLS option cannot be used.
     """
     if target is None:
         target = os.environ.get("TSMODEL_URL")
@@ -128,7 +128,7 @@ def parse(target: TargetLike) -> Target:
     if not isinstance(text, str) or not text:
         raise SessionError(f"a target is a path, {_MEMORY!r}, a tstorage:// or a postgresql:// URL, not {target!r}")
     if "\0" in text:
-        raise SessionError(f"{text!r} has a NUL character, which no path and no URL can have")
+        raise SessionError(f"{text!r} contains a NUL character, which paths and URLs cannot")
     if text in _MEMORY_NAMES and isinstance(target, str):
         return StoreFile(None)
     if text.startswith("file:") and isinstance(target, str):
@@ -140,7 +140,7 @@ def parse(target: TargetLike) -> Target:
     if isinstance(target, str) and (scheme := _SCHEME.match(text)):
         raise SessionError(
             f"{text!r}: unknown target {scheme[1]}:; known are paths, file:, {_MEMORY!r}, tstorage://host:port and "
-            f"postgresql://host/database. A path that looks like this is given as pathlib.Path({text!r})"
+            f"postgresql://host/database. For a file with this name, pass pathlib.Path({text!r})"
         )
     return StoreFile(text)
 
@@ -152,7 +152,7 @@ def _file(url: str) -> StoreFile:
     if path.startswith("//"):
         host, slash, path = path[2:].partition("/")
         if host not in ("", "localhost") or not slash:
-            raise SessionError(f"{url!r} names a host; a file is file:relative/path or file:///absolute/path")
+            raise SessionError(f"{url!r} names a host; write file:relative/path or file:///absolute/path")
         path = f"/{path}"
     if not path:
         raise SessionError(f"{url!r} names no file")
@@ -176,7 +176,7 @@ def _server(url: str) -> PoolOptions:
     hosts, separator, rest = re.match(r"tstorage://([^/?#]*)(/?\??)(.*)", url, re.DOTALL).groups()  # type: ignore[union-attr]
     try:
         if rest and not separator.endswith("?"):
-            raise ValueError(f"{rest!r} stands behind the hosts")
+            raise ValueError(f"unexpected {rest!r} after the hosts")
         addresses = tuple(_address(each) for each in hosts.split(","))
         found = parse_qs(rest, keep_blank_values=True, strict_parsing=bool(rest))
     except ValueError as error:
@@ -184,7 +184,7 @@ def _server(url: str) -> PoolOptions:
     if len(set(addresses)) < len(addresses):
         raise SessionError(f"{url!r} names a connector twice")
     if any("\0" in value for values in found.values() for value in values):
-        raise SessionError(f"{url!r}: an option has a NUL character")
+        raise SessionError(f"{url!r}: an option contains a NUL character")
     for name, values in found.items():
         if name not in (*_OPTIONS, *_SPOOL_OPTIONS) or len(values) > 1:
             known = ", ".join((*_OPTIONS, *_SPOOL_OPTIONS))
@@ -205,12 +205,12 @@ def _server(url: str) -> PoolOptions:
 
 
 def _spool(url: str, options: dict[str, str]) -> SpoolOptions | None:
-    """What the options of a URL say about a spool."""
+    """The spool that the options of a URL describe."""
     given: dict[str, Any] = {name.removeprefix("spool_"): options[name] for name in _SPOOL_OPTIONS if name in options}
     path = given.pop("spool", None)
     if path is None:
         if given:
-            raise SessionError(f"{url!r}: {', '.join(f'spool_{name}' for name in given)} is for a spool: add spool=PATH")
+            raise SessionError(f"{url!r}: {', '.join(f'spool_{name}' for name in given)} needs a spool: add spool=PATH")
         return None
     if not path:
         raise SessionError(f"{url!r}: spool= names no file")
@@ -219,7 +219,7 @@ def _spool(url: str, options: dict[str, str]) -> SpoolOptions | None:
     if "full" in given:
         given["when_full"] = given.pop("full")
         if given["when_full"] not in ("refuse", "drop_oldest"):
-            raise SessionError(f"{url!r}: spool_full={given['when_full']!r} is neither refuse nor drop_oldest")
+            raise SessionError(f"{url!r}: spool_full={given['when_full']!r} must be refuse or drop_oldest")
     if given.get("wait") in ("0", "0.0"):
         given["wait"] = 0.0
     elif "wait" in given:
@@ -230,7 +230,7 @@ def _spool(url: str, options: dict[str, str]) -> SpoolOptions | None:
 def _bytes(url: str, name: str, text: str) -> int:
     found = re.fullmatch(r"([1-9][0-9]{0,17})([kMGT]?)B?", text)
     if found is None:
-        raise SessionError(f"{url!r}: {name}={text!r} is not a number of bytes, such as 64MB or 1000000")
+        raise SessionError(f"{url!r}: {name}={text!r} is not a number of bytes such as 64MB or 1000000")
     return int(found[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}[found[2]]
 
 
@@ -244,10 +244,10 @@ def _address(text: str) -> Address:
     host = found[1].strip("[]")
     try:
         is_name = len(host.encode("idna")) <= 253
-    except UnicodeError:  # a part that is empty, longer than 63, or of characters that names cannot have
+    except UnicodeError:  # a label that is empty, longer than 63 characters, or has invalid characters
         is_name = False
     if not is_name:
-        raise ValueError(f"{text!r} is not the name of a host")
+        raise ValueError(f"{text!r} is not a valid host name")
     return Address(host, port)
 
 
@@ -273,7 +273,7 @@ def _tls(url: str, options: dict[str, str]) -> SSLContext | None:
         raise SessionError(f"{url!r}: tls={wanted!r}; it is 1 for TLS, 0 for none")
     files = {name: options[name] for name in ("ca", "cert", "key") if name in options}
     if wanted == "1":
-        from tsmodel.io.connections import client_context  # sockets and TLS, for those who need them
+        from tsmodel.io.connections import client_context  # late: imports sockets and TLS
 
         return client_context(**files)
     if files:

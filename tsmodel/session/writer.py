@@ -1,12 +1,12 @@
-"""Storing what a session holds, as work, for sessions that block and sessions that await.
+"""Stores the pending records of a session, retries failed puts, and reconciles in-doubt puts.
 
 Rules kept here:
 
-* A put ends in one of three ways: stored, not stored, or in doubt. It is certainly not stored when it was never sent, when
-  the embedded store gave up, or when a server refused it. A server that ran out of time may still store it: the put is in
-  doubt.
-* Records that are not stored stay pending. Records in doubt are sent again only as `Retry.on_unknown` says.
-* Every failure is raised as a WriteError that accounts for everything that was added, except bad input (EncodeError) and
+* A put ends in one of three ways: stored, not stored, or in doubt. It is known not to be stored if it was never sent, if
+  the embedded store failed before the commit, or if a server refused it. After a server's TIMEOUT status it may still be
+  stored, so it is in doubt.
+* Records that are not stored stay pending. In-doubt records are resent only as `Retry.on_unknown` says.
+* Failures are raised as a WriteError that accounts for every added record. Exceptions are bad input (EncodeError) and
   interruptions of the program.
 """
 
@@ -38,11 +38,11 @@ __all__ = ["Writer"]
 _log = logging.getLogger("tsmodel.session")
 
 _LONGEST_WAIT: Final = 60.0
-"""Seconds that a database may take to commit everything up to a failure."""
+"""How long to wait until a database has committed everything up to a failure, in seconds."""
 
 
 def _stored_nothing(error: BaseException, sent: Sent) -> bool:
-    """Whether a put that failed has certainly stored nothing."""
+    """Whether a failed put is known to have stored nothing."""
     if isinstance(error, StoreInDoubtError):
         return False
     if isinstance(error, ServerError):
@@ -51,16 +51,16 @@ def _stored_nothing(error: BaseException, sent: Sent) -> bool:
 
 
 class Writer:
-    """Stores what is pending.
+    """Stores the pending records of a session. Its methods are work.
 
     Args:
-        pending: what a session holds.
-        name: what the session is on.
-        retry: what is tried again.
-        spool: keeps what the database cannot take now; None for none.
+        pending: the records.
+        name: name of the session's target in messages.
+        retry: the retry policy.
+        spool: sends through a spool; None for no spool.
 
     Attributes:
-        is_remote: whether a put may still be carried out after it has failed here. A put to an embedded store has ended.
+        is_remote: whether a failed put may still be carried out later; see `store.capabilities.PutSettler`.
     """
 
     def __init__(self, pending: Pending, name: str, retry: Retry = ONCE, spool: Forwarder | None = None) -> None:
@@ -71,7 +71,7 @@ class Writer:
         self.is_remote = True
 
     def flush(self, on_unknown: OnUnknown | None = None) -> Work[None]:
-        """Stores everything, including records in doubt where `on_unknown` (by default the policy's) allows it."""
+        """Stores everything. In-doubt records are settled as `on_unknown` says; None for the policy's."""
         how = self._how(on_unknown)
         self._pending.interrupted()
         for doubt in self._pending.doubts:
@@ -87,7 +87,7 @@ class Writer:
             raise self._error(cause) from cause
 
     def store(self, on_unknown: OnUnknown | None = None) -> Work[None]:
-        """Stores the records that are certainly not stored."""
+        """Stores the records that are known not to be stored."""
         how = self._how(on_unknown)
         self._pending.interrupted()
         for put in self._pending.puts():
@@ -118,10 +118,8 @@ class Writer:
             nonlocal doubt
             if isinstance(error, EncodeError):
                 raise error
-            if (
-                doubt is not None and doubt.ended is None and self._pending.holds(doubt)
-            ):  # it turned out that nothing is stored
-                self._pending.returned(doubt)
+            if doubt is not None and doubt.ended is None and self._pending.holds(doubt):
+                self._pending.returned(doubt)  # nothing was stored
                 doubt = None
             if pause is None or (doubt is not None and how == "raise" and not doubt.put.with_acq):
                 raise self._error(error) from error
@@ -130,11 +128,11 @@ class Writer:
         yield from again(attempt, self._retry, failed)
 
     def _asks_first(self, how: OnUnknown, put: Put) -> bool:
-        """Whether the database is asked up to where it has committed before a put is sent. The spool asks itself."""
+        """Whether to ask for the bound of a put before it is sent. A forwarder does that itself."""
         return how == "check" and not put.with_acq and self._spool is None
 
     def _sent(self, doubt: Doubt) -> Work[None]:
-        """One attempt. After a failure the put is in doubt, unless nothing is stored."""
+        """Makes one attempt. After a failure the put is in doubt, unless it is known to have stored nothing."""
         started = time.perf_counter()
         put = doubt.put
         sent, unstored = Sent(put.batches), put.unstored()
@@ -165,14 +163,14 @@ class Writer:
             raise interruption
 
     def _settled(self, doubt: Doubt, how: OnUnknown) -> Work[Put | None]:
-        """Takes a put out of doubt. Its missing records are pending again; the result is a put of them."""
+        """Settles an in-doubt put. Its missing records are pending again; the result is a put of them, or None."""
         if not self._pending.holds(doubt):
             return None
         if how == "duplicate" and not doubt.put.with_acq:
             return self._pending.returned(doubt)
         copies = Copies([part.batches for part in doubt.put.slices], with_acq=doubt.put.with_acq)
         if doubt.put.with_acq:
-            last = yield LastAcq(KeyRange())  # a range may not begin after it
+            last = yield LastAcq(KeyRange())  # the range must not begin above it
             least, most = copies.acqs()
             boxes = copies.boxes(min(least, last), most + 1)
         else:
@@ -189,12 +187,12 @@ class Writer:
         return None if segment is None else encoded(segment)
 
     def _unchanging(self, doubt: Doubt) -> Work[None]:
-        """Waits until everything that a put may have stored is visible to reads."""
+        """Waits until reads see everything that a failed put may have stored."""
         if doubt.bound is None or doubt.ended is None:
             raise SessionError(
-                "what was stored can be reconciled only when the session knows where to start: open it with "
-                'retry=Retry(on_unknown="check"). This put was sent without it; retry(on_unknown="duplicate") sends it '
-                "again, discard(in_doubt_only=True) gives it up"
+                "this put cannot be reconciled, because it was sent by a session without "
+                'retry=Retry(on_unknown="check"): retry(on_unknown="duplicate") sends its records again, '
+                "discard(in_doubt_only=True) drops them"
             )
         if not self.is_remote:
             return
@@ -204,8 +202,8 @@ class Writer:
             yield from committed(KeyRange(), doubt.ended + int(settle * 1e9), int((_LONGEST_WAIT + settle) * 1e9))
         except CommitTimeoutError as error:
             raise SessionError(
-                "what was stored cannot be reconciled yet: the database has not committed everything up to the failure: "
-                f"{error}"
+                "the in-doubt records cannot be reconciled yet, because the database has not committed everything up to "
+                f"the failure: {error}"
             ) from error
 
     def _error(self, cause: BaseException) -> Exception:

@@ -1,20 +1,22 @@
-"""Blocks: how the embedded store keeps records. No engine, no files.
+"""Blocks: the unit in which the embedded store keeps records. No engine, no files.
 
 Rules kept here:
 
-* A block holds records of one cid, sorted by mid, moid, cap, acq: up to 8,000, and about 1 MiB, but at least one.
-* A run is sorted blocks that do not overlap. Many records of few series become several runs, one for each window of time.
-* A block gives its records as rows in GET form or column by column. What is stored is decoded only when it is asked for,
-  one column at a time. Of a few records of a block, only what they need is decoded; when more is asked of the same block,
-  whole columns are, and are kept.
-* Payloads of one size are split into pieces as their layout says, one for each field of the model; a payload without a
-  layout is one piece. Payloads of several sizes keep their bytes together, and their lengths as a column.
-* A record that was put with an acq of its own is marked with the number of its put, for neither its key nor its acq tells
-  it from what others put. Marks are kept beside the records, and go along wherever these go. Others have mark 0; a block of
-  only such records has no marks.
-* A stored block of few records holds rows, of more it holds parts. Its first byte says which; other values are kept for
-  later versions. Whoever decodes knows the number and the size of the records from the directory of the run, and has
-  checked the block's checksum.
+* A block holds records of one cid, sorted by mid, moid, cap, acq: at least one, at most 8,000 and about 1 MiB.
+* A run is a sequence of sorted blocks that do not overlap. Many records of few series become several runs, one per time
+  window.
+* A block returns its records as rows in GET form, or column by column. A column is decoded when it is first used. For a few
+  records of a block, only the part of the column that they need is decoded; a cached block that is used again decodes and
+  keeps whole columns.
+* Scans join blocks into larger chunks, whose columns are decoded together.
+* Payloads of one size are split into pieces according to their layout, one per field of the model; a payload without a
+  layout is one piece. For payloads of several sizes, all bytes are kept together, and the lengths are a column.
+* A record that was put with its own acq is marked with the number of its put, because neither its key nor its acq tells it
+  from records of other puts. Marks are stored beside the records and follow them. Other records have mark 0; a block
+  without marked records stores no marks.
+* A stored block holds rows if it has few records, and parts otherwise. Its first byte says which; other values are reserved
+  for later versions. Callers know the number and size of the records from the directory of the run, and have verified the
+  checksum of the block.
 """
 
 from __future__ import annotations
@@ -77,16 +79,16 @@ __all__ = [
 BLOCK_RECORDS: Final = 8000
 BLOCK_BYTES: Final = 2**20
 MOST_RECORDS: Final = 2**16
-"""A block of more records is refused."""
+"""Blocks with more records are refused."""
 MOST_BYTES: Final = 2 * MAX_PAYLOAD
-"""A block of more bytes is refused."""
+"""Blocks with more bytes are refused."""
 
 Bounds: TypeAlias = tuple[int, ...]
-"""cid, then least and greatest mid, moid, cap, acq; both ends inclusive."""
+"""cid, then least and greatest mid, moid, cap, and acq; both ends inclusive."""
 
 
 class Base(NamedTuple):
-    """What is to be added to what is stored of a block: acqs and marks may be encoded before it is known which they are.
+    """Offsets to add to the stored values of a block, which may be encoded before its acqs and marks are known.
 
     Attributes:
         acq: added to each acq.
@@ -101,11 +103,11 @@ NO_BASE: Final = Base()
 
 
 class Piece(NamedTuple):
-    """Some bytes of each payload that are compressed together.
+    """Bytes of each payload that form a column.
 
     Attributes:
-        width: how many bytes.
-        is_integer: whether they are one little-endian integer.
+        width: number of bytes.
+        is_integer: whether they are a little-endian integer.
     """
 
     width: int
@@ -113,7 +115,7 @@ class Piece(NamedTuple):
 
 
 Layout: TypeAlias = tuple[Piece, ...]
-"""The pieces of which payloads of one size consist, without gaps."""
+"""The pieces of payloads of one size, without gaps."""
 
 Places: TypeAlias = "slice | npt.NDArray[np.intp]"
 """Some of the records of a block: a slice with a step of 1, or ascending places."""
@@ -130,30 +132,30 @@ _SIGNED: Final = {width: np.dtype(f"<i{width}") for width in (2, 4, 8)}
 _ROWS: Final = 1
 _PARTS: Final = 2
 _MARKED: Final = 1
-"""Flag of a stored block whose last part has the marks."""
+"""Flag of a stored block whose last part holds the marks."""
 _FEW: Final = 24
-"""A block of fewer records is stored as rows: parts would be larger, and slower to make."""
+"""Blocks with fewer records are stored as rows: parts would be larger and slower to encode."""
 _SOME: Final = 500
-"""Records that are merged as rows: they have too few columns' worth to be taken apart for it."""
+"""Up to this many records are merged as rows: splitting so few into columns does not pay off."""
 _MOST_PIECES: Final = 256
 
 _WINDOWED: Final = 16
-"""Records of fewer blocks are not cut into windows of time."""
+"""Fewer blocks are not split into time windows."""
 _WINDOWS: Final = 64
-"""Most windows: a series that is read whole needs a block of each."""
+"""Maximum number of windows: reading a whole series needs a block of each."""
 _SERIES: Final = 32
-"""Series that a block may hold before windows of time are made no smaller."""
+"""Windows are not narrowed further once a block holds this many series."""
 _SAMPLED: Final = 4096
-"""About how many times say where windows begin."""
+"""Number of capture times to sample to find the bounds of windows."""
 
 _SHARE: Final = 4
-"""A part of a block's records that is decoded alone the first time."""
+"""Up to this fraction (1/n) of a block's records is decoded without the rest."""
 
 _FIRST: Final = 2
 _MOST_JOINED: Final = 16
-"""Most blocks in the first chunk of a scan, and in later ones."""
+"""Maximum number of blocks in the first chunk of a scan, and in later ones."""
 _GROUP_BYTES: Final = 3 * 2**20
-"""Most bytes of the blocks of a chunk."""
+"""Maximum size of a chunk of several blocks, in bytes."""
 
 _GET_HEADER = struct.Struct("<iiqiqq")
 _START = struct.Struct("<BBH")
@@ -162,7 +164,7 @@ _INTEGER = 1 << 31
 
 
 def layout_of(dtype: np.dtype[Any]) -> Layout:
-    """The pieces of a payload of this dtype: one for each field, and one for each gap between fields."""
+    """The pieces of a payload of this dtype: one per field, and one per gap between fields."""
     if not dtype.itemsize:
         return ()
     pieces: list[Piece] = []
@@ -180,7 +182,7 @@ def layout_of(dtype: np.dtype[Any]) -> Layout:
 
 
 def _leaves(dtype: np.dtype[Any], offset: int) -> Iterator[tuple[int, np.dtype[Any]]]:
-    """Fields within fields; arrays count as one field. Those without bytes are left out."""
+    """The innermost fields and their offsets. An array counts as one field; fields without bytes are omitted."""
     if dtype.fields is None:
         if dtype.itemsize:
             yield offset, dtype
@@ -191,15 +193,15 @@ def _leaves(dtype: np.dtype[Any], offset: int) -> Iterator[tuple[int, np.dtype[A
 
 
 class Block:
-    """Some records of one cid, sorted. May be used from several threads.
+    """Sorted records of one cid. Thread-safe.
 
     Attributes:
-        bounds: what the keys lie between.
-        count: how many records there are.
-        record_size: bytes of each one in GET form; 0 when they differ.
-        size: bytes of all of them in GET form.
-        origin: the store that it was read from and its number there, for errors; None for a block made in this process.
-        is_cached: whether it is in a cache, and is to keep the columns that are decoded.
+        bounds: the bounds of the keys.
+        count: number of records.
+        record_size: size of each record in GET form, in bytes; 0 if they differ.
+        size: size of all records in GET form, in bytes.
+        origin: the store it was read from and its id there, for errors; None for a block made in this process.
+        is_cached: whether it is in a cache, and so keeps decoded columns.
     """
 
     __slots__ = (
@@ -249,12 +251,12 @@ class Block:
 
     @property
     def layout(self) -> Layout:
-        """The pieces of each payload; nothing where payloads differ in size."""
+        """The pieces of each payload; empty if payloads differ in size."""
         return self._layout
 
     @property
     def marks(self) -> npt.NDArray[np.int64] | None:
-        """The mark of each record, shape (count,); None when all are 0."""
+        """The mark of each record, shape (count,); None if all are 0."""
         marks = self._marks
         if isinstance(marks, Part):
             marks = decode_integers(marks, self.count)
@@ -265,19 +267,19 @@ class Block:
 
     @property
     def series(self) -> int:
-        """How many series the records are of."""
+        """Number of series."""
         if not self._series:
             self._series = _series_of(self._column(0), self._column(1)) if self.count > 1 else 1
         return self._series
 
     def key(self, name: str) -> npt.NDArray[Any]:
-        """A component of the keys, shape (count,)."""
+        """A key component of each record, shape (count,)."""
         if name == "cid":
             return np.full(self.count, self.bounds[0], KEY_DTYPE["cid"])
         return self._column(_SORTED_BY.index(name))
 
     def keys(self) -> list[npt.NDArray[Any]]:
-        """mid, moid, cap and acq, shape (count,) each."""
+        """mid, moid, cap, and acq, each of shape (count,)."""
         return [self._column(at) for at in range(_KEYS)]
 
     def ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -286,21 +288,21 @@ class Block:
         return tuple(int(key[0]) for key in keys), tuple(int(key[-1]) for key in keys)
 
     def piece(self, at: int) -> npt.NDArray[Any]:
-        """A piece of the payloads: shape (count,) for an integer, else bytes of shape (count, width)."""
+        """A piece of the payloads: integers of shape (count,), or bytes of shape (count, width)."""
         return self._column(_KEYS + at)
 
     def columns(self) -> list[npt.NDArray[Any]]:
-        """mid, moid, cap, acq, then the pieces; or then lengths and payloads, where payloads differ in size."""
+        """mid, moid, cap, acq, then the pieces; or lengths and payload bytes, if payloads differ in size."""
         return [self._column(at) for at in range(len(self._columns))]
 
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Bytes of each payload, shape (count,)."""
+        """Size of each payload in bytes, shape (count,)."""
         if self.record_size:
             return np.full(self.count, self.record_size - _HEADER, np.int64)
         return self._column(_KEYS)
 
     def payloads(self) -> npt.NDArray[np.uint8]:
-        """The bytes of all payloads, one after another."""
+        """The bytes of all payloads, concatenated."""
         if not self.record_size:
             return self._column(_KEYS + 1)
         pieces = [_as_bytes(self.piece(at)) for at in range(len(self._layout))]
@@ -311,8 +313,7 @@ class Block:
         return self.row_chunk().rows()
 
     def row_chunk(self) -> RowChunk:
-        """The records as rows, which are assembled once. They stay; columns are views of them from then on, and not kept
-        twice."""
+        """The records as rows. They are assembled once and kept; from then on, columns are views of them."""
         if self._rows is None:
             columns = ColumnChunk(_Columns(self))
             offsets = None if self.record_size else columns.offsets()
@@ -322,10 +323,10 @@ class Block:
         return self._rows
 
     def meets(self, box: KeyRange) -> bool:
-        """Whether the box may hold some record of the block, going by bounds."""
+        """Whether the bounds overlap the box, so that records of the block may lie inside."""
         cid, mid_min, mid_max, moid_min, moid_max, cap_min, cap_max, acq_min, acq_max = self.bounds
         low, high = box.min, box.max
-        # Written out, as below: every block of a store in memory passes here.
+        # Written out for speed, as below: a scan of a store in memory checks every block.
         return (
             mid_min < high.mid
             and low.mid <= mid_max
@@ -339,10 +340,10 @@ class Block:
         )
 
     def inside(self, box: KeyRange) -> bool:
-        """Whether the box holds every record of the block."""
+        """Whether all records of the block lie inside the box."""
         cid, mid_min, mid_max, moid_min, moid_max, cap_min, cap_max, acq_min, acq_max = self.bounds
         low, high = box.min, box.max
-        # Written out: every block of a scan passes here.
+        # Written out for speed: a scan checks every block.
         return (
             low.cid <= cid < high.cid
             and low.mid <= mid_min
@@ -356,7 +357,7 @@ class Block:
         )
 
     def places(self, box: KeyRange) -> Places:
-        """Which records are inside `box`, possibly none."""
+        """The places of the records inside `box`; may be empty."""
         first, last = self._within_mid(box)
         mask = self._mask(first, last, box)
         if mask is None:
@@ -369,31 +370,31 @@ class Block:
         return found + first
 
     def chunk(self) -> Chunk:
-        """The records: as rows where they lie as rows, otherwise as columns, which are decoded when they are asked for."""
+        """A chunk of all records: rows if they are assembled, else columns that are decoded on demand."""
         return _Decoded(self) if self._rows is None else self._rows
 
     def picked(self, box: KeyRange) -> Places:
-        """As `places`, without decoding anything where all records are inside."""
+        """Same as `places`, without decoding anything if all records are inside."""
         if self.inside(box):
             return slice(0, self.count)
         self._asked += 1
         return self.places(box)
 
     def take(self, places: Places) -> Chunk:
-        """Some of the records."""
+        """A chunk of some of the records."""
         if isinstance(places, slice) and self._are_few(places):
             return ColumnChunk(_Few(self, places))
         return self.chunk().take(places)
 
     def select(self, box: KeyRange) -> Chunk:
-        """The records inside `box`, possibly none."""
+        """A chunk of the records inside `box`; may be empty."""
         return self.take(self.picked(box))
 
     def without(self, chosen: npt.NDArray[np.bool_]) -> Block:
-        """The block without some of its records, and not without all.
+        """A block without some of the records.
 
         Args:
-            chosen: which are left out, shape (count,).
+            chosen: mask of the records to omit, shape (count,); not all of them.
         """
         kept = ~chosen
         marks = None if self.marks is None else _present(self.marks[kept])
@@ -407,8 +408,13 @@ class Block:
         return Block.of_rows(bounds, rows, _opaque(rows.record_size), marks)
 
     def encoded(self, codec: Codec, base: Base = NO_BASE, *, as_parts: bool = False) -> bytes:
-        """What is stored of the block, where `base` is to be added to it; when it is to be `as_parts`, also of one that is
-        small."""
+        """Encodes the block for storage.
+
+        Args:
+            codec: how to compress it.
+            base: subtracted from its acqs and marks, since a reader adds it.
+            as_parts: whether to encode columns even if the block is small.
+        """
         found = self.marks
         if found is not None and base.mark:
             found = np.where(found > 0, found - base.mark, found)
@@ -433,36 +439,36 @@ class Block:
 
     @classmethod
     def of_rows(cls, bounds: Bounds, rows: RowChunk, layout: Layout, marks: npt.NDArray[np.int64] | None = None) -> Block:
-        """Sorted records, as they lie there."""
+        """A block of sorted rows, without copying them."""
         return cls(bounds, len(rows), rows.record_size, rows.nbytes, layout, rows=rows, marks=marks)
 
     @classmethod
     def decoded(
         cls, data: memoryview, bounds: Bounds, count: int, record_size: int, size: int, base: Base = NO_BASE
     ) -> Self:
-        """A stored block, whose columns are decoded when they are asked for.
+        """A block from its stored bytes. Columns are decoded on demand.
 
         Args:
-            data: what `encoded` gave.
-            bounds: what the keys lie between.
-            count: how many records.
-            record_size: bytes of each one in GET form; 0 when they differ.
-            size: bytes of all of them in GET form.
-            base: what is to be added to what is stored.
+            data: bytes from `encoded`.
+            bounds: the bounds of the keys.
+            count: number of records.
+            record_size: size of each record in GET form, in bytes; 0 if they differ.
+            size: size of all records in GET form, in bytes.
+            base: added to the stored acqs and marks.
 
         Raises:
-            StoreCorruptError: when it cannot be such a block. Damage within a column is found when it is decoded.
+            StoreCorruptError: if the bytes cannot be such a block. A damaged column is detected when it is decoded.
         """
         if not 1 <= count <= MOST_RECORDS or not count * _HEADER <= size <= MOST_BYTES:
-            raise StoreCorruptError(f"a block says {count} records of {size} bytes together")
+            raise StoreCorruptError(f"a block claims {count} records of {size} bytes in total")
         if record_size and (record_size < _HEADER or count * record_size != size):
-            raise StoreCorruptError(f"a block says {count} records of {record_size} bytes, {size} bytes together")
+            raise StoreCorruptError(f"a block claims {count} records of {record_size} bytes, {size} bytes in total")
         if len(data) < _START.size:
             raise StoreCorruptError(f"a block has {len(data)} bytes")
         form, flags, pieces = _START.unpack_from(data)
         at = _START.size + pieces * _PIECE.size
         if pieces > _MOST_PIECES or at > len(data):
-            raise StoreCorruptError(f"a block of {len(data)} bytes says {pieces} pieces")
+            raise StoreCorruptError(f"a block of {len(data)} bytes claims {pieces} pieces")
         layout = _layout_from(bytes(data[_START.size : at]))
         if sum(piece.width for piece in layout) != (record_size - _HEADER if record_size else 0):
             raise StoreCorruptError(f"a block's layout does not have {record_size - _HEADER} bytes")
@@ -491,7 +497,7 @@ class Block:
         return found
 
     def _are_few(self, places: slice) -> bool:
-        """Whether some records are better decoded alone."""
+        """Whether to decode only these records, not whole columns."""
         count = places.stop - places.start
         is_stored = self._parts is not None and self._rows is None and self.record_size > 0
         return is_stored and self._asked == 1 and 0 < count * _SHARE <= self.count
@@ -508,13 +514,13 @@ class Block:
         return self._parts is not None and self._rows is None and self.record_size > 0
 
     def has(self, at: int, places: slice) -> bool:
-        """Whether a column is decoded, or is to be decoded whole because the block is asked for parts of it repeatedly."""
+        """Whether a column is decoded, or should be decoded whole because parts of a cached block are read repeatedly."""
         if self._columns[at] is not None or not self.is_packed:
             return True
         return self.is_cached and self._asked > 1 and places.stop - places.start < self.count
 
     def part_of(self, at: int) -> Part:
-        """How a column is stored; the block must be packed."""
+        """The stored form of a column; the block must be packed."""
         assert self._parts is not None
         return self._parts[at]
 
@@ -525,7 +531,7 @@ class Block:
 
     @property
     def base(self) -> Base:
-        """What is added to what is stored."""
+        """The offsets to add to stored values."""
         return self._base
 
     def _from_part(self, part: Part, at: int, within: slice | None = None) -> npt.NDArray[Any]:
@@ -558,7 +564,7 @@ class Block:
         return decode_items(part, count, piece.width, within)
 
     def _from_rows(self, rows: RowChunk, at: int) -> npt.NDArray[Any]:
-        """A column as a view of rows, which a copy is made of only where payloads differ in size."""
+        """A column as a view of rows; a copy if payloads differ in size."""
         if at < _KEYS:
             column = rows.key(_SORTED_BY[at])
             return column if self.record_size else np.ascontiguousarray(column)
@@ -572,19 +578,19 @@ class Block:
         return rows.column(offset, _piece_dtype(piece))
 
     def _within_mid(self, box: KeyRange) -> tuple[int, int]:
-        """Where the records whose mid is inside begin and end: they are sorted by it."""
+        """Start and stop of the records whose mid lies inside the box."""
         least, greatest = self.bounds[1:3]
         if box.min.mid <= least and greatest < box.max.mid:
             return 0, self.count
         if self._columns[0] is None and self._parts is not None and self._rows is None and self._asked == 1:
             ends = (box.min.mid, max(box.min.mid, box.max.mid))
             return find_integers(self._parts[0], self.count, _DTYPES[0], ends)
-        mids: Any = self._column(0)  # may be a view of rows, which NumPy would copy to search in it
+        mids: Any = self._column(0)  # may be a view of rows, which NumPy would copy to search it
         first = bisect_left(mids, box.min.mid)
         return first, bisect_left(mids, max(box.min.mid, box.max.mid), first)
 
     def _mask(self, first: int, last: int, box: KeyRange) -> npt.NDArray[np.bool_] | None:
-        """Which of the records between are inside, mid aside; None for all."""
+        """Mask of the records from `first` to `last` inside the box, ignoring mid; None if all are."""
         mask = None
         pairs = self.bounds[3:]
         for at, (low, high) in enumerate(list(box.intervals())[2:]):
@@ -598,11 +604,11 @@ class Block:
 
 
 class EncodedBlock:
-    """A block that is encoded before its acqs or its marks are known. Never changes.
+    """A block that is encoded before its acqs or marks are known. Immutable.
 
     Args:
-        block: whose acqs count from 0 where they are not known yet, and whose marks are 1 where it is to have any.
-        codec: what compresses it.
+        block: the block. Unknown acqs count from 0; the marks are 1 if it will have any.
+        codec: how to compress it.
     """
 
     __slots__ = ("_acqs", "_data", "_described", "_marks")
@@ -621,15 +627,15 @@ class EncodedBlock:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that are stored."""
+        """Size of the stored bytes."""
         return len(self._data)
 
     def placed(self, first_acq: int, mark: int) -> Block:
-        """The block as it is stored.
+        """The block with its acqs and marks.
 
         Args:
-            first_acq: the acq that counts as 0.
-            mark: of each record, where it is to have one.
+            first_acq: added to each acq.
+            mark: the mark of each record, if the block has marks.
         """
         data = bytearray(self._data)
         bounds, count, record_size, size, series = self._described
@@ -643,13 +649,13 @@ class EncodedBlock:
 
 
 class _Encoded(Block):
-    """A block that was encoded before."""
+    """A block whose stored bytes are known."""
 
     __slots__ = ("_data",)
     _data: bytes
 
     def said(self, data: bytes, series: int) -> Self:
-        """The block, knowing what is stored of it and how many series it has."""
+        """Sets its stored bytes and number of series; returns the block."""
         self._data, self._series = data, series
         return self
 
@@ -788,7 +794,7 @@ def _decode_together(picked: Sequence[tuple[Block, slice]], at: int, out: npt.ND
 
 
 class _Decoded(ColumnChunk):
-    """The records of a block as columns."""
+    """The records of a block as a chunk of columns."""
 
     __slots__ = ("_block",)
 
@@ -802,7 +808,7 @@ class _Decoded(ColumnChunk):
 
 
 class _Columns:
-    """The columns of a block, for a chunk."""
+    """The columns of a block."""
 
     def __init__(self, block: Block) -> None:
         self._block = block
@@ -822,7 +828,7 @@ class _Columns:
 
 
 class _Few:
-    """The columns of a few records of a block, for a chunk; their payloads are of one size."""
+    """The columns of a few records of a block with payloads of one size."""
 
     def __init__(self, block: Block, places: slice) -> None:
         self._block = block
@@ -850,7 +856,7 @@ def _piece_dtype(piece: Piece) -> np.dtype[Any]:
 
 
 def _as_field(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A piece of payloads as a column of values."""
+    """A piece as a column of values."""
     if column.ndim == 1:
         return column
     return np.ascontiguousarray(column).view(_plain(column.shape[1])).reshape(-1)
@@ -863,23 +869,23 @@ def _payload_dtype(layout: Layout) -> np.dtype[Any]:
 
 
 def _plain(width: int) -> str:
-    """The dtype of some bytes without a meaning. Integers are copied faster, where there are some of that width."""
+    """A dtype for opaque bytes: an integer where one has that width, because integers are copied faster."""
     return f"<u{width}" if width in (1, 2, 4, 8) else f"V{width}"
 
 
 def uses_codec(data: memoryview, codec: Codec) -> bool:
-    """Whether a stored block, whose checksum was compared, has a part that is compressed by `codec`."""
+    """Whether a stored block, whose checksum was verified, has a part that is compressed with `codec`."""
     _, _, pieces = _START.unpack_from(data)
     return any(part.codec == codec for part in read_parts(data[_START.size + pieces * _PIECE.size :]))
 
 
 def sorted_blocks(chunk: RowChunk, layout: Layout | None = None, marks: npt.NDArray[np.int64] | None = None) -> list[Block]:
-    """Records of one cid, at least one, in any order, as the sorted blocks of one run.
+    """Sorts records of one cid into the blocks of one run.
 
     Args:
-        chunk: the records.
+        chunk: the records, at least one, in any order.
         layout: the pieces of their payloads; None for one piece.
-        marks: of each record; None when all are 0.
+        marks: the mark of each record; None if all are 0.
     """
     return _of_rows(chunk, layout, marks, windows=False)[0]
 
@@ -887,22 +893,22 @@ def sorted_blocks(chunk: RowChunk, layout: Layout | None = None, marks: npt.NDAr
 def sorted_runs(
     chunk: RowChunk, layout: Layout | None = None, marks: npt.NDArray[np.int64] | None = None
 ) -> list[list[Block]]:
-    """As `sorted_blocks`; the blocks of several runs where windows of time are worth it."""
+    """Same as `sorted_blocks`, but returns several runs if splitting by time pays off."""
     return _of_rows(chunk, layout, marks, windows=True)
 
 
 def merged(blocks: Iterable[Block]) -> list[Block]:
-    """The records of several blocks of one cid as the sorted blocks of one run."""
+    """Merges blocks of one cid into the sorted blocks of one run."""
     return _of_blocks(list(blocks), windows=False)[0]
 
 
 def merged_runs(blocks: Iterable[Block]) -> list[list[Block]]:
-    """As `merged`; the blocks of several runs where windows of time are worth it."""
+    """Same as `merged`, but returns several runs if splitting by time pays off."""
     return _of_blocks(list(blocks), windows=True)
 
 
 def cut_after(blocks: list[Block], key: tuple[int, ...] | None) -> tuple[list[Block], list[Block]]:
-    """The sorted blocks of a run, up to a key and beyond it; a block that has both is cut. None for no key."""
+    """Splits the sorted blocks of a run after a key; cuts the block that contains it. With None, nothing comes after."""
     if key is None:
         return blocks, []
     known: list[Block] = []
@@ -924,7 +930,7 @@ def _of_rows(
     chunk: RowChunk, layout: Layout | None, marks: npt.NDArray[np.int64] | None, *, windows: bool
 ) -> list[list[Block]]:
     size = chunk.record_size
-    if len(chunk) == 1 and size:  # most puts of few; NumPy takes ten times as long
+    if len(chunk) == 1 and size:  # the most frequent small put; NumPy takes ten times as long
         _, cid, *key = _GET_HEADER.unpack_from(chunk.rows())
         edges = (cid, *(edge for value in key for edge in (value, value)))
         return [[Block.of_rows(edges, chunk, layout or _opaque(size), None if marks is None else _present(marks))]]
@@ -985,7 +991,7 @@ def _of_blocks(listed: list[Block], *, windows: bool) -> list[list[Block]]:
 def _cut_at(
     cid: int, columns: Sequence[npt.NDArray[Any]], starts: list[int], end: int
 ) -> Iterator[tuple[int, int, Bounds]]:
-    """Where each block of a run begins and ends, and what its keys lie between."""
+    """Start, stop, and bounds of each block of a run."""
     first = starts[0]
     bounds = _bounds(cid, [column[first:end] for column in columns], [start - first for start in starts])
     for (start, stop), each in zip(pairwise([*starts, end]), bounds, strict=True):
@@ -993,24 +999,24 @@ def _cut_at(
 
 
 _Runs: TypeAlias = list[tuple[list[int], int]]
-"""Of each run: where its blocks begin, and where the last one ends."""
+"""For each run: the starts of its blocks, and the end of the last one."""
 
 
 def _arranged(
     columns: Sequence[npt.NDArray[Any]], length: int, *, windows: bool
 ) -> tuple[npt.NDArray[np.intp] | None, _Runs]:
-    """How to sort records and where to cut them into blocks of up to `length`.
+    """Finds the order of records, and cuts them into blocks of up to `length`.
 
-    Many records of few series are cut into runs by windows of time first. Otherwise a block would hold all the time of a
-    few series, and whoever wants an hour of all series would read every block.
+    Many records of few series are first split into runs by time. Otherwise, each block would span the whole time of a few
+    series, and reading an hour of all series would read every block.
 
     Args:
-        columns: mid, moid, cap and acq.
-        length: most records of a block.
-        windows: whether there may be several runs.
+        columns: mid, moid, cap, and acq.
+        length: maximum number of records in a block.
+        windows: whether to allow several runs.
 
     Returns:
-        The order, or None when they are sorted; and the runs in that order.
+        The order, or None if the records are sorted; and the runs in that order.
     """
     order, count = order_of(columns), len(columns[0])
     if not windows or count < _WINDOWED * length:
@@ -1035,14 +1041,14 @@ def _arranged(
 
 
 def _series_of(mid: npt.NDArray[Any], moid: npt.NDArray[Any]) -> int:
-    """How many series sorted records are of."""
+    """Number of series in sorted records."""
     return 1 + int(np.count_nonzero((mid[1:] != mid[:-1]) | (moid[1:] != moid[:-1])))
 
 
 def _taken(column: npt.NDArray[Any], order: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
     if column.ndim == 1:
         return column.take(order)
-    width = column.shape[1]  # items are moved as a whole
+    width = column.shape[1]  # moves whole items
     return np.ascontiguousarray(column).view(f"V{width}").reshape(-1).take(order).view(np.uint8).reshape(-1, width)
 
 
@@ -1067,12 +1073,12 @@ def _opaque(record_size: int) -> Layout:
 
 
 def _length(record_size: int) -> int:
-    """How many records of one size a block takes."""
+    """Maximum number of records of one size in a block."""
     return max(1, min(BLOCK_RECORDS, BLOCK_BYTES // record_size))
 
 
 def _cuts(sizes: npt.NDArray[np.int64]) -> Iterator[int]:
-    """Where blocks begin: at most BLOCK_RECORDS records, and BLOCK_BYTES unless it is a single record."""
+    """The starts of blocks of at most BLOCK_RECORDS records, and at most BLOCK_BYTES unless it is a single record."""
     total = np.cumsum(sizes)
     first = 0
     while first < len(sizes):
@@ -1083,7 +1089,7 @@ def _cuts(sizes: npt.NDArray[np.int64]) -> Iterator[int]:
 
 
 def _bounds(cid: int, columns: Sequence[npt.NDArray[Any]], starts: Sequence[int]) -> list[Bounds]:
-    """What sorted keys lie between from each of the starts to the next."""
+    """The bounds of sorted keys, from each start to the next."""
     mids = columns[0]
     ends: list[list[int]] = [mids[starts].tolist(), mids[[*(start - 1 for start in starts[1:]), -1]].tolist()]
     for column in columns[1:]:
@@ -1099,8 +1105,8 @@ def _as_bytes(column: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def _checked_rows(data: npt.NDArray[np.uint8], count: int, record_size: int) -> RowChunk:
-    """Stored rows, which are whole records: their readers rely on it."""
-    rows: Any = data  # arrays are buffers, and do not say so before Python 3.12
+    """Stored rows as a chunk, after checking that they are whole records, as readers rely on it."""
+    rows: Any = data  # the types of NumPy do not say that arrays are buffers before Python 3.12
     if count == 1 and record_size == len(data) and _PIECE.unpack_from(rows) == (record_size - _PIECE.size,):
         return RowChunk(memoryview(rows), 1, record_size, lasting=True)
     found = GET_FORM.whole_records(memoryview(rows))
@@ -1112,7 +1118,7 @@ def _checked_rows(data: npt.NDArray[np.uint8], count: int, record_size: int) -> 
 
 
 def _shifted(rows: RowChunk, by: int) -> RowChunk:
-    """The same records with acqs that are greater; others, where they are."""
+    """The records with `by` added to each acq; the same chunk if `by` is 0."""
     if not by:
         return rows
     data = np.frombuffer(rows.rows(), np.uint8).copy()
@@ -1120,7 +1126,7 @@ def _shifted(rows: RowChunk, by: int) -> RowChunk:
     acqs = data[places].view("<i8") + by
     data[places] = acqs.view(np.uint8)
     offsets = None if rows.record_size else rows.offsets()
-    made: Any = data  # arrays are buffers, and do not say so before Python 3.12
+    made: Any = data  # the types of NumPy do not say that arrays are buffers before Python 3.12
     return RowChunk(memoryview(made), len(rows), rows.record_size, offsets, lasting=True)
 
 

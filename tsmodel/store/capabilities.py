@@ -1,62 +1,103 @@
-"""What stores offer beyond `Backend` and `Remover`. Sessions and servers ask for it by `isinstance`, so that a backend of
-another kind can offer it, too."""
+"""Optional abilities of a backend beyond `Remover`. Sessions and servers check them with `isinstance`, so any backend can
+offer them."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from tsmodel.backend import AcqInterval
+from tsmodel.keys import KeyRange
 
 if TYPE_CHECKING:
     from tsmodel.store.intake import Put
     from tsmodel.store.maintenance import Compacted, Info, OnProgress, Verified
+    from tsmodel.wire.chunk import Chunk
 
-__all__ = ["Caretaker", "PutSettler", "PutTaker", "settles_puts"]
+__all__ = ["Caretaker", "Outline", "Outliner", "Position", "PutSettler", "PutTaker", "settles_puts"]
+
+
+class Outline(NamedTuple):
+    """Records of one series, described without reading them."""
+
+    cid: int
+    mid: int
+    moid: int
+    records: int
+    cap_min: int
+    cap_max: int
+
+
+class Position(NamedTuple):
+    """A state of a store, to be compared with a later one.
+
+    Attributes:
+        acq: greater than every acq that the store has given.
+        puts: the number of the next put.
+        removals: the number of the next removal.
+    """
+
+    acq: int
+    puts: int = 0
+    removals: int = 0
 
 
 @runtime_checkable
 class Caretaker(Protocol):
-    """A backend that looks after what it stores. What its engine cannot do raises `UnsupportedError`, which says what to do
-    instead. `progress` is called with bytes that are done, and with all of them; what it raises ends the work."""
+    """A backend that can be maintained. What its engine does not support raises `UnsupportedError`, which says what to do
+    instead. `progress` is called with the bytes done and the total; an exception from it stops the operation."""
 
     def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
-        """Copies what is stored now to a new file, and verifies it. See `tsmodel.store.maintenance.backup`."""
+        """Copies the current contents to a new file, and verifies it. See `tsmodel.store.maintenance.backup`."""
         ...
 
     def compact(self, progress: OnProgress | None = None) -> Compacted:
-        """Merges and compresses what is stored, and gives free space back. See `tsmodel.store.maintenance.compact`."""
+        """Merges and compresses the stored blocks, and frees unused space. See `tsmodel.store.maintenance.compact`."""
         ...
 
     def verify(self, progress: OnProgress | None = None) -> Verified:
-        """Reads everything, and says all that is wrong with it. See `tsmodel.store.maintenance.verify_store`."""
+        """Reads everything and reports every fault. See `tsmodel.store.maintenance.verify_store`."""
         ...
 
     def info(self) -> Info:
-        """What is stored, without reading records. See `tsmodel.store.maintenance.info_of`."""
+        """Describes the contents, without decoding records. See `tsmodel.store.maintenance.info_of`."""
+        ...
+
+
+@runtime_checkable
+class Outliner(Protocol):
+    """A backend that knows what it holds without reading all of it."""
+
+    def outline(self, box: KeyRange) -> Iterator[Outline | Chunk]:
+        """The records of a box, each once: described where the store's directories suffice, read where they do not."""
+        ...
+
+    def position(self) -> Position:
+        """The current state."""
         ...
 
 
 @runtime_checkable
 class PutTaker(Protocol):
-    """A backend that takes a put in pieces, as they arrive, and stores it whole."""
+    """A backend that takes a put in pieces as they arrive, and stores it atomically."""
 
     def begin_put(self, *, with_acq: bool) -> Put:
-        """A put to add pieces to: `store` stores it; who drops it has stored nothing."""
+        """Begins a put. `store` stores it; a put that is dropped stores nothing."""
         ...
 
     def store(self, put: Put) -> AcqInterval:
-        """Stores a put that was begun by `begin_put`, as `Backend.append` does."""
+        """Stores a put from `begin_put`, as `Backend.append` does."""
         ...
 
 
 @runtime_checkable
 class PutSettler(Protocol):
-    """A backend that may know the outcome of a put when `append` ends.
+    """A backend that says whether a put is over when `append` returns or raises.
 
     Attributes:
-        settles_puts: whether a put is over when `append` returns or raises: nothing of it is stored afterwards. With other
-            backends, a put that failed may still be on its way, so a session waits before it looks for its records.
+        settles_puts: whether nothing of a put is stored after `append` has ended. With other backends, a failed put may
+            still be in flight, so a session waits before it reconciles.
     """
 
     @property
@@ -64,5 +105,5 @@ class PutSettler(Protocol):
 
 
 def settles_puts(backend: object) -> bool:
-    """Whether a backend has settled a put when `append` ends; see `PutSettler`."""
+    """Whether a put to a backend is over when `append` ends; see `PutSettler`."""
     return isinstance(backend, PutSettler) and backend.settles_puts

@@ -1,12 +1,12 @@
-"""Copies a store to a new file: one of format 1, or one of the present format that was copied without its journal.
+"""Converts a store of format 1 to the current format, and rescues a store that was copied without its journal.
 
     python -m tsmodel.store.convert OLD NEW
 
 Rules kept here:
 
 * The old file is only read. The new one must not exist.
-* Records keep their acquisition times. What was promised about times to come (`last_acq`) is promised by the new file too.
-* Every checksum that the old format has is compared; damage ends the copy, and no new file is left.
+* Records keep their acquisition times, and the new file keeps the promise of `last_acq`.
+* Every checksum of the old format is verified. Damage ends the copy, and no new file is left.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tsmodel.wire.records import GET_FORM, PUTA_FORM
 __all__ = ["convert", "main"]
 
 _AT_ONCE: Final = 32 * 2**20
-"""Bytes of records that are stored in one transaction."""
+"""Bytes of records stored in one transaction."""
 
 
 def convert(old: Path | str, new: Path | str) -> int:
@@ -44,10 +44,10 @@ def convert(old: Path | str, new: Path | str) -> int:
         new: the file to create.
 
     Returns:
-        How many records were copied.
+        The number of records copied.
 
     Raises:
-        StoreFormatError: when the old file is no store.
+        StoreFormatError: when the old file is not a store.
         StoreCorruptError: when it is damaged.
         StoreError: when the new file exists, or one of them cannot be used.
     """
@@ -58,9 +58,9 @@ def convert(old: Path | str, new: Path | str) -> int:
     if version == 1:
         chunks, last = _first_format(old)
     elif version == FORMAT_VERSION:
-        chunks, last = _present_format(old)
+        chunks, last = _current_format(old)
     else:
-        raise StoreFormatError(f"{old} has format {version}, which this version does not know", path=str(old))
+        raise StoreFormatError(f"{old} has format {version}, which this version of tsmodel cannot read", path=str(old))
     try:
         with closing(open_store(new)) as store:
             count = _copied(chunks, store)
@@ -73,7 +73,7 @@ def convert(old: Path | str, new: Path | str) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; gives the status of the process."""
+    """The command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tsmodel.store.convert", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("old", type=Path, help="the store to copy; it is only read")
     parser.add_argument("new", type=Path, help="the file to create")
@@ -139,7 +139,7 @@ def _connected(path: Path, *, is_alone: bool) -> sqlite3.Connection:
 
 
 def _first_format(path: Path) -> tuple[Iterator[tuple[int, memoryview, int, int]], int]:
-    """Records of a file of format 1, and the last acq it gave or promised."""
+    """The records of a file of format 1, and its last assigned or promised acq."""
     journal = Path(f"{path}-wal")
     connection = _connected(path, is_alone=not journal.exists())
     try:
@@ -157,9 +157,7 @@ def _first_format(path: Path) -> tuple[Iterator[tuple[int, memoryview, int, int]
                     f"SELECT {wanted} FROM blocks ORDER BY cid, id"  # noqa: S608 - built from constants
                 ):
                     if _first_checksum(data, offsets) != checksum:
-                        raise StoreCorruptError(
-                            f"{path} is damaged: block {name} does not have its checksum", path=str(path)
-                        )
+                        raise StoreCorruptError(f"{path} is damaged: block {name} has a wrong checksum", path=str(path))
                     yield cid, memoryview(data), count, record_size
             except sqlite3.Error as error:
                 raise StoreCorruptError(f"{path} is damaged: {error}", path=str(path)) from error
@@ -168,7 +166,7 @@ def _first_format(path: Path) -> tuple[Iterator[tuple[int, memoryview, int, int]
 
 
 def _first_checksum(data: bytes, offsets: bytes) -> int:
-    """Format 1 summed the words of a block."""
+    """The checksum of format 1: the sum of the words of a block."""
     total = len(data)
     for part in (data, offsets):
         words = len(part) // 8
@@ -177,8 +175,8 @@ def _first_checksum(data: bytes, offsets: bytes) -> int:
     return (total & (2**64 - 1)) - 2**63
 
 
-def _present_format(path: Path) -> tuple[Iterator[tuple[int, memoryview, int, int]], int]:
-    """What is there of a file of the present format, with or without its journal."""
+def _current_format(path: Path) -> tuple[Iterator[tuple[int, memoryview, int, int]], int]:
+    """The records of a file of the current format, with or without its journal."""
     engine = SQLiteEngine(str(path), read_only=True, as_copy=True)
 
     def chunks() -> Iterator[tuple[int, memoryview, int, int]]:

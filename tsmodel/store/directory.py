@@ -156,7 +156,7 @@ class Directory:
             StoreCorruptError: if it does not match the digest, or belongs to another run.
         """
         if xxh3_128_intdigest(data) != digest:
-            raise StoreCorruptError(f"the directory of run {number} does not have its checksum")
+            raise StoreCorruptError(f"the directory of run {number} has a wrong checksum")
         if len(data) < _DIRECTORY.size:
             raise StoreCorruptError(f"the directory of run {number} has {len(data)} bytes")
         version, size, count, said, first, said_cid, level, was = _DIRECTORY.unpack_from(data)
@@ -275,7 +275,7 @@ def checked_block(directory: Directory, at: int, data: bytes, path: str | None =
     """
     checksum, size, length, count, record_size, _, _, _, *bounds = directory.entries[at].item()
     if len(data) != length or xxh3_64_intdigest(data) != checksum:
-        raise StoreCorruptError(f"block {directory.id_of(at)}, of {count} records, does not have its checksum")
+        raise StoreCorruptError(f"block {directory.id_of(at)}, of {count} records, has a wrong checksum")
     block = Block.decoded(memoryview(data), (directory.cid, *bounds), count, record_size, size, directory.base)
     if path is not None:
         block.origin = (path, directory.id_of(at))
@@ -329,7 +329,7 @@ class State(msgspec.Struct, frozen=True):
         if not isinstance(data, bytes) or len(data) < _STATE.size + _CHECKSUM.size:
             raise StoreCorruptError("the state of the file is no state")
         if xxh3_64_intdigest(data[: -_CHECKSUM.size]) != _CHECKSUM.unpack(data[-_CHECKSUM.size :])[0]:
-            raise StoreCorruptError("the state of the file does not have its checksum")
+            raise StoreCorruptError("the state of the file has a wrong checksum")
         version, is_open, runs, last_acq, generation, next_run, next_block, low, high = _STATE.unpack_from(data)
         if version != _STATE_VERSION:
             raise StoreCorruptError(f"the state of the file has version {version}, which this version does not know")

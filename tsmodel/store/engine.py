@@ -15,13 +15,16 @@ import msgspec
 
 from tsmodel.backend import PutInfo, Removal
 from tsmodel.keys import KeyRange
-from tsmodel.store.blocks import Block
+from tsmodel.store.blocks import Block, Bounds
 
-__all__ = ["Change", "Engine", "EngineBusyError", "Reading", "Run", "SupersededError", "Writing", "held"]
+__all__ = ["Change", "Engine", "EngineBusyError", "Reading", "Run", "Skip", "SupersededError", "Writing", "held"]
 
 Change: TypeAlias = "Callable[[Block, Sequence[KeyRange]], Block | None]"
 """Takes a block and the key ranges it may overlap. Returns the same block to leave it, another one to replace it, or None
 to delete it."""
+
+Skip: TypeAlias = "Callable[[Bounds, int], bool]"
+"""Takes the bounds and the record count of a block; whether to skip the block. A skipped block is not read."""
 
 
 class EngineBusyError(Exception):
@@ -59,8 +62,8 @@ class Reading(Protocol):
         """The greatest acq that was given or promised."""
         ...
 
-    def blocks(self, box: KeyRange) -> Iterator[Block]:
-        """Yields the blocks that may hold records inside `box`."""
+    def blocks(self, box: KeyRange, skip: Skip | None = None) -> Iterator[Block]:
+        """Yields the blocks that may hold records inside `box`, except those that `skip` wants skipped."""
         ...
 
     @property

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ from tsmodel.store.parts import Codec
 from tsmodel.wire.chunk import RowChunk, joined
 from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, bytes_of
 
-__all__ = ["SLICE_BYTES", "Arrived", "Put", "arrived", "give_acqs", "runs_of"]
+__all__ = ["SLICE_BYTES", "Arrived", "Put", "arrived", "give_acqs", "one_batch", "runs_of"]
 
 SLICE_BYTES: Final = 32 * 2**20
 """Bytes of a put that are encoded at once, while the rest arrives."""
@@ -316,10 +316,11 @@ def _joined(batches: list[Batch]) -> list[Batch]:
     by_cid: dict[int, list[Batch]] = {}
     for batch in batches:
         by_cid.setdefault(batch.cid, []).append(batch)
-    return [_one(some) for some in by_cid.values()]
+    return [one_batch(some) for some in by_cid.values()]
 
 
-def _one(batches: list[Batch]) -> Batch:
+def one_batch(batches: Sequence[Batch]) -> Batch:
+    """Joins batches of one cid."""
     if len(batches) == 1:
         return batches[0]
     sizes = {batch.record_size for batch in batches}

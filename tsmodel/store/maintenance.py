@@ -507,7 +507,7 @@ def backup(store: OnEngine, path: PathLike, progress: OnProgress | None = None) 
                     except sqlite3.Error as error:  # from reading the store, not from writing the copy
                         raise StoreCorruptError(f"block {run.id_of(at)} cannot be read: {error}") from error
                     if len(data) != run.entries["length"][at] or xxh3_64_intdigest(data) != run.entries["checksum"][at]:
-                        raise StoreCorruptError(f"block {run.id_of(at)} does not have its checksum")
+                        raise StoreCorruptError(f"block {run.id_of(at)} has a wrong checksum")
                     filling.write(run.id_of(at), data)
                     steps.add(len(data))
                 filling.keep(run)

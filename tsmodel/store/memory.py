@@ -19,7 +19,7 @@ from tsmodel.errors import StoreError
 from tsmodel.forking import in_child
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.store.blocks import Block
-from tsmodel.store.engine import Change, Run, held
+from tsmodel.store.engine import Change, Run, Skip, held
 
 __all__ = ["MemoryEngine"]
 
@@ -70,11 +70,13 @@ class _Snapshot:
     def last_acq(self) -> int:
         return self._state.last_acq
 
-    def blocks(self, box: KeyRange) -> Iterator[Block]:
+    def blocks(self, box: KeyRange, skip: Skip | None = None) -> Iterator[Block]:
         for cid, runs in self._state.runs.items():
             if box.min.cid <= cid < box.max.cid:
                 for blocks in runs.values():
-                    yield from (block for block in blocks if block.meets(box))
+                    for block in blocks:
+                        if block.meets(box) and (skip is None or not skip(block.bounds, block.count)):
+                            yield block
 
     @property
     def next_put(self) -> int:

@@ -1,13 +1,13 @@
-"""Parts: how one column of a block is compressed. No records, no files.
+"""Parts: the compressed columns of a block. No records, no files.
 
 Rules kept here:
 
-* A part is a header of 40 bytes and what it stores. The header says how the part is encoded, so each part may be encoded
-  differently, and a later version may add encodings. An encoding that is not known here is a `StoreCorruptError`.
-* Decoding is exact: integers come back with every bit, opaque items with every byte.
-* Sizes in a header are never trusted. The caller says how many items it expects. Nothing is allocated beyond that, and a
-  decompressor writes into a buffer of the right size or fails.
-* Whoever decodes has checked a checksum before. These checks are for what a checksum cannot exclude.
+* A part is a header of 40 bytes, followed by its data. The header says how the part is encoded, so each part may be encoded
+  differently, and a later version may add encodings. An unknown encoding raises `StoreCorruptError`.
+* Encoding is lossless: integers keep every bit, opaque items every byte.
+* Sizes in a header are never trusted. The caller says how many items it expects. No more than that is allocated, and a
+  decompressor fills a buffer of exactly the expected size or fails.
+* Callers have verified a checksum. The checks here guard against data that was wrong before it was checksummed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 
 class Codec(IntEnum):
-    """What compresses the bytes of a part. A number never changes its meaning."""
+    """How the bytes of a part are compressed. A number never changes its meaning."""
 
     NONE = 0
     LZ4 = 1
@@ -55,45 +55,45 @@ class Codec(IntEnum):
 
 
 class _Form(IntEnum):
-    """How a part is laid out. A number never changes its meaning."""
+    """The layout of a part. A number never changes its meaning."""
 
     CONSTANT = 0
-    """One value for all items. Integers: `base`; items: the stored bytes."""
+    """All items are equal. The value is `base` for integers, the data for items."""
     PLANES = 1
     """The first byte of all items, then the second, and so on."""
     PLAIN = 2
     """Items one after another."""
     RUNS = 3
-    """Two parts of integers: values, and how often each one repeats."""
+    """Two nested parts of integers: values, and how often each one repeats."""
     WORDS = 4
-    """Integers of 1, 2, 4 or 8 bytes one after another: few of them, which are read without more ado."""
+    """Integers of 1, 2, 4 or 8 bytes one after another. Used for few integers, because they decode with least overhead."""
 
 
 _DIFFERENCES: Final = 0x80
-"""Added to the form of integers: `first`, then what is added to get from each integer to the next one."""
+"""Flag in the form of integers: the part stores the differences between neighbours; `first` is the first integer."""
 
 _HEADER: Final = struct.Struct("<BBBBIIIqqQ")
 _LENGTH: Final = 6
-"""Place of the length in a header."""
+"""Position of the length among the fields of a header."""
 _UNSIGNED: Final = {width: np.dtype(f"<u{width}") for width in (1, 2, 4, 8)}
 _MANY: Final = 32
-"""Fewer items are not worth looking for runs, or for planes."""
+"""With fewer items, runs and planes do not pay off."""
 _RUN: Final = 8
-"""Average length from which runs are smaller, and faster to decode, than anything else."""
+"""Average length from which runs are smaller and faster to decode than other forms."""
 _NESTED: Final = 2
-"""Runs may consist of runs that often."""
+"""How deep runs may be nested."""
 _NESTED_MANY: Final = 1024
-"""Fewer values or lengths of runs are stored as words: they take a part of the time that planes or runs of runs take."""
+"""Fewer values or lengths of runs are stored as words, which decode faster than planes or nested runs."""
 _WIDE: Final = 256
-"""Items of more bytes are not split into planes."""
+"""Wider items are not split into planes."""
 _SAMPLE: Final = 500
-"""About how many steps say whether differences are smaller than the integers: any answer can be decoded."""
+"""Number of differences to sample to decide whether they are smaller than the integers. Either choice is correct."""
 _WORD_BYTES: Final = (1, 2, 4, 8)
 _PLACES: Final = 2**16
-"""Places to keep; a block has no more records."""
+"""How many places to keep in memory; no block has more records."""
 _ZSTD_LEVEL: Final = 1
 _ZSTD_WINDOW: Final = 23
-"""log2 of the largest window that a zstd frame may ask for."""
+"""log2 of the largest window that a zstd frame may request."""
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 
 
@@ -104,18 +104,18 @@ np.empty(2**24, np.uint8)
 
 
 class Part(NamedTuple):
-    """A part that was read but not decoded.
+    """A part that is parsed but not decoded.
 
     Attributes:
-        form: how it is laid out.
-        codec: what its bytes are compressed by.
-        planes: bytes of each packed integer.
-        width: bytes of each item; 0 for integers.
-        stored: how many integers or items are packed.
+        form: its layout.
+        codec: how its bytes are compressed.
+        planes: width of each packed integer, in bytes.
+        width: width of each item, in bytes; 0 for integers.
+        stored: number of packed integers or items.
         base: added to each packed integer.
-        first: the first integer, where differences are stored.
-        scale: what each packed integer is multiplied by.
-        data: what is stored.
+        first: the first integer, if the part stores differences.
+        scale: factor of each packed integer.
+        data: the stored bytes.
     """
 
     form: int
@@ -130,25 +130,25 @@ class Part(NamedTuple):
 
 
 def read_parts(data: memoryview) -> Iterator[Part]:
-    """The parts that follow one another in `data`, without decoding them.
+    """Parses consecutive parts, without decoding them.
 
     Raises:
-        StoreCorruptError: when the last one is cut short.
+        StoreCorruptError: if the last one is truncated.
     """
     at, end = 0, len(data)
     while at < end:
         if end - at < _HEADER.size:
-            raise StoreCorruptError(f"a part's header is cut short after {end - at} bytes")
+            raise StoreCorruptError(f"a part's header is truncated after {end - at} bytes")
         form, codec, planes, _, width, count, length, base, first, scale = _HEADER.unpack_from(data, at)
         at += _HEADER.size
         if length > end - at:
-            raise StoreCorruptError(f"a part of {length} bytes is cut short after {end - at}")
+            raise StoreCorruptError(f"a part of {length} bytes is truncated after {end - at}")
         yield Part(form, codec, planes, width, count, base, first, scale, data[at : at + length])
         at += length
 
 
 def encode_integers(values: npt.NDArray[Any], codec: Codec) -> bytes:
-    """A part that holds integers of up to 64 bits, shape (n,), n >= 1."""
+    """Encodes integers of up to 64 bits, shape (n,), n >= 1, as a part."""
     return _integers(np.ascontiguousarray(values).astype(np.int64, copy=False), codec, 0)
 
 
@@ -230,12 +230,12 @@ def find_integers(part: Part, count: int, dtype: npt.DTypeLike, ends: tuple[int,
 
 
 def moved_integers(data: bytearray, at: int, by: int) -> None:
-    """Adds `by` to each integer of the part that begins at `at`, in place and without decoding it.
+    """Adds `by` to each integer of a part, in place and without decoding it.
 
     Args:
-        data: what parts are stored in.
-        at: where the part begins.
-        by: what is added; the sums fit into 64 bits.
+        data: the bytes that hold the part.
+        at: where the part starts.
+        by: what to add; the sums must fit into 64 bits.
     """
     form, *middle, base, first, scale = _HEADER.unpack_from(data, at)
     if form & _DIFFERENCES:
@@ -248,12 +248,12 @@ def moved_integers(data: bytearray, at: int, by: int) -> None:
 
 
 def end_of_part(data: bytes | bytearray, at: int) -> int:
-    """Where the part that begins at `at` ends."""
+    """The end of the part that starts at `at`."""
     return at + _HEADER.size + int(_HEADER.unpack_from(data, at)[_LENGTH])
 
 
 def encode_items(items: Bytes, codec: Codec) -> bytes:
-    """A part that holds opaque items of one size, shape (n, width), n >= 1, width >= 1."""
+    """Encodes opaque items of one size, shape (n, width), n >= 1, width >= 1, as a part."""
     count, width = items.shape
     if count > 1 and (items[0] == items[-1]).all() and (items == items[0]).all():
         return _part(_Form.CONSTANT, Codec.NONE, items[0].tobytes(), width=width, count=count)
@@ -326,16 +326,16 @@ def _items(part: Part, count: int, width: int, within: slice | None) -> Bytes:
 
 
 def encode_bytes(data: Bytes, codec: Codec) -> bytes:
-    """A part that holds bytes, shape (n,)."""
+    """Encodes bytes, shape (n,), as a part."""
     used, stored = _compressed(data, codec)
     return _part(_Form.PLAIN, used, stored, width=1, count=len(data))
 
 
 def decode_bytes(part: Part, size: int) -> Bytes:
-    """The bytes of a part, shape (size,).
+    """Decodes the bytes of a part, shape (size,).
 
     Raises:
-        StoreCorruptError: when the part does not hold exactly so many.
+        StoreCorruptError: if the part does not hold exactly `size` bytes.
     """
     return decode_items(part, size, 1).reshape(-1) if size else np.empty(0, np.uint8)
 
@@ -362,7 +362,7 @@ def _integers(values: Integers, codec: Codec, depth: int) -> bytes:
 
 
 def _ends(values: Integers) -> tuple[int, int]:
-    """The least and the greatest of some integers."""
+    """Least and greatest of some integers."""
     return int(np.minimum.reduce(values)), int(np.maximum.reduce(values))
 
 
@@ -380,20 +380,20 @@ def _runs(values: Integers, changes: npt.NDArray[Any], flag: int, first: int, co
 
 
 def _words(values: Integers, codec: Codec) -> bytes:
-    """A few integers less the least one, in as few bytes as the greatest one takes, rounded up to a machine's."""
+    """Encodes a few integers as words: subtracts the least one, and uses the narrowest word that holds the rest."""
     base, greatest = _ends(values)
     if base == greatest:
         return _part(_Form.CONSTANT, Codec.NONE, b"", count=len(values), base=base)
     bits = (greatest - base).bit_length()
     width = next(width for width in _WORD_BYTES if bits <= 8 * width)
     above = (values - np.int64(base)).astype(_UNSIGNED[width])
-    # LZ4 also where zstd is asked for: of so few bytes, all that differs is how long they take to read.
+    # LZ4 even if zstd was requested: for so few bytes, only decoding time differs.
     used, stored = _compressed(above.view(np.uint8), min(codec, Codec.LZ4))
     return _part(_Form.WORDS, used, stored, planes=width, count=len(values), base=base)
 
 
 def _packed(values: Integers, base: int, greatest: int, flag: int, first: int, codec: Codec) -> bytes:
-    """Integers less the least one, divided by what divides all of them, in as few bytes as the greatest one takes."""
+    """Encodes integers as planes: subtracts the least, divides by a common divisor, and drops bytes that are always 0."""
     above = values.view(np.uint64) - np.uint64(base % 2**64)
     scale = int(np.gcd.reduce(above[:: max(1, len(above) // 64)]))
     if scale > 1:
@@ -640,10 +640,10 @@ def _part(
 
 
 def _compressed(raw: Bytes, codec: Codec) -> tuple[Codec, bytes]:
-    """What is stored of `raw`, and how: as it is where compression saves less than a sixteenth."""
+    """Compresses `raw`, unless that saves less than a sixteenth. Returns the codec used and the bytes to store."""
     if codec is Codec.NONE or len(raw) < _MANY:
         return Codec.NONE, raw.tobytes()
-    given: Any = raw  # arrays are buffers, and do not say so before Python 3.12
+    given: Any = raw  # the types of NumPy do not say that arrays are buffers before Python 3.12
     if codec is Codec.LZ4:
         stored = cramjam.lz4.compress_block(given, store_size=False)
     else:
@@ -654,7 +654,7 @@ def _compressed(raw: Bytes, codec: Codec) -> tuple[Codec, bytes]:
 
 
 def _raw(part: Part, size: int, out: Bytes | None = None) -> Bytes:
-    """What a part stores, decompressed: exactly `size` bytes; written to `out` if it is given."""
+    """Decompresses the data of a part: exactly `size` bytes, into `out` if it is given."""
     data = part.data
     if part.codec == Codec.NONE:
         if len(data) != size:
@@ -671,7 +671,7 @@ def _raw(part: Part, size: int, out: Bytes | None = None) -> Bytes:
             _check_window(data)
             found = cramjam.zstd.decompress_into(data, raw)
         else:
-            raise StoreCorruptError(f"a part is compressed by {part.codec}, which this version does not know")
+            raise StoreCorruptError(f"a part is compressed with codec {part.codec}, which this version does not know")
     except cramjam.DecompressionError as error:
         raise StoreCorruptError(f"a part cannot be decompressed to {size} bytes: {error}") from error
     if found != size:
@@ -681,8 +681,8 @@ def _raw(part: Part, size: int, out: Bytes | None = None) -> Bytes:
 
 
 def _check_window(data: memoryview) -> None:
-    """Refuses a zstd frame that would make the decompressor allocate a large window (RFC 8878, 3.1.1.1)."""
+    """Refuses a zstd frame that requests a large window from the decompressor (RFC 8878, 3.1.1.1)."""
     if len(data) < 6 or bytes(data[:4]) != _ZSTD_MAGIC:
-        raise StoreCorruptError("a part is no zstd frame")
+        raise StoreCorruptError("a part is not a zstd frame")
     if not data[4] & 0x20 and 10 + (data[5] >> 3) > _ZSTD_WINDOW:
-        raise StoreCorruptError(f"a zstd frame asks for a window of 2**{10 + (data[5] >> 3)} bytes")
+        raise StoreCorruptError(f"a zstd frame requests a window of 2**{10 + (data[5] >> 3)} bytes")

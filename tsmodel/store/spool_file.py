@@ -1,15 +1,16 @@
-"""The file of a spool: puts that wait to be sent, in the order in which they came.
+"""The spool file: a durable queue of puts that wait to be sent.
 
 Rules kept here:
 
 * A put is durable when `append` returns. The file is SQLite with a rollback journal and synchronous=FULL. The journal keeps
-  its space, so that marking and removing puts works on a disk that is full.
-* A put is kept as it will be sent: batch by batch, record by record. No model is needed to send it.
-* No connection outlives an operation, and the process does not fork while one is open: a child has none to close.
-* Every put has a checksum over what identifies it and what it holds. A put that does not match is never sent.
-* A commit that failed is looked for in the file: the put is there, or it is not, or that cannot be told.
-* Whoever sends holds the lock of a second file, whose name ends in `-drainer`. The system takes it back when a process
-  dies.
+  its space, so marking and removing puts works even on a full disk.
+* A put is stored as the batches that will be sent. Sending it needs no model.
+* No connection outlives an operation, and forking waits while one is open: a child process inherits none.
+* Every put has a checksum over its id and contents. A damaged put is never sent.
+* After a failed commit, the file is read again to find out whether it holds the put. If that fails too, the put is in
+  doubt.
+* Only the holder of a lock on a second file, named with `-drainer` appended, sends. The system releases the lock when the
+  process dies.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ WhenFull = Literal["refuse", "drop_oldest"]
 Reason = Literal["refused", "undecided", "damaged"]
 
 DEFAULT_SPOOL_BYTES: Final = 2**30
-"""Bytes that a spool holds at most, as they are stored."""
+"""Size limit of a spool, in stored bytes."""
 
 APPLICATION_ID: Final = 0x74737370
-"""`tssp`: what marks a SQLite file as a spool."""
+"""`tssp`: marks a SQLite file as a spool."""
 FORMAT_VERSION: Final = 1
 
 WAITING, IN_DOUBT, ASIDE = 0, 1, 2
@@ -96,20 +97,20 @@ if hasattr(os, "register_at_fork"):
 
 @attrs.frozen
 class Totals:
-    """How much a spool holds.
+    """The size of a spool.
 
     Attributes:
-        puts: puts that wait to be sent, or whose outcome is being found out.
-        records: their records.
-        bytes: bytes of these records in a put.
-        in_doubt: how many of the puts were sent and not answered for.
-        oldest: when the oldest of them came, ns since 2001; None when there is none.
-        aside: puts that were set aside.
-        aside_records: their records.
-        size: bytes that all puts take in the spool.
-        dropped: records that were dropped because the spool was full, ever.
-        drained: records that were sent, ever.
-        acked: greatest acq that the database gave to what was sent; None when nothing was.
+        puts: number of puts that wait to be sent or are in doubt.
+        records: number of their records.
+        bytes: size of these records in a put.
+        in_doubt: number of puts that were sent but never acknowledged.
+        oldest: when the oldest put was spooled, ns since 2001; None if there are none.
+        aside: number of puts set aside.
+        aside_records: number of their records.
+        size: bytes that all puts take in the file.
+        dropped: total number of records dropped because the spool was full.
+        drained: total number of records sent.
+        acked: greatest acq that the database assigned to a sent record; None if nothing was sent.
     """
 
     puts: int
@@ -127,17 +128,17 @@ class Totals:
 
 @attrs.frozen
 class SetAside:
-    """A put that a spool does not send until somebody says what to do with it.
+    """A put that a spool keeps until you resend or discard it.
 
     Attributes:
         number: its number in the spool.
-        reason: "refused": the database refused it, and has surely stored nothing of it. "undecided": it was sent and never
-            answered for, and what the database holds does not tell whether it is stored. "damaged": its bytes are not what
-            they were.
-        detail: the same in words.
-        records: how many records it has.
-        bytes: their bytes in a put.
-        time: when it came, ns since 2001.
+        reason: "refused": the database refused it and stored nothing of it. "undecided": it was sent but never
+            acknowledged, and the contents of the database do not show whether it is stored. "damaged": its checksum does
+            not match.
+        detail: the reason in words.
+        records: number of its records.
+        bytes: their size in a put.
+        time: when it was spooled, ns since 2001.
     """
 
     number: int
@@ -150,15 +151,15 @@ class SetAside:
 
 @attrs.frozen(eq=False)
 class Queued:
-    """A put of a spool.
+    """A put in a spool.
 
     Attributes:
         number: its number.
-        batches: what is sent; None when it is damaged.
-        with_acq: whether its records carry their acq.
-        unless_stored: whether only what is not stored yet is to be stored.
-        bound: when it is in doubt, an acq below which nothing of it is stored; else None.
-        count: how many records it has.
+        batches: the records; None if they are damaged.
+        with_acq: whether the records carry their acq.
+        unless_stored: whether records that the database already holds are skipped.
+        bound: the bound of an in-doubt put: none of its records is stored below this acq. None if it was not sent.
+        count: number of records.
     """
 
     number: int
@@ -170,10 +171,10 @@ class Queued:
 
 
 class DrainerLock:
-    """The right to send what a spool holds; one process has it, and in it one drainer.
+    """The lock that makes one drainer, among all processes, the sender of a spool.
 
     Args:
-        path: of the spool.
+        path: the spool.
     """
 
     def __init__(self, path: str) -> None:
@@ -183,11 +184,11 @@ class DrainerLock:
 
     @property
     def is_held(self) -> bool:
-        """Whether it is held here."""
+        """Whether this object holds the lock."""
         return self._file is not None
 
     def take(self) -> bool:
-        """Takes it unless somebody else has it; returns whether it is held now.
+        """Takes the lock if it is free; returns whether it is held now.
 
         Raises:
             StoreError: when the file cannot be opened.
@@ -213,7 +214,7 @@ class DrainerLock:
         return True
 
     def give_back(self) -> None:
-        """Lets others take it."""
+        """Releases the lock."""
         file, self._file = self._file, None
         if file is not None:
             with suppress(OSError):
@@ -221,7 +222,7 @@ class DrainerLock:
             file.close()
 
     def _forsake(self) -> None:
-        """Closes the copy of a forked process. The lock stays with the parent, for closing a copy does not give it back."""
+        """Closes the descriptor that a forked process inherited. The parent keeps the lock."""
         file, self._file = self._file, None
         if file is not None:
             file.close()
@@ -232,8 +233,8 @@ class SpoolFile:
 
     Args:
         path: its file; created by `prepare`.
-        most: bytes that it holds at most, as they are stored.
-        when_full: "refuse" raises; "drop_oldest" removes the oldest puts that wait, and counts their records.
+        most: size limit, in stored bytes.
+        when_full: "refuse" raises; "drop_oldest" drops the oldest waiting puts and counts their records.
     """
 
     def __init__(self, path: str, *, most: int = DEFAULT_SPOOL_BYTES, when_full: WhenFull = "refuse") -> None:
@@ -243,14 +244,14 @@ class SpoolFile:
         self._id: bytes | None = None
 
     def prepare(self, target: Sequence[str] | None) -> None:
-        """Opens the file, or creates it, and makes sure that it can be written and is for this target.
+        """Opens or creates the file, and checks that it is writable and belongs to a target.
 
         Args:
-            target: the connectors of the database, as `host:port`; None takes what the file says, which must exist.
+            target: the connectors of the database, as `host:port`; None accepts any target of an existing file.
 
         Raises:
             SessionError: when it holds puts for another database.
-            StoreFormatError: when it is no spool, or of a newer version.
+            StoreFormatError: when the file is not a spool, or has a newer format.
             StoreCorruptError: when it is damaged.
             StoreError: when it cannot be created or written.
         """
@@ -267,19 +268,19 @@ class SpoolFile:
                 if held:
                     raise SessionError(
                         f"the spool {self.path} holds {held} put{'s' if held > 1 else ''} for {','.join(known)}, not for "
-                        f"{','.join(target)}: drain it there, or say that they go here by `tsmodel spool {self.path} "
+                        f"{','.join(target)}: drain it there, or send them here with `tsmodel spool {self.path} "
                         f"--retarget tstorage://{','.join(target)}`"
                     )
             _set(connection, target=",".join(sorted(target)))
 
     @property
     def target(self) -> list[str]:
-        """The connectors of the database that it is for, as `host:port`."""
+        """The connectors of the target database, as `host:port`."""
         with self._connected() as connection:
             return str(_state(connection).get("target") or "").split(",")
 
     def retarget(self, target: Sequence[str]) -> None:
-        """Says that what it holds goes to another database."""
+        """Changes the target database."""
         with self._connected(writes=True) as connection:
             _set(connection, target=",".join(sorted(target)))
 
@@ -296,17 +297,17 @@ class SpoolFile:
         """Adds a put. It is durable when this returns.
 
         Args:
-            batches: what will be sent.
+            batches: the records.
             with_acq: whether the records carry their acq.
-            unless_stored: whether only what is not stored yet is to be stored.
-            bound: of a put that was sent already and is in doubt: an acq below which nothing of it is stored.
-            uid: what `has` asks for; made when empty.
-            acked: greatest acq that the database gave to what this process has sent by another way.
+            unless_stored: whether records that the database already holds are skipped.
+            bound: the bound of a put that was already sent and is in doubt; None for a put that was not sent.
+            uid: id of the put, for `has`; generated if empty.
+            acked: greatest acq that the database assigned to records this process sent directly.
 
         Raises:
-            SpoolFullError: when it has no room for it. Nothing was added.
-            StoreError: when it cannot be written. Nothing was added.
-            StoreInDoubtError: when it cannot be told whether it was added.
+            SpoolFullError: when the spool has no room. Nothing was added.
+            StoreError: when the file cannot be written. Nothing was added.
+            StoreInDoubtError: when the put may or may not have been added.
         """
         uid = uid or os.urandom(16)
         data = _packed(batches)
@@ -328,17 +329,20 @@ class SpoolFile:
                     _set(connection, acked=max(acked, _state(connection).get("acked", acked)))
         except StoreInDoubtError as error:
             if self._may_hold(uid):
-                raise StoreInDoubtError(f"{error}; whether it holds the put cannot be told", path=self.path) from error
+                raise StoreInDoubtError(f"{error}; the put may or may not be in the spool", path=self.path) from error
             raise StoreError(str(error), path=self.path) from error
 
     def has(self, uid: bytes) -> bool:
-        """Whether it holds the put that was added as `uid`."""
+        """Whether the file holds the put with the id `uid`."""
         with self._connected() as connection:
             return connection.execute("SELECT 1 FROM puts WHERE uid = ?", (uid,)).fetchone() is not None
 
     def head(self, most_bytes: int, most_puts: int) -> list[Queued]:
-        """What is to be dealt with next: all puts in doubt that are of one kind; else the oldest that wait, neighbours
-        of one kind, up to so many bytes and puts. Empty when there is nothing.
+        """The puts to handle next: all in-doubt puts of one kind; if there are none, the oldest waiting puts of one kind.
+
+        Args:
+            most_bytes: limit of their size, for waiting puts; at least one is returned.
+            most_puts: limit of their number, for waiting puts.
         """
         with self._connected() as connection:
             sql = "SELECT number, kind, bytes FROM puts WHERE state = ? ORDER BY number LIMIT ?"
@@ -358,10 +362,14 @@ class SpoolFile:
             return [self._read(connection, number) for number in taken]
 
     def mark(self, numbers: Sequence[int], bound: int) -> bool:
-        """Says, durably, that puts that wait are about to be sent, and an acq below which nothing of them is stored.
+        """Marks waiting puts as in doubt, durably, before they are sent.
+
+        Args:
+            numbers: the puts.
+            bound: their bound: none of their records is stored below this acq.
 
         Returns:
-            Whether all of them still waited. If not, nothing is said of any: some were dropped for others.
+            True; or False if some of them were dropped to make room, and then none is marked.
         """
         with self._connected(writes=True) as connection:
             sql = "UPDATE puts SET state = ?, bound = ? WHERE number = ? AND state = ?"
@@ -382,15 +390,15 @@ class SpoolFile:
         aside: Sequence[tuple[int, Reason, str]] = (),
         ahead: int | None = None,
     ) -> None:
-        """Notes what became of puts, in one transaction.
+        """Records the outcome of puts, in one transaction.
 
         Args:
-            stored: numbers of those that are stored; they are removed.
-            acked: greatest acq that the database gave them.
-            missing: those of which nothing is stored; they wait again.
-            parts: those of which a part is stored, and what is missing of them; that waits in their place.
-            aside: those that are set aside, why, and in words.
-            ahead: ns by which the database's clock is ahead of this machine's, where that is known.
+            stored: numbers of the stored puts, which are removed.
+            acked: greatest acq that the database assigned to them.
+            missing: puts of which nothing is stored; they wait again.
+            parts: puts that are stored in part, with their missing records, which replace them.
+            aside: puts to set aside, with the reason and the detail.
+            ahead: how far the database's clock is ahead of this machine's, in ns; None if unknown.
         """
         with self._connected(writes=True) as connection:
             sent = _sum(connection, "records", stored)
@@ -446,23 +454,22 @@ class SpoolFile:
         )
 
     def ahead(self) -> int:
-        """Ns by which the database's clock was ahead of this machine's when it was last seen; 0 when it never was."""
+        """How far the database's clock was ahead of this machine's when it last answered, in ns; 0 if it never did."""
         with self._connected() as connection:
             return int(_state(connection).get("ahead", 0))
 
     def set_aside(self) -> list[SetAside]:
-        """The puts that were set aside, in their order."""
+        """The puts set aside, in order."""
         with self._connected() as connection:
             sql = "SELECT number, reason, detail, records, bytes, time FROM puts WHERE state = ? ORDER BY number"
             return [SetAside(*row) for row in connection.execute(sql, (ASIDE,))]
 
     def take_back(self, numbers: Sequence[int] | None = None, *, unchecked: bool = False) -> int:
-        """Has puts that were set aside sent after all; returns how many.
+        """Returns puts that were set aside to the queue; returns how many.
 
         Args:
-            numbers: which; None for all that are not damaged.
-            unchecked: sends what is undecided as if it had not been sent before, so that it may be stored twice. Otherwise
-                the database is asked again.
+            numbers: their numbers; None for all that are not damaged.
+            unchecked: resends undecided puts without reconciling them, which may store records twice.
 
         Raises:
             SessionError: when one of them is not set aside, or is damaged.
@@ -470,7 +477,7 @@ class SpoolFile:
         with self._connected(writes=True) as connection:
             rows = _aside(connection, numbers, self.path)
             if numbers is not None and (damaged := [number for number, reason, _ in rows if reason == "damaged"]):
-                raise SessionError(f"put {damaged[0]} of {self.path} is damaged and cannot be sent; it can be discarded")
+                raise SessionError(f"put {damaged[0]} of {self.path} is damaged and cannot be sent; discard it")
             rows = [row for row in rows if row[1] != "damaged"]
             for number, reason, bound in rows:
                 again = reason == "undecided" and bound is not None and not unchecked
@@ -479,7 +486,7 @@ class SpoolFile:
             return len(rows)
 
     def discard(self, numbers: Sequence[int] | None = None) -> int:
-        """Removes puts that were set aside, or all of them; returns how many.
+        """Removes some or all of the puts set aside; returns how many.
 
         Raises:
             SessionError: when one of them is not set aside.
@@ -508,16 +515,15 @@ class SpoolFile:
                 _set(connection, dropped=_state(connection)["dropped"] + records)
                 return
         raise SpoolFullError(
-            f"the spool {self.path} is full: it holds {held:,} bytes, may hold {self._most:,} (spool_bytes=), and this put "
-            f"takes {size:,} more. It empties when the database can be reached; `tsmodel spool {self.path}` shows what it "
-            "holds",
+            f"the spool {self.path} is full: it holds {held:,} of {self._most:,} bytes (spool_bytes=), and this put needs "
+            f"{size:,} more. It drains once the server can be reached; `tsmodel spool {self.path}` shows its contents",
             path=self.path,
             size=held,
             most=self._most,
         )
 
     def _may_hold(self, uid: bytes) -> bool:
-        """Whether a put may be in the file, after a commit that failed; one that is there is taken out again."""
+        """Whether a put may be in the file after a failed commit. If it is there, it is removed."""
         try:
             with self._connected(writes=True) as connection:
                 rows = connection.execute("SELECT number FROM puts WHERE uid = ?", (uid,)).fetchall()
@@ -543,7 +549,7 @@ class SpoolFile:
         return Queued(number, batches, bool(kind & WITH_ACQ), bool(kind & UNLESS_STORED), bound, records)
 
     def _give_space_back(self) -> None:
-        """Shortens the file once nothing is in it."""
+        """Shortens the file once it is empty."""
         with suppress(StoreError), self._connected() as connection:
             (held,) = connection.execute("SELECT sum(puts) FROM totals").fetchone()
             (free,) = connection.execute("PRAGMA freelist_count").fetchone()
@@ -551,7 +557,7 @@ class SpoolFile:
                 connection.executescript("PRAGMA incremental_vacuum")  # `execute` takes one step of it
 
     def _create(self) -> None:
-        """Creates the file unless it is there."""
+        """Creates the file if it does not exist."""
         path = Path(self.path)
         if path.is_dir():
             raise StoreError(f"{path} is a directory; a spool is a file", path=self.path)
@@ -572,7 +578,7 @@ class SpoolFile:
 
     @contextmanager
     def _connected(self, *, writes: bool = False) -> Iterator[sqlite3.Connection]:
-        """A connection; with a transaction that commits at the end of the block when it `writes`."""
+        """Opens a connection; if it `writes`, in a transaction that commits at the end of the block."""
         with self._told(), _AT_WORK:
             before = _inode(self.path)
             with closing(_opened(self.path, "rw")) as connection:
@@ -588,7 +594,7 @@ class SpoolFile:
                 if writes:
                     self._commit(connection)
             if writes and _inode(self.path) != before:
-                raise StoreInDoubtError(f"the spool {self.path} was replaced or deleted meanwhile", path=self.path)
+                raise StoreInDoubtError(f"the spool {self.path} was replaced or deleted during the write", path=self.path)
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         try:
@@ -604,21 +610,21 @@ class SpoolFile:
         (kind,) = connection.execute("PRAGMA application_id").fetchone()
         if kind != APPLICATION_ID:
             what = "an embedded store" if kind == STORE_ID else "another SQLite file"
-            raise StoreFormatError(f"{self.path} is no spool but {what}; give the spool a path of its own", path=self.path)
+            raise StoreFormatError(f"{self.path} is {what}, not a spool; give the spool a path of its own", path=self.path)
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > FORMAT_VERSION:
             raise StoreFormatError(
-                f"the spool {self.path} has format {version}, and this tsmodel knows {FORMAT_VERSION}: update tsmodel",
+                f"the spool {self.path} has format {version}, but this tsmodel knows only {FORMAT_VERSION}: update tsmodel",
                 path=self.path,
             )
         found = connection.execute("SELECT value FROM state WHERE name = 'id'").fetchone()[0]
         self._id = self._id or found
         if found != self._id:
-            raise StoreError(f"the spool {self.path} is not the one that was opened: it was replaced", path=self.path)
+            raise StoreError(f"the spool {self.path} was replaced since it was opened; open a new session", path=self.path)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Makes errors of SQLite those of a store."""
+        """Translates errors of SQLite to store errors."""
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -628,12 +634,12 @@ class SpoolFile:
             if "full" in said:
                 said = "the disk is full"
             elif "readonly" in said or "unable to open" in said:
-                said += "; a spool needs a file and a directory that can be written"
+                said += "; a spool needs a writable file in a writable directory"
             raise StoreError(f"the spool {self.path}: {said}", path=self.path) from error
         except (sqlite3.Error, OverflowError, UnicodeDecodeError, KeyError, TypeError) as error:
             if "not a database" in str(error):
                 raise StoreFormatError(
-                    f"{self.path} is no spool; give the spool a path of its own", path=self.path
+                    f"{self.path} is not a spool; give the spool a path of its own", path=self.path
                 ) from error
             raise self._damaged(error) from error
         except OSError as error:
@@ -643,8 +649,8 @@ class SpoolFile:
 
     def _damaged(self, error: Exception) -> StoreCorruptError:
         return StoreCorruptError(
-            f"the spool {self.path} is damaged: {error}. Move it and the files beside it away, and a new one is begun; "
-            "`tsmodel spool MOVED --drain` sends what of it can be read",
+            f"the spool {self.path} is damaged: {error}. Move it and the files beside it away; a new one is created. "
+            "`tsmodel spool MOVED --drain` then sends the puts that are intact",
             path=self.path,
         )
 
@@ -653,7 +659,7 @@ def _opened(path: str, mode: str) -> sqlite3.Connection:
     uri = f"file:{quote(path.replace(os.sep, '/'))}?mode={mode}"
     connection = sqlite3.connect(uri, timeout=_BUSY_SECONDS, isolation_level=None, uri=True, check_same_thread=False)
     try:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file; so nothing may come before it
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect only as the first statement on a new file
         connection.execute("PRAGMA journal_mode = PERSIST").fetchone()
         connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}").fetchone()
         connection.execute("PRAGMA synchronous = FULL")
@@ -665,7 +671,7 @@ def _opened(path: str, mode: str) -> sqlite3.Connection:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """The statements of a script, one by one: `executescript` would commit."""
+    """Splits a script into statements: `executescript` would commit."""
     part = ""
     for line in script.splitlines(keepends=True):
         part += line
@@ -694,7 +700,7 @@ def _remove(connection: sqlite3.Connection, numbers: Sequence[int]) -> None:
 
 
 def _aside(connection: sqlite3.Connection, numbers: Sequence[int] | None, path: str) -> list[tuple[int, str, int | None]]:
-    """Number, reason and bound of puts that were set aside."""
+    """Number, reason and bound of puts set aside."""
     rows = {row[0]: row for row in connection.execute("SELECT number, reason, bound FROM puts WHERE state = ?", (ASIDE,))}
     for number in numbers or ():
         if number not in rows:
@@ -703,7 +709,7 @@ def _aside(connection: sqlite3.Connection, numbers: Sequence[int] | None, path: 
 
 
 def _packed(batches: Sequence[Batch]) -> bytes:
-    """Batches as they are stored: compressed where that makes them smaller."""
+    """Encodes batches; compressed if that is smaller."""
     raw = msgspec.msgpack.encode(
         [(int(each.cid), int(each.count), int(each.record_size), each.records) for each in batches]
     )

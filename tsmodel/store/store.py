@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from operator import attrgetter
@@ -46,7 +46,8 @@ from tsmodel.backend import (
 from tsmodel.errors import StoreError, StoreInDoubtError
 from tsmodel.forking import in_child
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
-from tsmodel.store.blocks import Block, chunks_of, merged_runs
+from tsmodel.store.blocks import Block, Bounds, chunks_of, merged_runs
+from tsmodel.store.capabilities import Outline, Position
 from tsmodel.store.directory import Level
 from tsmodel.store.engine import Engine, EngineBusyError, Run, Writing
 from tsmodel.store.intake import SLICE_BYTES, Arrived, Put, runs_of
@@ -216,18 +217,20 @@ class EmbeddedStore:
             with self._engine.reading() as snapshot:
                 found = (chooses(block, box) for box in boxes for block in snapshot.blocks(box))
                 return sum(map(np.count_nonzero, found))
-        with self._engine.writing() as transaction:
+
+        def work(transaction: Writing) -> int:
             removed = _Removed(chooses)
             transaction.rewrite(boxes, removed.change)
             self._log(transaction, removed, kind, what, note)
-        return removed.count
+            return removed.count
+
+        return self._removing(work)
 
     def undo(self, puts: Sequence[PutId], note: str | None = None) -> int:
         """Removes the remaining records of some puts. See `Remover.undo`."""
-        wanted = dict(puts)
-        with self._engine.writing() as transaction:
-            found = {put.number: put for put in transaction.puts() if put.number in wanted}
-            _check_puts(puts, found, self.path)
+
+        def work(transaction: Writing) -> int:
+            found = self._undoable(transaction, puts)
             groups = [[put for put in found.values() if put.keeps_acq is keeps_acq] for keeps_acq in (False, True)]
             removed = _Removed(_of_puts(found.values()))
             boxes = [
@@ -238,12 +241,15 @@ class EmbeddedStore:
                 for cid, some in _of_cids(group).items()
             ]
             transaction.rewrite(boxes, removed.change)
+            found = self._still_undoable(transaction, puts, found)
             names = ", ".join(str(put) for put in sorted(found))
             self._log(transaction, removed, "undo", f"{'put' if len(found) == 1 else 'puts'} {names}", note)
             now = self._clock()
             for put in found.values():
                 transaction.keep_put(msgspec.structs.replace(put, undone=now), put)
-        return removed.count
+            return removed.count
+
+        return self._removing(work)
 
     def annotate(self, puts: Sequence[PutId], note: str) -> None:
         """Sets the note of some puts. See `Remover.annotate`."""
@@ -293,28 +299,57 @@ class EmbeddedStore:
         return True
 
     def backup(self, path: str | os.PathLike[str], progress: OnProgress | None = None) -> Verified:
-        """Copies a file, as it is now, to a new one. See `tsmodel.store.maintenance.backup`."""
+        """Copies the current contents to a new file. See `tsmodel.store.maintenance.backup`."""
         from tsmodel.store.maintenance import backup
 
         return backup(self, path, progress)
 
     def compact(self, progress: OnProgress | None = None) -> Compacted:
-        """Merges runs, and gives free space back. See `tsmodel.store.maintenance.compact`."""
+        """Merges runs, and frees unused space. See `tsmodel.store.maintenance.compact`."""
         from tsmodel.store.maintenance import compact
 
         return compact(self, progress)
 
     def verify(self, progress: OnProgress | None = None) -> Verified:
-        """Reads everything, and says all that is wrong with it. See `tsmodel.store.maintenance.verify_store`."""
+        """Reads everything and reports every fault. See `tsmodel.store.maintenance.verify_store`."""
         from tsmodel.store.maintenance import verify_store
 
         return verify_store(self, progress)
 
     def info(self) -> Info:
-        """What is stored, without reading records. See `tsmodel.store.maintenance.info_of`."""
+        """Describes the contents, without decoding records. See `tsmodel.store.maintenance.info_of`."""
         from tsmodel.store.maintenance import info_of
 
         return info_of(self)
+
+    def outline(self, box: KeyRange) -> Iterator[Outline | Chunk]:
+        """See `Outliner`."""
+        low, high = box.min, box.max
+        outlines: list[Outline] = []
+
+        def is_outlined(bounds: Bounds, count: int) -> bool:
+            cid, mid_min, mid_max, moid_min, moid_max, cap_min, cap_max, acq_min, acq_max = bounds
+            # The mid and moid of a block of one series lie in the box, or the block would not be there.
+            is_inside = low.cap <= cap_min and cap_max < high.cap and low.acq <= acq_min and acq_max < high.acq
+            if not is_inside or mid_min != mid_max or moid_min != moid_max:
+                return False
+            outlines.append(Outline(cid, mid_min, moid_min, count, cap_min, cap_max))
+            return True
+
+        if box.is_empty:
+            return
+        with self._engine.reading() as snapshot:
+            for block in snapshot.blocks(box, is_outlined):
+                yield from outlines
+                outlines.clear()
+                if len(selected := block.select(box)):
+                    yield selected
+            yield from outlines
+
+    def position(self) -> Position:
+        """See `Outliner`."""
+        with self._engine.reading() as snapshot:
+            return Position(snapshot.last_acq() + 1, snapshot.next_put, snapshot.next_removal)
 
     def close(self) -> None:
         """Closes the file; a store in memory loses its records."""
@@ -326,6 +361,31 @@ class EmbeddedStore:
             if not box.is_empty:
                 yield from chunks_of(snapshot.blocks(box), box)
         return answer
+
+    def _removing(self, work: Callable[[Writing], int]) -> int:
+        """Does the work of a removal in a transaction; returns what it returns."""
+        with self._engine.writing() as transaction:
+            return work(transaction)
+
+    def _undoable(self, transaction: Writing, puts: Sequence[PutId]) -> dict[int, PutInfo]:
+        """The puts to undo, by number.
+
+        Raises:
+            StoreError: if one cannot be undone.
+        """
+        wanted = dict(puts)
+        found = {put.number: put for put in transaction.puts() if put.number in wanted}
+        _check_puts(puts, found, self.path)
+        return found
+
+    def _still_undoable(
+        self,
+        transaction: Writing,  # noqa: ARG002 - for stores that read before they lock
+        puts: Sequence[PutId],  # noqa: ARG002
+        found: dict[int, PutInfo],
+    ) -> dict[int, PutInfo]:
+        """The same puts, after `rewrite` has locked the store."""
+        return found
 
     def _log(self, transaction: Writing, removed: _Removed, kind: RemovalKind, what: str, note: str | None) -> None:
         if removed.count:
@@ -353,7 +413,9 @@ class EmbeddedStore:
         """Stores puts in one transaction and sets the outcome of each."""
         for put in puts:
             if put.is_gone is not None and put.is_gone():
-                put.outcome = StoreError("the sender of the records has given up; nothing was stored", path=self.path)
+                put.outcome = StoreError(
+                    "the sender disconnected before its records were written; nothing was stored", path=self.path
+                )
         puts = [put for put in puts if put.outcome is None]
         if not puts:
             return

@@ -26,7 +26,7 @@ from tsmodel.keys import KeyRange
 from tsmodel.store.blocks import NO_BASE, Base, Block, cut_after, merged, uses_codec
 from tsmodel.store.cache import BlockCache, CachedScan
 from tsmodel.store.directory import Directory, Level, State, Table, checked_block, entries_of
-from tsmodel.store.engine import Change, Run
+from tsmodel.store.engine import Change, Run, Skip
 from tsmodel.store.parts import Codec
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "completed",
     "known_blocks",
     "missing_ids",
+    "picked_by_run",
 ]
 
 Place: TypeAlias = tuple[Directory, int]
@@ -83,15 +84,15 @@ class Kind(msgspec.Struct, Generic[T], frozen=True):
             StoreCorruptError: if it is damaged.
         """
         if not isinstance(data, bytes) or not isinstance(number, int) or len(data) < _CHECKSUM.size:
-            raise StoreCorruptError(f"{self.one} {number} is none")
+            raise StoreCorruptError(f"{self.one} {number} has no valid data")
         if self._checksum(data[: -_CHECKSUM.size], number) != self.checksum(data):
-            raise StoreCorruptError(f"{self.one} {number} does not have its checksum")
+            raise StoreCorruptError(f"{self.one} {number} has a wrong checksum")
         try:
             entry = msgspec.msgpack.decode(data[: -_CHECKSUM.size], type=self.type)
         except msgspec.DecodeError as error:
-            raise StoreCorruptError(f"{self.one} {number} is of a kind that this version does not know: {error}") from error
+            raise StoreCorruptError(f"{self.one} {number} cannot be decoded by this version of tsmodel: {error}") from error
         if entry.number != number:
-            raise StoreCorruptError(f"{self.one} {number} is {self.one} {entry.number}")
+            raise StoreCorruptError(f"{self.one} {number} is stored with the number {entry.number}")
         return entry
 
     def read(self, rows: Iterable[Any], digest: int) -> Iterator[T]:
@@ -106,7 +107,7 @@ class Kind(msgspec.Struct, Generic[T], frozen=True):
             total += self.checksum(data)
             yield entry
         if total % _SUM != digest:
-            raise StoreCorruptError(f"the {self.table} are not those that the file's state says")
+            raise StoreCorruptError(f"the table of {self.table} does not match the state of the file")
 
     @staticmethod
     def checksum(data: bytes) -> int:
@@ -274,9 +275,12 @@ class Snapshot:
         """The numbers and stored bytes of puts or removals, unchecked."""
         return self._tables.entries(kind)
 
-    def blocks(self, box: KeyRange) -> Iterator[Block]:
+    def blocks(self, box: KeyRange, skip: Skip | None = None) -> Iterator[Block]:
         cached = self._keeper.cache.scan()
-        for places in self._together(self.table.picked(box)):
+        picked = self.table.picked(box)
+        if skip is not None:
+            picked = ((run, at) for run, at in picked if not skip(run.bounds(at), int(run.entries["count"][at])))
+        for places in self._together(picked):
             found = known_blocks(places, cached)
             missing = missing_ids(places, found)
             yield from completed(places, found, self._tables.fetch_blocks(missing) if missing else {}, cached, self._keeper)
@@ -314,6 +318,24 @@ class Snapshot:
     def read(self, run: Directory, at: int) -> Block:
         """A block of a run."""
         return checked_block(run, at, self.stored(run, at), self._keeper.path)
+
+    def changed_block(
+        self, run: Directory, at: int, within: Sequence[KeyRange], change: Change
+    ) -> tuple[bytes, npt.NDArray[Any]] | tuple[None, None] | None:
+        """Applies `change` to a block.
+
+        Returns:
+            The new stored bytes and directory entry; None for each if the block is to be deleted. None if it is unchanged.
+        """
+        data = self.stored(run, at)
+        block = checked_block(run, at, data, self._keeper.path)
+        new = change(block, within)
+        if new is block:
+            return None
+        if new is None:
+            return None, None
+        stored = new.encoded(Codec.LZ4 if uses_codec(memoryview(data), Codec.LZ4) else Codec.ZSTD, run.base)
+        return stored, entries_of([new], [stored])[0]
 
     def runs(self, cid: int) -> list[Run]:
         return [run.described for run in self.table.of_cid(cid)]
@@ -420,46 +442,32 @@ class Transaction(Snapshot):
         return self
 
     def rewrite(self, boxes: Sequence[KeyRange], change: Change) -> None:
-        picked: dict[int, dict[int, list[KeyRange]]] = {}
-        for box in boxes:
-            for run, at in self.table.picked(box):
-                picked.setdefault(run.number, {}).setdefault(at, []).append(box)
-        for number, places in picked.items():
-            run = self.table.runs[number]
-            changed: dict[int, npt.NDArray[Any] | None] = {}
-            for at, within in places.items():
-                self._rewrite_block(run, at, within, change, changed)
-            if not changed:
-                continue
-            new = run.replaced(changed)
-            self._removed[number] = run
-            if new is None:
-                self._tables.drop_run(number, self.generation)
-            else:
-                self._tables.put_run(new, self.generation)
-                self._added.append(new)
+        for run, places in picked_by_run(self.table, boxes):
+            self._rewrite_run(run, places, change)
 
-    def _rewrite_block(
-        self,
-        run: Directory,
-        at: int,
-        within: Sequence[KeyRange],
-        change: Change,
-        changed: dict[int, npt.NDArray[Any] | None],
-    ) -> None:
-        """Changes a block, and adds its new directory entry to `changed`."""
-        data, number = self.stored(run, at), run.id_of(at)
-        block = checked_block(run, at, data, self._keeper.path)
-        new = change(block, within)
-        if new is block:
-            return
+    def _rewrite_run(self, run: Directory, places: dict[int, list[KeyRange]], change: Change) -> None:
+        changed: dict[int, npt.NDArray[Any] | None] = {}
+        for at, within in places.items():
+            if (new := self.changed_block(run, at, within, change)) is None:
+                continue
+            number, (stored, entry) = run.id_of(at), new
+            if stored is None:
+                self._tables.drop_blocks(number, number)
+            else:
+                self._tables.put_block(number, stored)
+            changed[at] = entry
+        if changed:
+            self._replace(run, changed)
+
+    def _replace(self, run: Directory, changed: dict[int, npt.NDArray[Any] | None]) -> None:
+        """Replaces the directory of a run whose blocks were changed. See `Directory.replaced`."""
+        new = run.replaced(changed)
+        self._removed[run.number] = run
         if new is None:
-            self._tables.drop_blocks(number, number)
-            changed[at] = None
-            return
-        stored = new.encoded(Codec.LZ4 if uses_codec(memoryview(data), Codec.LZ4) else Codec.ZSTD, run.base)
-        self._tables.put_block(number, stored)
-        changed[at] = entries_of([new], [stored])[0]
+            self._tables.drop_run(run.number, self.generation)
+        else:
+            self._tables.put_run(new, self.generation)
+            self._added.append(new)
 
     def set_last_acq(self, acq: int) -> None:
         self._last_acq = acq
@@ -566,6 +574,16 @@ class Transaction(Snapshot):
         """
         before = self.table if table is None else table
         return before.changed(set(self._removed), self._added) if self._removed or self._added else before
+
+
+def picked_by_run(table: Table, boxes: Sequence[KeyRange]) -> Iterator[tuple[Directory, dict[int, list[KeyRange]]]]:
+    """The blocks that may hold records inside some boxes: for each run, the boxes of each block by its position."""
+    picked: dict[int, dict[int, list[KeyRange]]] = {}
+    for box in boxes:
+        for run, at in table.picked(box):
+            picked.setdefault(run.number, {}).setdefault(at, []).append(box)
+    for number, places in picked.items():
+        yield table.runs[number], places
 
 
 def known_blocks(places: Sequence[Place], cached: CachedScan) -> list[Block | None]:

@@ -1,4 +1,4 @@
-"""What numeric field types have in common: storing a number as it is, its text, and exact comparison with constants.
+"""Code that numeric field types share: storing numbers unchanged, their text, and exact comparison with constants.
 
 Rules kept here:
 
@@ -44,13 +44,14 @@ __all__ = [
 
 
 Real: TypeAlias = int | float | Fraction | Decimal
-"""What constants become."""
+"""The types to which constants are converted."""
 
 
 def real(value: object) -> Real | None:
-    """A constant of any numeric type as one of a few, of the same value; None for what is no real number, or a bool.
+    """Converts a constant of any numeric type to `Real` without changing its value; None if it is not a real number, or a
+    bool.
 
-    Floats stay floats, of other types only NaN and the infinities become floats.
+    Floats stay floats. Numbers of other types become floats only if they are not finite.
     """
     if isinstance(value, (bool, np.bool_)):
         return None
@@ -66,11 +67,11 @@ def real(value: object) -> Real | None:
 
 
 def rounded(number: Real, numpy: str) -> Real | np.floating[Any]:
-    """A constant as columns of floats of this NumPy type are compared with it: a float is rounded to that width, to nearest
-    even, unless it is finite and would become infinite; any other number stays as it is."""
+    """Rounds a constant for comparison with a column of floats of a NumPy type. A float is rounded to that width, to
+    nearest even, unless it is finite and would become infinite. Any other number is unchanged."""
     if isinstance(number, Fraction):
         low, high = neighbours(number, "f8")
-        return float(low) if low == high else number  # which is shorter to read
+        return float(low) if low == high else number  # shorter in messages
     if not isinstance(number, float):
         return number
     with np.errstate(over="ignore"):
@@ -79,8 +80,8 @@ def rounded(number: Real, numpy: str) -> Real | np.floating[Any]:
 
 
 def neighbours(number: Real | np.floating[Any], numpy: str) -> tuple[np.floating[Any], np.floating[Any]]:
-    """The greatest float of a NumPy type that is not above a number, and the least that is not below it: the number itself,
-    twice, when it is such a float, or NaN."""
+    """The greatest float of a NumPy type that is at most a number, and the least that is at least the number. Both are the
+    number itself if it is such a float, or NaN."""
     kind: Any = np.dtype(numpy).type
     with np.errstate(over="ignore"):
         try:
@@ -96,7 +97,8 @@ def neighbours(number: Real | np.floating[Any], numpy: str) -> tuple[np.floating
 
 
 def _above(first: Any, second: Any) -> bool:
-    """`first > second`, exactly; Python compares all others so, and Decimals with floats unless a context forbids it."""
+    """`first > second`, exactly. Python compares all these types exactly, except Decimals and floats if a context forbids
+    it."""
     first, second = (float(each) if isinstance(each, np.floating) else each for each in (first, second))
     if isinstance(first, Decimal):
         second = Decimal.from_float(second)  # noqa: FURB164 - Decimal() may signal
@@ -106,18 +108,18 @@ def _above(first: Any, second: Any) -> bool:
 
 
 def integral(number: Real, value: object) -> Real:
-    """A constant that integers are compared with."""
+    """Checks a constant for comparison with integers."""
     if isinstance(number, float) and math.isnan(number):
         raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__}): integers are never NaN")
     return number
 
 
 EXACT: Final = Context(prec=100, traps=[Inexact])
-"""In which decimals are made of their units."""
+"""The context in which decimals are made from integers, without rounding."""
 
 
 _DIGITS: Final = {"f4": range(6, 10), "f2": range(3, 6)}
-"""How many digits the shortest number can have: a number of fewer is also found with the least."""
+"""Numbers of digits to try for the shortest decimal; shorter ones are found with the least, too."""
 
 _POWERS: Final = np.array([10.0**power for power in range(23)])
 """Powers of ten that a double holds exactly."""
@@ -129,7 +131,7 @@ _WIDTHS: Final = {
         ("f2", struct.Struct("<e"), 2.0**-14, 6e4),
     )
 }
-"""How numbers become one of a width and are read again, between which bounds their digits are found by trying, and how."""
+"""For each width: functions that pack and unpack a number, the bounds within which formats are tried, and the formats."""
 
 _POWER_OF_TWO: Final = (0.5, -0.5)
 _LEAST: Final = {"f4": 1e-12, "f2": 2.0**-14}
@@ -137,12 +139,12 @@ _BOUND: Final = 1e15
 
 
 def shortest(values: Sequence[float], numpy: str) -> list[float]:
-    """For each value, the double whose text is the shortest that is read as the same single (`f4`) or half (`f2`): 231.7
-    for 231.6999969482422. What is no such number, as before it is stored, stays as it is.
+    """For each value, returns the double with the shortest text that reads back as the same single (`f4`) or half (`f2`):
+    231.7 for 231.6999969482422. Values that are not singles or halves, because they were never stored, are unchanged.
 
     Args:
         values: finite or not.
-        numpy: the NumPy type that they are stored as; doubles stay as they are.
+        numpy: NumPy type of the field; doubles are unchanged.
     """
     if numpy not in _DIGITS:
         return list(values)
@@ -150,7 +152,7 @@ def shortest(values: Sequence[float], numpy: str) -> list[float]:
         narrow = np.array(values, numpy)
     found = np.array(values, np.float64)
     size = np.where(narrow == found, np.abs(found), 0.0)
-    # At powers of two neighbours are not equally far away, which rounding to the nearest does not see.
+    # At powers of two, the neighbours have different distances, which rounding to nearest ignores.
     usual = (size >= _LEAST[numpy]) & (size < _BOUND) & (np.frexp(size)[0] != 0.5)
     wanted = np.flatnonzero(usual)
     places = np.floor(np.log10(size[wanted])).astype(np.int64)
@@ -169,7 +171,7 @@ def shortest(values: Sequence[float], numpy: str) -> list[float]:
 
 
 def shortest_of(value: float, numpy: str) -> float:
-    """The same for a single value, without the overhead of arrays."""
+    """Does the same for a single value, without the overhead of arrays."""
     if numpy not in _DIGITS or not math.isfinite(value):
         return value
     pack, unpack, least, bound, forms = _WIDTHS[numpy]
@@ -187,7 +189,7 @@ def shortest_of(value: float, numpy: str) -> float:
 
 
 def _rounded(values: npt.NDArray[np.float64], places: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Values with so many decimal places, or so many zeros in front of the point: the double next to that number."""
+    """Rounds values to this many decimal places, or, if negative, zeros before the point; returns the nearest doubles."""
     up, down = _POWERS[np.maximum(places, 0)], _POWERS[np.maximum(-places, 0)]
     rounded: npt.NDArray[np.float64] = np.rint(values * up / down) / up * down
     return rounded
@@ -197,17 +199,17 @@ NUMBER: Final = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", r
 
 
 def point(text: str) -> str:
-    """A number's text with a decimal point, where the file has a comma."""
+    """Replaces a decimal comma by a point."""
     if "." in text:
-        raise FieldFault(f"{shown(text)} has a point, and the decimal point is a comma here; numbers have no grouping")
+        raise FieldFault(f"{shown(text)} has a point, but the decimal point is a comma; digit grouping is not supported")
     return text.replace(",", ".")
 
 
 class ScalarCodec(NumberCodec, msgspec.Struct, frozen=True):
-    """A number, or bool, as it is.
+    """Stores a number or bool unchanged.
 
     Attributes:
-        scalar: the number.
+        scalar: type of the number.
     """
 
     is_plain = True
@@ -258,7 +260,7 @@ T = TypeVar("T")
 
 
 class ScalarType(FieldType[T]):
-    """A number that is stored as it is."""
+    """Base class of field types that store numbers unchanged."""
 
     scalar: ClassVar[Scalar]
     stored_by: ClassVar[type[ScalarCodec]]

@@ -1,4 +1,6 @@
-"""`Text` and `Char`: text in UTF-8."""
+"""`Text`: UTF-8 text, with a fixed size, after a length, or up to the end of the payload. `Char`: a character of
+Latin-1.
+"""
 
 from __future__ import annotations
 

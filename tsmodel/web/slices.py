@@ -34,8 +34,8 @@ T = TypeVar("T")
 Array = npt.NDArray[Any]
 Key = tuple[int, int, int]
 """cid, mid and moid of a series."""
-_Part = tuple[Array, Array, Array | None, Array | None]
-"""cap, acq, values, and which of these are there."""
+_Part = tuple[Array, Array | None, Array | None, Array | None]
+"""cap, acq unless it was not asked for, values, and which of these are there."""
 
 MOST_POINTS: Final = 2**20
 """Records of a slice that are held as columns."""
@@ -82,6 +82,10 @@ class TooManyError(Exception):
     """A slice holds more records than are read at once. For `slices` only."""
 
 
+class _UnsortedError(Exception):
+    """Records are not in the order of cap, or several have the same: their acq is needed to sort them."""
+
+
 @attrs.define
 class Budget:
     """How many records a request may read.
@@ -117,15 +121,20 @@ class Points(NamedTuple):
 
     Attributes:
         cap: capture times, ns since 2001, shape (n,).
-        versions: how many versions each of them stands for, shape (n,).
+        versions: how many versions each of them stands for, shape (n,); None for one each.
         values: numbers of a field as they are stored, shape (n,); None when none was asked for.
         valid: which of them are there and are not NaN, shape (n,); None for all.
     """
 
     cap: Array
-    versions: Array
+    versions: Array | None
     values: Array | None
     valid: Array | None
+
+    @property
+    def records(self) -> int:
+        """Number of records, older versions included."""
+        return len(self.cap) if self.versions is None else int(self.versions.sum())
 
 
 def slices(
@@ -196,13 +205,24 @@ def points_of(
         most: records of a slice.
     """
 
+    with_acq = False  # most series are stored in the order of cap, and need no acq
+
     def read(low: int, high: int) -> Points:
-        return _points(_columns(session, _within(spec, low, high), info, budget, stop, most), all_versions=all_versions)
+        nonlocal with_acq
+        within = _within(spec, low, high)
+        if not with_acq:
+            before = budget.read, budget.skipped
+            try:
+                return _points(_columns(session, within, info, budget, stop, most), all_versions=all_versions)
+            except _UnsortedError:
+                with_acq = True
+                budget.read, budget.skipped = before
+        return _points(_columns(session, within, info, budget, stop, most, with_acq=True), all_versions=all_versions)
 
     for points, widen in slices(start, end, width, read):
         if len(points.cap):
             yield points
-        if int(points.versions.sum()) < most // 8:
+        if points.records < most // 8:
             widen(4)
 
 
@@ -261,12 +281,13 @@ def _within(spec: QuerySpec[Any], start: int, end: int) -> QuerySpec[Any]:
 
 
 class _Taken:
-    """A sink: cap, acq and one column of the records of each chunk."""
+    """A sink: cap, acq if it is asked for, and one column of the records of each chunk."""
 
-    def __init__(self, selection: Selection[Any], info: ColumnInfo | None, stop: Stop) -> None:
+    def __init__(self, selection: Selection[Any], info: ColumnInfo | None, stop: Stop, *, with_acq: bool) -> None:
         self._selection = selection
         self._stop = stop
         self._info = info
+        self._with_acq = with_acq
         # Records of any kind have keys, and their payloads need not be decoded to find them.
         self._is_plain = selection.spec.model is Record and not selection.plan.filters
         self._last: list[_Part] = []
@@ -279,7 +300,8 @@ class _Taken:
             records = self._selection.of(chunk, keys_only=self._info is None, columns=True)
         if not len(records):
             return self._selection.full
-        cap, acq = (np.array(records[name], np.int64) for name in ("cap", "acq"))
+        cap = np.array(records["cap"], np.int64)
+        acq = np.array(records["acq"], np.int64) if self._with_acq else None
         values = valid = None
         if self._info is not None:
             values = np.array(self._info.values(records))
@@ -294,12 +316,19 @@ class _Taken:
 
 
 def _columns(
-    session: Session, spec: QuerySpec[Any], info: ColumnInfo | None, budget: Budget, stop: Stop, most: int
+    session: Session,
+    spec: QuerySpec[Any],
+    info: ColumnInfo | None,
+    budget: Budget,
+    stop: Stop,
+    most: int,
+    *,
+    with_acq: bool = False,
 ) -> list[_Part]:
     executor = Executor(spec, session)
     found: list[_Part] = []
     count = 0
-    for part in executor.stream(executor.streaming(lambda selection: _Taken(selection, info, stop))):
+    for part in executor.stream(executor.streaming(lambda selection: _Taken(selection, info, stop, with_acq=with_acq))):
         count += len(part[0])
         budget.take(len(part[0]))
         found.append(part)
@@ -312,11 +341,18 @@ def _columns(
 
 
 def _points(parts: list[_Part], *, all_versions: bool) -> Points:
-    """Sorts by cap and acq, and picks versions."""
+    """Sorts by cap and acq, and picks versions.
+
+    Raises:
+        _UnsortedError: when acq is needed for that, and was not read.
+    """
     if not parts:
-        none = np.empty(0, np.int64)
-        return Points(none, none, None, None)
-    cap, acq = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+        return Points(np.empty(0, np.int64), None, None, None)
+    cap = np.concatenate([part[0] for part in parts])
+    is_sorted = bool((cap[1:] > cap[:-1]).all())
+    acqs = [part[1] for part in parts if part[1] is not None]
+    if not is_sorted and len(acqs) < len(parts):
+        raise _UnsortedError
     columns = [values for _, _, values, _ in parts if values is not None]
     values = np.concatenate(columns) if columns else None
     valid = None
@@ -329,14 +365,14 @@ def _points(parts: list[_Part], *, all_versions: bool) -> Points:
             valid = numbers if valid is None else valid & numbers
     if valid is not None and valid.all():
         valid = None
-    if len(cap) < 2 or (cap[1:] > cap[:-1]).all():
-        return Points(cap, np.ones(len(cap), np.int64), values, valid)
-    order = np.lexsort((acq, cap))
+    if is_sorted:
+        return Points(cap, None, values, valid)
+    order = np.lexsort((np.concatenate(acqs), cap))
     cap = cap[order]
     values = None if values is None else values[order]
     valid = None if valid is None else valid[order]
     if all_versions:
-        return Points(cap, np.ones(len(cap), np.int64), values, valid)
+        return Points(cap, None, values, valid)
     starts = run_starts([cap])
     lengths = run_lengths(starts, len(cap))
     newest = starts + lengths - 1

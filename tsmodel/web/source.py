@@ -14,8 +14,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from contextlib import closing, contextmanager
+from typing import Any, Final
 
 import attrs
 
@@ -27,7 +27,7 @@ from tsmodel.model.meta import schema_of
 from tsmodel.query import QuerySpec
 from tsmodel.query.sinks import Series, SeriesFound
 from tsmodel.session import Session
-from tsmodel.store import EmbeddedStore
+from tsmodel.store.capabilities import Outline, Outliner, Position
 from tsmodel.timestamps import now_ns
 from tsmodel.types.declaring import did_you_mean
 from tsmodel.web.refusals import Refused
@@ -69,19 +69,6 @@ class Limits:
     followers: int = 64
 
 
-class _Position(NamedTuple):
-    """How much of a target has been seen.
-
-    Attributes:
-        acq: records with an acq below it.
-        puts, removals: numbers of the next ones; 0 for a server.
-    """
-
-    acq: int
-    puts: int = 0
-    removals: int = 0
-
-
 @attrs.frozen
 class Catalogue:
     """The series.
@@ -114,7 +101,7 @@ class _Kept:
 
     windows: Windows
     epoch: int
-    position: _Position
+    position: Position
 
 
 class Source:
@@ -132,9 +119,9 @@ class Source:
         self.limits = limits or Limits()
         self.name = session.name.partition("?")[0]
         store = session.backend
-        self._store = store if isinstance(store, EmbeddedStore) else None
+        self._store = store if isinstance(store, Outliner) else None
         self._catalogue: Catalogue | None = None
-        self._position = _Position(0)
+        self._position = Position(0)
         self._looked = 0.0
         self._epoch = 0
         self._kept: OrderedDict[tuple[Key, str, str, bool], _Kept] = OrderedDict()
@@ -371,7 +358,7 @@ class Source:
                 box = KeyRange.of(cap=(start, end))
             found, is_whole = self._series_in(box, stop, Budget(self.limits.records) if self.is_server else None)
             if self._store is not None and self._now() != position:
-                position = _Position(position.acq, -1, -1)  # it was written to meanwhile: next time it is made anew
+                position = Position(position.acq, -1, -1)  # it was written to meanwhile: next time it is made anew
             self._epoch += 1
             self._catalogue = Catalogue(found, start, end, is_whole, self._epoch)
         self._position = position
@@ -382,20 +369,19 @@ class Source:
             return now - DAY, now + DAY // 24
         return LIMITS["cap"].least, LIMITS["cap"].bound
 
-    def _now(self) -> _Position:
+    def _now(self) -> Position:
         if self._store is None:
-            return _Position(self.session.backend.last_acq(KeyRange()))
-        with self._store.engine.reading() as snapshot:
-            return _Position(snapshot.last_acq() + 1, snapshot.next_put, snapshot.next_removal)
+            return Position(self.session.backend.last_acq(KeyRange()))
+        return self._store.position()
 
-    def _only_grew(self, position: _Position) -> bool:
+    def _only_grew(self, position: Position) -> bool:
         """Whether all that changed since is records whose acq was given by the target since."""
         before = self._position
         if self._store is None or position.removals != before.removals or before.puts < 0:
             return False
         # An acq that a put brought with it may lie anywhere.
         return not any(
-            put.keeps_acq and (put.number >= before.puts or put.acq_max >= before.acq) for put in self._store.puts()
+            put.keeps_acq and (put.number >= before.puts or put.acq_max >= before.acq) for put in self.session.puts()
         )
 
     def _series_in(self, box: KeyRange, stop: Stop, budget: Budget | None = None) -> tuple[dict[Key, Series], bool]:
@@ -405,11 +391,16 @@ class Source:
         everything: Any = _Everything()
         counted = SeriesFound(everything)
         until, is_whole, read = time.monotonic() + _LISTED_SECONDS, True, 0
-        with self.session.backend.scan(box) as scan:
-            for chunk in scan:
+        backend = self.session.backend
+        found: Any = closing(backend.outline(box)) if isinstance(backend, Outliner) else backend.scan(box)
+        with found as parts:
+            for part in parts:
                 stop.check()
-                counted.feed(chunk)
-                read += len(chunk)
+                if isinstance(part, Outline):
+                    counted.add(part[:3], *part[3:])
+                    continue
+                counted.feed(part)
+                read += len(part)
                 if time.monotonic() > until or (budget is not None and read > budget.most):
                     is_whole = False
                     break

@@ -13,12 +13,12 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeAlias
 
-from tsmodel.errors import LocalProtocolError
+from tsmodel.errors import LocalProtocolError, RemoteProtocolError
 from tsmodel.keys import KEY_SIZE, LIMITS, Key
 from tsmodel.wire.chunk import Batch, RowChunk
 from tsmodel.wire.events import AcqAnswer, Command, PutAnswer, RangeEnd, Refusal
-from tsmodel.wire.reader import Parser, Reader
-from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm
+from tsmodel.wire.reader import DEFAULT_BUFFER_SIZE, Parser, Reader
+from tsmodel.wire.records import GET_FORM, PUT_FORM, PUTA_FORM, RecordForm, WholeRecords, consecutive
 
 __all__ = [
     "MAX_BATCH_SIZE",
@@ -161,6 +161,7 @@ def _pieces(batch: Batch, form: RecordForm, most: int) -> Iterator[memoryview]:
 
 
 _SIZE_FIELD: Final = 4
+_FIRST_GATHERED: Final = 2**17
 _ACQ: Final = struct.Struct("<q")
 _ACQ_PAIR: Final = struct.Struct("<qq")
 
@@ -169,9 +170,20 @@ GetEvent: TypeAlias = RowChunk | RangeEnd | Refusal
 
 
 class GetAnswerReader(Reader[GetEvent]):
-    """Reads the answer to a GET: chunks, then RangeEnd or Refusal."""
+    """Reads the answer to a GET: chunks, then RangeEnd or Refusal.
+
+    Args:
+        buffer_size: initial size of the receive buffer in bytes.
+        most: size in bytes it may grow to.
+        gathers: whether chunks after the first may wait for more records, up to a full buffer: sinks take about the same
+            time for few records as for many.
+    """
 
     what = "the answer to a GET"
+
+    def __init__(self, buffer_size: int = DEFAULT_BUFFER_SIZE, most: int | None = None, *, gathers: bool = False) -> None:
+        super().__init__(buffer_size, most)
+        self._gathers = gathers
 
     def _parse(self) -> Parser[GetEvent, None]:
         status, size = yield from self._header()
@@ -180,13 +192,7 @@ class GetAnswerReader(Reader[GetEvent]):
             yield Refusal(status, before_records=True)
             return
         yield from self._skip(size)
-        while True:
-            records, found = self._whole_records(GET_FORM)
-            if found.count:
-                yield RowChunk(records, found.count, found.record_size, found.offsets)
-            if self._next_size(GET_FORM) == 0:
-                break
-            yield None
+        yield from self._records()
         self._buffer.take(_SIZE_FIELD)
         status, size = yield from self._header()
         if status:
@@ -195,6 +201,32 @@ class GetAnswerReader(Reader[GetEvent]):
             return
         (acq,) = yield from self._values(_ACQ, size)
         yield RangeEnd(acq)
+
+    def _records(self) -> Parser[GetEvent, None]:
+        """Chunks, up to the end of the records."""
+        found: list[WholeRecords] = []
+        size = wanted = 0
+        is_end = False
+        while not is_end:
+            more = GET_FORM.whole_records(self._buffer.peek()[size:])
+            if more.count:
+                found.append(more)
+                size += more.end
+            fault = None
+            try:
+                is_end = self._next_size(GET_FORM, size) == 0
+            except RemoteProtocolError as error:
+                fault = error
+            if found and (size >= wanted or is_end or fault or self._buffer.is_nearly_full):
+                whole = consecutive(found)
+                yield RowChunk(self._buffer.take(size), whole.count, whole.record_size, whole.offsets)
+                found, size = [], 0
+                if self._gathers:
+                    wanted = min(2 * wanted, DEFAULT_BUFFER_SIZE) or _FIRST_GATHERED
+            if fault is not None:
+                raise fault
+            if not is_end:
+                yield None
 
 
 class GetAcqAnswerReader(Reader["AcqAnswer | Refusal"]):

@@ -5,20 +5,23 @@ Rules kept here:
 * A parser is a generator. It yields an event, or None when it needs more bytes. So it reads as straight-line code, and
   gives the same events however the bytes are cut, also those before an error.
 * The buffer holds unparsed bytes. It grows only when it is full of received bytes, never because of a size field.
+* Its memory is reused, unless a consumer holds records that lie in it. Then received bytes go behind them, so that the
+  records of a whole answer form one array without being copied.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Generator, Iterator
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from tsmodel.errors import LocalProtocolError, RemoteProtocolError, TruncatedError
 from tsmodel.wire.records import GET_FORM, RecordForm, WholeRecords
 
-__all__ = ["DEFAULT_BUFFER_SIZE", "Parser", "Reader", "ReceiveBuffer"]
+__all__ = ["DEFAULT_BUFFER_SIZE", "Held", "Parser", "Reader", "ReceiveBuffer", "is_held"]
 
 EventT = TypeVar("EventT")
 T = TypeVar("T")
@@ -32,10 +35,94 @@ _HEADER: Final = struct.Struct("<iQ")
 _SIZE: Final = struct.Struct("<i")
 
 
-def _memory(size: int) -> memoryview:
-    # Not filled with zeros, as a bytearray is.
-    memory: Any = np.empty(size, np.uint8)
-    return memoryview(memory)
+_HELD_SIZE: Final = 2**28
+"""Bytes to allocate for held records; the system provides memory only where it is written, in large pages."""
+_HELD_CALLS: Final = 4
+"""Times the initial size: what is received by one call into memory that is not reused."""
+_FEW_BYTES: Final = 2**12
+"""Unparsed bytes that are moved to the front at once."""
+
+
+class _Stream:
+    """What a buffer receives, in one memory after another; bytes keep their offset when it grows.
+
+    Attributes:
+        is_held: whether a consumer holds records of it, so that they must not be overwritten.
+        is_given: whether the consumer has taken them for good, so that the buffer must begin another stream.
+    """
+
+    __slots__ = ("is_given", "is_held")
+
+    def __init__(self) -> None:
+        self.is_held = self.is_given = False
+
+
+class _Memory(npt.NDArray[np.uint8] if TYPE_CHECKING else np.ndarray):  # type: ignore[misc]
+    """Memory to receive a stream into."""
+
+    stream: _Stream
+
+    @classmethod
+    def of(cls, size: int, stream: _Stream) -> _Memory:
+        """Memory of `size` bytes, not filled with zeros."""
+        memory: _Memory = np.ndarray.__new__(cls, size, np.uint8)
+        memory.stream = stream
+        return memory
+
+
+def _memory_of(view: Any) -> _Memory | None:
+    """The receive buffer's memory that an array or a memoryview lies in; None if it lies elsewhere."""
+    while not isinstance(view, _Memory):
+        if isinstance(view, memoryview):
+            view = view.obj
+        elif isinstance(view, np.ndarray):
+            view = view.base
+        else:
+            return None
+    return view
+
+
+def is_held(rows: memoryview) -> bool:
+    """Whether rows lie in a receive buffer whose records a consumer holds."""
+    memory = _memory_of(rows)
+    return memory is not None and memory.stream.is_held
+
+
+class Held:
+    """Records held where they were received, one after another."""
+
+    def __init__(self) -> None:
+        self._memory: _Memory | None = None
+        self._start = self._end = 0
+
+    def take(self, records: npt.NDArray[Any]) -> bool:
+        """Holds records. False if they do not lie in a receive buffer, directly behind those that are held."""
+        memory = _memory_of(records)
+        if memory is None or memory.stream.is_given or not records.flags.c_contiguous:
+            return False
+        start = _address(records) - _address(memory)
+        if self._memory is None:
+            self._start = start
+        elif start != self._end or memory.stream is not self._memory.stream:
+            return False
+        memory.stream.is_held = True
+        self._memory, self._end = memory, start + records.nbytes
+        return True
+
+    def result(self, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """All held records, shape (n,); none are held afterwards."""
+        memory, start, size = self._memory, self._start, self._end - self._start
+        self._memory, self._start, self._end = None, 0, 0
+        if memory is None:
+            return np.empty(0, dtype)
+        memory.stream.is_given = True
+        whole: npt.NDArray[Any] = np.ndarray(size // dtype.itemsize, dtype, memory, start)
+        return whole if size >= memory.nbytes // 2 or size >= DEFAULT_BUFFER_SIZE else whole.copy()
+
+
+def _address(array: npt.NDArray[Any]) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 class ReceiveBuffer:
@@ -51,8 +138,8 @@ class ReceiveBuffer:
         self.consumed = 0
         self._most = max(_MOST_BUFFER_SIZE if most is None else most, size)
         self._size = size
-        self._view = _memory(size)
         self._start = self._end = 0
+        self._use(_Memory.of(size, _Stream()))
 
     def __len__(self) -> int:
         return self._end - self._start
@@ -63,23 +150,49 @@ class ReceiveBuffer:
         Raises:
             MemoryError: when a record does not fit into the most that the buffer may grow to.
         """
-        if self._start == self._end:
-            self._start = self._end = 0
-        elif self._start and 2 * self._end > len(self._view):
-            held = bytes(self._view[self._start : self._end])
-            self._view[: len(held)] = held
-            self._start, self._end = 0, len(held)
+        if self._memory.stream.is_given:
+            rest = bytes(self.peek())
+            self._use(_Memory.of(max(self._size, len(rest)), _Stream()))
+            self._view[: len(rest)] = rest
+            self._start, self._end = 0, len(rest)
+        elif not self._memory.stream.is_held:
+            self._rewind()
         if self._end == len(self._view):
-            if len(self._view) >= self._most:
+            if len(self) >= self._most:
                 raise MemoryError(f"a record is larger than the {self._most} bytes that may be buffered")
-            self._grow(min(2 * len(self._view), self._most))
-        return self._view[self._end :]
+            self._grow()
+        # Reused memory should stay in the cache; for other memory, fewer calls are better.
+        most = min(_HELD_CALLS * self._size, self._most) if self._memory.stream.is_held else self._size
+        return self._view[self._end : self._end + max(most, len(self))]
 
-    def _grow(self, size: int) -> None:
-        # A new buffer: chunks that were handed out may still point into the old one.
-        grown = _memory(size)
-        grown[: self._end] = self._view[: self._end]
-        self._view = grown
+    @property
+    def is_nearly_full(self) -> bool:
+        """Whether little more can be received before parsed bytes make room."""
+        return not self._memory.stream.is_held and len(self._view) - self._end < self._size // 16
+
+    def _rewind(self) -> None:
+        """Moves unparsed bytes to the front, if they are few or occupy the second half."""
+        count = len(self)
+        if self._start and (count <= _FEW_BYTES or 2 * self._end > len(self._view)):
+            self._view[:count] = bytes(self.peek())
+            self._start, self._end = 0, count
+
+    def _grow(self) -> None:
+        # Other memory: chunks that were handed out may still lie in this one.
+        size = min(2 * len(self._view), self._most)
+        if self._memory.stream.is_held:
+            try:
+                grown = _Memory.of(max(4 * len(self._view), _HELD_SIZE), self._memory.stream)
+            except MemoryError:
+                grown = _Memory.of(2 * len(self._view), self._memory.stream)
+        else:
+            grown = _Memory.of(size, self._memory.stream)
+        grown[: self._end] = self._memory[: self._end]
+        self._use(grown)
+
+    def _use(self, memory: _Memory) -> None:
+        self._memory = memory
+        self._view = memoryview(memory)
 
     def received(self, count: int) -> None:
         """Notes that `count` bytes were written into `room()`."""
@@ -95,8 +208,8 @@ class ReceiveBuffer:
     def shrink(self) -> None:
         """Shrinks an empty buffer to its initial size."""
         if self.grown and not len(self):
-            self._view = _memory(self._size)
             self._start = self._end = 0
+            self._use(_Memory.of(self._size, _Stream()))
 
     def peek(self) -> memoryview:
         """All unparsed bytes."""
@@ -219,18 +332,18 @@ class Reader(Generic[EventT]):
         found = form.whole_records(self._buffer.peek()[:most])
         return self._buffer.take(found.end), found
 
-    def _next_size(self, form: RecordForm) -> int | None:
-        """The size field that comes next, or None when it is not there yet.
+    def _next_size(self, form: RecordForm, behind: int = 0) -> int | None:
+        """The size field that comes next, behind some unparsed bytes, or None if it has not arrived yet.
 
         Raises:
-            RemoteProtocolError: when it is neither 0 nor a size of this form.
+            RemoteProtocolError: if it is neither 0 nor a size of this form.
         """
-        view = self._buffer.peek()
+        view = self._buffer.peek()[behind:]
         if len(view) < _SIZE.size:
             return None
         (n,) = _SIZE.unpack_from(view)
         if n and not form.least <= n <= form.most:
-            at = self._buffer.consumed
+            at = self._buffer.consumed + behind
             raise RemoteProtocolError(
                 f"a {form.name} record at byte {at} says {n} bytes; valid are {form.least} to {form.most}", offset=at
             )

@@ -10,6 +10,7 @@ Rules kept here:
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from tsmodel.errors import RemoteProtocolError
 from tsmodel.keys import LIMITS
 
-__all__ = ["GET_FORM", "MAX_PAYLOAD", "PUTA_FORM", "PUT_FORM", "RecordForm", "WholeRecords", "bytes_of"]
+__all__ = ["GET_FORM", "MAX_PAYLOAD", "PUTA_FORM", "PUT_FORM", "RecordForm", "WholeRecords", "bytes_of", "consecutive"]
 
 MAX_PAYLOAD: Final = 32 * 2**20
 """Most bytes a payload may have."""
@@ -48,6 +49,25 @@ class WholeRecords:
     count: int
     record_size: int
     offsets: npt.NDArray[np.int64] | None = attrs.field(default=None, eq=False, repr=False)
+
+
+def consecutive(parts: Sequence[WholeRecords]) -> WholeRecords:
+    """Joins walks that each began where the one before ended."""
+    if len(parts) == 1:
+        return parts[0]
+    end, count = sum(part.end for part in parts), sum(part.count for part in parts)
+    sizes = {part.record_size for part in parts if part.count}
+    if len(sizes) == 1 and (size := sizes.pop()):
+        return WholeRecords(end, count, size)
+    offsets: list[npt.NDArray[np.int64]] = []
+    start = 0
+    for part in parts:
+        own = part.offsets
+        if own is None:
+            own = np.arange(part.count, dtype=np.int64) * part.record_size
+        offsets.append(own + start)
+        start += part.end
+    return WholeRecords(end, count, 0, np.concatenate(offsets) if offsets else np.empty(0, np.int64))
 
 
 @attrs.frozen(eq=False)

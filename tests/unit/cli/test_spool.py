@@ -69,7 +69,7 @@ def test_decides_about_what_was_set_aside(run: Run, spool: SpoolFile) -> None:
     ("arguments", "status", "wording"),
     [
         (["nowhere.spool"], 1, "does not exist"),
-        (["readings.tsdb"], 1, "no spool but an embedded store"),
+        (["readings.tsdb"], 1, "is an embedded store, not a spool"),
         (["edge.spool", "--to", "tstorage://h:1"], 2, "--to is for --drain"),
         (["edge.spool", "--discard", "x"], 2, "numbers of puts"),
         (["edge.spool", "--retarget", "a.tsdb"], 2, "not a server"),

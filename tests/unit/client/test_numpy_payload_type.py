@@ -15,6 +15,7 @@ from tsmodel.client.record import Key, Record
 from tsmodel.client.response import ResponseAcq, ResponseStatus
 from tsmodel.errors import DecodeError, EncodeError
 from tsmodel.server import serve_in_thread
+from tsmodel.wire.reader import ReceiveBuffer
 
 COUNT = 1000
 
@@ -268,7 +269,7 @@ def test_nothing_to_put(address: tuple[str, int]) -> None:
 
 
 def test_an_answer_larger_than_the_memory_it_began_with(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tsmodel.client.payload_type._ROOM", 2**21)
+    monkeypatch.setattr("tsmodel.wire.reader._HELD_SIZE", 2**21)
     payload_type = NumpyPayloadType([("number", "<i4"), ("rest", "V1000000")])
     data = np.zeros(40, payload_type.parsing_dtype)
     data["cid"], data["number"] = 1, np.arange(40)
@@ -279,7 +280,10 @@ def test_an_answer_larger_than_the_memory_it_began_with(address: tuple[str, int]
 
 
 def test_an_answer_that_there_is_no_memory_for(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tsmodel.client.payload_type._ROOM", 2**60)
+    def no_memory(_buffer: ReceiveBuffer) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ReceiveBuffer, "_grow", no_memory)
     payload_type = NumpyPayloadType("i4,f8")
     with Channel(*address, payload_type, timeout=20) as channel:
         assert channel.put(columns())

@@ -349,7 +349,7 @@ def test_a_namespace(tmp_path: Path) -> None:
 def test_namespaces_that_are_none(namespace: str) -> None:
     with pytest.raises(SchemaError, match="cannot be a namespace"):
         render(Meter, "c++", namespace=namespace)
-    with pytest.raises(SchemaError, match="is for C"):
+    with pytest.raises(SchemaError, match="is only for C"):
         render(Meter, "c", namespace="acme")
 
 
@@ -378,7 +378,7 @@ class Small(TSStruct):
 @pytest.mark.parametrize(
     ("annotation", "options", "language", "why"),
     [
-        (ts.Text, {}, "c", "variable length, and C has no owner for the memory; give it a size="),
+        (ts.Text, {}, "c", "variable length, and generated C does not allocate memory; give it a size="),
         (ts.Blob, {"rest": True}, "c", "variable length"),
         (ts.Array[int], {"item": ts.UInt8}, "c", "give it a length="),
         (ts.Packed[dict[str, str]], {}, "c", "variable length"),
@@ -387,7 +387,7 @@ class Small(TSStruct):
         (ts.Float16, {}, "java", "no 16-bit float"),
         (ts.Array[float], {"item": ts.Float16, "length": 2}, "c++", "no 16-bit float"),
         (ts.Nullable[float], {"item": ts.Float16}, "java", "no 16-bit float"),
-        (ts.Enumerated[Wide], {"storage": ts.Int64}, "c", "an enumerator of C must fit int"),
+        (ts.Enumerated[Wide], {"storage": ts.Int64}, "c", "an enumerator in C must fit into int"),
     ],
 )
 def test_refusals(annotation: Any, options: dict[str, Any], language: str, why: str) -> None:
@@ -416,11 +416,11 @@ def test_what_is_no_byte_layout() -> None:
     class Abstract(TSModel, abstract=True):
         x: ts.Int32
 
-    with pytest.raises(SchemaError, match="Message is stored as json, which a library reads in any language"):
+    with pytest.raises(SchemaError, match="Message is stored as json, which libraries of any language read"):
         render(Message, "c")
     with pytest.raises(SchemaError, match="Abstract is abstract"):
         render(Abstract, "c")
-    with pytest.raises(SchemaError, match=r"no code is made for 'rust'; languages are c, c\+\+, java, c#, python"):
+    with pytest.raises(SchemaError, match=r"no code is generated for 'rust'; languages are c, c\+\+, java, c#, python"):
         render(Meter, "rust")
 
 
@@ -436,7 +436,7 @@ def test_two_types_of_one_name() -> None:
         (TSModel,),
         {"__annotations__": {"a": ts.Nested[Small], "b": ts.Nested[another()]}},  # type: ignore[misc]
     )
-    with pytest.raises(SchemaError, match="two types are called Small; rename one"):
+    with pytest.raises(SchemaError, match="two types are named Small; rename one"):
         render(made, "c++")
 
 
@@ -498,7 +498,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     several = command("support.meter", "c")
     assert (several.status, several.out) == (2, "")
     assert "choose one of support.meter:Meter, support.meter:Letter" in several.err
-    assert "no owner for the memory" in command("support.meter:Letter", "c").err
+    assert "does not allocate memory" in command("support.meter:Letter", "c").err
     assert "cannot be written" in command("support.meter:Meter", "c", "-o", "missing/meter.h").err
 
 

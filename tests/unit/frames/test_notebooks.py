@@ -117,7 +117,7 @@ def test_windows(session: Any) -> None:
     assert first.get_ydata().tolist() == [14, 29, 44, 59, 74, 89, 99]
     assert second.get_xdata()[1] == np.datetime64("2026-03-01T00:15")
     assert len(windows.plot().get_lines()) == 4
-    with pytest.raises(QueryError, match="'down' is no aggregate of these windows, which have n, top"):
+    with pytest.raises(QueryError, match="'down' is not an aggregate of these windows, which have n, top"):
         windows.plot("down")
 
 

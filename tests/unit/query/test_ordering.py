@@ -231,7 +231,7 @@ def test_select() -> None:
         with pytest.raises(QueryError, match="Event.code is not a column of Reading"):
             query.select(Event.code)
         both = session.query(Meter | Event)
-        with pytest.raises(QueryError, match="of several models or versions select takes key components, not volts"):
+        with pytest.raises(QueryError, match="select takes only key components of several models or versions, not volts"):
             both.select(Meter.volts)
 
 

@@ -142,7 +142,7 @@ A, B = {"counter": Int32, "volts": Float32}, {"counter": Int32, "amps": Float32}
 MSG = {"encoding": "msgpack"}
 CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, Any]], list[tuple[str, str | None, str]]]] = [
     ("nothing", (A, {}), (A, {}), []),
-    ("renamed field", (A, {}), (B, {}), [(SAME, "volts", "it is named amps now")]),
+    ("renamed field", (A, {}), (B, {}), [(SAME, "volts", "it was renamed to amps")]),
     ("type of one size", (A, {}), ({**A, "volts": Int32}, {}), [(BREAKING, "volts", "Float32 .* became Int32")]),
     ("sign", (A, {}), ({**A, "counter": UInt32}, {}), [(BREAKING, "counter", "Int32 .* became UInt32")]),
     ("wider", (A, {}), ({**A, "volts": Float64}, {}), [(UPGRADE, "volts", "Float32 .* became Float64")]),
@@ -153,22 +153,26 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         ({**A, "more": Int16}, {}),
         [(UPGRADE, "more", "new; .* Old payloads have 8 bytes, new ones 10")],
     ),
-    ("removed", (A, {}), ({"counter": Int32}, {}), [(UPGRADE, "volts", "it is gone")]),
+    ("removed", (A, {}), ({"counter": Int32}, {}), [(UPGRADE, "volts", "it was removed")]),
     (
         "order",
         (A, {}),
         ({"volts": Float32, "counter": Int32}, {}),
         [
-            (BREAKING, "counter", "at byte 0"),
-            (BREAKING, "volts", "at byte 4"),
-            (BREAKING, "volts, counter", "another order"),
+            (BREAKING, "counter", "offset was 0"),
+            (BREAKING, "volts", "offset was 4"),
+            (BREAKING, "volts, counter", "order of fields changed"),
         ],
     ),
     (
         "order of texts",
         ({"a": Text, "b": Text}, {}),
         ({"b": Text, "a": Text}, {}),
-        [(BREAKING, "a", "varying place"), (BREAKING, "b", "is at 0"), (BREAKING, "b, a", "another order")],
+        [
+            (BREAKING, "a", "offset was 0 and is variable"),
+            (BREAKING, "b", "offset was variable and is 0"),
+            (BREAKING, "b, a", "order of fields changed"),
+        ],
     ),
     ("text appended", ({"a": Text}, {}), ({"a": Text, "b": Text}, {}), [(BREAKING, "b", "versioned=True")]),
     (
@@ -177,7 +181,7 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         ({"v": (Int32, field(unit="mV"))}, {}),
         [(BREAKING, "v", "was V and is mV")],
     ),
-    ("unit said", ({"v": Int32}, {}), ({"v": (Int32, field(unit="mV"))}, {}), [(SAME, "v", "has the unit mV now")]),
+    ("unit said", ({"v": Int32}, {}), ({"v": (Int32, field(unit="mV"))}, {}), [(SAME, "v", "the unit mV was added")]),
     (
         "digits",
         ({"v": (Scaled, field(digits=1, storage=Int32))}, {}),
@@ -185,21 +189,26 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         [(BREAKING, "v", "digits 1")],
     ),
     ("member added", ({"s": state(Two)}, {}), ({"s": state(Three)}, {}), [(SAME, "s", r"FAULT \(2\) is new")]),
-    ("member gone", ({"s": state(Three)}, {}), ({"s": state(Two)}, {}), [(BREAKING, "s", "FAULT .* is gone; .*keep")]),
+    ("member gone", ({"s": state(Three)}, {}), ({"s": state(Two)}, {}), [(BREAKING, "s", "FAULT .* was removed; .*keep")]),
     (
         "members swapped",
         ({"s": state(Two)}, {}),
         ({"s": state(Swapped)}, {}),
         [(BREAKING, "s", "OFF was 0 and is 1"), (BREAKING, "s", "ON was 1")],
     ),
-    ("member renamed", ({"s": state(Two)}, {}), ({"s": state(Renamed)}, {}), [(SAME, "s", r"ON \(1\) is named RUNNING")]),
+    (
+        "member renamed",
+        ({"s": state(Two)}, {}),
+        ({"s": state(Renamed)}, {}),
+        [(SAME, "s", r"ON \(1\) was renamed to RUNNING")],
+    ),
     (
         "member storage",
         ({"s": state(Two)}, {}),
         ({"s": (Enumerated[Two], field(storage=UInt16))}, {}),
         [(UPGRADE, "s", "UInt8")],
     ),
-    ("nested renamed", ({"p": Nested[Phase]}, {}), ({"p": Nested[PhaseRenamed]}, {}), [(SAME, "p.volts", "named u")]),
+    ("nested renamed", ({"p": Nested[Phase]}, {}), ({"p": Nested[PhaseRenamed]}, {}), [(SAME, "p.volts", "renamed to u")]),
     ("nested type", ({"p": Nested[Phase]}, {}), ({"p": Nested[PhaseOther]}, {}), [(BREAKING, "p.amps", "became Int32")]),
     (
         "longer",
@@ -230,8 +239,8 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         (A, {}),
         ({**A, "volts": (Nullable[float], field(item=Float32))}, {}),
         [
-            (UPGRADE, "counter", "at byte 0 and is at 1"),
-            (UPGRADE, "volts", "at byte 4 and is at 5"),
+            (UPGRADE, "counter", "offset was 0 and is 1"),
+            (UPGRADE, "volts", "offset was 4 and is 5"),
             (UPGRADE, "volts", "Nullable"),
         ],
     ),
@@ -241,9 +250,9 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         ({"a": (Nullable[int], field(item=Int16, null=-2))}, {}),
         [(BREAKING, "a", "null ffff")],
     ),
-    ("moid", (A, {"moid": 7}), (A, {"moid": 8}), [(BREAKING, "moid", "fixed as 7 and is 8")]),
-    ("moid fixed", (A, {}), (A, {"moid": 8}), [(BREAKING, "moid", "fixed as 8 now")]),
-    ("moid free", (A, {"moid": 7}), (A, {}), [(SAME, "moid", "is free now")]),
+    ("moid", (A, {"moid": 7}), (A, {"moid": 8}), [(BREAKING, "moid", "fixed as 7 and is now 8")]),
+    ("moid fixed", (A, {}), (A, {"moid": 8}), [(BREAKING, "moid", "now fixed as 8")]),
+    ("moid free", (A, {"moid": 7}), (A, {}), [(SAME, "moid", "no longer is")]),
     ("version byte", (A, {}), (A, {"versioned": True}), [(UPGRADE, None, "begin with a version byte, 1")]),
     (
         "version",
@@ -267,9 +276,14 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         [(SAME, "b", "with a default")],
     ),
     ("message: added without", (A, MSG), ({**A, "b": Int16}, MSG), [(BREAKING, "b", "a default makes this compatible")]),
-    ("message: removed", (A, MSG), ({"counter": Int32}, MSG), [(SAME, "volts", "gone; .*older programs")]),
-    ("message: renamed", (A, MSG), (B, MSG), [(BREAKING, "volts", "seems to be named amps")]),
-    ("message: order", (A, MSG), ({"volts": Float32, "counter": Int32}, MSG), [(SAME, "volts, counter", "another order")]),
+    ("message: removed", (A, MSG), ({"counter": Int32}, MSG), [(SAME, "volts", "removed; .*older programs")]),
+    ("message: renamed", (A, MSG), (B, MSG), [(BREAKING, "volts", "seems to be renamed to amps")]),
+    (
+        "message: order",
+        (A, MSG),
+        ({"volts": Float32, "counter": Int32}, MSG),
+        [(SAME, "volts, counter", "order of fields changed")],
+    ),
     ("message: wider", (A, MSG), ({"counter": Int32, "volts": Float64}, MSG), [(SAME, "volts", "Float64")]),
     ("message: wider int", ({"a": UInt8}, MSG), ({"a": Int16}, MSG), [(SAME, "a", "Int16")]),
     ("message: narrower", ({"a": Int16}, MSG), ({"a": UInt8}, MSG), [(BREAKING, "a", "UInt8")]),
@@ -278,19 +292,19 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         "message: default gone",
         ({**A, "b": (Int16, field(default=1))}, MSG),
         ({**A, "b": Int16}, MSG),
-        [(BREAKING, "b", "no default any more; stored messages may lack it")],
+        [(BREAKING, "b", "default was removed; stored messages may lack it")],
     ),
     (
         "message: default of a structure gone",
         ({"p": Nested[PhaseDefault]}, MSG),
         ({"p": Nested[Phase]}, MSG),
-        [(BREAKING, "p.volts", "no default")],
+        [(BREAKING, "p.volts", "its default was removed")],
     ),
     (
         "message: another default",
         ({**A, "b": (Int16, field(default=1))}, MSG),
         ({**A, "b": (Int16, field(default=2))}, MSG),
-        [(BREAKING, "b", "its default was 1 and is 2; stored messages that lack it were read with the old one")],
+        [(BREAKING, "b", "its default was 1 and is 2; stored messages that lack the field were read with the old default")],
     ),
     (
         "message: a default of None",
@@ -341,7 +355,7 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         "strict_read gone",
         ({"v": AT_LEAST_0}, STRICT),
         ({"v": AT_LEAST_0}, {}),
-        [(SAME, "v", "less is asked"), (SAME, None, "strict_read= is False")],
+        [(SAME, "v", "reading requires less"), (SAME, None, "strict_read= is False")],
     ),
     ("tightened", ({"v": AT_LEAST_0}, STRICT), ({"v": (Int32, field(gt=0))}, STRICT), [(BREAKING, "v", "gt=0")]),
     (
@@ -350,12 +364,17 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         ({"v": (Int32, field(ge=0, le=9))}, STRICT),
         [(BREAKING, "v", "le=9")],
     ),
-    ("loosened", ({"v": (Int32, field(gt=0))}, STRICT), ({"v": AT_LEAST_0}, STRICT), [(SAME, "v", "less is asked")]),
+    (
+        "loosened",
+        ({"v": (Int32, field(gt=0))}, STRICT),
+        ({"v": AT_LEAST_0}, STRICT),
+        [(SAME, "v", "reading requires less")],
+    ),
     (
         "the same bound in the width of the field",
         ({"v": (Float32, field(ge=231.6999969482422, lt=240))}, STRICT),
         ({"v": (Float32, field(ge=231.7, lt=240))}, STRICT),
-        [(SAME, "v", "less is asked")],
+        [(SAME, "v", "reading requires less")],
     ),
     (
         "tightened by the least that the width tells apart",
@@ -398,7 +417,7 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         "unit and name",
         ({"v": (Int32, field(unit="V"))}, {}),
         ({"w": (Int32, field(unit="mV"))}, {}),
-        [(BREAKING, "v", "was V and is mV"), (SAME, "v", "named w")],
+        [(BREAKING, "v", "was V and is mV"), (SAME, "v", "renamed to w")],
     ),
     (
         "unit within a structure",
@@ -428,7 +447,7 @@ CASES: list[tuple[str, tuple[Fields, dict[str, Any]], tuple[Fields, dict[str, An
         "loosened message",
         ({"m": Packed[Annotated[list[int], Meta(max_length=3)]]}, {}),
         ({"m": Packed[list[int]]}, {}),
-        [(SAME, "m", "less is asked")],
+        [(SAME, "m", "reading requires less")],
     ),
     (
         "message: nested renamed",
@@ -525,7 +544,7 @@ def test_an_upgrade_that_is_gone(lock: Path) -> None:
     schema.freeze([versions(True)], lock)
     assert not schema.check([versions(True)], lock)
     (change,) = schema.check([versions(False)], lock)
-    assert (change.severity, change.what) == (BREAKING, "it has no upgrade_from(ReadingV1) any more")
+    assert (change.severity, change.what) == (BREAKING, "upgrade_from(ReadingV1) was removed")
     schema.freeze([versions(False)], lock)
     (change,) = schema.check([versions(True)], lock)
     assert change.severity == SAME
@@ -544,7 +563,7 @@ def test_models_that_come_and_go(lock: Path) -> None:
     changes = schema.check([model(A), model({"x": UInt8}, "Another")], lock)
     assert [(change.severity, change.model) for change in changes] == [(BREAKING, "Other"), (SAME, "Another")]
     (renamed,) = schema.check([model(A), model(B, "Another")], lock)
-    assert (renamed.severity, renamed.what) == (SAME, "the class is named Another now")
+    assert (renamed.severity, renamed.what) == (SAME, "the class was renamed to Another")
 
 
 def test_changes_are_sorted_and_can_be_picked(lock: Path) -> None:
@@ -556,7 +575,7 @@ def test_changes_are_sorted_and_can_be_picked(lock: Path) -> None:
     assert [str(change).partition(":")[0] for change in changes[:2]] == [BREAKING, UPGRADE]
     assert len(str(changes).splitlines()) == 4
     assert str(schema.check([model(A)], lock).breaking[:0]) == "no changes"
-    assert repr(changes).startswith("<Changes: breaking: Reading.moid: it is fixed as 3 now; ")
+    assert repr(changes).startswith("<Changes: breaking: Reading.moid: it is now fixed as 3; ")
 
 
 def test_the_file_is_readable_and_sorted(lock: Path) -> None:

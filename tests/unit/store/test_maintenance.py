@@ -323,7 +323,7 @@ def test_a_backup_that_fails_leaves_nothing(tmp_path: Path, path: Path) -> None:
         with pytest.raises(StoreError, match="there is no directory"):
             backup(store, tmp_path / "none" / "copy")
     changed(path, "UPDATE blocks SET data = zeroblob(9) WHERE id = (SELECT max(id) FROM blocks)")
-    with closing(open_store(path)) as store, pytest.raises(StoreCorruptError, match="does not have its checksum"):
+    with closing(open_store(path)) as store, pytest.raises(StoreCorruptError, match="has a wrong checksum"):
         backup(store, tmp_path / "copy")
     assert names(tmp_path) == ["store.tsdb"]
 
@@ -671,5 +671,5 @@ def test_compacting_that_is_stopped_keeps_every_record(tmp_path: Path) -> None:
 
 def test_compacting_a_damaged_file_says_so(path: Path) -> None:
     changed(path, "UPDATE blocks SET data = zeroblob(9) WHERE id = (SELECT max(id) FROM blocks)")
-    with closing(open_store(path)) as store, pytest.raises(StoreCorruptError, match="does not have its checksum"):
+    with closing(open_store(path)) as store, pytest.raises(StoreCorruptError, match="has a wrong checksum"):
         compact(store)

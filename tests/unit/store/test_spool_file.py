@@ -104,7 +104,7 @@ def test_set_aside_and_taken_back(file: SpoolFile) -> None:
     with pytest.raises(SessionError, match="no put 2 is set aside"):
         file.discard([2])
     file.settle(aside=[(2, "damaged", "")])
-    with pytest.raises(SessionError, match="cannot be sent; it can be discarded"):
+    with pytest.raises(SessionError, match="cannot be sent; discard it"):
         file.take_back([2])
     assert file.take_back() == 0
     assert file.discard() == 1
@@ -223,7 +223,7 @@ def test_files_that_are_no_spools(tmp_path: Path, file: SpoolFile) -> None:
     with sqlite3.connect(other) as connection:
         connection.execute("CREATE TABLE t (x)")
     connection.close()
-    with pytest.raises(StoreFormatError, match="no spool but another SQLite file"):
+    with pytest.raises(StoreFormatError, match="is another SQLite file, not a spool"):
         SpoolFile(str(other)).prepare(["a:1"])
 
 

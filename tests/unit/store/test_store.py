@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +18,7 @@ from tsmodel.backend import AcqInterval, Batch, PutInterval
 from tsmodel.errors import LocalProtocolError, RemoteProtocolError, StoreError, StoreInDoubtError
 from tsmodel.keys import LIMITS, Key, KeyRange
 from tsmodel.store import EmbeddedStore, open_store
+from tsmodel.store.capabilities import Outline, Outliner
 from tsmodel.store.engine import Engine, Writing
 from tsmodel.store.intake import arrived, give_acqs
 from tsmodel.store.memory import MemoryEngine
@@ -319,6 +321,51 @@ class Together:
         for thread in threads:
             thread.join(20)
         return outcomes
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        KeyRange(),
+        KeyRange.of(cid=(1, 2)),
+        KeyRange.of(mid=(4, 6)),
+        KeyRange.of(cap=(50, 120)),
+        KeyRange.of(acq=(1000, 1100)),
+        KeyRange.of(cid=(7, 9)),
+        KeyRange.of(cap=(5, 5)),
+    ],
+)
+def test_an_outline_has_each_record_once(store: EmbeddedStore, box: KeyRange) -> None:
+    for mid in (4, 5, 6):
+        store.append(batches([(1, mid, 0, cap, b"x") for cap in range(mid, 100 + mid)]))
+    store.append(batches([(2, mid, 1, cap, b"y") for mid in (4, 5) for cap in range(3)]))
+    counted: Counter[tuple[int, int, int]] = Counter()
+    caps: dict[tuple[int, int, int], set[int]] = {}
+    for part in store.outline(box):
+        if isinstance(part, Outline):
+            assert part.records > 0
+            counted[part[:3]] += part.records
+            caps.setdefault(part[:3], set()).update((part.cap_min, part.cap_max))
+        else:
+            for cid, mid, moid, cap, *_ in rows_in(part):
+                counted[cid, mid, moid] += 1
+                caps.setdefault((cid, mid, moid), set()).add(cap)
+    found = scanned(store, box)
+    assert counted == Counter(row[:3] for row in found)
+    for series, seen in caps.items():
+        stored = [row[3] for row in found if row[:3] == series]
+        assert (min(seen), max(seen)) == (min(stored), max(stored))
+
+
+def test_an_outline_reads_no_block_that_its_directory_describes(store: EmbeddedStore) -> None:
+    store.append(batches([(1, 4, 0, cap, b"x") for cap in range(100)]))
+    assert list(store.outline(KeyRange())) == [Outline(1, 4, 0, 100, 0, 99)]
+    assert isinstance(store, Outliner)
+    before = store.position()
+    store.append(batches([(1, 4, 0, 7, b"x")]))
+    after = store.position()
+    assert (after.puts, after.removals) == (before.puts + 1, before.removals)
+    assert after.acq > before.acq
 
 
 @pytest.fixture

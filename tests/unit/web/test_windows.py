@@ -33,7 +33,7 @@ def points_of(rows: list[tuple[int, float]]) -> Points:
     values = np.array([value for _, value in rows])
     valid = ~np.isnan(values)
     cap = np.array([cap for cap, _ in rows], np.int64)
-    return Points(cap, np.ones(len(rows), np.int64), values, None if valid.all() else valid)
+    return Points(cap, None, values, None if valid.all() else valid)
 
 
 def expected(rows: list[tuple[int, float]], every: int) -> list[Any]:
@@ -65,6 +65,12 @@ rows = st.dictionaries(caps, st.floats(-1e6, 1e6) | st.just(float("nan")), min_s
 def test_windows_are_what_python_finds(rows: list[tuple[int, float]], every: int, factor: int, cut: int) -> None:
     whole = windows_of(points_of(rows), every)
     assert plain(whole) == expected(rows, every)
+    counted = windows_of(points_of(rows)._replace(versions=np.ones(len(rows), np.int64)), every)
+    assert plain(counted) == plain(whole)
+    assert counted.total == pytest.approx(whole.total)
+    assert [each.tolist() for each in (counted.records, counted.first_cap, counted.last_cap)] == [
+        each.tolist() for each in (whole.records, whole.first_cap, whole.last_cap)
+    ]
     # Windows of parts join to the same, and windows join to longer ones.
     parts = [[row for row in rows if row[0] < cut], [row for row in rows if row[0] >= cut]]
     together = joined((windows_of(points_of(part), every) for part in parts if part), every)

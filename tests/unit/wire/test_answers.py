@@ -20,6 +20,7 @@ Make = Callable[[], Reader[object]]
 
 ANSWERS: dict[str, tuple[Make, bytes, list[object]]] = {
     "records": (GetAnswerReader, get_answer(*RECORDS), [b"".join(RECORDS), RangeEnd(99)]),
+    "gathered records": (lambda: GetAnswerReader(gathers=True), get_answer(*RECORDS), [b"".join(RECORDS), RangeEnd(99)]),
     "no records": (GetAnswerReader, get_answer(acq=-5), [RangeEnd(-5)]),
     "more in the headers": (
         GetAnswerReader,

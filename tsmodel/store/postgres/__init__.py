@@ -1,4 +1,4 @@
-"""PostgreSQL holding the same blocks as the embedded file, for many writers on many machines."""
+"""A store in PostgreSQL: the same blocks as in the embedded file, for many writers on many machines."""
 
 from __future__ import annotations
 

@@ -2,14 +2,14 @@
 
 Rules kept here:
 
-* Who writes holds the row of the state from the moment in which acqs are given until its commit is durable, so commits come
-  in the order of their acqs: whoever sees one sees all before it. Blocks are made and sent before that.
-* Who reads has one snapshot for as long as it reads, and waits for nobody.
-* A connection that is lost is replaced. When it is lost during a commit, another one finds out by the transaction's token
-  whether it was committed, once the lost transaction has ended. Only where that is not possible is the commit in doubt.
-* A commit is durable where the server keeps its promises: `synchronous_commit=off` is not accepted from its settings.
-* Every error of psycopg leaves this module as a `StoreError` that names the database, without its password.
-* Connections are not used in a forked process, which opens its own.
+* A writer locks the row of the state before it assigns acqs, and holds it until its commit is durable. So commits happen in
+  acq order: a reader that sees one sees all earlier ones. Blocks are encoded and sent before the lock is taken.
+* A reader has one snapshot for a whole scan, and never waits for others.
+* A lost connection is replaced. If it is lost during a commit, another connection waits until the lost transaction has
+  ended, and finds out by its token whether it was committed. The commit is in doubt only if that fails.
+* A commit is durable if the server keeps its promises: `synchronous_commit=off` in its settings is overridden.
+* Every psycopg error leaves this module as a `StoreError` that names the database, without its password.
+* A forked process does not use the connections of its parent; it opens its own.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from itertools import islice
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
+import numpy.typing as npt
+
+from tsmodel.backend import PutInfo
 from tsmodel.errors import (
     MissingLibraryError,
     PoolTimeoutError,
@@ -40,24 +43,28 @@ from tsmodel.keys import KeyRange
 from tsmodel.store.blocks import Block
 from tsmodel.store.cache import BlockCache
 from tsmodel.store.directory import Directory, State, Table
-from tsmodel.store.engine import EngineBusyError, SupersededError
+from tsmodel.store.engine import Change, EngineBusyError, SupersededError
 from tsmodel.store.postgres.options import Database
 from tsmodel.store.postgres.statements import FORMAT_VERSION, Connection, PostgresTables, Schema
-from tsmodel.store.tables import READ_AHEAD, Snapshot, Transaction, completed, known_blocks, missing_ids
+from tsmodel.store.tables import READ_AHEAD, Snapshot, Transaction, completed, known_blocks, missing_ids, picked_by_run
 
 __all__ = ["PostgresEngine", "PostgresTransaction"]
 
 _CONNECTING: Final = 10
-"""Seconds to wait for a connection, unless the URL says something else."""
+"""Seconds to wait for a connection, unless the URL sets `connect_timeout`."""
 _FINDING_OUT: Final = 5.0
-"""Seconds in which the outcome of a commit without an answer is looked for."""
+"""Seconds to spend on finding out the outcome of a commit without an answer."""
 _PAUSE: Final = 0.1
+_SECOND: Final = 1.0
+"""Seconds to wait for a second connection while holding one: all who hold one may be waiting."""
+_STAGED: Final = 4 * 2**20
+"""Bytes of staged blocks to send together."""
 _NUMBERS: Final = 32
-"""Numbers of runs that are fetched at once."""
+"""How many run numbers to fetch at once."""
 _IDS: Final = 20
-"""Bits of a block's id that count within its run."""
+"""Low bits of a block id that number the blocks of a run."""
 _KEEPALIVE: Final = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
-"""What finds out that the other machine is gone. The server is told the same: it may hold our lock."""
+"""Detects that the other machine is gone. The server gets the same settings, because a lost client may hold the lock."""
 _SETTINGS: Final = (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off' UNION ALL "
     "SELECT set_config('lock_timeout', '60s', false) UNION ALL "
@@ -66,12 +73,12 @@ _SETTINGS: Final = (
     "SELECT set_config('tcp_keepalives_count', '3', false)"
 )
 _GONE: Final = ("57P", "08", "53300", "25006")
-"""Beginnings of the codes of errors after which another connection may do: the server ends or begins, has no connection to
-spare, or has become a standby."""
+"""Prefixes of error codes after which another connection may work: the server shuts down or starts, has no free connection,
+or has become a standby."""
 
 
 class PostgresTransaction(Transaction):
-    """A transaction that takes the lock when it needs it. Until then it only stages runs."""
+    """A transaction that takes the lock late. Until then, it only stages blocks."""
 
     _tables: PostgresTables
     _keeper: PostgresEngine
@@ -84,20 +91,20 @@ class PostgresTransaction(Transaction):
 
     @property
     def view(self) -> Snapshot:
-        """A snapshot by another connection; where the lock is held, what this transaction sees."""
+        """A snapshot on another connection; this transaction itself once it holds the lock."""
         if self.is_locked:
             return self
         if self._view is None:
-            self._view = self._stack.enter_context(self._keeper.reading())
+            self._view = self._stack.enter_context(self._keeper.reading(wait=_SECOND))
         return self._view
 
     @property
     def now(self) -> int:
-        """The server's time when the lock was taken, ns since 2001."""
+        """The server's time when the lock was taken, in ns since 2001."""
         return self._tables.now
 
     def lock(self, *, wait: bool = True) -> None:
-        """Takes the lock, if this transaction does not hold it: from then on nobody else writes."""
+        """Takes the lock, unless this transaction already holds it. From then on, nobody else can write."""
         if not self.is_locked:
             self._state = self._tables.lock_state(wait=wait)
             self._known = None
@@ -105,21 +112,86 @@ class PostgresTransaction(Transaction):
             self.is_locked = True
 
     def confirm(self, runs: Sequence[Directory]) -> None:
-        """Takes the lock.
+        """Takes the lock, and checks that runs are unchanged since they were read.
 
         Raises:
-            SupersededError: when one of the runs is not what it was.
+            SupersededError: if another writer changed one.
         """
         self.lock()
         present = self.table.runs
         if any(run.number not in present or present[run.number].digest != run.digest for run in runs):
             raise SupersededError
 
+    def puts(self) -> Iterator[PutInfo]:
+        return super().puts() if self.is_locked else self.view.puts()
+
+    @property
+    def puts_changed(self) -> bool:
+        """Whether the log of puts has changed since the snapshot that this transaction read before it took the lock."""
+        return self._view is not None and self._view.state.puts_digest != self._state.puts_digest
+
+    def rewrite(self, boxes: Sequence[KeyRange], change: Change) -> None:
+        """See `Writing.rewrite`. Reads and stages blocks first, and takes the lock to put them in their places. Blocks that
+        others have added meanwhile are rewritten under the lock.
+
+        Raises:
+            SupersededError: if another writer changed one of the runs meanwhile.
+        """
+        if not self.is_locked:
+            try:
+                view = self.view
+            except PoolTimeoutError:  # others wait for a second connection, too
+                self.lock()
+        if self.is_locked:
+            super().rewrite(boxes, change)
+            return
+        staged = [
+            (run, blocks)
+            for run, places in picked_by_run(view.table, boxes)
+            if (blocks := self._stage_changed(view, run, places, change))
+        ]
+        self._tables.flush()
+        self.confirm([run for run, _ in staged])
+        for run, blocks in staged:
+            moved = {number: run.id_of(at) for at, (number, entry) in blocks.items() if entry is not None}
+            gone = [run.id_of(at) for at, (_, entry) in blocks.items() if entry is None]
+            if moved:
+                self._tables.move_blocks(list(moved), list(moved.values()))
+            if gone:
+                self._tables.drop_some(gone)
+            self._replace(run, {at: entry for at, (_, entry) in blocks.items()})
+        for run, places in list(picked_by_run(self.table, boxes)):
+            if run.number not in view.table.runs:
+                self._rewrite_run(run, places, change)
+            elif view.table.runs[run.number].digest != run.digest:
+                raise SupersededError
+
+    def _stage_changed(
+        self, view: Snapshot, run: Directory, places: dict[int, list[KeyRange]], change: Change
+    ) -> dict[int, tuple[int, npt.NDArray[Any] | None]]:
+        """Writes changed blocks under other ids. Returns the id and the directory entry of each, by position; the entry is
+        None for a block to delete."""
+        blocks: dict[int, tuple[int, npt.NDArray[Any] | None]] = {}
+        _, first = self._new_run(len(places))
+        waiting = 0
+        for place, (at, within) in enumerate(places.items()):
+            if (new := view.changed_block(run, at, within, change)) is None:
+                continue
+            stored, entry = new
+            blocks[at] = (first + place, entry)
+            if stored is not None:
+                self._tables.add_blocks(first + place, [stored])
+                waiting += len(stored)
+                if waiting > _STAGED:
+                    self._tables.flush()
+                    waiting = 0
+        return blocks
+
     def alone(self) -> bool:
-        """Whether nobody else merges, until this transaction ends."""
+        """Takes the merge lock until this transaction ends. Returns False if another client holds it."""
         return self._tables.try_lock_merging()
 
-    def _new_run(self, count: int) -> tuple[int, int]:  # noqa: ARG002 - there is room for any number of blocks
+    def _new_run(self, count: int) -> tuple[int, int]:  # noqa: ARG002 - the number leaves room for any count
         number = self._keeper.next_number(self._tables)
         return number, number << _IDS
 
@@ -130,18 +202,18 @@ class PostgresTransaction(Transaction):
 
 
 class PostgresEngine:
-    """Keeps blocks in a schema of a PostgreSQL database. May be used from several threads.
+    """Stores blocks in a schema of a PostgreSQL database. Thread-safe.
 
     Args:
-        database: where they are.
-        cache_bytes: most bytes of blocks that are kept in memory when they were read; 0 for none.
+        database: the schema.
+        cache_bytes: size limit of the block cache, in bytes; 0 disables it.
 
     Raises:
-        MissingLibraryError: when psycopg is not installed.
-        SessionError: when libpq does not understand the URL.
-        StoreFormatError: when the schema holds something else, or tables of another version.
-        StoreUnreachableError: when the database cannot be reached.
-        StoreError: when there are no tables and they are not to be created, or there is no right to.
+        MissingLibraryError: if psycopg is not installed.
+        SessionError: if libpq does not accept the URL.
+        StoreFormatError: if the schema holds tables of another application or of another version.
+        StoreUnreachableError: if the database cannot be reached.
+        StoreError: if the tables do not exist and must not, or may not, be created.
     """
 
     def __init__(self, database: Database, cache_bytes: int) -> None:
@@ -162,15 +234,19 @@ class PostgresEngine:
             self._open()
 
     @contextmanager
-    def reading(self) -> Iterator[Snapshot]:
-        """A snapshot, on a connection of its own."""
+    def reading(self, *, wait: float | None = None) -> Iterator[Snapshot]:
+        """A snapshot, on a connection of its own.
+
+        Args:
+            wait: seconds to wait for a connection; None for the time that the URL sets.
+        """
         begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
         query = f"SELECT data FROM {self._schema.of('state')} WHERE one"
-        with self._errors(), self._leased(f"{begin}; {query}") as (connection, cursor):
+        with self._errors(), self._leased(f"{begin}; {query}", wait=wait) as (connection, cursor):
             cursor.nextset()
             row = cursor.fetchone()
             if row is None:
-                raise StoreCorruptError("it has no state")
+                raise StoreCorruptError("the table of the state is empty")
             yield Snapshot(self, PostgresTables(connection, self._schema, State.from_bytes(row[0])))
 
     def last_acq(self) -> int:
@@ -211,21 +287,21 @@ class PostgresEngine:
             stored: dict[int | None, bytes] = dict(cursor)
         state = stored.pop(None, None)
         if state is None:
-            raise StoreCorruptError("it has no state")
+            raise StoreCorruptError("the table of the state is empty")
         return State.from_bytes(state), cast("dict[int, bytes]", stored)
 
     @contextmanager
     def writing(self, *, wait: bool = True) -> Iterator[PostgresTransaction]:
-        """A transaction that is alone in writing from the beginning."""
+        """A transaction that holds the lock from the start."""
         with self.preparing(wait=wait) as transaction:
             transaction.lock(wait=wait)
             yield transaction
 
     @contextmanager
     def preparing(self, *, wait: bool = True) -> Iterator[PostgresTransaction]:
-        """A transaction that may stage runs before it is alone in writing. One that never takes the lock stores nothing."""
+        """A transaction that may stage blocks before it takes the lock. If it never takes the lock, it stores nothing."""
         if self._database.read_only:
-            raise StoreError(f"{self.path} was opened to be read only; nothing was stored", path=self.path)
+            raise StoreError(f"{self.path} was opened read-only; nothing was stored", path=self.path)
         token = uuid.uuid4()
         begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
         with (
@@ -243,10 +319,10 @@ class PostgresEngine:
         self._keep_table(transaction)
 
     def next_number(self, tables: PostgresTables) -> int:
-        """A number for a run. Those that are fetched and not used are lost, which does no harm.
+        """A new run number. Numbers that are fetched but not used are skipped, which does no harm.
 
-        Only the connection that fetched them may use them: a server that dies may give them again, as long as no
-        transaction since was committed, and then the connection is dead, too.
+        Only the connection that fetched a number may use it: if the server crashes before another commit, it may give the
+        number again, but then the connection is lost, too.
         """
         numbers = self._numbers.setdefault(tables.connection, deque())
         if not numbers:
@@ -254,7 +330,7 @@ class PostgresEngine:
         return numbers.popleft()
 
     def table_of(self, tables: PostgresTables, state: State) -> Table:
-        """The directories of a state: those in memory, or what changed since, or all; read and checked."""
+        """The directories of a state: from memory, plus the changes since, or all of them read and checked."""
         table, generation = self._table, self._generation
         self._is_quiet = table.matches(state)
         if self._is_quiet:
@@ -295,7 +371,7 @@ class PostgresEngine:
             self.close()
 
     def _start(self) -> None:
-        self._lock = threading.RLock()  # a store that is collected meanwhile is closed
+        self._lock = threading.RLock()  # closing may happen in a garbage collection while it is held
         self._free = threading.Semaphore(self._database.pool)
         self._numbers: WeakKeyDictionary[Connection, deque[int]] = WeakKeyDictionary()
 
@@ -309,26 +385,30 @@ class PostgresEngine:
         try:
             given = psycopg.conninfo.conninfo_to_dict(self._database.conninfo)
         except psycopg.Error as error:
-            raise SessionError(f"{self.path} is not a URL that libpq takes: {_said(error)}") from error
+            raise SessionError(f"libpq does not accept the URL {self.path}: {_said(error)}") from error
         defaults = {"connect_timeout": _CONNECTING, **_KEEPALIVE, "fallback_application_name": "tsmodel"}
         return {name: value for name, value in defaults.items() if name not in given}
 
     @contextmanager
-    def _leased(self, first: str, values: Sequence[Any] | None = None) -> Iterator[tuple[Connection, Any]]:
+    def _leased(
+        self, first: str, values: Sequence[Any] | None = None, *, wait: float | None = None
+    ) -> Iterator[tuple[Connection, Any]]:
         """Leases a connection, and executes a first statement on it. It is given back if it can be used again.
 
         Args:
             first: the statement. It is executed again on another connection if an idle one turns out to be lost.
             values: its parameters, if any.
+            wait: seconds to wait for a connection; None for the time that the URL sets.
         """
+        wait = self._database.wait if wait is None else min(wait, self._database.wait)
         if self._closed:
             raise StoreError(f"the store {self.path} is closed", path=self.path)
         free = self._free
-        if not free.acquire(timeout=self._database.wait):
+        if not free.acquire(timeout=wait):
             size = self._database.pool
             raise PoolTimeoutError(
-                f"{self.path}: all {size} connections are in use, and none became free within {self._database.wait:g} s; "
-                "pool=... in the URL says how many there may be",
+                f"{self.path}: all {size} connections are in use, and none became free within {wait:g} s; "
+                "pool=... in the URL sets how many there may be",
                 busy=size,
                 size=size,
             )
@@ -350,7 +430,7 @@ class PostgresEngine:
             try:
                 return idle, idle.execute(first, values, binary=is_binary)
             except self._psycopg.OperationalError:
-                idle.close()  # the server was restarted meanwhile, or the network forgot the connection
+                idle.close()  # the server was restarted, or the network dropped the connection
             except BaseException:
                 idle.close()
                 raise
@@ -390,7 +470,7 @@ class PostgresEngine:
             said = tables.commit()
         except self._psycopg.Error as error:
             if not connection.closed and not connection.broken:
-                raise  # the server said so: nothing is stored
+                raise  # the server refused: nothing is stored
             self._unsettled = True
             self._find_out(token, error)
         except BaseException:
@@ -402,11 +482,11 @@ class PostgresEngine:
                 raise StoreError(f"{self.path} answered COMMIT by {said}; nothing was stored by this call", path=self.path)
 
     def _find_out(self, token: uuid.UUID, cause: Exception) -> None:
-        """Returns when the transaction with this token was committed after all.
+        """Returns if the transaction with this token was committed after all.
 
         Raises:
-            StoreUnreachableError: when it was not.
-            StoreUnansweredError: when that cannot be known yet.
+            StoreUnreachableError: if it was not.
+            StoreUnansweredError: if that cannot be found out yet.
         """
         until = time.monotonic() + _FINDING_OUT
         while True:
@@ -415,8 +495,8 @@ class PostgresEngine:
             except (self._psycopg.Error, StoreError) as error:
                 if time.monotonic() > until:
                     raise StoreUnansweredError(
-                        f"{self.path}: the connection was lost while records were committed ({_said(cause)}), and it could "
-                        f"not be asked since ({_said(error)}): whether they are stored is not known",
+                        f"{self.path}: the connection was lost during the commit ({_said(cause)}), and the outcome could "
+                        f"not be found out ({_said(error)}): the records may or may not be stored",
                         path=self.path,
                     ) from cause
                 time.sleep(_PAUSE)
@@ -429,8 +509,8 @@ class PostgresEngine:
             ) from cause
 
     def _settle(self, token: uuid.UUID | None = None) -> bool:
-        """Waits until a transaction whose commit was not answered has ended: it holds the lock until then. Returns whether
-        the one with this token was committed."""
+        """Waits until a transaction whose commit was not answered has ended, by waiting for the lock that it holds. Returns
+        whether the transaction with this token was committed."""
         connection = self._connect()
         try:
             connection.execute("BEGIN")
@@ -450,13 +530,13 @@ class PostgresEngine:
         return table
 
     def _keep_table(self, transaction: PostgresTransaction) -> None:
-        """Keeps what is known of the runs after a transaction, where all are known."""
+        """Updates the directories in memory after a transaction, if they are complete."""
         table = None if transaction.knows_table else self._table
         if table is None or table.matches(transaction.state):
             self._kept(transaction.changed_table(table), transaction.changed_state())
 
     def _open(self) -> None:
-        """Makes sure that there are tables of this version, or creates them."""
+        """Checks the version of the tables, or creates them."""
         with self._leased("BEGIN") as (connection, _):
             found = self._format_of(connection)
             if found is None and self._database.create and not self._database.read_only:
@@ -464,8 +544,8 @@ class PostgresEngine:
                 return
         if found is None:
             raise StoreError(
-                f"{self.path} has no tables of tsmodel; without read_only and create=0 they would be created, and "
-                "`tsmodel init` creates them",
+                f"{self.path} has no tables of tsmodel; remove read_only or create=0 from the URL to create them, or run "
+                "`tsmodel init`",
                 path=self.path,
             )
         if found != FORMAT_VERSION:
@@ -476,9 +556,9 @@ class PostgresEngine:
             )
 
     def _format_of(self, connection: Connection) -> int | None:
-        """The version of the tables; None where there are none."""
+        """The version of the tables; None if they do not exist."""
         state = self._schema.of("state")
-        # Not to_regclass(): within a transaction it goes on to say that there is nothing.
+        # Not to_regclass(): within a transaction, it may miss tables that others have just created.
         there = (
             "SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
             "WHERE n.nspname = %s AND c.relname = 'state'"
@@ -489,15 +569,15 @@ class PostgresEngine:
             row = connection.execute(f"SELECT format FROM {state} WHERE one").fetchone()
         except (self._psycopg.errors.UndefinedColumn, self._psycopg.errors.WrongObjectType) as error:
             raise StoreFormatError(
-                f"{self.path}: the schema has a table `state` of another application; choose another one with ?schema=...",
+                f"{self.path}: the schema has a table `state` of another application; choose another with ?schema=...",
                 path=self.path,
             ) from error
         if row is None:
-            raise StoreCorruptError("it has no state")
+            raise StoreCorruptError("the table of the state is empty")
         return int(row[0])
 
     def _create(self, connection: Connection) -> None:
-        """Creates the tables, and the schema where there is none. Others may do the same at the same time."""
+        """Creates the tables, and the schema if it does not exist. Other clients may do the same at the same time."""
         name = self._schema.name
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"tsmodel init {name}",))
         if self._format_of(connection) is None:
@@ -507,8 +587,8 @@ class PostgresEngine:
                 connection.execute("; ".join(self._schema.creating()))
             except self._psycopg.errors.InsufficientPrivilege as error:
                 raise StoreError(
-                    f"{self.path} has no tables of tsmodel, and this user may not create them ({_said(error)}): have "
-                    "somebody who may run `tsmodel init` once",
+                    f"{self.path} has no tables of tsmodel, and this user may not create them ({_said(error)}): ask "
+                    "someone with the privilege to run `tsmodel init` once",
                     path=self.path,
                 ) from error
             row = (FORMAT_VERSION, State().to_bytes())
@@ -528,7 +608,7 @@ class PostgresEngine:
             if not wait:
                 raise EngineBusyError from error
             raise StoreError(
-                f"{self.path}: somebody else is writing, and did not end within 60 s{consequence}", path=self.path
+                f"{self.path}: another writer held the lock for more than 60 s{consequence}", path=self.path
             ) from error
         except psycopg.errors.InsufficientPrivilege as error:
             raise StoreError(
@@ -565,7 +645,7 @@ def _directory(number: int, cid: int, digest: bytes, data: bytes) -> Directory:
 
 
 def _said(error: Exception) -> str:
-    """What an error of psycopg says, on one line."""
+    """The message of a psycopg error, on one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 

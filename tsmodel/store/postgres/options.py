@@ -1,9 +1,9 @@
-"""Where a store in PostgreSQL is: what a `postgresql://` URL says.
+"""The location of a store in PostgreSQL, parsed from a `postgresql://` URL.
 
 Rules kept here:
 
-* Options that are ours are taken out of the URL; all others are libpq's, and reach it as they are.
-* No password appears in the name of a database, in messages or in a repr.
+* Options of tsmodel are removed from the URL. All others are passed to libpq unchanged.
+* No password appears in the name of a database, in a message, or in a repr.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DEFAULT_WAIT: Final = 30.0
 
 _OURS: Final = ("schema", "pool", "pool_timeout", "read_only", "create")
 _LONGEST_NAME: Final = 63
-"""PostgreSQL cuts longer names."""
+"""PostgreSQL truncates longer names."""
 _NAME: Final = re.compile(r"[\w-]+")
 _URL: Final = r"(?:postgresql|postgres)://(?:(?P<user>[^/?#@]*)@)?(?P<rest>[^?#]*)(?:\?(?P<options>.*))?"
 
@@ -33,13 +33,13 @@ class Database(msgspec.Struct, frozen=True):
     """A schema of a PostgreSQL database that holds a store.
 
     Attributes:
-        conninfo: how libpq finds the database.
-        name: the same without a password, and without options but for the schema, for messages.
-        schema: the schema.
-        pool: most connections at once.
-        wait: seconds to wait until one of them is free.
-        read_only: whether it is neither written nor created.
-        create: whether the tables are created when there are none.
+        conninfo: the connection string for libpq.
+        name: the URL for messages, without a password and with no option except the schema.
+        schema: name of the schema.
+        pool: maximum number of connections.
+        wait: how long to wait for a free connection, in seconds.
+        read_only: whether to refuse writing and creating tables.
+        create: whether to create the tables if they do not exist.
     """
 
     conninfo: str
@@ -58,10 +58,10 @@ class Database(msgspec.Struct, frozen=True):
 
 
 def database_of(url: str) -> Database:
-    """What a URL says.
+    """Parses a URL.
 
     Raises:
-        SessionError: when it is none, or an option of ours is not valid. What is wrong with libpq's shows when it connects.
+        SessionError: if it is not a URL, or an option of tsmodel is invalid. libpq checks its own options when it connects.
     """
     found = re.fullmatch(_URL, url, re.DOTALL)
     if found is None:
@@ -72,7 +72,7 @@ def database_of(url: str) -> Database:
         name, separator, value = pair.partition("=")
         if name in _OURS:
             if name in given or not separator:
-                raise SessionError(f"{_masked(url)!r}: option {name!r} is repeated, or has no value")
+                raise SessionError(f"{_masked(url)!r}: option {name!r} is repeated or has no value")
             given[name] = unquote(value)
         elif pair:
             passed.append(pair)
@@ -90,7 +90,7 @@ def database_of(url: str) -> Database:
 
 
 def _masked(url: str) -> str:
-    """A URL without passwords."""
+    """The URL without its passwords."""
     url = re.sub(r"(?<=//)([^/?#@:]*):[^/?#]*@", r"\1@", url)
     return re.sub(r"((?:ssl)?password=)[^&]*", r"\1...", url)
 
@@ -98,8 +98,8 @@ def _masked(url: str) -> str:
 def _schema(url: str, name: str) -> str:
     if not _NAME.fullmatch(name) or len(name.encode()) > _LONGEST_NAME or name.startswith("pg_"):
         raise SessionError(
-            f"{_masked(url)!r}: schema={name!r}; it is a name of up to {_LONGEST_NAME} bytes, of letters, digits, _ and -, "
-            "that does not begin with pg_"
+            f"{_masked(url)!r}: schema={name!r}; a schema name has up to {_LONGEST_NAME} bytes (letters, digits, _ and -), "
+            "and does not begin with pg_"
         )
     return name
 
@@ -108,7 +108,7 @@ def _count(url: str, text: str | None) -> int:
     if text is None:
         return DEFAULT_POOL
     if not re.fullmatch(r"[1-9][0-9]{0,4}", text):
-        raise SessionError(f"{_masked(url)!r}: pool={text!r} is not a number of connections from 1")
+        raise SessionError(f"{_masked(url)!r}: pool={text!r} is not a number of connections, at least 1")
     return int(text)
 
 
@@ -120,7 +120,7 @@ def _seconds(url: str, text: str | None) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 < seconds < float("inf"):
-        raise SessionError(f"{_masked(url)!r}: pool_timeout={text!r} is not a number of seconds above 0")
+        raise SessionError(f"{_masked(url)!r}: pool_timeout={text!r} is not a positive number of seconds")
     return seconds
 
 
@@ -128,5 +128,5 @@ def _flag(url: str, name: str, text: str | None, default: bool) -> bool:
     if text is None:
         return default
     if text not in ("0", "1"):
-        raise SessionError(f"{_masked(url)!r}: {name}={text!r}; it is 1 for yes, 0 for no")
+        raise SessionError(f"{_masked(url)!r}: {name}={text!r}; use 1 for yes or 0 for no")
     return text == "1"

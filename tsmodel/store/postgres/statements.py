@@ -2,11 +2,11 @@
 
 Rules kept here:
 
-* A row of `blocks` is a block as it is stored in a file too. It is compressed already, so PostgreSQL stores it as it is,
-  outside of the row.
-* Runs say with which generation of the state they came, and those that are gone with which they went: whoever knows an
-  earlier generation reads only what changed.
-* What changes under the lock goes to the server together, with the commit.
+* A row of `blocks` holds the same bytes as a block in a file. They are already compressed, so PostgreSQL stores them out of
+  line and does not compress them again.
+* `runs` and `gone` record the generation of the state in which a run was added or removed. A client that knows an earlier
+  generation reads only the changes.
+* All changes made under the lock are sent together with the commit.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from tsmodel.store.tables import Kind
 __all__ = ["FORMAT_VERSION", "Connection", "PostgresTables", "Schema"]
 
 Connection: TypeAlias = Any
-"""A connection of psycopg. For its own type, only literals are queries."""
+"""A psycopg connection. Its own type accepts only literals as queries."""
 
 FORMAT_VERSION: Final = 1
 
 _LOCKED: Final = "60s"
-"""How long a transaction that holds the lock may rest: whoever was stopped in the middle of it must not stop all others."""
+"""How long a transaction that holds the lock may be idle, so that a suspended client does not block all others forever."""
 _AT_ONCE: Final = 32
 _FORGOTTEN: Final = 10_000
-"""Generations after which it is forgotten that a run has gone; who slept longer reads all runs."""
+"""After this many generations, removed runs are forgotten. A client that was idle for longer reads all runs."""
 _TIDIED: Final = 500
-"""Generations between two looks at what may be forgotten."""
+"""How often removed runs are purged, in generations."""
 
 
 class Schema:
     """The names of the tables.
 
     Args:
-        name: of the schema; `options` allows none that would have to be escaped.
+        name: name of the schema; `options` allows only names that need no escaping.
     """
 
     def __init__(self, name: str) -> None:
@@ -47,13 +47,13 @@ class Schema:
         self.quoted = f'"{name}"'
 
     def of(self, table: str) -> str:
-        """The full name of a table."""
+        """The qualified name of a table."""
         return f"{self.quoted}.{table}"
 
     def creating(self) -> list[str]:
         """The statements that create the tables."""
         return [
-            # Its row is replaced by each transaction: the page has room for the next ones.
+            # Each transaction updates its row: leave room on the page for new versions.
             (
                 f"CREATE TABLE {self.of('state')} (one boolean PRIMARY KEY CHECK (one), format integer NOT NULL, "
                 "data bytea NOT NULL) WITH (fillfactor = 10)"
@@ -73,7 +73,7 @@ class Schema:
 
 
 class PostgresTables:
-    """The tables of a store, by one connection, in one transaction."""
+    """The tables of a store, within one transaction."""
 
     at_once = _AT_ONCE
 
@@ -89,8 +89,8 @@ class PostgresTables:
         return self._state
 
     def lock_state(self, *, wait: bool = True) -> State:
-        """The state, which nobody else changes until this transaction ends. Its time is the server's, which is the same
-        for all writers."""
+        """Locks the state until this transaction ends, and reads it. Sets `now` by the server's clock, which all writers
+        share."""
         row = self._one(
             "SELECT data, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, "
             f"set_config('idle_in_transaction_session_timeout', '{_LOCKED}', true) "
@@ -131,6 +131,21 @@ class PostgresTables:
     def drop_blocks(self, first: int, last: int) -> None:
         self._defer(f"DELETE FROM {self.schema.of('blocks')} WHERE id BETWEEN %b AND %b", first, last)
 
+    def move_blocks(self, staged: Sequence[int], numbers: Sequence[int]) -> None:
+        """Replaces blocks by staged ones: changes ids, without moving the bytes."""
+        blocks = self.schema.of("blocks")
+        self._defer(f"DELETE FROM {blocks} WHERE id = ANY(%b)", list(numbers))
+        self._defer(
+            f"UPDATE {blocks} SET id = moved.number FROM unnest(%b::bigint[], %b::bigint[]) AS moved (staged, number) "
+            f"WHERE id = moved.staged",
+            list(staged),
+            list(numbers),
+        )
+
+    def drop_some(self, numbers: Sequence[int]) -> None:
+        """Deletes blocks."""
+        self._defer(f"DELETE FROM {self.schema.of('blocks')} WHERE id = ANY(%b)", list(numbers))
+
     def add_run(self, directory: Directory, generation: int) -> None:
         self._defer(
             f"INSERT INTO {self.schema.of('runs')} (number, cid, digest, directory, since) VALUES (%b, %b, %b, %b, %b)",
@@ -155,7 +170,7 @@ class PostgresTables:
         self._defer(f"INSERT INTO {self.schema.of('gone')} (since, number) VALUES (%b, %b)", generation, number)
 
     def entries(self, kind: Kind[Any]) -> Iterator[tuple[Any, Any]]:
-        """In steps: there may be many."""
+        """See `Tables.entries`. Reads 10,000 at a time."""
         self.flush()
         last = -1
         query = f"SELECT number, data FROM {self.schema.of(kind.table)} WHERE number > %b ORDER BY number LIMIT 10000"
@@ -171,30 +186,30 @@ class PostgresTables:
         self._defer(f"UPDATE {self.schema.of(kind.table)} SET data = %b WHERE number = %b", data, number)
 
     def has_token(self, token: UUID) -> bool:
-        """Whether a transaction with this token was committed."""
+        """Whether the transaction with this token was committed."""
         tables = " UNION ALL ".join(
             f"SELECT 1 FROM {self.schema.of(name)} WHERE token = %b" for name in ("puts", "removals")
         )
         return bool(self._all(tables, token, token))
 
     def sizes(self) -> tuple[int, int]:
-        """Bytes of all tables and their indexes. What of it is free only PostgreSQL's own tools find out."""
+        """Size of all tables and their indexes. Free space is reported as 0: only tools of PostgreSQL can find it."""
         names = ("state", "runs", "gone", "blocks", "puts", "removals")
         row = self._one("SELECT " + " + ".join(f"pg_total_relation_size('{self.schema.of(name)}')" for name in names))
         return int(row[0]), 0
 
     def changes(self, since: int) -> tuple[list[int], list[tuple[int, int, bytes, bytes]]]:
-        """What came and went after a generation: numbers of runs that are gone, and the rows of those that came."""
+        """The changes since a generation: numbers of removed runs, and rows of added ones."""
         gone = self._all(f"SELECT number FROM {self.schema.of('gone')} WHERE since > %b", since)
         query = f"SELECT number, cid, digest, directory FROM {self.schema.of('runs')} WHERE since > %b"
         return [number for (number,) in gone], self._all(query, since)
 
     def all_runs(self) -> list[tuple[int, int, bytes]]:
-        """Number, cid and digest of each run."""
+        """Number, cid, and digest of each run."""
         return self._all(f"SELECT number, cid, digest FROM {self.schema.of('runs')}")
 
     def run_rows(self) -> dict[int, tuple[int, bytes, bytes]]:
-        """cid, digest and directory of each run, by its number."""
+        """cid, digest, and directory of each run, by its number."""
         query = f"SELECT number, cid, digest, directory FROM {self.schema.of('runs')}"
         return {number: (cid, digest, directory) for number, cid, digest, directory in self._all(query)}
 
@@ -211,17 +226,17 @@ class PostgresTables:
         return found
 
     def numbers(self, count: int) -> list[int]:
-        """Numbers that nobody else is given."""
+        """New run numbers, never given to anyone else."""
         query = f"SELECT nextval('{self.schema.of('numbers')}') FROM generate_series(1, %b)"
         return [number for (number,) in self._all(query, count)]
 
     def try_lock_merging(self) -> bool:
-        """Takes the lock of whoever merges, until this transaction ends; False where somebody has it."""
+        """Takes the merge lock until this transaction ends. Returns False if another client holds it."""
         query = "SELECT pg_try_advisory_xact_lock(hashtextextended(%b, 0))"
         return bool(self._one(query, f"tsmodel merging {self.schema.quoted}")[0])
 
     def flush(self) -> None:
-        """Sends what waits to be sent."""
+        """Sends deferred statements."""
         deferred, self._deferred = self._deferred, []
         if len(deferred) == 1:
             self.connection.execute(*deferred[0])
@@ -231,7 +246,7 @@ class PostgresTables:
                     self.connection.execute(statement, values)
 
     def commit(self) -> str:
-        """Sends what waits to be sent, and commits; gives what the server says of the commit."""
+        """Sends deferred statements and commits. Returns the status message of the commit."""
         deferred, self._deferred = self._deferred, []
         with self.connection.pipeline():
             for statement, values in deferred:

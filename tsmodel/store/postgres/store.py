@@ -1,18 +1,19 @@
-"""A store in PostgreSQL: what is put is sorted, compressed and sent before others have to wait for it.
+"""The store in PostgreSQL: sorts, compresses, and sends the records of a put before it takes the lock.
 
 Rules kept here:
 
-* Only acqs and numbers are given under the lock. Until then the acqs of a PUT count from 0; its runs keep what is to be
-  added to them.
-* acqs are given by the server's clock, which is the same for all writers.
-* Runs are merged by whoever has just stored something, apart from what was stored: one at a time, while others read and
-  write. A merge whose runs were changed meanwhile is given up.
+* Under the lock, only acqs and numbers are assigned. Until then, the acqs of a PUT count from 0; the directory of a run
+  holds the offset to add.
+* acqs come from the server's clock, which all writers share.
+* A removal reads and rewrites blocks before it takes the lock. If runs were changed meanwhile, it is tried again.
+* A client that has just stored records also merges runs, in transactions of their own: one client at a time, while others
+  read and write. A merge whose runs were changed meanwhile is abandoned.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
@@ -35,27 +36,29 @@ __all__ = ["PostgresStore", "open_database"]
 _log = logging.getLogger("tsmodel.store")
 
 _EVERY: Final = 8
-"""How many runs come for one look at whether some are to be merged."""
+"""A client looks for runs to merge once per this many new runs."""
+_ATTEMPTS: Final = 3
+"""How often a removal is tried that takes the lock last. The next attempt takes it first."""
 _AT_ONCE: Final = 64 * 2**20
-"""Bytes of records that are merged after one put."""
+"""Maximum size of the records merged after one put, in bytes."""
 
 
 def open_database(database: Database, cache_bytes: int) -> PostgresStore:
-    """The store in a schema of a database, whose tables are created when absent. Raises what `PostgresEngine` does.
+    """Opens the store in a schema of a database. Raises the same errors as `PostgresEngine`.
 
     Args:
-        database: where it is.
-        cache_bytes: most bytes of what was read that are kept in memory.
+        database: the schema.
+        cache_bytes: size limit of the block cache, in bytes.
     """
     return PostgresStore(PostgresEngine(database, cache_bytes))
 
 
 class PostgresStore(EmbeddedStore):
-    """A backend that keeps records in PostgreSQL. May be used from several threads.
+    """A backend that stores records in PostgreSQL. Thread-safe.
 
     Args:
-        engine: where blocks are kept; closed with the store.
-        policy: when runs are merged.
+        engine: stores the blocks; the store closes it.
+        policy: decides when runs are merged.
     """
 
     _engine: PostgresEngine
@@ -73,13 +76,13 @@ class PostgresStore(EmbeddedStore):
         return interval
 
     def tend(self) -> None:
-        """Merges runs where it is time for it, and nobody else does. What fails here is tried again by a later put."""
+        """Merges runs that are due, unless another client is merging. A later put retries a merge that failed."""
         try:
             left = _AT_ONCE
             while left > 0 and (size := self._merge_one()):
                 left -= size
         except SupersededError:
-            _log.debug("runs of %s changed while they were merged", self.path)
+            _log.debug("runs of %s changed during a merge", self.path)
         except (StoreError, TransportError) as error:
             _log.warning("runs of %s could not be merged: %s", self.path, error)
 
@@ -98,11 +101,24 @@ class PostgresStore(EmbeddedStore):
     def _transaction(self) -> AbstractContextManager[Writing]:
         return self._engine.preparing()
 
+    def _removing(self, work: Callable[[Writing], int]) -> int:
+        for _ in range(_ATTEMPTS):
+            try:
+                with self._engine.preparing() as transaction:
+                    return work(transaction)
+            except SupersededError:
+                _log.debug("runs of %s changed during a removal", self.path)
+        return super()._removing(work)
+
+    def _still_undoable(self, transaction: Writing, puts: Sequence[PutId], found: dict[int, PutInfo]) -> dict[int, PutInfo]:
+        assert isinstance(transaction, PostgresTransaction)
+        return self._undoable(transaction, puts) if transaction.puts_changed else found
+
     def _write(self, transaction: Writing, puts: Sequence[Put]) -> list[AcqInterval]:
         assert isinstance(transaction, PostgresTransaction)
         kept = [put for put in puts if put.count]
         count = 0
-        for number, put in enumerate(kept, 1):  # acqs and numbers as if these were the first puts
+        for number, put in enumerate(kept, 1):  # provisional: as if these were the first puts
             put.number = number
             if not put.with_acq:
                 put.give_acqs(count)
@@ -136,7 +152,7 @@ class PostgresStore(EmbeddedStore):
         return given
 
     def _merge_one(self) -> int:
-        """Merges some runs of one cid; gives the bytes of their records, 0 for nothing to do."""
+        """Merges some runs of one cid. Returns the size of their records in bytes, or 0 if there is nothing to do."""
         with self._engine.preparing() as transaction:
             if not transaction.alone():
                 return 0
@@ -154,7 +170,7 @@ class PostgresStore(EmbeddedStore):
 
 
 def _staged(transaction: PostgresTransaction, puts: Sequence[Put], *, with_acq: bool) -> Iterator[Staged]:
-    """The runs of the puts whose records have their acqs, or of those whose have none, on their way to the server."""
+    """Stages the runs of the puts that carry acqs, or of those that do not."""
     some = [put for put in puts if put.with_acq is with_acq]
     groups: dict[int, list[tuple[Arrived, int]]] = {}
     for put in some:
