@@ -1,4 +1,4 @@
-"""What a query does besides reading: filters, counts, the best of many, and how much memory it takes."""
+"""Filters, counts and sorting, and the memory that they take."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["measure"]
 
 BATCH = 1_000_000
 SERIES = 1000
-"""Records of one series."""
+"""Records of a series."""
 FILTERED = 500_000
-"""Records of which one in a hundred is kept."""
+"""Records to filter; 1 % of them are kept."""
 
 
 @contextmanager
 def filled(target: str | Path, size: int, cache_bytes: int | None = None) -> Iterator[Session]:
-    """A session on so many records, whose volts are spread evenly from 0 to 1000."""
+    """A session on `size` records, with volts distributed evenly between 0 and 1000."""
     with connect(target, cache_bytes=cache_bytes) as session:
         meters = max(1, size // SERIES)
         for first in range(0, size, BATCH):
@@ -40,7 +40,7 @@ def filled(target: str | Path, size: int, cache_bytes: int | None = None) -> Ite
 
 
 def filters(target: str | Path, where: str, cache_bytes: int | None = None) -> list[Result]:
-    """A condition on a field, and a count, against the same over objects."""
+    """A condition on a field, and a count, against Python loops over objects."""
     with filled(target, FILTERED, cache_bytes) as session:
         query = session.query(Reading)
         kept = query.where(Reading.volts < 10)
@@ -62,7 +62,7 @@ def filters(target: str | Path, where: str, cache_bytes: int | None = None) -> l
 
 
 def _peak() -> int:
-    """Most bytes of memory that this process has had."""
+    """The peak memory of this process in bytes."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
@@ -87,7 +87,7 @@ def _best(path: Path) -> int:
 
 
 def memory(size: int) -> list[Result]:
-    """How much more memory it takes to go through records, and to find the best of them."""
+    """How much memory iteration and sorting add."""
     found = []
     with tempfile.TemporaryDirectory(dir=".") as directory:
         path = Path(directory, "memory.tsdb")
@@ -106,7 +106,7 @@ def memory(size: int) -> list[Result]:
 
 
 def measure(size: int = 1_000_000) -> list[Result]:
-    """All of it; `size` is the number of records that memory is measured with."""
+    """All rows; `size` is the number of records for the memory rows."""
     with tempfile.TemporaryDirectory(dir=".") as directory:
         in_file = filters(Path(directory, "filter.tsdb"), "in a file")
         uncached = filters(Path(directory, "uncached.tsdb"), "in a file, without cache", 0)

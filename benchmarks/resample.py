@@ -1,4 +1,4 @@
-"""Windows of a query, against polars' group_by_dynamic on columns that are in memory already."""
+"""`resample`, against polars' group_by_dynamic on columns in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EVERY = "15m"
 
 
 def measure() -> list[Result]:
-    """Six aggregates of 15 minutes each, of 1000 series with a record each second."""
+    """Six aggregates of 15 minutes, for 1000 series with a record every second."""
     import polars as pl
 
     store = open_store(None)

@@ -1,4 +1,4 @@
-"""Following what is new: each record once, in order, whatever stops and restarts the reader."""
+"""`follow`: each new record once, in order, however the reader is stopped and restarted."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def counters(rows: Any) -> list[int]:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_records_of_one_full_key_are_always_in_the_same_order(seed: int) -> None:
-    """A position counts records: were their order another after a restart, one would come twice and another never."""
+    """A position counts records: with another order after a restart, one would be returned twice and another never."""
     same = [Reading(cid=1, mid=1, moid=1, cap=1, acq=9, counter=n, volts=0.0) for n in range(5)]
     random.Random(seed).shuffle(same)
     with connect("memory:") as session:
@@ -98,7 +98,7 @@ def test_each_record_once_through_restarts(target: str, tmp_path: Path) -> None:
     assert sorted(got) == [(cid, n) for cid in cids for n in range(total)]
 
 
-def test_what_was_in_hand_is_given_again(target: str, tmp_path: Path) -> None:
+def test_the_record_in_hand_is_returned_again(target: str, tmp_path: Path) -> None:
     path = tmp_path / "seen"
     with connect(target) as session:
         stored(session, readings(0, 10))
@@ -120,7 +120,7 @@ def test_what_was_in_hand_is_given_again(target: str, tmp_path: Path) -> None:
         assert len(rest) == 4
 
 
-def test_a_checkpoint_written_seldom_gives_no_more_than_that_again(target: str, tmp_path: Path) -> None:
+def test_a_checkpoint_every_n_records_repeats_at_most_n(target: str, tmp_path: Path) -> None:
     path = tmp_path / "seen"
     with connect(target) as session:
         stored(session, readings(0, 20))
@@ -189,7 +189,7 @@ def test_async(target: str, tmp_path: Path) -> None:
     asyncio.run(work())
 
 
-def test_checkpoints_of_other_things(tmp_path: Path) -> None:
+def test_checkpoints_of_another_query_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "seen"
     with connect("memory:") as session, connect(tmp_path / "a.tsdb") as other:
         stored(session, readings(0, 3))
@@ -213,7 +213,7 @@ def test_checkpoints_of_other_things(tmp_path: Path) -> None:
             next(new)
 
 
-def test_what_cannot_be_followed() -> None:
+def test_refusals() -> None:
     with connect("memory:") as session:
         query = session.query(Reading)
         with pytest.raises(QueryError, match="limit"):

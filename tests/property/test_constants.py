@@ -1,4 +1,4 @@
-"""What constants in conditions mean, against Python's own exact comparison, over every backend, sync and async."""
+"""Constants in conditions, against Python's exact comparison, on every backend, sync and async."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def rounded(constant: Any, width: Any) -> Any:
-    """The rule: floats are rounded to the column's width, unless they would overflow; nothing else is."""
+    """The rule: floats are rounded to the column's width unless they would overflow; other constants are not."""
     if not isinstance(constant, (float, np.floating)):
         return constant
     with np.errstate(over="ignore"):
@@ -113,10 +113,10 @@ def rounded(constant: Any, width: Any) -> Any:
 
 
 def meets(value: float | None, compare: str, constant: Any) -> bool:
-    """Python compares floats with ints, Fractions and Decimals exactly. What is absent meets nothing but "!="."""
+    """Python compares floats with ints, Fractions and Decimals exactly. Null meets only "!="."""
     if value is None or constant is None:
         return (value is constant) == (compare == "==") if constant is None else compare == "!="
-    if value != value or constant != constant:  # of which Python refuses to order Decimals
+    if value != value or constant != constant:  # Python refuses to order Decimal NaNs
         return compare == "!="
     return bool(COMPARE[compare](value, constant))
 
@@ -162,7 +162,7 @@ constants = floats | exact | typed
 
 
 def stored(value: Any, width: Any) -> float:
-    """A float of this width that lies at a constant, or beside it."""
+    """A float of this width at a constant, or next to it."""
     with np.errstate(over="ignore"):
         try:
             return float(width(float(value)))
@@ -172,7 +172,7 @@ def stored(value: Any, width: Any) -> float:
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[type[TSModel], str, list[Any], list[Any], str, list[float]]:
-    """A model, a field, constants, values to store, an operator, and what the field then holds."""
+    """A model, a field, constants, values to store, an operator, and the values that the field then has."""
     model = draw(st.sampled_from([Fixed, Varying, Message, New]))
     name = draw(st.sampled_from([name for name in WIDTHS if name in model.__struct_fields__]))
     width = WIDTHS[name]
@@ -188,7 +188,7 @@ def cases(draw: st.DrawFn) -> tuple[type[TSModel], str, list[Any], list[Any], st
 
 @settings(deadline=None, max_examples=examples(40), suppress_health_check=list(HealthCheck))
 @given(cases(), st.booleans())
-def test_floats_are_rounded_and_all_else_is_exact(session: Any, case: Any, negated: bool) -> None:
+def test_floats_are_rounded_and_others_are_exact(session: Any, case: Any, negated: bool) -> None:
     model, name, wanted, values, compare, _ = case
     cid = next(CIDS)
     is_nullable = name in ("maybe", "marked")
@@ -362,7 +362,7 @@ def test_integers_decimals_and_bits_are_exact(wanted: list[Any], compare: str, d
 
 
 def constant_of(constant: Any, *, is_decimal: bool) -> Any:
-    """As a value that Python compares exactly. A float compared with decimals is the decimal number that it is shown as."""
+    """A value that Python compares exactly. A float compared with decimals counts as the decimal number of its repr."""
     if isinstance(constant, np.longdouble):
         return Fraction(*constant.as_integer_ratio())
     if isinstance(constant, Decimal) and constant.is_finite() and abs(constant.adjusted()) > 1000:
@@ -373,7 +373,7 @@ def constant_of(constant: Any, *, is_decimal: bool) -> Any:
 
 
 @pytest.mark.parametrize("name", ["small", "signed", "low", "high", "price", "rough", "maybe"])
-def test_nan_is_no_integer_and_infinity_is_greater(name: str) -> None:
+def test_nan_matches_no_integer_and_infinity_is_greater(name: str) -> None:
     column: Any = getattr(Whole, name)
     for nan in (math.nan, np.float32("nan"), Decimal("nan"), Decimal("snan")):
         for asked in (lambda: column == nan, lambda: column < nan, lambda: column.is_in([1, nan])):  # noqa: B023
@@ -390,7 +390,7 @@ def test_nan_is_no_integer_and_infinity_is_greater(name: str) -> None:
             )
 
 
-def test_none_is_one_of_the_values() -> None:
+def test_none_in_is_in() -> None:
     class Sparse(TSModel):
         whole: Nullable[int] = field(item=Int16)
         single: Nullable[float] = field(item=Float32, null=-1.0)

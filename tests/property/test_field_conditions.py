@@ -1,4 +1,4 @@
-"""Conditions on fields of any type select what Python's own comparison of the values selects."""
+"""Conditions on fields of any type select what Python's comparison of the values selects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COMPARE = {
 
 
 def meets(value: Any, compare: str, operand: Any) -> bool:
-    """What is absent meets nothing but "!="; None stands for absent."""
+    """None stands for null, which meets only "!="."""
     if operand is None or value is None:
         return (value is operand) == (compare == "==") if operand is None else compare == "!="
     if compare in ("==", "!="):
@@ -35,7 +35,7 @@ def meets(value: Any, compare: str, operand: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Members of an Enum, and addresses of both versions, have no order; columns have that of what is stored."""
+    """Members of an Enum, and addresses of mixed versions, have no order in Python. Columns order them as stored."""
     if isinstance(value, (IPv4Address, IPv6Address)):
         return (bytes(10) + b"\xff\xff" if value.version == 4 else b"") + value.packed
     return getattr(value, "value", value)
@@ -71,7 +71,7 @@ def test_any_condition_on_any_field(made: Any, data: st.DataObject) -> None:
         assert ours.where(column.is_in(operands)).count() == among
 
 
-def test_masks_of_absent_values_and_of_none() -> None:
+def test_masks_of_nulls() -> None:
     model = declared(TSModel, [Kind(ts.Nullable[Any], {"item": ts.Int16}, st.none())])
     with connect("memory:") as session:
         session.add_all(model(cid=1, mid=at, moid=1, cap=1, f0=value) for at, value in enumerate([None, 0, 5]))

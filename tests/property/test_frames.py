@@ -1,4 +1,4 @@
-"""Columns of any model, made without looking at values one by one, are those of its objects."""
+"""Columns of any model, read at once, equal the values of its objects."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ GREATEST_TIME = 2**63 - 1 - 978_307_200 * 10**9
 
 
 def by_value(model: type[TSModel], name: str, objects: list[TSModel]) -> Any:
-    """A column made of the objects' values, each by itself."""
+    """A column made from the objects' values one by one."""
     codec = schema_of(model).columns[name].info.codec
     return pa.array([codec.arrow_value(getattr(row, name)) for row in objects], codec.arrow_type(pa))
 
 
 def are_equal(one: Any, other: Any) -> bool:
-    """Dictionaries may differ in their order, and are compared value by value."""
+    """Dictionary arrays may have different dictionaries, so they are compared value by value."""
     assert one.type == other.type
     return one.to_pylist() == other.to_pylist() if "dictionary" in str(one.type) else bool(one.equals(other))
 

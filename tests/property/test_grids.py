@@ -1,4 +1,4 @@
-"""Windows by the clocks of a time zone are what one sees who watches the clock."""
+"""Windows in a time zone, compared with a simulated wall clock."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ START = dt.datetime(2012, 1, 1, tzinfo=dt.timezone.utc)
 
 
 def shown(time: int, zone: ZoneInfo) -> int:
-    """What the clock shows, ns since 2001."""
+    """Local time, ns since 2001."""
     moment = EPOCH + dt.timedelta(microseconds=time // 1000)
     return (moment.astimezone(zone).replace(tzinfo=dt.timezone.utc) - EPOCH) // dt.timedelta(microseconds=1) * 1000
 
 
 def watched(begin: int, end: int, every: int, zone: ZoneInfo) -> Iterator[int]:
-    """When windows begin: whenever the clock first shows, or passes, another multiple; a clock put back by a whole number
-    of windows begins them again."""
+    """The starts of windows: whenever the clock first shows, or passes, another multiple. A clock set back by a whole
+    number of windows starts them again."""
     last = greatest = shown(begin, zone)
     for time in range(begin + STEP, end, STEP):
         now = shown(time, zone)
@@ -51,7 +51,7 @@ def watched(begin: int, end: int, every: int, zone: ZoneInfo) -> Iterator[int]:
 
 @settings(max_examples=examples(150), deadline=None)
 @given(st.sampled_from(ZONES), st.integers(0, 365 * 12), st.integers(1, 300), st.data())
-def test_windows_begin_when_the_clock_says(name: str, day: int, quarters: int, data: st.DataObject) -> None:
+def test_windows_start_with_the_clock(name: str, day: int, quarters: int, data: st.DataObject) -> None:
     zone = ZoneInfo(name)
     every = data.draw(st.sampled_from([quarters * STEP, 4 * STEP, 8 * STEP, 24 * 4 * STEP, 7 * 24 * 4 * STEP]))
     begin = to_ns(START + dt.timedelta(days=day))
@@ -86,7 +86,7 @@ def test_each_time_is_in_its_window(name: str, every: str | int, times: list[int
 
 @pytest.mark.parametrize("name", ["Europe/Warsaw", "America/Sao_Paulo", "UTC"])
 @pytest.mark.parametrize(("every", "months"), [("1mo", 1), ("3mo", 3), ("2y", 24)])
-def test_months_begin_at_local_midnight(name: str, every: str, months: int) -> None:
+def test_months_start_at_local_midnight(name: str, every: str, months: int) -> None:
     zone = ZoneInfo(name)
     grid = grid_of(every, None, name)
     low, high = (to_ns(f"{year}-07-15T12:00:00Z") for year in (1995, 2031))
@@ -98,7 +98,7 @@ def test_months_begin_at_local_midnight(name: str, every: str, months: int) -> N
     assert grid.edges(first, last).tolist() == [each for each in expected if first <= each <= last]
 
 
-def test_the_days_of_a_changed_clock() -> None:
+def test_days_on_which_clocks_change() -> None:
     grid = grid_of("1d", None, "Europe/Warsaw")
     noon = np.array([to_ns(f"2026-10-{day}T12:00:00Z") for day in (24, 25, 26)], np.int64)
     assert [to_iso(each) for each in grid.starts(noon).tolist()] == [
@@ -108,7 +108,7 @@ def test_the_days_of_a_changed_clock() -> None:
     ]
 
 
-def test_an_origin_by_the_clock() -> None:
+def test_an_origin_in_local_time() -> None:
     grid = grid_of("1d", "2020-01-01T06:00:00+01:00", "Europe/Warsaw")
     (start,) = grid.starts(np.array([to_ns("2026-07-01T12:00:00Z")], np.int64)).tolist()
     assert to_iso(start) == "2026-07-01T04:00:00Z"
@@ -116,7 +116,7 @@ def test_an_origin_by_the_clock() -> None:
 
 @pytest.mark.parametrize("every", ["1d", "1y", 10**15])
 @pytest.mark.parametrize("cap", [-(2**63), 2**63 - 2])
-def test_times_at_the_edge_of_time(every: str | int, cap: int) -> None:
+def test_times_at_the_limits_of_int64(every: str | int, cap: int) -> None:
     times = np.array([cap], np.int64)
     with pytest.raises(QueryError, match="int64 ns"):
         grid_of(every, None, "Europe/Warsaw").starts(times)

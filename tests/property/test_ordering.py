@@ -94,7 +94,7 @@ def by_brute_force(
 
 
 def streamed(asked: Any) -> list[Any]:
-    """What batches give, sync or async."""
+    """The records of batches, sync or async."""
     batches = asked.batches(2)
     if hasattr(batches, "__iter__"):
         return [row for batch in batches for row in batch]
@@ -148,7 +148,7 @@ def test_against_brute_force(session: Any, data: st.DataObject) -> None:
         return [str([sort_key(getattr(row, name)) for name in names]) for row in found]
 
     found = asked.all()
-    # Which of equals come first is as they came; so what is compared in order is what they are sorted by.
+    # Equal records keep the order they arrived in, so only the values that they are sorted by are compared.
     assert shown(found) == shown(expected)[: len(expected) if limit is None else limit]
     assert {str(row) for row in found} <= {str(row) for row in expected}
     assert len({str(row) for row in found}) == len(found)

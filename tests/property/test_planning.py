@@ -1,4 +1,4 @@
-"""Planning against brute force: boxes do not overlap, and boxes with the residual filter select just what was asked for."""
+"""Planning against brute force: boxes are disjoint, and with the residual filter select exactly the matching records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ rows_of = st.lists(acquired, max_size=12)
 
 
 def selected(planned: Plan, rows: list[Sample]) -> list[int]:
-    """Positions of the rows that are inside a box and pass the residual filter."""
+    """Indices of the rows that are in a box and pass the residual filter."""
     codec = codec_of(Sample)
     wire = np.empty(len(rows), codec.dtype)
     for at, row in enumerate(rows):
@@ -33,7 +33,7 @@ def selected(planned: Plan, rows: list[Sample]) -> list[int]:
 
 @settings(max_examples=examples(400), deadline=None)
 @given(st.lists(conditions, max_size=3), rows_of, st.sampled_from([1, 2, 3, 4, 64]))
-def test_boxes_and_filter_select_what_was_asked_for(asked: list[Condition], rows: list[Sample], most: int) -> None:
+def test_boxes_and_filter_select_the_matching_records(asked: list[Condition], rows: list[Sample], most: int) -> None:
     planned = plan([each.expression for each in asked], most)
     assert len(planned.boxes) <= most
     assert not any(box.is_empty for box in planned.boxes)
@@ -54,7 +54,7 @@ def test_a_condition_on_the_key_needs_no_filter_unless_widened(asked: Condition,
 
 @settings(max_examples=examples(200), deadline=None)
 @given(st.lists(conditions, min_size=1, max_size=3), rows_of)
-def test_what_is_left_about_the_key_decides_without_the_payload(asked: list[Condition], rows: list[Sample]) -> None:
+def test_the_key_residual_needs_no_payload(asked: list[Condition], rows: list[Sample]) -> None:
     planned = plan([each.expression for each in asked], 1)
     narrower = Plan(planned.boxes, planned.key_residual, (), planned.widened)
     assert set(selected(planned, rows)) <= set(selected(narrower, rows))

@@ -1,4 +1,4 @@
-"""Windows of any records are what brute force makes of them, in whatever pieces and order the records come."""
+"""Windows against brute force, for records in any chunks and any order."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ ASKED: dict[str, Any] = {
 
 
 class Rough(float):
-    """A float that others within a relative error equal."""
+    """A float that equals others within a relative error."""
 
     error = 0.0
 
@@ -109,7 +109,7 @@ def quantile(values: list[float], q: float) -> float | None:
 
 
 def steps(rows: list[Reading], name: str) -> list[tuple[int, int, Any, Any]]:
-    """Pairs of one series: when each begins and ends, and the values."""
+    """Pairs of neighbours in one series: their times and values."""
     newest = {
         row.cap: getattr(row, name) for row in sorted(rows, key=lambda row: row.acq) if getattr(row, name) is not None
     }
@@ -151,7 +151,7 @@ def brute(rows: list[Reading], every: int, origin: int) -> list[tuple[Any, ...]]
 
 
 def rough(values: list[float], q: float) -> float | None:
-    """The value nearest to the quantile: what a rough one is compared with."""
+    """The value nearest to the quantile, to compare an estimate with."""
     return sorted(values)[math.floor((len(values) - 1) * q + 0.5)] if values else None
 
 
@@ -196,7 +196,7 @@ def test_windows_of_any_records(anywhere: Any, merge_at: int, monkeypatch: pytes
     check()
 
 
-def test_each_aggregate_alone_is_the_same_as_among_others() -> None:
+def test_aggregates_do_not_depend_on_each_other() -> None:
     rows = [
         Reading(cid=1, mid=n % 2, moid=1, cap=n * 31 % 997, counter=n * n, volts=n, on=n % 3 == 0, maybe=n % 17 or None)
         for n in range(1000)
@@ -303,7 +303,7 @@ def test_frames_of_windows() -> None:
         assert table["low"].to_pylist() == [None, 2, 4]
         frame = windows.to_pandas()
         assert str(frame["start"].dt.tz) == "Europe/Warsaw"
-        assert {time.hour for time in frame["start"]} == {1}  # the origin's by that clock
+        assert {time.hour for time in frame["start"]} == {1}  # the origin, in local time
         assert str(frame["ups"].dtype) == "Int64"
         assert frame["ups"].isna().sum() == 1
         assert windows.to_polars()["n"].sum() == 5
@@ -311,7 +311,7 @@ def test_frames_of_windows() -> None:
         assert (len(nothing), nothing.to_arrow().num_rows, len(nothing.to_pandas())) == (0, 0, 0)
 
 
-def test_nan_is_a_value_and_absence_is_none() -> None:
+def test_nan_is_a_value_and_null_is_none() -> None:
     with connect("memory:") as session:
         nan = float("nan")
         rows = [Reading(cid=1, mid=1, moid=1, cap=n, counter=1, volts=v, on=False) for n, v in enumerate((1, nan, 3))]
@@ -332,7 +332,7 @@ def test_nan_is_a_value_and_absence_is_none() -> None:
         assert list(session.query(Reading).cid(5).resample("1s").agg(n=count())) == []
 
 
-def test_what_holds_bridges_windows_without_a_value() -> None:
+def test_a_value_holds_across_windows_without_records() -> None:
     with connect("memory:") as session:
         values = {0: 10.0, 15: None, 25: 20.0, 35: 0.0}
         session.add_all(
@@ -344,7 +344,7 @@ def test_what_holds_bridges_windows_without_a_value() -> None:
         assert [row.mean for row in windows] == [10, 10, 15, 20]
 
 
-def test_a_counter_that_begins_again() -> None:
+def test_a_counter_that_restarts() -> None:
     counters = [100, 110, 3, 8, 2**31 - 1]
     with connect("memory:") as session:
         session.add_all(
@@ -411,7 +411,7 @@ def test_decimals_are_exact(anywhere: Any, units: list[tuple[int, int]]) -> None
         assert [(each["sum"], each["last"], each["maybe"]) for each in made] == [(row.sum, row.last, row.maybe)]
 
 
-def test_a_sum_of_decimals_that_leaves_int64() -> None:
+def test_a_sum_of_decimals_that_overflows_int64() -> None:
     with connect("memory:") as session:
         huge = Decimal(2**64 - 1).scaleb(-1)
         session.add_all(Priced(cid=1, mid=1, moid=1, cap=n, price=Decimal(0), huge=huge) for n in range(2))
@@ -431,7 +431,7 @@ class Meter(TSModel):
 
 
 def added(values: list[int], modulus: int | None, on_drop: str) -> tuple[int, int, int]:
-    """By how much a counter grew, its drops, its rollovers."""
+    """The increase of a counter, its drops, its rollovers."""
     total = drops = rollovers = 0
     last = values[0]
     for value in values[1:]:
@@ -493,8 +493,8 @@ def test_counters(anywhere: Any, series: list[list[int]], modulus: int | None, o
             assert rate == pytest.approx(expected[mid][0] / (len(values) - 1))
 
 
-def test_the_faults_of_meters() -> None:
-    """A dropout, and a register that begins again at 2**31."""
+def test_faulty_meters() -> None:
+    """A dropout, and a register that rolls over at 2**31."""
     with connect("memory:") as session:
         for mid, values in enumerate([(14000, 14010, 0, 0, 14020, 14030), (2147483628, 2147483638, 5)]):
             blank = {"big": 0, "whole": 0, "real": 0.0, "price": Decimal(0)}
@@ -526,7 +526,7 @@ def test_the_faults_of_meters() -> None:
         Meter.small.rate(on_drop="drop")  # type: ignore[arg-type]
 
 
-def test_rough_quantiles_hold_sizes_not_values(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_estimated_quantiles_do_not_hold_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aggregating, "_SKETCH_MERGE_AT", 100)
     generator = np.random.default_rng(7)
     values = np.concatenate([generator.lognormal(0, 5, 4000), -generator.lognormal(0, 5, 4000), [0.0, math.inf, -math.inf]])
@@ -545,7 +545,7 @@ def test_rough_quantiles_hold_sizes_not_values(monkeypatch: pytest.MonkeyPatch) 
                 assert getattr(window, f"q{at}") == pytest.approx(expected, rel=0.0100001)
 
 
-def test_what_cannot_be_made() -> None:
+def test_refusals() -> None:
     with connect("memory:") as session:
         query = session.query(Reading)
         windows = query.resample("15m")

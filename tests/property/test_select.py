@@ -1,4 +1,4 @@
-"""Tuples of columns are what the objects hold, for any model."""
+"""`select` returns the values of the objects, for any model."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_any_column_of_any_model(made: Any, data: st.DataObject) -> None:
         assert [getattr(first, name) for name in named].__repr__() == repr(list(expected[0]))
 
 
-def test_names_of_what_is_selected() -> None:
+def test_named_columns() -> None:
     class Reading(TSModel):
         volts: Float32
 

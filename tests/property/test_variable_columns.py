@@ -1,4 +1,4 @@
-"""Payloads of variable size that are read as columns are what they are record by record, or are left to that."""
+"""Payloads of variable size that are read as columns equal those that are read record by record."""
 
 from __future__ import annotations
 
@@ -99,14 +99,14 @@ EVENTS = [
 ]  # fmt: skip
 
 
-def test_such_payloads_are_read_as_columns() -> None:
+def test_these_payloads_are_read_as_columns() -> None:
     records = codec_of(Event).fit_columns(chunk_of(Event, EVENTS)).records
     assert isinstance(records, SpanRecords)
     assert len(records[3:7]) == 4
 
 
-def test_damaged_payloads_are_told_as_they_are_record_by_record() -> None:
-    """Whatever byte of a payload is another one, the same records and mismatches come out."""
+def test_damaged_payloads_give_the_same_mismatches() -> None:
+    """Whichever byte is changed, both ways give the same records and mismatches."""
     codec = codec_of(Event)
     whole = bytes(chunk_of(Event, EVENTS[:6]).rows())
     heads = {at + offset for at in GET_FORM.offsets(whole).tolist() for offset in range(36)}
@@ -124,7 +124,7 @@ def test_damaged_payloads_are_told_as_they_are_record_by_record() -> None:
     assert seen == {SpanRecords, VariableRecords}
 
 
-def test_cut_payloads_are_told_as_they_are_record_by_record() -> None:
+def test_truncated_payloads_give_the_same_mismatches() -> None:
     codec = codec_of(Event)
     for event in EVENTS[:8]:
         record = bytes(chunk_of(Event, [event]).rows())

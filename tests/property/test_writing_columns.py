@@ -1,4 +1,4 @@
-"""Columns and frames of any model, stored without objects, are read back as the objects that they stand for."""
+"""Columns and frames of any model, stored without making objects, are read back as the same objects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def of_objects(model: type[TSModel], objects: list[TSModel], names: Any) -> dict
 
 
 def keyed(objects: list[TSModel]) -> list[str]:
-    """Objects without their acq, which the database gives, in one order."""
+    """Objects in a fixed order, without acq, which the database assigns."""
     return sorted(repr([getattr(row, name) for name in row.__struct_fields__ if name != "acq"]) for row in objects)
 
 
@@ -48,7 +48,7 @@ def test_columns_of_any_model_are_stored_as_its_objects(made: Any, data: st.Data
         try:
             table = query.to_arrow()
         except (DecodeError, pa.ArrowInvalid, OverflowError):
-            return  # a time beyond Arrow's: there is no such frame
+            return  # a time outside Arrow's range
         with connect("memory:") as other:
             try:
                 assert other.add_frame(model, table.slice(0, 1)) == min(1, len(written))
@@ -56,7 +56,7 @@ def test_columns_of_any_model_are_stored_as_its_objects(made: Any, data: st.Data
             except EncodeError as error:
                 if "NaT is not a time" not in str(error):
                     raise
-                other.discard()  # the least int64 of some unit: NumPy has no such time, and says so
+                other.discard()  # the least int64, which NumPy uses for NaT
                 return
             other.flush()
             assert keyed(other.query(model).all()) == expected
@@ -65,7 +65,7 @@ def test_columns_of_any_model_are_stored_as_its_objects(made: Any, data: st.Data
                     other.add_columns(model, {**columns, "mid": [2**63] * len(written)})
 
 
-def test_an_absent_value_need_not_be_one() -> None:
+def test_the_stored_value_of_a_null_may_be_invalid() -> None:
     class Mode(enum.IntEnum):
         LEFT = 5
 

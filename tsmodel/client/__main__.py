@@ -1,7 +1,8 @@
 """`python -m tsmodel.client HOST PORT CID1 MID1 MOID1 CAP1 ACQ1 CID2 MID2 MOID2 CAP2 ACQ2 RECORDS.csv`
 
-The official client's example application: puts the records of a CSV file (`cid,mid,moid,cap,payload in hex` a line), then
-prints the records of the half-open box between the two keys (`cid,mid,moid,cap,acq,payload in hex` a line).
+The official client's example application. It puts the records of a CSV file, whose lines are
+`cid,mid,moid,cap,payload in hex`. Then it prints the records of the half-open box between the two keys, as lines of
+`cid,mid,moid,cap,acq,payload in hex`.
 """
 
 from __future__ import annotations

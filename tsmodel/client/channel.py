@@ -2,9 +2,9 @@
 
 Rules kept here:
 
-* Calls answer with a Response and do not raise for what a server or a network does; entering a `with` block does.
-* A put is encoded whole before its first byte is sent, so that an invalid record stops it while nothing has happened.
-* After any failure of a request the connection is closed: a half-read answer is never read on.
+* Calls return a Response and do not raise when a server or the network fails. Only entering a `with` block raises.
+* A put is encoded completely before its first byte is sent, so an invalid record stops it before anything has happened.
+* After a failed request the connection is closed: a partly read answer cannot be continued.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ T = TypeVar("T")
 
 
 class Channel(ChannelBase[T]):
-    """A connection to a TStorage server, for records with values of one payload type. One thread at a time.
+    """A connection to a TStorage server, for records of one payload type. Not thread-safe.
 
-    In a forked process it is not connected: `connect` there.
+    A forked process inherits no connection: call `connect` there.
 
     Args:
         host: name or address of the server.
         port: its port.
-        payload_type: between values and bytes.
+        payload_type: converts values to bytes and back.
         timeout: seconds that connecting and each wait for bytes may take; None for no limit.
-        memory_limit: most bytes of records, size fields included, that `get` and `get_iter` take in, and that a batch of
-            `get_stream` has; None for no limit.
+        memory_limit: most bytes of records, including their size fields, that `get` and `get_iter` accept, and that a
+            batch of `get_stream` holds; None for no limit.
         ssl_context: for TLS; None for plain TCP.
 
     Example::
@@ -64,15 +64,15 @@ class Channel(ChannelBase[T]):
         super().__init__(host, port, payload_type, timeout, memory_limit, ssl_context)
 
     def connect(self) -> Response:
-        """Connects; a channel that is connected connects anew. On failure the response carries the `error`."""
+        """Connects, or reconnects. On failure the response carries the `error`."""
         return run(self._connected(), perform)
 
     def close(self) -> Response:
-        """Disconnects; later calls answer DISCONNECTED. Answers ERROR when the channel is not connected."""
+        """Disconnects; later calls return DISCONNECTED. Returns ERROR if the channel is not connected."""
         return self._closed()
 
     def get(self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE) -> ResponseGet[T]:
-        """All records of the half-open box between two keys."""
+        """Returns all records of the half-open box between two keys."""
         return run(self._got(key_min, key_max, recv_buffer_size), perform)
 
     def get_stream(
@@ -82,7 +82,7 @@ class Channel(ChannelBase[T]):
         callback: Callable[[Any], object],
         recv_buffer_size: int = DEFAULT_BUFFER_SIZE,
     ) -> ResponseAcq:
-        """Calls `callback` with the records of the box, some at a time. What it raises comes out of here."""
+        """Calls `callback` with batches of the records of the box. Exceptions of the callback propagate."""
         outcome = self._outcome(streaming=True)
         with closing(stream(self._read(outcome, key_min, key_max, recv_buffer_size), perform)) as batches:
             for batch in batches:
@@ -92,26 +92,27 @@ class Channel(ChannelBase[T]):
     def get_iter(
         self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE
     ) -> Iterator[Record[T] | ResponseAcq]:
-        """The records of the box one by one, and last a ResponseAcq that says how it went."""
+        """Yields the records of the box one by one, and finally a ResponseAcq with the outcome."""
         return items(stream(self._iterated(key_min, key_max, recv_buffer_size), perform))
 
     def put(self, data: Any, max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False) -> Response:
-        """Stores records; the server gives their acq.
+        """Stores records; the server assigns their acq.
 
         Args:
-            data: the records: a list of Record, or what the payload type takes.
+            data: a list of Record, or another form that the payload type accepts.
             max_batch_size: most bytes of records in one batch on the wire.
-            skip_invalid: leaves out records whose key cannot be stored or whose value cannot be serialized, and counts
-                them in `skipped`; otherwise the first one makes the answer BAD_REQUEST, and nothing is sent.
+            skip_invalid: whether to leave out records whose key cannot be stored or whose value cannot be serialized; they
+                are counted in `skipped`. Otherwise the first such record makes the response BAD_REQUEST, and nothing is
+                sent.
         """
         return run(self._stored(data, max_batch_size, skip_invalid, with_acq=False), perform)
 
     def puta(self, data: Any, max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False) -> Response:
-        """Stores records with the acq of their keys; otherwise as `put`."""
+        """Stores records with the acq of their keys; otherwise like `put`."""
         return run(self._stored(data, max_batch_size, skip_invalid, with_acq=True), perform)
 
     def get_acq(self, key_min: Key, key_max: Key) -> ResponseAcq:
-        """The last acq of the half-open box between two keys."""
+        """Returns the last full-commit acq of the half-open box between two keys."""
         return run(self._acq(key_min, key_max), perform)
 
     def __enter__(self) -> Self:

@@ -1,6 +1,6 @@
 """`AsyncChannel`: the official client's asynchronous channel.
 
-Its rules are those of `channel`; and whatever ends a call in its middle, cancellation included, closes the connection.
+It keeps the rules of `channel`. A call that is interrupted, for example by cancellation, also closes the connection.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ T = TypeVar("T")
 
 
 class AsyncChannel(ChannelBase[T]):
-    """A connection to a TStorage server, for records with values of one payload type. One task at a time.
+    """A connection to a TStorage server, for records of one payload type. Used by one task at a time.
 
-    In a forked process it is not connected: `connect` there.
+    A forked process inherits no connection: call `connect` there.
 
     Args:
         host: name or address of the server.
         port: its port.
-        payload_type: between values and bytes.
-        timeout: seconds that connecting and each wait for bytes may take; None for no limit. By keyword only.
-        memory_limit: most bytes of records, size fields included, that `get` and `get_iter` take in, and that a batch of
-            `get_stream` has; None for no limit.
+        payload_type: converts values to bytes and back.
+        timeout: seconds that connecting and each wait for bytes may take; None for no limit. Keyword-only.
+        memory_limit: most bytes of records, including their size fields, that `get` and `get_iter` accept, and that a
+            batch of `get_stream` holds; None for no limit.
         ssl_context: for TLS; None for plain TCP.
 
     Example::
@@ -62,15 +62,15 @@ class AsyncChannel(ChannelBase[T]):
         super().__init__(host, port, payload_type, timeout, memory_limit, ssl_context)
 
     async def connect(self) -> Response:
-        """Connects; a channel that is connected connects anew. On failure the response carries the `error`."""
+        """Connects, or reconnects. On failure the response carries the `error`."""
         return await run_async(self._connected(), perform_async)
 
     async def close(self) -> Response:
-        """Disconnects; later calls answer DISCONNECTED. Answers ERROR when the channel is not connected."""
+        """Disconnects; later calls return DISCONNECTED. Returns ERROR if the channel is not connected."""
         return self._closed()
 
     async def get(self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE) -> ResponseGet[T]:
-        """All records of the half-open box between two keys."""
+        """Returns all records of the half-open box between two keys."""
         return await run_async(self._got(key_min, key_max, recv_buffer_size), perform_async)
 
     async def get_stream(
@@ -80,8 +80,8 @@ class AsyncChannel(ChannelBase[T]):
         callback: Callable[[Any], object],
         recv_buffer_size: int = DEFAULT_BUFFER_SIZE,
     ) -> ResponseAcq:
-        """Calls `callback` with the records of the box, some at a time, and awaits what it returns when that can be
-        awaited. What it raises comes out of here."""
+        """Calls `callback` with batches of the records of the box, and awaits its result if that is awaitable. Exceptions
+        of the callback propagate."""
         outcome = self._outcome(streaming=True)
         async with aclosing(
             stream_async(self._read(outcome, key_min, key_max, recv_buffer_size), perform_async)
@@ -95,19 +95,19 @@ class AsyncChannel(ChannelBase[T]):
     def get_iter(
         self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE
     ) -> AsyncIterator[Record[T] | ResponseAcq]:
-        """The records of the box one by one, and last a ResponseAcq that says how it went."""
+        """Yields the records of the box one by one, and finally a ResponseAcq with the outcome."""
         return items_async(stream_async(self._iterated(key_min, key_max, recv_buffer_size), perform_async))
 
     async def put(self, data: Any, max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False) -> Response:
-        """Stores records; the server gives their acq. Arguments: see `Channel.put`."""
+        """Stores records; the server assigns their acq. For the arguments see `Channel.put`."""
         return await run_async(self._stored(data, max_batch_size, skip_invalid, with_acq=False), perform_async)
 
     async def puta(self, data: Any, max_batch_size: int = MAX_BATCH_SIZE, skip_invalid: bool = False) -> Response:
-        """Stores records with the acq of their keys; otherwise as `put`."""
+        """Stores records with the acq of their keys; otherwise like `put`."""
         return await run_async(self._stored(data, max_batch_size, skip_invalid, with_acq=True), perform_async)
 
     async def get_acq(self, key_min: Key, key_max: Key) -> ResponseAcq:
-        """The last acq of the half-open box between two keys."""
+        """Returns the last full-commit acq of the half-open box between two keys."""
         return await run_async(self._acq(key_min, key_max), perform_async)
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""What the synchronous and the asynchronous channel have in common: settings, and responses made of events and errors."""
+"""The base of both channels: settings, requests as work, and how events and errors become responses."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _STATUSES: tuple[tuple[type[Exception], ResponseStatus], ...] = (
 
 
 def failure(cause: Exception | Refusal) -> dict[str, Any]:
-    """The arguments of a response that tells of a failure."""
+    """The arguments of the response for a failure."""
     if isinstance(cause, Refusal):
         error = refusal_error(cause)
         status = ResponseStatus.BAD_REQUEST if cause.before_records else ResponseStatus.ERROR
@@ -63,17 +63,18 @@ def _failed_key(cause: Exception) -> Key | None:
 
 
 class _GivenUpError(TSModelError):
-    """A GET has failed, so that reading on is of no use."""
+    """A GET has failed: stops reading its answer."""
 
 
 class GetOutcome(Generic[T]):
-    """Makes records of the events of a GET, within the memory limit, and a response at the end.
+    """Turns the events of a GET into records, within the memory limit, and finally into a response.
 
     Args:
-        payload_type: reads the payloads.
-        memory_limit: most bytes of records, size fields included; None for no limit.
-        streaming: whether the limit is for each batch, filled as far as possible, instead of for all records.
-        collecting: whether records are kept for the response, and not emitted.
+        payload_type: decodes the payloads.
+        memory_limit: most bytes of records, including their size fields; None for no limit.
+        streaming: whether the limit applies to each batch, which is then filled as far as possible, and not to all records
+            together.
+        collecting: whether records are kept for the response instead of being emitted.
     """
 
     def __init__(
@@ -95,11 +96,11 @@ class GetOutcome(Generic[T]):
 
     @property
     def failed(self) -> bool:
-        """Whether the GET has failed, so that reading on is of no use."""
+        """Whether the GET has failed."""
         return bool(self._failure)
 
     def read(self, connection: Any, key_min: Key, key_max: Key, buffer_size: int) -> Work[None]:
-        """Makes the GET on a connection, and emits or collects its records in batches."""
+        """Sends the GET, and emits or collects the records of its answer in batches."""
         if self._batching is not None:
             self._batching.least = min(buffer_size, self._batching.least)
         most = None
@@ -130,29 +131,29 @@ class GetOutcome(Generic[T]):
                 return
 
     def _rest(self) -> Iterator[list[Any]]:
-        """The batch that was still being filled when the GET ended, successfully or not."""
+        """The batch that was being filled when the GET ended, successfully or not."""
         if self._batching is not None:
             for chunk in self._batching.rest():
                 yield from self._read(chunk)
 
     def fail(self, cause: Exception | Refusal | ResponseStatus) -> None:
-        """Records that the GET ended with an exception, or could not begin. The first failure counts."""
+        """Notes a failure. The first one counts."""
         if not self._failure:
             self._failure = {"status": cause} if isinstance(cause, ResponseStatus) else failure(cause)
 
     def _collect(self, batch: list[Any]) -> None:
-        """Keeps a batch for the response; if there is no memory for it, the GET fails."""
+        """Keeps a batch for the response. The GET fails if there is no memory for it."""
         try:
             self._collector.add(batch)
         except MemoryError as error:
             self.fail(error)
 
     def response(self) -> ResponseGet[T]:
-        """The response with all records that were collected."""
+        """The response, with the collected records."""
         return ResponseGet(**(self._failure or {"acq": self._acq}), data=self._collector.result())
 
     def response_acq(self) -> ResponseAcq:
-        """The response without records."""
+        """The response, without records."""
         return ResponseAcq(**(self._failure or {"acq": self._acq}))
 
     def _records(self, chunk: Chunk) -> Iterator[list[Any]]:
@@ -188,9 +189,9 @@ class Batching:
     """Regroups chunks into batches.
 
     Args:
-        limit: most bytes of a batch; None for none. Every batch but the last is as full as whole records can make it.
-        least: without a limit, bytes up to which small chunks are joined: a short answer is one batch, however the network
-            cut it.
+        limit: most bytes of a batch; None for no limit. Every batch except the last is as full as whole records allow.
+        least: without a limit, small chunks are joined up to this many bytes, so that a short answer is one batch however
+            the network split it.
     """
 
     def __init__(self, limit: int | None, least: int = 2**16) -> None:
@@ -200,10 +201,10 @@ class Batching:
         self._size = 0
 
     def add(self, chunk: Chunk) -> Iterator[Chunk]:
-        """The batches that are full.
+        """Adds a chunk; yields the batches that are full.
 
         Raises:
-            MemoryError: when a record is larger than the limit; those before it were yielded.
+            MemoryError: if a record exceeds the limit, after the records before it were yielded.
         """
         size = chunk.nbytes
         if self._limit is None and self._size + size > self.least:
@@ -217,7 +218,7 @@ class Batching:
             yield from self._full(self._limit)
 
     def rest(self) -> Iterator[Chunk]:
-        """What is held, as one batch."""
+        """Yields the remaining records as one batch."""
         held, self._held, self._size = self._held, [], 0
         if held:
             yield joined(held)
@@ -237,7 +238,7 @@ class Batching:
 
 
 class ChannelBase(Generic[T]):
-    """The settings of a channel, and its calls as work."""
+    """The settings of a channel, and its requests as work."""
 
     _connection: Any = None
 
@@ -258,7 +259,7 @@ class ChannelBase(Generic[T]):
 
     @property
     def timeout(self) -> float | None:
-        """Seconds that each wait may take; None for no limit."""
+        """Seconds that each wait for bytes may take; None for no limit."""
         return self._timeout
 
     @timeout.setter
@@ -269,7 +270,7 @@ class ChannelBase(Generic[T]):
 
     @property
     def memory_limit(self) -> int | None:
-        """Most bytes of records that are held; None for no limit."""
+        """Most bytes of records to hold; None for no limit."""
         return self._memory_limit
 
     @memory_limit.setter
@@ -291,7 +292,7 @@ class ChannelBase(Generic[T]):
         return Response()
 
     def _closed(self) -> Response:
-        """Disconnects; the response says whether there was a connection to close."""
+        """Disconnects; returns ERROR if there was no connection."""
         is_connected, connection, self._connection = self._is_connected, self._connection, None
         if not is_connected:
             return Response(ResponseStatus.ERROR)
@@ -302,7 +303,7 @@ class ChannelBase(Generic[T]):
         return GetOutcome(adapted(self._payload_type), self._memory_limit, **named)
 
     def _read(self, outcome: GetOutcome[T], key_min: Key, key_max: Key, buffer_size: int) -> Work[None]:
-        """Emits the records of a GET in batches; `outcome` tells afterwards how it went."""
+        """Emits the records of a GET in batches; afterwards `outcome` gives the response."""
         if not self._is_connected:
             outcome.fail(ResponseStatus.DISCONNECTED)
             return
@@ -314,7 +315,7 @@ class ChannelBase(Generic[T]):
         return outcome.response()
 
     def _iterated(self, key_min: Key, key_max: Key, buffer_size: int) -> Work[None]:
-        """Emits lists of the records, and last one of the response."""
+        """Emits lists of records, and finally a list with the response."""
         outcome = self._outcome()
         yield from self._read(outcome, key_min, key_max, buffer_size)
         yield Emit([outcome.response_acq()])

@@ -1,9 +1,9 @@
-"""Requests as work: what to send, where to receive, and the answer. No sockets.
+"""Requests as work: send a request, receive its answer. No sockets.
 
 Rules kept here:
 
-* An operation that ends by itself leaves the connection ready for the next request. One that is left early, raises, or is
-  answered by a `Refusal` leaves it closed: nobody reads on in the middle of an answer.
+* An operation that completes leaves the connection ready for the next request. One that is abandoned, raises, or is
+  answered by a `Refusal` closes it: nobody can continue in the middle of an answer.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ E = TypeVar("E")
 
 
 class Operation(Generic[E]):
-    """A request, to be made once.
+    """A request, sent once.
 
     Args:
-        request: what is sent.
+        request: the bytes to send.
         reader: reads the answer.
-        take: takes the events of the answer, its end included, while the connection is in use; None to emit chunks.
+        take: called with each event of the answer, including its end, while the connection is in use; None to emit chunks.
 
     Attributes:
-        has_answered: whether chunks were handed over.
+        has_answered: whether the answer has contained chunks.
     """
 
     def __init__(self, request: Buffers, reader: Reader[E], take: Callable[[E], Work[None]] | None = None) -> None:
@@ -54,11 +54,11 @@ class Operation(Generic[E]):
         self.has_answered = False
 
     def on(self, connection: Any) -> Work[E]:
-        """Makes the request on a connection. The result is the last event of the answer.
+        """Sends the request and reads the answer. The result is the last event of the answer.
 
         Raises:
-            TransportError: when the connection is lost or a wait takes too long.
-            RemoteProtocolError: when the server sends what the protocol does not allow.
+            TransportError: if the connection is lost or a wait takes too long.
+            RemoteProtocolError: if the server violates the protocol.
         """
         connection.open = False
         is_usable = False
@@ -75,7 +75,7 @@ class Operation(Generic[E]):
         try:
             yield Send(self._request, connection)
         except TransportError as error:
-            # A server that refuses a put closes before it has read all of it; its reason may have arrived before.
+            # A server that refuses a put closes before it has read all of it. Its answer may have arrived already.
             try:
                 return (yield from self._answered(connection))
             except TSModelError:
@@ -109,14 +109,14 @@ def get(
     *,
     gathers: bool = False,
 ) -> Operation[GetEvent]:
-    """Reads the box between two keys: chunks, then RangeEnd or Refusal.
+    """A GET of the box between two keys: chunks, then RangeEnd or Refusal.
 
     Args:
-        key_min: lower ends, inclusive.
-        key_max: upper ends, exclusive.
-        buffer_size: bytes of the buffer that is received into.
-        most_buffered: bytes it may grow to for a large record; MemoryError past it.
-        take: takes the events; None to emit the chunks.
+        key_min: lower bounds, inclusive.
+        key_max: upper bounds, exclusive.
+        buffer_size: initial size of the receive buffer in bytes.
+        most_buffered: size it may grow to for a large record, before a MemoryError.
+        take: called with each event; None to emit the chunks.
         gathers: see `GetAnswerReader`.
     """
     reader = GetAnswerReader(buffer_size, most_buffered, gathers=gathers)
@@ -124,13 +124,13 @@ def get(
 
 
 def get_acq(key_min: Key, key_max: Key) -> Operation[AcqAnswer | Refusal]:
-    """Asks for the last acq of the box between two keys."""
+    """A GETACQ of the box between two keys."""
     return Operation(get_acq_request(key_min, key_max), GetAcqAnswerReader())
 
 
 def put(
     batches: Iterable[Batch], *, with_acq: bool, max_batch_size: int = MAX_BATCH_SIZE
 ) -> Operation[PutAnswer | Refusal]:
-    """Stores batches in PUT form, or PUTA form `with_acq`."""
+    """A PUT of batches in PUT form, or a PUTA of batches in PUTA form if `with_acq`."""
     request = put_request(batches, with_acq=with_acq, max_batch_size=max_batch_size)
     return Operation(request, PutAnswerReader())

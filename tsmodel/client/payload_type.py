@@ -66,7 +66,7 @@ _BLOCK: Final = 2**14
 
 
 class Serializer(Protocol[T_contra]):
-    """What of a payload type writing needs."""
+    """The part of a payload type that writing needs."""
 
     def to_bytes(self, value: T_contra) -> bytes:
         """The payload for a value."""
@@ -77,9 +77,9 @@ class Encoded(msgspec.Struct, frozen=True, eq=False):
     """A put that is ready to be sent.
 
     Attributes:
-        batches: in an order that keeps that of the records of each cid; each iteration gives them all.
-        count: how many records they hold.
-        skipped: how many were left out as invalid.
+        batches: the records, in order within each cid; can be iterated more than once.
+        count: number of records.
+        skipped: number of invalid records that were left out.
     """
 
     batches: Iterable[Batch]
@@ -93,8 +93,8 @@ def encode_records(
     """Serializes all records of a put.
 
     Raises:
-        EncodeError: for the first record whose key cannot be stored or whose value cannot be serialized, with its number;
-            not raised when such records are skipped.
+        EncodeError: for the first record whose key cannot be stored or whose value cannot be serialized, with its number,
+            unless such records are skipped.
     """
     pieces: dict[int, list[bytes]] = {}
     skipped = number = 0
@@ -135,29 +135,29 @@ def _batch(cid: int, pieces: list[bytes]) -> Batch:
 
 
 class Collector(Protocol):
-    """Makes one of several batches."""
+    """Joins batches."""
 
     def add(self, batch: Any) -> None:
-        """Takes a batch; it need not stay valid.
+        """Adds a batch, which need not stay valid.
 
         Raises:
-            MemoryError: when there is no room for it; those before it are kept.
+            MemoryError: if there is no memory for it. Earlier batches are kept.
         """
         ...
 
     def result(self) -> Any:
-        """All of them."""
+        """All batches as one."""
         ...
 
 
 class ListCollector:
-    """Collects lists."""
+    """Joins lists."""
 
     def __init__(self) -> None:
         self._all: list[Any] = []
 
     def add(self, batch: list[Any]) -> None:
-        """Takes a list."""
+        """Adds a list."""
         self._all += batch
 
     def result(self) -> list[Any]:
@@ -166,7 +166,7 @@ class ListCollector:
 
 
 class PayloadType(ABC, Generic[T]):
-    """Interface of serializers. Derive from it for a type of your own."""
+    """Interface of serializers. Subclass it for your own type."""
 
     @abstractmethod
     def to_bytes(self, value: T) -> bytes:
@@ -174,26 +174,26 @@ class PayloadType(ABC, Generic[T]):
 
     @abstractmethod
     def from_bytes(self, buffer: bytes) -> T | None:
-        """The value of a payload, or None when it is not a payload of this type."""
+        """The value of a payload, or None if it is not a payload of this type."""
 
 
 class ChunkPayloadType(PayloadType[T]):
-    """What a channel works with: reads the records of a chunk, and encodes those of a put."""
+    """A payload type that reads a chunk and encodes a put as a whole. Channels work with these."""
 
     def read(self, chunk: Chunk) -> Iterator[Record[T]]:
-        """The records of a chunk, one by one.
+        """Yields the records of a chunk.
 
         Raises:
-            DecodeError: at the first payload that is not of this type, with its key; the records before it were yielded.
+            DecodeError: at the first payload that is not of this type, with its key, after the records before it.
         """
         for key, payload in chunk.pairs():
             yield Record(key, self._value(key, payload))
 
     def batches(self, chunk: Chunk) -> Iterator[list[Any]]:
-        """The records of a chunk as a channel hands them on, valid as long as the chunk is; here one list, which stays.
+        """Yields the records of a chunk in batches, none of them empty. They are valid as long as the chunk is.
 
         Raises:
-            DecodeError: as `read`, after a batch of the records before. No batch is empty.
+            DecodeError: as `read`, after a batch of the records before.
         """
         records: list[Record[T]] = []
         try:
@@ -205,18 +205,18 @@ class ChunkPayloadType(PayloadType[T]):
         yield records
 
     def collector(self) -> Collector:
-        """Makes one of several batches: what `get` answers."""
+        """Joins batches to the data of a `get` response."""
         return ListCollector()
 
     def kept(self, batch: list[Any]) -> list[Any]:
-        """A batch that stays when its chunk does not."""
+        """The batch, or a copy that does not depend on its chunk."""
         return batch
 
     def encode(self, data: Iterable[Any], *, with_acq: bool, skip_invalid: bool = False) -> Encoded:
-        """What `put` is given, as batches.
+        """Encodes the argument of `put`.
 
         Raises:
-            EncodeError: for the first record that cannot be stored, with its number; not when such are skipped.
+            EncodeError: for the first record that cannot be stored, with its number, unless such records are skipped.
         """
         return encode_records(data, self, with_acq=with_acq, skip_invalid=skip_invalid)
 
@@ -241,7 +241,7 @@ class ChunkPayloadType(PayloadType[T]):
 
 
 class _Adapted(ChunkPayloadType[T]):
-    """A payload type that has `to_bytes` and `from_bytes` only."""
+    """A payload type of which only `to_bytes` and `from_bytes` are used."""
 
     def __init__(self, payload_type: PayloadType[T]) -> None:
         self._adapted = payload_type
@@ -257,7 +257,7 @@ class _Adapted(ChunkPayloadType[T]):
 
 
 def adapted(payload_type: PayloadType[T]) -> ChunkPayloadType[T]:
-    """A payload type, whoever wrote it, as what a channel works with."""
+    """The payload type itself, or an adapter for a user's type."""
     return payload_type if isinstance(payload_type, ChunkPayloadType) else _Adapted(payload_type)
 
 
@@ -268,7 +268,7 @@ class _Formatted(ChunkPayloadType[T]):
         self._struct = struct.Struct(format)
 
     def read(self, chunk: Chunk) -> Iterator[Record[T]]:
-        """See `ChunkPayloadType.read`; records of this format's size are read all at once."""
+        """See `ChunkPayloadType.read`. Records of the format's size are read all at once."""
         size = self._struct.size
         if chunk.record_size != _HEADER + size:
             return super().read(chunk)
@@ -281,23 +281,23 @@ class _Formatted(ChunkPayloadType[T]):
 
 
 class TuplePayloadType(_Formatted[tuple[Any, ...]]):
-    """A tuple of values, by a `struct` format such as `"<if?"`. Without `<` or `>` the format is native, and may pad."""
+    """A tuple of values, in a `struct` format such as `"<if?"`. Without `<` or `>` the format is native and may pad."""
 
     def to_bytes(self, value: tuple[Any, ...]) -> bytes:
         """The payload for a tuple.
 
         Raises:
-            struct.error: when a value does not fit the format.
+            struct.error: if a value does not fit the format.
         """
         return self._struct.pack(*value)
 
     def from_bytes(self, buffer: bytes) -> tuple[Any, ...] | None:
-        """The tuple, or None when the payload has another size."""
+        """The tuple, or None if the payload has another size."""
         return self._struct.unpack(buffer) if len(buffer) == self._struct.size else None
 
 
 class StructPayloadType(_Formatted[T]):
-    """One value, by a `struct` format: `StructPayloadType[float]("<d")`. Without `<` or `>` the format is native."""
+    """A single value, in a `struct` format: `StructPayloadType[float]("<d")`. Without `<` or `>` the format is native."""
 
     def __init__(self, format: str) -> None:  # noqa: A002 - the official client's name
         super().__init__(format)
@@ -309,12 +309,12 @@ class StructPayloadType(_Formatted[T]):
         """The payload for a value.
 
         Raises:
-            struct.error: when the value does not fit the format.
+            struct.error: if the value does not fit the format.
         """
         return self._struct.pack(value)
 
     def from_bytes(self, buffer: bytes) -> T | None:
-        """The value, or None when the payload has another size."""
+        """The value, or None if the payload has another size."""
         if len(buffer) != self._struct.size:
             return None
         value: T
@@ -326,7 +326,7 @@ class StructPayloadType(_Formatted[T]):
 
 
 class BytesPayloadType(ChunkPayloadType[bytes]):
-    """The payload's bytes as they are."""
+    """The bytes of the payload."""
 
     def to_bytes(self, value: bytes | bytearray | memoryview) -> bytes:
         """The same bytes."""
@@ -338,7 +338,7 @@ class BytesPayloadType(ChunkPayloadType[bytes]):
 
 
 class UnitPayloadType(ChunkPayloadType[tuple[()]]):
-    """No payload: the key says everything. Its value is the empty tuple, whatever a payload holds."""
+    """No payload. The value is always the empty tuple, whatever a payload contains."""
 
     def to_bytes(self, value: object) -> bytes:  # noqa: ARG002
         """No bytes."""
@@ -350,17 +350,17 @@ class UnitPayloadType(ChunkPayloadType[tuple[()]]):
 
 
 def key_objects(records: Any) -> Iterator[Key]:
-    """The keys of some records, which are indexed by the name of a component."""
+    """The keys of records that can be indexed by the name of a key component."""
     return starmap(Key, _KEY.iter_unpack(keys_of(records).tobytes()))
 
 
 class ColumnBatches:
-    """The valid rows of columns as batches; each iteration makes them again.
+    """The valid rows of columns as batches, which are made anew by each iteration.
 
     Args:
-        data: the array that the columns are fields of, or what else they came from.
-        columns: cid, the other key fields, and the payload's, all of one length.
-        target: dtype of a whole record as it is sent.
+        data: the argument of `put`; fields of an array may be copied several at a time.
+        columns: cid, the other key fields and the payload fields, all of one length.
+        target: dtype of a whole record on the wire.
         checked: the result of checking the rows.
     """
 
@@ -379,14 +379,14 @@ class ColumnBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         size = self._dtype.itemsize
-        # Holds what is the same in all blocks: the size fields, and zeros in gaps. Copying it is faster than writing that.
+        # A block with size fields and zeros in gaps. Copying it is faster than writing them for each block.
         empty = np.zeros(min(_BLOCK, self.count), self._dtype)
         empty[SIZE_FIELD] = size - 4
-        octets = empty.view(np.uint8)
+        template = empty.view(np.uint8)
         for start in range(0, self.count, _BLOCK):
             stop = min(start + _BLOCK, self.count)
             rows: Any = slice(start, stop) if self._rows is None else self._rows[start:stop]
-            records: Array = octets[: (stop - start) * size].copy().view(self._dtype)
+            records: Array = template[: (stop - start) * size].copy().view(self._dtype)
             for name, source in self._pieces.items():
                 records[name] = source[rows]
             if self._cid is None:
@@ -396,7 +396,7 @@ class ColumnBatches:
 
 
 def _spans(source: np.dtype[Any], target: np.dtype[Any]) -> list[tuple[int, int, int]] | None:
-    """Where to copy from, where to, and how many bytes; None when some field must be converted."""
+    """The spans to copy as source offset, target offset and length; None if a field must be converted."""
     spans: list[tuple[int, int, int]] = []
     for name in (target.names or ())[1:]:
         (kind, start), (wanted, place) = source.fields[name][:2], target.fields[name][:2]  # type: ignore[index]
@@ -412,7 +412,7 @@ def _spans(source: np.dtype[Any], target: np.dtype[Any]) -> list[tuple[int, int,
 def _by_span(
     source: Array, target: np.dtype[Any], spans: list[tuple[int, int, int]]
 ) -> tuple[np.dtype[Any], dict[str, Array]]:
-    """A dtype of the target's size with a field for each span, and what of each source record belongs there."""
+    """A dtype with the target's size and a field for each span, and the source column for each field."""
     names = [f"span {at}" for at in range(len(spans))]
     formats = [f"V{size}" for _, _, size in spans]
     dtype = np.dtype(
@@ -433,8 +433,8 @@ class Checked(NamedTuple):
     """The result of checking rows.
 
     Attributes:
-        valid: which of them can be stored; None for all.
-        cid: the one cid of all of them; None when they differ, or there are none.
+        valid: mask of the rows that can be stored, shape (n,); None for all.
+        cid: the cid, if all rows have the same one; otherwise None.
     """
 
     valid: npt.NDArray[np.bool_] | None
@@ -442,10 +442,10 @@ class Checked(NamedTuple):
 
 
 def checked_rows(columns: Columns, payload: np.dtype[Any], *, skip_invalid: bool) -> Checked:
-    """Checks all rows before anything is sent.
+    """Checks all rows, before anything is sent.
 
     Raises:
-        EncodeError: for the first row that cannot be stored, unless such are skipped.
+        EncodeError: for the first row that cannot be stored, unless such rows are skipped.
     """
     cids = columns["cid"]
     count = len(cids)
@@ -475,11 +475,11 @@ def columns_of(data: Array | Mapping[str, Any], names: tuple[str, ...]) -> dict[
     """The named columns, all of one length.
 
     Raises:
-        EncodeError: when one is missing or has another length.
+        EncodeError: if a column is missing or has another length.
     """
     known = set(data) if isinstance(data, Mapping) else set(data.dtype.names or ())
     if missing := [name for name in names if name not in known]:
-        raise EncodeError(f"there is no column {', '.join(missing)}; needed are {', '.join(names)}", field=missing[0])
+        raise EncodeError(f"missing columns: {', '.join(missing)}; required are {', '.join(names)}", field=missing[0])
     columns = {name: np.asarray(data[name]) for name in names}
     lengths = {name: len(column) for name, column in columns.items() if column.ndim}
     count = max(lengths.values(), default=1)
@@ -490,10 +490,10 @@ def columns_of(data: Array | Mapping[str, Any], names: tuple[str, ...]) -> dict[
 
 
 def _is_doubtful(name: str, given: np.dtype[Any], kind: np.dtype[Any]) -> bool:
-    """Whether the field may be unable to hold some value of a column of the given dtype.
+    """Whether a field of dtype `kind` cannot hold all values of the given dtype.
 
     Raises:
-        EncodeError: when it cannot hold any.
+        EncodeError: if it cannot hold values of that dtype at all.
     """
     kind = kind.subdtype[0] if kind.subdtype is not None else kind
     if given.kind in "iu" and kind.kind in "iu":
@@ -505,7 +505,7 @@ def _is_doubtful(name: str, given: np.dtype[Any], kind: np.dtype[Any]) -> bool:
 
 
 def _refused(name: str, column: Array, kind: np.dtype[Any]) -> npt.NDArray[np.bool_] | None:
-    """Which values of a doubtful column the field cannot hold; None for none."""
+    """A mask of the rows of a doubtful column that the field cannot hold; None if it can hold all."""
     kind = kind.subdtype[0] if kind.subdtype is not None else kind
     if column.dtype.kind == "f":
         with np.errstate(over="ignore"):
@@ -528,7 +528,7 @@ def _storable(name: str, kind: np.dtype[Any]) -> tuple[int, int]:
 
 
 def _in_rows(found: Any) -> npt.NDArray[np.bool_]:
-    """Whether any value of each row was found."""
+    """Whether a row contains any true value, shape (n,)."""
     return np.asarray(np.reshape(found, (len(found), -1)).any(axis=1), np.bool_)
 
 
@@ -548,25 +548,25 @@ def _error(name: str, value: Any, record: int, kind: np.dtype[Any]) -> EncodeErr
 
 
 class NumpyPayloadType(ChunkPayloadType[Any]):
-    """Payloads of one NumPy dtype; `get` answers a list of structured arrays, `put` takes columns.
+    """Payloads of one NumPy dtype. `get` returns structured arrays, `put` takes columns.
 
     Args:
-        dtype: of a payload: a structured dtype, a list of fields, a format such as `"i4,f8"` (fields f0, f1), or None for
-            no fields. A plain dtype such as `np.int32` makes one field, v0. Fields lie packed, without gaps.
+        dtype: dtype of the payload: a structured dtype, a list of fields, a format such as `"i4,f8"` (fields f0, f1), or
+            None for no fields. A plain dtype such as `np.int32` becomes one field, v0. Fields are packed without gaps.
 
     Attributes:
-        dtype: of a payload, structured.
-        parsing_dtype: of a record as it is read: `_size`, cid, mid, moid, cap, acq, then the payload's fields.
-        record_dtype: the same without `_size`.
-        serializer_dtype_with_acq: of a record as `puta` sends it: `_size`, mid, moid, cap, acq, the payload's fields.
-        serializer_dtype_no_acq: the same without acq, as `put` sends it.
+        dtype: structured dtype of the payload.
+        parsing_dtype: dtype of a record in an answer: `_size`, cid, mid, moid, cap, acq, then the payload fields.
+        record_dtype: `parsing_dtype` without `_size`.
+        serializer_dtype_with_acq: dtype of a record of `puta`: `_size`, mid, moid, cap, acq, then the payload fields.
+        serializer_dtype_no_acq: dtype of a record of `put`, which has no acq.
 
-    `put` and `puta` take a structured array, a recarray, or a dict of columns with the fields cid, mid, moid, cap (puta:
-    acq too) and those of the payload; other fields are not looked at. In a dict a single value stands for all records.
-    `get` answers with one array, in a list; with none, when there are no records.
+    `put` and `puta` take a structured array, a recarray, or a dict of columns with the fields cid, mid, moid, cap (for
+    `puta` also acq) and the payload fields; other fields are ignored. In a dict, a single value applies to all records.
+    The data of a `get` response is a list of one array, or an empty list without records.
 
     Raises:
-        ValueError: when the dtype has fields with names of the key, holds Python objects, or is larger than a payload.
+        ValueError: if a field has the name of a key component, or the dtype holds Python objects or exceeds a payload.
     """
 
     def __init__(self, dtype: npt.DTypeLike | None) -> None:
@@ -580,7 +580,7 @@ class NumpyPayloadType(ChunkPayloadType[Any]):
                 f"payload fields cannot be called {', '.join(sorted(taken))}: records have fields of that name"
             )
         if self.dtype.hasobject or self.dtype.itemsize > MAX_PAYLOAD:
-            raise ValueError(f"{self.dtype} cannot be a payload: it takes plain values, {MAX_PAYLOAD} bytes at most")
+            raise ValueError(f"{self.dtype} cannot be a payload, which holds plain values of at most {MAX_PAYLOAD} bytes")
         self.parsing_dtype = self._of(GET_FORM)
         self.record_dtype = np.dtype(_fields(self.parsing_dtype)[1:])
         self.serializer_dtype_with_acq = self._of(PUTA_FORM)
@@ -590,16 +590,16 @@ class NumpyPayloadType(ChunkPayloadType[Any]):
         """The payload for one value: a tuple, or an element of a structured array.
 
         Raises:
-            ValueError, TypeError, OverflowError: when the value does not fit.
+            ValueError, TypeError, OverflowError: if the value does not fit.
         """
         return np.array(value, self.dtype).tobytes()
 
     def from_bytes(self, buffer: bytes) -> Any | None:
-        """The payload as an element of a structured array, or None when it has another size."""
+        """The payload as an element of a structured array, or None if it has another size."""
         return np.frombuffer(buffer, self.dtype)[0] if len(buffer) == self.dtype.itemsize else None
 
     def batches(self, chunk: Chunk) -> Iterator[list[Array]]:
-        """The records of a chunk as one array, a view.
+        """Yields the records of a chunk as one array, a view.
 
         Raises:
             DecodeError: at the first payload of another size, after the records before it.
@@ -618,19 +618,19 @@ class NumpyPayloadType(ChunkPayloadType[Any]):
         )
 
     def collector(self) -> Collector:
-        """Makes one array of several."""
+        """Joins arrays."""
         return _ArrayCollector(self.parsing_dtype)
 
     def kept(self, batch: list[Array]) -> list[Array]:
-        """Copies."""
+        """Copies the arrays."""
         return [array.copy() for array in batch]
 
     def encode(self, data: Any, *, with_acq: bool, skip_invalid: bool = False) -> Encoded:
-        """Columns as batches; see the class. A list of Record is taken too.
+        """Encodes columns; see the class. Also accepts a list of Record.
 
         Raises:
-            EncodeError: for a column that is missing, has another length or kind, or a value that its field cannot hold,
-                with the record's number.
+            EncodeError: for a column that is missing or has another length or kind, and for a value that its field cannot
+                hold, with the number of the record.
         """
         if not isinstance(data, (np.ndarray, Mapping)):
             return super().encode(data, with_acq=with_acq, skip_invalid=skip_invalid)
@@ -641,7 +641,7 @@ class NumpyPayloadType(ChunkPayloadType[Any]):
         return Encoded(batches, batches.count, len(columns["cid"]) - batches.count)
 
     def _of(self, form: RecordForm) -> np.dtype[Any]:
-        """dtype of a whole record."""
+        """The dtype of a whole record in a form."""
         return np.dtype([(SIZE_FIELD, form.header["n"]), *_fields(form.header)[1:], *_fields(self.dtype)])
 
 
@@ -650,7 +650,7 @@ def _fields(dtype: np.dtype[Any]) -> list[tuple[str, np.dtype[Any]]]:
 
 
 class _ArrayCollector:
-    """Makes one array of batches, without copying them where they lie one after another in the receive buffer."""
+    """Joins arrays, without a copy if they lie one after another in the receive buffer."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype

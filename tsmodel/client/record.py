@@ -14,14 +14,14 @@ __all__ = ["Key", "Record"]
 T = TypeVar("T")
 
 
-# A value hardly ever refers back to its record, and the collector would look at every record of a large answer again and
-# again: half of the time of reading one.
+# gc=False: a value hardly ever refers back to its record. Otherwise the garbage collector would visit every record of a
+# large answer again and again, which takes half of the time of reading it.
 class Record(msgspec.Struct, Generic[T], frozen=True, order=True, gc=False):
-    """A key bound to a value of the channel's payload type. Ordered by both; passes for a dataclass, as `Key` does.
+    """A key and a value of the channel's payload type, ordered by both. A dataclass to other libraries, like `Key`.
 
     Attributes:
-        key: where the record lies.
-        value: what it holds.
+        key: the key of the record.
+        value: the decoded payload.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]

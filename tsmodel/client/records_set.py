@@ -1,4 +1,4 @@
-"""`RecordsSet`: what holds records. A plain list does; the names are for annotations."""
+"""`RecordsSet`: a collection of records, for annotations. A plain list is one."""
 
 from __future__ import annotations
 
@@ -25,4 +25,4 @@ class RecordsSet(Protocol[T]):
 
 
 GetCallback = Callable[[RecordsSet[T]], None]
-"""What `get_stream` calls with each batch of records."""
+"""A function that `get_stream` calls with each batch of records."""

@@ -1,9 +1,9 @@
-"""What a channel's calls return.
+"""The results of a channel's calls.
 
 Rules kept here:
 
-* What the official client's responses have comes first, in its order, and alone decides whether two responses are equal.
-* No response has an attribute `key`: programs tell records from responses by it.
+* The fields of the official client's responses come first, in its order. Only they are compared.
+* No response has an attribute `key`, by which programs tell records from responses.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class ResponseStatus(IntEnum):
-    """How a call went; true when it went well."""
+    """The outcome of a call. True if it succeeded."""
 
     OK = 0
     ERROR = -1
@@ -30,7 +30,7 @@ class ResponseStatus(IntEnum):
     NO_MEMORY = 131
 
     def is_ok(self) -> bool:
-        """Whether the call went well."""
+        """Whether the call succeeded."""
         return self is ResponseStatus.OK
 
     def __bool__(self) -> bool:
@@ -39,17 +39,17 @@ class ResponseStatus(IntEnum):
 
 @dataclass(frozen=True)
 class Response:
-    """How a call went, and what is known beyond that.
+    """The outcome of a call, and its details.
 
     Attributes:
         status: OK, or the kind of failure.
-        error: the exception behind a failure, or None.
-        server_status: the error status that the server answered with, or None.
-        acq_min: least acquisition time that a put gave, ns since 2001; None when there was no answer.
-        acq_max: greatest one.
-        count: records that a put sent.
-        skipped: invalid records that a put left out, as it was told to.
-        failed_key: the key of the record that could not be read or written, or None.
+        error: the exception that caused a failure, or None.
+        server_status: the error status that the server returned, or None.
+        acq_min: least acquisition time assigned by a put, ns since 2001; None without an answer.
+        acq_max: greatest acquisition time assigned by a put.
+        count: number of records that a put sent.
+        skipped: number of invalid records that a put left out, with `skip_invalid`.
+        failed_key: key of the record that could not be read or written, or None.
     """
 
     status: ResponseStatus = ResponseStatus.OK
@@ -62,7 +62,7 @@ class Response:
     failed_key: Key | None = field(default=None, kw_only=True, compare=False)
 
     def is_ok(self) -> bool:
-        """Whether the call did what it was asked to."""
+        """Whether the call succeeded."""
         return self.status.is_ok()
 
     def __bool__(self) -> bool:
@@ -74,7 +74,7 @@ class ResponseAcq(Response):
     """A response with an acquisition time.
 
     Attributes:
-        acq: records of the range with an acq below it never change again; -1 when the call failed.
+        acq: records of the range with an acq below it never change again; -1 if the call failed.
     """
 
     acq: int = -1
@@ -85,7 +85,7 @@ class ResponseGet(ResponseAcq, Generic[T]):
     """A response with records.
 
     Attributes:
-        data: the records; when the call failed, those that came before.
+        data: the records; if the call failed, those received before the failure.
     """
 
     data: list[Record[T]] = field(default_factory=list)

@@ -1,9 +1,9 @@
-"""Times, under the names of the official client: seconds or nanoseconds, since 1970 (unix) or since 2001 (tstorage).
+"""Times under the official client's names: seconds or nanoseconds since 1970 (unix) or since 2001 (tstorage).
 
 Rules kept here:
 
-* Nanoseconds are integers and exact, before 1970 too. Only the functions in seconds know floats.
-* As in the official client a naive `datetime` is this machine's local time. Everything else in tsmodel refuses it.
+* Nanoseconds are exact integers, also before 1970. Only the functions in seconds use floats.
+* As in the official client, a naive `datetime` is in this machine's local time. The rest of tsmodel refuses it.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ _MICROSECOND: Final = dt.timedelta(microseconds=1)
 
 
 def to_unix(timestamp: Number) -> Number:
-    """Seconds since 1970 of seconds since 2001."""
+    """Converts seconds since 2001 to seconds since 1970."""
     return timestamp + _EPOCH_UNIX
 
 
 def to_unix_ns(timestamp: int) -> int:
-    """Nanoseconds since 1970 of nanoseconds since 2001."""
+    """Converts nanoseconds since 2001 to nanoseconds since 1970."""
     return timestamp + EPOCH_UNIX_NS
 
 
 def from_unix(timestamp: Number) -> Number:
-    """Seconds since 2001 of seconds since 1970."""
+    """Converts seconds since 1970 to seconds since 2001."""
     return timestamp - _EPOCH_UNIX
 
 
 def from_unix_ns(timestamp: int) -> int:
-    """Nanoseconds since 2001 of nanoseconds since 1970."""
+    """Converts nanoseconds since 1970 to nanoseconds since 2001."""
     return timestamp - EPOCH_UNIX_NS
 
 
@@ -55,11 +55,11 @@ def now() -> float:
 
 @dataclass(order=True)
 class Tstoragedatetime:
-    """A `datetime` with the nanoseconds that it cannot hold.
+    """A `datetime` with nanosecond precision.
 
     Attributes:
-        datetime: the time, to the microsecond. A naive one is this machine's local time.
-        nanoseconds: what remains below a microsecond, 0 to 999.
+        datetime: the time to the microsecond. A naive one is in this machine's local time.
+        nanoseconds: the remainder below a microsecond, 0 to 999.
     """
 
     datetime: dt.datetime
@@ -67,10 +67,10 @@ class Tstoragedatetime:
 
     @classmethod
     def from_unix_ns(cls, timestamp: int, *, tzinfo: dt.tzinfo | None = dt.timezone.utc) -> Self:
-        """The time that is `timestamp` nanoseconds after 1970, in the given time zone; None: naive, in this machine's.
+        """The time `timestamp` nanoseconds after 1970, in a time zone; naive and local if `tzinfo` is None.
 
         Raises:
-            OverflowError: when no `datetime` can hold it.
+            OverflowError: if no `datetime` can represent it.
         """
         microseconds, nanoseconds = divmod(timestamp, 1000)
         moment = _UNIX + microseconds * _MICROSECOND
@@ -80,17 +80,17 @@ class Tstoragedatetime:
 
     @classmethod
     def from_unix(cls, timestamp: float, *, tzinfo: dt.tzinfo | None = dt.timezone.utc) -> Self:
-        """The time that is `timestamp` seconds after 1970, to the nearest nanosecond."""
+        """The time `timestamp` seconds after 1970, rounded to the nearest nanosecond."""
         return cls.from_unix_ns(_nanoseconds(timestamp), tzinfo=tzinfo)
 
     @classmethod
     def from_tstorage_ns(cls, timestamp: int, *, tzinfo: dt.tzinfo | None = dt.timezone.utc) -> Self:
-        """The time that is `timestamp` nanoseconds after 2001."""
+        """The time `timestamp` nanoseconds after 2001."""
         return cls.from_unix_ns(to_unix_ns(timestamp), tzinfo=tzinfo)
 
     @classmethod
     def from_tstorage(cls, timestamp: float, *, tzinfo: dt.tzinfo | None = dt.timezone.utc) -> Self:
-        """The time that is `timestamp` seconds after 2001, to the nearest nanosecond."""
+        """The time `timestamp` seconds after 2001, rounded to the nearest nanosecond."""
         return cls.from_tstorage_ns(_nanoseconds(timestamp), tzinfo=tzinfo)
 
     def to_unix_ns(self) -> int:

@@ -1,12 +1,11 @@
-"""A TStorage server as a backend, blocking and asynchronous. It raises where a channel answers with statuses.
+"""A TStorage server as a backend, blocking and asynchronous. It raises exceptions where a channel returns statuses.
 
 Rules kept here:
 
-* A connection serves one operation at a time. A pool keeps idle connections, so that a scan may go on during another
-  request.
-* A connection whose operation failed, was refused or was left early is closed, and is not used again.
-* Reads are tried again, where the policy says so, as long as they have handed nothing over. A put is never tried again
-  here: it may be stored, and only its caller knows what it carries.
+* A connection serves one operation at a time. A pool provides others, so that a scan can continue during another request.
+* A connection whose operation failed, was refused or was abandoned is closed and never reused.
+* Reads are retried according to the policy, as long as they have not returned records. A put is never retried here: it may
+  be stored, and only the caller knows its records.
 """
 
 from __future__ import annotations
@@ -36,26 +35,26 @@ E = TypeVar("E")
 
 
 class _Requests:
-    """What a backend asks of a server, as work.
+    """The requests of a backend, as work.
 
     Args:
-        options: how to reach it.
-        retry: how connecting and reads are tried again.
+        options: how to reach the server.
+        retry: policy for connecting and reads.
     """
 
     def __init__(self, options: PoolOptions, retry: Retry = ONCE) -> None:
         self._options = options
         self._retry = retry
         self._pool: PoolState[Any] = PoolState(options)
-        # Never all of them: while a query waits for its next record, the caller may make another request.
+        # Not all connections: between two records of a query, the caller may make another request.
         self.scan_budget = ScanBudget(options.size // 2)
 
     def _reached(self) -> Work[None]:
-        """Makes sure that the server can be reached."""
+        """Connects, to check that the server can be reached."""
         yield from again(lambda: self._pool.connected(_nothing), self._retry)
 
     def _scanned(self, box: KeyRange, feed: Callable[[Chunk], object] | None = None) -> Work[int]:
-        """Emits the chunks of a range, or feeds them to a function. The result is the range's acq."""
+        """Emits the chunks of a key range, or feeds them to a function. The result is the acq of the range."""
         if box.is_empty:
             return box.max.acq
         operation: Operation[GetEvent]
@@ -72,7 +71,7 @@ class _Requests:
         return (yield from again(attempt, self._retry, failed)).acq  # type: ignore[no-any-return]
 
     def _appended(self, batches: Sequence[Batch], with_acq: bool, unless_stored: Unstored | None) -> Work[AcqInterval]:
-        """Stores batches, or what is new of them; without any nothing is sent."""
+        """Stores batches, or their new records. Sends nothing if there are none."""
         if unless_stored is not None:
             for box in unless_stored.boxes():
                 yield from self._scanned(box, unless_stored.feed)
@@ -83,7 +82,7 @@ class _Requests:
         return AcqInterval(answer.acq_min, answer.acq_max)
 
     def _asked(self, box: KeyRange) -> Work[int]:
-        """The last acq of a range."""
+        """The last full-commit acq of a key range."""
         answer: Any = yield from again(lambda: self._answered(get_acq(box.min, box.max)), self._retry)
         acq: int = answer.acq
         return acq
@@ -110,16 +109,15 @@ def _nothing(_: object) -> Work[None]:
 
 
 class TStorageBackend(_Requests):
-    """A TStorage server. May be used by several threads at once.
+    """A TStorage server. Thread-safe.
 
     Args:
-        options: how to reach it.
-        retry: how connecting and reads are tried again.
-
-        reached: whether it must be reached at once.
+        options: how to reach the server.
+        retry: policy for connecting and reads.
+        reached: whether to connect at once.
 
     Raises:
-        TransportError: when it cannot be reached.
+        TransportError: if the server cannot be reached.
     """
 
     def __init__(self, options: PoolOptions, retry: Retry = ONCE, *, reached: bool = True) -> None:
@@ -128,17 +126,17 @@ class TStorageBackend(_Requests):
             run(self._reached(), perform)
 
     def scan(self, box: KeyRange) -> Scan:
-        """See `Backend.scan`. For an empty box nothing is sent, and `acq` is the end of the box."""
+        """See `Backend.scan`. Sends nothing for an empty box, whose `acq` is its upper bound."""
         return Scan(stream(self._scanned(box), perform))
 
     def append(
         self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
     ) -> AcqInterval:
-        """See `Backend.append`; without any batches nothing is sent.
+        """See `Backend.append`. Sends nothing if there are no batches.
 
         Raises:
-            TransportError: when the connection is lost; what was sent may be stored or not.
-            ServerError: when the server refuses.
+            TransportError: if the connection is lost; the records may or may not be stored.
+            ServerError: if the server refuses.
         """
         return run(self._appended(batches, with_acq, unless_stored), perform)
 
@@ -146,8 +144,8 @@ class TStorageBackend(_Requests):
         """See `Backend.last_acq`.
 
         Raises:
-            TransportError: when the connection is lost.
-            ServerError: when the server refuses.
+            TransportError: if the connection is lost.
+            ServerError: if the server refuses.
         """
         return run(self._asked(box), perform)
 
@@ -157,14 +155,14 @@ class TStorageBackend(_Requests):
 
 
 class AsyncTStorageBackend(_Requests):
-    """As `TStorageBackend`, awaiting. May be used by several tasks at once: each operation has a connection of its own."""
+    """Like `TStorageBackend`, for asyncio. Several tasks may use it at once: each operation has its own connection."""
 
     @classmethod
     async def opened(cls, options: PoolOptions, retry: Retry = ONCE) -> Self:
-        """A backend whose server can be reached.
+        """Connects, and returns the backend.
 
         Raises:
-            TransportError: when it cannot.
+            TransportError: if the server cannot be reached.
         """
         backend = cls(options, retry)
         await run_async(backend._reached(), perform_async)

@@ -1,10 +1,10 @@
-"""`Connection`: a blocking socket, plain or through TLS; and the errors of connections.
+"""`Connection`, a blocking socket with or without TLS; TLS contexts; and the errors of connections.
 
 Rules kept here:
 
-* A connection belongs to the process that made it. In a forked process it is closed at once, by its descriptor alone: the
-  parent goes on with it.
-* A program that catches what the system's sockets raise catches ours: an unreachable port is a `ConnectionRefusedError`.
+* A connection belongs to the process that opened it. A forked process closes only its copy of the descriptor, so the parent
+  can go on using the connection.
+* Our errors are also the system's: an unreachable port raises a `ConnectionRefusedError`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ _KINDS: tuple[tuple[type[Exception], type[TransportError]], ...] = (
 
 
 def transport_error(host: str, port: int, doing: str, cause: Exception) -> TransportError:
-    """The error for a connection that could not be made or was lost, with its cause chained."""
+    """The error for a failed or lost connection, with its cause chained."""
     reason = "timed out" if isinstance(cause, TimeoutError) else str(cause) or type(cause).__name__
     kind = next((ours for theirs, ours in _KINDS if isinstance(cause, theirs)), TransportError)
     error = kind(f"{doing} {host}:{port} failed: {reason}")
@@ -99,19 +99,19 @@ def refusal_error(refusal: Refusal, server: str = "the server") -> ServerError:
 
 
 def client_context(ca: str | None = None, cert: str | None = None, key: str | None = None) -> ssl.SSLContext:
-    """A context that verifies the server and its name.
+    """A client context that verifies the server's certificate and name.
 
     Args:
-        ca: file (PEM) with the authorities to trust; None for those that the system trusts.
-        cert: file (PEM) with this client's certificate chain, when the server asks for one.
-        key: file (PEM) with its private key; None when it is in the same file.
+        ca: PEM file with trusted certificate authorities; None for those of the system.
+        cert: PEM file with this client's certificate chain, for servers that require one.
+        key: PEM file with the private key; None if it is in the same file.
 
     Raises:
-        TransportError: when a file cannot be used.
+        TransportError: if a file cannot be used.
     """
     try:
         context = ssl.create_default_context(cafile=ca)
-        # Some distributions leave it to OpenSSL, which may take older ones.
+        # Some distributions leave the minimum to OpenSSL, which may allow older versions.
         context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
         if cert is not None:
             context.load_cert_chain(cert, key)
@@ -157,8 +157,8 @@ def certified_names(connection: socket.socket) -> set[str]:
 
 
 def set_abrupt(connected: socket.socket, is_abrupt: bool) -> None:
-    """Says whether closing a socket resets its connection, and drops what was not sent yet. Otherwise the system goes on
-    sending it, for minutes if need be, also when the process is gone.
+    """Sets whether closing a socket resets its connection and discards unsent bytes. Otherwise the system keeps sending
+    them, possibly for minutes, even after the process has ended.
     """
     form = "hh" if os.name == "nt" else "ii"
     with suppress(OSError):
@@ -197,13 +197,13 @@ class Connection:
         port: its port.
         timeout: seconds that connecting and each wait for bytes may take; None for no limit.
         ssl_context: for TLS; None for plain TCP.
-        resets: whether it is reset when it ends in the middle of a request; see `PoolOptions`.
+        resets: whether closing it in the middle of a request resets it; see `PoolOptions`.
 
     Attributes:
-        open: whether it can be asked something: it is not closed, and no operation is under way.
+        open: whether it can serve a request: it is not closed, and no request is in progress.
 
     Raises:
-        TransportError: when the server cannot be reached.
+        TransportError: if the server cannot be reached.
     """
 
     def __init__(
@@ -237,7 +237,7 @@ class Connection:
         """Sends all bytes.
 
         Raises:
-            TransportError: when the connection is lost, or it takes too long.
+            TransportError: if the connection is lost or a wait takes too long.
         """
         try:
             send_all(self._socket, buffers)
@@ -245,7 +245,7 @@ class Connection:
             raise transport_error(self._host, self._port, "sending to", error) from error
 
     def receive(self, buffer: memoryview) -> int:
-        """Receives at least one byte; 0 at the end.
+        """Receives at least one byte; returns the number of bytes, 0 at the end of the stream.
 
         Raises:
             TransportError: as `send`.
@@ -256,11 +256,11 @@ class Connection:
             raise transport_error(self._host, self._port, "receiving from", error) from error
 
     def set_timeout(self, timeout: float | None) -> None:
-        """Seconds that each wait may take from now on."""
+        """Sets the seconds that each wait may take from now on."""
         self._socket.settimeout(timeout)
 
     def is_usable(self) -> bool:
-        """Whether a connection at rest is still there: the server has not closed it, nor sent what nobody asked for."""
+        """Whether an idle connection still works: the server has neither closed it nor sent unexpected bytes."""
         timeout = self._socket.gettimeout()
         try:
             self._socket.settimeout(0)
@@ -273,7 +273,7 @@ class Connection:
         return False
 
     def close(self) -> None:
-        """Closes the socket, and tells the other side nothing more."""
+        """Closes the socket."""
         if self._resets and self.open:
             set_abrupt(self._socket, False)
         self._forsake()

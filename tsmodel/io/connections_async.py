@@ -1,11 +1,11 @@
-"""Streams of bytes over asyncio, plain and through TLS.
+"""`AsyncConnection`: a connection for asyncio, with or without TLS.
 
 Rules kept here:
 
-* Bytes that have arrived are taken without going through the event loop, but never many times in a row.
+* Bytes that have already arrived are received without the event loop, but only a few times in a row.
 * Every wait ends after its timeout, with a TimeoutError.
 * A socket is closed only after the event loop has stopped watching it: the next socket may get the same descriptor.
-* A forked process shares the event loop's selector with its parent: there, only the descriptor is closed.
+* A forked process shares the event loop's selector with its parent, so it closes only the descriptor.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ __all__ = ["AsyncConnection", "Stream", "open_stream"]
 T = TypeVar("T")
 
 _IN_A_ROW: Final = 8
-"""Calls that may succeed immediately before other tasks of the event loop get their turn."""
+"""Calls that may succeed immediately before other tasks of the event loop get a turn."""
 
 
 class Stream(Protocol):
-    """Bytes in both directions."""
+    """A bidirectional stream of bytes."""
 
     async def receive(self, buffer: memoryview, timeout: float | None) -> int:
-        """Receives at least one byte; 0 at the end."""
+        """Receives at least one byte; returns 0 at the end."""
         ...
 
     async def send(self, buffers: Buffers, timeout: float | None) -> None:
@@ -44,24 +44,24 @@ class Stream(Protocol):
         ...
 
     def rests(self) -> bool:
-        """Whether the other side is still there, and has sent nothing that was not received."""
+        """Whether the peer is still connected and has sent nothing unexpected."""
         ...
 
     def set_abrupt(self, is_abrupt: bool) -> None:
-        """Says whether closing resets the connection."""
+        """Sets whether closing resets the connection."""
         ...
 
     def close(self) -> None:
-        """Closes at once."""
+        """Closes immediately."""
         ...
 
     def forsake(self) -> None:
-        """Closes the copy that a forked process has."""
+        """Closes the copy of a forked process."""
         ...
 
 
 class AsyncConnection:
-    """A connection to a server; see `Connection`. Made by `connect`."""
+    """A connection to a server, opened by `connect`; see `Connection`."""
 
     def __init__(self, host: str, port: int, stream: Stream, timeout: float | None, *, resets: bool = False) -> None:
         self._host, self._port = host, port
@@ -83,10 +83,10 @@ class AsyncConnection:
         *,
         resets: bool = False,
     ) -> Self:
-        """Connects; arguments as for `Connection`.
+        """Connects. The arguments are those of `Connection`.
 
         Raises:
-            TransportError: when the server cannot be reached.
+            TransportError: if the server cannot be reached.
         """
         try:
             stream = await open_stream(host, port, timeout, ssl_context)
@@ -109,7 +109,7 @@ class AsyncConnection:
             raise transport_error(self._host, self._port, "receiving from", error) from error
 
     def set_timeout(self, timeout: float | None) -> None:
-        """Seconds that each wait may take from now on."""
+        """Sets the seconds that each wait may take from now on."""
         self._timeout = timeout
 
     def is_usable(self) -> bool:
@@ -124,13 +124,13 @@ class AsyncConnection:
         self._stream.close()
 
     def _forsake(self) -> None:
-        """Closes the copy of a forked process; the parent goes on with its own."""
+        """Closes the copy of a forked process; the parent keeps its own."""
         self.open = False
         self._stream.forsake()
 
 
 class _Plain:
-    """A socket, received from straight into the operation's buffer."""
+    """A plain socket, which receives directly into the operation's buffer."""
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
@@ -173,7 +173,7 @@ class _Plain:
         set_abrupt(self._socket, is_abrupt)
 
     def close(self) -> None:
-        # A wait that was given up ends only in the loop's next round; until then the loop watches the descriptor.
+        # A cancelled wait ends only in the next iteration of the loop, which watches the descriptor until then.
         if self._socket.fileno() >= 0 and not self._loop.is_closed():
             with suppress(NotImplementedError):  # loops that watch no descriptors
                 self._loop.remove_reader(self._socket)
@@ -184,7 +184,7 @@ class _Plain:
         self._socket.close()
 
     def _sent_at_once(self, portion: list[memoryview]) -> list[memoryview]:
-        """Sends what can be sent without waiting; returns the rest."""
+        """Sends as much as possible without waiting; returns the rest."""
         if not hasattr(self._socket, "sendmsg"):
             return portion
         try:
@@ -219,7 +219,7 @@ class _Secured:
         self._writer.transport.abort()
 
     def forsake(self) -> None:
-        # The transport keeps the number, and closes it some day: it gets another file.
+        # The transport will close this descriptor some time, so it must refer to another file.
         descriptor = self._writer.get_extra_info("socket").fileno()
         if descriptor >= 0:
             nothing = os.open(os.devnull, os.O_RDWR)
@@ -231,9 +231,9 @@ async def open_stream(host: str, port: int, timeout: float | None, ssl_context: 
     """Connects.
 
     Raises:
-        OSError: when the server cannot be reached.
-        OverflowError: when the port is none.
-        UnicodeError: when the host's name is none.
+        OSError: if the server cannot be reached.
+        OverflowError: if the port is out of range.
+        UnicodeError: if the host name is invalid.
     """
     opening = asyncio.ensure_future(_opened(host, port, ssl_context))
     try:
@@ -244,7 +244,7 @@ async def open_stream(host: str, port: int, timeout: float | None, ssl_context: 
 
 
 def _closed(opening: asyncio.Future[Stream]) -> None:
-    """Closes a stream that nobody waits for any more."""
+    """Closes a stream whose opener was cancelled."""
     if not opening.cancelled() and opening.exception() is None:
         opening.result().close()
 
@@ -272,9 +272,9 @@ async def _opened(host: str, port: int, ssl_context: ssl.SSLContext | None) -> S
 
 
 async def _within(awaitable: Awaitable[T], timeout: float | None) -> T:
-    """The result, or TimeoutError after `timeout` seconds.
+    """Returns the result; raises TimeoutError after `timeout` seconds.
 
-    `asyncio.wait_for` before Python 3.12 loses a cancellation that comes just when there is a result.
+    Before Python 3.12, `asyncio.wait_for` loses a cancellation that arrives together with the result.
     """
     if timeout is None:
         return await awaitable
@@ -286,7 +286,7 @@ async def _within(awaitable: Awaitable[T], timeout: float | None) -> T:
             await asyncio.wait([work])
     except asyncio.CancelledError:
         work.cancel()
-        work.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else asks
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())  # or asyncio logs it as not retrieved
         raise
     if work.cancelled():
         raise TimeoutError(f"nothing for {timeout:g} s")

@@ -2,7 +2,7 @@
 
 Rules kept here:
 
-* An operation is a generator of effects, written once. A runner that blocks and one that awaits carry it out.
+* An operation is a generator of effects, written once and run by the blocking or the asynchronous runner.
 * Effects are plain values. Creating one must be cheap compared with performing it.
 """
 
@@ -55,40 +55,41 @@ if TYPE_CHECKING:
     Work: TypeAlias = Generator[Any, Any, R]
 else:
     Work = Generator
-"""An operation whose result is an R. What it yields are effects."""
+"""An operation: a generator of effects that returns an R."""
 
 
 class Emit(msgspec.Struct, Generic[T], eq=False):
-    """Hands a value to the consumer of a stream; the answer is None, once the consumer wants the next."""
+    """Passes a value to the consumer of a stream; the result is None, once the consumer requests the next value."""
 
     value: T
 
 
 class Ask(msgspec.Struct, eq=False):
-    """Calls a method of a backend; the answer is its return value. An asynchronous runner awaits it."""
+    """Calls a method of a backend; the result is its return value. An asynchronous runner awaits it."""
 
     function: Callable[[], Any]
 
 
 class Block(msgspec.Struct, eq=False):
-    """Calls a function that waits for a disk; the answer is its return value. An asynchronous runner calls it in a thread.
+    """Calls a function that waits for a disk; the result is its return value. An asynchronous runner calls it in a thread.
     Cancellation takes effect only after the function has returned."""
 
     function: Callable[[], Any]
 
 
 class Pause(msgspec.Struct, frozen=True):
-    """Waits for some seconds."""
+    """Sleeps."""
 
     seconds: float
 
 
 class Wait(msgspec.Struct, eq=False):
-    """Waits until something changes, but at most some seconds.
+    """Waits for a change, with a timeout.
 
     Attributes:
-        seconds: how long.
-        told: takes a function that is called when it changes, or at once when it has; from any thread, while it is entered.
+        seconds: the timeout.
+        told: returns a context that calls the given function after a change, at once if there was one already. It may call
+            it from any thread.
     """
 
     seconds: float
@@ -96,28 +97,28 @@ class Wait(msgspec.Struct, eq=False):
 
 
 class Dial(msgspec.Struct, frozen=True):
-    """Opens a connection, which is the answer; a TransportError may be thrown in."""
+    """Opens a connection, which is the result. May throw a TransportError."""
 
     address: Address
     options: PoolOptions
 
 
 class Send(msgspec.Struct, eq=False):
-    """Sends all of these bytes."""
+    """Sends all bytes of the buffers."""
 
     buffers: Buffers
     connection: Any = None
 
 
 class Receive(msgspec.Struct, eq=False):
-    """Receives at least one byte into this buffer; the answer is how many, 0 at the end of the stream."""
+    """Receives at least one byte into the buffer; the result is the number of bytes, 0 at the end of the stream."""
 
     buffer: memoryview
     connection: Any = None
 
 
 class Check(msgspec.Struct, Generic[C], eq=False):
-    """Asks whether an idle connection is still there."""
+    """Checks whether an idle connection still works; the result is a bool."""
 
     connection: C
 
@@ -129,14 +130,14 @@ class Discard(msgspec.Struct, Generic[C], eq=False):
 
 
 class Counts(Protocol):
-    """Counts what is fetched."""
+    """Statistics of fetching."""
 
     def range_begun(self) -> object:
-        """A key range is about to be read."""
+        """Counts a key range."""
         ...
 
     def spent(self, step: str, since: float, /) -> float:
-        """Adds the time since `since` to that of a step; returns the time now. Both are of `time.perf_counter`."""
+        """Adds the time since `since` to a step; returns the current time. Both are times of `time.perf_counter`."""
         ...
 
     def tick(self) -> None:
@@ -145,21 +146,21 @@ class Counts(Protocol):
 
 
 class Open(msgspec.Struct, frozen=True):
-    """Opens a scan of a key range on a backend; the answer is the scan. It is closed no later than the work ends."""
+    """Opens a scan of a key range on a backend, which is the result. It is closed when the work ends, or before."""
 
     box: KeyRange
 
 
 class Fetch(msgspec.Struct, eq=False):
-    """Opens scans of several key ranges that go on concurrently, as many as the backend's scan budget allows; the answer
-    stands for all of them. It is None where the budget allows no more than one scan at a time."""
+    """Opens concurrent scans of several key ranges, as many as the backend's scan budget allows. The result is one scan of
+    all of them, or None if the budget allows only one scan at a time."""
 
     boxes: Sequence[KeyRange]
     counts: Counts
 
 
 class Next(msgspec.Struct, eq=False):
-    """Takes the next chunk of a scan; the answer is None after the last one."""
+    """Takes the next chunk of a scan; the result is None after the last one."""
 
     scan: Any
 
@@ -171,13 +172,13 @@ class Close(msgspec.Struct, eq=False):
 
 
 class LastAcq(msgspec.Struct, frozen=True):
-    """Asks a backend for the last full-commit acq of a range."""
+    """Asks a backend for the last full-commit acq of a key range."""
 
     box: KeyRange
 
 
 class Removals(msgspec.Struct, frozen=True):
-    """Asks a backend for the removals with a number above `since`; one that cannot remove has none."""
+    """Asks a backend for its removals with a number above `since`. A backend that cannot remove has none."""
 
     since: int
 
@@ -186,7 +187,7 @@ class Sent(Sequence[Batch]):
     """The batches of a put; tracks which of them the backend takes.
 
     Attributes:
-        asked: whether a backend asked for any. If not, nothing was sent.
+        asked: whether a backend has taken any. If not, nothing was sent.
         tell: called with each batch that a backend takes; may be None.
     """
 
@@ -223,9 +224,9 @@ class Sent(Sequence[Batch]):
 
 
 class Append(msgspec.Struct, eq=False):
-    """Stores batches on a backend, or what is new of them; the answer is the AcqInterval of what was stored.
+    """Stores batches on a backend, or only their new records; the result is the AcqInterval of the stored records.
 
-    A backend asks for the batches as it sends them: if it asked for none, nothing was sent.
+    A backend takes the batches as it sends them: if it took none, nothing was sent.
     """
 
     batches: Sent
@@ -234,12 +235,12 @@ class Append(msgspec.Struct, eq=False):
 
     @property
     def named(self) -> dict[str, Any]:
-        """The arguments by name."""
+        """The keyword arguments of `Backend.append`."""
         return {"with_acq": self.with_acq, **({} if self.unless_stored is None else {"unless_stored": self.unless_stored})}
 
 
 def scanned(box: KeyRange, feed: Callable[[Chunk], object]) -> Work[None]:
-    """Feeds the chunks of a range to a function: all of them, or until it returns True."""
+    """Feeds the chunks of a key range to a function until it returns True."""
     scan = yield Open(box)
     while (chunk := (yield Next(scan))) is not None:
         if feed(chunk) is True:

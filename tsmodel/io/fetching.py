@@ -1,14 +1,14 @@
-"""Effects on backends: scans, several of them concurrently, acqs and appends; for runners that block and that await.
+"""Performs effects on backends, blocking and asynchronous: scans, several of them concurrently, acqs and appends.
 
 Rules kept here:
 
-* Several key ranges are fetched concurrently where the backend's scan budget allows: by threads, or by tasks. The chunks
-  come as if they were of one scan.
-* What is fetched and not yet taken is bounded: a few chunks for each scan.
-* The first failure ends the fetching, and is raised. Threads whose consumer stops early end at their next chunk: they
-  release what they hold themselves, and nobody waits for them.
-* What was taken from a backend's scan budget comes back, however and wherever the fetching ends.
-* Small chunks are joined before a sink is fed with them: each feeding costs about the same for few records as for many.
+* Several key ranges are fetched concurrently, by threads or tasks, as far as the backend's scan budget allows. The result
+  is one stream of chunks.
+* Only a few chunks per scan are fetched ahead.
+* The first failure ends the fetching and is raised. If the consumer stops early, the threads end at their next chunk and
+  release their resources themselves; nobody waits for them.
+* Scans taken from a backend's scan budget are always given back, however the fetching ends.
+* Small chunks are joined before they are passed to a sink, since a call costs about the same for few records as for many.
 """
 
 from __future__ import annotations
@@ -48,27 +48,27 @@ __all__ = [
 _log = logging.getLogger("tsmodel.query")
 
 _AHEAD: Final = 2
-"""Chunks for each scan that may wait to be taken."""
+"""Chunks per scan to fetch ahead."""
 
 Around: TypeAlias = Callable[[Any], AbstractContextManager[Callable[[Any], object]]]
-"""Entered around each request to a backend, given its effect: takes the answer."""
+"""Entered around each request to a backend; gets the effect, and then the answer."""
 
 
 _FIRST_ROOM: Final = 2**17
 _MOST_ROOM: Final = 2**20
-"""Bytes: enough that what each time costs is nothing, few enough that they stay in a processor's cache."""
+"""Bytes of joined chunks: enough to make the cost of a call negligible, few enough to stay in the processor's cache."""
 _WHOLE: Final = 2**16
-"""Bytes of columns that always go through: joining them costs more than what is saved by it."""
+"""Bytes of columns from which joining costs more than it saves."""
 _HELD: Final = 16 * _MOST_ROOM
-"""Bytes that columns held back may keep alive: few records may have been picked out of many."""
+"""Bytes that columns held back may keep alive: they may be a few records selected from many."""
 
 
 class Gathering:
-    """Makes chunks of a good size.
+    """Joins small chunks.
 
-    The first chunk goes through as it is, and then ever more are held back: a query that needs little is not made to read
-    much. Large chunks always go through: copying them would take a fifth of what receiving them takes. Rows are copied as
-    they come, into a buffer that is used again; columns are joined when they are decoded.
+    The first chunk passes through; later ones are held back in growing amounts, so that a query that needs few records does
+    not read many. Large chunks always pass through: copying them would take a fifth of the time of receiving them. Rows are
+    copied into a reused buffer; columns are joined when they are decoded.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Gathering:
         self._size = self._held = 0
 
     def push(self, chunk: Chunk) -> Iterable[Chunk]:
-        """Takes a chunk; gives those that are ready, to be gone through before the next is pushed; each is valid until the
+        """Adds a chunk; returns the chunks that are ready. Consume them before the next push; each is valid until the
         next."""
         if isinstance(chunk, RowChunk) and is_held(chunk.rows()):
             return (*self.rest(), chunk)
@@ -96,7 +96,7 @@ class Gathering:
         return self._full(chunk, size, held)
 
     def rest(self) -> Iterator[Chunk]:
-        """Gives what is held back."""
+        """Yields the chunks held back."""
         parts, size = self._parts, self._size
         self._parts, self._size, self._held = [], 0, 0
         if parts:
@@ -129,13 +129,13 @@ def fetched(
     feed: Callable[[Chunk], bool],
     emitted: Callable[[], object] | None = None,
 ) -> Work[None]:
-    """Feeds the chunks of key ranges to a function, each valid until the next, until it returns True.
+    """Feeds the chunks of key ranges to a function until it returns True. Each chunk is valid until the next.
 
     Args:
         boxes: the key ranges.
-        counts: counts what is fetched.
-        feed: takes a chunk; returns whether it has enough.
-        emitted: gives a value to emit after each chunk; None to emit nothing.
+        counts: statistics to update.
+        feed: takes a chunk; returns whether to stop.
+        emitted: returns a value to emit after each chunk; None to emit nothing.
     """
     return (_fetched_in_turn if len(boxes) < 2 else _fetched_together)(deque(boxes), counts, feed, emitted)
 
@@ -168,7 +168,7 @@ def _fetched_in_turn(
     feed: Callable[[Chunk], bool],
     emitted: Callable[[], object] | None = None,
 ) -> Work[None]:
-    """As `fetched`, one key range after another: those that nobody else has taken from `todo`."""
+    """Like `fetched`, one key range after another, taking them from `todo`, which threads may share."""
     gathering = Gathering()
     while todo:
         try:
@@ -197,7 +197,7 @@ def _fetched_in_turn(
 
 
 def _emitted_in_turn(todo: deque[KeyRange], counts: Counts) -> Work[None]:
-    """Emits the same chunks, each valid until the next."""
+    """Emits the chunks of `_fetched_in_turn`, each valid until the next."""
     held: list[Chunk] = []
 
     def feed(chunk: Chunk) -> bool:
@@ -208,14 +208,14 @@ def _emitted_in_turn(todo: deque[KeyRange], counts: Counts) -> Work[None]:
 
 
 class _Share:
-    """One scan of a backend's scan budget. It is given back once: when that is said, or when nobody holds it."""
+    """One scan of a backend's scan budget. It is given back once, explicitly or when it is garbage-collected."""
 
     def __init__(self, budget: ScanBudget) -> None:
         self._budget = budget
         self._held = [True]
 
     def give_back(self) -> None:
-        """Gives it back, unless it was."""
+        """Gives the scan back, unless that has happened."""
         try:
             self._held.pop()  # one thread succeeds
         except IndexError:
@@ -226,7 +226,7 @@ class _Share:
 
 
 def _taken(backend: Any, most: int) -> list[_Share]:
-    """Takes scans from a backend's budget, which earlier backends call `spare`."""
+    """Takes scans from a backend's scan budget, which older backends call `spare`."""
     budget: ScanBudget = backend.scan_budget if hasattr(backend, "scan_budget") else backend.spare
     return [_Share(budget) for _ in range(budget.take(most))]
 
@@ -237,13 +237,13 @@ def _give_back(shares: list[_Share]) -> None:
 
 
 class OnBackend:
-    """Carries out effects on a backend, blocking, and closes the scans that work leaves open.
+    """Performs effects on a backend, blocking, and closes the scans that work leaves open.
 
     Args:
         backend: the backend.
 
     Attributes:
-        target: carries out appends, where another backend stores them; None for this one.
+        target: performs appends, if another backend stores them; None for this one.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -252,7 +252,7 @@ class OnBackend:
         self.target: OnBackend | None = None
 
     def __call__(self, effect: Any) -> object:
-        """Carries out an effect."""
+        """Performs an effect."""
         kind = type(effect)
         if kind is Next:
             chunk = next(effect.scan, None)
@@ -285,7 +285,7 @@ class OnBackend:
         return perform(effect)
 
     def release(self) -> None:
-        """Closes the scans that are open."""
+        """Closes open scans."""
         while self._scans:
             self(Close(self._scans[-1]))
 
@@ -294,7 +294,7 @@ class OnBackend:
 
 
 class OnWatchedBackend(OnBackend):
-    """As `OnBackend`, for hooks to be told of requests.
+    """Like `OnBackend`, with hooks around requests.
 
     Args:
         backend: the backend.
@@ -306,7 +306,7 @@ class OnWatchedBackend(OnBackend):
         self._around = around
 
     def __call__(self, effect: Any) -> object:
-        """Carries out an effect."""
+        """Performs an effect."""
         if type(effect) not in _REQUESTS or (self.target is not None and type(effect) is Append):
             return super().__call__(effect)
         with self._around(effect) as tell:
@@ -319,7 +319,7 @@ class OnWatchedBackend(OnBackend):
 
 
 class OnAsyncBackend:
-    """As `OnBackend`, awaiting."""
+    """Like `OnBackend`, for asyncio."""
 
     def __init__(self, backend: AsyncBackend) -> None:
         self._backend = backend
@@ -327,7 +327,7 @@ class OnAsyncBackend:
         self.target: OnAsyncBackend | None = None
 
     async def __call__(self, effect: Any) -> object:
-        """Carries out an effect."""
+        """Performs an effect."""
         kind = type(effect)
         if kind is Next:
             chunk = await anext(effect.scan, None)
@@ -360,7 +360,7 @@ class OnAsyncBackend:
         return await perform_async(effect)
 
     async def release(self) -> None:
-        """Closes the scans that are open."""
+        """Closes open scans."""
         while self._scans:
             await self(Close(self._scans[-1]))
 
@@ -369,14 +369,14 @@ class OnAsyncBackend:
 
 
 class OnWatchedAsyncBackend(OnAsyncBackend):
-    """As `OnWatchedBackend`, awaiting."""
+    """Like `OnWatchedBackend`, for asyncio."""
 
     def __init__(self, backend: AsyncBackend, around: Around) -> None:
         super().__init__(backend)
         self._around = around
 
     async def __call__(self, effect: Any) -> object:
-        """Carries out an effect."""
+        """Performs an effect."""
         if type(effect) not in _REQUESTS or (self.target is not None and type(effect) is Append):
             return await super().__call__(effect)
         with self._around(effect) as tell:
@@ -389,19 +389,19 @@ class OnWatchedAsyncBackend(OnAsyncBackend):
 
 
 _REQUESTS: Final = frozenset((Open, Next, Close, LastAcq, Append))
-"""Effects that `around` is told of; `Next` and `Close` only of scans that are one key range's."""
+"""Effects passed to `around`; `Next` and `Close` only for scans of a single key range."""
 
 
 class _Begun:
-    """A key range is being read."""
+    """Marks that a key range is being read."""
 
 
 class _Ended:
-    """A scan has no more to do."""
+    """Marks that a thread has finished."""
 
 
 class _Mailbox:
-    """Takes what several threads give, for one consumer."""
+    """A bounded queue from several threads to one consumer."""
 
     def __init__(self, most: int) -> None:
         self._items: deque[object] = deque()
@@ -410,7 +410,7 @@ class _Mailbox:
         self.is_closed = False
 
     def put(self, item: object) -> bool:
-        """Waits for room; returns whether anybody still wants it."""
+        """Waits for space and adds an item; returns False if the consumer has stopped."""
         with self._changed:
             while len(self._items) >= self._most and not self.is_closed:
                 self._changed.wait()
@@ -419,7 +419,7 @@ class _Mailbox:
             return not self.is_closed
 
     def take(self) -> object:
-        """Waits for the next."""
+        """Waits for the next item."""
         with self._changed:
             while not self._items:
                 self._changed.wait()
@@ -427,14 +427,14 @@ class _Mailbox:
             return self._items.popleft()
 
     def close(self) -> None:
-        """Nobody takes anything any more."""
+        """The consumer stops taking items."""
         with self._changed:
             self.is_closed = True
             self._changed.notify_all()
 
 
 class _Uncounted:
-    """Counts key ranges for a consumer, which counts the time that it waits."""
+    """Statistics of a thread: counts key ranges only, since the consumer measures the time."""
 
     def __init__(self, range_begun: Callable[[], object]) -> None:
         self.range_begun = range_begun
@@ -467,18 +467,18 @@ def _fetched_by_threads(
     left = 0
     try:
         while shares or not left:
-            # The first thread takes the place of the caller, who only waits.
+            # The first thread replaces the caller, who only waits, and needs no share.
             share = shares.pop() if left else None
             name = f"tsmodel-fetch-{left + 1}"
             thread = threading.Thread(target=contextvars.copy_context().run, args=(work, share), name=name, daemon=True)
             try:
                 thread.start()
             except BaseException as error:
-                if share is not None and thread.ident is None:  # it does not run, and so will not do it itself
+                if share is not None and thread.ident is None:  # it has not started, so it cannot do this itself
                     share.give_back()
                 if not isinstance(error, RuntimeError):
                     raise
-                _log.warning("a query goes on with %d threads, no more can be started: %s", left, error)
+                _log.warning("a query continues with %d threads, because no more can be started: %s", left, error)
                 break
             left += 1
         if not left:
@@ -522,7 +522,7 @@ async def _fetched_by_tasks(
     try:
         for share in shares:
             task = asyncio.create_task(work())
-            # When its scan has ended, whatever becomes of this generator: it may be cancelled while it waits for that.
+            # Given back when the task has ended, even if this generator is cancelled while it waits for that.
             task.add_done_callback(partial(_task_ended, share))
             tasks.append(task)
         left = len(tasks)

@@ -1,14 +1,13 @@
-"""A pool of connections: which one an operation gets. It is work without sockets, for runners that block and that await.
+"""A pool of connections, as work: it chooses the connection of each operation and uses no sockets.
 
 Rules kept here:
 
-* Operations are spread: each goes to the connector with the fewest operations under way, and connectors take turns.
-* A connector that could not be reached is not tried again for a random time, which doubles with each failure.
-* An idle connection is checked before it is used again, and is not used after a long idle time: a firewall in between may
-  have dropped it.
-* There are never more connections than the pool allows. An operation that finds none free waits, with a timeout.
-* Several threads may use a pool. In a forked process it starts empty: the parent's connections close themselves there, and
-  new ones are dialed.
+* Load balancing: an operation goes to the connector with the fewest operations in progress; connectors take turns.
+* A connector that could not be reached is not retried for a random time, which doubles with each failure.
+* An idle connection is checked before it is reused, and is discarded after a long idle time, because a firewall may have
+  dropped it.
+* There are never more connections than the pool allows. If none is free, an operation waits, with a timeout.
+* A pool is thread-safe. A forked process starts with an empty pool; its copies of open connections close themselves.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _LONGEST_REST: Final = 300.0
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where a connector listens."""
+    """The address of a connector."""
 
     host: str
     port: int
@@ -59,13 +58,13 @@ class PoolOptions:
     """How to reach a server.
 
     Attributes:
-        addresses: its connectors; any of them serves everything.
+        addresses: its connectors; each of them serves all data.
         timeout: seconds that connecting and each wait for bytes may take; None for no limit.
         ssl_context: for TLS; None for plain TCP.
         size: most connections at once.
-        wait: seconds that an operation waits for a connection to become free, or for a connector to be tried again.
-        resets: whether a connection that ends in the middle of a request is reset, also when the process is killed: then
-            nothing of the request arrives later.
+        wait: seconds that an operation waits for a free connection, or for a connector to become available again.
+        resets: whether a connection that ends in the middle of a request is reset, even if the process is killed. Then no
+            part of the request arrives later.
     """
 
     addresses: tuple[Address, ...]
@@ -96,11 +95,11 @@ class _Connector(msgspec.Struct, Generic[C], eq=False):
 
 
 class PoolState(Generic[C]):
-    """The state of a pool: which connections are idle, and which are in use.
+    """The state of a pool: its idle connections, and the number in use.
 
     Args:
-        options: how many there may be, and where to.
-        clock: monotonic seconds.
+        options: its size and connectors.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, options: PoolOptions, clock: Callable[[], float] = time.monotonic) -> None:
@@ -111,13 +110,13 @@ class PoolState(Generic[C]):
         in_child(self._begin)
 
     def connected(self, work: Callable[[C], Work[R]]) -> Work[R]:
-        """Runs work on a connection that nobody else uses meanwhile. Raises what `lease` raises."""
+        """Runs work with a connection of its own. Raises the errors of `lease`."""
         connectors = self._connectors
         lease = yield from self.lease()
         try:
             return (yield from work(lease.connection))
         finally:
-            if connectors is not self._connectors:  # this process was forked meanwhile
+            if connectors is not self._connectors:  # the process has been forked since
                 lease.connection.close()
             else:
                 for each in self.give_back(lease, usable=lease.connection.open):
@@ -127,14 +126,14 @@ class PoolState(Generic[C]):
         """Gets a connection.
 
         Raises:
-            TransportError: when no connector can be reached.
-            PoolTimeoutError: when no connection became free in time.
-            SessionError: when the pool is closed.
+            TransportError: if no connector can be reached.
+            PoolTimeoutError: if no connection becomes free in time.
+            SessionError: if the pool is closed.
         """
         try:
             return (yield from self._leased())
         finally:
-            self._tell()  # what was reserved and not taken is free for somebody else
+            self._tell()  # a connection that was reserved but not taken is free for others
 
     def give_back(self, lease: Lease[C], *, usable: bool) -> list[C]:
         """Returns a connection to the pool; returns the connections to close."""
@@ -162,7 +161,7 @@ class PoolState(Generic[C]):
         self._connectors: dict[Address, _Connector[C]] = {each: _Connector(each) for each in self._options.addresses}
         self._turn = self._changes = 0
         self._waiting: list[Callable[[], object]] = []
-        self._lock = threading.RLock()  # a generator that is collected gives back what it held, in any thread, at any time
+        self._lock = threading.RLock()  # garbage collection of a generator may give its connection back at any time
 
     def _leased(self) -> Work[Lease[C]]:
         until = self._clock() + self._options.wait
@@ -214,7 +213,7 @@ class PoolState(Generic[C]):
 
     @contextmanager
     def _told(self, seen: int, wake: Callable[[], object]) -> Iterator[None]:
-        """Calls `wake` when something changes after the change that was seen last."""
+        """Calls `wake` after a change later than number `seen`."""
         with self._lock:
             if self._changes != seen:
                 wake()
@@ -227,7 +226,7 @@ class PoolState(Generic[C]):
                     self._waiting.remove(wake)
 
     def _tell(self, *, everybody: bool = False) -> None:
-        """Wakes the operation that has waited longest, or all of them."""
+        """Notes a change; wakes the operation that has waited longest, or all."""
         with self._lock:
             self._changes += 1
             told = self._waiting if everybody else self._waiting[:1]
@@ -236,7 +235,7 @@ class PoolState(Generic[C]):
                 wake()
 
     def _next(self) -> tuple[_Connector[C], C, float] | _Connector[C] | float:
-        """An idle connection, a connector to dial, or how long to wait. The first two count as busy."""
+        """An idle connection, a connector to dial, or the seconds to wait. Counts the first two as busy."""
         now = self._clock()
         total = sum(each.busy + len(each.resting) for each in self._connectors.values())
         for each in sorted(self._connectors.values(), key=lambda each: (each.busy, each.turn)):
@@ -255,10 +254,10 @@ class PoolState(Generic[C]):
         connector.not_before = self._clock() + pause
         # An only connector's error reaches the caller; others take over in silence.
         level = logging.WARNING if len(self._connectors) > 1 else logging.INFO
-        _log.log(level, "%s is not tried again for %.3g s: %s", connector.address, pause, error)
+        _log.log(level, "%s is not retried for %.3g s: %s", connector.address, pause, error)
 
     def _try_others(self, failures: dict[Address, TransportError]) -> None:
-        """After a failure, connectors that were to be left alone are tried before an operation gives up."""
+        """Makes connectors that are waiting for a retry available at once, before an operation gives up."""
         others = [each for address, each in self._connectors.items() if address not in failures]
         if all(each.not_before > self._clock() for each in others):
             for each in others:
@@ -274,7 +273,7 @@ class PoolState(Generic[C]):
         said = "; ".join(map(str, failures.values()))
         return PoolTimeoutError(
             f"no connection to {self._options} became free in {self._options.wait:g} s: {busy} of {self._options.size} are "
-            f"in use{'; ' + said if said else ''}. Finish or close iterations that are under way, or allow more by pool=",
+            f"in use{'; ' + said if said else ''}. Finish or close open iterations, or allow more connections with pool=",
             busy=busy,
             size=self._options.size,
         )

@@ -33,7 +33,7 @@ _TEMPORARY: Final = frozenset({Status.RETRY, Status.TIMEOUT, Status.INACTIVE})
 
 
 def seconds_of(value: DurationLike, name: str) -> float:
-    """A duration of an option, in seconds.
+    """An option's duration in seconds.
 
     Raises:
         SessionError: if it is not a duration above 0.
@@ -64,13 +64,13 @@ def _known(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> No
 
 @attrs.frozen(kw_only=True)
 class Retry:
-    """A policy for trying again. Durations are text such as "250ms", a timedelta, or an int of nanoseconds.
+    """A retry policy. Durations are text such as "250ms", a timedelta, or an int of nanoseconds.
 
     Attributes:
-        attempts: how often something is tried, the first time included.
-        first: longest pause after the first failure; it doubles with every further failure.
-        most: longest pause of all.
-        within: no pause begins that would end later than this after the first attempt began; None for no limit.
+        attempts: most attempts, including the first.
+        first: longest pause after the first failure; it doubles with each further failure.
+        most: upper limit of all pauses.
+        within: time limit since the first attempt: no pause begins that would exceed it. None for no limit.
         on_unknown: what to do about a PUT that was sent and not answered, which may be stored or not. "raise": it is never
             sent again automatically. "check": the database is asked what it stored, and only the missing records are sent
             again. "duplicate": it is sent again, and may then be stored twice. A PUTA names its full keys: its missing
@@ -102,7 +102,7 @@ def may_pass(error: BaseException) -> bool:
 
 
 class Attempts:
-    """The attempts at one thing.
+    """Counts the attempts of one operation.
 
     Args:
         retry: the policy.
@@ -114,7 +114,7 @@ class Attempts:
         self._began = time.monotonic()
 
     def pause(self, error: BaseException) -> float | None:
-        """Seconds to wait before the next attempt; None to give up."""
+        """The seconds to wait before the next attempt; None to give up."""
         from random import uniform
 
         self._failed += 1
@@ -133,13 +133,13 @@ class Attempts:
 def again(
     work: Callable[[], Work[R]], retry: Retry, failed: Callable[[Exception, float | None], object] = lambda _, __: None
 ) -> Work[R]:
-    """The result of `work`, which is started again after temporary failures.
+    """Runs work, and retries it after temporary failures. Returns its result.
 
     Args:
-        work: begins an attempt.
+        work: starts an attempt.
         retry: the policy.
-        failed: called with each failure and the pause before the next attempt, None when there is none. What it raises is
-            raised, and ends the attempts.
+        failed: called with each failure and the pause before the next attempt, None if there is none. If it raises, there
+            are no further attempts.
     """
     attempts = Attempts(retry)
     while True:

@@ -1,10 +1,10 @@
-"""What runs work: one runner that blocks, and one that awaits.
+"""The runners of work: a blocking and an asynchronous one.
 
 Rules kept here:
 
-* Each effect is carried out by a function that is given with the work. Whatever it raises is thrown into the work, which
-  handles or raises it: so the account of what happened is kept in one place.
-* Work that is left early is closed at once. The scans that it opened are closed then, too.
+* A function given with the work performs each effect. Its exceptions are thrown into the work, which handles or raises
+  them, so the state of a request is kept in one place.
+* Abandoned work is closed at once, and so are the scans that it has opened.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 Perform: TypeAlias = Callable[[Any], object]
-"""Carries out an effect, and gives its result."""
+"""Performs an effect; returns its result."""
 AsyncPerform: TypeAlias = Callable[[Any], Awaitable[object]]
 
 
 def advance(work: Work[Any], carry_out: Perform, lock: AbstractContextManager[object] | None = None) -> tuple[bool, Any]:
-    """Runs work until it emits something or ends.
+    """Runs work until it emits a value or ends.
 
     Args:
-        work: what to run.
-        carry_out: carries out its effects.
-        lock: held while the work itself runs, not while an effect is carried out; None for none.
+        work: the work.
+        carry_out: performs its effects.
+        lock: held while the work itself runs, but not while an effect is performed.
 
     Returns:
-        True and the value that it emitted; or False and its result.
+        True and the emitted value, or False and the result.
     """
     answer: object = None
     failure: BaseException | None = None
@@ -74,17 +74,17 @@ def advance(work: Work[Any], carry_out: Perform, lock: AbstractContextManager[ob
         except StopIteration as end:
             return False, end.value
         finally:
-            answer = failure = None  # a failure holds this frame
+            answer = failure = None  # the traceback of a failure refers to this frame
         if type(effect) is Emit:
             return True, effect.value
         try:
             answer = carry_out(effect)
-        except BaseException as error:  # noqa: BLE001 - the work handles it, or raises
+        except BaseException as error:  # noqa: BLE001 - the work handles or raises it
             failure = error
 
 
 async def advance_async(work: Work[Any], carry_out: AsyncPerform) -> tuple[bool, Any]:
-    """As `advance`, awaiting."""
+    """Like `advance`, for asyncio."""
     answer: object = None
     failure: BaseException | None = None
     while True:
@@ -103,7 +103,7 @@ async def advance_async(work: Work[Any], carry_out: AsyncPerform) -> tuple[bool,
 
 
 def run(work: Work[R], carry_out: Perform, lock: AbstractContextManager[object] | None = None) -> R:
-    """The result of work that emits nothing."""
+    """Runs work that emits nothing; returns its result."""
     result: R
     try:
         _, result = advance(work, carry_out, lock)
@@ -113,7 +113,7 @@ def run(work: Work[R], carry_out: Perform, lock: AbstractContextManager[object] 
 
 
 async def run_async(work: Work[R], carry_out: AsyncPerform) -> R:
-    """As `run`, awaiting."""
+    """Like `run`, for asyncio."""
     result: R
     try:
         _, result = await advance_async(work, carry_out)
@@ -123,7 +123,7 @@ async def run_async(work: Work[R], carry_out: AsyncPerform) -> R:
 
 
 def stream(work: Work[R], carry_out: Perform) -> Generator[Any, None, R]:
-    """The values that work emits; the generator returns its result. Closing it closes the work."""
+    """Yields the values that work emits, and returns its result. Closing the generator closes the work."""
     try:
         while True:
             is_emitted, value = advance(work, carry_out)
@@ -137,7 +137,7 @@ def stream(work: Work[R], carry_out: Perform) -> Generator[Any, None, R]:
 
 
 async def stream_async(work: Work[Any], carry_out: AsyncPerform) -> AsyncGenerator[Any, None]:
-    """The values that work emits, and last its result, unless that is None. Closing it closes the work."""
+    """Yields the values that work emits and, unless it is None, its result. Closing the generator closes the work."""
     try:
         is_emitted = True
         while is_emitted:
@@ -150,10 +150,10 @@ async def stream_async(work: Work[Any], carry_out: AsyncPerform) -> AsyncGenerat
 
 
 class AsyncScan:
-    """The chunks of a key range, as an asynchronous iterator; otherwise as `Scan`.
+    """The chunks of a key range as an asynchronous iterator; otherwise like `Scan`.
 
     Args:
-        chunks: generator of chunks and, last, of the range's acq.
+        chunks: yields the chunks and, last, the acq of the range.
     """
 
     def __init__(self, chunks: AsyncGenerator[Chunk | int, None]) -> None:
@@ -194,14 +194,14 @@ class AsyncScan:
 
 
 def items(lists: Generator[Iterable[T], None, object]) -> Iterator[T]:
-    """The items of lists that a stream gives, one by one. Closing it closes the stream."""
+    """Yields the items of a stream of lists. Closing the generator closes the stream."""
     with closing(lists):
         for each in lists:
             yield from each
 
 
 async def items_async(lists: AsyncGenerator[Iterable[T], None]) -> AsyncGenerator[T, None]:
-    """As `items`, awaiting."""
+    """Like `items`, for asyncio."""
     async with aclosing(lists):
         async for each in lists:
             for item in each:
@@ -209,7 +209,7 @@ async def items_async(lists: AsyncGenerator[Iterable[T], None]) -> AsyncGenerato
 
 
 def _release(carry_out: Perform) -> None:
-    """Closes what was opened for work that has ended."""
+    """Closes the scans of work that has ended."""
     release = getattr(carry_out, "release", None)
     if release is not None:
         release()
@@ -222,7 +222,7 @@ async def _release_async(carry_out: AsyncPerform) -> None:
 
 
 def perform(effect: Any) -> object:
-    """Carries out effects of connections and time, blocking."""
+    """Performs effects of connections and time, blocking."""
     kind = type(effect)
     if kind is Receive:
         return effect.connection.receive(effect.buffer)
@@ -247,7 +247,7 @@ def perform(effect: Any) -> object:
 
 
 async def perform_async(effect: Any) -> object:
-    """As `perform`, awaiting."""
+    """Like `perform`, for asyncio."""
     kind = type(effect)
     if kind is Receive:
         return await effect.connection.receive(effect.buffer)

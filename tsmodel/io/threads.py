@@ -41,17 +41,17 @@ if TYPE_CHECKING:
 __all__ = ["AsyncFlusher", "Flusher", "ThreadedStore", "in_thread"]
 
 _CHUNKS_AT_ONCE: Final = 8
-"""Chunks fetched by one visit to a thread, which costs about as much as decoding a small one."""
+"""Chunks to fetch in one call of a thread, which costs about as much as decoding a small chunk."""
 
 
 class BlockingStore(Backend, Remover, Protocol):
-    """A store that blocks, and can remove records."""
+    """A blocking store that can remove records."""
 
 
 class ThreadedStore:
-    """An embedded store as an asynchronous backend. Several tasks may use it at the same time.
+    """An embedded store as an asynchronous backend. Several tasks may use it at once.
 
-    Its chunks must stay valid, as blocks of the embedded store do: several are fetched by one call.
+    Its chunks must stay valid, as those of the embedded store do, because several are fetched in one call.
     """
 
     def __init__(self, store: BlockingStore) -> None:
@@ -60,12 +60,12 @@ class ThreadedStore:
 
     @classmethod
     async def opened(cls, opener: Callable[[], BlockingStore]) -> Self:
-        """A store that `opener` opens."""
+        """Opens a store in a thread."""
         return cls(await in_thread(opener))
 
     @property
     def store(self) -> BlockingStore:
-        """The store that blocks."""
+        """The blocking store."""
         return self._store
 
     def scan(self, box: KeyRange) -> AsyncScan:
@@ -75,7 +75,7 @@ class ThreadedStore:
     async def append(
         self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
     ) -> AcqInterval:
-        """See `Backend.append`. Once begun it goes on to its end, also when the task that waits for it is cancelled."""
+        """See `Backend.append`. Cancelling the waiting task does not interrupt it."""
         return await in_thread(lambda: self._store.append(batches, with_acq=with_acq, unless_stored=unless_stored))
 
     async def last_acq(self, box: KeyRange) -> int:
@@ -92,7 +92,7 @@ class ThreadedStore:
         note: str | None = None,
         dry_run: bool = False,
     ) -> int:
-        """See `Remover.remove`. Once begun it goes on to its end, as all that writes."""
+        """See `Remover.remove`. Cancelling the waiting task does not interrupt it."""
         remove = self._store.remove
         return await in_thread(lambda: remove(boxes, predicate, kind=kind, what=what, note=note, dry_run=dry_run))
 
@@ -128,7 +128,7 @@ class ThreadedStore:
 
 
 class Flusher:
-    """A thread that calls a method every `seconds`, until it is stopped or the method's object is gone."""
+    """A thread that calls a method every `seconds` until it is stopped or the method's object is garbage-collected."""
 
     def __init__(self, seconds: float, method: Callable[[], object]) -> None:
         self._stop = threading.Event()
@@ -137,7 +137,7 @@ class Flusher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops, after a flush that is under way."""
+        """Stops after a flush in progress."""
         self._stop.set()
         if threading.current_thread() is not self._thread:
             self._thread.join()
@@ -153,7 +153,7 @@ def _flush(stop: threading.Event, seconds: float, method: weakref.WeakMethod[Cal
 
 
 class AsyncFlusher:
-    """A task that does the same for a method that is awaited."""
+    """Like `Flusher`, a task that awaits a method."""
 
     def __init__(self, seconds: float, method: Callable[[], Awaitable[object]]) -> None:
         import asyncio

@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar, get_args
 
 import attrs
 import msgspec
@@ -57,10 +57,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from matplotlib.axes import Axes
 
-__all__ = ["FILLS", "AsyncResampling", "Fill", "Gaps", "Resampling", "WindowAggregates", "Windows"]
+__all__ = ["AsyncResampling", "Fill", "Gaps", "Resampling", "WindowAggregates", "Windows"]
 
 Fill: TypeAlias = Literal["null", "previous", "linear"]
-FILLS = ("null", "previous", "linear")
+_FILLS: Final = get_args(Fill)
 
 
 @attrs.frozen
@@ -213,7 +213,7 @@ def _dtype(info: ColumnInfo) -> np.dtype[Any]:
 
 
 class WindowAggregates:
-    """The sink that aggregates. Its result is a table of windows.
+    """The sink that aggregates. Its result is `Windows`.
 
     Args:
         selection: selects the records.
@@ -221,15 +221,23 @@ class WindowAggregates:
         aggregates: the aggregates by name.
         gaps: how to fill windows without records; None to leave them out.
         most: most values to hold.
+        tz: time zone of the windows.
     """
 
     def __init__(
-        self, selection: Selection[Any], grid: Grid, aggregates: Mapping[str, Aggregate], gaps: Gaps | None, most: int
+        self,
+        selection: Selection[Any],
+        grid: Grid,
+        aggregates: Mapping[str, Aggregate],
+        gaps: Gaps | None,
+        most: int,
+        tz: str | dt.tzinfo | None,
     ) -> None:
         self._selection = selection
         self._grid = grid
         self._aggregates = aggregates
         self._gaps = gaps
+        self._tz = tz
         infos = {each.column.name: each.column for each in aggregates.values() if each.column is not None}
         self._columns = [
             _Column.of(info, {name: each for name, each in aggregates.items() if each.column == info}, grid, most)
@@ -253,42 +261,28 @@ class WindowAggregates:
                 self._pending = self._merged = len(self._parts[0]["rows"])
         return self._selection.full
 
-    def result(self) -> Table:
+    def result(self) -> Windows:
+        """See `Sink.result`."""
+        with _quiet():
+            table = self._table()
+        digits = {}
+        for name, aggregate in self._aggregates.items():
+            codec = aggregate.column.codec.present if aggregate.column and aggregate.kind != "count" else None
+            if codec is not None and codec.digits is not None:
+                table[name] = _of_units(table[name], codec)
+                if table[name].dtype == object:
+                    digits[name] = codec.digits
+        counters: dict[str, int] = {name: 0 for name, each in self._aggregates.items() if each.counter is not None}
+        points = [column.points for column in self._columns if column.points is not None]
+        drops = counters | {name: count for each in points for name, count in each.drops.items()}
+        rollovers = counters | {name: count for each in points for name, count in each.rollovers.items()}
+        return Windows(table, self._tz, drops, rollovers, digits)
+
+    def _table(self) -> Table:
         """The windows, sorted by cid, mid, moid and start; masked arrays where values are missing."""
         if not self._parts:
             empty = {name: np.empty(0, LIMITS[name].dtype) for name in SERIES}
             return {**empty, "start": np.empty(0, np.int64), **{name: np.empty(0) for name in self._aggregates}}
-        with _quiet():
-            return self._made()
-
-    @property
-    def decimals(self) -> dict[str, FieldCodec]:
-        """The codecs of values that are decimals, still as integers, by name."""
-        codecs = {
-            name: each.column.codec.present
-            for name, each in self._aggregates.items()
-            if each.column and each.kind != "count"
-        }
-        return {name: codec for name, codec in codecs.items() if codec.digits is not None}
-
-    @property
-    def drops(self) -> dict[str, int]:
-        """By name of each delta and rate: how often a value was less than the previous one, apart from rollovers."""
-        return self._counted("drops")
-
-    @property
-    def rollovers(self) -> dict[str, int]:
-        """By name of each delta and rate: how often the counter passed its modulus."""
-        return self._counted("rollovers")
-
-    def _counted(self, what: str) -> dict[str, int]:
-        counted: dict[str, int] = {name: 0 for name, each in self._aggregates.items() if each.counter is not None}
-        for column in self._columns:
-            if column.points is not None:
-                counted |= getattr(column.points, what)
-        return counted
-
-    def _made(self) -> Table:
         merged = self._merge()
         self._parts = [merged]
         made: Table = {}
@@ -486,14 +480,14 @@ class _Resampled(Generic[E]):
         tz: str | dt.tzinfo | None,
         fill: Fill | None,
     ) -> None:
-        if fill is not None and fill not in FILLS:
-            raise QueryError(f"fill takes one of {', '.join(map(repr, FILLS))}, not {fill!r}")
+        if fill is not None and fill not in _FILLS:
+            raise QueryError(f"fill takes one of {', '.join(map(repr, _FILLS))}, not {fill!r}")
         self._executor = executor
         self._grid = grid_of(every, origin, tz)
         self._tz = tz
         self._fill: Fill | None = fill
 
-    def _sink(self, named: Mapping[str, Aggregate]) -> Callable[[Selection[Any]], WindowSink]:
+    def _sink(self, named: Mapping[str, Aggregate]) -> Callable[[Selection[Any]], WindowAggregates]:
         spec = self._executor.spec
         if len(models_of(spec.model)) > 1:
             raise QueryError(f"resample() takes a query of one model, not of {spec.model.__name__}")
@@ -502,23 +496,7 @@ class _Resampled(Generic[E]):
         most = spec.max_rows_in_memory
         gaps = None if self._fill is None else Gaps(self._fill, *_cap_range(self._executor.plan), most)
         aggregates = {name: _bound(spec.model, name, each) for name, each in named.items()}
-        return lambda selection: WindowSink(WindowAggregates(selection, self._grid, aggregates, gaps, most), self._tz)
-
-
-class WindowSink:
-    """The sink that makes `Windows`: converts decimals of `WindowAggregates`."""
-
-    def __init__(self, aggregates: WindowAggregates, tz: str | dt.tzinfo | None) -> None:
-        self._aggregates = aggregates
-        self._tz = tz
-        self.feed = aggregates.feed
-
-    def result(self) -> Windows:
-        """See `Sink.result`."""
-        table, decimals = self._aggregates.result(), self._aggregates.decimals
-        made = {name: _of_units(values, decimals[name]) if name in decimals else values for name, values in table.items()}
-        digits = {name: codec.digits or 0 for name, codec in decimals.items() if made[name].dtype == object}
-        return Windows(made, self._tz, self._aggregates.drops, self._aggregates.rollovers, digits)
+        return lambda selection: WindowAggregates(selection, self._grid, aggregates, gaps, most, self._tz)
 
 
 def _of_units(values: npt.NDArray[Any], codec: FieldCodec) -> npt.NDArray[Any]:

@@ -1,11 +1,11 @@
-"""`Chunk`: whole records on their way from a socket or a file to objects, to columns or to another socket.
+"""`Chunk`: whole records between a socket or file and objects, columns, or another socket.
 
 Rules kept here:
 
-* A chunk is immutable. Whoever makes it knows how many records it has and how large they are; nobody finds that out again.
-* It has one of two forms, rows or columns, and gives either. What is not asked for is neither decoded nor assembled.
+* A chunk is immutable. Its maker knows the number and sizes of its records; nobody computes them again.
+* It stores either rows or columns, and provides both. Columns are decoded, and rows assembled, only on request.
 * Rows are in GET form: `int32 n | key (32 bytes) | payload`, little-endian, one record after another.
-* A chunk says how long it may be used: one that is not `lasting` lies in a buffer that is used again.
+* A chunk that is not `lasting` lies in a buffer that will be reused.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ __all__ = [
 Array: TypeAlias = npt.NDArray[Any]
 Places: TypeAlias = npt.NDArray[np.int64]
 Picked: TypeAlias = "slice | npt.NDArray[np.bool_] | npt.NDArray[np.intp]"
-"""Some of the records: a slice with a step of 1, a mask of shape (n,), or their places in any order."""
+"""A selection of records: a slice with a step of 1, a mask of shape (n,), or positions in any order."""
 
 _HEADER: Final = GET_FORM.header.itemsize
 _KEYS: Final[dict[str, Any]] = dict(GET_FORM.header.fields or {})
 _LONG: Final = 256
-"""Average payload from which moving payloads one by one is faster than by a mask over all bytes."""
+"""Average payload size from which moving payloads one by one is faster than with a mask over all bytes."""
 
 
 @attrs.frozen
 class Batch:
-    """Records of one cid in PUT or PUTA form: what a put carries.
+    """Records of one cid in PUT or PUTA form: a part of a put.
 
     Attributes:
         cid: client id of all records, 0 to 2**31 - 2.
         records: whole records, without gaps.
-        count: how many records there are.
-        record_size: bytes that each record takes, its size field included; 0 when they differ.
-        offsets: where each record starts, shape (count,), when their sizes differ and it is known.
-        payload: dtype of every payload, where it is known that all have one: a store keeps its fields apart.
+        count: number of records.
+        record_size: bytes of each record, including its size field; 0 if they differ.
+        offsets: start of each record, shape (count,), if sizes differ and the starts are known.
+        payload: dtype of every payload, if known; a store then keeps each field as a column.
     """
 
     cid: int
@@ -71,8 +71,8 @@ class Chunk:
     """Whole records; `RowChunk` or `ColumnChunk`.
 
     Attributes:
-        record_size: bytes of each record as a row, its size field included; 0 when they differ, or there are none.
-        lasting: whether the chunk stays valid when the next one of its scan is asked for.
+        record_size: bytes of each record as a row, including its size field; 0 if they differ or there are none.
+        lasting: whether the chunk stays valid when the next chunk of its scan is requested.
     """
 
     __slots__ = ("_count", "lasting", "record_size")
@@ -82,7 +82,7 @@ class Chunk:
     _count: int
 
     def __len__(self) -> int:
-        """How many records there are."""
+        """Number of records."""
         return self._count
 
     @property
@@ -91,11 +91,11 @@ class Chunk:
         return self._count * self.record_size if self.record_size else len(self.rows())
 
     def rows(self) -> memoryview:
-        """The records in GET form; assembled once when the chunk has columns."""
+        """The records in GET form. A chunk of columns assembles them once."""
         raise NotImplementedError
 
     def offsets(self) -> Places:
-        """Where each record starts in `rows()`, shape (n,)."""
+        """Start of each record in `rows()`, shape (n,)."""
         raise NotImplementedError
 
     def sizes(self) -> Places:
@@ -105,41 +105,41 @@ class Chunk:
         return np.diff(self.offsets(), append=self.nbytes)
 
     def ends(self) -> Places:
-        """Where each record ends in `rows()`, shape (n,)."""
+        """End of each record in `rows()`, shape (n,)."""
         return self.offsets() + self.sizes()
 
     def key(self, name: str) -> Array:
-        """A key component of each record, shape (n,)."""
+        """A key component as a column, shape (n,)."""
         raise NotImplementedError
 
     def keys(self) -> Any:
-        """The keys, n records to be indexed by the name of a component, a slice or a mask; `np.asarray` makes a structured
-        array of them, shape (n,), dtype KEY_DTYPE."""
+        """The n keys, indexed by the name of a component, a slice or a mask. `np.asarray` converts them to a structured
+        array, shape (n,), dtype KEY_DTYPE."""
         raise NotImplementedError
 
     def column(self, offset: int, dtype: np.dtype[Any]) -> Array:
-        """What lies `offset` bytes into each payload, shape (n, ...). Every payload must reach that far."""
+        """The values at an offset in each payload, shape (n, ...). Every payload must be long enough."""
         raise NotImplementedError
 
     def records(self, dtype: np.dtype[Any]) -> Any:
-        """The records as those of a dtype, to be indexed by a field's name, a slice or a mask: a structured array that is a
-        view of rows, or `ColumnRecords`.
+        """The records as a dtype, indexed by a field's name, a slice or a mask: a structured array that is a view of rows,
+        or `ColumnRecords`.
 
         Args:
-            dtype: of a whole record, size field and key included; its size is `record_size`.
+            dtype: dtype of a whole record, including size field and key; its size is `record_size`.
         """
         raise NotImplementedError
 
     def take(self, picked: Picked) -> Chunk:
-        """Some of the records. A slice of rows is a view; other rows are copied. Columns are picked from when asked for."""
+        """A selection of the records. A slice of rows is a view; other selections copy. Columns are selected lazily."""
         raise NotImplementedError
 
     def kept(self) -> Chunk:
-        """The same records to be kept: always valid, and holding about as much memory as they need."""
+        """The same records, in a chunk that stays valid and keeps little more memory alive than they need."""
         raise NotImplementedError
 
     def pairs(self) -> Iterator[tuple[Key, bytes]]:
-        """Key and payload of each record."""
+        """Yields the key and payload of each record."""
         rows, edges = self.rows(), [*self.offsets().tolist(), self.nbytes]
         for start, end in pairwise(edges):
             yield unpack_key(rows, start + 4), bytes(rows[start + _HEADER : end])
@@ -150,10 +150,10 @@ class RowChunk(Chunk):
 
     Args:
         rows: whole records in GET form, without gaps.
-        count: how many there are.
-        record_size: bytes of each one; 0 when they differ, or there are none.
-        offsets: where each one starts, shape (count,); needed when they differ.
-        lasting: whether `rows` stays as it is.
+        count: number of records.
+        record_size: bytes of each record; 0 if they differ or there are none.
+        offsets: start of each record, shape (count,); required if sizes differ.
+        lasting: whether `rows` is never overwritten.
     """
 
     __slots__ = ("_keys", "_offsets", "_rows")
@@ -170,7 +170,7 @@ class RowChunk(Chunk):
 
     @classmethod
     def of(cls, records: Sequence[bytes | memoryview]) -> RowChunk:
-        """Whole records in GET form, one by one."""
+        """A chunk of single records in GET form."""
         sizes = np.fromiter(map(len, records), np.int64, len(records))
         same = _same(sizes)
         offsets = None if same else np.cumsum(sizes) - sizes
@@ -251,7 +251,7 @@ class RowChunk(Chunk):
         return RowChunk(memoryview(bytes(self._rows)), self._count, self.record_size, self._offsets, lasting=True)
 
     def moved(self, rows: memoryview) -> RowChunk:
-        """The same records where they were copied to, in memory that is used again."""
+        """The same records at the place they were copied to, in memory that will be reused."""
         return RowChunk(rows, self._count, self.record_size, self._offsets)
 
     def _part(self, start: int, stop: int, _step: int) -> RowChunk:
@@ -270,38 +270,38 @@ class RowChunk(Chunk):
 
 
 class Columns(Protocol):
-    """Where the columns of a `ColumnChunk` come from. Each is asked for at most once, and always the same.
+    """The source of the columns of a `ColumnChunk`. Each column is requested at most once.
 
     Attributes:
-        dtype: of a payload: a structured one whose fields are columns, or `V<size>`, which is one column without a meaning;
-            None when payloads differ in size. Bytes between its fields are 0.
+        dtype: dtype of a payload: a structured one whose fields are columns, or `V<size>`, which is one opaque column; None
+            if payloads differ in size. Bytes between its fields are 0.
     """
 
     dtype: np.dtype[Any] | None
 
     def __len__(self) -> int:
-        """How many records there are."""
+        """Number of records."""
         ...
 
     def key(self, name: str) -> Array:
-        """A key component of each record, shape (n,)."""
+        """A key component as a column, shape (n,)."""
         ...
 
     def field(self, at: int) -> Array:
-        """The field of `dtype` at this place, shape (n, ...), in any byte order; of `V<size>` the payloads."""
+        """The field of `dtype` with this index, shape (n, ...), in any byte order; the payloads if it is `V<size>`."""
         ...
 
     def payloads(self) -> tuple[npt.NDArray[np.uint8], Places]:
-        """All payloads, one after another, and where each ends, shape (n,). Only asked for when they differ in size."""
+        """All payloads, one after another, and the end of each, shape (n,). Called only if they differ in size."""
         ...
 
 
 class ColumnChunk(Chunk):
-    """Records as columns, which are decoded when they are asked for, once.
+    """Records as columns. Each column is decoded once, on request.
 
     Args:
-        columns: decodes them. What it gives stays as it is.
-        held: bytes of memory that `columns` keeps alive; None for about what the records need.
+        columns: decodes the columns. The arrays it returns must not change.
+        held: bytes of memory that `columns` keeps alive; None if about what the records need.
     """
 
     __slots__ = ("_assembled", "_columns", "_decoded", "_held", "_offsets")
@@ -323,7 +323,7 @@ class ColumnChunk(Chunk):
 
     @property
     def held(self) -> int:
-        """Bytes of memory that are kept alive by it."""
+        """Bytes of memory that the chunk keeps alive."""
         return self.nbytes if self._held is None else self._held
 
     @property
@@ -369,7 +369,7 @@ class ColumnChunk(Chunk):
         return self._decoded["payloads"], self._decoded["ends"]
 
     def column(self, offset: int, dtype: np.dtype[Any]) -> Array:
-        """See `Chunk.column`; that of a field with this place and size when there is one, otherwise cut out of payloads."""
+        """See `Chunk.column`. If no field has this offset and size, the column is cut out of the payloads."""
         if not self._count:
             return np.empty((0, *dtype.shape), dtype.base)
         if self.dtype is None:
@@ -418,7 +418,7 @@ class ColumnChunk(Chunk):
         return found
 
     def _whole(self) -> Array:
-        """The records as a structured array, shape (n,), whose payload fields are `field 0` and so on."""
+        """The records as a structured array, shape (n,), with payload fields `field 0` and so on."""
         assert self.dtype is not None
         dtype = _whole(self.dtype)
         whole: Array = np.zeros(self._count, dtype)
@@ -453,7 +453,7 @@ class ColumnChunk(Chunk):
         return bytes_of(rows)
 
     def _packed(self, offset: int, dtype: np.dtype[Any]) -> Array:
-        """A column that no field has whole: cut out of the payloads, of which no more is decoded than it needs."""
+        """A column that spans several fields, cut out of the payloads. Decodes only the fields it needs."""
         assert self.dtype is not None
         whole: Array = np.zeros(self._count, self.dtype)
         for at, (name, (kind, start, *_)) in enumerate(_fields(self.dtype)):
@@ -463,12 +463,12 @@ class ColumnChunk(Chunk):
 
 
 class ColumnRecords:
-    """Records of a `ColumnChunk` as those of a dtype, indexed by a field's name, a slice or a mask like a structured array.
-    A column is decoded when it is asked for. `np.asarray` makes a structured array of them.
+    """The records of a `ColumnChunk` as a dtype, indexed by a field's name, a slice or a mask like a structured array.
+    Columns are decoded on request. `np.asarray` converts them to a structured array.
 
     Attributes:
         chunk: the records.
-        dtype: of a whole record, or of its key.
+        dtype: dtype of a whole record, or of its key.
     """
 
     __slots__ = ("chunk", "dtype")
@@ -481,7 +481,7 @@ class ColumnRecords:
         return len(self.chunk)
 
     def __getitem__(self, asked: Any) -> Any:
-        """A column, shape (n, ...), or some of the records."""
+        """A column, shape (n, ...), or a selection of the records."""
         if not isinstance(asked, str):
             return ColumnRecords(self.chunk.take(asked), self.dtype)
         if asked in KEY_FIELDS:
@@ -501,7 +501,7 @@ class ColumnRecords:
 
 
 class _Taken:
-    """Some of the records of a chunk."""
+    """A selection of a chunk's records."""
 
     def __init__(self, chunk: ColumnChunk, picked: Any) -> None:
         self._chunk = chunk
@@ -527,7 +527,7 @@ class _Taken:
 
 
 class _Joined:
-    """The records of several chunks whose payloads are of one dtype."""
+    """The records of several chunks with the same payload dtype."""
 
     def __init__(self, chunks: Sequence[ColumnChunk]) -> None:
         self._chunks = chunks
@@ -552,7 +552,7 @@ class _Joined:
 
 
 class _Copied:
-    """The columns of a chunk, all decoded, and without what they were picked from."""
+    """All columns of a chunk, decoded, without the source they were selected from."""
 
     def __init__(self, chunk: ColumnChunk) -> None:
         self.dtype = chunk.dtype
@@ -577,10 +577,10 @@ class _Copied:
 
 
 def parsed(rows: memoryview, *, lasting: bool = True) -> RowChunk:
-    """A chunk of rows about which nothing is known.
+    """Finds the records in rows.
 
     Raises:
-        RemoteProtocolError: when they are not whole records in GET form, with the offset of the first fault.
+        RemoteProtocolError: if the rows are not whole records in GET form, with the offset of the first fault.
     """
     found = GET_FORM.whole_records(rows)
     if found.end != len(rows):
@@ -589,11 +589,11 @@ def parsed(rows: memoryview, *, lasting: bool = True) -> RowChunk:
 
 
 def joined(chunks: Sequence[Chunk], rows: memoryview | None = None) -> Chunk:
-    """The records of several chunks, one after another; columns stay columns when all payloads have one dtype.
+    """Concatenates chunks. Columns stay columns if all payloads have the same dtype.
 
     Args:
-        chunks: at least one.
-        rows: the rows of all, when they lie one after another already; they may be used again.
+        chunks: at least one chunk.
+        rows: the rows of all chunks, if they lie one after another already; this memory may be reused.
     """
     if len(chunks) == 1:
         return chunks[0]
@@ -613,7 +613,7 @@ def joined(chunks: Sequence[Chunk], rows: memoryview | None = None) -> Chunk:
 
 
 def keys_of(records: Any) -> Array:
-    """The keys of some records, which are indexed by the name of a component; structured array, shape (n,), KEY_DTYPE."""
+    """The keys of records that can be indexed by the name of a key component; structured array, shape (n,), KEY_DTYPE."""
     keys: Array = np.empty(len(records), KEY_DTYPE)
     for name in KEY_FIELDS:
         keys[name] = records[name]
@@ -621,7 +621,7 @@ def keys_of(records: Any) -> Array:
 
 
 def gathered(data: memoryview | bytes, at: Places, dtype: np.dtype[Any]) -> Array:
-    """Values that lie anywhere in some bytes, shape (n,) and that of the dtype."""
+    """The values at arbitrary offsets of some bytes, shape (n,) plus the shape of the dtype."""
     if not len(at):
         return np.empty((0, *dtype.shape), dtype.base)
     everywhere: Array = np.ndarray(len(data) - dtype.itemsize + 1, _opaque(dtype.itemsize), data, 0, (1,))
@@ -632,7 +632,7 @@ def gathered(data: memoryview | bytes, at: Places, dtype: np.dtype[Any]) -> Arra
 
 
 def _same(sizes: Places) -> int:
-    """The one size of all; 0 when there are several or none."""
+    """The common size; 0 if sizes differ or there are none."""
     return int(sizes[0]) if len(sizes) and (sizes == sizes[0]).all() else 0
 
 
@@ -651,7 +651,7 @@ def _placed(offset: int, dtype: np.dtype[Any], itemsize: int) -> np.dtype[Any]:
 
 
 def _fields(dtype: np.dtype[Any]) -> list[tuple[str, Any]]:
-    """Names, and dtype and offset, of the fields of a payload's dtype."""
+    """Name, and dtype and offset, of each field of a payload dtype."""
     if dtype.fields is None:
         return [("", (dtype, 0))] if dtype.itemsize else []
     return [(name, dtype.fields[name]) for name in dtype.names or ()]
@@ -659,7 +659,7 @@ def _fields(dtype: np.dtype[Any]) -> list[tuple[str, Any]]:
 
 @lru_cache(maxsize=1024)
 def _lookup(payload: np.dtype[Any], offset: int, size: int) -> tuple[int, int, int] | None:
-    """The field that holds so many bytes at an offset: its place, its size, and where in it they begin."""
+    """The field that contains `size` bytes at an offset: its index, its size, and the offset within it."""
     for at, (_, (kind, start, *_)) in enumerate(_fields(payload)):
         if start <= offset and offset + size <= start + kind.itemsize:
             return at, kind.itemsize, offset - start
@@ -668,7 +668,7 @@ def _lookup(payload: np.dtype[Any], offset: int, size: int) -> tuple[int, int, i
 
 @lru_cache(maxsize=256)
 def _whole(payload: np.dtype[Any]) -> np.dtype[Any]:
-    """A whole record in GET form: `n`, the key, `field 0` and so on."""
+    """The dtype of a whole record in GET form: `n`, the key, `field 0` and so on."""
     fields = _fields(payload)
     places = [_HEADER + start for _, (_, start, *_) in fields]
     return np.dtype(

@@ -1,10 +1,10 @@
-"""The client's side of the protocol: requests as bytes, answers from bytes.
+"""The client role: requests to bytes, bytes to answers.
 
 Rules kept here:
 
-* A request is a list of buffers, which are never joined.
-* Each answer has a reader of its own, used once. Every reader ends with an event that says how the request went: RangeEnd,
-  AcqAnswer, PutAnswer, or Refusal. After a Refusal nothing more is read: the connection must be closed.
+* A request is a series of buffers, which are not joined here.
+* Each answer needs a new reader. Its last event is the outcome: RangeEnd, AcqAnswer, PutAnswer, or Refusal. After a Refusal
+  the connection must be closed.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ __all__ = [
 ]
 
 Buffers: TypeAlias = Iterable["bytes | memoryview"]
-"""Bytes to be sent in their order; may be made as they are sent."""
+"""Bytes to send, in order. They may be generated while they are sent."""
 
 MAX_BATCH_SIZE: Final = 2**31 - 1
-"""Most bytes of records that one batch of a put can announce."""
+"""Most bytes of records in one batch of a put."""
 
 _SMALL: Final = 2**14
 PORTION_BYTES: Final = 2**19
 PORTION_BUFFERS: Final = 512
-"""Systems take at least 1,024 in one call."""
+"""Buffers in one system call. Systems accept at least 1,024."""
 
 _HEADER: Final = struct.Struct("<iQ")
 _BATCH: Final = struct.Struct("<ii")
@@ -64,17 +64,17 @@ def get_acq_request(key_min: Key, key_max: Key) -> Buffers:
 
 
 def put_request(batches: Iterable[Batch], *, with_acq: bool, max_batch_size: int = MAX_BATCH_SIZE) -> Buffers:
-    """A PUT, or a PUTA `with_acq`. Its buffers are made as they are asked for.
+    """A PUT, or a PUTA if `with_acq`. Its buffers are generated on demand.
 
     Args:
-        batches: records in PUT form, or PUTA form `with_acq`.
+        batches: records in PUT form, or in PUTA form if `with_acq`.
         with_acq: whether the records carry their acq.
-        max_batch_size: most bytes of records in one batch on the wire; larger ones are split between records. A record that
-            is larger travels alone.
+        max_batch_size: most bytes of records in one batch on the wire. Larger batches are split between records; a record
+            that is larger gets a batch of its own.
 
     Raises:
-        LocalProtocolError: for a size that no batch can have; from the buffers, for a cid that no record can have.
-        RemoteProtocolError: from the buffers, when a batch that must be split does not consist of whole records.
+        LocalProtocolError: if `max_batch_size` is out of range; while the buffers are generated, for an invalid cid.
+        RemoteProtocolError: while the buffers are generated, if a batch to be split does not consist of whole records.
     """
     if not 1 <= max_batch_size <= MAX_BATCH_SIZE:
         raise LocalProtocolError(f"max_batch_size is {max_batch_size}; it must be 1 to {MAX_BATCH_SIZE}")
@@ -87,7 +87,7 @@ def _put_buffers(batches: Iterable[Batch], with_acq: bool, max_batch_size: int) 
     for batch in batches:
         if not LIMITS["cid"].least <= batch.cid <= LIMITS["cid"].bound:
             raise LocalProtocolError(
-                f"a batch has cid {batch.cid}; it must be 0 to {LIMITS['cid'].bound}; a negative one would end the put"
+                f"a batch has cid {batch.cid}; it must be 0 to {LIMITS['cid'].bound}: a negative one would end the put"
             )
         for piece in _pieces(batch, form, max_batch_size):
             yield _BATCH.pack(batch.cid, len(piece))
@@ -96,7 +96,7 @@ def _put_buffers(batches: Iterable[Batch], with_acq: bool, max_batch_size: int) 
 
 
 def gathered(buffers: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
-    """The same bytes for a writer that takes a buffer at a time: small neighbours are joined, large ones not copied."""
+    """The same bytes for a writer that takes one buffer at a time: joins small buffers, does not copy large ones."""
     small: list[bytes | memoryview] = []
     size = 0
     for buffer in buffers:
@@ -113,7 +113,7 @@ def gathered(buffers: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryvi
 
 
 def portions(buffers: Iterable[bytes | memoryview]) -> Iterator[list[memoryview]]:
-    """The same bytes for a writer that takes many buffers at a time: as many as one call takes, or half a MiB."""
+    """The same bytes for a writer that takes many buffers at a time, in lists of up to 512 buffers or about half a MiB."""
     portion: list[memoryview] = []
     size = 0
     for buffer in buffers:
@@ -127,7 +127,7 @@ def portions(buffers: Iterable[bytes | memoryview]) -> Iterator[list[memoryview]
 
 
 def unsent(portion: list[memoryview], sent: int) -> list[memoryview]:
-    """What is left of a portion of which `sent` bytes were written."""
+    """The rest of a portion after `sent` bytes were written."""
     at = 0
     while at < len(portion) and sent >= len(portion[at]):
         sent -= len(portion[at])
@@ -139,7 +139,7 @@ def unsent(portion: list[memoryview], sent: int) -> list[memoryview]:
 
 
 def _pieces(batch: Batch, form: RecordForm, most: int) -> Iterator[memoryview]:
-    """The batch's records in pieces of at most `most` bytes; a record that is larger stands alone."""
+    """Splits the records of a batch into pieces of at most `most` bytes. A larger record gets a piece of its own."""
     total = len(batch.records)
     if total <= most:
         if total:
@@ -166,7 +166,7 @@ _ACQ: Final = struct.Struct("<q")
 _ACQ_PAIR: Final = struct.Struct("<qq")
 
 GetEvent: TypeAlias = RowChunk | RangeEnd | Refusal
-"""A chunk is valid until the reader's next buffer is asked for."""
+"""A chunk is valid until the reader's next buffer is requested."""
 
 
 class GetAnswerReader(Reader[GetEvent]):

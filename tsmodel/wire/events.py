@@ -1,4 +1,4 @@
-"""Commands, statuses and events: requests as a server sees them, answers as a client sees them."""
+"""Commands, statuses, and events: the requests a server receives and the answers a client receives."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class Command(IntEnum):
-    """What a request asks for."""
+    """The command of a request."""
 
     GET = 1
     PUT = 5
@@ -35,7 +35,7 @@ class Command(IntEnum):
 
 
 class Status(IntEnum):
-    """What an answer's header says: OK, or an error of the server."""
+    """The status of an answer: OK, or a server error."""
 
     OK = 0
     ERROR = -1
@@ -52,15 +52,15 @@ class Status(IntEnum):
 
 
 _MEANINGS = {
-    Status.ERROR: "the server could not do it",
-    Status.INVARG: "the request is not valid",
+    Status.ERROR: "the server failed",
+    Status.INVARG: "the request is invalid",
     Status.RETRY: "try again",
     Status.TIMEOUT: "the server ran out of time",
     Status.NOMEM: "the server is out of memory",
     Status.IOERR: "the server could not read or write its storage",
     Status.NOPERM: "not permitted",
     Status.NOIMPL: "the server does not know this command",
-    Status.ABORT: "the server gave the request up",
+    Status.ABORT: "the server aborted the request",
     Status.UNAUTHORIZED: "not authorized",
     Status.INACTIVE: "the server is not active",
 }
@@ -86,27 +86,27 @@ def describe(status: int) -> str:
 
 
 class GetRequest(msgspec.Struct, frozen=True):
-    """Asks for the records of a range; its keys are as they came, valid or not."""
+    """Asks for the records of a key range. Its keys are unchecked."""
 
     key_min: Key
     key_max: Key
 
 
 class GetAcqRequest(msgspec.Struct, frozen=True):
-    """Asks for the last acq of a range; its keys are as they came, valid or not."""
+    """Asks for the last acq of a key range. Its keys are unchecked."""
 
     key_min: Key
     key_max: Key
 
 
 class PutBegin(msgspec.Struct, frozen=True):
-    """A put begins: PUTA when `with_acq`."""
+    """A PUT begins, or a PUTA if `with_acq`."""
 
     with_acq: bool
 
 
 class PutRecords(msgspec.Struct, frozen=True):
-    """Some whole records of a put, all of one cid. The view is valid until the reader's next buffer is asked for."""
+    """Whole records of a put, all of one cid. The view is valid until the reader's next buffer is requested."""
 
     cid: int
     records: memoryview
@@ -114,14 +114,14 @@ class PutRecords(msgspec.Struct, frozen=True):
 
 
 class PutEnd(msgspec.Struct, frozen=True):
-    """A put has arrived whole, with the guard at its end."""
+    """A put has arrived completely, including its end guard."""
 
 
 class RangeEnd(msgspec.Struct, frozen=True):
     """A GET answer is complete.
 
     Attributes:
-        acq: the range's last full-commit acq, cut to its end.
+        acq: last full-commit acq of the range, at most its upper bound.
     """
 
     acq: int
@@ -134,18 +134,18 @@ class AcqAnswer(msgspec.Struct, frozen=True):
 
 
 class PutAnswer(msgspec.Struct, frozen=True):
-    """A put is stored, with these acquisition times."""
+    """A put is stored; its records have acqs in this interval."""
 
     acq_min: int
     acq_max: int
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """The server answers with an error status; the connection is of no more use.
+    """The server answers with an error status. The connection must be closed.
 
     Attributes:
-        status: see `tsmodel.wire.events`.
-        before_records: whether it stands where the records of a GET would begin.
+        status: the error status; see `Status` and `describe`.
+        before_records: whether it comes before the records of a GET.
     """
 
     status: int

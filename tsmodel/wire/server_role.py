@@ -1,13 +1,13 @@
-"""The server's side: requests from bytes, answers as bytes.
+"""The server role: bytes to requests, answers to bytes.
 
 Rules kept here:
 
-* A put is handed on as it arrives, in pieces of whole records, so that a put of any size is read in bounded memory.
-  Whoever takes the pieces stores none of them before `PutEnd`: a put that breaks off has not happened.
-* A request that the protocol does not allow raises `RemoteProtocolError`; the server refuses and closes.
-* Small batches that have arrived whole are read together, and handed on by cid: clients that do not sort send a batch for
-  every record. Records of one cid keep their order.
-* Whether a range or a cid can be served is not decided here, unless it would make the stream unreadable.
+* A put is passed on in pieces of whole records as it arrives, so a put of any size is read in bounded memory. No piece may
+  be stored before `PutEnd`: a put that is cut off has not happened.
+* A request that violates the protocol raises `RemoteProtocolError`. The server then refuses and closes.
+* Small batches that have arrived completely are read together and grouped by cid, because clients that do not sort send a
+  batch for every record. Records of one cid keep their order.
+* Key ranges and cids are validated elsewhere, unless they would make the stream unreadable.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from tsmodel.wire.sorting import order_of, run_starts
 __all__ = ["Request", "RequestReader", "acq_answer", "get_begin", "get_break", "get_end", "put_answer", "refusal"]
 
 Request: TypeAlias = GetRequest | GetAcqRequest | PutBegin | PutRecords | PutEnd
-"""What a server reads."""
+"""A request, or a part of a put."""
 
 _HEADER: Final = struct.Struct("<iQ")
 _INT: Final = struct.Struct("<i")
 _BATCH: Final = struct.Struct("<ii")
 _ONE: Final = struct.Struct("<iii")
 _FEW: Final = 8
-"""From this many similar batches on, it is worthwhile to process many at once."""
+"""Similar batches from which processing them together pays off."""
 _SOME: Final = 64
-"""Batches that are processed one by one before similar ones are searched for again."""
+"""Batches to process one by one before searching for similar ones again."""
 _SMALL: Final = 2**12
-"""Bytes of records up to which a batch is read with its neighbours."""
+"""Largest batch, in bytes, that is read together with its neighbours."""
 _GUARD: Final = -1
 _KEYS: Final = 2 * KEY_SIZE
 
 
 class RequestReader(Reader[Request]):
-    """Reads the requests of a connection, one after another. The end of the stream is fine between two of them."""
+    """Reads the requests of a connection, one after another. The stream may end between requests."""
 
     what = "a request"
     at_rest = True
@@ -96,7 +96,7 @@ class RequestReader(Reader[Request]):
         yield PutEnd()
 
     def _neighbours(self, form: RecordForm) -> Iterator[PutRecords]:
-        """Takes small batches that have arrived whole, if there are some. Whatever is wrong is left for others to find."""
+        """Takes small batches that have arrived completely. Leaves faulty ones for the caller to find."""
         view = self._buffer.peek()
         found = _Together()
         at = 0
@@ -130,10 +130,10 @@ class RequestReader(Reader[Request]):
 
 
 class _Together:
-    """Records of neighbouring batches, by cid.
+    """The records of neighbouring batches, grouped by cid.
 
     Attributes:
-        batches: how many there were.
+        batches: number of batches.
     """
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ class _Together:
         self._sizes: dict[int, int] = {}
 
     def alike(self, view: memoryview, at: int, form: RecordForm) -> int:
-        """Takes batches of one record each, all of one size, from `at` on; returns where they end."""
+        """Takes batches of one record each, all of the same size, from `at` on; returns the end offset."""
         if len(view) - at < _ONE.size:
             return at
         _, size, n = _ONE.unpack_from(view, at)
@@ -175,7 +175,7 @@ class _Together:
         return at + count * batch.itemsize
 
     def others(self, view: memoryview, at: int, form: RecordForm) -> int:
-        """Takes some small batches, whatever they hold; returns where they end."""
+        """Takes some small batches of any contents; returns the end offset."""
         least, last = form.least, len(view) - _BATCH.size
         unpack, size_at = _BATCH.unpack_from, _INT.unpack_from
         for _ in range(_SOME):
@@ -202,7 +202,7 @@ class _Together:
         return at
 
     def records(self) -> Iterator[PutRecords]:
-        """What was taken, one event for each cid."""
+        """The records taken, one event per cid."""
         for cid, pieces in self._pieces.items():
             data = pieces[0] if len(pieces) == 1 else memoryview(b"".join(pieces))
             yield PutRecords(cid, data, WholeRecords(len(data), self._counts[cid], self._sizes[cid]))
@@ -224,7 +224,7 @@ def get_begin() -> Buffers:
 
 
 def get_break() -> Buffers:
-    """Ends the records of a GET answer early; a refusal follows."""
+    """Ends the records of a GET answer early; a `refusal` follows."""
     return [_INT.pack(0)]
 
 
@@ -244,5 +244,5 @@ def put_answer(acq_min: int, acq_max: int) -> Buffers:
 
 
 def refusal(status: int) -> Buffers:
-    """An error status instead of an answer, or behind `get_break`."""
+    """An error status, instead of an answer or after `get_break`."""
     return [_HEADER.pack(status, 0)]

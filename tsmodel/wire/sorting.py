@@ -1,9 +1,9 @@
-"""Sorted records: whether they are, how to sort them, and where runs of equal ones begin.
+"""Sorting rows by columns: checks for order, stable orders, and runs of equal rows.
 
 Rules kept here:
 
-* Columns are given the most significant first, all of one length. Orders are stable: equal rows stay as they came.
-* Rows that are already sorted are recognized, at a small part of the cost of sorting.
+* Columns come in order of significance, most significant first, and have the same length. Sorting is stable.
+* Rows that are already sorted are recognised at a small fraction of the cost of sorting.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ __all__ = ["is_sorted", "order_of", "run_lasts", "run_lengths", "run_starts"]
 
 _NARROW: Final = 2**16
 _ASCENDING: Final = 32
-"""Average length of what ascends from which merging is faster."""
+"""Average length of ascending runs from which merge sort is faster than radix sort."""
 
 Array: TypeAlias = npt.NDArray[Any]
 Places: TypeAlias = npt.NDArray[np.intp]
 
 
 def is_sorted(columns: Sequence[Array]) -> bool:
-    """Whether rows ascend."""
+    """Whether rows are in ascending order."""
     equal: Any = np.True_
     for values in columns:
         if (equal & (values[1:] < values[:-1])).any():
@@ -35,9 +35,9 @@ def is_sorted(columns: Sequence[Array]) -> bool:
 
 
 def order_of(columns: Sequence[Array]) -> Places | None:
-    """Places of rows in ascending order, shape (n,); None when they are in order.
+    """The positions of rows in ascending order, shape (n,); None if they are sorted already.
 
-    What arrives in the order of time needs only one stable sort by meter: trailing columns that ascend stay as they came.
+    Records that arrive in the order of time need only one stable sort by meter, because trailing columns already ascend.
     """
     differing = [np.ascontiguousarray(column) for column in columns if len(column) and (column != column[0]).any()]
     first = len(differing)
@@ -46,7 +46,7 @@ def order_of(columns: Sequence[Array]) -> Places | None:
     if not first:
         return None
     order = _order_by(differing[0])
-    # Runs that follow one another in time need no more either, which is soon seen.
+    # One sort may suffice for several series that follow one another in time, too; checking is cheap.
     if first == 1 or _are_sorted_within(differing, order):
         return order
     return np.lexsort(differing[:first][::-1])
@@ -57,14 +57,14 @@ def _order_by(column: Array) -> Places:
     if column.dtype.kind in "iu" and column.dtype.itemsize > 2:
         descents = np.count_nonzero(column[1:] < column[:-1])
         least = column.min()
-        # NumPy merges what ascends for long, and sorts 16 bits by radix: each is best at its own.
+        # NumPy uses radix sort for 16-bit integers, and otherwise merges long ascending runs.
         if descents * _ASCENDING > len(column) and int(column.max()) - int(least) < _NARROW:
             column = np.subtract(column, least).astype(np.uint16)
     return np.argsort(column, kind="stable")
 
 
 def _are_sorted_within(columns: Sequence[Array], order: Places) -> bool:
-    """Whether rows ascend in an order that the first column ascends in."""
+    """Whether rows ascend in `order`, which sorts the first column."""
     values = columns[0].take(order)
     equal = values[1:] == values[:-1]
     for column in columns[1:]:
@@ -78,7 +78,7 @@ def _are_sorted_within(columns: Sequence[Array], order: Places) -> bool:
 
 
 def run_starts(columns: Sequence[Array]) -> Places:
-    """Where each run of rows with equal values begins, shape (runs,); none when there are no rows."""
+    """The first row of each run of equal rows, shape (runs,)."""
     begins = np.empty(len(columns[0]), np.bool_)
     begins[:1] = True
     tail = begins[1:]
@@ -89,10 +89,10 @@ def run_starts(columns: Sequence[Array]) -> Places:
 
 
 def run_lengths(starts: Places, count: int) -> npt.NDArray[np.int64]:
-    """How many rows each run has, of `count` rows in all, shape (runs,)."""
+    """The number of rows of each run, of `count` rows in total, shape (runs,)."""
     return np.diff(starts, append=count).astype(np.int64, copy=False)
 
 
 def run_lasts(starts: Places, count: int) -> Places:
-    """The last row of each run, of `count` rows in all, shape (runs,)."""
+    """The last row of each run, of `count` rows in total, shape (runs,)."""
     return starts + run_lengths(starts, count) - 1

@@ -217,7 +217,7 @@ def with_value(name: str, at: int, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("data", "record", "field", "wording"),
     [
-        (broken(cid=None), None, "cid", "there is no column cid; needed are cid, mid, moid, cap, f0, f1"),
+        (broken(cid=None), None, "cid", "missing columns: cid; required are cid, mid, moid, cap, f0, f1"),
         (broken(f1=np.zeros(3)), None, "f1", "column f1 has 3 values, others have 1000"),
         (broken(f0=np.zeros(COUNT)), None, "f0", "column f0 holds float64, which cannot become int32"),
         (broken(f1=np.array(["x"] * COUNT)), None, "f1", "column f1 holds <U1, which cannot become float64"),

@@ -1,4 +1,4 @@
-"""Arrays that grow hold what was put into them, in one piece."""
+"""Growing arrays: their contents, and when they copy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def some(dtype: np.dtype[Any], count: int, seed: int) -> np.ndarray[Any, Any]:
 
 
 @given(st.sampled_from(DTYPES), st.lists(st.lists(st.integers(0, 90), max_size=8), min_size=1, max_size=3))
-def test_whatever_is_put_in_comes_out(dtype: np.dtype[Any], results: list[list[int]]) -> None:
+def test_contents(dtype: np.dtype[Any], results: list[list[int]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(growing, "_SMALL", 64)
         patch.setattr(growing, "_LARGE", 1024)
@@ -37,7 +37,7 @@ def test_whatever_is_put_in_comes_out(dtype: np.dtype[Any], results: list[list[i
 
 
 @pytest.mark.parametrize("count", [3, 4000, 25_000, 70_000])
-def test_what_is_not_huge_is_copied_once(count: int) -> None:
+def test_values_are_copied_once_unless_huge(count: int) -> None:
     grown = Growing(np.int64)
     for first in range(0, 1_000_000, count):
         grown.room(count)[:] = np.arange(first, first + count)

@@ -1,4 +1,4 @@
-"""Lazy frames: what polars asks of them is narrowed, and what comes of it is what polars would have made of all."""
+"""Lazy frames read less, and return what polars would compute from all records."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Reading(TSModel, moid=7):
 
 @pytest.mark.parametrize("operation", [or_, and_])
 def test_a_very_deep_predicate_is_left_to_polars(operation: Any) -> None:
-    """Polars' own tree is only read by recursion."""
+    """Its tree can only be read by recursion."""
     predicate = reduce(operation, [pl.col("meter") != 2 * n for n in range(3000)])
     assert pushed(Reading, predicate) is None
     assert pushed(Reading, predicate & (pl.col("cid") == 1)) is None
@@ -80,10 +80,10 @@ def test_conditions(query: Query[Reading], condition: Any, read: int | None, is_
     narrowed = query.pushed_down(condition)
     assert (narrowed is not query) is is_pushed
     if is_pushed:
-        assert narrowed.count() == read  # what is read for it, before polars filters
+        assert narrowed.count() == read  # read before polars filters
 
 
-def test_what_was_pushed_is_explained(query: Query[Reading]) -> None:
+def test_explain_shows_what_was_pushed_down(query: Query[Reading]) -> None:
     explained = str(query.pushed_down((pl.col("meter") == 3) & (pl.col("volts") > 1)).explain())
     assert "key ranges: 1" in explained
     assert "mid 3" in explained
@@ -104,7 +104,7 @@ def test_projection_and_slices(query: Query[Reading]) -> None:
     assert grouped["volts"].to_list() == [23.0, 24.0, 25.0, 26.0, 27.0]
 
 
-def test_only_what_is_asked_for_is_read(query: Query[Reading], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_columns_needed_are_read(query: Query[Reading], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     own = Query.iter_arrow
 
@@ -133,7 +133,7 @@ def test_sql(query: Query[Reading]) -> None:
     del readings
 
 
-def test_lazy_needs_a_polars_that_has_it(query: Query[Reading], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_versions_of_polars_are_refused(query: Query[Reading], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tsmodel.frames.lazy.library", without_plugins)
     with pytest.raises(MissingLibraryError, match=r"lazy\(\) needs polars 1.24 or newer, and this is"):
         query.lazy()

@@ -1,4 +1,4 @@
-"""What notebooks show: tables and charts."""
+"""Tables and charts in notebooks."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_windows(session: Any) -> None:
 @pytest.mark.parametrize(
     ("y", "message"), [("note", "plot.. draws numbers; note is"), ("amps", "'amps' is not a column of Reading")]
 )
-def test_what_cannot_be_drawn(session: Any, y: str, message: str) -> None:
+def test_refused_charts(session: Any, y: str, message: str) -> None:
     with pytest.raises(QueryError, match=message):
         session.query(Reading).plot(y)
 

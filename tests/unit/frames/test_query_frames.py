@@ -1,4 +1,4 @@
-"""Queries as frames: what is asked for, in which form, and what is refused."""
+"""Queries as NumPy arrays, Arrow tables and frames: columns, types and refusals."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def query() -> Iterator[Query[Reading]]:
         session.add_all(map(reading, range(10)))
         session.add_all(Note(cid=1, mid=at, cap=START, text="x" * at) for at in range(4))
         session.flush()
-        yield session.query(Reading)  # named, since readers of Arrow streams have threads of their own
+        yield session.query(Reading)  # named: readers of Arrow streams have their own threads
 
 
 def test_to_numpy(query: Query[Reading]) -> None:
@@ -200,7 +200,7 @@ def test_pandas_keeps_nullable_integers_and_bools_exactly(edges: Query[Edges]) -
     ]
 
 
-def test_pandas_over_arrow_tells_nan_from_nothing(edges: Query[Edges]) -> None:
+def test_pandas_over_arrow_distinguishes_nan_and_null(edges: Query[Edges]) -> None:
     frame = edges.to_pandas("ratio", "wide", "cap", dtype_backend="pyarrow", tz="Europe/Vienna")
     assert list(map(str, frame.dtypes)) == ["double[pyarrow]", "int64[pyarrow]", "timestamp[ns, tz=Europe/Vienna][pyarrow]"]
     ratio = pa.array(frame["ratio"])
@@ -214,7 +214,7 @@ def test_pandas_over_arrow_tells_nan_from_nothing(edges: Query[Edges]) -> None:
         edges.to_pandas(dtype_backend="pyarrow", tz="Nowhere/Land")
 
 
-def test_a_length_of_time_that_pandas_takes_for_none_is_refused() -> None:
+def test_a_duration_that_pandas_takes_for_missing_is_refused() -> None:
     with connect("memory:") as session:
         session.add_columns(Long, cid=1, mid=1, moid=1, cap=0, took=np.array([-(2**63), 5]))
         session.flush()
@@ -236,7 +236,7 @@ class Moments(TSModel):
 
 
 def test_pandas_keeps_times_within_structures() -> None:
-    """pyarrow makes bare integers since 1970 of them, which mean something else to a model that takes them back."""
+    """pyarrow converts them to integers since 1970, which a model would read as something else."""
     rows = [
         Moments(cid=1, mid=1, moid=1, cap=n, moment=Moment(at=n, took=dt.timedelta(seconds=n)), ids=[uuid.UUID(int=n)] * 2)
         for n in range(3)
@@ -319,14 +319,14 @@ def test_payloads_of_variable_size() -> None:
         (["volts", Reading.volts], "a column is named twice: volts, volts"),
     ],
 )
-def test_columns_that_are_not_there(query: Query[Reading], columns: Any, wording: str) -> None:
+def test_unknown_columns_are_refused(query: Query[Reading], columns: Any, wording: str) -> None:
     for end in (query.to_numpy, query.columns, query.to_arrow, query.to_pandas, query.to_polars, query.iter_arrow):
         with pytest.raises(QueryError) as caught:
             end(*columns)
         assert wording in str(caught.value)
 
 
-def test_mismatches_are_met_as_by_other_sinks(query: Query[Reading]) -> None:
+def test_mismatches_are_handled_as_by_other_sinks(query: Query[Reading]) -> None:
     class Both(TSModel):
         volts: Float32
         more: Text = field(size=60)
@@ -372,7 +372,7 @@ def test_parquet(query: Query[Reading], tmp_path: Path) -> None:
         ("polars", "to_polars", r"pip install 'tstorage-model\[polars\]'"),
     ],
 )
-def test_a_library_that_is_not_installed(
+def test_a_missing_library(
     query: Query[Reading], monkeypatch: pytest.MonkeyPatch, module: str, end: str, hint: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
@@ -404,7 +404,7 @@ def test_a_session_stays_usable(query: Query[Reading]) -> None:
     assert query.count() == 10
 
 
-def test_to_numpy_of_nothing_that_a_filter_leaves() -> None:
+def test_to_numpy_without_matching_records() -> None:
     class Plain(TSModel):
         number: Int32
         volts: Float32

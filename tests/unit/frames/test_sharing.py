@@ -1,4 +1,4 @@
-"""Columns of the embedded file that Arrow shares hold what copied ones hold, and stay as they are."""
+"""Columns of the embedded file that Arrow shares equal copied ones, and do not change."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def readings(count: int) -> list[Reading]:
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 2**26])
-def test_tables_are_what_objects_hold(tmp_path: Path, cache_bytes: int) -> None:
+def test_tables_equal_objects(tmp_path: Path, cache_bytes: int) -> None:
     rows = readings(20_000)
     with connect(tmp_path / "a.tsdb", cache_bytes=cache_bytes) as session:
         session.add_all(rows)

@@ -1,4 +1,4 @@
-"""Conditions of very many terms: built, planned, filtered by, shown and pickled without recursion."""
+"""Conditions with very many terms are built, planned, evaluated, shown and pickled without recursion."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tsmodel import Expression, Float32, Int32, TSModel, connect
 from tsmodel.query.plan import Explanation
 
 MANY = 100_000 if is_long() else 11_000
-"""Far more than the interpreter recurses, and a fifth or a tenth of it still is."""
+"""Far beyond the interpreter's recursion limit; so is a tenth of it."""
 
 
 class Reading(TSModel):
@@ -99,7 +99,7 @@ def test_deep_conditions_on_several_models() -> None:
         assert session.query(Reading | Other).where(~condition).count() == 5
 
 
-def test_what_is_shared_is_pickled_once() -> None:
+def test_shared_parts_are_pickled_once() -> None:
     condition: Any = Reading.volts > 1
     for _ in range(300):
         condition = ~condition

@@ -1,4 +1,4 @@
-"""Sets of integers as intervals, against sets of integers."""
+"""Interval sets, compared with sets of integers."""
 
 from __future__ import annotations
 
@@ -47,5 +47,5 @@ def test_narrow_closes_the_smallest_gaps(intervals: list[tuple[int, int]], most:
 
 
 @pytest.mark.parametrize("intervals", [[], [(3, 3)], [(5, 1)]])
-def test_nothing(intervals: list[tuple[int, int]]) -> None:
+def test_empty_sets(intervals: list[tuple[int, int]]) -> None:
     assert union(intervals) == ()

@@ -1,4 +1,4 @@
-"""Ordering, newest versions and series: what they refuse, what they hold, what explain says; quarantine, days."""
+"""Ordering, newest versions and series: results, memory limits, refusals and explanations; quarantine, days, select."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_names_and_minus_signs() -> None:
     )
 
 
-def test_what_cannot_be_ordered_by() -> None:
+def test_refused_orders() -> None:
     query = Reading.query
     with pytest.raises(QueryError, match="order_by takes columns, such as"):
         query.order_by()
@@ -58,7 +58,7 @@ def test_what_cannot_be_ordered_by() -> None:
         query.max_rows_in_memory(0)
 
 
-def test_the_best_of_many_in_bounded_memory() -> None:
+def test_the_first_of_many_in_bounded_memory() -> None:
     with connect("memory:", batch_size=10**6) as session:
         session.add_all(readings(200_000))
         session.flush()
@@ -74,7 +74,7 @@ def test_the_best_of_many_in_bounded_memory() -> None:
             query.latest().count()
 
 
-def test_newest_among_many_versions_takes_the_memory_of_the_newest() -> None:
+def test_only_the_newest_versions_are_held() -> None:
     with connect("memory:", batch_size=10**6) as session:
         for _ in range(4):
             session.add_all(readings(60_000))
@@ -82,7 +82,7 @@ def test_newest_among_many_versions_takes_the_memory_of_the_newest() -> None:
         assert session.query(Reading).max_rows_in_memory(65_536).latest().count() == 60_000
 
 
-def test_what_the_database_knew() -> None:
+def test_as_of_and_revisions() -> None:
     with connect("memory:") as session:
         session.add_all(readings(2))
         first = session.flush()
@@ -94,11 +94,11 @@ def test_what_the_database_knew() -> None:
         assert [row.volts for row in query.as_of(second.acq_max)] == [0.0, 99.0]
         assert query.as_of(first.acq_min - 1).all() == []
         assert [row.volts for row in session.query(Reading).revisions()] == [0.0, 1.0, 99.0]
-        # An old version does not come up because the new one does not meet a condition.
+        # An old version does not appear because the new one does not meet the condition.
         assert query.latest().where(Reading.volts < 50).count() == 1
 
 
-def test_explain_says_what_is_done() -> None:
+def test_explain_describes_order_and_limit() -> None:
     with connect("memory:") as session:
         session.add_all(readings(10))
         session.flush()
@@ -139,7 +139,7 @@ def test_several_models() -> None:
             query.last_per_series().where(Meter.volts > 1).all()
 
 
-def test_what_goes_along_records_as_they_come() -> None:
+def test_streaming_operations_refuse_an_order() -> None:
     with connect("memory:") as session, connect("memory:") as other:
         with pytest.raises(QueryError, match=r"follow\(\) streams records, and cannot be combined with: newest versions"):
             session.query(Reading).latest().follow()
@@ -181,7 +181,7 @@ def test_quarantine() -> None:
             session.query(Note).on_error("ignore")  # type: ignore[arg-type]
 
 
-def test_full_scans_may_be_refused() -> None:
+def test_full_scans_can_be_refused() -> None:
     with connect("memory:", allow_full_scan=False) as session:
         session.add_all(readings(3))
         session.flush()
@@ -200,14 +200,14 @@ def test_full_scans_may_be_refused() -> None:
 @pytest.mark.parametrize(
     ("day", "hours"), [("2026-03-29", 23), ("2026-10-25", 25), ("2026-06-01", 24), (dt.date(2026, 3, 29), 23)]
 )
-def test_days_are_as_long_as_clocks_say(day: Any, hours: int) -> None:
+def test_days_have_23_to_25_hours(day: Any, hours: int) -> None:
     (box,) = Reading.query.on(day, "Europe/Warsaw").key_ranges()
     assert box.max.cap - box.min.cap == hours * 3600 * 10**9
     assert box.min.cap == to_ns(dt.datetime.fromisoformat(str(day)).replace(tzinfo=ZoneInfo("Europe/Warsaw")))
     assert Reading.query.on(day, dt.timezone.utc).key_ranges() == Reading.query.on(day).key_ranges()
 
 
-def test_days_that_are_none() -> None:
+def test_invalid_days_are_refused() -> None:
     with pytest.raises(QueryError, match="there is no time zone 'Mars/Olympus'"):
         Reading.query.on("2026-01-01", "Mars/Olympus")
     for day in ("2026-02-30", "tomorrow", dt.datetime(2026, 1, 1), 5, dt.date(9999, 12, 31)):
@@ -243,8 +243,8 @@ def test_last() -> None:
 
 
 @pytest.mark.parametrize("step", ["first_per_series", "last_per_series"])
-def test_a_limit_of_series_waits_for_all_records(step: str) -> None:
-    """More records than are held before any are let go of; then come some that are further from the edge, and some that are
+def test_a_limit_of_series_applies_after_all_records(step: str) -> None:
+    """Enough records that some are dropped. Then some follow that are further from the edge, and some that are
     nearer and have other values."""
     count, sign = 200_000, 1 if step == "last_per_series" else -1
     mids = np.arange(count) % 10
@@ -271,7 +271,7 @@ def test_a_limit_of_series_waits_for_all_records(step: str) -> None:
 
 
 @pytest.mark.parametrize("step", ["order_by", "latest", "last_per_series"])
-def test_what_may_be_held_is_looked_at_from_the_first_record(step: str) -> None:
+def test_the_memory_limit_holds_from_the_first_record(step: str) -> None:
     with connect("memory:") as session:
         session.add_all(readings(1000))
         session.add_all(readings(1000, cid=2))

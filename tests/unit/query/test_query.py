@@ -1,4 +1,4 @@
-"""The query builder and its sinks: what each step means, what is read for it, and what is refused."""
+"""The steps and sinks of a query: what they mean, what they read, and what they refuse."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Other(TSModel):
 
 
 class Counting:
-    """A store that counts what is asked of it."""
+    """A store that counts requests."""
 
     def __init__(self) -> None:
         self.store = open_store(None)
@@ -138,7 +138,7 @@ def test_times_of_every_kind(time: object) -> None:
     assert Reading.query.cap_since(time).key_ranges() == [KeyRange.of(cap=(1_500_000_000, LIMITS["cap"].bound))]  # type: ignore[arg-type]
 
 
-def test_every_step_gives_a_new_query() -> None:
+def test_every_step_returns_a_new_query() -> None:
     query = Reading.query.cid(1)
     assert query.mid(2) is not query
     assert ranges(query) == ["cid 1"]
@@ -148,7 +148,7 @@ def test_every_step_gives_a_new_query() -> None:
         assert query.explain().plan.residual == ()
 
 
-def test_class_fixed_components_are_part_of_every_query() -> None:
+def test_key_components_fixed_by_the_class_apply_to_every_query() -> None:
     assert [str(box) for box in Fixed.query.key_ranges()] == ["cid 5, moid 7"]
     assert [str(box) for box in Fixed.query.mid(1).key_ranges()] == ["cid 5, mid 1, moid 7"]
     assert Fixed.query.cid(6).key_ranges() == []
@@ -178,7 +178,7 @@ def test_class_fixed_components_are_part_of_every_query() -> None:
         (lambda: Reading.query.stats, "has not run yet"),
     ],
 )
-def test_what_a_query_refuses(make, wording: str) -> None:  # type: ignore[no-untyped-def]
+def test_refusals(make, wording: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(QueryError, match=wording):
         make()
 
@@ -193,7 +193,7 @@ def test_a_key_column_of_another_model_is_the_same_column() -> None:
     assert ranges(Reading.query.where(Other.mid == 5)) == ["mid 5"]
 
 
-def test_nothing_is_sent_for_what_cannot_match(session: Session, backend: Counting) -> None:
+def test_nothing_is_read_when_nothing_can_match(session: Session, backend: Counting) -> None:
     query = Reading.query.cap_between(9, 9)
     assert (query.all(), query.first(), query.count(), query.exists(), list(query)) == ([], None, 0, False, [])
     assert list(query.batches(5)) == []
@@ -279,7 +279,7 @@ def test_explain(session: Session) -> None:
     assert "… 56 more" in str(many.explain())
 
 
-def test_widened_queries_return_no_more_than_was_asked_for(session: Session) -> None:
+def test_widened_queries_return_no_surplus(session: Session) -> None:
     query = Reading.query.where(Reading.cap.is_in(list(range(0, 3000, 3))))
     assert len(query.key_ranges()) == 64
     assert sorted(row.cap for row in query) == list(range(0, 3000, 3))

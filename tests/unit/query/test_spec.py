@@ -1,4 +1,4 @@
-"""`QuerySpec`: what a query asks for, as a value."""
+"""`QuerySpec`: a query as a value."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_builder_makes_specs() -> None:
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_equal_when_the_same_is_asked(name: str) -> None:
+def test_equality(name: str) -> None:
     spec = BUILT[name]().spec
     assert spec == BUILT[name]().spec
     assert [other for other in BUILT if BUILT[other]().spec == spec] == [name]
@@ -122,7 +122,7 @@ def test_repr() -> None:
         (lambda: Query(Reading).limit(None), "limit takes an int from 0, not None"),  # type: ignore
     ],
 )
-def test_what_no_query_can_have_is_refused_at_once(make: Callable[[], object], message: str) -> None:
+def test_invalid_values_are_refused_at_once(make: Callable[[], object], message: str) -> None:
     with pytest.raises(QueryError, match=re.escape(message)):
         make()
 
@@ -156,7 +156,7 @@ def test_an_asynchronous_session_runs_a_spec() -> None:
     assert sorted(asyncio.run(main())) == [1, 4, 7]
 
 
-def test_a_spec_made_by_hand_keeps_to_what_its_class_fixes() -> None:
+def test_a_spec_has_the_key_components_that_its_class_fixes() -> None:
     with connect("memory:") as session:
         session.add(Event(cid=1, mid=1, cap=1, code=5, cost=1))
         session.add(Note(cid=1, mid=1, cap=1, text="eight bytes."))

@@ -1,4 +1,4 @@
-"""Chunks that are put together keep their records and their order, and large ones are not copied."""
+"""Gathered chunks keep their records and their order. Large chunks are not copied."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pushed(chunks: list[Chunk]) -> list[Chunk]:
 
 
 @given(st.lists(st.sampled_from([1, 2, 2000, 2912, 11650, 11651, 23301, 23302]), max_size=12))
-def test_nothing_is_lost_or_changes_places(counts: list[int]) -> None:
+def test_records_and_their_order_are_kept(counts: list[int]) -> None:
     chunks = [bytes([at + 1]) * (RECORD * count) for at, count in enumerate(counts)]
     given_out = pushed([chunk_of(chunk) for chunk in chunks])
     assert b"".join(chunk.rows() for chunk in given_out) == b"".join(chunks)
@@ -39,8 +39,8 @@ def test_small_chunks_become_large_ones() -> None:
 
 def test_large_chunks_are_not_copied() -> None:
     gathering = Gathering()
-    chunk = chunk_of(b"x" * (RECORD * 23_301))  # what one call receives, less than what the buffer has room for
-    for _ in range(5):  # the buffer has its full size then
+    chunk = chunk_of(b"x" * (RECORD * 23_301))  # the size of one receive, less than the buffer
+    for _ in range(5):  # then the buffer has its full size
         list(gathering.push(chunk))
     assert [ready is chunk for ready in gathering.push(chunk)] == [True]
     small = chunk_of(b"y" * RECORD)

@@ -1,4 +1,4 @@
-"""Several key ranges are fetched at a time, and their share of the scan budget comes back, however the query ends."""
+"""Key ranges are fetched concurrently, and their share of the scan budget is returned, however the query ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Reading(TSModel):
 
 
 class Meeting:
-    """A store whose scans begin only when as many are under way as are expected."""
+    """A store whose scans start only when the expected number of them is under way."""
 
     def __init__(self, budget: int, meet: int) -> None:
         self.store = open_store(None)
@@ -32,7 +32,7 @@ class Meeting:
         self.barrier = threading.Barrier(meet)
         self.arrived = 0
         self.fails_at: int | None = None
-        self.under_way: set[KeyRange] = set()  # of which each change is atomic
+        self.under_way: set[KeyRange] = set()  # its changes are atomic
 
     def scan(self, box: KeyRange) -> Scan:
         return Scan(self._chunks(box))
@@ -100,7 +100,7 @@ def settled(backend: Meeting, spare: int) -> bool:
     return False
 
 
-def test_as_many_scans_as_there_are_to_spare() -> None:
+def test_as_many_scans_as_the_budget_allows() -> None:
     backend = Meeting(budget=3, meet=4)
     with Session(backend) as session:
         session.add_all(rows())
@@ -113,7 +113,7 @@ def test_as_many_scans_as_there_are_to_spare() -> None:
         assert settled(backend, 3)
 
 
-def test_stopping_early_gives_back_what_was_spared() -> None:
+def test_stopping_early_returns_the_budget() -> None:
     backend = Meeting(budget=3, meet=1)
     with Session(backend) as session:
         session.add_all(rows())
@@ -127,7 +127,7 @@ def test_stopping_early_gives_back_what_was_spared() -> None:
         assert settled(backend, 3)
 
 
-def test_a_failure_of_any_is_raised() -> None:
+def test_a_failure_of_any_scan_is_raised() -> None:
     backend = Meeting(budget=3, meet=4)
     with Session(backend) as session:
         session.add_all(rows())
@@ -138,7 +138,7 @@ def test_a_failure_of_any_is_raised() -> None:
         assert settled(backend, 3)
 
 
-def test_none_to_spare_is_one_after_the_other() -> None:
+def test_without_a_budget_ranges_are_fetched_in_turn() -> None:
     backend = Meeting(budget=0, meet=1)
     with Session(backend) as session:
         session.add_all(rows())
@@ -147,7 +147,7 @@ def test_none_to_spare_is_one_after_the_other() -> None:
         assert threading.active_count() < 20
 
 
-def test_tasks_do_the_same() -> None:
+def test_tasks_fetch_concurrently_too() -> None:
     async def check() -> None:
         backend = AwaitedMeeting(budget=3, meet=4)
 
@@ -171,7 +171,7 @@ def test_tasks_do_the_same() -> None:
     asyncio.run(check())
 
 
-def test_the_store_spares_none() -> None:
+def test_the_store_has_no_budget() -> None:
     assert open_store(None).scan_budget.take(5) == 0
 
 

@@ -1,4 +1,4 @@
-"""What a query takes of a backend's scan budget comes back, wherever the query is cancelled, fails or is left."""
+"""A query returns what it takes from a backend's scan budget, wherever it is cancelled, fails or is abandoned."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tsmodel.wire.chunk import Chunk
 BOXES = [KeyRange.of(mid=(mid, mid + 1)) for mid in range(6)]
 SPARE = 3
 WAITS = 12
-"""More than a query of these boxes has: each is a point at which it may be cancelled."""
+"""More steps than a query of these boxes has. It may be cancelled at each."""
 
 
 class Backend:
-    """Waits a little in each scan: before its chunks, between them, and when it is closed."""
+    """Each scan waits a little before its chunks, between them, and when it is closed."""
 
     def __init__(self) -> None:
         self.scan_budget = ScanBudget(SPARE)
@@ -83,7 +83,7 @@ async def settled(backend: AsyncBackend) -> int:
 
 
 @pytest.mark.parametrize("again_after", [None, *range(WAITS)])
-def test_cancelled_anywhere_and_once_more_while_it_ends(again_after: int | None) -> None:
+def test_cancelled_at_any_step_and_again_while_ending(again_after: int | None) -> None:
     async def check() -> None:
         backend = AsyncBackend()
         for after in range(WAITS):
@@ -100,14 +100,14 @@ def test_cancelled_anywhere_and_once_more_while_it_ends(again_after: int | None)
         assert await count(backend) == 60
 
     gc.collect()
-    gc.freeze()  # what was there before need not be looked at in each collection
+    gc.freeze()  # so that collections skip the objects that exist already
     try:
         asyncio.run(check())
     finally:
         gc.unfreeze()
 
 
-def test_a_generator_that_nobody_closes_or_begins() -> None:
+def test_a_generator_that_is_never_started_or_closed() -> None:
     async def check() -> None:
         backend = AsyncBackend()
         for steps in (0, 1, 2):
@@ -172,7 +172,7 @@ def test_an_interruption_while_threads_are_started(at: int, does_run: bool, monk
 
     def interrupted(thread: threading.Thread) -> None:
         if len(threads) == at:
-            if does_run:  # Ctrl-C may come when the thread runs and start() has not returned
+            if does_run:  # Ctrl-C may arrive when the thread runs and start() has not returned
                 threads.append(thread)
                 start(thread)
             raise KeyboardInterrupt
