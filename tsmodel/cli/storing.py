@@ -269,7 +269,7 @@ class _Rejects:
             if not self._has_header:
                 return skipped
             rows = io.StringIO(newline="")
-            header = next((row for row in csv_reader(file, delimiter=self._delimiter) if row), [])
+            header: list[str] = next((row for row in csv_reader(file, delimiter=self._delimiter) if row), [])
             csv.writer(rows, delimiter=self._delimiter).writerow(header)
             return (skipped + rows.getvalue()).removeprefix("\ufeff")
 

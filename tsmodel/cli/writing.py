@@ -187,7 +187,7 @@ def _official(path: Path | None, options: dict[str, Any]) -> list[str] | None:
         with path.open(encoding=encoding, newline="", errors="replace") as opened:
             head = opened.read(_LOOK)
     lines = csv_reader(head.removeprefix("\ufeff").splitlines(), delimiter=options.get("delimiter", ","))
-    first = next((row for row in lines if row), [])
+    first: list[str] = next((row for row in lines if row), [])
     if "payload" in first:
         return None
     names = _OFFICIAL.get(len(first))
