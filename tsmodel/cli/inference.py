@@ -26,7 +26,7 @@ import attrs
 
 from tsmodel.cli.failures import UsageError
 from tsmodel.cli.models import toml_of
-from tsmodel.interop.files import csv_reader
+from tsmodel.interop.files import csv_reader, reason_of
 from tsmodel.model import TSModel
 
 __all__ = ["Found", "Given", "inferred"]
@@ -525,8 +525,8 @@ def _look(path: Path, encoding: str) -> tuple[str, bool]:
                 text = text[: text.rfind("\n") + 1]
     except LookupError:
         raise UsageError(f"there is no encoding {encoding!r}; such are utf-8, cp1252, utf-16") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not {encoding} ({error.reason}); give --encoding, such as cp1252") from None
+    except UnicodeError as error:
+        raise UsageError(f"{path} is not {encoding} ({reason_of(error)}); give --encoding, such as cp1252") from None
     return text.removeprefix("\ufeff"), is_whole
 
 

@@ -27,7 +27,16 @@ import numpy as np
 
 from tsmodel.errors import ConversionFault
 from tsmodel.interop.csv_times import Ambiguous, CellReaders, Mark
-from tsmodel.interop.files import Collector, ErrorHandling, Source, TextSource, conversion_error, csv_reader, text_source
+from tsmodel.interop.files import (
+    Collector,
+    ErrorHandling,
+    Source,
+    TextSource,
+    conversion_error,
+    csv_reader,
+    reason_of,
+    text_source,
+)
 from tsmodel.interop.structures import (
     CellSource,
     ConstantSource,
@@ -156,7 +165,7 @@ class Cells:
         """
         try:
             self._base = sum(1 for _ in islice(self._source.lines(), count))
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
             raise self._unreadable(error) from error
 
     def header(self) -> list[str] | None:
@@ -167,7 +176,7 @@ class Cells:
         """
         try:
             return next((row for row in self._reader if row), None)
-        except (csv.Error, UnicodeDecodeError) as error:
+        except (csv.Error, UnicodeError) as error:
             raise self._unreadable(error) from error
 
     def batches(self, width: int) -> Iterator[LineBatch]:
@@ -183,7 +192,7 @@ class Cells:
         while cut is not None:
             try:
                 block = self._source.block(_BLOCK)
-            except UnicodeDecodeError as error:
+            except UnicodeError as error:
                 raise self._unreadable(error) from error
             if not block:
                 return
@@ -212,7 +221,7 @@ class Cells:
             rows = []
             try:
                 rows.extend(islice(self._reader, _LINES))  # keeps the lines before an error
-            except (csv.Error, UnicodeDecodeError) as error:
+            except (csv.Error, UnicodeError) as error:
                 failure = error
             if rows:
                 is_whole = set(map(len, rows)) == {width}
@@ -224,8 +233,9 @@ class Cells:
         raise self._unreadable(failure) from failure
 
     def _unreadable(self, error: Exception) -> Unreadable:
-        if isinstance(error, UnicodeDecodeError):
-            why = f"from about here on, the file is not {error.encoding} ({error.reason}): give encoding=, such as 'cp1252'"
+        if isinstance(error, UnicodeError):
+            named = error.encoding if isinstance(error, UnicodeDecodeError) else "in its encoding"
+            why = f"from about here on, the file is not {named} ({reason_of(error)}): give encoding=, such as 'cp1252'"
             return Unreadable(why, self.line + 1)
         return Unreadable(f"it is not CSV: {error}", max(self.line, 1))
 

@@ -28,6 +28,7 @@ __all__ = [
     "TextSource",
     "conversion_error",
     "csv_reader",
+    "reason_of",
     "text_source",
     "text_target",
 ]
@@ -39,6 +40,11 @@ _MOST_SHOWN: Final = 20
 
 _LONGEST_CELL: Final = 8 * MAX_PAYLOAD
 """Characters: a payload in hex takes 2 a byte, a list of small integers up to 6."""
+
+
+def reason_of(error: UnicodeError) -> str:
+    """Why text cannot be decoded."""
+    return error.reason if isinstance(error, UnicodeDecodeError) else str(error)
 
 
 def csv_reader(lines: Iterable[str], **form: Any) -> Any:

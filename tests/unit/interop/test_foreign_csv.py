@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -174,3 +175,12 @@ def test_cells_of_any_size_that_a_record_can_have() -> None:
     Note.dump_csv(written, file)
     file.seek(0)
     assert list(Note.load_csv(file)) == written
+
+
+def test_files_that_lack_the_mark_of_their_encoding(tmp_path: Path) -> None:
+    """Python raises a bare UnicodeError there."""
+    path = tmp_path / "notes"
+    path.write_text("cid,mid,moid,cap,text\n1,1,1,0,a\n")
+    for load in (Note.load_csv, Note.load_jsonl):
+        with pytest.raises(ConversionError, match=r"the file is not .*stream does not start with BOM\): give encoding="):
+            list(load(path, encoding="utf-16"))
