@@ -14,7 +14,8 @@ from itertools import count
 __all__ = ["in_child"]
 
 _numbers = count()
-_methods: dict[int, weakref.WeakMethod[Callable[[], object]]] = {}
+_methods: dict[int, tuple[weakref.ref[object], Callable[..., object]]] = {}
+"""An object and its method; not WeakMethods, whose callbacks fail with a message when the interpreter ends."""
 
 
 def in_child(method: Callable[[], object]) -> None:
@@ -23,19 +24,21 @@ def in_child(method: Callable[[], object]) -> None:
     The method must not wait for locks that were made before the fork.
     """
     number = next(_numbers)
-    _methods[number] = weakref.WeakMethod(method, lambda _: _methods.pop(number, None))
+    methods = _methods  # for when the interpreter ends, and takes this module's names away
+    owner, function = method.__self__, method.__func__  # type: ignore[attr-defined]
+    methods[number] = weakref.ref(owner, lambda _: methods.pop(number, None)), function
 
 
 def _forked() -> None:
-    for reference in list(_methods.values()):
-        method = reference()
-        if method is not None:
+    for reference, function in list(_methods.values()):
+        owner = reference()
+        if owner is not None:
             try:
-                method()
+                function(owner)
             except Exception:
                 import logging
 
-                logging.getLogger("tsmodel").exception("%r could not be called in a forked process", method)
+                logging.getLogger("tsmodel").exception("%r could not be called in a forked process", function)
 
 
 if hasattr(os, "register_at_fork"):

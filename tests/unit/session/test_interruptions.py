@@ -6,6 +6,7 @@ import asyncio
 import gc
 import inspect
 import itertools
+import subprocess
 import sys
 import threading
 import time
@@ -500,3 +501,17 @@ def test_ctrl_c_between_any_two_calls_leaves_a_file_that_can_be_written(tmp_path
             break
     assert points > 5
     assert reopened > 0
+
+
+OPEN_AT_THE_END = """
+import sys
+from tsmodel import connect
+stores = [connect("memory:"), connect("memory:", flush_every="5s"), connect(sys.argv[1])]
+"""
+
+
+def test_sessions_that_are_open_when_the_interpreter_ends_say_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OPEN_AT_THE_END, str(tmp_path / "readings.tsdb")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout + done.stderr == ""
+    assert [each.name for each in tmp_path.iterdir()] == ["readings.tsdb"]
