@@ -12,7 +12,6 @@ from tsmodel.cli import options as of
 from tsmodel.cli.failures import UsageError
 from tsmodel.cli.output import counted, iso, note, print_json, progress
 from tsmodel.errors import TransportError
-from tsmodel.interop.files import csv_reader
 
 if TYPE_CHECKING:
     from tsmodel.cli.storing import Source
@@ -180,6 +179,8 @@ def _path(file: str) -> Path | None:
 
 def _official(path: Path | None, options: dict[str, Any]) -> list[str] | None:
     """The columns of an official client's file; None if the file has a header."""
+    from tsmodel.interop.files import csv_reader
+
     encoding = options.get("encoding", "utf-8")
     if path is None:
         head = sys.stdin.buffer.peek(_LOOK).decode(encoding, "replace")  # type: ignore[union-attr]
