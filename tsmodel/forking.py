@@ -10,12 +10,13 @@ import os
 import weakref
 from collections.abc import Callable
 from itertools import count
+from types import MethodType
+from typing import Any, cast
 
 __all__ = ["in_child"]
 
 _numbers = count()
-_methods: dict[int, tuple[weakref.ref[object], Callable[..., object]]] = {}
-"""An object and its method; not WeakMethods, whose callbacks fail with a message when the interpreter ends."""
+_methods: dict[int, tuple[weakref.ref[Any], Callable[[Any], object]]] = {}
 
 
 def in_child(method: Callable[[], object]) -> None:
@@ -23,22 +24,25 @@ def in_child(method: Callable[[], object]) -> None:
 
     The method must not wait for locks that were made before the fork.
     """
-    number = next(_numbers)
-    methods = _methods  # for when the interpreter ends, and takes this module's names away
-    owner, function = method.__self__, method.__func__  # type: ignore[attr-defined]
-    methods[number] = weakref.ref(owner, lambda _: methods.pop(number, None)), function
+    number, bound = next(_numbers), cast("MethodType", method)
+
+    def forget(_: object, pop: Callable[[int, None], object] = _methods.pop) -> None:
+        pop(number, None)
+
+    # A WeakMethod, or the global name in `forget`, causes errors at interpreter exit for objects that are still alive.
+    _methods[number] = (weakref.ref(bound.__self__, forget), bound.__func__)
 
 
 def _forked() -> None:
-    for reference, function in list(_methods.values()):
+    for reference, method in list(_methods.values()):
         owner = reference()
         if owner is not None:
             try:
-                function(owner)
+                method(owner)
             except Exception:
                 import logging
 
-                logging.getLogger("tsmodel").exception("%r could not be called in a forked process", function)
+                logging.getLogger("tsmodel").exception("%r could not be called in a forked process", method)
 
 
 if hasattr(os, "register_at_fork"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -248,3 +250,19 @@ def test_locks_that_threads_of_the_parent_hold_do_not_stop_a_child(server: tuple
         thread.join(20)
         assert session.query(Reading).mid(40).count() == 1
         assert session.query(Reading).mid(41).count() == 1
+
+
+def test_a_session_that_is_open_at_exit_prints_nothing() -> None:
+    program = """
+from tsmodel import Int32, TSModel, connect
+
+class Reading(TSModel):
+    n: Int32
+
+session = connect("memory:")
+session.add(Reading(cid=1, mid=1, moid=1, cap=1, n=1))
+session.flush()
+assert Reading.query.cid(1).one().n == 1
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

@@ -757,7 +757,7 @@ def test_a_put_that_its_client_has_given_up_is_not_stored(tmp_path: Path, caplog
             given_up.close()
             time.sleep(0.1)
         assert first.recv(64)[:4] == bytes(4)
-        until(lambda: "has given up" in caplog.text)
+        until(lambda: "the sender disconnected" in caplog.text)
         first.close()
     assert [row[5] for row in scanned(store)] == [b"first"]
     store.close()
