@@ -160,7 +160,7 @@ def test_a_server_is_shown_and_its_list_is_honest() -> None:
         listed = httpx.get(f"{url}api/series").json()
         assert [each["series"] for each in listed["series"]] == ["1/1/1"]
         assert listed["is_whole"] is False
-        assert "say from= and to=" in listed["note"]
+        assert "give from= and to=" in listed["note"]
         old = httpx.get(f"{url}api/series", params={"to": "2026-01-01"}).json()
         assert [each["series"] for each in old["series"]] == ["1/2/1"]
         windows = httpx.get(f"{url}api/windows", params={"series": "1/1/1", "windows": 5}).json()

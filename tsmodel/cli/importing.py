@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["import_"]
 
 _MOST_TRIED: Final = 100
-"""Values of moid that are tried for a free one."""
+"""Number of values tried to find a free moid."""
 
 
 def import_(
@@ -170,10 +170,10 @@ def _saved_as(found: Found, saved: str) -> str:
 
 
 def _tried(found: Found) -> tuple[Any, dict[str, Any]]:
-    """The model before it is saved, and arguments of its `load_csv`.
+    """The inferred model, before it is saved, and the arguments of its `load_csv`.
 
     Raises:
-        UsageError: when it cannot be made.
+        UsageError: when the model is not valid.
     """
     from tempfile import TemporaryDirectory
 
@@ -185,14 +185,14 @@ def _tried(found: Found) -> tuple[Any, dict[str, Any]]:
         try:
             return read_toml(path)
         except SchemaError as error:
-            raise UsageError(f"the model cannot be made: {str(error).removeprefix(f'{path}: ')}") from error
+            raise UsageError(f"the inferred model is not valid: {str(error).removeprefix(f'{path}: ')}") from error
 
 
 def _check_apart(to: str, found: Found, fixed: dict[str, int], file: str, saved: str) -> None:
-    """Makes sure that records of an inferred model do not mix with those that the target has: keys alone tell them apart.
+    """Checks that records of an inferred model do not mix with records of the target, since only keys tell them apart.
 
     Raises:
-        UsageError: when the target has records with the same cid and moid, and mid where it was given.
+        UsageError: when the target has records with the same cid and moid, and mid if it was given.
     """
     from tsmodel.cli.models import Record
     from tsmodel.cli.opening import target_of, writing
@@ -219,15 +219,15 @@ def _check_apart(to: str, found: Found, fixed: dict[str, int], file: str, saved:
             free = next((moid for moid in after if not is_taken(moid)), None)
             name = session.name
     except TransportError:
-        if isinstance(parsed, SpooledServer):  # nobody can tell now
+        if isinstance(parsed, SpooledServer):  # unknown until the server is back
             return
         raise
     same = ", ".join(f"{component} {value}" for component, value in key.items())
     earlier = saved if Path(saved).exists() else "meters.toml, the model of the earlier import,"
     other = f"--moid {free}" if free is not None else "--moid with a number that is free"
     raise UsageError(
-        f"{name} has records with {same} already, from which those of {file} could not be told apart: give {other} for "
-        f"another kind of data, or --model {earlier} to add to what is there"
+        f"{name} already has records with {same}, which could not be told from those of {file}: give {other} for "
+        f"another kind of data, or --model {earlier} to add to the existing data"
     )
 
 
@@ -258,7 +258,7 @@ def _class_name(name: str | None, path: Path) -> str:
 
 
 def _zone_name(tz: str | None) -> str | None:
-    """The name of a time zone, as the model's file keeps it."""
+    """The name of a time zone, for the model's file."""
     if tz is None:
         return None
     from tsmodel.cli.opening import zone

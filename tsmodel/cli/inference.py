@@ -1,10 +1,10 @@
-"""What a CSV file holds: found out from the file itself.
+"""Infers a model from a CSV file.
 
 Rules kept here:
 
-* A type is what all cells that were looked at are. Numbers become Int64 and Float64, which lose nothing.
-* What can be read in two ways is not guessed: days and months that could be either, times without an offset.
-* Every decision is said, in `Found.notes` or by what is shown of the model.
+* A type must fit all cells that were read. Numbers become Int64 and Float64, which lose nothing.
+* What can be read in two ways is not guessed: dates whose day and month could be swapped, and times without an offset.
+* Every decision is visible: in the model that is shown, or in `Found.notes`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tsmodel.model import TSModel
 __all__ = ["Found", "Given", "inferred"]
 
 _LOOK_LINES: Final = 100_000
-"""Lines that are looked at."""
+"""Number of lines that are read."""
 _LOOK_BYTES: Final = 64 * 2**20
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _NULLS: Final = ("", "NA", "N/A", "n/a", "na", "null", "NULL", "None", "#N/A", "-", "--")
@@ -53,7 +53,7 @@ _DATES: Final = (
 _TIMES_OF_DAY: Final = ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f")
 _UNIX: Final = (("unix", 10**9), ("unix_ms", 10**12), ("unix_us", 10**15), ("unix_ns", 10**18))
 _TWINS: Final = (("%d/%m/", "%m/%d/"), ("%d-%m-", "%m-%d-"))
-"""Formats that the same text may have."""
+"""Prefixes of formats that the same text may match."""
 _CID: Final = ("cid", "client", "client_id", "clientid")
 _MID: Final = (
     *("mid", "meter", "meter_id", "meterid", "zaehler", "zahler", "zaehlernummer", "device", "device_id", "deviceid"),
@@ -67,21 +67,21 @@ _LETTERS: Final = str.maketrans(
 )
 
 _RESERVED: Final = {*dir(TSModel), "cid", "mid", "moid", "acq"}
-"""Names that fields do not have."""
+"""Names that fields cannot have."""
 
 
 @attrs.frozen
 class Given:
-    """What the user said about a file; None and empty where it is to be found out.
+    """What the user specified about a file; None or empty values are inferred.
 
     Attributes:
-        name: of the model.
+        name: name of the model.
         delimiter, encoding, decimal: as for `load_csv`.
         tz, ambiguous: for times without an offset.
         time: the column of the capture time.
-        time_format: how it is written.
-        columns: fields by columns; None leaves a column out.
-        fixed: key components for which there is no column.
+        time_format: its format.
+        columns: fields by column; None leaves a column out.
+        fixed: values of key components that have no column.
     """
 
     name: str
@@ -98,18 +98,18 @@ class Given:
 
 @attrs.frozen
 class Found:
-    """A model of a file, and how the file is read.
+    """An inferred model, and how to read the file with it.
 
     Attributes:
-        name: of the model.
-        keywords: of its class.
-        fields: `type` and options of each field, types by name.
+        name: name of the model.
+        keywords: its class keywords.
+        fields: `type` and options of each field, with types by name.
         csv: arguments of `load_csv`.
-        notes: what was decided that the model does not show.
-        is_local: whether capture times say no offset, so that a time zone has to be given.
+        notes: decisions that the model does not show.
+        is_local: whether some times have no offset, so that a time zone is needed.
         file: name of the file.
-        seen: how many lines types were inferred from, where the file has more.
-        local_column: the first column of such times.
+        seen: number of lines from which types were inferred, if the file has more.
+        local_column: the first column whose times have no offset.
     """
 
     name: str
@@ -130,7 +130,7 @@ class Found:
             used.add("field")
         keywords = "".join(f", {key}={value}" for key, value in self.keywords.items())
         lines = [
-            f'"""Records of {self.file}, as `tsmodel import` found them."""',
+            f'"""Records of {self.file}, as inferred by `tsmodel import`."""',
             "",
             *(["import datetime as dt"] if "Date" in kinds else []),
             *(["from uuid import UUID"] if "Uuid" in kinds else []),
@@ -143,36 +143,36 @@ class Found:
         lines += [f"    {name}: {_annotated(options)}" for name, options in self.fields.items()] or ["    pass"]
         lines += ["", "", "CSV = {"]
         lines += [f"    {key!r}: {value!r}," for key, value in self.csv.items()]
-        lines += ["}", f'"""How such files are read: {self.name}.load_csv("{self.file}", **CSV)."""']
+        lines += ["}", f'"""How to read such files: {self.name}.load_csv("{self.file}", **CSV)."""']
         return "\n".join(lines) + "\n"
 
     def toml(self) -> str:
         """The model as a TOML schema."""
-        title = f"Records of {self.file}, as `tsmodel import` found them."
+        title = f"Records of {self.file}, as inferred by `tsmodel import`."
         return toml_of(self.name, self.keywords, self.fields, self.csv, title)
 
 
 def inferred(path: Path, given: Given) -> Found:
-    """The model of a CSV file.
+    """Infers the model of a CSV file.
 
     Raises:
-        UsageError: when something has to be said that the file does not say.
+        UsageError: when the file is ambiguous; the message names the option that decides.
         OSError: when it cannot be read.
     """
     encoding = given.encoding or _encoding(path)
     text, is_whole = _look(path, encoding)
-    said = re.match(r"sep=(.)\r?\n", text)  # for spreadsheets
+    said = re.match(r"sep=(.)\r?\n", text)  # a hint for spreadsheets
     if said is not None:
         text = text[said.end() :]
     delimiter = given.delimiter or (said[1] if said is not None else _delimiter(text))
     rows, skipped = _rows(text, delimiter)
     skipped += said is not None
     if not rows:
-        raise UsageError(f"{path} holds no lines of cells")
+        raise UsageError(f"{path} has no lines with cells")
     found = _Inference(path.name, given, encoding, delimiter, rows, skipped).found()
     if is_whole and len(rows) < _LOOK_LINES:
         return found
-    found.notes.append(f"types are inferred from the first {len(rows):,} lines; later ones that do not fit are rejected")
+    found.notes.append(f"types are inferred from the first {len(rows):,} lines; later lines that do not fit are rejected")
     return attrs.evolve(found, seen=len(rows))
 
 
@@ -188,7 +188,7 @@ class _Inference:
             self._csv["delimiter"] = delimiter
         if encoding != "utf-8":
             self._csv["encoding"] = encoding
-            self._notes.append(f"the file is not UTF-8; it is read as {encoding}")
+            self._notes.append(f"the file is not UTF-8, and is read as {encoding}")
         self._header(rows, skipped)
         self._columns = {
             name: _Column(name, [row[at] for row in self._data], given.decimal) for at, name in enumerate(self._names)
@@ -211,7 +211,9 @@ class _Inference:
             target = self._given.columns.get(name, name) if name in self._given.columns else _identifier(name)
             if name == "acq" and name not in self._given.columns:
                 columns[name] = None
-                self._notes.append("column 'acq' is left out: the database gives it; `tsmodel put --keep-acq` keeps it")
+                self._notes.append(
+                    "column 'acq' is left out because the database assigns it; `tsmodel put --keep-acq` keeps it"
+                )
                 continue
             if target is None or (column.kind == "empty" and name not in self._given.columns):
                 columns[name] = None
@@ -236,7 +238,7 @@ class _Inference:
             if form:
                 formats[name] = form
         if not fields:
-            raise UsageError(f"{self._file} has no column beside the key's: there is nothing to store")
+            raise UsageError(f"{self._file} has only key columns, so there is nothing to store")
         if columns:
             self._csv["columns"] = columns
         if decimals:
@@ -269,7 +271,7 @@ class _Inference:
         names = [cell.strip() or f"column{at}" for at, cell in enumerate(first, 1)] if has_header else []
         if not has_header:
             names = [f"column{at}" for at in range(1, width + 1)]
-            self._notes.append("the first line holds data, not names; columns are named column1, column2, ...")
+            self._notes.append("the first line has data instead of names; columns are named column1, column2, ...")
         counts = Counter(names)
         taken: Counter[str] = Counter()
         unique = []
@@ -287,7 +289,7 @@ class _Inference:
         if skipped:
             self._csv["skip_lines"] = skipped
             if skipped - bool(has_header and unique != first):
-                self._notes.append("lines in front of the header are left out")
+                self._notes.append("lines before the header are left out")
         self._names = unique
         data = rows[1:] if has_header else rows
         self._data = [row for row in data if len(row) == width]
@@ -295,7 +297,7 @@ class _Inference:
             raise UsageError(f"{self._file} has no lines of data below its header, {', '.join(unique)}")
 
     def _key(self) -> dict[str, str]:
-        """The column of each component of the key that has one."""
+        """The columns of key components."""
         key: dict[str, str] = {}
         self._formats: dict[str, str] = {}
         said = {target: name for name, target in self._given.columns.items() if target in ("cid", "mid", "moid", "cap")}
@@ -314,12 +316,12 @@ class _Inference:
                     key[component] = name
                     break
                 if column.kind == "text":
-                    self._notes.append(f"column {name!r} is text, and {component} takes integers: it is a field of its own")
+                    self._notes.append(f"column {name!r} is text, but {component} needs integers, so it becomes a field")
         key["cap"] = self._time(self._given.time or said.get("cap"), set(key.values()))
         return key
 
     def _time(self, said: str | None, taken: set[str]) -> str:
-        """The column of the capture time, which may be made of two; sets how it is read."""
+        """The column of the capture time, possibly joined from two columns; also sets its format."""
         if said is not None:
             column = self._columns[said]
             form = self._given.time_format or column.as_time(_CAP)
@@ -328,11 +330,11 @@ class _Inference:
             if form is None:
                 example = next((cell for cell in column.cells if cell.strip()), "")
                 raise UsageError(
-                    f"column {said!r} is not a time that is known ({example!r}): give --time-format '%d.%m.%Y %H:%M'"
+                    f"the format of column {said!r} is not known ({example!r}): give --time-format '%d.%m.%Y %H:%M'"
                 )
             return self._capture(said, form)
         if "cap" in self._columns and self._columns["cap"].kind == "int":
-            return self._capture("cap", None)  # as TStorage counts it
+            return self._capture("cap", None)  # ns since 2001
         candidates = [name for name in self._columns if name not in taken and self._columns[name].as_time(_CAP) is not None]
         known = [each for wanted in _CAP for each in candidates if _plain(each) == wanted]
         for name in dict.fromkeys([*known, *candidates]):
@@ -348,11 +350,11 @@ class _Inference:
                 return self._capture(joined, f"{first} {clock.clock}")
             return self._capture(name, self._given.time_format or form)
         if len(self._names) in (5, 6) and self._names[0] == "column1":
-            raise UsageError(f"{self._file} looks like a file of the official clients: `tsmodel put` stores it as it is")
+            raise UsageError(f"{self._file} looks like a file of the official clients: store it with `tsmodel put`")
         raise UsageError(f"{self._file}: no column is a time; give --time COLUMN and --time-format '%d.%m.%Y %H:%M'")
 
     def _capture(self, name: str, form: str | None) -> str:
-        """Says how the capture time is read."""
+        """Sets the format of the capture time."""
         if form == "ambiguous":
             raise UsageError(
                 f"column {name!r} may be day/month or month/day: give --time-format '%d/%m/%Y %H:%M' or '%m/%d/%Y %H:%M'"
@@ -365,12 +367,12 @@ class _Inference:
 
 
 class _Column:
-    """What the cells of a column are.
+    """The inferred type of a column.
 
     Args:
-        name: of the column.
-        cells: all of them.
-        mark: the decimal point; None to find it out.
+        name: name of the column.
+        cells: its cells.
+        mark: the decimal separator; None to infer it.
     """
 
     def __init__(self, name: str, cells: list[str], mark: str | None) -> None:
@@ -396,7 +398,7 @@ class _Column:
         if self._are(lambda value: _INT.fullmatch(value) is not None):
             numbers = list(map(int, self._values))
             if any(re.match(r"\s*[+-]?0\d", value) for value in self._values):
-                self.note = "has numbers that begin with 0, so it is text"
+                self.note = "has numbers with leading zeros, so it is text"
                 return "text"
             return "int" if min(numbers) >= -(2**63) and max(numbers) < 2**63 else "text"
         for point in (mark,) if mark else (".", ","):
@@ -405,7 +407,7 @@ class _Column:
                 self._digits = max(map(_significant, (value.replace(",", ".") for value in self._values)))
                 return "float"
         if self._are(lambda value: _GROUPED.fullmatch(value) is not None or _INT.fullmatch(value) is not None):
-            self.note = "has numbers with grouped digits (1.234,5), which are kept as text"
+            self.note = "has numbers with grouped digits (1.234,5), so it is text"
             return "text"
         if self._are(lambda value: _UUID.fullmatch(value.strip()) is not None):
             return "uuid"
@@ -415,8 +417,8 @@ class _Column:
         return "text"
 
     def _are(self, is_such: Callable[[str], bool]) -> bool:
-        """Whether values are such, but for one that stands for a missing value, and few that are wrong. Then these are
-        no values any more, and `note` says so."""
+        """Whether all values match, except for a few. These are then no longer values, and `note` names them: a single one
+        that occurs repeatedly stands for missing values; others are rejected."""
         wrong = [value for value in self._values if not is_such(value)]
         most = max(len(self._values) // 10, int(len(self._values) >= 4))
         if len(wrong) > most:
@@ -426,26 +428,24 @@ class _Column:
             times = self.cells.count(wrong[0])
             if len(wrong) == 1 and times > 1:
                 self.nulls.add(wrong[0])
-                self.note = f"has {wrong[0]!r} in {times} lines, which is taken for a missing value"
+                self.note = f"has {wrong[0]!r} in {times} lines, which counts as a missing value"
             else:
                 shown = ", ".join(map(repr, wrong[:3]))
-                self.note = (
-                    f"has {shown}{' and others' * (len(wrong) > 3)}, where others have values: those lines are rejected"
-                )
+                self.note = f"has {shown}{' and others' * (len(wrong) > 3)} among its values: those lines are rejected"
         return True
 
     def is_key(self, component: str) -> bool:
-        """Whether all integers are such as a component of the key can have."""
+        """Whether all integers are in the range of a key component."""
         numbers = list(map(int, self._values))
         low, high = (-(2**63), 2**63 - 1) if component == "mid" else (0 if component == "cid" else -(2**31), 2**31 - 1)
         return low <= min(numbers) and max(numbers) < high
 
     def as_time(self, names: Sequence[str]) -> str | None:
-        """How times are written, if they are: `iso` with offsets, `iso-local`, `iso-day`, a format of strptime, one of
-        Unix, or `ambiguous`; None when they are not.
+        """The format of times: `iso` with offsets, `iso-local`, `iso-day`, a format of strptime, a Unix format, or
+        `ambiguous`; None if the values are not times.
 
         Args:
-            names: those of columns whose integers may be seconds since 1970.
+            names: names of columns whose integers may be Unix times.
         """
         values = [value.strip() for value in self._values]
         if not values:
@@ -464,7 +464,7 @@ class _Column:
             return "iso-day" if all(len(value) == 10 for value in values) else "iso-local"
         if self._written is None:
             self._written = _time_format(values) or ""
-            if not self._written and len(values) >= 4:  # a few may be wrong
+            if not self._written and len(values) >= 4:  # tolerates a few faulty values
                 some = _time_format(values[:1]) or _time_format(values[1:2])
                 both = [date + clock for date in ("%d/%m/%Y", "%m/%d/%Y") for clock in _CLOCK]
                 self._written = next(filter(self._have, both if some == "ambiguous" else [some or ""]), "")
@@ -474,7 +474,7 @@ class _Column:
         return bool(form) and self._are(lambda value: _has_format(value.strip(), form))
 
     def field(self, unit: re.Match[str] | None) -> dict[str, Any]:
-        """The field that holds the values."""
+        """The field for the values."""
         form = self.as_time(()) or ""
         options: dict[str, Any]
         if form in ("iso", "iso-local") or "%H" in form or "%I" in form:
@@ -487,7 +487,7 @@ class _Column:
             options = {"type": "Int64"}
         elif self.kind == "float" and self._digits > 15:
             options = {"type": "Text"}
-            self.note = "has numbers of more than 15 digits, which a float would round: they are kept as text"
+            self.note = "has numbers with more than 15 digits, which a float would round, so it is text"
             self.mark = "."
         else:
             options = {"type": {"float": "Float64", "bool": "Bool", "uuid": "Uuid"}.get(self.kind, "Text")}
@@ -506,7 +506,7 @@ def _encoding(path: Path) -> str:
         file.seek(0)
         data = file.read(_LOOK_BYTES)
     if b"\0" in data[:4096]:
-        raise UsageError(f"{path} is binary, not CSV; `tsmodel put` takes Parquet")
+        raise UsageError(f"{path} is binary, not CSV; for Parquet use `tsmodel put`")
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -516,7 +516,7 @@ def _encoding(path: Path) -> str:
 
 
 def _look(path: Path, encoding: str) -> tuple[str, bool]:
-    """The beginning of the file, in whole lines, and whether that is all."""
+    """The start of the file, in whole lines, and whether this is the whole file."""
     try:
         with path.open(encoding=encoding, newline="") as file:
             text = file.read(_LOOK_BYTES)
@@ -524,14 +524,14 @@ def _look(path: Path, encoding: str) -> tuple[str, bool]:
             if not is_whole:
                 text = text[: text.rfind("\n") + 1]
     except LookupError:
-        raise UsageError(f"there is no encoding {encoding!r}; such are utf-8, cp1252, utf-16") from None
+        raise UsageError(f"there is no encoding {encoding!r}; use utf-8, cp1252 or utf-16, for example") from None
     except UnicodeError as error:
         raise UsageError(f"{path} is not {encoding} ({reason_of(error)}); give --encoding, such as cp1252") from None
     return text.removeprefix("\ufeff"), is_whole
 
 
 def _delimiter(text: str) -> str:
-    """What most lines have most of, outside of quotes."""
+    """The delimiter that splits most lines into the same number of cells."""
     lines = list(islice(io.StringIO(text, newline=""), 100))
 
     def score(delimiter: str) -> tuple[float, int]:
@@ -546,7 +546,7 @@ def _delimiter(text: str) -> str:
 
 
 def _rows(text: str, delimiter: str) -> tuple[list[list[str]], int]:
-    """The lines of cells, from the header on, and how many lines are in front of it."""
+    """The rows from the header on, and the number of lines before it."""
     reader = csv_reader(io.StringIO(text, newline=""), delimiter=delimiter)
     rows: list[list[str]] = []
     ends: list[int] = []
@@ -565,7 +565,7 @@ def _rows(text: str, delimiter: str) -> tuple[list[list[str]], int]:
 
 
 def _is_data(cell: str) -> bool:
-    """Whether a cell holds a number or a time, as names do not."""
+    """Whether a cell holds a number, a time or a UUID, unlike names."""
     text = cell.strip()
     return bool(
         _FLOAT.fullmatch(text.replace(",", "."))
@@ -589,14 +589,14 @@ def _time_format(values: list[str]) -> str | None:
 
 
 def _first_format(values: Iterable[str], forms: Sequence[str]) -> str | None:
-    """The first format that all values have."""
+    """The first format that all values match."""
     values = list(values)
     return next((form for form in forms if all(_has_format(value.strip(), form) for value in values)), None)
 
 
 def _has_format(text: str, form: str) -> bool:
     try:
-        dt.datetime.strptime(text, form)  # noqa: DTZ007 - only whether it can be read
+        dt.datetime.strptime(text, form)  # noqa: DTZ007 - the result is not used
     except ValueError:
         return False
     return True
@@ -616,7 +616,7 @@ def _significant(text: str) -> int:
 
 
 def _plain(name: str) -> str:
-    """A name in letters, digits and underscores: `Spannung [V]` becomes `spannung`."""
+    """A name as lowercase letters, digits and underscores: `Spannung [V]` becomes `spannung`."""
     bare = _UNIT.sub("", name).translate(_LETTERS)
     ascii_only = unicodedata.normalize("NFKD", bare).encode("ascii", "ignore").decode()
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", ascii_only)
@@ -643,7 +643,7 @@ def _numbered(name: str, number: int, taken: Sequence[str]) -> str:
 
 
 def _annotated(options: dict[str, Any]) -> str:
-    """A field as a class body declares it."""
+    """A field's annotation and value in a class body."""
     kinds = {"Int64": "int", "Float64": "float", "Bool": "bool", "Timestamp": "int", "Uuid": "UUID", "Date": "dt.date"}
     kind = options["type"]
     given = {key: str(value) if key == "item" else repr(value) for key, value in options.items() if key != "type"}

@@ -45,7 +45,7 @@ CSV: Final = "CSV"
 
 _KEYWORDS: Final = ("byte_order", "align", "encoding", "cid", "mid", "moid")
 _TYPED: Final = ("item", "storage", "prefix")
-"""Options of fields that are types."""
+"""Field options whose values are types."""
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -188,10 +188,10 @@ def _is_model(value: Any) -> bool:
 
 
 def read_toml(path: Path) -> tuple[type[TSModel], dict[str, Any]]:
-    """The model of a file, and the arguments of its `load_csv`.
+    """The model of a TOML schema, and the arguments of its `load_csv`.
 
     Raises:
-        SchemaError: when the file is not valid; says where.
+        SchemaError: when the file is not valid; the message names the place.
         OSError: when it cannot be read.
     """
     data = _parsed(path)
@@ -243,14 +243,14 @@ def read_toml(path: Path) -> tuple[type[TSModel], dict[str, Any]]:
 
 
 def toml_of(name: str, keywords: dict[str, Any], fields: dict[str, dict[str, Any]], csv: dict[str, Any], title: str) -> str:
-    """The text of a file that `read_toml` reads.
+    """The text of a TOML schema.
 
     Args:
-        name: of the model.
-        keywords: of its class.
-        fields: `type` and options of each field, types by their names.
+        name: name of the model.
+        keywords: its class keywords.
+        fields: `type` and options of each field, with types by name.
         csv: arguments of `load_csv`.
-        title: a line that says what it is.
+        title: a comment for the first line.
     """
     lines = [f"# {title}", "", "[model]", f"name = {_value(name)}"]
     lines += [f"{key} = {_value(value)}" for key, value in keywords.items()]
@@ -258,7 +258,7 @@ def toml_of(name: str, keywords: dict[str, Any], fields: dict[str, dict[str, Any
     for field_name, options in fields.items():
         given = _value(options["type"]) if len(options) == 1 else _value(options)
         lines.append(f"{field_name} = {given}")
-    lines += ["", "# How CSV files of these records are read: the arguments of load_csv.", "[csv]"]
+    lines += ["", "# How to read CSV files of these records: the arguments of load_csv.", "[csv]"]
     for key, value in csv.items():
         columns = {column: target or "" for column, target in value.items()} if key == "columns" else value
         lines.append(f"{_key(key)} = {_value(columns)}")
@@ -292,7 +292,7 @@ def _key(text: str) -> str:
 
 
 def _value(value: object) -> str:
-    """A value as TOML writes it."""
+    """A value in TOML."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{_key(key)} = {_value(each)}" for key, each in value.items()) + " }"
     if isinstance(value, (list, tuple)):
@@ -302,6 +302,6 @@ def _value(value: object) -> str:
     if value is None:
         return '"none"'
     if isinstance(value, str):
-        # JSON's escapes are TOML's, but for DEL, which TOML does not take as it is.
+        # TOML has the escapes of JSON. It also requires DEL to be escaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return str(value)

@@ -44,7 +44,9 @@ def format_of(form: Format | None, output: str | None, as_json: bool) -> Format:
         return "table"
     suffix = os.path.splitext(output)[1].lower()  # noqa: PTH122 - of what was typed
     if suffix not in _SUFFIXES:
-        raise UsageError(f"{output}: its name does not say a format; give --format, or one of {', '.join(_SUFFIXES)}")
+        raise UsageError(
+            f"{output}: the format is not clear from its name; give --format, or a suffix such as {', '.join(_SUFFIXES)}"
+        )
     return _SUFFIXES[suffix]
 
 

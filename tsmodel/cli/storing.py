@@ -98,7 +98,9 @@ def with_csv_options(
     try:
         codecs.lookup(options.get("encoding") or "utf-8")
     except LookupError:
-        raise UsageError(f"there is no encoding {options['encoding']!r}; such are utf-8, cp1252, utf-16") from None
+        raise UsageError(
+            f"there is no encoding {options['encoding']!r}; use utf-8, cp1252 or utf-16, for example"
+        ) from None
     if columns:
         options["columns"] = {**options.get("columns", {}), **of.mapping(list(columns))}
     return options
@@ -153,15 +155,15 @@ def store(
 
 
 def check_some_fit(model: Any, path: Path, options: Mapping[str, Any]) -> None:
-    """Makes sure that a CSV file has a line that is a record. A file without lines of data passes.
+    """Checks that some line of a CSV file is a record. A file without lines of data passes.
 
     Args:
-        model: of which model the records are.
+        model: the model of the records.
         path: the file.
         options: arguments of `load_csv`.
 
     Raises:
-        UsageError: when no line is a record; says what is wrong with the first.
+        UsageError: when no line is a record; the message has the fault of the first line.
     """
     first: ConversionError | None = None
     count = 0

@@ -97,7 +97,10 @@ class _Reader:
         if isinstance(node, (ast.Name, ast.Attribute)):
             column = self._column(node)
             if column is not None:
-                return self._comparison(column, ast.Eq(), ast.Constant(True), node)
+                try:
+                    return self._comparison(column, ast.Eq(), ast.Constant(True), node)
+                except QueryError:
+                    raise self._refused(node, "is not a condition, because it is not a bool") from None
         raise self._refused(node, "is not a comparison")
 
     def _compared(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> Expression:

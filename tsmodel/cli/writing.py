@@ -64,7 +64,7 @@ def put_(
     path = _path(file)
     chosen = form or (_SUFFIXES.get(path.suffix.lower()) if path is not None else None)
     if chosen is None:
-        raise UsageError(f"{file}: its name does not say what it is; give --format csv, jsonl or parquet")
+        raise UsageError(f"{file}: the format is not clear from its name; give --format csv, jsonl or parquet")
     kind: Any = model_of(model)
     given = {
         "delimiter": delimiter,

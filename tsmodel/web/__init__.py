@@ -1,4 +1,4 @@
-"""A page to look at data, and the interface of HTTP that it uses: `tsmodel ui`.
+"""`tsmodel ui`: a page that shows data, and the HTTP API behind it.
 
-The page is plain HTML, CSS and JavaScript in `static/`, sent as it lies there. Only `static/uplot/` is not ours.
+The page is plain HTML, CSS and JavaScript in `static/`, served as it is. `static/uplot/` is vendored.
 """

@@ -1,6 +1,6 @@
-"""What can be asked for: the series, records, windows and statistics of a target.
+"""The endpoints of the HTTP API: series, records, windows and statistics of a target, with their responses.
 
-Each endpoint is described here once, and made here. Nothing in this module knows HTTP: the application does.
+This module is independent of HTTP itself, which `application` handles.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ from tsmodel.web.summaries import Summary, Windows
 __all__ = ["Followed", "endpoints", "news"]
 
 _MOST_BYTES: Final = 16 * 2**20
-"""Most bytes of a page of records, about."""
+"""Approximate maximum size of a page of records."""
 _MOST_NEWS: Final = 200
-"""Records that are told at once of what is new."""
+"""Maximum number of records in an event."""
 _EPOCH: Final = np.datetime64("2001-01-01T00:00:00", "ns")
 
 
@@ -65,7 +65,7 @@ class Field(msgspec.Struct, kw_only=True):
 
 
 class Model(msgspec.Struct, kw_only=True):
-    """A model: what is known of the payload of some records."""
+    """A model, which describes the payload of records."""
 
     name: str
     fixed: dict[str, int | str]
@@ -73,7 +73,7 @@ class Model(msgspec.Struct, kw_only=True):
 
 
 class About(msgspec.Struct, kw_only=True):
-    """What is looked at."""
+    """The target, its models, and the limits."""
 
     target: str
     version: str
@@ -84,7 +84,7 @@ class About(msgspec.Struct, kw_only=True):
 
 
 class SeriesEntry(msgspec.Struct, kw_only=True):
-    """The records of one cid, mid and moid."""
+    """A series: the records of one cid, mid and moid."""
 
     series: str
     cid: int
@@ -97,7 +97,7 @@ class SeriesEntry(msgspec.Struct, kw_only=True):
 
 
 class SeriesPage(msgspec.Struct, kw_only=True):
-    """Some of the series, sorted by cid, mid and moid."""
+    """A page of series, sorted by cid, mid and moid."""
 
     series: list[SeriesEntry]
     total: int
@@ -107,7 +107,7 @@ class SeriesPage(msgspec.Struct, kw_only=True):
 
 
 class RecordsPage(msgspec.Struct, kw_only=True):
-    """Some of the records, in the order of time; `next` is what `after` takes for those that follow."""
+    """A page of records in the order of time; pass `next` as `after` to get the page that follows."""
 
     records: list[dict[str, Any]]
     columns: list[str]
@@ -118,7 +118,7 @@ class RecordsPage(msgspec.Struct, kw_only=True):
 
 
 class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The windows of a field of a series: lists of one length."""
+    """The windows of one field of one series, as lists of equal length."""
 
     series: str
     field: str | None
@@ -137,7 +137,7 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class WindowsAnswer(msgspec.Struct, kw_only=True):
-    """Windows of some series."""
+    """Windows of the requested series."""
 
     every: str
     start: str
@@ -147,7 +147,7 @@ class WindowsAnswer(msgspec.Struct, kw_only=True):
 
 
 class Window(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A window as an object of its own, with shape=rows."""
+    """A window as an object, for shape=rows."""
 
     time: str
     series: str
@@ -165,7 +165,7 @@ class Window(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Statistics(msgspec.Struct, kw_only=True):
-    """What the values of a field come to. Where there are more than five million, no quantiles are told."""
+    """Statistics of one field of one series; without quantiles if there are more than five million values."""
 
     series: str
     field: str | None
@@ -193,7 +193,7 @@ class Statistics(msgspec.Struct, kw_only=True):
 
 
 class StatisticsAnswer(msgspec.Struct, kw_only=True):
-    """Statistics of some series."""
+    """Statistics of the requested series."""
 
     start: str
     end: str
@@ -202,7 +202,7 @@ class StatisticsAnswer(msgspec.Struct, kw_only=True):
 
 
 class Followed(msgspec.Struct, kw_only=True):
-    """What is new: the data of an event of the stream."""
+    """The data of an event: new records."""
 
     acq: str
     records: list[dict[str, Any]]
@@ -213,38 +213,38 @@ class Followed(msgspec.Struct, kw_only=True):
 
 # Parameters
 
-_SERIES: Final = key("series", "The series, as CID/MID/MOID; may be repeated.")
-_MODEL: Final = text("model", "Name of the model; by default the first that fits the series.", example="Reading")
-_FROM: Final = moment("from", "Captured then or later. Default: all there is; of a server, the last day.")
-_TO: Final = moment("to", "Captured before then.")
-_TIMES: Final = choice("times", "Times as ISO 8601 text, or as text of nanoseconds since 2001.", ("iso", "ns"))
+_SERIES: Final = key("series", "A series, as CID/MID/MOID. May be repeated.")
+_MODEL: Final = text("model", "Name of the model. Default: the first that fits the series.", example="Reading")
+_FROM: Final = moment("from", "Captured at this time or later. Default: no limit; for a server, the last day.")
+_TO: Final = moment("to", "Captured before this time.")
+_TIMES: Final = choice("times", "Times as ISO 8601 text, or as nanoseconds since 2001 in text.", ("iso", "ns"))
 _VERSIONS: Final = choice(
-    "versions", "Of each point the newest version, or all: corrections, and what they correct.", ("latest", "all")
+    "versions", "The newest version of each point, or all versions: corrections and what they correct.", ("latest", "all")
 )
-_AS_OF: Final = moment("as_of", "What was known then: only versions acquired at that time or before.")
+_AS_OF: Final = moment("as_of", "The data as known at this time: only versions acquired until then.")
 _ON_ERROR: Final = choice(
-    "on_error", "Whether payloads that do not fit the model are left out, and counted, or an error.", ("skip", "raise")
+    "on_error", "Leave out and count payloads that do not match the model, or fail.", ("skip", "raise")
 )
 _FIELDS: Final = Parameter(
     "field",
-    "A field to take; may be repeated. Default: all that are numbers. Without a model, records are counted.",
+    "A field. May be repeated. Default: all numeric fields. Without a model, records are counted.",
     str,
     {"type": "string"},
     is_repeated=True,
     example="volts",
 )
 _WHERE: Final = text("where", "A condition on fields, such as: volts > 240 and mid in [4711, 4712].", example="volts > 240")
-_ACQ_FROM: Final = moment("acq_from", "Acquired then or later.")
-_ACQ_TO: Final = moment("acq_to", "Acquired before then.")
-_COLUMNS: Final = text("columns", "Only these columns, with commas between them.", example="cap,mid,volts")
-_SHAPE: Final = choice("shape", "Lists for each line, or an object for each window.", ("columns", "rows"))
+_ACQ_FROM: Final = moment("acq_from", "Acquired at this time or later.")
+_ACQ_TO: Final = moment("acq_to", "Acquired before this time.")
+_COLUMNS: Final = text("columns", "Only these columns, separated by commas.", example="cap,mid,volts")
+_SHAPE: Final = choice("shape", "Lists for each line, or one object for each window.", ("columns", "rows"))
 _PICK: Final = (_SERIES, _MODEL, _FROM, _TO)
 _RECORDS: Final = (*_PICK, _ACQ_FROM, _ACQ_TO, _WHERE, _VERSIONS, _AS_OF, _ON_ERROR, _COLUMNS)
 _LISTED: Final = (
-    text("q", "Words that a series must have: digits of its ids, `1/4711`, or the name of its model.", example="4711"),
+    text("q", "Words to search for: digits of ids, `1/4711`, or the name of a model. All must match.", example="4711"),
     identifiers("cid", "Client ids: 1, 1,2 or 1..10 (without 10)."),
-    identifiers("mid", "Meter ids, likewise."),
-    identifiers("moid", "Meter object ids, likewise."),
+    identifiers("mid", "Meter ids, as for cid."),
+    identifiers("moid", "Meter object ids, as for cid."),
     _FROM,
     _TO,
 )
@@ -253,7 +253,7 @@ _VALUES: Final = ("points", "records", *_OF_VALUES, "first_time", "last_time")
 
 
 class _Asked(NamedTuple):
-    """What a request for records of some series means."""
+    """The series, model and range of a request."""
 
     keys: list[Key]
     model: type[TSModel]
@@ -371,12 +371,12 @@ def _note(source: Source, catalogue: Catalogue, given: dict[str, Any]) -> str | 
     if not catalogue.is_whole:
         return (
             "reading everything takes too long: some series are missing, and counts are too low; "
-            "say from= and to= for a part of it"
+            "narrow the range with from= and to="
         )
     if source.is_server and given["from"] is None and given["to"] is None:
         return (
-            f"a server is read to list its series: these have records captured since {to_iso(catalogue.start)}; "
-            "say from= and to= for others"
+            f"listing the series of a server reads its records: these were captured since {to_iso(catalogue.start)}; "
+            "give from= and to= for others"
         )
     return None
 
@@ -417,7 +417,9 @@ def _spec(source: Source, asked: _Asked, given: dict[str, Any]) -> QuerySpec[Any
             spec = spec.where(condition(given["where"], asked.model, dt.timezone.utc))
         except UsageError as error:
             what, _, remedy = str(error).removeprefix("--where ").partition("; ")
-            raise Refused(what, "where", remedy or "write such as: volts > 240 and mid in [4711, 4712]") from None
+            raise Refused(
+                what, "where", remedy or "write a condition such as volts > 240 and mid in [4711, 4712]"
+            ) from None
     return spec
 
 
@@ -489,11 +491,18 @@ def _records(source: Source, given: dict[str, Any], stop: Stop) -> RecordsPage:
 
 
 def _after(value: str) -> tuple[int, ...]:
+    parts = value.split(",")
+    limits = [LIMITS[name] for name in ("cap", "cid", "mid", "moid", "acq")]
     try:
-        cap, cid, mid, moid, acq = map(int, value.split(","))
+        place = tuple(int(part) for part in parts if len(part) <= 20)
+        is_valid = len(parts) == len(place) == len(limits) and all(
+            each.least <= number < each.bound for each, number in zip(limits, place, strict=True)
+        )
     except ValueError:
-        raise Refused(f"{value!r} is no position", "after", "give what `next` of the page before says") from None
-    return cap, cid, mid, moid, acq
+        is_valid = False
+    if not is_valid:
+        raise Refused(f"{value!r} is not a position", "after", "give the `next` of the page before")
+    return place
 
 
 def _records_file(form: str) -> Any:
@@ -531,7 +540,7 @@ def _records_file(form: str) -> Any:
 
 
 def _check_expected(source: Source, asked: _Asked, stop: Stop) -> None:
-    """Refuses a file that would be broken off in its middle, where that is known."""
+    """Refuses a file that is known to exceed the budget, and would break off midway."""
     if source.is_server:
         return
     catalogue = source.catalogue(stop)
@@ -549,14 +558,14 @@ def _column(model: type[TSModel], name: str) -> Any:
 
 def _lines(source: Source, asked: _Asked, given: dict[str, Any]) -> list[tuple[Key, ColumnInfo | None]]:
     if not asked.keys:
-        raise Refused("no series is named", "series", "give series=CID/MID/MOID, as /api/series lists them")
+        raise Refused("no series is named", "series", "give series=CID/MID/MOID; /api/series lists them")
     infos = _drawn_fields(asked.model, given["field"])
     lines = [(each, info) for each in asked.keys for info in infos]
     if len(lines) > source.limits.lines:
         raise Refused(
-            f"{len(asked.keys)} series with {len(infos)} fields make {len(lines)} lines; the most is {source.limits.lines}",
+            f"{len(asked.keys)} series and {len(infos)} fields make {len(lines)} lines; the limit is {source.limits.lines}",
             "series, field",
-            "name fewer series, or a field",
+            "name fewer series or fields",
         )
     return lines
 
@@ -568,9 +577,9 @@ def _drawn_fields(model: type[TSModel], names: Sequence[str]) -> list[ColumnInfo
         if name not in drawn:
             known = {info.alias for info in columns}
             raise Refused(
-                f"{name!r} is no number" if name in known else f"there is no field {name!r}{did_you_mean(name, drawn)}",
+                f"{name!r} is not numeric" if name in known else f"there is no field {name!r}{did_you_mean(name, drawn)}",
                 "field",
-                f"name some of {', '.join(drawn)}" if drawn else "leave it out: records are counted then",
+                f"name some of {', '.join(drawn)}" if drawn else "leave it out to count records",
             )
     return [drawn[name] for name in dict.fromkeys(names)] or list(drawn.values()) or [None]
 
@@ -581,7 +590,7 @@ def _unit(model: type[TSModel], info: ColumnInfo | None) -> str | None:
 
 
 class _Made(NamedTuple):
-    """Windows of some lines."""
+    """The windows of each line of a request."""
 
     asked: _Asked
     every: int
@@ -596,9 +605,9 @@ def _made_windows(source: Source, given: dict[str, Any], stop: Stop) -> _Made:
     every = given["every"] or source.every(asked.keys, asked.start, asked.end, given["windows"], stop)
     if (asked.end - asked.start) // every > most:
         raise Refused(
-            f"windows of {every:,} ns make {(asked.end - asked.start) // every:,} of them, and the most is {most:,}",
+            f"the range has {(asked.end - asked.start) // every:,} windows of {every:,} ns; the limit is {most:,}",
             "every",
-            "make them longer, narrow the range, or say windows=N for a length that suits it",
+            "make them longer, narrow the range, or give windows=N instead",
             413,
         )
     budget = Budget(source.limits.records)
@@ -741,12 +750,13 @@ def _statistics(source: Source, given: dict[str, Any], stop: Stop) -> Statistics
 
 
 def news(source: Source, given: dict[str, Any], position: int, stop: Stop) -> tuple[int, Followed | None]:
-    """What some series were given since a position, and the next one.
+    """The next position, and the records acquired since a position; None without any.
 
     Args:
-        source, given: what to look at.
-        position: acq up to which everything was seen, ns since 2001; -1 for now.
-        stop: may end it.
+        source: the target.
+        given: the values of the request's parameters.
+        position: acq before which everything was seen, ns since 2001; -1 for now.
+        stop: ends the work early.
     """
     keys: list[Key] = list(dict.fromkeys(given["series"]))
     model = source.model(given["model"], keys)
@@ -787,30 +797,30 @@ def _files(path: str, summary: str, parameters: tuple[Parameter, ...], forms: Se
     ]
 
 
-_FILES: Final = "Sent as it is read. Closing the connection ends the reading."
+_FILES: Final = "Sent while it is read. Closing the connection ends the reading."
 
 
 def endpoints(source: Source) -> list[Endpoint]:
-    """All that can be asked for, within the limits of a source."""
+    """All endpoints, with the limits of a source."""
     limits = source.limits
     windows = (
         *_PICK,
         _FIELDS,
-        duration("every", "Length of the windows, which begin at its multiples since 2001."),
-        count("windows", "About how many windows, when `every` is not given.", 1000, 1, limits.windows),
-        text("values", f"Only these of {', '.join(_VALUES)}; with commas between them.", example="min,max,mean"),
+        duration("every", "Length of the windows, which begin at multiples of it since 2001."),
+        count("windows", "Approximate number of windows, if `every` is not given.", 1000, 1, limits.windows),
+        text("values", f"Only these of {', '.join(_VALUES)}, separated by commas.", example="min,max,mean"),
         _VERSIONS,
     )
     page = (
-        count("limit", "Most series of this page.", 100, 1, limits.page),
-        count("offset", "How many to pass over.", 0, 0, 10**15),
+        count("limit", "Maximum number of series on this page.", 100, 1, limits.page),
+        count("offset", "Number of series to skip.", 0, 0, 10**15),
     )
     return [
-        Endpoint("/api", "What is looked at", "The target, its models, and the limits.", (), {_TABLE: About}, _about),
+        Endpoint("/api", "About", "The target, its models, and the limits.", (), {_TABLE: About}, _about),
         Endpoint(
             "/api/series",
-            "The series",
-            "Sorted by cid, mid and moid, a page at a time. With from or to, records are counted there.",
+            "Series",
+            "Sorted by cid, mid and moid, in pages. With from or to, only records in this range count.",
             (*_LISTED, *page),
             {_TABLE: SeriesPage},
             _series,
@@ -819,13 +829,12 @@ def endpoints(source: Source) -> list[Endpoint]:
         Endpoint(
             "/api/records",
             "Records",
-            "In the order of time, a page at a time: `after` takes what `next` said. Without a model a record has its "
-            "payload in hex.",
+            "In the order of time, in pages: pass `next` as `after`. Without a model, payloads are in hex.",
             (
                 *_RECORDS,
-                choice("order", "The oldest or the newest first.", ("cap", "-cap")),
-                count("limit", "Most records of this page.", 100, 1, limits.page),
-                Parameter("after", "Where the page before ended: its `next`.", _after, {"type": "string"}),
+                choice("order", "Oldest or newest first.", ("cap", "-cap")),
+                count("limit", "Maximum number of records on this page.", 100, 1, limits.page),
+                Parameter("after", "The `next` of the page before.", _after, {"type": "string"}),
                 _TIMES,
             ),
             {_TABLE: RecordsPage},
@@ -834,29 +843,31 @@ def endpoints(source: Source) -> list[Endpoint]:
         *_files("/api/records", "All records", _RECORDS, ("csv", "jsonl", "arrow", "parquet"), _records_file),
         Endpoint(
             "/api/windows",
-            "Least, greatest and mean value of windows of time",
-            "What a chart needs: however many records a window has, its spikes are in `min` and `max`. Windows that "
-            "overlap the range are given whole; those without records are left out. `points` counts times, `records` all "
-            "versions, `count` values that are there and are not NaN.",
+            "Minimum, maximum and mean of windows of time",
+            "The data for a chart: `min` and `max` keep every spike. Windows that overlap the range are returned whole; "
+            "windows without records are left out. `points` counts capture times, `records` all versions, and `count` the "
+            "values that are present and not NaN.",
             (*windows, _SHAPE, _TIMES),
             {_TABLE: (WindowsAnswer, list[Window])},
             _windows,
         ),
-        *_files("/api/windows", "The windows", windows, ("csv", "arrow"), _windows_file),
+        *_files("/api/windows", "Windows", windows, ("csv", "arrow"), _windows_file),
         Endpoint(
             "/api/statistics",
-            "What the values of a range come to",
-            "Extremes with their times, mean, deviation, quantiles, steps and gaps of time, corrections.",
+            "Statistics of a range",
+            "Minimum and maximum with their times, mean, standard deviation, quantiles, typical step, longest gap, and the "
+            "number of corrected points.",
             (*_PICK, _FIELDS, _VERSIONS, _TIMES),
             {_TABLE: StatisticsAnswer},
             _statistics,
         ),
         Endpoint(
             "/api/follow",
-            "New records, as they are committed",
-            "A stream of server-sent events, whose data are `Followed`. An event has the id of its position: a client that "
-            "reconnects with Last-Event-ID goes on there. At most 200 records are in an event; `count` says how many came.",
-            (_SERIES, _MODEL, moment("since", "Begin with what was acquired then. Default: now."), _TIMES),
+            "New records as they are committed",
+            "A stream of server-sent events with `Followed` as their data. The id of an event is its position: a client "
+            "that reconnects with Last-Event-ID continues there. An event has at most 200 records; `count` is the number "
+            "of new records.",
+            (_SERIES, _MODEL, moment("since", "Start with records acquired at this time. Default: now."), _TIMES),
             {"text/event-stream": None},
         ),
     ]

@@ -1,9 +1,9 @@
-"""The application: requests of HTTP, made work of threads and answers.
+"""The ASGI application, which runs requests in threads, and the server that runs it.
 
 Rules kept here:
 
-* Reading happens in a few threads; the event loop only waits.
-* Work ends when whoever asked goes away: between two chunks.
+* A few threads read; the event loop only waits.
+* When a client disconnects, its work ends before the next chunk.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _log: Final = logging.getLogger("tsmodel.web")
 STATIC: Final = Path(__file__).parent / "static"
 _THREADS: Final = 4
 _POLL: Final = 1.0
-"""Seconds between two looks for new records."""
+"""Seconds between polls for new records."""
 _SIGN: Final = 15
-"""Looks after which a follower hears that there is nothing new: so it is noticed when he is gone."""
+"""Number of polls after which a follower gets a comment, which reveals whether it is still connected."""
 
 
 def application(
@@ -59,14 +59,14 @@ def application(
     is_secure: bool = False,
     poll: float = _POLL,
 ) -> Guard:
-    """The ASGI application that shows a source; closes it when it ends.
+    """The ASGI application for a source; closes the source on shutdown.
 
     Args:
-        source: what is shown.
-        names: names that it may be reached by, besides localhost and addresses.
-        token: what whoever asks must know; None for nothing.
-        is_secure: whether it is reached by TLS.
-        poll: seconds between two looks for new records.
+        source: the target.
+        names: host names of this machine, besides localhost and IP addresses.
+        token: the token that clients must send; None if none is needed.
+        is_secure: whether clients connect over TLS.
+        poll: seconds between polls for new records.
     """
     pages = _Pages(source, poll)
     return Guard(pages.app, names, token, is_secure=is_secure, end=pages.end)
@@ -91,7 +91,7 @@ class _Pages:
         self.app = Starlette(routes=routes, lifespan=self._lifespan, exception_handlers={404: _missing, 405: _missing})
 
     def end(self) -> None:
-        """Ends what would go on as long as the server does."""
+        """Ends the streams of followers, which would keep the server running."""
         for stop in self._followers:
             stop.set()
 
@@ -111,7 +111,7 @@ class _Pages:
             made = await self._made(partial(endpoint.work, self._source, given, stop), stop, request.receive)
         except Stopped:
             return Response(status_code=499)
-        except Exception as error:  # noqa: BLE001 - told to whoever asked
+        except Exception as error:  # noqa: BLE001 - becomes a response
             return _refused(error, request)
         if isinstance(made, Stream):
             return _Sent(made.content_type, self._parts(made.parts), stop, made.file_name)
@@ -122,8 +122,8 @@ class _Pages:
         try:
             if len(self._followers) >= self._source.limits.followers:
                 raise Refused(
-                    f"{len(self._followers)} others follow new records already",
-                    remedy="close some pages, or ask /api/records with acq_from= now and then",
+                    f"{len(self._followers)} clients follow new records already, which is the limit",
+                    remedy="close some pages, or poll /api/records with acq_from=",
                     status=503,
                 )
             given = endpoint.given(request.query_params.multi_items())
@@ -133,7 +133,7 @@ class _Pages:
             begun = await self._made(first, stop, request.receive)
         except Stopped:
             return Response(status_code=499)
-        except Exception as error:  # noqa: BLE001 - told to whoever asked
+        except Exception as error:  # noqa: BLE001 - becomes a response
             return _refused(error, request)
         return _Sent("text/event-stream", self._events(given, begun, stop), stop)
 
@@ -152,7 +152,7 @@ class _Pages:
                 await asyncio.sleep(self._poll)
                 try:
                     position, found = await self._in_thread(partial(news, self._source, given, position, stop))
-                except Exception as error:  # noqa: BLE001 - told to whoever follows
+                except Exception as error:  # noqa: BLE001 - becomes an event
                     body = refusal_of(error, "/api/follow")[1]
                     yield b"event: trouble\ndata: %s\n\n" % msgspec.json.encode(body)
                     return
@@ -160,7 +160,7 @@ class _Pages:
             self._followers.discard(stop)
 
     async def _made(self, work: Callable[[], T], stop: Stop, receive: Callable[[], Awaitable[Any]]) -> T:
-        """What some work comes to; it is stopped when whoever asked goes away."""
+        """The result of work in a thread; the work is stopped if the client disconnects."""
 
         def begun() -> T:
             stop.check()
@@ -189,7 +189,7 @@ class _Pages:
                 try:
                     part = await asyncio.shield(pending)
                 except asyncio.CancelledError:
-                    await asyncio.wait({pending})  # it was told to stop, and cannot be closed before it has
+                    await asyncio.wait({pending})  # a running generator cannot be closed
                     raise
                 if part is None:
                     return
@@ -199,7 +199,7 @@ class _Pages:
 
 
 class _Files(StaticFiles):
-    """Files of the page, which a browser asks for again after an update."""
+    """Files of the page, which browsers revalidate, so that updates show."""
 
     async def get_response(self, path: str, scope: Any) -> Response:
         response = await super().get_response(path, scope)
@@ -208,7 +208,7 @@ class _Files(StaticFiles):
 
 
 class _Sent(Response):
-    """An answer that is sent as it is made, until nobody takes it any more."""
+    """A response that is sent while it is made, until the client disconnects."""
 
     def __init__(self, content_type: str, parts: AsyncIterator[bytes], stop: Stop, file_name: str | None = None) -> None:
         super().__init__(status_code=200)
@@ -233,7 +233,7 @@ class _Sent(Response):
                     data = part.result()
                 except Stopped:
                     return
-                except Exception as error:  # noqa: BLE001 - the connection breaks off: a file that ended well would be a lie
+                except Exception as error:  # noqa: BLE001 - the connection is aborted, so that the file does not look complete
                     _log.error("%s broke off: %s", scope["path"], error)
                     return
                 if data is None:
@@ -251,7 +251,7 @@ class _Sent(Response):
 
 
 async def _gone(receive: Callable[[], Awaitable[Any]]) -> None:
-    """Waits until whoever asked goes away."""
+    """Waits until the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -266,15 +266,15 @@ def _refused(error: Exception, request: Request) -> Response:
 
 
 async def _missing(request: Request, _: Exception) -> Response:
-    refused = Refused(f"there is no {request.url.path}", "the path", "/api/openapi.json lists what there is", 404)
+    refused = Refused(f"there is no {request.url.path}", "the path", "choose a path from /api/openapi.json", 404)
     return _refused(refused, request)
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens.
+    """A listening socket.
 
     Raises:
-        TransportError: when it cannot; says why, and what to do.
+        TransportError: if it cannot listen on the address.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -282,24 +282,24 @@ def listening(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise listen_error(host, port, error) from error
     except OverflowError as error:
-        raise TransportError(f"{port} is no port: a port is 0 to 65535") from error
+        raise TransportError(f"{port} is not a port from 0 to 65535") from error
 
 
 def address_of(listener: socket.socket, host: str, *, is_secure: bool = False) -> str:
-    """The URL of what listens at a host, as it is reached from this machine."""
+    """The URL of a listening socket, as seen from this machine."""
     port = listener.getsockname()[1]
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104
     return f"http{'s' if is_secure else ''}://{shown}:{port}/"
 
 
 def serve(app: Guard, listener: socket.socket, *, certificate: str | None = None, key: str | None = None) -> None:
-    """Serves until it is told to stop, by Ctrl-C or a signal."""
+    """Serves until Ctrl-C or a signal."""
     _server(app, certificate, key).run(sockets=[listener])
 
 
 @contextmanager
 def serving(source: Source, *, token: str | None = None, **options: Any) -> Iterator[str]:
-    """Serves a source in a thread of its own, at a free port of this machine; gives the URL."""
+    """Serves a source in a thread, on a free local port; yields the URL."""
     listener = listening("127.0.0.1", 0)
     server = _server(application(source, token=token, **options), None, None)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="tsmodel-ui", daemon=True)
@@ -312,15 +312,15 @@ def serving(source: Source, *, token: str | None = None, **options: Any) -> Iter
 
 
 def needs_token(host: str) -> bool:
-    """Whether others can reach what listens at a host."""
+    """Whether other machines can reach a server on this host."""
     return not is_loopback(host)
 
 
 def check_certificate(certificate: str, key: str | None) -> None:
-    """Reads a certificate and its key.
+    """Checks that a certificate and its key can be loaded.
 
     Raises:
-        TransportError: when that cannot be.
+        TransportError: if they cannot.
     """
     server_context(certificate, key, None)
 
@@ -346,8 +346,7 @@ def _server(app: Guard, certificate: str | None, key: str | None) -> uvicorn.Ser
 
 
 class _Server(uvicorn.Server):
-    """A server that tells the application when it is about to end: who follows new records would hold it up. A signal to
-    end is no failure."""
+    """A server that ends the application's streams on shutdown, and exits normally after a signal."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,9 +1,9 @@
-"""What the interface takes and answers, said once: requests are read by it, and its OpenAPI document is made of it.
+"""Describes the parameters and responses of the HTTP API once, for parsing requests and for the OpenAPI document.
 
 Rules kept here:
 
-* A parameter that nobody knows is refused: a typo never changes the answer in silence.
-* Answers are msgspec structs; their JSON Schema is that of the structs.
+* Unknown parameters are refused, so a typo never changes a response silently.
+* Responses are msgspec structs, which also give their JSON Schema.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ Read: TypeAlias = "Callable[[str], Any]"
 
 @attrs.frozen
 class Stream:
-    """An answer that is no JSON: bytes as they come.
+    """A response that is sent in parts as it is made, other than JSON.
 
     Attributes:
-        content_type: what they are.
-        file_name: what a browser calls the file.
-        parts: the bytes; closed when nobody wants more.
+        content_type: its content type.
+        file_name: the file name that a browser suggests.
+        parts: its bytes; closed when the client is gone.
     """
 
     content_type: str
@@ -67,11 +67,12 @@ class Parameter:
 
     Attributes:
         name: its name.
-        description: what it says.
-        read: makes its value of text; raises a TSModelError or ValueError.
+        description: its description.
+        read: parses its text; raises a TSModelError or ValueError.
         schema: its JSON Schema.
+        advice: what to do about a value that is not valid.
         default: its value when it is left out.
-        is_repeated: whether it may be given more than once; its value is a list then.
+        is_repeated: whether it may be given more than once; its value is then a list.
         example: a value, as text.
     """
 
@@ -79,15 +80,16 @@ class Parameter:
     description: str
     read: Read
     schema: dict[str, Any]
+    advice: str = ""
     default: Any = None
     is_repeated: bool = False
     example: str | None = None
 
     def value(self, texts: list[str]) -> Any:
-        """What some texts mean, or the default when there are none.
+        """The value for the texts of a request; the default without any.
 
         Raises:
-            Refused: when they mean nothing.
+            Refused: when they are not valid.
         """
         if not texts:
             return [] if self.is_repeated else self.default
@@ -99,11 +101,11 @@ class Parameter:
             if isinstance(error, Refused):
                 raise
             what, _, remedy = str(error).replace("--", "").partition("; ")
-            raise Refused(what, self.name, remedy or self.description) from error
+            raise Refused(what, self.name, remedy or self.advice) from error
         return values if self.is_repeated else values[0]
 
     def described(self) -> dict[str, Any]:
-        """The parameter in OpenAPI."""
+        """The parameter as OpenAPI describes it."""
         schema = self.schema
         if self.default is not None:
             schema = {**schema, "default": self.default}
@@ -119,16 +121,16 @@ class Parameter:
 
 @attrs.frozen
 class Endpoint:
-    """A path that can be asked for.
+    """A path of the API.
 
     Attributes:
         path: the path.
-        summary: what it gives, in a line.
+        summary: what it returns, in one line.
         description: more about it.
-        parameters: what it takes.
-        answers: content types, each with its JSON Schema, a struct that has one, or several of both; None for bytes.
-        work: makes the answer in a thread: given the source, the values of all parameters, and what says whether to go on.
-            None for one that the application answers itself.
+        parameters: its parameters.
+        answers: content types of responses, each with a JSON Schema, a struct, or several of these; None for bytes.
+        work: makes the response, in a thread, from the source, the values of all parameters, and a `Stop`. None if the
+            application makes it.
     """
 
     path: str
@@ -139,10 +141,10 @@ class Endpoint:
     work: Callable[..., Any] | None = None
 
     def given(self, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-        """The values of all parameters, of what stands in a query string.
+        """The values of all parameters, from the pairs of a query string.
 
         Raises:
-            Refused: when a parameter is unknown, or its value means nothing.
+            Refused: when a parameter is unknown, or its value is not valid.
         """
         known = {each.name: each for each in self.parameters}
         texts: dict[str, list[str]] = {name: [] for name in known}
@@ -151,7 +153,7 @@ class Endpoint:
                 raise Refused(
                     f"there is no parameter {name!r}{did_you_mean(name, known)}",
                     name,
-                    f"{self.path} takes {', '.join(known)}" if known else f"{self.path} takes none",
+                    f"use {', '.join(known)}" if known else "leave it out: this path has no parameters",
                 )
             if value != "":
                 texts[name].append(value)
@@ -159,7 +161,7 @@ class Endpoint:
 
 
 class Fault(msgspec.Struct, kw_only=True):
-    """What is wrong, where, and what to do about it."""
+    """What is wrong, where in the request, and what to do about it."""
 
     what: str
     where: str
@@ -167,13 +169,13 @@ class Fault(msgspec.Struct, kw_only=True):
 
 
 class Failure(msgspec.Struct, kw_only=True):
-    """The answer to a request that is not answered."""
+    """The response to a request that failed."""
 
     error: Fault
 
 
 def openapi(endpoints: Iterable[Endpoint], title: str) -> dict[str, Any]:
-    """The OpenAPI document of some endpoints."""
+    """The OpenAPI document for endpoints."""
     listed = list(endpoints)
     kinds = [each for one in listed for answer in one.answers.values() for each in _several(answer)]
     structs = [each for each in kinds if not isinstance(each, dict)]
@@ -184,7 +186,7 @@ def openapi(endpoints: Iterable[Endpoint], title: str) -> dict[str, Any]:
         found = [each if isinstance(each, dict) else of_structs[each] for each in _several(answer)]
         return {"anyOf": found} if len(found) > 1 else found[0]
 
-    refused = {"description": "What is wrong, where, and what to do.", "content": _json(of_structs[Failure])}
+    refused = {"description": "What is wrong, where in the request, and what to do.", "content": _json(of_structs[Failure])}
     paths = {}
     for each in listed:
         content = {kind: {"schema": schema(answer)} for kind, answer in each.answers.items()}
@@ -204,10 +206,10 @@ def openapi(endpoints: Iterable[Endpoint], title: str) -> dict[str, Any]:
         "info": {
             "title": f"tsmodel: {title}",
             "version": VERSION,
-            "summary": "Records, series and windows of a TStorage target, to read.",
-            "description": "Times are ISO 8601 text with all nine digits where needed, or, with times=ns, nanoseconds "
-            "since 2001-01-01T00:00:00Z as text. Integers beyond 2^53 are text. NaN and infinities are the texts NaN, "
-            "Infinity and -Infinity; null is a value that is absent.",
+            "summary": "Read records, series and windows of a TStorage target.",
+            "description": "Times are ISO 8601 text with up to nine decimals, or with times=ns, nanoseconds since "
+            "2001-01-01T00:00:00Z as text. Integers beyond 2^53 are text. NaN and infinities are the texts NaN, Infinity "
+            "and -Infinity; null means that a value is absent.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -233,19 +235,21 @@ _KEY: Final = re.compile(r"(\d+)/(-?\d+)/(-?\d+)", re.ASCII)
 
 
 def text(name: str, description: str, *, example: str | None = None) -> Parameter:
-    """A parameter that is any text."""
+    """A text."""
     return Parameter(name, description, str, {"type": "string"}, example=example)
 
 
 def choice(name: str, description: str, choices: tuple[str, ...]) -> Parameter:
-    """One of some words; the first is the default."""
+    """One of several words; the first is the default."""
 
     def read(value: str) -> str:
         if value not in choices:
-            raise ValueError(f"{value!r} is not {' or '.join(choices)}{did_you_mean(value, choices)}")
+            raise ValueError(f"{value!r} is not {' or '.join(choices)}")
         return value
 
-    return Parameter(name, description, read, {"type": "string", "enum": list(choices)}, choices[0])
+    schema = {"type": "string", "enum": list(choices)}
+    advice = f"write {' or '.join(f'{name}={each}' for each in choices)}"
+    return Parameter(name, description, read, schema, advice, choices[0])
 
 
 def count(name: str, description: str, default: int | None, least: int, most: int) -> Parameter:
@@ -256,26 +260,27 @@ def count(name: str, description: str, default: int | None, least: int, most: in
             raise ValueError(f"{value!r} is not a whole number from {least:,} to {most:,}")
         return int(value)
 
-    return Parameter(name, description, read, {"type": "integer", "minimum": least, "maximum": most}, default)
+    schema = {"type": "integer", "minimum": least, "maximum": most}
+    return Parameter(name, description, read, schema, f"give a whole number from {least} to {most}", default)
 
 
 def moment(name: str, description: str) -> Parameter:
-    """A point in time; its value is ns since 2001."""
+    """A point in time, as ns since 2001."""
 
     def read(value: str) -> int:
         try:
             return point(value.strip(), dt.timezone.utc)
         except UsageError as error:
-            what = str(error).partition("; ")[0]
-            raise Refused(
-                what, name, "write 2026-11-01T08:00:00Z, 2026-11-01, now, today, -15m, or nanoseconds since 2001"
-            ) from None
+            what, _, hint = str(error).partition("; ")
+            forms = "write 2026-11-01T08:00:00Z, 2026-11-01, now, today, -15m, or nanoseconds since 2001"
+            nearest = hint.removeprefix("did you mean ").rstrip("?")
+            raise Refused(what, name, f"write {nearest}" if hint.startswith("did you mean") else forms) from None
 
     return Parameter(name, description, read, {"type": "string"}, example="2026-11-01T00:00:00Z")
 
 
 def duration(name: str, description: str) -> Parameter:
-    """A length of time; its value is ns."""
+    """A length of time, as ns."""
 
     def read(value: str) -> int:
         made = duration_ns(int(value)) if re.fullmatch(r"\d{1,18}", value, re.ASCII) else duration_ns(value)
@@ -283,20 +288,23 @@ def duration(name: str, description: str) -> Parameter:
             raise ValueError(f"{value!r} is not above 0")
         return made
 
-    return Parameter(name, f"{description} Such as 15m, 1h30m or 500ms.", read, {"type": "string"}, example="15m")
+    advice = "write 15m, 1h30m, 500ms or another duration above 0, up to 292 years"
+    return Parameter(name, f"{description} Such as 15m, 1h30m or 500ms.", read, {"type": "string"}, advice, example="15m")
 
 
 def identifiers(name: Literal["cid", "mid", "moid"], description: str) -> Parameter:
-    """Values of a key component; its value is a list of them, and one of half-open ranges."""
+    """Values of a key component, as a list of values and a list of half-open ranges."""
 
     def read(value: str) -> Any:
         return ids(value, name)
 
-    return Parameter(name, description, read, {"type": "string"}, example="1,2,10..20")
+    limits = LIMITS[name]
+    advice = f"write 4711, 4711,4712 or 1..10, with numbers from {limits.least} to {limits.bound - 1}"
+    return Parameter(name, description, read, {"type": "string"}, advice, example="1,2,10..20")
 
 
 def key(name: str, description: str) -> Parameter:
-    """Series, each as cid/mid/moid."""
+    """Series, as tuples of cid, mid and moid."""
 
     def read(value: str) -> Key:
         found = _KEY.fullmatch(value.strip())

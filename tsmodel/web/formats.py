@@ -1,10 +1,9 @@
-"""Answers as JSON, CSV, Arrow and Parquet.
+"""Writes responses as JSON, CSV, Arrow and Parquet.
 
 Rules kept here:
 
-* In JSON nothing loses digits on its way through a program that knows no number but the double: integers beyond 2^53 and
-  times are text.
-* Files are written as they are sent: no more than a slice of them is in memory.
+* JSON survives programs that read all numbers as doubles: integers beyond 2^53 and times are text.
+* Files are written while they are sent, with one slice in memory.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ CONTENT_TYPES: Final = {
     "arrow": "application/vnd.apache.arrow.stream",
     "parquet": "application/vnd.apache.parquet",
 }
-"""The formats of files, and what they are to a browser."""
+"""Content types of the file formats."""
 
 _EXACT: Final = 2**53
 _TEXTS: Final = {math.inf: "Infinity", -math.inf: "-Infinity"}
@@ -43,7 +42,7 @@ _NUMBERS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf
 
 
 def as_text(ns: int, times: Times) -> str:
-    """A time, ns since 2001, as an answer has it."""
+    """A time, ns since 2001, as in responses."""
     return to_iso(ns) if times == "iso" else str(ns)
 
 
@@ -59,10 +58,10 @@ def exact(value: Any) -> Any:
 
 
 def numbers(values: Any, valid: Any, digits: int | None) -> list[Any]:
-    """Numbers of a column in JSON: null where there is none, decimals as numbers where a double has all their digits."""
+    """A column of numbers for JSON: None where absent; decimals as floats where these are exact, or else as text."""
     listed: list[Any] = values.tolist()
     if isinstance(values, np.ndarray) and values.dtype.kind == "f" and values.dtype.itemsize < 8:
-        listed = [float(str(each)) for each in values]  # the shortest number that is stored as the same bytes
+        listed = [float(str(each)) for each in values]  # the shortest number that gives the same bytes
     if digits is not None:
         listed = [_decimal(each, digits) for each in listed]
     elif values.dtype.kind == "f":
@@ -83,7 +82,7 @@ def _decimal(value: Any, digits: int) -> float | str:
 
 
 def row_data(row: Any, times: Times) -> dict[str, Any]:
-    """A record in JSON: its key, and its fields as `to_json` has them, a payload without a model in hex."""
+    """A record for JSON: its key, and its fields as in `to_json`; without a model, the payload in hex."""
     data = json.loads(row.to_json())
     if times == "ns":
         data = {
@@ -94,14 +93,14 @@ def row_data(row: Any, times: Times) -> dict[str, Any]:
 
 
 def records_stream(form: str, model: type[TSModel], slices: Iterable[Any], names: Sequence[str], file_name: str) -> Stream:
-    """A file of the records of some queries, one after the other.
+    """A file with the records of consecutive queries.
 
     Args:
         form: csv, jsonl, arrow or parquet.
-        model: their model.
+        model: the model of the records.
         slices: the queries.
         names: the columns.
-        file_name: without its suffix.
+        file_name: the name without its suffix.
     """
     writers: dict[str, Callable[..., Iterator[bytes]]] = {
         "csv": _csv_parts,
@@ -110,12 +109,12 @@ def records_stream(form: str, model: type[TSModel], slices: Iterable[Any], names
         "parquet": _parquet_parts,
     }
     if form in ("arrow", "parquet"):
-        library("pyarrow", f"format {form}")  # says now what is missing, not in the middle of a file
+        library("pyarrow", f"format {form}")  # fails before the file begins if it is missing
     return Stream(CONTENT_TYPES[form], f"{file_name}.{form}", writers[form](model, slices, names))
 
 
 def table_stream(form: str, columns: Mapping[str, Any], file_name: str) -> Stream:
-    """A file of columns that are in memory: lists, or arrays of one length; times as arrays of datetime64."""
+    """A file of columns in memory: lists or arrays of equal length, with times as datetime64."""
 
     def csv_parts() -> Iterator[bytes]:
         text = io.StringIO(newline="")
@@ -176,7 +175,7 @@ def _csv_parts(model: Any, slices: Iterable[Any], names: Sequence[str]) -> Itera
 
 
 class _Narrowing:
-    """A file of CSV that keeps of each line the cells of some columns; those of a structure are all of its columns."""
+    """A CSV file that keeps only the cells of the selected columns; a structure selects all of its columns."""
 
     def __init__(self, text: io.StringIO, model: Any, names: Sequence[str]) -> None:
         whole = io.StringIO(newline="")
@@ -237,7 +236,7 @@ def _schema(model: Any, names: Sequence[str]) -> Any:
 
 
 class _Held(io.RawIOBase):
-    """A file that keeps what is written until it is taken away."""
+    """A file that holds what was written until it is drained."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -256,7 +255,7 @@ class _Held(io.RawIOBase):
         return self._at
 
     def drained(self) -> bytes:
-        """What was written since it was last asked."""
+        """What was written since the last call."""
         parts, self._parts = self._parts, []
         return b"".join(parts)
 

@@ -1,13 +1,12 @@
-"""Who may ask: the address that was asked, the site that asks, and the token.
+"""Access control: the Host header, the site that a request comes from, and the token.
 
 Rules kept here:
 
-* A name in the Host header that is not ours is refused: a page of another site could otherwise have its own name point at
-  this machine, and read the answers (DNS rebinding). An address of digits cannot be pointed elsewhere.
-* A page of another site may not even make a browser ask: no answer allows it to read, and requests that a browser marks
-  as coming from elsewhere are refused.
-* Whoever knows the token gets a cookie that no script can read. A wrong token takes as long to compare as the right one.
-* Nothing is written: there are no methods but GET and HEAD, and POST for the token.
+* Unknown names in the Host header are refused. Otherwise, a page of another site could point its own name at this machine
+  and read responses (DNS rebinding). IP addresses are safe.
+* Pages of other sites cannot read responses, and requests that a browser marks as cross-site are refused.
+* A client that sends the token gets a cookie that scripts cannot read. Tokens are compared in constant time.
+* The API is read-only: only GET and HEAD are allowed, and POST for the token.
 """
 
 from __future__ import annotations
@@ -43,12 +42,12 @@ _HEADERS: Final = (
 
 
 def new_token() -> str:
-    """A token that nobody guesses."""
+    """A random token."""
     return secrets.token_urlsafe(24)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address to listen at is reached from this machine alone."""
+    """Whether an address to listen on can be reached only from this machine."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -56,17 +55,17 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """An ASGI application in front of another, which lets in whoever may ask.
+    """ASGI middleware that lets only authorized requests pass.
 
     Args:
-        app: the other one.
-        names: names that this machine is called by, besides localhost and addresses.
-        token: what whoever asks must know; None for nothing.
-        is_secure: whether it is reached by TLS.
-        end: called when the server is about to end.
+        app: the application behind it.
+        names: host names of this machine, besides localhost and IP addresses.
+        token: the token that clients must send; None if none is needed.
+        is_secure: whether clients connect over TLS.
+        end: called before the server shuts down.
 
     Raises:
-        SessionError: when the token is short enough to be guessed.
+        SessionError: if the token is too short.
     """
 
     def __init__(
@@ -79,19 +78,19 @@ class Guard:
         end: Callable[[], None] | None = None,
     ) -> None:
         if token is not None and (len(token) < _LEAST or not token.isascii() or not token.isprintable()):
-            raise SessionError(f"a token has at least {_LEAST} characters, all of them ASCII: leave it out for a made one")
+            raise SessionError(f"a token has at least {_LEAST} characters, all ASCII; without --token, one is generated")
         self._app = app
         self.end = end
         self._names = {"localhost", *(each.lower() for each in names)}
         self._token = token
         self._is_secure = is_secure
-        # The cookie does not give the token away to whoever reads it out of a browser.
+        # The cookie does not reveal the token.
         self._cookie = "" if token is None else hmac.digest(token.encode(), b"tsmodel ui", "sha256").hex()
-        # Cookies know no ports: another page of this machine, with another token, has one of another name.
+        # Cookies ignore ports. Another server on this machine, with another token, uses a cookie with another name.
         self._name = "" if token is None else f"tsmodel-{hmac.digest(token.encode(), b'name', 'sha256').hex()[:8]}"
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """The application."""
+        """Handles a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -125,18 +124,20 @@ class Guard:
         host = _host(headers.get("host", ""))
         if not self._is_ours(host):
             raise Refused(
-                f"this is not {host!r}",
+                f"{host!r} is not a name of this server",
                 "the Host header",
-                f"ask by an address, by localhost, or start `tsmodel ui` with --allow-host {host or 'NAME'}",
+                f"use localhost or an IP address, or start `tsmodel ui` with --allow-host {host or 'NAME'}",
                 403,
             )
         if method not in ("GET", "HEAD") and not (method == "POST" and path == SESSION):
-            raise Refused(f"{method} is not possible", path, "only GET is: nothing can be changed here", 405)
+            raise Refused(f"{method} is not allowed", path, "use GET: the API is read-only", 405)
         if not path.startswith("/api"):
             return
         site = headers.get("sec-fetch-site", "none")
         if site not in ("same-origin", "none"):
-            raise Refused("a page of another site asks", "the Sec-Fetch-Site header", "ask from the page itself", 403)
+            raise Refused(
+                "the request comes from another site", "the Sec-Fetch-Site header", "use the page of this server", 403
+            )
         if path != SESSION and self._token is not None and not self._is_known(headers):
             raise Refused(
                 "the token is missing or wrong",
@@ -161,7 +162,7 @@ class Guard:
         cookies: SimpleCookie = SimpleCookie()
         try:
             cookies.load(headers.get("cookie", ""))
-        except Exception:  # noqa: BLE001 - whatever a cookie of somebody else looks like
+        except Exception:  # noqa: BLE001 - cookies of other servers may have any form
             return False
         found = cookies.get(self._name)
         return found is not None and hmac.compare_digest(found.value.encode(), self._cookie.encode())
@@ -170,7 +171,7 @@ class Guard:
         return self._token is not None and hmac.compare_digest(given.encode("utf-8", "replace"), self._token.encode())
 
     def _logged_in(self, headers: dict[str, str], body: bytes) -> str:
-        """The cookie for whoever sends the token; nothing where none is needed."""
+        """The cookie for a client that sent the token; empty if no token is needed."""
         if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise Refused(
                 "the body is not JSON", "the Content-Type header", 'send {"token": "..."} as application/json', 415
@@ -188,7 +189,7 @@ class Guard:
 
 
 def _host(value: str) -> str:
-    """The name or address of a Host header, without its port."""
+    """The name or address in a Host header, without the port."""
     if value.startswith("["):
         return value[1:].partition("]")[0].lower()
     return value.partition(":")[0].lower()
@@ -200,7 +201,7 @@ async def _body(receive: Any, most: int = 4096) -> bytes:
         message = await receive()
         body += bytes(message.get("body", b""))
         if len(body) > most:
-            raise Refused("the body is too long", "the body", "send the token alone", 413)
+            raise Refused("the body is too long", "the body", "send only the token", 413)
         if not message.get("more_body", False):
             return body
 

@@ -1,9 +1,9 @@
-"""What the interface answers when something is wrong: what, where, and what to do about it.
+"""Error responses of the HTTP API: what is wrong, where in the request, and what to do about it.
 
 Rules kept here:
 
-* Every error is a JSON object of the same form, whoever raised it.
-* Nothing of the machine is in it but what a message of tsmodel says: an error that nobody foresaw goes to the log.
+* Every error is a JSON object of the same form.
+* It reveals nothing about this machine beyond messages of tsmodel. Unexpected errors are only logged.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ __all__ = ["Refused", "Stopped", "refusal_of"]
 _log: Final = logging.getLogger("tsmodel.web")
 
 
-class Refused(TSModelError):  # noqa: N818 - it is what becomes of a request
-    """A request that is not answered.
+class Refused(TSModelError):  # noqa: N818 - it becomes a response
+    """A request cannot be answered.
 
     Attributes:
         what: what is wrong.
-        where: the part of the request that it is about.
+        where: the part of the request at fault.
         remedy: what to do.
         status: the HTTP status.
     """
@@ -49,30 +49,34 @@ class Refused(TSModelError):  # noqa: N818 - it is what becomes of a request
 
 
 class Stopped(Exception):  # noqa: N818 - nobody is told
-    """Nobody waits for the answer any more."""
+    """The client no longer waits for the response."""
 
 
 _KNOWN: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], int, str], ...]] = (
     (
         DecodeError,
         422,
-        "choose another model by model=NAME, narrow the range, or leave such records out by on_error=skip",
+        "choose another model with model=NAME, narrow the range, or leave such records out with on_error=skip",
     ),
-    ((UsageError, QueryError, SchemaError, TimestampError, KeyRangeError), 400, "see /api/openapi.json for what is taken"),
-    (MissingLibraryError, 501, "install what is missing where tsmodel runs, or ask for another format"),
-    ((TransportError, ServerError), 502, "`tsmodel doctor` checks the server; then try again"),
-    (StoreError, 500, "`tsmodel verify` says what is wrong with the file"),
+    (
+        (UsageError, QueryError, SchemaError, TimestampError, KeyRangeError),
+        400,
+        "look the parameters up in /api/openapi.json",
+    ),
+    (MissingLibraryError, 501, "install the library where tsmodel runs, or ask for another format"),
+    ((TransportError, ServerError), 502, "check the server with `tsmodel doctor`, then try again"),
+    (StoreError, 500, "check the file with `tsmodel verify`"),
     (MemoryError, 503, "narrow the range"),
 )
-"""Errors with their status and remedy, the first that fits."""
+"""Errors with their status and remedy; the first match counts."""
 
 
 def refusal_of(error: Exception, where: str) -> tuple[int, dict[str, Any]]:
-    """The status and the body of the answer to a request that failed.
+    """The status and body of the response to a request that failed.
 
     Args:
-        error: what was raised.
-        where: the path that was asked for.
+        error: the exception.
+        where: the path of the request.
     """
     if isinstance(error, Refused):
         return error.status, _body(error.what, error.where or where, error.remedy)
@@ -81,7 +85,7 @@ def refusal_of(error: Exception, where: str) -> tuple[int, dict[str, Any]]:
             text = in_words(str(error).partition("\n")[0]).replace("--", "") or type(error).__name__
             return status, _body(text, where, remedy)
     _log.error("%s failed", where, exc_info=error)
-    return 500, _body(f"{type(error).__name__} in tsmodel itself", where, "the log of `tsmodel ui` has the details")
+    return 500, _body(f"{type(error).__name__} in tsmodel itself", where, "look for the details in the log of `tsmodel ui`")
 
 
 def _body(what: str, where: str, remedy: str) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""Reading a target for people who look at it: in slices of time, and until nobody waits for the result any more.
+"""Reads a target in slices of time, within limits of records and seconds, until the client disconnects.
 
 Rules kept here:
 
-* A slice is as long as its records fit into memory: where it holds more than `most`, it is halved and read again.
-* Between two chunks work asks whether it is to go on. So a tab that is closed ends what it asked for.
-* All versions of a point have one cap, so they are in one slice: what a slice says of versions holds.
+* A slice must fit into memory: one with more than `most` records is read again in shorter slices.
+* Work checks between chunks whether to go on, so closing a tab ends its requests.
+* All versions of a point have the same cap, so they are in the same slice.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ Array = npt.NDArray[Any]
 Key = tuple[int, int, int]
 """cid, mid and moid of a series."""
 _Part = tuple[Array, Array | None, Array | None, Array | None]
-"""cap, acq unless it was not asked for, values, and which of these are there."""
+"""cap, acq if requested, values, and which of the values are valid."""
 
 MOST_POINTS: Final = 2**20
-"""Records of a slice that are held as columns."""
+"""Maximum number of records of a slice that is held as columns."""
 
 
 class Stop:
-    """Says whether work goes on. Threads share it.
+    """Tells work to end early. Thread-safe.
 
     Args:
-        seconds: how long it may take.
+        seconds: the time limit.
     """
 
     def __init__(self, seconds: float = 60.0) -> None:
@@ -54,46 +54,47 @@ class Stop:
         self._end = time.monotonic() + seconds
 
     def set(self) -> None:
-        """Nobody waits for the result any more."""
+        """Ends the work: the client no longer waits for it."""
         self._gone.set()
 
     def check(self) -> None:
-        """Raises `Stopped` when nobody waits any more.
+        """Raises an exception if the work is to end.
 
         Raises:
-            Refused: when it takes too long.
+            Stopped: when the client no longer waits.
+            Refused: when the time limit is exceeded.
         """
         if self._gone.is_set():
             raise Stopped
         if time.monotonic() > self._end:
             raise Refused(
                 f"this takes longer than {self._seconds:g} seconds",
-                remedy="narrow the range of time by from= and to=, or name fewer series",
+                remedy="narrow the range with from= and to=, or name fewer series",
                 status=503,
             )
 
     @property
     def is_set(self) -> bool:
-        """Whether nobody waits any more."""
+        """Whether the client no longer waits."""
         return self._gone.is_set()
 
 
 class TooManyError(Exception):
-    """A slice holds more records than are read at once. For `slices` only."""
+    """A slice has too many records. Internal: caught by `slices`."""
 
 
 class _UnsortedError(Exception):
-    """Records are not in the order of cap, or several have the same: their acq is needed to sort them."""
+    """Records are not in the order of cap, or several have the same cap: sorting them needs acq. Internal."""
 
 
 @attrs.define
 class Budget:
-    """How many records a request may read.
+    """The number of records that a request may read.
 
     Attributes:
-        most: so many.
-        read: those that were read.
-        skipped: those that were left out, because their payload does not fit the model.
+        most: the limit.
+        read: records read so far.
+        skipped: records left out so far because their payload does not match the model.
     """
 
     most: int
@@ -101,29 +102,29 @@ class Budget:
     skipped: int = 0
 
     def take(self, count: int) -> None:
-        """Counts records that were read.
+        """Counts records.
 
         Raises:
-            Refused: when they are too many.
+            Refused: when the limit is exceeded.
         """
         self.read += count
         if self.read > self.most:
             raise Refused(
-                f"more than {self.most:,} records lie in this range, which is the most that one request reads",
+                f"the range has more than {self.most:,} records, the limit for a request",
                 where="from, to",
-                remedy="narrow the range of time, name fewer series, or start `tsmodel ui` with a greater --max-records",
+                remedy="narrow the range of time, name fewer series, or start `tsmodel ui` with a larger --max-records",
                 status=413,
             )
 
 
 class Points(NamedTuple):
-    """Records of one series, sorted by cap: the newest version of each, or all.
+    """Records of one series, sorted by cap: the newest version of each point, or all versions.
 
     Attributes:
         cap: capture times, ns since 2001, shape (n,).
-        versions: how many versions each of them stands for, shape (n,); None for one each.
-        values: numbers of a field as they are stored, shape (n,); None when none was asked for.
-        valid: which of them are there and are not NaN, shape (n,); None for all.
+        versions: how many versions each entry stands for, shape (n,); None for one each.
+        values: stored numbers of a field, shape (n,); None if no field was requested.
+        valid: which values are present and not NaN, shape (n,); None for all.
     """
 
     cap: Array
@@ -140,19 +141,19 @@ class Points(NamedTuple):
 def slices(
     start: int, end: int, width: int, read: Callable[[int, int], T], *, backwards: bool = False
 ) -> Iterator[tuple[T, Callable[[int], None]]]:
-    """What is read of consecutive slices of a range of time.
+    """Reads consecutive slices of a range of time.
 
     Args:
         start, end: the half-open range, ns since 2001.
         width: length of the first slice.
-        read: reads a half-open slice; raises TooManyError where it holds too much.
-        backwards: begins at the end.
+        read: reads a half-open slice; raises TooManyError if it has too many records.
+        backwards: starts with the last slice.
 
     Yields:
-        What was read, and a function to say by which factor the next slices are to be longer.
+        The result of `read`, and a function that lengthens the following slices by a factor.
 
     Raises:
-        Refused: when a single moment holds too much.
+        Refused: when a single capture time has too many records.
     """
     width = max(1, width)
 
@@ -167,9 +168,9 @@ def slices(
         except TooManyError:
             if high - low == 1:
                 raise Refused(
-                    "too many records have one and the same time",
+                    "too many records have the same capture time",
                     where=f"cap {low}",
-                    remedy="name fewer series by series=CID/MID/MOID",
+                    remedy="name fewer series with series=CID/MID/MOID",
                     status=413,
                 ) from None
             width = max(1, (high - low) // 4)
@@ -191,18 +192,18 @@ def points_of(
     stop: Stop,
     most: int = MOST_POINTS,
 ) -> Iterator[Points]:
-    """The points of one series, slice by slice in the order of time.
+    """Reads the points of one series in slices, in the order of time.
 
     Args:
-        session: is read from.
-        spec: picks the series.
-        info: the column whose values are wanted; None for none.
+        session: the session to read from.
+        spec: selects the series.
+        info: the column of values; None for none.
         start, end: half-open range of capture time, ns since 2001.
         width: length of the first slice.
-        all_versions: gives all versions of a point, not just the newest.
-        budget: counts what is read.
-        stop: may end it.
-        most: records of a slice.
+        all_versions: whether to include older versions of points.
+        budget: counts the records.
+        stop: ends the work early.
+        most: maximum number of records of a slice.
     """
 
     with_acq = False  # most series are stored in the order of cap, and need no acq
@@ -229,10 +230,10 @@ def points_of(
 def rows_of(
     session: Session, spec: QuerySpec[Any], start: int, end: int, *, budget: Budget, stop: Stop, most: int
 ) -> list[Any]:
-    """The records of one slice, as objects, in no particular order.
+    """The records of a slice as objects, in no particular order.
 
     Raises:
-        TooManyError: when there are more than `most`.
+        TooManyError: if there are more than `most`.
     """
     executor = Executor(_within(spec, start, end), session)
     found: list[Any] = []
@@ -247,7 +248,7 @@ def rows_of(
 
 
 class _Rows(Rows[Any]):
-    """A sink: records as objects, until it is stopped."""
+    """A sink that makes objects until it is stopped."""
 
     def __init__(self, selection: Selection[Any], stop: Stop) -> None:
         super().__init__(selection)
@@ -259,10 +260,10 @@ class _Rows(Rows[Any]):
 
 
 def count_of(session: Session, spec: QuerySpec[Any], stop: Stop, most: int) -> int:
-    """How many records the key ranges of a spec hold; conditions on fields do not count.
+    """The number of records in the key ranges of a spec, ignoring conditions on fields.
 
     Raises:
-        TooManyError: when there are more than `most`.
+        TooManyError: if there are more than `most`.
     """
     count = 0
     for box in Executor(spec, session).boxes():
@@ -281,14 +282,14 @@ def _within(spec: QuerySpec[Any], start: int, end: int) -> QuerySpec[Any]:
 
 
 class _Taken:
-    """A sink: cap, acq if it is asked for, and one column of the records of each chunk."""
+    """A sink that takes cap, acq if requested, and one column of each chunk."""
 
     def __init__(self, selection: Selection[Any], info: ColumnInfo | None, stop: Stop, *, with_acq: bool) -> None:
         self._selection = selection
         self._stop = stop
         self._info = info
         self._with_acq = with_acq
-        # Records of any kind have keys, and their payloads need not be decoded to find them.
+        # `Record` matches every payload, so nothing is decoded to check payloads.
         self._is_plain = selection.spec.model is Record and not selection.plan.filters
         self._last: list[_Part] = []
 
@@ -333,7 +334,7 @@ def _columns(
         budget.take(len(part[0]))
         found.append(part)
         if count > most:
-            budget.read -= count  # they are read again in smaller slices
+            budget.read -= count  # they are read again, in shorter slices
             raise TooManyError
     if executor.last_run is not None:
         budget.skipped += executor.last_run.skipped
@@ -341,10 +342,10 @@ def _columns(
 
 
 def _points(parts: list[_Part], *, all_versions: bool) -> Points:
-    """Sorts by cap and acq, and picks versions.
+    """Sorts records by cap and acq, and selects versions.
 
     Raises:
-        _UnsortedError: when acq is needed for that, and was not read.
+        _UnsortedError: when sorting needs acq, which was not read.
     """
     if not parts:
         return Points(np.empty(0, np.int64), None, None, None)

@@ -1,10 +1,10 @@
-"""What is looked at: a session, the models of its records, and what is remembered of them between requests.
+"""The target of `tsmodel ui`: a session, the models of its records, and caches of series and windows.
 
 Rules kept here:
 
-* What is remembered says what the target holds: it grows by what was put since, which is found by its acq. It is made anew
-  when records were removed, or came with an acq of their own.
-* A server tells nothing without being read: of it only a window of time is listed, and the answer says so.
+* Caches match the target: they are extended by new records, which are found by their acq, and rebuilt after records were
+  removed or stored with an acq of their own.
+* A server has no directory of its series. Only those of a window of time are listed, and the response says so.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ __all__ = ["Catalogue", "Limits", "Source", "is_drawn"]
 
 DAY: Final = 24 * 3600 * 10**9
 LOOK = 0.5
-"""Seconds between two looks at what the target holds now."""
+"""Seconds between checks for changes of the target."""
 _PER_WINDOW: Final = 64
-"""Points of a window that is kept, about."""
+"""Approximate number of points in a cached window."""
 _KEPT_BYTES: Final = 256 * 2**20
-"""Most bytes of windows that are kept."""
+"""Maximum size of cached windows."""
 _LISTED_SECONDS: Final = 20.0
-"""How long a list of series may take; after that it is told that it is not whole."""
+"""Time limit for listing series; what was found until then is returned as incomplete."""
 
 
 @attrs.frozen
 class Limits:
-    """What one request may ask for.
+    """Limits of requests.
 
     Attributes:
-        records: most records that it reads.
-        seconds: how long it may take.
-        page: most records of a page.
-        windows: most windows of a line.
-        lines: most lines of a chart.
-        followers: most requests that follow new records at once.
+        records: maximum number of records that a request reads.
+        seconds: maximum duration of a request.
+        page: maximum number of records on a page.
+        windows: maximum number of windows of a line.
+        lines: maximum number of lines of a chart.
+        followers: maximum number of concurrent requests that follow new records.
     """
 
     records: int = 50_000_000
@@ -71,13 +71,13 @@ class Limits:
 
 @attrs.frozen
 class Catalogue:
-    """The series.
+    """The series of a target.
 
     Attributes:
         series: by cid, mid and moid, sorted.
-        start, end: the range of cap that was looked at, ns since 2001.
-        is_whole: whether everything in it was.
-        epoch: another number whenever it was made anew.
+        start, end: the half-open range of cap that was read, ns since 2001.
+        is_whole: whether all of the range was read.
+        epoch: changes whenever the catalogue is rebuilt.
     """
 
     series: dict[Key, Series]
@@ -88,7 +88,7 @@ class Catalogue:
 
     @property
     def span(self) -> tuple[int, int] | None:
-        """From the first capture time to behind the last one."""
+        """The half-open range of capture times; None without series."""
         if not self.series:
             return None
         entries = self.series.values()
@@ -97,7 +97,7 @@ class Catalogue:
 
 @attrs.define
 class _Kept:
-    """Windows that are remembered, and of what."""
+    """Cached windows, and the state of the target that they match."""
 
     windows: Windows
     epoch: int
@@ -105,12 +105,12 @@ class _Kept:
 
 
 class Source:
-    """A target, read by several threads.
+    """A target that several threads read.
 
     Args:
-        session: is read from, and closed with the source.
-        models: models of the records, the first for series that none is fixed for.
-        limits: what one request may ask for.
+        session: the session; closed with the source.
+        models: models of the records; a series gets the first one whose fixed key components match.
+        limits: limits of requests.
     """
 
     def __init__(self, session: Session, models: Iterable[type[TSModel]] = (), limits: Limits | None = None) -> None:
@@ -130,7 +130,7 @@ class Source:
 
     @property
     def is_server(self) -> bool:
-        """Whether records are elsewhere, so that nothing is known without reading."""
+        """Whether the target is a server, which cannot list series without reading records."""
         return self._store is None
 
     def close(self) -> None:
@@ -140,10 +140,10 @@ class Source:
     # Models
 
     def model(self, name: str | None, series: Iterable[Key] = ()) -> type[TSModel]:
-        """The model of that name; without one the first that fits some series, and `Record` where there is none.
+        """The model with this name; without a name, the first that fits all of the series, or else `Record`.
 
         Raises:
-            Refused: when there is no model of that name.
+            Refused: when there is no model with this name.
         """
         if name is not None:
             found = self.models.get(name)
@@ -153,7 +153,7 @@ class Source:
                     "model",
                     f"name one of {', '.join(self.models)}"
                     if self.models
-                    else "start `tsmodel ui` with --model, or leave it out",
+                    else "leave it out, or start `tsmodel ui` with --model",
                 )
             return found
         wanted = list(series)
@@ -165,7 +165,7 @@ class Source:
     # Series
 
     def catalogue(self, stop: Stop) -> Catalogue:
-        """All series of a file, or of the last day on a server; kept up with what is put."""
+        """All series of a store, or those of the last day on a server; up to date with the target."""
         with self._locked("catalogue", stop):
             if self._catalogue is None or time.monotonic() - self._looked >= LOOK:
                 self._look(stop)
@@ -174,14 +174,13 @@ class Source:
             return self._catalogue
 
     def found_between(self, start: int, end: int, budget: Budget, stop: Stop) -> Catalogue:
-        """The series that have records in a half-open range of cap, counted there."""
+        """The series in a half-open range of cap, counting only records in this range."""
         box = KeyRange.of(cap=(start, end))
         found, is_whole = self._series_in(box, stop, budget)
         return Catalogue(found, start, end, is_whole, 0)
 
     def span_of(self, keys: Iterable[Key], stop: Stop) -> tuple[int, int]:
-        """The range of cap that a request without one means: all of some series, or of everything when none is named. On a
-        server the last day."""
+        """The default range of a request: all of the named series, or of all series. On a server, the last day."""
         catalogue = self.catalogue(stop)
         entries = [catalogue.series[key] for key in keys if key in catalogue.series] or list(catalogue.series.values())
         if self.is_server or not entries:
@@ -189,7 +188,7 @@ class Source:
         return min(each.cap_min for each in entries), max(each.cap_max for each in entries) + 1
 
     def slice_width(self, keys: Iterable[Key], start: int, end: int, most: int, stop: Stop) -> int:
-        """How long a slice of time may be to hold `most` records, about. A guess."""
+        """A guess at the length of a slice of time that has `most` records."""
         catalogue = self.catalogue(stop)
         wanted = list(keys)
         entries = [catalogue.series[key] for key in wanted if key in catalogue.series]
@@ -203,7 +202,7 @@ class Source:
     # Points and windows
 
     def spec(self, model: type[TSModel], keys: Iterable[Key], on_error: str = "skip") -> QuerySpec[Any]:
-        """What picks the records of some series; of all when none is named."""
+        """The spec for the records of the named series, or of all series."""
         columns: Any = model
         spec: QuerySpec[Any] = QuerySpec(model, on_error=on_error)  # type: ignore[arg-type]
         either: Any = None
@@ -224,7 +223,7 @@ class Source:
         budget: Budget,
         stop: Stop,
     ) -> Iterator[Points]:
-        """The points of a series, slice by slice."""
+        """The points of a series, in slices."""
         width = self.slice_width([key], start, end, MOST_POINTS // 2, stop)
         return points_of(
             self.session,
@@ -254,11 +253,14 @@ class Source:
         """The windows of a series that overlap a range of time.
 
         Args:
-            model, key, info: the field of the series; None for the points alone.
+            model: the model of the records.
+            key: the series.
+            info: the field; None to only count points.
             start, end: half-open range, ns since 2001.
             every: length of the windows, ns.
-            all_versions: takes all versions of a point, not just the newest.
-            budget, stop: bound it.
+            all_versions: whether to include older versions of points.
+            budget: counts the records.
+            stop: ends the work early.
         """
         start, end = _within_cap(start // every * every, -(-end // every) * every)
         entry = None if self.is_server else self.catalogue(stop).series.get(key)
@@ -272,7 +274,7 @@ class Source:
         return joined((windows_of(points, every) for points in found), every)
 
     def every(self, keys: Iterable[Key], start: int, end: int, most: int, stop: Stop) -> int:
-        """One length of windows that suits several series, of which about `most` cover a range of time."""
+        """A length of windows that suits all of the series, of which about `most` cover a range of time."""
         width = max(1, -(-(end - start) // most))
         entries = [] if self.is_server else [self.catalogue(stop).series.get(key) for key in keys]
         bases = [self._base(each) for each in entries if each is not None and each.count > MOST_POINTS]
@@ -280,7 +282,7 @@ class Source:
         return fitting(start, end, most, common if common > 1 else 0)
 
     def look_again(self) -> None:
-        """Something came: the next request looks at what the target holds now."""
+        """Makes the next request check the target for changes."""
         self._looked = -math.inf
 
     @staticmethod
@@ -334,14 +336,14 @@ class Source:
         return joined((windows_of(each, base) for each in points), base)
 
     def _dirty(self, key: Key, low: int, high: int, stop: Stop) -> tuple[int, int] | None:
-        """The least and the greatest cap of what a series was given meanwhile; None for nothing."""
+        """The range of cap of records that a series got in a range of acq; None without any."""
         if low >= high:
             return None
         found, _ = self._series_in(_box(key, acq=(low, high)), stop)
         entry = found.get(key)
         return None if entry is None else (entry.cap_min, entry.cap_max)
 
-    # What was seen
+    # Changes of the target
 
     def _look(self, stop: Stop) -> None:
         position = self._now()
@@ -354,11 +356,11 @@ class Source:
         else:
             start, end = self._listed()
             box = KeyRange.of(cap=(start, end), acq=(LIMITS["acq"].least, position.acq))
-            if self._store is not None:  # what came with an acq of its own may be ahead of what was given
+            if self._store is not None:  # records stored with an acq of their own may lie ahead
                 box = KeyRange.of(cap=(start, end))
             found, is_whole = self._series_in(box, stop, Budget(self.limits.records) if self.is_server else None)
             if self._store is not None and self._now() != position:
-                position = Position(position.acq, -1, -1)  # it was written to meanwhile: next time it is made anew
+                position = Position(position.acq, -1, -1)  # the target changed meanwhile: rebuild it next time
             self._epoch += 1
             self._catalogue = Catalogue(found, start, end, is_whole, self._epoch)
         self._position = position
@@ -375,17 +377,17 @@ class Source:
         return self._store.position()
 
     def _only_grew(self, position: Position) -> bool:
-        """Whether all that changed since is records whose acq was given by the target since."""
+        """Whether only records were added, with acqs that the target assigned."""
         before = self._position
         if self._store is None or position.removals != before.removals or before.puts < 0:
             return False
-        # An acq that a put brought with it may lie anywhere.
+        # The acqs of a put that keeps them may lie anywhere.
         return not any(
             put.keeps_acq and (put.number >= before.puts or put.acq_max >= before.acq) for put in self.session.puts()
         )
 
     def _series_in(self, box: KeyRange, stop: Stop, budget: Budget | None = None) -> tuple[dict[Key, Series], bool]:
-        """The series of a box, and whether that is all of them: what takes too long is broken off."""
+        """The series of a box, and whether they are complete: reading stops at the limits."""
         if box.is_empty:
             return {}, True
         everything: Any = _Everything()
@@ -408,7 +410,7 @@ class Source:
 
     @contextmanager
     def _locked(self, name: object, stop: Stop) -> Iterator[None]:
-        """Holds a lock of that name; who is not waited for any more does not wait."""
+        """Holds the lock with this name; waiting for it ends with `stop`."""
         with self._guard:
             lock = self._locks.setdefault(name, threading.Lock())
         while not lock.acquire(timeout=0.1):
@@ -420,7 +422,7 @@ class Source:
 
 
 class _Everything:
-    """Stands for a selection that picks all records and looks at nothing but their keys."""
+    """A selection of all records that reads only their keys."""
 
     full = False
 
@@ -430,7 +432,7 @@ class _Everything:
 
 
 def is_drawn(info: ColumnInfo) -> bool:
-    """Whether a column is something to draw: an amount, or yes and no."""
+    """Whether a column can be drawn: an amount or a bool."""
     codec = info.codec.present
     return not info.is_key and codec.number is not None and (codec.is_amount or codec.number.kind == "bool")
 
@@ -450,7 +452,7 @@ def _within_cap(start: int, end: int) -> tuple[int, int]:
 
 
 def _is_old(catalogue: Catalogue) -> bool:
-    """Whether it was made of a day that has moved on by more than ten minutes."""
+    """Whether its day ended more than ten minutes ago."""
     return now_ns() > catalogue.end - DAY // 24 + 600 * 10**9
 
 

@@ -1,11 +1,11 @@
-"""Windows of time for charts: least, greatest and mean value of what falls on a pixel, so that every spike stays.
+"""Reduces points: to windows of time for charts, whose minimum and maximum keep every spike, and to statistics.
 
 Rules kept here:
 
-* Windows begin at multiples of their length since 2001. A range is widened to whole windows, so what a window says does not
-  depend on where the chart begins.
-* A window without points does not appear.
-* A point is a window of its own, and windows join to longer ones: one function does both.
+* Windows begin at multiples of their length since 2001. A range is widened to whole windows, so the values of a window do
+  not depend on where the chart begins.
+* Windows without points are left out.
+* A point is the smallest window, and windows merge into longer ones: one function does both.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ LADDER: Final[tuple[int, ...]] = (
     *(count * _HOUR for count in (1, 2, 3, 6, 12)),
     *(count * _DAY for count in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)),
 )
-"""Lengths of windows that people think in, ns."""
+"""Round lengths of windows, ns."""
 
 _HELD: Final = 5_000_000
-"""Most values, and steps, of which quantiles are told."""
+"""Maximum number of values for which quantiles are computed."""
 
 
 @attrs.frozen
@@ -47,13 +47,13 @@ class Windows:
 
     Attributes:
         every: their length, ns.
-        number: which multiple of it each begins at.
-        points: how many points it has.
-        records: how many records, older versions included.
-        first_cap, last_cap: time of its first and last point.
-        count: how many of its values are there, and are not NaN. Where it is 0 what follows means nothing.
-        total: sum of the values, as floats.
-        least, greatest, first, last: of the values, as they are stored. None when no field was asked for.
+        number: start of each window divided by its length.
+        points: number of points.
+        records: number of records, older versions included.
+        first_cap, last_cap: times of the first and last point.
+        count: number of values that are present and not NaN. If it is 0, the values below are undefined.
+        total: sum of the values as floats.
+        least, greatest, first, last: minimum, maximum, first and last value, as stored; None without a field.
     """
 
     every: int
@@ -74,22 +74,22 @@ class Windows:
 
     @property
     def nbytes(self) -> int:
-        """What they take of memory."""
+        """Their size in memory."""
         return sum(each.nbytes for each in attrs.astuple(self, recurse=False) if isinstance(each, np.ndarray))
 
     def between(self, start: int, end: int) -> Windows:
-        """Those that overlap a half-open range of time, ns since 2001."""
+        """The windows that overlap a half-open range of time, ns since 2001."""
         low, high = np.searchsorted(self.number, [start // self.every, -(-end // self.every)])
         return self._taken(slice(int(low), int(high)))
 
     def longer(self, every: int) -> Windows:
-        """The same in windows of a multiple of their length."""
+        """Merges the windows into longer ones, of a multiple of their length."""
         assert every % self.every == 0
         factor = every // self.every
         return self if factor == 1 else _joined(attrs.evolve(self, every=every, number=self.number // factor))
 
     def replaced(self, start: int, end: int, by: Windows) -> Windows:
-        """The same with others in place of those that overlap a half-open range of time."""
+        """Replaces the windows that overlap a half-open range of time."""
         low, high = np.searchsorted(self.number, [start // self.every, -(-end // self.every)])
         return concatenated([self._taken(slice(0, int(low))), by, self._taken(slice(int(high), None))])
 
@@ -103,7 +103,7 @@ class Windows:
 
 
 def windows_of(points: Points, every: int) -> Windows:
-    """The windows that points fall into."""
+    """The windows of points."""
     is_plain = len(points.cap) > 0 and points.versions is None and points.valid is None
     if is_plain and (made := _of_sorted(points.cap, points.values, every)):
         return made
@@ -153,7 +153,7 @@ def _of_sorted(cap: Array, values: Array | None, every: int) -> Windows | None:
 
 
 def concatenated(parts: Iterable[Windows]) -> Windows:
-    """Windows of one length that follow one another, as one; those that several parts have a share in are joined."""
+    """Joins consecutive parts with windows of one length; a window that spans parts is merged."""
     listed = list(parts)
     whole: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in listed])
@@ -164,7 +164,7 @@ def concatenated(parts: Iterable[Windows]) -> Windows:
 
 
 def joined(parts: Iterable[Windows], every: int) -> Windows:
-    """As `concatenated`; no windows when there are no parts."""
+    """Like `concatenated`; without parts, no windows."""
     listed = [part for part in parts if len(part)]
     if listed:
         return concatenated(listed)
@@ -173,7 +173,7 @@ def joined(parts: Iterable[Windows], every: int) -> Windows:
 
 
 def nice(width: float) -> int:
-    """The least length of the ladder that is not below `width` ns; whole days beyond it."""
+    """The smallest length of the ladder that is at least `width` ns; beyond the ladder, whole days."""
     for each in LADDER:
         if each >= width:
             return each
@@ -181,13 +181,13 @@ def nice(width: float) -> int:
 
 
 def fitting(start: int, end: int, most: int, base: int = 0) -> int:
-    """The length of windows that cover a range with at most `most` of them, about: a multiple of `base`, or a nice one."""
+    """The length of about `most` windows that cover a range: a multiple of `base`, or a round length."""
     width = max(1, -(-(end - start) // max(1, most)))
     return max(1, -(-width // base)) * base if base else nice(width)
 
 
 def _joined(whole: Windows) -> Windows:
-    """Neighbours with one number as one window."""
+    """Merges neighbours with the same number."""
     starts = run_starts([whole.number])
     if len(starts) == len(whole.number):
         return whole
@@ -227,7 +227,7 @@ def _joined(whole: Windows) -> Windows:
 
 
 def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:
-    """What is not above, and not below, any value."""
+    """The least and greatest value of a type."""
     if dtype.kind == "b":
         return np.bool_(False), np.bool_(True)
     if dtype.kind == "f":
@@ -237,10 +237,10 @@ def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:
 
 
 class Summary:
-    """Takes points in the order of time, and tells what they come to.
+    """Computes statistics of points, which are added in the order of time.
 
     Args:
-        digits: decimal places of values that count units; None for others.
+        digits: decimal places of values stored as scaled integers; None for others.
     """
 
     def __init__(self, digits: int | None) -> None:
@@ -255,7 +255,7 @@ class Summary:
         self._steps: list[Array] = []
 
     def add(self, points: Points) -> None:
-        """Takes points that follow those before."""
+        """Adds points that follow those before."""
         cap = points.cap
         if not len(cap):
             return
@@ -268,7 +268,7 @@ class Summary:
             self._take_values(points.values[valid], cap[valid])
 
     def told(self, times: Times) -> dict[str, Any]:
-        """Everything by name, as an answer has it."""
+        """The statistics by name, as in responses."""
         first, last = self._caps or (None, None)
         typical = np.median(np.concatenate(self._steps)) if self._steps and self._points <= _HELD else None
         told: dict[str, Any] = {
@@ -324,7 +324,7 @@ class Summary:
         self._ends["last"] = values[-1]
         floats = values.astype(np.float64)
         with np.errstate(invalid="ignore", over="ignore"):
-            # Means and deviations of slices are joined as Chan, Golub and LeVeque do: no digits cancel out.
+            # Combines means and deviations of slices without cancellation, after Chan, Golub and LeVeque.
             mean = float(floats.mean())
             squares = float(np.square(floats - mean).sum())
             total, apart = self._values + count, mean - self._mean

@@ -198,7 +198,7 @@ def test_names_that_fields_cannot_have(work: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "arguments", "wording"),
     [
-        ("", (), "holds no lines"),
+        ("", (), "has no lines with cells"),
         ("a,b\n1,2\n", (), "no column is a time"),
         ("1,2,3,5,00ff\n", (), "tsmodel put"),
         ("time\n2026-01-01T00:00:00Z\n", (), "nothing to store"),
@@ -257,7 +257,7 @@ def test_kinds_of_data_do_not_mix(run: Run, work: Path) -> None:
     assert run("import", "meters.csv", "--to", "m.tsdb").status == 0
     done = run("import", "temps.csv", "--to", "m.tsdb")
     assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
-    assert "m.tsdb has records with cid 1, moid 1 already" in done.err
+    assert "m.tsdb already has records with cid 1, moid 1" in done.err
     assert "give --moid 2 for another kind of data, or --model meters.toml" in done.err
     assert not (work / "temps.toml").exists()
     assert run("import", "temps.csv", "--to", "m.tsdb", "--moid", "2").status == 0
@@ -278,7 +278,7 @@ def test_a_file_for_each_meter(run: Run, work: Path) -> None:
         assert run("import", f"m{mid}.csv", "--to", "m.tsdb", "--mid", mid).status == 0
     done = run("import", "m2.csv", "--to", "m.tsdb", "--mid", "2")
     assert done.status == 2
-    assert "records with cid 1, mid 2, moid 1 already" in done.err
+    assert "already has records with cid 1, mid 2, moid 1" in done.err
     assert "or --model m2.toml to add" in done.err
 
 
@@ -322,7 +322,7 @@ def test_lines_behind_those_that_types_are_inferred_from(run: Run, work: Path, m
     (work / "m.csv").write_text("\n".join(["mid,time,count", *lines, "7,2026-03-02T00:00:00Z,2.5"]) + "\n")
     done = run("import", "m.csv", "--to", "m.tsdb")
     assert done.status == 3
-    assert "note: types are inferred from the first 50 lines; later ones that do not fit are rejected\n" in done.err
+    assert "note: types are inferred from the first 50 lines; later lines that do not fit are rejected\n" in done.err
     assert "rejected: line 61, column 'count': '2.5' (str) is not an int from -9223372036854775808" in done.err
     again = "the lines in m.rejected.csv, and store them with `tsmodel import m.rejected.csv --to m.tsdb --model m.toml`"
     assert again in done.err

@@ -164,7 +164,7 @@ def test_follow(run: Run, readings: Path, work: Path) -> None:
         (("get", "readings.tsdb", "--limit", "x"), 2, "limit"),
         (("get", "readings.tsdb", "--format", "xml"), 2, "format"),
         (("get", "readings.tsdb", "--format", "parquet"), 2, "give -o FILE"),
-        (("get", "readings.tsdb", "-o", "out.xls"), 2, "does not say a format"),
+        (("get", "readings.tsdb", "-o", "out.xls"), 2, "the format is not clear from its name"),
         (("get", "readings.tsdb", "-o", "no/where/out.csv"), 2, "there is no directory"),
         (("get", "readings.tsdb", "-f", "csv", "-o", "."), 2, "is a directory"),
         (("get", "readings.tsdb", "--json", "-f", "csv"), 2, "exclude each other"),

@@ -182,5 +182,7 @@ def test_files_that_lack_the_mark_of_their_encoding(tmp_path: Path) -> None:
     path = tmp_path / "notes"
     path.write_text("cid,mid,moid,cap,text\n1,1,1,0,a\n")
     for load in (Note.load_csv, Note.load_jsonl):
-        with pytest.raises(ConversionError, match=r"(?i)the file is not .*stream does not start with BOM\): give encoding="):
+        with pytest.raises(
+            ConversionError, match=r"(?i)the file is not .*stream does not start with BOM\): give encoding="
+        ):
             list(load(path, encoding="utf-16"))

@@ -257,7 +257,7 @@ def test_the_description_is_valid_and_true(client: Client) -> None:
         ("/api/records", {"limit": ["1", "2"]}, 400, "limit", "given 2 times"),
         ("/api/records", {"from": "yesteryear"}, 400, "from", "yesteryear"),
         ("/api/records", {"from": "2026-11-02", "to": "2026-11-01"}, 400, "from, to", "is empty"),
-        ("/api/records", {"after": "x"}, 400, "after", "is no position"),
+        ("/api/records", {"after": "x"}, 400, "after", "is not a position"),
         ("/api/records", {"order": "mid"}, 400, "order", "'mid' is not cap or -cap"),
         ("/api/records", {"columns": "voltz"}, 400, "columns", "did you mean volts?"),
         ("/api/records", {"where": "volts >"}, 400, "where", "cannot be read"),
@@ -265,9 +265,16 @@ def test_the_description_is_valid_and_true(client: Client) -> None:
         ("/api/windows", {}, 400, "series", "no series is named"),
         ("/api/windows", {"series": ONE, "field": "volt"}, 400, "field", "did you mean volts?"),
         ("/api/windows", {"series": ONE, "every": "0s"}, 400, "every", "'0s' is not above 0"),
-        ("/api/windows", {"series": ONE, "every": "1ms"}, 413, "every", "the most is 10,000"),
+        ("/api/windows", {"series": ONE, "every": "1ms"}, 413, "every", "the limit is 10,000"),
         ("/api/windows", {"series": ONE, "values": "median"}, 400, "values", "no 'median'"),
         ("/api/series", {"mid": "a"}, 400, "mid", "'a' is not an integer"),
+        ("/api/series", {"cid": "5..1"}, 400, "cid", "write 4711, 4711,4712 or 1..10"),
+        ("/api/records", {"limit": "x"}, 400, "limit", "give a whole number from 1 to 10000"),
+        ("/api/records", {"times": "utc"}, 400, "times", "write times=iso or times=ns"),
+        ("/api/records", {"from": "2026-3"}, 400, "from", "write 2026-03"),
+        ("/api/records", {"after": "1,2,3,4,99999999999999999999"}, 400, "after", "is not a position"),
+        ("/api/records", {"where": "volts"}, 400, "where", "volts is not a condition"),
+        ("/api/windows", {"series": ONE, "every": "-5m"}, 400, "every", "write 15m, 1h30m, 500ms"),
     ],
 )
 def test_what_is_wrong_is_said(
@@ -286,7 +293,7 @@ def test_answers_are_bounded(path: Path, serve: Callable[..., Client]) -> None:
         assert error["where"] == "from, to"
         assert "more than 100 records" in error["what"]
         assert "narrow" in error["do"]
-    assert refused(client, "/api/windows", series=ONE)["what"] == "1 series with 3 fields make 3 lines; the most is 2"
+    assert refused(client, "/api/windows", series=ONE)["what"] == "1 series and 3 fields make 3 lines; the limit is 2"
     assert len(got(client, "/api/records", series=ONE, limit=5)["records"]) == 5
 
 

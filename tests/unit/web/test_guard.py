@@ -69,7 +69,7 @@ def test_no_answer_may_be_read_by_other_sites(client: Client) -> None:
 def test_nothing_can_be_changed(client: Client, method: str) -> None:
     answer = client.request(method, "/api/records")
     assert answer.status_code == 405
-    assert "nothing can be changed" in said(answer)
+    assert "the API is read-only" in said(answer)
 
 
 def test_data_is_for_those_who_know_the_token(closed: Client) -> None:
