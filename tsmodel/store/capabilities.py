@@ -4,7 +4,7 @@ offer them."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from tsmodel.backend import AcqInterval
@@ -69,7 +69,7 @@ class Caretaker(Protocol):
 class Outliner(Protocol):
     """A backend that knows what it holds without reading all of it."""
 
-    def outline(self, box: KeyRange) -> Iterator[Outline | Chunk]:
+    def outline(self, box: KeyRange) -> Generator[Outline | Chunk, None, None]:
         """The records of a box, each once: described where the store's directories suffice, read where they do not."""
         ...
 
