@@ -5,7 +5,7 @@ Rules kept here:
 * A `struct` format without a byte-order mark keeps its native meaning, alignment included, as in the official client.
   A packed NumPy dtype of the same fields has another size wherever alignment pads.
 * Only `to_bytes` and `from_bytes` of a user's payload type are called, so it may name its other methods as it likes. The
-  types of this package are `ChunkPayloadType`s, which read records of one size a chunk at a time.
+  types of this package, `ChunkPayloadType`, read records of one size a chunk at a time.
 * The caller's arrays and dicts are read and never changed.
 * A record whose payload does not have the dtype's size is an error that names its key.
 * A value that cannot be stored is found before the first byte is sent.

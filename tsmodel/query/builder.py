@@ -271,7 +271,7 @@ class QueryBuilder(Generic[M]):
             return self.where(column.between(values[0].start, values[0].stop))
         listed: list[int] = []
         for value in values:  # text is iterable, but is one value, which is_in refuses
-            listed += value if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else (value,)
+            listed.extend(value if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else (value,))
         condition = column.is_in(listed)
         for each in listed:
             if not limits.least <= each < limits.bound:

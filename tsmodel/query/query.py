@@ -441,8 +441,9 @@ class Query(QueryBuilder[M]):
 
 
 class AsyncQuery(QueryBuilder[M]):
-    """A query on an asynchronous session. It has the methods of `Query`; those that read are awaited, or iterated by
-    `async for`. When you stop iterating early, `aclose()` the iterator: it may hold a connection.
+    """A query on an asynchronous session. It has the methods of `Query`, except for `to_reader`, `dump_parquet` and `lazy`.
+    Methods that read are awaited, or iterated by `async for`. When you stop iterating early, `aclose()` the iterator: it
+    may hold a connection.
 
     A `delete` that is cancelled runs to its end in a thread. `follow` writes its checkpoint without awaiting.
 

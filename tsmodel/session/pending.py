@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import countOf, itemgetter
 from typing import Any, Final
@@ -123,9 +123,13 @@ class Pending:
     Args:
         name: name of the backend, for warnings.
         limits: when to store them.
+
+    Attributes:
+        shard_of: returns the shard that keeps a cid, if the backend has shards: each put is then for one shard.
     """
 
     def __init__(self, name: str, limits: Limits) -> None:
+        self.shard_of: Callable[[int], int] | None = None
         self._name = name
         self._limits = limits
         self._receipt = Receipt()
@@ -155,11 +159,6 @@ class Pending:
     def held_count(self) -> int:
         """Number of objects not known to be stored."""
         return self._others + len(self._open.rows) + sum(len(doubt.put.segment.rows) for doubt in self._doubts)
-
-    @property
-    def stored_count(self) -> int:
-        """Number of records stored since the last receipt."""
-        return self._receipt.count
 
     @property
     def doubts(self) -> list[Doubt]:
@@ -251,6 +250,9 @@ class Pending:
         for put in puts:
             self._limits.learn(put)
             self._check_units(put)
+        if self.shard_of is not None:
+            puts = [part for put in puts for part in ([put] if put.shard is not None else put.of_shards(self.shard_of))]
+            self._segments = [put.segment for put in puts]
         return puts
 
     def _check_units(self, put: Put) -> None:
@@ -318,12 +320,13 @@ class Pending:
             self._others, self._others_size = 0, 0.0
         return [row for _, row in _numbered(segments)]
 
-    def error(self, cause: BaseException, name: str) -> WriteError:
+    def error(self, causes: Sequence[BaseException], name: str) -> WriteError:
         """The error of a failed flush, which accounts for every record."""
+        whys = dict.fromkeys(str(cause) or type(cause).__name__ for cause in causes)
         not_stored = _numbered(self._held())
         unknown = _numbered([doubt.put.segment for doubt in self.doubts])
         return WriteError(
-            f"storing on {name} failed: {str(cause) or type(cause).__name__}. "
+            f"storing on {name} failed: {'; '.join(whys)}. "
             + _account(self._receipt.count, len(not_stored), len(unknown), self._receipt.spooled),
             stored=self._receipt.count + self._receipt.spooled,
             not_stored=tuple(row for _, row in not_stored),
