@@ -161,11 +161,6 @@ class Pending:
         return self._others + len(self._open.rows) + sum(len(doubt.put.segment.rows) for doubt in self._doubts)
 
     @property
-    def stored_count(self) -> int:
-        """Number of records stored since the last receipt."""
-        return self._receipt.count
-
-    @property
     def doubts(self) -> list[Doubt]:
         """The in-doubt puts that are not in progress."""
         return [doubt for doubt in self._doubts if doubt.ended is not None]

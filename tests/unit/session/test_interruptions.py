@@ -113,6 +113,24 @@ def test_an_interrupted_put_to_an_embedded_store_can_be_checked(when: str, caplo
         assert sorted(row.cap for row in session.query(Reading)) == [0, 1, 2, 3]
 
 
+class Settling(Scripted):
+    """A backend of another kind, which says that a put is over when `append` ends."""
+
+    settles_puts = True
+
+
+def test_a_put_to_a_backend_that_settles_puts_is_checked_at_once() -> None:
+    backend = Settling()
+    backend.after = failing(KeyboardInterrupt())
+    with Session(backend, retry=Retry(on_unknown="check", settle="1h")) as session:
+        session.add_all(rows(3))
+        with pytest.raises(KeyboardInterrupt):
+            session.flush()
+        backend.after = lambda: None
+        assert session.retry().count == 3
+        assert len(session.query(Reading).all()) == 3
+
+
 def test_an_interrupted_put_that_never_left_is_pending() -> None:
     backend = Scripted()
     backend.sends = False
