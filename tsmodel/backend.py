@@ -6,10 +6,10 @@ Rules kept here:
   `kept()` to keep it.
 * A *batch* holds the records of one cid in a put: whole records in PUT form (`int32 n | mid moid cap | payload`,
   `n = 20 + len(payload)`) or PUTA form (with acq after cap, `n = 28 + len(payload)`).
-* An append is atomic, and durable when it returns.
+* An append is atomic, and durable when it returns. If the backend has shards, it is atomic on each shard.
 * `last_acq` never decreases, and no record is added below it. Records below it may be removed, if the backend can remove:
   code that keeps a position in a backend must check `removals`.
-* Optional abilities are protocols of their own, checked with `isinstance`: `Remover` here, the others in
+* Optional abilities are protocols of their own, checked with `isinstance`: `Remover` and `Sharded` here, the others in
   `tsmodel.store.capabilities`.
 """
 
@@ -48,6 +48,7 @@ __all__ = [
     "Remover",
     "Scan",
     "ScanBudget",
+    "Sharded",
 ]
 
 RemovalKind: TypeAlias = Literal["delete", "undo", "prune"]
@@ -373,6 +374,42 @@ class AsyncRemover(Protocol):
 
     async def removals(self, since: int = 0) -> list[Removal]:
         """See `Remover.removals`."""
+        ...
+
+
+@runtime_checkable
+class Sharded(Protocol):
+    """A backend with shards: several stores, each of which keeps all records of some cids. A put is atomic on each shard.
+    Shards are numbered from 0."""
+
+    def shard_of(self, cid: int) -> int:
+        """The shard that keeps a cid."""
+        ...
+
+    def shards_of(self, boxes: Sequence[KeyRange]) -> Sequence[int]:
+        """The shards that may hold records of some key ranges, ascending."""
+        ...
+
+    def shard(self, at: int) -> Backend:
+        """A shard as a backend. It shares the connections of this backend, and is closed with it."""
+        ...
+
+    def within(self, box: KeyRange) -> Any:
+        """The shards that may hold records of a key range, with `last_acq` and `advance` as in `EmbeddedStore`."""
+        ...
+
+    def last_acq_of(self, boxes: Sequence[KeyRange]) -> int:
+        """The least `last_acq` of some key ranges. If this backend may write, it first advances the shards that are behind,
+        so that an idle shard does not hold back the answer."""
+        ...
+
+    def removals_of(self, boxes: Sequence[KeyRange], told: Sequence[int]) -> tuple[list[Removal], tuple[int, ...]]:
+        """New removals on the shards that may hold records of some key ranges, oldest first.
+
+        Args:
+            boxes: the key ranges.
+            told: the removals that are not new: the second result of the last call; empty at first.
+        """
         ...
 
 

@@ -14,7 +14,6 @@ import struct
 from collections.abc import Iterator
 from typing import Any, ClassVar, Final
 
-import attrs
 import msgspec
 import numpy as np
 
@@ -33,8 +32,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen
-class KeyLimits:
+class KeyLimits(msgspec.Struct, frozen=True):
     """The values that a key component can have: `least <= value < bound`. `bound`, the type's maximum, only ends ranges.
 
     Attributes:
@@ -179,8 +177,7 @@ def _check(key: Key, end: str) -> None:
             )
 
 
-@attrs.frozen
-class KeyRange:
+class KeyRange(msgspec.Struct, frozen=True):
     """A half-open box of keys: contains a key when `min.x <= key.x < max.x` for each of the five components.
 
     Args:
@@ -191,10 +188,10 @@ class KeyRange:
         KeyRangeError: when an end is not an int, or its component cannot have that value (for example a negative cid).
     """
 
-    min: Key = attrs.field(factory=Key.min)
-    max: Key = attrs.field(factory=Key.max)
+    min: Key = msgspec.field(default_factory=Key.min)
+    max: Key = msgspec.field(default_factory=Key.max)
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
         _check(self.min, "min")
         _check(self.max, "max")
 
@@ -256,8 +253,8 @@ class KeyRange:
         rest = self
         for name in KEY_FIELDS:
             low, high = getattr(common.min, name), getattr(common.max, name)
-            below = attrs.evolve(rest, max=msgspec.structs.replace(rest.max, **{name: low}))
-            above = attrs.evolve(rest, min=msgspec.structs.replace(rest.min, **{name: high}))
+            below = msgspec.structs.replace(rest, max=msgspec.structs.replace(rest.max, **{name: low}))
+            above = msgspec.structs.replace(rest, min=msgspec.structs.replace(rest.min, **{name: high}))
             pieces += [piece for piece in (below, above) if not piece.is_empty]
             rest = KeyRange(
                 msgspec.structs.replace(rest.min, **{name: low}), msgspec.structs.replace(rest.max, **{name: high})

@@ -1,12 +1,15 @@
 """Kills writers, followers, connections and the server of a store in PostgreSQL, and looks at what is then in it.
 
-usage: python tests/crash/postgres.py [--kills 500] [--only writer,follower,backend,server] [--seed 1]
+usage: python tests/crash/postgres.py [--kills 500] [--only writer,follower,backend,server] [--seed 1] [--shards 3]
 
 Several processes write at the same time, each in a way of its own: puts that find out by themselves what became of a
 commit without an answer; sessions that ask later (`on_unknown="check"`); puts with acqs of their own, with undoing some of
 them, and compaction. Followers read what is new, and write down how far they came. All say what was acknowledged. Again
 and again one process is killed, or the process that serves a connection, or the server, and started again. At the end
 everything that was acknowledged must be there, once, whole, and seen once by each follower; and the store must verify.
+
+With `--shards`, the store is spread over several servers, one of which is killed at a time. Writers are sessions whose
+flushes go to all shards. What is acknowledged, refused or in doubt is told of the records of each shard.
 """
 
 from __future__ import annotations
@@ -23,10 +26,11 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
@@ -34,13 +38,13 @@ if __name__ == "__main__":
 from support.batches import batches, scanned
 from support.postgres import Server, ended_with_parent
 
-from tsmodel import Int32, Retry, TSModel, connect
-from tsmodel.errors import StoreInDoubtError, StoreUnreachableError
+from tsmodel import Int32, Retry, Session, TSModel, connect
+from tsmodel.errors import StoreInDoubtError, StoreUnreachableError, WriteError
 from tsmodel.keys import KeyRange
 from tsmodel.store import blocks, maintenance
 from tsmodel.store.merging import MergePolicy
-from tsmodel.store.postgres import PostgresStore, engine
-from tsmodel.store.postgres.engine import PostgresEngine
+from tsmodel.store.postgres import PostgresStore, engine, init_shards, shards
+from tsmodel.store.postgres.members import shard_of
 from tsmodel.store.postgres.options import database_of
 
 KINDS = ("writer", "follower", "backend", "server")
@@ -48,6 +52,13 @@ WAYS = ("finds out", "checks", "own acqs")
 FOLLOWERS = 2
 STEP = 1_000_000
 """Numbers of puts that each process has for itself."""
+CIDS = 9
+"""Client ids of records that go to several shards."""
+OWN = 5
+"""The acq of records that have one of their own."""
+POLICY = MergePolicy(fan_in=3, final=2**20)
+Unit: TypeAlias = tuple[int, int]
+"""A put on a shard: its number, and the shard."""
 
 
 class Put(TSModel, moid=0):
@@ -57,6 +68,16 @@ class Put(TSModel, moid=0):
 def count_of(number: int) -> int:
     """How many records a put has."""
     return 1 + number * 37 % 60
+
+
+def records_of(number: int, shards: int) -> list[tuple[int, int]]:
+    """The cap and the cid of each record of a put: of one cid, or of many on several shards."""
+    return [(n, number % 3 if shards == 1 else (number + n) % CIDS) for n in range(count_of(number))]
+
+
+def quicker_merging() -> None:
+    """Has stores merge after fewer puts."""
+    shards.PostgresStore = partial(PostgresStore, policy=POLICY)  # type: ignore[assignment, misc]
 
 
 class Said:
@@ -69,11 +90,12 @@ class Said:
         os.write(self._file, (json.dumps(what) + "\n").encode())
 
 
-def opened(url: str) -> PostgresStore:
+def opened(url: str) -> Any:
     """A store, as soon as the server takes connections."""
+    quicker_merging()
     while True:
         try:
-            return PostgresStore(PostgresEngine(database_of(url), 2**22), policy=MergePolicy(fan_in=3, final=2**20))
+            return shards.open_database(database_of(url), 2**22)
         except StoreUnreachableError:
             time.sleep(0.02)
 
@@ -86,18 +108,19 @@ def write(url: str, say: Said, first: int, way: str) -> None:
     store, number = opened(url), first
     while True:
         with_acq = way == "own acqs"
-        rows = [(number % 3, number, 0, n, *([5] if with_acq else []), b"%08d" % number) for n in range(count_of(number))]
+        acq = [OWN] if with_acq else []
+        rows = [(cid, number, 0, n, *acq, b"%08d" % number) for n, cid in records_of(number, 1)]
         try:
             given = store.append(batches(rows, with_acq=with_acq), with_acq=with_acq)
         except StoreInDoubtError:
-            say("doubt", number)
+            say("doubt", (number, 0))
         except StoreUnreachableError:
-            say("not", number)
+            say("not", (number, 0))
             time.sleep(0.01)
         else:
-            say("put", number, *([] if with_acq else given))
+            say("put", (number, 0), *([] if with_acq else given))
             if with_acq and number % 3 == 0:
-                settled(say, ("removing", number), partial(store.undo, [given.put]))
+                settled(say, ("removing", (number, 0)), partial(store.undo, [given.put]))
             if with_acq and number % 40 == 0:
                 settled(say, ("compacting",), partial(maintenance.compact, store))
         number += 1
@@ -119,50 +142,105 @@ def check(url: str, say: Said, first: int) -> None:
     """Writes by sessions, to which an answer that was lost is a doubt to be resolved."""
     engine._FINDING_OUT = 0.0
     retry = Retry(attempts=1000, first="10ms", most="100ms", on_unknown="check")
-    opened(url).close()
-    number = first
+    with connected(url, retry) as session:
+        for number in count(first):
+            session.add_all([Put(cid=cid, mid=number, cap=n, number=number) for n, cid in records_of(number, 1)])
+            receipt = session.flush()
+            assert receipt.count == count_of(number)
+            say("put", (number, 0), receipt.acq_min, receipt.acq_max)
+
+
+def connected(url: str, retry: Retry) -> Session:
+    """A session, as soon as the server takes connections."""
     while True:
         try:
-            session = connect(url, retry=retry)
+            return connect(url, retry=retry)
         except StoreUnreachableError:
             time.sleep(0.02)
+
+
+def write_on_shards(url: str, say: Said, first: int, way: str, shards: int) -> None:
+    """What writes to several servers. It never ends."""
+    blocks.BLOCK_RECORDS, maintenance._STEP = 64, 20_000
+    if way == "checks":
+        engine._FINDING_OUT = 0.0
+        retry = Retry(attempts=1000, first="10ms", most="100ms", on_unknown="check")
+    else:
+        retry = Retry(attempts=1)
+    with_acq = way == "own acqs"
+    quicker_merging()
+    session = connected(url, retry)
+    since: list[Unit] = []  # what the next receipt is of
+    for number in count(first):
+        units = Counter((number, shard_of(cid, shards)) for _, cid in records_of(number, shards))
+        rows = [Put(cid=cid, mid=number, cap=n, acq=OWN, number=number) for n, cid in records_of(number, shards)]
+        session.add_all(rows, keep_acq=with_acq)
+        told: WriteError | None = None
+        try:
+            receipt = session.flush()
+        except WriteError as error:
+            told = error
+            session.discard()
+        outcomes = dict.fromkeys(units, "put")
+        for outcome, lost in (("not", told.not_stored), ("doubt", told.unknown)) if told else ():
+            some = Counter((number, shard_of(row.cid, shards)) for row in lost)
+            assert all(count == units[unit] for unit, count in some.items()), "a shard stored a part of its put"
+            outcomes |= dict.fromkeys(some, outcome)
+        for unit, outcome in outcomes.items():
+            say(outcome, unit, *([] if with_acq or told or outcome != "put" else [receipt.acq_min, receipt.acq_max]))
+        since += [unit for unit, outcome in outcomes.items() if outcome == "put"]
+        if told is not None:
+            assert way != "checks", told
+            time.sleep(0.01)
             continue
-        with session:
-            while True:
-                count = count_of(number)
-                session.add_all([Put(cid=number % 3, mid=number, cap=n, number=number) for n in range(count)])
-                receipt = session.flush()
-                assert receipt.count == count
-                say("put", number, receipt.acq_min, receipt.acq_max)
-                number += 1
+        if with_acq and number % 3 == 0:
+            settled(say, ("removing", *since), partial(session.undo, receipt))
+        since.clear()
+        if with_acq and number % 40 == 0:
+            settled(say, ("compacting",), session.compact)
 
 
-def follow(url: str, say: Said, position: int) -> None:
+def follow(url: str, say: Said, position: int, shards: int) -> None:
     """What follows. It never ends."""
     store = opened(url)
     while True:
         try:
             answer = store.last_acq(KeyRange())
             if answer > position:
-                found = Counter(row[1] for row in scanned(store, KeyRange.of(acq=(position, answer))))
-                say("seen", answer, found)
+                found = units_in(scanned(store, KeyRange.of(acq=(position, answer))), shards)
+                say("seen", answer, list(found.items()))
                 position = answer
         except StoreUnreachableError:
             pass
         time.sleep(0.01)
 
 
+def units_in(rows: list[Any], shards: int) -> Counter[Unit]:
+    """How many records there are of each put on each shard."""
+    return Counter((row[1], shard_of(row[0], shards)) for row in rows)
+
+
+def created(servers: list[Server]) -> str:
+    """The URL of a store over some servers."""
+    if len(servers) == 1:
+        return f"{servers[0].url}?connect_timeout=5"
+    url = f"{servers[0].url}?schema=shards&connect_timeout=5"
+    init_shards(url, [f"{server.url}?schema=shard" for server in servers])
+    return url
+
+
 class Crowd:
     """Processes at work, and what they said.
 
     Args:
-        server: the server.
+        servers: the servers.
+        url: the store.
         directory: where they say it.
     """
 
-    def __init__(self, server: Server, directory: Path) -> None:
-        self._server, self._directory = server, directory
-        self._url = f"{server.url}?connect_timeout=5"
+    def __init__(self, servers: list[Server], url: str, directory: Path) -> None:
+        self._servers, self._directory = servers, directory
+        self._url = url
         self._running: dict[int, tuple[str, int]] = {}
         self._started = 0
         opened(self._url).close()
@@ -173,11 +251,12 @@ class Crowd:
 
     def kill(self, kind: str, chance: random.Random) -> None:
         """Kills something, and starts it again."""
+        server = chance.choice(self._servers)
         if kind == "server":
-            self._server.kill()
-            self._server.start()
+            server.kill()
+            server.start()
         elif kind == "backend":
-            self._server.kill_backend(chance)
+            server.kill_backend(chance)
         else:
             pid = chance.choice([pid for pid, (role, _) in self._running.items() if role == kind])
             self._end(pid)
@@ -222,10 +301,13 @@ class Crowd:
         work: Callable[[], None]
         if role == "writer":
             first = self._started * STEP
-            work = lambda: write(self._url, Said(path), first, WAYS[at])  # noqa: E731
+            if len(self._servers) > 1:
+                work = partial(write_on_shards, self._url, Said(path), first, WAYS[at], len(self._servers))
+            else:
+                work = partial(write, self._url, Said(path), first, WAYS[at])
         else:
-            last = [said[1] for said in lines(path)]
-            work = lambda: follow(self._url, Said(path), max(last, default=-(2**62)))  # noqa: E731
+            last = max((said[1] for said in lines(path)), default=-(2**62))
+            work = partial(follow, self._url, Said(path), last, len(self._servers))
         pid = os.fork()
         if not pid:
             ended_with_parent(signal.SIGKILL)
@@ -245,76 +327,86 @@ def lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
-def put_last(store: PostgresStore) -> None:
-    """Puts something; once it is stored, all that was under way is stored or never will be."""
+def put_last(store: Any) -> None:
+    """Puts something on each shard; once it is stored, all that was under way is stored or never will be."""
+    shards = getattr(store, "shards", (store,))
     number = STEP - 1
-    rows = [(number % 3, number, 0, n, b"%08d" % number) for n in range(count_of(number))]
-    while True:
-        try:
-            store.append(batches(rows))
-        except StoreUnreachableError:  # a server that begins again: nothing was stored
-            time.sleep(0.02)
-        else:
-            return
+    records = records_of(number, len(shards))
+    for at, shard in enumerate(shards):
+        rows = [(cid, number, 0, n, b"%08d" % number) for n, cid in records if shard_of(cid, len(shards)) == at]
+        while rows:
+            try:
+                shard.append(batches(rows))
+            except StoreUnreachableError:  # a server that begins again: nothing was stored
+                time.sleep(0.02)
+            else:
+                break
 
 
-def looked_at(url: str, directory: Path) -> tuple[int, int]:
-    """Compares what is there with what was said; gives how many puts were acknowledged, and how many others are there."""
-    put: dict[int, Any] = {}
-    undone: set[int] = set()
-    removing: set[int] = set()
-    refused: set[int] = set()
+def looked_at(url: str, directory: Path, shards: int) -> tuple[int, int]:
+    """Compares what is there with what was said; gives how many puts were acknowledged, and how many others are there. What
+    goes to several shards is a put on each of them."""
+    put: dict[Unit, Any] = {}
+    undone: set[Unit] = set()
+    removing: set[Unit] = set()
+    refused: set[Unit] = set()
     for at, _ in enumerate(WAYS):
         last = -1
         for what, *rest in lines(directory / f"writer {at}"):
             if what == "put":
-                put[rest[0]] = rest[1:]
-                if rest[1:]:
+                put[tuple(rest[0])] = rest[1:]
+                if rest[1:] and shards == 1:
                     assert rest[1] > last, f"acq went back from {last} to {rest[1]}"
                     last = rest[2]
             elif what == "not":
-                refused.add(rest[0])
+                refused.add(tuple(rest[0]))
             elif what == "removing":
-                removing.add(rest[0])
+                removing |= set(map(tuple, rest))
             elif what == "done" and rest[0] == "removing":
-                undone.add(rest[1])
+                undone |= set(map(tuple, rest[1:]))
     with closing(opened(url)) as store:
         rows = scanned(store)
-        report = maintenance.verify_store(store)
+        report = store.verify()
         assert report.is_whole, str(report)
         remembered = store.puts()
-        compacted = maintenance.compact(store)
+        compacted = store.compact()
         assert compacted.runs_after <= compacted.runs_before
         assert scanned(store) == rows
-    found = Counter(row[1] for row in rows)
-    twice = {number: count for number, count in found.items() if count != count_of(number)}
+    found = units_in(rows, shards)
+    wanted = Counter((number, shard_of(cid, shards)) for number, _ in found for _, cid in records_of(number, shards))
+    numbers = Counter(number for number, _ in found)
+    twice = {unit: count for unit, count in found.items() if count * numbers[unit[0]] != wanted[unit]}
     assert not twice, f"puts are there in part or twice: {twice}"
     assert len({row[:5] for row in rows}) == len(rows), "records are there twice"
     lost = put.keys() - found.keys() - removing
     assert not lost, f"puts {sorted(lost)[:5]} were acknowledged, and are lost"
     assert not undone & found.keys(), "what was removed is there"
     assert not refused & found.keys(), "what was said not to be stored is there"
-    given = [row[4] for row in rows if row[5][:8] != b"%08d" % row[1] or row[4] != 5]
+    given = [(shard_of(row[0], shards), row[4]) for row in rows if row[4] != OWN]
     assert len(set(given)) == len(given), "an acq was given twice"
-    for number, acqs in put.items():
-        if acqs and number in found:
-            mine = [row[4] for row in rows if row[1] == number]
-            assert (min(mine), max(mine)) == tuple(acqs), f"put {number} was told other acqs"
-    assert [each.number for each in remembered] == sorted({each.number for each in remembered})
-    own = {number for number, acqs in put.items() if not acqs} | {row[1] for row in rows if row[4] == 5}
+    acqs: dict[Unit, list[int]] = {}
+    for row in rows:
+        acqs.setdefault((row[1], shard_of(row[0], shards)), []).append(row[4])
+    for unit, told in put.items():
+        if told and unit in found:
+            mine = min(acqs[unit]), max(acqs[unit])
+            assert mine == tuple(told) if shards == 1 else told[0] <= mine[0] <= mine[1] <= told[1], f"{unit}: other acqs"
+    assert len({each.number for each in remembered}) == len(remembered)
+    own = {unit for unit, some in acqs.items() if OWN in some}
     for at in range(FOLLOWERS):
-        seen: Counter[int] = Counter()
+        seen: Counter[Unit] = Counter()
         for _, _, counts in lines(directory / f"follower {at}"):
-            seen.update({int(number): count for number, count in counts.items()})
-        wrong = {number: seen[number] for number in found.keys() - own if seen[number] != found[number]}
+            seen.update({tuple(unit): count for unit, count in counts})
+        wrong = {unit: seen[unit] for unit in found.keys() - own if seen[unit] != found[unit]}
         assert not wrong, f"follower {at} saw other than is there: {dict(list(wrong.items())[:5])}"
     return len(put), len(found.keys() - put.keys())
 
 
-def series(server: Server, directory: Path, kinds: list[str], seed: int) -> tuple[int, int]:
+def series(servers: list[Server], directory: Path, kinds: list[str], seed: int) -> tuple[int, int]:
     """Kills what `kinds` names, one after another; see `looked_at`."""
     chance = random.Random(seed)
-    crowd = Crowd(server, directory)
+    url = created(servers)
+    crowd = Crowd(servers, url, directory)
     try:
         for kind in kinds:
             time.sleep(chance.uniform(0.02, 0.25))
@@ -325,7 +417,7 @@ def series(server: Server, directory: Path, kinds: list[str], seed: int) -> tupl
         crowd.quiet()
     finally:
         crowd.close()
-    return looked_at(server.url, directory)
+    return looked_at(url, directory, len(servers))
 
 
 def main() -> None:
@@ -334,18 +426,17 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(KINDS), help="what is killed, with commas between")
     parser.add_argument("--each", type=int, default=50, help="kills after which the store is looked at, and begins anew")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--shards", type=int, default=1, help="over how many servers the store is")
     options = parser.parse_args()
     logging.disable(logging.WARNING)  # of what is tried again
     kinds, began = options.only.split(","), time.monotonic()
     total = puts = unsaid = 0
     while total < options.kills:
         some = [kinds[(total + at) % len(kinds)] for at in range(min(options.each, options.kills - total))]
-        server = Server()
-        try:
-            with tempfile.TemporaryDirectory() as directory:
-                stored, more = series(server, Path(directory), some, options.seed + total)
-        finally:
-            server.close()
+        with ExitStack() as stack:
+            servers = [stack.enter_context(closing(Server())) for _ in range(options.shards)]
+            directory = stack.enter_context(tempfile.TemporaryDirectory())
+            stored, more = series(servers, Path(directory), some, options.seed + total)
         total, puts, unsaid = total + len(some), puts + stored, unsaid + more
         print(f"{total} kills, {puts} puts acknowledged, {unsaid} stored and not said; 0 lost, 0 twice", flush=True)
     print(f"{time.monotonic() - began:.0f} s")

@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +98,10 @@ def test_kill_9_of_a_server_many_times() -> None:
     assert "0 lost, 0 twice" in forking("server.py", "--kills", "200", "--seed", str(random.randrange(10**6)))
 
 
-def killed_around_postgres(directory: Path, kinds: list[str]) -> int:
-    server = Server()
-    try:
-        return postgres.series(server, directory, kinds, seed=random.randrange(10**6))[0]
-    finally:
-        server.close()
+def killed_around_postgres(directory: Path, kinds: list[str], servers: int = 1) -> int:
+    with ExitStack() as stack:
+        started = [stack.enter_context(closing(Server())) for _ in range(servers)]
+        return postgres.series(started, directory, kinds, seed=random.randrange(10**6))[0]
 
 
 @by_signal
@@ -114,12 +113,21 @@ def test_kills_around_postgres(tmp_path: Path) -> None:
 
 
 @by_signal
-@pytest.mark.long
 @pytest.mark.postgres
 @needed[1]
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_many_kills_around_postgres(tmp_path: Path) -> None:
-    assert killed_around_postgres(tmp_path, [*postgres.KINDS] * 10) >= 40
+def test_kills_around_shards(tmp_path: Path) -> None:
+    assert killed_around_postgres(tmp_path, ["writer", "server", "follower", "backend", "server"], servers=3) >= 1
+
+
+@by_signal
+@pytest.mark.long
+@pytest.mark.postgres
+@needed[1]
+@pytest.mark.parametrize("servers", [1, 3])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_many_kills_around_postgres(tmp_path: Path, servers: int) -> None:
+    assert killed_around_postgres(tmp_path, [*postgres.KINDS] * 10, servers) >= 40
 
 
 @by_signal

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.channels import authority, server_tls
 from support.peer import playing, silent
-from support.postgres import database, on_postgres
+from support.postgres import database, on_postgres, sharded
 
 from tsmodel import AsyncSession, Bool, Float32, Int16, TSModel, connect, connect_async
 from tsmodel.client.channel_async import AsyncChannel
@@ -43,7 +43,7 @@ class Other(TSModel):
     on: Bool
 
 
-@pytest.fixture(params=["memory", "file", "tcp", "tls", on_postgres("postgres")])
+@pytest.fixture(params=["memory", "file", "tcp", "tls", on_postgres("postgres"), on_postgres("shards")])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "memory":
         yield "memory:"
@@ -51,6 +51,9 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield str(tmp_path / "readings.tsdb")
     elif request.param == "postgres":
         with database() as url:
+            yield url
+    elif request.param == "shards":
+        with sharded() as url:
             yield url
     elif request.param == "tcp":
         with serve_in_thread() as (host, port):

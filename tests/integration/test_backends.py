@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.budget import examples
 from support.conditions import Condition, conditions
 from support.models import Sample, samples
-from support.postgres import database, on_postgres
+from support.postgres import database, on_postgres, sharded
 
 from tsmodel import Bool, Float32, Int32, Session, TSModel, connect, now_ns
 from tsmodel.errors import (
@@ -36,7 +36,7 @@ class Event(TSModel, moid=9):
     code: Int32
 
 
-@pytest.fixture(params=["memory", "file", "tcp", on_postgres("postgres")])
+@pytest.fixture(params=["memory", "file", "tcp", on_postgres("postgres"), on_postgres("shards")])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "memory":
         yield "memory:"
@@ -44,6 +44,9 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield str(tmp_path / "readings.tsdb")
     elif request.param == "postgres":
         with database() as url:
+            yield url
+    elif request.param == "shards":
+        with sharded() as url:
             yield url
     else:
         with serve_in_thread() as (host, port):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.postgres import database, on_postgres
+from support.postgres import database, on_postgres, sharded
 from support.sessions import OPENERS
 
 from tsmodel import Int32, Key, KeyRange, Text, TSModel, connect
@@ -40,6 +40,8 @@ def made(tmp_path: Path) -> Iterator[Made]:
                 return "tstorage://{}:{}".format(*stack.enter_context(serve_in_thread()))
             if kind == "postgres":
                 return stack.enter_context(database())
+            if kind == "shards":
+                return stack.enter_context(sharded())
             return "memory:" if kind == "memory" else str(tmp_path / f"{next(numbers)}.tsdb")
 
         yield make
@@ -79,6 +81,8 @@ def copied(session: Any, what: Any, to: Any, **options: Any) -> Any:
         ("tcp", "memory"),
         on_postgres("file", "postgres"),
         on_postgres("postgres", "file"),
+        on_postgres("postgres", "shards"),
+        on_postgres("shards", "postgres"),
     ],
     ids="-".join,
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.postgres import database, on_postgres
+from support.postgres import database, on_postgres, sharded
 from support.proxy import Cut, proxied
 
 from tsmodel import Float32, Int32, Retry, Session, TSModel, connect, connect_async
@@ -30,7 +30,7 @@ class Other(TSModel):
     watts: Float32
 
 
-@pytest.fixture(params=["memory", "file", "tcp", on_postgres("postgres")])
+@pytest.fixture(params=["memory", "file", "tcp", on_postgres("postgres"), on_postgres("shards")])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "memory":
         yield "memory:"
@@ -38,6 +38,9 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield str(tmp_path / "readings.tsdb")
     elif request.param == "postgres":
         with database() as url:
+            yield url
+    elif request.param == "shards":
+        with sharded() as url:
             yield url
     else:
         with serve_in_thread() as (host, port):

@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from ctypes.util import find_library
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -79,7 +79,7 @@ class Server:
 
     def start(self) -> None:
         """Starts it, and waits until it answers."""
-        settings = ["fsync=off", "shared_buffers=64MB", "max_connections=50", "unix_socket_directories=", *self._settings]
+        settings = ["fsync=off", "shared_buffers=64MB", "max_connections=100", "unix_socket_directories=", *self._settings]
         options = [each for setting in settings for each in ("-c", setting)]
         command = [self._bin / "postgres", "-D", self._data, "-h", "127.0.0.1", "-p", str(self.port), *options]
         with (self._directory / "log").open("ab") as log:
@@ -189,6 +189,8 @@ def _free_port() -> int:
 
 
 _started: list[Server] = []
+SHARDS: Final = ("shard_1", "shard_2", "shard_3")
+"""Databases of the server of this process: for most tests, what differs between servers differs between databases."""
 
 
 def server() -> Server:
@@ -197,6 +199,7 @@ def server() -> Server:
         pytest.skip(reason)
     if not _started:
         _started.append(Server())
+        _started[0].execute(*(f"CREATE DATABASE {name} STRATEGY wal_log" for name in SHARDS))
     return _started[0]
 
 
@@ -204,6 +207,22 @@ def server() -> Server:
 def database(options: str = "") -> Iterator[str]:
     """The URL of a store in a schema of its own, which goes with the server."""
     yield f"{server().url}?schema=t{uuid.uuid4().hex}{options}"
+
+
+@contextmanager
+def sharded(options: str = "") -> Iterator[str]:
+    """The URL of a store over three databases, in schemas of its own, which go with the server."""
+    from tsmodel.store.postgres import init_shards
+
+    url = f"{server().url}?schema=t{uuid.uuid4().hex}"
+    init_shards(url, shards_of(url))
+    yield url + options
+
+
+def shards_of(url: str) -> list[str]:
+    """The URLs of the shards of a store that is made by `sharded`."""
+    start, _, options = url.partition("?")
+    return [f"{start.rpartition('/')[0]}/{name}?{options.partition('&')[0]}" for name in SHARDS]
 
 
 needed = (pytest.mark.postgres, pytest.mark.skipif(why_not() is not None, reason=str(why_not())))

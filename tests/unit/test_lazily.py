@@ -66,7 +66,7 @@ def test_importing_tsmodel_loads_no_part_of_it_and_no_library() -> None:
 
 def test_a_model_loads_neither_files_nor_network_nor_formats() -> None:
     found = loaded(MODEL.replace(", connect", ""))
-    assert not found & (SLOW | {"html", "logging", "sqlite3", "urllib.parse", "zoneinfo"})
+    assert not found & (SLOW | {"attr", "html", "logging", "sqlite3", "urllib.parse", "zoneinfo"})
     rooms = {name.split(".")[1] for name in found if name.startswith("tsmodel.")}
     assert not rooms & {"backend", "codegen", "frames", "query", "schema", "server", "session", "store"}
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import attrs
 
@@ -29,6 +29,9 @@ from tsmodel.session import Session
 from tsmodel.session.target import Database, StoreFile, parse
 from tsmodel.store.maintenance import info
 from tsmodel.timestamps import now_ns, to_iso
+
+if TYPE_CHECKING:
+    from tsmodel.store.postgres.shards import Shard
 
 __all__ = ["Finding", "checks"]
 
@@ -67,12 +70,30 @@ def _memory() -> Iterator[Finding]:
 def _database(target: str | None) -> Iterator[Finding]:
     try:
         with reading(target) as session:
+            shards = getattr(session.backend, "shards", ())
+            if shards:
+                yield Finding("open", "ok", f"{parse(target)} has a list of {counted(len(shards), 'shard')}")
+                found = [_shard(shard) for shard in shards]
+                yield from found
+                if any(each.result == "fail" for each in found):
+                    return
             newest = session.backend.last_acq(KeyRange())
-            yield Finding("open", "ok", f"{parse(target)} has tables of tsmodel")
+            if not shards:
+                yield Finding("open", "ok", f"{parse(target)} has tables of tsmodel")
             yield from _clock(newest - 1 if newest > 0 else None, "newest record")
             yield _latency(session)
     except (TSModelError, OSError) as error:
         yield Finding("open", "fail", in_words(str(error).partition("\n")[0]))
+
+
+def _shard(shard: Shard) -> Finding:
+    begun = time.perf_counter()
+    check = f"shard {shard.member.number}"
+    try:
+        shard.last_acq(KeyRange())
+    except (TSModelError, OSError) as error:
+        return Finding(check, "fail", in_words(str(error).partition("\n")[0]))
+    return Finding(check, "ok", f"{shard.name} answers, {_ms(begun):.1f} ms")
 
 
 def _file(target: str | None, parsed: StoreFile) -> Iterator[Finding]:

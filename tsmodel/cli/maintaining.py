@@ -45,19 +45,36 @@ def backup_(
 
 def init_(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A postgresql:// URL, or the path of a file.")],
+    shards: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--shards",
+            metavar="URL",
+            help="Spread the records over this server; repeat it for each. TARGET then holds the list of shards.",
+        ),
+    ] = None,
     as_json: of.Json = False,
 ) -> None:
     """Create a store: the schema and its tables in a PostgreSQL database, or a file. An existing store is left as it is.
 
-    Run it once as a user who may create tables; other users then need fewer privileges.
+    Run it once as a user who may create tables; other users then need fewer privileges. With --shards, the records are
+    spread over several servers by their cid; their number cannot change later. Give the same shards again to finish what
+    was interrupted, or to store new addresses.
 
     Example:
       tsmodel init 'postgresql://admin@host/db?schema=tsmodel'
+      tsmodel init postgresql://admin@host/db --shards postgresql://host1/db1 --shards postgresql://host2/db2
     """
     from tsmodel.cli.opening import target_of, writing
     from tsmodel.session.target import Database
 
     parsed = target_of(target)
+    if shards:
+        from tsmodel.store.postgres import init_shards
+
+        if not isinstance(parsed, Database):
+            raise UsageError(f"--shards is for PostgreSQL, and {target} is not a postgresql:// URL")
+        init_shards(target, shards)
     with writing(target, create=True):
         pass
     name = str(parsed) if isinstance(parsed, Database) else target

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from tsmodel.backend import Backend, Scan
+from tsmodel.backend import Backend, Scan, Sharded
 from tsmodel.cli.failures import UsageError, in_words
 from tsmodel.cli.models import model_of
 from tsmodel.cli.ranges import ids, span
@@ -39,7 +39,11 @@ def reading(target: str | None) -> Session:
     """
     parsed = target_of(target)
     if isinstance(parsed, Database):
-        return connect(target, read_only=True)
+        session = connect(target, read_only=True)
+        if not isinstance(session.backend, Sharded) or parsed.read_only:
+            return session
+        session.close()  # what follows a set of shards advances those that are behind
+        return connect(target, create=False)
     if not isinstance(parsed, StoreFile) or parsed.path is None:
         return connect(target)
     _must_exist(parsed.path)

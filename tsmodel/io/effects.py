@@ -35,6 +35,7 @@ __all__ = [
     "Emit",
     "Fetch",
     "LastAcq",
+    "LastAcqOf",
     "Next",
     "Open",
     "Pause",
@@ -42,6 +43,7 @@ __all__ = [
     "Removals",
     "Send",
     "Sent",
+    "ShardsOf",
     "Wait",
     "Work",
     "scanned",
@@ -146,9 +148,15 @@ class Counts(Protocol):
 
 
 class Open(msgspec.Struct, frozen=True):
-    """Opens a scan of a key range on a backend, which is the result. It is closed when the work ends, or before."""
+    """Opens a scan of a key range on a backend, which is the result. It is closed when the work ends, or before.
+
+    Attributes:
+        box: the key range.
+        shard: reads only this shard of the backend; None for all that the key range needs.
+    """
 
     box: KeyRange
+    shard: int | None = None
 
 
 class Fetch(msgspec.Struct, eq=False):
@@ -172,15 +180,43 @@ class Close(msgspec.Struct, eq=False):
 
 
 class LastAcq(msgspec.Struct, frozen=True):
-    """Asks a backend for the last full-commit acq of a key range."""
+    """Asks a backend for the last full-commit acq of a key range.
+
+    Attributes:
+        box: the key range.
+        shard: asks only this shard of the backend; None for all that the key range needs.
+        also: more key ranges, which a backend with shards answers together with `box`.
+    """
 
     box: KeyRange
+    shard: int | None = None
+    also: tuple[KeyRange, ...] = ()
+
+
+class LastAcqOf(msgspec.Struct, frozen=True):
+    """Asks a backend with shards for the last full-commit acq of some key ranges together. The result of any other backend
+    is None."""
+
+    boxes: tuple[KeyRange, ...]
+
+
+class ShardsOf(msgspec.Struct, frozen=True):
+    """Asks a backend which of its shards may hold records of some key ranges. A backend without shards gives (None,)."""
+
+    boxes: Sequence[KeyRange]
 
 
 class Removals(msgspec.Struct, frozen=True):
-    """Asks a backend for its removals with a number above `since`. A backend that cannot remove has none."""
+    """Asks a backend for new removals. A backend that cannot remove has none. The result is the removals, and the value of
+    `told` for the next time.
 
-    since: int
+    Attributes:
+        told: the number of the last known removal, on each shard; empty if none is known.
+        boxes: the key ranges to ask about; other removals may be included.
+    """
+
+    told: tuple[int, ...]
+    boxes: Sequence[KeyRange]
 
 
 class Sent(Sequence[Batch]):
@@ -226,12 +262,14 @@ class Sent(Sequence[Batch]):
 class Append(msgspec.Struct, eq=False):
     """Stores batches on a backend, or only their new records; the result is the AcqInterval of the stored records.
 
-    A backend takes the batches as it sends them: if it took none, nothing was sent.
+    A backend takes the batches as it sends them: if it took none, nothing was sent. `shard` is the shard that keeps all of
+    them; None if the backend finds out.
     """
 
     batches: Sent
     with_acq: bool
     unless_stored: Unstored | None = None
+    shard: int | None = None
 
     @property
     def named(self) -> dict[str, Any]:
@@ -239,9 +277,9 @@ class Append(msgspec.Struct, eq=False):
         return {"with_acq": self.with_acq, **({} if self.unless_stored is None else {"unless_stored": self.unless_stored})}
 
 
-def scanned(box: KeyRange, feed: Callable[[Chunk], object]) -> Work[None]:
-    """Feeds the chunks of a key range to a function until it returns True."""
-    scan = yield Open(box)
+def scanned(box: KeyRange, feed: Callable[[Chunk], object], shard: int | None = None) -> Work[None]:
+    """Feeds the chunks of a key range to a function until it returns True. `shard` is that of `Open`."""
+    scan = yield Open(box, shard)
     while (chunk := (yield Next(scan))) is not None:
         if feed(chunk) is True:
             yield Close(scan)

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from tsmodel.backend import AsyncBackend, Backend, ScanBudget
-from tsmodel.io.effects import Append, Close, Counts, Emit, Fetch, LastAcq, Next, Open, Removals, Work
+from tsmodel.backend import AsyncBackend, Backend, Removal, ScanBudget
+from tsmodel.io.effects import Append, Close, Counts, Emit, Fetch, LastAcq, LastAcqOf, Next, Open, Removals, ShardsOf, Work
 from tsmodel.io.runners import perform, perform_async, run, stream, stream_async
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk, ColumnChunk, RowChunk, joined
@@ -260,15 +260,22 @@ class OnBackend:
                 self._scans.remove(effect.scan)
             return chunk
         if kind is Open:
-            scan = self._backend.scan(effect.box)
+            scan = self._of(effect).scan(effect.box)
             self._scans.append(scan)
             return scan
         if kind is LastAcq:
-            return self._backend.last_acq(effect.box)
+            if effect.also:
+                together: Any = self._backend
+                return together.last_acq_of((effect.box, *effect.also))
+            return self._of(effect).last_acq(effect.box)
+        if kind is LastAcqOf:
+            if not hasattr(self._backend, "last_acq_of"):
+                return None
+            return self(LastAcq(effect.boxes[0], also=effect.boxes[1:]))
         if kind is Append:
             if self.target is not None:
                 return self.target(effect)
-            return self._backend.append(effect.batches, **effect.named)
+            return self._of(effect).append(effect.batches, **effect.named)
         if kind is Close:
             self._scans.remove(effect.scan)
             return effect.scan.close()
@@ -279,15 +286,25 @@ class OnBackend:
             chunks = _fetched_by_threads(effect, shares, self._another)
             self._scans.append(chunks)
             return chunks
+        if kind is ShardsOf:
+            return _shards_of(self._backend, effect.boxes)
         if kind is Removals:
-            removals: Any = getattr(self._backend, "removals", None)
-            return [] if removals is None else list(removals(effect.since))
+            backend: Any = self._backend
+            if hasattr(backend, "removals_of"):
+                return backend.removals_of(effect.boxes, effect.told)
+            return _told(backend.removals(_last(effect)) if hasattr(backend, "removals") else [], effect)
         return perform(effect)
 
     def release(self) -> None:
         """Closes open scans."""
         while self._scans:
             self(Close(self._scans[-1]))
+
+    def _of(self, effect: Any) -> Backend:
+        """The backend, or the one of its stores that the effect is for."""
+        backend: Any = self._backend
+        store: Backend = backend if effect.shard is None else backend.shard(effect.shard)
+        return store
 
     def _another(self) -> OnBackend:
         return OnBackend(self._backend)
@@ -335,15 +352,22 @@ class OnAsyncBackend:
                 self._scans.remove(effect.scan)
             return chunk
         if kind is Open:
-            scan = self._backend.scan(effect.box)
+            scan = self._of(effect).scan(effect.box)
             self._scans.append(scan)
             return scan
         if kind is LastAcq:
-            return await self._backend.last_acq(effect.box)
+            if effect.also:
+                together: Any = self._backend
+                return await together.last_acq_of((effect.box, *effect.also))
+            return await self._of(effect).last_acq(effect.box)
+        if kind is LastAcqOf:
+            if not hasattr(self._backend, "last_acq_of"):
+                return None
+            return await self(LastAcq(effect.boxes[0], also=effect.boxes[1:]))
         if kind is Append:
             if self.target is not None:
                 return await self.target(effect)
-            return await self._backend.append(effect.batches, **effect.named)
+            return await self._of(effect).append(effect.batches, **effect.named)
         if kind is Close:
             self._scans.remove(effect.scan)
             return await effect.scan.aclose()
@@ -354,15 +378,24 @@ class OnAsyncBackend:
             chunks = _fetched_by_tasks(effect, shares, self._another)
             self._scans.append(chunks)
             return chunks
+        if kind is ShardsOf:
+            return _shards_of(self._backend, effect.boxes)
         if kind is Removals:
-            removals: Any = getattr(self._backend, "removals", None)
-            return [] if removals is None else list(await removals(effect.since))
+            backend: Any = self._backend
+            if hasattr(backend, "removals_of"):
+                return await backend.removals_of(effect.boxes, effect.told)
+            return _told(await backend.removals(_last(effect)) if hasattr(backend, "removals") else [], effect)
         return await perform_async(effect)
 
     async def release(self) -> None:
         """Closes open scans."""
         while self._scans:
             await self(Close(self._scans[-1]))
+
+    def _of(self, effect: Any) -> AsyncBackend:
+        backend: Any = self._backend
+        store: AsyncBackend = backend if effect.shard is None else backend.shard(effect.shard)
+        return store
 
     def _another(self) -> OnAsyncBackend:
         return OnAsyncBackend(self._backend)
@@ -386,6 +419,21 @@ class OnWatchedAsyncBackend(OnAsyncBackend):
 
     def _another(self) -> OnAsyncBackend:
         return OnWatchedAsyncBackend(self._backend, self._around)
+
+
+def _shards_of(backend: Any, boxes: Sequence[KeyRange]) -> Sequence[int | None]:
+    """The answer to `ShardsOf`."""
+    return backend.shards_of(boxes) if hasattr(backend, "shards_of") else (None,)
+
+
+def _last(effect: Removals) -> int:
+    """The number of the last known removal of a single store."""
+    return effect.told[0] if effect.told else 0
+
+
+def _told(removals: Sequence[Removal], effect: Removals) -> tuple[list[Removal], tuple[int, ...]]:
+    """The answer of a single store to `Removals`."""
+    return list(removals), (removals[-1].number,) if removals else effect.told
 
 
 _REQUESTS: Final = frozenset((Open, Next, Close, LastAcq, Append))

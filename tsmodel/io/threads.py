@@ -14,9 +14,7 @@ import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Protocol
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tsmodel.backend import (
     AcqInterval,
@@ -29,6 +27,7 @@ from tsmodel.backend import (
     RemovalKind,
     Remover,
     Scan,
+    Sharded,
 )
 from tsmodel.io.runners import AsyncScan, in_thread
 from tsmodel.keys import KeyRange
@@ -59,9 +58,10 @@ class ThreadedStore:
         self.scan_budget = store.scan_budget
 
     @classmethod
-    async def opened(cls, opener: Callable[[], BlockingStore]) -> Self:
+    async def opened(cls, opener: Callable[[], BlockingStore]) -> ThreadedStore:
         """Opens a store in a thread."""
-        return cls(await in_thread(opener))
+        store = await in_thread(opener)
+        return ThreadedShards(store) if isinstance(store, Sharded) else cls(store)
 
     @property
     def store(self) -> BlockingStore:
@@ -127,6 +127,32 @@ class ThreadedStore:
             scan.close()
 
 
+class ThreadedShards(ThreadedStore):
+    """The same for a store with shards; see `Sharded`."""
+
+    def shard(self, at: int) -> ThreadedStore:
+        """See `Sharded.shard`."""
+        shard: Any = self._sharded.shard(at)
+        return ThreadedStore(shard)
+
+    def shards_of(self, boxes: Sequence[KeyRange]) -> Sequence[int]:
+        """See `Sharded.shards_of`."""
+        return self._sharded.shards_of(boxes)
+
+    async def last_acq_of(self, boxes: Sequence[KeyRange]) -> int:
+        """See `Sharded.last_acq_of`."""
+        return await in_thread(lambda: self._sharded.last_acq_of(boxes))
+
+    async def removals_of(self, boxes: Sequence[KeyRange], told: Sequence[int]) -> tuple[list[Removal], tuple[int, ...]]:
+        """See `Sharded.removals_of`."""
+        return await in_thread(lambda: self._sharded.removals_of(boxes, told))
+
+    @property
+    def _sharded(self) -> Sharded:
+        assert isinstance(self._store, Sharded)
+        return self._store
+
+
 class Flusher:
     """A thread that calls a method every `seconds` until it is stopped or the method's object is garbage-collected."""
 
@@ -144,7 +170,7 @@ class Flusher:
 
 
 def _flush(stop: threading.Event, seconds: float, method: weakref.WeakMethod[Callable[[], object]]) -> None:
-    while not stop.wait(seconds):
+    while not stop.wait(min(seconds, threading.TIMEOUT_MAX)):
         flush = method()
         if flush is None:
             return

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from tsmodel.backend import AsyncRemover, Predicate, RemovalKind, Remover
 from tsmodel.errors import NoSessionError, QueryError
-from tsmodel.io.effects import Ask, Emit, LastAcq, Work
+from tsmodel.io.effects import Ask, Emit, LastAcq, LastAcqOf, Work
 from tsmodel.io.fetching import OnAsyncBackend, OnBackend, fetched
 from tsmodel.io.runners import items, items_async, run, run_async, stream, stream_async
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
@@ -365,11 +365,14 @@ def first_of(rows: Sequence[T]) -> T | None:
     return rows[0] if rows else None
 
 
-def last_acq(boxes: Sequence[KeyRange]) -> Work[int]:
-    """Asks for the acq below which the records of key ranges never change again."""
+def last_acq(boxes: Sequence[KeyRange], shard: int | None = None) -> Work[int]:
+    """Asks for the acq below which the records of key ranges never change again; with `shard`, on that store only."""
+    together: int | None = (yield LastAcqOf(tuple(boxes))) if len(boxes) > 1 and shard is None else None
+    if together is not None:
+        return together
     least: int = LIMITS["acq"].bound
     for box in boxes:
-        least = min(least, (yield LastAcq(box)))
+        least = min(least, (yield LastAcq(box, shard)))
     return least
 
 

@@ -84,7 +84,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     of: dict[str, str]
     acq: int
     taken: int
-    removal: int = 0
+    removal: int | tuple[int, ...] = 0
 
 
 def identity_of(spec: QuerySpec[Any], source: Any) -> dict[str, str]:
@@ -106,13 +106,13 @@ class Checkpoint:
         of: what the position belongs to; see `identity_of`. A file of anything else is refused.
 
     Attributes:
-        removal: the number of the last removal that was reported; it is saved with the position.
+        removal: the number of the last removal that was reported; it is saved with the position. See `Removals.told`.
     """
 
     def __init__(self, path: str | os.PathLike[str], of: dict[str, str]) -> None:
         self._path = Path(path).absolute()
         self._of = of
-        self.removal = 0
+        self.removal: tuple[int, ...] = ()
 
     def load(self) -> Position | None:
         """Reads the position; None when there is no file.
@@ -147,7 +147,7 @@ class Checkpoint:
                 f"{self._path} is damaged: acq {kept.acq} with {kept.taken} records taken is impossible; restore a copy, "
                 "or remove the file to start over"
             )
-        self.removal = kept.removal
+        self.removal = (kept.removal,) if isinstance(kept.removal, int) else kept.removal
         return Position(kept.acq, kept.taken)
 
     def save(self, position: Position) -> None:
@@ -156,7 +156,8 @@ class Checkpoint:
         Raises:
             CheckpointError: when the file cannot be written; the old one stays.
         """
-        content = msgspec.json.encode(_File(_VERSION, self._of, position.acq, position.taken, self.removal))
+        removal = self.removal if len(self.removal) > 1 else sum(self.removal)
+        content = msgspec.json.encode(_File(_VERSION, self._of, position.acq, position.taken, removal))
         scratch = self._path.with_name(self._path.name + ".new")
         try:
             with scratch.open("wb") as file:
@@ -265,18 +266,19 @@ class Removed:
     Args:
         boxes: the key ranges that are read, unbounded in acq.
         what: what was done with the records, for the warning.
-        told: the number of the last removal that was reported; None when reading begins, so earlier removals do not matter.
+        told: the number of the last removal that was reported, as in `Removals`; None when reading begins, so earlier
+            removals do not matter.
     """
 
-    def __init__(self, boxes: Sequence[KeyRange], what: str, told: int | None) -> None:
+    def __init__(self, boxes: Sequence[KeyRange], what: str, told: tuple[int, ...] | None) -> None:
         self._boxes = boxes
         self._what = what
         self._told = told
 
     @property
-    def told(self) -> int:
-        """The number of the last removal that was reported."""
-        return self._told or 0
+    def told(self) -> tuple[int, ...]:
+        """The number of the last removal that was reported; see `Removals`."""
+        return self._told or ()
 
     def tell(self, acq: int) -> Work[bool]:
         """Asks for new removals, and warns if they concern records below `acq`. The result is whether there are new ones.
@@ -284,9 +286,10 @@ class Removed:
         Raises:
             RemovedWarning: if a warning filter turns it into an error; then no removal counts as reported.
         """
-        removals: list[Removal] = yield Removals(self.told)
+        removals: list[Removal]
+        removals, told = yield Removals(self.told, self._boxes)
         if not removals:
-            self._told = self.told
+            self._told = told
             return False
         concern = [
             removal
@@ -304,7 +307,7 @@ class Removed:
                 ),
                 stacklevel=2,
             )
-        self._told = removals[-1].number
+        self._told = told
         return True
 
 

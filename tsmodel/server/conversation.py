@@ -18,12 +18,12 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import msgspec
 
-from tsmodel.backend import Backend, Batch
+from tsmodel.backend import Backend, Batch, Sharded
 from tsmodel.errors import (
     KeyRangeError,
     LocalProtocolError,
@@ -38,8 +38,7 @@ from tsmodel.errors import (
 from tsmodel.io.effects import Receive, Send, Work
 from tsmodel.keys import Key, KeyRange
 from tsmodel.server.monitoring import Counts
-from tsmodel.store.capabilities import PutTaker
-from tsmodel.store.intake import Put
+from tsmodel.store.capabilities import ArrivingPut, PutTaker
 from tsmodel.timestamps import now_ns
 from tsmodel.wire.client_role import PORTION_BUFFERS, PORTION_BYTES, Buffers
 from tsmodel.wire.events import GetAcqRequest, GetRequest, PutBegin, PutEnd, PutRecords, Status
@@ -136,7 +135,7 @@ class Conversation:
     clock: Callable[[], int] = now_ns
     at_rest: bool = attrs.field(default=True, init=False)
     ended: int = attrs.field(default=0, init=False)
-    _put: _Kept | Put | None = attrs.field(default=None, init=False)
+    _put: _Kept | ArrivingPut | None = attrs.field(default=None, init=False)
     _put_size: int = attrs.field(default=0, init=False)
     _records: int = attrs.field(default=0, init=False)
     _taken: int = attrs.field(default=0, init=False)
@@ -258,11 +257,11 @@ class Conversation:
         put, self._put = self._put, None
         assert put is not None
         try:
-            if isinstance(put, Put):
+            if isinstance(put, _Kept):
+                answer = self.backend.append(put.batches, with_acq=put.with_acq)
+            else:
                 assert isinstance(self.backend, PutTaker)
                 answer = self.backend.store(put)
-            else:
-                answer = self.backend.append(put.batches, with_acq=put.with_acq)
         except TSModelError as error:
             if isinstance(error, StoreInDoubtError) or not _stored_nothing(error):
                 raise UnknownOutcomeError(str(error)) from error
@@ -277,25 +276,25 @@ class Conversation:
             KeyRangeError: if a key is invalid, or the range starts in the future.
         """
         box = KeyRange(key_min, key_max)
-        advance = getattr(self.backend, "advance", None)
-        if advance is None:  # a cluster checks this itself
+        backend = self.backend.within(box) if isinstance(self.backend, Sharded) else self.backend
+        if not hasattr(backend, "advance"):  # a cluster checks this itself
             return box
-        committed = self._committed(box.min.acq, advance)
+        committed = self._committed(box.min.acq, backend)
         if box.min.acq > committed:
             raise KeyRangeError(f"the range starts at acq {box.min.acq}, after the last commit, {committed}", field="acq")
         return box
 
-    def _committed(self, needed: int, advance: Callable[..., bool]) -> int:
-        """The last full-commit acq of the store. In an idle store, it follows the clock.
+    def _committed(self, needed: int, store: Any) -> int:
+        """The last full-commit acq of a store. In an idle store, it follows the clock.
 
         During a write it does not advance, so that readers do not wait for writers, unless the range starts after it.
         """
-        committed = self.backend.last_acq(KeyRange())
+        committed: int = store.last_acq(KeyRange())
         now = self.clock()
         if now <= committed or (needed <= committed and now - committed < _RESOLUTION):
             return committed
         try:
-            return now if advance(now, wait=needed > committed) else committed
+            return now if store.advance(now, wait=needed > committed) else committed
         except StoreError as error:  # a read-only store returns its last commit
             _log.debug("%s: the commit mark stays at %d: %s", self.peer, committed, error)
             return committed

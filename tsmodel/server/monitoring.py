@@ -1,4 +1,4 @@
-"""What a server reports while it runs: counters for Prometheus, log lines, and its state for systemd."""
+"""Monitoring a server: counters for Prometheus, logging, and notifications to systemd."""
 
 from __future__ import annotations
 

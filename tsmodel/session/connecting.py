@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tsmodel.session.session_async import AsyncSession
     from tsmodel.session.target import Database, SpooledServer, SpoolOptions, StoreFile, Target, TargetLike
     from tsmodel.store import EmbeddedStore
+    from tsmodel.store.postgres import ShardedStore
     from tsmodel.timestamps import DurationLike
 
 __all__ = ["connect", "connect_async", "open_backend"]
@@ -197,13 +198,13 @@ def _prepared(target: Target) -> SpoolOptions | None:
     return target.spool
 
 
-def _store(target: StoreFile | Database, cache_bytes: int | None) -> EmbeddedStore:
+def _store(target: StoreFile | Database, cache_bytes: int | None) -> EmbeddedStore | ShardedStore:
     from tsmodel.session.target import Database
     from tsmodel.store import DEFAULT_CACHE, open_store
 
     cache = DEFAULT_CACHE if cache_bytes is None else cache_bytes
     if isinstance(target, Database):
-        from tsmodel.store.postgres.store import open_database  # late: imports psycopg
+        from tsmodel.store.postgres.shards import open_database  # late: imports psycopg
 
         return open_database(target, cache)
     return open_store(target.path, cache, read_only=target.read_only, create=target.create)

@@ -5,6 +5,8 @@ Rules kept here:
 * Only records below the last full-commit acq are copied, so the source does not change during the copy.
 * The copy proceeds in windows of acq. Each window is one put, and the checkpoint is saved after it: everything below the
   checkpoint is durable at the target.
+* A source with several shards is copied one shard after the other, because each shard has its own acqs. The checkpoint is
+  the least position.
 * Records removed at the source after they were copied stay at the target, with a `RemovedWarning`.
 * A copy that resumes from a checkpoint first reads the target's keys from there on, so a put whose answer was lost is not
   repeated.
@@ -13,7 +15,7 @@ Rules kept here:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -23,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import QueryError, SessionError, TSModelError
-from tsmodel.io.effects import Append, Sent, Work, scanned
+from tsmodel.io.effects import Append, Sent, ShardsOf, Work, scanned
 from tsmodel.io.retry import Retry
 from tsmodel.keys import KEY_DTYPE, LIMITS, KeyRange
 from tsmodel.layout.fixed_rows import batches_by_cid
@@ -195,6 +197,7 @@ class Copying:
         full = [_of_any_acq(box) for box in self._boxes]
         self._removed = Removed(full, "are copied", self._file.removal if kept and self._file else None)
         self._acq = kept.acq if kept else start
+        self._positions: dict[int | None, int] = {}
         self._records = self._bytes = 0
         self._width: int | None = None
 
@@ -217,36 +220,50 @@ class Copying:
         if self._file and not self._resumed:
             self._file.save(Position(self._acq))
         full = [_of_any_acq(box) for box in self._boxes]
-        last: int = (yield from tried(lambda: last_acq(full), self._retry, self._name)) if full else self._acq
-        end = min([last, max((box.max.acq for box in self._boxes), default=last)])
-        while self._acq < end:
-            until, collected = yield from tried(lambda: self._read(end), self._retry, self._name)
-            batches = collected.batches(there)
-            if batches:
-                yield Append(Sent(batches), with_acq=True)
-            self._acq = until
-            self._records += sum(batch.count for batch in batches)
-            self._bytes += collected.bytes
-            if self._file:
-                self._file.save(Position(until))
-            if self._progress:
-                self._progress(Copied(self._records, self._bytes, until, end))
+        most = max((box.max.acq for box in self._boxes), default=self._acq)
+        shards: Sequence[int | None] = (yield ShardsOf(full)) if full else ()
+        if len(shards) > 1:
+            yield from tried(lambda: last_acq(full), self._retry, self._name)  # advances those behind
+        ends: dict[int | None, int] = {}
+        for shard in shards:
+            last = yield from tried(lambda shard=shard: last_acq(full, shard), self._retry, self._name)  # type: ignore[misc]
+            ends[shard] = min(last, most)
+        self._positions = dict.fromkeys(shards, self._acq)
+        end = min(ends.values(), default=self._acq)
+        for shard in shards:
+            while self._positions[shard] < ends[shard]:
+                yield from self._window(shard, ends[shard], there, end)
         yield from self._tell()
         return Copied(self._records, self._bytes, self._acq, end)
 
+    def _window(self, shard: int | None, last: int, there: npt.NDArray[Any] | None, end: int) -> Work[None]:
+        """Copies the next window of a store; `end` is what is told of where the copy ends."""
+        until, collected = yield from tried(lambda: self._read(shard, last), self._retry, self._name)
+        batches = collected.batches(there)
+        if batches:
+            yield Append(Sent(batches), with_acq=True)
+        self._positions[shard] = until
+        self._acq = min(self._positions.values())
+        self._records += sum(batch.count for batch in batches)
+        self._bytes += collected.bytes
+        if self._file:
+            self._file.save(Position(self._acq))
+        if self._progress:
+            self._progress(Copied(self._records, self._bytes, self._acq, end))
+
     def _tell(self) -> Generator[Any, Any, None]:
         """Warns if records that are already copied were removed at the source."""
-        if (yield from self._removed.tell(self._acq)) and self._file:
+        if (yield from self._removed.tell(max(self._positions.values(), default=self._acq))) and self._file:
             self._file.removal = self._removed.told
             self._file.save(Position(self._acq))
 
-    def _read(self, end: int) -> Generator[Any, Any, tuple[int, Collected]]:
-        start = self._acq
+    def _read(self, shard: int | None, end: int) -> Generator[Any, Any, tuple[int, Collected]]:
+        start = self._positions[shard]
         until = end if self._width is None else min(end, start + self._width)
         while True:
             collected = Collected(self._plan, WINDOW_BYTES if until > start + 1 else None)
             for box in cut_to(self._boxes, start, until):
-                yield from scanned(box, collected.feed)
+                yield from scanned(box, collected.feed, shard)
                 if collected.is_full:
                     break
             if not collected.is_full:

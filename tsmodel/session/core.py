@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 import attrs
 import msgspec
 
-from tsmodel.backend import PutId, PutInfo, Remover
+from tsmodel.backend import PutId, PutInfo, Remover, Sharded
 from tsmodel.errors import QueryError, SessionError, StoreError, TSModelError, UnsupportedError
 from tsmodel.forking import in_child
 from tsmodel.io.effects import Ask, Block, Work
@@ -27,7 +27,7 @@ from tsmodel.session.pending import Limits, Pending
 from tsmodel.session.puts import ColumnRows, made_of
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.writer import Writer
-from tsmodel.store.capabilities import Caretaker
+from tsmodel.store.capabilities import Caretaker, settles_puts
 from tsmodel.timestamps import DurationLike, now_ns
 
 if TYPE_CHECKING:
@@ -273,12 +273,19 @@ class SessionBase:
         self._failure: Exception | None = None
         self._finalizer = weakref.finalize(self, self._pending.warn)
 
+    def _on(self, backend: object) -> None:
+        """Takes what writing depends on from a backend that blocks."""
+        self._writer.is_remote = not settles_puts(backend)
+        self._pending.shard_of = backend.shard_of if isinstance(backend, Sharded) else None
+
     def _forked(self) -> None:
         """Resets the session in a forked process: the parent stores what was added before the fork."""
         self._finalizer.detach()
         if self._forwarder is not None:
             self._forwarder.begin()
+        shard_of = self._pending.shard_of
         self._begin(is_remote=self._writer.is_remote)
+        self._pending.shard_of = shard_of
 
     def _add_all(self, rows: Iterable[TSModel], keep_acq: bool, unless_stored: bool) -> Work[None]:
         _ = self.backend

@@ -117,7 +117,7 @@ class Watch:
         elif kind is Close and id(effect.scan) in self._gets:
             get, _ = self._gets.pop(id(effect.scan))
             try:
-                yield _nobody
+                yield _ignored
             finally:
                 get.__exit__(None, None, None)
         elif kind is LastAcq:
@@ -128,7 +128,7 @@ class Watch:
                 effect.batches.tell = partial(_count, response)
                 yield partial(_answered, response)
         else:
-            yield _nobody
+            yield _ignored
 
     @contextmanager
     def _over(self, operation: Literal["GET", "GETACQ", "PUT", "PUTA"], box: KeyRange | None = None) -> Iterator[Response]:
@@ -189,7 +189,7 @@ def _count(response: Response, batch: Batch) -> None:
     response.bytes += len(batch.records)
 
 
-def _nobody(_answer: object) -> None:
+def _ignored(_answer: object) -> None:
     """Ignores an answer."""
 
 

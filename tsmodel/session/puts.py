@@ -9,7 +9,7 @@ Rules kept here:
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, overload
@@ -175,6 +175,7 @@ class Segment(msgspec.Struct, eq=False):
         returned: numbers of the objects, if they are not consecutive from `first` on.
         size: bytes of their records, as far as counted.
         models: their classes.
+        shard: the store that keeps all of them, where the backend is over several; None for one that is not split yet.
     """
 
     first: int
@@ -184,6 +185,7 @@ class Segment(msgspec.Struct, eq=False):
     size: float = 0.0
     models: set[type[TSModel]] = msgspec.field(default_factory=set)
     unless_stored: bool = False
+    shard: int | None = None
 
     @property
     def numbers(self) -> Sequence[int]:
@@ -197,12 +199,18 @@ class Segment(msgspec.Struct, eq=False):
     def goes_on_with(self, other: Segment, most: int) -> bool:
         """Whether `other` can be appended to this segment; columns are joined up to `most` records."""
         plain = self.returned is None and other.returned is None and self.is_stored_as(other.keep_acq, other.unless_stored)
+        plain = plain and self.shard == other.shard
         one, two = self.rows, other.rows
         if isinstance(one, ColumnRows) and isinstance(two, ColumnRows):
             plain = plain and one.goes_on_with(two) and len(one) + len(two) <= most
         elif isinstance(one, ColumnRows) or isinstance(two, ColumnRows):
             return False
         return plain and self.first + len(one) == other.first
+
+    def copy(self) -> Segment:
+        """Another segment with the same objects."""
+        rows = self.rows if isinstance(self.rows, ColumnRows) else list(self.rows)
+        return Segment(self.first, self.keep_acq, rows, self.returned, self.size, set(self.models), self.unless_stored)
 
     def take(self, other: Segment) -> None:
         """Appends `other`; see `goes_on_with`."""
@@ -229,7 +237,8 @@ class Segment(msgspec.Struct, eq=False):
         else:
             rows = [self.rows[at] for at in chosen]
         models = {self.rows.model} if isinstance(self.rows, ColumnRows) else set(map(type, rows))
-        return Segment(self.first, self.keep_acq, rows, [numbers[at] for at in chosen], 0.0, models, self.unless_stored)
+        returned = [numbers[at] for at in chosen]
+        return Segment(self.first, self.keep_acq, rows, returned, 0.0, models, self.unless_stored, self.shard)
 
 
 class Slice(msgspec.Struct, frozen=True, eq=False):
@@ -270,6 +279,11 @@ class Put(msgspec.Struct, frozen=True, eq=False):
         return self.segment.keep_acq
 
     @property
+    def shard(self) -> int | None:
+        """The store that keeps all of them, where the backend is over several."""
+        return self.segment.shard
+
+    @property
     def batches(self) -> list[Batch]:
         """All batches, in the order in which they are sent."""
         return [batch for part in self.slices for batch in part.batches]
@@ -278,6 +292,31 @@ class Put(msgspec.Struct, frozen=True, eq=False):
     def size(self) -> int:
         """Bytes of all records."""
         return sum(part.size for part in self.slices)
+
+    def of_shards(self, shard_of: Callable[[int], int]) -> list[Put]:
+        """The same objects as a put for each store that keeps some of them."""
+        cids = np.concatenate([np.asarray(part.cids, np.int64) for part in self.slices])
+        known, place = np.unique(cids, return_inverse=True)
+        shards = {cid: shard_of(cid) for cid in known.tolist()}
+        found = sorted(set(shards.values()))
+        if len(found) == 1:
+            self.segment.shard = found[0]
+            return [self]
+        of_each = np.array(list(shards.values()))[place]
+        return [self._of_shard(at, of_each == at, shards) for at in found]
+
+    def _of_shard(self, shard: int, is_kept: npt.NDArray[np.bool_], shards: Mapping[int, int]) -> Put:
+        segment = self.segment.part(is_kept.tolist())
+        segment.shard, segment.size = shard, self.segment.size * len(segment.rows) / len(self.segment.rows)
+        slices: list[Slice] = []
+        at = 0
+        for part in self.slices:
+            cids = [cid for cid in part.cids if shards[cid] == shard]
+            if cids:
+                batches = [batch for batch in part.batches if shards[batch.cid] == shard]
+                slices.append(Slice(at, part.model, cids, batches))
+            at += len(cids)
+        return Put(segment, slices)
 
     def unstored(self) -> Unstored | None:
         """Determines which records are new, if only new ones are stored; else None."""

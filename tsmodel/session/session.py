@@ -46,7 +46,6 @@ from tsmodel.session.core import (
     to_undo,
 )
 from tsmodel.session.receipt import Receipt
-from tsmodel.store.capabilities import settles_puts
 from tsmodel.timestamps import DurationLike
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class Session(SessionBase):
     ) -> None:
         super().__init__(name, options or SessionOptions(**named), spool)
         self._backend: Backend | None = backend
-        self._writer.is_remote = not settles_puts(backend)
+        self._on(backend)
         self._lock = threading.RLock()
         self._writing = threading.RLock()
         self._flusher = None if self._flush_seconds is None else Flusher(self._flush_seconds, self._flush_in_background)

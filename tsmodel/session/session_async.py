@@ -28,7 +28,6 @@ from tsmodel.query.executor import awaited
 from tsmodel.session.core import DRAINER_SECONDS, Exclusive, SessionBase, SessionOptions, corrected
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.session import Session
-from tsmodel.store.capabilities import settles_puts
 
 if TYPE_CHECKING:
     from tsmodel.io.threads import AsyncFlusher
@@ -100,7 +99,7 @@ class AsyncSession(SessionBase):
 
         if self._backend is None:
             self._backend = await self._opener()
-            self._writer.is_remote = not settles_puts(self._blocking_backend())
+            self._on(self._blocking_backend())
             if self._flush_seconds is not None:
                 self._flusher = AsyncFlusher(self._flush_seconds, self._flush_in_background)
             if self._forwarder is not None:

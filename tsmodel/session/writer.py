@@ -6,6 +6,7 @@ Rules kept here:
   the embedded store failed before the commit, or if a server refused it. After a server's TIMEOUT status it may still be
   stored, so it is in doubt.
 * Records that are not stored stay pending. In-doubt records are resent only as `Retry.on_unknown` says.
+* If the backend has shards, each put is for one shard. A shard that fails does not keep the others from storing.
 * Failures are raised as a WriteError that accounts for every added record. Exceptions are bad input (EncodeError) and
   interruptions of the program.
 """
@@ -14,12 +15,21 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from tsmodel.backend import AcqInterval
-from tsmodel.errors import CommitTimeoutError, EncodeError, ServerError, SessionError, StoreError, StoreInDoubtError
+from tsmodel.errors import (
+    CommitTimeoutError,
+    EncodeError,
+    ServerError,
+    SessionError,
+    StoreError,
+    StoreInDoubtError,
+    WriteError,
+)
 from tsmodel.io.effects import Append, LastAcq, Pause, Sent, Work, scanned
 from tsmodel.io.retry import ONCE, OnUnknown, Retry, again, seconds_of
 from tsmodel.keys import KeyRange
@@ -74,24 +84,45 @@ class Writer:
         """Stores everything. In-doubt records are settled as `on_unknown` says; None for the policy's."""
         how = self._how(on_unknown)
         self._pending.interrupted()
+        failures: dict[int, BaseException] = {}
         for doubt in self._pending.doubts:
             if doubt.put.with_acq or how != "raise":
                 try:
                     yield from self._settled(doubt, how)
                 except Exception as error:
-                    raise self._error(error) from error
-        yield from self.store(how)
+                    if doubt.put.shard is None:
+                        raise self._error([error]) from error
+                    failures.setdefault(doubt.put.shard, error)
+        yield from self._stored_all(how, failures)
         if doubts := self._pending.doubts:
             cause = doubts[0].cause
             assert cause is not None
-            raise self._error(cause) from cause
+            raise self._error([cause]) from cause
 
     def store(self, on_unknown: OnUnknown | None = None) -> Work[None]:
         """Stores the records that are known not to be stored."""
-        how = self._how(on_unknown)
+        return self._stored_all(self._how(on_unknown), {})
+
+    def _stored_all(self, how: OnUnknown, failures: dict[int, BaseException]) -> Work[None]:
+        """Stores the records that are known not to be stored. A shard that fails does not keep the others from storing.
+
+        Args:
+            how: what to do about in-doubt puts.
+            failures: failures by shard. These shards are left out, and the failures are raised at the end.
+        """
         self._pending.interrupted()
         for put in self._pending.puts():
-            yield from self._stored(put, how)
+            if put.shard in failures:
+                continue
+            try:
+                yield from self._stored(put, how)
+            except WriteError as error:
+                if put.shard is None:
+                    raise
+                failures[put.shard] = error.__cause__ or error
+        if failures:
+            causes = list(failures.values())
+            raise self._error(causes) from causes[0]
 
     def _how(self, on_unknown: OnUnknown | None) -> OnUnknown:
         if on_unknown is None:
@@ -109,7 +140,7 @@ class Writer:
                 remaining = yield from self._settled(doubt, how)
             doubt = None
             if remaining is not None:
-                bound = (yield LastAcq(KeyRange())) if self._asks_first(how, remaining) else None
+                bound = (yield LastAcq(KeyRange(), remaining.shard)) if self._asks_first(how, remaining) else None
                 doubt = self._pending.begin(remaining, bound)
             if doubt is not None:
                 yield from self._sent(doubt)
@@ -122,7 +153,7 @@ class Writer:
                 self._pending.returned(doubt)  # nothing was stored
                 doubt = None
             if pause is None or (doubt is not None and how == "raise" and not doubt.put.with_acq):
-                raise self._error(error) from error
+                raise self._error([error]) from error
             _log.warning("storing on %s failed, next attempt in %.3g s: %s", self._name, pause, error)
 
         yield from again(attempt, self._retry, failed)
@@ -140,7 +171,7 @@ class Writer:
         interruption: BaseException | None = None
         try:
             if self._spool is None:
-                interval = yield Append(sent, put.with_acq, unstored)
+                interval = yield Append(sent, put.with_acq, unstored, put.shard)
             else:
                 interval, interruption = yield from self._spool.put(doubt, sent, unstored)
         except BaseException as error:
@@ -170,7 +201,7 @@ class Writer:
             return self._pending.returned(doubt)
         copies = Copies([part.batches for part in doubt.put.slices], with_acq=doubt.put.with_acq)
         if doubt.put.with_acq:
-            last = yield LastAcq(KeyRange())  # the range must not begin above it
+            last = yield LastAcq(KeyRange(), doubt.put.shard)  # the range must not begin above it
             least, most = copies.acqs()
             boxes = copies.boxes(min(least, last), most + 1)
         else:
@@ -178,7 +209,7 @@ class Writer:
             assert doubt.bound is not None
             boxes = copies.boxes(doubt.bound)
         for box in boxes:
-            yield from scanned(box, copies.feed)
+            yield from scanned(box, copies.feed, doubt.put.shard)
         if not self._pending.holds(doubt):
             return None
         found = found_of(doubt.put, copies)
@@ -206,5 +237,5 @@ class Writer:
                 f"the failure: {error}"
             ) from error
 
-    def _error(self, cause: BaseException) -> Exception:
-        return self._pending.error(cause, self._name)
+    def _error(self, causes: Sequence[BaseException]) -> Exception:
+        return self._pending.error(causes, self._name)

@@ -4,18 +4,17 @@ offer them."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
-from tsmodel.backend import AcqInterval
+from tsmodel.backend import AcqInterval, Batch
 from tsmodel.keys import KeyRange
 
 if TYPE_CHECKING:
-    from tsmodel.store.intake import Put
     from tsmodel.store.maintenance import Compacted, Info, OnProgress, Verified
     from tsmodel.wire.chunk import Chunk
 
-__all__ = ["Caretaker", "Outline", "Outliner", "Position", "PutSettler", "PutTaker", "settles_puts"]
+__all__ = ["ArrivingPut", "Caretaker", "Outline", "Outliner", "Position", "PutSettler", "PutTaker", "settles_puts"]
 
 
 class Outline(NamedTuple):
@@ -65,6 +64,25 @@ class Caretaker(Protocol):
         ...
 
 
+class ArrivingPut(Protocol):
+    """A put that is received in pieces; see `tsmodel.store.intake.Put`.
+
+    Attributes:
+        is_gone: returns whether the sender has given up; called before the put is stored.
+    """
+
+    is_gone: Callable[[], bool] | None
+
+    @property
+    def held(self) -> int:
+        """Memory it uses, in bytes."""
+        ...
+
+    def add(self, batches: Iterable[Batch]) -> None:
+        """Adds records."""
+        ...
+
+
 @runtime_checkable
 class Outliner(Protocol):
     """A backend that knows what it holds without reading all of it."""
@@ -80,13 +98,13 @@ class Outliner(Protocol):
 
 @runtime_checkable
 class PutTaker(Protocol):
-    """A backend that takes a put in pieces as they arrive, and stores it atomically."""
+    """A backend that takes a put in pieces as they arrive, and stores it atomically; with shards, atomically on each."""
 
-    def begin_put(self, *, with_acq: bool) -> Put:
+    def begin_put(self, *, with_acq: bool) -> ArrivingPut:
         """Begins a put. `store` stores it; a put that is dropped stores nothing."""
         ...
 
-    def store(self, put: Put) -> AcqInterval:
+    def store(self, put: Any) -> AcqInterval:
         """Stores a put from `begin_put`, as `Backend.append` does."""
         ...
 

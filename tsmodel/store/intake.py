@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-import attrs
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -304,7 +303,7 @@ def _parted(batch: Batch, most: int, form: RecordForm) -> Iterable[Batch]:
         ends = [*starts[places[:-1]].tolist(), size]
         offsets = [starts[start:stop] - starts[start] for start, stop in pairwise(places)]
     return [
-        attrs.evolve(batch, records=batch.records[begin:end], count=stop - start, offsets=some)
+        msgspec.structs.replace(batch, records=batch.records[begin:end], count=stop - start, offsets=some)
         for (begin, end), (start, stop), some in zip(pairwise(ends), pairwise(places), offsets, strict=False)
     ]
 

@@ -392,7 +392,7 @@ def _verified(name: str, contents: _Contents, faults: list[Fault], progress: OnP
             block = found[1]
             first, end = block.ends()
             if last is not None and first < last:
-                contents.told(
+                contents.report(
                     f"block {run.directory.id_of(at)}",
                     f"it starts before the end of the previous block of run {run.directory.number}",
                 )
@@ -404,7 +404,7 @@ def _verified(name: str, contents: _Contents, faults: list[Fault], progress: OnP
             if state is not None and block.bounds[8] > state.last_acq:
                 ahead += int((block.key("acq") > state.last_acq).sum())
     if state is not None and ahead and state.last_acq <= LIMITS["acq"].least:
-        contents.told("state", _NO_ACQ)
+        contents.report("state", _NO_ACQ)
     steps.end()
     return Verified(name, records, size, stored, len(runs), blocks, ahead, tuple(faults))
 
@@ -462,7 +462,7 @@ def recover(old: PathLike, new: PathLike, progress: OnProgress | None = None) ->
                 else:
                     last = max(last, min(greatest, now_ns()))
                     if greatest > LIMITS["acq"].least:
-                        contents.told("state", _NO_ACQ)
+                        contents.report("state", _NO_ACQ)
                 filling.finish(State(last_acq=last))
                 filled.close()
                 _check_made(made)
@@ -744,13 +744,13 @@ class _Contents:
             check_schema(connection)
         except (sqlite3.Error, StoreCorruptError, UnicodeDecodeError) as error:
             if not any(fault.where == "schema" for fault in self._faults):
-                self.told("schema", str(error))
+                self.report("schema", str(error))
         try:
             self.state = read_state(connection)
         except (sqlite3.Error, StoreCorruptError) as error:
-            self.told("state", f"it cannot be read: {error}")
+            self.report("state", f"it cannot be read: {error}")
 
-    def told(self, where: str, what: str, records: int = 0) -> None:
+    def report(self, where: str, what: str, records: int = 0) -> None:
         """Adds a fault."""
         self._faults.append(Fault(where, what, records))
 
@@ -761,9 +761,9 @@ class _Contents:
             for (message,) in self._connection.execute(f"PRAGMA integrity_check({_MOST_MESSAGES})"):
                 # A first page that had to be replaced no longer says which pages are free.
                 if message != "ok" and not (is_mended and "never used" in str(message)):
-                    self.told("pages", " ".join(str(message).split()))
+                    self.report("pages", " ".join(str(message).split()))
         except (sqlite3.Error, UnicodeDecodeError) as error:
-            self.told("pages", str(error))
+            self.report("pages", str(error))
 
     def runs(self) -> Iterator[_Run]:
         """Yields the runs with a readable directory, damaged or not."""
@@ -772,15 +772,15 @@ class _Contents:
             try:
                 cid, digest, data = self._run(number)
             except self._errors as error:
-                self.told(f"run {number}", f"its directory cannot be read: {error}; its blocks cannot be identified")
+                self.report(f"run {number}", f"its directory cannot be read: {error}; its blocks cannot be identified")
                 continue
             if not (isinstance(cid, int) and isinstance(digest, bytes) and isinstance(data, bytes)):
-                self.told(f"run {number}", "its columns have the wrong types; its blocks cannot be identified")
+                self.report(f"run {number}", "its columns have the wrong types; its blocks cannot be identified")
                 continue
             try:
                 yield _Run(Directory.from_bytes(data, number, cid, int.from_bytes(digest, "little")), is_sure=True)
             except StoreCorruptError as error:
-                self.told(f"run {number}", str(error))
+                self.report(f"run {number}", str(error))
                 if (doubtful := Directory.doubtful(data, number, cid)) is not None:
                     yield _Run(doubtful, is_sure=False)
 
@@ -788,20 +788,20 @@ class _Contents:
         """Checks that the runs match the state and that each block belongs to exactly one run."""
         state = self.state
         if state is not None and not Table({run.number: run for run in runs}).matches(state):
-            self.told("runs", f"found {len(runs)} intact runs, but the state of the file says {state.runs}")
+            self.report("runs", f"found {len(runs)} intact runs, but the state of the file says {state.runs}")
         owned: dict[int, int] = {}
         for run in runs:
             ids = run.ids.tolist()
             if state is not None and (run.number >= state.next_run or ids[-1] >= state.next_block):
-                self.told(f"run {run.number}", "it has numbers that were not assigned yet")
+                self.report(f"run {run.number}", "it has numbers that were not assigned yet")
             for block in ids:
                 if owned.setdefault(block, run.number) != run.number:
-                    self.told(f"block {block}", f"run {owned[block]} and run {run.number} both claim it")
+                    self.report(f"block {block}", f"run {owned[block]} and run {run.number} both claim it")
         bound = None if state is None else state.next_block
         orphans = [number for number in self._numbers("blocks", "id", bound) if number not in owned]
         for first, last in _spans(orphans):
             where = f"block {first}" if first == last else f"blocks {first} to {last}"
-            self.told(where, "no intact directory refers to it")
+            self.report(where, "no intact directory refers to it")
 
     def check_history(self) -> None:
         """Checks the log of puts and removals."""
@@ -810,9 +810,9 @@ class _Contents:
             for number, data in self.history(kind):
                 total = (total + kind.checksum(data)) % 2**64
                 if following is not None and number >= following:
-                    self.told(f"{kind.one} {number}", "it has a number that was not assigned yet")
+                    self.report(f"{kind.one} {number}", "it has a number that was not assigned yet")
             if digest is not None and total != digest:
-                self.told(kind.table, f"the intact entries do not match the {kind.table} checksum in the state of the file")
+                self.report(kind.table, f"the intact entries do not match the {kind.table} checksum of the file's state")
 
     def _said(self) -> Iterator[tuple[Kind[Any], int | None, int | None]]:
         state = self.state
@@ -831,7 +831,7 @@ class _Contents:
                 data = self._entry(kind, number)
                 kind.from_bytes(data, number)
             except self._errors as error:
-                self.told(f"{kind.one} {number}", str(error))
+                self.report(f"{kind.one} {number}", str(error))
             else:
                 yield number, data
 
@@ -856,12 +856,12 @@ class _Contents:
             if not is_sorted(keys):
                 raise StoreCorruptError("its records are not sorted")
             if run.is_sure and bounds != block.bounds:
-                self.told(f"block {number}", f"its keys lie between {bounds}, but its directory says {block.bounds}")
+                self.report(f"block {number}", f"its keys lie between {bounds}, but its directory says {block.bounds}")
         except self._errors as error:
             if run.is_sure:
-                self.told(f"block {number}", f"{error}, of run {directory.number}, cid {directory.cid}", count)
+                self.report(f"block {number}", f"{error}, of run {directory.number}, cid {directory.cid}", count)
             else:
-                self.told(f"block {number}", f"{error}, according to the damaged directory of run {directory.number}")
+                self.report(f"block {number}", f"{error}, according to the damaged directory of run {directory.number}")
             return None
         block.bounds = bounds
         return data, block
@@ -908,7 +908,7 @@ class _Contents:
                     middle = (following + high) // 2
                     ranges += [(middle, high), (following, middle)]
         if problem:
-            self.told(table, f"part of the table cannot be read: {problem}")
+            self.report(table, f"part of the table cannot be read: {problem}")
         return sorted(set(found))
 
 

@@ -565,7 +565,7 @@ class SpoolFile:
             raise StoreError(f"{path}: there is no directory {path.parent}; create it first", path=self.path)
         if path.exists() and path.stat().st_size:
             return
-        with self._told(), _AT_WORK, closing(_opened(self.path, "rwc")) as connection:
+        with self._errors(), _AT_WORK, closing(_opened(self.path, "rwc")) as connection:
             connection.execute("BEGIN IMMEDIATE")
             if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 for statement in _statements(_SCHEMA):
@@ -579,7 +579,7 @@ class SpoolFile:
     @contextmanager
     def _connected(self, *, writes: bool = False) -> Iterator[sqlite3.Connection]:
         """Opens a connection; if it `writes`, in a transaction that commits at the end of the block."""
-        with self._told(), _AT_WORK:
+        with self._errors(), _AT_WORK:
             before = _inode(self.path)
             with closing(_opened(self.path, "rw")) as connection:
                 if writes:
@@ -623,7 +623,7 @@ class SpoolFile:
             raise StoreError(f"the spool {self.path} was replaced since it was opened; open a new session", path=self.path)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors(self) -> Iterator[None]:
         """Translates errors of SQLite to store errors."""
         try:
             yield

@@ -61,7 +61,7 @@ from tsmodel.wire.stored import Unstored
 if TYPE_CHECKING:
     from tsmodel.store.maintenance import Compacted, Info, OnProgress, Verified
 
-__all__ = ["EmbeddedStore", "GroupCommit", "answer_of", "open_store"]
+__all__ = ["EmbeddedStore", "GroupCommit", "answer_of", "check_puts", "open_store"]
 
 T = TypeVar("T")
 
@@ -375,7 +375,7 @@ class EmbeddedStore:
         """
         wanted = dict(puts)
         found = {put.number: put for put in transaction.puts() if put.number in wanted}
-        _check_puts(puts, found, self.path)
+        check_puts(puts, found, self.path)
         return found
 
     def _still_undoable(
@@ -612,7 +612,7 @@ def _of_cids(puts: Iterable[PutInfo]) -> dict[int, list[PutInfo]]:
     return found
 
 
-def _check_puts(puts: Sequence[PutId], found: dict[int, PutInfo], path: str | None) -> None:
+def check_puts(puts: Sequence[PutId], found: dict[int, PutInfo], path: str | None) -> None:
     """Checks that puts can be undone.
 
     Raises:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final, Protocol, TypeAlias
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -46,8 +46,7 @@ _LONG: Final = 256
 """Average payload size from which moving payloads one by one is faster than with a mask over all bytes."""
 
 
-@attrs.frozen
-class Batch:
+class Batch(msgspec.Struct, frozen=True, eq=False):
     """Records of one cid in PUT or PUTA form: a part of a put.
 
     Attributes:
@@ -63,8 +62,17 @@ class Batch:
     records: memoryview
     count: int
     record_size: int = 0
-    offsets: Places | None = attrs.field(default=None, eq=False, repr=False)
+    offsets: Places | None = None
     payload: np.dtype[Any] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return self._compared() == other._compared() if isinstance(other, Batch) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._compared())
+
+    def _compared(self) -> tuple[object, ...]:
+        return self.cid, self.records, self.count, self.record_size, self.payload
 
 
 class Chunk:

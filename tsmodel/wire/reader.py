@@ -44,11 +44,11 @@ _FEW_BYTES: Final = 2**12
 
 
 class _Stream:
-    """What a buffer receives, in one memory after another; bytes keep their offset when it grows.
+    """The bytes that a buffer receives. They keep their offset when the buffer grows into other memory.
 
     Attributes:
-        is_held: whether a consumer holds records of it, so that they must not be overwritten.
-        is_given: whether the consumer has taken them for good, so that the buffer must begin another stream.
+        is_held: whether a consumer holds records, which must not be overwritten then.
+        is_given: whether the consumer owns the memory now, so that the buffer must begin another stream.
     """
 
     __slots__ = ("is_given", "is_held")
@@ -145,10 +145,10 @@ class ReceiveBuffer:
         return self._end - self._start
 
     def room(self) -> memoryview:
-        """The buffer to receive into; never empty. Earlier views are no longer valid.
+        """The buffer to receive into; never empty. Earlier views become invalid.
 
         Raises:
-            MemoryError: when a record does not fit into the most that the buffer may grow to.
+            MemoryError: if a record exceeds the largest buffer size.
         """
         if self._memory.stream.is_given:
             rest = bytes(self.peek())
@@ -178,7 +178,7 @@ class ReceiveBuffer:
             self._start, self._end = 0, count
 
     def _grow(self) -> None:
-        # Other memory: chunks that were handed out may still lie in this one.
+        # New memory, because earlier chunks may still refer to the old one.
         size = min(2 * len(self._view), self._most)
         if self._memory.stream.is_held:
             try:
@@ -192,7 +192,8 @@ class ReceiveBuffer:
 
     def _use(self, memory: _Memory) -> None:
         self._memory = memory
-        self._view = memoryview(memory)
+        buffer: Any = memory
+        self._view = memoryview(buffer)
 
     def received(self, count: int) -> None:
         """Notes that `count` bytes were written into `room()`."""
@@ -242,28 +243,28 @@ class Reader(Generic[EventT]):
         self.done = self._deaf = False
 
     def get_buffer(self) -> memoryview:
-        """Where to receive into; never empty. Views in earlier events are no longer valid.
+        """The buffer to receive into; never empty. Views in earlier events become invalid.
 
         Raises:
-            MemoryError: when a record does not fit into the most that may be buffered.
+            MemoryError: if a record exceeds the largest buffer size.
         """
         return self._buffer.room()
 
     @property
     def grown(self) -> int:
-        """Bytes that the receive buffer has grown by, for a large record."""
+        """Bytes by which the receive buffer has grown beyond its initial size."""
         return self._buffer.grown
 
     def received(self, count: int) -> Iterator[EventT]:
-        """Takes `count` bytes that were received into `get_buffer()`; 0 stands for the end of the stream.
+        """Notes that `count` bytes were received into `get_buffer()`; 0 means the end of the stream.
 
         Returns:
-            Their events, which are parsed as they are taken: take all of them before more is received. What comes before
-            bytes that the protocol does not allow is given first, however the bytes are cut.
+            Their events, parsed lazily: consume all of them before receiving more. Events before invalid bytes come first,
+            however the bytes are cut.
 
         Raises:
-            RemoteProtocolError: for bytes that the protocol does not allow, behind the events before them; at once for an
-                end in the middle of a message.
+            RemoteProtocolError: for invalid bytes, after the events before them; at once if the stream ends in the middle
+                of a message.
         """
         if count == 0 and not (self.at_rest or self.done):
             at = self._buffer.consumed + len(self._buffer)
@@ -284,7 +285,7 @@ class Reader(Generic[EventT]):
             raise RemoteProtocolError(f"{len(self._buffer)} bytes follow {self.what}, from byte {at}", offset=at)
 
     def feed(self, data: bytes) -> Iterator[EventT]:
-        """The events of bytes that were received elsewhere; views in them are valid until the next event."""
+        """Yields the events of bytes that were received elsewhere. Their views are valid until the next event."""
         rest = memoryview(data)
         while rest:
             room = self.get_buffer()[: len(rest)]

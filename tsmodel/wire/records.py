@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-import attrs
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -34,8 +34,7 @@ _STEPS = 1024
 """Records to walk one by one before searching for runs again."""
 
 
-@attrs.frozen
-class WholeRecords:
+class WholeRecords(msgspec.Struct, frozen=True, eq=False):
     """Whole records found at the front of a buffer.
 
     Attributes:
@@ -48,7 +47,15 @@ class WholeRecords:
     end: int
     count: int
     record_size: int
-    offsets: npt.NDArray[np.int64] | None = attrs.field(default=None, eq=False, repr=False)
+    offsets: npt.NDArray[np.int64] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, WholeRecords):
+            return NotImplemented
+        return (self.end, self.count, self.record_size) == (other.end, other.count, other.record_size)
+
+    def __hash__(self) -> int:
+        return hash((self.end, self.count, self.record_size))
 
 
 def consecutive(parts: Sequence[WholeRecords]) -> WholeRecords:
@@ -70,7 +77,6 @@ def consecutive(parts: Sequence[WholeRecords]) -> WholeRecords:
     return WholeRecords(end, count, 0, np.concatenate(offsets) if offsets else np.empty(0, np.int64))
 
 
-@attrs.frozen(eq=False)
 class RecordForm:
     """One of the forms in which a record travels.
 
@@ -82,17 +88,12 @@ class RecordForm:
         most: greatest valid value of n.
     """
 
-    name: str
-    key_fields: tuple[str, ...]
-    header: np.dtype[Any] = attrs.field(init=False)
-    least: int = attrs.field(init=False)
-    most: int = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        header = np.dtype([("n", "<i4"), *((name, LIMITS[name].dtype) for name in self.key_fields)])
-        object.__setattr__(self, "header", header)
-        object.__setattr__(self, "least", header.itemsize - _SIZE.size)
-        object.__setattr__(self, "most", header.itemsize - _SIZE.size + MAX_PAYLOAD)
+    def __init__(self, name: str, key_fields: tuple[str, ...]) -> None:
+        self.name: Final = name
+        self.key_fields: Final = key_fields
+        self.header: Final[np.dtype[Any]] = np.dtype([("n", "<i4"), *((each, LIMITS[each].dtype) for each in key_fields)])
+        self.least: Final = self.header.itemsize - _SIZE.size
+        self.most: Final = self.least + MAX_PAYLOAD
 
     def whole_records(self, buffer: memoryview | bytes | bytearray) -> WholeRecords:
         """The whole records at the front of `buffer`; the walk ends at a partial one or at a size out of bounds."""
@@ -119,7 +120,7 @@ class RecordForm:
         return WholeRecords(at, sum(map(len, pieces)), 0, np.concatenate(offsets) if offsets else np.empty(0, np.int64))
 
     def offsets(self, buffer: memoryview | bytes | bytearray) -> npt.NDArray[np.int64]:
-        """Where each record of `buffer` starts, shape (count,).
+        """The start of each record of `buffer`, shape (count,).
 
         Raises:
             RemoteProtocolError: if `buffer` does not consist of whole records, with the offset of the first fault.
@@ -145,7 +146,7 @@ class RecordForm:
         (n,) = _SIZE.unpack_from(buffer, offset)
         if self.least <= n <= self.most:
             return RemoteProtocolError(
-                f"{self.name} record at byte {offset} says {n} bytes, of which {rest - _SIZE.size} are there",
+                f"{self.name} record at byte {offset} says {n} bytes, but only {rest - _SIZE.size} follow",
                 offset=offset,
             )
         return RemoteProtocolError(
@@ -185,7 +186,7 @@ class RecordForm:
 
 
 def _count_equal(buffer: memoryview | bytes | bytearray, position: int, n: int, room: int) -> int:
-    """How many of the `room` records from `position` on have size `n`; searches in growing windows."""
+    """The number of consecutive records of size `n` from `position` on, at most `room`; searches in growing windows."""
     record_size = n + _SIZE.size
     run, window = 1, _FIRST_WINDOW
     while run < room:

@@ -61,7 +61,7 @@ def test_the_walk_ends_at_a_size_out_of_bounds(n: int) -> None:
 def test_what_is_wrong_with_partial_records() -> None:
     with pytest.raises(RemoteProtocolError, match="inside a size field, at byte 45"):
         GET_FORM.offsets(records(9) + b"\0\0\0")
-    with pytest.raises(RemoteProtocolError, match="at byte 45 says 41 bytes, of which 40 are there"):
+    with pytest.raises(RemoteProtocolError, match="at byte 45 says 41 bytes, but only 40 follow"):
         GET_FORM.offsets(records(9, 9)[:-1])
 
 

@@ -25,6 +25,7 @@ from itertools import islice
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
+import msgspec
 import numpy.typing as npt
 
 from tsmodel.backend import PutInfo
@@ -44,11 +45,12 @@ from tsmodel.store.blocks import Block
 from tsmodel.store.cache import BlockCache
 from tsmodel.store.directory import Directory, State, Table
 from tsmodel.store.engine import Change, EngineBusyError, SupersededError
+from tsmodel.store.postgres.members import Member, SetFoundError, ShardSet, format_of, kind_of
 from tsmodel.store.postgres.options import Database
 from tsmodel.store.postgres.statements import FORMAT_VERSION, Connection, PostgresTables, Schema
 from tsmodel.store.tables import READ_AHEAD, Snapshot, Transaction, completed, known_blocks, missing_ids, picked_by_run
 
-__all__ = ["PostgresEngine", "PostgresTransaction"]
+__all__ = ["PostgresEngine", "PostgresTransaction", "library"]
 
 _CONNECTING: Final = 10
 """Seconds to wait for a connection, unless the URL sets `connect_timeout`."""
@@ -207,17 +209,20 @@ class PostgresEngine:
     Args:
         database: the schema.
         cache_bytes: size limit of the block cache, in bytes; 0 disables it.
+        member: the shard that the schema must hold; None for a store of its own.
 
     Raises:
         MissingLibraryError: if psycopg is not installed.
         SessionError: if libpq does not accept the URL.
-        StoreFormatError: if the schema holds tables of another application or of another version.
+        SetFoundError: if the schema holds a list of shards.
+        StoreFormatError: if the schema holds tables of another application or of another version, or another shard.
         StoreUnreachableError: if the database cannot be reached.
         StoreError: if the tables do not exist and must not, or may not, be created.
     """
 
-    def __init__(self, database: Database, cache_bytes: int) -> None:
-        self._psycopg = _library()
+    def __init__(self, database: Database, cache_bytes: int, member: Member | None = None) -> None:
+        self._psycopg = library()
+        self._member = member
         self.path = database.name
         self.cache = BlockCache(cache_bytes)
         self._database = database
@@ -542,18 +547,61 @@ class PostgresEngine:
             if found is None and self._database.create and not self._database.read_only:
                 self._create(connection)
                 return
+            if found is not None:
+                self._check(connection, found)
         if found is None:
-            raise StoreError(
-                f"{self.path} has no tables of tsmodel; remove read_only or create=0 from the URL to create them, or run "
-                "`tsmodel init`",
-                path=self.path,
+            hint = (
+                "remove read_only or create=0 from the URL to create them, or run `tsmodel init`"
+                if self._member is None
+                else f"run `tsmodel init` on {self._member.of} again, or restore a backup of the shard"
             )
-        if found != FORMAT_VERSION:
-            hint = "upgrade tsmodel" if found > FORMAT_VERSION else "copy its records by a tsmodel that reads them"
+            raise StoreError(f"{self.path} has no tables of tsmodel; {hint}", path=self.path)
+
+    def _check(self, connection: Connection, found: int) -> None:
+        """Makes sure that tables are of this version, and those of the right store.
+
+        Raises:
+            SetFoundError: when a store of its own was expected, and there is a list of shards.
+            StoreFormatError: when they are not.
+        """
+        kind, version = kind_of(found)
+        if version != FORMAT_VERSION:
+            hint = "upgrade tsmodel" if version > FORMAT_VERSION else "copy its records by a tsmodel that reads them"
             raise StoreFormatError(
-                f"{self.path} has tables of version {found}, and this tsmodel reads version {FORMAT_VERSION}: {hint}",
+                f"{self.path} has tables of version {version}, and this tsmodel reads version {FORMAT_VERSION}: {hint}",
                 path=self.path,
             )
+        wanted = self._member
+        if kind == "shard":
+            is_member = self._membership(connection)
+            if wanted is None:
+                raise StoreFormatError(
+                    f"{self.path} is {is_member} of a set, and holds a part of its records: connect to {is_member.of}",
+                    path=self.path,
+                )
+            if not is_member.is_place_of(wanted):
+                raise StoreFormatError(
+                    f"{self.path} holds {is_member} of another set ({is_member.of}): the list of shards is wrong"
+                    if is_member.set_id != wanted.set_id
+                    else f"{self.path} holds {is_member}: the list of shards is wrong",
+                    path=self.path,
+                )
+        elif wanted is not None:
+            what = "a list of shards" if kind == "set" else "a store of its own"
+            raise StoreFormatError(
+                f"{self.path} holds {what}, and is no shard; name another schema with ?schema=...", path=self.path
+            )
+        elif kind == "set":
+            row = connection.execute(f"SELECT data FROM {self._schema.of('state')} WHERE one").fetchone()
+            self.close()
+            raise SetFoundError(ShardSet.from_bytes(row[0]))
+
+    def _membership(self, connection: Connection) -> Member:
+        """The place of this shard in its set."""
+        row = connection.execute(f"SELECT set_id, number, count, set_name FROM {self._schema.of('shard')}").fetchone()
+        if row is None:
+            raise StoreCorruptError("it does not say which shard it is")
+        return Member(*row)
 
     def _format_of(self, connection: Connection) -> int | None:
         """The version of the tables; None if they do not exist."""
@@ -580,19 +628,25 @@ class PostgresEngine:
         """Creates the tables, and the schema if it does not exist. Other clients may do the same at the same time."""
         name = self._schema.name
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"tsmodel init {name}",))
-        if self._format_of(connection) is None:
+        found = self._format_of(connection)
+        if found is not None:
+            self._check(connection, found)
+        else:
             try:
                 if connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (name,)).fetchone() is None:
                     connection.execute(f"CREATE SCHEMA {self._schema.quoted}")
-                connection.execute("; ".join(self._schema.creating()))
+                connection.execute("; ".join(self._schema.creating(is_shard=self._member is not None)))
             except self._psycopg.errors.InsufficientPrivilege as error:
                 raise StoreError(
                     f"{self.path} has no tables of tsmodel, and this user may not create them ({_said(error)}): ask "
                     "someone with the privilege to run `tsmodel init` once",
                     path=self.path,
                 ) from error
-            row = (FORMAT_VERSION, State().to_bytes())
+            row = (format_of("store" if self._member is None else "shard", FORMAT_VERSION), State().to_bytes())
             connection.execute(f"INSERT INTO {self._schema.of('state')} (one, format, data) VALUES (true, %s, %b)", row)
+            if self._member is not None:
+                insert = f"INSERT INTO {self._schema.of('shard')} (set_id, number, count, set_name) VALUES (%s, %s, %s, %s)"
+                connection.execute(insert, msgspec.structs.astuple(self._member))
         connection.execute("COMMIT")
 
     @contextmanager
@@ -649,7 +703,12 @@ def _said(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _library() -> Any:
+def library() -> Any:
+    """psycopg.
+
+    Raises:
+        MissingLibraryError: when it is not installed.
+    """
     try:
         importlib.import_module("psycopg.conninfo")
         return importlib.import_module("psycopg")

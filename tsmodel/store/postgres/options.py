@@ -16,7 +16,7 @@ import msgspec
 
 from tsmodel.errors import SessionError
 
-__all__ = ["DEFAULT_POOL", "DEFAULT_SCHEMA", "Database", "database_of"]
+__all__ = ["DEFAULT_POOL", "DEFAULT_SCHEMA", "Database", "database_of", "without_password"]
 
 DEFAULT_SCHEMA: Final = "tsmodel"
 DEFAULT_POOL: Final = 8
@@ -57,8 +57,12 @@ class Database(msgspec.Struct, frozen=True):
         return f"<Database {self.name}>"
 
 
-def database_of(url: str) -> Database:
+def database_of(url: str, *, schema: str = DEFAULT_SCHEMA) -> Database:
     """Parses a URL.
+
+    Args:
+        url: the URL.
+        schema: the schema if the URL names none.
 
     Raises:
         SessionError: if it is not a URL, or an option of tsmodel is invalid. libpq checks its own options when it connects.
@@ -76,7 +80,7 @@ def database_of(url: str) -> Database:
             given[name] = unquote(value)
         elif pair:
             passed.append(pair)
-    schema = given.get("schema", DEFAULT_SCHEMA)
+    schema = given.get("schema", schema)
     start = url.partition("?")[0]
     return Database(
         conninfo=start + ("?" + "&".join(passed) if passed else ""),
@@ -87,6 +91,14 @@ def database_of(url: str) -> Database:
         read_only=_flag(url, "read_only", given.get("read_only"), False),
         create=_flag(url, "create", given.get("create"), True),
     )
+
+
+def without_password(url: str) -> str:
+    """A URL without passwords, to connect with."""
+    url = re.sub(r"(?<=//)([^/?#@:]*):[^/?#]*@", r"\1@", url)
+    start, separator, options = url.partition("?")
+    kept = [pair for pair in options.split("&") if pair.partition("=")[0] not in ("password", "sslpassword")]
+    return start + (separator + "&".join(kept) if any(kept) else "")
 
 
 def _masked(url: str) -> str:

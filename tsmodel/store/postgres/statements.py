@@ -50,8 +50,9 @@ class Schema:
         """The qualified name of a table."""
         return f"{self.quoted}.{table}"
 
-    def creating(self) -> list[str]:
-        """The statements that create the tables."""
+    def creating(self, *, is_shard: bool = False) -> list[str]:
+        """The statements that create the tables; a shard has one more, for its place in the set."""
+        shard = f"CREATE TABLE {self.of('shard')} (set_id text, number integer, count integer, set_name text)"
         return [
             # Each transaction updates its row: leave room on the page for new versions.
             (
@@ -69,6 +70,7 @@ class Schema:
             f"CREATE TABLE {self.of('puts')} (number bigint PRIMARY KEY, data bytea NOT NULL, token uuid)",
             f"CREATE TABLE {self.of('removals')} (number bigint PRIMARY KEY, data bytea NOT NULL, token uuid)",
             f"CREATE SEQUENCE {self.of('numbers')}",
+            *([shard] if is_shard else []),
         ]
 
 

@@ -26,12 +26,11 @@ from tsmodel.store.engine import Run, SupersededError, Writing
 from tsmodel.store.intake import Arrived, Put, runs_of
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.postgres.engine import PostgresEngine, PostgresTransaction
-from tsmodel.store.postgres.options import Database
 from tsmodel.store.store import FIRST_ACQ, EmbeddedStore, answer_of
 from tsmodel.store.tables import Staged
 from tsmodel.wire.chunk import Chunk
 
-__all__ = ["PostgresStore", "open_database"]
+__all__ = ["PostgresStore"]
 
 _log = logging.getLogger("tsmodel.store")
 
@@ -41,16 +40,6 @@ _ATTEMPTS: Final = 3
 """How often a removal is tried that takes the lock last. The next attempt takes it first."""
 _AT_ONCE: Final = 64 * 2**20
 """Maximum size of the records merged after one put, in bytes."""
-
-
-def open_database(database: Database, cache_bytes: int) -> PostgresStore:
-    """Opens the store in a schema of a database. Raises the same errors as `PostgresEngine`.
-
-    Args:
-        database: the schema.
-        cache_bytes: size limit of the block cache, in bytes.
-    """
-    return PostgresStore(PostgresEngine(database, cache_bytes))
 
 
 class PostgresStore(EmbeddedStore):
