@@ -154,7 +154,7 @@ _SHARE: Final = 4
 _FIRST: Final = 1
 _MOST_JOINED: Final = 16
 """Maximum number of blocks in the first chunk of a scan, and in later ones."""
-_GROUP_BYTES: Final = 6 * 2**20
+_GROUP_BYTES: Final = 3 * 2**20
 """Maximum size of a chunk of several blocks, in bytes."""
 
 _GET_HEADER = struct.Struct("<iiqiqq")
