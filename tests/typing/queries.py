@@ -1,10 +1,13 @@
 """What type checkers see of order, versions and series. Checked as the contract is; never imported at run time."""
 
 import datetime as dt
+from typing import Any
 
+import numpy.typing as npt
 from typing_extensions import assert_type
 
-from tsmodel import AsyncSession, Float32, Query, Session, TSModel
+from tsmodel import AsyncSession, Float32, Query, Session, TSModel, count
+from tsmodel.query.resample import Windows
 from tsmodel.query.sinks import Quarantined, Series
 
 
@@ -34,3 +37,13 @@ async def awaited(session: AsyncSession) -> None:
     assert_type(await session.query(Reading).revisions().all(), list[Reading])
     assert_type(await session.query(Reading).latest().series(), list[Series])
     assert_type(await session.query(Reading).select(Reading.volts).first(), tuple[float] | None)
+    query = session.query(Reading)
+    assert_type(await query.all(), list[Reading])
+    assert_type(await query.one(), Reading)
+    assert_type(await query.count(), int)
+    assert_type(await query.exists(), bool)
+    assert_type(await query.delete(dry_run=True), int)
+    assert_type(await query.columns("volts"), dict[str, npt.NDArray[Any]])
+    assert_type(await query.resample("1h").agg(n=count()), Windows)
+    await query.delete(dry=True)  # type: ignore[call-arg]
+    await query.to_pandas(tz=3)  # type: ignore[arg-type]

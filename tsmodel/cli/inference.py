@@ -26,6 +26,7 @@ import attrs
 
 from tsmodel.cli.failures import UsageError
 from tsmodel.cli.models import toml_of
+from tsmodel.interop.files import csv_reader, reason_of
 from tsmodel.model import TSModel
 
 __all__ = ["Found", "Given", "inferred"]
@@ -524,8 +525,8 @@ def _look(path: Path, encoding: str) -> tuple[str, bool]:
                 text = text[: text.rfind("\n") + 1]
     except LookupError:
         raise UsageError(f"there is no encoding {encoding!r}; use utf-8, cp1252 or utf-16, for example") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not {encoding} ({error.reason}); give --encoding, such as cp1252") from None
+    except UnicodeError as error:
+        raise UsageError(f"{path} is not {encoding} ({reason_of(error)}); give --encoding, such as cp1252") from None
     return text.removeprefix("\ufeff"), is_whole
 
 
@@ -535,7 +536,7 @@ def _delimiter(text: str) -> str:
 
     def score(delimiter: str) -> tuple[float, int]:
         try:
-            widths = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter) if row)
+            widths = Counter(len(row) for row in csv_reader(lines, delimiter=delimiter) if row)
         except csv.Error:
             return 0.0, 0
         width, count = max(widths.items(), key=lambda item: (item[1] * (item[0] > 1), item[0]), default=(1, 0))
@@ -546,7 +547,7 @@ def _delimiter(text: str) -> str:
 
 def _rows(text: str, delimiter: str) -> tuple[list[list[str]], int]:
     """The rows from the header on, and the number of lines before it."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv_reader(io.StringIO(text, newline=""), delimiter=delimiter)
     rows: list[list[str]] = []
     ends: list[int] = []
     try:

@@ -17,6 +17,7 @@ from tsmodel.cli.output import Table, counted, note
 from tsmodel.errors import QueryError
 from tsmodel.frames import library
 from tsmodel.frames.frame import names_of
+from tsmodel.interop.files import csv_reader
 from tsmodel.query import Query
 
 __all__ = ["columns_of", "format_of", "opened", "order_of", "printer", "skipped_of", "to_arrow"]
@@ -133,7 +134,7 @@ class _Narrowing:
 
     def write(self, text: str) -> int:
         """Takes whole lines."""
-        for line in csv.reader(io.StringIO(text, newline="")):
+        for line in csv_reader(io.StringIO(text, newline="")):
             self._writer.writerow([line[at] for at in self._places])
         return len(text)
 

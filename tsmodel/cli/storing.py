@@ -25,6 +25,7 @@ from tsmodel.cli import options as of
 from tsmodel.cli.failures import UsageError, in_words
 from tsmodel.cli.output import counted, note, progress
 from tsmodel.errors import ConversionError, TSModelError
+from tsmodel.interop.files import csv_reader
 from tsmodel.session import Session
 
 __all__ = ["Stored", "check_some_fit", "store", "with_csv_options"]
@@ -270,7 +271,7 @@ class _Rejects:
             if not self._has_header:
                 return skipped
             rows = io.StringIO(newline="")
-            header = next((row for row in csv.reader(file, delimiter=self._delimiter) if row), [])
+            header: list[str] = next((row for row in csv_reader(file, delimiter=self._delimiter) if row), [])
             csv.writer(rows, delimiter=self._delimiter).writerow(header)
             return (skipped + rows.getvalue()).removeprefix("\ufeff")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -180,14 +179,16 @@ def _path(file: str) -> Path | None:
 
 def _official(path: Path | None, options: dict[str, Any]) -> list[str] | None:
     """The columns of an official client's file; None if the file has a header."""
+    from tsmodel.interop.files import csv_reader
+
     encoding = options.get("encoding", "utf-8")
     if path is None:
         head = sys.stdin.buffer.peek(_LOOK).decode(encoding, "replace")  # type: ignore[union-attr]
     else:
         with path.open(encoding=encoding, newline="", errors="replace") as opened:
             head = opened.read(_LOOK)
-    lines = csv.reader(head.removeprefix("\ufeff").splitlines(), delimiter=options.get("delimiter", ","))
-    first = next((row for row in lines if row), [])
+    lines = csv_reader(head.removeprefix("\ufeff").splitlines(), delimiter=options.get("delimiter", ","))
+    first: list[str] = next((row for row in lines if row), [])
     if "payload" in first:
         return None
     names = _OFFICIAL.get(len(first))

@@ -18,6 +18,7 @@ from tsmodel.client.payload_type import BytesPayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response
 from tsmodel.keys import KEY_FIELDS
+from tsmodel.wire.records import MAX_PAYLOAD
 
 _TIMEOUT = 60.0
 
@@ -48,6 +49,7 @@ def main() -> int:
 
 
 def _read(path: Path) -> Iterator[Record[bytes]]:
+    csv.field_size_limit(2 * MAX_PAYLOAD + 1)
     with path.open(newline="") as file:
         for number, row in enumerate(csv.reader(file), 1):
             try:

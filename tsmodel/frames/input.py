@@ -189,10 +189,17 @@ def frame_columns(
 
 
 def parquet_reader(path: Any, batch_size: int) -> Iterator[Any]:
-    """Yields the record batches of a Parquet file, in bounded memory."""
-    parquet = library("pyarrow.parquet", "load_parquet()")
-    with parquet.ParquetFile(path) as file:
-        yield from file.iter_batches(batch_size=batch_size)
+    """Yields the record batches of a Parquet file, in bounded memory.
+
+    Raises:
+        SessionError: when it is not one, or is damaged.
+    """
+    pa, parquet = library("pyarrow", "load_parquet()"), library("pyarrow.parquet", "load_parquet()")
+    try:
+        with parquet.ParquetFile(path) as file:
+            yield from file.iter_batches(batch_size=batch_size)
+    except pa.ArrowInvalid as error:
+        raise SessionError(f"{path} cannot be read as Parquet: {error}") from error
 
 
 def _batches_of(pa: Any, frame: Any) -> Iterator[Any]:

@@ -27,7 +27,16 @@ import numpy as np
 
 from tsmodel.errors import ConversionFault
 from tsmodel.interop.csv_times import Ambiguous, CellReaders, Mark
-from tsmodel.interop.files import Collector, ErrorHandling, Source, TextSource, conversion_error, text_source
+from tsmodel.interop.files import (
+    Collector,
+    ErrorHandling,
+    Source,
+    TextSource,
+    conversion_error,
+    csv_reader,
+    reason_of,
+    text_source,
+)
 from tsmodel.interop.structures import (
     CellSource,
     ConstantSource,
@@ -77,7 +86,7 @@ class CsvFormat:
 
     def __attrs_post_init__(self) -> None:
         try:
-            csv.reader((), **self.arguments)
+            csv_reader((), **self.arguments)
         except (TypeError, csv.Error) as error:
             raise ValueError(f"delimiter={self.delimiter!r}, dialect={self.dialect!r}: {error}") from error
 
@@ -141,7 +150,7 @@ class Cells:
         self._source = source
         self._form = form
         self._base = 0
-        self._reader: Any = csv.reader(source.lines(), **form.arguments)
+        self._reader: Any = csv_reader(source.lines(), **form.arguments)
 
     @property
     def line(self) -> int:
@@ -156,7 +165,7 @@ class Cells:
         """
         try:
             self._base = sum(1 for _ in islice(self._source.lines(), count))
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
             raise self._unreadable(error) from error
 
     def header(self) -> list[str] | None:
@@ -167,7 +176,7 @@ class Cells:
         """
         try:
             return next((row for row in self._reader if row), None)
-        except (csv.Error, UnicodeDecodeError) as error:
+        except (csv.Error, UnicodeError) as error:
             raise self._unreadable(error) from error
 
     def batches(self, width: int) -> Iterator[LineBatch]:
@@ -183,7 +192,7 @@ class Cells:
         while cut is not None:
             try:
                 block = self._source.block(_BLOCK)
-            except UnicodeDecodeError as error:
+            except UnicodeError as error:
                 raise self._unreadable(error) from error
             if not block:
                 return
@@ -199,7 +208,7 @@ class Cells:
                 cut = None  # a quoted cell may continue in the next block
                 rest = chain(rest, self._source.lines())
             self._base = before
-            self._reader = csv.reader(rest, **self._form.arguments)
+            self._reader = csv_reader(rest, **self._form.arguments)
             yield from self._read(width)
         yield from self._read(width)
 
@@ -212,20 +221,21 @@ class Cells:
             rows = []
             try:
                 rows.extend(islice(self._reader, _LINES))  # keeps the lines before an error
-            except (csv.Error, UnicodeDecodeError) as error:
+            except (csv.Error, UnicodeError) as error:
                 failure = error
             if rows:
                 is_whole = set(map(len, rows)) == {width}
                 fit = rows if is_whole else [row for row in rows if len(row) == width]
                 yield LineBatch(list(zip(*fit, strict=True)) or [()] * width, len(fit), before, None if is_whole else rows)
             elif failure is None:
-                self._base, self._reader = self.line, csv.reader((), **self._form.arguments)
+                self._base, self._reader = self.line, csv_reader((), **self._form.arguments)
                 return
         raise self._unreadable(failure) from failure
 
     def _unreadable(self, error: Exception) -> Unreadable:
-        if isinstance(error, UnicodeDecodeError):
-            why = f"from about here on, the file is not {error.encoding} ({error.reason}): give encoding=, such as 'cp1252'"
+        if isinstance(error, UnicodeError):
+            named = error.encoding if isinstance(error, UnicodeDecodeError) else "in its encoding"
+            why = f"from about here on, the file is not {named} ({reason_of(error)}): give encoding=, such as 'cp1252'"
             return Unreadable(why, self.line + 1)
         return Unreadable(f"it is not CSV: {error}", max(self.line, 1))
 

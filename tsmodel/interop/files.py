@@ -8,22 +8,51 @@ Rules kept here:
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Final, Literal, TypeAlias, cast
+from typing import IO, Any, Final, Literal, TypeAlias, cast
 
 from tsmodel.errors import ConversionError, ConversionFault
+from tsmodel.wire.records import MAX_PAYLOAD
 
-__all__ = ["Collector", "ErrorHandling", "Source", "Target", "TextSource", "conversion_error", "text_source", "text_target"]
+__all__ = [
+    "Collector",
+    "ErrorHandling",
+    "Source",
+    "Target",
+    "TextSource",
+    "conversion_error",
+    "csv_reader",
+    "reason_of",
+    "text_source",
+    "text_target",
+]
 
 
 ErrorHandling: TypeAlias = Literal["raise", "collect"] | Callable[[ConversionError], object]
 
 _MOST_SHOWN: Final = 20
+
+_LONGEST_CELL: Final = 8 * MAX_PAYLOAD
+"""Characters: a payload in hex takes 2 a byte, a list of small integers up to 6."""
+
+
+def reason_of(error: UnicodeError) -> str:
+    """Why text cannot be decoded."""
+    return error.reason if isinstance(error, UnicodeDecodeError) else str(error)
+
+
+def csv_reader(lines: Iterable[str], **form: Any) -> Any:
+    """`csv.reader` for cells of any size that a record can have: by default the csv module takes 131,072 characters. The
+    limit is one for the whole process, so it is only ever raised."""
+    if csv.field_size_limit() < _LONGEST_CELL:
+        csv.field_size_limit(_LONGEST_CELL)
+    return csv.reader(lines, **form)
 
 
 def conversion_error(

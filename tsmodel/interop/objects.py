@@ -10,7 +10,16 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from tsmodel.errors import ConversionFault, EncodeError
-from tsmodel.interop.files import Collector, ErrorHandling, Source, Target, conversion_error, text_source, text_target
+from tsmodel.interop.files import (
+    Collector,
+    ErrorHandling,
+    Source,
+    Target,
+    conversion_error,
+    reason_of,
+    text_source,
+    text_target,
+)
 from tsmodel.interop.structures import (
     DataSource,
     DefaultSource,
@@ -76,10 +85,10 @@ def read_jsonl(structure: Structure, source: Source, encoding: str, collector: C
         lines, number = text.lines(), 0
         while True:
             batch: list[str] = []
-            failure: UnicodeDecodeError | None = None
+            failure: UnicodeError | None = None
             try:
                 batch.extend(islice(lines, _BATCH))  # keeps the lines before an error
-            except UnicodeDecodeError as error:
+            except UnicodeError as error:
                 failure = error
             made, faults = _made(structure, batch)
             if faults or len(made) < len(batch):
@@ -89,7 +98,7 @@ def read_jsonl(structure: Structure, source: Source, encoding: str, collector: C
             number += len(batch)
             if failure is not None:
                 collector.give_up(
-                    f"from here on, the file is not {encoding} ({failure.reason}): give encoding=", number + 1
+                    f"from here on, the file is not {encoding} ({reason_of(failure)}): give encoding=", number + 1
                 )
             if len(batch) < _BATCH:
                 break

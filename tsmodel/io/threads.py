@@ -170,7 +170,7 @@ class Flusher:
 
 
 def _flush(stop: threading.Event, seconds: float, method: weakref.WeakMethod[Callable[[], object]]) -> None:
-    while not stop.wait(seconds):
+    while not stop.wait(min(seconds, threading.TIMEOUT_MAX)):
         flush = method()
         if flush is None:
             return

@@ -187,7 +187,7 @@ def _checked_order(model: Any, column: object) -> Order:
     if order.column.codec.comparisons != "all":
         raise QueryError(f"{order.column.model}.{order.column.alias} ({order.column.codec.label}) has no order")
     if not has_one_layout(model):
-        raise QueryError("order_by takes a query of one model and version: sort the result of all() instead")
+        raise QueryError("order_by and revisions take a query of one model and version: sort the result of all() instead")
     return order
 
 

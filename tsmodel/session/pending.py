@@ -7,6 +7,8 @@ Rules kept here:
 * While a put is in progress, its objects are in doubt. If it is interrupted, they count neither as stored nor as not
   stored. Only an answer, or a failure known to have stored nothing, settles them.
 * Records are numbered from the last receipt on, so that an error points to the record that the user added.
+* Ctrl-C raises between two calls, anywhere. So each method prepares first, by calls, what changes, and then changes it
+  without any call, `append` and `len` included: an object is never in no place, nor in two.
 """
 
 from __future__ import annotations
@@ -232,10 +234,13 @@ class Pending:
             part = rows if len(rows) <= most else rows[start : start + most]
             if not self._others:
                 self._since = time.monotonic()
-            self._segments.append(Segment(self._next, keep_acq, part, None, part.nbytes, {part.model}, unless_stored))
-            self._others += len(part)
-            self._others_size += part.nbytes
-            self._next += len(part)
+            segment = Segment(self._next, keep_acq, part, None, part.nbytes, {part.model}, unless_stored)
+            count = len(part)
+            # no call from here on
+            self._segments += [segment]
+            self._others += count
+            self._others_size += segment.size
+            self._next += count
         self._close_segment()
 
     def puts(self) -> list[Put]:
@@ -265,19 +270,23 @@ class Pending:
 
     def begin(self, put: Put, bound: int | None) -> Doubt | None:
         """Marks a put as in progress; None if its objects were discarded meanwhile."""
-        if put.segment not in self._segments:
+        segment = put.segment
+        if segment not in self._segments:
             return None
-        self._segments.remove(put.segment)
-        self._others -= len(put.segment.rows)
-        self._others_size -= put.segment.size
-        doubt = Doubt(put, bound)
-        self._doubts.append(doubt)
+        doubt, at, count = Doubt(put, bound), self._segments.index(segment), len(segment.rows)
+        # no call from here on
+        del self._segments[at]
+        self._doubts += [doubt]
+        self._others -= count
+        self._others_size -= segment.size
         return doubt
 
     def stored(self, doubt: Doubt, receipt: Receipt) -> None:
         """Releases the objects of a stored put."""
-        self._doubts.remove(doubt)
-        self._receipt += receipt
+        total, at = self._receipt + receipt, self._doubts.index(doubt)
+        # no call from here on
+        del self._doubts[at]
+        self._receipt = total
 
     def holds(self, doubt: Doubt) -> bool:
         """Whether a put is still in doubt, and not discarded."""
@@ -285,18 +294,16 @@ class Pending:
 
     def returned(self, doubt: Doubt) -> Put:
         """Makes the objects of a put pending again: it is not stored, or will be sent again."""
-        self._doubts.remove(doubt)
-        self._hold(doubt.put.segment)
+        self._hold(doubt, doubt.put.segment, self._receipt)
         return doubt.put
 
     def found(self, doubt: Doubt, found: Found) -> Segment | None:
         """Takes the result of a reconciliation. Missing objects are pending again; returns them, or None."""
-        self._doubts.remove(doubt)
-        self._receipt += found.receipt
         if all(found.stored):
+            self.stored(doubt, found.receipt)
             return None
         segment = doubt.put.segment.part([not stored for stored in found.stored])
-        self._hold(segment)
+        self._hold(doubt, segment, self._receipt + found.receipt)
         return segment
 
     def receipt(self) -> Receipt:
@@ -377,34 +384,48 @@ class Pending:
     def _held(self) -> list[Segment]:
         return [*self._segments, self._open] if self._open.rows else self._segments
 
-    def _hold(self, segment: Segment) -> None:
+    def _hold(self, doubt: Doubt, segment: Segment, total: Receipt) -> None:
+        """Holds objects of a put in doubt again."""
         if not self._others and not self._open.rows:
             self._since = time.monotonic()
         segment.size = segment.rows.nbytes if isinstance(segment.rows, ColumnRows) else self._limits.size(segment.rows)
-        self._segments.insert(0, segment)
-        self._others += len(segment.rows)
+        at, count = self._doubts.index(doubt), len(segment.rows)
+        # no call from here on
+        del self._doubts[at]
+        self._receipt = total
+        self._segments[0:0] = [segment]
+        self._others += count
         self._others_size += segment.size
 
     def _close_segment(self) -> None:
         """Starts a new segment for later additions."""
-        if self._open.rows:
-            self._others_size += self._counted_open()
-            self._segments.append(self._open)
-            self._others += len(self._open.rows)
-            self._next += len(self._open.rows)
-        self._rows = []
-        self._open = Segment(self._next, self._open.keep_acq, self._rows, unless_stored=self._open.unless_stored)
+        closed, rows = self._open, list[TSModel]()
+        count, size = len(closed.rows), self._counted_open() if closed.rows else 0.0
+        opened = Segment(self._next + count, closed.keep_acq, rows, unless_stored=closed.unless_stored)
+        # no call from here on
+        if count:
+            self._segments += [closed]
+            self._others += count
+            self._others_size += size
+            self._next += count
+        self._rows = rows
+        self._open = opened
         self._counted = 0
 
 
 def _joined(segments: list[Segment], most: int) -> list[Segment]:
-    """Joins adjacent segments, in the order of addition: each becomes one put, stored whole or not at all."""
+    """Joins adjacent segments, in the order of addition: each becomes one put, stored whole or not at all. The given
+    segments do not change."""
     joined: list[Segment] = []
+    is_own = False
     for segment in sorted(segments, key=lambda segment: segment.numbers[0]):
         if joined and joined[-1].goes_on_with(segment, most):
+            if not is_own:
+                joined[-1], is_own = joined[-1].copy(), True
             joined[-1].take(segment)
         else:
             joined.append(segment)
+            is_own = False
     return joined
 
 

@@ -207,6 +207,11 @@ class Segment(msgspec.Struct, eq=False):
             return False
         return plain and self.first + len(one) == other.first
 
+    def copy(self) -> Segment:
+        """Another segment with the same objects."""
+        rows = self.rows if isinstance(self.rows, ColumnRows) else list(self.rows)
+        return Segment(self.first, self.keep_acq, rows, self.returned, self.size, set(self.models), self.unless_stored)
+
     def take(self, other: Segment) -> None:
         """Appends `other`; see `goes_on_with`."""
         if isinstance(self.rows, ColumnRows):

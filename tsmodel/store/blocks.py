@@ -151,10 +151,10 @@ _SAMPLED: Final = 4096
 _SHARE: Final = 4
 """Up to this fraction (1/n) of a block's records is decoded without the rest."""
 
-_FIRST: Final = 2
+_FIRST: Final = 1
 _MOST_JOINED: Final = 16
 """Maximum number of blocks in the first chunk of a scan, and in later ones."""
-_GROUP_BYTES: Final = 6 * 2**20
+_GROUP_BYTES: Final = 3 * 2**20
 """Maximum size of a chunk of several blocks, in bytes."""
 
 _GET_HEADER = struct.Struct("<iiqiqq")

@@ -4,7 +4,7 @@ offer them."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from tsmodel.backend import AcqInterval, Batch
@@ -87,7 +87,7 @@ class ArrivingPut(Protocol):
 class Outliner(Protocol):
     """A backend that knows what it holds without reading all of it."""
 
-    def outline(self, box: KeyRange) -> Iterator[Outline | Chunk]:
+    def outline(self, box: KeyRange) -> Generator[Outline | Chunk, None, None]:
         """The records of a box, each once: described where the store's directories suffice, read where they do not."""
         ...
 

@@ -181,7 +181,11 @@ def held(lock: threading.Lock, *, wait: bool) -> Iterator[None]:
     Raises:
         EngineBusyError: if another thread holds it and `wait` is false.
     """
-    if not lock.acquire(blocking=wait):
+    if wait:
+        with lock:  # between its call and a `try`, Ctrl-C would leave it locked
+            yield
+        return
+    if not lock.acquire(blocking=False):
         raise EngineBusyError
     try:
         yield

@@ -295,8 +295,9 @@ class SQLiteEngine:
         """Opens a transaction on the write connection."""
         with held(self._lock, wait=wait), self._errors("; nothing was stored by this call"):
             writer = self._checked_writer()
-            self._begin(writer, wait)
+            _undo(writer)  # what a second Ctrl-C has kept from being undone
             try:
+                self._begin(writer, wait)
                 transaction = _Transaction(self, SQLiteTables(writer))
                 if not transaction.state.is_open:  # another process closed the file meanwhile
                     _say_open(writer, transaction.state)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from operator import attrgetter
@@ -322,7 +322,7 @@ class EmbeddedStore:
 
         return info_of(self)
 
-    def outline(self, box: KeyRange) -> Iterator[Outline | Chunk]:
+    def outline(self, box: KeyRange) -> Generator[Outline | Chunk, None, None]:
         """See `Outliner`."""
         low, high = box.min, box.max
         outlines: list[Outline] = []

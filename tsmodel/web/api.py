@@ -313,7 +313,9 @@ def _series(source: Source, given: dict[str, Any], stop: Stop) -> SeriesPage:
 
 def _series_file(form: str) -> Any:
     def made(source: Source, given: dict[str, Any], stop: Stop) -> Stream:
-        entries = [msgspec.structs.asdict(_entry(source, each)) for each in _found(source, given, stop)[1]]
+        entries = [
+            {**msgspec.structs.asdict(_entry(source, each)), "mid": each.mid} for each in _found(source, given, stop)[1]
+        ]
         names = SeriesEntry.__struct_fields__
         return table_stream(form, {name: [each[name] for each in entries] for name in names}, "series")
 

@@ -13,12 +13,14 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from tsmodel.frames import library
+from tsmodel.interop.files import csv_reader
 from tsmodel.model import TSModel
 from tsmodel.timestamps import to_iso, to_ns
 from tsmodel.web.describing import Stream
@@ -36,6 +38,7 @@ CONTENT_TYPES: Final = {
 
 _EXACT: Final = 2**53
 _TEXTS: Final = {math.inf: "Infinity", -math.inf: "-Infinity"}
+_NUMBERS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def as_text(ns: int, times: Times) -> str:
@@ -126,12 +129,29 @@ def table_stream(form: str, columns: Mapping[str, Any], file_name: str) -> Strea
 
     def arrow_parts() -> Iterator[bytes]:
         pa = library("pyarrow", "format arrow")
-        table = pa.table({name: pa.array(each) for name, each in columns.items()})
+        table = pa.table({name: _arrow_column(pa, each) for name, each in columns.items()})
         return _ipc(pa, table.schema, table.to_batches())
 
     if form == "arrow":
         library("pyarrow", "format arrow")
     return Stream(CONTENT_TYPES[form], f"{file_name}.{form}", csv_parts() if form == "csv" else arrow_parts())
+
+
+def _arrow_column(pa: Any, values: Any) -> Any:
+    """A column as Arrow has it: numbers that JSON has as text are numbers again, as text only beside those that no type of
+    Arrow holds together with them."""
+    if isinstance(values, np.ndarray):
+        return pa.array(values)
+    plain = [_NUMBERS.get(each, each) if isinstance(each, str) else each for each in values]
+    kinds = {type(each) for each in plain} - {type(None)}
+    if len(kinds) < 2 and str not in kinds:
+        return pa.array(plain)
+    if float not in kinds:
+        with suppress(ValueError, OverflowError, pa.ArrowInvalid):
+            return pa.array([None if each is None else int(each) for each in plain])
+    if str in kinds:
+        return pa.array([None if each is None else str(each) for each in values])
+    return pa.array([None if each is None else float(each) for each in plain])
 
 
 def _cells(values: Any) -> list[Any]:
@@ -170,7 +190,7 @@ class _Narrowing:
         """Takes whole lines."""
         if self._is_whole:
             return self._text.write(lines)
-        for line in csv.reader(io.StringIO(lines, newline="")):
+        for line in csv_reader(io.StringIO(lines, newline="")):
             self._writer.writerow([line[at] for at in self._places])
         return len(lines)
 

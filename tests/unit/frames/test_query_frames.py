@@ -48,7 +48,7 @@ from tsmodel import (
     field,
     to_ns,
 )
-from tsmodel.errors import DecodeError, EncodeError, MissingLibraryError, QueryError, TSModelError
+from tsmodel.errors import DecodeError, EncodeError, MissingLibraryError, QueryError, SessionError, TSModelError
 from tsmodel.query import Query
 
 START = to_ns("2026-03-01T00:00:00Z")
@@ -362,6 +362,13 @@ def test_parquet(query: Query[Reading], tmp_path: Path) -> None:
         Broken.query.dump_parquet(path)
     assert pq.ParquetFile(path).metadata.num_rows == 10
     assert [each.name for each in tmp_path.iterdir()] == ["readings.parquet"]
+
+
+def test_a_file_that_is_not_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "readings.parquet"
+    path.write_text("cid,mid")
+    with connect("memory:") as session, pytest.raises(SessionError, match="readings.parquet cannot be read as Parquet: "):
+        session.load_parquet(Reading, path)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsmodel import DateTime, Float32, Mid, Nullable, Text, Timestamp, TSModel, field, to_iso, to_ns
+from tsmodel import DateTime, Float32, Mid, Nullable, Text, Timestamp, TSModel, UInt32, field, to_iso, to_ns
 from tsmodel.errors import ConversionError
 from tsmodel.interop.csv_times import LocalTimes
 
@@ -161,3 +162,27 @@ def test_arguments_that_cannot_be(options: Mapping[str, Any], wording: str) -> N
 def test_columns_that_there_are_not(options: Mapping[str, Any], wording: str) -> None:
     with pytest.raises(ConversionError, match=wording):
         load("meter,cap\n1,5\n", **options)
+
+
+class Note(TSModel):
+    text: Text = field(prefix=UInt32)
+
+
+def test_cells_of_any_size_that_a_record_can_have() -> None:
+    """By default, the csv module takes 131,072 characters."""
+    written = [Note(cid=1, mid=1, moid=1, cap=0, text='a "quote", ' * 20_000)]
+    file = io.StringIO(newline="")
+    Note.dump_csv(written, file)
+    file.seek(0)
+    assert list(Note.load_csv(file)) == written
+
+
+def test_files_that_lack_the_mark_of_their_encoding(tmp_path: Path) -> None:
+    """Python raises a bare UnicodeError there."""
+    path = tmp_path / "notes"
+    path.write_text("cid,mid,moid,cap,text\n1,1,1,0,a\n")
+    for load in (Note.load_csv, Note.load_jsonl):
+        with pytest.raises(
+            ConversionError, match=r"(?i)the file is not .*stream does not start with BOM\): give encoding="
+        ):
+            list(load(path, encoding="utf-16"))

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
+import itertools
+import subprocess
+import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -416,3 +423,113 @@ def test_a_receipt_keeps_its_numbers_while_others_add() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         asyncio.run(main())
+
+
+class CtrlC:
+    """Raises KeyboardInterrupt when a call within some module of tsmodel has ended, as a signal does: between two calls.
+
+    Args:
+        module: the end of the module's path.
+        at: number of the call, from 1 on.
+        functions: those whose calls count; all of the module's by default.
+    """
+
+    def __init__(self, module: str, at: int, functions: Collection[str] = ()) -> None:
+        self.module, self.left, self.functions = str(Path(module)), at, functions
+
+    def __call__(self, frame: FrameType, event: str, argument: object) -> None:
+        ends = event == "c_return" or (event == "return" and not frame.f_code.co_flags & inspect.CO_GENERATOR)
+        code = frame.f_code
+        if ends and code.co_filename.endswith(self.module) and (code.co_name in self.functions or not self.functions):
+            self.left -= 1
+            if not self.left:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+    @contextmanager
+    def expected(self) -> Iterator[None]:
+        before = sys.getprofile()
+        sys.setprofile(self)
+        try:
+            yield
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.setprofile(before)
+
+
+def add_and_flush(session: Session, taken: list[int]) -> None:
+    """Adds objects and columns in several ways, and notes those that the session has taken."""
+    for row in rows(2):
+        session.add(row)
+        taken.append(row.cap)
+    session.add_columns(Reading, cid=1, mid=1, moid=1, cap=[2, 3], counter=1)
+    session.add_columns(Reading, cid=1, mid=1, moid=1, cap=[4], counter=1)
+    session.add_all(rows(1, 5))
+    taken += [2, 3, 4, 5]
+    session.flush()
+
+
+def test_ctrl_c_between_any_two_calls_loses_and_doubles_nothing() -> None:
+    for points in itertools.count(1):
+        taken: list[int] = []
+        with connect("memory:") as session:
+            ctrl_c = CtrlC("session/pending.py", points)
+            with ctrl_c.expected():
+                add_and_flush(session, taken)
+            with suppress(WriteError):
+                session.flush()
+            doubtful = {row.cap for row in session.discard(in_doubt_only=True)}
+            session.flush()
+            stored = [row.cap for row in session.query(Reading).order_by("cap")]
+        assert len(set(stored)) == len(stored), f"call {points}: {stored}"
+        assert set(taken) <= {*stored, *doubtful}, f"call {points}: {taken} were taken, {stored} are stored"
+        if ctrl_c.left > 0:
+            break
+    assert points > 10
+
+
+def test_ctrl_c_between_any_two_calls_leaves_a_file_that_can_be_written(tmp_path: Path) -> None:
+    with connect(tmp_path / "other.tsdb") as session:  # loads what a first session loads
+        session.add_all(rows(1))
+    reopened = 0
+    for points in itertools.count(1):
+        path = tmp_path / f"{points}.tsdb"
+        ctrl_c = CtrlC("store/sqlite.py", points, ("writing", "_begin", "_commit", "_undo"))
+        session = connect(path)
+        with ctrl_c.expected():
+            session.add_all(rows(2))
+            session.flush()
+        try:
+            session.query(Reading).count()
+        except StoreError:
+            with pytest.raises(StoreError, match="a commit was interrupted: close the store and open it again"):
+                session.query(Reading).count()
+            session.discard()
+            session.close()
+            session = connect(path)
+            reopened += 1
+        with session, connect(path) as other:
+            session.discard()
+            for each in (session, other):
+                each.add_all(rows(1, 5))
+                each.flush()
+            assert session.query(Reading).cap_since(5).count() == 2, f"call {points}"
+        if ctrl_c.left > 0:
+            break
+    assert points > 5
+    assert reopened > 0
+
+
+OPEN_AT_THE_END = """
+import sys
+from tsmodel import connect
+stores = [connect("memory:"), connect("memory:", flush_every="5s"), connect(sys.argv[1])]
+"""
+
+
+def test_sessions_that_are_open_when_the_interpreter_ends_say_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OPEN_AT_THE_END, str(tmp_path / "readings.tsdb")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout + done.stderr == ""
+    assert [each.name for each in tmp_path.iterdir()] == ["readings.tsdb"]

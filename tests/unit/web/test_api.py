@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,26 @@ def test_series_and_windows_are_files_too(client: Client) -> None:
     lines = client.get("/api/windows.csv", params=chosen).text.splitlines()
     assert lines[0] == "time,series,field,points,max"
     assert len(lines) == 2
+
+
+def test_files_of_numbers_that_json_has_as_text(serve: Callable[..., Client]) -> None:
+    """Meters beyond 2^53, NaN and infinity, and windows of fields of several types."""
+    session = connect("memory:")
+    key = {"cid": 1, "mid": 2**53 + 1}
+    session.add_all(
+        Reading(**key, cap=n * MINUTE, volts=each, total=2**53 + 1) for n, each in enumerate([math.nan, math.inf, 1.5])
+    )
+    session.add(Reading(cid=1, mid=1, cap=0, volts=1.0, total=-1))
+    session.flush()
+    client = serve(session)
+    table = pa.ipc.open_stream(client.get("/api/series.arrow").content).read_all()
+    assert table["mid"].to_pylist() == [1, 2**53 + 1]
+    chosen = {"series": f"1/{2**53 + 1}/7", "every": "1m", "values": "last"}
+    for name, expected in (("total", [2**53 + 1] * 3), ("volts", [None, math.inf, 1.5])):
+        table = pa.ipc.open_stream(client.get("/api/windows.arrow", params={**chosen, "field": name}).content).read_all()
+        assert table["last"].to_pylist() == expected
+    table = pa.ipc.open_stream(client.get("/api/windows.arrow", params=chosen).content).read_all()
+    assert {"9007199254740993", "Infinity", "1.5"} <= set(table["last"].to_pylist())  # no type of Arrow has them all
 
 
 def test_the_description_is_valid_and_true(client: Client) -> None:
