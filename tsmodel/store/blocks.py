@@ -153,7 +153,7 @@ _SHARE: Final = 4
 
 _FIRST: Final = 1
 _MOST_JOINED: Final = 16
-"""Maximum number of blocks in the first chunk of a scan, and in later ones."""
+"""Maximum number of blocks in the first chunk of a scan, and in later ones, or where few records of each are wanted."""
 _GROUP_BYTES: Final = 3 * 2**20
 """Maximum size of a chunk of several blocks, in bytes."""
 
@@ -681,6 +681,8 @@ def chunks_of(blocks: Iterable[Block], box: KeyRange) -> Iterator[Chunk]:
             yield block.take(places)
             continue
         size += block.size
+        if isinstance(places, slice) and (places.stop - places.start) * _SHARE <= block.count:
+            most = _MOST_JOINED
         if group and (len(group) >= most or size > _GROUP_BYTES or not _fit(group[0], (block, places))):
             yield from _joined(group)
             group, size, most = [], block.size, _MOST_JOINED
