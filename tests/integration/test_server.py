@@ -906,3 +906,13 @@ def test_a_path_is_served_as_a_file(tmp_path: Path) -> None:
         session.flush()
     with connect(path) as session:
         assert session.query(Mark).one().number == 5
+
+
+def test_a_signal_that_does_not_interrupt_accept_still_stops_the_server(store: EmbeddedStore) -> None:
+    server = Listener(store)
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    time.sleep(0.05)
+    server._stopping.set()  # what the handler does; nothing wakes accept()
+    thread.join(20)
+    assert not thread.is_alive()

@@ -59,6 +59,8 @@ DEFAULT_STALL_TIMEOUT = 60.0
 DEFAULT_REQUEST_TIMEOUT = 3600.0
 
 _ACCEPT_PAUSE = 0.2
+_ACCEPT_TIMEOUT = 1.0
+"""A signal that arrives just before accept() does not interrupt it; its handler then runs after this many seconds."""
 _DESCRIPTORS = 3
 """File descriptors of a connection that reads a file: its socket, and two of SQLite's."""
 _DESCRIPTORS_BESIDE = 32
@@ -185,9 +187,12 @@ class Listener:
         self._warn_of_openness()
         _log.info("limits: %s", self._limits)
         failing = False
+        self._socket.settimeout(_ACCEPT_TIMEOUT)
         while not self._stopping.is_set():
             try:
                 accepted, address = self._socket.accept()
+            except TimeoutError:
+                continue
             except OSError as error:
                 if self._stopping.is_set():
                     break
