@@ -87,9 +87,6 @@ class IntConversion(Conversion):
         number.pack(values)
         return values
 
-    def show_column(self, values: Sequence[Any]) -> Sequence[Any]:
-        return self.dump_column(values)
-
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
         return {"type": "integer", "minimum": self.least, "maximum": self.greatest}
 

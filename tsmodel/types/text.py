@@ -239,9 +239,6 @@ class TextConversion(Conversion):
     def dump_column(self, values: Sequence[Any]) -> Sequence[Any]:
         return self.load_column(values)
 
-    def show_column(self, values: Sequence[Any]) -> Sequence[Any]:
-        return self.load_column(values)
-
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
         if self._most is not None and self.codec.size is not None:
             return {"type": "string", "maxLength": self._most}

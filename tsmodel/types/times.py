@@ -60,14 +60,10 @@ __all__ = [
 Ints = npt.NDArray[np.int64]
 
 _SECOND: Final = 10**9
-_DAYS_OF_2001: Final = EPOCH_UNIX_NS // _SECOND // 86_400
-_DAYS_OF_MONTHS: Final = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
-_FIRST_YEAR, _LAST_YEAR = 1709, 2291  # both lie completely within int64
-_LEAST: Final = np.array([_FIRST_YEAR, 1, 1, 0, 0, 0, 0, 0, 0])
-_GREATEST: Final = np.array([_LAST_YEAR, 12, 31, 23, 59, 59, 10**9, 23, 59])
-_DIGIT: Final = re.compile("[0-9]")
-_SHAPE: Final = re.compile(
-    r"(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2}):(\d{2})(?:[.,](\d{1,9}))?(?:Z|[+-](\d{2}):(\d{2}))", re.ASCII
+_MOST_SECONDS: Final = 9 * 10**9
+"""Seconds from 2001 that are within int64 in nanoseconds, whatever the offset."""
+_FORM: Final = re.compile(
+    r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:[.,](?P<fraction>\d{1,9}))?(?:Z|[+-](?P<offset>\d{2}:\d{2}))", re.ASCII
 )
 
 
@@ -89,69 +85,30 @@ def ns_of_texts(texts: Sequence[str]) -> list[int]:
     return ns.tolist()  # type: ignore[no-any-return]
 
 
-class _Shape(msgspec.Struct, frozen=True):
-    """The form of texts of one width.
-
-    Attributes:
-        digits: which characters are digits; shape (width,).
-        others: the other characters, which are the same in all texts.
-        weights: weight of each digit in each number; shape (width, 9).
-        sign: position of the sign of the offset; None for Z.
-    """
-
-    digits: npt.NDArray[np.bool_]
-    others: npt.NDArray[np.bool_]
-    weights: npt.NDArray[np.float64]
-    sign: int | None
-
-    @classmethod
-    @lru_cache(maxsize=64)
-    def of(cls, text: str) -> _Shape:
-        """Returns the shape of a text whose digits are all "0".
-
-        Raises:
-            ValueError: if it is not a plain ISO 8601 time.
-        """
-        match = _SHAPE.fullmatch(text)
-        _demand(match is not None)
-        assert match is not None
-        weights = np.zeros((len(text), len(match.groups())))
-        for number in range(1, 10):
-            start, stop = match.span(number)
-            last = 8 if number == 7 else stop - start - 1  # the digits after the point are scaled to nanoseconds
-            weights[start:stop, number - 1] = [10 ** (last - at) for at in range(stop - start)]
-        sign = None if match[8] is None else match.start(8) - 1
-        digits: npt.NDArray[np.bool_] = np.asarray(weights.any(axis=1))
-        others = ~digits
-        others[sign if sign is not None else 0] = False
-        return cls(digits, others, weights, sign)
-
-
 def _of_one_width(texts: Sequence[str]) -> Ints:
+    form = _FORM.fullmatch(texts[0])
+    _demand(form is not None)
+    assert form is not None
     raw = np.frombuffer("".join(texts).encode("ascii"), np.uint8).reshape(len(texts), -1)
-    shape = _Shape.of(_DIGIT.sub("0", texts[0]))
-    first = raw[0]
     digits = raw - np.uint8(ord("0"))  # other characters wrap around to more than 9
-    _demand((digits[:, shape.digits] <= 9).all() and (raw[:, shape.others] == first[shape.others]).all())
-    numbers = (digits @ shape.weights).astype(np.int64)  # below 2**53, so exact
-    _demand(((numbers >= _LEAST) & (numbers <= _GREATEST)).all())
-    year, month, day, hour, minute, second, fraction, offset_hour, offset_minute = numbers.T
-    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
-    _demand((day <= _DAYS_OF_MONTHS[month] + (leap & (month == 2))).all())
-    seconds = ((_days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second
-    if shape.sign is not None:
-        west = raw[:, shape.sign] == ord("-")
-        _demand((west | (raw[:, shape.sign] == ord("+"))).all())
-        seconds -= np.where(west, -60, 60) * (offset_hour * 60 + offset_minute)
-    ns: Ints = seconds * _SECOND + fraction
+    is_digit = digits[0] <= 9
+    is_same = ~is_digit
+    sign = form.start("offset") - 1
+    is_same[sign] &= form["offset"] is None
+    _demand((digits[:, is_digit] <= 9).all() and (raw[:, is_same] == raw[0, is_same]).all())
+    local = np.ascontiguousarray(raw[:, :19]).view("S19").reshape(-1).astype("M8[s]")  # refuses a 30th of February
+    seconds: Ints = local.astype(np.int64) - EPOCH_UNIX_NS // _SECOND
+    _demand((np.abs(seconds) < _MOST_SECONDS).all())
+    if form["offset"] is not None:
+        hours, minutes = digits[:, -5] * 10 + digits[:, -4], digits[:, -2] * 10 + digits[:, -1]
+        west = raw[:, sign] == ord("-")
+        _demand((west | (raw[:, sign] == ord("+"))).all() and (hours <= 23).all() and (minutes <= 59).all())
+        seconds -= np.where(west, -60, 60) * (hours.astype(np.int64) * 60 + minutes)
+    ns: Ints = seconds * _SECOND
+    if form["fraction"] is not None:
+        start, stop = form.span("fraction")
+        ns += digits[:, start:stop] @ 10 ** np.arange(8, 8 - (stop - start), -1)
     return ns
-
-
-def _days(year: Ints, month: Ints, day: Ints) -> Ints:
-    """Days since 2001-01-01 in the Gregorian calendar. Years start in March here, so a leap day is the last day."""
-    year = year - (month <= 2)
-    of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
-    return year * 365 + year // 4 - year // 100 + year // 400 + of_year - 719_468 - _DAYS_OF_2001
 
 
 def _demand(holds: Any) -> None:
@@ -355,9 +312,6 @@ class TimeConversion(Conversion):
             return super().dump_column(values)
         held = self._all_held(list(values))
         return iso_texts(held) if self.spelling.times == "iso" else held
-
-    def show_column(self, values: Sequence[Any]) -> Sequence[Any]:
-        return self.dump_column(values)
 
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
         ns = {"type": "integer", "description": "ns since 2001-01-01T00:00:00Z"}
@@ -609,9 +563,6 @@ class DateTimeConversion(Conversion):
     def dump_column(self, values: Sequence[Any]) -> Sequence[Any]:
         ns = [self._ns(value) for value in values]
         return iso_texts(ns) if self.spelling.times == "iso" else ns
-
-    def show_column(self, values: Sequence[Any]) -> Sequence[Any]:
-        return self.dump_column(values)
 
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
         if self.spelling.times == "iso":
