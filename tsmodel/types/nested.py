@@ -34,12 +34,21 @@ from tsmodel.types.text_facet import Conversion, Spelling, of_json, to_json
 Write: TypeAlias = Callable[[Iterable[tuple[Any, ...]]], list[bytes]]
 
 
-class _NestedCodec(FieldCodec):
-    """Base class for structures of fixed and of variable size."""
+class _NestedCodec(FieldCodec, msgspec.Struct, frozen=True):
+    """Base class for structures of fixed and of variable size.
+
+    Attributes:
+        kind: its class.
+        layout: where its fields lie.
+        write: gives the bytes of tuples of its fields' values, and may refuse more values than the fields do.
+        make: gives what makes a structure of bytes known to be sound.
+        structure: gives its fields as they look outside.
+    """
 
     kind: type
     layout: Layout
     _write: Write
+    _make: Callable[[], Callable[[bytes], Any]]
     _structure: Callable[[Spelling], Structure]
 
     def __eq__(self, other: object) -> bool:
@@ -123,22 +132,8 @@ class _NestedCodec(FieldCodec):
         return [self.made(values) if is_there else None for values, is_there in zip(made, present, strict=True)]
 
 
-class NestedCodec(_NestedCodec, FixedCodec, msgspec.Struct, frozen=True):
-    """A structure of fixed size.
-
-    Attributes:
-        kind: its class.
-        layout: where its fields lie.
-        write: gives the bytes of tuples of its fields' values, and may refuse more values than the fields do.
-        make: gives what makes a structure of bytes known to be sound.
-        structure: gives its fields as they look outside.
-    """
-
-    kind: type
-    layout: Layout
-    _write: Write
-    _make: Callable[[], Callable[[bytes], Any]]
-    _structure: Callable[[Spelling], Structure]
+class NestedCodec(_NestedCodec, FixedCodec, frozen=True):
+    """A structure of fixed size."""
 
     @property
     def size(self) -> int:
@@ -200,27 +195,12 @@ def _member(pa: Any, name: str, field: Any, column: npt.NDArray[Any]) -> Any:
     return array if field.bit is None else masked(pa, array, field.present(column))
 
 
-class VariableNestedCodec(_NestedCodec, VariableCodec, msgspec.Struct, frozen=True):
-    """A structure whose size depends on its values.
-
-    Attributes:
-        kind: its class.
-        layout: where its fields lie.
-        write: gives the bytes of tuples of its fields' values, and may refuse more values than the fields do.
-        make: gives what makes a structure of bytes known to be sound.
-        structure: gives its fields as they look outside.
-    """
-
-    kind: type
-    layout: Layout
-    _write: Write
-    _make: Callable[[], Callable[[bytes], Any]]
-    _structure: Callable[[Spelling], Structure]
+class VariableNestedCodec(_NestedCodec, VariableCodec, frozen=True):
+    """A structure whose size depends on its values."""
 
     @property
     def least_size(self) -> int:
-        least: int = self.layout.least_size
-        return least
+        return self.layout.least_size
 
     @property
     def takes_rest(self) -> bool:

@@ -15,7 +15,6 @@ import datetime as dt
 import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
