@@ -25,7 +25,7 @@ from tsmodel.types.codec import (
     Structures,
     VariableCodec,
 )
-from tsmodel.types.column_facet import masked
+from tsmodel.types.column_facet import masked, object_column
 from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, Options, declaration_of
 from tsmodel.types.field_faults import FieldFault, Mask, RowFault
 from tsmodel.types.scalars import ByteOrder, shown
@@ -185,9 +185,7 @@ class NestedCodec(_NestedCodec, FixedCodec, frozen=True):
         """See `FixedCodec.from_arrow`: structures."""
         if not pa.types.is_struct(array.type):
             return super().from_arrow(pa, array)
-        objects = np.empty(len(array), object)
-        objects[:] = self.objects_from_arrow(pa, array)
-        return objects
+        return object_column(self.objects_from_arrow(pa, array))
 
 
 def _member(pa: Any, name: str, field: Any, column: npt.NDArray[Any]) -> Any:
@@ -276,9 +274,14 @@ def item_of(options: Options, example: str, item: str) -> Declaration:
         ValueError: if it is missing or is not a field type.
     """
     given = options.require("item", f"{item}): the type of its values, as in {example} = field(item={item}")
-    found = declaration_of(given)
-    if found is None and isinstance(given, type) and hasattr(given, SCHEMA):
-        found = Declaration(Nested, given)
+    found = stored_type(given)
     if found is None:
         raise ValueError(f"item={given!r} is not a field type, such as {item}")
     return found
+
+
+def stored_type(given: object) -> Declaration | None:
+    """The declaration of a field type, or of a `TSStruct` as a `Nested`; None of anything else."""
+    if isinstance(given, type) and hasattr(given, SCHEMA):
+        return Declaration(Nested, given)
+    return declaration_of(given)

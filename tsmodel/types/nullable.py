@@ -18,6 +18,7 @@ from tsmodel.types.codec import (
     FixedCodec,
     Scope,
     Structures,
+    WrappingCodec,
 )
 from tsmodel.types.column_facet import (
     masked,
@@ -152,7 +153,7 @@ class NullableCodec(_OptionalCodec, msgspec.Struct, frozen=True):
         return self.item.unencodable(module) or super().unencodable(module)
 
 
-class SentinelCodec(_OptionalCodec, FixedCodec, msgspec.Struct, frozen=True):
+class SentinelCodec(_OptionalCodec, WrappingCodec, msgspec.Struct, frozen=True):
     """A value or None, which is stored as a sentinel: one particular value.
 
     Attributes:
@@ -182,22 +183,6 @@ class SentinelCodec(_OptionalCodec, FixedCodec, msgspec.Struct, frozen=True):
     @property
     def zero(self) -> object:
         return self._stored
-
-    @property
-    def code(self) -> str:
-        return self.item.code
-
-    @property
-    def align(self) -> int:
-        return self.item.align
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.item.dtype
-
-    @property
-    def stored(self) -> np.dtype[Any]:
-        return self.item.stored
 
     def absent(self, column: npt.NDArray[Any]) -> Mask:
         """Which values of a column (shape (n,)) are None."""
@@ -252,9 +237,6 @@ class SentinelCodec(_OptionalCodec, FixedCodec, msgspec.Struct, frozen=True):
 
     def unencodable(self, module: Any) -> str | None:
         return ""  # messages store None as null
-
-    def stored_numbers(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return self.item.stored_numbers(column)
 
     def numbers(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return self.item.numbers(column)
