@@ -32,6 +32,13 @@ INTEGER: Final = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
 _HEX: Final = re.compile(r"\s*[+-]?0[xX][0-9a-fA-F]+\s*", re.ASCII)
 
 
+def int_of(text: str) -> int | None:
+    """Returns the int that a text spells in decimal or hex digits; None if it spells none."""
+    if INTEGER.fullmatch(text):
+        return int(text)
+    return int(text, 16) if _HEX.fullmatch(text) else None
+
+
 class IntConversion(Conversion):
     """An int within limits."""
 
@@ -51,13 +58,8 @@ class IntConversion(Conversion):
         return int(data)
 
     def parse(self, text: str) -> Any:
-        if INTEGER.fullmatch(text):
-            number = int(text)
-        elif _HEX.fullmatch(text):
-            number = int(text, 16)
-        else:
-            raise self.refused(text)
-        if not self.least <= number <= self.greatest:
+        number = int_of(text)
+        if number is None or not self.least <= number <= self.greatest:
             raise self.refused(text)
         return number
 
