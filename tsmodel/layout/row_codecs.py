@@ -49,7 +49,6 @@ __all__ = [
     "split_by",
 ]
 
-
 SIZE_FIELD: Final = "_size"
 """Name of a record's size field in structured arrays; no field of a model may begin with an underscore."""
 

@@ -13,20 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.types.blob import LengthCodec
-from tsmodel.types.codec import (
-    MARKS,
-    UNSUITABLE,
-    Description,
-    FieldCodec,
-    FixedCodec,
-    Scope,
-    Structures,
-)
-from tsmodel.types.column_facet import (
-    compute,
-    decoded,
-    is_list,
-)
+from tsmodel.types.codec import MARKS, UNSUITABLE, Description, FieldCodec, FixedCodec, Scope, Structures
+from tsmodel.types.column_facet import compute, decoded, is_list
 from tsmodel.types.declaring import FieldType, Options
 from tsmodel.types.field_faults import FieldFault, Mask, RowFault
 from tsmodel.types.integers import UInt16

@@ -18,7 +18,6 @@ __all__ = ["Bool", "BoolCodec"]
 
 _BOOL_TEXTS: Final = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
 
-
 _USUAL_BOOLS: Final = {
     spelled: value for text, value in _BOOL_TEXTS.items() for spelled in (text, text.upper(), text.capitalize())
 }

@@ -24,7 +24,6 @@ __all__ = ["Duration", "DurationCodec"]
 
 _MOST_DELTA_US: Final = dt.timedelta.max // dt.timedelta(microseconds=1)
 
-
 _LEAST_DELTA_US: Final = dt.timedelta.min // dt.timedelta(microseconds=1)
 
 
@@ -124,15 +123,11 @@ class DurationCodec(TimeCodec, frozen=True):
 
 _DURATION: Final = 'a duration such as "1h30m", "250ms" or "PT1H30M", or an int of ns'
 
-
 _UNITS: Final = {"w": 604_800 * 10**9, "d": 86_400 * 10**9, "h": 3_600 * 10**9, "m": 60 * 10**9, "s": 10**9}
-
 
 _FINE_UNITS: Final = {**_UNITS, "ms": 10**6, "us": 10**3, "ns": 1}
 
-
 _UNITS_TEXT: Final = re.compile(r"-?(?=\d)" + "".join(rf"(?:(\d+){unit})?" for unit in _FINE_UNITS), re.ASCII)
-
 
 _ISO_DURATION: Final = re.compile(
     r"-?P(?=\d|T\d)(?:(\d+)W)?(?:(\d+)D)?(?:T(?=\d)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:[.,](\d{1,9}))?S)?)?", re.ASCII

@@ -346,7 +346,6 @@ class FlagsConversion(_MemberConversion):
 
 E = TypeVar("E", bound=Enum)
 
-
 F = TypeVar("F", bound=Flag)
 
 

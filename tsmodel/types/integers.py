@@ -24,10 +24,8 @@ from tsmodel.types.text_facet import Conversion, Spelling
 if TYPE_CHECKING:
     from tsmodel.model.column import IntColumn
 
-
 INTEGER: Final = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
 """An integer in decimal digits."""
-
 
 _HEX: Final = re.compile(r"\s*[+-]?0[xX][0-9a-fA-F]+\s*", re.ASCII)
 

@@ -25,10 +25,8 @@ __all__ = ["Scaled", "ScaledCodec"]
 
 _DOUBLE_DIGITS: Final = 10**15
 
-
 _MOST_DIGITS: Final = 1000
 """More digits than any stored number has."""
-
 
 _DIGITS: Final = {1: 3, 2: 5, 4: 10, 8: 20}
 """Maximum number of decimal digits of integers, by their size in bytes."""

@@ -142,13 +142,10 @@ def _shown_fraction(fraction: int) -> str:
 
 Resolution = Literal["s", "ms", "us", "ns"]
 
-
 UNITS_NS: Final[dict[str, int]] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 """Nanoseconds per unit that times can be stored in."""
 
-
 MICROSECOND: Final = dt.timedelta(microseconds=1)
-
 
 _DAY_NS: Final = 86_400 * 10**9
 
@@ -584,7 +581,6 @@ class DateTime(FieldType[dt.datetime]):
 
 
 _FIRST_DAY: Final = dt.date(2001, 1, 1).toordinal()
-
 
 _EPOCH_DAYS: Final = EPOCH_UNIX_NS // (86_400 * 10**9)
 
