@@ -59,7 +59,7 @@ __all__ = [
 Ints = npt.NDArray[np.int64]
 
 _SECOND: Final = 10**9
-_MOST_SECONDS: Final = 9 * 10**9
+_MOST_SECONDS: Final = 9_223_000_000
 """Seconds from 2001 that are within int64 in nanoseconds, whatever the offset."""
 _FORM: Final = re.compile(
     r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:[.,](?P<fraction>\d{1,9}))?(?:Z|[+-](?P<offset>\d{2}:\d{2}))", re.ASCII
