@@ -91,7 +91,6 @@ class MessageLayout(Layout, frozen=True):
         )
 
     def read(self, payload: bytes) -> tuple[Any, ...]:
-        """See `Layout.read`."""
         self.check_version(payload)
         try:
             message = self._decode(payload[self.leading :])
@@ -104,7 +103,6 @@ class MessageLayout(Layout, frozen=True):
         return values
 
     def fault(self, field: LayoutField, value: object) -> FieldFault | None:
-        """See `Layout.fault`."""
         if fault := super().fault(field, value) or (not_finite(value) if self.encoding == "json" else None):
             return fault
         module: Any = getattr(msgspec, self.encoding)
@@ -116,7 +114,6 @@ class MessageLayout(Layout, frozen=True):
         return None
 
     def write(self, values: Sequence[Any]) -> bytes:
-        """See `Layout.write`."""
         for field, value in zip(self.fields, values, strict=True):
             if fault := field.codec.fault(value):
                 raise fault.within(field.name)

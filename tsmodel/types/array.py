@@ -442,7 +442,6 @@ class Array(FieldType[list[T]]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FixedArrayCodec | ArrayCodec:
-        """See `FieldType.codec`."""
         length, as_numpy = options.take("length"), bool(options.take("as_numpy", False))
         item = item_of(options, "Array[float]", "Float32")
         prefix = None if length is not None else options.prefix(UInt16)

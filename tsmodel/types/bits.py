@@ -111,7 +111,6 @@ class Bits(IntField, FieldType[int]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> BitsCodec:
-        """See `FieldType.codec`."""
         bits = options.require("bits", "3")
         storage = options.storage(UInt8)
         if not storage.name.startswith("U"):

@@ -180,7 +180,6 @@ class LengthCodec(VariableCodec, msgspec.Struct, frozen=True):
         return True
 
     def description(self) -> Description:
-        """See `FieldCodec.description`."""
         return {"type": self.what, **self.described_length}
 
     @property
@@ -366,7 +365,6 @@ class Blob(FieldType[bytes]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FixedBlobCodec | BlobCodec:
-        """See `FieldType.codec`."""
         if (size := size_of(options)) is not None:
             return FixedBlobCodec(size)
         return BlobCodec(options.prefix(UInt16), options.byte_order)

@@ -435,7 +435,6 @@ class FixedCodec(FieldCodec):
         return True
 
     def read(self, payload: bytes, at: int, end: int) -> tuple[Any, int]:
-        """See `FieldCodec.read`."""
         after = at + self.size
         if after > end:
             raise FieldFault(f"{self.label} takes {self.size} bytes, but only {max(0, end - at)} are left", at)
@@ -446,7 +445,6 @@ class FixedCodec(FieldCodec):
             raise FieldFault(fault.why, fault.offset + at, fault.field) from None
 
     def write(self, value: Any) -> bytes:
-        """See `FieldCodec.write`."""
         try:
             return struct.pack(MARKS[self.byte_order] + self.code, self.dump(value))
         except FieldFault:

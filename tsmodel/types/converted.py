@@ -549,7 +549,6 @@ class Converted(FieldType[T]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FieldCodec:
-        """See `FieldType.codec`."""
         if cls.__module__ == __name__:
             raise ValueError(f"derive a class from {cls.__name__}[...], and use that")
         item = cls._storage.codec(options.under(cls._said))

@@ -180,6 +180,5 @@ class Duration(FieldType[dt.timedelta]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> DurationCodec:
-        """See `FieldType.codec`."""
         resolution = resolution_of(options, "ns")
         return DurationCodec(options.storage(Int64), options.byte_order, resolution)

@@ -362,7 +362,6 @@ class Enumerated(FieldType[E]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> EnumCodec:
-        """See `FieldType.codec`."""
         if not (isinstance(argument, type) and issubclass(argument, Enum)):
             raise ValueError("write Enumerated[State] with an Enum")
         if issubclass(argument, Flag):
@@ -385,7 +384,6 @@ class Flags(FieldType[F]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FieldCodec:
-        """See `FieldType.codec`."""
         if not (isinstance(argument, type) and issubclass(argument, Flag)):
             raise ValueError("write Flags[Alarm] with a Flag or IntFlag")
         storage = options.storage(_smallest(argument))

@@ -133,7 +133,6 @@ class IpAddress(FieldType[IPv4Address | IPv6Address]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> IpCodec:
-        """See `FieldType.codec`."""
         version = options.take("version")
         if version not in (None, 4, 6):
             raise ValueError(f"version={version!r} is not 4 or 6")

@@ -252,5 +252,4 @@ class ScalarType(FieldType[T]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> ScalarCodec:
-        """See `FieldType.codec`."""
         return cls.stored_by(cls.scalar, options.byte_order)

@@ -264,7 +264,6 @@ class Packed(FieldType[T]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> PackedCodec:
-        """See `FieldType.codec`."""
         if argument is None:
             raise ValueError("write Packed[dict[str, str]], or another type in the brackets")
         encoding = options.take("encoding", "msgpack")

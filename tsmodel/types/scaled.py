@@ -65,7 +65,6 @@ class ScaledCodec(NumberCodec, msgspec.Struct, frozen=True):
 
     @property
     def may_be_faulty(self) -> bool:
-        """See `FixedCodec.may_be_faulty`."""
         return self.as_float and self.storage.size == 8
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
@@ -299,7 +298,6 @@ class Scaled(FieldType[N]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> ScaledCodec:
-        """See `FieldType.codec`."""
         if argument not in (None, Decimal, float):
             raise ValueError("values of Scaled are Decimal or float: write Scaled or Scaled[float]")
         digits = options.require("digits", "2")

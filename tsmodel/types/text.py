@@ -255,7 +255,6 @@ class Text(FieldType[str]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FixedTextCodec | TextCodec:
-        """See `FieldType.codec`."""
         if (size := size_of(options)) is not None:
             return FixedTextCodec(size)
         return TextCodec(options.prefix(UInt16), options.byte_order)
@@ -318,7 +317,6 @@ class CharCodec(FixedCodec, msgspec.Struct, frozen=True):
         return strings(pa, wide, np.frombuffer(raw.tobytes().decode("latin-1").encode(), np.uint8))
 
     def from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
-        """See `FixedCodec.from_arrow`."""
         array = decoded(pa, array)
         if not is_text(pa, array.type):
             return super().from_arrow(pa, array)
@@ -350,5 +348,4 @@ class Char(FieldType[str]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> CharCodec:
-        """See `FieldType.codec`."""
         return CharCodec()

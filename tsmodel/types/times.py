@@ -484,7 +484,6 @@ class UnixTime(FieldType[int]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> UnixTimeCodec:
-        """See `FieldType.codec`."""
         resolution = resolution_of(options, "s")
         return UnixTimeCodec(options.storage(Int64), options.byte_order, resolution)
 
@@ -587,7 +586,6 @@ class DateTime(FieldType[dt.datetime]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> DateTimeCodec:
-        """See `FieldType.codec`."""
         return DateTimeCodec(SCALARS["Int64"], options.byte_order)
 
 
@@ -669,5 +667,4 @@ class Date(FieldType[dt.date]):
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> DateCodec:
-        """See `FieldType.codec`."""
         return DateCodec(SCALARS["Int32"], options.byte_order)
