@@ -275,10 +275,5 @@ def _payload(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
         return None
     names, formats, offsets = zip(*placed, strict=True)
     return np.dtype(
-        {
-            "names": list(names),
-            "formats": list(formats),
-            "offsets": list(offsets),
-            "itemsize": dtype.itemsize - header,
-        }
+        {"names": list(names), "formats": list(formats), "offsets": list(offsets), "itemsize": dtype.itemsize - header}
     )

@@ -81,14 +81,7 @@ class MessageLayout(Layout, frozen=True):
             for field in placed
         ]
         message = msgspec.defstruct(name, members, kw_only=True)
-        return cls(
-            tuple(placed),
-            "little",
-            None,
-            version=version,
-            encoding=encoding,
-            message=message,
-        )
+        return cls(tuple(placed), "little", None, version=version, encoding=encoding, message=message)
 
     def read(self, payload: bytes) -> tuple[Any, ...]:
         self.check_version(payload)

@@ -358,10 +358,7 @@ class Blob(FieldType[bytes]):
     """
 
     takes = ("size", "prefix", "rest", "byte_order")
-    examples = (
-        "Blob = field(size=16)",
-        "Blob = field(prefix=UInt32)",
-    )
+    examples = ("Blob = field(size=16)", "Blob = field(prefix=UInt32)")
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FixedBlobCodec | BlobCodec:

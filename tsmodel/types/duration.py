@@ -173,10 +173,7 @@ class Duration(FieldType[dt.timedelta]):
     """
 
     takes = ("resolution", "storage", "byte_order")
-    examples = (
-        "Duration",
-        'Duration = field(resolution="s", storage=UInt32)',
-    )
+    examples = ("Duration", 'Duration = field(resolution="s", storage=UInt32)')
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> DurationCodec:

@@ -126,10 +126,7 @@ class IpAddress(FieldType[IPv4Address | IPv6Address]):
     """
 
     takes = ("version",)
-    examples = (
-        "IpAddress",
-        "IpAddress = field(version=4)",
-    )
+    examples = ("IpAddress", "IpAddress = field(version=4)")
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> IpCodec:

@@ -257,10 +257,7 @@ class Packed(FieldType[T]):
     """
 
     takes = ("encoding", "prefix", "rest", "byte_order")
-    examples = (
-        "Packed[dict[str, str]]",
-        'Packed[dict[str, str]] = field(encoding="json", rest=True)',
-    )
+    examples = ("Packed[dict[str, str]]", 'Packed[dict[str, str]] = field(encoding="json", rest=True)')
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> PackedCodec:

@@ -291,10 +291,7 @@ class Scaled(FieldType[N]):
     """
 
     takes = ("digits", "storage", "byte_order")
-    examples = (
-        "Scaled = field(digits=2, storage=Int32)",
-        "Scaled[float] = field(digits=2)",
-    )
+    examples = ("Scaled = field(digits=2, storage=Int32)", "Scaled[float] = field(digits=2)")
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> ScaledCodec:

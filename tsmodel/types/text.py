@@ -247,11 +247,7 @@ class Text(FieldType[str]):
     """
 
     takes = ("size", "prefix", "rest", "byte_order")
-    examples = (
-        "Text = field(size=16)",
-        "Text",
-        "Text = field(rest=True)",
-    )
+    examples = ("Text = field(size=16)", "Text", "Text = field(rest=True)")
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> FixedTextCodec | TextCodec:

@@ -477,10 +477,7 @@ class UnixTime(FieldType[int]):
     """
 
     takes = ("resolution", "storage", "byte_order")
-    examples = (
-        'UnixTime = field(resolution="ms")',
-        "UnixTime = field(storage=UInt32)",
-    )
+    examples = ('UnixTime = field(resolution="ms")', "UnixTime = field(storage=UInt32)")
 
     @classmethod
     def codec(cls, argument: Any, options: Options) -> UnixTimeCodec:
