@@ -273,7 +273,5 @@ def _payload(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
     placed = [(name, kind, offset - header) for name, (kind, offset, *_) in fields.items() if offset >= header]
     if not placed:
         return None
-    names, formats, offsets = zip(*placed, strict=True)
-    return np.dtype(
-        {"names": list(names), "formats": list(formats), "offsets": list(offsets), "itemsize": dtype.itemsize - header}
-    )
+    names, kinds, offsets = zip(*placed, strict=True)
+    return placed_dtype(list(names), list(kinds), list(offsets), dtype.itemsize - header)

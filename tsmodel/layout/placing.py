@@ -38,11 +38,9 @@ __all__ = [
     "LayoutError",
     "LayoutField",
     "Slot",
-    "html_table_of",
     "laid_out",
     "packed",
     "placed_dtype",
-    "table_of",
 ]
 
 
@@ -405,10 +403,14 @@ class Layout(msgspec.Struct, frozen=True, dict=True):
         return b"".join([*pieces, bytes(self.tail)])
 
     def __str__(self) -> str:
-        return table_of(self)
+        rows = _rows(self)
+        wide = [max(len(row[column]) for row in rows) for column in range(3)]
+        lines = [f"{a:>{wide[0]}}  {b:>{wide[1]}}  {c:<{wide[2]}}  {name}".rstrip() for a, b, c, name in rows]
+        return "\n".join([*lines, _summary(self)])
 
     def _repr_html_(self) -> str:
-        return html_table_of(self)
+        head, *rows = _rows(self)
+        return html_table(_summary(self), head, rows)
 
 
 def _bitmap(records: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -572,20 +574,6 @@ class _Placing:
 def _name_of(codec: FixedCodec) -> str:
     """Name of the integer type that bit-fields share."""
     return next(name for name, scalar in SCALARS.items() if scalar.kind == "int" and scalar.code == codec.code)
-
-
-def table_of(layout: Layout) -> str:
-    """The layout as a text table: offset, size, type and name of each field, including padding."""
-    rows = _rows(layout)
-    wide = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [f"{a:>{wide[0]}}  {b:>{wide[1]}}  {c:<{wide[2]}}  {name}".rstrip() for a, b, c, name in rows]
-    return "\n".join([*lines, _summary(layout)])
-
-
-def html_table_of(layout: Layout) -> str:
-    """The layout as an HTML table, for notebooks."""
-    head, *rows = _rows(layout)
-    return html_table(_summary(layout), head, rows)
 
 
 def _rows(layout: Layout) -> list[tuple[str, str, str, str]]:

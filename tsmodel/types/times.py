@@ -545,11 +545,7 @@ class DateTimeConversion(Conversion):
     def load(self, data: Any) -> Any:
         if isinstance(data, dt.datetime):
             return self.held(data)
-        return self._at(ns_of(self, data))
-
-    def _at(self, ns: int) -> Any:
-        value = self.codec.load(ns)
-        return self.held(value)
+        return self.held(self.codec.load(ns_of(self, data)))
 
     def parse_column(self, texts: Sequence[str]) -> list[Any]:
         if texts and len(texts[0]) > 10 and texts[0][4] == "-":
