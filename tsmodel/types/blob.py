@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.types.codec import MARKS, Description, FixedCodec, Scope, Structures, VariableCodec, described_number
-from tsmodel.types.column_facet import decoded, is_binary, is_text, opaque, padded, padded_bytes
+from tsmodel.types.column_facet import decoded, is_binary, is_text, padded, padded_bytes
 from tsmodel.types.declaring import FieldType, Options, size_of
 from tsmodel.types.field_faults import FieldFault
 from tsmodel.types.integers import UInt16
@@ -56,7 +56,11 @@ class BytesCodec(FixedCodec):
     def dump(self, value: Any) -> Any: ...
 
     def converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
-        return opaque(self, values)
+        if values.ndim == 2 and values.dtype == np.uint8 and values.shape[1] == self.size:
+            return np.ascontiguousarray(values).view(self.stored).reshape(-1)
+        if values.ndim > 1 or values.dtype != np.dtype(f"V{self.size}"):
+            return None
+        return np.ascontiguousarray(values).view(self.stored)
 
     def arrow_type(self, pa: Any) -> Any:
         return pa.binary(self.size)

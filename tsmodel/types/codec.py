@@ -31,17 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import inspect
 
-from tsmodel.types.column_facet import (
-    decoded,
-    fixed_bytes,
-    given_type,
-    integers,
-    native,
-    object_column,
-    of_objects,
-    refuse,
-    times_given,
-)
+from tsmodel.types.column_facet import decoded, given_type, integers, native, object_column, of_objects, refuse, times_given
 from tsmodel.types.field_faults import UNSUITABLE, FieldFault, Mask, RowFault
 from tsmodel.types.scalars import ByteOrder, Scalar, int_within, shown
 
@@ -477,7 +467,8 @@ class FixedCodec(FieldCodec):
         Raises:
             DecodeError: if a value is out of range for Arrow; names the column `name`.
         """
-        return fixed_bytes(pa, column, self.size)
+        raw = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), self.size)
+        return pa.Array.from_buffers(pa.binary(self.size), len(column), [None, pa.py_buffer(raw.tobytes())])
 
     def arrow_shift(self, pa: Any, kind: Any) -> int | None:
         """What to add to stored numbers to get values of an Arrow type; None if addition is not enough."""

@@ -33,13 +33,13 @@ __all__ = [
     "Real",
     "ScalarCodec",
     "ScalarType",
-    "integral",
     "neighbours",
     "point",
     "real",
     "rounded",
     "shortest",
     "shortest_of",
+    "whole_operand",
 ]
 
 
@@ -107,8 +107,15 @@ def _above(first: Any, second: Any) -> bool:
     return bool(first > second)
 
 
-def integral(number: Real, value: object) -> Real:
-    """Checks a constant for comparison with integers."""
+def whole_operand(value: object, remedy: str = "") -> Real:
+    """Converts a constant for comparison with whole numbers: exact numbers, and floats other than NaN.
+
+    Raises:
+        FieldFault: if it is not such a number; `remedy` ends the message.
+    """
+    number = real(value)
+    if number is None:
+        raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__}){remedy}")
     if isinstance(number, float) and math.isnan(number):
         raise FieldFault(f"cannot be compared with {shown(value)} ({type(value).__name__}): integers are never NaN")
     return number

@@ -17,7 +17,7 @@ from tsmodel.types.column_facet import decoded, integers, native, plain_value, r
 from tsmodel.types.declaring import FieldType, Options, check_int
 from tsmodel.types.field_faults import FieldFault, Mask, RowFault
 from tsmodel.types.integers import Int64
-from tsmodel.types.numbers import EXACT, NUMBER, integral, point, real
+from tsmodel.types.numbers import EXACT, NUMBER, point, whole_operand
 from tsmodel.types.scalars import ByteOrder, Scalar, shown
 from tsmodel.types.text_facet import Conversion, Spelling
 
@@ -122,10 +122,7 @@ class ScaledCodec(NumberCodec, msgspec.Struct, frozen=True):
     def operand(self, value: object) -> Any:
         """See `FieldCodec.operand`: an exact fraction of units, or an infinite float. A float stands for the decimal
         number that its `repr` shows."""
-        number = real(value)
-        if number is None:
-            raise FieldFault(f"cannot be compared with {shown(value)}; give a number")
-        number = integral(number, value)
+        number = whole_operand(value, "; give a number")
         if isinstance(number, float):
             if math.isinf(number):
                 return number

@@ -15,14 +15,14 @@ from tsmodel.types.blob import BytesCodec, LengthCodec
 from tsmodel.types.codec import Description, FieldCodec, FixedCodec, Scope, Structures
 from tsmodel.types.column_facet import (
     decoded,
-    distinct_stored,
-    each_distinct,
-    encoded,
     is_text,
+    object_column,
+    of_objects,
     padded,
     padded_bytes,
     plain_value,
     refuse,
+    stored_texts,
     strings,
 )
 from tsmodel.types.declaring import FieldType, Options, size_of
@@ -122,7 +122,10 @@ class FixedTextCodec(BytesCodec, msgspec.Struct, frozen=True):
 
     def converted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
         if values.ndim == 1 and values.dtype.kind == "U":
-            return encoded(self, values)
+            try:
+                return padded(self.size, np.char.encode(values, "utf-8"), values)
+            except UnicodeEncodeError:
+                return of_objects(self, values.astype(object))  # raises an error that names the row
         if values.ndim == 1 and values.dtype.kind == "S":
             return padded(self.size, values, values)
         return super().converted(values)
@@ -316,11 +319,8 @@ class CharCodec(FixedCodec, msgspec.Struct, frozen=True):
         array = decoded(pa, array)
         if not is_text(pa, array.type):
             return super().from_arrow(pa, array)
-        return each_distinct(pa, array, self._given, np.zeros(len(array), self.stored))
-
-    def _given(self, texts: list[Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        stored = distinct_stored(self, texts, places)
-        return stored.astype(np.uint32).view("U1") if stored.all() else np.array([chr(each) for each in stored], object)
+        stored = stored_texts(pa, array, self)
+        return stored.astype(np.uint32).view("U1") if stored.all() else object_column(list(map(chr, stored.tolist())))
 
 
 class CharConversion(TextConversion):
