@@ -246,7 +246,7 @@ def _ns(time: str | dt.datetime | np.datetime64) -> int:
     try:
         return to_ns(time)
     except TimestampError as error:
-        raise FieldFault(str(error)) from None
+        raise FieldFault(str(error)) from error
 
 
 class TimeConversion(Conversion):
