@@ -129,11 +129,11 @@ class _Hooks(msgspec.Struct, frozen=True):
             raise FieldFault(f"{shown(stored)} is not a {self.name}: {_said(error)}") from error
         if self.python not in _EXACT:
             return value
-        returned = f"{self.name}.load() returned {shown(value)}"
         if not _is_of(value, self.python):
-            raise FieldFault(f"{returned} ({type(value).__name__}), not {_EXACT[self.python]}")
+            wanted = _EXACT[self.python]
+            raise FieldFault(f"{self.name}.load() returned {shown(value)} ({type(value).__name__}), not {wanted}")
         if self.python is int and not -(2**63) <= value < 2**63:
-            raise FieldFault(f"{returned}, which does not fit in an int64")
+            raise FieldFault(f"{self.name}.load() returned {shown(value)}, which does not fit in an int64")
         return self.python(value)
 
     def dumped(self, value: Any) -> Any:
