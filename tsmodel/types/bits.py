@@ -13,7 +13,7 @@ from tsmodel.types.codec import Description, NumberCodec, Scope, described_numbe
 from tsmodel.types.declaring import FieldType, IntField, Options, check_int
 from tsmodel.types.integers import IntConversion, UInt8
 from tsmodel.types.numbers import whole_operand
-from tsmodel.types.scalars import ByteOrder, Scalar
+from tsmodel.types.scalars import ByteOrder, Scalar, int_within
 from tsmodel.types.text_facet import Conversion, Spelling
 
 
@@ -39,7 +39,7 @@ class BitsCodec(NumberCodec, msgspec.Struct, frozen=True):
 
     @property
     def accepts(self) -> str:
-        return self.allowed()
+        return int_within(*self.limits)
 
     @property
     def limits(self) -> tuple[int, int]:

@@ -219,6 +219,7 @@ class FixedBlobCodec(BytesCodec, msgspec.Struct, frozen=True):
     """Bytes of a fixed size, padded with NUL. Values that are read always have the full size."""
 
     fills = True
+    defers = True
 
     size: int
     python: ClassVar[Any] = bytes
@@ -239,10 +240,6 @@ class FixedBlobCodec(BytesCodec, msgspec.Struct, frozen=True):
 
     def dump_code(self, value: str, scope: Scope) -> str:
         return value
-
-    @property
-    def defers(self) -> bool:
-        return True
 
     def holds(self, stored: Sequence[Any]) -> bool:
         """See `FixedCodec.holds`: all values are bytes, and none is too long."""

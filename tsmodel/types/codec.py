@@ -33,7 +33,7 @@ from msgspec import inspect
 
 from tsmodel.types.column_facet import decoded, given_type, integers, native, object_column, of_objects, refuse, times_given
 from tsmodel.types.field_faults import UNSUITABLE, FieldFault, Mask, RowFault
-from tsmodel.types.scalars import ByteOrder, Scalar, int_within, shown
+from tsmodel.types.scalars import ByteOrder, Scalar, shown
 
 if TYPE_CHECKING:
     from tsmodel.types.blob import LengthCodec
@@ -321,6 +321,9 @@ class FixedCodec(FieldCodec):
     shift: int = 0
     """Bits of that integer below its own."""
 
+    defers: bool = False
+    """Whether `dump_code` leaves checks to `holds`."""
+
     has_arrays: bool = True
     """Whether a NumPy array of stored values can replace a list of values."""
 
@@ -414,11 +417,6 @@ class FixedCodec(FieldCodec):
         once.
         """
         return f"{scope.add(self.dump)}({value})"
-
-    @property
-    def defers(self) -> bool:
-        """Whether `dump_code` leaves checks to `holds`."""
-        return False
 
     def holds(self, stored: Sequence[Any]) -> bool:
         """Whether `dump` would have returned the same stored values (at least one) as `dump_code`."""
@@ -657,10 +655,6 @@ class NumberCodec(FixedCodec):
     def limits(self) -> tuple[int, int]:
         """Least and greatest integer that a column may contain."""
         return self.storage.limits or (0, 1)
-
-    def allowed(self) -> str:
-        """Which integers a column may contain, in words."""
-        return int_within(*self.limits)
 
     def converted(self, values: Array) -> Array | None:
         return integers(self, values) if values.ndim == 1 and values.dtype.kind in "iuf" else None

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from tsmodel.errors import DecodeError
 from tsmodel.types.field_faults import FieldFault, Mask, RowFault
-from tsmodel.types.scalars import shown
+from tsmodel.types.scalars import int_within, shown
 
 if TYPE_CHECKING:
     from tsmodel.types.codec import FixedCodec, NumberCodec
@@ -234,7 +234,7 @@ def integers(codec: NumberCodec, values: Array) -> Array:
     least, greatest = codec.limits
     if values.dtype.kind == "f":
         exact = (np.abs(values) <= 2**53) & (values == np.floor(values))
-        refuse(~exact, values, lambda at: f"{plain_value(values, at)!r} (float) is not {codec.allowed()}")
+        refuse(~exact, values, lambda at: f"{plain_value(values, at)!r} (float) is not {int_within(least, greatest)}")
         values = values.astype(np.int64)
     if len(values) and (int(values.min()) < least or int(values.max()) > greatest):
         mask = np.zeros(len(values), np.bool_)
@@ -242,7 +242,7 @@ def integers(codec: NumberCodec, values: Array) -> Array:
             mask |= values < least
         if int(values.max()) > greatest:
             mask |= values > greatest
-        refuse(mask, values, lambda at: f"{plain_value(values, at)!r} is not {codec.allowed()}")
+        refuse(mask, values, lambda at: f"{plain_value(values, at)!r} is not {int_within(least, greatest)}")
     return values.astype(codec.dtype, copy=False)
 
 

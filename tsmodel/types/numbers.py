@@ -222,9 +222,6 @@ class ScalarCodec(NumberCodec, msgspec.Struct, frozen=True):
     def accepts(self) -> str:
         return self.scalar.accepts
 
-    def allowed(self) -> str:
-        return self.accepts
-
     @property
     def zero(self) -> object:
         return self.python()

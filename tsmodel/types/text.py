@@ -51,6 +51,7 @@ class FixedTextCodec(BytesCodec, msgspec.Struct, frozen=True):
     """UTF-8 text of a fixed size, padded with NUL."""
 
     fills = True
+    defers = True
 
     size: int
     python: ClassVar[Any] = str
@@ -86,10 +87,6 @@ class FixedTextCodec(BytesCodec, msgspec.Struct, frozen=True):
 
     def dump_code(self, value: str, scope: Scope) -> str:
         return f"{value}.encode()"
-
-    @property
-    def defers(self) -> bool:
-        return True
 
     def holds(self, stored: Sequence[Any]) -> bool:
         """See `FixedCodec.holds`: no text is too long, and none has a NUL."""
