@@ -172,12 +172,7 @@ def _said(error: Exception) -> str:
 
 
 class _ConvertedCodec(FieldCodec, msgspec.Struct, frozen=True):
-    """Base class for converted types of fixed and of variable width.
-
-    Attributes:
-        hooks: the conversion.
-        item: codec of the stored type.
-    """
+    """Base class for converted types of fixed and of variable width."""
 
     hooks: _Hooks
     item: FieldCodec

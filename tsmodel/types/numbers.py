@@ -197,11 +197,7 @@ def point(text: str) -> str:
 
 
 class ScalarCodec(NumberCodec, msgspec.Struct, frozen=True):
-    """Stores a number or bool unchanged.
-
-    Attributes:
-        scalar: type of the number.
-    """
+    """Stores a number or bool unchanged."""
 
     is_plain = True
     ordered: ClassVar[bool] = True

@@ -30,12 +30,7 @@ def coders(encoding: str, kind: Any) -> tuple[Callable[[Any], bytes], Callable[[
 
 
 class PackedCodec(LengthCodec, frozen=True, kw_only=True):
-    """Any value that msgspec can encode, as MessagePack or JSON.
-
-    Attributes:
-        kind: type of the value.
-        encoding: of the message.
-    """
+    """Any value that msgspec can encode, as MessagePack or JSON."""
 
     kind: Any
     encoding: Literal["msgpack", "json"] = "msgpack"

@@ -192,11 +192,7 @@ class Temporal(NumberCodec):
 
 
 class TimeCodec(Temporal, msgspec.Struct, frozen=True):
-    """Base class of codecs that store times as an integer count of a unit.
-
-    Attributes:
-        storage: the integer.
-    """
+    """Base class of codecs that store times as an integer count of a unit."""
 
     storage: Scalar
     byte_order: ByteOrder = "little"
@@ -384,11 +380,7 @@ class Timestamp(ScalarType[int]):
 
 
 class ResolutionCodec(TimeCodec, frozen=True):
-    """Base class of codecs with a choice of units.
-
-    Attributes:
-        resolution: the unit.
-    """
+    """Base class of codecs with a choice of units."""
 
     resolution: Resolution = "ns"
     name: ClassVar[str]
