@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -305,9 +305,7 @@ class ArrayCodec(_ArrayCodec, LengthCodec, frozen=True, kw_only=True):
     def what(self) -> str:
         return f"Array of {self.item.label}"
 
-    @property
-    def counted(self) -> str:
-        return "items"
+    counted: ClassVar[str] = "items"
 
     @property
     def unit(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar, cast
 
 import msgspec
 import msgspec.inspect
@@ -67,9 +67,7 @@ class _NestedCodec(FieldCodec, msgspec.Struct, frozen=True):
     def label(self) -> str:
         return f"Nested[{self.kind.__name__}]"
 
-    @property
-    def comparisons(self) -> Literal["all", "equality", "none"]:
-        return "equality"
+    comparisons: ClassVar[Literal["equality"]] = "equality"
 
     @property
     def accepts(self) -> str:

@@ -265,10 +265,7 @@ class CharCodec(FixedCodec, msgspec.Struct, frozen=True):
     accepts: ClassVar[str] = "a text of one character from U+0000 to U+00FF"
     zero: ClassVar[int] = 0
     code: ClassVar[str] = "B"
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype("u1")
+    dtype: ClassVar[np.dtype[Any]] = np.dtype("u1")
 
     def load(self, stored: Any) -> Any:
         return chr(stored)

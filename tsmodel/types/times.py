@@ -256,9 +256,7 @@ class TimeConversion(Conversion):
     is_far = False
     """Whether times may lie beyond ISO 8601 text, so that they are written as ints."""
 
-    @property
-    def accepts(self) -> str:
-        return TIME
+    accepts: ClassVar[str] = TIME
 
     def load(self, data: Any) -> Any:
         return self._kept(ns_of(self, data))
@@ -531,9 +529,7 @@ class DateTimeConversion(Conversion):
 
     codec: DateTimeCodec
 
-    @property
-    def accepts(self) -> str:
-        return TIME
+    accepts: ClassVar[str] = TIME
 
     def load(self, data: Any) -> Any:
         if isinstance(data, dt.datetime):
@@ -590,9 +586,7 @@ class DateCodec(TimeCodec, frozen=True):
     numpy_unit: ClassVar[str] = "M8[D]"
     counts: ClassVar[str] = "days since 2001-01-01"
 
-    @property
-    def _sound(self) -> tuple[int, int]:
-        return 1 - _FIRST_DAY, dt.date.max.toordinal() - _FIRST_DAY
+    _sound: ClassVar[tuple[int, int]] = (1 - _FIRST_DAY, dt.date.max.toordinal() - _FIRST_DAY)
 
     def load(self, stored: Any) -> Any:
         self._check(stored, "date")
