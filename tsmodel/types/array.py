@@ -185,16 +185,8 @@ class FixedArrayCodec(_ArrayCodec, FixedCodec, msgspec.Struct, frozen=True):
         return self.item.align
 
     @property
-    def code(self) -> str:
-        return f"{self.size}s"
-
-    @property
     def dtype(self) -> np.dtype[Any]:
         return np.dtype((self.item.dtype, (self.length,)))
-
-    @property
-    def stored(self) -> np.dtype[Any]:
-        return np.dtype(f"V{self.size}")
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
         items = self.item.faulty(np.ascontiguousarray(column).reshape(-1, *self.item.shape))

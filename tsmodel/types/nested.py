@@ -131,24 +131,12 @@ class NestedCodec(_NestedCodec, FixedCodec, frozen=True):
         return self.layout.size
 
     @property
-    def zero(self) -> object:
-        return bytes(self.size)
-
-    @property
     def align(self) -> int:
         return self.layout.alignment
 
     @property
-    def code(self) -> str:
-        return f"{self.size}s"
-
-    @property
     def dtype(self) -> np.dtype[Any]:
         return self.layout.dtype
-
-    @property
-    def stored(self) -> np.dtype[Any]:
-        return np.dtype(f"V{self.size}")
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
         return self.layout.faulty(column)
