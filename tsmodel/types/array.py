@@ -13,21 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.types.blob import LengthCodec
-from tsmodel.types.codec import (
-    MARKS,
-    UNSUITABLE,
-    Description,
-    FieldCodec,
-    FixedCodec,
-    Scope,
-    Structures,
-)
-from tsmodel.types.column_facet import (
-    compute,
-    decoded,
-    is_list,
-)
-from tsmodel.types.declaring import FieldType, Options
+from tsmodel.types.codec import MARKS, UNSUITABLE, Description, FieldCodec, FixedCodec, Scope, Structures
+from tsmodel.types.column_facet import compute, decoded, is_list
+from tsmodel.types.declaring import FieldType, Options, check_int
 from tsmodel.types.field_faults import FieldFault, Mask, RowFault
 from tsmodel.types.integers import UInt16
 from tsmodel.types.nested import item_of
@@ -467,6 +455,5 @@ class Array(FieldType[list[T]]):
             )
         if length is None:
             return ArrayCodec(prefix, options.byte_order, item=codec, as_numpy=as_numpy)
-        if type(length) is not int or not 1 <= length <= 2**25 // codec.size:
-            raise ValueError(f"length={length!r} is not an int from 1 to {2**25 // codec.size}")
+        check_int("length", length, 1, 2**25 // codec.size)
         return FixedArrayCodec(codec, length, as_numpy, options.byte_order)

@@ -43,7 +43,7 @@ from tsmodel.types.column_facet import (
     times_given,
 )
 from tsmodel.types.field_faults import UNSUITABLE, FieldFault, Mask, RowFault
-from tsmodel.types.scalars import ByteOrder, Scalar, shown
+from tsmodel.types.scalars import ByteOrder, Scalar, int_within, shown
 
 if TYPE_CHECKING:
     from tsmodel.types.blob import LengthCodec
@@ -671,7 +671,7 @@ class NumberCodec(FixedCodec):
 
     def allowed(self) -> str:
         """Which integers a column may contain, in words."""
-        return "an int from {} to {}".format(*self.limits)
+        return int_within(*self.limits)
 
     def converted(self, values: Array) -> Array | None:
         return integers(self, values) if values.ndim == 1 and values.dtype.kind in "iuf" else None

@@ -16,15 +16,7 @@ if TYPE_CHECKING:
     from tsmodel.layout.placing import Layout
     from tsmodel.types.kinds import Kind
 
-from tsmodel.types.codec import (
-    UNSUITABLE,
-    Description,
-    FieldCodec,
-    FixedCodec,
-    Scope,
-    Structures,
-    VariableCodec,
-)
+from tsmodel.types.codec import UNSUITABLE, Description, FieldCodec, FixedCodec, Scope, Structures, VariableCodec
 from tsmodel.types.column_facet import masked, object_column
 from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, Options, declaration_of
 from tsmodel.types.field_faults import FieldFault, Mask, RowFault

@@ -11,20 +11,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.types.codec import (
-    MARKS,
-    Description,
-    FieldCodec,
-    FixedCodec,
-    Scope,
-    Structures,
-    WrappingCodec,
-)
-from tsmodel.types.column_facet import (
-    masked,
-    plain_value,
-    refuse,
-)
+from tsmodel.types.codec import MARKS, Description, FieldCodec, FixedCodec, Scope, Structures, WrappingCodec
+from tsmodel.types.column_facet import masked, plain_value, refuse
 from tsmodel.types.declaring import FieldType, Options, PaddingBytes
 from tsmodel.types.field_faults import FieldFault, Mask
 from tsmodel.types.nested import item_of
@@ -334,7 +322,6 @@ class SentinelConversion(NullableConversion):
 
 
 _ABSENT = object()
-
 
 T = TypeVar("T")
 

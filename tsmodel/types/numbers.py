@@ -117,7 +117,6 @@ def integral(number: Real, value: object) -> Real:
 EXACT: Final = Context(prec=100, traps=[Inexact])
 """The context in which decimals are made from integers, without rounding."""
 
-
 _DIGITS: Final = {"f4": range(6, 10), "f2": range(3, 6)}
 """Numbers of digits to try for the shortest decimal; shorter ones are found with the least, too."""
 

@@ -12,13 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.types.blob import BytesCodec, LengthCodec
-from tsmodel.types.codec import (
-    Description,
-    FieldCodec,
-    FixedCodec,
-    Scope,
-    Structures,
-)
+from tsmodel.types.codec import Description, FieldCodec, FixedCodec, Scope, Structures
 from tsmodel.types.column_facet import (
     decoded,
     distinct_stored,

@@ -59,7 +59,7 @@ __all__ = [
 Ints = npt.NDArray[np.int64]
 
 _SECOND: Final = 10**9
-_MOST_SECONDS: Final = 9 * 10**9
+_MOST_SECONDS: Final = 9_223_000_000
 """Seconds from 2001 that are within int64 in nanoseconds, whatever the offset."""
 _FORM: Final = re.compile(
     r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:[.,](?P<fraction>\d{1,9}))?(?:Z|[+-](?P<offset>\d{2}:\d{2}))", re.ASCII
@@ -142,13 +142,10 @@ def _shown_fraction(fraction: int) -> str:
 
 Resolution = Literal["s", "ms", "us", "ns"]
 
-
 UNITS_NS: Final[dict[str, int]] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 """Nanoseconds per unit that times can be stored in."""
 
-
 MICROSECOND: Final = dt.timedelta(microseconds=1)
-
 
 _DAY_NS: Final = 86_400 * 10**9
 
@@ -385,25 +382,46 @@ class Timestamp(ScalarType[int]):
     scalar = SCALARS["Timestamp"]
 
 
-class UnixTimeCodec(TimeCodec, frozen=True):
-    """A time as an int of ns since 2001-01-01T00:00:00Z, stored as a count of units since 1970-01-01T00:00:00Z.
+class ResolutionCodec(TimeCodec, frozen=True):
+    """Base class of codecs with a choice of units.
 
     Attributes:
         resolution: the unit.
     """
 
-    resolution: Resolution = "s"
-    python: ClassVar[Any] = int
+    resolution: Resolution = "ns"
+    name: ClassVar[str]
+    letter: ClassVar[str]
+    """NumPy's letter for times or durations."""
+
     arrow_epoch = 0
 
     @property
     def label(self) -> str:
-        return f"UnixTime {self.resolution} in {self.storage.name}"
+        return f"{self.name} {self.resolution} in {self.storage.name}"
+
+    def description(self) -> Description:
+        return described_number(self.name, self.storage, self.byte_order, resolution=self.resolution)
+
+    @property
+    def numpy_unit(self) -> str:
+        return f"{self.letter}8[{self.resolution}]"
+
+    def times_from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
+        is_own = pa.types.is_duration(array.type) if self.letter == "m" else pa.types.is_timestamp(array.type)
+        return times_given(pa, array, self.label, self.resolution if is_own else None)
+
+
+class UnixTimeCodec(ResolutionCodec, frozen=True):
+    """A time as an int of ns since 2001-01-01T00:00:00Z, stored as a count of units since 1970-01-01T00:00:00Z."""
+
+    python: ClassVar[Any] = int
+    name = "UnixTime"
+    letter = "M"
 
     @property
     def accepts(self) -> str:
-        assert self.storage.limits is not None
-        least, greatest = map(self._ns, self.storage.limits)
+        least, greatest = map(self._ns, self.limits)
         return f"an int of ns since 2001 from {least} to {greatest}; to_ns() converts a time"
 
     def faulty(self, column: npt.NDArray[Any]) -> Mask | None:
@@ -435,17 +453,10 @@ class UnixTimeCodec(TimeCodec, frozen=True):
             raise self._incomparable(value, f"a time: {error}") from error
         return Fraction(ns + EPOCH_UNIX_NS, UNITS_NS[self.resolution])
 
-    def description(self) -> Description:
-        return described_number("UnixTime", self.storage, self.byte_order, resolution=self.resolution)
-
     def conversion(self, spelling: Spelling) -> Conversion:
         conversion = TimeConversion(self, spelling)
         conversion.is_far = self.storage.size == 8
         return conversion
-
-    @property
-    def numpy_unit(self) -> str:
-        return f"M8[{self.resolution}]"
 
     @property
     def counts(self) -> str:
@@ -456,9 +467,6 @@ class UnixTimeCodec(TimeCodec, frozen=True):
 
     def arrow_value(self, value: Any) -> Any:
         return self.dump(value)
-
-    def times_from_arrow(self, pa: Any, array: Any) -> npt.NDArray[Any]:
-        return times_given(pa, array, self.label, self.resolution if pa.types.is_timestamp(array.type) else None)
 
 
 class UnixTime(FieldType[int]):
@@ -584,7 +592,6 @@ class DateTime(FieldType[dt.datetime]):
 
 
 _FIRST_DAY: Final = dt.date(2001, 1, 1).toordinal()
-
 
 _EPOCH_DAYS: Final = EPOCH_UNIX_NS // (86_400 * 10**9)
 
