@@ -18,9 +18,9 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel import timestamps
 from tsmodel.errors import QueryError, TimestampError
 from tsmodel.timestamps import EPOCH, EPOCH_UNIX_NS, DurationLike, TimeLike, duration_ns, to_ns
+from tsmodel.timestamps import zone_of as _zone_of
 
 __all__ = ["Grid", "day_of", "grid_of", "zone_of"]
 
@@ -44,7 +44,7 @@ def zone_of(tz: str | dt.tzinfo) -> dt.tzinfo:
         QueryError: when this system does not know it.
     """
     try:
-        return timestamps.zone_of(tz)
+        return _zone_of(tz)
     except TimestampError as error:
         raise QueryError(str(error)) from error
 
