@@ -177,6 +177,11 @@ class SQLiteTables:
     def drop_run(self, number: int, generation: int) -> None:  # noqa: ARG002
         self._waiting[_DROP_RUN].append((number,))
 
+    def directories(self, numbers: Sequence[int]) -> dict[int, object]:
+        query = "SELECT directory FROM runs WHERE number = ?"
+        found = ((number, self.connection.execute(query, (number,)).fetchone()) for number in numbers)
+        return {number: row[0] for number, row in found if row is not None}
+
     def entries(self, kind: Kind[Any]) -> Iterator[tuple[Any, Any]]:
         self.flush()
         return iter(self.connection.execute(f"SELECT number, data FROM {kind.table} ORDER BY number"))
@@ -516,26 +521,11 @@ class SQLiteEngine:
 
     def table_of(self, tables: SQLiteTables, state: State) -> Table:
         """The directories of a state, from memory or read and checked."""
-        connection, table = tables.connection, self._table
-        if table.matches(state):
-            return table
-        runs = {}
-        for number, cid, digest in connection.execute("SELECT number, cid, digest FROM runs").fetchall():
-            if not (isinstance(number, int) and isinstance(cid, int) and isinstance(digest, bytes)):
-                raise StoreCorruptError("the table of runs has a row that is not a run")
-            wanted = int.from_bytes(digest, "little")
-            run = table.runs.get(number)
-            if run is None or run.digest != wanted or run.cid != cid:
-                row = connection.execute("SELECT directory FROM runs WHERE number = ?", (number,)).fetchone()
-                if row is None or not isinstance(row[0], bytes):
-                    raise StoreCorruptError(f"run {number} has no directory")
-                run = Directory.from_bytes(row[0], number, cid, wanted)
-            runs[number] = run
-        found = Table(runs)
-        if not found.matches(state):
-            raise StoreCorruptError(f"found {len(runs)} runs, but the state of the file says {state.runs}")
-        self._table = found
-        return found
+        table = self._table
+        if not table.matches(state):
+            rows = tables.connection.execute("SELECT number, cid, digest FROM runs").fetchall()
+            self._table = table = table.renewed(rows, state, tables.directories, "file")
+        return table
 
     def _give_back(self, connection: sqlite3.Connection, healthy: bool) -> None:
         if connection not in self._connections:  # the parent's
