@@ -24,7 +24,7 @@ from xxhash import xxh3_64_intdigest
 from tsmodel.backend import PutInfo, Removal
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import KeyRange
-from tsmodel.store.blocks import NO_BASE, Base, Block, cut_after, merged, uses_codec
+from tsmodel.store.blocks import NO_BASE, Base, Block, cut_after, merged_runs, uses_codec
 from tsmodel.store.cache import BlockCache
 from tsmodel.store.directory import Directory, Level, State, Table, checked_block, entries_of
 from tsmodel.store.interface import Change, Run, Skip
@@ -372,7 +372,7 @@ class Snapshot:
                 heappush(queue, (self.read(chain[run], at).ends()[0], place))
         if not taken:
             return [], [], {}
-        return *cut_after(merged(taken), queue[0][0] if queue else None), counts
+        return *cut_after(merged_runs(taken, windows=False)[0], queue[0][0] if queue else None), counts
 
 
 class Transaction(Snapshot):
