@@ -27,7 +27,7 @@ from xxhash import xxh3_64_intdigest, xxh3_128_intdigest
 from tsmodel.errors import StoreCorruptError
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.store.blocks import NO_BASE, Base, Block, Bounds
-from tsmodel.store.engine import Run
+from tsmodel.store.interface import Run
 
 __all__ = ["ENTRY", "Directory", "Level", "State", "Table", "checked_block", "entries_of"]
 

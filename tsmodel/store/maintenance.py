@@ -34,7 +34,7 @@ from tsmodel.errors import StoreCorruptError, StoreError, UnsupportedError
 from tsmodel.keys import LIMITS
 from tsmodel.store.blocks import Block, uses_codec
 from tsmodel.store.directory import Directory, Level, State, Table, checked_block, entries_of
-from tsmodel.store.engine import Engine, SupersededError
+from tsmodel.store.interface import Engine, SupersededError
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.parts import Codec
 from tsmodel.store.sqlite import SQLiteEngine, check_schema, examined, new_file, read_state, write_state

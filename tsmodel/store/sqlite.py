@@ -42,7 +42,7 @@ import msgspec
 from tsmodel.errors import StoreCorruptError, StoreError, StoreFormatError, StoreInDoubtError, StoreRecoveryError
 from tsmodel.store.cache import BlockCache
 from tsmodel.store.directory import Directory, State, Table
-from tsmodel.store.engine import EngineBusyError, held
+from tsmodel.store.interface import EngineBusyError, held
 from tsmodel.store.journal import Committed, check_journal, committed
 from tsmodel.store.tables import PUTS, Kind, Snapshot, Transaction
 

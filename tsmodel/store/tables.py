@@ -26,7 +26,7 @@ from tsmodel.keys import KeyRange
 from tsmodel.store.blocks import NO_BASE, Base, Block, cut_after, merged, uses_codec
 from tsmodel.store.cache import BlockCache, CachedScan
 from tsmodel.store.directory import Directory, Level, State, Table, checked_block, entries_of
-from tsmodel.store.engine import Change, Run, Skip
+from tsmodel.store.interface import Change, Run, Skip
 from tsmodel.store.parts import Codec
 
 __all__ = [
@@ -515,8 +515,8 @@ class Transaction(Snapshot):
             SupersededError: if another writer changed one.
         """
 
-    def insert(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False, level: int = Level.PUT) -> None:
-        self.keep(self.stage(cid, blocks, is_merged=is_merged, level=level))
+    def insert(self, cid: int, blocks: Sequence[Block], *, level: int = Level.PUT) -> None:
+        self.keep(self.stage(cid, blocks, level=level))
 
     def stage(self, cid: int, blocks: Sequence[Block], *, is_merged: bool = False, level: int = Level.PUT) -> Staged:
         """Writes the blocks of a run; `keep` adds it to the store."""

@@ -22,8 +22,8 @@ from tsmodel.errors import StoreError, TransportError
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.store.blocks import Base, chunks_of, merged_runs
 from tsmodel.store.directory import Level
-from tsmodel.store.engine import Run, SupersededError, Writing
 from tsmodel.store.intake import Arrived, Put, runs_of
+from tsmodel.store.interface import Run, SupersededError, Writing
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.postgres.engine import PostgresEngine, PostgresTransaction
 from tsmodel.store.store import FIRST_ACQ, EmbeddedStore, answer_of
