@@ -428,8 +428,8 @@ class _Column:
             self.kind, self.mark = "text", "."
             remedy = f"give --decimal {mark}" if mark == "," else "write Float64 in the saved model and use that"
             self.note = (
-                f"has numbers such as {marked[0].strip()}, whose {mark!r} may group digits, so it is text; if it is a decimal "
-                f"point, {remedy}"
+                f"has numbers such as {marked[0].strip()}, whose {mark!r} may group digits, so it is text; "
+                f"if it is the decimal point, {remedy}"
             )
 
     def _are(self, is_such: Callable[[str], bool]) -> bool:
