@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tsmodel.types.blob import LengthCodec
-from tsmodel.types.codec import MARKS, UNSUITABLE, Description, FieldCodec, FixedCodec, Scope, Structures
+from tsmodel.types.codec import MARKS, Description, FieldCodec, FixedCodec, Scope, Structures
 from tsmodel.types.column_facet import compute, decoded, is_list
 from tsmodel.types.declaring import FieldType, Options, check_int
-from tsmodel.types.field_faults import FieldFault, Mask, RowFault
+from tsmodel.types.field_faults import UNSUITABLE, FieldFault, Mask, RowFault
 from tsmodel.types.integers import UInt16
 from tsmodel.types.nested import item_of
 from tsmodel.types.scalars import ByteOrder, shown

@@ -30,8 +30,6 @@ from tsmodel.types.text_facet import Conversion, Spelling
 if TYPE_CHECKING:
     from tsmodel.types.kinds import Kind
 
-__all__ = ["BytesCodec", "LengthCodec"]
-
 
 class BytesCodec(FixedCodec):
     """A field with a fixed number of bytes and no byte order."""

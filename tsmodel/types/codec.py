@@ -40,21 +40,6 @@ if TYPE_CHECKING:
     from tsmodel.types.kinds import Kind, Structure
     from tsmodel.types.text_facet import Conversion, Spelling
 
-__all__ = [
-    "MARKS",
-    "UNSUITABLE",
-    "Description",
-    "FieldCodec",
-    "FieldFault",
-    "FixedCodec",
-    "Mask",
-    "NumberCodec",
-    "Scope",
-    "Structures",
-    "VariableCodec",
-    "described_number",
-]
-
 Array: TypeAlias = npt.NDArray[Any]
 Description: TypeAlias = dict[str, Any]
 Structures: TypeAlias = "Callable[[type], Structure]"

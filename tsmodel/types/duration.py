@@ -19,8 +19,6 @@ from tsmodel.types.integers import INTEGER, Int64
 from tsmodel.types.text_facet import Conversion, Spelling
 from tsmodel.types.times import MICROSECOND, UNITS_NS, ResolutionCodec, resolution_of, timedelta_ns
 
-__all__ = ["Duration", "DurationCodec"]
-
 _TOO_FINE: Final = "ns is not a whole number of microseconds, and a timedelta holds nothing finer"
 
 _MOST_DELTA_US: Final = dt.timedelta.max // dt.timedelta(microseconds=1)

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from tsmodel.layout.placing import Layout
     from tsmodel.types.kinds import Kind
 
-from tsmodel.types.codec import UNSUITABLE, Description, FieldCodec, FixedCodec, Scope, Structures, VariableCodec
+from tsmodel.types.codec import Description, FieldCodec, FixedCodec, Scope, Structures, VariableCodec
 from tsmodel.types.column_facet import masked, object_column
 from tsmodel.types.declaring import SCHEMA, Declaration, FieldType, Options, declaration_of
-from tsmodel.types.field_faults import FieldFault, Mask, RowFault
+from tsmodel.types.field_faults import UNSUITABLE, FieldFault, Mask, RowFault
 from tsmodel.types.scalars import ByteOrder, shown
 from tsmodel.types.text_facet import Conversion, Spelling, of_json, to_json
 

@@ -32,30 +32,6 @@ from tsmodel.types.numbers import ScalarCodec, ScalarType, real
 from tsmodel.types.scalars import SCALARS, ByteOrder, Scalar, shown
 from tsmodel.types.text_facet import Conversion, Spelling
 
-__all__ = [
-    "MICROSECOND",
-    "TIME",
-    "UNITS_NS",
-    "Date",
-    "DateCodec",
-    "DateTime",
-    "DateTimeCodec",
-    "Resolution",
-    "Temporal",
-    "TimeCodec",
-    "TimeConversion",
-    "Timestamp",
-    "TimestampCodec",
-    "UnixTime",
-    "UnixTimeCodec",
-    "iso_texts",
-    "ns_of",
-    "ns_of_texts",
-    "resolution_of",
-    "timedelta_ns",
-]
-
-
 Ints = npt.NDArray[np.int64]
 
 _SECOND: Final = 10**9
