@@ -15,14 +15,14 @@ import datetime as dt
 import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from tsmodel.errors import TimestampError
-from tsmodel.timestamps import EPOCH, EPOCH_UNIX_NS, as_python, to_iso, to_ns
+from tsmodel.timestamps import EPOCH, EPOCH_UNIX_NS, UNITS_NS, as_python, timedelta_ns, to_iso, to_ns
 from tsmodel.types.codec import Description, FieldCodec, NumberCodec, Scope, described_number
 from tsmodel.types.column_facet import check_times, native, of_objects, rescaled, times_given
 from tsmodel.types.declaring import FieldType, Options
@@ -118,18 +118,7 @@ def _shown_fraction(fraction: int) -> str:
 
 Resolution = Literal["s", "ms", "us", "ns"]
 
-UNITS_NS: Final[dict[str, int]] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
-"""Nanoseconds per unit that times can be stored in."""
-
 MICROSECOND: Final = dt.timedelta(microseconds=1)
-
-_DAY_NS: Final = 86_400 * 10**9
-
-
-def timedelta_ns(value: dt.timedelta) -> int:
-    """Converts a timedelta to nanoseconds, exactly; pandas' own has nanoseconds, too."""
-    finest: int = getattr(value, "nanoseconds", 0)
-    return value.days * _DAY_NS + value.seconds * 10**9 + value.microseconds * 1000 + finest
 
 
 class Temporal(NumberCodec):
@@ -296,8 +285,8 @@ class TimeConversion(Conversion):
 
 def resolution_of(options: Options, default: Resolution) -> Resolution:
     resolution: Resolution = options.take("resolution", default)
-    if resolution not in UNITS_NS:
-        raise ValueError(f"resolution={resolution!r} is not one of {', '.join(map(repr, UNITS_NS))}")
+    if resolution not in get_args(Resolution):
+        raise ValueError(f"resolution={resolution!r} is not one of {', '.join(map(repr, get_args(Resolution)))}")
     return resolution
 
 
