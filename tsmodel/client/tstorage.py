@@ -1,4 +1,4 @@
-"""A TStorage server as a backend, blocking and asynchronous. It raises exceptions where a channel returns statuses.
+"""A TStorage server as a backend. It raises exceptions where a channel returns statuses.
 
 Rules kept here:
 
@@ -22,32 +22,97 @@ from tsmodel.io.connections import refusal_error
 from tsmodel.io.effects import Work
 from tsmodel.io.pool import PoolOptions, PoolState
 from tsmodel.io.retry import ONCE, Retry, again
-from tsmodel.io.runners import AsyncScan, perform, perform_async, run, run_async, stream, stream_async
+from tsmodel.io.runners import perform, perform_async, run, run_async, stream
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.client_role import GetEvent
 from tsmodel.wire.events import Refusal
 from tsmodel.wire.stored import Unstored
 
-__all__ = ["AsyncTStorageBackend", "TStorageBackend"]
+__all__ = ["TStorageBackend"]
 
 E = TypeVar("E")
 
 
-class _Requests:
-    """The requests of a backend, as work.
+class TStorageBackend:
+    """A TStorage server. Thread-safe. Asynchronous sessions run the work of its requests: see `Served`.
 
     Args:
         options: how to reach the server.
         retry: policy for connecting and reads.
+        reached: whether to connect at once.
+
+    Raises:
+        TransportError: if the server cannot be reached.
     """
 
-    def __init__(self, options: PoolOptions, retry: Retry = ONCE) -> None:
+    def __init__(self, options: PoolOptions, retry: Retry = ONCE, *, reached: bool = True) -> None:
         self._options = options
         self._retry = retry
         self._pool: PoolState[Any] = PoolState(options)
         # Not all connections: between two records of a query, the caller may make another request.
         self.scan_budget = ScanBudget(options.size // 2)
+        if reached:
+            run(self._reached(), perform)
+
+    @classmethod
+    async def opened(cls, options: PoolOptions, retry: Retry = ONCE) -> Self:
+        """Connects, and returns the backend, for asyncio."""
+        backend = cls(options, retry, reached=False)
+        await run_async(backend._reached(), perform_async)
+        return backend
+
+    def scan(self, box: KeyRange) -> Scan:
+        """See `Backend.scan`. Sends nothing for an empty box, whose `acq` is its upper bound."""
+        return Scan(stream(self.scanning(box), perform))
+
+    def append(
+        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
+    ) -> AcqInterval:
+        """See `Backend.append`. Sends nothing if there are no batches.
+
+        Raises:
+            TransportError: if the connection is lost; the records may or may not be stored.
+            ServerError: if the server refuses.
+        """
+        return run(self.appending(batches, with_acq=with_acq, unless_stored=unless_stored), perform)
+
+    def last_acq(self, box: KeyRange) -> int:
+        """See `Backend.last_acq`.
+
+        Raises:
+            TransportError: if the connection is lost.
+            ServerError: if the server refuses.
+        """
+        return run(self.asking(box), perform)
+
+    def close(self) -> None:
+        """Disconnects."""
+        for connection in self._pool.close():
+            connection.close()
+
+    def scanning(self, box: KeyRange) -> Work[int]:
+        """See `Served.scanning`."""
+        return self._scanned(box)
+
+    def appending(
+        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
+    ) -> Work[AcqInterval]:
+        """See `Served.appending`."""
+        if unless_stored is not None:
+            for box in unless_stored.boxes():
+                yield from self._scanned(box, unless_stored.feed)
+            batches = unless_stored.left_of(batches)
+        if not batches:
+            return AcqInterval(-1, -1)
+        answer: Any = yield from self._answered(put(batches, with_acq=with_acq))
+        return AcqInterval(answer.acq_min, answer.acq_max)
+
+    def asking(self, box: KeyRange) -> Work[int]:
+        """See `Served.asking`."""
+        answer: Any = yield from again(lambda: self._answered(get_acq(box.min, box.max)), self._retry)
+        acq: int = answer.acq
+        return acq
 
     def _reached(self) -> Work[None]:
         """Connects, to check that the server can be reached."""
@@ -70,32 +135,11 @@ class _Requests:
 
         return (yield from again(attempt, self._retry, failed)).acq  # type: ignore[no-any-return]
 
-    def _appended(self, batches: Sequence[Batch], with_acq: bool, unless_stored: Unstored | None) -> Work[AcqInterval]:
-        """Stores batches, or their new records. Sends nothing if there are none."""
-        if unless_stored is not None:
-            for box in unless_stored.boxes():
-                yield from self._scanned(box, unless_stored.feed)
-            batches = unless_stored.left_of(batches)
-        if not batches:
-            return AcqInterval(-1, -1)
-        answer: Any = yield from self._answered(put(batches, with_acq=with_acq))
-        return AcqInterval(answer.acq_min, answer.acq_max)
-
-    def _asked(self, box: KeyRange) -> Work[int]:
-        """The last full-commit acq of a key range."""
-        answer: Any = yield from again(lambda: self._answered(get_acq(box.min, box.max)), self._retry)
-        acq: int = answer.acq
-        return acq
-
     def _answered(self, operation: Operation[E]) -> Work[E]:
         answer = yield from self._pool.connected(operation.on)
         if isinstance(answer, Refusal):
             raise refusal_error(answer, str(self._options))
         return answer
-
-    def _disconnect(self) -> None:
-        for connection in self._pool.close():
-            connection.close()
 
 
 def _fed(feed: Callable[[Chunk], object], event: GetEvent) -> Work[None]:
@@ -106,82 +150,3 @@ def _fed(feed: Callable[[Chunk], object], event: GetEvent) -> Work[None]:
 
 def _nothing(_: object) -> Work[None]:
     yield from ()
-
-
-class TStorageBackend(_Requests):
-    """A TStorage server. Thread-safe.
-
-    Args:
-        options: how to reach the server.
-        retry: policy for connecting and reads.
-        reached: whether to connect at once.
-
-    Raises:
-        TransportError: if the server cannot be reached.
-    """
-
-    def __init__(self, options: PoolOptions, retry: Retry = ONCE, *, reached: bool = True) -> None:
-        super().__init__(options, retry)
-        if reached:
-            run(self._reached(), perform)
-
-    def scan(self, box: KeyRange) -> Scan:
-        """See `Backend.scan`. Sends nothing for an empty box, whose `acq` is its upper bound."""
-        return Scan(stream(self._scanned(box), perform))
-
-    def append(
-        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
-    ) -> AcqInterval:
-        """See `Backend.append`. Sends nothing if there are no batches.
-
-        Raises:
-            TransportError: if the connection is lost; the records may or may not be stored.
-            ServerError: if the server refuses.
-        """
-        return run(self._appended(batches, with_acq, unless_stored), perform)
-
-    def last_acq(self, box: KeyRange) -> int:
-        """See `Backend.last_acq`.
-
-        Raises:
-            TransportError: if the connection is lost.
-            ServerError: if the server refuses.
-        """
-        return run(self._asked(box), perform)
-
-    def close(self) -> None:
-        """Disconnects."""
-        self._disconnect()
-
-
-class AsyncTStorageBackend(_Requests):
-    """Like `TStorageBackend`, for asyncio. Several tasks may use it at once: each operation has its own connection."""
-
-    @classmethod
-    async def opened(cls, options: PoolOptions, retry: Retry = ONCE) -> Self:
-        """Connects, and returns the backend.
-
-        Raises:
-            TransportError: if the server cannot be reached.
-        """
-        backend = cls(options, retry)
-        await run_async(backend._reached(), perform_async)
-        return backend
-
-    def scan(self, box: KeyRange) -> AsyncScan:
-        """See `TStorageBackend.scan`."""
-        return AsyncScan(stream_async(self._scanned(box), perform_async))
-
-    async def append(
-        self, batches: Sequence[Batch], *, with_acq: bool = False, unless_stored: Unstored | None = None
-    ) -> AcqInterval:
-        """See `TStorageBackend.append`."""
-        return await run_async(self._appended(batches, with_acq, unless_stored), perform_async)
-
-    async def last_acq(self, box: KeyRange) -> int:
-        """See `TStorageBackend.last_acq`."""
-        return await run_async(self._asked(box), perform_async)
-
-    async def close(self) -> None:
-        """Disconnects."""
-        self._disconnect()

@@ -25,17 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Append",
-    "Ask",
     "Block",
-    "Check",
     "Close",
     "Counts",
     "Dial",
-    "Discard",
     "Emit",
     "Fetch",
     "LastAcq",
-    "LastAcqOf",
     "Next",
     "Open",
     "Pause",
@@ -51,7 +47,6 @@ __all__ = [
 
 R = TypeVar("R")
 T = TypeVar("T")
-C = TypeVar("C")
 
 if TYPE_CHECKING:
     Work: TypeAlias = Generator[Any, Any, R]
@@ -66,15 +61,9 @@ class Emit(msgspec.Struct, Generic[T], eq=False):
     value: T
 
 
-class Ask(msgspec.Struct, eq=False):
-    """Calls a method of a backend; the result is its return value. An asynchronous runner awaits it."""
-
-    function: Callable[[], Any]
-
-
 class Block(msgspec.Struct, eq=False):
-    """Calls a function that waits for a disk; the result is its return value. An asynchronous runner calls it in a thread.
-    Cancellation takes effect only after the function has returned."""
+    """Calls a function that waits for a disk or a database; the result is its return value. An asynchronous runner calls it
+    in a thread. Cancellation takes effect only after the function has returned."""
 
     function: Callable[[], Any]
 
@@ -117,18 +106,6 @@ class Receive(msgspec.Struct, eq=False):
 
     buffer: memoryview
     connection: Any = None
-
-
-class Check(msgspec.Struct, Generic[C], eq=False):
-    """Checks whether an idle connection still works; the result is a bool."""
-
-    connection: C
-
-
-class Discard(msgspec.Struct, Generic[C], eq=False):
-    """Closes a connection."""
-
-    connection: C
 
 
 class Counts(Protocol):
@@ -191,13 +168,6 @@ class LastAcq(msgspec.Struct, frozen=True):
     box: KeyRange
     shard: int | None = None
     also: tuple[KeyRange, ...] = ()
-
-
-class LastAcqOf(msgspec.Struct, frozen=True):
-    """Asks a backend with shards for the last full-commit acq of some key ranges together. The result of any other backend
-    is None."""
-
-    boxes: tuple[KeyRange, ...]
 
 
 class ShardsOf(msgspec.Struct, frozen=True):

@@ -11,24 +11,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, aclosing, closing
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from typing_extensions import Self
-
-from tsmodel.errors import LocalProtocolError
-from tsmodel.io.effects import Ask, Block, Check, Dial, Discard, Emit, Pause, Receive, Send, Wait, Work
-from tsmodel.wire.chunk import Chunk
+from tsmodel.io.effects import Block, Dial, Emit, Pause, Receive, Send, Wait, Work
 
 if TYPE_CHECKING:
     import asyncio
 
 __all__ = [
     "AsyncPerform",
-    "AsyncScan",
     "Perform",
     "advance",
     "advance_async",
@@ -149,50 +143,6 @@ async def stream_async(work: Work[Any], carry_out: AsyncPerform) -> AsyncGenerat
         await _release_async(carry_out)
 
 
-class AsyncScan:
-    """The chunks of a key range as an asynchronous iterator; otherwise like `Scan`.
-
-    Args:
-        chunks: yields the chunks and, last, the acq of the range.
-    """
-
-    def __init__(self, chunks: AsyncGenerator[Chunk | int, None]) -> None:
-        self._chunks = chunks
-        self._acq: int | None = None
-
-    @property
-    def acq(self) -> int:
-        """See `Scan.acq`."""
-        if self._acq is None:
-            raise LocalProtocolError("the acq of a scan is known only after its last chunk")
-        return self._acq
-
-    def __aiter__(self) -> AsyncIterator[Chunk]:
-        return self
-
-    async def __anext__(self) -> Chunk:
-        found = await anext(self._chunks)
-        if isinstance(found, int):
-            self._acq = found
-            await self._chunks.aclose()
-            raise StopAsyncIteration
-        return found
-
-    async def aclose(self) -> None:
-        """Stops the scan and releases what it holds."""
-        await self._chunks.aclose()
-
-    close = aclose
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._chunks.aclose()
-
-
 def items(lists: Generator[Iterable[T], None, object]) -> Iterator[T]:
     """Yields the items of a stream of lists. Closing the generator closes the stream."""
     with closing(lists):
@@ -231,7 +181,7 @@ def perform(effect: Any) -> object:
     if kind is Pause:
         time.sleep(effect.seconds)
         return None
-    if kind is Ask or kind is Block:
+    if kind is Block:
         return effect.function()
     if kind is Dial:
         from tsmodel.io.connections import Connection
@@ -243,7 +193,7 @@ def perform(effect: Any) -> object:
         changed = threading.Event()
         with effect.told(changed.set):
             return changed.wait(min(effect.seconds, threading.TIMEOUT_MAX))
-    return _perform_at_once(effect)
+    raise TypeError(f"no runner carries out {effect!r}")
 
 
 async def perform_async(effect: Any) -> object:
@@ -253,8 +203,6 @@ async def perform_async(effect: Any) -> object:
         return await effect.connection.receive(effect.buffer)
     if kind is Send:
         return await effect.connection.send(effect.buffers)
-    if kind is Ask:
-        return await effect.function()
     if kind is Block:
         return await in_thread(effect.function)
     import asyncio
@@ -274,7 +222,7 @@ async def perform_async(effect: Any) -> object:
         changed = asyncio.get_running_loop().create_future()
         with effect.told(partial(_told, changed)):
             return await asyncio.wait([changed], timeout=None if effect.seconds == float("inf") else effect.seconds)
-    return _perform_at_once(effect)
+    raise TypeError(f"no runner carries out {effect!r}")
 
 
 async def in_thread(work: Callable[[], R]) -> R:
@@ -295,11 +243,3 @@ async def in_thread(work: Callable[[], R]) -> R:
 def _told(changed: asyncio.Future[None]) -> None:
     if not changed.done():
         changed.set_result(None)
-
-
-def _perform_at_once(effect: Any) -> object:
-    if type(effect) is Check:
-        return effect.connection.is_usable()
-    if type(effect) is Discard:
-        return effect.connection.close()
-    raise TypeError(f"no runner carries out {effect!r}")

@@ -23,9 +23,9 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.backend import AsyncRemover, Predicate, RemovalKind, Remover
+from tsmodel.backend import Predicate, RemovalKind, Remover
 from tsmodel.errors import NoSessionError, QueryError
-from tsmodel.io.effects import Ask, Emit, LastAcq, LastAcqOf, Work
+from tsmodel.io.effects import Block, Emit, LastAcq, ShardsOf, Work
 from tsmodel.io.fetching import OnAsyncBackend, OnBackend, fetched
 from tsmodel.io.runners import items, items_async, run, run_async, stream, stream_async
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
@@ -109,7 +109,7 @@ class AsyncSource(Protocol):
         """See `Source.on_backend`."""
         ...
 
-    def remover(self, what: str) -> AsyncRemover:
+    def remover(self, what: str) -> Remover:
         """See `Source.remover`."""
         ...
 
@@ -254,7 +254,7 @@ class Execution(Generic[M]):
             )
         self.boxes()
         remover = self.reading.remover(f"{kind}()")
-        removed: int = yield Ask(
+        removed: int = yield Block(
             partial(remover.remove, found.boxes, found.predicate, kind=kind, what=found.what, note=note, dry_run=dry_run)
         )
         return removed
@@ -367,9 +367,8 @@ def first_of(rows: Sequence[T]) -> T | None:
 
 def last_acq(boxes: Sequence[KeyRange], shard: int | None = None) -> Work[int]:
     """Asks for the acq below which the records of key ranges never change again; with `shard`, on that store only."""
-    together: int | None = (yield LastAcqOf(tuple(boxes))) if len(boxes) > 1 and shard is None else None
-    if together is not None:
-        return together
+    if len(boxes) > 1 and shard is None and (yield ShardsOf(boxes)) != (None,):
+        return (yield LastAcq(boxes[0], also=tuple(boxes[1:])))  # type: ignore[no-any-return]
     least: int = LIMITS["acq"].bound
     for box in boxes:
         least = min(least, (yield LastAcq(box, shard)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tsmodel.errors import SessionError
 
 if TYPE_CHECKING:
-    from tsmodel.backend import AsyncBackend, Backend
+    from tsmodel.backend import Backend
     from tsmodel.io.retry import Retry
     from tsmodel.session.observing import Hooks, OnRequest, OnResponse
     from tsmodel.session.session import Session
@@ -129,9 +129,9 @@ def connect_async(
     Raises:
         SessionError: when the target or an option is not valid. Entering the block raises all other errors of `connect`.
     """
-    from tsmodel.client.tstorage import AsyncTStorageBackend
+    from tsmodel.client.tstorage import TStorageBackend
     from tsmodel.io.retry import ONCE
-    from tsmodel.io.threads import ThreadedStore, in_thread
+    from tsmodel.io.runners import in_thread
     from tsmodel.session.core import SessionOptions
     from tsmodel.session.session_async import AsyncSession
     from tsmodel.session.target import Database, SpooledServer, StoreFile, check_cache, name_of, parse, with_options
@@ -139,16 +139,16 @@ def connect_async(
     parsed = with_options(parse(target), read_only, create)
     check_cache(parsed, cache_bytes)
 
-    async def spooled(server: SpooledServer) -> AsyncBackend:
+    async def spooled(server: SpooledServer) -> Backend:
         await in_thread(lambda: _prepared(server))
-        return AsyncTStorageBackend(server, retry or ONCE)
+        return TStorageBackend(server, retry or ONCE, reached=False)
 
-    def opener() -> Awaitable[AsyncBackend]:
+    def opener() -> Awaitable[Backend]:
         if isinstance(parsed, (StoreFile, Database)):
-            return ThreadedStore.opened(partial(_store, parsed, cache_bytes))
+            return in_thread(partial(_store, parsed, cache_bytes))
         if isinstance(parsed, SpooledServer):
             return spooled(parsed)
-        return AsyncTStorageBackend.opened(parsed, retry or ONCE)
+        return TStorageBackend.opened(parsed, retry or ONCE)
 
     options = SessionOptions(
         batch_size=batch_size,
