@@ -282,7 +282,7 @@ class ChannelBase(Generic[T]):
         return self._connection is not None and self._connection.open
 
     def _connected(self) -> Work[Response]:
-        self._closed()
+        yield from self._disconnected()
         address = Address(self._host, self._port)
         options = PoolOptions(addresses=(address,), timeout=self._timeout, ssl_context=self._ssl_context)
         try:
@@ -291,8 +291,9 @@ class ChannelBase(Generic[T]):
             return Response(ResponseStatus.ERROR, error=error)
         return Response()
 
-    def _closed(self) -> Response:
-        """Disconnects; returns ERROR if there was no connection."""
+    def _disconnected(self) -> Work[Response]:
+        """Disconnects; the result is ERROR if there was no connection."""
+        yield from ()
         is_connected, connection, self._connection = self._is_connected, self._connection, None
         if not is_connected:
             return Response(ResponseStatus.ERROR)

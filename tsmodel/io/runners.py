@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, aclosing, closing
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from tsmodel.io.effects import Block, Dial, Emit, Pause, Receive, Send, Wait, Work
 
@@ -26,6 +26,7 @@ __all__ = [
     "Perform",
     "advance",
     "advance_async",
+    "awaited",
     "in_thread",
     "items",
     "items_async",
@@ -37,6 +38,7 @@ __all__ = [
     "stream_async",
 ]
 
+P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -143,6 +145,21 @@ async def stream_async(work: Work[Any], carry_out: AsyncPerform) -> AsyncGenerat
         await _release_async(carry_out)
 
 
+def awaited(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
+    """The asynchronous form of a method whose class has an asynchronous twin.
+
+    The method must return what a method of the object gives that returns a result in the one class, and an awaitable in the
+    other.
+    """
+
+    @wraps(method)
+    async def awaiting(self: Any, /, *args: P.args, **options: P.kwargs) -> R:
+        result: Any = method(self, *args, **options)
+        return await result  # type: ignore[no-any-return]
+
+    return awaiting
+
+
 def items(lists: Generator[Iterable[T], None, object]) -> Iterator[T]:
     """Yields the items of a stream of lists. Closing the generator closes the stream."""
     with closing(lists):
@@ -186,9 +203,7 @@ def perform(effect: Any) -> object:
     if kind is Dial:
         from tsmodel.io.connections import Connection
 
-        options = effect.options
-        address = effect.address
-        return Connection(address.host, address.port, options.timeout, options.ssl_context, resets=options.resets)
+        return Connection(effect.address, effect.options)
     if kind is Wait:
         changed = threading.Event()
         with effect.told(changed.set):
@@ -213,11 +228,7 @@ async def perform_async(effect: Any) -> object:
     if kind is Dial:
         from tsmodel.io.connections_async import AsyncConnection
 
-        options = effect.options
-        address = effect.address
-        return await AsyncConnection.connect(
-            address.host, address.port, options.timeout, options.ssl_context, resets=options.resets
-        )
+        return await AsyncConnection.connect(effect.address, effect.options)
     if kind is Wait:
         changed = asyncio.get_running_loop().create_future()
         with effect.told(partial(_told, changed)):

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import closing
 from contextvars import ContextVar
-from functools import partial, wraps
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import attrs
 import numpy as np
@@ -46,7 +46,6 @@ __all__ = [
     "Make",
     "Regrouping",
     "Source",
-    "awaited",
     "current",
     "enter",
     "first_of",
@@ -339,20 +338,6 @@ class AsyncExecutor(Execution[M]):
     def stream(self, work: Work[None]) -> AsyncGenerator[Any, None]:
         """See `Executor.stream`."""
         return items_async(stream_async(work, self.reading.on_backend()))
-
-
-def awaited(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
-    """The asynchronous form of a method whose class has an asynchronous twin.
-
-    The method must return what `run` of its executor gives: an `AsyncExecutor` gives an awaitable.
-    """
-
-    @wraps(method)
-    async def awaiting(self: Any, /, *args: P.args, **options: P.kwargs) -> R:
-        result: Any = method(self, *args, **options)
-        return await result  # type: ignore[no-any-return]
-
-    return awaiting
 
 
 def then(work: Work[R], function: Callable[[R], T]) -> Work[T]:

@@ -361,41 +361,30 @@ class _Patience:
         self._at_rest = limits.idle_timeout
         self._under_way = min((each for each in (limits.idle_timeout, limits.stall_timeout) if each), default=None)
         self._whole = limits.request_timeout
-        self._ended = -1
+        self._request = -1
         self._until: float | None = None
-        self._is_resting: bool | None = None
-        self._is_cut = False
 
     def apply(self, conversation: Conversation) -> None:
         """Sets the timeout for the next wait."""
         if conversation.at_rest:
-            if self._is_resting is not True:
-                self._connection.settimeout(self._at_rest)
-                self._is_resting, self._until = True, None
+            self._request = -1
+            self._connection.settimeout(self._at_rest)
             return
-        if self._until is None or self._ended != conversation.ended:  # a new request
-            self._ended = conversation.ended
+        if self._request != conversation.ended:
+            self._request = conversation.ended
             self._until = None if self._whole is None else time.monotonic() + self._whole
-            self._is_resting = None if self._is_cut else self._is_resting
-        if self._is_resting is not False:
-            self._connection.settimeout(self._under_way)
-            self._is_resting = self._is_cut = False
         self.check()
 
     def check(self) -> None:
-        """Checks the time limit of the request.
+        """Sets the timeout for the next wait within a request.
 
         Raises:
             TimeoutError: if the request takes too long.
         """
-        if self._until is None:
-            return
-        left = self._until - time.monotonic()
-        if left <= 0:
+        left = None if self._until is None else self._until - time.monotonic()
+        if left is not None and left <= 0:
             raise TimeoutError("the request took too long")
-        if self._under_way is None or left < self._under_way:
-            self._connection.settimeout(left)
-            self._is_cut = True
+        self._connection.settimeout(min((each for each in (self._under_way, left) if each is not None), default=None))
 
 
 def _is_gone(connection: socket.socket) -> bool:

@@ -19,11 +19,10 @@ from tsmodel.backend import Backend, Remover
 from tsmodel.errors import SessionError
 from tsmodel.io.effects import Work
 from tsmodel.io.fetching import OnAsyncBackend
-from tsmodel.io.runners import run_async
+from tsmodel.io.runners import awaited, run_async
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import AsyncQuery, QuerySpec
-from tsmodel.query.executor import awaited
 from tsmodel.session.core import DRAINER_SECONDS, Exclusive, SessionBase, SessionOptions, corrected
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.session import Session
