@@ -22,7 +22,7 @@ from tsmodel.io.connections import refusal_error
 from tsmodel.io.effects import Work
 from tsmodel.io.pool import PoolOptions, PoolState
 from tsmodel.io.retry import ONCE, Retry, again
-from tsmodel.io.runners import perform, perform_async, run, run_async, stream
+from tsmodel.io.runners import perform, run, stream
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
 from tsmodel.wire.client_role import GetEvent
@@ -53,14 +53,7 @@ class TStorageBackend:
         # Not all connections: between two records of a query, the caller may make another request.
         self.scan_budget = ScanBudget(options.size // 2)
         if reached:
-            run(self._reached(), perform)
-
-    @classmethod
-    async def opened(cls, options: PoolOptions, retry: Retry = ONCE) -> Self:
-        """Connects, and returns the backend, for asyncio."""
-        backend = cls(options, retry, reached=False)
-        await run_async(backend._reached(), perform_async)
-        return backend
+            run(self.reaching(), perform)
 
     def scan(self, box: KeyRange) -> Scan:
         """See `Backend.scan`. Sends nothing for an empty box, whose `acq` is its upper bound."""
@@ -91,6 +84,11 @@ class TStorageBackend:
         for connection in self._pool.close():
             connection.close()
 
+    def reaching(self) -> Work[Self]:
+        """Connects, to check that the server can be reached; the result is the backend."""
+        yield from again(lambda: self._pool.connected(_nothing), self._retry)
+        return self
+
     def scanning(self, box: KeyRange) -> Work[int]:
         """See `Served.scanning`."""
         return self._scanned(box)
@@ -113,10 +111,6 @@ class TStorageBackend:
         answer: Any = yield from again(lambda: self._answered(get_acq(box.min, box.max)), self._retry)
         acq: int = answer.acq
         return acq
-
-    def _reached(self) -> Work[None]:
-        """Connects, to check that the server can be reached."""
-        yield from again(lambda: self._pool.connected(_nothing), self._retry)
 
     def _scanned(self, box: KeyRange, feed: Callable[[Chunk], object] | None = None) -> Work[int]:
         """Emits the chunks of a key range, or feeds them to a function. The result is the acq of the range."""

@@ -142,18 +142,24 @@ def fetched(
         feed: takes a chunk; returns whether to stop.
         emitted: returns a value to emit after each chunk; None to emit nothing.
     """
-    return (_fetched_in_turn if len(boxes) < 2 else _fetched_together)(deque(boxes), counts, feed, emitted)
+
+    def hand(chunk: Chunk) -> Work[bool]:
+        is_enough = feed(chunk)
+        if emitted is not None:
+            yield Emit(emitted())
+        return is_enough
+
+    return (_fetched_in_turn if len(boxes) < 2 else _fetched_together)(deque(boxes), counts, hand)
 
 
-def _fetched_together(
-    todo: deque[KeyRange],
-    counts: Counts,
-    feed: Callable[[Chunk], bool],
-    emitted: Callable[[], object] | None = None,
-) -> Work[None]:
+_Hand: TypeAlias = Callable[[Chunk], "Work[bool]"]
+"""Takes a chunk, which is valid until the next one; the result is whether to stop."""
+
+
+def _fetched_together(todo: deque[KeyRange], counts: Counts, hand: _Hand) -> Work[None]:
     together = yield Fetch(todo, counts)
     if together is None:
-        yield from _fetched_in_turn(todo, counts, feed, emitted)
+        yield from _fetched_in_turn(todo, counts, hand)
         return
     is_enough = False
     while not is_enough:
@@ -162,18 +168,11 @@ def _fetched_together(
         counts.spent("fetching", since)
         if chunk is None:
             return
-        is_enough = feed(chunk)
-        if emitted is not None:
-            yield Emit(emitted())
+        is_enough = yield from hand(chunk)
 
 
-def _fetched_in_turn(
-    todo: deque[KeyRange],
-    counts: Counts,
-    feed: Callable[[Chunk], bool],
-    emitted: Callable[[], object] | None = None,
-) -> Work[None]:
-    """Like `fetched`, one key range after another, taking them from `todo`, which threads may share."""
+def _fetched_in_turn(todo: deque[KeyRange], counts: Counts, hand: _Hand) -> Work[None]:
+    """Reads one key range after another, taking them from `todo`, which threads may share."""
     gathering = Gathering()
     while todo:
         try:
@@ -186,30 +185,13 @@ def _fetched_in_turn(
         while (chunk := (yield Next(scan))) is not None:
             counts.spent("fetching", since)
             for ready in gathering.push(chunk):
-                is_enough = feed(ready)
-                if emitted is not None:
-                    yield Emit(emitted())
-                if is_enough:
+                if (yield from hand(ready)):
                     return
             since = time.perf_counter()
         counts.tick()
     for ready in gathering.rest():
-        is_enough = feed(ready)
-        if emitted is not None:
-            yield Emit(emitted())
-        if is_enough:
+        if (yield from hand(ready)):
             return
-
-
-def _emitted_in_turn(todo: deque[KeyRange], counts: Counts) -> Work[None]:
-    """Emits the chunks of `_fetched_in_turn`, each valid until the next."""
-    held: list[Chunk] = []
-
-    def feed(chunk: Chunk) -> bool:
-        held.append(chunk)
-        return False
-
-    return _fetched_in_turn(todo, counts, feed, held.pop)
 
 
 class _Share:
@@ -249,6 +231,11 @@ class _Uncounted:
         """See `Counts`."""
 
 
+def _emitted(chunk: Chunk) -> Work[bool]:
+    yield Emit(chunk)
+    return False
+
+
 def _fetched_by_threads(
     fetch: Fetch, shares: list[_Share], another: Callable[[], OnBackend]
 ) -> Generator[Chunk, None, None]:
@@ -262,10 +249,14 @@ def _fetched_by_threads(
             mailbox.put(item)
         return not is_left.is_set()
 
+    def hand(chunk: Chunk) -> Work[bool]:
+        yield from ()
+        return not put(chunk.kept())
+
     def work(share: _Share | None) -> None:
         try:
             counts = _Uncounted(lambda: put(fetch.counts.range_begun))
-            run(_fetched_in_turn(todo, counts, lambda chunk: not put(chunk.kept())), another())
+            run(_fetched_in_turn(todo, counts, hand), another())
         except BaseException as error:  # noqa: BLE001 - raised where the chunks are taken
             put(error)
         finally:
@@ -292,7 +283,7 @@ def _fetched_by_threads(
             left += 1
         if not left:
             _give_back(shares)
-            yield from stream(_emitted_in_turn(todo, fetch.counts), another())
+            yield from stream(_fetched_in_turn(todo, fetch.counts, _emitted), another())
         while left:
             item = mailbox.get()
             if isinstance(item, Chunk):
@@ -321,7 +312,7 @@ async def _fetched_by_tasks(
     ready: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue(_AHEAD * (len(shares) + 1))
 
     async def work() -> None:
-        in_turn = _emitted_in_turn(todo, _Uncounted(fetch.counts.range_begun))
+        in_turn = _fetched_in_turn(todo, _Uncounted(fetch.counts.range_begun), _emitted)
         try:
             async with aclosing(stream_async(in_turn, another())) as chunks:
                 async for chunk in chunks:
@@ -335,7 +326,7 @@ async def _fetched_by_tasks(
         for share in shares:
             task = asyncio.create_task(work())
             # Given back when the task has ended, even if this generator is cancelled while it waits for that.
-            task.add_done_callback(partial(_task_ended, share))
+            task.add_done_callback(lambda _, share=share: share.give_back())  # type: ignore[misc]
             tasks.append(task)
         left = len(tasks)
         while left:
@@ -351,10 +342,6 @@ async def _fetched_by_tasks(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         _give_back(shares)  # their tasks have ended; the callbacks of some may not have run yet
-
-
-def _task_ended(share: _Share, _: asyncio.Task[None]) -> None:
-    share.give_back()
 
 
 class AsyncScan:

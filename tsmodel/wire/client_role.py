@@ -170,7 +170,7 @@ GetEvent: TypeAlias = RowChunk | RangeEnd | Refusal
 """A chunk is valid until the reader's next buffer is requested."""
 
 
-class AnswerReader(Reader["E | Refusal"]):
+class AnswerReader(Reader[E | Refusal]):
     """Reads an answer, which a Refusal may replace."""
 
     def _size(self, *, before_records: bool = False) -> Parser[E | Refusal, int | None]:
@@ -183,7 +183,7 @@ class AnswerReader(Reader["E | Refusal"]):
         return None
 
 
-class GetAnswerReader(AnswerReader["RowChunk | RangeEnd"]):
+class GetAnswerReader(AnswerReader[RowChunk | RangeEnd]):
     """Reads the answer to a GET: chunks, then RangeEnd or Refusal.
 
     Args:
