@@ -91,8 +91,8 @@ def _reason(cause: Exception) -> str:
     if isinstance(cause, TimeoutError):
         return "timed out"
     if isinstance(cause, ssl.SSLError):
-        words = getattr(cause, "verify_message", "") or (getattr(cause, "reason", None) or "").replace("_", " ").lower()
-        return f"TLS: {words or cause}"
+        words = (getattr(cause, "reason", None) or str(cause)).replace("_", " ")
+        return ": ".join(filter(None, ["TLS", words.lower(), getattr(cause, "verify_message", "")]))
     if isinstance(cause, OSError) and cause.errno is not None:
         return (cause.strerror or str(cause)) if isinstance(cause, socket.gaierror) else os.strerror(cause.errno)
     return str(cause) or type(cause).__name__

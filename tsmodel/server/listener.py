@@ -249,11 +249,11 @@ class Listener:
         )
         connection = _Connection(accepted, conversation)
         conversation.is_gone = lambda: _is_gone(connection.socket)
-        self.counts.add("connections_accepted")
+        self.counts.add(connections_accepted=1)
         with self._lock:
             if self._stopping.is_set() or len(self._open) >= self._limits.max_connections:
                 accepted.close()
-                self.counts.add("connections_refused")
+                self.counts.add(connections_refused=1)
                 if not self._stopping.is_set():
                     _log.warning("%s: closed, %d connections are open already", peer, self._limits.max_connections)
                 return
@@ -265,7 +265,7 @@ class Listener:
             with self._lock:
                 self._open.discard(connection)
             accepted.close()
-            self.counts.add("connections_refused")
+            self.counts.add(connections_refused=1)
             _log.error("%s: closed, no thread is available: %s", peer, error)
             return
         connection.thread = thread
@@ -278,7 +278,7 @@ class Listener:
                 self._drive(connection.socket, connection.conversation)
             _log.info("%s: closed", connection.peer)
         except TimeoutError:
-            self.counts.add("connections_timed_out")
+            self.counts.add(connections_timed_out=1)
             _log.info("%s: closed by a timeout", connection.peer)
         except OSError as error:
             _log.info("%s: lost: %s", connection.peer, error)
@@ -301,7 +301,7 @@ class Listener:
             return True
         names = certified_names(connection.socket)
         if names.isdisjoint(self._client_names):
-            self.counts.add("connections_refused")
+            self.counts.add(connections_refused=1)
             _log.warning("%s: closed, its certificate is for %r, which is not accepted", connection.peer, sorted(names))
             return False
         _log.info("%s: is %r", connection.peer, min(names.intersection(self._client_names)))
@@ -314,7 +314,7 @@ class Listener:
         def carry_out(effect: Any) -> int | None:
             nonlocal received, sent
             if conversation.at_rest:
-                self.counts.moved(received, sent)
+                self.counts.add(received_bytes=received, sent_bytes=sent)
                 received = sent = 0
             patience.apply(conversation)
             if isinstance(effect, Send):
@@ -329,7 +329,7 @@ class Listener:
         try:
             run(conversation.work(), carry_out)
         finally:
-            self.counts.moved(received, sent)
+            self.counts.add(received_bytes=received, sent_bytes=sent)
 
     def _finish(self) -> None:
         """Closes the connections: idle ones at once, others after their request or the grace period."""
