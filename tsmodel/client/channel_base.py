@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from tsmodel.client.operations import get, get_acq, put
+from tsmodel.client.operations import exchange
 from tsmodel.client.payload_type import ChunkPayloadType, PayloadType, adapted
 from tsmodel.client.record import Key, Record
 from tsmodel.client.response import Response, ResponseAcq, ResponseGet, ResponseStatus
@@ -24,7 +24,15 @@ from tsmodel.io.connections import refusal_error
 from tsmodel.io.effects import Dial, Emit, Work
 from tsmodel.io.pool import Address, PoolOptions
 from tsmodel.wire.chunk import Chunk, joined
-from tsmodel.wire.client_role import GetEvent
+from tsmodel.wire.client_role import (
+    GetAcqAnswerReader,
+    GetAnswerReader,
+    GetEvent,
+    PutAnswerReader,
+    get_acq_request,
+    get_request,
+    put_request,
+)
 from tsmodel.wire.events import Refusal
 
 if TYPE_CHECKING:
@@ -107,7 +115,8 @@ class GetOutcome(Generic[T]):
         if self._limit is not None:
             buffer_size, most = min(buffer_size, max(self._limit, 1)), self._limit
         try:
-            yield from get(key_min, key_max, buffer_size, most, self._taken).on(connection)
+            reader = GetAnswerReader(buffer_size, most)
+            yield from exchange(connection, get_request(key_min, key_max), reader, self._taken)
         except (TSModelError, MemoryError) as error:
             self.fail(error)
         yield from self._handed(self._rest())
@@ -328,8 +337,8 @@ class ChannelBase(Generic[T]):
             return Response(ResponseStatus.DISCONNECTED)
         try:
             encoded = adapted(self._payload_type).encode(data, with_acq=with_acq, skip_invalid=skip_invalid)
-            operation = put(encoded.batches, with_acq=with_acq, max_batch_size=max_batch_size)
-            answer = yield from operation.on(self._connection)
+            request = put_request(encoded.batches, with_acq=with_acq, max_batch_size=max_batch_size)
+            answer = yield from exchange(self._connection, request, PutAnswerReader())
         except TSModelError as error:
             return Response(**failure(error))
         if isinstance(answer, Refusal):
@@ -340,7 +349,7 @@ class ChannelBase(Generic[T]):
         if not self._is_connected:
             return ResponseAcq(ResponseStatus.DISCONNECTED)
         try:
-            answer = yield from get_acq(key_min, key_max).on(self._connection)
+            answer = yield from exchange(self._connection, get_acq_request(key_min, key_max), GetAcqAnswerReader())
         except TSModelError as error:
             return ResponseAcq(**failure(error))
         return ResponseAcq(**failure(answer)) if isinstance(answer, Refusal) else ResponseAcq(acq=answer.acq)

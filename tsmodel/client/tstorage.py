@@ -11,22 +11,31 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 from typing_extensions import Self
 
 from tsmodel.backend import AcqInterval, Batch, Scan, ScanBudget
-from tsmodel.client.operations import Operation, get, get_acq, put
+from tsmodel.client.operations import exchange
 from tsmodel.io.connections import refusal_error
-from tsmodel.io.effects import Work
+from tsmodel.io.effects import Emit, Work
 from tsmodel.io.pool import PoolOptions, PoolState
 from tsmodel.io.retry import ONCE, Retry, again
 from tsmodel.io.runners import perform, run, stream
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
-from tsmodel.wire.client_role import GetEvent
+from tsmodel.wire.client_role import (
+    Buffers,
+    GetAcqAnswerReader,
+    GetAnswerReader,
+    GetEvent,
+    PutAnswerReader,
+    get_acq_request,
+    get_request,
+    put_request,
+)
 from tsmodel.wire.events import Refusal
+from tsmodel.wire.reader import Reader
 from tsmodel.wire.stored import Unstored
 
 __all__ = ["TStorageBackend"]
@@ -103,12 +112,14 @@ class TStorageBackend:
             batches = unless_stored.left_of(batches)
         if not batches:
             return AcqInterval(-1, -1)
-        answer: Any = yield from self._answered(put(batches, with_acq=with_acq))
+        answer: Any = yield from self._answered(put_request(batches, with_acq=with_acq), PutAnswerReader())
         return AcqInterval(answer.acq_min, answer.acq_max)
 
     def asking(self, box: KeyRange) -> Work[int]:
         """See `Served.asking`."""
-        answer: Any = yield from again(lambda: self._answered(get_acq(box.min, box.max)), self._retry)
+        answer: Any = yield from again(
+            lambda: self._answered(get_acq_request(box.min, box.max), GetAcqAnswerReader()), self._retry
+        )
         acq: int = answer.acq
         return acq
 
@@ -116,30 +127,32 @@ class TStorageBackend:
         """Emits the chunks of a key range, or feeds them to a function. The result is the acq of the range."""
         if box.is_empty:
             return box.max.acq
-        operation: Operation[GetEvent]
+        has_answered = False
+
+        def take(event: GetEvent) -> Work[None]:
+            nonlocal has_answered
+            if not isinstance(event, Chunk):
+                return
+            has_answered = True
+            if feed is None:
+                yield Emit(event)
+            else:
+                feed(event)
 
         def attempt() -> Work[Any]:
-            nonlocal operation
-            operation = get(box.min, box.max, take=None if feed is None else partial(_fed, feed), gathers=True)
-            return self._answered(operation)
+            return self._answered(get_request(box.min, box.max), GetAnswerReader(gathers=True), take)
 
         def failed(error: Exception, _: float | None) -> None:
-            if operation.has_answered:
+            if has_answered:
                 raise error
 
         return (yield from again(attempt, self._retry, failed)).acq  # type: ignore[no-any-return]
 
-    def _answered(self, operation: Operation[E]) -> Work[E]:
-        answer = yield from self._pool.connected(operation.on)
+    def _answered(self, request: Buffers, reader: Reader[E], take: Callable[[E], Work[None]] | None = None) -> Work[E]:
+        answer: E = yield from self._pool.connected(lambda connection: exchange(connection, request, reader, take))
         if isinstance(answer, Refusal):
             raise refusal_error(answer, str(self._options))
         return answer
-
-
-def _fed(feed: Callable[[Chunk], object], event: GetEvent) -> Work[None]:
-    if isinstance(event, Chunk):
-        feed(event)
-    yield from ()
 
 
 def _nothing(_: object) -> Work[None]:
