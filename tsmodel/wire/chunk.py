@@ -67,15 +67,6 @@ class Batch(msgspec.Struct, frozen=True, eq=False):
     offsets: Places | None = None
     payload: np.dtype[Any] | None = None
 
-    def __eq__(self, other: object) -> bool:
-        return self._compared() == other._compared() if isinstance(other, Batch) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self._compared())
-
-    def _compared(self) -> tuple[object, ...]:
-        return self.cid, self.records, self.count, self.record_size, self.payload
-
 
 class Chunk:
     """Whole records; `RowChunk` or `ColumnChunk`.

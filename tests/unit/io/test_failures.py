@@ -48,7 +48,7 @@ def test_an_error_is_also_what_caused_it(cause: Exception) -> None:
         (ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 2025)"), os.strerror(111)),
         (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
         (TimeoutError("nothing for 5 s"), "timed out"),
-        (ssl.SSLError("wrong version number"), "TLS: wrong version number"),
+        (ssl.SSLError(1, "wrong version number"), "TLS: wrong version number"),
         (OverflowError("port must be 0-65535."), "port must be 0-65535."),
     ],
     ids=repr,
