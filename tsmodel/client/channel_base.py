@@ -70,10 +70,6 @@ def _failed_key(cause: Exception) -> Key | None:
     return key if isinstance(key, Key) else None
 
 
-class _GivenUpError(TSModelError):
-    """A GET has failed: stops reading its answer."""
-
-
 class GetOutcome(Generic[T]):
     """Turns the events of a GET into records, within the memory limit, and finally into a response.
 
@@ -102,11 +98,6 @@ class GetOutcome(Generic[T]):
         self._acq = -1
         self._collector = payload_type.collector()
 
-    @property
-    def failed(self) -> bool:
-        """Whether the GET has failed."""
-        return bool(self._failure)
-
     def read(self, connection: Any, key_min: Key, key_max: Key, buffer_size: int) -> Work[None]:
         """Sends the GET, and emits or collects the records of its answer in batches."""
         if self._batching is not None:
@@ -119,43 +110,15 @@ class GetOutcome(Generic[T]):
             yield from exchange(connection, get_request(key_min, key_max), reader, self._taken)
         except (TSModelError, MemoryError) as error:
             self.fail(error)
-        yield from self._handed(self._rest())
-
-    def _taken(self, event: GetEvent) -> Work[None]:
-        yield from self._handed(self._records(event) if isinstance(event, Chunk) else self._rest())
-        if isinstance(event, Refusal):
-            self.fail(event)
-        elif not isinstance(event, Chunk):
-            self._acq = event.acq
-        if self.failed:
-            raise _GivenUpError
-
-    def _handed(self, batches: Iterator[list[Any]]) -> Work[None]:
-        for batch in batches:
-            if self._collects:
-                self._collect(batch)
-            else:
-                yield Emit(self._payload_type.kept(batch))
-            if self.failed:
-                return
-
-    def _rest(self) -> Iterator[list[Any]]:
-        """The batch that was being filled when the GET ended, successfully or not."""
-        if self._batching is not None:
-            for chunk in self._batching.rest():
-                yield from self._read(chunk)
+        try:
+            yield from self._handed(self._rest())
+        except (TSModelError, MemoryError) as error:
+            self.fail(error)
 
     def fail(self, cause: Exception | Refusal | ResponseStatus) -> None:
         """Notes a failure. The first one counts."""
         if not self._failure:
             self._failure = {"status": cause} if isinstance(cause, ResponseStatus) else failure(cause)
-
-    def _collect(self, batch: list[Any]) -> None:
-        """Keeps a batch for the response. The GET fails if there is no memory for it."""
-        try:
-            self._collector.add(batch)
-        except MemoryError as error:
-            self.fail(error)
 
     def response(self) -> ResponseGet[T]:
         """The response, with the collected records."""
@@ -165,33 +128,42 @@ class GetOutcome(Generic[T]):
         """The response, without records."""
         return ResponseAcq(**(self._failure or {"acq": self._acq}))
 
-    def _records(self, chunk: Chunk) -> Iterator[list[Any]]:
-        if self._batching is None:
-            yield from self._read(self._within_limit(chunk))
+    def _taken(self, event: GetEvent) -> Work[None]:
+        if isinstance(event, Chunk):
+            yield from self._handed(self._within_limit(event) if self._batching is None else self._batching.add(event))
             return
-        try:
-            for batch in self._batching.add(chunk):
-                yield from self._read(batch)
-                if self.failed:
-                    return
-        except MemoryError as error:
-            self.fail(error)
+        yield from self._handed(self._rest())
+        if isinstance(event, Refusal):
+            self.fail(event)
+        else:
+            self._acq = event.acq
 
-    def _within_limit(self, chunk: Chunk) -> Chunk:
-        if self._left is not None and chunk.nbytes > self._left:
-            self.fail(MemoryError(f"more than the {self._limit} bytes of the memory limit arrived"))
-            ends = chunk.ends()
-            return chunk.take(slice(int(np.searchsorted(ends, self._left, side="right"))))
-        if self._left is not None:
-            self._left -= chunk.nbytes
-        return chunk
+    def _handed(self, chunks: Iterable[Chunk]) -> Work[None]:
+        """Emits or collects the records of chunks."""
+        for chunk in chunks:
+            for batch in self._payload_type.batches(chunk):
+                if self._collects:
+                    self._collector.add(batch)
+                else:
+                    yield Emit(self._payload_type.kept(batch))
 
-    def _read(self, chunk: Chunk) -> Iterator[list[Any]]:
-        try:
-            if len(chunk):
-                yield from self._payload_type.batches(chunk)
-        except DecodeError as error:
-            self.fail(error)
+    def _rest(self) -> Iterable[Chunk]:
+        """The batch that was being filled when the GET ended, successfully or not."""
+        return () if self._batching is None else self._batching.rest()
+
+    def _within_limit(self, chunk: Chunk) -> Iterator[Chunk]:
+        """Yields the records within the memory limit.
+
+        Raises:
+            MemoryError: after them, if there are more.
+        """
+        if self._left is None or chunk.nbytes <= self._left:
+            self._left = None if self._left is None else self._left - chunk.nbytes
+            yield chunk
+            return
+        if fit := int(np.searchsorted(chunk.ends(), self._left, side="right")):
+            yield chunk.take(slice(fit))
+        raise MemoryError(f"more than the {self._limit} bytes of the memory limit arrived")
 
 
 class Batching:

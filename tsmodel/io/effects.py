@@ -88,7 +88,7 @@ class Wait(msgspec.Struct, eq=False):
 
 
 class Dial(msgspec.Struct, frozen=True):
-    """Opens a connection, which is the result. May throw a TransportError."""
+    """Opens a connection; the result is the connection. May throw a TransportError."""
 
     address: Address
     options: PoolOptions
@@ -125,7 +125,7 @@ class Counts(Protocol):
 
 
 class Open(msgspec.Struct, frozen=True):
-    """Opens a scan of a key range on a backend, which is the result. It is closed when the work ends, or before.
+    """Opens a scan of a key range on a backend; the result is the scan. It is closed when the work ends, or before.
 
     Attributes:
         box: the key range.

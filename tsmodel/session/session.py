@@ -24,9 +24,9 @@ from tsmodel.backend import Backend, PutInfo, Removal, Remover
 from tsmodel.errors import SessionError
 from tsmodel.io.effects import Work
 from tsmodel.io.fetching import OnBackend
+from tsmodel.io.flushing import Flusher
 from tsmodel.io.retry import OnUnknown, seconds_of
 from tsmodel.io.runners import run
-from tsmodel.io.threads import Flusher
 from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import Query, QuerySpec

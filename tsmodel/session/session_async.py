@@ -28,7 +28,7 @@ from tsmodel.session.receipt import Receipt
 from tsmodel.session.session import Session
 
 if TYPE_CHECKING:
-    from tsmodel.io.threads import AsyncFlusher
+    from tsmodel.io.flushing import AsyncFlusher
     from tsmodel.session.copying import Copied, OnCopied
     from tsmodel.session.target import SpoolOptions
 
@@ -91,7 +91,7 @@ class AsyncSession(SessionBase):
             StoreError: when the file cannot be opened.
             TransportError: when the server cannot be reached.
         """
-        from tsmodel.io.threads import AsyncFlusher
+        from tsmodel.io.flushing import AsyncFlusher
 
         if self._backend is None:
             self._backend = await self._opener()
