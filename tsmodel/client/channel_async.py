@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from typing_extensions import Self
 
 from tsmodel.client.channel import Channel
-from tsmodel.client.channel_base import ChannelBase
+from tsmodel.client.channel_base import RECV_BUFFER_SIZE, ChannelBase
 from tsmodel.client.payload_type import PayloadType
 from tsmodel.client.record import Key, Record
 from tsmodel.client.response import ResponseAcq, ResponseGet
 from tsmodel.io.effects import Work
 from tsmodel.io.runners import awaited, items_async, perform_async, run_async, stream_async
-from tsmodel.wire.reader import DEFAULT_BUFFER_SIZE
 
 if TYPE_CHECKING:
     import ssl
@@ -60,7 +59,7 @@ class AsyncChannel(ChannelBase[T]):
     puta = awaited(Channel.puta)
     get_acq = awaited(Channel.get_acq)
 
-    async def get(self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE) -> ResponseGet[T]:
+    async def get(self, key_min: Key, key_max: Key, recv_buffer_size: int = RECV_BUFFER_SIZE) -> ResponseGet[T]:
         """Returns all records of the half-open box between two keys."""
         return await self._run(self._got(key_min, key_max, recv_buffer_size))
 
@@ -69,7 +68,7 @@ class AsyncChannel(ChannelBase[T]):
         key_min: Key,
         key_max: Key,
         callback: Callable[[Any], object],
-        recv_buffer_size: int = DEFAULT_BUFFER_SIZE,
+        recv_buffer_size: int = RECV_BUFFER_SIZE,
     ) -> ResponseAcq:
         """Calls `callback` with batches of the records of the box, and awaits its result if that is awaitable. Exceptions
         of the callback propagate."""
@@ -84,7 +83,7 @@ class AsyncChannel(ChannelBase[T]):
         return outcome.response_acq()
 
     def get_iter(
-        self, key_min: Key, key_max: Key, recv_buffer_size: int = DEFAULT_BUFFER_SIZE
+        self, key_min: Key, key_max: Key, recv_buffer_size: int = RECV_BUFFER_SIZE
     ) -> AsyncIterator[Record[T] | ResponseAcq]:
         """Yields the records of the box one by one, and finally a ResponseAcq with the outcome."""
         return items_async(stream_async(self._iterated(key_min, key_max, recv_buffer_size), perform_async))

@@ -67,6 +67,7 @@ class FixedRowCodec(RowCodec[RowT]):
         self._width = _KEYS + len(slots)
         self._strict_dump = dumper(layout, _KEYS, strict=True)
         self._holds = [(at, slot.codec.holds) for at, slot in enumerate(slots, _KEYS) if slot.codec and slot.codec.defers]
+        self._floats = [slot.name for slot in slots if slot.codec and slot.codec.is_plain and slot.dtype.kind == "f"]
         self._unpack = struct.Struct(f"<4x{self._codes}")
         self._slice = struct.Struct("<" + self._codes * _SLICE)
         self._values_dtype = self._packed_dtype()
@@ -179,6 +180,12 @@ class FixedRowCodec(RowCodec[RowT]):
                     self._pack(raw, at, part, self._strict_dump, [])
             except UNSUITABLE as error:
                 self._explain(part, first + start, error)
+        # `struct` packs a Decimal beyond the range of floats as infinity.
+        infinite = {at for name in self._floats for at in np.flatnonzero(np.isinf(packed[name])).tolist()}
+        try:
+            self._strict_dump(self.tuples([rows[at] for at in infinite]))
+        except UNSUITABLE as error:
+            self._explain(rows, first, error)
         return packed
 
     def _pack(self, raw: memoryview, start: int, rows: Sequence[RowT], dump: _Dump | None, holds: _Holds) -> None:

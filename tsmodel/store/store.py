@@ -49,8 +49,8 @@ from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.store.blocks import Block, Bounds, chunks_of, merged_runs
 from tsmodel.store.capabilities import Outline, Position
 from tsmodel.store.directory import Level
-from tsmodel.store.engine import Engine, EngineBusyError, Run, Writing
 from tsmodel.store.intake import SLICE_BYTES, Arrived, Put, runs_of
+from tsmodel.store.interface import Engine, EngineBusyError, Run, Writing
 from tsmodel.store.memory import MemoryEngine
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.sqlite import DEFAULT_CACHE, SQLiteEngine

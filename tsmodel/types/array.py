@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -83,11 +84,10 @@ class Elements:
         if not isinstance(items, (list, tuple)):
             raise FieldFault(f"{shown(value)} ({type(value).__name__}) is not a list of items")
         self._count(len(items))
-        if self.item.is_plain and (not self.item.defers or self.item.holds(items)):
-            try:
-                return struct.pack(self._format % len(items), *items)
-            except (struct.error, OverflowError, TypeError, ValueError):
-                pass  # the loop below finds the item
+        if self.item.is_plain:
+            with suppress(*UNSUITABLE):  # the loop below finds the item
+                if self.item.holds(items):
+                    return struct.pack(self._format % len(items), *items)
         raw = []
         for at, item in enumerate(items):
             try:

@@ -18,7 +18,6 @@ import inspect
 import uuid
 from collections.abc import Callable, Sequence
 from enum import Enum, Flag
-from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, TypeVar, get_args, get_origin
 
@@ -709,13 +708,19 @@ class Encoded(Converted[T], storage=Blob):
     def _made(cls, item: Any, python: Any) -> FieldCodec:
         made = super()._made(item, python)
         if isinstance(made, FixedConvertedCodec):  # a Blob pads shorter bytes, so other bytes would be read back
-            hooks = msgspec.structs.replace(made.hooks, dump=partial(_exactly, cls.dump, made.size))
+            hooks = msgspec.structs.replace(made.hooks, dump=_Exactly(cls.dump, made.size))
             return msgspec.structs.replace(made, hooks=hooks)
         return made
 
 
-def _exactly(dump: Callable[[Any], Any], size: int, value: Any) -> Any:
-    raw = dump(value)
-    if len(raw) != size:
-        raise FieldFault(f"{shown(value)} becomes {len(raw)} bytes, but the size is {size}")
-    return raw
+class _Exactly(msgspec.Struct, frozen=True):
+    """`dump`, which must return `size` bytes. A class, because equal codecs have equal hooks and partials never are."""
+
+    dump: Callable[[Any], Any]
+    size: int
+
+    def __call__(self, value: Any) -> Any:
+        raw = self.dump(value)
+        if len(raw) != self.size:
+            raise FieldFault(f"{shown(value)} becomes {len(raw)} bytes, but the size is {self.size}")
+        return raw

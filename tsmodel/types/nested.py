@@ -50,6 +50,9 @@ class _NestedCodec(FieldCodec):
     def __hash__(self) -> int:
         return hash((self.kind, self.layout))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _nested_codec, (self.kind,)
+
     @property
     def python(self) -> Any:
         return self.kind
@@ -285,8 +288,12 @@ class Nested(FieldType[S]):
         schema = getattr(argument, SCHEMA, None)
         if schema is None or schema.has_key or schema.abstract:
             raise ValueError("write Nested[Phase] with class Phase(TSStruct)")
-        made: NestedCodec | VariableNestedCodec = schema.nested(argument)
-        return made
+        return _nested_codec(argument)
+
+
+def _nested_codec(kind: type) -> NestedCodec | VariableNestedCodec:
+    made: NestedCodec | VariableNestedCodec = getattr(kind, SCHEMA).nested(kind)
+    return made
 
 
 def item_of(options: Options, example: str, item: str) -> Declaration:

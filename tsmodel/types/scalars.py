@@ -10,6 +10,7 @@ Rules kept here:
 from __future__ import annotations
 
 import datetime as dt
+import math
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
@@ -32,6 +33,7 @@ __all__ = [
     "ByteOrder",
     "Scalar",
     "are_bools",
+    "becomes_infinite",
     "shown",
 ]
 
@@ -96,6 +98,8 @@ class Scalar(msgspec.Struct, frozen=True):
         """Returns what is wrong with `value`; None if it can be stored."""
         try:
             self.pack((value,))
+            if self.kind == "float" and becomes_infinite(value):
+                raise OverflowError
         except (struct.error, OverflowError, TypeError, ValueError) as error:
             if self.kind == "float" and (isinstance(error, OverflowError) or type(value) is int):
                 most = f"{float(np.finfo(self.numpy).max):.5g}"
@@ -134,6 +138,11 @@ def are_bools(values: Sequence[object]) -> bool:
         if len(raw) == count + (1 if count < 16 else 3 if count < 2**16 else 5):
             return not raw[-count:].strip(b"\xc2\xc3") if count else True
     return BOOLS.issuperset(map(type, values))
+
+
+def becomes_infinite(value: Any) -> bool:
+    """Whether a finite number becomes infinite as a float, without an error: `Decimal("1E+400")`, for one."""
+    return type(value) is not float and math.isinf(value) and value not in (math.inf, -math.inf)
 
 
 def shown(value: object) -> str:

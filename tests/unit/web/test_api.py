@@ -347,8 +347,16 @@ def test_an_empty_target_is_shown(serve: Callable[..., Client]) -> None:
     client = serve(connect("memory:"))
     assert got(client, "/api/series") == {"series": [], "total": 0, "offset": 0, "is_whole": True, "note": None}
     assert got(client, "/api/records")["records"] == []
-    assert (
-        got(client, "/api/windows", series=ONE, field="volts", from_="2026-11-01", to="2026-11-02")["lines"][0]["start"]
-        == []
-    )
-    assert got(client, "/api/statistics", series=ONE, from_="2026-11-01", to="2026-11-02")["lines"][0]["points"] == 0
+    for what in ("/api/windows", "/api/statistics"):
+        error = refused(client, what, 404, series=ONE, from_="2026-11-01", to="2026-11-02")
+        assert (error["what"], error["where"]) == (f"there is no series {ONE}", "series")
+
+
+def test_a_series_may_be_new(serve: Callable[..., Client]) -> None:
+    session = connect("memory:")
+    fill(session)
+    client = serve(session)
+    assert refused(client, "/api/windows", 404, series=[ONE, "9/9/9"])["what"] == "there is no series 9/9/9"
+    session.add(Event(cid=9, mid=9, cap=START, code=1))
+    session.flush()
+    assert got(client, "/api/windows", series="9/9/9", field="code", every="1d")["lines"][0]["points"] == [1]

@@ -21,13 +21,12 @@ from tsmodel.backend import AcqInterval, PutId, PutInfo, PutInterval
 from tsmodel.errors import StoreError, TransportError
 from tsmodel.keys import LIMITS, KeyRange
 from tsmodel.store.blocks import Base, chunks_of, merged_runs
-from tsmodel.store.directory import Level
-from tsmodel.store.engine import Run, SupersededError, Writing
+from tsmodel.store.directory import Directory, Level
 from tsmodel.store.intake import Arrived, Put, runs_of
+from tsmodel.store.interface import Run, SupersededError, Writing
 from tsmodel.store.merging import MergePolicy
 from tsmodel.store.postgres.engine import PostgresEngine, PostgresTransaction
 from tsmodel.store.store import FIRST_ACQ, EmbeddedStore, answer_of
-from tsmodel.store.tables import Staged
 from tsmodel.wire.chunk import Chunk
 
 __all__ = ["PostgresStore"]
@@ -158,7 +157,7 @@ class PostgresStore(EmbeddedStore):
         return 0
 
 
-def _staged(transaction: PostgresTransaction, puts: Sequence[Put], *, with_acq: bool) -> Iterator[Staged]:
+def _staged(transaction: PostgresTransaction, puts: Sequence[Put], *, with_acq: bool) -> Iterator[Directory]:
     """Stages the runs of the puts that carry acqs, or of those that do not."""
     some = [put for put in puts if put.with_acq is with_acq]
     groups: dict[int, list[tuple[Arrived, int]]] = {}
