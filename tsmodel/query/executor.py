@@ -29,12 +29,14 @@ from tsmodel.io.effects import Ask, Emit, LastAcq, LastAcqOf, Work
 from tsmodel.io.fetching import OnAsyncBackend, OnBackend, fetched
 from tsmodel.io.runners import items, items_async, run, run_async, stream, stream_async
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
+from tsmodel.layout.fixed_rows import FixedRowCodec
+from tsmodel.layout.variable_rows import VariableRowCodec
 from tsmodel.model.model import TSModel, codec_of
 from tsmodel.model.unions import models_of
 from tsmodel.query.in_memory import collectors, through
 from tsmodel.query.plan import Plan, plan_of
 from tsmodel.query.sinks import RunStats, Selection, Sink
-from tsmodel.query.spec import QuerySpec, has_one_layout
+from tsmodel.query.spec import QuerySpec
 from tsmodel.wire.chunk import Chunk, keys_of
 from tsmodel.wire.sorting import run_lengths, run_starts
 
@@ -446,7 +448,7 @@ class _CountedRecords:
         # Mismatches are left out; a failing upgrade still raises.
         self._spec = spec.replaced(on_error="skip")
         self._plan = plan
-        self._keeps_order = has_one_layout(spec.model)
+        self._keeps_order = isinstance(codec_of(spec.model), (FixedRowCodec, VariableRowCodec))
 
     def __call__(self, chunk: Chunk) -> npt.NDArray[np.bool_]:
         if self._keeps_order:

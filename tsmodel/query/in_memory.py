@@ -233,13 +233,12 @@ def collectors(selection: Selection[Any]) -> list[ByKey | Ordered]:
     found: list[ByKey | Ordered] = []
     one_layout = has_one_layout(spec.model)
     if spec.per_series and not one_layout and plan.residual:
-        raise QueryError(
-            f"{spec.in_memory} of several models or versions takes conditions on the key only: remove those on fields"
-        )
+        raise QueryError(f"{spec.in_memory} of several models takes conditions on the key only: remove those on fields")
     if spec.versions == "latest":
         found.append(ByKey(spec.replaced(per_series=None, order=()), plan, stats))
     if one_layout and (spec.per_series or spec.order):
         found.append(Ordered(Selection(spec, plan, stats, counts=not found), selection.left))
+        selection.codec = selection.codec.writing  # what it returns was upgraded
     elif spec.per_series or spec.order:
         found.append(ByKey(spec.replaced(versions="all"), plan, None if found else stats))
     return found

@@ -639,6 +639,6 @@ def _chosen(spec: QuerySpec[Any], columns: tuple[Any, ...], named: Mapping[str, 
         if own is None:
             raise QueryError(f"{column.info.model}.{column.name} is not a column of {name}")
         if not column.info.is_key and not has_one_layout(spec.model):
-            raise QueryError(f"select takes only key components of several models or versions, not {column.name}")
+            raise QueryError(f"select takes only key components of several models, not {column.name}")
         infos.append(own)
     return tuple(infos)

@@ -15,13 +15,11 @@ import attrs
 import msgspec
 
 from tsmodel.errors import QueryError
-from tsmodel.layout.fixed_rows import FixedRowCodec
-from tsmodel.layout.variable_rows import VariableRowCodec
 from tsmodel.model.column import Column, Order
 from tsmodel.model.evolution import chain_of
 from tsmodel.model.expressions import Between, ColumnInfo, Comparison, Expression, IsIn, comparable, leaves, shortened
 from tsmodel.model.meta import SCHEMA, schema_of
-from tsmodel.model.model import TSModel, codec_of
+from tsmodel.model.model import TSModel
 from tsmodel.model.unions import models_of, queried
 
 __all__ = ["OnError", "PerSeries", "QuerySpec", "Versions", "at_least", "has_one_layout", "own_column"]
@@ -137,8 +135,8 @@ def own_column(model: Any, column: ColumnInfo) -> ColumnInfo | None:
 
 
 def has_one_layout(model: Any) -> bool:
-    """Whether all records of a model have the same fields: it is not a union, and has no older versions."""
-    return isinstance(codec_of(model), (FixedRowCodec, VariableRowCodec))
+    """Whether all records of a model have the same fields once they are read: it is not a union."""
+    return len(models_of(model)) == 1
 
 
 def _is_inherited(model: type[Any], column: ColumnInfo) -> bool:
@@ -187,7 +185,7 @@ def _checked_order(model: Any, column: object) -> Order:
     if order.column.codec.comparisons != "all":
         raise QueryError(f"{order.column.model}.{order.column.alias} ({order.column.codec.label}) has no order")
     if not has_one_layout(model):
-        raise QueryError("order_by and revisions take a query of one model and version: sort the result of all() instead")
+        raise QueryError("order_by and revisions take a query of one model: sort the result of all() instead")
     return order
 
 
