@@ -419,12 +419,10 @@ class ColumnsFrame(Frame):
         self._columns = [GrowingColumn(info) for info in self.infos]
 
     def add(self, records: Any) -> None:
-        """See `Frame.add`."""
         for column in self._columns:
             column.add(records)
 
     def result(self) -> dict[str, npt.NDArray[Any]]:
-        """See `Frame.result`."""
         return {info.alias: column.result() for info, column in zip(self.infos, self._columns, strict=True)}
 
 
@@ -442,7 +440,6 @@ class StructuredFrame(Frame):
         self._held: Held | None = Held()
 
     def add(self, records: Any) -> None:
-        """See `Frame.add`."""
         if not len(records):
             return
         dtype = records.dtype if isinstance(records, np.ndarray) else None
@@ -466,7 +463,6 @@ class StructuredFrame(Frame):
             taken[PRESENT] = records[PRESENT]
 
     def result(self) -> npt.NDArray[Any]:
-        """See `Frame.result`."""
         if self._taken is None:
             return np.empty(0, self.dtype)
         if self._held is not None:
@@ -485,13 +481,11 @@ class ArrowFrame(Frame):
         self._columns = [ArrowColumn(info, kind) for info, kind in zip(self.infos, self.schema.types, strict=True)]
 
     def add(self, records: Any) -> None:
-        """See `Frame.add`."""
         if len(records):
             for column in self._columns:
                 column.add(records)
 
     def result(self) -> Any:
-        """See `Frame.result`; a `pyarrow.Table`."""
         columns = [column.result() for column in self._columns]
         return library("pyarrow", "to_arrow()").Table.from_arrays(columns, schema=self.schema)
 

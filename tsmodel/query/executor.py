@@ -19,7 +19,6 @@ from contextvars import ContextVar
 from functools import partial, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -61,9 +60,11 @@ M = TypeVar("M", bound=TSModel)
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+OnT = TypeVar("OnT", covariant=True)
+RemoverT = TypeVar("RemoverT", covariant=True)
 
 
-class Source(Protocol):
+class _Source(Protocol[OnT, RemoverT]):
     """What a query reads from: a session."""
 
     @property
@@ -76,7 +77,7 @@ class Source(Protocol):
         """Whether queries may read every record."""
         ...
 
-    def on_backend(self) -> OnBackend:
+    def on_backend(self) -> OnT:
         """Carries out effects on the backend.
 
         Raises:
@@ -84,7 +85,7 @@ class Source(Protocol):
         """
         ...
 
-    def remover(self, what: str) -> Remover:
+    def remover(self, what: str) -> RemoverT:
         """Returns the backend as a `Remover`, on behalf of `what`.
 
         Raises:
@@ -94,27 +95,8 @@ class Source(Protocol):
         ...
 
 
-class AsyncSource(Protocol):
-    """What an asynchronous query reads from: an asynchronous session."""
-
-    @property
-    def name(self) -> str:
-        """See `Source.name`."""
-        ...
-
-    @property
-    def allow_full_scan(self) -> bool:
-        """See `Source.allow_full_scan`."""
-        ...
-
-    def on_backend(self) -> OnAsyncBackend:
-        """See `Source.on_backend`."""
-        ...
-
-    def remover(self, what: str) -> AsyncRemover:
-        """See `Source.remover`."""
-        ...
-
+Source: TypeAlias = _Source[OnBackend, Remover]
+AsyncSource: TypeAlias = _Source[OnAsyncBackend, AsyncRemover]
 
 _open: ContextVar[tuple[weakref.ref[Source], ...]] = ContextVar("tsmodel_open_sessions", default=())
 
@@ -221,10 +203,7 @@ class Execution(Generic[M]):
         """Feeds a sink until it has enough; the result is the sink's."""
         selection = self.selection(limit)
         sink = make(selection)
-        if self.spec.in_memory:
-            yield from self._read(self.boxes(), selection, sink)
-        else:
-            yield from fetched(self.boxes(), selection.stats, partial(_feed, sink, selection.stats))
+        yield from self._read(self.boxes(), selection, sink)
         selection.stats.tick()
         return sink.result()
 
@@ -247,8 +226,9 @@ class Execution(Generic[M]):
         Raises:
             QueryError: when the spec has more than conditions, or removes every record without `allow_full_scan`.
         """
-        found = removing(self.spec, self.plan, undecodable=undecodable)
-        is_all = not self.spec.conditions or (not self.plan.filters and any(map(_is_full_scan, found.boxes)))
+        predicate, what = _removal(self.spec, self.plan, undecodable=undecodable)
+        boxes = self.plan.boxes
+        is_all = not self.spec.conditions or (not self.plan.filters and any(map(_is_full_scan, boxes)))
         if is_all and not allow_full_scan:
             raise QueryError(
                 f"this removes every record of {self.spec.model.__name__}: narrow the query, or call "
@@ -257,7 +237,7 @@ class Execution(Generic[M]):
         self.boxes()
         remover = self.reading.remover(f"{kind}()")
         removed: int = yield Ask(
-            partial(remover.remove, found.boxes, found.predicate, kind=kind, what=found.what, note=note, dry_run=dry_run)
+            partial(remover.remove, boxes, predicate, kind=kind, what=what, note=note, dry_run=dry_run)
         )
         return removed
 
@@ -276,10 +256,7 @@ class Execution(Generic[M]):
         self, boxes: tuple[KeyRange, ...], selection: Selection[M], sink: Sink[Any], regrouping: Regrouping | None
     ) -> Work[None]:
         emitted = sink.result if regrouping is None else lambda: list(regrouping.take(sink.result()))
-        if self.spec.in_memory:
-            yield from self._read(boxes, selection, sink, emitted)
-        else:
-            yield from fetched(boxes, selection.stats, partial(_feed, sink, selection.stats), emitted)
+        yield from self._read(boxes, selection, sink, emitted)
         if regrouping is not None:
             yield Emit(list(regrouping.rest()))
 
@@ -290,8 +267,11 @@ class Execution(Generic[M]):
         sink: Sink[Any],
         emitted: Callable[[], object] | None = None,
     ) -> Work[None]:
-        """Feeds a sink with the chunks that the spec's collectors return."""
+        """Feeds a sink, with what the spec's collectors return where it has any. Emits `emitted()` after each chunk."""
         stats = selection.stats
+        if not self.spec.in_memory:
+            yield from fetched(boxes, stats, partial(_feed, sink, stats), emitted)
+            return
         first, *others = collectors(selection)
         yield from fetched(boxes, stats, partial(_feed, first, stats))
         with closing(through(first.result(), others, stats)) as chunks:
@@ -310,7 +290,6 @@ class Executor(Execution[M]):
 
     @property
     def reading(self) -> Source:
-        """See `Execution.reading`."""
         source: Source = self.source or current(self.spec.model)
         return source
 
@@ -330,16 +309,13 @@ class AsyncExecutor(Execution[M]):
 
     @property
     def reading(self) -> AsyncSource:
-        """See `Execution.reading`."""
         source: AsyncSource = self.source
         return source
 
     def run(self, work: Work[R]) -> Awaitable[R]:
-        """See `Executor.run`."""
         return run_async(work, self.reading.on_backend())
 
     def stream(self, work: Work[None]) -> AsyncGenerator[Any, None]:
-        """See `Executor.stream`."""
         return items_async(stream_async(work, self.reading.on_backend()))
 
 
@@ -396,28 +372,9 @@ def _is_full_scan(box: KeyRange) -> bool:
     return all(intervals[name] == (LIMITS[name].least, LIMITS[name].bound) for name in names)
 
 
-@attrs.frozen(eq=False)
-class Removing:
-    """The records to remove.
-
-    Attributes:
-        boxes: disjoint key ranges.
-        predicate: selects among their records.
-        what: the query as text, for the log.
-    """
-
-    boxes: tuple[KeyRange, ...]
-    predicate: Predicate
-    what: str
-
-
-def removing(spec: QuerySpec[Any], plan: Plan, *, undecodable: bool) -> Removing:
-    """The records that a query removes.
-
-    Args:
-        spec: the query.
-        plan: its plan.
-        undecodable: whether to remove mismatches, too.
+def _removal(spec: QuerySpec[Any], plan: Plan, *, undecodable: bool) -> tuple[Predicate, str]:
+    """The predicate that selects the records to remove, and the query as text, for the log. `undecodable` also removes
+    mismatches.
 
     Raises:
         QueryError: when the query has more than conditions, or, with `undecodable`, conditions on the payload.
@@ -427,22 +384,17 @@ def removing(spec: QuerySpec[Any], plan: Plan, *, undecodable: bool) -> Removing
         raise QueryError(f"delete() removes every record that meets the conditions: remove {asks} from the query")
     what = f"{spec.model.__name__}: {spec}"
     if not undecodable:
-        return Removing(plan.boxes, _CountedRecords(spec, plan), what)
+        return _CountedRecords(spec, plan), what
     if plan.residual or len(models_of(spec.model)) > 1:
         raise QueryError(
             "undecodable=True removes every record in the query's key ranges: query one model, with conditions on key "
             "components only"
         )
-    return Removing(plan.boxes, lambda chunk: plan.key_mask(chunk.keys()), f"{what}, undecodable records included")
+    return lambda chunk: plan.key_mask(chunk.keys()), f"{what}, undecodable records included"
 
 
 class _CountedRecords:
-    """The predicate that selects the records that a query counts.
-
-    Args:
-        spec: the query.
-        plan: its plan.
-    """
+    """The predicate that selects the records that a query counts."""
 
     def __init__(self, spec: QuerySpec[Any], plan: Plan) -> None:
         # Mismatches are left out; a failing upgrade still raises.

@@ -207,7 +207,6 @@ class _States(_Aggregator):
         return not self._kinds.isdisjoint(_EDGES)
 
     def add(self, runs: _Runs, values: Array, present: Array | None) -> Table:
-        """See `_Aggregator.add`. If `has_edges`, records ascend by cap and acq within a run."""
         table: Table = {}
         keys, starts = runs.keys, runs.starts
         if present is not None and present.all():
@@ -759,7 +758,6 @@ class _WindowAggregates:
         self._parts = _Parts(_GROUP, self._joined)
 
     def feed(self, chunk: Chunk) -> bool:
-        """See `Sink.feed`."""
         records = self._selection.of(chunk, columns=True)
         if len(records):
             with _quiet():
@@ -768,7 +766,6 @@ class _WindowAggregates:
         return self._selection.full
 
     def result(self) -> Windows:
-        """See `Sink.result`."""
         with _quiet():
             table = self._table()
         digits = {}

@@ -244,12 +244,10 @@ class Rows(Generic[M]):
         self._rows: list[M] = []
 
     def feed(self, chunk: Chunk) -> bool:
-        """See `Sink.feed`."""
         self._rows.extend(self._selection.codec.rows(self._selection.of(chunk)))
         return self._selection.full
 
     def result(self) -> list[M]:
-        """See `Sink.result`."""
         rows, self._rows = self._rows, []
         return rows
 
@@ -261,12 +259,10 @@ class Count(Generic[M]):
         self._selection = selection
 
     def feed(self, chunk: Chunk) -> bool:
-        """See `Sink.feed`."""
         self._selection.count(chunk)
         return self._selection.full
 
     def result(self) -> int:
-        """See `Sink.result`."""
         return self._selection.stats.records_returned
 
 
@@ -283,12 +279,10 @@ class Framed:
         self._frame = frame
 
     def feed(self, chunk: Chunk) -> bool:
-        """See `Sink.feed`."""
         self._frame.add(self._selection.of(chunk, columns=True))
         return self._selection.full
 
     def result(self) -> Any:
-        """See `Sink.result`."""
         return self._frame.result()
 
 
@@ -347,14 +341,12 @@ class SeriesFound:
         self._found: dict[tuple[int, int, int], tuple[int, int, int]] = {}
 
     def feed(self, chunk: Chunk) -> bool:
-        """See `Sink.feed`."""
         records = self._selection.of(chunk, keys_only=True)
         if len(records):
             self._add(*(np.asarray(records[name]) for name in ("cid", "mid", "moid", "cap")))
         return self._selection.full
 
     def result(self) -> list[Series]:
-        """See `Sink.result`; sorted."""
         return Listed(Series(*key, *counts) for key, counts in sorted(self._found.items()))
 
     def _add(self, cid: Any, mid: Any, moid: Any, cap: Any) -> None:
@@ -394,7 +386,6 @@ class Tuples:
         self._tuples: list[Any] = []
 
     def feed(self, chunk: Chunk) -> bool:
-        """See `Sink.feed`."""
         keys_only = all(column.is_key for column in self._columns)
         records = self._selection.of(chunk, keys_only=keys_only, columns=True)
         if len(records):
@@ -403,6 +394,5 @@ class Tuples:
         return self._selection.full
 
     def result(self) -> list[Any]:
-        """See `Sink.result`."""
         tuples, self._tuples = self._tuples, []
         return tuples
