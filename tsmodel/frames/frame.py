@@ -18,7 +18,7 @@ Rules kept here:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -51,14 +51,15 @@ __all__ = [
     "Frame",
     "Growing",
     "GrowingColumn",
-    "Rebatched",
     "StructuredFrame",
     "Wanted",
+    "batch_of",
     "chosen",
     "names_of",
     "pandas_of",
     "polars_of",
     "structured_dtype",
+    "tables_joined",
     "windows_table",
     "write_parquet",
 ]
@@ -494,37 +495,15 @@ DtypeBackend: TypeAlias = Literal["pyarrow"]
 """What holds the columns of a pandas frame, as pandas names it."""
 
 
-class Rebatched:
-    """Regroups Arrow tables into record batches of one size."""
+def tables_joined(tables: Sequence[Any]) -> Any:
+    """One Arrow table with the rows of several."""
+    return library("pyarrow", "Arrow").concat_tables(tables)
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._held: list[Any] = []
-        self._count = 0
 
-    def take(self, table: Any) -> Iterator[Any]:
-        """Adds a table; yields the batches that are full."""
-        if table.num_rows:
-            self._held.append(table)
-            self._count += table.num_rows
-        if self._count >= self._size:
-            whole = self._whole()
-            full = self._count - self._count % self._size
-            yield from self._batches(whole.slice(0, full))
-            self._held, self._count = [whole.slice(full)], self._count - full
-
-    def rest(self) -> Iterator[Any]:
-        """Yields the last batch, unless it is empty."""
-        if self._count:
-            yield from self._batches(self._whole())
-
-    def _whole(self) -> Any:
-        return library("pyarrow", "Arrow").concat_tables(self._held)
-
-    def _batches(self, table: Any) -> Iterator[Any]:
-        for start in range(0, table.num_rows, self._size):
-            (batch,) = table.slice(start, self._size).combine_chunks().to_batches()
-            yield batch
+def batch_of(table: Any, start: int, stop: int) -> Any:
+    """Rows of an Arrow table, at least one, as a record batch."""
+    (batch,) = table.slice(start, stop - start).combine_chunks().to_batches()
+    return batch
 
 
 def windows_table(columns: Mapping[str, npt.NDArray[Any]], digits: Mapping[str, int]) -> Any:

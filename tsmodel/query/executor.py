@@ -34,7 +34,7 @@ from tsmodel.model.model import TSModel, codec_of
 from tsmodel.model.unions import models_of
 from tsmodel.query.in_memory import collectors, through
 from tsmodel.query.plan import Plan, plan_of
-from tsmodel.query.sinks import RunStats, Selection, Sink
+from tsmodel.query.sinks import Regrouped, RunStats, Selection, Sink
 from tsmodel.query.spec import QuerySpec
 from tsmodel.wire.chunk import Chunk, keys_of
 from tsmodel.wire.sorting import run_lengths, run_starts
@@ -45,7 +45,6 @@ __all__ = [
     "Execution",
     "Executor",
     "Make",
-    "Regrouping",
     "Source",
     "awaited",
     "current",
@@ -135,18 +134,6 @@ Make: TypeAlias = Callable[[Selection[Any]], Sink[R]]
 """Makes a sink for the selected records."""
 
 
-class Regrouping(Protocol):
-    """Regroups the results of a sink into groups of one size."""
-
-    def take(self, part: Any, /) -> Any:
-        """Adds a result; yields the groups that are full."""
-        ...
-
-    def rest(self) -> Any:
-        """Yields the last group, unless it is empty."""
-        ...
-
-
 class Execution(Generic[M]):
     """A spec, its plan, the statistics of its last run, and the work of running it.
 
@@ -207,7 +194,7 @@ class Execution(Generic[M]):
         selection.stats.tick()
         return sink.result()
 
-    def streaming(self, make: Make[Any], regrouping: Regrouping | None = None) -> Work[None]:
+    def streaming(self, make: Make[Any], regrouping: Regrouped | None = None) -> Work[None]:
         """Emits the result of a sink after each chunk, or with `regrouping`, lists of groups."""
         selection = self.selection()
         return self._streamed(self.boxes(), selection, make(selection), regrouping)
@@ -253,7 +240,7 @@ class Execution(Generic[M]):
         return (yield from last_acq(boxes))
 
     def _streamed(
-        self, boxes: tuple[KeyRange, ...], selection: Selection[M], sink: Sink[Any], regrouping: Regrouping | None
+        self, boxes: tuple[KeyRange, ...], selection: Selection[M], sink: Sink[Any], regrouping: Regrouped | None
     ) -> Work[None]:
         emitted = sink.result if regrouping is None else lambda: list(regrouping.take(sink.result()))
         yield from self._read(boxes, selection, sink, emitted)

@@ -299,9 +299,10 @@ class QueryBuilder(Generic[M]):
         return self._framed(ArrowFrame(self.spec.model, columns))
 
     def _batched_arrow(self, frame: ArrowFrame, size: int) -> Work[None]:
-        from tsmodel.frames.frame import Rebatched
+        from tsmodel.frames.frame import batch_of, tables_joined
 
-        return self._executor.streaming(partial(Framed, frame=frame), Rebatched(at_least(1, size, "batch_size")))
+        batches = Regrouped(at_least(1, size, "batch_size"), tables_joined, batch_of)
+        return self._executor.streaming(partial(Framed, frame=frame), batches)
 
     def _column(self, name: str) -> Column[int]:
         return schema_of(self.spec.model).columns[name]
