@@ -628,7 +628,7 @@ class Query(QueryBuilder[M]):
         from tsmodel.frames.charts import Chart
 
         chart = Chart.of(self.spec.model, x, y, by, ax=ax, tz=tz, max_lines=max_lines)
-        return self._run(then(self._arrow(chart.columns), chart.draw))
+        return self._run(then(self._arrow(chart.columns), chart.draw_table))
 
     def to_polars(self, *columns: Wanted) -> pl.DataFrame:
         """A `polars.DataFrame`.

@@ -935,7 +935,7 @@ class Windows:
             MissingLibraryError: when matplotlib is not installed.
             QueryError: when a name is not that of an aggregate.
         """
-        from tsmodel.frames.charts import plot_columns, times_of
+        from tsmodel.frames.charts import Chart, times_of
 
         aggregates = [name for name in self._table if name not in _GROUP]
         for name in names:
@@ -945,7 +945,7 @@ class Windows:
         columns = {name: _floats(self._table[name]) for name in drawn}
         columns["start"] = times_of(self._table["start"])
         by = {name: self._table[name] for name in _SERIES}
-        return plot_columns(columns, "start", drawn, by, ax, self._tz, max_lines)
+        return Chart("start", drawn, _SERIES, ax, self._tz, max_lines).draw(columns, by)
 
     def __len__(self) -> int:
         return len(self._table["start"])
