@@ -48,7 +48,7 @@ from tsmodel.query.sinks import (
     SeriesFound,
     Tuples,
 )
-from tsmodel.query.spec import OnError, QuerySpec, at_least, has_one_layout, own_column
+from tsmodel.query.spec import OnError, QuerySpec, at_least, column_of, has_one_layout
 from tsmodel.timestamps import DurationLike, TimeLike, duration_ns, now_ns, to_ns
 
 if TYPE_CHECKING:
@@ -901,9 +901,7 @@ def _chosen(spec: QuerySpec[Any], columns: tuple[Any, ...], named: Mapping[str, 
     for column in columns:
         if not isinstance(column, Column):
             raise QueryError(f"select takes columns, such as {name}.cap, not {column!r}")
-        own = own_column(spec.model, column.info)
-        if own is None:
-            raise QueryError(f"{column.info.model}.{column.name} is not a column of {name}")
+        own = column_of(spec.model, column.info)
         if not column.info.is_key and not has_one_layout(spec.model):
             raise QueryError(f"select takes only key components of several models, not {column.name}")
         infos.append(own)

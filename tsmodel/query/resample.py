@@ -44,7 +44,7 @@ from tsmodel.query.executor import AsyncExecutor, Execution, Executor, awaited
 from tsmodel.query.grids import Grid, grid_of, zone_of
 from tsmodel.query.plan import Plan
 from tsmodel.query.sinks import Selection
-from tsmodel.query.spec import own_column
+from tsmodel.query.spec import column_of
 from tsmodel.timestamps import DurationLike, TimeLike, to_datetime, to_iso
 from tsmodel.types.codec import FieldCodec
 from tsmodel.types.numbers import EXACT
@@ -1027,9 +1027,7 @@ def _bound(model: Any, name: str, aggregate: object) -> Aggregate:
     info = aggregate.column
     if info is None:
         return aggregate
-    own = own_column(model, info)
-    if own is None:
-        raise QueryError(f"agg({name}=...): {info.model}.{info.alias} is not a column of {model.__name__}")
+    own = column_of(model, info, f"agg({name}=...): ")
     codec = own.codec
     if codec.number is None or not codec.is_amount:
         raise QueryError(f"agg({name}=...): {info.model}.{info.alias} ({codec.label}) is not a number")
