@@ -93,6 +93,15 @@ class Growing:
         start, self._used = self._used, self._used + count
         return self._last[start : self._used]
 
+    def add(self, values: npt.NDArray[Any]) -> None:
+        """Appends a copy of values. If their dtype differs, apart from the byte order, `result` has a common one."""
+        dtype = values.dtype.newbyteorder("=")
+        if dtype != self.dtype and (len(values) or not len(self)):
+            if self._used:
+                self._full.append(self._shrunk())
+            self.dtype, self._last, self._used = dtype, np.empty(0, dtype), 0
+        self.room(len(values))[:] = values
+
     def result(self) -> npt.NDArray[Any]:
         """Returns the array, without unused memory, and starts an empty one."""
         parts = [*self._full, self._shrunk()]
@@ -154,38 +163,25 @@ class GrowingColumn:
 
     def __init__(self, info: ColumnInfo) -> None:
         self._info = info
-        self._parts: list[npt.NDArray[Any]] = []
+        self._objects: list[npt.NDArray[Any]] = []
         self._numbers = Growing(info.codec.number.numpy if info.codec.number else object)
         self._absent = Growing(np.bool_)
 
     def add(self, records: Any) -> None:
         """Appends the values of records from a codec's `fit`. The records need not stay valid."""
         if self._info.codec.number is None:
-            self._parts.append(_objects(self._info, records))
+            self._objects.append(_objects(self._info, records))
         else:
-            self._add_numbers(self._info.values(records))
+            self._numbers.add(self._info.values(records))
         if self._info.is_nullable:
             present = self._info.present(records)
             self._absent.room(len(records))[:] = False if present is None else ~present
 
     def result(self) -> npt.NDArray[Any]:
         """Returns the column, shape (n, ...), contiguous, in native byte order, and starts an empty one."""
-        self._end_numbers()
-        parts, self._parts = self._parts or [self._numbers.result()], []
+        parts, self._objects = self._objects or [self._numbers.result()], []
         values = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return np.ma.MaskedArray(values, self._absent.result()) if self._info.is_nullable else values
-
-    def _add_numbers(self, values: npt.NDArray[Any]) -> None:
-        dtype = values.dtype.newbyteorder("=")
-        if dtype != self._numbers.dtype:
-            self._end_numbers()
-            self._numbers = Growing(dtype)
-        self._numbers.room(len(values))[:] = values
-
-    def _end_numbers(self) -> None:
-        numbers = self._numbers.result()
-        if len(numbers):
-            self._parts.append(numbers)
 
 
 def _objects(info: ColumnInfo, records: Any) -> npt.NDArray[Any]:

@@ -345,17 +345,14 @@ class _Points(_Aggregator):
         columns = {name: runs.keys[name] for name in _KEY} | {"value": values}
         if present is not None:
             columns = {name: column[present] for name, column in columns.items()}
-        count = len(columns["value"])
-        self._count += count
+        self._count += len(columns["value"])
         if self._count > self._most:
             raise QueryError(
                 f"quantiles, deltas, rates and time-weighted means hold their values in memory, {self._count:,} so far, "
                 f"more than the {self._most:,} allowed: narrow the query, or allow more by max_rows_in_memory()"
             )
         for name, column in columns.items():
-            if name not in self._columns:
-                self._columns[name] = Growing(column.dtype)
-            self._columns[name].room(count)[:] = column
+            self._columns.setdefault(name, Growing(column.dtype)).add(column)
         return {}
 
     def aggregates(self, windows: Table) -> Table:
