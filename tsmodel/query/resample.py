@@ -70,7 +70,7 @@ _SERIES: Final = ("cid", "mid", "moid")
 _GROUP: Final = (*_SERIES, "start")
 """The columns that identify a window, in the order of the result."""
 _KEY: Final = (*_SERIES, "cap", "acq")
-_MERGE_AT = 200_000
+_MERGE_AT = 500_000
 """Pending rows of partial results from which they are merged."""
 
 
