@@ -90,10 +90,10 @@ class _Parts:
         self._pending = 0
         self._merged = 0
 
-    def add(self, table: Table, rows: int) -> None:
-        """Adds a table of `rows` rows."""
+    def add(self, table: Table) -> None:
+        """Adds a table."""
         self._tables.append(table)
-        self._pending += rows
+        self._pending += len(table[self._names[0]])
         if self._pending > max(_MERGE_AT, 2 * self._merged):
             self._pending = self._merged = len(self.merged()[self._names[0]])
 
@@ -581,7 +581,7 @@ class _Sketch(_Aggregator):
             firsts = run_starts([run, buckets])
             part = {name: runs.keys[name][runs.starts[run[firsts]]] for name in _GROUP}
             part |= {"bucket": buckets[firsts], "count": run_lengths(firsts, len(buckets))}
-            self._parts.add(part, len(firsts))
+            self._parts.add(part)
         return {}
 
     def aggregates(self, windows: Table) -> Table:
@@ -758,8 +758,7 @@ class _WindowAggregates:
         records = self._selection.of(chunk, columns=True)
         if len(records):
             with _quiet():
-                part = self._partial(records)
-                self._parts.add(part, len(part["rows"]))
+                self._parts.add(self._partial(records))
         return self._selection.full
 
     def result(self) -> Windows:
