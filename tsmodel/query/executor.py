@@ -13,18 +13,18 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import closing
 from contextvars import ContextVar
-from functools import partial, wraps
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from tsmodel.backend import AsyncRemover, Predicate, RemovalKind, Remover
+from tsmodel.backend import Predicate, RemovalKind, Remover
 from tsmodel.errors import NoSessionError, QueryError
-from tsmodel.io.effects import Ask, Emit, LastAcq, LastAcqOf, Work
+from tsmodel.io.effects import Block, Emit, LastAcq, ShardsOf, Work
 from tsmodel.io.fetching import OnAsyncBackend, OnBackend, fetched
 from tsmodel.io.runners import items, items_async, run, run_async, stream, stream_async
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
@@ -46,7 +46,6 @@ __all__ = [
     "Executor",
     "Make",
     "Source",
-    "awaited",
     "current",
     "enter",
     "first_of",
@@ -60,10 +59,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 OnT = TypeVar("OnT", covariant=True)
-RemoverT = TypeVar("RemoverT", covariant=True)
 
 
-class _Source(Protocol[OnT, RemoverT]):
+class _Source(Protocol[OnT]):
     """What a query reads from: a session."""
 
     @property
@@ -84,7 +82,7 @@ class _Source(Protocol[OnT, RemoverT]):
         """
         ...
 
-    def remover(self, what: str) -> RemoverT:
+    def remover(self, what: str) -> Remover:
         """Returns the backend as a `Remover`, on behalf of `what`.
 
         Raises:
@@ -94,8 +92,8 @@ class _Source(Protocol[OnT, RemoverT]):
         ...
 
 
-Source: TypeAlias = _Source[OnBackend, Remover]
-AsyncSource: TypeAlias = _Source[OnAsyncBackend, AsyncRemover]
+Source: TypeAlias = _Source[OnBackend]
+AsyncSource: TypeAlias = _Source[OnAsyncBackend]
 
 _open: ContextVar[tuple[weakref.ref[Source], ...]] = ContextVar("tsmodel_open_sessions", default=())
 
@@ -223,7 +221,7 @@ class Execution(Generic[M]):
             )
         self.boxes()
         remover = self.reading.remover(f"{kind}()")
-        removed: int = yield Ask(
+        removed: int = yield Block(
             partial(remover.remove, boxes, predicate, kind=kind, what=what, note=note, dry_run=dry_run)
         )
         return removed
@@ -306,20 +304,6 @@ class AsyncExecutor(Execution[M]):
         return items_async(stream_async(work, self.reading.on_backend()))
 
 
-def awaited(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
-    """The asynchronous form of a method whose class has an asynchronous twin.
-
-    The method must return what `run` of its executor gives: an `AsyncExecutor` gives an awaitable.
-    """
-
-    @wraps(method)
-    async def awaiting(self: Any, /, *args: P.args, **options: P.kwargs) -> R:
-        result: Any = method(self, *args, **options)
-        return await result  # type: ignore[no-any-return]
-
-    return awaiting
-
-
 def then(work: Work[R], function: Callable[[R], T]) -> Work[T]:
     """Work whose result is a function of another's."""
     return function((yield from work))
@@ -332,9 +316,8 @@ def first_of(rows: Sequence[T]) -> T | None:
 
 def last_acq(boxes: Sequence[KeyRange], shard: int | None = None) -> Work[int]:
     """Asks for the acq below which the records of key ranges never change again; with `shard`, on that store only."""
-    together: int | None = (yield LastAcqOf(tuple(boxes))) if len(boxes) > 1 and shard is None else None
-    if together is not None:
-        return together
+    if len(boxes) > 1 and shard is None and (yield ShardsOf(boxes)) != (None,):
+        return (yield LastAcq(boxes[0], also=tuple(boxes[1:])))  # type: ignore[no-any-return]
     least: int = LIMITS["acq"].bound
     for box in boxes:
         least = min(least, (yield LastAcq(box, shard)))

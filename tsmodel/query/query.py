@@ -20,6 +20,7 @@ from typing_extensions import Self
 from tsmodel.errors import MultipleResultsError, NoResultError, QueryError
 from tsmodel.html import Listed
 from tsmodel.io.effects import Work
+from tsmodel.io.runners import awaited
 from tsmodel.keys import KEY_FIELDS, LIMITS, KeyRange
 from tsmodel.model.column import Column, Order
 from tsmodel.model.expressions import ColumnInfo, Expression
@@ -31,7 +32,6 @@ from tsmodel.query.executor import (
     Execution,
     Executor,
     Source,
-    awaited,
     first_of,
     then,
 )

@@ -36,11 +36,12 @@ import numpy.typing as npt
 from tsmodel.errors import QueryError
 from tsmodel.frames.frame import Growing, pandas_of, polars_of, windows_table
 from tsmodel.html import SHOWN, html_table, rows_shown
+from tsmodel.io.runners import awaited
 from tsmodel.keys import LIMITS
 from tsmodel.model.column import Aggregate, AggregateKind, Counter
 from tsmodel.model.expressions import ColumnInfo
 from tsmodel.model.unions import models_of
-from tsmodel.query.executor import AsyncExecutor, Execution, Executor, awaited
+from tsmodel.query.executor import AsyncExecutor, Execution, Executor
 from tsmodel.query.grids import Grid, grid_of, zone_of
 from tsmodel.query.plan import Plan
 from tsmodel.query.sinks import Selection
@@ -501,11 +502,16 @@ def _grown(
         if (np.add.reduceat(np.abs(inexact), starts) > _EXACT).any():
             raise QueryError(f"{next(iter(named))}: increments of integers overflow int64: use shorter windows")
         deltas = deltas.astype(np.int64)
-    spans = np.add.reduceat(points["cap"][at + 1] - points["cap"][at], starts)
+    spans = np.add.reduceat(_apart(points["cap"][at], points["cap"][at + 1]), starts)
     return {
         name: _spread(deltas if each.kind == "delta" else deltas / spans * each.parameter, places, count)
         for name, each in named.items()
     }
+
+
+def _apart(earlier: Array, later: Array) -> Array:
+    """The time from one to the other, unsigned, because it may be longer than int64 holds."""
+    return (later - earlier).view(np.uint64)
 
 
 def _time_weighted(points: Table, grid: Grid, windows: Table) -> Array:
@@ -713,8 +719,8 @@ class _Gaps:
         known &= bases[after] == bases
         after = np.where(known, after, every)
         plain = whole.astype(np.float64)
-        spans = np.maximum(starts[after] - starts[before], 1)
-        parts = np.where(known, (starts - starts[before]) / spans, 0.0)
+        spans = np.maximum(_apart(starts[before], starts[after]), 1)
+        parts = np.where(known, _apart(starts[before], starts) / spans, 0.0)
         line = np.where(parts > 0, plain[before] + (plain[after] - plain[before]) * parts, plain[before])
         return line if known.all() else np.ma.MaskedArray(line, ~known)
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from heapq import heapify, heappop, heappush
+from heapq import merge
+from operator import itemgetter
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -353,26 +354,26 @@ class Snapshot:
             The merged blocks up to the first key of an unread block; the blocks beyond that key; and the number of blocks
             read from each run, by run number.
         """
-        positions = [(chain, 0, 0) for chain in chains]
-        queue = [(self.read(chain[0], 0).ends()[0], at) for at, chain in enumerate(chains)]
-        heapify(queue)
         taken: list[Block] = []
         counts: dict[int, int] = {}
-        size = 0
-        while queue and size < most:
-            _, place = heappop(queue)
-            chain, run, at = positions[place]
-            block = self.read(chain[run], at)
+        size, bound = 0, None
+        for first, run, at, block in merge(*map(self._blocks_of, chains), key=itemgetter(0)):
+            if size >= most:
+                bound = first
+                break
             taken.append(block)
             size += block.size
-            counts[chain[run].number] = at + 1
-            run, at = (run, at + 1) if at + 1 < len(chain[run].entries) else (run + 1, 0)
-            if run < len(chain):
-                positions[place] = (chain, run, at)
-                heappush(queue, (self.read(chain[run], at).ends()[0], place))
+            counts[run.number] = at + 1
         if not taken:
             return [], [], {}
-        return *cut_after(merged_runs(taken, windows=False)[0], queue[0][0] if queue else None), counts
+        return *cut_after(merged_runs(taken, windows=False)[0], bound), counts
+
+    def _blocks_of(self, chain: Sequence[Directory]) -> Iterator[tuple[tuple[int, ...], Directory, int, Block]]:
+        """The blocks of a chain, each with its first key and its place."""
+        for run in chain:
+            for at in range(len(run.entries)):
+                block = self.read(run, at)
+                yield block.ends()[0], run, at, block
 
 
 class Transaction(Snapshot):
@@ -383,24 +384,27 @@ class Transaction(Snapshot):
         self._begin()
 
     def _begin(self) -> None:
-        state = self._state
         self._removed: dict[int, Directory] = {}
         self._added: list[Directory] = []
-        self._last_acq = state.last_acq
-        self._next_run, self._next_block = state.next_run, state.next_block
-        self._next_put, self._next_removal = state.next_put, state.next_removal
-        self._puts_digest, self._removals_digest = state.puts_digest, state.removals_digest
+        self._after = self._state
+        """The state after this transaction, apart from its runs."""
+
+    def _change(self, **values: int) -> None:
+        self._after = msgspec.structs.replace(self._after, **values)
 
     def last_acq(self) -> int:
-        return self._last_acq
+        return self._after.last_acq
+
+    def set_last_acq(self, acq: int) -> None:
+        self._change(last_acq=acq)
 
     @property
     def next_put(self) -> int:
-        return self._next_put
+        return self._after.next_put
 
     @property
     def next_removal(self) -> int:
-        return self._next_removal
+        return self._after.next_removal
 
     @property
     def generation(self) -> int:
@@ -409,18 +413,19 @@ class Transaction(Snapshot):
 
     def keep_put(self, put: PutInfo, replaced: PutInfo | None = None) -> None:
         data = PUTS.to_bytes(put)
-        if replaced is None:
+        removed = None if replaced is None else PUTS.to_bytes(replaced)
+        if removed is None:
             self._tables.add_entry(PUTS, put.number, data)
-            self._next_put = put.number + 1
+            self._change(next_put=put.number + 1)
         else:
             self._tables.put_entry(PUTS, put.number, data)
-        self._puts_digest = PUTS.changed(self._puts_digest, data, None if replaced is None else PUTS.to_bytes(replaced))
+        self._change(puts_digest=PUTS.changed(self._after.puts_digest, data, removed))
 
     def keep_removal(self, removal: Removal) -> None:
         data = REMOVALS.to_bytes(removal)
         self._tables.add_entry(REMOVALS, removal.number, data)
-        self._next_removal = removal.number + 1
-        self._removals_digest = REMOVALS.changed(self._removals_digest, data)
+        digest = REMOVALS.changed(self._after.removals_digest, data)
+        self._change(next_removal=removal.number + 1, removals_digest=digest)
 
     @property
     def knows_table(self) -> bool:
@@ -459,9 +464,6 @@ class Transaction(Snapshot):
         else:
             self._tables.put_run(new, self.generation)
             self._added.append(new)
-
-    def set_last_acq(self, acq: int) -> None:
-        self._last_acq = acq
 
     def remove(self, run: Run) -> None:
         directory = self.table.runs[run.number]
@@ -517,8 +519,8 @@ class Transaction(Snapshot):
 
     def _new_run(self, count: int) -> tuple[int, int]:
         """The number of a new run, and the first of `count` new block ids."""
-        number, first = self._next_run, self._next_block
-        self._next_run, self._next_block = number + 1, first + count
+        number, first = self._after.next_run, self._after.next_block
+        self._change(next_run=number + 1, next_block=first + count)
         return number, first
 
     def _add(self, directory: Directory) -> None:
@@ -535,17 +537,10 @@ class Transaction(Snapshot):
         """The state after this transaction."""
         gone, come = ([run.digest for run in runs] for runs in (self._removed.values(), self._added))
         return msgspec.structs.replace(
-            self._state,
-            last_acq=self._last_acq,
+            self._after,
             generation=self.generation,
-            next_run=self._next_run,
-            next_block=self._next_block,
             runs=self._state.runs - len(gone) + len(come),
             digest=(self._state.digest - sum(gone) + sum(come)) % 2**128,
-            next_put=self._next_put,
-            next_removal=self._next_removal,
-            puts_digest=self._puts_digest,
-            removals_digest=self._removals_digest,
         )
 
     def changed_table(self, table: Table | None = None) -> Table:

@@ -199,8 +199,8 @@ class PostgresTransaction(Transaction):
 
     def _add(self, directory: Directory) -> None:
         super()._add(directory)
-        self._next_run = max(self._next_run, directory.number + 1)
-        self._next_block = max(self._next_block, int(directory.ids[-1]) + 1)
+        after, last = self._after, int(directory.ids[-1])
+        self._change(next_run=max(after.next_run, directory.number + 1), next_block=max(after.next_block, last + 1))
 
 
 class PostgresEngine:
