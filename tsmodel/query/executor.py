@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from contextlib import closing
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +55,6 @@ __all__ = [
 ]
 
 M = TypeVar("M", bound=TSModel)
-P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 OnT = TypeVar("OnT", covariant=True)
