@@ -325,19 +325,20 @@ class ArrowColumn:
             self._add_numbers(values, present, shift)
             return
         self._end_numbers()
-        bits = None
-        if present is not None and not present.all():
-            bits = self._pa.py_buffer(np.packbits(present, bitorder="little"))
-        self._arrays.append(self._pa.Array.from_buffers(self._kind, len(values), [bits, self._pa.py_buffer(values)]))
+        self._append(values, present)
 
     def _end_numbers(self) -> None:
-        if not len(self._numbers):
-            return
-        numbers, bits = self._numbers.result(), None
-        if self._info.is_nullable and not (present := self._present.result()).all():
-            bits = self._pa.py_buffer(np.packbits(present, bitorder="little"))
-        buffers = [bits, self._pa.py_buffer(numbers)]
-        self._arrays.append(self._pa.Array.from_buffers(self._kind, len(numbers), buffers))
+        if len(self._numbers):
+            self._append(self._numbers.result(), self._present.result() if self._info.is_nullable else None)
+
+    def _append(self, values: npt.NDArray[Any], present: npt.NDArray[np.bool_] | None) -> None:
+        buffers = [_validity(self._pa, present), self._pa.py_buffer(values)]
+        self._arrays.append(self._pa.Array.from_buffers(self._kind, len(values), buffers))
+
+
+def _validity(pa: Any, present: npt.NDArray[np.bool_] | None) -> Any:
+    """The bitmap of the values that are present; None for all."""
+    return None if present is None or present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))
 
 
 def _kept_alive(values: npt.NDArray[Any]) -> int:
@@ -382,9 +383,7 @@ def _spans(pa: Any, info: ColumnInfo, records: SpanRecords) -> Any:
     length = info.field.item.as_length
     assert length is not None
     offsets, content = records.contents(info.field)
-    present = info.present(records)
-    bits = None if present is None or present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))
-    return length.spans_to_arrow(pa, info.alias, offsets, content, bits)
+    return length.spans_to_arrow(pa, info.alias, offsets, content, _validity(pa, info.present(records)))
 
 
 class Frame:
