@@ -31,7 +31,7 @@ from tsmodel.layout.message_layout import Encoding
 from tsmodel.model.dataclass_like import add_repr, signature_of, struct_members
 from tsmodel.model.evolution import read_evolution, with_versions
 from tsmodel.model.field import field, padding
-from tsmodel.model.model_schema import SCHEMA, FieldSpec, Schema, read_body, read_fixed, read_retention
+from tsmodel.model.model_schema import SCHEMA, Evolution, FieldSpec, Schema, read_body, read_fixed, read_retention
 from tsmodel.model.unions import ModelUnion
 from tsmodel.timestamps import DurationLike, TimeLike
 from tsmodel.types.scalars import ByteOrder
@@ -69,8 +69,7 @@ def inherited_settings(name: str, bases: tuple[type, ...]) -> dict[str, Any]:
     for option, default in _DEFAULTS.items():
         values = [getattr(schema, option) for schema in schemas]
         settings[option] = next((value for value in values if value != default), default)
-    evolutions = [schema.evolution for schema in schemas if schema.evolution is not None]
-    settings["evolution"] = next((evolution for evolution in evolutions if evolution.versioned), None)
+    settings["evolution"] = next((schema.evolution for schema in schemas if schema.evolution.versioned), Evolution())
     return settings
 
 
