@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
-import attrs
 import msgspec
 
 from tsmodel.backend import PutId, PutInfo, Remover, Sharded
@@ -22,16 +21,17 @@ from tsmodel.keys import KEY_FIELDS
 from tsmodel.model import TSModel
 from tsmodel.model.meta import schema_of
 from tsmodel.model.model import codec_of
-from tsmodel.session.observing import CallableHooks, Hooks, OnRequest, OnResponse, Watch
+from tsmodel.session.observing import Watch, hooks_of
 from tsmodel.session.pending import Limits, Pending
 from tsmodel.session.puts import ColumnRows, made_of
 from tsmodel.session.receipt import Receipt
+from tsmodel.session.target import SessionOptions
 from tsmodel.session.writer import Writer
 from tsmodel.store.capabilities import Caretaker, settles_puts
-from tsmodel.timestamps import DurationLike, now_ns
+from tsmodel.timestamps import now_ns
 
 if TYPE_CHECKING:
-    from tsmodel.session.forwarding import SpoolState
+    from tsmodel.session.forwarding import Forwarder, SpoolState
     from tsmodel.session.target import SpoolOptions
 
 __all__ = [
@@ -40,7 +40,6 @@ __all__ = [
     "DRAINER_SECONDS",
     "Exclusive",
     "SessionBase",
-    "SessionOptions",
     "Undoable",
     "answered",
     "corrected",
@@ -67,67 +66,6 @@ Undoable: TypeAlias = "Receipt | PutInfo | Iterable[Receipt | PutInfo]"
 """The argument of `undo`."""
 
 _log = logging.getLogger("tsmodel.session")
-
-
-@attrs.frozen(kw_only=True)
-class SessionOptions:
-    """How a session writes; see `connect` for each option."""
-
-    batch_size: int = 100_000
-    batch_bytes: int | None = None
-    batch_age: DurationLike | None = None
-    flush_every: DurationLike | None = None
-    retry: Retry | None = None
-    allow_full_scan: bool = True
-    on_request: OnRequest | None = None
-    on_response: OnResponse | None = None
-    telemetry: Hooks | bool = False
-
-    def __attrs_post_init__(self) -> None:
-        import inspect
-
-        if self.retry is not None and not isinstance(self.retry, Retry):
-            raise SessionError(f"retry takes a Retry, not {self.retry!r}")
-        self.limits()
-        _ = self.flush_seconds
-        for name in ("on_request", "on_response"):
-            hook = getattr(self, name)
-            if hook is not None and (not callable(hook) or inspect.iscoroutinefunction(hook)):
-                raise SessionError(f"{name} takes a function, in asynchronous sessions too, not {hook!r}")
-        if not isinstance(self.telemetry, bool) and not hasattr(self.telemetry, "on_response"):
-            raise SessionError(f"telemetry takes True or an OpenTelemetry, not {self.telemetry!r}")
-
-    def hooks(self) -> tuple[Hooks, ...]:
-        """The hooks to call for each request.
-
-        Raises:
-            MissingLibraryError: when `telemetry` is set and opentelemetry-api is not installed.
-        """
-        from tsmodel.session.observing import OpenTelemetry
-
-        found: list[Hooks] = []
-        if self.telemetry:
-            found.append(OpenTelemetry() if self.telemetry is True else self.telemetry)
-        if self.on_request is not None or self.on_response is not None:
-            found.append(CallableHooks(self.on_request, self.on_response))
-        return tuple(found)
-
-    def limits(self) -> Limits:
-        """The limits at which a session stores on its own.
-
-        Raises:
-            SessionError: when a limit is not valid.
-        """
-        return Limits(self.batch_size, self.batch_bytes, self.batch_age)
-
-    @property
-    def flush_seconds(self) -> float | None:
-        """Seconds between background flushes; None for no background flushes.
-
-        Raises:
-            SessionError: when `flush_every` is not a duration.
-        """
-        return None if self.flush_every is None else seconds_of(self.flush_every, "flush_every")
 
 
 class Exclusive(msgspec.Struct, eq=False):
@@ -159,14 +97,18 @@ class SessionBase:
 
     def __init__(self, name: str, options: SessionOptions, spool: SpoolOptions | None = None) -> None:
         self._name = name
-        self._limits = options.limits()
+        self._limits = Limits(options.batch_size, options.batch_bytes, options.batch_age)
         self._retry = options.retry or ONCE
         self._spooling = spool
-        self._forwarder = None if spool is None else spool.forwarder(name, seconds_of(self._retry.settle, "settle"))
+        self._forwarder: Forwarder | None = None
+        if spool is not None:
+            from tsmodel.session.forwarding import Forwarder
+
+            self._forwarder = Forwarder(spool.file(), name, seconds_of(self._retry.settle, "settle"))
         self._begin(is_remote=True)
-        self._flush_seconds = options.flush_seconds
+        self._flush_seconds = None if options.flush_every is None else seconds_of(options.flush_every, "flush_every")
         self.allow_full_scan = options.allow_full_scan
-        hooks = options.hooks()
+        hooks = hooks_of(options)
         self._around: Around | None = Watch(hooks, name).around if hooks else None
         self._lock: AbstractContextManager[object] = nullcontext()
         self._backend: Any = None

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 import attrs
 import msgspec
@@ -27,7 +27,10 @@ from tsmodel.io.effects import Append, Close, LastAcq, Next, Open
 from tsmodel.keys import KeyRange
 from tsmodel.wire.chunk import Chunk
 
-__all__ = ["Hooks", "OnRequest", "OnResponse", "OpenTelemetry", "Request", "Response", "Watch"]
+if TYPE_CHECKING:
+    from tsmodel.session.target import SessionOptions
+
+__all__ = ["Hooks", "OnRequest", "OnResponse", "OpenTelemetry", "Request", "Response", "Watch", "hooks_of"]
 
 _log = logging.getLogger("tsmodel.hooks")
 
@@ -208,6 +211,20 @@ class CallableHooks(msgspec.Struct, frozen=True, eq=False):
         """See `Hooks`."""
         if self.response is not None:
             self.response(response)
+
+
+def hooks_of(options: SessionOptions) -> list[Hooks]:
+    """The hooks that the options of a session name.
+
+    Raises:
+        MissingLibraryError: when `telemetry` is set and opentelemetry-api is not installed.
+    """
+    hooks: list[Hooks] = []
+    if options.telemetry:
+        hooks.append(OpenTelemetry() if options.telemetry is True else options.telemetry)
+    if options.on_request is not None or options.on_response is not None:
+        hooks.append(CallableHooks(options.on_request, options.on_response))
+    return hooks
 
 
 _SYSTEM: Final = "tstorage"

@@ -37,7 +37,6 @@ from tsmodel.session.core import (
     DRAINER_SECONDS,
     Exclusive,
     SessionBase,
-    SessionOptions,
     Undoable,
     answered,
     corrected,
@@ -46,6 +45,7 @@ from tsmodel.session.core import (
     to_undo,
 )
 from tsmodel.session.receipt import Receipt
+from tsmodel.session.target import SessionOptions
 from tsmodel.timestamps import DurationLike
 
 if TYPE_CHECKING:

@@ -25,9 +25,10 @@ from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import AsyncQuery, QuerySpec
 from tsmodel.query.executor import awaited
-from tsmodel.session.core import DRAINER_SECONDS, Exclusive, SessionBase, SessionOptions, corrected
+from tsmodel.session.core import DRAINER_SECONDS, Exclusive, SessionBase, corrected
 from tsmodel.session.receipt import Receipt
 from tsmodel.session.session import Session
+from tsmodel.session.target import SessionOptions
 
 if TYPE_CHECKING:
     from tsmodel.io.threads import AsyncFlusher
