@@ -25,9 +25,8 @@ from tsmodel.keys import KeyRange
 from tsmodel.model import TSModel
 from tsmodel.query import AsyncQuery, QuerySpec
 from tsmodel.query.executor import awaited
-from tsmodel.session.core import DRAINER_SECONDS, Exclusive, SessionBase, corrected
 from tsmodel.session.receipt import Receipt
-from tsmodel.session.session import Session
+from tsmodel.session.session import DRAINER_SECONDS, Exclusive, Session, SessionBase, corrected
 from tsmodel.session.target import SessionOptions
 
 if TYPE_CHECKING:
@@ -178,12 +177,10 @@ class AsyncSession(SessionBase):
 
     async def close(self) -> None:
         """See `Session.close`."""
-        if self._backend is None:
-            return
-        await self.flush()
-        await self._run(self._leave_spool())
-        await self._release()
-        self._pending.warn()
+        if self._backend is not None:
+            await self._run(self._finished())
+            await self._release()
+            self._pending.warn()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -191,15 +188,13 @@ class AsyncSession(SessionBase):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._backend is None:
-            return
-        try:
-            if error is None:
-                await self.flush()
-                await self._run(self._leave_spool())
-        finally:
-            await self._release()
-        self._pending.warn()
+        if self._backend is not None:
+            try:
+                if error is None:
+                    await self._run(self._finished())
+            finally:
+                await self._release()
+            self._pending.warn()
 
     async def _flush_in_background(self) -> None:
         await self._run(self._flush_quietly())
