@@ -39,7 +39,10 @@ from tsmodel.server import serve_in_thread
 from tsmodel.session.connecting import open_backend
 from tsmodel.store.postgres import ShardedStore, engine, init_shards
 from tsmodel.store.postgres.members import shard_of
+from tsmodel.store.postgres.shards import Shard
 from tsmodel.store.postgres.statements import PostgresTables
+from tsmodel.web.slices import Stop
+from tsmodel.web.source import Source
 
 pytestmark = list(needed)
 
@@ -722,6 +725,39 @@ async def _followed(url: str) -> list[int]:
         found = [row.counter async for row in session.query(Reading).cid(list(CIDS)).follow(wait=False)]
         assert await session.undo(receipt) == 18
         return found
+
+
+@pytest.mark.parametrize("may_advance", [True, False])
+def test_the_page_lists_series_as_of_a_store(url: str, may_advance: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not may_advance:
+        monkeypatch.setattr(Shard, "advanced", lambda _self, answer, _acq: answer)
+    stop = Stop(60)
+
+    def counts() -> dict[int, int]:
+        source.look_again()
+        found: dict[int, int] = {}
+        for key, series in source.catalogue(stop).series.items():
+            found[key[0]] = found.get(key[0], 0) + series.count
+        return found
+
+    with connect(url) as session, closing(Source(connect(url, create=False), [Reading])) as source:
+        expected = dict.fromkeys(CIDS, 3)
+        session.add_all(readings(27))
+        session.flush()
+        assert not source.is_server
+        assert counts() == counts() == expected
+        for n, cid in enumerate([OF[0][0], OF[1][0], OF[1][0], OF[2][0], OF[0][0]]):  # each time, one shard is ahead
+            session.add(Reading(cid=cid, mid=5, cap=1000 + n, counter=n))
+            session.flush()
+            expected[cid] += 1
+            assert counts() == expected
+        session.add(Reading(cid=OF[2][0], mid=6, cap=5, acq=5, counter=1), keep_acq=True)
+        session.flush()
+        expected[OF[2][0]] += 1
+        assert counts() == expected
+        session.query(Reading).cid(OF[1][0]).delete()
+        del expected[OF[1][0]]
+        assert counts() == expected
 
 
 def test_asynchronous_sessions(url: str) -> None:

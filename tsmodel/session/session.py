@@ -26,7 +26,7 @@ import msgspec
 from typing_extensions import Self
 
 from tsmodel.backend import Backend, PutId, PutInfo, Removal, Remover, Sharded
-from tsmodel.errors import QueryError, SessionError, StoreError, TSModelError, UnsupportedError
+from tsmodel.errors import QueryError, SessionError, StoreError, TSModelError, UnsupportedError, check_type
 from tsmodel.forking import in_child
 from tsmodel.io.effects import Ask, Block, Work
 from tsmodel.io.fetching import Around, OnBackend, OnWatchedBackend
@@ -572,6 +572,7 @@ class Session(SessionBase):
 
     def wait_committed(self, receipt: Receipt, timeout: DurationLike | None = None) -> int:
         """Waits until the records of a receipt are fully committed. See `Receipt.wait_committed`."""
+        check_type(receipt, Receipt, "wait_committed() takes a receipt of flush()")
         return self._run(receipt.waiting(timeout))
 
     @overload
@@ -619,7 +620,7 @@ class Session(SessionBase):
         """
         from tsmodel.session.copying import Copying, check_apart
 
-        check_apart(self, to)
+        check_apart(self, to, Session)
         copying = Copying(what, self, to.name, self.retries, checkpoint, progress)
         there = run(copying.keys_there(), to.on_backend())
         on_backend = self.on_backend()
@@ -866,8 +867,7 @@ def corrected(row: M, changes: dict[str, Any]) -> M:
     Raises:
         SessionError: when there are no changes, or a change is to the key.
     """
-    if not isinstance(row, TSModel):
-        raise SessionError(f"correct() takes an object of a model, not {row!r} ({type(row).__name__})")
+    check_type(row, TSModel, "correct() takes an object of a model")
     model = type(row).__name__
     fields = [field.name for field in type(row).layout.fields]
     for name in changes:

@@ -163,7 +163,7 @@ class AsyncSession(SessionBase):
         """See `Session.copy`."""
         from tsmodel.session.copying import Copying, check_apart
 
-        check_apart(self, to)
+        check_apart(self, to, AsyncSession)
         copying = Copying(what, self, to.name, self.retries, checkpoint, progress)
         there = await run_async(copying.keys_there(), to.on_backend())
         on_backend = self.on_backend()

@@ -55,6 +55,7 @@ from tsmodel.errors import (
 )
 from tsmodel.forking import in_child
 from tsmodel.keys import KeyRange
+from tsmodel.store.capabilities import Outline, Position
 from tsmodel.store.intake import Put
 from tsmodel.store.postgres.database import Database, database_of, without_password
 from tsmodel.store.postgres.engine import PostgresEngine, library
@@ -482,6 +483,18 @@ class ShardedStore:
     def info(self) -> Info:
         """Describes the contents of all shards; `last_acq` is the least. See `tsmodel.store.maintenance.info_of`."""
         return _joined_info(self.path, [shard.store.info() for shard in self.shards])
+
+    def outline(self, box: KeyRange) -> Generator[Outline | Chunk, None, None]:
+        """See `Outliner`."""
+        for shard in self._of([box]):
+            yield from shard.store.outline(box)
+
+    def position(self) -> Position:
+        """See `Outliner`. The number of puts is negative, which says that records may still come below `acq`, unless all
+        shards could be advanced to it."""
+        self.last_acq(_EVERYTHING)
+        acqs, puts, removals = zip(*(shard.store.position() for shard in self.shards), strict=True)
+        return Position(max(acqs), sum(puts) if len(set(acqs)) == 1 else -sum(puts), sum(removals))
 
     def close(self) -> None:
         """Closes all connections."""
